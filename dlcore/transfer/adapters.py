@@ -486,7 +486,6 @@ class Prompts(NamedTuple):
         Returns:
           An interceptor of `flax.linen.intercept_methods`.
         """
-        count = {"blocks": 0}
 
         def call_prompted(call: Any, args: tuple, kwargs: dict, context: Any) -> Any:
             module, name = context.module, self.blocks
@@ -496,7 +495,6 @@ class Prompts(NamedTuple):
                 return call(*args, **kwargs)
             block, x = int(module.name.removeprefix(name)), args[0]
             depth = sum(bool(re.fullmatch(rf"{name}\d+", key)) for key in module.parent.variables["params"])
-            count["blocks"] = depth
             if block == 0 or self.deep:
                 tokens = new["tokens"][block if self.deep else 0].astype(x.dtype)  # [p, D]
                 x = jnp.concatenate([x, jnp.broadcast_to(tokens, (x.shape[0], *tokens.shape))], 1)

@@ -91,7 +91,81 @@ CASES = {
 }
 
 
-@pytest.mark.slow(unless=["affine", "relu", "sigmoid"])
+def windows(x, size, stride, pad=0):
+    """Rows and columns of windows (r, c, [N, size, size, C]) one after the other."""
+    x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    rows, columns = ((x.shape[axis] - size[axis - 1]) // stride + 1 for axis in (1, 2))
+    for r, c in np.ndindex(rows, columns):
+        yield r, c, x[:, r * stride : r * stride + size[0], c * stride : c * stride + size[1]]
+
+
+def by_windows(x, size, stride, pad, function):
+    parts = {(r, c): function(part) for r, c, part in windows(x, size, stride, pad)}
+    rows, columns = (max(places) + 1 for places in zip(*parts, strict=True))
+    return np.array([[parts[r, c] for c in range(columns)] for r in range(rows)]).transpose(2, 0, 1, 3)
+
+
+def plain_conv(stride, pad):
+    return lambda x, w, b: by_windows(x, w.shape[:2], stride, pad, lambda p: np.einsum("nijc,ijco->no", p, w) + b)
+
+
+def plain_norm(axes):
+    def normalize(x, gamma, beta):
+        return gamma * (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + 1e-5) + beta
+
+    return normalize
+
+
+PLAIN = {
+    "affine": lambda x, w, b: np.array([[row.ravel() @ w[:, m] + b[m] for m in range(4)] for row in x]),
+    "relu": lambda x: np.where(x > 0, x, 0),
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "conv": plain_conv(1, 0),
+    "conv_strided_padded": plain_conv(2, 1),
+    "max_pool": lambda x: by_windows(x, (2, 2), 2, 0, lambda p: p.max((1, 2))),
+    "max_pool_overlapping": lambda x: by_windows(x, (3, 3), 1, 0, lambda p: p.max((1, 2))),
+    "avg_pool": lambda x: by_windows(x, (3, 3), 2, 0, lambda p: p.mean((1, 2))),
+    "batch_norm": plain_norm((0,)),
+    "batch_norm_images": plain_norm((0, 1, 2)),
+    "layer_norm": plain_norm((-1,)),
+    "softmax": lambda x: np.exp(x) / np.exp(x).sum(-1, keepdims=True),
+    "dropout": lambda x: np.where(np.random.default_rng(7).random((4, 5)) >= 0.3, x / 0.7, 0),
+}
+
+
+@pytest.mark.covers("BP-09")
+@pytest.mark.parametrize("name", CASES)
+def test_forward_is_that_of_loops_and_backward_the_measured_slopes(name):
+    ours, back, _, shapes = CASES[name]
+    inputs = [array(*shape, seed=i) for i, shape in enumerate(shapes)]
+    y, cache = ours(*inputs)
+    np.testing.assert_allclose(y, PLAIN[name](*inputs), rtol=1e-9, atol=1e-12)
+    dy = array(*y.shape, seed=9) * 0.3
+    got = back(dy, cache)
+    for i, (x, gradient) in enumerate(zip(inputs, got if isinstance(got, tuple) else (got,), strict=True)):
+        chex.assert_equal_shape([gradient, x])
+        measured = numerical_gradient(lambda x, i=i: (ours(*inputs[:i], x, *inputs[i + 1 :])[0] * dy).sum(), x)
+        assert relative_error(gradient, measured) < 1e-5
+
+
+@pytest.mark.covers("BP-09")
+def test_the_losses_by_hand_and_their_slopes():
+    """Cross-entropy and hinge, means over four examples of three classes; the margin is 1, or as asked."""
+    scores, label, rows = array(4, 3), np.array([0, 2, 1, 2]), np.arange(4)
+    own = scores[rows, label]
+    hinges = {m: np.maximum(scores - own[:, None] + m, 0).sum(1) - m for m in (1.0, 0.3)}
+    cross_entropy = np.log(np.exp(scores).sum(1)) - own
+    for loss, expected in (
+        (layers.softmax_loss, cross_entropy),
+        (layers.svm_loss, hinges[1.0]),
+        (lambda s, y: layers.svm_loss(s, y, 0.3), hinges[0.3]),
+    ):
+        value, gradient = loss(scores, label)
+        assert value == pytest.approx(expected.mean(), rel=1e-9)
+        assert relative_error(gradient, numerical_gradient(lambda s, f=loss: f(s, label)[0], scores)) < 1e-6
+
+
+@pytest.mark.slow
 @pytest.mark.covers("BP-09")
 @pytest.mark.parametrize("name", CASES)
 def test_forward_and_backward_are_jaxs_and_the_measured_slopes(name):

@@ -75,6 +75,27 @@ def test_a_center_too_many_for_the_points_stays_and_is_not_reseeded_for_ever():
     assert (int(found.num_iterations), int(found.reseeded)) == (1, 0)
 
 
+@pytest.mark.covers("DD-23")
+def test_the_best_of_several_runs_finds_both_heaps():
+    """0, 2 and 10, 14, in 2-D at (.., 1): means 1 and 12, inertia 1 + 1 + 4 + 4 = 10, however a run starts."""
+    x = np.array([[0.0, 1], [10, 1], [2, 1], [14, 1]])
+    found = kmeans(jax.random.key(0), x, 2, restarts=4, max_iterations=7)
+    order = np.asarray(found.centers[:, 0]).argsort()
+    np.testing.assert_allclose(np.asarray(found.centers)[order], [[1, 1], [12, 1]], rtol=1e-5)
+    assert (np.asarray(found.labels) == order[[0, 1, 0, 1]]).all()
+    assert float(found.inertia) == pytest.approx(10)
+    assert len(found.history) == 8
+
+
+def test_the_second_center_is_far_with_the_chance_of_its_squared_distance():
+    """From 0 the points 1 and 3 are 1 and 9 away: 3 follows nine times in ten, with a deviation of .012 of 600."""
+    line, keys = np.array([[0.0], [1], [3]]), jax.random.split(jax.random.key(1), 1800)
+    starts = jax.jit(jax.vmap(lambda key: kmeans_plus_plus(key, line, 2)))(keys)[:, :, 0]
+    first, second = np.asarray(starts).T
+    assert np.bincount(first.astype(int), minlength=4)[[0, 1, 3]].min() > 500
+    assert (second[first == 0] == 3).mean() == pytest.approx(0.9, abs=0.05)
+
+
 @pytest.mark.slow
 def test_k_means_plus_plus_prefers_what_is_far():
     # two heaps: after one of them, the squared distance to its own points is 0, so the other heap is always chosen
@@ -89,9 +110,12 @@ def test_k_means_plus_plus_prefers_what_is_far():
 
 
 def test_far_from_zero_nothing_cancels():
+    """Four points in blocks of at most three."""
     x = (np.array([[0.0], [1], [5], [9]]) + 1e4).astype(np.float32)
-    assert float(lloyd(x, x[[0, 2]]).inertia) == pytest.approx(8.5, rel=1e-3)
-    np.testing.assert_array_equal(nearest_center(x, x[[0, 2]])[0], [0, 0, 1, 1])
+    assert float(lloyd(x, x[[0, 2]], block=3).inertia) == pytest.approx(8.5, rel=1e-3)
+    labels, distances = nearest_center(x, x[[0, 2]], block=3)
+    np.testing.assert_array_equal(labels, [0, 0, 1, 1])
+    np.testing.assert_array_equal(distances, [0, 1, 0, 16])
 
 
 def test_bad_arguments():

@@ -98,6 +98,7 @@ def test_diagonal_components_are_scikit_learns():
     with jax.enable_x64(True):
         found = fit_mixture(x, start_from(x[[0, 50]]), iterations=15, diagonal=True)
         np.testing.assert_allclose(found.mixture.means, theirs.means_, rtol=1e-7)
+        np.testing.assert_allclose(responsibilities(jnp.asarray(x), found.mixture), theirs.predict_proba(x), atol=1e-9)
         want = [np.diag(variances) for variances in theirs.covariances_]
         np.testing.assert_allclose(found.mixture.covariances, want, rtol=1e-7, atol=1e-12)
         assert float(bic(jnp.asarray(x), found.mixture, diagonal=True)) == pytest.approx(theirs.bic(x), rel=1e-9)

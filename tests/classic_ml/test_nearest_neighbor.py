@@ -61,6 +61,7 @@ def test_neighbors_are_scikit_learns(case):
     np.testing.assert_array_equal(predicted, GOLDENS[f"{case}/out.pred"])
 
 
+@pytest.mark.slow(unless=["l2"])
 @pytest.mark.covers("DD-02", "DD-03")
 @pytest.mark.parametrize(
     ("metric", "expected"),
@@ -92,6 +93,7 @@ def test_predictions_are_scikit_learns_on_digits_and_noise():
             np.testing.assert_array_equal(predicted, oracle.predict(test_images))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-02")
 @pytest.mark.parametrize("metric", ["l1", "l2"])
 def test_training_images_are_classified_without_error(metric):
@@ -99,6 +101,7 @@ def test_training_images_are_classified_without_error(metric):
     assert (knn.predict(knn.train(images, labels, metric=metric), images) == labels).all()
 
 
+@pytest.mark.slow(only=["l2-1-3-1", "l2-70-5-3"])
 @pytest.mark.covers("DD-02", "DD-03")
 @pytest.mark.parametrize(
     ("metric", "n", "m", "k"),
@@ -174,6 +177,7 @@ def test_a_metric_can_be_a_function():
     np.testing.assert_array_equal(positions, expected[1])
 
 
+@pytest.mark.slow(unless=["l2"])
 @pytest.mark.covers("DD-03")
 @pytest.mark.parametrize("metric", DISTANCES)
 def test_mnist_would_fit_into_two_gibibytes(metric):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.classic_ml.kmeans import kmeans
+from dlcore.classical_vision import bag_of_words
 from dlcore.classical_vision.bag_of_words import encode, normalize_patches, random_patches
 from dlcore.classical_vision.feature_classifier import fit_classifier
 from dlcore.data.digits import digits
@@ -77,3 +78,23 @@ def test_bad_arguments():
         encode(images, np.zeros((4, 9)), 3, stride=0)
     with pytest.raises(ValueError, match="images=uint8"):
         encode(images.astype(np.uint8), np.zeros((4, 9)), 3)
+
+
+@pytest.mark.covers("FE-03")
+def test_patches_come_from_every_place_of_every_image(monkeypatch):
+    """Pixel (r, c) of image n is 20 n + 5 r + c: a patch is v, v + 1, v + 5, v + 6, of 2 x 3 x 4 places v.
+
+    One of them is missed by 400 draws with the chance 24 (23 / 24)^400 = 1e-6.
+    """
+    monkeypatch.setattr(bag_of_words, "normalize_patches", lambda patches: patches)
+    cut = jax.jit(bag_of_words._random_patches.__wrapped__, static_argnums=(2, 3))
+    patches = np.asarray(cut(jax.random.key(0), jnp.arange(40.0).reshape(2, 4, 5, 1), 400, 2))
+    np.testing.assert_array_equal(patches - patches[:, :1], np.tile([0, 1, 5, 6], (400, 1)))
+    places = {20 * n + 5 * r + c for n in range(2) for r in range(3) for c in range(4)}
+    assert set(patches[:, 0].astype(int)) == places
+
+
+def test_contrast_is_normalized_and_flat_patches_stay_at_zero():
+    """(1, 3) has the mean 2 and the deviation 1, which epsilon, here 1, makes sqrt 2."""
+    np.testing.assert_allclose(normalize_patches(jnp.array([1.0, 3]), 1.0), [-(0.5**0.5), 0.5**0.5], rtol=1e-6)
+    np.testing.assert_allclose(normalize_patches(jnp.array([0.5, 0.5])), [0, 0], atol=1e-6)

@@ -1,11 +1,15 @@
 """Concatenated features under a linear and a two-layer classifier."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
+from dlcore.classical_vision import feature_classifier
 from dlcore.classical_vision.feature_classifier import choose_l2, concatenate, fit_classifier
 from dlcore.classical_vision.hog import hog
 from dlcore.data.digits import digits
@@ -107,3 +111,81 @@ def test_bad_arguments():
             fit_classifier(empty, y[: len(empty)], 3)
     with pytest.raises(ValueError, match="empty; allowed: at least one l2"):
         choose_l2((x, y), (x, y), 3, ())
+
+
+@pytest.mark.covers("FE-04")
+def test_a_classifier_fits_standardized_features_from_even_scores(monkeypatch):
+    """The last layer starts at 0, a hidden one at the deviation sqrt(2 / D)."""
+    calls = []
+
+    def fit(*given):
+        calls.append(given)
+        weights = (jnp.array([[1.0, -1], [0, 1]]), jnp.array([0, 0.5]))
+        return (weights,), jnp.zeros(1)
+
+    monkeypatch.setattr(feature_classifier, "_fit", fit)
+    x, y = np.float32([[1, 10], [3, 30]]), np.array([1, 0])
+    found = fit_classifier(x, y, 2, l2=0.25, loss="hinge", steps=7)
+    standardized, labels, ((weights, bias),), *settings = calls[0]
+    np.testing.assert_allclose(standardized, [[-1, -1], [1, 1]], rtol=1e-5)
+    np.testing.assert_array_equal(labels, y)
+    assert settings == [0.25, "hinge", 7]
+    np.testing.assert_array_equal(weights, np.zeros((2, 2)))
+    np.testing.assert_array_equal(bias, np.zeros(2))
+    # (2, 40) is (0, 2): scores 0 + 0 and 2 + .5.
+    np.testing.assert_allclose(found.scores([[2, 40], [3, 20]]), [[0, 2.5], [1, -0.5]], atol=1e-5)
+    assert found.predict([[2, 40], [3, 20]]).tolist() == [1, 0]
+    fit_classifier(np.tile(x, (1, 25)), y, 3, hidden=400)
+    (first, none), (last, _) = calls[1][2]
+    assert (first.shape, last.shape) == ((50, 400), (400, 3))
+    assert first.std() == pytest.approx((2 / 50) ** 0.5, rel=0.03)
+    assert not none.any()
+    assert not last.any()
+    assert calls[1][3:] == (1e-4, "softmax", 200)
+
+
+@pytest.mark.covers("FE-04")
+def test_the_objective_is_the_mean_loss_and_half_the_squared_weights(monkeypatch):
+    """One ReLU unit of x = 2 and -3 with w = (1.5; 1, -1) and b = (.5; 0, 1): h = 3.5, 0; scores (3.5, -2.5), (0, 1).
+
+    For the classes (1, 0) the hinge is 1 + 6 and 1 + 1. One step of SGD at 1 stands in for those of L-BFGS.
+    """
+    plain = SimpleNamespace(
+        lbfgs=lambda: optax.with_extra_args_support(optax.sgd(1.0)),
+        value_and_grad_from_state=lambda f: lambda layers, state: jax.value_and_grad(f)(layers),
+        apply_updates=optax.apply_updates,
+    )
+    monkeypatch.setattr(feature_classifier, "optax", plain)
+    layers = (np.float32([[1.5]]), np.float32([0.5])), (np.float32([[1, -1]]), np.float32([0, 1]))
+    x, labels, l2 = np.float32([[2], [-3]]), np.array([1, 0]), 0.4
+    fit = jax.jit(feature_classifier._fit.__wrapped__, static_argnums=(4, 5))
+    penalty = l2 / 2 * (1.5**2 + 1 + 1)
+    (_, (weights, bias)), history = fit(x, labels, layers, l2, "softmax", 1)
+    losses = np.log1p(np.exp([6.0, 1]))
+    np.testing.assert_allclose(history, [losses.mean() + penalty], rtol=1e-5)
+    # The slope of the first score is p - (0, 1): sigmoid(6) and sigmoid(-1) - 1.
+    slopes = np.array([1 / (1 + np.exp(-6)), 1 / (1 + np.exp(1)) - 1])
+    np.testing.assert_allclose(bias, [-slopes.mean(), 1 + slopes.mean()], rtol=1e-4)
+    slope = 3.5 * slopes[0] / 2
+    np.testing.assert_allclose(weights, [[1 - slope - l2, -1 + slope + l2]], rtol=1e-4)
+    _, history = fit(x, labels, layers, l2, "hinge", 1)
+    np.testing.assert_allclose(history, [(7 + 2) / 2 + penalty], rtol=1e-5)
+
+
+def test_of_equally_good_penalties_the_largest_is_chosen(monkeypatch):
+    """Of four examples .1 knows three, as .01 does, and .001 two."""
+    right = {0.1: [0, 1, 1, 1], 0.01: [0, 1, 1, 1], 0.001: [0, 0, 1, 1]}
+
+    def fit(features, labels, num_classes, *, l2, steps):
+        assert (features, labels, num_classes, steps) == ("x", "y", 3, 5)
+        return SimpleNamespace(predict=lambda valid: np.array(right[l2]), l2=l2)
+
+    monkeypatch.setattr(feature_classifier, "fit_classifier", fit)
+    best, l2, accuracy = choose_l2(("x", "y"), ("v", [0, 1, 1, 0]), 3, (0.01, 0.1, 0.001), steps=5)
+    assert (best.l2, l2, accuracy) == (0.1, 0.1, {0.1: 0.75, 0.01: 0.75, 0.001: 0.5})
+
+
+def test_features_stand_beside_each_other_in_rows():
+    joined = concatenate(np.arange(4).reshape(2, 2, 1), np.array([[7], [8]]))
+    np.testing.assert_array_equal(joined, [[0, 1, 7], [2, 3, 8]])
+    assert joined.dtype == np.float32

@@ -1,11 +1,16 @@
 """Panoramas: a canvas by hand, parts of one image, and a photograph that was cut, turned and dimmed."""
 
+from types import SimpleNamespace
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy import ndimage
 
+from dlcore.classical_vision import panorama
 from dlcore.classical_vision.panorama import blend_images, canvas_size, overlap_psnr, stitch
+from dlcore.classical_vision.ransac import Consensus
 from dlcore.data.sample_images import sample_image
 
 
@@ -58,3 +63,61 @@ def test_bad_input_is_named():
         canvas_size(np.stack([np.eye(3), [[1, 0, 1000], [0, 1, 0], [0, 0, 1]]]), [(20, 20)] * 2)
     with pytest.raises(ValueError, match="images: 1, homographies: 1; allowed: at least 2"):
         blend_images([np.zeros((4, 4, 1))], np.eye(3)[None], (4, 4))
+
+
+def shifted(columns, rows=0):
+    return np.array([[1, 0, columns], [0, 1, rows], [0, 0, 1.0]])
+
+
+@pytest.mark.covers("CL-11")
+def test_images_are_chained_to_the_middle_one(monkeypatch):
+    """Each of four images lies 5 columns right of the last and 1 row lower: the second is the plane of the canvas.
+
+    From it the first is at (-5, -1), the canvas's corner, and the last at (10, 2): 10 + 15 columns, 8 + 3 rows.
+    """
+    calls, inliers = [], [10, 12, 11]
+
+    def align(key, source, target, count, threshold):
+        calls.append((count, threshold))
+        number = jnp.asarray(inliers)[source[0, 0, 0].astype(int) - 1]
+        return Consensus(jnp.asarray(shifted(5, 1)) * 2, jnp.ones(3, bool), number)
+
+    def blend(images, homographies, size):
+        return jnp.stack([x[0, 0, 0] for x in images]), jnp.zeros(size), homographies[:, 0, 2]
+
+    monkeypatch.setattr(panorama, "_align_images", align)
+    monkeypatch.setattr(panorama, "blend_images", blend)
+    images = [np.full((8, 10, 3), i, np.float32) for i in range(4)]
+    found = stitch(images, count=7, threshold=1.5)
+    assert set(calls) == {(7, 1.5)}
+    np.testing.assert_array_equal(found.homographies, [shifted(5 * i, i) for i in range(4)])
+    np.testing.assert_array_equal(found.inliers, [10, 12, 11])
+    assert found.mask.shape == (8 + 3, 10 + 15)
+    np.testing.assert_array_equal(found.image, [0, 1, 2, 3])
+    np.testing.assert_array_equal(found.psnr, [0, 5, 10, 15])
+    inliers[1] = 9
+    with pytest.raises(ValueError, match=r"images\[2\]: 9 matches with images\[1\]; allowed: at least 10"):
+        stitch(images)
+
+
+def test_images_are_aligned_by_the_matches_of_their_keypoints(monkeypatch):
+    """Of the second image's points those that match are the targets; gray is the mean of the channels."""
+    points = {1.0: np.float32([[1, 1], [2, 2]]), 4.0: np.float32([[5, 5], [6, 6], [7, 7]])}
+
+    def sift(gray, count):
+        level = float(gray[0, 0])
+        return SimpleNamespace(points=points[level], descriptors=("descriptors", level), mask=("mask", level, count))
+
+    def match(first, second, *, first_mask, second_mask):
+        assert (first, second) == (("descriptors", 1), ("descriptors", 4))
+        assert (first_mask, second_mask) == (("mask", 1, 9), ("mask", 4, 9))
+        return SimpleNamespace(index=np.array([2, 0]), mask="matched")
+
+    def ransac(key, source, target, threshold, mask):
+        return key, source.tolist(), target.tolist(), threshold, mask
+
+    for name, stub in (("sift", sift), ("match_descriptors", match), ("ransac_homography", ransac)):
+        monkeypatch.setattr(panorama, name, stub)
+    first, second = np.float32([0, 1, 2]) * np.ones((2, 2, 1)), np.float32([3, 4, 5]) * np.ones((2, 2, 1))
+    found = panorama._align_images("key", first, second, 9, 1.5)
+    assert found == ("key", [[1, 1], [2, 2]], [[7, 7], [5, 5]], 1.5, "matched")

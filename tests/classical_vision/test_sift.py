@@ -1,5 +1,7 @@
 """SIFT: descriptors by hand, and matches of a turned, scaled and dimmed photograph."""
 
+import sys
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,8 @@ from scipy import ndimage
 from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.sift import describe, octave_keypoints, sift
 from dlcore.data.sample_images import sample_image
+
+MODULE = sys.modules[sift.__module__]
 
 
 @pytest.fixture(scope="module")
@@ -71,17 +75,86 @@ def correct_matches(first, second, matrix, shift):
     return int(clear.sum()), float((error[clear] <= 2).mean())
 
 
+@pytest.fixture(scope="module")
+def keypoints():
+    return jax.jit(lambda levels: octave_keypoints(levels, 60, 0.005))
+
+
 @pytest.mark.covers("CL-07")
-def test_matches_of_a_turned_scaled_and_dimmed_image_are_right():
+def test_extrema_are_those_of_quadratics(keypoints):
+    """Differences of blurs that are h - a x^2 - b y^2 - e s^2 where that is positive, around a place between pixels.
+
+    Kept are curvatures up to 10 to 1 and contrasts from .005; the image is a ramp to the right, so that all have the
+    angle 0. The scale is 1.6 x 2^(s / 3).
+    """
+    s, y, x = np.mgrid[:5, :72, :72]
+    # Column, row, scale; h, a, b, e; whether it is kept.
+    caps = [
+        (10.25, 12.0, 2.0, 0.02, 0.002, 0.002, 0.004, True),
+        (30.0, 20.25, 1.75, 0.04, 0.004, 0.0008, 0.008, True),
+        (50.0, 40.0, 2.25, -0.03, 0.003, 0.003, 0.006, True),  # the darkest
+        (20.0, 50.0, 2.0, 0.03, 0.0045, 0.0005, 0.006, True),  # 9 to 1
+        (45.0, 12.0, 2.0, 0.03, 0.006, 0.0005, 0.006, False),  # 12 to 1: an edge
+        (60.0, 60.0, 2.0, 0.0049, 0.0005, 0.0005, 0.001, False),  # faint
+        (40.0, 60.0, 2.0, 0.0051, 0.0005, 0.0005, 0.001, True),
+        (4.0, 36.0, 2.0, 0.03, 0.003, 0.003, 0.006, False),  # within 5 of the border
+    ]
+    difference = np.zeros((5, 72, 72))
+    for c, r, t, h, a, b, e, _ in caps:
+        cap = np.abs(h) - a * (x - c) ** 2 - b * (y - r) ** 2 - e * (s - t) ** 2
+        difference += np.sign(h) * np.maximum(cap, 0)
+    levels = x[0] + np.concatenate([np.zeros((1, 72, 72)), difference.cumsum(0)])
+    found = jax.device_get(keypoints(levels.astype(np.float32)))
+    kept = np.asarray(found.mask)
+    rows = np.column_stack([found.points, found.sigmas, found.scores])[kept]
+    expected = np.array([(c, r, 1.6 * 2 ** (t / 3), abs(h)) for c, r, t, h, *_, keep in caps if keep])
+    order = [m[np.lexsort(m.T[:2].round())] for m in (rows, expected)]
+    np.testing.assert_allclose(order[0], order[1], rtol=1e-3)
+    np.testing.assert_allclose(np.cos(found.angles[kept]), 1, atol=1e-3)
+
+
+@pytest.mark.covers("CL-07")
+def test_octaves_are_halved_and_their_keypoints_merged_by_score(monkeypatch):
+    """40 x 33 pixels become 79 x 65, 40 x 33 and 20 x 17, of half a pixel, one and two; blurs add to 1.6 2^(s / 3)."""
+    blurs, calls = [], []
+
+    def octave(levels, count, threshold, edge_ratio, pixel):
+        calls.append((levels.shape, count, pytest.approx(threshold), edge_ratio, pixel))
+        one = jnp.array([1.0, 2]) * pixel
+        mask = jnp.array([True, pixel != 1])
+        return MODULE.Keypoints(jnp.stack([one, one], 1), one, one, one, mask, jnp.tile(one[:, None], (1, 128)))
+
+    monkeypatch.setattr(MODULE, "octave_keypoints", octave)
+    monkeypatch.setattr(MODULE, "gaussian_filter", lambda x, sigma: blurs.append(sigma) or x)
+    found = jax.jit(lambda: sift(jnp.zeros((40, 33)), 7, 0.06, 8.0))()
+    assert calls == [((6, h, w), 7, 0.02, 8.0, p) for h, w, p in ((79, 65, 0.5), (40, 33, 1), (20, 17, 2))]
+    # Scores (.5, 1), (1, -), (2, 4) without the masked one; two rows of 7 are empty.
+    np.testing.assert_array_equal(found.scores, [4, 2, 1, 1, 0.5, 0, 0])
+    np.testing.assert_array_equal(found.mask, [True] * 5 + [False] * 2)
+    np.testing.assert_array_equal(found.points[:, 1], found.scores)
+    # 1.6^2 = 1^2 + first^2, and (1.6 2^(s / 3))^2 = (1.6 2^((s - 1) / 3))^2 + next^2.
+    total = [1.0]
+    for blur in blurs[:6]:
+        total.append(np.hypot(total[-1], blur))
+    np.testing.assert_allclose(total[1:], 1.6 * 2 ** (np.arange(6) / 3), rtol=1e-6)
+    blurs.clear()
+    calls.clear()
+    least = jax.jit(lambda: sift(jnp.zeros((40, 33)), 1, octaves=1, double=False))()
+    assert [call[0] for call in calls] == [(6, 40, 33)]
+    assert np.hypot(0.5, blurs[0]) == pytest.approx(1.6)
+    np.testing.assert_array_equal(least.scores, [1])
+
+
+@pytest.mark.covers("CL-07")
+def test_matches_of_a_turned_scaled_and_dimmed_image_are_right(keypoints):
     """One octave of smooth noise, with SciPy's blurs; raw patches of the same points do not match."""
     image = ndimage.gaussian_filter(np.random.default_rng(0).uniform(size=(72, 72)), 2)
     image = (image - image.min()) / np.ptp(image)
     other, matrix, shift = warped(image, np.deg2rad(30), 1.2)
     other = 0.6 * np.clip(other, 0, 1) + 0.1
-    run = jax.jit(lambda levels: octave_keypoints(levels, 60, 0.005))
     blurs = [1.6 * 2 ** (s / 3) for s in range(6)]
     first, second = (
-        run(np.stack([ndimage.gaussian_filter(x, b, mode="nearest") for b in blurs]).astype(np.float32))
+        keypoints(np.stack([ndimage.gaussian_filter(x, b, mode="nearest") for b in blurs]).astype(np.float32))
         for x in (image, other)
     )
     count, correct = correct_matches(first, second, matrix, shift)

@@ -40,6 +40,36 @@ def test_depth_is_positive_by_similar_triangles():
 
 
 @pytest.mark.covers("CL-12")
+def test_blocks_are_matched_as_by_loops():
+    """Windows of 3 x 3, whose edges repeat the outermost difference, at disparities 0 to 4 of random rows."""
+    rng, most = np.random.default_rng(0), 4
+    left = rng.uniform(size=(6, 14))
+    right = np.where(np.arange(6)[:, None] < 3, np.roll(left, -2, 1), rng.uniform(size=left.shape))
+    costs = np.full((most + 1, 6, 14), np.inf)
+    for d in range(most + 1):
+        difference = np.abs(left - right[:, np.maximum(np.arange(14) - d, 0)])
+        padded = np.pad(difference, 1, mode="edge")
+        for r, c in np.ndindex(6, 14):
+            if c >= d:
+                costs[d, r, c] = padded[r : r + 3, c : c + 3].mean()
+    disparity, mask = np.zeros((2, 6, 14))
+    for r, c in np.ndindex(6, 14):
+        best = costs[:, r, c].argmin()
+        back = min(range(most + 1), key=lambda d, r=r, x=c - best: costs[d, r, x + d] if x + d < 14 else np.inf)
+        disparity[r, c], mask[r, c] = best, abs(back - best) <= 1 and c >= most
+        if 0 < best < most and np.isfinite(costs[best + 1, r, c]):
+            before, here, after = costs[best - 1 : best + 2, r, c]
+            disparity[r, c] += (before - after) / 2 / (before - 2 * here + after)
+    with jax.enable_x64(True):
+        found = jax.jit(lambda a, b: block_matching(a, b, most, 3))(left, right)
+    assert 0.2 < mask.mean() < 0.7
+    np.testing.assert_array_equal(found.mask, mask > 0)
+    np.testing.assert_allclose(found.cost, costs.min(0), rtol=1e-6)
+    np.testing.assert_allclose(found.disparity[:, most:], disparity[:, most:], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-12")
 def test_a_slanted_plane_within_two_percent():
     """Disparity 4 + x / 20 over columns x of the left image, so right(x - d(x)) = left(x)."""
     x = np.arange(72.0)[None] + np.zeros((24, 1))

@@ -1,6 +1,7 @@
 """Two views: OpenCV's triangulation, a scene of known motion, and bad input."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -8,9 +9,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from dlcore.classical_vision import two_view
 from dlcore.classical_vision.two_view import (
     essential_poses,
     fit_essential,
+    ransac_essential,
     sampson_distance,
     structure_from_motion,
     triangulate,
@@ -84,3 +87,54 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
         structure_from_motion(jax.random.key(0), np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((3, 3)))
     assert "allowed" in str(error.value)
+
+
+def test_a_pair_is_as_far_as_its_equation_over_both_slopes():
+    """q^T M p over the root of the squared first two of M p and M^T q; a shift along x compares the rows, / sqrt 2."""
+    matrix, (p, q) = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 10]]), ([[0.5, -1.0], [2, 3]], [[1.5, 0.25], [-2, 1]])
+    expected = []
+    for a, b in zip(p, q, strict=True):
+        line, back = matrix @ [*a, 1], [*b, 1] @ matrix
+        expected.append(abs(np.dot([*b, 1], line)) / np.sqrt(line[0] ** 2 + line[1] ** 2 + back[0] ** 2 + back[1] ** 2))
+    distance = jax.jit(sampson_distance)
+    np.testing.assert_allclose(distance(matrix, (np.array(p), np.array(q))), expected, rtol=1e-5)
+    shift = np.array([[0, 0, 0], [0, 0, -1.0], [0, 1, 0]])
+    found = distance(shift, (np.array([[0.0, 3], [5, 1]]), np.array([[7.0, 1], [6, 1]])))
+    np.testing.assert_allclose(found, [2 / np.sqrt(2), 0], atol=1e-6)
+
+
+def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeypatch):
+    """The consensus is the true matrix, [t]x R; the last pair is an outlier, and a point behind is none of the mask."""
+    points, rotation, translation, _ = scene(9)
+    points[7] *= -1
+    cameras = (points, points @ rotation.T + translation)
+    intrinsics = np.diag([500.0, 320, 1]) + np.array([[0, 0, 320], [0, 0, 240], [0, 0, 0]])
+    first, second = (((x / x[:, 2:]) @ intrinsics.T)[:, :2] for x in cameras)
+    x, y, z = translation
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    inliers, calls = np.arange(9) < 8, []
+    shift, pair = np.array([[0, 0, 0], [0, 0, -1.0], [0, 1, 0]]), (np.array([[0.0, 3]]), np.array([[7.0, 1]]))
+
+    def ransac(key, data, fit, residual, **settings):
+        calls.append((residual(shift, pair), settings))
+        return SimpleNamespace(model=jnp.asarray(essential), inliers=jnp.asarray(inliers))
+
+    monkeypatch.setattr(two_view, "ransac", ransac)
+
+    @jax.jit
+    def run(p, q):
+        found = structure_from_motion(None, p, q, intrinsics, 1.5, 7, inliers)
+        ransac_essential(None, p, q, 0.02, 7, inliers)
+        return found, [distance for distance, _ in calls]
+
+    with jax.enable_x64(True):
+        found, distances = run(first, second)
+    np.testing.assert_allclose(found.rotation, rotation, atol=1e-9)
+    np.testing.assert_allclose(found.translation, translation, atol=1e-9)
+    np.testing.assert_allclose(found.points, points, rtol=1e-6)
+    np.testing.assert_array_equal(found.mask, np.arange(9) < 7)
+    # Pixels are the geometric mean of both focal lengths: sqrt(500 x 320) = 400.
+    np.testing.assert_allclose(np.ravel(distances), [400 * np.sqrt(2), np.sqrt(2)], rtol=1e-6)
+    for (_, given), threshold in zip(calls, (1.5, 0.02), strict=True):
+        assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (8, threshold, 7)
+        assert given["mask"] is inliers

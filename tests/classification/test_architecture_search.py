@@ -19,15 +19,22 @@ def test_every_architecture_is_there_once():
     assert len({tuple(row) for row in architectures}) == 729
 
 
-@pytest.mark.slow
 def test_a_cell_is_the_sum_over_its_edges():
-    net, x = nas.CellNet(width=2, cells=1), jax.random.normal(jax.random.key(0), (2, 4, 4, 2))
-    variables = net.init(jax.random.key(1), x, jnp.zeros(6, jnp.int32))
+    net, rng = nas.CellNet(width=2, cells=1), np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 4, 2)).astype(np.float32)
+    shapes = jax.eval_shape(lambda: net.init(jax.random.key(1), x, jnp.zeros(6, jnp.int32)))
+    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    for name, leaf in variables["batch_stats"].items():
+        variables["batch_stats"][name] = {"mean": 0 * leaf["mean"], "var": 0 * leaf["var"] + 1}
+        variables["params"][name] = {"scale": np.ones(2), "bias": np.zeros(2)}
+    variables["params"]["head"]["bias"] = np.zeros(10)
     variables["params"]["stem"] = {"kernel": jnp.zeros((3, 3, 2, 2)).at[1, 1].set(jnp.eye(2)), "bias": jnp.zeros(2)}
     variables["params"]["head"]["kernel"] = jnp.zeros((2, 10)).at[:, :2].set(jnp.eye(2))
 
+    classify = jax.jit(lambda operations: net.apply(variables, x, operations))
+
     def logits(*operations):
-        return net.apply(variables, x, jnp.array(operations))[:, :2]
+        return classify(jnp.array(operations))[:, :2]
 
     mean = x.mean((1, 2))
     # edges 01, 02, 12, 03, 13, 23: with skips alone node 1 = x, node 2 = x + x, node 3 = x + x + 2 x
@@ -39,6 +46,20 @@ def test_a_cell_is_the_sum_over_its_edges():
     y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
     want = jax.nn.relu(y / jnp.sqrt(1 + 1e-5)).mean((1, 2))
     np.testing.assert_allclose(logits(0, 0, 0, 2, 0, 0), want, atol=1e-5)
+
+
+class Chain:
+    """The first choice is 2, and each one the last and its place more, modulo 3."""
+
+    def apply(self, variables, architecture):
+        before = jnp.concatenate([jnp.array([2]), architecture[:-1]])
+        return variables["params"] * jax.nn.one_hot((before + jnp.arange(len(architecture))) % 3, 3)
+
+
+def test_choices_are_made_one_after_the_other():
+    """2; 2 + 1 = 0; 0 + 2 = 2; 2 + 3 = 2; by draws, whose scores are far apart, and by the largest score."""
+    drawn, best = jax.jit(lambda: (nas.sample(jax.random.key(0), Chain(), 1e3, 4), nas.most_likely(Chain(), 0.1, 4)))()
+    assert drawn.tolist() == best.tolist() == [2, 0, 2, 2]
 
 
 @pytest.mark.weekly

@@ -33,6 +33,66 @@ def test_invalid_architectures_are_refused():
         space.child_blocks(np.array([0, 2, 0, 0, 0, 0]))
 
 
+def by_loops(child, side, width=8, num_classes=10):
+    """Multiply-adds of the layers that are there, one after the other."""
+    inputs, cost = width, 9 * width * side**2
+    for b, block in enumerate(space.child_blocks(np.array(child))):
+        features = round(width * block.width)
+        for k in range(block.layers):
+            before, side = side, -(-side // 2) if b > 0 and k == 0 else side
+            inner = {"conv": features, "separable": inputs, "inverted": 3 * inputs}[block.operation]
+            if block.operation == "conv":
+                cost += block.kernel_size**2 * inputs * features * side**2
+            else:
+                cost += (block.kernel_size**2 + features) * inner * side**2
+            if block.operation == "inverted":
+                cost += inputs * inner * before**2
+            if block.se_ratio:
+                cost += 2 * inner * max(1, int(block.se_ratio * inputs))
+            inputs = features
+    return cost + inputs * num_classes
+
+
+@pytest.mark.covers("ZO-23")
+def test_the_cost_is_that_of_loops_over_the_layers():
+    costs = jax.jit(jax.vmap(lambda child: space.multiply_adds(child, 7, width=12, num_classes=3)))(jnp.array(CHILDREN))
+    np.testing.assert_array_equal(costs, [by_loops(child, 7, 12, 3) for child in CHILDREN])
+    # By hand: a stem of 9 x 8 on 16 pixels, 8 -> 10 channels with 25 x 8 + 8 x 10 a pixel and SE of 2 x 2 x 8, then
+    # 10 -> 10 with 25 x 10 + 10 x 10 and SE of 2 x 2 x 10; the head has 10 x 10.
+    assert by_loops((1, 1, 1, 0, 2, 1), 4) == 72 * 16 + (280 * 16 + 32) + (350 * 16 + 40) + 100
+
+
+@pytest.mark.covers("ZO-23")
+def test_a_masked_layer_is_the_layer_that_is_built():
+    """Each operation, kernel and squeeze-and-excitation with 3 of 4 input and 4 of 5 output channels, at stride 2."""
+    masked, rng = space.MaskedLayer(5, 2), np.random.default_rng(0)
+    x = rng.normal(size=(2, 5, 6, 4)).astype(np.float32) * np.array([1, 1, 1, 0], np.float32)
+    blocks = [(0, 3, 0.0), (1, 5, 0.25), (2, 3, 0.25)]
+
+    def described(operation, kernel_size, se_ratio):
+        return space.BlockChoice(operation, kernel_size, se_ratio, None, 4, None)
+
+    shapes = jax.eval_shape(lambda: masked.init(jax.random.key(0), x, 3, described(*blocks[0]), False))
+    variables = jax.tree.map(lambda a: rng.uniform(0.2, 0.8, a.shape).astype(np.float32) - 0.3, shapes)
+    variables["batch_stats"] = jax.tree.map(lambda a: np.abs(a) + 0.5, variables["batch_stats"])
+    layers = [space.ChildLayer(space.CHOICES.operation[op], 4, side, se, 2) for op, side, se in blocks]
+    parts = [
+        cropped(variables, jax.eval_shape(lambda layer=layer: layer.init(jax.random.key(0), x[..., :3], False)))
+        for layer in layers
+    ]
+
+    @jax.jit
+    def run(blocks, parts):
+        built = [layer.apply(part, x[..., :3], False) for layer, part in zip(layers, parts, strict=True)]
+        return jax.vmap(lambda *b: masked.apply(variables, x, 3, described(*b), False))(*blocks), jnp.stack(built)
+
+    found, built = run([jnp.array(column) for column in zip(*blocks, strict=True)], parts)
+    assert built.shape == (3, 2, 3, 3, 4)
+    assert np.ptp(built, (1, 2, 3, 4)).min() > 0.1
+    np.testing.assert_allclose(found[..., :4], built, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(found[..., 4], np.zeros((3, 2, 3, 3)))
+
+
 @pytest.mark.slow
 @pytest.mark.covers("ZO-23")
 def test_the_cost_by_hand():

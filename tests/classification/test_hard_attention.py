@@ -43,10 +43,9 @@ def started(learner, batch, seed=0):
     return state.replace(params=params)
 
 
-@pytest.mark.slow
 def test_a_crop_is_a_slice():
     scene = jnp.arange(2.0 * 6 * 8).reshape(2, 6, 8, 1)
-    glimpse = crop(scene, jnp.array([[4.5, 2.5], [0.5, 5.5]]), 3)
+    glimpse = jax.jit(crop, static_argnums=2)(scene, jnp.array([[4.5, 2.5], [0.5, 5.5]]), 3)
     np.testing.assert_allclose(glimpse[0, ..., 0], scene[0, 1:4, 3:6, 0], atol=1e-4)
     corner = np.zeros((3, 3))
     corner[:2, 1:] = scene[1, 4:6, :2, 0]  # the rest lies outside
@@ -107,14 +106,16 @@ class FourPlaces(nn.Module):
 @pytest.mark.covers("AT-30")
 @pytest.mark.parametrize("attention", ["hard", "soft"])
 def test_one_update_by_hand(attention):
-    """Soft: through the mean glimpse. Hard: by (reward - mean reward of the other draws) grad log pi, and only so."""
+    """Soft: through the mean glimpse. Hard: by (reward - mean reward of the other draws) grad log pi and 0.3 of the
+    entropy, and only so.
+    """
     levels = np.array([[255, 0], [51, 102]], np.uint8)
     rows = {"image": levels.repeat(4, 0).repeat(4, 1)[None, ..., None], "label": np.zeros(1, np.int32)}
     rows["index"] = np.zeros(1, np.int32)
     bright, tx = levels.ravel() / 255, optax.sgd(1.0)
     params = {"place": np.array([0.5, 0.0, -0.5, 1.0], np.float32), "read": np.float32(1)}
     learner = hard_attention.learner(
-        model=FourPlaces(), optimizer=tx, attention=attention, glimpse_size=4, num_glimpses=8, entropy_weight=0.0
+        model=FourPlaces(), optimizer=tx, attention=attention, glimpse_size=4, num_glimpses=8, entropy_weight=0.3
     )
     state = State(np.int32(0), jax.random.key(0), params, tx.init(params))
 
@@ -130,7 +131,9 @@ def test_one_update_by_hand(attention):
         reward = (seen > 0.5).astype(float)  # the first place alone is read as class 0
         assert 0 < reward.sum() < 8
         advantage = reward - (reward.sum() - reward) / 7
-        place = -(advantage[:, None] * (np.eye(4)[drawn] - p)).mean(0)
+        entropy = -(p * np.log(p)).sum()
+        # d entropy / d logit = -p (log p + entropy)
+        place = -(advantage[:, None] * (np.eye(4)[drawn] - p)).mean(0) + 0.3 * p * (np.log(p) + entropy)
         read = ((1 / (1 + np.exp(0.5 - seen)) - 1) * seen).mean()
     else:
         mean = p @ bright
@@ -138,6 +141,47 @@ def test_one_update_by_hand(attention):
         place, read = error * p * (bright - mean), error * mean
     np.testing.assert_allclose(after["place"], params["place"] - place, atol=1e-5)
     np.testing.assert_allclose(after["read"], params["read"] - read, atol=1e-5)
+
+
+@pytest.mark.covers("AT-30")
+def test_each_attention_looks_at_its_place():
+    """Four places of brightness 1, 0, .2, .4, the last the likeliest: seen by hard attention, the mean by soft.
+
+    Random attention draws alike. The box holds the lower two places. The second scene, all 1, is padding.
+    """
+    levels = np.array([[255, 0], [51, 102]], np.uint8)
+    image = np.stack([levels.repeat(4, 0).repeat(4, 1), np.full((8, 8), 255, np.uint8)])[..., None]
+    rows = {"image": image, "label": np.array([0, 0]), "index": np.arange(2), "mask": np.array([1, 0])}
+    rows["box"] = np.float32([[0, 4, 8, 8]] * 2)
+    params = {"place": np.array([0.5, 0.0, -0.5, 1.0], np.float32), "read": np.float32(1)}
+    state = State(np.int32(0), jax.random.key(0), params, None)
+    learners = {
+        name: hard_attention.learner(model=FourPlaces(), optimizer=None, attention=name, glimpse_size=4)
+        for name in ("hard", "soft", "random")
+    }
+
+    @jax.jit
+    def run():
+        return {name: (one.evaluate(state, rows), one.predict(state, rows)) for name, one in learners.items()}
+
+    p, bright = np.exp(params["place"]) / np.exp(params["place"]).sum(), np.array([1, 0, 0.2, 0.4])
+    for name, (metrics, out) in run().items():
+        policy = np.full(4, 0.25) if name == "random" else p
+        np.testing.assert_allclose(out["attention"], [policy] * 2, rtol=1e-5)
+        looked = np.asarray(out["looked"])[0]
+        if name == "hard":
+            np.testing.assert_array_equal(looked, [0, 0, 0, 1])
+        elif name == "soft":
+            np.testing.assert_allclose(looked, p, rtol=1e-5)
+        else:
+            assert sorted(looked) == [0, 0, 0, 1]
+        seen = looked @ bright
+        np.testing.assert_allclose(out["glimpse"][0], np.full((4, 4, 1), seen), atol=1e-4)
+        first = 1 / (1 + np.exp(0.5 - seen))
+        np.testing.assert_allclose(out["probabilities"][0], [first, 1 - first], atol=1e-4)
+        assert metrics["loss"].compute() == pytest.approx(-np.log(first), abs=1e-3)
+        assert metrics["accuracy"].compute() == (seen > 0.5)
+        assert metrics["looks"].compute() == pytest.approx(looked[2:].sum(), rel=1e-5)
 
 
 @pytest.mark.weekly

@@ -266,9 +266,9 @@ def test_numbers_may_be_traced(name):
         return trajectory(create_optimizer(name, rate, momentum=momentum, weight_decay=decay, clip_norm=clip), 2)[0]
 
     grid = [(0.1, 0.9, 0.0, 1.0), (0.01, 0.5, 0.1, 100.0)]
-    mapped = jax.vmap(run)(*jnp.array(grid).T)
+    mapped, alone = jax.jit(jax.vmap(run))(*jnp.array(grid).T), jax.jit(run)
     for i, row in enumerate(grid):
-        chex.assert_trees_all_close(jax.tree.map(lambda x, i=i: x[i], mapped), run(*row), rtol=1e-5, atol=1e-6)
+        chex.assert_trees_all_close(jax.tree.map(lambda x, i=i: x[i], mapped), alone(*row), rtol=1e-5, atol=1e-6)
 
 
 # Schedules

@@ -44,6 +44,17 @@ def test_a_squashed_gaussian_s_density_is_that_of_its_samples():
     assert found.mode()[0] == pytest.approx(np.tanh(0.3))
 
 
+def test_a_squashed_sample_comes_with_its_density():
+    """p(a) = N(u; mu, sigma) / (1 - a^2) of each number, a = tanh(u); the density of a vector is the product."""
+    mean, log_std = np.float32([[0.3, -0.5], [0.1, 0.8]]), np.float32([[-0.2, 0.1], [-1.0, -0.4]])
+    found = TanhGaussian(mean, log_std)
+    action, log_prob = (np.asarray(x, np.float64) for x in found.sample_and_log_prob(jax.random.key(0)))
+    by_hand = stats.norm.logpdf(np.arctanh(action), mean, np.exp(log_std)) - np.log1p(-np.square(action))
+    np.testing.assert_allclose(log_prob, by_hand.sum(-1), rtol=1e-4)
+    np.testing.assert_allclose(found.sample(jax.random.key(0)), action, rtol=1e-6)
+    np.testing.assert_allclose(found.mode(), np.tanh(mean), rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_far_tails_stay_finite():
     found = TanhGaussian(jnp.array([30.0, -30.0]), jnp.array([0.0, 0.0]))

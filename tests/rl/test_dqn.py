@@ -2,17 +2,21 @@
 
 import functools
 import itertools
+from types import SimpleNamespace
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
+from dlcore.learner import Sum
 from dlcore.optim import create_optimizer
-from dlcore.rl import dqn, environments, networks
+from dlcore.rl import dqn, environments, networks, off_policy
+from dlcore.rl.replay import Transition
 from tests.rl.corridors import constant_reward
 
 
@@ -132,6 +136,7 @@ class Scaled(nn.Module):
         return x * self.param("values", nn.initializers.zeros, (2,))
 
 
+@pytest.mark.slow(only=["False-5.5"])
 @pytest.mark.covers("RL-05")
 @pytest.mark.parametrize(("double", "y"), [(True, 1 + 0.9 * 2.0), (False, 1 + 0.9 * 5.0)])
 def test_one_update_by_hand(double, y):
@@ -210,3 +215,90 @@ def test_values_of_a_corridor_are_learned():
     np.testing.assert_allclose(q[:, 0], [0.125, 0.25, 0.5], atol=0.03)
     played = jax.jit(learner.predict)(state, batch)
     np.testing.assert_array_equal(played["length"], 3)
+
+
+@pytest.fixture
+def caught(monkeypatch):
+    """settings -> the act and the learn of a learner of two actions, and the epsilons of its actions."""
+
+    def build(**settings):
+        parts = {"epsilon": []}
+        monkeypatch.setattr(dqn, "check_environment", lambda *rest: None)
+        monkeypatch.setattr(dqn, "episodes", lambda *rest: (None, None))
+        monkeypatch.setattr(dqn, "epsilon_greedy", lambda e, keys, q, epsilon: parts["epsilon"].append(float(epsilon)))
+        monkeypatch.setattr(
+            dqn, "off_policy_update", lambda environment, act, learn, rest: parts.update(act=act, learn=learn)
+        )
+        environment = SimpleNamespace(num_actions=2, action_size=0)
+        dqn.learner(model=Scaled(), optimizer=optax.sgd(0.5), environment=environment, **settings)
+        return parts
+
+    return build
+
+
+def test_epsilon_falls_from_one_in_a_line(caught):
+    """1 - 0.8 t / 4, and 0.2 from the fourth step on."""
+    parts = caught(exploration_steps=4, exploration_final_eps=0.2)
+    for written in (0, 1, 3, 4, 9):
+        replay = SimpleNamespace(written=written)
+        params = {"values": jnp.ones(2)}
+        parts["act"](SimpleNamespace(params=params, observation=jnp.ones((1, 1)), replay=replay), None)
+    assert parts["epsilon"] == pytest.approx([1, 0.8, 0.4, 0.2, 0.2])
+
+
+def test_the_target_network_is_a_copy_at_each_interval(caught):
+    """Q of the second action goes from 1 half of the way to y = 3 + 0.5 x 4, since double takes its own best action."""
+    learn = caught(target_update_interval=5, gamma=0.5)["learn"]
+    data = Transition(jnp.ones((1, 1)), jnp.array([1]), jnp.array([3.0]), jnp.array([False]), jnp.ones((1, 1)))
+    old = {"values": jnp.array([7.0, 4.0])}
+
+    @jax.jit
+    def run(written):
+        state = SimpleNamespace(
+            params={"values": jnp.array([0.0, 1.0])}, target_params=old, opt_state=optax.sgd(0.5).init(old)
+        )
+        state.replay, state.replace = SimpleNamespace(written=written), lambda **fields: fields
+        after, metrics = learn(state, data, None)
+        return after["params"]["values"], after["target_params"]["values"], metrics
+
+    for written, copied in ((9, False), (10, True)):
+        new, target, metrics = run(written)
+        np.testing.assert_allclose(new, [0, 1 + 0.5 * (5 - 1)])
+        np.testing.assert_allclose(target, new if copied else [7, 4])
+    assert float(metrics["loss"].compute()) == pytest.approx((5 - 1) ** 2 / 2)
+    assert float(metrics["q"].compute()) == 1
+
+
+def test_gradient_steps_follow_each_step_once_learning_has_started():
+    """Five steps, of which those after the second are each followed by three gradient steps on minibatches of four."""
+    environment, sizes = constant_reward(terminates=False, reward=2.0), []
+
+    def learn(state, data, key):
+        sizes.append(len(data.reward))
+        return state.replace(params=state.params + 1), {"reward": Sum.of(data.reward)}
+
+    update = off_policy.off_policy_update(
+        environment, lambda state, keys: jnp.ones(len(keys), jnp.int32), learn,
+        off_policy.OffPolicy(num_steps=5, gradient_steps=3, minibatch_size=4, learning_starts=2),
+    )  # fmt: skip
+    rows = {"index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        agent = environments.start(
+            environment, lambda key, x: jnp.float32(0), optax.identity(), jax.random.key(0), rows
+        )
+        state = off_policy.start_off_policy(
+            agent, environment, {}, off_policy.OffPolicy(buffer_size=7, minibatch_size=4)
+        )
+        after, metrics = update(state, rows)
+        return after.params, after.step, after.replay, metrics
+
+    params, step, replay, metrics = run()
+    assert set(sizes) == {4}
+    assert (float(params), int(step), int(replay.written)) == (3 * 3, 1, 5)
+    np.testing.assert_array_equal(replay.data.reward, [[2] * 5 + [0] * 2] * 2)
+    np.testing.assert_array_equal(replay.data.action, [[1] * 5 + [0] * 2] * 2)
+    # Every step is cut off by time: ten episodes of the return 2; the minibatches of the fifteen gradient steps.
+    assert (float(metrics["return"].total), int(metrics["return"].count)) == (20, 10)
+    assert (float(metrics["reward"].compute()), int(metrics["reward"].count)) == (2, 60)

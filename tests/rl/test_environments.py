@@ -1,10 +1,14 @@
 """Environments by gymnax: episodes end, restart, and are played to their end."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from dlcore.rl.environments import make, rollout_episode
+from dlcore.rl.environments import check_environment, epsilon_greedy, make, random_actions, rollout_episode
+from dlcore.rl.model_based import pendulum_reward
 
 
 def test_names_close_to_a_wrong_one_are_listed():
@@ -46,12 +50,16 @@ def test_the_number_of_a_state_is_seen_as_one_hot():
 
 
 def test_actions_of_one_are_the_largest_torque():
-    """Pendulum's torque is within 2 and adds 3 u dt / (m l^2) = 3 * 2 * .05 = .3 to its speed; beyond 1 it is cut."""
+    """Pendulum's torque is within 2 and adds 3 u dt / (m l^2) = 3 * 2 * .05 = .3 to its speed; beyond 1 it is cut.
+
+    The reward is the one that planners know.
+    """
     environment = make("Pendulum-v1")
-    state, _ = jax.jit(environment.reset)(jax.random.key(0))
+    state, first = jax.jit(environment.reset)(jax.random.key(0))
     actions = jnp.array([[0.0], [1.0], [5.0], [-1.0], [0.5]])
-    step = jax.jit(jax.vmap(lambda action: environment.step(jax.random.key(1), state, action)[1]))
-    speed = step(actions).observation[:, 2]
+    out = jax.jit(jax.vmap(lambda action: environment.step(jax.random.key(1), state, action)[1]))(actions)
+    speed = out.observation[:, 2]
+    np.testing.assert_allclose(pendulum_reward(first, actions, None), out.reward, rtol=1e-4)
     assert (speed - speed[0]).tolist() == pytest.approx([0, 0.3, 0.3, -0.3, 0.15], abs=1e-5)
 
 
@@ -77,3 +85,37 @@ def test_play_counts_until_the_end_of_one_episode():
     )
     assert total == length  # a reward of one a step
     assert 5 <= length <= 15
+
+
+def test_a_share_of_actions_is_random():
+    """At 0 the best is chosen, at 1 none is; random vectors fill [-1, 1]."""
+    few, vectors = SimpleNamespace(num_actions=3, action_size=0), SimpleNamespace(num_actions=None, action_size=2)
+    keys, values = jax.random.split(jax.random.key(0), 300), jnp.tile(jnp.array([0.0, 2, 1]), (300, 1))
+
+    @jax.jit
+    def run():
+        choose = jax.vmap(lambda epsilon: epsilon_greedy(few, keys, values, epsilon))
+        return choose(jnp.array([0, 1, 0.25])), random_actions(vectors, keys)
+
+    (none, always, some), drawn = jax.device_get(run())
+    assert set(none.tolist()) == {1}
+    # Two thirds of the random ones are not the best: 2/3, and 1/6 of 300, with deviations of .03 and .02.
+    assert abs((always != 1).mean() - 2 / 3) < 0.1
+    assert abs((some != 1).mean() - 1 / 6) < 0.08
+    assert drawn.shape == (300, 2)
+    assert -1 <= drawn.min() < -0.95
+    assert 0.95 < drawn.max() <= 1
+
+
+def test_learners_state_the_actions_that_they_choose():
+    few = SimpleNamespace(name="few", num_actions=3, action_size=0, endless=True)
+    vectors = SimpleNamespace(name="vectors", num_actions=None, action_size=2, endless=False)
+    check_environment(few, 0.5, "discrete")
+    check_environment(vectors, 1.0, "continuous")
+    for environment, actions, problem in (
+        (few, "continuous", "environment='few': discrete actions; allowed: continuous actions"),
+        (vectors, "discrete", "environment='vectors': continuous actions; allowed: discrete actions"),
+        (few, "any", r"gamma=1\.0: no episode of few terminates; allowed: below 1"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            check_environment(environment, 1.0, actions)

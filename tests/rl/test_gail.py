@@ -1,5 +1,7 @@
 """Rewards and features by hand, what an end is worth, and a rule that is learnt from its examples without a reward."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,11 +10,12 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
+from dlcore.learner import Sum
 from dlcore.optim import create_optimizer
 from dlcore.rl import demonstrations, gail, networks
 from dlcore.rl.environments import Environment, Step
 from dlcore.rl.ppo import PPO
-from dlcore.rl.rollout import GAE
+from dlcore.rl.rollout import GAE, Rollout
 from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
 
 LIGHTS = 16
@@ -292,3 +295,65 @@ def test_the_discriminator_s_loss_by_hand():
     assert float(metrics["d_loss"].compute()) == pytest.approx(losses.mean(), rel=1e-5)
     assert float(metrics["d_penalty"].compute()) == pytest.approx(16, rel=1e-5)
     assert float(metrics["d_right"].compute()) == 0.5  # the first of the expert's, the second of the policy's
+
+
+def rollout_of_two_steps(terminated):
+    """Two steps of two instances, that see 1 to 4 and take the actions 0, 1, 1, 0."""
+    seen = jnp.float32([[[1], [2]], [[3], [4]]])
+    none, over = jnp.zeros((2, 2)), jnp.array(terminated)
+    return Rollout(seen, jnp.array([[0, 1], [1, 0]]), none, none, none + 7, over, over, none + 5)
+
+
+def test_ends_of_a_rollout_are_candidates_of_their_own():
+    data = rollout_of_two_steps([[False, True], [False, False]])
+    environment = SimpleNamespace(num_actions=2, action_size=0, observation_shape=(1,))
+    steps = [[1, 1, 0, 0], [2, 0, 1, 0], [3, 0, 1, 0], [4, 1, 0, 0]]  # the observation, two actions, the flag
+    run = jax.jit(lambda data, absorbing: gail._candidates(environment, data, absorbing))
+    for absorbing in (True, False):
+        rows, weights = run(data, absorbing)
+        np.testing.assert_array_equal(rows, steps + [[0, 0, 0, 1]] * 4)
+        np.testing.assert_array_equal(weights, [1, 1, 1, 1, 0, absorbing, 0, 0])
+    vectors = SimpleNamespace(num_actions=None, action_size=2, observation_shape=(3, 1))
+    np.testing.assert_array_equal(gail._absorbing_state(vectors, 2), [[0] * 5 + [1]] * 2)
+
+
+def test_the_reward_of_imitation_takes_the_place_of_the_environment_s():
+    """The reward is the sum of the features: 1 of each action, and of the absorbing state 1 for ever, 1 / (1 - 3/4)."""
+    data = rollout_of_two_steps([[False, True], [False, False]])
+    environment = SimpleNamespace(num_actions=2, action_size=0, observation_shape=(1,))
+
+    def reward_of(x):
+        return x.sum(-1)
+
+    @jax.jit
+    def run(data):
+        return [gail._with_imitation_reward(reward_of, environment, data, 0.75, absorbing) for absorbing in (1, 0)]
+
+    found, ends = run(data)
+    np.testing.assert_array_equal(found.reward, [[2, 3], [4, 5]])
+    np.testing.assert_array_equal(found.next_value, [[5, 4], [5, 5]])
+    assert not found.terminated.any()
+    assert found.done[0, 1]
+    np.testing.assert_array_equal(ends.reward, found.reward)
+    np.testing.assert_array_equal(ends.next_value, data.next_value)
+    np.testing.assert_array_equal(ends.terminated, data.terminated)
+
+
+def test_the_discriminator_takes_its_steps_on_as_many_candidates_as_demonstrations():
+    """A candidate of weight 0 is never drawn, the others are 1: two steps of SGD at 1/2 along 4 x 4 x 1 each."""
+    drawn = []
+
+    def loss(params, expert, weight, policy, key):
+        drawn.append((expert.shape, weight.shape, policy.shape))
+        return -params * policy.sum() * expert.sum() * weight.sum(), {"d_loss": Sum.of(policy.sum(-1))}
+
+    state = SimpleNamespace(discriminator=jnp.float32(0), discriminator_opt_state=optax.sgd(0.5).init(jnp.float32(0)))
+    state.replace = lambda **fields: SimpleNamespace(**fields)
+    expert = jnp.ones((4, 1)), jnp.full(4, 0.25)
+    pool = jnp.float32([[100], [1], [1]]), jnp.float32([0, 1, 3])
+    after, metrics = gail._update_discriminator(loss, optax.sgd(0.5), 2, state, expert, pool, jax.random.key(0))
+    assert set(drawn) == {((4, 1), (4,), (4, 1))}
+    assert float(after.discriminator) == pytest.approx(2 * 0.5 * 4 * 4)
+    assert int(metrics["d_loss"].count) == 8
+    assert metrics["d_loss"].compute() == pytest.approx(1)
+    assert gail._update_discriminator(loss, optax.sgd(0.5), 0, state, expert, pool, jax.random.key(0))[1] == {}

@@ -79,6 +79,53 @@ def test_distributions_by_hand():
     )
 
 
+@pytest.mark.covers("RL-01")
+def test_a_step_of_the_environment_by_hand():
+    """States 0, 1, 2 in a row, the last absorbing; episodes start in 1. A step goes on for a reward of 3."""
+    process = mdps.make(
+        [[[1]], [[2]], [[2]]], np.ones((3, 1, 1)), 3.0, gamma=0.5, absorbing=[2], start=np.array([0, 1.0, 0])
+    )
+    environment = mdps.as_environment(process, 4, np.array([[5.0, 1], [6, 1], [7, 1]]), "row")
+    assert (environment.name, environment.max_steps, environment.observation_shape) == ("row", 4, (2,))
+    assert (environment.num_actions, environment.endless) == (1, False)
+    assert mdps.as_environment(process._replace(absorbing=np.zeros(3, bool)), 1).endless
+
+    @jax.jit
+    @jax.vmap
+    def step(state, time):
+        return environment.step(jax.random.key(0), (state, time), jnp.int32(0))
+
+    # A step within, one that is the fourth, and two to the end, of which the second is also the fourth.
+    (state, time), out = step(jnp.int32([0, 0, 1, 1]), jnp.int32([1, 3, 0, 3]))
+    np.testing.assert_array_equal(state, [1, 1, 1, 1])
+    np.testing.assert_array_equal(time, [2, 0, 0, 0])
+    np.testing.assert_array_equal(out.truncated, [False, True, False, False])
+    np.testing.assert_array_equal(out.terminated, [False, False, True, True])
+    np.testing.assert_array_equal(out.final_observation[:, 0], [6, 6, 7, 7])
+    np.testing.assert_array_equal(out.observation[:, 0], [6] * 4)
+    np.testing.assert_array_equal(out.reward, [3] * 4)
+    with pytest.raises(ValueError, match="max_steps=0: too small; allowed: at least 1"):
+        mdps.as_environment(process, 0)
+    with pytest.raises(ValueError, match="observations=2: for 3 states; allowed: one a state"):
+        mdps.as_environment(process, 1, np.zeros((2, 1)))
+
+
+@pytest.mark.covers("RL-01")
+def test_a_trajectory_stays_in_the_end_for_nothing():
+    """0 goes to 1 by action 0 and to the end, 2, by action 1; 1 goes to the end by either; by a policy of each step."""
+    process = mdps.make(
+        [[[1], [2]], [[2], [2]], [[2], [2]]], np.ones((3, 2, 1)), [[[1.0], [2]], [[3], [4]], [[9], [9]]],
+        gamma=0.5, absorbing=[2], start=np.array([1.0, 0, 0]),
+    )  # fmt: skip
+    first, second = np.tile([1.0, 0], (3, 1)), np.tile([0, 1.0], (3, 1))
+    seen = mdps.rollout(process, np.stack([first, second, first]), jax.random.key(0), 3)
+    np.testing.assert_array_equal(seen.state, [0, 1, 2])
+    np.testing.assert_array_equal(seen.action, [0, 1, 0])
+    np.testing.assert_array_equal(seen.reward, [1, 4, 0])
+    np.testing.assert_array_equal(seen.next_state, [1, 2, 2])
+    np.testing.assert_array_equal(seen.running, [True, True, False])
+
+
 @pytest.mark.slow
 @pytest.mark.covers("RL-01")
 def test_an_environment_ends_by_absorption_or_by_time():

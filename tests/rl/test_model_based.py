@@ -1,5 +1,8 @@
 """The planner on a quadratic, what is stored and predicted by hand, and a point brought home in a learnt model."""
 
+import dataclasses
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -33,21 +36,40 @@ def test_the_planner_finds_the_top_of_a_quadratic():
     np.testing.assert_allclose([outside[0, 0], outside[1, 1]], [1, -1], atol=0.02)
 
 
-@pytest.mark.slow
 def test_planning_by_hand():
-    """One elite of one iteration is the best candidate; all are elites: their mean. The start is a candidate."""
+    """One elite of one iteration is the best candidate; all are elites: their mean. The start is a candidate.
+
+    The second iteration draws around the elites' mean with their deviation. NaN is worse than all numbers.
+    """
     mean, key = jnp.zeros((2, 2)), jax.random.key(3)
-    noise = jax.random.normal(jax.random.fold_in(key, 0), (7, 2, 2)).at[0].set(0)
-    candidates = jnp.clip(0.5 * noise, -1, 1)
-    options = {"std": 0.5, "population": 7, "iterations": 1}
-    best = cross_entropy_method(quadratic, key, mean, num_elites=1, **options)
-    np.testing.assert_allclose(best, candidates[quadratic(candidates).argmax()])
-    np.testing.assert_allclose(
-        cross_entropy_method(quadratic, key, mean, num_elites=7, **options), candidates.mean(0), atol=1e-6
-    )
-    np.testing.assert_allclose(cross_entropy_method(quadratic, key, TARGET, num_elites=1, **options), TARGET)
+
+    @jax.jit
+    def run():
+        noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, i), (7, 2, 2)).at[0].set(0) for i in (0, 1)])
+
+        def search(start, num_elites, iterations=1, score=quadratic):
+            options = {"population": 7, "num_elites": num_elites, "iterations": iterations}
+            return cross_entropy_method(score, key, start, 0.5, **options)
+
+        left = search(mean, 1, score=lambda x: jnp.where(x[:, 0, 0] > 0, jnp.nan, quadratic(x)))
+        return noise, search(mean, 1), search(mean, 7), search(TARGET, 1), search(mean, 3, 2), left
+
+    noise, best, middle, start, second, left = jax.device_get(run())
+    candidates, target = np.clip(0.5 * noise[0], -1, 1), np.asarray(TARGET)
+
+    def ranked(x):
+        return x[np.square(x - target).sum((1, 2)).argsort()]
+
+    np.testing.assert_allclose(best, ranked(candidates)[0], rtol=1e-6)
+    np.testing.assert_allclose(middle, candidates.mean(0), atol=1e-6)
+    np.testing.assert_array_equal(start, target)
+    elites = ranked(candidates)[:3]
+    again = ranked(np.clip(elites.mean(0) + elites.std(0) * noise[1], -1, 1))[:3]
+    np.testing.assert_allclose(second, again.mean(0), atol=1e-5)
+    np.testing.assert_allclose(left, ranked(candidates[candidates[:, 0, 0] <= 0])[0], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_pendulum_s_reward_is_the_environment_s():
     environment = environments.make("Pendulum-v1")
     state, observation = jax.jit(environment.reset)(jax.random.key(0))
@@ -160,8 +182,9 @@ def test_with_a_known_reward_the_model_predicts_changes_alone():
 
 def test_bad_input_is_named():
     options = {"model": model_based.Dynamics(4), "optimizer": create_optimizer("sgd", 0.1)}
-    with pytest.raises(ValueError, match="environment='CartPole-v1': discrete actions; allowed: continuous actions"):
-        model_based.learner(**options, environment=environments.make("CartPole-v1"))
+    discrete = drift()._replace(num_actions=2, action_low=None, action_high=None)
+    with pytest.raises(ValueError, match="environment='drift': discrete actions; allowed: continuous actions"):
+        model_based.learner(**options, environment=discrete)
     images = drift()._replace(observation_shape=(4, 4, 1))
     with pytest.raises(ValueError, match=r"observations of shape \(4, 4, 1\); allowed: vectors"):
         model_based.learner(**options, environment=images)
@@ -218,3 +241,110 @@ def test_one_update_by_hand(monkeypatch):
         new[e] -= rate * x.T @ error / 3 / 4
     np.testing.assert_allclose(after.params["w"], new, rtol=1e-4, atol=1e-5)
     assert metrics["loss"].compute() == pytest.approx(np.mean(losses), rel=1e-4)
+
+
+def test_an_imagined_step_is_the_predicted_change_in_the_units_of_the_replay():
+    """Two networks that give (1, 2, 3) and (2, 4, 6) times z = (s - 1) / 2 + a: s' = s + out * (1, 2) + (5, 6)."""
+    seen = []
+
+    def apply(variables, x):
+        seen.append(x)
+        return variables["params"][:, None] * (x[..., :1] + x[..., 2:])
+
+    weights = jnp.float32([[1, 2, 3], [2, 4, 6]])
+    network = SimpleNamespace(ensemble=2, apply=apply)
+    scales = model_based.Statistics(*map(jnp.float32, ([1, 1], [2, 2], [5, 6, 7], [1, 2, 3])))
+    state, action = jnp.float32([[[3, 5]], [[3, 5]]]), jnp.float32([[[0.5]], [[4]]])
+    after, reward = model_based._World(network, 2, None).imagine(weights, scales, state, action)
+    np.testing.assert_array_equal(seen[0], [[[1, 2, 0.5]], [[1, 2, 1]]])  # actions end at 1
+    # z = 1.5 and 2: (1.5, 3, 4.5) and (4, 8, 12).
+    np.testing.assert_allclose(after, [[[3 + 1.5 + 5, 5 + 6 + 6]], [[3 + 4 + 5, 5 + 16 + 6]]])
+    np.testing.assert_allclose(reward, [[13.5 + 7], [36 + 7]])
+    world = model_based._World(network, 2, lambda before, action, after: (before + 10 * after).sum(-1) + action[..., 0])
+    same, known = world.imagine(weights, scales, state, action)
+    np.testing.assert_array_equal(same, after)
+    np.testing.assert_allclose(known[:, 0], [8 + 10 * 26.5 + 0.5, 8 + 10 * 39 + 4])
+
+
+def test_a_plan_is_worth_its_rewards_and_goes_on_from_the_last_one(monkeypatch):
+    """Two networks that add the action, or twice it, to the state; the reward is the state after it."""
+    world = SimpleNamespace(
+        dimensions=1,
+        members=lambda x: jnp.broadcast_to(x, (2, *x.shape)),
+        imagine=lambda params, statistics, x, action: (x + params * action, (x + params * action)[..., 0]),
+    )
+    caught = []
+    monkeypatch.setattr(
+        model_based, "cross_entropy_method", lambda score, key, mean, **rest: caught.append((score, mean, rest))
+    )
+    state = SimpleNamespace(params=jnp.float32([1, 2]).reshape(2, 1, 1), statistics=None)
+    before = jnp.float32([[1], [2], [3]])
+    for warm in (True, False):
+        planner = model_based.Planner(3, population=2, num_elites=1, iterations=5, warm_start=warm)
+        model_based._plan(world, planner, state, None, jnp.float32([4]), before)
+    (score, warm, settings), (_, cold, _) = caught
+    np.testing.assert_array_equal(warm, [[2], [3], [0]])
+    np.testing.assert_array_equal(cold, np.zeros((3, 1)))
+    assert settings == {"population": 2, "num_elites": 1, "iterations": 5}
+    # From 4 by (1, 0, 2): 5 + 5 + 7 = 17 and 6 + 6 + 10 = 22; NaN is no plan.
+    found = score(jnp.float32([[[1], [0], [2]], [[np.nan], [0], [0]]]))
+    assert found[0] == 19.5
+    assert found[1] < -1e38
+
+
+def test_agents_act_by_the_first_action_of_their_plan_which_ends_with_the_episode():
+    """Of two points the first is in its last step. Its plan is cleared, and the other's is kept."""
+    environment = drift()
+
+    def plan(state, key, observation, before):
+        return before + observation[0]
+
+    state = model_based.ModelBasedState.__new__(model_based.ModelBasedState)
+    observation = jnp.float32([[0.25, 0], [0.5, 0]])
+    values = {"environment": (observation, jnp.int32([TIME - 1, 0])), "observation": observation}
+    values |= {"episode_return": jnp.zeros(2), "plan": jnp.full((2, 3, 1), 0.25)}
+    values["replay"] = SimpleNamespace(add=lambda transition: transition)
+    for field in dataclasses.fields(state):
+        object.__setattr__(state, field.name, values.get(field.name))
+    keys = jax.random.split(jax.random.key(0), (2, 2))
+
+    @jax.jit
+    def act(is_random):
+        after, finished = model_based._act(environment, plan, state, keys, is_random)
+        return after.replay, after.plan, finished.count, environments.random_actions(environment, keys[:, 0])
+
+    stored, plans, count, _ = act(False)
+    np.testing.assert_array_equal(stored.action, [[0.5], [0.75]])
+    np.testing.assert_array_equal(stored.observation, observation)
+    np.testing.assert_allclose(stored.next_observation[:, 1], [0.15, 0.225], rtol=1e-5)  # .3 of the action
+    np.testing.assert_array_equal(plans[..., 0], [[0] * 3, [0.75] * 3])
+    assert int(count) == 1
+    stored, plans, _, drawn = act(True)
+    np.testing.assert_array_equal(stored.action, drawn)
+    np.testing.assert_array_equal(plans[1], np.full((3, 1), 0.25))
+
+
+def test_an_episode_is_measured_until_its_end():
+    """The state moves by (1, 2) a step, three times, and is rewarded by the action; plans grow by one.
+
+    Networks predict 1 and 3 more, 2 in the mean: errors of (1, 0) over deviations of (1, 2), whose mean square is 1/2;
+    without a change errors are (1, 2), of mean square 1.
+    """
+
+    def step(key, time, action):
+        seen = jnp.stack([time + 1, 2 * (time + 1)]).astype(jnp.float32)
+        return time + 1, Step(seen, action[0], time + 1 >= 3, jnp.array(False), seen)
+
+    environment = Environment(
+        "count", lambda key: (jnp.int32(0), jnp.zeros(2)), step, None, (2,), 5, -np.ones(1), np.ones(1)
+    )
+    world = SimpleNamespace(
+        dimensions=2,
+        members=lambda x: jnp.stack([x, x]),
+        imagine=lambda params, statistics, x, action: (x + jnp.float32([1, 3]).reshape(2, 1, 1), None),
+    )
+    state = SimpleNamespace(params=None, statistics=SimpleNamespace(output_std=jnp.float32([1, 2, 9])))
+    found = model_based._episode(
+        environment, world, lambda state, key, seen, before: before + 1, state, jnp.zeros((2, 1)), jax.random.key(0)
+    )
+    np.testing.assert_allclose(found, [1 + 2 + 3, 3, 1.5, 3])

@@ -1,12 +1,16 @@
 """Shapes and first outputs of the networks over observations."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 
 from dlcore.nn.recurrent_cells import lstm_cell
+from dlcore.rl import networks
 from dlcore.rl.networks import ActorCritic, QNetwork, Torso, lstm_sequence
 
 
@@ -19,6 +23,99 @@ def test_shapes(shape):
     chex.assert_shape(QNetwork(5).init_with_output(jax.random.key(0), x)[0], (3, 5))
 
 
+def test_first_weights_have_the_gains_of_each_layer(monkeypatch):
+    """Gains of sqrt(2) before an activation, 1 before values and .01 before policies, by kernels that are full of them.
+
+    Vectors sum to 1/2: with 3 units, relu gives h_1 = sqrt(2) / 2 and h_2 = 3 sqrt(2) h_1 = 3, tanh gives g. Boards of
+    4 x 5 x 2 become 2 x 3 x 16 = 96 numbers of relu(sqrt(2) 18 c), then tanh(sqrt(2) 96 sqrt(2) 18 c) = tanh(3456 c).
+    """
+    monkeypatch.setattr(networks, "orthogonal", lambda gain: lambda key, shape, dtype: jnp.full(shape, gain, dtype))
+    root = np.sqrt(2)
+    g = np.tanh(3 * root * np.tanh(root / 2))
+
+    @jax.jit
+    def first(x, boards):
+        def of(network, *inputs):
+            return network.init_with_output(jax.random.key(0), *inputs)[0]
+
+        return {
+            "torso": of(Torso(3), boards),
+            "actor critic": of(ActorCritic(5, 3), x),
+            "gaussian": of(networks.GaussianActorCritic(5, 3), x),
+            "actor": of(networks.CategoricalActor(5, 3), x).logits,
+            "squashed": of(networks.SquashedActor(5, 3), x),
+            "values": of(QNetwork(5, 3), x),
+            "twins": of(networks.TwinCritic(1, 3, 4), x, jnp.full((2, 1), 0.25)),
+        }
+
+    found = first(
+        jnp.tile(jnp.array([0.75, -0.25]), (2, 1)), jnp.array([1, -1]).reshape(2, 1, 1, 1) * np.ones((4, 5, 2)) / 6912
+    )
+    np.testing.assert_allclose(found["torso"], [[np.tanh(0.5)] * 3, [0] * 3], rtol=1e-4)
+    for name in ("actor critic", "gaussian"):
+        policy, value = found[name]
+        np.testing.assert_allclose(policy.mode() if name == "gaussian" else policy.logits, 0.03 * g, rtol=1e-4)
+        np.testing.assert_allclose(value, 3 * g, rtol=1e-4)
+    np.testing.assert_array_equal(found["gaussian"][0].log_std, np.zeros((2, 5)))
+    np.testing.assert_allclose(found["actor"], np.full((2, 5), 0.01 * 3 * 3), rtol=1e-4)
+    np.testing.assert_allclose([found["squashed"].mean, found["squashed"].log_std], np.full((2, 2, 5), 0.09), rtol=1e-4)
+    np.testing.assert_allclose(found["values"], np.full((2, 5), 3 * 3), rtol=1e-4)
+    # With the action the sum is 3/4: 3 * 4.5.
+    np.testing.assert_allclose(found["twins"], np.full((4, 2), 13.5), rtol=1e-4)
+
+
+def test_the_deviation_of_a_squashed_policy_is_bounded():
+    heads = {"mean": {"kernel": np.zeros((3, 2)), "bias": np.float32([9, 0.5])}}
+    heads["log_std"] = {"kernel": np.zeros((3, 2)), "bias": np.float32([9, -9])}
+    torso = {f"dense{i}": {"kernel": np.zeros((n, 3)), "bias": np.zeros(3)} for i, n in ((1, 4), (2, 3))}
+    policy = networks.SquashedActor(2, 3).apply({"params": {**heads, "torso": torso}}, jnp.zeros((1, 4)))
+    np.testing.assert_array_equal(policy.log_std, [[2, -5]])
+    np.testing.assert_array_equal(policy.mean, np.float32([[9, 0.5]]))
+
+
+def test_parameters_stand_under_their_names():
+    """Two observed numbers, torsos of three units, five actions; twins stand beside each other on a first axis."""
+
+    def kernels(network, *inputs):
+        params = jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
+        named = {"/".join(path): leaf.shape for path, leaf in flatten_dict(params).items()}
+        return {path.removesuffix("/kernel"): shape for path, shape in named.items() if not path.endswith("bias")}
+
+    x = jnp.zeros((4, 2))
+    torso = {"torso/dense1": (2, 3), "torso/dense2": (3, 3)}
+    both = {f"{name}_{path}": shape for name in ("actor", "critic") for path, shape in torso.items()}
+    both |= {"actor": (3, 5), "critic": (3, 1)}
+    assert kernels(ActorCritic(5, 3), x) == both
+    assert kernels(networks.GaussianActorCritic(5, 3), x) == both | {"log_std": (5,)}
+    assert kernels(networks.CategoricalActor(5, 3), x) == torso | {"logits": (3, 5)}
+    assert kernels(networks.SquashedActor(5, 3), x) == torso | {"mean": (3, 5), "log_std": (3, 5)}
+    values = torso | {"head": (3, 5)}
+    assert kernels(QNetwork(5, 3), x) == values
+    assert kernels(networks.TwinCritic(5, 3, 4), x) == {f"networks/{k}": (4, *shape) for k, shape in values.items()}
+    assert kernels(networks.RecurrentActorCritic(5, 0, 3), [jnp.zeros((4, 3))] * 2, x) == {
+        "encoder": (2, 3), "gates": (3, 12), "hidden_kernel": (3, 12), "actor": (3, 5), "critic": (3, 1)
+    }  # fmt: skip
+
+
+def test_networks_fit_the_actions_of_their_environment():
+    few = SimpleNamespace(num_actions=3, action_size=0)
+    vectors = SimpleNamespace(num_actions=None, action_size=2)
+    assert networks.actor_critic(few, 5) == ActorCritic(3, 5)
+    assert networks.actor_critic(vectors, 5) == networks.GaussianActorCritic(2, 5)
+    assert networks.q_network(few, 5) == QNetwork(3, 5)
+    for environment in (few, vectors):
+        fields = environment.num_actions, environment.action_size, 5
+        assert networks.actor_twin_critic(environment, 5) == networks.ActorTwinCritic(*fields)
+        assert networks.recurrent_actor_critic(environment, 5) == networks.RecurrentActorCritic(*fields)
+    x, key = jnp.zeros((4, 6)), jax.random.key(0)
+    discrete, continuous = (
+        jax.eval_shape(lambda key, net=networks.actor_twin_critic(e, 5): net.init_with_output(key, x)[0], key)
+        for e in (few, vectors)
+    )
+    assert (discrete[0].logits.shape, discrete[1].shape) == ((4, 3), (2, 4, 3))
+    assert (continuous[0].mean.shape, continuous[1].shape) == ((4, 2), (2, 4))
+
+
 @pytest.mark.slow
 def test_the_first_policy_is_nearly_uniform():
     x = jax.random.normal(jax.random.key(1), (64, 4))
@@ -26,6 +123,7 @@ def test_the_first_policy_is_nearly_uniform():
     np.testing.assert_allclose(jax.nn.softmax(policy.logits), 1 / 3, atol=0.02)
 
 
+@pytest.mark.slow
 def test_vectors_go_through_two_dense_layers():
     x = jax.random.normal(jax.random.key(1), (3, 4))
     out, variables = Torso(5).init_with_output(jax.random.key(0), x)

@@ -25,12 +25,14 @@ def test_observations_are_standardized_and_rewards_scaled():
     seen = normalizer.normalize_obs(observation)
     np.testing.assert_allclose(seen.mean(0), 0, atol=0.01)
     np.testing.assert_allclose(seen.std(0), 1, atol=0.01)
+    np.testing.assert_array_equal(normalizer.normalize_obs(jnp.array([1e6, -1e6])), [10, -10])
     done = jnp.zeros(500, bool)
     normalizer = normalizer.update(observation, jnp.full(500, -4.0), done, 0.5)
     normalizer = normalizer.update(observation, jnp.full(500, -4.0), ~done, 0.5)
     # The discounted returns are -4 for all, then -4 - 2 = -6: mean -5, variance 1. An ended episode starts from 0.
     np.testing.assert_allclose([normalizer.reward.mean, normalizer.reward.variance], [-5, 1], rtol=1e-3)
     np.testing.assert_array_equal(normalizer.discounted, 0)
+    np.testing.assert_array_equal(normalizer.normalize_reward(jnp.array([99.0, -99])), [10, -10])
     assert float(normalizer.normalize_reward(jnp.float32(-4.0))) == np.float32(-4.0) or np.isclose(
         normalizer.normalize_reward(jnp.float32(-4.0)), -4.0, rtol=1e-3
     )

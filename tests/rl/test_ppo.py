@@ -11,8 +11,9 @@ import pytest
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
+from dlcore.learner import Sum
 from dlcore.optim import create_optimizer
-from dlcore.rl import environments, networks, ppo, rollout
+from dlcore.rl import environments, mdp, networks, ppo, rollout
 from dlcore.rl.distributions import Categorical
 from dlcore.rl.rollout import Rollout
 from dlcore.run import Placement, evaluate, fit, make_mesh
@@ -123,6 +124,56 @@ def test_a_minibatch_of_one_step_is_refused():
     assert float(objective(2)[1]["policy_loss"].compute()) == pytest.approx(0.15, abs=1e-6)
 
 
+def test_each_epoch_takes_every_step_once_in_minibatches():
+    """Three epochs of two minibatches of three: the slope is their mean, so that SGD at 1 goes by -2 x 3 x 2.5."""
+
+    def loss(params, rows):
+        return params * rows.mean(), {"rows": Sum.of(rows), "squares": Sum.of(rows**2)}
+
+    state = SimpleNamespace(step=4, params=jnp.float32(0), opt_state=optax.sgd(1.0).init(jnp.float32(0)))
+    state.replace = lambda **fields: SimpleNamespace(**fields)
+    rows, settings = jnp.arange(6.0), ppo.PPO(num_epochs=3, num_minibatches=2)
+    after, metrics = ppo.update_epochs(loss, optax.sgd(1.0), state, rows, jax.random.key(0), settings)
+    assert float(after.params) == pytest.approx(-2 * 3 * 2.5)
+    assert after.step == 5
+    assert (float(metrics["rows"].total), int(metrics["rows"].count)) == (3 * 15, 18)
+    assert float(metrics["squares"].total) == 3 * 55
+
+
+@pytest.mark.covers("RL-08")
+def test_a_rollout_holds_what_was_seen_done_and_expected():
+    """States 0, 1, 2 in a row, the last an end, are seen by their numbers and worth ten times that.
+
+    Action 1 goes on for a reward of 1 + the state, and the policy takes it: 0, 1, the end, 0 again.
+    """
+    chain = mdp.make(
+        [[[0], [1]], [[1], [2]], [[2], [2]]], np.ones((3, 2, 1)), np.array([1.0, 2, 0])[:, None, None],
+        gamma=0.5, absorbing=[2], start=np.array([1.0, 0, 0]),
+    )  # fmt: skip
+    environment, rows = mdp.as_environment(chain, 5, np.arange(3.0)[:, None]), {"index": np.arange(2)}
+
+    def apply(params, x):
+        return Categorical(jnp.broadcast_to(jnp.float32([-50, 50]), (len(x), 2))), params * x[:, 0]
+
+    @jax.jit
+    def run():
+        settings = environment, lambda key, x: jnp.float32(10), optax.sgd(1.0), jax.random.key(0), rows
+        state = rollout.init_runner_state(*settings, rollout.Normalization())
+        return rollout.collect(apply, environment, state, jax.random.key(1), rows, 3, 0.5)
+
+    state, data, finished = jax.device_get(run())
+    np.testing.assert_array_equal(data.observation[..., 0], [[0, 0], [1, 1], [0, 0]])
+    np.testing.assert_array_equal(data.action, np.ones((3, 2)))
+    np.testing.assert_allclose(data.log_prob, np.zeros((3, 2)), atol=1e-6)
+    np.testing.assert_array_equal(data.reward, [[1, 1], [2, 2], [1, 1]])
+    np.testing.assert_array_equal(data.value, [[0, 0], [10, 10], [0, 0]])
+    np.testing.assert_array_equal(data.next_value, [[10, 10], [20, 20], [10, 10]])
+    np.testing.assert_array_equal(data.terminated[:, 0], [False, True, False])
+    np.testing.assert_array_equal(data.done[:, 0], [False, True, False])
+    assert (float(finished.total), int(finished.count)) == (6, 2)
+    np.testing.assert_array_equal(state.episode_return, [1, 1])
+
+
 @pytest.mark.slow
 @pytest.mark.covers("RL-08")
 def test_the_pole_is_balanced():
@@ -151,7 +202,7 @@ def test_advantages_far_from_0_are_normalized():
             0
         ]
 
-    np.testing.assert_allclose(-3 * jax.grad(loss)(jnp.zeros(3)), [-1.2247, 0, 1.2247], atol=1e-3)
+    np.testing.assert_allclose(-3 * jax.jit(jax.grad(loss))(jnp.zeros(3)), [-1.2247, 0, 1.2247], atol=1e-3)
 
 
 @pytest.mark.slow

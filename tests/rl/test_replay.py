@@ -14,22 +14,29 @@ def step(number, instances=2):
     return Transition(x, scalar.astype(jnp.int32), scalar, jnp.zeros(instances, bool), x + 0.5)
 
 
-@pytest.mark.slow
+def written(size, numbers):
+    """A buffer of `size` steps after these, and 600 steps drawn from it."""
+
+    @jax.jit
+    def run():
+        replay = Replay.empty(step(0), size, 4)
+        replay = jax.lax.scan(lambda replay, t: (replay.add(step(t)), None), replay, jnp.array(numbers))[0]
+        return replay, replay.sample(jax.random.key(0), 600)
+
+    return jax.device_get(run())
+
+
 def test_the_last_steps_stay_and_the_oldest_go():
-    replay = Replay.empty(step(0), 4, 8)
-    for t in range(6):
-        replay = replay.add(step(t))
+    replay, drawn = written(4, range(6))
     assert int(replay.written) == 6
+    np.testing.assert_array_equal(replay.data.reward, [[4, 5, 2, 3]] * 2)
+    assert set(np.unique(drawn.reward)) == {2, 3, 4, 5}
     np.testing.assert_array_equal(np.sort(replay.data.reward[0]), [2, 3, 4, 5])
     np.testing.assert_array_equal(replay.data.next_observation, replay.data.observation + 0.5)
 
 
-@pytest.mark.slow
 def test_only_what_was_written_is_drawn_and_all_of_it():
-    replay = Replay.empty(step(0), 8, 4)
-    for t in range(1, 4):
-        replay = replay.add(step(t))
-    drawn = replay.sample(jax.random.key(0), 600)
+    _, drawn = written(8, range(1, 4))
     assert set(np.unique(drawn.reward)) == {1, 2, 3}
     assert {float(x) for x in np.unique(drawn.observation[:, 0] // 100)} == {0, 1}
     np.testing.assert_array_equal(drawn.next_observation, drawn.observation + 0.5)

@@ -198,6 +198,63 @@ def test_each_image_is_clustered_by_its_own_features(monkeypatch):
     np.testing.assert_array_equal(state.clusters, np.arange(10) % 3)
 
 
+def test_a_drawn_head_is_new_to_the_optimizer_and_all_else_stays():
+    params = {"backbone": np.ones((2, 2)), "head": {"kernel": np.ones((400, 3), np.float32), "bias": np.ones(3)}}
+    opt_state = jax.tree.map(lambda x: x + 1, jax.tree.map(np.asarray, optax.adam(0.1).init(params)))
+    state = deep_cluster.DeepClusterState(np.int32(3), None, params, opt_state, {}, np.zeros(2, np.int32))
+    after = reset_head(state, jax.random.key(0))
+    kernel = after.params["head"]["kernel"]
+    assert kernel.std() == pytest.approx(400**-0.5, rel=0.1)
+    assert not after.params["head"]["bias"].any()
+    assert after.params["backbone"] is params["backbone"]
+    moments, before = after.opt_state[0], opt_state[0]
+    assert moments.count == before.count == 1
+    for new, old in ((moments.mu, before.mu), (moments.nu, before.nu)):
+        assert not any(leaf.any() for leaf in jax.tree.leaves(new["head"]))
+        np.testing.assert_array_equal(new["backbone"], old["backbone"])
+
+
+def test_clusters_are_renewed_at_each_validation_but_the_last():
+    """Six examples in two clusters: first 0 1 0 1 0 1, after step 4 all but one in cluster 0, as the classes are."""
+    labels, first, second = np.array([0, 0, 0, 0, 0, 1]), np.arange(6) % 2, np.array([0, 0, 0, 0, 0, 1])
+    state = deep_cluster.DeepClusterState(np.int32(0), None, {}, None, {}, first)
+    hook = Reclustering(None, [0] * 6, 2, 9, labels=labels)
+    hook._clustered = lambda state, step: state.replace(clusters=second, step=step)
+    assert hook(2, state, {"train/loss": 1.0}) is None
+    assert hook(4, state, {"valid/loss": 1.0}).clusters is second
+    assert hook(9, state, {"valid/loss": 1.0}) is None
+    agreement = normalized_mutual_information(labels, first)
+    assert (hook.memory["step"], hook.memory["smallest"]) == ([0, 4], [3, 1])
+    assert hook.memory["nmi"] == pytest.approx([agreement, 1])
+    assert hook.memory["kept"] == [None, pytest.approx(agreement)]
+    unlabeled = Reclustering(None, [0] * 6, 2, 9)
+    unlabeled(9, state, {"valid/loss": 1.0})
+    assert unlabeled.memory == {"step": [0], "nmi": [None], "kept": [None], "smallest": [3]}
+
+
+@pytest.mark.covers("SS-10")
+def test_a_prediction_is_the_likeliest_cluster_of_the_image_itself(monkeypatch):
+    """Logits are the pixels 2 x - 1 by the unit matrix, with a third class at 1/2."""
+    learner = deep_cluster.learner(
+        model=Pixels(), optimizer=optax.sgd(0.1), augment=noisy, train_size=3, num_clusters=3,
+        prepare=lambda images: 2 * images, normalize=lambda images: images - 1,
+    )  # fmt: skip
+    layer = {"kernel": np.eye(2, 3, dtype=np.float32), "bias": np.float32([0, 0, 0.5])}
+    params = {"Dense_0": layer}
+    state = deep_cluster.DeepClusterState(np.int32(0), jax.random.key(0), params, None, {}, np.arange(3))
+    monkeypatch.setattr(deep_cluster, "init_variables", lambda model, rng, images: {"params": params})
+    x = np.float32([[1, 0], [0.5, 1], [0.5, 0.25]])
+    rows = {"image": x.reshape(3, 1, 2, 1), "index": np.arange(3), "mask": np.array([1, 1, 0])}
+    out, metrics = jax.jit(lambda s: (learner.predict(s, rows), learner.evaluate(s, rows)))(state)
+    logits = np.column_stack([2 * x - 1, np.full(3, 0.5)])
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    np.testing.assert_array_equal(out["guess"], [0, 1, 2])
+    np.testing.assert_allclose(out["confidence"], p.max(1), rtol=1e-5)
+    np.testing.assert_allclose(out["features"], 2 * x - 1, rtol=1e-6)
+    np.testing.assert_allclose(out["untrained"], 2 * x - 1, rtol=1e-6)
+    assert metrics["confidence"].compute() == pytest.approx(p.max(1)[:2].mean(), rel=1e-5)
+
+
 class Killed(Exception):
     pass
 

@@ -1,5 +1,7 @@
 """What is taken from an image, what the trivial answer is, and one learner that gives it back."""
 
+from unittest import mock
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.learner import ModelState, example_keys
-from dlcore.self_supervised import colorization, cross_channel, inpainting, super_resolution_pretext
+from dlcore.self_supervised import colorization, cross_channel, fill_in, inpainting, super_resolution_pretext
 from dlcore.self_supervised.colorization import remove_colors, to_grayscale
 from dlcore.self_supervised.cross_channel import hidden_channel, remove_channel
 from dlcore.self_supervised.fill_in import Filler, fill_in_learner
@@ -152,6 +154,59 @@ def test_one_update_by_hand(technique, task, channels, settings):
     slope = 2 * (drawn.trivial + 0.7 * seen - 0.2 - drawn.target) * share[..., None] / channels
     want = {"a": 0.7 - 0.1 * (slope * seen).sum(), "b": -0.2 - 0.1 * slope.sum()}
     assert after == pytest.approx(want, rel=1e-5)
+
+
+class Seen(nn.Module):
+    """a m + b of a pixel's mean m; features are a times the sum of an image's pixels."""
+
+    def setup(self):
+        self.a, self.b = (self.param(name, nn.initializers.ones, ()) for name in "ab")
+
+    def __call__(self, x, train=False):
+        return self.a * x.mean(-1, keepdims=True) + self.b
+
+    def features(self, x):
+        return self.a * x.sum((1, 2))
+
+
+@pytest.mark.covers("SS-07")
+def test_measures_and_answers_are_clipped_and_the_loss_is_not():
+    """Of each pixel's second channel, trivial + 9 m + 4, which leaves [0, 1]; padding is left out.
+
+    Features are of the image as `present` shows it, with and without what was learned.
+    """
+    learner = fill_in_learner(
+        Seen(), optax.sgd(0.1), lambda key, x: hidden_channel(x, 1), "others",
+        prepare=lambda images: images / 2, normalize=lambda images: 2 * images - 1, present=lambda x: x[..., :1],
+    )  # fmt: skip
+    x = np.random.default_rng(0).random((3, 4, 5, 3), np.float32)
+    batch = {"image": x, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
+    state = ModelState(np.int32(3), jax.random.key(0), {"a": np.float32(9), "b": np.float32(4)}, None, {})
+    init = {"a": jnp.ones(()), "b": jnp.ones(())}
+    with mock.patch.object(fill_in, "init_variables", return_value={"params": init}):
+        metrics, out, drawn = jax.device_get(
+            jax.jit(lambda s: (learner.evaluate(s, batch), learner.predict(s, batch), jax.vmap(task_of)(x / 2)))(state)
+        )
+    prediction = drawn.trivial + 9 * (2 * drawn.input - 1).mean(-1, keepdims=True) + 4
+    assert (prediction < 0).any()
+    assert (prediction > 1).any()
+    answer = prediction.clip(0, 1)
+    np.testing.assert_allclose(out["answer"], answer, atol=1e-5)
+
+    def squared(y):
+        return np.square(y - drawn.target)[:2].mean((1, 2, 3))
+
+    expected = {"loss": squared(prediction), "mse": squared(answer), "mse_others": squared(drawn.trivial)}
+    expected |= {name.replace("mse", "psnr"): -10 * np.log10(expected[name]) for name in ("mse", "mse_others")}
+    found = {name: metric.compute() for name, metric in metrics.items()}
+    assert found == pytest.approx({name: values.mean() for name, values in expected.items()}, rel=1e-4)
+    shown = (x[..., :1] - 1).sum((1, 2))  # 2 x / 2 - 1
+    np.testing.assert_allclose(out["features"], 9 * shown, rtol=1e-4)
+    np.testing.assert_allclose(out["untrained"], shown, rtol=1e-4)
+
+
+def task_of(x):
+    return hidden_channel(x, 1)
 
 
 def rows(n=32):

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.learner import ModelState, example_keys
-from dlcore.self_supervised import audio_visual, exemplar, frame_order, jigsaw, relative_patch, rotation
+from dlcore.self_supervised import audio_visual, exemplar, frame_order, jigsaw, pretext, relative_patch, rotation
 from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
 from dlcore.self_supervised.jigsaw import order_count
 from dlcore.self_supervised.pieces import check_grid, cut_pieces, distant_orders
@@ -260,6 +260,46 @@ def test_one_update_by_hand(technique, task, num_classes, settings):
     error = (p / p.sum(-1, keepdims=True) - np.eye(num_classes)[label]) * counts[:, None] / counts.sum()
     np.testing.assert_allclose(after["kernel"], kernel - 0.1 * x.T @ error, atol=1e-5)
     np.testing.assert_allclose(after["bias"], bias - 0.1 * error.sum(0), atol=1e-5)
+
+
+class Told(nn.Module):
+    """Logits: the mean of each of three pieces by w; features of the pieces: their sums."""
+
+    def setup(self):
+        self.w = self.param("w", nn.initializers.ones, ())
+
+    def __call__(self, pieces, train=False):
+        return self.w * pieces.mean((2, 3, 4)), pieces.sum((2, 3))
+
+    def features(self, x):
+        return self.w * x.sum((1, 2))
+
+
+def test_measures_and_predictions_of_a_task_by_hand(monkeypatch):
+    """Three pieces: the image, twice and three times it; the second example has no class, and the last is padding."""
+
+    def task(key, example):
+        return jnp.stack([example["image"] * k for k in (1, 2, 3)]), example["truth"]
+
+    learner = pretext_learner(
+        Told(), optax.sgd(0.1), task, prepare=lambda x: x / 2, normalize=lambda x: x - 0.1, num_classes=3
+    )
+    x = np.random.default_rng(0).random((5, 2, 3, 1)).astype(np.float32)
+    rows = {"image": x, "truth": np.array([2, -1, 0, 2, 1]), "index": np.arange(5), "mask": np.array([1, 1, 1, 1, 0])}
+    state = ModelState(np.int32(3), jax.random.key(0), {"w": np.float32(-2)}, None, {})
+    monkeypatch.setattr(pretext, "init_variables", lambda model, rng, images: {"params": {"w": jnp.float32(1)}})
+    metrics, out = jax.jit(lambda s: (learner.evaluate(s, rows), learner.predict(s, rows)))(state)
+    pieces = np.stack([x / 2 * k for k in (1, 2, 3)], 1) - 0.1
+    logits = -2 * pieces.mean((2, 3, 4))  # the first piece is the darkest, and the guess
+    losses = np.log(np.exp(logits).sum(1)) - np.take_along_axis(logits, rows["truth"][:, None], 1)[:, 0]
+    assert metrics["loss"].compute() == pytest.approx(losses[[0, 2, 3]].mean(), rel=1e-5)
+    assert metrics["accuracy"].compute() == pytest.approx(1 / 3)
+    np.testing.assert_array_equal(out["guess"], np.zeros(5))
+    np.testing.assert_array_equal(out["target"], rows["truth"])
+    np.testing.assert_allclose(out["pieces"], pieces.sum((2, 3)), rtol=1e-5)
+    whole = (x / 2 - 0.1).sum((1, 2))
+    np.testing.assert_allclose(out["features"], -2 * whole, rtol=1e-5)
+    np.testing.assert_allclose(out["untrained"], whole, rtol=1e-5)
 
 
 def stripes(n):

@@ -75,3 +75,24 @@ def test_masks_that_cover_all_or_nothing():
             random_mask(jax.random.key(0), (4, 4), ratio)
     with pytest.raises(ValueError, match=r"cell=3: does not divide 4x4 patches; allowed: a divisor of both"):
         random_mask(jax.random.key(0), (4, 4), 0.5, 3)
+
+
+@pytest.mark.covers("SS-36")
+def test_both_measures_of_masked_pixels_by_hand(monkeypatch):
+    """Pixels 0 to 15 over 16, the first four masked: their distances to the head's 1/2, and to the mean of 4 to 15."""
+    drawn = []
+
+    def draw(key, *settings):
+        drawn.append(settings)
+        return jnp.arange(16) < 4
+
+    monkeypatch.setattr(simmim, "random_mask", draw)
+    head = {"kernel": np.zeros((3, 1), np.float32), "bias": np.array([0.5], np.float32)}
+    built = learner(mask_ratio=0.25, cell=1)
+    state = toys.state_of(built, {"encoder": toys.weights(1, *toys.ENCODER), "head": head})
+    pixels = np.arange(16) / 16
+    images = np.broadcast_to(pixels.reshape(4, 4, 1), (3, 4, 4, 1)).astype(np.float32)
+    metrics = jax.jit(built.evaluate)(state, toys.ROWS | {"image": images})
+    assert set(drawn) == {((4, 4), 0.25, 1)}
+    assert metrics["loss"].compute() == pytest.approx(np.abs(0.5 - pixels[:4]).mean(), rel=1e-5)
+    assert metrics["mean_patch"].compute() == pytest.approx(np.abs(pixels[4:].mean() - pixels[:4]).mean(), rel=1e-5)

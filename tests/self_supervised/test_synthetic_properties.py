@@ -59,7 +59,12 @@ class Scalars(nn.Module):
         w, a, c, d = (self.param(name, nn.initializers.ones, ()) for name in "wacd")
         h = w * x.reshape(len(x))
         shape = jnp.stack([jnp.zeros_like(h), a * h], -1)
-        return {"shape": shape, "factors": c * h[:, None], "domain": d * reverse_gradient(h, strength)}
+        return {
+            "features": 2 * h[:, None],
+            "shape": shape,
+            "factors": c * h[:, None],
+            "domain": d * reverse_gradient(h, strength),
+        }
 
 
 @pytest.mark.covers("SS-22")
@@ -103,10 +108,21 @@ def test_one_update_by_hand():
     assert metrics["loss"].compute() == pytest.approx((shape + errors + domain).mean(), rel=1e-5)
     assert metrics["factor_error"].compute() == pytest.approx(errors.mean(), rel=1e-5)
     # The shape of every photograph is predicted as class 1, since its logit a h is positive.
-    photo_metrics = learner.evaluate(
-        state.replace(params=params), rows | {"photo_label": y, "photo_factors": f[:, None]}
+    labeled = rows | {"photo_label": y, "photo_factors": f[:, None]}
+    photo_metrics, predicted = jax.jit(lambda s: (learner.evaluate(s, labeled), learner.predict(s, rows)))(
+        state.replace(params=params)
     )
     assert photo_metrics["photo_accuracy"].compute() == pytest.approx(2 / 3)
+    assert photo_metrics["photo_factor_error"].compute() == pytest.approx(
+        ((-0.4 * other - f) ** 2 / 0.25).mean(), rel=1e-5
+    )
+    assert photo_metrics["accuracy"].compute() == pytest.approx(2 / 3)
+    # d h is positive: all are taken for photographs.
+    assert photo_metrics["domain_accuracy"].compute() == pytest.approx(0.5)
+    expected = {"features": 2 * other, "factors": -0.4 * other, "rendered": 2 * h}
+    for name, values in expected.items():
+        np.testing.assert_allclose(predicted[name], values[:, None], rtol=1e-5)
+    np.testing.assert_allclose(predicted["shape"], np.stack([0 * h, 0.7 * other], 1), rtol=1e-5)
 
 
 @pytest.mark.weekly

@@ -103,6 +103,8 @@ def test_the_loss_is_that_of_masked_tubelets_alone():
     prediction = np.float32([[[1, 3], [9, 9], [2, -2]]])
     masked, target = np.array([[True, False, True]]), np.zeros((1, 3, 2), np.float32)
     np.testing.assert_allclose(jax.jit(vjepa.masked_tube_losses)(prediction, target, masked), [2])
+    slope = jax.grad(lambda target: vjepa.masked_tube_losses(prediction, target, masked).sum())(target)
+    assert not slope.any(), "no gradient reaches the teacher"
 
 
 @pytest.mark.slow

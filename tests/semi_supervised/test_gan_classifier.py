@@ -1,5 +1,7 @@
 """The GAN classifier: the K + 1 classes, the generator's terms by hand, one step, and where a complement lies."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +67,85 @@ def test_the_logsumexp_form_is_the_softmax_of_k_plus_one_classes():
     assert gan.real_losses(large)[0] == 0
     assert np.isfinite(gan.real_losses(large)).all()
     assert np.isfinite(gan.fake_losses(large)).all()
+
+
+@pytest.mark.covers("SE-10")
+@pytest.mark.parametrize("is_complement", [False, True])
+def test_the_classifier_s_objective_by_hand(is_complement):
+    """Of Z = sum exp: CE + 3 (log(1 + 1 / Z) of real + log(1 + Z) of made), and half the entropy of real ones.
+
+    Logits are the images themselves; the second labeled and the last unlabeled image are padding.
+    """
+    rng = np.random.default_rng(0)
+    labeled, unlabeled, fake = (rng.normal(size=(n, 2)).astype(np.float32) for n in (3, 4, 4))
+    rows = gan._Batch(labeled, np.array([0, 1, 1]), np.float32([1, 0, 1]), unlabeled, np.float32([1, 1, 1, 0]))
+    seen = []
+
+    def apply(name, params, model_state, images, rng):
+        seen.append((name, model_state, rng, len(images)))
+        return params * images, None
+
+    complement = gan.Complement(is_complement, entropy_weight=0.5)
+    state, players = types.SimpleNamespace(model_state="before"), types.SimpleNamespace(apply=apply)
+
+    @jax.jit
+    def run(params):
+        return gan._discriminator_objective(players, complement, 3.0, state, rows, fake, "dropout", params)
+
+    value, (_, metrics) = run(1.0)
+    assert seen == [("discriminator", "before", "dropout", 11)]
+    log_p = labeled - np.log(np.exp(labeled).sum(1, keepdims=True))
+    supervised = -(log_p[0, 0] + log_p[2, 1]) / 2
+    real, made = (np.exp(x[:3]).sum(1) for x in (unlabeled, fake))
+    p = np.exp(unlabeled[:3]) / real[:, None]
+    other = np.log1p(1 / real) + np.log1p(made) - is_complement * 0.5 * (p * np.log(p)).sum(1)
+    assert float(value) == pytest.approx(supervised + 3 * other.mean(), rel=1e-5)
+    assert {name: metric.compute() for name, metric in metrics.items()} == pytest.approx(
+        {
+            "loss": supervised,
+            "accuracy": ((labeled[0, 0] > labeled[0, 1]) + 0.0 + (labeled[2, 1] > labeled[2, 0])) / 2,
+            "unlabeled_loss": other.mean(),
+            "d_real": (real / (1 + real)).mean(),
+            "d_fake": (made / (1 + made)).mean(),
+        },
+        rel=1e-5,
+    )
+
+
+@pytest.mark.covers("SE-10", "SE-11")
+@pytest.mark.parametrize("is_complement", [False, True])
+def test_the_generator_s_objective_by_hand(is_complement):
+    """The distance of mean features, and 1.5 of the pull-away term and 0.2 of the excess of density.
+
+    Features are the means over the places of the last map, which holds each image and its double: 3/2 of the image.
+    """
+    rng = np.random.default_rng(1)
+    unlabeled, fake = (rng.normal(size=(5, 2)).astype(np.float32) for _ in range(2))
+    seen = []
+
+    def apply(name, params, model_state, images, train, rng, method):
+        seen.append((name, train, rng, method))
+        return {"first": images, "last": jnp.stack([images, 2 * images], 1)}, None
+
+    rows = gan._Batch(None, None, None, unlabeled, np.ones(5, np.float32))
+    complement = gan.Complement(is_complement, 1.5, 0.2, 0.3)
+    state, players = types.SimpleNamespace(model_state="before"), types.SimpleNamespace(apply=apply)
+
+    @jax.jit
+    def run(params):
+        return gan._generator_objective(
+            players, complement, lambda params, statistics: (params * fake, None, None), state, rows, "dropout", params
+        )
+
+    value, (_, extras) = run(1.0)
+    assert seen == [("discriminator", True, "dropout", "features")]
+    real, made = 1.5 * unlabeled.astype(float), 1.5 * fake.astype(float)
+    terms = {"feature_distance": np.square(real.mean(0) - made.mean(0)).mean()}
+    if is_complement:
+        terms["pull_away"], terms["density_excess"] = complement_terms(real, made)
+    assert {name: float(term) for name, term in extras.items()} == pytest.approx(terms, rel=1e-4)
+    weights = {"feature_distance": 1, "pull_away": 1.5, "density_excess": 0.2}
+    assert float(value) == pytest.approx(sum(weights[name] * term for name, term in terms.items()), rel=1e-4)
 
 
 @pytest.mark.covers("SE-10")
@@ -368,3 +449,22 @@ def test_no_gradient_depends_on_the_hidden_label(trained):
     other["unlabeled"]["hidden_label"] = 1 - other["unlabeled"]["hidden_label"]
     changed = jax.jit(learner.update)(state, other)[0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), changed.params, after.params)
+
+
+@pytest.mark.parametrize("is_complement", [False, True])
+def test_an_update_takes_turns_and_measures_both_players(is_complement):
+    learner = gan.learner(
+        model=Line(),
+        optimizer=optax.sgd(0.1),
+        generator=Scale(),
+        generator_optimizer=optax.sgd(0.1),
+        latent_dim=2,
+        augment=lambda key, image: image + jax.random.uniform(key),
+        complement_generator=gan.Complement(is_complement),
+    )
+    state = jax.eval_shape(learner.init, jax.random.key(0), points(6))
+    after, metrics = jax.eval_shape(learner.update, state, points(6))
+    assert jax.tree.structure(after) == jax.tree.structure(state)
+    terms = {"pull_away", "density_excess"} if is_complement else set()
+    names = {"loss", "accuracy", "unlabeled_loss", "d_real", "d_fake", "feature_distance"}
+    assert set(metrics) == names | terms

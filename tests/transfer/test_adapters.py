@@ -1,6 +1,7 @@
 """LoRA, DoRA, BitFit, (IA)^3, bottleneck adapters and visual prompts: peft's numbers, starts, what learns, counts."""
 
 import json
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from dlcore.classification import supervised
@@ -27,6 +29,7 @@ FIELDS = {
     "mlp_features": 64,
     "epsilon": 1e-12,
 }
+SMALL = FIELDS | {"depth": 1}
 METHODS = {
     "lora": LoRA(rank=4, alpha=8),
     "rslora": LoRA(rank=4, alpha=8, rank_stabilized=True),
@@ -48,7 +51,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def model():
-    return create_model("vit_b_16", **FIELDS, head_init=jax.nn.initializers.normal(0.1))
+    return create_model("vit_b_16", **SMALL, head_init=jax.nn.initializers.normal(0.1))
 
 
 @pytest.fixture(scope="module")
@@ -97,13 +100,13 @@ def test_an_adapter_starts_as_the_network(name, model, variables, adapted, image
 @pytest.mark.parametrize(
     ("name", "count"),
     [
-        ("lora", 2 * 2 * (32 * 4 + 4 * 32)),  # blocks, q and v, A and B
-        ("dora", 2 * 2 * (32 * 4 + 4 * 32 + 32)),
+        ("lora", 2 * (32 * 4 + 4 * 32)),  # q and v, A and B
+        ("dora", 2 * (32 * 4 + 4 * 32 + 32)),
         ("bitfit", 0),
-        ("ia3", 2 * (32 + 32 + 64)),  # k, v, hidden units
-        ("bottleneck", 2 * (32 * 3 + 3 + 3 * 32 + 32)),
+        ("ia3", 32 + 32 + 64),  # k, v, hidden units
+        ("bottleneck", 32 * 3 + 3 + 3 * 32 + 32),
         ("prompts", 3 * 32),
-        ("deep_prompts", 2 * 3 * 32),
+        ("deep_prompts", 3 * 32),
     ],
 )
 def test_new_parameters_are_counted_by_hand(name, count, adapted):
@@ -128,7 +131,7 @@ def test_kernels_by_hand():
     assert LoRA(rank=4, alpha=8, rank_stabilized=True).scale == 4
 
 
-@pytest.mark.slow(unless=["lora"])
+@pytest.mark.slow
 @pytest.mark.covers("PT-04", "PT-05", "PT-06")
 @pytest.mark.parametrize("name", METHODS)
 def test_a_learner_trains_the_adapter_and_the_head_alone(name, model, images):
@@ -144,6 +147,7 @@ def test_a_learner_trains_the_adapter_and_the_head_alone(name, model, images):
     assert moments == sum(leaf.size for leaf in jax.tree.leaves(after.params))
 
 
+@pytest.mark.slow(unless=["lora"])
 @pytest.mark.parametrize("name", ["lora", "rslora", "dora", "ia3", "bitfit"])
 def test_a_merged_network_computes_the_same(name, model, adapted, images):
     wrapped = Adapted(model, METHODS[name])
@@ -184,3 +188,192 @@ def test_peft_files_go_round(tmp_path, adapted):
 def test_targets_that_name_nothing_are_refused(targets, message, variables):
     with pytest.raises(ValueError, match=message):
         find_targets(variables["params"], targets)
+
+
+def test_ia3_rescales_the_columns_of_keys_and_values_and_the_rows_of_the_hidden_units():
+    qkv = {"kernel": np.ones((2, 6), np.float32), "bias": np.arange(6, dtype=np.float32)}
+    fc2 = {"kernel": np.ones((3, 2), np.float32), "bias": np.ones(2, np.float32)}
+    params = jax.tree.map(jnp.asarray, {"block": {"attn": {"qkv": qkv}, "mlp": {"fc2": fc2}}})
+    first = IA3().init(jax.random.key(0), None, {"params": params})
+    names = [f"block/{name}" for name in ("attn/qkv/kernel:k", "attn/qkv/kernel:v", "mlp/fc2/kernel:inputs")]
+    assert {name: vector.tolist() for name, vector in first.items()} == dict(
+        zip(names, ([1, 1], [1, 1], [1, 1, 1]), strict=True)
+    )
+    vectors = dict(zip(names, map(jnp.float32, ([2, 3], [5, 7], [1, 2, 4])), strict=True))
+    merged = IA3().merge(params, vectors)["block"]
+    scale = np.array([1, 1, 2, 3, 5, 7])  # queries stay
+    np.testing.assert_array_equal(merged["attn"]["qkv"]["kernel"], [scale, scale])
+    np.testing.assert_array_equal(merged["attn"]["qkv"]["bias"], np.arange(6) * scale)
+    np.testing.assert_array_equal(merged["mlp"]["fc2"]["kernel"], [[1, 1], [2, 2], [4, 4]])
+    np.testing.assert_array_equal(merged["mlp"]["fc2"]["bias"], [1, 1])
+
+
+class Width(nn.Module):
+    """One parameter of the width of x; the output is twice x."""
+
+    @nn.compact
+    def __call__(self, x):
+        self.param("scale", nn.initializers.ones, x.shape[-1:])
+        return 2 * x
+
+
+class Block(nn.Module):
+    """Each token plus the sum of all; `mlp` doubles them."""
+
+    @nn.compact
+    def __call__(self, x):
+        Width(name="norm1")(x)
+        return Width(name="mlp")((x + x.sum(1, keepdims=True)) / 2)
+
+
+class Blocks(nn.Module):
+    """Two blocks."""
+
+    @nn.compact
+    def __call__(self, x):
+        for i in range(2):
+            x = Block(name=f"blocks_{i}")(x)
+        return x
+
+
+class Around(nn.Module):
+    """Blocks inside of another module, behind a block that is none of theirs."""
+
+    @nn.compact
+    def __call__(self, x):
+        return Blocks(name="net")(Block(name="blocks_7")(x))
+
+
+SCALE = {"scale": np.ones(1, np.float32)}
+BLOCKS = {f"blocks_{i}": {"norm1": SCALE, "mlp": SCALE} for i in range(2)}
+TOKENS = np.float32([[[1], [2]]])
+
+
+@pytest.mark.parametrize(
+    ("deep", "expected"),
+    [
+        # (1, 2, 10) + 13 = (14, 15, 23), then + 52; the third is cut off at the end.
+        (False, [66, 67]),
+        # (14, 15), then (14, 15, 100) + 129.
+        (True, [143, 144]),
+    ],
+)
+def test_prompts_stand_behind_the_tokens_and_are_cut_off(deep, expected):
+    tokens = {"tokens": np.float32([[[10]], [[100]]])[: 1 + deep]}
+    variables = {"params": {"adapter": tokens, "trained": {}}, "frozen": BLOCKS}
+    found = Adapted(Blocks(), Prompts(tokens=1, deep=deep)).apply(variables, TOKENS)
+    np.testing.assert_array_equal(found[0, :, 0], expected)
+    # A block elsewhere gets no tokens: (0, 1) + 1 = (1, 2).
+    outer = {"net": BLOCKS, "blocks_7": BLOCKS["blocks_0"]}
+    variables = {"params": {"adapter": tokens, "trained": {}}, "frozen": outer}
+    found = Adapted(Around(), Prompts(tokens=1, deep=deep, inside="net")).apply(variables, TOKENS - 1)
+    np.testing.assert_array_equal(found[0, :, 0], expected)
+
+
+def test_prompts_are_drawn_as_a_patch_s_weights():
+    """sqrt(6 / (3 p^2 + width)) bounds them: .35 for p = 4 and a width of 1."""
+    model = SimpleNamespace(patch_size=4, net=SimpleNamespace(patch_size=4))
+    for method, params in ((Prompts(300), BLOCKS), (Prompts(300, inside="net", deep=True), {"net": BLOCKS})):
+        (tokens,) = method.init(jax.random.key(0), model, {"params": params}).values()
+        chex.assert_shape(tokens, (1 + method.deep, 300, 1))
+        bound = (6 / (3 * 16 + 1)) ** 0.5
+        assert 0.95 * bound < tokens.max() <= bound
+        assert -bound <= tokens.min() < -0.95 * bound
+    with pytest.raises(ValueError, match="blocks='layers_': the network has none"):
+        Prompts(blocks="layers_").init(jax.random.key(0), model, {"params": BLOCKS})
+
+
+def test_a_bottleneck_adds_to_the_module_that_it_follows():
+    """h + 3 gelu(.5 h + .1) + .2 behind the second MLP alone, of h = 2 (x + sum) / 2 of both blocks."""
+    mlp = {"down": [[0.5]], "down_bias": [0.1], "up": [[3.0]], "up_bias": [0.2]}
+    new = {"blocks_1/mlp": {name: np.float32(value) for name, value in mlp.items()}}
+    variables = {"params": {"adapter": new, "trained": {}}, "frozen": BLOCKS}
+    found = Adapted(Blocks(), Bottleneck()).apply(variables, TOKENS - 2)
+    # (-1, 0) - 1 = (-2, -1), less 3: (-5, -4).
+    h = np.array([-5.0, -4.0])
+    u = 0.5 * h + 0.1
+    gelu = 0.5 * u * (1 + np.tanh((2 / np.pi) ** 0.5 * (u + 0.044715 * u**3)))
+    np.testing.assert_allclose(found[0, :, 0], h + 3 * gelu + 0.2, rtol=1e-5)
+    first = Bottleneck(features=2).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
+    assert set(first) == {"blocks_0/mlp", "blocks_1/mlp"}
+    assert (first["blocks_0/mlp"]["down"] != first["blocks_1/mlp"]["down"]).all()
+    with pytest.raises(ValueError, match="name no module"):
+        Bottleneck(targets=("*attn",)).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
+
+
+def test_lora_starts_within_peft_s_bound_and_dora_with_the_norms_of_the_outputs(tmp_path):
+    """A convolution of 2 x 3 pixels and 4 channels has 24 inputs: A is uniform within 1 / sqrt(24)."""
+    kernel = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype(np.float32)
+    method = LoRA(rank=50, alpha=100, dora=True, targets=("layer",))
+    (new,) = method.init(jax.random.key(0), None, {"params": {"layer": {"kernel": jnp.asarray(kernel)}}}).values()
+    chex.assert_shape(new["a"], (2, 3, 4, 50))
+    assert 0.99 / 24**0.5 < new["a"].max() <= 1 / 24**0.5
+    assert -0.99 / 24**0.5 > new["a"].min() >= -1 / 24**0.5
+    np.testing.assert_array_equal(new["b"], np.zeros((50, 6)))
+    norms = np.linalg.norm(kernel.reshape(24, 6), axis=0)
+    np.testing.assert_allclose(new["m"], norms, rtol=1e-5)
+    again = method.rebase({"layer": {"kernel": 3 * jnp.asarray(kernel)}}, {"layer/kernel": new})["layer/kernel"]
+    np.testing.assert_allclose(again["m"], 3 * norms, rtol=1e-5)
+    assert again["a"] is new["a"]
+    # peft's A is [r, in, h, w], and its B [out, r].
+    names = {"params/layer/kernel": "conv.weight"}
+    entries = {"conv.lora_A.weight": np.arange(24).reshape(1, 4, 2, 3), "conv.lora_B.weight": np.arange(6)[:, None]}
+    entries = {f"{PREFIX}{name}": value for name, value in entries.items()} | {"other": np.zeros(1)}
+    read, found = from_peft({"r": 1, "lora_alpha": 2, "use_rslora": True}, entries, names)
+    assert read == LoRA(1, 2, ("layer",), rank_stabilized=True)
+    a = found["layer/kernel"]["a"]
+    chex.assert_shape(a, (2, 3, 4, 1))
+    assert a[1, 2, 3, 0] == 23
+    assert a[1, 0, 2, 0] == 12 + 3
+    np.testing.assert_array_equal(found["layer/kernel"]["b"], [np.arange(6)])
+    write_peft(tmp_path / "a", read, found, names)
+    same, once_more = read_peft(tmp_path / "a", names)
+    assert same == read
+    chex.assert_trees_all_equal(once_more, found)
+    with pytest.raises(ValueError, match="the network has no layer conv; allowed: dense"):
+        from_peft({"r": 1, "lora_alpha": 2}, entries, {"params/layer/kernel": "dense.weight"})
+    config = tmp_path / "a" / "adapter_config.json"
+    for change, message in (
+        ({"peft_type": "IA3"}, "peft_type='IA3': no LoRA; allowed: LORA"),
+        ({"rank_pattern": {"conv": 2}}, "ranks by layer; allowed: one rank and one alpha"),
+        ({"alpha_pattern": {"conv": 2}}, "ranks by layer; allowed: one rank and one alpha"),
+    ):
+        config.write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 2} | change))
+        with pytest.raises(ValueError, match=message):
+            read_peft(tmp_path / "a", names)
+
+
+@pytest.mark.covers("PT-04", "PT-05")
+def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
+    """Logits are relu(x (W + 2 A B)) V, and A, B and V descend on the cross-entropy; W stands still."""
+
+    class Small(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            x = nn.relu(nn.Dense(3, use_bias=False, name="layer")(x.reshape(len(x), -1)))
+            return nn.Dense(2, use_bias=False, name="head")(x)
+
+    wrapped = Adapted(Small(), LoRA(rank=1, alpha=2, targets=("layer",)))
+    learner = supervised.learner(model=wrapped, optimizer=optax.adam(0.01))
+    rng = np.random.default_rng(0)
+    batch = {"image": rng.normal(size=(4, 2, 1, 1)).astype(np.float32), "label": np.array([0, 1, 1, 0])}
+    batch["index"] = np.arange(4)
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), batch).replace(rng=None)
+    params, frozen = jax.tree.map(
+        lambda s: rng.normal(size=s.shape).astype(np.float32), (shapes.params, shapes.model_state["frozen"])
+    )
+    assert set(flatten_dict(frozen)) == {("layer", "kernel")}
+    opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes.opt_state)
+    state = shapes.replace(step=np.int32(0), rng=jax.random.key(0), params=params, opt_state=opt_state)
+    state = state.replace(model_state={"frozen": frozen})
+    after, metrics = jax.jit(learner.update)(state, batch)
+    new, head = params["adapter"]["layer/kernel"], params["trained"]["head"]["kernel"]
+    hidden = batch["image"].reshape(4, 2) @ (frozen["layer"]["kernel"] + 2 * new["a"] @ new["b"])
+    scores = np.exp(np.maximum(hidden, 0) @ head)
+    loss = -np.log(scores[np.arange(4), batch["label"]] / scores.sum(1)).mean()
+    assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
+    chex.assert_trees_all_equal(after.model_state["frozen"], frozen)
+    # The first step of Adam is .01 long wherever there is a slope.
+    moved = jax.tree.map(lambda a, b: np.abs(a - b), after.params, params)
+    np.testing.assert_allclose(moved["adapter"]["layer/kernel"]["a"], 0.01, rtol=1e-3)
+    np.testing.assert_allclose(moved["trained"]["head"]["kernel"], 0.01, rtol=1e-3)

@@ -43,6 +43,77 @@ def test_the_fisher_information_of_logistic_regression():
 
 
 @pytest.mark.covers("TL-08")
+def test_the_information_is_the_mean_of_squared_slopes_in_parts_of_any_size():
+    """(y - p)^2 x^2, over seven examples in two parts of three and one alone."""
+    rng = np.random.default_rng(0)
+    w, x, y = np.array([0.5, -1.0]), rng.normal(size=(7, 2)), rng.integers(0, 2, 7)
+    p = 1 / (1 + np.exp(-x @ w))
+    found = jax.jit(lambda w, x: fisher_diagonal(logistic, w, x, jnp.asarray(y), chunk=3))(w, x)
+    np.testing.assert_allclose(found, (((y - p) ** 2)[:, None] * x**2).mean(0), rtol=1e-5)
+
+
+class Plain(nn.Module):
+    """Logits by a matrix that starts at 0."""
+
+    outputs: int = 2
+
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(self.outputs, use_bias=False, kernel_init=nn.initializers.zeros)(x)
+
+
+def adam(slope, w, steps, rate):
+    """Steps of Adam on one number each."""
+    m, v = 0 * w, 0 * w
+    for t in range(1, steps + 1):
+        g = slope(w)
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
+        w = w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return w
+
+
+@pytest.mark.covers("TL-08")
+@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive"])
+def test_two_tasks_in_turn_by_hand(strategy):
+    """The classes of a task are a point and its mirror image, so that every draw has one slope, and W = (w, -w).
+
+    Then -log p = log(1 + exp(-2 w x)), of slope -(1 - p) x by w. The empirical Fisher information is its square, of
+    both columns. What is learned shows in the share of points (c, -1) that are above the border w_0 c > w_1.
+    """
+    points = np.array([[1.0, 0.5], [-1.0, 2.0]])
+    images = np.concatenate([np.tile(np.stack([x, -x]), (6, 1)) for x in points])
+    train = TaskData(images.astype(np.float32), np.concatenate([np.tile([0, 1], 6), np.tile([2, 3], 6)]))
+    grid = np.linspace(-4, 4, 400)
+    ruler = np.tile(np.stack([grid, -np.ones(400)], 1), (2, 1)).astype(np.float32)
+    test = TaskData(ruler, np.repeat([0, 2], 400))
+    recipe = Recipe(5, 4, 0.1, buffer=3, strength=4.0, fisher="empirical", fisher_size=6)
+    scenario = "task" if strategy == "naive" else "domain"
+    net = Plain(4 if scenario == "task" else 2)
+    found = learn_in_turn(net, train, test, scenario=scenario, strategy=strategy, recipe=recipe)
+
+    def slope_of(x):
+        return lambda w: -(1 - 1 / (1 + np.exp(-2 * w @ x))) * x
+
+    first, second = map(slope_of, points)
+    after = adam(first, np.zeros(2), 5, 0.1)
+    if scenario == "task":
+        # Each task has outputs of its own; before it is learned they are equal, and the first, which is right, counts.
+        own = adam(second, np.zeros(2), 5, 0.1)
+        kept, new = ((w[0] * grid > w[1]).mean() for w in (after, own))
+        np.testing.assert_allclose(found[0], [[kept, 1], [kept, new]], atol=0.004)
+        return
+    if strategy == "replay":
+        last = adam(lambda w: second(w) / 2 + first(w) / 2, after, 5, 0.1)
+    else:
+        importance = first(after) ** 2
+        last = adam(lambda w: second(w) + 4 * importance * (w - after), after, 5, 0.1)
+    shares = [(w[0] * grid > w[1]).mean() for w in (after, last)]
+    assert abs(shares[0] - shares[1]) > 0.05
+    np.testing.assert_allclose(found[0, 0], [shares[0]] * 2, atol=0.004)
+    np.testing.assert_allclose(found[0, 1], [shares[1]] * 2, atol=0.004)
+
+
+@pytest.mark.covers("TL-08")
 def test_forgetting_by_hand():
     """Task 0 had .9 and then .95 at best, and ends at .5; task 1 loses nothing it had: (.45 + 0) / 2."""
     accuracies = np.array([[0.9, 0.2, 0.1], [0.95, 0.8, 0.1], [0.5, 0.8, 0.9]])

@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.scene_rays import scene_rays
+from dlcore.learner import State
 from dlcore.vision3d import nerf
 from dlcore.vision3d.nerf import PeakSignalToNoise, RadianceField, frequency_encoding, volume_render
 from experiments.vision3d import nerf as page
@@ -74,6 +75,42 @@ def test_one_update_and_the_measures_by_hand():
     # z = 1 is at depth 1, and along the slanted ray at 1 / 0.8; bins are 2 / 80 wide
     np.testing.assert_allclose(outputs["depth"], [1, 1.25], atol=2 / 80)
     np.testing.assert_allclose(outputs["opacity"], 1, atol=1e-5)
+
+
+class Opaque(nn.Module):
+    """Of the color of the place, and opaque from the first sample on where w is 1; empty where it is 0."""
+
+    @nn.compact
+    def __call__(self, points, directions):
+        return 100 * self.param("w", nn.initializers.ones, ()) * jnp.ones(points.shape[:-1]), points + 0 * directions
+
+
+def test_samples_are_in_the_middle_of_their_bins_or_anywhere_in_them_in_training():
+    """Four bins of width 1 from 1 to 5: the first sample is at 1.5, or at 1 + u; the last ray is padding."""
+    learner = nerf.learner(model=Opaque(), optimizer=optax.sgd(1.0), near=1.0, far=5.0, num_samples=4, background=0.25)
+    rng = np.random.default_rng(0)
+    origin, direction, color = rng.normal(size=(3, 3, 3)).astype(np.float32)
+    rays = {"origin": origin, "direction": direction, "color": color, "index": np.arange(3)}
+    rays["mask"] = np.array([1, 1, 0])
+    state = State(np.int32(3), jax.random.key(0), {"w": np.float32(1)}, None)
+
+    @jax.jit
+    def run(state):
+        drawn = jax.random.uniform(jax.random.fold_in(state.rng, state.step), (3, 4))
+        value, _ = learner.loss(state.params, state, rays)
+        empty = learner.predict(state.replace(params={"w": 0.0}), rays)
+        return drawn[:, :1], value, learner.evaluate(state, rays), learner.predict(state, rays), empty
+
+    drawn, value, metrics, out, empty = run(state)
+    np.testing.assert_allclose(out["color"], origin + 1.5 * direction, rtol=1e-5)
+    np.testing.assert_allclose(out["depth"], [1.5] * 3, rtol=1e-5)
+    np.testing.assert_allclose(out["opacity"], [1] * 3, rtol=1e-5)
+    expected = np.square(origin + (1 + np.asarray(drawn)) * direction - color)[:2].mean()
+    assert float(value) == pytest.approx(float(expected), rel=1e-5)
+    middle = np.square(origin + 1.5 * direction - color)[:2].mean()
+    assert metrics["loss"].compute() == metrics["mse"].compute() == pytest.approx(float(middle), rel=1e-5)
+    for name, number in (("color", 0.25), ("depth", 5), ("opacity", 0)):
+        np.testing.assert_allclose(empty[name], np.full(empty[name].shape, number))
 
 
 def test_psnr_adds_up_over_batches_and_ignores_padding():

@@ -56,9 +56,12 @@ def test_round_trip_of_random_grids():
     np.testing.assert_array_equal(jax.jit(jax.vmap(lambda n: decode_octree(n, 8)))(nodes), voxels)
 
 
+@pytest.mark.slow(only=["torus"])
 @pytest.mark.covers("TD-06")
 @pytest.mark.parametrize(
-    ("solid", "euler", "volume"), [(BALL, 2, 4 / 3 * np.pi * 0.7**3), (TORUS, 0, 2 * np.pi**2 * 0.55 * 0.3**2)]
+    ("solid", "euler", "volume"),
+    [(BALL, 2, 4 / 3 * np.pi * 0.7**3), (TORUS, 0, 2 * np.pi**2 * 0.55 * 0.3**2)],
+    ids=["ball", "torus"],
 )
 def test_a_solid_has_few_nodes_its_volume_and_its_characteristic(solid, euler, volume):
     voxels = occupancy_grid(solid, 16)
@@ -82,6 +85,13 @@ def test_nodes_grow_with_the_surface_not_with_the_volume():
     assert (growth > 3).all()
     assert (growth < 5).all()  # a grid grows by 8
     assert counts[-1] < 128**3 / 30
+
+
+def test_cells_that_were_split_for_nothing_become_one_again():
+    """A surface .01 away, which no cell contains: all are split down to the voxels, which are alike."""
+    for distance, node in ((0.01, EMPTY), (-0.01, FULL), (0.0, FULL)):
+        nodes = octree_from_distance(lambda points, d=distance: np.full(len(points), d), 3)
+        assert nodes.tolist() == [node]
 
 
 def test_bad_input_is_one_clear_line():

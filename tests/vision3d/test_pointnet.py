@@ -58,6 +58,7 @@ def test_logits_are_bit_equal_under_permutation(forward):
         np.testing.assert_array_equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-09")
 def test_only_the_critical_points_count(forward):
     logits, known = forward(POINTS[:1])
@@ -102,9 +103,9 @@ def test_padding_has_no_part_in_batch_statistics(variables):
 
 @pytest.mark.covers("TD-09")
 def test_transforms_start_at_the_identity_and_are_penalized_off_it():
-    variables = jax.jit(lambda: MODEL.init(jax.random.key(0), POINTS, False))()
-    _, known = jax.jit(lambda: MODEL.apply(variables, POINTS, False))()
-    np.testing.assert_array_equal(known["transform"], np.broadcast_to(np.eye(8), (2, 8, 8)))
+    net = pointnet.TransformNet(3, (4,), (2,))
+    first = jax.jit(lambda x: net.init_with_output(jax.random.key(0), x, 2, False)[0])(POINTS.reshape(-1, 3))
+    np.testing.assert_array_equal(first, np.broadcast_to(np.eye(3), (2, 3, 3)))
     # A = 2 I of 3 rows: I - A Aᵀ = -3 I, squared 9 for each of 3; a rotation costs nothing.
     angle = 0.3
     turn = jnp.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
@@ -113,20 +114,24 @@ def test_transforms_start_at_the_identity_and_are_penalized_off_it():
 
 
 def test_augmentation_turns_about_the_vertical_axis():
-    augment = jax.jit(pointnet.augment_points, static_argnames=("num_points", "rotation", "up", "jitter"))
-    key, points = jax.random.key(3), POINTS[0]
-    for up, fixed in (("z", 2), ("y", 1)):
-        turned, _ = augment(key, points, rotation=360.0, up=up, jitter=0.0)
+    key, points, mask = jax.random.key(3), POINTS[0], jnp.arange(21) % 2
+
+    @jax.jit
+    def augmented():
+        turned = [pointnet.augment_points(key, points, rotation=360.0, up=up, jitter=0.0)[0] for up in "zy"]
+        moved, _ = pointnet.augment_points(key, points, rotation=0.0, jitter=0.02)
+        subset = pointnet.augment_points(key, points, mask, num_points=10, rotation=0.0, jitter=0.0)
+        return turned, moved, subset
+
+    both, moved, (_, chosen) = augmented()
+    for turned, fixed in zip(both, (2, 1), strict=True):
         np.testing.assert_array_equal(turned[:, fixed], points[:, fixed])
         np.testing.assert_allclose(jnp.linalg.norm(turned, axis=1), jnp.linalg.norm(points, axis=1), rtol=1e-5)
         # A rotation, not a mirror: x × y stays on the same side.
         assert float(jnp.linalg.det(turned[:3])) == pytest.approx(float(jnp.linalg.det(points[:3])), rel=1e-4)
-    moved, _ = augment(key, points, rotation=0.0, jitter=0.02)
     assert 0.005 < float(jnp.abs(moved - points).mean()) < 0.03
     assert float(jnp.abs(moved - points).max()) <= 0.05 + 1e-6
     # The subset takes what counts before padding.
-    mask = jnp.arange(21) % 2
-    _, chosen = augment(key, points, mask, num_points=10, rotation=0.0, jitter=0.0)
     np.testing.assert_array_equal(chosen, 1)
 
 
