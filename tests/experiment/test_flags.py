@@ -417,6 +417,8 @@ def test_models_fields():
         assert not {"model.num_classes", "model.dtype", "model.axis_name", "model.parent"} & set(model_settings(name))
     with pytest.raises(FlagError, match=r"--model=resnet20_cifra: unknown \(did you mean resnet20_cifar"):
         model_settings("resnet20_cifra")
+    with pytest.raises(FlagError, match=r"--model=fcn_resnet50: unknown.*; allowed: the \d+ names of `dlcore models`"):
+        model_settings("fcn_resnet50")  # a segmenter is no model of a page
 
 
 # Precedence
