@@ -1,6 +1,7 @@
-"""The default of each argument of a public function, class or method is that of the snapshot.
+"""The default of each argument of a public function, class or method is that of the snapshot; so are tables of flags.
 
-A default is what most people train with: a changed number changes results without an error.
+A default is what most people train with: a changed number changes results without an error. Of a flag in a table, such
+as `SETTINGS`, the snapshot also has its limits and whether it names a run's folder; its help is free.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
@@ -40,9 +41,28 @@ def defaults_of_class(node):
     return found
 
 
+def defaults_of_flags(tree):
+    """{"TABLE.flag": what its `Setting` is given, without the help} of each dict of a module or of its classes."""
+    found = {}
+    inside = [item for node in tree.body if isinstance(node, ast.ClassDef) for item in node.body]
+    for node in (*tree.body, *inside):
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Dict):
+            continue
+        table = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+        for key, value in zip(node.value.keys, node.value.values, strict=True):
+            name = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+            if key is None or not name.endswith(("Setting", "._replace")):
+                continue
+            given = value.args[:1] + value.args[2:] if name == "Setting" else []
+            words = [keyword for keyword in value.keywords if keyword.arg != "help"]
+            text = ast.unparse(ast.Call(ast.Name(name.removesuffix("Setting")), given, words))
+            found[f"{table}.{ast.unparse(key).strip(chr(39))}"] = text
+    return found
+
+
 def defaults_of_module(tree):
     """{function or class: {argument: default}} of a module's public names; those without defaults are left out."""
-    found = {}
+    found = {"flags": defaults_of_flags(tree)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
             found[node.name] = defaults_of_function(node)
@@ -78,3 +98,18 @@ def test_defaults_of_functions_fields_and_methods_are_read():
         "    def _own(self, y=3): pass\n"
     )
     assert defaults_of_module(tree) == {"f": {"b": "2", "d": "0.5"}, "A": {"rate": "0.1", "__call__.train": "False"}}
+
+
+def test_flags_of_a_table_are_read_without_their_help():
+    tree = ast.parse(
+        "SETTINGS = {'rate': Setting(0.5, 'how fast', float, limits=Range(0), essential=True), **MORE}\n"
+        "class A:\n    shared = {'n': Setting(1, help='many'), 'm': RUN['m']._replace(default=2, help='x')}\n"
+        "OTHER = {'a': 1, 'b': f(2)}\n"
+    )
+    assert defaults_of_module(tree) == {
+        "flags": {
+            "SETTINGS.rate": "(0.5, float, limits=Range(0), essential=True)",
+            "shared.n": "(1)",
+            "shared.m": "RUN['m']._replace(default=2)",
+        }
+    }
