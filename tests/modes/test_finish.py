@@ -124,6 +124,7 @@ def test_the_test_is_a_row_of_the_log_and_replaces_an_earlier_one(finished, trai
     assert list(asked.context.arrays) == ["confusion"]
     again = finished()
     assert len(read_metrics(tmp_path)) == 3, "a second call adds no row"
+    assert not [*tmp_path.glob("*tfevents*")], "TensorBoard is none of the run's trackers"
     assert again.context.history == asked.context.history
 
 
@@ -168,6 +169,8 @@ def test_panels_of_hooks_stand_behind_the_first_of_the_task_and_numbers_last(fin
     assert words["params"] is None
     smoke = finished(flags={"smoke": True}, spec={**SPEC, "counts": "episodes"}).reports[0][1]
     assert (smoke["banner"], smoke["rates"]) == (SMOKE, False)
+    assert words["subtitle"].endswith("Data: toy (7 training, 1,200 test examples); seed 3.")
+    assert smoke["subtitle"].endswith("Data: toy (1,200 test episodes); seed 3."), "no data are trained on"
     assert "test episodes" in smoke["measured"]
 
 
