@@ -21,7 +21,7 @@ FLAGS = {
 }  # fmt: skip
 
 
-def run_of(tmp_path, config=None, **flags):
+def run_of(tmp_path, config=None, without=(), **flags):
     """A run of fakes in a folder."""
     task = SimpleNamespace(
         evaluators=lambda setup, data, split: [f"evaluator of {split}"],
@@ -35,7 +35,7 @@ def run_of(tmp_path, config=None, **flags):
     )
     return SimpleNamespace(
         folder=tmp_path / "run",
-        flags=Flags({**FLAGS, **flags}),
+        flags=Flags({name: value for name, value in {**FLAGS, **flags}.items() if name not in without}),
         experiment=SimpleNamespace(
             name="a.page", task=task, schedule=lambda setup: "rate", build=lambda setup: "built"
         ),
@@ -130,7 +130,7 @@ def test_without_a_validation_or_with_a_headline_of_the_data_no_checkpoint_is_th
 
 
 def test_smaller_batches_are_said_and_other_processes_write_nothing(fitted, capsys):
-    asked = fitted(None, spec={"batch_size": 4}, first=False, accumulate=1)
+    asked = fitted(None, spec={"batch_size": 4}, first=False, without=["accumulate"])
     assert (asked.config, asked.code) == ([], [])
     assert capsys.readouterr().out.splitlines() == [
         "note: of the data",
