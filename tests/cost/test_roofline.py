@@ -40,7 +40,7 @@ def test_peaks_are_those_of_the_makers_sheets():
     }  # fmt: skip
 
 
-def test_what_binds_most_of_the_time_binds_the_sum():
+def test_the_sum_is_bound_by_the_kind_that_binds_most_of_its_time():
     """Half of 40 s is not most of it; arithmetic and traffic of one length count as traffic; nothing takes no time."""
     assert bound_of([COMPUTE, MEMORY], CHIP).by == "memory"
     equal = Layer("e", "Conv", macs=500, input_bytes=100)  # 10 s either way

@@ -111,7 +111,7 @@ def test_texts_and_values_are_read_as_their_type(text, kind, value):
         ("gam", Literal["gama", "gamma"], Range(), "--x=gam: unknown (did you mean gama?); allowed: gama, gamma"),
     ],
 )
-def test_what_a_type_and_its_limits_refuse(text, kind, limits, message):
+def test_a_value_outside_of_a_type_or_its_limits_is_refused_by_name(text, kind, limits, message):
     assert refusal(text, kind, limits).startswith(message)
 
 
@@ -281,7 +281,7 @@ def test_settings_of_every_page_have_the_documented_defaults():
     assert {name: RUN[name] for name in FOLDER} == FOLDER
 
 
-def test_what_changes_a_result_names_the_folder_of_a_run_and_nothing_else_does():
+def test_settings_that_change_a_result_name_the_folder_of_a_run_and_no_others():
     assert {name for name, setting in RUN.items() if setting.identity is True} == {
         "epochs", "steps", "batch_size", "seed", "select", "eval_every", "patience", "precision", "mesh", "sharding",
         "spmd", "deterministic",

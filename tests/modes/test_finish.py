@@ -174,7 +174,7 @@ def test_panels_of_hooks_stand_behind_the_first_of_the_task_and_numbers_last(fin
     assert "test episodes" in smoke["measured"]
 
 
-def test_what_is_shown_may_be_others_than_what_is_measured(finished, trained):
+def test_other_examples_may_be_shown_than_those_that_are_measured(finished, trained):
     asked = finished(data=Splits(Source.indices(7), None, TEST, {}, shown=SHOWN))
     assert asked.measures[1] is TEST
     assert asked.outputs[1] == (SHOWN, 9, "placement")
