@@ -224,3 +224,16 @@ def test_help_lists_the_flags_of_a_search_and_no_words_are_an_error(capsys):
 def test_words_of_a_search_are_found_with_one_dash_and_in_the_negative():
     flags, axes, rest = module.split_arguments(["--noshare", "a=1,2", "--nosmoke", "--seed=3"])
     assert (flags.share, axes, rest) == (False, ["a=1,2"], ["--nosmoke", "--seed=3"])
+
+
+def test_flags_of_a_search_have_the_documented_defaults_and_least_values():
+    """Sixteen random trials, three points an axis, a third of the trials goes on."""
+    assert {name: setting.default for name, setting in module.SETTINGS.items() if setting.default is not None} == {
+        "method": "random", "trials": 16, "grid_points": 3, "search_seed": 0, "reduction_factor": 3, "processes": 1,
+        "share": True, "retrain": False, "ensemble": 1,
+    }  # fmt: skip
+    ones = dict.fromkeys(("trials", "grid_points", "first", "exchange", "processes", "ensemble"), 1)
+    for name, least in {**ones, "search_seed": 0, "reduction_factor": 2}.items():
+        assert module.split_arguments([f"--{name}={least}"])[0][name] == least
+        with pytest.raises(FlagError, match=f"--{name}={least - 1}: out of range; allowed: at least {least}"):
+            module.split_arguments([f"--{name}={least - 1}"])
