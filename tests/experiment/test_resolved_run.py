@@ -81,13 +81,15 @@ def test_a_default_batch_that_the_data_cannot_fill_becomes_a_power_of_two():
     assert "batch_size" not in run_of().setup_of(Splits(Source.indices(10), None, None, {})).spec
 
 
-def test_each_source_has_batches_of_its_ratio():
+def test_each_source_has_batches_of_its_ratio(monkeypatch):
     splits = Splits(sources(a=40, b=40), None, None, {}, batch_ratios={"b": 3})
     pipelines = run_of().pipelines(splits)
     assert {name: len(pipeline.batch_at(0)["index"]) for name, pipeline in pipelines.items()} == {"a": 10, "b": 30}
     assert pipelines["a"].settings["seed"] == 3
     few = run_of().pipelines(Splits(Source.indices(9), None, None, {}))
     assert len(few.batch_at(0)["index"]) == 8
+    monkeypatch.setattr("dlcore.data.device.device_resident", lambda pipeline: ("on the device", pipeline))
+    assert run_of(device_data=True).pipelines(Splits(Source.indices(10), None, None, {}))[0] == "on the device"
 
 
 def test_the_size_of_several_sources_is_that_of_the_longest_and_ratios_of_nested_ones_multiply():

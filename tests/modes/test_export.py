@@ -157,6 +157,7 @@ def measured(path, size, crop_pct, channels=3):
     return load_center_crop(path, size, channels, crop_pct)
 
 
+@pytest.mark.slow(only=["flower.jpg-*"])
 @pytest.mark.parametrize(
     ("size", "crop_pct"),
     [((224, 224), 0.875), ((224, 224), 1.0), ((96, 96), 0.875), ((32, 32), 0.9), ((440, 448), 0.875), ((96, 80), None)],

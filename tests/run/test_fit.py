@@ -320,7 +320,7 @@ def test_progress_says_something_and_silence_nothing(capsys):
 # Validation
 
 
-@pytest.mark.slow(only=["4-eight"])
+@pytest.mark.slow(unless=["13-eight", "256-one"])
 @pytest.mark.parametrize("placement", [ONE, Placement(make_mesh("data:8"))], ids=["one", "eight"])
 @pytest.mark.parametrize("size", [4, 13, 256])
 def test_every_validation_example_counts_exactly_once(size, placement):
