@@ -1,5 +1,6 @@
 """The console script: what it lists, and how it fails."""
 
+import argparse
 import re
 import subprocess
 import sys
@@ -90,6 +91,49 @@ def test_an_experiment_is_run_by_its_name(tmp_path, capsys):
 def test_a_misspelled_experiment_gets_suggestions(argv, text, capsys):
     assert cli.main(argv) == 2
     assert text in capsys.readouterr().err
+
+
+def test_converted_weights_are_named_by_their_file_or_beside_their_folder(tmp_path):
+    names = ("a/net.safetensors", "a/net.pth.tar", "a/net.safetensors.index.json", "a/net.v1.npz", "net")
+    converted = ["a/net", "a/net", "a/net", "a/net.v1", "net"]
+    assert [str(cli._converted(Path(name))) for name in names] == converted
+    assert cli._converted(tmp_path) == tmp_path.with_name(f"{tmp_path.name}.converted")
+
+
+def test_pictures_are_named_by_their_photograph_unless_they_have_a_name(tmp_path):
+    def path(output):
+        return cli._picture_path(argparse.Namespace(output=output, input=Path("in/photo.jpg")), "boxes")
+
+    assert path(None) == Path("samples/photo_boxes.png")
+    assert path(tmp_path / "x.png") == tmp_path / "x.png"
+    with pytest.raises(ValueError, match=r"^output='nowhere/x.png': no such folder; allowed: a file in a folder"):
+        path(Path("nowhere/x.png"))
+
+
+def test_sizes_and_numbers_of_flags_are_read():
+    assert cli._image_shape("224x200x3") == (224, 200, 3)
+    assert cli._sides("512x768") == (512, 768)
+    assert cli._numbers("mean", "0,0.5,1") == (0.0, 0.5, 1.0)
+    for wrong in ("", "1.1", "-0.1", "0.5;0.5"):
+        with pytest.raises(ValueError, match=r"mean='.*': no numbers of pixels in \[0, 1\]"):
+            cli._numbers("mean", wrong)
+
+
+def test_run_and_search_take_the_rest_of_the_line(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr("dlcore.search.__main__.main", lambda argv: asked.append(argv))
+    monkeypatch.setattr("dlcore.experiment.catalog.find_experiment", lambda name: f"page {name}")
+    monkeypatch.setattr("dlcore.main.main", lambda *args: asked.append(args))
+    assert cli.main(["search", "a.page", "rate=1,2", "--x"]) == 0
+    assert cli.main(["search", "experiments.a.page"]) == 0
+    assert cli.main(["search", "--help"]) == 0
+    assert cli.main(["run", "a.page", "--x=1"]) == 0
+    assert asked == [
+        ["experiments.a.page", "rate=1,2", "--x"], ["experiments.a.page"], ["--help"], ("page a.page", ["--x=1"]),
+    ]  # fmt: skip
+    assert [cli.main(["run", *words]) for words in ([], ["--help"], ["-h"], ["--smoke"])] == [2, 0, 0, 2]
+    assert capsys.readouterr().out.count("usage: dlcore run TOPIC.NAME") == 4
+    assert cli.main([]) == 1
 
 
 @pytest.mark.covers("CO-16")

@@ -1,7 +1,9 @@
-"""Defaults of public functions, classes and methods, and public constants with numbers, are those of the snapshot.
+"""Defaults of public functions, classes and methods, tables of flags, and public constants with numbers are those of the
+snapshot.
 
 A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
-there changes results without an error.
+there changes results without an error. Of a flag in a table, such as `SETTINGS`, the snapshot also has its limits and
+whether it names a run's folder; its help is free.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
@@ -16,6 +18,7 @@ from tests.layers import TOPICS
 from tests.test_public_names import FILES, is_public, module_name, parse
 
 ROOT = Path(__file__).resolve().parents[1]
+FLAG = ("Setting", "._replace")
 SNAPSHOT = ROOT / "tests" / "goldens" / "public_defaults.json"
 
 
@@ -38,6 +41,8 @@ def constants_of(body):
     found = {}
     for item in body:
         parts = list(ast.walk(item.value)) if isinstance(item, ast.Assign) else []
+        if any(isinstance(part, ast.Call) and ast.unparse(part.func).endswith(FLAG) for part in parts):
+            continue  # `defaults_of_flags` reads a table of flags
         has_number = any(isinstance(part, ast.Constant) and isinstance(part.value, int | float) for part in parts)
         if has_number and not any(isinstance(part, ast.JoinedStr) for part in parts):
             names = [target.id for target in item.targets if isinstance(target, ast.Name) and target.id[0] != "_"]
@@ -56,9 +61,28 @@ def defaults_of_class(node):
     return found
 
 
+def defaults_of_flags(tree):
+    """{"TABLE.flag": what its `Setting` is given, without the help} of each dict of a module or of its classes."""
+    found = {}
+    inside = [item for node in tree.body if isinstance(node, ast.ClassDef) for item in node.body]
+    for node in (*tree.body, *inside):
+        if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Dict):
+            continue
+        table = ast.unparse(node.targets[0] if isinstance(node, ast.Assign) else node.target)
+        for key, value in zip(node.value.keys, node.value.values, strict=True):
+            name = ast.unparse(value.func) if isinstance(value, ast.Call) else ""
+            if key is None or not name.endswith(FLAG):
+                continue
+            given = value.args[:1] + value.args[2:] if name == "Setting" else []
+            words = [keyword for keyword in value.keywords if keyword.arg != "help"]
+            text = ast.unparse(ast.Call(ast.Name(name.removesuffix("Setting")), given, words))
+            found[f"{table}.{ast.unparse(key).strip(chr(39))}"] = text
+    return found
+
+
 def defaults_of_module(tree):
-    """{function or class: {argument: default}} of a module's public names, and its constants where it has some."""
-    found = {"": constants_of(tree.body)}
+    """{function or class: {argument: default}} of a module's public names, its flags, and "" for its constants."""
+    found = {"": constants_of(tree.body), "flags": defaults_of_flags(tree)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
             found[node.name] = defaults_of_function(node)
@@ -99,4 +123,19 @@ def test_defaults_of_functions_fields_and_methods_are_read():
         "": {"SMALL": "{'steps': 5}", "SIDE": "2 * STEP", "side": "2 * STEP"},
         "f": {"b": "2", "d": "0.5"},
         "A": {"rate": "0.1", "__call__.train": "False", "plain": "{'flip': False}"},
+    }
+
+
+def test_flags_of_a_table_are_read_without_their_help():
+    tree = ast.parse(
+        "SETTINGS = {'rate': Setting(0.5, 'how fast', float, limits=Range(0), essential=True), **MORE}\n"
+        "class A:\n    shared = {'n': Setting(1, help='many'), 'm': RUN['m']._replace(default=2, help='x')}\n"
+        "OTHER = {'a': 1, 'b': f(2)}\n"
+    )
+    assert defaults_of_module(tree) == {
+        "flags": {
+            "SETTINGS.rate": "(0.5, float, limits=Range(0), essential=True)",
+            "shared.n": "(1)",
+            "shared.m": "RUN['m']._replace(default=2)",
+        }
     }

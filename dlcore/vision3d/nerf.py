@@ -77,7 +77,7 @@ def volume_render(
     bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
     optical = density * (bin_ends - depths)  # optical depth of each interval
     # The light that passes all intervals before, times what this interval stops.
-    before = jnp.cumsum(optical, -1) - optical
+    before = jnp.concatenate([jnp.zeros_like(optical[..., :1]), jnp.cumsum(optical[..., :-1], -1)], -1)
     weights = jnp.exp(-before) * -jnp.expm1(-optical)  # [..., S]
     opacity = weights.sum(-1)
     shade = (weights[..., None] * color).sum(-2) + background * (1 - opacity)[..., None]

@@ -1,5 +1,7 @@
 """Bytes of a step by kind, and that recomputation makes the temporaries less."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -7,6 +9,7 @@ import pytest
 
 from dlcore.classification import supervised
 from dlcore.cost.memory import memory_report, readable, residual_bytes
+from dlcore.learner import State
 from dlcore.models import create_model
 from dlcore.report.memory import memory_panel
 
@@ -55,6 +58,21 @@ def test_a_step_by_kind():
     assert found["batch"] == 64 * (32 * 32 * 3 + 2) * 4
     assert found["other state"] == 4 * norms + 4 + 8, "running statistics, the step and the key"
     assert found["temporaries"] > 64 * 32 * 32 * 16 * 4, "at least one map of the first stage"
+
+
+def test_parts_of_a_step_are_counted_in_bytes_over_all_devices():
+    """Six bfloat16, two float32 for each moment, a counter and a key of two words; images of bytes."""
+    weights = jax.ShapeDtypeStruct((2, 3), jnp.bfloat16)
+    moments = [jax.ShapeDtypeStruct((2,), jnp.float32)] * 2
+    key = jax.eval_shape(jax.random.key, 0)
+    state = State(jax.ShapeDtypeStruct((), jnp.int32), key, {"w": weights}, moments)
+    batch = {"image": jax.ShapeDtypeStruct((4, 5), jnp.uint8)}
+    expected = {"parameters": 12, "optimizer": 16, "other state": 4 + 8, "batch": 20}
+    assert memory_report(state, batch) == memory_report(state, batch, object()) == expected
+    plan = SimpleNamespace(memory_analysis=lambda: SimpleNamespace(temp_size_in_bytes=7.0))
+    assert memory_report(state, batch, plan) == {**expected, "temporaries": 7}
+    assert memory_report(state, batch, SimpleNamespace(memory_analysis=lambda: None)) == expected
+    assert memory_report({"q": weights}, batch) == {"parameters": 0, "optimizer": 0, "other state": 12, "batch": 20}
 
 
 @pytest.mark.covers("TR-28")

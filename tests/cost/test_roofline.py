@@ -30,3 +30,20 @@ def test_the_intensity_at_which_compute_binds(name, least):
     """197e12 / 819e9, 459e12 / 2765e9, 312e12 / 2039e9, 989.4e12 / 3350e9."""
     chip = CHIPS[name]
     assert round(chip.flops / chip.bandwidth) == least
+
+
+def test_peaks_are_those_of_the_makers_sheets():
+    """bfloat16 TFLOP/s without sparsity, and GB/s: Google's Cloud TPU documentation, NVIDIA's data sheets of SXM."""
+    assert {name: (chip.flops / 1e12, chip.bandwidth / 1e9) for name, chip in CHIPS.items()} == {
+        "v4": (275, 1200), "v5e": (197, 819), "v5p": (459, 2765), "v6e": (918, 1640),
+        "a100": (312, 2039), "h100": (989.4, 3350), "h200": (989.4, 4800),
+    }  # fmt: skip
+
+
+def test_the_sum_is_bound_by_the_kind_that_binds_most_of_its_time():
+    """Half of 40 s is not most of it; arithmetic and traffic of one length count as traffic; nothing takes no time."""
+    assert bound_of([COMPUTE, MEMORY], CHIP).by == "memory"
+    equal = Layer("e", "Conv", macs=500, input_bytes=100)  # 10 s either way
+    assert roofline(equal, CHIP) == Bound(10.0, "memory", 10.0)
+    assert bound_of([], CHIP) == Bound(0.0, "memory", 0)
+    assert roofline(Layer("d", "parameter"), CHIP) == Bound(0.0, "memory", 0.0)

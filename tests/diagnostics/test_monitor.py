@@ -145,6 +145,59 @@ def test_a_finding_names_the_gradient_that_is_not_finite():
     assert "head/kernel" not in first.message
 
 
+def numbers(std=1.0, dead=0.0, saturated=0.0, finite=True):
+    return {"std": std, "dead": dead, "saturated": saturated, "finite": finite}
+
+
+def test_findings_of_a_look_come_the_worst_first():
+    gradients = {name: {"norm": 1.0, "finite": name == "kernel"} for name in ("kernel", *"abcdef")}
+    seen = {
+        "updates": {"x/kernel": 0.5, "kernel": 1e-5, "still/kernel": 0.0, "x/bias": 5.0},
+        "gradients": gradients,
+        "activations": {"relu": numbers(1.0, 0.5), "tanh": numbers(1e-4, 0.49, 0.5), "more": numbers(0.01, 0.0, 0.49)},
+    }
+    found = findings({**seen, "activations": {**seen["activations"], "last": numbers(9e-4, finite=False)}})
+    assert [f.kind for f in found] == ["not finite"] * 2 + ["vanishing", "dead", "saturated", "updates", "updates"]
+    messages = [f.message for f in found]
+    assert messages[0] == "gradients that are not finite: a, b, c, d, e"
+    assert messages[1] == "activations that are not finite: last"
+    assert messages[2].startswith("the signal at last is 9.0e-04 of that at relu: larger initial weights")
+    assert messages[3].startswith("50% of the units of relu give 0 for every example")
+    assert messages[4].startswith("50% of the values of tanh are saturated")
+    assert [m.rpartition(": ")[2] for m in messages[5:]] == ["lower the rate", "raise the rate"]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "kind"),
+    [
+        ([1.0, 1e3], None),
+        ([1.0, 1.1e3], "exploding"),
+        ([1.0, 1e-3], None),
+        ([1.0, 9e-4], "vanishing"),
+        ([1.0], None),
+        ([0.0, 1e9], None),
+        ([1.0, np.inf], None),
+    ],
+)
+def test_sizes_may_differ_by_a_thousand_from_the_first_layer_to_the_last(sizes, kind):
+    layers = {f"l{i}": numbers(size) for i, size in enumerate(sizes)}
+    seen = {"updates": {}, "gradients": {}, "activations": layers}
+    assert [f.kind for f in findings(seen)] == ([kind] if kind else [])
+    gradients = {f"k{i}": {"norm": size, "finite": True} for i, size in enumerate(reversed(sizes))}
+    seen = {"updates": {}, "gradients": gradients, "activations": {}}
+    order = ["other", *gradients]
+    assert [f.kind for f in findings(seen, order)] == ([kind] if kind else []), "from the output to the input"
+    assert findings(seen) == []
+
+
+def test_values_of_tanh_and_sigmoid_near_their_ends_are_saturated():
+    """tanh: .5, .76, .9993, -.9999, .5, 0, 1, .961: three beyond .97. sigmoid: two within .015 of an end, not .982."""
+    x = np.array([[0.55, 1, 4, -5], [0.55, 0, 6, 1.95]], np.float32)
+    found = jax.jit(lambda x: activations(lambda x: (jnp.tanh(x), nn.sigmoid(x)), x))(x)
+    assert {name: float(one["saturated"]) for name, one in found.items()} == {"tanh": 3 / 8, "sigmoid": 2 / 8}
+    assert int(found["tanh"]["counts"].sum()) == 8
+
+
 @pytest.mark.weekly
 def test_saturation_is_measured():
     seen = see(Net(activation=jnp.tanh, scale=50.0))[2]["activations"]["tanh"]

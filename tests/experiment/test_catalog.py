@@ -1,7 +1,10 @@
 """`dlcore experiments WORD`: the name of a technique, as its field calls it, leads to its page."""
 
+import json
+
 import pytest
 
+from dlcore.experiment import catalog
 from dlcore.experiment.catalog import find_experiment, listing, matching_entries
 from dlcore.experiment.setting import FlagError
 
@@ -145,3 +148,37 @@ def test_a_name_with_a_slip_leads_to_those_that_are_close():
         find_experiment("vqvae")
     with pytest.raises(FlagError, match=r"^zzzz: unknown; allowed: the names of `dlcore experiments`$"):
         find_experiment("zzzz")
+
+
+def test_the_shortest_command_of_a_page_gives_its_measured_number(tmp_path, monkeypatch):
+    rows = [
+        {"command": "python -m experiments.a.page --x=1 --y=2", "mean": 1.0, "metric": "test top5", "dataset": "d"},
+        {"command": "python -m experiments.a.page --x=1", "mean": 0.98765, "metric": "test mean_iou", "dataset": "d"},
+        {"command": "python -m experiments.a.page --x=2", "mean": None, "metric": "m", "dataset": "d"},
+        {"command": "python other.py", "mean": 1.0, "metric": "m", "dataset": "d"},
+    ]
+    held = [
+        {"command": f"python -m experiments.s.s{k}", "mean": 2.0, "metric": "gap", "dataset": "e", "holds": holds}
+        for k, holds in enumerate((True, False, None))
+    ]
+    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
+    assert catalog.read_measured_numbers() == {}
+    (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + held))
+    assert catalog.read_measured_numbers() == {
+        "a.page": "mean iou 0.9877 on d", "s.s0": "the claim held: gap 2 on e",
+        "s.s1": "the claim did not hold: gap 2 on e", "s.s2": "gap 2 on e",
+    }  # fmt: skip
+
+
+def test_a_page_is_a_file_that_assigns_its_experiment(tmp_path, monkeypatch):
+    (tmp_path / "topic").mkdir()
+    (tmp_path / "topic" / "page.py").write_text('"""One line.\n\nMore."""\nexperiment = 1\n')
+    (tmp_path / "topic" / "part.py").write_text("if True:\n    experiment = 1\n")
+    (tmp_path / "top.py").write_text("experiment = 1\n")
+    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
+    (entry,) = catalog.experiment_names()
+    assert (entry.name, entry.path.name, catalog.first_line(entry)) == ("topic.page", "page.py", "One line.")
+    monkeypatch.undo()
+    monkeypatch.setattr(catalog, "find_spec", lambda name: None)
+    with pytest.raises(FlagError, match=r"^experiments: not importable, as an installed package has none; allowed"):
+        catalog.experiment_names()

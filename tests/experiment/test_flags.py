@@ -19,6 +19,7 @@ from dlcore.experiment.task import Task
 from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
+from dlcore.models.registry import MODELS
 from tests.experiment.arguments import arguments_of
 
 
@@ -413,10 +414,13 @@ def test_models_fields():
     assert {name for name, field in fields.items() if field.identity == "if changed"} == young
     assert fields["model.hidden"].default == (128, 128)
     assert model_settings("resnet20_cifar")["model.stages"].default == (3, 3, 3)
-    for name in list_models():
+    kinds = {getattr(variant, "func", variant): name for name, variant in MODELS.items() if name in list_models()}
+    for name in kinds.values():
         assert not {"model.num_classes", "model.dtype", "model.axis_name", "model.parent"} & set(model_settings(name))
     with pytest.raises(FlagError, match=r"--model=resnet20_cifra: unknown \(did you mean resnet20_cifar"):
         model_settings("resnet20_cifra")
+    with pytest.raises(FlagError, match=r"--model=fcn_resnet50: unknown.*; allowed: the \d+ names of `dlcore models`"):
+        model_settings("fcn_resnet50")  # a segmenter is no model of a page
 
 
 # Precedence

@@ -5,8 +5,10 @@ import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import sklearn.datasets
@@ -15,8 +17,10 @@ from PIL import Image
 from dlcore.data.decoding import load_center_crop, load_image
 from dlcore.data.digits import digits
 from dlcore.data.source import Source
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
+from dlcore.experiment.setting import FlagError
 from dlcore.main import run
 from dlcore.models import create_model
 from dlcore.modes import export
@@ -153,6 +157,7 @@ def measured(path, size, crop_pct, channels=3):
     return load_center_crop(path, size, channels, crop_pct)
 
 
+@pytest.mark.slow(only=["flower.jpg-*"])
 @pytest.mark.parametrize(
     ("size", "crop_pct"),
     [((224, 224), 0.875), ((224, 224), 1.0), ((96, 96), 0.875), ((32, 32), 0.9), ((440, 448), 0.875), ((96, 80), None)],
@@ -334,3 +339,150 @@ def test_the_export_of_a_detector_says_where_its_boxes_are():
     padded = detection_rule({"image_shape": [48, 64, 3], "resize": [24, 36]}, outputs)
     assert padded["input"] == "shorter side 24, longer at most 36 pixels, in the upper left of 64 x 48 pixels"
     assert detection_rule({"image_shape": [48, 64, 3]}, {"probabilities": None}) is None
+
+
+CLASSIFIER = {"image_shape": [8, 12, 1], "class_names": ["a"]}
+IMAGE = {"image": {"shape": ["batch", 8, 12, 1], "dtype": "float32"}}
+
+
+def test_the_export_of_a_classifier_of_images_says_what_it_reads():
+    rule = input_rule({**CLASSIFIER, "crop_pct": 0.875}, IMAGE, ["probabilities", "logits"])
+    facts = ("name", "shape", "layout", "channels", "dtype", "range", "crop_pct")
+    assert [rule[name] for name in facts] == [
+        "image", ["batch", 8, 12, 1], "NHWC", "gray", "float32", [0.0, 1.0], 0.875,
+    ]  # fmt: skip
+    color = input_rule({**CLASSIFIER, "image_shape": [8, 12, 3]}, IMAGE, ["probabilities"])
+    assert (color["channels"], color["crop_pct"]) == ("RGB", None)
+    for spec, inputs, outputs in (
+        (CLASSIFIER, {**IMAGE, "other": None}, ["probabilities"]),
+        (CLASSIFIER, IMAGE, ["logits"]),
+        ({"class_names": ["a"]}, IMAGE, ["probabilities"]),
+        ({"image_shape": [8, 12, 1]}, IMAGE, ["probabilities"]),
+    ):
+        assert input_rule(spec, inputs, outputs) is None
+
+
+def test_only_batches_of_arrays_are_exported():
+    def example(batch, **spec):
+        page = SimpleNamespace(experiment=SimpleNamespace(name="a.page"), example=lambda spec: batch)
+        return export.example_batch(page, spec)
+
+    batch = {"image": np.zeros((2, 3)), "index": np.zeros(2)}
+    assert example(batch) is batch
+    assert example(batch, counts="examples") is batch
+    with pytest.raises(
+        FlagError, match=r"^--mode=export: a.page gives no example of a batch; allowed: the other modes"
+    ):
+        example(batch, counts="episodes")
+    with pytest.raises(FlagError, match=r"^--mode=export: batches of a.page are no dicts of arrays; allowed"):
+        example({"a": {"image": batch["image"]}})
+
+
+@pytest.fixture
+def exported(monkeypatch, tmp_path):
+    """Export a run of fakes whose reloaded function gives outputs that differ; return what was asked and said."""
+
+    def call(difference=0.0, outputs="logits", fold=False, refuse=False, decoder="pillow", **spec):
+        asked = {}
+        spec = {"image_shape": [8, 12, 1], "mean": [0.5], "train_size": 7, **spec}
+        batch = {"image": np.zeros((2, 8, 12, 1), np.float32), "byte": np.zeros((2, 1), np.uint8)}
+
+        def predict(weights, inputs):
+            return {outputs: inputs["image"].sum((1, 2)) * weights["w"] + inputs["byte"]}
+
+        def folded(function, weights, samples):
+            asked["samples"] = samples
+            return "folded", {"folded/w/kernel": np.ones(1)}
+
+        def export_function(folder, function, weights, inputs, about):
+            asked.update(function=function, weights=sorted(weights), inputs=inputs, about=about)
+            if refuse:
+                raise ValueError("function: cannot be traced; allowed: others")
+            folder.mkdir()
+            manifest = {"inputs": {"image": IMAGE["image"]}, "outputs": {outputs: {}}}
+            for name in outputs.split(","):
+                manifest["outputs"][name] = {}
+            (folder / "manifest.json").write_text(json.dumps(manifest))
+            (folder / "more").write_bytes(b"x" * 200_000)
+            return manifest
+
+        def again(weights, inputs):
+            asked["run on"] = {name: (x.shape, float(x.min()), float(x.max())) for name, x in inputs.items()}
+            rest = {"byte": np.zeros((3, 1), np.uint8)}
+            return jax.tree.map(lambda x: x - difference, predict({"w": 2.0}, {**rest, **inputs}))
+
+        monkeypatch.setattr(export, "config_of", lambda run: {"spec": spec, "settings": {"a": 1}, "commit": "c"})
+        monkeypatch.setattr(export, "example_batch", lambda run, spec: batch)
+        monkeypatch.setattr(export, "restore_state", lambda *args: asked.update(restored=args[1:]) or (40, "state"))
+        monkeypatch.setattr(export, "flat_predict", lambda learner, state: (predict, {"w": jnp.float32(2)}))
+        monkeypatch.setattr(export, "_fold_predict", folded)
+        monkeypatch.setattr(export, "export_function", export_function)
+        monkeypatch.setattr(export, "load_exported", lambda folder: ({}, {"w": 1}, again))
+        run = SimpleNamespace(
+            folder=tmp_path, flags=Flags({"select": "best", "fold_batch_norm": fold, "decoder": decoder}),
+            experiment=SimpleNamespace(name="a.page", build=lambda setup: ("learner", setup)),
+            setup=lambda spec: "setup",
+        )  # fmt: skip
+        assert export.MODE.run(run) == 0
+        return SimpleNamespace(**asked, predict=predict)
+
+    return call
+
+
+def test_an_export_says_its_run_and_how_near_it_is_to_predict(exported, tmp_path, capsys):
+    asked = exported(0.25)
+    assert asked.restored == (("learner", "setup"), {**asked.inputs}, "best")
+    assert (asked.function, asked.weights) == (asked.predict, ["w"])
+    assert asked.about == {
+        "experiment": "a.page", "step": 40, "settings": {"a": 1}, "commit": "c",
+        "spec": {"image_shape": [8, 12, 1], "mean": [0.5]},
+    }  # fmt: skip
+    (shape, low, high) = asked.__dict__["run on"]["image"]
+    assert (shape, 0 <= low < high <= 1) == ((3, 8, 12, 1), True)
+    folder = tmp_path / "export"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{folder}: step 40, 1 arrays, 0.2 MB, for cpu, cuda, tpu",
+        "loaded again and run on 3 examples: at most 2.5e-01 from predict here",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["export"]
+
+
+def test_an_export_replaces_an_earlier_one_and_nothing_else(exported, tmp_path, capsys):
+    exported()
+    (tmp_path / "export" / "old").touch()
+    exported()
+    assert f"{tmp_path / 'export'}: the earlier export is replaced" in capsys.readouterr().out
+    assert not (tmp_path / "export" / "old").exists()
+    (tmp_path / "export" / "manifest.json").unlink()
+    with pytest.raises(ValueError, match="export: holds other files than an export; allowed: after they are moved aw"):
+        exported()
+    (tmp_path / "export" / "manifest.json").touch()
+    message = r"^--mode=export: predict of a.page as a function: cannot be traced; allowed: others, or the other modes"
+    with pytest.raises(FlagError, match=message):
+        exported(refuse=True)
+
+
+def test_the_manifest_of_a_classifier_or_a_detector_says_more(exported, tmp_path, capsys):
+    def manifest(outputs, **words):
+        exported(outputs=outputs, **words)
+        return json.loads((tmp_path / "export" / "manifest.json").read_text())
+
+    assert not {"input", "detections"} & set(manifest("logits"))
+    assert "input" in manifest("probabilities", class_names=["a"], decoder="opencv")
+    assert "opencv" not in capsys.readouterr().out
+    assert manifest("probabilities", class_names=["a"], decoder="opencv", crop_pct=0.5)["input"]["crop_pct"] == 0.5
+    assert "load.py decodes with Pillow, as --mode=predict; evaluation used --decoder=opencv" in capsys.readouterr().out
+    assert "boxes" in manifest("boxes,scores,labels,valid")["detections"]
+
+
+def test_merged_batch_norms_must_give_the_same_up_to_rounding(exported, tmp_path, capsys):
+    """Outputs of at most 2 * 96 + 255: a thousandth of the largest is allowed."""
+    asked = exported(1e-4, fold=True)
+    assert (asked.function, asked.weights) == ("folded", ["folded/w/kernel", "w"])
+    assert (asked.samples["image"].dtype, asked.samples["byte"].dtype) == (np.float32, np.uint8)
+    assert asked.samples["byte"].max() > 1
+    with pytest.raises(FlagError, match=r"^--fold_batch_norm: outputs change by 5.0e-01, because the network uses a l"):
+        exported(0.5, fold=True)
+    assert not (tmp_path / "export").exists()
+    exported(0.5)
+    assert (tmp_path / "export").exists(), "without merging the difference is only said"

@@ -1,6 +1,10 @@
 """`--watch`: snapshots are taken, saved through a resume, and shown; the log holds the four things to watch."""
 
+import json
+from types import SimpleNamespace
+
 import jax
+import numpy as np
 import optax
 import pytest
 from flax import linen as nn
@@ -12,7 +16,8 @@ from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
 from dlcore.main import run
 from dlcore.models import create_model
-from dlcore.modes.watch import Watch, kernels_in_order
+from dlcore.modes import watch as watch_module
+from dlcore.modes.watch import Watch, kernels_in_order, watch_hooks
 from dlcore.run import fit
 from experiments.classification.supervised import experiment
 from tests.overriding import with_task
@@ -91,14 +96,77 @@ def test_bad_intervals_are_named():
     assert Watch(learner, batch, 1).every == 1
 
 
+def look(dead, ratio):
+    """A snapshot of one activation and one kernel."""
+    activation = {"std": 1.0, "dead": dead, "finite": True}
+    return {"updates": {"a/kernel": ratio}, "gradients": {}, "activations": {"relu": activation}}
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """A watch of every 20 steps whose looks see a fraction of dead units: the state."""
+    monkeypatch.setattr(watch_module.jax, "jit", lambda function: function)
+    monkeypatch.setattr(watch_module, "snapshot", lambda learner, state, batch: look(state, np.float32(0.5)))
+    return Watch("learner", "batch", 20)
+
+
+def test_looks_are_at_least_as_far_apart_as_asked_and_the_memory_is_json(watched, capsys):
+    for step in (1, 10, 20, 21, 30, 45):
+        watched(step, 0.0, {})
+    assert [seen["step"] for seen in watched.memory["snapshots"]] == [1, 21, 45]
+    assert watched.memory["next"] == 65
+    assert json.loads(json.dumps(watched.memory)) == watched.memory
+    assert capsys.readouterr().out == "", "an update that is too large is for the report alone"
+    with pytest.raises(ValueError, match="every=0: too small; allowed: at least 1"):
+        Watch(None, None, 0)
+
+
+def test_a_finding_is_said_when_its_kind_is_new(watched, capsys):
+    for step, dead in ((20, 0.0), (40, 0.5), (60, 0.75)):
+        watched(step, dead, {})
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["step 40"]
+    assert "50% of the units of relu give 0" in said[0]
+
+
+def test_the_report_gets_the_looks_and_the_order_of_the_kernels(watched, monkeypatch):
+    monkeypatch.setattr(watch_module, "monitor_panels", lambda *args: args)
+    monkeypatch.setattr(watch_module, "kernels_in_order", lambda *args: args)
+    context = SimpleNamespace(learner="of the run", state="state")
+    assert watched.panels(context) == ([], ("of the run", "state", "batch"))
+
+
+def test_a_run_is_watched_in_one_process_and_under_jit(monkeypatch):
+    def run(watch):
+        flags = SimpleNamespace(watch=watch, replace=lambda **words: words)
+        page = SimpleNamespace(build=lambda setup: ("learner", setup))
+        return SimpleNamespace(flags=flags, experiment=page, setup=lambda spec, flags: (spec, flags))
+
+    setup = SimpleNamespace(spec="spec")
+    assert watch_hooks(run(0), setup, "batch") == []
+    (hook,) = watch_hooks(run(5), setup, "batch")
+    assert (hook.every, hook.batch) == (5, "batch")
+    monkeypatch.setattr(watch_module.jax, "process_count", lambda: 2)
+    with pytest.raises(ValueError, match=r"^--watch=5: there are 2 processes; allowed: one process$"):
+        watch_hooks(run(5), setup, "batch")
+    assert watch_hooks(run(0), setup, "batch") == []
+
+
+class Reversed(nn.Module):
+    """Layers that are used against the order of their names, and a norm without a kernel between them."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = nn.Dense(2, name="c_first")(x.reshape(x.shape[0], -1))
+        return nn.Dense(10, name="a_last")(nn.LayerNorm(name="norm")(x))
+
+
 def test_kernels_come_in_the_order_of_use():
-    learner = supervised.learner(model=create_model("resnet8_cifar", num_classes=10), optimizer=optax.sgd(0.01))
-    batch = batch_at(Pipeline(digits("train"), 4), 0)
-    state = learner.init(jax.random.key(0), batch)
-    order = kernels_in_order(learner, state, batch)
-    assert order[0] == "stem_conv/kernel"
-    assert order[-1] == "head/kernel"
-    assert order.index("stage1_block0/conv2/kernel") < order.index("stage2_block0/conv1/kernel")
+    learner = supervised.learner(model=Reversed(), optimizer=optax.sgd(0.01))
+    label = np.zeros(2, np.int32)
+    batch = {"image": np.zeros((2, 2, 3, 1), np.float32), "label": label, "index": label}
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    assert kernels_in_order(learner, state, batch) == ["c_first/kernel", "a_last/kernel"]
 
 
 @pytest.mark.weekly

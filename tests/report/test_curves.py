@@ -144,3 +144,52 @@ def test_the_axis_of_a_share_ends_at_one_hundred_per_cent():
 def test_ticks_in_per_cent_have_the_digits_that_they_need():
     label = percent_ticks()
     assert [label(value, 0) for value in (0, 0.2, 0.986, 0.9995, 1)] == ["0 %", "20 %", "98.6 %", "99.95 %", "100 %"]
+
+
+def texts(html):
+    return re.findall(r"<text[^>]*>([^<]*)</text>", html)
+
+
+def test_a_long_range_is_logarithmic_and_a_rate_or_a_range_below_30_is_not():
+    """Ticks at 1, 10, 100; of 1 to 30 at even distances."""
+    ticks = texts(curves([row(k, norm=v) for k, v in enumerate([1.0, 10.0, 1000.0])]).html)
+    assert {"1", "10", "100", "1000"} <= set(ticks)
+    for name, top in (("norm", 30.0), ("learning_rate", 1000.0)):
+        ticks = texts(curves([row(k, **{name: v}) for k, v in enumerate([1.0, top / 2, top])]).html)
+        assert "0" in ticks
+        assert "2" not in ticks[3:]
+    zero = texts(curves([row(k, norm=v) for k, v in enumerate([0.0, 500.0, 1000.0])]).html)
+    assert "500" in zero or "600" in zero
+
+
+def test_large_numbers_have_thousands_and_steps_are_whole():
+    ticks = texts(curves([row(1000 * k, norm=v) for k, v in enumerate([9e3, 2e4, 1e4])]).html)
+    assert any(re.fullmatch(r"\d+k", text) for text in ticks), ticks
+    assert "1k" in ticks
+    small = texts(curves([row(k, norm=v) for k, v in enumerate([9e2, 9.999e3])]).html)
+    assert not any(text.endswith("k") for text in small)
+    assert not any("." in text for text in small[:4]), "steps 0 and 1 have no half between"
+
+
+def test_dots_mark_the_points_of_lines_of_up_to_40_and_lines_of_more_than_200_are_thin():
+    for count, dots, width in ((40, 40, "1.7"), (41, 0, "1.7"), (200, 0, "1.7"), (201, 0, "1.1")):
+        html = curves([row(k, norm=1.0 + k % 2) for k in range(count)]).html
+        assert len(re.findall(r"<use [^>]*fill: var\(--c1\)", html)) == dots
+        assert f"stroke: var(--c1); stroke-width: {width};" in html
+
+
+def test_other_headlines_and_another_axis_can_be_named():
+    history = [{"epoch": 0.5 * k, "step": k, "mine": 1.0 * k, "loss": 2.0 * k} for k in range(1, 4)]
+    history.append({"step": 9, "loss": 1.0})  # without an epoch: left out
+    panel = curves(history, "epoch", "Mine", ["mine"])
+    assert panel.title == "Mine"
+    assert re.findall(r"<figcaption><b[^>]*>([^<]+)</b>", panel.html) == ["mine", "loss"]
+    assert "run 6" in panel.html
+    assert 'aria-label="mine over epoch"' in panel.html
+
+
+def test_a_line_of_up_to_the_limit_is_left_as_it_is():
+    x, y = np.arange(6), np.array([0.0, 5, 1, -2, 3, 3])
+    assert thin(x, y, 6)[0] is x
+    # Of four points each the lowest and the highest: 0 and 3; 4 and 9.
+    np.testing.assert_array_equal(thin(np.arange(8), np.array([3, 1, 2, 0, 5, 4, 9, 6]), 4)[0], [0, 3, 5, 6])

@@ -1,5 +1,7 @@
 """Names of measures are explained, and their numbers are written in one way."""
 
+import re
+
 import pytest
 
 from dlcore.report.measures import (
@@ -126,3 +128,33 @@ def test_the_legend_lists_known_measures_once():
     assert legend_panels(["unknown"]) == []
     (panel,) = legend_panels(["return/seed0", "return/seed1", "calibration/mce"])
     assert panel.html.count("<tr>") == 3  # the return, once, and the calibration error
+
+
+def test_columns_of_baselines_stand_where_there_is_one():
+    (panel,) = number_panels({"accuracy": 0.5, "loss": 1.5}, {"accuracy": (0.25, "<chance>")}, "Numbers")
+    rows = [re.findall(r"<t([dh])([^>]*)>(.*?)</t[dh]>", row) for row in panel.html.split("<tr>")[1:]]
+    kinds = ["", "number", "number", ""]
+    assert [[kind.split('"')[1] for _, kind, _ in row] for row in rows] == [kinds] * 3
+    texts = [[re.sub("<.*?>", "", text) for _, _, text in row] for row in rows]
+    assert texts == [
+        ["measure", "value", "baseline", "which is"],
+        ["accuracy", "50.00 %", "25.00 %", "&lt;chance&gt;"],
+        ["loss", "1.5", "", ""],
+    ]
+    assert (panel.title, panel.half) == ("Numbers", True)
+    (plain,) = number_panels({"loss": 1.5}, {})
+    assert "baseline" not in plain.html
+    assert plain.title == "Test split"
+
+
+def test_an_explanation_has_its_unit_and_direction_where_there_is_one():
+    assert 'title="Entropy, in nats: entropy of the output distribution; 0 is certain"' in explain_measure("entropy")
+    assert 'title="Loss: what training minimizes, the mean over examples; lower is better"' in explain_measure("loss")
+    (panel,) = legend_panels(["entropy"])
+    assert "is better" not in panel.html
+    assert "nats" in panel.html
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.00 %"), (1.0, "100.00 %"), (-0.1, "-0.1"), (1.01, "1.01")])
+def test_a_fraction_is_in_per_cent_from_0_to_1(value, text):
+    assert number_text("accuracy", value) == text

@@ -128,6 +128,7 @@ def test_every_kind_of_leaf_comes_back_byte_for_byte(tmp_path):
 
 
 @pytest.mark.slow(only=["saved0-wanted0-shard0"])
+@pytest.mark.slow(unless=["saved1-wanted1-shard1"])
 @pytest.mark.parametrize(
     ("saved", "wanted", "shard"),
     [
@@ -351,6 +352,7 @@ DAMAGE = {
 
 
 @pytest.mark.slow(unless=["every file cut", "arrays cut", "state gone"])
+@pytest.mark.slow(unless=["arrays cut", "state gone", "note gone", "note empty", "everything gone"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, damage, warnings):
     filled(tmp_path)
@@ -415,6 +417,7 @@ def test_a_checkpoint_without_checksums_still_restores(tmp_path):
     same_bytes(Checkpoints(tmp_path, read_only=True).restore(abstract(small()))[1], small(2))
 
 
+@pytest.mark.slow(only=["False-<lambda>*", "True-truncate"])
 @pytest.mark.parametrize("damage", [truncate, lambda path: path.write_bytes(b""), lambda path: path.write_text("{}")])
 @pytest.mark.parametrize("read_only", [True, False])
 def test_a_damaged_score_does_not_keep_the_run_from_its_checkpoints(tmp_path, damage, read_only):

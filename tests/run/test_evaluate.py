@@ -69,6 +69,7 @@ def test_every_example_counts_once_whatever_the_batch_and_the_mesh(size, placeme
     assert measures["noise"] == pytest.approx(float(jax.vmap(jax.random.normal)(keys).mean()), rel=1e-5)
 
 
+@pytest.mark.slow(unless=["7-eight", "7-two axes", "1000-one", "1000-pmap"])
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 @pytest.mark.parametrize("size", [7, 1000])
 def test_predictions_come_in_order_without_padding(size, placement):
@@ -92,6 +93,7 @@ def test_sums_go_to_the_host_before_they_can_freeze():
     assert lost["n"].compute() == 3 * 2**24, "without folding float32 does lose it"
 
 
+@pytest.mark.slow(only=["1", "3"])
 @pytest.mark.parametrize("fold_every", [1, 2, 3, 100])
 def test_folding_does_not_change_the_sums(fold_every):
     batches = list(pad_local_batches(source(21), 4, one_device()))
@@ -151,7 +153,7 @@ def spread(acc):
     return {"median": float(np.median(predicted)), "order": index}
 
 
-@pytest.mark.slow(only=["one"])
+@pytest.mark.slow(only=["one", "two axes"])
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 def test_evaluators_see_every_example_once_in_order_without_padding(placement):
     data, other = source(21), source(5)
@@ -177,16 +179,34 @@ def test_evaluators_of_one_source_share_one_pass():
     assert measures == {"a": 2.0, "b": 2.0}
 
 
+def measured(evaluators):
+    return evaluate(measure(), STATE, source(3), placement=one_device(), evaluators=evaluators)
+
+
 def test_an_evaluator_may_not_take_a_name_that_is_taken():
     with pytest.raises(ValueError, match="one gives 'b', which it does not name; allowed: a"):
-        evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"b": 1}, names=("a",))])
+        evaluate(
+            measure(),
+            STATE,
+            source(3),
+            placement=one_device(),
+            evaluators=[Evaluator(gather, lambda acc: {"b": 1}, names=("a",))],
+        )
     twice = [Evaluator(gather, lambda acc: {"a": 1})] * 2
     with pytest.raises(ValueError, match="two evaluators give 'a'"):
-        evaluate(measure(), STATE, source(3), evaluators=twice)
+        measured(twice)
     with pytest.raises(ValueError, match="both called 'x'"):
-        evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"x": 1})])
+        evaluate(
+            measure(), STATE, source(3), placement=one_device(), evaluators=[Evaluator(gather, lambda acc: {"x": 1})]
+        )
     with pytest.raises(ValueError, match="no example"):
-        evaluate(measure(), STATE, source(3), evaluators=[Evaluator(gather, lambda acc: {"y": 1}, source(0))])
+        evaluate(
+            measure(),
+            STATE,
+            source(3),
+            placement=one_device(),
+            evaluators=[Evaluator(gather, lambda acc: {"y": 1}, source(0))],
+        )
 
 
 def test_a_split_is_traced_before_anything_is_computed():

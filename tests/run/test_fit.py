@@ -131,7 +131,7 @@ def checkpoints(folder):
 # The log
 
 
-@pytest.mark.slow(only=["1"])
+@pytest.mark.slow(unless=["5"])
 @pytest.mark.parametrize("log_every", [1, 3, 5, 12, 50])
 def test_metrics_are_exact_whatever_is_logged(log_every, monkeypatch):
     """Each row is the mean over the examples of its steps; device sums go to the host in between, too."""
@@ -153,6 +153,7 @@ def test_metrics_are_exact_whatever_is_logged(log_every, monkeypatch):
     assert max(row["top"] for row in rows) == whole["top"]
 
 
+@pytest.mark.slow(unless=["7-wanted1", "54-wanted2"])
 @pytest.mark.parametrize(
     ("steps", "wanted"), [(1, [1]), (7, [*range(1, 8)]), (54, [1, *range(2, 55, 2)]), (20, [*range(1, 21)])]
 )
@@ -319,7 +320,7 @@ def test_progress_says_something_and_silence_nothing(capsys):
 # Validation
 
 
-@pytest.mark.slow(only=["4-eight"])
+@pytest.mark.slow(unless=["13-eight", "256-one"])
 @pytest.mark.parametrize("placement", [ONE, Placement(make_mesh("data:8"))], ids=["one", "eight"])
 @pytest.mark.parametrize("size", [4, 13, 256])
 def test_every_validation_example_counts_exactly_once(size, placement):
@@ -380,6 +381,7 @@ def test_a_damaged_best_checkpoint_is_replaced_by_the_newest(tmp_path, caplog):
     assert "the newest that can be read replaces it" in caplog.text
 
 
+@pytest.mark.slow
 def test_the_smallest_is_best_under_min(tmp_path):
     result = kept(tmp_path, [0.5, 0.1, 0.9, 0.4], mode="min")
     assert result.best_step == 2
@@ -572,6 +574,7 @@ def test_other_data_is_refused_and_nothing_is_written_over(tmp_path):
     assert ((tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)) == before
 
 
+@pytest.mark.slow
 def test_another_seed_and_fewer_steps_are_refused(tmp_path):
     train(8, folder=tmp_path)
     before = checkpoints(tmp_path)
@@ -784,6 +787,7 @@ def test_the_memory_of_every_hook_is_found_again(tmp_path):
     assert first.memory["steps"] == last.memory["steps"] == [2, 4, 6, 8]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-19")
 def test_a_memory_goes_to_the_hook_that_left_it(tmp_path):
     class Other(Recorder):

@@ -1,5 +1,6 @@
 """Labels of every kind of learner are checked before training, with padding and void left out."""
 
+import re
 from types import SimpleNamespace
 
 import jax
@@ -18,7 +19,7 @@ from dlcore.learner import Evaluator, Labels, Learner
 from dlcore.rl import behavior_cloning
 from dlcore.rl.environments import Environment
 from dlcore.run import evaluate, fit, predict
-from dlcore.run.inputs import batch_errors, check_labels
+from dlcore.run.inputs import batch_errors, check_checkpoint, check_labels
 from dlcore.run.result import Result
 from dlcore.run.seeds import over_seeds
 from dlcore.search.together import together
@@ -342,6 +343,36 @@ def test_arguments_of_another_kind_are_named_by_fit(change, message):
         arguments["learner"] = supervised.learner(model=Linear(), optimizer=SGD)
     with pytest.raises(ValueError, match=message):
         fit(**arguments | change)
+
+
+def checked(step=8, steps=8, metadata=None, seed=0, hook_types=("A", "B"), changed_data=False, data=(1, 2)):
+    known = {"seed": 0, "hook_types": ["A", "B"], "hooks": [None, {"x": 1}], "data": [1, 2], **(metadata or {})}
+    check_checkpoint(
+        step, {name: value for name, value in known.items() if value != "absent"},
+        seed=seed, steps=steps, data=data, hook_types=hook_types, changed_data=changed_data, folder="f",
+    )  # fmt: skip
+
+
+def test_a_checkpoint_belongs_to_the_training_of_its_seed_length_hooks_and_data():
+    """A hook without a memory may be another; older checkpoints say no seed and no hooks."""
+    checked()
+    checked(hook_types=("C", "B"))
+    checked(hook_types=("A",))
+    checked(steps=9)
+    checked(seed=5, metadata={"seed": "absent"})
+    checked(hook_types=("A", "C"), metadata={"hook_types": "absent"})
+    checked(data=[3], changed_data=True)
+    for words, message in (
+        ({"seed": 1}, "seed=1: the checkpoints in 'f' are of seed 0; allowed: that seed, or another folder"),
+        ({"steps": 7}, "steps=7: the checkpoint in 'f' is of step 8; allowed: at least 8, or another folder"),
+        (
+            {"hook_types": ("A", "C")},
+            "hooks[1]=C: the checkpoint in 'f' holds the memory of B; allowed: the same",
+        ),
+        ({"data": [3]}, "folder='f': its checkpoints were made on other data, [1, 2]; allowed: [3]"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            checked(**words)
 
 
 @pytest.mark.parametrize("function", [evaluate, predict])

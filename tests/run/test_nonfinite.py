@@ -82,7 +82,7 @@ def failing(fault=fine, pipe=None, placement=None, steps=12, learner=learner, **
     return str(caught.value)
 
 
-@pytest.mark.slow(only=["1"])
+@pytest.mark.slow(unless=["4"])
 @pytest.mark.parametrize("log_every", [1, 4, 100])
 def test_a_loss_that_is_infinite_is_named_by_its_step_and_metrics(log_every):
     message = failing(infinite_loss, log_every=log_every)
@@ -93,7 +93,7 @@ def test_a_loss_that_is_infinite_is_named_by_its_step_and_metrics(log_every):
     assert "parameters" not in message, "they do not depend on it"
 
 
-@pytest.mark.slow(only=["1"])
+@pytest.mark.slow(unless=["4"])
 @pytest.mark.parametrize("log_every", [1, 4, 100])
 def test_a_gradient_that_is_not_finite_is_named_by_its_step_and_leaf(log_every):
     """The loss of that step is fine, that of the next is not: the step that did it is the one to be named."""
@@ -111,6 +111,7 @@ def test_the_operation_and_its_line_are_named():
     assert __file__ in message
 
 
+@pytest.mark.slow(only=["1", "2"])
 @pytest.mark.parametrize("every", [0, 1, 2, 3])
 def test_the_replay_starts_at_the_last_checkpoint(tmp_path, every):
     saving = Saving(seconds=0, steps=every, keep_last=10)

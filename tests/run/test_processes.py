@@ -10,11 +10,12 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from jax.experimental import multihost_utils
 
 from dlcore.main import run
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.metrics_writer import read_metrics
-from dlcore.run.processes import Membership, agree, join_processes, membership, on_host, same
+from dlcore.run.processes import Membership, agree, barrier, is_first, join_processes, leave, membership, on_host, same
 from experiments.bench.compare_runs import differences, final_arrays
 from experiments.classification import supervised
 from launch import local
@@ -118,6 +119,124 @@ def test_a_lost_process_is_no_error_of_the_run(tmp_path, monkeypatch, capsys, me
         store.wait()
     assert left.value.args == (status,)
     assert ("another process of the run is gone (" in capsys.readouterr().err) is (status == 134)
+
+
+class Left(BaseException):
+    """What a test raises in place of an exit."""
+
+
+@pytest.fixture
+def several(monkeypatch):
+    """Pretend to be process 3 of 4: what `jax.distributed` was asked, `leave` raises `Left`, shutdowns are noted."""
+    asked = []
+
+    def leave(status):
+        raise Left(status)
+
+    for name, value in OURS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(jax.distributed, "initialize", lambda **options: asked.append(options))
+    monkeypatch.setattr(jax.distributed, "shutdown", lambda: asked.append("shutdown"))
+    monkeypatch.setattr(jax, "process_count", lambda: 4)
+    monkeypatch.setattr(os, "_exit", leave)
+    return asked
+
+
+def test_a_process_joins_as_the_launcher_says_and_leaves_in_order(several, capsys):
+    with join_processes("auto", 0.5, 20.5):
+        assert len(several) == 1
+    assert several == [
+        {
+            "coordinator_address": "host:1234", "num_processes": 4, "process_id": 3,
+            "cluster_detection_method": "deactivate", "initialization_timeout": 20, "heartbeat_timeout_seconds": 1,
+            "shutdown_timeout_seconds": 3600,
+        },
+        "shutdown",
+    ]  # fmt: skip
+    assert capsys.readouterr().err == "process 3 of 4 joins at host:1234, for at most 20.5 s\n"
+    with join_processes("on", heartbeat_seconds=7):
+        pass
+    assert (several[2]["heartbeat_timeout_seconds"], several[2]["initialization_timeout"]) == (7, 300)
+
+
+def test_jax_itself_may_find_a_launcher_where_it_is_asked_to(several, monkeypatch):
+    for name in OURS:
+        monkeypatch.delenv(name)
+    with join_processes("auto"):
+        assert several == []
+    with join_processes("on"):
+        pass
+    names = ("coordinator_address", "num_processes", "process_id", "cluster_detection_method")
+    assert [several[0][name] for name in names] == [None] * 4
+    assert several[1:] == ["shutdown"]
+    monkeypatch.setattr(jax, "process_count", lambda: 1)
+    with join_processes("on"):
+        pass
+    assert several[2:] != ["shutdown"], "one process has no others to leave"
+    assert len(several) == 3
+
+    def refuse(**options):
+        raise ValueError("no cluster")
+
+    monkeypatch.setattr(jax.distributed, "initialize", refuse)
+    message = r"^distributed='on': no launcher detected \(no cluster\); allowed: set JAX_COORDINATOR_ADDRESS, JAX_NUM_"
+    with pytest.raises(ValueError, match=message), join_processes("on"):
+        pass
+
+
+@pytest.mark.parametrize(("code", "left"), [(2, 2), (0, 0), ("text", 1), (None, 1)])
+def test_an_exit_leaves_the_others_at_once(several, code, left):
+    with pytest.raises(Left) as caught, join_processes():
+        raise SystemExit(code)
+    assert caught.value.args == (left,)
+    assert several[1:] == []
+
+
+def test_a_preempted_process_leaves_in_order_and_an_error_with_1(several, capsys):
+    with pytest.raises(SystemExit) as caught, join_processes():
+        raise SystemExit(75)
+    assert (caught.value.code, several[1:]) == (75, ["shutdown"])
+    with pytest.raises(Left) as caught, join_processes():
+        raise ValueError("odd")
+    assert (caught.value.args, several[-1] == "shutdown") == ((1,), False)
+    assert "ValueError: odd" in capsys.readouterr().err
+
+
+def test_processes_agree_where_all_do_and_take_the_number_of_the_first(several, monkeypatch):
+    """A None travels as -1."""
+    votes, sent = [True, True, False], []
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda x: np.array([*votes, x]))
+    assert not agree(True)
+    votes.remove(False)
+    assert agree(True) is True
+    assert not agree(False)
+    for first, received in ((7, 7), (0, 0), (-1, None)):
+        monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda x, y=first: sent.append(int(x)) or y)
+        assert same(5) == received
+    assert same(None) is None
+    assert sent == [5, 5, 5, -1]
+    names = []
+    monkeypatch.setattr(multihost_utils, "sync_global_devices", names.append)
+    barrier("end")
+    monkeypatch.setattr(jax, "process_count", lambda: 1)
+    barrier("alone")
+    leave(3)
+    assert names == ["end"]
+
+
+def test_arrays_are_gathered_whole_and_keys_stay_keys(several, monkeypatch):
+    monkeypatch.setattr(multihost_utils, "process_allgather", lambda x, tiled: np.concatenate([x] * 2) if tiled else x)
+    key = jax.random.split(jax.random.key(1), 3)
+    gathered = on_host({"a": np.arange(2), "key": key})
+    np.testing.assert_array_equal(gathered["a"], [0, 1, 0, 1])
+    assert jax.dtypes.issubdtype(gathered["key"].dtype, jax.dtypes.prng_key)
+    np.testing.assert_array_equal(jax.random.key_data(gathered["key"])[3:], jax.random.key_data(key))
+
+
+def test_process_0_is_the_first(monkeypatch):
+    assert is_first()
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    assert not is_first()
 
 
 def words(folder, **more):

@@ -147,6 +147,7 @@ def test_the_carry_is_donated_and_an_undonated_step_leaves_it_alone():
     chex.assert_trees_all_equal(data(kept), data(after))
 
 
+@pytest.mark.slow(only=["one"])
 @pytest.mark.parametrize("placement", [one_device(), eight()], ids=["one", "eight"])
 def test_a_start_that_aliases_leaves_survives_donation(placement):
     """`teacher=params` outside jit is one buffer twice; donated so, eight CPU devices end in a segfault."""

@@ -1,9 +1,11 @@
 """Trackers have the rows of metrics.jsonl, each once, whatever happens to the run and to them."""
 
 import json
+import os
 import struct
 import sys
 import typing
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +19,7 @@ from dlcore.extras import MissingPackage
 from dlcore.learner import Learner, State, Sum
 from dlcore.run import Placement, Saving, Tracking, fit, make_mesh
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
-from dlcore.run.trackers import TRACKERS, row_scalars
+from dlcore.run.trackers import TRACKERS, MLflowTracker, TrackedRun, WandbTracker, row_scalars
 
 SETTINGS = {"batch_size": 8, "model.width": [8, 16], "momentum": None, "optimizer": "sgd"}
 ROWS = [
@@ -191,8 +193,104 @@ def test_a_run_that_was_cut_off_continues_its_tracker_run(tmp_path):
 @pytest.fixture
 def offline(monkeypatch):
     """The environment of a user who has set nothing."""
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
+    names = ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY", "WANDB_MODE")
+    for name in (*names, "WANDB_ERROR_REPORTING"):
+        monkeypatch.setenv(name, "")  # to be taken back at the end, whoever sets it
+        monkeypatch.delenv(name)
+
+
+class Recorder:
+    """Notes each call as (name, arguments, keywords)."""
+
+    def __init__(self, calls, **results):
+        self.calls, self.results = calls, results
+
+    def __getattr__(self, name):
+        def call(*args, **words):
+            self.calls.append((name, args, words))
+            return self.results.get(name)
+
+        return call
+
+
+def test_a_run_of_mlflow_has_its_settings_in_batches_and_its_rows_by_step(tmp_path, offline, monkeypatch):
+    """A name keeps letters, digits and _ - . : / and spaces; 101 settings are two batches."""
+    calls = []
+    info = SimpleNamespace(info=SimpleNamespace(run_id="r1"))
+    client = Recorder(calls, create_experiment="e1", create_run=info)
+    opened = []
+    mlflow = SimpleNamespace(MlflowClient=lambda uri: opened.append(uri) or client)
+    entities = SimpleNamespace(Metric=lambda *args: args, Param=lambda *args: args)
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.setitem(sys.modules, "mlflow.entities", entities)
+    monkeypatch.setattr("dlcore.run.trackers.time.time", lambda: 1.5)
+    settings = {"a@b": "x" * 6001, **{f"s{k}": k for k in range(100)}}
+    folder = tmp_path / "page" / "run7"
+    tracker = MLflowTracker(TrackedRun(folder, settings, None))
+    assert opened == [(folder / "mlruns").as_uri()]
+    assert os.environ["MLFLOW_ALLOW_FILE_STORE"] == os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    assert [name for name, *_ in calls] == ["get_experiment_by_name", "create_experiment", "create_run"] + [
+        "log_batch"
+    ] * 2
+    assert (calls[1][1], calls[2][1:]) == (("page",), (("e1",), {"run_name": "run7"}))
+    batches = [words["params"] for _, _, words in calls[3:]]
+    assert [len(batch) for batch in batches] == [100, 1]
+    assert batches[0][0] == ("a_b", "x" * 6000)
+    assert (batches[1], tracker.run_id) == ([("s99", "99")], "r1")
+    del calls[:]
+    tracker.add({"valid/recall@5": 0.25}, 40, 2)
+    tracker.close()
+    assert calls == [
+        ("log_batch", ("r1",), {"metrics": [("valid/recall_5", 0.25, 1500, 40)]}),
+        ("set_terminated", ("r1",), {}),
+    ]
+    del calls[:]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://host")
+    again = MLflowTracker(TrackedRun(folder, settings, "r1"))
+    assert (opened[-1], again.run_id) == ("http://host", "r1")
+    assert calls == [("update_run", ("r1",), {"status": "RUNNING"})]
+    client.results["get_experiment_by_name"] = SimpleNamespace(experiment_id="e9")
+    MLflowTracker(TrackedRun(folder, {}, None))
+    assert calls[-1] == ("create_run", ("e9",), {"run_name": "run7"})
+
+
+def test_a_run_of_wandb_is_offline_and_counts_rows(tmp_path, offline, monkeypatch):
+    calls, made = [], []
+    wandb = SimpleNamespace(init=lambda **words: made.append(words) or Recorder(calls), Settings=lambda **words: words)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    folder = tmp_path / "page" / "run7"
+    tracker = WandbTracker(TrackedRun(folder, {"a": 1}, "w1"))
+    assert made == [
+        {
+            "mode": "offline", "dir": folder, "project": "page", "id": "w1", "name": "run7", "config": {"a": 1},
+            "resume": "allow", "reinit": "create_new", "settings": {"silent": True, "console": "off"},
+        }
+    ]  # fmt: skip
+    tracker.add({"train/loss": 0.5}, 40, 2)
+    tracker.close()
+    assert calls == [
+        ("define_metric", ("*",), {"step_metric": "step"}),
+        ("log", ({"step": 40, "train/loss": 0.5},), {"step": 2}),
+        ("finish", (), {}),
+    ]
+    monkeypatch.setenv("WANDB_MODE", "online")
+    new = WandbTracker(TrackedRun(folder, {}, None))
+    assert (made[-1]["mode"], made[-1]["id"]) == ("online", new.run_id)
+    assert len(new.run_id) == 8
+
+
+def test_each_tracker_is_fed_once_and_tensorboard_by_no_feed(tmp_path, monkeypatch):
+    monkeypatch.setattr("dlcore.run.trackers.require", lambda *args, **words: None)
+    memory = Memory()
+    tracking = Tracking(("tensorboard", "mlflow", memory, "mlflow"), SETTINGS)
+    assert [feed.name for feed in tracking.feeds(tmp_path)] == ["mlflow", "Memory"]
+    assert (tracking.to_tensorboard, Tracking(()).to_tensorboard, Tracking().to_tensorboard) == (True, False, True)
+
+
+def test_numbers_of_a_row_stand_below_its_split():
+    row = {"step": 3, "split": "", "loss": 1, "note": "a", "none": None, "bins": [1.0]}
+    assert row_scalars(row) == {"loss": 1.0}
+    assert row_scalars({**row, "split": "valid"}) == {"valid/loss": 1.0}
 
 
 @pytest.mark.weekly

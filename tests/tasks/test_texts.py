@@ -61,6 +61,22 @@ def test_the_tokens_of_all_files_are_checked_by_the_vocabulary(tmp_path):
         token_files.data(flags, 50)
     splits = token_files.data(flags, 51)
     assert [len(split) for split in (splits.train, splits.valid, splits.test)] == [21, 2, 4]
+    assert splits.train[:1]["text"].shape == (1, 8)
+    assert splits.test[:1]["text"].shape == (1, 5)
+
+
+def test_a_plan_of_files_of_tokens_needs_no_file():
+    """OpenWebText has 9,035,582,198 tokens: 2,258,895,549 windows of 4."""
+    words = {"window": 4, "batch_size": 2, "token_dtype": "uint16", "data_dir": None}
+    spec, batch = token_files.planned(Flags(words))
+    assert spec == {"dataset": "tokens", "train_size": 2_258_895_549}
+    assert {name: (x.shape, x.dtype.name) for name, x in batch.items()} == {
+        "text": ((2, 8), "uint16"), "index": ((2,), "int32"),
+    }  # fmt: skip
+    assert batch["index"].tolist() == [0, 1]
+    assert token_files.planned(Flags({**words, "token_dtype": "uint32"}))[1]["text"].dtype == np.int32
+    with pytest.raises(ValueError, match=r"data_dir=None: missing; allowed: a folder with train.bin and val.bin"):
+        token_files.data(Flags(words), 50)
 
 
 def test_the_help_names_all_texts():

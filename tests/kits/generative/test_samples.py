@@ -127,6 +127,54 @@ def test_classes_take_turns_or_are_one():
         samples.class_index("sample_class", "7", named)
 
 
+@pytest.mark.parametrize(
+    ("number", "count", "name", "file"),
+    [
+        (3, 10, "a red  square!", "3_a_red_square.png"),
+        (3, 11, "x", "03_x.png"),
+        (100, 101, "--", "100_.png"),
+        (0, 1, "a" * 61, f"0_{'a' * 60}.png"),
+    ],
+)
+def test_files_are_named_by_their_number_and_sixty_letters(number, count, name, file):
+    assert samples.file_name(number, count, name) == file
+
+
+def test_each_sample_is_a_file_beside_a_picture_of_all(tmp_path, monkeypatch):
+    """Of nine samples of 4 x 6 pixels eight stand in a row, or nine of a walk; a hint stands left of its sample."""
+    saved, grids = [], []
+    monkeypatch.setattr(samples, "save", lambda path, picture, *least: saved.append((path.name, *least)) or path)
+    monkeypatch.setattr(
+        "dlcore.report.generative.picture_grid", lambda images, columns: grids.append((images, columns))
+    )
+    outputs, names = {"sample": np.arange(9 * 24.0).reshape(9, 4, 6, 1)}, [f"a/{k}.png" for k in range(9)]
+    paths = samples.write(tmp_path, outputs, Source.indices(9), names, {})
+    assert [path.name for path in paths] == [f"{k}_{k}.png" for k in range(9)] + ["samples.png"]
+    assert saved == [(f"{k}_{k}.png", 1) for k in range(9)] + [("samples.png",)]
+    assert [columns for _, columns in grids] == [1] * 9 + [8]
+    np.testing.assert_array_equal(grids[4][0], outputs["sample"][4:5])
+    samples.write(tmp_path, outputs, Source({"share": np.zeros(9)}), ["x"] * 9, {})
+    assert grids[-1][1] == 9
+    few = {"sample": outputs["sample"][:2]}
+    samples.write(tmp_path, few, Source({"hint": np.full((2, 4, 6, 1), -1.0)}), ["x", "y"], {})
+    assert [columns for _, columns in grids[-3:]] == [2, 2, 2]
+    np.testing.assert_array_equal(grids[-2][0], [np.full((4, 6, 1), -1.0), outputs["sample"][1]])
+
+
+def test_small_pictures_are_enlarged_to_a_least_height(tmp_path, monkeypatch):
+    monkeypatch.setattr("dlcore.report.generative.save_picture", lambda path, picture, scale: scale)
+    scales = [samples.save(tmp_path, np.zeros((height, 1, 1))) for height in (32, 100, 128, 300)]
+    assert scales == [4, 2, 1, 1]
+    assert samples.save(tmp_path, np.zeros((4, 1, 1)), 1) == 1
+
+
+def test_a_sample_is_described_by_its_size_and_mean():
+    (row,) = samples.describe({"sample": np.array([[[[0.25], [0.5], [0.75]]]])}, {})
+    assert row == {"mean": 0.5, "text": "1 x 3 pixels, mean 0.500"}
+    source, names = samples.number_samples(Flags({"num_drawn": 2}), {})
+    assert (len(source), names) == (2, ["sample 0", "sample 1"])
+
+
 def test_samples_that_are_not_finite_are_not_written(tmp_path):
     outputs = {"sample": np.full((1, 2, 2, 1), np.nan)}
     with pytest.raises(ValueError, match=r"sample\[0, 0, 0, 0\]=nan: not finite"):

@@ -1,5 +1,7 @@
 """What the classification experiments do with images that stay on disk."""
 
+from pathlib import Path
+
 import chex
 import jax
 import numpy as np
@@ -8,6 +10,7 @@ from PIL import Image
 
 from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
+from dlcore.data.source import Source
 from dlcore.data.streaming import streamed_images
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -145,3 +148,125 @@ def test_a_square_is_cut_out_of_images_that_are_higher_than_wide():
     spec = {"image_shape": [48, 16, 1], "mean": [0.0], "std": [1.0], "dataset": "folder"}
     augment = kit.augmentation(settings, spec)
     chex.assert_shape(jax.eval_shape(augment, jax.random.key(0), np.ones((48, 16, 1), np.float32)), (48, 16, 1))
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+    """Load splits of two pixels; return what the loader was asked for."""
+    from dlcore.data import image_classification
+
+    asked = []
+
+    def load(*args, **words):
+        asked.append((args, words))
+        train = Source({"image": np.array([0, 255], np.uint8).reshape(1, 1, 2, 1), "label": np.zeros(1, np.int32)})
+        return image_classification.Splits(train, train, train, ("a", "b", "c"), (1, 2, 1), ("note",))
+
+    monkeypatch.setattr(image_classification, "load", load)
+    return asked
+
+
+PLAIN = {"dataset": "folder", "data_dir": "d", "seed": 3, "valid_fraction": 0.2, "image_size": 8, "skip_bad": True}
+
+
+def test_the_loader_gets_each_flag_and_defaults_of_a_page_without_streaming(loaded):
+    """Pixels 0 and 255 have the mean 1/2 and the deviation 1/2."""
+    data = kit.data(Flags({**PLAIN, "memory_limit": 0.5, "workers": 2, "decoder": "pillow", "columns": ("i", "l")}))
+    ((args, words),) = loaded
+    assert args == ("folder", "d")
+    workers = words.pop("workers")
+    assert (workers.count, workers.decoder) == (2, "pillow")
+    assert words == {
+        "seed": 3, "valid_fraction": 0.2, "image_size": 8, "skip_bad": True, "limit_bytes": 2**29, "min_classes": 2,
+        "columns": ("i", "l"),
+    }  # fmt: skip
+    assert data.spec == {
+        "dataset": "folder", "class_names": ["a", "b", "c"], "num_classes": 3, "image_shape": [1, 2, 1],
+        "mean": [0.5], "std": [0.5], "batch": {"image": [[1, 2, 1], "float32"], "label": [[], "int32"]},
+    }  # fmt: skip
+    assert data.notes == ("note",)
+    kit.data(Flags({**PLAIN, "run": "runs/a"}))
+    kit.data(Flags({**PLAIN, "run": "runs/a"}), labels=False)
+    kit.data(Flags({**PLAIN, "run": None}))
+    assert [words["min_classes"] for _, words in loaded[1:]] == [1, 0, 2]
+    assert [words["limit_bytes"] for _, words in loaded[1:]] == [2**32] * 3
+    assert (loaded[1][1]["workers"].decoder, loaded[1][1]["columns"]) == ("pillow", None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "spec", "recipe"),
+    [
+        ({"dataset": "digits"}, {}, "affine"),
+        ({"dataset": "mnist", "augment": "auto"}, {}, "shift"),
+        ({"dataset": "fashion_mnist"}, {}, "shift_flip"),
+        ({"dataset": "imagenet2012"}, {}, "resized_crop_flip"),
+        ({"dataset": "cifar10"}, {}, "crop_flip"),
+        ({}, {"dataset": "digits"}, "affine"),
+        ({"dataset": "folder"}, {"crop_pct": 0.875}, "resized_crop_flip"),
+        ({"dataset": "folder"}, {"crop_pct": 1.0}, "crop_flip"),
+        ({"dataset": "digits", "augment": "none"}, {}, "none"),
+        ({"dataset": "digits", "augment": "cutout"}, {}, "affine"),  # a strong one goes on top
+    ],
+)
+def test_each_data_set_has_its_usual_augmentation(flags, spec, recipe):
+    assert kit._recipe(Flags(flags), spec) == recipe
+
+
+def test_images_are_augmented_or_mixed_by_any_of_the_flags():
+    spec = {"image_shape": [16, 16, 1], "dataset": "digits"}
+    plain = Flags({"dataset": "digits", "augment": "none"})
+    assert not kit.is_augmented(plain, spec)
+    for more in ({"augment": "auto"}, {"augment": "cutout"}, {"mixup_alpha": 0.1}, {"cutmix_alpha": 0.1}):
+        assert kit.is_augmented(Flags({"dataset": "digits", "augment": "none", **more}), spec), more
+    both = Flags({"dataset": "digits", "augment": "none", "mixup_alpha": 1, "cutmix_alpha": 1, "input_size": 24})
+    said = kit.preparation(both, {**spec, "image_shape": [16, 20, 1]})
+    assert said.startswith("16 × 20 pixels, resized to 24 × 24 (bilinear); not augmented, then mixed in pairs (")
+    assert said.endswith("(mixup and cutmix, not shown).")
+
+
+def test_the_range_of_a_zoom_rises_or_is_one_factor():
+    kit.check_zoom(None)
+    kit.check_zoom((0.5, 0.5))
+    with pytest.raises(ValueError, match=r"^zoom=1,0.5: no range; allowed: the least factor, then the greatest$"):
+        kit.check_zoom((1.0, 0.5))
+
+
+def test_the_most_probable_class_comes_first_and_the_first_of_equal_ones():
+    outputs = {"probabilities": np.array([[0.25, 0.5, 0.25], [0.0, 0.0, 1.0]])}
+    rows = prediction.describe(outputs, {"class_names": ["a", "b", "c"]})
+    assert [row["class"] for row in rows] == ["b", "c"]
+    assert list(rows[0]["probabilities"].items()) == [("b", 0.5), ("a", 0.25), ("c", 0.25)]
+
+
+def test_names_of_files_of_several_folders_are_numbered_where_they_repeat():
+    assert prediction.unique_stems(["a/x.png", "b/y.png", "c/x.jpg"]) == ["x_0", "y", "x_2"]
+
+
+def test_files_that_cannot_be_read_are_named_or_left_out(caplog):
+    def read(path):
+        if path.name.startswith("bad"):
+            raise ValueError("no image")
+        return np.zeros((3, 4 if path.name == "b" else 5, 1))
+
+    paths = [Path("a"), Path("bad"), Path("c")]
+    images, good = prediction.read_all(paths, read, True)
+    assert (images.shape, good) == ((2, 3, 5, 1), [Path("a"), Path("c")])
+    assert "1 of 3 files could not be read and were left out" in caplog.text
+    for skip_bad, some in ((None, paths), (False, paths), (True, [Path("bad")])):
+        with pytest.raises(ValueError, match="bad") as caught:
+            prediction.read_all(some, read, skip_bad)
+        assert ("skip_bad" in str(caught.value)) is (skip_bad is False)
+    with pytest.raises(ValueError, match=r"^b has 3 by 4 pixels, a 3 by 5; allowed: images of one size$"):
+        prediction.read_all([Path("a"), Path("b")], read, None)
+
+
+def test_images_are_read_at_the_size_of_training_or_stretched_to_it(tmp_path):
+    Image.fromarray(np.full((6, 12), 100, np.uint8)).save(tmp_path / "a.png")
+    spec = {"image_shape": [3, 4, 1]}
+    source, names = prediction.inputs(Flags({"input": str(tmp_path)}), spec)
+    chex.assert_shape(source.arrays["image"], (1, 3, 4, 1))
+    assert (source.arrays["label"].tolist(), names, len(source)) == ([0], [str(tmp_path / "a.png")], 1)
+    for own_size, shape in ((False, (1, 3, 4, 3)), (True, (1, 6, 12, 3))):
+        source, _ = prediction.stretched_inputs(Flags({"input": str(tmp_path), "own_size": own_size}), spec)
+        chex.assert_shape(source.arrays["image"], shape)
+        assert set(np.unique(source.arrays["image"])) == {100}

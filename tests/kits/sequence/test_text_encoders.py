@@ -67,6 +67,7 @@ def started(*words):
 
 
 @pytest.mark.covers("AT-18")
+@pytest.mark.slow(only=["gpt2"])
 @pytest.mark.parametrize("model", ["gpt2", "bert"])
 def test_the_weights_of_a_run_carry_over_and_the_head_starts_anew(model, tmp_path):
     params = written(tmp_path / "run", model)
@@ -153,6 +154,7 @@ def word_tokenizer(path, *words):
 
 
 @pytest.mark.covers("AT-18")
+@pytest.mark.slow(only=["gpt2-GPT2"])
 @pytest.mark.parametrize(("name", "model"), [("gpt2", GPT2), ("bert_base", BERT)])
 def test_published_weights_carry_over_with_their_tokenizer(name, model, tmp_path):
     fields = {"vocab_size": 5, "window": 4, "num_layers": 1, "num_heads": 2, "width": 4}

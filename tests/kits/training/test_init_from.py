@@ -1,12 +1,17 @@
 """Detectors and segmenters start from the modules that another network has, too."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
+from flax import struct
 
 from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
@@ -160,6 +165,121 @@ def test_a_run_that_has_no_such_backbone_is_refused_before_data_are_read(monkeyp
         return
     with pytest.raises(ValueError, match=problem):
         init_from.open_modules(flags)
+
+
+@struct.dataclass
+class Trained:
+    params: Any
+    model_state: Any
+    opt_state: Any = None
+    teacher_params: Any = None
+    teacher_model_state: Any = None
+
+
+def started_from(start, state, classes=("a", "b", "c"), model=None, **flags):
+    """What a start makes of weights that `open_weights` gives, with SGD's momentum."""
+    setup = Setup(
+        Flags({"init_from": "w", "model": model, **flags}),
+        {"class_names": list(classes)},
+        1,
+        None,
+        SimpleNamespace(build=lambda setup: optax.sgd(0.1, momentum=0.9)),
+    )
+    started = start(setup)
+    started.check(state)
+    return started(state)
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Make `open_weights` give these variables, of a network that told these classes apart."""
+
+    def give(variables, classes, page="detection.fcos", model=None):
+        found = Weights("init_from", Path("w"), page=page, model=model, class_names=classes)
+        monkeypatch.setattr(init_from, "open_weights", lambda *args: found)
+        monkeypatch.setattr(Weights, "variables", lambda weights: variables)
+
+    return give
+
+
+def state_of(classes, fill, *modules):
+    variables = network(classes, fill, *modules)
+    return Trained(variables.pop("params"), variables, "old")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (("a", "b", "c"), ""),
+        (None, ""),
+        (("x", "y", "z"), "its layers of classes are kept, though they told x, y, z apart, not a, b, c"),
+    ],
+)
+def test_modules_of_weights_replace_the_initial_ones_and_the_optimizer_starts_anew(given, capsys, classes, said):
+    given(network(3, 1.0, "box_head"), classes)
+    after = started_from(init_from.start_modules, state_of(3, 0.0, "box_head", "mask_head"))
+    jax.tree.map(np.testing.assert_array_equal, after.params["box_head"], network(3, 1.0, "x")["params"]["x"])
+    jax.tree.map(np.testing.assert_array_equal, after.params["mask_head"], network(3, 0.0, "x")["params"]["x"])
+    np.testing.assert_array_equal(after.model_state["batch_stats"]["backbone"]["mean"], np.ones(4))
+    assert jax.tree.structure(after.opt_state[0].trace) == jax.tree.structure(after.params)
+    out = capsys.readouterr().out
+    assert "init_from='w': does not give mask_head, which start anew" in out
+    assert said in out
+    assert ("layers of classes" in out) is bool(said)
+
+
+def test_the_words_of_other_classes_name_five_and_count_the_rest(given, capsys):
+    given(network(6, 1.0, "box_head"), tuple("uvwxyz"))
+    started_from(init_from.start_modules, state_of(6, 0.0, "box_head"), "abcdef")
+    assert "told u, v, w, x, y, ... (6) apart, not a, b, c, d, e, ... (6)" in capsys.readouterr().out
+    given(network(5, 1.0, "box_head"), tuple("vwxyz"))
+    started_from(init_from.start_modules, state_of(5, 0.0, "box_head"), "abcde")
+    assert "told v, w, x, y, z apart, not a, b, c, d, e\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("number", [3, 5])
+def test_classes_of_another_number_or_of_the_backbone_alone_are_no_kept_layers(given, capsys, number):
+    given(network(number, 1.0, *(["box_head"] if number == 5 else [])), tuple("vwxyz"[:number]))
+    after = started_from(init_from.start_modules, state_of(3, 0.0, "box_head"))
+    assert "layers of classes" not in capsys.readouterr().out
+    jax.tree.map(np.testing.assert_array_equal, after.params["box_head"]["class"], layer_of_zeros(3))
+    np.testing.assert_array_equal(after.params["backbone"]["conv"]["kernel"], np.ones((3, 3, 3, 4)))
+
+
+def test_a_classifier_gives_the_backbone_of_the_model_that_it_is(given):
+    given({"params": network(3, 1.0)["params"]["backbone"]}, None, "classification.supervised", "tiny")
+    state = state_of(3, 0.0, "box_head")
+    state = state.replace(model_state={})
+    after = started_from(init_from.start_modules, state, model="tiny")
+    np.testing.assert_array_equal(after.params["backbone"]["conv"]["kernel"], np.ones((3, 3, 3, 4)))
+    with pytest.raises(ValueError, match=r"^init_from='w': its backbone is tiny; allowed: large, as --model here"):
+        started_from(init_from.start_modules, state, model="large")
+
+
+def test_a_pretext_takes_the_backbone_without_its_head_and_gives_its_teacher_a_copy(given):
+    weights = network(3, 1.0, "projector")
+    weights["params"]["backbone"]["head"] = {"kernel": np.full((4, 10), 9.0)}
+    given(weights, None, "detection.fcos", "tiny")
+    state = state_of(3, 0.0, "projector")
+    state.params["backbone"]["head"] = {"kernel": np.zeros((4, 7))}
+    state = state.replace(teacher_params=state.params, teacher_model_state=state.model_state)
+    after = started_from(init_from.start_backbone, state, model="tiny")
+    np.testing.assert_array_equal(after.params["backbone"]["conv"]["kernel"], np.ones((3, 3, 3, 4)))
+    np.testing.assert_array_equal(after.params["backbone"]["head"]["kernel"], np.zeros((4, 7)))
+    jax.tree.map(np.testing.assert_array_equal, after.params["projector"], state.params["projector"])
+    np.testing.assert_array_equal(after.model_state["batch_stats"]["backbone"]["mean"], np.ones(4))
+    np.testing.assert_array_equal(state.params["backbone"]["conv"]["kernel"], np.zeros((3, 3, 3, 4)))
+    copies = after.teacher_params, after.teacher_model_state
+    jax.tree.map(np.testing.assert_array_equal, copies, (after.params, after.model_state))
+    assert after.opt_state[0].trace["backbone"]["conv"]["kernel"].shape == (3, 3, 3, 4)
+
+
+def test_without_weights_nothing_is_started():
+    setup = Setup(Flags({"init_from": None, "model": None}), {}, 1, None)
+    for start in (init_from.start_classifier, init_from.start_modules, init_from.start_backbone):
+        assert start(setup) is None
+    for opened in (init_from.open_classifier_of_model, init_from.open_modules):
+        assert opened(setup.flags) is None
 
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"

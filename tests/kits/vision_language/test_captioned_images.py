@@ -1,5 +1,7 @@
 """Facts of images by hand, sentences of tokens, and the panel of what each word looked at."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -37,3 +39,32 @@ def test_sentences_are_written_and_shown_with_a_map_a_word():
     assert panel.subtitle == "Bright: looked at."
     assert "a ball" in panel.html
     assert "a red ball" not in panel.html
+
+
+def test_shapes_are_drawn_by_split_and_not_by_the_seed_of_the_run(monkeypatch):
+    asked = []
+    monkeypatch.setattr(captioned_images, "captions", lambda n, seed, **words: asked.append((n, seed, words)) or n)
+    assert captioned_images.captioned_shapes(Flags({"image_size": None, "grid": 2, "seed": 7}), (8, 4, 6)) == [8, 4, 6]
+    assert asked == [(n, seed, {"size": 32, "grid": 2}) for seed, n in enumerate((8, 4, 6))]
+    captioned_images.captioned_shapes(Flags({"image_size": 48, "grid": 3}), (1,))
+    assert asked[-1] == (1, 0, {"size": 48, "grid": 3})
+
+
+def test_words_of_flickr8k_are_those_that_its_training_captions_repeat(monkeypatch):
+    splits = {"train": SimpleNamespace(texts=(("a dog", "a cat"), ("a dog",)))}
+    asked = []
+    monkeypatch.setattr(captioned_images, "flickr8k", lambda *args: asked.append(args) or splits)
+    flags = {"data_dir": "d", "image_size": None, "min_count": 2}
+    found, words = captioned_images.flickr8k_splits(Flags(flags), 96)
+    assert found is splits
+    assert [words.decode(words.encode(text)).split()[-1] for text in ("a dog", "a")] == ["dog", "a"]
+    assert "cat" not in words.decode(words.encode("a cat"))
+    captioned_images.flickr8k_splits(Flags({**flags, "image_size": 64}), 96)
+    assert asked == [("d", 96), ("d", 64)]
+
+
+def test_sentences_are_measured_against_their_references(monkeypatch):
+    monkeypatch.setattr("dlcore.evaluators.text.text_evaluator", lambda *args: args)
+    texts, references, source = captioned_images.sentence_evaluator(WORDS, "references", "source")
+    assert (references, source) == ("references", "source")
+    assert texts({"tokens": TOKENS}, {}) == ["a ball", "a red ball"]

@@ -1,0 +1,140 @@
+"""Panels of `--watch`: which findings are said, the rows of the tables, and the small drawings."""
+
+import re
+
+import numpy as np
+import pytest
+
+from dlcore.report import monitor
+from dlcore.report.monitor import HEIGHT, WIDTH, monitor_panels
+
+
+def gradient(norm):
+    return {"norm": norm, "finite": True, "counts": [1, 4], "edges": [0.0, 1.0, 2.0]}
+
+
+def activation(dead=0.0, saturated=None, mean=0.5, std=1.0):
+    found = {"mean": mean, "std": std, "dead": dead, "finite": True, "counts": [0, 9], "edges": [-1.0, 0.0, 1.0]}
+    return found if saturated is None else {**found, "saturated": saturated}
+
+
+def look(step, ratio=1e-3, norm=2.0, **activations):
+    return {
+        "step": step,
+        "updates": {"a/kernel": ratio, "a/bias": 0.5},
+        "gradients": {"a/kernel": gradient(norm)},
+        "activations": activations,
+    }
+
+
+def rows(panel):
+    """The texts of the cells of a table, without drawings."""
+    body = panel.html.partition("<tbody>")[2]
+    return [re.findall(r"<td[^>]*>(.*?)</td>", re.sub("<svg.*?</svg>", "svg", row)) for row in body.split("</tr>")[:-1]]
+
+
+def test_without_a_look_there_are_no_panels_and_without_activations_two():
+    assert monitor_panels([]) == []
+    assert [panel.title for panel in monitor_panels([look(5), look(10)])] == [
+        "Health of the network",
+        "Updates and gradients",
+    ]
+    assert len(monitor_panels([look(5, relu=activation())])) == 3
+
+
+def test_a_healthy_network_has_no_finding():
+    panel = monitor_panels([look(5), look(20)])[0]
+    assert "No finding in 2 snapshots, steps 5 to 20." in panel.html
+
+
+def test_updates_are_judged_by_their_median_and_what_passed_is_said_once():
+    """The median of 1, 0.05 and 1e-3 is 0.05, above 1e-2; units were dead at steps 5 and 10 and are no more."""
+    dead = {"relu": activation(dead=0.75), "tanh": activation(dead=0.5)}
+    alive = {"relu": activation(), "tanh": activation()}
+    html = monitor_panels([look(5, 1.0, **dead), look(10, 0.05, **dead), look(20, 1e-3, **alive)])[0].html
+    assert "In the middle of the run, a/kernel changes by 5.0e-02 of itself a step: lower the rate." in html
+    assert "Dead: at 2 of 3 snapshots, the first at step 5 (2 arrays, such as: 75% of the units of relu give 0" in html
+    assert "Updates: at" not in html
+    html = monitor_panels([look(20, 1.0, **dead)])[0].html
+    assert "At step 20: 75% of the units of relu give 0 for every example" in html
+    assert "at 1 of 1 snapshots" not in html
+    assert html.count("changes by") == 1, "the last look does not judge updates"
+
+
+def test_gradients_are_compared_in_the_order_of_the_kernels():
+    seen = look(5)
+    seen["gradients"] = {"a/kernel": gradient(1.0), "b/kernel": gradient(1e-4)}
+    panel = monitor_panels([seen], ["b/kernel", "a/kernel"])[0]
+    assert "At step 5: the gradient at b/kernel is 1.0e-04 of that at a/kernel: larger initial weights" in panel.html
+    assert "gradient" not in monitor_panels([seen])[0].html
+
+
+def test_the_table_of_updates_shows_the_last_ratio_the_median_and_the_gradient():
+    panel = monitor_panels([look(5, 4e-3, 8.0), look(10, 2e-3, 8.0), look(20, 0.02, 4.0)])[1]
+    assert rows(panel) == [
+        ["a/kernel", "2.0e-02", "4.0e-03", "svg", "4.00e+00", "svg", "svg"],
+        ["a/bias", "5.0e-01", "5.0e-01", "svg"],
+    ]
+    assert panel.html.count("highlight") == 1, "the kernel; a bias may change faster"
+    assert "in 3 snapshots of steps 5 to 20;" in panel.subtitle
+    assert "highlight" not in monitor_panels([look(5, 1e-2), look(9, 1e-2)])[1].html
+    assert "highlight" in monitor_panels([look(5, 9e-5)])[1].html
+    plain = monitor_panels([{**look(5), "gradients": {}}])[1]
+    assert ">gradient<" not in plain.html
+    assert '<th class="number">median</th>' in plain.html
+
+
+def test_the_table_of_activations_shows_the_first_and_the_last_look():
+    first = look(5, relu=activation())
+    last = look(20, relu=activation(0.5, mean=0.125, std=2.0), tanh=activation(0.25, 0.5), sigmoid=activation(0, 0.25))
+    panel = monitor_panels([first, last])[2]
+    assert rows(panel) == [
+        ["relu", "0.125", "2", "50.0 %", "", "svg", "svg"],
+        ["tanh", "0.5", "1", "25.0 %", "50.0 %", "", "svg"],
+        ["sigmoid", "0.5", "1", "0.0 %", "25.0 %", "", "svg"],
+    ]
+    assert panel.html.count("highlight") == 2  # half of the units dead, half of the values saturated
+    assert "<th>at step 5</th><th>at step 20</th>" in panel.html
+
+
+def test_bars_of_a_histogram_grow_with_the_root_of_the_count():
+    """Of 4 and 16 the first has half the height of the second, which is that of the drawing."""
+    svg = monitor._histogram_svg({"counts": [4, 16], "edges": [-1.0, 0.0, 2.5]})
+    bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', svg)
+    half, width = HEIGHT / 2, 0.9 * WIDTH / 2
+    expected = [[0, half, width, half], [WIDTH / 2, 0, width, HEIGHT]]
+    np.testing.assert_allclose(np.array(bars, float), expected)
+    assert ">-1</text>" in svg
+    assert ">2.5</text>" in svg
+    assert 'aria-label="histogram from -1 to 2.5"' in svg
+    assert monitor._histogram_svg({"counts": [1], "edges": [0.0, np.inf]}) == "not finite"
+    assert monitor._histogram_svg({"counts": [0], "edges": [0.0, 1.0]}) == ""
+
+
+def points(svg):
+    return np.array([pair.split(",") for pair in re.search('points="([^"]*)"', svg)[1].split()], float)
+
+
+def test_a_line_is_logarithmic_and_leaves_out_what_has_no_logarithm():
+    """1, 10 and 100 at the first, third and last of five places: bottom, middle and top."""
+    svg = monitor._line_svg(np.array([1, 0, 10, np.nan, 100]))
+    x = np.linspace(2, WIDTH - 2, 5)[[0, 2, 4]]
+    np.testing.assert_allclose(points(svg), np.stack([x, [HEIGHT, HEIGHT / 2, 0]], 1), atol=0.06)
+    assert "<rect" not in svg
+    assert 'aria-label="from 1.0e+00 to 1.0e+02"' in svg
+    for few in ([5.0], [1.0, -1.0], [1.0, np.inf]):
+        assert monitor._line_svg(np.array(few)) == ""
+    np.testing.assert_allclose(points(monitor._line_svg(np.array([7.0, 7.0])))[:, 1], HEIGHT / 2)
+
+
+def test_a_band_lies_behind_the_line_with_a_margin():
+    """Of 1e-4 to 1e-2, with 0.3 above and below: 2.6 decades, the band from 0.3 / 2.6 to 2.3 / 2.6 of the height."""
+    svg = monitor._line_svg(np.array([1e-3, 1e-3]), (1e-4, 1e-2))
+    y, height = (
+        float(re.search(f'{name}="([0-9.]+)" {after}', svg)[1]) for name, after in (("y", "w"), ("height", "f"))
+    )
+    assert y == pytest.approx(HEIGHT * 0.3 / 2.6, abs=0.06)
+    assert height == pytest.approx(HEIGHT * 2 / 2.6, abs=0.06)
+    np.testing.assert_allclose(points(svg)[:, 1], HEIGHT / 2)
+    wide = monitor._line_svg(np.array([1e-6, 1.0]), (1e-4, 1e-2))
+    np.testing.assert_allclose(points(wide)[:, 1], [HEIGHT, 0])
