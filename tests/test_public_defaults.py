@@ -1,5 +1,4 @@
-"""Defaults of public functions, classes and methods, tables of flags, and public constants with numbers are those of the
-snapshot.
+"""Defaults of public functions and classes, tables of flags, and public constants are those of the snapshot.
 
 A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
 there changes results without an error. Of a flag in a table, such as `SETTINGS`, the snapshot also has its limits and
@@ -130,7 +129,7 @@ def test_flags_of_a_table_are_read_without_their_help():
     tree = ast.parse(
         "SETTINGS = {'rate': Setting(0.5, 'how fast', float, limits=Range(0), essential=True), **MORE}\n"
         "class A:\n    shared = {'n': Setting(1, help='many'), 'm': RUN['m']._replace(default=2, help='x')}\n"
-        "OTHER = {'a': 1, 'b': f(2)}\n"
+        "OTHER = {'a': 'x', 'b': f()}\n"
     )
     assert defaults_of_module(tree) == {
         "flags": {
