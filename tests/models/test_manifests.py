@@ -7,6 +7,12 @@ in number and width alone. The published state dicts of torchvision and timm fit
 sharding rules split them. The formulas of `dlcore.cost` give the parameters of every layer.
 
 The default tier traces the first variant of each family once for all tests; the weekly tier traces the others.
+
+The weekly tier also compares the outputs of the first variants with torchvision's and timm's. So that the default tier
+notices a stride, a padding, an epsilon, a rate or an order that changed, a digest of each of these networks is kept: of
+its operations, its layers and their fields. Where it fails without a change that is meant,
+`python tests/models/test_manifests.py NAME` prints what the digest is of, for a diff of two commits. After one that is
+meant, and whose weekly tests pass: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -n 0
 """
 
 import functools
@@ -14,7 +20,10 @@ import gzip
 import hashlib
 import json
 import math
+import os
 import pathlib
+import re
+import sys
 
 import jax
 import numpy as np
@@ -22,18 +31,21 @@ import pytest
 from flax import linen as nn
 
 from dlcore.cost.formulas import layer_parameters
-from dlcore.models import list_models, torch_weights
+from dlcore.learner import root_key
+from dlcore.models import create_model, list_models, torch_weights
 from dlcore.models.nf_resnet import ScaledStdConv
-from dlcore.models.registry import FAMILIES
+from dlcore.models.registry import FAMILIES, example_inputs
 from dlcore.nn.position import LearnedPositions, RelativePositionBias
 from dlcore.ops.arithmetic import conv_parameters
 from dlcore.run.sharding import make_mesh, state_shardings
 from tests.models.parity import first_variants
-from tests.models.tracing import layers_traced_once
+from tests.models.tracing import LAYERS, layers_traced_once, text_of
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 MANIFESTS = GOLDENS / "manifests"
 DIGESTS = MANIFESTS / "digests.json"
+PROGRAMS = GOLDENS / "programs.json"
+"""{"jax": version, name of a model: digest of its program}; another version of JAX prints programs otherwise."""
 WHOLE = {next(iter(family.MODELS)) for family in FAMILIES} | set(list_models("*_cifar"))
 
 
@@ -66,18 +78,29 @@ def formula_of(module, shape):
 
 @functools.cache
 def traced(name):
-    """(shapes and dtypes of the model's variables, {path of a layer: its formula}), traced once for all tests."""
-    formulas = {}
+    """(variables, {path of a layer: its formula}, the program as text), traced once for all tests."""
+    formulas, lines = {}, []
 
     def record(call, args, kwargs, context):
+        module = context.module
+        if context.method_name != "__call__" or (not module.path and lines):  # a layer that is traced alone
+            return call(*args, **kwargs)
         shape = args[0].shape if args and isinstance(args[0], jax.Array) else ()
-        formula = formula_of(context.module, shape) if context.method_name == "__call__" else None
+        formula = formula_of(module, shape)
         if formula is not None:
-            formulas[context.module.path] = formula
+            formulas[module.path] = formula
+        if not isinstance(module, LAYERS):
+            lines.append(f"{'/'.join(module.path)}: {text_of(module)}")
         return call(*args, **kwargs)
 
+    model, inputs = create_model(name), example_inputs(name, {})
     with nn.intercept_methods(record), layers_traced_once():
-        return torch_weights._variables(name, {}), formulas
+        program, (_, variables) = jax.make_jaxpr(lambda *x: model.init_with_output(root_key(0), *x), return_shape=True)(
+            *inputs
+        )
+    constants = [hashlib.sha256(np.asarray(value).tobytes()).hexdigest() for value in program.consts]
+    text = re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))
+    return variables, formulas, "\n".join([*lines, *constants, text])
 
 
 def variables_of(name):
@@ -128,7 +151,7 @@ def test_names_shapes_and_count_are_the_published_ones(name):
 @pytest.mark.parametrize("name", variants(list_models()))
 def test_the_formulas_are_the_leaves_of_every_model(name):
     """Layer by layer, beside what a module holds of its own: tokens, scales of branches, biases without a kernel."""
-    variables, formulas = traced(name)
+    variables, formulas, _ = traced(name)
     leaves, own, zeros = {}, 0, 0
     for keys, leaf in jax.tree.leaves_with_path(variables["params"]):
         *path, last = (key.key for key in keys)
@@ -140,6 +163,22 @@ def test_the_formulas_are_the_leaves_of_every_model(name):
     assert formulas == leaves
     if name in PUBLISHED:
         assert sum(formulas.values()) + own + zeros == PUBLISHED[name]["parameters"]
+
+
+def program_digest(name):
+    text = traced(name)[2]
+    return f"{len(text.splitlines())} lines, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(name):
+    known = json.loads(PROGRAMS.read_text())
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        known = {**known, "jax": jax.__version__, name: program_digest(name)}
+        PROGRAMS.write_text(json.dumps(dict(sorted(known.items())), indent=0) + "\n")
+    if known["jax"] != jax.__version__:
+        pytest.skip(f"the digests are of JAX {known['jax']}")
+    assert program_digest(name) == known[name], f"python tests/models/test_manifests.py {name} prints the program"
 
 
 @pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
@@ -161,7 +200,9 @@ def test_no_manifest_is_left_of_a_model_that_is_gone():
     assert set(json.loads(DIGESTS.read_text())) == set(list_models()) - WHOLE
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:]:
+    print(*(traced(model_name)[2] for model_name in sys.argv[1:]), sep="\n")
+elif __name__ == "__main__":
     manifests = {model_name: manifest(model_name) for model_name in list_models()}
     for model_name in sorted(WHOLE):
         text = json.dumps(manifests[model_name], indent=0) + "\n"
