@@ -22,7 +22,6 @@ import json
 import math
 import os
 import pathlib
-import re
 import sys
 
 import jax
@@ -31,7 +30,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.cost.formulas import layer_parameters
-from dlcore.learner import root_key
 from dlcore.models import create_model, list_models, torch_weights
 from dlcore.models.nf_resnet import ScaledStdConv
 from dlcore.models.registry import FAMILIES, example_inputs
@@ -39,7 +37,7 @@ from dlcore.nn.position import LearnedPositions, RelativePositionBias
 from dlcore.ops.arithmetic import conv_parameters
 from dlcore.run.sharding import make_mesh, state_shardings
 from tests.models.parity import first_variants
-from tests.models.tracing import LAYERS, layers_traced_once, text_of
+from tests.models.tracing import program_of
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 MANIFESTS = GOLDENS / "manifests"
@@ -79,28 +77,18 @@ def formula_of(module, shape):
 @functools.cache
 def traced(name):
     """(variables, {path of a layer: its formula}, the program as text), traced once for all tests."""
-    formulas, lines = {}, []
+    formulas = {}
 
     def record(call, args, kwargs, context):
-        module = context.module
-        if context.method_name != "__call__" or (not module.path and lines):  # a layer that is traced alone
-            return call(*args, **kwargs)
         shape = args[0].shape if args and isinstance(args[0], jax.Array) else ()
-        formula = formula_of(module, shape)
-        if formula is not None:
-            formulas[module.path] = formula
-        if not isinstance(module, LAYERS):
-            lines.append(f"{'/'.join(module.path)}: {text_of(module)}")
+        formula = formula_of(context.module, shape) if context.method_name == "__call__" else None
+        if formula is not None and context.module.path:
+            formulas[context.module.path] = formula
         return call(*args, **kwargs)
 
-    model, inputs = create_model(name), example_inputs(name, {})
-    with nn.intercept_methods(record), layers_traced_once():
-        program, (_, variables) = jax.make_jaxpr(lambda *x: model.init_with_output(root_key(0), *x), return_shape=True)(
-            *inputs
-        )
-    constants = [hashlib.sha256(np.asarray(value).tobytes()).hexdigest() for value in program.consts]
-    text = re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))
-    return variables, formulas, "\n".join([*lines, *constants, text])
+    with nn.intercept_methods(record):
+        text, variables = program_of(create_model(name), *example_inputs(name, {}))
+    return variables, formulas, text
 
 
 def variables_of(name):

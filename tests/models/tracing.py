@@ -9,12 +9,16 @@ with layers_traced_once():
 import contextlib
 import dataclasses
 import functools
+import hashlib
+import inspect
 import re
 
 import jax
+import numpy as np
 from flax import linen as nn
 from jax.extend.core import Primitive
 
+from dlcore.learner import root_key
 from dlcore.nn import BatchNorm, Conv, LayerNorm
 
 LAYERS = (BatchNorm, Conv, LayerNorm, nn.Dense)
@@ -53,6 +57,33 @@ def _trace_once(call, args, kwargs, context):
             value = layer_p.bind(text=f"{collection}/{name}", shape=leaf.shape, dtype=leaf.dtype)
             layer.put_variable(collection, name, value)
     return layer_p.bind(*args, text=text, shape=y.shape, dtype=y.dtype)
+
+
+def program_of(model, *inputs, **options):
+    """(the program that initializes a model and runs it, as text; shapes and dtypes of its variables).
+
+    The text has the fields of every part, the operations with their constants, and each layer as one operation.
+    """
+    parts = []
+
+    def record(call, args, kwargs, context):
+        module = context.module
+        if context.method_name == "__call__" and module.path and not isinstance(module, LAYERS):
+            parts.append(f"{'/'.join(module.path)}: {text_of(module)}")
+        return call(*args, **kwargs)
+
+    if "train" in inspect.signature(model.__call__).parameters:
+        options = {"train": False, **options}
+    streams = ("params", "dropout") if options.get("train") else ("params",)
+
+    def run(*x):
+        return model.init_with_output({name: root_key(i) for i, name in enumerate(streams)}, *x, **options)
+
+    with nn.intercept_methods(record), layers_traced_once():
+        program, (_, variables) = jax.make_jaxpr(run, return_shape=True)(*inputs)
+    constants = [hashlib.sha256(np.asarray(value).tobytes()).hexdigest() for value in program.consts]
+    text = re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))
+    return "\n".join([text_of(model), *parts, *constants, text]), variables
 
 
 def text_of(value):
