@@ -20,7 +20,6 @@ import gzip
 import hashlib
 import json
 import math
-import os
 import pathlib
 import sys
 
@@ -37,13 +36,11 @@ from dlcore.nn.position import LearnedPositions, RelativePositionBias
 from dlcore.ops.arithmetic import conv_parameters
 from dlcore.run.sharding import make_mesh, state_shardings
 from tests.models.parity import first_variants
-from tests.models.tracing import program_of
+from tests.models.tracing import assert_digest, program_of
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 MANIFESTS = GOLDENS / "manifests"
 DIGESTS = MANIFESTS / "digests.json"
-PROGRAMS = GOLDENS / "programs.json"
-"""{"jax": version, name of a model: digest of its program}; another version of JAX prints programs otherwise."""
 WHOLE = {next(iter(family.MODELS)) for family in FAMILIES} | set(list_models("*_cifar"))
 
 
@@ -153,20 +150,9 @@ def test_the_formulas_are_the_leaves_of_every_model(name):
         assert sum(formulas.values()) + own + zeros == PUBLISHED[name]["parameters"]
 
 
-def program_digest(name):
-    text = traced(name)[2]
-    return f"{len(text.splitlines())} lines, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
-
-
 @pytest.mark.parametrize("name", FIRST)
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(name):
-    known = json.loads(PROGRAMS.read_text())
-    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
-        known = {**known, "jax": jax.__version__, name: program_digest(name)}
-        PROGRAMS.write_text(json.dumps(dict(sorted(known.items())), indent=0) + "\n")
-    if known["jax"] != jax.__version__:
-        pytest.skip(f"the digests are of JAX {known['jax']}")
-    assert program_digest(name) == known[name], f"python tests/models/test_manifests.py {name} prints the program"
+    assert_digest("programs.json", name, traced(name)[2])
 
 
 @pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])

@@ -11,16 +11,21 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import json
+import os
+import pathlib
 import re
 
 import jax
 import numpy as np
+import pytest
 from flax import linen as nn
 from jax.extend.core import Primitive
 
 from dlcore.learner import root_key
 from dlcore.nn import BatchNorm, Conv, LayerNorm
 
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 LAYERS = (BatchNorm, Conv, LayerNorm, nn.Dense)
 TRACED: dict[str, tuple] = {}
 
@@ -74,7 +79,8 @@ def program_of(model, *inputs, **options):
 
     if "train" in inspect.signature(model.__call__).parameters:
         options = {"train": False, **options}
-    streams = ("params", "dropout") if options.get("train") else ("params",)
+    draws = options.get("train", getattr(model, "dropout", 0)) or options.get("deterministic") is False
+    streams = ("params", "dropout") if draws else ("params",)
 
     def run(*x):
         return model.init_with_output({name: root_key(i) for i, name in enumerate(streams)}, *x, **options)
@@ -84,6 +90,22 @@ def program_of(model, *inputs, **options):
     constants = [hashlib.sha256(np.asarray(value).tobytes()).hexdigest() for value in program.consts]
     text = re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))
     return "\n".join([text_of(model), *parts, *constants, text]), variables
+
+
+def assert_digest(file, label, text):
+    """Compare a program with the digest of `label` in a file of the goldens; DLCORE_UPDATE_SNAPSHOTS writes it.
+
+    Another version of JAX prints programs otherwise: the file says of which it is, and with others nothing is compared.
+    """
+    path = GOLDENS / file
+    known = json.loads(path.read_text()) if path.exists() else {}
+    found = f"{len(text.splitlines())} lines, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        known = {**known, "jax": jax.__version__, label: found}
+        path.write_text(json.dumps(dict(sorted(known.items())), indent=0) + "\n")
+    if known["jax"] != jax.__version__:
+        pytest.skip(f"the digests are of JAX {known['jax']}")
+    assert found == known[label], f"the program of {label} is another; the file of this test says how to print it"
 
 
 def text_of(value):
