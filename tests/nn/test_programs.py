@@ -83,11 +83,15 @@ CASES = {
     ),
     "decoder_block": lambda: (decoder(True), (X, (2, 4, 8)), TRAIN),
     "decoder_block_alone": lambda: (decoder(False), (X,), TRAIN),
-    "feed_forward": lambda: (FeedForward(6, gated=True, use_bias=False, dropout_rate=0.1, norm_epsilon=1e-6), (X,), TRAIN),
+    "feed_forward": lambda: (
+        FeedForward(6, gated=True, use_bias=False, dropout_rate=0.1, norm_epsilon=1e-6),
+        (X,),
+        TRAIN,
+    ),
     "lstm": lambda: (RecurrentStack(3, 2, "lstm", learned_carry=True), (None, X)),
     "bidirectional": lambda: (RecurrentStack(3, 1, "gru", bidirectional=True), (None, X, of_tokens(2))),
     "projected_lstm": lambda: (Recurrent(4, "lstm", proj_features=3, forget_bias=0.5), (None, X)),
-    "conv_lstm": lambda: (ConvRecurrent(4, (3, 3), "lstm"), (((2, 5, 6, 4), (2, 5, 6, 4)), (2, 3, 5, 6, 4)))),
+    "conv_lstm": lambda: (ConvRecurrent(4, (3, 3), "lstm"), (((2, 5, 6, 4), (2, 5, 6, 4)), (2, 3, 5, 6, 4))),
     "deformable": lambda: (
         DeformableEncoderLayer(2, 12, num_points=2, dropout_rate=0.1),
         ((1, 6, 8), (1, 6, 8), (1, 6, 1, 2)),
