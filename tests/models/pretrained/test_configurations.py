@@ -1,8 +1,16 @@
-"""What each family reads of a configuration: the fields of the network, by hand, and what it refuses."""
+"""What is read of configurations, by hand: fields of networks, classes and processors; and what is refused."""
 
+import chex
+import numpy as np
 import pytest
 
-from dlcore.models.pretrained.family import find_family
+from dlcore.models.pretrained import door
+from dlcore.models.pretrained.door import is_published
+from dlcore.models.pretrained.family import Family, find_family
+from dlcore.models.pretrained.network import Pretrained
+from dlcore.models.pretrained.packing import PatchProcessor
+from dlcore.models.pretrained.processor import Processor
+from dlcore.models.pretrained.snapshot import Snapshot
 
 LABELS = {"id2label": {"0": "cat", "1": "dog", "2": "owl"}}
 VIT = {"image_size": 20, "patch_size": 5, "num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 2}
@@ -429,3 +437,60 @@ def test_what_a_network_lacks_is_refused(architecture, config, message):
     content = {"architectures": [architecture], **config}
     with pytest.raises(ValueError, match=message):
         find_family(content).model(content)
+
+
+def test_a_flag_names_published_weights_by_its_prefix_or_by_a_folder_of_theirs(tmp_path):
+    assert is_published("hf:facebook/dinov2-base")
+    assert not is_published(tmp_path)
+    contents = {"{": False, "[]": False, '{"model_type": "vit"}': False}
+    contents |= {f'{{"{key}": 1}}': True for key in ("architectures", "architecture", "_class_name", "model_cfg")}
+    contents['{"architectures": 1, "experiment": 2}'] = False  # the folder of a run
+    for content, expected in contents.items():
+        (tmp_path / "config.json").write_text(content)
+        assert is_published(tmp_path) == expected
+
+
+def test_classes_are_in_the_order_of_their_numbers():
+    assert door._classes({"id2label": {"10": "k", "9": "j"}, "label_names": ["x"]}) == ("j", "k")
+    assert door._classes({"id2label": {}, "label_names": ["b", "a"]}) == ("b", "a")
+    assert door._classes({}) is None
+
+
+def test_the_processor_is_the_librarys():
+    def of(config, processor):
+        return door._processor(Snapshot("here", {"architectures": ["X"], **config}, processor, {}))
+
+    assert of({}, {}) is None
+    siglip2 = {"image_processor_type": "Siglip2ImageProcessorFast", "patch_size": 4}
+    assert of({}, siglip2) == of({}, {"image_processor": siglip2}) == PatchProcessor(patch_size=4)
+    assert of({}, {"image_processor_type": "Owlv2ImageProcessor"}) is None
+    assert of({}, {"size": 7, "do_normalize": False}) == Processor(size=(7, 7))
+    timm = {"architectures": [], "architecture": "resnet18"}
+    published = {"input_size": [3, 7, 7], "crop_pct": 1.0, "mean": [0.5] * 3, "std": [0.2] * 3}
+    expected = Processor(shortest=7, crop=(7, 7), mean=(0.5,) * 3, std=(0.2,) * 3)
+    assert of({**timm, "pretrained_cfg": published}, {}) == expected
+    assert of(timm, {}) is None
+    assert of({"pretrained_cfg": published}, {}) is None  # transformers reads another file
+
+
+@pytest.mark.parametrize(
+    ("config", "name", "shape", "expected"),
+    [
+        ({}, "x", (1, 3, 4, 5), (1, 4, 5, 3)),
+        ({}, "x", (1, 4, 5, 3), (1, 4, 5, 3)),
+        ({}, "x", (1, 3, 4, 3), (1, 3, 4, 3)),  # channels last where both may be
+        ({}, "x", (1, 2, 3, 4, 5), (1, 2, 4, 5, 3)),  # frames before channels
+        ({}, "x", (3, 4, 5), (3, 4, 5)),
+        ({"num_channels": 2}, "x", (1, 2, 4, 5), (1, 4, 5, 2)),
+        ({"num_channels": 2, "in_channels": 6}, "x", (1, 6, 4, 5), (1, 4, 5, 6)),
+        ({"latent_channels": 4}, "z", (1, 4, 5, 6), (1, 5, 6, 4)),
+        ({"latent_channels": 4}, "x", (1, 4, 5, 6), (1, 4, 5, 6)),
+        ({}, "input_points", (1, 3, 4, 2), (1, 3, 4, 2)),
+    ],
+)
+def test_arrays_have_channels_last_inside(config, name, shape, expected):
+    family = Family("timm", ("x",), dict, dict, ("x|image", "z", "input_points"), call=lambda run, arrays, _: arrays)
+    net = Pretrained("net", {}, None, None, family, config, None, None)
+    key = "image" if name == "x" else name
+    chex.assert_shape(net(**{key: np.zeros(shape, np.float32)})[name], expected)
+    chex.assert_shape(net(**{key: np.zeros(shape, np.int32)})[name], shape)
