@@ -107,7 +107,7 @@ def test_bad_input_is_refused_in_one_line(tiny):
         TINY.apply(variables, x, noise[:, 1:])
 
 
-def test_what_is_seen_is_rounded_down_and_neither_none_nor_all():
+def test_the_number_of_seen_patches_is_rounded_down_and_neither_none_nor_all():
     assert visible_count(196, 0.75) == 49
     assert visible_count(10, 0.9) == 1  # 10 (1 - 0.9) is 0.99999... in floating point
     assert visible_count(10, 0.55) == 4

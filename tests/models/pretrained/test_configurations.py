@@ -433,7 +433,7 @@ def test_the_fields_of_an_openclip():
         ("SegformerModel", {"strides": (4, 2, 2, 1)}, r"strides=\(4, 2, 2, 1\): not in dlcore's network"),
     ],
 )
-def test_what_a_network_lacks_is_refused(architecture, config, message):
+def test_fields_that_a_network_lacks_are_refused(architecture, config, message):
     content = {"architectures": [architecture], **config}
     with pytest.raises(ValueError, match=message):
         find_family(content).model(content)
