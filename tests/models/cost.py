@@ -21,7 +21,7 @@ def cost(model, side):
 
     def count(call, args, kwargs, context):
         y = call(*args, **kwargs)
-        if isinstance(context.module, Conv | nn.Dense) and context.method_name == "__call__":
+        if isinstance(context.module, Conv | nn.Dense) and context.method_name == "__call__" and context.module.path:
             kernel = context.module.get_variable("params", "kernel")  # each weight once a pixel of the output
             products.append(math.prod(kernel.shape) * math.prod(y.shape[1:-1]))
         return y

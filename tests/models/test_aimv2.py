@@ -79,6 +79,7 @@ def test_a_table_without_a_batch_axis_is_interpolated():
     np.testing.assert_allclose(got, np.tile(np.arange(5.0), (1, 9, 1)), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -148,6 +148,7 @@ def test_bad_input_is_named():
         AlexNet(towers=3).init(jax.random.key(0), jnp.zeros((1, 67, 67, 3)))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

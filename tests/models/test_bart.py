@@ -117,6 +117,7 @@ def test_longer_texts_than_the_window_and_wrong_fields_are_refused():
         jax.eval_shape(create_model("bart_base", **TINY, positions="none").init, jax.random.key(0), x, x)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -98,6 +98,7 @@ def test_errors():
         load_torch("beit_base_patch16_224", weights, **TINY)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -101,6 +101,7 @@ def test_a_text_longer_than_the_window_is_refused():
         jax.eval_shape(create_model("bert_base", head="text").init, jax.random.key(0), jnp.zeros((1, 9), jnp.int32))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

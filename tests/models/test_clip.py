@@ -126,6 +126,7 @@ TINY_TOWERS = {
 }
 
 
+@pytest.mark.slow
 def test_the_wiring_of_clip_vit_b_32_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
@@ -136,6 +137,7 @@ def test_the_wiring_of_clip_vit_b_32_is_that_which_equals_the_golden():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_siglip_base_patch16_224_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -73,6 +73,7 @@ def test_a_step_of_training_lowers_the_loss():
     assert values[-1] < values[0]
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

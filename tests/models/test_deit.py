@@ -126,6 +126,7 @@ def test_positions_of_two_tokens_in_front_are_kept_at_another_size():
     assert {name: m.shape for name, m in maps.items()} == {"block1": (2, 6, 6, 8), "block2": (2, 6, 6, 8)}
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

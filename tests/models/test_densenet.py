@@ -155,6 +155,7 @@ def test_strides_stems_and_sizes():
         feature_info(create_model("densenet100_cifar"), (3, 3, 3))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

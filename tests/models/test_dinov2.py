@@ -54,6 +54,7 @@ def test_the_wiring_of_dinov2_small_is_that_which_equals_the_golden():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_dinov2_small_with_other_fields_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

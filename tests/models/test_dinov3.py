@@ -142,6 +142,7 @@ def test_the_mean_is_over_patches_alone():
     np.testing.assert_allclose(model.apply({"params": params}, x), tokens[:, 5:, :2].mean(1), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

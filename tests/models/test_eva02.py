@@ -94,6 +94,7 @@ def test_names_of_larger_sizes(project):
     jax.tree.map(np.testing.assert_array_equal, load_torch(name, published, **fields)["params"], params)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -94,6 +94,7 @@ def test_one_step():
     check_step(create_model("fastvit_sa12", remat="full", **TINY | {"layer_scale": 0.5}), (8, 32, 32, 3))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

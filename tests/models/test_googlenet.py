@@ -248,6 +248,7 @@ def test_bad_input_is_named():
         GoogLeNet(transform_input=True).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

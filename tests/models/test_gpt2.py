@@ -132,6 +132,7 @@ def test_every_variant_is_listed():
     assert list_models("gpt2*") == []
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

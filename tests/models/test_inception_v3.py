@@ -190,6 +190,7 @@ def test_bad_input_is_named():
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_inception_v3_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
@@ -199,6 +200,7 @@ def test_the_wiring_of_inception_v3_is_that_which_equals_the_golden():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_inception_v3_with_other_fields_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

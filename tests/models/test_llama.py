@@ -72,6 +72,7 @@ def test_prompts_of_several_lengths_are_read_together():
     np.testing.assert_allclose(second[1], want[3], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

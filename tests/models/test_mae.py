@@ -105,7 +105,49 @@ def test_bad_input_is_refused_in_one_line(tiny):
         TINY.apply(variables, x[:, :7], noise)
     with pytest.raises(ValueError, match=r"noise.shape=\(2, 15\): allowed: \(2, 16\)"):
         TINY.apply(variables, x, noise[:, 1:])
-    with pytest.raises(ValueError, match=r"mask_ratio=0.99: leaves 0 of 16 patches; allowed: 1 to 15 seen"):
-        visible_count(16, 0.99)
+
+
+def test_the_number_of_seen_patches_is_rounded_down_and_neither_none_nor_all():
     assert visible_count(196, 0.75) == 49
-    assert visible_count(10, 0.9) == 1
+    assert visible_count(10, 0.9) == 1  # 10 (1 - 0.9) is 0.99999... in floating point
+    assert visible_count(10, 0.55) == 4
+    for ratio, count in ((0.99, 0), (0.0, 16)):
+        with pytest.raises(
+            ValueError, match=f"mask_ratio={ratio}: leaves {count} of 16 patches; allowed: 1 to 15 seen"
+        ):
+            visible_count(16, ratio)
+
+
+def facebook_entries(rng, table):
+    """An encoder of one block, 8 wide, of patches of 2 x 2 x 3, in the names of facebook's files; with a decoder."""
+    shapes = {"cls_token": (1, 1, 8), "patch_embed.proj.weight": (8, 3, 2, 2), "patch_embed.proj.bias": (8,)}
+    shapes |= {"blocks.0.attn.qkv.weight": (24, 8), "blocks.0.attn.qkv.bias": (24,), "decoder_embed.weight": (4, 8)}
+    for name, sizes in {"attn.proj": (8, 8), "mlp.fc1": (12, 8), "mlp.fc2": (8, 12)}.items():
+        shapes |= {f"blocks.0.{name}.weight": sizes, f"blocks.0.{name}.bias": sizes[:1]}
+    norms = ("blocks.0.norm1", "blocks.0.norm2", "norm")
+    shapes |= {f"{norm}.{leaf}": (8,) for norm in norms for leaf in ("weight", "bias")}
+    entries = {name: rng.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    return entries | {"pos_embed": np.concatenate([np.zeros((1, 8)), table])[None]}
+
+
+def test_an_encoder_is_read_from_facebooks_names():
+    """A patch is read by rows, columns and channels; what stands behind the encoder is left out."""
+    model = MAE(3, patch_size=2, depth=1, width=8, num_heads=2, mlp_features=12, decoder_depth=0)
+    table = np.asarray(model.positions((2, 3), 8))
+    entries = facebook_entries(np.random.default_rng(0), table)
+    params = from_torch_names(model, entries, (4, 6, 3))["params"]
+    found = {np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)}
+    expected = [entries[f"blocks.0.{name}.weight"].T for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
+    expected += [entries["patch_embed.proj.weight"].transpose(2, 3, 1, 0).reshape(12, 8)]
+    for leaf in expected:
+        assert np.ascontiguousarray(leaf).tobytes() in found
+    assert len(found) == 17  # of 19 entries, without positions and decoder
+    with pytest.raises(ValueError, match=r"it does not fit MAE; 1 missing: vit\.layernorm\.bias"):
+        from_torch_names(model, {key: value for key, value in entries.items() if key != "norm.bias"}, (4, 6, 3))
+    wrong = {**entries, "pos_embed": entries["pos_embed"] + 1e-3}
+    with pytest.raises(
+        ValueError, match=r"position_embeddings is not the sines of this grid; allowed: tables of \(4, 6"
+    ):
+        from_torch_names(model, wrong, (4, 6, 3))
+    with pytest.raises(ValueError, match="is not the sines of this grid"):
+        from_torch_names(model, entries, (4, 4, 3))

@@ -7,6 +7,12 @@ in number and width alone. The published state dicts of torchvision and timm fit
 sharding rules split them. The formulas of `dlcore.cost` give the parameters of every layer.
 
 The default tier traces the first variant of each family once for all tests; the weekly tier traces the others.
+
+The weekly tier also compares the outputs of the first variants with torchvision's and timm's. So that the default tier
+notices a stride, a padding, an epsilon, a rate or an order that changed, a digest of each of these networks is kept: of
+its operations, its layers and their fields. Where it fails without a change that is meant,
+`python tests/models/test_manifests.py NAME` prints what the digest is of, for a diff of two commits. After one that is
+meant, and whose weekly tests pass: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -n 0
 """
 
 import functools
@@ -15,6 +21,7 @@ import hashlib
 import json
 import math
 import pathlib
+import sys
 
 import jax
 import numpy as np
@@ -22,14 +29,14 @@ import pytest
 from flax import linen as nn
 
 from dlcore.cost.formulas import layer_parameters
-from dlcore.models import list_models, torch_weights
+from dlcore.models import create_model, list_models, torch_weights
 from dlcore.models.nf_resnet import ScaledStdConv
-from dlcore.models.registry import FAMILIES
+from dlcore.models.registry import FAMILIES, example_inputs
 from dlcore.nn.position import LearnedPositions, RelativePositionBias
 from dlcore.ops.arithmetic import conv_parameters
 from dlcore.run.sharding import make_mesh, state_shardings
 from tests.models.parity import first_variants
-from tests.models.tracing import layers_traced_once
+from tests.models.tracing import assert_digest, program_of
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 MANIFESTS = GOLDENS / "manifests"
@@ -66,18 +73,19 @@ def formula_of(module, shape):
 
 @functools.cache
 def traced(name):
-    """(shapes and dtypes of the model's variables, {path of a layer: its formula}), traced once for all tests."""
+    """(variables, {path of a layer: its formula}, the program as text), traced once for all tests."""
     formulas = {}
 
     def record(call, args, kwargs, context):
         shape = args[0].shape if args and isinstance(args[0], jax.Array) else ()
         formula = formula_of(context.module, shape) if context.method_name == "__call__" else None
-        if formula is not None:
+        if formula is not None and context.module.path:
             formulas[context.module.path] = formula
         return call(*args, **kwargs)
 
-    with nn.intercept_methods(record), layers_traced_once():
-        return torch_weights._variables(name, {}), formulas
+    with nn.intercept_methods(record):
+        text, variables = program_of(create_model(name), *example_inputs(name, {}))
+    return variables, formulas, text
 
 
 def variables_of(name):
@@ -128,7 +136,7 @@ def test_names_shapes_and_count_are_the_published_ones(name):
 @pytest.mark.parametrize("name", variants(list_models()))
 def test_the_formulas_are_the_leaves_of_every_model(name):
     """Layer by layer, beside what a module holds of its own: tokens, scales of branches, biases without a kernel."""
-    variables, formulas = traced(name)
+    variables, formulas, _ = traced(name)
     leaves, own, zeros = {}, 0, 0
     for keys, leaf in jax.tree.leaves_with_path(variables["params"]):
         *path, last = (key.key for key in keys)
@@ -140,6 +148,11 @@ def test_the_formulas_are_the_leaves_of_every_model(name):
     assert formulas == leaves
     if name in PUBLISHED:
         assert sum(formulas.values()) + own + zeros == PUBLISHED[name]["parameters"]
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(name):
+    assert_digest("programs.json", name, traced(name)[2])
 
 
 @pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
@@ -161,7 +174,9 @@ def test_no_manifest_is_left_of_a_model_that_is_gone():
     assert set(json.loads(DIGESTS.read_text())) == set(list_models()) - WHOLE
 
 
-if __name__ == "__main__":
+if __name__ == "__main__" and sys.argv[1:]:
+    print(*(traced(model_name)[2] for model_name in sys.argv[1:]), sep="\n")
+elif __name__ == "__main__":
     manifests = {model_name: manifest(model_name) for model_name in list_models()}
     for model_name in sorted(WHOLE):
         text = json.dumps(manifests[model_name], indent=0) + "\n"

@@ -82,6 +82,7 @@ def test_one_step():
     check_step(create_model("maxvit_t", remat="full", drop_path=0.0, **TINY), (8, 16, 16, 3), momentum=0.99)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -78,6 +78,7 @@ def test_features_are_maps_of_patches():
     assert info == {f"block{i}": {"stride": 32, "channels": 512} for i in (1, 2)}
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

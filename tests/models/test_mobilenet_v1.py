@@ -112,6 +112,7 @@ def test_bad_fields_are_named():
         model.apply(variables, x[..., :1])
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

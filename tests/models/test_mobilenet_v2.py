@@ -115,6 +115,7 @@ def test_dropout_is_of_training_alone():
     jax.eval_shape(model.apply, variables, x)  # asks for no rng
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -85,6 +85,7 @@ def test_one_step():
     check_step(MobileNetV3(settings=settings, hidden=16, width_mult=1.0), (8, 16, 16, 3), momentum=0.99)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -186,6 +186,7 @@ def test_clips_are_normalized_as_published():
     assert normalization("mvit_v2_s") == normalization("mvit_v1_b") == ((0.45,) * 3, (0.225,) * 3)
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -114,6 +114,7 @@ def test_one_step():
     check_step(NFResNet(stages=(1, 1), width=4, stem="cifar", zero_init_residual=False), (8, 8, 8, 3))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -117,6 +117,7 @@ TWO_STAGES = {
 }
 
 
+@pytest.mark.slow
 def test_the_wiring_of_pvt_v2_b0_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
@@ -126,6 +127,7 @@ def test_the_wiring_of_pvt_v2_b0_is_that_which_equals_the_golden():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_pvt_v2_b0_with_other_fields_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

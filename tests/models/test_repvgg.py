@@ -134,6 +134,7 @@ def test_one_step():
     check_step(create_model("repvgg_a0", remat="full", **TINY), (4, 16, 16, 3))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -178,6 +178,7 @@ def test_the_wiring_of_resnet50_is_that_which_equals_the_golden():
     assert_wiring(create_model("resnet50", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [30.9916, 0.398474])
 
 
+@pytest.mark.slow
 def test_the_wiring_of_resnet18_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(create_model("resnet18", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [10.618, 0.511625])

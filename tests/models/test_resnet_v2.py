@@ -75,6 +75,7 @@ def test_bad_fields_are_named():
         create_model("resnetv2_50", stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(create_model("resnetv2_50", num_classes=3, stages=(1, 1), width=4), (2, 32, 32, 3), [9.20281, 1.1578])

@@ -116,6 +116,7 @@ ONE_BLOCK = {
 }
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vit_small_patch16_rope_224_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
@@ -125,6 +126,7 @@ def test_the_wiring_of_vit_small_patch16_rope_224_is_that_which_equals_the_golde
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vit_small_patch16_rope_224_with_other_fields_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -93,6 +93,7 @@ def test_bad_fields_are_named():
         feature_info(ShuffleNetV2(widths=(8,)))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

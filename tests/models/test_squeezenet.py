@@ -78,6 +78,7 @@ def test_bad_input_is_named(name, smallest):
     chex.assert_shape(logits, (1, 1000))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -236,6 +236,7 @@ def test_features_are_maps_whatever_the_padding():
     assert {name: m.shape for name, m in shapes[0].items()} == {"stage1": (1, 11, 9, 8), "stage2": (1, 6, 5, 16)}
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

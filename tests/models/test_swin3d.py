@@ -179,6 +179,7 @@ def test_clips_are_normalized_as_published():
     assert normalization("swin3d_t") == IMAGENET
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

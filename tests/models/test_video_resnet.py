@@ -90,6 +90,7 @@ def test_load_torch_takes_torchvisions_names(name):
         load_torch(name, {key.replace("fc.bias", "fc.b"): value for key, value in weights.items()})
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(create_model("r3d_18", num_classes=3, width=4), (1, 4, 16, 16, 3), [13.9014, -11.89])

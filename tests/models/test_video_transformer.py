@@ -111,6 +111,7 @@ def test_parameter_counts():
 ONE_BLOCK = {"frames": 4, "image_size": 16, "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12}
 
 
+@pytest.mark.slow
 def test_the_wiring_of_timesformer_base_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
@@ -120,6 +121,7 @@ def test_the_wiring_of_timesformer_base_is_that_which_equals_the_golden():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vivit_b_16x2_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

@@ -77,6 +77,7 @@ def test_older_files_load_too():
     assert jnp.isfinite(larger["encoder"]["pos_embed"]["embedding"]).all()
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

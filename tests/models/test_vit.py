@@ -307,6 +307,7 @@ def test_errors_name_fields_and_images_that_do_not_fit():
         jax.eval_shape(tiny().apply, variables, x[..., :1])
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

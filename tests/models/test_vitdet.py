@@ -138,6 +138,7 @@ def test_errors(fields, side, message):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, side, side, 3)))
 
 
+@pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

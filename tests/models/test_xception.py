@@ -153,6 +153,7 @@ def test_one_step_of_an_aligned_one():
     check_step(AlignedXception(entry_widths=(8,), middle_blocks=0, exit_widths=((8, 8, 8), (8, 8, 8))), (8, 16, 16, 3))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_legacy_xception_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(
@@ -169,6 +170,7 @@ def test_the_wiring_of_legacy_xception_is_that_which_equals_the_golden():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_xception41_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""
     assert_wiring(

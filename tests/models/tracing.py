@@ -1,4 +1,6 @@
-"""Shapes of a model's variables, tracing each kind of layer once: a ResNet-152 has 155 convolutions of 20 kinds.
+"""Shapes of a model's variables, and its operations as text, tracing each kind of layer once.
+
+A ResNet-152 has 155 convolutions of 20 kinds.
 
 with layers_traced_once():
     variables = jax.eval_shape(model.init, key, x)
@@ -6,39 +8,119 @@ with layers_traced_once():
 
 import contextlib
 import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import os
+import pathlib
+import re
 
-import jax.numpy as jnp
+import jax
+import numpy as np
+import pytest
 from flax import linen as nn
+from jax.extend.core import Primitive
 
+from dlcore.learner import root_key
 from dlcore.nn import BatchNorm, Conv, LayerNorm
 
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 LAYERS = (BatchNorm, Conv, LayerNorm, nn.Dense)
-TRACED: dict[tuple, tuple] = {}
+TRACED: dict[str, tuple] = {}
+
+layer_p = Primitive("layer")
+"""A layer as one operation of its inputs; without inputs, one of its variables. It has a shape and no value."""
+layer_p.def_abstract_eval(lambda *_, text, shape, dtype: jax.core.ShapedArray(shape, dtype))
 
 
 def layers_traced_once() -> contextlib.AbstractContextManager:
     """While initializing, a layer with the fields and the input shape of an earlier one gets that one's variables.
 
-    What is left to each layer is its path. The values of all but the first are zeros: for shapes alone.
+    What is left to each layer is its path. It is one operation, which cannot run: for shapes and texts alone.
     """
     return nn.intercept_methods(_trace_once)
 
 
 def _trace_once(call, args, kwargs, context):
     layer = context.module
-    if not isinstance(layer, LAYERS) or context.method_name != "__call__" or not layer.is_initializing():
+    if (
+        not isinstance(layer, LAYERS)
+        or context.method_name != "__call__"
+        or not (layer.path and layer.is_initializing())
+    ):
         return call(*args, **kwargs)
-    fields = (
-        f"{f.name}={getattr(layer, f.name)}" for f in dataclasses.fields(layer) if f.name not in ("parent", "name")
+    inputs = ",".join(f"{x.dtype}{list(x.shape)}" for x in args)
+    text = f"{text_of(layer)}({inputs}){kwargs or ''}"
+    if text not in TRACED:
+        plain = {"kernel_init": nn.initializers.zeros} if hasattr(layer, "kernel_init") else {}  # fast to trace
+        alone = layer.clone(parent=None, name=None, **plain)
+        TRACED[text] = jax.eval_shape(lambda *x: alone.init_with_output(jax.random.key(0), *x, **kwargs), *args)
+    y, variables = TRACED[text]
+    for collection, leaves in variables.items():
+        for name, leaf in leaves.items():
+            value = layer_p.bind(text=f"{collection}/{name}", shape=leaf.shape, dtype=leaf.dtype)
+            layer.put_variable(collection, name, value)
+    return layer_p.bind(*args, text=text, shape=y.shape, dtype=y.dtype)
+
+
+def program_of(model, *inputs, **options):
+    """(the program that initializes a model and runs it, as text; shapes and dtypes of its variables).
+
+    The text has the fields of every part, the operations with their constants, and each layer as one operation.
+    """
+    parts = []
+
+    def record(call, args, kwargs, context):
+        module = context.module
+        if context.method_name == "__call__" and module.path and not isinstance(module, LAYERS):
+            parts.append(f"{'/'.join(module.path)}: {text_of(module)}")
+        return call(*args, **kwargs)
+
+    if "train" in inspect.signature(model.__call__).parameters:
+        options = {"train": False, **options}
+    draws = options.get("train", getattr(model, "dropout", 0)) or options.get("deterministic") is False
+    streams = ("params", "dropout") if draws else ("params",)
+
+    def run(*x):
+        return model.init_with_output({name: root_key(i) for i, name in enumerate(streams)}, *x, **options)
+
+    with nn.intercept_methods(record), layers_traced_once():
+        program, (_, variables) = jax.make_jaxpr(run, return_shape=True)(*inputs)
+    constants = [hashlib.sha256(np.asarray(value).tobytes()).hexdigest() for value in program.consts]
+    text = re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))
+    return "\n".join([text_of(model), *parts, *constants, text]), variables
+
+
+def assert_digest(file, label, text):
+    """Compare a program with the digest of `label` in a file of the goldens; DLCORE_UPDATE_SNAPSHOTS writes it.
+
+    Another version of JAX prints programs otherwise: the file says of which it is, and with others nothing is compared.
+    """
+    path = GOLDENS / file
+    known = json.loads(path.read_text()) if path.exists() else {}
+    found = f"{len(text.splitlines())} lines, sha256 {hashlib.sha256(text.encode()).hexdigest()}"
+    if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
+        known = {**known, "jax": jax.__version__, label: found}
+        path.write_text(json.dumps(dict(sorted(known.items())), indent=0) + "\n")
+    if known.get("jax") != jax.__version__:
+        pytest.skip(f"the digests are of JAX {known.get('jax')}")
+    assert found == known.get(label), (
+        f"{label}: another program; the docstring of this test's file says how to print it"
     )
-    key = (type(layer), *((x.shape, x.dtype) for x in args), str(kwargs), *fields)
-    if key not in TRACED:
-        y = call(*args, **kwargs)
-        variables = {collection: layer.variables.get(collection, {}) for collection in ("params", "batch_stats")}
-        shapes = [(c, name, v.shape, v.dtype) for c, leaves in variables.items() for name, v in leaves.items()]
-        TRACED[key] = (shapes, y.shape, y.dtype)
-        return y
-    shapes, shape, dtype = TRACED[key]
-    for collection, name, leaf_shape, leaf_dtype in shapes:
-        layer.put_variable(collection, name, jnp.zeros(leaf_shape, leaf_dtype))
-    return jnp.zeros(shape, dtype)
+
+
+def text_of(value):
+    """A value as text that is the same in every process: modules by their fields, functions by what they hold."""
+    if isinstance(value, nn.Module):
+        fields = (field.name for field in dataclasses.fields(value) if field.name not in ("parent", "name"))
+        return f"{type(value).__name__}({', '.join(f'{field}={text_of(getattr(value, field))}' for field in fields)})"
+    if isinstance(value, functools.partial):
+        settings = ", ".join(f"{name}={text_of(x)}" for name, x in value.keywords.items())
+        return f"{text_of(value.func)}({settings})"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(text_of, value))})"
+    if getattr(value, "__closure__", None):
+        held = zip(value.__code__.co_freevars, value.__closure__, strict=True)
+        return f"{value.__name__}({', '.join(f'{name}={text_of(cell.cell_contents)}' for name, cell in held)})"
+    return getattr(value, "__name__", None) or re.sub(" at 0x[0-9a-f]+", "", repr(value))

@@ -11,7 +11,12 @@ import pytest
 from safetensors.numpy import save_file
 
 from dlcore.models import from_pretrained
-from dlcore.models.pretrained.packing import PatchProcessor, fitting_grid, pack_image
+from dlcore.models.pretrained.packing import (
+    PatchProcessor,
+    fitting_grid,
+    pack_image,
+    patch_processor_of_transformers,
+)
 from tests.models.parity import check_output, read_golden, weight_rule
 
 
@@ -113,3 +118,32 @@ def test_photographs_of_several_proportions_go_through_one_network(published):
     np.testing.assert_allclose(together, alone, atol=1e-5)
     with pytest.raises(ValueError, match=r"images=\[\]: no image; allowed: one or more"):
         net([])
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({}, PatchProcessor(16, 256, "bilinear", 1 / 255, (0.5,) * 3, (0.5,) * 3)),
+        (
+            {"patch_size": 4, "max_num_patches": 9, "resample": 3, "rescale_factor": 0.25}
+            | {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]},
+            PatchProcessor(4, 9, "bicubic", 0.25, (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)),
+        ),
+        (
+            {"do_rescale": False, "rescale_factor": 0.25, "do_normalize": False, "image_mean": [0.1, 0.2, 0.3]},
+            PatchProcessor(16, 256, "bilinear", 1.0, None, None),
+        ),
+    ],
+)
+def test_each_field_of_the_configuration_is_read(config, expected):
+    assert patch_processor_of_transformers(config) == expected
+
+
+def test_a_processor_packs_one_photograph_or_several_with_its_own_fields():
+    """A gray level of 10 is 10 · 2 - 1 = 19 over 0.5; 2 x 2 pixels are one patch of 2."""
+    processor = PatchProcessor(2, 3, scale=2.0, mean=(1.0,) * 3, std=(0.5,) * 3)
+    for images, count in ((np.full((2, 2), 10, np.uint8), 1), (np.full((2, 2, 2, 3), 10, np.uint8), 2)):
+        batch = processor(images)
+        chex.assert_shape(batch["pixel_values"], (count, 3, 12))
+        np.testing.assert_array_equal(batch["pixel_attention_mask"].sum(1), batch["spatial_shapes"].prod(1))
+        np.testing.assert_array_equal(batch["pixel_values"][:, 0], 38.0)

@@ -98,3 +98,126 @@ def test_a_share_of_no_crop_is_refused():
     assert processor_of_timm(config).shortest == 9  # floor(8 / 0.875 = 9.14)
     with pytest.raises(ValueError, match=r"^crop_pct=-1: out of range; allowed: positive numbers$"):
         processor_of_timm({**config, "crop_pct": -1})
+
+
+NORM = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
+READ = {"mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4)}
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        ({"size": {"height": 4, "width": 6}}, {"size": (4, 6)}),
+        ({"size": [4, 6]}, {"size": (4, 6)}),
+        ({"size": 7}, {"size": (7, 7)}),
+        ({"size": 7, "default_to_square": False}, {"shortest": 7}),
+        ({"size": {"shortest_edge": 7, "longest_edge": 9}}, {"shortest": 7, "longest": 9}),
+        ({"size": {"longest_edge": 9}}, {"longest": 9}),
+        ({"size": {"shortest_edge": 7}, "max_size": 9}, {"shortest": 7, "longest": 9}),
+        ({"size": {"height": 4, "width": 6}, "max_size": 9}, {"size": (4, 6)}),
+        ({"size": 7, "do_resize": False}, {}),
+        ({"do_resize": False, "do_center_crop": False, "crop_size": 5, "do_pad": False, "pad_size": 8}, {}),
+        ({"do_resize": False, "do_center_crop": True, "crop_size": 5}, {"crop": (5, 5)}),
+        ({"do_resize": False, "do_center_crop": True, "crop_size": {"height": 5, "width": 3}}, {"crop": (5, 3)}),
+        ({"do_resize": False, "do_pad": True, "pad_size": {"height": 8, "width": 9}}, {"pad": (8, 9)}),
+        ({"do_resize": False, "do_pad": True}, {}),
+        ({"do_resize": False, "size_divisor": 16}, {"divisor": 16}),
+        ({"do_resize": False, "size_divisor": None}, {"divisor": 1}),
+        ({"do_resize": False, "rescale_factor": 0.25}, {"scale": 0.25}),
+        ({"do_resize": False, "do_rescale": False, "rescale_factor": 0.25}, {"scale": 1.0}),
+        ({"size": 7, "keep_aspect_ratio": True, "ensure_multiple_of": 14}, {"size": (7, 7), "multiple": 14}),
+        ({"size": 7, "keep_aspect_ratio": True}, {"size": (7, 7), "multiple": 1}),
+        # ConvNeXt: 224 is the center of 224 / (224 / 256) = 256, from 384 on all is stretched.
+        (
+            {"size": {"shortest_edge": 224}, "image_processor_type": "ConvNextImageProcessor"},
+            {"shortest": 256, "crop": (224, 224)},
+        ),
+        (
+            {"size": {"shortest_edge": 383}, "crop_pct": 0.5, "feature_extractor_type": "ConvNextImageProcessor"},
+            {"shortest": 766, "crop": (383, 383)},
+        ),
+        (
+            {"size": {"shortest_edge": 384}, "image_processor_type": "ConvNextImageProcessorFast"},
+            {"size": (384, 384)},
+        ),
+    ],
+)
+def test_each_field_of_transformers_file_is_read(config, fields):
+    assert processor_of_transformers({**NORM, **config}) == Processor(**READ, **fields)
+    nested = {"image_processor": {**NORM, **config}, "processor_class": "X"}
+    assert processor_of_transformers(nested) == Processor(**READ, **fields)
+
+
+def test_glpn_keeps_the_size_but_for_a_divisor_and_does_not_normalize():
+    for name in ("GLPNImageProcessor", "GLPNFeatureExtractor", "GLPNImageProcessorFast"):
+        config = {"image_processor_type": name, "do_resize": True, "size": 480}
+        assert processor_of_transformers(config) == Processor(divisor=32, rounds_down=True)
+    assert Processor(divisor=32, rounds_down=True).resized(95, 31) == (64, 32)  # 2 x 32 fit, and never 0
+
+
+def test_a_filter_has_pillows_number_and_a_size_of_no_form_is_refused():
+    for number, name in enumerate(("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")):
+        assert processor_of_transformers({**NORM, "size": 7, "resample": number}).resample == name
+    assert processor_of_transformers({"size": 7, "do_normalize": False}) == Processor(size=(7, 7))
+    with pytest.raises(ValueError, match=r"size={'edge': 7}: unknown form; allowed: height and width, shortest_edge"):
+        processor_of_transformers({**NORM, "size": {"edge": 7}})
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        # floor(56 / 0.875) = 64, floor(70 / 0.875) = 80; the shorter side becomes 64
+        ({}, {"shortest": 64, "resample": "bilinear"}),
+        ({"interpolation": "bicubic", "crop_pct": 0.7}, {"shortest": 80, "resample": "bicubic"}),
+        ({"crop_mode": "squash", "crop_pct": 1.0}, {"size": (56, 70)}),
+        ({"crop_mode": "border"}, {"longest": 80, "fill": (128, 102, 76)}),  # 127.5, 102 and 76.5 to the even
+    ],
+)
+def test_each_field_of_timms_file_is_read(config, fields):
+    found = processor_of_timm(
+        {"input_size": [3, 56, 70], "mean": NORM["image_mean"], "std": NORM["image_std"], **config}
+    )
+    assert found == Processor(**READ, crop=(56, 70), **fields)
+
+
+def test_a_crop_is_the_center_and_what_lies_outside_is_filled():
+    """Of 5 x 4 pixels the crop of 3 x 6: rows 1 to 3, and a column of the fill on each side."""
+    image = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
+    got = Processor(crop=(3, 6), fill=(7, 8, 9)).pixels(image)
+    chex.assert_shape(got, (3, 6, 3))
+    np.testing.assert_array_equal(got[:, 1:5], image[1:4])
+    np.testing.assert_array_equal(got[:, [0, 5]], np.broadcast_to([7, 8, 9], (3, 2, 3)))
+
+
+def test_gray_levels_and_transparency_are_read_and_normalized_by_hand():
+    """(51 / 255 - 0.5) / 0.2 = -1.5; with a fourth channel the same, and without mean 51 times the factor."""
+    processor = Processor(mean=(0.5, 0.1, 0.2), std=(0.2, 0.1, 0.4))
+    for image in (np.full((1, 2), 51, np.uint8), np.full((1, 2, 1), 51, np.uint8), np.full((1, 2, 4), 51, np.uint8)):
+        values = processor(image)["pixel_values"]
+        np.testing.assert_allclose(values, np.broadcast_to([-1.5, 1.0, 0.0], (1, 1, 2, 3)), atol=1e-6)
+    assert Processor(scale=2.0).normalize(np.uint8([51])) == 102
+
+
+def test_a_batch_is_padded_to_the_size_that_is_asked_for():
+    batch = Processor(pad=(3, 5))([np.full((2, 4, 3), 255, np.uint8)])
+    np.testing.assert_array_equal(batch["pixel_values"][0, :, :, 0], np.pad(np.ones((2, 4)), ((0, 1), (0, 1))))
+    np.testing.assert_array_equal(batch["original_sizes"], [[2, 4]])
+    assert batch["pixel_mask"].sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("processor", "size", "expected"),
+    [
+        (Processor(size=(10, 20)), (5, 7), (10, 20)),
+        (Processor(shortest=64), (120, 90), (85, 64)),
+        (Processor(shortest=90), (90, 120), (90, 120)),
+        (Processor(shortest=64, longest=86), (90, 120), (64, 85)),  # 85.33 is not above 86
+        (Processor(shortest=64, longest=80), (120, 90), (80, 60)),
+        (Processor(longest=7), (3, 4), (5, 7)),  # 5.25 + 0.5
+        (Processor(longest=7), (4, 3), (7, 5)),
+        (Processor(longest=64, divisor=32), (90, 120), (64, 64)),  # 48 up to 64
+        (Processor(size=(4, 4), multiple=14), (90, 120), (14, 14)),  # never 0
+    ],
+)
+def test_more_sizes_by_hand(processor, size, expected):
+    assert processor.resized(*size) == expected

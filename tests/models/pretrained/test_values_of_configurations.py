@@ -1,0 +1,178 @@
+"""Each value of a published configuration changes the network or is refused, but for those that no network reads."""
+
+import copy
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from dlcore.models import create_model, from_pretrained
+from dlcore.models.pretrained.family import find_family, read_network, timm_arguments
+from dlcore.models.pretrained.network import Pretrained
+
+HUB = Path(__file__).parents[2] / "goldens" / "hub"
+FOLDERS = sorted(folder.name for folder in HUB.iterdir() if (folder / "config.json").exists())
+
+BOOKKEEPING = """_class_name _diffusers_version _name_or_path architectures chunk_size_feed_forward custom_load
+    disable_custom_kernels dtype is_encoder_decoder label2id license model_type origin_url output_attentions
+    output_hidden_states paper_ids paper_name problem_type reorder_and_upcast_attn return_dict stage_names tag
+    transformers_version upcast_attention force_upcast use_cache use_pretrained_backbone use_timm_backbone classifier
+    first_conv"""
+"""Names, versions, what is returned beside the outputs, and how an equal result is computed."""
+TRAINING = """activation_dropout attention_dropout attention_probs_dropout_prob attn_pdrop auxiliary_loss
+    auxiliary_loss_weight bbox_cost bbox_loss_coefficient box_noise_scale class_cost class_weight classifier_dropout
+    decoder_layerdrop dice_loss_coefficient dice_weight drop_path_rate dropout embd_pdrop encoder_layerdrop
+    eos_coefficient focal_loss_alpha focal_loss_gamma freeze_backbone_batch_norms giou_cost giou_loss_coefficient
+    hidden_dropout_prob ignore_value importance_sample_ratio init_std init_xavier_std initializer_bias_prior_prob
+    initializer_factor initializer_range label_noise_ratio layer_scale_init_value layerscale_value
+    logit_scale_init_value mask_loss_coefficient mask_weight matcher_alpha matcher_bbox_cost matcher_class_cost
+    matcher_gamma matcher_giou_cost no_object_weight norm_pix_loss output_auxiliary_logits oversample_ratio
+    pos_embed_jitter pos_embed_rescale pos_embed_shift resid_pdrop semantic_loss_ignore_index summary_first_dropout
+    train_num_points use_auxiliary_loss use_focal_loss weight_loss_bbox weight_loss_giou weight_loss_vfl"""
+"""Losses, drop-out and initial values."""
+OTHER_HEADS = """add_fpn apply_layernorm auxiliary_channels auxiliary_concat_input auxiliary_num_convs
+    decoder_hidden_size decoder_intermediate_size decoder_num_attention_heads decoder_num_hidden_layers encoder_stride
+    out_features out_indices pool_scales pooler_act pooler_output_size reshape_hidden_states reshape_last_stage
+    summary_activation summary_proj_to_labels summary_type summary_use_proj use_auxiliary_head"""
+"""Of other classes of the library that read the same file."""
+PREPROCESSING = """crop_mode crop_pct fixed_input_size input_size interpolation mean pool_size std test_crop_pct
+    test_input_size bos_token_id eos_token_id pad_token_id"""
+"""Of photographs and texts: `dlcore.models.pretrained.processor` reads it."""
+ARRAYS = """add_cross_attention addition_embed_type_num_heads addition_time_embed_dim class_embeddings_concat
+    conv_in_kernel conv_out_kernel cross_attention_dim cross_attention_norm decoder_in_channels encoder_hid_dim_type
+    encoder_in_channels in_channels joint_attention_dim mid_block_only_cross_attention mlp_bias num_channels
+    num_class_embeds pooled_projection_dim proj_bias projection_class_embeddings_input_dim projection_dim
+    projection_size qkv_bias time_cond_proj_dim time_embedding_dim use_absolute_embeddings
+    use_absolute_position_embeddings use_linear_projection use_mask_token use_shared_relative_position_bias value_bias
+    output_channels tie_word_embeddings"""
+"""They show in the names or shapes of the arrays, which loading compares."""
+DERIVED = """anchor_image_size feat_strides hidden_size id2label image_embedding_size image_size img_size
+    layer_norm_eps max_window_layers mlp_ratio num_classes num_features num_layers num_pos_feats num_stages patch_size
+    reassemble_hidden_size sample_size scale sliding_window stem_width vocab_size layer_type"""
+"""Repeated from another value of the file, or not read by the library's own network either."""
+WITHOUT_EFFECT = {*" ".join((BOOKKEEPING, TRAINING, OTHER_HEADS, PREPROCESSING, ARRAYS, DERIVED)).split()}
+
+
+def paths(config: dict[str, Any], before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in config.items():
+        if isinstance(value, dict) and key not in ("id2label", "label2id"):
+            yield from paths(value, (*before, key))
+        else:
+            yield (*before, key)
+
+
+def changed(value: Any) -> Any:
+    """Another value of the same type."""
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 4  # a bottleneck's widths are multiples of 4
+        case str():
+            return "relu" if value != "relu" else "gelu"
+        case list():
+            return [changed(item) for item in value] or [1]
+        case _:
+            return 5
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+def test_each_value_of_a_configuration_counts(name):
+    config = json.loads((HUB / name / "config.json").read_text())
+    family = find_family(config)
+    network, fields = read_network(family, config)
+    silent = []
+    for path in paths(config):
+        if path[-1] in WITHOUT_EFFECT:
+            continue
+        other = copy.deepcopy(config)
+        inner = other
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = changed(inner[path[-1]])
+        try:
+            if str(read_network(family, other)) == str((network, fields)):
+                silent.append(".".join(path))
+        except ValueError:
+            continue
+    assert not silent
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("facebook--detr-tiny", {"dilation": True}, r"dilation=True: not in dlcore's DETR; allowed: False"),
+        ("google--vit-tiny", {"hidden_act": "relu"}, "hidden_act='relu': not in dlcore's ViT; allowed: 'gelu'"),
+        ("google--vit-tiny", {"hidden_size": None}, r"config\.json: 'hidden_size' is missing; allowed: files as trans"),
+        ("google--vit-tiny", {"architectures": [3]}, r"architectures=\[3\]: no names; allowed: names of classes"),
+        ("microsoft--swin-tiny", {"depths": 3}, r"config\.json: no SwinForImageClassification has its values \('int'"),
+        ("stabilityai--sd-unet-tiny", {"act_fn": "gelu"}, "act_fn='gelu': not in dlcore's U-Net; allowed: 'silu'"),
+    ],
+)
+def test_a_value_that_no_network_of_dlcore_has_is_named(name, changes, message):
+    config = json.loads((HUB / name / "config.json").read_text()) | changes
+    config = {key: value for key, value in config.items() if value is not None}
+    with pytest.raises(ValueError, match=rf"^{message}"):
+        read_network(find_family(config), config)
+
+
+def test_arguments_of_timm_that_nothing_reads_are_refused():
+    config = {"architecture": "resnet18", "global_pool": "avg", "model_args": {"layers": [1, 1]}}
+    fixed = {"global_pool": "avg", "in_chans": 3}
+    assert timm_arguments(config, ("layers",), fixed) == {"layers": [1, 1]}
+    assert timm_arguments({"architecture": "resnet18"}, ()) == {}
+    with pytest.raises(ValueError, match=r"^model_args: layers not in dlcore's resnet18; allowed: num_classes, depth$"):
+        timm_arguments(config, ("depth",), fixed)
+    with pytest.raises(ValueError, match=r"^global_pool='avg': not in dlcore's resnet18; allowed: 'max'$"):
+        timm_arguments(config, ("layers",), {"global_pool": "max"})
+    with pytest.raises(ValueError, match=r"^in_chans=1: not in dlcore's resnet18; allowed: 3$"):
+        timm_arguments({"architecture": "resnet18", "model_args": {"in_chans": 1}}, (), fixed)
+
+
+def test_numbers_that_make_no_arrays_are_named(tmp_path):
+    shutil.copytree(HUB / "facebook--sam-tiny", tmp_path / "sam")
+    path = tmp_path / "sam" / "config.json"
+    config = json.loads(path.read_text())
+    config["vision_config"]["num_attention_heads"] = 0
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"sam': no sam_vit_b has the sizes of its config\.json \(.*zero\); allowed:"):
+        from_pretrained(tmp_path / "sam")
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"mlp_features": 0}, "mlp_features=0: out of range; allowed: at least 1"),
+        ({"mlp_features": "x"}, "mlp_features='x': no whole number; allowed: integers"),
+        ({"epsilon": "x"}, "epsilon='x': no number; allowed: numbers"),
+        ({"dtype": np.int32}, r"dtype=<class 'numpy.int32'>: no floats; allowed: such as jnp\.bfloat16"),
+        ({"dtype": "x"}, "dtype='x': no floats"),
+    ],
+)
+def test_a_field_that_is_no_size_is_named(fields, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        create_model("vit_b_16", **fields)
+    with pytest.raises(ValueError, match=r"^stages=-1: too small; allowed: at least 0$"):
+        create_model("resnet18", stages=(1, -1, 1, 1))
+
+
+def test_an_index_that_lists_no_files_is_named(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["ViTForImageClassification"]}))
+    index = tmp_path / "model.safetensors.index.json"
+    for content in ({"metadata": {}}, {"weight_map": {"a": 3}}):
+        index.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match=r"index\.json: weight_map is no table of files; allowed: the"):
+            from_pretrained(tmp_path)
+
+
+def test_a_photograph_beside_its_pixels_is_refused():
+    net = Pretrained(
+        "vit_b_16", {}, None, {}, find_family({"architectures": ["ViTForImageClassification"]}), {}, None, None
+    )
+    pixels = np.zeros((1, 4, 4, 3), np.float32)
+    with pytest.raises(ValueError, match=r"^images: given beside pixel_values; allowed: one of them$"):
+        net(np.zeros((4, 4, 3), np.uint8), pixel_values=pixels)

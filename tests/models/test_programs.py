@@ -1,0 +1,100 @@
+"""The programs of networks that the default tier does not run: families of tokens, pairs, encoders and clips, and
+what a training or an option changes in those of images.
+
+The slow and the weekly tier compare the outputs of these networks with those of their authors' code. So that the
+default tier notices a stride, an epsilon, a rate, a sign or an order that changed, a digest of each program is kept,
+as in test_manifests.py, which has the first variant of each family of images. Where one fails without a change that is
+meant, `python -m tests.models.test_programs LABEL` prints what the digest is of, for a diff of two commits. After one
+that is meant, and whose slow and weekly tests pass:
+DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_programs.py -n 0
+"""
+
+import sys
+
+import pytest
+
+from dlcore.models import create_model
+from dlcore.models.registry import example_inputs
+from tests.models.tracing import assert_digest, program_of
+
+TEXT = {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "mlp_features": 12}
+PAIR = {"image_size": 4, "patch_size": 2, "window": 5, "embedding_size": 6} | {
+    f"{part}_{what}": size for part in ("vision", "text") for what, size in (("depth", 1), ("width", 8), ("heads", 2))
+}
+VIT = {"image_size": 4, "patch_size": 2, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 12, "num_classes": 3}
+DROPS = {"dropout": 0.1, "attention_dropout": 0.2, "drop_path": 0.3}
+MASKED = {"patch_size": 2, "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12, "decoder_depth": 1}
+MASKED |= {"decoder_width": 8, "decoder_heads": 1, "decoder_features": 10}
+CASES = {
+    "bart": ("bart_base", {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "attention_dropout": 0.2}, True),
+    "bert": ("bert_base", {**TEXT, "num_layers": 1, "dropout": 0.2}, True),
+    "gpt2": ("gpt2", {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 1, "dropout": 0.1}, True),
+    "llama": ("llama2_7b", {**TEXT, "num_layers": 1, "num_kv_heads": 1, "qk_norm": True, "dropout": 0.1}, True),
+    "t5": ("t5_small", {"encoder_layers": 1, "decoder_layers": 1, "gated": True, "tied": False}, True),
+    "vit_gpt2": ("vit_gpt2", {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}, True),
+    "clip": ("clip_vit_b_32", PAIR, False),
+    "siglip": ("siglip_base_patch16_224", PAIR, False),
+    "siglip2": ("siglip2_base_patch16_naflex", PAIR, False),
+    "dinov2": ("dinov2_small", {**VIT, **DROPS, "swiglu": True, "num_registers": 2}, True),
+    "mae": ("mae_vit_b_16", MASKED, False),
+    "videomae": ("videomae_vit_b_16", MASKED, False),
+    "vjepa2": (
+        "vjepa2_vitl_fpc64_256",
+        {"image_size": 4, "frames": 4, "patch_size": 2, "depth": 1, "width": 24, "num_heads": 2, "mlp_features": 12}
+        | {"predictor_depth": 1, "predictor_width": 12, "predictor_heads": 1, "predictor_features": 8},
+        False,
+    ),
+    "mvit_v2": ("mvit_v2_s", {"stages": (1, 1), "frames": 4, "image_size": 32, "width": 8, "drop_path": 0.2}, True),
+    "mvit_v1": ("mvit_v1_b", {"stages": (1, 1), "frames": 4, "image_size": 32, "width": 8, "dropout": 0.2}, True),
+    "s3d": ("s3d", {"width_mult": 0.25}, True),
+    "swin3d": ("swin3d_t", {"stages": (2, 1), "width": 8, "num_heads": (1, 2), **DROPS}, True),
+    "r3d": ("r3d_18", {"width": 8}, True),
+    "mc3": ("mc3_18", {"width": 8}, False),
+    "r2plus1d": ("r2plus1d_18", {"width": 8}, False),
+    "timesformer": ("timesformer_base", {**VIT, "frames": 2, "drop_path": 0.3}, True),
+    "vivit": (
+        "vivit_b_16x2",
+        {"frames": 4, "image_size": 4, "tubelet": (2, 2, 2), "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12}
+        | {"pooler": True, "dropout": 0.1},
+        True,
+    ),
+    "vit": ("vit_s_16", {**VIT, **DROPS, "layer_scale": 0.5, "token_last": True}, True),
+    "vit_mean": ("vit_s_16", {**VIT, "pool": "mean", "position_features": 3, "scan_blocks": True}, False),
+    "beit": ("beit_base_patch16_224", {**VIT, **DROPS}, True),
+    "cait": ("cait_xxs24_224", {**VIT, **DROPS}, True),
+    "deit": ("deit_tiny_distilled_patch16_224", {**VIT, **DROPS}, True),
+    "dinov3": ("dinov3_vits16", {**VIT, **DROPS, "swiglu": True}, True),
+    "eva02": ("eva02_tiny_patch14_224", {**VIT, **DROPS, "mlp_norm": True}, True),
+    "aimv2": ("aimv2_large_patch14_224", {**VIT, **DROPS}, True),
+    "rope_vit": ("vit_small_patch16_rope_224", {**VIT, **DROPS, "frequencies": "mixed"}, True),
+    "swin": ("swin_t", {"stages": (1, 2), "width": 8, "num_heads": (1, 2), **DROPS}, True),
+    "swin_v2": ("swin_v2_t", {"stages": (1, 2), "width": 8, "num_heads": (1, 2), **DROPS}, True),
+    "convnextv2": ("convnextv2_atto", {"stages": (1, 2), "widths": (4, 8), "drop_path": 0.2}, True),
+    "pvt_v2": (
+        "pvt_v2_b0",
+        {"stages": (1, 2), "widths": (4, 8), "num_heads": (1, 2), "reductions": (2, 1), "mlp_ratios": (2, 2)}
+        | {"linear": True, **DROPS},
+        True,
+    ),
+    "mixer": ("mixer_s16_224", {"depth": 1, "width": 8, "dropout": 0.1, "drop_path": 0.2}, True),
+    "fastvit": ("fastvit_sa12", {"stages": (1, 1), "widths": (4, 32), "drop_path": 0.2}, True),
+    "repvgg": ("repvgg_a0", {"stages": (1, 2), "widths": (4, 8), "stem_width": 4, "folded": True}, False),
+    "resnet": ("resnet18", {"stages": (1, 1), "width": 4, "use_se": True, "zero_init_residual": True}, True),
+    "densenet": ("densenet121", {"stages": (1, 2), "growth_rate": 4, "stem_width": 4, "dropout": 0.1}, True),
+    "maxvit": ("maxvit_t", {"stages": (1, 1), "widths": (8, 8), "stem_width": 4, "head_features": 4}, True),
+}
+
+
+def program(label):
+    name, fields, train = CASES[label]
+    options = {"train": True} if train else {}
+    return program_of(create_model(name, **fields), *example_inputs(name, fields), **options)[0]
+
+
+@pytest.mark.parametrize("label", CASES)
+def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(label):
+    assert_digest("small_programs.json", label, program(label))
+
+
+if __name__ == "__main__":
+    print(*map(program, sys.argv[1:]), sep="\n")
