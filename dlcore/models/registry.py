@@ -177,7 +177,7 @@ def create_model(name: str, **fields: Any) -> nn.Module:
             raise ValueError(f"{field}={value!r}: no number; allowed: numbers")
         if kind is tuple and get_args(hint) == (int, ...):
             for size in value if isinstance(value, tuple | list) else (value,):
-                check_whole_number(field, size, 0)
+                check_whole_number(field, size)
         for limits in (LIMITS.get(field), *getattr(hint, "__metadata__", ())):
             if isinstance(limits, Range):
                 check_range(field, value, limits)
