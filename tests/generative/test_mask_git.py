@@ -120,6 +120,32 @@ def test_the_surest_codes_are_decided_first():
     np.testing.assert_array_equal(codes[0, 0], [3, 2, 1, 0, 3])
 
 
+def test_the_noise_of_the_confidence_is_halved_after_half_of_the_passes():
+    """Code 0 in the first pass and code 1 in the second: a sample says which codes the first pass decided."""
+    strength = np.float32([1, 1.4, 1.8, 2.2, 2.6])
+
+    class TwoPasses(nn.Module):
+        num_codes: int = 2
+
+        @nn.compact
+        def __call__(self, codes, train=False):
+            is_first = (codes == 2).all((1, 2), keepdims=True)[..., None]
+            logits = jnp.where(is_first, jnp.float32([1, 0]), jnp.float32([0, 1]))
+            return logits * strength[:, None] + 0 * self.param("w", nn.initializers.zeros, ())
+
+    keys = jax.vmap(jax.random.key)(np.arange(20))
+    settings = {"num_steps": 2, "temperature": 0.0, "choice_temperature": 4.0}
+    codes = sample(TwoPasses(), {"w": np.float32(0)}, keys, (1, 5), **settings)[:, 0]  # [20, 5]
+    log_p = -np.log1p(np.exp(-strength))
+    for key, row in zip(keys, codes, strict=True):
+        noise = jax.random.gumbel(jax.random.split(jax.random.fold_in(key, 1))[1], (1, 5))[0]
+        confidence = log_p + 4.0 * (1 - 1 / 2) * noise
+        # 5 cos 45 = 3.5: the 3 least confident are masked again.
+        expected = np.zeros(5, int)
+        expected[np.argsort(confidence)[:3]] = 1
+        np.testing.assert_array_equal(row, expected)
+
+
 @pytest.mark.covers("GE-38")
 def test_samples_have_the_networks_frequencies_and_depend_on_their_key_alone():
     """Softmax of log 1, 2, 3, 4: tenths in one step. In seven, more than there are codes, probable codes stay first."""
