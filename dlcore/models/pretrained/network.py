@@ -8,12 +8,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+from flax.errors import ScopeParamShapeError
 
+from dlcore.models.clip import CLIP, SigLIP
 from dlcore.models.pretrained.family import Family
 from dlcore.models.pretrained.packing import PatchProcessor
 from dlcore.models.pretrained.processor import Processor
+from dlcore.ops.checks import check_finite, check_indices, check_range, check_shapes, check_values
 
 __all__ = ["Pretrained"]
+
+
+def _check_texts(tokens: np.ndarray, mask: jax.Array | None, end_token: int | None) -> None:
+    """Check texts [B, T] of a CLIP, which reads them up to their end token, or of a SigLIP, which has none."""
+    is_read = np.ones(tokens.shape, bool)
+    if end_token is not None:
+        if (missing := ~(tokens == end_token).any(1)).any():
+            raise ValueError(f"input_ids[{missing.argmax()}]: no end token; allowed: texts with a token {end_token}")
+        is_read = np.arange(tokens.shape[1]) <= (tokens == end_token).argmax(1)[:, None]
+    if mask is not None and (is_read & (np.asarray(mask) == 0)).any():
+        raise ValueError("attention_mask: 0 at a token that the network reads; allowed: 1 there, or no mask")
 
 
 class Pretrained:
@@ -62,7 +76,8 @@ class Pretrained:
           Outputs by the library's names, such as `logits`; images and maps have channels last.
 
         Raises:
-          ValueError: an input is unknown, missing or given twice, or the network takes no photograph.
+          ValueError: an input is unknown, missing or given twice, it does not fit the network, or the network takes no
+            photograph. Tokens, masks and timesteps are compared with what the network has; images on the host, too.
         """
         names = {alias: key.split("|")[0] for key in self.family.inputs for alias in key.split("|")}
         if unknown := [key for key in inputs if key not in names]:
@@ -74,8 +89,48 @@ class Pretrained:
             arrays = {**self._photographs(images), **arrays}
         if not arrays:
             raise ValueError(f"images: missing; allowed: photographs, or {', '.join(self.family.inputs)} as arrays")
+        self._check(arrays)
         run = functools.partial(self._outputs, self.variables)
-        return run(arrays) if self.family.call is None else self.family.call(run, arrays, self.preprocess)
+        try:
+            return run(arrays) if self.family.call is None else self.family.call(run, arrays, self.preprocess)
+        except KeyError as error:
+            if error.args[0] not in names.values():
+                raise
+            raise ValueError(f"{error.args[0]}: missing; allowed: {', '.join(self.family.inputs)}") from error
+        except (TypeError, ScopeParamShapeError) as error:
+            shapes = ", ".join(f"{name}={list(array.shape)}" for name, array in arrays.items())
+            raise ValueError(f"{shapes}: no inputs of {self.name} ({error}); allowed: shapes as published") from error
+
+    def _check(self, arrays: Mapping[str, jax.Array]) -> None:
+        """Refuse what a compiled program would read silently: tokens outside the table, masks of other shapes."""
+        if any(isinstance(array, jax.core.Tracer) for array in arrays.values()):
+            return
+        parts = (self.model, getattr(self.model, "clip", None))
+        ids, pixels = arrays.get("input_ids"), arrays.get("pixel_values")
+        for name, field, what in (
+            ("input_ids", "vocab_size", "tokens"),
+            ("token_type_ids", "num_segments", "segments"),
+        ):
+            if name in arrays:
+                check_shapes(**{name: (arrays[name], "int B T")})
+                size = next((getattr(part, field) for part in parts if hasattr(part, field)), None)
+                if size is not None:
+                    check_indices(name, arrays[name], size, what)
+        if ids is not None and ids.shape[1] < 1:
+            raise ValueError(f"input_ids={list(ids.shape)}: no token; allowed: at least 1")
+        for name, shape in (("attention_mask", ids), ("pixel_mask", None if pixels is None else pixels[..., 0])):
+            if name in arrays and shape is not None:
+                check_values(name, arrays[name], (0, 1))
+                if arrays[name].shape != shape.shape:
+                    raise ValueError(f"{name}={list(arrays[name].shape)}: another shape; allowed: {list(shape.shape)}")
+                if not arrays[name].any(tuple(range(1, arrays[name].ndim))).all():
+                    raise ValueError(f"{name}: all 0 in a row; allowed: something to read in each")
+        if ids is not None and self.family.kind != "tokens" and isinstance(clip := parts[-1] or self.model, CLIP):
+            end_token = None if isinstance(clip, SigLIP) else clip.end_token
+            _check_texts(np.asarray(ids), arrays.get("attention_mask"), end_token)
+        if "timestep" in arrays:
+            check_finite("timestep", arrays["timestep"])
+            check_range("timestep", arrays["timestep"], 0)
 
     def _photographs(self, images: Any) -> dict[str, jax.Array]:
         first = self.family.inputs[0].split("|")[0]
@@ -87,7 +142,12 @@ class Pretrained:
         return {first: jnp.asarray(batch["pixel_values"]), **arrays}
 
     def _array(self, name: str, value: Any) -> jax.Array:
-        array = jnp.asarray(value)
+        if isinstance(value, np.ndarray) and jnp.issubdtype(value.dtype, jnp.floating):
+            check_finite(name, value)
+        try:
+            array = jnp.asarray(value)
+        except TypeError:
+            raise ValueError(f"{name}: a {type(value).__name__}; allowed: arrays of numbers") from None
         channels = self.config.get("in_channels", self.config.get("num_channels", 3))
         channels = self.config.get("latent_channels", channels) if name == "z" else channels
         is_map = jnp.issubdtype(array.dtype, jnp.floating) and array.ndim in (4, 5) and name != "input_points"

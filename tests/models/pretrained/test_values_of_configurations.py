@@ -176,3 +176,112 @@ def test_a_photograph_beside_its_pixels_is_refused():
     pixels = np.zeros((1, 4, 4, 3), np.float32)
     with pytest.raises(ValueError, match=r"^images: given beside pixel_values; allowed: one of them$"):
         net(np.zeros((4, 4, 3), np.uint8), pixel_values=pixels)
+
+
+CLIP = {"vocab_size": 60, "end_token": 59}
+BERT = {"vocab_size": 50, "num_segments": 2}
+DETR = {"num_classes": 5}
+UNET = {"channels": (8, 16), "groups": 4}
+IDS = np.array([[4, 59, 0], [7, 8, 59]])
+PIXELS = np.zeros((1, 8, 8, 3), np.float32)
+CONTEXT = {"sample": np.zeros((1, 8, 8, 4), np.float32), "encoder_hidden_states": np.zeros((1, 3, 12), np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("architecture", "name", "fields", "inputs", "message"),
+    [
+        (
+            "CLIPModel",
+            "clip_vit_b_32",
+            CLIP,
+            {"input_ids": IDS + 1},
+            r"input_ids\[0, 1\]=60: out of range; allowed: 0 to",
+        ),
+        (
+            "CLIPModel",
+            "clip_vit_b_32",
+            CLIP,
+            {"input_ids": IDS[:, :1]},
+            r"input_ids\[0\]: no end token; allowed: .* 59",
+        ),
+        ("CLIPModel", "clip_vit_b_32", CLIP, {"input_ids": IDS * 1.0}, "input_ids=float.*: wrong shape or dtype"),
+        (
+            "CLIPModel",
+            "clip_vit_b_32",
+            CLIP,
+            {"input_ids": IDS[:, :0]},
+            r"input_ids=\[2, 0\]: no token; allowed: at least",
+        ),
+        (
+            "CLIPModel",
+            "clip_vit_b_32",
+            CLIP,
+            {"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [0, 1, 1]])},
+            "attention_mask: 0 at a token that the network reads; allowed: 1 there, or no mask",
+        ),
+        (
+            "SiglipModel",
+            "siglip_base_patch16_224",
+            CLIP,
+            {"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [1, 1, 1]])},
+            "attention_mask: 0 at a token",
+        ),
+        ("BertModel", "bert_base", BERT, {"input_ids": IDS}, r"input_ids\[0, 1\]=59: out of range; allowed: 0 to 49"),
+        (
+            "BertModel",
+            "bert_base",
+            BERT,
+            {"input_ids": IDS % 9, "token_type_ids": IDS % 3},
+            r"token_type_ids\[0, 1\]=2: out of range; allowed: 0 to 1, of 2 segments",
+        ),
+        (
+            "BertModel",
+            "bert_base",
+            BERT,
+            {"input_ids": IDS % 9, "attention_mask": np.ones((2, 2), int)},
+            r"attention_mask=\[2, 2\]: another shape; allowed: \[2, 3\]",
+        ),
+        (
+            "BertModel",
+            "bert_base",
+            BERT,
+            {"input_ids": IDS % 9, "attention_mask": np.array([[1, 1, 1], [0, 0, 0]])},
+            "attention_mask: all 0 in a row",
+        ),
+        ("BertModel", "bert_base", BERT, {"input_ids": "a text"}, "input_ids: a str; allowed: arrays of numbers"),
+        (
+            "DetrForObjectDetection",
+            "detr_resnet50",
+            DETR,
+            {"pixel_values": PIXELS * np.nan},
+            "pixel_values.*: not finite",
+        ),
+        (
+            "DetrForObjectDetection",
+            "detr_resnet50",
+            DETR,
+            {"pixel_values": PIXELS, "pixel_mask": np.full((1, 8, 8), 2)},
+            r"pixel_mask\[0, 0, 0\]=2: unknown; allowed: 0, 1",
+        ),
+        (
+            "UNet2DConditionModel",
+            "stable_diffusion_v1_unet",
+            UNET,
+            CONTEXT | {"timestep": -1},
+            "timestep=-1: out of range",
+        ),
+        (
+            "UNet2DConditionModel",
+            "stable_diffusion_v1_unet",
+            UNET,
+            CONTEXT,
+            "timestep: missing; allowed: sample, timestep",
+        ),
+    ],
+)
+def test_inputs_that_a_compiled_program_would_misread_are_named(architecture, name, fields, inputs, message):
+    key = "_class_name" if name.startswith("stable") else "architectures"
+    config = {key: architecture if key == "_class_name" else [architecture], "in_channels": 4}
+    net = Pretrained(name, {}, create_model(name, **fields), {}, find_family(config), config, None, None)
+    with pytest.raises(ValueError, match=f"^{message}"):
+        net(**inputs)
