@@ -125,6 +125,17 @@ class Toy(nn.Module):
         return self.Outputs(nn.Dropout(0.0)(scale * x.mean((1, 2)), deterministic=not train)), None
 
 
+class Trained(Toy):
+    """A toy that adds 1 in training, and counts how often it is trained."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        count = self.variable("batch_stats", "count", jnp.zeros, ())
+        if train:
+            count.value += 1
+        return self.Outputs(self.param("scale", nn.initializers.ones, ()) * x.mean((1, 2)) + train), None
+
+
 def toy_losses(outputs, locations, boxes, labels, valid):
     count = valid.sum(dtype=jnp.int32)
     return {
@@ -134,19 +145,36 @@ def toy_losses(outputs, locations, boxes, labels, valid):
     }
 
 
-def toy_learner():
+def toy_learner(model=Toy()):
     optimizer = optax.sgd(1.0)
     measures = {
         "boxes": lambda valid: valid.sum(dtype=jnp.int32),
         "share": lambda valid: (valid.sum(dtype=jnp.int32), jnp.int32(2)),
     }
     return dense.detector_learner(
-        model=Toy(),
+        model=model,
         optimizer=optimizer,
         losses=toy_losses,
         measures=lambda *row: {name: measure(row[4]) for name, measure in measures.items()},
         postprocess=None,
     )
+
+
+def test_the_network_is_trained_by_an_update_alone():
+    rows = {
+        "image": np.full((1, 2, 2, 1), 3, np.float32),
+        "boxes": np.zeros((1, 1, 4), np.float32),
+        "labels": np.ones((1, 1), np.int32),
+        "box_mask": np.ones((1, 1), bool),
+        "index": np.arange(1, dtype=np.int32),
+    }
+    learner = toy_learner(Trained())
+    state = learner.init(jax.random.key(0), rows)
+    after, metrics = learner.update(state, rows)
+    # 3 is the mean of the image, once as "weighted" and once as "counted"; training adds 1 to each.
+    assert metrics["loss"].compute() == (3 + 1) + (3 + 1)
+    assert learner.evaluate(state, rows)["loss"].compute() == 3 + 3
+    assert (state.model_state["batch_stats"]["count"], after.model_state["batch_stats"]["count"]) == (0, 1)
 
 
 @pytest.mark.slow
