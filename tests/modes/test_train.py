@@ -22,7 +22,7 @@ FLAGS = {
 
 
 def run_of(tmp_path, config=None, without=(), **flags):
-    """A run of fakes in a folder."""
+    """Make a run of stand-ins in a folder."""
     task = SimpleNamespace(
         evaluators=lambda setup, data, split: [f"evaluator of {split}"],
         start=lambda setup: "start",
@@ -66,7 +66,7 @@ def test_a_training_and_a_search_give_fit_the_same_arguments(tmp_path):
 
 @pytest.fixture
 def fitted(monkeypatch, tmp_path):
-    """Train on fakes; return (arguments of `fit`, of `finish`, what was written)."""
+    """Train a run of stand-ins; return the arguments of `fit` and of `finish`, and what was written."""
 
     def call(prepared=None, spec=None, first=True, data=DATA, resumed=False, **flags):
         asked = {"fit": None, "finish": None, "config": [], "code": []}
@@ -140,7 +140,7 @@ def test_smaller_batches_are_said_and_other_processes_write_nothing(fitted, caps
 
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
-    """Call the mode on a run of fakes; return what it did, in order."""
+    """Replace the parts of the mode by stand-ins; return the list of what they do, in order."""
     done = []
     monkeypatch.setattr(module, "check_input_pipeline", lambda name: done.append(("pipeline", name)))
     monkeypatch.setattr(module, "prepare", lambda run: done.append("prepare") or "prepared")

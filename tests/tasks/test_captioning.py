@@ -199,7 +199,7 @@ def test_images_are_shifted_by_a_sixteenth_and_colors_change_on_request(monkeypa
 
 
 def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch):
-    """Words of training captions that are unknown are no candidates; "valid" captions `--monitor_images`."""
+    """A training caption with an unknown word is no candidate; validation reads the first `--monitor_images` images."""
     made, vocabulary = [], vocabulary_from_dict(facts()["vocabulary"])
     known, unknown = [START, 4, 5, END], [START, UNKNOWN, 5, END]
     train = Source({"captions": np.array([[known, unknown]])})

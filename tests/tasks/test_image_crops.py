@@ -37,7 +37,7 @@ def drawn(monkeypatch):
 
 
 def test_large_crops_have_the_shorter_side_and_small_ones_half_of_it(drawn):
-    """Of 8 x 12 pixels whose side becomes 16: 16 and 8. The digits have the augmentation of digits."""
+    """Images of 8 x 12 pixels are resized to 16: large crops have 16 pixels and small ones 8, augmented as digits."""
     given = arguments(swav, "--input_size=16", "--global_area=0.4,1", "--local_area=0.1,0.4")
     assert drawn == [("digit", (0.4, 1.0), 16), ("digit", (0.1, 0.4), 8)]
     assert (given["augment"], given["augment_local"]) == tuple(drawn)

@@ -139,7 +139,7 @@ def test_the_network_has_the_classes_of_the_pretext_and_the_loss_of_a_guess(monk
 
 
 def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monkeypatch):
-    """Of 30 test images 24 are on the sheet; the nearest patches are the first of each of at most a thousand images."""
+    """The sheet has 24 of the 30 test images; the nearest patches are found among the first piece of each image."""
     monkeypatch.setattr(pretext, "enlarge", lambda flags, spec: lambda images: images / 255)
     monkeypatch.setattr("dlcore.report.self_supervised.task_sheet", lambda *args: args)
     monkeypatch.setattr("dlcore.report.self_supervised.nearest_neighbors", lambda *args: Shown(args))

@@ -9,7 +9,6 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.self_supervised.fill_in import FillIn
@@ -135,19 +134,18 @@ def test_the_last_share_of_the_steps_trains_the_prior(share, counts):
     assert phased_codes.phases(phased(share)) == counts
 
 
-def test_each_phase_has_the_whole_schedule_of_its_own():
-    """Of eight and two steps, a cosine without a warm-up: it starts at the peak in each phase."""
+def test_each_phase_has_a_whole_schedule_of_its_own(monkeypatch):
+    """Phases of eight and two steps: a cosine without a warm-up begins at its peak in each."""
     setup = phased(0.2, 10, "--warmup=0", "--learning_rate=0.5", "--schedule=cosine")
     rate = phased_codes.PhasedAdamW().rate_of_step(setup)
     assert [float(rate(step)) for step in (0, 4, 8, 9)] == pytest.approx([0.5, 0.25, 0.5, 0.25])
     is_prior_step = vq_vae_2.experiment.task.arguments(setup)["is_prior_step"]
     assert [bool(is_prior_step(step)) for step in (7, 8)] == [False, True]
     steps = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
-        for share in (0.2, 0.0, 0.99):
-            phased_codes.PhasedAdamW().build(phased(share))
-            vq_vae_2.experiment.task.arguments(phased(share))
+    monkeypatch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
+    for share in (0.2, 0.0, 0.99):
+        phased_codes.PhasedAdamW().build(phased(share))
+        vq_vae_2.experiment.task.arguments(phased(share))
     assert steps == [8, 2, 10, 1, 1, 10]  # an optimizer is built for a step at least
 
 
@@ -170,4 +168,4 @@ def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name):
     network = vq_vae.experiment.task.network(Setup(flags, SPEC, 10, jnp.bfloat16))
     assert type(network) is discrete_codes.CodeGrids.modules[name]
     assert (network.shape, network.dtype) == ((8, 8, 3), jnp.bfloat16)
-    assert vq_vae.experiment.task.arguments(Setup(Flags({**flags}), SPEC, 10, None))["model"].dtype is None
+    assert vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, None))["model"].dtype is None

@@ -46,7 +46,8 @@ def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
     found = FOUND._replace(fields={"width": 4, "depth": 1})
     assert vars(module.model_of(found, depth=2)) == {"num_classes": 3, "width": 4, "depth": 2}
     assert module.model_of(FOUND._replace(settings={"head": "mlp", "head_units": 7})) == ({"num_classes": 3}, 7)
-    assert vars(module.model_of(FOUND._replace(settings={"head": "linear", "head_units": 7})))
+    linear = FOUND._replace(settings={"head": "linear", "head_units": 7})
+    assert vars(module.model_of(linear)) == {"num_classes": 3}
     assert vars(module.default_model(Flags({"smoke": True}), num_classes=2)) == {
         "width": 16, "stem_stride": 2, "stages": (1,), "num_classes": 2,
     }  # fmt: skip
