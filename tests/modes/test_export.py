@@ -399,7 +399,7 @@ def exported(monkeypatch, tmp_path):
             if refuse:
                 raise ValueError("function: cannot be traced; allowed: others")
             folder.mkdir()
-            manifest = {"inputs": {"image": IMAGE["image"]}, "outputs": dict.fromkeys(outputs.split(","), {})}
+            manifest = {"inputs": {"image": IMAGE["image"]}, "outputs": {name: {} for name in outputs.split(",")}}
             (folder / "manifest.json").write_text(json.dumps(manifest))
             (folder / "more").write_bytes(b"x" * 200_000)
             return manifest

@@ -36,14 +36,15 @@ def recorded(calls, result):
 @pytest.mark.parametrize(("num_scenes", "few"), [(240, (24, 40)), (30, (8, 8))])
 def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_at_least(monkeypatch, num_scenes, few):
     """Shapes have at most half of the side, and there are at most six of them."""
-    calls = []
-    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, "source"))
+    calls, arrays = [], {"image": np.zeros((1, 4, 4, 3), np.uint8), "boxes": np.zeros((1, 6, 4), np.float32)}
+    drawn = Source(arrays, class_names=("a",), name="scenes (train)")
+    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
     flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    *splits, notes = boxes._scenes(flags, masks=True)
-    assert (splits, notes) == (["source"] * 3, ())
+    assert boxes.data(flags, masks=True)[:3] == (drawn, drawn, drawn)
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
-    assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, "masks": True}] * 3
-    boxes._scenes(flags.replace(max_boxes=4))
+    loaded = {"masks": True, "keypoints": False, "stuff": False}
+    assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
+    boxes.data(flags.replace(max_boxes=4))
     assert calls[-1][1]["max_boxes"] == 4
 
 
@@ -79,20 +80,30 @@ def test_sam_is_built_for_the_side_of_the_scenes_and_flips_on_request():
     assert build("--flip=false")["augment"] is None
 
 
-def test_a_core_is_what_is_deeper_than_half_and_has_another_color():
-    """A square of 9 has depths 1 to 5: deeper than 2.5 are the inner 5 by 5, 25 pixels; of a square of 4 nothing is.
+def prompted(monkeypatch, image, masks):
+    """Return the arrays of one prompted scene with this image and these masks, and the call that drew it."""
+    calls = []
+    drawn = SimpleNamespace(arrays={"image": image[None], "masks": pack_masks(masks)[None]})
+    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
+    arrays = prompted_masks.prompted_scenes(1, 7, 32).arrays
+    (call,) = calls
+    return arrays["image"][0], unpack_masks(arrays["masks"], 32)[0], arrays["box_mask"][0].tolist(), call
 
-    Depths of the square of 4 are 1 and 2, and the four deeper than 1 are fewer than twelve.
+
+def test_a_core_is_what_is_deeper_than_half_and_has_another_color(monkeypatch):
+    """A square of 9 has depths 1 to 5: the inner 5 by 5 pixels, which are deeper than 2.5, are its core.
+
+    A square of 4 has depths 1 and 2, and the four pixels deeper than 1 are fewer than the twelve of a core.
     """
-    masks = np.zeros((4, 16, 20), bool)
-    masks[0, 2:11, 3:12] = masks[1, 12:16, 15:19] = True
-    image = np.full((16, 20, 3), 100, np.uint8)
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, 2:11, 3:12] = masks[1, 20:24, 15:19] = True
+    image = np.full((32, 32, 3), 100, np.uint8)
     image[..., 2] = 200  # bright channels get darker, dark ones brighter
-    prompted_masks._draw_cores(image, masks, np.random.default_rng(0))
-    core = np.zeros((16, 20), bool)
+    image, found, is_object, _ = prompted(monkeypatch, image, masks)
+    core = np.zeros((32, 32), bool)
     core[4:9, 5:10] = True
-    np.testing.assert_array_equal(masks[2], core)
-    assert not masks[3].any()
+    np.testing.assert_array_equal(found, [*masks, core, np.zeros_like(core)])
+    assert is_object == [True, True, True, False]
     assert (image[~core] == [100, 100, 200]).all()
     changed = image[core].astype(int) - [100, 100, 200]
     assert (np.abs(changed) >= 59).all()
@@ -102,17 +113,14 @@ def test_a_core_is_what_is_deeper_than_half_and_has_another_color():
 
 def test_prompted_scenes_hold_visible_objects_and_then_their_cores(monkeypatch):
     """Shapes have a third to a half of the side; the first object is hidden behind the second."""
-    calls, masks = [], np.zeros((1, 2, 32, 32), bool)
-    masks[0, 0, 4:8, 4:8] = masks[0, 1, 2:14, 2:14] = True
-    drawn = SimpleNamespace(arrays={"image": np.zeros((1, 32, 32, 3), np.uint8), "masks": pack_masks(masks)})
-    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
-    arrays = prompted_masks.prompted_scenes(1, 7, 32).arrays
-    assert calls == [((1, 7), {"size": 32, "smallest": 10, "largest": 16, "masks": True})]
-    assert arrays["box_mask"].tolist() == [[False, True, False, True]]
-    found = unpack_masks(arrays["masks"], 32)[0]
-    np.testing.assert_array_equal(found[1], masks[0, 1])
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, 4:8, 4:8] = masks[1, 2:14, 2:14] = True
+    image, found, is_object, call = prompted(monkeypatch, np.zeros((32, 32, 3), np.uint8), masks)
+    assert call == ((1, 7), {"size": 32, "smallest": 10, "largest": 16, "masks": True})
+    assert is_object == [False, True, False, True]
+    np.testing.assert_array_equal(found[1], masks[1])
     assert found[3].sum() == 36  # of 12 by 12, of depths up to 6: deeper than 3 are the inner 6 by 6
-    assert (arrays["image"][0].any(-1) == found[3]).all()
+    assert (image.any(-1) == found[3]).all()
 
 
 def test_objects_of_scenes_carry_their_image_and_its_threshold():
