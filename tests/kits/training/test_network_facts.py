@@ -109,26 +109,6 @@ def test_a_run_names_the_published_network_that_it_started_from(monkeypatch):
             module.published_source("w", "network")
 
 
-def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_processor(monkeypatch):
-    monkeypatch.setattr(module, "input_shape", lambda model: (224, 200, 3))
-    run = FOUND._replace(page="a.page", spec={"image_shape": [8, 8, 1]}, settings={"input_size": 16})
-    assert module._sizes(run) == (8, 16)
-    wide = run._replace(spec={"image_shape": [8, 12, 1]}, settings={"input_size": None})
-    assert module._sizes(wide) == ([8, 12], (16, 24)), "images below 16 pixels are doubled"
-    assert module._sizes(FOUND._replace(spec={"side": 32, "input_size": 64})) == (32, 64)
-    assert module._sizes(FOUND) == (224, None)
-    published = FOUND._replace(spec={PUBLISHED: True}, fields={"image_size": 48})
-    for processor, side in (
-        (None, 48),
-        (Processor(), 48),
-        (Processor(size=(40, 36)), 40),
-        (Processor(size=(40, 40), crop=(32, 28)), 32),
-    ):
-        monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
-        assert module._sizes(published) == (side, None)
-    assert [module._size(value) for value in ([4, 5], 4, None)] == [(4, 5), 4, None]
-
-
 @pytest.fixture
 def opened(monkeypatch):
     """Make `open_classifier` give weights with variables."""
@@ -141,6 +121,30 @@ def opened(monkeypatch):
         return asked
 
     return give
+
+
+def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_processor(monkeypatch, opened):
+    def sizes(found):
+        opened(found, {"params": {}})
+        network = module.load_network("w")
+        return network.side, network.input_size
+
+    monkeypatch.setattr(module, "input_shape", lambda model: (224, 200, 3))
+    run = NAMED._replace(page="classification.supervised", spec={"image_shape": [8, 8, 1]}, settings={"input_size": 16})
+    assert sizes(run) == (8, 16)
+    wide = run._replace(spec={"image_shape": [8, 12, 1]}, settings={"input_size": None})
+    assert sizes(wide) == ((8, 12), (16, 24)), "images below 16 pixels are doubled"
+    assert sizes(NAMED._replace(spec={"side": 32, "input_size": 64})) == (32, 64)
+    assert sizes(NAMED) == (224, None)
+    published = NAMED._replace(spec={PUBLISHED: True}, fields={"image_size": 48})
+    for processor, side in (
+        (None, 48),
+        (Processor(), 48),
+        (Processor(size=(40, 36)), 40),
+        (Processor(size=(40, 40), crop=(32, 28)), 32),
+    ):
+        monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
+        assert sizes(published) == (side, None)
 
 
 def test_a_loaded_network_has_all_facts_of_its_weights(opened):
