@@ -90,7 +90,7 @@ def test_every_weight_moves_and_statistics_go_on():
 
 
 class Seen(NamedTuple):
-    """What the optimizer, and a stand-in of the training step, were given."""
+    """The arguments of the optimizer, and of a stand-in of the training step."""
 
     optimizers: list
     steps: list
@@ -227,7 +227,7 @@ def test_the_supervised_encoder_trains_for_five_epochs_or_the_steps_of_the_recip
 
 
 class Net(nn.Module):
-    """Batch norm, dropout in training, and a head that fine-tuning does not use."""
+    """A network with batch norm, and with dropout in training."""
 
     @nn.compact
     def features(self, x, train):
@@ -236,7 +236,7 @@ class Net(nn.Module):
 
 
 class Plain(nn.Module):
-    """A method that has no argument `train`."""
+    """A network whose method has no argument `train`."""
 
     @nn.compact
     def plain(self, x):

@@ -38,7 +38,7 @@ def sources(**lengths):
 
 
 def test_epochs_are_rounded_to_steps_and_there_is_at_least_one():
-    """2 epochs of 44 examples are 88 / 10 = 8.8 steps; of 42 examples 8.4; of 2 examples 0.4."""
+    """Two epochs of 44, 42 and 2 examples in batches of 10 are 8.8, 8.4 and 0.4 steps."""
     assert [run_of().steps(size) for size in (44, 42, 2)] == [9, 8, 1]
     assert run_of().steps(44, batch_size=20) == 4
     assert run_of(steps=7).steps(44) == 7

@@ -55,7 +55,7 @@ def mixed(
     anything: Any = 1,
     without_default: int,
 ):
-    """A factory of types that are flags, and of types that are none."""
+    """Take arguments of types that are flags, and of types that are none."""
 
 
 def test_types_of_one_value_or_of_several_alike_are_flags_and_others_are_none():

@@ -129,7 +129,7 @@ def test_the_test_is_one_row_of_the_log_however_often_it_runs(finished, trained,
 
 
 def test_the_line_of_the_ledger_has_the_headline_and_its_baseline(finished, trained, tmp_path, capsys):
-    """60.0625 seconds of this process and 5 of earlier ones."""
+    """This process took 60.0625 seconds and earlier ones 5."""
     finished()
     line = {
         "experiment": "topic.page", "seed": 3, "dataset": "toy", "metric": "test accuracy", "value": 0.875,

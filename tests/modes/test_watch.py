@@ -154,7 +154,7 @@ def test_a_run_is_watched_in_one_process_and_under_jit(monkeypatch):
 
 
 class Reversed(nn.Module):
-    """Layers that are used against the order of their names, and a norm without a kernel between them."""
+    """A network that uses its layers against the order of their names, with a norm between them that has no kernel."""
 
     @nn.compact
     def __call__(self, x, train=False):

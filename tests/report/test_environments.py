@@ -92,7 +92,7 @@ def test_the_cart_is_40_pixels_high_and_its_pole_160_long():
 
 @pytest.mark.parametrize("name", ["MountainCar-v0", "MountainCarContinuous-v0"])
 def test_the_car_stands_on_the_curve_and_the_flag_near_its_end(name):
-    """Of 1.8 units in 560 pixels the flag is at 1.7, 529, and the valley at 0.676, 210; the curve has 180 pixels."""
+    """The 560 pixels span 1.8 units: the flag is at 1.7, pixel 529, and the valley at 0.676, pixel 210."""
     picture = drawn(name, position=-np.pi / 6)
     assert box(picture, BLUE) == near(196, 224, 222, 250)
     assert box(picture, GREEN) == near(526, 532, 26, 70)

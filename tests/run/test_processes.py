@@ -122,7 +122,7 @@ def test_a_lost_process_is_no_error_of_the_run(tmp_path, monkeypatch, capsys, me
 
 
 class Left(BaseException):
-    """What a test raises in place of an exit."""
+    """An exit, which a test can catch."""
 
 
 @pytest.fixture

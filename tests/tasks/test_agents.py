@@ -218,7 +218,7 @@ def test_wrappers_are_put_around_an_environment_in_their_order_and_only_where_as
 
 
 def test_steps_of_several_rollouts_are_counted_and_a_history_without_seeds_has_no_curve_of_seeds():
-    """Two rollouts of eight steps are 16 in each of four instances: step 3 is after 192."""
+    """Two rollouts take 16 steps in each of four instances, so that step 3 of the run comes after 192 of them."""
     flags = Flags({**FLAGS, "num_rollouts": 2}, GROUPS)
     history = [{"step": step, "split": "train", "return": 1.0} for step in (1, 2, 3)]
     (joined,) = Episodes().panels(types.SimpleNamespace(history=history, flags=flags))

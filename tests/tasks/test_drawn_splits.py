@@ -174,7 +174,7 @@ def test_solids_to_predict_are_in_no_split(monkeypatch):
 
 
 def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
-    """Images of 16 pixels are enlarged tenfold; y points up and toward the viewer. A view spans 1.1 of the radius."""
+    """Images of 16 pixels are enlarged tenfold; views have y up, look from the front, and span 1.1 of the radius."""
     views, shown = [], []
 
     def two_views(points, faces=None, **options):
@@ -398,7 +398,7 @@ def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(mo
 
 
 def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
-    """Of 2 x 3 x 4 voxels 1 x 2 x 3 are the scan's: with three of class 1, of 4 mm³ each, 12 mm³."""
+    """The scan has 1 x 2 x 3 of the 2 x 3 x 4 voxels; three of these are liver, of 4 mm³ each."""
     classes = np.ones((1, 2, 3, 4), np.uint8)
     classes[0, 0, 0, :3] = 0
     outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}

@@ -290,7 +290,7 @@ def test_the_report_shows_the_results_the_pretext_and_the_features(monkeypatch):
 
 
 def test_flags_are_checked_for_data_without_a_name_and_without_labels():
-    """Clips have no --dataset, and a share is a share of whatever there is; 1,297 digits are known."""
+    """Clips have no --dataset, so that no count is too large for them; of the digits 1,297 train."""
     flags = Flags({"fine_tune": (0.5, 10.0, 2000.0)})
     task_of().check(flags)
     with pytest.raises(FlagError, match=r"^--fine_tune=2000: more than the training examples; allowed: at most 1297$"):

@@ -118,7 +118,7 @@ class Halves(PretextClips):
 
 @pytest.mark.parametrize(("num_clips", "held_out"), [(501, 500), (40, 40)])
 def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(monkeypatch, num_clips, held_out):
-    """Seed 4 draws by 12, 13 and 14, and seed 5 goes on from 15."""
+    """Seed 4 draws its three splits by the seeds 12, 13 and 14, and seed 5 would go on from 15."""
     monkeypatch.setattr(Halves, "drawn", [], raising=False)
     splits = Halves().data(Flags({"num_clips": num_clips, "seed": 4}))
     assert Halves.drawn == [(num_clips, 12), (held_out, 13), (held_out, 14)]

@@ -22,14 +22,14 @@ SPEC = {"num_classes": 4, "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0
 
 
 def two_pixels():
-    """Training images (0, 1) and (1, 1) of mean (0.5, 1), and a test image (0, 0)."""
+    """Make training images (0, 1) and (1, 1), whose mean is (0.5, 1), and a test image (0, 0)."""
     train = Source({"image": np.array([[0.0, 1], [1, 1]], np.float32).reshape(2, 1, 2, 1)})
     test = Source({"image": np.zeros((1, 1, 2, 1), np.float32)})
     return Splits(train, None, test, {}, ("a note",))
 
 
 def test_the_note_of_the_mean_image_by_hand(monkeypatch):
-    """(0 - 0.5)^2 and (0 - 1)^2: 0.625."""
+    """The mean of (0 - 0.5)^2 and (0 - 1)^2 is 0.625."""
     note = "mse of the mean image on the test split: 0.6250"
     monkeypatch.setattr(UnlabeledImages, "data", lambda self, flags: two_pixels())
 
@@ -109,7 +109,7 @@ def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
 
 
 def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
-    """Halved by the pretext's transform, 0.5 becomes 0.25, normalized (0.25 - 0.5) / 0.25 = -1; unchanged it is 0."""
+    """The transform of this pretext halves 0.5, and (0.25 - 0.5) / 0.25 = -1; the other leaves it, and it becomes 0."""
     setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
 
     class Halved(type(inpainting.experiment.task)):
@@ -130,7 +130,7 @@ def phased(share, steps=10, *argv):
 
 @pytest.mark.parametrize(("share", "counts"), [(0.25, (8, 2)), (0.35, (6, 4)), (0.0, (10, 0)), (0.99, (0, 10))])
 def test_the_last_share_of_the_steps_trains_the_prior(share, counts):
-    """2.5 and 3.5 of 10 are rounded to even, 2 and 4."""
+    """Shares of 2.5 and 3.5 steps are rounded to the even numbers 2 and 4."""
     assert phased_codes.phases(phased(share)) == counts
 
 

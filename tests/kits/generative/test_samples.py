@@ -141,7 +141,7 @@ def test_files_are_named_by_their_number_and_sixty_letters(number, count, name, 
 
 
 def test_each_sample_is_a_file_beside_a_picture_of_all(tmp_path, monkeypatch):
-    """Of nine samples of 4 x 6 pixels eight stand in a row, or nine of a walk; a hint stands left of its sample."""
+    """Nine samples stand eight in a row, and those of a walk in one row; a hint stands left of its sample."""
     saved, grids = [], []
     monkeypatch.setattr(samples, "save", lambda path, picture, *least: saved.append((path.name, *least)) or path)
     monkeypatch.setattr(

@@ -211,7 +211,7 @@ def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page(monkey
 
 
 class Pooled(nn.Module):
-    """One layer per pixel whose two maps are the input and its double; the logits are the means of the input."""
+    """A network whose last map is its input's double, and whose logits are its input's means."""
 
     num_classes: int = 2
 
@@ -227,7 +227,7 @@ def trained(model, **words):
 
 
 def test_features_are_means_of_the_last_map_and_probabilities_those_of_the_logits():
-    """Five images [2, 3, 2] of means (m, 0): features (2 m, 0), probabilities sigmoid(m) and its rest."""
+    """Images of means (m, 0) have the features (2 m, 0), and class 0 has the probability sigmoid(m)."""
     means = np.arange(5) / 4
     images = np.zeros((5, 2, 3, 2), np.float32)
     images[:, 0, 0, 0] = 6 * means  # one pixel of six
