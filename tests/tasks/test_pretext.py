@@ -131,10 +131,10 @@ def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(mon
 
 def test_the_network_has_the_classes_of_the_pretext_and_the_loss_of_a_guess(monkeypatch):
     monkeypatch.setattr(pretext.backbone, "build", lambda setup, num_classes: ("backbone", num_classes))
-    monkeypatch.setattr(pretext, "PieceClassifier", lambda *args, **fields: (args, fields))
-    flags = Flags({"head.hidden_features": 7}, {"head": ("head.hidden_features",)})
+    flags = Flags({"head.hidden": 7}, {"head": ("head.hidden",)})
     setup = Setup(flags, {"mean": [0.5], "std": [0.25]}, 10, jnp.float32)
-    assert Halves().network(setup) == ((("backbone", 1), 6), {"hidden_features": 7})
+    network = Halves().network(setup)
+    assert (network.backbone, network.num_classes, network.hidden) == (("backbone", 1), 6, 7)
     assert Halves().expected_loss(setup) == pytest.approx(np.log(6))
 
 
