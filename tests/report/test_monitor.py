@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from dlcore.report import monitor
 from dlcore.report.monitor import HEIGHT, WIDTH, monitor_panels
 
 
@@ -97,6 +96,11 @@ def test_the_table_of_activations_shows_the_first_and_the_last_snapshot():
     assert "<th>at step 5</th><th>at step 20</th>" in panel.html
 
 
+def drawings(panel):
+    """Return the drawings of a table, row by row."""
+    return re.findall("<svg.*?</svg>", panel.html)
+
+
 def rectangles(svg):
     """Return the numbers of each rectangle by the names of its attributes."""
     return [
@@ -107,7 +111,14 @@ def rectangles(svg):
 
 def test_bars_of_a_histogram_grow_with_the_root_of_the_count():
     """The bar of 4 has half the height of the bar of 16, which is as high as the drawing."""
-    svg = monitor._histogram_svg({"counts": [4, 16], "edges": [-1.0, 0.0, 2.5]})
+
+    def panel(counts, edges):
+        """Return the table whose only drawing, in the last cell, is the histogram of a gradient."""
+        seen = look(5)
+        seen["gradients"]["a/kernel"] |= {"counts": counts, "edges": edges}
+        return monitor_panels([seen])[1]
+
+    (svg,) = drawings(panel([4, 16], [-1.0, 0.0, 2.5]))
     first, second = rectangles(svg)
     assert (first["x"], first["y"], first["height"]) == (0, HEIGHT / 2, HEIGHT / 2)
     assert (second["x"], second["y"], second["height"]) == (WIDTH / 2, 0, HEIGHT)
@@ -115,8 +126,8 @@ def test_bars_of_a_histogram_grow_with_the_root_of_the_count():
     assert ">-1</text>" in svg
     assert ">2.5</text>" in svg
     assert 'aria-label="histogram from -1 to 2.5"' in svg
-    assert monitor._histogram_svg({"counts": [1], "edges": [0.0, np.inf]}) == "not finite"
-    assert monitor._histogram_svg({"counts": [0], "edges": [0.0, 1.0]}) == ""
+    assert rows(panel([1], [0.0, np.inf]))[0][-1] == "not finite"
+    assert rows(panel([0], [0.0, 1.0]))[0][-1] == ""
 
 
 def points(svg):
@@ -125,22 +136,29 @@ def points(svg):
 
 def test_a_line_is_logarithmic_and_leaves_out_what_has_no_logarithm():
     """The values 1, 10 and 100 stand at the bottom, the middle and the top of places 1, 3 and 5."""
-    svg = monitor._line_svg(np.array([1, 0, 10, np.nan, 100]))
+
+    def table(*norms):
+        return monitor_panels([look(step, norm=norm) for step, norm in enumerate(norms)])[1]
+
+    svg = drawings(table(1.0, 0.0, 10.0, np.nan, 100.0))[1]  # the first one is the line of the updates
     x = np.linspace(2, WIDTH - 2, 5)[[0, 2, 4]]
     np.testing.assert_allclose(points(svg), np.stack([x, [HEIGHT, HEIGHT / 2, 0]], 1), atol=0.06)
     assert "<rect" not in svg
     assert 'aria-label="from 1.0e+00 to 1.0e+02"' in svg
     for few in ([5.0], [1.0, -1.0], [1.0, np.inf]):
-        assert monitor._line_svg(np.array(few)) == ""
-    np.testing.assert_allclose(points(monitor._line_svg(np.array([7.0, 7.0])))[:, 1], HEIGHT / 2)
+        assert rows(table(*few))[0][5] == ""
+    np.testing.assert_allclose(points(drawings(table(7.0, 7.0))[1])[:, 1], HEIGHT / 2)
 
 
 def test_a_band_lies_behind_the_line_with_a_margin():
     """The band of 1e-4 to 1e-2 has margins of 0.3 decades: of 2.6 in all it covers those from 0.3 to 2.3."""
-    svg = monitor._line_svg(np.array([1e-3, 1e-3]), (1e-4, 1e-2))
+
+    def line(*ratios):
+        return drawings(monitor_panels([look(step, ratio) for step, ratio in enumerate(ratios)])[1])[0]
+
+    svg = line(1e-3, 1e-3)
     (band,) = rectangles(svg)
     assert band["y"] == pytest.approx(HEIGHT * 0.3 / 2.6, abs=0.06)
     assert band["height"] == pytest.approx(HEIGHT * 2 / 2.6, abs=0.06)
     np.testing.assert_allclose(points(svg)[:, 1], HEIGHT / 2)
-    wide = monitor._line_svg(np.array([1e-6, 1.0]), (1e-4, 1e-2))
-    np.testing.assert_allclose(points(wide)[:, 1], [HEIGHT, 0])
+    np.testing.assert_allclose(points(line(1e-6, 1.0))[:, 1], [HEIGHT, 0])
