@@ -207,27 +207,24 @@ def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
     assert views[-1][1].tolist() == [[0, 1, 1]]
 
 
-def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch):
+@pytest.mark.parametrize(("num_images", "few"), [(800, (40, 100)), (16, (8, 8))])
+def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch, num_images, few):
+    """Each image keeps one of its four captions in turn, padded to the longest one of all splits."""
     calls = []
-    monkeypatch.setattr(text_prompts, "captions", recorded(calls, "source"))
-    flags = SimpleNamespace(num_images=800, image_size=18, grid=3, pairs=0.5)
-    for split in ("train", "valid", "test"):
-        text_prompts._captions_of(flags, split)
-    assert [args for args, _ in calls] == [(800, 0), (40, 1), (100, 2)]
-    assert all(settings == {"size": 18, "grid": 3, "pairs": 0.5} for _, settings in calls)
-    flags.num_images = 10
-    assert [text_prompts._captions_of(flags, split) for split in ("valid", "test")] == ["source"] * 2
-    assert [args[0] for args, _ in calls[3:]] == [8, 8]
 
+    def draw(count, seed, **settings):
+        captions = np.arange(5 * 4 * (seed + 2)).reshape(5, 4, seed + 2)
+        return Source({"image": np.zeros((5, 1, 1, 3)), "captions": captions})
 
-def test_each_image_keeps_one_of_its_four_captions_in_turn():
-    captions = np.arange(5 * 4 * 2).reshape(5, 4, 2)
-    part = Source({"image": np.zeros((5, 1, 1, 3)), "captions": captions})
-    prompts = text_prompts._prompts_of(part, 4, "test")
-    assert prompts.arrays["tokens"].tolist() == [
+    monkeypatch.setattr(text_prompts, "captions", recorded(calls, draw))
+    words = [f"--num_images={num_images}", "--image_size=24", "--grid=3", "--pairs=0.5"]
+    splits = text_to_image.experiment.task.data(resolve(text_to_image.experiment, words))
+    assert [args for args, _ in calls] == [(num_images, 0), (few[0], 1), (few[1], 2)]
+    assert all(settings == {"size": 24, "grid": 3, "pairs": 0.5} for _, settings in calls)
+    assert splits.train.arrays["tokens"].tolist() == [
         [0, 1, 0, 0], [10, 11, 0, 0], [20, 21, 0, 0], [30, 31, 0, 0], [32, 33, 0, 0]
     ]  # fmt: skip
-    assert prompts.name == "captioned shapes (test)"
+    assert splits.test.name == "captioned shapes (test)"
 
 
 def test_the_network_of_prompts_and_the_note_of_its_measure():
