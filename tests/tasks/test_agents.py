@@ -4,6 +4,7 @@ import re
 import types
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.learner import Learner, State
 from dlcore.modes import finish
 from dlcore.rl import environments, networks, ppo
 from dlcore.tasks import agents as tasks_agents
@@ -71,6 +73,12 @@ def test_the_axis_counts_the_steps_of_the_environments():
 def test_the_rate_falls_to_zero():
     rate = AGENTS.schedule(setup())
     assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
+
+
+def test_as_many_seeds_learn_as_asked_for():
+    learner = Learner(lambda rng, batch: State(0, rng, {"w": np.zeros(2)}, None), None, None, None)
+    state = jax.eval_shape(AGENTS.wrap(learner, setup(num_seeds=3)).init, jax.random.key(0), {})
+    chex.assert_shape(state.params["w"], (3, 2))
 
 
 @pytest.mark.slow
