@@ -61,7 +61,7 @@ def test_a_step_by_kind():
 
 
 def test_parts_of_a_step_are_counted_in_bytes_over_all_devices():
-    """Six bfloat16, two float32 for each moment, a counter and a key of two words; images of bytes."""
+    """The state has six bfloat16 weights, two moments of two float32, a counter and a key of two words."""
     weights = jax.ShapeDtypeStruct((2, 3), jnp.bfloat16)
     moments = [jax.ShapeDtypeStruct((2,), jnp.float32)] * 2
     key = jax.eval_shape(jax.random.key, 0)

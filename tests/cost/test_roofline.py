@@ -33,7 +33,7 @@ def test_the_intensity_at_which_compute_binds(name, least):
 
 
 def test_peaks_are_those_of_the_makers_sheets():
-    """bfloat16 TFLOP/s without sparsity, and GB/s: Google's Cloud TPU documentation, NVIDIA's data sheets of SXM."""
+    """Google's Cloud TPU documentation and NVIDIA's SXM data sheets give bfloat16 TFLOP/s (dense), and GB/s."""
     assert {name: (chip.flops / 1e12, chip.bandwidth / 1e9) for name, chip in CHIPS.items()} == {
         "v4": (275, 1200), "v5e": (197, 819), "v5p": (459, 2765), "v6e": (918, 1640),
         "a100": (312, 2039), "h100": (989.4, 3350), "h200": (989.4, 4800),
@@ -41,7 +41,7 @@ def test_peaks_are_those_of_the_makers_sheets():
 
 
 def test_the_sum_is_bound_by_the_kind_that_binds_most_of_its_time():
-    """Half of 40 s is not most of it; arithmetic and traffic of one length count as traffic; nothing takes no time."""
+    """Half of 40 s is not most of it; a layer is bound by memory where both take as long, or take no time."""
     assert bound_of([COMPUTE, MEMORY], CHIP).by == "memory"
     equal = Layer("e", "Conv", macs=500, input_bytes=100)  # 10 s either way
     assert roofline(equal, CHIP) == Bound(10.0, "memory", 10.0)

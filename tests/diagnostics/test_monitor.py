@@ -146,10 +146,11 @@ def test_a_finding_names_the_gradient_that_is_not_finite():
 
 
 def numbers(std=1.0, dead=0.0, saturated=0.0, finite=True):
+    """Return what a snapshot measures of an activation."""
     return {"std": std, "dead": dead, "saturated": saturated, "finite": finite}
 
 
-def test_findings_of_a_look_come_the_worst_first():
+def test_findings_of_a_snapshot_come_the_worst_first():
     gradients = {name: {"norm": 1.0, "finite": name == "kernel"} for name in ("kernel", *"abcdef")}
     seen = {
         "updates": {"x/kernel": 0.5, "kernel": 1e-5, "still/kernel": 0.0, "x/bias": 5.0},
@@ -191,7 +192,10 @@ def test_sizes_may_differ_by_a_thousand_from_the_first_layer_to_the_last(sizes, 
 
 
 def test_values_of_tanh_and_sigmoid_near_their_ends_are_saturated():
-    """tanh: .5, .76, .9993, -.9999, .5, 0, 1, .961: three beyond .97. sigmoid: two within .015 of an end, not .982."""
+    """Of tanh's values .5, .76, .9993, -.9999, .5, 0, 1 and .961 three are beyond .97.
+
+    Of sigmoid's, .0067 and .9975 are within .015 of an end, and .982 is not.
+    """
     x = np.array([[0.55, 1, 4, -5], [0.55, 0, 6, 1.95]], np.float32)
     found = jax.jit(lambda x: activations(lambda x: (jnp.tanh(x), nn.sigmoid(x)), x))(x)
     assert {name: float(one["saturated"]) for name, one in found.items()} == {"tanh": 3 / 8, "sigmoid": 2 / 8}

@@ -30,11 +30,12 @@ def test_the_constant_is_the_caption_that_fits_all_images_best():
 
 
 def test_candidates_are_the_captions_of_frequent_n_grams_and_of_at_least_the_median_length(monkeypatch):
-    """Mean log counts over the n-grams of one to four words, where each caption counts once; lengths have median 2.
+    """A caption's rank is the mean log count of its n-grams of one to four words; each caption counts once.
 
+    The median of the lengths is 2, and q is shorter. Counts and means:
     a, e 2, b, c, d 3; n-grams of b c d 3, others of a b c d e 2: (4 log 2 + 6 log 3) / 10 = 0.936 for both four words,
     (8 log 2 + 6 log 3) / 14 = 0.867 for all five. x 3, y 2, x y 2: (log 3 + 2 log 2) / 3 = 0.828. z 3 in z z, which is
-    in no other: 2 log 3 / 3 = 0.732. x y z x: (3 log 3 + 2 log 2) / 10 = 0.468. q is shorter than the median.
+    in no other: 2 log 3 / 3 = 0.732. x y z x: (3 log 3 + 2 log 2) / 10 = 0.468.
     """
     texts = ["q", "z z", "z z", "z z", "z z", "x y z x", "x y", "a b c d e", "a b c d", "b c d e"]
     ordered, tried = ["a b c d", "b c d e", "a b c d e", "x y", "z z", "x y z x"], []

@@ -69,7 +69,7 @@ def test_a_detection_inside_a_crowd_is_not_counted_as_by_coco():
 
 
 def test_scores_and_overlaps_at_a_threshold_count():
-    """BOX and (0, 0)-(10, 5): IoU 1/2; and (0, 0)-(10, 1): 1/10."""
+    """BOX has an IoU of 1/2 with (0, 0)-(10, 5), and of 1/10 with (0, 0)-(10, 1)."""
     half, sliver = (0, 0, 10, 5), (0, 0, 10, 1)
     assert counted([(BOX, 0, 0.3)], [(BOX, 0)]) == [{"right": 1}, {}]
     assert counted([(half, 0, 0.9)], [(BOX, 0)]) == [{"right": 1}, {}]
@@ -79,7 +79,7 @@ def test_scores_and_overlaps_at_a_threshold_count():
 
 
 def test_of_a_poor_box_and_another_class_the_larger_overlap_decides():
-    """HALF, of IoU .4 with BOX, has 40 / 200 with (0, 0)-(10, 20); of equal ones it is a poor box."""
+    """HALF has an IoU of 0.4 with BOX and of 40 / 200 with (0, 0)-(10, 20); equal overlaps make it a poor box."""
     wide = (0, 0, 10, 20)
     assert counted([(HALF, 0, 0.9)], [(BOX, 0), (wide, 1)]) == [{"poor box": 1, "missed": 1}, {"missed": 1}]
     assert counted([(HALF, 0, 0.9)], [(BOX, 1), (wide, 0)]) == [{"both": 1, "missed": 1}, {"missed": 1}]

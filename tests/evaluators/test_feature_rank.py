@@ -32,7 +32,7 @@ def test_the_rank_is_that_of_the_queries():
 
 
 def test_of_many_queries_evenly_spaced_ones_from_first_to_last_are_measured(monkeypatch):
-    """Of 25, four: queries 0, 8, 16 and 24."""
+    """Of 25 queries the four at 0, 8, 16 and 24 are measured."""
     monkeypatch.setattr(importlib.import_module("dlcore.evaluators.feature_rank"), "_MOST", 4)
     features = np.random.default_rng(0).normal(size=(25, 4)).astype(np.float32)
     _, numbers = measure(features)

@@ -220,7 +220,7 @@ def test_moments_that_do_not_fit_are_named():
 
 
 def test_an_evaluator_of_few_samples_leaves_out_what_they_do_not_determine():
-    """Two samples have no neighborhoods; of four, a ball reaches the third neighbor, one below the number."""
+    """Two samples have no neighborhoods; a ball of four samples reaches to the third neighbor, the last one."""
     reference, drawn = features(9, 3), features(4, 3, seed=1)
     measure = frechet_evaluator(lambda images: (images, None), reference, Source.indices(2), intervals=True)
     found = measure.finish(measure.add(None, {"sample": drawn[:2]}, None))

@@ -57,7 +57,7 @@ def test_learners_without_images_or_logits_are_refused():
 
 
 def test_padding_is_not_measured_and_the_best_five_are_of_six_classes_or_more():
-    """Of probabilities 6 / 21 to 1 / 21 the row has the last class; the second row is padding, and would be right."""
+    """The first row's label has the smallest of the probabilities 6 / 21 to 1 / 21; the second row is padding."""
 
     def by(number):
         probabilities = jnp.tile(jnp.arange(number, 0.0, -1) / (number * (number + 1) / 2), (2, 1))

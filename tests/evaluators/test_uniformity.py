@@ -26,7 +26,7 @@ def test_by_hand_and_equal_to_the_loss():
 
 
 def test_pairs_in_blocks_of_evenly_spaced_embeddings(monkeypatch):
-    """Of three rows on a line, 0, 1, 3: squared distances 1, 9, 4 of six ordered pairs, in blocks of two rows."""
+    """Rows 0, 1 and 3 on a line have the squared distances 1, 9 and 4, summed in blocks of two rows."""
     module = importlib.import_module("dlcore.evaluators.uniformity")
     monkeypatch.setattr(module, "_CHUNK", 2)
     line = np.array([[0.0], [1.0], [3.0]])

@@ -21,7 +21,7 @@ FLAGS = {
 
 
 def run_of(given=(), settings=None, task=None, **flags):
-    """A run of a page of fakes."""
+    """Make a run of a page of stand-ins."""
     experiment = SimpleNamespace(
         name="a.page",
         optimizer="optimizer",
@@ -38,7 +38,7 @@ def sources(**lengths):
 
 
 def test_epochs_are_rounded_to_steps_and_there_is_at_least_one():
-    """2 epochs of 44 examples are 88 / 10 = 8.8 steps; of 42 examples 8.4; of 2 examples 0.4."""
+    """Two epochs of 44, 42 and 2 examples in batches of 10 are 8.8, 8.4 and 0.4 steps."""
     assert [run_of().steps(size) for size in (44, 42, 2)] == [9, 8, 1]
     assert run_of().steps(44, batch_size=20) == 4
     assert run_of(steps=7).steps(44) == 7
@@ -66,7 +66,7 @@ def test_a_setup_has_the_fitted_batch_the_steps_and_the_dtype_of_the_precision()
 
 
 def test_a_default_batch_that_the_data_cannot_fill_becomes_a_power_of_two():
-    """Of 9 examples 8; of two sources the smaller counts, divided by its ratio: 21 // 3 = 7 fills batches of 4."""
+    """Nine examples fill batches of 8. Two sources of 40 // 1 and 21 // 3 = 7 examples a ratio fill batches of 4."""
 
     def fitted(train, given=(), batch_size=10, **ratios):
         splits = Splits(train, None, None, {}, batch_ratios=ratios)
@@ -93,7 +93,7 @@ def test_each_source_has_batches_of_its_ratio(monkeypatch):
 
 
 def test_the_size_of_several_sources_is_that_of_the_longest_and_ratios_of_nested_ones_multiply():
-    """40 / 1, 50 / 3 rounded up to 17, and 90 / (2 * 3) = 15."""
+    """Sources a, b and c / b have 20 / 1 = 20, 50 / 3 rounded up to 17 and 90 / (2 * 3) = 15 examples a ratio."""
     train = {"a": Source.indices(20), "b": Source.indices(50), "c": sources(b=90)}
     splits = Splits(train, None, None, {}, batch_ratios={"b": 3, "c": 2})
     assert splits.train_size == 20
@@ -152,7 +152,7 @@ def test_a_folder_of_other_settings_or_of_another_page_is_refused_with_each_diff
 
 @pytest.fixture
 def restored(monkeypatch, tmp_path):
-    """Restore a state from a store of fakes that has these steps; return (step, state) and what was asked."""
+    """Restore a state from a stand-in of a store with these steps; return (step, state), and the calls of the store."""
 
     def call(select, steps=(10, 20), best=10, damaged=()):
         asked = []

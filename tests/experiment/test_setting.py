@@ -55,7 +55,7 @@ def mixed(
     anything: Any = 1,
     without_default: int,
 ):
-    """A factory of types that are flags, and of types that are none."""
+    """Take arguments of types that are flags, and of types that are none."""
 
 
 def test_types_of_one_value_or_of_several_alike_are_flags_and_others_are_none():
@@ -136,7 +136,7 @@ def test_values_are_written_as_a_command_line_takes_them():
 
 
 def test_at_most_three_names_are_suggested_and_no_name_that_is_far():
-    """Half of the letters must agree: of "ab" and "axyz" 2 * 1 / 6 do."""
+    """Half of the letters must agree: of the 6 letters of "ab" and "axyz" 2 do, of the 5 of "ab" and "axb" 4."""
     assert did_you_mean("rate", ["rates", "rated", "rater", "ratex"]).count(",") == 2
     assert did_you_mean("rate", ["rates", "rated"], 1).count(",") == 0
     assert did_you_mean("ab", ["axyz"]) == ""
@@ -242,7 +242,7 @@ COUNT, BLOCKS, FREE = Range(0, 2**31 - 1), Range(0, 10_000), Range()
 
 
 def test_integers_of_a_module_count_something_unless_they_say_otherwise():
-    """A network is built block by block: at most 10,000; a negative default, choices or limits show another meaning."""
+    """A network has at most 10,000 blocks; an integer with a negative default, choices or limits counts nothing."""
     found = module_settings("net", Tower)
     assert {name.removeprefix("net."): setting.limits for name, setting in found.items()} == {
         "width": COUNT, "depth": Range(2, 10_000), "num_layers": BLOCKS, "stages": BLOCKS, "offset": FREE,
@@ -270,7 +270,8 @@ def test_keywords_of_a_variant_are_defaults_and_the_page_gives_other_fields():
 # The settings of every page
 
 
-def test_settings_of_every_page_have_the_documented_defaults():
+def test_settings_of_every_page_keep_their_defaults():
+    """This is a regression test: another default changes the runs of every page."""
     assert {name: setting.default for name, setting in RUN.items() if setting.default is not None} == {
         "epochs": 10.0, "batch_size": 128, "seed": 0, "select": "best", "patience": 0, "eval_batch_size": 256,
         "precision": "f32", "sharding": "replicate", "spmd": "jit", "device_data": False, "input_pipeline": "dlcore",

@@ -380,7 +380,7 @@ def test_only_batches_of_arrays_are_exported():
 
 @pytest.fixture
 def exported(monkeypatch, tmp_path):
-    """Export a run of fakes whose reloaded function gives outputs that differ; return what was asked and said."""
+    """Export a run of stand-ins, whose reloaded function gives outputs smaller by `difference`; return the calls."""
 
     def call(difference=0.0, outputs="logits", fold=False, refuse=False, decoder="pillow", **spec):
         asked = {}
@@ -399,15 +399,13 @@ def exported(monkeypatch, tmp_path):
             if refuse:
                 raise ValueError("function: cannot be traced; allowed: others")
             folder.mkdir()
-            manifest = {"inputs": {"image": IMAGE["image"]}, "outputs": {outputs: {}}}
-            for name in outputs.split(","):
-                manifest["outputs"][name] = {}
+            manifest = {"inputs": {"image": IMAGE["image"]}, "outputs": {name: {} for name in outputs.split(",")}}
             (folder / "manifest.json").write_text(json.dumps(manifest))
             (folder / "more").write_bytes(b"x" * 200_000)
             return manifest
 
         def again(weights, inputs):
-            asked["run on"] = {name: (x.shape, float(x.min()), float(x.max())) for name, x in inputs.items()}
+            asked["run_on"] = {name: (x.shape, float(x.min()), float(x.max())) for name, x in inputs.items()}
             rest = {"byte": np.zeros((3, 1), np.uint8)}
             return jax.tree.map(lambda x: x - difference, predict({"w": 2.0}, {**rest, **inputs}))
 
@@ -437,7 +435,7 @@ def test_an_export_says_its_run_and_how_near_it_is_to_predict(exported, tmp_path
         "experiment": "a.page", "step": 40, "settings": {"a": 1}, "commit": "c",
         "spec": {"image_shape": [8, 12, 1], "mean": [0.5]},
     }  # fmt: skip
-    (shape, low, high) = asked.__dict__["run on"]["image"]
+    shape, low, high = asked.run_on["image"]
     assert (shape, 0 <= low < high <= 1) == ((3, 8, 12, 1), True)
     folder = tmp_path / "export"
     assert capsys.readouterr().out.splitlines() == [
@@ -476,7 +474,7 @@ def test_the_manifest_of_a_classifier_or_a_detector_says_more(exported, tmp_path
 
 
 def test_merged_batch_norms_must_give_the_same_up_to_rounding(exported, tmp_path, capsys):
-    """Outputs of at most 2 * 96 + 255: a thousandth of the largest is allowed."""
+    """Outputs are at most 2 * 96 + 255 = 447, of which a thousandth is allowed: 1e-4 is less, 0.5 is more."""
     asked = exported(1e-4, fold=True)
     assert (asked.function, asked.weights) == ("folded", ["folded/w/kernel", "w"])
     assert (asked.samples["image"].dtype, asked.samples["byte"].dtype) == (np.float32, np.uint8)

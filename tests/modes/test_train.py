@@ -22,7 +22,7 @@ FLAGS = {
 
 
 def run_of(tmp_path, config=None, without=(), **flags):
-    """A run of fakes in a folder."""
+    """Make a run of stand-ins in a folder."""
     task = SimpleNamespace(
         evaluators=lambda setup, data, split: [f"evaluator of {split}"],
         start=lambda setup: "start",
@@ -66,19 +66,19 @@ def test_a_training_and_a_search_give_fit_the_same_arguments(tmp_path):
 
 @pytest.fixture
 def fitted(monkeypatch, tmp_path):
-    """Train on fakes; return (arguments of `fit`, of `finish`, what was written)."""
+    """Train a run of stand-ins; return the arguments of `fit` and of `finish`, and what was written."""
 
     def call(prepared=None, spec=None, first=True, data=DATA, resumed=False, **flags):
-        asked = {"fit": None, "finish": None, "config": [], "code": []}
-        run = run_of(tmp_path, **flags)
+        asked = {"fit": None, "finish": None, "config": []}
+        run = run_of(tmp_path, config={} if resumed else None, **flags)
+        (run.folder / "checkpoints" / "3").mkdir(parents=True, exist_ok=True)
         if spec is not None:
             run.setup_of = lambda data: SimpleNamespace(steps=42, spec=spec)
         run.write_config = lambda *args: asked["config"].append(args)
         monkeypatch.setattr(module, "batch_at", lambda pipelines, step: ("batch", step))
         monkeypatch.setattr(module, "is_first", lambda: first)
-        monkeypatch.setattr(module, "_is_resumed", lambda run: resumed)
         monkeypatch.setattr(module, "_resumed", lambda run: module.Prepared(data, "resumed"))
-        monkeypatch.setattr(module, "_note_changed_code", asked["code"].append)
+        monkeypatch.setattr(module.provenance, "sources", lambda: {"a.py": "1"})
         monkeypatch.setattr(module, "write_data", lambda folder, data, known: ("written", known))
         monkeypatch.setattr(module, "watch_hooks", lambda run, setup, batch: [("watch", batch)])
         monkeypatch.setattr(module.provenance, "hardware", lambda: "a machine")
@@ -102,7 +102,7 @@ def test_fit_gets_what_was_prepared_and_all_that_flags_say_of_its_folder(fitted,
         "saving": Saving(7.0, 8, 6, monitor="accuracy", mode="min"),
     }  # fmt: skip
     assert asked.config == [({"train_size": 7}, ("written", "known"))]
-    assert asked.code == [asked.run.folder]
+    assert json.loads((asked.run.folder / "sources.json").read_text()) == {"a.py": "1"}
     assert asked.finish[1:2] == (DATA,)
     assert asked.finish[3:] == ("learner", "result", hooks, ("batch", 0))
     assert capsys.readouterr().out.splitlines() == [
@@ -131,7 +131,8 @@ def test_without_a_validation_or_with_a_headline_of_the_data_no_checkpoint_is_th
 
 def test_smaller_batches_are_said_and_other_processes_write_nothing(fitted, capsys):
     asked = fitted(None, spec={"batch_size": 4}, first=False, without=["accumulate"])
-    assert (asked.config, asked.code) == ([], [])
+    assert asked.config == []
+    assert not (asked.run.folder / "sources.json").exists()
     assert capsys.readouterr().out.splitlines() == [
         "note: of the data",
         "note: batches of 4, since there are fewer than 16 training examples",
@@ -140,7 +141,7 @@ def test_smaller_batches_are_said_and_other_processes_write_nothing(fitted, caps
 
 @pytest.fixture
 def trained(monkeypatch, tmp_path):
-    """Call the mode on a run of fakes; return what it did, in order."""
+    """Replace the parts of the mode by stand-ins; return the list of what they do, in order."""
     done = []
     monkeypatch.setattr(module, "check_input_pipeline", lambda name: done.append(("pipeline", name)))
     monkeypatch.setattr(module, "prepare", lambda run: done.append("prepare") or "prepared")

@@ -97,20 +97,19 @@ def test_bad_intervals_are_named():
 
 
 def look(dead, ratio):
-    """A snapshot of one activation and one kernel."""
+    """Return what a snapshot of one activation and one kernel measures."""
     activation = {"std": 1.0, "dead": dead, "finite": True}
     return {"updates": {"a/kernel": ratio}, "gradients": {}, "activations": {"relu": activation}}
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    """A watch of every 20 steps whose looks see a fraction of dead units: the state."""
-    monkeypatch.setattr(watch_module.jax, "jit", lambda function: function)
-    monkeypatch.setattr(watch_module, "snapshot", lambda learner, state, batch: look(state, np.float32(0.5)))
-    return Watch("learner", "batch", 20)
+    """Watch every 20 steps; the state of a call is the fraction of dead units that its snapshot finds."""
+    monkeypatch.setattr(watch_module, "snapshot", lambda learner, state, batch: look(state, 0.5))
+    return Watch("learner", np.zeros(1), 20)
 
 
-def test_looks_are_at_least_as_far_apart_as_asked_and_the_memory_is_json(watched, capsys):
+def test_snapshots_are_at_least_as_far_apart_as_asked_and_the_memory_is_json(watched, capsys):
     for step in (1, 10, 20, 21, 30, 45):
         watched(step, 0.0, {})
     assert [seen["step"] for seen in watched.memory["snapshots"]] == [1, 21, 45]
@@ -129,11 +128,13 @@ def test_a_finding_is_said_when_its_kind_is_new(watched, capsys):
     assert "50% of the units of relu give 0" in said[0]
 
 
-def test_the_report_gets_the_looks_and_the_order_of_the_kernels(watched, monkeypatch):
-    monkeypatch.setattr(watch_module, "monitor_panels", lambda *args: args)
-    monkeypatch.setattr(watch_module, "kernels_in_order", lambda *args: args)
-    context = SimpleNamespace(learner="of the run", state="state")
-    assert watched.panels(context) == ([], ("of the run", "state", "batch"))
+def test_the_report_gets_the_snapshots_and_the_order_of_the_kernels(watched, monkeypatch):
+    asked = []
+    monkeypatch.setattr(watch_module, "monitor_panels", lambda snapshots, order: [len(snapshots), order])
+    monkeypatch.setattr(watch_module, "kernels_in_order", lambda *args: asked.append(args) or ["a/kernel"])
+    watched(20, 0.0, {})
+    assert watched.panels(SimpleNamespace(learner="of the run", state="state")) == [1, ["a/kernel"]]
+    assert asked == [("of the run", "state", watched.batch)]
 
 
 def test_a_run_is_watched_in_one_process_and_under_jit(monkeypatch):
@@ -153,7 +154,7 @@ def test_a_run_is_watched_in_one_process_and_under_jit(monkeypatch):
 
 
 class Reversed(nn.Module):
-    """Layers that are used against the order of their names, and a norm without a kernel between them."""
+    """A network that uses its layers against the order of their names, with a norm between them that has no kernel."""
 
     @nn.compact
     def __call__(self, x, train=False):

@@ -64,7 +64,7 @@ INK = (40, 44, 50)
 
 
 def box(picture, color):
-    """First and last column, and first and last row, of a color's pixels."""
+    """Return the first and the last column, and the first and the last row, of the pixels of a color."""
     rows, columns = np.nonzero((picture == (color if isinstance(color, tuple) else rgb(color))).all(-1))
     return columns.min(), columns.max(), rows.min(), rows.max()
 
@@ -78,7 +78,7 @@ def near(*numbers):
 
 
 def test_the_cart_is_40_pixels_high_and_its_pole_160_long():
-    """A picture of 560 x 280 spans 5.2 units: 1.3 units are 140 pixels. Lying to the right the pole is level."""
+    """A picture of 560 x 280 pixels spans 5.2 units, so that 1.3 units are 140; at 90 degrees the pole is level."""
     picture = drawn("CartPole-v1", x=0.0, theta=0.0)
     chex.assert_shape(picture, (280, 560, 3))
     assert box(picture, BLUE) == near(240, 320, 205, 244)
@@ -92,7 +92,7 @@ def test_the_cart_is_40_pixels_high_and_its_pole_160_long():
 
 @pytest.mark.parametrize("name", ["MountainCar-v0", "MountainCarContinuous-v0"])
 def test_the_car_stands_on_the_curve_and_the_flag_near_its_end(name):
-    """Of 1.8 units in 560 pixels the flag is at 1.7, 529, and the valley at 0.676, 210; the curve has 180 pixels."""
+    """The 560 pixels span 1.8 units: the flag is at 1.7, pixel 529, and the valley at 0.676, pixel 210."""
     picture = drawn(name, position=-np.pi / 6)
     assert box(picture, BLUE) == near(196, 224, 222, 250)
     assert box(picture, GREEN) == near(526, 532, 26, 70)
@@ -101,7 +101,7 @@ def test_the_car_stands_on_the_curve_and_the_flag_near_its_end(name):
 
 
 def test_the_links_of_the_acrobot_are_64_pixels_long_and_its_goal_is_one_link_above():
-    """Hanging; level to the right; and an elbow whose second link hangs again."""
+    """Both links hang, then both are level to the right, then the first is level and the second hangs."""
     picture = drawn("Acrobot-v1", joint_angle1=0.0, joint_angle2=0.0)
     assert box(picture, BLUE)[:3] == near(273, 287, 140)
     assert box(picture, VERMILION) == near(273, 287, 204, 268)

@@ -5,7 +5,6 @@ import re
 import numpy as np
 import pytest
 
-from dlcore.report import monitor
 from dlcore.report.monitor import HEIGHT, WIDTH, monitor_panels
 
 
@@ -28,12 +27,12 @@ def look(step, ratio=1e-3, norm=2.0, **activations):
 
 
 def rows(panel):
-    """The texts of the cells of a table, without drawings."""
+    """Return the texts of a table's cells, with "svg" in place of a drawing."""
     body = panel.html.partition("<tbody>")[2]
     return [re.findall(r"<td[^>]*>(.*?)</td>", re.sub("<svg.*?</svg>", "svg", row)) for row in body.split("</tr>")[:-1]]
 
 
-def test_without_a_look_there_are_no_panels_and_without_activations_two():
+def test_without_a_snapshot_there_are_no_panels_and_without_activations_two():
     assert monitor_panels([]) == []
     assert [panel.title for panel in monitor_panels([look(5), look(10)])] == [
         "Health of the network",
@@ -58,7 +57,7 @@ def test_updates_are_judged_by_their_median_and_what_passed_is_said_once():
     html = monitor_panels([look(20, 1.0, **dead)])[0].html
     assert "At step 20: 75% of the units of relu give 0 for every example" in html
     assert "at 1 of 1 snapshots" not in html
-    assert html.count("changes by") == 1, "the last look does not judge updates"
+    assert html.count("changes by") == 1, "the last snapshot does not judge updates"
 
 
 def test_gradients_are_compared_in_the_order_of_the_kernels():
@@ -84,7 +83,7 @@ def test_the_table_of_updates_shows_the_last_ratio_the_median_and_the_gradient()
     assert '<th class="number">median</th>' in plain.html
 
 
-def test_the_table_of_activations_shows_the_first_and_the_last_look():
+def test_the_table_of_activations_shows_the_first_and_the_last_snapshot():
     first = look(5, relu=activation())
     last = look(20, relu=activation(0.5, mean=0.125, std=2.0), tanh=activation(0.25, 0.5), sigmoid=activation(0, 0.25))
     panel = monitor_panels([first, last])[2]
@@ -97,18 +96,38 @@ def test_the_table_of_activations_shows_the_first_and_the_last_look():
     assert "<th>at step 5</th><th>at step 20</th>" in panel.html
 
 
+def drawings(panel):
+    """Return the drawings of a table, row by row."""
+    return re.findall("<svg.*?</svg>", panel.html)
+
+
+def rectangles(svg):
+    """Return the numbers of each rectangle by the names of its attributes."""
+    return [
+        {name: float(number) for name, number in re.findall(r'(\w+)="([\d.]+)"', rectangle)}
+        for rectangle in re.findall("<rect [^>]*>", svg)
+    ]
+
+
 def test_bars_of_a_histogram_grow_with_the_root_of_the_count():
-    """Of 4 and 16 the first has half the height of the second, which is that of the drawing."""
-    svg = monitor._histogram_svg({"counts": [4, 16], "edges": [-1.0, 0.0, 2.5]})
-    bars = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)"', svg)
-    half, width = HEIGHT / 2, 0.9 * WIDTH / 2
-    expected = [[0, half, width, half], [WIDTH / 2, 0, width, HEIGHT]]
-    np.testing.assert_allclose(np.array(bars, float), expected)
+    """The bar of 4 has half the height of the bar of 16, which is as high as the drawing."""
+
+    def panel(counts, edges):
+        """Return the table whose only drawing, in the last cell, is the histogram of a gradient."""
+        seen = look(5)
+        seen["gradients"]["a/kernel"] |= {"counts": counts, "edges": edges}
+        return monitor_panels([seen])[1]
+
+    (svg,) = drawings(panel([4, 16], [-1.0, 0.0, 2.5]))
+    first, second = rectangles(svg)
+    assert (first["x"], first["y"], first["height"]) == (0, HEIGHT / 2, HEIGHT / 2)
+    assert (second["x"], second["y"], second["height"]) == (WIDTH / 2, 0, HEIGHT)
+    assert WIDTH / 4 < first["width"] == second["width"] <= WIDTH / 2
     assert ">-1</text>" in svg
     assert ">2.5</text>" in svg
     assert 'aria-label="histogram from -1 to 2.5"' in svg
-    assert monitor._histogram_svg({"counts": [1], "edges": [0.0, np.inf]}) == "not finite"
-    assert monitor._histogram_svg({"counts": [0], "edges": [0.0, 1.0]}) == ""
+    assert rows(panel([1], [0.0, np.inf]))[0][-1] == "not finite"
+    assert rows(panel([0], [0.0, 1.0]))[0][-1] == ""
 
 
 def points(svg):
@@ -116,25 +135,30 @@ def points(svg):
 
 
 def test_a_line_is_logarithmic_and_leaves_out_what_has_no_logarithm():
-    """1, 10 and 100 at the first, third and last of five places: bottom, middle and top."""
-    svg = monitor._line_svg(np.array([1, 0, 10, np.nan, 100]))
+    """The values 1, 10 and 100 stand at the bottom, the middle and the top of places 1, 3 and 5."""
+
+    def table(*norms):
+        return monitor_panels([look(step, norm=norm) for step, norm in enumerate(norms)])[1]
+
+    svg = drawings(table(1.0, 0.0, 10.0, np.nan, 100.0))[1]  # the first one is the line of the updates
     x = np.linspace(2, WIDTH - 2, 5)[[0, 2, 4]]
     np.testing.assert_allclose(points(svg), np.stack([x, [HEIGHT, HEIGHT / 2, 0]], 1), atol=0.06)
     assert "<rect" not in svg
     assert 'aria-label="from 1.0e+00 to 1.0e+02"' in svg
     for few in ([5.0], [1.0, -1.0], [1.0, np.inf]):
-        assert monitor._line_svg(np.array(few)) == ""
-    np.testing.assert_allclose(points(monitor._line_svg(np.array([7.0, 7.0])))[:, 1], HEIGHT / 2)
+        assert rows(table(*few))[0][5] == ""
+    np.testing.assert_allclose(points(drawings(table(7.0, 7.0))[1])[:, 1], HEIGHT / 2)
 
 
 def test_a_band_lies_behind_the_line_with_a_margin():
-    """Of 1e-4 to 1e-2, with 0.3 above and below: 2.6 decades, the band from 0.3 / 2.6 to 2.3 / 2.6 of the height."""
-    svg = monitor._line_svg(np.array([1e-3, 1e-3]), (1e-4, 1e-2))
-    y, height = (
-        float(re.search(f'{name}="([0-9.]+)" {after}', svg)[1]) for name, after in (("y", "w"), ("height", "f"))
-    )
-    assert y == pytest.approx(HEIGHT * 0.3 / 2.6, abs=0.06)
-    assert height == pytest.approx(HEIGHT * 2 / 2.6, abs=0.06)
+    """The band of 1e-4 to 1e-2 has margins of 0.3 decades: of 2.6 in all it covers those from 0.3 to 2.3."""
+
+    def line(*ratios):
+        return drawings(monitor_panels([look(step, ratio) for step, ratio in enumerate(ratios)])[1])[0]
+
+    svg = line(1e-3, 1e-3)
+    (band,) = rectangles(svg)
+    assert band["y"] == pytest.approx(HEIGHT * 0.3 / 2.6, abs=0.06)
+    assert band["height"] == pytest.approx(HEIGHT * 2 / 2.6, abs=0.06)
     np.testing.assert_allclose(points(svg)[:, 1], HEIGHT / 2)
-    wide = monitor._line_svg(np.array([1e-6, 1.0]), (1e-4, 1e-2))
-    np.testing.assert_allclose(points(wide)[:, 1], [HEIGHT, 0])
+    np.testing.assert_allclose(points(line(1e-6, 1.0))[:, 1], [HEIGHT, 0])

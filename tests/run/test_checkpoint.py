@@ -127,7 +127,6 @@ def test_every_kind_of_leaf_comes_back_byte_for_byte(tmp_path):
     np.testing.assert_array_equal(jax.random.normal(back.rng, (3,)), jax.random.normal(state.rng, (3,)))
 
 
-@pytest.mark.slow(only=["saved0-wanted0-shard0"])
 @pytest.mark.slow(unless=["saved1-wanted1-shard1"])
 @pytest.mark.parametrize(
     ("saved", "wanted", "shard"),
@@ -351,7 +350,6 @@ DAMAGE = {
 }
 
 
-@pytest.mark.slow(unless=["every file cut", "arrays cut", "state gone"])
 @pytest.mark.slow(unless=["arrays cut", "state gone", "note gone", "note empty", "everything gone"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, damage, warnings):

@@ -179,34 +179,19 @@ def test_evaluators_of_one_source_share_one_pass():
     assert measures == {"a": 2.0, "b": 2.0}
 
 
-def measured(evaluators):
-    return evaluate(measure(), STATE, source(3), placement=one_device(), evaluators=evaluators)
-
-
 def test_an_evaluator_may_not_take_a_name_that_is_taken():
-    with pytest.raises(ValueError, match="one gives 'b', which it does not name; allowed: a"):
-        evaluate(
-            measure(),
-            STATE,
-            source(3),
-            placement=one_device(),
-            evaluators=[Evaluator(gather, lambda acc: {"b": 1}, names=("a",))],
-        )
-    twice = [Evaluator(gather, lambda acc: {"a": 1})] * 2
-    with pytest.raises(ValueError, match="two evaluators give 'a'"):
-        measured(twice)
-    with pytest.raises(ValueError, match="both called 'x'"):
-        evaluate(
-            measure(), STATE, source(3), placement=one_device(), evaluators=[Evaluator(gather, lambda acc: {"x": 1})]
-        )
-    with pytest.raises(ValueError, match="no example"):
-        evaluate(
-            measure(),
-            STATE,
-            source(3),
-            placement=one_device(),
-            evaluators=[Evaluator(gather, lambda acc: {"y": 1}, source(0))],
-        )
+    unnamed = Evaluator(gather, lambda acc: {"b": 1}, names=("a",))
+    same = Evaluator(gather, lambda acc: {"a": 1})
+    metric = Evaluator(gather, lambda acc: {"x": 1})
+    empty = Evaluator(gather, lambda acc: {"y": 1}, source(0))
+    for evaluators, message in (
+        ([unnamed], "one gives 'b', which it does not name; allowed: a"),
+        ([same, same], "two evaluators give 'a'"),
+        ([metric], "both called 'x'"),
+        ([empty], "no example"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            evaluate(measure(), STATE, source(3), placement=one_device(), evaluators=evaluators)
 
 
 def test_a_split_is_traced_before_anything_is_computed():

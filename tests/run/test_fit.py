@@ -564,13 +564,23 @@ def test_start_runs_once_and_never_on_a_resume(tmp_path):
     np.testing.assert_array_equal(result.state.params["w"], [2.0, 2.0, 2.0])
 
 
-def test_other_data_is_refused_and_nothing_is_written_over(tmp_path):
-    interrupted(5, steps=8, folder=tmp_path, saving=Saving(seconds=0, steps=2))
+def test_another_training_is_refused_and_nothing_is_written_over(tmp_path):
+    class Other(Recorder):
+        pass
+
+    interrupted(5, steps=8, folder=tmp_path, saving=Saving(seconds=0, steps=2), hooks=[Recorder()])
     before = (tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)
     for pipe in (pipeline(seed=1), pipeline(batch_size=4), pipeline(n=32)):
         with pytest.raises(ValueError, match="made on other data") as caught:
             train(8, pipe=pipe, folder=tmp_path)
         assert str(tmp_path) in str(caught.value)
+    for steps, words, message in (
+        (8, {"seed": 1}, r"seed=1: .* of seed 0"),
+        (3, {}, r"steps=3: .* of step 4"),
+        (8, {"hooks": [Other()]}, r"hooks\[0\]=Other: .* of Recorder"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train(steps, folder=tmp_path, **words)
     assert ((tmp_path / "metrics.jsonl").read_bytes(), checkpoints(tmp_path)) == before
 
 

@@ -345,7 +345,8 @@ def test_arguments_of_another_kind_are_named_by_fit(change, message):
         fit(**arguments | change)
 
 
-def checked(step=8, steps=8, metadata=None, seed=0, hook_types=("A", "B"), changed_data=False, data=(1, 2)):
+def check_metadata(step=8, steps=8, metadata=None, seed=0, hook_types=("A", "B"), changed_data=False, data=(1, 2)):
+    """Check a checkpoint of step 8, seed 0, data [1, 2] and hooks A, without a memory, and B; "absent" is left out."""
     known = {"seed": 0, "hook_types": ["A", "B"], "hooks": [None, {"x": 1}], "data": [1, 2], **(metadata or {})}
     check_checkpoint(
         step, {name: value for name, value in known.items() if value != "absent"},
@@ -354,14 +355,14 @@ def checked(step=8, steps=8, metadata=None, seed=0, hook_types=("A", "B"), chang
 
 
 def test_a_checkpoint_belongs_to_the_training_of_its_seed_length_hooks_and_data():
-    """A hook without a memory may be another; older checkpoints say no seed and no hooks."""
-    checked()
-    checked(hook_types=("C", "B"))
-    checked(hook_types=("A",))
-    checked(steps=9)
-    checked(seed=5, metadata={"seed": "absent"})
-    checked(hook_types=("A", "C"), metadata={"hook_types": "absent"})
-    checked(data=[3], changed_data=True)
+    """Another hook may take the place of one without a memory; older checkpoints name no seed and no hooks."""
+    check_metadata()
+    check_metadata(hook_types=("C", "B"))
+    check_metadata(hook_types=("A",))
+    check_metadata(steps=9)
+    check_metadata(seed=5, metadata={"seed": "absent"})
+    check_metadata(hook_types=("A", "C"), metadata={"hook_types": "absent"})
+    check_metadata(data=[3], changed_data=True)
     for words, message in (
         ({"seed": 1}, "seed=1: the checkpoints in 'f' are of seed 0; allowed: that seed, or another folder"),
         ({"steps": 7}, "steps=7: the checkpoint in 'f' is of step 8; allowed: at least 8, or another folder"),
@@ -372,7 +373,7 @@ def test_a_checkpoint_belongs_to_the_training_of_its_seed_length_hooks_and_data(
         ({"data": [3]}, "folder='f': its checkpoints were made on other data, [1, 2]; allowed: [3]"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
-            checked(**words)
+            check_metadata(**words)
 
 
 @pytest.mark.parametrize("function", [evaluate, predict])

@@ -195,12 +195,12 @@ def offline(monkeypatch):
     """The environment of a user who has set nothing."""
     names = ("MLFLOW_TRACKING_URI", "MLFLOW_ALLOW_FILE_STORE", "MLFLOW_DISABLE_TELEMETRY", "WANDB_MODE")
     for name in (*names, "WANDB_ERROR_REPORTING"):
-        monkeypatch.setenv(name, "")  # to be taken back at the end, whoever sets it
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores what the code under test sets
         monkeypatch.delenv(name)
 
 
 class Recorder:
-    """Notes each call as (name, arguments, keywords)."""
+    """An object that notes each call of a method as (name, arguments, keywords)."""
 
     def __init__(self, calls, **results):
         self.calls, self.results = calls, results
@@ -214,7 +214,7 @@ class Recorder:
 
 
 def test_a_run_of_mlflow_has_its_settings_in_batches_and_its_rows_by_step(tmp_path, offline, monkeypatch):
-    """A name keeps letters, digits and _ - . : / and spaces; 101 settings are two batches."""
+    """Other characters of a name than letters, digits, spaces and _ - . : / become _; 101 settings are two batches."""
     calls = []
     info = SimpleNamespace(info=SimpleNamespace(run_id="r1"))
     client = Recorder(calls, create_experiment="e1", create_run=info)
@@ -229,9 +229,8 @@ def test_a_run_of_mlflow_has_its_settings_in_batches_and_its_rows_by_step(tmp_pa
     tracker = MLflowTracker(TrackedRun(folder, settings, None))
     assert opened == [(folder / "mlruns").as_uri()]
     assert os.environ["MLFLOW_ALLOW_FILE_STORE"] == os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    assert [name for name, *_ in calls] == ["get_experiment_by_name", "create_experiment", "create_run"] + [
-        "log_batch"
-    ] * 2
+    opening = ["get_experiment_by_name", "create_experiment", "create_run"]
+    assert [name for name, *_ in calls] == [*opening, "log_batch", "log_batch"]
     assert (calls[1][1], calls[2][1:]) == (("page",), (("e1",), {"run_name": "run7"}))
     batches = [words["params"] for _, _, words in calls[3:]]
     assert [len(batch) for batch in batches] == [100, 1]

@@ -11,7 +11,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.search import __main__ as module
-from dlcore.search.methods import Outcome
+from dlcore.search.methods import Outcome, Search
 from dlcore.search.space import Choice, LogUniform
 from dlcore.search.trials import Trial
 
@@ -25,7 +25,7 @@ def trial(score, rate=0.01, kind="a", step=1234, error=""):
 
 @pytest.fixture
 def ended(monkeypatch, tmp_path):
-    """End a search of these trials; return (what the report gets, what was retrained)."""
+    """End a search of these trials; return what the report gets, and what was retrained."""
 
     def call(trials, remarks=(), retrain=False, ensemble=1, mode="max"):
         asked = {"report": None, "retrained": [], "ensembles": []}
@@ -118,7 +118,7 @@ def test_a_search_without_any_score_is_an_error_that_names_the_first_failure(end
 
 @pytest.fixture
 def searched(monkeypatch, tmp_path):
-    """Search a page of fakes; return what the search is made from."""
+    """Search a page of stand-ins without running its trials; return the fields of the search."""
 
     def call(*words, data=DATA, monitor="accuracy", can_share=True, classifier=True, **flags):
         task = SimpleNamespace(monitor=monitor)
@@ -126,10 +126,6 @@ def searched(monkeypatch, tmp_path):
         given = frozenset(flags)
         values = {"rate": 0.1, "kind": "a", "runs": str(tmp_path), "smoke": False, **flags}
         made, asked = [], []
-
-        def make(*args):
-            made.append(args)
-            return SimpleNamespace(run=lambda: "outcome")
 
         def ensemble(learners, example):
             asked.append((learners, example["index"].tolist()))
@@ -144,14 +140,11 @@ def searched(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "ensemble", ensemble)
         monkeypatch.setattr(module, "check_metric", lambda base, data, metric: can_share)
         monkeypatch.setattr(module, "monitor_mode_of", lambda *args: args[0::2])
-        monkeypatch.setattr(module, "Search", make)
-        monkeypatch.setattr(module, "_finish", lambda search, outcome: outcome)
+        monkeypatch.setattr(Search, "run", lambda search: "outcome")
+        monkeypatch.setattr(module, "_finish", lambda search, outcome: made.append(search) or outcome)
         assert module.search("experiments.a.page", words) == "outcome"
-        ((page, _, splits, search_flags, space, argv, metric, mode, share, folder),) = made
-        return SimpleNamespace(
-            page=page, data=splits, flags=search_flags, space=space, argv=argv, metric=metric, mode=mode, share=share,
-            folder=folder, asked=asked,
-        )  # fmt: skip
+        (search,) = made
+        return SimpleNamespace(**search._asdict(), asked=asked)
 
     return call
 
@@ -163,7 +156,8 @@ def test_words_are_divided_among_the_space_the_search_and_the_page(searched, tmp
     found = searched(AXIS, "--trials=4", "--noshare", "--steps=3", "kind=a,b")
     assert list(found.space) == ["rate", "kind"]
     assert (found.flags.trials, found.flags.share, found.argv) == (4, False, ["--steps=3"])
-    assert (found.metric, found.mode, found.share, found.data) == ("accuracy", ("accuracy", None), False, DATA)
+    assert (found.module, found.metric, found.share, found.data) == ("experiments.a.page", "accuracy", False, DATA)
+    assert found.monitor_mode == ("accuracy", None)
     assert found.folder.parent == tmp_path / "search.a.page"
     assert found.folder.is_dir()
     assert len(found.folder.name) == 10
@@ -172,7 +166,7 @@ def test_words_are_divided_among_the_space_the_search_and_the_page(searched, tmp
     assert searched(AXIS).folder != found.folder
     assert (searched(AXIS).share, searched(AXIS, can_share=False).share) == (True, False)
     own = searched(AXIS, f"--out={tmp_path / 'mine'}", "--metric=loss", "--better=min")
-    assert (own.folder, own.metric, own.mode) == (tmp_path / "mine", "loss", ("loss", "min"))
+    assert (own.folder, own.metric, own.monitor_mode) == (tmp_path / "mine", "loss", ("loss", "min"))
 
 
 @pytest.mark.parametrize(
@@ -227,7 +221,7 @@ def test_words_of_a_search_are_found_with_one_dash_and_in_the_negative():
 
 
 def test_flags_of_a_search_have_the_documented_defaults_and_least_values():
-    """Sixteen random trials, three points an axis, a third of the trials goes on."""
+    """By default sixteen random trials run; a grid has three points an axis; halving keeps a third of the trials."""
     assert {name: setting.default for name, setting in module.SETTINGS.items() if setting.default is not None} == {
         "method": "random", "trials": 16, "grid_points": 3, "search_seed": 0, "reduction_factor": 3, "processes": 1,
         "share": True, "retrain": False, "ensemble": 1,

@@ -2,7 +2,9 @@
 
 import re
 import types
+from typing import Any, NamedTuple
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.learner import Learner, State
 from dlcore.modes import finish
 from dlcore.rl import environments, networks, ppo
 from dlcore.tasks import agents as tasks_agents
@@ -37,6 +40,12 @@ FLAGS = {
     "network.width": 4,
 }
 GROUPS = {"network": ("network.width",), "learner": ("num_steps",)}
+
+
+class Trained(NamedTuple):
+    """The state of an agent, of which a film needs the parameters alone."""
+
+    params: Any
 
 
 def setup(**flags):
@@ -64,6 +73,12 @@ def test_the_axis_counts_the_steps_of_the_environments():
 def test_the_rate_falls_to_zero():
     rate = AGENTS.schedule(setup())
     assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
+
+
+def test_as_many_seeds_learn_as_asked_for():
+    learner = Learner(lambda rng, batch: State(0, rng, {"w": np.zeros(2)}, None), None, None, None)
+    state = jax.eval_shape(AGENTS.wrap(learner, setup(num_seeds=3)).init, jax.random.key(0), {})
+    chex.assert_shape(state.params["w"], (3, 2))
 
 
 @pytest.mark.slow
@@ -169,21 +184,26 @@ def test_validation_and_test_are_different_episodes_and_training_has_the_instanc
     assert splits.spec == {"dataset": "CartPole-v1", "counts": "episodes"}
 
 
-def test_adam_has_the_schedule_of_all_gradient_steps_and_a_clipped_norm(monkeypatch):
-    """Ten steps of three updates each are 30 gradient steps."""
-    calls = []
-    monkeypatch.setattr(tasks_environments, "create_schedule", lambda *args: calls.append(args) or "rate")
-    monkeypatch.setattr(tasks_environments, "create_optimizer", lambda *args, **settings: (args, settings))
-    monkeypatch.setattr(tasks_environments, "environment_of", lambda flags: "environment")
+def test_adam_has_a_rate_that_falls_over_all_gradient_steps_and_clips_the_norm():
+    """Ten steps of three updates are 30 gradient steps: the second one has the rate 0.5 * 29 / 30.
+
+    Gradients 1 and 0.25, clipped to 0.25, are equal, and Adam then moves a weight by the rate itself.
+    """
     task = tasks_environments.Environments(updates=lambda flags: 3)
-    given = task.arguments(setup(max_grad_norm=0.25))
-    assert calls == [("linear", 0.5, 30)]
-    assert given == {"environment": "environment", "optimizer": (("adam", "rate"), {"clip_norm": 0.25})}
+    given = task.arguments(setup(environment="CartPole-v1", max_grad_norm=0.25))
+    assert given["environment"].name == "CartPole-v1"
+    weight, optimizer = np.float32(0), given["optimizer"]
+    state, moves = optimizer.init(weight), []
+    for gradient in (1.0, 0.25):
+        move, state = optimizer.update(np.float32(gradient), state, weight)
+        moves.append(float(move))
+    assert moves == pytest.approx([-0.5, -0.5 * 29 / 30], rel=1e-4)
     constant = AGENTS.schedule(setup(lr_schedule="constant"))
     assert [constant(step) for step in (0, 5, 10)] == [0.5] * 3
 
 
 def test_wrappers_are_put_around_an_environment_in_their_order_and_only_where_asked_for(monkeypatch):
+    """Each stand-in of a wrapper adds its name and its argument to a tuple."""
     monkeypatch.setattr("dlcore.rl.environments.make", lambda name: (name,))
     for name in ("mask_velocities", "time_limit", "repeat_actions", "stack_frames"):
         monkeypatch.setattr(f"dlcore.rl.wrappers.{name}", lambda inner, *args, name=name: (*inner, (name, *args)))
@@ -206,7 +226,7 @@ def test_wrappers_are_put_around_an_environment_in_their_order_and_only_where_as
 
 
 def test_steps_of_several_rollouts_are_counted_and_a_history_without_seeds_has_no_curve_of_seeds():
-    """Two rollouts of eight steps are 16 in each of four instances: step 3 is after 192."""
+    """Two rollouts take 16 steps in each of four instances, so that step 3 of the run comes after 192 of them."""
     flags = Flags({**FLAGS, "num_rollouts": 2}, GROUPS)
     history = [{"step": step, "split": "train", "return": 1.0} for step in (1, 2, 3)]
     (joined,) = Episodes().panels(types.SimpleNamespace(history=history, flags=flags))
@@ -214,36 +234,44 @@ def test_steps_of_several_rollouts_are_counted_and_a_history_without_seeds_has_n
 
 
 @pytest.mark.parametrize(
-    ("num_seeds", "most", "length", "steps", "told"),
+    ("num_seeds", "most", "length", "steps", "told", "milliseconds"),
     [
-        (2, 100, 3, [0, 1, 2], "Seed 1, the most probable or most valued action; 3 steps, each step shown."),
-        (1, 2, 5, [0, 2, 4], "Seed 0, the most probable or most valued action; 5 steps, one step in 2 shown."),
+        (2, 100, 3, [0, 1, 2], "Seed 1,.* 3 steps, each step shown", 40),
+        (1, 2, 5, [0, 2, 4], "Seed 0,.* 5 steps, one step in 2 shown", 80),
     ],
 )
 def test_the_film_is_of_the_best_seed_in_at_most_about_a_hundred_frames(
-    monkeypatch, num_seeds, most, length, steps, told
+    monkeypatch, num_seeds, most, length, steps, told, milliseconds
 ):
-    """The first seed's mean return is 2, the second one's 3. Of five steps every second one is shown."""
+    """The first seed's mean return is 2, the second one's 3; each seed's network prefers the action of its number.
+
+    The observation of step t in the episode is 10 t plus the action of the policy.
+    """
     shown = []
     monkeypatch.setattr(tasks_agents, "_MOST_FRAMES", most)
     monkeypatch.setattr(tasks_agents, "environment_of", lambda flags: types.SimpleNamespace(max_steps=7))
-    running = np.arange(7) < length
-    episode = {"state": np.arange(7), "observation": np.arange(7) * 10, "running": running}
-    monkeypatch.setattr("dlcore.rl.environments.trace", lambda *args: episode)
-    monkeypatch.setattr(tasks_agents.jax, "device_get", lambda found: types.SimpleNamespace(**found))
+
+    def trace(environment, policy, memory, key, max_steps):
+        _, action = policy(key, memory, np.zeros(1))
+        t = np.arange(max_steps)
+        return environments.Episode(t, 10 * t + action, t, t, t < length, t)
+
+    monkeypatch.setattr("dlcore.rl.environments.trace", trace)
     monkeypatch.setattr(
         "dlcore.report.environments.draw_environment", lambda name, state, seen: (int(state), int(seen))
     )
     monkeypatch.setattr("dlcore.report.film.film", lambda frames, *texts: shown.append((frames, texts)) or "film")
     context = types.SimpleNamespace(
         flags=setup(num_seeds=num_seeds).flags,
-        state=types.SimpleNamespace(inner={"w": np.arange(2)}),
+        state=types.SimpleNamespace(inner=Trained(np.eye(2)), params=np.eye(2)[0]),
         outputs={"return": np.array([[1.0, 3], [3, 3]])},
     )
-    task = Agents(network=lambda environment, **fields: types.SimpleNamespace(), updates=lambda flags: 1)
+    model = types.SimpleNamespace(apply=lambda variables, observations: variables["params"][None])
+    task = Agents(network=lambda environment, **fields: model, updates=lambda flags: 1)
     assert task.episode(context) == ["film"]
-    ((frames, texts),) = shown
-    assert frames == [(step, 10 * step) for step in steps]
-    assert texts == ("An episode", told, 40 * (1 if len(steps) == length else 2))
+    ((frames, (_, caption, interval)),) = shown
+    assert frames == [(step, 10 * step + num_seeds - 1) for step in steps]
+    assert re.match(told, caption)
+    assert interval == milliseconds
     monkeypatch.setattr("dlcore.report.environments.draw_environment", lambda *args: None)
     assert task.episode(context) == []

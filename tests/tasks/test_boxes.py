@@ -141,8 +141,8 @@ def test_each_mirror_has_its_probability_and_a_folder_is_zoomed_unless_told_othe
     assert (mixing.mosaic, mixing.copy_paste, mixing.then) == (0.25, 0.0, None)
 
 
-def test_a_detector_by_queries_has_as_many_as_an_image_has_boxes(monkeypatch):
-    """A mosaic of four images has four times as many."""
+def test_a_detector_by_queries_needs_at_least_one_for_each_box_of_an_image(monkeypatch):
+    """An image has up to 6 boxes, and a mosaic of four images up to 24."""
     monkeypatch.setattr(boxes.backbone, "build_on", lambda *args, **heads: "detector")
 
     def build(queries, mosaic):
@@ -156,7 +156,7 @@ def test_a_detector_by_queries_has_as_many_as_an_image_has_boxes(monkeypatch):
             build(queries, mosaic)
 
 
-def test_heads_have_the_classes_and_the_keypoints_of_the_data():
+def test_heads_have_the_classes_and_the_keypoints_of_the_data(monkeypatch):
     spec = {"num_classes": 2, "keypoint_names": ["a", "b", "c"]}
     made = {}
 
@@ -166,14 +166,13 @@ def test_heads_have_the_classes_and_the_keypoints_of_the_data():
     modules = {"faster_rcnn": None, "mask_head": head("mask_head"), "keypoint_head": head("keypoint_head")}
     settings = Flags({"mask_head.width": 8}, {"mask_head": ("mask_head.width",), "keypoint_head": ()})
     setup = SimpleNamespace(flags=settings, spec=spec, dtype="bf16")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boxes.backbone, "build_on", lambda setup, network, prefix, **heads: (prefix, tuple(heads)))
-        assert boxes.Boxes(modules).detector(setup) == ("faster_rcnn", ("mask_head", "keypoint_head"))
+    monkeypatch.setattr(boxes.backbone, "build_on", lambda setup, network, prefix, **heads: (prefix, tuple(heads)))
+    assert boxes.Boxes(modules).detector(setup) == ("faster_rcnn", ("mask_head", "keypoint_head"))
     assert made == {"mask_head": (2, "bf16", {"width": 8}), "keypoint_head": (3, "bf16", {})}
 
 
 def test_measures_have_the_names_and_the_heads_of_the_data(monkeypatch):
-    """The mean shapes are those of the first 500 training images."""
+    """The mean shapes come from the first 500 training images, and the test split alone is measured by them."""
     stand_ins = {
         "coco.coco_evaluator": lambda names, masks=False, keypoints=False: ("coco", names, masks, keypoints),
         "keypoints.pck_evaluator": lambda names: ("pck", names),

@@ -193,13 +193,14 @@ def test_images_are_shifted_by_a_sixteenth_and_colors_change_on_request(monkeypa
     ):
         del calls[:]
         setup = Setup(resolve(experiment, [f"--augment={kind}"]), facts(side), 10, None)
-        assert captioning._augmentation(setup) == "on_unit"
+        assert experiment.task.arguments(setup)["augment"] == "on_unit"
         assert calls == [*expected, ("on_unit", "compose", [0.5] * 3, [0.25] * 3)]
-    assert captioning._augmentation(Setup(resolve(experiment, ["--augment=none"]), facts(), 10, None)) is None
+    plain = Setup(resolve(experiment, ["--augment=none"]), facts(), 10, None)
+    assert experiment.task.arguments(plain)["augment"] is None
 
 
 def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch):
-    """Words of training captions that are unknown are no candidates; "valid" captions `--monitor_images`."""
+    """A training caption with an unknown word is no candidate; validation reads the first `--monitor_images` images."""
     made, vocabulary = [], vocabulary_from_dict(facts()["vocabulary"])
     known, unknown = [START, 4, 5, END], [START, UNKNOWN, 5, END]
     train = Source({"captions": np.array([[known, unknown]])})

@@ -194,15 +194,15 @@ def test_the_smallest_clips_of_each_network_are_accepted(monkeypatch, words, num
     PAGE.task.check(resolve(PAGE, good))
 
 
-def test_fields_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
+def test_networks_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
     flags = resolve(PAGE, ["--network=timesformer", "--timesformer.depth=2"])
-    fields = clips._zoo_fields(flags, (6, 16, 20, 3))
-    assert (fields["frames"], fields["image_size"], fields["depth"]) == (6, 16, 2)
-    assert not any("." in name for name in fields)
+    spec = {"num_classes": 3, "image_shape": (6, 16, 20, 3)}
+    model = PAGE.task.build_network(Setup(flags, spec, 1, None))
+    assert (model.num_classes, model.frames, model.image_size, model.depth) == (3, 6, 16, 2)
 
 
 def test_odds_of_a_video_are_those_of_the_mean_logits_of_its_views():
-    """Views (2, 0) and (0, 0) have the mean (1, 0): odds e to 1; of the second video 1 to e^3."""
+    """Views (2, 0) and (0, 0) have the mean (1, 0) and so odds of e to 1; the second video has 1 to e^3."""
     logits = np.array([[2.0, 0], [0, 0], [0, 3], [0, 3]])
     first, second = PAGE.task.describe({"logits": logits}, {"views": 2, "class_names": ["up", "down"]})
     assert first["probabilities"] == pytest.approx({"up": np.e / (1 + np.e), "down": 1 / (1 + np.e)})

@@ -1,6 +1,7 @@
 """Data that programs draw: how many examples each split has, by which seed, of which size, and their baselines."""
 
 import importlib
+import re
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ SPEC = {"image_shape": [32, 32, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 def recorded(calls, result):
-    """A stand-in that keeps what it is called with, and returns an image and what else is named."""
+    """Make a stand-in that adds its arguments to `calls` and returns `result`, or what `result` as a function gives."""
 
     def draw(*args, **settings):
         calls.append((args, settings))
@@ -35,14 +36,15 @@ def recorded(calls, result):
 @pytest.mark.parametrize(("num_scenes", "few"), [(240, (24, 40)), (30, (8, 8))])
 def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_at_least(monkeypatch, num_scenes, few):
     """Shapes have at most half of the side, and there are at most six of them."""
-    calls = []
-    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, "source"))
+    calls, arrays = [], {"image": np.zeros((1, 4, 4, 3), np.uint8), "boxes": np.zeros((1, 6, 4), np.float32)}
+    drawn = Source(arrays, class_names=("a",), name="scenes (train)")
+    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
     flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    *splits, notes = boxes._scenes(flags, masks=True)
-    assert (splits, notes) == (["source"] * 3, ())
+    assert boxes.data(flags, masks=True)[:3] == (drawn, drawn, drawn)
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
-    assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, "masks": True}] * 3
-    boxes._scenes(flags.replace(max_boxes=4))
+    loaded = {"masks": True, "keypoints": False, "stuff": False}
+    assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
+    boxes.data(flags.replace(max_boxes=4))
     assert calls[-1][1]["max_boxes"] == 4
 
 
@@ -78,20 +80,30 @@ def test_sam_is_built_for_the_side_of_the_scenes_and_flips_on_request():
     assert build("--flip=false")["augment"] is None
 
 
-def test_a_core_is_what_is_deeper_than_half_and_has_another_color():
-    """A square of 9 has depths 1 to 5: deeper than 2.5 are the inner 5 by 5, 25 pixels; of a square of 4 nothing is.
+def prompted(monkeypatch, image, masks):
+    """Return the arrays of one prompted scene with this image and these masks, and the call that drew it."""
+    calls = []
+    drawn = SimpleNamespace(arrays={"image": image[None], "masks": pack_masks(masks)[None]})
+    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
+    arrays = prompted_masks.prompted_scenes(1, 7, 32).arrays
+    (call,) = calls
+    return arrays["image"][0], unpack_masks(arrays["masks"], 32)[0], arrays["box_mask"][0].tolist(), call
 
-    Depths of the square of 4 are 1 and 2, and the four deeper than 1 are fewer than twelve.
+
+def test_a_core_is_what_is_deeper_than_half_and_has_another_color(monkeypatch):
+    """A square of 9 has depths 1 to 5: the inner 5 by 5 pixels, which are deeper than 2.5, are its core.
+
+    A square of 4 has depths 1 and 2, and the four pixels deeper than 1 are fewer than the twelve of a core.
     """
-    masks = np.zeros((4, 16, 20), bool)
-    masks[0, 2:11, 3:12] = masks[1, 12:16, 15:19] = True
-    image = np.full((16, 20, 3), 100, np.uint8)
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, 2:11, 3:12] = masks[1, 20:24, 15:19] = True
+    image = np.full((32, 32, 3), 100, np.uint8)
     image[..., 2] = 200  # bright channels get darker, dark ones brighter
-    prompted_masks._draw_cores(image, masks, np.random.default_rng(0))
-    core = np.zeros((16, 20), bool)
+    image, found, is_object, _ = prompted(monkeypatch, image, masks)
+    core = np.zeros((32, 32), bool)
     core[4:9, 5:10] = True
-    np.testing.assert_array_equal(masks[2], core)
-    assert not masks[3].any()
+    np.testing.assert_array_equal(found, [*masks, core, np.zeros_like(core)])
+    assert is_object == [True, True, True, False]
     assert (image[~core] == [100, 100, 200]).all()
     changed = image[core].astype(int) - [100, 100, 200]
     assert (np.abs(changed) >= 59).all()
@@ -101,17 +113,14 @@ def test_a_core_is_what_is_deeper_than_half_and_has_another_color():
 
 def test_prompted_scenes_hold_visible_objects_and_then_their_cores(monkeypatch):
     """Shapes have a third to a half of the side; the first object is hidden behind the second."""
-    calls, masks = [], np.zeros((1, 2, 32, 32), bool)
-    masks[0, 0, 4:8, 4:8] = masks[0, 1, 2:14, 2:14] = True
-    drawn = SimpleNamespace(arrays={"image": np.zeros((1, 32, 32, 3), np.uint8), "masks": pack_masks(masks)})
-    monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
-    arrays = prompted_masks.prompted_scenes(1, 7, 32).arrays
-    assert calls == [((1, 7), {"size": 32, "smallest": 10, "largest": 16, "masks": True})]
-    assert arrays["box_mask"].tolist() == [[False, True, False, True]]
-    found = unpack_masks(arrays["masks"], 32)[0]
-    np.testing.assert_array_equal(found[1], masks[0, 1])
+    masks = np.zeros((2, 32, 32), bool)
+    masks[0, 4:8, 4:8] = masks[1, 2:14, 2:14] = True
+    image, found, is_object, call = prompted(monkeypatch, np.zeros((32, 32, 3), np.uint8), masks)
+    assert call == ((1, 7), {"size": 32, "smallest": 10, "largest": 16, "masks": True})
+    assert is_object == [False, True, False, True]
+    np.testing.assert_array_equal(found[1], masks[1])
     assert found[3].sum() == 36  # of 12 by 12, of depths up to 6: deeper than 3 are the inner 6 by 6
-    assert (arrays["image"][0].any(-1) == found[3]).all()
+    assert (image.any(-1) == found[3]).all()
 
 
 def test_objects_of_scenes_carry_their_image_and_its_threshold():
@@ -165,7 +174,7 @@ def test_solids_to_predict_are_in_no_split(monkeypatch):
 
 
 def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
-    """Images of 16 pixels are enlarged tenfold; y points up and toward the viewer. A view spans 1.1 of the radius."""
+    """Images of 16 pixels are enlarged tenfold; views have y up, look from the front, and span 1.1 of the radius."""
     views, shown = [], []
 
     def two_views(points, faces=None, **options):
@@ -198,27 +207,24 @@ def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
     assert views[-1][1].tolist() == [[0, 1, 1]]
 
 
-def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch):
+@pytest.mark.parametrize(("num_images", "few"), [(800, (40, 100)), (16, (8, 8))])
+def test_captions_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_least(monkeypatch, num_images, few):
+    """Each image keeps one of its four captions in turn, padded to the longest one of all splits."""
     calls = []
-    monkeypatch.setattr(text_prompts, "captions", recorded(calls, "source"))
-    flags = SimpleNamespace(num_images=800, image_size=18, grid=3, pairs=0.5)
-    for split in ("train", "valid", "test"):
-        text_prompts._captions_of(flags, split)
-    assert [args for args, _ in calls] == [(800, 0), (40, 1), (100, 2)]
-    assert all(settings == {"size": 18, "grid": 3, "pairs": 0.5} for _, settings in calls)
-    flags.num_images = 10
-    assert [text_prompts._captions_of(flags, split) for split in ("valid", "test")] == ["source"] * 2
-    assert [args[0] for args, _ in calls[3:]] == [8, 8]
 
+    def draw(count, seed, **settings):
+        captions = np.arange(5 * 4 * (seed + 2)).reshape(5, 4, seed + 2)
+        return Source({"image": np.zeros((5, 1, 1, 3)), "captions": captions})
 
-def test_each_image_keeps_one_of_its_four_captions_in_turn():
-    captions = np.arange(5 * 4 * 2).reshape(5, 4, 2)
-    part = Source({"image": np.zeros((5, 1, 1, 3)), "captions": captions})
-    prompts = text_prompts._prompts_of(part, 4, "test")
-    assert prompts.arrays["tokens"].tolist() == [
+    monkeypatch.setattr(text_prompts, "captions", recorded(calls, draw))
+    words = [f"--num_images={num_images}", "--image_size=24", "--grid=3", "--pairs=0.5"]
+    splits = text_to_image.experiment.task.data(resolve(text_to_image.experiment, words))
+    assert [args for args, _ in calls] == [(num_images, 0), (few[0], 1), (few[1], 2)]
+    assert all(settings == {"size": 24, "grid": 3, "pairs": 0.5} for _, settings in calls)
+    assert splits.train.arrays["tokens"].tolist() == [
         [0, 1, 0, 0], [10, 11, 0, 0], [20, 21, 0, 0], [30, 31, 0, 0], [32, 33, 0, 0]
     ]  # fmt: skip
-    assert prompts.name == "captioned shapes (test)"
+    assert splits.test.name == "captioned shapes (test)"
 
 
 def test_the_network_of_prompts_and_the_note_of_its_measure():
@@ -284,10 +290,8 @@ def test_voxels_have_a_tenth_to_validate_and_a_quarter_to_test_but_eight_at_leas
     monkeypatch.setattr(
         importlib.import_module("dlcore.data.voxel_solids"), "voxel_solids", recorded(calls, voxel_source)
     )
-    task, flags = (
-        voxel_classifier.experiment.task,
-        resolve(voxel_classifier.experiment, ["--resolution=8", f"--num_solids={num_solids}"]),
-    )
+    task = voxel_classifier.experiment.task
+    flags = resolve(voxel_classifier.experiment, ["--resolution=8", f"--num_solids={num_solids}"])
     splits = task.data(flags)
     assert [args for args, _ in calls] == [(num_solids, 0, 8), (few[0], 1, 8), (few[1], 2, 8)]
     assert splits.train.arrays["image"].shape == (2, 8, 8, 8, 1)
@@ -307,7 +311,8 @@ def test_voxels_have_a_power_of_two_of_them_along_each_side():
 
 
 def test_the_baseline_of_generated_voxels_is_the_better_of_two(monkeypatch):
-    monkeypatch.setattr(voxels.VoxelSolids, "data", lambda self, flags: SPLITS_OF_VOXELS)
+    loaded = Splits(voxel_source(2, 0, 8), None, voxel_source(2, 1, 8), {"a": 1})
+    monkeypatch.setattr(voxels.VoxelSolids, "data", lambda self, flags: loaded)
     for retrieved, mean, best in ((0.5, 0.25, (0.5, "the solid of the nearest training image")),
                                   (0.25, 0.75, (0.75, "the mean shape"))):  # fmt: skip
         monkeypatch.setattr(voxels.voxel_generation, "nearest_image_iou", lambda *args, value=retrieved: value)
@@ -315,9 +320,6 @@ def test_the_baseline_of_generated_voxels_is_the_better_of_two(monkeypatch):
         splits = voxels.VoxelPictures().data(None)
         assert splits.spec == {"a": 1, "trivial": {"iou": best}}
         assert splits.notes == (f"IoU of the nearest training image {retrieved:.3f}, of the mean shape {mean:.3f}",)
-
-
-SPLITS_OF_VOXELS = Splits(voxel_source(2, 0, 8), None, voxel_source(2, 1, 8), {"a": 1})
 
 
 def test_voxels_are_turned_on_request_and_read_as_numbers():
@@ -344,7 +346,10 @@ def test_volumes_have_a_fifth_to_validate_and_a_third_to_test_but_eight_at_least
 
 
 def test_the_slice_with_most_organs_is_shown_from_black_to_white():
-    """Of two volumes of three slices the second and the last one; void voxels are no organ. 1 to 99 % of 0 to 11."""
+    """The second slice of the first volume and the last one of the second have most organs; void is no organ.
+
+    The first volume's values are 0 to 11: their 1st percentile, 0.11, is black, and their 99th, 10.89, is white.
+    """
     images = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
     targets = np.zeros((2, 3, 2, 2), np.uint8)
     targets[0, 1, 0] = 1
@@ -362,26 +367,18 @@ def test_the_slice_with_most_organs_is_shown_from_black_to_white():
     assert volumes._slices(np.ones((1, 1, 2, 2)), targets[:1, :1], targets[:1, :1])[0].max() == 0
 
 
-def test_organs_stand_above_their_mean_and_the_baseline(monkeypatch):
-    class Table:
-        def __init__(self, *args):
-            self.args = args
-
-        def _replace(self, half):
-            return half, self.args
-
-    monkeypatch.setattr("dlcore.report.tables.table", Table)
+def test_organs_stand_above_their_mean_and_the_baseline():
+    """0.0625 is rounded to even, 0.062."""
     context = SimpleNamespace(
         arrays={"dice/by_organ": [0.5, np.nan], "surface_distance_by_organ": [1.25, np.inf]},
         numbers={"dice": 0.75, "surface_distance": None, "missed_organs": 0.125},
         spec={"class_names": ["background", "liver", "spleen"], "trivial": {"dice": (0.0625, "the rule")}},
     )
-    half, (rows, title, caption) = volumes._organ_table(context)
-    assert (half, title) == (True, "Organs")
-    assert [list(row.values()) for row in rows] == [
-        ["liver", "0.500", "1.25"], ["spleen", "–", "–"], ["mean", "0.750", "–"], ["mean, by the rule", "0.062"]
+    panel = volumes._organ_table(context)
+    assert [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in panel.html.split("<tr>")[2:]] == [
+        ["liver", "0.500", "1.25"], ["spleen", "–", "–"], ["mean", "0.750", "–"], ["mean, by the rule", "0.062", ""]
     ]  # fmt: skip
-    assert caption == "Means over the test volumes; 0.125 of the organs were missed altogether."
+    assert "0.125 of the organs were missed" in panel.subtitle
 
 
 def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(monkeypatch):
@@ -398,7 +395,7 @@ def test_surfaces_are_measured_on_the_test_split_with_the_spacing_of_the_data(mo
 
 
 def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
-    """Of 2 x 3 x 4 voxels 1 x 2 x 3 are the scan's: with three of class 1, of 4 mm³ each, 12 mm³."""
+    """The scan has 1 x 2 x 3 of the 2 x 3 x 4 voxels; three of these are liver, of 4 mm³ each."""
     classes = np.ones((1, 2, 3, 4), np.uint8)
     classes[0, 0, 0, :3] = 0
     outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}

@@ -29,7 +29,7 @@ def arguments(page, *argv, steps=100):
 
 @pytest.fixture
 def drawn(monkeypatch):
-    """The arguments of each augmentation that a task builds."""
+    """Return the arguments of each augmentation that a task builds."""
     calls = []
     for module in (image_crops, unlabeled_images):
         monkeypatch.setattr(module, "contrastive_augmentation", lambda *args: calls.append(args) or args)
@@ -37,7 +37,7 @@ def drawn(monkeypatch):
 
 
 def test_large_crops_have_the_shorter_side_and_small_ones_half_of_it(drawn):
-    """Of 8 x 12 pixels whose side becomes 16: 16 and 8. The digits have the augmentation of digits."""
+    """Images of 8 x 12 pixels are resized to 16: large crops have 16 pixels and small ones 8, augmented as digits."""
     given = arguments(swav, "--input_size=16", "--global_area=0.4,1", "--local_area=0.1,0.4")
     assert drawn == [("digit", (0.4, 1.0), 16), ("digit", (0.1, 0.4), 8)]
     assert (given["augment"], given["augment_local"]) == tuple(drawn)
@@ -76,14 +76,14 @@ def test_a_range_of_areas_begins_at_its_smaller_end(name):
 
 
 def test_the_last_layer_is_frozen_for_the_asked_for_epochs():
-    """Of 640 images in batches of 32 an epoch has 20 steps; 0.5 epochs are 10."""
+    """An epoch of 640 images in batches of 32 has 20 steps."""
     for epochs, frozen in ((1, 20), (0.5, 10), (0, 0)):
         share = arguments(dino, "--batch_size=32", f"--freeze={epochs}")["last_layer"]
         assert [float(share(step)) for step in (frozen - 1, frozen, frozen + 50)] == [0, 1, 1]
 
 
 def test_the_schedules_of_a_teacher():
-    """Of 100 steps the temperature rises in 30, from 0.04 to 0.07; the momentum by a cosine from 0.996 to 1."""
+    """In 30 of 100 steps the temperature rises from 0.04 to 0.07; the momentum rises by a cosine from 0.996 to 1."""
     given = arguments(dino, "--teacher_temperature=0.04,0.07", "--temperature_warmup=0.3", "--teacher_momentum=0.996")
     temperature, momentum = given["teacher_temperature"], given["teacher_momentum"]
     np.testing.assert_allclose([temperature(s) for s in (0, 10, 30, 99)], [0.04, 0.05, 0.07, 0.07], rtol=1e-6)
@@ -110,7 +110,7 @@ def test_the_network_has_the_fields_of_its_flags_and_no_head_of_classes():
 
 
 def test_images_are_normalized_by_the_statistics_of_the_data():
-    """(0.75 - 0.5) / 0.25 = 1; the crops are normalized behind the augmentation."""
+    """A pixel of 0.75 becomes (0.75 - 0.5) / 0.25 = 1."""
     given = arguments(swav)
     for normalized in (given["normalize"], given["preprocess"]):
         np.testing.assert_allclose(normalized(jnp.full((1, 8, 12, 3), 0.75)), 1, rtol=1e-6)
@@ -153,7 +153,7 @@ def test_the_kind_of_views_follows_the_data_set_unless_it_is_named(drawn, datase
 
 
 def splits_of(count, num_classes):
-    """A stand-in of the loading of images, some of which have no labels."""
+    """Make a stand-in that loads this many training images; images of one class have no labels."""
 
     def data(flags, labels):
         assert labels is False
@@ -187,7 +187,7 @@ def test_only_asked_for_neighbors_are_refused_where_the_bank_has_fewer(monkeypat
 
 
 def test_the_report_shows_two_views_of_the_first_twelve_test_images(monkeypatch):
-    """The first and the second view are drawn by keys of their own."""
+    """Each view of each image is drawn by a key of its own."""
     shown = []
     monkeypatch.setattr("dlcore.report.self_supervised.view_pairs", lambda *images: shown.extend(images) or "pairs")
     monkeypatch.setattr(

@@ -118,7 +118,7 @@ class Halves(PretextClips):
 
 @pytest.mark.parametrize(("num_clips", "held_out"), [(501, 500), (40, 40)])
 def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(monkeypatch, num_clips, held_out):
-    """Seed 4 draws by 12, 13 and 14, and seed 5 goes on from 15."""
+    """Seed 4 draws its three splits by the seeds 12, 13 and 14, and seed 5 would go on from 15."""
     monkeypatch.setattr(Halves, "drawn", [], raising=False)
     splits = Halves().data(Flags({"num_clips": num_clips, "seed": 4}))
     assert Halves.drawn == [(num_clips, 12), (held_out, 13), (held_out, 14)]
@@ -131,15 +131,15 @@ def test_at_most_five_hundred_clips_are_held_out_and_each_seed_draws_its_own(mon
 
 def test_the_network_has_the_classes_of_the_pretext_and_the_loss_of_a_guess(monkeypatch):
     monkeypatch.setattr(pretext.backbone, "build", lambda setup, num_classes: ("backbone", num_classes))
-    monkeypatch.setattr(pretext, "PieceClassifier", lambda *args, **fields: (args, fields))
-    flags = Flags({"head.hidden_features": 7}, {"head": ("head.hidden_features",)})
+    flags = Flags({"head.hidden": 7}, {"head": ("head.hidden",)})
     setup = Setup(flags, {"mean": [0.5], "std": [0.25]}, 10, jnp.float32)
-    assert Halves().network(setup) == ((("backbone", 1), 6), {"hidden_features": 7})
+    network = Halves().network(setup)
+    assert (network.backbone, network.num_classes, network.hidden) == (("backbone", 1), 6, 7)
     assert Halves().expected_loss(setup) == pytest.approx(np.log(6))
 
 
 def test_the_report_shows_pieces_with_guesses_and_the_nearest_first_pieces(monkeypatch):
-    """Of 30 test images 24 are on the sheet; the nearest patches are the first of each of at most a thousand images."""
+    """The sheet has 24 of the 30 test images; the nearest patches are found among the first piece of each image."""
     monkeypatch.setattr(pretext, "enlarge", lambda flags, spec: lambda images: images / 255)
     monkeypatch.setattr("dlcore.report.self_supervised.task_sheet", lambda *args: args)
     monkeypatch.setattr("dlcore.report.self_supervised.nearest_neighbors", lambda *args: Shown(args))

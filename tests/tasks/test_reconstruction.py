@@ -9,7 +9,6 @@ import pytest
 
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.self_supervised.fill_in import FillIn
@@ -23,14 +22,14 @@ SPEC = {"num_classes": 4, "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0
 
 
 def two_pixels():
-    """Training images (0, 1) and (1, 1) of mean (0.5, 1), and a test image (0, 0)."""
+    """Make training images (0, 1) and (1, 1), whose mean is (0.5, 1), and a test image (0, 0)."""
     train = Source({"image": np.array([[0.0, 1], [1, 1]], np.float32).reshape(2, 1, 2, 1)})
     test = Source({"image": np.zeros((1, 1, 2, 1), np.float32)})
     return Splits(train, None, test, {}, ("a note",))
 
 
 def test_the_note_of_the_mean_image_by_hand(monkeypatch):
-    """(0 - 0.5)^2 and (0 - 1)^2: 0.625."""
+    """The mean of (0 - 0.5)^2 and (0 - 1)^2 is 0.625."""
     note = "mse of the mean image on the test split: 0.6250"
     monkeypatch.setattr(UnlabeledImages, "data", lambda self, flags: two_pixels())
 
@@ -110,7 +109,7 @@ def test_the_network_answers_in_the_channels_of_the_task_or_of_the_images():
 
 
 def test_the_encoder_sees_images_as_it_has_learned_to_see_them():
-    """Halved by the pretext's transform, 0.5 becomes 0.25, normalized (0.25 - 0.5) / 0.25 = -1; unchanged it is 0."""
+    """The transform of this pretext halves 0.5, and (0.25 - 0.5) / 0.25 = -1; the other leaves it, and it becomes 0."""
     setup = Setup(resolve(inpainting.experiment, ["--smoke"]), SPEC, 10, jnp.float32)
 
     class Halved(type(inpainting.experiment.task)):
@@ -131,23 +130,22 @@ def phased(share, steps=10, *argv):
 
 @pytest.mark.parametrize(("share", "counts"), [(0.25, (8, 2)), (0.35, (6, 4)), (0.0, (10, 0)), (0.99, (0, 10))])
 def test_the_last_share_of_the_steps_trains_the_prior(share, counts):
-    """2.5 and 3.5 of 10 are rounded to even, 2 and 4."""
+    """Shares of 2.5 and 3.5 steps are rounded to the even numbers 2 and 4."""
     assert phased_codes.phases(phased(share)) == counts
 
 
-def test_each_phase_has_the_whole_schedule_of_its_own():
-    """Of eight and two steps, a cosine without a warm-up: it starts at the peak in each phase."""
+def test_each_phase_has_a_whole_schedule_of_its_own(monkeypatch):
+    """Phases of eight and two steps: a cosine without a warm-up begins at its peak in each."""
     setup = phased(0.2, 10, "--warmup=0", "--learning_rate=0.5", "--schedule=cosine")
     rate = phased_codes.PhasedAdamW().rate_of_step(setup)
     assert [float(rate(step)) for step in (0, 4, 8, 9)] == pytest.approx([0.5, 0.25, 0.5, 0.25])
     is_prior_step = vq_vae_2.experiment.task.arguments(setup)["is_prior_step"]
     assert [bool(is_prior_step(step)) for step in (7, 8)] == [False, True]
     steps = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
-        for share in (0.2, 0.0, 0.99):
-            phased_codes.PhasedAdamW().build(phased(share))
-            vq_vae_2.experiment.task.arguments(phased(share))
+    monkeypatch.setattr(phased_codes.optimizer, "build", lambda setup: steps.append(setup.steps))
+    for share in (0.2, 0.0, 0.99):
+        phased_codes.PhasedAdamW().build(phased(share))
+        vq_vae_2.experiment.task.arguments(phased(share))
     assert steps == [8, 2, 10, 1, 1, 10]  # an optimizer is built for a step at least
 
 
@@ -170,4 +168,4 @@ def test_the_architecture_of_the_autoencoder_is_that_of_its_flag(name):
     network = vq_vae.experiment.task.network(Setup(flags, SPEC, 10, jnp.bfloat16))
     assert type(network) is discrete_codes.CodeGrids.modules[name]
     assert (network.shape, network.dtype) == ((8, 8, 3), jnp.bfloat16)
-    assert vq_vae.experiment.task.arguments(Setup(Flags({**flags}), SPEC, 10, None))["model"].dtype is None
+    assert vq_vae.experiment.task.arguments(Setup(flags, SPEC, 10, None))["model"].dtype is None

@@ -76,7 +76,7 @@ def test_segments_are_measured_by_the_classes_of_stuff_and_things(monkeypatch):
 
 
 def test_patches_must_cover_both_sides_of_an_image():
-    """Patches of 8 cover 32 x 32; of 32 x 36 and 36 x 32 they do not cover one side."""
+    """Patches of 8 cover 32 pixels, and do not cover 36."""
     words = ["--smoke", "--network=eomt", "--eomt.patch_size=8"]
     experiment.task.check(resolve(experiment, [*words, "--image_size=32,32"]))
     for size in ("32,36", "36,32"):

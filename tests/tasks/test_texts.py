@@ -66,7 +66,7 @@ def test_the_tokens_of_all_files_are_checked_by_the_vocabulary(tmp_path):
 
 
 def test_a_plan_of_files_of_tokens_needs_no_file():
-    """OpenWebText has 9,035,582,198 tokens: 2,258,895,549 windows of 4."""
+    """OpenWebText has 9,035,582,198 tokens, which are 2,258,895,549 windows of 4 and two more."""
     words = {"window": 4, "batch_size": 2, "token_dtype": "uint16", "data_dir": None}
     spec, batch = token_files.planned(Flags(words))
     assert spec == {"dataset": "tokens", "train_size": 2_258_895_549}

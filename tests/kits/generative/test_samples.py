@@ -140,25 +140,29 @@ def test_files_are_named_by_their_number_and_sixty_letters(number, count, name, 
     assert samples.file_name(number, count, name) == file
 
 
-def test_each_sample_is_a_file_beside_a_picture_of_all(tmp_path, monkeypatch):
-    """Of nine samples of 4 x 6 pixels eight stand in a row, or nine of a walk; a hint stands left of its sample."""
-    saved, grids = [], []
-    monkeypatch.setattr(samples, "save", lambda path, picture, *least: saved.append((path.name, *least)) or path)
-    monkeypatch.setattr(
-        "dlcore.report.generative.picture_grid", lambda images, columns: grids.append((images, columns))
-    )
-    outputs, names = {"sample": np.arange(9 * 24.0).reshape(9, 4, 6, 1)}, [f"a/{k}.png" for k in range(9)]
-    paths = samples.write(tmp_path, outputs, Source.indices(9), names, {})
+def test_each_sample_is_a_file_beside_a_picture_of_all(tmp_path):
+    """Samples of 4 x 6 pixels stand a pixel apart; the picture of all is enlarged to a height of 128 or more.
+
+    Nine stand in rows of eight: 2 * 5 - 1 = 9 pixels by 8 * 7 - 1 = 55, fifteen times as large. Nine of a walk stand in
+    one row: 4 pixels by 62, 32 times as large. A hint stands left of its sample.
+    """
+
+    def read(path):
+        with Image.open(path) as image:
+            return np.asarray(image)
+
+    sample = np.zeros((9, 4, 6, 1)) + np.arange(9).reshape(9, 1, 1, 1) / 15
+    paths = samples.write(tmp_path, {"sample": sample}, Source.indices(9), [f"a/{k}.png" for k in range(9)], {})
     assert [path.name for path in paths] == [f"{k}_{k}.png" for k in range(9)] + ["samples.png"]
-    assert saved == [(f"{k}_{k}.png", 1) for k in range(9)] + [("samples.png",)]
-    assert [columns for _, columns in grids] == [1] * 9 + [8]
-    np.testing.assert_array_equal(grids[4][0], outputs["sample"][4:5])
-    samples.write(tmp_path, outputs, Source({"share": np.zeros(9)}), ["x"] * 9, {})
-    assert grids[-1][1] == 9
-    few = {"sample": outputs["sample"][:2]}
-    samples.write(tmp_path, few, Source({"hint": np.full((2, 4, 6, 1), -1.0)}), ["x", "y"], {})
-    assert [columns for _, columns in grids[-3:]] == [2, 2, 2]
-    np.testing.assert_array_equal(grids[-2][0], [np.full((4, 6, 1), -1.0), outputs["sample"][1]])
+    for k, path in enumerate(paths[:9]):
+        np.testing.assert_array_equal(read(path), np.full((4, 6), 17 * k))
+    chex.assert_shape(read(paths[9]), (135, 825))
+    *_, walk = samples.write(tmp_path, {"sample": sample}, Source({"share": np.zeros(9)}), ["x"] * 9, {})
+    chex.assert_shape(read(walk), (128, 1984))
+    hints = Source({"hint": np.ones((2, 4, 6, 1))})
+    first, *_ = samples.write(tmp_path, {"sample": sample[:2]}, hints, ["x", "y"], {})
+    np.testing.assert_array_equal(read(first)[:, :6], 255)
+    np.testing.assert_array_equal(read(first)[:, 7:], 0)
 
 
 def test_small_pictures_are_enlarged_to_a_least_height(tmp_path, monkeypatch):

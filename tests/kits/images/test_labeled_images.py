@@ -152,7 +152,7 @@ def test_a_square_is_cut_out_of_images_that_are_higher_than_wide():
 
 @pytest.fixture
 def loaded(monkeypatch):
-    """Load splits of two pixels; return what the loader was asked for."""
+    """Make the loader return a training image of the pixels 0 and 255; return its calls."""
     from dlcore.data import image_classification
 
     asked = []
@@ -202,14 +202,17 @@ def test_the_loader_gets_each_flag_and_defaults_of_a_page_without_streaming(load
         ({"dataset": "imagenet2012"}, {}, "resized_crop_flip"),
         ({"dataset": "cifar10"}, {}, "crop_flip"),
         ({}, {"dataset": "digits"}, "affine"),
-        ({"dataset": "folder"}, {"crop_pct": 0.875}, "resized_crop_flip"),
+        ({"dataset": "folder"}, {"crop_pct": 0.875}, "none"),  # the host crops and mirrors them
         ({"dataset": "folder"}, {"crop_pct": 1.0}, "crop_flip"),
         ({"dataset": "digits", "augment": "none"}, {}, "none"),
         ({"dataset": "digits", "augment": "cutout"}, {}, "affine"),  # a strong one goes on top
     ],
 )
-def test_each_data_set_has_its_usual_augmentation(flags, spec, recipe):
-    assert kit._recipe(Flags(flags), spec) == recipe
+def test_each_data_set_has_its_usual_augmentation(monkeypatch, flags, spec, recipe):
+    built = []
+    monkeypatch.setattr(kit, "classification_augmentation", lambda name, *args: built.append(name))
+    kit.augmentation(Flags(flags), {"image_shape": [8, 8, 1], "mean": [0.5], "std": [0.25], **spec})
+    assert built == [recipe]
 
 
 def test_images_are_augmented_or_mixed_by_any_of_the_flags():

@@ -96,6 +96,7 @@ def test_the_vocabulary_is_that_of_the_run(tmp_path):
     setup, _ = started(*words)
     vocabulary = "".join(sorted(set(load_text("melodies"))))
     assert setup.spec["vocabulary"] == vocabulary
+    assert (setup.spec["cls_token"], setup.spec["longest"]) == (None, 6), "GPT-2 has no token of a class"
     splits = page.experiment.task.data(setup.flags)
     tokens, label = splits.train.arrays["text"][0], splits.train.arrays["label"][0]
     assert "".join(vocabulary[t] for t in tokens) == ("CDE" if splits.spec["class_names"][label] == "up" else "EDC")

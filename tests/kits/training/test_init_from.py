@@ -177,7 +177,7 @@ class Trained:
 
 
 def started_from(start, state, classes=("a", "b", "c"), model=None, **flags):
-    """What a start makes of weights that `open_weights` gives, with SGD's momentum."""
+    """Start a state from the weights that `open_weights` gives, with SGD and momentum; return the state."""
     setup = Setup(
         Flags({"init_from": "w", "model": model, **flags}),
         {"class_names": list(classes)},

@@ -46,7 +46,8 @@ def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
     found = FOUND._replace(fields={"width": 4, "depth": 1})
     assert vars(module.model_of(found, depth=2)) == {"num_classes": 3, "width": 4, "depth": 2}
     assert module.model_of(FOUND._replace(settings={"head": "mlp", "head_units": 7})) == ({"num_classes": 3}, 7)
-    assert vars(module.model_of(FOUND._replace(settings={"head": "linear", "head_units": 7})))
+    linear = FOUND._replace(settings={"head": "linear", "head_units": 7})
+    assert vars(module.model_of(linear)) == {"num_classes": 3}
     assert vars(module.default_model(Flags({"smoke": True}), num_classes=2)) == {
         "width": 16, "stem_stride": 2, "stages": (1,), "num_classes": 2,
     }  # fmt: skip
@@ -108,26 +109,6 @@ def test_a_run_names_the_published_network_that_it_started_from(monkeypatch):
             module.published_source("w", "network")
 
 
-def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_processor(monkeypatch):
-    monkeypatch.setattr(module, "input_shape", lambda model: (224, 200, 3))
-    run = FOUND._replace(page="a.page", spec={"image_shape": [8, 8, 1]}, settings={"input_size": 16})
-    assert module._sizes(run) == (8, 16)
-    wide = run._replace(spec={"image_shape": [8, 12, 1]}, settings={"input_size": None})
-    assert module._sizes(wide) == ([8, 12], (16, 24)), "images below 16 pixels are doubled"
-    assert module._sizes(FOUND._replace(spec={"side": 32, "input_size": 64})) == (32, 64)
-    assert module._sizes(FOUND) == (224, None)
-    published = FOUND._replace(spec={PUBLISHED: True}, fields={"image_size": 48})
-    for processor, side in (
-        (None, 48),
-        (Processor(), 48),
-        (Processor(size=(40, 36)), 40),
-        (Processor(size=(40, 40), crop=(32, 28)), 32),
-    ):
-        monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
-        assert module._sizes(published) == (side, None)
-    assert [module._size(value) for value in ([4, 5], 4, None)] == [(4, 5), 4, None]
-
-
 @pytest.fixture
 def opened(monkeypatch):
     """Make `open_classifier` give weights with variables."""
@@ -140,6 +121,30 @@ def opened(monkeypatch):
         return asked
 
     return give
+
+
+def test_the_size_of_images_is_that_of_the_run_the_file_or_the_published_processor(monkeypatch, opened):
+    def sizes(found):
+        opened(found, {"params": {}})
+        network = module.load_network("w")
+        return network.side, network.input_size
+
+    monkeypatch.setattr(module, "input_shape", lambda model: (224, 200, 3))
+    run = NAMED._replace(page="classification.supervised", spec={"image_shape": [8, 8, 1]}, settings={"input_size": 16})
+    assert sizes(run) == (8, 16)
+    wide = run._replace(spec={"image_shape": [8, 12, 1]}, settings={"input_size": None})
+    assert sizes(wide) == ((8, 12), (16, 24)), "images below 16 pixels are doubled"
+    assert sizes(NAMED._replace(spec={"side": 32, "input_size": 64})) == (32, 64)
+    assert sizes(NAMED) == (224, None)
+    published = NAMED._replace(spec={PUBLISHED: True}, fields={"image_size": 48})
+    for processor, side in (
+        (None, 48),
+        (Processor(), 48),
+        (Processor(size=(40, 36)), 40),
+        (Processor(size=(40, 40), crop=(32, 28)), 32),
+    ):
+        monkeypatch.setattr(module, "read_about", lambda path, p=processor: SimpleNamespace(preprocess=p))
+        assert sizes(published) == (side, None)
 
 
 def test_a_loaded_network_has_all_facts_of_its_weights(opened):
@@ -206,7 +211,7 @@ def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page(monkey
 
 
 class Pooled(nn.Module):
-    """One layer per pixel whose two maps are the input and its double; the logits are the means of the input."""
+    """A network whose last map is its input's double, and whose logits are its input's means."""
 
     num_classes: int = 2
 
@@ -222,7 +227,7 @@ def trained(model, **words):
 
 
 def test_features_are_means_of_the_last_map_and_probabilities_those_of_the_logits():
-    """Five images [2, 3, 2] of means (m, 0): features (2 m, 0), probabilities sigmoid(m) and its rest."""
+    """Images of means (m, 0) have the features (2 m, 0), and class 0 has the probability sigmoid(m)."""
     means = np.arange(5) / 4
     images = np.zeros((5, 2, 3, 2), np.float32)
     images[:, 0, 0, 0] = 6 * means  # one pixel of six
