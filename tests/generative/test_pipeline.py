@@ -12,7 +12,7 @@ import pytest
 
 from dlcore.generative.flux import image_positions
 from dlcore.generative.pipeline import KINDS, Pipeline, open_pipeline
-from dlcore.generative.prompt_encoder import PromptEncoder, _pad_token, open_prompt_encoder, open_tokenizer
+from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder, open_tokenizer
 from dlcore.models import from_pretrained
 from dlcore.run.sharding import make_mesh, sharding_of
 from tests.generative.pipelines import (
@@ -590,8 +590,15 @@ def test_a_prompt_is_filled_up_to_its_window_where_asked(tmp_path, monkeypatch):
     assert calls == [(tmp_path / "text", {"sharding": "split", "param_dtype": "half"})] * 2
     # Words of the files, if the tokenizer has them; else CLIP's end, or 0.
     (tmp_path / "clip" / "special_tokens_map.json").unlink()
-    assert _pad_token(tmp_path / "clip", open_tokenizer(tmp_path / "clip")) == END
-    tokenizer = open_tokenizer(tmp_path / "t5")
+    monkeypatch.setattr(
+        "dlcore.generative.prompt_encoder.from_pretrained",
+        lambda *_, **__: SimpleNamespace(model=SimpleNamespace(vocab_size=VOCAB)),
+    )
+
+    def pad_token(name):
+        return open_prompt_encoder(tmp_path, "text", name, 8).pad_token
+
+    assert pad_token("clip") == END
     for word, token in (("square", 5), ("circle", 0)):
         write_json(tmp_path / "t5" / "tokenizer_config.json", {"pad_token": word})
-        assert _pad_token(tmp_path / "t5", tokenizer) == token
+        assert pad_token("t5") == token
