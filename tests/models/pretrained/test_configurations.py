@@ -293,7 +293,7 @@ TRANSFORMERS = [
 
 
 @pytest.mark.parametrize(("architecture", "config", "name", "fields"), TRANSFORMERS)
-def test_the_fields_of_transformers_configurations(architecture, config, name, fields):
+def test_configurations_of_transformers_give_these_fields(architecture, config, name, fields):
     content = {"architectures": [architecture], **config}
     assert find_family(content).model(content) == (name, fields)
 
@@ -386,12 +386,12 @@ EPSILON = {False: {"epsilon": 1e-5}, True: {"epsilon": 1e-3, "padding": "same"}}
         ({"architecture": "efficientnetv2_s"}, "efficientnet_v2_s", {"num_classes": 1000, **EPSILON[False]}),
     ],
 )
-def test_the_fields_of_timms_configurations(config, name, fields):
+def test_configurations_of_timm_give_these_fields(config, name, fields):
     assert find_family(config).model(config) == (name, fields)
 
 
-def test_the_fields_of_an_openclip():
-    """A head of 64 of 128 features makes two; three times 128 are 384; the end token is the last."""
+def test_a_configuration_of_openclip_gives_these_fields():
+    """128 features are two heads of 64; three times 128 are 384 units; the end token is the last."""
     vision = {"layers": 3, "width": 128, "image_size": 20, "patch_size": 5}
     text = {"vocab_size": 50, "context_length": 9, "layers": 4, "width": 16, "heads": 2}
     fields = {"vocab_size": 50, "window": 9, "end_token": 49, "image_size": 20, "patch_size": 5, "embedding_size": 11}

@@ -93,7 +93,7 @@ def test_numbers_that_prepare_no_photograph_are_refused(changes, message):
         processor_of_transformers(config)
 
 
-def test_a_share_of_no_crop_is_refused():
+def test_a_share_that_no_crop_has_is_refused():
     config = {"input_size": [3, 8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}
     assert processor_of_timm(config).shortest == 9  # floor(8 / 0.875 = 9.14)
     with pytest.raises(ValueError, match=r"^crop_pct=-1: out of range; allowed: positive numbers$"):
@@ -181,7 +181,7 @@ def test_each_field_of_timms_file_is_read(config, fields):
 
 
 def test_a_crop_is_the_center_and_what_lies_outside_is_filled():
-    """Of 5 x 4 pixels the crop of 3 x 6: rows 1 to 3, and a column of the fill on each side."""
+    """The crop of 3 x 6 from 5 x 4 pixels has rows 1 to 3, and a column of the fill on each side."""
     image = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
     got = Processor(crop=(3, 6), fill=(7, 8, 9)).pixels(image)
     chex.assert_shape(got, (3, 6, 3))
@@ -190,12 +190,12 @@ def test_a_crop_is_the_center_and_what_lies_outside_is_filled():
 
 
 def test_gray_levels_and_transparency_are_read_and_normalized_by_hand():
-    """(51 / 255 - 0.5) / 0.2 = -1.5; with a fourth channel the same, and without mean 51 times the factor."""
+    """A level of 51 becomes (51 / 255 - 0.5) / 0.2 = -1.5; a fourth channel is left out."""
     processor = Processor(mean=(0.5, 0.1, 0.2), std=(0.2, 0.1, 0.4))
     for image in (np.full((1, 2), 51, np.uint8), np.full((1, 2, 1), 51, np.uint8), np.full((1, 2, 4), 51, np.uint8)):
         values = processor(image)["pixel_values"]
         np.testing.assert_allclose(values, np.broadcast_to([-1.5, 1.0, 0.0], (1, 1, 2, 3)), atol=1e-6)
-    assert Processor(scale=2.0).normalize(np.uint8([51])) == 102
+    assert Processor(scale=2.0).normalize(np.uint8([51])) == 102  # no mean: 51 times the factor
 
 
 def test_a_batch_is_padded_to_the_size_that_is_asked_for():
@@ -219,5 +219,5 @@ def test_a_batch_is_padded_to_the_size_that_is_asked_for():
         (Processor(size=(4, 4), multiple=14), (90, 120), (14, 14)),  # never 0
     ],
 )
-def test_more_sizes_by_hand(processor, size, expected):
+def test_the_size_of_each_rule_by_hand(processor, size, expected):
     assert processor.resized(*size) == expected
