@@ -367,7 +367,7 @@ def test_published_autoencoders_and_transformers_give_these_fields():
 
 
 def test_weights_are_loaded_with_inputs_of_the_configurations_sizes(monkeypatch):
-    """The smallest image of a U-Net has two to the number of its levels. SDXL's pooled text has 2816 - 6 x 256 = 1280."""
+    """The smallest image of a U-Net has two to the number of its levels. SDXL's pooled text has 2816 - 6 x 256."""
 
     def shape_of(x):
         return tuple(map(shape_of, x)) if isinstance(x, tuple) else getattr(x, "shape", x)
