@@ -1,6 +1,5 @@
 """The console script: what it lists, and how it fails."""
 
-import argparse
 import re
 import subprocess
 import sys
@@ -93,30 +92,40 @@ def test_a_misspelled_experiment_gets_suggestions(argv, text, capsys):
     assert text in capsys.readouterr().err
 
 
-def test_converted_weights_are_named_by_their_file_or_beside_their_folder(tmp_path):
-    names = ("a/net.safetensors", "a/net.pth.tar", "a/net.safetensors.index.json", "a/net.v1.npz", "net")
-    converted = ["a/net", "a/net", "a/net", "a/net.v1", "net"]
-    assert [str(cli._converted(Path(name))) for name in names] == converted
-    assert cli._converted(tmp_path) == tmp_path.with_name(f"{tmp_path.name}.converted")
+@pytest.mark.parametrize(
+    ("name", "out"),
+    [
+        ("net.safetensors", "net"),
+        ("net.pth.tar", "net"),
+        ("net.safetensors.index.json", "net"),
+        ("net.v1.npz", "net.v1"),
+        ("shards", "shards.converted"),
+    ],
+)
+def test_converted_weights_are_named_by_their_file_or_beside_their_folder(name, out, tmp_path, capsys):
+    """The error about a file that is there already names the folder."""
+    (tmp_path / "shards").mkdir()
+    (tmp_path / out).touch()
+    assert cli.main(["convert", str(tmp_path / name), "--model=lenet5"]) == 1
+    assert f"out={str(tmp_path / out)!r}: a file, or not empty" in capsys.readouterr().err
 
 
-def test_pictures_are_named_by_their_photograph_unless_they_have_a_name(tmp_path):
-    def path(output):
-        return cli._picture_path(argparse.Namespace(output=output, input=Path("in/photo.jpg")), "boxes")
+def test_pictures_are_named_by_their_photograph_unless_they_have_a_name(tmp_path, monkeypatch, capsys):
+    written = []
+    for module, call in (("photograph_depth", "depth_file"), ("photograph_detection", "detect_file")):
+        monkeypatch.setattr(f"dlcore.kits.images.{module}.{call}", lambda *given: written.append(given[-1]))
+    for command in ("depth", "detect"):
+        words = [command, "folder", "--input=in/photo.jpg"]
+        assert cli.main(words) == cli.main([*words, f"--output={tmp_path / 'x.png'}"]) == 0
+        assert cli.main([*words, "--output=nowhere/x.png"]) == 1
+        assert "output='nowhere/x.png': no such folder; allowed: a file in a folder" in capsys.readouterr().err
+    named = tmp_path / "x.png"
+    assert written == [Path("samples/photo_depth.png"), named, Path("samples/photo_boxes.png"), named]
 
-    assert path(None) == Path("samples/photo_boxes.png")
-    assert path(tmp_path / "x.png") == tmp_path / "x.png"
-    with pytest.raises(ValueError, match=r"^output='nowhere/x.png': no such folder; allowed: a file in a folder"):
-        path(Path("nowhere/x.png"))
 
-
-def test_sizes_and_numbers_of_flags_are_read():
-    assert cli._image_shape("224x200x3") == (224, 200, 3)
-    assert cli._sides("512x768") == (512, 768)
-    assert cli._numbers("mean", "0,0.5,1") == (0.0, 0.5, 1.0)
-    for wrong in ("", "1.1", "-0.1", "0.5;0.5"):
-        with pytest.raises(ValueError, match=r"mean='.*': no numbers of pixels in \[0, 1\]"):
-            cli._numbers("mean", wrong)
+def test_an_image_is_high_by_wide_by_channels(tmp_path, capsys):
+    assert cli.main(["cost", "lenet5", "--input=32x28x1"]) == 0
+    assert "lenet5 on 1 x 32x28x1 float32" in capsys.readouterr().out
 
 
 def test_run_and_search_take_the_rest_of_the_line(monkeypatch, capsys):
@@ -199,6 +208,9 @@ def test_cost_with_every_option(tmp_path, capsys):
             ["convert", "FILE.npz", "--model=resnet18", "--mean=127,127,127", "--std=1,1,1"],
             "mean='127,127,127': no num",
         ),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=", "--std=1"], "mean='': no numbers of pixels in [0, 1]"),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=1.1", "--std=1"], "mean='1.1': no numbers of pixels"),
+        (["convert", "FILE.npz", "--model=resnet18", "--mean=-0.1", "--std=1"], "mean='-0.1': no numbers of pixels"),
         (
             ["convert", "FILE.npz", "--model=resnet18", "--mean=0.5,0.5,0.5", "--std=0.5"],
             "std=0.5: 1 numbers; allowed",
@@ -276,7 +288,7 @@ def test_a_file_in_the_place_of_the_new_folder_is_refused(tmp_path, capsys):
     ("words", "mean", "std"),
     [
         ([], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        (["--mean=0.5,0.25,0.125", "--std=0.2,0.3,0.4"], (0.5, 0.25, 0.125), (0.2, 0.3, 0.4)),
+        (["--mean=0,0.5,1", "--std=0.2,0.3,0.4"], (0.0, 0.5, 1.0), (0.2, 0.3, 0.4)),
     ],
 )
 def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, monkeypatch, tmp_path, capsys):

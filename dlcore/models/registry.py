@@ -175,7 +175,8 @@ def create_model(name: str, **fields: Any) -> nn.Module:
             check_whole_number(field, value)
         if kind is float and isinstance(value, str):
             raise ValueError(f"{field}={value!r}: no number; allowed: numbers")
-        if kind is tuple and get_args(hint) == (int, ...):
+        plain = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
+        if get_args(plain) == (int, ...):
             for size in value if isinstance(value, tuple | list) else (value,):
                 check_whole_number(field, size)
         for limits in (LIMITS.get(field), *getattr(hint, "__metadata__", ())):

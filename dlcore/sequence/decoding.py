@@ -101,11 +101,10 @@ def sample_token(
       [] int32.
 
     Raises:
-      ValueError: `temperature` is negative, a concrete logit is NaN or inf, or as `filter_logits`.
+      ValueError: `temperature` is negative, or as `filter_logits`.
     """
     check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
-    _check_logits(logits)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     sampled = jax.random.categorical(key, scaled)

@@ -108,7 +108,7 @@ def run_numbered(model, *inputs):
 
     Returns [(name, what it is given at the first position, what else, the module)], of all parts, and the output.
     """
-    modules = []
+    modules, given = [], []
 
     def numbered(call, args, kwargs, context):
         module = context.module
@@ -131,7 +131,6 @@ def run_numbered(model, *inputs):
             output = model.apply({}, *inputs)
         return [(first, more) for first, _, more in given], output
 
-    given = []
     values, output = jax.jit(run)()
     shapes = [shape for _, shape, _ in given]
     parts = [(m.name, shape[1:-1], x.tolist(), more, m)
@@ -147,7 +146,7 @@ LEVELS = {"channels": (4, 8), "num_heads": None, "head_features": 2, "groups": 2
 
 @pytest.mark.covers("GE-24", "GE-26", "GE-27")
 def test_maps_go_down_and_up_the_levels_and_a_control_is_added():
-    """Two levels; parts 1, 3, 4 and 5 give the maps that the way up takes from the last on, plus 100 to 400."""
+    """Parts 3, 5, 6 and 7 give the maps of the two levels. The way up takes them from the last on, plus 100 to 400."""
     model = ConditionalUNet(**LEVELS, attention_levels=(0,), transformer_depths=(3, 5), num_classes=3, size_features=2,
                             out_channels=5)  # fmt: skip
     shapes = ((*WIDE, 4), (*WIDE, 4), (*HALF, 4), (*HALF, 8))

@@ -3,16 +3,16 @@
 import dataclasses
 from itertools import pairwise
 from types import SimpleNamespace
+from unittest import mock
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.generative.flux import image_positions
 from dlcore.generative.pipeline import KINDS, Pipeline, open_pipeline
-from dlcore.generative.prompt_encoder import PromptEncoder, _pad_token, open_prompt_encoder, open_tokenizer
+from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder, open_tokenizer
 from dlcore.models import from_pretrained
 from dlcore.run.sharding import make_mesh, sharding_of
 from tests.generative.pipelines import (
@@ -314,25 +314,89 @@ def test_each_pipeline_has_the_parts_and_defaults_of_diffusers():
 class Reader:
     """A text encoder of two words, whose outputs are number + 0 to 3; it notes what it reads."""
 
-    def __init__(self, number, width):
+    def __init__(self, number, width, without_words=None):
         self.number, self.width, self.read = number, width, []
+        self.without_words = number if without_words is None else without_words
 
     def encode(self, words, pad=True):
         self.read.append((words, pad))
-        states, pooled = np.full((1, 2, self.width), self.number), np.full((1, self.width), self.number)
+        number = self.number if words else self.without_words
+        states, pooled = np.full((1, 2, self.width), number), np.full((1, self.width), number)
         names = {"last_hidden_state": states, "penultimate": states, "pooler_output": pooled, "text_embeds": pooled}
         return {name: value + k for k, (name, value) in enumerate(names.items())}
 
 
-def test_the_condition_of_each_pipeline_is_made_of_its_texts():
-    """Texts 10, 20 and 30, of 3, 5 and 9 features."""
-    size = (16, 8)
+class Recorder:
+    """A network, twice its input by default, which notes what it is given."""
 
-    def condition(name, *encoders, index=None):
-        network = SimpleNamespace(config={"joint_attention_dim": 9})
-        pipeline = Pipeline(name, network, None, encoders, {}, index or {})
-        found = pipeline._condition("a", size)
-        return found, pipeline._null(found, size)
+    def __init__(self, output=lambda z, *_: 2 * z, **fields):
+        self.output, self.calls = output, []
+        vars(self).update(fields)
+
+    def apply(self, variables, z, *arguments):
+        self.calls.append((variables, z, *arguments))
+        return self.output(np.asarray(z), *arguments)
+
+
+def pipeline_of(name, encoders, model=None, scheduler=None, index=None):
+    """A pipeline of latents of 3 channels at half the sides, whose images have these sides: z / 10 + 0.1."""
+    config = {"sample_size": 8, "joint_attention_dim": 9}
+    network = SimpleNamespace(model=model or Recorder(), config=config, variables="weights")
+    decoder = SimpleNamespace(
+        downsampling=2,
+        latent_channels=3,
+        unscale_latents=lambda z: z / 10,
+        apply=lambda variables, z, method: z + variables[method],
+    )
+    autoencoder = SimpleNamespace(model=decoder, variables={"decode": 0.1})
+    return Pipeline(name, network, autoencoder, encoders, scheduler or {}, index or {})
+
+
+def without_jit(function, **_):
+    def run(*arguments):
+        with jax.disable_jit():
+            return function(*arguments)
+
+    return run
+
+
+def draw(pipeline, words="a", **options):
+    """(images, [what the network is given in each call]); the pipeline's program runs with numbers, uncompiled."""
+    with mock.patch("jax.jit", without_jit):
+        images = pipeline.draw(words, **options)
+    calls = list(pipeline.network.model.calls)
+    pipeline.network.model.calls.clear()
+    return images, calls
+
+
+@pytest.fixture
+def one_call(monkeypatch):
+    """Solvers that call the network once, at timestep 250, and note how many steps they have."""
+    steps = []
+
+    def ddim(network, start, noise, grid, **_):
+        steps.append(len(grid.timesteps))
+        return network(start, 250.0)
+
+    def euler(network, start, times):
+        steps.append(len(times) - 1)
+        return network(start, 250.0)
+
+    monkeypatch.setattr("dlcore.generative.pipeline.ddim_sample", ddim)
+    monkeypatch.setattr("dlcore.generative.pipeline.solve_flow", euler)
+    return steps
+
+
+def with_variance(z, *_):
+    return np.concatenate([2 * z, 0 * z], -1)
+
+
+def test_the_condition_of_each_pipeline_is_made_of_its_texts(one_call):
+    """Texts 10, 20 and 30, of 3, 5 and 9 features."""
+
+    def conditions(name, *encoders, model=None, index=None):
+        _, calls = draw(pipeline_of(name, encoders, model, index=index), size=(16, 8), steps=1)
+        return [arguments for _, _, _, *arguments in calls]
 
     def rows(*parts):
         return np.concatenate([np.full((1, 2, width), value) for value, width in parts], -1)
@@ -340,118 +404,98 @@ def test_the_condition_of_each_pipeline_is_made_of_its_texts():
     def readers():
         return Reader(10, 3), Reader(20, 5), Reader(30, 9)
 
-    for name, pad in (("StableDiffusionPipeline", True), ("PixArtAlphaPipeline", False)):
-        first, _, _ = readers()
-        (states,), _ = condition(name, first)
+    first, _, _ = readers()
+    for _, states, *_ in conditions("StableDiffusionPipeline", first):
         np.testing.assert_array_equal(states, rows((10, 3)))
-        assert first.read == [("a", pad), ("", pad)]
-    (states, pooled), _ = condition("FluxPipeline", *readers()[:2])
+    assert first.read == [("a", True), ("", True)]
+    first, _, _ = readers()
+    for (states,) in conditions("PixArtAlphaPipeline", first, model=Recorder(with_variance)):
+        np.testing.assert_array_equal(states, rows((10, 3)))
+    assert first.read == [("a", False), ("", False)]
+    ((states, pooled, *_),) = conditions("FluxPipeline", *readers()[:2], model=Recorder(has_guidance=True))
     np.testing.assert_array_equal(states, rows((20, 5)))
     np.testing.assert_array_equal(pooled, np.full((1, 3), 12))
-    (states, pooled, sizes), null = condition("StableDiffusionXLPipeline", *readers()[:2])
+    words, nothing = conditions("StableDiffusionXLPipeline", *readers()[:2])
+    for factor, (_, states, _, (pooled, sizes)) in ((1, words), (0, nothing)):
+        np.testing.assert_array_equal(states, factor * rows((11, 3), (21, 5)))
+        np.testing.assert_array_equal(pooled, factor * np.full((1, 5), 23))
+        np.testing.assert_array_equal(sizes, [[16, 8, 0, 0, 16, 8]])
+    index = {"force_zeros_for_empty_prompt": False}
+    _, (_, states, *_) = conditions("StableDiffusionXLPipeline", *readers()[:2], index=index)
     np.testing.assert_array_equal(states, rows((11, 3), (21, 5)))
-    np.testing.assert_array_equal(pooled, np.full((1, 5), 23))
-    np.testing.assert_array_equal(sizes, [[16, 8, 0, 0, 16, 8]])
-    for found, expected in zip(null, (0 * states, 0 * pooled, sizes), strict=True):
-        np.testing.assert_array_equal(found, expected)
-    _, null = condition("StableDiffusionXLPipeline", *readers()[:2], index={"force_zeros_for_empty_prompt": False})
-    np.testing.assert_array_equal(null[0], states)
     # Both CLIPs are filled up with a zero to the nine features of the T5, whose words follow; it may be missing.
     clips, both_pooled = rows((11, 3), (21, 5), (0, 1)), np.array([[13] * 3 + [23] * 5])
     for count, more in ((3, rows((30, 9))), (2, rows((0, 9)))):
-        (states, pooled), _ = condition("StableDiffusion3Pipeline", *readers()[:count])
+        (states, pooled), _ = conditions("StableDiffusion3Pipeline", *readers()[:count])
         np.testing.assert_array_equal(states, np.concatenate([clips, more], 1))
         np.testing.assert_array_equal(pooled, both_pooled)
 
 
-class Recorder:
-    """A network whose output is twice its input, channels doubled where it also predicts a variance."""
-
-    def __init__(self, repeats=1, **fields):
-        self.repeats, self.calls = repeats, []
-        vars(self).update(fields)
-
-    def apply(self, variables, z, *arguments):
-        self.calls.append((variables, z, *arguments))
-        return jnp.concatenate([2 * z] * self.repeats, -1)
-
-
-def predict(name, model, condition, z, guidance=3.0):
-    pipeline = Pipeline(name, SimpleNamespace(model=model), None, (), {}, {})
-    return pipeline._predict("weights", z, 250.0, condition, guidance)
-
-
-def test_a_network_is_called_as_its_pipeline_wants():
-    z = np.arange(2 * 4 * 2 * 3, dtype=np.float32).reshape(2, 4, 2, 3)
-    for name, condition, expected in (
-        ("StableDiffusionPipeline", ("words",), (None, "words", None, None)),
-        ("StableDiffusionXLPipeline", ("words", "pooled", "sizes"), (None, "words", None, ("pooled", "sizes"))),
-        ("StableDiffusion3Pipeline", ("words", "pooled"), ("words", "pooled")),
-        ("PixArtAlphaPipeline", ("words",), ("words",)),
+def test_a_network_is_called_as_its_pipeline_wants(one_call):
+    """Beside the latents and the times some arguments are None."""
+    start = latents((8, 4, 3), count=1)
+    for name, are_absent in (
+        ("StableDiffusionPipeline", (True, False, True, True)),
+        ("StableDiffusionXLPipeline", (True, False, True, False)),
+        ("StableDiffusion3Pipeline", (False, False)),
+        ("PixArtAlphaPipeline", (False,)),
     ):
-        model = Recorder(repeats=2 if name == "PixArtAlphaPipeline" else 1)
-        np.testing.assert_array_equal(predict(name, model, condition, z), 2 * z)
-        ((variables, given, times, *arguments),) = model.calls
-        assert (variables, given is z, times.tolist(), tuple(arguments)) == ("weights", True, [250, 250], expected)
+        model = Recorder(with_variance) if name == "PixArtAlphaPipeline" else Recorder()
+        pipeline = pipeline_of(name, (Reader(10, 3), Reader(20, 5)), model)
+        images, calls = draw(pipeline, size=(16, 8), guidance=1)
+        ((variables, z, times, *arguments),) = calls
+        assert (variables, times.tolist()) == ("weights", [250])
+        np.testing.assert_allclose(z, start, rtol=1e-6)
+        np.testing.assert_allclose(images, (1 + 2 * z / 10 + 0.1) / 2, rtol=1e-5)
+        assert tuple(x is None for x in arguments) == are_absent
 
 
-@pytest.mark.parametrize("has_guidance", [True, False])
-def test_flux_reads_squares_of_four_latents_channel_by_channel(has_guidance):
-    z = np.random.default_rng(0).normal(size=(2, 4, 6, 3)).astype(np.float32)
-    model = Recorder(has_guidance=has_guidance)
-    np.testing.assert_array_equal(predict("FluxPipeline", model, ("words", "pooled"), z), 2 * z)
-    ((_, tokens, times, words, pooled, positions, word_positions, strength),) = model.calls
-    chex.assert_shape(tokens, (2, 6, 12))
+@pytest.mark.parametrize("guidance", [3.0, None])
+def test_flux_reads_squares_of_four_latents_channel_by_channel(guidance, one_call):
+    z = latents((4, 6, 3), count=1)
+    model = Recorder(has_guidance=guidance is not None)
+    pipeline = pipeline_of("FluxPipeline", (Reader(10, 3), Reader(20, 5)), model)
+    images, calls = draw(pipeline, size=(8, 12), guidance=guidance)
+    np.testing.assert_allclose(images, (1 + 2 * z / 10 + 0.1) / 2, rtol=1e-5)
+    ((_, tokens, times, _, _, positions, word_positions, strength),) = calls
+    chex.assert_shape(tokens, (1, 6, 12))
     for k, (y, x) in enumerate((y, x) for y in range(2) for x in range(3)):
-        square = z[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]  # [2, 2, 2, 3]
-        np.testing.assert_array_equal(tokens[:, k], np.concatenate([square[..., c].reshape(2, 4) for c in range(3)], 1))
-    np.testing.assert_allclose(times, [0.25, 0.25])
-    assert (words, pooled, word_positions) == ("words", "pooled", None)
+        square = z[:, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]  # [1, 2, 2, 3]
+        expected = np.concatenate([square[..., c].reshape(1, 4) for c in range(3)], 1)
+        np.testing.assert_allclose(tokens[:, k], expected, rtol=1e-6)
+    np.testing.assert_allclose(times, [0.25])
+    assert word_positions is None
     np.testing.assert_array_equal(positions, image_positions(2, 3))
-    assert strength is None if not has_guidance else strength.tolist() == [3, 3]
+    assert strength is None if guidance is None else strength.tolist() == [3]
 
 
-def drawing(name="StableDiffusionPipeline", encoders=(), **fields):
-    """A pipeline with latents of 3 channels at half the sides, which notes what its program is given."""
-    network = SimpleNamespace(model=SimpleNamespace(**fields), config={"sample_size": 8}, variables="weights")
-    model = SimpleNamespace(downsampling=2, latent_channels=3)
-    autoencoder = SimpleNamespace(model=model, variables="decoder")
-    pipeline, calls = Pipeline(name, network, autoencoder, encoders, {}, {}), []
-    vars(pipeline)["_run"] = lambda *arguments: calls.append(arguments)
-    return pipeline, calls
-
-
-def test_draw_passes_on_the_noise_of_each_image_and_the_condition_of_all():
-    pipeline, calls = drawing(encoders=(Reader(10, 4),), channels=(8,))
-    pipeline.draw("a", count=3, seed=5, size=(6, 4), steps=1)
-    pipeline.draw("a", guidance=1)
-    pipeline.draw("")
-    (steps, guidance, weights, decoder, conditions, null, start), plain, wordless = calls
-    assert (steps, guidance, weights, decoder) == (1, 7.5, "weights", "decoder")
-    for condition in (conditions, null):
-        np.testing.assert_array_equal(condition[0], np.full((3, 2, 4), 10))
-    np.testing.assert_allclose(start, latents((3, 2, 3), seed=5, count=3), rtol=1e-6)
+def test_draw_passes_on_the_noise_of_each_image_and_the_condition_of_all(one_call):
+    pipeline = pipeline_of("StableDiffusionPipeline", (Reader(10, 4),), Recorder(channels=(8,)))
+    _, calls = draw(pipeline, count=3, seed=5, size=(6, 4), steps=1)
+    assert (len(calls), one_call.pop()) == (2, 1)  # with the words and without
+    for _, z, _, _, states, *_ in calls:
+        np.testing.assert_allclose(z, latents((3, 2, 3), seed=5, count=3), rtol=1e-6)
+        np.testing.assert_array_equal(states, np.full((3, 2, 4), 10))
     # By default one square image of the size of the training, with the published number of steps and seed 0.
-    assert plain[:2] == (50, 1.0)
-    assert plain[5] is None
-    np.testing.assert_allclose(plain[6], latents((8, 8, 3), count=1), rtol=1e-6)
-    assert (wordless[1], wordless[5]) == (1.0, None)
-    flux, calls = drawing("FluxPipeline", (Reader(10, 4), Reader(20, 4)), has_guidance=True)
-    flux.draw("a", size=(4, 8))
-    assert (calls[0][0], calls[0][1], calls[0][5]) == (28, 3.5, None)
+    for words, guidance in (("a", 1), ("", None)):
+        _, calls = draw(pipeline, words, guidance=guidance)
+        assert (len(calls), one_call.pop()) == (1, 50)
+        np.testing.assert_allclose(calls[0][1], latents((8, 8, 3), count=1), rtol=1e-6)
+    flux = pipeline_of("FluxPipeline", (Reader(10, 4), Reader(20, 4)), Recorder(has_guidance=True))
+    _, calls = draw(flux)
+    assert (len(calls), one_call.pop(), calls[0][-1].tolist()) == (1, 28, [3.5])
 
 
-def test_sides_are_multiples_of_what_network_and_autoencoder_cannot_divide():
+def test_sides_are_multiples_of_what_network_and_autoencoder_cannot_divide(one_call):
     """Two pixels a latent; two latents for each halving of a U-Net, for a patch and for Flux's square."""
     for name, fields, unit in (
         ("StableDiffusionPipeline", {"channels": (8, 16, 16)}, 8),
         ("StableDiffusion3Pipeline", {"patch_size": 3}, 6),
         ("FluxPipeline", {"has_guidance": False}, 4),
     ):
-        pipeline, calls = drawing(name, (Reader(1, 1), Reader(2, 1)), **fields)
-        vars(pipeline)["network"].config["joint_attention_dim"] = 2
-        pipeline.draw("", size=(unit, 2 * unit))
-        chex.assert_shape(calls[0][-1], (1, unit // 2, unit, 3))
+        pipeline = pipeline_of(name, (Reader(1, 1), Reader(2, 1)), Recorder(**fields))
+        images, _ = draw(pipeline, "", size=(unit, 2 * unit), guidance=1)
+        chex.assert_shape(images, (1, unit // 2, unit, 3))
         for size in ((unit + 2, unit), (unit, unit + 2), (0, unit)):
             with pytest.raises(ValueError, match=f"sides do not divide; allowed: multiples of {unit} pixels"):
                 pipeline.draw("", size=size)
@@ -459,39 +503,14 @@ def test_sides_are_multiples_of_what_network_and_autoencoder_cannot_divide():
     assert pipeline.side == 256  # 128 latents
 
 
-class Guided(Pipeline):
-    """Predicts weights and condition, in one step of its sampler; it notes the sampler's numbers."""
-
-    def _predict(self, variables, z, t, condition, guidance):
-        return z * t + variables + condition[0]
-
-    def _diffusion(self, steps):
-        return lambda network, start: network(start, 0.0) / steps
-
-    def _flow(self, steps, positions):
-        return lambda network, start: network(start, 0.0) / (steps * positions)
-
-
-def test_the_program_guides_and_decodes():
-    """With 3 for the words and 1 without them, of weights 1: 2 + 2 (4 - 2) = 6; 6 / 2 steps; / 10; + .1; to [0, 1].
-
-    Of the flow also divided by the six positions.
-    """
-    decoder = SimpleNamespace(unscale_latents=lambda z: z / 10, apply=lambda v, z, method: z + v[method])
-    start, conditions, null = jnp.ones((1, 2, 3, 1)), (jnp.float32(3),), (jnp.float32(1),)
-    for name, no_words, expected in (
-        ("StableDiffusionPipeline", null, (1 + 6 / 2 / 10 + 0.1) / 2),
-        ("StableDiffusionPipeline", None, (1 + 4 / 2 / 10 + 0.1) / 2),
-        ("StableDiffusion3Pipeline", null, (1 + 6 / 12 / 10 + 0.1) / 2),
-    ):
-        pipeline = Guided(name, None, SimpleNamespace(model=decoder), (), {}, {})
-        with jax.disable_jit():
-            images = pipeline._run(2, 2.0, 1.0, {"decode": 0.1}, conditions, no_words, start)
-        np.testing.assert_allclose(images, np.full(start.shape, expected), rtol=1e-6)
-
-
-def scheduled(name, scheduler):
-    return Pipeline(name, None, None, (), scheduler, {})
+def test_words_guide_and_latents_are_decoded(one_call):
+    """The network gives .3 for the words and .1 without them, which strength g guides to .1 + .2 g."""
+    model = Recorder(lambda z, times, label, states, *_: 0 * z + np.mean(states))
+    pipeline = pipeline_of("StableDiffusionPipeline", (Reader(0.3, 1, without_words=0.1),), model)
+    for guidance, strength in ((2, 2), (1, 1), (0, 0), (None, 7.5)):
+        images, _ = draw(pipeline, guidance=guidance, size=(16, 8))
+        expected = (1 + (0.1 + 0.2 * strength) / 10 + 0.1) / 2
+        np.testing.assert_allclose(images, np.full((1, 8, 4, 3), expected), rtol=1e-6)
 
 
 def test_the_times_of_a_flow_follow_its_configuration(monkeypatch):
@@ -499,34 +518,37 @@ def test_the_times_of_a_flow_follow_its_configuration(monkeypatch):
 
     Flux's log s is .5 for 256 tokens and 1.15 for 4096, of four latents each, and a line between.
     """
-    monkeypatch.setattr("dlcore.generative.pipeline.solve_flow", lambda network, start, times: (network, start, times))
+    asked = []
+    solve = lambda network, start, times: asked.append(times) or start  # noqa: E731
+    monkeypatch.setattr("dlcore.generative.pipeline.solve_flow", solve)
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     ends = {"base_image_seq_len": 10, "max_image_seq_len": 20, "base_shift": 1.0, "max_shift": 2.0}
-    for name, config, positions, middle in (
-        ("FluxPipeline", {}, 64, 0.5),
-        ("FluxPipeline", {"shift": 3.0}, 64, 0.75),
-        ("FluxPipeline", {"use_dynamic_shifting": True}, 1024, sigmoid(0.5)),
-        ("FluxPipeline", {"use_dynamic_shifting": True}, 4 * 4096, sigmoid(1.15)),
-        ("FluxPipeline", {"use_dynamic_shifting": True, **ends}, 60, sigmoid(1.5)),
-        ("StableDiffusion3Pipeline", {}, 64, 0.001),
-        ("StableDiffusion3Pipeline", {"shift": 3.0}, 64, shifted(shifted(0.001, 3), 3)),
+    for name, config, size, middle in (
+        ("FluxPipeline", {}, (16, 16), 0.5),
+        ("FluxPipeline", {"shift": 3.0}, (16, 16), 0.75),
+        ("FluxPipeline", {"use_dynamic_shifting": True}, (64, 64), sigmoid(0.5)),
+        ("FluxPipeline", {"use_dynamic_shifting": True}, (256, 256), sigmoid(1.15)),
+        ("FluxPipeline", {"use_dynamic_shifting": True, **ends}, (12, 20), sigmoid(1.5)),  # 15 tokens
+        ("StableDiffusion3Pipeline", {}, (16, 16), 0.001),
+        ("StableDiffusion3Pipeline", {"shift": 3.0}, (16, 16), shifted(shifted(0.001, 3), 3)),
     ):
-        network, start, times = scheduled(name, config)._flow(2, positions)("network", "start")
-        assert (network, start) == ("network", "start")
-        np.testing.assert_allclose(times, [1, middle, 0], rtol=1e-6, err_msg=f"{name} {config}")
+        draw(pipeline_of(name, (Reader(1, 1), Reader(2, 1)), scheduler=config), size=size, steps=2)
+        np.testing.assert_allclose(asked.pop(), [1, middle, 0], rtol=1e-6, err_msg=f"{name} {config}")
 
 
 def test_the_grid_of_diffusion_follows_its_configuration(monkeypatch):
-    def sample(network, start, noise, grid, **options):
-        assert (network, start, noise(3)) == ("network", "start", 0)
-        return grid, options
+    asked = []
+
+    def sample(network, start, noise, grid, *, prediction, clip_sample):
+        assert (noise(3), clip_sample) == (0, False)
+        asked.append((grid.timesteps.tolist(), grid.alphas_cumprod, prediction))
+        return start
 
     monkeypatch.setattr("dlcore.generative.pipeline.ddim_sample", sample)
 
     def grid_of(**config):
-        grid, options = scheduled("StableDiffusionPipeline", config)._diffusion(2)("network", "start")
-        assert options.pop("clip_sample") is False
-        return grid.timesteps.tolist(), grid.alphas_cumprod, options["prediction"]
+        draw(pipeline_of("StableDiffusionPipeline", (Reader(1, 1),), scheduler=config), size=(2, 2), steps=2)
+        return asked.pop()
 
     linear = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
     times, abar, prediction = grid_of()
@@ -590,8 +612,15 @@ def test_a_prompt_is_filled_up_to_its_window_where_asked(tmp_path, monkeypatch):
     assert calls == [(tmp_path / "text", {"sharding": "split", "param_dtype": "half"})] * 2
     # Words of the files, if the tokenizer has them; else CLIP's end, or 0.
     (tmp_path / "clip" / "special_tokens_map.json").unlink()
-    assert _pad_token(tmp_path / "clip", open_tokenizer(tmp_path / "clip")) == END
-    tokenizer = open_tokenizer(tmp_path / "t5")
+    monkeypatch.setattr(
+        "dlcore.generative.prompt_encoder.from_pretrained",
+        lambda *_, **__: SimpleNamespace(model=SimpleNamespace(vocab_size=VOCAB)),
+    )
+
+    def pad_token(name):
+        return open_prompt_encoder(tmp_path, "text", name, 8).pad_token
+
+    assert pad_token("clip") == END
     for word, token in (("square", 5), ("circle", 0)):
         write_json(tmp_path / "t5" / "tokenizer_config.json", {"pad_token": word})
-        assert _pad_token(tmp_path / "t5", tokenizer) == token
+        assert pad_token("t5") == token

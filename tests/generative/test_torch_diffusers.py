@@ -256,7 +256,7 @@ def fields_of(config, **changes):
     return find_family(config).model({**config, **changes})
 
 
-def test_fields_of_published_unets_with_words():
+def test_published_unets_with_words_give_these_fields():
     """What a configuration leaves out is diffusers' default; heads of one size are given by their features."""
     name, fields = fields_of(SD1)
     assert (name, fields) == ("stable_diffusion_v1_unet", {
@@ -286,7 +286,7 @@ def test_fields_of_published_unets_with_words():
             fields_of(SD1, **{key: value})
 
 
-def test_fields_of_published_unets_without_words():
+def test_published_unets_without_words_give_these_fields():
     name, fields = fields_of(DDPM)
     assert (name, fields) == ("consistency_imagenet64_unet", {
         "channels": (128, 256), "num_res_blocks": 2, "attention_levels": (0,), "num_heads": None, "head_features": 8,
@@ -323,7 +323,7 @@ def test_fields_of_published_unets_without_words():
             fields_of(DDPM, **changes)
 
 
-def test_fields_of_published_autoencoders_and_transformers():
+def test_published_autoencoders_and_transformers_give_these_fields():
     assert fields_of(VAE) == ("stable_diffusion_v1_vae", {
         "channels": (128, 256), "num_res_blocks": 2, "latent_channels": 4, "image_channels": 3, "groups": 32,
         "use_quant_conv": True, "shift_factor": 0.0, "scaling_factor": 0.18215,
@@ -367,9 +367,13 @@ def test_fields_of_published_autoencoders_and_transformers():
 
 
 def test_weights_are_loaded_with_inputs_of_the_configurations_sizes(monkeypatch):
-    """The least image that a U-Net halves: 2 to the number of its levels. SDXL's pooled text has 2816 - 6 x 256."""
+    """The smallest image of a U-Net has two to the number of its levels. SDXL's pooled text has 2816 - 6 x 256."""
+
+    def shape_of(x):
+        return tuple(map(shape_of, x)) if isinstance(x, tuple) else getattr(x, "shape", x)
+
     names = "dlcore.generative.pretrained.from_torch_names"
-    monkeypatch.setattr(names, lambda model, weights, *inputs: [getattr(x, "shape", x) for x in inputs])
+    monkeypatch.setattr(names, lambda model, weights, *inputs: [shape_of(x) for x in inputs])
 
     def loaded(config, **fields):
         return find_family(config).load(SimpleNamespace(**fields), config, None)
@@ -377,10 +381,7 @@ def test_weights_are_loaded_with_inputs_of_the_configurations_sizes(monkeypatch)
     levels = {"channels": (320, 640, 1280, 1280)}
     image, context = (1, 16, 16, 4), (1, 1, 768)
     assert loaded(SD1, **levels, size_features=None) == [image, (1,), None, context, None, None]
-    for at, added in enumerate(((1, 1280), (1, 6))):
-        monkeypatch.setattr(names, lambda model, weights, *inputs: [x.shape for x in inputs[-1]])
-        assert loaded(SDXL, **levels, size_features=256)[at] == added
-    monkeypatch.setattr(names, lambda model, weights, *inputs: [getattr(x, "shape", x) for x in inputs])
+    assert loaded(SDXL, **levels, size_features=256)[-1] == ((1, 1280), (1, 6))
     assert loaded(DDPM, channels=(8, 8), num_classes=None) == [(1, 4, 4, 3), (1,), None]
     assert loaded(DDPM, channels=(8, 8), num_classes=5) == [(1, 4, 4, 3), (1,), (1,)]
     assert loaded(VAE, channels=(8, 8, 8)) == [(1, 8, 8, 3)]

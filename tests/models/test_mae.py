@@ -139,6 +139,7 @@ def test_an_encoder_is_read_from_facebooks_names():
     found = {np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(params)}
     expected = [entries[f"blocks.0.{name}.weight"].T for name in ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")]
     expected += [entries["patch_embed.proj.weight"].transpose(2, 3, 1, 0).reshape(12, 8)]
+    expected += [value for value in entries.values() if value.ndim == 1]
     for leaf in expected:
         assert np.ascontiguousarray(leaf).tobytes() in found
     assert len(found) == 17  # of 19 entries, without positions and decoder

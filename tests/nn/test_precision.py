@@ -28,7 +28,7 @@ FLOAT32 = {
 """Layers that compute in the dtype of their input, at least float32: heads, and codes of autoencoders."""
 
 LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "HGNetV2._Block", "FCN.ConvTranspose"}
-"""They get it in another way: from the call of the partial function, or in a group of fields."""
+"""Layers that get it in another way: from the call of the partial function, or in a group of fields."""
 
 
 def test_the_field_decides_unless_something_is_float64():
@@ -92,7 +92,10 @@ def test_gradients_of_attention_in_bfloat16_are_those_of_float32():
 
 
 def layers_without_dtype(classes):
-    """Layers that a network with a field `dtype` makes without it, "Network.layer", of {name: [sources]}."""
+    """Yield "Network.layer" of the layers that a network with a field `dtype` makes without it.
+
+    `classes` is {name of a class: [its sources]}.
+    """
     takers = {name for name, sources in classes.items() for text in sources if "\n    dtype: " in text}
     for name, sources in classes.items():
         for tree in (ast.parse(text) for text in sources if "\n    dtype: " in text):
@@ -110,7 +113,7 @@ def layers_without_dtype(classes):
 
 
 def test_a_network_hands_its_dtype_to_its_layers():
-    """Else they would compute in float32, and so would all that follows."""
+    """A layer without it would compute in float32, and so would all that follows."""
     classes = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         if "\n    dtype: " in (text := path.read_text()):

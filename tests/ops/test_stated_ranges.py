@@ -189,7 +189,6 @@ CASES = [
     ("sequence.decoding.generate", (None, (), SEVERAL * np.nan, KEYS, 4), r"logits\[0, 0\]=nan"),
     ("sequence.decoding.generate", (None, (), SEVERAL, KEYS, 2.5), "max_length=2.5"),
     ("sequence.decoding.beam_search", (None, (), SEVERAL + np.inf, 4), r"logits\[0, 0\]=inf"),
-    ("sequence.decoding.sample_token", (KEY, SEVERAL[0] * np.nan), r"logits\[0\]=nan"),
     ("sequence.decoding.generate", (None, (), SEVERAL[:1], KEYS, 4), "keys="),
     ("sequence.kalman.constant_velocity", (-1.0,), "drift=-1"),
     ("sequence.kalman.kalman_filter", (constant_velocity(1.0), SEVERAL[:, :2] + np.nan), r"observations\[0, 0\]=nan"),

@@ -94,7 +94,7 @@ def read(monkeypatch):
 CLIP = {"length": 8, "size": 16, "stride": 2, "frame_rate": 5.0, "short": "loop"}
 
 
-def test_a_folder_of_videos_without_a_test_split_gives_a_fifth_of_them(read):
+def test_a_folder_without_a_test_split_is_tested_on_a_fifth_of_its_videos(read):
     splits, asked = read({"all": "all videos"})
     assert asked == [
         ("all videos", {**CLIP, "name": "clips, all"}),

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.models.pretrained.processor import RESAMPLE, Processor
+from dlcore.models.pretrained.processor import RESAMPLE, Processor, check_normalization
 from dlcore.models.siglip2 import PackedImages
 
 __all__ = ["PatchProcessor", "fitting_grid", "pack_image", "patch_processor_of_transformers"]
@@ -141,13 +141,18 @@ def patch_processor_of_transformers(config: Mapping[str, Any]) -> PatchProcessor
 
     Returns:
       The processor.
+
+    Raises:
+      ValueError: the filter is unknown, or a number is out of range.
     """
     normalizes = config.get("do_normalize", True)
-    return PatchProcessor(
+    processor = PatchProcessor(
         config.get("patch_size", 16),
         config.get("max_num_patches", 256),
-        RESAMPLE[config.get("resample", 2)],
+        RESAMPLE.get(config.get("resample", 2), config.get("resample")),
         config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
         tuple(config.get("image_mean") or HALF) if normalizes else None,
         tuple(config.get("image_std") or HALF) if normalizes else None,
     )
+    check_normalization(processor.resample, processor.scale, processor.mean, processor.std)
+    return processor

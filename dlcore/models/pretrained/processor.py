@@ -6,7 +6,7 @@ most one gray level.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 
-__all__ = ["Processor", "processor_of_timm", "processor_of_transformers"]
+__all__ = ["Processor", "check_normalization", "processor_of_timm", "processor_of_transformers"]
 
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its filters, which transformers' files hold."""
@@ -182,9 +182,29 @@ def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...]
     return image[top : top + crop[0], left : left + crop[1]]
 
 
+def check_normalization(resample: str, scale: float, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
+    """Refuse a filter and numbers that no photograph can be prepared by.
+
+    Args:
+      resample: name of Pillow's filter.
+      scale: factor of a gray level.
+      mean: mean of each channel; None leaves out mean and deviation.
+      std: standard deviation of each channel.
+
+    Raises:
+      ValueError: the filter is unknown, or a number is out of range.
+    """
+    check_choice("resample", resample, RESAMPLE.values())
+    for name, values, least in (("mean", mean, -math.inf), ("std", std, 0.0)):
+        if values is not None and not (len(values) == 3 and all(_is_above(value, least) for value in values)):
+            allowed = "three positive numbers" if name == "std" else "three numbers"
+            raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
+    if not _is_above(scale, 0):
+        raise ValueError(f"rescale_factor={scale!r}: out of range; allowed: positive numbers")
+
+
 def _checked(processor: Processor) -> Processor:
-    """Refuse numbers that no photograph can be prepared by, which would be NaN or a failure at the first one."""
-    check_choice("resample", processor.resample, RESAMPLE.values())
+    check_normalization(processor.resample, processor.scale, processor.mean, processor.std)
     sides = {"shortest": processor.shortest, "longest": processor.longest, "divisor": processor.divisor}
     sides |= {
         f"{name}[{k}]": side
@@ -194,13 +214,6 @@ def _checked(processor: Processor) -> Processor:
     for name, side in sides.items():
         if side is not None:
             check_whole_number(name, side, 1)
-    for name, least in (("mean", -math.inf), ("std", 0.0)):
-        values = getattr(processor, name)
-        if values is not None and not (len(values) == 3 and all(_is_above(value, least) for value in values)):
-            allowed = "three positive numbers" if name == "std" else "three numbers"
-            raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
-    if not _is_above(processor.scale, 0):
-        raise ValueError(f"rescale_factor={processor.scale!r}: out of range; allowed: positive numbers")
     return processor
 
 
@@ -224,10 +237,16 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
     Raises:
       ValueError: its `size` is of no known form, a value is missing, or a number is out of range.
     """
+    return _read(_of_transformers, config.get("image_processor", config), "preprocessor_config.json")
+
+
+def _read(read: Callable[[Mapping[str, Any]], Processor], config: Mapping[str, Any], file: str) -> Processor:
     try:
-        return _checked(_of_transformers(config.get("image_processor", config)))
+        return _checked(read(config))
     except KeyError as error:
-        raise ValueError(f"preprocessor_config.json: {error} is missing; allowed: files of transformers") from error
+        raise ValueError(f"{file}: {error} is missing; allowed: the file as it was published") from error
+    except TypeError as error:
+        raise ValueError(f"{file}: no photograph is prepared so ({error}); allowed: the file as published") from error
 
 
 def _of_transformers(config: Mapping[str, Any]) -> Processor:
@@ -279,8 +298,12 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
       The processor.
 
     Raises:
-      ValueError: a number is out of range.
+      ValueError: a value is missing, or a number is out of range.
     """
+    return _read(_of_timm, config, "pretrained_cfg")
+
+
+def _of_timm(config: Mapping[str, Any]) -> Processor:
     height, width = config["input_size"][-2:]
     pct = config.get("crop_pct") or 0.875
     if not _is_above(pct, 0):
@@ -293,12 +316,10 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
         size = {"longest": max(scaled), "fill": tuple(round(255 * m) for m in config["mean"])}
     else:
         size = {"shortest": min(scaled)}
-    return _checked(
-        Processor(
-            **size,
-            crop=(height, width),
-            resample=config.get("interpolation", "bilinear"),
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-        )
+    return Processor(
+        **size,
+        crop=(height, width),
+        resample=config.get("interpolation", "bilinear"),
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
     )

@@ -1,16 +1,17 @@
 """What is read of configurations, by hand: fields of networks, classes and processors; and what is refused."""
 
+import json
+
 import chex
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
-from dlcore.models.pretrained import door
-from dlcore.models.pretrained.door import is_published
+from dlcore.models.pretrained.door import is_published, read_about
 from dlcore.models.pretrained.family import Family, find_family
 from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.packing import PatchProcessor
 from dlcore.models.pretrained.processor import Processor
-from dlcore.models.pretrained.snapshot import Snapshot
 
 LABELS = {"id2label": {"0": "cat", "1": "dog", "2": "owl"}}
 VIT = {"image_size": 20, "patch_size": 5, "num_hidden_layers": 3, "hidden_size": 24, "num_attention_heads": 2}
@@ -19,6 +20,7 @@ VIT_FIELDS = {"image_size": 20, "patch_size": 5, "depth": 3, "width": 24, "num_h
 OWN = VIT_FIELDS | {"num_classes": 3, "epsilon": 1e-7}
 WITHOUT_EPS = {key: value for key, value in VIT.items() if key != "layer_norm_eps"}
 STAGES = {"depths": [1, 2], "hidden_sizes": [8, 16]}
+CONVNEXT_FIELDS = {"num_classes": 3, "stages": (1, 2), "widths": (8, 16), "patch_size": 2}
 SWIN = {**STAGES, "embed_dim": 6, "num_heads": [1, 3], "patch_size": 2, "window_size": 5, "mlp_ratio": 2.5}
 SWIN_FIELDS = {"num_classes": 3, "stages": (1, 2), "width": 6, "num_heads": (1, 3), "patch_size": 2}
 SWIN_FIELDS |= {"window_size": 5, "mlp_ratio": 2.5}
@@ -85,8 +87,8 @@ TRANSFORMERS = [
         "aimv2_large_patch14_224",
         {**OWN, "num_classes": 0, "epsilon": 1e-4, "pool": "mean"},
     ),
-    ("ConvNextForImageClassification", {**STAGES, **LABELS, "patch_size": 2}, "convnext_tiny", "convnext"),
-    ("ConvNextV2ForImageClassification", {**STAGES, **LABELS, "patch_size": 2}, "convnextv2_tiny", "convnext"),
+    ("ConvNextForImageClassification", {**STAGES, **LABELS, "patch_size": 2}, "convnext_tiny", CONVNEXT_FIELDS),
+    ("ConvNextV2ForImageClassification", {**STAGES, **LABELS, "patch_size": 2}, "convnextv2_tiny", CONVNEXT_FIELDS),
     # 24 · 2.5 = 60 units; of the int(24 · 2.6) = 62 of a gated MLP two thirds, 41, and up to a multiple of 8
     (
         "Dinov2Model",
@@ -288,13 +290,12 @@ TRANSFORMERS = [
         CLIPS_FIELDS | {"num_classes": 3, "tubelet": (2, 4, 5), "pooler": False},
     ),
 ]
-CONVNEXT = {"num_classes": 3, "stages": (1, 2), "widths": (8, 16), "patch_size": 2}
 
 
 @pytest.mark.parametrize(("architecture", "config", "name", "fields"), TRANSFORMERS)
-def test_the_fields_of_transformers_configurations(architecture, config, name, fields):
+def test_configurations_of_transformers_give_these_fields(architecture, config, name, fields):
     content = {"architectures": [architecture], **config}
-    assert find_family(content).model(content) == (name, CONVNEXT if fields == "convnext" else fields)
+    assert find_family(content).model(content) == (name, fields)
 
 
 def timm_vit(classes, size, patch, depth, width, heads, hidden):
@@ -385,12 +386,12 @@ EPSILON = {False: {"epsilon": 1e-5}, True: {"epsilon": 1e-3, "padding": "same"}}
         ({"architecture": "efficientnetv2_s"}, "efficientnet_v2_s", {"num_classes": 1000, **EPSILON[False]}),
     ],
 )
-def test_the_fields_of_timms_configurations(config, name, fields):
+def test_configurations_of_timm_give_these_fields(config, name, fields):
     assert find_family(config).model(config) == (name, fields)
 
 
-def test_the_fields_of_an_openclip():
-    """A head of 64 of 128 features makes two; three times 128 are 384; the end token is the last."""
+def test_a_configuration_of_openclip_gives_these_fields():
+    """128 features are two heads of 64; three times 128 are 384 units; the end token is the last."""
     vision = {"layers": 3, "width": 128, "image_size": 20, "patch_size": 5}
     text = {"vocab_size": 50, "context_length": 9, "layers": 4, "width": 16, "heads": 2}
     fields = {"vocab_size": 50, "window": 9, "end_token": 49, "image_size": 20, "patch_size": 5, "embedding_size": 11}
@@ -450,27 +451,45 @@ def test_a_flag_names_published_weights_by_its_prefix_or_by_a_folder_of_theirs(t
         assert is_published(tmp_path) == expected
 
 
-def test_classes_are_in_the_order_of_their_numbers():
-    assert door._classes({"id2label": {"10": "k", "9": "j"}, "label_names": ["x"]}) == ("j", "k")
-    assert door._classes({"id2label": {}, "label_names": ["b", "a"]}) == ("b", "a")
-    assert door._classes({}) is None
+TIMM_VIT = {"architecture": "vit_tiny_patch16_224"}
 
 
-def test_the_processor_is_the_librarys():
+@pytest.fixture
+def about(tmp_path):
+    """Read what a folder of this configuration and this processor says; it has no array."""
+    save_file({}, tmp_path / "model.safetensors")
+
+    def read(config, processor=None):
+        for name, content in (("config.json", config), ("preprocessor_config.json", processor or {})):
+            (tmp_path / name).write_text(json.dumps(content))
+        return read_about(tmp_path)
+
+    return read
+
+
+def test_classes_are_in_the_order_of_their_numbers(about):
+    vit = {"architectures": ["ViTForImageClassification"], **VIT}
+    assert about({**vit, "id2label": {"10": "k", "9": "j"}, "label_names": ["x"]}).classes == ("j", "k")
+    assert about({**TIMM_VIT, "label_names": ["b", "a"]}).classes == ("b", "a")
+    assert about({**TIMM_VIT, "id2label": {}, "label_names": ["b", "a"]}).classes == ("b", "a")
+    assert about(TIMM_VIT).classes is None
+
+
+def test_the_processor_is_the_librarys(about):
     def of(config, processor):
-        return door._processor(Snapshot("here", {"architectures": ["X"], **config}, processor, {}))
+        return about(config, processor).preprocess
 
-    assert of({}, {}) is None
+    vit = {"architectures": ["ViTForImageClassification"], **VIT}
+    assert of(vit, {}) is None
     siglip2 = {"image_processor_type": "Siglip2ImageProcessorFast", "patch_size": 4}
-    assert of({}, siglip2) == of({}, {"image_processor": siglip2}) == PatchProcessor(patch_size=4)
-    assert of({}, {"image_processor_type": "Owlv2ImageProcessor"}) is None
-    assert of({}, {"size": 7, "do_normalize": False}) == Processor(size=(7, 7))
-    timm = {"architectures": [], "architecture": "resnet18"}
+    assert of(vit, siglip2) == of(vit, {"image_processor": siglip2}) == PatchProcessor(patch_size=4)
+    assert of(vit, {"image_processor_type": "Owlv2ImageProcessor"}) is None
+    assert of(vit, {"size": 7, "do_normalize": False}) == Processor(size=(7, 7))
     published = {"input_size": [3, 7, 7], "crop_pct": 1.0, "mean": [0.5] * 3, "std": [0.2] * 3}
     expected = Processor(shortest=7, crop=(7, 7), mean=(0.5,) * 3, std=(0.2,) * 3)
-    assert of({**timm, "pretrained_cfg": published}, {}) == expected
-    assert of(timm, {}) is None
-    assert of({"pretrained_cfg": published}, {}) is None  # transformers reads another file
+    assert of({**TIMM_VIT, "pretrained_cfg": published}, {}) == expected
+    assert of(TIMM_VIT, {}) is None
+    assert of({**vit, "pretrained_cfg": published}, {}) is None  # transformers reads another file
 
 
 @pytest.mark.parametrize(

@@ -140,10 +140,22 @@ def test_each_field_of_the_configuration_is_read(config, expected):
 
 
 def test_a_processor_packs_one_photograph_or_several_with_its_own_fields():
-    """A gray level of 10 is 10 · 2 - 1 = 19 over 0.5; 2 x 2 pixels are one patch of 2."""
+    """A gray level of 10 becomes (10 · 2 - 1) / 0.5 = 38; 2 x 2 pixels are one patch."""
     processor = PatchProcessor(2, 3, scale=2.0, mean=(1.0,) * 3, std=(0.5,) * 3)
     for images, count in ((np.full((2, 2), 10, np.uint8), 1), (np.full((2, 2, 2, 3), 10, np.uint8), 2)):
         batch = processor(images)
         chex.assert_shape(batch["pixel_values"], (count, 3, 12))
         np.testing.assert_array_equal(batch["pixel_attention_mask"].sum(1), batch["spatial_shapes"].prod(1))
         np.testing.assert_array_equal(batch["pixel_values"][:, 0], 38.0)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"resample": 99}, "resample=99: unknown; allowed: nearest, lanczos"),
+        ({"image_std": [0, 0, 0]}, r"image_std=\[0, 0, 0\]: out of range; allowed: three positive numbers"),
+    ],
+)
+def test_numbers_that_pack_no_photograph_are_refused(config, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        patch_processor_of_transformers(config)

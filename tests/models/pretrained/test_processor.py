@@ -76,7 +76,11 @@ PLAIN = {"size": {"height": 8, "width": 8}, "image_mean": [0.5] * 3, "image_std"
         ({"image_std": [0.5, 0, 0.5]}, r"image_std=\[0.5, 0, 0.5\]: out of range; allowed: three positive numbers"),
         ({"image_std": [float("nan")] * 3}, "image_std="),
         ({"image_mean": [0.5] * 2}, r"image_mean=\[0.5, 0.5\]: out of range; allowed: three numbers"),
-        ({"image_mean": None}, r"preprocessor_config\.json: 'image_mean' is missing; allowed: files of transformers"),
+        ({"image_mean": None}, r"preprocessor_config\.json: 'image_mean' is missing; allowed: the file as it was"),
+        (
+            {"image_mean": 0.5},
+            r"preprocessor_config\.json: no photograph is prepared so \(.*not iterable\); allowed: the",
+        ),
         ({"rescale_factor": 0}, "rescale_factor=0: out of range; allowed: positive numbers"),
         ({"rescale_factor": float("nan")}, "rescale_factor=nan"),
         ({"resample": 99}, "resample=99: unknown; allowed: nearest, lanczos"),
@@ -93,11 +97,13 @@ def test_numbers_that_prepare_no_photograph_are_refused(changes, message):
         processor_of_transformers(config)
 
 
-def test_a_share_of_no_crop_is_refused():
+def test_a_share_that_no_crop_has_is_refused():
     config = {"input_size": [3, 8, 8], "mean": [0.5] * 3, "std": [0.5] * 3}
     assert processor_of_timm(config).shortest == 9  # floor(8 / 0.875 = 9.14)
     with pytest.raises(ValueError, match=r"^crop_pct=-1: out of range; allowed: positive numbers$"):
         processor_of_timm({**config, "crop_pct": -1})
+    with pytest.raises(ValueError, match=r"^pretrained_cfg: 'mean' is missing; allowed: the file as it was published$"):
+        processor_of_timm({"input_size": [3, 8, 8]})
 
 
 NORM = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.3, 0.4]}
@@ -181,7 +187,7 @@ def test_each_field_of_timms_file_is_read(config, fields):
 
 
 def test_a_crop_is_the_center_and_what_lies_outside_is_filled():
-    """Of 5 x 4 pixels the crop of 3 x 6: rows 1 to 3, and a column of the fill on each side."""
+    """The crop of 3 x 6 from 5 x 4 pixels has rows 1 to 3, and a column of the fill on each side."""
     image = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
     got = Processor(crop=(3, 6), fill=(7, 8, 9)).pixels(image)
     chex.assert_shape(got, (3, 6, 3))
@@ -190,12 +196,12 @@ def test_a_crop_is_the_center_and_what_lies_outside_is_filled():
 
 
 def test_gray_levels_and_transparency_are_read_and_normalized_by_hand():
-    """(51 / 255 - 0.5) / 0.2 = -1.5; with a fourth channel the same, and without mean 51 times the factor."""
+    """A level of 51 becomes (51 / 255 - 0.5) / 0.2 = -1.5; a fourth channel is left out."""
     processor = Processor(mean=(0.5, 0.1, 0.2), std=(0.2, 0.1, 0.4))
     for image in (np.full((1, 2), 51, np.uint8), np.full((1, 2, 1), 51, np.uint8), np.full((1, 2, 4), 51, np.uint8)):
         values = processor(image)["pixel_values"]
         np.testing.assert_allclose(values, np.broadcast_to([-1.5, 1.0, 0.0], (1, 1, 2, 3)), atol=1e-6)
-    assert Processor(scale=2.0).normalize(np.uint8([51])) == 102
+    assert Processor(scale=2.0).normalize(np.uint8([51])) == 102  # no mean: 51 times the factor
 
 
 def test_a_batch_is_padded_to_the_size_that_is_asked_for():
@@ -219,5 +225,5 @@ def test_a_batch_is_padded_to_the_size_that_is_asked_for():
         (Processor(size=(4, 4), multiple=14), (90, 120), (14, 14)),  # never 0
     ],
 )
-def test_more_sizes_by_hand(processor, size, expected):
+def test_the_size_of_each_rule_by_hand(processor, size, expected):
     assert processor.resized(*size) == expected
