@@ -834,6 +834,26 @@ def view_of(unlabeled, k):
     return unlabeled["image"] + np.array([float(jax.random.uniform(key, ())) for key in keys])[:, None, None, None]
 
 
+def test_fixmatch_accepts_guesses_of_95_percent_of_the_weak_view_by_default(technique_of):
+    """Images are e_1, e_2 and e_3; the student gives them the largest probabilities .94, .96 and .97."""
+    guesses = np.array([[0.94, 0.03, 0.03], [0.02, 0.96, 0.02], [0.01, 0.02, 0.97]])
+    networks = Parts(np.log(np.concatenate([guesses, np.ones((1, 3))])), np.zeros((4, 3)))
+    _, labeled, unlabeled = parts()
+    unlabeled = unlabeled | {"image": np.eye(3, 4, dtype=np.float32).reshape(3, 2, 2, 1)}
+    technique, memory = technique_of(fixmatch, strong=darken), {"mean": np.zeros(3), "confident": np.zeros(3)}
+
+    @jax.jit
+    def run():
+        terms = technique(networks, labeled, unlabeled, KEY, memory)
+        return terms.pseudo, terms.unlabeled
+
+    pseudo, losses = run()
+    assert pseudo.label.tolist() == [0, 1, 2]
+    assert pseudo.accepted.tolist() == [False, True, True]
+    p = softmax(np.log(guesses) / 2)  # of half the image
+    np.testing.assert_allclose(losses, [0, -np.log(p[1, 1]), -np.log(p[2, 2])], rtol=1e-5)
+
+
 @pytest.mark.parametrize("module", [pi_model, mean_teacher])
 def test_two_views_are_compared(technique_of, module):
     networks, labeled, unlabeled = parts()
