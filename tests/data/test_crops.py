@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.data import augment
+from tests.data.draws import quarter
 
 IMAGE = jnp.arange(7 * 9 * 2, dtype=jnp.float32).reshape(7, 9, 2)
 
@@ -82,10 +83,7 @@ def test_a_random_window_by_hand(monkeypatch):
     image is 10 row + column. The center of the pixel i of the scaled image is at (i + 1/2) / 1.5 - 1/2 of the image.
     """
 
-    def uniform(key, shape=(), minval=0.0, maxval=1.0):
-        return jnp.full(shape, minval + 0.25 * (maxval - minval))
-
-    monkeypatch.setattr(jax.random, "uniform", uniform)
+    monkeypatch.setattr(jax.random, "uniform", quarter)
     augment.random_scale_crop((5, 10), (10, 10))  # the range may be one number, as long as the window
     image = (10.0 * np.arange(6)[:, None] + np.arange(10)).astype(np.float32)[..., None]
     window = jax.jit(augment.random_scale_crop((5, 8), (8, 12)))(jax.random.key(0), image)[..., 0]

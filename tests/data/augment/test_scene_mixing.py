@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.augment.scene_mixing import SceneMixing, copy_paste, mix_scenes, mosaic
+from tests.data.draws import quarter
 
 
 def four_examples():
@@ -89,16 +90,13 @@ def test_a_batch_is_mixed_with_the_given_probability():
 
 
 @pytest.fixture
-def quarters(monkeypatch):
+def foreseen(monkeypatch):
     """Uniform numbers lie at a quarter of their range, partners are 1, 2, ..., and what is likely happens."""
-
-    def uniform(key, shape, minval, maxval):
-        return jnp.full(shape, minval + (maxval - minval) / 4)
 
     def randint(key, shape, low, high):
         return jnp.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape)
 
-    monkeypatch.setattr(jax.random, "uniform", uniform)
+    monkeypatch.setattr(jax.random, "uniform", quarter)
     monkeypatch.setattr(jax.random, "randint", randint)
     monkeypatch.setattr(jax.random, "bernoulli", lambda key, p, shape=(): jnp.full(shape, p >= 0.5))
 
@@ -108,7 +106,7 @@ def mixed_by(mixing, examples):
     return jax.device_get(run(jax.random.split(jax.random.key(1), 4), examples))
 
 
-@pytest.mark.usefixtures("quarters")
+@pytest.mark.usefixtures("foreseen")
 def test_each_example_draws_its_partners_and_a_point_in_the_middle():
     """At 1/4 + 1/8 of 8 pixels: (3, 3). Arrays that are neither an image nor of an object stay as they are."""
     examples = four_examples() | {"image_id": jnp.arange(4)}
@@ -127,7 +125,7 @@ def test_each_example_draws_its_partners_and_a_point_in_the_middle():
         assert not alone[name][:, 2:].any()
 
 
-@pytest.mark.usefixtures("quarters")
+@pytest.mark.usefixtures("foreseen")
 def test_an_object_is_copied_in_half_of_the_examples_that_are_pasted_on():
     """The second image's objects, of the value 2, are 4 x 4 pixels in the middle and 2 x 2 in the corner.
 
