@@ -1,6 +1,6 @@
 """SIFT: descriptors by hand, and matches of a turned, scaled and dimmed photograph."""
 
-import sys
+import importlib
 
 import chex
 import jax
@@ -13,7 +13,7 @@ from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.sift import describe, octave_keypoints, sift
 from dlcore.data.sample_images import sample_image
 
-MODULE = sys.modules[sift.__module__]
+MODULE = importlib.import_module("dlcore.classical_vision.sift")  # the package has a function of this name
 
 
 @pytest.fixture(scope="module")
