@@ -145,7 +145,7 @@ def test_each_box_is_read_from_its_own_level_alone():
     out, pull = jax.vjp(crops, [first, second])
     # Half a pixel off, the middle of columns 2 to 6 is 3.5; of rows 1 to 3 the halves have middles 1.5 and 2.5 - 1/2.
     np.testing.assert_allclose(out[..., 0, 0], [[3.5, 3.5], [110, 120], [0, 0], [0, 0], [0, 0]], atol=1e-5)
-    # Each bin takes a mean: of the gradient, 1 of either bin comes to its level, about where the bin lies.
+    # A bin is a mean of pixels: its gradient sums to 1, and the two bins of a box lie around the box's center.
     level_0, level_1 = (np.asarray(g)[..., 0] for g in pull(jnp.ones_like(out))[0])
     np.testing.assert_allclose((level_0.sum(), level_1.sum()), (2, 2), rtol=1e-6)
     np.testing.assert_allclose((level_0.sum(0) * np.arange(12)).sum() / 2, 3.5, rtol=1e-6)

@@ -237,7 +237,7 @@ class Blocks(nn.Module):
 
 
 class Around(nn.Module):
-    """Blocks inside of another module, behind a block that is none of theirs."""
+    """Blocks inside another module, after a block that is not one of them."""
 
     @nn.compact
     def __call__(self, x):
