@@ -198,20 +198,22 @@ def test_the_largest_of_a_bins_samples_by_hand():
     features, boxes = np.zeros((5, 5, 1), np.float32), np.array([[0, 0, 4, 4]], np.float32)
     features[3, 1], features[1, 3] = 8, -4
 
-    @jax.jit
-    def crops(x):
-        largest = functools.partial(roi_align, boxes=boxes, output_size=1, reduce="max")
-        gradient = jax.grad(lambda x: largest(x).sum())(x)
-        several = multiscale_roi_align([x, x], boxes, 1, (1, 2), np.array([0]), reduce="max")
-        return largest(x), roi_align(x, boxes, 1), largest(-1 - x), several, gradient
+    def largest(x):
+        return multiscale_roi_align([x, x], boxes, 1, (1, 2), np.array([0]), reduce="max").sum()
 
-    *values, gradient = crops(features)
-    # The mean is (0 - 4 + 8 + 0) / 4. Of -1 - x, which is negative nearly everywhere, the largest is -1 + 4.
-    assert [float(value[0, 0, 0, 0]) for value in values] == [8, 1, 3, 8]
-    # One sample a pixel: of 2 by 2 pixels two a side, in rows 1.5 and 2.5; the lower ones are means of 8 and three 0.
-    low = np.array([[0, 1, 2, 3]], np.float32)
-    assert float(roi_align(features, low, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
+    # Of -1 - x, which is negative nearly everywhere, the largest is -1 + 4.
+    values, (gradient, _) = jax.jit(jax.vmap(jax.value_and_grad(largest)))(np.stack([features, -1 - features]))
+    assert values.tolist() == [8, 3]
     # The gradient goes to the pixel of the largest sample alone.
     np.testing.assert_array_equal(gradient[..., 0], np.zeros((5, 5)) + (np.arange(25).reshape(5, 5) == 16))
     with pytest.raises(ValueError, match="reduce='sum': unknown; allowed: "):
         roi_align(features, boxes, 1, reduce="sum")
+
+
+@pytest.mark.slow(unless=["mean"])
+@pytest.mark.parametrize(("reduce", "expected"), [("mean", 1), ("max", 2)])
+def test_a_bin_has_one_sample_a_pixel(reduce, expected):
+    """Of 2 by 2 pixels two a side, in rows 1.5 and 2.5: the lower ones are means of 8 and three 0, the upper ones 0."""
+    features, boxes = np.zeros((5, 5, 1), np.float32), np.array([[0, 1, 2, 3]], np.float32)
+    features[3, 1] = 8
+    assert float(roi_align(features, boxes, 1, sampling_ratio=-1, reduce=reduce)[0, 0, 0, 0]) == expected
