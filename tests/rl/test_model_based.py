@@ -244,7 +244,7 @@ def test_one_update_by_hand(monkeypatch):
 
 
 def test_an_imagined_step_is_the_predicted_change_in_the_units_of_the_replay():
-    """Two networks that give (1, 2, 3) and (2, 4, 6) times z = (s - 1) / 2 + a: s' = s + out * (1, 2) + (5, 6)."""
+    """Two networks give (1, 2, 3) and (2, 4, 6) times z = (s - 1) / 2 + a, and s' = s + out * (1, 2) + (5, 6)."""
     seen = []
 
     def apply(variables, x):
@@ -267,7 +267,7 @@ def test_an_imagined_step_is_the_predicted_change_in_the_units_of_the_replay():
 
 
 def test_a_plan_is_worth_its_rewards_and_goes_on_from_the_last_one(monkeypatch):
-    """Two networks that add the action, or twice it, to the state; the reward is the state after it."""
+    """Two networks add the action, or twice it, to the state; the reward is the state after it."""
     world = SimpleNamespace(
         dimensions=1,
         members=lambda x: jnp.broadcast_to(x, (2, *x.shape)),
