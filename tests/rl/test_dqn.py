@@ -146,7 +146,7 @@ def zeros_of(learner, rows):
 @pytest.mark.covers("RL-05")
 @pytest.mark.parametrize(("double", "y"), [(True, 1 + 0.9 * 2.0), (False, 1 + 0.9 * 5.0)])
 def test_one_update_by_hand(double, y):
-    """Q = (1, 1/2) and the target's (2, 5): y = 1 + 0.9 x 2 of the best action of Q, or 1 + 0.9 x 5 of the target's."""
+    """Q = (1/2, 1) and the target's (5, 2): y = 1 + 0.9 x 2 of the best action of Q, or 1 + 0.9 x 5 of the target's."""
     learner = dqn.learner(
         model=Scaled(),
         optimizer=create_optimizer("sgd", 0.1, momentum=0.0),
@@ -163,8 +163,9 @@ def test_one_update_by_hand(double, y):
     rows = Source.indices(1)[np.arange(1)]
     state = zeros_of(learner, rows)
     one, seen = np.ones((1, 2, 1), np.float32), state.replay.data
-    seen = seen._replace(observation=one, reward=one[..., 0], next_observation=one)  # every step is this one
-    values, targets = np.array([1.0, 0.5], np.float32), np.array([2.0, 5.0], np.float32)
+    # Every step is this one, of the second action.
+    seen = seen._replace(observation=one, action=seen.action + 1, reward=one[..., 0], next_observation=one)
+    values, targets = np.array([0.5, 1.0], np.float32), np.array([5.0, 2.0], np.float32)
     state = state.replace(
         observation=one[0, :1],
         replay=state.replay.replace(data=seen, written=np.int32(2)),
@@ -174,7 +175,7 @@ def test_one_update_by_hand(double, y):
     after, metrics = jax.jit(learner.update)(state, rows)
     assert metrics["loss"].compute() == pytest.approx((1 - y) ** 2 / 2, rel=1e-5)
     assert metrics["q"].compute() == 1
-    np.testing.assert_allclose(after.params["values"], [1 - 0.1 * (1 - y), 0.5], rtol=1e-5)
+    np.testing.assert_allclose(after.params["values"], [0.5, 1 - 0.1 * (1 - y)], rtol=1e-5)
     np.testing.assert_array_equal(after.target_params["values"], targets)
 
 
