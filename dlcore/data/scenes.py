@@ -120,7 +120,7 @@ def scenes(
         images_drawn: list[np.ndarray] = []
         for _ in range(num_shapes):
             label, mask = _shape(rng, size, smallest, largest)
-            if not mask.any():  # a ring of three pixels may lie between the centers of pixels
+            if not mask.any():  # a shape of three pixels may lie between the centers of pixels
                 continue
             box = _extent(mask)
             if any(_covered(box, other) > overlap for other in placed):

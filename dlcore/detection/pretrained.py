@@ -210,7 +210,7 @@ INPUTS = ("pixel_values", "pixel_mask")
 OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 OWL_VISION |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 OWL_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
-OWL_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 16}
+OWL_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 16, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
 """What transformers takes where the configuration leaves a field out."""
 OWL = ("OwlViTForObjectDetection", "Owlv2ForObjectDetection")
 OWL_INPUTS = ("pixel_values", "input_ids", "attention_mask")

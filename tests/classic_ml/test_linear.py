@@ -63,10 +63,10 @@ def test_gradients_by_hand_are_jaxs():
 
     with jax.enable_x64(True):
         w, x, label = problem()
-        for penalty, gradient, expected in run(w, x, label).values():
+        for loss, (penalty, gradient, expected) in run(w, x, label).items():
             for ours, theirs in zip(gradient, expected, strict=True):
-                np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12)
-            assert float(penalty) == pytest.approx(0.15 * (w.weights**2).sum())  # the bias is free
+                np.testing.assert_allclose(ours, theirs, rtol=1e-10, atol=1e-12, err_msg=loss)
+            assert float(penalty) == pytest.approx(0.15 * (w.weights**2).sum()), loss  # the bias is free
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """SIFT: descriptors by hand, and matches of a turned, scaled and dimmed photograph."""
 
-import sys
+import importlib
 
 import chex
 import jax
@@ -13,7 +13,7 @@ from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.sift import describe, octave_keypoints, sift
 from dlcore.data.sample_images import sample_image
 
-MODULE = sys.modules[sift.__module__]
+MODULE = importlib.import_module("dlcore.classical_vision.sift")  # the package has a function of this name
 
 
 @pytest.fixture(scope="module")
@@ -82,10 +82,10 @@ def keypoints():
 
 @pytest.mark.covers("CL-07")
 def test_extrema_are_those_of_quadratics(keypoints):
-    """Differences of blurs that are h - a x^2 - b y^2 - e s^2 where that is positive, around a place between pixels.
+    """The differences of blurs are h - a x^2 - b y^2 - e s^2 around places between pixels, where that is positive.
 
-    Kept are curvatures up to 10 to 1 and contrasts from .005; the image is a ramp to the right, so that all have the
-    angle 0. The scale is 1.6 x 2^(s / 3).
+    Curvatures up to 10 to 1 and contrasts from .005 are kept. The image is a ramp to the right, so that all keypoints
+    have the angle 0. The scale is 1.6 x 2^(s / 3).
     """
     s, y, x = np.mgrid[:5, :72, :72]
     # Column, row, scale; h, a, b, e; whether it is kept.

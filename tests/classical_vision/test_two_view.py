@@ -104,7 +104,7 @@ def test_a_pair_is_as_far_as_its_equation_over_both_slopes():
 
 
 def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeypatch):
-    """The consensus is the true matrix, [t]x R; the last pair is an outlier, and a point behind is none of the mask."""
+    """The consensus is the true matrix, [t]x R. The mask leaves out the last pair, an outlier, and a point behind."""
     points, rotation, translation, _ = scene(9)
     points[7] *= -1
     cameras = (points, points @ rotation.T + translation)

@@ -106,8 +106,9 @@ class FourPlaces(nn.Module):
 @pytest.mark.covers("AT-30")
 @pytest.mark.parametrize("attention", ["hard", "soft"])
 def test_one_update_by_hand(attention):
-    """Soft: through the mean glimpse. Hard: by (reward - mean reward of the other draws) grad log pi and 0.3 of the
-    entropy, and only so.
+    """Soft attention learns through the mean glimpse, and hard attention by the rewards of its draws alone.
+
+    Hard attention ascends (reward - mean reward of the other draws) log pi and 0.3 of the entropy.
     """
     levels = np.array([[255, 0], [51, 102]], np.uint8)
     rows = {"image": levels.repeat(4, 0).repeat(4, 1)[None, ..., None], "label": np.zeros(1, np.int32)}
@@ -145,9 +146,10 @@ def test_one_update_by_hand(attention):
 
 @pytest.mark.covers("AT-30")
 def test_each_attention_looks_at_its_place():
-    """Four places of brightness 1, 0, .2, .4, the last the likeliest: seen by hard attention, the mean by soft.
+    """Of four places of brightness 1, 0, .2 and .4 hard attention sees the last, which is the likeliest.
 
-    Random attention draws alike. The box holds the lower two places. The second scene, all 1, is padding.
+    Soft attention sees the mean, and random attention any place with the same chance. The box holds the lower two
+    places. The second scene, all 1, is padding.
     """
     levels = np.array([[255, 0], [51, 102]], np.uint8)
     image = np.stack([levels.repeat(4, 0).repeat(4, 1), np.full((8, 8), 255, np.uint8)])[..., None]

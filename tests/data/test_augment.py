@@ -6,6 +6,7 @@ import pytest
 from dlcore.data import augment
 from dlcore.data.augment import geometric
 from dlcore.data.source import Source
+from tests.data.draws import quarter
 
 RNG = np.random.default_rng(0)
 IMAGE = jnp.asarray(RNG.random((8, 8, 2), np.float32))
@@ -130,7 +131,7 @@ def test_drawn_maps_stay_inside_their_ranges():
 def test_a_random_map_by_hand(monkeypatch):
     """Every number at a quarter of its range, [low, high]; the moves are fractions of the height and of the width."""
     calls = []
-    monkeypatch.setattr(geometric.jax.random, "uniform", lambda key, shape: jnp.full(shape, 0.25))
+    monkeypatch.setattr(jax.random, "uniform", quarter)
     monkeypatch.setattr(geometric, "affine", lambda image, *rest: calls.append(jax.tree.map(float, rest)))
     image = jnp.zeros((8, 12, 1))
     geometric.random_affine((10, 30), 0.5, (0.5, 2.5), 40)(KEYS[0], image)
@@ -142,7 +143,7 @@ def test_a_random_map_by_hand(monkeypatch):
 
 def test_a_vertical_flip_mirrors_top_and_bottom(monkeypatch):
     chances = []
-    monkeypatch.setattr(geometric.jax.random, "bernoulli", lambda key, p: chances.append(p) or jnp.array(True))
+    monkeypatch.setattr(jax.random, "bernoulli", lambda key, p: chances.append(p) or jnp.array(True))
     np.testing.assert_array_equal(augment.random_vertical_flip(0.25)(KEYS[0], IMAGE), np.asarray(IMAGE)[::-1])
     np.testing.assert_array_equal(augment.random_flip(0.75)(KEYS[0], IMAGE), np.asarray(IMAGE)[:, ::-1])
     assert chances == [0.25, 0.75]

@@ -48,7 +48,8 @@ def test_the_flow_carries_a_frame_to_the_next(path, camera, directions):
             moved = clip[n, f + 1][to[..., 1], to[..., 0]]
             assert (np.abs(moved - clip[n, f]).max(-1) < 35).mean() > 0.85
             step = flow[n, f][(flow[n, f] != pan).any(-1)] - pan
-            assert len(step) == 0 or np.abs(step[step != 0]).min() >= 1.5 - 1e-5
+            # A shape moves by 1.5 to 3 pixels a frame, and one that hops by a multiple of that.
+            assert (np.abs(step[step != 0]) >= 1.5 - 1e-5).all()
             if path == "straight" and len(step):
                 assert np.abs(step).max() <= 3
                 direction = np.array(list(DIRECTIONS.values())[source.arrays["action"][n]])

@@ -7,22 +7,22 @@ import numpy as np
 import pytest
 
 from dlcore.data import augment
-from dlcore.data.augment import crops
+from tests.data.draws import quarter
 
 IMAGE = jnp.arange(7 * 9 * 2, dtype=jnp.float32).reshape(7, 9, 2)
 
 
 @pytest.mark.covers("RG-14")
 def test_ten_crops_are_corners_center_and_their_mirrors():
-    cut = augment.ten_crop(IMAGE, (3, 5))
-    chex.assert_shape(cut, (10, 3, 5, 2))
+    crops = augment.ten_crop(IMAGE, (3, 5))
+    chex.assert_shape(crops, (10, 3, 5, 2))
     want = [IMAGE[:3, :5], IMAGE[:3, 4:], IMAGE[4:, :5], IMAGE[4:, 4:], IMAGE[2:5, 2:7]]
-    np.testing.assert_array_equal(cut[:5], want)
+    np.testing.assert_array_equal(crops[:5], want)
     mirrored = IMAGE[:, ::-1]
-    np.testing.assert_array_equal(cut[5], mirrored[:3, :5])
-    np.testing.assert_array_equal(cut[6], cut[0][:, ::-1] * 0 + mirrored[:3, 4:])
-    np.testing.assert_array_equal(cut[9], cut[4][:, ::-1])
-    assert len(np.unique(np.asarray(cut).reshape(10, -1), axis=0)) == 10
+    np.testing.assert_array_equal(crops[5], mirrored[:3, :5])
+    np.testing.assert_array_equal(crops[6], crops[0][:, ::-1] * 0 + mirrored[:3, 4:])
+    np.testing.assert_array_equal(crops[9], crops[4][:, ::-1])
+    assert len(np.unique(np.asarray(crops).reshape(10, -1), axis=0)) == 10
     np.testing.assert_array_equal(augment.ten_crop(IMAGE, 3, vertical=True)[5], IMAGE[::-1][:3, :3])
 
 
@@ -38,8 +38,8 @@ def test_the_average_is_the_mean_of_the_scores_of_each_image():
     out = augment.average_over_crops(predict, lambda image: augment.ten_crop(image, 3))(images)["logits"]
     assert seen == [(30, 3, 3, 2)]
     for image, got in zip(images, out, strict=True):
-        cut = np.asarray(augment.ten_crop(image, 3))
-        np.testing.assert_allclose(got, [cut.mean((1, 2, 3)).mean(), cut.max((1, 2, 3)).mean()], rtol=1e-6)
+        crops = np.asarray(augment.ten_crop(image, 3))
+        np.testing.assert_allclose(got, [crops.mean((1, 2, 3)).mean(), crops.max((1, 2, 3)).mean()], rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -79,22 +79,16 @@ def test_the_shorter_side_has_at_least_a_pixel():
 def test_a_random_window_by_hand(monkeypatch):
     """Numbers at a quarter: a shorter side of 8 + 4 / 4 = 9, from 6: 1.5 times, so that 9 x 15 pixels are there.
 
-    Beyond 5 x 8 of these, 4 rows and 7 columns are free: the corner lies at 5 / 4 and 8 / 4, rounded down.
+    Beyond 5 x 8 of these, 4 rows and 7 columns are free: the corner lies at 5 / 4 and 8 / 4, rounded down: (1, 2). The
+    image is 10 row + column. The center of the pixel i of the scaled image is at (i + 1/2) / 1.5 - 1/2 of the image.
     """
-    calls = []
 
-    def uniform(key, shape=(), minval=0.0, maxval=1.0):
-        return jnp.broadcast_to(minval + 0.25 * (maxval - minval), shape)
-
-    def scale(image, shape, axes, factors, move, method, antialias):
-        calls.append((shape, axes, factors.tolist(), move.tolist(), method, antialias))
-        return image[: shape[0], :1]
-
-    monkeypatch.setattr(crops.jax.random, "uniform", uniform)
-    monkeypatch.setattr(crops.jax.image, "scale_and_translate", scale)
-    crops.random_scale_crop((5, 10), (10, 10))  # the range may be one number, as long as the window
-    crops.random_scale_crop((5, 8), (8, 12))(jax.random.key(0), jnp.zeros((6, 10, 3)))
-    assert calls == [((5, 8, 3), (0, 1), [1.5, 1.5], [-1.0, -2.0], "linear", False)]
+    monkeypatch.setattr(jax.random, "uniform", quarter)
+    augment.random_scale_crop((5, 10), (10, 10))  # the range may be one number, as long as the window
+    image = (10.0 * np.arange(6)[:, None] + np.arange(10)).astype(np.float32)[..., None]
+    window = jax.jit(augment.random_scale_crop((5, 8), (8, 12)))(jax.random.key(0), image)[..., 0]
+    row, column = ((np.arange(count) + first + 0.5) / 1.5 - 0.5 for count, first in ((5, 1), (8, 2)))
+    np.testing.assert_allclose(window, 10 * row[:, None] + column, rtol=1e-5, atol=1e-4)
 
 
 def test_bad_sizes():

@@ -84,17 +84,16 @@ def test_photographs_are_embedded_crops_with_splits_of_their_own():
 
 
 def test_crops_of_photographs_have_sides_from_4_to_40(monkeypatch):
-    asked = []
-    monkeypatch.setattr(
-        image_classification, "photo_crops", lambda split, count, size: asked.append((split, count, size))
-    )
+    def one_crop(split, count, size):
+        asked.append((split, count))
+        image = np.zeros((1, size, size, 3), np.uint8)
+        return Source({"image": image, "label": np.zeros(1, np.int32)}, class_names=("a",), name=split)
+
+    monkeypatch.setattr(image_classification, "photo_crops", one_crop)
     for size, side in ((None, 32), (4, 4), (40, 40), ((8, 8), 8)):
-        asked.clear()
-        image_classification._photographs(size)
-        assert asked == [("train", 4800, side), ("valid", 600, side), ("test", 1200, side)]
-    for size in (3, 41, (8, 9)):
-        with pytest.raises(ValueError, match="no crop of the photographs"):
-            image_classification._photographs(size)
+        asked = []
+        assert load("photographs", image_size=size).image_shape == (side, side, 3)
+        assert asked == [("train", 4800), ("valid", 600), ("test", 1200)]
 
 
 def test_five_folders_without_images_are_listed():

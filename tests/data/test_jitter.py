@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.augment import jitter, tone
+from tests.data.draws import quarter
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "tvops_transforms.npz")
 IMAGE = jnp.asarray(GOLDEN["data/x"].transpose(1, 2, 0), jnp.float32)
@@ -44,14 +45,11 @@ def test_factor_one_and_shift_zero_leave_the_image():
 
 
 @pytest.fixture
-def quarter(monkeypatch):
+def adjustments(monkeypatch):
     """Uniform numbers lie at a quarter of their range, and each adjustment is listed with its number."""
     calls = []
 
-    def uniform(key, shape=(), minval=0.0, maxval=1.0):
-        return jnp.broadcast_to(minval + 0.25 * (maxval - minval), shape)
-
-    monkeypatch.setattr(jitter.jax.random, "uniform", uniform)
+    monkeypatch.setattr(jax.random, "uniform", quarter)
     for name in ("brightness", "contrast", "saturation", "hue"):
 
         def adjust(image, number, name=name):
@@ -63,21 +61,23 @@ def quarter(monkeypatch):
 
 
 @pytest.mark.covers("RG-16")
-def test_random_numbers_by_hand(quarter):
+def test_random_numbers_by_hand(adjustments):
     """Factors of 1 - x + x / 2, with 1 - x of at least 0, and a hue of -h / 2, in this order; 0 leaves a step out."""
     image = np.zeros((1, 1, 3), np.float32)
     jitter.color_jitter(0.4, 0.2, 2.0, 0.1)(jax.random.key(0), image)
-    assert quarter == [("brightness", 0.8), ("contrast", 0.9), ("saturation", 0.75), ("hue", -0.05)]
+    assert adjustments == [("brightness", 0.8), ("contrast", 0.9), ("saturation", 0.75), ("hue", -0.05)]
     for only in ("brightness", "contrast", "saturation", "hue"):
-        quarter.clear()
+        adjustments.clear()
         jitter.color_jitter(**{only: 0.4})(jax.random.key(0), image)
-        assert quarter == [(only, -0.2 if only == "hue" else 0.8)]
+        assert adjustments == [(only, -0.2 if only == "hue" else 0.8)]
 
 
-def test_a_random_blur_by_hand(quarter, monkeypatch):
+def test_a_random_blur_by_hand(monkeypatch):
+    """A deviation of 1 + 2 / 4 and a radius of 4, along both axes, with the given probability."""
+    monkeypatch.setattr(jax.random, "uniform", quarter)
     monkeypatch.setattr(jitter, "gaussian_blur", lambda image, *rest: image + jnp.array([*rest[0], *rest[1]]))
     for happens in (True, False):
-        monkeypatch.setattr(jitter.jax.random, "bernoulli", lambda key, p, h=happens: jnp.array(h & (p == 0.3)))
+        monkeypatch.setattr(jax.random, "bernoulli", lambda key, p, h=happens: jnp.array(h & (p == 0.3)))
         out = jitter.random_blur((1.0, 3.0), 0.3, 4)(jax.random.key(0), np.zeros((1, 1, 4)))
         np.testing.assert_allclose(out[0, 0], [1.5, 1.5, 4, 4] if happens else [0] * 4)
 

@@ -169,7 +169,7 @@ def test_operations_by_hand(monkeypatch, name, strength, sign, expected):
     ],
 )
 def test_an_operation_is_the_one_of_its_name(monkeypatch, name, module, function, arguments):
-    monkeypatch.setattr(policies, "_geometric", lambda operation, image, *rest: image - 1)
+    monkeypatch.setattr(policies, "warp_image", lambda image, *rest: image - 1)
     calls = []
 
     def operation(image, *rest):
@@ -183,15 +183,23 @@ def test_an_operation_is_the_one_of_its_name(monkeypatch, name, module, function
     assert calls == [arguments]
 
 
-@pytest.mark.parametrize("name", policies.OPERATIONS[: policies._GEOMETRIC])
+@pytest.mark.parametrize("name", ["identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate"])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_geometric_operations_by_hand(monkeypatch, name, sign):
     """Of 20 x 30 pixels at half the strength: 0.15 across, 150/662 of the side cut off to 4 and 6, 15 degrees."""
     calls = []
+
+    def read(image, *settings):
+        calls.append(settings)
+        return image + 1
+
     warp = lambda size, degrees, move, shear, center: (size, degrees, move, shear, center)  # noqa: E731
     monkeypatch.setattr(policies, "affine_warp", warp)
-    monkeypatch.setattr(policies, "warp_image", lambda image, *rest: calls.append(rest))
-    policies._geometric(policies.OPERATIONS.index(name), np.zeros((20, 30, 3)), 0.5, sign, "bilinear", 0.25)
+    monkeypatch.setattr(policies, "warp_image", read)
+    operation = policies.OPERATIONS.index(name)
+    with jax.disable_jit():
+        out = policies.apply_operation(operation, np.zeros((20, 30, 3), np.float32), 0.5, sign, "bilinear", 0.25)
+    assert float(out[0, 0, 0]) == (name != "identity")
     ((size, degrees, move, shear, center), interpolation, fill) = calls[0]
     lean = -sign * np.rad2deg(np.arctan(0.15))
     expected = {

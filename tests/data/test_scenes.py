@@ -183,11 +183,15 @@ def test_two_textures_by_hand(kind):
 
 
 def test_the_smallest_shapes_are_drawn_with_their_keypoints():
-    """Of 3 pixels across, a ring may cover no pixel's center, and an eighth of a box is narrower than half a pixel."""
-    arrays = scenes(30, 0, size=12, max_boxes=2, smallest=3, largest=3, empty=0.0, keypoints=True, masks=True).arrays
+    """An eighth of a box of 3 pixels is narrower than half a pixel.
+
+    A ring or a cross of 3 pixels may cover no pixel's center: it is left out, which happens here in a few scenes.
+    """
+    arrays = scenes(30, 8, size=12, max_boxes=1, smallest=3, largest=3, empty=0.0, keypoints=True, masks=True).arrays
     real, points = arrays["box_mask"], arrays["keypoints"]
-    assert 0.8 < real[:, 0].mean() <= 1
-    chex.assert_shape(arrays["masks"], (30, 2, 12, 2))  # 12 bits a row
+    assert 0.8 < real.mean() < 1
+    chex.assert_shape(arrays["masks"], (30, 1, 12, 2))  # 12 bits a row
+    np.testing.assert_array_equal(arrays["masks"].any((2, 3)), real)
     x0, y0, x1, y1 = arrays["boxes"][real].T
     left, top, right, bottom = np.moveaxis(points[real], 1, 0)
     np.testing.assert_array_equal((left[:, 0], right[:, 0]), (x0 + 0.5, x1 - 0.5))

@@ -145,7 +145,7 @@ def move_right(points):
     return points + np.array([4, 0], np.float32)
 
 
-def test_a_box_with_two_thirds_inside_is_kept_by_less():
+def test_a_box_stays_where_enough_of_it_is_inside():
     """Moved by 4 of 10 pixels, the box from 2 to 8 reaches from 6 to 12: 4 of its 6 columns, two thirds, are inside."""
     boxes = np.array([[2, 1, 8, 5], [7, 0, 9, 3]], np.float32)
     keep = jax.jit(lambda share: augment.warp_boxes(boxes, augment.Warp(move_right, move_right), SIZE, None, share))
@@ -156,7 +156,7 @@ def test_a_box_with_two_thirds_inside_is_kept_by_less():
 
 
 def test_pixels_from_outside_have_the_fill():
-    """Read half a pixel further left: half of the first pixel, once in the mask and once in the value; or a pixel."""
+    """Moved right by half a pixel, the first value is y = 0.8 / 2 and its mask m = 1 / 2: m y + (1 - m) fill."""
     image = np.array([[[0.8], [0.4]]], np.float32)
     for method, move, fill, expected in (
         ("bilinear", 0.5, None, [0.4, 0.6]),

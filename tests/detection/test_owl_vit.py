@@ -7,6 +7,7 @@ import pytest
 
 from dlcore.detection.owl_vit import OWLViT, patch_logits
 from dlcore.models.clip import CLIP
+from dlcore.models.pretrained.family import find_family
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 
@@ -48,3 +49,12 @@ def test_texts_are_as_many_for_each_image():
 def test_the_wiring_of_owl_vit_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(SMALL, (1, 8, 8, 3), np.array([[3, 8, 0, 0], [2, 1, 8, 0]]), [2.64071, -1.21824])
+
+
+def test_both_towers_have_one_activation():
+    """Where the configuration leaves the text tower's out, it is quick_gelu and 1e-5."""
+    for name, value, default in (("hidden_act", "gelu", "quick_gelu"), ("layer_norm_eps", 1e-6, 1e-05)):
+        config = {"architectures": ["OwlViTForObjectDetection"], "vision_config": {name: value}, "text_config": {}}
+        message = f"{name}={default!r}: not in dlcore's text tower, beside its image tower; allowed: {value!r}"
+        with pytest.raises(ValueError, match=message):
+            find_family(config).model(config)

@@ -44,7 +44,7 @@ def test_starts_by_hand():
 
 @pytest.mark.covers("RG-11")
 def test_a_pooled_ramp_by_hand(monkeypatch):
-    """Of 10 row + column, each output is that of its window's last pixel; u is 0.5 for rows and 0 for columns."""
+    """The largest number of a window of 10 row + column is its last; u is 0.5 for rows and 0 for columns."""
     monkeypatch.setattr(jax.random, "uniform", lambda key, shape: np.array([0.5, 0.0]))
     ramp = (10.0 * np.arange(8)[:, None] + np.arange(9)).astype(np.float32)[..., None]
     key = jax.random.key(0)

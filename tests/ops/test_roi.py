@@ -145,7 +145,7 @@ def test_each_box_is_read_from_its_own_level_alone():
     out, pull = jax.vjp(crops, [first, second])
     # Half a pixel off, the middle of columns 2 to 6 is 3.5; of rows 1 to 3 the halves have middles 1.5 and 2.5 - 1/2.
     np.testing.assert_allclose(out[..., 0, 0], [[3.5, 3.5], [110, 120], [0, 0], [0, 0], [0, 0]], atol=1e-5)
-    # Each bin takes a mean: of the gradient, 1 of either bin comes to its level, about where the bin lies.
+    # A bin is a mean of pixels: its gradient sums to 1, and the two bins of a box lie around the box's center.
     level_0, level_1 = (np.asarray(g)[..., 0] for g in pull(jnp.ones_like(out))[0])
     np.testing.assert_allclose((level_0.sum(), level_1.sum()), (2, 2), rtol=1e-6)
     np.testing.assert_allclose((level_0.sum(0) * np.arange(12)).sum() / 2, 3.5, rtol=1e-6)
@@ -198,20 +198,22 @@ def test_the_largest_of_a_bins_samples_by_hand():
     features, boxes = np.zeros((5, 5, 1), np.float32), np.array([[0, 0, 4, 4]], np.float32)
     features[3, 1], features[1, 3] = 8, -4
 
-    @jax.jit
-    def crops(x):
-        largest = functools.partial(roi_align, boxes=boxes, output_size=1, reduce="max")
-        gradient = jax.grad(lambda x: largest(x).sum())(x)
-        several = multiscale_roi_align([x, x], boxes, 1, (1, 2), np.array([0]), reduce="max")
-        return largest(x), roi_align(x, boxes, 1), largest(-1 - x), several, gradient
+    def largest(x):
+        return multiscale_roi_align([x, x], boxes, 1, (1, 2), np.array([0]), reduce="max").sum()
 
-    *values, gradient = crops(features)
-    # The mean is (0 - 4 + 8 + 0) / 4. Of -1 - x, which is negative nearly everywhere, the largest is -1 + 4.
-    assert [float(value[0, 0, 0, 0]) for value in values] == [8, 1, 3, 8]
-    # One sample a pixel: of 2 by 2 pixels two a side, in rows 1.5 and 2.5; the lower ones are means of 8 and three 0.
-    low = np.array([[0, 1, 2, 3]], np.float32)
-    assert float(roi_align(features, low, 1, sampling_ratio=-1, reduce="max")[0, 0, 0, 0]) == 2
+    # Of -1 - x, which is negative nearly everywhere, the largest is -1 + 4.
+    values, (gradient, _) = jax.jit(jax.vmap(jax.value_and_grad(largest)))(np.stack([features, -1 - features]))
+    assert values.tolist() == [8, 3]
     # The gradient goes to the pixel of the largest sample alone.
     np.testing.assert_array_equal(gradient[..., 0], np.zeros((5, 5)) + (np.arange(25).reshape(5, 5) == 16))
     with pytest.raises(ValueError, match="reduce='sum': unknown; allowed: "):
         roi_align(features, boxes, 1, reduce="sum")
+
+
+@pytest.mark.slow(unless=["mean"])
+@pytest.mark.parametrize(("reduce", "expected"), [("mean", 1), ("max", 2)])
+def test_a_bin_has_one_sample_a_pixel(reduce, expected):
+    """Of 2 by 2 pixels two a side, in rows 1.5 and 2.5: the lower ones are means of 8 and three 0, the upper ones 0."""
+    features, boxes = np.zeros((5, 5, 1), np.float32), np.array([[0, 1, 2, 3]], np.float32)
+    features[3, 1] = 8
+    assert float(roi_align(features, boxes, 1, sampling_ratio=-1, reduce=reduce)[0, 0, 0, 0]) == expected

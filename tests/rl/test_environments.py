@@ -88,7 +88,7 @@ def test_play_counts_until_the_end_of_one_episode():
 
 
 def test_a_share_of_actions_is_random():
-    """At 0 the best is chosen, at 1 none is; random vectors fill [-1, 1]."""
+    """At 0 every action is the best one, at 1 every action is random; random vectors fill [-1, 1]."""
     few, vectors = SimpleNamespace(num_actions=3, action_size=0), SimpleNamespace(num_actions=None, action_size=2)
     keys, values = jax.random.split(jax.random.key(0), 300), jnp.tile(jnp.array([0.0, 2, 1]), (300, 1))
 

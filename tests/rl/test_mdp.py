@@ -112,7 +112,10 @@ def test_a_step_of_the_environment_by_hand():
 
 @pytest.mark.covers("RL-01")
 def test_a_trajectory_stays_in_the_end_for_nothing():
-    """0 goes to 1 by action 0 and to the end, 2, by action 1; 1 goes to the end by either; by a policy of each step."""
+    """State 0 goes to 1 by action 0 and to the end, 2, by action 1; state 1 goes to the end.
+
+    The policy takes the first, the second, and again the first action.
+    """
     process = mdps.make(
         [[[1], [2]], [[2], [2]], [[2], [2]]], np.ones((3, 2, 1)), [[[1.0], [2]], [[3], [4]], [[9], [9]]],
         gamma=0.5, absorbing=[2], start=np.array([1.0, 0, 0]),

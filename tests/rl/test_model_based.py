@@ -244,7 +244,7 @@ def test_one_update_by_hand(monkeypatch):
 
 
 def test_an_imagined_step_is_the_predicted_change_in_the_units_of_the_replay():
-    """Two networks that give (1, 2, 3) and (2, 4, 6) times z = (s - 1) / 2 + a: s' = s + out * (1, 2) + (5, 6)."""
+    """Two networks give (1, 2, 3) and (2, 4, 6) times z = (s - 1) / 2 + a, and s' = s + out * (1, 2) + (5, 6)."""
     seen = []
 
     def apply(variables, x):
@@ -267,22 +267,22 @@ def test_an_imagined_step_is_the_predicted_change_in_the_units_of_the_replay():
 
 
 def test_a_plan_is_worth_its_rewards_and_goes_on_from_the_last_one(monkeypatch):
-    """Two networks that add the action, or twice it, to the state; the reward is the state after it."""
+    """Two networks add the action, or twice it, to the state; the reward is the state after it."""
     world = SimpleNamespace(
         dimensions=1,
         members=lambda x: jnp.broadcast_to(x, (2, *x.shape)),
         imagine=lambda params, statistics, x, action: (x + params * action, (x + params * action)[..., 0]),
     )
-    caught = []
+    searches = []
     monkeypatch.setattr(
-        model_based, "cross_entropy_method", lambda score, key, mean, **rest: caught.append((score, mean, rest))
+        model_based, "cross_entropy_method", lambda score, key, mean, **rest: searches.append((score, mean, rest))
     )
     state = SimpleNamespace(params=jnp.float32([1, 2]).reshape(2, 1, 1), statistics=None)
     before = jnp.float32([[1], [2], [3]])
     for warm in (True, False):
         planner = model_based.Planner(3, population=2, num_elites=1, iterations=5, warm_start=warm)
         model_based._plan(world, planner, state, None, jnp.float32([4]), before)
-    (score, warm, settings), (_, cold, _) = caught
+    (score, warm, settings), (_, cold, _) = searches
     np.testing.assert_array_equal(warm, [[2], [3], [0]])
     np.testing.assert_array_equal(cold, np.zeros((3, 1)))
     assert settings == {"population": 2, "num_elites": 1, "iterations": 5}
@@ -299,13 +299,12 @@ def test_agents_act_by_the_first_action_of_their_plan_which_ends_with_the_episod
     def plan(state, key, observation, before):
         return before + observation[0]
 
-    state = model_based.ModelBasedState.__new__(model_based.ModelBasedState)
     observation = jnp.float32([[0.25, 0], [0.5, 0]])
     values = {"environment": (observation, jnp.int32([TIME - 1, 0])), "observation": observation}
     values |= {"episode_return": jnp.zeros(2), "plan": jnp.full((2, 3, 1), 0.25)}
     values["replay"] = SimpleNamespace(add=lambda transition: transition)
-    for field in dataclasses.fields(state):
-        object.__setattr__(state, field.name, values.get(field.name))
+    fields = (field.name for field in dataclasses.fields(model_based.ModelBasedState))
+    state = model_based.ModelBasedState(**{name: values.get(name) for name in fields})
     keys = jax.random.split(jax.random.key(0), (2, 2))
 
     @jax.jit

@@ -24,7 +24,7 @@ def test_shapes(shape):
 
 
 def test_first_weights_have_the_gains_of_each_layer(monkeypatch):
-    """Gains of sqrt(2) before an activation, 1 before values and .01 before policies, by kernels that are full of them.
+    """The gain, which fills each kernel, is sqrt(2) before an activation, 1 before values and .01 before policies.
 
     Vectors sum to 1/2: with 3 units, relu gives h_1 = sqrt(2) / 2 and h_2 = 3 sqrt(2) h_1 = 3, tanh gives g. Boards of
     4 x 5 x 2 become 2 x 3 x 16 = 96 numbers of relu(sqrt(2) 18 c), then tanh(sqrt(2) 96 sqrt(2) 18 c) = tanh(3456 c).

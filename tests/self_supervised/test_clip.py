@@ -139,38 +139,54 @@ def test_captions_without_images_are_refused(started):
             learner.init(jax.random.key(0), less)
 
 
+@pytest.fixture
+def retrieval(monkeypatch):
+    """The arguments that `retrieval.learner` gets; its update changes nothing."""
+    arguments = {}
+
+    def learner(**given):
+        arguments.update(given)
+        return Learner(lambda rng, batch: None, lambda state, batch: (state, {"loss": 1.0}), None, None)
+
+    monkeypatch.setattr(clip.retrieval, "learner", learner)
+    return arguments
+
+
+def test_the_arguments_and_the_contrast_of_softmax_go_to_retrieval(retrieval):
+    passed = {name: name for name in ("model", "optimizer", "preprocess", "augment")}
+    clip.learner(**passed)
+    assert retrieval == passed | {"contrast": clip.retrieval.softmax_contrast}
+
+
 @pytest.mark.covers("SS-20")
-def test_the_contrast_is_that_of_the_loss_and_the_scale_stays_at_most_100(monkeypatch):
-    built = {}
-
-    def retrieval(**settings):
-        built.update(settings)
-        return Learner(lambda rng, batch: "first", lambda state, batch: (state, {"loss": 1.0}), None, None)
-
-    monkeypatch.setattr(clip.retrieval, "learner", retrieval)
-    learner = clip.learner(model="model", optimizer="optimizer", preprocess="preprocess", augment="augment")
-    assert built == {name: name for name in ("model", "optimizer", "preprocess", "augment")} | {
-        "contrast": clip.retrieval.softmax_contrast
-    }
+def test_the_learned_scale_is_cut_at_100(retrieval):
+    learner = clip.learner(model=None, optimizer=None)
     for scale, expected in ((6.0, np.log(100)), (2.0, 2.0)):
         state = State(np.int32(0), None, {"logit_scale": scale, "other": 7.0}, None)
         after, metrics = learner.update(state, {})
-        assert (after.params, metrics) == ({"logit_scale": pytest.approx(expected), "other": 7.0}, {"loss": 1.0})
-    assert learner.init(None, {"image": 1, "captions": 2}) == "first"
-    with pytest.raises(ValueError, match=r"batch=\['captions'\]: no image; allowed: images with captions"):
-        learner.init(None, {"captions": 2})
-    # -log sigma of 5 times the cosine less 2, and of its opposite where the pair is another's.
-    clip.learner(model="model", optimizer="optimizer", loss="sigmoid")
+        assert after.params == {"logit_scale": pytest.approx(expected), "other": 7.0}
+        assert metrics == {"loss": 1.0}
+
+
+def test_a_batch_without_images_or_captions_is_refused(retrieval):
+    learner = clip.learner(model=None, optimizer=None)
+    for name, other in (("image", "captions"), ("captions", "image")):
+        with pytest.raises(ValueError, match=rf"batch=\['{other}'\]: no {name}; allowed: images with captions"):
+            learner.init(None, {other: 2})
+
+
+def test_the_contrast_of_the_sigmoid_loss_by_hand(retrieval):
+    """-log sigma of 5 times the cosine less 2, and of its opposite where the pair is another's; the mean of images."""
+    clip.learner(model=None, optimizer=None, loss="sigmoid")
     images, texts = jnp.eye(2), jnp.float32([[0.6, 0.8], [0, 1]])
-    found = built["contrast"]({"logit_bias": jnp.float32([-2])}, images, texts, jnp.float32([5]), None)
+    found = retrieval["contrast"]({"logit_bias": jnp.float32([-2])}, images, texts, jnp.float32([5]), None)
     z = 5 * np.array([[0.6, 0], [0.8, 1]]) - 2
-    np.testing.assert_allclose(
-        np.mean(found), np.log1p(np.exp([-z[0, 0], z[0, 1], z[1, 0], -z[1, 1]])).sum() / 2, rtol=1e-5
-    )
+    expected = np.log1p(np.exp([-z[0, 0], z[0, 1], z[1, 0], -z[1, 1]])).sum() / 2
+    assert np.mean(found) == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_class_is_the_mean_of_its_prompts_at_length_one():
-    """Prompts are (first token, second token): (0, 4) and (6, 4) have the mean (3, 4), of length 5."""
+    """A prompt's vector is its first two tokens: (0, 4) and (6, 4) have the mean (3, 4), of length 5."""
     model = SimpleNamespace(apply=lambda variables, tokens, method: variables["params"] * tokens[:, :2])
     found = clip.class_vectors(model, 2.0, jnp.array([[[0, 4, 9], [6, 4, 9]], [[1, 0, 9], [1, 0, 9]]]))
     np.testing.assert_allclose(found, [[0.6, 0.8], [1, 0]], rtol=1e-6)

@@ -1,7 +1,5 @@
 """What is taken from an image, what the trivial answer is, and one learner that gives it back."""
 
-from unittest import mock
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -170,7 +168,7 @@ class Seen(nn.Module):
 
 
 @pytest.mark.covers("SS-07")
-def test_measures_and_answers_are_clipped_and_the_loss_is_not():
+def test_measures_and_answers_are_clipped_and_the_loss_is_not(monkeypatch):
     """Of each pixel's second channel, trivial + 9 m + 4, which leaves [0, 1]; padding is left out.
 
     Features are of the image as `present` shows it, with and without what was learned.
@@ -182,11 +180,15 @@ def test_measures_and_answers_are_clipped_and_the_loss_is_not():
     x = np.random.default_rng(0).random((3, 4, 5, 3), np.float32)
     batch = {"image": x, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
     state = ModelState(np.int32(3), jax.random.key(0), {"a": np.float32(9), "b": np.float32(4)}, None, {})
-    init = {"a": jnp.ones(()), "b": jnp.ones(())}
-    with mock.patch.object(fill_in, "init_variables", return_value={"params": init}):
-        metrics, out, drawn = jax.device_get(
-            jax.jit(lambda s: (learner.evaluate(s, batch), learner.predict(s, batch), jax.vmap(task_of)(x / 2)))(state)
-        )
+    first = {"params": {"a": jnp.ones(()), "b": jnp.ones(())}}
+    monkeypatch.setattr(fill_in, "init_variables", lambda model, rng, images: first)
+
+    @jax.jit
+    def run(state):
+        tasks = jax.vmap(lambda image: hidden_channel(image, 1))(x / 2)
+        return learner.evaluate(state, batch), learner.predict(state, batch), tasks
+
+    metrics, out, drawn = jax.device_get(run(state))
     prediction = drawn.trivial + 9 * (2 * drawn.input - 1).mean(-1, keepdims=True) + 4
     assert (prediction < 0).any()
     assert (prediction > 1).any()
@@ -203,10 +205,6 @@ def test_measures_and_answers_are_clipped_and_the_loss_is_not():
     shown = (x[..., :1] - 1).sum((1, 2))  # 2 x / 2 - 1
     np.testing.assert_allclose(out["features"], 9 * shown, rtol=1e-4)
     np.testing.assert_allclose(out["untrained"], shown, rtol=1e-4)
-
-
-def task_of(x):
-    return hidden_channel(x, 1)
 
 
 def rows(n=32):

@@ -263,7 +263,7 @@ def test_one_update_by_hand(technique, task, num_classes, settings):
 
 
 class Told(nn.Module):
-    """Logits: the mean of each of three pieces by w; features of the pieces: their sums."""
+    """Logits are w times the means of three pieces, whose features are their sums."""
 
     def setup(self):
         self.w = self.param("w", nn.initializers.ones, ())

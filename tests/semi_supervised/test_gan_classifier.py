@@ -452,7 +452,7 @@ def test_no_gradient_depends_on_the_hidden_label(trained):
 
 
 @pytest.mark.parametrize("is_complement", [False, True])
-def test_an_update_takes_turns_and_measures_both_players(is_complement):
+def test_an_update_keeps_the_form_of_the_state_and_measures_both_players(is_complement):
     learner = gan.learner(
         model=Line(),
         optimizer=optax.sgd(0.1),

@@ -129,7 +129,10 @@ def darken(key, image):
 
 @pytest.mark.covers("SE-09")
 def test_one_update_of_fixmatch_by_hand():
-    """A weak view x + 1, a strong view x / 2 of the image itself, and no label of the unlabeled images."""
+    """A weak view x + 1, a strong view x / 2 of the image itself, and no label of the unlabeled images.
+
+    The last unlabeled image is padding: it neither counts in the loss nor in the measures of the guesses.
+    """
     learner = fixmatch.learner(
         model=Linear(),
         optimizer=optax.sgd(0.1),
@@ -138,22 +141,27 @@ def test_one_update_of_fixmatch_by_hand():
         threshold=0.6,
         unlabeled_weight=2.0,
     )
-    data, rng = batch(), np.random.default_rng(4)
+    mask, hidden = np.float32([1, 1, 1, 1, 1, 0]), np.zeros(6, np.int32)
+    data, rng = batch(mask=mask, hidden_label=hidden), np.random.default_rng(4)
     shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
     kernel, bias = (rng.normal(size=size).astype(np.float32) for size in ((4, 3), 3))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     state = state.replace(rng=KEY, params={"Dense_0": {"kernel": kernel, "bias": bias}})
-    after, _ = jax.jit(learner.update)(state, data)
+    after, metrics = jax.jit(learner.update)(state, data)
     labeled, images = (data[name]["image"].reshape(-1, 4) for name in ("labeled", "unlabeled"))
     p = softmax(logits(state.params, images + 1))
-    accepted = p.max(-1) >= 0.6
-    assert 0 < accepted.sum() < 6
+    guess, accepted = p.argmax(-1), (p.max(-1) >= 0.6) & (mask > 0)
+    assert 0 < accepted.sum() < (p.max(-1) >= 0.6).sum() < 6
     error = (softmax(logits(state.params, labeled + 1)) - np.eye(3)[data["labeled"]["label"]]) / 3
-    other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[p.argmax(-1)]) * accepted[:, None] / 6
+    other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[guess]) * accepted[:, None] / 5
     got = after.params["Dense_0"]
     slope = (labeled + 1).T @ error + 0.5 * images.T @ other
     np.testing.assert_allclose(got["kernel"], kernel - 0.1 * slope, atol=1e-5)
     np.testing.assert_allclose(got["bias"], bias - 0.1 * (error.sum(0) + other.sum(0)), atol=1e-5)
+    assert metrics["mask_rate"].compute() == pytest.approx(accepted.sum() / 5)
+    is_wrong = (guess != hidden)[accepted]
+    assert 0 < is_wrong.mean() < 1
+    assert metrics["impurity"].compute() == pytest.approx(is_wrong.mean())
 
 
 @pytest.mark.covers("SE-09")
@@ -832,6 +840,29 @@ def lighten(key, image):
 def view_of(unlabeled, k):
     keys = example_keys(jax.random.fold_in(KEY, k), unlabeled)
     return unlabeled["image"] + np.array([float(jax.random.uniform(key, ())) for key in keys])[:, None, None, None]
+
+
+def test_fixmatch_accepts_guesses_of_95_percent_of_the_weak_view_by_default(technique_of):
+    """Images are e_1, e_2 and e_3; the student gives them the largest probabilities .94, .96 and .97."""
+    guesses = np.array([[0.94, 0.03, 0.03], [0.02, 0.96, 0.02], [0.01, 0.02, 0.97]])
+    networks = Parts(np.log(np.concatenate([guesses, np.ones((1, 3))])), np.zeros((4, 3)))
+    _, labeled, unlabeled = parts()
+    unlabeled = unlabeled | {"image": np.eye(3, 4, dtype=np.float32).reshape(3, 2, 2, 1)}
+    technique, memory = (
+        technique_of(fixmatch, strong=darken),
+        dict.fromkeys(("mean", "confident"), np.zeros(3, np.float32)),
+    )
+
+    @jax.jit
+    def run():
+        terms = technique(networks, labeled, unlabeled, KEY, memory)
+        return terms.pseudo, terms.unlabeled
+
+    pseudo, losses = run()
+    assert pseudo.label.tolist() == [0, 1, 2]
+    assert pseudo.accepted.tolist() == [False, True, True]
+    p = softmax(np.log(guesses) / 2)  # of half the image
+    np.testing.assert_allclose(losses, [0, -np.log(p[1, 1]), -np.log(p[2, 2])], rtol=1e-5)
 
 
 @pytest.mark.parametrize("module", [pi_model, mean_teacher])

@@ -15,7 +15,6 @@ from dlcore.semi_supervised.twin import add_twin
 from dlcore.semi_supervised.two_streams import (
     PseudoLabels,
     Terms,
-    _with_pseudo_labels,
     averaging,
     ramp_up,
     snapshots,
@@ -164,18 +163,6 @@ def test_no_gradient_depends_on_hidden_labels(trained):
     assert metrics["impurity"].compute() == logs[0]["impurity"] == pytest.approx(2 / 4), "labels 0, 2, 1, 0"
     assert changed["impurity"].compute() == 0
     assert {name for name in metrics if metrics[name].compute() != changed[name].compute()} == {"impurity"}
-
-
-def test_guesses_are_measured_where_examples_count():
-    """Of four guesses three are accepted, one of them wrong, and the last is padding: 2 of 3, and 1 of 2."""
-    pseudo = PseudoLabels(jnp.array([0, 1, 1, 2]), jnp.array([True, False, True, True]))
-    terms = Terms(None, None, {}, pseudo=pseudo)
-    unlabeled = {"index": np.arange(4), "mask": np.array([1, 1, 1, 0])}
-    metrics = _with_pseudo_labels(terms, {"loss": 1}, unlabeled, jnp.array([0, 0, 2, 0]))
-    assert metrics["mask_rate"].compute() == pytest.approx(2 / 3)
-    assert metrics["impurity"].compute() == 0.5
-    assert set(_with_pseudo_labels(terms, {"loss": 1}, unlabeled, None)) == {"loss", "mask_rate"}
-    assert _with_pseudo_labels(terms._replace(pseudo=None), {"loss": 1}, unlabeled, None) == {"loss": 1}
 
 
 def test_a_technique_never_gets_the_hidden_labels():

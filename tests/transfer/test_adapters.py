@@ -237,7 +237,7 @@ class Blocks(nn.Module):
 
 
 class Around(nn.Module):
-    """Blocks inside of another module, behind a block that is none of theirs."""
+    """Blocks inside another module, after a block that is not one of them."""
 
     @nn.compact
     def __call__(self, x):
@@ -301,7 +301,7 @@ def test_a_bottleneck_adds_to_the_module_that_it_follows():
         Bottleneck(targets=("*attn",)).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
 
 
-def test_lora_starts_within_peft_s_bound_and_dora_with_the_norms_of_the_outputs(tmp_path):
+def test_lora_starts_within_peft_s_bound_and_dora_with_the_norms_of_the_outputs():
     """A convolution of 2 x 3 pixels and 4 channels has 24 inputs: A is uniform within 1 / sqrt(24)."""
     kernel = np.random.default_rng(0).normal(size=(2, 3, 4, 6)).astype(np.float32)
     method = LoRA(rank=50, alpha=100, dora=True, targets=("layer",))
@@ -314,33 +314,45 @@ def test_lora_starts_within_peft_s_bound_and_dora_with_the_norms_of_the_outputs(
     np.testing.assert_allclose(new["m"], norms, rtol=1e-5)
     again = method.rebase({"layer": {"kernel": 3 * jnp.asarray(kernel)}}, {"layer/kernel": new})["layer/kernel"]
     np.testing.assert_allclose(again["m"], 3 * norms, rtol=1e-5)
-    assert again["a"] is new["a"]
-    # peft's A is [r, in, h, w], and its B [out, r].
-    names = {"params/layer/kernel": "conv.weight"}
-    entries = {"conv.lora_A.weight": np.arange(24).reshape(1, 4, 2, 3), "conv.lora_B.weight": np.arange(6)[:, None]}
-    entries = {f"{PREFIX}{name}": value for name, value in entries.items()} | {"other": np.zeros(1)}
-    read, found = from_peft({"r": 1, "lora_alpha": 2, "use_rslora": True}, entries, names)
-    assert read == LoRA(1, 2, ("layer",), rank_stabilized=True)
-    a = found["layer/kernel"]["a"]
+    np.testing.assert_array_equal(again["a"], new["a"])
+
+
+CONV_NAMES = {"params/layer/kernel": "conv.weight"}
+CONV_ENTRIES = {
+    f"{PREFIX}conv.lora_A.weight": np.arange(24).reshape(1, 4, 2, 3),
+    f"{PREFIX}conv.lora_B.weight": np.arange(6)[:, None],
+    "other": np.zeros(1),
+}
+
+
+def test_peft_s_matrices_of_a_convolution_go_round(tmp_path):
+    """In peft A is [r, in, h, w] and B [out, r]; here A is [h, w, in, r] and B [r, out]."""
+    method, new = from_peft({"r": 1, "lora_alpha": 2, "use_rslora": True}, CONV_ENTRIES, CONV_NAMES)
+    assert method == LoRA(1, 2, ("layer",), rank_stabilized=True)
+    a = new["layer/kernel"]["a"]
     chex.assert_shape(a, (2, 3, 4, 1))
-    assert a[1, 2, 3, 0] == 23
-    assert a[1, 0, 2, 0] == 12 + 3
-    np.testing.assert_array_equal(found["layer/kernel"]["b"], [np.arange(6)])
-    write_peft(tmp_path / "a", read, found, names)
-    same, once_more = read_peft(tmp_path / "a", names)
-    assert same == read
-    chex.assert_trees_all_equal(once_more, found)
+    assert (a[1, 2, 3, 0], a[1, 0, 2, 0]) == (23, 12 + 3)
+    np.testing.assert_array_equal(new["layer/kernel"]["b"], [np.arange(6)])
+    write_peft(tmp_path / "a", method, new, CONV_NAMES)
+    same, again = read_peft(tmp_path / "a", CONV_NAMES)
+    assert same == method
+    chex.assert_trees_all_equal(again, new)
+
+
+def test_other_files_of_peft_are_refused(tmp_path):
     with pytest.raises(ValueError, match="the network has no layer conv; allowed: dense"):
-        from_peft({"r": 1, "lora_alpha": 2}, entries, {"params/layer/kernel": "dense.weight"})
-    config = tmp_path / "a" / "adapter_config.json"
+        from_peft({"r": 1, "lora_alpha": 2}, CONV_ENTRIES, {"params/layer/kernel": "dense.weight"})
+    method, new = from_peft({"r": 1, "lora_alpha": 2}, CONV_ENTRIES, CONV_NAMES)
+    write_peft(tmp_path / "a", method, new, CONV_NAMES)
     for change, message in (
         ({"peft_type": "IA3"}, "peft_type='IA3': no LoRA; allowed: LORA"),
         ({"rank_pattern": {"conv": 2}}, "ranks by layer; allowed: one rank and one alpha"),
         ({"alpha_pattern": {"conv": 2}}, "ranks by layer; allowed: one rank and one alpha"),
     ):
-        config.write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 2} | change))
+        config = {"peft_type": "LORA", "r": 1, "lora_alpha": 2} | change
+        (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
         with pytest.raises(ValueError, match=message):
-            read_peft(tmp_path / "a", names)
+            read_peft(tmp_path / "a", CONV_NAMES)
 
 
 @pytest.mark.covers("PT-04", "PT-05")

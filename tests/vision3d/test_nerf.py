@@ -27,11 +27,15 @@ def test_volume_rendering_by_hand():
     # Samples at 1, 2, 3 with the end at 5: intervals 1, 1, 2. Densities log 2, log 4, 0: alpha 1/2, 3/4, 0.
     density, depths = jnp.array([np.log(2), np.log(4), 0]), jnp.array([1.0, 2, 3])
     color = jnp.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 1]])
-    got = jax.jit(volume_render, static_argnums=4)(density, color, depths, 5.0, 0.8)
+    render = jax.jit(volume_render, static_argnums=4)
+    got = render(density, color, depths, 5.0, 0.8)
     np.testing.assert_allclose(got["weights"], [0.5, 0.5 * 0.75, 0], atol=1e-6)
     assert float(got["opacity"]) == pytest.approx(0.875)
     np.testing.assert_allclose(got["color"], np.array([0.5, 0.375, 0]) + 0.125 * 0.8, atol=1e-6)
     assert float(got["depth"]) == pytest.approx(0.5 * 1 + 0.375 * 2 + 0.125 * 5)
+    # A wall behind the first sample stops the half of the light that is left, whatever its density.
+    got = render(jnp.array([np.log(2), 1e9, 1.0]), color, depths, 5.0, 0.8)
+    np.testing.assert_allclose(got["weights"], [0.5, 0.5, 0], atol=1e-6)
 
 
 def test_a_constant_density_absorbs_as_beer_and_lambert_say():

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.data.augment import scene_mixing
 from dlcore.data.augment.scene_mixing import SceneMixing, copy_paste, mix_scenes, mosaic
+from tests.data.draws import quarter
 
 
 def four_examples():
@@ -90,54 +90,34 @@ def test_a_batch_is_mixed_with_the_given_probability():
 
 
 @pytest.fixture
-def asked(monkeypatch):
-    """What `mosaic` and `copy_paste` are asked for, as values of images; examples one after the other.
-
-    Uniform numbers lie at a quarter of their range, partners are 1, 2, ..., and what is likely happens.
-    """
-    calls = []
-
-    def one_by_one(function):
-        def apply(*rows):
-            results = [function(*row) for row in zip(*rows, strict=True)]
-            return jax.tree.map(lambda *each: np.stack(each), *results)
-
-        return apply
-
-    def uniform(key, shape, minval, maxval):
-        return np.full(shape, minval + (maxval - minval) / 4)
+def foreseen(monkeypatch):
+    """Uniform numbers lie at a quarter of their range, partners are 1, 2, ...; what is likely, not sure, happens."""
 
     def randint(key, shape, low, high):
-        return np.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape)
+        return jnp.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape)
 
-    def join(four, center):
-        calls.append((four["image"][:, 0, 0, 0].tolist(), center.tolist()))
-        return {name: np.concatenate(x) if name != "image" else 10 * x[0] for name, x in four.items()}
-
-    def paste(one, other, is_copied, min_fraction):
-        calls.append((float(one["image"][0, 0, 0]), float(other["image"][0, 0, 0]), is_copied.tolist(), min_fraction))
-        return one
-
-    monkeypatch.setattr(jax, "vmap", one_by_one)
-    monkeypatch.setattr(jax.random, "uniform", uniform)
+    monkeypatch.setattr(jax.random, "uniform", quarter)
     monkeypatch.setattr(jax.random, "randint", randint)
-    monkeypatch.setattr(jax.random, "bernoulli", lambda key, p, shape=(): np.full(shape, p >= 0.5))
-    monkeypatch.setattr(scene_mixing, "mosaic", join)
-    monkeypatch.setattr(scene_mixing, "copy_paste", paste)
-    return calls
+    monkeypatch.setattr(jax.random, "bernoulli", lambda key, p, shape=(): jnp.full(shape, 0.5 <= p < 1))
 
 
-def test_each_example_draws_its_partners_and_a_point_in_the_middle(asked):
+def mixed_by(mixing, examples):
+    run = jax.jit(lambda keys, examples: mix_scenes(mixing, keys, examples))
+    return jax.device_get(run(jax.random.split(jax.random.key(1), 4), examples))
+
+
+@pytest.mark.usefixtures("foreseen")
+def test_each_example_draws_its_partners_and_a_point_in_the_middle():
     """At 1/4 + 1/8 of 8 pixels: (3, 3). Arrays that are neither an image nor of an object stay as they are."""
-    examples = {name: np.asarray(x) for name, x in four_examples().items()} | {"image_id": np.arange(4)}
-    keys = jax.random.split(jax.random.key(1), 4)
-    mixed = mix_scenes(SceneMixing(0.6), keys, examples)
-    assert asked == [([first, 2, 3, 4], [3, 3]) for first in (1, 2, 3, 4)]
-    assert mixed["image"][:, 0, 0, 0].tolist() == [10, 20, 30, 40]
+    examples = four_examples() | {"image_id": jnp.arange(4)}
+    mixed = mixed_by(SceneMixing(0.6), examples)
+    for i, image in enumerate(mixed["image"][..., 0]):
+        quadrants = image[:3, :3], image[:3, 3:], image[3:, :3], image[3:, 3:]
+        assert [set(np.ravel(part)) for part in quadrants] == [{1 + i}, {2}, {3}, {4}]
     assert mixed["labels"][2].tolist() == [4, 5, 2, 3, 4, 5, 6, 7]
     assert mixed["image_id"].tolist() == [0, 1, 2, 3]
     # What is not mixed has its own objects in front, and padding behind.
-    alone = mix_scenes(SceneMixing(0.4), keys, examples)
+    alone = mixed_by(SceneMixing(0.4), examples)
     np.testing.assert_array_equal(alone["image"], examples["image"])
     for name in ("boxes", "labels", "masks", "box_mask"):
         np.testing.assert_array_equal(alone[name][:, :2], examples[name])
@@ -145,13 +125,26 @@ def test_each_example_draws_its_partners_and_a_point_in_the_middle(asked):
         assert not alone[name][:, 2:].any()
 
 
-def test_an_object_is_copied_in_half_of_the_examples_that_are_pasted_on(asked):
-    examples = {name: np.asarray(x) for name, x in four_examples().items()}
-    keys = jax.random.split(jax.random.key(1), 4)
-    for probability, is_copied in ((0.6, True), (0.4, False)):
-        asked.clear()
-        mix_scenes(SceneMixing(0.0, probability), keys, examples)
-        assert asked == [(first, 2, [is_copied] * 2, 0.25) for first in (1, 2, 3, 4)]
+@pytest.mark.usefixtures("foreseen")
+def test_an_object_is_copied_in_half_of_the_examples_that_are_pasted_on():
+    """The second image's objects, of the value 2, are 4 x 4 pixels in the middle and 2 x 2 in the corner.
+
+    The first image's are moved to the right by one: 12 of 16 pixels are covered, and 12 of 15 of the second object.
+    """
+    examples = four_examples()
+    masks = np.array(examples["masks"])
+    masks[0] = False
+    masks[0, :, 2:6, 3:7] = True
+    masks[0, 1, 2, 6] = False
+    examples["masks"] = jnp.asarray(masks)
+    pasted = mixed_by(SceneMixing(0.0, 0.6), examples)
+    middle, corner = pasted["image"][:, 3, 3, 0], pasted["image"][:, 7, 7, 0]
+    assert middle.tolist() == corner.tolist() == [2, 2, 2, 2]
+    assert pasted["image"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert pasted["box_mask"][0].tolist() == [True, False, True, True]
+    alone = mixed_by(SceneMixing(0.0, 0.4), examples)
+    np.testing.assert_array_equal(alone["image"], examples["image"])
+    assert not alone["box_mask"][:, 2:].any()
 
 
 def test_the_augmentation_behind_the_mixing_sees_one_example():
