@@ -83,6 +83,16 @@ ROOM = 3 * 2**30
 
 
 @pytest.fixture(scope="module", autouse=True)
+def matmul_precision():
+    """A page's flag sets the precision of all products that are traced afterwards; each file begins with the default."""
+    import jax
+
+    before = jax.config.jax_default_matmul_precision
+    yield
+    jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
 def bounded_memory(request: pytest.FixtureRequest):
     """jax keeps every program that it has compiled; a worker that runs all files would grow to 7 GB."""
     yield

@@ -82,6 +82,7 @@ def test_the_heartbeat_prints_beside_the_results(capsys, monkeypatch):
             assert shown.out == ""
             text += shown.err
     assert "... drawing the report, 0:00" in text
+    capsys.readouterr()  # what it printed after the loop
     with heartbeat(lambda: False):
         time.sleep(0.05)
     assert "working" not in capsys.readouterr().err

@@ -91,6 +91,7 @@ lazy_exports(
         "causal_kernel_mask": "masked_conv",
         "causal_mask": "attention",
         "celu": "activations",
+        "check_float_dtype": "precision",
         "compute_dtype": "precision",
         "conv_pattern": "conv_pattern",
         "coupled_lstm_cell": "recurrent_cells",

@@ -90,6 +90,7 @@ from dlcore.nn.position import interpolate_positions as interpolate_positions
 from dlcore.nn.position import relative_buckets as relative_buckets
 from dlcore.nn.position import sinusoidal_encoding as sinusoidal_encoding
 from dlcore.nn.position import sinusoidal_encoding_2d as sinusoidal_encoding_2d
+from dlcore.nn.precision import check_float_dtype as check_float_dtype
 from dlcore.nn.precision import compute_dtype as compute_dtype
 from dlcore.nn.precision import logits_dtype as logits_dtype
 from dlcore.nn.recurrent import BidirectionalRecurrent as BidirectionalRecurrent
