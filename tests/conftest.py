@@ -84,7 +84,7 @@ ROOM = 3 * 2**30
 
 @pytest.fixture(scope="module", autouse=True)
 def matmul_precision():
-    """A page's flag sets the precision of all products that are traced afterwards; each file begins with the default."""
+    """A page's flag sets the precision of all products that are traced later; each file begins with the default."""
     import jax
 
     before = jax.config.jax_default_matmul_precision
