@@ -14,6 +14,8 @@ from typing import Any, Literal, NamedTuple
 import jax
 from flax import linen as nn
 
+from dlcore.models.pretrained.defaults import fill_defaults
+
 __all__ = ["Family", "all_families", "check_config", "find_family", "library_of", "read_network", "timm_arguments"]
 
 TOPICS = (
@@ -113,10 +115,10 @@ def read_network(family: Family, config: Mapping[str, Any]) -> tuple[str, dict[s
       (name of `dlcore.models.create_model`, its fields).
 
     Raises:
-      ValueError: a value is missing, or dlcore's network has another.
+      ValueError: a value is missing that the library always writes, or dlcore's network has another.
     """
     try:
-        return family.model(config)
+        return family.model(fill_defaults(config))
     except KeyError as error:
         raise ValueError(f"config.json: {error} is missing; allowed: files as {family.library} writes them") from error
     except (TypeError, AttributeError, IndexError, ZeroDivisionError) as error:

@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from dlcore.extras import require
-from dlcore.models.pretrained.family import find_family, library_of
+from dlcore.models.pretrained.family import find_family, library_of, read_network
 from dlcore.models.pretrained.snapshot import open_snapshot
 from dlcore.models.registry import create_model, family_of
 from dlcore.models.torch_weights import load_torch
@@ -50,7 +50,7 @@ def save_pretrained(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
     family = find_family(snapshot.config, str(source))
-    name, fields = family.model(snapshot.config)
+    name, fields = read_network(family, snapshot.config)
     what, classes = f"source={str(source)!r}", fields.get("num_classes")
     if class_names is not None and not classes:
         raise ValueError(f"class_names={class_names}: {name} has no head there; allowed: None")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, from_pretrained
+from dlcore.models.pretrained.defaults import fill_defaults
 from dlcore.models.pretrained.family import find_family, read_network, timm_arguments
 from dlcore.models.pretrained.network import Pretrained
 
@@ -299,3 +300,50 @@ def test_inputs_that_a_compiled_program_would_misread_are_named(architecture, na
     net = Pretrained(name, {}, create_model(name, **fields), {}, find_family(config), config, None, None)
     with pytest.raises(ValueError, match=f"^{message}"):
         net(**inputs)
+
+
+SIGLIP_BASE = {  # google/siglip-base-patch16-224
+    "architectures": ["SiglipModel"],
+    "text_config": {"model_type": "siglip_text_model"},
+    "vision_config": {"model_type": "siglip_vision_model"},
+}
+DEPTH_SMALL = {  # depth-anything/Depth-Anything-V2-Small-hf
+    "architectures": ["DepthAnythingForDepthEstimation"],
+    "backbone_config": {
+        "hidden_size": 384,
+        "image_size": 518,
+        "model_type": "dinov2",
+        "num_attention_heads": 6,
+        "out_indices": [3, 6, 9, 12],
+        "reshape_hidden_states": False,
+    },
+    "neck_hidden_sizes": [48, 96, 192, 384],
+    "fusion_hidden_size": 64,
+}
+
+
+def test_what_nested_configurations_leave_out_is_the_default_of_their_class():
+    name, fields = read_network(find_family(SIGLIP_BASE), SIGLIP_BASE)
+    fields = {key: value for key, value in fields.items() if key != "crop_rest"}
+    published = create_model("siglip_base_patch16_224")
+    units = dict.fromkeys(("mlp_features", "text_mlp_features"), 4 * 768)  # None stands for four times the width
+    assert {key: getattr(published, key) for key in fields} | units == fields
+    assert name == "siglip_base_patch16_224"
+    _, fields = read_network(find_family(DEPTH_SMALL), DEPTH_SMALL)
+    backbone = fields["backbone"]
+    sizes = backbone.width, backbone.depth, backbone.num_heads, backbone.mlp_features, backbone.patch_size
+    assert sizes == (384, 12, 6, 4 * 384, 14)
+    assert (backbone.image_size, backbone.epsilon) == (518, 1e-6)
+
+
+@pytest.mark.parametrize("kind", ["rt_detr_resnet", "resnet"])
+def test_a_backbone_without_sizes_is_a_resnet_50(kind):
+    inner = fill_defaults({"backbone_config": {"model_type": kind, "out_features": ["stage2"]}})["backbone_config"]
+    assert inner["depths"] == [3, 4, 6, 3]
+    assert inner["hidden_sizes"] == [256, 512, 1024, 2048]
+    assert inner["out_features"] == ["stage2"]
+    assert fill_defaults({"backbone_config": {"model_type": kind, "depths": [2, 2]}})["backbone_config"]["depths"] == [
+        2,
+        2,
+    ]
+    assert fill_defaults({"hidden_size": 3, "model_type": kind}) == {"hidden_size": 3, "model_type": kind}
