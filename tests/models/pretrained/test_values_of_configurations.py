@@ -347,3 +347,10 @@ def test_a_backbone_without_sizes_is_a_resnet_50(kind):
         2,
     ]
     assert fill_defaults({"hidden_size": 3, "model_type": kind}) == {"hidden_size": 3, "model_type": kind}
+
+
+def test_a_bert_is_read_by_the_head_that_its_architecture_names():
+    config = json.loads((HUB / "google-bert--bert-tiny" / "config.json").read_text())
+    for architecture, head in (("BertModel", "pooled"), ("BertForMaskedLM", "tokens")):
+        config["architectures"] = [architecture]
+        assert read_network(find_family(config), config)[1]["head"] == head

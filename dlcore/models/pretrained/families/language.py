@@ -20,8 +20,13 @@ def _bert(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         "num_segments": config["type_vocab_size"],
         "epsilon": config["layer_norm_eps"],
         "hidden_act": config["hidden_act"],
-        "head": "pooled",
+        "head": "tokens" if config["architectures"][0] == "BertForMaskedLM" else "pooled",
     }
+
+
+def _masked_tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    fields = inputs.get("attention_mask"), inputs.get("token_type_ids")
+    return {"logits": model.apply(variables, inputs["input_ids"], False, *fields)}
 
 
 def _pooled(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -103,6 +108,7 @@ def _qwen3(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 TEXT = ("input_ids", "attention_mask", "token_type_ids")
 FAMILIES = (
     Family("transformers", ("BertModel",), _bert, _pooled, TEXT, "tokens"),
+    Family("transformers", ("BertForMaskedLM",), _bert, _masked_tokens, TEXT, "tokens"),
     Family("transformers", ("GPT2LMHeadModel",), _gpt2, next_token, ("input_ids",), "tokens"),
     Family("transformers", ("LlamaForCausalLM",), _llama, next_token, ("input_ids",), "tokens"),
     Family("transformers", ("Qwen3ForCausalLM",), _qwen3, next_token, ("input_ids",), "tokens"),

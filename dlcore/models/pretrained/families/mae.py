@@ -39,4 +39,5 @@ def _encoder(model: MAE, variables: Any, inputs: dict[str, Any]) -> dict[str, An
     return {"last_hidden_state": model.apply(variables, images, visible, method="encode")}
 
 
-FAMILIES = (Family("transformers", ("ViTMAEModel",), _mae, _encoder, ("pixel_values", "noise"), "encoder", _load),)
+NAMES = ("ViTMAEModel", "ViTMAEForPreTraining")
+FAMILIES = (Family("transformers", NAMES, _mae, _encoder, ("pixel_values", "noise"), "encoder", _load),)
