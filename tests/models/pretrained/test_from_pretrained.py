@@ -83,6 +83,21 @@ def test_a_bert_with_both_of_its_heads_and_old_names_fills_in_masked_tokens(tmp_
     check_output(golden, meta, "logits", net(input_ids=weight_rule().det_input(meta["inputs"]["input_ids"]))["logits"])
 
 
+@pytest.mark.slow
+@pytest.mark.covers("PT-01")
+def test_a_vit_without_a_head_gives_its_tokens_and_takes_a_head(tmp_path):
+    golden, meta, weights = read_golden("hf_vit")
+    fields = {"image_size": 32, "patch_size": 8, "hidden_act": "gelu", "layer_norm_eps": 1e-12, "num_channels": 3}
+    (tmp_path / "config.json").write_text(json.dumps(fields | meta["kwargs"] | {"architectures": ["ViTModel"]}))
+    save_file({name: np.array(value, np.float32) for name, value in weights.items()}, tmp_path / "model.safetensors")
+    inputs = {name: weight_rule().det_input(about) for name, about in meta["inputs"].items()}
+    net = from_pretrained(tmp_path)
+    outputs = net(**inputs)
+    assert list(outputs) == ["last_hidden_state"]
+    check_output(golden, meta, "last_hidden_state", outputs["last_hidden_state"])
+    chex.assert_shape(from_pretrained(tmp_path, num_classes=7)(**inputs)["logits"], (2, 7))
+
+
 @pytest.mark.slow(unless=QUICK)
 @pytest.mark.covers("PT-01")
 @pytest.mark.parametrize("name", FOLDERS)

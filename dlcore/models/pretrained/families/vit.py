@@ -1,8 +1,10 @@
-"""Vision transformers of transformers and timm: ViT, DeiT (with and without a distillation token)."""
+"""Vision transformers of transformers and timm: ViT with and without a head, DeiT with and without a second token."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
+
+import jax.numpy as jnp
 
 from dlcore.models.pretrained.family import Family, check_config, timm_arguments
 
@@ -52,6 +54,17 @@ def classifier(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
 
 def _vit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     return "vit_b_16", transformer_fields(config)
+
+
+def _vit_encoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    return "vit_b_16", transformer_fields(config) | {"num_classes": 0}
+
+
+def _tokens(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Run an encoder; transformers' layer behind the class token, `pooler`, is left out."""
+    token, patches = model.apply(variables, inputs["pixel_values"], method="tokens")
+    outputs = {"last_hidden_state": jnp.concatenate([token[:, None], patches], 1)}  # [B, 1 + N, width]
+    return outputs | (classifier(model, variables, inputs) if model.num_classes else {})
 
 
 def _deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -114,6 +127,7 @@ def _timm_deit(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 FAMILIES = (
     Family("transformers", ("ViTForImageClassification",), _vit, classifier),
+    Family("transformers", ("ViTModel",), _vit_encoder, _tokens),
     Family("transformers", ("DeiTForImageClassificationWithTeacher",), _deit, _two_heads),
     Family("timm", tuple(f"vit_{size}_patch*_[0-9][0-9][0-9]" for size in TIMM_SIZES), _timm_vit, classifier, ("x",)),
     Family("timm", ("deit_*_patch16_*",), _timm_deit, classifier, ("x",)),
