@@ -1,4 +1,4 @@
-"""DETR and its descendants of transformers, and YOLOS: a set of boxes by queries."""
+"""Detectors of transformers: DETR and its descendants, YOLOS and OWL, sets of boxes by queries; and ViTPose."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -206,6 +206,32 @@ def _set(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     return {"logits": outputs.logits[:, -1], "pred_boxes": outputs.boxes[:, -1]}
 
 
+def _vit_pose(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    backbone, is_simple = config["backbone_config"], config.get("use_simple_decoder", True)
+    fixed = {"num_experts": 1, "hidden_act": "gelu", "qkv_bias": True}
+    check_config(backbone, fixed, "dlcore's ViTPose")
+    if not is_simple or len({*backbone["patch_size"]}) > 1:
+        raise ValueError(
+            f"use_simple_decoder={is_simple}, patch_size={backbone['patch_size']}: not in dlcore's ViTPose; allowed: "
+            "true, and square patches"
+        )
+    return "vitpose_base_simple", {
+        "num_keypoints": len(config["id2label"]),
+        "image_size": tuple(backbone["image_size"]),
+        "patch_size": backbone["patch_size"][0],
+        "depth": backbone["num_hidden_layers"],
+        "width": backbone["hidden_size"],
+        "num_heads": backbone["num_attention_heads"],
+        "mlp_features": int(backbone["hidden_size"] * backbone["mlp_ratio"]),
+        "scale": config.get("scale_factor", 4),
+        "epsilon": backbone["layer_norm_eps"],
+    }
+
+
+def _heat_maps(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"heatmaps": model.apply(variables, inputs["pixel_values"])}
+
+
 INPUTS = ("pixel_values", "pixel_mask")
 OWL_VISION = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 OWL_VISION |= {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5}
@@ -229,4 +255,5 @@ FAMILIES = (
     Family("transformers", ("DFineForObjectDetection",), _d_fine, _proposed_boxes, INPUTS, "detection"),
     Family("transformers", OWL, _owl, _word_boxes, OWL_INPUTS, "detection"),
     Family("transformers", ("YolosForObjectDetection",), _yolos, _set, INPUTS, "detection"),
+    Family("transformers", ("VitPoseForPoseEstimation",), _vit_pose, _heat_maps, kind="detection"),
 )

@@ -36,6 +36,8 @@ _HGNET_V2 = {
 _CLIP_TEXT = {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 12, "num_attention_heads": 8}
 _CLIP_TEXT |= {"vocab_size": 49408, "max_position_embeddings": 77, "eos_token_id": 49407}
 _DETR = {"num_queries": 100, "d_model": 256, "decoder_layers": 6, "decoder_attention_heads": 8, "decoder_ffn_dim": 2048}
+_VITPOSE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "mlp_ratio": 4, "num_experts": 1}
+_VITPOSE |= {"image_size": [256, 192], "patch_size": [16, 16], "hidden_act": "gelu", "layer_norm_eps": 1e-12}
 DEFAULTS: dict[str, dict[str, Any]] = {
     "clip_text_model": _CLIP | _CLIP_TEXT,
     "clip_vision_model": _CLIP | _BASE | {"image_size": 224, "patch_size": 32},
@@ -50,6 +52,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "convnext": _CONVNEXT,
     "convnextv2": _CONVNEXT,
     "hgnet_v2": _HGNET_V2,
+    "vitpose_backbone": _VITPOSE,
     "detr": _DETR,
 }
 """{type of a model: its class's defaults that shape the network}."""

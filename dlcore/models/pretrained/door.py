@@ -246,8 +246,8 @@ def _processor(snapshot: Snapshot) -> Processor | PatchProcessor | None:
         kind = str(about.get("image_processor_type", ""))
         if kind.startswith("Siglip2ImageProcessor"):
             return patch_processor_of_transformers(about)
-        if kind.startswith("Owlv2ImageProcessor"):
-            return None  # it pads to a square and smooths, as no processor here does
+        if kind.startswith(("Owlv2ImageProcessor", "VitPoseImageProcessor")):
+            return None  # one pads to a square and smooths, one cuts persons out by their boxes
         return processor_of_transformers(snapshot.processor)
     if library_of(snapshot.config)[0] == "timm" and "pretrained_cfg" in snapshot.config:
         return processor_of_timm(snapshot.config["pretrained_cfg"])

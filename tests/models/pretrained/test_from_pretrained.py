@@ -83,6 +83,32 @@ def test_a_bert_with_both_of_its_heads_and_old_names_fills_in_masked_tokens(tmp_
     check_output(golden, meta, "logits", net(input_ids=weight_rule().det_input(meta["inputs"]["input_ids"]))["logits"])
 
 
+POSES = {"id2label": dict.fromkeys("01234", "joint")}
+CLIPS = {"hidden_act": "gelu", "layer_norm_eps": 1e-12, "use_mean_pooling": True}
+
+
+@pytest.mark.slow
+@pytest.mark.covers("PT-01")
+@pytest.mark.parametrize(
+    ("file", "more", "names"),
+    [
+        ("hf_vitpose", POSES, {"heatmaps": "heatmaps"}),
+        ("hf_videomae", CLIPS, {"last_hidden_state": "last_hidden_state"}),
+        ("hf_vjepa2", {}, {"last_hidden_state": "last_hidden_state", "predictor_output": "predictor"}),
+    ],
+)
+def test_a_network_of_a_golden_is_read_by_its_configuration(tmp_path, file, more, names):
+    golden, meta, weights = read_golden(file)
+    config = meta["kwargs"] | more | {"architectures": [meta["name"]]}
+    if "backbone_config" in config:
+        config["backbone_config"]["model_type"] = "vitpose_backbone"
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    save_file({name: np.array(value, np.float32) for name, value in weights.items()}, tmp_path / "model.safetensors")
+    outputs = from_pretrained(tmp_path)(**{k: weight_rule().det_input(about) for k, about in meta["inputs"].items()})
+    for ours, theirs in names.items():
+        check_output(golden, meta, theirs, channels_first(outputs[ours]), least=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("PT-01")
 def test_a_vit_without_a_head_gives_its_tokens_and_takes_a_head(tmp_path):

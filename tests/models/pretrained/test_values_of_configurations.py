@@ -354,3 +354,84 @@ def test_a_bert_is_read_by_the_head_that_its_architecture_names():
     for architecture, head in (("BertModel", "pooled"), ("BertForMaskedLM", "tokens")):
         config["architectures"] = [architecture]
         assert read_network(find_family(config), config)[1]["head"] == head
+
+
+VIDEO_MAE = {  # MCG-NJU/videomae-base
+    "architectures": ["VideoMAEForPreTraining"],
+    "hidden_act": "gelu",
+    "hidden_size": 768,
+    "image_size": 224,
+    "intermediate_size": 3072,
+    "layer_norm_eps": 1e-12,
+    "num_attention_heads": 12,
+    "num_frames": 16,
+    "num_hidden_layers": 12,
+    "patch_size": 16,
+    "tubelet_size": 2,
+    "use_mean_pooling": False,
+}
+VJEPA2 = {
+    "architectures": ["VJEPA2Model"],
+    "crop_size": 32,
+    "frames_per_clip": 8,
+    "hidden_size": 24,
+    "mlp_ratio": 3,
+    "num_attention_heads": 2,
+    "num_hidden_layers": 4,
+    "patch_size": 16,
+    "pred_hidden_size": 12,
+    "pred_mlp_ratio": 5,
+    "pred_num_attention_heads": 1,
+    "pred_num_hidden_layers": 6,
+    "pred_num_mask_tokens": 10,
+    "tubelet_size": 2,
+}
+VITPOSE = {  # usyd-community/vitpose-base-simple, whose backbone is the default
+    "architectures": ["VitPoseForPoseEstimation"],
+    "backbone_config": {"model_type": "vitpose_backbone", "out_features": ["stage12"]},
+    "id2label": {str(i): "joint" for i in range(17)},
+    "use_simple_decoder": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("config", "fields"),
+    [
+        (
+            VIDEO_MAE,
+            {"patch_size": 16, "tubelet": 2, "depth": 12, "width": 768, "num_heads": 12, "mlp_features": 3072}
+            | {"decoder_depth": 0, "final_norm": True, "epsilon": 1e-12},
+        ),
+        (
+            VJEPA2,
+            {"image_size": 32, "frames": 8, "patch_size": 16, "depth": 4, "width": 24, "num_heads": 2}
+            | {"mlp_features": 72, "predictor_depth": 6, "predictor_width": 12, "predictor_heads": 1}
+            | {"predictor_features": 60, "mask_tokens": 10, "tubelet": 2},
+        ),
+        (
+            VITPOSE,
+            {"num_keypoints": 17, "image_size": (256, 192), "patch_size": 16, "depth": 12, "width": 768}
+            | {"num_heads": 12, "mlp_features": 3072, "scale": 4, "epsilon": 1e-12},
+        ),
+    ],
+    ids=lambda value: value.get("architectures", [""])[0],
+)
+def test_fields_of_clips_and_poses_are_those_of_the_configuration(config, fields):
+    assert read_network(find_family(config), config)[1] == fields
+
+
+def test_poses_by_other_decoders_or_by_experts_are_refused():
+    for changes, message in (
+        ({"use_simple_decoder": False}, r"use_simple_decoder=False, .* allowed: true, and square patches"),
+        (
+            {"backbone_config": VITPOSE["backbone_config"] | {"patch_size": [16, 8]}},
+            "use_simple_decoder=True, patch_size=",
+        ),
+        (
+            {"backbone_config": VITPOSE["backbone_config"] | {"num_experts": 6}},
+            "num_experts=6: not in dlcore's ViTPose",
+        ),
+    ):
+        config = VITPOSE | changes
+        with pytest.raises(ValueError, match=f"^{message}"):
+            read_network(find_family(config), config)
