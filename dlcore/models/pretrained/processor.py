@@ -18,6 +18,9 @@ __all__ = ["Processor", "check_normalization", "processor_of_timm", "processor_o
 
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its filters, which transformers' files hold."""
+OF_SHORTEST = ("Bit", "CLIP", "ConvNext", "DeformableDetr", "Detr", "Mask2Former", "MaskFormer", "MobileViT")
+OF_SHORTEST += ("VideoMAE", "Vivit", "Yolos")
+"""Processors of which a size that is one number is that of the shorter side; of the others it is a square's."""
 SHORTEST_WITHOUT_CROP = 384
 """ConvNextImageProcessor stretches images to a square from this side on; below it crops the center."""
 
@@ -35,6 +38,7 @@ class Processor(NamedTuple):
       multiple: sides are rounded to multiples of it after the side nearer to `size` has been fitted.
       divisor: sides are rounded up to multiples of it; 1 for none.
       rounds_down: whether sides are rounded down to multiples of `divisor`, as GLPN does.
+      blue_first: whether the network reads channels as blue, green and red, as MobileViT does.
       resample: Pillow's filter: nearest, bilinear, bicubic, lanczos, box or hamming.
       crop: (height, width) in pixels of the crop at the center; None crops nothing.
       fill: gray levels of what a crop reads outside the image.
@@ -57,6 +61,7 @@ class Processor(NamedTuple):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     rounds_down: bool = False
+    blue_first: bool = False
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Compute the size that an image is resized to.
@@ -104,7 +109,9 @@ class Processor(NamedTuple):
         if target != image.shape[:2]:
             resample = getattr(Image.Resampling, self.resample.upper())
             image = np.asarray(Image.fromarray(image).resize(target[::-1], resample))
-        return image if self.crop is None else _center_crop(image, self.crop, self.fill)
+        if self.crop is not None:
+            image = _center_crop(image, self.crop, self.fill)
+        return image[..., ::-1] if self.blue_first else image
 
     def normalize(self, pixels: np.ndarray) -> np.ndarray:
         """Scale and normalize pixels.
@@ -250,12 +257,14 @@ def _read(read: Callable[[Mapping[str, Any]], Processor], config: Mapping[str, A
 
 
 def _of_transformers(config: Mapping[str, Any]) -> Processor:
-    name = str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).removesuffix("Fast")
-    if name in ("GLPNImageProcessor", "GLPNFeatureExtractor"):  # it keeps the size but for the divisor
+    kind = str(config.get("image_processor_type", config.get("feature_extractor_type", ""))).removesuffix("Fast")
+    name = kind.replace("FeatureExtractor", "ImageProcessor")  # as files of 2022 say
+    if name == "GLPNImageProcessor":  # it keeps the size but for the divisor
         config = {"size_divisor": 32, "do_normalize": False, **config, "do_resize": False}
     size, fields = config.get("size", {}), {"rounds_down": True} if name.startswith("GLPN") else {}
     if isinstance(size, int):
-        size = {"height": size, "width": size} if config.get("default_to_square", True) else {"shortest_edge": size}
+        is_square = config.get("default_to_square", name.removesuffix("ImageProcessor") not in OF_SHORTEST)
+        size = {"height": size, "width": size} if is_square else {"shortest_edge": size}
     if isinstance(size, list):
         size = {"height": size[0], "width": size[1]}
     if "max_size" in config and "shortest_edge" in size:
@@ -278,12 +287,13 @@ def _of_transformers(config: Mapping[str, Any]) -> Processor:
         fields["crop"] = _pair(config["crop_size"])
     if config.get("do_pad") and config.get("pad_size"):
         fields["pad"] = _pair(config["pad_size"])
-    if config.get("do_normalize", True):
+    if config.get("do_normalize", name != "MobileViTImageProcessor"):
         fields |= {"mean": tuple(config["image_mean"]), "std": tuple(config["image_std"])}
     return Processor(
-        divisor=config.get("size_divisor") or 1,
+        divisor=config.get("size_divisor") or config.get("size_divisibility") or 1,
         resample=RESAMPLE.get(config.get("resample", 2), config.get("resample")),
         scale=config.get("rescale_factor", 1 / 255) if config.get("do_rescale", True) else 1.0,
+        blue_first=config.get("do_flip_channel_order", name == "MobileViTImageProcessor"),
         **fields,
     )
 

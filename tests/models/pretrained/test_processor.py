@@ -227,3 +227,41 @@ def test_a_batch_is_padded_to_the_size_that_is_asked_for():
 )
 def test_the_size_of_each_rule_by_hand(processor, size, expected):
     assert processor.resized(*size) == expected
+
+
+CLIP_OF_2021 = {  # openai/clip-vit-base-patch32
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "crop_size": 224,
+    "do_center_crop": True,
+    "resample": 3,
+    "size": 224,
+}
+DETR_OF_2020 = {"feature_extractor_type": "DetrFeatureExtractor", "size": 800, "max_size": 1333}
+MASKFORMER_OF_2022 = {"feature_extractor_type": "MaskFormerFeatureExtractor", "size": 512, "max_size": 2048}
+MOBILEVIT = {  # apple/mobilevit-small
+    "feature_extractor_type": "MobileViTFeatureExtractor",
+    "crop_size": 4,
+    "do_center_crop": True,
+    "do_flip_channel_order": True,
+    "size": 4,
+}
+
+
+def test_files_of_older_years_stretch_no_photograph():
+    clip = processor_of_transformers(NORM | CLIP_OF_2021)
+    assert (clip.shortest, clip.size, clip.crop, clip.resample) == (224, None, (224, 224), "bicubic")
+    detr = processor_of_transformers(NORM | DETR_OF_2020)
+    assert (detr.shortest, detr.longest, detr.size) == (800, 1333, None)
+    maskformer = processor_of_transformers(NORM | MASKFORMER_OF_2022 | {"size_divisibility": 32})
+    assert (maskformer.shortest, maskformer.longest, maskformer.divisor) == (512, 2048, 32)
+    convnext = processor_of_transformers(NORM | {"feature_extractor_type": "ConvNextFeatureExtractor", "size": 224})
+    assert (convnext.shortest, convnext.crop) == (256, (224, 224))  # 224 / (224 / 256)
+    vit = processor_of_transformers(NORM | {"feature_extractor_type": "ViTFeatureExtractor", "size": 224})
+    assert (vit.size, vit.shortest) == ((224, 224), None)
+
+
+def test_mobilevit_reads_blue_first_and_is_not_normalized():
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 2] = 255
+    values = processor_of_transformers(MOBILEVIT)(image)["pixel_values"]
+    np.testing.assert_allclose(values[0, 0, 0], [1, 0, 0])
