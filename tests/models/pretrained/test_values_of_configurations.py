@@ -322,7 +322,7 @@ DEPTH_SMALL = {  # depth-anything/Depth-Anything-V2-Small-hf
 }
 
 
-def test_what_nested_configurations_leave_out_is_the_default_of_their_class():
+def test_nested_configurations_leave_out_the_defaults_of_their_class():
     name, fields = read_network(find_family(SIGLIP_BASE), SIGLIP_BASE)
     fields = {key: value for key, value in fields.items() if key != "crop_rest"}
     published = create_model("siglip_base_patch16_224")
