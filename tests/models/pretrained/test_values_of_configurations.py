@@ -125,6 +125,11 @@ def test_each_value_of_a_configuration_counts(name):
         ("google--vit-tiny", {"hidden_size": None}, r"config\.json: 'hidden_size' is missing; allowed: files as trans"),
         ("google--vit-tiny", {"architectures": [3]}, r"architectures=\[3\]: no names; allowed: names of classes"),
         ("microsoft--swin-tiny", {"depths": 3}, r"config\.json: no SwinForImageClassification has its values \('int'"),
+        (
+            "Qwen--qwen3-tiny",
+            {"rope_parameters": None, "rope_scaling": {"type": "linear", "factor": 2.0}},
+            "rope_type='linear': not in dlcore's Llama; allowed: default",
+        ),
         ("stabilityai--sd-unet-tiny", {"act_fn": "gelu"}, "act_fn='gelu': not in dlcore's U-Net; allowed: 'silu'"),
     ],
 )

@@ -77,8 +77,9 @@ def next_token(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[str, 
 
 def _llama(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if rope.get("rope_type", "default") != "default":
-        raise ValueError(f"rope_type={rope['rope_type']!r}: not in dlcore's Llama; allowed: default")
+    kind = rope.get("rope_type", rope.get("type", "default"))  # "type" in files of 2023
+    if kind != "default":
+        raise ValueError(f"rope_type={kind!r}: not in dlcore's Llama; allowed: default")
     if config.get("attention_bias") or config.get("mlp_bias"):
         raise ValueError("attention_bias, mlp_bias: not in dlcore's Llama; allowed: false")
     check_config(config, {"hidden_act": "silu"}, "dlcore's Llama")
