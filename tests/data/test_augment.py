@@ -82,7 +82,7 @@ def test_flip_reverses_exactly_half_of_the_time():
     assert (which(many(augment.random_flip(1.0)), [np.asarray(IMAGE), np.asarray(IMAGE)[:, ::-1]]) == 1).all()
 
 
-@pytest.mark.slow(only=["1-7"])
+@pytest.mark.slow(only=["1-7", "2-7", "3-7", "-1-8"])
 @pytest.mark.parametrize("size", [8, 7])
 @pytest.mark.parametrize("turns", [1, 2, 3, -1])
 def test_quarter_turns_equal_rot90(size, turns):

@@ -230,7 +230,7 @@ def test_second_order_needs_fewer_steps():
     assert np.abs(second - exact).mean() < 0.5 * np.abs(coarse - exact).mean()
 
 
-@pytest.mark.slow(only=["ddpm", "sde_dpmpp", "tcd"])
+@pytest.mark.slow(only=["ddpm", "sde_dpmpp", "tcd", "euler", "unipc"])
 @pytest.mark.covers("GE-29")
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_samples_have_their_shape_and_depend_on_their_key_alone(name):

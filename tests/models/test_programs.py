@@ -91,6 +91,7 @@ def program(label):
     return program_of(create_model(name, **fields), *example_inputs(name, fields), **options)[0]
 
 
+@pytest.mark.slow(only=["s3d", "fastvit", "r2plus1d", "mc3"])
 @pytest.mark.parametrize("label", CASES)
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(label):
     assert_digest("small_programs.json", label, program(label))

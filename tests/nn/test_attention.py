@@ -118,7 +118,7 @@ def split_params(params):
     return {**parts, "proj": params["proj"]}
 
 
-@pytest.mark.slow(only=["plain-True"])
+@pytest.mark.slow(only=["plain-*", "causal-True", "key_padding-True"])
 @pytest.mark.covers("AT-05", "AT-08")
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("case", ["plain", "causal", "key_padding"])
@@ -235,6 +235,7 @@ def test_an_output_depends_on_no_later_input():
     assert (reach[~later] > 1e-4).all()
 
 
+@pytest.mark.slow(only=["float16"])
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_long_causal_attention_in_blocks_equals_attention_with_the_mask(dtype):
     """From 128 tokens on a CPU takes blocks of queries; scores of up to about 1000 leave one weight."""

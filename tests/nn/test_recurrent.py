@@ -26,7 +26,7 @@ def carry_of(case: str, layer: int, where: str) -> tuple:
     return tuple(jnp.asarray(GOLDEN[f"{case}/{n}"][layer]) for n in names if f"{case}/{n}" in GOLDEN.files)
 
 
-@pytest.mark.slow(only=["1-lstm", "1-rnn"])
+@pytest.mark.slow(only=["1-*", "2-rnn"])
 @cells
 @pytest.mark.parametrize("unroll", [1, 2])
 def test_a_layer_equals_torch_forward_and_backward(cell, unroll):
@@ -152,7 +152,7 @@ def ragged(module, dtype=np.float64, features=3):
     return jax.tree.map(lambda p: rng.normal(size=p.shape).astype(dtype), shapes), carry, x
 
 
-@pytest.mark.slow(only=["rnn-None"])
+@pytest.mark.slow(only=["rnn-*", "lstm-None", "gru-lengths1"])
 @pytest.mark.covers("SQ-05")
 @pytest.mark.parametrize("lengths", [None, LENGTHS])
 @pytest.mark.parametrize("cell", COVERS)

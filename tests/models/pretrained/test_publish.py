@@ -70,6 +70,7 @@ def test_a_trained_network_goes_back_to_its_library_s_file(name, tmp_path):
     assert again.preprocess == net.preprocess
 
 
+@pytest.mark.slow(only=["google--vit-tiny"])
 @pytest.mark.covers("PT-03")
 @pytest.mark.parametrize("name", QUICK)
 def test_a_new_head_goes_with_its_classes(name, tmp_path):
