@@ -280,6 +280,13 @@ CONTEXT = {"sample": np.zeros((1, 8, 8, 4), np.float32), "encoder_hidden_states"
             "DetrForObjectDetection",
             "detr_resnet50",
             DETR,
+            {"pixel_values": np.zeros((1, 8, 8, 3), np.uint8)},
+            "pixel_values: uint8; allowed: floats as `preprocess` makes them, or photographs as images",
+        ),
+        (
+            "DetrForObjectDetection",
+            "detr_resnet50",
+            DETR,
             {"pixel_values": PIXELS, "pixel_mask": np.full((1, 8, 8), 2)},
             r"pixel_mask\[0, 0, 0\]=2: unknown; allowed: 0, 1",
         ),
