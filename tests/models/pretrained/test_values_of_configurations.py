@@ -281,7 +281,7 @@ CONTEXT = {"sample": np.zeros((1, 8, 8, 4), np.float32), "encoder_hidden_states"
             "detr_resnet50",
             DETR,
             {"pixel_values": np.zeros((1, 8, 8, 3), np.uint8)},
-            "pixel_values: uint8; allowed: floats as `preprocess` makes them, or photographs as images",
+            "pixel_values: uint8; allowed: floats of `preprocess`, or photographs as images",
         ),
         (
             "DetrForObjectDetection",
