@@ -135,11 +135,10 @@ def test_from_pretrained_takes_torchvisions_name_and_file(tmp_path):
     state |= {"head.weight": rng.normal(size=(400, 8)), "head.bias": rng.normal(size=400)}
     save_file({name: value.astype(np.float32) for name, value in state.items()}, tmp_path / "tiny.safetensors")
     fields = {name: value for name, value in TINY.items() if name != "num_classes"}
+    name, file = "Swin3D_T_Weights.KINETICS400_V1", tmp_path / "tiny.safetensors"
     with layers_traced_once():
-        nets = [
-            from_pretrained("Swin3D_T_Weights.KINETICS400_V1", file=tmp_path / "tiny.safetensors", **fields, **more)
-            for more in ({}, {"num_classes": 3})
-        ]
+        published = from_pretrained(name, file=file, **fields)
+    nets = [published, from_pretrained(name, file=file, num_classes=3, **fields)]
     chex.assert_shape([net.variables["params"]["head"]["kernel"] for net in nets], [(8, 400), (8, 3)])
     assert nets[0].preprocess.mean == IMAGENET.mean
     chex.assert_shape(nets[1](x=np.zeros((1, 2, 8, 8, 3), np.float32))["logits"], (1, 3))
