@@ -125,8 +125,8 @@ class Pretrained:
                     raise ValueError(f"{name}={list(arrays[name].shape)}: another shape; allowed: {list(shape.shape)}")
                 if not arrays[name].any(tuple(range(1, arrays[name].ndim))).all():
                     raise ValueError(f"{name}: all 0 in a row; allowed: something to read in each")
-        if ids is not None and self.family.kind != "tokens" and isinstance(clip := parts[-1] or self.model, CLIP):
-            end_token = None if isinstance(clip, SigLIP) else clip.end_token
+        if ids is not None and self.family.kind == "pairs" and isinstance(self.model, CLIP):
+            end_token = None if isinstance(self.model, SigLIP) else self.model.end_token
             _check_texts(np.asarray(ids), arrays.get("attention_mask"), end_token)
         if "timestep" in arrays:
             check_finite("timestep", arrays["timestep"])
