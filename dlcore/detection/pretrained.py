@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.models.clip import CLIP
+from dlcore.models.pretrained.families.clip import tower_fields
 from dlcore.models.pretrained.families.resnet import backbone_of
 from dlcore.models.pretrained.family import Family, check_config
 
@@ -135,26 +136,7 @@ def _owl(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     text = {**OWL_TEXT, **config["text_config"]}
     has_objects = config["architectures"][0].startswith("Owlv2")
     vision = {"image_size": 768, "patch_size": 16 if has_objects else 32, **vision}
-    shared = {name: vision[name] for name in ("hidden_act", "layer_norm_eps")}
-    check_config(text, shared, "dlcore's text tower, beside its image tower")
-    clip = CLIP(
-        vocab_size=text["vocab_size"],
-        end_token=text["vocab_size"] - 1,
-        window=text["max_position_embeddings"],
-        image_size=vision["image_size"],
-        patch_size=vision["patch_size"],
-        embedding_size=config["projection_dim"],
-        vision_depth=vision["num_hidden_layers"],
-        vision_width=vision["hidden_size"],
-        vision_heads=vision["num_attention_heads"],
-        text_depth=text["num_hidden_layers"],
-        text_width=text["hidden_size"],
-        text_heads=text["num_attention_heads"],
-        mlp_features=vision["intermediate_size"],
-        text_mlp_features=text["intermediate_size"],
-        activation=vision["hidden_act"],
-        epsilon=vision["layer_norm_eps"],
-    )
+    clip = CLIP(**tower_fields(vision, text), end_token=text["vocab_size"] - 1, embedding_size=config["projection_dim"])
     name = "owlv2_base_patch16" if has_objects else "owlvit_base_patch32"
     return name, {"clip": clip, "objectness": has_objects}
 

@@ -146,15 +146,12 @@ def _noise_of_class(model: Any, variables: Any, inputs: dict[str, Any]) -> dict[
     return {"sample": model.apply(variables, inputs["sample"], timestep, inputs.get("class_labels"))}
 
 
-AUTOENCODER_BLOCKS = {"down": "DownEncoder", "up": "UpDecoder"}
-
-
 def _autoencoder(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     uses_quant_conv = config.get("use_quant_conv", True)
     levels = len(config["block_out_channels"])
     fixed = {"act_fn": "silu", "mid_block_add_attention": True, "out_channels": config["in_channels"]}
     fixed |= {"latents_mean": None, "latents_std": None}
-    fixed |= {f"{way}_block_types": [f"{name}Block2D"] * levels for way, name in AUTOENCODER_BLOCKS.items()}
+    fixed |= {"down_block_types": ["DownEncoderBlock2D"] * levels, "up_block_types": ["UpDecoderBlock2D"] * levels}
     check_config(config, fixed | {"use_post_quant_conv": uses_quant_conv}, "dlcore's AutoencoderKL")
     return "stable_diffusion_v1_vae" if uses_quant_conv else "stable_diffusion_3_vae", {
         "channels": tuple(config["block_out_channels"]),

@@ -10,7 +10,7 @@ from dlcore.models.clip import SigLIP
 from dlcore.models.pretrained.family import Family, check_config
 from dlcore.models.siglip2 import PackedImages, SigLIP2
 
-__all__ = ["FAMILIES"]
+__all__ = ["FAMILIES", "tower_fields"]
 
 
 TOWER = {
@@ -24,7 +24,19 @@ TOWER = {
 """What transformers takes where the configuration of a SigLIP 2 leaves a field out."""
 
 
-def _towers(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+def tower_fields(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the fields of the two towers of a CLIP.
+
+    Args:
+      vision: configuration of the image tower.
+      text: configuration of the text tower.
+
+    Returns:
+      Fields of `dlcore.models.clip.CLIP`, but for `end_token` and `embedding_size`.
+
+    Raises:
+      ValueError: the towers have other activations or epsilons.
+    """
     shared = {name: vision[name] for name in ("hidden_act", "layer_norm_eps")}
     check_config(text, shared, "dlcore's text tower, beside its image tower")
     return {
@@ -48,14 +60,14 @@ def _towers(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str, Any
 def _clip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     text = config["text_config"]
     end_token = 49407 if text["eos_token_id"] == 2 else text["eos_token_id"]  # files of 2023 name another token
-    fields = _towers(config["vision_config"], text)
+    fields = tower_fields(config["vision_config"], text)
     return "clip_vit_b_32", fields | {"embedding_size": config["projection_dim"], "end_token": end_token}
 
 
 def _siglip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     vision = config["vision_config"]
     check_config(vision, {"vision_use_head": True}, "dlcore's SigLIP")
-    fields = _towers(vision, config["text_config"])
+    fields = tower_fields(vision, config["text_config"])
     return "siglip_base_patch16_224", fields | {
         "end_token": 1,
         "crop_rest": vision["image_size"] % vision["patch_size"] != 0,
@@ -66,7 +78,7 @@ def _siglip2(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     vision = {**TOWER, "patch_size": 16, "num_patches": 256, **config.get("vision_config", {})}
     text = {**TOWER, "vocab_size": 32000, "max_position_embeddings": 64, **config.get("text_config", {})}
     side = math.isqrt(vision["num_patches"]) * vision["patch_size"]
-    return "siglip2_base_patch16_naflex", _towers({**vision, "image_size": side}, text) | {"end_token": 1}
+    return "siglip2_base_patch16_naflex", tower_fields({**vision, "image_size": side}, text) | {"end_token": 1}
 
 
 def _images(model: Any, inputs: dict[str, Any]) -> Any:
