@@ -55,6 +55,7 @@ def _compile_cheaply() -> None:
     wanted = (
         "--xla_force_host_platform_device_count=8",
         "--xla_backend_optimization_level=0",  # most programs run once: LLVM's optimization takes longer than it saves
+        "--xla_cpu_parallel_codegen_split_count=1",  # a program that is split costs more than its parts save
         "--xla_cpu_collective_call_terminate_timeout_seconds=600",  # eight devices on two busy cores: not a deadlock
         "--xla_cpu_collective_timeout_seconds=600",
     )
