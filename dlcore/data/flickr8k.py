@@ -7,13 +7,13 @@ images in SPLIT.zip or a folder SPLIT. SPLIT is one of the names of `split_names
 import gzip
 import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore.data.decoding import decode_image, stretch_image
+from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
 from dlcore.data.split_names import check_one_name, split_of
 from dlcore.data.workers import unreadable
@@ -113,8 +113,8 @@ class _Files:
         self.path = next((p for p in (folder / f"{stem}.zip", folder / stem) if p.exists()), None)
         if self.path is None:
             raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {stem}.zip nor a folder {stem}")
-        self.zip = zipfile.ZipFile(self.path) if self.path.is_file() else None
-        listed = self.zip.namelist() if self.zip else [str(p.relative_to(self.path)) for p in self.path.rglob("*")]
+        self.zip = open_zip(self.path) if self.path.is_file() else None
+        listed = self.zip.namelist() if self.zip else [str(p.relative_to(self.path)) for p in files_below(self.path)]
         self.names = [name for name in listed if is_image(Path(name).parts)]
 
     def __enter__(self):
