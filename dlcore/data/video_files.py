@@ -55,7 +55,7 @@ def frame_files(folder: str | Path) -> list[Path]:
       The image files directly in the folder; [] if there are none.
     """
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in _FRAME_EXTENSIONS and not f.name.startswith(".")]
-    return sorted(files, key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)])
+    return sorted(files, key=lambda f: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", f.name)])
 
 
 def open_video(path: str | Path) -> VideoFile:
@@ -107,9 +107,11 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
       Frames [T, H, W, 3] uint8.
 
     Raises:
-      ValueError: a frame cannot be decoded, or an index is out of range.
+      ValueError: a frame cannot be decoded, an index is out of range, or the frames differ in size and `size` is None.
     """
     path, numbers = Path(path), np.unique(frames)
+    if (numbers < 0).any():
+        raise ValueError(f"frames={numbers[0]}: negative; allowed: the frames of the video, counted from 0")
     if path.is_dir():
         decoded = _from_folder(path, numbers, size)
     elif path.suffix.lower() in ANIMATIONS:
@@ -123,6 +125,8 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
         raise ValueError(f"path={str(path)!r}: cannot be read as a video ({error}); allowed: whole videos") from error
     if missing := [int(i) for i in numbers if int(i) not in images]:
         raise ValueError(f"path={str(path)!r}: frame {missing[0]} cannot be decoded; allowed: whole videos")
+    if len(sizes := sorted({image.shape[:2] for image in images.values()})) > 1:
+        raise ValueError(f"path={str(path)!r}: frames of the sizes {sizes}; allowed: of one size, or to state a size")
     return np.stack([images[int(i)] for i in frames])
 
 

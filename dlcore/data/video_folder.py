@@ -215,14 +215,17 @@ def _folders(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__MACOSX")))
 
 
-def _below(folder: Path) -> list[Path]:
-    """Return the videos below a folder, sorted; a folder of frames is one video and is not searched."""
-    paths = []
+def _below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """Return the videos below a folder, sorted; a folder of frames is one video and is not searched.
+
+    A link to one of the folders above is not followed.
+    """
+    paths, above = [], (*above, folder.resolve())
     for path in sorted(folder.iterdir()):
         if _is_video(path):
             paths.append(path)
-        elif path.is_dir() and not path.name.startswith((".", "__MACOSX")):
-            paths += _below(path)
+        elif path.is_dir() and not path.name.startswith((".", "__MACOSX")) and path.resolve() not in above:
+            paths += _below(path, above)
     return paths
 
 
