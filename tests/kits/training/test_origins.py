@@ -243,7 +243,8 @@ def test_weights_of_the_same_data_set_whose_examples_cannot_be_compared_are_said
     [
         (lambda path: path.write_bytes(b"junk"), "empty, damaged or no .npz; allowed: an .npz that `pack` wrote"),
         (lambda path: path.touch(), "empty, damaged or no .npz"),
-        (lambda path: np.savez(path, x=np.zeros(1)), "holds no `meta`; allowed: an .npz that `pack` wrote"),
+        (lambda path: np.savez(path, x=np.zeros(1)), "holds no `meta` with class_names; allowed: an .npz that `pack`"),
+        (lambda path: np.savez(path, meta='{"model": "cnn"}'), "holds no `meta` with class_names; allowed: an .npz"),
         (lambda path: None, "holds no trained network; allowed: the folder of a run"),
     ],
 )
