@@ -207,6 +207,11 @@ def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
     sides = {name: read(name) for name in ("trainA", "trainB", "testA", "testB")}
     train = unpaired_source(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
     test = unpaired_source(sides["testA"], sides["testB"], flags.cut_longer, "test")
+    if len(train) < 2:
+        raise ValueError(
+            f"data_dir={flags.data_dir!r}: trainA and trainB hold {len(train)} image of each; allowed: at least 2, one "
+            "for validation"
+        )
     order = np.random.default_rng(flags.seed).permutation(len(train))
     num_valid = max(1, round(flags.valid_fraction * len(train)))
     messages = (f"{len(train)} unpaired training images of each kind, {num_valid} of them for validation",)
