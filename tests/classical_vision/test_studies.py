@@ -111,7 +111,7 @@ def test_one_example_a_class():
 
 
 def test_where_omniglot_is_not():
-    with pytest.raises(FileNotFoundError, match=r"data_dir=nowhere: no omniglot28.npz there"):
+    with pytest.raises(FileNotFoundError, match=r"data_dir=.nowhere.: has no omniglot28.npz"):
         retrieval.omniglot("nowhere")
 
 
