@@ -249,6 +249,8 @@ def small_images(flags: Flags, factor: int) -> Splits:
     Args:
       factor: ratio of the sides.
     """
+    from dlcore.data.carving import shared_images
+
     messages = ()
     if flags.data_dir is not None and not _is_flickr8k(flags.data_dir):
         from dlcore.data.image_classification import load
@@ -270,6 +272,8 @@ def small_images(flags: Flags, factor: int) -> Splits:
         split: Source({"low": downscale(x, factor), "image": x}, len(x), name=f"{name}/{split}")
         for split, x in pixels.items()
     }
+    if name == "flickr8k":
+        messages = shared_images(*(sources[split] for split in ("train", "valid", "test")))
     spec = {"dataset": name, "image_shape": [side, side, 3], "batch": _float_batch(sources["train"])}
     test = sources["test"]
     return Splits(sources["train"], sources["valid"], test, spec, messages, test.take(min(64, len(test))))
