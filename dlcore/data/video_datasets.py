@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.video_folder import LabeledVideo
+from dlcore.data.video_folder import LabeledVideo, is_video
 
 __all__ = ["VIDEO_DATASETS", "VideoAnnotation", "VideoDataset", "labeled_videos", "read_video_dataset"]
 
@@ -211,7 +211,7 @@ def _ava(root: Path) -> VideoDataset:
     text = "\n".join(_lines(root / "ava_action_list_v2.2.pbtxt"))
     listed = re.findall(r'name: "([^"]*)"\s*(?:label_)?id: (\d+)', text)
     number, splits = _numbered(root / "ava_action_list_v2.2.pbtxt", [label for _, label in listed]), {}
-    files = {path.stem: path for path in (root / "videos").glob("*")}
+    files = {path.stem: path for path in (root / "videos").glob("*") if is_video(path)}
     for split, part in (("train", "train"), ("valid", "val")):
         path, people = root / f"ava_{part}_v2.2.csv", {}
         for row in csv.reader(_lines(path)):

@@ -330,6 +330,8 @@ def _load_pairs(folder: Path, root: Path) -> list[_Pair]:
     for kind in ("images", "labels"):
         volumes = list_volumes(folder / kind) if (folder / kind).is_dir() else []
         files[kind] = {stem(path): path for path in volumes}
+        if twins := [path for path in volumes if files[kind][stem(path)] is not path]:
+            raise ValueError(f"{twins[0]}: {files[kind][stem(twins[0])].name} has its name; allowed: each name once")
         if not volumes:
             raise ValueError(f"{folder / kind}: holds no volume; allowed: files {', '.join(SUFFIXES)}")
     for this, other in (("images", "labels"), ("labels", "images")):

@@ -96,6 +96,7 @@ def test_ava_has_boxes_and_several_actions(tmp_path):
         tmp_path,
         {
             "ava_action_list_v2.2.pbtxt": labels,
+            "videos/vid1.json": "",
             "ava_train_v2.2.csv": f"vid1,0902,{box},12,0\nvid1,0902,{box},80,0\nvid1,0903,{box},1,0\nvid1,0904,,,,,,\n",
             "ava_val_v2.2.csv": f"vid2,0904,{box},3,1\n",
             "videos/vid1.mkv": "",

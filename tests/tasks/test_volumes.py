@@ -126,6 +126,10 @@ def unlabeled(folder):
     scan(folder / "images" / "9.npz")
 
 
+def twins(folder):
+    (folder / "images" / "1.nii").touch()
+
+
 def without_scan(folder):
     labels(folder / "labels" / "9.npz")
 
@@ -191,6 +195,7 @@ def one_class(folder):
         (other_size, r"labels/1.npz: labels \[8, 16, 15\] of a scan \[8, 16, 16\]; allowed: one label for each voxel"),
         (other_channels, r"images/1.npz has 2 channels; allowed: 1"),
         (unlabeled, r"images/9.npz: has no file of its name in labels; allowed: one of each"),
+        (twins, r"images/1.nii: 1.npz has its name; allowed: each name once"),
         (without_scan, r"labels/9.npz: has no file of its name in images; allowed: one of each"),
         (small, r"window=8,16,16: larger than .*: images/1.npz of 8,16,12 voxels of 2, 1, 1 mm; allowed: sides up to"),
         (without_image, r"images/1.npz: holds spacing; allowed: image and spacing"),
