@@ -11,7 +11,7 @@ import pytest
 
 from dlcore.data.image_classification import load
 from dlcore.evaluators.knn import knn_predict
-from experiments.classical_vision import features, flow, learned_features, retrieval
+from experiments.classical_vision import features, flow, learned_features, match, retrieval
 from experiments.studies.small_runs import Digits
 
 
@@ -108,6 +108,12 @@ def test_one_example_a_class():
     assert numbers["recall at 1"] == numbers["verification, area"] == 1
     assert numbers["same accepted"] == 1
     assert numbers["different accepted"] == 0
+
+
+def test_images_without_matches_are_refused():
+    match.check_matches(np.ones(4, bool), "a.png,b.png")
+    with pytest.raises(ValueError, match=r"input=a.png,b.png: 3 matches; allowed: at least 4, images of one scene"):
+        match.check_matches(np.ones(3, bool), "a.png,b.png")
 
 
 def test_where_omniglot_is_not():
