@@ -267,15 +267,21 @@ def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
 
     Returns:
       Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
+
+    Raises:
+      ValueError: what it recorded is damaged.
     """
     try:
         keys = read_npz(folder / DATA_FILE)
     except (OSError, ValueError):
         keys = {}
-    fingerprints = {
-        name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
-        for name, entry in config.get("data", {}).items()
-    }
+    try:
+        fingerprints = {
+            name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
+            for name, entry in config.get("data", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"{folder / 'config.json'}: data is damaged; allowed: the file that the run wrote") from None
     if EARLIER in keys:
         fingerprints[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
     return fingerprints

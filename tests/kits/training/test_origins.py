@@ -255,6 +255,27 @@ def test_files_without_a_network_are_refused(tmp_path, write, problem):
         open_weights(path, "network")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "config.json",
+            {"settings": [1], "spec": {}},
+            "no configuration of a run; allowed: the file that the run wrote",
+        ),
+        ("config.json", {"settings": {}, "spec": None}, "no configuration of a run"),
+        ("config.json", {"settings": {}, "spec": {}, "data": {"train": 3}}, "data is damaged; allowed: the file that"),
+        ("config.json", {"settings": {}, "spec": {"mean": 0.5}}, "damaged .*; allowed: the folder of a run"),
+        ("model.json", {"model": 3}, "no model with fields; allowed: the file that `dlcore convert` wrote"),
+        ("model.json", {"model": "mlp", "fields": [1]}, "no model with fields"),
+    ],
+)
+def test_damaged_descriptions_of_networks_are_named(tmp_path, name, content, problem):
+    (tmp_path / name).write_text(json.dumps({"experiment": "classification.supervised"} | content))
+    with pytest.raises(ValueError, match=problem):
+        open_weights(tmp_path, "network")
+
+
 def test_a_packed_file_says_its_classes(tmp_path):
     meta = {
         "model": "mlp",
