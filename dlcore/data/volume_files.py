@@ -366,11 +366,12 @@ def _check_same_place(scan: Path, labels: Path) -> None:
     image, other = _open_nifti(scan), _open_nifti(labels)
     corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(image.shape[:3]) - 1)
     apart = nibabel.affines.apply_affine(other.affine, corners) - nibabel.affines.apply_affine(image.affine, corners)
-    if (np.linalg.norm(apart, axis=-1) > nibabel.affines.voxel_sizes(image.affine).max()).any():
-        turned = "".join(nibabel.aff2axcodes(other.affine)), "".join(nibabel.aff2axcodes(image.affine))
+    distances = np.linalg.norm(apart, axis=-1)
+    if distances.max() > nibabel.affines.voxel_sizes(image.affine).max():
+        axes, expected = ("".join(nibabel.aff2axcodes(file.affine)) for file in (other, image))
         raise ValueError(
-            f"{labels}: its voxels lie up to {np.linalg.norm(apart, axis=-1).max():g} mm from those of the scan (axes "
-            f"{turned[0]}, the scan's {turned[1]}); allowed: the affine of the scan"
+            f"{labels}: its voxels lie up to {distances.max():g} away from those of the scan (axes {axes}, the scan's "
+            f"{expected}); allowed: the affine of the scan"
         )
 
 

@@ -396,7 +396,7 @@ def test_labels_lie_where_their_scan_lies(tmp_path, affine, axes):
     if axes is None:
         assert len(volume_splits(tmp_path)[0]["train"]) == 1
         return
-    with pytest.raises(ValueError, match=rf"a.nii: its voxels lie up to .* mm from .*\(axes {axes}, the scan's RAS"):
+    with pytest.raises(ValueError, match=rf"a.nii: its voxels lie up to .* away from .*\(axes {axes}, the scan's RAS"):
         volume_splits(tmp_path)
 
 
