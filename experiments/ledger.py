@@ -43,6 +43,7 @@ from collections.abc import Container, Sequence
 from typing import Any
 
 from dlcore.report.measures import better_direction
+from dlcore.run.json_files import read_json
 
 __all__ = [
     "MEASURED",
@@ -137,7 +138,7 @@ def candidate(run_dir: str | os.PathLike) -> dict[str, Any]:
     path = pathlib.Path(run_dir) / "result.json"
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist: the run has not finished, or was not tested")
-    line = json.loads(path.read_text(encoding="utf-8"))
+    line = read_json(path)
     for name, kind in (_STUDY_CANDIDATE if "claim" in line else _SEED_CANDIDATE).items():
         if name not in line:
             raise ValueError(f"{path}: {name} is missing")

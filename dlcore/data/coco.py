@@ -8,7 +8,6 @@ import dataclasses
 import io
 import json
 import posixpath
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from dlcore.data.coco_annotations import (
     segmentation_misses_box,
 )
 from dlcore.data.decoding import decode_image, stretch_image
+from dlcore.data.folders import open_zip
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
 from dlcore.data.masks import pack_masks
@@ -393,10 +393,12 @@ def _check_entries(entries: Sequence[Any], kind: str, fields: Mapping[str, type]
             raise ValueError(f"{where} is {_kind(entry)}; allowed: an object with {', '.join(('id', *fields))}")
         for key, form in {"id": int, **fields}.items():
             value = entry.get(key)
-            fits = is_int(value) and (key == "id" or value > 0) if form is int else isinstance(value, str) and value
+            fits = isinstance(value, str) and value
+            if form is int:
+                fits = is_int(value) and abs(value) < 2**63 and (key == "id" or value > 0)
             if not fits:
                 problem = "is missing" if key not in entry else f"is {value!r}"
-                allowed = "an int" if key == "id" else "a positive int" if form is int else "a text"
+                allowed = "an int of 64 bits" if key == "id" else "a positive int" if form is int else "a text"
                 raise ValueError(f"{where}, id {entry.get('id')!r}: {key} {problem}; allowed: {allowed}")
         if (other := by_id.setdefault(entry["id"], entry)) is not entry:
             key = next(iter(fields))
@@ -425,7 +427,7 @@ class _Images:
     """Images by name from a folder or a zip."""
 
     def __init__(self, path: Path):
-        self.path, self.zip = path, zipfile.ZipFile(path) if path.is_file() else None
+        self.path, self.zip = path, open_zip(path) if path.is_file() else None
         self.known = set(self.zip.namelist()) if self.zip else None
 
     def __enter__(self):

@@ -4,16 +4,17 @@ Hodosh, Young & Hockenmaier 2013. Each split has two files: captions_SPLIT.json(
 images in SPLIT.zip or a folder SPLIT. SPLIT is one of the names of `split_names`, such as train, val and test.
 """
 
+import collections
 import gzip
 import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from dlcore.data.decoding import decode_image, stretch_image
+from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
 from dlcore.data.split_names import check_one_name, split_of
 from dlcore.data.workers import unreadable
@@ -95,7 +96,8 @@ def _captions(folder: Path, name: str) -> dict[str, Any]:
     if path is None:
         raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")
     try:
-        content = json.loads(gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes())
+        text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+        content = json.loads(text)
     except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
     fits = isinstance(content, dict) and all(
@@ -103,6 +105,9 @@ def _captions(folder: Path, name: str) -> dict[str, Any]:
     )
     if not fits or not content:
         raise ValueError(f"{path}: no captions; allowed: {{file name: [caption, ...]}}")
+    pairs = json.loads(text, object_pairs_hook=list)
+    if twice := [name for name, count in collections.Counter(name for name, _ in pairs).items() if count > 1]:
+        raise ValueError(f"{path}: image {twice[0]} stands there twice; allowed: all captions of an image together")
     return content
 
 
@@ -113,8 +118,8 @@ class _Files:
         self.path = next((p for p in (folder / f"{stem}.zip", folder / stem) if p.exists()), None)
         if self.path is None:
             raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {stem}.zip nor a folder {stem}")
-        self.zip = zipfile.ZipFile(self.path) if self.path.is_file() else None
-        listed = self.zip.namelist() if self.zip else [str(p.relative_to(self.path)) for p in self.path.rglob("*")]
+        self.zip = open_zip(self.path) if self.path.is_file() else None
+        listed = self.zip.namelist() if self.zip else [str(p.relative_to(self.path)) for p in files_below(self.path)]
         self.names = [name for name in listed if is_image(Path(name).parts)]
 
     def __enter__(self):

@@ -378,7 +378,8 @@ def _notes(folder: ImageFolder, headers: ImageHeaders) -> tuple[str, ...]:
     for split, files in folder.splits.items():
         there = {file.label for file in files}
         if missing := [name for label, name in enumerate(folder.class_names) if label not in there]:
-            messages += (f"{folder.path}: no image in {split} of the classes {', '.join(missing)}",)
+            more = f" and {len(missing) - 20} more" if len(missing) > 20 else ""
+            messages += (f"{folder.path}: no image in {split} of the classes {', '.join(missing[:20])}{more}",)
     return messages
 
 

@@ -9,12 +9,12 @@ classes under several folders that are not splits. No image is opened here.
 import functools
 import io
 import itertools
-import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from dlcore.data.folders import is_visible, open_zip, walk
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 
 __all__ = [
@@ -180,7 +180,7 @@ def list_images(path: str | Path) -> list[Path]:
 def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
     """List the images below a folder, sorted, and its folders without an image."""
     images, other_files = [], []
-    for folder, names in _walk(path):
+    for folder, names in walk(path):
         below = folder.relative_to(path)
         for name in names or ([] if any(folder.iterdir()) else ["empty"]):
             (images if is_image((below / name).parts) else other_files).append(folder / name)
@@ -188,22 +188,6 @@ def _listed(path: Path) -> tuple[list[Path], tuple[str, ...]]:
         raise ValueError(f"path={str(path)!r}: holds no image; allowed: {', '.join(EXTENSIONS)}")
     parts = ([file.relative_to(path).parts for file in files] for files in (images, other_files))
     return sorted(images), _without_images(*parts)
-
-
-def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield folders below `root` with their files, each real folder once: by its own path, else by its first link."""
-    visited_dirs, links = set(), [root]
-    while links:
-        start = links.pop(0)
-        for folder, below, names in os.walk(start):
-            status = os.stat(folder)
-            if (status.st_dev, status.st_ino) in visited_dirs:
-                below.clear()
-                continue
-            visited_dirs.add((status.st_dev, status.st_ino))
-            below.sort()
-            links += [path for path in (Path(folder) / name for name in below) if path.is_symlink()]
-            yield Path(folder), names
 
 
 def is_image(parts: tuple[str, ...]) -> bool:
@@ -215,11 +199,7 @@ def is_image(parts: tuple[str, ...]) -> bool:
     Returns:
       True for an image.
     """
-    return _is_visible(parts) and parts[-1].lower().endswith(EXTENSIONS)
-
-
-def _is_visible(parts: tuple[str, ...]) -> bool:
-    return not any(part.startswith(".") or part == "__MACOSX" for part in parts)
+    return is_visible(parts) and parts[-1].lower().endswith(EXTENSIONS)
 
 
 def _without_images(images: Iterable[tuple[str, ...]], other_files: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -232,7 +212,7 @@ def _without_images(images: Iterable[tuple[str, ...]], other_files: Iterable[tup
         if "__MACOSX" not in parts and not parts[-1].startswith(".") and parts[-1].lower().endswith(EXTENSIONS)
         for depth in [next(i for i, part in enumerate(parts) if part.startswith("."))]
     }
-    endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in other_files if _is_visible(parts)}
+    endings = {parts[:-1]: PurePosixPath(parts[-1]).suffix or parts[-1] for parts in other_files if is_visible(parts)}
     reasons = {folder: endings[folder] for folder in set(endings) - some - {()}} | dict.fromkeys(hidden, "hidden")
     return tuple(f"{'/'.join(folder)} ({reasons[folder]})" for folder in sorted(reasons))
 
@@ -249,7 +229,7 @@ def _entries(path: Path) -> tuple[list[_Entry], tuple[str, ...]]:
         raise FileNotFoundError(f"path={str(path)!r}: no such folder or .zip")
     if not zipfile.is_zipfile(path):
         raise ValueError(f"path={str(path)!r}: neither a folder nor a .zip")
-    archive = zipfile.ZipFile(path)
+    archive = open_zip(path)
     members = {
         member.filename: member.file_size
         for member in archive.infolist()

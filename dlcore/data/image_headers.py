@@ -8,6 +8,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import is_whole_number
 from dlcore.data.image_folder import ImageFile, ImageFolder
 from dlcore.data.image_pixels import is_sideways, open_image
 from dlcore.data.workers import try_each
@@ -139,9 +140,9 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
       ValueError: `image_size` is neither a positive int nor a pair of positive ints.
     """
     size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
-    if len(size) != 2 or not all(isinstance(side, int) and side > 0 for side in size):
+    if len(size) != 2 or not all(is_whole_number(side) and side > 0 for side in size):
         raise ValueError(f"image_size={image_size!r}: not a size; allowed: a positive int, or a pair (height, width)")
-    return size
+    return int(size[0]), int(size[1])
 
 
 def default_crop_pct(sizes: set[tuple[int, int]], size: tuple[int, int]) -> float:

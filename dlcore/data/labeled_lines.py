@@ -133,6 +133,11 @@ def _of_file(path: Path) -> LabeledTexts:
         )
     if single := sum(count == 1 for count in counts.values()):
         messages += (f"{path.name}: {single} of {len(class_names)} classes have one text alone",)
+    distinct = set(pairs)
+    if repeated := len(pairs) - len(distinct):
+        messages += (f"{path.name}: {repeated} of {len(pairs)} lines repeat another and may be trained on and tested",)
+    if several := sum(count > 1 for count in collections.Counter(text for _, text in distinct).values()):
+        messages += (f"{path.name}: {several} texts have several labels",)
     labels = np.array([class_names.index(label) for label, _ in pairs], np.int32)
     return LabeledTexts([text for _, text in pairs], labels, tuple(class_names), messages)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.data.image_pixels import apply_orientation, open_image
 
-__all__ = ["decode_mask"]
+__all__ = ["decode_mask", "lossy_format"]
 
 _LOSSY = ("JPEG", "MPO", "JPEG2000", "AVIF")
 _LOSSY_TIFF = ("jpeg", "tiff_jpeg", "webp")
@@ -32,7 +32,7 @@ def decode_mask(data: bytes) -> np.ndarray:
       OSError: the file is cut off or damaged.
     """
     with open_image(io.BytesIO(data)) as image:
-        if kind := _lossy(image, data):
+        if kind := lossy_format(image, data):
             raise ValueError(f"a mask in {kind}, which does not keep numbers; allowed: PNG, or another without loss")
         if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
             raise ValueError(f"a mask of mode {image.mode}; allowed: one channel, the number of each pixel's class")
@@ -41,7 +41,16 @@ def decode_mask(data: bytes) -> np.ndarray:
     return values if spread is None else np.rint(values / spread).astype(np.int32)
 
 
-def _lossy(image: Any, data: bytes) -> str | None:
+def lossy_format(image: Any, data: bytes) -> str | None:
+    """Name the format of an image file that does not keep the numbers of its pixels.
+
+    Args:
+      image: Pillow image, opened.
+      data: bytes of the file.
+
+    Returns:
+      The format; None for one without loss.
+    """
     if image.format in _LOSSY:
         return image.format
     if image.format == "WEBP" and b"VP8L" not in data[:64]:

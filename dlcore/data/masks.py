@@ -11,9 +11,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import is_whole_number
 from dlcore.extras import require
 
 __all__ = ["masks_to_rles", "pack_masks", "rle_to_mask", "segmentation_to_mask", "unpack_masks", "visible_masks"]
+
+
+_FARTHEST = 100_000
+"""Largest coordinate of a polygon; pycocotools takes memory for each pixel along an edge."""
 
 
 def pack_masks(masks: np.ndarray) -> np.ndarray:
@@ -78,10 +83,16 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
     """
     height, width = (int(n) for n in rle["size"])
     counts = rle["counts"]
-    lengths = _string_lengths(counts) if isinstance(counts, str | bytes) else np.asarray(counts, np.int64)
-    if lengths.sum() != height * width or (lengths < 0).any():
+    lengths = _string_lengths(counts) if isinstance(counts, str | bytes) else _list_lengths(counts)
+    if ((lengths < 0) | (lengths > height * width)).any() or lengths.sum() != height * width:
         raise ValueError(f"counts: they add up to {lengths.sum()}; allowed: {height * width}, of {height} by {width}")
     return np.repeat(np.arange(len(lengths)) % 2 > 0, lengths).reshape(width, height).T
+
+
+def _list_lengths(counts: Any) -> np.ndarray:
+    if not isinstance(counts, list | tuple | np.ndarray) or not all(is_whole_number(count) for count in counts):
+        raise ValueError(f"counts={str(counts)[:40]}: not run lengths; allowed: a list of whole numbers, or a string")
+    return np.array([min(count, 2**40) for count in counts], np.int64)
 
 
 def _string_lengths(text: str | bytes) -> np.ndarray:
@@ -139,8 +150,8 @@ def segmentation_to_mask(
       [H, W] bool.
 
     Raises:
-      ValueError: run lengths lack a field or have another size; or a polygon is not a list of finite numbers, has fewer
-        than three points or an odd number of coordinates.
+      ValueError: run lengths lack a field or have another size; or a polygon is not a list of finite numbers up to
+        100,000, has fewer than three points or an odd number of coordinates.
       MissingPackage: pycocotools is not installed.
     """
     if isinstance(segmentation, Mapping):
@@ -159,6 +170,8 @@ def segmentation_to_mask(
             raise ValueError(f"a polygon of {len(polygon)} coordinates; allowed: three points or more, x and y each")
         if not np.isfinite(np.asarray(polygon, float)).all():
             raise ValueError("a polygon with a coordinate that is not finite; allowed: numbers")
+        if (farthest := max(polygon, key=abs)) and abs(farthest) > _FARTHEST:
+            raise ValueError(f"a polygon with the coordinate {farthest:g}; allowed: pixels, up to {_FARTHEST:,}")
     if not len(segmentation):
         raise ValueError("no polygon; allowed: one or more")
     tool = _pycocotools()

@@ -47,11 +47,16 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: one of {', '.join(MESH_FORMATS)}")
     try:
         vertices, polygons = read(path.read_bytes())
+        if short := [vertex for vertex in vertices if len(vertex) < 3]:
+            raise ValueError(f"a vertex of {len(short[0])} numbers")
+        if not len(vertices):
+            raise ValueError("it has no vertex")
         vertices = np.asarray(vertices, np.float32).reshape(-1, 3)
         faces = _triangles(polygons)
         check_mesh(vertices, faces)
-    except (ValueError, IndexError, KeyError, StopIteration) as error:
-        raise ValueError(f"path={str(path)!r}: damaged, {error}; allowed: a {path.suffix[1:]} file") from None
+    except (ValueError, IndexError, KeyError, OverflowError, StopIteration) as error:
+        problem = "it ends too early, or lacks a field" if isinstance(error, StopIteration) else error
+        raise ValueError(f"path={str(path)!r}: damaged, {problem}; allowed: a {path.suffix[1:]} file") from None
     return vertices, faces
 
 
@@ -106,6 +111,8 @@ def _read_obj(content: bytes):
             vertices.append([float(word) for word in words[:3]])
         elif kind == "f":
             corners = [int(word.split("/")[0]) for word in words]
+            if 0 in corners:
+                raise ValueError("a face of vertex 0, where the first is 1")
             polygons.append([c - 1 if c > 0 else len(vertices) + c for c in corners])
     return vertices, polygons
 
@@ -119,10 +126,20 @@ def _read_off(content: bytes):
     text = "\n".join(line.partition("#")[0] for line in content.decode("utf-8-sig", "replace").splitlines()).strip()
     if not text.upper().startswith("OFF"):
         raise ValueError("it does not start with OFF")
-    words = iter(text[3:].split())
-    count, faces, _ = (int(next(words)) for _ in range(3))
-    vertices = [[float(next(words)) for _ in range(3)] for _ in range(count)]
-    return vertices, [[int(next(words)) for _ in range(int(next(words)))] for _ in range(faces)]
+    lines = [line.split() for line in text[3:].splitlines() if line.strip()] or [[]]
+    counts = [int(word) for word in lines[0]]
+    if len(counts) not in (2, 3) or min(counts) < 0 or len(lines) - 1 < sum(counts[:2]):
+        raise ValueError(f"it has {len(lines) - 1} lines after the counts {counts}")
+    rows, polygons = lines[1 : 1 + counts[0]], lines[1 + counts[0] : 1 + sum(counts[:2])]
+    return [[float(word) for word in row[:3]] for row in rows], [_corners(words) for words in polygons]
+
+
+def _corners(words: list[str]) -> list[int]:
+    """Read the corners of a line of their number, the corners, and the color if there is one."""
+    count = int(words[0])
+    if not 0 <= count < len(words):
+        raise ValueError(f"a face of {len(words) - 1} numbers where {count} corners are due")
+    return [int(word) for word in words[1 : 1 + count]]
 
 
 def _write_off(vertices: np.ndarray, faces: np.ndarray) -> bytes:

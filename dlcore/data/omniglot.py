@@ -11,12 +11,14 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.source import Source
+from dlcore.models.weight_files import read_npz
 
 __all__ = ["FILE", "omniglot"]
 
 FILE = "omniglot28.npz"
 
 _PARTS = ("background", "evaluation")
+_ARRAYS = ("images", "character", "alphabet", "alphabet_names", "character_names")
 
 
 def omniglot(data_dir: str | Path, part: str) -> Source:
@@ -30,18 +32,20 @@ def omniglot(data_dir: str | Path, part: str) -> Source:
       The part, in the order of its characters, twenty images each; class names are "Alphabet/character".
 
     Raises:
-      ValueError: `part` is neither "background" nor "evaluation".
+      ValueError: `part` is neither "background" nor "evaluation", or the file is damaged or lacks an array.
       FileNotFoundError: `data_dir` does not contain the file.
     """
     check_choice("part", part, _PARTS)
     path = Path(data_dir) / FILE
     if not path.is_file():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: has no {FILE}; allowed: a folder with it")
-    with np.load(path) as file:
-        packed, label = file[f"{part}_images"], file[f"{part}_character"].astype(np.int32)
-        alphabet, alphabets = file[f"{part}_alphabet"], file[f"{part}_alphabet_names"]
-        names = file[f"{part}_character_names"]
+    names = [f"{part}_{name}" for name in _ARRAYS]
+    arrays = read_npz(path, names)
+    if missing := [name for name in names if name not in arrays]:
+        raise ValueError(f"path={str(path)!r}: has no {missing[0]}; allowed: {', '.join(names)}")
+    packed, label, alphabet, alphabets, characters = (arrays[name] for name in names)
+    label = label.astype(np.int32)
     images = np.unpackbits(packed, axis=1).reshape(-1, 28, 28, 1) * np.uint8(255)
     of = {int(c): str(alphabets[a]) for c, a in zip(label, alphabet, strict=True)}
-    classes = tuple(f"{of[i]}/{name}" for i, name in enumerate(names))
+    classes = tuple(f"{of[i]}/{name}" for i, name in enumerate(characters))
     return Source({"image": images, "label": label}, class_names=classes, name=f"omniglot/{part}")

@@ -126,9 +126,12 @@ def _lines(folder: Path, name: str) -> Sequence[str]:
         raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8-sig").removesuffix("\n").split("\n")
+        content_text = content.decode("utf-8-sig")
+        lines = content_text.removesuffix("\n").split("\n")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: not UTF-8 text ({error})") from None
+    if "\0" in content_text:
+        raise ValueError(f"{path}: holds NUL, as UTF-16 does; allowed: UTF-8 text")
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise ValueError(f"{path}: line {number} is empty; allowed: one sentence per line")

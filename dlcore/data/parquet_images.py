@@ -54,10 +54,10 @@ def list_parquet(path: str | Path, min_classes: int = 2, columns: tuple[str, str
     image, label = _columns(main[0], schema, columns, needs_labels=min_classes > 0)
     group_of = _group_reader(image)
     records = {
-        split: [r for shard in shards for r in _records(shard, root, image, label, group_of)]
+        split: [r for shard in shards for r in _records(shard, root, image, label, group_of, schema)]
         for split, shards in splits.items()
     }
-    return sharded_images(path, records, _features(schema).get(label, {}).get("names") or (), min_classes)
+    return sharded_images(path, records, _class_names(schema, label), min_classes)
 
 
 def _opened(shard: Path) -> Any:
@@ -76,6 +76,10 @@ def _features(schema: Any) -> dict[str, dict[str, Any]]:
     text = (schema.metadata or {}).get(b"huggingface", b"{}")
     features = json.loads(text).get("info", {}).get("features", {})
     return {name: feature for name, feature in features.items() if isinstance(feature, dict)}
+
+
+def _class_names(schema: Any, label: str | None) -> tuple[str, ...]:
+    return tuple(_features(schema).get(label or "", {}).get("names") or ())
 
 
 def _columns(shard: Path, schema: Any, columns: tuple[str, str] | None, needs_labels: bool) -> tuple[str, str | None]:
@@ -150,12 +154,20 @@ def _group_reader(image: str) -> Callable[[Path, int], Any]:
 
 
 def _records(
-    shard: Path, root: Path, image: str, label: str | None, group_of: Callable[[Path, int], Any]
+    shard: Path, root: Path, image: str, label: str | None, group_of: Callable[[Path, int], Any], main_schema: Any
 ) -> list[Record]:
     records: list[Record] = []
     where = shard.relative_to(root).as_posix()
     with _opened(shard) as file:
         _columns(shard, file.schema_arrow, (image, label), needs_labels=label is not None)
+        names, expected = _class_names(file.schema_arrow, label), _class_names(main_schema, label)
+        if names != expected:
+            differ = next((pair for pair in zip(names, expected, strict=False) if pair[0] != pair[1]), None)
+            these, those = map(repr, differ or (len(names), len(expected)))
+            raise ValueError(
+                f"shard={str(shard)!r}: its classes are others than in the first shard of training ({these} where that "
+                f"has {those}); allowed: the same names in one order"
+            )
         labels = [None] * file.metadata.num_rows if label is None else file.read([label]).column(label).to_pylist()
         for group in range(file.metadata.num_row_groups):
             facts = file.metadata.row_group(group)

@@ -7,6 +7,7 @@ import numpy as np
 __all__ = ["SAMPLE_IMAGES", "fit_to", "sample_image"]
 
 SAMPLE_IMAGES = ("china", "flower")
+_MOST_PIXELS = 2**26
 
 
 def sample_image(name: str, height: int) -> np.ndarray:
@@ -21,7 +22,7 @@ def sample_image(name: str, height: int) -> np.ndarray:
 
     Raises:
       FileNotFoundError: `name` is neither one of SAMPLE_IMAGES nor a file.
-      ValueError: the file is no image, or `height` is below 1.
+      ValueError: the file is no image, `height` is below 1, or the image would have more than 67 million pixels.
     """
     from PIL import Image
 
@@ -38,6 +39,11 @@ def sample_image(name: str, height: int) -> np.ndarray:
     else:
         raise FileNotFoundError(f"name={name!r}: no such file; allowed: {', '.join(SAMPLE_IMAGES)}, or an image file")
     width = max(1, round(image.shape[1] * height / image.shape[0]))
+    if width * height > _MOST_PIXELS:
+        raise ValueError(
+            f"name={name!r}: {image.shape[1]} x {image.shape[0]} pixels would become {width:,} x {height}; allowed: "
+            f"up to {_MOST_PIXELS:,} pixels, so a smaller height, or a picture less wide"
+        )
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 

@@ -29,6 +29,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image, stretch_image
+from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
@@ -428,11 +429,11 @@ def _files(path: Path) -> Mapping[str, Callable[[], bytes]]:
     if path.is_file():
         return _members(path, "")
     files: dict[str, Callable[[], bytes]] = {}
-    for file in sorted(path.rglob("*")):
+    for file in files_below(path):
         name = str(PurePosixPath(*file.relative_to(path).parts))
         if file.suffix.lower() == ".zip" and file.parent == path:
             files |= _members(file, f"{file.stem}/")
-        elif file.is_file():
+        else:
             files[name] = file.read_bytes
     return files
 
@@ -440,7 +441,7 @@ def _files(path: Path) -> Mapping[str, Callable[[], bytes]]:
 def _members(path: Path, prefix: str) -> dict[str, Callable[[], bytes]]:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"data_dir={str(path)!r}: neither a folder nor a .zip")
-    archive = zipfile.ZipFile(path)
+    archive = open_zip(path)
     members = [member.filename for member in archive.infolist() if not member.is_dir()]
     return {f"{prefix}{name}": lambda name=name: archive.read(name) for name in members}
 

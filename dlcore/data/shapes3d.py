@@ -18,6 +18,8 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.mesh_files import read_mesh
 from dlcore.data.source import Source, check_seed
+from dlcore.models.weight_files import read_npz
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.mesh import check_mesh
 from dlcore.ops.point_sets import check_points
 
@@ -96,12 +98,15 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
 
 
 def _modelnet_file(path: Path, split: str, num_points: int | None) -> Source:
-    with np.load(path, allow_pickle=False) as file:
-        if missing := sorted({"points", "labels", "class_names"} - set(file.files)):
-            raise ValueError(f"path={str(path)!r}: has no {missing[0]}; allowed: points, labels, class_names")
-        points, label = file["points"], file["labels"].astype(np.int32)
-        classes = tuple(map(str, file["class_names"]))
-        names = file["model_ids"].astype(str) if "model_ids" in file.files else None
+    arrays = read_npz(path)
+    if missing := sorted({"points", "labels", "class_names"} - set(arrays)):
+        raise ValueError(f"path={str(path)!r}: has no {missing[0]}; allowed: points, labels, class_names")
+    points, label, classes = arrays["points"], arrays["labels"], tuple(map(str, np.ravel(arrays["class_names"])))
+    names = arrays["model_ids"].astype(str) if "model_ids" in arrays else None
+    if points.dtype.kind not in "iuf" or label.dtype.kind not in "iu":
+        dtypes = f"points of {points.dtype} and labels of {label.dtype}"
+        raise ValueError(f"path={str(path)!r}: {dtypes}; allowed: numbers, and whole numbers as labels")
+    check_shapes(points=(points, "N P 3"), labels=(label, "N"))
     check_points("points", points)
     if num_points is not None and not 1 <= num_points <= points.shape[1]:
         raise ValueError(f"num_points={num_points}: out of range; allowed: 1 to the {points.shape[1]} of {path.name}")
@@ -109,7 +114,7 @@ def _modelnet_file(path: Path, split: str, num_points: int | None) -> Source:
         raise ValueError(f"labels: {label.min()} to {label.max()}; allowed: 0 to {len(classes) - 1}, the classes")
     points = points[:, :num_points].astype(np.float32)
     name = f"{path.stem.rpartition('_')[0]}/{split}"
-    return Source({"points": points, "label": label}, class_names=classes, name=name, names=names)
+    return Source({"points": points, "label": label.astype(np.int32)}, class_names=classes, name=name, names=names)
 
 
 def shapenet(
@@ -140,7 +145,7 @@ def shapenet(
         )
     ids = [path.relative_to(root).parts[:2] for path in files]
     taxonomy = root / "taxonomy.json"
-    taxonomy_entries = json.loads(taxonomy.read_text(encoding="utf-8-sig")) if taxonomy.is_file() else []
+    taxonomy_entries = _read_list(taxonomy, ("synsetId", "name")) if taxonomy.is_file() else []
     called = {str(entry["synsetId"]): str(entry["name"]).split(",")[0] for entry in taxonomy_entries}
     here = sorted({synset for synset, _ in ids})
     if synsets is not None:
@@ -219,7 +224,7 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
     index = root / "pix3d.json"
     if not index.is_file():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: has no pix3d.json; allowed: the folder of Pix3D")
-    entries = json.loads(index.read_text(encoding="utf-8-sig"))
+    entries = _read_list(index)
     here = sorted({entry.get("category") for entry in entries if entry.get("category")})
     if missing := [name for name in categories or () if name not in here]:
         raise ValueError(f"categories={missing[0]!r}: not there; allowed: {', '.join(here)}")
@@ -239,12 +244,29 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
     return images
 
 
+def _read_list(path: Path, keys: tuple[str, ...] = ()) -> list[dict]:
+    """Read a JSON file of a list of objects, each with these keys."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise ValueError(f"path={str(path)!r}: not JSON ({error}); allowed: the file as published") from None
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and e.keys() >= {*keys} for e in entries):
+        raise ValueError(f"path={str(path)!r}: no list of objects; allowed: the file as published")
+    return entries
+
+
 def _pix3d_image(root: Path, entry: dict) -> Pix3DImage:
     width, height = entry["img_size"]
     rotation, translation, box = (np.asarray(entry[k], np.float32) for k in ("rot_mat", "trans_mat", "bbox"))
     for name, value, shape in (("rot_mat", rotation, (3, 3)), ("trans_mat", translation, (3,)), ("bbox", box, (4,))):
         if value.shape != shape:
             raise ValueError(f"{name} has shape {value.shape} where {shape} is due")
+        check_finite(name, value)
+    focal_length = float(entry["focal_length"])
+    if not 0 < focal_length < np.inf:
+        raise ValueError(f"focal_length={focal_length:g} where a length in millimeters is due")
+    if not (box[:2] < box[2:]).all():
+        raise ValueError(f"bbox={box.tolist()} where (x1, y1, x2, y2) are due, x1 < x2 and y1 < y2")
     return Pix3DImage(
         root / entry["img"],
         root / entry["mask"],
@@ -253,7 +275,7 @@ def _pix3d_image(root: Path, entry: dict) -> Pix3DImage:
         entry["category"],
         (int(width), int(height)),
         box,
-        float(entry["focal_length"]) / _SENSOR_WIDTH * width,
+        focal_length / _SENSOR_WIDTH * width,
         rotation,
         translation,
         any(entry.get(k, False) for k in ("truncated", "occluded", "slightly_occluded")),

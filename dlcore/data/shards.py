@@ -5,11 +5,13 @@ that of a folder above it, `train/00000.tar`, or a word of its own name, `train-
 decoded here.
 """
 
+import collections
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from dlcore.data.folders import files_below, is_visible
 from dlcore.data.image_folder import UNLABELED, ImageFile, ImageFolder
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 
@@ -18,6 +20,8 @@ __all__ = ["SHARDS", "Record", "list_shards", "sharded_images"]
 
 SHARDS = ("webdataset", "parquet")
 """Kinds of shards."""
+_MOST_CLASSES = 100_000
+"""Largest number of classes that numbers may name; larger ones are most likely ids of the images."""
 _SHOWN = 5
 """Largest number of classes that an error message lists."""
 
@@ -60,7 +64,7 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
         return {"all": [path]}
     if not path.is_dir():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
-    shards = sorted(file for file in path.rglob("*") if file.is_file() and file.name.endswith(tuple(endings)))
+    shards = [file for file in files_below(path) if _is_shard(file.relative_to(path).parts, endings)]
     if not shards:
         raise ValueError(f"path={str(path)!r}: holds no file whose name ends in {allowed}; allowed: a folder of them")
     names = {shard: _split_name(shard.relative_to(path)) for shard in shards}
@@ -82,6 +86,10 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
         for split in ("train", "valid", "test")
     }
     return {split: group for split, group in splits.items() if group}
+
+
+def _is_shard(parts: tuple[str, ...], endings: Sequence[str]) -> bool:
+    return is_visible(parts) and parts[-1].lower().endswith(tuple(endings))
 
 
 def _split_name(shard: Path) -> str | None:
@@ -111,8 +119,8 @@ def sharded_images(
       The images by split, with their classes.
 
     Raises:
-      ValueError: a record has no label, a negative one, or one that the training split lacks; there are both numbers
-        and names; or there are too few classes.
+      ValueError: a record has no label, a negative one, one of 100,000 or more, or one that the training split lacks;
+        there are both numbers and names; two classes have one name; or there are too few classes.
     """
     path = Path(path)
     main = "train" if "train" in records else "all"
@@ -123,6 +131,8 @@ def sharded_images(
     else:
         _check_labels(path, all_records)
         names = tuple(class_names) or _class_names([record.label for record in records[main]])
+        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+            raise ValueError(f"path={str(path)!r}: two classes are called {twice[0]!r}; allowed: each name once")
         number = {name: label for label, name in enumerate(names)} | {label: label for label in range(len(names))}
         if len(names) < min_classes:
             raise ValueError(
@@ -147,9 +157,11 @@ def _check_labels(path: Path, records: Iterable[Record]) -> None:
         kinds.setdefault(type(record.label), record)
         if record.label is None:
             raise ValueError(f"path={str(path)!r}: {record.key} has no label; allowed: a label of each image")
-        if isinstance(record.label, int) and record.label < 0:
+        if isinstance(record.label, int) and not 0 <= record.label < _MOST_CLASSES:
+            problem = "negative" if record.label < 0 else "too large"
             raise ValueError(
-                f"path={str(path)!r}: the label {record.label} of {record.key} is negative; allowed: 0, ..."
+                f"path={str(path)!r}: the label {record.label} of {record.key} is {problem}; allowed: 0, ..., "
+                f"{_MOST_CLASSES - 1}"
             )
     if len(kinds) > 1:
         examples = " and ".join(f"{record.label!r} of {record.key}" for record in kinds.values())

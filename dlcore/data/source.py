@@ -21,7 +21,7 @@ _Function = TypeVar("_Function", bound=Callable)
 _NUM_CHECKED_IMAGES = 64
 
 _LARGEST_FLOAT = 32.0
-"""Images of floats below it may be normalized by their mean and deviation; above it they are numbers of pixels."""
+"""Images below it may be normalized by their mean and deviation; above it they are numbers of pixels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Source:
 
     Raises:
       ValueError: the arrays, names and sizes differ in length, one is called `index`, there is neither an array nor a
-        length, a label in memory has no class name, or images of floats have numbers of pixels, up to 255.
+        length, a label in memory has no class name, or images that are no uint8 have numbers of pixels, up to 255.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -95,9 +95,11 @@ class Source:
         return Source(length=n, name=name)
 
     def _check_images(self) -> None:
-        """Refuse floats up to 255 in the first images: networks take floats as they are, and divide uint8 by 255."""
+        """Refuse numbers up to 255 that are no uint8 in the first images: networks divide uint8 alone by 255."""
         images = self.arrays.get("image")
-        if not isinstance(images, np.ndarray) or images.ndim != 4 or not np.issubdtype(images.dtype, np.floating):
+        if not isinstance(images, np.ndarray) or images.ndim != 4 or images.dtype == np.uint8:
+            return
+        if not np.issubdtype(images.dtype, np.floating) and not np.issubdtype(images.dtype, np.integer):
             return
         largest = float(np.nanmax(images[:_NUM_CHECKED_IMAGES], initial=0))
         if largest > _LARGEST_FLOAT:

@@ -23,6 +23,7 @@ __all__ = [
     "embedded_pages",
     "load_text",
     "read_lines",
+    "read_texts",
     "read_utf8",
     "split_text",
     "streams",
@@ -154,6 +155,30 @@ def read_lines(path: Path, argument: str) -> list[str]:
     return text.removesuffix("\n").split("\n") if text else []
 
 
+def read_texts(text: str, argument: str) -> list[str]:
+    """Read the lines of a file of texts, or take one text as it is.
+
+    Args:
+      text: a text, or the path of a text file.
+      argument: name of the argument, for the error message.
+
+    Returns:
+      The lines of the file; [text] where there is no such file.
+
+    Raises:
+      ValueError: the file is not in UTF-8; or one word ends in .txt or in a slash, as a path does, and is no file.
+    """
+    path = Path(text)
+    try:
+        if path.is_file():
+            return read_lines(path, argument)
+    except OSError:  # a long text is no path
+        return [text]
+    if text.endswith((".txt", "/")) and len(text.split()) == 1:
+        raise ValueError(f"{argument}={text!r}: no such file; allowed: a text file, one text a line, or a text")
+    return [text]
+
+
 def read_utf8(path: Path, argument: str) -> str:
     """Read a text file, without the byte order mark (U+FEFF) that some editors put in front.
 
@@ -168,12 +193,15 @@ def read_utf8(path: Path, argument: str) -> str:
       ValueError: there is no such file, or it is not in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8").removeprefix("\ufeff")
+        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise ValueError(f"{argument}={str(path)!r}: {error.strerror}; allowed: a text file in UTF-8") from None
     except UnicodeDecodeError as error:
         byte = f"byte {error.start} is {error.object[error.start]:#04x}"
         raise ValueError(f"{argument}={str(path)!r}: {byte}; allowed: a text file in UTF-8") from None
+    if "\0" in text:
+        raise ValueError(f"{argument}={str(path)!r}: holds NUL, as UTF-16 does; allowed: a text file in UTF-8")
+    return text
 
 
 def split_text(

@@ -151,8 +151,7 @@ def tfds_splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
     Raises:
       FileNotFoundError: the data set is not prepared.
     """
-    info = json.loads((_version_folder(name, data_dir) / "dataset_info.json").read_text())
-    return tuple(split["name"] for split in info["splits"])
+    return tuple(split["name"] for split in _info(_version_folder(name, data_dir))["splits"])
 
 
 def prepared_datasets(data_dir: str | Path) -> tuple[str, ...]:
@@ -193,7 +192,19 @@ def _version_folder(name: str, data_dir: str | Path) -> Path:
 
 
 def _file_format(folder: Path) -> str:
-    return json.loads((folder / "dataset_info.json").read_text()).get("fileFormat", "tfrecord")
+    return _info(folder).get("fileFormat", "tfrecord")
+
+
+def _info(folder: Path) -> dict[str, Any]:
+    file = folder / "dataset_info.json"
+    try:
+        info = json.loads(file.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{file}: not JSON ({error}); allowed: the file that TFDS wrote") from None
+    splits = info.get("splits") if isinstance(info, dict) else None
+    if not isinstance(splits, list) or not all(isinstance(split, dict) and "name" in split for split in splits):
+        raise ValueError(f"{file}: lists no splits; allowed: the file that TFDS wrote")
+    return info
 
 
 def _how_to_prepare(name: str, data_dir: str | Path) -> str:

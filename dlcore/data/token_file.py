@@ -3,6 +3,7 @@
 The file is memory-mapped, and a batch reads only its own rows.
 """
 
+import codecs
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,10 @@ __all__ = ["TokenDtype", "TokenRows", "token_rows"]
 
 TokenDtype = Literal["uint16", "uint32", "int32", "int64"]
 _NPY = b"\x93NUMPY"
+_OTHERS = {b"PK\x03\x04": "a .zip or .npz", b"\x1f\x8b\x08": "compressed by gzip", b"PAR1": "a Parquet file"}
+"""First bytes of files of another kind -> its name."""
+_START = 512
+"""Bytes at the start of a file that tell a text from numbers."""
 _BLOCK = 2**24
 """Numbers that are read at once to find the largest."""
 
@@ -111,8 +116,12 @@ def _mapped(path: str | Path, dtype: TokenDtype) -> np.ndarray:
     if not Path(path).is_file():
         raise FileNotFoundError(f"{name}: does not exist; allowed: a file of tokens of {dtype}")
     with open(path, "rb") as file:
-        is_npy = file.read(len(_NPY)) == _NPY
-    if is_npy:
+        start = file.read(_START)
+    if other := next((kind for magic, kind in _OTHERS.items() if start.startswith(magic)), None):
+        raise ValueError(f"{name}: {other}; allowed: numbers of {dtype} one after the other, or a .npy")
+    if _is_text(start):
+        raise ValueError(f"{name}: a text, {start[:20]!r}, ...; allowed: its tokens, as numbers of {dtype} or a .npy")
+    if start.startswith(_NPY):
         try:
             tokens = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -128,6 +137,15 @@ def _mapped(path: str | Path, dtype: TokenDtype) -> np.ndarray:
     if dtype == "uint16":
         _check_halves(name, tokens[:_BLOCK])
     return tokens
+
+
+def _is_text(start: bytes) -> bool:
+    """Return whether bytes are printable characters; no 32 tokens of 16 bits happen to be."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(start)
+    except UnicodeDecodeError:
+        return False
+    return len(start) >= 64 and all(character.isprintable() or character in "\t\n\r" for character in text)
 
 
 def _check_halves(name: str, tokens: np.ndarray) -> None:

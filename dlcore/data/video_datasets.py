@@ -17,14 +17,20 @@ No video is decoded here. YouTube-8M has features in place of videos, see `dlcor
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from dlcore.choices import check_choice
-from dlcore.data.video_folder import LabeledVideo
+from dlcore.data.video_folder import LabeledVideo, is_video
 
 __all__ = ["VIDEO_DATASETS", "VideoAnnotation", "VideoDataset", "labeled_videos", "read_video_dataset"]
+
+
+_AVA_COLUMNS = 8
+_AVA_LINE = "allowed: id, second, x1, y1, x2, y2 in [0, 1], action, person"
 
 
 class VideoAnnotation(NamedTuple):
@@ -134,6 +140,13 @@ def _index(path: Path, number: dict[str, int], name: str) -> int:
     return number[name]
 
 
+def _numbered(path: Path, names: Sequence[str]) -> dict[str, int]:
+    """Number names in their order."""
+    if twice := [name for i, name in enumerate(names) if name in names[:i]]:
+        raise ValueError(f"path={str(path)!r}: class {twice[0]!r} stands there twice; allowed: each class once")
+    return {name: i for i, name in enumerate(names)}
+
+
 def _label(path: Path, text: str, count: int) -> int:
     if not 0 <= int(text) < count:
         raise ValueError(f"path={str(path)!r}: label {text} is out of range; allowed: 0 to {count - 1}")
@@ -143,7 +156,7 @@ def _label(path: Path, text: str, count: int) -> int:
 def _ucf101(root: Path, fold: int = 1) -> VideoDataset:
     lists = root / "ucfTrainTestlist"
     classes = [_fields(lists / "classInd.txt", line, r"(\d+) (\S+)")[1] for line in _lines(lists / "classInd.txt")]
-    number = {name: i for i, name in enumerate(classes)}
+    number = _numbered(lists / "classInd.txt", classes)
     splits = {}
     for split in ("train", "test"):
         path = lists / f"{split}list0{fold}.txt"
@@ -172,32 +185,48 @@ def _charades(root: Path) -> VideoDataset:
         _fields(root / "Charades_v1_classes.txt", line, r"(c\d+) (.+)")
         for line in _lines(root / "Charades_v1_classes.txt")
     ]
-    number = {code: i for i, (code, _) in enumerate(listed)}
-    splits = {}
+    number = _numbered(root / "Charades_v1_classes.txt", [code for code, _ in listed])
+    splits, reversed_actions = {}, []
     for split in ("train", "test"):
         path, splits[split] = root / f"Charades_v1_{split}.csv", []
         for row in csv.DictReader(_lines(path)):
+            if missing := [key for key in ("id", "actions") if row.get(key) is None]:
+                raise ValueError(f"path={str(path)!r}: a line has no {missing[0]}; allowed: columns id and actions")
             for action in filter(None, row["actions"].split(";")):
-                code, start, end = _fields(path, action, r"(c\d+) ([\d.]+) ([\d.]+)")
+                code, start, end = _fields(path, action, r"(c\d+) (\d+(?:\.\d*)?) (\d+(?:\.\d*)?)")
                 seconds, label = (float(start), float(end)), _index(path, number, code)
+                if seconds[0] > seconds[1]:
+                    reversed_actions.append(f"{action} of {row['id']}")
+                    continue
                 video = root / "Charades_v1" / f"{row['id']}.mp4"
                 splits[split].append(VideoAnnotation(video, row["id"], (label,), seconds))
-    return VideoDataset(splits, tuple(name for _, name in listed))
+    messages = ()
+    if reversed_actions:
+        number_left, first = len(reversed_actions), reversed_actions[0]
+        messages = (f"charades: {number_left} actions end before they start and are left out, such as {first}",)
+    return VideoDataset(splits, tuple(name for _, name in listed), messages)
 
 
 def _ava(root: Path) -> VideoDataset:
     text = "\n".join(_lines(root / "ava_action_list_v2.2.pbtxt"))
     listed = re.findall(r'name: "([^"]*)"\s*(?:label_)?id: (\d+)', text)
-    number, splits = {label: i for i, (_, label) in enumerate(listed)}, {}
-    files = {path.stem: path for path in (root / "videos").glob("*")}
+    number, splits = _numbered(root / "ava_action_list_v2.2.pbtxt", [label for _, label in listed]), {}
+    files = {path.stem: path for path in (root / "videos").glob("*") if is_video(path)}
     for split, part in (("train", "train"), ("valid", "val")):
         path, people = root / f"ava_{part}_v2.2.csv", {}
         for row in csv.reader(_lines(path)):
+            if len(row) != _AVA_COLUMNS:
+                raise ValueError(f"path={str(path)!r}: {','.join(row)[:60]!r} has {len(row)} columns; {_AVA_LINE}")
             video, second, *box, action, person = row
-            if action:  # a frame without any action has a line, too
-                people.setdefault((video, float(second), tuple(map(float, box)), person), []).append(
-                    _index(path, number, action)
-                )
+            if not action:  # a frame without any action has a line, too
+                continue
+            try:
+                numbers = float(second), *map(float, box)
+            except ValueError:
+                numbers = (np.nan,)
+            if not 0 <= numbers[0] < np.inf or not all(0 <= value <= 1 for value in numbers[1:]):
+                raise ValueError(f"path={str(path)!r}: {','.join(row)[:60]!r} is no such line; {_AVA_LINE}")
+            people.setdefault((video, numbers[0], numbers[1:], person), []).append(_index(path, number, action))
         # AVA labels key frames; its own definition of a segment is 1.5 s to each side of the key frame.
         splits[split] = [
             VideoAnnotation(
@@ -216,12 +245,19 @@ def _moments_in_time(root: Path) -> VideoDataset:
     path = root / "moments_categories.txt"
     classes = [_fields(path, line, r"(.+),(\d+)") for line in _lines(path)]
     number = {name: int(label) for name, label in classes}
+    if sorted(number.values()) != list(range(len(classes))):
+        raise ValueError(f"path={str(path)!r}: numbers with gaps or twins; allowed: 0 to {len(classes) - 1}, each once")
     splits = {}
     for split, part in (("train", "training"), ("valid", "validation")):
         path = root / f"{part}Set.csv"
         rows = list(csv.reader(_lines(path)))
+        if short := [row for row in rows if len(row) < 2]:
+            raise ValueError(
+                f"path={str(path)!r}: {short[0][0][:60]!r} is no such line; allowed: CLASS/CLIP.mp4,CLASS,..."
+            )
+        listed = [row[:2] for row in rows]
         splits[split] = [
-            VideoAnnotation(root / part / file, file, (_index(path, number, name),)) for file, name, *_ in rows
+            VideoAnnotation(root / part / file, file, (_index(path, number, name),)) for file, name in listed
         ]
     return VideoDataset(splits, tuple(sorted(number, key=number.__getitem__)))
 

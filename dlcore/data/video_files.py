@@ -5,7 +5,8 @@
     .mp4, .avi, ...    PyAV, an extra: pip install -e '.[video]'
 
 `read_frames` decodes the requested frames only: it opens no other file of a folder, and starts to decode a video file
-at the last key frame before them. Each frame is scaled until it covers the requested size, and its center is cut out.
+at the last key frame before them. Frames are turned as the file says, such as those of a phone held upright. Each frame
+is scaled until it covers the requested size, and its center is cut out.
 """
 
 import functools
@@ -55,11 +56,13 @@ def frame_files(folder: str | Path) -> list[Path]:
       The image files directly in the folder; [] if there are none.
     """
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in _FRAME_EXTENSIONS and not f.name.startswith(".")]
-    return sorted(files, key=lambda f: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", f.name)])
+    return sorted(files, key=lambda f: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", f.name)])
 
 
 def open_video(path: str | Path) -> VideoFile:
-    """Find the number, the rate and the size of a video's frames; only the frames of a GIF are decoded for this.
+    """Find the number, the rate and the size of a video's frames.
+
+    The frames of a GIF are decoded for this, and the first one of a video file.
 
     Args:
       path: path of a folder of frames, a GIF or a video file.
@@ -107,9 +110,11 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
       Frames [T, H, W, 3] uint8.
 
     Raises:
-      ValueError: a frame cannot be decoded, or an index is out of range.
+      ValueError: a frame cannot be decoded, an index is out of range, or the frames differ in size and `size` is None.
     """
     path, numbers = Path(path), np.unique(frames)
+    if (numbers < 0).any():
+        raise ValueError(f"frames={numbers[0]}: negative; allowed: the frames of the video, counted from 0")
     if path.is_dir():
         decoded = _from_folder(path, numbers, size)
     elif path.suffix.lower() in ANIMATIONS:
@@ -123,6 +128,8 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
         raise ValueError(f"path={str(path)!r}: cannot be read as a video ({error}); allowed: whole videos") from error
     if missing := [int(i) for i in numbers if int(i) not in images]:
         raise ValueError(f"path={str(path)!r}: frame {missing[0]} cannot be decoded; allowed: whole videos")
+    if len(sizes := sorted({image.shape[:2] for image in images.values()})) > 1:
+        raise ValueError(f"path={str(path)!r}: frames of the sizes {sizes}; allowed: of one size, or to state a size")
     return np.stack([images[int(i)] for i in frames])
 
 
@@ -172,7 +179,10 @@ def _open_file(path: Path) -> VideoFile:
         if not container.streams.video:
             raise ValueError("no video stream")
         stream = container.streams.video[0]
-        size = stream.codec_context.height, stream.codec_context.width
+        first = next(container.decode(stream), None)
+        if first is None:
+            raise ValueError("no frame can be decoded")
+        size = (first.height, first.width) if _turn(first) % 180 == 0 else (first.width, first.height)
         rate = float(stream.average_rate or 0)
     return VideoFile(str(path), len(_times(str(path))), rate, size)
 
@@ -217,9 +227,14 @@ def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int
             container.seek(min(asked), stream=stream)  # seeks to the last key frame before this time
         for frame in container.decode(stream):
             if frame.pts in asked:
-                yield asked.pop(frame.pts), _pixels(frame.to_image(), size)
+                yield asked.pop(frame.pts), _pixels(frame.to_image().rotate(_turn(frame), expand=True), size)
             if not asked:
                 return
+
+
+def _turn(frame: Any) -> int:
+    """Return the quarter turns, in degrees counterclockwise, by which a frame is to be shown."""
+    return round(frame.rotation / 90) * 90 % 360
 
 
 def _pixels(image: Any, size: tuple[int, int] | None) -> np.ndarray:

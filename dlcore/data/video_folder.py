@@ -20,7 +20,7 @@ from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
 from dlcore.data.workers import Workers
 
-__all__ = ["LabeledVideo", "labeled_clips", "list_classes", "list_videos"]
+__all__ = ["LabeledVideo", "is_video", "labeled_clips", "list_classes", "list_videos"]
 
 
 class LabeledVideo(NamedTuple):
@@ -39,8 +39,15 @@ class LabeledVideo(NamedTuple):
     seconds: tuple[float, float] | None = None
 
 
-def _is_video(path: Path) -> bool:
-    """Return whether a path is a folder of frames or has the ending of a video; no file is opened."""
+def is_video(path: Path) -> bool:
+    """Return whether a path is a folder of frames or has the ending of a video; no file is opened.
+
+    Args:
+      path: path of a file or folder.
+
+    Returns:
+      True for a video that is not hidden.
+    """
     if path.name.startswith("."):
         return False
     if path.is_dir():
@@ -215,19 +222,22 @@ def _folders(path: Path) -> list[Path]:
     return sorted(f for f in path.iterdir() if f.is_dir() and not f.name.startswith((".", "__MACOSX")))
 
 
-def _below(folder: Path) -> list[Path]:
-    """Return the videos below a folder, sorted; a folder of frames is one video and is not searched."""
-    paths = []
+def _below(folder: Path, above: tuple[Path, ...] = ()) -> list[Path]:
+    """Return the videos below a folder, sorted; a folder of frames is one video and is not searched.
+
+    A link to one of the folders above is not followed.
+    """
+    paths, above = [], (*above, folder.resolve())
     for path in sorted(folder.iterdir()):
-        if _is_video(path):
+        if is_video(path):
             paths.append(path)
-        elif path.is_dir() and not path.name.startswith((".", "__MACOSX")):
-            paths += _below(path)
+        elif path.is_dir() and not path.name.startswith((".", "__MACOSX")) and path.resolve() not in above:
+            paths += _below(path, above)
     return paths
 
 
 def _by_class(folder: Path) -> dict[str, list[Path]]:
-    loose = [path.name for path in sorted(folder.iterdir()) if _is_video(path) and path.is_file()]
+    loose = [path.name for path in sorted(folder.iterdir()) if is_video(path) and path.is_file()]
     classes: dict[str, list[Path]] = {}
     for path in _folders(folder):
         if frame_files(path):

@@ -14,6 +14,7 @@ voxel. All volumes are held in memory.
 """
 
 import json
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.extras import require
+from dlcore.models.weight_files import read_npz
 from dlcore.ops.checks import check_spacing
 
 __all__ = [
@@ -75,7 +77,8 @@ def stem(path: str | Path) -> str:
     Returns:
       The name.
     """
-    return Path(str(path).removesuffix(".gz")).stem
+    path = Path(path)
+    return Path(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
 
 
 def list_volumes(path: Path) -> list[Path]:
@@ -91,10 +94,14 @@ def list_volumes(path: Path) -> list[Path]:
       FileNotFoundError: there is no such file, or the folder holds no volume.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    volumes = [file for file in files if file.is_file() and file.name.endswith(SUFFIXES)]
+    volumes = [file for file in files if file.is_file() and not file.name.startswith(".") and _is_volume(file)]
     if not volumes:
         raise FileNotFoundError(f"{path}: holds no volume; allowed: files {', '.join(SUFFIXES)}")
     return volumes
+
+
+def _is_volume(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES)
 
 
 def load_volume(path: str | Path, key: str = "image") -> Volume:
@@ -108,33 +115,35 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
       The volume, with its values as the file scales them.
 
     Raises:
-      ValueError: the file cannot be read, has no spacing or another number of axes; the message names it.
+      ValueError: the file cannot be read, has no spacing, another number of axes, or values that are no finite real
+        numbers; the message names it.
       MissingPackage: the file is NIfTI, and nibabel is not installed.
     """
     path = Path(path)
-    if not path.name.endswith(SUFFIXES):
+    if not _is_volume(path):
         raise ValueError(f"{path}: no volume; allowed: files {', '.join(SUFFIXES)}")
-    values, sides = (_read_npz if path.suffix == ".npz" else _read_nifti)(path, key)
+    values, sides = (_read_npz if path.suffix.lower() == ".npz" else _read_nifti)(path, key)
     try:
         depth, height, width = check_spacing(sides).tolist()
     except ValueError:
         raise ValueError(
-            f"{path}: a volume without spacing, its voxels have the sides {tuple(map(float, np.ravel(sides)))}; "
+            f"{path}: a volume without spacing, its voxels have the sides {tuple(np.ravel(sides).tolist())}; "
             "allowed: three positive numbers"
         ) from None
     if values.ndim not in (3, 4) or 0 in values.shape:
         raise ValueError(f"{path}: a volume {list(values.shape)}; allowed: [D, H, W] or [D, H, W, C]")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{path}: a volume of {values.dtype}; allowed: real numbers")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{path}: holds NaN or infinity; allowed: finite values")
     return Volume(values, (depth, height, width))
 
 
 def _read_npz(path: Path, key: str) -> tuple[np.ndarray, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if key not in file:
-                raise ValueError(f"{path}: holds {', '.join(file) or 'nothing'}; allowed: {key} and spacing")
-            return file[key], file.get("spacing", ())
-    except (OSError, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); allowed: an .npz of NumPy") from error
+    arrays = read_npz(path)
+    if key not in arrays:
+        raise ValueError(f"{path}: holds {', '.join(arrays) or 'nothing'}; allowed: {key} and spacing")
+    return arrays[key], arrays.get("spacing", ())
 
 
 def _open_nifti(path: Path) -> Any:
@@ -154,11 +163,17 @@ def _read_nifti(path: Path, key: str) -> tuple[np.ndarray, Any]:
     # nibabel.load replaces sides of 0 by 1, so they are looked up in the header as it is.
     with nibabel.openers.ImageOpener(path) as file:
         sides = np.asarray(type(image.header).from_fileobj(file, check=False)["pixdim"][1:4], np.float64)
-    image = nibabel.as_closest_canonical(image)
+    if not np.isfinite(image.affine).all() or np.linalg.matrix_rank(image.affine[:3, :3]) < 3:
+        raise ValueError(f"{path}: an affine without an inverse; allowed: one that tells all three axes apart")
+    try:
+        image = nibabel.as_closest_canonical(image)
+        values = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, zlib.error) as error:
+        problem = str(error).partition("\n")[0]
+        raise ValueError(f"{path}: cut off or damaged ({problem}); allowed: a whole file of NIfTI") from None
     if np.isfinite(sides).all() and sides.all():
         unit = image.header.get_xyzt_units()[0]
         sides = nibabel.affines.voxel_sizes(image.affine) * _MILLIMETERS.get(unit, 1.0)
-    values = np.asanyarray(image.dataobj)
     return values.transpose(2, 1, 0, *range(3, values.ndim)) if values.ndim >= 3 else values, sides[::-1]
 
 
@@ -178,7 +193,7 @@ def save_labels(path: str | Path, labels: np.ndarray, scan: str | Path) -> Path:
       MissingPackage: the scan is NIfTI, and nibabel is not installed.
     """
     scan = Path(scan)
-    if scan.suffix == ".npz":
+    if scan.suffix.lower() == ".npz":
         file = Path(f"{path}.npy")
         np.save(file, labels)
         return file
@@ -315,6 +330,8 @@ def _load_pairs(folder: Path, root: Path) -> list[_Pair]:
     for kind in ("images", "labels"):
         volumes = list_volumes(folder / kind) if (folder / kind).is_dir() else []
         files[kind] = {stem(path): path for path in volumes}
+        if twins := [path for path in volumes if files[kind][stem(path)] is not path]:
+            raise ValueError(f"{twins[0]}: {files[kind][stem(twins[0])].name} has its name; allowed: each name once")
         if not volumes:
             raise ValueError(f"{folder / kind}: holds no volume; allowed: files {', '.join(SUFFIXES)}")
     for this, other in (("images", "labels"), ("labels", "images")):
@@ -328,8 +345,7 @@ def _load_pairs(folder: Path, root: Path) -> list[_Pair]:
                 f"{files['labels'][name]}: labels {list(labels.shape)} of a scan {list(scan.values.shape[:3])}; "
                 "allowed: one label for each voxel"
             )
-        if not np.isfinite(scan.values).all():
-            raise ValueError(f"{path}: holds NaN or infinity; allowed: finite values")
+        _check_same_place(path, files["labels"][name])
         whole = np.rint(labels)
         if not (whole == labels).all() or whole.min() < 0 or whole.max() > VOID:
             raise ValueError(
@@ -341,12 +357,33 @@ def _load_pairs(folder: Path, root: Path) -> list[_Pair]:
     return pairs
 
 
+def _check_same_place(scan: Path, labels: Path) -> None:
+    """Check by the headers of two NIfTI files that voxels of one index lie within a voxel of each other."""
+    if ".npz" in (scan.suffix.lower(), labels.suffix.lower()):
+        return
+    import nibabel
+
+    image, other = _open_nifti(scan), _open_nifti(labels)
+    corners = np.array([*np.ndindex(2, 2, 2)]) * (np.array(image.shape[:3]) - 1)
+    apart = nibabel.affines.apply_affine(other.affine, corners) - nibabel.affines.apply_affine(image.affine, corners)
+    distances = np.linalg.norm(apart, axis=-1)
+    if distances.max() > nibabel.affines.voxel_sizes(image.affine).max():
+        axes, expected = ("".join(nibabel.aff2axcodes(file.affine)) for file in (other, image))
+        raise ValueError(
+            f"{labels}: its voxels lie up to {distances.max():g} away from those of the scan (axes {axes}, the scan's "
+            f"{expected}); allowed: the affine of the scan"
+        )
+
+
 def _class_names(root: Path, pairs: dict[str, list[_Pair]]) -> tuple[str, ...]:
     """Read classes.json, or count the labels of the training scans; check the labels of all splits against it."""
     file = root / "classes.json"
     if file.exists():
         try:
-            names = tuple(map(str, json.loads(file.read_text(encoding="utf-8"))["classes"]))
+            listed = json.loads(file.read_bytes())["classes"]
+            if not isinstance(listed, list):
+                raise TypeError(f"{listed!r} is no list")
+            names = tuple(map(str, listed))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: is no {{'classes': [names]}} ({error!r}); allowed: that") from None
         source = "the classes of classes.json"

@@ -14,6 +14,7 @@ Format: Aizman, Maltby & Breuel 2019, arXiv:2001.01858.
 import functools
 import io
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,7 @@ from typing import IO
 
 from dlcore.data.image_folder import EXTENSIONS, ImageFolder
 from dlcore.data.shards import Record, list_shards, sharded_images
+from dlcore.data.text import read_utf8
 
 __all__ = ["list_webdataset"]
 
@@ -37,8 +39,9 @@ def list_webdataset(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no .tar file; one is compressed or damaged, holds no image, an image without a label or a
-        sample with two images; or see `list_shards` and `sharded_images`.
+      ValueError: there is no .tar file; one is compressed or damaged, holds no image, a link, an image without a label,
+        a label without an image or a sample with two images; a line of classnames.txt is empty; or see `list_shards`
+        and `sharded_images`.
     """
     path = Path(path)
     splits = list_shards(path, (".tar", ".tar.gz", ".tgz"))
@@ -48,20 +51,28 @@ def list_webdataset(path: str | Path, min_classes: int = 2) -> ImageFolder:
         for split, shards in splits.items()
     }
     names_file = root / "classnames.txt"
-    class_names = names_file.read_text().split("\n") if names_file.is_file() else []
-    return sharded_images(path, records, [name for name in class_names if name.strip()], min_classes)
+    class_names = _class_names(names_file) if names_file.is_file() else []
+    return sharded_images(path, records, class_names, min_classes)
+
+
+def _class_names(file: Path) -> list[str]:
+    names = [line.strip() for line in read_utf8(file, "classnames").rstrip().split("\n")]
+    if "" in names:
+        raise ValueError(f"classnames={str(file)!r}: line {names.index('') + 1} is empty; allowed: a name a line")
+    return names
 
 
 def _records(shard: Path, root: Path, split: str, needs_labels: bool) -> Iterator[Record]:
     """Yield the records of a shard, in the order of their images."""
     where = shard.relative_to(root).as_posix()
     samples = _samples(shard)
-    num_images = 0
+    num_images, without = 0, []
     for name, members in samples.items():
         images = [ending for ending in members if f".{ending.lower()}" in EXTENSIONS]
         if len(images) > 1:
             raise ValueError(f"shard={str(shard)!r}: sample {name} holds {', '.join(images)}; allowed: one image")
         if not images:
+            without += [name] if "cls" in members else []
             continue
         num_images += 1
         label = _label(shard, name, members)
@@ -78,6 +89,11 @@ def _records(shard: Path, root: Path, split: str, needs_labels: bool) -> Iterato
         raise ValueError(
             f"shard={str(shard)!r}: holds no image; allowed: members NAME{', NAME'.join(EXTENSIONS[:4])}, ..."
         )
+    if without:
+        raise ValueError(
+            f"shard={str(shard)!r}: sample {without[0]} has a label and no image; allowed: an image of each label, "
+            f"NAME{', NAME'.join(EXTENSIONS[:4])}, ..."
+        )
 
 
 def _samples(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
@@ -85,11 +101,17 @@ def _samples(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
     samples: dict[str, dict[str, tarfile.TarInfo]] = {}
     try:
         with tarfile.open(shard, "r:") as archive:
-            members = [member for member in archive if member.isfile()]
+            members = [member for member in archive if not member.isdir()]
     except tarfile.TarError as error:
         raise ValueError(
             f"shard={str(shard)!r}: cannot be read as a .tar ({error}); allowed: a .tar without compression"
         ) from None
+    with open(shard, "rb") as file:
+        file.seek(-tarfile.BLOCKSIZE, os.SEEK_END)
+        if any(file.read()):
+            raise ValueError(f"shard={str(shard)!r}: cut off, its end mark is missing; allowed: a whole .tar")
+    if links := [member.name for member in members if not member.isfile()]:
+        raise ValueError(f"shard={str(shard)!r}: {links[0]} is a link; allowed: files (tar --dereference)")
     for member in members:
         file = PurePosixPath(member.name)
         first, dot, ending = file.name.partition(".")
@@ -108,7 +130,7 @@ def _label(shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> int |
             continue
         text = _open(shard, members[ending].offset_data, members[ending].size).read().decode("utf-8", "replace").strip()
         if ending == "cls":
-            return int(text) if text.lstrip("-").isdecimal() else text or None
+            return int(text) if text.removeprefix("-").isdecimal() else text or None
         try:
             values = json.loads(text)
         except ValueError as error:

@@ -18,6 +18,7 @@ __all__ = ["NUM_CLASSES", "read_youtube8m"]
 
 NUM_CLASSES = 3862
 """Number of classes since the version of 2018."""
+_LEVEL = "allowed: the video-level files, with id, labels, mean_rgb [1024] and mean_audio [128]"
 
 
 def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NUM_CLASSES) -> Source:
@@ -34,8 +35,9 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
 
     Raises:
       FileNotFoundError: there is no file of the split.
-      ValueError: a file is cut off, or a label is out of range.
+      ValueError: a file is cut off or holds no examples of videos, or a label is out of range.
     """
+    from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_generated_pb2
 
     files = sorted(Path(root).glob(f"{split}*.tfrecord"))
@@ -44,16 +46,27 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
     names, rgb, audio, labels = [], [], [], []
     for file in files:
         for record in _records(file):
-            feature = tf_example_generated_pb2.Example.FromString(record).features.feature
-            names.append(feature["id"].bytes_list.value[0].decode())
-            rgb.append(np.array(feature["mean_rgb"].float_list.value, np.float32))
-            audio.append(np.array(feature["mean_audio"].float_list.value, np.float32))
+            try:
+                feature = tf_example_generated_pb2.Example.FromString(record).features.feature
+                names.append(feature["id"].bytes_list.value[0].decode())
+            except (DecodeError, IndexError, UnicodeDecodeError):
+                raise ValueError(
+                    f"path={str(file)!r}: record {len(names)} is no example with an id; {_LEVEL}"
+                ) from None
+            for feature_name, size, rows in (("mean_rgb", 1024, rgb), ("mean_audio", 128, audio)):
+                values = np.array(feature[feature_name].float_list.value, np.float32)
+                if len(values) != size or not np.isfinite(values).all():
+                    problem = f"{feature_name} of {names[-1]} has {len(values)} numbers, or one that is not finite"
+                    raise ValueError(f"path={str(file)!r}: {problem}; {_LEVEL}")
+                rows.append(values)
             classes = np.array(feature["labels"].int64_list.value, np.int64)
             if len(classes) and not 0 <= classes.min() <= classes.max() < num_classes:
                 raise ValueError(
                     f"labels={classes.tolist()}: out of range in {file.name}; allowed: 0 to {num_classes - 1}"
                 )
             labels.append(np.isin(np.arange(num_classes), classes))
+    if not names:
+        raise ValueError(f"root={str(root)!r}: the {len(files)} files of {split} hold no video; {_LEVEL}")
     arrays = {"mean_rgb": np.stack(rgb), "mean_audio": np.stack(audio), "labels": np.stack(labels)}
     return Source(arrays, len(names), name=f"YouTube-8M, {split}", names=np.array(names))
 

@@ -198,7 +198,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except OSError:
         raise FlagError(f"{path}: no such file; allowed: the folder or config.json of a run") from None
     except ValueError as error:  # including bytes that are not UTF-8

@@ -6,7 +6,6 @@ weights.variables()                                  reads the arrays, as the ne
 """
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -172,12 +171,12 @@ def open_weights(source: str | Path, argument: str) -> Weights:
 def _open_file(path: Path, argument: str) -> Weights:
     name = f"{argument}={str(path)!r}"
     try:
-        with np.load(path) as file:
-            meta = json.loads(str(file["meta"])) if "meta" in file.files else None
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        stored = read_npz(path, ["meta"])
+        meta = json.loads(str(stored["meta"])) if stored else None
+    except ValueError:
         raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
-    if meta is None:
-        raise ValueError(f"{name}: holds no `meta`; allowed: an .npz that `pack` wrote")
+    if not isinstance(meta, dict) or not isinstance(meta.get("class_names"), list):
+        raise ValueError(f"{name}: holds no `meta` with class_names; allowed: an .npz that `pack` wrote")
     spec = {k: meta[k] for k in ("dataset", "side", "input_size") if k in meta}
     spec["num_classes"] = len(meta["class_names"])
     return _weights(argument, path, meta, meta.get("class_names"), spec)
@@ -188,7 +187,8 @@ def _open_converted(path: Path, argument: str) -> Weights:
     from dlcore.run.json_files import read_json
 
     meta = read_json(path / "model.json", ["model"])
-
+    if not isinstance(meta["model"], str) or not isinstance(meta.get("fields", {}), dict):
+        raise ValueError(f"{path / 'model.json'}: no model with fields; allowed: the file that `dlcore convert` wrote")
     normalization_of = normalization(meta["model"], meta.get("fields"))._asdict()
     spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}
     return _weights(argument, path, normalization_of | meta, meta.get("class_names"), spec)
@@ -211,6 +211,8 @@ def _open_run(path: Path, argument: str) -> Weights:
 
     config = read_json(path / "config.json", ["experiment", "settings", "spec"])
     settings, spec = config["settings"], config["spec"]
+    if not isinstance(settings, dict) or not isinstance(spec, dict) or not isinstance(config["experiment"], str):
+        raise ValueError(f"{path / 'config.json'}: no configuration of a run; allowed: the file that the run wrote")
     steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
     fields = {k.removeprefix("model."): v for k, v in settings.items() if k.startswith("model.")}
     meta = {"model": settings.get("model"), "fields": fields, "mean": spec.get("mean"), "std": spec.get("std")}
@@ -225,9 +227,12 @@ def _open_run(path: Path, argument: str) -> Weights:
 
 
 def _weights(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec) -> Weights:
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta.get("fields", {}).items()}
-    mean, std = (None if meta.get(k) is None else tuple(float(x) for x in meta[k]) for k in ("mean", "std"))
-    names = None if class_names is None else tuple(class_names)
+    try:
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in meta.get("fields", {}).items()}
+        mean, std = (None if meta.get(k) is None else tuple(float(x) for x in meta[k]) for k in ("mean", "std"))
+        names = None if class_names is None else tuple(class_names)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{argument}={str(path)!r}: damaged ({error}); allowed: {ALLOWED}") from None
     return Weights(argument, path, None, meta.get("model"), fields, mean, std, names, spec)
 
 
@@ -262,16 +267,21 @@ def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
 
     Returns:
       Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
+
+    Raises:
+      ValueError: what it recorded is damaged.
     """
     try:
-        with np.load(folder / DATA_FILE) as file:
-            keys = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        keys = read_npz(folder / DATA_FILE)
+    except (OSError, ValueError):
         keys = {}
-    fingerprints = {
-        name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
-        for name, entry in config.get("data", {}).items()
-    }
+    try:
+        fingerprints = {
+            name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
+            for name, entry in config.get("data", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"{folder / 'config.json'}: data is damaged; allowed: the file that the run wrote") from None
     if EARLIER in keys:
         fingerprints[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
     return fingerprints

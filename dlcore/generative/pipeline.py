@@ -18,7 +18,6 @@ those above, whatever the scheduler's class, on the schedule and the timesteps o
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,7 +27,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
-from dlcore.data.text import read_utf8
 from dlcore.generative.flow_matching import flow_times, solve_flow
 from dlcore.generative.flux import image_positions
 from dlcore.generative.pixels import denormalize
@@ -45,6 +43,7 @@ from dlcore.generative.schedules import (
 )
 from dlcore.learner import root_key
 from dlcore.models.pretrained import Pretrained, from_pretrained
+from dlcore.models.pretrained.snapshot import read_config
 
 __all__ = ["Pipeline", "open_pipeline"]
 
@@ -324,7 +323,7 @@ def open_pipeline(
     folder = Path(folder)
     if not (folder / "model_index.json").is_file():
         raise FileNotFoundError(f"folder={str(folder)!r}: holds no model_index.json; allowed: a pipeline of diffusers")
-    index = _read(folder / "model_index.json")
+    index = read_config(folder / "model_index.json")
     name = index.get("_class_name")
     if name not in KINDS:
         raise ValueError(f"folder={str(folder)!r}: {name} is not in dlcore; allowed: {', '.join(KINDS)}")
@@ -339,13 +338,6 @@ def open_pipeline(
         from_pretrained(folder / kind.network, **options),
         from_pretrained(folder / "vae", **options),
         tuple(open_prompt_encoder(folder, *part, **options) for part in encoders),
-        _read(folder / "scheduler" / "scheduler_config.json"),
+        read_config(folder / "scheduler" / "scheduler_config.json"),
         index,
     )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return json.loads(read_utf8(path, path.name))
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error}); allowed: the file as it was published") from None

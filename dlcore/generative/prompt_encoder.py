@@ -4,7 +4,6 @@ The tokenizer is tokenizer.json, or of CLIP vocab.json with merges.txt: words in
 and signs, then byte pairs whose last one of a word ends in </w>.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from dlcore.data.text import read_utf8
 from dlcore.data.words import tokenizer_from_json
 from dlcore.extras import require
 from dlcore.models.pretrained import Pretrained, from_pretrained
+from dlcore.models.pretrained.snapshot import read_config
 
 __all__ = ["PromptEncoder", "open_prompt_encoder", "open_tokenizer"]
 
@@ -143,7 +143,7 @@ def open_tokenizer(folder: Path) -> Any:
         )
     from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-    vocabulary = json.loads(read_utf8(files[0], "vocab.json"))
+    vocabulary = read_config(files[0])
     lines = read_utf8(files[1], "merges.txt").splitlines()
     merges = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
     if missing := [token for token in CLIP_ENDS if token not in vocabulary]:
@@ -164,7 +164,7 @@ def _pad_token(folder: Path, tokenizer: Any) -> int:
     """The token of `pad_token`, by the tokenizer's files; CLIP's end token without one, else 0."""
     for file in ("special_tokens_map.json", "tokenizer_config.json"):
         if (folder / file).is_file():
-            word = json.loads(read_utf8(folder / file, file)).get("pad_token")
+            word = read_config(folder / file).get("pad_token")
             word = word["content"] if isinstance(word, dict) else word
             if word is not None and (token := tokenizer.token_to_id(word)) is not None:
                 return token

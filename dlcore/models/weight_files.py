@@ -204,26 +204,30 @@ def _encoder(entries: dict[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def read_npz(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an .npz file.
+def read_npz(path: str | Path, names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+    """Read arrays of an .npz file.
 
     Args:
       path: path of the file.
+      names: arrays to read, of those that the file has; None reads all.
 
     Returns:
       {name: array}.
 
     Raises:
-      ValueError: the file is empty, damaged or no .npz, or holds Python objects.
+      ValueError: the file is empty, damaged or no .npz, or holds Python objects or files that are no arrays.
       FileNotFoundError: there is no such file.
     """
     if not Path(path).exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: an .npz file")
     try:
         with zipfile.ZipFile(path), np.load(path) as file:
-            return dict(file)
+            arrays = {name: file[name] for name in file.files if names is None or name in names}
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-        raise ValueError(f"path={path}: empty, damaged or no .npz; allowed: a whole file of arrays") from None
+        arrays = None
+    if arrays is None or not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise ValueError(f"path={path}: empty, damaged or no .npz; allowed: a whole file of arrays")
+    return arrays
 
 
 def listed(what: str, items: Sequence[str]) -> str:

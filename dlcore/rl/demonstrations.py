@@ -4,7 +4,6 @@ Sub-sampling every k-th step, from a random one of the first k, leaves the state
 many there are, as Ho & Ermon 2016 (arXiv:1606.03476) did, so that cloning has it hard.
 """
 
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.models.weight_files import read_npz
 from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.rl.environments import Environment, trace
 
@@ -118,9 +118,9 @@ def load(path: Path | str) -> Demonstrations:
     """
     problem = "no demonstrations; allowed: a file of dlcore.rl.demonstrations.save, such as RUN/demonstrations.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in Demonstrations._fields}
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        stored = read_npz(path)
+        arrays = {name: stored[name] for name in Demonstrations._fields}
+    except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"demonstrations={str(path)!r}: {problem}") from error
     fields: dict[str, Any] = arrays | {"environment": str(arrays["environment"])}
     return Demonstrations(**fields)

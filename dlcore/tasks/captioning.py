@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from dlcore.data.captions import caption_source, caption_words
+from dlcore.data.carving import shared_images
 from dlcore.data.source import Source
 from dlcore.data.words import UNKNOWN, Words, tokenize, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
@@ -309,7 +310,7 @@ class ImagesToDescribe(Task):
             train, valid, test = captioned_images.captioned_shapes(flags, (n, max(8, n // 20), max(8, n // 8)))
         else:
             train, valid, test, words = _flickr8k(flags)
-            messages = train.notes
+            messages = (*train.notes, *shared_images(train, valid, test))
         facts = captioned_images.image_facts(train.arrays["image"])
         spec = {"dataset": train.name.removesuffix(" (train)"), "vocabulary": words.to_dict(), **facts}
         return Splits(train, valid, test, spec, messages)

@@ -80,6 +80,8 @@ class EditedImages(DenoisedImages):
             mask = np.ones((height, width, 1), np.float32)
         else:
             mask = (read("mask", Path(flags.mask), 1) > 127).astype(np.float32)
+            if not mask.any():
+                raise ValueError(f"mask={flags.mask}: no pixel above 127; allowed: white where the image may change")
         paths = list_images(Path(flags.input))
         images = np.stack([read("input", path, channels) for path in paths])
         masks = np.broadcast_to(mask, (len(images), *mask.shape)).copy()

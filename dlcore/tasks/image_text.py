@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from dlcore.data.carving import shared_images
 from dlcore.data.clips import Path as ClipPath
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
@@ -187,4 +188,6 @@ def _splits(
     facts = {**captioned_images.image_facts(train.arrays[image_key]), **facts}
     spec = {"dataset": dataset, "words": words.to_dict(), **facts}
     messages = tuple(message for source in (train, valid, test) for message in source.notes)
+    if dataset == "flickr8k":  # those that are drawn may be equal by chance
+        messages += shared_images(train, valid, test)
     return Splits(train, valid, test, spec, messages)

@@ -1,7 +1,6 @@
 """Tasks of the two phases of latent diffusion: an autoencoder of images, and samples in its latents."""
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,6 +25,7 @@ from dlcore.kits.images.labeled_images import NamedImages
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
+from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
 from dlcore.tasks.class_conditional import GuidedImages
 
@@ -141,7 +141,7 @@ class LatentImages(GuidedImages):
         measures, result = super().evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
         if split == "valid" or not result.exists():
             return measures
-        psnr = {"reconstruction_psnr": json.loads(result.read_text())["value"]}
+        psnr = {"reconstruction_psnr": read_json(result, ["value"])["value"]}
         return [*measures, Evaluator(lambda acc, outputs, rows: psnr, lambda acc: acc, splits.shown, tuple(psnr))]
 
 

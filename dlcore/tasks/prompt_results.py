@@ -1,5 +1,6 @@
 """Prompts of the command line, and results of a promptable segmenter: masks at the photograph's size, files, panels."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,8 @@ def _rough_mask(flags: Flags, size: tuple[int, int], side: int) -> np.ndarray:
     from PIL import Image
 
     from dlcore.data.decoding import load_image
+    from dlcore.data.image_pixels import open_image
+    from dlcore.data.mask_files import lossy_format
 
     mask = load_image(flags.mask_prompt)
     if mask.shape[:2] != tuple(size):
@@ -106,6 +109,13 @@ def _rough_mask(flags: Flags, size: tuple[int, int], side: int) -> np.ndarray:
             f"{size[1]} x {size[0]}"
         )
     rows = 4 * (side // flags["encoder.patch_size"])
+    content = Path(flags.mask_prompt).read_bytes()
+    if kind := lossy_format(open_image(io.BytesIO(content)), content):
+        raise ValueError(
+            f"mask_prompt={flags.mask_prompt}: {kind}, whose black is not 0; allowed: PNG, or another without loss"
+        )
+    if not mask.any():
+        raise ValueError(f"mask_prompt={flags.mask_prompt}: all black; allowed: another color on the object")
     sharp = Image.fromarray((mask.max(-1) > 0).astype(np.float32))
     fraction = np.asarray(sharp.resize((rows, rows), Image.Resampling.BOX))
     return (_SHARP * (2 * fraction - 1))[..., None].astype(np.float32)

@@ -2,13 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import read_lines
+from dlcore.data.text import read_texts
 from dlcore.data.words import UNKNOWN, BytePairs, Words, pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -91,12 +90,7 @@ class SequencePairs(Task):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the sequences of `--input`: a text file of one a line, or one sequence, of at most `window` tokens."""
-        path, vocabulary = Path(flags.input), vocabularies(spec)[0]
-        if path.suffix == ".txt" and not path.is_file():
-            raise FlagError(
-                f"--input={flags.input}: no such file; allowed: a text file, a sequence a line, or a sequence"
-            )
-        lines = read_lines(path, "input") if path.is_file() else [flags.input]
+        vocabulary, lines = vocabularies(spec)[0], read_texts(flags.input, "input")
         rows = []
         for number, line in enumerate(lines, 1):
             row, where = vocabulary.encode(line), f"--input={flags.input}: line {number}"

@@ -8,14 +8,13 @@ experiment = Experiment(
 import dataclasses
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.data.text import Vocabulary, load_text, read_lines, split_text, streams, training_windows, windows
+from dlcore.data.text import Vocabulary, load_text, read_texts, split_text, streams, training_windows, windows
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
@@ -154,12 +153,7 @@ class TextWindows(TextSamples):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the prompts of `--input`, a prompt or a UTF-8 file of one a line: each at each of `--temperatures`."""
-        path = Path(flags.input)
-        try:
-            lines = read_lines(path, "input") if path.is_file() else [flags.input]
-        except OSError:  # a long prompt is no path
-            lines = [flags.input]
-        prompts = [line for line in lines if line]
+        prompts = [line for line in read_texts(flags.input, "input") if line]
         if not prompts:
             raise FlagError(f"--input={flags.input!r}: empty; allowed: a prompt, or a file of prompts, one a line")
         return _prompts(prompts, Vocabulary(spec["vocabulary"]), flags, "input")

@@ -23,6 +23,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.extras import require
 from dlcore.learner import Range
+from dlcore.models.pretrained.snapshot import read_config, read_safetensors
 from dlcore.transfer.adapters import Target, find_targets
 
 __all__ = ["LoRA", "read_peft", "write_peft"]
@@ -144,18 +145,18 @@ def read_peft(folder: str | Path, names: Mapping[str, str]) -> tuple[LoRA, dict[
       FileNotFoundError: a file is missing.
     """
     require("safetensors", what=f"folder={str(folder)!r}")
-    from safetensors.numpy import load_file
-
     folder = Path(folder)
     for file in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / file).exists():
             raise FileNotFoundError(f"folder={str(folder)!r}: lacks {file}; allowed: a folder that peft saved")
-    config = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))
+    config = read_config(folder / "adapter_config.json")
     if config.get("peft_type") != "LORA":
         raise ValueError(f"peft_type={config.get('peft_type')!r}: no LoRA; allowed: LORA")
     if config.get("rank_pattern") or config.get("alpha_pattern"):
         raise ValueError("rank_pattern, alpha_pattern: ranks by layer; allowed: one rank and one alpha")
-    return from_peft(config, load_file(folder / "adapter_model.safetensors"), names)
+    if missing := [key for key in ("r", "lora_alpha") if key not in config]:
+        raise ValueError(f"folder={str(folder)!r}: adapter_config.json has no {missing[0]}; allowed: the file of peft")
+    return from_peft(config, read_safetensors(folder / "adapter_model.safetensors"), names)
 
 
 def from_peft(

@@ -31,6 +31,12 @@ def read_images(names: str, height: int, count: int = 2) -> list[np.ndarray]:
     return [sample_image(name, height).astype(np.float32) / 255 for name in files]
 
 
+def check_matches(mask: jax.Array, names: str | None) -> None:
+    """Refuse images with fewer matches than a homography needs, such as those of one color."""
+    if (number := int(mask.sum())) < 4:
+        raise ValueError(f"input={names}: {number} matches; allowed: at least 4, images of one scene")
+
+
 def turn(image: np.ndarray, degrees: float, scale: float, light: float) -> tuple[np.ndarray, np.ndarray]:
     """(the image [H, W, C] turned about its middle, scaled and dimmed; [3, 3] from its pixels to those)."""
     from scipy.ndimage import affine_transform, gaussian_filter
@@ -96,6 +102,7 @@ def study(
     first, second = (detect(jnp.asarray(image.mean(-1)), count) for image in (first_image, second_image))
     masks = {"first_mask": first.mask, "second_mask": second.mask}
     matches = match_descriptors(first.descriptors, second.descriptors, ratio, **masks)
+    check_matches(matches.mask, input)
     estimate = ransac_homography(
         jax.random.key(seed), first.points, second.points[matches.index], 3.0, 500, mask=matches.mask
     )

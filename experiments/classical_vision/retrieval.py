@@ -14,15 +14,13 @@ of the held-out classes, at 1 % of false accepts, and used on the rest of them.
 References: Zhai & Wu 2019, arXiv:1811.12649; Santoro et al. 2016, arXiv:1605.06065.
 """
 
-from pathlib import Path
-
 import numpy as np
 
 from dlcore.classical_vision.retrieval import acceptance_threshold, all_pairs, search
+from dlcore.data.omniglot import omniglot as read_omniglot
 from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.metrics.retrieval import recall_at_k, verification
-from dlcore.models.weight_files import read_npz
 from dlcore.report.figure import BLUE, GRAY, new_figure
 from experiments.classical_vision.learned_features import SmallConvNet, shift, train_features
 from experiments.studies.small_runs import Digits, shuffled_digits
@@ -37,15 +35,8 @@ def held_out_digits(seed: int) -> Digits:
 
 def omniglot(data_dir: str) -> Digits:
     """Train: the characters of the background set. Test: those of the evaluation set, other alphabets."""
-    path = Path(data_dir) / "omniglot28.npz"
-    if not path.is_file():
-        raise FileNotFoundError(f"data_dir={data_dir}: no omniglot28.npz there; allowed: a folder with that file")
-    arrays = []
-    content = read_npz(path)
-    for part in ("background", "evaluation"):
-        bits = np.unpackbits(content[f"{part}_images"], axis=1)[:, : 28 * 28]
-        arrays += [bits.reshape(-1, 28, 28, 1).astype(np.float32), content[f"{part}_character"].astype(np.int32)]
-    return Digits(*arrays)
+    parts = [read_omniglot(data_dir, part).arrays for part in ("background", "evaluation")]
+    return Digits(*(array for part in parts for array in (part["image"] / np.float32(255), part["label"])))
 
 
 def rotated(data: Digits) -> Digits:

@@ -19,7 +19,6 @@ holds published weights (`dlcore convert`) of GPT-2 or BERT, and tokenizer.json 
 import dataclasses
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
@@ -29,7 +28,7 @@ import optax
 
 from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.source import Source
-from dlcore.data.text import load_text, read_lines
+from dlcore.data.text import load_text, read_texts
 from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
@@ -162,12 +161,7 @@ class LabeledTexts(Task):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the texts of `--mode=predict`: `--input` is a text, or a UTF-8 file of texts, one a line."""
-        path = Path(flags.input)
-        try:
-            texts = read_lines(path, "input") if path.is_file() else [flags.input]
-        except OSError:  # a long text is no path
-            texts = [flags.input]
-        texts = [text for text in texts if text.strip()]
+        texts = [text for text in read_texts(flags.input, "input") if text.strip()]
         if not texts:
             raise FlagError(f"--input={flags.input!r}: empty; allowed: a text, or a file of texts, one a line")
         encode = text_encoders.text_encoder(flags, spec, f"--input={flags.input!r}")

@@ -11,7 +11,7 @@ import pytest
 
 from dlcore.data.image_classification import load
 from dlcore.evaluators.knn import knn_predict
-from experiments.classical_vision import features, flow, learned_features, retrieval
+from experiments.classical_vision import features, flow, learned_features, match, retrieval
 from experiments.studies.small_runs import Digits
 
 
@@ -110,8 +110,14 @@ def test_one_example_a_class():
     assert numbers["different accepted"] == 0
 
 
+def test_images_without_matches_are_refused():
+    match.check_matches(np.ones(4, bool), "a.png,b.png")
+    with pytest.raises(ValueError, match=r"input=a.png,b.png: 3 matches; allowed: at least 4, images of one scene"):
+        match.check_matches(np.ones(3, bool), "a.png,b.png")
+
+
 def test_where_omniglot_is_not():
-    with pytest.raises(FileNotFoundError, match=r"data_dir=nowhere: no omniglot28.npz there"):
+    with pytest.raises(FileNotFoundError, match=r"data_dir=.nowhere.: has no omniglot28.npz"):
         retrieval.omniglot("nowhere")
 
 

@@ -117,6 +117,12 @@ def test_ids_that_are_there_twice_are_refused(folder):
         coco_splits(folder, 16, 3)
 
 
+def test_a_zip_that_is_none_is_named(folder):
+    (folder / "images.zip").write_text("<html>")
+    with pytest.raises(ValueError, match=r"images.zip': no .zip, or damaged \(.*\); allowed: a whole .zip"):
+        coco_splits(folder, 16, 3)
+
+
 def test_a_file_that_is_there_twice_is_refused(folder):
     """Each of its two entries would lack the objects of the other, which it then learns as background."""
     images = [{"id": k, "file_name": name, "width": 40, "height": 20} for k, name in ((7, "b.png"), (0, "./b.png"))]
@@ -214,6 +220,7 @@ def write_turned(path, number):
         ("images", 0, {"file_name": ""}, r"images\[0\], id 7: file_name is ''; allowed: a text"),
         ("images", 0, {"file_name": 5}, "file_name is 5; allowed: a text"),
         ("images", 0, {"id": "7"}, r"images\[0\], id '7': id is '7'; allowed: an int"),
+        ("images", 0, {"id": 10**20}, "id is 100000000000000000000; allowed: an int of 64 bits"),
         ("categories", 0, {"name": None}, r"categories\[0\], id 9: name is None; allowed: a text"),
         ("categories", 0, {"id": 2.5}, "id is 2.5; allowed: an int"),
         ("images", 1, {"file_name": "../secret.png"}, "file_name='../secret.png' leaves .*images"),

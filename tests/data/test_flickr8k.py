@@ -82,6 +82,14 @@ def test_errors_name_captions_and_images_that_do_not_match(tmp_path, captions, i
         flickr8k(written(tmp_path, captions, images))
 
 
+def test_an_image_that_stands_there_twice_would_lose_captions(tmp_path):
+    written(tmp_path)
+    with gzip.open(tmp_path / "captions_train.json.gz", "wt") as file:
+        file.write('{"a.png": ["a dog"], "a.png": ["a cat"]}')
+    with pytest.raises(ValueError, match=r"train.json.gz: image a.png stands there twice; allowed: all captions of an"):
+        flickr8k(tmp_path)
+
+
 def test_errors_name_missing_and_broken_files(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder there"):
         flickr8k(tmp_path / "no")

@@ -98,6 +98,15 @@ def test_files_that_hold_no_labeled_texts(tmp_path, content, message):
         labeled_texts("file", 4, path)
 
 
+def test_lines_that_repeat_and_texts_of_several_labels_are_noted(tmp_path):
+    path = tmp_path / "a.tsv"
+    path.write_text("a\tx\na\tx\nb\tx\nb\ty\n", encoding="utf-8")
+    assert labeled_texts("file", 8, path).notes == (
+        "a.tsv: 1 of 4 lines repeat another and may be trained on and tested",
+        "a.tsv: 1 texts have several labels",
+    )
+
+
 def test_unknown_data_sets_and_missing_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="dataset='imdb': unknown; allowed: topics, pages, file"):
         labeled_texts("imdb", 4)

@@ -54,6 +54,20 @@ def test_later_masks_hide_earlier_ones():
     chex.assert_shape(visible_masks(np.zeros((0, 2, 2))), (0, 2, 2))
 
 
+@pytest.mark.parametrize("counts", [{"a": 1}, 6, ["6"], [[6]], [2.5, 3.5], None])
+def test_run_lengths_that_are_no_list_of_numbers_are_refused(counts):
+    with pytest.raises(ValueError, match="not run lengths; allowed: a list of whole numbers, or a string"):
+        rle_to_mask({"size": [2, 3], "counts": counts})
+
+
+def test_numbers_that_would_take_all_memory_are_refused():
+    """Four times 2^62 are 0 in 64 bits."""
+    with pytest.raises(ValueError, match=r"counts: they add up to \d+; allowed: 6, of 2 by 3"):
+        rle_to_mask({"size": [2, 3], "counts": [2**62] * 4 + [6]})
+    with pytest.raises(ValueError, match=r"a polygon with the coordinate -1e\+30; allowed: pixels, up to 100,000"):
+        segmentation_to_mask([[0, 0, -1e30, 0, 2, 2]], (4, 4))
+
+
 def test_run_lengths_that_do_not_fit_are_refused():
     """pycocotools fills what a short string leaves with whatever memory holds."""
     rng = np.random.default_rng(0)

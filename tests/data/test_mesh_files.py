@@ -24,6 +24,7 @@ def test_a_mesh_comes_back_bit_by_bit(tmp_path, ending):
 FILES = {
     "square.obj": b"# a square\nv 0 0 0\nv 1 0 0 # corner\nv 1 1 0\nv 0 1 0\nvn 0 0 1\nf 1/1/1 2//1 -2/3 4\n",
     "square.off": b"OFF4 1 0\n0 0 0\n1 0 0\n1 1 0\n0 1 0\n4 0 1 2 3\n",  # ModelNet's first line
+    "colors.off": b"OFF\n4 1 0\n0 0 0 255 0 0\n1 0 0 0 0 0\n1 1 0 9 9 9\n0 1 0 9 9 9\n4 0 1 2 3 255 0 0\n",
     "square.ply": b"ply\r\nformat ascii 1.0\r\ncomment c\r\nelement vertex 4\r\nproperty float x\r\n"
     b"property float y\r\nproperty float z\r\n"
     b"property uchar red\r\nelement face 1\r\nproperty list uchar int vertex_index"
@@ -50,7 +51,18 @@ def test_a_polygon_becomes_a_fan(tmp_path, name):
         ("far.obj", b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 4\n", r"faces\[0, 2\]=3: out of range; allowed: 0 to 2"),
         ("line.obj", b"v 0 0 0\nv 1 0 0\nf 1 2\n", "a face of 2 corners"),
         ("nan.obj", b"v 0 0 nan\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", r"vertices\[0, 2\]=nan: not finite"),
-        ("short.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n", "damaged"),
+        ("short.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n", r"it has 2 lines after the counts \[3, 1, 0\]"),
+        ("few.off", b"OFF\n3 1 0\n0 0 0\n1 0 0\n1 1 0\n4 0 1 2\n", "a face of 3 numbers where 4 corners are due"),
+        ("flat.obj", b"v 0 0\nv 1 0\nv 1 1\nf 1 2 1\n", "a vertex of 2 numbers"),
+        ("zero.obj", b"v 0 0 0\nf 0 1 2\nv 1 0 0\nv 1 1 0\n", "a face of vertex 0, where the first is 1"),
+        ("big.obj", b"v 0 0 0\nf 1 1 99999999999\n", "damaged, .* out of bounds"),
+        ("utf16.obj", "v 0 0 0\n".encode("utf-16"), "it has no vertex"),
+        ("page.obj", b"<html>", "it has no vertex"),
+        (
+            "short.ply",
+            b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n",
+            "it ends too early, or lacks a field",
+        ),
         ("none.off", b"solid\n", "does not start with OFF"),
         ("none.ply", b"plyformat", "no header"),
         ("mesh.stl", b"", "unknown format; allowed: .obj, .ply, .off"),

@@ -34,6 +34,15 @@ def test_images_are_unpacked_and_named(folder):
     assert source.class_names == ("Greek/character01", "Latin/character02", "Latin/character03")
 
 
+def test_another_npz_is_refused(tmp_path):
+    np.savez(tmp_path / FILE, background_images=np.zeros(3))
+    with pytest.raises(ValueError, match=r"has no background_character; allowed: background_images, background_char"):
+        omniglot(tmp_path, "background")
+    (tmp_path / FILE).write_text("<html>")
+    with pytest.raises(ValueError, match=r"omniglot28.npz: empty, damaged or no .npz; allowed: a whole file of arrays"):
+        omniglot(tmp_path, "background")
+
+
 def test_a_wrong_part_or_folder_is_refused(folder, tmp_path):
     with pytest.raises(ValueError, match="part='test': unknown; allowed: background, evaluation"):
         omniglot(folder[0], "test")

@@ -64,6 +64,7 @@ def test_tokens_of_a_static_length(tmp_path):
         ({"train.en": "A man.\n\nA dog"}, ValueError, r"train.en.gz: line 2 is empty; allowed: one sentence per line"),
         ({"val.en": ""}, ValueError, r"val.en.gz: line 1 is empty"),
         ({"val.en": "A dog\nA cat"}, ValueError, "1 lines of de and 2 of en; allowed: as many of each"),
+        ({"val.en": "\0".join("A dog")}, ValueError, r"val.en.gz: holds NUL, as UTF-16 does; allowed: UTF-8 text"),
         ({"val.en": None}, FileNotFoundError, r"it has neither val.en.gz nor val.en"),
     ],
 )

@@ -284,6 +284,19 @@ def test_a_lossy_mask_is_refused(tmp_path):
         segmentation_splits(tmp_path)
 
 
+def test_a_link_to_a_split_is_followed(tmp_path):
+    for split in ("train", "far"):
+        for kind in ("images", "masks"):
+            (tmp_path / split / kind).mkdir(parents=True)
+        Image.new("RGB", (2, 1)).save(tmp_path / split / "images" / "a.png")
+        Image.fromarray(np.array([[0, 1]], np.uint8)).save(tmp_path / split / "masks" / "a.png")
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train").symlink_to(tmp_path / "train")
+    (data / "val").symlink_to(tmp_path / "far")
+    assert set(segmentation_splits(data)) == {"train", "valid"}
+
+
 def test_errors_name_missing_folders_masks_and_unreadable_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder or .zip"):
         segmentation_splits(tmp_path / "none")

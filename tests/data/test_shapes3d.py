@@ -129,8 +129,31 @@ def test_pix3d(tmp_path):
     for bad, words in (
         (entry(mask="mask/none.png"), r"pix3d\.json\[0\]: names .*none\.png, which is not there"),
         (entry(rot_mat=[1, 2, 3]), r"pix3d\.json\[0\]: rot_mat has shape \(3,\) where \(3, 3\) is due"),
+        (entry(rot_mat=[[np.nan] * 3] * 3), r"pix3d\.json\[0\]: rot_mat\[0, 0\]=nan: not finite"),
+        (entry(focal_length=0), r"pix3d\.json\[0\]: focal_length=0 where a length in millimeters is due"),
+        (entry(bbox=[300, 400, 10, 20]), r"pix3d\.json\[0\]: bbox=.* where \(x1, y1, x2, y2\) are due"),
+        ("text", r"pix3d\.json': no list of objects; allowed: the file as published"),
         ({k: v for k, v in entry().items() if k != "bbox"}, r"pix3d\.json\[0\]: no 'bbox'"),
     ):
         index.write_text(json.dumps([bad]))
         with pytest.raises((ValueError, FileNotFoundError), match=words):
             pix3d(tmp_path)
+    index.write_text("{")
+    with pytest.raises(ValueError, match=r"pix3d\.json': not JSON \(.*\); allowed: the file as published"):
+        pix3d(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "problem"),
+    [
+        ({"labels": np.zeros((3, 1), int)}, r"labels=int\d+\[3, 1\]: wrong shape or dtype; allowed: \[3\]"),
+        ({"labels": np.array([0.5, 1, 0])}, "labels of float64; allowed: numbers, and whole numbers as labels"),
+        ({"points": np.zeros((3, 5, 6))}, r"points=.*\[3, 5, 6\]: wrong shape or dtype; allowed: \[N, P, 3\]"),
+        ({"points": np.full((3, 5, 3), "a")}, "points of <U1 and labels of int64; allowed: numbers"),
+    ],
+)
+def test_a_modelnet_of_other_arrays_is_refused(tmp_path, arrays, problem):
+    whole = {"points": np.zeros((3, 5, 3)), "labels": np.array([0, 1, 0]), "class_names": np.array(["a", "b"])}
+    np.savez(tmp_path / "modelnet10_train.npz", **whole | arrays)
+    with pytest.raises(ValueError, match=problem):
+        modelnet(tmp_path, "train")

@@ -222,6 +222,12 @@ TARS = {
         [*samples([(png(0), 0), (png(1), "b")])],
         "labels are 0 of a.tar:00000.png and 'b' of a.tar:00001.png; allo",
     ),
+    "an id in place of a class": (
+        [*samples([(png(0), 0), (png(1), 10**9)])],
+        "the label 1000000000 of a.tar:00001.png is too large; allowed: 0, ..., 99999",
+    ),
+    "a label without an image": ([*samples(IMAGES["train"]), ("9.cls", 0)], "sample 9 has a label and no image"),
+    "minus minus": ([*samples([(png(0), "--3"), (png(1), "1")])], "labels are '--3' of a.tar:00000.png and 1 of"),
     "one class": ([*samples([(png(0), 0)])], "has 1 class, 0; allowed: at least 2"),
 }
 
@@ -233,6 +239,59 @@ def test_bad_shards_are_one_clear_line(tmp_path, case):
         list_webdataset(write_tar(tmp_path / "a.tar", members))
     assert "a.tar" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        ("cat\n\ndog\n", r"classnames.txt': line 2 is empty; allowed: a name a line"),
+        ("cat\ncat\n", r"two classes are called 'cat'; allowed: each name once"),
+        ("caf\u00e9\ndog\n".encode("latin-1"), r"classnames.txt': byte 3 is 0xe9; allowed: a text file in UTF-8"),
+    ],
+)
+def test_names_of_classes_that_would_move_are_refused(tmp_path, content, problem):
+    write_webdataset(tmp_path)
+    (tmp_path / "classnames.txt").write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(ValueError, match=problem):
+        list_webdataset(tmp_path)
+
+
+def test_names_of_classes_lose_a_byte_order_mark_and_spaces(tmp_path):
+    write_webdataset(tmp_path)
+    (tmp_path / "classnames.txt").write_text("\ufeffcat \r\ndog\n\n", encoding="utf-8")
+    assert list_webdataset(tmp_path).class_names == CLASSES
+
+
+def test_shards_behind_links_in_capitals_or_hidden(tmp_path):
+    """A link to a split is followed; .TAR is .tar; what macOS puts beside a file is left out."""
+    write_tar(tmp_path / "far" / "0.TAR", samples(IMAGES["test"]))
+    root = write_tar(tmp_path / "data" / "train" / "0.tar", samples(IMAGES["train"])).parents[1]
+    (root / "test").symlink_to(tmp_path / "far")
+    (root / "train" / "._0.tar").write_bytes(b"x")
+    assert {split: len(files) for split, files in list_webdataset(root).splits.items()} == {"train": 6, "test": 3}
+
+
+def test_a_tar_that_was_cut_between_members_and_links_are_refused(tmp_path):
+    whole = write_tar(tmp_path / "a.tar", samples(IMAGES["train"])).read_bytes()
+    with tarfile.open(tmp_path / "a.tar") as archive:
+        last = archive.getmembers()[-2]
+    (tmp_path / "a.tar").write_bytes(whole[: last.offset])
+    with pytest.raises(ValueError, match=r"a.tar': cut off, its end mark is missing; allowed: a whole .tar"):
+        list_webdataset(tmp_path)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        link = tarfile.TarInfo("a.png")
+        link.type, link.linkname = tarfile.SYMTYPE, "b.png"
+        archive.addfile(link)
+    with pytest.raises(ValueError, match=r"a.tar': a.png is a link; allowed: files \(tar --dereference\)"):
+        list_webdataset(tmp_path)
+
+
+def test_parquet_files_that_number_their_classes_differently_are_refused(tmp_path):
+    write_parquet(tmp_path / "train-0.parquet", IMAGES["train"])
+    write_parquet(tmp_path / "test-0.parquet", IMAGES["test"], names=CLASSES[::-1])
+    problem = r"test-0.parquet': its classes are others than in .* of training \('dog' where that has 'cat'\)"
+    with pytest.raises(ValueError, match=problem):
+        list_parquet(tmp_path)
 
 
 def test_damaged_files_are_one_clear_line(tmp_path, monkeypatch):

@@ -180,6 +180,12 @@ def test_images_of_floats_up_to_255_are_refused():
     Source({"image": image / 255})
     Source({"image": image / 50 - 2})
     Source({"image": np.full_like(image, np.nan)})
+    for dtype in (np.int32, np.uint16, ">i8"):
+        with pytest.raises(
+            ValueError, match=r"^image: \S+ up to 200; allowed: uint8, or floats in \[0, 1\], image / 255$"
+        ):
+            Source({"image": np.full((3, 2, 2, 1), 200, dtype)})
+    Source({"image": np.ones((3, 2, 2, 1), np.int32)})
 
 
 @pytest.mark.parametrize(

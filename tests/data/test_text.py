@@ -8,6 +8,7 @@ from dlcore.data.text import (
     embedded_pages,
     load_text,
     read_lines,
+    read_texts,
     split_text,
     streams,
     training_windows,
@@ -120,6 +121,22 @@ def test_a_binary_file_is_named(tmp_path):
     (tmp_path / "x.bin").write_bytes(b"ab\xff")
     with pytest.raises(ValueError, match=r"data_dir='.*x\.bin': byte 2 is 0xff; allowed: a text file in UTF-8"):
         load_text("file", tmp_path / "x.bin")
+
+
+def test_utf16_of_ascii_is_no_utf8(tmp_path):
+    (tmp_path / "text.txt").write_bytes("hello".encode("utf-16-le"))
+    with pytest.raises(ValueError, match=r"text.txt': holds NUL, as UTF-16 does; allowed: a text file in UTF-8"):
+        load_text("file", tmp_path / "text.txt")
+
+
+def test_a_text_is_the_lines_of_a_file_or_itself(tmp_path):
+    (tmp_path / "a.txt").write_text("one\ntwo\n", encoding="utf-8")
+    assert read_texts(str(tmp_path / "a.txt"), "input") == ["one", "two"]
+    for text in ("a prompt", "I opened a.txt", ".", "x" * 9999):
+        assert read_texts(text, "input") == [text]
+    for path in (tmp_path / "b.txt", f"{tmp_path}/"):
+        with pytest.raises(ValueError, match=r"no such file; allowed: a text file, one text a line, or a text"):
+            read_texts(str(path), "input")
 
 
 def test_a_byte_order_mark_is_no_character_and_lines_end_as_in_files(tmp_path):

@@ -139,6 +139,22 @@ def test_records_that_need_tensorflow_are_refused(tmp_path):
         tfds_source("tiny", "train", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", r"dataset_info.json: not JSON \(.*\); allowed: the file that TFDS wrote"),
+        ("[]", "dataset_info.json: lists no splits; allowed: the file that TFDS wrote"),
+        ('{"fileFormat": "array_record"}', "dataset_info.json: lists no splits"),
+    ],
+)
+def test_a_damaged_description_is_named(tmp_path, content, message):
+    folder = tmp_path / "tiny" / "1.0.0"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        tfds_splits("tiny", tmp_path)
+
+
 def test_bad_splits_sizes_and_limits_are_refused(tiny, tmp_path):
     data_dir, _ = tiny
     with pytest.raises(ValueError, match=r"split='valid': unknown; allowed for 'tiny': \['test', 'train'\]"):

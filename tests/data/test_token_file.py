@@ -87,6 +87,22 @@ def test_a_text_of_four_letters_is_no_file_of_wider_numbers(tmp_path):
     assert len(token_rows(tmp_path / "dna.bin", 8, 8, num_tokens=4)) == 25
 
 
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"the quick brown fox jumps over the lazy dog " * 10, "a text, b'the quick brown fox ', ...; allowed: its"),
+        ("ä".encode() * 300, "a text, "),
+        (b"PK\x03\x04" + bytes(60), "a .zip or .npz; allowed: numbers of uint16"),
+        (b"\x1f\x8b\x08\0" + bytes(60), "compressed by gzip; allowed: numbers of uint16"),
+    ],
+)
+def test_files_of_another_kind_are_no_tokens(tmp_path, content, problem):
+    """Two letters are a number of 16 bits, which a vocabulary of 50,257 has."""
+    (tmp_path / "train.bin").write_bytes(content)
+    with pytest.raises(ValueError, match=problem):
+        token_rows(tmp_path / "train.bin", 8, 8)
+
+
 def test_an_npy_that_holds_no_tokens_is_named(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"a .npy of float32\[2, 3\]; allowed: one axis of whole numbers"):

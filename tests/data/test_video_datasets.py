@@ -96,6 +96,7 @@ def test_ava_has_boxes_and_several_actions(tmp_path):
         tmp_path,
         {
             "ava_action_list_v2.2.pbtxt": labels,
+            "videos/vid1.json": "",
             "ava_train_v2.2.csv": f"vid1,0902,{box},12,0\nvid1,0902,{box},80,0\nvid1,0903,{box},1,0\nvid1,0904,,,,,,\n",
             "ava_val_v2.2.csv": f"vid2,0904,{box},3,1\n",
             "videos/vid1.mkv": "",
@@ -191,6 +192,21 @@ def test_youtube8m_has_features(tmp_path):
         read_youtube8m(tmp_path, "test")
     with pytest.raises(FileNotFoundError, match=r"holds no validate\*.tfrecord"):
         read_youtube8m(tmp_path, "validate")
+    del feature["mean_rgb"].float_list.value[1:]
+    for record, message in (
+        (
+            example.SerializeToString(),
+            "mean_rgb of eXbF has 1 numbers, or one that is not finite; allowed",
+        ),
+        (b"\xff\xff", "record 0 is no example with an id; allowed: the video-level files"),
+        (tf_example_generated_pb2.Example().SerializeToString(), "record 0 is no example with an id"),
+    ):
+        (tmp_path / "train00.tfrecord").write_bytes(tfrecord(record))
+        with pytest.raises(ValueError, match=message):
+            read_youtube8m(tmp_path)
+    (tmp_path / "train00.tfrecord").write_bytes(b"")
+    with pytest.raises(ValueError, match="the 1 files of train hold no video"):
+        read_youtube8m(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -198,6 +214,7 @@ def test_youtube8m_has_features(tmp_path):
     [
         ({}, "classInd.txt': no such file; allowed: the list as the data set has it"),
         ({"ucfTrainTestlist/classInd.txt": "nonsense"}, "'nonsense' is no such line"),
+        ({"ucfTrainTestlist/classInd.txt": "1 A\n2 A"}, "class 'A' stands there twice; allowed: each class once"),
         ({"ucfTrainTestlist/trainlist01.txt": "Other/v.avi 1"}, "class 'Other' is unknown; allowed: the 101"),
         (
             {"ucfTrainTestlist/testlist01.txt": "Class001/v.avi"},
@@ -209,6 +226,43 @@ def test_bad_lists(tmp_path, files, message):
     write(ucf101(tmp_path) if files else tmp_path, files)
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         read_video_dataset("ucf101", tmp_path)
+
+
+AVA = {"videos/v1.mp4": "", "ava_action_list_v2.2.pbtxt": 'name: "bend" id: 1', "ava_val_v2.2.csv": ""}
+CHARADES = {"Charades_v1_classes.txt": "c000 hold\n", "Charades_v1/A.mp4": "", "Charades_v1_test.csv": "id,actions\n"}
+MOMENTS = {"training/a/a.mp4": "", "validationSet.csv": "", "moments_categories.txt": "a,0\nb,1\n"}
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "message"),
+    [
+        ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,0.5,1,0"}, "has 7 columns; allowed: id, second, x1"),
+        ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,50,90,1,0"}, "is no such line; allowed: id, second, x1"),
+        ("ava", {"ava_train_v2.2.csv": "v1,nan,0.1,0.1,0.5,0.5,1,0"}, "is no such line; allowed: id, second, x1"),
+        ("ava", {"ava_train_v2.2.csv": "v1,x,0.1,0.1,0.5,0.5,1,0"}, "is no such line; allowed: id, second, x1"),
+        ("charades", {"Charades_v1_train.csv": "video,labels\nA,c000 1 2\n"}, "a line has no id; allowed: columns id"),
+        ("charades", {"Charades_v1_train.csv": "id,actions\nA\n"}, "a line has no actions; allowed: columns id and"),
+        ("charades", {"Charades_v1_train.csv": "id,actions\nA,c000 1.0.0 2\n"}, "'c000 1.0.0 2' is no such line"),
+        ("moments_in_time", {"trainingSet.csv": "a/a.mp4\n"}, "'a/a.mp4' is no such line; allowed: CLASS/CLIP.mp4"),
+        (
+            "moments_in_time",
+            {"moments_categories.txt": "a,0\nb,7\n"},
+            "numbers with gaps or twins; allowed: 0 to 1, each once",
+        ),
+    ],
+)
+def test_bad_tables(tmp_path, name, files, message):
+    whole = {"ava": AVA, "charades": CHARADES, "moments_in_time": MOMENTS}[name]
+    write(tmp_path, whole | files)
+    with pytest.raises(ValueError, match=message):
+        read_video_dataset(name, tmp_path)
+
+
+def test_an_action_that_ends_before_it_starts_is_left_out_and_noted(tmp_path):
+    write(tmp_path, CHARADES | {"Charades_v1_train.csv": "id,actions\nA,c000 5 2;c000 1 2\n"})
+    data = read_video_dataset("charades", tmp_path)
+    assert [a.seconds for a in data.splits["train"]] == [(1, 2)]
+    assert data.notes == ("charades: 1 actions end before they start and are left out, such as c000 5 2 of A",)
 
 
 def test_unknown_sets(tmp_path):

@@ -1,5 +1,7 @@
 """Own videos: folders of frames, GIFs and video files by their frames; classes; what is refused, in one line."""
 
+import struct
+
 import chex
 import numpy as np
 import pytest
@@ -105,12 +107,17 @@ def refused(tmp_path):
     loose = write_gif(tmp_path / "loose" / "run" / "a.gif").parent.parent
     write_gif(loose / "b.gif")
     clip = LabeledVideo(write_gif(tmp_path / "v.gif"), 0, "v.gif")
+    turned = write_frames(tmp_path / "turned", [0, 1], [16, 16])
     frames = LabeledVideo(write_frames(tmp_path / "f"), 0, "f")
     return {
         "no file": (lambda: open_video(tmp_path / "none.mp4"), "no such file or folder"),
         "no video": (lambda: open_video(text), r"notes.txt': no video; allowed: .mp4"),
         "broken file": (lambda: open_video(tmp_path / "broken.mp4"), r"broken.mp4': cannot be read as a video"),
         "broken gif": (lambda: open_video(tmp_path / "broken.gif"), r"broken.gif': cannot be read as a video"),
+        "before the first": (
+            lambda: read_frames(turned, np.array([1, -1])),
+            "frames=-1: negative; allowed: the frames of the video, counted from 0",
+        ),
         "empty folder": (lambda: open_video(empty), "holds no frame; allowed: a folder of images"),
         "empty list": (lambda: list_videos(empty), "holds no video; allowed"),
         "two sizes": (
@@ -137,7 +144,7 @@ def refused(tmp_path):
 
 WRONG = (
     *("no file", "no video", "broken file", "broken gif", "empty folder", "empty list", "two sizes", "one class"),
-    *("class without clips", "loose", "frame rate", "no times", "too long"),
+    *("before the first", "class without clips", "loose", "frame rate", "no times", "too long"),
 )
 
 
@@ -148,6 +155,48 @@ def test_invalid_video_folders_are_refused_in_one_line(tmp_path, what):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_a_video_of_a_phone_held_upright_is_turned(tmp_path):
+    """The display matrix of an .mp4 turns by a quarter clockwise: the white left half goes to the top."""
+    av = pytest.importorskip("av")
+    path = tmp_path / "v.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        image = np.zeros((16, 32, 3), np.uint8)
+        image[:, :16] = 255
+        packets = [*stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")), *stream.encode()]
+        container.mux(packets)
+    one, upright = 2**16, struct.pack(">9i", 2**16, 0, 0, 0, 2**16, 0, 0, 0, 2**30)
+    data = path.read_bytes()
+    start = data.index(upright, data.index(b"tkhd"))
+    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 2**30)
+    path.write_bytes(data[:start] + turned + data[start + 36 :])
+    assert open_video(path).size == (32, 16)
+    (frame,) = read_frames(path, np.array([0]))
+    assert frame.shape == (32, 16, 3)
+    assert (frame[:12] > 200).all()
+    assert (frame[20:] < 50).all()
+
+
+def test_a_link_to_a_folder_above_is_not_followed(tmp_path):
+    for name in ("run", "jump"):
+        write_frames(tmp_path / name / "a")
+    (tmp_path / "run" / "again").symlink_to(tmp_path / "run")
+    assert [len(videos) for videos in list_classes(tmp_path)[0].values()] == [2]
+
+
+def test_frames_of_two_sizes_need_a_size(tmp_path):
+    """The first frame is turned by its EXIF orientation, and its header is as wide as that of the second."""
+    tmp_path.joinpath("f").mkdir()
+    for i, orientation in enumerate((6, 1)):
+        exif = Image.Exif()
+        exif[274] = orientation
+        Image.new("RGB", (8, 6)).save(tmp_path / "f" / f"{i}.jpg", exif=exif)
+    with pytest.raises(ValueError, match=r"f': frames of the sizes \[\(6, 8\), \(8, 6\)\]; allowed: of one size"):
+        read_frames(tmp_path / "f", np.arange(2))
+    assert read_frames(tmp_path / "f", np.arange(2), (6, 6)).shape == (2, 6, 6, 3)
 
 
 def test_a_video_file_of_frame_rate_0(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import zipfile
 from pathlib import Path
 
 import jax
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 from dlcore.models import torch_weights, vit, weight_files
 from dlcore.models.torch_file import TorchTensor, _Storage
 from dlcore.models.torch_weights import fill_from_torch, torch_names
-from dlcore.models.weight_files import read_state_dict, unwrap_state_dict
+from dlcore.models.weight_files import read_npz, read_state_dict, unwrap_state_dict
 
 FILES = Path(__file__).parent / "torch_files"
 
@@ -139,6 +140,19 @@ def test_errors_name_missing_shards_and_tensors(shards):
     shards.unlink()
     with pytest.raises(ValueError, match=r"holds model-00002-of-00002\.safetensors; allowed: one file"):
         read_state_dict(shards.parent)
+
+
+def test_an_npz_of_other_files_and_an_array_are_no_state_dict(tmp_path):
+    """A file of torch is a .zip as well; np.load gives its members as bytes."""
+    with zipfile.ZipFile(tmp_path / "torch.npz", "w") as file:
+        file.writestr("archive/data.pkl", b"x")
+    with (tmp_path / "array.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    for name in ("torch.npz", "array.npz"):
+        with pytest.raises(ValueError, match=rf"{name}: empty, damaged or no .npz; allowed: a whole file of arrays"):
+            read_state_dict(tmp_path / name)
+    np.savez(tmp_path / "a.npz", a=np.zeros(3), b=np.ones(2))
+    assert list(read_npz(tmp_path / "a.npz", ["b", "c"])) == ["b"]
 
 
 def test_a_folder_without_weights(tmp_path):

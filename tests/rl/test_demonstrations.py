@@ -133,11 +133,13 @@ def test_bad_input_is_named(recorded, tmp_path):
         recorded.first(13)
     with pytest.raises(ValueError, match="every=0: too small"):
         demos.select(recorded, 0)
-    for name, content in (("text.npz", b"no arrays"), ("none.npz", None)):
+    for name, content in (("text.npz", b"no arrays"), ("empty.npz", b""), ("none.npz", None)):
         if content is not None:
             (tmp_path / name).write_bytes(content)
         with pytest.raises(ValueError, match=f"{name}': no demonstrations; allowed: a file of"):
             demos.load(tmp_path / name)
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(ValueError, match="no demonstrations"):
-        demos.load(tmp_path / "other.npz")
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name in ("other.npz", "array.npy"):
+        with pytest.raises(ValueError, match="no demonstrations"):
+            demos.load(tmp_path / name)

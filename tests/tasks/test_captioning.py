@@ -85,6 +85,7 @@ def test_photographs_are_scored_against_what_was_written_and_not_against_unknown
     data = experiment.task.data(resolve(experiment, words))
     chex.assert_shape(data.train.arrays["image"], (3, 16, 16, 3))
     assert "references" not in data.train.arrays
+    assert sum("images have the pixels of a training image" in note for note in data.notes) == 2
     vocabulary = vocabulary_from_dict(data.spec["vocabulary"])
     assert vocabulary.decode(data.test.arrays["captions"][0, 1]) == "the <unk> runs on grass !"
     read = captioning._references(vocabulary)

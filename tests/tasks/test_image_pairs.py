@@ -50,6 +50,11 @@ def test_folders_of_two_kinds(tmp_path):
     splits = image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))
     assert [len(s) for s in (splits.train, splits.valid, splits.test)] == [3, 1, 2]
     assert splits.spec["image_shape"] == [8, 8, 3]
+    for name in ("trainA", "trainB"):
+        for path in sorted((tmp_path / name).iterdir())[1:]:
+            path.unlink()
+    with pytest.raises(ValueError, match="trainA and trainB hold 1 image of each; allowed: at least 2, one for valid"):
+        image_pairs.unpaired_images(resolve(cycle_gan.experiment, words))
     (tmp_path / "testB").rename(tmp_path / "other")
     with pytest.raises(FileNotFoundError, match="has no folder testB; allowed: with trainA, trainB, testA and testB"):
         image_pairs.unpaired_images(resolve(cycle_gan.experiment, [*words, "--cut_longer"]))

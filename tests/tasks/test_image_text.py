@@ -66,6 +66,9 @@ def test_photographs_keep_all_words_of_their_references(tmp_path):
     assert results.references_of(data.test.arrays, data.spec) == [["a dog", "a cat sits"]]
     assert vocabulary(data.spec).decode(data.test.arrays["captions"][0, 1]) == "a <unk> <unk>"
     assert "references" not in data.train.arrays
+    assert [note.partition(" have")[0] for note in data.notes] == [
+        f"1 of the 1 {split} images" for split in ("validation", "test")
+    ]
     with pytest.raises(FlagError, match="--data_dir: missing"):
         CaptionedImages().data(flags(CaptionedImages(), dataset="flickr8k"))
 

@@ -76,6 +76,12 @@ def test_a_rough_mask_has_the_photographs_size(photograph, tmp_path):
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(mask)
     with pytest.raises(ValueError, match=r"mask.png: 8 x 8 pixels; allowed: those of the photograph, 64 x 16"):
         inputs(photograph, f"--mask_prompt={mask}")
+    Image.fromarray(np.zeros((16, 64), np.uint8)).save(mask)
+    with pytest.raises(ValueError, match=r"mask.png: all black; allowed: another color on the object"):
+        inputs(photograph, f"--mask_prompt={mask}")
+    Image.fromarray(np.full((16, 64), 255, np.uint8)).save(tmp_path / "mask.jpg")
+    with pytest.raises(ValueError, match=r"mask.jpg: JPEG, whose black is not 0; allowed: PNG, or another"):
+        inputs(photograph, f"--mask_prompt={tmp_path / 'mask.jpg'}")
 
 
 @pytest.mark.covers("SG-17")

@@ -8,7 +8,7 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.data.volume_files import load_volume, pad_volumes, resample, save_labels, stem, volume_splits
+from dlcore.data.volume_files import list_volumes, load_volume, pad_volumes, resample, save_labels, stem, volume_splits
 from dlcore.experiment.resolve import resolve
 from dlcore.extras import MissingPackage
 from dlcore.modes.predict import MODE
@@ -126,6 +126,10 @@ def unlabeled(folder):
     scan(folder / "images" / "9.npz")
 
 
+def twins(folder):
+    (folder / "images" / "1.nii").touch()
+
+
 def without_scan(folder):
     labels(folder / "labels" / "9.npz")
 
@@ -150,6 +154,26 @@ def no_file(folder):
     (folder / "images" / "1.npz").write_bytes(b"")
 
 
+def text(folder):
+    (folder / "images" / "1.npz").write_text("<html>")
+
+
+def letters(folder):
+    scan(folder / "images" / "1.npz", image=np.full((8, 16, 16), "a"))
+
+
+def complex_numbers(folder):
+    scan(folder / "images" / "1.npz", image=np.ones((8, 16, 16), complex))
+
+
+def worded_spacing(folder):
+    np.savez(folder / "images" / "1.npz", image=np.zeros((8, 16, 16)), spacing=np.array(["a", "b", "c"]))
+
+
+def classes_in_a_word(folder):
+    (folder / "classes.json").write_text('{"classes": "abc"}')
+
+
 def one_class(folder):
     (folder / "classes.json").write_text('{"classes": ["air"]}')
 
@@ -171,12 +195,18 @@ def one_class(folder):
         (other_size, r"labels/1.npz: labels \[8, 16, 15\] of a scan \[8, 16, 16\]; allowed: one label for each voxel"),
         (other_channels, r"images/1.npz has 2 channels; allowed: 1"),
         (unlabeled, r"images/9.npz: has no file of its name in labels; allowed: one of each"),
+        (twins, r"images/1.nii: 1.npz has its name; allowed: each name once"),
         (without_scan, r"labels/9.npz: has no file of its name in images; allowed: one of each"),
         (small, r"window=8,16,16: larger than .*: images/1.npz of 8,16,12 voxels of 2, 1, 1 mm; allowed: sides up to"),
         (without_image, r"images/1.npz: holds spacing; allowed: image and spacing"),
         (not_finite, r"images/1.npz: holds NaN or infinity; allowed: finite values"),
         (two_axes, r"images/1.npz: a volume \[8, 16\]; allowed: \[D, H, W\] or \[D, H, W, C\]"),
-        (no_file, r"images/1.npz: cannot be read \(.*\); allowed: an .npz of NumPy"),
+        (no_file, r"images/1.npz: empty, damaged or no .npz; allowed: a whole file of arrays"),
+        (text, r"images/1.npz: empty, damaged or no .npz; allowed: a whole file of arrays"),
+        (letters, r"images/1.npz: a volume of <U1; allowed: real numbers"),
+        (complex_numbers, r"images/1.npz: a volume of complex128; allowed: real numbers"),
+        (worded_spacing, r"images/1.npz: a volume without spacing, its voxels have the sides \('a', 'b', 'c'\)"),
+        (classes_in_a_word, r"classes.json: is no .* is no list"),
         (one_class, r"classes air; allowed: the background and at least one organ"),
     ],
 )
@@ -240,6 +270,9 @@ def test_label_maps_of_own_scans_have_their_size(tmp_path):
     np.testing.assert_array_equal(np.load(files[0]), expected)
     scan(tmp_path / "in" / "c.npz", (9, 16, 8))
     with pytest.raises(ValueError, match=r"window=8,16,16: larger than .*c.npz of 9,16,8 voxels of 2, 1, 1 mm"):
+        TASK.inputs(words, spec)
+    scan(tmp_path / "in" / "c.npz", image=np.full((9, 16, 16), np.nan))
+    with pytest.raises(ValueError, match=r"c.npz: holds NaN or infinity; allowed: finite values"):
         TASK.inputs(words, spec)
     scan(tmp_path / "in" / "c.npz", channels=(2,))
     with pytest.raises(ValueError, match=r"c.npz: 2 channels; allowed: 1, as in training"):
@@ -328,3 +361,46 @@ def test_a_nifti_file_without_spacing_is_refused(tmp_path):
     (tmp_path / "b.nii").write_bytes(b"no header")
     with pytest.raises(ValueError, match=r"b.nii: cannot be read \(.*\); allowed: a file of NIfTI"):
         load_volume(tmp_path / "b.nii")
+
+
+@pytest.mark.parametrize("ending", [".nii", ".nii.gz"])
+def test_a_nifti_file_that_was_cut_is_named(tmp_path, ending):
+    nifti(tmp_path / f"a{ending}")
+    data = (tmp_path / f"a{ending}").read_bytes()
+    (tmp_path / f"b{ending}").write_bytes(data[: -10 if ending == ".nii" else -20])
+    with pytest.raises(ValueError, match=rf"b{ending}: (cut off or damaged|cannot be read) \(.*\); allowed") as error:
+        load_volume(tmp_path / f"b{ending}")
+    assert "\n" not in str(error.value)
+
+
+def test_a_nifti_file_with_a_singular_affine_is_named(tmp_path):
+    """sform_code is int16 at byte 254, the rows of the affine are twelve float32 at byte 280."""
+    nifti(tmp_path / "a.nii")
+    data = bytearray((tmp_path / "a.nii").read_bytes())
+    data[252:256], data[280:328] = bytes([0, 0, 1, 0]), np.diag([1, 1, 0, 1])[:3].astype("<f4").tobytes()
+    (tmp_path / "a.nii").write_bytes(data)
+    with pytest.raises(ValueError, match=r"a.nii: an affine without an inverse; allowed: one that tells"):
+        load_volume(tmp_path / "a.nii")
+
+
+@pytest.mark.parametrize(
+    ("affine", "axes"), [(np.diag([-1.0, -1, 1, 1]), "LPS"), (np.eye(4) + 2 * np.eye(4, k=3), "RAS"), (np.eye(4), None)]
+)
+def test_labels_lie_where_their_scan_lies(tmp_path, affine, axes):
+    """Labels that a tool saved without the scan's affine would be turned or moved against it."""
+    nibabel = pytest.importorskip("nibabel")
+    for kind, matrix in (("images", np.eye(4)), ("labels", affine)):
+        (tmp_path / kind).mkdir()
+        values = (np.arange(60).reshape(3, 4, 5) % 2).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(values, matrix), tmp_path / kind / "a.nii")
+    if axes is None:
+        assert len(volume_splits(tmp_path)[0]["train"]) == 1
+        return
+    with pytest.raises(ValueError, match=rf"a.nii: its voxels lie up to .* away from .*\(axes {axes}, the scan's RAS"):
+        volume_splits(tmp_path)
+
+
+def test_hidden_files_are_no_volumes_and_capitals_are(tmp_path):
+    for name in ("a.NII.GZ", "._a.nii.gz", "b.NPZ"):
+        (tmp_path / name).touch()
+    assert [stem(path) for path in list_volumes(tmp_path)] == ["a", "b"]

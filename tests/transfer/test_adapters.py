@@ -353,6 +353,18 @@ def test_other_files_of_peft_are_refused(tmp_path):
         (tmp_path / "a" / "adapter_config.json").write_text(json.dumps(config))
         with pytest.raises(ValueError, match=message):
             read_peft(tmp_path / "a", CONV_NAMES)
+    for config, message in (
+        ("{", r"adapter_config.json: not JSON \(.*\); allowed: the file as it was published"),
+        ("[]", "adapter_config.json: holds a list; allowed: a JSON object"),
+        ('{"peft_type": "LORA", "r": 1}', "adapter_config.json has no lora_alpha; allowed: the file of peft"),
+    ):
+        (tmp_path / "a" / "adapter_config.json").write_text(config)
+        with pytest.raises(ValueError, match=message):
+            read_peft(tmp_path / "a", CONV_NAMES)
+    (tmp_path / "a" / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 1, "lora_alpha": 2}')
+    (tmp_path / "a" / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"adapter_model.safetensors: 0 bytes without a whole header"):
+        read_peft(tmp_path / "a", CONV_NAMES)
 
 
 @pytest.mark.covers("PT-04", "PT-05")

@@ -207,6 +207,11 @@ def _folders(flags: Flags) -> tuple[Source, Source, Source, tuple[str, ...]]:
     sides = {name: read(name) for name in ("trainA", "trainB", "testA", "testB")}
     train = unpaired_source(sides["trainA"], sides["trainB"], flags.cut_longer, "train")
     test = unpaired_source(sides["testA"], sides["testB"], flags.cut_longer, "test")
+    if len(train) < 2:
+        raise ValueError(
+            f"data_dir={flags.data_dir!r}: trainA and trainB hold {len(train)} image of each; allowed: at least 2, one "
+            "for validation"
+        )
     order = np.random.default_rng(flags.seed).permutation(len(train))
     num_valid = max(1, round(flags.valid_fraction * len(train)))
     messages = (f"{len(train)} unpaired training images of each kind, {num_valid} of them for validation",)
@@ -244,6 +249,8 @@ def small_images(flags: Flags, factor: int) -> Splits:
     Args:
       factor: ratio of the sides.
     """
+    from dlcore.data.carving import shared_images
+
     messages = ()
     if flags.data_dir is not None and not _is_flickr8k(flags.data_dir):
         from dlcore.data.image_classification import load
@@ -265,6 +272,8 @@ def small_images(flags: Flags, factor: int) -> Splits:
         split: Source({"low": downscale(x, factor), "image": x}, len(x), name=f"{name}/{split}")
         for split, x in pixels.items()
     }
+    if name == "flickr8k":
+        messages = shared_images(*(sources[split] for split in ("train", "valid", "test")))
     spec = {"dataset": name, "image_shape": [side, side, 3], "batch": _float_batch(sources["train"])}
     test = sources["test"]
     return Splits(sources["train"], sources["valid"], test, spec, messages, test.take(min(64, len(test))))

@@ -1,5 +1,6 @@
 """Inputs and descriptions of image classifiers for `--mode=predict`."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -113,4 +114,11 @@ def unique_stems(names: Sequence[str]) -> list[str]:
       The stems, all different if the paths are.
     """
     stems = [Path(name).stem for name in names]
-    return [stem if stems.count(stem) == 1 else f"{stem}_{i}" for i, stem in enumerate(stems)]
+    taken = {stem for stem in stems if stems.count(stem) == 1}
+    unique = []
+    for i, stem in enumerate(stems):
+        if stem not in taken:
+            stem = next(name for k in itertools.count(i) if (name := f"{stem}_{k}") not in taken)
+            taken.add(stem)
+        unique.append(stem)
+    return unique

@@ -35,6 +35,7 @@ from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import HEADS, add_mlp_head
 from dlcore.models.pretrained.door import is_published, read_about
+from dlcore.run.json_files import read_json
 
 __all__ = [
     "PACKED",
@@ -391,7 +392,7 @@ def pack(run: str | Path, path: str | Path) -> None:
         raise ValueError(f"run={run}: its head is no linear layer; allowed: a run with --head=linear")
     spec, (side, resized) = found.spec, _sizes(found)
     result, config = found.path / "result.json", read_config(found.path)
-    result = json.loads(result.read_text()) if result.exists() else {}
+    result = read_json(result) if result.exists() else {}
     meta = {
         "model": found.model,
         "fields": found.fields,

@@ -71,7 +71,7 @@ def is_published(source: str | Path) -> bool:
     if not path.is_file():
         return False
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except ValueError:
         return False
     return isinstance(content, dict) and "experiment" not in content and any(key in content for key in CONFIG_KEYS)

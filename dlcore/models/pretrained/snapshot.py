@@ -19,7 +19,7 @@ import numpy as np
 from dlcore.extras import require
 from dlcore.models.weight_files import read_state_dict
 
-__all__ = ["Snapshot", "StoredArray", "open_snapshot", "read_safetensors"]
+__all__ = ["Snapshot", "StoredArray", "open_snapshot", "read_config", "read_safetensors"]
 
 CONFIGS = ("config.json", "open_clip_config.json")
 PROCESSORS = ("preprocessor_config.json", "processor_config.json")
@@ -129,16 +129,16 @@ def open_snapshot(
 
 
 def _open_folder(folder: Path, source: str, verify: bool = False) -> Snapshot:
-    config = next((_read_json(folder / name) for name in CONFIGS if (folder / name).exists()), None)
+    config = next((read_config(folder / name) for name in CONFIGS if (folder / name).exists()), None)
     if config is None:
         raise FileNotFoundError(f"source={source!r}: holds no config.json; allowed: a folder as a hub serves it")
-    processor = next((_read_json(folder / name) for name in PROCESSORS if (folder / name).exists()), {})
+    processor = next((read_config(folder / name) for name in PROCESSORS if (folder / name).exists()), {})
     weights = next((folder / name for name in FILES if (folder / name).exists()), None)
     if weights is None:
         raise FileNotFoundError(f"source={source!r}: holds no weights; allowed: one of {', '.join(WEIGHTS)}")
     files = [weights]
     if weights.name.endswith(".index.json"):
-        shards = _read_json(weights).get("weight_map")
+        shards = read_config(weights).get("weight_map")
         if not isinstance(shards, dict) or not all(isinstance(name, str) for name in shards.values()):
             raise ValueError(f"{weights}: weight_map is no table of files; allowed: the file as it was published")
         files = [folder / name for name in sorted(set(shards.values()))]
@@ -153,9 +153,20 @@ def _open_folder(folder: Path, source: str, verify: bool = False) -> Snapshot:
     return Snapshot(source, config, processor, entries)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def read_config(path: Path) -> dict[str, Any]:
+    """Read a JSON file of a published network.
+
+    Args:
+      path: path of the file.
+
+    Returns:
+      The object that it holds.
+
+    Raises:
+      ValueError: the file is not JSON, or holds no object.
+    """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); allowed: the file as it was published") from None
     if not isinstance(content, dict):
@@ -189,11 +200,12 @@ def read_safetensors(path: Path) -> dict[str, StoredArray]:
     try:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
+        arrays = {name: StoredArray(path, name, entry["shape"], entry["dtype"]) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ValueError(f"{path}: {size:,} bytes without a whole header; allowed: a whole .safetensors file") from None
     if size != end:
         raise ValueError(f"{path}: {size:,} bytes, where its header says {end:,}; allowed: the whole file")
-    return {name: StoredArray(path, name, entry["shape"], entry["dtype"]) for name, entry in entries.items()}
+    return arrays
 
 
 def _check_hash(path: Path, is_new: bool = False) -> None:
@@ -250,7 +262,7 @@ def _download(name: str, revision: str | None, token: str | None, cache_dir: str
             raise FileNotFoundError(f"source={name!r}: the repository lacks {lacks}; allowed: {', '.join(WEIGHTS)}")
         fetch(PROCESSORS)
         if weights.name.endswith(".index.json"):
-            for shard in sorted(set(_read_json(weights)["weight_map"].values())):
+            for shard in sorted(set(read_config(weights)["weight_map"].values())):
                 fetch((shard,))
         return config.parent
     except errors.GatedRepoError:

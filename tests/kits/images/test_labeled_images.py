@@ -243,6 +243,7 @@ def test_the_most_probable_class_comes_first_and_the_first_of_equal_ones():
 
 def test_names_of_files_of_several_folders_are_numbered_where_they_repeat():
     assert prediction.unique_stems(["a/x.png", "b/y.png", "c/x.jpg"]) == ["x_0", "y", "x_2"]
+    assert prediction.unique_stems(["a/x.png", "b/x.png", "c/x_0.png"]) == ["x_1", "x_2", "x_0"]
 
 
 def test_files_that_cannot_be_read_are_named_or_left_out(caplog):

@@ -243,7 +243,8 @@ def test_weights_of_the_same_data_set_whose_examples_cannot_be_compared_are_said
     [
         (lambda path: path.write_bytes(b"junk"), "empty, damaged or no .npz; allowed: an .npz that `pack` wrote"),
         (lambda path: path.touch(), "empty, damaged or no .npz"),
-        (lambda path: np.savez(path, x=np.zeros(1)), "holds no `meta`; allowed: an .npz that `pack` wrote"),
+        (lambda path: np.savez(path, x=np.zeros(1)), "holds no `meta` with class_names; allowed: an .npz that `pack`"),
+        (lambda path: np.savez(path, meta='{"model": "cnn"}'), "holds no `meta` with class_names; allowed: an .npz"),
         (lambda path: None, "holds no trained network; allowed: the folder of a run"),
     ],
 )
@@ -252,6 +253,27 @@ def test_files_without_a_network_are_refused(tmp_path, write, problem):
     write(path)
     with pytest.raises(ValueError, match=f"^network='.*w.npz': {problem}"):
         open_weights(path, "network")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        (
+            "config.json",
+            {"settings": [1], "spec": {}},
+            "no configuration of a run; allowed: the file that the run wrote",
+        ),
+        ("config.json", {"settings": {}, "spec": None}, "no configuration of a run"),
+        ("config.json", {"settings": {}, "spec": {}, "data": {"train": 3}}, "data is damaged; allowed: the file that"),
+        ("config.json", {"settings": {}, "spec": {"mean": 0.5}}, "damaged .*; allowed: the folder of a run"),
+        ("model.json", {"model": 3}, "no model with fields; allowed: the file that `dlcore convert` wrote"),
+        ("model.json", {"model": "mlp", "fields": [1]}, "no model with fields"),
+    ],
+)
+def test_damaged_descriptions_of_networks_are_named(tmp_path, name, content, problem):
+    (tmp_path / name).write_text(json.dumps({"experiment": "classification.supervised"} | content))
+    with pytest.raises(ValueError, match=problem):
+        open_weights(tmp_path, "network")
 
 
 def test_a_packed_file_says_its_classes(tmp_path):
