@@ -169,10 +169,12 @@ def takes_several(name: str, setting: Setting) -> bool:
 
 def _read(name: str, kind: _Kind, text: Any) -> Any:
     """Parse a value from its text, or check a value."""
-    if text is None or (kind.optional and text in ("None", "none", "")):
+    if text is None or (kind.optional and text in ("None", "none")):
         if kind.optional:
             return None
         raise FlagError(f"--{name}: a value is missing; allowed: --{name}=VALUE")
+    if kind.optional and text == "":  # of a variable of the shell that is not set
+        raise FlagError(f"--{name}=: empty; allowed: a value, or None")
     if not kind.many:
         return _scalar(name, kind.base, text, kind)
     if isinstance(text, tuple | list):

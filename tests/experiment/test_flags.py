@@ -143,6 +143,7 @@ def test_a_value_may_be_the_next_word_and_the_last_one_counts():
         ("--count=many", r"--count=many: not an int; allowed: "),
         ("--count=1.5", r"--count=1.5: not an int"),
         ("--count=", r"--count=: not an int"),
+        ("--limit=", r"--limit=: empty; allowed: a value, or None"),
         ("--count=inf", r"--count=inf: not an int"),
         ("--count=nan", r"--count=nan: not an int"),
         ("--rate=fast", r"--rate=fast: not a float"),
