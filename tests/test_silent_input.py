@@ -1,0 +1,102 @@
+"""What would be wrong without a word is named: shapes that broadcast, codes and counts that are none."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import metrics
+from dlcore.generative import likelihood, var, vq_vae
+from dlcore.losses import binary_cross_entropy_loss, multi_task_loss
+from dlcore.metrics.detection import average_precision, cardinality_error
+from dlcore.metrics.language import token_metrics
+from dlcore.ops import mu_law_encode
+from dlcore.ops.moments import nearest_points, squared_distances
+
+KEY = jax.random.key(0)
+Z, CODES, ONES = jnp.ones((3, 2)), jnp.array([0, 1, 1]), jnp.ones(3)
+BOOK = vq_vae.Codebook(jnp.ones((2, 2)), jnp.ones(2), jnp.ones((2, 2)))
+IMAGES = jnp.ones((2, 4, 4, 1))
+POSES = jnp.ones((2, 3, 2)), jnp.ones((2, 3, 3)), jnp.ones((2, 4))
+CASES = {
+    "no points": (lambda: nearest_points(Z, jnp.ones((0, 2))), r"y.shape=\(0, 2\): no points; allowed: at least one"),
+    "other points": (lambda: squared_distances(Z, jnp.ones((3, 1))), r"y=float32\[3, 1\]: wrong shape .* \[M, 2\]"),
+    "no codes": (lambda: vq_vae.codebook_from(KEY, Z, 0), "num_codes=0: too small; allowed: at least 1"),
+    "no outputs": (lambda: vq_vae.codebook_from(KEY, Z[:0], 2), r"z.shape=\(0, 2\): no outputs; allowed: at least one"),
+    "straight through": (lambda: vq_vae.straight_through(ONES, ONES[:, None]), r"q=float32\[3, 1\]: wrong shape"),
+    "code": (
+        lambda: vq_vae.update_codebook(BOOK, Z, CODES + 1, ONES, KEY),
+        r"codes\[1\]=2: out of range",
+    ),
+    "mask of codes": (lambda: vq_vae.update_codebook(BOOK, Z, CODES, ONES[:1], KEY), r"mask=float32\[1\]: wrong shape"),
+    "decay": (
+        lambda: vq_vae.update_codebook(BOOK, Z, CODES, ONES, KEY, decay=1.5),
+        "decay=1.5: out of range; allowed: 0 to below 1",
+    ),
+    "usage": (
+        lambda: vq_vae.codebook_usage(CODES[:, None], ONES, 1),
+        r"codes\[1, 0\]=1: out of range",
+    ),
+    "commitment": (
+        lambda: vq_vae.reconstruction_loss(IMAGES, IMAGES, ONES[:2], ONES[:2], -1.0),
+        "commitment=-1: out of range; allowed: at least 0",
+    ),
+    "scales": (lambda: var.scale_mask((1, 2.5)), r"scales=\(1, 2.5\): no rising sides; allowed: such as 1,2,4"),
+    "levels": (lambda: likelihood.quantize(IMAGES, 2.5), "levels=2.5: no whole number; allowed: integers from 2"),
+    "pixels": (
+        lambda: likelihood.quantize(255 * IMAGES, 4),
+        r"images\[0, 0, 0, 0\]=255: out of range",
+    ),
+    "logits": (
+        lambda: likelihood.bernoulli_log_likelihood(jnp.ones((4, 2)), jnp.ones((2, 4))),
+        r"logits.shape=\(4, 2\): do not fit x; allowed: \(2, 4\)",
+    ),
+    "samples": (
+        lambda: mu_law_encode(jnp.array([-3000, 200], jnp.int16)),
+        r"waveform.dtype=int16: not in \[-1, 1\]; allowed: floating dtypes",
+    ),
+    "tokens": (
+        lambda: token_metrics(jnp.ones((2, 3)), jnp.ones((3, 5)), jnp.zeros((2, 3), int)),
+        r"logits=float32\[3, 5\]: wrong shape or dtype; allowed: \[2, 3, V\]",
+    ),
+    "k": (lambda: metrics.top_k_accuracy(jnp.eye(3), CODES, 1.5), "k=1.5: no whole number; allowed: integers"),
+    "queries": (
+        lambda: cardinality_error(jnp.ones((2, 5, 3)), jnp.ones((3, 4))),
+        r"valid=float32\[3, 4\]: wrong",
+    ),
+    "truth": (lambda: average_precision(np.ones(5), np.arange(5.0), 2), "num_truth=2: below the 5 correct detections"),
+    "correct": (
+        lambda: average_precision(np.full(2, 0.3), np.arange(2.0), 2),
+        r"correct\[0\]=0.3: unknown",
+    ),
+    "found": (
+        lambda: metrics.KeypointAccuracy.of(*POSES, jnp.ones((2, 1), bool)),
+        r"boxes=float32\[2, 4\]: wrong shape or dtype; allowed: \[2, 1, 4\]",
+    ),
+    "labels": (
+        lambda: metrics.recall_at_k(np.eye(3), np.eye(3)),
+        r"queries=\(3, 3\): wrong shape with labels",
+    ),
+    "confusion": (lambda: metrics.cohen_kappa(np.array([[np.inf, 1], [1, 1]])), r"confusion\[0, 0\]=inf: no count"),
+    "right": (
+        lambda: metrics.Calibration.of_confidence(ONES / 2, jnp.array([2, 1, 0])),
+        r"correct\[0\]=2: unknown; allowed: 0, 1",
+    ),
+    "classes": (
+        lambda: metrics.ConfusionMatrix.of(CODES, CODES, num_classes=2.5),
+        "num_classes=2.5: no whole number; allowed: integers from 1",
+    ),
+    "window": (lambda: metrics.ssim(Z, Z, window_size=7.0), "window_size=7.0: no whole number; allowed: integers"),
+    "answers": (
+        lambda: binary_cross_entropy_loss(Z, Z, jnp.array([-1.0, 1])),
+        r"positive_weight\[0\]=-1: out of range; allowed: at least 0",
+    ),
+    "tasks": (lambda: multi_task_loss({"a": ONES}, {"a": 1.0}), r"losses\['a'\]=float32\[3\]: wrong shape"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_would_be_wrong_without_a_word_is_named(case):
+    call, message = CASES[case]
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
