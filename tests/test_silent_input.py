@@ -1,11 +1,14 @@
 """What would be wrong without a word is named: shapes that broadcast, codes and counts that are none."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore import metrics
+from dlcore.data import augment
 from dlcore.generative import likelihood, var, vq_vae
 from dlcore.losses import binary_cross_entropy_loss, multi_task_loss
 from dlcore.metrics.detection import average_precision, cardinality_error
@@ -92,6 +95,36 @@ CASES = {
         r"positive_weight\[0\]=-1: out of range; allowed: at least 0",
     ),
     "tasks": (lambda: multi_task_loss({"a": ONES}, {"a": 1.0}), r"losses\['a'\]=float32\[3\]: wrong shape"),
+    "no channels": (lambda: augment.flip_horizontal(Z), r"image=float32\[3, 2\]: wrong shape"),
+    "a batch": (lambda: augment.random_flip()(KEY, IMAGES), r"image=float32\[2, 4, 4, 1\]: wrong shape"),
+    "erased": (lambda: augment.random_erasing()(KEY, jnp.ones((4, 4))), r"image=float32\[4, 4\]: wrong shape"),
+    "colors": (
+        lambda: augment.gray(jnp.ones((2, 2, 4))),
+        r"image.shape=\(2, 2, 4\): no colors; allowed",
+    ),
+    "hue": (lambda: augment.adjust_hue(jnp.ones((2, 2, 2)), 0.1), r"image.shape=\(2, 2, 2\): no colors"),
+    "factor": (lambda: augment.adjust_brightness(IMAGES[0], -1.0), "factor=-1: out of range; allowed: at least 0"),
+    "blur": (lambda: augment.gaussian_blur(IMAGES[0], (0.0, 1.0), (1, 1)), "sigma=0: out of range; allowed: above 0"),
+    "jitter": (lambda: augment.color_jitter(math.nan), "brightness=nan: out of range; allowed: at least 0"),
+    "statistics": (
+        lambda: augment.normalize([0.5] * 3, [0.5] * 3)(None, IMAGES[0]),
+        r"image.shape=\(4, 4, 1\): other channels; allowed: 3 channels, as of mean and std",
+    ),
+    "labels to mix": (
+        lambda: augment.mixup(KEY, IMAGES, CODES[:2]),
+        "targets.dtype=int32: no blend of integers",
+    ),
+    "images to mix": (
+        lambda: augment.mixup(KEY, IMAGES.astype(jnp.uint8), jnp.eye(2)),
+        "images.dtype=uint8: no blend of integers; allowed: floating dtypes",
+    ),
+    "mask of a mix": (lambda: augment.mixup(KEY, IMAGES, jnp.eye(2), mask=ONES[:1]), r"mask=float32\[1\]: wrong shape"),
+    "operation": (lambda: augment.apply_operation(99, IMAGES[0], 0.5), "operation=99: out of range; allowed: 0 to 14"),
+    "scale of a map": (lambda: augment.affine(IMAGES[0], scale=0.0), "scale=0: the map has no inverse"),
+    "corners": (
+        lambda: augment.perspective_warp(jnp.array([[0.0, 0], [1, 1], [2, 2], [0, 1]]), jnp.eye(4)[:, :2]),
+        r"start=.*: three on a line; allowed: no three on a line",
+    ),
 }
 
 
@@ -100,3 +133,13 @@ def test_what_would_be_wrong_without_a_word_is_named(case):
     call, message = CASES[case]
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_crops_and_blurs_of_bytes_are_those_of_fractions():
+    """A scale of 1.5 was cut off to a byte's 1, and the weights of a blur to 0."""
+    pixels = jax.random.randint(KEY, (6, 8, 3), 0, 256).astype(jnp.uint8)
+    for function in (augment.random_resized_crop(), augment.random_blur(probability=1.0)):
+        expected = jnp.round(255 * function(KEY, pixels / jnp.float32(255)))
+        result = function(KEY, pixels)
+        assert result.dtype == jnp.uint8
+        np.testing.assert_allclose(result.astype(int), expected, atol=1)

@@ -147,8 +147,8 @@ class BoundaryIoU(Metric):
           ValueError: the shapes differ, labels or predictions are no integers, or `width` or `num_classes` is no whole
             number of at least 1.
         """
-        check_shapes(labels=(labels, "int B H W"), predictions=(predictions, "int B H W"))
         check_shapes(width=(width, "int >= 1"), num_classes=(num_classes, "int >= 1"))
+        check_shapes(labels=(labels, "int B H W"), predictions=(predictions, "int B H W"))
         counts = value_mask(mask, labels.shape)
         if void_label is not None:
             counts &= labels != void_label
