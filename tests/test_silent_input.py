@@ -8,6 +8,21 @@ import numpy as np
 import pytest
 
 from dlcore import metrics
+from dlcore.classic_ml import (
+    density,
+    kernel_svm,
+    kmeans,
+    linear,
+    linear_training,
+    mixture,
+    nearest_neighbor,
+    neocognitron,
+    pca,
+    perceptron,
+    som,
+    splits,
+    tsne,
+)
 from dlcore.data import augment
 from dlcore.generative import likelihood, var, vq_vae
 from dlcore.losses import binary_cross_entropy_loss, multi_task_loss
@@ -125,11 +140,48 @@ CASES = {
         lambda: augment.perspective_warp(jnp.array([[0.0, 0], [1, 1], [2, 2], [0, 1]]), jnp.eye(4)[:, :2]),
         r"start=.*: three on a line; allowed: no three on a line",
     ),
+    "clusters": (lambda: kmeans.kmeans_plus_plus(KEY, Z, 4), "num_clusters=4: out of range; allowed: 1..3"),
+    "positions": (
+        lambda: som.topographic_error(Z, Z, jnp.ones((2, 2))),
+        r"positions=float32\[2, 2\]: wrong shape or dtype; allowed: \[3, 2\]",
+    ),
+    "descent": (lambda: tsne.tsne(np.eye(8), perplexity=2.0, learning_rate=-1.0), "learning_rate=-1.0: out of range"),
+    "density": (
+        lambda: density.gaussian_log_density(Z, density.Gaussian(jnp.ones(1), jnp.eye(2))),
+        r"mean=float32\[1\]: wrong shape or dtype; allowed: \[2\]",
+    ),
+    "mixture": (
+        lambda: mixture.fit_mixture(Z, mixture.start_from(Z)._replace(weights=2 * ONES)),
+        r"start.weights=.*: sums to 6; allowed: probabilities that sum to 1",
+    ),
+    "class": (
+        lambda: linear_training.minimize(Z, CODES, num_classes=1),
+        r"label\[1\]=1: out of range; allowed: 0 to 0, of 1 classes",
+    ),
+    "rate": (lambda: linear_training.train(Z, CODES, learning_rate=-0.1), "learning_rate=-0.1: out of range; allowed"),
+    "loss of a label": (lambda: linear.softmax_loss(Z, CODES[:, None]), r"label=int32\[3, 1\]: wrong shape"),
+    "neighbors": (
+        lambda: nearest_neighbor.predict_for_each_k(nearest_neighbor.train(Z, CODES), Z, (0, 2)),
+        r"k=0: out of range; allowed: \[1, 3\]",
+    ),
+    "vote": (lambda: nearest_neighbor.vote(np.array([[-1]]), 2), r"labels\[0, 0\]=-1: out of range; allowed: 0 to 1"),
+    "degree": (
+        lambda: kernel_svm.kernel_matrix(Z, Z, "polynomial", degree=0),
+        "degree=0: too small",
+    ),
+    "cells": (lambda: neocognitron.c_layer(-IMAGES, 2, 1), r"u\[0, 0, 0, 0\]=-1: out of range; allowed: at least 0"),
+    "folds": (lambda: splits.k_folds(10, 2.5), "folds=2.5: no whole number; allowed: integers"),
+    "test set": (
+        lambda: splits.TestExamples(Z, CODES).evaluate(lambda images: CODES[:, None]),
+        r"predict=\(3, 1\): wrong shape; allowed: \(3,\), as the labels",
+    ),
+    "margin": (lambda: perceptron.margin(np.zeros(2), np.eye(2), np.array([1, -1])), r"w=\[0.0, 0.0\]: no direction"),
+    "variance": (lambda: pca.cumulative_variance([1.0, np.nan]), r"variance=.*: not descending"),
 }
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_would_be_wrong_without_a_word_is_named(case):
+def test_silently_wrong_input_is_named(case):
     call, message = CASES[case]
     with pytest.raises(ValueError, match=f"^{message}"):
         call()

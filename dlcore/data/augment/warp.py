@@ -158,8 +158,8 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
     for name, points in (("start", start), ("end", end)):
         if not isinstance(points, jax.core.Tracer):
             check_finite(name, points)
-            others = np.delete(np.arange(4)[None].repeat(4, 0), np.arange(0, 16, 5)).reshape(4, 3)
-            a, b, c = np.moveaxis(np.asarray(points, np.float64)[others], 1, 0)
+            triangles = np.delete(np.arange(4)[None].repeat(4, 0), np.arange(0, 16, 5)).reshape(4, 3)
+            a, b, c = np.moveaxis(np.asarray(points, np.float64)[triangles], 1, 0)
             areas = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
             if (np.abs(areas) <= 1e-6 * np.abs(areas).max()).any():
                 raise ValueError(f"{name}={np.asarray(points).tolist()}: three on a line; allowed: no three on a line")
