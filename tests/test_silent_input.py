@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore import metrics
+from dlcore import metrics, nn, ops
 from dlcore.classic_ml import (
     density,
     kernel_svm,
@@ -30,11 +30,14 @@ from dlcore.metrics.detection import average_precision, cardinality_error
 from dlcore.metrics.language import token_metrics
 from dlcore.ops import mu_law_encode
 from dlcore.ops.moments import nearest_points, squared_distances
+from dlcore.sequence import bptt, kalman
 
 KEY = jax.random.key(0)
 Z, CODES, ONES = jnp.ones((3, 2)), jnp.array([0, 1, 1]), jnp.ones(3)
 BOOK = vq_vae.Codebook(jnp.ones((2, 2)), jnp.ones(2), jnp.ones((2, 2)))
 IMAGES = jnp.ones((2, 4, 4, 1))
+TRACK = kalman.constant_velocity(0.1)
+CELL = bptt.RNNWeights(jnp.ones((2, 2)), jnp.ones((2, 2)), jnp.ones(2))
 POSES = jnp.ones((2, 3, 2)), jnp.ones((2, 3, 3)), jnp.ones((2, 4))
 CASES = {
     "no points": (lambda: nearest_points(Z, jnp.ones((0, 2))), r"y.shape=\(0, 2\): no points; allowed: at least one"),
@@ -177,6 +180,30 @@ CASES = {
     ),
     "margin": (lambda: perceptron.margin(np.zeros(2), np.eye(2), np.array([1, -1])), r"w=\[0.0, 0.0\]: no direction"),
     "variance": (lambda: pca.cumulative_variance([1.0, np.nan]), r"variance=.*: not descending"),
+    "noise of a filter": (
+        lambda: kalman.kalman_filter(TRACK._replace(process_noise=np.ones((1, 1))), Z),
+        r"process_noise=.*\[1, 1\]: wrong shape or dtype; allowed: \[4, 4\]",
+    ),
+    "steps back": (
+        lambda: bptt.backward(CELL, jnp.ones((1, 4, 2)), jnp.ones((1, 3, 2)), jnp.ones((1, 1, 2))),
+        r"gradient=float32\[1, 1, 2\]: wrong shape or dtype; allowed: \[1, 3, 2\]",
+    ),
+    "values": (
+        lambda: nn.dot_product_attention(IMAGES, IMAGES, IMAGES[:1]),
+        r"value.shape=\(1, 4, 4, 1\): does not fit key; allowed: \(2, 4, 4, 'E'\)",
+    ),
+    "queries of one": (
+        lambda: nn.linear_attention(IMAGES[:, 0], IMAGES[:1, 0], IMAGES[:1, 0]),
+        r"key=float32\[1, 4, 1\]: wrong shape or dtype; allowed: \[2, 4, 1\]",
+    ),
+    "directions": (lambda: ops.l2_normalize(CODES), "x.dtype=int32: a direction needs fractions; allowed: floating"),
+    "boxes": (lambda: ops.box_angle(Z), r"boxes=float32\[3, 2\]: wrong shape or dtype; allowed: \[..., 4\]"),
+    "points": (lambda: ops.project(Z, np.eye(3)), r"points=float32\[3, 2\]: wrong shape or dtype; allowed: \[..., 3\]"),
+    "depths": (
+        lambda: ops.unproject(Z, ONES[:, None], np.eye(3)),
+        r"depth=float32\[3, 1\]: wrong shape or dtype; allowed: \[3\]",
+    ),
+    "size": (lambda: ops.resize(IMAGES, 2.5), "size=2.5: no whole number; allowed: integers"),
 }
 
 
