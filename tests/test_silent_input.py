@@ -30,7 +30,11 @@ from dlcore.metrics.detection import average_precision, cardinality_error
 from dlcore.metrics.language import token_metrics
 from dlcore.ops import mu_law_encode
 from dlcore.ops.moments import nearest_points, squared_distances
+from dlcore.rl.mdp import discounted_sum
+from dlcore.search import halving
 from dlcore.sequence import bptt, kalman
+from dlcore.vision3d.nerf import volume_render
+from dlcore.vision3d.voxnet import voxelize
 
 KEY = jax.random.key(0)
 Z, CODES, ONES = jnp.ones((3, 2)), jnp.array([0, 1, 1]), jnp.ones(3)
@@ -204,6 +208,16 @@ CASES = {
         r"depth=float32\[3, 1\]: wrong shape or dtype; allowed: \[3\]",
     ),
     "size": (lambda: ops.resize(IMAGES, 2.5), "size=2.5: no whole number; allowed: integers"),
+    "negative density": (
+        lambda: volume_render(-ONES, jnp.ones((3, 3)), ONES, 2.0),
+        r"density\[0\]=-1: out of range; allowed: at least 0",
+    ),
+    "depth": (
+        lambda: volume_render(ONES, jnp.ones((3, 3)), -jnp.arange(3.0), 2.0),
+        "depths: not ascending up to far; allowed: ascending depths",
+    ),
+    "radius": (lambda: voxelize(np.ones((1, 2, 3)), 4, 0.0), "radius=0.0: out of range; allowed: above 0, finite"),
+    "rungs": (lambda: halving.rungs(np.nan, 1, 9), "trials=nan: no whole number; allowed: integers from 1"),
 }
 
 
@@ -222,3 +236,8 @@ def test_crops_and_blurs_of_bytes_are_those_of_fractions():
         result = function(KEY, pixels)
         assert result.dtype == jnp.uint8
         np.testing.assert_allclose(result.astype(int), expected, atol=1)
+
+
+def test_rewards_of_whole_numbers_are_discounted():
+    """Half in whole numbers is 0: only the first reward counted."""
+    assert float(discounted_sum(jnp.array([4, 2, 4]), 0.5)) == 4 + 1 + 1
