@@ -1,12 +1,13 @@
-"""Check an option that is one of a few words, or a whole number.
+"""Check an option that is one of a few words, or a whole number, and a command line that gives each option once.
 
 The file imports neither jax nor the rest of dlcore, so that readers of data check their options without either.
 """
 
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, get_args
 
-__all__ = ["check_choice", "check_whole_number", "is_whole_number"]
+__all__ = ["check_choice", "check_given_once", "check_whole_number", "is_whole_number"]
 
 
 def check_choice(name: str, value: Any, allowed: Any) -> None:
@@ -53,3 +54,24 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
         raise ValueError(f"{name}={value!r}: no whole number; allowed: {allowed}")
     if least is not None and value < least:
         raise ValueError(f"{name}={value}: too small; allowed: at least {least}")
+
+
+def check_given_once(argv: Sequence[str]) -> None:
+    """Check that no option of a command line has two values, of which the first would be lost.
+
+    Args:
+      argv: words of the command line; what comes after the word `--` belongs to another program.
+
+    Raises:
+      ValueError: an option has two values.
+    """
+    values: dict[str, str] = {}
+    words = list(argv)[: argv.index("--")] if "--" in argv else list(argv)
+    for word, following in zip(words, [*words[1:], ""], strict=False):
+        if not word.startswith("--"):
+            continue
+        name, equals, value = word.partition("=")
+        if not equals and not following.startswith("--"):
+            value = following
+        if values.setdefault(name, value) != value:
+            raise ValueError(f"{name}={value}: given twice, as {name}={values[name]} before; allowed: one value")

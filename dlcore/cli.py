@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlcore.run.endings import orderly_ending
+from dlcore.run.endings import orderly_ending, refuse_repeats
 
 __all__ = ["main"]
 
@@ -44,10 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
       0, or 1 where it failed; 1 also without a command, after the help, as git does.
 
     Raises:
-      SystemExit: with 2 for an unknown command, 130 after Ctrl-C, 141 where the reader of the output is gone.
+      SystemExit: with 2 for an unknown command or an option of two values, 130 after Ctrl-C, 141 where the reader of
+        the output is gone.
     """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    refuse_repeats(argv)
     with orderly_ending():
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        return _main(argv)
 
 
 def _main(argv: list[str]) -> int:
@@ -60,11 +63,12 @@ def _main(argv: list[str]) -> int:
         usage="dlcore COMMAND [...]",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
 
     def command(name: str, description: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, description=description)
+        return commands.add_parser(name, description=description, allow_abbrev=False)
 
     experiments = command("experiments", "List the experiments and studies with what they were measured to reach.")
     experiments.add_argument("word", nargs="?", default="", help="only those about this word")

@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Mapping
 from inspect import isfunction
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin, get_type_hints
 
 import jax
 import jax.core
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 
 __all__ = [
     "Batch",
@@ -157,7 +158,7 @@ class Range(NamedTuple):
 
 
 def check_arguments(function: Callable) -> Callable:
-    """Decorate a `learner` function: numbers outside their `Range` and words outside their `Literal` are refused.
+    """Decorate a `learner` function: what is of another kind than its annotation, or out of range, is refused.
 
     Args:
       function: function with annotated keyword arguments; those of a record (`is_record`) are checked field by field.
@@ -166,7 +167,8 @@ def check_arguments(function: Callable) -> Callable:
       The function; traced numbers, and arrays of more than one, pass.
 
     Raises:
-      ValueError: of the decorated function, where an argument is out of range or unknown.
+      ValueError: of the decorated function, where an argument is of another kind, outside its `Range`, or no word of
+        its `Literal`.
     """
     hints = get_type_hints(function, include_extras=True)
 
@@ -186,15 +188,35 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
                 check_range(name, value, limits)
         if get_origin(hint) is Annotated:
             hint = get_args(hint)[0]
+        _check_kind(name, value, hint)
         if get_origin(hint) is Literal:
             check_choice(name, value, hint)
         if _is_instance_hint(hint) and (isinstance(value, type) or isfunction(value)) and not isinstance(value, hint):
             kind = "class" if isinstance(value, type) else "function"
             raise ValueError(f"{name}={value.__name__}: a {kind}; allowed: a {hint.__name__}, as {value.__name__}(...)")
+        if _is_instance_hint(hint) and not issubclass(hint, str) and isinstance(value, str):
+            raise ValueError(f"{name}={value!r}: a word; allowed: a {hint.__name__}")
         if is_record(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")
             _check(get_type_hints(hint, include_extras=True), value._asdict())
+
+
+def _check_kind(name: str, value: Any, hint: Any) -> None:
+    """Refuse what is no bool, whole number or finite number where one is due; arrays pass.
+
+    A word would be a bool that is true, and a fraction would be cut off or fail late.
+    """
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    if isinstance(value, np.ndarray | jax.Array) or (value is None and type(None) in options):
+        return
+    kinds = {*options} - {type(None)}
+    if kinds == {bool} and not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r}: no bool; allowed: True, False")
+    if kinds == {int}:
+        check_whole_number(name, value)
+    if kinds == {float} and not (isinstance(value, Real) and math.isfinite(value)):
+        raise ValueError(f"{name}={value!r}: no finite number; allowed: finite numbers")
 
 
 def _is_instance_hint(hint: Any) -> bool:

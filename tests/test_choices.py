@@ -4,6 +4,7 @@ import ast
 import functools
 import importlib
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, get_args
@@ -14,13 +15,16 @@ import numpy as np
 import optax
 import pytest
 
+import dlcore.main
+from dlcore import cli
 from dlcore.adversarial.gradient import fgsm, pgd, project
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice, check_given_once, check_whole_number
 from dlcore.detection.localization import box_distance
 from dlcore.generative import samplers, schedules
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, sample
 from dlcore.generative.vae import VAE
 from dlcore.rl.gail import imitation_reward
+from dlcore.search.__main__ import main as search_main
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.maps import ConvNormRelu
 from dlcore.transfer import domain_adaptation
@@ -210,3 +214,20 @@ def test_a_fraction_a_word_and_a_bool_are_no_whole_numbers():
         check_whole_number("steps", np.int64(0), 1)
     check_whole_number("steps", -3)
     check_whole_number("steps", np.int32(1), 1)
+
+
+def test_an_option_has_one_value():
+    check_given_once(["page", "--steps=3", "--steps", "3", "--rate", "-1", "--smoke", "--", "--steps=5"])
+    for words in (["--steps=3", "--smoke", "--steps=5"], ["--steps=3", "--steps", "5"]):
+        with pytest.raises(ValueError, match=r"^--steps=5: given twice, as --steps=3 before; allowed: one value$"):
+            check_given_once(words)
+
+
+def test_a_command_line_that_gives_an_option_twice_does_not_run(monkeypatch, capsys):
+    """What a process was started with; a list of a program may be longer than it needs."""
+    for command, program in ((cli.main, "dlcore"), (lambda: dlcore.main.main(None), "page"), (search_main, "search")):
+        monkeypatch.setattr(sys, "argv", [program, "run", "--steps=3", "--steps=5"])
+        with pytest.raises(SystemExit) as ending:
+            command()
+        assert ending.value.code == 2
+        assert capsys.readouterr().err == "error: --steps=5: given twice, as --steps=3 before; allowed: one value\n"

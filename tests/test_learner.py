@@ -320,6 +320,41 @@ def test_numbers_of_numpy_are_limited_too(number):
         learner(rate="0.5")
 
 
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"count": 2.5}, r"^count=2\.5: no whole number; allowed: integers$"),
+        ({"count": True}, r"^count=True: no whole number; allowed: integers$"),
+        ({"count": None}, r"^count=None: no whole number; allowed: integers$"),
+        ({"limit": 1.0}, r"^limit=1\.0: no whole number; allowed: integers$"),
+        ({"on": "false"}, r"^on='false': no bool; allowed: True, False$"),
+        ({"rate": math.inf}, r"^rate=inf: no finite number; allowed: finite numbers$"),
+        ({"shift": math.nan}, r"^shift=nan: no finite number; allowed: finite numbers$"),
+        ({"model": "mlp"}, r"^model='mlp': a word; allowed: a Module$"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused(argument, message):
+    """A word for a bool would be true, and a fraction for a number of things would be cut off or fail late."""
+
+    @check_arguments
+    def learner(
+        *,
+        model: nn.Module = nn.Dense(1),
+        count: Annotated[int, Range(1)] = 3,
+        limit: int | None = None,
+        on: bool = False,
+        rate: Annotated[float, Range(0)] = 0.5,
+        shift: float | None = 0.0,
+        sizes: tuple[int, int] = (1, 2),
+    ):
+        return count
+
+    allowed = {"limit": None, "on": np.bool_(True), "rate": jnp.float32(0.5), "shift": 1, "sizes": (3, 4)}
+    assert learner(count=np.int64(4), **allowed) == 4
+    with pytest.raises(ValueError, match=message):
+        learner(**argument)
+
+
 @pytest.mark.parametrize("seed", [2**70, 2**32, -1, np.int64(-1), np.uint64(2**63)])
 def test_seeds_that_a_key_does_not_hold_are_refused(seed):
     with pytest.raises(ValueError, match=r"seed=-?\d+: out of range; allowed: integers from 0 to 4294967295"):

@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.kmeans import nearest_center
 from dlcore.data.preprocess import PCA
+from dlcore.ops.checks import check_finite, check_range
 
 __all__ = ["dropped_variance", "jpeg_code", "level_bits", "pca_code", "prototype_accuracy"]
 
@@ -31,11 +33,13 @@ def dropped_variance(variance: Any, total: float) -> np.ndarray:
       [K + 1], sums over the D numbers of an example, falling.
 
     Raises:
-      ValueError: `variance` is not [K], or has more than `total`.
+      ValueError: `variance` is not [K], holds what is negative or not finite, or has more than `total`.
     """
     variance = np.asarray(variance, np.float64)
     if variance.ndim != 1:
         raise ValueError(f"variance.shape={variance.shape}: not a list of eigenvalues; allowed: [K]")
+    check_range("variance", variance, 0)
+    check_finite("total", total)
     if variance.sum() > total * (1 + 1e-6):
         raise ValueError(f"total={total}: below the {variance.sum()} of the eigenvalues; allowed: their sum or more")
     return np.maximum(total - np.concatenate([[0.0], variance.cumsum()]), 0.0)
@@ -122,6 +126,7 @@ def jpeg_code(image: Any, quality: int) -> tuple[np.ndarray, int]:
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
         raise ValueError(f"image={image.dtype}{list(image.shape)}: no image; allowed: uint8 [H, W, 3] or [H, W]")
+    check_whole_number("quality", quality)
     if not 1 <= quality <= 95:
         raise ValueError(f"quality={quality}: out of range; allowed: 1..95")
     buffer = io.BytesIO()
@@ -147,12 +152,14 @@ def prototype_accuracy(prototypes: Any, train: Any, labels: Any, test: Any, test
       Accuracy on the test examples.
 
     Raises:
-      ValueError: points are not finite of the same dimension, or numbers of examples and labels differ.
+      ValueError: points are not finite of the same dimension, or numbers of examples and labels differ, or a label
+        is negative.
     """
     prototypes, labels, test_labels = np.asarray(prototypes), np.asarray(labels), np.asarray(test_labels)
     for name, x, y in (("labels", train, labels), ("test_labels", test, test_labels)):
         if y.shape != (len(x),):
             raise ValueError(f"{name}.shape={y.shape}: not one label an example; allowed: ({len(x)},)")
+        check_range(name, y, 0)
     votes = np.zeros((len(prototypes), labels.max() + 1), np.int64)  # [K, C]
     np.add.at(votes, (np.asarray(nearest_center(train, prototypes)[0]), labels), 1)
     used = votes.sum(1) > 0

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "Gaussian",
@@ -96,7 +98,7 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
             f"prior.mean.shape={prior.mean.shape} and prior.scatter.shape={prior.scatter.shape}: do not fit x; "
             f"allowed: ({dim},) and ({dim}, {dim})"
         )
-    if not prior.strength >= 0 or not prior.degrees > dim - 1:
+    if not 0 <= prior.strength < jnp.inf or not dim - 1 < prior.degrees < jnp.inf:
         raise ValueError(
             f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: too small; "
             f"allowed: >= 0 and > {dim - 1}"
@@ -114,7 +116,11 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
 
     Returns:
       [N], log N(x | mean, covariance); NaN if the covariance is not positive definite.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(x=(x, "N D"), mean=(gaussian.mean, "D"), covariance=(gaussian.covariance, "D D"))
     factor = jnp.linalg.cholesky(gaussian.covariance)
     # The squared Mahalanobis distance is |L⁻¹ (x - mean)|², L the Cholesky factor.
     z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)  # [D, N]
@@ -139,8 +145,9 @@ def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _
     """
     x = check_points("x", x)
     queries = check_points("queries", queries, dim=x.shape[1])
-    if not bandwidth > 0:
+    if not 0 < bandwidth < jnp.inf:
         raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: positive numbers")
+    check_whole_number("block", block, 1)
     return _kernel_log_density(queries, x, bandwidth, block)
 
 

@@ -13,6 +13,7 @@ shares between them.
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.linear_regression import check_regression
 
 __all__ = ["elastic_net", "lasso"]
@@ -44,12 +45,12 @@ def elastic_net(
       ValueError: the shapes do not fit, or a number is out of its range.
     """
     x, y = check_regression(x, y)
-    if not alpha >= 0:
-        raise ValueError(f"alpha={alpha}: negative; allowed: at least 0")
+    for name, value in (("alpha", alpha), ("tolerance", tolerance)):
+        if not 0 <= value < np.inf:
+            raise ValueError(f"{name}={value}: out of range; allowed: at least 0, finite")
     if not 0 <= l1_ratio <= 1:
         raise ValueError(f"l1_ratio={l1_ratio}: out of range; allowed: in [0, 1]")
-    if iterations < 1:
-        raise ValueError(f"iterations={iterations}: out of range; allowed: at least 1")
+    check_whole_number("iterations", iterations, 1)
     center, level, n = x.mean(0), y.mean(), len(x)
     columns, residual, w = (x - center).T, y - level, np.zeros(x.shape[1])
     curvature = np.square(columns).sum(1) / n + alpha * (1 - l1_ratio)  # [D]

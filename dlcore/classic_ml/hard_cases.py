@@ -12,6 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_values
+
 __all__ = ["PROBLEMS", "annulus", "linear_bound", "parity", "polar", "three_modes", "xor"]
 
 
@@ -73,6 +76,7 @@ def parity(bits: int) -> tuple[np.ndarray, np.ndarray]:
     Raises:
       ValueError: `bits` is outside [2, 16].
     """
+    check_whole_number("bits", bits)
     if not 2 <= bits <= 16:
         raise ValueError(f"bits={bits}: out of range; allowed: [2, 16]")
     on = np.arange(2**bits)[:, None] >> np.arange(bits) & 1
@@ -108,7 +112,12 @@ def linear_bound(x: np.ndarray, label: np.ndarray, directions: int = 360) -> flo
 
     Returns:
       Accuracy in [0, 1].
+
+    Raises:
+      ValueError: a label is neither 0 nor 1, or `directions` no whole number of at least 1.
     """
+    check_values("label", label, (0, 1))
+    check_whole_number("directions", directions, 1)
     angle = 2 * np.pi * np.arange(directions) / directions
     height = x @ np.stack([np.cos(angle), np.sin(angle)])
     right = label[np.argsort(height, 0)] == 1

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.points import check_points
 
 __all__ = ["LINKAGES", "cut_tree", "linkage"]
@@ -60,6 +60,7 @@ def cut_tree(merges: np.ndarray, num_clusters: int) -> np.ndarray:
       ValueError: `num_clusters` is outside [1, N].
     """
     n = len(merges) + 1
+    check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= n:
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{n}")
     cluster = np.arange(n)

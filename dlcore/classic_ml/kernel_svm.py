@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
+from dlcore.ops.checks import check_finite
 
 __all__ = ["BinarySVM", "KernelSVM", "decision", "fit_binary", "kernel_matrix", "predict", "train"]
 
@@ -74,8 +75,11 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
       [N, M] float64.
 
     Raises:
-      ValueError: `kernel` is unknown.
+      ValueError: `kernel` is unknown, or `gamma` or `degree` is not positive.
     """
+    if not 0 < gamma < np.inf:
+        raise ValueError(f"gamma={gamma}: out of range; allowed: positive numbers")
+    check_whole_number("degree", degree, 1)
     from scipy.spatial.distance import cdist
 
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
@@ -104,13 +108,16 @@ def fit_binary(
       BinarySVM.
 
     Raises:
-      ValueError: the shapes do not fit, `sign` is not of both signs, or `c` is not positive.
+      ValueError: the shapes do not fit, `sign` is not of both signs, `gram` is not finite, or a number is not positive.
     """
     gram, sign = np.asarray(gram, np.float64), np.asarray(sign, np.float64)
     if sign.ndim != 1 or gram.shape != (len(sign), len(sign)) or set(sign) != {-1.0, 1.0}:
         raise ValueError(f"gram={gram.shape}, sign={sign.shape}: do not fit; allowed: [N, N], and [N] of both 1 and -1")
-    if not c > 0:
-        raise ValueError(f"c={c}: out of range; allowed: positive numbers")
+    check_finite("gram", gram)
+    for name, value in (("c", c), ("tolerance", tolerance)):
+        if not 0 < value < np.inf:
+            raise ValueError(f"{name}={value}: out of range; allowed: positive numbers")
+    check_whole_number("iterations", iterations, 1)
     a, error = np.zeros(len(sign)), sign.copy()  # error: t_n - Σ_m a_m t_m k(x_n, x_m), the bias that would suit n
 
     def bounds():

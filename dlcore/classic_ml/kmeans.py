@@ -18,7 +18,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 
@@ -74,6 +76,7 @@ def kmeans(
       ValueError: `x` is not finite [N, D], `num_clusters` is outside [1, N], or a count is below 1.
     """
     x = check_points("x", x)
+    check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
     _check_counts(restarts=restarts, max_iterations=max_iterations, block=block)
@@ -123,8 +126,8 @@ def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[j
 
 def _check_counts(**counts: int | None) -> None:
     for name, value in counts.items():
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: out of range; allowed: at least 1")
+        if value is not None:
+            check_whole_number(name, value, 1)
 
 
 @functools.partial(jax.jit, static_argnums=2)
@@ -137,8 +140,15 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
       num_clusters: K.
 
     Returns:
-      [K, D], points of x.
+      [K, D], points of x; some stand there again where x has fewer different ones.
+
+    Raises:
+      ValueError: `x` is not [N, D], or `num_clusters` no whole number in [1, N].
     """
+    check_shapes(x=(x, "N D"))
+    check_whole_number("num_clusters", num_clusters)
+    if not 1 <= num_clusters <= len(x):
+        raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
     keys = jax.random.split(key, num_clusters)
     centers = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(x[jax.random.randint(keys[0], (), 0, len(x))])
 

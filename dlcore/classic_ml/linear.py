@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.safe_product import safe_product
 
 __all__ = [
@@ -95,6 +96,9 @@ def softmax_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (loss [N] in nats, its gradient by the scores [N, C]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete label is no class.
     """
     log_p = jax.nn.log_softmax(s)
     right = _onehot(s, label)  # [N, C]
@@ -110,6 +114,9 @@ def logistic_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]
 
     Returns:
       (loss [N], its gradient by the scores [N, C]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete label is no class.
     """
     right = _onehot(s, label)
     return jax.nn.softplus(-(2 * right - 1) * s).sum(1), jax.nn.sigmoid(s) - right
@@ -124,6 +131,9 @@ def hinge_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (loss [N], its gradient by the scores [N, C]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete label is no class.
     """
     right = _onehot(s, label)
     # Violations of the margin by the other classes.
@@ -141,6 +151,9 @@ def squared_hinge_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.A
 
     Returns:
       (loss [N], its gradient by the scores [N, C]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete label is no class.
     """
     sign = 2 * _onehot(s, label) - 1
     gap = jnp.maximum(1 - sign * s, 0)
@@ -178,4 +191,6 @@ def objective(parameters: Linear, x: jax.Array, label: jax.Array, loss: str, l2:
 
 
 def _onehot(s: jax.Array, label: jax.Array) -> jax.Array:
+    check_shapes(s=(s, "N C"), label=(label, "int N"))
+    check_class_ids("label", label, s.shape[1])
     return jax.nn.one_hot(label, s.shape[1], dtype=s.dtype)

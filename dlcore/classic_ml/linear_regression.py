@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import root_key
 from dlcore.ops.checks import check_finite
 
@@ -35,8 +36,8 @@ def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.nda
       ValueError: the shapes do not fit, or `l2` is negative.
     """
     x, y = check_regression(x, y)
-    if not l2 >= 0:
-        raise ValueError(f"l2={l2}: negative; allowed: at least 0")
+    if not 0 <= l2 < np.inf:
+        raise ValueError(f"l2={l2}: out of range; allowed: at least 0, finite")
     center, level = x.mean(0), y.mean()
     # Centered data need no column for the bias, so that it is not penalized.
     if l2 == 0:
@@ -76,9 +77,10 @@ def momentum_regression(
     x, y = check_regression(x, y)
     if not 0 <= momentum < 1:
         raise ValueError(f"momentum={momentum}: out of range; allowed: [0, 1)")
-    for name, value in (("learning_rate", learning_rate), ("steps", steps), ("batch_size", batch_size)):
-        if not value > 0:
-            raise ValueError(f"{name}={value}: out of range; allowed: positive numbers")
+    if not 0 < learning_rate < np.inf:
+        raise ValueError(f"learning_rate={learning_rate}: out of range; allowed: positive numbers")
+    check_whole_number("steps", steps, 1)
+    check_whole_number("batch_size", batch_size, 1)
     with jax.enable_x64(True):
         w, errors = _descend(np.c_[x, np.ones(len(x))], y, learning_rate, momentum, steps, batch_size, seed)
         return np.asarray(w[:-1]), float(w[-1]), np.asarray(errors)

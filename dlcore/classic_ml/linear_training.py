@@ -8,6 +8,7 @@ The gradients are those written out in `linear`.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,9 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import LOSSES, Linear, objective, scores
 from dlcore.learner import root_key
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["LinearModel", "descend", "minimize", "momentum_step", "predict", "random_search", "train"]
 
@@ -113,6 +116,26 @@ def momentum_step(w: Any, v: Any, g: Any, learning_rate: float, momentum: float)
     return jax.tree.map(lambda w, v: w - learning_rate * v, w, v), v
 
 
+def _checked(function: Callable) -> Callable:
+    """Check labels and numbers before they are traced."""
+
+    @functools.wraps(function)
+    def checked(x: jax.Array, label: jax.Array, *, num_classes: int, **settings: Any) -> tuple[Linear, jax.Array]:
+        check_shapes(x=(x, "N D"), label=(label, "int N"))
+        check_class_ids("label", label, num_classes)
+        for name, value in settings.items():
+            if name in ("steps", "batch_size", "tries"):
+                check_whole_number(name, value, 1)
+            elif name in ("l2", "learning_rate", "scale"):
+                check_shapes(**{name: (value, ">= 0")})
+            elif name == "momentum":
+                check_shapes(momentum=(value, "0 to <1"))
+        return function(x, label, num_classes=num_classes, **settings)
+
+    return checked
+
+
+@_checked
 @functools.partial(jax.jit, static_argnames=("num_classes", "loss", "steps", "batch_size", "optimizer", "seed"))
 def descend(
     x: jax.Array,
@@ -147,10 +170,8 @@ def descend(
       (parameters, losses [steps] of the minibatches).
 
     Raises:
-      ValueError: `steps` or `batch_size` is below 1, or `loss` is not in LOSSES.
+      ValueError: a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps={steps} and batch_size={batch_size}: out of range; allowed: at least 1")
 
     def update(carry, step):
         w, state = carry
@@ -168,6 +189,7 @@ def descend(
     return w, losses
 
 
+@_checked
 @functools.partial(jax.jit, static_argnames=("num_classes", "loss", "steps"))
 def minimize(
     x: jax.Array, label: jax.Array, *, num_classes: int, loss: str = "softmax", l2: float = 0.0, steps: int = 200
@@ -186,7 +208,7 @@ def minimize(
       (parameters, the largest |gradient| there).
 
     Raises:
-      ValueError: `loss` is hinge, which has kinks, or not in LOSSES.
+      ValueError: `loss` is hinge, which has kinks, or not in LOSSES, a label is no class, or a number out of range.
     """
     if loss == "hinge":
         raise ValueError(f"loss='hinge': has kinks; allowed: {', '.join(name for name in LOSSES if name != 'hinge')}")
@@ -208,6 +230,7 @@ def minimize(
     return w, jnp.maximum(jnp.abs(remaining.weights).max(), jnp.abs(remaining.bias).max())
 
 
+@_checked
 @functools.partial(jax.jit, static_argnames=("num_classes", "loss", "tries", "seed"))
 def random_search(
     x: jax.Array,
@@ -232,6 +255,9 @@ def random_search(
 
     Returns:
       (the best parameters, the lowest loss so far [tries]).
+
+    Raises:
+      ValueError: a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
 
     def attempt(best, key):

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import append_one
 
@@ -50,12 +51,13 @@ def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> Logi
       LogisticModel.
 
     Raises:
-      ValueError: see `as_examples`; there is only one class, or `l2` is not positive.
+      ValueError: see `as_examples`; there is only one class, or `l2` or `steps` is not positive.
     """
     examples = as_examples(images, labels)
     if len(examples.classes) < 2:
         raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")
-    if not l2 > 0:
+    check_whole_number("steps", steps, 1)
+    if not 0 < l2 < np.inf:
         raise ValueError(f"l2={l2}: separable classes would have no minimum; allowed: positive numbers")
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):

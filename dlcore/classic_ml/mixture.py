@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.density import Gaussian, gaussian_log_density
 from dlcore.classic_ml.points import check_points
+from dlcore.ops.checks import check_probabilities, check_shapes
 
 __all__ = [
     "Mixture",
@@ -72,7 +74,7 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
       ValueError: `means` are not finite [K, D], or `variance` is not positive.
     """
     means = check_points("means", means)
-    if not variance > 0:
+    if not 0 < variance < jnp.inf:
         raise ValueError(f"variance={variance}: out of range; allowed: positive numbers")
     count, dim = means.shape
     covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=means.dtype), (count, dim, dim))
@@ -95,13 +97,15 @@ def fit_mixture(
       MixtureFit.
 
     Raises:
-      ValueError: `x` is not finite [N, D], `start` has another D, `iterations` is below 1 or `epsilon` below 0.
+      ValueError: `x` is not finite [N, D], `start` does not fit or its weights do not sum to 1, `iterations` is below 1
+        or `epsilon` below 0.
     """
     x = check_points("x", x, dim=start.means.shape[1])
-    if iterations < 1:
-        raise ValueError(f"iterations={iterations}: out of range; allowed: at least 1")
-    if not epsilon >= 0:
-        raise ValueError(f"epsilon={epsilon}: negative; allowed: at least 0")
+    check_whole_number("iterations", iterations, 1)
+    if not 0 <= epsilon < jnp.inf:
+        raise ValueError(f"epsilon={epsilon}: out of range; allowed: at least 0, finite")
+    check_shapes(weights=(start.weights, "K"), means=(start.means, "K D finite"))
+    check_probabilities("start.weights", start.weights)
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
     return MixtureFit(*_fit(x, start, iterations, epsilon, diagonal))
 
@@ -189,6 +193,9 @@ def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
 
 def _joint(x, mixture):
     """log(π_k N(x | μ_k, Σ_k)): [N, K]."""
+    check_shapes(
+        weights=(mixture.weights, "K"), means=(mixture.means, "K D"), covariances=(mixture.covariances, "K D D")
+    )
     log_densities = jax.vmap(lambda mean, cov: gaussian_log_density(x, Gaussian(mean, cov)))
     return jnp.log(mixture.weights) + log_densities(mixture.means, mixture.covariances).T
 

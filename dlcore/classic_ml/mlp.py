@@ -17,10 +17,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import Linear, softmax_loss
 from dlcore.classic_ml.linear_training import momentum_step
 from dlcore.learner import root_key
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "Counts",
@@ -236,11 +238,12 @@ def train(
       MLPModel.
 
     Raises:
-      ValueError: see `as_examples`; a size, `steps` or `batch_size` is below 1.
+      ValueError: see `as_examples`; a size, `steps` or `batch_size` is below 1, or another number out of range.
     """
     examples = as_examples(images, labels)
-    if steps < 1 or batch_size < 1:
-        raise ValueError(f"steps={steps} and batch_size={batch_size}: out of range; allowed: at least 1")
+    check_whole_number("steps", steps, 1)
+    check_whole_number("batch_size", batch_size, 1)
+    check_shapes(learning_rate=(learning_rate, ">= 0"), momentum=(momentum, "0 to <1"), l2=(l2, ">= 0"))
     sizes = (examples.rows.shape[1], *hidden, len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         layers, losses = _descend(
@@ -297,6 +300,6 @@ def _hidden(layers: Layers, x: jax.Array) -> list[jax.Array]:
 
 def _checked(sizes: Sequence[int]) -> tuple[int, ...]:
     sizes = tuple(sizes)
-    if len(sizes) < 2 or min(sizes) < 1:
+    if len(sizes) < 2 or not all(map(is_whole_number, sizes)) or min(sizes) < 1:
         raise ValueError(f"sizes={sizes}: no network; allowed: an input and an output size or more, each at least 1")
     return sizes

@@ -22,7 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = [
     "METRICS",
@@ -145,8 +147,15 @@ def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[in
 
     Returns:
       [len(ks), M], labels.
+
+    Raises:
+      ValueError: there is no number, or one is outside [1, N].
     """
     queries = as_rows(images, model.rows.shape[1])
+    if not len(ks):
+        raise ValueError("ks=(): none; allowed: at least one number of neighbors")
+    for k in ks:
+        _check(k, model.metric, len(model.rows))
     indices = nearest(model.rows, queries, max(ks), model.metric)[1]
     return np.stack([model.classes[vote(model.label[indices[:, :k]], len(model.classes))] for k in ks])
 
@@ -160,7 +169,11 @@ def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
     Returns:
       [M], the most frequent label of each row.
+
+    Raises:
+      ValueError: a label is no class.
     """
+    check_class_ids("labels", labels, num_classes)
     m = len(labels)
     cell = np.arange(m)[:, None] * num_classes + labels
     return np.bincount(cell.ravel(), minlength=m * num_classes).reshape(m, num_classes).argmax(1)
@@ -181,9 +194,12 @@ def nearest(
       (distances [M, k] ascending, indices [M, k] of the rows).
 
     Raises:
-      ValueError: `k` is outside [1, N] or `metric` unknown.
+      ValueError: `k` is outside [1, N], `metric` unknown, there are no queries, or they differ in D.
     """
     _check(k, metric, len(rows))
+    check_shapes(rows=(rows, "N D"), queries=(queries, "M D"))
+    if not len(queries):
+        raise ValueError(f"queries.shape={queries.shape}: none; allowed: at least one")
     dtype = np.float64 if np.float64 in (rows.dtype, queries.dtype) else np.float32
     with jax.enable_x64(dtype == np.float64):
         distances, positions = search(jnp.asarray(rows, dtype), jnp.asarray(queries, dtype), k=k, metric=metric)
@@ -260,6 +276,7 @@ def _unit(x: jax.Array) -> jax.Array:
 
 
 def _check(k: int, metric: str | Metric, n: int) -> None:
+    check_whole_number("k", k)
     if not 1 <= k <= n:
         raise ValueError(f"k={k}: out of range; allowed: [1, {n}]")
     if not callable(metric) and metric not in METRICS:

@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_range
 from dlcore.ops.im2col import im2col
 
 __all__ = ["Stage", "c_layer", "grow_stages", "grow_templates", "neocognitron", "s_layer"]
@@ -73,12 +75,13 @@ def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
       [N, ceil(H / stride), ceil(W / stride), Q].
 
     Raises:
-      ValueError: `u` is not [N, H, W, Q], or `pool` or `stride` is below 1.
+      ValueError: `u` is not [N, H, W, Q], a concrete number of it is negative, or `pool` or `stride` is below 1.
     """
     if u.ndim != 4:
         raise ValueError(f"u.shape={u.shape}: wrong number of axes; allowed: [N, H, W, Q]")
-    if pool < 1 or stride < 1:
-        raise ValueError(f"pool={pool} and stride={stride}: out of range; allowed: at least 1")
+    check_whole_number("pool", pool, 1)
+    check_whole_number("stride", stride, 1)
+    check_range("u", u, 0)
     return _c_layer(u, pool, stride)
 
 
@@ -123,8 +126,8 @@ def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectiv
         raise ValueError(
             f"u.shape={u.shape} and size={size}: do not fit; allowed: [N, H, W, P] with sides of at least size"
         )
-    if count < 1:
-        raise ValueError(f"count={count}: out of range; allowed: at least 1")
+    check_whole_number("count", count, 1)
+    check_finite("u", u)
     templates, number = _grow(key, im2col(u, size), count, selectivity)
     return templates.T.reshape(size, size, u.shape[3], count), int(number)
 

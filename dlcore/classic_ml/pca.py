@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points
 from dlcore.data.preprocess import PCA
 
@@ -36,6 +37,7 @@ def fit_svd(x: Any, num_components: int | None = None) -> PCA:
     x = np.asarray(x, np.float64)
     most = min(x.shape)
     count = most if num_components is None else num_components
+    check_whole_number("num_components", count)
     if not 1 <= count <= most:
         raise ValueError(f"num_components={num_components}: out of range; allowed: 1..{most}")
     mean = x.mean(0)
@@ -59,7 +61,7 @@ def cumulative_variance(variance: Any) -> np.ndarray:
       ValueError: `variance` is not [K], rises somewhere, or holds a negative number or no positive one.
     """
     variance = np.asarray(variance, np.float64)
-    if variance.ndim != 1 or not variance.size or (np.diff(variance) > 0).any() or variance[-1] < 0:
+    if variance.ndim != 1 or not variance.size or not (np.diff(variance) <= 0).all() or not variance[-1] >= 0:
         raise ValueError(f"variance={variance}: not descending; allowed: [K], none negative, the largest first")
     if not variance[0] > 0:
         raise ValueError(f"variance[0]={variance[0]}: nothing varies; allowed: a positive largest variance")

@@ -17,8 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import append_one
+from dlcore.ops.checks import check_finite
 
 __all__ = ["PerceptronModel", "binary_perceptron", "margin", "predict", "train"]
 
@@ -112,6 +114,8 @@ def margin(w: np.ndarray, x: np.ndarray, sign: np.ndarray) -> float:
       ValueError: the shapes do not fit, or `sign` holds something else.
     """
     _check_signs(np.asarray(x), np.asarray(sign))
+    if np.shape(w) != np.shape(x)[1:] or not np.any(w):
+        raise ValueError(f"w={np.asarray(w).tolist()}: no direction; allowed: [{np.shape(x)[1]}], not all 0")
     return float((sign * (x @ w)).min() / np.linalg.norm(w))
 
 
@@ -147,8 +151,7 @@ def _passes(x, label, num_classes, epochs):
 
 
 def _check(epochs: int) -> None:
-    if epochs < 1:
-        raise ValueError(f"epochs={epochs}: out of range; allowed: at least 1")
+    check_whole_number("epochs", epochs, 1)
 
 
 def _check_signs(x: np.ndarray, sign: np.ndarray) -> None:
@@ -156,3 +159,4 @@ def _check_signs(x: np.ndarray, sign: np.ndarray) -> None:
         raise ValueError(
             f"x.shape={x.shape} and sign.shape={sign.shape}: do not fit; allowed: [N, D], and [N] of -1 and 1"
         )
+    check_finite("x", x)

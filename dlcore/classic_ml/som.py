@@ -12,12 +12,15 @@ Training uses the batch rule, which needs neither a learning rate nor an order o
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SOM", "grid_positions", "quantization_error", "som", "som_batch_update", "topographic_error", "winners"]
 
@@ -62,13 +65,12 @@ def som(
         positive.
     """
     x = check_points("x", x)
-    rows, columns = shape
-    if min(shape) < 1 or rows * columns < 2:
+    if len(shape) != 2 or not all(map(is_whole_number, shape)) or min(shape) < 1 or max(shape) < 2:
         raise ValueError(f"shape={shape}: too small; allowed: (rows, columns) of at least two prototypes")
+    rows, columns = shape
     first, last = (max(max(shape) / 2, 0.5), 0.5) if sigma is None else sigma
-    if epochs < 1:
-        raise ValueError(f"epochs={epochs}: out of range; allowed: at least 1")
-    if not min(first, last) > 0:
+    check_whole_number("epochs", epochs, 1)
+    if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"sigma={sigma}: out of range; allowed: two positive widths")
     noise = jax.random.normal(key, (rows * columns, x.shape[1]), x.dtype)
     start = x.mean(0) + 0.01 * x.std() * noise
@@ -88,7 +90,11 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
 
     Returns:
       [M, D], the new prototypes.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(w=(w, "M D"), x=(x, "N D"), positions=(positions, "M 2"))
     best = winners(x, w)[0]  # [N]
     total = jax.ops.segment_sum(x, best, len(w))
     count = jax.ops.segment_sum(jnp.ones(len(x), x.dtype), best, len(w))
@@ -109,7 +115,13 @@ def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (nearest [N], second nearest [N]), indices of prototypes.
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is one prototype.
     """
+    check_shapes(x=(x, "N D"), w=(w, "M D"))
+    if len(w) < 2:
+        raise ValueError(f"w.shape={w.shape}: no second nearest; allowed: at least two prototypes")
     best = jax.lax.top_k(-squared_distances(x, w), 2)[1]
     return best[:, 0], best[:, 1]
 
@@ -139,7 +151,11 @@ def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.A
 
     Returns:
       Share in [0, 1].
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is one prototype.
     """
+    check_shapes(w=(w, "M D"), positions=(positions, "M 2"))
     a, b = winners(x, w)
     return (jnp.square(positions[a] - positions[b]).sum(1) > 2.5).mean()
 

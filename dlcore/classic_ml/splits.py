@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["Split", "TestExamples", "cross_validate", "first_as_validation", "k_folds", "shuffled_split"]
 
 
@@ -43,10 +45,12 @@ def shuffled_split(n: int, train: float = 0.7, valid: float = 0.15, seed: int = 
       Split.
 
     Raises:
-      ValueError: `train` is outside [0.5, 0.9], or a part is empty.
+      ValueError: `train` is outside [0.5, 0.9], `valid` outside (0, 1), or a part is empty.
     """
     if not 0.5 <= train <= 0.9:
         raise ValueError(f"train={train}: out of range; allowed: [0.5, 0.9]")
+    if not 0 < valid < 1:
+        raise ValueError(f"valid={valid}: out of range; allowed: above 0, below 1")
     sizes = round(train * n), round(valid * n)
     if min(*sizes, n - sum(sizes)) < 1:
         raise ValueError(
@@ -68,6 +72,7 @@ def first_as_validation(n: int, valid: int = 1000) -> tuple[np.ndarray, np.ndarr
     Raises:
       ValueError: `valid` leaves nothing to train on, or is below 1.
     """
+    check_whole_number("valid", valid)
     if not 0 < valid < n:
         raise ValueError(f"valid={valid}: out of range; allowed: [1, {n - 1}]")
     return np.arange(valid, n), np.arange(valid)
@@ -105,13 +110,17 @@ class TestExamples:
 
         Raises:
           RuntimeError: the examples have been evaluated before.
+          ValueError: there is not a prediction for each label.
         """
         if self._seen:
             raise RuntimeError(
                 "evaluate: the test examples have been used; allowed: once, after choosing settings on validation"
             )
         self._seen = True
-        return float((np.asarray(predict(self._images)) == self._labels).mean())
+        predictions = np.asarray(predict(self._images))
+        if predictions.shape != self._labels.shape:
+            raise ValueError(f"predict={predictions.shape}: wrong shape; allowed: {self._labels.shape}, as the labels")
+        return float((predictions == self._labels).mean())
 
 
 def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -128,6 +137,7 @@ def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarra
     Raises:
       ValueError: `folds` is outside [2, n].
     """
+    check_whole_number("folds", folds)
     if not 2 <= folds <= n:
         raise ValueError(f"folds={folds}: out of range; allowed: [2, {n}]")
     order = np.arange(n) if seed is None else np.random.default_rng(seed).permutation(n)
@@ -152,5 +162,10 @@ def cross_validate(
 
     Returns:
       [settings, folds], accuracies.
+
+    Raises:
+      ValueError: there are no folds.
     """
+    if not len(folds):
+        raise ValueError("folds=[]: none; allowed: at least one")
     return np.stack([(predict_each(images[t], labels[t], images[v]) == labels[v]).mean(-1) for t, v in folds], axis=-1)

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.points import check_points, squared_distances
 
@@ -69,10 +70,15 @@ def tsne(
 
     Raises:
       ValueError: `x` is not finite [N, D] with N at least 4, `perplexity` is outside (1, N - 1), `num_components`
-        outside 1..min(N, D), or `steps` is not a positive multiple of `record_every`.
+        outside 1..min(N, D), `steps` is not a positive multiple of `record_every`, or another number is not positive.
     """
     p = affinities(x, perplexity)  # [N, N]
     x = np.asarray(x)
+    for name, value in (("exaggeration", exaggeration), ("learning_rate", learning_rate)):
+        if value is not None and not 0 < value < np.inf:
+            raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")
+    check_whole_number("steps", steps)
+    check_whole_number("record_every", record_every)
     if steps < 1 or record_every < 1 or steps % record_every:
         raise ValueError(f"steps={steps}: out of range; allowed: a positive multiple of record_every={record_every}")
     # Start from principal components, scaled down, so that the embedding depends on no seed.

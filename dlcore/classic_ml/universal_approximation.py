@@ -15,6 +15,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["network", "staircase", "step_pair", "sup_error"]
 
 Network = tuple[np.ndarray, np.ndarray, np.ndarray, float]
@@ -63,8 +65,7 @@ def staircase(
     Raises:
       ValueError: `steps` is below 1, or see `step_pair`.
     """
-    if steps < 1:
-        raise ValueError(f"steps={steps}: out of range; allowed: at least 1")
+    check_whole_number("steps", steps, 1)
     edges = np.linspace(low, high, steps + 1)
     heights = function((edges[1:] + edges[:-1]) / 2)
     width = (high - low) / steps

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum, root_key
 from dlcore.metrics.language import BitsPerDim
@@ -78,9 +79,11 @@ def binarize(
       [B, ...] float32, zeros and ones.
 
     Raises:
-      ValueError: the rule is unknown.
+      ValueError: the rule is unknown, there is not an index an image, or a concrete pixel is outside [0, 1].
     """
     images = to_float(images)
+    check_range("images", images, 0, 1)
+    check_shapes(index=(index, f"{len(images)}"))
     if rule == "threshold":
         return (images > 0.5).astype(jnp.float32)
     if rule not in ("dynamic", "static"):
@@ -105,10 +108,12 @@ def quantize(images: jax.Array, levels: int) -> jax.Array:
       [...] int32 in [0, levels).
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, or a concrete pixel is outside [0, 1].
     """
-    check_shapes(levels=(levels, ">= 2"))
-    return jnp.clip(jnp.floor(to_float(images) * levels), 0, levels - 1).astype(jnp.int32)
+    check_whole_number("levels", levels, 2)
+    images = to_float(images)
+    check_range("images", images, 0, 1)
+    return jnp.clip(jnp.floor(images * levels), 0, levels - 1).astype(jnp.int32)
 
 
 def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
@@ -122,8 +127,10 @@ def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
       [B] float32, in nats.
 
     Raises:
-      ValueError: a concrete number of x is outside [0, 1].
+      ValueError: there is not a logit for each number of x, or a concrete one of these is outside [0, 1].
     """
+    if logits.shape[:1] != x.shape[:1] or logits.size != x.size:
+        raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {x.shape}")
     logits = logits.reshape(x.shape[0], -1).astype(logits_dtype(logits.dtype))
     check_range("x", x, 0, 1)
     x = x.reshape(logits.shape).astype(logits.dtype)
@@ -141,8 +148,10 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
       [B] float32, in nats.
 
     Raises:
-      ValueError: a concrete number of x is outside [0, K).
+      ValueError: there are not K logits for each number of x, or a concrete one of these is outside [0, K).
     """
+    if logits.shape[:1] != x.shape[:1] or logits.size != x.size * logits.shape[-1]:
+        raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {(*x.shape, 'K')}")
     x = x.reshape(x.shape[0], -1)
     logits = logits.reshape(*x.shape, -1).astype(logits_dtype(logits.dtype))
     check_indices("x", x, logits.shape[-1], "levels")
@@ -161,7 +170,14 @@ def independent_log_likelihood(train: jax.Array, x: jax.Array, levels: int = 2) 
 
     Returns:
       [B] float32, in nats: what a model of the dependence must beat.
+
+    Raises:
+      ValueError: `levels` is no whole number of at least 1, the dimensions differ, or a concrete number is no level.
     """
+    check_whole_number("levels", levels, 1)
+    if train.shape[1:] != x.shape[1:]:
+        raise ValueError(f"x.shape={x.shape}: other dimensions than train; allowed: {('B', *train.shape[1:])}")
+    check_indices("train", train, levels, "levels")
     counts = jnp.stack([(train == level).sum(0) for level in range(levels)], -1) + 1
     log_p = jnp.log(counts / counts.sum(-1, keepdims=True))
     return categorical_log_likelihood(jnp.broadcast_to(log_p, (*x.shape, levels)), x.astype(jnp.int32))
@@ -216,7 +232,11 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
 
     Returns:
       {"nll_nats_NAME": mean nats an image, "bits_per_dim_NAME": mean bits per dimension}.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `dimensions` is no whole number of at least 1.
     """
+    check_whole_number("dimensions", dimensions, 1)
     return {
         f"nll_nats_{name}": Sum.of(nats, mask),
         f"bits_per_dim_{name}": BitsPerDim.of(nats / dimensions, mask),

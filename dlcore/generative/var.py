@@ -26,6 +26,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import is_whole_number
 from dlcore.generative.pixels import normalize
 from dlcore.generative.vq_vae import (
     VQVAEState,
@@ -76,7 +77,8 @@ def scale_mask(scales: Sequence[int]) -> np.ndarray:
 
 def _check_scales(scales: Sequence[int], grid: tuple[int, int] | None = None) -> None:
     """Check that scales are rising sides, the last one that of the grid."""
-    if not scales or scales[0] < 1 or any(a >= b for a, b in itertools.pairwise(scales)):
+    sides = [0, *scales]
+    if not scales or not all(map(is_whole_number, sides)) or any(a >= b for a, b in itertools.pairwise(sides)):
         raise ValueError(f"scales={tuple(scales)}: no rising sides; allowed: such as 1,2,4")
     if grid is not None and grid != (scales[-1], scales[-1]):
         allowed = f"{grid[0]} for the last" if grid[0] == grid[1] else "an autoencoder of square grids"

@@ -22,6 +22,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.generative.autoregressive import log_likelihood
 from dlcore.generative.latents import arcs
 from dlcore.generative.pixels import denormalize, halve_sides, normalize
@@ -31,7 +32,7 @@ from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.moments import nearest_points
 from dlcore.ops.replica import all_gather, is_replicated, psum
 from dlcore.optim import apply_gradients
@@ -187,7 +188,14 @@ def codebook_from(key: jax.Array, z: jax.Array, num_codes: int) -> Codebook:
 
     Returns:
       The codebook; codes are distinct where N is at least K and the outputs are.
+
+    Raises:
+      ValueError: `z` is not [N, D] with N of at least 1, or `num_codes` no whole number of at least 1.
     """
+    check_whole_number("num_codes", num_codes, 1)
+    check_shapes(z=(z, "N D"))
+    if not len(z):
+        raise ValueError(f"z.shape={z.shape}: no outputs; allowed: at least one")
     rows = jax.random.permutation(key, z.shape[0])[jnp.arange(num_codes) % z.shape[0]]
     vectors = z[rows].astype(jnp.float32)
     return Codebook(vectors, jnp.ones(num_codes), vectors)
@@ -219,7 +227,11 @@ def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
 
     Returns:
       [...], q.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(z=(z, "..."), q=(q, "..."))
     return z + jax.lax.stop_gradient(q - z)
 
 
@@ -246,8 +258,14 @@ def update_codebook(
 
     Returns:
       The codebook after; as it was where no output counts.
+
+    Raises:
+      ValueError: the shapes do not fit together, a number is out of range, or a concrete code is none of the book.
     """
     num_codes = len(book.counts)
+    check_shapes(z=(z, "N D"), codes=(codes, "int N"), mask=(mask, "mask N"), vectors=(book.vectors, f"{num_codes} D"))
+    check_shapes(decay=(decay, "0 to <1"), restart_below=(restart_below, "0 to <1"))
+    check_indices("codes", codes, num_codes, "codes")
     # Number and sum of the encoder outputs assigned to each code.
     z, is_valid = jax.lax.stop_gradient(z).astype(jnp.float32), mask > 0  # [N, D], [N]
     one_hot = jax.nn.one_hot(codes, num_codes) * is_valid[:, None]  # [N, K]
@@ -332,7 +350,12 @@ def reconstruction_loss(
 
     Returns:
       (mean loss, metrics: `mse` and `psnr` are of pixels in [0, 1]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or `commitment` is negative.
     """
+    check_shapes(y=(y, "B H W C"), x=(x, "B H W C"), commitment_losses=(commitment_losses, "B"), mask=(mask, "mask B"))
+    check_shapes(commitment=(commitment, ">= 0"))
     losses = jnp.square(y - x).mean((1, 2, 3)) + commitment * commitment_losses  # [B]
     y, x = denormalize(y), (x + 1) / 2
     metrics = {
@@ -434,7 +457,14 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
 
     Returns:
       {"perplexity", "usage"}.
+
+    Raises:
+      ValueError: the mask does not fit, there is no code, or a concrete code is none of the K.
     """
+    check_whole_number("num_codes", num_codes, 1)
+    check_shapes(codes=(codes, "int ..."))
+    check_shapes(mask=(mask, f"mask {len(codes)}"))
+    check_indices("codes", codes, num_codes, "codes")
     used = jax.nn.one_hot(codes.reshape(len(codes), -1), num_codes, dtype=jnp.int32).sum(1)  # [B, K]
     counts = jnp.where(mask[:, None] > 0, used, 0).sum(0)  # [K]
     return {"perplexity": CodebookPerplexity(counts), "usage": CodebookUsage(counts)}

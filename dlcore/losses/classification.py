@@ -109,6 +109,7 @@ def binary_cross_entropy_loss(
         positive_weight=(positive_weight, "C" if jnp.ndim(positive_weight) else ">= 0"),
     )
     check_range("targets", targets, 0, 1)
+    check_range("positive_weight", positive_weight, 0)
     positive = safe_product(targets, jax.nn.log_sigmoid(logits))  # [..., C]
     negative = safe_product(1 - targets, jax.nn.log_sigmoid(-logits))  # [..., C]
     return -(positive_weight * positive + negative).sum(-1)

@@ -81,10 +81,12 @@ def multi_task_loss(losses: Mapping[str, jax.Array], weights: Mapping[str, float
       Scalar.
 
     Raises:
-      ValueError: losses and weights name different tasks, or none.
+      ValueError: losses and weights name different tasks, or none, or one is no scalar.
     """
     if losses.keys() != weights.keys():
         raise ValueError(f"weights={sorted(weights)}: other tasks than the losses'; allowed: {sorted(losses)}")
     if not losses:
         raise ValueError("losses: none; allowed: at least one task")
+    for name, loss in losses.items():
+        check_shapes(**{f"losses[{name!r}]": (loss, ""), f"weights[{name!r}]": (weights[name], "")})
     return jnp.asarray(sum(weights[name] * losses[name] for name in sorted(losses)))

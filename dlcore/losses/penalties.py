@@ -17,13 +17,13 @@ of |w| is 0.
 """
 
 from collections.abc import Callable
-from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dlcore.losses._precision import at_least_float32
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["elastic_net_penalty", "l1_penalty", "l2_penalty", "orthogonal_penalty"]
 
@@ -69,10 +69,9 @@ def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where
       Scalar.
 
     Raises:
-      ValueError: `beta` is negative.
+      ValueError: `beta` is negative or NaN.
     """
-    if isinstance(beta, Real) and beta < 0:
-        raise ValueError(f"beta={beta}: negative; allowed: 0 or more")
+    check_shapes(beta=(beta, ">= 0"))
     return _sum(lambda w: beta * jnp.square(w) + _magnitude(w), params, where)
 
 

@@ -12,6 +12,8 @@ accuracy 1 / C, however unequal the classes.
 
 import numpy as np
 
+from dlcore.ops.checks import check_counts
+
 __all__ = ["balanced_accuracy", "cohen_kappa", "matthews_correlation"]
 
 
@@ -73,6 +75,5 @@ def _counts(confusion: np.ndarray) -> np.ndarray:
     confusion = np.asarray(confusion, np.float64)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1] or not confusion.any():
         raise ValueError(f"confusion={confusion.shape}: not square, or without a count; allowed: [C, C]")
-    if not (confusion >= 0).all():
-        raise ValueError(f"confusion={confusion.min():g}: no count; allowed: numbers of at least 0")
+    check_counts("confusion", confusion)
     return confusion

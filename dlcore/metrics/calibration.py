@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Metric
 from dlcore.metrics.classification import _check_logits, class_predictions
-from dlcore.ops.checks import check_mask, check_range
+from dlcore.ops.checks import check_mask, check_range, check_values
 
 __all__ = ["Calibration"]
 
@@ -70,11 +71,12 @@ class Calibration(Metric):
           The metric.
 
         Raises:
-          ValueError: `num_bins` is below 1, the shapes do not fit together, or a concrete confidence that counts is
-            outside [0, 1] or NaN.
+          ValueError: `num_bins` is below 1, the shapes do not fit together, `correct` is neither 0 nor 1, or a concrete
+            confidence that counts is outside [0, 1] or NaN.
         """
-        if num_bins < 1:
-            raise ValueError(f"num_bins={num_bins}: too small; allowed: 1 or more")
+        check_whole_number("num_bins", num_bins, 1)
+        check_values("correct", correct, (0, 1))
+        correct = correct > 0
         if confidence.ndim != 1 or correct.shape != confidence.shape:
             raise ValueError(
                 f"confidence={confidence.shape}, correct={correct.shape}: wrong shapes; allowed: [B] for both"

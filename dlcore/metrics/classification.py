@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Metric, Sum, value_mask
 
 __all__ = [
@@ -76,6 +77,7 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array
     """
     _check_logits(logits, labels, mask)
     num_classes = logits.shape[-1]
+    check_whole_number("k", k)
     if not 1 <= k <= num_classes:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {num_classes}, the number of classes")
     label_logit = jnp.take_along_axis(logits, labels[:, None], axis=-1, mode="clip")
@@ -271,6 +273,7 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
         )
     if num_classes is None:
         raise ValueError("num_classes=None: missing where predictions are classes; allowed: the number of classes")
+    check_whole_number("num_classes", num_classes, 1)
     return predictions, num_classes
 
 

@@ -78,6 +78,8 @@ def silhouette(x: np.ndarray, clusters: np.ndarray) -> float:
     if x.ndim != 2 or clusters.shape != x.shape[:1]:
         raise ValueError(f"x={x.shape}, clusters={clusters.shape}: wrong shapes; allowed: [N, D] and [N]")
     check_finite("x", x)
+    if clusters.dtype.kind == "f":
+        check_finite("clusters", clusters)
     _, index, size = np.unique(clusters, return_inverse=True, return_counts=True)
     if not 2 <= len(size) < len(x):
         raise ValueError(f"clusters={len(size)} different: no silhouette; allowed: 2 to {len(x) - 1}")

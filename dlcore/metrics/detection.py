@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_boxes, check_finite, check_shapes
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_boxes, check_finite, check_shapes, check_values
 
 __all__ = ["average_precision", "cardinality_error", "match_detections", "precision_recall_curve"]
 
@@ -63,13 +64,18 @@ def precision_recall_curve(correct: np.ndarray, scores: np.ndarray, num_truth: i
       (precision [N], recall [N]).
 
     Raises:
-      ValueError: `num_truth` is below 1, the two differ in shape, or a score is not finite.
+      ValueError: `num_truth` is no whole number of at least 1 or below the number of correct detections, the two differ
+        in shape, `correct` is neither 0 nor 1, or a score is not finite.
     """
+    check_whole_number("num_truth", num_truth)
     if num_truth < 1:
         raise ValueError(f"num_truth={num_truth}: there is no recall without a true box; allowed: 1 or more")
     if np.ndim(correct) != 1 or np.shape(scores) != np.shape(correct):
         raise ValueError(f"scores={np.shape(scores)}: for correct={np.shape(correct)}; allowed: [N] for both")
     check_finite("scores", scores)
+    check_values("correct", correct, (0, 1))
+    if (count := int(np.sum(correct))) > num_truth:
+        raise ValueError(f"num_truth={num_truth}: below the {count} correct detections; allowed: at least {count}")
     hits = np.cumsum(np.asarray(correct, bool)[np.argsort(-np.asarray(scores, np.float64), kind="stable")])
     return hits / np.arange(1, len(hits) + 1), hits / num_truth
 
@@ -100,7 +106,11 @@ def cardinality_error(logits: jax.Array, valid: jax.Array) -> jax.Array:
 
     Returns:
       [...] int32, the absolute difference.
+
+    Raises:
+      ValueError: the batch axes differ.
     """
+    check_shapes(logits=(logits, "... Q C"), valid=(valid, "mask ... M"))
     # NaN is no decision: it counts as no object.
     is_object = (logits.argmax(-1) < logits.shape[-1] - 1) & ~jnp.isnan(logits).any(-1)  # [..., Q]
     return jnp.abs(is_object.sum(-1, dtype=jnp.int32) - valid.sum(-1, dtype=jnp.int32))

@@ -16,7 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
@@ -124,6 +125,7 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
     if a.ndim not in (2, 3):
         raise ValueError(f"a={a.shape}: wrong rank; allowed: [H, W] or [H, W, C]")
     a, b, data_range = _pair(a, b, data_range)
+    check_shapes(k1=(k1, ">= 0"), k2=(k2, ">= 0"))
     weights, unbiased = _window(window, sigma, window_size)
     size = len(weights)
     if size > min(a.shape[:2]):
@@ -155,9 +157,10 @@ def _similarity(a, b, data_range, window, sigma, window_size, k1, k2, border):
 def _window(window: str, sigma: float, window_size: int | None) -> tuple[np.ndarray, bool]:
     """(weights along one axis, whether moments are unbiased)."""
     check_choice("window", window, ("gaussian", "uniform"))
-    if not sigma > 0:
-        raise ValueError(f"sigma={sigma}: out of range; allowed: above 0")
+    if not 0 < sigma < np.inf:
+        raise ValueError(f"sigma={sigma}: out of range; allowed: above 0, finite")
     size = (2 * int(3.5 * sigma + 0.5) + 1 if window == "gaussian" else 7) if window_size is None else window_size
+    check_whole_number("window_size", size)
     if size < 3 or size % 2 == 0:
         raise ValueError(f"window_size={size}: even or too small; allowed: 3, 5, 7, ...")
     if window == "uniform":
@@ -177,7 +180,7 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
                 f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
             )
         data_range = kinds.pop()
-    if not data_range > 0:
-        raise ValueError(f"data_range={data_range}: out of range; allowed: above 0")
+    if not 0 < data_range < np.inf:
+        raise ValueError(f"data_range={data_range}: out of range; allowed: above 0, finite")
     acc_dtype = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))
     return a.astype(acc_dtype), b.astype(acc_dtype), data_range

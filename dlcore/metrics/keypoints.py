@@ -52,7 +52,7 @@ class KeypointAccuracy(Metric):
         Raises:
           ValueError: the shapes do not fit together, or `alpha` is not above 0.
         """
-        check_shapes(alpha=(alpha, "> 0"))
+        check_shapes(alpha=(alpha, "> 0"), found=(found, "..."), boxes=(boxes, "... 4"))
         if predicted.shape[:-1] != truth.shape[:-1] or boxes.shape[:-1] != truth.shape[:-2]:
             raise ValueError(
                 f"predicted={predicted.shape}, boxes={boxes.shape}: do not fit; allowed: [..., K, 2] and [..., 4] for "
@@ -95,12 +95,12 @@ def object_keypoint_similarity(
       [...] in [0, 1], the mean over labeled keypoints; 0 where none is labeled.
 
     Raises:
-      ValueError: the shapes do not fit, or a concrete sigma is not above 0.
+      ValueError: the shapes do not fit, a concrete sigma is not above 0, or a concrete area is negative.
     """
     check_shapes(
         predicted=(predicted, "... K 2"), target=(target, "... K 3"), areas=(areas, "..."), sigmas=(sigmas, "K")
     )
-    check_shapes(sigmas=(sigmas, "... > 0"))
+    check_shapes(sigmas=(sigmas, "... > 0"), areas=(areas, "... >= 0"))
     is_labeled = target[..., 2] > 0
     squares = jnp.square(predicted - jnp.where(is_labeled[..., None], target[..., :2], 0)).sum(-1)  # [..., K]
     similarity = jnp.exp(-squares / (2 * areas[..., None] * jnp.square(2 * sigmas)))

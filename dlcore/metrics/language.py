@@ -82,7 +82,9 @@ def token_metrics(
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(nats=(nats, "... T"), target=(target, "... T"), mask=(mask, "mask ... T"))
+    check_shapes(
+        nats=(nats, "... T"), target=(target, "int ... T"), mask=(mask, "mask ... T"), logits=(logits, "... T V")
+    )
     mask = None if mask is None else mask.reshape(-1)
     flat = nats.reshape(-1), mask
     return {

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Metric
 from dlcore.metrics.classification import check_outside
 from dlcore.ops.checks import check_shapes
@@ -63,12 +64,16 @@ class PanopticQuality(Metric):
 
         Returns:
           The metric.
+
+        Raises:
+          ValueError: the shapes do not fit together, segments or labels are no integers, or there is no class.
         """
+        check_whole_number("num_classes", num_classes, 1)
         check_shapes(
-            segments=(segments, "B H W"),
-            labels=(labels, "B S"),
-            true_segments=(true_segments, "B H W"),
-            true_labels=(true_labels, "B T"),
+            segments=(segments, "int B H W"),
+            labels=(labels, "int B S"),
+            true_segments=(true_segments, "int B H W"),
+            true_labels=(true_labels, "int B T"),
             mask=(mask, "mask B"),
         )
         count = functools.partial(_count, num_classes=num_classes)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_finite, check_range, check_values
 
 __all__ = ["Verification", "recall_at_k", "verification"]
@@ -49,11 +49,12 @@ def recall_at_k(
     database = queries if gallery is None else np.asarray(gallery, np.float64)
     database_labels = labels if gallery_labels is None else np.asarray(gallery_labels)
     for name, v, y in (("queries", queries, labels), ("gallery", database, database_labels)):
-        if v.ndim != 2 or len(v) != len(y) or v.shape[1] != queries.shape[1] or not len(v):
+        if v.ndim != 2 or y.shape != v.shape[:1] or v.shape[1] != queries.shape[1] or not len(v):
             raise ValueError(f"{name}={v.shape}: wrong shape with labels {y.shape}; allowed: [N, D] and [N], N above 0")
         check_finite(name, v)
     check_choice("metric", metric, ("cosine", "euclidean"))
     most = len(database) - is_self
+    check_whole_number("k", k)
     if not 1 <= k <= most:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")
     if metric == "cosine":

@@ -144,11 +144,11 @@ class BoundaryIoU(Metric):
           The metric.
 
         Raises:
-          ValueError: the shapes differ, or `width` is no whole number of at least 1.
+          ValueError: the shapes differ, labels or predictions are no integers, or `width` or `num_classes` is no whole
+            number of at least 1.
         """
-        if predictions.shape != labels.shape:
-            raise ValueError(f"predictions={predictions.shape}: another shape; allowed: {labels.shape}, as labels")
-        check_shapes(width=(width, "int >= 1"))
+        check_shapes(width=(width, "int >= 1"), num_classes=(num_classes, "int >= 1"))
+        check_shapes(labels=(labels, "int B H W"), predictions=(predictions, "int B H W"))
         counts = value_mask(mask, labels.shape)
         if void_label is not None:
             counts &= labels != void_label

@@ -28,7 +28,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.nn.cache import Cache, Memory
@@ -66,6 +66,10 @@ def causal_mask(length: int, key_length: int | None = None, *, window: int | Non
       ValueError: there are more queries than keys, or the window is below 1.
     """
     key_length = length if key_length is None else key_length
+    check_whole_number("length", length, 0)
+    check_whole_number("key_length", key_length, 0)
+    if window is not None:
+        check_whole_number("window", window)
     if length > key_length:
         raise ValueError(f"length={length}: more queries than keys; allowed: at most {key_length}")
     if window is not None and window < 1:
@@ -191,6 +195,8 @@ def dot_product_attention(
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
     _check_attention(query, key, mask, scale)
+    if value.shape[:-1] != key.shape[:-1]:
+        raise ValueError(f"value.shape={value.shape}: does not fit key; allowed: {(*key.shape[:-1], 'E')}")
     length, size = query.shape[-3], key.shape[-3]
 
     def plain(query, key, value, mask, bias):

@@ -19,6 +19,7 @@ from flax import linen as nn
 from jax import lax
 
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["FastWeightAttention", "FastWeights", "linear_attention", "linear_attention_step", "positive_features"]
 
@@ -57,7 +58,11 @@ def linear_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.
 
     Returns:
       [..., T, V].
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(query=(query, "... T K"), key=(key, "... T K"), value=(value, "... T V"))
     weights = jnp.tril(jnp.einsum("...tk,...sk->...ts", positive_features(query), positive_features(key)))
     return jnp.einsum("...ts,...sv->...tv", weights, value) / weights.sum(-1, keepdims=True)
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dlcore.choices import is_whole_number
+
 __all__ = ["adaptive_avg_pool", "adaptive_max_pool"]
 
 
@@ -65,8 +67,8 @@ def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
 
 def _axes(x: jax.Array, size: int | Sequence[int]) -> list[tuple[int, int]]:
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    if x.ndim < len(size) + 1 or min(size) < 1:
+    size = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if x.ndim < len(size) + 1 or not all(map(is_whole_number, size)) or min(size) < 1:
         raise ValueError(f"size={size} for x.shape={x.shape}; allowed: numbers from 1, at most {x.ndim - 1} of them")
     first = x.ndim - len(size) - 1
     if 0 in x.shape[first:-1]:

@@ -108,6 +108,8 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     Raises:
       ValueError: a concrete box is flipped or not finite.
     """
+    check_shapes(a=(a, "... 4"))
+    check_shapes(b=(b, "... 4"))
     a, b = _wide("a", a, check_boxes), _wide("b", b, check_boxes)
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
@@ -200,7 +202,11 @@ def box_angle(boxes: jax.Array) -> jax.Array:
 
     Returns:
       [...] in radians; a point has the angle 0 and no gradient.
+
+    Raises:
+      ValueError: there are not four numbers a box, or a concrete one is not finite.
     """
+    check_shapes(boxes=(boxes, "... 4"))
     boxes = _wide("boxes", boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     width, height = sides[..., 0], sides[..., 1]
@@ -301,8 +307,8 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
       ValueError: a side is not positive.
     """
     for name, size in (("original_size", original_size), ("new_size", new_size)):
-        if min(size) <= 0:
-            raise ValueError(f"{name}={size}: no size; allowed: above 0")
+        if len(size) != 2 or not all(0 < side < math.inf for side in size):
+            raise ValueError(f"{name}={size}: no size; allowed: (height, width), both above 0")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)
     y, x = new_size[0] / original_size[0], new_size[1] / original_size[1]

@@ -27,8 +27,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "camera_center",
@@ -181,6 +181,8 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
     Raises:
       ValueError: a point is not finite.
     """
+    check_shapes(points=(points, "... 3"))
+    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_finite("points", points)
     return _apply(rotation, points) + translation
 
@@ -206,9 +208,11 @@ def project(
       depth 0 are finite and mean nothing.
 
     Raises:
-      ValueError: the intrinsics are singular, or a point is not finite or has a depth of 0.
+      ValueError: the shapes do not fit, the intrinsics are singular, or a point is not finite or has a depth of 0.
     """
     points = jnp.asarray(points, _float_of(points))
+    check_shapes(points=(points, "... 3"))
+    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_finite("points", points)
     points = points if rotation is None else _apply(rotation, points)
     points = points if translation is None else points + translation
@@ -314,8 +318,9 @@ def unproject(
       [..., 3].
 
     Raises:
-      ValueError: the intrinsics are singular, a pixel or depth is not finite, or a depth is 0.
+      ValueError: the shapes do not fit, the intrinsics are singular, a pixel or depth is not finite, or a depth is 0.
     """
+    check_shapes(pixels=(pixels, "... 2"), depth=(depth, "..."))
     check_finite("depth", depth)
     _check_nonzero("depth", depth)
     origin, directions = pixel_rays(pixels, intrinsics, rotation, translation, distortion)
@@ -331,7 +336,12 @@ def pixel_grid(height: int, width: int) -> jax.Array:
 
     Returns:
       [height, width, 2] of (u, v).
+
+    Raises:
+      ValueError: a side is no whole number of at least 1.
     """
+    check_whole_number("height", height, 1)
+    check_whole_number("width", width, 1)
     return jnp.stack(jnp.meshgrid(jnp.arange(width, dtype=float), jnp.arange(height, dtype=float)), -1)
 
 

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["affine_grid", "bilinear_sample", "grid_sample"]
 
 
@@ -33,6 +35,8 @@ def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = F
     if theta.shape[-2:] != (2, 3):
         raise ValueError(f"theta.shape={theta.shape}: not an affine map; allowed: [..., 2, 3]")
     height, width = size
+    check_whole_number("size", height)
+    check_whole_number("size", width)
     if min(height, width) < 1:
         raise ValueError(f"size={size}: empty output; allowed: at least 1 for each axis")
     dtype = jnp.promote_types(theta.dtype, jnp.float32)

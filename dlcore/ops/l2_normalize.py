@@ -23,8 +23,13 @@ def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
 
     Returns:
       [..., D] of the same dtype; vectors shorter than 1e-12 are divided by 1e-12, so that zero stays zero.
+
+    Raises:
+      ValueError: the numbers are integers, which have no fractions.
     """
     dtype = x.dtype
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"x.dtype={dtype}: a direction needs fractions; allowed: floating dtypes")
     x = x.astype(jnp.promote_types(dtype, jnp.float32))
     largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(axis, keepdims=True), 1e-30))
     x = x / largest

@@ -9,6 +9,7 @@ In float32 the forms without a center lose all digits where the mean is a few th
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import pmean
 
 __all__ = ["nearest_points", "population_moments", "squared_distances"]
@@ -38,7 +39,11 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], none negative.
+
+    Raises:
+      ValueError: the points differ in D.
     """
+    check_shapes(x=(x, "N D"), y=(y, "M D"))
     x, y = _centered(x, y)
     products = jnp.einsum("nd,md->nm", x, y, precision=jax.lax.Precision.HIGHEST)
     return jnp.maximum(jnp.square(x).sum(1)[:, None] - 2 * products + jnp.square(y).sum(1)[None], 0)
@@ -52,8 +57,14 @@ def nearest_points(x: jax.Array, y: jax.Array) -> jax.Array:
       y: [M, D].
 
     Returns:
-      [...] int32, rows of `y`; the first of several at the same distance.
+      [...] int32, rows of `y`; the first of several at the same distance, and 0 for a point that is NaN.
+
+    Raises:
+      ValueError: the points differ in D, or `y` has none.
     """
+    check_shapes(y=(y, "M D"), x=(x, "... D"))
+    if not len(y):
+        raise ValueError(f"y.shape={y.shape}: no points; allowed: at least one")
     x, y = _centered(x, y)
     products = jnp.einsum("...d,md->...m", x, y, precision=jax.lax.Precision.HIGHEST)
     return (jnp.square(y).sum(-1) - 2 * products).argmin(-1).astype(jnp.int32)

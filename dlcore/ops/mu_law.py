@@ -9,6 +9,7 @@ van den Oord et al. 2016, arXiv:1609.03499, predict these codes by a softmax.
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_indices
 
 __all__ = ["mu_law_decode", "mu_law_encode"]
@@ -25,9 +26,12 @@ def mu_law_encode(waveform: jax.Array, levels: int = 256) -> jax.Array:
       [...] int32 in [0, levels).
 
     Raises:
-      ValueError: there are fewer than two levels, or a concrete sample is not finite.
+      ValueError: there are fewer than two levels, the samples are integers, or a concrete sample is not finite.
     """
     mu = _mu(levels)
+    waveform = jnp.asarray(waveform)
+    if not jnp.issubdtype(waveform.dtype, jnp.floating):
+        raise ValueError(f"waveform.dtype={waveform.dtype}: not in [-1, 1]; allowed: floating dtypes")
     check_finite("waveform", waveform)
     x = jnp.clip(waveform, -1, 1)
     companded = jnp.sign(x) * jnp.log1p(mu * jnp.abs(x)) / jnp.log1p(jnp.float32(mu))
@@ -55,6 +59,5 @@ def mu_law_decode(codes: jax.Array, levels: int = 256) -> jax.Array:
 
 
 def _mu(levels: int) -> int:
-    if levels < 2:
-        raise ValueError(f"levels={levels}: too few; allowed: at least 2")
+    check_whole_number("levels", levels, 2)
     return levels - 1

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["RESIZE_METHODS", "resize"]
@@ -93,6 +93,9 @@ def _targets(x: jax.Array, size, scale) -> tuple[list[int], list[float]]:
     if x.ndim < len(values) + 1:
         raise ValueError(f"x.shape={x.shape}: too few axes for {name}={values}; allowed: at least {len(values) + 1}")
     sides = x.shape[-len(values) - 1 : -1]
+    if scale is None:
+        for value in values:
+            check_whole_number("size", value)
     if not all(0 < value < np.inf for value in values):
         raise ValueError(f"{name}={values}: not positive; allowed: above 0")
     outs = (

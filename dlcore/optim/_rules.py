@@ -1,13 +1,15 @@
 """What the optimizers by hand share: their state, and a rule for one array applied to a tree."""
 
+import math
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-__all__ = ["ByHandState", "Rate", "each_array", "root"]
+__all__ = ["ByHandState", "Rate", "check_at_least_0", "each_array", "root"]
 
 Rate = optax.ScalarOrSchedule
 
@@ -24,6 +26,20 @@ class ByHandState(NamedTuple):
     slots: dict[str, Any]
 
 
+def check_at_least_0(**numbers: Any) -> None:
+    """Check rates, decays and other numbers that are finite and at least 0.
+
+    Args:
+      **numbers: each by the name of its argument; schedules and arrays pass, which may be traced.
+
+    Raises:
+      ValueError: one is negative, NaN or infinite, or a word.
+    """
+    for name, value in numbers.items():
+        if isinstance(value, str) or (isinstance(value, Real) and not 0 <= value < math.inf):
+            raise ValueError(f"{name}={value!r}: out of range; allowed: finite, at least 0")
+
+
 def each_array(rule: Callable, rate: Rate, **slots: Callable) -> optax.GradientTransformation:
     """Apply a rule for one array to every array of a tree.
 
@@ -36,8 +52,9 @@ def each_array(rule: Callable, rate: Rate, **slots: Callable) -> optax.GradientT
       The optax transformation.
 
     Raises:
-      ValueError: `update` was called without params.
+      ValueError: the rate is negative or not finite, or `update` was called without params.
     """
+    check_at_least_0(learning_rate=rate)
 
     def init(params):
         return ByHandState(jnp.zeros((), jnp.int32), {n: jax.tree.map(start, params) for n, start in slots.items()})

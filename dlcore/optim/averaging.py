@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.optim.ema import init_average
 
 __all__ = ["SwaState", "recompute_batch_stats", "swa_params", "track_swa"]
@@ -47,12 +48,10 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
       The optax transformation; `swa_params` reads the average.
 
     Raises:
-      ValueError: `start` is negative or `every` is below 1.
+      ValueError: `start` is no whole number of at least 0, or `every` none of at least 1.
     """
-    if start < 0:
-        raise ValueError(f"start={start}: negative; allowed: 0 or more")
-    if every < 1:
-        raise ValueError(f"every={every}: too small; allowed: 1 or more")
+    check_whole_number("start", start, 0)
+    check_whole_number("every", every, 1)
 
     def init(params):
         zero = jnp.zeros((), jnp.int32)

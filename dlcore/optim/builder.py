@@ -17,9 +17,10 @@ from typing import Any
 import jax
 import optax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.kernels import is_kernel
 from dlcore.optim import by_hand, constraints, schedules
+from dlcore.optim._rules import check_at_least_0
 from dlcore.optim.clipping import clip_by_value
 from dlcore.optim.ema import track_parameter_ema
 from dlcore.optim.plateau import scale_by_plateau
@@ -112,11 +113,12 @@ def create_schedule(
       Function of the update's number, from 0, to the learning rate.
 
     Raises:
-      ValueError: the name is unknown, there is no step, the warm-up is longer than the run, or milestones are not
-        positive and rising.
+      ValueError: the name is unknown, a rate is negative or not finite, there is no step, the warm-up is longer than
+        the run, or milestones are not positive and rising.
     """
     check_choice("schedule", name, SCHEDULES)
-    if steps < 1:
+    check_at_least_0(peak=peak, decay_factor=decay_factor)
+    if not 1 <= steps < math.inf:
         raise ValueError(f"steps={steps}: out of range; allowed: at least 1")
     if not 0 <= warmup <= steps:
         raise ValueError(f"warmup={warmup}: out of range; allowed: 0 to steps={steps}")
@@ -139,7 +141,8 @@ def check_milestones(milestones: Sequence[float]) -> None:
     Raises:
       ValueError: they are not.
     """
-    if not milestones or milestones[0] <= 0 or any(b <= a for a, b in itertools.pairwise(milestones)):
+    marks = [0, *milestones, math.inf]
+    if len(marks) < 3 or not all(a < b for a, b in itertools.pairwise(marks)):
         raise ValueError(
             f"milestones={','.join(f'{m:g}' for m in milestones)}: not rising from above 0; allowed: such as 30,60,90"
         )
@@ -197,22 +200,14 @@ def create_optimizer(
       ValueError: the name is unknown or a number is outside its range.
     """
     check_choice("optimizer", name, OPTIMIZERS)
-    if accumulate < 1:
-        raise ValueError(f"accumulate={accumulate}: too small; allowed: 1 or more")
-    if isinstance(learning_rate, Real) and not 0 <= learning_rate < math.inf:
-        raise ValueError(f"learning_rate={learning_rate}: out of range; allowed: finite, at least 0")
+    check_whole_number("accumulate", accumulate, 1)
+    check_at_least_0(learning_rate=learning_rate, weight_decay=weight_decay, l1=l1)
     for what, decay in (("momentum", momentum), ("second_momentum", second_momentum)):
         if isinstance(decay, Real) and not 0 <= decay <= MOST_MOMENTUM:  # float32 rounds larger ones to 1
             raise ValueError(f"{what}={decay}: out of range; allowed: 0 to {MOST_MOMENTUM}")
-    if isinstance(weight_decay, Real) and not weight_decay >= 0:
-        raise ValueError(f"weight_decay={weight_decay}: out of range; allowed: at least 0")
-    if isinstance(clip_norm, Real) and clip_norm <= 0:
-        raise ValueError(f"clip_norm={clip_norm}: out of range; allowed: above 0, or None")
-    for what, limit in (("clip_value", clip_value), ("max_norm", max_norm)):
+    for what, limit in (("clip_norm", clip_norm), ("clip_value", clip_value), ("max_norm", max_norm)):
         if isinstance(limit, Real) and not limit > 0:
             raise ValueError(f"{what}={limit}: out of range; allowed: above 0, or None")
-    if isinstance(l1, Real) and not l1 >= 0:
-        raise ValueError(f"l1={l1}: out of range; allowed: at least 0")
     build = partial(OPTIMIZERS[name], b1=momentum, b2=second_momentum, decay=weight_decay)
     tx = optax.chain(
         *([] if clip_value is None else [clip_by_value(clip_value)]),

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.ops.checks import check_shapes
-from dlcore.optim._rules import ByHandState, Rate, each_array, root
+from dlcore.optim._rules import ByHandState, Rate, check_at_least_0, each_array, root
 
 __all__ = [
     "ByHandState",
@@ -70,8 +70,9 @@ def momentum(
       The optax transformation.
 
     Raises:
-      ValueError: `rho` is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(dampening=dampening)
     check_shapes(rho=(rho, "0 to <1"))
 
     def damped(g, t):
@@ -144,7 +145,11 @@ def adagrad(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps, start=start)
 
     def rule(g, w, s, t, a):
         total = s["s"] + g * g
@@ -175,9 +180,10 @@ def rmsprop(
       The optax transformation.
 
     Raises:
-      ValueError: `gamma` is out of range.
+      ValueError: a number is out of range.
     """
-    check_shapes(gamma=(gamma, "0 to <1"))
+    check_at_least_0(eps=eps)
+    check_shapes(gamma=(gamma, "0 to <1"), rho=(rho, "0 to <1"))
 
     def rule(g, w, s, t, a):
         mean = gamma * s["m"] + (1 - gamma) * g
@@ -206,8 +212,9 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6) -> 
       The optax transformation.
 
     Raises:
-      ValueError: `rho` is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps)
     check_shapes(rho=(rho, "0 to <1"))
 
     def rule(g, w, s, t, a):
@@ -243,8 +250,9 @@ def adam(
       The optax transformation.
 
     Raises:
-      ValueError: a decay is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
@@ -274,8 +282,9 @@ def adamw(
       The optax transformation.
 
     Raises:
-      ValueError: a decay is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps, weight_decay=weight_decay)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
@@ -302,8 +311,9 @@ def adamax(
       The optax transformation.
 
     Raises:
-      ValueError: a decay is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
@@ -332,8 +342,9 @@ def nadam(
       The optax transformation.
 
     Raises:
-      ValueError: a decay is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps, momentum_decay=momentum_decay)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
 
     def rule(g, w, s, t, a):
@@ -365,8 +376,9 @@ def radam(
       The optax transformation.
 
     Raises:
-      ValueError: a decay is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(eps=eps)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
     long = 2 / (1 - b2) - 1
 
@@ -398,7 +410,13 @@ def rprop(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_shapes(shrink=(shrink, "0 to <1"), grow=(grow, "> 1"))
+    if not 0 <= smallest <= largest:
+        raise ValueError(f"smallest={smallest}: out of range; allowed: 0 to largest={largest}")
 
     def rule(g, w, s, t, a):
         same = jnp.sign(g * s["g"])
@@ -424,7 +442,11 @@ def asgd(
 
     Returns:
       The optax transformation.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(decay=decay, power=power, average_from=average_from)
 
     def rule(g, w, s, t, a):
         a = jnp.where(t > 1, a / (1 + decay * a * (t - 1)) ** power, a)
@@ -453,8 +475,9 @@ def lars(
       The optax transformation.
 
     Raises:
-      ValueError: `rho` is out of range.
+      ValueError: a number is out of range.
     """
+    check_at_least_0(weight_decay=weight_decay, trust=trust)
     check_shapes(rho=(rho, "0 to <1"))
 
     def rule(g, w, s, t, a):

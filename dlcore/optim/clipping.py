@@ -16,7 +16,22 @@ import optax
 
 __all__ = ["clip_by_norm", "clip_by_value"]
 
-clip_by_value = optax.clip
+
+def clip_by_value(limit: float) -> optax.GradientTransformation:
+    """Limit each derivative by itself, as `optax.clip`.
+
+    Args:
+      limit: greatest absolute value, above 0.
+
+    Returns:
+      The optax transformation.
+
+    Raises:
+      ValueError: `limit` is not positive.
+    """
+    if isinstance(limit, Real) and not limit > 0:
+        raise ValueError(f"limit={limit}: out of range; allowed: above 0")
+    return optax.clip(limit)
 
 
 def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformation:

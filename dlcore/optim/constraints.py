@@ -19,6 +19,7 @@ import optax
 
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.square_root import safe_sqrt
+from dlcore.optim._rules import check_at_least_0
 
 __all__ = ["constrain", "l1_proximal", "max_norm", "project_max_norm", "soft_threshold"]
 
@@ -90,11 +91,15 @@ def soft_threshold(w: jax.Array, threshold: float | jax.Array) -> jax.Array:
 
     Args:
       w: array.
-      threshold: everything nearer to 0 than this becomes 0.
+      threshold: everything nearer to 0 than this becomes 0; at least 0.
 
     Returns:
       Array like `w`.
+
+    Raises:
+      ValueError: `threshold` is negative.
     """
+    check_shapes(threshold=(threshold, "... >= 0"))
     return jnp.sign(w) * jnp.maximum(jnp.abs(w) - threshold, 0)
 
 
@@ -122,10 +127,9 @@ def l1_proximal(
       The optax transformation.
 
     Raises:
-      ValueError: `weight` is negative.
+      ValueError: `weight` or the learning rate is negative or not finite.
     """
-    if isinstance(weight, Real) and not weight >= 0:
-        raise ValueError(f"weight={weight}: negative; allowed: 0 or more")
+    check_at_least_0(learning_rate=learning_rate, weight=weight)
     where = where or (lambda w: w.ndim > 1)
 
     def update(updates, state, params=None):

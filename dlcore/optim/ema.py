@@ -76,11 +76,15 @@ def init_average(params: Any) -> Any:
     return jax.tree.map(copy, params)
 
 
-def _check_average(average: Any) -> None:
+def _check_average(average: Any, new: Any) -> None:
     for leaf in jax.tree.leaves(average):
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
             raise ValueError(f"average={dtype}: small steps round to no step; allowed: float32, as of init_average")
+    for (path, leaf), value in zip(jax.tree.leaves_with_path(average), jax.tree.leaves(new), strict=False):
+        if jnp.shape(leaf) != jnp.shape(value):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(f"new: {name} of shape {jnp.shape(value)}; allowed: {jnp.shape(leaf)}, as the average's")
 
 
 def ema_update(average: Any, new: Any, decay: float | jax.Array, count: jax.Array) -> Any:
@@ -96,9 +100,9 @@ def ema_update(average: Any, new: Any, decay: float | jax.Array, count: jax.Arra
       e + (1 - d_t) (w - e).
 
     Raises:
-      ValueError: the average is in half precision, or `decay` is out of range.
+      ValueError: the average is in half precision, an array of `new` has another shape, or `decay` is out of range.
     """
-    _check_average(average)
+    _check_average(average, new)
     d = ema_decay(decay, count)
     return jax.tree.map(lambda e, w: e + (1 - d).astype(e.dtype) * (w.astype(e.dtype) - e), average, new)
 
@@ -115,10 +119,10 @@ def momentum_update(average: Any, new: Any, momentum: float | jax.Array) -> Any:
       m e + (1 - m) w.
 
     Raises:
-      ValueError: the average is in half precision, or `momentum` is out of range.
+      ValueError: the average is in half precision, an array of `new` has another shape, or `momentum` is out of range.
     """
     check_shapes(momentum=(momentum, "0 to 1"))
-    _check_average(average)
+    _check_average(average, new)
     return jax.tree.map(lambda e, w: momentum * e + (1 - momentum) * w.astype(e.dtype), average, new)
 
 
@@ -127,15 +131,15 @@ def cosine_momentum(start: float, steps: int) -> optax.Schedule:
 
     Args:
       start: m of the first step, in [0, 1].
-      steps: number of steps of the run.
+      steps: number of steps of the run, at least 0.
 
     Returns:
       step -> m.
 
     Raises:
-      ValueError: `start` is out of range.
+      ValueError: `start` or `steps` is out of range.
     """
-    check_shapes(start=(start, "0 to 1"))
+    check_shapes(start=(start, "0 to 1"), steps=(steps, "int >= 0"))
 
     def schedule(step: jax.Array) -> jax.Array:
         progress = jnp.minimum(step / max(1, steps), 1.0)

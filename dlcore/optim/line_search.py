@@ -9,7 +9,10 @@ They run on the host, step by step, to be read and to serve `dlcore.optim.second
 `scale_by_backtracking_linesearch` and `scale_by_zoom_linesearch`.
 """
 
+import math
 from collections.abc import Callable
+
+from dlcore.choices import check_whole_number
 
 __all__ = ["armijo_backtracking", "strong_wolfe"]
 
@@ -41,7 +44,7 @@ def armijo_backtracking(
     Raises:
       ValueError: the slope is not negative, or a number is outside its range.
     """
-    _check(slope, c1, c1)
+    _check(slope, c1, c1, first, max_steps)
     if not 0 < shrink < 1:
         raise ValueError(f"shrink={shrink}: out of range; allowed: above 0 and below 1")
     alpha = first
@@ -78,9 +81,9 @@ def strong_wolfe(
       0.0 if there is none.
 
     Raises:
-      ValueError: the slope is not negative, or not 0 < c1 <= c2 < 1.
+      ValueError: the slope is not negative, not 0 < c1 <= c2 < 1, or `first` or `max_steps` is not positive.
     """
-    _check(slope, c1, c2)
+    _check(slope, c1, c2, first, max_steps)
     low, low_value, low_slope = 0.0, value, slope
     high = high_value = None
     alpha = first
@@ -112,8 +115,11 @@ def _between(low: float, low_value: float, low_slope: float, high: float, high_v
     return low + width * min(max(fraction, 0.1), 0.9)
 
 
-def _check(slope: float, c1: float, c2: float) -> None:
+def _check(slope: float, c1: float, c2: float, first: float, max_steps: int) -> None:
     if not slope < 0:
         raise ValueError(f"slope={slope}: the direction does not lead downhill; allowed: below 0")
     if not 0 < c1 <= c2 < 1:
         raise ValueError(f"c1={c1}, c2={c2}: out of range; allowed: 0 < c1 <= c2 < 1")
+    if not 0 < first < math.inf:
+        raise ValueError(f"first={first}: out of range; allowed: above 0, finite")
+    check_whole_number("max_steps", max_steps, 1)

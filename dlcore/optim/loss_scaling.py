@@ -8,6 +8,7 @@ Micikevicius et al., "Mixed precision training" (2018), arXiv:1710.03740, with t
 float16 has 5 bits of exponent and loses what is below 6e-8; bfloat16 has float32's 8 and needs no scaling.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -51,7 +52,7 @@ def dynamic_loss_scale(
     Raises:
       ValueError: `initial` is below 1, `factor` not above 1, or `period` below 1.
     """
-    if initial < 1 or factor <= 1 or period < 1:
+    if not (1 <= initial < math.inf and 1 < factor < math.inf and period >= 1):
         raise ValueError(
             f"initial={initial}, factor={factor}, period={period}: out of range; "
             "allowed: initial 1 or more, factor above 1, period 1 or more"

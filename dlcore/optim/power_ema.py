@@ -83,6 +83,7 @@ def posthoc_weights(steps: Sequence[float], exponents: Sequence[float], step: fl
     check_range("steps", times, 1)
     check_range("exponents", powers, 0)
     check_range("step", step, 1, times.max())
+    check_shapes(exponent=(exponent, ">= 0"))
 
     def product(t, g, u, h):
         """Integral of the product of two curves."""

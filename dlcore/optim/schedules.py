@@ -11,6 +11,7 @@ torch's schedulers; where optax's of the same name differ, the docstring says ho
 """
 
 import itertools
+import math
 from collections.abc import Sequence
 from numbers import Real
 
@@ -18,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.optim._rules import check_at_least_0
 from dlcore.optim.plateau import Plateau, PlateauState
 
 __all__ = [
@@ -50,7 +52,11 @@ def constant(rate: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate)
     return optax.constant_schedule(rate)
 
 
@@ -64,7 +70,11 @@ def step_decay(rate: float, step_size: int, gamma: float = 0.1) -> optax.Schedul
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate, gamma=gamma)
     _positive("step_size", step_size)
     return lambda t: rate * gamma ** (t // step_size)
 
@@ -81,9 +91,10 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
       The schedule, a function of step t.
 
     Raises:
-      ValueError: the milestones are not in order.
+      ValueError: the milestones are not in order, or a number is out of range.
     """
-    if list(milestones) != sorted(milestones):
+    check_at_least_0(rate=rate, gamma=gamma)
+    if list(milestones) != sorted(milestones) or not all(map(math.isfinite, milestones)):
         raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps")
     marks = tuple(milestones)
     return lambda t: rate * gamma ** sum((jnp.asarray(t) >= mark).astype(jnp.int32) for mark in marks)
@@ -98,7 +109,11 @@ def exponential(rate: float, k: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate, k=k)
     return lambda t: rate * jnp.exp(-k * jnp.maximum(t, 0))
 
 
@@ -113,7 +128,11 @@ def cosine(rate: float, steps: int, end: float = 0.0, hold: bool = True) -> opta
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate, end=end)
     _positive("steps", steps)
 
     def schedule(t):
@@ -136,11 +155,11 @@ def cosine_restarts(rate: float, first: int, factor: int = 1, end: float = 0.0) 
       The schedule, a function of step t.
 
     Raises:
-      ValueError: `first` or `factor` is below 1.
+      ValueError: `first` or `factor` is no whole number of at least 1, or a rate is out of range.
     """
-    _positive("first", first)
-    if factor < 1:
-        raise ValueError(f"factor={factor}: too small; allowed: 1 or more")
+    check_at_least_0(rate=rate, end=end)
+    check_whole_number("first", first, 1)
+    check_whole_number("factor", factor, 1)
 
     starts = [0]
     while factor > 1 and factor * starts[-1] + first < 2**31:
@@ -166,7 +185,11 @@ def linear(start: float, end: float, steps: int) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(start=start, end=end)
     _positive("steps", steps)
     return lambda t: start + (end - start) * jnp.minimum(t, steps) / steps
 
@@ -181,7 +204,11 @@ def polynomial(rate: float, steps: int, power: float = 2.0) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate, power=power)
     _positive("steps", steps)
     return lambda t: rate * ((steps - jnp.minimum(t, steps)) / steps) ** power
 
@@ -194,7 +221,11 @@ def inverse_sqrt(rate: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate)
     return lambda t: rate / jnp.sqrt(jnp.maximum(t, 1))
 
 
@@ -207,7 +238,11 @@ def inverse_time(rate: float, k: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate, k=k)
     return lambda t: rate / (1 + k * jnp.maximum(t, 0))
 
 
@@ -244,8 +279,11 @@ def cyclic(
       The schedule, a function of step t.
 
     Raises:
-      ValueError: `mode` is unknown, or `up` or `down` is not positive.
+      ValueError: `mode` is unknown, or a number is out of range.
     """
+    check_at_least_0(low=low, high=high, gamma=gamma)
+    if isinstance(low, Real) and isinstance(high, Real) and low > high:
+        raise ValueError(f"low={low}: above high; allowed: at most high={high}")
     down = up if down is None else down
     _positive("up", up)
     _positive("down", down)
@@ -286,10 +324,14 @@ def one_cycle(
       The schedule, a function of step t.
 
     Raises:
-      ValueError: `steps` is below 2, `anneal` is unknown, or `rise` leaves a phase without a step.
+      ValueError: `steps` is below 2, `anneal` is unknown, `rise` leaves a phase without a step, or a number is out of
+        range.
     """
-    if steps < 2:
-        raise ValueError(f"steps={steps}: too small; allowed: 2 or more")
+    check_at_least_0(peak=peak)
+    _positive("div", div)
+    _positive("final_div", final_div)
+    if not 2 <= steps < math.inf:
+        raise ValueError(f"steps={steps}: out of range; allowed: 2 or more")
     check_choice("anneal", anneal, ("cosine", "linear"))
     start = peak / div
     top = rise * steps - 1
@@ -297,7 +339,7 @@ def one_cycle(
         marks, rates = (0.0, top, 2 * top, steps - 1), (start, peak, start, start / final_div)
     else:
         marks, rates = (0.0, top, steps - 1), (start, peak, start / final_div)
-    if any(b <= a for a, b in itertools.pairwise(marks)):
+    if not all(a < b for a, b in itertools.pairwise(marks)):
         raise ValueError(f"rise={rise}: leaves a phase of steps={steps} without a step; allowed: less extreme shares")
 
     def schedule(t):
@@ -322,7 +364,11 @@ def linear_scaling(rate: float, batch_size: int, base_batch_size: int = 256) -> 
 
     Returns:
       The learning rate for `batch_size`.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_at_least_0(rate=rate)
     _positive("batch_size", batch_size)
     _positive("base_batch_size", base_batch_size)
     return rate * batch_size / base_batch_size
@@ -353,5 +399,5 @@ def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) ->
 
 
 def _positive(name: str, value: float) -> None:
-    if isinstance(value, Real) and value <= 0:
-        raise ValueError(f"{name}={value}: out of range; allowed: above 0")
+    if isinstance(value, Real) and not 0 < value < math.inf:
+        raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")

@@ -16,6 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+from dlcore.optim._rules import check_at_least_0
 from dlcore.optim.line_search import strong_wolfe
 
 __all__ = ["Path", "bfgs", "bfgs_update", "lbfgs", "lbfgs_direction", "newton_step"]
@@ -41,11 +44,16 @@ def newton_step(function: Callable, x: jax.Array, damping: float = 0.0) -> jax.A
     Args:
       function: x -> scalar.
       x: [D].
-      damping: added to the diagonal of the Hessian; 0 for none.
+      damping: added to the diagonal of the Hessian, at least 0; 0 for none.
 
     Returns:
-      [D], the next point.
+      [D], the next point; not finite where the damped Hessian is singular.
+
+    Raises:
+      ValueError: `x` is not [D], or `damping` is negative or not finite.
     """
+    check_shapes(x=(x, "D"))
+    check_at_least_0(damping=damping)
     gradient, hessian = jax.grad(function)(x), jax.hessian(function)(x)
     return x - jnp.linalg.solve(hessian + damping * jnp.eye(x.size, dtype=x.dtype), gradient)
 
@@ -60,7 +68,13 @@ def bfgs_update(inverse: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray
 
     Returns:
       [D, D].
+
+    Raises:
+      ValueError: the shapes do not fit together, or y·s is not positive.
     """
+    check_shapes(inverse=(inverse, "D D"), s=(s, "D"), y=(y, "D"))
+    if not y @ s > 0:
+        raise ValueError(f"y·s={y @ s:g}: no positive curvature along the step; allowed: above 0")
     rho = 1 / (y @ s)
     left = np.eye(len(s)) - rho * np.outer(s, y)
     return left @ inverse @ left.T + rho * np.outer(s, s)
@@ -77,6 +91,9 @@ def bfgs(function: Callable, x: np.ndarray, steps: int = 100, tolerance: float =
 
     Returns:
       The points, values and α of its steps.
+
+    Raises:
+      ValueError: `x` is not [D] or not finite, or a number is out of range.
     """
 
     def learn(inverse, s, y):
@@ -124,7 +141,11 @@ def lbfgs(function: Callable, x: np.ndarray, steps: int = 100, memory: int = 10,
 
     Returns:
       The points, values and α of its steps.
+
+    Raises:
+      ValueError: `x` is not [D] or not finite, or a number is out of range.
     """
+    check_whole_number("memory", memory, 1)
     return _descend(
         function,
         x,
@@ -138,6 +159,9 @@ def lbfgs(function: Callable, x: np.ndarray, steps: int = 100, memory: int = 10,
 
 def _descend(function, x, start, direction, learn, steps, tolerance) -> Path:
     """Descend along `direction(model, gradient)`; `learn(model, s, y)` updates the model of the curvature."""
+    check_shapes(x=(x, "D finite"))
+    check_whole_number("steps", steps, 0)
+    check_at_least_0(tolerance=tolerance)
     both = jax.jit(jax.value_and_grad(function))
 
     def value_and_gradient(x):

@@ -56,6 +56,7 @@ class Categorical:
         Raises:
           ValueError: a concrete action is none of the A.
         """
+        check_shapes(action=(action, "int ..."), logits=(self.logits, "... A"))
         check_indices("action", action, self.logits.shape[-1], "actions")
         return jnp.take_along_axis(jax.nn.log_softmax(self.logits), action[..., None], -1)[..., 0]
 

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_indices, check_probabilities, check_shapes
 from dlcore.rl.environments import Environment, Step
 
@@ -294,7 +295,8 @@ def discounted_sum(rewards: jax.Array, gamma: float | jax.Array) -> jax.Array:
       ValueError: `gamma` is out of range.
     """
     check_shapes(gamma=(gamma, "0 to 1"))
-    return jnp.tensordot(jnp.asarray(gamma, rewards.dtype) ** jnp.arange(rewards.shape[0]), rewards, 1)
+    dtype = jnp.result_type(rewards.dtype, jnp.float32)
+    return jnp.tensordot(jnp.asarray(gamma, dtype) ** jnp.arange(rewards.shape[0]), rewards, 1)
 
 
 def _draw(key: jax.Array, probability: jax.Array) -> jax.Array:
@@ -393,8 +395,7 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
     Raises:
       ValueError: `max_steps` is not positive, or there is not an observation for each state.
     """
-    if max_steps < 1:
-        raise ValueError(f"max_steps={max_steps}: too small; allowed: at least 1")
+    check_whole_number("max_steps", max_steps, 1)
     if observations is not None and len(observations) != mdp.num_states:
         raise ValueError(f"observations={len(observations)}: for {mdp.num_states} states; allowed: one a state")
 

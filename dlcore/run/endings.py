@@ -13,18 +13,37 @@ import select
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from dlcore.choices import check_given_once
 from dlcore.run.preemption import REQUEUE, Preempted
 
-__all__ = ["INTERRUPTED", "one_line_while_importing", "orderly_ending", "resumable"]
+__all__ = ["INTERRUPTED", "one_line_while_importing", "orderly_ending", "refuse_repeats", "resumable"]
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit statuses after SIGINT and SIGPIPE, as in a shell."""
 LINE = "stopped by Ctrl-C"
 GRACE = 1.0
 """Seconds that Python has to handle a SIGINT; it cannot while XLA compiles, which may take minutes."""
+
+
+def refuse_repeats(argv: Sequence[str]) -> None:
+    """Leave with status 2 where the command line of a process gives an option two values.
+
+    Programs that put words behind those of a list call what takes the last value: `resolve`, `dlcore.main.run`.
+
+    Args:
+      argv: the command line.
+
+    Raises:
+      SystemExit: an option has two values.
+    """
+    try:
+        check_given_once(argv)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepar
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
-from dlcore.run.endings import orderly_ending
+from dlcore.run.endings import orderly_ending, refuse_repeats
 from dlcore.run.processes import is_first
 from dlcore.run.program_cache import use_program_cache
 from dlcore.run.progress import say
@@ -89,8 +89,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Raises:
       SystemExit: status 75 (run me again), 130 (Ctrl-C) or 141 (the reader of the output is gone).
     """
+    if argv is None:
+        argv = sys.argv[1:]
+        refuse_repeats(argv)
     with orderly_ending():
-        return _main(list(sys.argv[1:] if argv is None else argv))
+        return _main(list(argv))
 
 
 def _main(argv: list[str]) -> int:

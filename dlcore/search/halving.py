@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["Rung", "hyperband_brackets", "rungs", "successive_halving"]
 
 
@@ -44,8 +46,7 @@ def rungs(trials: int, first: int, last: int, eta: int = 3) -> list[Rung]:
       ValueError: a number is below 1, `eta` below 2, or `last` below `first`.
     """
     for name, value, least in (("trials", trials, 1), ("first", first, 1), ("eta", eta, 2), ("last", last, first)):
-        if value < least:
-            raise ValueError(f"{name}={value}: too small; allowed: at least {least}")
+        check_whole_number(name, value, least)
     plan = []
     for k in range(math.floor(math.log(last / first, eta) + 1e-9) + 1):
         count = trials // eta**k
@@ -69,8 +70,9 @@ def hyperband_brackets(last: int, eta: int = 3, first: int = 1) -> list[list[Run
     Raises:
       ValueError: `eta` is below 2, or `first` is not in [1, `last`].
     """
-    if eta < 2:
-        raise ValueError(f"eta={eta}: too small; allowed: at least 2")
+    check_whole_number("eta", eta, 2)
+    check_whole_number("last", last, 1)
+    check_whole_number("first", first)
     if not 1 <= first <= last:
         raise ValueError(f"first={first}: out of range; allowed: 1 to last={last}")
     s_max = math.floor(math.log(last / first, eta) + 1e-9)
@@ -98,8 +100,10 @@ def successive_halving(
         trials of each rung}.
 
     Raises:
-      ValueError: there are fewer trials than in the first rung.
+      ValueError: there is no rung, there are fewer trials than in the first one, or not as many scores as trials.
     """
+    if not plan:
+        raise ValueError("plan=[]: no rungs; allowed: at least one")
     if len(trials) < plan[0].trials:
         raise ValueError(
             f"trials={len(trials)} trials: too few; allowed: at least {plan[0].trials}, those of the first rung"
@@ -113,6 +117,8 @@ def successive_halving(
             break
         history.append(list(rows))
         latest = np.asarray(train_rung(rows, before, rung.steps), float)
+        if latest.shape != (len(rows),):
+            raise ValueError(f"train_rung={latest.shape}: wrong shape; allowed: {(len(rows),)}, a score a trial")
         scores[rows], steps[rows], before = latest, rung.steps, rung.steps
         dropped[rows] = len(plan) - 1 - number
         order = np.argsort(np.where(np.isfinite(latest), -latest, np.inf), kind="stable")

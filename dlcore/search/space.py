@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+
 __all__ = [
     "Choice",
     "Integers",
@@ -209,8 +211,7 @@ def grid(space: Space, points: int) -> list[dict]:
       ValueError: `points` is below 1, or the space is empty or has no valid axis.
     """
     _check(space)
-    if points < 1:
-        raise ValueError(f"points={points}: too few; allowed: at least 1")
+    check_whole_number("points", points, 1)
     units = np.linspace(0, 1, points) if points > 1 else np.array([0.5])
 
     def values(axis) -> list:
@@ -353,8 +354,8 @@ def _sample(
 ) -> list[dict]:
     """Map points [trials, axes] of the unit cube to trials; independent samples replace repeated ones."""
     _check(space)
-    if trials < 1:
-        raise ValueError(f"trials={trials}: too few; allowed: at least 1")
+    check_whole_number("trials", trials, 1)
+    check_whole_number("seed", seed, 0)
     keys = {_key(space, trial) for trial in tried}
     options = [_options(axis) for axis in space.values()]
     if math.prod(map(len, options)) <= trials + len(keys):

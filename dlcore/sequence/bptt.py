@@ -16,6 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["RNNWeights", "backward", "forward"]
 
 
@@ -44,7 +46,11 @@ def forward(weights: RNNWeights, h0: jax.Array, x: jax.Array, linear: bool = Fal
 
     Returns:
       [B, T + 1, H], the states from h0 on: what the backward pass needs.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(x=(x, "B T D"), input_kernel=(weights.input_kernel, "D H"), h0=(h0, "B H"))
     states = [h0]
     for t in range(x.shape[1]):
         z = x[:, t] @ weights.input_kernel + states[-1] @ weights.hidden_kernel + weights.bias
@@ -66,7 +72,14 @@ def backward(
 
     Returns:
       (gradients of the weights, of h0 [B, H], of x [B, T, D]).
+
+    Raises:
+      ValueError: the shapes do not fit together, or there is no step.
     """
+    check_shapes(x=(x, "B T D"), input_kernel=(weights.input_kernel, "D H"), gradient=(gradient, "B T H"))
+    check_shapes(states=(states, f"B {x.shape[1] + 1} H"), gradient=(gradient, "B T H"))
+    if not x.shape[1]:
+        raise ValueError(f"x.shape={x.shape}: no steps; allowed: at least one")
     total = jax.tree.map(jnp.zeros_like, weights)
     later = jnp.zeros_like(states[:, 0])
     inputs = []

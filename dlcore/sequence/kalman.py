@@ -20,7 +20,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite, check_range
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["Filtered", "LinearGaussian", "constant_velocity", "kalman_filter", "kalman_smoother"]
 
@@ -78,11 +79,14 @@ def constant_velocity(
       The model of the state (position [d], velocity [d]).
 
     Raises:
-      ValueError: a deviation is negative, or there is no dimension.
+      ValueError: a deviation is negative or not finite, or there is no dimension.
     """
     for name, value in (("drift", drift), ("noise", noise), ("start", start)):
         check_range(name, value, 0)
-    check_range("dimensions", dimensions, 1)
+    check_finite("drift, noise, start", (drift, noise, *start))
+    check_whole_number("dimensions", dimensions, 1)
+    if len(start) != 2:
+        raise ValueError(f"start={tuple(start)}: not two deviations; allowed: (of the position, of the velocity)")
     eye = np.eye(dimensions)
     push = drift * np.concatenate([eye / 2, eye])
     return LinearGaussian(
@@ -106,7 +110,8 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
       The estimates, in the precision of the observations.
 
     Raises:
-      ValueError: the observations are not [T, M], concrete ones are not finite, or a concrete variance is negative.
+      ValueError: the observations are not [T, M], the model's matrices do not fit together, concrete numbers are not
+        finite, or a concrete variance is negative.
     """
     model, observations = _arrays(model, observations)
     f, q, h, r, mean, covariance = model
@@ -146,7 +151,12 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
 
     Returns:
       (means [T, D], covariances [T, D, D]).
+
+    Raises:
+      ValueError: the model's matrices do not fit together, or there is no step.
     """
+    if not len(filtered.mean):
+        raise ValueError("filtered: no steps; allowed: at least one")
     f = _arrays(model, filtered.mean)[0].transition
 
     def step(later, inputs):
@@ -169,6 +179,15 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
 
 def _arrays(model: LinearGaussian, like: jax.Array) -> tuple[LinearGaussian, jax.Array]:
     like = jnp.asarray(like)
+    check_shapes(
+        mean=(model.mean, "D"),
+        transition=(model.transition, "D D"),
+        process_noise=(model.process_noise, "D D"),
+        emission=(model.emission, "M D"),
+        observation_noise=(model.observation_noise, "M M"),
+        covariance=(model.covariance, "D D"),
+    )
+    check_finite("transition", model.transition)
     for name in ("process_noise", "observation_noise", "covariance"):
         matrix = getattr(model, name)
         if not isinstance(matrix, jax.core.Tracer):

@@ -14,14 +14,16 @@ import math
 from typing import Annotated, Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["PeakSignalToNoise", "RadianceField", "frequency_encoding", "learner", "volume_render"]
@@ -73,7 +75,17 @@ def volume_render(
     Returns:
       {"color": [..., C], "depth": [...], the mean depth of what is hit, `far` where nothing is, "opacity": [...], 1
       where no light passes, "weights": [..., S], of the samples}.
+
+    Raises:
+      ValueError: the shapes do not fit together, or concrete densities are negative, depths fall, or `far` is before
+        the last.
     """
+    check_shapes(density=(density, "... S"), depths=(depths, "... S"), color=(color, "... S C"))
+    check_range("density", density, 0)
+    if not any(isinstance(value, jax.core.Tracer) for value in (depths, far)):
+        ends = np.concatenate([depths, np.broadcast_to(far, (*depths.shape[:-1], 1))], -1)
+        if not (np.diff(ends) >= 0).all():
+            raise ValueError("depths: not ascending up to far; allowed: ascending depths, far behind the last")
     bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
     optical = density * (bin_ends - depths)  # optical depth of each interval
     # The light that passes all intervals before, times what this interval stops.

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -90,13 +91,14 @@ def voxelize(points: np.ndarray, resolution: int, radius: float = 1.0) -> np.nda
       [N, resolution, resolution, resolution] uint8, axes as the points' coordinates.
 
     Raises:
-      ValueError: the shape is another, `resolution` is below 1, or a coordinate is not finite.
+      ValueError: the shape is another, `resolution` is below 1, `radius` not above 0, or a coordinate is not finite.
     """
     points = np.asarray(points)
     if points.ndim != 3 or points.shape[-1] != 3:
         raise ValueError(f"points.shape={points.shape}: not clouds; allowed: [N, P, 3]")
-    if resolution < 1:
-        raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
+    check_whole_number("resolution", resolution, 1)
+    if not 0 < radius < np.inf:
+        raise ValueError(f"radius={radius}: out of range; allowed: above 0, finite")
     points = points.astype(np.float32)
     if not np.isfinite(points).all():
         raise ValueError("points: a coordinate is not finite; allowed: numbers")

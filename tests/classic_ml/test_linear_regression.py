@@ -51,9 +51,9 @@ def test_two_steps_are_worked_numbers():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"x.shape=\(3, 2\) and y.shape=\(2,\)"):
         least_squares(np.zeros((3, 2)), np.zeros(2))
-    with pytest.raises(ValueError, match="l2=-1: negative"):
+    with pytest.raises(ValueError, match="l2=-1: out of range; allowed: at least 0, finite"):
         least_squares(np.zeros((3, 2)), np.zeros(3), -1)
-    with pytest.raises(ValueError, match="steps=0: out of range"):
+    with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), steps=0)
     with pytest.raises(ValueError, match=r"momentum=1: out of range; allowed: \[0, 1\)"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), momentum=1)

@@ -123,5 +123,5 @@ def test_two_layers_beat_one_on_digits():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"sizes=\(3,\): no network; allowed: an input and an output"):
         mlp.count([3])
-    with pytest.raises(ValueError, match="steps=0 and batch_size=128: out of range; allowed: at least 1"):
+    with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         mlp.train(np.eye(2), np.arange(2), steps=0)

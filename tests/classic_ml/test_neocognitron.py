@@ -92,7 +92,7 @@ def test_bad_arguments():
         s_layer(u, jnp.zeros((3, 3, 2, 1)), 1.0)
     with pytest.raises(ValueError, match=r"templates.shape=\(3, 3, 1, 1\)"):
         s_layer(u, jnp.zeros((3, 3, 1, 1)), 0.5)
-    with pytest.raises(ValueError, match="pool=0 and stride=1"):
+    with pytest.raises(ValueError, match="pool=0: too small; allowed: at least 1"):
         c_layer(u, 0, 1)
     with pytest.raises(ValueError, match="size=6"):
         grow_templates(jax.random.key(0), u, 6, 3, 0.5)

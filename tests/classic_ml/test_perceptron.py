@@ -55,5 +55,5 @@ def test_three_separable_classes_are_learnt():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"sign.shape=\(2,\): do not fit; allowed: \[N, D\], and \[N\] of -1 and 1"):
         perceptron.binary_perceptron(np.eye(2), [0, 1])
-    with pytest.raises(ValueError, match="epochs=0: out of range; allowed: at least 1"):
+    with pytest.raises(ValueError, match="epochs=0: too small; allowed: at least 1"):
         perceptron.train(np.eye(2), np.arange(2), epochs=0)

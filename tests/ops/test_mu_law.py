@@ -29,7 +29,7 @@ def test_encoding_undoes_decoding_and_steps_grow_with_loudness():
 
 
 def test_a_single_level_is_refused():
-    with pytest.raises(ValueError, match="levels=1: too few; allowed: at least 2"):
+    with pytest.raises(ValueError, match="levels=1: too small; allowed: at least 2"):
         mu_law_encode(jnp.zeros(3), 1)
     with pytest.raises(ValueError, match="levels=1"):
         mu_law_decode(jnp.zeros(3, jnp.int32), 1)

@@ -243,12 +243,16 @@ def test_networks_with_an_optimizer_each_have_an_average_each():
     ("arguments", "message"),
     [
         ({"name": "adamm"}, r"optimizer='adamm': unknown; allowed: sgd, nesterov, adam, amsgrad, adamw, lamb"),
-        ({"accumulate": 0}, "accumulate=0: too small; allowed: 1 or more"),
+        ({"accumulate": 2.5}, "accumulate=2.5: no whole number; allowed: integers from 1"),
+        ({"clip_norm": float("nan")}, "clip_norm=nan: out of range; allowed: above 0, or None"),
+        ({"weight_decay": float("inf")}, "weight_decay=inf: out of range; allowed: finite, at least 0"),
+        ({"learning_rate": "0.1"}, "learning_rate='0.1': out of range; allowed: finite, at least 0"),
+        ({"accumulate": 0}, "accumulate=0: too small; allowed: at least 1"),
         ({"clip_norm": 0.0}, r"clip_norm=0.0: out of range; allowed: above 0"),
         ({"clip_norm": -1.0}, r"clip_norm=-1.0: out of range; allowed: above 0"),
         ({"clip_value": 0.0}, r"clip_value=0.0: out of range; allowed: above 0"),
         ({"max_norm": -1.0}, r"max_norm=-1.0: out of range; allowed: above 0"),
-        ({"l1": -0.1}, r"l1=-0.1: out of range; allowed: at least 0"),
+        ({"l1": -0.1}, r"l1=-0.1: out of range; allowed: finite, at least 0"),
         ({"ema": 1.0}, "decay=1.0: out of range; allowed: 0 to below 1"),
     ],
 )

@@ -109,7 +109,7 @@ def test_any_projection_and_bad_arguments():
     np.testing.assert_array_equal(seen[-1], 0)
     with pytest.raises(ValueError, match="limit=0: out of range; allowed: above 0"):
         max_norm(0)
-    with pytest.raises(ValueError, match="weight=-1: negative; allowed: 0 or more"):
+    with pytest.raises(ValueError, match="weight=-1: out of range; allowed: finite, at least 0"):
         l1_proximal(0.1, -1)
     for tx in (max_norm(1.0), l1_proximal(0.1, 0.1)):
         with pytest.raises(ValueError, match="params=None: missing; allowed"):

@@ -206,10 +206,10 @@ def test_a_best_value_at_an_end_is_reported():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: s.grid({"rate": RATE}, 0), "points=0: too few; allowed: at least 1"),
-        (lambda: s.random({"rate": RATE}, 0, 0), "trials=0: too few; allowed: at least 1"),
-        (lambda: s.sobol({"rate": RATE}, 0, 0), "trials=0: too few; allowed: at least 1"),
-        (lambda: s.latin_hypercube({"rate": RATE}, -1, 0), "trials=-1: too few; allowed: at least 1"),
+        (lambda: s.grid({"rate": RATE}, 0), "points=0: too small; allowed: at least 1"),
+        (lambda: s.random({"rate": RATE}, 0, 0), "trials=0: too small; allowed: at least 1"),
+        (lambda: s.sobol({"rate": RATE}, 0, 0), "trials=0: too small; allowed: at least 1"),
+        (lambda: s.latin_hypercube({"rate": RATE}, -1, 0), "trials=-1: too small; allowed: at least 1"),
         (lambda: s.random({}, 3, 0), "space: empty"),
         (lambda: s.sobol({"rate": s.LogUniform(0, 1)}, 3, 0), "not positive"),
         (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1, 2]), r"scores=\(2,\): wrong shape; allowed: \[1\]"),

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.data.augment.compose import Augmentation
+from dlcore.data.augment.compose import Augmentation, check_channels
 from dlcore.data.source import Source
 
 __all__ = ["channel_statistics", "normalize", "to_float"]
@@ -59,6 +59,7 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
 
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
         del key
+        check_channels(image, mean, std)
         return (image - mean.astype(image.dtype)) / std.astype(image.dtype)
 
     return apply

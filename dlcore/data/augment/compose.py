@@ -6,7 +6,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["Augmentation", "Preprocess", "compose", "identity", "on_unit"]
+from dlcore.ops.checks import check_shapes
+
+__all__ = ["Augmentation", "Preprocess", "check_channels", "compose", "identity", "on_unit"]
 
 Augmentation = Callable[[Any, jax.Array], jax.Array]
 """`(key, image [H, W, C]) -> image`, applied to one training image."""
@@ -55,6 +57,22 @@ def compose(*augmentations: Augmentation) -> Augmentation:
     return apply
 
 
+def check_channels(image: Any, *statistics: Any) -> None:
+    """Check that an image has the channels that its statistics are of, which would broadcast otherwise.
+
+    Args:
+      image: [..., C].
+      *statistics: [] or [C] each.
+
+    Raises:
+      ValueError: the image has other channels.
+    """
+    for values in statistics:
+        if values.ndim and values.shape[0] not in (1, image.shape[-1]):
+            allowed = f"{len(values)} channels, as of mean and std"
+            raise ValueError(f"image.shape={tuple(image.shape)}: other channels; allowed: {allowed}")
+
+
 def on_unit(augmentation: Augmentation, mean: Sequence[float], std: Sequence[float]) -> Augmentation:
     """Wrap an augmentation for images in [0, 1], so that it takes and returns normalized images.
 
@@ -65,10 +83,15 @@ def on_unit(augmentation: Augmentation, mean: Sequence[float], std: Sequence[flo
 
     Returns:
       `(key, normalized image) -> normalized image`.
+
+    Raises:
+      ValueError: a number is not finite, or a deviation not above 0.
     """
+    check_shapes(mean=(mean, "... finite"), std=(std, "... > 0"))
     mean, std = jnp.asarray(mean), jnp.asarray(std)
 
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
+        check_channels(image, mean, std)
         center, scale = mean.astype(image.dtype), std.astype(image.dtype)
         return (augmentation(key, jnp.clip(image * scale + center, 0, 1)) - center) / scale
 

@@ -14,7 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.ops.checks import check_shapes
 
@@ -129,11 +131,10 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
       [h, w, C] with min(h, w) = length.
 
     Raises:
-      ValueError: `length` is below 1.
+      ValueError: `length` is no whole number of at least 1.
     """
     check_shapes(image=(image, "H W C"))
-    if length < 1:
-        raise ValueError(f"length={length}: out of range; allowed: at least 1")
+    check_whole_number("length", length, 1)
     height, width = image.shape[:2]
     short = min(height, width)
     return _resize(image, (max(1, height * length // short), max(1, width * length // short)), method)
@@ -156,7 +157,7 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
     """
     height, width = _pair(size)
     low, high = shorter_side
-    if not max(height, width) <= low <= high:
+    if not max(height, width) <= low <= high < np.inf:
         raise ValueError(f"shorter_side={shorter_side}: invalid; allowed: ascending, from {max(height, width)} on")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -210,7 +211,10 @@ def _to_dtype(image: jax.Array, dtype: jnp.dtype) -> jax.Array:
 
 
 def _pair(size: Size) -> tuple[int, int]:
-    return (size, size) if isinstance(size, int) else tuple(size)
+    height, width = (size, size) if np.ndim(size) == 0 else size
+    for side in (height, width):
+        check_whole_number("size", side, 1)
+    return height, width
 
 
 def _fits(image: jax.Array, size: Size) -> tuple[int, int]:

@@ -13,9 +13,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import affine_warp, warp_image
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "affine",
@@ -39,7 +40,11 @@ def flip_horizontal(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape.
+
+    Raises:
+      ValueError: the image has no channels.
     """
+    check_shapes(image=(image, "... H W C"))
     return image[..., ::-1, :]
 
 
@@ -51,7 +56,11 @@ def flip_vertical(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape.
+
+    Raises:
+      ValueError: the image has no channels.
     """
+    check_shapes(image=(image, "... H W C"))
     return image[..., ::-1, :, :]
 
 
@@ -96,13 +105,13 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `padding` is negative or `mode` unknown.
+      ValueError: `padding` is no whole number of at least 0, or `mode` unknown.
     """
-    if padding < 0:
-        raise ValueError(f"padding={padding}: negative; allowed: 0 or more")
+    check_whole_number("padding", padding, 0)
     check_choice("mode", mode, _MODES)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        check_shapes(image=(image, "H W C"))
         padded = jnp.pad(image, ((padding, padding), (padding, padding), (0, 0)), mode=mode)
         top, left = jax.random.randint(key, (2,), 0, 2 * padding + 1)
         return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
@@ -120,10 +129,9 @@ def random_shift(max_pixels: int) -> Augmentation:
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `max_pixels` is negative.
+      ValueError: `max_pixels` is no whole number of at least 0.
     """
-    if not max_pixels >= 0:
-        raise ValueError(f"max_pixels={max_pixels}: negative; allowed: 0 or more")
+    check_whole_number("max_pixels", max_pixels, 0)
     return random_crop(max_pixels, "constant")
 
 
@@ -192,7 +200,12 @@ def affine(
 def _sometimes(function, probability: float) -> Augmentation:
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
-    return lambda key, image: jnp.where(jax.random.bernoulli(key, probability), function(image), image)
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        check_shapes(image=(image, "H W C"))
+        return jnp.where(jax.random.bernoulli(key, probability), function(image), image)
+
+    return apply
 
 
 def _interval(name: str, value: float | tuple[float, float]) -> tuple[float, float]:

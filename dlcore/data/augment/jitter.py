@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.tone import blend, keeps_uint8, real_pixels
 from dlcore.ops.checks import check_shapes
@@ -40,13 +41,22 @@ def gray(image: jax.Array) -> jax.Array:
 
     Returns:
       [H, W, 1], with the dtype of the image.
+
+    Raises:
+      ValueError: the image has neither one channel nor three.
     """
     image = jnp.asarray(image)
+    _check_colors(image)
     if image.shape[-1] == 1:
         return image
     pixels, _ = real_pixels(image)
     red, green, blue = (pixels[..., i] * weight for i, weight in enumerate(_GRAY))
     return (red + green + blue)[..., None].astype(image.dtype)
+
+
+def _check_colors(image: jax.Array) -> None:
+    if image.ndim < 3 or image.shape[-1] not in (1, 3):
+        raise ValueError(f"image.shape={image.shape}: no colors; allowed: [H, W, 3] or [H, W, 1]")
 
 
 def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
@@ -100,7 +110,12 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: the image has neither one channel nor three, or `shift` is not finite.
     """
+    check_shapes(shift=(shift, "finite"))
+    _check_colors(image)
     if image.shape[-1] == 1:
         return image
     r, g, b = image[..., 0], image[..., 1], image[..., 2]
@@ -115,19 +130,26 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
     return shifted.astype(image.dtype)
 
 
+@keeps_uint8
 def gaussian_blur(
     image: jax.Array, sigma: tuple[float | jax.Array, float | jax.Array], radius: tuple[int, int]
 ) -> jax.Array:
     """Blur an image by a Gaussian; the image is padded by reflection.
 
     Args:
-      image: [H, W, C] float.
-      sigma: (vertical, horizontal) standard deviation in pixels.
+      image: [H, W, C], float or uint8.
+      sigma: (vertical, horizontal) standard deviation in pixels, above 0.
       radius: (vertical, horizontal) radius of the kernel, which has 2 radius + 1 pixels along each axis.
 
     Returns:
-      [H, W, C].
+      [H, W, C] of the same dtype.
+
+    Raises:
+      ValueError: a sigma is not above 0, or a radius no whole number of at least 0.
     """
+    for deviation, reach in zip(sigma, radius, strict=True):
+        check_shapes(sigma=(deviation, "> 0"))
+        check_whole_number("radius", reach, 0)
     for axis in (0, 1):
         offset = jnp.arange(-radius[axis], radius[axis] + 1)
         weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis])).astype(image.dtype)
@@ -181,7 +203,7 @@ def color_jitter(
       ValueError: a number is negative, or `hue` is above 0.5.
     """
     for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
-        if value < 0 or (name == "hue" and value > 0.5):
+        if not 0 <= value < np.inf or (name == "hue" and value > 0.5):
             limits = "in [0, 0.5]" if name == "hue" else "at least 0"
             raise ValueError(f"{name}={value}: out of range; allowed: {limits}")
     spread = np.array([brightness, contrast, saturation], np.float32)
@@ -221,9 +243,11 @@ def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `sigma` is not an ascending range of positive numbers.
+      ValueError: `sigma` is not an ascending range of positive numbers, `radius` no whole number of at least 0, or
+        `probability` outside [0, 1].
     """
-    if not 0 < sigma[0] <= sigma[1]:
+    check_whole_number("radius", radius, 0)
+    if not 0 < sigma[0] <= sigma[1] < np.inf:
         raise ValueError(f"sigma={sigma}: invalid; allowed: a positive range")
 
     def blur(key: jax.Array, image: jax.Array) -> jax.Array:

@@ -14,9 +14,11 @@ from typing import Annotated, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.data.augment.compose import Augmentation
 from dlcore.learner import Range, example_keys, mask_of
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 
 __all__ = ["Mixed", "Mixing", "augmented_batch", "cutmix", "cutmix_box", "mix_batch", "mixup"]
@@ -64,8 +66,9 @@ def mixup(
       (images, targets), blended.
 
     Raises:
-      ValueError: `alpha` is negative, or the batches have different lengths.
+      ValueError: `alpha` is negative, images or targets are integers, or the batches have different lengths.
     """
+    _check_floating("images", images)
     lam, partner_idx = _draw(key, images, targets, alpha, mask)
     lam = jnp.maximum(lam, 1 - lam) if keep_most else lam
     return _blend(lam, images, partner_idx), _blend(lam, targets, partner_idx)
@@ -87,7 +90,8 @@ def cutmix(
       (images, targets), mixed.
 
     Raises:
-      ValueError: `images` is not [B, H, W, C], `alpha` is negative, or the batches have different lengths.
+      ValueError: `images` is not [B, H, W, C], `alpha` is negative, the targets are integers, or the batches have
+        different lengths.
     """
     if images.ndim != 4:
         raise ValueError(f"images has shape {images.shape}; allowed: [B, H, W, C]")
@@ -184,13 +188,15 @@ def augmented_batch(
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     """Draw (lam [B] float32, index of each example's partner [B])."""
-    if isinstance(alpha, Real) and alpha < 0:
-        raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0")
+    if isinstance(alpha, Real) and not 0 <= alpha < np.inf:
+        raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0, finite")
+    _check_floating("targets", targets)
     batch = images.shape[0]
     if targets.shape[:1] != (batch,):
         raise ValueError(
             f"images and targets have shapes {images.shape} and {targets.shape}; allowed: one target an image"
         )
+    check_shapes(mask=(mask, f"mask {batch}"))
     drawing, ordering = jax.random.split(key)
     positive = jnp.asarray(alpha, jnp.float32)
     safe = jnp.where(positive > 0, positive, 1)
@@ -199,6 +205,11 @@ def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     if mask is not None:
         lam = jnp.where((mask > 0) & (mask[partner_idx] > 0), lam, 1.0)
     return lam, partner_idx
+
+
+def _check_floating(name: str, values: jax.Array) -> None:
+    if not jnp.issubdtype(values.dtype, jnp.floating):
+        raise ValueError(f"{name}.dtype={values.dtype}: no blend of integers; allowed: floating dtypes")
 
 
 def _blend(lam: jax.Array, values: jax.Array, partner_idx: jax.Array) -> jax.Array:

@@ -8,7 +8,9 @@ arXiv:1708.04552 (cutout: one square of a fixed side, which there may lie partly
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.ops.checks import check_shapes
 
@@ -20,7 +22,7 @@ Span = tuple[float, float]
 def _check(area: Span, ratio: Span) -> None:
     if not 0 < area[0] <= area[1] <= 1:
         raise ValueError(f"area={area}: invalid; allowed: a range inside (0, 1]")
-    if not 0 < ratio[0] <= ratio[1]:
+    if not 0 < ratio[0] <= ratio[1] < np.inf:
         raise ValueError(f"ratio={ratio}: invalid; allowed: a positive range")
 
 
@@ -47,18 +49,23 @@ def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3), s
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: a range is not ascending or out of bounds.
+      ValueError: a range is not ascending or out of bounds, or `side` is no whole number of at least 1.
     """
     _check(area, ratio)
+    if side is not None:
+        check_whole_number("side", side, 1)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        check_shapes(image=(image, "H W C"))
+        real = image.dtype if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
         top, left, height, width = _box(key, image.shape, area, ratio)
         shape = image.shape if side is None else (side, side, image.shape[-1])
         scale = jnp.stack([shape[0] / height, shape[1] / width])
         translation = -jnp.stack([top, left]) * scale
-        return jax.image.scale_and_translate(
-            image, shape, (0, 1), scale.astype(image.dtype), translation.astype(image.dtype), "linear", False
+        crop = jax.image.scale_and_translate(
+            image.astype(real), shape, (0, 1), scale.astype(real), translation.astype(real), "linear", False
         )
+        return crop if real == image.dtype else jnp.clip(jnp.round(crop), 0, 255).astype(image.dtype)
 
     return apply
 
@@ -82,6 +89,7 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        check_shapes(image=(image, "H W C"))
         decide, position = jax.random.split(key)
         top, left, height, width = _box(position, image.shape, area, ratio)
         y, x = jnp.arange(image.shape[0])[:, None] + 0.5, jnp.arange(image.shape[1])[None] + 0.5
@@ -131,10 +139,9 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `size` is below 1 or, at the first call, larger than the image.
+      ValueError: `size` is no whole number of at least 1 or, at the first call, larger than the image.
     """
-    if size < 1:
-        raise ValueError(f"size={size}: out of range; allowed: at least 1")
+    check_whole_number("size", size, 1)
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         sides = jnp.array(image.shape[:2])
@@ -159,8 +166,8 @@ def gaussian_noise(std: float = 0.1) -> Augmentation:
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `std` is negative.
+      ValueError: `std` is negative or not finite.
     """
-    if not std >= 0:
-        raise ValueError(f"std={std}: negative; allowed: 0 or more")
+    if not 0 <= std < np.inf:
+        raise ValueError(f"std={std}: out of range; allowed: 0 or more, finite")
     return lambda key, image: image + std * jax.random.normal(key, image.shape, image.dtype)

@@ -22,12 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation
 from dlcore.data.augment.warp import affine_warp, warp_image
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["OPERATIONS", "POLICIES", "apply_operation", "auto_augment", "rand_augment"]
 
@@ -106,9 +106,10 @@ def apply_operation(
       The same shape and dtype.
 
     Raises:
-      ValueError: `strength` is out of range.
+      ValueError: `strength` is out of range, or a concrete operation is none.
     """
     check_shapes(strength=(strength, "0 to 1"))
+    check_indices("operation", operation, len(OPERATIONS), "operations")
     operation = jnp.asarray(operation, jnp.int32)
     moved = _geometric(operation, image, strength, sign, interpolation, fill)
     factor = 1 + 0.9 * strength * sign
@@ -149,11 +150,12 @@ def rand_augment(
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `num_ops` is negative, or `magnitude` is outside [0, num_magnitude_bins - 1].
+      ValueError: `num_ops` or `num_magnitude_bins` is no whole number or too small, or `magnitude` is outside [0,
+        num_magnitude_bins - 1].
     """
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
-    if num_ops < 0:
-        raise ValueError(f"num_ops={num_ops}: out of range; allowed: at least 0")
+    check_whole_number("num_ops", num_ops, 0)
+    check_whole_number("num_magnitude_bins", num_magnitude_bins, 1)
     if isinstance(magnitude, Real) and not 0 <= magnitude <= num_magnitude_bins - 1:
         raise ValueError(f"magnitude={magnitude}: out of range; allowed: in [0, {num_magnitude_bins - 1}]")
     strength = magnitude / max(num_magnitude_bins - 1, 1)

@@ -57,9 +57,9 @@ def random_warp(
         ("perspective", perspective, 0, 0.999),
         ("lens", lens, 0, 0.3),
     ):
-        if not low <= value <= high:
+        if not low <= value <= high or value == math.inf:
             raise ValueError(f"{name}={value}: out of range; allowed: in [{low}, {high}]")
-    if not 0 < scale[0] <= scale[1]:
+    if not 0 < scale[0] <= scale[1] < math.inf:
         raise ValueError(f"scale={scale}: invalid; allowed: a positive range (low, high)")
 
     def draw(key: jax.Array, size: tuple[int, int]) -> Warp:

@@ -18,6 +18,7 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.color import to_float
 from dlcore.ops.checks import check_shapes
 
@@ -81,11 +82,15 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
     Args:
       image: x, any shape, float in [0, 1] or uint8.
       other: y, uint8 or floating on the same scale as `image`, of a shape that broadcasts to it.
-      factor: f; 1 leaves the image.
+      factor: f, at least 0; 1 leaves the image.
 
     Returns:
       The shape and dtype of `image`.
+
+    Raises:
+      ValueError: a concrete factor is negative or NaN.
     """
+    check_shapes(factor=(factor, ">= 0"))
     pixels, white = real_pixels(image)
     other = jnp.asarray(other, pixels.dtype)
     if white == 1:
@@ -133,10 +138,11 @@ def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
       The same shape and dtype.
 
     Raises:
-      ValueError: `bits` is outside [0, 8].
+      ValueError: `bits` is no whole number in [0, 8].
     """
-    if isinstance(bits, int) and not 0 <= bits <= 8:
-        raise ValueError(f"bits={bits}: out of range; allowed: in [0, 8]")
+    check_shapes(bits=(bits, "0 to 8"))
+    if isinstance(bits, Real):
+        check_whole_number("bits", bits)
     image = jnp.asarray(image)
     if image.dtype == jnp.uint8:
         shift = jnp.asarray(8 - bits, jnp.int32)
@@ -158,10 +164,9 @@ def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Arr
       The same shape and dtype.
 
     Raises:
-      ValueError: `gamma` is negative.
+      ValueError: `gamma` or `gain` is negative or NaN.
     """
-    if isinstance(gamma, Real) and gamma < 0:
-        raise ValueError(f"gamma={gamma}: negative; allowed: 0 or more")
+    check_shapes(gamma=(gamma, ">= 0"), gain=(gain, ">= 0"))
     return jnp.clip(gain * image**gamma, 0, 1).astype(image.dtype)
 
 

@@ -17,11 +17,12 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.checks import check_boxes, check_finite, check_shapes
 
 __all__ = [
     "Warp",
@@ -90,9 +91,17 @@ def affine_warp(
 
     Returns:
       The map.
+
+    Raises:
+      ValueError: a concrete number is not finite, or a scale is 0.
     """
     across, down = shear if isinstance(shear, tuple | list) else (shear, 0.0)
     scale_x, scale_y = scale if isinstance(scale, tuple | list) else (scale, scale)
+    for number in (scale_x, scale_y):
+        check_shapes(scale=(number, "finite"))
+        if not isinstance(number, jax.core.Tracer) and number == 0:
+            raise ValueError("scale=0: the map has no inverse; allowed: numbers other than 0")
+    check_shapes(degrees=(degrees, "finite"))
     angle, sx, sy = (jnp.deg2rad(jnp.asarray(a, jnp.result_type(float, a))) for a in (degrees, across, down))
     cos, sin, zero = jnp.cos(angle), jnp.sin(angle), jnp.zeros_like(angle)
     rotation = jnp.stack([jnp.stack([cos, sin]), jnp.stack([-sin, cos])])
@@ -141,11 +150,19 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
       The map.
 
     Raises:
-      ValueError: `start` or `end` is not [4, 2].
+      ValueError: `start` or `end` is not [4, 2], or three concrete points lie on a line.
     """
     start, end = jnp.asarray(start), jnp.asarray(end)
     if start.shape != (4, 2) or end.shape != (4, 2):
         raise ValueError(f"start and end have shapes {start.shape} and {end.shape}; allowed: [4, 2] each")
+    for name, points in (("start", start), ("end", end)):
+        if not isinstance(points, jax.core.Tracer):
+            check_finite(name, points)
+            triangles = np.delete(np.arange(4)[None].repeat(4, 0), np.arange(0, 16, 5)).reshape(4, 3)
+            a, b, c = np.moveaxis(np.asarray(points, np.float64)[triangles], 1, 0)
+            areas = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
+            if (np.abs(areas) <= 1e-6 * np.abs(areas).max()).any():
+                raise ValueError(f"{name}={np.asarray(points).tolist()}: three on a line; allowed: no three on a line")
     dtype = jnp.result_type(float, start, end)
     start, end = start.astype(dtype), end.astype(dtype)
     return Warp(_homography(start, end), _homography(end, start))
@@ -172,7 +189,7 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
     """
     if not any(isinstance(k, jax.core.Tracer) for k in (k1, k2)):
         u = np.linspace(0, _BEYOND**2, 100)
-        if (slope := (1 + 3 * k1 * u + 5 * k2 * u * u).min()) <= 0:
+        if not (slope := (1 + 3 * k1 * u + 5 * k2 * u * u).min()) > 0:
             allowed = f"1 + 3 k1 u + 5 k2 u^2 above 0 for u in [0, {_BEYOND**2:.4g}]"
             raise ValueError(f"k1={k1}, k2={k2}: the map folds, it falls to {slope:.3g}; allowed: {allowed}")
     middle = jnp.array([size[1] / 2, size[0] / 2])
