@@ -630,3 +630,17 @@ def test_the_error_without_input_says_what_the_page_reads():
         run = resolve(page.experiment, [], predict.MODE.settings)
         with pytest.raises(FlagError, match=f"--input: missing; allowed: --mode=predict --input={kind}$"):
             predict._predict_files(ResolvedRun(page.experiment, run))
+
+
+@pytest.mark.parametrize(("losses", "rises"), [([1.0, 1.5, 2.0, 2.5], True), ([1.0, 1.5, 1.5, 2.5], False)])
+def test_the_penalty_must_raise_the_loss_at_every_strength(monkeypatch, losses, rises):
+    strengths = []
+    monkeypatch.setattr(Bench, "learner", lambda bench, **changes: SimpleNamespace(loss=changes or True))
+    monkeypatch.setattr(
+        Bench, "initial_loss", lambda bench, learner: strengths.append(learner.loss) or losses[len(strengths) - 1]
+    )
+    resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
+    row = PENALTY(Bench(resolved, labeled_images.data(resolved.flags)))
+    assert strengths == [{"l2": strength} for strength in (0.0, 1e-4, 1e-3, 1e-2)]
+    shown = " < ".join(f"{loss:.4f}" for loss in losses)
+    assert row == (NAMES[1], shown, "--l2 in (0.0, 0.0001, 0.001, 0.01)", rises)
