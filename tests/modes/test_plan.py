@@ -355,7 +355,7 @@ def test_the_mode_writes_a_row_for_each_mesh_and_rule_and_names_the_best(tmp_pat
     assert f"report: {tmp_path / 'plan.html'}" in out
     content = json.loads((tmp_path / "plan.json").read_text())
     assert content["experiment"] == "classification.supervised"
-    assert content["command"].startswith("python -m ")
+    assert content["command"]
     assert content["settings"]["model"] == "mlp"
     assert "jax" in content["versions"]
     gpu, cpu = content["plans"]
