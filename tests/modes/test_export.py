@@ -28,6 +28,7 @@ from dlcore.modes.export import LOADER, detection_rule, export_function, input_r
 from dlcore.modes.exported_loader import predict as loaded_predict
 from dlcore.modes.exported_loader import preprocess, read
 from dlcore.nn.cache import Cache
+from dlcore.nn.folding import Fold
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.run.evaluate import predict
 from experiments.classification.supervised import experiment
@@ -520,3 +521,32 @@ def test_the_loader_ranks_the_classes_of_files_and_arrays(monkeypatch, tmp_path)
             exported_loader.predict(bad, "images")
     with pytest.raises(ValueError, match=r"^text: does not classify images; allowed: run"):
         exported_loader.predict(images, "text")
+
+
+def test_merged_batch_norms_are_weights_of_the_exported_function(monkeypatch, capsys):
+    """With folds that say where they come from, in place of a network."""
+
+    def find(call):
+        asked.append(call())
+        return folds
+
+    def predict(weights, inputs):
+        return weights["w"] * inputs["x"]
+
+    asked, folds = [], {"a/conv": Fold("a/norm", 1, 2), "dense": Fold("norm", 3, 4)}
+    monkeypatch.setattr(export, "find_folds", find)
+    monkeypatch.setattr(
+        export, "apply_folds", lambda function, merged: lambda *arguments: (function(*arguments), merged)
+    )
+    function, arrays = export._fold_predict(predict, {"w": 5}, {"x": np.arange(2)})
+    np.testing.assert_array_equal(asked, [[0, 5]])
+    names = ("a/conv/kernel", "a/conv/bias", "dense/kernel", "dense/bias")
+    assert arrays == {f"folded/{name}": value for value, name in enumerate(names, 1)}
+    weights = {"w": 2} | {name: 10 * value for name, value in arrays.items()}
+    assert function(weights, {"x": 7}) == (14, {"a/conv": Fold("a/norm", 10, 20), "dense": Fold("norm", 30, 40)})
+    assert capsys.readouterr().out == "2 batch norms are merged into the layers before them\n"
+    folds.clear()
+    with pytest.raises(
+        FlagError, match="--fold_batch_norm: no batch norm is applied to the output of a convolution or"
+    ):
+        export._fold_predict(predict, {"w": 5}, {"x": np.arange(2)})

@@ -400,3 +400,11 @@ def test_sound_and_frames_are_multiplied_by_hand():
     np.testing.assert_allclose(alone, means[:, 0], rtol=1e-5)
     pieces = PieceClassifier(Twice(), 2).apply({}, frames[:, 0], method="features")
     np.testing.assert_allclose(pieces, means[:, 0], rtol=1e-5)
+
+
+def test_the_stride_goes_to_the_order_of_frames(monkeypatch):
+    asked = []
+    monkeypatch.setattr(frame_order, "pretext_learner", lambda *arguments: asked.append(arguments) or "learner")
+    monkeypatch.setattr(frame_order, "frame_order", lambda stride: f"stride {stride}")
+    assert frame_order.learner(model=Linear(2), optimizer=None, prepare=len, normalize=max, stride=3) == "learner"
+    assert asked == [(Linear(2), None, "stride 3", len, max, 2)]
