@@ -257,7 +257,7 @@ def test_a_stand_in_for_opencv_is_turned_as_pillow_turns(stand_in, turn):
     np.testing.assert_array_equal(stand_in.resized[-1][0], np.asarray(opened))
 
 
-def test_what_opencv_cannot_read_goes_to_pillow_and_a_cut_file_is_named(stand_in):
+def test_files_that_opencv_cannot_read_go_to_pillow_and_a_cut_file_is_named(stand_in):
     exif = Image.Exif()
     exif[0x0112] = 6
     image = RNG.integers(0, 256, (6, 8, 3), np.uint8)
