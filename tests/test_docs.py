@@ -73,8 +73,11 @@ def shown_commands(text):
         yield module, shlex.split(re.split(r"\s{2,}", rest)[0])
 
 
+@functools.cache
 def all_commands():
-    """Every command that the documents and the docstrings of the experiments show."""
+    """{package: {command: a place that shows it}} of the documents and the docstrings of the experiments; a command is
+    a module and its arguments.
+    """
     copies = dict(
         re.findall(r"^cp experiments/(\S+)\.py experiments/(\S+)\.py$", read("docs/running.md"), re.MULTILINE)
     )
@@ -82,11 +85,12 @@ def all_commands():
     texts = {path: read(path) for path in PAGES}
     for path in sorted((ROOT / "experiments").rglob("*.py")):
         texts[path.relative_to(ROOT).as_posix()] = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    return [
-        pytest.param(originals.get(module, module), arguments, id=f"{path}: {module} {shlex.join(arguments)}")
-        for path, text in texts.items()
-        for module, arguments in shown_commands(text)
-    ]
+    found = {}
+    for path, text in texts.items():
+        for module, arguments in shown_commands(text):
+            package = ".".join(module.split(".")[:2])
+            found.setdefault(package, {}).setdefault((originals.get(module, module), *arguments), path)
+    return found
 
 
 STAND_INS = {
@@ -134,15 +138,26 @@ def check_arguments(module, arguments):
         assert all(a.split("=")[0] in source for a in arguments if a.startswith("--")), arguments
 
 
-@pytest.mark.parametrize(("module", "arguments"), all_commands())
-def test_commands_name_modules_and_flags_that_exist(module, arguments):
-    check_arguments(module, arguments)
+@pytest.mark.parametrize("package", sorted(all_commands()))
+def test_commands_name_modules_and_flags_that_exist(package):
+    wrong = []
+    for (module, *arguments), path in all_commands()[package].items():
+        try:
+            check_arguments(module, arguments)
+        except (Exception, SystemExit) as error:
+            wrong.append(f"{path}: python -m {module} {shlex.join(arguments)}: {error!r}")
+    assert not wrong, "\n".join(wrong)
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_flags_in_running_text_exist(path):
-    known = resolve(supervised.experiment, [], mode_of(["--help=all"])[1])
-    elsewhere = {
+@functools.cache
+def flags_of_modes():
+    return resolve(supervised.experiment, [], mode_of(["--help=all"])[1])
+
+
+@functools.cache
+def flags_of_others():
+    """Those of other experiments, programs and pytest."""
+    return {
         "help",
         "latest",
         "catalog",
@@ -158,29 +173,46 @@ def test_flags_in_running_text_exist(path):
         *re.findall(r'"--(\w+)"', read("experiments/accelerator.py")),
         *re.findall(r'"--(\w+)"', read("dlcore/cli.py")),
     }
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_flags_in_running_text_exist(path):
     for code in re.findall(r"(?<!`)`([^`\n]+)`(?!`)", read(path)):
         if code.startswith("python -m "):
             continue  # a whole command, which is checked as such
         for name, values in re.findall(r"(?<!\S)--([a-z_.]+)(?:=(\S+))?(?!\S)", code.replace("\\|", "|")):
-            if name not in elsewhere:
-                assert name in known, f"{path}: {code}"
+            if name not in flags_of_others():
+                assert name in flags_of_modes(), f"{path}: {code}"
                 for value in values.split("|") if values else ():
                     resolve(supervised.experiment, [f"--{name}={value}"], mode_of(["--help=all"])[1])
 
 
-@pytest.mark.parametrize("path", PAGES)
-def test_links_lead_somewhere(path):
-    targets = re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", read(path), flags=re.MULTILINE | re.DOTALL))
-    local = [target.split("#")[0] for target in targets if not re.match(r"https?:|#|mailto:", target)]
-    missing = [target for target in local if not ((ROOT / path).parent / target).exists()]
+def test_links_lead_somewhere():
+    missing = []
+    for path in PAGES:
+        targets = re.findall(
+            r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```$", "", read(path), flags=re.MULTILINE | re.DOTALL)
+        )
+        local = [target.split("#")[0] for target in targets if not re.match(r"https?:|#|mailto:", target)]
+        missing += [f"{path}: {target}" for target in local if not ((ROOT / path).parent / target).exists()]
     assert not missing
 
 
-@pytest.mark.parametrize(
-    ("path", "block"), [pytest.param(p, b, id=f"{p}-{i}") for p in PAGES for i, b in enumerate(blocks(p, "bash"))]
-)
-def test_shell_blocks_are_shell(path, block):
-    subprocess.run(["bash", "-n"], input=block, text=True, check=True)
+def shell_faults(texts):
+    """What bash says of texts that are no shell: it reads each as the body of a function that nobody calls."""
+    script = 'for text; do eval "unused() {\n$text\n:\n}" || echo "in: $text" >&2; done'
+    return subprocess.run(["bash", "-c", script, "bash", *texts], capture_output=True, text=True, check=True).stderr
+
+
+def test_shell_blocks_are_shell():
+    texts = [block for path in PAGES for block in blocks(path, "bash")]
+    assert len(texts) > 50
+    assert not shell_faults(texts)
+
+
+def test_a_block_that_is_no_shell_is_shown():
+    assert "in: if true; fi" in shell_faults(["echo good", "if true; fi", "echo 'also good'"])
+    assert "in: echo 'open" in shell_faults(["echo 'open", "it's shut'"])
 
 
 def test_the_two_commands_stand_in_the_readme():

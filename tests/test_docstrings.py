@@ -76,8 +76,16 @@ def parameters(function, is_method):
 
 def raises_itself(function):
     """Whether the body raises ValueError, TypeError, OSError or another error of its own accord."""
-    inside = [n for n in ast.walk(function) if isinstance(n, ast.Raise) and n.exc is not None]
+    inside = [n for n in statements(function) if isinstance(n, ast.Raise) and n.exc is not None]
     return any(re.match(r"\w*(Error|Mismatch|Preempted)\b", ast.unparse(n.exc)) for n in inside)
+
+
+def statements(node):
+    """The statements below a node, at any depth: a tenth of what ast.walk gives."""
+    for field in ("body", "handlers", "orelse", "finalbody", "cases"):
+        for part in getattr(node, field, ()):
+            yield part
+            yield from statements(part)
 
 
 def is_record(function, name):
@@ -101,7 +109,7 @@ def wrong_function(function, is_method=False, bases=()):
     is_clear = returns in ("None", "NoReturn") or CLASS_NAME.fullmatch(returns)
     if not is_clear and not ({"Returns", "Yields"} & set(merged)):
         yield "no Returns"
-    if raises_itself(function) and "Raises" not in merged:
+    if "Raises" not in merged and raises_itself(function):
         yield "no Raises"
 
 
@@ -176,7 +184,8 @@ def bare_points(folder):
     """The lines of docstrings below a folder that write .5 for 0.5."""
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
     for path in [folder] if folder.is_file() else sorted(folder.rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        text = path.read_text(encoding="utf-8")
+        for node in ast.walk(ast.parse(text)) if BARE_POINT.search(text) else ():  # the search takes no time
             lines = (ast.get_docstring(node) or "").split("\n") if isinstance(node, kinds) else []
             yield from (f"{path.relative_to(ROOT)}: {line.strip()}" for line in lines if BARE_POINT.search(line))
 

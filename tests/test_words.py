@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+import symtable
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 import pytest
@@ -234,9 +235,10 @@ KEPT_IN_EXPERIMENTS = {
 
 def names(tree: ast.AST) -> Iterator[tuple[str, int, str]]:
     """(identifier, line, how an exception names it) of all that a module binds; fields of a class are data."""
-    fields = {id(node) for c in ast.walk(tree) if isinstance(c, ast.ClassDef) for a in c.body for node in ast.walk(a)
-              if isinstance(a, ast.AnnAssign)}  # fmt: skip
-    for node in ast.walk(tree):
+    nodes = list(ast.walk(tree))
+    fields = {id(node) for c in nodes if isinstance(c, ast.ClassDef) for a in c.body if isinstance(a, ast.AnnAssign)
+              for node in ast.walk(a)}  # fmt: skip
+    for node in nodes:
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and id(node) not in fields:
             yield node.id, node.lineno, node.id
         elif isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
@@ -247,8 +249,16 @@ def names(tree: ast.AST) -> Iterator[tuple[str, int, str]]:
                 yield arg.arg, arg.lineno, f"{getattr(node, 'name', 'lambda')}({arg.arg})"
 
 
+def may_bind(table: symtable.SymbolTable, words: Container[str]) -> bool:
+    """Whether any scope has one of the words among its names, bound or read: quick, as the tree of a file is not."""
+    known = any(name in words for name in table.get_identifiers())
+    return known or any(may_bind(part, words) for part in table.get_children())
+
+
 def refused(source: str, file: str = "", kept: frozenset[str] | set[str] = frozenset()) -> list[str]:
     """The lines of a module that bind a refused word, and what to write instead."""
+    if not may_bind(symtable.symtable(source, file, "exec"), WORDS):
+        return []
     return sorted(
         f"{file}:{line}: {name}; write: {WORDS[name]}"
         for name, line, place in names(ast.parse(source))

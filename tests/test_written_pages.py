@@ -100,9 +100,9 @@ def faults(path: Path) -> list[str]:
     return [name for name, holds in checks.items() if not holds]
 
 
-@pytest.mark.parametrize("path", WRITTEN, ids=lambda path: path.stem)
-def test_a_written_page_has_its_parts(path):
-    assert not faults(path)
+def test_written_pages_have_their_parts():
+    wrong = {name_of(path): found for path in WRITTEN if (found := faults(path))}
+    assert not wrong
 
 
 def test_no_two_written_pages_share_a_paragraph():

@@ -12,7 +12,6 @@ drawn for each vowel. So the class is in the shape of the spectrum, and neither 
 """
 
 import numpy as np
-from scipy.signal import lfilter
 
 from dlcore.data.source import Source, check_seed, whole_numbers
 
@@ -92,6 +91,8 @@ def resonate(waveform: np.ndarray, frequency: float, bandwidth: float, sample_ra
         )
     if not 0 < bandwidth < np.inf:
         raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: above 0")
+    from scipy.signal import lfilter
+
     radius = np.exp(-np.pi * bandwidth / sample_rate)
     b, c = 2 * radius * np.cos(2 * np.pi * frequency / sample_rate), -(radius**2)
     return np.asarray(lfilter([1 - b - c], [1, -b, -c], waveform))

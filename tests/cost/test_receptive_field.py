@@ -102,3 +102,18 @@ def test_sort_cumsum_and_gather_have_an_unbounded_field():
 
 def test_constants_look_at_nothing():
     assert field_of(lambda x: jnp.arange(3.0) * 2, jnp.ones((1, 4, 4, 1))) is None
+
+
+@pytest.mark.covers("CO-05")
+def test_windows_by_hand():
+    """Of 3 rows in steps of 2, which begin at row 0, and 2 columns; then the same with dilation."""
+    x = jnp.ones((1, 12, 12, 2))
+    window = field_of(NETWORKS["window"], x)
+    assert window[1] == receptive_field.Span({1: 2.0}, 0.0, 2.0)
+    assert window[2] == receptive_field.Span({2: 1.0}, 0.0, 1.0)
+    spread = lax.reduce_window  # rows twice as far apart, two places of padding: taps at (i - 2, i, i + 2) / 2
+    options = {"base_dilation": (1, 2, 1, 1), "window_dilation": (1, 2, 3, 1)}
+    padding = ((0, 0), (2, 0), (1, 0), (0, 0))  # and at j - 1 and j + 2 of the columns
+    dilated = field_of(lambda x: spread(x, 0.0, lax.add, (1, 3, 2, 1), (1, 1, 1, 1), padding, **options), x)
+    assert dilated[1] == receptive_field.Span({1: 0.5}, -1.0, 1.0)
+    assert dilated[2] == receptive_field.Span({2: 1.0}, -1.0, 2.0)

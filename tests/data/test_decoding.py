@@ -1,5 +1,7 @@
+import importlib
 import io
 import math
+import sys
 
 import chex
 import numpy as np
@@ -190,3 +192,89 @@ def test_opencv_agrees_and_names_what_it_cannot_read():
         decode_box(data[: len(data) // 2], lambda h, w: Box(0, 0, h, w), (8, 8), decoder="opencv")
     with pytest.raises(ValueError, match="format"):
         decode_box(b"no image", lambda h, w: Box(0, 0, h, w), (8, 8), decoder="opencv")
+
+
+OPENCV = """
+import io
+import numpy as np
+from PIL import Image
+IMREAD_COLOR_RGB, IMREAD_GRAYSCALE, IMREAD_IGNORE_ORIENTATION, INTER_AREA, INTER_LINEAR = 1, 2, 4, "area", "linear"
+resized, threads = [], []
+setNumThreads = threads.append
+def imdecode(data, flags):
+    image = Image.open(io.BytesIO(data.tobytes()))
+    assert flags & IMREAD_IGNORE_ORIENTATION
+    return None if image.size == (5, 5) else np.asarray(image.convert("RGB" if flags & IMREAD_COLOR_RGB else "L"))
+def resize(image, size, interpolation):
+    resized.append((image, interpolation))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.NEAREST))
+def flip(image, axis):
+    assert axis == 1
+    return image[:, ::-1]
+"""
+"""The part of OpenCV that is called, by Pillow, that can not decode images of 5 x 5 pixels."""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A package of this name, which keeps what it was to resize."""
+    (tmp_path / "cv2").mkdir()
+    (tmp_path / "cv2" / "__init__.py").write_text(OPENCV)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    yield importlib.import_module("cv2")
+    sys.modules.pop("cv2", None)
+
+
+def by_opencv(data, box, size, channels=3, orient=True):
+    return decode_box(data, lambda *shape: box or Box(0, 0, *shape), size, channels, "opencv", orient=orient)
+
+
+def test_a_stand_in_for_opencv_gets_the_pixels_of_the_box(stand_in):
+    image = RNG.integers(0, 256, (12, 20, 3), np.uint8)
+    data = encoded(image)
+    found = by_opencv(data, Box(1.6, 3.4, 4.8, 6.0, True), (4, 6))
+    np.testing.assert_array_equal(found, image[2:6, 3:9][:, ::-1])  # rows 1.6 to 6.4, columns 3.4 to 9.4
+    for size, name in (((6, 10), "area"), ((7, 5), "linear"), ((4, 11), "linear")):
+        chex.assert_shape(by_opencv(data, None, size), (*size, 3))
+        assert stand_in.resized[-1][1] == name, "area only where both sides shrink by two or more"
+    np.testing.assert_array_equal(stand_in.resized[-1][0], image)
+    chex.assert_shape(by_opencv(encoded(image[..., 0]), None, (12, 20), 1), (12, 20, 1))
+    np.testing.assert_array_equal(stand_in.resized[-1][0], image[..., 0])
+    assert set(stand_in.threads) == {1}
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_stand_in_for_opencv_is_turned_as_pillow_turns(stand_in, turn):
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    image = np.repeat(np.repeat(RNG.integers(0, 256, (2, 3, 3), np.uint8), 8, 0), 8, 1)
+    data = encoded(image, "JPEG", exif=exif, quality=95, subsampling=0)
+    opened = Image.open(io.BytesIO(data))
+    by_opencv(data, None, (4, 4))
+    np.testing.assert_array_equal(stand_in.resized[-1][0], np.asarray(ImageOps.exif_transpose(opened)))
+    by_opencv(data, None, (4, 4), orient=False)
+    np.testing.assert_array_equal(stand_in.resized[-1][0], np.asarray(opened))
+
+
+def test_files_that_opencv_cannot_read_go_to_pillow_and_a_cut_file_is_named(stand_in):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = RNG.integers(0, 256, (6, 8, 3), np.uint8)
+    palette = Image.fromarray(image).convert("P")
+    for data in (
+        encoded(palette), encoded(Image.fromarray(image).convert("RGBA")), encoded(image, "TIFF"),
+        encoded(image, exif=exif), encoded(image[:5, :5]),
+    ):  # fmt: skip
+        whole = lambda *size: Box(0, 0, *size)  # noqa: E731
+        np.testing.assert_array_equal(by_opencv(data, None, (5, 4)), decode_box(data, whole, (5, 4)))
+    assert not stand_in.resized
+    whole = encoded(photograph(64, 64), "JPEG")
+    for data in (whole[:-2], whole[: len(whole) // 2]):
+        with pytest.raises(ValueError, match="the JPEG is cut off"):
+            by_opencv(data, None, (8, 8))
+    thumbnail = encoded(photograph(16, 16), "JPEG")
+    commented = whole[:2] + b"\xff\xfe" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + whole[2:]
+    chex.assert_shape(by_opencv(commented + b"more", None, (8, 8)), (8, 8, 3))
+    with pytest.raises(ValueError, match="the JPEG is cut off"):  # the end of the thumbnail is not that of the image
+        by_opencv(commented[:-2], None, (8, 8))

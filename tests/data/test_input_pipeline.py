@@ -115,3 +115,60 @@ def test_bad_arguments(monkeypatch):
     for call in (lambda: check_input_pipeline("grain"), lambda: open_batches("grain", broken, 0, 1)):
         with pytest.raises(MissingPackage, match=re.escape(message)):
             call()
+
+
+GRAIN = """
+import collections
+asked = []
+ReadOptions = collections.namedtuple("ReadOptions", ["num_threads", "prefetch_buffer_size"])
+class MapDataset:
+    def __init__(self, steps, function=None):
+        self.steps, self.function = steps, function
+    @classmethod
+    def range(cls, start, stop):
+        return cls(range(start, stop))
+    def map(self, function):
+        return MapDataset(self.steps, function)
+    def to_iter_dataset(self, options):
+        asked.append(options)
+        return (self.function(step) for step in self.steps)
+"""
+"""The part of grain that is called, in one thread."""
+
+
+@pytest.fixture
+def stand_in(tmp_path, monkeypatch):
+    """A package of this name that computes each batch when it is asked for."""
+    (tmp_path / "grain").mkdir()
+    (tmp_path / "grain" / "__init__.py").write_text(GRAIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "grain", raising=False)
+    yield
+    sys.modules.pop("grain", None)
+
+
+def test_batches_of_a_stand_in_for_grain_are_counted_moved_and_closed(stand_in):
+    read = []
+    with open_batches("grain", lambda step: read.append(step) or 10 * step, 2, 6, 3, put=lambda x: x + 1) as batches:
+        assert isinstance(batches, GrainBatches)
+        assert batches.wait_seconds == 0
+        assert [next(batches), next(batches)] == [(2, 21), (3, 31)]
+    assert read == [2, 3]
+    assert list(batches) == []
+    assert sys.modules["grain"].asked == [(3, 3)]
+    assert list(GrainBatches(str, 4, 6)) == [(4, "4"), (5, "5")]
+    assert sys.modules["grain"].asked[1] == (2, 2)
+
+
+def test_waiting_for_a_stand_in_is_measured_and_its_errors_end_it(stand_in):
+    def slow(step):
+        time.sleep(0.02)
+        return {0: "a"}[step]
+
+    batches = GrainBatches(slow, 0, 9, size=1)
+    assert next(batches) == (0, "a")
+    assert 0.02 <= batches.wait_seconds < 0.5
+    with pytest.raises(KeyError):
+        next(batches)
+    assert 0.04 <= batches.wait_seconds < 1
+    assert list(batches) == []

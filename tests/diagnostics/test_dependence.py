@@ -100,3 +100,24 @@ def test_steps_are_counted_from_one():
     assert steps_to_see_all(states) == 2
     assert steps_to_see_all(states[:1]) is None
     assert steps_to_see_all(dependence(lambda x: lax.scan(lambda h, x: (h + x, h + x), 0.0, x)[1], X)) == 4
+
+
+def test_slices_and_running_sums_by_hand():
+    """One function, of the elements: x2 of a slice that begins too late, three running sums, and a constant."""
+
+    def function(x):
+        late = lax.dynamic_slice(x, (3,), (2,))  # begins at 2, so that two elements are left
+        sums = lax.cumsum(x)[1:3], lax.cumsum(x, reverse=True)[:2]
+        return jnp.concatenate([late, x[1][None], *sums, lax.cummax(x, reverse=True)[3:], jnp.ones(1)])
+
+    assert seen(function) == [[2], [3], [1], [0, 1], [0, 1, 2], [0, 1, 2, 3], [1, 2, 3], [3], []]
+    assert seen(lambda x: jnp.ones(2)) == [[], []]
+
+
+def test_a_convolution_with_a_kernel_of_the_input_sees_all():
+    def conv(x):
+        return lax.conv_general_dilated(
+            x[None, :, None], x[:2, None, None], (1,), "VALID", None, None, ("NWC", "WIO", "NWC")
+        )
+
+    assert seen(lambda x: conv(x)[0, :, 0]) == [[0, 1, 2, 3]] * 3

@@ -107,6 +107,37 @@ def test_bytes_have_a_range_of_255():
     b = a + np.uint8(51) * (np.arange(16) % 4 == 0).astype(np.uint8)  # 51^2 / 4 = 25.5^2
     assert float(psnr(a, b)) == pytest.approx(20, abs=1e-4)
     assert float(psnr(a / 255.0, b / 255.0)) == pytest.approx(20, abs=1e-4)
-    np.testing.assert_allclose(ssim(a, b), ssim(a / 255.0, b / 255.0), atol=1e-5)
+    bytes_, floats = jax.jit(lambda a, b: (ssim(a, b), ssim(a / 255.0, b / 255.0)))(a, b)
+    np.testing.assert_allclose(bytes_, floats, atol=1e-5)
     with pytest.raises(ValueError, match="b=float32: another range than that of a=uint8"):
         psnr(a, (b / 255).astype(np.float32))
+
+
+def similarity(a, b, weights, correction, c1, c2):
+    """The formula of SSIM at each pixel, with mirrored borders, in loops."""
+    reach, size = len(weights) // 2, len(weights)
+    a, b = (np.pad(np.float64(v), reach, mode="symmetric") for v in (a, b))
+    window, found = np.outer(weights, weights), np.empty((len(a) - size + 1, a.shape[1] - size + 1))
+    for i, j in np.ndindex(found.shape):
+        x, y = (v[i : i + size, j : j + size] for v in (a, b))
+        mean_x, mean_y = (window * x).sum(), (window * y).sum()
+        var_x, var_y = (correction * (window * (v - m) ** 2).sum() for v, m in ((x, mean_x), (y, mean_y)))
+        covariance = correction * (window * (x - mean_x) * (y - mean_y)).sum()
+        top = (2 * mean_x * mean_y + c1) * (2 * covariance + c2)
+        found[i, j] = top / ((mean_x**2 + mean_y**2 + c1) * (var_x + var_y + c2))
+    return found
+
+
+@pytest.mark.covers("ME-15")
+def test_the_map_is_the_formula_at_every_pixel():
+    """A uniform window takes the variance of a sample, 9 / 8 of the mean square; a range of 2 doubles both roots."""
+    a, b = np.random.default_rng(0).random((2, 6, 8), np.float32)
+    gauss = np.exp(-0.5 * np.arange(-2, 3) ** 2 / 0.6**2)  # reaches int(3.5 * 0.6 + 0.5) = 2 pixels
+
+    @jax.jit
+    def maps(a, b):
+        return ssim_map(a, b, window="uniform", window_size=3), ssim_map(a, b, 2.0, sigma=0.6, k1=0.02, k2=0.05)
+
+    uniform, gaussian = maps(a, b)
+    np.testing.assert_allclose(uniform, similarity(a, b, np.ones(3) / 3, 9 / 8, 0.01**2, 0.03**2), atol=1e-5)
+    np.testing.assert_allclose(gaussian, similarity(a, b, gauss / gauss.sum(), 1, 0.04**2, 0.1**2), atol=1e-5)

@@ -11,7 +11,9 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.run_data import Comparison
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.learner import Learner
 from dlcore.modes import evaluate as module
+from dlcore.modes.views import average_views
 
 SPLITS = Splits(Source.indices(7), Source.indices(5), Source.indices(1200), {})
 MEASURES = {"loss": 0.123456789, "empty": None, "details": {"confusion": np.eye(2)}}
@@ -117,3 +119,15 @@ def test_text_names_the_run_and_its_numbers_and_says_other_data(evaluated, capsy
     assert changes == "  not the run's test split: 2 examples more"
     assert trained_on == "  the run was trained on 1 of these examples"
     assert len(numbers) == 2
+
+
+def test_views_are_averaged_of_a_classifier_of_images_alone():
+    rows = {"image": np.zeros((2, 3, 3, 1), np.float32), "label": np.zeros(2, np.int32)}
+    plain = Learner(lambda rng, batch: 0.0, None, None, lambda state, batch: {"features": batch["image"].mean((1, 2))})
+    assert average_views(plain, "none", rows) is plain
+    with pytest.raises(FlagError, match=r"^--tta=flip: this is no classifier of images; allowed: none$"):
+        average_views(plain, "flip", rows)
+    half = plain._replace(predict=lambda state, batch: {"probabilities": batch["image"][:, 0, :2, 0]})
+    rows["image"][:, 0, :, 0] = [0, 0.5, 1]  # mirrored: 1 and 0.5
+    found = average_views(half, "flip", rows).predict(0.0, rows)["probabilities"]
+    np.testing.assert_allclose(found, [[0.5, 0.5]] * 2)

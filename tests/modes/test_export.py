@@ -23,11 +23,12 @@ from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.experiment.setting import FlagError
 from dlcore.main import run
 from dlcore.models import create_model
-from dlcore.modes import export
+from dlcore.modes import export, exported_loader
 from dlcore.modes.export import LOADER, detection_rule, export_function, input_rule, load_exported
 from dlcore.modes.exported_loader import predict as loaded_predict
 from dlcore.modes.exported_loader import preprocess, read
 from dlcore.nn.cache import Cache
+from dlcore.nn.folding import Fold
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.run.evaluate import predict
 from experiments.classification.supervised import experiment
@@ -484,3 +485,68 @@ def test_merged_batch_norms_must_give_the_same_up_to_rounding(exported, tmp_path
     assert not (tmp_path / "export").exists()
     exported(0.5)
     assert (tmp_path / "export").exists(), "without merging the difference is only said"
+
+
+def test_the_loader_ranks_the_classes_of_files_and_arrays(monkeypatch, tmp_path):
+    """With a function whose classes have the mean and the rest of an image, and a third that ties with the second."""
+
+    def run(weights, inputs):
+        mean = inputs["picture"].mean((1, 2, 3)) * weights["w"]
+        return {"probabilities": np.stack([mean, (1 - mean) / 2, (1 - mean) / 2], 1)}
+
+    manifest = {
+        "input": {**rule_of((2, 3), None), "name": "picture"},
+        "spec": {"class_names": ["light", "dark", "black"]},
+    }
+    loaded = {"images": (manifest, {"w": 1}, run), "text": ({"spec": {}}, {}, run)}
+    monkeypatch.setattr(exported_loader, "load", loaded.get)
+    images = np.zeros((2, 2, 3, 3), np.uint8)
+    images[1] = 204  # 0.8 of 255
+    dark, light = exported_loader.predict(images, "images")
+    assert (dark["class"], list(dark["probabilities"].items())) == (
+        "dark",
+        [("dark", 0.5), ("black", 0.5), ("light", 0)],
+    )
+    assert (light["class"], list(light["probabilities"])) == ("light", ["light", "dark", "black"])
+    assert light["probabilities"]["light"] == pytest.approx(0.8)
+    assert exported_loader.predict(images[1] / 255, "images") == light
+    Image.fromarray(images[1]).save(tmp_path / "light.png")
+    for path in (tmp_path / "light.png", str(tmp_path / "light.png")):
+        assert exported_loader.predict(path, "images") == light
+    for bad, message in (
+        (np.zeros((2, 3, 1), np.uint8), r"image: shape \(1, 2, 3, 1\); allowed: \[H, W, 3\] or \[N, H, W, 3\]"),
+        (images.astype(int), "image: dtype int64; allowed: uint8 in"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            exported_loader.predict(bad, "images")
+    with pytest.raises(ValueError, match=r"^text: does not classify images; allowed: run"):
+        exported_loader.predict(images, "text")
+
+
+def test_merged_batch_norms_are_weights_of_the_exported_function(monkeypatch, capsys):
+    """With folds that say where they come from, in place of a network."""
+
+    def find(call):
+        asked.append(call())
+        return folds
+
+    def predict(weights, inputs):
+        return weights["w"] * inputs["x"]
+
+    asked, folds = [], {"a/conv": Fold("a/norm", 1, 2), "dense": Fold("norm", 3, 4)}
+    monkeypatch.setattr(export, "find_folds", find)
+    monkeypatch.setattr(
+        export, "apply_folds", lambda function, merged: lambda *arguments: (function(*arguments), merged)
+    )
+    function, arrays = export._fold_predict(predict, {"w": 5}, {"x": np.arange(2)})
+    np.testing.assert_array_equal(asked, [[0, 5]])
+    names = ("a/conv/kernel", "a/conv/bias", "dense/kernel", "dense/bias")
+    assert arrays == {f"folded/{name}": value for value, name in enumerate(names, 1)}
+    weights = {"w": 2} | {name: 10 * value for name, value in arrays.items()}
+    assert function(weights, {"x": 7}) == (14, {"a/conv": Fold("a/norm", 10, 20), "dense": Fold("norm", 30, 40)})
+    assert capsys.readouterr().out == "2 batch norms are merged into the layers before them\n"
+    folds.clear()
+    with pytest.raises(
+        FlagError, match="--fold_batch_norm: no batch norm is applied to the output of a convolution or"
+    ):
+        export._fold_predict(predict, {"w": 5}, {"x": np.arange(2)})

@@ -188,3 +188,11 @@ def test_pictures_are_given_to_trackers_at_the_tested_step(finished, trained):
     asked = finished(pictures=lambda context: {"samples": f"picture of {context.outputs}"})
     assert asked.images == [("test/samples", "picture of outputs", 30)]
     assert finished().images == []
+
+
+def test_a_page_without_panels_shows_its_curves_and_what_they_tell(finished, trained, monkeypatch):
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", len(history)))
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history: [("triage", len(history))])
+    ((arguments, _),) = finished(panels=False).reports
+    (panels,) = [value for value in arguments if isinstance(value, list) and ("curves", 3) in value]
+    assert panels[:2] == [("curves", 3), ("triage", 3)], "of the two rows of the training and that of the test"

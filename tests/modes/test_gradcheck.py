@@ -1,14 +1,23 @@
 """`--mode=gradcheck` names the array whose gradient is wrong, and refuses what would blur the comparison."""
 
+from types import SimpleNamespace
+
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 from flax import linen as nn
 
 from dlcore.classification import supervised
+from dlcore.data.source import Source
 from dlcore.diagnostics.gradient_check import VERDICTS, LeafCheck, verdict
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import optimizer
+from dlcore.learner import Learner, State
 from dlcore.main import run
 from dlcore.modes import gradcheck
 from experiments.classification.supervised import experiment
@@ -126,3 +135,113 @@ def test_the_verdicts_of_the_table_are_explained(capsys):
 def test_every_verdict_has_a_meaning():
     found = [verdict(error, kinks) for error, kinks in ((1, 0), (1e-3, 0), (1e-5, 1), (1e-5, 0), (1e-8, 0))]
     assert set(found) == set(VERDICTS)
+
+
+def halving(seen, gain=0.5):
+    """A page of one weight w, which each step multiplies by the gain; the loss is w^2 / 2, and l2 w^2 is added."""
+
+    def build(setup):
+        seen.append(setup)
+
+        def loss(params, state, batch):
+            seen.append(batch)
+            value = params["w"].astype(setup.dtype)
+            return value**2 / 2 + setup.flags.get("l2", 0.0) * value**2, {}
+
+        def update(state, batch):
+            return state.replace(step=state.step + 1, params={"w": gain * state.params["w"]}), {}
+
+        def init(rng, batch):
+            return State(jnp.zeros((), jnp.int32), rng, {"w": jnp.float32(2)}, ())
+
+        return Learner(init, update, None, None, loss)
+
+    return build
+
+
+def stand_in(build, start=None, regularizer="l2"):
+    flags = SimpleNamespace(seed=3, replace=lambda **changes: changes)
+    task = SimpleNamespace(start=lambda setup: start, regularizer=regularizer)
+    return SimpleNamespace(
+        flags=flags,
+        plain={"dropout": 0.0},
+        experiment=SimpleNamespace(build=build, task=task, name="topic.page"),
+        setup_of=lambda data, flags, dtype: Setup(flags, {}, 1000, dtype),
+        check_network=lambda data, batch: None,
+    )
+
+
+def splits(width=2):
+    label = np.arange(12) % 4
+    return Splits(Source({"image": np.ones((12, width), np.float32), "label": label}), None, None, {})
+
+
+def test_losses_are_those_of_a_training_that_ends_where_the_loss_has_halved():
+    """2 halved is 1: the loss falls from 2 to 0.5 in one step. Twice as much is taken off by the start."""
+    seen = []
+    with jax.enable_x64(True):
+        losses, params = gradcheck.losses_after_burn_in(stand_in(halving(seen)), splits())
+        assert params["w"] == 1
+        assert losses["data loss"](params) == 0.5
+        assert losses["penalty"](params) == pytest.approx(0.01)
+        assert params["w"].dtype == losses["penalty"](params).dtype == jnp.float64
+        given = stand_in(halving([]), lambda state: state.replace(params={"w": jnp.float32(8)}), None)
+        losses, params = gradcheck.losses_after_burn_in(given, splits())
+        assert (params["w"], list(losses)) == (4, ["data loss"])
+        stuck = stand_in(halving([], 0.99), None, None)
+        _, params = gradcheck.losses_after_burn_in(stuck, splits())
+        assert params["w"] == pytest.approx(2 * 0.99**20), "20 steps at most"
+    setup, batch = seen[0], seen[1]
+    assert setup == Setup({"spmd": "jit", "dropout": 0.0}, {}, 20, jnp.float64)
+    chex.assert_shape(batch["image"], (8, 2))
+    assert batch["image"].dtype == np.float64
+    assert sorted(batch["label"]) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+@pytest.mark.parametrize(("width", "count"), [(2**14 - 3, 8), (2**14 - 2, 7), (2**17, 2)])
+def test_of_large_examples_few_are_checked(width, count):
+    """Beside the pixels there are a label, an index and a mask: 8 * 2^14 values are the most."""
+    seen = []
+    with jax.enable_x64(True):
+        gradcheck.losses_after_burn_in(stand_in(halving(seen), regularizer=None), splits(width))
+    chex.assert_shape(seen[1]["image"], (count, width))
+
+
+LINES = {
+    "happy": LeafCheck("a/kernel", 3, 0, 1.0, 1.0, 1e-8, 0, "happy"),
+    "wrong": LeafCheck("b", 2, 1, 1.5, -1.5, 1.0, 4, "wrong"),
+    "none": LeafCheck("b/bias", 0, 3, 0.0, 0.0, 0.0, 0, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("data_loss", "penalty", "status", "last"),
+    [
+        (["happy"], ["happy", "none"], 0, "no gradient is wrong"),
+        (["happy", "wrong"], ["wrong"], 1, "2 arrays have a gradient that does not agree with its numerical gradient"),
+        (["happy"], ["none"], 1, "penalty: nothing was compared, so nothing was proven"),
+        (["none"], ["happy"], 1, "  happy: "),
+    ],
+)
+def test_the_table_ends_with_what_was_found(monkeypatch, capsys, data_loss, penalty, status, last):
+    asked, lines = [], {"data loss": data_loss, "penalty": penalty}
+    found = {name: name for name in lines}, "params"
+    monkeypatch.setattr(gradcheck, "load_data", lambda run: splits())
+    monkeypatch.setattr(gradcheck, "losses_after_burn_in", lambda run, data: found)
+    monkeypatch.setattr(
+        gradcheck,
+        "check_gradient",
+        lambda loss, params, **options: asked.append((loss, params, options)) or [LINES[name] for name in lines[loss]],
+    )
+    run = stand_in(None)
+    run.flags = Flags({"gradcheck_h": 1e-4, "gradcheck_method": "centered", "gradcheck_samples": 5, "seed": 3})
+    assert gradcheck.gradcheck(run) == status
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1].startswith(last)
+    assert "data loss: centered against jax.grad, float64, after up to 20 steps\n" in out
+    options = {"samples": 5, "h": 1e-4, "method": "centered", "seed": 3, "allow_random": True}
+    assert asked == [(name, "params", options) for name in lines]
+    if "wrong" in data_loss:
+        assert "  b           2 of 3   1.5000e+00  -1.5000e+00  1.0e+00      4  wrong\n" in out
+    if "none" in penalty:
+        assert f"  b/bias{' ' * (max(len(LINES[n].path) for n in penalty) - 6)}    0 of 3 {' ' * 36}" in out

@@ -630,3 +630,42 @@ def test_the_error_without_input_says_what_the_page_reads():
         run = resolve(page.experiment, [], predict.MODE.settings)
         with pytest.raises(FlagError, match=f"--input: missing; allowed: --mode=predict --input={kind}$"):
             predict._predict_files(ResolvedRun(page.experiment, run))
+
+
+@pytest.mark.parametrize(("losses", "rises"), [([1.0, 1.5, 2.0, 2.5], True), ([1.0, 1.5, 1.5, 2.5], False)])
+def test_the_penalty_must_raise_the_loss_at_every_strength(monkeypatch, losses, rises):
+    strengths = []
+    monkeypatch.setattr(Bench, "learner", lambda bench, **changes: SimpleNamespace(loss=changes or True))
+    monkeypatch.setattr(
+        Bench, "initial_loss", lambda bench, learner: strengths.append(learner.loss) or losses[len(strengths) - 1]
+    )
+    resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
+    row = PENALTY(Bench(resolved, labeled_images.data(resolved.flags)))
+    assert strengths == [{"l2": strength} for strength in (0.0, 1e-4, 1e-3, 1e-2)]
+    shown = " < ".join(f"{loss:.4f}" for loss in losses)
+    assert row == (NAMES[1], shown, "--l2 in (0.0, 0.0001, 0.001, 0.01)", rises)
+
+
+def test_of_many_classes_and_of_clips_of_a_video_little_can_be_said(monkeypatch):
+    """150 steps say little of 101 classes; of the clips of a video the first counts: 10 of each class."""
+    resolved = ResolvedRun(experiment, resolve(experiment, SMALL))
+    data = labeled_images.data(resolved.flags)
+    bench = Bench(resolved, data)
+    bench.spec = {**bench.spec, "num_classes": 101}
+    assert LABELS(bench) == (NAMES[4], "–", "150 steps say little of 101 classes", None)
+    bench.spec = {**bench.spec, "num_classes": 100}
+    video = np.arange(60) // 2
+    valid = dataclasses.replace(data.valid.subset(np.arange(60)), arrays={"label": video % 3, "video": video})
+    bench.data = data._replace(valid=valid)
+    trained, measured = [], []
+    monkeypatch.setattr(
+        bench, "train", lambda *arguments, **options: trained.append(arguments) or (None, SimpleNamespace(state=None))
+    )
+    monkeypatch.setattr(
+        sanity, "evaluate", lambda learner, state, valid, **options: measured.append(valid) or {"accuracy": 1.0}
+    )
+    row = LABELS(bench)
+    assert (row.measured, row.passed) == ("validation accuracy 1.000", True)
+    assert row.expected == f"> {above_chance(np.arange(30) % 3):.3f} (chance, largest class)"
+    assert trained[0][1:] == (32, 150)
+    np.testing.assert_array_equal(measured[0].arrays["label"], np.arange(30) % 3)

@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import pickle
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import chex
@@ -16,16 +18,18 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.main import run
-from dlcore.modes.plan import topology
-from dlcore.modes.plan.plan import planned_batch
-from dlcore.modes.plan.report import best_of, hints, lines_of, row_of, row_summary
+from dlcore.modes.plan import topology, worker
+from dlcore.modes.plan.plan import compiled_cases, planned_batch
+from dlcore.modes.plan.report import best_of, hints, lines_of, notes, row_of, row_summary
 from dlcore.modes.plan.topology import GPUS, TPUS, Topology, cases_of, seconds, topology_of
 from dlcore.modes.plan.worker import measure, memory_shortage, step_facts
+from dlcore.run.step import Program
 from experiments.classification.supervised import experiment
 from experiments.recipes import resnet50
 
 MLP = ["--model=mlp", "--model.hidden=32", "--batch_size=64", "--augment=none", "--ema=none", "--input_size=8"]
 H100 = topology_of("h100:8")
+PLANNING = importlib.import_module("dlcore.modes.plan.plan")  # the package's name `plan` is the function
 
 
 def resolved(*arguments):
@@ -326,6 +330,175 @@ def test_the_mode_from_end_to_end(tmp_path, capsys):
     assert "best on h100:2" in html
     assert "Planned, not run." in html
     assert not (tmp_path / "config.json").exists(), "a plan is no run"
+
+
+def test_the_mode_writes_a_row_for_each_mesh_and_rule_and_names_the_best(tmp_path, monkeypatch, capsys):
+    """With numbers in place of a compiler: of 2 GPUs the second rule is faster, of 2 CPUs none has a speed."""
+
+    def cases(run, spec, batch, topology, pairs):
+        asked.append((run.experiment.name, spec["num_classes"], batch["image"].shape, topology.name, pairs))
+        yield FACTS
+        for mesh, rule in pairs:
+            sent = {"all-reduce": [1, 9, 300 if rule == "replicate" else 200]}
+            yield {**MEASURES, "mesh": mesh, "rule": rule, "collectives": sent, "compile_seconds": 2.6}
+
+    asked = []
+    monkeypatch.setattr(PLANNING, "compiled_cases", cases)
+    words = [*MLP, "--mode=plan", "--topology=h100:2, cpu:2", "--meshes=data:2", f"--run_dir={tmp_path}"]
+    assert run(experiment, words) == 0
+    pairs = [("data:2", "replicate"), ("data:2", "fsdp")]
+    assert asked == [("classification.supervised", 10, (64, 8, 8, 1), name, pairs) for name in ("h100:2", "cpu:2")]
+    out = capsys.readouterr().out
+    assert "classification.supervised on h100:2: 2 to compile\n" in out
+    assert "\n  data:2 replicate: 1.4 KiB, fits (3 s)\n" in out
+    assert "best of those that fit: --mesh=data:2 --sharding=fsdp" in out
+    assert f"report: {tmp_path / 'plan.html'}" in out
+    content = json.loads((tmp_path / "plan.json").read_text())
+    assert content["experiment"] == "classification.supervised"
+    assert content["command"]
+    assert content["settings"]["model"] == "mlp"
+    assert "jax" in content["versions"]
+    gpu, cpu = content["plans"]
+    assert (gpu["topology"]["name"], gpu["flops"], cpu["topology"]["name"]) == ("h100:2", 8000, "cpu:2")
+    assert [row["rule"] for row in gpu["rows"]] == ["replicate", "fsdp"]
+    assert [row["flops"] for row in gpu["rows"]] == [4000, 4000]
+    html = (tmp_path / "plan.html").read_text()
+    for text in (
+        "classification.supervised: plan",
+        "Planned, not run.",
+        "h100:2: memory of a device",
+        "h100:2: 2 devices of 74.51 GiB; 25 parameters",
+        "cpu:2: a step of a device",
+        "1.4\N{NO-BREAK SPACE}KiB",
+        "plan for a CPU. at least: products at the bfloat16 peak, nothing overlapped; float32 takes longer. best of",
+        "best of those that fit: --mesh=data:2 --sharding=fsdp",
+        "simulated devices: no limit, no speed",
+    ):
+        assert text in html, text
+    assert html.index("fsdp</td>") < html.index("replicate</td>"), "the faster stands first"
+    for card, value in (("parameters", "25"), ("best on h100:2", "data:2 fsdp"), ("best on cpu:2", "–")):
+        assert f"{value}</" in html[html.index(card) - 200 : html.index(card) + 200], card
+    assert not (tmp_path / "config.json").exists(), "a plan is no run"
+
+
+@pytest.mark.parametrize(("verdicts", "status"), [("needs", 1), ("failed", 0)])
+def test_the_status_is_1_where_nothing_fits(tmp_path, monkeypatch, verdicts, status):
+    """What failed to compile may yet fit."""
+    short = {key: MEASURES[key] for key in ("bytes", "compile_seconds")}
+    more = {"needs": 2**31, "has": 2**30} if verdicts == "needs" else {"failed": "INTERNAL"}
+    rows = [FACTS, {**short, "mesh": "data:1", "rule": "replicate", **more}]
+    monkeypatch.setattr(PLANNING, "compiled_cases", lambda *arguments: iter(rows))
+    assert run(experiment, [*MLP, "--mode=plan", "--topology=h100:1", f"--run_dir={tmp_path}"]) == status
+
+
+COMPILER = """#!/bin/sh
+cp "$3" "$TASK"
+echo a word of a library
+echo "{\\"module\\": \\"$1 $2\\", \\"flags\\": \\"$XLA_FLAGS\\", \\"platforms\\": \\"$JAX_PLATFORMS\\"}"
+echo '{"mesh": "data:2"}'
+"""
+
+
+def test_a_process_of_its_own_compiles_for_as_many_simulated_devices(tmp_path, monkeypatch):
+    """A script in its place shows its arguments, its environment and its task."""
+    script = tmp_path / "python"
+    script.write_text(COMPILER)
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setenv("TASK", str(tmp_path / "task"))
+    monkeypatch.setenv("XLA_FLAGS", "--a=1 --xla_force_host_platform_device_count=3")
+    some, pairs = resolved(), [("data:2", "fsdp")]
+    batch = {"x": jax.ShapeDtypeStruct((2, 3), np.float32)}
+    for name, flags in (("h100:2", "--a=1 --xla_force_host_platform_device_count=2"), ("v5e:2x4", "")):
+        facts, case = compiled_cases(some, {"num_classes": 4}, batch, topology_of(name), pairs)
+        assert facts == {"module": "-m dlcore.modes.plan.worker", "flags": flags, "platforms": "cpu"}
+        assert case == {"mesh": "data:2"}
+        task = pickle.loads((tmp_path / "task").read_bytes())
+        assert task == {
+            "file": str(Path(experiment.file).resolve()),
+            "settings": some.identity,
+            "spec": {"num_classes": 4},
+            "batch": batch,
+            "platform": "gpu" if name == "h100:2" else "tpu",
+            "topology": name,
+            "cases": pairs,
+        }
+
+
+@pytest.mark.parametrize(("errors", "message"), [("echo first; echo; echo 'the last'; echo", "the last"), (":", "3")])
+def test_the_last_words_of_a_failed_compiler_are_the_error(tmp_path, monkeypatch, errors, message):
+    script = tmp_path / "python"
+    script.write_text(f"#!/bin/sh\n({errors}) >&2\nexit 3\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(ValueError, match=f"^planning for h100:2 failed: {message}$"):
+        list(compiled_cases(resolved(), {}, {}, topology_of("h100:2"), []))
+
+
+def test_the_worker_prints_the_facts_and_each_case(tmp_path, monkeypatch, capsys):
+    some = resolved("--optimizer=sgd")
+    spec, batch = planned_batch(some)
+    cases = [("data:2", "fsdp"), ("data:1,model:2", "tensor")]
+    task = {"file": str(Path(experiment.file).resolve()), "settings": some.identity, "spec": spec, "batch": batch}
+    path = tmp_path / "task.pickle"
+    measured, described = [], []
+    monkeypatch.setattr(
+        worker, "measure", lambda learner, *arguments: measured.append(arguments) or {"mesh": arguments[2]}
+    )
+    monkeypatch.setattr(
+        "jax.experimental.topologies.get_topology_desc",
+        lambda **words: described.append(words) or SimpleNamespace(devices=("a", "b")),
+    )
+    for platform, name, devices in (
+        ("gpu", "h100:2", jax.devices("cpu")),
+        ("tpu", "v5e:1x1", ["a", "b"]),
+        ("tpu", "v5e:2x4", ["a", "b"]),
+    ):
+        path.write_bytes(pickle.dumps({**task, "platform": platform, "topology": name, "cases": cases}))
+        measured.clear()
+        worker.main(str(path))
+        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert lines[0]["parameters"] == 2410
+        assert lines[1:] == [{"mesh": "data:2"}, {"mesh": "data:1,model:2"}]
+        assert measured == [(batch, devices, mesh, rule) for mesh, rule in cases]
+        monkeypatch.setattr(worker, "step_facts", lambda learner, batch: {"parameters": 2410})
+    assert described == [
+        {"platform": "tpu", "topology_name": "v5e:1x1", "chips_per_host_bounds": (1, 1, 1)},
+        {"platform": "tpu", "topology_name": "v5e:2x4"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "facts"),
+    [
+        ("Used 512.50M of 256K hbm", {"needs": 512.5 * 2**20, "has": 256 * 2**10}),
+        (f"  INTERNAL: {'x' * 400}\nmore", {"failed": f"INTERNAL: {'x' * 290}"}),
+    ],
+)
+def test_a_compiler_that_fails_says_what_it_lacks(of_mlp, monkeypatch, message, facts):
+    def compile(program):
+        raise jax.errors.JaxRuntimeError(message)
+
+    monkeypatch.setattr(Program, "compile", compile)
+    learner, batch = of_mlp
+    found = measure(learner, batch, jax.devices()[:2], "data:2", "replicate")
+    assert 0 <= found.pop("compile_seconds") < 60
+    assert found.pop("bytes")["parameters"] == 4 * 2410
+    assert found == {"mesh": "data:2", "rule": "replicate", **facts}
+
+
+def test_loops_and_half_precision_are_explained():
+    plan = {"topology": H100._asdict(), **FACTS, "activations": None}
+    row = row_of(H100, FACTS, {**MEASURES, "loops": [{"times": 2, "bytes": 1}]}, 8)  # 2 of 200 bytes: 1 %
+    bf16 = resolve(experiment, ["--precision=bf16"])
+    expected = [
+        "temporaries: an upper estimate, XLA's plan for a CPU",
+        "at least: products at the bfloat16 peak, nothing overlapped",
+    ]
+    assert notes({**plan, "rows": [row]}, bf16) == expected
+    row |= {"loops": 3}
+    loops = "collectives: in loops of unknown length one iteration counts"
+    assert notes({**plan, "rows": [row]}, bf16) == [expected[0], loops, expected[1]]
 
 
 def test_simulated_devices_have_no_limit_and_no_speed():

@@ -363,3 +363,28 @@ def test_dampening_by_hand(rate_inside):
         updates, state = tx.update(jnp.array(g), state, w)
         w = w + updates
         assert float(w) == pytest.approx(want, abs=1e-6)
+
+
+@pytest.mark.covers("OP-06")
+def test_adadelta_by_hand():
+    """s and u begin at 0; each step is the root of u's mean over that of s's, from the mean of squares before it."""
+    tx, w = by_hand.adadelta(0.5, rho=0.75, eps=0.01), np.float32(2)
+    state, s, u = tx.init(w), 0.0, 0.0
+    for g in (3.0, -1.0):
+        s = 0.75 * s + 0.25 * g * g
+        d = np.sqrt(u + 0.01) / np.sqrt(s + 0.01) * g
+        u = 0.75 * u + 0.25 * d * d
+        step, state = tx.update(np.float32(g), state, w)
+        np.testing.assert_allclose(step, -0.5 * d, rtol=1e-6)
+
+
+def test_rprop_by_hand():
+    """Sizes: 0.25, grown to 0.5, cut to the largest 0.75; the flip shrinks to 0.25 * 0.75 and skips; then nothing is
+    known of the sign, which leaves the size; the flip after that shrinks below the smallest, 0.1.
+    """
+    tx, w = by_hand.rprop(0.25, shrink=0.25, grow=2.0, smallest=0.1, largest=0.75), np.float32(0)
+    state, steps = tx.init(w), []
+    for g in (3.0, 1.0, 2.0, -5.0, -5.0, 1.0, 1.0):
+        step, state = tx.update(np.float32(g), state, w)
+        steps.append(float(step))
+    np.testing.assert_allclose(steps, [-0.25, -0.5, -0.75, 0, 0.1875, 0, -0.1])

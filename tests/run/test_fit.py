@@ -916,3 +916,18 @@ def test_the_state_that_comes_back_is_alive():
         for _, leaf in leaf_paths(result.state):
             assert not leaf.is_deleted()
         chex.assert_shape(result.state.params["w"], (3,))
+
+
+def test_a_report_is_made_of_what_was_trained(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(
+        "dlcore.run.report.report_fit", lambda *arguments, **words: asked.append((arguments, words)) or "page"
+    )
+    pipe = pipeline()
+    result = train(1, pipe=pipe, folder=tmp_path, report=True, seed=4, eval_batch_size=5, evaluators=())
+    ((arguments, words),) = asked
+    assert arguments[:3] == (tmp_path, PLAIN, result)
+    assert words.pop("train") is pipe
+    chex.assert_trees_all_equal(words.pop("batch"), batch_at(pipe, 0))
+    assert words == {"valid": None, "seed": 4, "evaluators": (), "batch_size": 5}
+    assert capsys.readouterr().out == "", "nothing is said without progress"

@@ -17,3 +17,18 @@ def test_arrays_larger_than_memory_are_refused():
 def test_this_machine_has_some():
     assert memory_bytes() is None or memory_bytes() > 2**20
     check_memory("size", 1, 1)
+
+
+@pytest.mark.parametrize("error", [AttributeError, OSError, ValueError])
+def test_a_system_that_does_not_say_refuses_nothing(monkeypatch, error):
+    def sysconf(name):
+        raise error
+
+    monkeypatch.setattr("os.sysconf", sysconf)
+    assert memory_bytes() is None
+    check_memory("size", 10**18, 10**6)
+
+
+def test_memory_is_pages_times_their_size(monkeypatch):
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 3}.get)
+    assert memory_bytes() == 12288

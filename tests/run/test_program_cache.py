@@ -85,3 +85,57 @@ def test_the_oldest_programs_go(monkeypatch, tmp_path):
     monkeypatch.setattr(program_cache, "MAX_BYTES", 20)
     program_cache._prune(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"a", "b"}, "30 bytes, of which 20 may stay: c is the oldest"
+
+
+@pytest.fixture
+def no_cache(monkeypatch, tmp_path):
+    """A process without a cache of programs."""
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    jax.config.update("jax_compilation_cache_dir", None)
+    jax.config.update("jax_enable_compilation_cache", True)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_programs_that_took_long_are_kept_in_the_folder(no_cache, monkeypatch):
+    monkeypatch.setattr(program_cache, "MAX_BYTES", 20)
+    program_folder().mkdir(parents=True)
+    for age, name in enumerate("ab"):
+        (program_folder() / name).write_bytes(b"x" * 15)
+        os.utime(program_folder() / name, (1000 - age, 1000 - age))
+    use_program_cache()
+    assert jax.config.jax_compilation_cache_dir == str(program_folder())
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == program_cache.MIN_SECONDS
+    assert [path.name for path in program_folder().iterdir()] == ["a"], "30 bytes, of which 20 may stay"
+
+
+@pytest.mark.parametrize("reason", ["switched off", "onednn", "read-only", "no folder"])
+def test_no_folder_is_used_where_none_can_be(no_cache, monkeypatch, tmp_path, reason):
+    if reason == "switched off":
+        jax.config.update("jax_enable_compilation_cache", False)
+    elif reason == "onednn":
+        monkeypatch.setattr("dlcore.ops.cpu.onednn.has_onednn", lambda: True)
+        monkeypatch.setattr("dlcore.ops.cpu.onednn.leave_out_of_cache", lambda: False)
+    elif reason == "read-only":
+        monkeypatch.setattr(program_cache.os, "access", lambda path, mode: mode != os.W_OK)
+    else:
+        (tmp_path / "dlcore").write_text("a file")
+    use_program_cache()
+    assert jax.config.jax_compilation_cache_dir is None
+
+
+def test_without_a_table_of_processors_their_name_and_kind_decide(monkeypatch, tmp_path):
+    def missing(path, **options):
+        raise OSError
+
+    monkeypatch.setattr(program_cache, "version", lambda package: "1")
+    folders = [program_folder()]
+    monkeypatch.setattr(program_cache.Path, "read_text", missing)
+    for name, machine in (("a", "x86"), ("b", "x86"), ("a", "arm")):
+        monkeypatch.setattr(program_cache.platform, "processor", lambda name=name: name)
+        monkeypatch.setattr(program_cache.platform, "machine", lambda machine=machine: machine)
+        folders.append(program_folder())
+    assert len(set(folders)) == 4

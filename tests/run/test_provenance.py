@@ -121,3 +121,35 @@ def test_the_hardware_says_how_many_devices(facts, start, monkeypatch):
     monkeypatch.setattr(provenance, "devices", lambda: facts)
     monkeypatch.setattr(provenance.os, "sched_getaffinity", lambda pid: {0, 1}, raising=False)
     assert provenance.hardware().startswith(start)
+
+
+def test_packages_that_are_not_installed_have_no_version(monkeypatch):
+    def version(package):
+        if package != "jax":
+            raise provenance.importlib.metadata.PackageNotFoundError
+        return "0.10"
+
+    monkeypatch.setattr(provenance.importlib.metadata, "version", version)
+    assert provenance.versions() == {"python": provenance.platform.python_version(), "jax": "0.10"}
+
+
+def without_files(monkeypatch):
+    def missing(path, *arguments, **options):
+        raise OSError
+
+    monkeypatch.setattr(provenance.Path, "read_text", missing)
+
+
+def test_without_a_file_of_the_process_its_time_counts_from_the_import(monkeypatch):
+    without_files(monkeypatch)
+    monkeypatch.setattr(provenance.time, "monotonic", lambda: provenance.IMPORTED + 7.5)
+    assert provenance.process_seconds() == pytest.approx(7.5)
+
+
+def test_without_a_table_of_processors_the_platform_names_one(monkeypatch):
+    without_files(monkeypatch)
+    monkeypatch.setattr(provenance.platform, "processor", lambda: "")
+    monkeypatch.setattr(provenance.platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(provenance.os, "sched_getaffinity", lambda pid: {0, 1, 2}, raising=False)
+    monkeypatch.setattr(provenance, "devices", lambda: {"platform": "cpu", "kind": "cpu", "count": 1})
+    assert provenance.hardware() == "3 CPU cores (arm64)"

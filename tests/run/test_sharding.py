@@ -543,3 +543,17 @@ def test_rules_change_where_and_not_what(mesh, rule, shard, memory, replicated):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6, err_msg=path)
     for ours, theirs in zip(result.history, replicated.history, strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-6)
+
+
+@pytest.mark.several_devices
+def test_rows_of_images_and_of_clips_are_split_where_they_divide():
+    """Of a mesh with four bands: rows stand third from the end, after the times of a clip."""
+    batch = {"image": (2, 8, 5, 3), "odd": (2, 6, 8, 3), "clip": (2, 3, 8, 5, 3), "text": (2, 8, 4)}
+    arrays = {name: np.zeros(shape, np.uint8) for name, shape in batch.items()}
+    specs = {
+        name: s.spec for name, s in batch_shardings(arrays, make_mesh("data:2,spatial:4", jax.devices()[:8])).items()
+    }
+    rows = {"image": ("data", "spatial"), "odd": ("data",), "clip": ("data", None, "spatial"), "text": ("data",)}
+    assert {name: tuple(spec) for name, spec in specs.items()} == rows
+    plain = batch_shardings(arrays, make_mesh("data:2", jax.devices()[:2]))
+    assert {tuple(sharding.spec) for sharding in plain.values()} == {("data",)}

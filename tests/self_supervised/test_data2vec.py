@@ -1,6 +1,7 @@
 """data2vec: an update by hand, the targets by hand, and bad input."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -46,6 +47,10 @@ def test_one_update_by_hand(monkeypatch):
     after, metrics = toys.check_update(built, state, loss)
     assert {*drawn} == {((4, 4), 0.4, 4)}
     np.testing.assert_allclose(metrics["target_variance"].compute(), target[:2].var(1).mean(), rtol=1e-5)
+    predicted = jax.jit(built.predict)(state, toys.ROWS)
+    tokens = toys.encode(teacher, 2 * toys.ROWS["image"])
+    np.testing.assert_allclose(predicted["features"], tokens.mean(1), rtol=1e-5)
+    chex.assert_equal_shape([*predicted.values()])
     for name, value in after.params["encoder"].items():
         np.testing.assert_allclose(after.teacher_params[name], 0.9 * teacher[name] + 0.1 * value, atol=1e-6)
 

@@ -1,5 +1,7 @@
 """Clusters without empty ones, a head that starts anew, and a run that goes on after a kill as if nothing had been."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -149,12 +151,18 @@ def test_one_update_by_hand():
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), rows)
-        return learner.update(state, rows)[0].params["Dense_0"], jax.vmap(jax.random.uniform)(keys)
+        shown = state.replace(rng=jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0))
+        after, metrics = learner.update(state, rows)
+        value = learner.loss(params, shown, rows)[0], metrics["accuracy"]
+        return after.params["Dense_0"], jax.vmap(jax.random.uniform)(keys), value
 
-    after, light = jax.device_get(step(state))
+    after, light, (value, accuracy) = jax.device_get(step(state))
     x = image.reshape(4, 2) / 2 + light[:, None] - 0.1
     p = np.exp(x @ kernel + bias)
     weight = np.array([6 / (3 * 2), 6 / (3 * 3), 6 / (3 * 1), 0])  # of clusters 1, 0 and 2
+    nats = -np.log(p[np.arange(4), [1, 0, 2, 0]] / p.sum(-1))
+    assert value == pytest.approx((weight * nats).sum() / 3, rel=1e-5)
+    assert accuracy.compute() == pytest.approx((p[:3].argmax(-1) == [1, 0, 2]).mean())
     error = (p / p.sum(-1, keepdims=True) - np.eye(3)[[1, 0, 2, 0]]) * weight[:, None] / 3
     np.testing.assert_allclose(after["kernel"], kernel - 0.1 * x.T @ error, atol=1e-5)
     np.testing.assert_allclose(after["bias"], bias - 0.1 * error.sum(0), atol=1e-5)
@@ -338,3 +346,30 @@ def test_a_network_learns_its_clusters():
     for _ in range(100):
         state, metrics = update(state, rows)
     assert metrics["accuracy"].compute() > 0.9
+
+
+def test_clusters_are_those_of_k_means_with_no_empty_one(monkeypatch):
+    """Of the whitened features, which are one number each: rows 0 to 3 are cluster 1, and 0 is empty."""
+
+    def kmeans(key, x, num_clusters, **options):
+        asked.append((key, x, num_clusters, options))
+        return SimpleNamespace(labels=jnp.array([1, 1, 1, 1, 2]))
+
+    asked = []
+    monkeypatch.setattr(deep_cluster, "kmeans", kmeans)
+    features = np.array([[0, 1.0], [1, 0], [6, 2], [7, 1], [50, 1]])
+    labels = cluster("key", features, 3, dims=1)
+    assert labels.dtype == np.int32
+    assert set(labels[:4]) == {0, 1}
+    assert labels[4] == 2
+    ((key, x, num_clusters, options),) = asked
+    assert (key, num_clusters, options) == ("key", 3, {"restarts": 1, "max_iterations": 50})
+    chex.assert_shape(x, (5, 1))
+    with pytest.raises(ValueError, match="num_clusters=6: more than examples; allowed: at most 5"):
+        cluster("key", features, 6)
+
+
+def test_features_that_are_all_the_same_become_zeros():
+    z = whiten(np.full((4, 3), 7.0), 2)
+    np.testing.assert_array_equal(z, np.zeros((4, 1)))
+    assert z.dtype == np.float32

@@ -292,3 +292,45 @@ def test_sides_that_the_strides_do_not_divide_are_refused():
 def test_the_wiring_of_filler_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(Filler(Backbone(), 3, 4), (1, 16, 16, 3), [42.7502, 2.13028])
+
+
+@pytest.mark.parametrize(
+    ("technique", "setting", "drawn"),
+    [(inpainting, "hole_share", "hole"), (cross_channel, "channel", "hidden_channel")],
+)
+def test_a_setting_goes_to_the_task_and_what_the_encoder_gets_afterwards(monkeypatch, technique, setting, drawn):
+    asked = []
+    monkeypatch.setattr(technique, "fill_in_learner", lambda *arguments: asked.append(arguments) or "learner")
+    monkeypatch.setattr(technique, drawn, lambda *arguments: arguments)
+    monkeypatch.setattr(cross_channel, "remove_channel", lambda *arguments: (*arguments, "is removed"))
+    value = {"hole_share": 0.25, "channel": 2}[setting]
+    common = {"model": Plain(3), "optimizer": None, "prepare": len, "normalize": max}
+    assert technique.learner(**common, **{setting: value}) == "learner"
+    ((model, _, task, name, prepare, normalize, *present),) = asked
+    assert (model, name, prepare, normalize) == (Plain(3), technique.TRIVIAL, len, max)
+    if technique is inpainting:
+        assert task("key", "image") == ("key", "image", 0.25)
+        assert present == []
+    else:
+        assert task("key", "image") == ("image", 2)
+        assert present[0]("image") == ("image", 2, "is removed")
+
+
+def test_a_filler_has_the_features_of_its_backbone_and_a_learner_begins_with_prepared_images():
+    class Twice(nn.Module):
+        def features(self, x, train=False):
+            return {"first": x, "last": 2 * x}
+
+    x = np.random.default_rng(0).random((2, 3, 4, 5), np.float32)
+    found = Filler(Twice(), 1, 4).apply({}, x, method="features")
+    np.testing.assert_allclose(found, 2 * x.mean((1, 2)), rtol=1e-5)
+
+    class First(nn.Module):
+        @nn.compact
+        def __call__(self, x, train=False):
+            return self.param("first", lambda key: x[0])
+
+    learner = fill_in_learner(First(), optax.sgd(0.1), None, "none", lambda x: x / 2, lambda x: x - 3)
+    state = learner.init(jax.random.key(0), {"image": x})
+    np.testing.assert_allclose(state.params["first"], x[0] / 2 - 3, rtol=1e-6)
+    assert (state.step, state.model_state) == (0, {})

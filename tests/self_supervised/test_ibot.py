@@ -45,7 +45,13 @@ def test_one_update_by_hand():
     centers = {"class": np.array([0.1, -0.2, 0.3, 0]), "patch": np.array([0.2, 0.1, 0, -0.3])}
     state = siamese_toys.state_of(built, params=params, teacher_params=teacher, centers=centers)
     crops, masked = prototype_toys.token_crops(state)
-    after, metrics = jax.jit(built.update)(state, ROWS)
+
+    @jax.jit
+    def step(state):
+        shown = state.replace(rng=jax.random.fold_in(state.rng, state.step))  # the loss draws no other crops
+        return built.update(state, ROWS), built.loss(state.params, shown, ROWS)[0], built.predict(state, ROWS)
+
+    (after, metrics), value, predicted = step(state)
     teacher_logits = [token_logits(teacher, crops[t][:4]) for t in range(2)]
     target = [
         [np.exp(log_softmax((g - centers[name]) / 0.5)) for name, g in zip(("class", "patch"), logits, strict=True)]
@@ -65,6 +71,9 @@ def test_one_update_by_hand():
     def loss(params):
         return class_loss(params) + 0.5 * patch_loss(params)
 
+    assert float(value) == pytest.approx(loss(params), rel=1e-5)
+    x = ROWS["image"].reshape(5, 4)
+    np.testing.assert_allclose(predicted["features"], np.stack([x.mean(1), (x**2).mean(1)], 1), rtol=1e-5)
     for name, value in (
         ("loss", loss(params)),
         ("class_loss", class_loss(params)),

@@ -60,3 +60,22 @@ def test_a_queue_shorter_than_a_batch_is_refused():
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     toys.check_eight_devices(lambda norm: learner(norm, queue_size=20), spmd, norm)
+
+
+def test_an_evaluation_by_hand():
+    """The neighbors of both views in the queue, and how alike the embeddings of the views are."""
+    built, params = learner(queue_size=5), toys.weights(1)
+    queue = toys.unit_rows(np.random.default_rng(3).normal(size=(5, 3)))
+    state = toys.state_of(built, params=params, queue=queue)
+    views = toys.views(state, evaluates=True)
+    embeddings = [toys.unit_rows(v @ params["w"]) for v in views]
+    expected = 0
+    for own, other in ((0, 1), (1, 0)):
+        neighbors = queue[(embeddings[own] @ queue.T).argmax(-1)]
+        predictions = toys.unit_rows(views[other] @ params["w"] @ params["q"])
+        expected += -np.diag(toys.log_softmax(neighbors @ predictions.T / 0.5)).mean() / 2
+    metrics, (value, _) = jax.jit(lambda s: (built.evaluate(s, toys.ROWS), built.loss(s.params, s, toys.ROWS)))(state)
+    assert float(value) == pytest.approx(expected, rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(expected, rel=1e-5)
+    squared = np.square(embeddings[0] - embeddings[1]).sum(-1).mean()
+    assert metrics["alignment"].compute() == pytest.approx(squared, rel=1e-5)

@@ -371,3 +371,40 @@ def test_a_relative_patch_keeps_its_gap():
     chex.assert_shape(pieces, (40, 2, 4, 4, 1))
     assert set(pieces[:, :, 0, 0, 0].ravel()) == {1, 7, 13}
     np.testing.assert_array_equal(pieces[:, 1, 0, 0, 0], np.array([1, 7, 13, 1, 13, 1, 7, 13])[label])
+
+
+@pytest.mark.covers("SS-24")
+def test_sound_and_frames_are_multiplied_by_hand():
+    """relu(seen) relu(heard) of each frame, averaged over three frames, of which the backbone gives x and 2 x."""
+
+    class Twice(nn.Module):
+        def features(self, x, train=False):
+            return {"first": x, "last": 2 * x}
+
+    rng = np.random.default_rng(0)
+    frames, sound = rng.random((2, 3, 2, 2, 1), np.float32), rng.random((2, 3, 4), np.float32)
+    sizes = {"seen": (4, 5), "heard_hidden": (4, 5), "heard": (5, 5), "head": (5, 2)}
+    params = {n: {"kernel": rng.normal(size=s), "bias": rng.normal(size=s[1])} for n, s in sizes.items()}
+
+    def layer(name, x):
+        return x @ params[name]["kernel"] + params[name]["bias"]
+
+    seen = layer("seen", 2 * frames.reshape(2, 3, 4)).clip(0)
+    heard = layer("heard", layer("heard_hidden", sound).clip(0)).clip(0)
+    model, weights = AudioVisual(Twice(), 5, 2), {"params": jax.tree.map(np.float32, params)}
+    logits, features = model.apply(weights, {"frames": frames, "sound": sound})
+    np.testing.assert_allclose(logits, layer("head", (seen * heard).mean(1)), atol=1e-5)
+    means = 2 * frames.mean((2, 3))
+    np.testing.assert_allclose(features, means, rtol=1e-5)
+    alone = model.apply(weights, frames[:, 0], method="features")
+    np.testing.assert_allclose(alone, means[:, 0], rtol=1e-5)
+    pieces = PieceClassifier(Twice(), 2).apply({}, frames[:, 0], method="features")
+    np.testing.assert_allclose(pieces, means[:, 0], rtol=1e-5)
+
+
+def test_the_stride_goes_to_the_order_of_frames(monkeypatch):
+    asked = []
+    monkeypatch.setattr(frame_order, "pretext_learner", lambda *arguments: asked.append(arguments) or "learner")
+    monkeypatch.setattr(frame_order, "frame_order", lambda stride: f"stride {stride}")
+    assert frame_order.learner(model=Linear(2), optimizer=None, prepare=len, normalize=max, stride=3) == "learner"
+    assert asked == [(Linear(2), None, "stride 3", len, max, 2)]

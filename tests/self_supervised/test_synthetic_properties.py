@@ -109,9 +109,18 @@ def test_one_update_by_hand():
     assert metrics["factor_error"].compute() == pytest.approx(errors.mean(), rel=1e-5)
     # The shape of every photograph is predicted as class 1, since its logit a h is positive.
     labeled = rows | {"photo_label": y, "photo_factors": f[:, None]}
-    photo_metrics, predicted = jax.jit(lambda s: (learner.evaluate(s, labeled), learner.predict(s, rows)))(
-        state.replace(params=params)
-    )
+    photo_metrics, plain, predicted, first = jax.jit(
+        lambda s: (
+            learner.evaluate(s, labeled),
+            learner.evaluate(s, rows),
+            learner.predict(s, rows),
+            learner.init(s.rng, rows),
+        )
+    )(state.replace(params=params))
+    assert first.params == dict.fromkeys("wacd", 1)
+    assert first.step == 0
+    assert photo_metrics.keys() - plain.keys() == {"photo_accuracy", "photo_factor_error"}
+    assert plain["factor_error"].compute() == pytest.approx(((-0.4 * 1.1 * x - f) ** 2 / 0.25).mean(), rel=1e-5)
     assert photo_metrics["photo_accuracy"].compute() == pytest.approx(2 / 3)
     assert photo_metrics["photo_factor_error"].compute() == pytest.approx(
         ((-0.4 * other - f) ** 2 / 0.25).mean(), rel=1e-5

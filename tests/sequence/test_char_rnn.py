@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -13,6 +14,7 @@ from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.text import Vocabulary, streams
+from dlcore.learner import example_keys
 from dlcore.optim import create_optimizer
 from dlcore.run import Placement, Saving, evaluate, fit, make_mesh
 from dlcore.sequence import char_rnn
@@ -277,3 +279,44 @@ def test_training_has_a_key_of_dropout_for_each_step_and_evaluation_has_none():
     assert len({round(loss, 4) for loss in losses}) == 3
     assert learner.evaluate(state, batch(text))["loss"].compute() == pytest.approx(np.log(5), rel=1e-6)
     assert learner.loss(state.params, state, batch(text))[0] == pytest.approx(np.log(5), rel=1e-6)
+
+
+class Counting(nn.Module):
+    """The carry counts what was read; the next token is the last one plus the count, modulo 7."""
+
+    vocab_size: int = 7
+
+    def start(self, batch):
+        return np.zeros(batch, int)
+
+    @nn.compact
+    def __call__(self, carry, tokens):
+        gain = self.param("gain", nn.initializers.ones, ())
+        count = carry[:, None] + 1 + np.arange(tokens.shape[1])
+        return count[:, -1], np.asarray(gain) * np.eye(7)[(tokens + count) % 7]
+
+
+def test_a_sample_continues_its_prompt_or_else_the_first_token(monkeypatch):
+    """After the prompt (4, 1) the count is 2: the next are 1 + 2 = 3 and 3 + 3 = 6."""
+
+    def generate(step, carry, logits, keys, *options):
+        asked.append((jax.random.key_data(keys), options))
+        carry, after = step(carry, logits.argmax(-1))
+        return np.stack([logits.argmax(-1), after.argmax(-1)], 1), "length"
+
+    asked = []
+    monkeypatch.setattr(char_rnn, "generate", generate)
+    learner = char_rnn.learner(
+        model=Counting(), optimizer=optax.sgd(0.5), chunk_length=2, sample_length=3, stop_token=6
+    )
+    text = np.array([[4, 1, 0], [2, 5, 0]], np.uint8)
+    state = SimpleNamespace(params={"gain": np.float32(5)}, rng=jax.random.key(0))
+    out = learner.predict(state, batch(text, prompt=text[:, :2], temperature=0.25))
+    np.testing.assert_array_equal(out["tokens"], [[3, 6], [0, 3]])
+    assert out["length"] == "length"
+    np.testing.assert_array_equal(learner.predict(state, batch(text))["tokens"], [[5, 0], [3, 5]])
+    assert [options for _, options in asked] == [(3, 0.25, 6), (3, 1.0, 6)]
+    keys = jax.random.key_data(example_keys(state.rng, batch(text)))
+    for found, _ in asked:
+        np.testing.assert_array_equal(found, keys)
+    assert learner.classes(state, batch(text)) == {"text": 7}

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
+from dlcore.sequence import decoding
 from dlcore.sequence.decoding import (
     beam_search,
     filter_logits,
@@ -289,3 +290,20 @@ def test_the_nucleus_is_the_fewest_tokens_that_reach_p():
             filter_logits(jnp.zeros(3), **wrong)
     with pytest.raises(ValueError, match="temperature=-1: out of range; allowed: at least 0"):
         sample_token(jax.random.key(0), jnp.zeros(3), -1)
+
+
+def test_a_sentence_of_a_beam_is_its_best_one(monkeypatch):
+    def beam_search(step, carry, logits, **options):
+        asked.append((carry, np.isneginf(logits).nonzero()[1].tolist(), options))
+        return jnp.array([[[7, END, 5], [8, 8, 8]], [[9, 9, END], [6, 6, 6]]]), jnp.array([[2, 3], [3, 3]]), None
+
+    asked = []
+    monkeypatch.setattr(decoding, "beam_search", beam_search)
+    tokens, length = generate_sentences(
+        lambda carry, tokens: (carry + 1, jnp.zeros((2, 12)) + tokens[:, None]), 3, 2, 3, 4, length_penalty=0.25
+    )
+    np.testing.assert_array_equal(tokens, [[7, END, PAD], [9, 9, END]])
+    np.testing.assert_array_equal(length, [2, 3])
+    forbidden = sorted((PAD, START, UNKNOWN))
+    options = {"stop_token": END, "beam_size": 4, "max_length": 3, "length_penalty": 0.25}
+    assert asked == [(4, [*forbidden, *forbidden], options)]

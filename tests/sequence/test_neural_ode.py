@@ -107,7 +107,13 @@ def test_one_update_by_hand(gradient):
     if gradient == "adjoint":  # 40 steps of RK4 are e^kt, whose slope is t e^kt
         learner = toy(optimizer=optax.sgd(rate))
     state = State(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before))
-    after, metrics = jax.jit(learner.update)(state, rows)
+    (after, metrics), measured, (value, _) = jax.jit(
+        lambda state, rows: (
+            learner.update(state, rows),
+            learner.evaluate(state, rows),
+            learner.loss(before, state, rows),
+        )
+    )(state, rows)
     start, time = rows["state"][0, :1], rows["time"][0, 1:, None]
     factor, slope = np.exp(k * time), time * np.exp(k * time)
     if gradient == "direct":  # two steps of 0.5: f = 1 + k / 2 and its square
@@ -116,4 +122,18 @@ def test_one_update_by_hand(gradient):
     error = start * factor - rows["state"][0, 1:]  # [2 points, 2 numbers]
     assert float(after.params["k"]) == pytest.approx(k - rate * (2 * error * start * slope).mean(), rel=1e-4)
     assert metrics["loss"].compute() == pytest.approx(np.square(error).mean(), rel=1e-4)
+    assert float(value) == measured["loss"].compute() == metrics["loss"].compute()
+    assert measured["last_point"].compute() == pytest.approx(np.square(error[-1]).mean(), rel=1e-4)
     assert int(after.step) == 1
+
+
+def test_the_velocity_is_a_network_of_the_point_alone():
+    rng = np.random.default_rng(0)
+    sizes = {"hidden0": (2, 4), "hidden1": (4, 4), "head": (4, 2)}
+    params = {n: {"kernel": rng.normal(size=s), "bias": rng.normal(size=s[1])} for n, s in sizes.items()}
+    h = rng.normal(size=(3, 2)).astype(np.float32)
+    x = h
+    for name in sizes:
+        x = (x if name == "hidden0" else np.tanh(x)) @ params[name]["kernel"] + params[name]["bias"]
+    params = jax.tree.map(np.float32, params)
+    np.testing.assert_allclose(neural_ode.VectorField(4, 2).apply({"params": params}, 5.0, h), x, atol=1e-5)

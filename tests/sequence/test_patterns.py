@@ -272,7 +272,17 @@ def test_one_update_by_hand(categorical):
     target = rng.integers(0, 3, (3, 4)) if categorical else rng.normal(size=(3, 4, 3)).astype(np.float32)
     rows = {"input": x, "target": target, "length": np.array([4, 2, 4]), "mask": np.float32([1, 1, 0])}
     state = State(np.int32(0), jax.random.key(0), {"matrix": w}, optax.sgd(rate).init({"matrix": w}))
-    after, metrics = jax.jit(learner.update)(state, rows | {"index": np.arange(3)})
+    (after, metrics), measured, predicted, first = jax.jit(
+        lambda state, rows: (
+            learner.update(state, rows),
+            learner.evaluate(state, rows),
+            learner.predict(state, rows),
+            learner.init(state.rng, rows),
+        )
+    )(state, rows | {"index": np.arange(3)})
+    np.testing.assert_allclose(predicted["output"], x @ w, rtol=1e-5)
+    np.testing.assert_array_equal(first.params["matrix"], np.zeros((2, 3)))
+    assert measured["loss"].compute() == metrics["loss"].compute()
     counts, y = np.zeros((3, 4, 1)), x @ w
     counts[0], counts[1, :2] = 1, 1
     if categorical:  # L = -1/6 sum log p[target], dL/dy = (p - onehot) / 6
