@@ -202,7 +202,7 @@ def peephole_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array, peephole: jax.A
       ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 4)
-    check_shapes(peephole=(peephole, f"3 {carry[0].shape[-1]}"))
+    check_shapes(peephole=(peephole, f"3 {carry[-1].shape[-1]}"))
     _, c = carry
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
     c = nn.sigmoid(f + peephole[1] * c) * c + nn.sigmoid(i + peephole[0] * c) * jnp.tanh(g)
@@ -210,10 +210,14 @@ def peephole_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array, peephole: jax.A
 
 
 def _check_step(carry: Carry, a: jax.Array, u: jax.Array, gates: int) -> None:
-    h = carry[0]
-    width = gates * h.shape[-1]
-    c = carry[1] if len(carry) > 1 else None
-    check_shapes(h=(h, "... H"), c=(c, "... H"), a=(a, f"... {width}"), u=(u, f"... {width}"))
+    *projected, cell = carry  # the h of a projected LSTM has another width
+    width = gates * cell.shape[-1]
+    check_shapes(
+        h=(projected[0] if projected else None, "... P"),
+        carry=(cell, "... H"),
+        a=(a, f"... {width}"),
+        u=(u, f"... {width}"),
+    )
 
 
 class RecurrentCell(NamedTuple):
