@@ -113,10 +113,10 @@ def make(
       ValueError: shapes differ, a state does not exist or is a fraction, probabilities do not sum to 1, gamma is
         outside [0, 1], or an episode could start in an absorbing state.
     """
-    given = np.asarray(successor)
-    successor, probability = given.astype(np.int32), np.array(probability, np.float64)
-    if (fraction := given != successor).any():
-        raise ValueError(f"successor={given[fraction][0]}: no whole number; allowed: numbers of states")
+    numbers = np.asarray(successor)
+    successor, probability = numbers.astype(np.int32), np.array(probability, np.float64)
+    if (fraction := numbers != successor).any():
+        raise ValueError(f"successor={numbers[fraction][0]}: no whole number; allowed: numbers of states")
     if successor.ndim != 3 or probability.shape != successor.shape:
         shapes = f"{list(successor.shape)} and {list(probability.shape)}"
         raise ValueError(f"successor and probability: shapes {shapes}; allowed: [S, A, K] both")

@@ -46,9 +46,9 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
     return parents
 
 
-def _check_share(share: float) -> None:
-    if not 0 < share <= 0.5:
-        raise ValueError(f"share={share}: out of range; allowed: (0, 0.5]")
+def _check_share(fraction: float) -> None:
+    if not 0 < fraction <= 0.5:
+        raise ValueError(f"share={fraction}: out of range; allowed: (0, 0.5]")
 
 
 def explore(
