@@ -57,15 +57,16 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
 
 
 def check_given_once(argv: Sequence[str]) -> None:
-    """Check that no option of a command line has two values, of which the first would be lost.
+    """Check that no option of a command line has two values, or is on and off, so that the first would be lost.
 
     Args:
       argv: words of the command line; what comes after the word `--` belongs to another program.
 
     Raises:
-      ValueError: an option has two values.
+      ValueError: an option has two values, or `--name` and `--noname` are both there.
     """
     values: dict[str, str] = {}
+    switches: dict[str, str] = {}
     words = list(argv)[: argv.index("--")] if "--" in argv else list(argv)
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if not word.startswith("--"):
@@ -73,5 +74,9 @@ def check_given_once(argv: Sequence[str]) -> None:
         name, equals, value = word.partition("=")
         if not equals and not following.startswith("--"):
             value = following
+        if not value and not equals:
+            other = switches.setdefault(name.removeprefix("--").removeprefix("no"), name)
+            if other != name:
+                raise ValueError(f"{name}: given after {other}; allowed: one of the two")
         if values.setdefault(name, value) != value:
             raise ValueError(f"{name}={value}: given twice, as {name}={values[name]} before; allowed: one value")

@@ -221,6 +221,9 @@ def test_an_option_has_one_value():
     for words in (["--steps=3", "--smoke", "--steps=5"], ["--steps=3", "--steps", "5"]):
         with pytest.raises(ValueError, match=r"^--steps=5: given twice, as --steps=3 before; allowed: one value$"):
             check_given_once(words)
+    for first, second in (("--smoke", "--nosmoke"), ("--nosmoke", "--smoke")):
+        with pytest.raises(ValueError, match=f"^{second}: given after {first}; allowed: one of the two$"):
+            check_given_once(["page", first, "--steps=3", second])
 
 
 def test_a_command_line_that_gives_an_option_twice_does_not_run(monkeypatch, capsys):

@@ -20,6 +20,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import append_one
+from dlcore.ops.checks import check_values
 
 __all__ = ["LogisticModel", "fit_binary", "predict", "predict_probability", "train"]
 
@@ -96,7 +97,6 @@ def predict_probability(model: LogisticModel, images: Any) -> np.ndarray:
     return p / p.sum(1, keepdims=True)
 
 
-@functools.partial(jax.jit, static_argnames=("steps",))
 def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -> jax.Array:
     """Fit a binary logistic regression by Newton's method from 0.
 
@@ -108,7 +108,16 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
 
     Returns:
       [D + 1], w and then b.
+
+    Raises:
+      ValueError: a concrete target is neither 0 nor 1.
     """
+    check_values("target", target, (0, 1))
+    return _fit_binary(x, target, l2, steps)
+
+
+@functools.partial(jax.jit, static_argnames=("steps",))
+def _fit_binary(x: jax.Array, target: jax.Array, l2: float, steps: int) -> jax.Array:
     x = append_one(x)
     sign = 2 * target.astype(x.dtype) - 1
     # The bias, the last weight, is not penalized.

@@ -344,7 +344,7 @@ def _by_image(
 def _read(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is not COCO's: not JSON ({error})") from None
     required = {"images", "annotations", "categories"}
     if missing := required - set(content if isinstance(content, dict) else ()):

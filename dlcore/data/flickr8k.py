@@ -98,7 +98,7 @@ def _captions(folder: Path, name: str) -> dict[str, Any]:
     try:
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         content = json.loads(text)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
     fits = isinstance(content, dict) and all(
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in content.values()

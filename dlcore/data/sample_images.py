@@ -10,19 +10,21 @@ SAMPLE_IMAGES = ("china", "flower")
 _MOST_PIXELS = 2**26
 
 
-def sample_image(name: str, height: int) -> np.ndarray:
+def sample_image(name: str, height: int, smallest: int = 1) -> np.ndarray:
     """Read a photograph and scale it to a height.
 
     Args:
       name: `china` or `flower` (427 x 640), or the path of an image file.
       height: height in pixels; the width follows from the aspect ratio.
+      smallest: least side in pixels of the photograph before it is scaled.
 
     Returns:
       [height, W, 3] uint8.
 
     Raises:
       FileNotFoundError: `name` is neither one of SAMPLE_IMAGES nor a file.
-      ValueError: the file is no image, `height` is below 1, or the image would have more than 67 million pixels.
+      ValueError: the file is no image or smaller than `smallest`, `height` is below 1, or the image would have more
+        than 67 million pixels.
     """
     from PIL import Image
 
@@ -38,6 +40,10 @@ def sample_image(name: str, height: int) -> np.ndarray:
         image = load_image(name)
     else:
         raise FileNotFoundError(f"name={name!r}: no such file; allowed: {', '.join(SAMPLE_IMAGES)}, or an image file")
+    if min(image.shape[:2]) < smallest:
+        raise ValueError(
+            f"name={name!r}: {image.shape[1]} x {image.shape[0]} pixels; allowed: at least {smallest} a side"
+        )
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     if width * height > _MOST_PIXELS:
         raise ValueError(

@@ -380,7 +380,7 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
             raise TypeError(f"{invalid[0]!r} is no integer")
         names = tuple(map(str, names))
         void = (None if VOID in numbers else VOID) if void is None else void
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
     where = f"{path}: classes.json has"
     if not 0 <= (void or 0) <= VOID or len(names) > VOID:

@@ -248,7 +248,7 @@ def _read_list(path: Path, keys: tuple[str, ...] = ()) -> list[dict]:
     """Read a JSON file of a list of objects, each with these keys."""
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"path={str(path)!r}: not JSON ({error}); allowed: the file as published") from None
     if not isinstance(entries, list) or not all(isinstance(e, dict) and e.keys() >= {*keys} for e in entries):
         raise ValueError(f"path={str(path)!r}: no list of objects; allowed: the file as published")

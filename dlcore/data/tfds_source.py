@@ -199,7 +199,7 @@ def _info(folder: Path) -> dict[str, Any]:
     file = folder / "dataset_info.json"
     try:
         info = json.loads(file.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file}: not JSON ({error}); allowed: the file that TFDS wrote") from None
     splits = info.get("splits") if isinstance(info, dict) else None
     if not isinstance(splits, list) or not all(isinstance(split, dict) and "name" in split for split in splits):

@@ -384,7 +384,7 @@ def _class_names(root: Path, pairs: dict[str, list[_Pair]]) -> tuple[str, ...]:
             if not isinstance(listed, list):
                 raise TypeError(f"{listed!r} is no list")
             names = tuple(map(str, listed))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, RecursionError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: is no {{'classes': [names]}} ({error!r}); allowed: that") from None
         source = "the classes of classes.json"
     else:

@@ -133,7 +133,7 @@ def _label(shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> int |
             return int(text) if text.removeprefix("-").isdecimal() else text or None
         try:
             values = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"shard={str(shard)!r}: {name}.json is no JSON ({error})") from None
         label = values.get("label") if isinstance(values, dict) else None
         if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):

@@ -26,6 +26,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_choice, check_whole_number
@@ -118,7 +119,7 @@ def attention_weights(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
-    _check_attention(query, key, mask, scale)
+    _check_attention(query, key, mask, bias, scale)
     return _softmax_of_scores(_scores("...thd,...shd->...hts", query, key, scale), mask, bias)
 
 
@@ -155,15 +156,27 @@ def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Arra
     return jax.nn.softmax(scores, axis=-1)
 
 
-def _check_attention(query: jax.Array, key: jax.Array, mask: jax.Array | None, scale: float | None) -> None:
+def _check_attention(
+    query: jax.Array, key: jax.Array, mask: jax.Array | None, bias: jax.Array | None, scale: float | None
+) -> None:
     check_shapes(scale=(scale, "... finite"))
-    if query.ndim < 3 or query.ndim != key.ndim or query.shape[-2:] != key.shape[-2:]:
+    batch, heads = query.shape[:-3], query.shape[-2:]
+    if query.ndim < 3 or (batch, heads) != (key.shape[:-3], key.shape[-2:]):
         raise ValueError(
             f"query.shape={query.shape} and key.shape={key.shape}: do not fit; allowed: [..., T, H, D] "
             "and [..., S, H, D]"
         )
     if mask is not None and mask.dtype != jnp.bool_:
         raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True where a query may attend")
+    scores = (*batch, query.shape[-2], query.shape[-3], key.shape[-3])
+    for name, array in (("mask", mask), ("bias", bias)):
+        if array is not None and not _broadcasts_to(np.shape(array), scores):
+            raise ValueError(f"{name}.shape={np.shape(array)}: does not fit; allowed: what broadcasts to {scores}")
+
+
+def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
+    pairs = zip(reversed(shape), reversed(larger), strict=False)
+    return len(shape) <= len(larger) and all(size in (1, whole) for size, whole in pairs)
 
 
 def dot_product_attention(
@@ -194,7 +207,7 @@ def dot_product_attention(
     Raises:
       ValueError: the shapes do not fit together, or the mask is not bool.
     """
-    _check_attention(query, key, mask, scale)
+    _check_attention(query, key, mask, bias, scale)
     if value.shape[:-1] != key.shape[:-1]:
         raise ValueError(f"value.shape={value.shape}: does not fit key; allowed: {(*key.shape[:-1], 'E')}")
     length, size = query.shape[-3], key.shape[-3]
@@ -388,10 +401,11 @@ class MultiHeadAttention(CheckedModule):
           [..., T, features]; with a cache (that, the cache after it).
 
         Raises:
-          ValueError: heads do not divide the features, or a key or value is given although `fused_qkv` is on or the
-            cache holds them.
+          ValueError: heads do not divide the features, the shapes do not fit together, or a key or value is given
+            although `fused_qkv` is on or the cache holds them.
         """
         check_choice("qkv_bias", self.qkv_bias, ("qkv", "qv", "none"))
+        check_whole_number("num_heads", self.num_heads, 1)
         features = self.features or query.shape[-1]
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
@@ -459,6 +473,7 @@ class MultiHeadAttention(CheckedModule):
             mask, is_causal = visible if mask is None else visible & mask, False
         if num_kv_heads < self.num_heads:
             k, v = (jnp.repeat(x, self.num_heads // num_kv_heads, axis=-2) for x in (k, v))
+        _check_attention(q, k, mask, bias, scale)
         drop = functools.partial(nn.Dropout(self.dropout_rate), deterministic=not train)
         if self.talking_heads or self.is_mutable_collection("intermediates"):
             if is_causal:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.convolution import conv_general_dilated
 
 __all__ = ["Conv"]
@@ -25,6 +26,13 @@ class Conv(nn.Conv):
 
     Args:
       conv_general_dilated: the convolution function, with the arguments of `jax.lax.conv_general_dilated`.
+
+    Raises:
+      ValueError: `features` is no whole number from 1.
     """
 
     conv_general_dilated: Any = conv_general_dilated
+
+    def __post_init__(self) -> None:
+        check_whole_number("features", self.features, 1)
+        super().__post_init__()

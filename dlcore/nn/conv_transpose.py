@@ -7,6 +7,7 @@ import jax
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.transposed_convolution import conv_transpose
 
 __all__ = ["ConvTranspose"]
@@ -62,8 +63,9 @@ class ConvTranspose(nn.Module):
           [B, H', W', features].
 
         Raises:
-          ValueError: groups do not divide the features, or shapes do not fit.
+          ValueError: groups do not divide the features, which are no whole number from 1, or shapes do not fit.
         """
+        check_whole_number("features", self.features, 1)
         groups = self.feature_group_count
         if groups < 1 or self.features % groups:
             raise ValueError(

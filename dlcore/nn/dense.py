@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.cpu.dense import dense_dot_general
 
 __all__ = ["Dense"]
@@ -18,6 +19,13 @@ class Dense(nn.Dense):
 
     Args:
       dot_general: the product, `dlcore.ops.dense_dot_general`.
+
+    Raises:
+      ValueError: `features` is no whole number from 1.
     """
 
     dot_general: Callable[..., jax.Array] | Any = dense_dot_general
+
+    def __post_init__(self) -> None:
+        check_whole_number("features", self.features, 1)
+        super().__post_init__()

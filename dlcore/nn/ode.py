@@ -26,7 +26,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_finite
 
 __all__ = ["odeint"]
@@ -60,13 +60,12 @@ def odeint(
       h at all N times, leaves [N, ...]; the first is `state`.
 
     Raises:
-      ValueError: the method or the gradient is unknown, `steps` is below 1, or `times` is no vector of finite numbers
-        that rise or fall.
+      ValueError: the method or the gradient is unknown, `steps` is no whole number from 1, or `times` is no vector of
+        finite numbers that rise or fall.
     """
     check_choice("method", method, _RULES)
     check_choice("gradient", gradient, ("direct", "adjoint"))
-    if steps < 1:
-        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
+    check_whole_number("steps", steps, 1)
     times = jnp.asarray(times)
     if times.ndim != 1 or not len(times):
         raise ValueError(f"times.shape={times.shape}: no times; allowed: [N], N at least 1")

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
@@ -53,12 +54,16 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
       [..., features], at least float32.
 
     Raises:
-      ValueError: features is odd or below 2, or the period is not above 0.
+      ValueError: features is odd or below 2, the period is not above 0, or a number of positions is negative or a
+        fraction.
     """
     if features < 2 or features % 2:
         raise ValueError(f"features={features}: not pairs of sine and cosine; allowed: even numbers from 2")
     check_shapes(max_period=(max_period, "> 0"))
-    positions = jnp.arange(positions) if isinstance(positions, int) else jnp.asarray(positions)
+    if isinstance(positions, int | float):
+        check_whole_number("positions", positions, 0)
+        positions = jnp.arange(positions)
+    positions = jnp.asarray(positions)
     acc_dtype = jnp.promote_types(positions.dtype, jnp.float32)
     frequencies = max_period ** (-np.arange(0, features, 2) / features)
     angles = positions[..., None].astype(acc_dtype) * jnp.asarray(frequencies, acc_dtype)
@@ -343,8 +348,11 @@ def relative_buckets(
       [...] int32, from 0 to num_buckets - 1.
 
     Raises:
-      ValueError: there are too few buckets, or `max_distance` is within the buckets of one distance.
+      ValueError: there are too few buckets, `max_distance` is within the buckets of one distance, or one of them is no
+        whole number.
     """
+    check_whole_number("num_buckets", num_buckets)
+    check_whole_number("max_distance", max_distance)
     size = num_buckets // 2 if bidirectional else num_buckets
     exact = size // 2
     if exact < 1 or max_distance <= exact:

@@ -23,6 +23,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = [
     "RECURRENT_CELLS",
     "Carry",
@@ -50,7 +52,11 @@ def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h',).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 1)
     return (jnp.tanh(a + u),)
 
 
@@ -64,7 +70,11 @@ def relu_rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h',).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 1)
     return (nn.relu(a + u),)
 
 
@@ -78,7 +88,11 @@ def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 4)
     _, c = carry
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
@@ -95,7 +109,11 @@ def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h',).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 3)
     (h,) = carry
     a_r, a_z, a_n = jnp.split(a, 3, axis=-1)
     u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
@@ -114,7 +132,11 @@ def no_forget_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 3)
     _, c = carry
     i, g, o = jnp.split(a + u, 3, axis=-1)
     c = c + nn.sigmoid(i) * jnp.tanh(g)
@@ -131,7 +153,11 @@ def no_output_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 3)
     _, c = carry
     i, f, g = jnp.split(a + u, 3, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
@@ -148,7 +174,11 @@ def coupled_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 3)
     _, c = carry
     f, g, o = jnp.split(a + u, 3, axis=-1)
     f = nn.sigmoid(f)
@@ -167,11 +197,27 @@ def peephole_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array, peephole: jax.A
 
     Returns:
       (h', c').
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    _check_step(carry, a, u, 4)
+    check_shapes(peephole=(peephole, f"3 {carry[-1].shape[-1]}"))
     _, c = carry
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
     c = nn.sigmoid(f + peephole[1] * c) * c + nn.sigmoid(i + peephole[0] * c) * jnp.tanh(g)
     return nn.sigmoid(o + peephole[2] * c) * jnp.tanh(c), c
+
+
+def _check_step(carry: Carry, a: jax.Array, u: jax.Array, gates: int) -> None:
+    *projected, cell = carry  # the h of a projected LSTM has another width
+    width = gates * cell.shape[-1]
+    check_shapes(
+        h=(projected[0] if projected else None, "... P"),
+        carry=(cell, "... H"),
+        a=(a, f"... {width}"),
+        u=(u, f"... {width}"),
+    )
 
 
 class RecurrentCell(NamedTuple):

@@ -380,9 +380,10 @@ def undistort(plane: jax.Array, distortion: jax.Array, steps: int = 20) -> jax.A
       [..., 2].
 
     Raises:
-      ValueError: there are not 4 or 5 coefficients, or a number is not finite.
+      ValueError: there are not 4 or 5 coefficients, a number is not finite, or `steps` is no whole number from 1.
     """
     check_finite("plane", plane)
+    check_whole_number("steps", steps, 1)
     plane = jnp.asarray(plane)
 
     def step(_, estimate):

@@ -97,7 +97,11 @@ class DiagonalGaussian:
 
         Returns:
           [..., A].
+
+        Raises:
+          ValueError: the deviations are not of the shape of the means.
         """
+        check_shapes(mean=(self.mean, "... A"), log_std=(self.log_std, "... A"))
         return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -108,8 +112,11 @@ class DiagonalGaussian:
 
         Returns:
           [...].
+
+        Raises:
+          ValueError: the actions or the deviations are not of the shape of the means.
         """
-        check_shapes(action=(action, "... A"), mean=(self.mean, "... A"))
+        check_shapes(action=(action, "... A"), mean=(self.mean, "... A"), log_std=(self.log_std, "... A"))
         z = (action - self.mean) * jnp.exp(-self.log_std)
         return -(0.5 * jnp.square(z) + self.log_std + 0.5 * LOG_2PI).sum(-1)
 
@@ -118,7 +125,11 @@ class DiagonalGaussian:
 
         Returns:
           [...], in nats.
+
+        Raises:
+          ValueError: the deviations are not of the shape of the means.
         """
+        check_shapes(mean=(self.mean, "... A"), log_std=(self.log_std, "... A"))
         return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
 
     def mode(self) -> jax.Array:

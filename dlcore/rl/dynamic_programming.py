@@ -143,10 +143,11 @@ def evaluate_policy(mdp: MDP, policy: jax.Array, tolerance: float = 1e-6, max_sw
       The solution.
 
     Raises:
-      ValueError: `policy` is not [S, A] probabilities, or gamma is 1 and some state never reaches an absorbing one
-        under the policy.
+      ValueError: `policy` is not [S, A] probabilities, gamma is 1 and some state never reaches an absorbing one under
+        the policy, or a limit is out of range.
     """
     check_endings(mdp, policy)
+    _check_limits(tolerance, max_sweeps)
     return _evaluate_policy(mdp, policy, tolerance, max_sweeps)
 
 
@@ -154,6 +155,10 @@ def evaluate_policy(mdp: MDP, policy: jax.Array, tolerance: float = 1e-6, max_sw
 def _evaluate_policy(mdp, policy, tolerance, max_sweeps):
     still = _until_still(lambda v: _sweep_of_policy(mdp, policy, v), _zeros(mdp), tolerance, max_sweeps)
     return Solution(still[0], policy, *still[1:], jnp.zeros((), jnp.int32))
+
+
+def _check_limits(tolerance: float | jax.Array, max_sweeps: int | jax.Array) -> None:
+    check_shapes(tolerance=(tolerance, ">= 0"), max_sweeps=(max_sweeps, "int >= 1"))
 
 
 def _zeros(mdp: MDP) -> jax.Array:
@@ -172,9 +177,10 @@ def value_iteration(mdp: MDP, tolerance: float = 1e-6, max_sweeps: int = 100_000
       The solution, with the greedy policy.
 
     Raises:
-      ValueError: gamma is 1 and a policy may be endless (`check_endings`).
+      ValueError: gamma is 1 and a policy may be endless (`check_endings`), or a limit is out of range.
     """
     check_endings(mdp)
+    _check_limits(tolerance, max_sweeps)
     return _value_iteration(mdp, tolerance, max_sweeps)
 
 
@@ -202,9 +208,10 @@ def policy_iteration(
       The solution; `sweeps` counts those of all evaluations.
 
     Raises:
-      ValueError: gamma is 1 and a policy may be endless (`check_endings`).
+      ValueError: gamma is 1 and a policy may be endless (`check_endings`), or a limit is out of range.
     """
     check_endings(mdp)
+    _check_limits(tolerance, max_sweeps)
     return _policy_iteration(mdp, uniform_policy(mdp), tolerance, max_sweeps, max_improvements)
 
 

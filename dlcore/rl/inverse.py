@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_indices
 from dlcore.rl.mdp import MDP, rollout, state_distributions
 
@@ -147,8 +148,9 @@ def explain(
       The reward, and the policy that it leads to.
 
     Raises:
-      ValueError: the demonstrations or the features are of another process.
+      ValueError: the demonstrations or the features are of another process, or `steps` is no whole number from 1.
     """
+    check_whole_number("steps", steps, 1)
     features = np.eye(mdp.num_states) if features is None else np.asarray(features)
     _check(mdp, demonstrations, features)
     return _explain(mdp, visits(demonstrations), features, demonstrations.states.shape[1], steps, learning_rate, l2)

@@ -110,10 +110,13 @@ def make(
       The process.
 
     Raises:
-      ValueError: shapes differ, a state does not exist, probabilities do not sum to 1, gamma is outside [0, 1], or an
-        episode could start in an absorbing state.
+      ValueError: shapes differ, a state does not exist or is a fraction, probabilities do not sum to 1, gamma is
+        outside [0, 1], or an episode could start in an absorbing state.
     """
-    successor, probability = np.array(successor, np.int32), np.array(probability, np.float64)
+    numbers = np.asarray(successor)
+    successor, probability = numbers.astype(np.int32), np.array(probability, np.float64)
+    if (fraction := numbers != successor).any():
+        raise ValueError(f"successor={numbers[fraction][0]}: no whole number; allowed: numbers of states")
     if successor.ndim != 3 or probability.shape != successor.shape:
         shapes = f"{list(successor.shape)} and {list(probability.shape)}"
         raise ValueError(f"successor and probability: shapes {shapes}; allowed: [S, A, K] both")

@@ -279,6 +279,9 @@ def generalized_advantages(
 
     Returns:
       [T, ...].
+
+    Raises:
+      ValueError: the shapes differ, there is no step, or a discount is out of range.
     """
     check_shapes(
         reward=(reward, "... T"),
@@ -289,6 +292,8 @@ def generalized_advantages(
         gamma=(gamma, "0 to 1"),
         gae_lambda=(gae_lambda, "0 to 1"),
     )
+    if not len(reward):
+        raise ValueError(f"reward.shape={reward.shape}: no steps; allowed: at least one")
     # TD error; a terminal state has no value.
     delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value  # [T, ...]
 

@@ -32,7 +32,11 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
 
     Returns:
       [trials] int, indices of the parents.
+
+    Raises:
+      ValueError: the share is not above 0 and at most a half.
     """
+    _check_share(share)
     count = max(1, int(share * len(scores)))
     order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
     parents = np.arange(len(scores))
@@ -40,6 +44,11 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
     if len(best) and len(scores) >= 2 * count:
         parents[order[-count:]] = rng.choice(best, count)
     return parents
+
+
+def _check_share(fraction: float) -> None:
+    if not 0 < fraction <= 0.5:
+        raise ValueError(f"share={fraction}: out of range; allowed: (0, 0.5]")
 
 
 def explore(
@@ -91,8 +100,7 @@ class PopulationBasedTraining:
         check_choice("monitor_mode", monitor_mode, ("max", "min"))
         if every < 1:
             raise ValueError(f"every={every}: too small; allowed: at least 1")
-        if not 0 < share <= 0.5:
-            raise ValueError(f"share={share}: out of range; allowed: (0, 0.5]")
+        _check_share(share)
         if choices := [name for name, axis in space.items() if isinstance(axis, Choice)]:
             raise ValueError(f"space: {', '.join(choices)} is a choice; allowed: intervals")
         self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed

@@ -14,6 +14,7 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.ops.boxes import masks_to_boxes
 from dlcore.ops.nms import nms, top_detections
@@ -53,7 +54,12 @@ def grid_points(points_per_side: int, image_size: int) -> jax.Array:
 
     Returns:
       [n^2, 2], x and y of pixels counted from 0, row by row.
+
+    Raises:
+      ValueError: a number is no whole number of at least 1.
     """
+    check_whole_number("points_per_side", points_per_side, 1)
+    check_whole_number("image_size", image_size, 1)
     line = (jnp.arange(points_per_side) + 0.5) * image_size / points_per_side - 0.5
     rows, columns = jnp.meshgrid(line, line, indexing="ij")
     return jnp.stack([columns, rows], -1).reshape(-1, 2)

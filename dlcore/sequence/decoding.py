@@ -157,10 +157,12 @@ def generate(
 
     Raises:
       ValueError: `max_length` is no whole number from 1, `temperature` is negative, `stop_token` is no token, there is
-        not a key a sequence, a concrete logit is NaN or inf, or as `filter_logits`.
+        not a key or, of several, a temperature a sequence, a concrete logit is NaN or inf, or as `filter_logits`.
     """
     check_range("temperature", temperature, 0)
     check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"), keys=(keys, "B"))
+    if np.ndim(temperature):
+        check_shapes(logits=(logits, "B V"), temperature=(temperature, "B"))
     _check_logits(logits)
     _check_stop(stop_token, logits.shape[1])
     batch = logits.shape[0]

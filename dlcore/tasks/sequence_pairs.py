@@ -7,12 +7,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.data.text import read_texts
 from dlcore.data.words import UNKNOWN, BytePairs, Words, pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.task import Task
+from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.models.transformer import Transformer
 from dlcore.modes.report_context import ReportContext
 from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
@@ -90,7 +90,7 @@ class SequencePairs(Task):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the sequences of `--input`: a text file of one a line, or one sequence, of at most `window` tokens."""
-        vocabulary, lines = vocabularies(spec)[0], read_texts(flags.input, "input")
+        vocabulary, lines = vocabularies(spec)[0], given_texts(flags)
         rows = []
         for number, line in enumerate(lines, 1):
             row, where = vocabulary.encode(line), f"--input={flags.input}: line {number}"

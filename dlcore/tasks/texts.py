@@ -14,12 +14,13 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.data.text import Vocabulary, load_text, read_texts, split_text, streams, training_windows, windows
+from dlcore.data.text import Vocabulary, load_text, split_text, streams, training_windows, windows
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.learner import Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.sequence.ngram import ngram_loss
@@ -153,7 +154,7 @@ class TextWindows(TextSamples):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the prompts of `--input`, a prompt or a UTF-8 file of one a line: each at each of `--temperatures`."""
-        prompts = [line for line in read_texts(flags.input, "input") if line]
+        prompts = [line for line in given_texts(flags) if line]
         if not prompts:
             raise FlagError(f"--input={flags.input!r}: empty; allowed: a prompt, or a file of prompts, one a line")
         return _prompts(prompts, Vocabulary(spec["vocabulary"]), flags, "input")

@@ -17,9 +17,11 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.surface_nets import surface_nets
 from dlcore.optim import apply_gradients, init_state
 
@@ -66,7 +68,12 @@ def grid_points(resolution: int, half_side: float = 1.0) -> np.ndarray:
 
     Returns:
       [R³, 3] float32, the last axis the fastest.
+
+    Raises:
+      ValueError: there are fewer than two corners along a side, or the cube has no side.
     """
+    check_whole_number("resolution", resolution, 2)
+    check_shapes(half_side=(half_side, "> 0"))
     axis = np.linspace(-half_side, half_side, resolution, dtype=np.float32)
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 

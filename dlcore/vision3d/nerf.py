@@ -83,8 +83,8 @@ def volume_render(
     check_shapes(density=(density, "... S"), depths=(depths, "... S"), color=(color, "... S C"))
     check_range("density", density, 0)
     if not any(isinstance(value, jax.core.Tracer) for value in (depths, far)):
-        ends = np.concatenate([depths, np.broadcast_to(far, (*depths.shape[:-1], 1))], -1)
-        if not (np.diff(ends) >= 0).all():
+        endpoints = np.concatenate([depths, np.broadcast_to(far, (*depths.shape[:-1], 1))], -1)
+        if not (np.diff(endpoints) >= 0).all():
             raise ValueError("depths: not ascending up to far; allowed: ascending depths, far behind the last")
     bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
     optical = density * (bin_ends - depths)  # optical depth of each interval

@@ -18,7 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "EMPTY",
@@ -101,9 +102,10 @@ def octree_occupancy(nodes: jax.Array, points: jax.Array, half_side: float = 1.0
       [...] bool; False outside of the cube.
 
     Raises:
-      ValueError: a point is not finite, or there are no nodes.
+      ValueError: a point is not finite, there are no nodes, or the cube has no side.
     """
     check_finite("points", points)
+    check_shapes(half_side=(half_side, "> 0"))
     if not len(nodes):
         raise ValueError("nodes: there are none; allowed: a tree of at least its root")
     nodes, points = jnp.asarray(nodes), jnp.asarray(points)
@@ -133,10 +135,9 @@ def decode_octree(nodes: jax.Array, resolution: int) -> jax.Array:
       [R, R, R] bool: whether a voxel's center is full.
 
     Raises:
-      ValueError: `resolution` is below 1.
+      ValueError: `resolution` is no whole number from 1.
     """
-    if resolution < 1:
-        raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
+    check_whole_number("resolution", resolution, 1)
     middle = (jnp.arange(resolution) + 0.5) * 2 / resolution - 1
     return octree_occupancy(nodes, jnp.stack(jnp.meshgrid(middle, middle, middle, indexing="ij"), -1))
 

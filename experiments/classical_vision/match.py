@@ -22,13 +22,16 @@ from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.main import main
 from dlcore.report.figure import GREEN, VERMILION, new_figure, show_image
 
+SMALLEST = 16
+"""Pixels of a side of an image that `sift` needs; a smaller one that is enlarged has no detail."""
+
 
 def read_images(names: str, height: int, count: int = 2) -> list[np.ndarray]:
     """Images [height, W, 3] in [0, 1] of names with commas between, at least `count`."""
     files = [name.strip() for name in names.split(",") if name.strip()]
     if len(files) < count:
         raise ValueError(f"input={names}: {len(files)} images; allowed: at least {count}, with commas between")
-    return [sample_image(name, height).astype(np.float32) / 255 for name in files]
+    return [sample_image(name, height, SMALLEST).astype(np.float32) / 255 for name in files]
 
 
 def check_matches(mask: jax.Array, names: str | None) -> None:

@@ -28,7 +28,7 @@ import optax
 
 from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.source import Source
-from dlcore.data.text import load_text, read_texts
+from dlcore.data.text import load_text
 from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
@@ -36,6 +36,7 @@ from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import prediction
 from dlcore.kits.sequence import text_encoders
+from dlcore.kits.sequence.given_texts import given_texts
 from dlcore.kits.training import parts
 from dlcore.kits.training.parts import PartsAdamW
 from dlcore.main import main
@@ -161,7 +162,7 @@ class LabeledTexts(Task):
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Source, list[str]]:
         """Read the texts of `--mode=predict`: `--input` is a text, or a UTF-8 file of texts, one a line."""
-        texts = [text for text in read_texts(flags.input, "input") if text.strip()]
+        texts = [text for text in given_texts(flags) if text.strip()]
         if not texts:
             raise FlagError(f"--input={flags.input!r}: empty; allowed: a text, or a file of texts, one a line")
         encode = text_encoders.text_encoder(flags, spec, f"--input={flags.input!r}")

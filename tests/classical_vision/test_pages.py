@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from experiments.classical_vision import calibration, flow, match, panorama, sift_uses, stereo
 
@@ -34,6 +35,14 @@ def test_too_few_images_are_named():
         FileNotFoundError, match=r"input=nowhere.npz: no such file; allowed: a folder of photographs, or an"
     ):
         calibration.study(input="nowhere.npz")
+
+
+def test_a_picture_that_is_too_small_is_named_before_it_is_enlarged(tmp_path):
+    name = str(tmp_path / "small.png")
+    Image.new("RGB", (20, 15)).save(name)
+    for page in (match, panorama, flow, stereo):
+        with pytest.raises(ValueError, match=r"^name='.*small.png': 20 x 15 pixels; allowed: at least 16 a side$"):
+            page.study(input=f"{name},{name}")
 
 
 @pytest.mark.covers("CL-13")

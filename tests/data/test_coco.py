@@ -146,6 +146,9 @@ def test_errors_name_the_broken_file_or_annotation(folder):
     (folder / "images" / "a.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"image a\.png is not in"):
         coco_splits(folder, 16)
+    (folder / "instances_train.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"instances_train.json is not COCO's: not JSON \(.*recursion"):
+        coco_source(folder / "instances_train.json", folder / "images", 16, 3)
     (folder / "instances_train.json").write_text("{}")
     with pytest.raises(ValueError, match="it has no"):
         coco_splits(folder, 16)

@@ -143,7 +143,8 @@ def test_a_field_that_closes_over_a_parameter_is_refused_and_not_silently_consta
     [
         ({"method": "heun"}, "method='heun': unknown; allowed: euler, rk4"),
         ({"gradient": "none"}, "gradient='none': unknown; allowed: direct, adjoint"),
-        ({"steps": 0}, "steps=0: too few; allowed: at least 1"),
+        ({"steps": 0}, "steps=0: too small; allowed: at least 1"),
+        ({"steps": 1.5}, "steps=1.5: no whole number; allowed: integers from 1"),
         ({"times": 1.0}, r"times.shape=\(\): no times"),
     ],
 )

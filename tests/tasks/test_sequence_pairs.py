@@ -126,7 +126,7 @@ def test_input_is_a_file_or_a_sequence(tmp_path):
     assert names == ["a b", "d\u2028x"]
     source, names = strings_page.experiment.task.inputs(flags(strings_page.experiment, "--input=c c"), spec)
     assert source.arrays["source"][0].tolist() == [6, 6, END, PAD, PAD]
-    with pytest.raises(ValueError, match=r"input=.none.txt.: no such file; allowed: a text file"):
+    with pytest.raises(FlagError, match=r"^--input=.none.txt.: no such file; allowed: a text file"):
         strings_page.experiment.task.inputs(flags(strings_page.experiment, "--input=none.txt"), spec)
     outputs = {
         "tokens": np.array([[5, 4, END, PAD], [END, PAD, PAD, PAD]]),

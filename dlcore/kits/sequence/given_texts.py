@@ -1,0 +1,25 @@
+"""The texts of `--input`."""
+
+from dlcore.data.text import read_texts
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
+
+__all__ = ["given_texts"]
+
+
+def given_texts(flags: Flags) -> list[str]:
+    """Read the texts of `--input`, by `read_texts`.
+
+    Args:
+      flags: flags of the page, with `input`.
+
+    Returns:
+      The lines of the file, or the text alone.
+
+    Raises:
+      FlagError: there is no such file, or it is not in UTF-8.
+    """
+    try:
+        return read_texts(flags.input, "--input")
+    except ValueError as error:
+        raise FlagError(str(error)) from None

@@ -1,0 +1,143 @@
+"""Numbers, masks and carries that would be wrong without a word, and layers without features, are named."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore import nn
+from dlcore.classic_ml import logistic
+from dlcore.nn.ode import odeint
+from dlcore.nn.position import relative_buckets, sinusoidal_encoding
+from dlcore.nn.recurrent_cells import RECURRENT_CELLS
+from dlcore.ops import camera
+from dlcore.rl import dynamic_programming, inverse, mdp
+from dlcore.rl.distributions import DiagonalGaussian, TanhGaussian
+from dlcore.rl.rollout import generalized_advantages
+from dlcore.search.population import exploit
+from dlcore.segmentation import everything
+from dlcore.sequence.decoding import generate
+from dlcore.vision3d.implicit_surface import grid_points
+from dlcore.vision3d.octree import decode_octree, octree_occupancy
+
+KEY, RNG = jax.random.key(0), np.random.default_rng(0)
+Z, TOKENS = jnp.ones((3, 2)), jnp.ones((1, 3, 1, 2))
+ENDLESS = mdp.make(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), 1.0, gamma=0.5)
+SHOWN = inverse.Demonstrations(np.zeros((1, 1), int), np.zeros((1, 1), int), 1)
+MEANS, DEVIATIONS = jnp.ones(2), jnp.ones((3, 2))
+NOTHING = jnp.ones((0, 2))
+
+
+def attend(**arguments):
+    return nn.dot_product_attention(TOKENS, TOKENS, TOKENS, **arguments)
+
+
+def tokens_at(temperature):
+    return generate(lambda carry, tokens: (carry, Z), 0, Z, jax.random.split(KEY, 3), 2, temperature)
+
+
+CASES = {
+    "target": (lambda: logistic.fit_binary(Z, jnp.array([0, 5, 1]), 1.0), r"target\[1\]=5: unknown; allowed: 0, 1"),
+    "positions": (lambda: sinusoidal_encoding(-3, 4), "positions=-3: too small; allowed: at least 0"),
+    "half a position": (lambda: sinusoidal_encoding(2.5, 4), "positions=2.5: no whole number"),
+    "buckets": (lambda: relative_buckets(jnp.arange(3), 8.5), "num_buckets=8.5: no whole number"),
+    "distance": (lambda: relative_buckets(jnp.arange(3), 8, 20.5), "max_distance=20.5: no whole number"),
+    "steps of a solver": (
+        lambda: odeint(lambda theta, t, h: h, 0.0, 1.0, jnp.arange(2.0), steps=1.5),
+        "steps=1.5: no whole number; allowed: integers from 1",
+    ),
+    "steps of a lens": (
+        lambda: camera.undistort(Z, jnp.zeros(4), steps=-1),
+        "steps=-1: too small; allowed: at least 1",
+    ),
+    "mask of more rows": (
+        lambda: attend(mask=jnp.ones((2, 1, 3, 3), bool)),
+        r"mask.shape=\(2, 1, 3, 3\): does not fit; allowed: what broadcasts to \(1, 1, 3, 3\)",
+    ),
+    "bias of more axes": (
+        lambda: attend(bias=jnp.ones((1, 1, 1, 3, 3))),
+        r"bias.shape=\(1, 1, 1, 3, 3\): does not fit",
+    ),
+    "queries": (
+        lambda: nn.dot_product_attention(jnp.ones((2, 3, 1, 2)), TOKENS, TOKENS),
+        r"query.shape=\(2, 3, 1, 2\) and key.shape=\(1, 3, 1, 2\): do not fit",
+    ),
+    "mask of dropped weights": (
+        lambda: jax.eval_shape(
+            lambda x, mask: nn.MultiHeadAttention(1, dropout_rate=0.5).init({"params": KEY}, x, mask=mask, train=True),
+            TOKENS[..., 0, :],
+            jnp.ones((2, 1, 3, 3), bool),
+        ),
+        r"mask.shape=\(2, 1, 3, 3\): does not fit",
+    ),
+    "share": (lambda: exploit(np.arange(4.0), RNG, 0), r"share=0: out of range; allowed: \(0, 0.5\]"),
+    "two shares": (lambda: exploit(np.arange(4.0), RNG, 2), "share=2: out of range"),
+    "tolerance": (
+        lambda: dynamic_programming.value_iteration(ENDLESS, -1.0),
+        "tolerance=-1: out of range; allowed: at least 0",
+    ),
+    "sweeps": (lambda: dynamic_programming.policy_iteration(ENDLESS, max_sweeps=0), "max_sweeps=0: out of range"),
+    "successor": (
+        lambda: mdp.make(np.full((1, 1, 1), 0.5), np.ones((1, 1, 1)), 1.0, gamma=0.5),
+        "successor=0.5: no whole number; allowed: numbers of states",
+    ),
+    "deviations": (lambda: DiagonalGaussian(MEANS, DEVIATIONS).sample(KEY), r"log_std=float32\[3, 2\]: wrong shape"),
+    "density": (lambda: DiagonalGaussian(MEANS, DEVIATIONS).log_prob(MEANS), r"log_std=float32\[3, 2\]: wrong shape"),
+    "entropy": (lambda: DiagonalGaussian(DEVIATIONS, MEANS).entropy(), r"log_std=float32\[2\]: wrong shape"),
+    "squashed": (lambda: TanhGaussian(MEANS, DEVIATIONS).sample(KEY), r"log_std=float32\[3, 2\]: wrong shape"),
+    "corners": (lambda: grid_points(0), "resolution=0: too small; allowed: at least 2"),
+    "cube": (lambda: grid_points(2, 0.0), "half_side=0: out of range; allowed: above 0"),
+    "cells": (lambda: everything.grid_points(0, 8), "points_per_side=0: too small; allowed: at least 1"),
+    "tree": (lambda: octree_occupancy(jnp.zeros(1, int), jnp.zeros(3), 0.0), "half_side=0: out of range"),
+    "voxels": (lambda: decode_octree(jnp.zeros(1, int), 2.5), "resolution=2.5: no whole number"),
+    "features": (lambda: nn.Dense(0), "features=0: too small; allowed: at least 1"),
+    "channels": (lambda: nn.Conv(0, (3, 3)), "features=0: too small; allowed: at least 1"),
+    "transposed": (
+        lambda: jax.eval_shape(nn.ConvTranspose(0, (3, 3)).init, KEY, jnp.ones((1, 4, 4, 1))),
+        "features=0: too small; allowed: at least 1",
+    ),
+    "heads": (
+        lambda: jax.eval_shape(nn.MultiHeadAttention(0).init, KEY, Z),
+        "num_heads=0: too small; allowed: at least 1",
+    ),
+    "rollout": (
+        lambda: generalized_advantages(*[NOTHING] * 3, *[NOTHING > 0] * 2, 0.9, 0.9),
+        r"reward.shape=\(0, 2\): no steps; allowed: at least one",
+    ),
+    "temperatures": (lambda: tokens_at([3]), r"temperature=int32\[1\]: wrong shape or dtype; allowed: \[3\]"),
+    "steps of Adam": (lambda: inverse.explain(ENDLESS, SHOWN, steps=0), "steps=0: too small; allowed: at least 1"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_numbers_and_shapes_that_cannot_be_are_named(case):
+    call, message = CASES[case]
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
+
+
+@pytest.mark.parametrize("name", RECURRENT_CELLS)
+def test_a_cell_names_gates_and_states_that_would_broadcast(name):
+    cell = RECURRENT_CELLS[name]
+    peephole = {"peephole": jnp.ones((3, 3))} if cell.peepholes else {}
+
+    def step(hidden, rows, a, u):
+        return cell.step((jnp.ones((rows, hidden)),) * cell.states, jnp.ones(a), jnp.ones(u), **peephole)
+
+    width = 3 * cell.gates
+    assert step(3, 2, (2, width), (2, width))[0].shape == (2, 3)
+    for hidden, rows, a, u, wrong in (
+        (1, 2, (2, width), (2, width), "a"),
+        (3, 1, (2, width), (2, width), "a"),
+        (3, 2, (2, width), (1, width), "u"),
+    ):
+        with pytest.raises(ValueError, match=rf"^{wrong}=float32\[.*\]: wrong shape or dtype"):
+            step(hidden, rows, a, u)
+
+
+def test_a_mask_and_a_bias_of_size_1_are_shared():
+    x = jnp.ones((2, 3, 2, 4))
+    for shape in ((3, 3), (1, 1, 3), (2, 1, 1, 3), (1, 2, 3, 3)):
+        options = {"mask": jnp.ones(shape, bool), "bias": jnp.zeros(shape)}
+        y = jax.eval_shape(lambda x, options: nn.dot_product_attention(x, x, x, **options), x, options)
+        assert y.shape == x.shape
