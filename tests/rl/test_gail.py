@@ -1,5 +1,6 @@
 """Rewards and features by hand, what an end is worth, and a rule that is learnt from its examples without a reward."""
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -267,28 +268,21 @@ def test_a_discriminator_has_two_hidden_layers_and_starts_at_0():
     kernels = [(2, 3), (3, 3), (3, 1)]
     assert [shapes[f"Dense_{k}"]["kernel"].shape for k in range(len(shapes))] == kernels
     params = {
-        f"Dense_{k}": {"kernel": jnp.sin(jnp.arange(a * b, dtype=jnp.float32)).reshape(a, b), "bias": jnp.ones(b) / 4}
+        f"Dense_{k}": {"kernel": np.sin(np.arange(a * b, dtype=np.float32)).reshape(a, b), "bias": np.full(b, 0.25)}
         for k, (a, b) in enumerate(kernels)
     }
     x = expected = np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
     for k, (a, b) in enumerate(kernels):
         expected = expected @ np.sin(np.arange(a * b)).reshape(a, b) + 0.25
         expected = np.tanh(expected) if k < 2 else expected[:, 0]
-    np.testing.assert_allclose(discriminator.apply({"params": params}, x), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(discriminator.apply)({"params": params}, x), expected, rtol=1e-5)
 
 
 def test_the_discriminator_s_loss_by_hand():
     """f = a x + b y with (a, b) = (3, 4): a slope of 5 everywhere, a penalty of (5 - 1)^2 = 16."""
-    expert, policy = jnp.float32([[1.0, 0.0], [0.0, -1.0]]), jnp.float32([[0.0, 0.5], [-1.0, 0.0]])
-    total, metrics = gail.discriminator_loss(
-        lambda params, x: x @ params,
-        jnp.float32([3.0, 4.0]),
-        expert,
-        jnp.float32([3, 1]),
-        policy,
-        jax.random.key(0),
-        0.5,
-    )
+    expert, policy = np.float32([[1.0, 0.0], [0.0, -1.0]]), np.float32([[0.0, 0.5], [-1.0, 0.0]])
+    loss = functools.partial(gail.discriminator_loss, lambda params, x: x @ params, gradient_penalty=0.5)
+    total, metrics = jax.jit(loss)(np.float32([3, 4]), expert, np.float32([3, 1]), policy, jax.random.key(0))
     # Logits (3, -4) of the expert, with weights 3 / 2 and 1 / 2, and (2, -3) of the policy.
     losses = np.array([1.5, 0.5]) * np.log1p(np.exp([-3.0, 4.0])) + np.log1p(np.exp([2.0, -3.0]))
     assert float(total) == pytest.approx(losses.mean() + 0.5 * 16, rel=1e-5)
@@ -349,11 +343,17 @@ def test_the_discriminator_takes_its_steps_on_as_many_candidates_as_demonstratio
 
     state = SimpleNamespace(discriminator=jnp.float32(0), discriminator_opt_state=optax.sgd(0.5).init(jnp.float32(0)))
     state.replace = lambda **fields: SimpleNamespace(**fields)
-    expert = jnp.ones((4, 1)), jnp.full(4, 0.25)
+    expert = np.ones((4, 1), np.float32), np.full(4, 0.25, np.float32)
     pool = jnp.float32([[100], [1], [1]]), jnp.float32([0, 1, 3])
-    after, metrics = gail._update_discriminator(loss, optax.sgd(0.5), 2, state, expert, pool, jax.random.key(0))
+
+    @jax.jit
+    def run(key):
+        new, metrics = gail._update_discriminator(loss, optax.sgd(0.5), 2, state, expert, pool, key)
+        return new.discriminator, metrics
+
+    discriminator, metrics = run(jax.random.key(0))
     assert set(drawn) == {((4, 1), (4,), (4, 1))}
-    assert float(after.discriminator) == pytest.approx(2 * 0.5 * 4 * 4)
+    assert float(discriminator) == pytest.approx(2 * 0.5 * 4 * 4)
     assert int(metrics["d_loss"].count) == 8
     assert metrics["d_loss"].compute() == pytest.approx(1)
     assert gail._update_discriminator(loss, optax.sgd(0.5), 0, state, expert, pool, jax.random.key(0))[1] == {}

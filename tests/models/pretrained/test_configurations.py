@@ -367,6 +367,11 @@ EPSILON = {False: {"epsilon": 1e-5}, True: {"epsilon": 1e-3, "padding": "same"}}
             "eva02_tiny_patch14_224",
             timm_vit(1000, 224, 14, 12, 768, 12, 1920) | {"mlp_norm": True},
         ),
+        (
+            {"architecture": "beitv2_base_patch16_224", "num_classes": 3, "model_args": {"depth": 5, "mlp_ratio": 3}},
+            "beit_base_patch16_224",
+            timm_vit(3, 224, 16, 5, 768, 12, 2304),
+        ),
         ({"architecture": "resnet18"}, "resnet18", {"num_classes": 1000}),
         (
             {"architecture": "resnet50", "num_classes": 3, "model_args": {"layers": [1, 2], "channels": [8, 16]}},
