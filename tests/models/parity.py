@@ -62,7 +62,7 @@ def nchw(x):
 
 
 def parameter_count(name, **fields):
-    """Number of parameters, without batch statistics; of the manifest, which test_manifests.py compares, if it is whole."""
+    """Number of parameters, without batch statistics, by the manifest that test_manifests.py compares, or traced."""
     manifest = GOLDENS / "manifests" / f"{name}.json"
     if not fields and manifest.exists():
         shapes = [text for path, text in json.loads(manifest.read_text()).items() if path.startswith("params/")]
