@@ -75,6 +75,23 @@ def test_the_margin_halves_what_random_buys_at_large():
     assert accuracies["random"][:, -1].mean() < 0.98
 
 
+def test_each_round_buys_the_most_uncertain_and_trains_anew():
+    """Of six examples the first is labeled, and i has the margin i / 10: one more is bought twice, the smallest first.
+
+    The accuracy is the number of labels.
+    """
+    margins = np.arange(6) / 10
+    p = np.float32(np.stack([0.5 + margins / 2, 0.5 - margins / 2], 1))
+
+    def train(key, labeled):
+        return p, p, labeled.sum()
+
+    run = jax.jit(lambda key, labeled: buy_in_rounds(train, "margin", key, labeled, count=2, rounds=2))
+    accuracies, labeled = run(jax.random.key(0), np.arange(6) < 1)
+    np.testing.assert_array_equal(accuracies, [1, 3, 5])
+    np.testing.assert_array_equal(labeled, [1, 1, 1, 1, 1, 0])
+
+
 def test_an_area_by_hand_and_bad_words():
     """.2, .6, .8: (.4 + .7) / 2."""
     assert area_under_curve([0.2, 0.6, 0.8]) == pytest.approx(0.55)
