@@ -8,7 +8,15 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model, feature_info, load_torch
-from dlcore.models.googlenet import MODULES, AuxiliaryHead, GoogLeNet, Inception, NaiveInception, auxiliary_loss
+from dlcore.models.googlenet import (
+    MODULES,
+    AuxiliaryHead,
+    GoogLeNet,
+    Inception,
+    NaiveInception,
+    auxiliary_loss,
+    standardized_to_symmetric,
+)
 from dlcore.ops import conv_macs, im2col, max_pool
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.training import compiled, draw, losses
@@ -256,3 +264,12 @@ def test_the_wiring_is_that_which_equals_the_golden():
         (1, 64, 64, 3),
         [2.67618, -0.251109],
     )
+
+
+def test_pixels_standardized_by_imagenet_become_those_within_one_of_zero():
+    """p = (0, .5, 1) becomes 2 p - 1 = (-1, 0, 1)."""
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    found = standardized_to_symmetric((np.float32([0, 0.5, 1]) - mean) / std)
+    np.testing.assert_allclose(found, [-1, 0, 1], atol=1e-6)
+    with pytest.raises(ValueError, match=r"x.shape=\(2, 1\): transform_input needs colors; allowed: 3 channels"):
+        standardized_to_symmetric(np.zeros((2, 1)))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch, torch_file
-from dlcore.models.torch_weights import size_of_layers
+from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
 from dlcore.models.weight_files import read_state_dict
 from tests.models.parity import read_golden
 
@@ -148,7 +148,17 @@ def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
     leaves = (shapes(90), shapes(91))
     assert size_of_layers("classes", 90, leaves, names, entries) == 3
     assert size_of_layers("classes", 90, leaves, names, {"stem": entries["stem"]}) is None
+    flat = {"score": np.zeros((27, 8)), "box": entries["box"]}
+    assert size_of_layers("classes", 90, leaves, names, flat) == 3, "an entry of another rank is passed over"
+    assert count_classes("mae_vit_b_16", {}) is None
     with pytest.raises(ValueError, match="its heads differ in the number of classes: score has 3, box has 4; allowed:"):
         size_of_layers("classes", 90, leaves, names, entries | {"box": np.zeros((20, 8))})
     with pytest.raises(ValueError, match=r"score \(1, 1, 8, 28\): fits no number of classes"):
         size_of_layers("classes", 90, leaves, names, entries | {"score": np.zeros((28, 8, 1, 1))})
+
+
+def test_variables_are_put_in_place_by_their_paths():
+    tree = {"params": {"head": {"kernel": np.ones(2), "bias": np.zeros(1)}}}
+    found = put_variables(tree, lambda path, array: (path, array.sum()))
+    assert found == {"params": {"head": {"kernel": ("params/head/kernel", 2), "bias": ("params/head/bias", 0)}}}
+    assert put_variables(tree, None) is tree

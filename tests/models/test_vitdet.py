@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dlcore.models import create_model, feature_info, from_pretrained, load_torch
-from dlcore.models.vitdet import WindowBlock
+from dlcore.models.vitdet import WindowBlock, from_torch
 from tests.models.parity import check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
 from tests.wiring import assert_wiring
 
@@ -158,3 +158,10 @@ def test_the_wiring_is_that_which_equals_the_golden():
         (1, 24, 24, 3),
         [67.9207, -34.7106],
     )
+
+
+def test_the_position_of_the_class_token_is_left_out():
+    table = np.arange(10.0).reshape(1, 5, 2)
+    np.testing.assert_array_equal(from_torch("params/pos_embed/embedding", table, (1, 4, 2)), table[:, 1:])
+    assert from_torch("params/pos_embed/embedding", table, (1, 5, 2)) is None
+    assert from_torch("params/head/embedding", table, (1, 4, 2)) is None

@@ -63,3 +63,12 @@ def test_an_encoder_gets_a_head_of_initial_values():
     outputs = net(pixel_values=images_of(net))
     chex.assert_shape(outputs["logits"], (2, 3))
     assert outputs.keys() == {"last_hidden_state", "logits"}
+
+
+def test_a_network_of_clips_without_classes_has_the_published_arrays_but_for_the_head():
+    net, headless = (from_pretrained(HUB / "facebook--timesformer-tiny", num_classes=n) for n in (None, 0))
+    params = dict(net.variables["params"])
+    assert params.pop("head")["kernel"].any()
+    chex.assert_trees_all_equal(headless.variables, {"params": params})
+    assert headless.fields["num_classes"] == headless.model.num_classes == 0
+    assert (net.classes is None, headless.classes) == (False, None)
