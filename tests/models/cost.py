@@ -7,13 +7,20 @@ import functools
 
 import numpy as np
 
-from tests.models.tracing import count_once
+from dlcore.models import feature_info
+from tests.models.tracing import count_once, layers_traced_once
 
 
 @functools.cache
 def cost(model, side):
     """The number of parameters, and the multiplications of all convolutions and dense layers for one RGB image."""
     return count_once(model, np.zeros((1, side, side, 3), np.float32))
+
+
+def stages_of(model, *shape):
+    """`dlcore.models.feature_info`, with each kind of layer traced once."""
+    with layers_traced_once():
+        return feature_info(model, *shape)
 
 
 def multiply_adds(model, side):

@@ -14,6 +14,7 @@ from dlcore.models import create_model, load_torch, torch_file
 from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
 from dlcore.models.weight_files import read_state_dict
 from tests.models.parity import read_golden
+from tests.models.tracing import layers_traced_once
 
 FILES = Path(__file__).parent / "torch_files"
 """What torch 2.13 wrote of the tensors below: torch.save({"epoch": 3, "args": argparse.Namespace(lr=0.1,
@@ -34,7 +35,10 @@ def small(**more):
 def test_an_entry_that_is_missing_or_left_over_is_named():
     weights = small(extra=np.zeros(3))
     del weights["layer1.0.conv1.weight"]
-    with pytest.raises(ValueError, match=r"1 missing: layer1\.0\.conv1\.weight; 1 left over: extra"):
+    with (
+        layers_traced_once(),
+        pytest.raises(ValueError, match=r"1 missing: layer1\.0\.conv1\.weight; 1 left over: extra"),
+    ):
         load_torch("resnet18", weights)
 
 
@@ -46,10 +50,11 @@ def test_weights_that_are_no_dict_are_refused():
 def test_a_wrong_shape_is_named():
     weights = small()
     weights["layer1.0.conv1.weight"] = np.zeros((64, 64, 1, 1), np.float32)
-    with pytest.raises(ValueError, match=r"of a wrong shape: layer1\.0\.conv1\.weight \(64, 64, 1, 1\)"):
-        load_torch("resnet18", weights)
-    with pytest.raises(ValueError, match="of a wrong shape"):
-        load_torch("resnet18", weights, replace_head=True)
+    with layers_traced_once():
+        with pytest.raises(ValueError, match=r"of a wrong shape: layer1\.0\.conv1\.weight \(64, 64, 1, 1\)"):
+            load_torch("resnet18", weights)
+        with pytest.raises(ValueError, match="of a wrong shape"):
+            load_torch("resnet18", weights, replace_head=True)
 
 
 @pytest.mark.weekly
@@ -65,7 +70,8 @@ def test_a_head_of_another_size_is_dropped_only_on_demand():
 
 def test_counters_are_ignored_and_float64_becomes_float32():
     weights = {key: value.astype(np.float64) for key, value in small().items() if "num_batches" not in key}
-    leaves = jax.tree.leaves(load_torch("resnet18", weights))
+    with layers_traced_once():
+        leaves = jax.tree.leaves(load_torch("resnet18", weights))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
 
 

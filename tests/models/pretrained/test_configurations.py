@@ -65,6 +65,7 @@ MOBILEVIT_FIELDS = {"num_classes": 0, "widths": (4, 8), "hidden_sizes": (6, 9), 
 TRANSFORMERS = [
     ("ViTForImageClassification", {**VIT, **LABELS}, "vit_b_16", OWN),
     ("ViTForImageClassification", VIT, "vit_b_16", {**OWN, "num_classes": 0}),
+    ("ViTModel", {**VIT, **LABELS}, "vit_b_16", {**OWN, "num_classes": 0}),
     ("DeiTForImageClassificationWithTeacher", {**VIT, **LABELS}, "deit_base_distilled_patch16_224", OWN),
     (
         "BeitForImageClassification",
