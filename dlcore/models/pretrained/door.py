@@ -188,7 +188,7 @@ def _with_new_head(
         model, inputs = create_model(name, **fields), example_inputs(name, fields)
 
         @jax.jit
-        def draw(key: jax.Array) -> dict[str, jax.Array]:
+        def draw(key: jax.Array) -> dict[Any, Any]:
             return {path: leaf for path, leaf in flatten_dict(model.init(key, *inputs)).items() if heads & {*path}}
 
         head = {path: np.asarray(leaf) for path, leaf in draw(root_key(0)).items()}
