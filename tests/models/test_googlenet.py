@@ -278,3 +278,8 @@ def test_pixels_standardized_by_imagenet_become_those_within_one_of_zero():
     np.testing.assert_allclose(found, [-1, 0, 1], atol=1e-6)
     with pytest.raises(ValueError, match=r"x.shape=\(2, 1\): transform_input needs colors; allowed: 3 channels"):
         standardized_to_symmetric(np.zeros((2, 1)))
+
+
+def test_a_network_without_auxiliary_heads_says_so():
+    with pytest.raises(ValueError, match=r"aux=False: this GoogLeNet has no auxiliary head.*; allowed: aux=True"):
+        create_model("googlenet", aux=False).apply({}, np.zeros((1, 96, 96, 3)), method="auxiliary")

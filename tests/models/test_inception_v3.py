@@ -210,3 +210,8 @@ def test_the_wiring_of_inception_v3_with_other_fields_is_that_which_equals_the_g
         (1, 75, 75, 3),
         [6.99871, -2.5369],
     )
+
+
+def test_a_network_without_auxiliary_heads_says_so():
+    with pytest.raises(ValueError, match=r"aux=False: this InceptionV3 has no auxiliary head.*; allowed: aux=True"):
+        create_model("inception_v3", aux=False).apply({}, np.zeros((1, 96, 96, 3)), method="auxiliary")

@@ -97,7 +97,7 @@ CASES = {
     ),
     "inception_fid": ("inception_v3_fid", {"stem": "cifar", "modules": ("7c",), "width_mult": 0.1}, False),
     "deit_auxiliary": ("deit_tiny_distilled_patch16_224", VIT, {"method": "auxiliary"}),
-    "aimv2_mean": ("aimv2_large_patch14_224", {**VIT, "pool": "mean"}, False),
+    "aimv2_attention": ("aimv2_large_patch14_224", {**VIT, "pool": "attention"}, False),
     "beit_tokens": ("beit_base_patch16_224", {**VIT, "pool": "none", "num_classes": 0}, False),
     "dinov2_tokens": ("dinov2_small", {**VIT, "num_registers": 2}, {"method": "tokens"}),
     "dinov3_tokens": ("dinov3_vits16", VIT, {"method": "tokens"}),
