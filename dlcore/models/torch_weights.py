@@ -21,7 +21,7 @@ A 1x1 convolution of the file is a dense layer where the model has one.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import jax
@@ -364,7 +364,6 @@ def _placed(
     _drop_copies(entries, {copy: original for copy, original in tied.items() if copy not in names.values()})
     absent = {path for path in leaves if not {*names[path].split(JOIN)} & entries.keys()} if replace_head else set()
     absent &= _head(name, fields, leaves) if absent else set()
-    initial = _initial(name, fields) if absent else {}
     names = {path: key for path, key in names.items() if path not in absent}
     _check_complete(name, entries, names, layout.optional)
     convert = layout.convert or getattr(family, "from_torch", lambda path, value, shape: None)
@@ -381,8 +380,7 @@ def _placed(
             mismatched[path] = value.shape
     if not mismatched or (replace_head and mismatched.keys() <= _head(name, fields, leaves)):
         new = absent | mismatched.keys()
-        initial = initial or (_initial(name, fields) if new else {})
-        return values | {path: put(path, np.asarray(initial[path])) for path in new}
+        return values | {path: put(path, np.asarray(leaf)) for path, leaf in _initial(name, fields, new).items()}
     file_shapes = {path: _joined(entries, names[path]).shape for path in mismatched}
     shapes = [
         f"{names[path]} {file_shapes[path]}, as {shape} not {leaves[path].shape}" for path, shape in mismatched.items()
@@ -415,8 +413,17 @@ def _read(name: str, state_dict: Mapping[str, Any]) -> tuple[Layout, dict[str, A
     return layout, entries
 
 
-def _initial(name: str, fields: dict) -> dict[str, Any]:
-    return _leaves(jax.jit(create_model(name, **fields).init)(root_key(0), *example_inputs(name, fields)))
+def _initial(name: str, fields: dict, paths: Set[str]) -> dict[str, Any]:
+    """Return the initial values of these leaves; those of the others are not computed."""
+    if not paths:
+        return {}
+    model, inputs = create_model(name, **fields), example_inputs(name, fields)
+
+    @jax.jit
+    def draw(key: jax.Array) -> dict[str, jax.Array]:
+        return {path: leaf for path, leaf in _leaves(model.init(key, *inputs)).items() if path in paths}
+
+    return draw(root_key(0))
 
 
 def _split_projections(entries: dict[str, Any], names: Mapping[str, str]) -> None:

@@ -4,13 +4,19 @@ The catalog's row ZO-23 asks for a search that beats random search on real child
 it to the end, and the claim does not hold there: covered here are the children, the controller and its gradient.
 """
 
+import types
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.classification import architecture_search as nas
+from tests.wiring import assert_wiring
+
+CONTROLLER = [4.9278149863695555, 0.8354357628271529]
 
 
 def test_every_architecture_is_there_once():
@@ -60,6 +66,106 @@ def test_choices_are_made_one_after_the_other():
     """2; 2 + 1 = 0; 0 + 2 = 2; 2 + 3 = 2; by draws, whose scores are far apart, and by the largest score."""
     drawn, best = jax.jit(lambda: (nas.sample(jax.random.key(0), Chain(), 1e3, 4), nas.most_likely(Chain(), 0.1, 4)))()
     assert drawn.tolist() == best.tolist() == [2, 0, 2, 2]
+
+
+class Product(nn.Module):
+    """Logits x w a of two classes, for the architecture a; a statistic counts the training steps."""
+
+    @nn.compact
+    def __call__(self, image, architecture, train=False):
+        steps = self.variable("batch_stats", "steps", jnp.zeros, ())
+        steps.value = steps.value + train
+        return image * architecture * self.param("w", nn.initializers.constant(0.5), (2,))
+
+
+@pytest.mark.covers("ZO-23")
+def test_two_steps_of_training_by_hand():
+    """All images are 2 and of class 0; the architecture is 1, then 3; Adam at rates 0.1 and 0.05 of a cosine."""
+    data = {"image": jnp.full((3, 1), 2.0), "label": jnp.zeros(3, jnp.int32)}
+
+    @jax.jit
+    def run(key):
+        settings = {"steps": 2, "batch_size": 4, "learning_rate": 0.1}
+        return nas.train_network(key, Product(), lambda i: jnp.float32([1, 3])[i], data, **settings)
+
+    found = run(jax.random.key(0))
+    w, m, v = np.full(2, 0.5), 0, 0
+    for t, rate, a in ((1, 0.1, 1), (2, 0.05, 3)):
+        p = np.exp(2 * a * w) / np.exp(2 * a * w).sum()
+        gradient = 2 * a * (p - [1, 0])
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        w = w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    np.testing.assert_allclose(found["params"]["w"], w, rtol=1e-5)
+    assert found["batch_stats"]["steps"] == 2
+
+
+def test_a_child_s_reward_is_its_accuracy_on_the_validation_data(monkeypatch):
+    """The child of the architecture a gives class a to dark images and 2 a to others; it trains with these settings."""
+    trained = {}
+
+    def train_network(key, net, architecture_at, data, **settings):
+        trained.update(settings, net=net.width, architecture=architecture_at(5).tolist())
+        return "variables"
+
+    def apply(variables, images, architecture):
+        assert variables == "variables"
+        return jax.nn.one_hot(architecture * (1 + images), 3)
+
+    monkeypatch.setattr(nas, "train_network", train_network)
+    monkeypatch.setattr(nas, "CellNet", lambda width: types.SimpleNamespace(width=width, apply=apply))
+    data = {"valid_image": np.array([0, 1, 1, 0]), "valid_label": np.array([1, 2, 2, 2])}
+    accuracy = nas.train_child(
+        None, jnp.int32(1), data, steps=7, batch_size=3, learning_rate=0.3, width=5
+    )  # predictions 1 2 2 1
+    assert accuracy == 0.75
+    assert trained == {"steps": 7, "batch_size": 3, "learning_rate": 0.3, "net": 5, "architecture": 1}
+
+
+def test_a_controller_reads_the_choices_before_and_starts_uniform():
+    controller, rng = nas.Controller(hidden_size=3), np.random.default_rng(0)
+    shapes = jax.eval_shape(controller.init, jax.random.key(0), jnp.zeros(6, jnp.int32))
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    choices = np.int32([[0, 1, 2, 0, 1, 2], [0, 1, 2, 1, 1, 2]])  # the fourth is another
+    zero = {"params": {**params["params"], "head": {"kernel": np.zeros((3, 3)), "bias": np.zeros(3)}}}
+    run = jax.jit(lambda p: jax.vmap(lambda a: controller.apply(p, a))(choices))
+    first, second = np.exp(run(params))
+    np.testing.assert_allclose(first.sum(-1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(first[:4], second[:4])
+    assert (np.abs(first[4:] - second[4:]).max(-1) > 1e-4).all()
+    np.testing.assert_allclose(run(zero), np.log(np.full((2, 6, 3), 1 / 3)), rtol=1e-5)
+    assert_wiring(controller, choices[0], CONTROLLER)
+
+
+class Logits(nn.Module):
+    """Two choices of two options, by a table of logits."""
+
+    @nn.compact
+    def __call__(self, architecture):
+        return jax.nn.log_softmax(self.param("logits", nn.initializers.zeros, (2, 2)))
+
+
+@pytest.mark.covers("ZO-23")
+def test_the_first_update_of_a_search_by_hand():
+    """Rewards of 1 for the first option of the first choice; Adam's first step is its rate, by the sign of the slope.
+
+    The entropy is at its maximum. The choice that no reward depends on moves with the chance of its draws.
+    """
+    search = jax.jit(
+        lambda key: nas.reinforce_search(
+            key, lambda key, a: 2.0 * (a[0] == 0), updates=2, children=5, learning_rate=3.0, entropy_weight=0.0,
+            controller=Logits(), length=2,
+        )
+    )(jax.random.key(1))  # fmt: skip
+    drawn, rewards = np.asarray(search.architectures), np.asarray(search.rewards)
+    chex.assert_shape(drawn, (10, 2))
+    np.testing.assert_array_equal(rewards, 2.0 * (drawn[:, 0] == 0))
+    assert 0 < rewards[:5].mean() < 2
+    # After a step of 3 the first option has the odds exp(6).
+    np.testing.assert_array_equal(drawn[5:, 0], 0)
+    assert search.choice[0] == 0
+    advantage = rewards[:5] - rewards[:5].mean()
+    slope = (advantage * (drawn[:5, 1] - 0.5)).sum()
+    np.testing.assert_array_equal(drawn[5:, 1], int(slope > 0))
 
 
 @pytest.mark.weekly

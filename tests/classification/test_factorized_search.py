@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.classification import factorized_search as space
 from dlcore.classification.architecture_search import reinforce_search
@@ -189,3 +190,58 @@ def test_an_update_of_the_controller_by_hand(monkeypatch):
         want[0] += advantage * (np.eye(3)[a[0]] - 1 / 3) / 8
         want[1, :2] += advantage * (np.eye(2)[a[1]] - 1 / 2) / 8
     np.testing.assert_allclose(ends[0]["logits"], want, atol=1e-5)
+
+
+def sums_in_place_of_layers(call, args, kwargs, context):
+    """Layers give the sum of the channels that are there to each of their own, at their stride."""
+    layer = context.module
+    if context.method_name != "__call__" or not isinstance(layer, space.ChildLayer | space.MaskedLayer):
+        return call(*args, **kwargs)
+    x = args[0][:, :: layer.stride, :: layer.stride].sum(-1, keepdims=True)
+    kept = (
+        jnp.arange(layer.features) < args[2].width if isinstance(layer, space.MaskedLayer) else jnp.ones(layer.features)
+    )
+    return x * kept
+
+
+@pytest.mark.covers("ZO-23")
+def test_layers_follow_each_other_with_their_shortcuts_in_children_and_masked_nets():
+    """With sums in place of layers, and stems and heads of one pixel; of 6 channels at most 8 are there."""
+    children = [(0, 0, 0, 1, 1, 1, 0, 0, 0, 2, 2, 1), (0, 0, 0, 2, 0, 2, 0, 0, 0, 1, 1, 2)]
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 6, 1)).astype(np.float32)
+    kernel = np.zeros((3, 3, 1, 8), np.float32)
+    stem, bias, head, shift = (rng.normal(size=size).astype(np.float32) for size in (8, 8, (8, 3), 3))
+    kernel[1, 1, 0] = stem
+    params = {"stem": {"kernel": kernel, "bias": bias}, "head": {"kernel": head, "bias": shift}}
+
+    @jax.jit
+    def run(params):
+        with nn.intercept_methods(sums_in_place_of_layers):
+            net = space.MaskedNet(3, 6)
+            masked = jax.vmap(lambda child: net.apply({"params": params}, x, child))(jnp.array(children))
+            built = []
+            for child in children:
+                own = space.ChildNet(space.child_blocks(np.array(child)), 3, 6)
+                shapes = jax.eval_shape(own.init, jax.random.key(0), x)
+                built.append(own.apply(cropped({"params": params}, shapes), x))
+        return masked, jnp.stack(built)
+
+    def by_loops(child):
+        y = x * stem[:6] + bias[:6]
+        for b, block in enumerate(space.child_blocks(np.array(child))):
+            for k in range(block.layers):
+                before, stride = y, 2 if b > 0 and k == 0 else 1
+                y = y[:, ::stride, ::stride].sum(-1, keepdims=True) * np.ones(round(6 * block.width))
+                if stride == 1 and before.shape == y.shape and block.skip == "identity":
+                    y = y + before
+                if stride == 1 and before.shape == y.shape and block.skip == "pool":
+                    height, width = before.shape[1:3]
+                    padded = np.pad(before, ((0, 0), (1, 1), (1, 1), (0, 0)))
+                    y = y + sum(padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3)) / 9
+        return y.mean((1, 2)) @ head[: y.shape[-1]] + shift
+
+    masked, built = run(params)
+    expected = [by_loops(child) for child in children]
+    np.testing.assert_allclose(built, expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(masked, expected, rtol=1e-3, atol=1e-3)

@@ -1,5 +1,6 @@
 """Crops by hand, the score function against the exact gradient, and policies that find the informative patch."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,9 @@ from flax import linen as nn
 from dlcore.classification import hard_attention
 from dlcore.classification.hard_attention import GlimpseNetwork, centers, crop, places_inside
 from dlcore.learner import State, example_keys
+from tests.wiring import assert_wiring
+
+GLIMPSE = [14.010864030411355, 6.259703168407944]
 
 MODEL = GlimpseNetwork(2, grid=4, width=8)
 
@@ -123,9 +127,10 @@ def test_one_update_by_hand(attention):
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
-        return learner.update(state, rows)[0].params, jax.random.categorical(keys[0], params["place"], shape=(8,))
+        loss = learner.loss(params, state, rows)[0] if learner.loss else None
+        return learner.update(state, rows)[0].params, jax.random.categorical(keys[0], params["place"], shape=(8,)), loss
 
-    after, drawn = jax.device_get(step(state))
+    after, drawn, loss = jax.device_get(step(state))
     p = np.exp(params["place"]) / np.exp(params["place"]).sum()
     if attention == "hard":
         seen = bright[drawn]
@@ -140,6 +145,7 @@ def test_one_update_by_hand(attention):
         mean = p @ bright
         error = 1 / (1 + np.exp(0.5 - mean)) - 1  # of the first logit
         place, read = error * p * (bright - mean), error * mean
+        assert loss == pytest.approx(-np.log(1 + error), rel=1e-5)
     np.testing.assert_allclose(after["place"], params["place"] - place, atol=1e-5)
     np.testing.assert_allclose(after["read"], params["read"] - read, atol=1e-5)
 
@@ -164,10 +170,12 @@ def test_each_attention_looks_at_its_place():
 
     @jax.jit
     def run():
-        return {name: (one.evaluate(state, rows), one.predict(state, rows)) for name, one in learners.items()}
+        measured = {name: learners[name].evaluate(state, rows) for name in ("soft", "random")}
+        return measured, {name: one.predict(state, rows) for name, one in learners.items()}
 
     p, bright = np.exp(params["place"]) / np.exp(params["place"]).sum(), np.array([1, 0, 0.2, 0.4])
-    for name, (metrics, out) in run().items():
+    measured, outputs = jax.device_get(run())
+    for name, out in outputs.items():
         policy = np.full(4, 0.25) if name == "random" else p
         np.testing.assert_allclose(out["attention"], [policy] * 2, rtol=1e-5)
         looked = np.asarray(out["looked"])[0]
@@ -181,9 +189,10 @@ def test_each_attention_looks_at_its_place():
         np.testing.assert_allclose(out["glimpse"][0], np.full((4, 4, 1), seen), atol=1e-4)
         first = 1 / (1 + np.exp(0.5 - seen))
         np.testing.assert_allclose(out["probabilities"][0], [first, 1 - first], atol=1e-4)
-        assert metrics["loss"].compute() == pytest.approx(-np.log(first), abs=1e-3)
-        assert metrics["accuracy"].compute() == (seen > 0.5)
-        assert metrics["looks"].compute() == pytest.approx(looked[2:].sum(), rel=1e-5)
+        if metrics := measured.get(name):
+            assert metrics["loss"].compute() == pytest.approx(-np.log(first), abs=1e-3)
+            assert metrics["accuracy"].compute() == (seen > 0.5)
+            assert metrics["looks"].compute() == pytest.approx(looked[2:].sum(), rel=1e-5)
 
 
 @pytest.mark.weekly
@@ -249,3 +258,19 @@ def test_padding_changes_nothing(attention):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one, two)
     measured = [learner.evaluate(state, rows)["loss"].compute() for rows in (padded, other)]
     assert measured[0] == pytest.approx(measured[1])
+
+
+def test_the_wiring_of_both_networks():
+    assert_wiring(GlimpseNetwork(3, grid=2, width=3), (2, 4, 8, 2), (2, 4, 8, 2), GLIMPSE)
+
+
+def test_a_learner_starts_with_heads_of_zeros_for_glimpses_of_its_size():
+    """A glimpse of 8 x 8 is 2 x 2 behind two poolings, of 2 x 4 channels: 32 numbers to the dense layer's 16."""
+    learner = hard_attention.learner(
+        model=GlimpseNetwork(3, grid=2, width=4), optimizer=optax.sgd(0.1), attention="soft", glimpse_size=8
+    )
+    scene = np.zeros((1, 12, 12, 1), np.uint8)
+    params = jax.eval_shape(learner.init, jax.random.key(0), {"image": scene}).params
+    chex.assert_shape(params["dense"]["kernel"], (32, 16))
+    chex.assert_shape(params["head"]["kernel"], (16, 3))
+    assert learner.classes(None, {}) == {"label": 3}

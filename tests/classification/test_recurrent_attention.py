@@ -191,3 +191,8 @@ def test_looks_are_the_locations_inside_the_box(mean, looks):
     state = jax.jit(learner.init)(jax.random.key(0), batch)
     state = state.replace(params=state.params | {"mean": np.array(mean, np.float32)})
     assert jax.jit(learner.evaluate)(state, batch)["looks"].compute() == looks
+
+
+def test_labels_are_checked_against_the_reader_s_classes():
+    learner = recurrent_attention.learner(model=Reader(), optimizer=optax.sgd(0.1))
+    assert learner.classes(None, {}) == {"label": Reader.num_classes}

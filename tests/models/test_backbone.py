@@ -69,23 +69,26 @@ def test_a_detector_carries_no_head():
 def test_a_head_of_two_layers_reads_what_the_linear_one_read():
     """logits = W2 relu(W1 f + b1) + b2 on the features f that the linear head of the same network reads."""
     plain = create_model("small_cnn", num_classes=3, widths=(4,), hidden=6, head_init=nn.initializers.ones)
-    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 1)), jnp.float32)
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 1)).astype(np.float32)
     model = add_mlp_head(plain, 5)
     rng = np.random.default_rng(1)
     shapes = jax.eval_shape(model.init, jax.random.key(0), x)
-    variables = jax.tree.map(lambda s: jnp.asarray(rng.normal(size=s.shape), jnp.float32), shapes)
+    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
     params = variables["params"]
     assert {k: v["kernel"].shape for k, v in params["head"].items()} == {"hidden": (6, 5), "logits": (5, 3)}
     assert set(jax.eval_shape(plain.init, jax.random.key(0), x)["params"]) == set(params)
     # Linear heads that pick three of the six features each.
-    features = [
-        plain.apply({"params": {**params, "head": {"kernel": jnp.eye(6)[:, k : k + 3], "bias": jnp.zeros(3)}}}, x)
-        for k in (0, 3)
-    ]
+    picks = [{"kernel": np.eye(6, dtype=np.float32)[:, k : k + 3], "bias": np.zeros(3, np.float32)} for k in (0, 3)]
+
+    @jax.jit
+    def run(params):
+        return [plain.apply({"params": {**params, "head": head}}, x) for head in picks], model.apply(variables, x)
+
+    features, logits = run(params)
     f = np.concatenate(features, 1)
     head = params["head"]
     want = np.maximum(f @ head["hidden"]["kernel"] + head["hidden"]["bias"], 0) @ head["logits"]["kernel"]
-    np.testing.assert_allclose(model.apply(variables, x), want + head["logits"]["bias"], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(logits, want + head["logits"]["bias"], rtol=1e-4, atol=1e-4)
     for name in ("all_cnn_c", "vit_tiny_cifar"):
         with pytest.raises(ValueError, match="has a head of its own kind; allowed: networks that end in one linear"):
             add_mlp_head(create_model(name), 5)

@@ -34,11 +34,12 @@ def test_parameter_counts(name, count):
 def test_heads_that_talk_by_numpy():
     """Queries, keys and values are the input, one channel a head; heads are swapped before the softmax, and doubled."""
     x = np.array([[[1.0, 2.0], [0.0, -1.0]]])
-    swap = {"kernel": jnp.array([[0.0, 1.0], [1.0, 0.0]]), "bias": jnp.zeros(2)}
-    double = {"kernel": 2 * jnp.eye(2), "bias": jnp.array([0.0, 1.0])}
-    params = {"qkv": {"kernel": jnp.tile(jnp.eye(2), (1, 3))}, "proj": {"kernel": jnp.eye(2)}}
+    eye = np.eye(2, dtype=np.float32)
+    swap = {"kernel": eye[::-1], "bias": np.zeros(2, np.float32)}
+    double = {"kernel": 2 * eye, "bias": np.float32([0, 1])}
+    params = {"qkv": {"kernel": np.tile(eye, (1, 3))}, "proj": {"kernel": eye}}
     layer = MultiHeadAttention(2, fused_qkv=True, talking_heads=True, use_bias=False)
-    got = layer.apply({"params": params | {"proj_l": swap, "proj_w": double}}, jnp.asarray(x, jnp.float32))
+    got = jax.jit(layer.apply)({"params": params | {"proj_l": swap, "proj_w": double}}, x.astype(np.float32))
     expected = []
     for head in (0, 1):
         scores = np.outer(x[0, :, 1 - head], x[0, :, 1 - head])

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.convnext import ConvNeXtBlock
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import losses
 from tests.wiring import assert_wiring
@@ -54,11 +55,11 @@ def test_a_block_is_its_formula_and_nearly_nothing_at_first():
 
 
 def test_strides_and_what_does_not_fit():
-    assert feature_info(create_model("convnext_tiny", stages=(1, 1, 1, 1))) == {
+    assert stages_of(create_model("convnext_tiny", stages=(1, 1, 1, 1))) == {
         f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)
     }
     small = create_model("convnext_tiny", stages=(1, 1), widths=(4, 8), patch_size=1)
-    assert [stage["stride"] for stage in feature_info(small, (8, 8, 3)).values()] == [1, 2]
+    assert [stage["stride"] for stage in stages_of(small, (8, 8, 3)).values()] == [1, 2]
     with pytest.raises(ValueError, match=r"widths=\(4, 8\): .*one for each of 4"):
         create_model("convnext_tiny", widths=(4, 8)).init(jax.random.key(0), images(1, 32, 32, 3))
     with pytest.raises(ValueError, match="at least 32x32"):

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.densenet import DenseBlock, DenseNet, Transition
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, check_training, parameter_count
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -137,22 +138,22 @@ def test_dropout_is_of_training_alone():
 
 @pytest.mark.weekly
 def test_strides_stems_and_sizes():
-    assert feature_info(create_model("densenet121")) == {
+    assert stages_of(create_model("densenet121")) == {
         "stem": {"stride": 2, "channels": 64},
         "denseblock1": {"stride": 4, "channels": 256},
         "denseblock2": {"stride": 8, "channels": 512},
         "denseblock3": {"stride": 16, "channels": 1024},
         "denseblock4": {"stride": 32, "channels": 1024},
     }
-    cifar = feature_info(create_model("densenet100_cifar"), (32, 32, 3))
+    cifar = stages_of(create_model("densenet100_cifar"), (32, 32, 3))
     assert [stage["stride"] for stage in cifar.values()] == [1, 1, 2, 4]
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        feature_info(create_model("densenet121", stem="tiny"))
-    assert feature_info(create_model("densenet121"), (29, 29, 3))["denseblock4"]["stride"] == 29
+        stages_of(create_model("densenet121", stem="tiny"))
+    assert stages_of(create_model("densenet121"), (29, 29, 3))["denseblock4"]["stride"] == 29
     with pytest.raises(ValueError, match="at least 29x29"):
-        feature_info(create_model("densenet121"), (28, 28, 3))
+        stages_of(create_model("densenet121"), (28, 28, 3))
     with pytest.raises(ValueError, match="at least 4x4"):
-        feature_info(create_model("densenet100_cifar"), (3, 3, 3))
+        stages_of(create_model("densenet100_cifar"), (3, 3, 3))
 
 
 @pytest.mark.slow

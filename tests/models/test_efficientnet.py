@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, efficientnet, feature_info, input_shape
+from dlcore.models import create_model, efficientnet, input_shape
 from dlcore.models.efficientnet import B0, EfficientNet, MBConv, StageSetting, compound_scale, search_reward
 from dlcore.models.stored_counts import stored_models
-from tests.models.cost import cost, multiply_adds
+from tests.models.cost import cost, multiply_adds, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -204,12 +204,12 @@ def test_survival_falls_linearly_over_the_blocks():
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):
-        feature_info(create_model("efficientnet_b0"))
+        stages_of(create_model("efficientnet_b0"))
     np.testing.assert_allclose(seen, 1 - 0.2 * np.arange(16) / 16)
 
 
 def test_strides_and_widths():
-    info = feature_info(create_model("efficientnet_b0"))
+    info = stages_of(create_model("efficientnet_b0"))
     assert [tuple(s.values()) for s in info.values()] == [
         (2, 32),
         (2, 16),

@@ -100,3 +100,15 @@ def test_the_wiring_is_that_which_equals_the_golden():
     assert_wiring(
         create_model("fastvit_t8", num_classes=3, stages=(1,), widths=(8,)), (2, 16, 16, 3), [90.405, -12.1237]
     )
+
+
+def test_folded_positions_are_added_to_the_pixel_itself():
+    kernel = np.random.default_rng(0).normal(size=(7, 7, 1, 2)).astype(np.float32)
+    positions = {"pos_enc": {"kernel": kernel, "bias": np.float32([3, 4])}}
+    variables = {"params": {"positions": positions, "head": {"bias": np.zeros(1)}}}
+    found = fold_branches(variables)["params"]
+    expected = kernel.copy()
+    expected[3, 3, 0] += 1
+    np.testing.assert_array_equal(found["positions"]["folded"]["kernel"], expected)
+    np.testing.assert_array_equal(found["positions"]["folded"]["bias"], [3, 4])
+    assert found["head"].keys() == {"bias"}

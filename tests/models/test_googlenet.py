@@ -7,9 +7,18 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info, load_torch
-from dlcore.models.googlenet import MODULES, AuxiliaryHead, GoogLeNet, Inception, NaiveInception, auxiliary_loss
+from dlcore.models import create_model, load_torch
+from dlcore.models.googlenet import (
+    MODULES,
+    AuxiliaryHead,
+    GoogLeNet,
+    Inception,
+    NaiveInception,
+    auxiliary_loss,
+    standardized_to_symmetric,
+)
 from dlcore.ops import conv_macs, im2col, max_pool
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
 from tests.models.training import compiled, draw, losses
 from tests.wiring import assert_wiring
@@ -72,7 +81,7 @@ def test_nine_modules_22_layers_and_one_dense_layer():
     stem = sum(name.startswith("conv") for name in params)
     assert stem + sum(depths) + ("head" in params) == 22
     chex.assert_shape(params["head"]["kernel"], (1024, 1000))  # on the average of the last map
-    info = feature_info(create_model("googlenet"))
+    info = stages_of(create_model("googlenet"))
     strides = {name: stage["stride"] for name, stage in info.items()}
     assert strides == {"conv1": 2, "conv3": 4} | {name: {"3": 8, "4": 16, "5": 32}[name[9]] for name in sorted(modules)}
     assert [info[f"inception{name}"]["channels"] for name in MODULES] == [256, 480, 512, 512, 512, 528, 832, 832, 1024]
@@ -186,15 +195,19 @@ def test_the_heads_stand_behind_4a_and_4d(small):
 @pytest.mark.covers("ZO-09")
 def test_the_loss_of_the_auxiliary_heads_weighs_three_tenths():
     # -log softmax of class 0: (0, 0) log 2 = .693147; (log 3, 0) log 4/3 = .287682; (0, log 4) log 5 = 1.609438
-    logits = jnp.array([[0.0, 0.0], [jnp.log(3.0), 0.0]])
-    heads = {"aux1": jnp.array([[0.0, jnp.log(4.0)], [0.0, 0.0]]), "aux2": jnp.zeros((2, 2))}
-    label = jnp.array([0, 0])
+    logits = np.float32([[0, 0], [np.log(3), 0]])
+    heads = {"aux1": np.float32([[0, np.log(4)], [0, 0]]), "aux2": np.zeros((2, 2), np.float32)}
+    label = np.array([0, 0])
     main, first, second = (0.693147 + 0.287682) / 2, (1.609438 + 0.693147) / 2, 0.693147
-    assert float(auxiliary_loss(logits, heads, label)) == pytest.approx(main + 0.3 * (first + second), rel=1e-5)
-    assert float(auxiliary_loss(logits, heads, label, weight=1.0)) == pytest.approx(main + first + second, rel=1e-5)
-    assert float(auxiliary_loss(logits, {}, label)) == pytest.approx(main, rel=1e-5)
-    one_hot = jax.nn.one_hot(label, 2)
-    assert float(auxiliary_loss(logits, heads, one_hot)) == pytest.approx(main + 0.3 * (first + second), rel=1e-5)
+
+    @jax.jit
+    def run(logits, heads):
+        one_hot = np.eye(2, dtype=np.float32)[label]
+        usual = [auxiliary_loss(logits, heads, target) for target in (label, one_hot)]
+        return *usual, auxiliary_loss(logits, heads, label, weight=1.0), auxiliary_loss(logits, {}, label)
+
+    thirds = main + 0.3 * (first + second)
+    np.testing.assert_allclose(run(logits, heads), [thirds, thirds, main + first + second, main], rtol=1e-5)
 
 
 @pytest.mark.slow
@@ -256,3 +269,17 @@ def test_the_wiring_is_that_which_equals_the_golden():
         (1, 64, 64, 3),
         [2.67618, -0.251109],
     )
+
+
+def test_pixels_standardized_by_imagenet_become_those_within_one_of_zero():
+    """p = (0, .5, 1) becomes 2 p - 1 = (-1, 0, 1)."""
+    mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+    found = standardized_to_symmetric((np.float32([0, 0.5, 1]) - mean) / std)
+    np.testing.assert_allclose(found, [-1, 0, 1], atol=1e-6)
+    with pytest.raises(ValueError, match=r"x.shape=\(2, 1\): transform_input needs colors; allowed: 3 channels"):
+        standardized_to_symmetric(np.zeros((2, 1)))
+
+
+def test_a_network_without_auxiliary_heads_says_so():
+    with pytest.raises(ValueError, match=r"aux=False: this GoogLeNet has no auxiliary head.*; allowed: aux=True"):
+        create_model("googlenet", aux=False).apply({}, np.zeros((1, 96, 96, 3)), method="auxiliary")

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, feature_info, load_torch
+from dlcore.models import create_model, load_torch
 from dlcore.models.hiera import UnitAttention
+from tests.models.cost import stages_of
 from tests.models.parity import check_output, nhwc, parameter_count, read_golden, weight_rule
 from tests.wiring import assert_wiring
 
@@ -64,20 +65,20 @@ def test_attention_stays_in_units(pool):
 def test_the_largest_query_of_two_by_two_attends():
     """One channel: queries 1 to 4 pool to 4; keys and values are 0 but one key and value 1: softmax(4, 0, 0, 0)."""
     layer = UnitAttention(1, 1, pool=True)
-    x = jnp.stack([jnp.arange(1.0, 5), jnp.array([0.0, 0, 1, 0])], -1).reshape(1, 2, 2, 2)
-    kernel = jnp.array([[1.0, 0, 0], [0, 1, 1]])
+    x = np.float32([[1, 0], [2, 0], [3, 1], [4, 0]]).reshape(1, 2, 2, 2)
+    kernel = np.float32([[1, 0, 0], [0, 1, 1]])
     params = {
-        "qkv": {"kernel": kernel, "bias": jnp.zeros(3)},
-        "proj": {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)},
+        "qkv": {"kernel": kernel, "bias": np.zeros(3, np.float32)},
+        "proj": {"kernel": np.ones((1, 1), np.float32), "bias": np.zeros(1, np.float32)},
     }
-    got = layer.apply({"params": params}, x)
+    got = jax.jit(layer.apply)({"params": params}, x)
     np.testing.assert_allclose(got, np.full((1, 1, 1, 1), np.exp(4) / (np.exp(4) + 3)), rtol=1e-5)
 
 
 @pytest.mark.slow
 @pytest.mark.covers("AT-41")
 def test_stages_halve_the_map():
-    info = feature_info(create_model("hiera_tiny_224"))
+    info = stages_of(create_model("hiera_tiny_224"))
     assert info == {f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)}
 
 

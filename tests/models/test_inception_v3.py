@@ -11,6 +11,7 @@ from dlcore.models import create_model, feature_info
 from dlcore.models.inception_v3 import InceptionA, InceptionV3
 from dlcore.ops import max_pool, receptive_field
 from tests.models.parity import check_golden, check_output, parameter_count, read_golden
+from tests.models.tracing import layers_traced_once
 from tests.models.training import compiled, draw, losses
 from tests.wiring import assert_wiring
 
@@ -80,8 +81,9 @@ def test_which_module_pools_how():
 
 @pytest.mark.covers("ZO-10")
 def test_how_kernels_are_taken_apart():
-    model, x = create_model("inception_v3"), jnp.zeros((1, 299, 299, 3))
-    params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]
+    model, x = create_model("inception_v3"), np.zeros((1, 299, 299, 3), np.float32)
+    with layers_traced_once():
+        params = jax.eval_shape(lambda: model.init(jax.random.key(0), x))["params"]
 
     def kernels(module, branch):
         layers = {name: layer for name, layer in params[module].items() if name.startswith(f"{branch}_")}
@@ -208,3 +210,8 @@ def test_the_wiring_of_inception_v3_with_other_fields_is_that_which_equals_the_g
         (1, 75, 75, 3),
         [6.99871, -2.5369],
     )
+
+
+def test_a_network_without_auxiliary_heads_says_so():
+    with pytest.raises(ValueError, match=r"aux=False: this InceptionV3 has no auxiliary head.*; allowed: aux=True"):
+        create_model("inception_v3", aux=False).apply({}, np.zeros((1, 96, 96, 3)), method="auxiliary")

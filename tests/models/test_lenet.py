@@ -7,6 +7,7 @@ from flax import linen as nn
 
 from dlcore.models import create_model
 from dlcore.models.lenet import LeNet5
+from tests.models.training import draw
 from tests.wiring import assert_wiring
 
 COUNTS = {
@@ -38,21 +39,33 @@ def test_61706_parameters_at_every_size(size):
 @pytest.mark.parametrize("pooling", ["avg", "max"])
 def test_is_the_stated_composition(activation, pooling):
     model = create_model("lenet5", activation=activation, pooling=pooling, head_init=nn.initializers.lecun_normal())
-    variables = jax.jit(model.init)(jax.random.key(0), images())
-    logits, stages = jax.jit(lambda v, x: [model.apply(v, x, method=m) for m in METHODS])(variables, images())
+    variables = draw(model, images())
     p = variables["params"]
+
+    @jax.jit
+    def run(variables, x):
+        outputs = [model.apply(variables, x, method=m) for m in METHODS]
+        return *outputs, expected(x)
+
+    def expected(x):
+        stages = []
+        for i, features in ((1, 6), (2, 16)):
+            conv = nn.Conv(features, (5, 5), padding="VALID")
+            x = pool(f(conv.apply({"params": p[f"conv{i}"]}, x)))
+            stages.append(x)
+        x = x.reshape(2, 400)
+        for layer in ("dense1", "dense2"):
+            x = f(x @ p[layer]["kernel"] + p[layer]["bias"])
+        return stages, x @ p["head"]["kernel"]
+
     f = {"tanh": jnp.tanh, "relu": jax.nn.relu}[activation]
     reduce = {"avg": jnp.mean, "max": jnp.max}[pooling]
     pool = lambda x: reduce(x.reshape(2, x.shape[1] // 2, 2, x.shape[2] // 2, 2, -1), (2, 4))  # noqa: E731
-    x = images()
+    logits, stages, (want, want_logits) = run(variables, images())
     for i, features, side in ((1, 6, 14), (2, 16, 5)):
-        x = pool(f(nn.Conv(features, (5, 5), padding="VALID").apply({"params": p[f"conv{i}"]}, x)))
-        chex.assert_shape(x, (2, side, side, features))
-        np.testing.assert_allclose(stages[f"stage{i}"], x, rtol=1e-5, atol=1e-5)
-    x = x.reshape(2, 400)
-    for layer in ("dense1", "dense2"):
-        x = f(x @ p[layer]["kernel"] + p[layer]["bias"])
-    np.testing.assert_allclose(logits, x @ p["head"]["kernel"], rtol=1e-4, atol=1e-5)
+        chex.assert_shape(want[i - 1], (2, side, side, features))
+        np.testing.assert_allclose(stages[f"stage{i}"], want[i - 1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(logits, want_logits, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.slow
@@ -71,11 +84,11 @@ def test_28_is_padded_by_two_and_8_is_resized():
 def test_integer_images_are_taken():
     model = create_model("lenet5", head_init=nn.initializers.lecun_normal())
     for size in (8, 28):
-        whole = (255 * images(size)).astype(jnp.uint8)
-        variables = jax.jit(model.init)(jax.random.key(0), whole)
-        np.testing.assert_allclose(
-            model.apply(variables, whole), model.apply(variables, whole.astype(jnp.float32)), atol=1e-5
-        )
+        whole = (255 * np.asarray(images(size))).astype(np.uint8)
+        both = jax.jit(lambda v, x, y: (model.apply(v, x), model.apply(v, y)))
+        found, expected = both(draw(model, whole), whole, whole.astype(np.float32))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert np.abs(expected).max() > 0.5
 
 
 @pytest.mark.parametrize("field", ["activation", "pooling"])

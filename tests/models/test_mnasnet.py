@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.mnasnet import MnasBlock, MNASNet
-from tests.models.cost import cost
+from tests.models.cost import cost, stages_of
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
 
@@ -46,7 +46,7 @@ def test_a_block_by_hand(features):
 
 @pytest.mark.slow
 def test_strides_and_widths():
-    info = feature_info(create_model("mnasnet1_0"))
+    info = stages_of(create_model("mnasnet1_0"))
     assert [tuple(s.values()) for s in info.values()] == [
         (2, 16),
         (4, 24),
@@ -57,7 +57,7 @@ def test_strides_and_widths():
         (32, 320),
         (32, 1280),
     ]
-    half = feature_info(create_model("mnasnet0_5"))
+    half = stages_of(create_model("mnasnet0_5"))
     assert [s["channels"] for s in half.values()] == [8, 16, 24, 40, 48, 96, 160, 1280]
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.mobilenet_v1 import MobileNetV1, SeparableBlock
 from dlcore.nn import relu6
-from tests.models.cost import multiply_adds
+from tests.models.cost import multiply_adds, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -60,12 +60,12 @@ def test_the_cost_goes_with_the_squares_of_alpha_and_rho():
 @pytest.mark.slow
 @pytest.mark.covers("ZO-19")
 def test_alpha_multiplies_every_layers_channels_and_any_size_goes():
-    channels = lambda **fields: [s["channels"] for s in feature_info(MobileNetV1(**fields), (128, 128, 3)).values()]  # noqa: E731
+    channels = lambda **fields: [s["channels"] for s in stages_of(MobileNetV1(**fields), (128, 128, 3)).values()]  # noqa: E731
     assert channels() == [32, 64, 128, 256, 512, 1024]
     assert channels(width_mult=0.5) == [16, 32, 64, 128, 256, 512]
     assert channels(width_mult=1.25) == [40, 80, 160, 320, 640, 1280]
-    assert [s["stride"] for s in feature_info(MobileNetV1(), (128, 128, 3)).values()] == [2, 2, 4, 8, 16, 32]
-    assert [s["stride"] for s in feature_info(MobileNetV1(stem="cifar"), (32, 32, 3)).values()] == [1, 1, 2, 4, 8, 16]
+    assert [s["stride"] for s in stages_of(MobileNetV1(), (128, 128, 3)).values()] == [2, 2, 4, 8, 16, 32]
+    assert [s["stride"] for s in stages_of(MobileNetV1(stem="cifar"), (32, 32, 3)).values()] == [1, 1, 2, 4, 8, 16]
 
 
 @pytest.mark.covers("ZO-19")
@@ -104,10 +104,10 @@ def test_one_step():
 
 def test_bad_fields_are_named():
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        feature_info(create_model("mobilenetv1_100", stem="tiny"))
+        stages_of(create_model("mobilenetv1_100", stem="tiny"))
     x = jnp.zeros((1, 8, 8, 3))
     model = MobileNetV1(settings=((8, 1, 1),), head_init=nn.initializers.zeros)
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    variables = draw(model, x)
     with pytest.raises(ValueError, match=r"1 channels .* allowed: 3 channels"):
         model.apply(variables, x[..., :1])
 

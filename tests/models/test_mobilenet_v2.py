@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.mobilenet_v2 import InvertedResidual, MobileNetV2, round_channels
 from dlcore.nn import relu6
-from tests.models.cost import cost
+from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden, check_training
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -60,8 +60,8 @@ def test_a_block_expands_filters_each_channel_and_projects_without_an_activation
 
 @pytest.mark.covers("ZO-20")
 def test_a_linear_block_of_zeros_is_the_identity_only_at_stride_1():
-    x = jax.random.normal(jax.random.key(0), (1, 4, 4, 3))
-    zero = lambda block: jax.tree.map(jnp.zeros_like, draw(block, x, False))  # noqa: E731
+    x = np.random.default_rng(0).normal(size=(1, 4, 4, 3)).astype(np.float32)
+    zero = lambda block: jax.tree.map(np.zeros_like, draw(block, x, False))  # noqa: E731
     for block, want in ((InvertedResidual(3), x), (InvertedResidual(3, stride=2), jnp.zeros((1, 2, 2, 3)))):
         np.testing.assert_array_equal(compiled(block, zero(block), x, False), want)
 
@@ -83,19 +83,19 @@ def test_channels_are_rounded_to_eights_but_never_by_more_than_a_tenth_down():
 
 @pytest.mark.slow
 def test_strides_stems_and_widths():
-    info = feature_info(create_model("mobilenet_v2"))
+    info = stages_of(create_model("mobilenet_v2"))
     assert [s["stride"] for s in info.values()] == [2, 2, 4, 8, 16, 16, 32, 32, 32]
     assert [s["channels"] for s in info.values()] == [32, 16, 24, 32, 64, 96, 160, 320, 1280]
-    half = feature_info(create_model("mobilenet_v2", width_mult=0.5, stem="cifar"), (32, 32, 3))
+    half = stages_of(create_model("mobilenet_v2", width_mult=0.5, stem="cifar"), (32, 32, 3))
     assert [s["stride"] for s in half.values()] == [1, 1, 2, 4, 8, 8, 16, 16, 16]
     assert [s["channels"] for s in half.values()] == [16, 8, 16, 16, 32, 48, 80, 160, 1280]
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        feature_info(create_model("mobilenet_v2", stem="tiny"))
+        stages_of(create_model("mobilenet_v2", stem="tiny"))
 
 
 def test_channels_other_than_those_it_was_built_with_are_an_error():
     model, x = MobileNetV2(settings=((1, 8, 1, 1),)), jnp.zeros((1, 8, 8, 3))
-    variables = jax.jit(model.init)(jax.random.key(0), x)
+    variables = draw(model, x)
     with pytest.raises(ValueError, match=r"1 channels .* allowed: 3 channels"):
         model.apply(variables, x[..., :1])
 

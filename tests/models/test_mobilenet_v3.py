@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, feature_info, mobilenet_v3
+from dlcore.models import create_model, mobilenet_v3
 from dlcore.models.mobilenet_v3 import LARGE, BlockSetting, MobileNetV3, MobileNetV3Block
-from tests.models.cost import cost
+from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -62,7 +62,7 @@ def test_a_block_that_does_not_widen_has_no_first_convolution():
 
 @pytest.mark.slow
 def test_strides_and_widths():
-    large, small = (feature_info(create_model(f"mobilenet_v3_{name}")) for name in ("large", "small"))
+    large, small = (stages_of(create_model(f"mobilenet_v3_{name}")) for name in ("large", "small"))
     assert [tuple(s.values()) for s in large.values()] == [
         (2, 16),
         (2, 16),
@@ -75,7 +75,7 @@ def test_strides_and_widths():
     assert [tuple(s.values()) for s in small.values()] == [(2, 16), (4, 16), (8, 24), (16, 48), (32, 96), (32, 576)]
     assert list(small) == ["stem", "stage1", "stage2", "stage3", "stage4", "last"]
     assert [setting.use_hs for setting in LARGE] == [False] * 6 + [True] * 9  # table 1
-    half = feature_info(create_model("mobilenet_v3_small", width_mult=0.5))
+    half = stages_of(create_model("mobilenet_v3_small", width_mult=0.5))
     assert [s["channels"] for s in half.values()] == [8, 8, 16, 24, 48, 288]
 
 

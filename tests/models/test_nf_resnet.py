@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.nf_resnet import GAMMA_RELU, NFBlock, NFResNet, ScaledStdConv
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step
 from tests.wiring import assert_wiring
@@ -23,12 +24,12 @@ def test_it_equals_timm():
 @pytest.mark.slow
 def test_counts_and_strides():
     assert parameter_count("nf_resnet50") == 25_557_032
-    info = feature_info(create_model("nf_resnet50"))
+    info = stages_of(create_model("nf_resnet50"))
     assert [tuple(s.values()) for s in info.values()] == [(4, 64), (4, 256), (8, 512), (16, 1024), (32, 2048)]
-    cifar = feature_info(create_model("nf_resnet50", stem="cifar"), (32, 32, 3))
+    cifar = stages_of(create_model("nf_resnet50", stem="cifar"), (32, 32, 3))
     assert [s["stride"] for s in cifar.values()] == [1, 1, 2, 4, 8]
     with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        feature_info(create_model("nf_resnet50", stem="tiny"))
+        stages_of(create_model("nf_resnet50", stem="tiny"))
 
 
 def apply(module, x):
@@ -80,7 +81,7 @@ def test_each_block_is_given_the_variance_of_its_input():
         return call(*args, **kwargs)
 
     with nn.intercept_methods(watch):
-        feature_info(NFResNet(stages=(3, 2), alpha=0.2), (32, 32, 3))
+        stages_of(NFResNet(stages=(3, 2), alpha=0.2), (32, 32, 3))
     np.testing.assert_allclose(seen, [1, 1.04, 1.08, 1.12, 1.04])
 
 

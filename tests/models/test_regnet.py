@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info, list_models
+from dlcore.models import create_model, list_models
 from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
-from tests.models.cost import cost
+from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -90,7 +90,7 @@ def test_a_block_by_hand():
 
 
 def test_strides():
-    info = feature_info(create_model("regnet_y_400mf"))
+    info = stages_of(create_model("regnet_y_400mf"))
     assert [tuple(s.values()) for s in info.values()] == [(2, 32), (4, 48), (8, 104), (16, 208), (32, 440)]
     assert list(info) == ["stem", "block1", "block2", "block3", "block4"]
 

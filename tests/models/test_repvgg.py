@@ -142,3 +142,25 @@ def test_the_wiring_is_that_which_equals_the_golden():
         (2, 32, 32, 3),
         [42.5832, -1.08618],
     )
+
+
+def test_modules_with_branches_are_folded_wherever_they_stand():
+    """A rule of two modules; what else there is stays, and statistics of what is folded are left out."""
+
+    def rule(params, statistics):
+        return {"folded": params["branch"] + statistics["mean"]} if "branch" in params else None
+
+    params = {"stem": {"branch": 1}, "block": {"conv": {"branch": 2}, "norm": {"scale": 3}}, "head": {"kernel": 4}}
+    statistics = {"stem": {"mean": 10}, "block": {"conv": {"mean": 20}, "norm": {"var": 30}}}
+    found = fold_branches({"params": params, "batch_stats": statistics}, (lambda *_: None, rule))
+    block = {"conv": {"folded": 22}, "norm": {"scale": 3}}
+    assert found["params"] == {"stem": {"folded": 11}, "block": block, "head": {"kernel": 4}}
+    assert found["batch_stats"] == {"block": {"norm": {"var": 30}}}
+    found = fold_branches(
+        {"params": {"stem": {"branch": 1}}}, (lambda params, _: {5: 6} if "branch" in params else None,)
+    )
+    assert found == {"params": {"stem": {5: 6}}}
+    with pytest.raises(
+        ValueError, match="variables: no module has branches; allowed: variables of a network with fold"
+    ):
+        fold_branches({"params": {"conv": {"0": {"kernel": 1}}}})

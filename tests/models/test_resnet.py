@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, Bottleneck, SqueezeExcitation
+from tests.models.cost import stages_of
 from tests.models.parity import GOLDENS, check_golden, check_training, nhwc, parameter_count
 from tests.models.training import compiled, draw
 from tests.wiring import assert_wiring
@@ -154,14 +155,14 @@ def test_a_shortcut_is_projected_where_the_shape_changes_only():
 
 
 def test_strides_and_stems():
-    assert feature_info(create_model("resnet50")) == {
+    assert stages_of(create_model("resnet50")) == {
         "stem": {"stride": 2, "channels": 64},
         "layer1": {"stride": 4, "channels": 256},
         "layer2": {"stride": 8, "channels": 512},
         "layer3": {"stride": 16, "channels": 1024},
         "layer4": {"stride": 32, "channels": 2048},
     }
-    cifar = feature_info(create_model("resnet18", stem="cifar"), (32, 32, 3))
+    cifar = stages_of(create_model("resnet18", stem="cifar"), (32, 32, 3))
     assert [stage["stride"] for stage in cifar.values()] == [1, 1, 2, 4, 8]
 
 

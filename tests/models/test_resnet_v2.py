@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.resnet_v2 import PreActBasicBlock, PreActBottleneck
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import compiled, draw, losses
 from tests.wiring import assert_wiring
@@ -58,7 +59,7 @@ def test_counts_and_strides():
     shortcuts = 16 * 32 + 32 * 64
     norms = 2 * (6 * 16 + 16 + 5 * 32 + 32 + 5 * 64 + 64)
     assert parameter_count("preact_resnet20_cifar") == convolutions + shortcuts + norms + 650
-    strides = [stage["stride"] for stage in feature_info(create_model("resnetv2_50")).values()]
+    strides = [stage["stride"] for stage in stages_of(create_model("resnetv2_50")).values()]
     assert strides == [4, 4, 8, 16, 32]
 
 

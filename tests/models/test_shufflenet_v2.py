@@ -8,9 +8,9 @@ import pytest
 from flax import linen as nn
 from hypothesis import given
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.shufflenet_v2 import ShuffleNetV2, ShuffleUnit, channel_shuffle
-from tests.models.cost import multiply_adds
+from tests.models.cost import multiply_adds, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -77,7 +77,7 @@ def test_a_unit_passes_one_half_on_and_mixes_it_with_the_other():
 
 
 def test_strides_and_widths():
-    info = feature_info(create_model("shufflenet_v2_x1_0"))
+    info = stages_of(create_model("shufflenet_v2_x1_0"))
     assert [tuple(s.values()) for s in info.values()] == [(2, 24), (8, 116), (16, 232), (32, 464), (32, 1024)]
 
 
@@ -90,7 +90,7 @@ def test_bad_fields_are_named():
     with pytest.raises(ValueError, match=r"features=8: .*the channels of x, 6"):
         ShuffleUnit(8).init(jax.random.key(0), jnp.zeros((1, 4, 4, 6)), False)
     with pytest.raises(ValueError, match=r"widths=\(8,\): .*one for each of 3"):
-        feature_info(ShuffleNetV2(widths=(8,)))
+        stages_of(ShuffleNetV2(widths=(8,)))
 
 
 @pytest.mark.slow

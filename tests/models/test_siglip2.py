@@ -43,12 +43,17 @@ def test_siglip2_equals_transformers(tiny):
 @pytest.mark.covers("AT-45")
 def test_positions_are_the_resized_table():
     """Of grids smaller and larger than the table's 4 x 4, traced, beside `resize` of static sizes."""
-    table = jnp.asarray(np.random.default_rng(0).normal(size=(4, 4, 3)), jnp.float32)
+    table = np.random.default_rng(0).normal(size=(4, 4, 3)).astype(np.float32)
     grids = [(4, 4), (3, 5), (1, 20), (7, 2), (6, 6), (0, 4)]
-    positions = jax.jit(positions_of_grids, static_argnums=2)(table, jnp.array(grids), 20)
+
+    @jax.jit
+    def run(table, traced):
+        sizes = [resize(table, size, "bilinear", antialias=True).reshape(-1, 3) for size in grids[:4]]
+        return positions_of_grids(table, traced, 20), sizes
+
+    positions, resized = jax.device_get(run(table, np.array(grids)))
     chex.assert_shape(positions, (6, 20, 3))
-    for (rows, columns), found in zip(grids[:4], positions, strict=False):
-        expected = resize(table, (rows, columns), "bilinear", antialias=True).reshape(-1, 3)
+    for (rows, columns), found, expected in zip(grids[:4], positions, resized, strict=False):
         np.testing.assert_allclose(found[: rows * columns], expected, atol=1e-5)
         np.testing.assert_allclose(found[rows * columns :], np.tile(expected[0], (20 - rows * columns, 1)), atol=1e-5)
     assert np.isnan(positions[4:]).all()  # 36 patches, and none
@@ -57,8 +62,8 @@ def test_positions_are_the_resized_table():
 @pytest.mark.covers("AT-45")
 def test_positions_by_hand():
     """One row of 0, 4, 8, 12. To two: s = 2, centers 0.5 and 2.5, (3/4 0 + 3/4 4 + 1/4 8) / (7/4) = 20/7 and 64/7."""
-    table = jnp.broadcast_to(jnp.array([0.0, 4, 8, 12])[None, :, None], (4, 4, 1))
-    positions = positions_of_grids(table, jnp.array([[1, 2], [1, 4]]), 4)
+    table = np.tile(np.float32([0, 4, 8, 12])[None, :, None], (4, 1, 1))
+    positions = jax.jit(positions_of_grids, static_argnums=2)(table, np.array([[1, 2], [1, 4]]), 4)
     np.testing.assert_allclose(positions[0, :, 0], [20 / 7, 64 / 7, 20 / 7, 20 / 7], rtol=1e-6)
     np.testing.assert_allclose(positions[1, :, 0], [0, 4, 8, 12], rtol=1e-6)
 

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, feature_info, load_torch, torch_names, torch_weights
+from dlcore.models import create_model, load_torch, torch_names, torch_weights
 from dlcore.models.swin import PatchMerging, SwinBlock, shift_mask, windows
 from dlcore.nn import MultiHeadAttention
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, check_output, nhwc, parameter_count, read_golden, weight_rule
 from tests.models.training import losses
 from tests.wiring import assert_wiring
@@ -163,7 +164,7 @@ def test_attention_stays_in_windows_and_does_not_cross_pieces(shift):
 @pytest.mark.slow
 @pytest.mark.covers("AT-24")
 def test_blocks_alternate_and_the_grid_is_a_quarter():
-    info = feature_info(create_model("swin_t"))
+    info = stages_of(create_model("swin_t"))
     assert info == {f"stage{i + 1}": {"stride": 4 * 2**i, "channels": 96 * 2**i} for i in range(4)}
     shapes = jax.eval_shape(lambda: create_model("swin_t").init(jax.random.key(0), jnp.zeros((1, 224, 224, 3))))
     chex.assert_shape(shapes["params"]["features_1_0"]["bias_table"]["embedding"], (13**2, 3))

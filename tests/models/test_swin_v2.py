@@ -60,14 +60,14 @@ def test_parameter_counts(name, width, stages, count):
 def test_biases_of_offsets_by_numpy():
     """Two columns: offsets -1, 0 and 1 are -8, 0 and 8 of 8, and s of them -log2(9) / 3, 0 and log2(9) / 3."""
     layer = ContinuousPositionBias((1, 2), 1, hidden_features=2)
-    hidden = {"kernel": jnp.array([[5.0, 5.0], [1.0, -2.0]]), "bias": jnp.array([0.0, 0.5])}
-    bias = layer.apply({"params": {"hidden": hidden, "out": {"kernel": jnp.array([[1.0], [3.0]])}}})
+    hidden = {"kernel": np.float32([[5, 5], [1, -2]]), "bias": np.float32([0, 0.5])}
+    params = {"hidden": hidden, "out": {"kernel": np.float32([[1], [3]])}}
+    wider = ContinuousPositionBias((1, 3), 1, reference=2, hidden_features=2)
+    bias, same = jax.jit(lambda p: [module.apply({"params": p}) for module in (layer, wider)])(params)
     s = np.log2(9) / 3
     out = {1: s, 0: 3 * 0.5, -1: 3 * (2 * s + 0.5)}  # relu(s, 1/2 - 2 s) (1, 3), and 1/2 - 2 s < 0
     expected = [[16 / (1 + np.exp(-out[i - j])) for j in (0, 1)] for i in (0, 1)]
     np.testing.assert_allclose(bias, [expected], rtol=1e-6)
-    wider = ContinuousPositionBias((1, 3), 1, reference=2, hidden_features=2)
-    same = wider.apply({"params": {"hidden": hidden, "out": {"kernel": jnp.array([[1.0], [3.0]])}}})
     np.testing.assert_allclose(same[:, :2, :2], [expected], rtol=1e-6)
 
 

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch, torch_file
-from dlcore.models.torch_weights import size_of_layers
+from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
 from dlcore.models.weight_files import read_state_dict
 from tests.models.parity import read_golden
+from tests.models.tracing import layers_traced_once
 
 FILES = Path(__file__).parent / "torch_files"
 """What torch 2.13 wrote of the tensors below: torch.save({"epoch": 3, "args": argparse.Namespace(lr=0.1,
@@ -34,7 +35,10 @@ def small(**more):
 def test_an_entry_that_is_missing_or_left_over_is_named():
     weights = small(extra=np.zeros(3))
     del weights["layer1.0.conv1.weight"]
-    with pytest.raises(ValueError, match=r"1 missing: layer1\.0\.conv1\.weight; 1 left over: extra"):
+    with (
+        layers_traced_once(),
+        pytest.raises(ValueError, match=r"1 missing: layer1\.0\.conv1\.weight; 1 left over: extra"),
+    ):
         load_torch("resnet18", weights)
 
 
@@ -46,10 +50,11 @@ def test_weights_that_are_no_dict_are_refused():
 def test_a_wrong_shape_is_named():
     weights = small()
     weights["layer1.0.conv1.weight"] = np.zeros((64, 64, 1, 1), np.float32)
-    with pytest.raises(ValueError, match=r"of a wrong shape: layer1\.0\.conv1\.weight \(64, 64, 1, 1\)"):
-        load_torch("resnet18", weights)
-    with pytest.raises(ValueError, match="of a wrong shape"):
-        load_torch("resnet18", weights, replace_head=True)
+    with layers_traced_once():
+        with pytest.raises(ValueError, match=r"of a wrong shape: layer1\.0\.conv1\.weight \(64, 64, 1, 1\)"):
+            load_torch("resnet18", weights)
+        with pytest.raises(ValueError, match="of a wrong shape"):
+            load_torch("resnet18", weights, replace_head=True)
 
 
 @pytest.mark.weekly
@@ -65,7 +70,8 @@ def test_a_head_of_another_size_is_dropped_only_on_demand():
 
 def test_counters_are_ignored_and_float64_becomes_float32():
     weights = {key: value.astype(np.float64) for key, value in small().items() if "num_batches" not in key}
-    leaves = jax.tree.leaves(load_torch("resnet18", weights))
+    with layers_traced_once():
+        leaves = jax.tree.leaves(load_torch("resnet18", weights))
     assert {leaf.dtype for leaf in leaves} == {jnp.dtype(jnp.float32)}
 
 
@@ -148,7 +154,17 @@ def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
     leaves = (shapes(90), shapes(91))
     assert size_of_layers("classes", 90, leaves, names, entries) == 3
     assert size_of_layers("classes", 90, leaves, names, {"stem": entries["stem"]}) is None
+    flat = {"score": np.zeros((27, 8)), "box": entries["box"]}
+    assert size_of_layers("classes", 90, leaves, names, flat) == 3, "an entry of another rank is passed over"
+    assert count_classes("mae_vit_b_16", {}) is None
     with pytest.raises(ValueError, match="its heads differ in the number of classes: score has 3, box has 4; allowed:"):
         size_of_layers("classes", 90, leaves, names, entries | {"box": np.zeros((20, 8))})
     with pytest.raises(ValueError, match=r"score \(1, 1, 8, 28\): fits no number of classes"):
         size_of_layers("classes", 90, leaves, names, entries | {"score": np.zeros((28, 8, 1, 1))})
+
+
+def test_variables_are_put_in_place_by_their_paths():
+    tree = {"params": {"head": {"kernel": np.ones(2), "bias": np.zeros(1)}}}
+    found = put_variables(tree, lambda path, array: (path, array.sum()))
+    assert found == {"params": {"head": {"kernel": ("params/head/kernel", 2), "bias": ("params/head/bias", 0)}}}
+    assert put_variables(tree, None) is tree

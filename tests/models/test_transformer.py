@@ -101,3 +101,14 @@ def test_strings_are_copied_without_a_mistake():
         state, _ = update(state, train[draw.integers(0, 4000, 64)])
     held_out = test[np.arange(200)]
     assert seq2seq.matches(predict(state, held_out)["tokens"], held_out["target"]).mean() == 1
+
+
+def test_the_alignment_is_the_mean_over_the_heads_of_the_last_block():
+    heads = np.array([[[[0.2, 0.8]], [[0.6, 0.4]]]])
+    blocks = {f"decoder_{i}": {"cross_attn": {"weights": (weights,)}} for i, weights in ((2, 0 * heads), (10, heads))}
+    np.testing.assert_allclose(Transformer.alignment(blocks | {"encoder_11": {}}), [[[0.4, 0.6]]])
+
+
+def test_a_source_of_another_vocabulary_has_its_own_embedding():
+    shapes = jax.eval_shape(SMALL.clone(source_vocab_size=7).init, jax.random.key(0), SOURCE, TOKENS)["params"]
+    assert [shapes[name]["embedding"].shape for name in ("embed", "source_embed")] == [(9, 8), (7, 8)]

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info
+from dlcore.models import create_model
 from dlcore.models.vgg import VGG
 from dlcore.ops import fractional_max_pool, max_pool
+from tests.models.cost import stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import draw, losses
 from tests.wiring import assert_wiring
@@ -20,7 +21,7 @@ PUBLISHED = {"stages": (1, 2), "width": 4, "hidden": 16, "batch_norm": False}
 
 
 def images(n=2, side=16):
-    return jax.random.normal(jax.random.key(0), (n, side, side, 3))
+    return np.random.default_rng(0).normal(size=(n, side, side, 3)).astype(np.float32)
 
 
 def halved(x):
@@ -58,7 +59,7 @@ def test_stages_halve_the_map_and_double_the_channels():
     model = create_model("vgg19", width=2, hidden=4)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
     assert {p["kernel"].shape[:2] for name, p in shapes.items() if name.startswith("features")} == {(3, 3)}
-    stages = {n: i for n, i in feature_info(create_model("vgg19")).items() if n.startswith("stage")}
+    stages = {n: i for n, i in stages_of(create_model("vgg19")).items() if n.startswith("stage")}
     assert list(stages.values()) == [
         {"stride": s, "channels": c} for s, c in [(1, 64), (2, 128), (4, 256), (8, 512), (16, 512)]
     ]

@@ -9,6 +9,7 @@ import pytest
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.video_resnet import VIDEO_MODELS, VideoResNet, from_torch_names, video_state_dict_names
+from tests.models.tracing import layers_traced_once
 from tests.wiring import assert_wiring
 
 
@@ -46,15 +47,16 @@ def test_weights_are_laid_out_anew():
         shape = shapes[first][rest[0]][rest[1]].shape
         order = (4, 3, 0, 1, 2) if len(shape) == 5 else tuple(range(len(shape)))[::-1]
         state[name] = np.abs(rng.normal(size=[shape[i] for i in order])).astype(np.float32)
-    filled = from_torch_names(model, {**state, "stem.1.num_batches_tracked": np.zeros(())})
+    with layers_traced_once():
+        filled = from_torch_names(model, {**state, "stem.1.num_batches_tracked": np.zeros(())})
     assert jax.tree.map(np.shape, filled) == jax.tree.map(lambda leaf: leaf.shape, shapes)
     kernel = filled["params"]["stem_0"]["kernel"]
     assert kernel[2, 1, 5, 0, 3] == state["stem.0.weight"][3, 0, 2, 1, 5]
-    with pytest.raises(ValueError, match=r"1 missing: fc\.bias"):
+    with layers_traced_once(), pytest.raises(ValueError, match=r"1 missing: fc\.bias"):
         from_torch_names(model, {k: v for k, v in state.items() if k != "fc.bias"})
-    with pytest.raises(ValueError, match=r"1 left over: fc\.gain"):
+    with layers_traced_once(), pytest.raises(ValueError, match=r"1 left over: fc\.gain"):
         from_torch_names(model, {**state, "fc.gain": np.zeros(3)})
-    with pytest.raises(ValueError, match=r"of a wrong shape: fc\.bias, as \(4,\) not \(3,\)"):
+    with layers_traced_once(), pytest.raises(ValueError, match=r"of a wrong shape: fc\.bias, as \(4,\) not \(3,\)"):
         from_torch_names(model, {**state, "fc.bias": np.zeros(4)})
 
 

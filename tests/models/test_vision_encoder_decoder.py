@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, load_torch
+from dlcore.models.vision_encoder_decoder import from_torch
 from tests.models.parity import check_output, nhwc, parameter_count, read_golden
 from tests.models.tokens import check_cached, from_golden, reader
 from tests.wiring import assert_wiring
@@ -97,3 +98,15 @@ def test_the_wiring_is_that_which_equals_the_golden():
         np.arange(10).reshape(2, 5) % 11,
         [13.5733, 3.76883],
     )
+
+
+def test_kernels_of_gpt2_stay_and_keys_and_values_are_parted():
+    value = np.arange(8.0).reshape(2, 4)
+    for part, expected in (("key", value[:, :2]), ("value", value[:, 2:])):
+        found = from_torch(f"params/decoder_0/cross_attn/{part}/kernel", value, (2, 2))
+        np.testing.assert_array_equal(found, expected)
+    assert from_torch("params/decoder_0/mlp/fc1/kernel", value, (2, 4)) is value
+    assert from_torch("params/decoder_0/mlp/fc1/bias", value[0], (4,)) is None
+    assert from_torch("params/encoder/blocks_0/mlp/fc1/kernel", value, (4, 2)) is None
+    positions = from_torch("params/encoder/pos_embed/embedding", np.ones((1, 4, 2)), (1, 5, 2))
+    np.testing.assert_array_equal(positions, [[[0, 0], *[[1, 1]] * 4]])

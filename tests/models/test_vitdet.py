@@ -1,5 +1,6 @@
 """ViTDet's backbone against transformers, and its windows by what a place sees."""
 
+import functools
 import json
 
 import chex
@@ -10,7 +11,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dlcore.models import create_model, feature_info, from_pretrained, load_torch
-from dlcore.models.vitdet import WindowBlock
+from dlcore.models.vitdet import WindowBlock, from_torch
 from tests.models.parity import check_output, nchw, nhwc, parameter_count, read_golden, weight_rule
 from tests.wiring import assert_wiring
 
@@ -81,18 +82,18 @@ def test_attention_stays_in_windows(window):
 @pytest.mark.covers("AT-44")
 def test_padding_takes_part_in_attention():
     """One place in a window of 2 x 2, scores 0; values are LN(x) = (1, -1) + (1, 1) and three zeros: x + (2, 0) / 4."""
-    eye, zeros = jnp.eye(2), jnp.zeros
+    eye, zeros = np.eye(2, dtype=np.float32), functools.partial(np.zeros, dtype=np.float32)
     params = {
-        "norm1": {"scale": jnp.ones(2), "bias": jnp.ones(2)},
+        "norm1": {"scale": np.ones(2, np.float32), "bias": np.ones(2, np.float32)},
         "attn": {
-            "qkv": {"kernel": jnp.concatenate([zeros((2, 4)), eye], 1), "bias": zeros(6)},
+            "qkv": {"kernel": np.concatenate([zeros((2, 4)), eye], 1), "bias": zeros(6)},
             "proj": {"kernel": eye, "bias": zeros(2)},
         },
-        "norm2": {"scale": jnp.ones(2), "bias": zeros(2)},
+        "norm2": {"scale": np.ones(2, np.float32), "bias": zeros(2)},
         "mlp": {"fc1": {"kernel": zeros((2, 1)), "bias": zeros(1)}, "fc2": {"kernel": zeros((1, 2)), "bias": zeros(2)}},
     }
-    x = jnp.array([3.0, -3]).reshape(1, 1, 1, 2)
-    y = WindowBlock(1, 1, window_size=2).apply({"params": params}, x)
+    x = np.float32([3, -3]).reshape(1, 1, 1, 2)
+    y = jax.jit(WindowBlock(1, 1, window_size=2).apply)({"params": params}, x)
     np.testing.assert_allclose(y[0, 0, 0], [3.5, -3.0], atol=1e-5)
 
 
@@ -158,3 +159,10 @@ def test_the_wiring_is_that_which_equals_the_golden():
         (1, 24, 24, 3),
         [67.9207, -34.7106],
     )
+
+
+def test_the_position_of_the_class_token_is_left_out():
+    table = np.arange(10.0).reshape(1, 5, 2)
+    np.testing.assert_array_equal(from_torch("params/pos_embed/embedding", table, (1, 4, 2)), table[:, 1:])
+    assert from_torch("params/pos_embed/embedding", table, (1, 5, 2)) is None
+    assert from_torch("params/head/embedding", table, (1, 4, 2)) is None

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.models import create_model, feature_info, input_shape
+from dlcore.models import create_model, input_shape
 from dlcore.models.xception import SeparableConv, Xception, XceptionBlock
 from dlcore.models.xception_aligned import AlignedBlock, AlignedXception, SeparableConvNorm
-from tests.models.cost import cost
+from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden, parameter_count
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
@@ -80,7 +80,7 @@ def test_a_block_by_hand(stride):
 @pytest.mark.covers("ZO-18")
 def test_flows():
     """Entry of three, middle of eight of three convolutions, exit; strides and channels of the paper's figure 5."""
-    info = feature_info(create_model("legacy_xception"), (299, 299, 3))
+    info = stages_of(create_model("legacy_xception"), (299, 299, 3))
     assert {name: stage["channels"] for name, stage in info.items()} == {
         "stem": 64,
         "block1": 128,
@@ -99,9 +99,9 @@ def test_flows():
     # 2 plain, and of each separable convolution two: 3 2 + 8 3 + 2 + 2 = 34; the head
     assert len(kernels) == 2 + 2 * 34 + 1
     assert input_shape("legacy_xception") == (299, 299, 3)
-    assert feature_info(create_model("legacy_xception"), (7, 7, 3))["last"]["stride"] == 7
+    assert stages_of(create_model("legacy_xception"), (7, 7, 3))["last"]["stride"] == 7
     with pytest.raises(ValueError, match="at least 7x7"):
-        feature_info(create_model("legacy_xception"), (6, 6, 3))
+        stages_of(create_model("legacy_xception"), (6, 6, 3))
 
 
 @pytest.mark.parametrize("relu_first", [True, False])
@@ -133,7 +133,7 @@ def test_the_stride_of_an_aligned_block_is_in_its_last_depthwise_convolution():
 
 @pytest.mark.slow
 def test_aligned_stages():
-    info = feature_info(create_model("xception65"), (128, 128, 3))
+    info = stages_of(create_model("xception65"), (128, 128, 3))
     assert [(name, *stage.values()) for name, stage in info.items()] == [
         ("stem", 2, 64),
         ("entry0", 4, 128),

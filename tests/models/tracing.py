@@ -12,6 +12,7 @@ import functools
 import hashlib
 import inspect
 import json
+import math
 import os
 import pathlib
 import re
@@ -28,6 +29,7 @@ from dlcore.nn import BatchNorm, Conv, LayerNorm
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 LAYERS = (BatchNorm, Conv, LayerNorm, nn.Dense)
 TRACED: dict[str, tuple] = {}
+COUNTED: dict[str, tuple] = {}
 
 layer_p = Primitive("layer")
 """A layer as one operation of its inputs; without inputs, one of its variables. It has a shape and no value."""
@@ -62,6 +64,39 @@ def _trace_once(call, args, kwargs, context):
             value = layer_p.bind(text=f"{collection}/{name}", shape=leaf.shape, dtype=leaf.dtype)
             layer.put_variable(collection, name, value)
     return layer_p.bind(*args, text=text, shape=y.shape, dtype=y.dtype)
+
+
+def count_once(model, *inputs):
+    """(parameters, multiplications of convolutions and dense layers) of a model, each kind of module traced once.
+
+    A module with the fields and the shapes of inputs of an earlier one counts as that one, and is not run.
+    """
+    seen, more = set(), np.zeros(2, int)  # paths; what modules that are not run add, and all multiplications
+
+    def count(call, args, kwargs, context):
+        module = context.module
+        if context.method_name != "__call__" or not module.path or isinstance(module, nn.Embed):
+            return call(*args, **kwargs)
+        inputs = jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}" if isinstance(x, jax.Array) else x, (args, kwargs))
+        text, is_new = f"{text_of(module)}{inputs}", module.path not in seen
+        seen.add(module.path)
+        if text in COUNTED:
+            outputs, numbers = COUNTED[text]
+            more[:] += numbers * is_new
+            return jax.tree.map(lambda x: layer_p.bind(text=text, shape=x.shape, dtype=x.dtype), outputs)
+        before = more.copy()
+        outputs = call(*args, **kwargs)
+        if isinstance(module, Conv | nn.Dense):  # each weight once a pixel of the output
+            more[1] += math.prod(module.get_variable("params", "kernel").shape) * math.prod(outputs.shape[1:-1])
+        own = sum(leaf.size for leaf in jax.tree.leaves(module.variables.get("params", {})))
+        if is_new:
+            shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), outputs)
+            COUNTED[text] = shapes, more - before + (own, 0)
+        return outputs
+
+    with nn.intercept_methods(count), layers_traced_once():
+        params = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs)).get("params", {})
+    return int(more[0]) + sum(leaf.size for leaf in jax.tree.leaves(params)), int(more[1])
 
 
 def program_of(model, *inputs, **options):

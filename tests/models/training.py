@@ -21,8 +21,8 @@ def draw(module, *args):
 
     def fill(path, leaf):
         if path[-1].key in INITIAL:
-            return jnp.full(leaf.shape, INITIAL[path[-1].key], leaf.dtype)
-        return jnp.asarray(rng.normal(size=leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1])), leaf.dtype)
+            return np.full(leaf.shape, INITIAL[path[-1].key], leaf.dtype)
+        return (rng.normal(size=leaf.shape) / math.sqrt(math.prod(leaf.shape[:-1]))).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(fill, jax.eval_shape(lambda: module.init(jax.random.key(0), *args)))
 

@@ -1,10 +1,14 @@
 """Environments whose values are known."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.learner import Learner
+from dlcore.rl import mdp
 from dlcore.rl.distributions import Categorical
 from dlcore.rl.environments import Environment, Step
 
@@ -28,6 +32,21 @@ def constant_reward(terminates: bool, action_size: int = 0, reward: float = 1.0,
 
     bounds = (-np.ones(action_size, np.float32), np.ones(action_size, np.float32)) if action_size else (None, None)
     return Environment("constant", reset, step, None if action_size else 2, (1,), every, *bounds)
+
+
+def chain(observations: np.ndarray, max_steps: int = 5) -> Environment:
+    """States 0, 1, 2 in a row, the last an end; action 1 goes on for a reward of 1 + s, and 0 stays for nothing."""
+    process = mdp.make(
+        [[[0], [1]], [[1], [2]], [[2], [2]]], np.ones((3, 2, 1)), [[[0], [1]], [[0], [2]], [[0], [0]]],
+        gamma=0.5, absorbing=[2], start=np.array([1.0, 0, 0]),
+    )  # fmt: skip
+    return mdp.as_environment(process, max_steps, observations)
+
+
+def zeros_of(learner: Learner, rows: dict) -> Any:
+    """The learner's state with zeros everywhere but in its key; nothing is compiled."""
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0))
 
 
 def target(action_size: int = 1, best: float = 0.4) -> Environment:
@@ -61,7 +80,7 @@ class TwoActions(nn.Module):
 def chosen_actions(rng: jax.Array, logits: jax.Array, steps: int = 2, instances: int = 2) -> jax.Array:
     """The actions [T, N] that a rollout with this key draws from constant logits."""
 
-    def draw(i, t):
+    def draw(t, i):
         return jax.random.categorical(jax.random.split(jax.random.fold_in(jax.random.fold_in(rng, i), t))[0], logits)
 
-    return jnp.stack([jnp.stack([draw(i, t) for i in range(instances)]) for t in range(steps)])
+    return jax.vmap(lambda t: jax.vmap(lambda i: draw(t, i))(jnp.arange(instances)))(jnp.arange(steps))

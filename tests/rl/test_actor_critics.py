@@ -629,3 +629,15 @@ def test_sac_starts_with_its_temperature_and_a_copy_of_the_critic(monkeypatch):
     np.testing.assert_array_equal(targets["critic"], [1, 2])
     # The leaves whose first axis is that of the instances, which several devices share.
     assert set(made.batched) == {"environment/*", "observation", "episode_return", "replay/data/*"}
+
+
+def test_td3_starts_with_a_state_of_the_optimizer_for_each_part_and_copies_of_both(monkeypatch):
+    monkeypatch.setattr(td3, "start", lambda *rest: deterministic_state(0))
+    monkeypatch.setattr(td3, "start_off_policy", lambda agent, environment, targets, settings: (agent, targets))
+    made = td3.learner(
+        model=Proportional(), optimizer=optax.sgd(0.1, momentum=0.9), environment=constant_reward(False, 1)
+    )
+    state, targets = made.init(jax.random.key(0), {})
+    assert (set(state.opt_state), int(state.opt_state["count"])) == ({"actor", "critic", "count"}, 0)
+    chex.assert_equal_shape([state.opt_state["critic"][0].trace, state.params["critic"]])
+    assert targets is state.params

@@ -13,6 +13,7 @@ from dlcore.learner import State
 from dlcore.optim import create_optimizer
 from dlcore.rl import behavior_cloning, demonstrations, environments
 from dlcore.rl.distributions import Categorical, DiagonalGaussian
+from dlcore.rl.networks import CategoricalActor
 from tests.rl.corridors import constant_reward
 
 
@@ -117,3 +118,8 @@ def test_four_episodes_are_enough_to_balance_the_pole():
     losses = metrics["loss"].total / metrics["loss"].count
     assert losses[-50:].mean() < 0.3 < losses[0]
     assert state.step == 500
+
+
+def test_the_actor_is_that_of_the_environment_s_actions():
+    assert behavior_cloning.actor(constant_reward(True), 5) == CategoricalActor(2, 5)
+    assert behavior_cloning.actor(constant_reward(True, 3), 5) == behavior_cloning.GaussianActor(3, 5)

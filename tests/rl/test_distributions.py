@@ -11,21 +11,33 @@ from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
 
 def test_a_categorical_is_its_softmax():
     p = np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8]])
-    found = Categorical(jnp.log(p) + 3)
-    np.testing.assert_allclose(found.log_prob(jnp.array([1, 2])), np.log([0.5, 0.8]), rtol=1e-5)
-    np.testing.assert_allclose(found.entropy(), stats.entropy(p, axis=1), rtol=1e-5)
-    np.testing.assert_array_equal(found.mode(), [1, 2])
-    drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 20_000))
+
+    @jax.jit
+    def run(logits):
+        found = Categorical(logits)
+        drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 20_000))
+        return found.log_prob(jnp.array([1, 2])), found.entropy(), found.mode(), drawn
+
+    log_prob, entropy, mode, drawn = jax.device_get(run(np.float32(np.log(p) + 3)))
+    np.testing.assert_allclose(log_prob, np.log([0.5, 0.8]), rtol=1e-5)
+    np.testing.assert_allclose(entropy, stats.entropy(p, axis=1), rtol=1e-5)
+    np.testing.assert_array_equal(mode, [1, 2])
     np.testing.assert_allclose((drawn[:, 0, None] == np.arange(3)).mean(0), p[0], atol=0.012)
 
 
 def test_a_diagonal_gaussian_is_scipy_s():
-    mean, log_std = jnp.array([[0.5, -1.0]]), jnp.array([[0.3, -0.7]])
-    found, x = DiagonalGaussian(mean, log_std), jnp.array([[0.1, 0.2]])
+    mean, log_std, x = np.float32([[0.5, -1]]), np.float32([[0.3, -0.7]]), np.float32([[0.1, 0.2]])
     scale = np.exp(log_std)
-    np.testing.assert_allclose(found.log_prob(x), stats.norm.logpdf(x, mean, scale).sum(-1), rtol=1e-5)
-    np.testing.assert_allclose(found.entropy(), stats.norm.entropy(mean, scale).sum(-1), rtol=1e-5)
-    drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 20_000))[:, 0]
+
+    @jax.jit
+    def run(mean, log_std):
+        found = DiagonalGaussian(mean, log_std)
+        drawn = jax.vmap(found.sample)(jax.random.split(jax.random.key(0), 20_000))[:, 0]
+        return found.log_prob(x), found.entropy(), drawn
+
+    log_prob, entropy, drawn = jax.device_get(run(mean, log_std))
+    np.testing.assert_allclose(log_prob, stats.norm.logpdf(x, mean, scale).sum(-1), rtol=1e-5)
+    np.testing.assert_allclose(entropy, stats.norm.entropy(mean, scale).sum(-1), rtol=1e-5)
     np.testing.assert_allclose(drawn.mean(0), mean[0], atol=0.03)
     np.testing.assert_allclose(drawn.std(0), scale[0], rtol=0.03)
 

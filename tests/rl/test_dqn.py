@@ -15,7 +15,7 @@ from dlcore.data.source import Source
 from dlcore.learner import Sum
 from dlcore.optim import create_optimizer
 from dlcore.rl import dqn, environments, networks, off_policy
-from tests.rl.corridors import constant_reward
+from tests.rl.corridors import constant_reward, zeros_of
 
 
 @functools.cache
@@ -134,12 +134,6 @@ class Scaled(nn.Module):
     @nn.compact
     def __call__(self, x):
         return x * self.param("values", nn.initializers.zeros, (self.num_actions,))
-
-
-def zeros_of(learner, rows):
-    """The learner's state with zeros everywhere but in its key; nothing is compiled."""
-    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
-    return jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0))
 
 
 @pytest.mark.slow(only=["True-*"])

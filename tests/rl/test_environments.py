@@ -7,7 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.rl.environments import check_environment, epsilon_greedy, make, random_actions, rollout_episode
+from dlcore.rl.environments import (
+    Environment,
+    Step,
+    check_environment,
+    episodes,
+    epsilon_greedy,
+    make,
+    random_actions,
+    rollout_episode,
+)
 from dlcore.rl.model_based import pendulum_reward
 
 
@@ -119,3 +128,34 @@ def test_learners_state_the_actions_that_they_choose():
     ):
         with pytest.raises(ValueError, match=problem):
             check_environment(environment, 1.0, actions)
+
+
+def paying(length: int) -> Environment:
+    """Episodes of so many steps, whose reward is the action, and that show the number of steps done plus 3."""
+
+    def step(key, time, action):
+        seen = (time + 4) * jnp.ones(1)
+        return time + 1, Step(seen, 1.0 * action, time + 1 >= length, jnp.array(False), seen)
+
+    return Environment("paying", lambda key: (jnp.int32(0), 3 * jnp.ones(1)), step, 9, (1,), length + 2)
+
+
+def test_an_episode_is_played_for_each_example_with_the_policy_and_its_memory():
+    """Actions 2 x seen: 6 + 8 + 10 = 24. With a memory from 5 on, which grows by what is seen: 8 + 12 + 17 = 37."""
+    state = SimpleNamespace(rng=jax.random.key(0), factor=2)
+    rows = {"index": np.arange(2), "mask": np.array([1, 0])}
+
+    def remember(state, memory, seen):
+        return memory + seen[0], (memory + seen[0]).astype(jnp.int32)
+
+    for policy, total in (
+        ((lambda state, seen: (state.factor * seen[0]).astype(jnp.int32),), 24),
+        ((remember, lambda state: jnp.float32(state.factor + 3)), 37),
+    ):
+        evaluate, predict = episodes(paying(3), *policy)
+        found, metrics = jax.jit(lambda: (predict(state, rows), evaluate(state, rows)))()
+        np.testing.assert_array_equal(found["return"], [total] * 2)
+        np.testing.assert_array_equal(found["length"], [3, 3])
+        assert {name: (m.compute(), int(m.count)) for name, m in metrics.items()} == {
+            "return": (total, 1), "length": (3, 1),
+        }  # fmt: skip

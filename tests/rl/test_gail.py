@@ -1,5 +1,6 @@
 """Rewards and features by hand, what an end is worth, and a rule that is learnt from its examples without a reward."""
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -16,7 +17,7 @@ from dlcore.rl import demonstrations, gail, networks
 from dlcore.rl.environments import Environment, Step
 from dlcore.rl.ppo import PPO
 from dlcore.rl.rollout import GAE, Rollout
-from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
+from tests.rl.corridors import TwoActions, chosen_actions, constant_reward, zeros_of
 
 LIGHTS = 16
 
@@ -78,13 +79,16 @@ def lights() -> Environment:
 
 def build(environment, **options):
     return gail.learner(
-        model=networks.actor_critic(environment, 8),
-        optimizer=create_optimizer("adam", 1e-2),
-        discriminator_optimizer=create_optimizer("adam", 3e-2),
         environment=environment,
-        num_steps=8,
         normalize_observation=False,
-        **{"discriminator": gail.Discriminator(8)} | options,
+        **{
+            "model": networks.actor_critic(environment, 8),
+            "optimizer": create_optimizer("adam", 1e-2),
+            "discriminator_optimizer": create_optimizer("adam", 3e-2),
+            "num_steps": 8,
+            "discriminator": gail.Discriminator(8),
+        }
+        | options,
     )
 
 
@@ -267,28 +271,21 @@ def test_a_discriminator_has_two_hidden_layers_and_starts_at_0():
     kernels = [(2, 3), (3, 3), (3, 1)]
     assert [shapes[f"Dense_{k}"]["kernel"].shape for k in range(len(shapes))] == kernels
     params = {
-        f"Dense_{k}": {"kernel": jnp.sin(jnp.arange(a * b, dtype=jnp.float32)).reshape(a, b), "bias": jnp.ones(b) / 4}
+        f"Dense_{k}": {"kernel": np.sin(np.arange(a * b, dtype=np.float32)).reshape(a, b), "bias": np.full(b, 0.25)}
         for k, (a, b) in enumerate(kernels)
     }
     x = expected = np.array([[0.5, -1.0], [2.0, 0.25]], np.float32)
     for k, (a, b) in enumerate(kernels):
         expected = expected @ np.sin(np.arange(a * b)).reshape(a, b) + 0.25
         expected = np.tanh(expected) if k < 2 else expected[:, 0]
-    np.testing.assert_allclose(discriminator.apply({"params": params}, x), expected, rtol=1e-5)
+    np.testing.assert_allclose(jax.jit(discriminator.apply)({"params": params}, x), expected, rtol=1e-5)
 
 
 def test_the_discriminator_s_loss_by_hand():
     """f = a x + b y with (a, b) = (3, 4): a slope of 5 everywhere, a penalty of (5 - 1)^2 = 16."""
-    expert, policy = jnp.float32([[1.0, 0.0], [0.0, -1.0]]), jnp.float32([[0.0, 0.5], [-1.0, 0.0]])
-    total, metrics = gail.discriminator_loss(
-        lambda params, x: x @ params,
-        jnp.float32([3.0, 4.0]),
-        expert,
-        jnp.float32([3, 1]),
-        policy,
-        jax.random.key(0),
-        0.5,
-    )
+    expert, policy = np.float32([[1.0, 0.0], [0.0, -1.0]]), np.float32([[0.0, 0.5], [-1.0, 0.0]])
+    loss = functools.partial(gail.discriminator_loss, lambda params, x: x @ params, gradient_penalty=0.5)
+    total, metrics = jax.jit(loss)(np.float32([3, 4]), expert, np.float32([3, 1]), policy, jax.random.key(0))
     # Logits (3, -4) of the expert, with weights 3 / 2 and 1 / 2, and (2, -3) of the policy.
     losses = np.array([1.5, 0.5]) * np.log1p(np.exp([-3.0, 4.0])) + np.log1p(np.exp([2.0, -3.0]))
     assert float(total) == pytest.approx(losses.mean() + 0.5 * 16, rel=1e-5)
@@ -349,11 +346,74 @@ def test_the_discriminator_takes_its_steps_on_as_many_candidates_as_demonstratio
 
     state = SimpleNamespace(discriminator=jnp.float32(0), discriminator_opt_state=optax.sgd(0.5).init(jnp.float32(0)))
     state.replace = lambda **fields: SimpleNamespace(**fields)
-    expert = jnp.ones((4, 1)), jnp.full(4, 0.25)
+    expert = np.ones((4, 1), np.float32), np.full(4, 0.25, np.float32)
     pool = jnp.float32([[100], [1], [1]]), jnp.float32([0, 1, 3])
-    after, metrics = gail._update_discriminator(loss, optax.sgd(0.5), 2, state, expert, pool, jax.random.key(0))
+
+    @jax.jit
+    def run(key):
+        new, metrics = gail._update_discriminator(loss, optax.sgd(0.5), 2, state, expert, pool, key)
+        return new.discriminator, metrics
+
+    discriminator, metrics = run(jax.random.key(0))
     assert set(drawn) == {((4, 1), (4,), (4, 1))}
-    assert float(after.discriminator) == pytest.approx(2 * 0.5 * 4 * 4)
+    assert float(discriminator) == pytest.approx(2 * 0.5 * 4 * 4)
     assert int(metrics["d_loss"].count) == 8
     assert metrics["d_loss"].compute() == pytest.approx(1)
     assert gail._update_discriminator(loss, optax.sgd(0.5), 0, state, expert, pool, jax.random.key(0))[1] == {}
+
+
+class Slope(nn.Module):
+    """A logit in proportion to what is observed."""
+
+    @nn.compact
+    def __call__(self, x):
+        return x[..., 0] * self.param("w", nn.initializers.ones, ())
+
+
+def test_the_policy_learns_from_the_reward_of_the_updated_discriminator():
+    """The discriminator steps first, and its new reward softplus(w), times 1 - gamma, is what the policy learns from.
+
+    Episodes of two steps see 1, which the policy's candidates have, too; w descends the cross-entropy and the penalty
+    0.2 (|w| - 1)^2. One pass of PPO over one minibatch has ratios of 1.
+    """
+    rate, gamma, gae_lambda, value = 0.5, 0.9, 0.8, 0.4
+    learner = build(
+        constant_reward(True, reward=9.0, every=2), model=TwoActions(), discriminator=Slope(), absorbing=False,
+        optimizer=optax.sgd(rate), discriminator_optimizer=optax.sgd(rate), discriminator_steps=1, num_steps=2,
+        gradient_penalty=0.2, gae=GAE(gamma, gae_lambda), ppo=PPO(1, 1, 0.1, vf_coef=0.3, ent_coef=0.2),
+    )  # fmt: skip
+    seen, weight = np.float32([[2], [1], [0.5]]), np.float32([1, 2, 1])
+    rows = Source.indices(2)[np.arange(2)]
+    shown = {"observation": seen, "action": np.array([0, 1, 1]), "absorbing": np.zeros(3, bool), "weight": weight}
+    batch = {"environments": rows, "demonstrations": shown | {"index": np.arange(3)}}
+    logits = np.array([0.2, -0.5], np.float32)
+    state = zeros_of(learner, batch).replace(
+        observation=np.ones((2, 1), np.float32), discriminator={"w": np.float32(0.5)},
+        params={"logits": logits, "value": np.float32(value)},
+    )  # fmt: skip
+    assert learner.classes(state, batch) == {"action": 2}
+
+    @jax.jit
+    def run(state):
+        acting = jax.random.fold_in(jax.random.fold_in(state.rng, 0), 0)
+        after, metrics = learner.update(state, batch)
+        return after.replace(rng=None), metrics, chosen_actions(acting, logits)
+
+    after, metrics, actions = jax.device_get(run(state))
+    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+    real = -(weight / weight.mean()) * sigmoid(-0.5 * seen[:, 0]) * seen[:, 0]
+    w = 0.5 - rate * (real.mean() + sigmoid(0.5) + 0.2 * 2 * (0.5 - 1))
+    np.testing.assert_allclose(after.discriminator["w"], w, rtol=1e-5)
+    paid = np.log1p(np.exp(w))
+    assert metrics["reward"].compute() == pytest.approx(paid, rel=1e-5)
+    assert metrics["return"].compute() == 18
+    reward = (1 - gamma) * paid
+    last = reward - value
+    advantage = np.array([reward + gamma * value - value + gamma * gae_lambda * last, last])
+    new_value = value + rate * 0.3 * advantage.mean()  # targets are A + V
+    np.testing.assert_allclose(after.params["value"], new_value, rtol=1e-5)
+    normalized = ((advantage - advantage.mean()) / advantage.std())[:, None, None]
+    p = np.exp(logits) / np.exp(logits).sum()
+    entropy_slope = -p * (np.log(p) - (p * np.log(p)).sum())
+    climb = (normalized * (np.eye(2)[actions] - p)).mean((0, 1)) + 0.2 * entropy_slope
+    np.testing.assert_allclose(after.params["logits"], logits + rate * climb, rtol=1e-4)

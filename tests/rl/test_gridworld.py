@@ -89,6 +89,7 @@ def test_episodes_repeat_by_key_and_are_cut_off():
 
 def test_maps():
     assert gridworld.open_map(2, 3) == "...\n..G"
+    assert gridworld.corridor(3) == "S..G"
     starts = gridworld.make("S.G\nS..").mdp.start
     np.testing.assert_array_equal(starts, [0.5, 0, 0, 0.5, 0, 0])
     for name, text in gridworld.MAPS.items():

@@ -126,3 +126,47 @@ def test_each_reward_and_occupancy_stands_under_its_name(monkeypatch):
     distances = {"features": 2 - 7, "cells": 4 - 7, "visits": 6 - 7, "uniform policy": 5 - 7}
     assert numbers == taus | {f"total variation, {name}": value for name, value in distances.items()}
     assert maps == {"true reward": 8, "max. entropy, features": 1, "max. entropy, cells": 3, "visit counts": 6}
+
+
+@pytest.mark.covers("RL-09")
+def test_two_steps_towards_a_reward_by_hand():
+    """Adam on minus the excess of visits plus l2 w, at rates 0.2 and 0.1 of a cosine; two walks go up and right.
+
+    States are numbered 0 1 2 / 3 4 / 5 6 7; visits in three steps are 5, 3, 0 and 5, 6, 7, halved.
+    """
+    process, l2 = small(), 0.3
+    shown = inverse.Demonstrations(np.array([[5, 3, 0], [5, 6, 7]]), np.zeros((2, 3), int), 8)
+    visited = np.array([0.5, 0, 0, 0.5, 0, 1, 0.5, 0.5])
+    np.testing.assert_array_equal(inverse.visits(shown), visited)
+    features = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32)
+    found = inverse.explain(process, shown, features, steps=2, learning_rate=0.2, l2=l2)
+
+    @jax.jit
+    def led_to(weights):
+        policy = inverse.soft_policy(process, features @ weights, 3)
+        return policy, mdp.state_distributions(process, policy, 3).sum(0)
+
+    w, m, v, gaps = np.zeros(2, np.float32), 0, 0, []
+    for t, rate in ((1, 0.2), (2, 0.1)):
+        excess = features.T @ (visited - led_to(w)[1])
+        gradient = l2 * w - excess
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        w = np.float32(w - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8))
+        gaps.append(np.abs(excess).max())
+    np.testing.assert_allclose(found.weights, w, rtol=1e-4)
+    np.testing.assert_allclose(found.gap, gaps, rtol=1e-4)
+    np.testing.assert_allclose(found.reward, features @ w - (features @ w).mean(), atol=1e-5)
+    policy, occupancy = led_to(w)
+    np.testing.assert_allclose(found.policy, policy, atol=1e-5)
+    np.testing.assert_allclose(found.occupancy, occupancy, atol=1e-5)
+
+
+def test_demonstrations_are_walks_under_the_policy():
+    """A policy that goes up first, then right: of each walk the states are 5, 3, 0."""
+    process, policy = small(), np.zeros((3, 8, 4), np.float32)
+    up = next(a for a in range(4) if process.successor[5, a, 0] == 3)
+    policy[..., up] = 1
+    shown = inverse.demonstrate(process, policy, jax.random.key(0), 2)
+    np.testing.assert_array_equal(shown.states, [[5, 3, 0]] * 2)
+    np.testing.assert_array_equal(shown.actions, [[up] * 3] * 2)
+    assert shown.num_states == 8

@@ -168,6 +168,11 @@ def test_bad_input_gets_one_clear_error(change, message):
         mdps.make(**fine | change)
 
 
+def test_rewards_of_a_matrix_have_its_shape_or_one_for_each_action():
+    with pytest.raises(ValueError, match=r"reward: shape \[2\]; allowed: \[2, 3\] or \[2, 3, 2\]"):
+        mdps.from_transition(np.full((2, 3, 2), 0.5), np.zeros(2), gamma=0.9)
+
+
 def test_endless_episodes_need_a_discount():
     mdps.check_endings(two_states(1.0))
     # Action 0 stays, action 1 ends: the policy decides whether an episode ends.

@@ -347,3 +347,29 @@ def test_an_episode_is_measured_until_its_end():
         environment, world, lambda state, key, seen, before: before + 1, state, jnp.zeros((2, 1)), jax.random.key(0)
     )
     np.testing.assert_allclose(found, [1 + 2 + 3, 3, 1.5, 3])
+
+
+def test_in_use_errors_are_those_of_a_step(monkeypatch):
+    """Three steps by (1, 2) for an action of 0.5 each; networks of zeros predict no change: errors of (1 + 4) / 2."""
+    monkeypatch.setattr(model_based, "cross_entropy_method", lambda score, key, mean, **_: 0 * mean + 0.5)
+
+    def step(key, time, action):
+        seen = jnp.stack([time + 1, 2 * (time + 1)]).astype(jnp.float32)
+        return time + 1, Step(seen, action[0], time + 1 >= 3, jnp.array(False), seen)
+
+    environment = Environment(
+        "count", lambda key: (jnp.int32(0), jnp.zeros(2)), step, None, (2,), 5, -np.ones(1), np.ones(1)
+    )
+    learner = model_based.learner(
+        model=Linear(), optimizer=optax.sgd(0.1), environment=environment, num_steps=3, minibatch_size=2, buffer_size=5,
+        planner=model_based.Planner(2, population=2, num_elites=1, iterations=1),
+    )  # fmt: skip
+    rows = {"index": np.arange(2), "mask": np.array([1, 0])}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    ones = state.statistics.replace(
+        **{name: np.ones_like(getattr(state.statistics, name)) for name in ("input_std", "output_std")}
+    )
+    metrics = jax.jit(learner.evaluate)(state.replace(rng=jax.random.key(0), statistics=ones), rows)
+    found = {name: (metric.compute(), int(metric.count)) for name, metric in metrics.items()}
+    assert found == {"return": (1.5, 1), "length": (3, 1), "model_error": (2.5, 1), "no_change_error": (2.5, 1)}

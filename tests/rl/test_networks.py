@@ -149,13 +149,12 @@ def test_images_go_through_a_convolution_and_one_dense_layer():
     np.testing.assert_allclose(out, jnp.tanh(flat @ params["dense1"]["kernel"]), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_gradients_of_the_lstm_s_loop_are_those_of_its_steps():
-    keys = jax.random.split(jax.random.key(0), 5)
-    kernel, inputs = 0.5 * jax.random.normal(keys[0], (3, 12)), jax.random.normal(keys[1], (5, 2, 12))
-    memory = jax.random.normal(keys[2], (2, 3)), jax.random.normal(keys[3], (2, 3))
-    fresh = jnp.array([[False, True], [False, False], [True, False], [False, False], [False, True]])
-    weights = jax.random.normal(keys[4], (5, 2, 3))
+    rng = np.random.default_rng(0)
+    kernel, inputs, h, c, weights = (
+        rng.normal(size=size).astype(np.float32) for size in ((3, 12), (3, 2, 12), (2, 3), (2, 3), (3, 2, 3))
+    )
+    memory, fresh = (h, c), np.array([[False, True], [True, False], [False, False]])
 
     def by_steps(kernel, memory, inputs):
         hidden = []
@@ -169,5 +168,28 @@ def test_gradients_of_the_lstm_s_loop_are_those_of_its_steps():
         last, hidden = lstm_sequence(kernel, memory, inputs, fresh)
         return (hidden * weights).sum() + last[1].sum()
 
-    want, got = (jax.value_and_grad(f, (0, 1, 2))(kernel, memory, inputs) for f in (by_steps, at_once))
-    chex.assert_trees_all_close(got, want, rtol=1e-5, atol=1e-6)
+    both = jax.jit(lambda *args: [jax.value_and_grad(f, (0, 1, 2))(*args) for f in (by_steps, at_once)])
+    want, got = both(kernel, memory, inputs)
+    chex.assert_trees_all_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sequence_of_vectors_is_its_steps_one_after_the_other():
+    """Continuous actions have the actor's mean and a deviation of their own; a fresh memory is empty."""
+    network, rng = networks.RecurrentActorCritic(None, 2, 3), np.random.default_rng(0)
+    x, fresh = rng.normal(size=(2, 2, 4)).astype(np.float32), np.array([[False, False], [True, False]])
+    shapes = jax.eval_shape(network.init, jax.random.key(0), network.memory(2), x[0])
+    variables = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    start = tuple(rng.normal(size=(2, 3)).astype(np.float32) for _ in range(2))
+
+    @jax.jit
+    def run(variables):
+        between, first = network.apply(variables, start, x[0])
+        cleared = jax.tree.map(lambda h: jnp.where(fresh[1][:, None], 0, h), between)
+        steps = first, network.apply(variables, cleared, x[1])[1]
+        return steps, network.apply(variables, start, x, fresh, method="sequence")[1]
+
+    steps, (policy, value) = jax.device_get(run(variables))
+    for t, (own, own_value) in enumerate(steps):
+        np.testing.assert_allclose(policy.mean[t], own.mean, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(value[t], own_value, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(policy.log_std, np.broadcast_to(variables["params"]["log_std"], (2, 2, 2)))

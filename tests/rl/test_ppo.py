@@ -17,7 +17,7 @@ from dlcore.rl import environments, mdp, networks, ppo, rollout
 from dlcore.rl.distributions import Categorical
 from dlcore.rl.rollout import Rollout
 from dlcore.run import Placement, evaluate, fit, make_mesh
-from tests.rl.corridors import TwoActions, chosen_actions, constant_reward
+from tests.rl.corridors import TwoActions, chain, chosen_actions, constant_reward, zeros_of
 
 
 def one_device() -> Placement:
@@ -91,6 +91,24 @@ def test_clipped_objective_by_hand(ratio, advantage, loss, slope):
     value, gradient = jax.value_and_grad(ppo.clipped_surrogate_loss)(new, old, jnp.float32(advantage), 0.2)
     assert value == pytest.approx(loss, rel=1e-6)
     assert gradient == pytest.approx(slope, rel=1e-6)
+
+
+def test_in_use_the_most_probable_action_of_what_is_normalized_is_taken():
+    """Action 1 is the likelier where s + 1 is positive, for 1 + 2; of s alone action 0 would stay in state 0."""
+    learner = ppo.learner(
+        model=TwoActions(), optimizer=optax.sgd(0.0), environment=chain(np.arange(3.0)[:, None]),
+        normalization=rollout.Normalization(normalize_observation=True),
+    )  # fmt: skip
+    rows = Source.indices(1)[np.arange(1)]
+    state = zeros_of(learner, rows)
+    moments = state.normalizer.observation
+    moments = moments.replace(mean=np.full_like(moments.mean, -1), variance=np.ones_like(moments.variance))
+    state = state.replace(
+        params={"logits": np.float32([-1, 1]), "value": np.float32(0)},
+        normalizer=state.normalizer.replace(observation=moments),
+    )
+    metrics = jax.jit(learner.evaluate)(state, rows)
+    assert (metrics["return"].compute(), metrics["length"].compute()) == (3, 2)
 
 
 def test_minibatches_that_do_not_divide_are_an_error():

@@ -12,7 +12,7 @@ from dlcore.rl import recurrent_ppo
 from dlcore.rl.distributions import Categorical
 from dlcore.rl.ppo import PPO
 from dlcore.rl.rollout import GAE
-from tests.rl.corridors import constant_reward
+from tests.rl.corridors import chain, constant_reward, zeros_of
 
 GAMMA, LAMBDA, EPS, STEPS, RATE = 0.9, 0.8, 0.1, 3, 4.0
 
@@ -105,3 +105,13 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(found, new, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(after.memory[:, 0], memory[-1])
     assert not after.fresh.any()
+
+
+def test_in_use_the_memory_goes_from_step_to_step():
+    """h = 1, then 2 x 1 - 1 = 1: action 1 both times, for 1 + 2. Without a memory the second number, -1, would stay."""
+    observations = np.array([[1.0], [-1.0], [0.0]])
+    learner = recurrent_ppo.learner(model=Leaky(), optimizer=optax.sgd(RATE), environment=chain(observations))
+    rows = Source.indices(1)[np.arange(1)]
+    params = {"c": np.float32(2), "v": np.float32(0), "logits": np.float32([-1, 1])}
+    metrics = jax.jit(learner.evaluate)(zeros_of(learner, rows).replace(params=params), rows)
+    assert (metrics["return"].compute(), metrics["length"].compute()) == (3, 2)

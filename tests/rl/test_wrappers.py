@@ -37,11 +37,16 @@ def steps(environment, actions):
 def test_velocities_are_hidden():
     hidden, shown = mask_velocities(make("CartPole-v1")), make("CartPole-v1")
     key = jax.random.key(1)
-    (state, observation), (_, whole) = hidden.reset(key), shown.reset(key)
-    np.testing.assert_array_equal(observation, whole[jnp.array([0, 2])])
-    _, out = hidden.step(key, state, jnp.int32(1))
-    _, full = shown.step(key, state, jnp.int32(1))
-    np.testing.assert_array_equal(out.final_observation, full.final_observation[jnp.array([0, 2])])
+
+    @jax.jit
+    def run():
+        (state, observation), (_, whole) = hidden.reset(key), shown.reset(key)
+        outs = [environment.step(key, state, jnp.int32(1))[1].final_observation for environment in (hidden, shown)]
+        return observation, whole, outs
+
+    observation, whole, (out, full) = jax.device_get(run())
+    np.testing.assert_array_equal(observation, whole[[0, 2]])
+    np.testing.assert_array_equal(out, full[[0, 2]])
     assert hidden.observation_shape == (2,)
     with pytest.raises(ValueError, match="environment='Catch-bsuite': no velocities to hide are known"):
         mask_velocities(make("Catch-bsuite"))
@@ -52,17 +57,23 @@ def test_of_stacked_frames_the_positions_of_each_stay():
     stacked, key = stack_frames(make("CartPole-v1"), 3), jax.random.key(1)
     hidden = mask_velocities(stacked)
     assert hidden.observation_shape == (6,)
-    (state, observation), (_, whole) = hidden.reset(key), stacked.reset(key)
-    np.testing.assert_array_equal(observation, whole[::2])
     other = stack_frames(mask_velocities(make("CartPole-v1")), 3)
-    other_state, _ = other.reset(key)
-    for action in (1, 0):
-        state, out = hidden.step(key, state, jnp.int32(action))
-        other_state, other_out = other.step(key, other_state, jnp.int32(action))
-        np.testing.assert_array_equal(out.observation, other_out.observation)
-        np.testing.assert_array_equal(out.final_observation, other_out.final_observation)
     twice = mask_velocities(mask_velocities(make("CartPole-v1")))
-    np.testing.assert_array_equal(twice.reset(key)[1], whole[np.array([0, 2])])
+
+    @jax.jit
+    def run(actions):
+        def play(environment):
+            state, first = environment.reset(key)
+            return first, jax.lax.scan(lambda state, action: environment.step(key, state, action), state, actions)[1]
+
+        return play(hidden), play(other), stacked.reset(key)[1], twice.reset(key)[1]
+
+    (observation, out), (_, other_out), whole, last = jax.device_get(run(np.int32([1, 0])))
+    np.testing.assert_array_equal(observation, whole[::2])
+    np.testing.assert_array_equal(out.observation, other_out.observation)
+    np.testing.assert_array_equal(out.final_observation, other_out.final_observation)
+    assert (out.observation[0] != out.observation[1]).any()
+    np.testing.assert_array_equal(last, whole[[0, 2]])
     assert twice.observation_shape == (2,)
 
 

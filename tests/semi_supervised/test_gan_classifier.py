@@ -468,3 +468,35 @@ def test_an_update_keeps_the_form_of_the_state_and_measures_both_players(is_comp
     terms = {"pull_away", "density_excess"} if is_complement else set()
     names = {"loss", "accuracy", "unlabeled_loss", "d_real", "d_fake", "feature_distance"}
     assert set(metrics) == names | terms
+
+
+class Louder(Scale):
+    """g z, five times as much in training."""
+
+    def __call__(self, z, train=False):
+        return (1 + 4 * train) * super().__call__(z)
+
+
+def test_predictions_are_of_the_averaged_classifier_and_samples_of_the_generator():
+    """Noise z becomes (0.2 z + 1) / 2, in [0, 1], as in use; images are doubled before the classifier."""
+    learner = gan.learner(
+        model=Line(), optimizer=optax.sgd(0.5), generator=Louder(), generator_optimizer=optax.sgd(0.1), latent_dim=2,
+        preprocess=lambda image: 2 * image,
+    )  # fmt: skip
+    rows, rng = jax.tree.map(np.asarray, points(6)), np.random.default_rng(1)
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes)
+    state.params["generator"]["g"] = np.float32(0.2)
+
+    @jax.jit
+    def run(key):
+        z = jax.vmap(lambda key: jax.random.normal(key, (2,)))(example_keys(key, rows["unlabeled"]))
+        return learner.predict(state.replace(rng=key), rows["unlabeled"]), z
+
+    found, z = jax.device_get(run(jax.random.key(3)))
+    layer, images = state.teacher["params"]["layer"], rows["unlabeled"]["image"].reshape(6, 2)
+    scores = [2 * x @ layer["kernel"] + layer["bias"] for x in (images, (0.2 * z + 1) / 2)]
+    np.testing.assert_allclose(found["sample"].reshape(6, 2), (0.2 * z + 1) / 2, rtol=1e-5)
+    np.testing.assert_allclose(found["logits"], scores[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["features"], scores[0], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["sample_features"], scores[1], rtol=1e-4, atol=1e-5)

@@ -1,5 +1,7 @@
 """Noise as its matrix says, co-teaching by hand, what each method minimizes, and the network that is kept."""
 
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,10 +26,10 @@ class Linear(nn.Module):
 def batch(count=6):
     rng = np.random.default_rng(0)
     return {
-        "image": jnp.asarray(rng.normal(size=(count, 2, 2, 1)), jnp.float32),
-        "label": jnp.arange(count, dtype=jnp.int32) % 3,
-        "hidden_label": jnp.zeros(count, jnp.int32),
-        "index": jnp.arange(count, dtype=jnp.int32),
+        "image": rng.normal(size=(count, 2, 2, 1)).astype(np.float32),
+        "label": np.arange(count, dtype=np.int32) % 3,
+        "hidden_label": np.zeros(count, np.int32),
+        "index": np.arange(count, dtype=np.int32),
     }
 
 
@@ -36,7 +38,7 @@ def make(method="generalized", rate=0.4, **settings):
     learner = noisy_labels.learner(
         model=Linear(), optimizer=optax.sgd(0.1), transition=transition, technique=method, **settings
     )
-    return learner, learner.init(jax.random.key(0), batch())
+    return learner, jax.jit(learner.init)(jax.random.key(0), batch())
 
 
 def test_transition_matrices_by_hand():
@@ -157,13 +159,13 @@ def test_one_update_by_hand(method):
 def test_co_teaching_leaves_out_ever_more():
     """With tau = 1/2: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half from T on (3 stay)."""
     learner, state = make("co_teaching", forget_rate=0.5, forget_steps=100)
-    params, image, label = state.params, batch()["image"], batch()["label"]
-    losses = {
-        k: np.asarray(softmax_cross_entropy_loss(Linear().apply({"params": p}, image), label))
-        for k, p in params.items()
-    }
+    params, x, label = jax.device_get(state.params), batch()["image"].reshape(6, 4), batch()["label"]
+    dense = {name: own["Dense_0"] for name, own in params.items()}
+    p = {name: softmax(x @ own["kernel"] + own["bias"]) for name, own in dense.items()}
+    losses = {name: -np.log(own[np.arange(6), label]) for name, own in p.items()}
+    loss = jax.jit(learner.loss)
     for step, stay in ((0, 6), (50, 5), (100, 3), (900, 3)):
-        value, _ = learner.loss(params, state.replace(step=jnp.int32(step)), batch())
+        value, _ = loss(params, state.replace(step=np.int32(step)), batch())
         pairs = (("technique", "peer"), ("peer", "technique"))
         want = sum(losses[name][losses[other].argsort()[:stay]].mean() for name, other in pairs)
         assert float(value) == pytest.approx(want + losses["cross_entropy"].mean(), rel=1e-5)
@@ -172,9 +174,52 @@ def test_co_teaching_leaves_out_ever_more():
 @pytest.mark.parametrize("method", ["generalized", "forward", "co_teaching"])
 def test_no_gradient_depends_on_the_truth(method):
     learner, state = make(method)
-    other = batch() | {"hidden_label": jnp.ones(6, jnp.int32)}
-    got, want = (learner.update(state, b)[0].params for b in (other, batch()))
+    other = batch() | {"hidden_label": np.ones(6, np.int32)}
+    update = jax.jit(learner.update)
+    got, want = (update(state, b)[0].params for b in (other, batch()))
     jax.tree.map(np.testing.assert_array_equal, got, want)
+
+
+def test_three_networks_are_measured_and_one_predicts():
+    """The technique's, cross-entropy's, and the one that was kept; the last of six rows is padding."""
+    transition, rng = transition_matrix(3, 0.4, "symmetric"), np.random.default_rng(5)
+    learner = noisy_labels.learner(model=Linear(), optimizer=optax.sgd(0.1), transition=transition)
+    rows = batch() | {"mask": np.float32([1, 1, 1, 1, 1, 0])}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    assert learner.classes(state, rows) == {"label": 3}
+    metrics, found = jax.jit(lambda state: (learner.evaluate(state, rows), learner.predict(state, rows)))(state)
+    numbers = {name: value.compute() for name, value in metrics.items() if name != "confusion"}
+    x, label = rows["image"].reshape(6, 4), rows["label"]
+    networks = {**state.params, "early_stopped": state.kept["params"]}
+    scores = {name: x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"] for name, own in networks.items()}
+    right = {name: (own.argmax(1) == label)[:5].mean() for name, own in scores.items()}
+    assert len({*right.values()}) == 3
+    assert numbers["accuracy"] == pytest.approx(right["technique"])
+    assert numbers["accuracy_cross_entropy"] == pytest.approx(right["cross_entropy"])
+    assert numbers["accuracy_early_stopped"] == pytest.approx(right["early_stopped"])
+    assert numbers["gain"] == pytest.approx(right["technique"] - right["cross_entropy"])
+    np.testing.assert_allclose(found["logits"], scores["technique"], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found["probabilities"], softmax(scores["technique"]), rtol=1e-4)
+    confusion = np.zeros((3, 3))
+    np.add.at(confusion, (label[:5], scores["technique"].argmax(1)[:5]), 1)
+    np.testing.assert_array_equal(metrics["confusion"].counts, confusion)
+
+
+def test_the_network_of_the_largest_measure_is_kept():
+    def at(weight):
+        state = types.SimpleNamespace(params={"cross_entropy": weight, "technique": None})
+        state.model_state = {"cross_entropy": weight + 0.5, "technique": None}
+        state.replace = lambda kept: kept
+        return state
+
+    keep = KeepBest()
+    assert keep(1, at(1.0), {"valid/accuracy_cross_entropy": 0.7}) == {"params": 1.0, "model_state": 1.5}
+    for measured in ({"valid/accuracy_cross_entropy": 0.7}, {"train/loss": 0.9}):
+        assert keep(2, at(2.0), measured) is None
+    assert keep.memory == {"best": 0.7, "step": 1}
+    assert keep(3, at(3.0), {"valid/accuracy_cross_entropy": 0.8}) == {"params": 3.0, "model_state": 3.5}
+    assert keep.memory == {"best": 0.8, "step": 3}
 
 
 @pytest.mark.slow

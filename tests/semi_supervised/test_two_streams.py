@@ -125,9 +125,10 @@ def test_the_teacher_averages_weights_and_batch_statistics(trained):
 
     before, after = states[-2], states[-1]
     for name in ("params", "model_state"):
-        expected = jax.tree.map(average, before.teacher[name], getattr(after, name))
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after.teacher[name], expected)
-        moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), after.teacher[name], getattr(after, name))
+        old, teacher, student = jax.device_get((before.teacher[name], after.teacher[name], getattr(after, name)))
+        expected = jax.tree.map(average, old, student)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), teacher, expected)
+        moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), teacher, student)
         assert max(jax.tree.leaves(moved)) > 1e-4
 
 

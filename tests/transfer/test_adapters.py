@@ -17,6 +17,7 @@ from dlcore.models import create_model
 from dlcore.models.torch_weights import published_names
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts, find_targets
 from dlcore.transfer.lora import PREFIX, LoRA, from_peft, read_peft, write_peft
+from dlcore.transfer.methods import merge_adapter
 from tests.models.parity import read_golden
 
 FIELDS = {
@@ -56,14 +57,27 @@ def model():
 
 @pytest.fixture(scope="module")
 def variables(model, images):
-    return jax.jit(model.init)(jax.random.key(0), images)
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    return jax.tree.map(lambda x: rng.normal(0, 0.3, x.shape).astype(np.float32), shapes)
 
 
 @pytest.fixture(scope="module")
 def adapted(model, variables, images):
-    return {
-        name: Adapted(model, method).adapt(jax.random.key(1), variables, images) for name, method in METHODS.items()
-    }
+    """By name, the variables of an adapted network, made when they are first asked for."""
+
+    class ByName(dict):
+        def __missing__(self, name):
+            adapt = jax.jit(lambda key, variables: Adapted(model, METHODS[name]).adapt(key, variables, images))
+            return self.setdefault(name, adapt(jax.random.key(1), variables))
+
+    return ByName()
+
+
+@pytest.fixture(scope="module")
+def unadapted(model, variables, images):
+    """Outputs of the network without an adapter."""
+    return jax.jit(model.apply)(variables, images)
 
 
 @pytest.mark.covers("PT-04")
@@ -89,11 +103,9 @@ def test_peft_names_the_layers_of_this_network():
 @pytest.mark.slow(unless=["lora", "bottleneck"])
 @pytest.mark.covers("PT-04", "PT-06")
 @pytest.mark.parametrize("name", SAME_AT_THE_START)
-def test_an_adapter_starts_as_the_network(name, model, variables, adapted, images):
-    wrapped = Adapted(model, METHODS[name])
-    outputs = jax.jit(wrapped.apply)(adapted[name], images)
-    expected = jax.jit(model.apply)(variables, images)
-    np.testing.assert_allclose(outputs, expected, atol=1e-6 if name == "dora" else 1e-7)
+def test_an_adapter_starts_as_the_network(name, model, adapted, images, unadapted):
+    outputs = jax.jit(Adapted(model, METHODS[name]).apply)(adapted[name], images)
+    np.testing.assert_allclose(outputs, unadapted, atol=1e-6 if name == "dora" else 1e-7)
 
 
 @pytest.mark.covers("PT-05", "PT-06")
@@ -109,10 +121,11 @@ def test_an_adapter_starts_as_the_network(name, model, variables, adapted, image
         ("deep_prompts", 3 * 32),
     ],
 )
-def test_new_parameters_are_counted_by_hand(name, count, adapted):
-    assert sum(leaf.size for leaf in jax.tree.leaves(adapted[name]["params"]["adapter"])) == count
-    trained = {"/".join(path) for path in flatten_dict(adapted[name]["params"]["trained"])}
-    biases = {"/".join(path) for path in flatten_dict(adapted["lora"]["frozen"]) if path[-1] == "bias"}
+def test_new_parameters_are_counted_by_hand(name, count, model, variables, images):
+    shapes = jax.eval_shape(Adapted(model, METHODS[name]).adapt, jax.random.key(1), variables, images)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]["adapter"])) == count
+    trained = {"/".join(path) for path in flatten_dict(shapes["params"]["trained"])}
+    biases = {"/".join(path) for path in flatten_dict(variables["params"]) if path[-1] == "bias"} - {"head/bias"}
     assert trained == {"head/kernel", "head/bias"} | (biases if name == "bitfit" else set())
 
 
@@ -154,6 +167,25 @@ def test_a_merged_network_computes_the_same(name, model, adapted, images):
     moved = {**adapted[name], "params": jax.tree.map(lambda x: x + 0.05, adapted[name]["params"])}
     outputs = jax.jit(wrapped.apply)(moved, images)
     np.testing.assert_allclose(jax.jit(model.apply)(wrapped.merge(moved), images), outputs, rtol=1e-5, atol=1e-5)
+
+
+def test_the_network_without_its_adapter_is_the_one_that_was_adapted(model, variables, adapted):
+    found = Adapted(model, METHODS["lora"]).network_variables(adapted["lora"] | {"batch_stats": {"mean": 3}})
+    assert found.pop("batch_stats") == {"mean": 3}
+    chex.assert_trees_all_equal(found, dict(variables))
+
+
+def test_an_adapter_is_merged_by_the_settings_of_its_run():
+    """W + 4 / 2 A B = 1 + 2 (1 x 3 + 2 x 4) = 23; without an adapter the network stays."""
+    kernel, head = np.ones((1, 1), np.float32), {"head": {"kernel": np.full((1, 1), 5, np.float32)}}
+    new = {"layer/kernel": {"a": np.float32([[1, 2]]), "b": np.float32([[3], [4]])}}
+    params, frozen = {"adapter": new, "trained": head}, {"layer": {"kernel": kernel}}
+    settings = {"adapt": "lora", "rank": 2, "alpha": 4.0, "targets": ("layer",), "bottleneck": 1, "prompts": 1}
+    found = merge_adapter(settings, {"params": params, "frozen": frozen})["params"]
+    assert (found["layer"]["kernel"].item(), found["head"]["kernel"].item()) == (23, 5)
+    params = {"adapter": {}, "trained": head}
+    found = merge_adapter(settings | {"adapt": "head"}, {"params": params, "frozen": frozen})["params"]
+    assert (found["layer"]["kernel"].item(), found["head"]["kernel"].item()) == (1, 5)
 
 
 def test_bottleneck_adapters_do_not_merge(model, adapted):

@@ -48,8 +48,19 @@ def test_the_information_is_the_mean_of_squared_slopes_in_parts_of_any_size():
     rng = np.random.default_rng(0)
     w, x, y = np.array([0.5, -1.0]), rng.normal(size=(7, 2)), rng.integers(0, 2, 7)
     p = 1 / (1 + np.exp(-x @ w))
-    found = jax.jit(lambda w, x: fisher_diagonal(logistic, w, x, jnp.asarray(y), chunk=3))(w, x)
-    np.testing.assert_allclose(found, (((y - p) ** 2)[:, None] * x**2).mean(0), rtol=1e-5)
+    key = jax.random.key(0)
+    known, drawn, y_drawn = jax.jit(
+        lambda w, x: (
+            fisher_diagonal(logistic, w, x, jnp.asarray(y), chunk=3),
+            fisher_diagonal(logistic, w, x, key=key, chunk=3),
+            jax.random.categorical(key, logistic(w, x)),
+        )
+    )(w, x)
+    assert (y_drawn != y).any()
+    for found, label in ((known, y), (drawn, np.asarray(y_drawn))):
+        np.testing.assert_allclose(found, (((label - p) ** 2)[:, None] * x**2).mean(0), rtol=1e-5)
+    with pytest.raises(ValueError, match="key=None: labels cannot be drawn; allowed: a key, or labels"):
+        fisher_diagonal(logistic, w, x)
 
 
 class Plain(nn.Module):

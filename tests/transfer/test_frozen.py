@@ -14,6 +14,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training.parts import parts_of, unfold_gradual
 from dlcore.models import create_model
+from dlcore.nn import BatchNorm
 from dlcore.optim import create_optimizer
 from dlcore.optim.partial import Part, layer_parts, layers_of, partial_optimizer
 from dlcore.transfer.frozen import PartlyFrozen
@@ -27,8 +28,25 @@ def batch(n=8):
     return {"image": image, "label": np.arange(n, dtype=np.int32) % 3, "index": np.arange(n, dtype=np.int32)}
 
 
-def learner(parts, **fields):
-    model = create_model("resnet8_cifar", num_classes=3, width=4, **fields)
+class Block(nn.Module):
+    """A linear layer of each pixel, normalized by batch statistics."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.relu(BatchNorm(not train, name="norm1")(nn.Dense(16, name="conv1")(x)))
+
+
+class Stages(nn.Module):
+    """A stem, two blocks and a head, named as those of a residual network."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        x = Block(name="stage2_block0")(nn.Dense(16, name="stem")(x), train)
+        return nn.Dense(3, name="head")(Block(name="stage3_block0")(x, train).mean((1, 2)))
+
+
+def learner(parts):
+    model = Stages()
     tx = partial_optimizer(
         parts,
         lambda rate, start: create_optimizer("adamw", 0.01 * rate, weight_decay=0.5),
@@ -104,14 +122,15 @@ def test_layers_begin_to_learn_one_at_a_time_from_the_last():
     """Share 0.6 of 10 steps, four layers: they begin at steps 0, 2, 4, 6. SGD's first step is the rate, 1, 1/2, ..."""
     assert tower_layers() == LAYERS
     parts = layer_parts(LAYERS, 0.5, 0.6)
-    params = Tower().init(jax.random.key(0), jnp.zeros((1, 3)))["params"]
+    shapes = jax.eval_shape(lambda: Tower().init(jax.random.key(0), jnp.zeros((1, 3)))["params"])
+    params = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), shapes)
     tx = partial_optimizer(parts, lambda rate, start: optax.sgd(rate), 10)
-    state, gradients, began = tx.init(params), jax.tree.map(jnp.ones_like, params), {}
+    state, update, began = tx.init(params), jax.jit(tx.update), {}
     for step in range(10):
-        updates, state = tx.update(gradients, state, params)
-        for name, update in flatten_dict(updates, sep="/").items():
-            if np.any(update):
-                began.setdefault(name.rpartition("/")[0] or name, (step, float(-update.ravel()[0])))
+        updates, state = update(params, state, params)  # gradients of 1
+        for name, change in flatten_dict(jax.device_get(updates), sep="/").items():
+            if np.any(change):
+                began.setdefault(name.rpartition("/")[0] or name, (step, float(-change.ravel()[0])))
     assert began == {
         "head": (0, 1), "body/blocks_1": (2, 0.5), "a_norm": (2, 0.5),
         "body/blocks_0": (4, 0.25), "token": (6, 0.125), "z_stem": (6, 0.125), "norm_stem": (6, 0.125),

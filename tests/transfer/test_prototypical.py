@@ -140,3 +140,52 @@ def test_one_update_by_hand():
     slope = np.array([loss(matrix + move) - loss(matrix - move) for move in moves]).reshape(3, 2) / (2 * h)
     np.testing.assert_allclose(after.params["matrix"], matrix - rate * slope, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(loss(matrix), rel=1e-5)
+
+
+def test_queries_are_measured_by_three_embeddings():
+    """The trained matrix, the one at the start (ones), and the pixels; the second of two episodes is padding.
+
+    Three classes have two supports and one query each.
+    """
+    draws = np.random.default_rng(4)
+    learner = prototypical.learner(model=Embedding(), optimizer=optax.sgd(0.1), preprocess=lambda images: 2 * images)
+    support, query = (draws.normal(size=(2, 3, k, 3)).astype(np.float32) for k in (2, 1))
+    batch = {"support": support, "query": query, "index": np.arange(2), "mask": np.array([1, 0])}
+    matrix = draws.normal(size=(3, 2)).astype(np.float32)
+
+    @jax.jit
+    def run():
+        state = learner.init(jax.random.key(0), batch)
+        state = state.replace(params={"matrix": matrix})
+        return learner.evaluate(state, batch), learner.predict(state, batch)["logits"]
+
+    metrics, logits = jax.device_get(run())
+
+    def logits_by(matrix):
+        centers, asked = (2 * support @ matrix).mean(2), (2 * query @ matrix)[:, :, 0]
+        return -np.square(asked[:, :, None] - centers[:, None]).sum(-1)
+
+    np.testing.assert_allclose(logits, logits_by(matrix), rtol=1e-4, atol=1e-5)
+    for name, by in (
+        ("accuracy", matrix), ("untrained_accuracy", np.ones((3, 2))), ("pixel_means_accuracy", np.eye(3)),
+    ):  # fmt: skip
+        right = (logits_by(by).argmax(-1) == np.arange(3))[0].mean()
+        assert metrics[name].compute() == pytest.approx(right), name
+    score = logits_by(matrix)[0]
+    loss = np.log(np.exp(score).sum(1)) - np.diag(score)
+    assert metrics["loss"].compute() == pytest.approx(loss.mean(), rel=1e-4)
+
+
+def test_an_embedding_by_hand():
+    """Kernels of one pixel, x and -3 x, doubled by the norm and cut at 0; the largest of 2 x 2 pixels, row by row."""
+    net, x = PrototypicalNet(channels=2, blocks=1), np.float32([[[1, 2, -3, 4], [0, 1, -1, -2]]])[..., None]
+    kernel = np.zeros((3, 3, 1, 2), np.float32)
+    kernel[1, 1, 0] = 1, -3
+    params = {"conv0": {"kernel": kernel}, "norm0": {"scale": np.full(2, 2.0), "bias": np.zeros(2)}}
+    weight, bias = np.arange(12.0).reshape(3, 4), np.arange(4.0)
+    params["description"] = {"kernel": weight, "bias": bias}
+    statistics = {"norm0": {"mean": np.zeros(2), "var": np.ones(2)}}
+    words = np.array([[1.0, 0, 2], [0, -1, 0]])
+    found, described = jax.jit(net.apply)({"params": params, "batch_stats": statistics}, x, words)
+    np.testing.assert_allclose(found, [[4, 0, 8, 18]], rtol=1e-4)
+    np.testing.assert_allclose(described, words @ weight + bias, rtol=1e-5)

@@ -185,8 +185,13 @@ def _with_new_head(
     heads = HEADS | {"fc"}  # of `dlcore.models.video_resnet`
     leaves = {path: leaf for path, leaf in flatten_dict(trained).items() if not heads & {*path}}
     if fields["num_classes"]:
-        initial = jax.jit(create_model(name, **fields).init)(root_key(0), *example_inputs(name, fields))
-        head = {path: np.asarray(leaf) for path, leaf in flatten_dict(initial).items() if heads & {*path}}
+        model, inputs = create_model(name, **fields), example_inputs(name, fields)
+
+        @jax.jit
+        def draw(key: jax.Array) -> dict[Any, Any]:
+            return {path: leaf for path, leaf in flatten_dict(model.init(key, *inputs)).items() if heads & {*path}}
+
+        head = {path: np.asarray(leaf) for path, leaf in draw(root_key(0)).items()}
         leaves |= {path: jnp.asarray(leaf) if put is None else put("/".join(path), leaf) for path, leaf in head.items()}
     return unflatten_dict(leaves)
 

@@ -65,6 +65,7 @@ MOBILEVIT_FIELDS = {"num_classes": 0, "widths": (4, 8), "hidden_sizes": (6, 9), 
 TRANSFORMERS = [
     ("ViTForImageClassification", {**VIT, **LABELS}, "vit_b_16", OWN),
     ("ViTForImageClassification", VIT, "vit_b_16", {**OWN, "num_classes": 0}),
+    ("ViTModel", {**VIT, **LABELS}, "vit_b_16", {**OWN, "num_classes": 0}),
     ("DeiTForImageClassificationWithTeacher", {**VIT, **LABELS}, "deit_base_distilled_patch16_224", OWN),
     (
         "BeitForImageClassification",
@@ -366,6 +367,11 @@ EPSILON = {False: {"epsilon": 1e-5}, True: {"epsilon": 1e-3, "padding": "same"}}
             {"architecture": "eva02_base_patch14_224", "model_args": {"mlp_ratio": 2.5}},
             "eva02_tiny_patch14_224",
             timm_vit(1000, 224, 14, 12, 768, 12, 1920) | {"mlp_norm": True},
+        ),
+        (
+            {"architecture": "beitv2_base_patch16_224", "num_classes": 3, "model_args": {"depth": 5, "mlp_ratio": 3}},
+            "beit_base_patch16_224",
+            timm_vit(3, 224, 16, 5, 768, 12, 2304),
         ),
         ({"architecture": "resnet18"}, "resnet18", {"num_classes": 1000}),
         (

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -14,7 +15,9 @@ import numpy as np
 import pytest
 
 from dlcore.models import from_pretrained
-from dlcore.models.pretrained.family import find_family
+from dlcore.models.pretrained import door
+from dlcore.models.pretrained.family import Family, find_family
+from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.snapshot import open_snapshot
 from dlcore.models.pretrained.torchvision_names import torchvision_weights
 from tests.models.pretrained.hub_server import Hub, serve
@@ -86,9 +89,9 @@ def test_channels_first_and_last_are_the_same(vit):
 def test_a_new_head_and_another_dtype(vit):
     net = from_pretrained(HUB / "google--vit-tiny", num_classes=3, dtype=jnp.bfloat16)
     assert net.classes is None
-    assert "bf16[" in str(jax.make_jaxpr(net.model.apply)(net.variables, jnp.zeros((1, 32, 32, 3))))
-    outputs = net.model.apply(net.variables, jnp.zeros((1, 32, 32, 3)))
-    chex.assert_shape(outputs, (1, 3))
+    program = jax.make_jaxpr(net.model.apply)(net.variables, np.zeros((1, 32, 32, 3), np.float32))
+    assert "bf16[" in str(program)
+    assert [value.shape for value in program.out_avals] == [(1, 3)]
     chex.assert_type(jax.tree.leaves(net.variables), jnp.float32)
     np.testing.assert_array_equal(
         net.variables["params"]["blocks_0"]["mlp"]["fc1"]["kernel"],
@@ -154,6 +157,7 @@ def test_a_configuration_of_no_library_is_refused():
         ("ResNet50_Weights.IMAGENET1K_V2", "resnet50", 232, 224, "bilinear"),
         ("ResNet18_Weights.IMAGENET1K_V1", "resnet18", 256, 224, "bilinear"),
         ("ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1", "vit_b_16", 384, 384, "bicubic"),
+        ("ViT_B_16_Weights.IMAGENET1K_SWAG_LINEAR_V1", "vit_b_16", 224, 224, "bicubic"),
         ("ConvNeXt_Tiny_Weights.IMAGENET1K_V1", "convnext_tiny", 236, 224, "bilinear"),
         ("Swin_S_Weights.IMAGENET1K_V1", "swin_s", 246, 224, "bicubic"),
         ("EfficientNet_B1_Weights.IMAGENET1K_V2", "efficientnet_b1", 255, 240, "bilinear"),
@@ -281,3 +285,56 @@ def test_importing_the_door_imports_neither_torch_nor_the_hub():
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.strip() == "[]"
+
+
+FILE = pathlib.Path(__file__).parents[1] / "torch_files" / "zip.pth"
+
+
+def test_weights_of_torchvision_are_loaded_by_the_fields_of_their_name(monkeypatch):
+    """With a head of another number of classes it is replaced; weights of clips have 400 classes, which are loaded."""
+    calls = []
+
+    def load(name, weights, **options):
+        calls.append((name, "weight" in weights, options))
+        if options.get("dtype") == "broken":
+            raise ValueError("no such weights")
+        return {"params": {"head": {"kernel": 1}, "stem": {"kernel": 2}}}
+
+    monkeypatch.setattr(door, "load_torch", load)
+    net = from_pretrained("ViT_B_16_Weights.IMAGENET1K_SWAG_E2E_V1", file=FILE, num_classes=5, dropout=0.1)
+    fields = {"image_size": 384, "dropout": 0.1, "num_classes": 5}
+    assert (net.name, net.fields, net.classes) == ("vit_b_16", fields, None)
+    assert (net.model.image_size, net.model.num_classes, net.preprocess.crop) == (384, 5, (384, 384))
+    assert net.family.outputs(SimpleNamespace(num_classes=5, apply=lambda *_: 7), None, {"x": 0}) == {"logits": 7}
+    assert calls.pop() == ("vit_b_16", True, {"replace_head": True, "put": None, **fields})
+    net = from_pretrained("ResNet18_Weights.IMAGENET1K_V1", file=FILE, num_classes=1000)
+    assert (net.name, net.fields) == ("resnet18", {})
+    assert calls.pop() == ("resnet18", True, {"replace_head": False, "put": None})
+    net = from_pretrained("R3D_18_Weights.KINETICS400_V1", file=FILE, num_classes=0)
+    assert (net.fields, net.variables) == ({"num_classes": 0}, {"params": {"stem": {"kernel": 2}}})
+    assert calls.pop() == ("r3d_18", True, {"put": None, "num_classes": 400})
+    with pytest.raises(ValueError, match=r"source='ResNet18_Weights.IMAGENET1K_V1', file='.*zip.pth': no such weights"):
+        from_pretrained("ResNet18_Weights.IMAGENET1K_V1", file=FILE, dtype="broken")
+
+
+def test_a_network_says_its_name_and_fields_and_what_it_cannot_read():
+    def outputs(model, variables, inputs):
+        raise TypeError("a product of (2,) and (3,)")
+
+    family = Family("timm", ("x",), dict, outputs, ("x|image",))
+    net = Pretrained("resnet18", {"num_classes": 3}, None, None, family, {}, None, None)
+    assert repr(net) == "Pretrained('resnet18', {'num_classes': 3})"
+    with pytest.raises(
+        ValueError, match=r"images: resnet18 has no processor for photographs; allowed: x\|image as arr"
+    ):
+        net(np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(
+        ValueError, match=r"x=\[2\]: no inputs of resnet18 \(a product of .*\); allowed: shapes as publ"
+    ):
+        net(x=np.zeros(2, np.float32))
+
+
+def test_an_array_of_a_file_is_read_when_it_is_asked_for():
+    array = open_snapshot(HUB / "google--vit-tiny").weights["classifier.weight"]
+    assert (array.shape, array.ndim, len(array)) == ((5, 32), 2, 5)
+    np.testing.assert_array_equal(array[1:3, 4], np.asarray(array)[1:3, 4])

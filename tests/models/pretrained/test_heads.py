@@ -52,14 +52,31 @@ def test_a_deit_without_classes_gives_the_mean_of_its_two_tokens():
     np.testing.assert_allclose(pooled, net(pixel_values=images)["logits"], rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.slow
-def test_an_encoder_gets_a_head_of_initial_values():
-    net = from_pretrained(HUB / "facebook--dinov2-tiny", num_classes=3)
+@pytest.fixture(scope="module")
+def encoder():
+    return from_pretrained(HUB / "facebook--dinov2-tiny", num_classes=3)
+
+
+def test_an_encoder_gets_a_head_of_initial_values(encoder):
+    net = encoder
     chex.assert_shape(net.variables["params"]["head"]["kernel"], (32, 3))
     assert not np.asarray(net.variables["params"]["head"]["kernel"]).any()
     published = dict(from_pretrained(HUB / "facebook--dinov2-tiny").variables["params"])
     rest = {key: value for key, value in net.variables["params"].items() if key != "head"}
     chex.assert_trees_all_equal(rest, published)
-    outputs = net(pixel_values=images_of(net))
+
+
+@pytest.mark.slow
+def test_an_encoder_with_a_head_gives_its_tokens_and_logits(encoder):
+    outputs = encoder(pixel_values=images_of(encoder))
     chex.assert_shape(outputs["logits"], (2, 3))
     assert outputs.keys() == {"last_hidden_state", "logits"}
+
+
+def test_a_network_of_clips_without_classes_has_the_published_arrays_but_for_the_head():
+    net, headless = (from_pretrained(HUB / "facebook--timesformer-tiny", num_classes=n) for n in (None, 0))
+    params = dict(net.variables["params"])
+    assert params.pop("head")["kernel"].any()
+    chex.assert_trees_all_equal(headless.variables, {"params": params})
+    assert headless.fields["num_classes"] == headless.model.num_classes == 0
+    assert (net.classes is None, headless.classes) == (False, None)

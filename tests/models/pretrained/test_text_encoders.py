@@ -28,7 +28,6 @@ def clip_text(tmp_path, **changes):
     return write(tmp_path / "clip", {"architectures": ["CLIPTextModelWithProjection"], **text}, weights)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-40")
 def test_the_text_half_of_a_clip_gives_the_embeddings_of_the_whole(tmp_path):
     """transformers scales `text_embeds` of the whole to length 1, and those of the half alone not."""
@@ -54,7 +53,6 @@ def test_the_state_before_the_last_block_is_that_of_a_network_of_one_block_less(
     np.testing.assert_allclose(one(input_ids=ids)["last_hidden_state"], expected, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-40")
 def test_the_encoder_of_a_t5_gives_the_states_of_the_whole(tmp_path):
     golden, meta, weights = read_golden("hf_t5", lambda key: key.startswith(("shared", "encoder")))

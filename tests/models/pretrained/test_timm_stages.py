@@ -96,6 +96,13 @@ def test_a_name_gives_the_model_and_its_window(name, model, fields):
     assert find_family(config).model(config) == (model, {"num_classes": 3, **fields})
 
 
+def test_arguments_replace_what_the_name_of_a_swin_says():
+    arguments = {"embed_dim": 12, "depths": [1, 2], "num_heads": [3, 6]}
+    config = {"architecture": "swinv2_small_window8_256", "model_args": arguments}
+    fields = {"num_classes": 1000, "window_size": 8, "width": 12, "stages": (1, 2), "num_heads": (3, 6)}
+    assert find_family(config).model(config) == ("swin_v2_s", fields)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
