@@ -15,7 +15,7 @@ from dlcore.generative.fvbn import FVBN, MADE, NADE
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN
 from dlcore.learner import State
-from dlcore.run import Placement, fit, make_mesh
+from dlcore.run.inputs import check_labels
 
 GRAY, COLOR = (4, 2, 1), (2, 2, 2)
 
@@ -307,18 +307,10 @@ def test_the_loss_starts_at_a_uniform_guess_and_pads_do_not_count():
 
 @pytest.mark.parametrize("model", [FVBN(2, 2), MADE(2, 2, hidden_sizes=(8,))])
 def test_a_class_changes_what_is_drawn_and_labels_beyond_are_refused(model):
-    learner, batch = small(model), batch_of()
     params = randomized(model, (3, 2, 1))
-    x = jnp.zeros((2, 3, 2, 1), jnp.int32)
-    nats = jax.jit(lambda params: log_likelihood(model, params, x, jnp.array([0, 1])))(params)
+    x = np.zeros((2, 3, 2, 1), np.int32)
+    nats = jax.jit(lambda params: log_likelihood(model, params, x, np.array([0, 1])))(params)
     assert nats[0] != nats[1]
-    bad = {**batch, "label": np.full(16, 2)}
-
-    class Constant:
-        settings = {"source": "constant", "length": 16}
-
-        def batch_at(self, step):
-            return bad
-
-    with pytest.raises(ValueError, match="label"):
-        fit(learner, Constant(), steps=1, placement=Placement(make_mesh("data:1", jax.devices()[:1])))
+    check_labels(small(model), None, batch_of(), None, None)
+    with pytest.raises(ValueError, match=r"label=2: .*allowed: integers from 0 to 1"):
+        check_labels(small(model), None, {**batch_of(), "label": np.full(16, 2)}, None, None)

@@ -45,8 +45,8 @@ def transformer():
     """(model, parameters with a head that is not zero, jitted apply)."""
     model = ScaleTransformer(K, SCALES, width=8, depth=2, num_heads=2)
     maps = [np.zeros((1, s, s, D), np.float32) for s in SCALES]
-    params = jax.jit(model.init)(jax.random.key(0), maps)["params"]
-    params["logits"]["kernel"] = 2 * jax.random.normal(jax.random.key(1), (8, K))
+    shapes, rng = jax.eval_shape(model.init, jax.random.key(0), maps)["params"], np.random.default_rng(0)
+    params = jax.tree.map(lambda s: (0.7 * rng.normal(size=s.shape)).astype(np.float32), shapes)
     return model, params, jax.jit(lambda maps: model.apply({"params": params}, maps)[0])
 
 
