@@ -11,6 +11,7 @@ import pytest
 from dlcore.generative.diffusion import SAMPLERS, interpolate, sample
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.samplers import (
+    check_falling,
     condition,
     ddim_sample,
     ddpm_sample,
@@ -409,6 +410,23 @@ def test_noise_halfway_lies_on_the_arc():
         want = (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
         np.testing.assert_allclose(start, want, atol=1e-5)
     assert np.linalg.norm(path[0, 0]) > 0.95 * min(np.linalg.norm(a), np.linalg.norm(b))
+
+
+@pytest.mark.covers("GE-29")
+def test_a_condition_shifts_the_noise_by_the_slope_of_its_log_probability():
+    """abar is .7 halfway from .9 to .5: eps - 3 sqrt(.3) d log p / dx, of log p = x_0 t + x_1^2: (t, 2 x_1)."""
+    x, t = np.float32([[0.2, -0.4], [1.5, 0.3]]), np.float32(0.5)
+    conditioned = condition(lambda x, t: x + t, lambda x, t: x[:, 0] * t + x[:, 1] ** 2, np.array([0.9, 0.5, 0.2]), 3.0)
+    slope = np.stack([np.full(2, 0.5), 2 * x[:, 1]], -1)
+    np.testing.assert_allclose(jax.jit(conditioned)(x, t), x + 0.5 - 3 * np.sqrt(0.3) * slope, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"scale=\[inf\].*finite|scale=inf.*finite"):
+        condition(lambda x, t: x, lambda x, t: x[:, 0], ABAR, float("inf"))
+
+
+@pytest.mark.parametrize("levels", [[3.0, 3.0], [1.0, 2.0], [2.0, -1.0]])
+def test_levels_that_do_not_fall_to_numbers_of_at_least_zero_are_refused(levels):
+    with pytest.raises(ValueError, match=r"sigmas=.*: do not fall; allowed: falling numbers of at least 0"):
+        check_falling("sigmas", levels)
 
 
 @pytest.mark.slow

@@ -108,6 +108,13 @@ def test_class_weights_scale_the_loss_of_their_label():
         plain = float(softmax_cross_entropy_loss(scores, label))
         weighted = float(softmax_cross_entropy_loss(scores, label, class_weights=weights))
         assert weighted == pytest.approx(plain * float(weights[label]), rel=1e-6)
+    # Smoothed by .3 or given, each class's part of the target has its own weight. -log p is 2.040355, .140355, 6.940355
+    loss = jax.jit(lambda s, y: softmax_cross_entropy_loss(s, y, class_weights=weights))
+    parts = 2 * 2.040355, 0.140355, 0.5 * 6.940355
+    given = loss(scores, np.float32([0.2, 0.5, 0.3]))
+    assert float(given) == pytest.approx(np.dot([0.2, 0.5, 0.3], parts), rel=1e-5)
+    smoothed = jax.jit(lambda s: softmax_cross_entropy_loss(s, 0, 0.3, weights))(scores)
+    assert float(smoothed) == pytest.approx(np.dot([0.8, 0.1, 0.1], parts), rel=1e-5)
 
 
 @pytest.mark.covers("LO-03")
