@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.generative.diffusion import noise_of
 from dlcore.generative.score_sde import (
     SDE,
     ScoreSampling,
@@ -144,6 +145,33 @@ def test_one_update_by_hand(sde):
     z = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
     assert metrics["loss"].compute() == pytest.approx(np.square(z - 0.5).mean(), rel=1e-4)
     assert float(after.params["value"]) == pytest.approx(0.5 - 0.1 * 2 * (0.5 - z).mean(), rel=1e-4)
+
+
+@pytest.mark.covers("GE-34")
+def test_the_learner_draws_by_langevin_at_falling_levels():
+    """Levels 2, 1 and .5, two steps each: x - .1 s^2 c / s + sqrt(.2) s z, from 2 z; at last denoised, - .5 c."""
+    technique = learner(
+        model=Constant(),
+        optimizer=optax.sgd(0.1),
+        shape=(3,),
+        encode=lambda params, keys, batch: batch["x"],
+        decode=lambda params, x: x,
+        sde=SDE("ve", sigma_min=0.5, sigma_max=2.0),
+        score_sampling=ScoreSampling("langevin", num_inference_steps=3, langevin_steps=2, step_size=0.1),
+    )
+    batch = {"x": np.zeros((2, 3), np.float32), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        noise = noise_of(example_keys(state.rng, batch), (3,))
+        return technique.predict(state, batch)["sample"], jax.vmap(noise)(np.arange(-1, 6))
+
+    drawn, z = run()
+    x = 2 * np.float64(z[0])
+    for level, each in zip((2, 2, 1, 1, 0.5, 0.5), np.float64(z[1:]), strict=True):
+        x += -0.1 * level * 0.5 + np.sqrt(0.2) * level * each
+    np.testing.assert_allclose(drawn, x - 0.5 * 0.5, rtol=1e-4, atol=1e-5)
 
 
 def test_the_network_gets_scaled_examples_and_a_thousand_times_the_time():
