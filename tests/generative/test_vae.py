@@ -309,7 +309,7 @@ class Constant(nn.Module):
         pixels = jnp.array([0.25, 0.75]) if self.likelihood == "bernoulli" else jnp.array([0.4, 0.4])
         first = jnp.log(pixels / (1 - pixels)) if self.likelihood == "bernoulli" else pixels
         log_variance = 2 * jnp.log(jnp.array([0.01, 0.1]))
-        return tuple(jnp.broadcast_to(v[None, :, None], (len(z), 1, 2, 1)) for v in (first, log_variance))
+        return tuple(jnp.broadcast_to(v[None, :, None, None], (len(z), 2, 1, 1)) for v in (first, log_variance))
 
 
 @pytest.mark.covers("GE-09")
@@ -328,6 +328,7 @@ def test_samples_are_drawn_from_the_pixels_distribution_where_it_is_asked(likeli
     expected = [0.25, 0.75] if likelihood == "bernoulli" else [0.4, 0.4]
     np.testing.assert_allclose(mean, np.tile(expected, (2000, 1)), rtol=1e-5)
     np.testing.assert_allclose(sampled.mean(0), expected, atol=0.04)
+    assert abs(np.corrcoef(sampled.T)[0, 1]) < 0.1  # each pixel has noise of its own: 0 +- 1 / sqrt(2000)
     if likelihood == "bernoulli":
         assert set(np.unique(sampled)) == {0, 1}
     else:

@@ -179,9 +179,9 @@ def test_one_update_of_the_transformer_by_hand():
 
 @pytest.mark.covers("GE-39")
 def test_samples_and_measures_by_hand():
-    """Logits (0, 50, 1): samples have code 1, 0.8, on both scales; decoded by v = 0.25 it is 0.4 in [-1, 1]."""
-    learner, state = small()
-    logits = np.float32([0, 50, 1])
+    """Logits (0, .05, .01) at a temperature of .001: samples have code 1, 0.8, on both scales; v = .25 makes it .4."""
+    learner, state = small(temperature=1e-3)
+    logits = np.float32([0, 0.05, 0.01])
     params = {"autoencoder": {"w": np.float32(1.2), "v": np.float32(0.25)}, "prior": {"logits": logits}}
 
     @jax.jit

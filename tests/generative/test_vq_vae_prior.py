@@ -58,8 +58,9 @@ class Frequencies(nn.Module):
         return jnp.broadcast_to(self.param("logits", nn.initializers.zeros, (self.levels,)), (*x.shape, self.levels))
 
 
-def small(logits=(0.0, 0.0, 0.0)):
-    learner = vq_vae_prior.learner(model=Same(), prior=Frequencies(), optimizer=optax.sgd(0.5), num_codes=3)
+def small(logits=(0.0, 0.0, 0.0), **settings):
+    settings = {"model": Same(), "prior": Frequencies(), "optimizer": optax.sgd(0.5), "num_codes": 3, **settings}
+    learner = vq_vae_prior.learner(**settings)
     params, frozen = {"logits": jnp.array(logits)}, {"autoencoder": {"w": jnp.ones(())}, "codebook": jnp.array(VECTORS)}
     state = VQVAEPriorState(jnp.int32(0), jax.random.key(0), params, optax.sgd(0.5).init(params), frozen)
     return learner, state
@@ -87,8 +88,8 @@ def test_the_bits_of_a_histogram_are_its_entropy():
 
 @pytest.mark.covers("GE-12")
 def test_samples_are_decoded_codes_and_the_prior_is_measured_beside_their_frequencies():
-    """Logits (0, 0, 50): a code 2 costs nothing, another 50 nats. The third image is padding."""
-    learner, state = small([0.0, 0.0, 50.0])
+    """Logits (0, 0, .5), which are (0, 0, 50) at a temperature of .01. The third image is padding."""
+    learner, state = small([0.0, 0.0, 0.5], temperature=0.01)
     rows = {**ROWS, "mask": np.float32([1, 1, 0])}
 
     @jax.jit
@@ -104,11 +105,12 @@ def test_samples_are_decoded_codes_and_the_prior_is_measured_beside_their_freque
     y = np.array([[0, 0.5], [1, 0.5], [0.5, 1]])
     np.testing.assert_allclose(outputs["reconstruction"][:, 0, :, 0], y)
     np.testing.assert_allclose(outputs["psnr"], -10 * np.log10(((y - (X + 1) / 2) ** 2).mean(1)), rtol=1e-4)
-    # Codes 0 1 2 1: three of four cost 50 nats; their shares 1/4, 1/2, 1/4 have 1.5 bits.
+    # Codes 0 1 2 1: log(1 + 1 + e^.5) nats, less .5 for one of four; their shares 1/4, 1/2, 1/4 have 1.5 bits.
+    nats = np.log(2 + np.exp(0.5)) - 0.125
     measured = {name: metric.compute() for name, metric in metrics.items()}
-    expected = {"loss": 37.5, "prior_bits": 37.5 / np.log(2), "histogram_bits": 1.5, "usage": 1, "perplexity": 8**0.5}
+    expected = {"loss": nats, "prior_bits": nats / np.log(2), "histogram_bits": 1.5, "usage": 1, "perplexity": 8**0.5}
     assert measured == pytest.approx(expected, rel=1e-5)
-    assert float(loss) == pytest.approx(37.5)
+    assert float(loss) == pytest.approx(nats, rel=1e-5)
     # The codebook starts at three outputs of the autoencoder, w = 1, and the prior as a uniform guess.
     assert np.abs(started.frozen["codebook"] - X.ravel()).min(1).max() < 1e-6
     assert len(set(started.frozen["codebook"][:, 0])) == 3
