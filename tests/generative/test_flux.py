@@ -58,10 +58,6 @@ def test_inputs_that_cannot_be_are_named():
         shapes_of(*INPUTS[:4], image_positions(2, 3))
 
 
-def test_words_have_no_positions_unless_they_are_given():
-    assert shapes_of(*INPUTS) == shapes_of(*INPUTS, np.zeros((2, 3), np.float32))
-
-
 def test_the_wiring_of_the_pooled_condition_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(PooledConditioning(4), np.float32([3, 700]), (2, 5), np.float32([3500, 1000]), [4.9373, 4.19032])

@@ -57,6 +57,7 @@ def test_noise_changes_nothing_at_first_and_later_its_layer_alone(drawing):
     np.testing.assert_array_equal(draw({"params": last}, unused), draw({"params": last}, z))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-17")
 def test_latents_are_mapped_by_their_direction_alone():
     network = Generator((8, 8, 1), width=2, mapping_depth=1)
