@@ -142,9 +142,15 @@ def test_the_penalties_by_hand():
         w: autoencoder.learner(model=model, optimizer=optax.sgd(0.1), kind="sparse", penalty="l1", sparsity_weight=w)
         for w in (0.0, 2.0)
     }
-    state = jax.jit(make[0.0].init)(jax.random.key(0), rows)
-    without, having = (float(jax.jit(make[w].loss)(state.params, state, rows)[0]) for w in (0.0, 2.0))
-    codes = jax.jit(lambda p: model.apply({"params": p}, rows["image"][:3], method="encode"))(state.params)
+    params = random_like(jax.eval_shape(model.init, jax.random.key(0), rows["image"])["params"], 0.1)
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+
+    @jax.jit
+    def run(params):
+        codes = model.apply({"params": params}, rows["image"][:3], method="encode")
+        return codes, *(make[w].loss(params, state, rows)[0] for w in (0.0, 2.0))
+
+    codes, without, having = jax.device_get(run(params))
     assert having - without == pytest.approx(2 * float(np.abs(codes).sum() / 3), rel=1e-4)
 
 
@@ -175,15 +181,17 @@ def test_one_update_by_hand(settings):
     learner = autoencoder.learner(model=Coins(), optimizer=optax.sgd(0.1), **settings)
     image = np.random.default_rng(1).random((3, 1, 2, 1), np.float32)
     rows = {"image": image, "index": np.arange(3, dtype=np.int32)}
-    params = {"w": np.float32(1.5), "v": np.float32(0.7)}
+    params, codes = {"w": np.float32(1.5), "v": np.float32(0.7)}, np.float32([[0.3, 1.6]])
     state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
 
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
-        return learner.update(state, rows)[0].params, jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
+        given = learner.predict(state, {**rows, "other": image[::-1]}), learner.predict(state, {"latent": codes})
+        noise = jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
+        return learner.update(state, rows)[0].params, noise, *given
 
-    after, noise = jax.device_get(step(state))
+    after, noise, out, decoded = jax.device_get(step(state))
     x, seen = image.reshape(3, 2), np.clip(image + settings.get("noise", 0) * noise, 0, 1).reshape(3, 2)
     z = 1 / (1 + np.exp(-1.5 * seen))
     by_y = 2 * (0.7 * z - x) / 3
@@ -192,6 +200,14 @@ def test_one_update_by_hand(settings):
         by_z = by_z + 3 * (-0.2 / a + 0.8 / (1 - a)) / 3
     assert after["v"] == pytest.approx(0.7 - 0.1 * (by_y * z).sum(), rel=1e-5)
     assert after["w"] == pytest.approx(1.5 - 0.1 * (by_z * z * (1 - z) * seen).sum(), rel=1e-5)
+    assert set(decoded) == {"decoded"}
+    np.testing.assert_allclose(decoded["decoded"].ravel(), [0.21, 1], rtol=1e-5)  # .7 (.3), and .7 (1.6), clipped
+    # The path leads from the codes, of noisy images where it is denoising, to those of the clean other image.
+    shown = out.get("noisy", image).reshape(3, 2)
+    np.testing.assert_allclose(out["features"], 1 / (1 + np.exp(-1.5 * shown)), rtol=1e-5)
+    chex.assert_shape(out["path"], (3, 8, 1, 2, 1))
+    np.testing.assert_allclose(out["path"][:, 0].reshape(3, 2), 0.7 * out["features"], rtol=1e-5)
+    np.testing.assert_allclose(out["path"][:, 7].reshape(3, 2), 0.7 / (1 + np.exp(-1.5 * x[::-1])), rtol=1e-5)
 
 
 @pytest.mark.covers("GE-08")

@@ -15,7 +15,7 @@ from dlcore.generative.fvbn import FVBN, MADE, NADE
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN
 from dlcore.learner import State
-from dlcore.run import Placement, fit, make_mesh
+from dlcore.run.inputs import check_labels
 
 GRAY, COLOR = (4, 2, 1), (2, 2, 2)
 
@@ -268,15 +268,32 @@ class Pair(nn.Module):
 @pytest.mark.covers("GE-03")
 def test_one_update_by_hand():
     """L is the mean over images and two pixels of softplus(s) - x s, given the class and the pixel before."""
-    learner = autoregressive.learner(model=Pair(), optimizer=optax.sgd(0.1), shape=(1, 2, 1), binarization="threshold")
+    settings = {"shape": (1, 2, 1), "binarization": "threshold", "temperature": 0.0}
+    learner = autoregressive.learner(model=Pair(), optimizer=optax.sgd(0.1), **settings)
     x, y = np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.array([0, 1, 2], np.int32)
     rows = {"image": 0.2 + 0.6 * x.reshape(3, 1, 2, 1), "label": y, "index": np.arange(3, dtype=np.int32)}
     params = {"b": np.float32(0.4), "c": np.float32(-0.3), "w": np.float32(0.9)}
     state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
-    after, metrics = jax.device_get(jax.jit(learner.update)(state, rows))
+
+    @jax.jit
+    def run(state):
+        given = [{"index": rows["index"][::-1]}, {**rows, "known": np.float32([1, 0]).reshape(1, 1, 2, 1).repeat(3, 0)}]
+        measured = learner.loss(state.params, state, rows)[0], learner.init(jax.random.key(0), rows).params
+        return *learner.update(state, rows), *(learner.predict(state, batch) for batch in given), *measured
+
+    after, metrics, free, kept, whole, started = jax.device_get(run(state))
+    # At temperature 0 a pixel is 1 where its score is above 0: .4 - .3 y of classes 2, 1 and 0; then .9 x_1.
+    np.testing.assert_array_equal(free["levels"][:, 0, :, 0], [[0, 0], [1, 1], [1, 1]])
+    drawn = np.array([[-0.2, 0], [0.1, 0.9], [0.4, 0.9]])  # their scores
+    np.testing.assert_allclose(free["nats"], np.log1p(np.exp(-np.abs(drawn))).sum(1), rtol=1e-5)
+    # With the first pixel given.
+    np.testing.assert_array_equal(kept["levels"][:, 0, :, 0], [[1, 1], [0, 0], [1, 1]])
+    np.testing.assert_array_equal(kept["sample"], kept["levels"])
+    assert started == {"b": 1, "c": 1, "w": 1}
     scores = np.stack([0.4 - 0.3 * y, 0.9 * x[:, 0]], 1)
     loss = (np.log1p(np.exp(scores)) - x * scores).mean()
     assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-5)
+    assert float(whole) == pytest.approx(loss, rel=1e-5)
     error = (1 / (1 + np.exp(-scores)) - x) / 6
     want = {
         "b": 0.4 - 0.1 * error[:, 0].sum(),
@@ -307,18 +324,10 @@ def test_the_loss_starts_at_a_uniform_guess_and_pads_do_not_count():
 
 @pytest.mark.parametrize("model", [FVBN(2, 2), MADE(2, 2, hidden_sizes=(8,))])
 def test_a_class_changes_what_is_drawn_and_labels_beyond_are_refused(model):
-    learner, batch = small(model), batch_of()
     params = randomized(model, (3, 2, 1))
-    x = jnp.zeros((2, 3, 2, 1), jnp.int32)
-    nats = jax.jit(lambda params: log_likelihood(model, params, x, jnp.array([0, 1])))(params)
+    x = np.zeros((2, 3, 2, 1), np.int32)
+    nats = jax.jit(lambda params: log_likelihood(model, params, x, np.array([0, 1])))(params)
     assert nats[0] != nats[1]
-    bad = {**batch, "label": np.full(16, 2)}
-
-    class Constant:
-        settings = {"source": "constant", "length": 16}
-
-        def batch_at(self, step):
-            return bad
-
-    with pytest.raises(ValueError, match="label"):
-        fit(learner, Constant(), steps=1, placement=Placement(make_mesh("data:1", jax.devices()[:1])))
+    check_labels(small(model), None, batch_of(), None, None)
+    with pytest.raises(ValueError, match=r"label=2: .*allowed: integers from 0 to 1"):
+        check_labels(small(model), None, {**batch_of(), "label": np.full(16, 2)}, None, None)

@@ -13,7 +13,7 @@ from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.control_net import ControlNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, prompt_condition
 from dlcore.generative.unet import timestep_embedding
-from dlcore.generative.unet_blocks import SpatialTransformer
+from dlcore.generative.unet_blocks import ResnetBlock, SpatialTransformer
 from tests.wiring import assert_wiring
 
 SMALL = {"channels": (8, 8), "num_heads": 2, "groups": 4, "patch_size": 2}
@@ -265,3 +265,17 @@ def test_a_control_net_adds_its_hint_to_the_stem_and_gives_a_map_for_each_of_the
     assert (hint.channels, hint.features) == ((4, 6), 4)
     zeros = [m for name, m in modules.items() if name.startswith("controlnet_") and m is not hint]
     assert all(m.kernel_size == (1, 1) and m.kernel_init is nn.initializers.zeros for m in zeros)
+
+
+@pytest.mark.parametrize(("resample", "numbers"), [("down", [1.88004, -2.56388]), ("up", [17.1916, -11.9421])])
+def test_the_wiring_of_a_resampling_block_is_as_it_was(resample, numbers):
+    """A regression: the number holds the code as it was."""
+    assert_wiring(ResnetBlock(4, groups=2, resample=resample), (1, 2, 4, 4), numbers)
+
+
+def test_the_wiring_of_a_control_net_with_a_larger_hint_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    network = ControlNet(
+        channels=(4,), num_res_blocks=1, attention_levels=(), add_attention=False, groups=2, hint_channels=(3, 5)
+    )
+    assert_wiring(network, (1, 4, 2, 3), np.array([700.0]), (1, 8, 4, 1), [18.6075, -0.818775])

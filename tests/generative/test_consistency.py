@@ -105,7 +105,7 @@ def test_one_update_by_hand():
     """The gradient is the slope of the loss with a fixed target: stop_gradient holds the end with less noise."""
     technique = learner(model=Scaled(), optimizer=optax.sgd(0.01), shape=(2, 2, 1), num_steps=10)
     batch = images()
-    state = technique.init(jax.random.key(0), batch)
+    state = jax.jit(technique.init)(jax.random.key(0), batch)
 
     @jax.jit
     def step(state):
@@ -151,7 +151,7 @@ def test_distillation_follows_the_path_of_the_teacher():
 def test_a_teacher_does_not_learn_and_the_student_draws():
     technique = learner(model=Scaled(), optimizer=optax.sgd(0.01), shape=(2, 2, 1), num_steps=10, teacher=Scaled(0.1))
     batch = images()
-    state = technique.init(jax.random.key(0), batch)
+    state = jax.jit(technique.init)(jax.random.key(0), batch)
     assert state.locked == {"teacher": {"value": np.float32(0.1)}}
     after, _ = jax.jit(technique.update)(state, batch)
     assert after.locked == state.locked

@@ -242,7 +242,7 @@ def test_guided_samples_lie_on_the_line_of_both_predictions():
 @pytest.mark.covers("GE-29")
 def test_predict_draws_between_two_indices():
     learner = by_class(clip_sample=False)
-    state = learner.init(jax.random.key(0), LABELED)
+    state = jax.jit(learner.init)(jax.random.key(0), LABELED)
     rows = {"label": np.zeros(6, np.int32), "index": np.arange(6, dtype=np.int32)}
     alone = jax.jit(learner.predict)(state, rows)["sample"]
     walk = {
@@ -426,9 +426,14 @@ def test_min_snr_weights_by_hand(prediction):
     ends = ddpm.min_snr_weight(np.array([0.0, 1.0]), 5.0, prediction)
     assert np.isfinite(ends).all()
     # The loss of each example is weighted by that of its timestep.
-    keys, x = jax.random.split(jax.random.key(0), 8), jnp.ones((8, 2))
-    plain, weighted = (
-        ddpm.simple_loss(lambda x, t: 0.3 * x, keys, x, (), alphas, prediction, gamma) for gamma in (None, 5.0)
-    )
-    t = ddpm.diffuse(keys, x, alphas)[0]
+    keys = jax.random.split(jax.random.key(0), 8)
+
+    @jax.jit
+    def run(x):
+        plain, weighted = (
+            ddpm.simple_loss(lambda x, t: 0.3 * x, keys, x, (), alphas, prediction, gamma) for gamma in (None, 5.0)
+        )
+        return plain, weighted, ddpm.diffuse(keys, x, alphas)[0]
+
+    plain, weighted, t = jax.device_get(run(np.ones((8, 2), np.float32)))
     np.testing.assert_allclose(weighted, np.array(weights)[t] * plain, rtol=1e-5)

@@ -1,11 +1,21 @@
 """Editing: what the noise hides is drawn anew, the background stays bit for bit, and Gaussians say where edits lead."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.generative.editing import composite, inversion_edit, repaint, sdedit, strength_grid
+from dlcore.generative.editing import (
+    Editing,
+    composite,
+    edit_images,
+    inversion_edit,
+    repaint,
+    sdedit,
+    strength_grid,
+)
 from dlcore.generative.samplers import ddim_sample, ddpm_sample
 from dlcore.generative.schedules import add_noise, sampling_grid, timesteps
 from tests.generative.test_samplers import ABAR, fake, gaussian, grid_of
@@ -61,6 +71,38 @@ def correlated(correlation):
         return (flat @ vectors.T).reshape(x.shape).astype(x.dtype)
 
     return denoise
+
+
+@pytest.mark.covers("GE-42")
+def test_repaint_clips_the_clean_example():
+    """Two steps of one pixel without noise: x0 is cut to [-1, 1], and eps is that of the cut one."""
+    grid, start, mask = grid_of(2), np.full((1, 1, 1, 1), 3, np.float32), np.ones((1, 1, 1, 1))
+    bars = np.float64(grid.alphas_cumprod)
+    draw = jax.jit(lambda x: repaint(lambda x, t: 0.1 * x, 0 * x, mask, x, jnp.zeros_like, grid, resamples=1))
+    x = 3.0
+    for bar, after in itertools.pairwise(bars):
+        x0 = np.clip((x - np.sqrt(1 - bar) * 0.1 * x) / np.sqrt(bar), -1, 1)
+        variance = (1 - after) / (1 - bar) * (1 - bar / after)
+        x = np.sqrt(after) * x0 + np.sqrt(max(1 - after - variance, 0)) * (x - np.sqrt(bar) * x0) / np.sqrt(1 - bar)
+    np.testing.assert_allclose(draw(start).ravel(), [x], rtol=1e-4)
+
+
+@pytest.mark.covers("GE-42")
+def test_the_strength_of_an_inversion_is_the_part_of_the_path_that_it_goes():
+    x, grid, ones = np.float32([[[[0.3], [-0.2]]]]), grid_of(4), np.ones((1, 1, 2, 1))
+
+    @jax.jit
+    def run(x):
+        edited = [
+            edit_images(Editing("inversion", strength), fake, gaussian(BARS), x, ones, jnp.zeros_like, grid)
+            for strength in (0.0, 0.5)
+        ]
+        return *edited, inversion_edit(fake, gaussian(BARS), x, strength_grid(grid, 0.5), clip_sample=True)
+
+    none, half, expected = run(x)
+    np.testing.assert_array_equal(none, x)
+    np.testing.assert_allclose(half, expected, rtol=1e-5)
+    assert np.abs(half - x).max() > 0.01
 
 
 @pytest.mark.covers("GE-42")

@@ -63,8 +63,8 @@ def test_one_update_by_hand():
     technique = learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), p_mean=-0.5, p_std=0.8)
     rng = np.random.default_rng(0)
     batch = {"image": rng.random((4, 2, 2, 1), np.float32), "index": np.arange(4, dtype=np.int32)}
-    state = technique.init(jax.random.key(0), batch)
-    after, metrics = technique.update(state, batch)
+    state = jax.jit(technique.init)(jax.random.key(0), batch)
+    after, metrics = jax.jit(technique.update)(state, batch)
     keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
     z = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
     n = np.stack([jax.random.normal(jax.random.fold_in(key, 0)) for key in keys]).reshape(4, 1, 1, 1)

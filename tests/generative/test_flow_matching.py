@@ -94,8 +94,8 @@ def test_one_update_by_hand():
     """A constant c has the loss mean (c - (eps - x_0))^2 and the gradient 2 mean (c - (eps - x_0))."""
     flow = learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), time_density="uniform")
     batch = images()
-    state = flow.init(jax.random.key(0), batch)
-    after, metrics = flow.update(state, batch)
+    state = jax.jit(flow.init)(jax.random.key(0), batch)
+    after, metrics = jax.jit(flow.update)(state, batch)
     keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
     eps = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
     error = 0.5 - (eps - (2 * batch["image"] - 1))
@@ -113,15 +113,19 @@ def test_the_network_gets_the_point_of_the_line_and_a_thousand_times_its_time():
 
 def test_times_are_uniform_or_logit_normal():
     keys = jax.random.split(jax.random.key(1), 4096)
-    uniform, logit = np.asarray(sample_times(keys)), np.asarray(sample_times(keys, "logit_normal"))
+    x, few = np.zeros((64, 3), np.float32), keys[:64]
+
+    @jax.jit
+    def run(keys):
+        times = [sample_times(keys, density) for density in ("uniform", "logit_normal")]
+        losses = [flow_loss(lambda x, t: t[:, None] / 1000 + 0 * x, few, x, (), d) for d in ("uniform", "logit_normal")]
+        return times, losses
+
+    (uniform, logit), losses = jax.device_get(run(keys))
     np.testing.assert_allclose([uniform.mean(), uniform.std()], [0.5, 12**-0.5], atol=0.02)
     normal = np.log(logit / (1 - logit))
     np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=0.05)
     # The technique uses what it is told: with all times at the middle density, losses differ.
-    x = jnp.zeros((64, 3))
-    losses = [
-        flow_loss(lambda x, t: t[:, None] / 1000 + 0 * x, keys[:64], x, (), d) for d in ("uniform", "logit_normal")
-    ]
     assert not np.allclose(*losses)
 
 
@@ -144,8 +148,9 @@ def test_a_sample_belongs_to_its_index_and_its_class():
         flow = learner(model=Classes(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), condition=class_condition(10),
                        decode=lambda params, x: x, flow_sampling=sampling)  # fmt: skip
         batch = {**images(), "label": np.array([0, 1, 2, 3])}
-        state = flow.init(jax.random.key(0), batch)
-        return np.asarray(flow.predict(state, {k: v[rows] for k, v in batch.items()})["sample"])
+        batch = {k: v[rows] for k, v in batch.items()}
+        run = jax.jit(lambda batch: flow.predict(flow.init(jax.random.key(0), batch), batch)["sample"])
+        return np.asarray(run(batch))
 
     whole = sample(slice(None), 1.0)
     np.testing.assert_allclose(sample([2], 1.0), whole[[2]], atol=1e-6)
@@ -227,8 +232,12 @@ def test_the_paths_of_the_straight_field_are_lines_and_one_step_is_exact():
         def velocity(x, t, reflowed=reflowed):
             return Gaussian(reflowed).apply({"params": {"value": 0.0}}, x, jnp.full(16, t))
 
-        path = solve_flow(velocity, eps, times, return_trajectory=True)[1]
-        ends[reflowed] = solve_flow(velocity, eps, flow_times(1)), float(path_straightness(path, times).mean())
+        @jax.jit
+        def run(eps, velocity=velocity):
+            path = solve_flow(velocity, eps, times, return_trajectory=True)[1]
+            return solve_flow(velocity, eps, flow_times(1)), path_straightness(path, times).mean()
+
+        ends[reflowed] = run(eps)
     np.testing.assert_allclose(ends[True][0], 1.5 + 0.3 * eps, atol=1e-5)
     np.testing.assert_allclose(ends[False][0], np.full((16, 2), 1.5), atol=1e-5)
     assert ends[True][1] < 1e-8 < 0.01 < ends[False][1]

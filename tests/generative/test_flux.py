@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from dlcore.generative.flux import Flux, image_positions
+from dlcore.generative.two_stream import PooledConditioning
 from tests.generative.test_torch_diffusers import run
 from tests.models.parity import check_output
+from tests.wiring import assert_wiring
 
 TINY = {"width": 32, "depth": 1, "single_depth": 2, "num_heads": 2, "axes": (4, 6, 6)}
 INPUTS = jnp.zeros((1, 4, 4)), jnp.zeros(1), jnp.zeros((1, 2, 12)), jnp.zeros((1, 10)), image_positions(2, 2)
@@ -54,3 +56,8 @@ def test_inputs_that_cannot_be_are_named():
         shapes_of(*INPUTS, axes=(4, 4, 4))
     with pytest.raises(ValueError, match=r"positions=\(6, 3\): another shape; allowed: \(4, 3\), one row a token"):
         shapes_of(*INPUTS[:4], image_positions(2, 3))
+
+
+def test_the_wiring_of_the_pooled_condition_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(PooledConditioning(4), np.float32([3, 700]), (2, 5), np.float32([3500, 1000]), [4.9373, 4.19032])

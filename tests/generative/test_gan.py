@@ -121,13 +121,17 @@ def test_the_generator_finds_the_data():
     np.testing.assert_allclose(drawn.mean(0), 1.5, atol=0.2)
 
 
-@pytest.mark.slow
 def test_the_penalty_is_half_the_squared_slope_on_real_examples():
     """logit = w x: the slope is w everywhere, so that the step of w gains -rate r1 w."""
     rows = points()
-    plain, held = (toy(rate=0.5, w=0.3, r1=r1) for r1 in (0.0, 2.0))
-    state = plain.init(jax.random.key(0), rows)
-    without, having = (m.update(state, rows)[0].params["discriminator"] for m in (plain, held))
+    games = [toy(rate=0.5, w=0.3, r1=r1) for r1 in (0.0, 2.0)]
+
+    @jax.jit
+    def run(rows):
+        state = games[0].init(jax.random.key(0), rows)
+        return [game.update(state, rows)[0].params["discriminator"] for game in games]
+
+    without, having = run(rows)
     np.testing.assert_allclose(having["w"], without["w"] - 0.5 * 2.0 * 0.3, rtol=1e-5)
     np.testing.assert_allclose(having["b"], without["b"], rtol=1e-6)
 
@@ -142,13 +146,12 @@ class Table(nn.Module):
         return z @ kernel + table[0]
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-22")
 def test_the_orthogonal_penalty_reaches_the_generators_kernels_alone():
     """The columns (1, 3) and (2, 4) have the product 14, and the penalty the slope 4 * 14 times the other column."""
-    rows, steps = points(), {}
+    rows, games = points(), {}
     for weight in (0.0, 0.1):
-        learner = gan.learner(
+        games[weight] = gan.learner(
             generator=Table(),
             discriminator=Line(0.3),
             encode=lambda batch: batch["point"],
@@ -158,7 +161,13 @@ def test_the_orthogonal_penalty_reaches_the_generators_kernels_alone():
             latent_dim=2,
             orthogonal=weight,
         )
-        steps[weight] = jax.jit(learner.update)(learner.init(jax.random.key(0), rows), rows)[0].params
+
+    @jax.jit
+    def run(rows):
+        state = games[0.0].init(jax.random.key(0), rows)
+        return {weight: game.update(state, rows)[0].params for weight, game in games.items()}
+
+    steps = run(rows)
     plain, held = (steps[weight]["generator"] for weight in (0.0, 0.1))
     slope = 56 * np.array([[2.0, 1.0], [4.0, 3.0]])
     np.testing.assert_allclose(held["kernel"], plain["kernel"] - 0.5 * 0.1 * slope, rtol=1e-4)
@@ -178,6 +187,22 @@ def test_samples_come_from_the_average():
     without = toy(rate=0.5, w=0.3)
     difference = learner.predict(after, rows)["sample"] - without.predict(after, rows)["sample"]
     np.testing.assert_allclose(difference, np.broadcast_to(-0.1 * shift, (16, 2)), atol=1e-6)
+
+
+def test_a_sample_lies_on_the_arc_between_the_noise_of_two_indices():
+    learner = toy()
+
+    @jax.jit
+    def run(indices):
+        state = learner.init(jax.random.key(0), points())
+        walk = {"index": indices, "ends": indices[None].repeat(3, 0), "share": np.float32([0, 0.25, 1])}
+        return [learner.predict(state, rows)["sample"] for rows in ({"index": indices}, walk)]
+
+    (a, b), path = jax.device_get(run(np.array([7, 3])))
+    np.testing.assert_allclose(path[[0, 2]], [a, b], rtol=1e-5)
+    angle = np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+    middle = (np.sin(0.75 * angle) * a + np.sin(0.25 * angle) * b) / np.sin(angle)
+    np.testing.assert_allclose(path[1], middle, rtol=1e-4)
 
 
 def images(n=16, seed=0):

@@ -68,15 +68,28 @@ def test_a_step_by_hand_in_which_the_discriminator_sees_both():
 
 @pytest.mark.covers("GE-19")
 def test_without_an_adversary_the_l1_falls_and_there_is_a_loss():
-    made, rows = learner(adversarial_weight=0.0, l1_weight=1.0), pair()
+    made, rows = learner(adversarial_weight=0.0, l1_weight=1.5), pair()
     rows["image"] = 0.8 * (rows["source"] - 0.5) + 0.5
-    state = made.init(jax.random.key(0), rows)
+
+    @jax.jit
+    def start(rows):
+        state = made.init(jax.random.key(0), rows)
+        return state, made.loss(state.params, state, rows), made.evaluate(state, rows), made.predict(state, rows)
+
+    state, (before, metrics), measured, out = start(rows)
     assert set(state.params) == {"generator"}
-    before = made.loss(state.params, state, rows)[0]
+    # w = .5: shown are .5 x, in [-1, 1]; l1 is of the loss there, and of pixels in [0, 1] in the measure.
+    x, y = 2 * rows["source"] - 1, 2 * rows["image"] - 1
+    error = np.abs(0.5 * x - y).mean()
+    np.testing.assert_allclose(out["sample"], (0.5 * x + 1) / 2, rtol=1e-5)
+    assert float(before) == pytest.approx(1.5 * error, rel=1e-5)
+    assert metrics["loss"].compute() == pytest.approx(1.5 * error, rel=1e-5)
+    assert measured["content_loss"].compute() == pytest.approx(error, rel=1e-5)
+    assert measured["l1"].compute() == pytest.approx(error / 2, rel=1e-5)
     step = jax.jit(made.update)
     for _ in range(40):
-        state, _ = step(state, rows)
-    assert made.loss(state.params, state, rows)[0] < 0.3 * before
+        state, metrics = step(state, rows)
+    assert metrics["loss"].compute() < 0.3 * before
     assert float(state.params["generator"]["w"]) == pytest.approx(0.8, abs=0.06)
 
 

@@ -51,6 +51,10 @@ class Scaled(nn.Module):
     def decode(self, z):
         return self.c * z
 
+    def __call__(self, x):
+        mean, log_variance = self.encode(x)
+        return self.decode(mean), mean, log_variance
+
 
 @pytest.mark.covers("GE-25")
 def test_one_update_of_the_autoencoder_by_hand():
@@ -58,15 +62,19 @@ def test_one_update_of_the_autoencoder_by_hand():
     learner = autoencoder_kl.learner(model=Scaled(), optimizer=optax.sgd(0.1), kl_weight=0.5)
     image = np.random.default_rng(1).random((3, 1, 2, 1), np.float32)
     rows = {"image": image, "index": np.arange(3, dtype=np.int32)}
+    masked = {**rows, "mask": np.float32([1, 1, 0])}
     params = {"a": np.float32(0.8), "b": np.float32(-0.6), "c": np.float32(0.7)}
     state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
 
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
-        return learner.update(state, rows)[0].params, jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
+        normal = jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))
+        measured = learner.evaluate(state, masked), learner.loss(state.params, state, masked)[0]
+        given = *measured, learner.predict(state, rows), learner.init(jax.random.key(0), rows).params
+        return learner.update(state, rows)[0].params, normal(keys), normal(example_keys(state.rng, rows)), *given
 
-    after, eps = jax.device_get(step(state))
+    after, eps, other, metrics, loss, out, started = jax.device_get(step(state))
     x = 2 * image - 1
     mean, log_variance = 0.8 * x, -0.6 * x
     spread = np.exp(log_variance / 2) * eps
@@ -75,6 +83,68 @@ def test_one_update_of_the_autoencoder_by_hand():
     want = {"a": 0.8 - 0.1 * (by_mean * x).sum(), "b": -0.6 - 0.1 * (by_log * x).sum()}
     want["c"] = 0.7 - 0.1 * (by_y * (mean + spread)).sum()
     assert after == pytest.approx(want, rel=1e-5)
+    # Evaluation reads the mean, and the loss draws; the third image is padding.
+    divergence = ((mean**2 + np.exp(log_variance) - 1 - log_variance) / 2)[:2].mean()
+    error, noisy = (np.abs(0.7 * z - x)[:2].mean() for z in (mean, mean + np.exp(log_variance / 2) * other))
+    psnr = -10 * np.log10(np.square(0.7 * mean - x)[:2].mean((1, 2, 3)) / 4)
+    expected = {"loss": error + 0.5 * divergence, "l1": error, "kl": divergence, "psnr": psnr.mean()}
+    assert {name: metric.compute() for name, metric in metrics.items()} == pytest.approx(expected, rel=1e-4)
+    assert float(loss) == pytest.approx(noisy + 0.5 * divergence, rel=1e-5)
+    np.testing.assert_allclose(out["image"], (0.7 * mean + 1) / 2, rtol=1e-5)
+    np.testing.assert_allclose(out["mean"], mean, rtol=1e-5)
+    np.testing.assert_allclose(out["logvar"], log_variance, rtol=1e-5)
+    assert started == {"a": 1, "b": 1, "c": 1}
+
+
+class Sized(Scaled):
+    """`Scaled`, with a parameter of the shape that it was started with."""
+
+    downsampling: int = 4
+    image_channels: int = 3
+
+    @nn.compact
+    def __call__(self, x):
+        self.param("started", nn.initializers.zeros, x.shape)
+        return Scaled.__call__(self, x)
+
+
+class Sum(nn.Module):
+    """w (z + t + label)."""
+
+    @nn.compact
+    def __call__(self, z, t, label=None):
+        return self.param("w", nn.initializers.ones, ()) * (z + (t + label)[:, None, None, None])
+
+
+@pytest.mark.covers("GE-25")
+def test_latents_are_divided_by_their_scale_and_the_network_reads_them():
+    """(m + exp(l / 2) eps) / 4 of x in [-1, 1], and (c 4 z + 1) / 2 back; no gradient reaches the autoencoder."""
+    model, rng = LatentDiffusion(Sum(), Sized()), np.random.default_rng(0)
+    image, z = rng.random((2, 1, 2, 1), np.float32), rng.normal(size=(2, 3, 5, 2)).astype(np.float32)
+    t, label, keys = np.float32([2, 7]), np.array([1, 3]), jax.random.split(jax.random.key(0), 2)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), z, t, label)["params"]
+    assert shapes["autoencoder"]["started"].shape == (1, 12, 20, 3)
+    assert shapes["scale"].shape == ()
+    numbers = {"a": np.float32(0.8), "b": np.float32(-0.6), "c": np.float32(0.1)}
+    params = {"network": {"w": np.float32(3)}, "scale": np.float32(4)}
+    params["autoencoder"] = {**numbers, "started": np.zeros((1, 12, 20, 3), np.float32)}
+
+    @jax.jit
+    def run(params):
+        def encoded(params):
+            return model.apply({"params": params}, image, keys, method="encoded")
+
+        noise = jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
+        slopes = jax.grad(lambda params: encoded(params).sum())(params)
+        outputs = model.apply({"params": params}, z, t, label), model.apply({"params": params}, z, method="decoded")
+        return encoded(params), noise, slopes, *outputs
+
+    latents, noise, slopes, predicted, decoded = jax.device_get(run(params))
+    x = 2 * image - 1
+    np.testing.assert_allclose(latents, (0.8 * x + np.exp(-0.3 * x) * noise) / 4, rtol=1e-4)
+    assert not any(np.any(slope) for slope in jax.tree.leaves(slopes))
+    np.testing.assert_allclose(predicted, 3 * (z + np.reshape([3, 10], (2, 1, 1, 1))), rtol=1e-5)
+    np.testing.assert_allclose(decoded, np.clip((0.1 * 4 * z + 1) / 2, 0, 1), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.weekly

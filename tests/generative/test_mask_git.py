@@ -161,20 +161,30 @@ def test_samples_have_the_networks_frequencies_and_depend_on_their_key_alone():
     np.testing.assert_array_equal(draw(keys[::-1]), codes[::-1])
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-38")
 def test_bits_of_a_random_order_are_the_entropy_of_independent_codes():
     """Frequencies 1/6, 1/2, 1/3 at every position: each order has the same likelihood."""
     learner, state = small(np.broadcast_to(np.log([1 / 6, 1 / 2, 1 / 3]), (K + 2, K)))
+    state = state.replace(rng=jax.random.key(1))
     numbers = [-np.log2([1 / 6, 1 / 2, 1 / 3])[np.array(image)] for image in ((0, 1), (2, 1), (1, 2))]
-    measured = jax.jit(learner.evaluate)(state, ROWS)
-    # One or both codes of an image are masked, by its key.
-    keys = jax.vmap(jax.random.fold_in, (0, None))(example_keys(state.rng, ROWS), 0)
-    counts = [int(jax.random.randint(key, (), 1, 3)) for key in keys]
-    means = [n.mean() for n in numbers]
-    if set(counts) == {2}:
-        assert measured["prior_bits"].compute() == pytest.approx(np.mean(means), rel=1e-5)
-    assert min(map(min, numbers)) <= measured["prior_bits"].compute() <= max(map(max, numbers))
+
+    @jax.jit
+    def run(state):
+        # One or both codes of an image are masked, by its key.
+        keys = [jax.vmap(jax.random.fold_in, (0, None))(example_keys(state.rng, ROWS), k) for k in (0, 1)]
+        counts = jax.vmap(lambda key: jax.random.randint(key, (), 1, 3))(keys[0])
+        _, hidden = jax.vmap(mask_codes, (0, None, 0, None))(keys[1], np.zeros((1, 2), np.int32), counts, K)
+        given = learner.predict(state, ROWS), learner.init(jax.random.key(0), ROWS).params
+        return learner.evaluate(state, ROWS), hidden[:, 0], *given
+
+    measured, hidden, out, started = jax.device_get(run(state))
+    assert set(hidden.sum(1)) == {1, 2}
+    means = [n[h].mean() for n, h in zip(numbers, hidden, strict=True)]
+    assert measured["prior_bits"].compute() == pytest.approx(np.mean(means), rel=1e-5)
+    # Samples are decoded codes, of vectors -1, 0 and 1 in [-1, 1].
+    assert set(out["sample"].ravel()) <= {0, 0.5, 1}
+    chex.assert_shape(out["sample"], (3, 1, 2, 1))
+    np.testing.assert_array_equal(started["rows"], np.zeros((K + 2, K)))
 
 
 @pytest.mark.slow

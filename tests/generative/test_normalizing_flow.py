@@ -24,9 +24,9 @@ SHAPE = (4, 4, 1)
 
 def randomized(model, x):
     """Parameters none of which is 0, as those of trained networks."""
-    params = jax.jit(model.init)(jax.random.key(1), x)["params"]
+    shapes = jax.eval_shape(model.init, jax.random.key(1), x)["params"]
     rng = np.random.default_rng(0)
-    return jax.tree.map(lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), params)
+    return jax.tree.map(lambda p: 0.3 * rng.normal(size=p.shape).astype(np.float32), shapes)
 
 
 @pytest.mark.slow(unless=["swap-2"])
@@ -109,8 +109,14 @@ def test_one_update_by_hand():
     flow = learner(model=Scaling(), optimizer=optax.sgd(rate), shape=(2, 2, 1), levels=levels)
     image = np.array([0.0, 0.3, 0.6, 1.0, 0.1, 0.2, 0.7, 0.9], np.float32).reshape(2, 2, 2, 1)
     batch = {"image": image, "index": np.arange(2, dtype=np.int32)}
-    state = flow.init(jax.random.key(0), batch)
-    after, metrics = flow.update(state, batch)
+    state = jax.jit(flow.init)(jax.random.key(0), batch)
+
+    @jax.jit
+    def run(state):
+        start = state.replace(rng=jax.random.fold_in(state.rng, 0))  # the first update draws by this key
+        return *flow.update(state, batch), flow.evaluate(start, batch), flow.loss(state.params, start, batch)[0]
+
+    after, metrics, measured, loss = run(state)
     # Levels 0, 1, 2, 3 hold a quarter of [0, 1] each.
     q = np.array([0, 1, 2, 3, 0, 0, 2, 3]).reshape(image.shape)
     keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
@@ -119,6 +125,8 @@ def test_one_update_by_hand():
     assert ((x + 0.5) * levels < q + 1).all()
     nats = x**2 * np.exp(1.0) / 2 + np.log(2 * np.pi) / 2 - 0.5 + np.log(levels)
     assert float(metrics["loss"].compute()) == pytest.approx(nats.mean(), rel=1e-5)
+    assert float(measured["loss"].compute()) == pytest.approx(nats.mean(), rel=1e-5)
+    assert float(loss) == pytest.approx(nats.mean(), rel=1e-5)
     assert float(metrics["nll_nats_4_levels"].compute()) == pytest.approx(4 * nats.mean(), rel=1e-5)
     assert float(metrics["bits_per_dim_4_levels"].compute()) == pytest.approx(nats.mean() / np.log(2), rel=1e-5)
     assert float(after.params["s"]) == pytest.approx(0.5 - rate * (x**2 * np.exp(1.0) - 1).mean(), rel=1e-5)

@@ -79,7 +79,8 @@ def batch():
 
 
 def state_of(learner, base, batch):
-    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), batch).replace(rng=None)
+    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes).replace(rng=jax.random.key(0))
     class_image = jax.random.uniform(jax.random.key(3), (3, 2, 2, 3))
     params = add_token(base, jax.random.key(1))
     started = start_from(state, params, optax.sgd(RATE))

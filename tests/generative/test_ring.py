@@ -4,7 +4,8 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.generative.ring import ring_centers, ring_points
+from dlcore.generative.ring import PointClassifier, ring_centers, ring_points
+from tests.wiring import assert_wiring
 
 
 def test_centers_by_hand():
@@ -23,3 +24,8 @@ def test_every_mode_has_its_share_and_deviation():
 def test_bad_numbers_are_named():
     with pytest.raises(ValueError, match="num_points=0"):
         ring_points(0, 0)
+
+
+def test_the_wiring_of_the_classifier_of_points_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(PointClassifier(3, width=4, depth=2), (5, 2), [5.21604, -0.633197])

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from dlcore.generative import gan, sagan
 from dlcore.generative.condition import class_condition
-from dlcore.generative.sagan import Generator
+from dlcore.generative.sagan import Discriminator, Generator
 from dlcore.learner import example_keys
 from tests.generative.by_rule import check_filled, filled
 from tests.wiring import assert_wiring
@@ -292,3 +292,9 @@ def test_the_wiring_of_generator_is_as_it_was():
         np.array([0, 2]),
         [10.2996, -5.42529],
     )
+
+
+def test_the_wiring_of_networks_without_classes_is_as_it_was():
+    """Regressions: the numbers hold the code as it was."""
+    assert_wiring(Generator((4, 4, 1), width=2, attention=False), (2, 3), [1.99269, 0.20053])
+    assert_wiring(Discriminator(width=2, attention=False), (2, 4, 4, 1), [2.54346, 2.89042])

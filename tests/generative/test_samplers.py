@@ -11,6 +11,7 @@ import pytest
 from dlcore.generative.diffusion import SAMPLERS, interpolate, sample
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.samplers import (
+    check_falling,
     condition,
     ddim_sample,
     ddpm_sample,
@@ -127,8 +128,8 @@ def test_a_wrong_index_of_alphas_cumprod_leaves_the_librarys_path(shift):
 @pytest.mark.parametrize("clip", [False, True])
 def test_euler_takes_the_steps_of_ddim(clip):
     x, grid = jax.random.normal(jax.random.key(0), (2, 3)), grid_of(7)
-    _, euler = euler_sample(fake, x, None, grid, clip_sample=clip, return_trajectory=True)
-    _, ddim = ddim_sample(fake, x, None, grid, clip_sample=clip, return_trajectory=True)
+    options = {"clip_sample": clip, "return_trajectory": True}
+    euler, ddim = jax.jit(lambda x: [s(fake, x, None, grid, **options)[1] for s in (euler_sample, ddim_sample)])(x)
     np.testing.assert_allclose(euler, ddim, atol=1e-4)
 
 
@@ -144,8 +145,13 @@ def test_the_sampling_path_is_the_same_for_every_prediction(name, prediction):
 
     keys = jax.random.split(jax.random.key(0), 2)
     options = {"sampler": name, "num_inference_steps": 5, "return_trajectory": True}
-    _, want = sample(fake, keys, (3,), ABAR, **options)
-    _, path = sample(other, keys, (3,), ABAR, prediction=prediction, **options)
+
+    @jax.jit
+    def run(keys):
+        want = sample(fake, keys, (3,), ABAR, **options)
+        return want[1], sample(other, keys, (3,), ABAR, prediction=prediction, **options)[1]
+
+    want, path = run(keys)
     np.testing.assert_allclose(path, want, atol=2e-3)
 
 
@@ -174,7 +180,7 @@ def test_guidance_is_one_call_between_the_unconditional_and_the_conditional_netw
     np.testing.assert_allclose(guide(network, y, null, 3.0)(x, t), without + 3 * (given - without), atol=1e-5)
 
 
-@pytest.mark.slow(only=["ddpm-1", "sde_dpmpp-*", "*-7"])
+@pytest.mark.slow(only=["ddpm-1", "sde_dpmpp-*", "*-7", "tcd-1000", "unipc-1000", "euler-1000"])
 @pytest.mark.covers("GE-24")
 @pytest.mark.parametrize("steps", [1, 7, 1000])
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -241,7 +247,7 @@ def test_samples_have_their_shape_and_depend_on_their_key_alone(name):
     chex.assert_shape(all_five, (5, 4, 3, 1))
     chex.assert_shape(path, (5, 5, 4, 3, 1))
     np.testing.assert_allclose(path[-1], all_five)
-    few = sample(fake, keys[2:4], (4, 3, 1), ABAR, **options)
+    few, _ = draw(keys[2:4])
     np.testing.assert_allclose(few, all_five[2:4], rtol=1e-5, atol=1e-6)
     assert not np.allclose(draw(jax.random.split(jax.random.key(9), 5))[0], all_five)
 
@@ -363,8 +369,15 @@ def test_eta_draws_noise_and_zero_does_not():
 
 def test_clipping_keeps_the_clean_example_inside():
     x = 3 * jax.random.normal(jax.random.key(0), (4, 3))
-    for name, sampler in SAMPLERS.items():
-        end = sampler(lambda x, t: -x, x, lambda k: jnp.zeros_like(x), grid_of(5), clip_sample=True)
+
+    @jax.jit
+    def run(x):
+        return {
+            name: sampler(lambda x, t: -x, x, lambda k: jnp.zeros_like(x), grid_of(5), clip_sample=True)
+            for name, sampler in SAMPLERS.items()
+        }
+
+    for name, end in run(x).items():
         assert np.abs(end).max() <= 1 + 1e-5, name
 
 
@@ -374,8 +387,14 @@ def test_clipping_keeps_the_clean_example_inside():
 def test_interpolation_runs_from_one_sample_to_the_other(name):
     keys = jax.random.split(jax.random.key(3), 2)
     options = {"sampler": name, "num_inference_steps": 4}
-    ends = sample(fake, keys, (4, 3, 1), ABAR, **options)
-    path = interpolate(fake, keys, jnp.array([0.0, 0.5, 1.0]), (4, 3, 1), ABAR, **options)
+    shares = np.float32([0, 0.5, 1])
+
+    @jax.jit
+    def run(keys):
+        ends = sample(fake, keys, (4, 3, 1), ABAR, **options)
+        return ends, interpolate(fake, keys, shares, (4, 3, 1), ABAR, **options)
+
+    ends, path = jax.device_get(run(keys))
     np.testing.assert_allclose(path[::2], ends, atol=1e-5)
     assert all(np.abs(path[1] - end).max() > 0.1 for end in ends)
 
@@ -391,6 +410,23 @@ def test_noise_halfway_lies_on_the_arc():
         want = (np.sin((1 - share) * angle) * a + np.sin(share * angle) * b) / np.sin(angle)
         np.testing.assert_allclose(start, want, atol=1e-5)
     assert np.linalg.norm(path[0, 0]) > 0.95 * min(np.linalg.norm(a), np.linalg.norm(b))
+
+
+@pytest.mark.covers("GE-29")
+def test_a_condition_shifts_the_noise_by_the_slope_of_its_log_probability():
+    """abar is .7 halfway from .9 to .5: eps - 3 sqrt(.3) d log p / dx, of log p = x_0 t + x_1^2: (t, 2 x_1)."""
+    x, t = np.float32([[0.2, -0.4], [1.5, 0.3]]), np.float32(0.5)
+    conditioned = condition(lambda x, t: x + t, lambda x, t: x[:, 0] * t + x[:, 1] ** 2, np.array([0.9, 0.5, 0.2]), 3.0)
+    slope = np.stack([np.full(2, 0.5), 2 * x[:, 1]], -1)
+    np.testing.assert_allclose(jax.jit(conditioned)(x, t), x + 0.5 - 3 * np.sqrt(0.3) * slope, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"scale=\[inf\].*finite|scale=inf.*finite"):
+        condition(lambda x, t: x, lambda x, t: x[:, 0], ABAR, float("inf"))
+
+
+@pytest.mark.parametrize("levels", [[3.0, 3.0], [1.0, 2.0], [2.0, -1.0]])
+def test_levels_that_do_not_fall_to_numbers_of_at_least_zero_are_refused(levels):
+    with pytest.raises(ValueError, match=r"sigmas=.*: do not fall; allowed: falling numbers of at least 0"):
+        check_falling("sigmas", levels)
 
 
 @pytest.mark.slow

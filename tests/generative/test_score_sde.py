@@ -9,6 +9,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.generative.diffusion import noise_of
 from dlcore.generative.score_sde import (
     SDE,
     ScoreSampling,
@@ -45,9 +46,13 @@ def exact_score(sde):
 def test_the_flow_gives_the_exact_likelihood_of_a_mixture(sde):
     """log p at the first time; bits per dimension are -log2 p / 2."""
     x = np.array([[-0.8, 0.3], [0.1, 0.1], [0.9, -0.6], [0.0, 1.0]])
-    likelihood = jax.jit(lambda x: flow_log_likelihood(exact_score(sde), x, sde, num_steps=100))(jnp.float32(x))
-    signal, spread = (float(f) for f in sde.marginal(sde.first_time))
-    expected = log_density(x, signal, spread)
+
+    @jax.jit
+    def run(x):
+        likelihood = flow_log_likelihood(exact_score(sde), x, sde, num_steps=100)
+        return likelihood, log_density(x, *sde.marginal(sde.first_time))
+
+    likelihood, expected = run(np.float32(x))
     # p_1 is not quite normal: its mean is off by a_1 m, .001 to .01 of its deviation.
     np.testing.assert_allclose(likelihood, expected, atol=0.01)
 
@@ -55,10 +60,14 @@ def test_the_flow_gives_the_exact_likelihood_of_a_mixture(sde):
 @pytest.mark.covers("GE-34")
 def test_signs_estimate_the_divergence_without_bias():
     """In two dimensions the mean over the four sign vectors is the trace itself."""
-    x = jnp.array([[0.1, 0.1], [0.9, -0.6]])
-    signs = jnp.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])[:, None] * jnp.ones((1, 2, 1))
-    estimate = jax.jit(lambda x: flow_log_likelihood(exact_score(VP), x, VP, probes=signs))(x)
-    expected = log_density(x, *VP.marginal(VP.first_time))
+    signs = np.float32([[1, 1], [1, -1], [-1, 1], [-1, -1]])[:, None].repeat(2, 1)
+
+    @jax.jit
+    def run(x):
+        estimate = flow_log_likelihood(exact_score(VP), x, VP, probes=signs)
+        return estimate, log_density(x, *VP.marginal(VP.first_time))
+
+    estimate, expected = run(np.float32([[0.1, 0.1], [0.9, -0.6]]))
     np.testing.assert_allclose(estimate, expected, atol=0.01)
 
 
@@ -130,26 +139,53 @@ def test_one_update_by_hand(sde):
     """A constant F = c gives b s = -c, the loss mean (z - c)^2 and the slope 2 mean (c - z)."""
     technique = learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), sde=sde)
     batch = {"image": np.random.default_rng(0).random((4, 2, 2, 1), np.float32), "index": np.arange(4)}
-    state = technique.init(jax.random.key(0), batch)
-    after, metrics = technique.update(state, batch)
+    state = jax.jit(technique.init)(jax.random.key(0), batch)
+    after, metrics = jax.jit(technique.update)(state, batch)
     keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
     z = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
     assert metrics["loss"].compute() == pytest.approx(np.square(z - 0.5).mean(), rel=1e-4)
     assert float(after.params["value"]) == pytest.approx(0.5 - 0.1 * 2 * (0.5 - z).mean(), rel=1e-4)
 
 
+@pytest.mark.covers("GE-34")
+def test_the_learner_draws_by_langevin_at_falling_levels():
+    """Levels 2, 1 and .5, two steps each: x - .1 s^2 c / s + sqrt(.2) s z, from 2 z; at last denoised, - .5 c."""
+    technique = learner(
+        model=Constant(),
+        optimizer=optax.sgd(0.1),
+        shape=(3,),
+        encode=lambda params, keys, batch: batch["x"],
+        decode=lambda params, x: x,
+        sde=SDE("ve", sigma_min=0.5, sigma_max=2.0),
+        score_sampling=ScoreSampling("langevin", num_inference_steps=3, langevin_steps=2, step_size=0.1),
+    )
+    batch = {"x": np.zeros((2, 3), np.float32), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        noise = noise_of(example_keys(state.rng, batch), (3,))
+        return technique.predict(state, batch)["sample"], jax.vmap(noise)(np.arange(-1, 6))
+
+    drawn, z = run()
+    x = 2 * np.float64(z[0])
+    for level, each in zip((2, 2, 1, 1, 0.5, 0.5), np.float64(z[1:]), strict=True):
+        x += -0.1 * level * 0.5 + np.sqrt(0.2) * level * each
+    np.testing.assert_allclose(drawn, x - 0.5 * 0.5, rtol=1e-4, atol=1e-5)
+
+
 def test_the_network_gets_scaled_examples_and_a_thousand_times_the_time():
     """VE at t = .5: b = .4472; F = x / sqrt(1 + .2) + 500, s = -F / b."""
-    score = score_of(lambda x, t: x + t, VE)(jnp.full((1, 2), 3.0), jnp.float32(0.5))
+    score = jax.jit(score_of(lambda x, t: x + t, VE))(np.full((1, 2), 3, np.float32), np.float32(0.5))
     np.testing.assert_allclose(score, [[-(3 / math.sqrt(1.2) + 500) / math.sqrt(0.2)] * 2], rtol=1e-5)
     # The exact score of one point has the loss 0.
-    keys, x = jax.random.split(jax.random.key(0), 16), jnp.full((16, 2), 0.4)
+    keys, x = jax.random.split(jax.random.key(0), 16), np.full((16, 2), 0.4, np.float32)
 
     def point(x, t):
         signal, spread = (f[:, None] for f in VP.marginal(t))
         return (signal * 0.4 - x) / spread**2
 
-    np.testing.assert_allclose(score_loss(point, keys, x, VP), np.zeros(16), atol=1e-4)
+    np.testing.assert_allclose(jax.jit(lambda x: score_loss(point, keys, x, VP))(x), np.zeros(16), atol=1e-4)
 
 
 @pytest.mark.parametrize(

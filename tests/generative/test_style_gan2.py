@@ -1,5 +1,7 @@
 """Three updates of both players by hand: augmentation, lazy penalties, the average of path lengths, and p."""
 
+import functools
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -63,8 +65,8 @@ def batch():
     return {"image": images, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
 
 
-@jax.jit
-def draws(rng, probability):
+@functools.partial(jax.jit, static_argnums=2)
+def draws(rng, probability, ada):
     """Draw latents [2, 3, 8], the augmentations' maps M [3, 3, 4, 4] and offsets o [3, 3, 4], and y [3, 4].
 
     T x = M x + o by example: o is the image of 0, the columns of M are those of the unit images, less o.
@@ -72,36 +74,40 @@ def draws(rng, probability):
     index = {"index": jnp.arange(3)}
     keys = [example_keys(jax.random.fold_in(rng, k), index) for k in range(6)]
     normal = jax.vmap(lambda key: jax.random.normal(key, (8,)))
+    latents, y = (
+        jnp.stack([normal(keys[0]), normal(keys[1])]),
+        jax.vmap(lambda key: jax.random.normal(key, (2, 2, 1)))(keys[5]).reshape(3, 4),
+    )
+    if not ada:
+        return latents, jnp.tile(jnp.eye(4), (3, 3, 1, 1)), jnp.zeros((3, 3, 4)), y
     units = jnp.concatenate([jnp.zeros((1, 4)), jnp.eye(4)]).reshape(5, 1, 2, 2, 1).repeat(3, 1)
     images = jnp.stack(
         [jax.vmap(lambda x, k=k: augment_images(keys[k], x, probability))(units) for k in (2, 3, 4)]
     ).reshape(3, 5, 3, 4)
     maps = (images[:, 1:] - images[:, :1]).transpose(0, 2, 3, 1)
-    return (
-        jnp.stack([normal(keys[0]), normal(keys[1])]),
-        maps,
-        images[:, 0],
-        jax.vmap(lambda key: jax.random.normal(key, (2, 2, 1)))(keys[5]).reshape(3, 4),
-    )
+    return latents, maps, images[:, 0], y
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["False"])
 @pytest.mark.covers("GE-44")
-def test_three_updates_by_hand():
+@pytest.mark.parametrize("ada", [False, True])
+def test_three_updates_by_hand(ada):
     """Steps 0 and 2 have both penalties, twice as strong, step 1 none; the third row is padding."""
-    learner, rows = toy(), batch()
-    state = learner.init(jax.random.key(0), rows).replace(augment_probability=jnp.float32(0.5))
+    learner, rows = toy(ada=ada), batch()
+    state = jax.jit(learner.init)(jax.random.key(0), rows)
+    assert (float(state.augment_probability), float(state.path_length)) == (0, 0)
+    state = state.replace(augment_probability=jnp.float32(0.5))
     update = jax.jit(learner.update)
     v, b, a, length, p = np.array([0.3, -0.2, 0.5, 0.1]), 0.2, 0.8, 0.0, 0.5
     real = rows["image"][:2].reshape(2, 4).astype(np.float64)
     average = a
     for step in range(3):
         rng = jax.random.fold_in(state.rng, step)
-        z, maps, offsets, y = (np.asarray(x, np.float64) for x in draws(rng, jnp.float32(p)))
+        z, maps, offsets, y = (np.asarray(x, np.float64) for x in draws(rng, jnp.float32(p), ada))
         z, maps, offsets, y = z[:, :2], maps[:, :2], offsets[:, :2], y[:2]
         # D(T x) and D(T G(z)); the slope of R1 by v is M M^T v, since grad_x v (M x + o) = M^T v.
         x0 = np.einsum("bij,bj->bi", maps[0], real) + offsets[0]
@@ -125,7 +131,7 @@ def test_three_updates_by_hand():
         a = a - RATE * slope
         decay = min(0.5, (1 + step) / (10 + step))
         average = average + (1 - decay) * (a - average)
-        p = np.clip(p + np.sign(r - 0.1) * 2 / 10, 0, 1)
+        p = np.clip(p + np.sign(r - 0.1) * 2 / 10, 0, 1) if ada else p
         state, metrics = update(state, rows)
         np.testing.assert_allclose(state.params["discriminator"]["v"], v, rtol=1e-4)
         np.testing.assert_allclose(state.params["discriminator"]["b"], b, rtol=1e-4)
@@ -134,6 +140,11 @@ def test_three_updates_by_hand():
         np.testing.assert_allclose(state.path_length, length, rtol=1e-4)
         np.testing.assert_allclose(state.augment_probability, p, rtol=1e-6)
         assert metrics["d_loss"].compute() == pytest.approx(-(np.log(d0) + np.log(1 - d1)).mean(), rel=1e-4)
+        assert metrics["g_loss"].compute() == pytest.approx(-np.log(sigmoid(x2 @ v + b)).mean(), rel=1e-4)
+        assert metrics["path_average"].compute() == pytest.approx(length, rel=1e-4)
+        assert metrics["d_real"].compute() == pytest.approx(d0.mean(), rel=1e-4)
+        assert metrics["d_fake"].compute() == pytest.approx(d1.mean(), rel=1e-4)
+        assert int(state.step) == step + 1
         assert metrics["real_sign"].compute() == pytest.approx(r)
         assert metrics["augment_probability"].compute() == pytest.approx(p)
 

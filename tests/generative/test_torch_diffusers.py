@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.generative import torch_networks
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.autoencoder_tiny import AutoencoderTiny
 from dlcore.generative.conditional_unet import ConditionalUNet
@@ -171,6 +172,35 @@ def test_one_embedding_of_a_dit_takes_equal_entries_alone():
         for model in (DiT(**DIT), DiT(**DIT, shared_embedding=False))
     )
     np.testing.assert_allclose(shared, own, atol=1e-5)
+
+
+TEXT, WIDE_TEXT = (1, 77, 768), (1, 77, 4096)
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"),
+    [
+        ("stable_diffusion_v1_unet", [(1, 64, 64, 4), (1,), None, TEXT]),
+        ("stable_diffusion_xl_unet", [(1, 128, 128, 4), (1,), None, (1, 77, 2048), None, ((1, 1280), (1, 6))]),
+        ("consistency_imagenet64_unet", [(1, 64, 64, 3), (1,), (1,)]),
+        ("stable_diffusion_v1_vae", [(1, 64, 64, 3)]),
+        ("stable_diffusion_3_medium", [(1, 64, 64, 16), (1,), WIDE_TEXT, (1, 2048)]),
+        ("pixart_alpha_512", [(1, 64, 64, 4), (1,), (1, 120, 4096)]),
+        ("flux_1_schnell", [(1, 1024, 64), (1,), WIDE_TEXT, (1, 768), (1024, 3), None, None]),
+        ("flux_1_dev", [(1, 1024, 64), (1,), WIDE_TEXT, (1, 768), (1024, 3), None, (1,)]),
+    ],
+)
+def test_published_networks_are_started_with_inputs_of_their_sizes(name, inputs):
+    found = jax.eval_shape(lambda: torch_networks.example_inputs(torch_networks.MODELS[name]()))
+    assert jax.tree.map(lambda leaf: leaf.shape, list(found)) == inputs
+    if name == "consistency_imagenet64_unet":
+        assert found[2].dtype == jnp.int32
+
+
+def test_weights_of_a_published_network_are_read_with_its_inputs():
+    network = AutoencoderKL((4,), num_res_blocks=1, groups=2)
+    with pytest.raises(ValueError, match=r"AutoencoderKL[\s\S]*missing"):
+        torch_networks.from_torch_names(network, {})
 
 
 def test_the_error_names_a_missing_weight():

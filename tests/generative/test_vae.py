@@ -2,6 +2,7 @@
 
 import math
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from dlcore.generative import vae
 from dlcore.generative.latents import attribute_direction, edit
 from dlcore.generative.vae import VAE, kl_to_standard_normal, log_normal, reparameterize
 from dlcore.learner import State, example_keys
+from tests.random_weights import random_like
 from tests.wiring import assert_wiring
 
 
@@ -79,47 +81,143 @@ def test_draws_and_densities_of_half_precision_are_those_of_float32(dtype):
     np.testing.assert_allclose(density, log_normal(z.astype(jnp.float32), *exact), rtol=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.covers("GE-09", "GE-10")
-def test_one_update_by_hand():
-    """z = m + s eps, L = sum_d [softplus(l_d) - x_d l_d] + beta sum (m^2 + s^2 - 1 - log s^2) / 2."""
+PIXELS = np.array([[1, 0], [0, 1], [1, 1]], np.float32)
+ROWS = {"image": PIXELS.reshape(3, 1, 2, 1), "index": np.arange(3, dtype=np.int32)}
+
+
+def draw_keys(rng, k):
+    return example_keys(jax.random.fold_in(rng, k), ROWS)
+
+
+normal = jax.vmap(lambda key: jax.random.normal(key, (2,)))
+
+
+@pytest.fixture(scope="module")
+def single_layers():
+    """(learner, parameters, state) of a network without a hidden layer."""
     learner = vae.learner(
-        model=VAE((1, 2, 1), hidden=(), latent_dim=1), optimizer=optax.sgd(0.1), beta=2.0, binarization="threshold"
-    )
-    x, rng = np.array([[1, 0], [0, 1], [1, 1]], np.float32), np.random.default_rng(0)
-    rows = {"image": x.reshape(3, 1, 2, 1), "index": np.arange(3, dtype=np.int32)}
-    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).params
-    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
-    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+        model=VAE((1, 2, 1), hidden=(), latent_dim=2), optimizer=optax.sgd(0.1), beta=2.0, binarization="threshold",
+        importance_samples=3,
+    )  # fmt: skip
+    params = random_like(jax.eval_shape(learner.init, jax.random.key(0), ROWS).params, scale=0.7)
+    return learner, params, State(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params))
+
+
+@pytest.fixture(scope="module")
+def by_hand(single_layers):
+    """(parameters, normal draws, what the learner measures and predicts)."""
+    learner, params, state = single_layers
 
     @jax.jit
-    def step(state):
-        keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, 0), 1), rows)
-        return *learner.update(state, rows), jax.vmap(lambda key: jax.random.normal(key, (1,)))(keys)
+    def run(state):
+        again = [jax.vmap(jax.random.fold_in, (0, None))(draw_keys(state.rng, 2), k) for k in range(3)]
+        draws = {
+            "evaluate": normal(draw_keys(state.rng, 1)),
+            "weights": jnp.stack([normal(key) for key in again]),
+            "sample": normal(draw_keys(state.rng, 3)),
+        }
+        masked = {**ROWS, "mask": np.float32([1, 1, 0])}
+        given = {
+            "loss": learner.loss(state.params, state, masked)[0],
+            "evaluate": learner.evaluate(state, masked),
+            "predict": learner.predict(state, {**ROWS, "other": ROWS["image"][::-1]}),
+            "sample": learner.predict(state, {"index": ROWS["index"]}),
+            "decoded": learner.predict(state, {"index": ROWS["index"], "latent": np.float32([[0.3, -1]])}),
+        }
+        return draws, given
 
-    after, metrics, eps = jax.device_get(step(state))
-    (w, m0), (u, v0), (d, c) = (
-        (params[name]["kernel"], params[name]["bias"])
-        for name in ("encoder_mean", "encoder_log_variance", "decoder_logits")
-    )
-    mean, log_variance = x @ w + m0, x @ u + v0
+    return params, *jax.device_get(run(state))
+
+
+def layers_of(params):
+    names = ("encoder_mean", "encoder_log_variance", "decoder_logits")
+    return [(params[name]["kernel"], params[name]["bias"]) for name in names]
+
+
+def terms(params, eps):
+    """(mean, log variance, deviation, z, logits, nats of the pixels, divergence of each dimension)."""
+    (w, m0), (u, v0), (d, c) = layers_of(params)
+    mean, log_variance = PIXELS @ w + m0, PIXELS @ u + v0
     deviation = np.exp(log_variance / 2)
     z = mean + deviation * eps
     scores = z @ d + c
-    divergence = (mean**2 + deviation**2 - 1 - log_variance) / 2
-    losses = (np.log1p(np.exp(scores)) - x * scores).sum(-1) + 2 * divergence.sum(-1)
-    assert metrics["loss"].compute() == pytest.approx(losses.mean(), rel=1e-5)
-    by_score = (1 / (1 + np.exp(-scores)) - x) / 3
+    nats = (np.log1p(np.exp(scores)) - PIXELS * scores).sum(-1)
+    return mean, log_variance, deviation, z, scores, nats, (mean**2 + deviation**2 - 1 - log_variance) / 2
+
+
+@pytest.mark.covers("GE-09", "GE-10")
+def test_one_update_by_hand(single_layers):
+    """z = m + s eps, L = sum_d [softplus(l_d) - x_d l_d] + beta sum (m^2 + s^2 - 1 - log s^2) / 2."""
+    learner, params, state = single_layers
+
+    @jax.jit
+    def step(state):
+        return *learner.update(state, ROWS), normal(draw_keys(jax.random.fold_in(state.rng, 0), 1))
+
+    after, metrics, eps = jax.device_get(step(state))
+    d, _ = layers_of(params)[2]
+    mean, _, deviation, z, scores, nats, divergence = terms(params, eps)
+    assert metrics["loss"].compute() == pytest.approx((nats + 2 * divergence.sum(-1)).mean(), rel=1e-5)
+    by_score = (1 / (1 + np.exp(-scores)) - PIXELS) / 3
     by_z = by_score @ d.T
     by_mean, by_log = by_z + 2 * mean / 3, by_z * deviation * eps / 2 + (deviation**2 - 1) / 3
     slopes = {
-        "encoder_mean": {"kernel": x.T @ by_mean, "bias": by_mean.sum(0)},
-        "encoder_log_variance": {"kernel": x.T @ by_log, "bias": by_log.sum(0)},
+        "encoder_mean": {"kernel": PIXELS.T @ by_mean, "bias": by_mean.sum(0)},
+        "encoder_log_variance": {"kernel": PIXELS.T @ by_log, "bias": by_log.sum(0)},
         "decoder_logits": {"kernel": z.T @ by_score, "bias": by_score.sum(0)},
     }
     for name, layer in slopes.items():
         for part, slope in layer.items():
             np.testing.assert_allclose(after.params[name][part], params[name][part] - 0.1 * slope, atol=1e-5)
+
+
+@pytest.mark.covers("GE-09")
+def test_the_bounds_by_hand(by_hand):
+    """log w = log p(x | z) + log N(z; 0, 1) - log N(z; m, s^2) of three draws: their mean, and the log of the mean w.
+
+    The third image is padding.
+    """
+    params, draws, given = by_hand
+    _, _, _, _, _, nats, divergence = terms(params, draws["evaluate"])
+    metrics = {name: metric.compute() for name, metric in given["evaluate"].items()}
+    kl = divergence.sum(-1)
+    assert metrics["kl_nats"] == pytest.approx(kl[:2].mean(), rel=1e-5)
+    assert metrics["reconstruction_nats"] == pytest.approx(nats[:2].mean(), rel=1e-5)
+    assert metrics["loss"] == pytest.approx((nats + 2 * kl)[:2].mean(), rel=1e-5)
+    assert float(given["loss"]) == pytest.approx(metrics["loss"], rel=1e-6)
+    log_w = []
+    for eps in draws["weights"]:
+        _, log_variance, _, z, _, nats, _ = terms(params, eps)
+        log_w.append(-nats + (-(z**2) + log_variance + eps**2).sum(-1) / 2)
+    assert metrics["elbo_nll_nats_threshold"] == pytest.approx(-np.mean(log_w, 0)[:2].mean(), rel=1e-4)
+    iwae = np.log(np.exp(log_w).mean(0))
+    assert metrics["iwae3_nll_nats_threshold"] == pytest.approx(-iwae[:2].mean(), rel=1e-4)
+
+
+def test_predictions_by_hand(by_hand):
+    params, draws, given = by_hand
+    _, _, (d, c) = layers_of(params)
+
+    def decoded(z):
+        return 1 / (1 + np.exp(-(z @ d + c)))
+
+    mean, *_, divergence = terms(params, 0)
+    out = given["predict"]
+    np.testing.assert_allclose(out["features"], mean, atol=1e-5)
+    np.testing.assert_allclose(out["kl"], divergence, atol=1e-5)
+    y = decoded(mean)
+    np.testing.assert_allclose(out["reconstruction"].reshape(3, 2), y, atol=1e-5)
+    np.testing.assert_allclose(out["psnr"], -10 * np.log10(((y - PIXELS) ** 2).mean(1)), rtol=1e-4)
+    np.testing.assert_allclose(out["sample"].reshape(3, 2), decoded(draws["sample"]), atol=1e-5)
+    # The path leads to the images in reverse order: that of the one in the middle stays.
+    chex.assert_shape(out["path"], (3, 8, 1, 2, 1))
+    np.testing.assert_allclose(out["path"][:, 0].reshape(3, 2), y, atol=1e-5)
+    np.testing.assert_allclose(out["path"][:, 7].reshape(3, 2), y[::-1], atol=1e-5)
+    assert np.abs(np.diff(out["path"][0], axis=0)).reshape(7, 2).max(1).min() > 1e-3
+    assert set(given["sample"]) == {"sample"}
+    np.testing.assert_allclose(given["sample"]["sample"], out["sample"], atol=1e-6)
+    assert set(given["decoded"]) == {"decoded"}
+    np.testing.assert_allclose(given["decoded"]["decoded"].ravel(), decoded(np.array([0.3, -1])), atol=1e-5)
 
 
 class Linear(nn.Module):
@@ -211,7 +309,7 @@ class Constant(nn.Module):
         pixels = jnp.array([0.25, 0.75]) if self.likelihood == "bernoulli" else jnp.array([0.4, 0.4])
         first = jnp.log(pixels / (1 - pixels)) if self.likelihood == "bernoulli" else pixels
         log_variance = 2 * jnp.log(jnp.array([0.01, 0.1]))
-        return tuple(jnp.broadcast_to(v[None, :, None], (len(z), 1, 2, 1)) for v in (first, log_variance))
+        return tuple(jnp.broadcast_to(v[None, :, None, None], (len(z), 2, 1, 1)) for v in (first, log_variance))
 
 
 @pytest.mark.covers("GE-09")
@@ -230,6 +328,7 @@ def test_samples_are_drawn_from_the_pixels_distribution_where_it_is_asked(likeli
     expected = [0.25, 0.75] if likelihood == "bernoulli" else [0.4, 0.4]
     np.testing.assert_allclose(mean, np.tile(expected, (2000, 1)), rtol=1e-5)
     np.testing.assert_allclose(sampled.mean(0), expected, atol=0.04)
+    assert abs(np.corrcoef(sampled.T)[0, 1]) < 0.1  # each pixel has noise of its own: 0 +- 1 / sqrt(2000)
     if likelihood == "bernoulli":
         assert set(np.unique(sampled)) == {0, 1}
     else:

@@ -45,8 +45,8 @@ def transformer():
     """(model, parameters with a head that is not zero, jitted apply)."""
     model = ScaleTransformer(K, SCALES, width=8, depth=2, num_heads=2)
     maps = [np.zeros((1, s, s, D), np.float32) for s in SCALES]
-    params = jax.jit(model.init)(jax.random.key(0), maps)["params"]
-    params["logits"]["kernel"] = 2 * jax.random.normal(jax.random.key(1), (8, K))
+    shapes, rng = jax.eval_shape(model.init, jax.random.key(0), maps)["params"], np.random.default_rng(0)
+    params = jax.tree.map(lambda s: (0.7 * rng.normal(size=s.shape)).astype(np.float32), shapes)
     return model, params, jax.jit(lambda maps: model.apply({"params": params}, maps)[0])
 
 
@@ -175,6 +175,46 @@ def test_one_update_of_the_transformer_by_hand():
     assert metrics["bits_2"].compute() == pytest.approx(np.log2(3), rel=1e-5)
     chex.assert_trees_all_equal(after.params["autoencoder"], state.params["autoencoder"])
     chex.assert_trees_all_equal(after.codebook, state.codebook)
+
+
+@pytest.mark.covers("GE-39")
+def test_samples_and_measures_by_hand():
+    """Logits (0, .05, .01) at a temperature of .001: samples have code 1, 0.8, on both scales; v = .25 makes it .4."""
+    learner, state = small(temperature=1e-3)
+    logits = np.float32([0, 0.05, 0.01])
+    params = {"autoencoder": {"w": np.float32(1.2), "v": np.float32(0.25)}, "prior": {"logits": logits}}
+
+    @jax.jit
+    def run(state):
+        alone = learner.predict(state, {"index": np.arange(2)})
+        given = learner.predict(state, ROWS), learner.evaluate(state, ROWS), learner.init(jax.random.key(0), ROWS)
+        return alone, *given
+
+    alone, out, metrics, started = jax.device_get(run(state.replace(params=params)))
+    assert set(alone) == {"sample"}
+    np.testing.assert_allclose(alone["sample"], np.full((2, 2, 2, 1), 0.7), rtol=1e-5)
+    _, codes, _, (_, total) = quantized()
+    np.testing.assert_array_equal(out["codes"][:2].reshape(2, 4), codes[1])
+    y = (0.25 * total + 1) / 2
+    np.testing.assert_allclose(out["reconstruction"][:2].reshape(2, 4), y, rtol=1e-5)
+    psnr = -10 * np.log10(np.square(y - (X[:2] + 1) / 2).mean(1))
+    np.testing.assert_allclose(out["psnr"][:2], psnr, rtol=1e-4)
+    measured = {name: metric.compute() for name, metric in metrics.items()}
+    assert measured["psnr"] == pytest.approx(psnr.mean(), rel=1e-4)
+    nats = [np.log(np.exp(logits.astype(np.float64)).sum()) - logits[a] for a in codes]
+    for side, each in zip((1, 2), nats, strict=True):
+        assert measured[f"bits_{side}"] == pytest.approx(each.mean() / np.log(2), rel=1e-5)
+    assert measured["prior_bits"] == pytest.approx(np.concatenate(nats, 1).mean() / np.log(2), rel=1e-5)
+    share = np.bincount(np.concatenate(codes, 1).ravel(), minlength=3) / 10
+    assert measured["usage"] == (share > 0).mean()
+    entropy = -(share[share > 0] * np.log(share[share > 0])).sum()
+    assert measured["perplexity"] == pytest.approx(np.exp(entropy), rel=1e-5)
+    # A codebook starts at outputs of the encoder, w = 1, and the transformer as a uniform guess.
+    assert started.params["autoencoder"] == {"w": 1, "v": 1}
+    np.testing.assert_array_equal(started.params["prior"]["logits"], np.zeros(3))
+    assert len(set(started.codebook.vectors[:, 0])) == 3
+    assert np.abs(started.codebook.vectors - X.ravel()).min(1).max() < 1e-6
+    assert int(started.step) == 0
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,18 @@ def test_one_update_of_both_players_by_hand():
         "generator": {"w": np.float32(w), "v": np.float32(v)},
         "discriminator": {"c": np.float32(c)},
     }
-    after, metrics = jax.device_get(jax.jit(learner.update)(state_of(params), ROWS))
+
+    @jax.jit
+    def run(state):
+        given = learner.evaluate(state, ROWS), learner.predict(state, ROWS), learner.init(jax.random.key(0), ROWS)
+        return *learner.update(state, ROWS), *given
+
+    after, metrics, measured, shown, started = jax.device_get(run(state_of(params)))
+    # A codebook starts at outputs of the encoder, w = 1, without a repetition.
+    assert started.params == {"generator": {"w": 1, "v": 1}, "discriminator": {"c": 1}}
+    assert len(set(started.codebook.vectors[:, 0])) == 3
+    assert np.abs(started.codebook.vectors - X.ravel()).min(1).max() < 1e-6
+    assert int(started.step) == 0
     x = X[:2].ravel().astype(np.float64)
     z = w * x
     nearest = np.abs(z[:, None] - CODES).argmin(1)  # 0, 1, 2, 2
@@ -121,6 +132,12 @@ def test_one_update_of_both_players_by_hand():
     assert after.params["generator"] == pytest.approx(expected, rel=1e-4)
     loss = np.square(y - x).mean() + 0.3 * distances(y, x).mean() + 0.5 * np.square(z - q).mean()
     assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-5)
+    assert measured["loss"].compute() == pytest.approx(loss, rel=1e-5)
+    assert measured["perceptual"].compute() == pytest.approx(distances(y, x).mean(), rel=1e-5)
+    # Codes 0, 1 and twice 2.
+    assert measured["usage"].compute() == 1
+    assert measured["perplexity"].compute() == pytest.approx(np.sqrt(8), rel=1e-5)
+    np.testing.assert_allclose(shown["reconstruction"][:2].ravel(), (y + 1) / 2, rtol=1e-5)
     assert metrics["g_loss"].compute() == pytest.approx(-new_c * y.mean(), rel=1e-4)
     # Codes are averages of the encodings that count.
     one_hot = np.eye(3)[nearest]

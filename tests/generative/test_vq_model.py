@@ -34,6 +34,10 @@ def test_it_equals_the_librarys():
 
 def test_a_state_dict_that_does_not_fit_is_named():
     _, _, weights = read_golden("df_vqmodel")
+    variables, vectors = from_torch_names(MODEL, weights)
+    np.testing.assert_array_equal(vectors, weights["quantize.embedding.weight"])
+    kernel = weights["encoder.conv_in.weight"].transpose(2, 3, 1, 0)
+    assert sum(np.array_equal(leaf, kernel) for leaf in jax.tree.leaves(variables)) == 1
     with pytest.raises(ValueError, match=r"it has no quantize\.embedding\.weight; allowed: that of a VQModel"):
         from_torch_names(MODEL, {k: v for k, v in weights.items() if "quantize" not in k})
     with pytest.raises(ValueError, match=r"is of shape \(16, 3\); allowed: \[K, 5\]"):

@@ -143,6 +143,9 @@ class Scaled(nn.Module):
     def decode(self, q):
         return self.v * q
 
+    def __call__(self, x):
+        return self.decode(self.encode(x))
+
 
 @pytest.mark.covers("GE-12")
 def test_one_update_of_the_autoencoder_by_hand():
@@ -155,13 +158,28 @@ def test_one_update_of_the_autoencoder_by_hand():
     codes, counts = np.array([-1, 0, 1], np.float32), np.array([1, 2, 4], np.float32)
     book = Codebook(codes[:, None], counts, (codes * counts)[:, None])
     state = VQVAEState(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params), book)
-    after, metrics = jax.device_get(jax.jit(learner.update)(state, rows))
+
+    @jax.jit
+    def run(state):
+        return *learner.update(state, rows), learner.evaluate(state, rows), learner.init(jax.random.key(0), rows)
+
+    after, metrics, measured, started = jax.device_get(run(state))
+    # A codebook starts at outputs of the encoder, w = 1, without a repetition.
+    assert started.params == {"w": 1, "v": 1}
+    assert len(set(started.codebook.vectors[:, 0])) == 3
+    assert np.abs(started.codebook.vectors - x.ravel()).min(1).max() < 1e-6
+    assert int(started.step) == 0
     z = 1.2 * x.ravel()
     nearest = np.abs(z[:, None] - codes).argmin(1)
     assert set(nearest) == {0, 1, 2}
     q, x = codes[nearest], x.ravel()
     error = 0.7 * q - x
     assert metrics["loss"].compute() == pytest.approx((error**2 + 0.5 * (z - q) ** 2).mean(), rel=1e-5)
+    for name in ("loss", "commitment", "mse", "psnr"):
+        assert measured[name].compute() == pytest.approx(metrics[name].compute(), rel=1e-6)
+    assert measured["usage"].compute() == 1
+    share = np.bincount(nearest) / 6
+    assert measured["perplexity"].compute() == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-5)
     assert metrics["commitment"].compute() == pytest.approx(((z - q) ** 2).mean(), rel=1e-5)
     shown = np.square(np.clip(0.7 * q, -1, 1) - x).reshape(3, 2).mean(1) / 4  # of pixels in [0, 1]
     assert metrics["mse"].compute() == pytest.approx(shown.mean(), rel=1e-5)

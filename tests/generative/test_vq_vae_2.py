@@ -195,17 +195,39 @@ def test_one_update_of_the_priors_by_hand():
     assert int(after.step) == 3
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-12")
 def test_samples_draw_the_bottom_given_the_top_that_was_drawn():
     """The table makes the bottom's codes copies of the top's: with both uniform otherwise, only such images appear."""
     learner, state = with_priors(np.zeros(3), 50 * np.eye(3), np.zeros(3))
-    drawn = np.asarray(jax.jit(learner.predict)(state, Source.indices(64)[:])["sample"])[:, 0, :, 0]
+    rows = Source.indices(32)[:]
+
+    @jax.jit
+    def run(state, rows):
+        return learner.predict(state, rows), learner.evaluate(state, ROWS), learner.init(jax.random.key(0), ROWS)
+
+    out, metrics, started = jax.device_get(run(state, rows))
+    assert set(out) == {"sample"}
+    drawn = out["sample"][:, 0, :, 0]
     copies = np.clip(0.8 * np.array([-1, 0.2, 1]) + 0.8 * np.array([-0.7, 0.1, 1]), -1, 1)
     assert {round(float(v), 4) for v in drawn[:, 0]} == {round(float(v), 4) for v in (copies + 1) / 2}
     np.testing.assert_array_equal(drawn[:, 0], drawn[:, 1])
-    few = jax.jit(learner.predict)(state, Source.indices(64)[[9, 3]])["sample"][:, 0, :, 0]
-    np.testing.assert_allclose(few, drawn[[9, 3]], atol=1e-6)
+    turned = run(state, jax.tree.map(lambda x: x[::-1], rows))[0]["sample"][:, 0, :, 0]
+    np.testing.assert_allclose(turned, drawn[::-1], atol=1e-6)
+    # Codes of the images are 0: 0 0, 2: 2 2 (see the update above) and 1: 1 2, whose last code costs 50 nats:
+    # w x = -.24 .56, z_t = .8 (.32), z_b = -.16 .64.
+    measured = {name: metrics[f"{name}_bits"].compute() * np.log(2) for name in ("top", "bottom", "prior")}
+    expected = {"top": np.log(3), "bottom": 50 / 6, "prior": (3 * np.log(3) + 50) / 9}
+    assert measured == pytest.approx(expected, rel=1e-5)
+    # Codebooks start at outputs of the encoders, w = u = a = 1: the sums of pixels, and each pixel with its sum.
+    sums = PIXELS.sum(1)
+    np.testing.assert_allclose(np.sort(started.codebooks["top"].vectors[:, 0]), np.sort(sums), atol=1e-6)
+    bottom = started.codebooks["bottom"].vectors
+    assert np.abs(bottom - (PIXELS + sums[:, None]).ravel()).min(1).max() < 1e-6
+    assert len(set(bottom[:, 0])) == 3
+    assert started.params["autoencoder"] == dict.fromkeys("wuavc", 1)
+    shapes = {"top": {"row": (3,)}, "condition": {"rows": (3, 3)}, "bottom": {"row": (3,)}}
+    assert jax.tree.map(np.shape, started.params["prior"]) == shapes
+    assert int(started.step) == 0
 
 
 @pytest.fixture(scope="module")
@@ -337,3 +359,9 @@ def test_a_size_that_cannot_be_halved_once_more_is_named():
 def test_the_wiring_of_top_condition_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(TopCondition(5, features=4), np.arange(8).reshape(2, 2, 2) % 5, [6.54376, 1.12313])
+
+
+def test_the_wiring_of_vqvae_2_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    network = VQVAE2((8, 12, 2), width=4, embedding_dim=3, downsamplings=1, num_res_blocks=1)
+    assert_wiring(network, (2, 8, 12, 2), [11.2401, 0.928757])

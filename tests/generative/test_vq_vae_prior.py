@@ -58,8 +58,9 @@ class Frequencies(nn.Module):
         return jnp.broadcast_to(self.param("logits", nn.initializers.zeros, (self.levels,)), (*x.shape, self.levels))
 
 
-def small(logits=(0.0, 0.0, 0.0)):
-    learner = vq_vae_prior.learner(model=Same(), prior=Frequencies(), optimizer=optax.sgd(0.5), num_codes=3)
+def small(logits=(0.0, 0.0, 0.0), **settings):
+    settings = {"model": Same(), "prior": Frequencies(), "optimizer": optax.sgd(0.5), "num_codes": 3, **settings}
+    learner = vq_vae_prior.learner(**settings)
     params, frozen = {"logits": jnp.array(logits)}, {"autoencoder": {"w": jnp.ones(())}, "codebook": jnp.array(VECTORS)}
     state = VQVAEPriorState(jnp.int32(0), jax.random.key(0), params, optax.sgd(0.5).init(params), frozen)
     return learner, state
@@ -77,14 +78,6 @@ def test_one_update_of_the_prior_by_hand():
     assert int(after.step) == 1
 
 
-@pytest.mark.slow
-@pytest.mark.covers("GE-12")
-def test_a_prior_of_independent_codes_is_no_better_than_their_frequencies():
-    learner, state = small(np.log([1 / 6, 1 / 2, 1 / 3]))
-    measured = {name: metric.compute() for name, metric in jax.jit(learner.evaluate)(state, ROWS).items()}
-    assert measured["prior_bits"] == pytest.approx(measured["histogram_bits"], rel=1e-6)  # both are the entropy
-
-
 def test_the_bits_of_a_histogram_are_its_entropy():
     # Shares 1/2, 1/4, 1/4: 1.5 bits.
     assert HistogramBits(jnp.array([4, 2, 2])).compute() == pytest.approx(1.5)
@@ -93,16 +86,37 @@ def test_the_bits_of_a_histogram_are_its_entropy():
     assert not isinstance(CodebookPerplexity(jnp.array([4, 2, 2])), HistogramBits)
 
 
-@pytest.mark.slow
-def test_samples_are_decoded_codes_and_need_no_image():
-    learner, state = small([0.0, 0.0, 50.0])
-    predict = jax.jit(learner.predict)
-    outputs = predict(state, {"index": np.arange(2, dtype=np.int32)})
-    assert set(outputs) == {"sample"}
-    np.testing.assert_array_equal(outputs["sample"], np.ones((2, 1, 2, 1)))  # code 2 has the vector 1
-    outputs = predict(state, ROWS)
+@pytest.mark.covers("GE-12")
+def test_samples_are_decoded_codes_and_the_prior_is_measured_beside_their_frequencies():
+    """Logits (0, 0, .5), which are (0, 0, 50) at a temperature of .01. The third image is padding."""
+    learner, state = small([0.0, 0.0, 0.5], temperature=0.01)
+    rows = {**ROWS, "mask": np.float32([1, 1, 0])}
+
+    @jax.jit
+    def run(state):
+        alone = learner.predict(state, {"index": np.arange(2)})
+        measured = learner.evaluate(state, rows), learner.loss(state.params, state, rows)[0]
+        return alone, learner.predict(state, ROWS), *measured, learner.init(jax.random.key(0), ROWS)
+
+    alone, outputs, metrics, loss, started = jax.device_get(run(state))
+    assert set(alone) == {"sample"}
+    np.testing.assert_array_equal(alone["sample"], np.ones((2, 1, 2, 1)))  # code 2 has the vector 1
     np.testing.assert_array_equal(outputs["codes"][:, 0], [[0, 1], [2, 1], [1, 2]])
-    np.testing.assert_allclose(outputs["reconstruction"][:, 0, :, 0], [[0, 0.5], [1, 0.5], [0.5, 1]])
+    y = np.array([[0, 0.5], [1, 0.5], [0.5, 1]])
+    np.testing.assert_allclose(outputs["reconstruction"][:, 0, :, 0], y)
+    np.testing.assert_allclose(outputs["psnr"], -10 * np.log10(((y - (X + 1) / 2) ** 2).mean(1)), rtol=1e-4)
+    # Codes 0 1 2 1: log(1 + 1 + e^.5) nats, less .5 for one of four; their shares 1/4, 1/2, 1/4 have 1.5 bits.
+    nats = np.log(2 + np.exp(0.5)) - 0.125
+    measured = {name: metric.compute() for name, metric in metrics.items()}
+    expected = {"loss": nats, "prior_bits": nats / np.log(2), "histogram_bits": 1.5, "usage": 1, "perplexity": 8**0.5}
+    assert measured == pytest.approx(expected, rel=1e-5)
+    assert float(loss) == pytest.approx(nats, rel=1e-5)
+    # The codebook starts at three outputs of the autoencoder, w = 1, and the prior as a uniform guess.
+    assert np.abs(started.frozen["codebook"] - X.ravel()).min(1).max() < 1e-6
+    assert len(set(started.frozen["codebook"][:, 0])) == 3
+    assert started.frozen["autoencoder"] == {"w": 1}
+    np.testing.assert_array_equal(started.params["logits"], np.zeros(3))
+    assert int(started.step) == 0
 
 
 class Bigrams(nn.Module):

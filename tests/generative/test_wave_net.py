@@ -79,6 +79,28 @@ def test_a_sample_depends_on_those_of_the_receptive_field_and_on_no_other(layers
     assert model.receptive_field() == reach
 
 
+@pytest.mark.covers("GE-31")
+def test_the_rings_give_the_logits_of_whole_passes():
+    """Of sounds of 2 x 3 x 2 samples in raster order; what stands at a place and after it is not read."""
+    model, shape = small(num_classes=2, cycle=2), (2, 2, 3, 2)
+    params, label = randomized(model, shape[1:]), np.array([0, 1])
+    codes = np.random.default_rng(2).integers(0, 3, shape)
+    places = np.stack(np.unravel_index(np.arange(12), shape[1:]), -1)
+
+    @jax.jit
+    def run(params, codes):
+        def one(cache, place):
+            t = (place[0] * 3 + place[1]) * 2 + place[2]
+            known = jnp.where(np.arange(12) < t, codes.reshape(2, 12), 2).reshape(shape)
+            return model.apply({"params": params}, cache, known, tuple(place), label, method="step")
+
+        cache = model.apply({"params": params}, shape, label, method="start")
+        return jax.lax.scan(one, cache, places)[1], model.apply({"params": params}, codes, label)
+
+    steps, whole = run(params, codes)
+    np.testing.assert_allclose(steps.swapaxes(0, 1), whole.reshape(2, 12, 3), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("GE-31")
 def test_the_rings_draw_the_same_sounds_as_whole_passes():

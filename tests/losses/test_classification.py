@@ -91,7 +91,7 @@ def test_float64_stays_float64_and_smoothing_may_be_traced():
 def test_smoothed_targets_by_hand():
     # eps = 0.1 over 10 classes: 0.9 + 0.1 / 10 = 0.91 for the label, 0.1 / 10 = 0.01 for the others. At equal scores
     # the gradient is softmax - target: 0.1 - 0.91 and 0.1 - 0.01.
-    gradient = jax.grad(softmax_cross_entropy_loss)(jnp.zeros(10), 3, 0.1)
+    gradient = jax.jit(jax.grad(lambda s: softmax_cross_entropy_loss(s, 3, 0.1)))(np.zeros(10, np.float32))
     np.testing.assert_allclose(0.1 - gradient, np.where(np.arange(10) == 3, 0.91, 0.01), atol=1e-6)
 
 
@@ -108,6 +108,13 @@ def test_class_weights_scale_the_loss_of_their_label():
         plain = float(softmax_cross_entropy_loss(scores, label))
         weighted = float(softmax_cross_entropy_loss(scores, label, class_weights=weights))
         assert weighted == pytest.approx(plain * float(weights[label]), rel=1e-6)
+    # Smoothed by .3 or given, each class's part of the target has its own weight. -log p is 2.040355, .140355, 6.940355
+    loss = jax.jit(lambda s, y: softmax_cross_entropy_loss(s, y, class_weights=weights))
+    parts = 2 * 2.040355, 0.140355, 0.5 * 6.940355
+    given = loss(scores, np.float32([0.2, 0.5, 0.3]))
+    assert float(given) == pytest.approx(np.dot([0.2, 0.5, 0.3], parts), rel=1e-5)
+    smoothed = jax.jit(lambda s: softmax_cross_entropy_loss(s, 0, 0.3, weights))(scores)
+    assert float(smoothed) == pytest.approx(np.dot([0.8, 0.1, 0.1], parts), rel=1e-5)
 
 
 @pytest.mark.covers("LO-03")
@@ -124,8 +131,9 @@ def test_the_shift_keeps_softmax_finite():
     with np.errstate(over="ignore", invalid="ignore"):
         assert not np.isfinite(np.exp(scores) / np.exp(scores).sum()).all()
     np.testing.assert_array_equal(scores - scores.max(), [-666, -333, 0])
-    np.testing.assert_array_equal(softmax(scores), [0, 0, 1])
-    assert np.isfinite(jax.jacobian(softmax)(jnp.asarray(scores))).all()
+    p, slopes = jax.jit(lambda s: (softmax(s), jax.jacobian(softmax)(s)))(scores)
+    np.testing.assert_array_equal(p, [0, 0, 1])
+    assert np.isfinite(slopes).all()
 
 
 @pytest.mark.covers("LO-03")
@@ -193,13 +201,15 @@ def test_binary_cross_entropy_by_hand():
 
 @pytest.mark.covers("LO-07")
 def test_binary_cross_entropy_is_optax_and_exact_where_it_saturates():
-    scores, target = jnp.array([-100.0, -3, 0, 2, 100]), jnp.array([1.0, 0, 1, 0.3, 0])
-    want = optax.sigmoid_binary_cross_entropy(scores, target).sum()
-    assert float(binary_cross_entropy_loss(scores, target)) == pytest.approx(float(want), rel=1e-6)
+    scores, target = np.float32([-100, -3, 0, 2, 100]), np.float32([1, 0, 1, 0.3, 0])
+    loss = jax.jit(jax.value_and_grad(binary_cross_entropy_loss))
+    want = jax.jit(optax.sigmoid_binary_cross_entropy)(scores, target).sum()
+    assert float(loss(scores, target)[0]) == pytest.approx(float(want), rel=1e-6)
     # -log sigmoid(-100) = 100 + log(1 + e^-100); its slope is sigmoid - 1 = -1.
-    value, slope = jax.value_and_grad(binary_cross_entropy_loss)(jnp.array([-100.0]), jnp.ones(1))
+    value, slope = loss(np.float32([-100]), np.ones(1, np.float32))
     assert (float(value), float(slope[0])) == (100.0, -1.0)
-    assert float(binary_cross_entropy_loss(jnp.array([100.0]), jnp.ones(1))) == pytest.approx(math.exp(-100), abs=1e-40)
+    value, _ = loss(np.float32([100]), np.ones(1, np.float32))
+    assert float(value) == pytest.approx(math.exp(-100), abs=1e-40)
 
 
 @pytest.mark.covers("LO-07")
@@ -213,5 +223,6 @@ def test_binary_cross_entropy_is_the_two_class_softmax():
 
 def test_a_class_that_is_ignored_costs_nothing_with_smoothing_either():
     """Logits (1, 0), label 0, eps .1: .95 log(1 + e^-1) + .05 (1 + log(1 + e^-1)) = .3633; labels -1 and 2 cost 0."""
-    loss = softmax_cross_entropy_loss(jnp.array([[1.0, 0]] * 3), jnp.array([0, -1, 2]), 0.1)
+    labels = np.array([0, -1, 2])
+    loss = jax.jit(lambda s: softmax_cross_entropy_loss(s, labels, 0.1))(np.float32([[1, 0]] * 3))
     np.testing.assert_allclose(loss, [0.3633, 0, 0], atol=1e-4)

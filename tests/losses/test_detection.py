@@ -32,7 +32,8 @@ def test_gamma_0_is_the_cross_entropy():
     logits, target = jnp.array([-3.0, 0.5, 40.0]), jnp.array([1.0, 0.0, 1.0])
     want = math.log1p(math.exp(3)) + math.log1p(math.exp(0.5)) + math.log1p(math.exp(-40))
     assert float(losses.sigmoid_focal_loss(logits, target, None, 0.0)) == pytest.approx(want, rel=1e-6)
-    gradient = jax.grad(losses.sigmoid_focal_loss)(jnp.array([200.0, -200.0, 200.0]), jnp.array([1.0, 0.0, 0.0]))
+    slope = jax.jit(jax.grad(losses.sigmoid_focal_loss))
+    gradient = slope(jnp.array([200.0, -200.0, 200.0]), jnp.array([1.0, 0.0, 0.0]))
     assert np.isfinite(gradient).all()
 
 
@@ -42,13 +43,14 @@ def test_gamma_0_is_the_cross_entropy():
 def test_focal_loss_equals_torchvision(case):
     alpha, gamma, reduction = (FOCAL[case][name] for name in ("alpha", "gamma", "reduction"))
     alpha = None if alpha == -1 else alpha
-    x, t, want = (jnp.asarray(MISC[f"{case}/{k}"]) for k in ("in.x", "in.t", "out"))
+    x, t, want = (MISC[f"{case}/{k}"] for k in ("in.x", "in.t", "out"))
     if reduction == "none":
         ours = losses.sigmoid_focal_loss(x[..., None], t[..., None], alpha, gamma)
         np.testing.assert_allclose(ours, want, atol=1e-5 * float(want.std()))
         return
     share = 1 / x.size if reduction == "mean" else 1.0
-    value, gradient = jax.value_and_grad(lambda x: share * losses.sigmoid_focal_loss(x, t, alpha, gamma).sum())(x)
+    loss = jax.jit(jax.value_and_grad(lambda x: share * losses.sigmoid_focal_loss(x, t, alpha, gamma).sum()))
+    value, gradient = loss(x)
     assert float(value) == pytest.approx(float(want), rel=2e-6)
     np.testing.assert_allclose(gradient, MISC[f"{case}/grad.x"], atol=1e-4 * MISC[f"{case}/grad.x"].std())
 
@@ -64,11 +66,15 @@ OVERLAP = {
 @pytest.mark.covers("LO-13")
 @pytest.mark.parametrize("case", OVERLAP)
 def test_overlap_losses_equal_torchvision(case):
-    a, b, cotangent = (jnp.asarray(BOXES[f"{case}/in.{k}"]) for k in ("a", "b", "cot"))
-    out, pull = jax.vjp(lambda a: OVERLAP[case](a, b), a)
+    @jax.jit
+    def run(a, b, cotangent):
+        out, pull = jax.vjp(lambda a: OVERLAP[case](a, b), a)
+        return out, pull(cotangent)[0]
+
+    out, found = run(*(BOXES[f"{case}/in.{k}"] for k in ("a", "b", "cot")))
     np.testing.assert_allclose(out, BOXES[f"{case}/out"], atol=1e-5 * BOXES[f"{case}/out"].std())
     gradient = BOXES[f"{case}/grad.a"]
-    np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
+    np.testing.assert_allclose(found, gradient, atol=1e-4 * gradient.std())
 
 
 @pytest.mark.slow

@@ -82,17 +82,23 @@ def test_kinds_equal_loops(seed):
     rng = np.random.default_rng(seed)
     z, label = rng.normal(size=(9, 3)).astype(np.float32), rng.integers(0, 3, 9)
     distances = np.square(z[:, None] - z[None]).sum(-1)
-    np.testing.assert_allclose(pairwise_distances(z), distances, rtol=1e-5)
-    kinds, want = triplet_kinds(jnp.asarray(distances), jnp.asarray(label), 1.5), by_loops(distances, label, 1.5)
+
+    @jax.jit
+    def run(z, label, distances):
+        losses = {kind: mined_triplet_loss(z, label, 1.5, kind) for kind in ("semi_hard", "hard", "all")}
+        return pairwise_distances(z), triplet_kinds(distances, label, 1.5), losses
+
+    (found, kinds, losses), want = jax.device_get(run(z, label, distances)), by_loops(distances, label, 1.5)
+    np.testing.assert_allclose(found, distances, rtol=1e-5)
     for name in want:
         assert set(map(tuple, np.argwhere(getattr(kinds, name)).tolist())) == want[name], name
     # N^3 triples hold sum over classes of n (n - 1) (N - n) triplets
     counts = np.bincount(label)
     assert sum(int(kind.sum()) for kind in kinds) == (counts * (counts - 1) * (9 - counts)).sum()
-    for kind in ("semi_hard", "hard", "all"):
+    for kind, loss in losses.items():
         chosen = want["semi_hard"] | want["hard"] if kind == "all" else want[kind]
         mean = np.mean([distances[a, p] - distances[a, n] + 1.5 for a, p, n in chosen])
-        assert float(mined_triplet_loss(jnp.asarray(z), label, 1.5, kind)) == pytest.approx(mean, rel=1e-4)
+        assert loss == pytest.approx(mean, rel=1e-4)
 
 
 @pytest.mark.slow
