@@ -127,16 +127,9 @@ def test_one_update_an_evaluation_and_a_prediction_by_hand():
         keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 2), i) for i in range(3)]
         noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys])
         drawn = jax.random.uniform(keys[0], (2,)).argmin(), noise
-        started = learner.init(jax.random.key(0), batch)
-        return (
-            learner.update(state, batch),
-            learner.evaluate(state, batch),
-            learner.predict(state, batch),
-            started,
-            drawn,
-        )
+        return learner.update(state, batch), learner.evaluate(state, batch), learner.predict(state, batch), drawn
 
-    (after, metrics), evaluated, predicted, started, (first, noise) = jax.device_get(run(state, batch))
+    (after, metrics), evaluated, predicted, (first, noise) = jax.device_get(run(state, batch))
     seen, words = 2 * clips[:3].astype(np.float64) + noise, [int(captions[0, first, 1]), 6, 3]
     assert metrics["loss"].compute() == pytest.approx(contrast(params, seen, words), rel=1e-5)
     for name, slope in slopes(lambda params: contrast(params, seen, words), params).items():
