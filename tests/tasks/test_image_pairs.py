@@ -173,3 +173,19 @@ def test_predict_translates_the_edges_of_own_images_and_each_kind_is_measured(tm
     assert EdgesToImages().evaluators(None, "splits", "test") == ({"sample": "image"}, "splits", "test")
     pairs, *_ = UnpairedImages().evaluators(None, "splits", "test")
     assert pairs == {"b_of_a": "b_of_a", "a_of_b": "a_of_b"}
+
+
+def test_small_images_of_a_folder_have_three_channels_and_half_the_sides(tmp_path):
+    for k in range(20):
+        Image.fromarray(np.full((6, 6), 10 * k, np.uint8)).save(tmp_path / f"{k}.png")
+    flags = Flags({"data_dir": str(tmp_path), "image_size": 4, "seed": 0})
+    splits = image_pairs.small_images(flags, 2)
+    parts = (splits.train, splits.valid, splits.test)
+    assert sum(len(part) for part in parts) == 20
+    for part in parts:
+        chex.assert_shape((part.arrays["image"], part.arrays["low"]), [(len(part), 4, 4, 3), (len(part), 2, 2, 3)])
+        np.testing.assert_array_equal(part.arrays["low"], part.arrays["image"][:, ::2, ::2])
+    assert sorted(int(x[0, 0, 0]) for part in parts for x in part.arrays["image"]) == [10 * k for k in range(20)]
+    assert (splits.spec["dataset"], splits.spec["image_shape"]) == ("folder", [4, 4, 3])
+    assert splits.spec["batch"]["image"] == [[4, 4, 3], "float32"]
+    assert (splits.train.name, len(splits.shown)) == ("folder/train", len(splits.test))
