@@ -14,7 +14,8 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import sample_panels, samples
+from dlcore.experiment.splits import Splits
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
@@ -224,3 +225,11 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch):
     context.flags, context.data.shown = page.replace(guidance_samples=0), Source({"tokens": tokens, "image": real})
     _, (rows, *_), *rest = Prompts().panels(context)
     assert (list(rows), rest) == (["real", "drawn"], [("history", None), "history"])
+
+
+def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
+    loaded = Splits(None, None, None, {"num_classes": 3})
+    monkeypatch.setattr(class_conditional.ClassConditionalImages.__base__, "data", lambda self, flags: loaded)
+    shown = ClassConditionalImages().data(None).shown
+    assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert len(shown) == image_generation.NUM_SHOWN

@@ -478,3 +478,25 @@ def test_a_generator_has_the_resolution_of_the_data():
     assert voxels.VoxelPictures().arguments(setup) == {"model": VoxelGenerator(16, dtype=jnp.bfloat16, width=3)}
     spec = {"num_classes": 5}
     assert voxels.VoxelGrids().expected_loss(Setup(None, spec, 1, None)) == pytest.approx(np.log(5))
+
+
+def test_volumes_show_their_slices_before_the_measures(monkeypatch):
+    monkeypatch.setattr("dlcore.report.segmentation.segmentations", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.tables.table", lambda *rest: "measures")
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    image, semantic = np.zeros((1, 2, 3, 4, 1)), np.zeros((1, 2, 3, 4), np.uint8)
+    image[0, 1, 0, 0], semantic[0, 1, 0, 0] = 1, 1
+    context = SimpleNamespace(
+        spec={"class_names": ["none", "liver"], "trivial": {"dice": (0.1, "the rule")}}, history="history",
+        numbers={"dice": 0.5, "surface_distance": 2.0, "missed_organs": 0.0},
+        data=SimpleNamespace(test=SimpleNamespace(arrays={"image": image, "semantic": semantic})),
+        outputs={"classes": 7 * semantic},
+        arrays={"dice/by_organ": [0.5], "surface_distance_by_organ": [2.0]},
+    )  # fmt: skip
+    slices, measures, triage, curves = volumes_page.experiment.task.panels(context)
+    images, classes, targets, names, _, title = slices
+    assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
+    assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)
+    assert (names, title) == (["none", "liver"], "Slices of the worst volumes first")
+    assert (measures, triage, curves) == ("measures", ("history", 0.0), "history")

@@ -161,5 +161,14 @@ def test_the_wiring_of_both_encoders_is_as_it_was():
 
     # 1 / 0.07 at first, and e^5 = 148 is too much.
     np.testing.assert_allclose(scales(np.zeros((2, 8, 8, 3), np.float32)), [1 / 0.07, 100], rtol=1e-5)
+    half, image = model.clone(dtype=jnp.bfloat16), np.zeros((2, 8, 8, 3), np.float32)
+    seen = jax.eval_shape(
+        lambda key: half.init_with_output(key, image, tokens, capture_intermediates=True, mutable=True),
+        jax.random.key(0),
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(seen[0])} == {np.dtype(np.float32)}
+    inside = seen[1]["intermediates"]
+    for part in (inside["clip"], inside["sentence"]["embed"], inside["clip_head"], inside["sentence_head"]):
+        assert part["__call__"][0].dtype == jnp.bfloat16
     batch = {"captions": tokens[:, None]}
     assert retrieval.learner(model=model, optimizer=optax.sgd(0.1)).classes(None, batch) == {"captions": 7}
