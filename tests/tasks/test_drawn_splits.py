@@ -482,7 +482,6 @@ def test_a_generator_has_the_resolution_of_the_data():
 
 def test_volumes_show_their_slices_before_the_measures(monkeypatch):
     monkeypatch.setattr("dlcore.report.segmentation.segmentations", lambda *rest: rest)
-    monkeypatch.setattr("dlcore.report.tables.table", lambda *rest: "measures")
     monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
     monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     image, semantic = np.zeros((1, 2, 3, 4, 1)), np.zeros((1, 2, 3, 4), np.uint8)
@@ -499,4 +498,4 @@ def test_volumes_show_their_slices_before_the_measures(monkeypatch):
     assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
     assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)
     assert (names, title) == (["none", "liver"], "Slices of the worst volumes first")
-    assert (measures, triage, curves) == ("measures", ("history", 0.0), "history")
+    assert (measures.title, triage, curves) == ("Organs", ("history", 0.0), "history")

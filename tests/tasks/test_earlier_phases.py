@@ -45,7 +45,7 @@ class Autoencoder:
         self.fields = fields
 
     def apply(self, variables, x, method):
-        assert method == "encode"
+        assert (method, self.fields["dtype"]) == ("encode", None)
         return variables["params"]["w"] * x, jnp.ones_like(x)
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 from dlcore.data.few_labels import two_streams
 from dlcore.data.pipeline import batch_at
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -221,3 +223,35 @@ def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_image
     assert experiment.task.panels(context) == ["gain", "history", "few", "t"]
     alone = context._replace(state=State(2, None, "alone", None))
     assert experiment.task.panels(alone) == ["history", "few", "alone"]
+
+
+@pytest.mark.parametrize(("strong", "named"), [("none", "auto"), ("rand_augment", "rand_augment")])
+def test_a_strong_view_is_cut_out_after_its_operations(monkeypatch, strong, named):
+    """A square of half the shorter side, of at least a pixel."""
+    images = few_labels_task.labeled_images
+    monkeypatch.setattr(few_labels_task.FewLabels, "arguments", lambda self, setup: {"model": "m"})
+    monkeypatch.setattr(few_labels_task, "cutout", lambda size: f"cutout of {size}")
+    monkeypatch.setattr(few_labels_task, "compose", lambda *parts: parts)
+    monkeypatch.setattr(images, "shorter_side", lambda flags, spec: spec["side"])
+    monkeypatch.setattr(images, "augmentation", lambda flags, spec: flags.augment if spec["side"] > 1 else None)
+    flags = Flags({"strong": strong, "augment": "shift"})
+    for side, wanted in ((9, (named, "cutout of 4")), (1, "cutout of 1")):
+        setup = Setup(flags, {"side": side}, 1, None)
+        assert few_labels_task.StrongViews().arguments(setup) == {"model": "m", "strong": wanted}
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_the_baseline_has_the_techniques_network_optimizer_and_average(monkeypatch, decay):
+    monkeypatch.setattr(few_labels_task.LabeledImages, "arguments", lambda self, setup: {"model": "m"})
+    monkeypatch.setattr(few_labels_task.optimizer, "build", lambda setup: "adam")
+    monkeypatch.setattr(few_labels_task, "two_stream_learner", lambda **arguments: arguments)
+    monkeypatch.setattr(few_labels_task, "averaging", lambda decay: f"average of {decay}")
+    monkeypatch.setattr(few_labels_task, "add_twin", lambda *both: both)
+    flags = Flags({"twin": True, "ema_decay": decay})
+    learner, baseline = experiment.task.wrap("learner", Setup(flags, {}, 1, None))
+    teacher = None if decay is None else "average of 0.9"
+    technique = few_labels_task.supervised_only
+    assert (learner, baseline) == (
+        "learner", {"model": "m", "optimizer": "adam", "technique": technique, "teacher": teacher}
+    )  # fmt: skip
+    assert experiment.task.wrap("learner", Setup(flags.replace(twin=False), {}, 1, None)) == "learner"
