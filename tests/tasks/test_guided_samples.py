@@ -16,6 +16,10 @@ def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch):
     """Samples are the strength itself and its double: their mean is the strength times 3/2. Ten of twelve are shown."""
     plots = []
 
+    def new_figure(size, rows, columns, squeeze):
+        assert (rows, columns, squeeze) == (1, 2, False)
+        return "figure", [axes]
+
     def build(setup):
         scale = setup.flags.guidance * np.ones((12, 1, 1, 1), np.float32)
         return SimpleNamespace(predict=lambda state, batch: {"sample": state * scale + 0 * batch["index"].sum()})
@@ -25,7 +29,7 @@ def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch):
     ] * 2
     monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
     monkeypatch.setattr("dlcore.report.figure.figure_panel", lambda *panel: panel)
-    monkeypatch.setattr("dlcore.report.figure.new_figure", lambda *rest, **options: ("figure", [axes]))
+    monkeypatch.setattr("dlcore.report.figure.new_figure", new_figure)
     context = SimpleNamespace(flags=Flags({"guidance": 1.0}), spec={}, state=np.float32(1.5), build=build)
     (rows, title, _), (curve, figure, caption) = guidance_panel(
         context, class_source(12, 2), lambda images: {"mean": float(images.mean()), "count": len(images)}

@@ -254,3 +254,7 @@ def test_colors_change_before_the_image_is_normalized(monkeypatch):
     wanted = (np.array([0.8, 1.5, 0.8]) - spec["mean"]) / spec["std"]
     np.testing.assert_allclose(example["image"], np.broadcast_to(wanted, (2, 2, 3)), rtol=1e-5)
     assert (example["semantic"], strengths) == (5, [(0.4, 0.4, 0.4)])
+    # Photographs change by 0.3 unless something else is asked for, scenes do not.
+    assert masks.augmentation(flags("--flip=none").replace(dataset="folder", zoom=(1.0, 1.0)), spec) is not None
+    assert strengths[1:] == [(0.3, 0.3, 0.3)]
+    assert masks.augmentation(flags("--flip=none"), spec) is None

@@ -124,12 +124,12 @@ def test_thresholds_are_measured_by_the_same_clicks():
 def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeypatch):
     """Objects of brightness 100 on black: the color's threshold 70 is the first below which nothing black lies.
 
-    A stand-in of clicks gives the IoU after the first, and adds a hundredth for each more.
+    A stand-in of clicks gives the IoU after the first, and then what is missing and k / 30,000, rounded to 4 digits.
     """
 
     def simulate_clicks(segment, targets, count):
         _, _, iou = segment(None, None, 0)
-        return [iou + k / 100 for k in range(count)]
+        return [iou, *(1 - iou + k / 30_000 for k in range(1, count))]
 
     def brighter(images, points, labels, threshold):
         return images[..., 0] > threshold[:, None, None]
@@ -152,8 +152,8 @@ def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeyp
     image[0, 4, :, 1:] = 45
     scene = Source({"image": image, "masks": pack_masks(masks), "box_mask": np.ones((1, 1), bool)})
     assert baseline_iou(scene, scene) == {
-        "brightness": [0.8, 0.81, 0.82, 0.83, 0.84],
-        "color": [1.0, 1.01, 1.02, 1.03, 1.04],
+        "brightness": [0.8, 0.2, 0.2001, 0.2001, 0.2001],
+        "color": [1.0, 0.0, 0.0001, 0.0001, 0.0001],
     }
 
 
