@@ -116,8 +116,11 @@ def token_logits(params, x, masked=None):
 
 def token_crops(state, ratio=0.5):
     """The two large crops, the small one, and the masks [2, 5, 4] of step 3 of `siamese_toys.state_of`."""
-    rng = jax.random.fold_in(state.rng, 3)
-    keys = example_keys(jax.random.fold_in(rng, 1), toys.ROWS)
-    masks = [jax.vmap(lambda key, v=v: random_mask(jax.random.fold_in(key, v), (2, 2), ratio))(keys) for v in range(2)]
+
+    @jax.jit
+    def draw(root):
+        keys = example_keys(jax.random.fold_in(jax.random.fold_in(root, 3), 1), toys.ROWS)
+        return [jax.vmap(lambda key, v=v: random_mask(jax.random.fold_in(key, v), (2, 2), ratio))(keys) for v in (0, 1)]
+
     images = toys.ROWS["image"]
-    return [2 * images + 0.1, 2 * images + 0.1, images[:, :1]], np.asarray(jnp.stack(masks))
+    return [2 * images + 0.1, 2 * images + 0.1, images[:, :1]], np.stack(draw(state.rng))

@@ -26,14 +26,15 @@ def test_probabilities_are_averaged_not_logits():
     """x = (log 3, 0): the first member, of weight 1, says (3/4, 1/4), the second, of weight -1,
     (1/4, 3/4); of weight -2 it says (1/10, 9/10)."""
     joined = ensemble([classifier(1.0), classifier(1.0)], EXAMPLE)
-    batch = {"x": jnp.array([[np.log(3.0), 0]]), "label": jnp.array([1]), "index": jnp.array([0])}
-    np.testing.assert_allclose(
-        joined.predict((jnp.array(1.0), jnp.array(-1.0)), batch)["probabilities"], [[0.5, 0.5]], atol=1e-6
-    )
-    states = (jnp.array(1.0), jnp.array(-2.0))
-    found = joined.predict(states, batch)["probabilities"]
+    batch = {"x": np.float32([[np.log(3.0), 0]]), "label": np.array([1]), "index": np.array([0])}
+
+    @jax.jit
+    def run(states):
+        return joined.predict(states, batch)["probabilities"], joined.evaluate(states, batch)
+
+    np.testing.assert_allclose(run((np.float32(1), np.float32(-1)))[0], [[0.5, 0.5]], atol=1e-6)
+    found, metrics = run((np.float32(1), np.float32(-2)))
     np.testing.assert_allclose(found, [[(0.75 + 0.1) / 2, (0.25 + 0.9) / 2]], atol=1e-6)
-    metrics = joined.evaluate(states, batch)
     assert metrics["loss"].compute() == pytest.approx(-np.log(0.575), rel=1e-5)
     assert metrics["accuracy"].compute() == 1
     members = -(np.log(0.25) + np.log(0.9)) / 2

@@ -11,18 +11,22 @@ from dlcore.learner import Learner
 
 
 def test_views_by_hand():
-    image = jnp.arange(64 * 3, dtype=jnp.float32).reshape(8, 8, 3)
-    np.testing.assert_array_equal(tta.views(image, "none"), image[None])
-    np.testing.assert_array_equal(tta.views(image, "flip"), jnp.stack([image, image[:, ::-1]]))
-    ten = tta.views(image, "ten_crop")
+    image = np.arange(64 * 3, dtype=np.float32).reshape(8, 8, 3)
+    none, flip, five, ten = jax.device_get(
+        jax.jit(lambda x: [tta.views(x, name) for name in ("none", "flip", "five_crop", "ten_crop")])(image)
+    )
+    np.testing.assert_array_equal(none, image[None])
+    np.testing.assert_array_equal(flip, np.stack([image, image[:, ::-1]]))
     chex.assert_shape(ten, (10, 8, 8, 3))
-    np.testing.assert_array_equal(ten[:5], tta.views(image, "five_crop"))
+    np.testing.assert_array_equal(ten[:5], five)
     # A crop of 7 of 8 pixels, resized: its corner pixel stays, and the slope shrinks to 7/8.
     np.testing.assert_allclose(ten[0, 0, 0], image[0, 0], atol=1e-5)
     np.testing.assert_allclose(ten[3, -1, -1], image[-1, -1], atol=1e-5)
-    np.testing.assert_allclose(jnp.diff(ten[0, 4, 1:-1, 0]), 3 * 7 / 8, atol=1e-5)
-    np.testing.assert_allclose(ten[5], tta.views(image[:, ::-1], "five_crop")[0], atol=1e-5)
-    assert tta.views(image.astype(jnp.uint8), "ten_crop").dtype == jnp.uint8
+    np.testing.assert_allclose(np.diff(ten[0, 4, 1:-1, 0]), 3 * 7 / 8, atol=1e-5)
+    # The sixth is the first of the mirrored image, whose right upper corner is that of the image's left one.
+    np.testing.assert_allclose(ten[5], ten[1, :, ::-1], atol=1e-4)
+    whole = jax.ShapeDtypeStruct((8, 8, 3), jnp.uint8)
+    assert jax.eval_shape(lambda x: tta.views(x, "ten_crop"), whole).dtype == jnp.uint8
 
 
 def classifier():
@@ -37,11 +41,12 @@ def classifier():
 
 def test_probabilities_and_not_logits_are_averaged():
     """Corners 2 and -4: (sigma(2) + sigma(-4)) / 2 = (0.880797 + 0.017986) / 2 = 0.449392; the logits' mean is -1."""
-    image = jnp.zeros((1, 2, 2, 1)).at[0, 0].set(jnp.array([[2.0], [-4.0]]))
-    batch = {"image": image, "label": jnp.array([1]), "index": jnp.array([0])}
+    image = np.zeros((1, 2, 2, 1), np.float32)
+    image[0, 0, :, 0] = 2, -4
+    batch = {"image": image, "label": np.array([1]), "index": np.array([0])}
     learner = tta.test_time_augmentation(classifier(), "flip", batch)
-    np.testing.assert_allclose(learner.predict({}, batch)["probabilities"], [[0.449392, 0.550608]], atol=1e-6)
-    metrics = learner.evaluate({}, batch)
+    predicted, metrics = jax.jit(lambda batch: (learner.predict({}, batch), learner.evaluate({}, batch)))(batch)
+    np.testing.assert_allclose(predicted["probabilities"], [[0.449392, 0.550608]], atol=1e-6)
     assert float(metrics["loss"].compute()) == pytest.approx(-np.log(0.550608), abs=1e-5)
     assert float(metrics["accuracy"].compute()) == 1.0  # the image alone says class 0
     assert tta.test_time_augmentation(learner, "none", batch) is learner

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from dlcore.metrics import Calibration
+from dlcore.report import classifier
 from dlcore.report.classification import confusion_matrix, reliability_diagram, worst_mistakes
 
 
@@ -153,3 +154,22 @@ def _heights(svg, color):
 
 def test_reliability_of_nothing():
     assert reliability_diagram(None).html == "<p>There are no examples.</p>"
+
+
+def test_a_classifier_has_a_panel_for_what_it_was_measured_by(monkeypatch):
+    """Mistakes and examples always; a confusion matrix, a calibration and filters where there are some."""
+    for name in ("worst_mistakes", "best_and_worst", "confusion_matrix", "reliability_diagram", "filters"):
+        monkeypatch.setattr(classifier, name, lambda *rest, name=name: (name, *rest))
+    examples = ("images", "labels", "probabilities", "names")
+    plain = classifier.classifier_panels({"loss": 1}, *examples, {})
+    assert plain == [("worst_mistakes", *examples), ("best_and_worst", *examples)]
+    measures = {"confusion": "counts", "calibration/ece": 0.1, "calibration/bins": 5}
+    first, second = np.zeros((3, 3, 2, 4)), np.zeros((3, 3, 1, 4))
+    params = {"a": first, "b": second, "c": np.zeros((1, 1, 1, 4)), "d": np.zeros(4)}
+    found = classifier.classifier_panels(measures, *examples, params)
+    assert [panel[0] for panel in found] == [
+        "worst_mistakes", "confusion_matrix", "reliability_diagram", "best_and_worst", "filters"
+    ]  # fmt: skip
+    assert found[1][1:] == ("counts", "names")
+    assert found[2][1] == {"ece": 0.1, "bins": 5}
+    assert found[4][1].shape == second.shape, "of the fewest channels that is no 1 x 1"

@@ -35,3 +35,9 @@ def test_bars_and_lines_are_the_layers_numbers():
 def test_a_network_without_layers_is_refused():
     with pytest.raises(ValueError, match=r"layers=\[\]: none of them runs; allowed: at least one layer"):
         cost_figure(LAYERS[-1:], "net")
+
+
+@pytest.mark.parametrize(("count", "text"), [(2_550_000_000, "2.55 billion"), (1000, "1 thousand"), (999, "999")])
+def test_large_numbers_are_said_in_words(count, text):
+    figure = cost_figure([Layer("head", "Dense", (1, 10), count, 0, 5, 64, 2048)], "net")
+    assert figure.get_suptitle() == f"net: {text} parameters, 5 multiply-adds"

@@ -47,3 +47,10 @@ def test_the_panel_holds_one_animation_enlarged_by_a_whole_factor():
 def test_frames_that_do_not_fit_are_named(frames):
     with pytest.raises(ValueError, match="no frames of one shape"):
         film_webp(frames)
+
+
+def test_a_film_of_few_frames_keeps_them_though_it_is_large():
+    """Six stay; of seven the first, the third, the fifth and the last are left."""
+    frames = [np.random.default_rng(k).integers(0, 256, (16, 16, 3)).astype(np.uint8) for k in range(7)]
+    assert len(frames_of(film_webp(frames[:6], max_bytes=10))) == 6
+    assert len(frames_of(film_webp(frames, max_bytes=10))) == 4

@@ -141,3 +141,12 @@ def test_cards_of_known_measures_are_explained():
     html = render("t", [], {"test psnr": "20", "steps": "3"})
     assert '<dt title="Peak signal-to-noise ratio, in dB' in html
     assert "<dt>steps</dt>" in html
+
+
+def test_a_panel_of_half_the_width_gets_the_next_one_as_a_neighbor():
+    """b is alone, so that e comes up beside it; d and g make the next pair, and h stays alone."""
+    panels = [Panel(name, name, half=name in "begh") for name in "abcdefghi"]
+    html = render("t", panels, {})
+    rows = re.findall(r'<div class="halves">(.*?)</div>', html, re.DOTALL)
+    assert [re.findall("<h2>(.)</h2>", row) for row in rows] == [["b", "e"], ["g", "h"]]
+    assert re.findall("<h2>(.)</h2>", html) == [*"abecdfghi"]

@@ -10,23 +10,23 @@ from dlcore.self_supervised.tube_masks import block_tubes, tube_noise
 
 @pytest.mark.covers("VD-21")
 def test_tubes_are_the_same_at_all_times_and_never_all_nor_none():
-    """Of 6 x 6 places 10 to 15 % are 3.6 to 5.4, with an aspect of 0.75 to 1.5: 2 x 2. Eight of them hide 4 to 32."""
+    """Of 6 x 6 places 10 to 15 % are 3.6 to 5.4, with an aspect of 0.75 to 1.5: 2 x 2. Five of them hide 4 to 20."""
     assert block_shapes((6, 6), (0.1, 0.15), (0.75, 1.5)).tolist() == [[2, 2]]
-    draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (3, 6, 6), 8, (0.1, 0.15))))
+    draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (3, 6, 6), 5, (0.1, 0.15))))
     masks = np.asarray(draw(jax.random.split(jax.random.key(0), 200))).reshape(200, 3, 36)
     np.testing.assert_array_equal(masks[:, 0], masks[:, 1])
     np.testing.assert_array_equal(masks[:, 0], masks[:, 2])
     counts = masks[:, 0].sum(1)
     assert counts.min() >= 4
-    assert counts.max() <= 32
+    assert counts.max() <= 20
     assert len(np.unique(masks, axis=0)) > 190
     assert masks.any((0, 1)).all(), "every place is hidden at some time"
 
 
 @pytest.mark.covers("VD-21")
 def test_blocks_that_would_hide_the_last_place_are_left_out():
-    """Of 2 x 2 places a column of two is hidden; of ten columns at least one is the other one, and must be left out."""
-    draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (2, 2, 2), 10, (0.5, 0.5), (2, 2))))
+    """Of 2 x 2 places a column of two is hidden; of four columns one is mostly the other one, and must be left out."""
+    draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (2, 2, 2), 4, (0.5, 0.5), (2, 2))))
     masks = np.asarray(draw(jax.random.split(jax.random.key(0), 50)))
     assert {tuple(mask) for mask in masks.astype(int).tolist()} == {(1, 0, 1, 0) * 2, (0, 1, 0, 1) * 2}
 

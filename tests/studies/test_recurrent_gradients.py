@@ -8,7 +8,7 @@ import pytest
 from experiments.studies import recurrent_gradients as study
 
 
-@pytest.mark.slow(only=["0.9"])
+@pytest.mark.slow(unless=["1.1"])
 @pytest.mark.covers("SQ-11")
 @pytest.mark.parametrize("scale", [0.9, 1.0, 1.1])
 def test_the_linear_cell_follows_the_power_and_tanh_stays_below(scale):

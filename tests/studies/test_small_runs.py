@@ -92,8 +92,13 @@ def test_batch_norm_makes_the_scale_of_the_inputs_irrelevant():
     rngs = {"dropout": jax.random.key(0)}
     for batch_norm in (False, True):
         net = SmallNet((16,), batch_norm)
-        variables = net.init(jax.random.key(0), X, False)
-        one, ten = (net.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])[0] for x in (X, 10 * X))
+
+        @jax.jit
+        def run(net=net):
+            variables = net.init(jax.random.key(0), X, False)
+            return [net.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"])[0] for x in (X, 10 * X)]
+
+        one, ten = run()
         assert np.allclose(one, ten, atol=1e-2) == batch_norm
 
 

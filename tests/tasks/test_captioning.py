@@ -229,3 +229,36 @@ def test_baselines_stand_beside_the_captions_of_the_test_split_alone(monkeypatch
     assert measures("test", "gru", 0) == [*plain, {"constant": "best"}]
     assert measures("test", "gru", 5) == [*plain, {"constant": "best", "blind": "a"}]
     assert made[0] == (["a dog"], [["a dog"], ["a dog"]])
+
+
+@pytest.mark.parametrize(("model", "words"), [("attention", "wrote the word."), ("transformer", "the mean over heads")])
+def test_the_first_captions_stand_with_scores_and_what_three_of_them_looked_at(monkeypatch, model, words):
+    monkeypatch.setattr("dlcore.report.vision_language.sentences", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.tables.table", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", history))
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [("triage", history, floor)])
+    monkeypatch.setattr(captioning.captioned_images, "attention_panel", lambda *rest: rest)
+    spec = {"vocabulary": caption_words().to_dict()}
+    tokens = np.tile([4, END, PAD], (14, 1))
+    captions = np.tile([START, 5, END], (14, 1, 1))
+    test = Source({"image": np.arange(14), "captions": captions}, name="shapes (test)")
+    outputs = {"tokens": tokens, "alignment": "maps"}
+    context = SimpleNamespace(
+        spec=spec, data=SimpleNamespace(test=test), outputs=outputs, numbers={"bleu4": 0.25, "cider": 0.5},
+        flags=SimpleNamespace(model=model, blind=False), history=[{"loss": 1, "valid/loss": 2}],
+    )  # fmt: skip
+    (images, said, references, title, _), (rows, scores, caption), attention, triage, curves = (
+        captioning.caption_panels(context)
+    )
+    assert (images.tolist(), title) == ([*range(12)], "Captions")
+    known = vocabulary_from_dict(spec["vocabulary"])
+    assert said == [known.decode([4])] * 12
+    assert references == [[known.decode([5])]] * 12
+    assert (scores, len(rows), rows[0]["BLEU-4"]) == ("Scores", 1, "25.0")
+    assert caption.startswith("In %, CIDEr-D as it is. BLEU of the corpus")
+    assert (attention[1].tolist(), attention[3:5]) == ([*range(14)], ("maps", 3))
+    assert attention[5].startswith("Bright where the model looked before it wrote the word")
+    assert words in attention[5]
+    assert (triage, curves) == (("triage", [{"loss": 1}], None), ("curves", [{"loss": 1}]))
+    context.outputs = {"tokens": tokens}
+    assert len(captioning.caption_panels(context)) == 4

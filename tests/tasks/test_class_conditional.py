@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
+from dlcore.data.words import vocabulary_from_dict
 from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.generative import sample_panels, samples
+from dlcore.experiment.splits import Splits
+from dlcore.kits.generative import image_generation, sample_panels, samples
 from dlcore.kits.training import earlier_run
 from dlcore.report import curves
 from dlcore.report import generative as report
@@ -184,3 +186,50 @@ def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     assert (second[0]("images"), second[1]) == ("images", first[1])
     setup.spec = {"num_classes": 1}
     assert len(task.evaluators(setup, None, "test")) == 1
+
+
+def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch):
+    """A prompt of 30 is drawn with its edges; the guidance curve takes the first two of three test prompts."""
+    monkeypatch.setattr("dlcore.report.pictures.captioned_images", lambda images, texts: (images, texts))
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr(curves, "curves", lambda history: history)
+    page = flags_of(text_to_image.experiment, "--guidance_samples=2", "--num_images=10")
+    splits = Prompts().data(page)
+    words = vocabulary_from_dict(splits.spec["vocabulary"])
+    tokens = np.tile(tokens_of("a red circle", splits.spec), (30, 1))
+    real, sample, hint = (np.full((30, 2, 2, c), v, np.float32) for c, v in ((3, 0.5), (3, 1), (1, 0.2)))
+    test = splits.test.take(3)
+    shown, measured = Source({"tokens": tokens, "image": real, "hint": hint}), []
+
+    def guidance_panel(context, source, measure):
+        measured.append(measure(source.arrays["image"]))
+        return [len(source)]
+
+    monkeypatch.setattr("dlcore.tasks.text_prompts.guidance_panel", guidance_panel)
+    context = SimpleNamespace(
+        spec=splits.spec, data=SimpleNamespace(shown=shown, test=test), outputs={"sample": sample}, flags=page,
+        history="history",
+    )  # fmt: skip
+    samples_panel, (rows, title, _), count, triage, last = Prompts().panels(context)
+    images, texts = samples_panel.html
+    assert (images.shape, images.dtype, int(images[0, 0, 0, 0])) == ((24, 2, 2, 3), np.uint8, 255)
+    assert texts == [words.decode(tokens[0])] * 24
+    assert (title, list(rows)) == ("Beside real images", ["edges", "real", "drawn"])
+    assert [images.shape for images in rows.values()] == [(10, 2, 2, 3)] * 3
+    assert [float(images[0, 0, 0, 2]) for images in rows.values()] == pytest.approx([0.2, 0.5, 1])
+    assert (count, triage, last) == (2, ("history", None), "history")
+    right = [measured[0][f"{name}_correctness"] for name in ("object", "scene", "shuffled")]
+    assert right[:2] == [1, 1], "real images show what their prompts name"
+    assert right[2] < 1
+    context.flags, context.data.shown = page.replace(guidance_samples=0), Source({"tokens": tokens, "image": real})
+    _, (rows, *_), *rest = Prompts().panels(context)
+    assert (list(rows), rest) == (["real", "drawn"], [("history", None), "history"])
+
+
+def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
+    loaded = Splits(None, None, None, {"num_classes": 3})
+    monkeypatch.setattr(class_conditional.ClassConditionalImages.__base__, "data", lambda self, flags: loaded)
+    shown = ClassConditionalImages().data(None).shown
+    assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
+    assert len(shown) == image_generation.NUM_SHOWN

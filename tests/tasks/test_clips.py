@@ -1,5 +1,6 @@
 """Own videos on the page: splits, flags that do not fit, and what is said of files."""
 
+import types
 from pathlib import Path
 from typing import get_args
 
@@ -220,3 +221,34 @@ def test_the_flow_of_the_first_two_frames_is_shown_and_that_of_one_frame_is_not(
     assert (np.stack(frames) == 0).all()
     np.testing.assert_allclose(np.stack(flows), 0.2, rtol=1e-6)  # 51 / 255, from frame 0 to frame 1
     assert clips._flow_panels({"up": clip[:1]}) == []
+
+
+def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean_of_all(monkeypatch):
+    """Clips 0 and 1 are of video 5, clips 2 to 4 of video 3, clip 5 of video 9: classes 1, 0 and 0."""
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    images = np.arange(6).reshape(6, 1, 1, 1, 1) * np.ones((6, 1, 2, 2, 3))  # one frame has no flow
+    test = {"image": images, "video": np.array([5, 5, 3, 3, 3, 9]), "label": np.array([1, 1, 0, 0, 0, 0])}
+    probabilities = np.stack([np.arange(6) / 10, 1 - np.arange(6) / 10], 1)
+    context = types.SimpleNamespace(
+        data=types.SimpleNamespace(test=types.SimpleNamespace(arrays=test)),
+        numbers={"loss": 1}, arrays={"confusion": 2},
+        outputs={"probabilities": probabilities}, spec={"class_names": ["a", "b"]}, history="curves",
+    )  # fmt: skip
+    curves, (strips, title, _), classifier = PAGE.task.panels(context)
+    assert (curves, title) == ("curves", "Film strips")
+    assert {name: int(clip.mean()) for name, clip in strips.items()} == {"a": 2, "b": 0}
+    measures, _, labels, mean, names, params = classifier
+    assert (measures, labels.tolist(), names, params) == ({"loss": 1, "confusion": 2}, [0, 1, 0], ["a", "b"], {})
+    np.testing.assert_allclose(mean[:, 0], [0.3, 0.05, 0.5])
+
+
+def test_clips_are_measured_by_video_and_start_from_random_weights_unless_named():
+    setup = Setup(resolve(PAGE, []), {"num_classes": 3}, 1, jnp.float32, PAGE.optimizer)
+    assert PAGE.task.start(setup) is None
+    assert PAGE.task.expected_loss(setup) == pytest.approx(np.log(3))
+    (evaluator,) = PAGE.task.evaluators(setup, None, "test")
+    rows = {"video": np.array([4, 4]), "label": np.array([1, 1])}
+    outputs = {name: np.array([[0.6, 0.4], [0.1, 0.9]]) for name in ("logits", "probabilities")}
+    assert evaluator.finish(evaluator.add(None, outputs, rows)) == {evaluator.names[0]: 1.0}

@@ -11,9 +11,11 @@ import pytest
 from dlcore.data.masks import pack_masks, unpack_masks
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.tasks import boxes, latent_space, prompted_masks, solid_images, text_prompts, volumes, voxels
+from dlcore.vision3d.voxel_generation import VoxelGenerator
 from experiments.detection import fcos
 from experiments.generative import text_to_image, vae
 from experiments.segmentation import promptable
@@ -402,3 +404,98 @@ def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
     spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
     (row,) = volumes_page.experiment.task.describe(outputs, spec)
     assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
+
+
+def test_modelnet_is_read_upright_and_a_share_of_it_validates(tmp_path):
+    """A point at x -0.9, y 0.3, z 0.7, in quarters from -1 on, is in cells 0, 5 and 6: row 7 - 6, column 0, depth 5."""
+    for split, count in (("train", 10), ("test", 3)):
+        points = np.tile(np.float32([-0.9, 0.3, 0.7]), (count, 2, 1))
+        points[count // 2 :, 1] = 0.1  # of the other class: a second voxel
+        labels = np.arange(count) >= count // 2
+        np.savez(tmp_path / f"modelnet10_{split}.npz", points=points, labels=labels.astype(int), class_names=["a", "b"])
+    words = [f"--data_dir={tmp_path}", "--resolution=8", "--valid_fraction=0.2"]
+    task, flags = voxel_classifier.experiment.task, resolve(voxel_classifier.experiment, words)
+    splits = task.data(flags)
+    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [8, 2, 3]
+    image = splits.test.arrays["image"]
+    assert image.shape == (3, 8, 8, 8, 1)
+    assert np.argwhere(image[0, ..., 0]).tolist() == [[1, 0, 5]]
+    assert np.argwhere(image[2, ..., 0]).tolist() == [[1, 0, 5], [3, 4, 4]]
+    assert splits.test.arrays["label"].tolist() == [0, 1, 1]
+    spec = splits.spec
+    assert (spec["dataset"], spec["class_names"], spec["num_classes"]) == ("modelnet10", ["a", "b"], 2)
+    assert spec["trivial"] == {"accuracy": (1.0, "the nearest training grid")}
+    with pytest.raises(ValueError, match="resolution=9: no power of two"):
+        task.data(flags.replace(resolution=9))
+
+
+def test_voxels_are_shown_as_seen_from_the_camera_and_from_the_left_side(monkeypatch):
+    """One voxel of 8 x 8 x 8 is at row 1, column 2, depth 5, the generated one at row 3, column 4, depth 0.
+
+    The first has the nearness 1 - 5/8 at (1, 2), and from the left 1 - 2/8 at (1, 5).
+    """
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
+    solids, generated = np.zeros((2, 13, 8, 8, 8))
+    solids[12, 0, 0, 0] = 1
+    solids[0, 1, 2, 5] = generated[0, 3, 4, 0] = 1
+    context = SimpleNamespace(
+        data=SimpleNamespace(test=SimpleNamespace(arrays={"voxels": solids, "image": np.arange(13)})),
+        outputs={"voxels": generated},
+        history="curves",
+    )
+    (rows, title, caption), curves = voxels.VoxelPictures().panels(context)
+    assert (title, caption, curves) == (
+        "Generated solids", "The first test solids, unselected; brighter is nearer.", "curves"
+    )  # fmt: skip
+    assert rows["test images"].tolist() == [*range(12)]
+    wanted = {
+        "solids, from the camera": (1, 2, 3 / 8),
+        "generated, from the camera": (3, 4, 1),
+        "solids, from the left side": (1, 5, 6 / 8),
+        "generated, from the left side": (3, 0, 4 / 8),
+    }
+    assert list(rows)[1:] == list(wanted)
+    for name, (row, column, nearness) in wanted.items():
+        assert rows[name].shape == (12, 8, 8, 1)
+        assert np.argwhere(rows[name][..., 0]).tolist() == [[0, row, column]]
+        assert rows[name].max() == nearness
+    test = {"image": solids[..., None], "label": "labels"}
+    context = SimpleNamespace(
+        data=SimpleNamespace(test=SimpleNamespace(arrays=test)), numbers={"loss": 1}, arrays={"confusion": 2},
+        outputs={"probabilities": "p"}, spec={"class_names": "names"}, history="curves",
+    )  # fmt: skip
+    curves, (measures, pictures, *rest) = voxels.VoxelGrids().panels(context)
+    assert (curves, measures, rest) == ("curves", {"loss": 1, "confusion": 2}, ["labels", "p", "names", {}])
+    np.testing.assert_array_equal(pictures[:12], rows["solids, from the camera"])
+
+
+def test_a_generator_has_the_resolution_of_the_data():
+    setup = Setup(
+        Flags({"generator.width": 3}, {"generator": ("generator.width",)}), {"resolution": 16}, 1, jnp.bfloat16
+    )
+    assert voxels.VoxelPictures().arguments(setup) == {"model": VoxelGenerator(16, dtype=jnp.bfloat16, width=3)}
+    spec = {"num_classes": 5}
+    assert voxels.VoxelGrids().expected_loss(Setup(None, spec, 1, None)) == pytest.approx(np.log(5))
+
+
+def test_volumes_show_their_slices_before_the_measures(monkeypatch):
+    monkeypatch.setattr("dlcore.report.segmentation.segmentations", lambda *rest: rest)
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    image, semantic = np.zeros((1, 2, 3, 4, 1)), np.zeros((1, 2, 3, 4), np.uint8)
+    image[0, 1, 0, 0], semantic[0, 1, 0, 0] = 1, 1
+    context = SimpleNamespace(
+        spec={"class_names": ["none", "liver"], "trivial": {"dice": (0.1, "the rule")}}, history="history",
+        numbers={"dice": 0.5, "surface_distance": 2.0, "missed_organs": 0.0},
+        data=SimpleNamespace(test=SimpleNamespace(arrays={"image": image, "semantic": semantic})),
+        outputs={"classes": 7 * semantic},
+        arrays={"dice/by_organ": [0.5], "surface_distance_by_organ": [2.0]},
+    )  # fmt: skip
+    slices, measures, triage, curves = volumes_page.experiment.task.panels(context)
+    images, classes, targets, names, _, title = slices
+    assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
+    assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)
+    assert (names, title) == (["none", "liver"], "Slices of the worst volumes first")
+    assert (measures.title, triage, curves) == ("Organs", ("history", 0.0), "history")

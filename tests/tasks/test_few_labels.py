@@ -11,10 +11,19 @@ from PIL import Image
 from dlcore.data.few_labels import two_streams
 from dlcore.data.pipeline import batch_at
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
+from dlcore.experiment.weights import Start
+from dlcore.learner import State
+from dlcore.modes.report_context import ReportContext
+from dlcore.semi_supervised.gan_classifier import GanClassifierState
+from dlcore.semi_supervised.twin import TwinState
+from dlcore.semi_supervised.two_streams import TwoStreamState
+from dlcore.tasks import few_labels as few_labels_task
 from experiments.semi_supervised.fixmatch import experiment
 
 
@@ -165,3 +174,84 @@ def test_unlabeled_folders_that_are_none_get_one_line(folders, tmp_path):
 
 def test_runs_without_a_folder_of_their_own_keep_their_names():
     assert "unlabeled_dir" not in run_of().identity
+
+
+def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminator(monkeypatch):
+    """Each part's parameters become ten times as large."""
+    checked = []
+
+    def replace(state):
+        return state.replace(params=10 * state.params, opt_state="new")
+
+    monkeypatch.setattr(few_labels_task.init_from, "start_classifier", lambda setup: Start(replace, checked.append))
+    start = experiment.task.start(None)
+
+    def student(value, teacher=None):
+        return TwoStreamState(2, None, np.float32(value), "old", {"mean": value}, teacher, {})
+
+    taught = start.replace(student(1, teacher={"params": 0, "model_state": {}}))
+    assert (taught.params, taught.opt_state) == (10, "new")
+    assert taught.teacher == {"params": 10, "model_state": {"mean": 1}}
+    assert start.replace(student(3)).teacher is None
+    twin = TwinState.of(student(1, teacher={"params": 0, "model_state": {}}), student(3))
+    technique, supervised = start.replace(twin).states
+    assert (technique.params, technique.teacher["params"], supervised.params) == (10, 10, 30)
+    start.check(twin)
+    assert checked[0].params == 1
+    both = [{"generator": k, "discriminator": k + 1} for k in (1, 3, 5)]
+    players = GanClassifierState(2, None, *both, teacher={"params": 0, "model_state": 0})
+    start.check(players)
+    assert (checked[1].params, checked[1].opt_state, checked[1].model_state) == (2, 4, 6)
+    started = start.replace(players)
+    assert started.params == {"generator": 1, "discriminator": 20}
+    assert started.opt_state == {"generator": 3, "discriminator": "new"}
+    assert started.model_state == {"generator": 5, "discriminator": 6}
+    assert started.teacher == {"params": 20, "model_state": 6}
+    monkeypatch.setattr(few_labels_task.init_from, "start_classifier", lambda setup: None)
+    assert experiment.task.start(None) is None
+
+
+def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_images(monkeypatch):
+    monkeypatch.setattr("dlcore.report.semi_supervised.twin_table", lambda numbers: numbers)
+    monkeypatch.setattr("dlcore.report.semi_supervised.pseudo_label_table", lambda history: [history])
+    monkeypatch.setattr(
+        few_labels_task.classifier_panels, "panels", lambda context: [context.data.train, context.state.params]
+    )
+    twin = TwinState(2, None, {"technique": "t", "supervised": "s"}, None, {})
+    data = Splits({"labeled": "few", "unlabeled": "many"}, None, None, {})
+    context = ReportContext("history", "gain", {}, {}, twin, data, {}, None, None, None)
+    assert experiment.task.panels(context) == ["gain", "history", "few", "t"]
+    alone = context._replace(state=State(2, None, "alone", None))
+    assert experiment.task.panels(alone) == ["history", "few", "alone"]
+
+
+@pytest.mark.parametrize(("strong", "named"), [("none", "auto"), ("rand_augment", "rand_augment")])
+def test_a_strong_view_is_cut_out_after_its_operations(monkeypatch, strong, named):
+    """A square of half the shorter side, of at least a pixel."""
+    images = few_labels_task.labeled_images
+    monkeypatch.setattr(few_labels_task.FewLabels, "arguments", lambda self, setup: {"model": "m"})
+    monkeypatch.setattr(few_labels_task, "cutout", lambda size: f"cutout of {size}")
+    monkeypatch.setattr(few_labels_task, "compose", lambda *parts: parts)
+    monkeypatch.setattr(images, "shorter_side", lambda flags, spec: spec["side"])
+    monkeypatch.setattr(images, "augmentation", lambda flags, spec: flags.augment if spec["side"] > 1 else None)
+    flags = Flags({"strong": strong, "augment": "shift"})
+    for side, wanted in ((9, (named, "cutout of 4")), (1, "cutout of 1")):
+        setup = Setup(flags, {"side": side}, 1, None)
+        assert few_labels_task.StrongViews().arguments(setup) == {"model": "m", "strong": wanted}
+
+
+@pytest.mark.parametrize("decay", [None, 0.9])
+def test_the_baseline_has_the_techniques_network_optimizer_and_average(monkeypatch, decay):
+    monkeypatch.setattr(few_labels_task.LabeledImages, "arguments", lambda self, setup: {"model": "m"})
+    monkeypatch.setattr(few_labels_task.optimizer, "build", lambda setup: "adam")
+    monkeypatch.setattr(few_labels_task, "two_stream_learner", lambda **arguments: arguments)
+    monkeypatch.setattr(few_labels_task, "averaging", lambda decay: f"average of {decay}")
+    monkeypatch.setattr(few_labels_task, "add_twin", lambda *both: both)
+    flags = Flags({"twin": True, "ema_decay": decay})
+    learner, baseline = experiment.task.wrap("learner", Setup(flags, {}, 1, None))
+    teacher = None if decay is None else "average of 0.9"
+    technique = few_labels_task.supervised_only
+    assert (learner, baseline) == (
+        "learner", {"model": "m", "optimizer": "adam", "technique": technique, "teacher": teacher}
+    )  # fmt: skip
+    assert experiment.task.wrap("learner", Setup(flags.replace(twin=False), {}, 1, None)) == "learner"

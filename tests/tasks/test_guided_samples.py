@@ -2,8 +2,7 @@
 
 from types import SimpleNamespace
 
-import jax.numpy as jnp
-import pytest
+import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.task import Task
@@ -13,16 +12,38 @@ from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from experiments.generative import dit
 
 
-@pytest.mark.slow
-def test_the_guidance_curve_measures_samples_of_each_strength():
-    """Samples are the strength itself, so that their mean is the strength."""
+def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch):
+    """Samples are the strength itself and its double: their mean is the strength times 3/2. Ten of twelve are shown."""
+    plots = []
+
+    def new_figure(size, rows, columns, squeeze):
+        assert (rows, columns, squeeze) == (1, 2, False)
+        return "figure", [axes]
 
     def build(setup):
-        return SimpleNamespace(predict=lambda state, batch: {"sample": jnp.full((2, 4, 4, 1), setup.flags.guidance)})
+        scale = setup.flags.guidance * np.ones((12, 1, 1, 1), np.float32)
+        return SimpleNamespace(predict=lambda state, batch: {"sample": state * scale + 0 * batch["index"].sum()})
 
-    context = SimpleNamespace(flags=Flags({"guidance": 1.0}), spec={}, state=None, build=build)
-    panels = guidance_panel(context, class_source(2, 2), lambda images: {"mean": float(images.mean())})
-    assert "mean: 0 at 0, 0.5 at 0.5, 1 at 1, 2 at 2, 3 at 3, 5 at 5." in panels[1].html + panels[1].subtitle
+    axes = [
+        SimpleNamespace(plot=lambda *line, **style: plots.append(line), set=lambda **words: plots.append(words))
+    ] * 2
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
+    monkeypatch.setattr("dlcore.report.figure.figure_panel", lambda *panel: panel)
+    monkeypatch.setattr("dlcore.report.figure.new_figure", new_figure)
+    context = SimpleNamespace(flags=Flags({"guidance": 1.0}), spec={}, state=np.float32(1.5), build=build)
+    (rows, title, _), (curve, figure, caption) = guidance_panel(
+        context, class_source(12, 2), lambda images: {"mean": float(images.mean()), "count": len(images)}
+    )
+    assert (title, curve, figure) == ("Guidance", "Guidance curve", "figure")
+    assert caption == (
+        "12 samples of the same noise for each w. mean: 0 at 0, 0.75 at 0.5, 1.5 at 1, 3 at 2, 4.5 at 3, 7.5 at 5; "
+        "count: 12 at 0, 12 at 0.5, 12 at 1, 12 at 2, 12 at 3, 12 at 5."
+    )
+    assert {name: (len(images), float(images[0, 0, 0, 0])) for name, images in rows.items()} == {
+        "w = 0": (10, 0), "w = 0.5": (10, 0.75), "w = 1": (10, 1.5), "w = 2": (10, 3), "w = 3": (10, 4.5),
+        "w = 5": (10, 7.5),
+    }  # fmt: skip
+    assert plots[:2] == [((0, 0.5, 1, 2, 3, 5), [0, 0.75, 1.5, 3, 4.5, 7.5]), {"xlabel": "guidance w", "title": "mean"}]
 
 
 def test_a_mutable_attribute_of_a_task_replaces_the_empty_default():

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -202,3 +203,39 @@ def test_the_report_shows_two_views_of_the_first_twelve_test_images(monkeypatch)
     assert images.tolist() == [1] * 12
     assert len({*first, *second}) == 24
     assert ((first >= 1) & (first < 2)).all()
+
+
+class Attentive(ViT):
+    """Two heads attend to patches of 2 x 2: of image i, head h weighs patch k by k + 10 h + 100 i + its parameter."""
+
+    def apply(self, variables, x, mutable):
+        assert (mutable, x.shape[1:3]) == (["intermediates"], (4, 6))
+        weights = (
+            jnp.arange(7.0)
+            - 1
+            + variables["params"]
+            + 10 * jnp.arange(2.0)[:, None]
+            + 100 * jnp.arange(len(x))[:, None, None]
+        )
+        table = jnp.broadcast_to(weights[:, :, None], (len(x), 2, 7, 7))
+        last = {"attn": {"weights": (table.at[:, :, 1:].set(-1),)}}
+        return None, {"intermediates": {"blocks_1": last, "blocks_0": {"attn": {"weights": (-table,)}}}}
+
+
+def test_the_report_shows_where_the_class_token_of_the_teacher_attends(monkeypatch):
+    """Images of 2 x 3 are enlarged to 4 x 6; patches of 2 x 2 are 2 rows of 3."""
+    model = Attentive(depth=2, patch_size=2)
+    monkeypatch.setattr(image_crops.encoders, "backbone_without_head", lambda setup: model)
+    monkeypatch.setattr(image_crops.labeled_images, "preprocess", lambda setup: lambda x: -x.repeat(2, 1).repeat(2, 2))
+    monkeypatch.setattr("dlcore.report.self_supervised.attention_maps", lambda *rest: rest)
+    images = np.arange(60, dtype=np.uint8).reshape(10, 2, 3, 1)
+    context = SimpleNamespace(
+        flags=None, spec={}, state=SimpleNamespace(teacher_params={"backbone": 1000.0}),
+        data=SimpleNamespace(test=Source({"image": images})),
+    )  # fmt: skip
+    ((pixels, maps),) = image_crops.TeacherCrops().pretext_panels(context)
+    np.testing.assert_allclose(255 * pixels, images[:8].repeat(2, 1).repeat(2, 2), rtol=1e-5)
+    np.testing.assert_array_equal(maps[1, 1], 1110 + np.arange(6).reshape(2, 3))
+    assert maps.shape == (8, 2, 2, 3)
+    model = "a residual network"
+    assert image_crops.TeacherCrops().pretext_panels(context) == []

@@ -11,7 +11,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.generative import image_pairs
-from dlcore.tasks.image_pairs import SmallToLarge, UnpairedImages
+from dlcore.tasks.image_pairs import EdgesToImages, ImageToImage, SmallToLarge, UnpairedImages
 from experiments.generative import cycle_gan, pix2pix, super_resolution
 
 
@@ -106,3 +106,91 @@ def test_predict_reads_images_of_either_kind_and_small_ones(tmp_path):
     assert written.name == "one.png"
     assert Image.open(written).size == (8, 8)
     assert UnpairedImages().describe(outputs, spec)[0]["text"].startswith("8 x 8 pixels")
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """Panels of rows as (rows, title, subtitle), and curves as their history, of (shown arrays, outputs)."""
+    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+
+    def panels(arrays, outputs):
+        data = SimpleNamespace(shown=SimpleNamespace(arrays=arrays))
+        return ImageToImage().panels(SimpleNamespace(data=data, outputs=outputs, history="curves"))
+
+    return panels
+
+
+def test_translations_of_evenly_spaced_images_stand_between_input_and_target(shown):
+    """Twelve of fourteen: 13/11 = 1.18 apart, so that the fourth and the eleventh are left out."""
+    numbers = np.arange(14).reshape(14, 1, 1, 1)
+    arrays = {"source": numbers.astype(np.uint8), "image": (2 * numbers).astype(np.float32)}
+    (rows, title, caption), curves = shown(arrays, {"sample": numbers / 10})
+    assert (title, caption, curves) == ("Translations", "Evenly spaced test images, unselected.", "curves")
+    chosen = np.array([0, 1, 2, 4, 5, 6, 7, 8, 9, 11, 12, 13])
+    np.testing.assert_allclose(rows["given"].ravel(), chosen / 255, rtol=1e-6)
+    np.testing.assert_allclose(rows["translated"].ravel(), chosen / 10)
+    np.testing.assert_allclose(rows["true"].ravel(), 2 * chosen)  # floats stay as they are
+
+
+def test_unpaired_images_go_there_and_back(shown):
+    """Images of a have a true partner."""
+    arrays = {name: np.full((1, 1, 1, 3), value) for name, value in (("a", 0.1), ("b", 0.2), ("b_of_a", 0.3))}
+    names = ("b_of_a", "a_of_b", "cycle_a", "cycle_b")
+    outputs = {name: np.full((1, 1, 1, 3), value) for name, value in zip(names, (0.4, 0.5, 0.6, 0.7), strict=True)}
+    first, second, _ = shown(arrays, outputs)
+    assert [panel[1] for panel in (first, second)] == ["From a to b and back", "From b to a and back"]
+    values = [{name: float(images[0, 0, 0, 0]) for name, images in rows.items()} for rows, _, _ in (first, second)]
+    assert values == [
+        {"images of a": 0.1, "as b": 0.4, "true partner": 0.3, "and back": 0.6},
+        {"images of b": 0.2, "as a": 0.5, "and back": 0.7},
+    ]
+
+
+def test_enlarged_images_are_cut_to_their_middle(shown, monkeypatch):
+    """Of 4 x 6 pixels, enlarged to 8 x 12, rows 2 to 5 and columns 3 to 8 are shown; bicubic overshoots."""
+
+    def enlarge(low, factor, method):
+        assert factor == 2
+        return low.repeat(2, 1).repeat(2, 2) + (method == "bicubic")
+
+    monkeypatch.setattr("dlcore.tasks.image_pairs.enlarge", enlarge)
+    low = np.arange(24, dtype=np.uint8).reshape(1, 4, 6, 1)
+    large = np.arange(96, dtype=np.uint8).reshape(1, 8, 12, 1)
+    (rows, title, _), _ = shown({"low": low, "image": large}, {"sample": 2 * large / np.float32(255)})
+    assert (title, list(rows)) == ("Enlarged", ["nearest", "bicubic", "this run", "true"])
+    true = np.arange(96).reshape(8, 12)[2:6, 3:9]
+    np.testing.assert_allclose(255 * rows["true"][0, ..., 0], true, rtol=1e-5)
+    np.testing.assert_allclose(255 * rows["this run"][0, ..., 0], 2 * true, rtol=1e-5)
+    near = np.arange(24).reshape(4, 6).repeat(2, 0).repeat(2, 1)[2:6, 3:9]
+    np.testing.assert_allclose(255 * rows["nearest"][0, ..., 0], near, rtol=1e-5)
+    np.testing.assert_array_equal(rows["bicubic"], 1)
+
+
+def test_predict_translates_the_edges_of_own_images_and_each_kind_is_measured(tmp_path, monkeypatch):
+    pixels = np.repeat(np.array([[0, 0, 0, 200, 200, 200]], np.uint8), 4, 0)
+    Image.fromarray(pixels).save(tmp_path / "step.png")
+    flags = Flags({"input": str(tmp_path / "step.png"), "skip_bad": False})
+    source, names = EdgesToImages().inputs(flags, {"image_shape": [4, 6, 1]})
+    assert source.arrays["source"][0, 0, :, 0].tolist() == [0, 0, 1, 1, 0, 0]
+    assert (len(source), names) == (1, [str(tmp_path / "step.png")])
+    monkeypatch.setattr(image_pairs, "target_evaluators", lambda *rest: rest)
+    assert EdgesToImages().evaluators(None, "splits", "test") == ({"sample": "image"}, "splits", "test")
+    pairs, *_ = UnpairedImages().evaluators(None, "splits", "test")
+    assert pairs == {"b_of_a": "b_of_a", "a_of_b": "a_of_b"}
+
+
+def test_small_images_of_a_folder_have_three_channels_and_half_the_sides(tmp_path):
+    for k in range(20):
+        Image.fromarray(np.full((6, 6), 10 * k, np.uint8)).save(tmp_path / f"{k}.png")
+    flags = Flags({"data_dir": str(tmp_path), "image_size": 4, "seed": 0})
+    splits = image_pairs.small_images(flags, 2)
+    parts = (splits.train, splits.valid, splits.test)
+    assert sum(len(part) for part in parts) == 20
+    for part in parts:
+        chex.assert_shape((part.arrays["image"], part.arrays["low"]), [(len(part), 4, 4, 3), (len(part), 2, 2, 3)])
+        np.testing.assert_array_equal(part.arrays["low"], part.arrays["image"][:, ::2, ::2])
+    assert sorted(int(x[0, 0, 0]) for part in parts for x in part.arrays["image"]) == [10 * k for k in range(20)]
+    assert (splits.spec["dataset"], splits.spec["image_shape"]) == ("folder", [4, 4, 3])
+    assert splits.spec["batch"]["image"] == [[4, 4, 3], "float32"]
+    assert (splits.train.name, len(splits.shown)) == ("folder/train", len(splits.test))

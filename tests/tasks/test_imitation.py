@@ -3,12 +3,18 @@
 import types
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.source import Source
 from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
+from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
+from dlcore.learner import Learner
 from dlcore.main import run
 from dlcore.rl import demonstrations, networks
 from dlcore.tasks import imitation
@@ -91,3 +97,169 @@ def test_returns_stand_beside_the_experts_by_hand(monkeypatch):
     rows, subtitle = imitation._comparison(context)
     assert [list(row.values()) for row in rows] == [["expert", 9.0], ["this policy", 2.0], ["random policy", 0.2]]
     assert subtitle == "The expert showed all steps of 1 episode."
+
+
+FLAGS = Flags(
+    {
+        "environment": "CartPole-v1", "time_limit": 0, "mask_velocities": False, "stack_frames": 1, "repeat_actions": 1,
+        "demonstrations": None, "expert": None, "expert_steps": 70, "smoke": False, "seed": 3, "every": 1,
+        "num_demonstrations": 2, "eval_episodes": 4, "batch_size": 5, "discriminator_learning_rate": 0.5,
+    }
+)  # fmt: skip
+EPISODES = demonstrations.Demonstrations(
+    "CartPole-v1",
+    np.arange(36, dtype=np.float32).reshape(3, 3, 4),
+    np.array([[0, 1, 0], [1, 1, 0], [0, 0, 0]]),
+    np.array([2, 3, 1], np.int32),
+    np.array([True, False, True]),
+    np.array([2.0, 3.0, 4.0]),
+)
+
+
+class Threshold:
+    """A policy that acts by its one parameter: the most probable action is w times the first number."""
+
+    def init(self, key, observation):
+        assert observation.shape == (1, 4)
+        return {"params": {"w": 7}}
+
+    def apply(self, variables, observations):
+        actions = variables["params"]["w"] * observations[:, 0]
+        return types.SimpleNamespace(mode=lambda: actions), None
+
+
+@pytest.fixture
+def toy(monkeypatch):
+    """An environment that is not played: an expert's return is its action on ones; returns what was recorded."""
+    recorded = []
+
+    def record(environment, policy, keys):
+        action = policy(keys[0], np.ones(4))
+        recorded.append((environment, float(action), len(keys)))
+        return EPISODES._replace(total=np.full(3, float(action)))
+
+    environment = types.SimpleNamespace(
+        name="CartPole-v1", observation_shape=(4,), action_size=0, num_actions=2, reset=lambda key: (None, np.zeros(4))
+    )
+    monkeypatch.setattr(imitation, "environment_of", lambda flags: environment)
+    monkeypatch.setattr(imitation.demos, "record", record)
+    monkeypatch.setattr(imitation.networks, "actor_critic", lambda environment, **fields: Threshold())
+    return environment, recorded
+
+
+def task(kind=imitation.Imitation):
+    return kind(network=networks.actor_critic, updates=lambda flags: 1)
+
+
+def test_the_default_expert_is_trained_in_the_same_environment_and_its_best_seed_recorded_once(
+    toy, monkeypatch, tmp_path
+):
+    environment, recorded = toy
+    found, phase = [], types.SimpleNamespace(
+        flags=types.SimpleNamespace(normalize_observation=False, num_seeds=3, group=lambda name: {}),
+        params={"w": np.array([1, 3, 2])},
+    )  # fmt: skip
+    monkeypatch.setattr(earlier_run, "find_or_train", lambda flags, *rest: found.append(rest) or tmp_path)
+    monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
+    assert imitation.record_expert(FLAGS).mean_return == 3
+    assert recorded == [(environment, action, 16) for action in (1, 3, 2)]
+    argument, page, words = found[0]
+    assert (argument, page, words[-2:]) == ("expert", "rl.ppo", ["--num_seeds=1", "--steps=70"])
+    assert words[:2] == ["--environment=CartPole-v1", "--time_limit=0"]
+    assert imitation.record_expert(FLAGS).mean_return == 3
+    assert len(recorded) == 3, "read from the file"
+    # A smoke run of a named expert has no number of steps; without one, an untrained network plays four episodes.
+    imitation.record_expert(FLAGS.replace(smoke=True, expert="run"))
+    assert found[-1][2][-1] == "--num_seeds=1"
+    assert imitation.record_expert(FLAGS.replace(smoke=True)).mean_return == 7
+    assert recorded[-1] == (environment, 7, 4)
+    (tmp_path / "demonstrations.npz").unlink()
+    phase.flags.normalize_observation = True
+    with pytest.raises(ValueError, match="the expert sees normalized observations; allowed: a run without --normalize"):
+        imitation.record_expert(FLAGS)
+    phase.flags.normalize_observation, phase.flags.num_seeds, phase.params = False, 1, {"w": 5}
+    assert imitation.record_expert(FLAGS).mean_return == 5
+
+
+def test_the_steps_of_the_first_episodes_are_the_data_and_returns_are_said(toy, monkeypatch, tmp_path):
+    """Two episodes of two and of three steps; the first ends, so that GAIL gets a sixth step that is absorbing."""
+    demonstrations.save(tmp_path / "file.npz", EPISODES)
+    flags = FLAGS.replace(demonstrations=str(tmp_path / "file.npz"))
+    monkeypatch.setattr(imitation, "trivial_returns", lambda environment: {"random_return": 0.5})
+    splits = task().data(flags)
+    assert splits.train.arrays["action"].tolist() == [0, 1, 1, 1, 0]
+    np.testing.assert_array_equal(splits.train.arrays["observation"][:, 0], [0, 4, 12, 16, 20])
+    assert splits.notes == ("5 steps of 2 episodes; the expert's return is 3.0",)
+    assert (splits.spec["expert_return"], splits.spec["random_return"]) == (3, 0.5)
+    both = task(imitation.AdversarialImitation).data(flags)
+    assert both.train["demonstrations"].arrays["absorbing"].tolist() == [False] * 5 + [True]
+    assert (len(both.train["environments"]), len(both.test)) == (5, 4)
+    with pytest.raises(ValueError, match="demonstrations=5: not that many; allowed: 1 to 3 episodes"):
+        task().data(flags.replace(num_demonstrations=5))
+    assert len(task().data(flags.replace(num_demonstrations=5, smoke=True)).train) == 6
+
+
+def test_a_clone_learns_from_the_steps_that_are_not_absorbing_and_is_measured_on_episodes(monkeypatch):
+    """A learner starts from the sum of 1 + 2 and adds the actions' sum 5 three times; it returns 18 + 1 and 18 + 3."""
+
+    def learner(**settings):
+        assert settings["model"] == "actor of cart"
+        return Learner(
+            lambda key, batch: batch["observation"].sum() + 0 * batch["index"][1],
+            lambda state, batch: (state + batch["action"].sum(), {}),
+            None,
+            lambda state, episodes: {"return": state + episodes["episode"]},
+        )
+
+    monkeypatch.setattr(imitation.behavior_cloning, "actor", lambda environment: f"actor of {environment}")
+    monkeypatch.setattr(imitation.behavior_cloning, "learner", learner)
+    steps = {
+        "observation": np.array([1, 2, 9]),
+        "action": np.array([2, 3, 9]),
+        "absorbing": np.array([False, False, True]),
+    }
+    measure = imitation.clone_return("cart", steps, {"episode": np.array([1, 3])}, 3)
+    assert measure(jax.random.key(0)) == 20
+
+
+def test_cloning_is_measured_at_the_end_alone(toy, monkeypatch):
+    """A return of three times the steps that are cloned, 1,000 or two in a smoke run."""
+
+    def clone_return(environment, demonstrations, episodes, steps):
+        assert (demonstrations, episodes["episode"].tolist()) == ("steps", [5, 6])
+        return lambda key: jnp.float32(3 * steps)
+
+    monkeypatch.setattr(imitation, "clone_return", clone_return)
+    train = {"demonstrations": types.SimpleNamespace(arrays="steps")}
+    splits = Splits(train, None, Source({"episode": np.array([5, 6])}), {})
+    adversarial = task(imitation.AdversarialImitation)
+    for smoke, value in ((False, 3000), (True, 6)):
+        (evaluator,) = adversarial.evaluators(Setup(FLAGS.replace(smoke=smoke), {}, 1, None), splits, "test")
+        assert evaluator.finish(evaluator.add(None, None, None)) == {"clone_return": value}
+        assert evaluator.names == ("clone_return",)
+    assert adversarial.evaluators(None, splits, "valid") == task().evaluators(None, splits, "test") == []
+
+
+def test_the_discriminator_has_its_own_fields_and_rate(monkeypatch):
+    monkeypatch.setattr(imitation.Agents, "arguments", lambda self, setup: {"model": "network"})
+    flags = Flags(dict(FLAGS) | {"discriminator.width": 6}, {"discriminator": ("discriminator.width",)})
+    arguments = task(imitation.AdversarialImitation).arguments(Setup(flags, {}, 1, None))
+    assert (arguments["model"], arguments["discriminator"]) == ("network", imitation.gail.Discriminator(width=6))
+    optimizer, params = arguments["discriminator_optimizer"], {"w": jnp.zeros(1)}
+    step = jax.jit(lambda: optimizer.update({"w": jnp.ones(1)}, optimizer.init(params), params)[0])()
+    assert float(step["w"][0]) == pytest.approx(-0.5, rel=1e-4)  # Adam's first step is its rate
+
+
+def test_the_expert_is_a_run_of_ppo_and_returns_stand_before_the_curves(monkeypatch):
+    monkeypatch.setattr(earlier_run, "origin", lambda *rest: rest)
+    assert task().settings()["expert"].origin("flags") == ("flags", "expert", "rl.ppo")
+    monkeypatch.setattr("dlcore.report.tables.table", lambda rows, title, subtitle: title)
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr(imitation, "split_by_seed", lambda history: (f"{history} of one seed", None))
+    monkeypatch.setattr(imitation.Agents, "panels", lambda self, context: ["an episode", "curves"])
+    context = types.SimpleNamespace(
+        outputs={"return": np.zeros(2)}, spec={"expert_return": 1.0, "random_return": 0.0}, numbers={}, flags=FLAGS,
+        history="curves",
+    )  # fmt: skip
+    assert task().panels(context) == ["Returns", "curves of one seed"]
+    assert task(imitation.AdversarialImitation).panels(context) == ["Returns", "an episode", "curves"]

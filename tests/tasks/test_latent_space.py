@@ -133,3 +133,10 @@ def test_all_panels_are_there(context):
     context.outputs = plain
     context.spec = {"image_shape": [8, 8, 1]}
     assert [panel.title for panel in TASK.panels(context)][:2] == ["Reconstructions", "Interpolation"]
+
+
+def test_the_first_64_reconstructions_stand_eight_in_a_row():
+    images = np.arange(70, dtype=np.float32).reshape(70, 1, 1, 1) / 255
+    picture = TASK.pictures(SimpleNamespace(outputs={"reconstruction": images}))["reconstructions"]
+    assert picture.shape == (15, 15, 1)  # 8 pixels with one between two
+    np.testing.assert_array_equal(picture[::2, ::2, 0], np.arange(64).reshape(8, 8))

@@ -239,3 +239,22 @@ def test_the_first_four_masks_stand_above_their_targets(monkeypatch):
     )
     picture = mask_results.pictures(context)["segmentations"]
     np.testing.assert_array_equal(picture[..., 1], [[2, 3, 4, 5], [2, 12, 22, 32]])
+
+
+def test_colors_change_before_the_image_is_normalized(monkeypatch):
+    """A jitter that adds 0.5 to pixels in [0, 1]: of 0.3 it makes 0.8, and of 1, which it is cut to, 1.5."""
+    strengths = []
+    jitter = "dlcore.data.augment.color_jitter"
+    monkeypatch.setattr(jitter, lambda *rest: strengths.append(rest) or (lambda key, image: image + 0.5))
+    spec = {"mean": [0.5, 0.1, 0.2], "std": [0.25, 0.5, 1.0]}
+    augment = masks.augmentation(flags("--flip=none", "--jitter=0.4"), spec)
+    pixels = np.array([0.3, 2.0, 0.3])
+    image = np.broadcast_to((pixels - spec["mean"]) / spec["std"], (2, 2, 3)).astype(np.float32)
+    example = augment(jax.random.key(0), {"image": image, "semantic": 5})
+    wanted = (np.array([0.8, 1.5, 0.8]) - spec["mean"]) / spec["std"]
+    np.testing.assert_allclose(example["image"], np.broadcast_to(wanted, (2, 2, 3)), rtol=1e-5)
+    assert (example["semantic"], strengths) == (5, [(0.4, 0.4, 0.4)])
+    # Photographs change by 0.3 unless something else is asked for, scenes do not.
+    assert masks.augmentation(flags("--flip=none").replace(dataset="folder", zoom=(1.0, 1.0)), spec) is not None
+    assert strengths[1:] == [(0.3, 0.3, 0.3)]
+    assert masks.augmentation(flags("--flip=none"), spec) is None

@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
@@ -179,3 +181,71 @@ def test_completions_stand_below_the_image_and_its_half(monkeypatch):
 def test_samples_are_described_by_their_nats():
     described = pixel_sequences.PixelSequences.describe(None, {"nats": np.array([1.236])}, {})
     assert described == [{"nats": 1.236, "text": "-log p = 1.24 nats"}]
+
+
+def pixel_flags(**changes):
+    values = {"dataset": "digits", "image_size": None, "levels": 4, "binarization": "none", "sample_class": None}
+    values |= {"conditional": True, "num_drawn": 3}
+    return Flags(values | changes)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "size", "read"), [("folder", None, 28), ("digits", None, None), ("folder", 12, 12)]
+)
+def test_images_of_a_folder_are_small_and_independent_pixels_are_the_baseline(monkeypatch, dataset, size, read):
+    """6 ln 2 nats of 2 x 3 pixels are a bit a dimension."""
+
+    def data(flags, labels):
+        assert (flags.image_size, labels) == (read, False)
+        source = Source({"image": np.zeros((2, 2, 3, 1), np.float32)})
+        return Splits(source, source, source, {"image_shape": [2, 3, 1]}, ("a note",))
+
+    monkeypatch.setattr(labeled_images, "data", data)
+    monkeypatch.setattr(pixel_sequences, "independent_nats", lambda flags, splits: 6 * np.log(2))
+    task = pixel_sequences.PixelSequences()
+    splits = task.data(pixel_flags(dataset=dataset, image_size=size))
+    assert len(splits.shown) == pixel_sequences.NUM_SHOWN
+    assert splits.notes == (
+        "a note",
+        "independent pixels (4 levels) have 4.16 nats an image on the test split, 1.000 bits a dimension",
+    )
+    trivial, rule = splits.spec["trivial"], "independent pixels"
+    assert trivial == {"nll_nats_4_levels": (6 * np.log(2), rule), "bits_per_dim_4_levels": (pytest.approx(1), rule)}
+    binary = task.data(pixel_flags(dataset=dataset, image_size=size, levels=2, binarization="threshold"))
+    assert "independent pixels (binarized: threshold) have" in binary.notes[1]
+    assert task.expected_loss(Setup(pixel_flags(), {}, 1, None)) == pytest.approx(np.log(4))
+
+
+def test_samples_and_completions_have_the_class_that_is_asked_for(tmp_path):
+    spec, task = {"image_shape": [2, 2, 1], "class_names": ["a", "b"]}, pixel_sequences.PixelSequences()
+    source, names = task.drawn(pixel_flags(sample_class="b"), spec)
+    assert (source.arrays["label"].tolist(), len(source), len(names)) == ([1, 1, 1], 3, 3)
+    assert task.drawn(pixel_flags(), spec)[0].arrays == {}
+    with pytest.raises(ValueError, match="--sample_class=b: the run has no classes; allowed: of --conditional runs"):
+        task.drawn(pixel_flags(sample_class="b", conditional=False), spec)
+    pixels = np.array([[0, 255], [51, 102]], np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "mine.png")
+    flags = pixel_flags(input=str(tmp_path), skip_bad=False, sample_class="b")
+    source, names = task.inputs(flags, spec)
+    assert names == [str(tmp_path / "mine.png")] * NUM_COMPLETIONS
+    assert source.arrays["label"].tolist() == [1] * NUM_COMPLETIONS
+    # The image, its upper half and four completions stand in a row, a pixel between two.
+    drawn = np.arange(16, dtype=np.float32).reshape(4, 2, 2, 1) / 255
+    (file,) = task.write(tmp_path / "out", {"sample": drawn}, source, names, spec)
+    assert file.name == "mine_completions.png"
+    picture = np.asarray(Image.open(file))
+    chex.assert_shape(picture, (2, 6 * 2 + 5))
+    np.testing.assert_array_equal(picture[:, :2], pixels)
+    np.testing.assert_array_equal(picture[:, 3:5], [[0, 255], [0, 0]])
+    for k in range(4):
+        np.testing.assert_array_equal(picture[:, 3 * k + 6 : 3 * k + 8], 4 * k + np.array([[0, 1], [2, 3]]))
+    files = task.write(tmp_path / "drawn", {"sample": drawn[:2]}, Source.indices(2), ["x", "y"], spec)
+    assert [path.name for path in files] == ["0_x.png", "1_y.png", "samples.png"]
+
+
+@pytest.mark.parametrize(("conditional", "classes"), [(True, 3), (False, 0)])
+def test_a_network_knows_classes_where_it_is_conditional(conditional, classes):
+    setup = Setup(pixel_flags(conditional=conditional), {"num_classes": 3, "image_shape": [2, 3, 1]}, 1, "dtype")
+    arguments = pixel_sequences.network_arguments(setup, dict, depth=5)
+    network = {"levels": 4, "num_classes": classes, "dtype": "dtype", "depth": 5}
+    assert arguments == {"model": network, "shape": (2, 3, 1)}

@@ -1,12 +1,14 @@
 """Prompts of the command line in pixels of photographs, what is refused, and masks as pictures and run lengths."""
 
 import json
+import types
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.data.masks import rle_to_mask
+from dlcore.data.masks import pack_masks, rle_to_mask
+from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.modes.predict import MODE
 from dlcore.tasks import prompt_results
@@ -123,3 +125,70 @@ def test_thresholds_are_measured_by_the_same_clicks():
     assert baselines["color"][4] > 0.8
     assert baselines["color"][4] > baselines["color"][0] + 0.1
     assert max(baselines["brightness"]) < 0.4
+
+
+def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeypatch):
+    """Objects of brightness 100 on black: the color's threshold 70 is the first below which nothing black lies.
+
+    A stand-in of clicks gives the IoU after the first, and then what is missing and k / 30,000, rounded to 4 digits.
+    """
+
+    def simulate_clicks(segment, targets, count):
+        _, _, iou = segment(None, None, 0)
+        return [iou, *(1 - iou + k / 30_000 for k in range(1, count))]
+
+    def brighter(images, points, labels, threshold):
+        return images[..., 0] > threshold[:, None, None]
+
+    def above_70(images, points, labels, threshold):
+        return (images[..., 0] > 50) & (threshold == 70)[:, None, None]
+
+    def mask_iou(masks, targets):
+        return (masks & targets).sum((1, 2)) / (masks | targets).sum((1, 2))
+
+    clicks = "dlcore.segmentation.clicks."
+    for name, function in (("simulate_clicks", simulate_clicks), ("mask_iou", mask_iou), ("color_masks", above_70)):
+        monkeypatch.setattr(clicks + name, function)
+    monkeypatch.setattr(clicks + "brightness_masks", brighter)
+    monkeypatch.setattr("dlcore.classical_vision.otsu.otsu_threshold", lambda gray: gray.max() - 60.0)
+    masks = np.zeros((1, 1, 8, 8), bool)
+    masks[0, 0, :4] = True
+    image = np.where(masks[0, 0], 100, 0)[None, ..., None].repeat(3, -1).astype(np.uint8)
+    image[0, 4, :, 0] = 45  # above Otsu's 40, below 50: a row too many, so that the IoU is 4/5
+    image[0, 4, :, 1:] = 45
+    scene = Source({"image": image, "masks": pack_masks(masks), "box_mask": np.ones((1, 1), bool)})
+    assert baseline_iou(scene, scene) == {
+        "brightness": [0.8, 0.2, 0.2001, 0.2001, 0.2001],
+        "color": [1.0, 0.0, 0.0001, 0.0001, 0.0001],
+    }
+
+
+def test_masks_of_everything_stand_beside_their_scenes_and_above_the_thresholds(monkeypatch):
+    monkeypatch.setattr("dlcore.report.pictures.captioned_images", lambda pictures, captions: (pictures, captions))
+    monkeypatch.setattr(
+        "dlcore.report.tables.table", lambda *rest: types.SimpleNamespace(_replace=lambda half: (*rest, half))
+    )
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    logits = np.full((2, 2, 2, 4), -5.0, np.float32)
+    logits[0, 1, :, :2] = 5
+    context = types.SimpleNamespace(
+        data=types.SimpleNamespace(shown=Source({"image": np.full((2, 2, 4, 3), 90, np.uint8)})),
+        spec={"baselines": {"brightness": [0.1, 0.2, 0.3], "color": [0.4, 0.5, 0.6]}},
+        outputs={"mask_logits": logits, "valid": np.array([[True, True], [False, True]])},
+        numbers={"iou_1": 0.71234, "iou_3": 0.75},
+        history="history",
+    )
+    everything, (rows, title, _, half), triage, curves = prompt_results.panels(context)
+    pictures, captions = everything.html
+    assert (everything.title, captions) == ("Everything", ["2 masks", "1 masks"])
+    assert pictures.shape == (2, 2, 8, 3)
+    assert (pictures[:, :, :4] == 90).all()
+    inside, outside = pictures[0, :, 4:6], pictures[0, :, 6:]
+    assert (np.ptp(inside, -1) > 0).all(), "colored"
+    assert (np.ptp(outside, -1) == 0).all(), "gray"
+    assert rows == [
+        {"clicks": 1, "SAM": 0.712, "brightness": 0.1, "color": 0.4},
+        {"clicks": 3, "SAM": 0.75, "brightness": 0.3, "color": 0.6},
+    ]
+    assert (title, half, triage, curves) == ("IoU after clicks", True, ("history", 0.0), "history")

@@ -155,3 +155,10 @@ def test_a_model_stands_beside_n_grams(monkeypatch):
         ("this model", 0.5),
     ]
     assert others == "others"
+
+
+def test_continuations_end_at_their_length():
+    spec = {"vocabulary": "abc"}
+    outputs = {"tokens": np.array([[0, 1, 2], [2, 2, 0]]), "length": np.array([3, 1])}
+    assert language_model.task.describe(outputs, spec) == [{"text": "abc"}, {"text": "c"}]
+    assert char_rnn.task.expected_loss(types.SimpleNamespace(spec=spec)) == pytest.approx(np.log(3))

@@ -14,6 +14,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
 from dlcore.self_supervised.patch_predictors import TeacherState
 from dlcore.tasks.clip_data import FilmStrips
+from dlcore.tasks.unlabeled_clips import UnlabeledClips
 
 PAGES = {name: find_experiment(f"self_supervised.{name}") for name in ("vjepa", "video_mae")}
 
@@ -67,3 +68,15 @@ def test_flags_that_do_not_fit(words, message):
     page = PAGES["video_mae"]
     with pytest.raises(FlagError, match=message):
         page.task.check(resolve(page, words))
+
+
+def test_a_task_of_clips_says_its_network_and_reads_features_of_the_states_parameters():
+    task = UnlabeledClips()
+    with pytest.raises(TypeError, match="UnlabeledClips does not say its network"):
+        task.network(None)
+    assert task.variables(State(0, None, "weights", None)) == {"params": "weights"}
+    assert task.features({"features": "vectors", "other": 1}) == "vectors"
+    clips = np.arange(6, dtype=np.uint8).reshape(2, 3, 1, 1, 1) * np.ones((1, 1, 4, 4, 3), np.uint8)
+    strips = task.pictures_of(clips)
+    assert isinstance(strips, FilmStrips)
+    np.testing.assert_array_equal(strips[0], FilmStrips(clips)[0])

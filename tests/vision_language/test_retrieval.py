@@ -1,5 +1,6 @@
 """Retrieval by text: pairs learnt by heart, masks, and replicas that share their negatives."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +12,8 @@ from dlcore.data.words import END, START
 from dlcore.learner import State
 from dlcore.losses import clip_loss
 from dlcore.vision_language import retrieval
+from tests.siamese_toys import log_softmax, slopes, unit_rows
+from tests.wiring import assert_wiring
 
 PAIRS = 8
 
@@ -91,34 +94,81 @@ class Embeddings(nn.Module):
         return unit(clips), unit(words), jnp.exp(self.param("log_scale", nn.initializers.zeros, ()))
 
 
-@pytest.mark.slow
-def test_one_update_by_hand():
-    """A caption drawn of each of three clips; entropies of the right sentence for a clip, and the other way round."""
+def embedded(params, seen, words):
+    """Unit vectors of clips [N, 3] and of words [N]."""
+    return unit_rows(seen @ params["clips"]), unit_rows(params["words"][words])
+
+
+def contrast(params, seen, words):
+    """Entropies of the right sentence for a clip, and the other way round."""
+    clips, sentences = embedded(params, seen, words)
+    scores = clips @ sentences.T * np.exp(params["log_scale"])
+    return -(np.diag(log_softmax(scores)) + np.diag(log_softmax(scores.T))).mean() / 2
+
+
+def test_one_update_an_evaluation_and_a_prediction_by_hand():
+    """A caption drawn of each of three clips, which are doubled and get noise; a fourth clip does not count."""
     rate, draws = 0.1, np.random.default_rng(0)
     learner = retrieval.learner(
-        model=Embeddings(), optimizer=optax.sgd(rate), augment=lambda key, x: x + jax.random.normal(key, x.shape)
-    )
-    clips = draws.normal(size=(3, 3)).astype(np.float32)
-    captions = np.array([[[START, 4, END], [START, 5, END]], [[START, 6, END]] * 2, [[START, 3, END]] * 2], np.int32)
-    before = {"words": draws.normal(size=(7, 2)), "clips": draws.normal(size=(3, 2)), "log_scale": np.array(0.9)}
-    before = {name: value.astype(np.float32) for name, value in before.items()}
-    state = State(np.int32(2), jax.random.key(3), before, optax.sgd(rate).init(before))
-    after, metrics = jax.jit(learner.update)(state, {"clip": clips, "captions": captions, "index": np.arange(3)})
+        model=Embeddings(), optimizer=optax.sgd(rate), preprocess=lambda clip: 2 * clip,
+        augment=lambda key, x: x + jax.random.normal(key, x.shape),
+    )  # fmt: skip
+    clips = draws.normal(size=(4, 3)).astype(np.float32)
+    captions = np.array([[[START, word, END]] * 2 for word in (4, 6, 3, 2)], np.int32)
+    captions[0, 1, 1] = 5
+    params = {"words": draws.normal(size=(7, 2)), "clips": draws.normal(size=(3, 2)), "log_scale": np.array(0.9)}
+    single = {name: value.astype(np.float32) for name, value in params.items()}
+    params = {name: value.astype(np.float64) for name, value in single.items()}
+    state = State(np.int32(2), jax.random.key(3), single, optax.sgd(rate).init(single))
+    batch = {"clip": clips, "captions": captions, "index": np.arange(4), "mask": np.float32([1, 1, 1, 0])}
 
     @jax.jit
-    def expected(params):
+    def run(state, batch):
         keys = [jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 2), i) for i in range(3)]
-        first = jax.random.uniform(keys[0], (2,)).argmin()
-        words = jnp.stack([jnp.asarray(captions)[0, first, 1], 6, 3])
-        seen = clips + jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys])
+        noise = jnp.stack([jax.random.normal(jax.random.fold_in(key, 1), (3,)) for key in keys])
+        drawn = jax.random.uniform(keys[0], (2,)).argmin(), noise
+        return learner.update(state, batch), learner.evaluate(state, batch), learner.predict(state, batch), drawn
 
-        def loss(params):
-            scores = unit(seen @ params["clips"]) @ unit(params["words"][words]).T * jnp.exp(params["log_scale"])
-            rows, columns = (jnp.log(jnp.exp(scores) / jnp.exp(scores).sum(axis, keepdims=True)) for axis in (1, 0))
-            return -(jnp.diag(rows) + jnp.diag(columns)).mean() / 2
+    (after, metrics), evaluated, predicted, (first, noise) = jax.device_get(run(state, batch))
+    seen, words = 2 * clips[:3].astype(np.float64) + noise, [int(captions[0, first, 1]), 6, 3]
+    assert metrics["loss"].compute() == pytest.approx(contrast(params, seen, words), rel=1e-5)
+    for name, slope in slopes(lambda params: contrast(params, seen, words), params).items():
+        np.testing.assert_allclose(after.params[name], params[name] - rate * slope, rtol=1e-4, atol=1e-6)
+    plain = 2 * clips[:3].astype(np.float64)
+    assert evaluated["loss"].compute() == pytest.approx(contrast(params, plain, [4, 6, 3]), rel=1e-5)
+    clip_vectors, sentences = embedded(params, plain, [4, 6, 3])
+    right = ((sentences @ clip_vectors.T).argmax(1) == np.arange(3)).mean()
+    assert 0 < right < 1
+    assert evaluated["accuracy"].compute() == pytest.approx(right)
+    assert int(evaluated["loss"].count) == 3
+    np.testing.assert_allclose(predicted["clip"][:3], clip_vectors, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(predicted["sentence"][:3], sentences, rtol=1e-4, atol=1e-6)
+    started = jax.eval_shape(learner.init, jax.random.key(0), batch).params
+    assert {name: leaf.shape for name, leaf in started.items()} == {name: x.shape for name, x in params.items()}
 
-        return jax.tree.map(lambda p, g: p - rate * g, params, jax.grad(loss)(params)), loss(params)
 
-    new, loss = expected(before)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), after.params, new)
-    assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
+def test_the_wiring_of_both_encoders_is_as_it_was():
+    """A regression: the numbers are of the network that the weekly tier trains. An image is a clip of one frame."""
+    model, tokens = retrieval.DualEncoder(7, 8, (8,), (4,), hidden_size=16, word_size=4), pairs()["captions"][:2, 0]
+    assert_wiring(model, (2, 2, 8, 8, 3), tokens, [2.661265, 3.548114])
+
+    @jax.jit
+    def scales(image):
+        (clips, sentences, scale), variables = model.init_with_output(jax.random.key(0), image, tokens)
+        chex.assert_shape((clips, sentences), (2, 8))
+        sharp = {**variables["params"], "log_scale": jnp.float32(5)}
+        return scale, model.apply({"params": sharp}, image, tokens)[2]
+
+    # 1 / 0.07 at first, and e^5 = 148 is too much.
+    np.testing.assert_allclose(scales(np.zeros((2, 8, 8, 3), np.float32)), [1 / 0.07, 100], rtol=1e-5)
+    half, image = model.clone(dtype=jnp.bfloat16), np.zeros((2, 8, 8, 3), np.float32)
+    seen = jax.eval_shape(
+        lambda key: half.init_with_output(key, image, tokens, capture_intermediates=True, mutable=True),
+        jax.random.key(0),
+    )
+    assert {leaf.dtype for leaf in jax.tree.leaves(seen[0])} == {np.dtype(np.float32)}
+    inside = seen[1]["intermediates"]
+    for part in (inside["clip"], inside["sentence"]["embed"], inside["clip_head"], inside["sentence_head"]):
+        assert part["__call__"][0].dtype == jnp.bfloat16
+    batch = {"captions": tokens[:, None]}
+    assert retrieval.learner(model=model, optimizer=optax.sgd(0.1)).classes(None, batch) == {"captions": 7}

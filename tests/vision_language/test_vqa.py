@@ -140,3 +140,27 @@ def test_the_wiring_of_the_relation_network_is_as_it_was():
     network = vqa.RelationNetwork(6, 5, (8, 8), (2, 2), hidden_size=8, embedding_dim=4, num_heads=2)
     questions = np.array([[1, 3, 2, 0], [4, 1, 0, 0]], np.int32)
     assert_wiring(network, (2, 16, 16, 3), questions, [12.38925, 12.668108])
+
+
+def test_answers_of_each_kind_are_counted_and_given_with_their_probabilities():
+    """Three questions of two kinds: the second is answered wrongly, a fourth does not count."""
+    learner = vqa.learner(model=Parts(), optimizer=optax.sgd(0.5), kinds=("color", "shape"))
+    words = np.zeros((6, 2), np.float32)
+    words[4], words[5] = [0, np.log(3)], [np.log(4), 0]  # 1 with 3/4, 0 with 4/5
+    params = {"colors": np.zeros((3, 2), np.float32), "words": words}
+    state = State(np.int32(0), jax.random.key(3), params, ())
+    batch = {
+        "image": np.zeros((4, 1, 2, 3), np.float32), "question": np.array([[4, 0], [5, 0], [5, 0], [5, 0]]),
+        "answer": np.array([1, 1, 0, 0]), "kind": np.array([0, 0, 1, 1]), "index": np.arange(4),
+        "mask": np.float32([1, 1, 1, 0]),
+    }  # fmt: skip
+    evaluated, predicted = jax.jit(lambda s, b: (learner.evaluate(s, b), learner.predict(s, b)))(state, batch)
+    values = {name: float(metric.compute()) for name, metric in evaluated.items()}
+    loss = -(np.log(3 / 4) + np.log(1 / 5) + np.log(4 / 5)) / 3
+    assert values == pytest.approx({"loss": loss, "accuracy": 2 / 3, "accuracy/color": 0.5, "accuracy/shape": 1})
+    np.testing.assert_allclose(predicted["probabilities"][:2], [[1 / 4, 3 / 4], [4 / 5, 1 / 5]], rtol=1e-5)
+    np.testing.assert_allclose(predicted["logits"][:2], [[0, np.log(3)], [np.log(4), 0]], rtol=1e-5)
+    chex.assert_shape(predicted["attention"], (1, 2, 1, 1))
+    assert learner.classes(state, batch) == {"answer": 2}
+    started = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    assert {name: leaf.shape for name, leaf in started.params.items()} == {"colors": (3, 2), "words": (6, 2)}

@@ -1,6 +1,7 @@
 """The default classifier, its features, and the measures of an experiment that generates images."""
 
 import json
+from pathlib import Path
 
 import chex
 import jax
@@ -8,10 +9,13 @@ import numpy as np
 import pytest
 
 from dlcore.data.digits import digits
+from dlcore.data.source import Source
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits, metric_label
+from dlcore.experiment.weights import Weights
 from dlcore.kits.generative import image_generation
 from dlcore.kits.training.pretrained_network import PACKED, feature_extractor, find_or_train, load_network
 from experiments.generative.ddpm import experiment
@@ -116,3 +120,40 @@ def test_samples_are_what_predict_runs_over(resolved):
 def test_images_are_resized_to_the_network_of_the_features_where_either_side_differs(shape, size):
     flags = Flags({"frechet_network": None, "network": str(PACKED)})
     assert image_generation.network_of(flags, {"image_shape": (*shape, 3), "num_classes": 10}).input_size == size
+
+
+def test_samples_are_compared_with_training_images_and_in_the_end_with_test_images(monkeypatch):
+    """Features are the brightness; of ten training images three are taken in a smoke run, by one order."""
+    images = {name: Source({"image": np.arange(count) + start}) for name, count, start in (("a", 10, 0), ("b", 5, 50))}
+    splits = Splits(images["a"], None, images["b"], {})
+    monkeypatch.setattr(image_generation, "network_of", lambda flags, spec: "network")
+    monkeypatch.setattr(
+        image_generation.pretrained_network, "feature_extractor", lambda network: lambda x: (x, network)
+    )
+    monkeypatch.setattr(image_generation, "frechet_evaluator", lambda *rest, **options: (rest, options))
+    setup = Setup(Flags({"num_samples": 3, "smoke": True}), {}, 1, None)
+    (((features, reference, source), options),) = image_generation.evaluators(setup, splits, "valid")
+    assert features("x") == ("x", "network")
+    assert reference.tolist() == sorted(np.random.default_rng(0).permutation(10)[:3])
+    assert (len(source), options) == (3, {"intervals": False})
+    whole = setup._replace(flags=setup.flags.replace(smoke=False))
+    (((_, reference, _), options),) = image_generation.evaluators(whole, splits, "test")
+    assert (reference.tolist(), options) == ([50, 51, 52, 53, 54], {"intervals": True})
+    (((_, reference, source, name), _),) = image_generation.reconstruction_evaluators(setup, splits, "test")
+    assert (reference.tolist(), len(source), name) == ([50, 51, 52], 3, "reconstruction")
+    assert image_generation.reconstruction_evaluators(setup, splits, "valid") == []
+    one = splits._replace(test=images["b"].take(1))
+    assert image_generation.evaluators(whole, one, "test") == []
+    assert image_generation.reconstruction_evaluators(setup, one, "test") == []
+
+
+def test_the_network_of_the_distance_initializes_nothing(monkeypatch):
+    opened = []
+    weights = Weights("frechet_network", Path("there"))
+    network = image_generation.pretrained_network
+    monkeypatch.setattr(network, "open_classifier", lambda *rest, **options: opened.append((rest, options)) or weights)
+    assert image_generation.origin(Flags({"frechet_network": None})) is None
+    for source, headless in (("there", False), ("hf:org/name", True)):
+        found = image_generation.origin(Flags({"frechet_network": source}))
+        assert (found.path, found.initializes) == (Path("there"), False)
+        assert opened.pop() == ((source, "frechet_network"), {"headless": headless})

@@ -90,3 +90,26 @@ def test_a_task_with_a_clip_scores_the_samples_by_the_words_of_their_prompts(mon
     assert len(encoded) == 3  # a prompt that is too long is an error before training
     plain = setup._replace(flags=SimpleNamespace(clip=None, num_samples=5))
     assert len(Prompts().evaluators(plain, splits, "test")) == 1
+
+
+def test_gray_images_get_three_channels_and_texts_their_tokens(monkeypatch):
+    """Brightness 0.5 is 127.5 of 255, to the even 128; what is above 1 is cut off."""
+    calls = []
+
+    class Network:
+        name, family = "clip", SimpleNamespace(kind="pairs")
+        model = SimpleNamespace(window=6, vocab_size=9)
+
+        def __call__(self, *images, **inputs):
+            calls.append((images, inputs))
+            return {"image_embeds": "image vectors", "text_embeds": "text vectors"}
+
+    monkeypatch.setattr(published_clip, "from_pretrained", lambda folder: Network())
+    monkeypatch.setattr(published_clip, "open_tokenizer", lambda folder: folder)
+    monkeypatch.setattr(published_clip, "word_tokens", lambda *rest: rest)
+    clip = published_clip.open_clip("some/clip")
+    assert clip.encode_images(np.float32([[[[0.5], [1.5]]]])) == "image vectors"
+    assert calls[0][0][0].tolist() == [[[[128] * 3, [255] * 3]]]
+    assert calls[0][0][0].dtype == np.uint8
+    assert clip.encode_texts(["a cat"]) == "text vectors"
+    assert calls[1][1] == {"input_ids": (Path("some/clip"), ["a cat"], 6, 9, "prompt")}

@@ -54,3 +54,21 @@ def test_the_most_confident_mistakes_come_first(monkeypatch):
     assert pictures["worst_mistakes"][0, :, 0].tolist() == [2, 1, 0]
     context.state.params, test["label"] = None, np.array([0, 1, 1, 1])
     assert classifier_panels.pictures(context) == {}
+
+
+def test_the_panels_of_a_classifier_come_in_their_order(monkeypatch):
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda *rest: [rest])
+    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
+    monkeypatch.setattr(labeled_images, "is_augmented", lambda flags, spec: "augmented")
+    monkeypatch.setattr(classifier_panels, "training_images", lambda context: ["training images"])
+    names = ["a", "b"]
+    context = types.SimpleNamespace(
+        flags={}, spec={"class_names": names}, history="history", numbers={"loss": 1}, arrays={"confusion": 2},
+        data=types.SimpleNamespace(test=Source({"image": np.arange(3), "label": np.arange(3)})),
+        outputs={"probabilities": "p"}, state=types.SimpleNamespace(params="params"),
+    )  # fmt: skip
+    curves, triage, training, classifier = classifier_panels.panels(context)
+    assert (curves, triage, training) == ("history", ("history", 0.0, "augmented"), "training images")
+    assert (classifier[0], classifier[3:]) == ({"loss": 1, "confusion": 2}, ("p", names, "params"))
+    assert [column.tolist() for column in classifier[1:3]] == [[0, 1, 2], [0, 1, 2]]

@@ -1,6 +1,7 @@
 """Objects of a photograph: boxes in its pixels, the words of OWL-ViT, and the command."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,15 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from dlcore import cli
-from dlcore.kits.images.photograph_detection import check_words, detect_objects, square_pixels, word_tokens
+from dlcore.kits.images.photograph_detection import (
+    Detections,
+    check_words,
+    detect_file,
+    detect_objects,
+    open_detector,
+    square_pixels,
+    word_tokens,
+)
 from dlcore.models import from_pretrained
 from tests.detection.detectors import Golden
 from tests.detection.hub_folders import nested
@@ -163,3 +172,64 @@ def test_the_command_writes_boxes_of_words(tmp_path, capsys):
     ):
         assert cli.main([*words, *more]) == 1
         assert capsys.readouterr().err == f"error: {text}\n"
+
+
+class Hub:
+    """Stands for folders of a detector of words, one with its own classes and no detector."""
+
+    def __init__(self, monkeypatch):
+        clip = SimpleNamespace(window=4, vocab_size=9)
+        self.nets = {
+            name: SimpleNamespace(
+                name=name, family=SimpleNamespace(kind=kind, inputs=inputs), model=SimpleNamespace(clip=clip)
+            )
+            for name, kind, inputs in (
+                ("owl", "detection", ("pixel_values", "input_ids")),
+                ("detr", "detection", ("pixel_values",)),
+                ("vit", "classification", ("pixel_values",)),
+            )
+        }
+        module = "dlcore.kits.images.photograph_detection."
+        monkeypatch.setattr(module + "from_pretrained", lambda folder: self.nets[str(folder)])
+        monkeypatch.setattr(module + "open_tokenizer", lambda folder: folder)
+        monkeypatch.setattr(module + "word_tokens", lambda *rest: rest)
+
+
+def test_words_are_for_detectors_of_words_alone(monkeypatch):
+    hub = Hub(monkeypatch)
+    net, tokens = open_detector("owl", ["a cat", "dog"])
+    assert (net, tokens) == (hub.nets["owl"], (Path("owl"), ["a cat", "dog"], 4, 9))
+    assert open_detector("detr", None) == (hub.nets["detr"], None)
+    with pytest.raises(ValueError, match="words=None: owl detects by words; allowed: --words='a cat,a dog'"):
+        open_detector("owl", None)
+    with pytest.raises(ValueError, match="words='cat,dog': detr has its own classes; allowed: no --words"):
+        open_detector("detr", ["cat", "dog"])
+    with pytest.raises(ValueError, match="folder='vit': vit is no detector; allowed: such as DETR, YOLOS, OWL-ViT"):
+        open_detector("vit", None)
+
+
+def test_objects_of_a_file_are_printed_and_drawn(monkeypatch, tmp_path, capsys):
+    """Two objects; corners are rounded to hundredths and scores to ten thousandths."""
+    Image.fromarray(np.full((6, 8, 3), 70, np.uint8)).save(tmp_path / "photo.png")
+    drawn, hub = [], Hub(monkeypatch)
+    boxes = np.array([[1.234, 2, 5, 4.006], [0, 0, 7, 6]], np.float32)
+    found = Detections(boxes, np.array([1, 0]), np.array([0.87654, 0.5]), ("a", "b"))
+
+    def detect(net, photograph, names, tokens, threshold):
+        assert (net, names, tokens[1], threshold) == (hub.nets["owl"], ("a", "b"), ("a", "b"), 0.25)
+        assert (photograph == 70).all()
+        return found
+
+    module = "dlcore.kits.images.photograph_detection."
+    monkeypatch.setattr(module + "check_words", lambda words: tuple(words.split(",")))
+    monkeypatch.setattr(module + "detect_objects", detect)
+    monkeypatch.setattr(module + "draw_boxes", lambda image, *rest: drawn.append(rest) or image + 1)
+    detect_file(Path("owl"), tmp_path / "photo.png", "a,b", 0.25, tmp_path / "boxes.png")
+    said = capsys.readouterr()
+    assert [json.loads(line) for line in said.out.splitlines()] == [
+        {"class": "b", "score": 0.8765, "box": [1.23, 2.0, 5.0, 4.01]},
+        {"class": "a", "score": 0.5, "box": [0.0, 0.0, 7.0, 6.0]},
+    ]
+    assert said.err == f"2 objects of 0.25 or more: {tmp_path / 'boxes.png'}\n"
+    assert (np.asarray(Image.open(tmp_path / "boxes.png")) == 71).all()
+    assert (drawn[0][0] is boxes, drawn[0][2:]) == (True, (("a", "b"), found.scores))

@@ -70,9 +70,8 @@ def test_a_frozen_batch_norm_takes_the_running_statistics():
 
 def test_dora_starts_from_the_norms_of_the_weights_that_are_loaded():
     model = Adapted(Normalized(), LoRA(1, 1.0, ("head",), dora=True), ())
-    x = jnp.ones((2, 3))
-    variables = model.init(jax.random.key(0), x)
-    loaded = Normalized().init(jax.random.key(1), x)
+    x = np.ones((2, 3), np.float32)
+    variables, loaded = jax.jit(lambda x: [net.init(jax.random.key(0), x) for net in (model, Normalized())])(x)
     loaded["params"]["head"]["kernel"] = jnp.array([[3.0], [0.0], [4.0]])
     rebased = model.rebase(variables, loaded)
     assert rebased["params"]["adapter"]["head/kernel"]["m"] == pytest.approx(5.0)

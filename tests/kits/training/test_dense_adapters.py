@@ -106,16 +106,20 @@ class TwoTransformers(nn.Module):
 
 
 def test_prompts_reach_the_blocks_of_the_backbone_alone():
-    model, x = TwoTransformers(Blocks(), Blocks()), jax.random.normal(jax.random.key(0), (1, 3, 4))
-    variables = model.init(jax.random.key(1), x)
-    prompts = Prompts(2, inside="backbone")
-    new = prompts.init(jax.random.key(2), model, variables, x)
-    chex.assert_shape(new["tokens"], (1, 2, 4))
-    with nn.intercept_methods(prompts.intercept(new)):
-        outputs = model.apply(variables, x)
-    with nn.intercept_methods(Prompts(2).intercept(new)):
-        inside = Blocks().apply({"params": variables["params"]["backbone"]}, x)
-    expected = Blocks().apply({"params": variables["params"]["decoder"]}, inside)
+    model, prompts = TwoTransformers(Blocks(), Blocks()), Prompts(2, inside="backbone")
+
+    @jax.jit
+    def run(x):
+        variables = model.init(jax.random.key(1), x)
+        new = prompts.init(jax.random.key(2), model, variables, x)
+        with nn.intercept_methods(prompts.intercept(new)):
+            outputs = model.apply(variables, x)
+        with nn.intercept_methods(Prompts(2).intercept(new)):
+            inside = Blocks().apply({"params": variables["params"]["backbone"]}, x)
+        return new["tokens"], outputs, Blocks().apply({"params": variables["params"]["decoder"]}, inside)
+
+    tokens, outputs, expected = run(np.random.default_rng(0).normal(size=(1, 3, 4)).astype(np.float32))
+    chex.assert_shape(tokens, (1, 2, 4))
     np.testing.assert_allclose(outputs, expected, rtol=1e-6)
 
 

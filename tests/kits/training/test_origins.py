@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
@@ -22,8 +23,10 @@ from dlcore.experiment.weight_checks import check_origins, collect_training_keys
 from dlcore.experiment.weights import Weights, open_weights
 from dlcore.kits.training import earlier_run, init_from
 from dlcore.kits.training.pretrained_network import check_studied, open_classifier
+from dlcore.learner import State
 from dlcore.models.normalization import normalization
 from dlcore.run.weights import save_weights
+from dlcore.semi_supervised.twin import TwinState
 from dlcore.tasks.latent_images import LatentImages
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative import control_net
@@ -289,3 +292,60 @@ def test_a_packed_file_says_its_classes(tmp_path):
     found = open_weights(tmp_path / "w.npz", "network")
     assert (found.model, found.fields, found.class_names) == ("mlp", {"hidden": (4, 2)}, ("a", "b"))
     assert (found.mean, found.std, found.spec) == ((0.1,), (0.2,), {"side": 8, "num_classes": 2})
+
+
+@pytest.fixture
+def run_of_ppo(monkeypatch, tmp_path):
+    """The folder of a run of rl.ppo, whose text files are replaced: (folder, what was opened and trained)."""
+    calls = []
+    (tmp_path / "config.json").write_text('{"experiment": "rl.ppo"}')
+    weights = Weights("expert", tmp_path, settings={"net.width": 3})
+    monkeypatch.setattr(earlier_run, "open_weights", lambda *rest: calls.append(rest) or weights)
+    monkeypatch.setattr("dlcore.modes.train.train_page", lambda *rest: calls.append(rest) or Path("trained"))
+    return tmp_path, calls
+
+
+def test_a_named_run_is_found_and_another_one_trained_with_the_flags_that_both_share(run_of_ppo):
+    folder, calls = run_of_ppo
+    values = {"expert": None, "seed": 5, "runs": "runs", "progress": None, "smoke": True, "net.width": 3}
+    flags = Flags(values, {"net": ("net.width",)})
+    assert earlier_run.find_or_train(flags, "expert", "rl.ppo", ["--a=1"]) == Path("trained")
+    assert calls.pop() == ("rl.ppo", ["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
+    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", "rl.ppo", [])
+    assert calls.pop()[1] == ["--seed=5", "--runs=runs", "--progress=False"]
+    named = flags.replace(expert=str(folder))
+    assert earlier_run.find_or_train(named, "expert", "rl.ppo", []) == folder
+    assert calls == [(folder, "expert")]
+    assert earlier_run.origin(named, "expert", "rl.ppo", "net").path == folder
+    with pytest.raises(ValueError, match=r"expert='.*': trained with net\.width=3; allowed: 4, as in this run"):
+        earlier_run.origin(named.replace(**{"net.width": 4}), "expert", "rl.ppo", "net")
+    with pytest.raises(ValueError, match=r"expert='.*': a run of rl\.ppo; allowed: the folder of a run of rl\.dqn"):
+        earlier_run.origin(named, "expert", "rl.dqn")
+    with pytest.raises(ValueError, match=r"expert='nowhere': no such run; allowed: the folder of a run of rl\.ppo"):
+        earlier_run.origin(flags.replace(expert="nowhere"), "expert", "rl.ppo")
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_the_state_of_a_run_is_that_of_its_technique_with_averaged_parameters(run_of_ppo, monkeypatch, ema):
+    folder, _ = run_of_ppo
+    setup = SimpleNamespace(spec="its spec")
+    run = SimpleNamespace(
+        flags=Flags({"select": "best", "ema": ema}),
+        config=lambda: {"spec": "recorded"},
+        setup=lambda spec: {"recorded": setup}[spec],
+        example=lambda spec: f"an example of {spec}",
+    )
+    page = SimpleNamespace(build=lambda given: {id(setup): "learner"}[id(given)])
+    monkeypatch.setattr(earlier_run, "find_experiment", lambda name: {"rl.ppo": page}[name])
+    monkeypatch.setattr(earlier_run, "open_run", lambda *rest: {(folder, page.build): run}[rest[0], rest[1].build])
+    monkeypatch.setattr(earlier_run, "parameter_ema", lambda opt_state, params: opt_state + 10 * params)
+    technique = State(3, None, 2, 1)
+    state = TwinState.of(technique, State(3, None, 7, 8))
+    restored = []
+    monkeypatch.setattr(earlier_run, "restore_state", lambda *rest: restored.append(rest) or (3, state))
+    found, its_setup, loaded = earlier_run.load_state(folder)
+    assert (found is run, its_setup is setup) == (True, True)
+    assert restored == [(run, "learner", "an example of its spec", "best")]
+    assert loaded.params == (2 if ema is None else 21)
+    state = technique
+    assert earlier_run.load_state(folder)[2].opt_state == 1
