@@ -109,6 +109,7 @@ def test_the_squared_hinge_on_digits_reaches_scikit_learns_minimum():
     assert accuracy(w, test, test_label) >= 0.90
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-16")
 def test_the_hinge_on_digits():
     x, label, test_label = data()

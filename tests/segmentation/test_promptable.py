@@ -84,14 +84,12 @@ def test_clicks_are_made_one_after_the_other():
 
 def test_thresholds_by_hand():
     """Colors 10, 14, 30 in columns: 14 is within 5 of 10; a click beside takes it away."""
-    images = jnp.broadcast_to(jnp.array([10.0, 14, 30])[:, None], (1, 2, 3, 1))
-    points = jnp.array([[[0.0, 0], [1, 1]]])
-    np.testing.assert_array_equal(color_masks(images, points, jnp.array([[1, HIDDEN]]), 5.0)[0, 0], [True, True, False])
-    np.testing.assert_array_equal(color_masks(images, points, jnp.array([[1, 0]]), 5.0)[0, 0], [True, False, False])
-    dark = brightness_masks(images, points, jnp.array([[1, HIDDEN]]), jnp.array([20.0]))
-    np.testing.assert_array_equal(dark[0, 0], [True, True, False])
-    bright = brightness_masks(images, points, jnp.array([[0, HIDDEN]]), jnp.array([20.0]))
-    np.testing.assert_array_equal(bright[0, 0], [False, False, True])
+    images = np.broadcast_to(np.float32([10, 14, 30])[:, None], (3, 2, 3, 1))
+    points, labels = np.float32([[[0, 0], [1, 1]]] * 3), np.array([[1, HIDDEN], [1, 0], [0, HIDDEN]])
+    run = jax.jit(lambda: (color_masks(images, points, labels, 5.0), brightness_masks(images, points, labels, 20.0)))
+    colors, brightness = run()
+    assert colors[:, 0].tolist() == [[True, True, False], [True, False, False], [False, False, False]]
+    assert brightness[[0, 2], 0].tolist() == [[True, True, False], [False, False, True]]
 
 
 # The learner

@@ -93,6 +93,7 @@ def test_it_is_classification_of_the_pixels_that_count(learner, state):
     assert abs(float(value) - np.mean(by_image)) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-12")
 def test_weights_divide_by_the_weights_of_the_labels(state):
     rows, weights = source()[:], np.array([1.0, 0.0, 5.0], np.float32)
@@ -259,3 +260,45 @@ def test_one_update_by_hand():
     new, value = expected(before)
     chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
+
+
+@pytest.mark.covers("SG-12")
+def test_the_loss_in_evaluation_and_its_measures_by_hand():
+    """Entropies weighted by the labels and 0.6 of each image's overlap, without the auxiliary head; void nowhere."""
+    weights, rng = np.array([1.0, 2.0, 0.5], np.float32), np.random.default_rng(0)
+    learner = semantic.learner(
+        model=Products(), optimizer=optax.sgd(0.1), weights=weights, overlap="tversky", overlap_weight=0.6
+    )
+    images = rng.normal(size=(2, 1, 4, 2)).astype(np.float32)
+    labels = np.array([[[0, 1, 1, 255]], [[2, 255, 255, 0]]], np.uint8)
+    params = {name: rng.normal(size=(2, CLASSES)).astype(np.float32) for name in ("out", "aux")}
+    state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+    batch = {"image": images, "semantic": labels, "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        return learner.loss(params, state, batch)[0], learner.evaluate(state, batch), learner.predict(state, batch)
+
+    value, metrics, predictions = run()
+    scores = np.exp(images @ params["out"])
+    p, is_class = scores / scores.sum(-1, keepdims=True), (labels[..., None] == np.arange(CLASSES)).astype(float)
+    weight, real = is_class * weights, is_class.sum(-1, keepdims=True)
+    entropy = -(weight * np.log(p)).sum() / weight.sum()
+    p, both = p * real, (p * is_class).sum((1, 2))
+    extra, lost = p.sum((1, 2)) - both, is_class.sum((1, 2)) - both
+    loss = 1 - ((both + 1) / (both + 0.3 * extra + 0.7 * lost + 1)).mean()
+    assert float(value) == pytest.approx(entropy + 0.6 * loss, rel=1e-5)
+    classes = (images @ params["out"]).argmax(-1)
+    np.testing.assert_array_equal(predictions["classes"], classes)
+    counted = labels != 255
+    iou = [
+        ((classes == k) & (labels == k)).sum() / (((classes == k) & counted) | (labels == k)).sum()
+        for k in range(CLASSES)
+    ]
+    found = metrics["mean_iou"].compute()
+    np.testing.assert_allclose(found["by_class"], iou, rtol=1e-6)
+    assert found[""] == pytest.approx(np.mean(iou))
+    accuracies = [(classes == k)[labels == k].mean() for k in range(CLASSES)]
+    assert found["mean_accuracy"] == pytest.approx(np.mean(accuracies))
+    shares = np.bincount(labels[counted], minlength=CLASSES) / counted.sum()
+    assert found["frequency_weighted"] == pytest.approx((shares * iou).sum())

@@ -28,7 +28,7 @@ def test_the_papers_network_has_the_known_number_of_parameters():
 def test_ways_down_and_up_at_any_size(down, up, stride):
     model = UNet(3, WIDTHS, stride, convs=1, down=down, up=up)
     variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
-    for size in ((8, 8), (9, 14), (1, 3)):
+    for size in ((9, 14), (1, 3)):
         chex.assert_shape(jax.eval_shape(model.apply, variables, jnp.zeros((2, *size, 3))), (2, *size, 3))
 
 
