@@ -307,3 +307,17 @@ def test_the_wiring_of_mask_former_is_as_it_was():
     assert_wiring(
         MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (1, 16, 16, 3), [13.7023, 15.2581]
     )
+
+
+class Strided(nn.Module):
+    """Four maps of strides 2 to 16: pixels of the image."""
+
+    def features(self, x, train=False):
+        return {f"stage{k}": x[:, :: 2**k, :: 2**k] for k in (1, 2, 3, 4)}
+
+
+def test_the_wiring_of_mask2former_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 1}
+    fields |= {"pixel_features": 32, "encoder_layers": 1, "encoder_hidden_features": 4, "mask_features": 4}
+    assert_wiring(Mask2Former(Strided(), 2, **fields), (1, 16, 32, 3), [50.985, -25.1594])

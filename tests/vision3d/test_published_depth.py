@@ -180,3 +180,29 @@ def test_the_wiring_of_dptneck_is_as_it_was():
 def test_the_wiring_of_glpn_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(GLPN(Small(), ("fine", "coarse"), features=4), (1, 32, 32, 3), [88.2271, 0.52483])
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"),
+    [
+        (DPT(ClassTokenViT(0, image_size=8, patch_size=4, depth=2, width=8, num_heads=2, mlp_features=8),
+             ("block1", "block2"), (4, 6), (4, 0.5), 6, 4, "project", metric=True, max_depth=3.0), [20.8564, 1.96553]),
+        (DPT(NormalizedDINOv2(0, image_size=8, patch_size=4, depth=2, width=8, num_heads=2, mlp_features=8),
+             ("block1", "block2"), (4, 6), (2, 1), 6, 4, image_sized=True), [16.6441, -4.0742]),
+    ],
+    ids=["class token", "DINOv2"],
+)  # fmt: skip
+def test_the_wiring_of_dpt_is_as_it_was(model, numbers):
+    """A regression: the number holds the code as it was."""
+    assert_wiring(model, (1, 8, 8, 3), numbers)
+
+
+def test_the_class_token_is_added_to_each_patch_where_it_is_read_so():
+    """A patch of 1 and 2 with the token 3 and 5: 1 + 3 and 2 + 5 reach the first projection, here (4 + 7) a channel."""
+    neck, maps = DPTNeck((1,), (1,), 1, "add"), [np.float32([1, 2, 3, 5]).reshape(1, 1, 1, 4)]
+    shapes = jax.eval_shape(lambda: neck.init(jax.random.key(0), maps))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    params["params"]["reassemble_stage_layers_0_projection"]["kernel"] += 1
+    params["params"]["convs_0"]["kernel"] += 1
+    params["params"]["fusion_stage_layers_0_projection"]["kernel"] += 1
+    np.testing.assert_allclose(jax.jit(neck.apply)(params, maps), np.full((1, 2, 2, 1), 11))

@@ -80,7 +80,11 @@ def test_one_update_by_hand():
     @jax.jit
     def run():
         state, metrics = learner.update(learner.init(jax.random.key(0), batch), batch)
-        measures = learner.evaluate(state, batch), learner.loss(state.params, state, batch), learner.predict(state, batch)
+        measures = (
+            learner.evaluate(state, batch),
+            learner.loss(state.params, state, batch),
+            learner.predict(state, batch),
+        )
         return state, metrics, *measures
 
     state, metrics, evaluation, (loss, _), prediction = run()
