@@ -82,7 +82,13 @@ def test_layers_are_in_the_order_of_their_numbers_and_close_names_are_named():
 
     weights = attention_maps.attention_weights_of(Numbered(), {}, jnp.ones((1, 1, 2, 2)))
     assert list(weights) == [f"blocks_{i}" for i in range(11)]
-    chex.assert_shape(attention_maps.layer_weights(weights, "blocks_10"), (1, 1, 2, 2))
+    assert attention_maps.layer_weights(weights, "blocks_10") is weights["blocks_10"]
+    inner = {"a/attn": 1, "b/attn": 2}
+    assert [attention_maps.layer_weights(inner, layer) for layer in ("b/attn", "a")] == [2, 1]
+    with pytest.raises(
+        ValueError, match="layer='attn': names several layers; allowed: one of 2, such as a/attn, b/attn"
+    ):
+        attention_maps.layer_weights(inner, "attn")
     with pytest.raises(ValueError, match=r"layer='block_3': no such layer; allowed: one of 11, such as .*blocks_3"):
         attention_maps.layer_weights(weights, "block_3")
     with pytest.raises(ValueError, match="model=Dense: no layer sows attention weights"):

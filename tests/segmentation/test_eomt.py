@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.models.vitdet import ViTDet
 from dlcore.segmentation.eomt import EoMT
+from dlcore.segmentation.published_segmenters import count_classes, example_inputs
+from dlcore.segmentation.sam import SAM
 from tests.detection.hub_folders import check_published
 from tests.random_weights import random_like
 
@@ -64,3 +67,13 @@ def test_errors_name_the_image_size_and_too_many_query_blocks():
         shapes(SMALL, 24)
     with pytest.raises(ValueError, match="query_blocks=3: too many; allowed: at most depth=2"):
         shapes(SMALL.clone(query_blocks=3), 16)
+
+
+def test_classes_are_counted_in_published_weights_beside_no_object():
+    """A head of 6 outputs has 5 classes; an image of the network's size initializes it, and SAM has no classes."""
+    weights = {"class_predictor.weight": np.zeros((6, 8)), "class_predictor.bias": np.zeros(6)}
+    assert count_classes(SMALL, weights) == 5
+    assert count_classes(SAM(ViTDet()), {}) is None
+    assert [x.shape for x in example_inputs(SMALL)] == [(1, 16, 16, 3)]
+    prompts = example_inputs(SAM(ViTDet(image_size=32, patch_size=16)))
+    assert [x.shape for x in prompts] == [(1, 32, 32, 3), (1, 1, 1, 2), (1, 1, 1), (1, 1, 4), (1, 8, 8, 1)]

@@ -1,6 +1,7 @@
 """MaskFormer and Mask2Former against transformers', their learner, and maps of queries by hand."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -12,8 +13,10 @@ from flax import linen as nn
 
 from dlcore.data.masks import pack_masks
 from dlcore.learner import Labels, ModelState
+from dlcore.models import create_model
 from dlcore.models.swin import Swin
 from dlcore.segmentation import mask_queries
+from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.mask_losses import MaskLossWeights, PointSampling
 from dlcore.segmentation.mask_queries import (
@@ -321,3 +324,31 @@ def test_the_wiring_of_mask2former_is_as_it_was():
     fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 1}
     fields |= {"pixel_features": 32, "encoder_layers": 1, "encoder_hidden_features": 4, "mask_features": 4}
     assert_wiring(Mask2Former(Strided(), 2, **fields), (1, 16, 32, 3), [50.985, -25.1594])
+
+
+def test_published_networks_of_queries_give_their_last_layer_by_the_librarys_names():
+    classes, masks = np.arange(12).reshape(1, 2, 3, 2), np.arange(24).reshape(1, 2, 2, 2, 3)
+    model = SimpleNamespace(apply=lambda variables, images: MaskOutputs(classes + variables, masks + images))
+    for family in FAMILIES:
+        outputs = family.outputs(model, 1, {"pixel_values": 2})
+        np.testing.assert_array_equal(outputs["class_queries_logits"], classes[:, 1] + 1)
+        np.testing.assert_array_equal(outputs["masks_queries_logits"], masks[:, 1] + 2)
+
+
+def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
+    backbone = {"model_type": "swin", "depths": [1, 2], "embed_dim": 8, "num_heads": [2, 4], "patch_size": 4}
+    backbone |= {"window_size": 7, "mlp_ratio": 3}
+    decoder = {"num_queries": 9, "d_model": 16, "decoder_attention_heads": 5, "decoder_ffn_dim": 32}
+    decoder |= {"decoder_layers": 6}
+    config = {"backbone_config": backbone, "decoder_config": decoder, "id2label": dict.fromkeys("abc")}
+    name, fields = FAMILIES[0].model(config | {"fpn_feature_size": 24, "mask_feature_size": 12})
+    swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
+    assert name == "maskformer_swin_t"
+    assert fields == {
+        "backbone": swin, "num_classes": 3, "num_queries": 9, "features": 16, "num_heads": 5, "hidden_features": 32,
+        "decoder_layers": 6, "pixel_features": 24, "mask_features": 12,
+    }  # fmt: skip
+    # What transformers' EomtConfig has where a file leaves it out: the published network of 640 pixels.
+    name, fields = FAMILIES[2].model({"id2label": dict.fromkeys("abcd")})
+    assert (name, EoMT(**fields)) == ("eomt_large_640", create_model(name, num_classes=4))
+    assert FAMILIES[2].model({"id2label": {}, "hidden_size": 6, "mlp_ratio": 3})[1]["mlp_features"] == 18

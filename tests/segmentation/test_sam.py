@@ -1,5 +1,7 @@
 """SAM against transformers, and prompts in pixels of photographs."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -165,3 +167,24 @@ def test_the_wiring_of_sam_is_as_it_was():
         return sam.decode(sam.encode(x), points, labels, None, masks, np.array([True, False]))
 
     assert_wiring(model, (2, 16, 16, 3), [63.807, -18.9674], method=run)
+
+
+def test_published_sam_takes_prompts_by_name_and_gives_the_three_masks_alone():
+    masks, iou = np.arange(32).reshape(1, 1, 4, 2, 4), np.arange(4).reshape(1, 1, 4)
+    model = SimpleNamespace(apply=lambda variables, *inputs: (masks + sum(inputs[:3]), iou + len(inputs)))
+    outputs = FAMILY.outputs(model, None, {"pixel_values": 1, "input_labels": 20, "input_points": 300})
+    np.testing.assert_array_equal(outputs["pred_masks"], masks[:, :, 1:] + 321)
+    np.testing.assert_array_equal(outputs["iou_scores"], iou[:, :, 1:] + 5)
+
+
+def test_a_mask_prompt_may_have_the_librarys_axes():
+    """[B, 1, h, w] becomes [B, h, w, 1]; prompts of images that are no photographs are in their pixels."""
+    received = {}
+    mask = np.arange(6.0).reshape(1, 1, 2, 3)
+    run = lambda arrays: received.update(arrays) or {}  # noqa: E731
+    inputs = {"pixel_values": np.zeros((1, 64, 64, 3)), "input_points": np.float32([[30, 45]])}
+    FAMILY.call(run, inputs | {"input_masks": mask}, PROCESSOR)
+    np.testing.assert_array_equal(received["input_masks"], mask.reshape(1, 2, 3, 1))
+    np.testing.assert_array_equal(received["input_points"], [[[[30, 45]]]])
+    FAMILY.call(run, inputs | {"input_masks": mask.reshape(1, 2, 3, 1)}, PROCESSOR)
+    np.testing.assert_array_equal(received["input_masks"], mask.reshape(1, 2, 3, 1))

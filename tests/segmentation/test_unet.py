@@ -83,4 +83,4 @@ def test_the_wiring_of_unet_is_as_it_was():
 
 def test_the_wiring_of_unet_with_other_fields_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(UNet(2, (4, 6), 2, 1, "strided", "nearest", False), (1, 8, 8, 3), [10.0842, 0.727052])
+    assert_wiring(UNet(2, (4, 16), 2, 1, "strided", "nearest", False, norm="group"), (1, 8, 8, 3), [6.34169, 0.280607])

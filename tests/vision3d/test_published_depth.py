@@ -1,6 +1,8 @@
 """DPT, Depth Anything and GLPN against transformers."""
 
 import math
+import re
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -16,6 +18,7 @@ from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
+from dlcore.vision3d.published_depth import from_torch_names
 from tests.detection.detectors import Small
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 from tests.wiring import assert_wiring
@@ -206,3 +209,31 @@ def test_the_class_token_is_added_to_each_patch_where_it_is_read_so():
     params["params"]["convs_0"]["kernel"] += 1
     params["params"]["fusion_stage_layers_0_projection"]["kernel"] += 1
     np.testing.assert_allclose(jax.jit(neck.apply)(params, maps), np.full((1, 2, 2, 1), 11))
+
+
+def test_published_networks_give_depth_by_the_librarys_name():
+    model = SimpleNamespace(apply=lambda variables, images: variables + images)
+    for file in CASES:
+        assert find_family(CONFIGS[file]).outputs(model, 1, {"pixel_values": 2}) == {"predicted_depth": 3}
+
+
+def test_parameters_have_transformers_names():
+    """The second of three convolutions of a head: the third entry of DPT's list, which counts rectifiers, too."""
+    small = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 8}
+    for backbone, head in (
+        (ClassTokenViT(0, **small), "head.head.2.bias"),
+        (NormalizedDINOv2(0, **small), "head.conv2.bias"),
+    ):
+        model = DPT(backbone, ("block1", "block2"), (4, 6), (2, 1), features=6)
+        projection = "neck.reassemble_stage.readout_projects.0.0.bias"
+        for path, name in {
+            "depth_head.conv2.bias": head,
+            "neck.reassemble_stage_readout_projects.0_0.bias": projection,
+        }.items():
+            for pattern, replacement in model.TORCH_NAMES:
+                path = re.sub(pattern, replacement, path)
+            assert path == name
+    with pytest.raises(
+        ValueError, match=r"DPT; .* missing: .*encoder\.layer\.0\.attention\.q_proj\.bias.*; 1 left over: more"
+    ):
+        from_torch_names(model, {"more": np.zeros(1)})
