@@ -243,6 +243,8 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
     assert (set(applied), augmented) == ({(True, True)}, [(4, 4, 2)])
     applied.clear()
     measured, outputs = (jax.eval_shape(function, state, batch) for function in (learner.evaluate, learner.predict))
+    value, terms = jax.eval_shape(learner.loss, state.params, state, batch)
+    assert (value.shape, set(terms)) == ((), set(measured) - {"mean_iou"})
     assert set(applied) == {(False, False)}
     assert compared[0] == {"weights": WEIGHTS, "sampling": PointSampling(4, 2.0, 0.5), "auxiliary": True}
     assert len(augmented) == 1
@@ -352,3 +354,11 @@ def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
     name, fields = FAMILIES[2].model({"id2label": dict.fromkeys("abcd")})
     assert (name, EoMT(**fields)) == ("eomt_large_640", create_model(name, num_classes=4))
     assert FAMILIES[2].model({"id2label": {}, "hidden_size": 6, "mlp_ratio": 3})[1]["mlp_features"] == 18
+
+
+def test_mask2former_has_transformers_sizes():
+    """Those of Mask2FormerConfig, which counts the queries at first as a layer: 9 of 10 follow."""
+    model = Mask2Former(Swin(num_classes=0), 3)
+    assert (model.num_queries, model.features, model.num_heads, model.hidden_features) == (100, 256, 8, 2048)
+    assert (model.decoder_layers, model.encoder_layers, model.encoder_hidden_features) == (9, 6, 1024)
+    assert (model.pixel_features, model.mask_features, model.stage_norms) == (256, 256, True)

@@ -116,13 +116,22 @@ class Fixed:
         return logits, jnp.broadcast_to(params["iou"], (len(x), 1, 4))
 
 
+class Coarse(Fixed):
+    """For images of twice the size of its masks."""
+
+    encoder = SimpleNamespace(image_size=16, patch_size=8)
+
+
 @pytest.mark.covers("SG-18")
 def test_one_update_by_hand():
-    """After the first click the best of masks 1 to 3 counts, then mask 0; all terms and weights are in play."""
+    """After the first click the best of masks 1 to 3 counts, then mask 0; all terms and weights are in play.
+
+    The true mask has twice the model's resolution, and becomes the one of whose pixels it consists.
+    """
     rate, rng = 0.1, np.random.default_rng(0)
     weights = {"focal_weight": 3.0, "dice_weight": 0.5, "iou_weight": 2.0}
     learner = promptable.learner(
-        model=Fixed(), optimizer=optax.sgd(rate), num_clicks=2, objects=1, box_fraction=0.0, **weights
+        model=Coarse(), optimizer=optax.sgd(rate), num_clicks=2, objects=1, box_fraction=0.0, **weights
     )
     target = rectangle(2, 1, 7, 6)
     sides = 2 * target - 1.0
@@ -132,8 +141,8 @@ def test_one_update_by_hand():
     }
     state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(rate).init(params), {})
     batch = {
-        "image": np.zeros((1, 8, 8, 3), np.float32),
-        "masks": pack_masks(np.stack([np.zeros((8, 8), bool), target]))[None],
+        "image": np.zeros((1, 16, 16, 3), np.float32),
+        "masks": pack_masks(np.stack([np.zeros((16, 16), bool), np.kron(target, np.ones((2, 2), bool))]))[None],
         "box_mask": np.array([[False, True]]),
         "index": np.arange(1),
     }
@@ -185,7 +194,7 @@ def learner_of_fixed_masks():
 
 @pytest.mark.covers("SG-17", "SG-18")
 def test_predictions_for_each_kind_of_prompt_by_hand():
-    """One point has the best of masks 1 to 3 by its predicted IoU, and other prompts mask 0.
+    """One point has the best of masks 1 to 3 by its predicted IoU, two points have mask 0.
 
     Of everything, mask 1 has too low an IoU; mask 0 is not among a point's.
     """
@@ -198,20 +207,18 @@ def test_predictions_for_each_kind_of_prompt_by_hand():
         batches = (
             {"points": point, "labels": label},
             {"points": np.repeat(point, 2, 2), "labels": np.repeat(label, 2, 2)},
-            {"boxes": np.zeros((2, 1, 4), np.float32), "original_size": sizes},
             {"original_size": sizes},
         )
         return [learner.predict(state, {"image": image, **batch}) for batch in batches]
 
-    one, two, boxed, everything = jax.device_get(run())
-    for outputs, chosen, stability in ((one, 3, 8 / 12), (two, 0, 1), (boxed, 0, 1)):
+    one, two, everything = jax.device_get(run())
+    for outputs, chosen, stability in ((one, 3, 8 / 12), (two, 0, 1)):
         chex.assert_shape(outputs["mask_logits"], (2, 1, 8, 8))
         np.testing.assert_array_equal(outputs["mask_logits"][1, 0], state.params["logits"][chosen])
         np.testing.assert_allclose(outputs["iou"], np.full((2, 1), state.params["iou"][chosen]))
         np.testing.assert_allclose(outputs["stability"], np.full((2, 1), stability), rtol=1e-6)
         assert outputs["valid"].all()
     assert "original_size" not in one
-    np.testing.assert_array_equal(boxed["original_size"], sizes)
     np.testing.assert_array_equal(everything["original_size"], sizes)
     np.testing.assert_allclose(everything["iou"], [[0.9, 0.6]] * 2)
     np.testing.assert_array_equal(everything["mask_logits"][1], state.params["logits"][[3, 2]])

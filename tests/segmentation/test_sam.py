@@ -13,6 +13,7 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.pretrained.processor import Processor
 from dlcore.models.stored_counts import stored_models
 from dlcore.models.vitdet import ViTDet
+from dlcore.segmentation.mask_decoder import MaskDecoder
 from dlcore.segmentation.pretrained_sam import FAMILIES
 from dlcore.segmentation.sam import SAM, PromptEncoder, fourier_positions
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
@@ -188,3 +189,12 @@ def test_a_mask_prompt_may_have_the_librarys_axes():
     np.testing.assert_array_equal(received["input_points"], [[[[30, 45]]]])
     FAMILY.call(run, inputs | {"input_masks": mask.reshape(1, 2, 3, 1)}, PROCESSOR)
     np.testing.assert_array_equal(received["input_masks"], mask.reshape(1, 2, 3, 1))
+
+
+def test_the_decoder_has_the_papers_sizes():
+    """Two blocks of 8 heads and 2048 hidden units, three masks; an MLP of three layers and 256 units for their IoU."""
+    for model in (SAM(ENCODER), MaskDecoder()):
+        assert (model.num_masks, model.num_heads, model.hidden) == (3, 8, 2048)
+        assert (model.iou_hidden, model.iou_depth) == (256, 3)
+    assert (SAM(ENCODER).features, SAM(ENCODER).decoder_depth, MaskDecoder().depth) == (256, 2, 2)
+    assert SAM(ENCODER).mask_channels == 16

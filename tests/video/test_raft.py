@@ -205,19 +205,36 @@ def test_bad_losses_are_one_clear_line():
 
 
 LARGE = {"convex": True, "bottleneck": False, "context_norm": "batch"}
-LARGE |= {"correlation_features": (4, 3)}
+LARGE |= {"correlation_features": (4, 3), "widths": (4, 4, 6, 6), "strides": (1, 1, 2, 1)}
 
 
 @pytest.mark.slow(unless=["large"])
 @pytest.mark.parametrize(
     ("fields", "numbers"),
-    [pytest.param({}, [43.5507, 1.47199], id="small"), pytest.param(LARGE, [24.4981, 1.05512], id="large")],
+    [pytest.param({}, [43.5507, 1.47199], id="small"), pytest.param(LARGE, [22.6347, -0.438667], id="large")],
 )
 def test_the_wiring_of_raft_is_as_it_was(fields, numbers):
     """A regression: the number holds the code as it was."""
     assert_wiring(RAFT(**{**TINY, **fields}), (1, 6, 8, 3), (1, 6, 8, 3), numbers, train=bool(fields))
 
 
+@pytest.mark.slow
 def test_weights_that_do_not_fit_are_named_as_torchvision_names_them():
     with pytest.raises(ValueError, match=r"RAFT; .*context_encoder.conv.bias.*; 1 left over: more"):
         from_torch_names(RAFT(**TINY), {"more": np.zeros(1)})
+
+
+def test_the_networks_have_torchvisions_widths():
+    """Those of the constructors of `raft_small` and `raft_large`, and the paper's 12 updates."""
+    small, large = raft_small(), raft_large()
+    for model, widths, block, maps, context, hidden in (
+        (small, (32, 32, 64, 96), True, 128, 64, 96),
+        (large, (64, 64, 96, 128), False, 256, 128, 128),
+    ):
+        assert (model.widths, model.strides, model.bottleneck) == (widths, (2, 1, 2, 2), block)
+        assert (model.features, model.context_features, model.hidden_features) == (maps, context, hidden)
+        assert (model.num_levels, model.num_updates) == (4, 12)
+    updates = [(m.radius, m.correlation_features, m.flow_features, m.motion_features) for m in (small, large)]
+    assert updates == [(3, (96,), (64, 32), 82), (4, (256, 192), (128, 64), 128)]
+    heads = [(m.separable, m.head_features, m.convex, m.context_norm) for m in (small, large)]
+    assert heads == [(False, 128, False, "none"), (True, 256, True, "batch")]
