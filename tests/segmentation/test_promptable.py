@@ -18,7 +18,7 @@ from dlcore.models.vitdet import ViTDet
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.segmentation import promptable
 from dlcore.segmentation.clicks import brightness_masks, color_masks, place_click, region_depth, simulate_clicks
-from dlcore.segmentation.everything import MaskFilter, filter_masks, grid_points, stability_scores
+from dlcore.segmentation.everything import MaskFilter, grid_points
 from dlcore.segmentation.sam import CORNERS, HIDDEN, SAM
 from experiments.segmentation.promptable import experiment
 
@@ -110,10 +110,10 @@ class Fixed:
         if method == "encode":
             return jnp.zeros((len(x), 2, 2, 1))
         params = variables["params"]
-        logits = jnp.broadcast_to(params["logits"], (len(x), 1, 4, 8, 8))
+        logits = jnp.broadcast_to(params["logits"], (len(x), 1, *params["logits"].shape))
         if masks is not None:
             logits += 0.1 * (masks * has_mask[:, None, None, None])[:, None, None, ..., 0]
-        return logits, jnp.broadcast_to(params["iou"], (len(x), 1, 4))
+        return logits, jnp.broadcast_to(params["iou"], (len(x), 1, *params["iou"].shape))
 
 
 class Coarse(Fixed):
@@ -180,25 +180,31 @@ def test_one_update_by_hand():
 
 
 def learner_of_fixed_masks():
-    """(The learner, with everything's filters; its state, whose masks have 16, 4, 8 and 12 pixels)."""
+    """(The learner; its state: a square in the middle as mask 0, and five masks of quarters of the image)."""
     filters = MaskFilter(
-        points_per_side=1, pred_iou_thresh=0.35, stability_thresh=0.5, mask_nms_thresh=0.9, masks_per_img=2
+        points_per_side=1, pred_iou_thresh=0.5, stability_thresh=0.9, mask_nms_thresh=0.7, masks_per_img=3
     )
     learner = promptable.learner(model=Fixed(), optimizer=optax.sgd(0.1), filters=filters)
     state = learner.init(jax.random.key(0), {"image": np.zeros((2, 8, 8, 3), np.float32)})
-    masks = np.stack([rectangle(2, 2, 6, 6), rectangle(0, 0, 2, 2), rectangle(0, 0, 2, 4), rectangle(0, 0, 2, 6)])
-    logits = np.where(masks, 3, -3).astype(np.float32)
-    logits[3, 0, :4] = 0.5  # 8 of the 12 pixels are above 1
-    return learner, state.replace(params={"logits": logits, "iou": np.array([0.4, 0.3, 0.6, 0.9], np.float32)})
+    logits = np.full((6, 8, 8), -3.0, np.float32)
+    logits[0, 2:6, 2:6] = 3
+    logits[1, :4, :4] = 3  # stable
+    logits[2, :4, :4] = 2  # the same box, predicted worse: suppressed
+    logits[3, 4:, 4:], logits[3, 4:6, 4:6] = 0.5, 3  # 4 of 16 pixels are above 1: stability 1 / 4
+    logits[4, 4:, 4:] = 3  # stable, but its predicted IoU is low
+    logits[5, 4:, :4] = 1.5
+    iou = np.array([0.7, 0.9, 0.8, 0.95, 0.4, 0.6], np.float32)
+    return learner, state.replace(params={"logits": logits, "iou": iou})
 
 
 @pytest.mark.covers("SG-17", "SG-18")
 def test_predictions_for_each_kind_of_prompt_by_hand():
-    """One point has the best of masks 1 to 3 by its predicted IoU, two points have mask 0.
+    """One point has the best of the masks behind mask 0 by its predicted IoU, two points have mask 0.
 
-    Of everything, mask 1 has too low an IoU; mask 0 is not among a point's.
+    Everything are the masks of one point that pass the filters.
     """
     learner, state = learner_of_fixed_masks()
+    logits, iou = state.params["logits"], state.params["iou"]
     image, sizes = np.zeros((2, 8, 8, 3), np.float32), np.array([[8, 8], [4, 8]])
     point, label = np.zeros((2, 1, 1, 2), np.float32), np.ones((2, 1, 1), int)
 
@@ -212,23 +218,25 @@ def test_predictions_for_each_kind_of_prompt_by_hand():
         return [learner.predict(state, {"image": image, **batch}) for batch in batches]
 
     one, two, everything = jax.device_get(run())
-    for outputs, chosen, stability in ((one, 3, 8 / 12), (two, 0, 1)):
+    for outputs, chosen, stability in ((one, 3, 1 / 4), (two, 0, 1)):
         chex.assert_shape(outputs["mask_logits"], (2, 1, 8, 8))
-        np.testing.assert_array_equal(outputs["mask_logits"][1, 0], state.params["logits"][chosen])
-        np.testing.assert_allclose(outputs["iou"], np.full((2, 1), state.params["iou"][chosen]))
-        np.testing.assert_allclose(outputs["stability"], np.full((2, 1), stability), rtol=1e-6)
+        np.testing.assert_array_equal(outputs["mask_logits"][1, 0], logits[chosen])
+        np.testing.assert_allclose(outputs["iou"], np.full((2, 1), iou[chosen]))
+        np.testing.assert_allclose(outputs["stability"], np.full((2, 1), stability))
         assert outputs["valid"].all()
     assert "original_size" not in one
     np.testing.assert_array_equal(everything["original_size"], sizes)
-    np.testing.assert_allclose(everything["iou"], [[0.9, 0.6]] * 2)
-    np.testing.assert_array_equal(everything["mask_logits"][1], state.params["logits"][[3, 2]])
+    for outputs in (everything["valid"], everything["stability"]):
+        assert outputs.tolist() == [[1, 1, 0]] * 2
+    np.testing.assert_allclose(everything["iou"], [[0.9, 0.6, 0]] * 2)
+    np.testing.assert_array_equal(everything["mask_logits"][1], [logits[1], logits[5], 0 * logits[0]])
 
 
 def test_evaluation_takes_five_clicks_and_counts_the_ious_after_1_3_and_5():
-    """The object is mask 0, so the first click finds mask 3 of IoU 0, and each further one mask 0.
+    """The object is mask 0, so the first click finds mask 3, and each further one mask 0.
 
-    To mask 0, -3 and 3, a tenth of the mask before is added, which keeps every sign. Objects that are padding, or
-    without a pixel, do not count.
+    A quarter has 4 pixels of the object, an IoU of 4 / (16 + 16 - 4). To mask 0, -3 and 3, a tenth of the last mask is
+    added, which keeps every sign. Objects that are padding, or without a pixel, do not count.
     """
     learner, state = learner_of_fixed_masks()
     masks = np.stack([rectangle(2, 2, 6, 6), rectangle(0, 0, 0, 0), rectangle(2, 2, 6, 6)])
@@ -236,9 +244,10 @@ def test_evaluation_takes_five_clicks_and_counts_the_ious_after_1_3_and_5():
     batch |= {"box_mask": np.array([[True, True, False]] * 2), "mask": np.array([1, 0]), "index": np.arange(2)}
     metrics = jax.jit(learner.evaluate)(state, batch)
     assert int(metrics["iou_1"].count) == 1
-    assert [metrics[f"iou_{k}"].compute() for k in (1, 3, 5)] == [0, 1, 1]
-    # (0.3^2 + (0.6 - 0)^2 + 0.9^2) / 3 after the first click, whose masks all miss the object; then (0.4 - 1)^2.
-    expected = ((0.3**2 + 0.6**2 + 0.9**2) / 3 + 4 * 0.6**2) / 5
+    assert [metrics[f"iou_{k}"].compute() for k in (1, 3, 5)] == [pytest.approx(1 / 7), 1, 1]
+    # Five masks of quarters after the first click, then mask 0, whose predicted IoU is .7.
+    first = np.square(np.array([0.9, 0.8, 0.95, 0.4, 0.6]) - 1 / 7).mean()
+    expected = (first + 4 * 0.3**2) / 5
     assert metrics["iou_loss"].compute() == pytest.approx(expected, rel=1e-5)
 
 
@@ -308,25 +317,6 @@ def test_more_clicks_give_better_masks():
 
 
 # Everything
-
-
-@pytest.mark.covers("SG-17")
-def test_masks_of_everything_are_filtered_by_hand():
-    logits = np.full((5, 8, 8), -3.0, np.float32)
-    logits[0, :4, :4] = 3  # stable
-    logits[1, :4, :4] = 2  # the same box, predicted worse: suppressed
-    logits[2, 4:, 4:], logits[2, 4:6, 4:6] = 0.5, 3  # 4 of 16 pixels are above 1: stability 1 / 4
-    logits[3, 4:, 4:] = 3  # stable, but its predicted IoU is low
-    logits[4, 4:, :4] = 1.5
-    np.testing.assert_allclose(stability_scores(jnp.asarray(logits))[:3], [1, 1, 0.25])
-    filters = MaskFilter(
-        pred_iou_thresh=0.5, stability_thresh=0.9, mask_nms_thresh=0.7, stability_offset=1.0, masks_per_img=3
-    )
-    run = jax.jit(lambda logits, iou: filter_masks(logits, iou, filters))
-    outputs = run(logits, jnp.array([0.9, 0.8, 0.95, 0.4, 0.6]))
-    assert outputs["valid"].tolist() == [True, True, False]
-    np.testing.assert_allclose(outputs["iou"], [0.9, 0.6, 0])
-    np.testing.assert_array_equal(outputs["mask_logits"][1], logits[4])
 
 
 def test_the_points_of_everything_lie_in_the_middle_of_cells():
