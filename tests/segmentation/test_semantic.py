@@ -263,12 +263,16 @@ def test_one_update_by_hand():
 
 
 @pytest.mark.covers("SG-12")
-def test_the_loss_in_evaluation_and_its_measures_by_hand():
-    """Entropies weighted by the labels and 0.6 of each image's overlap, without the auxiliary head; void nowhere."""
+def test_an_update_and_the_measures_of_evaluation_by_hand():
+    """Entropies weighted by the labels, 0.6 of each image's overlap, and in training 0.4 of the auxiliary entropy.
+
+    Void counts nowhere.
+    """
     weights, rng = np.array([1.0, 2.0, 0.5], np.float32), np.random.default_rng(0)
     learner = semantic.learner(
-        model=Products(), optimizer=optax.sgd(0.1), weights=weights, overlap="tversky", overlap_weight=0.6
-    )
+        model=Products(), optimizer=optax.sgd(0.1), weights=weights, overlap="tversky", overlap_weight=0.6,
+        auxiliary_weight=0.4,
+    )  # fmt: skip
     images = rng.normal(size=(2, 1, 4, 2)).astype(np.float32)
     labels = np.array([[[0, 1, 1, 255]], [[2, 255, 255, 0]]], np.uint8)
     params = {name: rng.normal(size=(2, CLASSES)).astype(np.float32) for name in ("out", "aux")}
@@ -277,17 +281,35 @@ def test_the_loss_in_evaluation_and_its_measures_by_hand():
 
     @jax.jit
     def run():
-        return learner.loss(params, state, batch)[0], learner.evaluate(state, batch), learner.predict(state, batch)
+        after, trained = learner.update(state, batch)
+        value, _ = learner.loss(params, state, batch)
+        return after.params, trained, value, learner.evaluate(state, batch), learner.predict(state, batch)
 
-    value, metrics, predictions = run()
-    scores = np.exp(images @ params["out"])
-    p, is_class = scores / scores.sum(-1, keepdims=True), (labels[..., None] == np.arange(CLASSES)).astype(float)
+    after, trained, value, metrics, predictions = run()
+    is_class = (labels[..., None] == np.arange(CLASSES)).astype(float)
     weight, real = is_class * weights, is_class.sum(-1, keepdims=True)
-    entropy = -(weight * np.log(p)).sum() / weight.sum()
-    p, both = p * real, (p * is_class).sum((1, 2))
-    extra, lost = p.sum((1, 2)) - both, is_class.sum((1, 2)) - both
-    loss = 1 - ((both + 1) / (both + 0.3 * extra + 0.7 * lost + 1)).mean()
-    assert float(value) == pytest.approx(entropy + 0.6 * loss, rel=1e-5)
+
+    def probabilities(matrix):
+        scores = np.exp(images.astype(np.float64) @ matrix)
+        return scores / scores.sum(-1, keepdims=True)
+
+    def entropy(matrix):
+        return -(weight * np.log(probabilities(matrix))).sum() / weight.sum()
+
+    def main(matrix):
+        p = probabilities(matrix) * real
+        both = (p * is_class).sum((1, 2))
+        extra, lost = p.sum((1, 2)) - both, is_class.sum((1, 2)) - both
+        return entropy(matrix) + 0.6 * (1 - ((both + 1) / (both + 0.3 * extra + 0.7 * lost + 1)).mean())
+
+    assert float(value) == pytest.approx(main(params["out"]), rel=1e-5)
+    for name, function, share in (("out", main, 1), ("aux", entropy, 0.4)):  # a step of .1 along central differences
+        for at in np.ndindex(2, CLASSES):
+            h = np.zeros((2, CLASSES))
+            h[at] = 1e-6
+            slope = share * (function(params[name] + h) - function(params[name] - h)) / 2e-6
+            assert after[name][at] == pytest.approx(params[name][at] - 0.1 * slope, abs=1e-6)
+    assert trained["loss"].compute() == pytest.approx(entropy(params["out"]), rel=1e-5)
     classes = (images @ params["out"]).argmax(-1)
     np.testing.assert_array_equal(predictions["classes"], classes)
     counted = labels != 255
