@@ -82,11 +82,13 @@ def test_integrated_gradients_are_complete_from_any_baseline():
 
 
 def test_smooth_gradient_is_the_mean_over_the_noisy_copies_of_an_image():
-    """d/da = 3 a^2 b and d/db = a^3 at each of three copies; the deviations are half of the ranges, 1 and 3.
+    """d/da = 3 a^2 b and d/db = a^3 at each of three copies; the deviations are half of the ranges, 2 and 3.
+
+    The second row, which the scores do not read, widens the first range.
 
     The second image has the label 1, whose score is 0.
     """
-    key, pixels = jax.random.key(4), np.float32([[2, 3], [1, 4]]).reshape(2, 1, 2, 1)
+    key, pixels = jax.random.key(4), np.float32([[2, 3, 1, 3], [1, 4, 2, 2]]).reshape(2, 2, 2, 1)
 
     @jax.jit
     def run():
@@ -95,8 +97,8 @@ def test_smooth_gradient_is_the_mean_over_the_noisy_copies_of_an_image():
         return draws, got, smooth_gradient(cubic, pixels, key, samples=1, noise=0.0)
 
     draws, got, unlabeled = map(np.asarray, run())
-    a, b = (pixels[0].ravel() + draws[:, 0, 0, :, 0] / 2).T
-    np.testing.assert_allclose(got[0].ravel(), [np.mean(3 * a**2 * b), np.mean(a**3)], rtol=1e-5)
+    a, b = (pixels[0, 0].ravel() + draws[:, 0, 0, :, 0]).T
+    np.testing.assert_allclose(got[0, 0].ravel(), [np.mean(3 * a**2 * b), np.mean(a**3)], rtol=1e-5)
     np.testing.assert_array_equal(got[1], 0)
     np.testing.assert_allclose(unlabeled[:, 0, :, 0], [[36, 8], [12, 1]], rtol=1e-6)
 

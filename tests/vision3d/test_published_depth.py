@@ -233,6 +233,9 @@ def test_parameters_have_transformers_names():
             for pattern, replacement in model.TORCH_NAMES:
                 path = re.sub(pattern, replacement, path)
             assert path == name
+    sizes = DPT(backbone)
+    assert (sizes.stages, sizes.channels) == (("block3", "block6", "block9", "block12"), (96, 192, 384, 768))
+    assert (sizes.factors, sizes.features, sizes.head_features) == ((4, 2, 1, 0.5), 256, 32)
     with pytest.raises(
         ValueError, match=r"DPT; .* missing: .*encoder\.layer\.0\.attention\.q_proj\.bias.*; 1 left over: more"
     ):
