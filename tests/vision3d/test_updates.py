@@ -266,6 +266,10 @@ def test_one_update_of_pixel2mesh_by_hand(monkeypatch):
     distances = [2 * np.square(rows["image"][i] * 0.25 + 80 - rows["points"][i][0]).sum() for i in (0, 1)]
     assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
     assert measured["f1"].compute() == 0
+    outputs = jax.jit(learner.predict)(state, rows)
+    np.testing.assert_allclose(outputs["vertices"][:, 0], rows["image"] * 0.25)
+    assert (outputs["faces"].shape, outputs["face_mask"].shape) == ((3, 80, 3), (3, 80))
+    np.testing.assert_array_equal(outputs["face_mask"], 1)
 
 
 class Voxels(nn.Module):
@@ -330,6 +334,11 @@ def test_one_update_of_mesh_rcnn_by_hand(monkeypatch):
     state = State(np.int32(0), jax.random.key(0), params, optax.sgd(RATE).init(params))
     measured = jax.jit(learner.evaluate)(state, rows)
     assert measured["loss"].compute() == pytest.approx(loss(params), rel=1e-5)
+    inside = params["a"] * image[:2, :8, 0].reshape(2, 2, 2, 2) + params["b"] > 0
+    both, either = (f(inside, occupancy[:2] > 0).sum((1, 2, 3)) for f in (np.logical_and, np.logical_or))
+    assert measured["voxel_iou"].compute() == pytest.approx(np.mean(both / either), rel=1e-5)
+    plain = [measured_points(image[i], points[i], 0.1)[0] for i in (0, 1)]
+    assert measured["cubified_chamfer"].compute() == pytest.approx(np.mean(plain), rel=1e-5)
     distances, scores = zip(*(measured_points(image[i] * params["w"], points[i], 0.1) for i in (0, 1)), strict=True)
     assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
     assert measured["f1"].compute() == pytest.approx(np.mean(scores), rel=1e-5)
