@@ -61,7 +61,7 @@ def test_the_norm_rises_at_every_step_and_pixels_stay_in_their_range():
     assert (deep_dream(norm, image, jax.random.key(1), octaves=3, steps=5, jitter=2)[0] != dreamt).any(), "the shifts"
 
 
-def test_what_an_octave_gains_is_carried_to_the_next_one():
+def test_gains_of_an_octave_are_carried_to_the_next_one():
     """A gray image of 64 x 80, and half of it: the mean rises by the size of a step where all pixels do.
 
     Two steps of .05 up from .5 at 32 x 40 are .6, two more at 64 x 80 are .7, at the values .5 .55 .6 and .6 .65 .7.
