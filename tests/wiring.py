@@ -41,7 +41,11 @@ def numbers(network: nn.Module, *inputs: Any, **arguments: Any) -> np.ndarray:
     param, variable = Scope.param, Scope.variable
 
     def ruled(scope, name, init, arguments):
-        shapes = jax.eval_shape(lambda: init(*arguments))
+        shape, *dtype = arguments[1:] or (None,)
+        if isinstance(shape, tuple) and all(isinstance(side, int) for side in shape) and len(dtype) < 2:
+            shapes = jax.ShapeDtypeStruct(shape, *(dtype or [jnp.float32]))  # an initializer's: no need to trace it
+        else:
+            shapes = jax.eval_shape(lambda: init(*arguments))
         path = "/".join((*scope.path, name))
         return lambda *_: jax.tree.map(lambda leaf: jnp.asarray(by_rule(path, leaf.shape), leaf.dtype), shapes)
 

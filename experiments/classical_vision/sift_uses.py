@@ -41,12 +41,13 @@ def layered_view(image: np.ndarray, intrinsics: np.ndarray, rotation: np.ndarray
     """A second view [H, W, 1] of the columns of a gray image [H, W], thirds of it at DEPTHS from the first camera."""
     size, width = image.shape, image.shape[1]
     canvas, nearest = np.zeros((*size, 1), np.float32), np.full(size, np.inf)
+    warp = jax.jit(lambda part, homography: warp_perspective(part, homography, size))
     for third, depth in enumerate(DEPTHS):
         first, last = third * width // 3, (third + 1) * width // 3
         plane = rotation + np.outer(translation, [0, 0, 1 / depth])
         shift = np.array([[1, 0, first], [0, 1, 0], [0, 0, 1]])
         homography = intrinsics @ plane @ np.linalg.inv(intrinsics) @ shift
-        warped, mask = warp_perspective(jnp.asarray(image[:, first:last, None]), jnp.asarray(homography, float), size)
+        warped, mask = warp(jnp.asarray(image[:, first:last, None]), jnp.asarray(homography, float))
         is_front = np.asarray(mask) & (depth < nearest)
         canvas[is_front], nearest[is_front] = np.asarray(warped)[is_front], depth
     return canvas

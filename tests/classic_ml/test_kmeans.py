@@ -52,6 +52,7 @@ def test_digits():
     assert found.history[0] > found.history[-1] == found.inertia
 
 
+@pytest.mark.slow(unless=["0", "1"])
 @pytest.mark.covers("DD-23")
 @pytest.mark.parametrize("seed", range(5))
 def test_the_inertia_never_rises_even_where_centers_start_empty(seed):
@@ -135,6 +136,7 @@ def test_bad_arguments():
         kmeans(key, np.array([[np.nan]]), 1)
 
 
+@pytest.mark.slow(unless=["1-2", "7-33"])
 @pytest.mark.parametrize("num_centers", [2, 3, 33])
 @pytest.mark.parametrize("dim", [1, 2, 7])
 def test_every_point_has_its_nearest_center(dim, num_centers):

@@ -61,6 +61,22 @@ def test_multinomial_logistic_regression_is_scikit_learns():
         np.testing.assert_allclose(probability, GOLDENS["logistic.1/out.prob"], atol=1e-5)
 
 
+def test_the_minimum_has_hardly_a_slope_left():
+    """Squared hinges of 1 - t s with t = +-1, and half of .1 |W|^2, on five points, after 16 steps.
+
+    What is returned is its largest part, whatever the sign.
+    """
+    x, label = np.float32([[1, 0], [2, 1], [-1, 1], [0, -2], [1, 2]]), np.array([0, 0, 1, 1, 2])
+    w, left = linear_training.minimize(x, label, num_classes=3, loss="squared_hinge", l2=0.1, steps=16)
+    weights, bias = (np.float64(part) for part in w)
+    targets = np.where(label[:, None] == np.arange(3), 1, -1)
+    slope = -2 * targets * np.maximum(0, 1 - targets * (x @ weights.T + bias)) / 5
+    rest = np.abs(slope.T @ x + 0.1 * weights).max(), np.abs(slope.sum(0)).max()
+    assert float(left) == pytest.approx(max(rest), abs=1e-5)
+    assert max(rest) < 5e-3
+    assert np.abs(weights).max(1).min() > 0.1
+
+
 @pytest.mark.slow
 @pytest.mark.covers("DD-16")
 def test_the_squared_hinge_is_scikit_learns_linear_svc():
@@ -109,6 +125,7 @@ def test_the_squared_hinge_on_digits_reaches_scikit_learns_minimum():
     assert accuracy(w, test, test_label) >= 0.90
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-16")
 def test_the_hinge_on_digits():
     x, label, test_label = data()

@@ -64,6 +64,7 @@ def test_the_four_views_are_one_function():
     assert known["s_0"] == pytest.approx(float(expected[0]))
 
 
+@pytest.mark.slow(only=["sizes1"])
 @pytest.mark.covers("DD-18")
 @pytest.mark.parametrize("sizes", [(5, 4), (5, 7, 4), (5, 7, 6, 4)])
 def test_gradients_by_hand_are_jaxs(sizes):

@@ -56,6 +56,19 @@ def test_both_errors_fall_on_digits():
     assert topographic[0] > 0.5 > 0.15 > topographic[-1]
 
 
+def test_a_map_of_two_prototypes_by_hand():
+    """Points 0 to 4 and 20 to 24: with a narrow neighborhood both end at the means of the halves, 2 and 22.
+
+    At first both lie near the mean, 12, at a distance of 10 from all points on average; then at (2 + 1 + 0 + 1 + 2) / 5
+    = 1.2. Of two prototypes each is the other's neighbor.
+    """
+    x = np.float32([0, 1, 2, 3, 4, 20, 21, 22, 23, 24])[:, None]
+    found = som(jax.random.key(0), x, (1, 2), epochs=2, sigma=(0.2, 0.1))
+    np.testing.assert_allclose(np.sort(found.prototypes[0, :, 0]), [2, 22], atol=1e-3)
+    np.testing.assert_allclose(found.quantization, [10, 1.2, 1.2], rtol=0.02)
+    np.testing.assert_array_equal(found.topographic, [0, 0, 0])
+
+
 def test_bad_arguments():
     key, x = jax.random.key(0), np.zeros((5, 2))
     with pytest.raises(ValueError, match=r"shape=\(1, 1\): too small; allowed"):

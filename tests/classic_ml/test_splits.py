@@ -48,6 +48,18 @@ def test_folds_are_scikit_learns(n, folds):
         assert len(train) + len(valid) == n
 
 
+@pytest.mark.covers("DD-06")
+def test_every_setting_is_scored_on_the_held_out_part_of_each_fold():
+    """Setting 0 says the first label that it trained on, setting 1 the new number itself, which is its label but once.
+
+    Of numbers 0 to 4 in folds 0 1 2 | 3 4 the labels are 0 1 1 3 4: trained on 3 4 it says 3, and on 0 1 2 it says 0.
+    """
+    numbers, labels = np.arange(5), np.array([0, 1, 1, 3, 4])
+    predict_each = lambda x, y, new: np.stack([np.full(len(new), y[0]), new])  # noqa: E731
+    found = splits.cross_validate(predict_each, numbers, labels, splits.k_folds(5, 2))
+    np.testing.assert_allclose(found, [[0, 0], [2 / 3, 1]])
+
+
 @pytest.mark.slow
 @pytest.mark.covers("DD-06")
 def test_k_is_chosen_by_cross_validation_as_scikit_learn_scores_it():

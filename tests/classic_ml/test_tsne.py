@@ -75,7 +75,7 @@ def test_no_seed_is_needed_and_neighbors_are_of_the_same_heap():
 
 
 def test_equal_points_are_no_trouble():
-    found = tsne(np.repeat(np.eye(3), 4, axis=0), perplexity=3, steps=50)
+    found = tsne(np.repeat(np.eye(5), 8, axis=0), perplexity=5, steps=500)
     assert np.isfinite(found.embedding).all()
 
 

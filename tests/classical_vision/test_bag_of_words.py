@@ -15,15 +15,19 @@ from dlcore.data.digits import digits
 @pytest.mark.covers("FE-03")
 def test_two_words_by_hand():
     # 2 x 2 patches of a 2 x 4 image: columns (0 1), (1 1), (1 0); words: dark to bright, bright to dark, flat
-    image = jnp.array([[0.0, 1, 1, 0], [0, 1, 1, 0]])[None, :, :, None]
-    words = normalize_patches(jnp.array([[0.0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]]))
-    np.testing.assert_allclose(encode(image, words, 2), [[1 / 3, 1 / 3, 1 / 3]])
+    image = np.array([[0.0, 1, 1, 0], [0, 1, 1, 0]], np.float32)[None, :, :, None]
+    tall = np.concatenate([image, np.ones_like(image)], 1)  # rows of patches: bars, mixed, flat
+
+    @jax.jit
+    def run():
+        words = normalize_patches(jnp.array([[0.0, 1, 0, 1], [1, 0, 1, 0], [1, 1, 1, 1]]))
+        return encode(image, words, 2), encode(tall, words, 2, stride=2), encode(tall, words, 2, stride=2, grid=2)
+
+    whole, strided, parts = map(np.asarray, run())
+    np.testing.assert_allclose(whole, [[1 / 3, 1 / 3, 1 / 3]])
     # in 2 x 2 parts of one row of three patches there are no rows to share: grid 1 at most
-    tall = jnp.concatenate([image, jnp.ones_like(image)], 1)  # rows of patches: bars, mixed, flat
-    got = np.asarray(encode(tall, words, 2, stride=2))  # places (0, 0), (0, 2) | (2, 0), (2, 2)
-    np.testing.assert_allclose(got, [[1 / 4, 1 / 4, 2 / 4]])
-    parts = np.asarray(encode(tall, words, 2, stride=2, grid=2)).reshape(4, 3)
-    np.testing.assert_allclose(parts, np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) / 4)
+    np.testing.assert_allclose(strided, [[1 / 4, 1 / 4, 2 / 4]])  # places (0, 0), (0, 2) | (2, 0), (2, 2)
+    np.testing.assert_allclose(parts.reshape(4, 3), np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 1]]) / 4)
 
 
 @pytest.mark.weekly

@@ -24,6 +24,7 @@ def test_four_pixels_by_hand():
     np.testing.assert_array_equal(each, [[1, 3, 3, 1, 2, 2]])
 
 
+@pytest.mark.slow(unless=["True-hsv"])
 @pytest.mark.covers("FE-01")
 @pytest.mark.parametrize("space", ["given", "hsv"])
 @pytest.mark.parametrize("joint", [True, False])
@@ -42,6 +43,7 @@ def test_sums_and_permutations(space, joint):
     assert (np.asarray(color_histogram(other, 4, space=space, joint=joint, normalize=False)) != counts).any()
 
 
+@pytest.mark.slow(unless=["3"])
 @pytest.mark.covers("FE-01")
 @pytest.mark.parametrize("bins", [1, 3, 8, 256])
 def test_bytes_and_floats_share_their_bins(bins):

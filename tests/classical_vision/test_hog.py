@@ -75,6 +75,7 @@ def bar(angle, side=33):
     return np.exp(-np.square(across / 3))[None, :, :, None].astype(np.float32)
 
 
+@pytest.mark.slow(unless=["55", "135"])
 @pytest.mark.covers("FE-02")
 @pytest.mark.parametrize("angle", [15, 55, 95, 135, 175])
 def test_a_rotated_bar_peaks_in_its_bin(angle):
@@ -138,6 +139,7 @@ def test_bad_arguments():
         hog(images, cell=0)
 
 
+@pytest.mark.slow(unless=["False-12", "True-8"])
 @pytest.mark.parametrize("orientations", [2, 4, 6, 8, 12, 16])
 @pytest.mark.parametrize("signed", [False, True])
 def test_float32_bins_angles_on_a_border_as_exact_arithmetic_does(orientations, signed):

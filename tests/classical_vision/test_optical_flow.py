@@ -64,7 +64,7 @@ def test_dense_flow_of_a_translation(shift):
 
 def test_pixels_that_leave_the_image_have_no_match():
     """All pixels of a still image stay, at its edges too; where it moves 3 to the right, its last columns leave."""
-    track = jax.jit(lambda a, b: dense_lucas_kanade(a, b, levels=2, iterations=5))
+    track = jax.jit(lambda a, b: dense_lucas_kanade(a, b, levels=1, iterations=9))
     assert np.asarray(track(texture((0, 0), 32), texture((0, 0), 32)).mask).all()
     moved = track(texture((0, 0), 32), texture((3, 0), 32))
     assert (np.asarray(moved.mask)[8:24, -1] == 0).all()

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from dlcore.classical_vision import pose as pose_module
 from dlcore.classical_vision.pose import ransac_pose, solve_pose
 
 K = np.array([[500.0, 0, 320], [0, 480, 240], [0, 0, 1]], np.float32)
@@ -42,3 +43,20 @@ def test_bad_input_is_named():
         solve_pose(points * [1, 1, 0], pixels, K)
     with pytest.raises(ValueError, match="singular"):
         solve_pose(points, pixels, K * [[1, 1, 1], [1, 0, 1], [1, 1, 1]])
+
+
+def test_samples_of_six_agree_within_pixels_in_front_of_the_camera(monkeypatch):
+    """Pixels are the geometric mean of both focal lengths, sqrt(500 x 480); what lies behind is infinitely far."""
+    given = {}
+
+    def ransac(key, data, fit, residual, **settings):
+        pose = pose_module.Pose(np.eye(3), np.array([0.0, 0, 1]))
+        plane = np.array([[3.0, 4], [0, 0], [0, 0]])  # of points of depth 2, 2 and -1
+        given.update(settings, residual=residual(pose, (np.array([[0.0, 0, 1], [4, 0, 1], [1, 1, -2]]), plane)))
+
+    monkeypatch.setattr(pose_module, "ransac", ransac)
+    mask = np.ones(6, bool)
+    residual = jax.jit(lambda p, q: ransac_pose(None, p, q, K, 1.5, 7, mask) or given["residual"])(*view(6))
+    np.testing.assert_allclose(residual, [5 * np.sqrt(240_000), 2 * np.sqrt(240_000), np.inf], rtol=1e-6)
+    assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (6, 1.5, 7)
+    assert given["mask"] is mask

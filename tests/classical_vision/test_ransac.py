@@ -18,13 +18,13 @@ def test_the_number_of_samples():
 
 
 @pytest.mark.covers("CL-09")
-def test_a_line_among_as_many_outliers_for_a_hundred_seeds():
+def test_a_line_among_as_many_outliers_for_twenty_seeds():
     """Points of y = x / 2 + 1 with noise .01, and as many anywhere in [-5, 5]²: least squares is far off."""
     rng = np.random.default_rng(0)
-    x = rng.uniform(-5, 5, (100, 40))
+    x = rng.uniform(-5, 5, (20, 40))
     on_line = np.stack([x, x / 2 + 1 + 0.01 * rng.normal(size=x.shape)], -1)
-    points = np.concatenate([on_line, rng.uniform(-5, 5, (100, 40, 2))], 1).astype(np.float32)
-    keys = jax.random.split(jax.random.key(0), 100)
+    points = np.concatenate([on_line, rng.uniform(-5, 5, (20, 40, 2))], 1).astype(np.float32)
+    keys = jax.random.split(jax.random.key(0), 20)
     found = jax.jit(jax.vmap(lambda key, p: ransac_line(key, p, 0.05)))(keys, points)
     a, b, c = np.asarray(found.model).T
     np.testing.assert_allclose(-a / b, 0.5, atol=0.01)

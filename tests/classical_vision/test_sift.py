@@ -84,6 +84,8 @@ def keypoints():
 def test_extrema_are_those_of_quadratics(keypoints):
     """The differences of blurs are h - a x^2 - b y^2 - e s^2 around places between pixels, where that is positive.
 
+    Their axes are turned: also - 2 (f x y + g x s + k y s), f = b / 4, g = a / 4, k = b / 4.
+
     Curvatures up to 10 to 1 and contrasts from .005 are kept. The image is a ramp to the right, so that all keypoints
     have the angle 0. The scale is 1.6 x 2^(s / 3).
     """
@@ -102,6 +104,7 @@ def test_extrema_are_those_of_quadratics(keypoints):
     difference = np.zeros((5, 72, 72))
     for c, r, t, h, a, b, e, _ in caps:
         cap = np.abs(h) - a * (x - c) ** 2 - b * (y - r) ** 2 - e * (s - t) ** 2
+        cap -= (b * (x - c) * (y - r) + a * (x - c) * (s - t) + b * (y - r) * (s - t)) / 2
         difference += np.sign(h) * np.maximum(cap, 0)
     levels = x[0] + np.concatenate([np.zeros((1, 72, 72)), difference.cumsum(0)])
     found = jax.device_get(keypoints(levels.astype(np.float32)))

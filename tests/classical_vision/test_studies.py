@@ -13,6 +13,7 @@ from dlcore.data.image_classification import load
 from dlcore.evaluators.knn import knn_predict
 from experiments.classical_vision import features, flow, learned_features, match, retrieval
 from experiments.studies.small_runs import Digits
+from tests.random_weights import random_like
 
 
 @pytest.mark.covers("FE-04")
@@ -63,12 +64,13 @@ def test_learned_features_are_the_last_layer_before_the_logits():
     """The logits are 16 times the cosine of an image's features with each class, so features sort images by class."""
     net = learned_features.SmallConvNet(num_classes=3, width=5)
     images = np.random.default_rng(0).normal(size=(4, 4, 4, 1)).astype(np.float32)
-    variables = jax.jit(lambda key: net.init(key, images, False))(jax.random.key(0))
-    features = np.asarray(jax.jit(lambda v: net.apply(v, images, method="features"))(variables))
+    shapes = jax.eval_shape(lambda key: net.init(key, images, False), jax.random.key(0))
+    variables = random_like(shapes, 0.3, np.random.default_rng(1))
+    run = jax.jit(lambda v: (net.apply(v, images, method="features"), net.apply(v, images, False)))
+    features, logits = map(np.asarray, run(variables))
     chex.assert_shape(features, (4, 5))
     head = np.asarray(variables["params"]["head"])
     cosines = features / np.linalg.norm(features, axis=1, keepdims=True) @ (head / np.linalg.norm(head, axis=0))
-    logits = jax.jit(lambda v: net.apply(v, images, False))(variables)
     np.testing.assert_allclose(logits, 16 * cosines, rtol=1e-4, atol=1e-4)
     # Doubled images keep their direction: they are their own nearest neighbors by cosine.
     np.testing.assert_array_equal(knn_predict(features, np.arange(4), 2 * features, 1), np.arange(4))

@@ -51,14 +51,14 @@ def test_triangulation_is_opencvs_and_numpys():
 
 def test_the_essential_matrix_holds_the_motion():
     """E = [t]ₓ R: one of its four motions is the true one."""
-    _, rotation, translation, images = scene(12)
+    _, rotation, translation, images = scene(8)
     plane = [((image - K[:2, 2]) / 500).astype(np.float64) for image in images]
     with jax.enable_x64(True):
         essential, (rotations, translations), distance = jax.jit(
             lambda p, q: (e := fit_essential(p, q), essential_poses(e), sampson_distance(e, (p, q)))
         )(*map(jnp.asarray, plane))
     np.testing.assert_allclose(np.linalg.svd(np.asarray(essential))[1], [1, 1, 0], atol=1e-6)
-    assert np.asarray(distance).max() < 1e-6
+    assert np.asarray(distance).max() < 2e-6
     errors = np.abs(np.asarray(rotations) - rotation).max((1, 2)) + np.abs(np.asarray(translations) - translation).max(
         1
     )

@@ -12,6 +12,7 @@ from flax import linen as nn
 from dlcore.interpretability import attention_maps
 from dlcore.models.gpt2 import GPT2
 from dlcore.models.vit import ViT
+from tests.random_weights import random_like
 
 VIT = ViT(num_classes=3, image_size=8, patch_size=4, depth=1, width=8, num_heads=2, mlp_features=8)
 
@@ -34,15 +35,11 @@ def test_rollout_of_two_layers_by_hand():
 def test_the_weights_of_a_vit_are_those_of_its_queries_and_keys():
     x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
 
-    @jax.jit
-    def both(key, x):
-        variables = VIT.init(key, x)
-        return variables, attention_maps.attention_weights_of(VIT, variables, x)
-
-    variables, weights = both(jax.random.key(0), x)
+    variables = random_like(jax.eval_shape(VIT.init, jax.random.key(0), x), 0.5)
+    weights = jax.jit(lambda v: attention_maps.attention_weights_of(VIT, v, x))(variables)
     assert list(weights) == ["blocks_0/attn"]
     chex.assert_shape(weights["blocks_0/attn"], (2, 2, 5, 5))  # a class token and 2 x 2 patches
-    p = jax.tree.map(np.asarray, variables["params"])
+    p = variables["params"]
     patches = x.reshape(2, 2, 4, 2, 4, 3).transpose(0, 1, 3, 2, 4, 5).reshape(2, 4, 48)
     tokens = patches @ p["patch_embed"]["kernel"].reshape(48, 8) + p["patch_embed"]["bias"]
     tokens = np.concatenate([np.broadcast_to(p["cls_token"], (2, 1, 8)), tokens], 1) + p["pos_embed"]["embedding"]
@@ -57,13 +54,15 @@ def test_the_weights_of_a_vit_are_those_of_its_queries_and_keys():
 @pytest.mark.covers("AT-33")
 def test_the_rollout_of_a_decoder_looks_back_only():
     model = GPT2(7, 6, num_layers=2, num_heads=2, width=8)
+    tokens = np.array([[1, 2, 3, 4, 5]])
+    variables = random_like(jax.eval_shape(model.init, jax.random.key(0), tokens), 0.5)
 
     @jax.jit
-    def rollout_of(key, tokens):
-        weights = attention_maps.attention_weights_of(model, model.init(key, tokens), tokens)
+    def rollout_of(variables):
+        weights = attention_maps.attention_weights_of(model, variables, tokens)
         return attention_maps.attention_rollout(list(weights.values()))
 
-    rollout = np.asarray(rollout_of(jax.random.key(0), np.array([[1, 2, 3, 4, 5]])))
+    rollout = np.asarray(rollout_of(variables))
     np.testing.assert_allclose(rollout.sum(-1), 1, rtol=1e-5)
     assert np.abs(np.triu(rollout[0], 1)).max() == 0
     assert np.tril(rollout[0]).min() >= 0
@@ -83,7 +82,13 @@ def test_layers_are_in_the_order_of_their_numbers_and_close_names_are_named():
 
     weights = attention_maps.attention_weights_of(Numbered(), {}, jnp.ones((1, 1, 2, 2)))
     assert list(weights) == [f"blocks_{i}" for i in range(11)]
-    chex.assert_shape(attention_maps.layer_weights(weights, "blocks_10"), (1, 1, 2, 2))
+    assert attention_maps.layer_weights(weights, "blocks_10") is weights["blocks_10"]
+    inner = {"a/attn": 1, "b/attn": 2}
+    assert [attention_maps.layer_weights(inner, layer) for layer in ("b/attn", "a")] == [2, 1]
+    with pytest.raises(
+        ValueError, match="layer='attn': names several layers; allowed: one of 2, such as a/attn, b/attn"
+    ):
+        attention_maps.layer_weights(inner, "attn")
     with pytest.raises(ValueError, match=r"layer='block_3': no such layer; allowed: one of 11, such as .*blocks_3"):
         attention_maps.layer_weights(weights, "block_3")
     with pytest.raises(ValueError, match="model=Dense: no layer sows attention weights"):

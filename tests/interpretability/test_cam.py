@@ -1,6 +1,7 @@
 """Class activation maps: CAM and Grad-CAM by hand, of each other, of every kind of network, and beside PyTorch's."""
 
 import functools
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -18,6 +19,7 @@ from dlcore.interpretability.cam import (
     resize_map,
 )
 from dlcore.models import create_model
+from tests.random_weights import random_like
 
 LABELS = jnp.array([1, 3])
 
@@ -55,6 +57,35 @@ def test_the_mean_of_cam_is_the_logit_without_its_bias():
     cam = class_activation_map(maps["stage2"], head["kernel"], LABELS)
     assert cam.shape == maps["stage2"].shape[:3]
     np.testing.assert_allclose(cam.mean((1, 2)), (logits - head["bias"])[jnp.arange(2), LABELS], rtol=1e-4, atol=1e-6)
+
+
+def test_maps_and_logits_come_from_one_pass_and_move_together():
+    """Logits of a ResNet are the mean of its last map by the head: a map that is 1 higher adds the head's sums."""
+    model = create_model("resnet8_cifar", num_classes=5, width=4, stages=(1,))
+    images = np.random.default_rng(1).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    variables = jax.tree.map(np.abs, random_like(shapes, 0.3))  # variances are positive
+    head = variables["params"]["head"]
+    forward = logits_and_maps(model, variables)
+
+    @jax.jit
+    def run():
+        logits, maps = forward(images)
+        return logits, maps["stage1"], forward(images, {"stage1": jnp.ones_like(maps["stage1"])})[0]
+
+    logits, maps, moved = map(np.asarray, run())
+    np.testing.assert_allclose(logits, maps.mean((1, 2)) @ head["kernel"] + head["bias"], rtol=1e-4)
+    np.testing.assert_allclose(moved, logits + head["kernel"].sum(0), rtol=1e-4)
+    assert layers_in_order(forward, images)[-1] == "stage1"
+
+
+def test_grad_cam_looks_at_the_last_map_that_the_head_sees():
+    """A head on a class token sees patches through the block before alone."""
+    layers = ("block1", "block2", "block3")
+    assert default_layer(SimpleNamespace(), layers) == "block3"
+    assert default_layer(SimpleNamespace(pool="token"), layers) == "block2"
+    assert default_layer(SimpleNamespace(pool="mean"), layers) == "block3"
+    assert [default_layer(SimpleNamespace(pool="token"), layers[:n]) for n in (1, 2)] == ["block1", "block1"]
 
 
 @pytest.mark.slow

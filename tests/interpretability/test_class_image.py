@@ -12,7 +12,6 @@ from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import class_image
 from dlcore.interpretability.class_image import ImageRegularization
-from dlcore.interpretability.image_optimization import ImageState
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
 from experiments.interpretability import class_image as page
@@ -64,6 +63,7 @@ def test_the_prior_keeps_the_norm_down(variables):
     assert held < 0.5 * free
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-11")
 def test_small_pixels_are_clipped_to_the_mean(variables):
     _, state, _ = climbed(variables, 9, regularization=ImageRegularization(clip_percentile=50.0))
@@ -97,8 +97,9 @@ def test_one_update_by_hand():
     )  # fmt: skip
     images = (MEAN + 0.1 * rng.normal(size=(2, 8, 8, 3))).astype(np.float32)
     batch, update = {"label": np.array([2, 1]), "index": np.array([4, 9])}, jax.jit(learner.update)
-    state = ImageState(np.int32(0), jax.random.key(3), images, optax.sgd(rate).init(images), network, batch["label"],
-                       batch["index"], np.int32(0))  # fmt: skip
+    state = jax.jit(learner.init)(jax.random.key(0), batch)
+    np.testing.assert_array_equal(state.params, np.broadcast_to(MEAN, images.shape))
+    state = state.replace(rng=jax.random.key(3), params=images)
 
     @jax.jit
     def shift(step, index):

@@ -61,6 +61,18 @@ def test_the_norm_rises_at_every_step_and_pixels_stay_in_their_range():
     assert (deep_dream(norm, image, jax.random.key(1), octaves=3, steps=5, jitter=2)[0] != dreamt).any(), "the shifts"
 
 
+def test_gains_of_an_octave_are_carried_to_the_next_one():
+    """A gray image of 64 x 80, and half of it: the mean rises by the size of a step where all pixels do.
+
+    Two steps of .05 up from .5 at 32 x 40 are .6, two more at 64 x 80 are .7, at the values .5 .55 .6 and .6 .65 .7.
+    """
+    image, settings = np.full((64, 80, 1), 0.5, np.float32), {"steps": 2, "step_size": 0.05, "jitter": 2}
+    run = jax.jit(lambda: deep_dream(jnp.mean, image, jax.random.key(0), octaves=2, scale=2.0, **settings))
+    dreamt, values = run()
+    np.testing.assert_allclose(dreamt, np.full((64, 80, 1), 0.7), atol=1e-5)
+    np.testing.assert_allclose(values, [[[0.5, 0.55], [0.55, 0.6]], [[0.6, 0.65], [0.65, 0.7]]], atol=1e-5)
+
+
 @pytest.mark.slow
 def test_shifts_are_taken_back():
     """An objective of one pixel's neighborhood moves no other pixel, whatever the shift."""

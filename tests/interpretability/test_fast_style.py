@@ -124,11 +124,11 @@ def test_the_loss_is_that_of_the_optimized_image():
 @pytest.mark.covers("VI-19")
 def test_one_network_has_many_styles_and_mixes_them():
     """Only scale and bias of the norms belong to a style: with those of style 0 in both rows the images are equal."""
-    model, rng = StyleNet(2, width=1, num_blocks=0), np.random.default_rng(1)
+    model, rng = StyleNet(2, width=1, num_blocks=1), np.random.default_rng(3)
     x = np.repeat(rng.uniform(size=(1, 6, 5, 3)).astype(np.float32), 3, 0)
     weights = np.float32([[1, 0], [0, 1], [0.5, 0.5]])
     shapes = jax.eval_shape(model.init, jax.random.key(0), x, weights)["params"]
-    params = jax.tree.map(lambda w: rng.normal(size=w.shape).astype(np.float32), shapes)
+    params = jax.tree.map(lambda w: rng.normal(0, 0.4, w.shape).astype(np.float32), shapes)
     apply = jax.jit(lambda params: model.apply({"params": params}, x, weights))
     first, second, half = apply(params)
     assert first.shape == x.shape[1:]

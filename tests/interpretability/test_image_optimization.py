@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
@@ -57,8 +58,20 @@ def test_images_do_not_know_of_one_another(variables):
     np.testing.assert_allclose(state.params[0], alone.params[0], atol=1e-5)
 
 
-def test_predictions_follow_the_index(variables):
-    source, learner = pairs(3), make(variables, start="content")
+class Linear(nn.Module):
+    """A map of the pixels by a matrix."""
+
+    @nn.compact
+    def features(self, x):
+        return {"a": x @ self.param("a", nn.initializers.ones, (3, 2))}
+
+
+def test_predictions_follow_the_index():
+    source, network = pairs(3), {"params": {"a": np.array([[1.0, 2], [3, -1], [0, 2]], np.float32)}}
+    learner = style_transfer.learner(
+        model=Linear(), variables=network, mean=MEAN, std=STD, optimizer=optax.sgd(0.1), content_layer="a",
+        style_layers=("a",), start="content",
+    )  # fmt: skip
     state = jax.jit(learner.init)(jax.random.key(0), source[np.array([2, 0, 1])])
     shown = jax.jit(learner.predict)(state, source[np.array([1, 2])])["image"]
     np.testing.assert_allclose(shown, source.arrays["content"][1:], atol=1e-6)

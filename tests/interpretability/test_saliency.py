@@ -81,6 +81,28 @@ def test_integrated_gradients_are_complete_from_any_baseline():
         np.testing.assert_allclose(got.sum((1, 2, 3)), [22, 27 * 4 - 2], rtol=1e-6)
 
 
+def test_smooth_gradient_is_the_mean_over_the_noisy_copies_of_an_image():
+    """d/da = 3 a^2 b and d/db = a^3 at each of three copies; the deviations are half of the ranges, 2 and 3.
+
+    The second row, which the scores do not read, widens the first range.
+
+    The second image has the label 1, whose score is 0.
+    """
+    key, pixels = jax.random.key(4), np.float32([[2, 3, 1, 3], [1, 4, 2, 2]]).reshape(2, 2, 2, 1)
+
+    @jax.jit
+    def run():
+        draws = jnp.stack([jax.random.normal(k, pixels.shape) for k in jax.random.split(key, 3)])
+        got = smooth_gradient(cubic, pixels, key, jnp.array([0, 1]), samples=3, noise=0.5)
+        return draws, got, smooth_gradient(cubic, pixels, key, samples=1, noise=0.0)
+
+    draws, got, unlabeled = map(np.asarray, run())
+    a, b = (pixels[0, 0].ravel() + draws[:, 0, 0, :, 0]).T
+    np.testing.assert_allclose(got[0, 0].ravel(), [np.mean(3 * a**2 * b), np.mean(a**3)], rtol=1e-5)
+    np.testing.assert_array_equal(got[1], 0)
+    np.testing.assert_allclose(unlabeled[:, 0, :, 0], [[36, 8], [12, 1]], rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_smooth_gradient_averages_the_gradient_over_noise():
     """E (a + n)^2 = a^2 + s^2: with s = .25 of the range 4 - 2, d/da of (2, 4) is 3 (4 + .25) 4 = 51, not 48."""

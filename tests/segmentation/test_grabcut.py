@@ -7,8 +7,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import multivariate_normal
 
-from dlcore.segmentation.grabcut import color_model, grabcut, largest_component, minimum_cut, neighbor_weights
+from dlcore.segmentation.grabcut import (
+    SAMPLES,
+    color_model,
+    grabcut,
+    largest_component,
+    minimum_cut,
+    neighbor_weights,
+)
 from experiments.segmentation import saliency_grabcut
 
 
@@ -43,6 +51,28 @@ def test_the_color_model_is_highest_at_the_chosen_colors():
     pixels = pixels.astype(np.float32)
     density = color_model(pixels, np.arange(150) < 100, 2, rng)
     assert density[:100].min() > density[100:].max() + 10
+
+
+def test_the_first_color_model_is_a_gaussian_of_the_drawn_pixels():
+    """Its covariance has 1e-4 on the diagonal, by SciPy; of pixels that are not chosen nothing is drawn."""
+    pixels = np.random.default_rng(1).uniform(size=(63, 3)).astype(np.float32)
+    chosen = np.arange(63) < 12
+    density = color_model(pixels, chosen, 1, np.random.default_rng(0))
+    drawn = pixels[chosen][np.random.default_rng(0).integers(0, 12, SAMPLES)].astype(np.float64)
+    covariance = np.cov(drawn.T, bias=True) + 1e-4 * np.eye(3)
+    expected = multivariate_normal(drawn.mean(0), covariance).logpdf(pixels)
+    np.testing.assert_allclose(density, expected, atol=1e-2)
+
+
+def test_an_object_of_its_own_color_is_cut_along_its_edge():
+    """A red block of 3 x 4 in blue, of which the most salient pixels are part."""
+    disk = np.zeros((7, 9), bool)
+    disk[2:5, 3:7] = True
+    image = np.where(disk[..., None], [0.8, 0.2, 0.1], [0.1, 0.2, 0.8]) + np.linspace(0, 0.1, 63).reshape(7, 9, 1)
+    y, x = np.mgrid[:7, :9]
+    saliency = -np.hypot(y - 3, x - 4)
+    found = grabcut(image, saliency, foreground_share=0.05, background_share=0.4, components=1)
+    np.testing.assert_array_equal(found, disk)
 
 
 def planted():

@@ -1,6 +1,7 @@
 """MaskFormer and Mask2Former against transformers', their learner, and maps of queries by hand."""
 
 from functools import partial
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -12,8 +13,10 @@ from flax import linen as nn
 
 from dlcore.data.masks import pack_masks
 from dlcore.learner import Labels, ModelState
+from dlcore.models import create_model
 from dlcore.models.swin import Swin
 from dlcore.segmentation import mask_queries
+from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.mask2former import Mask2Former
 from dlcore.segmentation.mask_losses import MaskLossWeights, PointSampling
 from dlcore.segmentation.mask_queries import (
@@ -240,6 +243,8 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
     assert (set(applied), augmented) == ({(True, True)}, [(4, 4, 2)])
     applied.clear()
     measured, outputs = (jax.eval_shape(function, state, batch) for function in (learner.evaluate, learner.predict))
+    value, terms = jax.eval_shape(learner.loss, state.params, state, batch)
+    assert (value.shape, set(terms)) == ((), set(measured) - {"mean_iou"})
     assert set(applied) == {(False, False)}
     assert compared[0] == {"weights": WEIGHTS, "sampling": PointSampling(4, 2.0, 0.5), "auxiliary": True}
     assert len(augmented) == 1
@@ -307,3 +312,53 @@ def test_the_wiring_of_mask_former_is_as_it_was():
     assert_wiring(
         MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (1, 16, 16, 3), [13.7023, 15.2581]
     )
+
+
+class Strided(nn.Module):
+    """Four maps of strides 2 to 16: pixels of the image."""
+
+    def features(self, x, train=False):
+        return {f"stage{k}": x[:, :: 2**k, :: 2**k] for k in (1, 2, 3, 4)}
+
+
+def test_the_wiring_of_mask2former_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 1}
+    fields |= {"pixel_features": 32, "encoder_layers": 1, "encoder_hidden_features": 4, "mask_features": 4}
+    assert_wiring(Mask2Former(Strided(), 2, **fields), (1, 16, 32, 3), [50.985, -25.1594])
+
+
+def test_published_networks_of_queries_give_their_last_layer_by_the_librarys_names():
+    classes, masks = np.arange(12).reshape(1, 2, 3, 2), np.arange(24).reshape(1, 2, 2, 2, 3)
+    model = SimpleNamespace(apply=lambda variables, images: MaskOutputs(classes + variables, masks + images))
+    for family in FAMILIES:
+        outputs = family.outputs(model, 1, {"pixel_values": 2})
+        np.testing.assert_array_equal(outputs["class_queries_logits"], classes[:, 1] + 1)
+        np.testing.assert_array_equal(outputs["masks_queries_logits"], masks[:, 1] + 2)
+
+
+def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
+    backbone = {"model_type": "swin", "depths": [1, 2], "embed_dim": 8, "num_heads": [2, 4], "patch_size": 4}
+    backbone |= {"window_size": 7, "mlp_ratio": 3}
+    decoder = {"num_queries": 9, "d_model": 16, "decoder_attention_heads": 5, "decoder_ffn_dim": 32}
+    decoder |= {"decoder_layers": 6}
+    config = {"backbone_config": backbone, "decoder_config": decoder, "id2label": dict.fromkeys("abc")}
+    name, fields = FAMILIES[0].model(config | {"fpn_feature_size": 24, "mask_feature_size": 12})
+    swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
+    assert name == "maskformer_swin_t"
+    assert fields == {
+        "backbone": swin, "num_classes": 3, "num_queries": 9, "features": 16, "num_heads": 5, "hidden_features": 32,
+        "decoder_layers": 6, "pixel_features": 24, "mask_features": 12,
+    }  # fmt: skip
+    # What transformers' EomtConfig has where a file leaves it out: the published network of 640 pixels.
+    name, fields = FAMILIES[2].model({"id2label": dict.fromkeys("abcd")})
+    assert (name, EoMT(**fields)) == ("eomt_large_640", create_model(name, num_classes=4))
+    assert FAMILIES[2].model({"id2label": {}, "hidden_size": 6, "mlp_ratio": 3})[1]["mlp_features"] == 18
+
+
+def test_mask2former_has_transformers_sizes():
+    """Those of Mask2FormerConfig, which counts the queries at first as a layer: 9 of 10 follow."""
+    model = Mask2Former(Swin(num_classes=0), 3)
+    assert (model.num_queries, model.features, model.num_heads, model.hidden_features) == (100, 256, 8, 2048)
+    assert (model.decoder_layers, model.encoder_layers, model.encoder_hidden_features) == (9, 6, 1024)
+    assert (model.pixel_features, model.mask_features, model.stage_norms) == (256, 256, True)

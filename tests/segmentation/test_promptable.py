@@ -18,7 +18,7 @@ from dlcore.models.vitdet import ViTDet
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.segmentation import promptable
 from dlcore.segmentation.clicks import brightness_masks, color_masks, place_click, region_depth, simulate_clicks
-from dlcore.segmentation.everything import MaskFilter, filter_masks, grid_points, stability_scores
+from dlcore.segmentation.everything import MaskFilter, grid_points
 from dlcore.segmentation.sam import CORNERS, HIDDEN, SAM
 from experiments.segmentation.promptable import experiment
 
@@ -51,15 +51,16 @@ def test_a_click_falls_on_the_largest_error():
             target,
         ]
     )
-    points, labels = place_click(jnp.asarray(predicted), jnp.asarray(np.broadcast_to(target, predicted.shape)))
+    points, labels = jax.jit(place_click)(predicted, np.broadcast_to(target, predicted.shape))
     # Of the frame of 1, 2 pixels no pixel has depth 2: the first pixel of depth 1 is (0, 0).
     np.testing.assert_array_equal(points[:3], [[3, 3], [2, 2], [0, 0]])
     assert labels.tolist() == [1, 1, 0, HIDDEN]
 
 
 def test_clicks_of_training_are_deeper_than_half_of_the_largest_depth():
-    target = jnp.broadcast_to(jnp.asarray(rectangle(1, 1, 6, 6)), (200, 8, 8))
-    points, labels = place_click(target & False, target, jax.random.split(jax.random.key(0), 200))
+    target = np.broadcast_to(rectangle(1, 1, 6, 6), (200, 8, 8))
+    draw = jax.jit(lambda key: place_click(target & False, target, jax.random.split(key, 200)))
+    points, labels = draw(jax.random.key(0))
     # The largest depth is 3, so those of depth 2 and 3 are drawn: 9 pixels from 2 to 4.
     assert {tuple(p) for p in np.asarray(points, int).tolist()} == {(x, y) for x in (2, 3, 4) for y in (2, 3, 4)}
     assert (labels == 1).all()
@@ -84,14 +85,12 @@ def test_clicks_are_made_one_after_the_other():
 
 def test_thresholds_by_hand():
     """Colors 10, 14, 30 in columns: 14 is within 5 of 10; a click beside takes it away."""
-    images = jnp.broadcast_to(jnp.array([10.0, 14, 30])[:, None], (1, 2, 3, 1))
-    points = jnp.array([[[0.0, 0], [1, 1]]])
-    np.testing.assert_array_equal(color_masks(images, points, jnp.array([[1, HIDDEN]]), 5.0)[0, 0], [True, True, False])
-    np.testing.assert_array_equal(color_masks(images, points, jnp.array([[1, 0]]), 5.0)[0, 0], [True, False, False])
-    dark = brightness_masks(images, points, jnp.array([[1, HIDDEN]]), jnp.array([20.0]))
-    np.testing.assert_array_equal(dark[0, 0], [True, True, False])
-    bright = brightness_masks(images, points, jnp.array([[0, HIDDEN]]), jnp.array([20.0]))
-    np.testing.assert_array_equal(bright[0, 0], [False, False, True])
+    images = np.broadcast_to(np.float32([10, 14, 30])[:, None], (3, 2, 3, 1))
+    points, labels = np.float32([[[0, 0], [1, 1]]] * 3), np.array([[1, HIDDEN], [1, 0], [0, HIDDEN]])
+    run = jax.jit(lambda: (color_masks(images, points, labels, 5.0), brightness_masks(images, points, labels, 20.0)))
+    colors, brightness = run()
+    assert colors[:, 0].tolist() == [[True, True, False], [True, False, False], [False, False, False]]
+    assert brightness[[0, 2], 0].tolist() == [[True, True, False], [False, False, True]]
 
 
 # The learner
@@ -102,22 +101,37 @@ class Fixed:
 
     encoder = SimpleNamespace(image_size=8, patch_size=4)
 
+    def init(self, key, x, points, labels, boxes, masks):
+        assert (x.shape, points.shape, masks.shape) == ((1, 8, 8, 3), (1, 1, 1, 2), (1, 8, 8, 1))
+        assert labels is boxes is None
+        return {"params": {"logits": jnp.zeros((4, 8, 8)), "iou": jnp.zeros(4)}}
+
     def apply(self, variables, x, points=None, labels=None, boxes=None, masks=None, has_mask=None, method=""):
         if method == "encode":
             return jnp.zeros((len(x), 2, 2, 1))
         params = variables["params"]
-        logits = params["logits"] + 0.1 * (masks * has_mask[:, None, None, None])[:, None, None, ..., 0]
-        return logits, jnp.broadcast_to(params["iou"], (len(x), 1, 4))
+        logits = jnp.broadcast_to(params["logits"], (len(x), 1, *params["logits"].shape))
+        if masks is not None:
+            logits += 0.1 * (masks * has_mask[:, None, None, None])[:, None, None, ..., 0]
+        return logits, jnp.broadcast_to(params["iou"], (len(x), 1, *params["iou"].shape))
 
 
-@pytest.mark.slow
+class Coarse(Fixed):
+    """For images of twice the size of its masks."""
+
+    encoder = SimpleNamespace(image_size=16, patch_size=8)
+
+
 @pytest.mark.covers("SG-18")
 def test_one_update_by_hand():
-    """After the first click the best of masks 1 to 3 counts, then mask 0; all terms and weights are in play."""
+    """After the first click the best of masks 1 to 3 counts, then mask 0; all terms and weights are in play.
+
+    The true mask has twice the model's resolution, and becomes the one of whose pixels it consists.
+    """
     rate, rng = 0.1, np.random.default_rng(0)
     weights = {"focal_weight": 3.0, "dice_weight": 0.5, "iou_weight": 2.0}
     learner = promptable.learner(
-        model=Fixed(), optimizer=optax.sgd(rate), num_clicks=2, objects=1, box_fraction=0.0, **weights
+        model=Coarse(), optimizer=optax.sgd(rate), num_clicks=2, objects=1, box_fraction=0.0, **weights
     )
     target = rectangle(2, 1, 7, 6)
     sides = 2 * target - 1.0
@@ -127,25 +141,25 @@ def test_one_update_by_hand():
     }
     state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(rate).init(params), {})
     batch = {
-        "image": np.zeros((1, 8, 8, 3), np.float32),
-        "masks": pack_masks(np.stack([np.zeros((8, 8), bool), target]))[None],
+        "image": np.zeros((1, 16, 16, 3), np.float32),
+        "masks": pack_masks(np.stack([np.zeros((16, 16), bool), np.kron(target, np.ones((2, 2), bool))]))[None],
         "box_mask": np.array([[False, True]]),
         "index": np.arange(1),
     }
     after, metrics = jax.jit(learner.update)(state, batch)
 
     def mask_loss(logits):
-        p = 1 / (1 + jnp.exp(-logits))
-        focal = jnp.where(target, -0.25 * (1 - p) ** 2 * jnp.log(p), -0.75 * p**2 * jnp.log(1 - p)).mean()
+        p = 1 / (1 + np.exp(-np.float64(logits)))
+        focal = np.where(target, -0.25 * (1 - p) ** 2 * np.log(p), -0.75 * p**2 * np.log(1 - p)).mean()
         return 3.0 * focal + 0.5 * (1 - (2 * (p * target).sum() + 1) / (p.sum() + target.sum() + 1))
 
     def iou(logits):
-        return (np.asarray(logits > 0) & target).sum() / (np.asarray(logits > 0) | target).sum()
+        return ((logits > 0) & target).sum() / ((logits > 0) | target).sum()
 
     # Mask 3 has the largest predicted IoU, so it is the next prompt; mask 2 has the least loss.
     ious = [iou(logits) for logits in params["logits"]]
     second = iou(params["logits"][0] + 0.1 * params["logits"][3])
-    assert np.argmin([float(mask_loss(logits)) for logits in params["logits"][1:]]) == 1
+    assert np.argmin([mask_loss(logits) for logits in params["logits"][1:]]) == 1
 
     def total(params):
         masks = mask_loss(params["logits"][2]), mask_loss(params["logits"][0] + 0.1 * state.params["logits"][3])
@@ -155,19 +169,100 @@ def test_one_update_by_hand():
         )
         return sum(masks) / 2 + 2.0 * sum(errors) / 2
 
-    value, gradients = jax.value_and_grad(total)(params)
-    assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
-    expected = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
-    chex.assert_trees_all_close(after.params, expected, rtol=1e-4, atol=1e-6)
+    assert metrics["loss"].compute() == pytest.approx(total(params), rel=1e-5)
+    for name, value in params.items():  # a step of .1 along central differences
+        slope = np.zeros(value.shape)
+        for at in np.ndindex(value.shape):
+            low, high = np.float64(value), np.float64(value)
+            low[at], high[at] = low[at] - 1e-5, high[at] + 1e-5
+            slope[at] = (total({**params, name: high}) - total({**params, name: low})) / 2e-5
+        np.testing.assert_allclose(after.params[name], value - rate * slope, atol=1e-6)
+
+
+def learner_of_fixed_masks():
+    """(The learner; its state: a square in the middle as mask 0, and five masks of quarters of the image)."""
+    filters = MaskFilter(
+        points_per_side=1, pred_iou_thresh=0.5, stability_thresh=0.9, mask_nms_thresh=0.7, masks_per_img=3
+    )
+    learner = promptable.learner(model=Fixed(), optimizer=optax.sgd(0.1), filters=filters)
+    state = learner.init(jax.random.key(0), {"image": np.zeros((2, 8, 8, 3), np.float32)})
+    logits = np.full((6, 8, 8), -3.0, np.float32)
+    logits[0, 2:6, 2:6] = 3
+    logits[1, :4, :4] = 3  # stable
+    logits[2, :4, :4] = 2  # the same box, predicted worse: suppressed
+    logits[3, 4:, 4:], logits[3, 4:6, 4:6] = 0.5, 3  # 4 of 16 pixels are above 1: stability 1 / 4
+    logits[4, 4:, 4:] = 3  # stable, but its predicted IoU is low
+    logits[5, 4:, :4] = 1.5
+    iou = np.array([0.7, 0.9, 0.8, 0.95, 0.4, 0.6], np.float32)
+    return learner, state.replace(params={"logits": logits, "iou": iou})
+
+
+@pytest.mark.covers("SG-17", "SG-18")
+def test_predictions_for_each_kind_of_prompt_by_hand():
+    """One point has the best of the masks behind mask 0 by its predicted IoU, two points have mask 0.
+
+    Everything are the masks of one point that pass the filters.
+    """
+    learner, state = learner_of_fixed_masks()
+    logits, iou = state.params["logits"], state.params["iou"]
+    image, sizes = np.zeros((2, 8, 8, 3), np.float32), np.array([[8, 8], [4, 8]])
+    point, label = np.zeros((2, 1, 1, 2), np.float32), np.ones((2, 1, 1), int)
+
+    @jax.jit
+    def run():
+        batches = (
+            {"points": point, "labels": label},
+            {"points": np.repeat(point, 2, 2), "labels": np.repeat(label, 2, 2)},
+            {"original_size": sizes},
+        )
+        return [learner.predict(state, {"image": image, **batch}) for batch in batches]
+
+    one, two, everything = jax.device_get(run())
+    for outputs, chosen, stability in ((one, 3, 1 / 4), (two, 0, 1)):
+        chex.assert_shape(outputs["mask_logits"], (2, 1, 8, 8))
+        np.testing.assert_array_equal(outputs["mask_logits"][1, 0], logits[chosen])
+        np.testing.assert_allclose(outputs["iou"], np.full((2, 1), iou[chosen]))
+        np.testing.assert_allclose(outputs["stability"], np.full((2, 1), stability))
+        assert outputs["valid"].all()
+    assert "original_size" not in one
+    np.testing.assert_array_equal(everything["original_size"], sizes)
+    for outputs in (everything["valid"], everything["stability"]):
+        assert outputs.tolist() == [[1, 1, 0]] * 2
+    np.testing.assert_allclose(everything["iou"], [[0.9, 0.6, 0]] * 2)
+    np.testing.assert_array_equal(everything["mask_logits"][1], [logits[1], logits[5], 0 * logits[0]])
+
+
+def test_evaluation_takes_five_clicks_and_counts_the_ious_after_1_3_and_5():
+    """The object is mask 0, so the first click finds mask 3, and each further one mask 0.
+
+    A quarter has 4 pixels of the object, an IoU of 4 / (16 + 16 - 4). To mask 0, -3 and 3, a tenth of the last mask is
+    added, which keeps every sign. Objects that are padding, or without a pixel, do not count.
+    """
+    learner, state = learner_of_fixed_masks()
+    masks = np.stack([rectangle(2, 2, 6, 6), rectangle(0, 0, 0, 0), rectangle(2, 2, 6, 6)])
+    batch = {"image": np.zeros((2, 8, 8, 3), np.float32), "masks": np.stack([pack_masks(masks)] * 2)}
+    batch |= {"box_mask": np.array([[True, True, False]] * 2), "mask": np.array([1, 0]), "index": np.arange(2)}
+    metrics = jax.jit(learner.evaluate)(state, batch)
+    assert int(metrics["iou_1"].count) == 1
+    assert [metrics[f"iou_{k}"].compute() for k in (1, 3, 5)] == [pytest.approx(1 / 7), 1, 1]
+    # Five masks of quarters after the first click, then mask 0, whose predicted IoU is .7.
+    first = np.square(np.array([0.9, 0.8, 0.95, 0.4, 0.6]) - 1 / 7).mean()
+    expected = (first + 4 * 0.3**2) / 5
+    assert metrics["iou_loss"].compute() == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_box_begins_with_the_single_mask():
     """With noise of a tenth of the sides, cut off at the image."""
-    masks = jnp.asarray(np.stack([rectangle(2, 1, 7, 6)] * 2))
-    points, labels = promptable.box_prompt(masks, jnp.array([True, False]))
+    masks = np.stack([rectangle(2, 1, 7, 6)] * 2)
+
+    @jax.jit
+    def run(key):
+        noisy = promptable.box_prompt(masks, np.array([True, True]), jax.random.split(key, 2))[0]
+        return *promptable.box_prompt(masks, np.array([True, False])), noisy
+
+    points, labels, noisy = run(jax.random.key(0))
     np.testing.assert_array_equal(points[0], [[1, 2], [6, 7]])
     assert labels.tolist() == [list(CORNERS), [HIDDEN, HIDDEN]]
-    noisy = promptable.box_prompt(masks, jnp.array([True, True]), jax.random.split(jax.random.key(0), 2))[0]
     assert 0 < np.abs(noisy - points).max() < 5 * 0.1 * 5
     assert (np.asarray(noisy) >= 0).all()
 
@@ -222,25 +317,6 @@ def test_more_clicks_give_better_masks():
 
 
 # Everything
-
-
-@pytest.mark.covers("SG-17")
-def test_masks_of_everything_are_filtered_by_hand():
-    logits = np.full((5, 8, 8), -3.0, np.float32)
-    logits[0, :4, :4] = 3  # stable
-    logits[1, :4, :4] = 2  # the same box, predicted worse: suppressed
-    logits[2, 4:, 4:], logits[2, 4:6, 4:6] = 0.5, 3  # 4 of 16 pixels are above 1: stability 1 / 4
-    logits[3, 4:, 4:] = 3  # stable, but its predicted IoU is low
-    logits[4, 4:, :4] = 1.5
-    np.testing.assert_allclose(stability_scores(jnp.asarray(logits))[:3], [1, 1, 0.25])
-    filters = MaskFilter(
-        pred_iou_thresh=0.5, stability_thresh=0.9, mask_nms_thresh=0.7, stability_offset=1.0, masks_per_img=3
-    )
-    run = jax.jit(lambda logits, iou: filter_masks(logits, iou, filters))
-    outputs = run(logits, jnp.array([0.9, 0.8, 0.95, 0.4, 0.6]))
-    assert outputs["valid"].tolist() == [True, True, False]
-    np.testing.assert_allclose(outputs["iou"], [0.9, 0.6, 0])
-    np.testing.assert_array_equal(outputs["mask_logits"][1], logits[4])
 
 
 def test_the_points_of_everything_lie_in_the_middle_of_cells():

@@ -1,18 +1,23 @@
 """SAM against transformers, and prompts in pixels of photographs."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from dlcore.models import create_model, load_torch
 from dlcore.models.pretrained.processor import Processor
 from dlcore.models.stored_counts import stored_models
 from dlcore.models.vitdet import ViTDet
+from dlcore.segmentation.mask_decoder import MaskDecoder
 from dlcore.segmentation.pretrained_sam import FAMILIES
 from dlcore.segmentation.sam import SAM, PromptEncoder, fourier_positions
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 ENCODER = ViTDet(
     num_classes=0, image_size=64, pretrain_size=64, patch_size=8, depth=2, width=16, num_heads=2, mlp_features=32,
@@ -54,20 +59,24 @@ def test_positions_by_formula():
     np.testing.assert_allclose(fourier_positions(jnp.array([0.75, 0.5]), frequencies), [1, 0, 0, -1], atol=1e-6)
 
 
-@pytest.mark.slow
 def test_a_prompt_has_a_token_for_each_point_and_corner():
     """Of equal vectors for all kinds: labels -1 and -10 leave out the position, and the second the vector, too."""
     encoder, frequencies = PromptEncoder(4, 10), jnp.full((2, 2), 0.25)
     points, boxes = jnp.full((1, 1, 2, 2), 4.5), jnp.array([[[4.5, 4.5, 9.5, 9.5]]])
     names = {"point_embed": 4, "not_a_point_embed": 1, "no_mask_embed": 1}
     params = {"params": {name: jnp.full((n, 4), float(n)) for name, n in names.items()}}
-    tokens, _, dense = encoder.apply(params, frequencies, points, jnp.array([[[1, -10]]]), None, None)
+
+    @jax.jit
+    def run():
+        one = encoder.apply(params, frequencies, points, jnp.array([[[1, -10]]]), None, None)
+        return one, encoder.apply(params, frequencies, points, jnp.array([[[0, -1]]]), boxes, None)
+
+    (tokens, _, dense), (boxed, _, _) = run()
     # The middle has sines 0 and cosines 1; the kind adds 4; behind the points stands "no point", 1.
     np.testing.assert_allclose(tokens[0, 0], [[4, 4, 5, 5], [0] * 4, [1] * 4], atol=1e-6)
     np.testing.assert_array_equal(dense, np.ones((1, 1, 1, 4)))
-    tokens, *_ = encoder.apply(params, frequencies, points, jnp.array([[[0, -1]]]), boxes, None)
     # The lower right corner (1, 1): angles 2 pi (1/4 + 1/4), sines 0 and cosines -1.
-    np.testing.assert_allclose(tokens[0, 0], [[4, 4, 5, 5], [1] * 4, [4, 4, 5, 5], [4, 4, 3, 3]], atol=1e-5)
+    np.testing.assert_allclose(boxed[0, 0], [[4, 4, 5, 5], [1] * 4, [4, 4, 5, 5], [4, 4, 3, 3]], atol=1e-5)
 
 
 def call(**prompts):
@@ -135,3 +144,57 @@ def test_a_network_without_a_prompt_or_with_a_mask_of_another_size_is_refused():
 def test_parameter_counts_are_the_authors(name, count):
     """The authors' count is without the 2 x 128 frequencies, which they store as a buffer."""
     assert stored_models("segmentation")[f"sam_vit_{name}"]["parameters"] == count + 256
+
+
+class Strided(nn.Module):
+    """An encoder whose map is every fourth pixel of an image."""
+
+    image_size: int = 16
+    patch_size: int = 4
+    depth: int = 1
+
+    def features(self, x):
+        return {"block1": x[:, ::4, ::4]}
+
+
+def test_the_wiring_of_sam_is_as_it_was():
+    """A regression, for points of which some are padding or corners, beside masks that one of two images has."""
+    model = SAM(Strided(), features=16, num_masks=2, num_heads=2, hidden=8, iou_hidden=8, mask_channels=4)
+    rng = np.random.default_rng(0)
+    points, masks = rng.uniform(0, 16, (2, 2, 3, 2)), rng.normal(size=(2, 16, 16, 1))
+    labels = np.array([[[1, 0, -2], [2, 3, 1]], [[0, -1, 1], [1, -2, -2]]])
+
+    def run(sam, x):
+        return sam.decode(sam.encode(x), points, labels, None, masks, np.array([True, False]))
+
+    assert_wiring(model, (2, 16, 16, 3), [63.807, -18.9674], method=run)
+
+
+def test_published_sam_takes_prompts_by_name_and_gives_the_three_masks_alone():
+    masks, iou = np.arange(32).reshape(1, 1, 4, 2, 4), np.arange(4).reshape(1, 1, 4)
+    model = SimpleNamespace(apply=lambda variables, *inputs: (masks + sum(inputs[:3]), iou + len(inputs)))
+    outputs = FAMILY.outputs(model, None, {"pixel_values": 1, "input_labels": 20, "input_points": 300})
+    np.testing.assert_array_equal(outputs["pred_masks"], masks[:, :, 1:] + 321)
+    np.testing.assert_array_equal(outputs["iou_scores"], iou[:, :, 1:] + 5)
+
+
+def test_a_mask_prompt_may_have_the_librarys_axes():
+    """[B, 1, h, w] becomes [B, h, w, 1]; prompts of images that are no photographs are in their pixels."""
+    received = {}
+    mask = np.arange(6.0).reshape(1, 1, 2, 3)
+    run = lambda arrays: received.update(arrays) or {}  # noqa: E731
+    inputs = {"pixel_values": np.zeros((1, 64, 64, 3)), "input_points": np.float32([[30, 45]])}
+    FAMILY.call(run, inputs | {"input_masks": mask}, PROCESSOR)
+    np.testing.assert_array_equal(received["input_masks"], mask.reshape(1, 2, 3, 1))
+    np.testing.assert_array_equal(received["input_points"], [[[[30, 45]]]])
+    FAMILY.call(run, inputs | {"input_masks": mask.reshape(1, 2, 3, 1)}, PROCESSOR)
+    np.testing.assert_array_equal(received["input_masks"], mask.reshape(1, 2, 3, 1))
+
+
+def test_the_decoder_has_the_papers_sizes():
+    """Two blocks of 8 heads and 2048 hidden units, three masks; an MLP of three layers and 256 units for their IoU."""
+    for model in (SAM(ENCODER), MaskDecoder()):
+        assert (model.num_masks, model.num_heads, model.hidden) == (3, 8, 2048)
+        assert (model.iou_hidden, model.iou_depth) == (256, 3)
+    assert (SAM(ENCODER).features, SAM(ENCODER).decoder_depth, MaskDecoder().depth) == (256, 2, 2)
+    assert SAM(ENCODER).mask_channels == 16

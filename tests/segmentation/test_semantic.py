@@ -93,6 +93,7 @@ def test_it_is_classification_of_the_pixels_that_count(learner, state):
     assert abs(float(value) - np.mean(by_image)) > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-12")
 def test_weights_divide_by_the_weights_of_the_labels(state):
     rows, weights = source()[:], np.array([1.0, 0.0, 5.0], np.float32)
@@ -259,3 +260,67 @@ def test_one_update_by_hand():
     new, value = expected(before)
     chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(float(value), rel=1e-5)
+
+
+@pytest.mark.covers("SG-12")
+def test_an_update_and_the_measures_of_evaluation_by_hand():
+    """Entropies weighted by the labels, 0.6 of each image's overlap, and in training 0.4 of the auxiliary entropy.
+
+    Void counts nowhere.
+    """
+    weights, rng = np.array([1.0, 2.0, 0.5], np.float32), np.random.default_rng(0)
+    learner = semantic.learner(
+        model=Products(), optimizer=optax.sgd(0.1), weights=weights, overlap="tversky", overlap_weight=0.6,
+        auxiliary_weight=0.4,
+    )  # fmt: skip
+    images = rng.normal(size=(2, 1, 4, 2)).astype(np.float32)
+    labels = np.array([[[0, 1, 1, 255]], [[2, 255, 255, 0]]], np.uint8)
+    params = {name: rng.normal(size=(2, CLASSES)).astype(np.float32) for name in ("out", "aux")}
+    state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+    batch = {"image": images, "semantic": labels, "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        after, trained = learner.update(state, batch)
+        value, _ = learner.loss(params, state, batch)
+        return after.params, trained, value, learner.evaluate(state, batch), learner.predict(state, batch)
+
+    after, trained, value, metrics, predictions = run()
+    is_class = (labels[..., None] == np.arange(CLASSES)).astype(float)
+    weight, real = is_class * weights, is_class.sum(-1, keepdims=True)
+
+    def probabilities(matrix):
+        scores = np.exp(images.astype(np.float64) @ matrix)
+        return scores / scores.sum(-1, keepdims=True)
+
+    def entropy(matrix):
+        return -(weight * np.log(probabilities(matrix))).sum() / weight.sum()
+
+    def main(matrix):
+        p = probabilities(matrix) * real
+        both = (p * is_class).sum((1, 2))
+        extra, lost = p.sum((1, 2)) - both, is_class.sum((1, 2)) - both
+        return entropy(matrix) + 0.6 * (1 - ((both + 1) / (both + 0.3 * extra + 0.7 * lost + 1)).mean())
+
+    assert float(value) == pytest.approx(main(params["out"]), rel=1e-5)
+    for name, function, share in (("out", main, 1), ("aux", entropy, 0.4)):  # a step of .1 along central differences
+        for at in np.ndindex(2, CLASSES):
+            h = np.zeros((2, CLASSES))
+            h[at] = 1e-6
+            slope = share * (function(params[name] + h) - function(params[name] - h)) / 2e-6
+            assert after[name][at] == pytest.approx(params[name][at] - 0.1 * slope, abs=1e-6)
+    assert trained["loss"].compute() == pytest.approx(entropy(params["out"]), rel=1e-5)
+    classes = (images @ params["out"]).argmax(-1)
+    np.testing.assert_array_equal(predictions["classes"], classes)
+    counted = labels != 255
+    iou = [
+        ((classes == k) & (labels == k)).sum() / (((classes == k) & counted) | (labels == k)).sum()
+        for k in range(CLASSES)
+    ]
+    found = metrics["mean_iou"].compute()
+    np.testing.assert_allclose(found["by_class"], iou, rtol=1e-6)
+    assert found[""] == pytest.approx(np.mean(iou))
+    accuracies = [(classes == k)[labels == k].mean() for k in range(CLASSES)]
+    assert found["mean_accuracy"] == pytest.approx(np.mean(accuracies))
+    shares = np.bincount(labels[counted], minlength=CLASSES) / counted.sum()
+    assert found["frequency_weighted"] == pytest.approx((shares * iou).sum())

@@ -1,5 +1,8 @@
 """UPerNet against transformers, and its pyramid by hand."""
 
+import re
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -11,6 +14,7 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.convnext import ConvNeXt
 from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
+from dlcore.segmentation.pretrained import FAMILIES
 from dlcore.segmentation.upernet import UPerNet
 from tests.detection.detectors import Small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
@@ -104,3 +108,25 @@ def test_the_wiring_of_uper_net_is_as_it_was():
         (1, 16, 16, 3),
         [11.0369, -0.771661],
     )
+
+
+def test_published_segmenters_give_logits_before_they_are_enlarged():
+    """SegFormer by its method `scores`, UPerNet by its main head."""
+
+    def apply(variables, images, method=None):
+        return variables + images if method == "scores" else {"out": variables * images, "aux": 0}
+
+    upernet, segformer = (family.outputs(SimpleNamespace(apply=apply), 3, {"pixel_values": 4}) for family in FAMILIES)
+    assert (upernet, segformer) == ({"logits": 12}, {"logits": 7})
+
+
+def test_parameters_have_transformers_names():
+    model = UPerNet(ENCODER, 4, bins=(1, 3))
+    for path, expected in {
+        "psp.bin3.conv.kernel": "decode_head.psp_modules.1.1.conv.kernel",
+        "norm_stage2.scale": "hidden_states_norms.stage2.scale",
+        "auxiliary_head_conv.conv.kernel": "auxiliary_head.convs.0.conv.kernel",
+    }.items():
+        for pattern, replacement in model.TORCH_NAMES:
+            path = re.sub(pattern, replacement, path)
+        assert path == expected

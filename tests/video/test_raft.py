@@ -12,6 +12,7 @@ from dlcore.video.correlation import convex_upsample, correlation_pyramid, looku
 from dlcore.video.raft import learner, sequence_loss
 from dlcore.video.raft_network import RAFT, _ConvGRU, _RecurrentBlock, from_torch_names, raft_large, raft_small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+from tests.wiring import assert_wiring
 
 TINY = {"widths": (4, 4, 4, 4), "strides": (2, 1, 1, 1), "features": 4, "context_features": 2, "hidden_features": 3}
 TINY |= {"num_levels": 2, "radius": 1, "correlation_features": (4,), "flow_features": (4, 3), "motion_features": 5}
@@ -137,6 +138,11 @@ def test_one_update_by_hand():
     # Errors of the last estimate: (1, -1) at one pixel, (3, -1) at two.
     assert metrics["epe"].compute() == pytest.approx((np.sqrt(2) + 2 * np.sqrt(10)) / 3)
     assert_shape(technique.predict(state, batch)["flow"], (3, 1, 2, 2))
+    # Of the moved flows: errors (0.9, -0.9) at one pixel, (2.9, -0.9) at two.
+    measured = jax.jit(technique.evaluate)(state, batch)
+    assert measured["epe"].compute() == pytest.approx((np.hypot(0.9, 0.9) + 2 * np.hypot(2.9, 0.9)) / 3)
+    # 1/2 (1 + 0.45) + 0.9 + 0.9 and 1/2 (1 + 0.45) + 2.9 + 0.9.
+    assert measured["loss"].compute() == pytest.approx((2.525 + 4.525) / 2)
 
 
 @pytest.mark.weekly
@@ -196,3 +202,39 @@ def test_bad_losses_are_one_clear_line():
         sequence_loss(jnp.zeros((2, 1, 4, 4, 2)), jnp.zeros((1, 4, 5, 2)))
     with pytest.raises(ValueError, match="num_levels=3: does not fit maps of 3 x 8"):
         correlation_pyramid(jnp.zeros((1, 3, 8, 2)), jnp.zeros((1, 3, 8, 2)), 3)
+
+
+LARGE = {"convex": True, "bottleneck": False, "context_norm": "batch"}
+LARGE |= {"correlation_features": (4, 3), "widths": (4, 4, 6, 6), "strides": (1, 1, 2, 1)}
+
+
+@pytest.mark.slow(unless=["large"])
+@pytest.mark.parametrize(
+    ("fields", "numbers"),
+    [pytest.param({}, [43.5507, 1.47199], id="small"), pytest.param(LARGE, [22.6347, -0.438667], id="large")],
+)
+def test_the_wiring_of_raft_is_as_it_was(fields, numbers):
+    """A regression: the number holds the code as it was."""
+    assert_wiring(RAFT(**{**TINY, **fields}), (1, 6, 8, 3), (1, 6, 8, 3), numbers, train=bool(fields))
+
+
+@pytest.mark.slow
+def test_weights_that_do_not_fit_are_named_as_torchvision_names_them():
+    with pytest.raises(ValueError, match=r"RAFT; .*context_encoder.conv.bias.*; 1 left over: more"):
+        from_torch_names(RAFT(**TINY), {"more": np.zeros(1)})
+
+
+def test_the_networks_have_torchvisions_widths():
+    """Those of the constructors of `raft_small` and `raft_large`, and the paper's 12 updates."""
+    small, large = raft_small(), raft_large()
+    for model, widths, block, maps, context, hidden in (
+        (small, (32, 32, 64, 96), True, 128, 64, 96),
+        (large, (64, 64, 96, 128), False, 256, 128, 128),
+    ):
+        assert (model.widths, model.strides, model.bottleneck) == (widths, (2, 1, 2, 2), block)
+        assert (model.features, model.context_features, model.hidden_features) == (maps, context, hidden)
+        assert (model.num_levels, model.num_updates) == (4, 12)
+    updates = [(m.radius, m.correlation_features, m.flow_features, m.motion_features) for m in (small, large)]
+    assert updates == [(3, (96,), (64, 32), 82), (4, (256, 192), (128, 64), 128)]
+    heads = [(m.separable, m.head_features, m.convex, m.context_norm) for m in (small, large)]
+    assert heads == [(False, 128, False, "none"), (True, 256, True, "batch")]

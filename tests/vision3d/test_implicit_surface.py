@@ -53,6 +53,7 @@ def fit(target, hidden, steps, uniform, near):
     return {name: metric.compute() for name, metric in metrics.items()}, np.asarray(field)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-07")
 def test_an_occupancy_network_learns_a_ball_whose_level_set_is_a_closed_mesh(tmp_path):
     numbers, field = fit("occupancy", hidden=(16, 16), steps=120, uniform=256, near=1024)

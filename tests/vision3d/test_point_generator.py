@@ -19,6 +19,7 @@ BATCH = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-10")
 def test_the_chamfer_distance_falls():
     learner = point_generator.learner(model=MODEL, optimizer=optax.adam(0.02))

@@ -1,6 +1,8 @@
 """DPT, Depth Anything and GLPN against transformers."""
 
 import math
+import re
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -16,6 +18,7 @@ from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
+from dlcore.vision3d.published_depth import from_torch_names
 from tests.detection.detectors import Small
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 from tests.wiring import assert_wiring
@@ -180,3 +183,60 @@ def test_the_wiring_of_dptneck_is_as_it_was():
 def test_the_wiring_of_glpn_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(GLPN(Small(), ("fine", "coarse"), features=4), (1, 32, 32, 3), [88.2271, 0.52483])
+
+
+@pytest.mark.parametrize(
+    ("model", "numbers"),
+    [
+        (DPT(ClassTokenViT(0, image_size=8, patch_size=4, depth=2, width=8, num_heads=2, mlp_features=8),
+             ("block1", "block2"), (4, 6), (4, 0.5), 6, 4, "project", metric=True, max_depth=3.0), [20.8564, 1.96553]),
+        (DPT(NormalizedDINOv2(0, image_size=8, patch_size=4, depth=2, width=8, num_heads=2, mlp_features=8),
+             ("block1", "block2"), (4, 6), (2, 1), 6, 4, image_sized=True), [16.6441, -4.0742]),
+    ],
+    ids=["class token", "DINOv2"],
+)  # fmt: skip
+def test_the_wiring_of_dpt_is_as_it_was(model, numbers):
+    """A regression: the number holds the code as it was."""
+    assert_wiring(model, (1, 8, 8, 3), numbers)
+
+
+def test_the_class_token_is_added_to_each_patch_where_it_is_read_so():
+    """A patch of 1 and 2 with the token 3 and 5: 1 + 3 and 2 + 5 reach the first projection, here (4 + 7) a channel."""
+    neck, maps = DPTNeck((1,), (1,), 1, "add"), [np.float32([1, 2, 3, 5]).reshape(1, 1, 1, 4)]
+    shapes = jax.eval_shape(lambda: neck.init(jax.random.key(0), maps))
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    params["params"]["reassemble_stage_layers_0_projection"]["kernel"] += 1
+    params["params"]["convs_0"]["kernel"] += 1
+    params["params"]["fusion_stage_layers_0_projection"]["kernel"] += 1
+    np.testing.assert_allclose(jax.jit(neck.apply)(params, maps), np.full((1, 2, 2, 1), 11))
+
+
+def test_published_networks_give_depth_by_the_librarys_name():
+    model = SimpleNamespace(apply=lambda variables, images: variables + images)
+    for file in CASES:
+        assert find_family(CONFIGS[file]).outputs(model, 1, {"pixel_values": 2}) == {"predicted_depth": 3}
+
+
+def test_parameters_have_transformers_names():
+    """The second of three convolutions of a head: the third entry of DPT's list, which counts rectifiers, too."""
+    small = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 8}
+    for backbone, head in (
+        (ClassTokenViT(0, **small), "head.head.2.bias"),
+        (NormalizedDINOv2(0, **small), "head.conv2.bias"),
+    ):
+        model = DPT(backbone, ("block1", "block2"), (4, 6), (2, 1), features=6)
+        projection = "neck.reassemble_stage.readout_projects.0.0.bias"
+        for path, name in {
+            "depth_head.conv2.bias": head,
+            "neck.reassemble_stage_readout_projects.0_0.bias": projection,
+        }.items():
+            for pattern, replacement in model.TORCH_NAMES:
+                path = re.sub(pattern, replacement, path)
+            assert path == name
+    sizes = DPT(backbone)
+    assert (sizes.stages, sizes.channels) == (("block3", "block6", "block9", "block12"), (96, 192, 384, 768))
+    assert (sizes.factors, sizes.features, sizes.head_features) == ((4, 2, 1, 0.5), 256, 32)
+    with pytest.raises(
+        ValueError, match=r"DPT; .* missing: .*encoder\.layer\.0\.attention\.q_proj\.bias.*; 1 left over: more"
+    ):
+        from_torch_names(model, {"more": np.zeros(1)})

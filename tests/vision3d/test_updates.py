@@ -59,6 +59,13 @@ def chamfer(p, q):
     return squares.min(1).mean() + squares.min(0).mean(), squares.argmin(1), squares.argmin(0)
 
 
+def measured_points(p, q, threshold):
+    """Chamfer distance and F1 of points p for q."""
+    squares = np.square(p[:, None] - q[None]).sum(-1)
+    near = [(squares.min(axis) <= threshold**2).mean() for axis in (1, 0)]
+    return squares.min(1).mean() + squares.min(0).mean(), 2 * near[0] * near[1] / max(sum(near), 1e-9)
+
+
 class Scaled(nn.Module):
     """Points: the image by the parameter w."""
 
@@ -251,6 +258,18 @@ def test_one_update_of_pixel2mesh_by_hand(monkeypatch):
         consistency_weight=0.4,
     )
     assert_update(learner, {"w": 1.0, "v": 0.5}, rows, loss, scale=1000)
+    # In evaluation as many points on the last mesh as the target has are measured, here its first vertex.
+    monkeypatch.setattr(pixel2mesh, "sample_mesh", lambda key, vertices, faces, count: (vertices[:count] + len(faces),))
+    params = {"w": np.float32(1), "v": np.float32(0.5)}
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(RATE).init(params))
+    measured = jax.jit(learner.evaluate)(state, rows)
+    distances = [2 * np.square(rows["image"][i] * 0.25 + 80 - rows["points"][i][0]).sum() for i in (0, 1)]
+    assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
+    assert measured["f1"].compute() == 0
+    outputs = jax.jit(learner.predict)(state, rows)
+    np.testing.assert_allclose(outputs["vertices"][:, 0], rows["image"] * 0.25)
+    assert (outputs["faces"].shape, outputs["face_mask"].shape) == ((3, 80, 3), (3, 80))
+    np.testing.assert_array_equal(outputs["face_mask"], 1)
 
 
 class Voxels(nn.Module):
@@ -308,4 +327,32 @@ def test_one_update_of_mesh_rcnn_by_hand(monkeypatch):
             losses.append(2 * cells + distance + 0.3 * bend + 0.5 * lengths)
         return np.mean(losses)
 
-    assert_update(learner, {"a": 0.5, "b": -0.3, "w": [1, 0.5, -2]}, rows, loss)
+    params = {"a": 0.5, "b": -0.3, "w": [1, 0.5, -2]}
+    assert_update(learner, params, rows, loss)
+    # In evaluation the parameters stay, and points within the threshold, here .1, are right.
+    params = {name: np.float32(v) for name, v in params.items()}
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(RATE).init(params))
+    measured = jax.jit(learner.evaluate)(state, rows)
+    assert measured["loss"].compute() == pytest.approx(loss(params), rel=1e-5)
+    inside = params["a"] * image[:2, :8, 0].reshape(2, 2, 2, 2) + params["b"] > 0
+    both, either = (f(inside, occupancy[:2] > 0).sum((1, 2, 3)) for f in (np.logical_and, np.logical_or))
+    assert measured["voxel_iou"].compute() == pytest.approx(np.mean(both / either), rel=1e-5)
+    plain = [measured_points(image[i], points[i], 0.1)[0] for i in (0, 1)]
+    assert measured["cubified_chamfer"].compute() == pytest.approx(np.mean(plain), rel=1e-5)
+    distances, scores = zip(*(measured_points(image[i] * params["w"], points[i], 0.1) for i in (0, 1)), strict=True)
+    assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
+    assert measured["f1"].compute() == pytest.approx(np.mean(scores), rel=1e-5)
+
+
+def test_measures_of_generated_points_by_hand():
+    """Of two examples, without the padding: points within .5 of the nearest are right, and F1 is of both directions."""
+    image, points = image_of(4, 3), image_of(5, 3) + 0.3
+    rows = {"image": image, "points": points, "index": np.arange(3), "mask": MASK}
+    learner = point_generator.learner(model=Scaled(), optimizer=optax.sgd(RATE), threshold=0.5)
+    state = State(np.int32(0), jax.random.key(0), {"w": np.float32([0.5, -1, 2])}, optax.sgd(RATE).init({}))
+    measured = jax.jit(learner.evaluate)(state, rows)
+    w = np.float32([0.5, -1, 2])
+    distances, scores = zip(*(measured_points(image[i] * w, points[i], 0.5) for i in (0, 1)), strict=True)
+    assert measured["loss"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
+    assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
+    assert measured["f1"].compute() == pytest.approx(np.mean(scores), rel=1e-5)

@@ -76,12 +76,26 @@ def test_one_update_by_hand():
     voxels[0, 0], voxels[1, 0, 0] = 1, 1  # 4 and 2 of 8 voxels
     batch = {"image": np.zeros((2, 4, 4, 1), np.float32), "voxels": voxels, "index": np.arange(2)}
     learner = voxel_generation.learner(model=Fixed(), optimizer=optax.sgd(8.0))
-    state = learner.init(jax.random.key(0), batch)
-    state, metrics = learner.update(state, batch)
+
+    @jax.jit
+    def run():
+        state, metrics = learner.update(learner.init(jax.random.key(0), batch), batch)
+        measures = (
+            learner.evaluate(state, batch),
+            learner.loss(state.params, state, batch),
+            learner.predict(state, batch),
+        )
+        return state, metrics, *measures
+
+    state, metrics, evaluation, (loss, _), prediction = run()
     assert float(metrics["loss"].compute()) == pytest.approx(np.log(2))
     np.testing.assert_allclose(state.params["logits"], voxels.mean(0) - 0.5, atol=1e-6)
     # [[1, 1], [1/2, 1/2]] - 1/2 in the upper plane: its two left voxels are occupied, 2 / 4 and 2 / 2 of the union
-    assert float(learner.evaluate(state, batch)["iou"].compute()) == pytest.approx((2 / 4 + 2 / 2) / 2)
+    assert float(evaluation["iou"].compute()) == pytest.approx((2 / 4 + 2 / 2) / 2)
+    chances = 1 / (1 + np.exp(-(voxels.mean(0) - 0.5)))
+    np.testing.assert_allclose(prediction["voxels"], np.stack([chances] * 2), atol=1e-6)
+    true = np.where(voxels > 0, chances, 1 - chances)
+    assert float(loss) == pytest.approx(-np.log(true).mean(), rel=1e-5)
 
 
 def test_baselines_by_hand():

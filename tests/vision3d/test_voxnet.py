@@ -53,6 +53,7 @@ def toy():
     return np.stack(grids)[..., None].astype(np.float32), np.arange(48, dtype=np.int32) % 3
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-04")
 def test_it_tells_new_solids_apart(toy):
     images, labels = toy
