@@ -6,6 +6,7 @@ The numbers are regressions, no goldens: they hold the code as it was when they 
 """
 
 import zlib
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -40,17 +41,20 @@ def numbers(network: nn.Module, *inputs: Any, **arguments: Any) -> np.ndarray:
     arrays = [rng.normal(size=x).astype(np.float32) if isinstance(x, tuple) else x for x in inputs]
     param, variable = Scope.param, Scope.variable
 
-    def ruled(scope, name, init, arguments):
-        shapes = jax.eval_shape(lambda: init(*arguments))
+    def ruled(scope, name, shapes):
         path = "/".join((*scope.path, name))
         return lambda *_: jax.tree.map(lambda leaf: jnp.asarray(by_rule(path, leaf.shape), leaf.dtype), shapes)
 
     def ruled_param(scope, name, init, *args, **more):
-        return param(scope, name, ruled(scope, name, init, (jax.random.key(0), *args)), *args, **more)
+        if 1 <= len(args) <= 2 and isinstance(args[0], tuple):  # a shape, and a dtype: they need no trace
+            shapes = jax.ShapeDtypeStruct(args[0], args[1] if len(args) > 1 else jnp.float32)
+        else:
+            shapes = jax.eval_shape(lambda: init(jax.random.key(0), *args))
+        return param(scope, name, ruled(scope, name, shapes), *args, **more)
 
     def ruled_variable(scope, collection, name, init=None, *args, **more):
         if init is not None and collection == "batch_stats":
-            init = ruled(scope, name, init, args)
+            init = ruled(scope, name, jax.eval_shape(partial(init, *args)))
         return variable(scope, collection, name, init, *args, **more)
 
     with mock.patch.object(Scope, "param", ruled_param), mock.patch.object(Scope, "variable", ruled_variable):

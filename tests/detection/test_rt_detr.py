@@ -11,7 +11,7 @@ from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
 from dlcore.detection.torch_weights import from_torch_names
-from tests.detection.detectors import Golden
+from tests.detection.detectors import Golden, Image
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 
@@ -25,9 +25,9 @@ def test_a_published_folder_equals_transformers(name, tmp_path):
 
 
 TARGETS = Targets(
-    jnp.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]]),
-    jnp.array([[1, 2], [0, -1]]),
-    jnp.array([[True, True], [True, False]]),
+    np.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]], np.float32),
+    np.array([[1, 2], [0, -1]]),
+    np.array([[True, True], [True, False]]),
 )
 
 
@@ -116,3 +116,13 @@ def test_the_wiring_of_resnet_d_is_as_it_was():
     """A regression: the numbers are of the code that the golden of the slow tier holds."""
     network = ResNetD(num_classes=0, stages=(1, 1), widths=(8, 16), stem_width=8)
     assert_wiring(network, (1, 24, 24, 3), [559.518158, 60.055997], method="features", train=False)
+
+
+@pytest.mark.covers("DE-28")
+def test_the_wiring_of_rt_detr_is_as_it_was():
+    """A regression: the numbers are of the code that the golden of the weekly tier holds. In training, with denoising
+    queries, and with a second level that is made from the only map."""
+    model = RTDETR(Image(), 3, ("only",), num_queries=5, features=8, num_heads=2, hidden_features=8, decoder_layers=1,
+                   num_levels=2, num_points=1, encoder_features=6, encoder_layers=0, encoder_levels=(),
+                   num_denoising=2)  # fmt: skip
+    assert_wiring(model, (2, 4, 6, 3), [22.1043809, -6.9998176], train=True, targets=TARGETS)
