@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.detection.denoising import Targets, noise_boxes
+from dlcore.detection.denoising import Targets, noise_boxes, of_image_fractions
 from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
@@ -55,6 +55,16 @@ def test_groups_see_themselves_and_the_others_but_nobody_sees_a_group():
     assert mask[:, :, 8:].all()
     assert not mask[:, 8:, :8].any()
     np.testing.assert_array_equal(mask[1, 0, :8], [True, False, True, False, *[False] * 4])  # padding is hidden
+
+
+def test_boxes_in_pixels_become_centers_and_sizes_in_fractions_of_the_image():
+    """(2, 1) to (10, 5) of 20 x 10 pixels: center (6 / 20, 3 / 10), sides 8 / 20 and 4 / 10. Padding may be NaN."""
+    labels, valid = np.array([[2, 1]]), np.array([[True, False]])
+    boxes = np.array([[[2, 1, 10, 5], [np.nan] * 4]], np.float32)
+    found = jax.jit(lambda boxes: of_image_fractions(boxes, labels, valid, (10, 20)))(boxes)
+    np.testing.assert_allclose(found.boxes, [[[0.3, 0.3, 0.4, 0.4], [0] * 4]], rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.valid, valid)
 
 
 @pytest.mark.covers("DE-28")
