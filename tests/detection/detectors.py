@@ -13,7 +13,7 @@ from dlcore.data.source import Source
 from dlcore.nn import Conv
 from tests.models.tracing import layers_traced_once
 
-__all__ = ["GOLDENS", "Golden", "Small", "encoded", "jitted", "mined_step", "parameters", "source"]
+__all__ = ["GOLDENS", "Golden", "Image", "Small", "encoded", "jitted", "mined_step", "parameters", "source"]
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 _SPEC = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
@@ -71,6 +71,13 @@ class Small(nn.Module):
     def features(self, x, train=False):
         x = nn.relu(Conv(4, (3, 3), 8, padding=1, name="first")(x))
         return {"fine": x, "coarse": nn.relu(Conv(6, (3, 3), 2, padding=1, name="second")(x))}
+
+
+class Image(nn.Module):
+    """The image as the only map: what follows a backbone is wired alone."""
+
+    def features(self, x, train=False):
+        return {"only": x}
 
 
 def source(count):

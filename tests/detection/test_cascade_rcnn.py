@@ -11,7 +11,10 @@ from flax import linen as nn
 from dlcore.detection import two_stage
 from dlcore.detection.cascade_rcnn import CascadeRCNN, mean_outputs, refine_boxes, stage_weights
 from dlcore.detection.faster_rcnn import BoxOutputs, FasterRCNN
+from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.nn import Conv
+from tests.detection.detectors import Small
+from tests.wiring import assert_wiring
 
 FIELDS = {"stages": ("only",), "channels": 8, "extra_blocks": "none", "scales": (2.0,), "aspect_ratios": (1.0,)}
 SETTINGS = {
@@ -94,3 +97,12 @@ def test_heads_and_thresholds_must_fit():
     plain = FasterRCNN(Backbone(), 2, **FIELDS)
     with pytest.raises(ValueError, match=r"cascade_iou_thresh=\(0.6, 0.7\): 2 thresholds; allowed: 0"):
         two_stage.learner(model=plain, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6, 0.7))
+
+
+@pytest.mark.covers("DE-31")
+def test_the_wiring_of_cascade_rcnn_is_as_it_was():
+    """A regression: the number holds the code as it was, that of Faster R-CNN with keypoints, too."""
+    model = CascadeRCNN(Small(), 2, None, KeypointHead(1, 3, 0), stages=("fine", "coarse"), channels=4, box_channels=6,
+                        num_stages=2)  # fmt: skip
+    boxes = np.array([[[0.0, 0, 9, 9], [4, 4, 30, 20]]])
+    assert_wiring(model, (1, 32, 32, 3), boxes, [869.178075, 50.503784])

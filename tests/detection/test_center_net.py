@@ -7,6 +7,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from scipy.optimize import brentq
 
 from dlcore.detection import center_net
 from dlcore.detection.anchors import Grid
@@ -26,9 +27,12 @@ def worst_iou(size, r):
     return min(shared / (2 * w * h - shared), (w - 2 * r) * (h - 2 * r) / (w * h), w * h / ((w + 2 * r) * (h + 2 * r)))
 
 
+RADIUS = jax.jit(center_net.gaussian_radius)
+
+
 @pytest.mark.parametrize("size", [(0.25, 0.25), (4.0, 4.0), (10.0, 3.0), (30.0, 50.0)])
 def test_the_radius_leaves_an_iou_of_seven_tenths(size):
-    radius = float(center_net.gaussian_radius(jnp.array(size)))
+    radius = float(RADIUS(np.array(size, np.float32)))
     assert worst_iou(size, radius) == pytest.approx(0.7, abs=1e-5)
     assert worst_iou(size, 1.05 * radius) < 0.7
 
@@ -37,9 +41,9 @@ def test_the_radius_leaves_an_iou_of_seven_tenths(size):
 def test_one_heat_map_by_hand():
     """A box of 2 x 2 cells with its center in cell (1, 2): for side 2 the inward shift is least, (2 - 2 r)^2 = 0.7 * 4,
     r = 1 - sqrt(0.7) = 0.16334. sigma = (2 r + 1) / 6 = 0.22111, so a neighbor has exp(-1 / (2 * 0.04889))."""
-    boxes = jnp.array([[5.0, 1, 13, 9], [5, 1, 13, 9], [0, 0, 16, 16]])
-    labels, valid = jnp.array([1, 1, 0]), jnp.array([True, True, False])
-    heat, cells = center_net.target_heat_map(GRID, boxes, labels, valid, 2)
+    boxes = np.array([[5, 1, 13, 9], [5, 1, 13, 9], [0, 0, 16, 16]], np.float32)
+    labels, valid = np.array([1, 1, 0]), np.array([True, True, False])
+    heat, cells = jax.jit(center_net.target_heat_map, static_argnums=4)(GRID, boxes, labels, valid, 2)
     # The center (9, 5) lies in column 2 (8 to 12) and row 1 (4 to 8).
     assert cells[:2].tolist() == [6, 6]
     sigma = (2 * (1 - np.sqrt(0.7)) + 1) / 6
@@ -58,11 +62,12 @@ class Constant(nn.Module):
         return Outputs(*(jnp.broadcast_to(part, (len(x), 4, 4, 2)) for part in parts)), GRID
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["evaluate"])
 @pytest.mark.covers("DE-32")
-def test_one_update_by_hand():
+@pytest.mark.parametrize("step", ["evaluate", "update"])
+def test_one_step_by_hand(step):
     rate, rng = 0.1, np.random.default_rng(0)
-    settings = {"alpha": 2.0, "beta": 3.0, "size_weight": 0.2, "offset_weight": 0.7}
+    settings = {"alpha": 1.5, "beta": 3.0, "size_weight": 0.2, "offset_weight": 0.7}
     learner = center_net.learner(model=Constant(), optimizer=optax.sgd(rate), **settings)
     params = {name: rng.normal(size=(4, 4, 2)).astype(np.float32) for name in Outputs._fields}
     state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(rate).init(params), {})
@@ -74,7 +79,8 @@ def test_one_update_by_hand():
         "box_mask": np.array([[True, False], [True, True]]),
         "index": np.arange(2),
     }
-    after, metrics = jax.jit(learner.update)(state, batch)
+    done = jax.jit(getattr(learner, step))(state, batch)
+    after, metrics = done if step == "update" else (None, done)
     # Three objects: (image, label, row, column, size in cells, offset in cells).
     objects = [
         (0, 1, 1, 2, (2, 2), (0.25, 0.25)),
@@ -84,27 +90,27 @@ def test_one_update_by_hand():
     y, x = np.mgrid[:4, :4]
     heat = np.zeros((2, 4, 4, 2))
     for image, label, row, column, size, _ in objects:
-        radius = min(r for r in np.linspace(0, 1, 100001) if worst_iou(size, r) <= 0.7)
+        radius = brentq(lambda r, size=size: worst_iou(size, r) - 0.7, 0, min(size) / 2)
         bump = np.exp(-((x - column) ** 2 + (y - row) ** 2) / (2 * ((2 * radius + 1) / 6) ** 2))
         heat[image, ..., label] = np.maximum(heat[image, ..., label], bump)
 
-    def parts(params):
-        p = 1 / (1 + jnp.exp(-params["logits"]))
-        focal = jnp.where(heat == 1, -((1 - p) ** 2) * jnp.log(p), -((1 - heat) ** 3) * p**2 * jnp.log(1 - p))
+    def parts(params, xp=jnp):
+        p = 1 / (1 + xp.exp(-params["logits"]))
+        focal = xp.where(heat == 1, -((1 - p) ** 1.5) * xp.log(p), -((1 - heat) ** 3) * p**1.5 * xp.log(1 - p))
         errors = [
-            sum(
-                jnp.abs(params[name][row, column] - jnp.array(values[k])).sum()
-                for _, _, row, column, *values in objects
-            )
+            sum(xp.abs(params[name][row, column] - np.array(values[k])).sum() for _, _, row, column, *values in objects)
             for k, name in enumerate(("sizes", "offsets"))
         ]
-        return jnp.stack([focal.sum(), 0.2 * errors[0], 0.7 * errors[1]]) / 3
+        return [focal.sum() / 3, 0.2 * errors[0] / 3, 0.7 * errors[1] / 3]
 
-    expected, gradients = jax.jit(jax.value_and_grad(lambda params: parts(params).sum()))(params)
-    chex.assert_trees_all_close(
-        after.params, jax.tree.map(lambda p, g: p - rate * g, params, gradients), rtol=1e-3, atol=1e-5
-    )
-    assert metrics["loss"].compute() == pytest.approx(float(expected), rel=1e-4)
+    expected = parts(params, np)
+    for name, value in zip(("heat_map", "size", "offset"), expected, strict=True):
+        assert metrics[name].compute() == pytest.approx(float(value), rel=1e-4), name
+    assert metrics["loss"].compute() == pytest.approx(float(sum(expected)), rel=1e-4)
+    if step == "update":
+        gradients = jax.jit(jax.grad(lambda params: sum(parts(params))))(params)
+        new = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+        chex.assert_trees_all_close(after.params, new, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.covers("DE-32")

@@ -13,6 +13,7 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.detection import d_fine
 from dlcore.detection.d_fine import DFINE, FineOutputs
+from dlcore.detection.denoising import Targets
 from dlcore.detection.distribution_refinement import (
     RefinementWeights,
     refinement_losses,
@@ -21,6 +22,7 @@ from dlcore.detection.distribution_refinement import (
 )
 from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES, HGNetV2
 from dlcore.learner import ModelState
+from tests.detection.detectors import Image
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 
@@ -197,6 +199,11 @@ def test_one_update_by_hand():
     chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
 
 
+TARGETS = Targets(
+    np.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]], np.float32),
+    np.array([[1, 2], [0, -1]]),
+    np.array([[True, True], [True, False]]),
+)
 BACKBONE = HGNetV2(stem_widths=(4, 4), widths=(4,) * 4, mid_widths=(4,) * 4, stages=(1,) * 4, num_layers=(1,) * 4)
 MODEL = DFINE(
     BACKBONE,
@@ -287,3 +294,14 @@ def test_names_of_hgnet_become_those_of_transformers():
     assert renamed(f"{prefix}stem2a.convolution.weight") == "embedder.stem2a.convolution.weight"
     assert renamed(f"{prefix}layer2_downsample.lab_scale") == "encoder.stages.2.downsample.lab.scale"
     assert renamed(f"{prefix}layer0.12.layers.3.lab_bias") == "encoder.stages.0.blocks.12.layers.3.lab.bias"
+
+
+@pytest.mark.covers("DE-29")
+def test_the_wiring_of_d_fine_is_as_it_was():
+    """A regression: the numbers are of the code that the golden of the weekly tier holds. In training, with denoising
+    queries before learned ones."""
+    model = DFINE(Image(), 3, ("only",), num_queries=5, features=8, num_heads=2, hidden_features=8, decoder_layers=1,
+                  num_levels=1, num_points=(1,), encoder_features=8, encoder_layers=0, encoder_levels=(),
+                  encoder_blocks=0, learned_queries=True, num_denoising=2, num_bins=4, num_probabilities=2,
+                  quality_features=4)  # fmt: skip
+    assert_wiring(model, (2, 4, 6, 3), [34.237136, 50.349566], train=True, targets=TARGETS)

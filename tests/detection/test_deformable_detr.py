@@ -13,10 +13,11 @@ from dlcore.detection.query_blocks import inverse_sigmoid
 from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.nn.deformable_encoder import grid_centers
-from tests.detection.detectors import Golden, Small
+from tests.detection.detectors import Golden, Image, Small
 from tests.detection.hub_folders import check_published
 from tests.detection.test_published_names import with_timms_resnet
 from tests.models.tracing import layers_traced_once
+from tests.wiring import assert_wiring
 
 FIELDS: dict[str, Any] = {"num_queries": 10, "features": 32, "num_heads": 2, "hidden_features": 24, "encoder_layers": 1}
 FIELDS |= {"decoder_layers": 2}
@@ -56,7 +57,8 @@ def test_each_form_has_its_heads():
 
     def names(**fields):
         with layers_traced_once():
-            shapes = jax.eval_shape(SMALL.clone(**fields).init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
+            model = SMALL.clone(encoder_layers=0, **fields)
+            shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
         return {name for name in shapes["params"] if name.startswith(("bbox", "class", "query", "pos_trans"))}
 
     heads = [{f"bbox_embed_{i}", f"class_embed_{i}"} for i in range(3)]
@@ -95,3 +97,13 @@ def test_older_names_load():
     older = {key.replace("self_attn.o_proj.", "self_attn.out_proj."): value for key, value in older.items()}
     older = {key.replace(".mlp.fc", ".fc"): value for key, value in older.items()}
     chex.assert_trees_all_equal(from_torch_names(model, older), from_torch_names(model, golden.weights))
+
+
+@pytest.mark.covers("DE-27")
+def test_the_wiring_of_deformable_detr_is_as_it_was():
+    """A regression: the numbers are of the code that the golden of the weekly tier holds. Of padded images, with two
+    levels beyond the only map, refinement and two stages."""
+    model = DeformableDETR(Image(), 3, ("only",), 3, num_queries=3, features=32, num_heads=2, hidden_features=4,
+                           num_points=1, encoder_layers=1, decoder_layers=1, box_refine=True,
+                           two_stage=True)  # fmt: skip
+    assert_wiring(model, (2, 4, 6, 3), np.array([[4, 3], [2, 6]]), [12.426407, 0.531927])

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from dlcore.detection import dense
 from dlcore.detection.dense import Candidates, topk_by_class, topk_by_level
+from dlcore.learner import ModelState
 from dlcore.ops.boxes import decode_boxes, distances_to_boxes
 from dlcore.ops.replica import REPLICA
 
@@ -214,3 +215,52 @@ def test_each_part_of_the_loss_is_divided_by_its_weight_in_the_whole_batch():
     value, metrics = one.loss(state.params, state, empty)
     assert float(value) == 0
     assert metrics["loss"].compute() is None
+
+
+class Sized(nn.Module):
+    """The mean of each image, and its size where the call has it; in training the true boxes."""
+
+    takes_image_size = takes_targets = True
+
+    @nn.compact
+    def __call__(self, x, image_size=None, train=False, targets=None):
+        if targets is not None:
+            return Toy.Outputs((x.mean((1, 2)), *targets)), None
+        locations = jnp.zeros(2) if image_size is None else 2 * image_size
+        return Toy.Outputs(x.mean((1, 2))), locations
+
+
+def test_detections_are_of_each_images_own_size():
+    """Without sizes all images share the canvas and the locations; padding is zero, whatever it was."""
+    learner = dense.detector_learner(
+        model=Sized(),
+        optimizer=optax.sgd(1.0),
+        losses=toy_losses,
+        postprocess=lambda outputs, locations, size: {"mean": outputs.value, "at": locations, "size": jnp.array(size)},
+        preprocess=lambda images: images + 1,
+    )
+    state = ModelState(np.int32(0), jax.random.key(0), {}, (), {})
+    batch = {"image": np.full((2, 2, 4, 1), 7, np.float32)}
+    sizes = np.array([[2, 2], [1, 4]])
+    plain, padded = jax.jit(
+        lambda: (learner.predict(state, batch), learner.predict(state, {**batch, "image_size": sizes}))
+    )()
+    assert plain["mean"].tolist() == [[8], [8]]
+    assert (plain["at"].tolist(), plain["size"].tolist()) == ([[0, 0]] * 2, [[2, 4]] * 2)
+    assert padded["mean"].tolist() == [[4], [4]]  # half of each image is padding
+    assert (padded["at"].tolist(), padded["size"].tolist()) == ((2 * sizes).tolist(), sizes.tolist())
+    np.testing.assert_array_equal(padded["image_size"], sizes)
+
+
+def test_true_boxes_reach_a_model_that_takes_them_in_training_alone():
+    """A box from (1, 0) to (3, 2) of 2 x 4 pixels (rows, columns): center (1/2, 1/2), sides 1/2 and 1."""
+    batch = {"image": np.zeros((1, 2, 4, 1), np.float32)}
+    targets = np.array([[[1, 0, 3, 2]]], np.float32), np.array([[5]]), np.array([[True]])
+    predict = jax.jit(
+        lambda key: dense.predict_locations(Sized(), {}, {}, batch, key, targets)[0].outputs.value,
+    )
+    _, boxes, labels, valid = predict(jax.random.key(0))
+    assert boxes.tolist() == [[[0.5, 0.5, 0.5, 1]]]
+    assert (labels.tolist(), valid.tolist()) == ([[5]], [[True]])
+    (predictions, _) = jax.eval_shape(lambda: dense.predict_locations(Sized(), {}, {}, batch, None, targets))
+    assert isinstance(predictions.outputs.value, jax.ShapeDtypeStruct)

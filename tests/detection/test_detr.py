@@ -203,9 +203,10 @@ class Given(nn.Module):
         return Outputs(images * logits, jnp.broadcast_to(boxes, (len(images), 2, 2, 4))), jnp.full(4, 10.0)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["evaluate"])
 @pytest.mark.covers("AT-32")
-def test_one_update_by_hand():
+@pytest.mark.parametrize("step", ["evaluate", "update"])
+def test_one_step_by_hand(step):
     """One box an image: the first layer's queries own them in order, the last layer's crosswise; the other is none."""
     rate = 0.05
     learner = detr.learner(model=Given(), optimizer=optax.sgd(rate), weights=detr.LossWeights(0.2, 3.0, 1.5))
@@ -221,7 +222,8 @@ def test_one_update_by_hand():
         "index": np.arange(2),
     }
     state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
-    after, metrics = jax.jit(learner.update)(state, batch)
+    done = jax.jit(getattr(learner, step))(state, batch)
+    after, metrics = done if step == "update" else (None, done)
     true = np.array([[0.3, 0.35, 0.2, 0.2], [0.7, 0.6, 0.4, 0.4]], np.float32)  # of the two images
     owner = np.array([[0, 1], [1, 0]])  # [layer, image]
     label = np.full((2, 2, 2), 2)  # [image, layer, query], "no object" but for the owner
@@ -229,31 +231,31 @@ def test_one_update_by_hand():
         label[0, layer, owner[layer, 0]], label[1, layer, owner[layer, 1]] = 1, 0
     weight = np.where(label == 2, 0.2, 1.0)
 
-    def giou(a, b):
+    def giou(a, b, xp):
         (a0, a1), (b0, b1) = ((box[:, :2] - box[:, 2:] / 2, box[:, :2] + box[:, 2:] / 2) for box in (a, b))
-        shared = (jnp.minimum(a1, b1) - jnp.maximum(a0, b0)).prod(-1)
+        shared = (xp.minimum(a1, b1) - xp.maximum(a0, b0)).prod(-1)
         union = (a1 - a0).prod(-1) + (b1 - b0).prod(-1) - shared
-        hull = (jnp.maximum(a1, b1) - jnp.minimum(a0, b0)).prod(-1)
+        hull = (xp.maximum(a1, b1) - xp.minimum(a0, b0)).prod(-1)
         return shared / union - (hull - union) / hull
 
-    @jax.jit
-    def expected(params):
-        def parts(params):
-            scores = jnp.exp(scale[:, None, None, None] * params["logits"])
-            nats = -jnp.log((scores * (label[..., None] == np.arange(3))).sum(-1) / scores.sum(-1))
-            entropy = [(weight * nats)[:, k].sum() / weight[:, k].sum() for k in range(2)]
-            mine = [params["boxes"][k, owner[k]] for k in range(2)]  # [image, 4] of each layer
-            distance = [3.0 * jnp.abs(boxes - true).sum() / 2 for boxes in mine]
-            return jnp.array([entropy, distance, [1.5 * (1 - giou(boxes, true)).sum() / 2 for boxes in mine]])
+    def parts(params, xp=jnp):
+        scores = xp.exp(scale[:, None, None, None] * params["logits"])
+        nats = -xp.log((scores * (label[..., None] == np.arange(3))).sum(-1) / scores.sum(-1))
+        entropy = [(weight * nats)[:, k].sum() / weight[:, k].sum() for k in range(2)]
+        mine = [params["boxes"][k, owner[k]] for k in range(2)]  # [image, 4] of each layer
+        distance = [3.0 * xp.abs(boxes - true).sum() / 2 for boxes in mine]
+        return xp.array([entropy, distance, [1.5 * (1 - giou(boxes, true, xp)).sum() / 2 for boxes in mine]])
 
-        gradients = jax.grad(lambda params: parts(params).sum())(params)
-        return jax.tree.map(lambda p, g: p - rate * g, params, gradients), parts(params)
-
-    new, parts = expected(before)
-    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
-    for name, (early, last) in zip(("classification", "box", "giou"), parts, strict=True):
+    for name, (early, last) in zip(("classification", "box", "giou"), parts(before, np), strict=True):
         assert metrics[name].compute() == pytest.approx(float(last), rel=1e-4), name
         assert metrics[f"auxiliary_{name}"].compute() == pytest.approx(float(early), rel=1e-4), name
+    # The queries of the last layer whose best class is an object, of one box an image.
+    claims = (scale[:, None, None] * before["logits"][1]).argmax(-1) < 2
+    assert metrics["cardinality_error"].compute() == np.abs(claims.sum(1) - 1).mean()
+    if step == "update":
+        gradients = jax.jit(jax.grad(lambda params: parts(params).sum()))(before)
+        new = jax.tree.map(lambda p, g: p - rate * g, before, gradients)
+        chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
 
 
 def test_the_wiring_of_detr_is_as_it_was():

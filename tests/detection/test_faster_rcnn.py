@@ -339,8 +339,9 @@ def test_the_regions_boxes_are_trained_by_smooth_l1_or_giou():
         assert int(losses["rpn_box"][1]) == 1
 
 
+@pytest.mark.slow
 def test_the_wiring_of_faster_rcnn_is_as_it_was():
-    """A regression: the number holds the code as it was."""
+    """A regression: the number holds the code as it was. test_cascade_rcnn.py has the wiring of the default tier."""
     assert_wiring(
         FasterRCNN(Small(), 2, stages=("fine", "coarse"), channels=4, box_channels=6),
         (1, 32, 32, 3),

@@ -70,14 +70,16 @@ def test_pyramid_heads_and_losses_equal_torchvision():
 
 @pytest.mark.covers("DE-19")
 def test_centerness_by_hand():
-    # left 2 of right 6, top 1 of bottom 4: sqrt(2/6 * 1/4) = sqrt(1/12)
-    assert float(fcos.centerness(jnp.array([2.0, 1, 6, 4]))) == pytest.approx(0.288675, abs=1e-6)
-    assert float(fcos.centerness(jnp.array([3.0, 5, 3, 5]))) == 1
-    assert float(fcos.centerness(jnp.array([0.0, 5, 3, 5]))) == 0
-    assert float(fcos.centerness(jnp.array([-1.0, 5, 3, 5]))) == 0  # outside
-    assert float(fcos.centerness(jnp.zeros(4))) == 0
-    # Parts of a pixel count: left 0.25 of right 0.5, in the middle between top and bottom: sqrt(1/2)
-    assert float(fcos.centerness(jnp.array([0.25, 0.5, 0.5, 0.5]))) == pytest.approx(0.707107, abs=1e-6)
+    rows = [
+        ([2, 1, 6, 4], 0.288675),  # left 2 of right 6, top 1 of bottom 4: sqrt(2/6 * 1/4) = sqrt(1/12)
+        ([3, 5, 3, 5], 1),
+        ([0, 5, 3, 5], 0),
+        ([-1, 5, 3, 5], 0),  # outside
+        ([0, 0, 0, 0], 0),
+        ([0.25, 0.5, 0.5, 0.5], 0.707107),  # parts of a pixel count: sqrt(0.25/0.5 * 1)
+    ]
+    distances, expected = (np.array(column, np.float32) for column in zip(*rows, strict=True))
+    np.testing.assert_allclose(jax.jit(fcos.centerness)(distances), expected, atol=1e-6)
 
 
 class Given(nn.Module):
@@ -91,9 +93,10 @@ class Given(nn.Module):
         return Outputs(**scaled), Grid.of([(2, 2)], (16, 16))
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["evaluate"])
 @pytest.mark.covers("DE-19")
-def test_one_update_by_hand():
+@pytest.mark.parametrize("step", ["evaluate", "update"])
+def test_one_step_by_hand(step):
     """Of (0, 0), (8, 0), (0, 8) and (8, 8) the last alone lies in a box: focal + (1 - GIoU) + centerness over two."""
     rate, rng = 0.1, np.random.default_rng(0)
     learner = fcos.learner(model=Given(), optimizer=optax.sgd(rate), alpha=0.3, gamma=2.0)
@@ -110,61 +113,61 @@ def test_one_update_by_hand():
         "index": np.arange(2),
     }
     state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
-    after, metrics = jax.jit(learner.update)(state, batch)
+    done = jax.jit(getattr(learner, step))(state, batch)
+    after, metrics = done if step == "update" else (None, done)
     yes = np.zeros((2, 4, 2), np.float32)
     yes[0, 3, 1] = yes[1, 3, 0] = 1
     # (left, top, right, bottom) are (6, 4, 6, 5) and (7, 6, 4, 4).
     central = np.sqrt(np.array([6 / 6 * 4 / 5, 4 / 7 * 4 / 6]))
 
-    @jax.jit
-    def expected(params):
-        def parts(params):
-            p = 1 / (1 + jnp.exp(-scale[:, None, None] * params["logits"]))
-            focal = -0.3 * yes * (1 - p) ** 2 * jnp.log(p) - 0.7 * (1 - yes) * p**2 * jnp.log(1 - p)
-            reach = 8 * scale[:, None] * params["distances"][3] * jnp.array([-1, -1, 1, 1])
-            found = 8 + reach
-            low, high = jnp.minimum(found, boxes), jnp.maximum(found, boxes)
+    def parts(params, xp=jnp):
+        p = 1 / (1 + xp.exp(-scale[:, None, None] * params["logits"]))
+        focal = -0.3 * yes * (1 - p) ** 2 * xp.log(p) - 0.7 * (1 - yes) * p**2 * xp.log(1 - p)
+        reach = 8 * scale[:, None] * params["distances"][3] * np.array([-1, -1, 1, 1])
+        found = 8 + reach
+        low, high = xp.minimum(found, boxes), xp.maximum(found, boxes)
 
-            def area(x0, y0, x1, y1):
-                return (x1 - x0) * (y1 - y0)
+        def area(x0, y0, x1, y1):
+            return (x1 - x0) * (y1 - y0)
 
-            shared = area(high[:, 0], high[:, 1], low[:, 2], low[:, 3])
-            union = area(*found.T) + area(*boxes.T) - shared
-            hull = area(low[:, 0], low[:, 1], high[:, 2], high[:, 3])
-            giou = shared / union - (hull - union) / hull
-            z = scale * params["centerness"][3]
-            center = central * jnp.log1p(jnp.exp(-z)) + (1 - central) * jnp.log1p(jnp.exp(z))
-            return focal.sum() / 2, (1 - giou).sum() / 2, center.sum() / 2
+        shared = area(high[:, 0], high[:, 1], low[:, 2], low[:, 3])
+        union = area(*found.T) + area(*boxes.T) - shared
+        hull = area(low[:, 0], low[:, 1], high[:, 2], high[:, 3])
+        giou = shared / union - (hull - union) / hull
+        z = scale * params["centerness"][3]
+        center = central * xp.log1p(xp.exp(-z)) + (1 - central) * xp.log1p(xp.exp(z))
+        return focal.sum() / 2, (1 - giou).sum() / 2, center.sum() / 2
 
-        gradients = jax.grad(lambda params: sum(parts(params)))(params)
-        return jax.tree.map(lambda p, g: p - rate * g, params, gradients), jnp.stack(parts(params))
-
-    new, parts = expected(before)
-    chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
-    for name, value in zip(("classification", "box", "centerness"), parts, strict=True):
+    expected = parts(before, np)
+    for name, value in zip(("classification", "box", "centerness"), expected, strict=True):
         assert metrics[name].compute() == pytest.approx(float(value), rel=1e-4), name
-    assert metrics["loss"].compute() == pytest.approx(float(parts.sum()), rel=1e-4)
+    assert metrics["loss"].compute() == pytest.approx(float(sum(expected)), rel=1e-4)
+    if step == "update":
+        gradients = jax.jit(jax.grad(lambda params: sum(parts(params))))(before)
+        new = jax.tree.map(lambda p, g: p - rate * g, before, gradients)
+        chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DE-19")
 def test_which_box_a_location_is_matched_to():
     # Locations at 0, 8, ..., 56 along both axes on stride 8 (farthest side in (0, 16]) and 0, 16, 32, 48 on stride 16.
     grid = Grid.of([(8, 8), (4, 4)], (64, 64))
-    boxes = jnp.array(
+    boxes = np.array(
         [
-            [10.0, 10, 26, 26],  # center 18: locations 16 and 24 lie inside and near; farthest sides 10 and 14
-            [0, 0, 64, 64],  # center 32: farthest side at least 32, so on the coarse level alone
+            [10, 10, 26, 26],  # center 18: locations 16 and 24 lie inside and near; farthest sides 10 and 14
+            [-8, -8, 72, 72],  # center 32: farthest side at least 40, so on the coarse level alone
             [12, 12, 20, 20],  # inside the first, smaller: takes location 16
             [30, 30, 34, 34],  # padding
-        ]
+        ],
+        np.float32,
     )
-    matched = fcos.match(grid, boxes, jnp.array([True, True, True, False]), regress_range=2)
+    match = jax.jit(lambda boxes, valid: fcos.match(grid, boxes, valid, regress_range=2))
+    matched = match(boxes, np.array([True, True, True, False]))
     fine, coarse = np.asarray(matched[:64]).reshape(8, 8), np.asarray(matched[64:]).reshape(4, 4)
     want = np.full((8, 8), -1)
     want[2:4, 2:4], want[2, 2] = 0, 2
     np.testing.assert_array_equal(fine, want)
-    # Near: within 1.5 * 16 of 32, so 16, 32 and 48; the small boxes' farthest sides are below 16.
+    # Near: within 1.5 * 16 of 32, so 16, 32 and 48, but not 0, which lies inside. The small boxes' sides are below 16.
     want = np.full((4, 4), -1)
     want[1:, 1:] = 1
     np.testing.assert_array_equal(coarse, want)
@@ -354,7 +357,7 @@ def test_only_training_is_augmented(state):
 def test_unknown_stages_are_named():
     model = FCOS(Small(), 3, ("fine", "middle"))
     with pytest.raises(ValueError, match=r"\['middle'\].*\['fine', 'coarse'\]"):
-        model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
+        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
 
 
 @pytest.mark.weekly

@@ -11,6 +11,8 @@ from dlcore.detection import localization
 from dlcore.detection.localization import Localizer, Outputs, box_distance, mean_size_boxes
 from dlcore.learner import ModelState
 from dlcore.nn import Conv
+from tests.detection.detectors import Image
+from tests.wiring import assert_wiring
 
 
 class Fixed(nn.Module):
@@ -55,8 +57,14 @@ def test_the_loss_and_the_measures_by_hand(kind):
     build = localization.learner(model=Fixed(), optimizer=optax.sgd(0.1), box_loss=kind, box_weight=2.0)
     # The first true box is the drawn one. The second, (4, 0, 8, 8), has center (6, 4) = (.375, .5), sides (.25, 1).
     batch = batch_of([[6, 2, 10, 6], [4, 0, 8, 8], [0, 0, 0, 0]], [1, 0, -1])
-    state = build.init(jax.random.key(0), batch)
-    value, metrics = build.loss(state.params, state, batch)
+    state = ModelState(np.int32(0), jax.random.key(0), {"scale": np.float32(1)}, (), {})
+
+    @jax.jit
+    def run(state, batch):
+        return build.loss(state.params, state, batch), build.evaluate(state, batch), build.predict(state, batch)
+
+    (value, metrics), evaluated, found = run(state, batch)
+    assert jax.tree.map(float, evaluated) == jax.tree.map(float, metrics)
     squares = 0.125**2 + 0.5**2
     away = squares if kind == "l2" else 0.125 + 0.5 - 2 * 0.01 / 2
     entropies = -np.log(0.75), -np.log(0.25)
@@ -65,7 +73,6 @@ def test_the_loss_and_the_measures_by_hand(kind):
     assert got["box"] == pytest.approx(away / 2, rel=1e-5)
     assert got["accuracy"] == 0.5
     assert got["iou"] == pytest.approx((1 + 8 / (16 + 32 - 8)) / 2)
-    found = build.predict(state, batch)
     np.testing.assert_allclose(found["boxes"][:, 0], [[6, 2, 10, 6]] * 3)
     np.testing.assert_allclose(found["scores"], 0.75, rtol=1e-6)
     assert found["labels"].tolist() == [[1]] * 3
@@ -105,6 +112,36 @@ def test_a_place_is_learnt_where_an_average_would_forget_it():
     assert blind.tolist() == [6, 6, 10, 10]
     assert got["iou"] > 0.8
     assert got["accuracy"] > 0.9
+
+
+@pytest.mark.covers("DE-01")
+def test_the_box_of_the_mean_size_lies_in_the_middle():
+    """Of 2 x 4 and 6 x 2 pixels, 4 x 3 on average; the middle of 10 rows and 20 columns is (10, 5)."""
+    boxes = np.array([[0, 0, 2, 4], [3, 1, 9, 3]], np.float32)
+    np.testing.assert_array_equal(jax.jit(mean_size_boxes, static_argnums=1)(boxes, (10, 20)), [8, 3.5, 12, 6.5])
+
+
+def test_boxes_are_augmented_with_their_images_in_training_alone():
+    """The augmentation shows the box at a quarter of its size: (1.5, .5, 2.5, 1.5) of 8 x 16 pixels."""
+
+    def shrink(key, example):
+        return {**example, "image": 2 * example["image"], "boxes": example["boxes"] / 4}
+
+    params = {"logits": np.zeros(2, np.float32), "box": np.array([0.125, 0.125, 0.0625, 0.125], np.float32)}
+    learner = localization.learner(model=Given(), optimizer=optax.sgd(0.0), augment=shrink)
+    state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(0.0).init(params), {})
+    batch = batch_of([[6, 2, 10, 6]], [1])
+    batch["image"] += 0.5
+    metrics = jax.jit(lambda state, batch: (learner.update(state, batch)[1], learner.evaluate(state, batch)))(
+        state, batch
+    )
+    # Half of the prediction misses three of the box's numbers by 7/16 and one by 7/32.
+    assert [float(part["box"].compute()) for part in metrics] == [0, 3 * (7 / 16) ** 2 + (7 / 32) ** 2]
+
+
+def test_the_wiring_of_the_localizer_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(Localizer(Image(), 3, "only", channels=5), (2, 4, 6, 3), [5.0168441, -0.9534162])
 
 
 def test_more_than_one_box_an_image_is_refused():

@@ -1,5 +1,7 @@
 """Losses of queries with a logit a class: varifocal, focal, matching and denoising by hand, and one update."""
 
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -8,15 +10,15 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.detection import query_losses, rt_detr
+from dlcore.detection import d_fine, deformable_detr, query_losses, rt_detr
 from dlcore.detection.detr import Outputs
 from dlcore.detection.query_losses import QueryCosts, QueryWeights
 from dlcore.detection.rt_detr import QueryOutputs
 from dlcore.learner import ModelState
 
 image_losses = jax.jit(query_losses.image_losses, static_argnames=("classification", "auxiliary"))
-SIDES = jnp.full(4, 10.0)
-TRUTH = jnp.array([[1.0, 1, 5, 5], [0, 0, 0, 0]]), jnp.array([1, -1]), jnp.array([True, False])
+SIDES = np.full(4, 10, np.float32)
+TRUTH = np.array([[1, 1, 5, 5], [0, 0, 0, 0]], np.float32), np.array([1, -1]), np.array([True, False])
 TRUE = np.array([0.3, 0.3, 0.4, 0.4])
 """The first box in center and size; its class is 1 of 2."""
 
@@ -58,20 +60,65 @@ def by_hand(logits, boxes, owner, weights, kind, counts=None):
 LOGITS = np.array([[0.5, -1.0], [-0.3, 0.8], [0.1, 0.2]], np.float32)
 BOXES = np.array([[0.8, 0.8, 0.2, 0.2], [0.3, 0.3, 0.4, 0.2], [0.1, 0.9, 0.1, 0.1]], np.float32)
 """The second query has the box: half of it."""
+NOISY = np.array([[0.2, 0.1], [9, 9], [0.7, -0.4], [9, 9]], np.float32)
+NOISY_BOXES = np.array([[0.3, 0.3, 0.2, 0.4], [0.5] * 4, [0.3, 0.3, 0.8, 0.4], [0.5] * 4], np.float32)
+"""Of one group of two boxes, the second padding: query 0 is positive, 2 negative, 1 and 3 count nothing."""
 
 
 @pytest.mark.slow(unless=["varifocal"])
 @pytest.mark.covers("DE-28")
 @pytest.mark.parametrize("kind", ["varifocal", "focal"])
 def test_losses_by_hand(kind):
+    """Two earlier layers have the queries in the reverse order. Two layers of two groups of denoising queries: of each
+    group the first query is positive, the third negative, and the others are padding."""
     weights = QueryWeights(1.5, 4.0, 3.0)
-    outputs = Outputs(jnp.asarray(LOGITS)[None], jnp.asarray(BOXES)[None])
+    logits, boxes = (np.stack([values[::-1], values[::-1], values]) for values in (LOGITS, BOXES))
+    noisy, noisy_boxes = np.tile(NOISY, (2, 2, 1)), np.tile(NOISY_BOXES, (2, 2, 1))
+    outputs = QueryOutputs(logits, boxes, noisy, noisy_boxes)
     sums = image_losses(outputs, SIDES, *TRUTH, weights=weights, classification=kind)
-    expected = by_hand(LOGITS, BOXES, 1, weights, kind)
-    actual = [float(sums[name]) for name in ("classification", "box", "giou")]
-    np.testing.assert_allclose(actual, expected, rtol=1e-5)
+    expected = {
+        "": by_hand(LOGITS, BOXES, 1, weights, kind),
+        "auxiliary_": 2 * by_hand(LOGITS[::-1], BOXES[::-1], 1, weights, kind),
+        "denoising_": 2 * by_hand(NOISY, NOISY_BOXES, 0, weights, kind, [True, False, True, False]),
+    }
+    for front, values in expected.items():
+        actual = [float(sums[front + name]) for name in ("classification", "box", "giou")]
+        np.testing.assert_allclose(actual, values, rtol=1e-5, err_msg=front)
     assert int(sums["num_foreground"]) == 1
-    assert "denoising_box" not in sums
+
+
+def test_the_last_layer_alone_may_have_losses_and_others_may_have_no_denoising():
+    outputs = Outputs(np.stack([LOGITS, LOGITS]), np.stack([BOXES, BOXES]))
+    sums = jax.eval_shape(partial(query_losses.image_losses, auxiliary=False), outputs, SIDES, *TRUTH)
+    assert set(sums) == {"classification", "box", "giou", "num_foreground"}
+
+
+SETTINGS = {"optimizer": optax.sgd(0.1), "preprocess": abs, "augment": min, "costs": QueryCosts(1.0, 2.0, 3.0)}
+SETTINGS |= {"weights": QueryWeights(1.5, 4.0, 3.0), "auxiliary": False, "score_thresh": 0.25, "detections_per_img": 7}
+
+
+@pytest.mark.parametrize("module", [deformable_detr, rt_detr, d_fine])
+def test_each_detector_of_queries_passes_its_settings_on(module, monkeypatch):
+    model = Stub()
+    monkeypatch.setattr(module, "query_learner", dict)
+    for classification in ("focal", "varifocal"):
+        given = {**SETTINGS, "model": model, "classification": classification}
+        passed = module.learner(**given)
+        passed.pop("more_losses", None)
+        assert passed == given
+
+
+def test_the_learner_of_queries_hands_its_settings_to_losses_and_detections(monkeypatch):
+    monkeypatch.setattr(query_losses, "detector_learner", dict)
+    given = {**SETTINGS, "model": Stub(), "classification": "focal", "more_losses": max}
+    passed = query_losses.query_learner(**given)
+    losses, postprocess = passed.pop("losses"), passed.pop("postprocess")
+    assert passed == {name: given[name] for name in ("model", "optimizer", "preprocess", "augment")}
+    names = ("costs", "weights", "classification", "auxiliary", "more_losses")
+    assert losses.keywords == {name: given[name] for name in names}
+    assert losses.func is query_losses.image_losses
+    assert postprocess.keywords == {name: given[name] for name in ("score_thresh", "detections_per_img")}
+    assert postprocess.func is query_losses.postprocess
 
 
 @pytest.mark.slow
@@ -108,10 +155,8 @@ SHAPES |= {"noisy_logits": (4, 2), "noisy_boxes": (4, 4)}
 @pytest.mark.weekly
 @pytest.mark.covers("DE-28")
 def test_one_update_by_hand():
-    """One group of two boxes, the second padding: query 0 is positive, 2 negative, 1 and 3 count nothing."""
     rate, weights = 0.05, QueryWeights(1.5, 4.0, 3.0)
-    noisy = np.array([[0.2, 0.1], [9, 9], [0.7, -0.4], [9, 9]], np.float32)
-    noisy_boxes = np.array([[0.3, 0.3, 0.2, 0.4], [0.5] * 4, [0.3, 0.3, 0.8, 0.4], [0.5] * 4], np.float32)
+    noisy, noisy_boxes = NOISY, NOISY_BOXES
     before = {"logits_0": LOGITS[::-1].copy(), "boxes_0": BOXES[::-1].copy(), "logits_1": LOGITS, "boxes_1": BOXES}
     before |= {"noisy_logits": noisy, "noisy_boxes": noisy_boxes}
     learner = rt_detr.learner(model=Stub(), optimizer=optax.sgd(rate), weights=weights)

@@ -1,5 +1,7 @@
 """R-CNN: what a region looks like, a call of the backbone for each, and its place in the lineage."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -89,19 +91,10 @@ def test_calls_in_a_loop_are_counted_as_often_as_it_turns():
 @pytest.mark.covers("DE-06")
 def test_regions_are_positive_negative_or_neutral_by_iou():
     """One box of 10 x 10; regions of width 10, 4, 2 in it have IoU 1, .4, .2: on it, neutral, background."""
-    box = jnp.array([[0.0, 0, 10, 10]])
-    regions = jnp.array([[0.0, 0, 10, 10], [0, 0, 4, 10], [0, 0, 2, 10]])
-    drawn = sample_proposals(
-        jax.random.key(0),
-        regions,
-        jnp.ones(3, bool),
-        box,
-        jnp.array([1]),
-        jnp.array([True]),
-        count=8,
-        positive_fraction=0.5,
-        bg_iou_thresh=0.3,
-    )
+    box = np.array([[0, 0, 10, 10]], np.float32)
+    regions = np.array([[0, 0, 10, 10], [0, 0, 4, 10], [0, 0, 2, 10]], np.float32)
+    sample = jax.jit(functools.partial(sample_proposals, count=8, positive_fraction=0.5, bg_iou_thresh=0.3))
+    drawn = sample(jax.random.key(0), regions, np.ones(3, bool), box, np.array([1]), np.array([True]))
     kept = {tuple(b): int(t) for b, t, v in zip(drawn.boxes.tolist(), drawn.target, drawn.valid, strict=True) if v}
     assert kept == {(0, 0, 10, 10): 2, (0, 0, 2, 10): 0}
 

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.detection.denoising import Targets, noise_boxes
+from dlcore.detection.denoising import Targets, noise_boxes, of_image_fractions
 from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
 from dlcore.detection.torch_weights import from_torch_names
-from tests.detection.detectors import Golden
+from tests.detection.detectors import Golden, Image
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 
@@ -25,9 +25,9 @@ def test_a_published_folder_equals_transformers(name, tmp_path):
 
 
 TARGETS = Targets(
-    jnp.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]]),
-    jnp.array([[1, 2], [0, -1]]),
-    jnp.array([[True, True], [True, False]]),
+    np.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]], np.float32),
+    np.array([[1, 2], [0, -1]]),
+    np.array([[True, True], [True, False]]),
 )
 
 
@@ -55,6 +55,16 @@ def test_groups_see_themselves_and_the_others_but_nobody_sees_a_group():
     assert mask[:, :, 8:].all()
     assert not mask[:, 8:, :8].any()
     np.testing.assert_array_equal(mask[1, 0, :8], [True, False, True, False, *[False] * 4])  # padding is hidden
+
+
+def test_boxes_in_pixels_become_centers_and_sizes_in_fractions_of_the_image():
+    """(2, 1) to (10, 5) of 20 x 10 pixels: center (6 / 20, 3 / 10), sides 8 / 20 and 4 / 10. Padding may be NaN."""
+    labels, valid = np.array([[2, 1]]), np.array([[True, False]])
+    boxes = np.array([[[2, 1, 10, 5], [np.nan] * 4]], np.float32)
+    found = jax.jit(lambda boxes: of_image_fractions(boxes, labels, valid, (10, 20)))(boxes)
+    np.testing.assert_allclose(found.boxes, [[[0.3, 0.3, 0.4, 0.4], [0] * 4]], rtol=1e-6)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_array_equal(found.valid, valid)
 
 
 @pytest.mark.covers("DE-28")
@@ -116,3 +126,13 @@ def test_the_wiring_of_resnet_d_is_as_it_was():
     """A regression: the numbers are of the code that the golden of the slow tier holds."""
     network = ResNetD(num_classes=0, stages=(1, 1), widths=(8, 16), stem_width=8)
     assert_wiring(network, (1, 24, 24, 3), [559.518158, 60.055997], method="features", train=False)
+
+
+@pytest.mark.covers("DE-28")
+def test_the_wiring_of_rt_detr_is_as_it_was():
+    """A regression: the numbers are of the code that the golden of the weekly tier holds. In training, with denoising
+    queries, and with a second level that is made from the only map."""
+    model = RTDETR(Image(), 3, ("only",), num_queries=5, features=8, num_heads=2, hidden_features=8, decoder_layers=1,
+                   num_levels=2, num_points=1, encoder_features=6, encoder_layers=0, encoder_levels=(),
+                   num_denoising=2)  # fmt: skip
+    assert_wiring(model, (2, 4, 6, 3), [22.1043809, -6.9998176], train=True, targets=TARGETS)

@@ -9,6 +9,7 @@ from dlcore.detection.selective_search import (
     SPACES,
     color_space,
     merge_regions,
+    propose,
     random_boxes,
     region_histograms,
     selective_search,
@@ -102,3 +103,19 @@ def test_recall_on_scenes_is_above_that_of_as_many_random_boxes():
     assert result.holds
     assert result.numbers["recall@2000, selective search"] >= 0.95
     assert result.numbers["recall@100, random boxes"] < result.numbers["recall@100, selective search"]
+
+
+@pytest.mark.covers("DE-04")
+def test_boxes_of_several_images_are_padded_to_as_many():
+    """An image of one color is one region; of two halves, two and their union. There is room for two boxes."""
+    images = np.zeros((2, 6, 8, 3), np.uint8)
+    images[1, :, 3:] = 255
+    settings = {"sigma": 0.0, "scales": (20.0,), "spaces": ("rgb",), "min_size": 1}
+    found = propose(images, max_proposals=2, **settings)
+    assert found["proposals"].dtype == np.float32
+    assert found["proposals"][0].tolist() == [[0, 0, 8, 6], [0, 0, 0, 0]]
+    assert found["proposal_mask"].tolist() == [[True, False], [True, True]]
+    every = propose(images, max_proposals=4, **settings)
+    assert every["proposal_mask"][1].tolist() == [True, True, True, False]
+    assert sorted(every["proposals"][1, :3].tolist()) == [[0, 0, 3, 6], [0, 0, 8, 6], [3, 0, 8, 6]]
+    assert found["proposals"][1].tolist() == every["proposals"][1, :2].tolist()

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
-from dlcore.detection.simple_pyramid import SimpleFeaturePyramid
+from dlcore.detection.simple_pyramid import FACTORS, SimpleFeaturePyramid, rescale
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -51,3 +53,14 @@ def test_maps_that_a_pyramid_does_not_take_are_refused():
         ValueError, match=r"x.shape=\(1, 1, 2, 8\): not a map to enlarge and halve; allowed: \[B, h, w,"
     ):
         jax.eval_shape(SimpleFeaturePyramid().init, jax.random.key(0), jnp.zeros((1, 1, 2, 8)))
+
+
+class Scales(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return [rescale(x, factor) for factor in FACTORS]
+
+
+def test_the_wiring_of_the_scales_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(Scales(), (1, 2, 4, 8), [17.550678, 13.285259])

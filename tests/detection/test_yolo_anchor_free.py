@@ -38,10 +38,11 @@ BATCH = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["evaluate-task_aligned"])
 @pytest.mark.covers("DE-33")
 @pytest.mark.parametrize("assignment", ["task_aligned", "sim_ota"])
-def test_one_update_by_hand(assignment):
+@pytest.mark.parametrize("step", ["evaluate", "update"])
+def test_one_step_by_hand(assignment, step):
     """(8, 8) alone lies in the first image's box; (0, 8) and (8, 8) lie in the second's."""
     rate, rng = 0.01, np.random.default_rng(0)
     weights = YOLOWeights(0.6, 5.0, 1.2)
@@ -50,27 +51,27 @@ def test_one_update_by_hand(assignment):
     params = {"logits": rng.normal(size=(4, 2)), "side_logits": rng.normal(size=(4, 4, 3))}
     params = jax.tree.map(np.float32, params)
     state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(rate).init(params), {})
-    after, metrics = jax.jit(learner.update)(state, BATCH)
+    done = jax.jit(getattr(learner, step))(state, BATCH)
+    after, metrics = done if step == "update" else (None, done)
 
     # (image, location, class, distances to the sides in strides; those beyond the last bin count as 2).
     pairs = [(0, 3, 1, (6, 4, 6, 5)), (1, 2, 0, (2, 6, 12, 4)), (1, 3, 0, (10, 6, 4, 4))]
 
-    def overlap(params, location, distances):
+    def overlap(params, location, distances, xp=jnp):
         """(IoU, CIoU loss) of the predicted box of a location with the true one; its center and sides in pixels."""
-        bins = jnp.exp(params["side_logits"][location])
-        a, b = 8 * (bins * jnp.arange(3)).sum(-1) / bins.sum(-1), jnp.array(distances, jnp.float32)
-        shared = (jnp.minimum(a[0], b[0]) + jnp.minimum(a[2], b[2])) * (
-            jnp.minimum(a[1], b[1]) + jnp.minimum(a[3], b[3])
-        )
+        bins = xp.exp(params["side_logits"][location])
+        a, b = 8 * (bins * np.arange(3)).sum(-1) / bins.sum(-1), np.array(distances, np.float32)
+        shared = (xp.minimum(a[0], b[0]) + xp.minimum(a[2], b[2])) * (xp.minimum(a[1], b[1]) + xp.minimum(a[3], b[3]))
         (aw, ah), (bw, bh) = a[:2] + a[2:], b[:2] + b[2:]
-        hull = jnp.square(jnp.maximum(a[:2], b[:2]) + jnp.maximum(a[2:], b[2:])).sum()
+        hull = xp.square(xp.maximum(a[:2], b[:2]) + xp.maximum(a[2:], b[2:])).sum()
         iou = shared / (aw * ah + bw * bh - shared)
-        v = 4 / np.pi**2 * (jnp.arctan(bw / bh) - jnp.arctan(aw / ah)) ** 2
-        k = jax.lax.stop_gradient(v / (1 - iou + v))
-        centers = jnp.square((a[2:] - a[:2] - b[2:] + b[:2]) / 2).sum()
+        v = 4 / np.pi**2 * (xp.arctan(bw / bh) - xp.arctan(aw / ah)) ** 2
+        k = v / (1 - iou + v)
+        k = k if xp is np else jax.lax.stop_gradient(k)
+        centers = xp.square((a[2:] - a[:2] - b[2:] + b[:2]) / 2).sum()
         return iou, 1 - iou + centers / hull + k * v
 
-    iou = np.array([overlap(params, location, distances)[0] for _, location, _, distances in pairs])
+    iou = np.array([overlap(params, location, distances, np)[0] for _, location, _, distances in pairs])
     scores = np.array([1 / (1 + np.exp(-params["logits"][location, label])) for _, location, label, _ in pairs])
     if assignment == "task_aligned":
         t = scores * iou**2
@@ -84,26 +85,45 @@ def test_one_update_by_hand(assignment):
     for (image, location, label, _), q in zip(pairs, quality, strict=True):
         targets[image, location, label] = q
 
-    @jax.jit
-    def parts(params):
-        p = 1 / (1 + jnp.exp(-params["logits"]))
-        bce = -(targets * jnp.log(p) + (1 - targets) * jnp.log(1 - p)).sum()
+    def parts(params, xp=jnp):
+        p = 1 / (1 + xp.exp(-params["logits"]))
+        bce = -(targets * xp.log(p) + (1 - targets) * xp.log(1 - p)).sum()
         box, distribution = 0.0, 0.0
         for (_, location, _, distances), q in zip(pairs, quality, strict=True):
-            box += q * overlap(params, location, distances)[1]
-            log_bins = jax.nn.log_softmax(params["side_logits"][location])
+            box += q * overlap(params, location, distances, xp)[1]
+            bins = xp.exp(params["side_logits"][location])
+            log_bins = xp.log(bins / bins.sum(-1, keepdims=True))
             for side, distance in enumerate(distances):
                 y = min(distance / 8, 2)
                 left = min(int(y), 1)
                 pieces = (left + 1 - y) * log_bins[side, left] + (y - left) * log_bins[side, left + 1]
                 distribution -= q * pieces / 4
-        return jnp.stack([0.6 * bce, 5.0 * box, 1.2 * distribution]) / total
+        return 0.6 * bce / total, 5.0 * box / total, 1.2 * distribution / total
 
-    gradients = jax.grad(lambda params: parts(params).sum())(params)
-    expected = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
-    chex.assert_trees_all_close(after.params, expected, rtol=1e-4, atol=1e-6)
-    for name, value in zip(("classification", "box", "distribution"), parts(params), strict=True):
+    for name, value in zip(("classification", "box", "distribution"), parts(params, np), strict=True):
         assert metrics[name].compute() == pytest.approx(float(value), rel=1e-4), name
+    if step == "update":
+        gradients = jax.jit(jax.grad(lambda params: sum(parts(params))))(params)
+        expected = jax.tree.map(lambda p, g: p - rate * g, params, gradients)
+        chex.assert_trees_all_close(after.params, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_each_assignment_has_its_settings(monkeypatch):
+    """Both are called with the locations, as many at most as `assignment_topk`."""
+    seen = []
+
+    def assign(logits, pred_boxes, grid, boxes, labels, valid, **settings):
+        seen.append(settings)
+        return jnp.full(len(logits), -1), jnp.zeros(len(logits))
+
+    params = {"logits": np.zeros((4, 2), np.float32), "side_logits": np.zeros((4, 4, 3), np.float32)}
+    state = ModelState(np.int32(0), jax.random.key(0), params, (), {})
+    more = {"assignment_topk": 3, "alignment_alpha": 1.5, "alignment_beta": 2.5, "center_radius": 0.5, "iou_cost": 4.0}
+    for kind in ("task_aligned", "sim_ota"):
+        monkeypatch.setattr(yolo_anchor_free, f"{kind}_assignment", assign)
+        learner = yolo_anchor_free.learner(model=Constant(), optimizer=optax.sgd(0.1), assignment=kind, **more)
+        jax.eval_shape(learner.evaluate, state, BATCH)
+    assert seen == [{"alpha": 1.5, "beta": 2.5, "topk": 3}, {"center_radius": 0.5, "iou_cost": 4.0, "topk": 3}]
 
 
 @pytest.mark.slow

@@ -142,14 +142,15 @@ def test_leaky_relu_by_hand(slope):
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_prelu_learns_from_what_is_negative(per_channel):
     layer = activations.PReLU(per_channel=per_channel)
-    x, g = jax.random.normal(jax.random.key(0), (2, 5, 3))
-    variables = layer.init(jax.random.key(1), x)
+    x, g = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    y, variables = jax.jit(layer.init_with_output)(jax.random.key(1), x)
     slope = variables["params"]["negative_slope"]
     assert slope.shape == ((3,) if per_channel else ())
     np.testing.assert_array_equal(slope, 0.25)
-    np.testing.assert_allclose(layer.apply(variables, x), np.where(x >= 0, x, 0.25 * x), rtol=1e-6)
-    gradient = jax.grad(lambda v: (g * layer.apply(v, x)).sum())(variables)["params"]["negative_slope"]
-    np.testing.assert_array_equal(jax.grad(lambda x: layer.apply(variables, x).sum())(jnp.zeros((1, 3))), 0.25)
+    np.testing.assert_allclose(y, np.where(x >= 0, x, 0.25 * x), rtol=1e-6)
+    gradient = jax.jit(jax.grad(lambda v: (g * layer.apply(v, x)).sum()))(variables)["params"]["negative_slope"]
+    at_zero = jax.jit(jax.grad(lambda x: layer.apply(variables, x).sum()))(np.zeros((1, 3), np.float32))
+    np.testing.assert_array_equal(at_zero, 0.25)
     want = np.where(x < 0, x * g, 0).sum(0 if per_channel else None)
     np.testing.assert_allclose(gradient, want, rtol=1e-5)
 
@@ -204,6 +205,14 @@ def test_gelu_by_hand(wide):
     density = np.exp(-(POINTS**2) / 2) / math.sqrt(2 * math.pi)
     np.testing.assert_allclose(slopes(activations.gelu), share + POINTS * density, atol=1e-12)
     assert np.abs(activations.gelu(POINTS, True) - activations.gelu(POINTS)).max() < 5e-4
+
+
+@pytest.mark.covers("AC-08")
+def test_stochastic_gelu_keeps_what_is_above_a_normal_draw():
+    key, x = jax.random.key(0), np.linspace(-2, 2, 40, dtype=np.float32)
+    found, drawn = jax.jit(lambda: (activations.stochastic_gelu(key, x), jax.random.normal(key, x.shape)))()
+    np.testing.assert_array_equal(found, np.where(drawn <= x, x, 0))
+    assert 10 < (np.asarray(found) == 0).sum() < 30
 
 
 @pytest.mark.slow

@@ -58,8 +58,9 @@ def test_equals_the_formula_and_weights_sum_to_one(case):
 def test_the_keys_are_a_set(case):
     layer, variables, query, keys = case
     order = np.random.default_rng(2).permutation(5)
-    context, weights = layer.apply(variables, query, keys)
-    permuted_context, permuted_weights = layer.apply(variables, query, keys[:, order])
+    run, keys = jax.jit(layer.apply), np.asarray(keys)
+    context, weights = jax.device_get(run(variables, query, keys))
+    permuted_context, permuted_weights = run(variables, query, keys[:, order])
     np.testing.assert_allclose(permuted_context, context, atol=1e-6)
     np.testing.assert_allclose(permuted_weights, weights[..., order], atol=1e-6)
 

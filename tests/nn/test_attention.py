@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 from flax import linen
 
-from dlcore.nn import MultiHeadAttention, SelfAttention, attention_weights, causal_mask, dot_product_attention
+from dlcore.nn import (
+    MultiHeadAttention,
+    SelfAttention,
+    attention_weights,
+    causal_mask,
+    dot_product_attention,
+    padding_mask,
+)
 from dlcore.ops.attention_kernels import attention_kernels
 from tests.models.parity import GOLDENS
 
@@ -51,18 +58,18 @@ def test_equals_jax_with_mask_bias_and_scale(dtype):
     q, k, v = (x.astype(dtype) for x in (q, k, v))
     tolerance = 1e-6 if dtype == jnp.float32 else 0.02
     for fields in ({}, {"bias": bias}, {"mask": mask}, {"bias": bias, "mask": mask, "scale": 0.2}):
-        got = dot_product_attention(q, k, v, **fields)
+        functions = (dot_product_attention, jax.nn.dot_product_attention)
+        got, want = jax.jit(lambda *a, fields=fields: [f(*a, **fields) for f in functions])(q, k, v)
         assert got.dtype == dtype
-        want = jax.nn.dot_product_attention(q, k, v, **fields)
         np.testing.assert_allclose(got.astype(jnp.float32), want.astype(jnp.float32), atol=tolerance)
 
 
 @pytest.mark.covers("AT-02")
 def test_by_hand():
     # scores 3 / sqrt(4) = 1.5 and -1 / 2 = -.5; weights sigmoid(2) = .880797 and .119203; .880797 10 + .119203 20
-    query, key = jnp.ones((1, 1, 4)), jnp.asarray([[[3.0, 0, 0, 0]], [[0.0, 0, 0, -1]]])
-    value = jnp.asarray([[[10.0]], [[20.0]]])
-    assert float(dot_product_attention(query, key, value)[0, 0, 0]) == pytest.approx(11.192029, abs=1e-5)
+    query, key = np.ones((1, 1, 4), np.float32), np.float32([[[3, 0, 0, 0]], [[0, 0, 0, -1]]])
+    value = np.float32([[[10]], [[20]]])
+    assert float(jax.jit(dot_product_attention)(query, key, value)[0, 0, 0]) == pytest.approx(11.192029, abs=1e-5)
 
 
 @pytest.mark.covers("AT-02")
@@ -76,20 +83,30 @@ def test_scores_have_variance_one_whatever_the_dimension_of_queries():
     assert float(attention_weights(q, k, scale=1.0)[0].max(-1).mean()) > 0.8
 
 
-@pytest.mark.slow
 @pytest.mark.covers("AT-02", "AT-05")
 def test_self_attention_is_its_formula_and_scales_by_the_query_dimension():
-    """D_X = 9, D_Q = 4, D_V = 5: the root is that of 4."""
-    layer, x = SelfAttention(4, 5), normal(0, 2, 6, 9)
-    params = build(layer, x)[1]["params"]
+    """D_X = 9, D_Q = 4, D_V = 5: the root is that of 4. The third key is masked, the first has a bias."""
+    layer, x = SelfAttention(4, 5), np.asarray(normal(0, 2, 6, 9))
+    bias, mask = np.float32([0.5, 0, 0, 0, 0, 0]), np.arange(6) != 2
+    out, variables = build(layer, x, bias=bias, mask=mask)
+    params = jax.device_get(variables["params"])
     shapes = jax.tree.map(jnp.shape, params)
     assert shapes == {"query": {"kernel": (9, 4)}, "key": {"kernel": (9, 4)}, "value": {"kernel": (9, 5)}}
     q, k, v = (np.asarray(x @ params[n]["kernel"], np.float64) for n in ("query", "key", "value"))
-    e = q @ k.swapaxes(1, 2) / 2
+    e = np.where(mask, q @ k.swapaxes(1, 2) / 2 + bias, -np.inf)
     chex.assert_shape(e, (2, 6, 6))
     a = np.exp(e) / np.exp(e).sum(-1, keepdims=True)
-    np.testing.assert_allclose(layer.apply({"params": params}, x), a @ v, atol=1e-5)
-    chex.assert_shape(build(SelfAttention(4), x)[0], (2, 6, 9))
+    np.testing.assert_allclose(out, a @ v, atol=1e-5)
+    shapes = jax.eval_shape(SelfAttention(4, use_bias=True).init_with_output, jax.random.key(0), x)
+    chex.assert_shape(shapes[0], (2, 6, 9))
+    assert set(shapes[1]["params"]["query"]) == {"kernel", "bias"}
+
+
+@pytest.mark.covers("AT-05")
+def test_keys_of_a_row_are_there_up_to_its_length():
+    mask = jax.jit(padding_mask, static_argnums=1)(np.array([2, 0, 3]), 3)
+    assert mask.shape == (3, 1, 1, 3)
+    np.testing.assert_array_equal(mask[:, 0, 0], [[1, 1, 0], [0, 0, 0], [1, 1, 1]])
 
 
 @pytest.mark.slow
@@ -137,10 +154,15 @@ def test_multi_head_attention_equals_torch(golden, case, fused):
         out, state = layer.apply(variables, x, mask=mask, mutable=["intermediates"])
         return out, state["intermediates"]["weights"][0]
 
-    out, pull, weights = jax.vjp(run, x, has_aux=True)
+    @jax.jit
+    def both(x, cotangent):
+        out, pull, weights = jax.vjp(run, x, has_aux=True)
+        return out, weights, pull(cotangent)[0]
+
+    out, weights, gradient = both(x, golden[f"{name}/in.cot"])
     np.testing.assert_allclose(out, golden[f"{name}/out"], atol=1e-5)
     np.testing.assert_allclose(weights, golden[f"{name}/out.weights"], atol=1e-6)
-    np.testing.assert_allclose(pull(golden[f"{name}/in.cot"])[0], golden[f"{name}/grad.x"], atol=1e-5)
+    np.testing.assert_allclose(gradient, golden[f"{name}/grad.x"], atol=1e-5)
 
 
 @pytest.mark.slow
@@ -160,34 +182,40 @@ def test_gradients_of_the_fused_weights_equal_torch(golden):
 @pytest.mark.covers("AT-08")
 def test_keys_and_values_of_another_sequence_equal_torch(golden):
     variables = {"params": split_params(fused_params(golden, "MHA.cross"))}
-    x, key, value = (jnp.asarray(golden[f"MHA.cross/in.{n}"]) for n in ("x", "k", "v"))
-    out, pull = jax.vjp(lambda x: MultiHeadAttention(2).apply(variables, x, key, value), x)
+    x, key, value = (golden[f"MHA.cross/in.{n}"] for n in ("x", "k", "v"))
+
+    @jax.jit
+    def both(x, cotangent):
+        out, pull = jax.vjp(lambda x: MultiHeadAttention(2).apply(variables, x, key, value), x)
+        return out, pull(cotangent)[0]
+
+    out, gradient = both(x, golden["MHA.cross/in.cot"])
     np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
-    np.testing.assert_allclose(pull(golden["MHA.cross/in.cot"])[0], golden["MHA.cross/grad.x"], atol=1e-5)
+    np.testing.assert_allclose(gradient, golden["MHA.cross/grad.x"], atol=1e-5)
 
 
 @pytest.mark.covers("AT-03")
 def test_many_queries_attend_to_one_set_of_vectors():
     """The layer without projections: N_Q = 3 queries of size D_Q over N_X = 5 vectors of the same size, [N_Q, D_X]."""
-    query, x = normal(0, 3, 4), normal(1, 5, 4)
-    got = dot_product_attention(query[:, None], x[:, None], x[:, None])[:, 0]
+    query, x = np.asarray(normal(0, 3, 4)), np.asarray(normal(1, 5, 4))
+    attend = jax.jit(lambda query: dot_product_attention(query[:, None], x[:, None], x[:, None])[:, 0])
+    got = attend(query)
     chex.assert_shape(got, (3, 4))
     scores = np.asarray(query, np.float64) @ np.asarray(x, np.float64).T / 2  # sqrt(D_Q) = 2
     weights = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
     np.testing.assert_allclose(got, weights @ np.asarray(x), atol=1e-6)
     for i in range(3):  # each query is answered for itself
-        alone = dot_product_attention(query[i : i + 1, None], x[:, None], x[:, None])
-        np.testing.assert_allclose(alone[0, 0], got[i], atol=1e-6)
-    hot = dot_product_attention(1e3 * x[2:3, None], x[:, None], x[:, None])[0, 0]
+        np.testing.assert_allclose(attend(query[i : i + 1])[0], got[i], atol=1e-6)
+    hot = attend(1e3 * x[2:3])[0]
     np.testing.assert_allclose(hot, x[int((x @ x[2]).argmax())], atol=1e-5)
 
 
 @pytest.mark.covers("AT-04")
 def test_keys_say_where_to_look_and_values_what_is_seen():
     """K = X W_K and V = X W_V: [N_Q, D_V], not [N_Q, D_X]; the scores are those of Q and K, whatever V is."""
-    query, x = normal(0, 3, 4), normal(1, 5, 9)
-    w_k, w_v = normal(2, 9, 4), normal(3, 9, 6)
+    query, x, w_k, w_v = map(np.asarray, (normal(0, 3, 4), normal(1, 5, 9), normal(2, 9, 4), normal(3, 9, 6)))
 
+    @jax.jit
     def attend(query, w_k, w_v):
         return dot_product_attention(query[:, None], (x @ w_k)[:, None], (x @ w_v)[:, None])[:, 0]
 
@@ -209,17 +237,17 @@ def test_keys_say_where_to_look_and_values_what_is_seen():
 @pytest.mark.covers("AT-06")
 @pytest.mark.parametrize("layer", [SelfAttention(8), MultiHeadAttention(2, fused_qkv=True)])
 def test_permuted_inputs_give_permuted_outputs(layer):
-    x = normal(0, 1, 32, 8)
-    out, variables = build(layer, x)
+    x = np.asarray(normal(0, 1, 32, 8))
+    out, variables = jax.device_get(build(layer, x))
     order = np.random.default_rng(1).permutation(32)
     run = jax.jit(lambda x, mask: layer.apply(variables, x, mask=mask))
-    everywhere = jnp.ones((1, 1, 32), bool)
+    everywhere = np.ones((1, 1, 32), bool)
     np.testing.assert_allclose(run(x[:, order], everywhere), out[:, order], atol=1e-5)
-    some = jnp.asarray(np.random.default_rng(2).random(32) < 0.6)  # a set of keys, permuted with them
-    masked = run(x, some[None, None])
+    some = np.random.default_rng(2).random(32) < 0.6  # a set of keys, permuted with them
+    masked = np.asarray(run(x, some[None, None]))
     np.testing.assert_allclose(run(x[:, order], some[order][None, None]), masked[:, order], atol=1e-5)
-    causal = causal_mask(32)[None]  # an order, not a set
-    assert np.abs(run(x[:, order], causal) - run(x, causal)[:, order]).max() > 0.1
+    causal = np.asarray(causal_mask(32))[None]  # an order, not a set
+    assert np.abs(np.asarray(run(x[:, order], causal)) - np.asarray(run(x, causal))[:, order]).max() > 0.1
 
 
 @pytest.mark.weekly
@@ -259,9 +287,15 @@ def test_causal_attention_equals_torch(golden):
     np.testing.assert_array_equal(causal_mask(5), ~golden["MHA.causal/in.mask"])
     variables = {"params": fused_params(golden, "MHA.causal")}
     layer, x = MultiHeadAttention(2, fused_qkv=True), jnp.asarray(golden["MHA.causal/in.x"])
-    out, pull = jax.vjp(lambda x: layer.apply(variables, x, mask=causal_mask(5)), x)
+
+    @jax.jit
+    def both(x, cotangent):
+        out, pull = jax.vjp(lambda x: layer.apply(variables, x, mask=causal_mask(5)), x)
+        return out, pull(cotangent)[0]
+
+    out, gradient = both(x, golden["MHA.causal/in.cot"])
     np.testing.assert_allclose(out, golden["MHA.causal/out"], atol=1e-5)
-    np.testing.assert_allclose(pull(golden["MHA.causal/in.cot"])[0], golden["MHA.causal/grad.x"], atol=1e-5)
+    np.testing.assert_allclose(gradient, golden["MHA.causal/grad.x"], atol=1e-5)
 
 
 @pytest.mark.covers("AT-09")
@@ -270,16 +304,18 @@ def test_cross_attention_reads_the_memory_and_equals_torch(golden):
     variables = {"params": split_params(fused_params(golden, "MHA.cross"))}
     x, key, value = (jnp.asarray(golden[f"MHA.cross/in.{n}"]) for n in ("x", "k", "v"))
     layer = MultiHeadAttention(2)
-    out, state = layer.apply(variables, x, key, value, mutable=["intermediates"])
+    apply = jax.jit(functools.partial(layer.apply, variables, mutable=["intermediates"]))
+    out, state = apply(x, key, value)
     chex.assert_shape(out, (2, 5, 8))
     weights = state["intermediates"]["weights"][0]
     chex.assert_shape(weights, (2, 2, 5, 7))
     np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
     np.testing.assert_allclose(weights, golden["MHA.cross/out.weights"], atol=1e-6)
-    np.testing.assert_allclose(out, layer.apply(variables, x, key[:, ::-1], value[:, ::-1]), atol=1e-5)
-    reach = jax.grad(lambda m: layer.apply(variables, x, m)[:, 0].sum())(value)
+    np.testing.assert_allclose(out, apply(x, key[:, ::-1], value[:, ::-1])[0], atol=1e-5)
+    reach = jax.jit(jax.grad(lambda m: layer.apply(variables, x, m)[:, 0].sum()))(value)
     assert (np.abs(reach).max(-1) > 1e-4).all()  # the first output depends on every vector of the memory
-    other = layer.apply(variables, x, key.at[0].add(1.0), value.at[0].add(1.0))
+    new = np.float32([[[1]], [[0]]])
+    other, _ = apply(x, key + new, value + new)
     assert np.abs(other[0] - out[0]).max() > 0.1
     np.testing.assert_array_equal(other[1], out[1])
 
@@ -309,9 +345,10 @@ def test_parameters_at_eight_heads_of_512(fused):
 
 
 def test_a_query_that_may_look_nowhere_gets_the_mean():
-    value = normal(0, 5, 1, 3)
-    got = dot_product_attention(normal(1, 2, 1, 4), normal(2, 5, 1, 4), value, mask=jnp.zeros((1, 2, 5), bool))
-    np.testing.assert_allclose(got, jnp.broadcast_to(value.mean(0), (2, 1, 3)), atol=1e-6)
+    value = np.asarray(normal(0, 5, 1, 3))
+    call = jax.jit(functools.partial(dot_product_attention, mask=np.zeros((1, 2, 5), bool)))
+    got = call(normal(1, 2, 1, 4), normal(2, 5, 1, 4), value)
+    np.testing.assert_allclose(got, np.broadcast_to(value.mean(0), (2, 1, 3)), atol=1e-6)
 
 
 @pytest.mark.slow

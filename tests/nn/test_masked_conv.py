@@ -31,9 +31,14 @@ def test_no_gradient_comes_from_the_future(colors):
     first = MaskedConv(6, (3, 3), "A", colors)
     second = MaskedConv(3, (5, 3), "B", colors)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, size, size, channels)), jnp.float32)
-    one = first.init(jax.random.key(0), x)
-    two = second.init(jax.random.key(1), first.apply(one, x))
-    one, two = (jax.tree.map(lambda p: jnp.abs(p) + 0.1, v) for v in (one, two))  # no path cancels
+
+    @jax.jit
+    def positive(x):
+        y, one = first.init_with_output(jax.random.key(0), x)
+        variables = one, second.init(jax.random.key(1), y)
+        return jax.tree.map(lambda p: jnp.abs(p) + 0.1, variables)  # no path cancels
+
+    one, two = positive(x)
 
     def network(x):
         return second.apply(two, first.apply(one, x[None]))[0].reshape(-1)

@@ -38,7 +38,7 @@ def test_a_layer_equals_torch_forward_and_backward(cell, unroll):
         after, h = layer.apply({"params": params}, carry, x)
         return (h * GOLDEN[f"{case}/in.cot"]).sum(), (after, h)
 
-    (d_params, d_x), (after, h) = jax.grad(weighted, (0, 1), has_aux=True)(params, x)
+    (d_params, d_x), (after, h) = jax.jit(jax.grad(weighted, (0, 1), has_aux=True))(params, x)
     np.testing.assert_allclose(h, GOLDEN[f"{case}/out"], atol=2e-6)
     for ours, theirs in zip(after, carry_of(case, 0, "out"), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=2e-6)
@@ -53,7 +53,7 @@ def test_two_layers_equal_torch(cell):
     case = f"{cell.upper()}.2"
     params = {f"layer{i}": from_torch(case, i) for i in range(2)}
     start = tuple(carry_of(case, i, "in") for i in range(2))
-    after, h = RecurrentStack(4, 2, cell).apply({"params": params}, start, jnp.asarray(GOLDEN[f"{case}/in.x"]))
+    after, h = jax.jit(RecurrentStack(4, 2, cell).apply)({"params": params}, start, GOLDEN[f"{case}/in.x"])
     np.testing.assert_allclose(h, GOLDEN[f"{case}/out"], atol=2e-6)
     for i in range(2):
         np.testing.assert_allclose(after[i][0], GOLDEN[f"{case}/out.hn"][i], atol=2e-6)
@@ -86,7 +86,8 @@ def test_the_number_of_parameters(cell, count):
 
 def test_the_recurrent_kernel_starts_orthogonal_and_the_forget_gate_open():
     layer = Recurrent(4, "lstm")
-    params = layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((1, 1, 3)))["params"]
+    init = jax.jit(lambda: layer.init(jax.random.key(0), layer.initial_carry(1), jnp.zeros((1, 1, 3))))
+    params = init()["params"]
     for gate in np.split(np.asarray(params["hidden_kernel"]), 4, axis=1):
         np.testing.assert_allclose(gate @ gate.T, np.eye(4), atol=1e-5)
     np.testing.assert_array_equal(params["input_bias"], np.r_[np.zeros(4), np.ones(4), np.zeros(8)])
@@ -161,10 +162,11 @@ def test_the_reversed_input_gives_the_outputs_reversed_and_swapped_where_the_wei
         layer = BidirectionalRecurrent(4, cell)
         params, carry, x = ragged(layer)
         swapped = {"forward": params["backward"], "backward": params["forward"]}
-        (after, before), h = layer.apply({"params": params}, carry, x, lengths)
-        (forth, back), g = layer.apply({"params": swapped}, carry, reverse_sequences(jnp.asarray(x), lengths), lengths)
+        run, turn = jax.jit(layer.apply), jax.jit(reverse_sequences)
+        (after, before), h = run({"params": params}, carry, x, lengths)
+        (forth, back), g = run({"params": swapped}, carry, turn(np.asarray(x), lengths), lengths)
         left, right = np.split(np.asarray(h), 2, -1)
-        want = np.asarray(reverse_sequences(jnp.concatenate([right, left], -1), lengths))
+        want = np.asarray(turn(np.concatenate([right, left], -1), lengths))
         np.testing.assert_array_equal(g, want)
         for ours, theirs in zip(forth + back, before + after, strict=True):
             np.testing.assert_array_equal(ours, theirs)
@@ -208,11 +210,12 @@ def test_full_lengths_change_nothing_and_an_empty_row_keeps_its_carry():
     layer = Recurrent(4, "lstm")
     params, carry, x = ragged(layer, np.float32)
     carry = jax.tree.map(lambda h: h + 0.5, carry)
-    plain = layer.apply({"params": params}, carry, x)
-    full = layer.apply({"params": params}, carry, x, np.full(4, 5))
+    run = jax.jit(layer.apply)
+    plain = run({"params": params}, carry, x)
+    full = run({"params": params}, carry, x, np.full(4, 5))
     # Two programs: an optimizing compiler fuses and rounds them differently, by a unit in the last place.
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-7), plain, full)
-    after, h = layer.apply({"params": params}, carry, x, np.array([0, 5, 5, 5]))
+    after, h = run({"params": params}, carry, x, np.array([0, 5, 5, 5]))
     assert (h[0] == 0).all()
     assert all((c[0] == 0.5).all() for c in after)
 
@@ -298,16 +301,16 @@ def test_a_learned_carry_is_the_state_before_the_first_step_of_both_ways():
     shape = {"input_kernel": (1, 1), "hidden_kernel": (1, 1), "input_bias": (1,), "hidden_bias": (1,), "initial0": (1,)}
     values = {"input_kernel": 2.0, "hidden_kernel": 3.0, "input_bias": 0.0, "hidden_bias": 0.0}
     params = {
-        name: {key: jnp.full(size, values.get(key, start)) for key, size in shape.items()}
+        name: {key: np.full(size, values.get(key, start), np.float32) for key, size in shape.items()}
         for name, start in (("forward", 0.5), ("backward", -0.25))
     }
-    x = jnp.full((2, 1, 1), 0.1)
-    _, h = layer.apply({"params": params}, None, x)
+    x, run = np.full((2, 1, 1), 0.1, np.float32), jax.jit(layer.apply)
+    _, h = run({"params": params}, None, x)
     np.testing.assert_allclose(h, np.tanh([[[0.2 + 1.5, 0.2 - 0.75]]] * 2), rtol=1e-6)
     zeros = layer.initial_carry(2)
-    np.testing.assert_allclose(layer.apply({"params": params}, zeros, x)[1], np.tanh([[[0.2, 0.2]]] * 2), rtol=1e-6)
+    np.testing.assert_allclose(run({"params": params}, zeros, x)[1], np.tanh([[[0.2, 0.2]]] * 2), rtol=1e-6)
     without = {name: {k: v for k, v in leaves.items() if k != "initial0"} for name, leaves in params.items()}
-    plain = BidirectionalRecurrent(1, "rnn").apply({"params": without}, None, x)[1]
+    plain = jax.jit(BidirectionalRecurrent(1, "rnn").apply)({"params": without}, None, x)[1]
     np.testing.assert_allclose(plain, np.tanh([[[0.2, 0.2]]] * 2), rtol=1e-6)
 
 

@@ -1,5 +1,6 @@
 """Rotary positions by hand, and what scores see of them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -44,15 +45,15 @@ def test_grouped_queries_share_keys_and_values(fused):
     """Two heads of keys for four of queries: those of four heads where neighbors are equal."""
     x, grouped = normal(0, 2, 5, 8), MultiHeadAttention(4, num_kv_heads=2, fused_qkv=fused)
     out, variables = build(grouped, x)
-    params = variables["params"]
+    params = jax.device_get(variables["params"])
     if fused:
-        parts = {leaf: jnp.split(value, (8, 12), -1) for leaf, value in params["qkv"].items()}
+        parts = {leaf: np.split(value, (8, 12), -1) for leaf, value in params["qkv"].items()}
         names = ("query", "key", "value")
         params = {n: {leaf: part[i] for leaf, part in parts.items()} for i, n in enumerate(names)} | params
         params.pop("qkv")
-    twice = lambda v: jnp.repeat(v.reshape(*v.shape[:-1], 2, 2), 2, -2).reshape(*v.shape[:-1], 8)  # noqa: E731
+    twice = lambda v: np.repeat(v.reshape(*v.shape[:-1], 2, 2), 2, -2).reshape(*v.shape[:-1], 8)  # noqa: E731
     params |= {n: {leaf: twice(value) for leaf, value in params[n].items()} for n in ("key", "value")}
-    want = MultiHeadAttention(4).apply({"params": params}, x)
+    want = jax.jit(MultiHeadAttention(4).apply)({"params": params}, x)
     np.testing.assert_allclose(out, want, atol=1e-5)
     assert count(grouped, x) == 2 * (64 + 8) + 2 * (32 + 4)
     with pytest.raises(ValueError, match="num_kv_heads=3: not a divisor; allowed: divisors of num_heads=4"):

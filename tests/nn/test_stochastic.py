@@ -148,17 +148,24 @@ def test_dropconnect_masks_weights_not_activations():
     np.testing.assert_array_equal(layer.apply(variables, ones[:1], deterministic=True)[0], kernel.sum(0))
 
 
-@pytest.mark.slow
 def test_dropconnect_of_a_batch_shares_one_mask():
-    layer = stochastic.DropConnect(3, per_example=False, bias_init=linen.initializers.ones)
-    x = jnp.ones((5, 4))
-    rngs = {"params": jax.random.key(0), "dropout": jax.random.key(1)}
-    variables = layer.init(rngs, x, deterministic=False)
-    out = layer.apply(variables, x, deterministic=False, rngs={"dropout": jax.random.key(2)})
-    np.testing.assert_array_equal(out, jnp.broadcast_to(out[:1], out.shape))
-    own = stochastic.DropConnect(3).apply(variables, x, deterministic=False, rngs={"dropout": jax.random.key(2)})
-    assert len(np.unique(np.asarray(own), axis=0)) > 1
-    half = stochastic.DropConnect(3, dtype=jnp.bfloat16).apply(variables, x, deterministic=True)
+    """Kernels of powers of 2, of which half are dropped and the others doubled: a sum says which; the bias is 1."""
+    layers = stochastic.DropConnect(3, per_example=False), stochastic.DropConnect(3)
+    kernel = 2.0 ** np.arange(12).reshape(4, 3)
+    variables = {"params": {"kernel": np.float32(kernel), "bias": np.ones(3, np.float32)}}
+    x = np.ones((5, 4), np.float32)
+
+    @jax.jit
+    def run(key):
+        return [layer.apply(variables, x, deterministic=False, rngs={"dropout": key}) for layer in layers]
+
+    shared, own = jax.device_get(run(jax.random.key(2)))
+    np.testing.assert_array_equal(shared, np.broadcast_to(shared[:1], shared.shape))
+    assert len(np.unique(own, axis=0)) > 1
+    kept = ((shared[0] - 1) / 2).astype(int)
+    assert ((kept & kernel.sum(0).astype(int)) == kept).all()
+    assert 0 < kept.sum() < kernel.sum()
+    half = jax.eval_shape(lambda: stochastic.DropConnect(3, dtype=jnp.bfloat16).apply(variables, x, deterministic=True))
     assert half.dtype == jnp.bfloat16
 
 

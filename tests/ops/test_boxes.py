@@ -92,10 +92,32 @@ def test_empty_boxes_overlap_nothing_and_have_finite_gradients():
 def test_overlaps_equal_torchvision(name, function):
     a, b, cotangent = (jnp.asarray(GOLDEN[f"{name}/in.{k}"]) for k in ("a", "b", "cot"))
     want = GOLDEN[f"{name}/out"]
-    out, pull = jax.vjp(lambda a: function(a, b), a)
+
+    @jax.jit
+    def both(a, b, cotangent):
+        out, pull = jax.vjp(lambda a: function(a, b), a)
+        return out, pull(cotangent)[0]
+
+    out, found = both(a, b, cotangent)
     np.testing.assert_allclose(out, want, atol=1e-5 * want.std())
     gradient = GOLDEN[f"{name}/grad.a"]
-    np.testing.assert_allclose(pull(cotangent)[0], gradient, atol=1e-4 * gradient.std())
+    np.testing.assert_allclose(found, gradient, atol=1e-4 * gradient.std())
+
+
+@pytest.mark.covers("DE-08")
+def test_distance_and_complete_iou_by_hand():
+    """Boxes of 4 x 2 with centers (2, 1) and (4, 2): 2 shared of 14, 5 between the centers, hull of 6 x 3. A box of
+    2 x 2 in the first: half of it, center 1 away of a diagonal of 20; angles atan(2) and atan(1). Points: nothing."""
+    a = np.array([[0, 0, 4, 2], [1, 1, 1, 1]], np.float32)
+    b = np.array([[2, 1, 6, 3], [0, 0, 2, 2], [1, 1, 1, 1]], np.float32)
+    distance, complete = jax.jit(lambda a, b: (ops.distance_box_iou(a, b), ops.complete_box_iou(a, b)))(a, b)
+    far = 1 / 7 - 5 / 45
+    near = 1 / 2 - 1 / 20
+    np.testing.assert_allclose(distance[0, :2], [far, near], rtol=1e-5)
+    v = 4 / np.pi**2 * (np.arctan(2) - np.pi / 4) ** 2
+    np.testing.assert_allclose(complete[0, :2], [far, near - v * v / (1 / 2 + v)], rtol=1e-5)
+    assert float(distance[1, 2]) == 0
+    assert np.isfinite(complete).all()
 
 
 def test_area_clip_and_conversion_equal_torchvision():

@@ -1,5 +1,7 @@
 """A box whose corners are exchanged has no area: functions that take boxes name it, where padding may hold anything."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -54,17 +56,33 @@ def test_a_flipped_box_is_named(name):
 
 
 def test_an_empty_box_is_none():
-    np.testing.assert_allclose(ops.box_iou(EMPTY, EMPTY), [[1, 0], [0, 0]])
-    np.testing.assert_array_equal(ops.nms(EMPTY, SCORES, 0.5), [True, True])
+    iou, kept = jax.jit(lambda boxes: (ops.box_iou(boxes, boxes), ops.nms(boxes, SCORES, 0.5)))(EMPTY)
+    np.testing.assert_allclose(iou, [[1, 0], [0, 0]])
+    np.testing.assert_array_equal(kept, [True, True])
+    check_boxes("boxes", EMPTY)
 
 
 def test_padding_may_hold_anything():
     valid = jnp.array([True, False])
-    for padding in (FLIPPED, FLIPPED.at[1].set(jnp.nan)):
-        np.testing.assert_array_equal(ops.nms(padding, SCORES, 0.5, valid=valid), valid)
-        np.testing.assert_allclose(ops.soft_nms(padding, SCORES, valid=valid), [0.9, 0])
-        np.testing.assert_array_equal(ops.weighted_boxes_fusion(padding, SCORES, valid=valid).valid, valid)
+
+    @jax.jit
+    def call(boxes):
+        fused = ops.weighted_boxes_fusion(boxes, SCORES, valid=valid)
+        return ops.nms(boxes, SCORES, 0.5, valid=valid), ops.soft_nms(boxes, SCORES, valid=valid), fused.valid
+
+    for last in ([3, 1, 1, 3], [np.nan] * 4):
+        padding = np.array([[0, 0, 4, 4], last], np.float32)
+        kept, scores, fused = call(padding)
+        np.testing.assert_array_equal(kept, valid)
+        np.testing.assert_allclose(scores, [0.9, 0], rtol=1e-6)
+        np.testing.assert_array_equal(fused, valid)
+        # Values that are known while tracing are checked, but for the padding.
+        for suppress in (functools.partial(ops.nms, iou_threshold=0.5), ops.soft_nms):
+            jax.eval_shape(lambda padding=padding, suppress=suppress: suppress(padding, SCORES, valid=valid))
+        with pytest.raises(ValueError, match=r"boxes\[1.*\]=.*(flipped|not finite)"):
+            jax.eval_shape(lambda padding=padding: ops.nms(padding, SCORES, 0.5))
         check_boxes("boxes", padding, valid)
+    np.testing.assert_array_equal(ops.weighted_boxes_fusion(FLIPPED, SCORES, valid=valid).valid, valid)
 
 
 def test_inside_jit_a_flipped_box_has_no_area():

@@ -44,13 +44,14 @@ def test_affine_grid_equals_torch(align_corners):
 def test_grid_sample_equals_torch(case):
     arguments, data = golden("torch_pool_resize.npz", f"grid_sample.{case}")
     method, padding, align_corners = (arguments[k] for k in ("mode", "padding_mode", "align_corners"))
-    got, pull = jax.vjp(
-        lambda x, grid: grid_sample(x, grid, method, padding, align_corners),
-        channels_last(data["in.x"]),
-        jnp.asarray(data["in.grid"]),
-    )
+
+    @jax.jit
+    def both(x, grid, cotangent):
+        got, pull = jax.vjp(lambda x, grid: grid_sample(x, grid, method, padding, align_corners), x, grid)
+        return got, *pull(cotangent)
+
+    got, dx, dgrid = both(channels_last(data["in.x"]), data["in.grid"], channels_last(data["in.cot"]))
     close(got, channels_last(data["out"]))
-    dx, dgrid = pull(channels_last(data["in.cot"]))
     close(dx, channels_last(data["grad.x"]))
     if method == "nearest":
         assert not dgrid.any()
@@ -104,13 +105,8 @@ def explicit(image, u, v, method, padding, align_corners):
 def test_every_method_and_padding_by_hand(method, padding, align_corners):
     rng = np.random.default_rng(0)
     image, grid = rng.normal(size=(4, 5)), rng.uniform(-2.3, 2.3, size=(6, 2))
-    got = grid_sample(
-        jnp.asarray(image, jnp.float32)[None, :, :, None],
-        jnp.asarray(grid, jnp.float32)[None, :, None],
-        method,
-        padding,
-        align_corners,
-    )
+    inputs = np.float32(image)[None, :, :, None], np.float32(grid)[None, :, None]
+    got = jax.jit(lambda x, grid: grid_sample(x, grid, method, padding, align_corners))(*inputs)
     want = [explicit(image, u, v, method, padding, align_corners) for u, v in grid]
     np.testing.assert_allclose(got[0, :, 0, 0], want, atol=2e-5)
 
@@ -198,24 +194,31 @@ def test_deformable_convolution_equals_torchvision(case):
 @pytest.mark.parametrize("groups", [1, 2])
 def test_without_offsets_it_is_a_convolution(groups):
     rng = np.random.default_rng(0)
-    x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((2, 7, 6, 4), (3, 2, 4 // groups, 6)))
-    want = lax.conv_general_dilated(
-        x,
-        w,
-        (2, 1),
-        [(1, 1), (0, 2)],
-        rhs_dilation=(2, 1),
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )
-    got = deform_conv(x, jnp.zeros((*want.shape[:3], 12)), w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
-    close(got, want)
+    x, w = (rng.normal(size=s).astype(np.float32) for s in ((2, 7, 6, 4), (3, 2, 4 // groups, 6)))
+
+    @jax.jit
+    def convolved(x, w):
+        return lax.conv_general_dilated(
+            x,
+            w,
+            (2, 1),
+            [(1, 1), (0, 2)],
+            rhs_dilation=(2, 1),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
+        )
+
+    @jax.jit
+    def deformed(x, offset, w):
+        return deform_conv(x, offset, w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
+
+    want = convolved(x, w)
+    still = np.zeros((*want.shape[:3], 12), np.float32)
+    close(deformed(x, still, w), want)
     # All taps one pixel to the right: the convolution of the shifted image.
-    right = jnp.tile(jnp.asarray([0.0, 1.0]), 6) * jnp.ones((*want.shape[:3], 12))
-    shifted = jnp.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :, 1:]
-    moved = deform_conv(x, right, w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
-    again = deform_conv(shifted, 0 * right, w, None, (2, 1), ((1, 1), (0, 2)), (2, 1), groups)
-    close(moved, again)
+    right = still + np.tile(np.float32([0, 1]), 6)
+    shifted = np.pad(x, ((0, 0), (0, 0), (0, 1), (0, 0)))[:, :, 1:]
+    close(deformed(x, right, w), deformed(shifted, still, w))
 
 
 @pytest.mark.slow

@@ -38,19 +38,29 @@ def test_moments_of_replicas_are_those_of_all():
 
 
 def test_distances_far_from_0_are_those_near_it():
-    np.testing.assert_allclose(squared_distances(X, Y), WANT, rtol=1e-5)
-    np.testing.assert_array_equal(nearest_points(X, Y), [0, 1, 2])
+    @jax.jit
+    def call(x, y):
+        return squared_distances(x, y), nearest_points(x, y)
+
+    distances, nearest = call(X, Y)
+    np.testing.assert_allclose(distances, WANT, rtol=1e-5)
+    np.testing.assert_array_equal(nearest, [0, 1, 2])
     gradient = jax.grad(lambda y: squared_distances(X, y)[0, 0])(Y)
     np.testing.assert_allclose(gradient, [[0.25, 0], [0, 0], [0, 0]], atol=1e-6)
 
 
 def test_comparisons_of_distances_keep_their_digits():
-    np.testing.assert_allclose(prototype_logits(X, Y), -WANT, rtol=1e-5)
-    np.testing.assert_array_equal(nearest_codes(X, Y), [0, 1, 2])
-    np.testing.assert_array_equal(winners(X, Y), [[0, 1, 2], [2, 0, 0]])
+    @jax.jit
+    def call(x, y):
+        return prototype_logits(x, y), nearest_codes(x, y), winners(x, y), uniformity_loss(x)
+
+    logits, codes, found, loss = call(X, Y)
+    np.testing.assert_allclose(logits, -WANT, rtol=1e-5)
+    np.testing.assert_array_equal(codes, [0, 1, 2])
+    np.testing.assert_array_equal(found, [[0, 1, 2], [2, 0, 0]])
     # Pairs at squared distances (3/4)^2, (3/8)^2 and their sum, each twice: the log of the mean of e^-2d.
     want = np.log(np.exp(-2 * np.array([36 / 64, 9 / 64, 45 / 64])).mean())
-    assert float(uniformity_loss(X)) == pytest.approx(want, rel=1e-5)
+    assert float(loss) == pytest.approx(want, rel=1e-5)
 
 
 def test_centered_rmsprop_keeps_a_small_variance():

@@ -1,6 +1,7 @@
 """Collectives over the replicas, which leave nothing in a program of one."""
 
 import ast
+import re
 from pathlib import Path
 
 import jax
@@ -69,8 +70,10 @@ def test_no_function_takes_the_name_of_the_mapped_axis():
     """Modules have the field `axis_name`, to keep batch statistics apart; whatever else asks `dlcore.ops.replica`."""
     found = []
     for file in sorted(DLCORE.rglob("*.py")):
-        room = file.relative_to(DLCORE).parts[0]
-        for node in ast.walk(ast.parse(file.read_text())) if room not in ("nn", "models") else ():
+        room, text = file.relative_to(DLCORE).parts[0], file.read_text()
+        if room in ("nn", "models") or not re.search(r"\baxis(_name)?\s*:[^,)=]*\bstr\b", text):
+            continue
+        for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.arg) and node.arg in ("axis", "axis_name") and node.annotation is not None:
                 found += [f"{file.name}:{node.lineno}"] * ("str" in ast.unparse(node.annotation))
     assert not found

@@ -108,23 +108,29 @@ def test_im2col_equals_unfold_of_torch():
     x, cotangent, out, gradient = (data[f"unfold/{n}"] for n in ("in.x", "in.cot", "out", "grad.x"))
 
     def as_rows(v):  # [N, (c, k), windows] -> [N, H', W', (k, c)]
-        return jnp.asarray(v.reshape(1, 2, 9, 7, 8).transpose(0, 3, 4, 2, 1).reshape(1, 7, 8, 18))
+        return v.reshape(1, 2, 9, 7, 8).transpose(0, 3, 4, 2, 1).reshape(1, 7, 8, 18)
 
-    cols, pull = jax.vjp(lambda x: im2col(x, 3, padding=2), jnp.asarray(x.transpose(0, 2, 3, 1)))
+    @jax.jit
+    def both(x, rows):
+        cols, pull = jax.vjp(lambda x: im2col(x, 3, padding=2), x)
+        return cols, pull(rows)[0], col2im(rows, (5, 6), 3, padding=2)
+
+    cols, *gradients = both(x.transpose(0, 2, 3, 1), as_rows(cotangent))
     np.testing.assert_array_equal(cols, as_rows(out))
-    close(pull(as_rows(cotangent))[0], jnp.asarray(gradient.transpose(0, 2, 3, 1)), 1e-6)
-    close(col2im(as_rows(cotangent), (5, 6), 3, padding=2), jnp.asarray(gradient.transpose(0, 2, 3, 1)), 1e-6)
+    for found in gradients:
+        close(found, gradient.transpose(0, 2, 3, 1), 1e-6)
 
 
 def test_col2im_counts_the_windows_that_see_a_pixel():
     # 2x2 windows at stride 1 on 3x3 pixels: a corner is in one, an edge in two, the center in four.
-    got = col2im(im2col(jnp.ones((1, 3, 3, 1)), 2), (3, 3), 2)
+    got = jax.jit(lambda x: col2im(im2col(x, 2), (3, 3), 2))(np.ones((1, 3, 3, 1), np.float32))
     np.testing.assert_array_equal(got[0, :, :, 0], [[1, 2, 1], [2, 4, 2], [1, 2, 1]])
 
 
 def test_integers_keep_their_dtype_in_im2col():
-    x = jnp.arange(12).reshape(1, 3, 4, 1)
-    np.testing.assert_array_equal(im2col(x, 2)[0, 1, 2], [6, 7, 10, 11])
+    rows = jax.jit(lambda x: im2col(x, 2))(np.arange(12).reshape(1, 3, 4, 1))
+    np.testing.assert_array_equal(rows[0, 1, 2], [6, 7, 10, 11])
+    assert jnp.issubdtype(rows.dtype, jnp.integer)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ SMALL = [[1.0, 2.0], [3.0, 4.0]]
 
 
 def image(rows):
-    return jnp.asarray(rows)[None, :, :, None]
+    return np.asarray(rows, np.float32)[None, :, :, None]
 
 
 @functools.partial(jax.jit, static_argnums=1)
@@ -30,12 +30,12 @@ def pooled_again(x, window):
 
 @pytest.mark.covers("CV-19")
 def test_nearest_repeats():
-    got = nearest_unpool(image(SMALL))[0, :, :, 0]
-    np.testing.assert_array_equal(got, [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]])
-    chex.assert_shape(nearest_unpool(jnp.zeros((2, 3, 5), jnp.int8), (3, 1)), (6, 3, 5))
-    np.testing.assert_array_equal(
-        jax.grad(lambda x: nearest_unpool(x).sum())(image(SMALL)), jnp.full((1, 2, 2, 1), 4.0)
+    got, gradient = jax.jit(lambda x: (nearest_unpool(x)[0, :, :, 0], jax.grad(lambda x: nearest_unpool(x).sum())(x)))(
+        image(SMALL)
     )
+    np.testing.assert_array_equal(got, [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]])
+    chex.assert_shape(jax.eval_shape(lambda: nearest_unpool(np.zeros((2, 3, 5), np.int8), (3, 1))), (6, 3, 5))
+    np.testing.assert_array_equal(gradient, np.full((1, 2, 2, 1), 4))
 
 
 @pytest.mark.covers("CV-20")
@@ -107,20 +107,20 @@ def test_infinities_nans_and_integers():
 
 def test_padding_of_one_side():
     """One row above: windows of rows (pad, 0) and (1, 2); one column on the right: columns (0, 1) and (2, pad)."""
-    x = jnp.arange(9.0).reshape(1, 3, 3, 1)
-    y, indices = max_pool_with_indices(x, 2, padding=((1, 0), (0, 1)))
+    x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    y, indices = jax.jit(lambda x: max_pool_with_indices(x, 2, padding=((1, 0), (0, 1))))(x)
     np.testing.assert_array_equal(y[0, ..., 0], [[1, 2], [7, 8]])
     np.testing.assert_array_equal(indices[0, ..., 0], [[1, 2], [7, 8]])
 
 
 def test_windows_of_two_are_the_default():
     """2 x 2 values come from a map of 4 x 4."""
-    values = jnp.array([[1.0, 2.0], [3.0, 4.0]])[None, ..., None]
-    indices = jnp.array([[5, 2], [8, 15]])[None, ..., None]
+    values = np.float32(SMALL)[None, ..., None]
+    indices = np.array([[5, 2], [8, 15]])[None, ..., None]
     want = np.zeros((4, 4))
     want[1, 1], want[0, 2], want[2, 0], want[3, 3] = 1, 2, 3, 4
-    np.testing.assert_array_equal(max_unpool(values, indices)[0, ..., 0], want)
-    pooled, found = max_pool_with_indices(jnp.asarray(want, jnp.float32)[None, ..., None], 2)
+    np.testing.assert_array_equal(jax.jit(max_unpool)(values, indices)[0, ..., 0], want)
+    pooled, found = jax.jit(lambda x: max_pool_with_indices(x, 2))(np.float32(want)[None, ..., None])
     np.testing.assert_array_equal(pooled, values)
     np.testing.assert_array_equal(found, indices)
 

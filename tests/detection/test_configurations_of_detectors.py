@@ -1,0 +1,257 @@
+"""Configurations of transformers' detectors as fields of dlcore's, outputs by their names, and counts of classes."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dlcore.detection import torch_detectors
+from dlcore.detection.detr import Outputs
+from dlcore.detection.hgnet_v2 import HGNetV2
+from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.detection.owl_vit import OWLViT
+from dlcore.detection.resnet_d import ResNetD
+from dlcore.detection.rt_detr import QueryOutputs
+from dlcore.detection.ssd import SSD, ReducedVGG16
+from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs, from_torch_names
+from dlcore.detection.vitpose import ViTPose
+from dlcore.models.clip import CLIP
+from dlcore.models.pretrained.family import find_family
+from dlcore.models.resnet import BasicBlock, ResNet
+
+LABELS = {"id2label": {str(i): str(i) for i in range(5)}}
+RESNET = {"model_type": "resnet", "embedding_size": 8, "hidden_sizes": [8, 12, 16, 20], "depths": [1, 2, 1, 3]}
+RESNET |= {"layer_type": "basic", "out_features": ["stage2", "stage3", "stage4"]}
+PROPOSALS = {
+    **LABELS, "num_queries": 11, "d_model": 16, "decoder_attention_heads": 2, "decoder_ffn_dim": 24,
+    "decoder_layers": 3, "num_feature_levels": 4, "encoder_hidden_dim": 20, "encoder_attention_heads": 5,
+    "encoder_ffn_dim": 28, "encoder_layers": 1, "encode_proj_layers": [1, 2], "hidden_expansion": 0.5,
+    "num_denoising": 7,
+}  # fmt: skip
+PROPOSAL_FIELDS = {
+    "num_classes": 5, "num_queries": 11, "features": 16, "num_heads": 2, "hidden_features": 24, "decoder_layers": 3,
+    "num_levels": 4, "encoder_features": 20, "encoder_heads": 5, "encoder_hidden_features": 28, "encoder_layers": 1,
+    "encoder_levels": (1, 2), "expansion": 0.5, "num_denoising": 7,
+}  # fmt: skip
+DEFORMABLE = {
+    **LABELS, "architectures": ["DeformableDetrForObjectDetection"], "use_timm_backbone": False,
+    "backbone_config": RESNET, "d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24, "num_queries": 10,
+    "num_feature_levels": 4, "encoder_n_points": 3, "decoder_n_points": 3, "two_stage_num_proposals": 14,
+}  # fmt: skip
+DEFORMABLE_FIELDS = {
+    "backbone": ResNet(0, (1, 2, 1, 3), BasicBlock, stem_width=8, widths=(8, 12, 16, 20)),
+    "stages": ("layer2", "layer3", "layer4"), "num_levels": 4, "num_classes": 5, "num_queries": 10, "features": 32,
+    "num_heads": 4, "hidden_features": 24, "num_points": 3, "encoder_layers": 1, "decoder_layers": 2,
+    "box_refine": False, "two_stage": False,
+}  # fmt: skip
+RT_DETR = PROPOSALS | {"backbone_config": RESNET | {"model_type": "rt_detr_resnet"}, "decoder_n_points": 3}
+RT_DETR_FIELDS = PROPOSAL_FIELDS | {
+    "backbone": ResNetD(0, (1, 2, 1, 3), (8, 12, 16, 20), 8, "basic"), "stages": ("layer2", "layer3", "layer4"),
+    "num_points": 3,
+}  # fmt: skip
+HGNET = {
+    "model_type": "hgnet_v2", "stem_channels": [3, 8, 6], "stage_out_channels": [12, 16, 24, 32],
+    "stage_mid_channels": [8, 9, 10, 11], "stage_num_blocks": [1, 2, 1, 3], "stage_numb_of_layers": [2, 2, 3, 2],
+    "stage_kernel_size": [3, 3, 5, 7], "stage_light_block": [False, False, True, True],
+    "out_features": ["stage3", "stage4"], "hidden_act": "relu", "stem_strides": [2, 1, 1, 2, 1],
+    "stage_downsample": [False, True, True, True], "stage_downsample_strides": [2, 2, 2, 2],
+}  # fmt: skip
+D_FINE = PROPOSALS | {
+    "architectures": ["DFineForObjectDetection"], "backbone_config": HGNET, "decoder_in_channels": [20] * 4,
+}  # fmt: skip
+HGNET_FIELDS = ((8, 6), (12, 16, 24, 32), (8, 9, 10, 11), (1, 2, 1, 3), (2, 2, 3, 2), (3, 3, 5, 7))
+D_FINE_FIELDS = PROPOSAL_FIELDS | {
+    "backbone": HGNetV2(0, *HGNET_FIELDS, (False, False, True, True), False), "stages": ("layer3", "layer4"),
+    "num_points": (4,) * 4, "encoder_blocks": 3, "num_bins": 32, "num_probabilities": 4, "quality_features": 64,
+    "quality_layers": 2, "learned_queries": False, "offset_scale": 0.5, "method": "bilinear",
+}  # fmt: skip
+FILES = {
+    "deformable": (DEFORMABLE, "deformable_detr_resnet50", DEFORMABLE_FIELDS),
+    "deformable, two stages of one level": (
+        DEFORMABLE | {"two_stage": True, "with_box_refine": True, "num_feature_levels": 1},
+        "deformable_detr_resnet50",
+        DEFORMABLE_FIELDS
+        | {"num_queries": 14, "two_stage": True, "box_refine": True, "num_levels": 1, "stages": ("layer4",)},
+    ),
+    "rt_detr": (
+        RT_DETR | {"architectures": ["RTDetrForObjectDetection"], "learn_initial_query": True},
+        "rt_detr_r50vd",
+        RT_DETR_FIELDS | {"learned_queries": True, "offset_scale": 0.5, "method": "bilinear"},
+    ),
+    "rt_detr_v2": (
+        RT_DETR
+        | {"architectures": ["RTDetrV2ForObjectDetection"]}
+        | {"decoder_method": "discrete", "decoder_offset_scale": 0.25},
+        "rt_detr_v2_r50vd",
+        RT_DETR_FIELDS | {"learned_queries": False, "offset_scale": 0.25, "method": "discrete"},
+    ),
+    "d_fine, by defaults": (D_FINE, "d_fine_large", D_FINE_FIELDS),
+    "d_fine": (
+        D_FINE
+        | {"backbone_config": HGNET | {"use_learnable_affine_block": True}, "decoder_n_points": [3, 6, 3, 2]}
+        | {"depth_mult": 0.34, "max_num_bins": 8, "top_prob_values": 2, "lqe_hidden_dim": 6, "lqe_layers": 3}
+        | {"eval_idx": 2},
+        "d_fine_large",
+        D_FINE_FIELDS
+        | {"backbone": HGNetV2(0, *HGNET_FIELDS, (False, False, True, True), True), "num_points": (3, 6, 3, 2)}
+        | {"encoder_blocks": 1, "num_bins": 8, "num_probabilities": 2, "quality_features": 6, "quality_layers": 3},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_configuration_becomes_fields(file):
+    config, name, fields = FILES[file]
+    assert find_family(config).model(config) == (name, fields)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (DEFORMABLE | {"dilation": True}, "dilation=True: not in dlcore's Deformable DETR; allowed: False"),
+        (DEFORMABLE | {"decoder_n_points": 4}, "decoder_n_points=4: .*; allowed: 3"),
+        (RT_DETR | {"architectures": ["RTDetrForObjectDetection"], "normalize_before": True}, "normalize_before=True"),
+        (D_FINE | {"eval_idx": 1}, "eval_idx=1: not in dlcore's D-FINE; allowed: -1 or 2"),
+        (D_FINE | {"decoder_in_channels": [16] * 4}, r"decoder_in_channels=\[16, .*; allowed: \[20, 20, 20, 20\]"),
+        (D_FINE | {"backbone_config": HGNET | {"hidden_act": "gelu"}}, "hidden_act='gelu': not in dlcore's D-FINE"),
+    ],
+)
+def test_settings_that_dlcore_does_not_have_are_named(config, message):
+    with pytest.raises(ValueError, match=message):
+        find_family(config).model(config)
+
+
+def outputs_of(architecture, answer, **inputs):
+    """(Outputs by transformers' names, what the model was called with)."""
+    seen = []
+
+    def apply(variables, *arguments):
+        seen.extend(arguments)
+        return answer
+
+    family = find_family({"architectures": [architecture]})
+    return family.outputs(types.SimpleNamespace(apply=apply), {}, inputs), seen
+
+
+LOGITS, BOXES = np.arange(24.0).reshape(1, 3, 4, 2), np.arange(48.0).reshape(1, 3, 4, 4)
+"""Of three layers."""
+
+
+def test_outputs_are_those_of_the_last_layer_and_of_the_proposals():
+    answer = QueryOutputs(LOGITS, BOXES, None, None), None
+    for architecture in ("RTDetrForObjectDetection", "RTDetrV2ForObjectDetection", "DFineForObjectDetection"):
+        found, seen = outputs_of(architecture, answer, pixel_values="pixels")
+        assert seen == ["pixels"]
+        assert set(found) == {"logits", "pred_boxes", "enc_topk_logits", "enc_topk_bboxes"}
+        np.testing.assert_array_equal(found["logits"], LOGITS[:, 2])
+        np.testing.assert_array_equal(found["pred_boxes"], BOXES[:, 2])
+        np.testing.assert_array_equal(found["enc_topk_logits"], LOGITS[:, 0])
+        np.testing.assert_array_equal(found["enc_topk_bboxes"], BOXES[:, 0])
+    found, seen = outputs_of("YolosForObjectDetection", (Outputs(LOGITS, BOXES), None), pixel_values="pixels")
+    assert seen == ["pixels"]
+    np.testing.assert_array_equal(found["logits"], LOGITS[:, 2])
+    np.testing.assert_array_equal(found["pred_boxes"], BOXES[:, 2])
+
+
+def test_a_mask_of_pixels_becomes_heights_and_widths():
+    """Of 4 x 5 pixels the first image has 2 rows and 5 columns, the second 4 rows and 3 columns."""
+    mask = np.zeros((2, 4, 5), int)
+    mask[0, :2] = mask[1, :, :3] = 1
+    answer = Outputs(LOGITS, BOXES), None
+    for architecture in ("DetrForObjectDetection", "DeformableDetrForObjectDetection"):
+        found, (pixels, sizes) = outputs_of(architecture, answer, pixel_values="pixels", pixel_mask=mask)
+        assert pixels == "pixels"
+        assert sizes.tolist() == [[2, 5], [4, 3]]
+        np.testing.assert_array_equal(found["logits"], LOGITS[:, 2])
+        np.testing.assert_array_equal(found["pred_boxes"], BOXES[:, 2])
+        assert outputs_of(architecture, answer, pixel_values="pixels")[1] == ["pixels", None]
+
+
+def test_words_have_boxes_and_version_2_their_objectness():
+    answer = types.SimpleNamespace(logits=1, boxes=2, objectness=None)
+    found, seen = outputs_of("OwlViTForObjectDetection", answer, pixel_values="pixels", input_ids="words")
+    assert (found, seen) == ({"logits": 1, "pred_boxes": 2}, ["pixels", "words"])
+    answer.objectness = 3
+    found, _ = outputs_of("Owlv2ForObjectDetection", answer, pixel_values="pixels", input_ids="words")
+    assert found == {"logits": 1, "pred_boxes": 2, "objectness_logits": 3}
+    assert outputs_of("VitPoseForPoseEstimation", "maps", pixel_values="pixels") == ({"heatmaps": "maps"}, ["pixels"])
+
+
+def test_inputs_that_initialize_a_detector():
+    owl = OWLViT(CLIP(50, 49, window=16, image_size=24, patch_size=8))
+    image, words = example_inputs(owl)
+    assert (image.shape, words.tolist()) == ((1, 24, 24, 3), [[1]])
+    shapes = {
+        ViTPose(image_size=(32, 24)): (1, 32, 24, 3),
+        SSD(ReducedVGG16(), 2): (1, 300, 300, 3),
+        MODELS["rt_detr_r50vd"](): (1, 256, 256, 3),
+        MODELS["fcos_resnet50_fpn"](): (1, 64, 64, 3),
+    }
+    for model, shape in shapes.items():
+        assert [x.shape for x in example_inputs(model)] == [shape]
+    assert count_classes(owl, {}) is None
+    assert count_classes(ViTPose(), {}) is None
+
+
+class Detector(nn.Module):
+    """Three layers: of the classes, of the mask head's classes and of the keypoints."""
+
+    num_classes: int
+    mask_head: MaskHead | None = None
+    keypoint_head: nn.Module | None = None
+    TORCH_NAMES = ()
+    EXAMPLE_SIDE = 2
+
+    @nn.compact
+    def __call__(self, x):
+        sizes = {"box": 1 + self.num_classes, "other": 3}
+        sizes |= {"mask": 1 + self.mask_head.num_classes} if self.mask_head else {}
+        sizes |= {"points": self.keypoint_head.num_keypoints} if self.keypoint_head else {}
+        return [nn.Dense(size, name=name)(x) for name, size in sizes.items()]
+
+
+class Keypoints(nn.Module):
+    num_keypoints: int = 17
+
+
+def weights_of(**sizes):
+    """Layers of three inputs: {name: number of outputs}."""
+    weights = {f"{name}.weight": np.zeros((size, 3), np.float32) for name, size in sizes.items()}
+    return weights | {f"{name}.bias": np.zeros(size, np.float32) for name, size in sizes.items()}
+
+
+def test_classes_are_counted_in_the_box_head_and_in_the_mask_head():
+    assert count_classes(Detector(90), weights_of(box=6, other=3)) == 5
+    assert count_classes(Detector(90, MaskHead(2)), weights_of(box=6, other=3, mask=6)) == 5
+    assert count_classes(Detector(90), weights_of(other=3)) is None
+    with pytest.raises(ValueError, match="its heads differ in the number of classes"):
+        count_classes(Detector(90, MaskHead(90)), weights_of(box=6, other=3, mask=7))
+
+
+def test_a_detector_is_filled_with_as_many_keypoints_as_there_are():
+    """The mask head takes the detector's number of classes, and the keypoint head that of the weights."""
+    model = Detector(5, MaskHead(90), Keypoints())
+    weights = weights_of(box=6, other=3, mask=6, points=4)
+    weights["points.bias"] += np.arange(4, dtype=np.float32)
+    params = from_torch_names(model, weights)["params"]
+    assert {name: layer["kernel"].shape for name, layer in params.items()} == {
+        "box": (3, 6), "other": (3, 3), "mask": (3, 6), "points": (3, 4),
+    }  # fmt: skip
+    assert params["points"]["bias"].tolist() == [0, 1, 2, 3]
+
+
+def test_detectors_of_words_and_poses_are_filled_by_inputs_of_their_own(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        torch_detectors.torch_weights, "from_torch_names", lambda *call, **more: calls.append((*call[1:], more))
+    )
+    from_torch_names(ViTPose(image_size=(32, 24)), {"a": 1})
+    from_torch_names(OWLViT(CLIP(50, 49, window=16, image_size=24, patch_size=8)), {"b": 2})
+    (weights, size, more), (words, texts) = calls
+    assert (weights, size, more) == ({"a": 1}, (32, 24), {})
+    assert words == {"b": 2}
+    assert jax.tree.map(jnp.shape, texts["inputs"]) == ((1, 24, 24, 3), (1, 1))
