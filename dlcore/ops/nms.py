@@ -54,7 +54,7 @@ def nms(
     check_boxes("boxes", boxes, valid)
     _check_ranks(scores, valid)
     count = boxes.shape[0]
-    valid = jnp.ones(count, bool) if valid is None else valid.astype(bool)
+    valid = jnp.ones(count, bool) if valid is None else jnp.asarray(valid, bool)
     order = _best_first(valid, scores)
     boxes, valid = jnp.where(valid[:, None], boxes, 0)[order], valid[order]
     groups = jnp.zeros(count, jnp.int32) if groups is None else groups[order]

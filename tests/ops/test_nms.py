@@ -100,6 +100,13 @@ def test_padding_is_never_kept_and_suppresses_nothing():
     assert not suppress(boxes, scores, 0.2, valid=np.zeros(20, bool)).any()
 
 
+def test_a_mask_of_numpy_is_one_of_jax():
+    boxes = np.array([[0, 0, 4, 4], [0, 0, 4, 4], [8, 0, 9, 1]], np.float32)
+    scores, valid = np.array([0.9, 0.8, 0.7], np.float32), np.array([False, True, True])
+    kept = jax.jit(lambda boxes, scores: nms(boxes, scores, 0.5, valid=valid))(boxes, scores)
+    np.testing.assert_array_equal(kept, [False, True, True])
+
+
 @pytest.mark.slow
 def test_it_is_the_same_under_vmap():
     batches = [some_boxes(seed, 30) for seed in range(3)]
