@@ -76,8 +76,8 @@ def test_types_of_one_value_or_of_several_alike_are_flags_and_others_are_none():
     [
         *((word, bool, True) for word in ("t", "TRUE", " 1", True)),
         *((word, bool, False) for word in ("f", "False", "0 ", False)),
-        ("", int | None, None),
-        ("", str | None, None),
+        ("None", int | None, None),
+        (None, str | None, None),
         (3.0, int, 3),
         ("3.0e0", int, 3),
         (True, str, "True"),
@@ -94,6 +94,7 @@ def test_texts_and_values_are_read_as_their_type(text, kind, value):
 @pytest.mark.parametrize(
     ("text", "kind", "limits", "message"),
     [
+        ("", str | None, Range(), "--x=: empty; allowed: a value, or None"),
         ("a", int, Range(), "--x=a: not an int; allowed: integers"),
         ("a", float, Range(), "--x=a: not a float; allowed: numbers"),
         ("a", float, Range(0, 0.5), "--x=a: not a float; allowed: 0 to 0.5"),

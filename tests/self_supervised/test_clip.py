@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.evaluators.zero_shot import zero_shot
@@ -153,7 +154,7 @@ def retrieval(monkeypatch):
 
 
 def test_the_arguments_and_the_contrast_of_softmax_go_to_retrieval(retrieval):
-    passed = {name: name for name in ("model", "optimizer", "preprocess", "augment")}
+    passed = {"model": nn.Dense(1), "optimizer": optax.sgd(0.1), "preprocess": "preprocess", "augment": "augment"}
     clip.learner(**passed)
     assert retrieval == passed | {"contrast": clip.retrieval.softmax_contrast}
 
