@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore.ops import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool, pixel_shuffle, pixel_unshuffle, resize
+from tests.derivatives import output_and_gradients
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
 
@@ -50,13 +51,7 @@ def test_equals_torch(case):
     x, cotangent, want, gradient = (
         data[f"{case}/{n}"].transpose(0, 2, 3, 1) for n in ("in.x", "in.cot", "out", "grad.x")
     )
-
-    @jax.jit
-    def both(x, cotangent):
-        got, pull = jax.vjp(CASES[case], x)
-        return got, pull(cotangent)[0]
-
-    got, found = both(x, cotangent)
+    got, found = output_and_gradients(CASES[case], cotangent, x)
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
     np.testing.assert_allclose(found, gradient, rtol=0, atol=1e-5 * np.abs(gradient).max())
 
