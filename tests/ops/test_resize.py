@@ -128,6 +128,11 @@ def test_pixel_shuffle_by_hand_and_back():
     np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(y, 3), 3), y)
 
 
+def test_sizes_of_adaptive_pooling_may_be_an_array():
+    x = np.zeros((1, 6, 4, 3), np.float32)
+    chex.assert_shape(jax.eval_shape(lambda x: adaptive_avg_pool(x, np.array(x.shape[1:3]) // 2), x), (1, 3, 2, 3))
+
+
 @pytest.mark.slow
 def test_adaptive_pooling_that_divides_is_plain_pooling():
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 6, 4, 3)), jnp.float32)
