@@ -43,7 +43,8 @@ def numbers(network: nn.Module, *inputs: Any, **arguments: Any) -> np.ndarray:
     def ruled(scope, name, init, arguments):
         shape, *dtype = arguments[1:] or (None,)
         if isinstance(shape, tuple) and all(isinstance(side, int) for side in shape) and len(dtype) < 2:
-            shapes = jax.ShapeDtypeStruct(shape, *(dtype or [jnp.float32]))  # an initializer's: no need to trace it
+            # An initializer says its shape, so that it need not be traced, which takes longer.
+            shapes = jax.ShapeDtypeStruct(shape, *(dtype or [jnp.float32]))
         else:
             shapes = jax.eval_shape(lambda: init(*arguments))
         path = "/".join((*scope.path, name))

@@ -72,8 +72,6 @@ def tsne(
       ValueError: `x` is not finite [N, D] with N at least 4, `perplexity` is outside (1, N - 1), `num_components`
         outside 1..min(N, D), `steps` is not a positive multiple of `record_every`, or another number is not positive.
     """
-    p = affinities(x, perplexity)  # [N, N]
-    x = np.asarray(x)
     for name, value in (("exaggeration", exaggeration), ("learning_rate", learning_rate)):
         if value is not None and not 0 < value < np.inf:
             raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")
@@ -81,6 +79,8 @@ def tsne(
     check_whole_number("record_every", record_every)
     if steps < 1 or record_every < 1 or steps % record_every:
         raise ValueError(f"steps={steps}: out of range; allowed: a positive multiple of record_every={record_every}")
+    p = affinities(x, perplexity)  # [N, N]
+    x = np.asarray(x)
     # Start from principal components, scaled down, so that the embedding depends on no seed.
     start = fit_svd(x, num_components)(np.asarray(x, np.float64))
     start = jnp.asarray(1e-4 * start / max(start[:, 0].std(), _TINY), p.dtype)

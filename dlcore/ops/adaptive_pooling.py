@@ -67,7 +67,7 @@ def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
 
 def _axes(x: jax.Array, size: int | Sequence[int]) -> list[tuple[int, int]]:
-    size = tuple(size) if isinstance(size, Sequence) else (size, size)
+    size = tuple(size) if np.ndim(size) else (size, size)
     if x.ndim < len(size) + 1 or not all(map(is_whole_number, size)) or min(size) < 1:
         raise ValueError(f"size={size} for x.shape={x.shape}; allowed: numbers from 1, at most {x.ndim - 1} of them")
     first = x.ndim - len(size) - 1

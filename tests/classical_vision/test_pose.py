@@ -50,13 +50,15 @@ def test_samples_of_six_agree_within_pixels_in_front_of_the_camera(monkeypatch):
     given = {}
 
     def ransac(key, data, fit, residual, **settings):
+        given.update(settings)
         pose = pose_module.Pose(np.eye(3), np.array([0.0, 0, 1]))
-        plane = np.array([[3.0, 4], [0, 0], [0, 0]])  # of points of depth 2, 2 and -1
-        given.update(settings, residual=residual(pose, (np.array([[0.0, 0, 1], [4, 0, 1], [1, 1, -2]]), plane)))
+        points = np.array([[0.0, 0, 1], [4, 0, 1], [1, 1, -2]])  # of depth 2, 2 and -1
+        return residual(pose, (points, np.array([[3.0, 4], [0, 0], [0, 0]])))
 
     monkeypatch.setattr(pose_module, "ransac", ransac)
     mask = np.ones(6, bool)
-    residual = jax.jit(lambda p, q: ransac_pose(None, p, q, K, 1.5, 7, mask) or given["residual"])(*view(6))
+    residual = jax.jit(lambda p, q: ransac_pose(None, p, q, K, 1.5, 7, mask))(*view(6))
+    # The first point is seen at (0, 0) of the plane, the second at (2, 0).
     np.testing.assert_allclose(residual, [5 * np.sqrt(240_000), 2 * np.sqrt(240_000), np.inf], rtol=1e-6)
     assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (6, 1.5, 7)
     assert given["mask"] is mask

@@ -10,10 +10,11 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.source import Source
+from dlcore.detection.denoising import Targets
 from dlcore.nn import Conv
 from tests.models.tracing import layers_traced_once
 
-__all__ = ["GOLDENS", "Golden", "Image", "Small", "encoded", "jitted", "mined_step", "parameters", "source"]
+__all__ = ["GOLDENS", "TARGETS", "Golden", "Image", "Small", "encoded", "jitted", "mined_step", "parameters", "source"]
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 _SPEC = importlib.util.spec_from_file_location("det_weights", GOLDENS / "det_weights.py")
@@ -78,6 +79,14 @@ class Image(nn.Module):
 
     def features(self, x, train=False):
         return {"only": x}
+
+
+TARGETS = Targets(
+    np.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]], np.float32),
+    np.array([[1, 2], [0, -1]]),
+    np.array([[True, True], [True, False]]),
+)
+"""True boxes in center and size of two images; the last is padding."""
 
 
 def source(count):

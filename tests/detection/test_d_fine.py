@@ -13,7 +13,6 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.detection import d_fine
 from dlcore.detection.d_fine import DFINE, FineOutputs
-from dlcore.detection.denoising import Targets
 from dlcore.detection.distribution_refinement import (
     RefinementWeights,
     refinement_losses,
@@ -22,7 +21,7 @@ from dlcore.detection.distribution_refinement import (
 )
 from dlcore.detection.hgnet_v2 import HGNET_V2_NAMES, HGNetV2
 from dlcore.learner import ModelState
-from tests.detection.detectors import Image
+from tests.detection.detectors import TARGETS, Image
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 
@@ -199,11 +198,6 @@ def test_one_update_by_hand():
     chex.assert_trees_all_close(after.params, new, rtol=1e-4, atol=1e-6)
 
 
-TARGETS = Targets(
-    np.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]], np.float32),
-    np.array([[1, 2], [0, -1]]),
-    np.array([[True, True], [True, False]]),
-)
 BACKBONE = HGNetV2(stem_widths=(4, 4), widths=(4,) * 4, mid_widths=(4,) * 4, stages=(1,) * 4, num_layers=(1,) * 4)
 MODEL = DFINE(
     BACKBONE,

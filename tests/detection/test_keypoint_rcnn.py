@@ -24,7 +24,7 @@ def test_it_has_torchvisions_number_of_parameters():
 def test_the_head_has_eight_convolutions_and_a_transposed_one():
     shapes = jax.eval_shape(KeypointHead(17).init, jax.random.key(0), jnp.zeros((1, 1, 14, 14, 256)))
     convolutions = (9 * 256 + 1) * 512 + 7 * (9 * 512 + 1) * 512
-    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == convolutions + (16 * 512 + 0) * 17 + 17
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == convolutions + 16 * 512 * 17 + 17
 
 
 @pytest.mark.covers("SG-08")

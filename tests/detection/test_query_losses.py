@@ -95,6 +95,7 @@ def test_the_last_layer_alone_may_have_losses_and_others_may_have_no_denoising()
 
 SETTINGS = {"optimizer": optax.sgd(0.1), "preprocess": abs, "augment": min, "costs": QueryCosts(1.0, 2.0, 3.0)}
 SETTINGS |= {"weights": QueryWeights(1.5, 4.0, 3.0), "auxiliary": False, "score_thresh": 0.25, "detections_per_img": 7}
+"""Nobody calls the functions."""
 
 
 @pytest.mark.parametrize("module", [deformable_detr, rt_detr, d_fine])
@@ -110,15 +111,17 @@ def test_each_detector_of_queries_passes_its_settings_on(module, monkeypatch):
 
 def test_the_learner_of_queries_hands_its_settings_to_losses_and_detections(monkeypatch):
     monkeypatch.setattr(query_losses, "detector_learner", dict)
+    for name in ("image_losses", "postprocess"):
+        monkeypatch.setattr(query_losses, name, lambda *_, **settings: settings)
     given = {**SETTINGS, "model": Stub(), "classification": "focal", "more_losses": max}
     passed = query_losses.query_learner(**given)
     losses, postprocess = passed.pop("losses"), passed.pop("postprocess")
     assert passed == {name: given[name] for name in ("model", "optimizer", "preprocess", "augment")}
     names = ("costs", "weights", "classification", "auxiliary", "more_losses")
-    assert losses.keywords == {name: given[name] for name in names}
-    assert losses.func is query_losses.image_losses
-    assert postprocess.keywords == {name: given[name] for name in ("score_thresh", "detections_per_img")}
-    assert postprocess.func is query_losses.postprocess
+    outputs = Outputs(LOGITS[None], BOXES[None])
+    assert losses(outputs, SIDES, *TRUTH) == {name: given[name] for name in names}
+    detections = ("score_thresh", "detections_per_img")
+    assert postprocess(outputs, SIDES, (10, 10)) == {name: given[name] for name in detections}
 
 
 @pytest.mark.slow

@@ -6,12 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.detection.denoising import Targets, noise_boxes, of_image_fractions
+from dlcore.detection.denoising import noise_boxes, of_image_fractions
 from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.rt_detr import RTDETR, select_queries
 from dlcore.detection.torch_weights import from_torch_names
-from tests.detection.detectors import Golden, Image
+from tests.detection.detectors import TARGETS, Golden, Image
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
 
@@ -22,13 +22,6 @@ from tests.wiring import assert_wiring
 def test_a_published_folder_equals_transformers(name, tmp_path):
     net = check_published(name, tmp_path, 2e-5)
     assert net.name == {"hf_rt_detr": "rt_detr_r50vd", "hf_rt_detr_v2": "rt_detr_v2_r50vd"}[name]
-
-
-TARGETS = Targets(
-    np.array([[[0.5, 0.5, 0.2, 0.4], [0.3, 0.3, 0.2, 0.2]], [[0.6, 0.6, 0.4, 0.4], [0.0, 0, 0, 0]]], np.float32),
-    np.array([[1, 2], [0, -1]]),
-    np.array([[True, True], [True, False]]),
-)
 
 
 noise = jax.jit(noise_boxes, static_argnums=(2, 3), static_argnames=("num_denoising", "label_noise", "box_noise"))

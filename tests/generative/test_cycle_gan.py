@@ -11,6 +11,7 @@ from flax import linen as nn
 
 from dlcore.generative import cycle_gan
 from dlcore.generative.cycle_gan import Both, Pool, draw_from
+from tests.derivatives import slopes
 
 
 class Affine(nn.Module):
@@ -85,12 +86,6 @@ def batch(n=64, seed=0):
     return {"a": a, "b": 0.2 + 0.5 * b, "b_of_a": 0.2 + 0.5 * a, "a_of_b": b, "index": np.arange(n, dtype=np.int32)}
 
 
-def slopes(loss, params, step=1e-5):
-    """Central differences in float64."""
-    params = np.array(params, np.float64)
-    return np.array([(loss(params + d) - loss(params - d)) / (2 * step) for d in step * np.eye(len(params))])
-
-
 def miss(x, y):
     """The l1 of each image."""
     return np.abs(x - y).mean(1)
@@ -151,7 +146,7 @@ def test_one_update_of_all_networks_by_hand(stepped):
     losses = {kind: functools.partial(judge_losses, real=x, fake=fakes[kind]) for kind, x in (("a", a), ("b", b))}
     d_loss = sum(losses[kind](JUDGES[kind]) for kind in "ab")
     assert metrics["d_loss"].compute() == pytest.approx(d_loss.mean(), rel=1e-5)
-    judges = {kind: w - 0.2 * slopes(lambda w, k=kind: losses[k](w).mean(), w) for kind, w in JUDGES.items()}
+    judges = {k: w - 0.2 * slopes(lambda w, k=k: losses[k](w).mean(), np.array(w)) for k, w in JUDGES.items()}
     for kind, w in judges.items():
         np.testing.assert_allclose(after.params["discriminator"][kind]["w"], w, atol=1e-5)
 

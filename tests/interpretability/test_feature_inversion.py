@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.interpretability import feature_inversion
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
+from tests.interpretability.linear import Linear
 
 MODEL = VGG(stages=(1, 1, 1), width=8)
 MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -59,20 +59,12 @@ def test_the_prior_smooths(variables):
     assert smooth["variation"] < 0.5 * rough["variation"]
 
 
-class Linear(nn.Module):
-    """A map of the pixels by a matrix."""
-
-    @nn.compact
-    def features(self, x):
-        return {"a": x @ self.param("a", nn.initializers.ones, (3, 2))}
-
-
 @pytest.mark.covers("VI-13")
 def test_features_start_relative_to_the_target():
     """The loss of a black image whose features are 0 is 1: ||0 - phi_0||^2 / ||phi_0||^2."""
     network = {"params": {"a": np.array([[1.0, 2], [3, -1], [0, 2]], np.float32)}}
     learner = feature_inversion.learner(
-        model=Linear(), variables=network, mean=MEAN, std=STD, optimizer=optax.sgd(0.0), layer="a",
+        model=Linear((2,)), variables=network, mean=MEAN, std=STD, optimizer=optax.sgd(0.0), layer="a",
         variation_weight=0.0,
     )  # fmt: skip
     state = jax.jit(learner.init)(jax.random.key(0), source()[np.arange(1)])
@@ -88,7 +80,7 @@ def test_one_update_by_hand():
     mean, std = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.25, 0.5])
     network = {"params": {"a": rng.normal(size=(3, 2)).astype(np.float32)}}
     learner = feature_inversion.learner(
-        model=Linear(), variables=network, optimizer=optax.sgd(rate), mean=mean, std=std, layer="a",
+        model=Linear((2,)), variables=network, optimizer=optax.sgd(rate), mean=mean, std=std, layer="a",
         variation_weight=0.5,
     )  # fmt: skip
     x, image = rng.uniform(size=(2, 1, 2, 1, 3)).astype(np.float32)

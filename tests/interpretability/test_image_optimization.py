@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
@@ -13,6 +12,7 @@ from dlcore.interpretability import style_transfer
 from dlcore.models.vgg import VGG
 from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
+from tests.interpretability.linear import Linear
 
 MODEL = VGG(stages=(1, 1), width=8)
 MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -58,18 +58,10 @@ def test_images_do_not_know_of_one_another(variables):
     np.testing.assert_allclose(state.params[0], alone.params[0], atol=1e-5)
 
 
-class Linear(nn.Module):
-    """A map of the pixels by a matrix."""
-
-    @nn.compact
-    def features(self, x):
-        return {"a": x @ self.param("a", nn.initializers.ones, (3, 2))}
-
-
 def test_predictions_follow_the_index():
     source, network = pairs(3), {"params": {"a": np.array([[1.0, 2], [3, -1], [0, 2]], np.float32)}}
     learner = style_transfer.learner(
-        model=Linear(), variables=network, mean=MEAN, std=STD, optimizer=optax.sgd(0.1), content_layer="a",
+        model=Linear((2,)), variables=network, mean=MEAN, std=STD, optimizer=optax.sgd(0.1), content_layer="a",
         style_layers=("a",), start="content",
     )  # fmt: skip
     state = jax.jit(learner.init)(jax.random.key(0), source[np.array([2, 0, 1])])

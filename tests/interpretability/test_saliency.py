@@ -84,9 +84,8 @@ def test_integrated_gradients_are_complete_from_any_baseline():
 def test_smooth_gradient_is_the_mean_over_the_noisy_copies_of_an_image():
     """d/da = 3 a^2 b and d/db = a^3 at each of three copies; the deviations are half of the ranges, 2 and 3.
 
-    The second row, which the scores do not read, widens the first range.
-
-    The second image has the label 1, whose score is 0.
+    The scores do not read the second row, which widens the first range. The second image has the label 1, whose score
+    is 0.
     """
     key, pixels = jax.random.key(4), np.float32([[2, 3, 1, 3], [1, 4, 2, 2]]).reshape(2, 2, 2, 1)
 

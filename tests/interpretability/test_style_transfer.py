@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.interpretability import style_transfer
@@ -14,6 +13,7 @@ from dlcore.losses import gram_matrix
 from dlcore.models.vgg import VGG
 from dlcore.optim import create_optimizer
 from dlcore.run import evaluate
+from tests.interpretability.linear import Linear
 
 MODEL = VGG(stages=(1, 1), width=8)
 MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
@@ -115,14 +115,6 @@ def test_bad_input_is_named(variables):
             content_layer="relu9_1",
             style_layers=(),
         )
-
-
-class Linear(nn.Module):
-    """Two maps, each of the pixels by a matrix."""
-
-    @nn.compact
-    def features(self, x):
-        return {name: x @ self.param(name, nn.initializers.ones, (3, c)) for name, c in (("a", 2), ("b", 3))}
 
 
 def variation_slope(image):

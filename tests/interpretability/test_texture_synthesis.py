@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
@@ -20,16 +19,9 @@ from dlcore.interpretability.texture_synthesis import repetition, texture_loss, 
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
 from experiments.interpretability import texture_synthesis as page
+from tests.interpretability.linear import Linear
 
 MEAN, STD = np.float32([0.4, 0.5, 0.6]), np.float32([0.2, 0.25, 0.5])
-
-
-class Linear(nn.Module):
-    """Two maps, each of the pixels by a matrix."""
-
-    @nn.compact
-    def features(self, x):
-        return {name: x @ self.param(name, nn.initializers.ones, (3, c)) for name, c in (("a", 2), ("b", 3))}
 
 
 def weights(rng):

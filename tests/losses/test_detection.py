@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore.losses import detection as losses
+from tests.derivatives import output_and_gradients
 
 GOLDENS = Path(__file__).parents[1] / "goldens"
 BOXES, MISC = (np.load(GOLDENS / f"{name}.npz") for name in ("tvops_boxes", "tvops_misc"))
@@ -66,12 +67,7 @@ OVERLAP = {
 @pytest.mark.covers("LO-13")
 @pytest.mark.parametrize("case", OVERLAP)
 def test_overlap_losses_equal_torchvision(case):
-    @jax.jit
-    def run(a, b, cotangent):
-        out, pull = jax.vjp(lambda a: OVERLAP[case](a, b), a)
-        return out, pull(cotangent)[0]
-
-    out, found = run(*(BOXES[f"{case}/in.{k}"] for k in ("a", "b", "cot")))
+    out, found, _ = output_and_gradients(OVERLAP[case], *(BOXES[f"{case}/in.{k}"] for k in ("cot", "a", "b")))
     np.testing.assert_allclose(out, BOXES[f"{case}/out"], atol=1e-5 * BOXES[f"{case}/out"].std())
     gradient = BOXES[f"{case}/grad.a"]
     np.testing.assert_allclose(found, gradient, atol=1e-4 * gradient.std())

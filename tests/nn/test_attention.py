@@ -18,6 +18,7 @@ from dlcore.nn import (
     padding_mask,
 )
 from dlcore.ops.attention_kernels import attention_kernels
+from tests.derivatives import output_and_gradients
 from tests.models.parity import GOLDENS
 
 
@@ -182,14 +183,8 @@ def test_gradients_of_the_fused_weights_equal_torch(golden):
 @pytest.mark.covers("AT-08")
 def test_keys_and_values_of_another_sequence_equal_torch(golden):
     variables = {"params": split_params(fused_params(golden, "MHA.cross"))}
-    x, key, value = (golden[f"MHA.cross/in.{n}"] for n in ("x", "k", "v"))
-
-    @jax.jit
-    def both(x, cotangent):
-        out, pull = jax.vjp(lambda x: MultiHeadAttention(2).apply(variables, x, key, value), x)
-        return out, pull(cotangent)[0]
-
-    out, gradient = both(x, golden["MHA.cross/in.cot"])
+    inputs = (golden[f"MHA.cross/in.{n}"] for n in ("cot", "x", "k", "v"))
+    out, gradient, _, _ = output_and_gradients(functools.partial(MultiHeadAttention(2).apply, variables), *inputs)
     np.testing.assert_allclose(out, golden["MHA.cross/out"], atol=1e-5)
     np.testing.assert_allclose(gradient, golden["MHA.cross/grad.x"], atol=1e-5)
 
@@ -286,14 +281,8 @@ def test_causal_attention_equals_torch(golden):
     """With our own mask, output and gradient are those of torch under its mask, which is True where it may not look."""
     np.testing.assert_array_equal(causal_mask(5), ~golden["MHA.causal/in.mask"])
     variables = {"params": fused_params(golden, "MHA.causal")}
-    layer, x = MultiHeadAttention(2, fused_qkv=True), jnp.asarray(golden["MHA.causal/in.x"])
-
-    @jax.jit
-    def both(x, cotangent):
-        out, pull = jax.vjp(lambda x: layer.apply(variables, x, mask=causal_mask(5)), x)
-        return out, pull(cotangent)[0]
-
-    out, gradient = both(x, golden["MHA.causal/in.cot"])
+    apply = functools.partial(MultiHeadAttention(2, fused_qkv=True).apply, variables, mask=causal_mask(5))
+    out, gradient = output_and_gradients(apply, golden["MHA.causal/in.cot"], golden["MHA.causal/in.x"])
     np.testing.assert_allclose(out, golden["MHA.causal/out"], atol=1e-5)
     np.testing.assert_allclose(gradient, golden["MHA.causal/grad.x"], atol=1e-5)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from dlcore.nn import Conv, ConvTranspose, FullyConnected
 from dlcore.ops import avg_pool, conv_general_dilated, global_avg_pool, max_pool, receptive_field
+from tests.derivatives import output_and_gradients
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 
@@ -45,13 +46,7 @@ def test_sequences_and_volumes_equal_torch(case):
     kernel = (*range(2, n + 2), 1, 0)
     x, cotangent, want, dx = (jnp.asarray(data[k].transpose(last)) for k in ("in.x", "in.cot", "out", "grad.x"))
     params = {"kernel": jnp.asarray(data["in.w"].transpose(kernel)), "bias": jnp.asarray(data["in.b"])}
-
-    @jax.jit
-    def both(params, x, cotangent):
-        y, pull = jax.vjp(lambda p, x: layer.apply({"params": p}, x), params, x)
-        return y, pull(cotangent)
-
-    got, (dparams, got_dx) = both(params, x, cotangent)
+    got, dparams, got_dx = output_and_gradients(lambda p, x: layer.apply({"params": p}, x), cotangent, params, x)
     for a, b in (
         (got, want),
         (got_dx, dx),
@@ -75,13 +70,7 @@ def test_a_sequence_needs_many_layers_to_see_far():
 def test_pooling_of_volumes_equals_torch():
     _, data = golden("torch_pool_resize.npz", "max_pool3d")
     x, cotangent, want, dx = (data[k].transpose(0, 2, 3, 4, 1) for k in ("in.x", "in.cot", "out", "grad.x"))
-
-    @jax.jit
-    def both(x, cotangent):
-        got, pull = jax.vjp(lambda x: max_pool(x, (2, 2, 2), (2, 2, 2)), x)
-        return got, pull(cotangent)[0]
-
-    got, gradient = both(x, cotangent)
+    got, gradient = output_and_gradients(lambda x: max_pool(x, (2, 2, 2), (2, 2, 2)), cotangent, x)
     np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(gradient, dx)
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dlcore.nn import GroupNorm, InstanceNorm, LayerNorm, RMSNorm, local_response_norm
+from tests.derivatives import output_and_gradients
 
 GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "torch_norm_act.npz")
 ARGS = {name: case["args"] for name, case in json.loads(str(GOLDENS["meta"]))["cases"].items()}
@@ -173,13 +174,7 @@ def test_group_norm_is_flax_with_its_gradients():
 @pytest.mark.covers("NO-18")
 def test_local_response_norm_equals_torch():
     get, args = golden("local_response_norm"), ARGS["local_response_norm"]
-
-    @jax.jit
-    def both(x, cotangent):
-        y, pull = jax.vjp(lambda x: local_response_norm(x, **args), x)
-        return y, pull(cotangent)[0]
-
-    y, gradient = both(last(get["in.x"]), last(get["in.cot"]))
+    y, gradient = output_and_gradients(lambda x: local_response_norm(x, **args), last(get["in.cot"]), last(get["in.x"]))
     np.testing.assert_allclose(y, last(get["out"]), rtol=0, atol=1e-5)
     np.testing.assert_allclose(gradient, last(get["grad.x"]), rtol=0, atol=1e-5)
 

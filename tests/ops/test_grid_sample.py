@@ -10,6 +10,7 @@ import pytest
 from jax import lax
 
 from dlcore.ops import affine_grid, bilinear_sample, deform_conv, grid_sample
+from tests.derivatives import output_and_gradients
 
 FOLDER = pathlib.Path(__file__).parents[1] / "goldens"
 
@@ -33,9 +34,11 @@ def close(got, want, tolerance=1e-5):
 @pytest.mark.parametrize("align_corners", [False, True])
 def test_affine_grid_equals_torch(align_corners):
     arguments, data = golden("torch_pool_resize.npz", f"affine_grid.{align_corners}")
-    got, pull = jax.vjp(lambda t: affine_grid(t, arguments["size"][2:], align_corners), jnp.asarray(data["in.theta"]))
+    got, gradient = output_and_gradients(
+        lambda theta: affine_grid(theta, arguments["size"][2:], align_corners), data["in.cot"], data["in.theta"]
+    )
     close(got, data["out"])
-    close(pull(jnp.asarray(data["in.cot"]))[0], data["grad.theta"])
+    close(gradient, data["grad.theta"])
 
 
 @pytest.mark.slow(only=["bilinear.zeros.False", "bilinear.border.True"])
@@ -44,13 +47,12 @@ def test_affine_grid_equals_torch(align_corners):
 def test_grid_sample_equals_torch(case):
     arguments, data = golden("torch_pool_resize.npz", f"grid_sample.{case}")
     method, padding, align_corners = (arguments[k] for k in ("mode", "padding_mode", "align_corners"))
-
-    @jax.jit
-    def both(x, grid, cotangent):
-        got, pull = jax.vjp(lambda x, grid: grid_sample(x, grid, method, padding, align_corners), x, grid)
-        return got, *pull(cotangent)
-
-    got, dx, dgrid = both(channels_last(data["in.x"]), data["in.grid"], channels_last(data["in.cot"]))
+    got, dx, dgrid = output_and_gradients(
+        lambda x, grid: grid_sample(x, grid, method, padding, align_corners),
+        channels_last(data["in.cot"]),
+        channels_last(data["in.x"]),
+        data["in.grid"],
+    )
     close(got, channels_last(data["out"]))
     close(dx, channels_last(data["grad.x"]))
     if method == "nearest":
@@ -164,24 +166,13 @@ def test_bilinear_by_hand():
 def test_deformable_convolution_equals_torchvision(case):
     arguments, data = golden("tvops_roi.npz", f"deform_conv2d.{case}")
     mask = channels_last(data["in.mask"]) if "in.mask" in data else None
-
-    @jax.jit
-    def both(x, offset, w, cotangent):
-        y, pull = jax.vjp(
-            lambda x, offset, w: deform_conv(
-                x, offset, w, mask, arguments["stride"], arguments["padding"], arguments["dilation"]
-            ),
-            x,
-            offset,
-            w,
-        )
-        return y, *pull(cotangent)
-
-    y, dx, doffset, dw = both(
+    settings = arguments["stride"], arguments["padding"], arguments["dilation"]
+    y, dx, doffset, dw = output_and_gradients(
+        lambda x, offset, w: deform_conv(x, offset, w, mask, *settings),
+        channels_last(data["in.cot"]),
         channels_last(data["in.x"]),
         channels_last(data["in.offset"]),
-        jnp.asarray(data["in.w"].transpose(2, 3, 1, 0)),
-        channels_last(data["in.cot"]),
+        data["in.w"].transpose(2, 3, 1, 0),
     )
     close(y + data["in.b"], channels_last(data["out"]))
     close(dx, channels_last(data["grad.x"]), 1e-4)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore.ops import adaptive_avg_pool, adaptive_max_pool, avg_pool, max_pool, pixel_shuffle, pixel_unshuffle, resize
+from tests.derivatives import output_and_gradients
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
 
@@ -50,13 +51,7 @@ def test_equals_torch(case):
     x, cotangent, want, gradient = (
         data[f"{case}/{n}"].transpose(0, 2, 3, 1) for n in ("in.x", "in.cot", "out", "grad.x")
     )
-
-    @jax.jit
-    def both(x, cotangent):
-        got, pull = jax.vjp(CASES[case], x)
-        return got, pull(cotangent)[0]
-
-    got, found = both(x, cotangent)
+    got, found = output_and_gradients(CASES[case], cotangent, x)
     np.testing.assert_allclose(got, want, rtol=0, atol=1e-5 * np.abs(want).max())
     np.testing.assert_allclose(found, gradient, rtol=0, atol=1e-5 * np.abs(gradient).max())
 
@@ -131,6 +126,11 @@ def test_pixel_shuffle_by_hand_and_back():
     np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
     y = jnp.arange(2 * 3 * 2 * 18).reshape(2, 3, 2, 18)
     np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(y, 3), 3), y)
+
+
+def test_sizes_of_adaptive_pooling_may_be_an_array():
+    x = np.zeros((1, 6, 4, 3), np.float32)
+    chex.assert_shape(jax.eval_shape(lambda x: adaptive_avg_pool(x, np.array(x.shape[1:3]) // 2), x), (1, 3, 2, 3))
 
 
 @pytest.mark.slow

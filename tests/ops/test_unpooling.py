@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dlcore.ops import bed_of_nails, max_pool, max_pool_with_indices, max_unpool, nearest_unpool
+from tests.derivatives import output_and_gradients
 
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens" / "torch_pool_resize.npz"
 SMALL = [[1.0, 2.0], [3.0, 4.0]]
@@ -57,12 +58,7 @@ def test_max_unpool_equals_torch():
     def there_and_back(x):
         return max_unpool(*max_pool_with_indices(x, 2), 2, size=x.shape[1:3])
 
-    @jax.jit
-    def both(x, cotangent):
-        y, pull = jax.vjp(there_and_back, x)
-        return y, pull(cotangent)[0]
-
-    got, got_gradient = both(x, cotangent)
+    got, got_gradient = output_and_gradients(there_and_back, cotangent, x)
     np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(got_gradient, gradient)
 

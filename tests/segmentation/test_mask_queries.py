@@ -14,6 +14,7 @@ from flax import linen as nn
 from dlcore.data.masks import pack_masks
 from dlcore.learner import Labels, ModelState
 from dlcore.models import create_model
+from dlcore.models.pretrained.family import find_family
 from dlcore.models.swin import Swin
 from dlcore.segmentation import mask_queries
 from dlcore.segmentation.eomt import EoMT
@@ -26,10 +27,14 @@ from dlcore.segmentation.mask_queries import (
     semantic_scores,
 )
 from dlcore.segmentation.maskformer import MaskFormer
-from dlcore.segmentation.pretrained_queries import FAMILIES
 from tests.detection.detectors import Small
 from tests.detection.hub_folders import check_published
 from tests.wiring import assert_wiring
+
+MASKFORMER, MASK2FORMER, EOMT = (
+    find_family({"architectures": [f"{name}Segmentation"]})
+    for name in ("MaskFormerForInstance", "Mask2FormerForUniversal", "EomtForUniversal")
+)
 
 
 @pytest.mark.weekly
@@ -52,7 +57,7 @@ def test_errors_name_a_wrong_number_of_stages_and_an_unsupported_field():
     with pytest.raises(ValueError, match=r"stages=\('stage1', 'stage2'\): 2 of them; allowed: 4"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 64, 64, 3))))
     with pytest.raises(ValueError, match=r"pre_norm=True: not in dlcore's Mask2Former; allowed: False"):
-        FAMILIES[1].model({"pre_norm": True})
+        MASK2FORMER.model({"pre_norm": True})
 
 
 def logit(p):
@@ -331,7 +336,7 @@ def test_the_wiring_of_mask2former_is_as_it_was():
 def test_published_networks_of_queries_give_their_last_layer_by_the_librarys_names():
     classes, masks = np.arange(12).reshape(1, 2, 3, 2), np.arange(24).reshape(1, 2, 2, 2, 3)
     model = SimpleNamespace(apply=lambda variables, images: MaskOutputs(classes + variables, masks + images))
-    for family in FAMILIES:
+    for family in (MASKFORMER, MASK2FORMER, EOMT):
         outputs = family.outputs(model, 1, {"pixel_values": 2})
         np.testing.assert_array_equal(outputs["class_queries_logits"], classes[:, 1] + 1)
         np.testing.assert_array_equal(outputs["masks_queries_logits"], masks[:, 1] + 2)
@@ -343,7 +348,7 @@ def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
     decoder = {"num_queries": 9, "d_model": 16, "decoder_attention_heads": 5, "decoder_ffn_dim": 32}
     decoder |= {"decoder_layers": 6}
     config = {"backbone_config": backbone, "decoder_config": decoder, "id2label": dict.fromkeys("abc")}
-    name, fields = FAMILIES[0].model(config | {"fpn_feature_size": 24, "mask_feature_size": 12})
+    name, fields = MASKFORMER.model(config | {"fpn_feature_size": 24, "mask_feature_size": 12})
     swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
     assert name == "maskformer_swin_t"
     assert fields == {
@@ -351,9 +356,10 @@ def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
         "decoder_layers": 6, "pixel_features": 24, "mask_features": 12,
     }  # fmt: skip
     # What transformers' EomtConfig has where a file leaves it out: the published network of 640 pixels.
-    name, fields = FAMILIES[2].model({"id2label": dict.fromkeys("abcd")})
+    name, fields = EOMT.model({"id2label": dict.fromkeys("abcd")})
     assert (name, EoMT(**fields)) == ("eomt_large_640", create_model(name, num_classes=4))
-    assert FAMILIES[2].model({"id2label": {}, "hidden_size": 6, "mlp_ratio": 3})[1]["mlp_features"] == 18
+    _, fields = EOMT.model({"id2label": {}, "hidden_size": 6, "mlp_ratio": 3})
+    assert fields["mlp_features"] == 18
 
 
 def test_mask2former_has_transformers_sizes():

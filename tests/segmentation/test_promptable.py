@@ -21,6 +21,7 @@ from dlcore.segmentation.clicks import brightness_masks, color_masks, place_clic
 from dlcore.segmentation.everything import MaskFilter, grid_points
 from dlcore.segmentation.sam import CORNERS, HIDDEN, SAM
 from experiments.segmentation.promptable import experiment
+from tests.derivatives import slopes
 
 
 def rectangle(y1, x1, y2, x2, size=8):
@@ -170,13 +171,8 @@ def test_one_update_by_hand():
         return sum(masks) / 2 + 2.0 * sum(errors) / 2
 
     assert metrics["loss"].compute() == pytest.approx(total(params), rel=1e-5)
-    for name, value in params.items():  # a step of .1 along central differences
-        slope = np.zeros(value.shape)
-        for at in np.ndindex(value.shape):
-            low, high = np.float64(value), np.float64(value)
-            low[at], high[at] = low[at] - 1e-5, high[at] + 1e-5
-            slope[at] = (total({**params, name: high}) - total({**params, name: low})) / 2e-5
-        np.testing.assert_allclose(after.params[name], value - rate * slope, atol=1e-6)
+    for name, slope in slopes(total, params).items():
+        np.testing.assert_allclose(after.params[name], params[name] - rate * slope, atol=1e-6)
 
 
 def learner_of_fixed_masks():

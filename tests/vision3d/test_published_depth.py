@@ -185,13 +185,16 @@ def test_the_wiring_of_glpn_is_as_it_was():
     assert_wiring(GLPN(Small(), ("fine", "coarse"), features=4), (1, 32, 32, 3), [88.2271, 0.52483])
 
 
+TINY = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 8}
+
+
 @pytest.mark.parametrize(
     ("model", "numbers"),
     [
-        (DPT(ClassTokenViT(0, image_size=8, patch_size=4, depth=2, width=8, num_heads=2, mlp_features=8),
-             ("block1", "block2"), (4, 6), (4, 0.5), 6, 4, "project", metric=True, max_depth=3.0), [20.8564, 1.96553]),
-        (DPT(NormalizedDINOv2(0, image_size=8, patch_size=4, depth=2, width=8, num_heads=2, mlp_features=8),
-             ("block1", "block2"), (4, 6), (2, 1), 6, 4, image_sized=True), [16.6441, -4.0742]),
+        (DPT(ClassTokenViT(0, **TINY), ("block1", "block2"), (4, 6), (4, 0.5), 6, 4, "project", metric=True,
+             max_depth=3.0), [20.8564, 1.96553]),
+        (DPT(NormalizedDINOv2(0, **TINY), ("block1", "block2"), (4, 6), (2, 1), 6, 4, image_sized=True),
+         [16.6441, -4.0742]),
     ],
     ids=["class token", "DINOv2"],
 )  # fmt: skip
@@ -217,25 +220,32 @@ def test_published_networks_give_depth_by_the_librarys_name():
         assert find_family(CONFIGS[file]).outputs(model, 1, {"pixel_values": 2}) == {"predicted_depth": 3}
 
 
-def test_parameters_have_transformers_names():
+@pytest.mark.parametrize(
+    ("backbone", "head"),
+    [(ClassTokenViT(0, **TINY), "head.head.2.bias"), (NormalizedDINOv2(0, **TINY), "head.conv2.bias")],
+    ids=["class token", "DINOv2"],
+)
+def test_parameters_have_transformers_names(backbone, head):
     """The second of three convolutions of a head: the third entry of DPT's list, which counts rectifiers, too."""
-    small = {"image_size": 8, "patch_size": 4, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 8}
-    for backbone, head in (
-        (ClassTokenViT(0, **small), "head.head.2.bias"),
-        (NormalizedDINOv2(0, **small), "head.conv2.bias"),
-    ):
-        model = DPT(backbone, ("block1", "block2"), (4, 6), (2, 1), features=6)
-        projection = "neck.reassemble_stage.readout_projects.0.0.bias"
-        for path, name in {
-            "depth_head.conv2.bias": head,
-            "neck.reassemble_stage_readout_projects.0_0.bias": projection,
-        }.items():
-            for pattern, replacement in model.TORCH_NAMES:
-                path = re.sub(pattern, replacement, path)
-            assert path == name
-    sizes = DPT(backbone)
-    assert (sizes.stages, sizes.channels) == (("block3", "block6", "block9", "block12"), (96, 192, 384, 768))
-    assert (sizes.factors, sizes.features, sizes.head_features) == ((4, 2, 1, 0.5), 256, 32)
+    model = DPT(backbone, ("block1", "block2"), (4, 6), (2, 1), features=6)
+    projection = "neck.reassemble_stage.readout_projects.0.0.bias"
+    for path, name in {
+        "depth_head.conv2.bias": head,
+        "neck.reassemble_stage_readout_projects.0_0.bias": projection,
+    }.items():
+        for pattern, replacement in model.TORCH_NAMES:
+            path = re.sub(pattern, replacement, path)
+        assert path == name
+
+
+def test_dpt_has_transformers_sizes():
+    model = DPT(NormalizedDINOv2(0))
+    assert (model.stages, model.channels) == (("block3", "block6", "block9", "block12"), (96, 192, 384, 768))
+    assert (model.factors, model.features, model.head_features) == ((4, 2, 1, 0.5), 256, 32)
+
+
+def test_weights_that_do_not_fit_are_named_as_transformers_names_them():
+    model = DPT(NormalizedDINOv2(0, **TINY), ("block1", "block2"), (4, 6), (2, 1), features=6)
     with pytest.raises(
         ValueError, match=r"DPT; .* missing: .*encoder\.layer\.0\.attention\.q_proj\.bias.*; 1 left over: more"
     ):

@@ -14,25 +14,10 @@ from dlcore import ops
 from dlcore.learner import ModelState, State, example_keys
 from dlcore.vision3d import depth, implicit_surface, mesh_rcnn, pixel2mesh, point_generator, pointnet
 from dlcore.vision3d.mesh_fitting import MeshLossWeights, mesh_loss, topology
+from tests.derivatives import slopes
 
 MASK = np.array([1, 1, 0], np.float32)
 RATE, STEP = 0.1, 3
-
-
-def descended(loss, params):
-    """The parameters after a step along the slope of loss(params), by central differences in float64."""
-    params, after = {name: np.asarray(v, np.float64) for name, v in params.items()}, {}
-    for name, value in params.items():
-        slope = np.zeros(value.shape)
-        for at in np.ndindex(value.shape):
-            sides = []
-            for h in (1e-6, -1e-6):
-                moved = value.copy()
-                moved[at] += h
-                sides.append(loss({**params, name: moved}))
-            slope[at] = (sides[0] - sides[1]) / 2e-6
-        after[name] = value - RATE * slope
-    return after
 
 
 def assert_update(learner, params, rows, loss, *, kind=State, more=(), penalty=0.0, scale=1.0):
@@ -43,9 +28,9 @@ def assert_update(learner, params, rows, loss, *, kind=State, more=(), penalty=0
     params = {name: np.asarray(v, np.float32) for name, v in params.items()}
     state = kind(np.int32(STEP), jax.random.key(0), params, optax.sgd(RATE).init(params), *more)
     after, metrics = jax.jit(learner.update)(state, rows)
-    for name, value in descended(loss, params).items():
-        assert np.abs(value - params[name]).max() > 1e-4, name
-        np.testing.assert_allclose(after.params[name], value, atol=2e-5, err_msg=name)
+    for name, slope in slopes(loss, params).items():
+        assert RATE * np.abs(slope).max() > 1e-4, name
+        np.testing.assert_allclose(after.params[name], params[name] - RATE * slope, atol=2e-5, err_msg=name)
     assert metrics["loss"].compute() == pytest.approx(scale * (loss(params) - penalty), rel=1e-5)
 
 
