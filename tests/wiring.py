@@ -41,9 +41,9 @@ def numbers(network: nn.Module, *inputs: Any, **arguments: Any) -> np.ndarray:
     param, variable = Scope.param, Scope.variable
 
     def ruled(scope, name, init, arguments):
-        shape, *dtype = arguments[1:] or (None,)
+        shape, *dtype = arguments[1:] or (None,)  # behind the key
         if isinstance(shape, tuple) and all(isinstance(side, int) for side in shape) and len(dtype) < 2:
-            shapes = jax.ShapeDtypeStruct(shape, *(dtype or [jnp.float32]))  # an initializer's: no need to trace it
+            shapes = jax.ShapeDtypeStruct(shape, *(dtype or [jnp.float32]))  # an initializer need not be traced
         else:
             shapes = jax.eval_shape(lambda: init(*arguments))
         path = "/".join((*scope.path, name))

@@ -349,7 +349,7 @@ def test_an_episode_is_measured_until_its_end():
     np.testing.assert_allclose(found, [1 + 2 + 3, 3, 1.5, 3])
 
 
-def test_in_use_errors_are_those_of_a_step(monkeypatch):
+def test_an_evaluation_measures_the_errors_of_single_steps(monkeypatch):
     """Three steps by (1, 2) for an action of 0.5 each; networks of zeros predict no change: errors of (1 + 4) / 2."""
     monkeypatch.setattr(model_based, "cross_entropy_method", lambda score, key, mean, **_: 0 * mean + 0.5)
 

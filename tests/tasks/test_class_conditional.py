@@ -229,7 +229,7 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch):
 
 def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
-    monkeypatch.setattr(class_conditional.ClassConditionalImages.__base__, "data", lambda self, flags: loaded)
+    monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
     shown = ClassConditionalImages().data(None).shown
     assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert len(shown) == image_generation.NUM_SHOWN
