@@ -75,8 +75,10 @@ def shown_commands(text):
 
 @functools.cache
 def all_commands():
-    """{package: {command: a place that shows it}} of the documents and the docstrings of the experiments; a command is
-    a module and its arguments.
+    """Every command that the documents and the docstrings of the experiments show.
+
+    Returns:
+      {package: {(module, *arguments): a place that shows it}}.
     """
     copies = dict(
         re.findall(r"^cp experiments/(\S+)\.py experiments/(\S+)\.py$", read("docs/running.md"), re.MULTILINE)
@@ -199,9 +201,7 @@ def test_links_lead_somewhere():
 
 
 def shell_faults(texts):
-    """What bash says of texts that are no shell. It only reads them: a text that closes a bracket too much runs, too,
-    where it is read as the body of a function.
-    """
+    """What bash says of texts that are no shell; it reads them and runs nothing."""
     script = 'for text; do bash -n <<< "$text" || echo "in: $text" >&2; done'
     return subprocess.run(["bash", "-c", script, "bash", *texts], capture_output=True, text=True, check=True).stderr
 
