@@ -1,4 +1,4 @@
-"""Check an option that is one of a few words, or a whole number, and a command line that gives each option once.
+"""Check an option that is one of a few words, or a whole number, and find options that a command line repeats.
 
 The file imports neither jax nor the rest of dlcore, so that readers of data check their options without either.
 """
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any, get_args
 
-__all__ = ["check_choice", "check_given_once", "check_whole_number", "is_whole_number"]
+__all__ = ["check_choice", "check_whole_number", "is_whole_number", "repeated_options"]
 
 
 def check_choice(name: str, value: Any, allowed: Any) -> None:
@@ -56,17 +56,17 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
         raise ValueError(f"{name}={value}: too small; allowed: at least {least}")
 
 
-def check_given_once(argv: Sequence[str]) -> None:
-    """Check that no option of a command line has two values, or is on and off, so that the first would be lost.
+def repeated_options(argv: Sequence[str]) -> list[str]:
+    """Describe the options of a command line that have two values, or are on and off: the last one counts.
 
     Args:
       argv: words of the command line; what comes after the word `--` belongs to another program.
 
-    Raises:
-      ValueError: an option has two values, or `--name` and `--noname` are both there.
+    Returns:
+      A sentence for each value that a later one replaces.
     """
     values: dict[str, str] = {}
-    switches: dict[str, str] = {}
+    notes = []
     words = list(argv)[: argv.index("--")] if "--" in argv else list(argv)
     for word, following in zip(words, [*words[1:], ""], strict=False):
         if not word.startswith("--"):
@@ -74,9 +74,9 @@ def check_given_once(argv: Sequence[str]) -> None:
         name, equals, value = word.partition("=")
         if not equals and not following.startswith("--"):
             value = following
-        if not value and not equals:
-            other = switches.setdefault(name.removeprefix("--").removeprefix("no"), name)
-            if other != name:
-                raise ValueError(f"{name}: given after {other}; allowed: one of the two")
-        if values.setdefault(name, value) != value:
-            raise ValueError(f"{name}={value}: given twice, as {name}={values[name]} before; allowed: one value")
+        given = f"{name}={value}" if value or equals else name
+        option = name if given != name else name.removeprefix("--").removeprefix("no")
+        if values.setdefault(option, given) != given:
+            notes.append(f"{given}: replaces {values[option]}, which stands before it")
+            values[option] = given
+    return notes

@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dlcore.run.endings import orderly_ending, refuse_repeats
+from dlcore.run.endings import note_repeats, orderly_ending
 
 __all__ = ["main"]
 
@@ -44,11 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
       0, or 1 where it failed; 1 also without a command, after the help, as git does.
 
     Raises:
-      SystemExit: with 2 for an unknown command or an option of two values, 130 after Ctrl-C, 141 where the reader of
-        the output is gone.
+      SystemExit: with 2 for an unknown command, 130 after Ctrl-C, 141 where the reader of the output is gone.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
-    refuse_repeats(argv)
+    note_repeats(argv)
     with orderly_ending():
         return _main(argv)
 

@@ -20,7 +20,7 @@ from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepar
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.study import Study, run_study
 from dlcore.extras import MissingPackage, require
-from dlcore.run.endings import orderly_ending, refuse_repeats
+from dlcore.run.endings import note_repeats, orderly_ending
 from dlcore.run.preemption import Preempted
 from dlcore.run.processes import is_first, join_processes, leave
 from dlcore.run.program_cache import use_program_cache
@@ -49,15 +49,14 @@ def main(experiment: Experiment | Study, argv: list[str] | None = None) -> None:
 
     Args:
       experiment: what to run.
-      argv: the command line, whose last value of a flag counts; by default that of the process, which has one value
-        of each.
+      argv: the command line; that of the process by default. The last value of a flag counts.
 
     Raises:
       SystemExit: with 1 (an error, a failed check), 2 (bad flags), 75 (run me again) or 130 (Ctrl-C).
     """
     if argv is None:
         argv = sys.argv[1:]
-        refuse_repeats(argv)
+        note_repeats(argv)
     use_fast_cpu_convolutions()
     use_program_cache()
     with orderly_ending(), fast_compilation(wants_smoke(argv)):

@@ -20,8 +20,6 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from dlcore.choices import check_given_once
-
 __all__ = ["RETRY", "describe", "main", "verdict"]
 
 RETRY = (75, 134, 143, 137)
@@ -163,12 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--grace", type=float, default=30, help="seconds until the others are killed after one was lost"
     )
     parser.add_argument("command", nargs=argparse.REMAINDER, help="-- and the arguments of python")
-    argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
-    try:
-        check_given_once(argv)
-    except ValueError as error:
-        parser.error(str(error))
     command = options.command[1:] if options.command[:1] == ["--"] else options.command
     for name, least in {"processes": 1, "devices": 1, "restarts": 0}.items():
         value = getattr(options, name)

@@ -75,8 +75,10 @@ def shown_commands(text):
 
 @functools.cache
 def all_commands():
-    """{package: {command: a place that shows it}} of the documents and the docstrings of the experiments; a command is
-    a module and its arguments.
+    """Every command that the documents and the docstrings of the experiments show.
+
+    Returns:
+      {package: {(module, *arguments): a place that shows it}}.
     """
     copies = dict(
         re.findall(r"^cp experiments/(\S+)\.py experiments/(\S+)\.py$", read("docs/running.md"), re.MULTILINE)
@@ -199,8 +201,8 @@ def test_links_lead_somewhere():
 
 
 def shell_faults(texts):
-    """What bash says of texts that are no shell: it reads each as the body of a function that nobody calls."""
-    script = 'for text; do eval "unused() {\n$text\n:\n}" || echo "in: $text" >&2; done'
+    """What bash says of texts that are no shell; it reads them and runs nothing."""
+    script = 'for text; do bash -n <<< "$text" || echo "in: $text" >&2; done'
     return subprocess.run(["bash", "-c", script, "bash", *texts], capture_output=True, text=True, check=True).stderr
 
 

@@ -41,7 +41,7 @@ def numbers(network: nn.Module, *inputs: Any, **arguments: Any) -> np.ndarray:
     param, variable = Scope.param, Scope.variable
 
     def ruled(scope, name, init, arguments):
-        shape, *dtype = arguments[1:] or (None,)
+        shape, *dtype = arguments[1:] or (None,)  # behind the key
         if isinstance(shape, tuple) and all(isinstance(side, int) for side in shape) and len(dtype) < 2:
             # An initializer says its shape, so that it need not be traced, which takes longer.
             shapes = jax.ShapeDtypeStruct(shape, *(dtype or [jnp.float32]))

@@ -116,10 +116,10 @@ class TestExamples:
             raise RuntimeError(
                 "evaluate: the test examples have been used; allowed: once, after choosing settings on validation"
             )
-        self._seen = True
         predictions = np.asarray(predict(self._images))
         if predictions.shape != self._labels.shape:
             raise ValueError(f"predict={predictions.shape}: wrong shape; allowed: {self._labels.shape}, as the labels")
+        self._seen = True
         return float((predictions == self._labels).mean())
 
 

@@ -16,10 +16,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from dlcore.choices import check_given_once
+from dlcore.choices import repeated_options
 from dlcore.run.preemption import REQUEUE, Preempted
 
-__all__ = ["INTERRUPTED", "one_line_while_importing", "orderly_ending", "refuse_repeats", "resumable"]
+__all__ = ["INTERRUPTED", "note_repeats", "one_line_while_importing", "orderly_ending", "resumable"]
 
 INTERRUPTED, PIPE_CLOSED = 130, 141
 """Exit statuses after SIGINT and SIGPIPE, as in a shell."""
@@ -28,22 +28,16 @@ GRACE = 1.0
 """Seconds that Python has to handle a SIGINT; it cannot while XLA compiles, which may take minutes."""
 
 
-def refuse_repeats(argv: Sequence[str]) -> None:
-    """Leave with status 2 where the command line of a process gives an option two values.
+def note_repeats(argv: Sequence[str]) -> None:
+    """Say on standard error which options of a command line are given twice; the last value counts.
 
-    Programs that put words behind those of a list call what takes the last value: `resolve`, `dlcore.main.run`.
+    Programs that put words behind those of a list stay silent: they call `resolve` or `dlcore.main.run`.
 
     Args:
-      argv: the command line.
-
-    Raises:
-      SystemExit: an option has two values.
+      argv: the command line that a process was started with.
     """
-    try:
-        check_given_once(argv)
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
+    for note in repeated_options(argv):
+        print(f"note: {note}", file=sys.stderr)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepar
 from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.learner import Range
-from dlcore.run.endings import orderly_ending, refuse_repeats
+from dlcore.run.endings import note_repeats, orderly_ending
 from dlcore.run.processes import is_first
 from dlcore.run.program_cache import use_program_cache
 from dlcore.run.progress import say
@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     if argv is None:
         argv = sys.argv[1:]
-        refuse_repeats(argv)
+        note_repeats(argv)
     with orderly_ending():
         return _main(list(argv))
 

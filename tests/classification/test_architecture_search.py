@@ -16,8 +16,6 @@ from flax import linen as nn
 from dlcore.classification import architecture_search as nas
 from tests.wiring import assert_wiring
 
-CONTROLLER = [4.9278149863695555, 0.8354357628271529]
-
 
 def test_every_architecture_is_there_once():
     architectures = nas.all_architectures()
@@ -114,10 +112,8 @@ def test_a_child_s_reward_is_its_accuracy_on_the_validation_data(monkeypatch):
     monkeypatch.setattr(nas, "train_network", train_network)
     monkeypatch.setattr(nas, "CellNet", lambda width: types.SimpleNamespace(width=width, apply=apply))
     data = {"valid_image": np.array([0, 1, 1, 0]), "valid_label": np.array([1, 2, 2, 2])}
-    accuracy = nas.train_child(
-        None, jnp.int32(1), data, steps=7, batch_size=3, learning_rate=0.3, width=5
-    )  # predictions 1 2 2 1
-    assert accuracy == 0.75
+    accuracy = nas.train_child(None, jnp.int32(1), data, steps=7, batch_size=3, learning_rate=0.3, width=5)
+    assert accuracy == 0.75  # the predictions are 1, 2, 2 and 1
     assert trained == {"steps": 7, "batch_size": 3, "learning_rate": 0.3, "net": 5, "architecture": 1}
 
 
@@ -133,7 +129,7 @@ def test_a_controller_reads_the_choices_before_and_starts_uniform():
     np.testing.assert_array_equal(first[:4], second[:4])
     assert (np.abs(first[4:] - second[4:]).max(-1) > 1e-4).all()
     np.testing.assert_allclose(run(zero), np.log(np.full((2, 6, 3), 1 / 3)), rtol=1e-5)
-    assert_wiring(controller, choices[0], CONTROLLER)
+    assert_wiring(controller, choices[0], [4.92781, 0.835436])  # a regression
 
 
 class Logits(nn.Module):

@@ -111,9 +111,11 @@ def test_windows_by_hand():
     window = field_of(NETWORKS["window"], x)
     assert window[1] == receptive_field.Span({1: 2.0}, 0.0, 2.0)
     assert window[2] == receptive_field.Span({2: 1.0}, 0.0, 1.0)
-    spread = lax.reduce_window  # rows twice as far apart, two places of padding: taps at (i - 2, i, i + 2) / 2
-    options = {"base_dilation": (1, 2, 1, 1), "window_dilation": (1, 2, 3, 1)}
-    padding = ((0, 0), (2, 0), (1, 0), (0, 0))  # and at j - 1 and j + 2 of the columns
-    dilated = field_of(lambda x: spread(x, 0.0, lax.add, (1, 3, 2, 1), (1, 1, 1, 1), padding, **options), x)
+    # Rows stand twice as far apart: row i has its taps at (i - 2, i, i + 2) / 2, and column j at j - 1 and j + 2.
+    options = {
+        "window_dimensions": (1, 3, 2, 1), "window_strides": (1, 1, 1, 1), "padding": ((0, 0), (2, 0), (1, 0), (0, 0)),
+        "base_dilation": (1, 2, 1, 1), "window_dilation": (1, 2, 3, 1),
+    }  # fmt: skip
+    dilated = field_of(lambda x: lax.reduce_window(x, 0.0, lax.add, **options), x)
     assert dilated[1] == receptive_field.Span({1: 0.5}, -1.0, 1.0)
     assert dilated[2] == receptive_field.Span({2: 1.0}, -1.0, 2.0)

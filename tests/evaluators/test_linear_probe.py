@@ -20,7 +20,7 @@ def test_a_line_is_found_at_any_scale():
 
 
 def test_a_circle_is_not():
-    x = np.random.default_rng(0).normal(size=(200, 3))  # as many as above, whose program is compiled
+    x = np.random.default_rng(0).normal(size=(200, 3))  # the shape of `data()`: one compiled program serves both
     y = (np.square(x[:, :2]).sum(1) > 1.4).astype(int)
     assert (probe_predict(x[:150], y[:150], x[150:]) == y[150:]).mean() < 0.7
 

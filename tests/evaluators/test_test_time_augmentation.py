@@ -23,7 +23,7 @@ def test_views_by_hand():
     np.testing.assert_allclose(ten[0, 0, 0], image[0, 0], atol=1e-5)
     np.testing.assert_allclose(ten[3, -1, -1], image[-1, -1], atol=1e-5)
     np.testing.assert_allclose(np.diff(ten[0, 4, 1:-1, 0]), 3 * 7 / 8, atol=1e-5)
-    # The sixth is the first of the mirrored image, whose right upper corner is that of the image's left one.
+    # The sixth is the upper left crop of the mirrored image: the upper right one of the image, mirrored.
     np.testing.assert_allclose(ten[5], ten[1, :, ::-1], atol=1e-4)
     whole = jax.ShapeDtypeStruct((8, 8, 3), jnp.uint8)
     assert jax.eval_shape(lambda x: tta.views(x, "ten_crop"), whole).dtype == jnp.uint8

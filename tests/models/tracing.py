@@ -82,7 +82,7 @@ def count_once(model, *inputs):
         seen.add(module.path)
         if text in COUNTED:
             outputs, numbers = COUNTED[text]
-            more[:] += numbers * is_new
+            more[:] += numbers * (is_new, True)  # a module that runs twice has its parameters once
             return jax.tree.map(lambda x: layer_p.bind(text=text, shape=x.shape, dtype=x.dtype), outputs)
         before = more.copy()
         outputs = call(*args, **kwargs)

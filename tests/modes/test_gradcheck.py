@@ -241,7 +241,8 @@ def test_the_table_ends_with_what_was_found(monkeypatch, capsys, data_loss, pena
     assert "data loss: centered against jax.grad, float64, after up to 20 steps\n" in out
     options = {"samples": 5, "h": 1e-4, "method": "centered", "seed": 3, "allow_random": True}
     assert asked == [(name, "params", options) for name in lines]
+    rows = [" ".join(line.split()) for line in out.splitlines()]
     if "wrong" in data_loss:
-        assert "  b           2 of 3   1.5000e+00  -1.5000e+00  1.0e+00      4  wrong\n" in out
+        assert "b 2 of 3 1.5000e+00 -1.5000e+00 1.0e+00 4 wrong" in rows
     if "none" in penalty:
-        assert f"  b/bias{' ' * (max(len(LINES[n].path) for n in penalty) - 6)}    0 of 3 {' ' * 36}" in out
+        assert "b/bias 0 of 3 0 nothing to compare: gradients below rounding" in rows

@@ -16,6 +16,7 @@ from dlcore.optim import create_optimizer
 from dlcore.rl import environments, model_based
 from dlcore.rl.environments import Environment, Step
 from dlcore.rl.model_based import cross_entropy_method
+from tests.rl.corridors import zeros_of
 
 HORIZON, TIME = 6, 10
 TARGET = jnp.array([[0.5, -0.25], [-0.75, 0.875]])
@@ -349,8 +350,11 @@ def test_an_episode_is_measured_until_its_end():
     np.testing.assert_allclose(found, [1 + 2 + 3, 3, 1.5, 3])
 
 
-def test_in_use_errors_are_those_of_a_step(monkeypatch):
-    """Three steps by (1, 2) for an action of 0.5 each; networks of zeros predict no change: errors of (1 + 4) / 2."""
+def test_an_evaluation_measures_the_errors_of_single_steps(monkeypatch):
+    """Three steps by (1, 2), of actions 0.5; both networks predict 2 x 0.5 and 0, with the error (0 + 4) / 2.
+
+    The prediction that nothing changes has the error (1 + 4) / 2.
+    """
     monkeypatch.setattr(model_based, "cross_entropy_method", lambda score, key, mean, **_: 0 * mean + 0.5)
 
     def step(key, time, action):
@@ -365,11 +369,11 @@ def test_in_use_errors_are_those_of_a_step(monkeypatch):
         planner=model_based.Planner(2, population=2, num_elites=1, iterations=1),
     )  # fmt: skip
     rows = {"index": np.arange(2), "mask": np.array([1, 0])}
-    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
-    state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
+    state = zeros_of(learner, rows)
     ones = state.statistics.replace(
         **{name: np.ones_like(getattr(state.statistics, name)) for name in ("input_std", "output_std")}
     )
-    metrics = jax.jit(learner.evaluate)(state.replace(rng=jax.random.key(0), statistics=ones), rows)
+    state.params["w"][:, 2, 0] = 2
+    metrics = jax.jit(learner.evaluate)(state.replace(statistics=ones), rows)
     found = {name: (metric.compute(), int(metric.count)) for name, metric in metrics.items()}
-    assert found == {"return": (1.5, 1), "length": (3, 1), "model_error": (2.5, 1), "no_change_error": (2.5, 1)}
+    assert found == {"return": (1.5, 1), "length": (3, 1), "model_error": (2.0, 1), "no_change_error": (2.5, 1)}

@@ -48,7 +48,7 @@ def test_one_update_by_hand():
 
     @jax.jit
     def step(state):
-        shown = state.replace(rng=jax.random.fold_in(state.rng, state.step))  # the loss draws no other crops
+        shown = state.replace(rng=jax.random.fold_in(state.rng, state.step))  # so that the loss draws the same crops
         return built.update(state, ROWS), built.loss(state.params, shown, ROWS)[0], built.predict(state, ROWS)
 
     (after, metrics), value, predicted = step(state)

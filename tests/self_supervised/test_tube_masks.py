@@ -25,7 +25,7 @@ def test_tubes_are_the_same_at_all_times_and_never_all_nor_none():
 
 @pytest.mark.covers("VD-21")
 def test_blocks_that_would_hide_the_last_place_are_left_out():
-    """Of 2 x 2 places a column of two is hidden; of four columns one is mostly the other one, and must be left out."""
+    """Each of four blocks is a column of 2 x 2 places: where both columns are drawn, the later one must be left out."""
     draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (2, 2, 2), 4, (0.5, 0.5), (2, 2))))
     masks = np.asarray(draw(jax.random.split(jax.random.key(0), 50)))
     assert {tuple(mask) for mask in masks.astype(int).tolist()} == {(1, 0, 1, 0) * 2, (0, 1, 0, 1) * 2}

@@ -570,8 +570,10 @@ def test_the_adversarial_direction_is_the_top_eigenvector_of_the_fisher_matrix(s
 
     @jax.jit
     def both():
-        settings = lambda x: x.reshape(len(x), -1) @ kernel, images, KEY, 1e-2
-        return [vat.adversarial_direction(*settings, count) for count in (iterations, 1)]
+        def logits(x):
+            return x.reshape(len(x), -1) @ kernel
+
+        return [vat.adversarial_direction(logits, images, KEY, 1e-2, count) for count in (iterations, 1)]
 
     many, one = jax.device_get(both())
     for k in range(4):

@@ -12,7 +12,7 @@ from dlcore.tasks import attacked_images
 from dlcore.tasks.attacked_images import AttackedImages, RobustnessDrop
 
 
-def test_the_first_image_of_eight_classes_is_shown_under_attack_as_what_it_is_taken_for(monkeypatch):
+def test_the_first_image_of_eight_classes_is_shown_under_attack_as_what_it_is_taken_for(monkeypatch, bare_panels):
     """Image k of ten has the brightness k / 10 and class 8 - k, the last one class 0.
 
     A network reads 10 times the brightness as the class, and an attack adds 0.1: of class c, the image of brightness
@@ -30,8 +30,6 @@ def test_the_first_image_of_eight_classes_is_shown_under_attack_as_what_it_is_ta
     monkeypatch.setattr("dlcore.adversarial.gradient.pgd", pgd)
     monkeypatch.setattr("dlcore.report.adversarial.attacked_images", lambda *rest: rest)
     monkeypatch.setattr("dlcore.report.figure.figure_panel", lambda *rest: rest)
-    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     images = (np.ones((10, 1, 2, 1)) * np.arange(10)[:, None, None, None] / 10).astype(np.float32)
     labels = np.array([8, 7, 6, 5, 4, 3, 2, 1, 0, 0])
     names = [*"abcdefghij"]

@@ -149,13 +149,12 @@ def test_the_variety_is_the_mean_distance_of_different_vectors():
 
 
 @pytest.mark.parametrize(("num_classes", "measure"), [(2, ["class consistency", "variety within a class"]), (1, None)])
-def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure):
+def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure, bare_panels):
     calls = []
     features = lambda images: (images, np.eye(2)[[0, 1, 1, 1, 0]])  # noqa: E731
     monkeypatch.setattr(class_conditional, "_features", lambda flags, spec: features)
     monkeypatch.setattr(class_conditional, "guidance_panel", lambda *rest: calls.append(rest) or ["guidance"])
     monkeypatch.setattr(class_conditional.sample_panels, "panels", lambda context: ["samples", "nearest", "curves"])
-    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
     context = types.SimpleNamespace(
         flags=types.SimpleNamespace(guidance_samples=5), spec={"num_classes": num_classes}, history="history"
     )
@@ -188,12 +187,9 @@ def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     assert len(task.evaluators(setup, None, "test")) == 1
 
 
-def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch):
+def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch, bare_panels):
     """A prompt of 30 is drawn with its edges; the guidance curve takes the first two of three test prompts."""
     monkeypatch.setattr("dlcore.report.pictures.captioned_images", lambda images, texts: (images, texts))
-    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
-    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
-    monkeypatch.setattr(curves, "curves", lambda history: history)
     page = flags_of(text_to_image.experiment, "--guidance_samples=2", "--num_images=10")
     splits = Prompts().data(page)
     words = vocabulary_from_dict(splits.spec["vocabulary"])
@@ -229,7 +225,7 @@ def test_prompts_stand_below_their_samples_and_beside_real_images(monkeypatch):
 
 def test_the_report_of_classes_shows_a_sample_of_each_in_turn(monkeypatch):
     loaded = Splits(None, None, None, {"num_classes": 3})
-    monkeypatch.setattr(class_conditional.ClassConditionalImages.__base__, "data", lambda self, flags: loaded)
+    monkeypatch.setattr(class_conditional.ImageGeneration, "data", lambda self, flags: loaded)
     shown = ClassConditionalImages().data(None).shown
     assert shown.arrays["label"][:7].tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert len(shown) == image_generation.NUM_SHOWN

@@ -223,11 +223,8 @@ def test_the_flow_of_the_first_two_frames_is_shown_and_that_of_one_frame_is_not(
     assert clips._flow_panels({"up": clip[:1]}) == []
 
 
-def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean_of_all(monkeypatch):
+def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean_of_all(bare_panels):
     """Clips 0 and 1 are of video 5, clips 2 to 4 of video 3, clip 5 of video 9: classes 1, 0 and 0."""
-    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *rest: rest)
-    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     images = np.arange(6).reshape(6, 1, 1, 1, 1) * np.ones((6, 1, 2, 2, 3))  # one frame has no flow
     test = {"image": images, "video": np.array([5, 5, 3, 3, 3, 9]), "label": np.array([1, 1, 0, 0, 0, 0])}
     probabilities = np.stack([np.arange(6) / 10, 1 - np.arange(6) / 10], 1)

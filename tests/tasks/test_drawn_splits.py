@@ -429,14 +429,11 @@ def test_modelnet_is_read_upright_and_a_share_of_it_validates(tmp_path):
         task.data(flags.replace(resolution=9))
 
 
-def test_voxels_are_shown_as_seen_from_the_camera_and_from_the_left_side(monkeypatch):
+def test_voxels_are_shown_as_seen_from_the_camera_and_from_the_left_side(bare_panels):
     """One voxel of 8 x 8 x 8 is at row 1, column 2, depth 5, the generated one at row 3, column 4, depth 0.
 
     The first has the nearness 1 - 5/8 at (1, 2), and from the left 1 - 2/8 at (1, 5).
     """
-    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
-    monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
     solids, generated = np.zeros((2, 13, 8, 8, 8))
     solids[12, 0, 0, 0] = 1
     solids[0, 1, 2, 5] = generated[0, 3, 4, 0] = 1
@@ -480,10 +477,8 @@ def test_a_generator_has_the_resolution_of_the_data():
     assert voxels.VoxelGrids().expected_loss(Setup(None, spec, 1, None)) == pytest.approx(np.log(5))
 
 
-def test_volumes_show_their_slices_before_the_measures(monkeypatch):
+def test_volumes_show_their_slices_before_the_measures(monkeypatch, bare_panels):
     monkeypatch.setattr("dlcore.report.segmentation.segmentations", lambda *rest: rest)
-    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     image, semantic = np.zeros((1, 2, 3, 4, 1)), np.zeros((1, 2, 3, 4), np.uint8)
     image[0, 1, 0, 0], semantic[0, 1, 0, 0] = 1, 1
     context = SimpleNamespace(

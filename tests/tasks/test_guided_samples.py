@@ -12,7 +12,7 @@ from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from experiments.generative import dit
 
 
-def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch):
+def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch, bare_panels):
     """Samples are the strength itself and its double: their mean is the strength times 3/2. Ten of twelve are shown."""
     plots = []
 
@@ -27,7 +27,6 @@ def test_the_guidance_curve_measures_samples_of_each_strength(monkeypatch):
     axes = [
         SimpleNamespace(plot=lambda *line, **style: plots.append(line), set=lambda **words: plots.append(words))
     ] * 2
-    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
     monkeypatch.setattr("dlcore.report.figure.figure_panel", lambda *panel: panel)
     monkeypatch.setattr("dlcore.report.figure.new_figure", new_figure)
     context = SimpleNamespace(flags=Flags({"guidance": 1.0}), spec={}, state=np.float32(1.5), build=build)

@@ -109,10 +109,8 @@ def test_predict_reads_images_of_either_kind_and_small_ones(tmp_path):
 
 
 @pytest.fixture
-def shown(monkeypatch):
+def shown(bare_panels):
     """Panels of rows as (rows, title, subtitle), and curves as their history, of (shown arrays, outputs)."""
-    monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda *panel: panel)
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
 
     def panels(arrays, outputs):
         data = SimpleNamespace(shown=SimpleNamespace(arrays=arrays))

@@ -250,11 +250,10 @@ def test_the_discriminator_has_its_own_fields_and_rate(monkeypatch):
     assert float(step["w"][0]) == pytest.approx(-0.5, rel=1e-4)  # Adam's first step is its rate
 
 
-def test_the_expert_is_a_run_of_ppo_and_returns_stand_before_the_curves(monkeypatch):
+def test_the_expert_is_a_run_of_ppo_and_returns_stand_before_the_curves(monkeypatch, bare_panels):
     monkeypatch.setattr(earlier_run, "origin", lambda *rest: rest)
     assert task().settings()["expert"].origin("flags") == ("flags", "expert", "rl.ppo")
     monkeypatch.setattr("dlcore.report.tables.table", lambda rows, title, subtitle: title)
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     monkeypatch.setattr(imitation, "split_by_seed", lambda history: (f"{history} of one seed", None))
     monkeypatch.setattr(imitation.Agents, "panels", lambda self, context: ["an episode", "curves"])
     context = types.SimpleNamespace(

@@ -189,7 +189,7 @@ def test_images_are_described_by_their_classes_and_drawn(monkeypatch):
 
 
 @pytest.mark.parametrize(("count", "typical"), [(14, True), (13, False)])
-def test_images_of_median_iou_are_shown_where_they_are_others(monkeypatch, count, typical):
+def test_images_of_median_iou_are_shown_where_they_are_others(monkeypatch, count, typical, bare_panels):
     """The 4 around the middle end at (14 + 4) // 2 = 9, behind the 8 worst; of 13 images at 8."""
     calls = []
 
@@ -200,8 +200,6 @@ def test_images_of_median_iou_are_shown_where_they_are_others(monkeypatch, count
     monkeypatch.setattr("dlcore.report.segmentation.segmentations", segmentations)
     monkeypatch.setattr("dlcore.report.segmentation.class_table", lambda *rest: rest)
     monkeypatch.setattr("dlcore.report.classification.confusion_matrix", lambda confusion, names: confusion.tolist())
-    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     classes = np.zeros((count, 1, 2), int)
     arrays = {"image": np.zeros((count, 1, 2, 3)), "semantic": np.array([[[0, 1]]] * count)}
     context = SimpleNamespace(

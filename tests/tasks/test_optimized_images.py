@@ -81,8 +81,7 @@ def test_all_images_fit_into_a_batch():
         check_batch_size(2, 3)
 
 
-def test_up_to_four_images_take_half_of_the_width(monkeypatch):
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
+def test_up_to_four_images_take_half_of_the_width(bare_panels):
     image = np.full((4, 4, 3), 0.5, np.float32)
     context = types.SimpleNamespace(history=["a row"])
     four, _ = image_panels(context, dict.fromkeys("abcd", image), "Images", "of four")

@@ -141,12 +141,11 @@ def test_independent_pixels_of_several_levels(monkeypatch):
     assert calls == [([[0]], [[8]], 4)]
 
 
-def test_completions_stand_below_the_image_and_its_half(monkeypatch):
+def test_completions_stand_below_the_image_and_its_half(monkeypatch, bare_panels):
     """Each of two images has NUM_COMPLETIONS rows, of which row k is drawn with k / 255."""
     panels = []
     monkeypatch.setattr("dlcore.report.generative.sample_grid", lambda *rest: panels.append(rest) or rest[1])
     monkeypatch.setattr("dlcore.report.generative.sample_rows", lambda rows, *rest: panels.append(rows) or rest[0])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     monkeypatch.setattr(pixel_sequences.sample_panels, "nearest_training", lambda context: "nearest")
 
     def predict(state, batch):

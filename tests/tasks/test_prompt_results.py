@@ -163,13 +163,11 @@ def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeyp
     }
 
 
-def test_masks_of_everything_stand_beside_their_scenes_and_above_the_thresholds(monkeypatch):
+def test_masks_of_everything_stand_beside_their_scenes_and_above_the_thresholds(monkeypatch, bare_panels):
     monkeypatch.setattr("dlcore.report.pictures.captioned_images", lambda pictures, captions: (pictures, captions))
     monkeypatch.setattr(
         "dlcore.report.tables.table", lambda *rest: types.SimpleNamespace(_replace=lambda half: (*rest, half))
     )
-    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     logits = np.full((2, 2, 2, 4), -5.0, np.float32)
     logits[0, 1, :, :2] = 5
     context = types.SimpleNamespace(

@@ -55,7 +55,7 @@ def test_numbers_beyond_a_byte_take_the_next_color(tmp_path):
     assert np.asarray(Image.open(paths[0]))[0].tolist() == [[44, 1, 0], [113, 17, 1]]
 
 
-def test_the_worst_images_are_shown(monkeypatch):
+def test_the_worst_images_are_shown(monkeypatch, bare_panels):
     calls = []
     real = np.arange(3) + 10, np.arange(3) + 20
     monkeypatch.setattr(segment_results, "_truth", lambda *rest: (real, np.array([1, 0, 5])))
@@ -63,7 +63,6 @@ def test_the_worst_images_are_shown(monkeypatch):
     monkeypatch.setattr("dlcore.report.panoptic.panoptic_images", lambda *rest: calls.append(rest) or "images")
     monkeypatch.setattr("dlcore.report.panoptic.quality_table", lambda *rest: calls.append(rest) or "table")
     monkeypatch.setattr("dlcore.report.panoptic.semantic_of", lambda classes, num_stuff: (classes, num_stuff))
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     outputs = {"segments": np.arange(3), "segment_labels": np.arange(3) + 3, "classes": np.arange(3) + 6}
     context = types.SimpleNamespace(
         spec=SPEC,

@@ -111,11 +111,9 @@ def test_a_sample_ends_at_one_character():
         texts._stop_token(prompt_flags(stop="ab"), {"vocabulary": "abc"})
 
 
-def test_samples_follow_their_prompts(monkeypatch):
+def test_samples_follow_their_prompts(monkeypatch, bare_panels):
     calls = []
     monkeypatch.setattr("dlcore.report.sequence.text_samples", lambda *rest: calls.append(rest) or Panel("t", "", ""))
-    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [(history, floor)])
-    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: history)
     monkeypatch.setattr("dlcore.report.sound.sound_panel", lambda *rest: rest)
     monkeypatch.setattr("dlcore.data.melodies.melody_waveform", lambda text: np.ones(len(text)))
     shown = types.SimpleNamespace(arrays={"prompt": np.array([[0], [1]]), "temperature": np.array([0.0, 0.5])})

@@ -54,11 +54,15 @@ def test_the_alignment_is_the_last_cross_attention():
     @jax.jit
     def run(variables):
         _, sown = model.apply(variables, IMAGES, TOKENS, mutable=["intermediates"])
-        return model.alignment(sown["intermediates"])
+        blocks = [sown["intermediates"][f"blocks_{k}"]["cross_attn"]["weights"][0] for k in range(2)]
+        return model.alignment(sown["intermediates"]), blocks
 
-    alignment = np.asarray(run(variables))
+    alignment, blocks = jax.device_get(run(variables))
     chex.assert_shape(alignment, (2, 4, 4))
     np.testing.assert_allclose(alignment.sum(-1), 1, atol=1e-6)
+    first, last = (weights.mean(1) for weights in blocks)  # over the heads
+    np.testing.assert_allclose(alignment, last, atol=1e-6)
+    assert np.abs(first - last).max() > 1e-3
 
 
 def test_captions_longer_than_the_window_are_refused():

@@ -296,7 +296,7 @@ def test_a_packed_file_says_its_classes(tmp_path):
 
 @pytest.fixture
 def run_of_ppo(monkeypatch, tmp_path):
-    """The folder of a run of rl.ppo, whose text files are replaced: (folder, what was opened and trained)."""
+    """A run of rl.ppo without weights: (its folder, the arguments of whatever opens its weights or trains another)."""
     calls = []
     (tmp_path / "config.json").write_text('{"experiment": "rl.ppo"}')
     weights = Weights("expert", tmp_path, settings={"net.width": 3})
@@ -332,19 +332,25 @@ def test_the_state_of_a_run_is_that_of_its_technique_with_averaged_parameters(ru
     run = SimpleNamespace(
         flags=Flags({"select": "best", "ema": ema}),
         config=lambda: {"spec": "recorded"},
-        setup=lambda spec: {"recorded": setup}[spec],
+        setup={"recorded": setup}.get,
         example=lambda spec: f"an example of {spec}",
     )
-    page = SimpleNamespace(build=lambda given: {id(setup): "learner"}[id(given)])
-    monkeypatch.setattr(earlier_run, "find_experiment", lambda name: {"rl.ppo": page}[name])
-    monkeypatch.setattr(earlier_run, "open_run", lambda *rest: {(folder, page.build): run}[rest[0], rest[1].build])
+    page = SimpleNamespace(build=lambda given: "learner" if given is setup else "another")
+
+    def open_run(path, experiment):
+        assert (path, experiment) == (folder, page)
+        return run
+
+    monkeypatch.setattr(earlier_run, "find_experiment", {"rl.ppo": page}.get)
+    monkeypatch.setattr(earlier_run, "open_run", open_run)
     monkeypatch.setattr(earlier_run, "parameter_ema", lambda opt_state, params: opt_state + 10 * params)
     technique = State(3, None, 2, 1)
     state = TwinState.of(technique, State(3, None, 7, 8))
     restored = []
     monkeypatch.setattr(earlier_run, "restore_state", lambda *rest: restored.append(rest) or (3, state))
     found, its_setup, loaded = earlier_run.load_state(folder)
-    assert (found is run, its_setup is setup) == (True, True)
+    assert found is run
+    assert its_setup is setup
     assert restored == [(run, "learner", "an example of its spec", "best")]
     assert loaded.params == (2 if ema is None else 21)
     state = technique

@@ -145,7 +145,9 @@ def test_an_mae_reads_the_patches_of_least_noise():
         ("TimesformerModel", "tokens", PATCHES, {"last_hidden_state": PATCHES}),
         ("VideoMAEModel", "encode", PATCHES, {"last_hidden_state": PATCHES}),
         (
-            *("VJEPA2Model", "call", {"tokens": PATCHES, "prediction": TOKEN}),
+            "VJEPA2Model",
+            "call",
+            {"tokens": PATCHES, "prediction": TOKEN},
             {"last_hidden_state": PATCHES, "predictor_output": TOKEN},
         ),
     ],

@@ -58,11 +58,10 @@ def encoder():
 
 
 def test_an_encoder_gets_a_head_of_initial_values(encoder):
-    net = encoder
-    chex.assert_shape(net.variables["params"]["head"]["kernel"], (32, 3))
-    assert not np.asarray(net.variables["params"]["head"]["kernel"]).any()
+    chex.assert_shape(encoder.variables["params"]["head"]["kernel"], (32, 3))
+    assert not np.asarray(encoder.variables["params"]["head"]["kernel"]).any()
     published = dict(from_pretrained(HUB / "facebook--dinov2-tiny").variables["params"])
-    rest = {key: value for key, value in net.variables["params"].items() if key != "head"}
+    rest = {key: value for key, value in encoder.variables["params"].items() if key != "head"}
     chex.assert_trees_all_equal(rest, published)
 
 
