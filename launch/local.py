@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     options = parser.parse_args(argv)
     try:
-        check_given_once(argv)
+        check_given_once(argv[: len(argv) - len(options.command)])
     except ValueError as error:
         parser.error(str(error))
     command = options.command[1:] if options.command[:1] == ["--"] else options.command

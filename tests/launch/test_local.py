@@ -130,6 +130,7 @@ def test_a_signal_is_passed_on_and_ends_the_restarts(tmp_path):
         (["--processes=0", "--", "-c", "0"], "--processes=0: too small; allowed: at least 1"),
         (["--devices=0", "--", "-c", "0"], "--devices=0: too small; allowed: at least 1"),
         (["--grace=nan", "--", "-c", "0"], "--grace=nan: no time; allowed: seconds, finite and at least 0"),
+        (["--grace=nan", "page.py", "--rate=1", "--rate=2"], "--grace=nan: no time"),  # the others are the command's
         (["--restarts=1", "--restarts=2", "--", "-c", "0"], "--restarts=2: given twice, as --restarts=1 before"),
         ([], "nothing to run"),
     ],
