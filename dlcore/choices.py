@@ -57,7 +57,7 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
 
 
 def check_given_once(argv: Sequence[str]) -> None:
-    """Check that no option of a command line has two values, or is on and off, so that the first would be lost.
+    """Check that no option of a command line has two values, or is on and off: the first one would be lost silently.
 
     Args:
       argv: words of the command line; what comes after the word `--` belongs to another program.

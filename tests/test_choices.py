@@ -227,7 +227,7 @@ def test_an_option_has_one_value():
 
 
 def test_a_command_line_that_gives_an_option_twice_does_not_run(monkeypatch, capsys):
-    """What a process was started with; a list of a program may be longer than it needs."""
+    """Only the words that a process was started with are checked: a program may append to a list."""
     for command, program in ((cli.main, "dlcore"), (lambda: dlcore.main.main(None), "page"), (search_main, "search")):
         monkeypatch.setattr(sys, "argv", [program, "run", "--steps=3", "--steps=5"])
         with pytest.raises(SystemExit) as ending:

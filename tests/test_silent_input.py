@@ -1,4 +1,4 @@
-"""What would be wrong without a word is named: shapes that broadcast, codes and counts that are none."""
+"""Input that would give wrong numbers silently is refused: shapes that broadcast, codes and counts out of range."""
 
 import math
 
@@ -229,7 +229,7 @@ def test_silently_wrong_input_is_named(case):
 
 
 def test_crops_and_blurs_of_bytes_are_those_of_fractions():
-    """A scale of 1.5 was cut off to a byte's 1, and the weights of a blur to 0."""
+    """In whole numbers a scale of 1.5 would be 1, and the weights of a blur 0."""
     pixels = jax.random.randint(KEY, (6, 8, 3), 0, 256).astype(jnp.uint8)
     for function in (augment.random_resized_crop(), augment.random_blur(probability=1.0)):
         expected = jnp.round(255 * function(KEY, pixels / jnp.float32(255)))
@@ -239,5 +239,5 @@ def test_crops_and_blurs_of_bytes_are_those_of_fractions():
 
 
 def test_rewards_of_whole_numbers_are_discounted():
-    """Half in whole numbers is 0: only the first reward counted."""
+    """Half in whole numbers would be 0, and the first reward alone would count."""
     assert float(discounted_sum(jnp.array([4, 2, 4]), 0.5)) == 4 + 1 + 1

@@ -1,4 +1,4 @@
-"""Numbers, masks and carries that would be wrong without a word, and layers without features, are named."""
+"""Numbers, masks and carries that would give wrong results silently, and layers without features, are refused."""
 
 import jax
 import jax.numpy as jnp

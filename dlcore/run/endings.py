@@ -31,7 +31,7 @@ GRACE = 1.0
 def refuse_repeats(argv: Sequence[str]) -> None:
     """Leave with status 2 where the command line of a process gives an option two values.
 
-    Programs that put words behind those of a list call what takes the last value: `resolve`, `dlcore.main.run`.
+    A program that appends words to a list calls `resolve` or `dlcore.main.run`, for which the last value counts.
 
     Args:
       argv: the command line.
