@@ -1,4 +1,4 @@
-"""What would be wrong without a word is named: shapes that broadcast, codes and counts that are none."""
+"""Input that would give wrong numbers silently is refused: shapes that broadcast, codes and counts out of range."""
 
 import math
 
@@ -229,15 +229,15 @@ def test_silently_wrong_input_is_named(case):
 
 
 def test_crops_and_blurs_of_bytes_are_those_of_fractions():
-    """A scale of 1.5 was cut off to a byte's 1, and the weights of a blur to 0."""
-    pixels = jax.random.randint(KEY, (6, 8, 3), 0, 256).astype(jnp.uint8)
-    for function in (augment.random_resized_crop(), augment.random_blur(probability=1.0)):
-        expected = jnp.round(255 * function(KEY, pixels / jnp.float32(255)))
-        result = function(KEY, pixels)
-        assert result.dtype == jnp.uint8
-        np.testing.assert_allclose(result.astype(int), expected, atol=1)
+    """In whole numbers a scale of 1.5 would be 1, and the weights of a blur 0."""
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8)
+    functions = augment.random_resized_crop(), augment.random_blur(probability=1.0)
+    both = jax.jit(lambda x: [(f(KEY, x), f(KEY, x / jnp.float32(255))) for f in functions])(pixels)
+    for of_bytes, of_fractions in both:
+        assert of_bytes.dtype == jnp.uint8
+        np.testing.assert_allclose(np.asarray(of_bytes, int), np.round(255 * np.asarray(of_fractions)), atol=1)
 
 
 def test_rewards_of_whole_numbers_are_discounted():
-    """Half in whole numbers is 0: only the first reward counted."""
+    """Half in whole numbers would be 0, and the first reward alone would count."""
     assert float(discounted_sum(jnp.array([4, 2, 4]), 0.5)) == 4 + 1 + 1

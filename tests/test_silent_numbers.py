@@ -1,4 +1,4 @@
-"""Numbers, masks and carries that would be wrong without a word, and layers without features, are named."""
+"""Numbers, masks and carries that would give wrong results silently, and layers without features, are refused."""
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +83,7 @@ CASES = {
     ),
     "deviations": (lambda: DiagonalGaussian(MEANS, DEVIATIONS).sample(KEY), r"log_std=float32\[3, 2\]: wrong shape"),
     "density": (lambda: DiagonalGaussian(MEANS, DEVIATIONS).log_prob(MEANS), r"log_std=float32\[3, 2\]: wrong shape"),
-    "entropy": (lambda: DiagonalGaussian(DEVIATIONS, MEANS).entropy(), r"log_std=float32\[2\]: wrong shape"),
+    "entropy": (lambda: DiagonalGaussian(MEANS, DEVIATIONS).entropy(), r"log_std=float32\[3, 2\]: wrong shape"),
     "squashed": (lambda: TanhGaussian(MEANS, DEVIATIONS).sample(KEY), r"log_std=float32\[3, 2\]: wrong shape"),
     "corners": (lambda: grid_points(0), "resolution=0: too small; allowed: at least 2"),
     "cube": (lambda: grid_points(2, 0.0), "half_side=0: out of range; allowed: above 0"),

@@ -100,8 +100,8 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
         )
     if not 0 <= prior.strength < jnp.inf or not dim - 1 < prior.degrees < jnp.inf:
         raise ValueError(
-            f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: too small; "
-            f"allowed: >= 0 and > {dim - 1}"
+            f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: out of range; "
+            f"allowed: finite, >= 0 and > {dim - 1}"
         )
     return _gaussian_map(x, prior)
 

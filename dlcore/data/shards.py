@@ -7,7 +7,7 @@ decoded here.
 
 import collections
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -21,7 +21,7 @@ __all__ = ["SHARDS", "Record", "list_shards", "sharded_images"]
 SHARDS = ("webdataset", "parquet")
 """Kinds of shards."""
 _MOST_CLASSES = 100_000
-"""Largest number of classes that numbers may name; larger ones are most likely ids of the images."""
+"""Number of classes from which on there must be as many images: larger numbers are most likely ids of the images."""
 _SHOWN = 5
 """Largest number of classes that an error message lists."""
 
@@ -119,8 +119,8 @@ def sharded_images(
       The images by split, with their classes.
 
     Raises:
-      ValueError: a record has no label, a negative one, one of 100,000 or more, or one that the training split lacks;
-        there are both numbers and names; two classes have one name; or there are too few classes.
+      ValueError: a record has no label, a negative one, one above 100,000 and the number of records, or one that the
+        training split lacks; there are both numbers and names; a label names two classes; or there are too few classes.
     """
     path = Path(path)
     main = "train" if "train" in records else "all"
@@ -131,7 +131,8 @@ def sharded_images(
     else:
         _check_labels(path, all_records)
         names = tuple(class_names) or _class_names([record.label for record in records[main]])
-        if twice := [name for name, count in collections.Counter(names).items() if count > 1]:
+        ambiguous = {name for name, count in collections.Counter(names).items() if count > 1}  # ImageNet has some
+        if twice := [record.label for record in all_records if record.label in ambiguous]:
             raise ValueError(f"path={str(path)!r}: two classes are called {twice[0]!r}; allowed: each name once")
         number = {name: label for label, name in enumerate(names)} | {label: label for label in range(len(names))}
         if len(names) < min_classes:
@@ -151,17 +152,18 @@ def sharded_images(
     return ImageFolder(path.resolve().name, str(path), splits, names, 0, main, zipped=True)
 
 
-def _check_labels(path: Path, records: Iterable[Record]) -> None:
+def _check_labels(path: Path, records: Sequence[Record]) -> None:
     kinds: dict[type, Record] = {}
+    limit = max(_MOST_CLASSES, len(records))
     for record in records:
         kinds.setdefault(type(record.label), record)
         if record.label is None:
             raise ValueError(f"path={str(path)!r}: {record.key} has no label; allowed: a label of each image")
-        if isinstance(record.label, int) and not 0 <= record.label < _MOST_CLASSES:
+        if isinstance(record.label, int) and not 0 <= record.label < limit:
             problem = "negative" if record.label < 0 else "too large"
             raise ValueError(
-                f"path={str(path)!r}: the label {record.label} of {record.key} is {problem}; allowed: 0, ..., "
-                f"{_MOST_CLASSES - 1}"
+                f"path={str(path)!r}: the label {record.label} of {record.key} is {problem}; allowed: "
+                f"0, ..., {limit - 1}"
             )
     if len(kinds) > 1:
         examples = " and ".join(f"{record.label!r} of {record.key}" for record in kinds.values())

@@ -227,7 +227,8 @@ def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int
             container.seek(min(asked), stream=stream)  # seeks to the last key frame before this time
         for frame in container.decode(stream):
             if frame.pts in asked:
-                yield asked.pop(frame.pts), _pixels(frame.to_image().rotate(_turn(frame), expand=True), size)
+                image, turn = frame.to_image(), _turn(frame)
+                yield asked.pop(frame.pts), _pixels(image.rotate(turn, expand=True) if turn else image, size)
             if not asked:
                 return
 

@@ -140,9 +140,9 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
 
 
 def _read_npz(path: Path, key: str) -> tuple[np.ndarray, Any]:
-    arrays = read_npz(path)
+    arrays = read_npz(path, [key, "spacing"])
     if key not in arrays:
-        raise ValueError(f"{path}: holds {', '.join(arrays) or 'nothing'}; allowed: {key} and spacing")
+        raise ValueError(f"{path}: holds no {key}; allowed: {key} and spacing")
     return arrays[key], arrays.get("spacing", ())
 
 

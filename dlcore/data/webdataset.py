@@ -111,7 +111,9 @@ def _samples(shard: Path) -> dict[str, dict[str, tarfile.TarInfo]]:
         if any(file.read()):
             raise ValueError(f"shard={str(shard)!r}: cut off, its end mark is missing; allowed: a whole .tar")
     if links := [member.name for member in members if not member.isfile()]:
-        raise ValueError(f"shard={str(shard)!r}: {links[0]} is a link; allowed: files (tar --dereference)")
+        raise ValueError(
+            f"shard={str(shard)!r}: {links[0]} is a link; allowed: files (tar --dereference --hard-dereference)"
+        )
     for member in members:
         file = PurePosixPath(member.name)
         first, dot, ending = file.name.partition(".")

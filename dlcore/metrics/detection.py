@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_boxes, check_finite, check_shapes, check_values
 
 __all__ = ["average_precision", "cardinality_error", "match_detections", "precision_recall_curve"]
@@ -67,9 +66,7 @@ def precision_recall_curve(correct: np.ndarray, scores: np.ndarray, num_truth: i
       ValueError: `num_truth` is no whole number of at least 1 or below the number of correct detections, the two differ
         in shape, `correct` is neither 0 nor 1, or a score is not finite.
     """
-    check_whole_number("num_truth", num_truth)
-    if num_truth < 1:
-        raise ValueError(f"num_truth={num_truth}: there is no recall without a true box; allowed: 1 or more")
+    check_shapes(num_truth=(num_truth, "int >= 1"))  # without a true box there is no recall
     if np.ndim(correct) != 1 or np.shape(scores) != np.shape(correct):
         raise ValueError(f"scores={np.shape(scores)}: for correct={np.shape(correct)}; allowed: [N] for both")
     check_finite("scores", scores)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.learner import Metric
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["KeypointAccuracy", "object_keypoint_similarity"]
 
@@ -101,7 +101,7 @@ def object_keypoint_similarity(
         predicted=(predicted, "... K 2"), target=(target, "... K 3"), areas=(areas, "..."), sigmas=(sigmas, "K")
     )
     check_shapes(sigmas=(sigmas, "... > 0"))
-    check_shapes(areas=(areas, "... >= 0"))
+    check_range("areas", areas, 0)
     is_labeled = target[..., 2] > 0
     squares = jnp.square(predicted - jnp.where(is_labeled[..., None], target[..., :2], 0)).sum(-1)  # [..., K]
     similarity = jnp.exp(-squares / (2 * areas[..., None] * jnp.square(2 * sigmas)))

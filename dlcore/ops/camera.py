@@ -308,7 +308,7 @@ def unproject(
 
     Args:
       pixels: [..., 2].
-      depth: [...], z in the camera's coordinates, not 0.
+      depth: [...], or one for all: z in the camera's coordinates, not 0.
       intrinsics: [3, 3].
       rotation: [3, 3], world to camera; None for the camera's own coordinates.
       translation: [3], world to camera; None for 0.
@@ -320,7 +320,7 @@ def unproject(
     Raises:
       ValueError: the shapes do not fit, the intrinsics are singular, a pixel or depth is not finite, or a depth is 0.
     """
-    check_shapes(pixels=(pixels, "... 2"), depth=(depth, "..."))
+    check_shapes(pixels=(pixels, "... 2"), depth=(depth, "..." if np.ndim(depth) else ""))
     check_finite("depth", depth)
     _check_nonzero("depth", depth)
     origin, directions = pixel_rays(pixels, intrinsics, rotation, translation, distortion)

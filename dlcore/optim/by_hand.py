@@ -12,6 +12,7 @@ of them; inside Adam it is not the same as the decoupled decay of AdamW.
 """
 
 from collections.abc import Callable
+from numbers import Real
 
 import jax
 import jax.numpy as jnp
@@ -415,7 +416,7 @@ def rprop(
       ValueError: a number is out of range.
     """
     check_shapes(shrink=(shrink, "0 to <1"), grow=(grow, "> 1"))
-    if not 0 <= smallest <= largest:
+    if all(isinstance(size, Real) for size in (smallest, largest)) and not 0 <= smallest <= largest:
         raise ValueError(f"smallest={smallest}: out of range; allowed: 0 to largest={largest}")
 
     def rule(g, w, s, t, a):
@@ -446,7 +447,8 @@ def asgd(
     Raises:
       ValueError: a number is out of range.
     """
-    check_at_least_0(decay=decay, power=power, average_from=average_from)
+    check_at_least_0(decay=decay, power=power)
+    check_shapes(average_from=(average_from, ">= 0"))  # infinity averages never
 
     def rule(g, w, s, t, a):
         a = jnp.where(t > 1, a / (1 + decay * a * (t - 1)) ** power, a)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.optim._rules import check_at_least_0
 
@@ -99,7 +99,7 @@ def soft_threshold(w: jax.Array, threshold: float | jax.Array) -> jax.Array:
     Raises:
       ValueError: `threshold` is negative.
     """
-    check_shapes(threshold=(threshold, "... >= 0"))
+    check_range("threshold", threshold, 0)
     return jnp.sign(w) * jnp.maximum(jnp.abs(w) - threshold, 0)
 
 

@@ -267,8 +267,8 @@ def cyclic(
     """Cyclic rate: up from low to high, down again, and so on.
 
     Args:
-      low: least learning rate.
-      high: greatest learning rate of the first cycle.
+      low: rate at which a cycle begins and ends.
+      high: rate in the middle of the first cycle; below `low` for a momentum that falls where the rate rises.
       up: steps upward, above 0.
       down: steps downward; None for as many as upward.
       mode: height high - low of the cycles: "triangular" is constant, "triangular2" halves with every cycle,
@@ -282,8 +282,6 @@ def cyclic(
       ValueError: `mode` is unknown, or a number is out of range.
     """
     check_at_least_0(low=low, high=high, gamma=gamma)
-    if isinstance(low, Real) and isinstance(high, Real) and low > high:
-        raise ValueError(f"low={low}: above high; allowed: at most high={high}")
     down = up if down is None else down
     _positive("up", up)
     _positive("down", down)

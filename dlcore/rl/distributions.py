@@ -83,11 +83,16 @@ class DiagonalGaussian:
 
     Args:
       mean: [..., A].
-      log_std: [..., A].
+      log_std: [..., A], or [A] for the deviations of all.
     """
 
     mean: jax.Array
     log_std: jax.Array
+
+    def _log_std(self) -> jax.Array:
+        """Return the log-deviations [..., A] of all means."""
+        check_shapes(mean=(self.mean, "... A"), log_std=(self.log_std, "... A" if self.log_std.ndim > 1 else "A"))
+        return jnp.broadcast_to(self.log_std, self.mean.shape)
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draw actions; gradients pass to mean and deviation.
@@ -99,10 +104,9 @@ class DiagonalGaussian:
           [..., A].
 
         Raises:
-          ValueError: the deviations are not of the shape of the means.
+          ValueError: the deviations do not fit the means.
         """
-        check_shapes(mean=(self.mean, "... A"), log_std=(self.log_std, "... A"))
-        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+        return self.mean + jnp.exp(self._log_std()) * jax.random.normal(key, self.mean.shape)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Compute the log-density of actions.
@@ -114,11 +118,12 @@ class DiagonalGaussian:
           [...].
 
         Raises:
-          ValueError: the actions or the deviations are not of the shape of the means.
+          ValueError: the actions or the deviations do not fit the means.
         """
-        check_shapes(action=(action, "... A"), mean=(self.mean, "... A"), log_std=(self.log_std, "... A"))
-        z = (action - self.mean) * jnp.exp(-self.log_std)
-        return -(0.5 * jnp.square(z) + self.log_std + 0.5 * LOG_2PI).sum(-1)
+        check_shapes(action=(action, "... A"), mean=(self.mean, "... A"))
+        log_std = self._log_std()
+        z = (action - self.mean) * jnp.exp(-log_std)
+        return -(0.5 * jnp.square(z) + log_std + 0.5 * LOG_2PI).sum(-1)
 
     def entropy(self) -> jax.Array:
         """Compute the differential entropy.
@@ -127,10 +132,9 @@ class DiagonalGaussian:
           [...], in nats.
 
         Raises:
-          ValueError: the deviations are not of the shape of the means.
+          ValueError: the deviations do not fit the means.
         """
-        check_shapes(mean=(self.mean, "... A"), log_std=(self.log_std, "... A"))
-        return (self.log_std + 0.5 * (1 + LOG_2PI)).sum(-1)
+        return (self._log_std() + 0.5 * (1 + LOG_2PI)).sum(-1)
 
     def mode(self) -> jax.Array:
         """Choose the densest action.

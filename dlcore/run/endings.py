@@ -36,8 +36,8 @@ def note_repeats(argv: Sequence[str]) -> None:
     Args:
       argv: the command line that a process was started with.
     """
-    for note in repeated_options(argv):
-        print(f"note: {note}", file=sys.stderr)
+    for message in repeated_options(argv):
+        print(f"note: {message}", file=sys.stderr)
 
 
 @contextlib.contextmanager

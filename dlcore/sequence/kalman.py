@@ -83,7 +83,7 @@ def constant_velocity(
     """
     for name, value in (("drift", drift), ("noise", noise), ("start", start)):
         check_range(name, value, 0)
-    check_finite("drift, noise, start", (drift, noise, *start))
+        check_finite(name, value)
     check_whole_number("dimensions", dimensions, 1)
     if len(start) != 2:
         raise ValueError(f"start={tuple(start)}: not two deviations; allowed: (of the position, of the velocity)")

@@ -68,7 +68,7 @@ def volume_render(
     Args:
       density: [..., S], at least 0.
       color: [..., S, C].
-      depths: [..., S] of the samples, ascending.
+      depths: [..., S] of the samples, ascending, or [S] of those of all rays.
       far: depth at which the last interval ends.
       background: radiance of the light from behind.
 
@@ -80,12 +80,14 @@ def volume_render(
       ValueError: the shapes do not fit together, or concrete densities are negative, depths fall, or `far` is before
         the last.
     """
-    check_shapes(density=(density, "... S"), depths=(depths, "... S"), color=(color, "... S C"))
+    axes = "... S" if np.ndim(depths) > 1 else "S"
+    check_shapes(density=(density, "... S"), depths=(depths, axes), color=(color, "... S C"))
     check_range("density", density, 0)
     if not any(isinstance(value, jax.core.Tracer) for value in (depths, far)):
         endpoints = np.concatenate([depths, np.broadcast_to(far, (*depths.shape[:-1], 1))], -1)
         if not (np.diff(endpoints) >= 0).all():
             raise ValueError("depths: not ascending up to far; allowed: ascending depths, far behind the last")
+    depths = jnp.broadcast_to(depths, density.shape)
     bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
     optical = density * (bin_ends - depths)  # optical depth of each interval
     # The light that passes all intervals before, times what this interval stops.

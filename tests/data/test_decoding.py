@@ -1,7 +1,5 @@
-import importlib
 import io
 import math
-import sys
 
 import chex
 import numpy as np
@@ -216,14 +214,9 @@ def flip(image, axis):
 
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch):
+def stand_in(stand_in_package):
     """A package of this name, which keeps what it was to resize."""
-    (tmp_path / "cv2").mkdir()
-    (tmp_path / "cv2" / "__init__.py").write_text(OPENCV)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "cv2", raising=False)
-    yield importlib.import_module("cv2")
-    sys.modules.pop("cv2", None)
+    return stand_in_package("cv2", OPENCV)
 
 
 def by_opencv(data, box, size, channels=3, orient=True):

@@ -137,14 +137,9 @@ class MapDataset:
 
 
 @pytest.fixture
-def stand_in(tmp_path, monkeypatch):
+def stand_in(stand_in_package):
     """A package of this name that computes each batch when it is asked for."""
-    (tmp_path / "grain").mkdir()
-    (tmp_path / "grain" / "__init__.py").write_text(GRAIN)
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.delitem(sys.modules, "grain", raising=False)
-    yield
-    sys.modules.pop("grain", None)
+    return stand_in_package("grain", GRAIN)
 
 
 def test_batches_of_a_stand_in_for_grain_are_counted_moved_and_closed(stand_in):
@@ -155,9 +150,9 @@ def test_batches_of_a_stand_in_for_grain_are_counted_moved_and_closed(stand_in):
         assert [next(batches), next(batches)] == [(2, 21), (3, 31)]
     assert read == [2, 3]
     assert list(batches) == []
-    assert sys.modules["grain"].asked == [(3, 3)]
+    assert stand_in.asked == [(3, 3)]
     assert list(GrainBatches(str, 4, 6)) == [(4, "4"), (5, "5")]
-    assert sys.modules["grain"].asked[1] == (2, 2)
+    assert stand_in.asked[1] == (2, 2)
 
 
 def test_waiting_for_a_stand_in_is_measured_and_its_errors_end_it(stand_in):
@@ -167,8 +162,8 @@ def test_waiting_for_a_stand_in_is_measured_and_its_errors_end_it(stand_in):
 
     batches = GrainBatches(slow, 0, 9, size=1)
     assert next(batches) == (0, "a")
-    assert 0.02 <= batches.wait_seconds < 0.5
+    assert 0.02 <= batches.wait_seconds < 5
     with pytest.raises(KeyError):
         next(batches)
-    assert 0.04 <= batches.wait_seconds < 1
+    assert 0.04 <= batches.wait_seconds < 5
     assert list(batches) == []

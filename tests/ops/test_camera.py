@@ -177,3 +177,9 @@ def test_every_coefficient_of_a_lens_by_hand():
     want = [x * d + 2 * p1 * x * y + p2 * (r2 + 2 * x**2), y * d + p1 * (r2 + 2 * y**2) + 2 * p2 * x * y]
     got = camera.distort(np.float32([x, y]), np.float32([k1, k2, p1, p2, k3]))
     np.testing.assert_allclose(got, want, rtol=1e-5)
+
+
+def test_all_pixels_may_have_one_depth():
+    pixels, intrinsics = np.float32([[1, 2], [5, 3]]), np.diag([2.0, 4.0, 1.0]).astype(np.float32)
+    # x = z u / f of each pixel.
+    np.testing.assert_allclose(camera.unproject(pixels, 8.0, intrinsics), [[4, 4, 8], [20, 6, 8]], rtol=1e-6)

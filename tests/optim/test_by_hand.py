@@ -310,6 +310,14 @@ def test_adam_on_a_step_schedule():
     np.testing.assert_allclose(seen, want, rtol=1e-5)
 
 
+def test_limits_of_rprop_may_be_traced():
+    """The first step is the rate, 0.25, cut to the largest."""
+    tx = optax.inject_hyperparams(by_hand.rprop)(0.25, smallest=0.1, largest=0.125)
+    w = jnp.float32(0)
+    step, _ = jax.jit(tx.update)(jnp.float32(3), tx.init(w), w)
+    assert float(step) == -0.125
+
+
 @pytest.mark.slow(only=["adadelta", "rprop"])
 @pytest.mark.parametrize("name", [n for n in by_hand.__all__ if n not in ("ByHandState", "nesterov_look_ahead")])
 def test_zero_and_huge_gradients_stay_finite_and_dtypes_stay(name):

@@ -274,7 +274,7 @@ def test_a_last_reduction_lowers_the_noise_floor():
         (lambda: schedules.polynomial(0.1, 10, -1.0), "^power=-1.0: out of range; allowed: finite, at least 0$"),
         (lambda: schedules.multi_step(0.1, [math.nan]), r"^milestones=\(nan,\): not in order; allowed: rising steps$"),
         (lambda: schedules.cosine_restarts(0.1, 10, 1.5), "^factor=1.5: no whole number; allowed: integers from 1$"),
-        (lambda: schedules.cyclic(1.0, 0.1, 5), "^low=1.0: above high; allowed: at most high=0.1$"),
+        (lambda: schedules.cyclic(1.0, -0.1, 5), "^high=-0.1"),
         (lambda: schedules.one_cycle(0.1, 10, math.nan), "^rise=nan: leaves a phase of steps=10 without a step"),
         (lambda: schedules.one_cycle(0.1, 10, div=0.0), "^div=0.0: out of range; allowed: above 0, finite$"),
         (lambda: create_schedule("cosine", -0.1, 10), "^peak=-0.1: out of range; allowed: finite, at least 0$"),
@@ -333,3 +333,8 @@ def test_plateau_of_a_negative_measure():
 def test_numbers_out_of_range_are_refused_by_name(call, problem):
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+def test_a_momentum_may_fall_where_the_rate_rises():
+    momentum = schedules.cyclic(0.95, 0.85, 5)
+    np.testing.assert_allclose([momentum(t) for t in (0, 5, 10)], [0.95, 0.85, 0.95], rtol=1e-6)

@@ -85,3 +85,10 @@ def test_an_action_outside_the_distribution_is_refused():
     for action in (-1, 3):
         with pytest.raises(ValueError, match=rf"action\[1\]={action}: out of range; allowed: 0 to 2, of 3 actions"):
             Categorical(jnp.zeros((2, 3))).log_prob(jnp.array([0, action]))
+
+
+def test_all_means_may_share_their_deviations():
+    mean, log_std = jnp.float32([[0.5, -1], [2, 0], [1, 1]]), jnp.float32([0.3, -0.7])
+    shared, own = (DiagonalGaussian(mean, x) for x in (log_std, jnp.tile(log_std, (3, 1))))
+    np.testing.assert_allclose(shared.entropy(), own.entropy())
+    np.testing.assert_allclose(shared.log_prob(mean + 1), own.log_prob(mean + 1))

@@ -178,6 +178,12 @@ def one_class(folder):
     (folder / "classes.json").write_text('{"classes": ["air"]}')
 
 
+def test_other_arrays_of_a_file_are_not_read(tmp_path):
+    """Python objects would not be."""
+    scan(tmp_path / "a.npz", patient=np.array([{"age": 60}]))
+    chex.assert_shape(load_volume(tmp_path / "a.npz").values, (8, 16, 16))
+
+
 @pytest.mark.covers("SG-19")
 @pytest.mark.parametrize(
     ("spoil", "message"),
@@ -198,7 +204,7 @@ def one_class(folder):
         (twins, r"images/1.nii: 1.npz has its name; allowed: each name once"),
         (without_scan, r"labels/9.npz: has no file of its name in images; allowed: one of each"),
         (small, r"window=8,16,16: larger than .*: images/1.npz of 8,16,12 voxels of 2, 1, 1 mm; allowed: sides up to"),
-        (without_image, r"images/1.npz: holds spacing; allowed: image and spacing"),
+        (without_image, r"images/1.npz: holds no image; allowed: image and spacing"),
         (not_finite, r"images/1.npz: holds NaN or infinity; allowed: finite values"),
         (two_axes, r"images/1.npz: a volume \[8, 16\]; allowed: \[D, H, W\] or \[D, H, W, C\]"),
         (no_file, r"images/1.npz: empty, damaged or no .npz; allowed: a whole file of arrays"),

@@ -192,3 +192,12 @@ def test_bad_input_is_one_clear_line():
 def test_the_wiring_of_radiance_field_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(RadianceField((4, 4), 2), (5, 3), (5, 3), [2.52504, 0.659055])
+
+
+def test_all_rays_may_share_the_depths_of_their_samples():
+    density, color = np.float32([[1, 2], [3, 0]]), np.float32([[[1], [2]], [[3], [4]]])
+    depths = np.float32([1, 3])
+    render = jax.jit(volume_render)
+    chex.assert_trees_all_close(
+        render(density, color, depths, 4.0), render(density, color, np.tile(depths, (2, 1)), 4.0), rtol=1e-6
+    )

@@ -13,6 +13,7 @@ measured at the distorted position p': k1 > 0 gives barrel, k1 < 0 pincushion di
 map; pixels outside the image count as 0 in the interpolation, as in torch's grid_sample.
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -158,10 +159,9 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
     for name, points in (("start", start), ("end", end)):
         if not isinstance(points, jax.core.Tracer):
             check_finite(name, points)
-            triangles = np.delete(np.arange(4)[None].repeat(4, 0), np.arange(0, 16, 5)).reshape(4, 3)
-            a, b, c = np.moveaxis(np.asarray(points, np.float64)[triangles], 1, 0)
-            areas = (b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0]
-            if (np.abs(areas) <= 1e-6 * np.abs(areas).max()).any():
+            triangles = np.array([*itertools.combinations(np.asarray(points, np.float64), 3)])  # [4, 3, 2]
+            areas = np.abs(np.linalg.det(triangles[:, 1:] - triangles[:, :1]))
+            if (areas <= 1e-6 * areas.max()).any():
                 raise ValueError(f"{name}={np.asarray(points).tolist()}: three on a line; allowed: no three on a line")
     dtype = jnp.result_type(float, start, end)
     start, end = start.astype(dtype), end.astype(dtype)

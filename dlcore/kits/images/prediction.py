@@ -1,5 +1,6 @@
 """Inputs and descriptions of image classifiers for `--mode=predict`."""
 
+import collections
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,7 +115,7 @@ def unique_stems(names: Sequence[str]) -> list[str]:
       The stems, all different if the paths are.
     """
     stems = [Path(name).stem for name in names]
-    taken = {stem for stem in stems if stems.count(stem) == 1}
+    taken = {stem for stem, count in collections.Counter(stems).items() if count == 1}
     unique = []
     for i, stem in enumerate(stems):
         if stem not in taken:
