@@ -181,10 +181,10 @@ def test_a_glimpse_that_does_not_fit_the_scene_is_refused(glimpse_size, num_scal
 @pytest.mark.covers("SQ-21")
 @pytest.mark.parametrize(("mean", "looks"), [((0.5, 0.5), 1), ((-0.5, 0.5), 0.5), ((-0.5, -0.5), 0)])
 def test_looks_are_the_locations_inside_the_box(mean, looks):
-    """Scenes of 4 x 4 pixels: (.5, .5) is pixel (3, 3), in both boxes; (-.5, .5) is (1, 3), in that of the lower half.
+    """Scenes of 4 x 4 pixels: (.5, .5) is pixel (3, 3), in both boxes; (-.5, .5) is (1, 3), in that which is wide.
 
     The location's spread is too small to leave the pixel."""
-    batch = halves(2) | {"box": np.array([[2, 2, 4, 4], [0, 2, 4, 4]], np.float32)}
+    batch = halves(2) | {"box": np.array([[2, 2, 4, 3.5], [0, 2, 3.5, 4]], np.float32)}
     learner = recurrent_attention.learner(
         model=Reader(), optimizer=optax.sgd(1.0), num_glimpses=2, glimpse_size=2, num_scales=1, location_std=0.001
     )

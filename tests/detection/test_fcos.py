@@ -82,6 +82,17 @@ def test_centerness_by_hand():
     np.testing.assert_allclose(jax.jit(fcos.centerness)(distances), expected, atol=1e-6)
 
 
+@pytest.mark.covers("DE-19")
+def test_scores_start_at_the_prior_probability():
+    model = FCOS(Small(), 3, ("fine", "coarse"), prior_probability=0.2)
+
+    @jax.jit
+    def bias(key):  # alone, so that nothing else is computed
+        return model.init(key, jnp.zeros((1, 32, 32, 3)))["params"]["cls_logits"]["bias"]
+
+    np.testing.assert_allclose(jax.nn.sigmoid(bias(jax.random.key(0))), [0.2] * 3, rtol=1e-6)
+
+
 class Given(nn.Module):
     """Outputs at four locations on stride 8, in proportion to the one number of an image."""
 

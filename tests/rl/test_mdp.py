@@ -184,6 +184,15 @@ def test_endless_episodes_need_a_discount():
     mdps.check_endings(choice._replace(gamma=0.99), [[1, 0], [1, 0]])
     with pytest.raises(ValueError, match="gamma=1: a policy may stay away from the end for ever and pay nothing, from"):
         mdps.check_endings(choice._replace(reward=0 * choice.reward))
+    # Action 0 stays and pays 1 wherever it leads; action 1 ends, with 5 or nothing by chance: nobody stays for free.
+    paid = mdps.make(
+        [[[0, 0], [1, 1]], [[1, 1], [1, 1]]],
+        np.full((2, 2, 2), 0.5),
+        np.array([[[-1, -1], [5, 0]], [[0, 0], [0, 0]]], float),
+        gamma=1.0,
+        absorbing=[1],
+    )
+    mdps.check_endings(paid)
     endless = mdps.make([[[1]], [[0]]], np.ones((2, 1, 1)), -1.0, gamma=1.0)
     with pytest.raises(ValueError, match="gamma=1: state 0 never reaches an absorbing state, its episodes are endless"):
         mdps.check_endings(endless)

@@ -281,6 +281,16 @@ def test_training_has_a_key_of_dropout_for_each_step_and_evaluation_has_none():
     assert learner.loss(state.params, state, batch(text))[0] == pytest.approx(np.log(5), rel=1e-6)
 
 
+def test_a_row_of_padding_does_not_count():
+    text = tokens()
+    learner = toy(CharRNN(5, 4, cell="rnn", num_layers=1))
+    state = started(learner, text)
+    padded, whole = (learner.evaluate(state, batch(text, mask=np.float32(mask)))["loss"] for mask in ([1, 0], [1, 1]))
+    nats, _ = nats_by_hand(state.params, [(jnp.zeros((2, 4)),)], text)
+    assert padded.compute() == pytest.approx(float(nats[0].mean()), rel=1e-5)
+    assert whole.compute() == pytest.approx(float(nats.mean()), rel=1e-5)
+
+
 class Counting(nn.Module):
     """The carry counts what was read; the next token is the last one plus the count, modulo 7."""
 
