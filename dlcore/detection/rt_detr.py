@@ -281,7 +281,7 @@ class RTDETR(nn.Module):
         if noisy is None:
             return proposals, queries, reference, None
         extra, table = noisy
-        queries = jnp.concatenate([table[extra.labels].astype(queries.dtype), queries], 1)
+        queries = jnp.concatenate([jnp.asarray(table)[extra.labels].astype(queries.dtype), queries], 1)
         reference = jnp.concatenate([extra.boxes.astype(reference.dtype), reference], 1)
         return proposals, queries, reference, extra.mask
 

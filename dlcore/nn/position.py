@@ -400,4 +400,4 @@ class RelativePositionBuckets(nn.Module):
         table = self.param("embedding", self.embedding_init, (self.num_buckets, self.num_heads))
         offset = jnp.arange(key_length) - positions[..., None]
         bucket = relative_buckets(offset, self.num_buckets, self.max_distance, self.bidirectional)
-        return jnp.moveaxis(table[bucket], -1, -3)
+        return jnp.moveaxis(jnp.asarray(table)[bucket], -1, -3)

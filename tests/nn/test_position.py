@@ -153,3 +153,11 @@ def test_positions_are_waves_of_the_column_then_of_the_row():
     np.testing.assert_allclose(table[1, 2], want, rtol=1e-5)
     with pytest.raises(ValueError, match="features=6: not four waves"):
         grid_positions(2, 2, 6)
+
+
+def test_a_table_of_numpy_is_read_in_a_compiled_call():
+    """The table is a constant of the program; one bucket an offset of 0 to 3, from which on all share the last."""
+    table = np.arange(8, dtype=np.float32).reshape(4, 2)
+    bias = RelativePositionBuckets(2, num_buckets=4, max_distance=4, bidirectional=False)
+    apply = jax.jit(lambda positions: bias.apply({"params": {"embedding": table}}, positions, 2))
+    np.testing.assert_array_equal(apply(np.array([0, 1])), [[[0, 0], [2, 0]], [[1, 1], [3, 1]]])
