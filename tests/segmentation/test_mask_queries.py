@@ -1,6 +1,8 @@
 """MaskFormer and Mask2Former against transformers', their learner, and maps of queries by hand."""
 
+import json
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import chex
@@ -42,6 +44,13 @@ MASKFORMER, MASK2FORMER, EOMT = (
 def test_a_published_folder_equals_transformers(name, tmp_path):
     net = check_published(name, tmp_path, 1e-4)
     assert net.name == {"hf_maskformer": "maskformer_swin_t", "hf_mask2former": "mask2former_swin_t"}[name]
+
+
+def test_transformers_counts_the_queries_at_first_as_a_layer():
+    folder = Path(__file__).parents[1] / "goldens" / "hub" / "facebook--mask2former-tiny"
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    name, fields = MASK2FORMER.model(config)
+    assert (name, config["decoder_layers"], fields["decoder_layers"]) == ("mask2former_swin_t", 3, 2)
 
 
 def test_semantic_scores_by_hand():

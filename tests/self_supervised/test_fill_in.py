@@ -339,3 +339,11 @@ def test_a_filler_has_the_features_of_its_backbone_and_a_learner_begins_with_pre
     state = learner.init(jax.random.key(0), {"image": x})
     np.testing.assert_allclose(state.params["first"], x[0] / 2 - 3, rtol=1e-6)
     assert (state.step, state.model_state) == (0, {})
+
+
+def test_detail_is_lost_along_both_sides():
+    """Stripes of one pixel are between two pixels of the small image: gray is left of black and white."""
+    stripes = np.tile(np.float32([0, 1]), (12, 6))[..., None]
+    for image in (stripes, stripes.transpose(1, 0, 2)):
+        given = np.asarray(shrink_and_enlarge(image, 2).input)
+        np.testing.assert_allclose(given[3:-3, 3:-3], 0.5, atol=0.05)
