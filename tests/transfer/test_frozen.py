@@ -164,10 +164,14 @@ def test_parts_of_a_page_unfold_to_layers():
 @pytest.mark.slow
 @pytest.mark.covers("TL-02")
 def test_a_part_s_first_step_is_its_rate(gradual):
-    """Adam's first step is the learning rate, whatever the gradient, also after two steps of waiting."""
-    a, b = (state.params["stage3_block0"]["conv1"]["kernel"] for state in gradual[2:4])
-    decay = 0.01 * 0.1 * 0.5 * a
-    np.testing.assert_allclose(np.median(np.abs(b - a + decay)), 0.01 * 0.1, rtol=1e-3)
+    """Adam's first step is the learning rate, whatever the gradient, also after two steps of waiting.
+
+    Weights from and to units that no example switches on have no gradient, and only decay."""
+    a, b = (np.asarray(state.params["stage3_block0"]["conv1"]["kernel"]) for state in gradual[2:4])
+    step = np.abs(b - a + 0.01 * 0.1 * 0.5 * a)
+    learned = step > 1e-6
+    assert learned.mean() > 0.2
+    np.testing.assert_allclose(step[learned], 0.01 * 0.1, rtol=0.01)
 
 
 @pytest.mark.slow
