@@ -67,13 +67,13 @@ def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
 
 def _axes(x: jax.Array, size: int | Sequence[int]) -> list[tuple[int, int]]:
-    size = tuple(size) if np.ndim(size) else (size, size)
-    if x.ndim < len(size) + 1 or not all(map(is_whole_number, size)) or min(size) < 1:
-        raise ValueError(f"size={size} for x.shape={x.shape}; allowed: numbers from 1, at most {x.ndim - 1} of them")
-    first = x.ndim - len(size) - 1
+    sizes = tuple(size) if isinstance(size, Sequence | np.ndarray) else (size, size)
+    if x.ndim < len(sizes) + 1 or not all(map(is_whole_number, sizes)) or min(sizes) < 1:
+        raise ValueError(f"size={sizes} for x.shape={x.shape}; allowed: numbers from 1, at most {x.ndim - 1} of them")
+    first = x.ndim - len(sizes) - 1
     if 0 in x.shape[first:-1]:
         raise ValueError(f"x.shape={x.shape}: no pixels to pool; allowed: spatial axes of at least 1")
-    return [(first + i, out) for i, out in enumerate(size)]
+    return [(first + i, out) for i, out in enumerate(sizes)]
 
 
 def _windows(n: int, out: int) -> tuple[np.ndarray, np.ndarray]:
