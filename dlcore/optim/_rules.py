@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-__all__ = ["ByHandState", "Rate", "check_at_least_0", "each_array", "root"]
+__all__ = ["ByHandState", "Rate", "check_above_0", "check_at_least_0", "each_array", "root"]
 
 Rate = optax.ScalarOrSchedule
 
@@ -24,6 +24,20 @@ class ByHandState(NamedTuple):
 
     count: jax.Array
     slots: dict[str, Any]
+
+
+def check_above_0(**numbers: Any) -> None:
+    """Check limits and other numbers that are above 0; infinity, which limits nothing, is one.
+
+    Args:
+      **numbers: each by the name of its argument; arrays pass, which may be traced.
+
+    Raises:
+      ValueError: one is 0, negative or NaN.
+    """
+    for name, value in numbers.items():
+        if isinstance(value, Real) and not value > 0:
+            raise ValueError(f"{name}={value}: out of range; allowed: above 0")
 
 
 def check_at_least_0(**numbers: Any) -> None:

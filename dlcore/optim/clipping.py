@@ -8,11 +8,11 @@ Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063.
 `optax.clip_by_global_norm` and `optax.clip` are these; what optax lacks is another norm, such as the largest entry.
 """
 
-from numbers import Real
-
 import jax
 import jax.numpy as jnp
 import optax
+
+from dlcore.optim._rules import check_above_0
 
 __all__ = ["clip_by_norm", "clip_by_value"]
 
@@ -29,8 +29,7 @@ def clip_by_value(limit: float) -> optax.GradientTransformation:
     Raises:
       ValueError: `limit` is not positive.
     """
-    if isinstance(limit, Real) and not limit > 0:
-        raise ValueError(f"limit={limit}: out of range; allowed: above 0")
+    check_above_0(limit=limit)
     return optax.clip(limit)
 
 
@@ -47,9 +46,7 @@ def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformati
     Raises:
       ValueError: `limit` or `order` is not positive.
     """
-    for name, value in (("limit", limit), ("order", order)):
-        if isinstance(value, Real) and not value > 0:
-            raise ValueError(f"{name}={value}: out of range; allowed: above 0")
+    check_above_0(limit=limit, order=order)
 
     def update(gradients, state, params=None):
         norms = jnp.stack([jnp.linalg.norm(g.ravel(), order) for g in jax.tree.leaves(gradients)])

@@ -10,7 +10,6 @@ last in a chain, after the learning rate.
 """
 
 from collections.abc import Callable, Sequence
-from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +18,7 @@ import optax
 
 from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.square_root import safe_sqrt
-from dlcore.optim._rules import check_at_least_0
+from dlcore.optim._rules import check_above_0, check_at_least_0
 
 __all__ = ["constrain", "l1_proximal", "max_norm", "project_max_norm", "soft_threshold"]
 
@@ -79,8 +78,7 @@ def max_norm(limit: float, axis: int | Sequence[int] | None = None) -> optax.Gra
     Raises:
       ValueError: `limit` is not positive.
     """
-    if isinstance(limit, Real) and not limit > 0:
-        raise ValueError(f"limit={limit}: out of range; allowed: above 0")
+    check_above_0(limit=limit)
     return constrain(
         lambda params: jax.tree.map(lambda w: project_max_norm(w, limit, axis) if w.ndim > 1 else w, params)
     )

@@ -118,7 +118,7 @@ def load(path: Path | str) -> Demonstrations:
     """
     problem = "no demonstrations; allowed: a file of dlcore.rl.demonstrations.save, such as RUN/demonstrations.npz"
     try:
-        stored = read_npz(path)
+        stored = read_npz(path, Demonstrations._fields)
         arrays = {name: stored[name] for name in Demonstrations._fields}
     except (OSError, KeyError, ValueError) as error:
         raise ValueError(f"demonstrations={str(path)!r}: {problem}") from error
