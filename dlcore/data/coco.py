@@ -6,7 +6,6 @@ says, and must then have the width and height that the JSON states. Boxes, masks
 
 import dataclasses
 import io
-import json
 import posixpath
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -33,6 +32,7 @@ from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import open_zip
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
+from dlcore.data.json_content import parse_json
 from dlcore.data.masks import pack_masks
 from dlcore.data.resizing import ShortestEdge
 from dlcore.data.source import Source
@@ -343,8 +343,8 @@ def _by_image(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise ValueError(f"{path} is not COCO's: not JSON ({error})") from None
     required = {"images", "annotations", "categories"}
     if missing := required - set(content if isinstance(content, dict) else ()):

@@ -16,6 +16,7 @@ import numpy as np
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
+from dlcore.data.json_content import parse_json
 from dlcore.data.split_names import check_one_name, split_of
 from dlcore.data.workers import unreadable
 
@@ -97,8 +98,8 @@ def _captions(folder: Path, name: str) -> dict[str, Any]:
         raise FileNotFoundError(f"data_dir={str(folder)!r}: it has neither {name}.gz nor {name}")
     try:
         text = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        content = json.loads(text)
-    except (OSError, EOFError, ValueError, RecursionError) as error:
+        content = parse_json(text)
+    except (OSError, EOFError, ValueError) as error:
         raise ValueError(f"{path}: not JSON ({error})") from None
     fits = isinstance(content, dict) and all(
         isinstance(texts, list) and all(isinstance(text, str) for text in texts) for texts in content.values()

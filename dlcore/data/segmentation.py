@@ -17,7 +17,6 @@ not read.
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +32,7 @@ from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
+from dlcore.data.json_content import parse_json
 from dlcore.data.mask_files import decode_mask
 from dlcore.data.masks import unpack_masks
 from dlcore.data.scenes import SHAPES, STUFF, scenes
@@ -371,7 +371,7 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
     if len(set(contents)) > 1:
         raise ValueError(f"{path}: several classes.json that differ; allowed: one, or the same in each folder")
     try:
-        described = json.loads(contents[0])
+        described = parse_json(contents[0])
         names, void, values = described["classes"], described.get("void"), described.get("values")
         if not isinstance(names, list) or not isinstance(values, list | None):
             raise TypeError("a list")
@@ -380,7 +380,7 @@ def _described(path: Path, contents: list[bytes]) -> tuple[tuple[str, ...], _Tab
             raise TypeError(f"{invalid[0]!r} is no integer")
         names = tuple(map(str, names))
         void = (None if VOID in numbers else VOID) if void is None else void
-    except (ValueError, RecursionError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: classes.json is no {{'classes': [...], 'void': 255}} ({error!r})") from None
     where = f"{path}: classes.json has"
     if not 0 <= (void or 0) <= VOID or len(names) > VOID:

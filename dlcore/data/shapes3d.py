@@ -9,13 +9,13 @@ into the unit sphere. The points of a .npz are taken as they are.
 References: Wu et al. 2015, arXiv:1406.5670; Chang et al. 2015, arXiv:1512.03012; Sun et al. 2018, arXiv:1804.04610.
 """
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.data.json_content import parse_json
 from dlcore.data.mesh_files import read_mesh
 from dlcore.data.source import Source, check_seed
 from dlcore.models.weight_files import read_npz
@@ -247,8 +247,8 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 def _read_list(path: Path, keys: tuple[str, ...] = ()) -> list[dict]:
     """Read a JSON file of a list of objects, each with these keys."""
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (ValueError, RecursionError) as error:
+        entries = parse_json(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
         raise ValueError(f"path={str(path)!r}: not JSON ({error}); allowed: the file as published") from None
     if not isinstance(entries, list) or not all(isinstance(e, dict) and e.keys() >= {*keys} for e in entries):
         raise ValueError(f"path={str(path)!r}: no list of objects; allowed: the file as published")

@@ -8,7 +8,6 @@ labels are read once and kept.
 
 import difflib
 import io
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -20,6 +19,7 @@ from absl import logging
 
 from dlcore.data.array_cache import cache_file, read_cache, write_cache
 from dlcore.data.image_headers import SAMPLE_SIZE, default_crop_pct, read_header, take_evenly, target_size
+from dlcore.data.json_content import parse_json
 from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
@@ -198,8 +198,8 @@ def _file_format(folder: Path) -> str:
 def _info(folder: Path) -> dict[str, Any]:
     file = folder / "dataset_info.json"
     try:
-        info = json.loads(file.read_bytes())
-    except (ValueError, RecursionError) as error:
+        info = parse_json(file.read_bytes())
+    except ValueError as error:
         raise ValueError(f"{file}: not JSON ({error}); allowed: the file that TFDS wrote") from None
     splits = info.get("splits") if isinstance(info, dict) else None
     if not isinstance(splits, list) or not all(isinstance(split, dict) and "name" in split for split in splits):

@@ -13,7 +13,6 @@ padding is 0 in images and void (255) in labels. Images are resampled by linear 
 voxel. All volumes are held in memory.
 """
 
-import json
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.data.augment.examples import VOID
+from dlcore.data.json_content import parse_json
 from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
@@ -380,11 +380,11 @@ def _class_names(root: Path, pairs: dict[str, list[_Pair]]) -> tuple[str, ...]:
     file = root / "classes.json"
     if file.exists():
         try:
-            listed = json.loads(file.read_bytes())["classes"]
+            listed = parse_json(file.read_bytes())["classes"]
             if not isinstance(listed, list):
                 raise TypeError(f"{listed!r} is no list")
             names = tuple(map(str, listed))
-        except (ValueError, RecursionError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: is no {{'classes': [names]}} ({error!r}); allowed: that") from None
         source = "the classes of classes.json"
     else:

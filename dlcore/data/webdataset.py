@@ -13,7 +13,6 @@ Format: Aizman, Maltby & Breuel 2019, arXiv:2001.01858.
 
 import functools
 import io
-import json
 import os
 import tarfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from dlcore.data.image_folder import EXTENSIONS, ImageFolder
+from dlcore.data.json_content import parse_json
 from dlcore.data.shards import Record, list_shards, sharded_images
 from dlcore.data.text import read_utf8
 
@@ -134,8 +134,8 @@ def _label(shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> int |
         if ending == "cls":
             return int(text) if text.removeprefix("-").isdecimal() else text or None
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            values = parse_json(text)
+        except ValueError as error:
             raise ValueError(f"shard={str(shard)!r}: {name}.json is no JSON ({error})") from None
         label = values.get("label") if isinstance(values, dict) else None
         if label is not None and (isinstance(label, bool) or not isinstance(label, int | str)):
