@@ -5,11 +5,11 @@ steps are one setting, the length of the run: either replaces the other if that 
 """
 
 import functools
-import json
 import math
 from pathlib import Path
 from typing import Any
 
+from dlcore.data.json_content import parse_json
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.published import Published, backbone_name, find_published, published_defaults
@@ -198,7 +198,7 @@ def read_config(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     path = path / "config.json" if path.is_dir() else path
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except OSError:
         raise FlagError(f"{path}: no such file; allowed: the folder or config.json of a run") from None
     except ValueError as error:  # including bytes that are not UTF-8

@@ -117,7 +117,7 @@ def _files_of_index(index: Path) -> dict[Path, list[str]]:
         files: dict[Path, list[str]] = {}
         for name, file in weight_map.items():
             files.setdefault(index.parent / file, []).append(name)
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise ValueError(f"path={index}: no index of shards; allowed: a JSON object with weight_map") from None
     if outside := [file for file in files if file.parent != index.parent]:
         raise ValueError(f"path={index}: lists {outside[0]}; allowed: files of its own folder")

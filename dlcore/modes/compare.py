@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.json_content import parse_json
 from dlcore.report.measures import better_direction
 from dlcore.run.metrics_writer import METRICS_FILE, read_metrics
 
@@ -135,9 +136,9 @@ def _config(path: Path) -> dict[str, Any]:
                 f"runs={str(path)!r}: holds no {name}; allowed: the folder of a run that has begun to train"
             )
     try:
-        config = json.loads((path / CONFIG).read_text())
+        config = parse_json((path / CONFIG).read_bytes())
         return {"experiment": config["experiment"], "identity": dict(config["identity"])}
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path / CONFIG}: not the configuration of a run ({type(error).__name__}: {error})") from None
 
 

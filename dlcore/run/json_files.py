@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dlcore.data.json_content import parse_json
+
 __all__ = ["json_text", "read_json", "write_json"]
 
 
@@ -60,7 +62,7 @@ def read_json(path: Path, keys: Sequence[str] = ()) -> dict[str, Any]:
       ValueError: the content is no object, or lacks a key; the message names the file.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         problem = "it is empty" if path.stat().st_size == 0 else f"it is not JSON ({error})"
         raise ValueError(f"{path}: {problem}; allowed: the file that the run wrote, restored or deleted") from None

@@ -562,6 +562,9 @@ def test_configurations_that_are_not_there_or_not_json(tmp_path):
     (tmp_path / "config.json").write_bytes(b"\x80\x02\xff")
     with pytest.raises(FlagError, match=r"config.json: not JSON .*decode"):
         resolve(PAGE, [f"--run={tmp_path}"])
+    (tmp_path / "config.json").write_text("[" * 100_000)
+    with pytest.raises(FlagError, match=r"config.json: not JSON .*recursion"):
+        resolve(PAGE, [f"--run={tmp_path}"])
 
 
 def test_a_run_of_another_page_is_named(tmp_path):

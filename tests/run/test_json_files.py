@@ -43,6 +43,7 @@ def test_files_are_written_in_one_move(tmp_path):
         (b"", "it is empty"),
         (b"{", "it is not JSON"),
         (b"\xff\xfe\x00", "it is not JSON"),
+        (b"[" * 100_000, "it is not JSON .*recursion"),
         (b"[1]", "it holds no JSON object"),
         (b"{}", "it has no 'step'"),
     ],

@@ -72,7 +72,7 @@ def is_published(source: str | Path) -> bool:
         return False
     try:
         content = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return isinstance(content, dict) and "experiment" not in content and any(key in content for key in CONFIG_KEYS)
 

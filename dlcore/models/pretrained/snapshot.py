@@ -167,7 +167,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     try:
         content = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: not JSON ({error}); allowed: the file as it was published") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}; allowed: a JSON object")
@@ -201,7 +201,7 @@ def read_safetensors(path: Path) -> dict[str, StoredArray]:
         entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         arrays = {name: StoredArray(path, name, entry["shape"], entry["dtype"]) for name, entry in entries.items()}
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError(f"{path}: {size:,} bytes without a whole header; allowed: a whole .safetensors file") from None
     if size != end:
         raise ValueError(f"{path}: {size:,} bytes, where its header says {end:,}; allowed: the whole file")

@@ -132,15 +132,20 @@ def test_errors_name_missing_weights_and_unknown_architectures(folder):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"bytes, where its header says .*; allowed: the whole file"):
         from_pretrained(folder)
+    deep = b"[" * 100_000
+    weights.write_bytes(len(deep).to_bytes(8, "little") + deep)
+    with pytest.raises(ValueError, match=r"100,008 bytes without a whole header"):
+        from_pretrained(folder)
     weights.write_bytes(b"12")
     with pytest.raises(ValueError, match=r"2 bytes without a whole header"):
         from_pretrained(folder)
     weights.unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no weights; allowed: one of model.safetensors, "):
         from_pretrained(folder)
-    (folder / "config.json").write_text("{")
-    with pytest.raises(ValueError, match=r"config.json: not JSON"):
-        from_pretrained(folder)
+    for text in ("{", "[" * 100_000):
+        (folder / "config.json").write_text(text)
+        with pytest.raises(ValueError, match=r"config.json: not JSON"):
+            from_pretrained(folder)
     (folder / "config.json").unlink()
     with pytest.raises(FileNotFoundError, match=r"holds no config.json; allowed: a folder as a hub serves it"):
         from_pretrained(folder)
