@@ -11,6 +11,7 @@ from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import State
 from dlcore.vision_language import video_caption
 from tests.random_weights import random_like
+from tests.wiring import assert_wiring
 
 LEFT, RIGHT, MOVES = 4, 5, 6
 
@@ -131,3 +132,9 @@ def test_one_update_by_hand():
     for name, value in new.items():
         np.testing.assert_allclose(after.params[name], value, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(np.mean(nats), rel=1e-5)
+
+
+def test_the_wiring_of_the_video_captioner_is_as_it_was():
+    """A regression: the number holds the code as it was, of three frames of 4 x 6 places."""
+    model = video_caption.VideoCaptioner(9, (8,), (2,), hidden_size=4, embedding_dim=3)
+    assert_wiring(model, (2, 3, 8, 12, 3), np.array([[1, 4, 5], [1, 6, 2]]), [4.25227, -0.985268])
