@@ -149,7 +149,7 @@ CASES = {
 }  # fmt: skip
 
 
-@pytest.mark.slow(only=["raft", "mesh_rcnn"])
+@pytest.mark.slow(only=["raft", "mesh_rcnn", "unet", "pixel2mesh"])
 @pytest.mark.parametrize("name", CASES)
 def test_a_network_starts_from_the_spreads_of_its_paper(name):
     assert_starting_spreads(*CASES[name])

@@ -6,22 +6,41 @@ import pytest
 
 from dlcore.generative.adaptive_augmentation import augment_images, update_probability
 from dlcore.generative.condition import check_guidance, class_condition
-from dlcore.generative.consistency import ConsistencyLevels, consistency_sample, sample_intervals
+from dlcore.generative.consistency import (
+    ConsistencyLevels,
+    consistency_sample,
+    discretization_steps,
+    pseudo_huber,
+    sample_intervals,
+)
 from dlcore.generative.dcgan import num_levels
-from dlcore.generative.ddpm import diffuse
+from dlcore.generative.ddpm import diffuse, min_snr_weight
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, noise_of
+from dlcore.generative.diffusion import sample as draw
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.editing import Editing, composite, edit_images
 from dlcore.generative.edm import edm_factors, edm_sample, sample_sigmas
 from dlcore.generative.energy_based import contrastive_energy_loss, langevin_sample
+from dlcore.generative.flow_matching import path_straightness
+from dlcore.generative.fvbn import made_masks
 from dlcore.generative.guidance import autoguide, guide_interval, rescale_guidance
 from dlcore.generative.latent_diffusion import latent_scale
 from dlcore.generative.latents import arcs, slerp, traverse
 from dlcore.generative.levels import encode, num_outputs, to_logits
+from dlcore.generative.likelihood import bayes_rule
 from dlcore.generative.mask_git import mask_codes, num_masked, sample
 from dlcore.generative.normalizing_flow import dequantize
-from dlcore.generative.samplers import check_falling, condition, ddpm_sample, euler_sample, guide
+from dlcore.generative.samplers import (
+    check_falling,
+    condition,
+    ddpm_sample,
+    euler_sample,
+    guide,
+    read_prediction,
+    target_of,
+)
 from dlcore.generative.vae import kl_to_standard_normal, reparameterize
+from dlcore.generative.var import residual_quantize
 from dlcore.generative.vq_gan import adaptive_weight, perceptual_distance
 from dlcore.generative.vq_vae import (
     Codebook,
@@ -69,6 +88,23 @@ def reconstructed(y=IMAGES, x=IMAGES, commitment_losses=TWO, mask=TWO, commitmen
         ("final_alpha='last'", lambda: Sampling(final_alpha="last").options()),
         ("sigmas='even'", lambda: Sampling(sigmas="even").options()),
         ("keys=", lambda: noise_of(KEYS, (2,), TWO)),
+        ("shape=.*holds nothing", lambda: draw(None, KEYS, (2, 0), np.array([0.5]))),
+        (r"shares\[.*=2|shares=2", lambda: draw(None, KEYS, (2,), np.array([0.5]), shares=np.array([2.0, 0]))),
+        ("s0=0", lambda: discretization_steps(1, 5, 0, 5)),
+        ("num_steps=0", lambda: discretization_steps(1, 0)),
+        ("c=0", lambda: pseudo_huber(PAIRS, PAIRS, 0.0)),
+        ("gamma=0", lambda: min_snr_weight(0.5, 0.0)),
+        (r"alpha_cumprod=2", lambda: min_snr_weight(2.0)),
+        (r"times\[1\]=nan", lambda: path_straightness(IMAGES, np.array([1, np.nan]))),
+        ("times=1: of 1 points", lambda: path_straightness(IMAGES[:1], ONE)),
+        ("dimensions=0", lambda: made_masks(0, (3,))),
+        ("hidden_sizes=0", lambda: made_masks(4, (3, 0))),
+        ("z=", lambda: residual_quantize(PAIRS, PAIRS, (1, 2))),
+        ("vectors=", lambda: residual_quantize(IMAGES, PAIRS, (1, 2, 4))),
+        ("output=.*another shape than x", lambda: read_prediction(PAIRS, IMAGES, 0.5)),
+        ("prediction='noise'", lambda: read_prediction(PAIRS, PAIRS, 0.5, "noise")),
+        ("prediction='noise'", lambda: target_of(PAIRS, PAIRS, 0.5, "noise")),
+        ("log_likelihood=", lambda: bayes_rule(np.float32(1), np.log(np.array([0.5, 0.5])))),
         ("fractions=", lambda: noise_of(KEYS[None], (2,), TWO)),
         ("order=3", lambda: dpmpp_sample(None, PAIRS, None, grid_of(2), order=3)),
         ("method='paint'", lambda: edit_images(Editing("paint"), None, None, IMAGES, IMAGES, None, grid_of(2))),

@@ -296,5 +296,11 @@ def test_the_wiring_of_generator_is_as_it_was():
 
 def test_the_wiring_of_networks_without_classes_is_as_it_was():
     """Regressions: the numbers hold the code as it was."""
-    assert_wiring(Generator((4, 8, 1), width=2, attention=False), (2, 3), [2.83253, -0.561932])
-    assert_wiring(Discriminator(width=2, attention=False), (2, 4, 8, 1), [4.06398, 4.61882])
+    assert_wiring(Generator((8, 16, 1), width=2, attention=False), (2, 3), [4.90989, -0.105899])
+    assert_wiring(Discriminator(width=2, attention=False), (2, 8, 16, 1), [5.86315, 5.9008])
+
+
+@pytest.mark.slow
+def test_the_wiring_of_a_discriminator_of_classes_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(Discriminator(3, width=2), (2, 8, 16, 1), np.array([0, 2]), [7.70374, -0.490833])

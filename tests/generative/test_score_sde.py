@@ -275,3 +275,24 @@ def test_two_steps_of_each_solver_by_hand():
             ]
         )(x)
         np.testing.assert_allclose(np.ravel(drawn), [stochastic, flow], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-34")
+@pytest.mark.parametrize("sampler", ["sde", "ode"])
+def test_the_learner_draws_in_the_steps_that_it_is_asked_for(sampler):
+    technique = learner(
+        model=Constant(), optimizer=optax.sgd(0.1), shape=(3,), sde=VE, decode=lambda params, x: x,
+        encode=lambda params, keys, batch: batch["x"], score_sampling=ScoreSampling(sampler, num_inference_steps=3),
+    )  # fmt: skip
+    batch = {"x": np.zeros((2, 3), np.float32), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        noise = noise_of(example_keys(state.rng, batch), (3,))
+        score = score_of(lambda x, t: 0.5 * jnp.ones_like(x), VE)
+        expected = score_sample(score, 20 * noise(-1), noise, VE, num_steps=3, stochastic=sampler == "sde")
+        return technique.predict(state, batch)["sample"], expected
+
+    np.testing.assert_allclose(*run(), rtol=1e-5)

@@ -70,3 +70,9 @@ def test_the_wiring_of_unet_is_as_it_was():
     assert_wiring(
         UNet(width=8, channel_multipliers=(1,), patch_size=2), (2, 4, 8, 3), np.array([3.0, 700.0]), [13.2862, 4.1778]
     )
+
+
+@pytest.mark.slow
+def test_the_wiring_of_a_unet_of_two_levels_is_as_it_was():
+    """A regression: the number holds the code as it was, with attention in the middle."""
+    assert_wiring(UNet(width=8, channel_multipliers=(1, 2)), (2, 4, 8, 3), np.array([3.0, 700.0]), [11.9745, -2.84328])

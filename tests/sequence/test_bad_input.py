@@ -2,8 +2,10 @@
 
 import jax
 import numpy as np
+import optax
 import pytest
 
+from dlcore.sequence import patterns
 from dlcore.sequence.bptt import RNNWeights, backward, forward
 from dlcore.sequence.char_rnn import chunk_at
 from dlcore.sequence.decoding import beam_search, generate, sample_token
@@ -24,6 +26,12 @@ def drawn(logits=LOGITS, keys=KEYS, max_length=3, temperature=1.0, stop_token=No
 def answered(x, pattern, **fields):
     network = PatternNet(3, 0, False, 4, hidden_size=5, **fields)
     return jax.eval_shape(lambda: network.init(jax.random.key(0), x, pattern=pattern))
+
+
+def fitted(target):
+    learner = patterns.learner(model=PatternNet(3, 0, False, 4, hidden_size=5), optimizer=optax.sgd(0.1))
+    batch = {"input": X, "target": target, "index": np.arange(4)}
+    return jax.eval_shape(lambda: learner.evaluate(learner.init(jax.random.key(0), batch), batch))
 
 
 @pytest.mark.parametrize(
@@ -63,6 +71,9 @@ def answered(x, pattern, **fields):
         ("one_to_one writes forwards", lambda: answered(X[:, :1], "one_to_one", bidirectional=True)),
         ("cell='ltsm'", lambda: answered(X, "many_to_one", cell="ltsm")),
         ("feedback='none'", lambda: answered(X, "many_to_one", feedback="none")),
+        (r"target.shape=\(4, 2\): does not fit the answers; allowed: \(4, 1\)", lambda: fitted(np.zeros((4, 2), int))),
+        (r"target.shape=\(4, 1, 2\): does not fit the answers", lambda: fitted(np.zeros((4, 1, 2)))),
+        ("top_k=-1", lambda: sample_token(KEYS[0], LOGITS[0], 1.0, -1)),
     ],
 )
 def test_an_argument_that_does_not_fit_is_named(message, call):

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.video.box_kalman import init_box_state, update_box_state
+from dlcore.video.box_kalman import BoxState, init_box_state, update_box_state
 from dlcore.video.correlation import convex_upsample, correlation_pyramid
 from dlcore.video.flow_stack import flow_stack
 from dlcore.video.fusion import C3D
@@ -17,7 +17,7 @@ from dlcore.video.two_stream import ConvFusion, TwoStream, TwoStreamClips
 
 BOXES, SCORES = np.float32([[[0, 0, 4, 4]]] * 3), np.full((3, 1), 0.9, np.float32)
 MAPS, FLOW = np.ones((1, 4, 6, 3), np.float32), np.ones((1, 4, 6, 2), np.float32)
-CLIP = jnp.ones((1, 3, 8, 8, 3))
+CLIP, STATE = jnp.ones((1, 3, 8, 8, 3)), BoxState(*(np.ones((1, 4), np.float32),) * 5)
 
 
 def started(network, *inputs):
@@ -29,8 +29,8 @@ def started(network, *inputs):
     [
         ("boxes=", lambda: init_box_state(np.ones(3))),
         (r"boxes\[0\]=.*flipped", lambda: init_box_state(np.float32([[4, 0, 0, 4]]))),
-        ("boxes=", lambda: update_box_state(init_box_state(BOXES[0]), np.ones(3))),
-        (r"boxes\[0\]=.*flipped", lambda: update_box_state(init_box_state(BOXES[0]), np.float32([[0, 4, 4, 0]]))),
+        ("boxes=", lambda: update_box_state(STATE, np.ones(3))),
+        (r"boxes\[0\]=.*flipped", lambda: update_box_state(STATE, np.float32([[0, 4, 4, 0]]))),
         ("first=", lambda: correlation_pyramid(MAPS[0], MAPS, 1)),
         ("second=", lambda: correlation_pyramid(MAPS, MAPS[:, :3], 1)),
         ("num_levels=0: does not fit", lambda: correlation_pyramid(MAPS, MAPS, 0)),

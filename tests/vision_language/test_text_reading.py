@@ -84,6 +84,7 @@ def test_one_update_by_hand():
     p = np.exp(before) / np.exp(before).sum()
     after, _ = jax.jit(learner.update)(state, batch)
     np.testing.assert_allclose(after.params["table"][0], before - 0.5 * (p - np.eye(6)[A]), atol=1e-5)
+    assert learner.classes(state, batch) == {"captions": 6}
 
 
 def test_a_path_collapses():
