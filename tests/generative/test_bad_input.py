@@ -17,11 +17,13 @@ from dlcore.generative.dcgan import num_levels
 from dlcore.generative.ddpm import diffuse, min_snr_weight
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, noise_of
 from dlcore.generative.diffusion import sample as draw
+from dlcore.generative.dit import DiT
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.editing import Editing, composite, edit_images
 from dlcore.generative.edm import edm_factors, edm_sample, sample_sigmas
 from dlcore.generative.energy_based import contrastive_energy_loss, langevin_sample
 from dlcore.generative.flow_matching import path_straightness
+from dlcore.generative.flux import Flux
 from dlcore.generative.fvbn import made_masks
 from dlcore.generative.guidance import autoguide, guide_interval, rescale_guidance
 from dlcore.generative.latent_diffusion import latent_scale
@@ -39,8 +41,10 @@ from dlcore.generative.samplers import (
     read_prediction,
     target_of,
 )
+from dlcore.generative.two_stream import JointAttention
+from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.generative.vae import kl_to_standard_normal, reparameterize
-from dlcore.generative.var import residual_quantize
+from dlcore.generative.var import ScaleTransformer, residual_quantize
 from dlcore.generative.vq_gan import adaptive_weight, perceptual_distance
 from dlcore.generative.vq_vae import (
     Codebook,
@@ -66,6 +70,15 @@ def updated(book=BOOK, z=PAIRS, codes=np.zeros(3, np.int32), mask=THREE, **optio
 
 def reconstructed(y=IMAGES, x=IMAGES, commitment_losses=TWO, mask=TWO, commitment=0.25):
     return reconstruction_loss(y, x, commitment_losses, mask, commitment)
+
+
+def started(network, *inputs):
+    return jax.eval_shape(network.init, KEY, *inputs)
+
+
+def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
+    network = Flux(width=32, num_heads=2, depth=0, single_depth=0, **fields)
+    return started(network, np.ones((1, 4, 4)), ONE, np.ones((1, 2, 5)), np.ones((1, 6)), positions, None, guidance)
 
 
 @pytest.mark.parametrize(
@@ -157,6 +170,27 @@ def reconstructed(y=IMAGES, x=IMAGES, commitment_losses=TWO, mask=TWO, commitmen
         ("targets=", lambda: perceptual_distance({"a": IMAGES}, {"a": IMAGES[:1]})),
         ("adversarial_gradient=", lambda: adaptive_weight(TWO, THREE)),
         ("num_codes=0", lambda: codebook_from(KEY, PAIRS, 0)),
+        ("features=3: odd", lambda: timestep_embedding(TWO, 3)),
+        (
+            "x=4x6: sides .* multiples of 4",
+            lambda: started(UNet(8, (1, 1, 1)), np.ones((2, 4, 6, 1)), TWO),
+        ),
+        (
+            "x=6x4: sides .* multiples of 4",
+            lambda: started(UNet(8, (1, 1, 1)), np.ones((2, 6, 4, 1)), TWO),
+        ),
+        ("x=4x5: sides do not divide", lambda: started(DiT(8, 1, 2), np.ones((2, 4, 5, 1)), TWO)),
+        ("x=5x4: sides do not divide", lambda: started(DiT(8, 1, 2), np.ones((2, 5, 4, 1)), TWO)),
+        (r"axes=\(4, 6, 4\): their sum is not", lambda: flux(axes=(4, 6, 4))),
+        (r"positions=\(3, 3\): another shape", lambda: flux(np.zeros((3, 3)))),
+        (r"positions=\(4, 2\): another shape", lambda: flux(np.zeros((4, 2)))),
+        ("guidance: missing", lambda: flux(has_guidance=True)),
+        ("guidance: the network embeds none", lambda: flux(guidance=ONE)),
+        ("num_heads=3: not a divisor", lambda: started(JointAttention(3), np.ones((1, 2, 8)))),
+        (
+            "num_heads=3: no divisor",
+            lambda: started(ScaleTransformer(5, (1,), 8, 1, 3), [IMAGES[:, :1, :1]]),
+        ),
         ("z=", lambda: codebook_from(KEY, THREE, 2)),
         ("z.shape=.*no outputs", lambda: codebook_from(KEY, PAIRS[:0], 2)),
         ("vectors=", lambda: nearest_codes(PAIRS, np.ones((4, 3)))),
