@@ -147,9 +147,10 @@ CASES = {
     "sentences": (SentenceEncoder(7), TOKENS, {"embed": 1, "hidden": None}),
     "pairs": (PairLayer(7), (2, 4, 3), (2, 5), {}),
 }  # fmt: skip
+SLOW = ["raft", "mesh_rcnn", "pixel2mesh", "unet", "conditional_unet", "sagan", "sagan_discriminator", "dit"]
 
 
-@pytest.mark.slow(only=["raft", "mesh_rcnn", "unet", "pixel2mesh"])
+@pytest.mark.slow(only=SLOW)
 @pytest.mark.parametrize("name", CASES)
 def test_a_network_starts_from_the_spreads_of_its_paper(name):
     assert_starting_spreads(*CASES[name])
