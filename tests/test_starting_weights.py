@@ -147,7 +147,18 @@ CASES = {
     "sentences": (SentenceEncoder(7), TOKENS, {"embed": 1, "hidden": None}),
     "pairs": (PairLayer(7), (2, 4, 3), (2, 5), {}),
 }  # fmt: skip
-SLOW = ["raft", "mesh_rcnn", "pixel2mesh", "unet", "conditional_unet", "sagan", "sagan_discriminator", "dit"]
+SLOW = [
+    "raft",
+    "mesh_rcnn",
+    "pixel2mesh",
+    "unet",
+    "conditional_unet",
+    "sagan",
+    "sagan_discriminator",
+    "dit",
+    "control_net",
+    "pixart",
+]
 
 
 @pytest.mark.slow(only=SLOW)
