@@ -236,6 +236,8 @@ def test_a_unet_of_classes_resamples_by_residual_blocks():
     middle = ConditionalUNet(**LEVELS | {"num_heads": 1}, attention_levels=())
     modules = {name: module for name, *_, module in run_numbered(middle, X, T)[0]}
     assert [(m.num_heads, m.groups) for name, m in modules.items() if "attentions" in name] == [(1, 2)]
+    parts, _ = run_numbered(middle, X, T, None, CONTEXT)
+    assert [m.num_layers for name, *_, m in parts if "attentions" in name] == [1]
 
 
 @pytest.mark.covers("GE-27")
@@ -279,3 +281,24 @@ def test_the_wiring_of_a_control_net_with_a_larger_hint_is_as_it_was():
         channels=(4,), num_res_blocks=1, attention_levels=(), add_attention=False, groups=2, hint_channels=(3, 5)
     )
     assert_wiring(network, (1, 4, 2, 3), np.array([700.0]), (1, 8, 4, 1), [18.6075, -0.818775])
+
+
+ADDED = jnp.zeros((1, 3)), jnp.zeros((1, 2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "added", "message"),
+    [
+        ({"transformer_depths": (1,)}, None, r"transformer_depths=\(1,\): another length; allowed: none or 2"),
+        ({"downsample_padding": 2}, None, "downsample_padding=2: out of range; allowed: 0, 1"),
+        ({"size_features": 2}, None, "added: missing; allowed: a pooled text and sizes"),
+        ({}, ADDED, "added: the network embeds none; allowed: a pooled text and sizes"),
+        ({"resample": "pool"}, None, "resample='pool'"),
+        ({"resnet_time_scale_shift": "scale"}, None, "resnet_time_scale_shift='scale'"),
+        ({"patch_size": 4}, None, "x=8x12: sides do not divide; allowed: multiples of 8"),
+    ],
+)
+def test_fields_and_inputs_that_do_not_fit_are_named(fields, added, message):
+    model = ConditionalUNet(**LEVELS | fields, num_res_blocks=1, attention_levels=())
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), X, T, None, CONTEXT, None, added)

@@ -26,7 +26,7 @@ from dlcore.generative.consistency import (
     pseudo_huber,
     sample_intervals,
 )
-from dlcore.generative.diffusion import Sampling
+from dlcore.generative.diffusion import Sampling, noise_of
 from dlcore.generative.edm import edm_factors, precondition
 from dlcore.generative.schedules import karras_sigmas
 from dlcore.kits.training import earlier_run
@@ -259,3 +259,52 @@ def test_one_step_is_better_than_one_and_two_of_ddim():
         for n, sampler in samplers.items():
             distance[name, n] = mmd(np.asarray(jax.jit(sampler.predict)(state, batch)["sample"]), moons(500, 1))
     assert distance["consistency", 1] < 0.5 * min(distance["ddim", 1], distance["ddim", 2]), distance
+
+
+class Timed(nn.Module):
+    """Predicts its one parameter times a thousandth of the time."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        time = jnp.broadcast_to(t, x.shape[:1]).reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ()) * time / 1000
+
+
+@pytest.mark.covers("GE-35")
+def test_the_learner_draws_in_two_steps_and_measures_at_its_levels_by_hand():
+    """F = .5 log(sigma) / 4 and sigma_data is .7. Levels 4, 1 and .25 of rho 1: 4, 2.125 and .25."""
+    technique = learner(
+        model=Timed(), optimizer=optax.sgd(0.1), shape=(2,), num_steps=10, sigma_data=0.7,
+        encode=lambda params, keys, batch: batch["x"], decode=lambda params, x: x,
+        consistency_levels=ConsistencyLevels(s0=3, s1=3, sigma_min=0.25, sigma_max=4.0, rho=1.0, p_mean=0.3, p_std=0.5),
+        consistency_sampling=ConsistencySampling(2, clip_sample=False),
+    )  # fmt: skip
+    batch = {"x": np.float32([[0.5, -0.2], [0.1, 0.9]]), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        keys = example_keys(state.rng, batch)
+        of = [jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(keys) for k in (0, 1)]
+        bounds = [(np.log(sigma) - 0.3) / 0.5 for sigma in (0.25, 4)]
+        normal = jax.vmap(lambda key: jax.random.truncated_normal(key, *bounds))(of[0])
+        z, noise = jax.vmap(lambda key: jax.random.normal(key, (2,)))(of[1]), noise_of(keys, (2,))
+        measured, drawn = technique.evaluate(state, batch)["loss"], technique.predict(state, batch)["sample"]
+        return measured, drawn, normal, z, noise(-1), noise(0)
+
+    loss, sample, normal, z, first, second = jax.device_get(run())
+
+    def denoised(x, sigma):
+        rise, root = sigma - 0.25, np.sqrt(sigma**2 + 0.49)
+        return 0.49 / (rise**2 + 0.49) * x + 0.7 * rise / root * 0.5 * np.log(sigma) / 4
+
+    x = denoised(denoised(4 * np.float64(first), 4) + np.sqrt(2.125**2 - 0.25**2) * second, 2.125)
+    np.testing.assert_allclose(sample, x, rtol=1e-4)
+    # Three intervals of 1.25: which one holds the level that was drawn.
+    n = np.clip(np.floor((np.exp(0.3 + 0.5 * np.float64(normal)) - 0.25) / 1.25), 0, 2)[:, None]
+    lower, upper = 0.25 + 1.25 * n, 1.5 + 1.25 * n
+    gap = denoised(batch["x"] + upper * z, upper) - denoised(batch["x"] + lower * z, lower)
+    c = 0.00054 * math.sqrt(2)
+    assert loss.compute() == pytest.approx(
+        ((np.sqrt((gap**2).sum(1) + c**2) - c) / (upper - lower)[:, 0]).mean(), rel=1e-3
+    )

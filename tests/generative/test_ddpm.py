@@ -12,7 +12,8 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.generative import ddpm
 from dlcore.generative.condition import class_condition
-from dlcore.generative.diffusion import SAMPLERS, NoiseSchedule, Sampling
+from dlcore.generative.diffusion import SAMPLERS, NoiseSchedule, Sampling, noise_of
+from dlcore.generative.editing import Editing
 from dlcore.generative.schedules import SCHEDULES, alphas_cumprod, linear_betas
 from dlcore.generative.unet import UNet, timestep_embedding
 from dlcore.learner import example_keys
@@ -437,3 +438,65 @@ def test_min_snr_weights_by_hand(prediction):
 
     plain, weighted, t = jax.device_get(run(np.ones((8, 2), np.float32)))
     np.testing.assert_allclose(weighted, np.array(weights)[t] * plain, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-42")
+def test_predict_edits_what_is_masked_and_leaves_the_pixels_of_the_rest():
+    """Strength 1/2 of four steps: from abar of timestep 250 on, by noise of .5 everywhere; levels of 255 stay."""
+    technique = ddpm.learner(
+        model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), editing=Editing("sdedit", 0.5),
+        sampling=Sampling("ddim", num_inference_steps=4, clip_sample=False),
+    )  # fmt: skip
+    original = np.array([0, 100, 200, 255, 30, 60, 90, 120], np.uint8).reshape(2, 2, 2, 1)
+    mask = np.array([1, 0, 0, 1, 1, 1, 0, 0]).reshape(original.shape)
+    batch = {"image": original, "original": original, "edit_mask": mask, "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        return technique.predict(state, batch)["sample"], noise_of(example_keys(state.rng, batch), (2, 2, 1))(-1)
+
+    sample, noise = jax.device_get(run())
+    bars, images = alphas_cumprod(linear_betas(1000)), original / 255
+    x = np.sqrt(bars[250]) * (2 * images - 1) + np.sqrt(1 - bars[250]) * noise
+    for bar, after in ((bars[250], bars[0]), (bars[0], 1)):
+        x0 = (x - np.sqrt(1 - bar) * 0.5) / np.sqrt(bar)
+        x = np.sqrt(after) * x0 + np.sqrt(1 - after) * 0.5
+    np.testing.assert_allclose(sample, np.where(mask, np.clip((x + 1) / 2, 0, 1), images), atol=1e-4)
+
+
+class Labels(nn.Module):
+    """Predicts a tenth of the class at the first place, and twice as much at the second."""
+
+    @nn.compact
+    def __call__(self, x, t, label):
+        return self.param("value", nn.initializers.ones, ()) * 0.1 * label[:, None] * jnp.array([1.0, 2.0])
+
+
+@pytest.mark.covers("GE-26", "GE-43")
+def test_samples_are_guided_in_the_lower_half_of_the_timesteps_and_rescaled_in_part():
+    """Steps at 500, above .5 999, and 0. There (10 + 3 (y - 10)) / 10 comes half way to the deviation of y / 10."""
+    technique = ddpm.learner(
+        model=Labels(), optimizer=optax.sgd(0.1), shape=(2,), condition=class_condition(10),
+        encode=lambda params, keys, batch: batch["x"], decode=lambda params, x: x,
+        sampling=Sampling(
+            "ddim", 2, clip_sample=False, guidance=3.0, guidance_interval=(0.0, 0.5), guidance_rescale=0.5
+        ),
+    )  # fmt: skip
+    batch = {"x": np.zeros((2, 2), np.float32), "label": np.array([2, 9]), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        return technique.predict(state, batch)["sample"], noise_of(example_keys(state.rng, batch), (2,))(-1)
+
+    sample, x = jax.device_get(run())
+    y, bars = np.array([[2], [9]]), alphas_cumprod(linear_betas(1000))
+    guided = (10 + 3 * (y - 10)) / 10
+    for bar, after, eps in (
+        (bars[500], bars[0], y / 10), (bars[0], 1, 0.5 * guided + 0.5 * y / 10 * np.sign(guided)),
+    ):  # fmt: skip
+        x0 = (x - np.sqrt(1 - bar) * eps * [1, 2]) / np.sqrt(bar)
+        x = np.sqrt(after) * x0 + np.sqrt(1 - after) * eps * [1, 2]
+    np.testing.assert_allclose(sample, x, atol=1e-3)

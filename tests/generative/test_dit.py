@@ -64,8 +64,15 @@ def test_the_wiring_of_di_t_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
         DiT(width=8, depth=2, num_heads=2, num_classes=3),
-        (2, 8, 8, 3),
+        (2, 4, 8, 3),
         np.array([3.0, 700.0]),
         np.array([0, 2]),
-        [53.2038, 18.5528],
+        [45.2059, 11.7375],
     )
+
+
+@pytest.mark.slow
+def test_the_wiring_of_a_dit_whose_blocks_embed_for_themselves_is_as_it_was():
+    """A regression: the number holds the code as it was, of more channels out than in."""
+    model = DiT(8, 2, 2, num_classes=3, out_channels=5, shared_embedding=False, ends_at_period=True)
+    assert_wiring(model, (2, 4, 8, 3), np.array([3.0, 700.0]), np.array([0, 2]), [40.4466, 17.9232])

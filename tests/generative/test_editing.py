@@ -74,17 +74,53 @@ def correlated(correlation):
 
 
 @pytest.mark.covers("GE-42")
-def test_repaint_clips_the_clean_example():
-    """Two steps of one pixel without noise: x0 is cut to [-1, 1], and eps is that of the cut one."""
-    grid, start, mask = grid_of(2), np.full((1, 1, 1, 1), 3, np.float32), np.ones((1, 1, 1, 1))
-    bars = np.float64(grid.alphas_cumprod)
-    draw = jax.jit(lambda x: repaint(lambda x, t: 0.1 * x, 0 * x, mask, x, jnp.zeros_like, grid, resamples=1))
-    x = 3.0
-    for bar, after in itertools.pairwise(bars):
-        x0 = np.clip((x - np.sqrt(1 - bar) * 0.1 * x) / np.sqrt(bar), -1, 1)
-        variance = (1 - after) / (1 - bar) * (1 - bar / after)
-        x = np.sqrt(after) * x0 + np.sqrt(max(1 - after - variance, 0)) * (x - np.sqrt(bar) * x0) / np.sqrt(1 - bar)
-    np.testing.assert_allclose(draw(start).ravel(), [x], rtol=1e-4)
+def test_repaint_by_hand():
+    """Two pixels, the first known, two passes a step: step k, pass i has the noises 3 (2 k + i) and the two after it.
+
+    x0 is cut to [-1, 1], and eps is that of the cut one.
+    """
+    grid, known, mask = grid_of(2), np.float32([0.4, 9]), np.array([0.0, 1]).reshape(1, 1, 2, 1)
+    edit = jax.jit(
+        lambda x, start: repaint(
+            lambda x, t: 0.1 * x, x, mask, start, lambda k: jnp.sin(1.0 + k) * jnp.ones((1, 1, 2, 1)), grid, resamples=2
+        )
+    )
+    x = np.array([0.5, 3.0])
+    found = edit(known.reshape(mask.shape), np.float32(x).reshape(mask.shape))
+    for k, (bar, after) in enumerate(itertools.pairwise(np.float64(grid.alphas_cumprod))):
+        for i in (0, 1):
+            first, second, third = np.sin(1.0 + 3 * (2 * k + i) + np.arange(3))
+            x0 = np.clip((x - np.sqrt(1 - bar) * 0.1 * x) / np.sqrt(bar), -1, 1)
+            variance = (1 - after) / (1 - bar) * (1 - bar / after)
+            eps = (x - np.sqrt(bar) * x0) / np.sqrt(1 - bar)
+            drawn = np.sqrt(after) * x0 + np.sqrt(max(1 - after - variance, 0)) * eps + np.sqrt(variance) * first
+            background = np.sqrt(after) * known + np.sqrt(1 - after) * second
+            below = np.array([background[0], drawn[1]])
+            x = np.sqrt(bar / after) * below + np.sqrt(1 - bar / after) * third
+        x = below
+    np.testing.assert_allclose(found.ravel(), x, rtol=1e-4)
+
+
+@pytest.mark.covers("GE-42")
+def test_each_method_keeps_what_is_not_masked():
+    x, grid, mask = np.float32([[[[0.3], [-0.2]]]]), grid_of(4), np.array([0.0, 1]).reshape(1, 1, 2, 1)
+    noise = lambda k: jnp.sin(1.0 + k) * jnp.ones((1, 1, 2, 1))  # noqa: E731
+
+    @jax.jit
+    def run(x):
+        part = edit_images(Editing("sdedit", 0.5), None, fake, x, mask, noise, grid)
+        again = edit_images(Editing("repaint", resamples=2), None, fake, x, mask, noise, grid)
+        return (
+            part,
+            sdedit(fake, x, noise, grid, 0.5),
+            again,
+            repaint(fake, x, mask, noise(-1), noise, grid, resamples=2),
+        )
+
+    for edited, whole in zip(*[iter(jax.device_get(run(x)))] * 2, strict=True):
+        assert edited[0, 0, 0] == x[0, 0, 0]
+        np.testing.assert_allclose(edited[0, 0, 1], whole[0, 0, 1], rtol=1e-5)
+        assert abs(edited[0, 0, 1] - x[0, 0, 1]) > 0.01
 
 
 @pytest.mark.covers("GE-42")

@@ -7,6 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.generative.diffusion import noise_of
 from dlcore.generative.edm import EDMSampling, edm_factors, edm_sample, learner, precondition, sample_sigmas
 from dlcore.generative.schedules import karras_sigmas
 from dlcore.learner import example_keys
@@ -149,3 +150,42 @@ def test_churn_without_noise_is_named():
         edm_sample(exact, jnp.ones((1, 1)), np.array([2.0, 0.0]), s_churn=1.0)
     with pytest.raises(ValueError, match="solver='rk4'"):
         edm_sample(exact, jnp.ones((1, 1)), np.array([2.0, 0.0]), solver="rk4")
+
+
+class Timed(nn.Module):
+    """Predicts its one parameter times a thousandth of the time."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        time = jnp.broadcast_to(t, x.shape[:1]).reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ()) * time / 1000
+
+
+def test_the_network_gets_a_thousand_times_c_noise_in_training_and_sampling():
+    """F = .5 log(sigma) / 4. One step of Euler from 3 z to 0 gives D(3 z, 3), and sigma_data is .7: d = .49."""
+    technique = learner(
+        model=Timed(), optimizer=optax.sgd(0.1), shape=(2,), sigma_data=0.7,
+        encode=lambda params, keys, batch: batch["x"], decode=lambda params, x: x,
+        edm_sampling=EDMSampling("euler", num_inference_steps=1, sigma_max=3.0),
+    )  # fmt: skip
+    batch = {"x": np.float32([[0.5, -0.2], [0.1, 0.9]]), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        keys = example_keys(state.rng, batch)
+        parts = [jax.vmap(lambda key, k=k: jax.random.normal(jax.random.fold_in(key, k), s))(keys)
+                 for k, s in ((0, ()), (1, (2,)))]  # fmt: skip
+        first = noise_of(keys, (2,))(-1)
+        return technique.evaluate(state, batch)["loss"], technique.predict(state, batch)["sample"], parts, first
+
+    loss, sample, (n, z), first = jax.device_get(run())
+
+    def denoised(x, sigma):
+        root = np.sqrt(sigma**2 + 0.49)
+        return 0.49 / root**2 * x + 0.7 * sigma / root * 0.5 * np.log(sigma) / 4
+
+    np.testing.assert_allclose(sample, denoised(3 * np.float64(first), 3), rtol=1e-5)
+    sigma = np.exp(-1.2 + 1.2 * np.float64(n))[:, None]
+    error = (denoised(batch["x"] + sigma * z, sigma) - batch["x"]) * np.sqrt(sigma**2 + 0.49) / (0.7 * sigma)
+    assert loss.compute() == pytest.approx(np.square(error).mean(), rel=1e-4)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.fvbn import FVBN, MADE, NADE, made_masks
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.covers("GE-03")
@@ -50,3 +51,9 @@ def test_one_pixel_alone_is_its_bias():
         logits = jax.jit(model.apply)({"params": params}, x)
         np.testing.assert_array_equal(logits[0], logits[1])
         assert logits[0, 0, 0, 0, 1] != 0
+
+
+def test_the_wiring_of_made_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    pixels = np.arange(12).reshape(2, 2, 3, 1) % 3
+    assert_wiring(MADE(3, 2, (5, 4)), pixels, np.array([1, 0]), [5.76706, -4.99942])

@@ -82,6 +82,22 @@ def test_one_step_by_hand():
 
 
 @pytest.mark.slow
+def test_the_game_is_evaluated_by_hand_and_rows_without_mask_have_no_part():
+    learner, rows = toy(rate=0.5, w=0.3, b=-0.2), points()
+    padded = {name: np.concatenate([x, 9 + x[:4]]) for name, x in rows.items()} | {"mask": np.arange(20) < 16}
+    state = learner.init(jax.random.key(0), rows)
+    fake = learner.predict(state, rows)["sample"]
+    real, fake = (1 / (1 + np.exp(0.2 - 0.3 * x.sum(1))) for x in (rows["point"], np.asarray(fake)))
+    expected = {"value": (np.log(real) + np.log(1 - fake)).mean(), "d_real": real.mean(), "d_fake": fake.mean()}
+    for batch in (rows, padded):
+        metrics = {name: value.compute() for name, value in learner.evaluate(state, batch).items()}
+        assert metrics == pytest.approx(expected, rel=1e-5)
+    (alone, metrics), (after, of_padded) = learner.update(state, rows), learner.update(state, padded)
+    chex.assert_trees_all_close(after.params, alone.params, rtol=1e-5)
+    chex.assert_trees_all_close(of_padded, metrics, rtol=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.covers("GE-13")
 def test_at_the_optimum_the_value_is_minus_log_four_and_nothing_moves():
     """p_G = p_data and D = 1/2: V = -log 4, and on average no player gains."""

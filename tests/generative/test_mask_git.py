@@ -217,5 +217,5 @@ def test_bad_settings_are_refused(settings, message):
 def test_the_wiring_of_code_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        CodeTransformer(5, width=8, depth=1, num_heads=2), np.arange(18).reshape(2, 3, 3) % 6, [14.5159, 4.98685]
+        CodeTransformer(5, width=8, depth=1, num_heads=2), np.arange(12).reshape(2, 2, 3) % 6, [10.8111, -2.02481]
     )

@@ -19,7 +19,7 @@ from dlcore.generative.normalizing_flow import (
 )
 from dlcore.learner import example_keys
 
-SHAPE = (4, 4, 1)
+SHAPE = (4, 8, 1)
 
 
 def randomized(model, x):
@@ -47,7 +47,7 @@ def test_noise_gives_the_image_back_and_the_determinant_is_the_jacobians(mixing,
         return noise, log_det, again, flow_log_likelihood(model, params, x)
 
     noise, log_det, again, found = run(params, x)
-    chex.assert_shape(noise, (3, 16))
+    chex.assert_shape(noise, (3, 32))
     np.testing.assert_allclose(again, x, atol=1e-5)
     jacobian = jax.jit(jax.jacfwd(flat))(x[0].ravel())
     assert float(log_det[0]) == pytest.approx(np.linalg.slogdet(np.asarray(jacobian, np.float64))[1], abs=1e-4)
@@ -57,18 +57,18 @@ def test_noise_gives_the_image_back_and_the_determinant_is_the_jacobians(mixing,
 
 @pytest.mark.covers("GE-36")
 def test_the_first_batch_sets_mean_and_variance_of_each_channel():
-    x = 3 + jnp.array([1.0, 5.0]) * jax.random.normal(jax.random.key(0), (8, 4, 4, 2))
+    x = 3 + jnp.array([1.0, 5.0]) * jax.random.normal(jax.random.key(0), (8, 3, 4, 2))
     (y, log_det), variables = ActNorm().init_with_output(jax.random.key(1), x)
     np.testing.assert_allclose(y.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(y.std((0, 1, 2)), 1, atol=1e-5)
-    # Scales of 1 / deviation at each of 16 pixels.
-    assert float(log_det) == pytest.approx(-16 * np.log(np.asarray(x.std((0, 1, 2)))).sum(), rel=1e-5)
+    # Scales of 1 / deviation at each of 12 pixels.
+    assert float(log_det) == pytest.approx(-12 * np.log(np.asarray(x.std((0, 1, 2)))).sum(), rel=1e-5)
     assert set(variables["params"]) == {"bias", "log_scale"}
 
 
 @pytest.mark.covers("GE-36")
 def test_the_mixing_starts_as_a_rotation_and_its_determinant_is_the_matrixs():
-    layer, pixels = InvertibleConv(seed=3), jnp.eye(4).reshape(1, 2, 2, 4)
+    layer, pixels = InvertibleConv(seed=3), jnp.eye(4).reshape(1, 1, 4, 4)
     params = layer.init(jax.random.key(0), pixels)["params"]
     rotation = np.asarray(layer.apply({"params": params}, pixels)[0]).reshape(4, 4)
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(4), atol=1e-5)
@@ -76,6 +76,9 @@ def test_the_mixing_starts_as_a_rotation_and_its_determinant_is_the_matrixs():
     mixed, log_det = layer.apply({"params": params}, pixels)
     matrix = np.asarray(mixed, np.float64).reshape(4, 4)
     assert float(log_det) == pytest.approx(4 * np.linalg.slogdet(matrix)[1], abs=1e-4)  # at each of four pixels
+    again, log_det_back = layer.apply({"params": params}, mixed, True)
+    np.testing.assert_allclose(again, pixels, atol=1e-4)
+    assert float(log_det_back) == pytest.approx(-float(log_det))
 
 
 @pytest.mark.parametrize("swap", [False, True])
@@ -100,6 +103,9 @@ class Scaling(nn.Module):
         s = self.param("s", nn.initializers.constant(0.5), ())
         flat = x.reshape(x.shape[0], -1)
         return flat * jnp.exp(s), jnp.full(x.shape[0], flat.shape[1]) * s
+
+    def decode(self, noise):
+        return (noise * jnp.exp(-self.get_variable("params", "s"))).reshape(-1, 2, 2, 1)
 
 
 @pytest.mark.covers("GE-36")
@@ -150,3 +156,25 @@ def test_bad_input_is_named():
         NormalizingFlow(SHAPE, mixing="shuffle").init(jax.random.key(0), jnp.zeros((1, *SHAPE)))
     with pytest.raises(ValueError, match="levels=2"):
         learner(model=Scaling(), optimizer=optax.sgd(0.1), shape=SHAPE, levels=2)
+
+
+def test_samples_are_the_levels_of_noise_and_images_get_their_nats():
+    """x = .7 z e^(-s) with s = 2: the level of x is floor(4 (x + 1 / 2)), of 0, 1, 2 and 3, shown as thirds."""
+    flow = learner(model=Scaling(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), levels=4, temperature=0.7)
+    image = np.array([0.0, 0.3, 0.6, 1.0, 0.1, 0.2, 0.7, 0.9], np.float32).reshape(2, 2, 2, 1)
+    batch = {"image": image, "index": np.arange(2, dtype=np.int32)}
+
+    @jax.jit
+    def run(batch):
+        state = flow.init(jax.random.key(0), batch).replace(params={"s": jnp.float32(2)})
+        keys = example_keys(jax.random.fold_in(state.rng, 1), batch)
+        places = dequantize(example_keys(state.rng, batch), jnp.array([0, 1, 2, 3, 0, 0, 2, 3]).reshape(image.shape), 4)
+        z = jax.vmap(lambda key: jax.random.normal(key, (4,)))(keys)
+        return flow.predict(state, batch), flow.predict(state, {"index": batch["index"]}), z, places
+
+    out, alone, z, x = jax.device_get(run(batch))
+    level = np.clip(np.floor(4 * (0.7 * np.float64(z) * np.exp(-2) + 0.5)), 0, 3)
+    np.testing.assert_allclose(out["sample"].reshape(2, 4), level / 3, rtol=1e-6)
+    assert set(alone) == {"sample"}
+    nats = (x**2 * np.exp(4) / 2 + np.log(2 * np.pi) / 2 - 2 + np.log(4)).sum((1, 2, 3))
+    np.testing.assert_allclose(out["nats"], nats, rtol=1e-5)

@@ -63,5 +63,5 @@ def test_sides_that_cannot_be_are_named():
 def test_the_wiring_of_pix_art_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        PixArt(width=16, depth=1, num_heads=2), (2, 8, 8, 4), np.array([3.0, 700.0]), (2, 3, 6), [95.2667, -8.47499]
+        PixArt(width=16, depth=1, num_heads=2), (2, 4, 8, 4), np.array([3.0, 700.0]), (2, 3, 6), [68.0355, -9.9938]
     )

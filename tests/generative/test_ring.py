@@ -21,9 +21,20 @@ def test_every_mode_has_its_share_and_deviation():
     assert not np.allclose(ring_points(801, 1).arrays["point"], source.arrays["point"])
 
 
+def test_points_without_noise_are_the_centers_in_turn():
+    source = ring_points(7, 0, num_modes=3, radius=5.0, std=0.0)
+    np.testing.assert_array_equal(source.arrays["point"], ring_centers(3, 5.0)[[0, 1, 2, 0, 1, 2, 0]])
+    assert source.class_names == ("mode 0", "mode 1", "mode 2")
+
+
 def test_bad_numbers_are_named():
-    with pytest.raises(ValueError, match="num_points=0"):
-        ring_points(0, 0)
+    for wrong in ({"num_points": 0}, {"num_modes": 0}, {"std": -0.1}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.*: too small; allowed: num_points and"):
+            ring_points(**{"num_points": 3, "seed": 0} | wrong)
+    with pytest.raises(ValueError, match="radius=0: out of range"):
+        ring_centers(3, 0.0)
+    with pytest.raises(ValueError, match="num_modes=0: out of range"):
+        ring_centers(0)
 
 
 def test_the_wiring_of_the_classifier_of_points_is_as_it_was():

@@ -287,14 +287,20 @@ def test_biggans_generator_trains_with_both_flags():
 def test_the_wiring_of_generator_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        Generator((8, 8, 3), 3, width=4, class_embedding=5, split_latent=True),
+        Generator((8, 16, 3), 3, width=4, class_embedding=5, split_latent=True),
         (2, 12),
         np.array([0, 2]),
-        [10.2996, -5.42529],
+        [14.9523, 3.13093],
     )
 
 
 def test_the_wiring_of_networks_without_classes_is_as_it_was():
     """Regressions: the numbers hold the code as it was."""
-    assert_wiring(Generator((4, 4, 1), width=2, attention=False), (2, 3), [1.99269, 0.20053])
-    assert_wiring(Discriminator(width=2, attention=False), (2, 4, 4, 1), [2.54346, 2.89042])
+    assert_wiring(Generator((8, 16, 1), width=2, attention=False), (2, 3), [4.90989, -0.105899])
+    assert_wiring(Discriminator(width=2, attention=False), (2, 8, 16, 1), [5.86315, 5.9008])
+
+
+@pytest.mark.slow
+def test_the_wiring_of_a_discriminator_of_classes_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(Discriminator(3, width=2), (2, 8, 16, 1), np.array([0, 2]), [7.70374, -0.490833])

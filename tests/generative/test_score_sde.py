@@ -1,5 +1,6 @@
 """Score SDE: marginals, scores, samples and exact likelihoods of a Gaussian mixture, and one update by hand."""
 
+import itertools
 import math
 
 import jax
@@ -210,6 +211,14 @@ def test_levels_and_steps_that_cannot_be_are_named():
     x = jnp.ones((1, 2))
     with pytest.raises(ValueError, match=r"sigmas=\[1\.0, 2\.0\]: do not fall; allowed: falling numbers above 0"):
         annealed_langevin(score, x, lambda k: x, [1.0, 2.0])
+    for sigmas in ([], [1.0, 1.0], [1.0, 0.0], [[2.0, 1.0]]):
+        with pytest.raises(ValueError, match=r"sigmas=\[.*: do not fall"):
+            annealed_langevin(score, x, lambda k: x, sigmas)
+    for wrong in ({"langevin_steps": 0}, {"step_size": 0.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))}=0: out of range"):
+            annealed_langevin(score, x, lambda k: x, [1.0], **wrong)
+    with pytest.raises(ValueError, match="num_steps=0: out of range"):
+        flow_log_likelihood(score, x, VP, num_steps=0)
     with pytest.raises(ValueError, match="num_steps=0: out of range"):
         score_sample(score, x, lambda k: x, VP, num_steps=0)
     with pytest.raises(ValueError, match="probes="):
@@ -241,3 +250,49 @@ def test_the_pages_bits_of_levels_are_those_of_a_gaussian():
     x = 2 * (np.floor(np.float64(images) * 16) + noise) / 16 - 1
     nats = 0.5 * (x / 0.5) ** 2 + math.log(0.5) + 0.5 * math.log(2 * math.pi)
     np.testing.assert_allclose(bits, nats.mean((1, 2, 3)) / math.log(2) + 3, atol=1e-2)
+
+
+@pytest.mark.covers("GE-34")
+def test_two_steps_of_each_solver_by_hand():
+    """A score of 1 everywhere, noise of 1: dx / dt = rate x - g^2, or half of that along the probability flow."""
+    x = np.float32([[0.5]])
+    for sde, times in ((VP, (1, 0.5005, 1e-3)), (VE, (1, 0.5, 0))):
+
+        def velocity(x, t, share, sde=sde):
+            rate, squared = map(float, sde.rates(t))
+            return rate * x - share * squared
+
+        stochastic = flow = 0.5
+        for t, s in itertools.pairwise(times):
+            stochastic += (s - t) * velocity(stochastic, t, 1)
+            stochastic += math.sqrt((t - s) * float(sde.rates(t)[1])) if t == 1 else 0  # the last step adds none
+            first = velocity(flow, t, 0.5)
+            flow += (s - t) * (first + velocity(flow + (s - t) * first, s, 0.5)) / 2
+        drawn = jax.jit(
+            lambda x, sde=sde: [
+                score_sample(lambda x, t: jnp.ones_like(x), x, jnp.ones_like, sde, num_steps=2, stochastic=way)
+                for way in (True, False)
+            ]
+        )(x)
+        np.testing.assert_allclose(np.ravel(drawn), [stochastic, flow], rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-34")
+@pytest.mark.parametrize("sampler", ["sde", "ode"])
+def test_the_learner_draws_in_the_steps_that_it_is_asked_for(sampler):
+    technique = learner(
+        model=Constant(), optimizer=optax.sgd(0.1), shape=(3,), sde=VE, decode=lambda params, x: x,
+        encode=lambda params, keys, batch: batch["x"], score_sampling=ScoreSampling(sampler, num_inference_steps=3),
+    )  # fmt: skip
+    batch = {"x": np.zeros((2, 3), np.float32), "index": np.arange(2)}
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        noise = noise_of(example_keys(state.rng, batch), (3,))
+        score = score_of(lambda x, t: 0.5 * jnp.ones_like(x), VE)
+        expected = score_sample(score, 20 * noise(-1), noise, VE, num_steps=3, stochastic=sampler == "sde")
+        return technique.predict(state, batch)["sample"], expected
+
+    np.testing.assert_allclose(*run(), rtol=1e-5)

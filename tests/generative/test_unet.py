@@ -68,5 +68,11 @@ def test_a_size_that_the_levels_do_not_divide_is_named():
 def test_the_wiring_of_unet_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        UNet(width=8, channel_multipliers=(1,), patch_size=2), (2, 8, 8, 3), np.array([3.0, 700.0]), [20.5357, -14.8881]
+        UNet(width=8, channel_multipliers=(1,), patch_size=2), (2, 4, 8, 3), np.array([3.0, 700.0]), [13.2862, 4.1778]
     )
+
+
+@pytest.mark.slow
+def test_the_wiring_of_a_unet_of_two_levels_is_as_it_was():
+    """A regression: the number holds the code as it was, with attention in the middle."""
+    assert_wiring(UNet(width=8, channel_multipliers=(1, 2)), (2, 4, 8, 3), np.array([3.0, 700.0]), [11.9745, -2.84328])

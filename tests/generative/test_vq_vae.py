@@ -27,6 +27,7 @@ from dlcore.generative.vq_vae import (
 )
 from dlcore.ops.replica import REPLICA
 from tests.generative.codebooks import assert_codes_are_encodings
+from tests.wiring import assert_wiring
 
 K = 16
 
@@ -275,3 +276,9 @@ def test_the_codebook_is_averaged_over_replicas():
 def test_a_size_that_cannot_be_halved_is_named():
     with pytest.raises(ValueError, match=r"shape=\(10, 8, 1\): sides cannot be halved 2 times; allowed: mult"):
         VQVAE((10, 8, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 8, 1)))
+
+
+def test_the_wiring_of_vqvae_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    network = VQVAE((8, 12, 2), width=4, embedding_dim=3, downsamplings=1, num_res_blocks=1)
+    assert_wiring(network, (2, 8, 12, 2), [20.5132, -7.012])

@@ -215,3 +215,4 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(after.params["rows"], table - rate * gradient, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(-np.log(p[shown, target]).mean(), rel=1e-5)
     assert int(metrics["loss"].count) == 10
+    assert learner.classes(state, rows) == {"text": MASK}

@@ -28,11 +28,23 @@ def classifier(fusion, **fields):
 
 @functools.cache
 def logits_of_orders(fusion):
-    """Logits of a clip, and of the same with its frames in reverse."""
-    x = np.random.default_rng(1).normal(size=(1, 4, 8, 8, 3)).astype(np.float32)
+    """Logits of a clip and of the same with its frames in reverse, the last maps, and the parameters."""
+    x = np.random.default_rng(1).normal(size=(1, 4, 16, 8, 3)).astype(np.float32)
+    x = np.concatenate([x, x[:, ::-1]])
     model = classifier(fusion)
-    logits = jax.jit(model.apply)(weights(model, x), np.concatenate([x, x[:, ::-1]]))
-    return np.asarray(logits)
+    variables = weights(model, x[:1])
+    if fusion == "slow":
+        net, frames = ConvNet((2, 4, 4), temporal=3), x
+    else:
+        net, frames = ConvNet((2, 4, 4)), x.reshape(8, 16, 8, 3)
+        if fusion == "early":
+            frames = np.concatenate([x[:, t] for t in range(4)], -1)
+
+    @jax.jit
+    def run(variables):
+        return model.apply(variables, x), net.apply({"params": variables["params"]["net"]}, frames)
+
+    return *map(np.asarray, run(variables)), variables["params"]
 
 
 @pytest.mark.parametrize(
@@ -47,8 +59,30 @@ def logits_of_orders(fusion):
     ],
 )
 def test_who_sees_the_order_of_frames(fusion, is_blind):
-    forward, reverse = logits_of_orders(fusion)
+    (forward, reverse), _, _ = logits_of_orders(fusion)
     assert (np.abs(forward - reverse).max() < 1e-6) == is_blind
+
+
+def dense(params, x):
+    return x @ params["kernel"] + params["bias"]
+
+
+@pytest.mark.parametrize("fusion", ["single", "late_pool", "late_dense", "early", "slow"])
+def test_heads_of_the_fusions_by_hand(fusion):
+    """A frame of 16 x 8 pixels has a last map of 2 x 1 places, 4 features each."""
+    logits, maps, params = logits_of_orders(fusion)
+    if fusion in ("early", "slow"):
+        features = maps.mean((1, 2) if fusion == "early" else (1, 2, 3))
+    else:
+        chex.assert_shape(maps, (8, 2, 1, 4))
+        maps = maps.reshape(2, 4, 2, 4)  # clips, frames, places, features
+        if fusion == "single":  # the mean of the frames' logits is that of their features
+            features = maps.mean((1, 2))
+        elif fusion == "late_pool":
+            features = maps.reshape(2, 4, 8).mean(1)
+        else:
+            features = np.maximum(dense(params["hidden"], maps.reshape(2, 32)), 0)
+    np.testing.assert_allclose(logits, dense(params["logits"], features), rtol=1e-4, atol=1e-5)
 
 
 def shapes_of(fusion):
@@ -227,9 +261,15 @@ def test_bad_clips(fusion, shape, message):
 
 def test_the_wiring_of_slow_fast_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(ClipClassifier(2, "slowfast", 8), (1, 4, 16, 16, 3), [9.39545, 6.3281])
+    assert_wiring(ClipClassifier(2, "slowfast", 8), (1, 4, 8, 16, 3), [8.23605, 7.16655])
 
 
 def test_the_wiring_of_clip_classifier_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(ClipClassifier(2, "slow", 4, 6, non_local=True), (1, 8, 16, 16, 3), [10.0106, -0.355593])
+    assert_wiring(ClipClassifier(2, "slow", 4, 6, non_local=True), (1, 8, 8, 16, 3), [11.0267, 3.19645])
+
+
+@pytest.mark.slow
+def test_the_wiring_of_c3d_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(C3D(3, width=1, hidden=4), (1, 16, 16, 18, 2), [1.28552, -0.336118])

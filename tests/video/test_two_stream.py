@@ -11,6 +11,7 @@ from dlcore.data.clips import clips
 from dlcore.video.flow_stack import flow_stack
 from dlcore.video.two_stream import ConvFusion, TwoStream, TwoStreamClips
 from tests.random_weights import random_like
+from tests.wiring import assert_wiring
 
 
 @pytest.mark.slow
@@ -125,3 +126,13 @@ def test_each_stream_has_logits_of_its_own_to_train_on():
     # The frame's logits do not depend on the flow's weights.
     np.testing.assert_allclose(changed["spatial"], frame, atol=1e-6)
     np.testing.assert_allclose(changed["temporal"], flow + 1, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("fusion", "numbers"), [("scores", [5.0866, -4.90457]), ("conv", [7.181, -3.55345])])
+def test_the_wiring_of_both_streams_is_as_it_was(fusion, numbers):
+    """A regression: the number holds the code as it was, of waves that move to the right and down."""
+    t, y, x, c = np.meshgrid(*(np.arange(n) for n in (4, 8, 12, 3)), indexing="ij")
+    clip = np.sin((x - 0.5 * t) / 2 + 0.3 * c) * np.cos((y - 0.3 * t) / 3)
+    model = TwoStreamClips(3, 2, window=3, levels=1, fusion=fusion)
+    assert_wiring(model, clip[None].astype(np.float32), numbers, method="auxiliary")

@@ -48,11 +48,18 @@ from dlcore.ops.camera import (
 from dlcore.ops.depth_maps import depth_to_normals
 from dlcore.ops.point_sets import nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.surface_nets import surface_nets
-from dlcore.vision3d.implicit_surface import extract_surface
+from dlcore.vision3d import nerf
+from dlcore.vision3d.coordinates import canonical_to_view
+from dlcore.vision3d.depth import DepthNet
+from dlcore.vision3d.implicit_surface import extract_surface, grid_points
 from dlcore.vision3d.mesh_fitting import fit_mesh, topology
-from dlcore.vision3d.octree import octree_occupancy
+from dlcore.vision3d.mesh_rcnn import MeshRCNN
+from dlcore.vision3d.nerf import volume_render
+from dlcore.vision3d.octree import octree_from_distance, octree_occupancy
+from dlcore.vision3d.shape_layers import decode_shape_layers, encode_shape_layers
 from dlcore.vision3d.structure_from_motion import Bundle, bundle_adjustment, reconstruct, reprojection_errors
 from dlcore.vision3d.vertex_align import vertex_align
+from dlcore.vision3d.voxel_generation import VoxelGenerator
 from dlcore.vision3d.voxnet import voxelize
 
 EYE, KEY = np.eye(3), jax.random.key(0)
@@ -264,3 +271,48 @@ def test_traced_values_pass():
     depth, _, line = jitted(np.zeros(9, np.float32), np.ones((9, 2), np.float32), EYE.astype(np.float32))
     assert np.isinf(depth).all()
     assert np.isnan(line).all()
+
+
+def started(network, *shape):
+    return jax.eval_shape(network.init, KEY, jnp.zeros(shape))
+
+
+RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    ("message", "call"),
+    [
+        ("density=", lambda: volume_render(np.float32(1), RAYS[1], RAYS[2], 4.0)),
+        ("depths=", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2][:2], 4.0)),
+        ("color=", lambda: volume_render(RAYS[0], RAYS[1][:, :2], RAYS[2], 4.0)),
+        (r"density\[0, 0\]=-1", lambda: volume_render(-RAYS[0], RAYS[1], RAYS[2], 4.0)),
+        ("depths: not ascending", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2][::-1], 4.0)),
+        ("depths: not ascending", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2], 2.5)),
+        ("nodes: there are none", lambda: octree_occupancy(np.zeros(0, int), POINTS)),
+        ("half_side=0", lambda: octree_occupancy(np.array([-1]), POINTS, 0.0)),
+        ("depth=-1: out of range", lambda: octree_from_distance(None, -1)),
+        ("no cubes", lambda: encode_shape_layers(np.zeros((0, 0, 0)))),
+        ("no cubes", lambda: encode_shape_layers(np.zeros((4, 4)))),
+        ("no shape layers", lambda: decode_shape_layers(np.zeros((1, 3, 2, 4, 5)))),
+        ("no shape layers", lambda: decode_shape_layers(np.zeros((1, 2, 2, 4, 4)))),
+        ("points.shape", lambda: voxelize(np.zeros((4, 3)), 4)),
+        ("points.shape", lambda: voxelize(np.zeros((1, 4, 2)), 4)),
+        ("radius=0", lambda: voxelize(np.zeros((1, 4, 3)), 4, radius=0.0)),
+        ("radius=inf", lambda: voxelize(np.zeros((1, 4, 3)), 4, radius=np.inf)),
+        ("resolution=1: too small", lambda: grid_points(1)),
+        ("half_side=0", lambda: grid_points(4, 0.0)),
+        ("num_samples=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, num_samples=0)),
+        (r"learning_rate=0\.0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=0.0)),
+        ("decoder='dense'", lambda: started(VoxelGenerator(8, decoder="dense"), 1, 8, 8, 3)),
+        ("resolution=4: cannot be reached", lambda: started(VoxelGenerator(4), 1, 8, 8, 3)),
+        ("image.shape=.*cannot be halved", lambda: started(DepthNet((4, 4)), 1, 8, 7, 3)),
+        ("image.shape=.*cannot be halved", lambda: started(DepthNet((4, 4)), 1, 7, 8, 3)),
+        ("image.shape=.*multiples of 4", lambda: started(MeshRCNN(1), 1, 8, 6, 3)),
+        ("points.shape=.*no points", lambda: canonical_to_view(np.zeros((4, 2)), EYE)),
+        ("far=3", lambda: nerf.learner(model=None, optimizer=None, near=3.0, far=3.0)),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(message, call):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -89,4 +89,4 @@ def test_bad_input_is_one_clear_line():
 
 def test_the_wiring_of_depth_net_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(DepthNet((4, 4)), (1, 8, 8, 3), [17.7587, 1.50234])
+    assert_wiring(DepthNet((4, 4)), (1, 8, 12, 3), [21.4212, -4.34207])

@@ -63,5 +63,5 @@ def test_bad_settings_are_one_clear_line():
 def test_the_wiring_of_point_generator_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        PointGenerator(num_points=3, widths=(4, 4), hidden=(5,), depth=2.0), (1, 16, 16, 3), [4.40322, -3.37187]
+        PointGenerator(num_points=3, widths=(4, 4), hidden=(5,), depth=2.0), (1, 8, 16, 3), [4.78642, -3.59069]
     )

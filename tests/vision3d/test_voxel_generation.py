@@ -124,4 +124,4 @@ def test_bad_input():
 
 def test_the_wiring_of_voxel_generator_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(VoxelGenerator(8, width=2, latent_dim=4), (1, 16, 16, 3), [29.108, 21.7594])
+    assert_wiring(VoxelGenerator(8, width=2, latent_dim=4), (1, 8, 16, 3), [17.3483, 14.2509])

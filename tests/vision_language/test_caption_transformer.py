@@ -8,6 +8,7 @@ import pytest
 from dlcore.vision_language.caption_transformer import CaptionTransformer
 from tests.random_weights import random_like
 from tests.vision_language.test_caption_rnn import IMAGES, RNG, TOKENS, Patches
+from tests.wiring import assert_wiring
 
 
 def small(**fields):
@@ -72,3 +73,9 @@ def test_captions_longer_than_the_window_are_refused():
         model.apply(variables, memory, np.tile(TOKENS, 2), method="decode")
     with pytest.raises(ValueError, match="length=7: too long; allowed: at most window=6"):
         model.apply(variables, memory, 7, method="start")
+
+
+def test_the_wiring_of_the_caption_transformer_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    model = CaptionTransformer(Patches(), 7, window=6, width=8, num_heads=2, decoder_layers=1)
+    assert_wiring(model, IMAGES.shape, TOKENS, [13.3831, 8.53057])

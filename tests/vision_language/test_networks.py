@@ -15,6 +15,7 @@ from dlcore.vision_language.networks import (
     last_valid,
     relation_pairs,
 )
+from tests.wiring import assert_wiring
 
 
 def test_pairs_by_hand():
@@ -57,3 +58,10 @@ def test_the_grid_and_what_is_refused():
     chex.assert_shape(shapes[0], (1, 2, 1, 16))
     with pytest.raises(ValueError, match=r"strides=\(2,\): 1 layers; allowed: 2, as in channels"):
         GridEncoder((8, 8), (2,)).init(jax.random.key(0), jnp.zeros((1, 8, 8, 3)))
+
+
+def test_the_wiring_of_encoders_of_grids_and_sentences_is_as_it_was():
+    """A regression: the numbers hold the code as it was."""
+    assert_wiring(GridEncoder((8, 16), (2, 1)), (2, 8, 12, 3), [21.7453, 18.0345])
+    tokens = np.array([[1, 4, 5, 6], [1, 6, 2, PAD]], np.int32)
+    assert_wiring(SentenceEncoder(7, 4, 3), tokens, [0.856615, 0.355441])

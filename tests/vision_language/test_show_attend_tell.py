@@ -6,6 +6,7 @@ import pytest
 
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
 from tests.vision_language.test_caption_rnn import IMAGES, RNG, TOKENS, Patches, dense
+from tests.wiring import assert_wiring
 
 
 def small():
@@ -60,3 +61,9 @@ def test_it_reads_word_by_word_what_it_reads_at_once():
     for t in range(4):
         carry, logits = model.apply(variables, carry, TOKENS[:, t], method="step")
         np.testing.assert_allclose(logits, at_once[:, t], atol=1e-6)
+
+
+def test_the_wiring_of_show_attend_tell_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    model = ShowAttendTell(Patches(), 7, hidden_size=4, embedding_dim=3, attention_features=3, image_features=5)
+    assert_wiring(model, IMAGES.shape, TOKENS, [6.88631, 4.06357])

@@ -15,6 +15,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.vision_language import text_reading
 from dlcore.vision_language.text_reading import AttendingReader, CTCReader, TextEncoder, collapse, reading_order
 from experiments.vision_language import text_reading as page
+from tests.wiring import assert_wiring
 
 A, B = 4, 5
 
@@ -83,6 +84,7 @@ def test_one_update_by_hand():
     p = np.exp(before) / np.exp(before).sum()
     after, _ = jax.jit(learner.update)(state, batch)
     np.testing.assert_allclose(after.params["table"][0], before - 0.5 * (p - np.eye(6)[A]), atol=1e-5)
+    assert learner.classes(state, batch) == {"captions": 6}
 
 
 def test_a_path_collapses():
@@ -233,3 +235,8 @@ def test_strings_that_do_not_fit_are_refused():
         check("--max_length=6")
     check("--max_length=7")
     check("--lengths=3,30")
+
+
+def test_the_wiring_of_the_reader_of_columns_is_as_it_was():
+    """A regression: the number holds the code as it was."""
+    assert_wiring(CTCReader(TextEncoder(4), 6, 5), (2, 8, 12, 3), [4.16011, 2.9621])

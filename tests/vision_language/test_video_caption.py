@@ -1,5 +1,7 @@
 """Sentences of clips: the order of the frames decides, every sentence ends, and padding does not count."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +13,7 @@ from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import State
 from dlcore.vision_language import video_caption
 from tests.random_weights import random_like
+from tests.wiring import assert_wiring
 
 LEFT, RIGHT, MOVES = 4, 5, 6
 
@@ -115,7 +118,8 @@ def test_one_update_by_hand():
     clip = rng.normal(size=(3, 2, 1, 1, 3)).astype(np.float32)
     batch = {"clip": clip, "captions": captions, "index": np.array([5, 6, 8]), "mask": np.float32([1, 1, 0])}
     state = State(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before))
-    after, metrics = jax.jit(learner.update)(state, batch)
+    run = jax.jit(lambda state, batch: (learner.update(state, batch), learner.loss(state.params, state, batch)[0]))
+    (after, metrics), whole = run(state, batch)
     draw = jax.jit(lambda: jax.random.uniform(jax.random.fold_in(jax.random.fold_in(jax.random.key(3), 4), 5), (2,)))
     said = [captions[0, int(jnp.argmin(draw()))], captions[1, 0]]
     new, nats = {name: np.array(value, np.float64) for name, value in before.items()}, []
@@ -131,3 +135,19 @@ def test_one_update_by_hand():
     for name, value in new.items():
         np.testing.assert_allclose(after.params[name], value, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(np.mean(nats), rel=1e-5)
+    # Without a key it is the first reference that is read.
+    first = []
+    for row, frames in zip(captions[:2, 0], clip[:2], strict=True):
+        for word, following in itertools.pairwise(row[row != PAD]):
+            p = np.exp(before["rows"][word] + 2 * frames.mean() * before["clip"])
+            first.append(-np.log(p[following] / p.sum()))
+    assert float(whole) == pytest.approx(np.mean(first), rel=1e-5)
+    assert learner.classes(state, batch) == {}
+    named = video_caption.learner(model=video_caption.VideoCaptioner(9), optimizer=optax.sgd(rate))
+    assert named.classes(state, batch) == {"captions": 9}
+
+
+def test_the_wiring_of_the_video_captioner_is_as_it_was():
+    """A regression: the number holds the code as it was, of three frames of 4 x 6 places."""
+    model = video_caption.VideoCaptioner(9, (8,), (2,), hidden_size=4, embedding_dim=3)
+    assert_wiring(model, (2, 3, 8, 12, 3), np.array([[1, 4, 5], [1, 6, 2]]), [4.25227, -0.985268])
