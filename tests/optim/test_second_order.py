@@ -175,6 +175,17 @@ def test_lbfgs_on_rosenbrock():
     assert rosenbrock(x) > 1e-3
 
 
+def test_the_first_step_is_as_long_as_the_gradient_allows():
+    """1 / (100 + 100) of f = 50 |x|^2 at (1, 1), where half the slope is left; 1 of .05 x^2, whose gradient is .1."""
+    for minimize in (bfgs, lbfgs):
+        assert minimize(lambda x: 50 * (x @ x), np.ones(2), steps=1).steps[0] == pytest.approx(0.005)
+        assert minimize(lambda x: 0.05 * (x @ x), np.ones(1), steps=1).steps.tolist() == [1]
+        start = minimize(lambda x: 0.05 * (x @ x), np.ones(1), steps=0)
+        assert (start.points.tolist(), start.values.tolist(), len(start.steps)) == ([[1]], [pytest.approx(0.05)], 0)
+        # The gradient, .1, is small enough.
+        assert len(minimize(lambda x: 0.05 * (x @ x), np.ones(1), tolerance=0.11).steps) == 0
+
+
 def test_degenerate_starts():
     flat = bfgs(lambda x: 0.0 * x.sum(), np.ones(3))
     chex.assert_shape(flat.points, (1, 3), custom_message="no gradient, no step")
