@@ -156,3 +156,31 @@ def test_shapes_that_do_not_fit_are_named():
         nms(boxes, scores, 0.5, valid=scores[:1])
     with pytest.raises(ValueError, match=r"scores=float32\[3\]: wrong shape or dtype; allowed: \[2\]"):
         top_detections(np.ones(2, bool), scores, 1)
+
+
+def test_words_of_32_boxes_and_overlaps_of_the_threshold():
+    """Of 33 boxes the last is the one before it, the 31st the first; boxes 2 and 3 overlap by half, 4 and 5 by 2/3."""
+    boxes = np.float32([[10 * i, 0, 10 * i + 6, 4] for i in range(33)])
+    boxes[32], boxes[30] = boxes[31], boxes[0]
+    boxes[3], boxes[5] = boxes[2] - [0, 0, 3, 0], boxes[4] - [0, 0, 2, 0]
+    want = ~np.isin(np.arange(33), [5, 30, 32])
+    for scores in (-np.arange(33.0), np.zeros(33)):
+        np.testing.assert_array_equal(suppress(boxes, scores.astype(np.float32), 0.5), want)
+    want = ~np.isin(np.arange(33), [0, 4, 31])
+    np.testing.assert_array_equal(suppress(boxes, np.arange(33, dtype=np.float32), 0.5), want)
+    # Each of five in a row overlaps the next by 6 of 14: a box that is dropped drops none.
+    boxes[:5] = [[4 * i, 100, 4 * i + 10, 104] for i in range(5)]
+    kept = suppress(boxes, -np.arange(33, dtype=np.float32), 0.4)
+    np.testing.assert_array_equal(kept[:5], [True, False, True, False, True])
+
+
+def test_scores_without_a_rank_and_counts_are_named():
+    boxes, scores = np.float32([[0, 0, 1, 1], [2, 2, 3, 3]]), np.float32([1, np.nan])
+    with pytest.raises(ValueError, match=r"^scores\[1\]=nan: no rank; allowed: numbers"):
+        nms(boxes, scores, 0.5)
+    jax.eval_shape(lambda: nms(boxes, scores, 0.5, valid=np.array([True, False])))
+    for count in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"count={count}"):
+            top_detections(np.ones(2, bool), scores, count)
+    order, valid = jax.eval_shape(lambda: top_detections(np.ones(2, bool), scores, 0))
+    assert (order.shape, valid.shape) == ((0,), (0,))

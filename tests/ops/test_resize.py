@@ -282,13 +282,13 @@ def test_lines_are_resized_by_the_formulas(method, options):
 
 def test_nearest_pixels_and_sizes_by_hand():
     """5 to 3: floor(5 / 3 i) = 0 1 3, and the centers floor(5 / 3 (i + 1/2)) = 0 2 4. By 0.7 of 5: 3, every 1 / 0.7."""
-    line = np.arange(5)[:, None]
+    line = np.arange(5, dtype=np.int32)[:, None]
     np.testing.assert_array_equal(resize(line, (3,), "nearest")[:, 0], [0, 1, 3])
     np.testing.assert_array_equal(resize(line, (3,), "nearest_exact")[:, 0], [0, 2, 4])
     np.testing.assert_array_equal(resize(line, method="nearest", scale=(0.7,))[:, 0], [0, 1, 2])
     np.testing.assert_array_equal(resize(line, method="nearest_exact", scale=(0.7,))[:, 0], [0, 2, 3])
-    chex.assert_shape(jax.eval_shape(lambda: resize(np.ones((2, 3, 4, 5, 1)), (6, 7, 8))), (2, 6, 7, 8, 1))
-    chex.assert_shape(jax.eval_shape(lambda: resize(np.ones((3, 5, 1)), scale=(1.5, 0.5))), (4, 2, 1))
+    chex.assert_shape(jax.eval_shape(lambda: resize(np.ones((2, 3, 4, 5, 1), np.float32), (6, 7, 8))), (2, 6, 7, 8, 1))
+    chex.assert_shape(jax.eval_shape(lambda: resize(np.ones((3, 5, 1), np.float32), scale=(1.5, 0.5))), (4, 2, 1))
     half = np.ones((2, 3, 1), jnp.bfloat16)
     assert jax.eval_shape(lambda: resize(half, 4)).dtype == jnp.bfloat16
     for call, message in (
