@@ -159,18 +159,18 @@ def test_shapes_that_do_not_fit_are_named():
 
 
 def test_words_of_32_boxes_and_overlaps_of_the_threshold():
-    """Of 33 boxes the last is the one before it, the 31st the first; boxes 2 and 3 overlap by half, 4 and 5 by 2/3."""
-    boxes = np.float32([[10 * i, 0, 10 * i + 6, 4] for i in range(33)])
+    """Box 32 is the one before it, 30 the first; boxes 2 and 3 overlap by half, 4 and 5 by 2/3."""
+    boxes = np.float32([[10 * i, 0, 10 * i + 6, 4] for i in range(60)])
     boxes[32], boxes[30] = boxes[31], boxes[0]
     boxes[3], boxes[5] = boxes[2] - [0, 0, 3, 0], boxes[4] - [0, 0, 2, 0]
-    want = ~np.isin(np.arange(33), [5, 30, 32])
-    for scores in (-np.arange(33.0), np.zeros(33)):
+    want = ~np.isin(np.arange(60), [5, 30, 32])
+    for scores in (-np.arange(60.0), np.zeros(60)):
         np.testing.assert_array_equal(suppress(boxes, scores.astype(np.float32), 0.5), want)
-    want = ~np.isin(np.arange(33), [0, 4, 31])
-    np.testing.assert_array_equal(suppress(boxes, np.arange(33, dtype=np.float32), 0.5), want)
+    want = ~np.isin(np.arange(60), [0, 4, 31])
+    np.testing.assert_array_equal(suppress(boxes, np.arange(60, dtype=np.float32), 0.5), want)
     # Each of five in a row overlaps the next by 6 of 14: a box that is dropped drops none.
     boxes[:5] = [[4 * i, 100, 4 * i + 10, 104] for i in range(5)]
-    kept = suppress(boxes, -np.arange(33, dtype=np.float32), 0.4)
+    kept = suppress(boxes, -np.arange(60, dtype=np.float32), 0.4)
     np.testing.assert_array_equal(kept[:5], [True, False, True, False, True])
 
 

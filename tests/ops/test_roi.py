@@ -47,7 +47,7 @@ def test_align_equals_torchvision(case):
     check(case, lambda x, boxes: roi_align(x, boxes, **arguments | {"output_size": tuple(arguments["output_size"])}))
 
 
-@pytest.mark.slow(unless=["roi_pool.sc1"])
+@pytest.mark.slow
 @pytest.mark.covers("DE-11")
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_pool")])
 def test_pool_equals_torchvision(case):
@@ -239,10 +239,8 @@ def aligned_by_loop(x, size, ratio, aligned, reduce):
         counts = [ratio if ratio > 0 else int(np.ceil(side)) for side in sides]
         for p, q in np.ndindex(*size):
             samples = [
-                value(
-                    (box[1] + (p + (i + 0.5) / counts[0]) * sides[0], box[0] + (q + (j + 0.5) / counts[1]) * sides[1])
-                )
-                for i, j in np.ndindex(*counts)
+                value(*(box[1 - k] + (bin_ + (i + 0.5) / counts[k]) * sides[k] for k, (bin_, i) in enumerate(pairs)))
+                for pairs in (((p, i), (q, j)) for i, j in np.ndindex(*counts))
             ]
             out[r, p, q] = sum(samples) / len(samples) if reduce == "mean" else np.max(np.broadcast_arrays(*samples), 0)
     return out
