@@ -163,7 +163,7 @@ def test_a_pair_is_as_far_as_its_equation_over_both_slopes():
 def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeypatch):
     """The consensus is the true matrix, [t]x R. The mask leaves out the last pair, an outlier, and a point behind."""
     points, rotation, translation, _ = scene(8)
-    points[6] *= -1
+    points[5], points[6] = [0.3, -0.2, 0.4], -points[6]  # one is nearer than the cameras are apart
     cameras = (points, points @ rotation.T + translation)
     intrinsics = np.diag([500.0, 320, 1]) + np.array([[0, 0, 320], [0, 0, 240], [0, 0, 0]])
     first, second = (((x / x[:, 2:]) @ intrinsics.T)[:, :2] for x in cameras)
