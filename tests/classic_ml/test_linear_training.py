@@ -145,6 +145,7 @@ def test_the_best_of_random_weights_beats_chance_and_loses_to_descent():
     assert 0.15 < found < better - 0.4  # chance is .1, with a standard deviation of .013 on 500 examples
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-15")
 def test_one_example_is_descended_by_hand():
     """All examples are x = (2, -1) of class 1, so that any minibatch is: p - (0, 1, 0), twice, with momentum .5."""

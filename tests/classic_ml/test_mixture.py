@@ -73,6 +73,7 @@ def test_one_component_is_the_maximum_likelihood_after_one_step():
     assert float(before) == pytest.approx((-0.5 * away - 2 * np.log(2 * np.pi)).mean(), rel=1e-10)
 
 
+@pytest.mark.slow
 def test_full_covariances_have_more_numbers_that_count_against_them():
     """Three components in the plane have 2 free weights, 6 means and 9 numbers of covariance, or 6 of diagonals."""
     x = jnp.asarray(np.random.default_rng(0).normal(size=(20, 2)), jnp.float32)

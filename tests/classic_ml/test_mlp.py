@@ -128,6 +128,7 @@ def test_weights_have_hes_deviation():
     assert last.std() == pytest.approx((2 / 400) ** 0.5, rel=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-18")
 def test_training_takes_steps_of_momentum_along_the_gradients():
     """With one class the loss is 0, and the penalty alone moves the weights."""

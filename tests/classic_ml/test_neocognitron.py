@@ -81,6 +81,7 @@ def test_a_template_is_added_where_all_are_silent_and_only_there():
     assert float(np.abs(templates[..., grown:]).max()) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DD-31")
 def test_templates_of_two_planes_grow_as_by_a_loop():
     """The 24 patches of two images of 4 x 5 pixels in the order of the key; the second image is too weak."""

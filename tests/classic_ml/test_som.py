@@ -69,6 +69,7 @@ def test_a_map_of_two_prototypes_by_hand():
     np.testing.assert_array_equal(found.topographic, [0, 0, 0])
 
 
+@pytest.mark.slow
 def test_a_map_starts_from_noise_of_a_hundredth_and_narrows_to_half_a_step():
     """Points at -1 and 1 are 1 less half the distance of the two prototypes away; they have the deviation 1."""
     x, key = np.repeat(np.float32([[-1], [1]]), 5, 0), jax.random.key(3)

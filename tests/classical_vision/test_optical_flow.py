@@ -30,6 +30,7 @@ def texture(shift, size=48, seed=0, longest=40.0, shortest=8.0):
     return (0.5 + image / 24).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-14")
 def test_sparse_flow_is_opencvs():
     """cv2.calcOpticalFlowPyrLK, windows of 9 and one halving; it calculates in fixed point."""
@@ -86,6 +87,7 @@ def test_tracks_are_those_of_numpy_at_the_edges_too():
         assert sparse.mask[i] == (inside and eigenvalue >= 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-14")
 def test_dense_flow_is_that_of_numpy_at_the_edges_too():
     """The same at every pixel, and a window's equations are those of the whole flow, not of its change."""

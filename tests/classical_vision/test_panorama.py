@@ -16,6 +16,7 @@ from dlcore.data.sample_images import sample_image
 blend = jax.jit(blend_images, static_argnums=2)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-11")
 def test_images_are_weighted_by_the_distance_to_their_edge():
     """Unlike images of 16 x 20 and 16 x 24 pixels, the second 10 columns right and 3 rows below, in NumPy."""

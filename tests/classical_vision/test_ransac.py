@@ -21,6 +21,7 @@ def test_the_number_of_samples():
             required_hypotheses(*bad)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-09")
 def test_a_line_among_as_many_outliers_for_twenty_seeds():
     """Points of y = x / 2 + 1 with noise .01, and as many anywhere in [-5, 5]²: least squares is far off."""
@@ -73,6 +74,7 @@ def test_samples_are_drawn_from_what_counts_without_repetition():
     assert np.abs(counts - 100).max() < 45
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-09")
 def test_a_refit_that_keeps_half_of_the_inliers_is_not_taken():
     """Numbers within 1 of a number: of 0, .5, 1, 1.5, 9, 9.5 all but the last two are near 1, and three near 1.6.

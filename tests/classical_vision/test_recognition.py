@@ -78,6 +78,7 @@ def test_a_jump_ends_a_track():
     np.testing.assert_array_equal(tracks.points, points * np.asarray(tracks.mask)[..., None])
 
 
+@pytest.mark.slow
 def test_matches_that_count_are_given_to_ransac_and_the_threshold_is_enough(monkeypatch):
     """Of each object two keypoints match: a third of the object, and of the image, does not count."""
     calls = []

@@ -238,18 +238,25 @@ def test_looking_along_an_axis_by_hand():
 def test_a_lens_of_four_numbers_and_few_steps():
     """k3 is 0 where it is not given. A step divides what the tangential part leaves by the radial factor."""
     plane, lens = np.float32([[0.5, -0.4], [0.1, 0.3]]), np.float32([0.1, 0.2, 0.03, 0.04])
-    np.testing.assert_array_equal(camera.distort(plane, lens), camera.distort(plane, np.append(lens, np.float32(0))))
+    intrinsics = np.float32([[4, 2, 1], [0, 8, 3], [0, 0, 1]])
+    pixels = plane @ intrinsics[:2, :2].T + intrinsics[:2, 2]
+
+    @jax.jit
+    def call(plane):
+        distorted = camera.distort(plane, lens), camera.distort(plane, np.append(lens, np.float32(0)))
+        back = camera.undistort(plane, lens, 1), camera.pixels_to_plane(pixels, intrinsics, lens, 1)
+        return distorted, back, camera.plane_to_pixels(plane, intrinsics, lens)
+
+    distorted, back, onto = call(plane)
+    np.testing.assert_allclose(*distorted, rtol=1e-6)
     x, y = plane.T
     r2 = x**2 + y**2
     d = 1 + 0.1 * r2 + 0.2 * r2**2
     offset = np.stack([0.06 * x * y + 0.04 * (r2 + 2 * x**2), 0.03 * (r2 + 2 * y**2) + 0.08 * x * y], -1)
     want = (plane - offset) / d[:, None]
-    np.testing.assert_allclose(camera.undistort(plane, lens, 1), want, rtol=1e-5)
-    intrinsics = np.float32([[4, 2, 1], [0, 8, 3], [0, 0, 1]])
-    pixels = plane @ intrinsics[:2, :2].T + intrinsics[:2, 2]
-    np.testing.assert_allclose(camera.pixels_to_plane(pixels, intrinsics, lens, 1), want, rtol=1e-4)
+    np.testing.assert_allclose(back, [want, want], rtol=1e-4)
     np.testing.assert_allclose(
-        camera.plane_to_pixels(plane, intrinsics, lens),
+        onto,
         (plane * d[:, None] + offset) @ intrinsics[:2, :2].T + intrinsics[:2, 2],
         rtol=1e-5,
     )

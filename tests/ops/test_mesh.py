@@ -189,6 +189,7 @@ def test_edges_and_pairs_of_faces_by_hand():
             function(np.array([[0, 1, -1]]))
 
 
+@pytest.mark.slow
 def test_spheres_and_samples_at_their_limits():
     vertices, faces = ops.icosphere(0, 0.5)
     np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 0.5, rtol=1e-6)

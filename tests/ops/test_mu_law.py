@@ -29,7 +29,6 @@ def test_encoding_undoes_decoding_and_steps_grow_with_loudness():
 
 
 def test_waveforms_and_codes_that_are_none_are_refused():
-    np.testing.assert_array_equal(mu_law_encode(jnp.array([-1.0, -0.01, 0.01, 1]), 2), [0, 0, 1, 1])
     for wrong, message in (
         (np.ones(2, np.int32), r"waveform.dtype=int32: not in \[-1, 1\]; allowed: floating dtypes"),
         (np.float32([0, np.nan]), r"waveform\[1\]=nan: not finite"),

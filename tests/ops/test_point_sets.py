@@ -1,6 +1,7 @@
 """Nearest neighbors, padding and the unit sphere."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -50,13 +51,19 @@ def test_bad_sets_are_one_clear_line():
 def test_neighbors_and_spheres_of_unequal_sets_by_hand():
     p, q = np.float32([[[0, 0], [5, 0]], [[1, 1], [9, 9]]]), np.float32([[[1, 0], [-1, 0], [6, 3]]] * 2)
     mask = np.array([[1, 1, 1], [0, 0, 0]])
-    np.testing.assert_array_equal(ops.nearest_neighbors(p, q), [[0, 2], [0, 2]])  # of equals the first
-    np.testing.assert_array_equal(ops.nearest_neighbors(p, q, mask), [[0, 2], [0, 0]])  # no point counts
+    sets = np.float32([[[1, 2], [4, 6], [-2, -2]], [[6, 0], [2, 0], [99, 99]]])
+    counts = np.array([[1, 2, 1], [1, 0.5, 0]], np.float32)
+
+    @jax.jit
+    def call(p, q):
+        return ops.nearest_neighbors(p, q), ops.nearest_neighbors(p, q, mask), ops.normalize_points(sets, counts)
+
+    nearest, counted, got = call(p, q)
+    np.testing.assert_array_equal(nearest, [[0, 2], [0, 2]])  # of equals the first
+    np.testing.assert_array_equal(counted, [[0, 2], [0, 0]])  # no point counts
     with pytest.raises(ValueError, match=r"p.shape=.*, q.shape=.*: do not fit"):
         ops.nearest_neighbors(p, q[..., :1])
     # Means (1, 2) and (4, 0): the farthest are 5 and 2 away.
-    sets = np.float32([[[1, 2], [4, 6], [-2, -2]], [[6, 0], [2, 0], [99, 99]]])
-    got = ops.normalize_points(sets, np.array([[1, 2, 1], [1, 0.5, 0]], np.float32))
     np.testing.assert_allclose(got, [[[0, 0], [0.6, 0.8], [-0.6, -0.8]], [[1, 0], [-1, 0], [0, 0]]], atol=1e-6)
 
 

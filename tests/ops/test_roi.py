@@ -246,7 +246,7 @@ def aligned_by_loop(x, size, ratio, aligned, reduce):
     return out
 
 
-@pytest.mark.slow(only=["size3*"])
+@pytest.mark.slow(only=["size2*", "size3*"])
 @pytest.mark.parametrize(
     ("size", "ratio", "aligned", "reduce"),
     [((2, 3), 2, False, "mean"), ((2, 1), 3, True, "mean"), ((1, 2), 2, True, "max"), ((2, 1), -1, False, "mean")],

@@ -99,6 +99,7 @@ def test_the_proximal_rate_follows_a_schedule():
     np.testing.assert_allclose(seen, [0.9, 0.85, 0.8], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_leaves_are_chosen_by_their_axes_or_by_a_function():
     """Kernels alone by default; .5 less for each that is chosen."""
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
