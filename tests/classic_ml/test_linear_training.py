@@ -164,6 +164,7 @@ def test_one_example_is_descended_by_hand():
         np.testing.assert_allclose(np.column_stack(parameters), w, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_hands_its_settings_on():
     rng = np.random.default_rng(0)
     x, label = rng.normal(size=(9, 3)).astype(np.float32), np.arange(9) % 3

@@ -281,7 +281,7 @@ def test_boxes_around_masks_equal_a_loop():
     masks[1, 0, 2, 1] = 1
     # Pixels 2 and 3 of row 1; the whole; pixel 1 of row 2; none.
     want = [[[2, 1, 4, 2], [0, 0, 5, 3]], [[1, 2, 2, 3], [0, 0, 0, 0]]]
-    np.testing.assert_array_equal(ops.masks_to_boxes(masks), want)
+    np.testing.assert_array_equal(jax.jit(ops.masks_to_boxes)(masks), want)
     with pytest.raises(ValueError, match=r"masks\[0, 1\]=-1: no mask"):
         ops.masks_to_boxes(np.array([[0.0, -1]]))
 
@@ -320,13 +320,17 @@ def test_sizes_that_are_none_are_named(size):
 def test_limits_of_deltas_by_hand():
     """Sides are at least 1e-6 pixels when encoded; decoded, they grow by 1000 / 16 at most, or by e^limit."""
     anchor, point = np.float32([1, 2, 3, 10]), np.float32([3, 6, 3, 6])
-    deltas = ops.encode_boxes(point, anchor, (10.0, 5.0, 2.0, 3.0))
+
+    @jax.jit
+    def call(point, anchor):
+        coded = ops.encode_boxes(point, anchor, (10.0, 5.0, 2.0, 3.0)), ops.encode_boxes(anchor, point)
+        large = ops.decode_boxes(np.float32([0, 0, 9, 9]), anchor)
+        return *coded, large, ops.decode_boxes(np.float32([1, -1, 2, 4]), anchor, (2.0, 4.0, 1.0, 8.0), scale_clamp=1.0)
+
+    deltas, back, large, box = call(point, anchor)
     np.testing.assert_allclose(deltas, [10 * 1 / 2, 0, 2 * np.log(1e-6 / 2), 3 * np.log(1e-6 / 8)], rtol=1e-6)
-    deltas = ops.encode_boxes(anchor, point)
-    np.testing.assert_allclose(deltas, [-1e6, 0, np.log(2e6), np.log(8e6)], rtol=1e-6)
-    box = ops.decode_boxes(np.float32([0, 0, 9, 9]), anchor)
-    np.testing.assert_allclose(box, [2 - 62.5, 6 - 250, 2 + 62.5, 6 + 250], rtol=1e-5)
-    box = ops.decode_boxes(np.float32([1, -1, 2, 4]), anchor, (2.0, 4.0, 1.0, 8.0), scale_clamp=1.0)
+    np.testing.assert_allclose(back, [-1e6, 0, np.log(2e6), np.log(8e6)], rtol=1e-6)
+    np.testing.assert_allclose(large, [2 - 62.5, 6 - 250, 2 + 62.5, 6 + 250], rtol=1e-5)
     # Center 2 + 2 / 2, 6 - 8 / 4; 2 e wide, 8 e^(1/2) high.
     half = np.e, 4 * np.exp(0.5)
     np.testing.assert_allclose(box, [3 - half[0], 4 - half[1], 3 + half[0], 4 + half[1]], rtol=1e-5)

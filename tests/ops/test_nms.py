@@ -178,7 +178,8 @@ def test_scores_without_a_rank_and_counts_are_named():
     boxes, scores = np.float32([[0, 0, 1, 1], [2, 2, 3, 3]]), np.float32([1, np.nan])
     with pytest.raises(ValueError, match=r"^scores\[1\]=nan: no rank; allowed: numbers"):
         nms(boxes, scores, 0.5)
-    jax.eval_shape(lambda: nms(boxes, scores, 0.5, valid=np.array([True, False])))
+    with pytest.raises(ValueError, match=r"^scores\[1\]=nan: no rank; allowed: numbers"):
+        nms(boxes, np.float32([np.nan, np.nan]), 0.5, valid=np.array([False, True]))
     for count in (-1, 1.5):
         with pytest.raises(ValueError, match=f"count={count}"):
             top_detections(np.ones(2, bool), scores, count)
