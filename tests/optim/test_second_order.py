@@ -222,3 +222,8 @@ def test_starts_and_pairs_without_a_direction_are_refused():
         lbfgs(lambda x: (x * x).sum(), np.ones(2), memory=0)
     with pytest.raises(ValueError, match=r"^y·s=0: no positive curvature along the step; allowed: above 0$"):
         bfgs_update(np.eye(2), np.array([1.0, 0]), np.array([0.0, 1]))
+    # Of one row NumPy would make two.
+    for sizes, wrong in (((1, 2, 2), "inverse=.*"), ((2, 1, 2), r"s=.*\[1\]"), ((2, 2, 1), r"y=.*\[1\]")):
+        rows, s, y = sizes
+        with pytest.raises(ValueError, match=f"^{wrong}: wrong shape or dtype"):
+            bfgs_update(np.ones((rows, 2)), np.ones(s), np.ones(y))
