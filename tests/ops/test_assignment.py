@@ -93,7 +93,7 @@ def test_no_gradient_goes_through_the_answer():
     np.testing.assert_array_equal(jax.grad(loss)(cost), [[0, 1], [1, 0], [0, 0]])
 
 
-def test_what_no_number_costs_by_hand():
+def test_costs_that_are_no_number_by_hand():
     """Rows 0 and 1 by choice: (2 + 2, not 1 + 9); an infinity, of either sign, and NaN cost more than any two numbers.
 
     Two costs of 30 are less than NaN and 0. Where all are NaN, each column has a row all the same.

@@ -70,7 +70,7 @@ def test_by_hand():
         (lambda a: (-0.5, 1.0) if a == 1 else (-1.0, 0.0), {"c2": 0.5}, [1, 1 - 1 / 3]),
     ],
 )
-def test_what_a_search_tries_by_hand(phi, settings, tried):
+def test_steps_that_a_search_tries_by_hand(phi, settings, tried):
     """The slope at 0 is -1 or that of the function."""
     value, slope = phi(0.0) if phi(0.0)[1] < 0 else (0.0, -1.0)
     seen = []
