@@ -68,7 +68,7 @@ def som(
     if len(shape) != 2 or not all(map(is_whole_number, shape)) or min(shape) < 1 or max(shape) < 2:
         raise ValueError(f"shape={shape}: too small; allowed: (rows, columns) of at least two prototypes")
     rows, columns = shape
-    first, last = (max(max(shape) / 2, 0.5), 0.5) if sigma is None else sigma
+    first, last = (max(shape) / 2, 0.5) if sigma is None else sigma
     check_whole_number("epochs", epochs, 1)
     if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"sigma={sigma}: out of range; allowed: two positive widths")

@@ -55,7 +55,7 @@ def color_histogram(
     check_choice("space", space, ("given", "hsv"))
     if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images.dtype={images.dtype}: wrong dtype; allowed: uint8, or floating in [0, 1]")
-    return _histogram(rgb_to_hsv(_unit(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
+    return _histogram(rgb_to_hsv(to_float(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
 
 
 @jax.jit
@@ -104,10 +104,6 @@ def rgb_to_lab(images: jax.Array) -> jax.Array:
         jnp.where(xyz > 0.008856, jnp.cbrt(jnp.maximum(xyz, 0.008856)), 7.787 * xyz + 16 / 116), -1, 0
     )
     return jnp.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], -1)
-
-
-def _unit(images: jax.Array) -> jax.Array:
-    return to_float(images)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 3))

@@ -74,7 +74,7 @@ def match_descriptors(
     nearest, index = jax.lax.top_k(-squared, 2)
     best, index = -nearest[:, 0], index[:, 0].astype(jnp.int32)
     # Ratio test on squared distances.
-    mask = jnp.isfinite(best) & (best < ratio**2 * -nearest[:, 1])
+    mask = best < ratio**2 * -nearest[:, 1]
     if mutual:
         mask &= squared.argmin(0)[index] == jnp.arange(len(first))  # each is the other's nearest
     return Matches(index, mask, jnp.sqrt(jnp.where(jnp.isfinite(best), best, 0)))

@@ -160,7 +160,7 @@ def octave_keypoints(
     mask &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
     points = jnp.stack([column, row], -1) + offset[:, :2]
     sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)
-    level = jnp.clip(jnp.round(scale + offset[:, 2]).astype(jnp.int32), 0, _SCALES + 2)
+    level = jnp.round(scale + offset[:, 2]).astype(jnp.int32)
     angles, has_angle = _orientations(levels, points, level, sigmas)  # [N, 2]
     # A point with two dominant orientations counts twice.
     points, sigmas, level, value = (jnp.repeat(x, 2, 0) for x in (points, sigmas, level, value))

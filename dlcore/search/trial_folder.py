@@ -81,9 +81,9 @@ class TrialFolder(NamedTuple):
 
     def _content(self) -> dict[str, Any]:
         """List everything that decides the training, by name."""
-        shared = {k: v for k, v in self.run.identity.items() if not self.rows or k not in self.rows[0]}
         columns = {k: [row[k] for row in self.rows] for k in (self.rows[0] if self.rows else ())}
-        return json.loads(json_text({"experiment": self.run.experiment.name, **shared, **columns, **self.facts}))
+        content = {"experiment": self.run.experiment.name, **self.run.identity, **columns, **self.facts}
+        return json.loads(json_text(content))
 
 
 def _change(name: str, before: Any, now: Any) -> str:

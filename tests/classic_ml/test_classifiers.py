@@ -31,3 +31,21 @@ def test_collect_train_and_evaluate_on_new_images(name):
         classifier.predict(model, np.zeros((1, 2, 2, 1)))
     with pytest.raises(ValueError, match="labels="):
         classifier.train(images, labels[:-1])
+
+
+def test_classifiers_have_the_settings_of_their_names():
+    assert {name: classifier.train.keywords for name, classifier in CLASSIFIERS.items()} == {
+        "nearest neighbor, L1": {"metric": "l1"},
+        "nearest neighbor, L2": {"metric": "l2"},
+        "nearest neighbor, cosine": {"metric": "cosine"},
+        "Gaussian naive Bayes": {"smoothing": 0.01},
+        "perceptron": {},
+        "softmax": {"loss": "softmax"},
+        "logistic, one against rest": {"loss": "logistic"},
+        "logistic, by Newton": {},
+        "hinge": {"loss": "hinge", "learning_rate": 0.02},
+        "squared hinge, one against rest": {"loss": "squared_hinge", "learning_rate": 0.01},
+        "support vectors, RBF kernel": {},
+        "two layers": {"hidden": (100,)},
+        "three layers": {"hidden": (100, 100)},
+    }

@@ -82,6 +82,10 @@ def test_the_prior_counts_less_with_more_points_and_gives_a_density_where_the_ml
     found = gaussian_map(np.array([[1.0], [3]]), Prior(np.zeros(1), 2.0, 4 * np.eye(1), 3.0))
     assert float(found.mean[0]) == pytest.approx(1)
     assert float(found.covariance[0, 0]) == pytest.approx(10 / 8)
+    # a prior mean that is worth no point, and the least degrees: mean 4 / 2, variance (4 + 2) / (.5 + 2 + 3)
+    found = gaussian_map(np.array([[1.0], [3]]), Prior(np.zeros(1), 0.0, 4 * np.eye(1), 0.5))
+    assert float(found.mean[0]) == pytest.approx(2)
+    assert float(found.covariance[0, 0]) == pytest.approx(6 / 5.5)
 
 
 @pytest.mark.covers("DD-28")
@@ -108,6 +112,15 @@ def test_bad_arguments():
         gaussian_map(X, Prior(np.zeros(2), 1.0, np.eye(2), 5.0))
     with pytest.raises(ValueError, match=r"degrees=3.0: out of range; allowed: finite, >= 0 and > 3"):
         gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(4), 3.0))
+    for strength, degrees in ((-0.1, 4.0), (np.inf, 4.0), (1.0, np.inf)):
+        with pytest.raises(ValueError, match="out of range; allowed: finite, >= 0 and > 3"):
+            gaussian_map(X, Prior(np.zeros(4), strength, np.eye(4), degrees))
+    with pytest.raises(ValueError, match=r"prior.mean.shape=\(3,\)"):
+        gaussian_map(X, Prior(np.zeros(3), 1.0, np.eye(4), 5.0))
+    with pytest.raises(ValueError, match="bandwidth=inf: out of range"):
+        kernel_log_density(XT, X, np.inf)
+    with pytest.raises(ValueError, match="block=0:"):
+        kernel_log_density(XT, X, 1.0, block=0)
     with pytest.raises(ValueError, match="bandwidth=0: out of range"):
         kernel_log_density(XT, X, 0)
     with pytest.raises(ValueError, match=r"queries.shape=\(12, 3\)"):

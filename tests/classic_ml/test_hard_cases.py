@@ -62,3 +62,44 @@ def test_in_polar_coordinates_the_annulus_is_linear():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"bits=17: out of range; allowed: \[2, 16\]"):
         parity(17)
+
+
+def test_points_fill_their_regions_and_stay_inside():
+    """Of 4000 points some are within a hundredth of each border; 3/4 of a disc are outside half its radius."""
+
+    def reaches(values, low, high):
+        np.testing.assert_allclose([values.min(), values.max()], [low, high], atol=0.011)
+        assert low <= values.min() < values.max() <= high
+
+    x, _ = xor(4000)
+    reaches(np.abs(x), 0.05, 1)
+    assert np.abs(x).mean() == pytest.approx(0.525, abs=0.02)
+    x, label = annulus(4000)
+    radius = np.hypot(*x.T)
+    reaches(radius[label == 0], 0, 0.9)
+    reaches(radius[label == 1], 1, 2)
+    assert label.mean() == 0.5
+    reaches(np.arctan2(*x.T), -np.pi, np.pi)
+    x, label = three_modes(4000)
+    center = np.round(x[:, 0])
+    assert set(center[label == 1]) == {-2, 0, 2}
+    assert set(center[label == 0]) == {-3, -1, 1, 3}
+    away = np.hypot(x[:, 0] - center, x[:, 1])
+    reaches(away, 0, 0.4)
+    assert (away > 0.2).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_the_least_and_the_most_bits():
+    x, label = parity(2)
+    assert x.tolist() == [[-1, -1], [1, -1], [-1, 1], [1, 1]]
+    assert label.tolist() == [0, 1, 1, 0]
+    assert parity(16)[0].shape == (2**16, 16)
+    with pytest.raises(ValueError, match="bits=1: out of range"):
+        parity(1)
+    with pytest.raises(ValueError, match="directions=0"):
+        linear_bound(np.zeros((2, 2)), np.array([0, 1]), 0)
+    with pytest.raises(ValueError, match=r"label\[1\]=2"):
+        linear_bound(np.zeros((2, 2)), np.array([0, 2]))
+    # The one direction is to the right.
+    assert linear_bound(np.array([[0.0, 0], [1, 0], [2, 0]]), np.array([0, 1, 1]), 1) == 1
+    assert linear_bound(np.array([[0.0, 0], [0, 1], [0, 2]]), np.array([1, 0, 0]), 1) == pytest.approx(2 / 3)

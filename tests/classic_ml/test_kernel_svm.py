@@ -48,6 +48,18 @@ def test_the_conditions_of_the_optimum(c):
     np.testing.assert_allclose(margin[(a > 0) & (a < c)], 1, atol=1e-5)
 
 
+def test_a_polynomial_of_two_classes_is_scikit_learns():
+    """The scale is 1 over the number of columns times the variance, as theirs; (gamma x.y + 1)^3."""
+    rng = np.random.default_rng(0)
+    x, y = 2 * rng.normal(size=(30, 3)) + 1, rng.permutation(np.repeat([5, 9], 15))
+    model = train(x, y, kernel="polynomial", c=0.7, tolerance=1e-8)
+    theirs = SVC(kernel="poly", C=0.7, gamma="scale", coef0=1, degree=3, tol=1e-8).fit(x, y)
+    assert (model.degree, model.gamma) == (3, pytest.approx(1 / (3 * x.var())))
+    np.testing.assert_allclose(decision(model, x)[:, 0], theirs.decision_function(x), rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(predict(model, x), theirs.predict(x))
+    assert train(np.ones((2, 4)), [0, 1]).gamma == 0.25  # nothing varies
+
+
 def test_digits_of_ten_classes():
     data = [digits(split).arrays for split in ("train", "test")]
     (x, y), (new, truth) = ((d["image"][:400] / 16, d["label"][:400]) for d in data)
@@ -65,6 +77,12 @@ def test_digits_of_ten_classes():
         (lambda: train(np.eye(2), [0, 1], c=0), "c=0"),
         (lambda: train(np.eye(2), [0, 1], gamma=-1.0), "gamma=-1.0"),
         (lambda: train(np.eye(2), [0, 1], kernel="cosine"), "kernel='cosine'"),
+        (lambda: fit_binary(np.eye(2), [1, -1], tolerance=0), "tolerance=0"),
+        (lambda: fit_binary(np.eye(2), [1, -1], np.inf), "c=inf"),
+        (lambda: fit_binary(np.eye(2), [1, -1], iterations=0), "iterations=0"),
+        (lambda: fit_binary(np.diag([1, np.nan]), [1, -1]), r"gram\[1, 1\]=nan"),
+        (lambda: kernel_matrix(np.eye(2), np.eye(2), gamma=np.inf), "gamma=inf"),
+        (lambda: kernel_matrix(np.eye(2), np.eye(2), degree=0), "degree=0"),
         (lambda: fit_binary(np.eye(3), [1, -1]), "gram="),
         (lambda: fit_binary(np.eye(2), [1, 1]), "both 1 and -1"),
     ],

@@ -55,8 +55,16 @@ def test_bad_input_is_refused():
         least_squares(np.zeros((3, 2)), np.zeros(3), -1)
     with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), steps=0)
-    with pytest.raises(ValueError, match=r"momentum=1: out of range; allowed: \[0, 1\)"):
-        momentum_regression(np.zeros((3, 2)), np.zeros(3), momentum=1)
+    for bad in ({"momentum": 1}, {"momentum": -0.1}, {"learning_rate": 0}, {"learning_rate": np.inf}):
+        name, value = next(iter(bad.items()))
+        with pytest.raises(ValueError, match=f"{name}={value}: out of range"):
+            momentum_regression(np.zeros((3, 2)), np.zeros(3), **bad)
+    with pytest.raises(ValueError, match="batch_size=0: too small"):
+        momentum_regression(np.zeros((3, 2)), np.zeros(3), batch_size=0)
+    with pytest.raises(ValueError, match="l2=inf: out of range"):
+        least_squares(np.zeros((3, 2)), np.zeros(3), np.inf)
+    with pytest.raises(ValueError, match="with N >= 1"):
+        least_squares(np.zeros((0, 2)), np.zeros(0))
 
 
 @pytest.mark.parametrize(("case", "fit"), [("lasso", lasso), ("elasticnet", elastic_net)])
@@ -85,7 +93,10 @@ def test_the_optimum_of_the_elastic_net_has_its_conditions():
     assert lasso(x, y, most * 0.999)[0].any()
 
 
-@pytest.mark.parametrize("bad", [{"alpha": -1}, {"l1_ratio": 1.5}, {"iterations": 0}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"alpha": -1}, {"tolerance": -1}, {"alpha": np.inf}, {"l1_ratio": 1.5}, {"l1_ratio": -0.1}, {"iterations": 0}],
+)
 def test_bad_elastic_nets_are_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}=.*allowed"):
         elastic_net(np.ones((2, 1)), np.ones(2), **bad)

@@ -139,9 +139,67 @@ def test_the_best_of_random_weights_beats_chance_and_loses_to_descent():
     w, levels = linear_training.random_search(x[0], label, num_classes=10, tries=1000)
     assert (np.diff(levels) <= 0).all()
     assert float(linear.objective(w, x[0], label, "softmax", 0.0)[0]) == pytest.approx(float(levels[-1]), rel=1e-5)
+    assert w.weights.std() == pytest.approx(0.1, rel=0.15)
     descended, _ = linear_training.descend(x[0], label, num_classes=10, steps=300)
     found, better = accuracy(w, x[1], test_label), accuracy(descended, x[1], test_label)
     assert 0.15 < found < better - 0.4  # chance is .1, with a standard deviation of .013 on 500 examples
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DD-15")
+def test_one_example_is_descended_by_hand():
+    """All examples are x = (2, -1) of class 1, so that any minibatch is: p - (0, 1, 0), twice, with momentum .5."""
+    x, label = np.tile(np.float32([2, -1]), (3, 1)), np.ones(3, int)
+    settings = {"num_classes": 3, "l2": 0.2, "steps": 2, "batch_size": 2}
+    found, losses = linear_training.descend(x, label, learning_rate=0.1, momentum=0.5, **settings)
+    plain, _ = linear_training.descend(x, label, optimizer=optax.sgd(0.1, momentum=0.5), **settings)
+    w, v, expected = np.zeros((3, 3)), np.zeros((3, 3)), []
+    for _ in range(2):
+        p = np.exp(w @ [2, -1, 1]) / np.exp(w @ [2, -1, 1]).sum()
+        expected.append(-np.log(p[1]) + 0.1 * np.square(w[:, :2]).sum())
+        v = 0.5 * v + np.outer(p - [0, 1, 0], [2, -1, 1]) + 0.2 * w * [1, 1, 0]
+        w = w - 0.1 * v
+    np.testing.assert_allclose(losses, expected, rtol=1e-5)
+    for parameters in (found, plain):
+        np.testing.assert_allclose(np.column_stack(parameters), w, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_training_hands_its_settings_on():
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(9, 3)).astype(np.float32), np.arange(9) % 3
+    settings = {
+        "loss": "hinge",
+        "l2": 0.3,
+        "learning_rate": 0.2,
+        "momentum": 0.4,
+        "steps": 5,
+        "batch_size": 4,
+        "seed": 2,
+    }
+    model = linear_training.train(x, label + 5, **settings)
+    expected, _ = linear_training.descend(x, label.astype(np.int32), num_classes=3, **settings)
+    np.testing.assert_array_equal(model.classes, [5, 6, 7])
+    for ours, theirs in zip(model.parameters, expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    scores = x @ model.parameters.weights.T + model.parameters.bias
+    np.testing.assert_array_equal(linear_training.predict(model, x), scores.argmax(1) + 5)
+
+
+def test_settings_out_of_range_are_refused():
+    x, label = np.zeros((4, 2), np.float32), np.arange(4) % 2
+    for function, bad in (
+        (linear_training.descend, {"batch_size": 0}),
+        (linear_training.descend, {"l2": -0.1}),
+        (linear_training.descend, {"learning_rate": -0.1}),
+        (linear_training.descend, {"momentum": 1.0}),
+        (linear_training.random_search, {"tries": 0}),
+        (linear_training.random_search, {"scale": -0.1}),
+    ):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            function(x, label, num_classes=2, **bad)
+    with pytest.raises(ValueError, match="label"):
+        linear_training.descend(x, label + 1, num_classes=2)
 
 
 def test_bad_settings_are_refused():

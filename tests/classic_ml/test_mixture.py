@@ -73,6 +73,16 @@ def test_one_component_is_the_maximum_likelihood_after_one_step():
     assert float(before) == pytest.approx((-0.5 * away - 2 * np.log(2 * np.pi)).mean(), rel=1e-10)
 
 
+@pytest.mark.slow
+def test_full_covariances_have_more_numbers_that_count_against_them():
+    """Three components in the plane have 2 free weights, 6 means and 9 numbers of covariance, or 6 of diagonals."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(20, 2)), jnp.float32)
+    mixture = start_from(x[:3])
+    likelihood = float(log_density(x, mixture).sum())
+    assert float(bic(x, mixture)) == pytest.approx(-2 * likelihood + 17 * np.log(20), rel=1e-5)
+    assert float(bic(x, mixture, diagonal=True)) == pytest.approx(-2 * likelihood + 14 * np.log(20), rel=1e-5)
+
+
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"x.shape=\(60, 4\): wrong shape; allowed: \[N, 2\]"):
         fit_mixture(X, start_from(np.eye(2)))

@@ -121,8 +121,40 @@ def test_two_layers_beat_one_on_digits():
     assert found[()] > 0.9
 
 
+def test_weights_have_hes_deviation():
+    (weights, bias), (last, _) = mlp.initialize((50, 400, 3), seed=1)
+    assert (weights.shape, last.shape, weights.dtype, bias.any()) == ((400, 50), (3, 400), np.float32, False)
+    assert weights.std() == pytest.approx((2 / 50) ** 0.5, rel=0.03)
+    assert last.std() == pytest.approx((2 / 400) ** 0.5, rel=0.1)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("DD-18")
+def test_training_takes_steps_of_momentum_along_the_gradients():
+    """With one class the loss is 0, and the penalty alone moves the weights."""
+    x, label = np.float32([[2, -1], [1, 3]]), np.array([7, 7])
+    settings = {"hidden": (4,), "l2": 0.2, "learning_rate": 0.1, "momentum": 0.5}
+    model = mlp.train(x, label, steps=2, batch_size=3, seed=1, **settings)
+    layers = [[layer.weights, layer.bias] for layer in mlp.initialize((2, 4, 1), 1)]
+    assert model.classes.tolist() == [7]
+    v = [[0, 0], [0, 0]]
+    for _ in range(2):
+        for layer, speed in zip(layers, v, strict=True):
+            speed[0] = 0.5 * speed[0] + 0.2 * layer[0]
+            layer[0] = layer[0] - 0.1 * speed[0]
+    for ours, theirs in zip(model.layers, layers, strict=True):
+        np.testing.assert_allclose(ours.weights, theirs[0], rtol=1e-5)
+        np.testing.assert_allclose(ours.bias, 0, atol=1e-6)
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"sizes=\(3,\): no network; allowed: an input and an output"):
         mlp.count([3])
     with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         mlp.train(np.eye(2), np.arange(2), steps=0)
+    for bad in ({"batch_size": 0}, {"learning_rate": -1.0}, {"momentum": 1.0}, {"l2": -1.0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            mlp.train(np.eye(2), np.arange(2), **bad)
+    for sizes in ((3, 0), (3, 2.5)):
+        with pytest.raises(ValueError, match="no network"):
+            mlp.count(sizes)

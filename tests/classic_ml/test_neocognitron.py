@@ -81,6 +81,29 @@ def test_a_template_is_added_where_all_are_silent_and_only_there():
     assert float(np.abs(templates[..., grown:]).max()) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.covers("DD-31")
+def test_templates_of_two_planes_grow_as_by_a_loop():
+    """The 24 patches of two images of 4 x 5 pixels in the order of the key; the second image is too weak."""
+    u = np.random.default_rng(0).uniform(size=(2, 4, 5, 2)).astype(np.float32)
+    u[1] *= 0.05
+    patches = np.lib.stride_tricks.sliding_window_view(u, (2, 2), (1, 2)).transpose(0, 1, 2, 4, 5, 3).reshape(24, 8)
+    patches = np.asarray(jax.random.permutation(jax.random.key(3), patches))
+    expected = []
+    for patch in patches:
+        norm = np.linalg.norm(patch)
+        if norm > 0.1 * np.linalg.norm(patches, axis=1).max() and all(patch @ t <= 0.9 * norm for t in expected):
+            expected.append(patch / norm)
+    assert len(expected) > 3
+    templates, grown = grow_templates(jax.random.key(3), u, 2, 12, 0.9)
+    assert grown == len(expected)
+    found = np.moveaxis(np.asarray(templates), -1, 0)[:grown].reshape(grown, 8)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    few, grown = grow_templates(jax.random.key(3), u, 2, 2, 0.9)
+    assert grown == 2
+    np.testing.assert_allclose(few, templates[..., :2], rtol=1e-6)
+
+
 def test_a_grown_stage_is_used():
     stage = Stage(BAR[:, :, None, None], 0.6, 3, 2)
     assert [r.shape for r in neocognitron(bar(4, 5), (stage,))] == [(1, 6, 6, 1)]

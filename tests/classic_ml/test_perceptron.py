@@ -52,6 +52,16 @@ def test_three_separable_classes_are_learnt():
     np.testing.assert_array_equal(perceptron.predict(model, x), label + 4)
 
 
+def test_the_margin_is_the_least_signed_distance():
+    """(3, 4) . (3, 1) = 13 and (3, 4) . (1, 2) = 11, over the length 5; the second may be on the wrong side."""
+    x = np.array([[3.0, 1], [1, 2]])
+    assert perceptron.margin(np.array([3.0, 4]), x, np.array([1, 1])) == pytest.approx(11 / 5)
+    assert perceptron.margin(np.array([3.0, 4]), x, np.array([1, -1])) == pytest.approx(-11 / 5)
+    for w in (np.zeros(2), np.ones(3)):
+        with pytest.raises(ValueError, match=r"no direction; allowed: \[2\], not all 0"):
+            perceptron.margin(w, x, np.array([1, 1]))
+
+
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"sign.shape=\(2,\): do not fit; allowed: \[N, D\], and \[N\] of -1 and 1"):
         perceptron.binary_perceptron(np.eye(2), [0, 1])

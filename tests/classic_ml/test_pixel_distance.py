@@ -62,6 +62,22 @@ def test_three_edits_are_equally_far(color):
     assert any(np.ptp(share) < 1e-9 for share in shares)  # all of the patch went the same part of the way to one color
 
 
+@pytest.mark.covers("DD-08")
+def test_the_cover_is_the_smallest_centered_patch_that_is_far_enough():
+    """Gray is no way off, black is .5 a pixel. Of 10 x 20 pixels a fifth of each side is 2 x 4.
+
+    A left column of .4 is sqrt(10) / 10 = .32 from its shift, less than .5 sqrt(8); of 0 it is sqrt(10) / 2 = 1.58, for
+    which the next patch, of 4 x 6, is needed.
+    """
+    for edge, rows, columns in ((0.4, slice(4, 6), slice(8, 12)), (0.0, slice(3, 7), slice(7, 13))):
+        image = np.full((10, 20), 0.5)
+        image[:, 0] = edge
+        covered = image.copy()
+        target = (0.5 - edge) * np.sqrt(10)
+        covered[rows, columns] -= target / np.sqrt(covered[rows, columns].size)
+        np.testing.assert_allclose(equal_edits(image)["covered"], covered, rtol=1e-12)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -71,6 +87,10 @@ def test_three_edits_are_equally_far(color):
             r"image.shape=\(4, 4\): wrong shape or range; allowed: .* in \[0, 1\]",
         ),
         (lambda: equal_edits(np.ones((4, 4)), 4), r"shift=4: out of range; allowed: \[1, 3\]"),
+        (lambda: equal_edits(np.eye(4) - 0.1), "wrong shape or range"),
+        (lambda: equal_edits(np.eye(4)[0]), "wrong shape or range"),
+        (lambda: equal_edits(np.eye(4), 0), "shift=0: out of range"),
+        (lambda: equal_edits(np.eye(4)), "a distance in .*, at most that to black"),
         (lambda: equal_edits(np.ones((4, 4))), "shift=1: at L2 distance 0; allowed: a distance in"),
     ],
 )

@@ -69,10 +69,29 @@ def test_a_map_of_two_prototypes_by_hand():
     np.testing.assert_array_equal(found.topographic, [0, 0, 0])
 
 
+@pytest.mark.slow
+def test_a_map_starts_from_noise_of_a_hundredth_and_narrows_to_half_a_step():
+    """Points at -1 and 1 are 1 less half the distance of the two prototypes away; they have the deviation 1."""
+    x, key = np.repeat(np.float32([[-1], [1]]), 5, 0), jax.random.key(3)
+    found = som(key, x, (1, 2), epochs=2)
+    first, second = np.asarray(jax.random.normal(key, (2, 1)))[:, 0]
+    assert float(found.quantization[0]) == pytest.approx(1 - 0.005 * abs(first - second), abs=1e-6)
+    explicit = som(key, x, (1, 2), epochs=2, sigma=(1.0, 0.5))
+    np.testing.assert_array_equal(found.prototypes, explicit.prototypes)
+
+
 def test_bad_arguments():
     key, x = jax.random.key(0), np.zeros((5, 2))
     with pytest.raises(ValueError, match=r"shape=\(1, 1\): too small; allowed"):
         som(key, x, (1, 1))
+    for shape in ((0, 3), (2, 3, 1), (2, 2.5)):
+        with pytest.raises(ValueError, match="too small; allowed"):
+            som(key, x, shape)
+    with pytest.raises(ValueError, match="no second nearest"):
+        winners(x, x[:1])
+    for sigma in ((0.0, 1.0), (1.0, np.inf)):
+        with pytest.raises(ValueError, match="out of range; allowed: two positive widths"):
+            som(key, x, sigma=sigma)
     with pytest.raises(ValueError, match="epochs=0:"):
         som(key, x, epochs=0)
     with pytest.raises(ValueError, match=r"sigma=\(1.0, 0.0\): out of range; allowed: two positive widths"):

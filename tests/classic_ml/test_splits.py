@@ -13,6 +13,8 @@ def test_the_first_thousand_of_cifar_validate():
     assert (len(train), len(valid)) == (49_000, 1000)
     np.testing.assert_array_equal(valid, np.arange(1000))
     assert not np.intersect1d(train, valid).size
+    assert [part.tolist() for part in splits.first_as_validation(3, 1)] == [[1, 2], [0]]
+    assert [len(part) for part in splits.shuffled_split(4, 0.5, 0.3)] == [2, 1, 1]
 
 
 @pytest.mark.covers("DD-05")
@@ -86,6 +88,13 @@ def test_k_is_chosen_by_cross_validation_as_scikit_learn_scores_it():
         (lambda: splits.first_as_validation(10, 10), r"valid=10: out of range; allowed: \[1, 9\]"),
         (lambda: splits.shuffled_split(10, 0.4), r"train=0.4: out of range; allowed: \[0.5, 0.9\]"),
         (lambda: splits.shuffled_split(10, 0.9, 0.1), "leave a part empty"),
+        (lambda: splits.first_as_validation(10, 0), r"valid=0: out of range"),
+        (lambda: splits.shuffled_split(10, 0.91), r"train=0.91: out of range"),
+        (lambda: splits.shuffled_split(10, 0.5, 1), r"valid=1: out of range"),
+        (lambda: splits.shuffled_split(10, 0.5, 0), r"valid=0: out of range"),
+        (lambda: splits.k_folds(3, 1), r"folds=1: out of range; allowed: \[2, 3\]"),
+        (lambda: splits.TestExamples(np.zeros(0), np.zeros(0)), r"images\[0\] and labels\[0\]: do not fit"),
+        (lambda: splits.TestExamples(np.zeros(2), np.zeros(2)).evaluate(lambda x: x[:1]), "predict=.*: wrong shape"),
         (lambda: splits.k_folds(3, 4), r"folds=4: out of range; allowed: \[2, 3\]"),
         (lambda: splits.TestExamples(np.zeros(2), np.zeros(3)), r"images\[2\] and labels\[3\]: do not fit"),
     ],

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.tsne import affinities, conditional_affinities, kl_divergence, tsne
 from dlcore.data.digits import digits
 
@@ -74,6 +75,34 @@ def test_no_seed_is_needed_and_neighbors_are_of_the_same_heap():
     assert ((nearest >= 20) == (np.arange(40) >= 20)).mean() > 0.9
 
 
+@pytest.mark.covers("DD-26")
+def test_the_descent_is_that_of_numpy():
+    """From the principal components at 1e-4: 40 steps of 7 points, 15 of them with the affinities times .02.
+
+    The learning rate is 7 / (4 x .02) = 87.5. Each number's gain grows by .2 where slope and velocity differ in sign.
+    """
+    x = np.random.default_rng(0).normal(size=(7, 4))
+    with jax.enable_x64(True):
+        p = np.asarray(affinities(x, 3.0))
+        found = tsne(x, perplexity=3, steps=40, exaggeration=0.02, exaggerated_steps=15, record_every=20)
+    y = fit_svd(x, 2)(x)
+    y, velocity, gain, kl = 1e-4 * y / y[:, 0].std(), 0, 1, []
+    for step in range(40):
+        near = 1 / (1 + np.square(y[:, None] - y).sum(-1)) - np.eye(7)
+        w = (p * (0.02 if step < 15 else 1) - near / near.sum()) * near
+        slope = 4 * (w[..., None] * (y[:, None] - y)).sum(1)
+        gain = np.maximum(np.where(slope * velocity < 0, gain + 0.2, gain * 0.8), 0.01)
+        velocity = (0.5 if step < 15 else 0.8) * velocity - 87.5 * gain * slope
+        y = y + velocity
+        y = y - y.mean(0)
+        if step in (19, 39):
+            q = 1 / (1 + np.square(y[:, None] - y).sum(-1)) - np.eye(7)
+            q, off = q / q.sum(), ~np.eye(7, dtype=bool)
+            kl.append((p[off] * np.log(p[off] / q[off])).sum())
+    np.testing.assert_allclose(found.embedding, y, rtol=1e-5, atol=1e-5 * np.abs(y).max())
+    np.testing.assert_allclose(found.kl, kl, rtol=1e-5)
+
+
 def test_equal_points_are_no_trouble():
     found = tsne(np.repeat(np.eye(5), 8, axis=0), perplexity=5, steps=500)
     assert np.isfinite(found.embedding).all()
@@ -85,6 +114,15 @@ def test_bad_arguments():
         tsne(x)
     with pytest.raises(ValueError, match="steps=60: out of range; allowed: a positive multiple of record_every=50"):
         tsne(x, perplexity=3, steps=60)
+    for bad in ({"exaggeration": 0.0}, {"learning_rate": 0.0}, {"learning_rate": np.inf}):
+        with pytest.raises(ValueError, match="out of range; allowed: above 0, finite"):
+            tsne(x, perplexity=3, **bad)
+    for bad in ({"steps": 0}, {"record_every": 0}):
+        with pytest.raises(ValueError, match="a positive multiple of record_every"):
+            tsne(x, perplexity=3, **bad)
+    for perplexity in (1, 9):
+        with pytest.raises(ValueError, match=f"perplexity={perplexity}: out of range"):
+            affinities(x, perplexity)
     with pytest.raises(ValueError, match="num_components=4:"):
         tsne(x, perplexity=3, num_components=4)
     with pytest.raises(ValueError, match=r"x.shape=\(2, 3\): wrong shape; allowed: \[N, D\] with N of at least 4"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dlcore.classical_vision.alignment import fit_similarity
 
@@ -37,3 +38,27 @@ def test_bad_input_is_named():
         fit_similarity(np.zeros((2, 3)), np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"target\[0, 0\]=nan: not finite"):
         fit_similarity(np.zeros((2, 2)), np.full((2, 2), np.nan))
+
+
+def test_a_noisy_mirrored_cloud_is_aligned_as_by_scipy_and_a_weight_of_two_counts_twice():
+    """The best rotation of centered points is SciPy's; the best scale is then sum w y.Rx / sum w |x|^2."""
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(5, 3))
+    target = 1.5 * source * [-1, 1, 1] + [4, 5, 6] + 0.3 * rng.normal(size=(5, 3))
+    weights = np.array([2.0, 1, 1, 1, 3])
+    found = jax.jit(fit_similarity)(source, target, weights)
+    x, y = (np.repeat(p, weights.astype(int), 0) for p in (source, target))
+    x, y = x - x.mean(0), y - y.mean(0)
+    rotation = Rotation.align_vectors(y, x)[0].as_matrix()
+    np.testing.assert_allclose(found.rotation, rotation, atol=1e-4)
+    np.testing.assert_allclose(found.scale, (y * (x @ rotation.T)).sum() / (x**2).sum(), rtol=1e-4)
+    mean = np.average(source, 0, weights), np.average(target, 0, weights)
+    np.testing.assert_allclose(found.translation, mean[1] - found.scale * rotation @ mean[0], atol=1e-3)
+
+
+def test_two_points_fix_a_similarity_of_the_plane_but_a_line_none_in_space():
+    """Of two points the source is fine, and the target, one place, is not."""
+    with pytest.raises(ValueError, match="target: 2 points"):
+        fit_similarity(np.array([[0.0, 0], [1, 0]]), np.ones((2, 2)))
+    with pytest.raises(ValueError, match=r"target: 4 points on one line.*in 3-D a triangle"):
+        fit_similarity(np.eye(4)[:, :3], np.arange(4.0)[:, None] * [1, 2, 3])

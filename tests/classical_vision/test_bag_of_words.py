@@ -76,6 +76,11 @@ def test_bad_arguments():
         encode(images, np.zeros((4, 8)), 3)
     with pytest.raises(ValueError, match=r"grid=7: out of range; allowed: 1..6"):
         encode(images, np.zeros((4, 9)), 3, grid=7)
+    for image in (images[:, :6], images[:, :, :6]):
+        with pytest.raises(ValueError, match=r"size=7: does not fit .*; allowed: 1 to 6"):
+            random_patches(jax.random.key(0), image, 5, 7)
+        with pytest.raises(ValueError, match=r"grid=5: out of range; allowed: 1..4"):
+            encode(image, np.zeros((4, 9)), 3, grid=5)
     with pytest.raises(ValueError, match="stride=0:"):
         encode(images, np.zeros((4, 9)), 3, stride=0)
     with pytest.raises(ValueError, match="images=uint8"):
@@ -86,3 +91,16 @@ def test_contrast_is_normalized_and_flat_patches_stay_at_zero():
     """(1, 3) has the mean 2 and the deviation 1, which epsilon, here 1, makes sqrt 2."""
     np.testing.assert_allclose(normalize_patches(jnp.array([1.0, 3]), 1.0), [-(0.5**0.5), 0.5**0.5], rtol=1e-6)
     np.testing.assert_allclose(normalize_patches(jnp.array([0.5, 0.5])), [0, 0], atol=1e-6)
+
+
+@pytest.mark.covers("FE-03")
+def test_wide_images_of_two_channels_are_encoded_as_by_loops():
+    """Patches of 2 x 2 at each place of 4 x 7 pixels: 3 x 6 of them, in 2 x 2 parts."""
+    rng = np.random.default_rng(0)
+    images, words = rng.random((3, 4, 7, 2)).astype(np.float32), rng.normal(size=(5, 8)).astype(np.float32)
+    expected = np.zeros((3, 2, 2, 5))
+    for n, r, c in np.ndindex(3, 3, 6):
+        patch = images[n, r : r + 2, c : c + 2].ravel()
+        patch = (patch - patch.mean()) / np.sqrt(patch.var() + 0.01**2)
+        expected[n, r * 2 // 3, c * 2 // 6, np.square(patch - words).sum(1).argmin()] += 1 / 18
+    np.testing.assert_allclose(encode(images, words, 2, grid=2, batch_size=2), expected.reshape(3, 20), rtol=1e-5)

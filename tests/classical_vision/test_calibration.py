@@ -121,8 +121,8 @@ def test_a_solid_is_one_image_and_frees_what_is_asked(fits):
 
 def test_a_plane_is_at_z_0_and_needs_two_directions(fits, monkeypatch):
     """The last but one singular value is 0 where the planes are parallel: 1e-7 of the first is the least."""
-    conditioning = [2e-7]
-    monkeypatch.setattr(jax, "jit", lambda function, static_argnums: lambda *_: (1.0, 2.0, 3.0, conditioning[0]))
+    conditioning, camera = [2e-7], [1.0]
+    monkeypatch.setattr(jax, "jit", lambda function, static_argnums: lambda *_: (*camera, 2.0, 3.0, conditioning[0]))
     grid, pixels, _, _ = board(views=3, side=2)
     assert calibrate_plane(grid, pixels[:2]).num_parameters == 4 + 2 * 6
     assert calibrate_plane(grid, pixels, num_distortion=4, skew=True, steps=3).num_parameters == 4 + 1 + 4 + 3 * 6
@@ -131,9 +131,9 @@ def test_a_plane_is_at_z_0_and_needs_two_directions(fits, monkeypatch):
     assert (images.tolist(), start, steps, three) == (pixels[:2].tolist(), (1.0, 2.0, 3.0), 20, 3)
     with pytest.raises(ValueError, match="pixels: 2 images; allowed: at least 3"):
         calibrate_plane(grid, pixels[:2], skew=True)
-    conditioning[0] = 0.9e-7
-    with pytest.raises(ValueError, match="images of parallel planes; allowed: planes of two directions or more"):
-        calibrate_plane(grid, pixels)
+    for conditioning[0], camera[0] in ((0.9e-7, 1.0), (2e-7, np.nan)):
+        with pytest.raises(ValueError, match="images of parallel planes; allowed: planes of two directions or more"):
+            calibrate_plane(grid, pixels)
 
 
 def test_the_remaining_error_is_that_of_a_coordinate():
@@ -194,5 +194,14 @@ def test_bad_input_is_named():
         fit_camera_matrix(np.eye(6)[:, :3], np.zeros((6, 3)))
     with pytest.raises(ValueError, match="pixels: on one line; allowed: points of a plane"):
         calibrate_plane(grid, pixels * [1, 0])
-    with pytest.raises(ValueError, match="its left part is singular; allowed: K"):
-        decompose_camera_matrix(np.ones((3, 4)))
+    for singular in (np.ones((3, 4)), np.eye(4)[[0, 1, 3]]):
+        with pytest.raises(ValueError, match="its left part is singular; allowed: K"):
+            decompose_camera_matrix(singular)
+
+
+def test_a_camera_of_any_sign_is_taken_apart():
+    rotation = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
+    matrix = -0.5 * SKEWED @ np.column_stack([rotation, [0.1, -0.2, 5]])
+    found = jax.jit(lambda: decompose_camera_matrix(matrix))()
+    for part, expected in zip(found, (SKEWED, rotation, [0.1, -0.2, 5]), strict=True):
+        np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)

@@ -79,3 +79,27 @@ def test_bad_input_is_named():
         harris_response(jnp.zeros((3, 3)), method="x")
     with pytest.raises(ValueError, match=r"count=10 of response.shape=\(3, 3\)"):
         detect_corners(jnp.zeros((3, 3)), 10)
+
+
+@pytest.mark.covers("CL-06")
+def test_peaks_of_a_wide_map_are_those_of_loops():
+    """Largest of 3 x 5 pixels around them by (1, 1), above .3 of the largest, not at the edge; of equals the first."""
+    response = np.random.default_rng(0).uniform(-3, 9, (9, 12)).astype(np.float32)
+    response[4, 6] = response[4, 7] = 10
+    expected = []
+    for r, c in np.ndindex(7, 10):
+        window, here = response[r : r + 3, c : c + 3], response[r + 1, c + 1]
+        if here > 3 and here == window.max() and window.ravel().tolist().index(here) == 4:
+            steps = [
+                (before - after) / 2 / (before - 2 * here + after) if before - 2 * here + after < 0 else 0
+                for before, after in ((window[1, 0], window[1, 2]), (window[0, 1], window[2, 1]))
+            ]
+            expected.append((-here, r * 12 + c, c + 1 + steps[0], r + 1 + steps[1]))
+    expected = np.array(sorted(expected))
+    found = jax.jit(lambda x: detect_corners(x, 30, 1, 0.3, border=0))(response)
+    count = len(expected)
+    assert 5 < count < 30
+    np.testing.assert_array_equal(found.mask, np.arange(30) < count)
+    np.testing.assert_array_equal(found.scores, np.append(-expected[:, 0], np.zeros(30 - count)))
+    np.testing.assert_allclose(found.points[:count], expected[:, 2:], rtol=1e-5)
+    np.testing.assert_array_equal(found.points[count:], 0)

@@ -102,6 +102,10 @@ def test_bad_arguments():
         fit_classifier(x, y, 3, loss="logistic")
     with pytest.raises(ValueError, match="steps=0 and hidden=None"):
         fit_classifier(x, y, 3, steps=0)
+    with pytest.raises(ValueError, match="steps=9 and hidden=0"):
+        fit_classifier(x, y, 3, hidden=0, steps=9)
+    with pytest.raises(ValueError, match=r"labels=-1\.\.1: out of range; allowed: 0\.\.2"):
+        fit_classifier(x, y - 1, 3)
     with pytest.raises(ValueError, match=r"lengths \[90, 3\]"):
         concatenate(x, x[:3])
     with pytest.raises(ValueError, match=r"lengths \[\]"):
@@ -142,6 +146,8 @@ def test_a_classifier_fits_standardized_features_from_even_scores(monkeypatch):
     assert not none.any()
     assert not last.any()
     assert calls[1][3:] == (1e-4, "softmax", 200)
+    fit_classifier(x, y, 2, hidden=1, steps=1, l2=0)
+    assert calls[2][3:] == (0, "softmax", 1)
 
 
 @pytest.mark.covers("FE-04")

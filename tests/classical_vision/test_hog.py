@@ -36,10 +36,11 @@ def test_hog_is_scikit_images():
     ],
 )
 def test_other_settings_are_those_of_loops(orientations, cell, block, norm):
-    image = np.random.default_rng(0).uniform(size=(37, 45, 3))
+    images = np.random.default_rng(0).uniform(size=(3, 37, 45, 3))
     with jax.enable_x64(True):
-        got = hog(image[None], orientations, cell, block, norm=norm)[0]
-    np.testing.assert_allclose(got, by_loops(image, orientations, cell, block, norm), atol=1e-7)
+        found = hog(images, orientations, cell, block, norm=norm, batch_size=2)
+    for image, got in zip(images, found, strict=True):
+        np.testing.assert_allclose(got, by_loops(image, orientations, cell, block, norm), atol=1e-7)
 
 
 def by_loops(image, orientations, cell, block, norm):

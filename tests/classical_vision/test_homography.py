@@ -6,7 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
+from dlcore.classical_vision import homography as homography_module
 from dlcore.classical_vision.homography import (
     apply_homography,
     fit_homography,
@@ -89,11 +91,71 @@ def test_a_warp_by_a_shift_has_gradients():
     assert slope == pytest.approx(-1)
 
 
+@pytest.mark.covers("CL-10")
+def test_a_pair_of_weight_two_counts_twice():
+    rng = np.random.default_rng(0)
+    source = rng.uniform(0, 9, (6, 2))
+    target = source * [1.5, 0.8] + rng.normal(size=(6, 2))
+    twice = [0, 0, 1, 2, 3, 3, 3, 4, 5]
+    with jax.enable_x64(True):
+        run = jax.jit(lambda p, q, w: (fit_homography(p, q, w), fit_homography(p[np.array(twice)], q[np.array(twice)])))
+        weighted, repeated = run(source, target, np.array([2.0, 1, 1, 3, 1, 1]))
+    np.testing.assert_allclose(weighted, repeated, rtol=1e-7)
+
+
+@pytest.mark.covers("CL-10")
+def test_a_warp_is_bilinear_in_the_image_where_the_inverse_looks():
+    """Each of 5 x 4 pixels is at H^-1 (column, row, 1) of an image of 4 x 6, as SciPy reads it."""
+    image = np.random.default_rng(0).uniform(size=(4, 6, 2)).astype(np.float32)
+    homography = np.array([[0.7, 0.1, -0.3], [-0.05, 0.9, 0.8], [0.02, 0.01, 1]])
+    warped, mask = jax.jit(lambda x: warp_perspective(x, homography, (5, 4)))(image)
+    rows, columns = np.mgrid[:5, :4]
+    x, y, w = np.einsum("ij,jrc->irc", np.linalg.inv(homography), np.stack([columns, rows, np.ones((5, 4))]))
+    inside = (x >= 0) & (y >= 0) & (x <= w * 5) & (y <= w * 3)
+    assert 8 < inside.sum() < 20
+    np.testing.assert_array_equal(mask, inside)
+    for channel in range(2):
+        wanted = ndimage.map_coordinates(image[..., channel], [y / w, x / w], order=1, mode="nearest")
+        np.testing.assert_allclose(warped[..., channel], np.where(inside, wanted, 0), atol=1e-5)
+
+
+@pytest.mark.covers("CL-10")
+def test_samples_of_four_agree_within_pixels_of_the_target(monkeypatch):
+    given = {}
+
+    def ransac(key, data, fit, residual, **settings):
+        given.update(settings, key=key, data=data)
+        shift = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])  # (1, 1) to (4, 1), 4 from (4, 5); (2, 0) to its target
+        return residual(shift, (np.array([[1.0, 1], [2, 0]]), np.array([[4.0, 5], [5, 0]])))
+
+    monkeypatch.setattr(homography_module, "ransac", ransac)
+    source, target, mask = np.zeros((5, 2)), np.ones((5, 2)), np.ones(5, bool)
+    distance = jax.jit(lambda: ransac_homography("key", source, target, 1.5, 7, mask))()
+    np.testing.assert_allclose(distance, [4, 0], atol=1e-6)
+    assert (given["key"], given["sample_size"], given["threshold"], given["num_hypotheses"]) == ("key", 4, 1.5, 7)
+    assert given["mask"] is mask
+    assert given["data"] == (source, target)
+
+
 def test_bad_input_is_named():
     square = np.array([[0, 0], [1, 0], [1, 1], [0, 1.0]])
     line = np.array([[0, 0], [1, 1], [2, 2], [0, 1.0]])
     with pytest.raises(ValueError, match=r"source=\[\[0.0, 0.0\].*three on a line; allowed: four points"):
         homography_from_four_points(line, square)
+    # Any three of four: those but the last, the third, the second and the first.
+    for last in (3, 2, 1, 0):
+        with pytest.raises(ValueError, match=r"target=.*: three on a line"):
+            homography_from_four_points(square, np.insert(line[:3], last, line[3], 0))
+    with pytest.raises(ValueError, match="singular; allowed: a matrix with an inverse"):
+        warp_perspective(jnp.zeros((2, 3, 1)), np.diag([1.0, 1, 0]), (2, 2))
+    for shapes in (((2, 3), (3, 3)), ((2, 3, 1), (2, 3))):
+        with pytest.raises(ValueError, match=r"do not fit; allowed: \[H, W, C\] and \[3, 3\]"):
+            warp_perspective(*map(np.ones, shapes), (2, 2))
+    for shapes in (((5, 2), (6, 2)), ((5, 3), (5, 3)), ((5,), (5,))):
+        with pytest.raises(ValueError, match=r"do not fit; allowed: both \[N, 2\]"):
+            ransac_homography(jax.random.key(0), *map(np.ones, shapes))
+        with pytest.raises(ValueError, match=r"do not fit; allowed: both \[N, 2\]"):
+            fit_homography(*map(np.ones, shapes))
     with pytest.raises(ValueError, match=r"target\[0, 1\]=nan: not finite"):
         homography_from_four_points(square, square * [1, np.nan])
     with pytest.raises(ValueError, match=r"not four points; allowed: \[4, 2\]"):

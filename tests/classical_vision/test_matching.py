@@ -34,8 +34,29 @@ def test_the_ratio_test_by_hand():
     np.testing.assert_array_equal(found.mask, [True, False])
 
 
+@pytest.mark.covers("CL-08")
+def test_rows_that_do_not_count_match_nothing_and_are_no_rivals():
+    """0 and 1 are both nearest to 2, and 1 is nearer; where 1 does not count, 0 keeps its match."""
+    first, second = np.array([[0.0], [1]]), np.array([[2.0], [9], [11]])
+    run = jax.jit(lambda mask, mutual: match_descriptors(first, second, 0.3, mutual, mask), static_argnums=1)
+    everything, alone = np.array([True, True]), np.array([True, False])
+    np.testing.assert_array_equal(run(everything, True).mask, [False, True])
+    np.testing.assert_array_equal(run(everything, False).mask, [True, True])
+    found = run(alone, True)
+    np.testing.assert_array_equal(found.mask, [True, False])
+    np.testing.assert_allclose(found.distance, [2, 0], rtol=1e-6)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match="M at least 2"):
         match_descriptors(np.zeros((3, 2)), np.zeros((1, 2)))
     with pytest.raises(ValueError, match="ratio=0: out of range"):
         match_descriptors(np.zeros((3, 2)), np.zeros((3, 2)), 0)
+    with pytest.raises(ValueError, match=r"ratio=1.5: out of range"):
+        match_descriptors(np.zeros((3, 2)), np.zeros((3, 2)), 1.5)
+    for name, rows in {
+        "first": (np.full((3, 2), np.nan), np.eye(2)),
+        "second": (np.eye(2), np.eye(2) * np.nan),
+    }.items():
+        with pytest.raises(ValueError, match=rf"{name}\[0, 0\]=nan: not finite"):
+            match_descriptors(*rows)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from dlcore.classical_vision.optical_flow import (
     dense_lucas_kanade,
@@ -29,6 +30,7 @@ def texture(shift, size=48, seed=0, longest=40.0, shortest=8.0):
     return (0.5 + image / 24).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-14")
 def test_sparse_flow_is_opencvs():
     """cv2.calcOpticalFlowPyrLK, windows of 9 and one halving; it calculates in fixed point."""
@@ -37,6 +39,100 @@ def test_sparse_flow_is_opencvs():
     found = jax.jit(lambda a, b, p: lucas_kanade(a, b, p, levels=2, iterations=20))(a, b, points)
     assert np.asarray(found.mask).all()
     np.testing.assert_allclose(points + found.flow, GOLDENS["lucas_kanade/out.points"], atol=0.05)
+
+
+def numpy_flow():
+    """(a pair of unlike images of 22 x 28 pixels, functions of SciPy and NumPy that the flows are made of)."""
+    rng = np.random.default_rng(0)
+    first, second = ndimage.gaussian_filter(rng.uniform(size=(2, 22, 28)), (0, 2, 2)) * 4
+
+    def separable(image, down, across):
+        return ndimage.correlate1d(ndimage.correlate1d(image, down, 0, mode="nearest"), across, 1, mode="nearest")
+
+    def slopes(image):
+        smooth, difference = np.array([3, 10, 3]) / 16, np.array([-0.5, 0, 0.5])
+        return separable(image, smooth, difference), separable(image, difference, smooth)
+
+    def halved(image):
+        return separable(image, np.array([1, 4, 6, 4, 1]) / 16, np.array([1, 4, 6, 4, 1]) / 16)[::2, ::2]
+
+    def read(image, x, y):
+        return ndimage.map_coordinates(image, [y, x], order=1, mode="nearest")
+
+    return (first, second), separable, slopes, halved, read
+
+
+@pytest.mark.covers("CL-14")
+def test_tracks_are_those_of_numpy_at_the_edges_too():
+    """Two levels, two steps each, windows of 5: least squares of each window, a point after the other."""
+    (first, second), _, slopes, halved, read = numpy_flow()
+    points = np.array([[3.0, 4], [14.5, 9.25], [26, 20], [27, 0]])
+    with jax.enable_x64(True):
+        sparse = jax.jit(lambda a, b: lucas_kanade(a, b, points, 5, 2, 2, 1e-4))(first, second)
+    pairs = [(first, second), (halved(first), halved(second))]
+    y, x = np.mgrid[-2:3, -2:3]
+    for i, point in enumerate(points):
+        flow = np.zeros(2)
+        for level in (1, 0):
+            (before, after), place, flow = pairs[level], point / 2**level, flow * (2 - level)
+            g = np.stack([read(s, place[0] + x, place[1] + y).ravel() for s in slopes(before)], 1)
+            eigenvalue = np.linalg.eigvalsh(g.T @ g / 25)[0]
+            for _ in range(2 if eigenvalue >= 1e-4 else 0):
+                there = place + flow
+                rest = read(before, place[0] + x, place[1] + y) - read(after, there[0] + x, there[1] + y)
+                flow = flow + np.linalg.lstsq(g, rest.ravel(), rcond=None)[0]
+        inside = (point + flow >= 0).all() and (point + flow <= [27, 21]).all()
+        np.testing.assert_allclose(sparse.flow[i], flow, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(sparse.eigenvalue[i], eigenvalue, rtol=1e-6)
+        assert sparse.mask[i] == (inside and eigenvalue >= 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-14")
+def test_dense_flow_is_that_of_numpy_at_the_edges_too():
+    """The same at every pixel, and a window's equations are those of the whole flow, not of its change."""
+    (first, second), separable, slopes, halved, read = numpy_flow()
+    with jax.enable_x64(True):
+        dense = jax.jit(lambda a, b: dense_lucas_kanade(a, b, 5, 2, 2, 1e-4))(first, second)
+    pairs = [(first, second), (halved(first), halved(second))]
+    box, flow = np.full(5, 1 / 5), np.zeros((11, 14, 2))
+    for level in (1, 0):
+        before, after = pairs[level]
+        flow = flow if level else 2 * flow.repeat(2, 0).repeat(2, 1)
+        gx, gy = slopes(before)
+        tensor = np.stack([separable(p, box, box) for p in (gx * gx, gx * gy, gx * gy, gy * gy)], -1)
+        tensor = tensor.reshape(*before.shape, 2, 2)
+        eigenvalue = np.linalg.eigvalsh(tensor)[..., 0]
+        rows, columns = np.indices(before.shape)
+        for _ in range(2):
+            rest = gx * flow[..., 0] + gy * flow[..., 1] + before
+            rest = rest - read(after, columns + flow[..., 0], rows + flow[..., 1])
+            right = np.stack([separable(gx * rest, box, box), separable(gy * rest, box, box)], -1)[..., None]
+            flow = np.where(eigenvalue[..., None] >= 1e-4, np.linalg.solve(tensor, right)[..., 0], flow)
+    end = np.stack([columns, rows], -1) + flow
+    inside = ((end >= 0) & (end <= [27, 21])).all(-1)
+    np.testing.assert_allclose(dense.flow, flow, rtol=1e-5, atol=1e-8)
+    np.testing.assert_allclose(dense.eigenvalue, eigenvalue, rtol=1e-5, atol=1e-12)
+    np.testing.assert_array_equal(dense.mask, inside & (eigenvalue >= 1e-4))
+    assert 0.1 < np.mean(dense.mask) < 0.95
+    assert (eigenvalue < 1e-4).any()
+
+
+@pytest.mark.covers("CL-14")
+def test_the_steps_of_one_energy_are_those_of_numpy():
+    """Three of Horn and Schunck: the mean of the eight neighbors, corrected along the mean slope of both images."""
+    images, _, slopes, *_ = numpy_flow()
+    first, second = (ndimage.gaussian_filter(image, 0.7, mode="nearest") for image in images)
+    right, down = ((a + b) / 2 for a, b in zip(slopes(first), slopes(second), strict=True))
+    neighbors = np.array([[1, 2, 1], [2, 0, 2], [1, 2, 1]]) / 12
+    flow = np.zeros((2, 22, 28))
+    for _ in range(3):
+        mean = np.stack([ndimage.correlate(part, neighbors, mode="nearest") for part in flow])
+        rest = (right * mean[0] + down * mean[1] + second - first) / (0.1**2 + right**2 + down**2)
+        flow = mean - rest * np.stack([right, down])
+    with jax.enable_x64(True):
+        found = jax.jit(lambda a, b: horn_schunck(a, b, 0.1, 3, 0.7))(*images)
+    np.testing.assert_allclose(np.moveaxis(found, -1, 0), flow, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
@@ -113,6 +209,11 @@ def test_bad_input_is_named():
         dense_lucas_kanade(image, image[:8])
     with pytest.raises(ValueError, match=r"window=9, levels=2: do not fit images of \(16, 16\)"):
         dense_lucas_kanade(image, image, levels=2)
+    for settings in ({"levels": 0}, {"window": 4, "levels": 1}, {"window": -1, "levels": 1}):
+        with pytest.raises(ValueError, match="do not fit images"):
+            dense_lucas_kanade(image, image, **settings)
+    wide = jax.ShapeDtypeStruct((18, 20), jnp.float32)  # two levels of 9 fit just
+    assert jax.eval_shape(lambda a: dense_lucas_kanade(a, a, levels=2, iterations=1), wide).flow.shape == (18, 20, 2)
     with pytest.raises(ValueError, match=r"second\[0, 0\]=nan: not finite"):
         horn_schunck(image, image.at[0, 0].set(jnp.nan))
     with pytest.raises(ValueError, match="alpha=0: out of range"):

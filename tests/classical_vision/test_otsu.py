@@ -18,7 +18,8 @@ def test_the_threshold_is_scikit_images():
 def test_two_levels_are_parted():
     """Ten bins of width .1 from 0 to 1: the first whose upper class is the ones alone is that of the zeros."""
     assert otsu_threshold(np.array([0, 0, 0, 1, 1]), 10) == pytest.approx(0.05)
-    assert otsu_threshold(np.full(4, 0.7)) == 0.7
+    assert otsu_threshold(np.array([0, 1.0]), 2) == 0.25
+    assert otsu_threshold(np.full(4, 0.7)) == otsu_threshold(np.array(0.7)) == 0.7
 
 
 @pytest.mark.parametrize(("values", "bins"), [([], 4), ([np.nan, 1], 4), ([0, 1], 1)])

@@ -13,6 +13,51 @@ from dlcore.classical_vision.panorama import blend_images, canvas_size, overlap_
 from dlcore.classical_vision.ransac import Consensus
 from dlcore.data.sample_images import sample_image
 
+blend = jax.jit(blend_images, static_argnums=2)
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-11")
+def test_images_are_weighted_by_the_distance_to_their_edge():
+    """Unlike images of 16 x 20 and 16 x 24 pixels, the second 10 columns right and 3 rows below, in NumPy."""
+    rng = np.random.default_rng(0)
+    images = [rng.uniform(0.5, 1, (16, width, 1)).astype(np.float32) for width in (20, 24)]
+    total, weights, places = np.zeros((16, 32)), np.zeros((16, 32)), (np.s_[:, :20], np.s_[3:, 10:])
+    first, second = images[0][3:, 10:, 0], images[1][:13, :10, 0]
+    gain = (first * second).sum() / (second**2).sum()
+    for image, place, factor in zip(images, places, (1, gain), strict=True):
+        height, width = image.shape[:2]
+        rows, columns = np.mgrid[:height, :width]
+        weight = np.minimum.reduce([rows + 1, height - rows, columns + 1, width - columns])
+        part = np.s_[: weights[place].shape[0], : weights[place].shape[1]]
+        weights[place] += weight[part]
+        total[place] += (weight * np.minimum(factor * image[..., 0], 1))[part]
+    homographies = np.stack([np.eye(3), shifted(10, 3)]).astype(np.float32)
+    canvas, mask, psnr = blend(images, homographies, (16, 32))
+    np.testing.assert_array_equal(mask, weights > 0)
+    np.testing.assert_allclose(canvas[..., 0], total / np.maximum(weights, 1), atol=1e-5)
+    np.testing.assert_allclose(psnr, [-10 * np.log10(np.square(first - gain * second).mean())], rtol=1e-4)
+
+
+@pytest.mark.covers("CL-11")
+def test_a_canvas_holds_the_corners_of_all_images():
+    """3 x 5 pixels, turned by 90 degrees: (x, y) to (-y, x), columns -2 to 0. Halved by the third coordinate: 2 x 1.
+
+    Corners within a thousandth of a pixel make no new row; those farther do.
+    """
+    turned, halved = np.array([[0, -1.0, 0], [1, 0, 0], [0, 0, 1]]), np.diag([1.0, 1, 2])
+    size, shift = canvas_size(turned[None], [(3, 5)])
+    assert size == (5, 3)
+    np.testing.assert_array_equal(shift, shifted(2, 0))
+    assert canvas_size(halved[None], [(3, 5)])[0] == (2, 3)
+    for offset, columns, start in ((0.0005, 5, 0), (-0.0005, 5, 0), (0.01, 6, 0), (-0.01, 6, 1)):
+        size, shift = canvas_size(shifted(offset, -2.5)[None], [(3, 5)])
+        assert size == (4, columns)
+        np.testing.assert_array_equal(shift, shifted(start, 3))
+    assert canvas_size(np.diag([39 / 4, 1, 1])[None], [(3, 5)])[0] == (3, 40)
+    with pytest.raises(ValueError, match="canvas=3x41: too large; allowed: at most 40"):
+        canvas_size(np.diag([10.0, 1, 1])[None], [(3, 5)])
+
 
 @pytest.mark.covers("CL-11")
 def test_two_parts_of_an_image_make_it_again():
@@ -24,7 +69,7 @@ def test_two_parts_of_an_image_make_it_again():
     size, shift = canvas_size(homographies, [(16, 20), (16, 24)])
     assert size == (16, 32)
     np.testing.assert_array_equal(shift, np.eye(3))
-    canvas, mask, psnr = jax.jit(blend_images, static_argnums=2)(parts, homographies, size)
+    canvas, mask, psnr = blend(parts, homographies, size)
     assert np.asarray(mask).all()
     assert psnr[0] >= 35
     np.testing.assert_allclose(canvas, whole, atol=1e-3)

@@ -19,10 +19,38 @@ def view(count):
 
 
 def test_six_points_locate_the_camera():
-    points, pixels = view(6)
-    found = jax.jit(lambda p, q: solve_pose(p, q, K, steps=3))(points, pixels)
+    """The seventh is wrong, and has the weight 0."""
+    points, pixels = view(7)
+    pixels[6] += 50
+    weights = np.array([1, 1, 1, 1, 1, 1, 0], np.float32)
+    found = jax.jit(lambda p, q: solve_pose(p, q, K, weights, steps=3))(points, pixels)
     np.testing.assert_allclose(found.rotation, R, atol=1e-3)
     np.testing.assert_allclose(found.translation, T, atol=1e-2)
+
+
+@pytest.mark.slow
+def test_a_point_of_weight_two_counts_twice_and_the_error_is_least():
+    """Of noisy pixels: the gradient of the weighted squared errors by the pose is 0."""
+    points, pixels = view(9)
+    pixels = pixels + np.random.default_rng(1).normal(size=(9, 2))
+    twice = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8])
+    weights = np.bincount(twice).astype(float)
+    with jax.enable_x64(True):
+        run = jax.jit(lambda p, q: (solve_pose(p, q, K, weights), solve_pose(p[twice], q[twice], K)))
+        weighted, repeated = jax.device_get(run(points.astype(float), pixels))
+    for ours, theirs in zip(weighted, repeated, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-7)
+
+    def total(change):
+        camera = points @ (Rotation.from_rotvec(change[:3]).as_matrix() @ weighted.rotation).T
+        camera = camera + weighted.translation + change[3:]
+        image = (camera @ K.T / camera[:, 2:])[:, :2]
+        return (weights[:, None] * np.square((image - pixels) / [500, 480])).sum()
+
+    steps = 1e-4 * np.eye(6)
+    slopes = [(total(step) - total(-step)) / 2e-4 for step in steps]
+    assert np.abs(slopes).max() < 1e-5
+    assert total(100 * steps[0]) > 2 * total(np.zeros(6))
 
 
 @pytest.mark.weekly

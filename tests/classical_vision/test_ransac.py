@@ -1,5 +1,7 @@
 """RANSAC: the count of samples, half of the data wrong, and degenerate samples."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +15,13 @@ def test_the_number_of_samples():
     # log(.01) / log(1 - .5^4) = 71.4;  log(.01) / log(1 - .5^2) = 16.0...
     assert required_hypotheses(0.5, 4) == 72
     assert required_hypotheses(0.5, 2) == 17
-    with pytest.raises(ValueError, match="inlier_ratio=1"):
-        required_hypotheses(1, 4)
+    assert required_hypotheses(0.999, 1) == 1
+    for bad in ((1, 4), (0, 4), (0.5, 0), (0.5, 4, 1), (0.5, 4, 0)):
+        with pytest.raises(ValueError, match="out of range; allowed: between 0 and 1, at least 1, between 0 and 1"):
+            required_hypotheses(*bad)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-09")
 def test_a_line_among_as_many_outliers_for_twenty_seeds():
     """Points of y = x / 2 + 1 with noise .01, and as many anywhere in [-5, 5]²: least squares is far off."""
@@ -51,6 +56,60 @@ def test_masked_points_and_equal_points_do_not_count():
     assert np.isnan(nothing.model).all()
 
 
+@pytest.mark.covers("CL-09")
+def test_samples_are_drawn_from_what_counts_without_repetition():
+    """Three of five rows count: each of their six orders in 600 samples about 100 times, sqrt(600 5/36) = 9 apart."""
+    mask = np.array([True, False, True, False, True])
+
+    def sample(key):
+        found = ransac(
+            key, jnp.arange(5.0), lambda rows: rows, lambda model, data: 0 * data, sample_size=3, threshold=1.0,
+            num_hypotheses=1, mask=mask,
+        )  # fmt: skip
+        return found.model
+
+    samples = np.asarray(jax.jit(jax.vmap(sample))(jax.random.split(jax.random.key(0), 600)))
+    orders, counts = np.unique(samples, axis=0, return_counts=True)
+    np.testing.assert_array_equal(orders, list(itertools.permutations([0, 2, 4])))
+    assert np.abs(counts - 100).max() < 45
+
+
+@pytest.mark.slow
+@pytest.mark.covers("CL-09")
+def test_a_refit_that_keeps_half_of_the_inliers_is_not_taken():
+    """Numbers within 1 of a number: of 0, .5, 1, 1.5, 9, 9.5 all but the last two are near 1, and three near 1.6.
+
+    The refit is near 1.6 (1, 1.5 are; of four two remain), or near 1.4 (.5 is, too). The second refit sees the first.
+    """
+    data = jnp.array([0, 0.5, 1, 1.5, 9, 9.5])
+
+    def run(target, mask=None, sample_size=1):
+        def refit(data, weights):
+            return jnp.where(weights.sum() == 4, target, 7.0)
+
+        return ransac(
+            jax.random.key(0), data, lambda rows: jnp.where(rows[0] < 8, 0.75, rows[0]),
+            lambda model, data: jnp.abs(data - model), sample_size=sample_size, threshold=1.0, num_hypotheses=30,
+            refit=refit, mask=mask,
+        )  # fmt: skip
+
+    for target, model, inliers in ((1.6, 0.75, 4), (1.4, 1.4, 3)):
+        found = jax.jit(run)(target)
+        assert (float(found.model), int(found.num_inliers)) == (pytest.approx(model), inliers)
+    # Two rows count, and samples of three cannot be drawn.
+    few = jnp.array([True, True, False, False, False, False])
+    assert jax.jit(lambda: run(0.75, few, 2))().num_inliers == 2
+    assert jax.jit(lambda: run(0.75, few, 3))().num_inliers == 0
+
+
+@pytest.mark.covers("CL-09")
+def test_a_point_of_weight_two_counts_twice_in_a_line():
+    points = np.random.default_rng(0).normal(size=(4, 2))
+    run = jax.jit(lambda p, w: (fit_line(p, w), fit_line(p[np.array([0, 0, 1, 2, 2, 2, 3])])))
+    weighted, repeated = run(points, np.array([2.0, 1, 3, 1]))
+    np.testing.assert_allclose(weighted, repeated, atol=1e-5)
+
+
 def test_bad_input_is_named():
     def run(points, **changes):
         settings = {"sample_size": 2, "threshold": 1.0, "num_hypotheses": 3} | changes
@@ -60,5 +119,15 @@ def test_bad_input_is_named():
         run(np.zeros((1, 2)))
     with pytest.raises(ValueError, match=r"data\[2, 1\]=nan: not finite"):
         run(np.array([[0, 0], [1, 1], [2, np.nan]]))
-    with pytest.raises(ValueError, match="threshold=0"):
-        run(np.zeros((4, 2)), threshold=0)
+    for bad in ({"threshold": 0}, {"num_hypotheses": 0}):
+        with pytest.raises(ValueError, match="allowed: at least 1, above 0"):
+            run(np.zeros((4, 2)), **bad)
+    with pytest.raises(ValueError, match=r"data: lengths \[4, 3\]"):
+        run(np.zeros((4, 2)), mask=np.ones(3, bool))
+    with pytest.raises(ValueError, match=r"data: lengths \[4, 5\]"):
+        run((np.zeros((4, 2)), np.zeros(5)))
+    with pytest.raises(ValueError, match=r"data\[1, 1\]=nan: not finite"):
+        run(np.array([[0, 0], [np.nan, 1], [2, np.nan]]), mask=np.array([True, False, True]))
+    for points in (np.zeros(4), np.zeros((4, 3)), np.zeros((1, 2))):
+        with pytest.raises(ValueError, match=r"no line; allowed: \[N, 2\], N at least 2"):
+            fit_line(points)

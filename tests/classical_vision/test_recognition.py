@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.classical_vision import recognition
+from dlcore.classical_vision.ransac import Consensus
 from dlcore.classical_vision.recognition import feature_flow, recognize, track_keypoints
 from dlcore.classical_vision.sift import Keypoints
 
@@ -52,12 +54,51 @@ def test_flow_and_tracks_of_keypoints():
     flow, mask = jax.jit(feature_flow)(first, second)
     assert np.asarray(mask).all()
     np.testing.assert_allclose(flow, np.broadcast_to([3, 1], (6, 2)), atol=1e-5)
+    # The fourth, hidden in one of the two, has no match.
+    for one, other in ((1, 2), (2, 1)):
+        a, b = (Keypoints(*(x[t] for x in frames)) for t in (one, other))
+        flow, mask = jax.jit(feature_flow)(a, b)
+        np.testing.assert_array_equal(mask, orders[one] != 3)
+        np.testing.assert_allclose(flow, (orders[one] != 3)[:, None] * np.array([3, 1]) * (other - one), atol=1e-5)
     tracks = jax.jit(track_keypoints)(frames)
     expected = np.ones((4, 6), bool)
     expected[2:, 3] = False
     np.testing.assert_array_equal(tracks.mask, expected)
     motion = np.asarray(tracks.points) - points - np.arange(4)[:, None, None] * np.array([3, 1])
     np.testing.assert_allclose(motion[expected], 0, atol=1e-4)
+
+
+def test_a_jump_ends_a_track():
+    """(3, 4) from one frame to the next is 5 pixels, which may be; (6, 8) is not, even if it comes back."""
+    descriptors = np.broadcast_to(5 * np.eye(3), (3, 3, 3))
+    points = np.array([[[0, 0], [9, 9], [20, 0]], [[3, 4], [15, 17], [20, 5]], [[0, 0], [9, 9], [20, 0]]])
+    run = jax.jit(lambda frames: track_keypoints(frames, max_motion=5))
+    tracks = run(keypoints(points, descriptors))
+    np.testing.assert_array_equal(tracks.mask, [[True, True, True], [True, False, True], [True, False, True]])
+    np.testing.assert_array_equal(tracks.points, points * np.asarray(tracks.mask)[..., None])
+
+
+@pytest.mark.slow
+def test_matches_that_count_are_given_to_ransac_and_the_threshold_is_enough(monkeypatch):
+    """Of each object two keypoints match: a third of the object, and of the image, does not count."""
+    calls = []
+
+    def ransac(key, source, target, distance, num_hypotheses, mask):
+        calls.append((key, distance, num_hypotheses))
+        return Consensus(source.sum() + target.sum(), mask, 3 * mask.sum())
+
+    monkeypatch.setattr(recognition, "ransac_homography", ransac)
+    points = np.arange(16.0).reshape(2, 4, 2)
+    descriptors = np.broadcast_to(5 * np.eye(4), (2, 4, 4))
+    objects = keypoints(points, descriptors, np.array([[True, True, True, False], [True, False, False, False]]))
+    image = keypoints(points[0], descriptors[0], np.array([True, True, False, True]))
+    for threshold, index in ((5, 0), (6, 0), (7, -1)):
+        found = jax.jit(lambda a, b, threshold=threshold: recognize("key", a, b, threshold, 2.5, 0.7, 9))(
+            objects, image
+        )
+        np.testing.assert_array_equal(found.counts, [6, 3])
+        assert found.index == index
+    assert calls == [("key", 2.5, 9)] * 3
 
 
 def test_bad_input_is_named():

@@ -142,8 +142,8 @@ def test_octaves_are_halved_and_their_keypoints_merged_by_score(monkeypatch):
     np.testing.assert_allclose(total[1:], 1.6 * 2 ** (np.arange(6) / 3), rtol=1e-6)
     blurs.clear()
     calls.clear()
-    least = jax.jit(lambda: sift(jnp.zeros((40, 33)), 1, octaves=1, double=False))()
-    assert [call[0] for call in calls] == [(6, 40, 33)]
+    least = jax.jit(lambda: sift(jnp.zeros((16, 33)), 1, edge_ratio=1, octaves=1, double=False))()
+    assert [call[0] for call in calls] == [(6, 16, 33)]
     assert np.hypot(0.5, blurs[0]) == pytest.approx(1.6)
     np.testing.assert_array_equal(least.scores, [1])
 
@@ -163,6 +163,60 @@ def test_matches_of_a_turned_scaled_and_dimmed_image_are_right(keypoints):
     count, correct = correct_matches(first, second, matrix, shift)
     assert count >= 20
     assert correct >= 0.8
+    check_angles_and_descriptors(image, [ndimage.gaussian_filter(image, b, mode="nearest") for b in blurs], first)
+
+
+def check_angles_and_descriptors(image, levels, found):
+    """Each point's one or two angles and its descriptor by the paper's sums, in NumPy, on the level of its scale.
+
+    At whole pixels, slopes outside or at the border of the image are 0. Angles: 13 x 13 samples of 1.5 sigma to three
+    deviations, 36 bins smoothed twice. Descriptor: 16 x 16 samples of 3/4 sigma, a Gaussian of half their width.
+    """
+
+    def slopes(level, rows, columns):
+        r, c = np.rint(rows), np.rint(columns)
+        inside = (rows >= 1) & (rows <= 70) & (columns >= 1) & (columns <= 70)
+        r, c = (np.clip(x, 1, 70).astype(int) for x in (r, c))
+        return inside * (level[r, c + 1] - level[r, c - 1]) / 2, inside * (level[r + 1, c] - level[r - 1, c]) / 2
+
+    def vote(angle, bins):
+        far = np.abs((angle[..., None] * bins / (2 * np.pi) - np.arange(bins) + bins / 2) % bins - bins / 2)
+        return np.maximum(0, 1 - far)
+
+    kept = np.asarray(found.mask).reshape(-1, 2)
+    rows = [np.asarray(x).reshape(-1, 2, *x.shape[1:]) for x in (found.points, found.sigmas, found.angles)]
+    descriptors = np.asarray(found.descriptors).reshape(-1, 2, 128)
+    agree = []
+    for i in np.flatnonzero(kept.any(1)):
+        (column, row), sigma = rows[0][i, 0], rows[1][i, 0]
+        level = levels[int(np.rint(3 * np.log2(sigma / 1.6)))].astype(np.float32)
+        y, x = np.mgrid[-3:3:13j, -3:3:13j]
+        right, down = slopes(level, row + 1.5 * sigma * y, column + 1.5 * sigma * x)
+        weight = np.hypot(right, down) * np.exp(-(x**2 + y**2) / 2) * (x**2 + y**2 <= 9)
+        histogram = (weight[..., None] * vote(np.arctan2(down, right), 36)).sum((0, 1))
+        histogram = ndimage.convolve1d(histogram, [1 / 9, 2 / 9, 3 / 9, 2 / 9, 1 / 9], mode="wrap")
+        before, after = np.roll(histogram, 1), np.roll(histogram, -1)
+        peaks = np.flatnonzero((histogram > before) & (histogram >= after) & (histogram >= 0.8 * histogram.max()))
+        peaks = peaks[np.argsort(-histogram[peaks])][:2]
+        shift = (before - after)[peaks] / 2 / (before - 2 * histogram + after)[peaks]
+        expected = (peaks + shift) * 2 * np.pi / 36
+        assert kept[i].tolist() == [True, len(peaks) == 2]
+        agree.append(np.abs(rows[2][i, : len(peaks)] - expected).max())
+        for angle, got in zip(expected, descriptors[i], strict=False):
+            y, x = np.mgrid[-7.5:8:1, -7.5:8:1] * 0.75 * sigma
+            cos, sin = np.cos(angle), np.sin(angle)
+            right, down = slopes(level, row + sin * x + cos * y, column + cos * x - sin * y)
+            along, across = cos * right + sin * down, cos * down - sin * right
+            y, x = np.mgrid[-7.5:8:1, -7.5:8:1] / 16
+            weight = np.hypot(along, across) * np.exp(-(x**2 + y**2) / (2 * 0.5**2))
+            cells = np.maximum(0, 1 - np.abs((np.arange(16) + 0.5) / 4 - 0.5 - np.arange(4)[:, None]))
+            wanted = np.einsum("rc,rco,ir,jc->ijo", weight, vote(np.arctan2(across, along), 8), cells, cells).ravel()
+            wanted = np.minimum(wanted / np.linalg.norm(wanted), 0.2)
+            agree.append(np.abs(got - wanted / np.linalg.norm(wanted)).max())
+    agree = np.array(agree)
+    assert len(agree) > 50
+    # A sample that lies between two pixels may be rounded to the other.
+    assert (agree < 1e-3).mean() > 0.9, agree
 
 
 @pytest.fixture(scope="module")
@@ -203,8 +257,13 @@ def test_a_blob_is_found_where_it_is_with_its_scale():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"image=float32\[8, 8\]: wrong type"):
         sift(np.zeros((8, 8), np.float32))
-    with pytest.raises(ValueError, match="count=0"):
-        sift(np.zeros((20, 20), np.float32), 0)
+    for image in (np.zeros((16, 15), np.float32), np.zeros((16, 16), int), np.zeros((16, 16, 1), np.float32)):
+        with pytest.raises(ValueError, match=r"wrong type; allowed: floating \[H, W\], at least 16 pixels a side"):
+            sift(image)
+    for setting in ({"count": 0}, {"contrast_threshold": 0.0}, {"edge_ratio": 0.9}, {"octaves": 0}):
+        name, value = next(iter(setting.items()))
+        with pytest.raises(ValueError, match=rf"{name}={value}.*: out of range"):
+            sift(np.zeros((20, 20), np.float32), **setting)
     with pytest.raises(ValueError, match=r"image\[0, 0\]=nan: not finite"):
         sift(np.full((20, 20), np.nan, np.float32))
 

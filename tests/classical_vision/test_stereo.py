@@ -33,10 +33,35 @@ def test_depth_is_positive_by_similar_triangles():
     assert np.isinf(disparity_to_depth(0.0, 100, 0.2, mask=np.array(False)))
     with pytest.raises(ValueError, match="disparity=0: no depth; allowed: above 0, or a mask that leaves it out"):
         disparity_to_depth(0.0, 100, 0.2)
-    intrinsics = np.array([[100.0, 0, 50], [0, 100, 40], [0, 0, 1]])
+    intrinsics = np.array([[100.0, 0, 50], [0, 80, 40], [0, 0, 1]])
     points = disparity_to_points(jnp.full((60, 80), 5.0), intrinsics, 0.2)
-    # column 75, row 52.5: X = 4 (75 - 50) / 100 = 1; row 52: Y = 4 * 12 / 100 = .48
-    np.testing.assert_allclose(points[52, 75], [1, 0.48, 4], rtol=1e-5)
+    # column 75: X = 4 (75 - 50) / 100 = 1; row 52: Y = 4 (52 - 40) / 80 = .6
+    np.testing.assert_allclose(points[52, 75], [1, 0.6, 4], rtol=1e-5)
+
+
+@pytest.mark.covers("CL-12")
+def test_pixels_without_a_disparity_have_no_depth():
+    """Left out by the mask, or 0 where a compiled program cannot raise; .5 and 1 give f T / d = 40 and 20."""
+    intrinsics, mask = np.array([[100.0, 0, 0], [0, 100, 0], [0, 0, 1]]), np.array([[True, True, False, True]])
+    run = jax.jit(lambda d: disparity_to_points(d, intrinsics, 0.2, mask)[..., 2])
+    np.testing.assert_allclose(run(jnp.array([[0.5, 1, 1, 0]])), [[40, 20, np.inf, np.inf]], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"disparity\[0, 1\]=-1: no depth"):
+        disparity_to_depth(np.array([[0.5, -1, 0]]), 100, 0.2, np.array([[True, True, False]]))
+    with pytest.raises(ValueError, match=r"mask.shape=\(1, 4\): does not fit disparity; allowed: \(4,\)"):
+        disparity_to_depth(np.ones(4), 100, 0.2, mask)
+    for focal, baseline in ((0, 1), (1, 0), (np.inf, 1), (1, -1)):
+        with pytest.raises(ValueError, match="not positive and finite; allowed: above 0"):
+            depth_to_disparity(np.ones(2), focal, baseline)
+
+
+@pytest.mark.covers("CL-12")
+def test_windows_of_one_pixel_choose_between_two_disparities():
+    """The right image is the left, moved by 1: all columns but the first, which may lie beyond the edge, have it."""
+    left = np.random.default_rng(0).uniform(size=(2, 5)).astype(np.float32)
+    found = jax.jit(lambda a: block_matching(a, jnp.roll(a, -1, 1), 1, 1, 0))(left)
+    np.testing.assert_array_equal(found.disparity[:, 1:], 1)
+    np.testing.assert_array_equal(found.mask, [[False, True, True, True, True]] * 2)
+    np.testing.assert_array_equal(found.cost[:, 1:], 0)
 
 
 @pytest.mark.covers("CL-12")
@@ -115,6 +140,11 @@ def test_bad_input_is_named():
     image = np.zeros((8, 8), np.float32)
     with pytest.raises(ValueError, match="max_disparity=8: do not fit"):
         block_matching(image, image, 8)
+    for most, other in ((0, image), (3, image[:7])):
+        with pytest.raises(ValueError, match=f"max_disparity={most}: do not fit"):
+            block_matching(image, other, most)
+    with pytest.raises(ValueError, match="window=-1: out of range; allowed: odd"):
+        block_matching(image, image, 3, -1)
     with pytest.raises(ValueError, match="window=4: out of range; allowed: odd"):
         block_matching(image, image, 3, 4)
     with pytest.raises(ValueError, match="depth=0: not in front of the cameras; allowed: above 0"):

@@ -87,6 +87,63 @@ def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
         structure_from_motion(jax.random.key(0), np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((3, 3)))
     assert "allowed" in str(error.value)
+    key, plane = jax.random.key(0), np.zeros((9, 2))
+    with pytest.raises(ValueError, match="first: 7 pairs; allowed: at least 8"):
+        structure_from_motion(key, plane[:7], plane[:7], K)
+    with pytest.raises(ValueError, match="second: 8 pixels of 9 pairs; allowed: as many as first has"):
+        structure_from_motion(key, plane, plane[:8], K)
+    for cameras, pixels in (
+        ((2, 4, 3), (2, 5, 2)),
+        ((2, 3, 4), (3, 5, 2)),
+        ((2, 3, 4), (2, 5, 3)),
+        ((2, 12), (2, 5, 2)),
+    ):
+        with pytest.raises(ValueError, match=r"do not fit; allowed: \[V, 3, 4\]"):
+            triangulate(np.zeros(cameras), np.zeros(pixels))
+
+
+def test_a_view_that_does_not_show_a_point_does_not_count():
+    """Of three views the last is wrong for the first point, which it does not show, and right for the second."""
+    points, rotation, translation, _ = scene(2)
+    cameras = [np.eye(3, 4), np.column_stack([rotation, translation]), np.column_stack([rotation.T, [1.0, 1, 1]])]
+    seen = [points @ camera[:, :3].T + camera[:, 3] for camera in cameras]
+    pixels = np.stack([x[:, :2] / x[:, 2:] for x in seen])
+    pixels[2, 0] += 0.5
+    mask = np.array([[True, True], [True, True], [False, True]])
+    with jax.enable_x64(True):
+        found = jax.jit(triangulate)(np.stack(cameras), pixels, mask)
+    np.testing.assert_allclose(found, points, rtol=1e-8)
+
+
+def test_a_pair_of_weight_two_counts_twice():
+    _, _, _, images = scene(9)
+    one, two = (
+        (image - K[:2, 2]) / 500 + 0.02 * np.random.default_rng(i).normal(size=(9, 2)) for i, image in enumerate(images)
+    )
+    twice = np.array([0, 0, 1, 2, 3, 3, 3, 4, 5, 6, 7, 8])
+    weights = np.bincount(twice).astype(float)
+    with jax.enable_x64(True):
+        run = jax.jit(lambda p, q: (fit_essential(p, q, weights), fit_essential(p[twice], q[twice])))
+        weighted, repeated = map(np.asarray, run(one, two))
+    np.testing.assert_allclose(weighted * np.sign(weighted[0, 1] * repeated[0, 1]), repeated, atol=1e-7)
+
+
+def test_the_four_motions_are_rotations_of_a_matrix_of_any_sign():
+    """[t]x R is the matrix or its negative for each, and all four pairs differ."""
+    rotation, (x, y, z) = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix(), (0.6, 0.0, 0.8)
+    essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    mirrored = essential @ np.diag([1, 1, -1.0])
+    with jax.enable_x64(True):
+        motions = jax.jit(jax.vmap(essential_poses))(np.stack([essential, -essential, mirrored]))
+    for matrix, rotations, translations in zip(
+        (essential, essential, mirrored), *map(np.asarray, motions), strict=True
+    ):
+        np.testing.assert_allclose(np.linalg.det(rotations), 1, atol=1e-9)
+        crosses = np.stack([np.cross(t, r, axisb=0, axisc=0) for r, t in zip(rotations, translations, strict=True)])
+        signs = np.sign((crosses * matrix).sum((1, 2)))
+        np.testing.assert_allclose(crosses * signs[:, None, None], np.stack([matrix] * 4), atol=1e-9)
+        motions = np.concatenate([rotations.reshape(4, 9), translations], 1)
+        assert len(np.unique(motions.round(6), axis=0)) == 4
 
 
 def test_a_pair_is_as_far_as_its_equation_over_both_slopes():
@@ -105,14 +162,14 @@ def test_a_pair_is_as_far_as_its_equation_over_both_slopes():
 
 def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeypatch):
     """The consensus is the true matrix, [t]x R. The mask leaves out the last pair, an outlier, and a point behind."""
-    points, rotation, translation, _ = scene(9)
-    points[7] *= -1
+    points, rotation, translation, _ = scene(8)
+    points[5], points[6] = [0.3, -0.2, 0.4], -points[6]  # one is nearer than the cameras are apart
     cameras = (points, points @ rotation.T + translation)
     intrinsics = np.diag([500.0, 320, 1]) + np.array([[0, 0, 320], [0, 0, 240], [0, 0, 0]])
     first, second = (((x / x[:, 2:]) @ intrinsics.T)[:, :2] for x in cameras)
     x, y, z = translation
     essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
-    inliers, calls = np.arange(9) < 8, []
+    inliers, calls = np.arange(8) < 7, []
     shift, pair = np.array([[0, 0, 0], [0, 0, -1.0], [0, 1, 0]]), (np.array([[0.0, 3]]), np.array([[7.0, 1]]))
 
     def ransac(key, data, fit, residual, **settings):
@@ -132,7 +189,7 @@ def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeyp
     np.testing.assert_allclose(found.rotation, rotation, atol=1e-9)
     np.testing.assert_allclose(found.translation, translation, atol=1e-9)
     np.testing.assert_allclose(found.points, points, rtol=1e-6)
-    np.testing.assert_array_equal(found.mask, np.arange(9) < 7)
+    np.testing.assert_array_equal(found.mask, np.arange(8) < 6)
     # Pixels are the geometric mean of both focal lengths: sqrt(500 x 320) = 400.
     np.testing.assert_allclose(np.ravel(distances), [400 * np.sqrt(2), np.sqrt(2)], rtol=1e-6)
     for (_, given), threshold in zip(calls, (1.5, 0.02), strict=True):

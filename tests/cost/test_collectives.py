@@ -163,6 +163,11 @@ def test_one_that_goes_on_beside_a_loop_is_counted_once():
     second = next(line for line in rides.splitlines() if "%second" in line)
     rides = rides.replace(second + "\n", "")
     assert collectives(rides).count(Collective("all-gather", 2 * 1024 * 512, 16)) == 1
+    # Beside a loop of unknown length it is known to run once, whichever of the two comes first in the text.
+    unknown = rides.replace("direction=LT", "direction=NE")
+    swapped = unknown.replace("fusion.1", "fusion.0").replace("fusion.2", "fusion.1").replace("fusion.0", "fusion.2")
+    for text in (unknown, swapped):
+        assert [c for c in collectives(text) if c.bytes == 2 * 1024 * 512] == [Collective("all-gather", 2**20, 16)]
     only_inside = rides.replace("calls=%async_collective_fusion.1", "calls=%never_mind")
     assert Collective("all-gather", 2 * 1024 * 512, 16, times=15) in collectives(only_inside)
 

@@ -215,6 +215,13 @@ def test_any_module():
     assert (grouped.parameters, grouped.macs) == (8 * 2 * 9, 2 * 16 * 8 * 2 * 9)
     assert (grouped.receptive_field, grouped.stride) == ((7.0, 7.0), (2.0, 2.0))
     assert sum(layer.macs for layer in rows["attention/product"]) == 2 * attention_macs(16, 8)
+    # Two images, two heads, 16 tokens of 4 numbers, four bytes each: 1024 bytes; 16 x 16 weights are 4096.
+    first_product, second_product = rows["attention/product"]
+    assert (first_product.input_bytes, first_product.output_bytes) == (2 * 1024, 4096)
+    assert (second_product.input_bytes, second_product.output_bytes) == (4096 + 1024, 1024)
+    assert (first.parameter_bytes, first_product.parameter_bytes) == (4 * 148, 0)
+    (gain,) = rows["gain"]
+    assert (gain.kind, gain.parameters, gain.parameter_bytes, gain.output_shape) == ("parameter", 8, 32, ())
     assert total(layers).parameters == 148 + 144 + 8 + 4 * (8 * 8 + 8)
     fewer = layer_costs(Small(), jax.ShapeDtypeStruct((2, 8, 8, 4), jnp.float32), twice=False)
     assert total(layers).macs - total(fewer).macs == first.macs

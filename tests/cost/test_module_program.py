@@ -109,6 +109,10 @@ def test_layers_inside_loops_count_their_turns():
         "SimpleCell_0/i": 7 * 2 * 18,
         "SimpleCell_0/h": 7 * 2 * 36,
     }
+    # Inputs and outputs of two sequences, four bytes a number, in each turn.
+    rows = {layer.path: (layer.input_bytes, layer.output_bytes) for layer in layers if layer.macs}
+    assert rows["SimpleCell_0/i"] == (7 * 2 * 3 * 4, 7 * 2 * 6 * 4)
+    assert rows["SimpleCell_0/h"] == (7 * 2 * 6 * 4, 7 * 2 * 6 * 4)
 
 
 def test_recomputed_layers_keep_their_names():

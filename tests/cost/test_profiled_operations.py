@@ -1,9 +1,13 @@
 """Operations by their time: what an instruction costs, where it comes from, and how far it is from the roof."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
+from dlcore.cost import profiled_operations
 from dlcore.cost.profiled_operations import (
     chip_of,
     hot_operations,
@@ -13,6 +17,7 @@ from dlcore.cost.profiled_operations import (
     trace_times,
 )
 from dlcore.cost.roofline import CHIPS, Chip
+from dlcore.ops.cpu.onednn import CONVOLUTION, PRODUCT
 
 TEXT = """HloModule jit_update
 
@@ -40,6 +45,22 @@ def test_flops_and_bytes_by_hand():
     assert found["fusion.2"].flops == 2 * 8 * 4 * 16, "that of the product in what it calls"
     assert found["fusion.2"].bytes == 4 * (8 * 16 + 16 * 4 + 8 * 4)
     assert (found["fusion.2"].opcode, found["a"].flops) == ("fusion", 0)
+
+
+def test_calls_of_onednn_are_counted_as_what_they_compute():
+    """A product over 16 and, with the left side transposed, over 8; a convolution whose kernel is 3 x 3 from 3 to 5."""
+    lines = [
+        f'  %p = f32[8,4]{{1,0}} custom-call(%a, %b), custom_call_target="{PRODUCT}"',
+        f'  %t = f32[16,8]{{1,0}} custom-call(%a, %p), custom_call_target="{PRODUCT}", api={{"transpose_a":true}}',
+        f'  %c = bf16[2,8,8,5]{{3,2,1,0}} custom-call(%x, %k), custom_call_target="{CONVOLUTION}"',
+        "  %d = f32[] dot(%s, %s), lhs_contracting_dims={}, rhs_contracting_dims={}",
+        '  %other = f32[8,4]{1,0} custom-call(%a, %b), custom_call_target="topk"',
+    ]
+    found = instructions(TEXT.replace("  %conv.7", "\n".join(lines) + "\n  %conv.7"))
+    assert (found["p"].opcode, found["p"].flops) == ("dot", 2 * 8 * 4 * 16)
+    assert found["t"].flops == 2 * 16 * 8 * 8
+    assert (found["c"].opcode, found["c"].flops) == ("convolution", 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3))
+    assert (found["other"].flops, found["d"].flops) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +114,15 @@ def test_chips():
     assert chip_of("NVIDIA H100 80GB HBM3") == CHIPS["h100"]
     assert chip_of("TPU v5 lite") == CHIPS["v5e"]
     assert chip_of("cpu") is None
+    assert chip_of("TPU v4") == CHIPS["v4"]
     here = measured_chip(size=128, megabytes=1, repeats=2)
     assert 1e8 < here.flops < 1e15
     assert 1e7 < here.bandwidth < 1e14
+
+
+def test_a_chip_is_measured_by_the_fastest_of_its_runs(monkeypatch):
+    """Products of 8 x 8 in 3, 2 and 4 seconds, an array of 1 MiB in 5, 8 and 4, read and written."""
+    ticks = iter(np.cumsum([0, 3, 0, 2, 0, 4, 0, 5, 0, 8, 0, 4]).tolist())
+    monkeypatch.setattr(profiled_operations, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
+    assert measured_chip(size=8, megabytes=1, repeats=3) == Chip(2 * 8**3 / 2, 2 * 2**20 / 4)
+    assert next(ticks, None) is None

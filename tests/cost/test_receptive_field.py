@@ -93,6 +93,49 @@ def test_fields_by_hand():
     assert field_of(NETWORKS["a row's mean"], x)[2] == receptive_field.Span({}, -1.0, 12.0)
 
 
+@pytest.mark.covers("CO-05")
+@pytest.mark.parametrize(
+    ("function", "field"),
+    [
+        # Stride 2 and back: one pixel a step, and 1 + 1 to either side.
+        (NETWORKS["transposed"], {1: ({1: 1.0}, -2, 2), 2: ({2: 1.0}, -2, 2)}),
+        # 3 taps, then 3 at stride 2, then 2 that are two pixels apart.
+        (NETWORKS["poolings"], {1: ({1: 4.0}, -2, 4), 2: ({2: 4.0}, -2, 4)}),
+        (NETWORKS["transposed axes"], {1: ({3: 1.0}, -1, 1), 2: ({2: 1.0}, -1, 1)}),
+        (NETWORKS["concatenated"], {1: ({1: 1.0}, -1, 1), 2: ({2: 1.0}, -1, 1)}),
+        (NETWORKS["split and joined"], {1: ({1: 1.0}, -1, 1), 2: ({2: 1.0}, -1, 1)}),
+        # Rows of their own and the mean of all: a step each, and no bound.
+        (NETWORKS["the mean of all"], {a: ({a: 1.0}, -math.inf, math.inf) for a in (1, 2)}),
+        (lambda x: x[:, 3::2, :5], {1: ({1: 2.0}, 3, 3), 2: ({2: 1.0}, 0, 0)}),
+        (lambda x: jnp.split(x, [5], 2)[1], {1: ({1: 1.0}, 0, 0), 2: ({2: 1.0}, 5, 5)}),
+        # Two rows before, and a row between each two: element 2 is pixel 0, and element 4 pixel 1.
+        (
+            lambda x: lax.pad(x, 0.0, [(0, 0, 0), (2, 1, 1), (0, 0, 0), (0, 0, 0)]),
+            {1: ({1: 0.5}, -1, -1), 2: ({2: 1.0}, 0, 0)},
+        ),
+        # The first four rows once more before them: element 4 is pixel 0 or, of the copy, pixel 4.
+        (lambda x: jnp.concatenate([x[:, :4], x], 1), {1: ({1: 1.0}, -4, 0), 2: ({2: 1.0}, 0, 0)}),
+        (lambda x: x[:, :, ::-1], {1: ({1: 1.0}, 0, 0), 2: ({2: -1.0}, 11, 11)}),
+        # Axes of size 1 come and go; a row of one is that of all.
+        (
+            lambda x: x[:, None].sum(4)[:, 0] + x[:, 2:3, :, 0],
+            {1: ({1: 1.0}, -math.inf, math.inf), 2: ({2: 1.0}, 0, 0)},
+        ),
+        # Columns of 12 as 3 x 4, and pixels in one row of 144, of which each knows its row and column no more.
+        (lambda x: x.reshape(1, 12, 3, 4, 2), {1: ({1: 1.0}, 0, 0), 2: ({2: 4.0, 3: 1.0}, 0, 0)}),
+        (lambda x: x.reshape(1, 144, 2), {1: ({}, 0, 11), 2: ({}, 0, 11)}),
+        (
+            lambda x: jnp.einsum("bhwc,bhvc->bvhw", x, x[:, :, :3]),
+            {1: ({2: 1.0}, 0, 0), 2: ({1: 1.0, 3: 1.0}, -math.inf, math.inf)},
+        ),
+        (lambda x: jnp.argmax(x, 1), {1: ({}, 0, 11), 2: ({1: 1.0}, 0, 0)}),
+    ],
+)
+def test_more_fields_by_hand(function, field):
+    found = field_of(function, jnp.ones((1, 12, 12, 2)))
+    assert found == {axis: receptive_field.Span(*span) for axis, span in field.items()}
+
+
 def test_sort_cumsum_and_gather_have_an_unbounded_field():
     x = jnp.ones((1, 12, 12, 2))
     for mixing in (lambda x: jnp.sort(x, 1), lambda x: jnp.cumsum(x, 1), lambda x: x[:, jnp.asarray([3, 0, 2])]):

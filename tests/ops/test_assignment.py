@@ -91,3 +91,25 @@ def test_no_gradient_goes_through_the_answer():
 
     cost = jnp.array([[1.0, 2.0], [2.0, 9.0], [7.0, 7.0]])
     np.testing.assert_array_equal(jax.grad(loss)(cost), [[0, 1], [1, 0], [0, 0]])
+
+
+def test_costs_that_are_no_number_by_hand():
+    """Rows 0 and 1 by choice: (2 + 2, not 1 + 9); an infinity, of either sign, and NaN cost more than any two numbers.
+
+    Two costs of 30 are less than NaN and 0. Where all are NaN, each column has a row all the same.
+    """
+    other = [9.0, 9.0, 1.0]
+    costs = [
+        [[1, 2, 5], [2, 9, 5], other],
+        [[np.inf, 1, 9], [2, 1, 9], other],
+        [[-np.inf, 1, 9], [2, 1, 9], other],
+        [[np.nan, 30, 30], [30, 0, 30], [30, 30, -30]],
+        [[np.nan] * 3] * 3,
+        [[3, 1, np.nan], [1, 3, np.nan], [0, 0, np.nan]],
+    ]
+    valid = np.ones((6, 3), bool)
+    valid[5, 2] = False
+    rows = np.asarray(SOLVE(np.float32(costs), valid)).tolist()
+    assert rows[:4] == [[1, 0, 2]] * 4
+    assert sorted(rows[4]) == [0, 1, 2]
+    assert rows[5] in ([2, 0, -1], [1, 2, -1])

@@ -220,3 +220,30 @@ def test_large_networks_call_the_kernel(cudnn, network):
         products = [line for line in text.splitlines() if "dot_general" in line or "stablehlo.exponential" in line]
         assert not [line for line in products if f"x{scores}x" in line]
     assert not any(call in texts["cpu"] for call in CALLS.values())
+
+
+@pytest.mark.covers("AT-48")
+def test_heads_and_lengths_are_padded_to_what_kernels_take(cudnn):
+    """The TPU's: 64 numbers a head or a multiple of 128, the wider of keys and values; cuDNN's: even lengths."""
+
+    def arrays(platform, *dims, **options):
+        with attention_kernels(platform):
+            traced = jax.make_jaxpr(functools.partial(dot_product_attention, **options))(*shapes(*dims))
+        return [x.shape for x in traced.out_avals], str(traced)
+
+    for depth, features, padded in (
+        (24, 64, 64),
+        (64, 64, 64),
+        (24, 65, 128),
+        (65, 24, 128),
+        (128, 128, 128),
+        (129, 8, 256),
+    ):
+        dims = (1, 130, 2, depth), (1, 256, 2, depth), (1, 256, 2, features)
+        out, text = arrays("tpu", *dims)
+        assert out == [(1, 130, 2, features)]
+        assert f"bf16[1,2,256,{padded}]" in text
+    out, text = arrays("cuda", (2, 7, 3, 16), (2, 10, 3, 16), (2, 10, 3, 16))
+    assert out == [(2, 7, 3, 16)]
+    assert "bf16[2,8,3,16]" in text
+    assert "bf16[2,11,3,16]" not in text

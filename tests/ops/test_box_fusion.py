@@ -1,5 +1,6 @@
 """Soft-NMS, weighted boxes fusion and a detector's views, each by hand; and AP with and without fusion."""
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -106,3 +107,64 @@ def test_bad_input_is_named():
         image_view(np.zeros((8, 16, 3)), DetectorView(0.01))
     with pytest.raises(ValueError, match=r"detections=0 views: views has 1; allowed: as many, at least one"):
         fuse_views([], [DetectorView()], (8, 16))
+
+
+HALVES = np.array([[0, 0, 4, 4], [0, 0, 4, 2], [0, 0, 4, 4]], np.float32)
+"""IoU of 0 and 1: 8 / 16; 0 and 2 are equal."""
+
+
+def test_an_overlap_of_the_threshold_changes_nothing():
+    scores = np.float32([1, 0.5, 0])
+    np.testing.assert_allclose(soften(HALVES, scores, decay="linear", iou_threshold=0.5), [1, 0.5, 0])
+    np.testing.assert_allclose(soften(HALVES, scores, decay="linear", iou_threshold=0.49), [1, 0.25, 0])
+    # A mean of 1 and 0.5 of the boxes 0 and 1: y1 = (4 + 2 / 2) / 1.5; box 2 has no weight.
+    for threshold, want in ((0.5, [1 / 2, 0.5 / 2, 0]), (0.49, [0.5, 0, 0])):
+        clusters = fuse(HALVES, scores, 2, iou_threshold=threshold)
+        np.testing.assert_allclose(clusters.scores, want, rtol=1e-6)
+        np.testing.assert_allclose(clusters.boxes[0], [0, 0, 4, 4 if threshold == 0.5 else 10 / 3], rtol=1e-6)
+
+
+def test_of_equal_scores_the_earlier_box_is_first():
+    """Linear: 1 - 1 = 0 is left of the later of equal boxes; other groups keep theirs, whatever padding holds."""
+    scores = np.float32([0.8, 0.2, 0.8])
+    np.testing.assert_allclose(soften(HALVES, scores, decay="linear", groups=np.array([4, 7, 4])), [0.8, 0.2, 0])
+    np.testing.assert_allclose(soften(HALVES, scores, decay="linear", groups=np.array([4, 7, 5])), [0.8, 0.2, 0.8])
+    padding = np.float32([7, 0.2, 0.8])
+    valid = np.array([False, True, True])
+    np.testing.assert_allclose(soften(HALVES, padding, decay="linear", valid=valid), [0, 0.1, 0.8], rtol=1e-6)
+    clusters = fuse(HALVES, padding, 1, valid=valid)
+    np.testing.assert_allclose(clusters.scores, [0.8, 0.2, 0], rtol=1e-6)
+    np.testing.assert_array_equal(clusters.boxes, [HALVES[2], HALVES[1], [0] * 4])
+    for wrong in (1.1, -0.1, np.nan):
+        with pytest.raises(ValueError, match=r"scores\[1\]=.*: out of range; allowed: 0 to 1"):
+            soft_nms(HALVES, np.float32([0.8, wrong, 0]))
+
+
+def test_a_box_joins_the_cluster_that_it_overlaps_most():
+    """Of 10 wide boxes at 0 and 4 (IoU 6 / 14) the one at 3 shares 7 / 13 and 9 / 11; it moves the second."""
+    boxes = np.float32([[0, 0, 10, 1], [4, 0, 14, 1], [3, 0, 13, 1]])
+    clusters = fuse(boxes, np.float32([0.9, 0.6, 0.2]), 3, iou_threshold=0.5)
+    second = (0.6 * 4 + 0.2 * 3) / 0.8
+    np.testing.assert_allclose(clusters.boxes, [boxes[0], [second, 0, second + 10, 1], [0] * 4], rtol=1e-6)
+    np.testing.assert_allclose(clusters.scores, [0.9 / 3, 0.4 * 2 / 3, 0], rtol=1e-6)
+    np.testing.assert_array_equal(clusters.valid, [True, True, False])
+
+
+def test_views_have_whole_pixels():
+    """Half of 5 x 7 is 2 x 4 pixels: rows stretch by 5 / 2, columns by 7 / 4."""
+    view = DetectorView(0.5)
+    chex.assert_shape(jax.eval_shape(lambda: image_view(np.zeros((3, 5, 7, 2), np.float32), view)), (3, 2, 4, 2))
+    views = view, DetectorView(0.5, True), DetectorView()
+    boxes = jax.jit(lambda boxes: [boxes_of_view(boxes, view, (5, 7)) for view in views])(np.float32([[1, 1, 4, 2]]))
+    np.testing.assert_allclose(np.concatenate(boxes), [[1.75, 2.5, 7, 5], [0, 2.5, 5.25, 5], [1, 1, 4, 2]])
+    for scale in (0.0, -1.0, np.inf):
+        with pytest.raises(ValueError, match="no pixel of"):
+            boxes_of_view(np.zeros(4, np.float32), DetectorView(scale), (5, 7))
+    some = BoxClusters(HALVES, np.float32([1, 0.5, 0]), np.array([2, 3, 2]), np.array([True, True, False]))
+    with pytest.raises(ValueError, match=r"detections=1 views: views has 2"):
+        fuse_views([some], [DetectorView(), view], (5, 7))
+    with pytest.raises(ValueError, match=r"detections=0 views: views has 0"):
+        fuse_views([], [], (5, 7))
+    fused = jax.jit(lambda detections: fuse_views(detections, [DetectorView()], (5, 7), 0.3))([some])
+    np.testing.assert_array_equal(fused.groups, [2, 3, 0])
+    np.testing.assert_allclose(fused.scores, [1, 0.5, 0])

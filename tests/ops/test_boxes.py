@@ -1,5 +1,6 @@
 """Overlaps by hand and against torchvision, conversions and distances by round trips."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -229,3 +230,114 @@ def test_large_boxes_in_short_dtypes_keep_their_areas():
     np.testing.assert_array_equal(ops.resize_boxes(small, (100, 100), (150, 50)), [[100, 0, 110, 30]])
     points = jnp.array([[210, 10]], jnp.uint8)
     np.testing.assert_array_equal(ops.boxes_to_distances(points, small + jnp.uint8(20)), [[-10, -10, 30, 30]])
+
+
+def test_overlaps_of_unequal_boxes_equal_a_loop():
+    """An empty box, one inside another, two that are equal, and some apart along either axis."""
+    a = np.array([[1, 2, 8, 5], [0, 0, 3, 9], [4, 4, 4, 7], [4, 1, 7, 4]], np.float32)
+    b = np.array([[2, 1, 5, 9], [1, 2, 8, 5], [20, 3, 30, 4], [4, 4, 4, 7], [1, 11, 2, 30]], np.float32)
+
+    @jax.jit
+    def call(a, b):
+        areas = ops.box_union(a[:, None], b)
+        return ops.box_area(a), areas, ops.box_iou(a, b), ops.generalized_box_iou(a, b), ops.distance_box_iou(a, b)
+
+    area, (inner, union), iou, generalized, distance = call(a, b)
+    np.testing.assert_array_equal(area, [21, 27, 0, 9])
+    for i, p in enumerate(a):
+        for j, q in enumerate(b):
+            shared = max(min(p[2], q[2]) - max(p[0], q[0]), 0) * max(min(p[3], q[3]) - max(p[1], q[1]), 0)
+            both = (p[2] - p[0]) * (p[3] - p[1]) + (q[2] - q[0]) * (q[3] - q[1]) - shared
+            width, height = max(p[2], q[2]) - min(p[0], q[0]), max(p[3], q[3]) - min(p[1], q[1])
+            apart = ((p[0] + p[2] - q[0] - q[2]) ** 2 + (p[1] + p[3] - q[1] - q[3]) ** 2) / 4
+            share = shared / both if both else 0
+            assert (inner[i, j], union[i, j]) == (shared, both)
+            np.testing.assert_allclose(iou[i, j], share, rtol=1e-6)
+            hull = width * height
+            np.testing.assert_allclose(generalized[i, j], share - ((hull - both) / hull if hull else 0), atol=1e-6)
+            np.testing.assert_allclose(distance[i, j], share - apart / (width**2 + height**2), atol=1e-6)
+
+
+def test_angles_and_boxes_of_short_numbers():
+    """3 wide and 4 high; a point; x flipped. 300 x 300 is beyond float16, 250 + 20 beyond uint8."""
+    angles = jax.jit(ops.box_angle)(np.float32([[2, 1, 5, 5], [3, 3, 3, 3], [5, 5, 2, 9], [0, 5, 2, 5]]))
+    np.testing.assert_allclose(angles, [np.arctan(3 / 4), 0, 0, np.pi / 2], rtol=1e-6)
+    big, small = np.array([[0, 0, 300, 300]], np.float16), np.array([[250, 0, 20, 9]], np.uint8)
+
+    @jax.jit
+    def call(big, small):
+        return ops.box_iou(big, big), ops.box_convert(small, "xywh", "xyxy"), ops.box_convert(big, "xyxy", "xywh")
+
+    iou, corners, half = call(big, small)
+    np.testing.assert_array_equal(iou, [[1]])
+    np.testing.assert_array_equal(corners, [[250, 0, 270, 9]])
+    assert (iou.dtype, corners.dtype, half.dtype) == (jnp.float32, jnp.float32, jnp.float16)
+
+
+def test_boxes_around_masks_equal_a_loop():
+    masks = np.zeros((2, 2, 3, 5), np.float32)
+    masks[0, 0, 1, 2:4] = 0.5
+    masks[0, 1, 0, 0] = masks[0, 1, 2, 4] = 1
+    masks[1, 0, 2, 1] = 1
+    # Pixels 2 and 3 of row 1; the whole; pixel 1 of row 2; none.
+    want = [[[2, 1, 4, 2], [0, 0, 5, 3]], [[1, 2, 2, 3], [0, 0, 0, 0]]]
+    np.testing.assert_array_equal(jax.jit(ops.masks_to_boxes)(masks), want)
+    with pytest.raises(ValueError, match=r"masks\[0, 1\]=-1: no mask"):
+        ops.masks_to_boxes(np.array([[0.0, -1]]))
+
+
+def test_every_format_and_side_by_hand():
+    """3 wide and 8 high from (1, 2), so around (2.5, 6)."""
+    forms = {"xyxy": [1, 2, 4, 10], "xywh": [1, 2, 3, 8], "cxcywh": [2.5, 6, 3, 8]}
+
+    @jax.jit
+    def convert(forms):
+        return {"-".join(pair): ops.box_convert(forms[pair[0]], *pair) for pair in itertools.product(forms, repeat=2)}
+
+    for pair, got in convert({form: np.float32(box) for form, box in forms.items()}).items():
+        np.testing.assert_array_equal(got, forms[pair.split("-")[1]])
+    box = np.float32([[-1, -2, 9, 11], [2, 3, 4, 5]])
+    np.testing.assert_array_equal(ops.clip_boxes(box, (7, 6)), [[0, 0, 6, 7], [2, 3, 4, 5]])
+    np.testing.assert_array_equal(ops.clip_boxes(box, (0, 6)), [[0, 0, 6, 0], [2, 0, 4, 0]])  # an image of no rows
+    np.testing.assert_array_equal(jax.jit(ops.clip_boxes)(box, np.int32([7, 6])), [[0, 0, 6, 7], [2, 3, 4, 5]])
+
+
+@pytest.mark.parametrize("size", [(0, 4), (4, 0), (-1, 4), (4, np.inf), (4,), (4, 4, 3), (np.nan, 4)])
+def test_sizes_that_are_none_are_named(size):
+    box = np.zeros((1, 4), np.float32)
+    with pytest.raises(ValueError, match=r"original_size=.*: no size; allowed: \(height, width\), both above 0"):
+        ops.resize_boxes(box, size, (4, 4))
+    with pytest.raises(ValueError, match=r"new_size=.*: no size"):
+        ops.resize_boxes(box, (4, 4), size)
+    if len(size) != 2:
+        with pytest.raises(ValueError, match=r"size=.*: not two sides"):
+            ops.clip_boxes(box, size)
+    elif not min(size) >= 0:
+        with pytest.raises(ValueError, match=r"size=.*: negative; allowed: 0 or more"):
+            ops.clip_boxes(box, size)
+
+
+def test_limits_of_deltas_by_hand():
+    """Sides are at least 1e-6 pixels when encoded; decoded, they grow by 1000 / 16 at most, or by e^limit."""
+    anchor, point = np.float32([1, 2, 3, 10]), np.float32([3, 6, 3, 6])
+
+    @jax.jit
+    def call(point, anchor):
+        coded = ops.encode_boxes(point, anchor, (10.0, 5.0, 2.0, 3.0)), ops.encode_boxes(anchor, point)
+        large = ops.decode_boxes(np.float32([0, 0, 9, 9]), anchor)
+        return *coded, large, ops.decode_boxes(np.float32([1, -1, 2, 4]), anchor, (2.0, 4.0, 1.0, 8.0), scale_clamp=1.0)
+
+    deltas, back, large, box = call(point, anchor)
+    np.testing.assert_allclose(deltas, [10 * 1 / 2, 0, 2 * np.log(1e-6 / 2), 3 * np.log(1e-6 / 8)], rtol=1e-6)
+    np.testing.assert_allclose(back, [-1e6, 0, np.log(2e6), np.log(8e6)], rtol=1e-6)
+    np.testing.assert_allclose(large, [2 - 62.5, 6 - 250, 2 + 62.5, 6 + 250], rtol=1e-5)
+    # Center 2 + 2 / 2, 6 - 8 / 4; 2 e wide, 8 e^(1/2) high.
+    half = np.e, 4 * np.exp(0.5)
+    np.testing.assert_allclose(box, [3 - half[0], 4 - half[1], 3 + half[0], 4 + half[1]], rtol=1e-5)
+    for weights in ((1, 1, 1, -1), (1, np.inf, 1, 1), (1, 1, 1, 1, 1), (np.nan, 1, 1, 1)):
+        with pytest.raises(ValueError, match=r"weights=.*: no factors of four deltas"):
+            ops.encode_boxes(anchor, anchor, weights)
+        with pytest.raises(ValueError, match=r"weights=.*: no factors of four deltas"):
+            ops.decode_boxes(anchor, anchor, weights)
+    with pytest.raises(ValueError, match="scale_clamp=0: out of range; allowed: above 0"):
+        ops.decode_boxes(anchor, anchor, scale_clamp=0.0)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from dlcore.ops import camera
 
@@ -183,3 +184,108 @@ def test_all_pixels_may_have_one_depth():
     pixels, intrinsics = np.float32([[1, 2], [5, 3]]), np.diag([2.0, 4.0, 1.0]).astype(np.float32)
     # x = z u / f of each pixel.
     np.testing.assert_allclose(camera.unproject(pixels, 8.0, intrinsics), [[4, 4, 8], [20, 6, 8]], rtol=1e-6)
+
+
+def test_cameras_of_unequal_axes_equal_numpy():
+    """Skew, both focal lengths, a rotation of three angles, and a shift."""
+    rotation = Rotation.from_rotvec([0.3, -0.5, 0.7]).as_matrix().astype(np.float32)
+    shift, k = np.float32([0.5, -0.25, 6]), np.float32([[100, 4, 32], [0, 80, 24], [0, 0, 1]])
+    points = np.float32([[0.5, 1, 2], [-1, 0.25, 3], [2, -1, 1]])
+
+    @jax.jit
+    def call(points):
+        turned = camera.project(points, k, rotation)
+        shifted = camera.project(points, k, translation=shift)
+        both, depth = camera.project(points, k, rotation, shift)
+        back = camera.unproject(both, depth, k, rotation, shift)
+        rays = camera.pixel_rays(both, k), camera.pixel_rays(both, k, rotation)
+        return turned, shifted, (both, depth), back, rays, camera.camera_matrix(k, rotation, shift)
+
+    turned, shifted, both, back, rays, matrix = call(points)
+    for (pixels, depth), r, t in ((turned, rotation, 0), (shifted, np.eye(3), shift), (both, rotation, shift)):
+        want = (points @ r.T + t) @ k.T
+        np.testing.assert_allclose(pixels, want[:, :2] / want[:, 2:], rtol=1e-4)
+        np.testing.assert_allclose(depth, want[:, 2], rtol=1e-5)
+    np.testing.assert_allclose(back, points, atol=1e-4)
+    np.testing.assert_allclose(matrix, k @ np.concatenate([rotation, shift[:, None]], 1), rtol=1e-5)
+    directions = np.concatenate([both[0], np.ones((3, 1))], 1) @ np.linalg.inv(k).T
+    for (origin, found), r in zip(rays, (np.eye(3), rotation), strict=True):
+        np.testing.assert_array_equal(origin, 0)
+        np.testing.assert_allclose(found, directions @ r, atol=1e-4)
+
+
+def test_rotations_equal_scipys_for_several_vectors():
+    vectors = np.float32([[[0.3, -0.5, 0.7], [np.pi / 2, 0, 0]], [[0, 0, -2], [1e-4, 2e-4, 0]]])
+    want = Rotation.from_rotvec(vectors.reshape(-1, 3)).as_matrix().reshape(2, 2, 3, 3)
+    np.testing.assert_allclose(jax.jit(camera.rotation_from_vector)(vectors), want, atol=1e-6)
+
+
+def test_looking_along_an_axis_by_hand():
+    """Along z with y up: x goes left, down is -y. Of another up, its part across the view alone counts."""
+    rotation, translation = camera.look_at(np.float32([1, 2, 3]), np.float32([1, 2, 8]))
+    np.testing.assert_allclose(rotation, np.diag([-1.0, -1, 1]), atol=1e-6)
+    np.testing.assert_allclose(translation, [1, 2, -3], atol=1e-6)
+    rotation, _ = camera.look_at(np.float32([1, 2, 3]), np.float32([1, 2, 8]), (1e-3, 0, 5))
+    np.testing.assert_allclose(rotation, [[0, 1, 0], [-1, 0, 0], [0, 0, 1]], atol=1e-6)
+    for size in (1e-3, 1.0, 1e3):
+        camera.look_at(np.zeros(3), np.float32([0, size, 0]), (4e-6, 1, 0))
+        with pytest.raises(ValueError, match="parallel to the direction of view"):
+            camera.look_at(np.zeros(3), np.float32([0, size, 0]), (5e-7, 1, 0))
+    with pytest.raises(ValueError, match=r"center, target, up\[2, 0\]=nan: not finite"):
+        camera.look_at(np.zeros(3), np.ones(3), (np.nan, 1, 0))
+
+
+def test_a_lens_of_four_numbers_and_few_steps():
+    """k3 is 0 where it is not given. A step divides what the tangential part leaves by the radial factor."""
+    plane, lens = np.float32([[0.5, -0.4], [0.1, 0.3]]), np.float32([0.1, 0.2, 0.03, 0.04])
+    intrinsics = np.float32([[4, 2, 1], [0, 8, 3], [0, 0, 1]])
+    pixels = plane @ intrinsics[:2, :2].T + intrinsics[:2, 2]
+
+    @jax.jit
+    def call(plane):
+        distorted = camera.distort(plane, lens), camera.distort(plane, np.append(lens, np.float32(0)))
+        back = camera.undistort(plane, lens, 1), camera.pixels_to_plane(pixels, intrinsics, lens, 1)
+        return distorted, back, camera.plane_to_pixels(plane, intrinsics, lens)
+
+    distorted, back, onto = call(plane)
+    np.testing.assert_allclose(*distorted, rtol=1e-6)
+    x, y = plane.T
+    r2 = x**2 + y**2
+    d = 1 + 0.1 * r2 + 0.2 * r2**2
+    offset = np.stack([0.06 * x * y + 0.04 * (r2 + 2 * x**2), 0.03 * (r2 + 2 * y**2) + 0.08 * x * y], -1)
+    want = (plane - offset) / d[:, None]
+    np.testing.assert_allclose(back, [want, want], rtol=1e-4)
+    np.testing.assert_allclose(
+        onto,
+        (plane * d[:, None] + offset) @ intrinsics[:2, :2].T + intrinsics[:2, 2],
+        rtol=1e-5,
+    )
+    with pytest.raises(ValueError, match="steps=0"):
+        camera.undistort(plane, lens, 0)
+    for count in (3, 6):
+        with pytest.raises(ValueError, match=rf"distortion.shape=\({count},\): wrong number"):
+            camera.undistort(plane, np.zeros(count, np.float32))
+
+
+def test_more_bad_input_is_named():
+    eye = np.eye(3, dtype=np.float32)
+    with pytest.raises(ValueError, match=r"points\[1, 0\]: depth of 0"):
+        camera.project(np.float32([[[0, 0, 1], [0, 0, 1]], [[1, 1, 0], [0, 0, 1]]]), eye)
+    with pytest.raises(ValueError, match=r"^depth: depth of 0"):
+        camera.unproject(np.zeros((2, 2), np.float32), 0.0, eye)
+    with pytest.raises(ValueError, match=r"depth=float32\[3\]: wrong shape"):
+        camera.unproject(np.zeros((2, 2), np.float32), np.ones(3, np.float32), eye)
+    for side in ((0, 3), (3, 0)):
+        with pytest.raises(ValueError, match=r"(height|width)=0"):
+            camera.pixel_grid(*side)
+    np.testing.assert_array_equal(camera.pixel_grid(1, 1), np.zeros((1, 1, 2)))
+    with pytest.raises(ValueError, match="singular"):
+        camera.check_intrinsics(np.diag([1.0, 0, 1]))
+    with pytest.raises(ValueError, match=r"intrinsics\[0, 2\]=inf: not finite"):
+        camera.check_intrinsics(np.float32([[1, 0, np.inf], [0, 1, 0], [0, 0, 1]]))
+    camera.check_intrinsics(np.diag([-2.0, 3, 1]))  # a mirrored camera
+    for other in ((eye[:2], np.zeros(3)), (eye, np.zeros(2))):
+        with pytest.raises(ValueError, match=r"(rotation|translation)=.*: wrong shape"):
+            camera.world_to_camera(np.zeros((2, 3), np.float32), *other)
+    with pytest.raises(ValueError, match="target='blender': unknown"):
+        camera.convert_extrinsics(eye, np.zeros(3), "opencv", "blender")

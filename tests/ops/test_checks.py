@@ -34,8 +34,21 @@ from dlcore.metrics import (
     recall_at_k,
     verification,
 )
-from dlcore.ops import check_class_ids, check_finite, check_indices, check_probabilities, check_range
-from dlcore.ops.checks import check_shapes
+from dlcore.ops import (
+    check_boxes,
+    check_class_ids,
+    check_counts,
+    check_finite,
+    check_indices,
+    check_mask,
+    check_probabilities,
+    check_range,
+    check_shapes,
+    check_spacing,
+    check_spread,
+    check_values,
+    describe_array,
+)
 
 IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
 NANS = np.full((2, 2), np.nan)
@@ -190,3 +203,135 @@ def test_a_whole_number_has_a_range(number, problem):
     for allowed in (3, np.int32(3), jnp.int32(3), np.array(3)):
         check_shapes(steps=(allowed, "int >= 1"))
     jax.jit(lambda n: check_shapes(steps=(n, "int >= 1")))(0)  # traced numbers pass
+
+
+def test_boxes_of_several_axes_and_their_padding():
+    """The first flipped box is named, in either direction; a point is none, and padding is not looked at."""
+    boxes = np.array([[[0, 0, 4, 4], [3, 3, 3, 3]], [[0, 5, 4, 2], [6, 0, 4, 2]]], np.float32)
+    with pytest.raises(ValueError, match=r"b\[1, 0\]=\[0.0, 5.0, 4.0, 2.0\]: flipped; allowed: x0 <= x1 and y0 <= y1"):
+        check_boxes("b", boxes)
+    with pytest.raises(ValueError, match=r"b\[1, 1\]=\[6.0, 0.0, 4.0, 2.0\]: flipped"):
+        check_boxes("b", boxes, np.array([[1, 1], [0, 1]]))
+    check_boxes("b", boxes, np.array([[1, 1], [0, 0]]))
+    boxes[0, 1, 2] = np.inf
+    with pytest.raises(ValueError, match=r"b\[0, 1, 2\]=inf: not finite"):
+        check_boxes("b", boxes)
+    check_boxes("b", boxes, np.array([[1, 0], [0, 0]]))
+    jax.jit(lambda b: check_boxes("b", b))(boxes)
+    jax.jit(lambda valid: check_boxes("b", boxes, valid))(np.ones((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: check_counts("n", [[0, 2.5], [-1, np.nan]]), r"n\[1, 0\]=-1: no count; allowed: finite numbers, at l"),
+        (lambda: check_counts("n", np.inf), "n=inf: no count"),
+        (lambda: check_values("v", [0.5, 2, 3], (0.5, 2)), r"v\[2\]=3: unknown; allowed: 0.5, 2$"),
+        (lambda: check_values("v", [np.nan], (0, 1)), r"v\[0\]=nan: unknown; allowed: 0, 1$"),
+        (lambda: check_mask("m", [[0, 2], [1, -0.5]]), r"m\[1, 1\]=-0.5: no mask; allowed: 0 for what does not count"),
+        (lambda: check_mask("m", [np.nan]), r"m\[0\]=nan: no mask"),
+        (lambda: check_range("r", [2, 1.9], 2), r"r\[1\]=1.9: out of range; allowed: at least 2$"),
+        (lambda: check_range("r", [[2, 4.1]], 2, 4), r"r\[0, 1\]=4.1: out of range; allowed: 2 to 4$"),
+        (lambda: check_range("r", -4.1, -4, 2), "r=-4.1: out of range; allowed: -4 to 2$"),
+        (lambda: check_range("r", 100.0002, 0, 100), "r=100: out of range"),
+        (lambda: check_spacing((1, 2)), r"spacing=\(1, 2\): not the sides of a voxel; allowed: three positive numbers"),
+        (lambda: check_spacing((1, 2, 0)), "spacing=.*: not the sides"),
+        (lambda: check_spacing((1, -2, 3)), "spacing=.*: not the sides"),
+        (lambda: check_spacing((1, np.inf, 3)), "spacing=.*: not the sides"),
+        (lambda: check_probabilities("p", [[0.5, 0.489]]), r"p\[0\]=.*: sums to 0.989; allowed: probabilities"),
+        (lambda: check_probabilities("p", [0.5, np.nan]), "p=.*: sums to nan"),
+        (lambda: check_probabilities("p", [1.5, -0.5]), "p=.*: a negative number"),
+        (lambda: check_class_ids("c", [0, 3], 3), r"c\[1\]=3: out of range; allowed: 0 to 2, of 3 classes$"),
+        (lambda: check_indices("i", np.inf, 3, "rows"), "i=inf: out of range; allowed: 0 to 2, of 3 rows$"),
+    ],
+)
+def test_the_first_number_that_is_none_is_named(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
+
+
+def test_numbers_at_the_limits_pass():
+    check_counts("n", [[0, 2.5]])
+    check_values("v", [True, 0, 1], (0, 1))
+    check_mask("m", [[0, 2], [True, np.inf]])
+    check_mask("m", None)
+    check_range("r", [2, 4, np.inf], 2)
+    check_range("r", [99.99995, 100.00005, -0.00005], 0, 100)  # 1e-6 of the larger limit
+    check_range("r", [-4.000003, 2], -4, 2)
+    np.testing.assert_array_equal(check_spacing([1, 0.5, 2]), [1, 0.5, 2])
+    check_probabilities("p", [[0.5, 0.491], [0.5, 0.509], [1, 0]])
+    for check in (check_counts, check_finite, check_mask, check_probabilities):
+        jax.jit(lambda x, check=check: check("x", x))(-np.ones(2))
+    jax.jit(lambda x: (check_values("x", x, (0,)), check_range("x", x, 0), check_spread("x", x, 1, "")))(-np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("points", "spans"),
+    [
+        ([[1, 2, 3]] * 4, 0),
+        ([[0, 0, 0], [1, 2, 3], [2, 4, 6]], 1),
+        ([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1]], 2),
+        ([[0, 0, 1], [1, 0, 1], [0, 1, 1], [1, 1, 1.01]], 3),
+        ([[0, 0], [1, 0], [0, 2e-6]], 2),
+        ([[0, 0], [1, 0], [0, 1e-7]], 1),
+    ],
+)
+def test_points_span_so_many_dimensions(points, spans):
+    for dimensions, where in ((1, "in one place"), (2, "on one line"), (3, "on one plane")):
+        if dimensions <= spans:
+            check_spread("p", points, dimensions, "more")
+        else:
+            with pytest.raises(ValueError, match=f"^p: {len(points)} points {where}; allowed: more$"):
+                check_spread("p", points, dimensions, "more")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"a": (np.ones((2, 3)), "N 3"), "b": (np.ones((4, 5)), "N M")}, r"b=float32\[4, 5\]: .* allowed: \[2, M\]"),
+        ({"a": (np.ones((2, 7, 3)), "... 3"), "b": (np.ones((2, 6)), "...")}, r"b=float32\[2, 6\]: .*: \[2, 7\]"),
+        ({"a": (np.ones((2, 3)), "N")}, r"a=float32\[2, 3\]: .*: \[N\]"),
+        ({"a": (np.ones(3), "N M")}, r"a=float32\[3\]: .*: \[N, M\]"),
+        ({"a": (np.ones(3), "... N M")}, r"a=float32\[3\]: .*: \[\.\.\., N, M\]"),
+        ({"a": (np.ones((2, 3)), "N N")}, r"a=float32\[2, 3\]: .*: \[N, N\]"),
+        ({"a": (np.ones(3), "int N")}, r"a=float32\[3\]: .*: int\[N\]"),
+        ({"a": (np.ones(3), "")}, r"a=float32\[3\]: .*: \[\]"),
+        ({"a": (np.array([1.0, -2]), "mask N")}, r"a\[1\]=-2: no mask"),
+        ({"a": (np.ones((2, 2)), "mask N")}, r"a=float32\[2, 2\]: .*: \[N\]"),
+        ({"a": (np.array([1.0, np.inf]), "N finite")}, r"a\[1\]=inf: not finite"),
+        ({"a": (np.nan, "finite")}, "a=nan: not finite"),
+        ({"a": (np.ones(2), "finite")}, r"a=float32\[2\]: wrong shape"),
+        ({"a": (0.0, "> 0")}, "a=0: out of range; allowed: above 0$"),
+        ({"a": (-0.5, ">= 0")}, "a=-0.5: out of range; allowed: at least 0$"),
+        ({"a": (np.nan, ">= 0")}, "a=nan: out of range"),
+        ({"a": (1.0, "0 to <1")}, "a=1: out of range; allowed: 0 to below 1$"),
+        ({"a": (1.5, "-1 to 1")}, "a=1.5: out of range; allowed: -1 to 1$"),
+        ({"a": (-1.5, "-1 to 1")}, "a=-1.5: out of range; allowed: -1 to 1$"),
+        ({"a": (np.array([0.5, 0]), "... > 0")}, "a=0: out of range; allowed: above 0$"),
+        ({"a": ("0.5", "0 to 1")}, "a='0.5': no number; allowed: numbers$"),
+        ({"a": (0, "int 1 to 3")}, "a=0: out of range; allowed: 1 to 3$"),
+        ({"a": (True, "int >= 0")}, "a=True: no whole number"),
+    ],
+)
+def test_axes_and_ranges_that_do_not_fit_are_named(arguments, message):
+    with pytest.raises(ValueError, match=f"^(?:{message})"):
+        check_shapes(**arguments)
+
+
+def test_axes_and_ranges_that_fit_pass():
+    check_shapes(a=(np.ones((2, 7, 3)), "... T 3"), b=(None, "T"), c=(np.ones((2, 5)), "... M"), d=(np.ones(7), "T"))
+    check_shapes(a=(np.ones(3), "... N"), b=(np.ones((3, 3)), "N N"), c=(np.ones((1, 1), int), "int K K"))
+    check_shapes(a=(np.array([0.0, 2]), "mask N"), b=(np.array([1.0, -2]), "N finite"), c=(-3.0, "finite"), d=(1, ""))
+    for value, limits in (
+        (0.0, "0 to <1"),
+        (0.99, "0 to <1"),
+        (1, "0 to 1"),
+        (-1, "-1 to 1"),
+        (0, ">= 0"),
+        (1e-9, "> 0"),
+    ):
+        check_shapes(a=(value, limits))
+    check_shapes(a=(np.array([[1e-9, 5]]), "... > 0"), b=(np.array([[0.0, 1]]), "... 0 to 1"), c=(3, "int 1 to 3"))
+    jax.jit(lambda x: check_shapes(a=(x, "0 to 1"), b=(x, "finite")))(7.0)
+    assert describe_array(2) == "int32[]"
+    assert describe_array(np.ones((2, 3))) == "float32[2, 3]"

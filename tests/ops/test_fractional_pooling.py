@@ -105,3 +105,19 @@ def test_bad_arguments():
         fractional_max_pool(key, x, output_size=(8, 8))
     with pytest.raises(ValueError, match=r"x.shape=\(8, 8\)"):
         fractional_max_pool(key, x[..., 0], 1.5)
+
+
+def test_limits_of_ratios_and_shifts():
+    key, x = jax.random.key(0), np.zeros((2, 6, 8, 1), np.float32)
+    chex.assert_shape(jax.eval_shape(lambda x: fractional_max_pool(key, x, 1.0, window=1), x), (2, 6, 8, 1))
+    # 3 times 7 / 3 is a little less than 7 in floats; 7 are 3.
+    line = np.zeros((7, 7, 1), np.float32)
+    chex.assert_shape(jax.eval_shape(lambda x: fractional_max_pool(key, x, 7 / 3), line), (3, 3, 1))
+    for ratio in (np.inf, np.nan, (1.5, 0.9)):
+        with pytest.raises(ValueError, match="ratio"):
+            fractional_max_pool(key, x, ratio)
+    with pytest.raises(ValueError, match="allowed: exactly one of them"):
+        fractional_max_pool(key, x, 1.5, output_size=(3, 3))
+    for shift in (1.0, -0.1, np.nan):
+        with pytest.raises(ValueError, match=r"u=.*: out of range; allowed: 0 to below 1"):
+            fractional_starts(shift, 5, 2)

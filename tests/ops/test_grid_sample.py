@@ -1,5 +1,7 @@
 """Grids, sampling and deformable convolution against torch's goldens, by hand, and against an independent sampler."""
 
+import functools
+import itertools
 import json
 import pathlib
 
@@ -255,3 +257,94 @@ def deformed(channels, kernel):
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def hat(at, n):
+    return np.maximum(0, 1 - np.abs(at - np.arange(n)))
+
+
+def test_bilinear_samples_and_their_slopes_equal_numpys():
+    """Values are sums over all pixels of two hats; a row further, or a column, the slope is the difference of two."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, 4, 5, 3)).astype(np.float32)
+    rows, columns = (rng.uniform(-1.5, n + 0.5, (2, 7)).astype(np.float32) for n in (4, 5))
+    rows[0, :2], columns[0, :2] = [3, -1], [4, 2]
+
+    @jax.jit
+    def call(rows, columns):
+        slopes = jax.grad(lambda r, c: bilinear_sample(x, r, c).sum(), (0, 1))(rows, columns)
+        return bilinear_sample(x, rows, columns), slopes
+
+    got, (down, across) = call(rows, columns)
+    for n, p in np.ndindex(2, 7):
+        r, c = rows[n, p], columns[n, p]
+        value = functools.partial(np.einsum, "i,j,ijc->c")
+        np.testing.assert_allclose(got[n, p], value(hat(r, 4), hat(c, 5), x[n]), atol=1e-5)
+        if p > 1 or n:
+            top, left = np.floor(r), np.floor(c)
+            slope = value(hat(top + 1, 4) - hat(top, 4), hat(c, 5), x[n]).sum()
+            np.testing.assert_allclose(down[n, p], slope, atol=1e-4)
+            slope = value(hat(r, 4), hat(left + 1, 5) - hat(left, 5), x[n]).sum()
+            np.testing.assert_allclose(across[n, p], slope, atol=1e-4)
+    for shapes in (((2, 7), (2, 6)), ((1, 7), (1, 7))):
+        with pytest.raises(ValueError, match="do not fit; allowed"):
+            bilinear_sample(x, *map(np.zeros, shapes))
+
+
+def test_grids_of_unequal_sides_by_hand():
+    """Edges at -1 and 1: the middles of 4 pixels are -3/4, -1/4, 1/4, 3/4, of 2 -1/2 and 1/2; of one pixel 0."""
+    theta = np.float32([[[2, 1, 0.5], [0, -1, 3]], [[1, 0, 0], [0, 1, 0]]])
+
+    @jax.jit
+    def call(theta):
+        return affine_grid(theta, (2, 4)), affine_grid(theta, (2, 4), True), affine_grid(theta, (1, 3), True)
+
+    for grid, ys, xs in zip(
+        call(theta),
+        ((-0.5, 0.5), (-1, 1), (0,)),
+        ((-0.75, -0.25, 0.25, 0.75), (-1, -1 / 3, 1 / 3, 1), (-1, 0, 1)),
+        strict=True,
+    ):
+        for (i, y), (j, x) in itertools.product(enumerate(ys), enumerate(xs)):
+            np.testing.assert_allclose(grid[:, i, j], [[2 * x + y + 0.5, -y + 3], [x, y]], atol=1e-6)
+    for size in ((0, 3), (3, 0), (2.5, 3), (3, 2.5)):
+        with pytest.raises(ValueError, match="size="):
+            affine_grid(theta, size)
+    # The corners of a single pixel are one place.
+    far = np.float32([[[[-3, 7]]]])
+    modes = jax.jit(
+        lambda x: [grid_sample(x, far, "bilinear", mode, True) for mode in ("zeros", "border", "reflection")]
+    )
+    np.testing.assert_array_equal(np.ravel(modes(np.full((1, 1, 1, 1), 5, np.float32))), [5, 5, 5])
+
+
+@pytest.mark.covers("CV-33")
+def test_deformable_convolution_equals_a_loop_over_taps():
+    """Two groups of channels, two of offsets, a mask, and another stride, dilation and padding for each axis."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 5, 6, 4)).astype(np.float32), rng.normal(size=(2, 3, 2, 6)).astype(np.float32)
+    # Rows: (5 + 1 - 3) / 1 + 1 = 4; columns: (6 + 1 - 3) / 2 + 1 = 3.
+    offset = rng.uniform(-1.5, 1.5, (2, 4, 3, 24)).astype(np.float32)
+    mask = rng.uniform(size=(2, 4, 3, 12)).astype(np.float32)
+    call = jax.jit(lambda x, offset, mask: deform_conv(x, offset, w, mask, (1, 2), ((0, 1), (1, 0)), (2, 1), 2))
+    got, want = call(x, offset, mask), np.zeros((2, 4, 3, 6))
+    for n, p, q, i, j, channel in np.ndindex(2, 4, 3, 2, 3, 4):
+        tap = channel // 2 * 6 + 3 * i + j
+        dy, dx = offset[n, p, q, 2 * tap : 2 * tap + 2]
+        weight = mask[n, p, q, tap] * np.outer(hat(p + 2 * i + dy, 5), hat(2 * q + j - 1 + dx, 6))
+        group = channel // 2
+        want[n, p, q, 3 * group : 3 * group + 3] += (weight * x[n, :, :, channel]).sum() * w[
+            i, j, channel % 2, 3 * group : 3 * group + 3
+        ]
+    np.testing.assert_allclose(got, want, atol=1e-4)
+    for arguments, message in (
+        ({"mask": mask[..., :6]}, "mask.shape=.*: does not fit offset"),
+        ({"offset": offset[:, :3]}, "offset.shape=.*: does not fit the output"),
+        ({"offset": offset[..., :0]}, "offset.shape=.*: does not fit the output"),
+        ({"groups": 0}, "kernel.shape="),
+        ({"kernel": w[..., :5]}, "O a multiple of 2"),
+        ({"x": x[0]}, "not an image batch"),
+    ):
+        fields = {"x": x, "offset": offset, "kernel": w, "mask": mask, "groups": 2} | arguments
+        with pytest.raises(ValueError, match=message):
+            deform_conv(strides=(1, 2), padding=((0, 1), (1, 0)), dilation=(2, 1), **fields)

@@ -207,3 +207,40 @@ def test_only_kernels_of_image_classifiers_decay():
     assert number > 40
     tables = {"pos_embed/embedding", "bias_table/embedding", "rel_pos/rows", "rel_pos/columns"}
     assert left == tables | {"cls_token", "register_tokens", "logit_scale"}
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("Dense_0/kernel", True),
+        ("position_2/kernel", True),
+        ("query/kernel", True),
+        ("token/embedding", True),
+        ("words/embedding", True),
+        ("debias/weight", True),
+        ("mixed_bias_weight", True),
+        ("hidden0_bias", False),
+        ("bias0", False),
+        ("bias_table/embedding", False),
+        ("content_bias/embedding", False),
+        ("norm/scale", False),
+        ("cls_token", False),
+        ("tokens_2", False),
+        ("probe", False),
+        ("queries", False),
+        ("input/constant", False),
+        ("wpe/embedding", False),
+        ("text_positions/embedding", False),
+        ("pos_embed0/embedding", False),
+        ("token_type_embeddings/embedding", False),
+        ("segment/table", False),
+        ("place/table", False),
+        ("2", True),
+        ("", True),
+    ],
+)
+def test_names_of_matrices_say_whether_they_are_kernels(path, expected):
+    keys = tuple(jax.tree_util.DictKey(name) for name in path.split("/") if name)
+    assert is_kernel(keys, np.zeros((2, 3))) is expected
+    assert is_kernel((jax.tree_util.SequenceKey(4), *keys), np.zeros((2, 3, 4))) is expected
+    assert not is_kernel(keys, np.zeros(3))

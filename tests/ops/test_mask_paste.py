@@ -74,3 +74,21 @@ def test_a_peak_is_found_where_it_is():
     maps[0, 0, 2, 5] = 1  # its center at (5.5, 2.5) of 8
     points, _ = heatmaps_to_keypoints(jnp.asarray(maps), jnp.array([[10.0, 20, 34, 36]]), (40, 40))
     np.testing.assert_allclose(points[0, 0], [10 + 24 * 5.5 / 8, 20 + 16 * 2.5 / 8], atol=0.51)
+
+
+def test_exact_masks_equal_a_loop_and_borders_fade():
+    """Each pixel's center is looked up among the centers of 3 cells a side; beyond the outer ones a mask fades to 0."""
+    masks = np.random.default_rng(0).uniform(size=(2, 3, 3)).astype(np.float32)
+    boxes = np.float32([[1.5, -1, 6, 4.25], [2, 2, 2, 2]])
+    out = jax.jit(lambda masks: paste_masks(masks, boxes, (5, 7), False))(masks)
+    want = np.zeros((2, 5, 7))
+    for k, (x0, y0, x1, y1) in enumerate(boxes):
+        for y, x, i, j in np.ndindex(5, 7, 3, 3):
+            at = [(c + 0.5 - low) * 3 / max(high - low, 1e-6) - 0.5 for c, low, high in ((y, y0, y1), (x, x0, x1))]
+            want[k, y, x] += masks[k, i, j] * max(0, 1 - abs(at[0] - i)) * max(0, 1 - abs(at[1] - j))
+    np.testing.assert_allclose(out, want, atol=1e-5)
+    for shape in ((2, 3, 4), (1, 3, 3)):
+        with pytest.raises(ValueError, match="wrong shape"):
+            paste_masks(np.zeros(shape, np.float32), boxes, (5, 7))
+    with pytest.raises(ValueError, match=r"heatmaps\[0, 0, 1, 0\]=nan: not finite"):
+        heatmaps_to_keypoints(np.float32([[[[0, 1], [np.nan, 0]]]]), boxes[:1], (5, 7))

@@ -139,3 +139,87 @@ def test_other_bad_input():
         ops.sample_mesh(jax.random.key(0), CUBE, CUBE_FACES, 0)
     with pytest.raises(ValueError, match="subdivisions=9: out of range; allowed: 0 to 8"):
         ops.icosphere(9)
+
+
+# A right triangle of 3 by 4, one of 3 by 12 upright on its first side, a face that is a line, and a lone vertex.
+BENT = np.array([[0, 0, 0], [3, 0, 0], [0, 4, 0], [0, 0, 12], [6, 0, 0], [7, 7, 7]], np.float32)
+BENT_FACES = np.array([[0, 1, 2], [0, 3, 1], [0, 1, 4]], np.int32)
+
+
+def test_areas_and_normals_of_unequal_faces_by_hand():
+    @jax.jit
+    def call(vertices):
+        return (
+            ops.face_areas(vertices, BENT_FACES),
+            ops.face_normals(vertices, BENT_FACES),
+            ops.vertex_normals(vertices, BENT_FACES),
+            jax.grad(lambda v: ops.face_areas(v, BENT_FACES).sum() + ops.face_normals(v, BENT_FACES).sum())(vertices),
+        )
+
+    areas, normals, of_vertices, gradient = call(BENT)
+    np.testing.assert_allclose(areas, [6, 18, 0])
+    np.testing.assert_allclose(normals, [[0, 0, 1], [0, 1, 0], [0, 0, 0]])
+    shared = np.array([0, 3, 1]) / 10**0.5
+    np.testing.assert_allclose(of_vertices, [shared, shared, [0, 0, 1], [0, 1, 0], [0] * 3, [0] * 3], atol=1e-6)
+    assert np.isfinite(gradient).all()
+
+
+def test_edges_and_pairs_of_faces_by_hand():
+    faces = np.array([[2, 0, 1], [1, 3, 2], [4, 3, 1]])
+    np.testing.assert_array_equal(ops.mesh_edges(faces), [[0, 1], [0, 2], [1, 2], [1, 3], [1, 4], [2, 3], [3, 4]])
+    np.testing.assert_array_equal(ops.adjacent_faces(faces), [[0, 1], [1, 2]])
+    assert ops.euler_characteristic(faces) == 5 - 7 + 3
+    assert not ops.is_closed(faces)
+    assert not ops.is_closed(np.zeros((2, 4), int))
+    assert ops.is_closed(np.zeros((0, 3), int))
+    vertices, split, edges = ops.subdivide_mesh(np.arange(10.0).reshape(5, 2) ** 2, faces[:1])
+    np.testing.assert_array_equal(edges, [[0, 1], [0, 2], [1, 2]])
+    np.testing.assert_array_equal(vertices[5:], [[2, 5], [8, 13], [10, 17]])
+    # Corners 2, 0, 1; the midpoints of (2, 0), (0, 1), (1, 2) are 6, 5, 7.
+    np.testing.assert_array_equal(split, [[2, 6, 7], [6, 0, 5], [7, 5, 1], [6, 5, 7]])
+    thrice = np.array([[0, 1, 2], [1, 0, 3], [1, 0, 4]])
+    with pytest.raises(ValueError, match=r"edge \(0, 1\) has three faces or more; allowed: at most two"):
+        ops.adjacent_faces(thrice)
+    with pytest.raises(ValueError, match=r"edge \(0, 1\) has 3 faces; allowed: closed meshes"):
+        ops.check_mesh(BENT, np.array([[0, 1, 2], [0, 2, 1], [0, 1, 2]]), closed=True)
+    for function in (ops.mesh_edges, ops.adjacent_faces, ops.euler_characteristic):
+        with pytest.raises(ValueError, match=r"faces=float64\[1, 3\]: no faces; allowed: \[F, 3\] of integers"):
+            function(np.zeros((1, 3)))
+        with pytest.raises(ValueError, match="faces: index -1 is negative"):
+            function(np.array([[0, 1, -1]]))
+
+
+@pytest.mark.slow
+def test_spheres_and_samples_at_their_limits():
+    vertices, faces = ops.icosphere(0, 0.5)
+    np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 0.5, rtol=1e-6)
+    assert (ops.euler_characteristic(faces), len(faces)) == (2, 20)
+    assert np.unique(np.round(np.linalg.norm(vertices[faces[:, 0]] - vertices[faces[:, 1]], axis=1), 5)).size == 1
+    assert (np.linalg.det(vertices[faces].astype(float)) > 0).all()
+    for arguments, message in (
+        ((-1,), "subdivisions=-1"),
+        ((1, 0.0), "radius=0.0: out of range"),
+        ((1, -1.0), "radius"),
+        ((1, np.inf), "radius"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ops.icosphere(*arguments)
+    key, masks = jax.random.key(0), (np.ones(2), np.array([0, 0, 1]))
+    for mask, message in zip(masks, (r"face_mask.shape=\(2,\): does not fit", "no face has an area"), strict=True):
+        with pytest.raises(ValueError, match=message):
+            ops.sample_mesh(key, BENT, BENT_FACES, 4, mask)
+    with pytest.raises(ValueError, match="faces: there are none"):
+        ops.sample_mesh(key, BENT, BENT_FACES[:0], 4)
+    # One face alone, whose sides are 12 along z and 3 along x: its normal is y.
+    points, normals, face = jax.device_get(ops.sample_mesh(key, BENT, BENT_FACES, 200, np.array([0, 2, 0])))
+    np.testing.assert_array_equal(face, 1)
+    np.testing.assert_array_equal(normals, [[0, 1, 0]] * 200)
+    assert points.min() >= 0
+    assert (points[:, 0] / 3 + points[:, 2] / 12).max() <= 1 + 1e-6
+    np.testing.assert_allclose(points.mean(0), [1, 0, 4], atol=0.8)  # 4 deviations of 12 / 18^.5 / 200^.5
+    for edges, mask, message in (
+        ([[0, 9]], None, r"edges\[0, 1\]=9: out of range; allowed: 0 to 5, of 6 vertices"),
+        ([[0, 1]], np.ones(2), r"edge_mask.shape=\(2,\): does not fit edges; allowed: \(1,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            ops.mesh_laplacian(BENT, np.array(edges), mask)

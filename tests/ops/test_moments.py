@@ -73,3 +73,27 @@ def test_centered_rmsprop_keeps_a_small_variance():
         update, state = optimizer.update(jnp.float32(g), state, w)
         mean, square = 0.5 * mean + 0.5 * g, 0.5 * square + 0.5 * g * g
     assert float(update) == pytest.approx(-g / np.sqrt(square - mean**2), rel=1e-3)
+
+
+def test_the_nearest_of_points_on_several_axes():
+    """The first of equals; row 0 for a point that is NaN. Distances to a point itself are 0 and never below."""
+    y = np.float32([[1, 1], [3, 1], [1, 1], [5, 9]])
+    x = np.float32([[[2.9, 1], [2, 1]], [[1, 1], [np.nan, 1]], [[9, 9], [2.1, 0]]])
+    np.testing.assert_array_equal(jax.jit(nearest_points)(x, y), [[1, 0], [0, 0], [3, 1]])
+    many = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    distances = np.asarray(jax.jit(squared_distances)(many, many[:5]))
+    assert (distances >= 0).all()
+    np.testing.assert_allclose(distances, ((many[:, None] - many[:5]) ** 2).sum(-1), atol=1e-5)
+    with pytest.raises(ValueError, match=r"y.shape=\(0, 2\): no points; allowed: at least one"):
+        nearest_points(x, y[:0])
+    for call in (squared_distances, nearest_points):
+        with pytest.raises(ValueError, match="wrong shape"):
+            call(many, y)
+
+
+def test_moments_of_some_axes():
+    x = np.random.default_rng(0).normal(size=(2, 3, 4)).astype(np.float32)
+    moments = jax.jit(lambda x: [population_moments(x, axes) for axes in (None, 1, (0, 2))])(x)
+    for axes, (mean, variance) in zip((None, 1, (0, 2)), moments, strict=True):
+        np.testing.assert_allclose(mean, x.mean(axes), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(variance, x.var(axes), rtol=1e-4)

@@ -124,7 +124,7 @@ def test_the_best_are_listed_and_the_rest_is_padding():
     np.testing.assert_array_equal(top_detections(keep, scores, 1)[0], [2])
 
 
-@pytest.mark.slow(only=["float32"])
+@pytest.mark.slow(unless=["int8"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.float32])
 def test_scores_of_integers_rank_as_numbers(dtype):
     # The negative of an unsigned 0 is 0 and ranked first; -(-128) overflows in int8.
@@ -156,3 +156,32 @@ def test_shapes_that_do_not_fit_are_named():
         nms(boxes, scores, 0.5, valid=scores[:1])
     with pytest.raises(ValueError, match=r"scores=float32\[3\]: wrong shape or dtype; allowed: \[2\]"):
         top_detections(np.ones(2, bool), scores, 1)
+
+
+def test_words_of_32_boxes_and_overlaps_of_the_threshold():
+    """Box 32 is the one before it, 30 the first; boxes 2 and 3 overlap by half, 4 and 5 by 2/3."""
+    boxes = np.float32([[10 * i, 0, 10 * i + 6, 4] for i in range(60)])
+    boxes[32], boxes[30] = boxes[31], boxes[0]
+    boxes[3], boxes[5] = boxes[2] - [0, 0, 3, 0], boxes[4] - [0, 0, 2, 0]
+    want = ~np.isin(np.arange(60), [5, 30, 32])
+    for scores in (-np.arange(60.0), np.zeros(60)):
+        np.testing.assert_array_equal(suppress(boxes, scores.astype(np.float32), 0.5), want)
+    want = ~np.isin(np.arange(60), [0, 4, 31])
+    np.testing.assert_array_equal(suppress(boxes, np.arange(60, dtype=np.float32), 0.5), want)
+    # Each of five in a row overlaps the next by 6 of 14: a box that is dropped drops none.
+    boxes[:5] = [[4 * i, 100, 4 * i + 10, 104] for i in range(5)]
+    kept = suppress(boxes, -np.arange(60, dtype=np.float32), 0.4)
+    np.testing.assert_array_equal(kept[:5], [True, False, True, False, True])
+
+
+def test_scores_without_a_rank_and_counts_are_named():
+    boxes, scores = np.float32([[0, 0, 1, 1], [2, 2, 3, 3]]), np.float32([1, np.nan])
+    with pytest.raises(ValueError, match=r"^scores\[1\]=nan: no rank; allowed: numbers"):
+        nms(boxes, scores, 0.5)
+    with pytest.raises(ValueError, match=r"^scores\[1\]=nan: no rank; allowed: numbers"):
+        nms(boxes, np.float32([np.nan, np.nan]), 0.5, valid=np.array([False, True]))
+    for count in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"count={count}"):
+            top_detections(np.ones(2, bool), scores, count)
+    order, valid = jax.eval_shape(lambda: top_detections(np.ones(2, bool), scores, 0))
+    assert (order.shape, valid.shape) == ((0,), (0,))

@@ -25,3 +25,24 @@ def test_the_grid_of_patches_is_rows_by_columns():
     assert patch_grid(np.zeros((1, 4, 6, 3)), 2) == (2, 3)
     with pytest.raises(ValueError, match=r"x.shape=\(1, 5, 4, 3\): patches do not cover .* multiples of patch_size=2"):
         patch_grid(np.zeros((1, 5, 4, 3)), 2)
+
+
+def test_maps_of_patches_join_and_others_are_refused():
+    x = np.arange(2 * 6 * 4 * 3).reshape(2, 6, 4, 3)
+    patches = patchify(x, 2)
+    np.testing.assert_array_equal(unpatchify(patches.reshape(2, 3, 2, 12), 2, 6, 4), x)
+    for shape, size, height, width in (
+        ((2, 6, 12), 2, 7, 4),
+        ((2, 6, 12), 2, 6, 5),
+        ((2, 5, 12), 2, 6, 4),
+        ((2, 6, 11), 2, 6, 4),
+        ((2, 3, 3, 12), 2, 6, 4),
+    ):
+        with pytest.raises(ValueError, match=f"no patches of size={size} of an image of {height} x {width}; allowed"):
+            unpatchify(np.zeros(shape), size, height, width)
+    for size, shape in ((0, (1, 4, 4, 3)), (2, (1, 4, 5, 3))):
+        with pytest.raises(ValueError, match=f"size={size}: patches do not cover 4 x"):
+            patchify(np.zeros(shape), size)
+    for shape in ((1, 4, 5, 3), (4, 4, 3)):
+        with pytest.raises(ValueError, match="patches do not cover the image"):
+            patch_grid(np.zeros(shape), 2)

@@ -1,6 +1,7 @@
 """Nearest neighbors, padding and the unit sphere."""
 
 import chex
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -45,3 +46,43 @@ def test_bad_sets_are_one_clear_line():
         ops.check_points("points", nan, np.zeros(3))
     with pytest.raises(ValueError, match="length=1: a set has 2 points; allowed: at least 2"):
         ops.pad_points([np.ones((2, 3))], 1)
+
+
+def test_neighbors_and_spheres_of_unequal_sets_by_hand():
+    p, q = np.float32([[[0, 0], [5, 0]], [[1, 1], [9, 9]]]), np.float32([[[1, 0], [-1, 0], [6, 3]]] * 2)
+    mask = np.array([[1, 1, 1], [0, 0, 0]])
+    sets = np.float32([[[1, 2], [4, 6], [-2, -2]], [[6, 0], [2, 0], [99, 99]]])
+    counts = np.array([[1, 2, 1], [1, 0.5, 0]], np.float32)
+
+    @jax.jit
+    def call(p, q):
+        return ops.nearest_neighbors(p, q), ops.nearest_neighbors(p, q, mask), ops.normalize_points(sets, counts)
+
+    nearest, counted, got = call(p, q)
+    np.testing.assert_array_equal(nearest, [[0, 2], [0, 2]])  # of equals the first
+    np.testing.assert_array_equal(counted, [[0, 2], [0, 0]])  # no point counts
+    with pytest.raises(ValueError, match=r"p.shape=.*, q.shape=.*: do not fit"):
+        ops.nearest_neighbors(p, q[..., :1])
+    # Means (1, 2) and (4, 0): the farthest are 5 and 2 away.
+    np.testing.assert_allclose(got, [[[0, 0], [0.6, 0.8], [-0.6, -0.8]], [[1, 0], [-1, 0], [0, 0]]], atol=1e-6)
+
+
+def test_sets_are_padded_to_the_longest():
+    points, mask = ops.pad_points([np.ones((1, 2)), 2 * np.ones((3, 2))])
+    np.testing.assert_array_equal(points[..., 1], [[1, 0, 0], [2, 2, 2]])
+    np.testing.assert_array_equal(mask, [[1, 0, 0], [1, 1, 1]])
+    assert (points.dtype, mask.dtype, ops.stack_points([np.ones((2, 3))]).dtype) == (np.float32,) * 3
+    for call, message in (
+        (lambda: ops.pad_points([]), r"clouds=\[\]: no set; allowed: at least one"),
+        (lambda: ops.pad_points([np.full((1, 2), np.inf)]), r"clouds\[0, 0, 0\]=inf: not finite"),
+        (lambda: ops.check_points("p", np.zeros(3)), r"p.shape=\(3,\): no point sets; allowed: \[..., N, D\]"),
+        (lambda: ops.check_points("p", [np.zeros((2, 3)), np.zeros((4, 3))]), "p: sets of 2 to 4 points"),
+        (lambda: ops.check_points("p", np.zeros((1, 2)), np.array([-1])), r"mask\[0\]=-1: no mask"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    ragged = np.empty(2, object)
+    ragged[:] = [np.zeros((2, 3)), np.zeros((4, 3))]
+    with pytest.raises(ValueError, match="p: sets of 2 to 4 points"):
+        ops.check_points("p", ragged)
+    ops.check_points("p", [np.zeros((2, 3)), np.zeros((2, 3))])

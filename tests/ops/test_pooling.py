@@ -1,5 +1,6 @@
 """Pooling against flax and torch: values, gradients, ties, NaN, padding and worked examples."""
 
+import itertools
 import json
 import pathlib
 
@@ -213,3 +214,47 @@ def test_errors_name_the_argument(pool, arguments, message):
 def test_an_average_of_integers_is_an_error():
     with pytest.raises(ValueError, match="int32"):
         avg_pool(board().astype(jnp.int32), (2, 2))
+
+
+def line_windows(size, k, stride, low, high, ceil):
+    """First pixel of each window of a line, below 0 in the padding, as torch counts them."""
+    free = size + low + high - k
+    starts = [i * stride - low for i in range((-(-free // stride) if ceil else free // stride) + 1)]
+    return [start for start in starts if not ceil or start < size]
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+def test_windows_beyond_unequal_borders_equal_a_loop(ceil_mode):
+    """Windows of 3 x 2 every 2 x 3 pixels, 1 row above, 2 columns on the right; 7 x 8 pixels, two channels."""
+    x = np.random.default_rng(0).normal(size=(2, 7, 8, 2)).astype(np.float32)
+    options = {"window_shape": (3, 2), "strides": (2, 3), "padding": ((1, 0), (0, 2)), "ceil_mode": ceil_mode}
+
+    @jax.jit
+    def call(x):
+        of_pixels = avg_pool(x, count_include_pad=False, **options)
+        return max_pool(x, **options), of_pixels, avg_pool(x, **options), max_pool((9 * x).astype(int), **options)
+
+    largest, of_pixels, of_all, whole = call(x)
+    rows, columns = line_windows(7, 3, 2, 1, 0, ceil_mode), line_windows(8, 2, 3, 0, 2, ceil_mode)
+    chex.assert_shape(largest, (2, len(rows), len(columns), 2))
+    for (p, r), (q, c) in itertools.product(enumerate(rows), enumerate(columns)):
+        pixels = x[:, max(r, 0) : r + 3, max(c, 0) : c + 2]
+        padded = (min(r + 3, 7) - r) * (min(c + 2, 10) - c)
+        total = pixels.sum((1, 2))
+        count = pixels.shape[1] * pixels.shape[2]
+        np.testing.assert_allclose(of_all[:, p, q], total / padded, atol=1e-6)
+        np.testing.assert_allclose(of_pixels[:, p, q], total / max(count, 1), atol=1e-6)
+        np.testing.assert_array_equal(largest[:, p, q], pixels.max((1, 2), initial=-np.inf))
+        lowest = np.iinfo(np.int32).min
+        np.testing.assert_array_equal(whole[:, p, q], (9 * pixels).astype(int).max((1, 2), initial=lowest))
+
+
+@pytest.mark.parametrize("window", [(4, 4), (5, 4), (2, 3)])
+def test_tiles_leave_a_remainder_out(window):
+    x = np.random.default_rng(0).normal(size=(11, 9, 2)).astype(np.float32)
+    got, half = jax.jit(lambda x: (avg_pool(x, window, window), avg_pool(x.astype(jnp.bfloat16), window, window)))(x)
+    (rows, columns), (a, b) = (n // k for n, k in zip((11, 9), window, strict=True)), window
+    want = x[: rows * a, : columns * b].reshape(rows, a, columns, b, 2).mean((1, 3))
+    np.testing.assert_allclose(got, want, atol=1e-6)
+    assert half.dtype == jnp.bfloat16
+    np.testing.assert_allclose(half.astype(np.float32), want, atol=0.02)

@@ -176,3 +176,131 @@ def test_ties_of_adaptive_max_pooling_go_to_the_first_pixel_in_row_major_order()
     got = jax.grad(lambda v: adaptive_max_pool(v, 2).sum())(x)
     np.testing.assert_array_equal(got, jax.grad(lambda v: max_pool(v, (2, 2), (2, 2)).sum())(x))
     np.testing.assert_array_equal(got[..., 0], [[0, 1, 0, 1], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("size", [(3, 4), (2, 6), (7, 1)])
+def test_adaptive_windows_equal_a_loop(size):
+    """Window i of n pixels has those from floor(i n / out) to ceil((i + 1) n / out); where out > n they repeat."""
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 2)).astype(np.float32)
+    mean, largest = jax.jit(lambda x: (adaptive_avg_pool(x, size), adaptive_max_pool(x, size)))(x)
+    for i, j in np.ndindex(*size):
+        window = x[:, i * 5 // size[0] : -(-(i + 1) * 5 // size[0]), j * 7 // size[1] : -(-(j + 1) * 7 // size[1])]
+        np.testing.assert_allclose(mean[:, i, j], window.mean((1, 2)), rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(largest[:, i, j], window.max((1, 2)))
+
+
+def test_ties_and_nan_of_adaptive_pooling():
+    """3 pixels to 2: windows 0, 1 and 1, 2. Of equal pixels the first has the gradient; NaN is in its windows only."""
+    line = np.float32([[2, 5, 5], [5, 5, 1]])[:, :, None]
+    got = jax.jit(jax.grad(lambda x: adaptive_max_pool(x, (1, 2)).sum()))(line)[..., 0]
+    np.testing.assert_array_equal(got, [[0, 2, 0], [0, 0, 0]])
+    line[0, 0] = np.nan
+    largest, whole = jax.jit(lambda x: (adaptive_max_pool(x, (1, 2)), adaptive_max_pool(x.astype(int), 1)))(line)
+    np.testing.assert_array_equal(largest[0, :, 0], [np.nan, 5])
+    assert whole.dtype == jnp.int32
+    for pool in (adaptive_avg_pool, adaptive_max_pool):
+        for size in (0, (1, 0), (2, 2, 2), 1.5):
+            with pytest.raises(ValueError, match=r"size=.*; allowed: numbers from 1, at most 2 of them"):
+                pool(line, size)
+        with pytest.raises(ValueError, match=r"x.shape=\(2, 0, 1\): no pixels to pool"):
+            pool(np.zeros((2, 0, 1), np.float32), 1)
+
+
+def test_pixels_of_unequal_sides_are_shuffled_as_stated():
+    """y[r i + a, r j + b, c] = x[i, j, c r r + a r + b], of unequal numbers of rows, columns and channels."""
+    x = np.arange(2 * 2 * 3 * 18).reshape(2, 2, 3, 18)
+    shuffled = np.asarray(pixel_shuffle(x, 3))
+    for i, j, a, b, c in np.ndindex(2, 3, 3, 3, 2):
+        np.testing.assert_array_equal(shuffled[:, 3 * i + a, 3 * j + b, c], x[:, i, j, 9 * c + 3 * a + b])
+    np.testing.assert_array_equal(pixel_unshuffle(shuffled, 3), x)
+    np.testing.assert_array_equal(pixel_shuffle(x[0], 1), x[0])
+    for shape, factor in (((2, 3, 9), 0), ((2, 3, 8), 3), ((3, 9), 3)):
+        with pytest.raises(ValueError, match=r"factor=.* does not fit; allowed"):
+            pixel_shuffle(np.zeros(shape), factor)
+    for shape, factor in (((3, 3, 1), 0), ((4, 3, 1), 3), ((3, 4, 1), 3), ((3, 3), 3)):
+        with pytest.raises(ValueError, match=r"factor=.* does not fit; allowed: divisors of both sides"):
+            pixel_unshuffle(np.zeros(shape), factor)
+
+
+def kernel_of(t, a):
+    t = abs(t)
+    if t <= 1:
+        return (a + 2) * t**3 - (a + 3) * t**2 + 1
+    return a * (t**3 - 5 * t**2 + 8 * t - 4) if t < 2 else 0
+
+
+def resized_line(line, out, ratio, method, align_corners=False, antialias=False, a=-0.75):
+    """One line by the stated formulas: a weighted sum over the input pixels, or over those clipped into it."""
+    n, values = len(line), []
+    for i in range(out):
+        center = i * (n - 1) / (out - 1) if align_corners else ratio * (i + 0.5) - 0.5
+        wide = max(ratio, 1) if antialias else 1
+        reach = 1 if method == "bilinear" else 2
+        near = range(int(np.floor(center - reach * wide)), int(np.ceil(center + reach * wide)) + 1)
+        weight = [
+            max(0, 1 - abs(j - center) / wide) if method == "bilinear" else kernel_of((j - center) / wide, a)
+            for j in near
+        ]
+        if antialias:  # pixels outside drop out, and so do those whose centers lie just outside of the kernel
+            weight = [
+                w if 0 <= j < n and abs(j - center) < reach * wide else 0 for j, w in zip(near, weight, strict=True)
+            ]
+        total = sum(w * line[min(max(j, 0), n - 1)] for j, w in zip(near, weight, strict=True))
+        values.append(total / (sum(weight) if antialias else 1))
+    return np.array(values)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("bilinear", {}),
+        ("bilinear", {"align_corners": True}),
+        ("bilinear", {"antialias": True}),
+        ("bicubic", {}),
+        ("bicubic", {"align_corners": True}),
+        ("bicubic", {"antialias": True}),
+    ],
+)
+def test_lines_are_resized_by_the_formulas(method, options):
+    """Shrunk and grown; by a scale the coordinates follow it: 7 pixels by 1.5 are 10, one every 2 / 3."""
+    line = np.random.default_rng(1).normal(size=7)
+    a = -0.5 if options.get("antialias") else -0.75
+    cases = [({"size": (3,)}, 3, 7 / 3), ({"size": (11,)}, 11, 7 / 11)]
+    if not options.get("align_corners"):
+        cases += [({"scale": (1.5,)}, 10, 1 / 1.5), ({"scale": (0.4,)}, 2, 2.5)]
+    if method == "bicubic":
+        cases.append(({"size": (5,), "cubic_coefficient": -0.6}, 5, 7 / 5))
+
+    @jax.jit
+    def call(x):
+        return [resize(x, method=method, **options, **where) for where, *_ in cases]
+
+    for got, (where, out, ratio) in zip(call(np.float32(line)[:, None]), cases, strict=True):
+        want = resized_line(line, out, ratio, method, a=where.get("cubic_coefficient", a), **options)
+        np.testing.assert_allclose(got[:, 0], want, atol=1e-5)
+
+
+def test_nearest_pixels_and_sizes_by_hand():
+    """5 to 3: floor(5 / 3 i) = 0 1 3, and the centers floor(5 / 3 (i + 1/2)) = 0 2 4. By 0.7 of 5: 3, every 1 / 0.7."""
+    line = np.arange(5, dtype=np.int32)[:, None]
+    np.testing.assert_array_equal(resize(line, (3,), "nearest")[:, 0], [0, 1, 3])
+    np.testing.assert_array_equal(resize(line, (3,), "nearest_exact")[:, 0], [0, 2, 4])
+    np.testing.assert_array_equal(resize(line, method="nearest", scale=(0.7,))[:, 0], [0, 1, 2])
+    np.testing.assert_array_equal(resize(line, method="nearest_exact", scale=(0.7,))[:, 0], [0, 2, 3])
+    chex.assert_shape(jax.eval_shape(lambda: resize(np.ones((2, 3, 4, 5, 1), np.float32), (6, 7, 8))), (2, 6, 7, 8, 1))
+    chex.assert_shape(jax.eval_shape(lambda: resize(np.ones((3, 5, 1), np.float32), scale=(1.5, 0.5))), (4, 2, 1))
+    half = np.ones((2, 3, 1), jnp.bfloat16)
+    assert jax.eval_shape(lambda: resize(half, 4)).dtype == jnp.bfloat16
+    for call, message in (
+        ({"size": (2, 2, 2)}, "x.shape=.*: too few axes for size=.*; allowed: at least 4"),
+        ({"scale": (0.1, 1)}, "from .* to .* pixels; allowed: at least 1 before and after"),
+        ({"scale": (np.inf, 1)}, "not positive; allowed: above 0"),
+        ({"size": (0, 1)}, "not positive; allowed: above 0"),
+        ({"size": 2, "scale": 1.0}, "ambiguous; allowed: exactly one"),
+        ({"size": 2, "method": "nearest", "antialias": True}, "undefined for nearest"),
+        ({"size": 2, "method": "nearest_exact", "align_corners": True}, "undefined for nearest_exact"),
+        ({"size": 2.5}, "size"),
+        ({"size": 2, "cubic_coefficient": np.nan}, "cubic_coefficient=nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            resize(np.ones((3, 4, 1), np.float32), **call)

@@ -47,7 +47,7 @@ def test_align_equals_torchvision(case):
     check(case, lambda x, boxes: roi_align(x, boxes, **arguments | {"output_size": tuple(arguments["output_size"])}))
 
 
-@pytest.mark.slow(unless=["roi_pool.sc1"])
+@pytest.mark.slow
 @pytest.mark.covers("DE-11")
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith("roi_pool")])
 def test_pool_equals_torchvision(case):
@@ -217,3 +217,68 @@ def test_a_bin_has_one_sample_a_pixel(reduce, expected):
     features, boxes = np.zeros((5, 5, 1), np.float32), np.array([[0, 1, 2, 3]], np.float32)
     features[3, 1] = 8
     assert float(roi_align(features, boxes, 1, sampling_ratio=-1, reduce=reduce)[0, 0, 0, 0]) == expected
+
+
+ROIS = np.float32([[1, 2, 9, 7], [-3, -1, 4, 5], [6, 3, 16, 13], [2.5, 1.5, 3, 2], [-9, 2, -5, 6], [0, 0, 12, 10]])
+"""Inside, beyond the upper left and the lower right, below a pixel of the map at half the size, beside it, whole."""
+
+
+def aligned_by_loop(x, size, ratio, aligned, reduce):
+    """RoIAlign at half the size, sample by sample."""
+    out = np.zeros((len(ROIS), *size, x.shape[-1]))
+
+    def value(*at):
+        if not all(-1 <= c <= n for c, n in zip(at, x.shape, strict=False)):
+            return 0
+        at = [np.clip(c, 0, n - 1) for c, n in zip(at, x.shape, strict=False)]
+        weight = [np.maximum(0, 1 - abs(c - np.arange(n))) for c, n in zip(at, x.shape, strict=False)]
+        return np.einsum("i,j,ijc->c", *weight, x)
+
+    for r, box in enumerate(ROIS / 2 - 0.5 * aligned):
+        sides = [max(box[k + 2] - box[k], 0 if aligned else 1) / n for k, n in ((1, size[0]), (0, size[1]))]
+        counts = [ratio if ratio > 0 else int(np.ceil(side)) for side in sides]
+        for p, q in np.ndindex(*size):
+            samples = [
+                value(*(box[1 - k] + (bin_ + (i + 0.5) / counts[k]) * sides[k] for k, (bin_, i) in enumerate(pairs)))
+                for pairs in (((p, i), (q, j)) for i, j in np.ndindex(*counts))
+            ]
+            out[r, p, q] = sum(samples) / len(samples) if reduce == "mean" else np.max(np.broadcast_arrays(*samples), 0)
+    return out
+
+
+@pytest.mark.slow(only=["size2*", "size3*"])
+@pytest.mark.parametrize(
+    ("size", "ratio", "aligned", "reduce"),
+    [((2, 3), 2, False, "mean"), ((2, 1), 3, True, "mean"), ((1, 2), 2, True, "max"), ((2, 1), -1, False, "mean")],
+)
+def test_aligned_crops_equal_a_loop_over_samples(size, ratio, aligned, reduce):
+    x = np.random.default_rng(0).normal(size=(5, 6, 2)).astype(np.float32)
+
+    def crop(x):
+        return roi_align(x, ROIS, size, 0.5, ratio, aligned, reduce)
+
+    def both(x):
+        out, pull = jax.vjp(crop, x)
+        return out, pull(out)[0]
+
+    out, gradient = (both if ratio == -1 else jax.jit(both))(x)
+    np.testing.assert_allclose(out, aligned_by_loop(x, size, ratio, aligned, reduce), atol=1e-5)
+    # Crops are linear in the map: <out, crop(x)> = <gradient, x>; the largest are, near x.
+    np.testing.assert_allclose((gradient * x).sum(), (np.asarray(out) ** 2).sum(), rtol=1e-5)
+
+
+def test_pooled_crops_equal_a_loop_over_bins():
+    """Corners are rounded, halves away from 0; a box holds both; a bin outside the map is 0, in integers too."""
+    x = np.random.default_rng(1).integers(-9, -1, (5, 6, 2)).astype(np.int32)
+    want = np.zeros((len(ROIS), 2, 3, 2))
+    for r, box in enumerate(ROIS / 2):
+        x0, y0, x1, y1 = (int(np.sign(c) * np.floor(abs(c) + 0.5)) for c in box)
+        for p, q in np.ndindex(2, 3):
+            spans = []
+            for k, bins, low, high, n in ((p, 2, y0, y1, 5), (q, 3, x0, x1, 6)):
+                size = max(high - low + 1, 1) / bins
+                start, stop = (int(f(i * size)) + low for f, i in ((np.floor, k), (np.ceil, k + 1)))
+                spans.append(slice(np.clip(start, 0, n), np.clip(stop, 0, n)))
+            if (pixels := x[tuple(spans)]).size:
+                want[r, p, q] = pixels.max((0, 1))
+    np.testing.assert_array_equal(jax.jit(lambda x: roi_pool(x, ROIS, (2, 3), 0.5))(x), want)

@@ -44,3 +44,44 @@ def test_bad_grids_are_one_clear_line():
         surface_nets(values)
     with pytest.raises(ValueError, match="no grid; allowed"):
         surface_nets(np.zeros((3, 3)))
+
+
+def test_vertices_and_faces_of_any_grid_equal_a_loop():
+    """A vertex a cell: the mean of where its twelve edges cross; a quadrilateral of cells around each edge inside."""
+    values, level = np.random.default_rng(0).normal(size=(4, 3, 5)), 0.2
+    vertices, faces = surface_nets(values, level, closed=False)
+    cells, want = [], []
+    for cell in np.ndindex(3, 2, 4):
+        points = []
+        for axis in range(3):
+            for offset in np.ndindex(*(1 if a == axis else 2 for a in range(3))):
+                low = np.add(cell, offset)
+                high = low + (np.arange(3) == axis)
+                a, b = values[tuple(low)], values[tuple(high)]
+                if (a > level) != (b > level):
+                    points.append(low + (high - low) * (level - a) / (b - a))
+        if points:
+            cells.append(cell)
+            want.append(np.mean(points, 0))
+    np.testing.assert_allclose(vertices, want, atol=1e-5)
+    found = {frozenset(faces[k]) | frozenset(faces[k + len(faces) // 2]) for k in range(len(faces) // 2)}
+    quads = set()
+    for axis in range(3):
+        others = [a for a in range(3) if a != axis]
+        for low in np.ndindex(*(n - (a == axis) for a, n in enumerate(values.shape))):
+            around = [
+                np.subtract(low, [i * (a == others[0]) + j * (a == others[1]) for a in range(3)])
+                for i, j in np.ndindex(2, 2)
+            ]
+            crosses = (values[low] > level) != (values[tuple(low + (np.arange(3) == axis))] > level)
+            if crosses and all((c >= 0).all() and (c < (3, 2, 4)).all() for c in around):
+                quads.add(frozenset(cells.index(tuple(map(int, c))) for c in around))
+    assert found == quads
+    # Of the middles of cells, each normal points from the corner inside to the one outside.
+    for face in faces:
+        a, b, c = (np.array(cells[k]) for k in face)
+        normal = np.cross(b - a, c - a)
+        (axis,) = np.flatnonzero(normal)
+        corner = np.max([a, b, c], 0)  # the first corner of the edge that the cells lie around
+        corner[axis] = a[axis]
+        assert (values[tuple(corner)] > level) == (normal[axis] > 0)

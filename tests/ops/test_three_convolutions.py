@@ -141,6 +141,25 @@ def test_integers_keep_their_dtype_in_im2col():
         (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, strides=0), "strides=0"),
         (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding="SOME"), "padding='SOME'"),
         (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding=-1), "padding=-1"),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding=(1,)), r"padding=\(1,\): does not fit 2 axes"),
+        (
+            lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, padding=((0, 1, 2), 1)),
+            "does not fit 2 axes; allowed: a number from",
+        ),
+        (
+            lambda: im2col(jnp.zeros((1, 3, 4, 1)), (2, 2, 2)),
+            r"kernel_size=\(2, 2, 2\): not a size; .* at least 1, or two",
+        ),
+        (lambda: im2col(jnp.zeros((1, 3, 4, 1)), 2, dilation=(1, 0)), r"dilation=\(1, 0\): not a size"),
+        (
+            lambda: col2im(jnp.zeros((1, 2, 2, 4)), (3, 4), 2),
+            r"cols.shape=.*: does not fit size=\(3, 4\); allowed: \(1, 2, 3",
+        ),
+        (lambda: col2im(jnp.zeros((2, 2, 4)), (3, 3), 2), "not rows of windows"),
+        (lambda: conv_im2col(jnp.zeros((4, 4, 2)), jnp.zeros((3, 3, 2, 2))), "not an image batch"),
+        (lambda: conv_fft(jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 3, 2))), "kernel.shape="),
+        (lambda: conv_winograd(jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 5, 2, 2))), "not 3x3"),
+        (lambda: winograd_multiplications(2, 0), "columns=0"),
         (lambda: col2im(jnp.zeros((1, 2, 2, 4)), (4, 4), 2), "cols.shape="),
         (lambda: col2im(jnp.zeros((1, 2, 2, 5)), (3, 3), 2), "cols.shape="),
         (lambda: conv_fft(jnp.zeros((1, 4, 4, 2)), jnp.zeros((3, 3, 3, 2))), "kernel.shape="),
@@ -151,3 +170,18 @@ def test_integers_keep_their_dtype_in_im2col():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_windows_of_unequal_axes_are_copied_and_added_back():
+    """Kernel rows, then columns, then channels; 1 row above, 2 columns on the right; gaps of 1 along a row."""
+    x = np.arange(2 * 5 * 6 * 2, dtype=np.float32).reshape(2, 5, 6, 2)
+    settings = (2, 3), (2, 1), ((1, 0), (0, 2)), (1, 2)
+    rows, back = jax.jit(lambda x: (im2col(x, *settings), col2im(im2col(x, *settings), (5, 6), *settings)))(x)
+    padded = np.pad(x, ((0, 0), (1, 0), (0, 2), (0, 0)))
+    counts = np.zeros((6, 8, 1))
+    chex.assert_shape(rows, (2, 3, 4, 12))
+    for p, q in np.ndindex(3, 4):
+        window = slice(2 * p, 2 * p + 2), slice(q, q + 5, 2)
+        np.testing.assert_array_equal(rows[:, p, q], padded[:, *window].reshape(2, 12))
+        counts[window] += 1
+    np.testing.assert_array_equal(back, (counts * padded)[:, 1:, :6])

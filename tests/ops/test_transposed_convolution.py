@@ -133,3 +133,18 @@ def test_errors(arguments, message):
         conv_transpose(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 2, 3)), **arguments)
     with pytest.raises(ValueError, match=r"kernel.shape="):
         conv_transpose(jnp.zeros((1, 4, 4, 3)), jnp.zeros((3, 3, 3, 2)))
+
+
+def test_stamps_of_unequal_sides_equal_a_loop():
+    """y[s p + r k - l] += x[p] w[k]: another stride, padding, dilation and extra pixel for each axis; two groups."""
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(2, 3, 4, 4)).astype(np.float32), rng.normal(size=(3, 2, 3, 4)).astype(np.float32)
+    settings = (2, 3), (1, 0), (1, 0), (1, 2)
+    # (3 - 1) 2 - 2 + 3 + 1 and (4 - 1) 3 + 3
+    want = np.zeros((2, 6, 12, 6))
+    for p, q, i, j, c in np.ndindex(3, 4, 3, 2, 4):
+        row, column, group = 2 * p + i - 1, 3 * q + 2 * j, c // 2
+        if 0 <= row < 6:
+            want[:, row, column, 3 * group : 3 * group + 3] += x[:, p, q, c, None] * w[i, j, :, c]
+    got = jax.jit(lambda x, w: conv_transpose(x, w, *settings, groups=2))(x, w)
+    np.testing.assert_allclose(got, want, atol=1e-5)

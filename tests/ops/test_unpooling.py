@@ -160,3 +160,47 @@ def test_windows_of_two_are_the_default():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_places_of_the_largest_equal_a_loop():
+    """Ties, gaps between the pixels of a window, and padding on one side each, which never wins."""
+    x = np.random.default_rng(0).integers(-3, 0, (2, 6, 7, 2)).astype(np.float32)
+    x[0, 0, 0, 0], x[1, :, :, 1] = np.nan, -np.inf
+    y, indices = jax.jit(lambda x: max_pool_with_indices(x, (2, 3), (3, 2), ((1, 0), (0, 2)), (1, 2)))(x)
+    chex.assert_shape(y, (2, 2, 3, 2))
+    for n, p, q, c in np.ndindex(*y.shape):
+        pixels = [(r, s) for r in range(3 * p - 1, 3 * p + 1) for s in range(2 * q, 2 * q + 5, 2) if r >= 0 and s < 7]
+        values = [np.inf if np.isnan(x[n, r, s, c]) else x[n, r, s, c] for r, s in pixels]
+        best = pixels[int(np.argmax(values))]
+        assert int(indices[n, p, q, c]) == best[0] * 7 + best[1]
+        np.testing.assert_array_equal(y[n, p, q, c], x[(n, *best, c)])
+
+
+def test_unpooling_of_unequal_factors_and_sizes_by_hand():
+    """Values return to their indices, channel by channel; sizes of 5 x 6 or 5 x 7 pool to 2 x 3 as well."""
+    y = np.arange(1, 13, dtype=np.float32).reshape(1, 2, 3, 2)
+    for size in ((5, 6), (5, 7), None):
+        height, width = size or (5, 6)
+        at = np.random.default_rng(0).permuted(np.tile(np.arange(height * width), (2, 1)), axis=1)[:, :6].T
+        got = jax.jit(lambda y, at, size=size: max_unpool(y, at, (3, 2), 2, size=size))(y, at.reshape(1, 2, 3, 2))
+        want = np.zeros((height * width, 2))
+        for c in range(2):
+            want[at[:, c], c] = y[0, ..., c].reshape(-1)
+        np.testing.assert_array_equal(got[0], want.reshape(height, width, 2))
+    nearest, nails = jax.jit(lambda y: (nearest_unpool(y, (2, 3)), bed_of_nails(y, (2, 3))))(y[0])
+    np.testing.assert_array_equal(nearest, y[0].repeat(2, 0).repeat(3, 1))
+    np.testing.assert_array_equal(nails[::2, ::3], y[0])
+    chex.assert_shape(nails, (4, 9, 2))
+    assert nails.sum() == y.sum()
+    zeros = np.zeros((1, 2, 3, 2), int)
+    for arguments, message in (
+        (((3, 2), 2, 0, (4, 6)), r"size=\(4, 6\): does not fit y"),
+        (((3, 2), 2, 0, (5, 8)), r"size=\(5, 8\): does not fit y"),
+        (((3, 2), 2, 0, (5,)), r"size=\(5,\): does not fit y"),
+        (((3, 2), 2, -1), "padding=-1: not a size; allowed: an int of at least 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            max_unpool(y, zeros, *arguments)
+    for index in (-1, 30):
+        with pytest.raises(ValueError, match=rf"indices\[0, 0, 0, 0\]={index}: out of range; allowed: 0 to 29, of 30"):
+            max_unpool(y, zeros + index, (3, 2), 2)

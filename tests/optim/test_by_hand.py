@@ -396,3 +396,134 @@ def test_rprop_by_hand():
         step, state = tx.update(np.float32(g), state, w)
         steps.append(float(step))
     np.testing.assert_allclose(steps, [-0.25, -0.5, -0.75, 0, 0.1875, 0, -0.1])
+
+
+def numpy_rules():
+    """{name: (optimizer, rule)}: a rule yields what is added to w after each gradient and w, t from 1, a = .1."""
+
+    def nesterov():
+        v = np.zeros(2)
+        g, _ = yield
+        while True:
+            before, v = v, 0.8 * v - 0.1 * g
+            g, _ = yield -0.8 * before + 1.8 * v
+
+    def damped():
+        v, first = np.zeros(2), True
+        g, _ = yield
+        while True:
+            v, first = 0.8 * v - 0.1 * g * (1 if first else 0.7), False
+            g, _ = yield v
+
+    def adagrad():
+        s = 0.1
+        g, _ = yield
+        while True:
+            s = s + g**2
+            g, _ = yield -0.1 * g / np.sqrt(s + 0.01)
+
+    def rmsprop(centered):
+        m = s = v = 0.0
+        g, _ = yield
+        while True:
+            m, s = 0.8 * m + 0.2 * g, 0.8 * s + 0.2 * g**2
+            v = 0.5 * v + g / (np.sqrt(s - centered * m**2) + 0.01)
+            g, _ = yield -0.1 * v
+
+    def moments(rule):
+        m = v = 0.0
+        t, memory = 0, {}
+        g, w = yield
+        while True:
+            t, m, v = t + 1, 0.8 * m + 0.2 * g, 0.9 * v + 0.1 * g**2
+            g, w = yield -0.1 * rule(g, w, t, m, v, memory)
+
+    def adam(g, w, t, m, v, memory):
+        memory["largest"] = np.maximum(memory.get("largest", 0), v)
+        return m / (1 - 0.8**t) / np.sqrt(memory["largest"] / (1 - 0.9**t) + 0.01)
+
+    def adamw(g, w, t, m, v, memory):
+        return m / (1 - 0.8**t) / (np.sqrt(v / (1 - 0.9**t)) + 0.01) + 0.3 * w
+
+    def adamax(g, w, t, m, v, memory):
+        memory["u"] = np.maximum(0.9 * memory.get("u", 0), np.abs(g) + 0.01)
+        return m / (1 - 0.8**t) / memory["u"]
+
+    def nadam(g, w, t, m, v, memory):
+        now, after = (0.8 * (1 - 0.5 * 0.96 ** (0.3 * k)) for k in (t, t + 1))
+        memory["product"] = memory.get("product", 1) * now
+        ahead = after * m / (1 - memory["product"] * after) + (1 - now) * g / (1 - memory["product"])
+        return ahead / (np.sqrt(v / (1 - 0.9**t)) + 0.01)
+
+    def radam(g, w, t, m, v, memory):
+        rho = 19 - 2 * t * 0.9**t / (1 - 0.9**t)
+        if rho <= 5:
+            return m / (1 - 0.8**t)
+        r = np.sqrt((rho - 4) * (rho - 2) * 19 / (15 * 17 * rho))
+        return m / (1 - 0.8**t) * r * np.sqrt(1 - 0.9**t) / (np.sqrt(v) + 0.01)
+
+    def asgd():
+        t = 0
+        g, w = yield
+        while True:
+            t += 1
+            a = 0.1 / (1 + 0.3 * 0.1 * (t - 1)) ** 0.6
+            g, w = yield -a * (0.3 * w + g)
+
+    def lars():
+        v = np.zeros(2)
+        g, w = yield
+        while True:
+            u = g + 0.3 * w
+            v = 0.8 * v - 0.1 * 0.2 * np.linalg.norm(w) / np.linalg.norm(u) * u
+            g, w = yield v
+
+    return {
+        "nesterov": (by_hand.nesterov(0.1, 0.8), nesterov()),
+        "damped": (by_hand.momentum(0.1, 0.8, rate_inside=True, dampening=0.3), damped()),
+        "adagrad": (by_hand.adagrad(0.1, 0.01, eps_inside=True, start=0.1), adagrad()),
+        "rmsprop": (by_hand.rmsprop(0.1, 0.8, 0.01, rho=0.5), rmsprop(False)),
+        "centered": (by_hand.rmsprop(0.1, 0.8, 0.01, centered=True, rho=0.5), rmsprop(True)),
+        "adam": (by_hand.adam(0.1, 0.8, 0.9, 0.01, eps_inside=True, amsgrad=True), moments(adam)),
+        "adamw": (by_hand.adamw(0.1, 0.8, 0.9, 0.01, 0.3), moments(adamw)),
+        "adamax": (by_hand.adamax(0.1, 0.8, 0.9, 0.01), moments(adamax)),
+        "nadam": (by_hand.nadam(0.1, 0.8, 0.9, 0.01, 0.3), moments(nadam)),
+        "radam": (by_hand.radam(0.1, 0.8, 0.9, 0.01), moments(radam)),
+        "asgd": (by_hand.asgd(0.1, 0.3, 0.6, 3), asgd()),
+        "lars": (by_hand.lars(0.1, 0.8, 0.3, 0.2), lars()),
+    }
+
+
+@pytest.mark.covers("OP-04", "OP-05", "OP-07", "OP-08", "OP-10", "OP-11")
+def test_the_rules_are_those_of_numpy():
+    """Nine gradients of two weights, whose sizes and signs change; RAdam has seen enough of them after the sixth."""
+    gradients = np.random.default_rng(0).normal(size=(9, 2)) * np.array([3, 1, 0.2] * 3)[:, None]
+    rules, start = numpy_rules(), np.array([1.0, -2.0])
+
+    @jax.jit
+    def run(gradients):
+        found = {}
+        for name, (tx, _) in rules.items():
+
+            def step(carry, g, tx=tx):
+                w, state = carry
+                updates, state = tx.update(g, state, w)
+                return (w + updates, state), updates
+
+            (_, state), found[name] = jax.lax.scan(step, (start, tx.init(jnp.asarray(start))), gradients)
+            if name == "asgd":
+                found["average"] = state.slots["average"]
+        return found
+
+    with jax.enable_x64(True):
+        found = jax.device_get(run(gradients))
+    for name, (_, rule) in rules.items():
+        w, path = start, []
+        rule.send(None)
+        for g, got in zip(gradients, found[name], strict=True):
+            want = rule.send((g, w))
+            np.testing.assert_allclose(got, want, rtol=1e-9, atol=1e-12, err_msg=name)
+            w = w + want
+            path.append(w)
+        if name == "asgd":  # from the fourth on the mean: at first of one
+            np.testing.assert_allclose(found["average"], np.mean(path[4:], 0), rtol=1e-7)

@@ -99,6 +99,24 @@ def test_the_proximal_rate_follows_a_schedule():
     np.testing.assert_allclose(seen, [0.9, 0.85, 0.8], rtol=1e-6)
 
 
+@pytest.mark.slow
+def test_leaves_are_chosen_by_their_axes_or_by_a_function():
+    """Kernels alone by default; .5 less for each that is chosen."""
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    zero = jax.tree.map(jnp.zeros_like, params)
+    for where, want in ((None, (-0.5, 0)), (lambda w: w.ndim == 1, (0, -0.5))):
+        tx = l1_proximal(1.0, 0.5, where)
+        updates, _ = tx.update(zero, tx.init(params), params)
+        assert (float(updates["kernel"][1, 1]), float(updates["bias"][1])) == want
+    with pytest.raises(ValueError, match=r"threshold=-0.1: out of range; allowed: at least 0"):
+        soft_threshold(jnp.ones(2), -0.1)
+    rows = max_norm(2.0, axis=1)
+    wide = {"kernel": jnp.array([[3.0, 4, 0], [0.6, 0.8, 0]]), "bias": jnp.full(2, 9.0)}
+    updates, _ = rows.update(jax.tree.map(jnp.zeros_like, wide), rows.init(wide), wide)
+    np.testing.assert_allclose(updates["kernel"], [[-1.8, -2.4, 0], [0, 0, 0]], atol=1e-6)
+    np.testing.assert_array_equal(updates["bias"], 0)
+
+
 def test_any_projection_and_bad_arguments():
     seen = run(
         optax.chain(optax.sgd(0.5), constrain(optax.projections.projection_non_negative)),

@@ -52,6 +52,38 @@ def test_by_hand():
     assert 0.9 <= a <= 1.1
 
 
+@pytest.mark.covers("OP-21")
+@pytest.mark.parametrize(
+    ("phi", "settings", "tried"),
+    [
+        # (a - 1)^2 at 4 is 9: of the parabola through 1, slope -2, and 9 the lowest point is a quarter of the way.
+        (lambda a: ((a - 1) ** 2, 2 * (a - 1)), {"first": 4.0}, [4, 1]),
+        # At 1 the slope is too steep still, so twice as far; at 2 it is 0.
+        (lambda a: ((a / 2 - 1) ** 2, a / 2 - 1), {"first": 1.0, "c2": 0.1}, [1, 2]),
+        # (a - 1)^4 at 8 is 7^4: the lowest point, at 1.3 %, is less than a tenth of the way.
+        (lambda a: ((a - 1) ** 4, 4 * (a - 1) ** 3), {"first": 8.0}, [8, 0.8]),
+        # -.85 is less than .9 of the slope: the lowest point, 3.3 times as far, is cut to nine tenths.
+        (lambda a: (-0.85, 0.0) if a == 1 else (-2.0, 0.0), {"c1": 0.9, "c2": 0.95}, [1, 0.9]),
+        # Undefined values halve the way.
+        (lambda a: (np.nan, np.nan) if a > 2 else (-a, 0.0), {"first": 8.0}, [8, 4, 2]),
+        # Uphill at 1, beyond the valley: from there back to 0, a parabola through -.5, slope 1, and 0.
+        (lambda a: (-0.5, 1.0) if a == 1 else (-1.0, 0.0), {"c2": 0.5}, [1, 1 - 1 / 3]),
+    ],
+)
+def test_steps_that_a_search_tries_by_hand(phi, settings, tried):
+    """The slope at 0 is -1 or that of the function."""
+    value, slope = phi(0.0) if phi(0.0)[1] < 0 else (0.0, -1.0)
+    seen = []
+
+    def recorded(a):
+        seen.append(a)
+        return phi(a)
+
+    found = strong_wolfe(recorded, value, slope, **settings)
+    np.testing.assert_allclose(seen, tried)
+    assert found == seen[-1]
+
+
 def test_searches_end_where_no_step_meets_the_conditions():
     # Falls for ever: there is enough decrease anywhere and nowhere a flat point.
     assert strong_wolfe(lambda a: (-a, -1.0), 0.0, -1.0, c2=0.5) > 1
@@ -68,5 +100,11 @@ def test_bad_arguments():
         armijo_backtracking(lambda a: a, 0.0, 0.5)
     with pytest.raises(ValueError, match=r"c1=0.9, c2=0.1: out of range; allowed: 0 < c1 <= c2 < 1"):
         strong_wolfe(lambda a: (a, 1.0), 0.0, -1.0, c1=0.9, c2=0.1)
+    for bad in ({"c1": 0.0}, {"c2": 1.0}, {"first": 0.0}, {"first": np.inf}, {"max_steps": 0}):
+        with pytest.raises(ValueError, match="allowed"):
+            strong_wolfe(lambda a: (a, 1.0), 0.0, -1.0, **bad)
+    assert strong_wolfe(lambda a: (-a, 0.0), 0.0, -1.0, c1=0.5, c2=0.5, max_steps=1) == 1
+    with pytest.raises(ValueError, match=r"shrink=0.0: out of range"):
+        armijo_backtracking(lambda a: a, 0.0, -1.0, shrink=0.0)
     with pytest.raises(ValueError, match=r"shrink=1.5: out of range; allowed: above 0 and below 1"):
         armijo_backtracking(lambda a: a, 0.0, -1.0, shrink=1.5)

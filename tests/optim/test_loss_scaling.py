@@ -63,9 +63,13 @@ def test_an_overflow_leaves_the_inner_state_alone():
 def test_the_scale_does_not_fall_below_one():
     result, _ = run(dynamic_loss_scale(optax.sgd(1.0), initial=2.0), [np.inf] * 3)
     assert [scale for _, scale, _ in result] == [1, 1, 1]
+    result, _ = run(dynamic_loss_scale(optax.sgd(1.0), initial=1.0, factor=1.5, period=1), [1, 1.5])
+    assert result == [(-1, 1.5, 0), (-2, 2.25, 0)]
 
 
-@pytest.mark.parametrize("bad", [{"initial": 0.5}, {"factor": 1.0}, {"period": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"initial": 0.5}, {"factor": 1.0}, {"factor": np.inf}, {"initial": np.inf}, {"period": 0}]
+)
 def test_bad_arguments_are_named(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"{name}={bad[name]}"):

@@ -10,7 +10,14 @@ import optax
 import pytest
 from flax.traverse_util import unflatten_dict
 
-from dlcore.optim.partial import Part, parse_part, part_labels, part_of, partial_optimizer, scale_by_layer
+from dlcore.optim.partial import (
+    Part,
+    parse_part,
+    part_labels,
+    part_of,
+    partial_optimizer,
+    scale_by_layer,
+)
 
 MANIFESTS = Path(__file__).parents[1] / "goldens" / "manifests"
 PARAMS = {
@@ -78,8 +85,10 @@ def test_layer_wise_decay_by_hand():
     assert got == {"patch_embed": 1 / 8, "pos_embed": 1 / 8, "blocks_0": 1 / 4, "blocks_1": 1 / 2, "norm": 1, "head": 1}
     with pytest.raises(ValueError, match="no numbered blocks"):
         scale_by_layer(0.5).init(PARAMS)
-    with pytest.raises(ValueError, match=r"layer_decay=1.5: out of range"):
-        scale_by_layer(1.5)
+    for decay in (1.5, 0.0):
+        with pytest.raises(ValueError, match=rf"layer_decay={decay}: out of range"):
+            scale_by_layer(decay)
+    scale_by_layer(1.0)
 
 
 def test_layer_wise_decay_of_stacks_under_any_names():

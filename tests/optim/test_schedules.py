@@ -312,6 +312,25 @@ def test_plateau_of_a_negative_measure():
     assert float(up.update(up.update(up.init(), -1.0), -0.5).rate) == 1.0
 
 
+def test_a_threshold_is_a_share_or_a_difference():
+    """From 10 to 9.5, or back: 5 % better, by less than 1."""
+    for settings, want in (
+        ({"threshold": 1.0, "absolute": True}, 0.5),
+        ({"threshold": 0.4, "absolute": True}, 1.0),
+        ({"threshold": 0.04}, 1.0),
+        ({"threshold": 0.06}, 0.5),
+    ):
+        for maximize, values in ((False, (10.0, 9.5)), (True, (9.5, 10.0))):
+            plateau = Plateau(1.0, factor=0.5, patience=0, maximize=maximize, **settings)
+            state = plateau.init()
+            for value in values:
+                state = plateau.update(state, value)
+            assert float(state.rate) == want
+    for bad in ({"threshold": -0.1}, {"cooldown": -1}, {"factor": 0.0}, {"factor": 1.0}):
+        with pytest.raises(ValueError, match=f"{next(iter(bad))}=.*: out of range"):
+            Plateau(1.0, **bad).init()
+
+
 @pytest.mark.parametrize(
     ("call", "problem"),
     [

@@ -175,6 +175,17 @@ def test_lbfgs_on_rosenbrock():
     assert rosenbrock(x) > 1e-3
 
 
+def test_the_first_step_is_as_long_as_the_gradient_allows():
+    """1 / (100 + 100) of f = 50 |x|^2 at (1, 1), where half the slope is left; 1 of .05 x^2, whose gradient is .1."""
+    for minimize in (bfgs, lbfgs):
+        assert minimize(lambda x: 50 * (x @ x), np.ones(2), steps=1).steps[0] == pytest.approx(0.005)
+        assert minimize(lambda x: 0.05 * (x @ x), np.ones(1), steps=1).steps.tolist() == [1]
+        start = minimize(lambda x: 0.05 * (x @ x), np.ones(1), steps=0)
+        assert (start.points.tolist(), start.values.tolist(), len(start.steps)) == ([[1]], [pytest.approx(0.05)], 0)
+        # The gradient, .1, is small enough.
+        assert len(minimize(lambda x: 0.05 * (x @ x), np.ones(1), tolerance=0.11).steps) == 0
+
+
 def test_degenerate_starts():
     flat = bfgs(lambda x: 0.0 * x.sum(), np.ones(3))
     chex.assert_shape(flat.points, (1, 3), custom_message="no gradient, no step")
@@ -211,3 +222,8 @@ def test_starts_and_pairs_without_a_direction_are_refused():
         lbfgs(lambda x: (x * x).sum(), np.ones(2), memory=0)
     with pytest.raises(ValueError, match=r"^y·s=0: no positive curvature along the step; allowed: above 0$"):
         bfgs_update(np.eye(2), np.array([1.0, 0]), np.array([0.0, 1]))
+    # Of one row NumPy would make two.
+    for sizes, wrong in (((1, 2, 2), "inverse=.*"), ((2, 1, 2), r"s=.*\[1\]"), ((2, 2, 1), r"y=.*\[1\]")):
+        rows, s, y = sizes
+        with pytest.raises(ValueError, match=f"^{wrong}: wrong shape or dtype"):
+            bfgs_update(np.ones((rows, 2)), np.ones(s), np.ones(y))

@@ -21,6 +21,9 @@ def test_the_brackets_of_hyperbands_table():
     assert table[2] == [(15, 9), (5, 27), (1, 81)]
     assert table[3] == [(8, 27), (2, 81)]
     assert table[4] == [(5, 81)]
+    # From 10 steps to 100 two triplings fit: 100 / 9 = 11, 100 / 3 = 33 and 100 steps.
+    assert hyperband_brackets(100, 3, 10) == [[(9, 11), (3, 33), (1, 99)], [(5, 33), (1, 99)], [(3, 100)]]
+    assert hyperband_brackets(1, 2) == [[(1, 1)]]
 
 
 def test_the_best_go_on_from_where_they_were():
@@ -47,6 +50,12 @@ def test_bad_numbers_are_named():
         rungs(8, 5, 3)
     with pytest.raises(ValueError, match="first=0: out of range"):
         hyperband_brackets(9, 3, 0)
+    with pytest.raises(ValueError, match="first=10: out of range; allowed: 1 to last=9"):
+        hyperband_brackets(9, 3, 10)
+    with pytest.raises(ValueError, match=r"plan=\[\]: no rungs"):
+        successive_halving([{}], [], lambda *_: np.ones(1))
+    with pytest.raises(ValueError, match=r"train_rung=\(3,\): wrong shape; allowed: \(2,\)"):
+        successive_halving([{}] * 2, [Rung(2, 1)], lambda *_: np.ones(3))
     with pytest.raises(ValueError, match="trials=3 trials: too few; allowed: at least 8"):
         successive_halving([{}] * 3, rungs(8, 1, 8, 2), lambda *_: np.ones(8))
 

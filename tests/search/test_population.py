@@ -51,6 +51,34 @@ def test_the_best_of_five_replaces_the_worst(monitor_mode, best):
     assert np.asarray(after.inner).tolist() == expected.tolist()
     assert hook.memory["lineage"][0]["scores"] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
     assert hook.memory["next"] == 20
+    # The copy alone has another rate, and the run's own step stays.
+    rates = np.asarray(after.values["learning_rate"])
+    assert rates[4 - best] in (pytest.approx(0.08), pytest.approx(0.12))
+    np.testing.assert_allclose(np.delete(rates, 4 - best), 0.1, rtol=1e-6)
+    np.testing.assert_allclose(hook.memory["lineage"][0]["values"]["learning_rate"], rates, rtol=1e-6)
+    assert (hook.memory["lineage"][0]["step"], int(after.step), after.rng.tolist()) == (10, 10, [0, 1])
+    # An exchange is due ten steps later, and after a validation.
+    assert hook(19, after, metrics) is None
+    assert hook(20, after, {"train/error": 1.0}) is None
+    assert len(hook.memory["lineage"]) == 1
+    assert hook(20, after, {"valid/error/3": 0.2}) is not None
+    assert hook.memory["lineage"][1]["scores"] == [None, None, None, 0.2, None]
+
+
+def test_a_half_may_be_replaced_and_two_trials_are_enough():
+    assert exploit(np.array([1.0, 2.0]), np.random.default_rng(0)).tolist() == [1, 1]
+    assert exploit(np.array([1.0]), np.random.default_rng(0)).tolist() == [0]
+    parents = exploit(np.array([3.0, 1.0, 4.0, 2.0]), np.random.default_rng(0), 0.5)
+    assert parents[[0, 2]].tolist() == [0, 2]
+    assert set(parents[[1, 3]]) <= {0, 2}
+    # Of five a quarter is one.
+    assert exploit(np.arange(5.0), np.random.default_rng(0), 0.25).tolist() == [4, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r"share=0: out of range; allowed: \(0, 0.5\]"):
+        exploit(np.ones(4), np.random.default_rng(0), 0)
+    up = explore({"learning_rate": np.full(200, 0.1)}, np.ones(200, bool), SPACE, np.random.default_rng(0))
+    found, counts = np.unique(up["learning_rate"].round(6), return_counts=True)
+    assert found.tolist() == [0.08, 0.12]
+    assert counts.min() > 70
 
 
 @pytest.mark.weekly

@@ -115,6 +115,8 @@ def test_several_trials_are_compared_one_by_one(tmp_path):
     rates = [{"learning_rate": rate} for rate in (0.1, 0.2)]
     folder_of(tmp_path, rows=rates, exchange=2).claim()
     folder_of(tmp_path, "--learning_rate=0.5", rows=rates, exchange=2).check()  # the values replace that flag
+    with pytest.raises(FlagError, match="holds another training: seed=0 there, 1 here; allowed"):
+        folder_of(tmp_path, "--seed=1", rows=rates, exchange=2).check()
     with pytest.raises(FlagError, match=r"learning_rate\[1\]=0\.2 there, 0\.3 here"):
         folder_of(tmp_path, rows=[rates[0], {"learning_rate": 0.3}], exchange=2).check()
     with pytest.raises(FlagError, match=r"2 values of learning_rate there, 1 here"):
