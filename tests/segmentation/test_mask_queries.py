@@ -324,7 +324,7 @@ def test_a_batch_of_void_alone_teaches_no_object():
 def test_the_wiring_of_mask_former_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (1, 16, 16, 3), [13.7023, 15.2581]
+        MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (2, 16, 24, 3), [27.768, 0.746486]
     )
 
 
@@ -337,9 +337,9 @@ class Strided(nn.Module):
 
 def test_the_wiring_of_mask2former_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 1}
+    fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 2}
     fields |= {"pixel_features": 32, "encoder_layers": 1, "encoder_hidden_features": 4, "mask_features": 4}
-    assert_wiring(Mask2Former(Strided(), 2, **fields), (1, 16, 32, 3), [50.985, -25.1594])
+    assert_wiring(Mask2Former(Strided(), 2, **fields), (2, 16, 32, 3), [123.881, 109.463])
 
 
 def test_published_networks_of_queries_give_their_last_layer_by_the_librarys_names():
