@@ -350,6 +350,11 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
     assert Image.open(written[1]).size == (64, 48)
     content = json.loads(written[-1].read_text())
     assert [note["score"] for note in content["annotations"]] == [0.75, 0.5, 0.75]
+    assert [note["image_id"] for note in content["annotations"]] == [1, 1, 2]
+    assert [note["num_keypoints"] for note in content["annotations"]] == [2] * 3
+    assert content["annotations"][2]["area"] == 4 * 16 * 16  # of the mask
+    assert content["images"][1] == {"id": 2, "file_name": "x1.png", "width": 64, "height": 48}
+    assert content["categories"][1] == {"id": 2, "name": "b", "keypoints": ["nose", "tail"]}
     (tmp_path / "images").mkdir()
     for file in files:
         file.rename(tmp_path / "images" / file.name)
@@ -381,8 +386,10 @@ def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
     plain = {k: v for k, v in outputs().items() if k not in ("masks", "keypoints")}
     written = box_results.write(tmp_path / "out", plain, None, [str(f) for f in files], spec)
     assert len(set(written)) == 3
-    notes = json.loads(written[-1].read_text())["annotations"]
-    assert not {"segmentation", "keypoints"} & set(notes[0])
+    first, *_ = json.loads(written[-1].read_text())["annotations"]
+    assert first == {
+        "id": 1, "image_id": 1, "category_id": 2, "bbox": [8, 4, 16, 16], "area": 256, "iscrowd": 0, "score": 0.75
+    }  # fmt: skip
 
 
 def test_the_report_shows_the_worst_images_first_and_ap_by_class():
