@@ -260,19 +260,24 @@ def test_evaluation_takes_five_clicks_and_counts_the_ious_after_1_3_and_5():
 
 
 def test_a_box_begins_with_the_single_mask():
-    """With noise of a tenth of the sides, cut off at the image."""
+    """With noise of a tenth of the sides, cut off at the image: of 8 x 4 pixels in the middle, and at the edge."""
     masks = np.stack([rectangle(2, 1, 7, 6)] * 2)
+    middle, edge = np.zeros((2, 16, 24), bool)
+    middle[6:10, 8:16] = edge[:4, :8] = True
+    drawn = np.repeat(np.stack([middle, edge]), 300, 0)
 
     @jax.jit
     def run(key):
-        noisy = promptable.box_prompt(masks, np.array([True, True]), jax.random.split(key, 2))[0]
+        noisy = promptable.box_prompt(drawn, np.ones(600, bool), jax.random.split(key, 600))[0]
         return *promptable.box_prompt(masks, np.array([True, False])), noisy
 
     points, labels, noisy = run(jax.random.key(0))
     np.testing.assert_array_equal(points[0], [[1, 2], [6, 7]])
     assert labels.tolist() == [list(CORNERS), [HIDDEN, HIDDEN]]
-    assert 0 < np.abs(noisy - points).max() < 5 * 0.1 * 5
-    assert (np.asarray(noisy) >= 0).all()
+    noise = np.asarray(noisy[:300]) - [[8, 6], [16, 10]]
+    np.testing.assert_allclose(noise.std(0), 0.1 * np.array([[8, 4]] * 2), rtol=0.12)
+    np.testing.assert_allclose(noise.mean(0), np.zeros((2, 2)), atol=0.15)
+    assert noisy[300:].min() == 0
 
 
 def small_sam():
