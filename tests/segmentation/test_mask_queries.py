@@ -371,6 +371,25 @@ def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
     assert fields["mlp_features"] == 18
 
 
+def test_a_configuration_of_mask2former_gives_its_fields():
+    backbone = {"model_type": "swin", "depths": [1, 2], "embed_dim": 8, "num_heads": [2, 4], "patch_size": 4}
+    backbone |= {"window_size": 7, "mlp_ratio": 3, "qkv_bias": True, "hidden_act": "gelu", "layer_norm_eps": 1e-5}
+    config = {"backbone_config": backbone | {"use_absolute_embeddings": False}, "id2label": dict.fromkeys("abc")}
+    config |= {"num_queries": 9, "hidden_dim": 16, "num_attention_heads": 5, "dim_feedforward": 32}
+    config |= {"decoder_layers": 6, "feature_size": 24, "encoder_layers": 4, "encoder_feedforward_dim": 20}
+    config |= {"mask_feature_size": 12, "pre_norm": False, "activation_function": "relu", "common_stride": 4}
+    config |= {"feature_strides": [4, 8, 16, 32], "enforce_input_projection": False}
+    swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
+    assert MASK2FORMER.model(config) == (
+        "mask2former_swin_t",
+        {
+            "backbone": swin, "num_classes": 3, "num_queries": 9, "features": 16, "num_heads": 5, "hidden_features": 32,
+            "decoder_layers": 5, "pixel_features": 24, "encoder_layers": 4, "encoder_hidden_features": 20,
+            "mask_features": 12,
+        },
+    )  # fmt: skip
+
+
 def test_mask2former_has_transformers_sizes():
     """Those of Mask2FormerConfig, which counts the queries at first as a layer: 9 of 10 follow."""
     model = Mask2Former(Swin(num_classes=0), 3)

@@ -267,14 +267,14 @@ def test_a_box_begins_with_the_single_mask():
     drawn = np.repeat(np.stack([middle, edge]), 300, 0)
 
     @jax.jit
-    def run(key):
+    def run(key, masks, drawn):
         noisy = promptable.box_prompt(drawn, np.ones(600, bool), jax.random.split(key, 600))[0]
         return *promptable.box_prompt(masks, np.array([True, False])), noisy
 
-    points, labels, noisy = run(jax.random.key(0))
+    points, labels, noisy = jax.device_get(run(jax.random.key(0), masks, drawn))
     np.testing.assert_array_equal(points[0], [[1, 2], [6, 7]])
     assert labels.tolist() == [list(CORNERS), [HIDDEN, HIDDEN]]
-    noise = np.asarray(noisy[:300]) - [[8, 6], [16, 10]]
+    noise = noisy[:300] - [[8, 6], [16, 10]]
     np.testing.assert_allclose(noise.std(0), 0.1 * np.array([[8, 4]] * 2), rtol=0.12)
     np.testing.assert_allclose(noise.mean(0), np.zeros((2, 2)), atol=0.15)
     assert noisy[300:].min() == 0
