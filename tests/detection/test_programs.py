@@ -28,25 +28,28 @@ from dlcore.detection.hybrid_encoder import HybridEncoder
 from dlcore.detection.keypoint_rcnn import KeypointHead
 from dlcore.detection.localization import Localizer
 from dlcore.detection.mask_rcnn import MaskHead
+from dlcore.detection.owl_vit import OWLViT
 from dlcore.detection.pose import SimpleBaseline
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.rt_detr import RTDETR
+from dlcore.detection.simple_pyramid import BlockFeaturePyramid, SimpleFeaturePyramid
 from dlcore.detection.single_stage import SingleStage
 from dlcore.detection.ssd import SSD, ReducedVGG16
 from dlcore.detection.vitpose import ViTPose
 from dlcore.detection.yolo import YOLO
 from dlcore.detection.yolo_anchor_free import AnchorFreeYOLO
 from dlcore.detection.yolos import YOLOS
+from dlcore.models.clip import CLIP
 from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.eomt import EoMT
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.full_resolution import FullResolutionNet
 from dlcore.segmentation.lraspp import LRASPP
 from dlcore.segmentation.mask2former import Mask2Former
-from dlcore.segmentation.mask_decoder import MaskDecoder
 from dlcore.segmentation.maskformer import MaskFormer
 from dlcore.segmentation.pspnet import PSPNet
+from dlcore.segmentation.sam import SAM
 from dlcore.segmentation.segformer import SegFormer
 from dlcore.segmentation.unet import UNet
 from dlcore.segmentation.unet_3d import UNet3D
@@ -70,6 +73,7 @@ HGNET = {"stem_widths": (4, 6), "widths": (8, 10), "mid_widths": (4, 4), "stages
 HGNET |= {"kernel_sizes": (3, 5), "light": (False, True), "affine": True, **HALF}
 BOXES = np.array([[[0.0, 0, 9, 9], [4, 4, 24, 16]]] * 2, np.float32)
 MAPS = [np.ones((2, 4, 6, 8), np.float32), np.ones((2, 2, 3, 8), np.float32)]
+POINTS = np.linspace(0, 16, 24, dtype=np.float32).reshape(2, 2, 3, 2)
 FEATURES, TRAIN, TRAINED = {"method": "features", "train": True}, {"train": True}, {"train": True, "targets": TARGETS}
 
 
@@ -78,6 +82,17 @@ class Strided(nn.Module):
 
     def features(self, x, train=False):
         return {f"stage{k}": x[:, :: 2**k, :: 2**k] for k in (1, 2, 3, 4)}
+
+
+class Encoder(nn.Module):
+    """An encoder whose map is every fourth pixel of an image."""
+
+    image_size: int = 16
+    patch_size: int = 4
+    depth: int = 1
+
+    def features(self, x):
+        return {"block1": x[:, ::4, ::4]}
 
 
 CASES = {
@@ -142,6 +157,31 @@ CASES = {
     "simple_baseline": (SimpleBaseline(Small(), 3, 2, 6, "coarse", **HALF), [IMAGES], TRAIN),
     "vit_pose": (ViTPose(3, (16, 24), **TOKENS), [IMAGES], {}),
     "vit_pose_classic": (ViTPose(3, (16, 24), simple=False, decoder_features=6, **TOKENS), [IMAGES], TRAIN),
+    "simple_pyramid": (SimpleFeaturePyramid(8, extra_blocks="p6p7", **HALF), [(2, 4, 6, 8)], {}),
+    "block_pyramid": (BlockFeaturePyramid(8, (2.0, 0.5), **HALF), [[np.ones((2, 4, 6, 8), np.float32)] * 2], {}),
+    "owl_vit": (
+        OWLViT(
+            CLIP(
+                9,
+                8,
+                window=4,
+                image_size=8,
+                patch_size=4,
+                embedding_size=6,
+                vision_depth=1,
+                vision_width=8,
+                vision_heads=2,
+                text_depth=1,
+                text_width=6,
+                text_heads=2,
+                **HALF,
+            ),
+            True,
+            **HALF,
+        ),
+        [(2, 8, 8, 3), np.array([[3, 8, 0, 0], [2, 1, 8, 0]])],
+        {},
+    ),
     "yolos": (YOLOS(2, (8, 12), num_queries=3, dropout=0.1, **TOKENS), [IMAGES], TRAIN),
     "u_net": (UNet(2, (4, 6), **HALF), [(2, 8, 12, 3)], TRAIN),
     "u_net_other": (UNet(2, (4, 16), 2, 1, "strided", "nearest", False, norm="group", **HALF), [(2, 8, 12, 3)], TRAIN),
@@ -164,9 +204,9 @@ CASES = {
         TRAIN,
     ),
     "eomt": (EoMT(3, 8, query_blocks=1, num_queries=2, num_registers=1, num_upscale=1, **TOKENS), [(2, 8, 8, 3)], {}),
-    "mask_decoder": (
-        MaskDecoder(2, 2, 2, 8, 8, **HALF),
-        [(2, 2, 3, 16), (6, 16), (2, 3, 16), np.array([[True] * 3, [True, False, True]])],
+    "sam": (
+        SAM(Encoder(), 16, 2, 2, 2, 8, 8, mask_channels=4, **HALF),
+        [(2, 16, 16, 3), POINTS, np.array([[[1, 0, -2], [2, 3, 1]], [[0, -1, 1], [1, -2, -2]]]), None, (2, 16, 16, 1)],
         {},
     ),
 }
@@ -178,9 +218,7 @@ def program(label):
     return program_of(network, *arrays, **options)[0]
 
 
-@pytest.mark.slow(
-    only=["deformable_detr", "faster_rcnn", "mask2former", "mask_decoder", "u_net_other", "vit_pose_classic"]
-)
+@pytest.mark.slow(only=["deformable_detr", "faster_rcnn", "mask2former", "u_net_other", "vit_pose_classic"])
 @pytest.mark.parametrize("label", CASES)
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(label):
     assert_digest("dense_programs.json", label, program(label))
