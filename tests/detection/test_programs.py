@@ -30,6 +30,7 @@ from dlcore.detection.localization import Localizer
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.detection.owl_vit import OWLViT
 from dlcore.detection.pose import SimpleBaseline
+from dlcore.detection.rcnn import RCNN
 from dlcore.detection.resnet_d import ResNetD
 from dlcore.detection.retinanet import RetinaNet
 from dlcore.detection.rt_detr import RTDETR
@@ -153,6 +154,7 @@ CASES = {
         [(2, 32, 48, 3)],
         {},
     ),
+    "r_cnn": (RCNN(Small(), 2, "coarse", 16, 0.5, 6, **HALF), [IMAGES, BOXES], {}),
     "localizer": (Localizer(Image(), 3, "only", channels=5, **HALF), [PIXELS], {}),
     "simple_baseline": (SimpleBaseline(Small(), 3, 2, 6, "coarse", **HALF), [IMAGES], TRAIN),
     "vit_pose": (ViTPose(3, (16, 24), **TOKENS), [IMAGES], {}),
