@@ -220,7 +220,11 @@ def program(label):
     return program_of(network, *arrays, **options)[0]
 
 
-@pytest.mark.slow(only=["deformable_detr", "faster_rcnn", "mask2former", "u_net_other", "vit_pose_classic"])
+SLOW = ["block_pyramid", "deformable_detr", "deformable_two_stage", "faster_rcnn", "mask2former", "maskformer"]
+SLOW += ["resnet_d_basic", "u_net_3d", "u_net_other", "vit_pose_classic", "yolos"]
+
+
+@pytest.mark.slow(only=SLOW)
 @pytest.mark.parametrize("label", CASES)
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(label):
     assert_digest("dense_programs.json", label, program(label))
