@@ -489,8 +489,8 @@ def test_volumes_show_their_slices_before_the_measures(monkeypatch, bare_panels)
         arrays={"dice/by_organ": [0.5], "surface_distance_by_organ": [2.0]},
     )  # fmt: skip
     slices, measures, triage, curves = volumes_page.experiment.task.panels(context)
-    images, classes, targets, names, _, title = slices
+    images, classes, targets, names, count, title = slices
     assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
     assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)
-    assert (names, title) == (["none", "liver"], "Slices of the worst volumes first")
+    assert (names, count, title) == (["none", "liver"], 6, "Slices of the worst volumes first")
     assert (measures.title, triage, curves) == ("Organs", ("history", 0.0), "history")

@@ -11,7 +11,7 @@ from dlcore.data.masks import pack_masks, rle_to_mask
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.modes.predict import MODE
-from dlcore.tasks import prompt_results
+from dlcore.tasks import prompt_results, prompted_masks
 from dlcore.tasks.prompted_masks import baseline_iou, prompted_scenes
 from experiments.segmentation.promptable import experiment
 
@@ -158,7 +158,16 @@ def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeyp
     """Objects of brightness 100 on black: the color's threshold 70 is the first below which nothing black lies.
 
     A stand-in of clicks gives the IoU after the first, and then what is missing and k / 30,000, rounded to 4 digits.
+    Of 61 scenes to train with, 60 choose the threshold.
     """
+    chosen, objects = [], prompted_masks._objects
+
+    def recorded_objects(*rest):
+        images, object_masks, thresholds = objects(*rest)
+        chosen.append((len(images), float(thresholds[0])))
+        return images, object_masks, thresholds
+
+    monkeypatch.setattr(prompted_masks, "_objects", recorded_objects)
 
     def simulate_clicks(segment, targets, count):
         _, _, iou = segment(None, None, 0)
@@ -184,10 +193,12 @@ def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeyp
     image[0, 4, :, 0] = 45  # above Otsu's 40, below 50: a row too many, so that the IoU is 4/5
     image[0, 4, :, 1:] = 45
     scene = Source({"image": image, "masks": pack_masks(masks), "box_mask": np.ones((1, 1), bool)})
-    assert baseline_iou(scene, scene) == {
+    many = Source({name: np.repeat(values, 61, 0) for name, values in scene.arrays.items()})
+    assert baseline_iou(many, scene) == {
         "brightness": [0.8, 0.2, 0.2001, 0.2001, 0.2001],
         "color": [1.0, 0.0, 0.0001, 0.0001, 0.0001],
     }
+    assert chosen == [*((60, threshold) for threshold in (25, 35, 50, 70, 100)), (1, 40), (1, 70)]
 
 
 def test_masks_of_everything_stand_beside_their_scenes_and_above_the_thresholds(monkeypatch, bare_panels):
