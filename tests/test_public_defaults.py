@@ -1,8 +1,8 @@
 """Defaults of public functions and classes, tables of flags, and public constants are those of the snapshot.
 
 A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
-there changes results without an error. Of a flag in a table, such as `SETTINGS`, the snapshot also has its limits and
-whether it names a run's folder; its help is free.
+there changes results without an error. The snapshot also has the limits of arguments and fields, and of a flag in a
+table, such as `SETTINGS`, whether it names a run's folder; its help is free.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
@@ -21,15 +21,25 @@ FLAG = ("Setting", "._replace")
 SNAPSHOT = ROOT / "tests" / "goldens" / "public_defaults.json"
 
 
+def limits_of(name, annotation):
+    """{"name limits": the ranges} of an argument or a field whose annotation has any."""
+    parts = ast.walk(annotation) if annotation is not None else ()
+    ranges = [ast.unparse(part) for part in parts if isinstance(part, ast.Call) and ast.unparse(part.func) == "Range"]
+    return {f"{name} limits": "; ".join(ranges)} if ranges else {}
+
+
 def defaults_of_function(node):
-    """{argument: the text of its default} of a function, in the order of its signature."""
+    """{argument: the text of its default} of a function, in the order of its signature, and its limits."""
     arguments = [*node.args.posonlyargs, *node.args.args]
+    limits = {}
+    for argument in [*arguments, *node.args.kwonlyargs]:
+        limits |= limits_of(argument.arg, argument.annotation)
     with_default = arguments[len(arguments) - len(node.args.defaults) :]
     pairs = [
         *zip(with_default, node.args.defaults, strict=True),
         *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
     ]
-    return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
+    return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None} | limits
 
 
 def constants_of(body):
@@ -50,9 +60,11 @@ def constants_of(body):
 
 
 def defaults_of_class(node):
-    """{field: the text of its default} of a class's fields, and of public methods as "method.argument"."""
+    """{field: the text of its default} of a class's fields, and of public methods as "method.argument"; and limits."""
     found = constants_of(node.body)
     for item in node.body:
+        if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name):
+            found |= limits_of(item.target.id, item.annotation)
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and item.value is not None:
             found[item.target.id] = ast.unparse(item.value)
         elif isinstance(item, ast.FunctionDef) and (item.name in ("__init__", "__call__") or item.name[0] != "_"):
@@ -122,6 +134,17 @@ def test_defaults_of_functions_fields_and_methods_are_read():
         "": {"SMALL": "{'steps': 5}", "SIDE": "2 * STEP", "side": "2 * STEP"},
         "f": {"b": "2", "d": "0.5"},
         "A": {"rate": "0.1", "__call__.train": "False", "plain": "{'flip': False}"},
+    }
+
+
+def test_limits_of_arguments_and_fields_are_read():
+    tree = ast.parse(
+        "def f(a: Annotated[float, Range(0, 1)], *, b: Annotated[int | None, Range(2), 'x'] = 3, c: int = 4): pass\n"
+        "class A:\n    sides: Annotated[tuple[int, int], Range(1)]\n    name: str = 'x'\n"
+    )
+    assert defaults_of_module(tree) == {
+        "f": {"b": "3", "c": "4", "a limits": "Range(0, 1)", "b limits": "Range(2)"},
+        "A": {"sides limits": "Range(1)", "name": "'x'"},
     }
 
 

@@ -103,7 +103,7 @@ def refine_boxes(outputs: BoxOutputs, boxes: jax.Array, size: ImageSize, stage: 
       [R, 4] pixels; no gradient goes through them.
     """
     labels = 1 + outputs.logits[:, 1:].argmax(-1)
-    deltas = jnp.take_along_axis(outputs.deltas, labels[:, None, None], 1)[:, 0]
+    deltas = jnp.take_along_axis(outputs.deltas, labels[:, None, None], 1).squeeze(1)
     return jax.lax.stop_gradient(clip_boxes(decode_boxes(deltas, boxes, stage_weights(stage)), size))
 
 

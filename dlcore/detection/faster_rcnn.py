@@ -123,7 +123,7 @@ def crop_regions(
             crops = [
                 roi_pool(level, boxes, output_size, 1 / stride) for level, stride in zip(levels, strides, strict=True)
             ]
-            return jnp.take_along_axis(jnp.stack(crops), assigned[None, :, None, None, None], 0)[0]
+            return jnp.take_along_axis(jnp.stack(crops), assigned[None, :, None, None, None], 0).squeeze(0)
         # RoIAlign from the level that fits each region's size.
         reduce = "max" if pool == "roi_align_max" else "mean"
         return multiscale_roi_align(levels, boxes, output_size, strides, assigned, sampling_ratio, reduce=reduce)
@@ -348,7 +348,7 @@ def image_losses(
         class_losses = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, sampled.target)
     positive = sampled.target > 0
     target_boxes = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)  # [R, 4]
-    deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1)[:, 0]
+    deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1).squeeze(1)
     error = 4 * smooth_l1_loss(deltas, encode_boxes(target_boxes, sampled.boxes, weights), rpn.BETA)
     number = sampled.valid.sum(dtype=jnp.int32)
     return {

@@ -89,7 +89,7 @@ def mask_targets(
     boxes = boxes - 0.5 if aligned else boxes
     maps = [mask[..., None].astype(jnp.float32) for mask in masks]
     # RoIAlign of the target masks gives the covered fraction of each cell.
-    coverage = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio)[..., 0]
+    coverage = multiscale_roi_align(maps, boxes, size, [1.0] * len(maps), matched, sampling_ratio).squeeze(-1)
     return coverage if threshold is None else (coverage >= threshold).astype(jnp.float32)
 
 
@@ -125,4 +125,4 @@ def probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _of_class(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(logits, classes[..., None, None, None], -1)[..., 0]
+    return jnp.take_along_axis(logits, classes[..., None, None, None], -1).squeeze(-1)

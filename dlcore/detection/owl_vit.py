@@ -102,7 +102,7 @@ class OWLViT(nn.Module):
         y = self.clip.vision_norm(image_tokens.astype(logits_dtype(image_tokens.dtype)))
         y = LayerNorm(self.clip.epsilon, dtype=self.dtype, name="layer_norm")(y[:, 1:] * y[:, :1])  # [B, N, D]
         texts = self.clip.text_tokens(tokens)  # [B T, L, E]
-        texts = self.clip.text_head(jnp.take_along_axis(texts, tokens.argmax(1)[:, None, None], 1)[:, 0])
+        texts = self.clip.text_head(jnp.take_along_axis(texts, tokens.argmax(1)[:, None, None], 1).squeeze(1))
         texts = texts.reshape(batch, -1, texts.shape[-1])  # [B, T, E]
 
         def head(x: jax.Array, name: str, out_features: int) -> jax.Array:
@@ -121,7 +121,7 @@ class OWLViT(nn.Module):
         logits = jnp.where(present[:, None], logits, jnp.finfo(logits.dtype).min)
         rows, columns = (side // self.clip.patch_size for side in images.shape[1:3])
         boxes = nn.sigmoid(head(y, "box", 4) + patch_logits(rows, columns))
-        objects = head(jax.lax.stop_gradient(y), "objectness", 1)[..., 0] if self.objectness else None
+        objects = head(jax.lax.stop_gradient(y), "objectness", 1).squeeze(-1) if self.objectness else None
         return WordOutputs(logits, boxes, objects)
 
 

@@ -79,7 +79,7 @@ class RegionProposalNetwork(nn.Module):
         cls_logits, bbox_pred = last("cls_logits", num_anchors), last("bbox_pred", 4 * num_anchors)
         # One 3x3 convolution, then objectness and deltas; all levels share them.
         hidden = [nn.relu(conv(level)) for level in levels]
-        objectness = flatten_levels([cls_logits(x) for x in hidden], num_anchors)[..., 0]  # [B, L]
+        objectness = flatten_levels([cls_logits(x) for x in hidden], num_anchors).squeeze(-1)  # [B, L]
         deltas = flatten_levels([bbox_pred(x) for x in hidden], num_anchors)  # [B, L, 4]
         anchors = Anchors.of([level.shape[1:3] for level in levels], size, self.scales, self.aspect_ratios)
         return Outputs(objectness, deltas), anchors

@@ -35,7 +35,7 @@ def region_depth(regions: jax.Array) -> jax.Array:
     def erode(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         region, depth = carry
         outside = jnp.pad(~region, [(0, 0)] * (region.ndim - 2) + [(1, 1), (1, 1)], constant_values=True)
-        region = ~max_pool(outside.astype(jnp.int8)[..., None], (3, 3))[..., 0].astype(bool)
+        region = ~max_pool(outside.astype(jnp.int8)[..., None], (3, 3)).squeeze(-1).astype(bool)
         return region, depth + region
 
     check_shapes(regions=(regions, "... H W"))

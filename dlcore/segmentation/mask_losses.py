@@ -110,7 +110,7 @@ def important_points(key: jax.Array, mask_logits: jax.Array, sampling: PointSamp
         return rest
     # Keep the points whose logits are nearest to 0.
     candidates = jax.random.uniform(first_key, (count, int(sampling.oversample_ratio * num_points), 2))
-    logits = sample_masks(jax.lax.stop_gradient(mask_logits)[..., None], candidates)[..., 0]
+    logits = sample_masks(jax.lax.stop_gradient(mask_logits)[..., None], candidates).squeeze(-1)
     index = jax.lax.top_k(-jnp.abs(logits), num_uncertain)[1]
     return jnp.concatenate([jnp.take_along_axis(candidates, index[..., None], 1), rest], 1)
 
@@ -214,7 +214,7 @@ def image_losses(
         # One query for each true mask, compared at points that all masks share.
         matching_key, loss_key = jax.random.split(key)
         shared = jax.random.uniform(matching_key, (1, sampling.num_points, 2))
-        at_points = (sample_masks(x[None], shared)[0] for x in (mask_logits, jnp.moveaxis(targets, 0, -1)))
+        at_points = (sample_masks(x[None], shared).squeeze(0) for x in (mask_logits, jnp.moveaxis(targets, 0, -1)))
         query_idx = match_masks(class_logits, *at_points, labels, valid, weights)  # [M]
         # Class loss over all queries; queries without a mask predict "no object".
         pairs = query_idx[:, None] == jnp.arange(num_queries)  # [M, Q]
@@ -225,7 +225,8 @@ def image_losses(
         # Mask losses of matched pairs, at points of their own.
         matched = jnp.moveaxis(mask_logits, -1, 0)[jnp.maximum(query_idx, 0)]  # [M, h, w]
         points = important_points(loss_key, matched, sampling)  # [M, P, 2]
-        cross_entropy, dice = point_losses(*(sample_masks(x[..., None], points)[..., 0] for x in (matched, targets)))
+        at_points = (sample_masks(x[..., None], points).squeeze(-1) for x in (matched, targets))
+        cross_entropy, dice = point_losses(*at_points)
         return {
             "classification": (weights.class_weight * (weight * entropy).sum(), weight.sum()),
             "mask": weights.mask_weight * jnp.where(has_query, cross_entropy, 0).sum(),

@@ -249,8 +249,8 @@ def _predict_image(
 ) -> dict[str, jax.Array]:
     """Predict one image from the outputs of its last layer."""
     class_logits, mask_logits = outputs.class_logits[-1], outputs.mask_logits[-1]
-    scores = resize(semantic_scores(class_logits, mask_logits)[None], size, "bilinear")[0]  # [H, W, C]
-    mask_logits = resize(mask_logits[None], size, "bilinear")[0]  # [H, W, Q]
+    scores = resize(semantic_scores(class_logits, mask_logits)[None], size, "bilinear").squeeze(0)  # [H, W, C]
+    mask_logits = resize(mask_logits[None], size, "bilinear").squeeze(0)  # [H, W, Q]
     segments, labels = panoptic_segments(class_logits, mask_logits, num_stuff, **thresholds)
     detections = instance_detections(class_logits, mask_logits, num_stuff, detections_per_img)
     classes = scores.argmax(-1).astype(jnp.uint8)

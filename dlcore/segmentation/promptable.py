@@ -45,7 +45,7 @@ BOX_NOISE = 0.1
 
 def resize_masks(masks: jax.Array, size: tuple[int, ...], antialias: bool = False) -> jax.Array:
     """Resize masks [..., h, w] to [..., H, W]."""
-    return resize(masks[..., None], size, antialias=antialias)[..., 0]
+    return resize(masks[..., None], size, antialias=antialias).squeeze(-1)
 
 
 def mask_losses(
@@ -151,9 +151,9 @@ def prompt_losses(
         outputs = {
             "mask_loss": jnp.where(is_used, losses, jnp.inf).min(1),
             "iou_loss": jnp.where(is_used, jnp.square(iou - true_iou), 0).sum(1) / is_used.sum(1),
-            "iou": jnp.take_along_axis(true_iou, best, 1)[:, 0],
+            "iou": jnp.take_along_axis(true_iou, best, 1).squeeze(1),
         }
-        large, logits = (jnp.take_along_axis(x, best[..., None, None], 1)[:, 0] for x in (large, logits))
+        large, logits = (jnp.take_along_axis(x, best[..., None, None], 1).squeeze(1) for x in (large, logits))
         return large > 0, (jax.lax.stop_gradient(logits), jnp.ones_like(has_mask)), outputs
 
     memory = jnp.zeros((len(masks), side, side)), jnp.zeros(len(masks), bool)
@@ -197,8 +197,8 @@ def _predict(
     # One point alone has three masks.
     is_one_point = points is not None and points.shape[2] == 1 and boxes is None and mask is None
     best = 1 + iou[:, :, 1:].argmax(2) if is_one_point else jnp.zeros(iou.shape[:2], jnp.int32)
-    logits = jnp.take_along_axis(logits, best[..., None, None, None], 2)[:, :, 0]
-    iou = jnp.take_along_axis(iou, best[..., None], 2)[:, :, 0]
+    logits = jnp.take_along_axis(logits, best[..., None, None, None], 2).squeeze(2)
+    iou = jnp.take_along_axis(iou, best[..., None], 2).squeeze(2)
     stability = stability_scores(logits, filters.stability_offset)
     outputs = {"mask_logits": logits, "iou": iou, "stability": stability, "valid": jnp.ones(iou.shape, bool)}
     return outputs | sizes

@@ -69,8 +69,52 @@ D_FINE_FIELDS = PROPOSAL_FIELDS | {
     "num_points": (4,) * 4, "encoder_blocks": 3, "num_bins": 32, "num_probabilities": 4, "quality_features": 64,
     "quality_layers": 2, "learned_queries": False, "offset_scale": 0.5, "method": "bilinear",
 }  # fmt: skip
+DETR = {
+    **LABELS, "architectures": ["DetrForObjectDetection"], "use_timm_backbone": False, "backbone_config": RESNET,
+    "num_queries": 9, "d_model": 16, "encoder_attention_heads": 2, "encoder_ffn_dim": 24, "encoder_layers": 3,
+    "decoder_attention_heads": 2, "decoder_ffn_dim": 24, "decoder_layers": 4,
+}  # fmt: skip
+DETR_FIELDS = {
+    "backbone": DEFORMABLE_FIELDS["backbone"], "stage": "layer4", "num_classes": 5, "num_queries": 9, "features": 16,
+    "num_heads": 2, "hidden_features": 24, "encoder_layers": 3, "decoder_layers": 4,
+}  # fmt: skip
+SINES = {"position_embedding_type": "sine", "activation_function": "relu", "dilation": False}
+YOLOS = {
+    **LABELS, "architectures": ["YolosForObjectDetection"], "image_size": [24, 32], "patch_size": 8, "hidden_size": 16,
+    "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 20, "num_detection_tokens": 7,
+    "layer_norm_eps": 1e-4, "hidden_act": "gelu", "qkv_bias": True,
+}  # fmt: skip
+YOLOS_FIELDS = {
+    "num_classes": 5, "image_size": (24, 32), "patch_size": 8, "depth": 3, "width": 16, "num_heads": 2,
+    "mlp_features": 20, "num_queries": 7, "mid_positions": True, "epsilon": 1e-4,
+}  # fmt: skip
+POSES = {
+    **LABELS, "architectures": ["VitPoseForPoseEstimation"],
+    "backbone_config": {
+        "image_size": [24, 32], "patch_size": [8, 8], "num_hidden_layers": 3, "hidden_size": 16, "mlp_ratio": 3,
+        "num_attention_heads": 2, "layer_norm_eps": 1e-4, "num_experts": 1, "hidden_act": "gelu", "qkv_bias": True,
+    },
+}  # fmt: skip
+POSE_FIELDS = {
+    "num_keypoints": 5, "image_size": (24, 32), "patch_size": 8, "depth": 3, "width": 16, "num_heads": 2,
+    "mlp_features": 48, "scale": 4, "epsilon": 1e-4,
+}  # fmt: skip
+FIXED = {
+    "activation_function": "silu", "encoder_activation_function": "gelu", "decoder_activation_function": "relu",
+    "normalize_before": False, "eval_size": None, "batch_norm_eps": 1e-5, "layer_norm_eps": 1e-5,
+    "positional_encoding_temperature": 10000, "with_box_refine": True,
+}  # fmt: skip
+"""What transformers writes into a file of RT-DETR or D-FINE, and dlcore has."""
+UNUSED = {"downsample_in_bottleneck": False, "downsample_in_first_stage": False, "hidden_act": "relu"}
 FILES = {
-    "deformable": (DEFORMABLE, "deformable_detr_resnet50", DEFORMABLE_FIELDS),
+    "detr": (DETR | SINES, "detr_resnet50", DETR_FIELDS),
+    "yolos": (YOLOS, "yolos_small", YOLOS_FIELDS),
+    "yolos without middle positions": (
+        YOLOS | {"use_mid_position_embeddings": False}, "yolos_small", YOLOS_FIELDS | {"mid_positions": False}
+    ),
+    "vit_pose": (POSES, "vitpose_base_simple", POSE_FIELDS),
+    "vit_pose of another scale": (POSES | {"scale_factor": 2}, "vitpose_base_simple", POSE_FIELDS | {"scale": 2}),
+    "deformable": (DEFORMABLE | SINES, "deformable_detr_resnet50", DEFORMABLE_FIELDS),
     "deformable, two stages of one level": (
         DEFORMABLE | {"two_stage": True, "with_box_refine": True, "num_feature_levels": 1},
         "deformable_detr_resnet50",
@@ -78,7 +122,9 @@ FILES = {
         | {"num_queries": 14, "two_stage": True, "box_refine": True, "num_levels": 1, "stages": ("layer4",)},
     ),
     "rt_detr": (
-        RT_DETR | {"architectures": ["RTDetrForObjectDetection"], "learn_initial_query": True},
+        RT_DETR
+        | {"architectures": ["RTDetrForObjectDetection"], "learn_initial_query": True, **FIXED}
+        | {"backbone_config": RT_DETR["backbone_config"] | UNUSED},
         "rt_detr_r50vd",
         RT_DETR_FIELDS | {"learned_queries": True, "offset_scale": 0.5, "method": "bilinear"},
     ),
@@ -89,7 +135,7 @@ FILES = {
         "rt_detr_v2_r50vd",
         RT_DETR_FIELDS | {"learned_queries": False, "offset_scale": 0.25, "method": "discrete"},
     ),
-    "d_fine, by defaults": (D_FINE, "d_fine_large", D_FINE_FIELDS),
+    "d_fine, by defaults": (D_FINE | FIXED | {"layer_scale": 1}, "d_fine_large", D_FINE_FIELDS),
     "d_fine": (
         D_FINE
         | {"backbone_config": HGNET | {"use_learnable_affine_block": True}, "decoder_n_points": [3, 6, 3, 2]}
@@ -109,9 +155,30 @@ def test_a_configuration_becomes_fields(file):
     assert find_family(config).model(config) == (name, fields)
 
 
+@pytest.mark.parametrize(("architecture", "name"), [("OwlViT", "owlvit_base_patch32"), ("Owlv2", "owlv2_base_patch16")])
+def test_owl_without_fields_is_the_published_network(architecture, name):
+    """Images have 768 pixels where the file says nothing: those of version 2 have 960."""
+    config = {"architectures": [f"{architecture}ForObjectDetection"], "text_config": {}, "projection_dim": 512}
+    config["vision_config"] = {} if architecture == "OwlViT" else {"image_size": 960}
+    found, fields = find_family(config).model(config)
+    known = MODELS[name]()
+    clip = known.clip.clone(mlp_features=4 * 768, text_mlp_features=4 * 512)
+    assert (found, OWLViT(**fields)) == (name, known.clone(clip=clip))
+    config |= {"vision_config": {"patch_size": 24}, "text_config": {"vocab_size": 9}}
+    clip = find_family(config).model(config)[1]["clip"]
+    assert (clip.image_size, clip.patch_size, clip.vocab_size, clip.end_token) == (768, 24, 9, 8)
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [
+        (DETR | {"decoder_ffn_dim": 25}, "decoder_ffn_dim=25: not in dlcore's DETR; allowed: 24"),
+        (YOLOS | {"hidden_act": "relu"}, "hidden_act='relu': not in dlcore's YOLOS; allowed: 'gelu'"),
+        (POSES | {"use_simple_decoder": False}, r"use_simple_decoder=False, patch_size=\[8, 8\]: not in dlcore's ViTP"),
+        (
+            POSES | {"backbone_config": POSES["backbone_config"] | {"patch_size": [8, 9]}},
+            r"use_simple_decoder=True, patch_size=\[8, 9\]: not in dlcore's ViTPose; allowed: true, and square patches",
+        ),
         (DEFORMABLE | {"dilation": True}, "dilation=True: not in dlcore's Deformable DETR; allowed: False"),
         (DEFORMABLE | {"decoder_n_points": 4}, "decoder_n_points=4: .*; allowed: 3"),
         (RT_DETR | {"architectures": ["RTDetrForObjectDetection"], "normalize_before": True}, "normalize_before=True"),

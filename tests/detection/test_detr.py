@@ -260,4 +260,4 @@ def test_one_step_by_hand(step):
 
 def test_the_wiring_of_detr_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(MODEL, (1, 16, 16, 3), [32.6717, -25.7399])
+    assert_wiring(MODEL, (2, 16, 24, 3), [42.0786, -36.2187])

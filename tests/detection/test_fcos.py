@@ -381,5 +381,5 @@ def test_centerness_at_an_edge_has_a_finite_gradient():
 def test_the_wiring_of_fcos_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        FCOS(Small(), 2, ("fine", "coarse"), channels=4, num_convs=1, num_groups=2), (1, 16, 16, 3), [76.8066, 72.9285]
+        FCOS(Small(), 2, ("fine", "coarse"), channels=4, num_convs=1, num_groups=2), (2, 16, 24, 3), [83.872, 17.6153]
     )

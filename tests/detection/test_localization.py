@@ -74,8 +74,8 @@ def test_the_loss_and_the_measures_by_hand(kind):
     assert got["accuracy"] == 0.5
     assert got["iou"] == pytest.approx((1 + 8 / (16 + 32 - 8)) / 2)
     np.testing.assert_allclose(found["boxes"][:, 0], [[6, 2, 10, 6]] * 3)
-    np.testing.assert_allclose(found["scores"], 0.75, rtol=1e-6)
-    assert found["labels"].tolist() == [[1]] * 3
+    np.testing.assert_allclose(found["scores"], [[0.75]] * 3, rtol=1e-6)
+    assert (found["labels"].tolist(), found["valid"].tolist()) == ([[1]] * 3, [[True]] * 3)
 
 
 @pytest.mark.slow

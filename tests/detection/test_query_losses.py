@@ -9,6 +9,7 @@ import numpy as np
 import optax
 import pytest
 from flax import linen as nn
+from scipy.optimize import linear_sum_assignment
 
 from dlcore.detection import d_fine, deformable_detr, query_losses, rt_detr
 from dlcore.detection.detr import Outputs
@@ -132,6 +133,31 @@ def test_matching_weighs_class_and_box():
     truth = (jnp.asarray(TRUE)[None], jnp.array([1]), jnp.array([True]))
     assert int(match(logits, jnp.asarray(BOXES), *truth, QueryCosts(0.1, 5.0, 2.0))[0]) == 1
     assert int(match(logits, jnp.asarray(BOXES), *truth, QueryCosts(2.0, 0.0, 0.0))[0]) == 2
+
+
+def test_matches_of_many_images_are_scipys():
+    """Of 300 images of 5 queries, 4 classes and 3 boxes, of which the last is padding in each third image."""
+    rng, count = np.random.default_rng(0), 300
+    logits, labels = 2 * rng.normal(size=(count, 5, 4)), rng.integers(0, 4, (count, 3))
+    boxes, targets = (rng.uniform(0.2, 0.8, (count, n, 4)) for n in (5, 3))
+    valid = np.ones((count, 3), bool)
+    valid[::3, 2] = False
+    costs = QueryCosts(1.5, 0.6, 0.8)
+    match = jax.jit(jax.vmap(lambda *image: query_losses.match(*image, costs)))
+    found = np.asarray(match(*map(np.float32, (logits, boxes, targets)), labels, valid))
+    a, b = boxes[:, :, None], targets[:, None]
+    a0, a1, b0, b1 = (box[..., :2] + side * box[..., 2:] / 2 for box in (a, b) for side in (-1, 1))
+    shared = np.maximum(np.minimum(a1, b1) - np.maximum(a0, b0), 0).prod(-1)
+    union = a[..., 2:].prod(-1) + b[..., 2:].prod(-1) - shared
+    hull = (np.maximum(a1, b1) - np.minimum(a0, b0)).prod(-1)
+    overlap = shared / union - (hull - union) / hull
+    p = sigmoid(np.take_along_axis(logits, labels[:, None].repeat(5, 1), 2))
+    saved = 0.75 * p**2 * np.log(1 - p) - 0.25 * (1 - p) ** 2 * np.log(p)
+    cost = 1.5 * saved + 0.6 * np.abs(a - b).sum(-1) - 0.8 * overlap
+    for image, (owners, is_box) in enumerate(zip(found, valid, strict=True)):
+        rows, columns = linear_sum_assignment(cost[image][:, is_box])
+        np.testing.assert_array_equal(owners[is_box][columns], rows)
+        assert (owners[~is_box] == -1).all()
 
 
 class Stub(nn.Module):

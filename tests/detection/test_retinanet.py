@@ -220,4 +220,4 @@ def test_bad_settings_are_named():
 
 def test_the_wiring_of_retinanet_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(MODEL, (1, 16, 16, 3), [108.293, 37.0225])
+    assert_wiring(MODEL, (2, 16, 24, 3), [157.742, -16.6734])

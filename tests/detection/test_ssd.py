@@ -216,4 +216,10 @@ def test_one_update_by_hand():
 
 def test_the_wiring_of_ssd_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(MODEL, (1, 16, 16, 3), [88.1676, -2.50005])
+    assert_wiring(MODEL, (2, 16, 24, 3), [142.777, 9.73596])
+
+
+@pytest.mark.slow
+def test_the_wiring_of_the_reduced_vgg_is_as_it_was():
+    """A regression: the number holds the code as it was. Of 20 rows the third pooling makes 3, as it rounds up."""
+    assert_wiring(ReducedVGG16(2), (2, 20, 28, 3), [34.552, -7.54935], method="features")

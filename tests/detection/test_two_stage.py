@@ -465,9 +465,10 @@ def test_losses_go_through_all_heads(monkeypatch):
 
     Proposals of image i are the anchors, moved by its number s = 1 or 2; a stage's sample is its first three boxes and
     the true one, a stage moves them by 10, and a loss is the sum of what it is given. Half of a sample is positive."""
-    calls = []
+    calls, asked = [], {}
 
     def propose(outputs, anchors, size, **settings):
+        asked["propose"] = settings
         return jnp.asarray(anchors.boxes) + outputs.objectness[:, None], jnp.ones(4, bool)
 
     def sample(key, proposals, mask, boxes, labels, valid, **settings):
@@ -479,9 +480,11 @@ def test_losses_go_through_all_heads(monkeypatch):
         return boxes + 10 * (1 + stage)
 
     def head_losses(outputs, sampled, boxes, classifier, weights):
+        asked["classifier"] = classifier
         return {"classification": (outputs.logits.sum(), sampled.boxes.sum()), "box": (weights[0], sampled.valid.sum())}
 
     def region_losses(key, outputs, anchors, boxes, valid, **settings):
+        asked["regions"] = settings
         return {"rpn_objectness": (outputs.objectness.sum(), valid.sum())}
 
     def mask_targets(masks, matched, boxes):
@@ -509,6 +512,8 @@ def test_losses_go_through_all_heads(monkeypatch):
     learner = two_stage.learner(
         model=Given(2, True, True, False, 2), optimizer=optax.identity(), cascade_iou_thresh=(0.6,),
         box_batch_size_per_image=4, box_positive_fraction=0.5, box_fg_iou_thresh=0.55, box_bg_iou_thresh=0.45,
+        rpn_fg_iou_thresh=0.65, rpn_bg_iou_thresh=0.35, rpn_batch_size_per_image=5, rpn_positive_fraction=0.4,
+        rpn_box_loss="giou", rpn_nms_thresh=0.8, topk_candidates=6, num_proposals=7,
     )  # fmt: skip
     params = {"objectness": np.ones(4), "rpn": np.zeros((4, 4)), "scores": np.eye(4)[:, :3], "deltas": np.zeros((3, 4))}
     params |= {"mask": np.array([9, 0.5, 0]), "heat": 0.0}
@@ -541,3 +546,10 @@ def test_losses_go_through_all_heads(monkeypatch):
         shared | {"fg_iou_thresh": 0.55, "bg_iou_thresh": 0.45},
         shared | {"fg_iou_thresh": 0.6, "bg_iou_thresh": 0.6},
     ]
+    assert asked == {
+        "propose": {"topk_candidates": 6, "num_proposals": 7, "nms_thresh": 0.8},
+        "regions": {
+            "count": 5, "positive_fraction": 0.4, "fg_iou_thresh": 0.65, "bg_iou_thresh": 0.35, "box_loss": "giou"
+        },
+        "classifier": "softmax",
+    }  # fmt: skip

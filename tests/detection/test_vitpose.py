@@ -87,9 +87,9 @@ def test_parameter_counts_are_the_papers():
 def test_the_wiring_of_vi_tpose_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        ViTPose(num_keypoints=3, image_size=(16, 16), patch_size=8, depth=1, width=8, num_heads=2, mlp_features=12),
-        (1, 16, 16, 3),
-        [6.68743, -0.137403],
+        ViTPose(num_keypoints=3, image_size=(16, 24), patch_size=8, depth=1, width=8, num_heads=2, mlp_features=12),
+        (2, 16, 24, 3),
+        [19.335, 2.13834],
     )
 
 
@@ -98,7 +98,7 @@ def test_the_wiring_of_vi_tpose_with_other_fields_is_as_it_was():
     assert_wiring(
         ViTPose(
             num_keypoints=3,
-            image_size=(16, 16),
+            image_size=(16, 24),
             patch_size=8,
             depth=1,
             width=8,
@@ -107,6 +107,6 @@ def test_the_wiring_of_vi_tpose_with_other_fields_is_as_it_was():
             simple=False,
             decoder_features=8,
         ),
-        (1, 16, 16, 3),
-        [7.53836, -1.59008],
+        (2, 16, 24, 3),
+        [11.7857, 7.02475],
     )

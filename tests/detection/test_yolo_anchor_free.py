@@ -181,6 +181,6 @@ def test_the_wiring_of_anchor_free_yolo_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
         AnchorFreeYOLO(Small(), 2, ("fine", "coarse"), channels=8, num_blocks=1, num_convs=1, num_bins=4),
-        (1, 16, 16, 3),
-        [44.8201, -19.2855],
+        (2, 16, 24, 3),
+        [94.9464, -41.2794],
     )

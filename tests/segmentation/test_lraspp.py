@@ -49,4 +49,4 @@ def test_images_of_any_size_on_the_dilated_mobilenet():
 
 def test_the_wiring_of_lraspp_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(LRASPP(Small(), 2, "fine", "coarse", channels=4), (1, 16, 16, 3), [26.0669, 1.93147])
+    assert_wiring(LRASPP(Small(), 2, "fine", "coarse", channels=4), (2, 16, 24, 3), [78.9283, 3.17464])

@@ -324,7 +324,7 @@ def test_a_batch_of_void_alone_teaches_no_object():
 def test_the_wiring_of_mask_former_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
-        MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (1, 16, 16, 3), [13.7023, 15.2581]
+        MaskFormer(Small(), 2, ("fine", "coarse"), False, 3, 32, 2, 8, 1, 32, 4), (2, 16, 24, 3), [27.768, 0.746486]
     )
 
 
@@ -337,9 +337,9 @@ class Strided(nn.Module):
 
 def test_the_wiring_of_mask2former_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 1}
+    fields = {"num_queries": 3, "features": 8, "num_heads": 2, "hidden_features": 4, "decoder_layers": 2}
     fields |= {"pixel_features": 32, "encoder_layers": 1, "encoder_hidden_features": 4, "mask_features": 4}
-    assert_wiring(Mask2Former(Strided(), 2, **fields), (1, 16, 32, 3), [50.985, -25.1594])
+    assert_wiring(Mask2Former(Strided(), 2, **fields), (2, 16, 32, 3), [123.881, 109.463])
 
 
 def test_published_networks_of_queries_give_their_last_layer_by_the_librarys_names():
@@ -369,6 +369,25 @@ def test_configurations_of_maskformer_and_eomt_give_their_networks_fields():
     assert (name, EoMT(**fields)) == ("eomt_large_640", create_model(name, num_classes=4))
     _, fields = EOMT.model({"id2label": {}, "hidden_size": 6, "mlp_ratio": 3})
     assert fields["mlp_features"] == 18
+
+
+def test_a_configuration_of_mask2former_gives_its_fields():
+    backbone = {"model_type": "swin", "depths": [1, 2], "embed_dim": 8, "num_heads": [2, 4], "patch_size": 4}
+    backbone |= {"window_size": 7, "mlp_ratio": 3, "qkv_bias": True, "hidden_act": "gelu", "layer_norm_eps": 1e-5}
+    config = {"backbone_config": backbone | {"use_absolute_embeddings": False}, "id2label": dict.fromkeys("abc")}
+    config |= {"num_queries": 9, "hidden_dim": 16, "num_attention_heads": 5, "dim_feedforward": 32}
+    config |= {"decoder_layers": 6, "feature_size": 24, "encoder_layers": 4, "encoder_feedforward_dim": 20}
+    config |= {"mask_feature_size": 12, "pre_norm": False, "activation_function": "relu", "common_stride": 4}
+    config |= {"feature_strides": [4, 8, 16, 32], "enforce_input_projection": False}
+    swin = Swin(num_classes=0, stages=(1, 2), width=8, num_heads=(2, 4), patch_size=4, window_size=7, mlp_ratio=3)
+    assert MASK2FORMER.model(config) == (
+        "mask2former_swin_t",
+        {
+            "backbone": swin, "num_classes": 3, "num_queries": 9, "features": 16, "num_heads": 5, "hidden_features": 32,
+            "decoder_layers": 5, "pixel_features": 24, "encoder_layers": 4, "encoder_hidden_features": 20,
+            "mask_features": 12,
+        },
+    )  # fmt: skip
 
 
 def test_mask2former_has_transformers_sizes():

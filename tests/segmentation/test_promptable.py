@@ -85,13 +85,25 @@ def test_clicks_are_made_one_after_the_other():
 
 
 def test_thresholds_by_hand():
-    """Colors 10, 14, 30 in columns: 14 is within 5 of 10; a click beside takes it away."""
-    images = np.broadcast_to(np.float32([10, 14, 30])[:, None], (3, 2, 3, 1))
-    points, labels = np.float32([[[0, 0], [1, 1]]] * 3), np.array([[1, HIDDEN], [1, 0], [0, HIDDEN]])
-    run = jax.jit(lambda: (color_masks(images, points, labels, 5.0), brightness_masks(images, points, labels, 20.0)))
-    colors, brightness = run()
-    assert colors[:, 0].tolist() == [[True, True, False], [True, False, False], [False, False, False]]
-    assert brightness[[0, 2], 0].tolist() == [[True, True, False], [False, False, True]]
+    """Colors 10, 14, 30 in columns, the second channel 1 more below: 14 is within 5 of 10; a click beside takes it.
+
+    Each image has a threshold of its own. A click on the dark and one beside it say the contrary: no vote, so bright.
+    """
+    images = np.broadcast_to(np.float32([10, 14, 30])[:, None], (4, 2, 3, 2)).copy()
+    images[:, 1, :, 1] += 1
+    points = np.float32([[[0, 0], [1, 0]]] * 3 + [[[2, 1], [1, 0]]])
+    labels = np.array([[1, HIDDEN], [1, 0], [0, HIDDEN], [1, 1]])
+    limits = np.float32([5, 5, 5, 1]), np.float32([20, 20, 20, 10.25])
+    colors, brightness = jax.jit(
+        lambda: (color_masks(images, points, labels, limits[0]), brightness_masks(images, points, labels, limits[1]))
+    )()
+    rows = [[True, True, False], [True, False, False], [False, False, False], [False, True, False]]
+    assert colors[:, 0].tolist() == rows
+    # Below, the color 14, 15 is 5 from the clicked 10, 10, which is not within 5.
+    assert colors[:, 1].tolist() == [rows[1], *rows[1:3], [False, False, True]]
+    dark, bright = [True, True, False], [False, False, True]
+    assert brightness[:, 0].tolist() == [dark, bright, bright, [False, True, True]]
+    assert brightness[3, 1].tolist() == [True] * 3  # 10.5 in the mean
 
 
 # The learner
@@ -248,19 +260,24 @@ def test_evaluation_takes_five_clicks_and_counts_the_ious_after_1_3_and_5():
 
 
 def test_a_box_begins_with_the_single_mask():
-    """With noise of a tenth of the sides, cut off at the image."""
+    """With noise of a tenth of the sides, cut off at the image: of 8 x 4 pixels in the middle, and at the edge."""
     masks = np.stack([rectangle(2, 1, 7, 6)] * 2)
+    middle, edge = np.zeros((2, 16, 24), bool)
+    middle[6:10, 8:16] = edge[:4, :8] = True
+    drawn = np.repeat(np.stack([middle, edge]), 300, 0)
 
     @jax.jit
-    def run(key):
-        noisy = promptable.box_prompt(masks, np.array([True, True]), jax.random.split(key, 2))[0]
+    def run(key, masks, drawn):
+        noisy = promptable.box_prompt(drawn, np.ones(600, bool), jax.random.split(key, 600))[0]
         return *promptable.box_prompt(masks, np.array([True, False])), noisy
 
-    points, labels, noisy = run(jax.random.key(0))
+    points, labels, noisy = jax.device_get(run(jax.random.key(0), masks, drawn))
     np.testing.assert_array_equal(points[0], [[1, 2], [6, 7]])
     assert labels.tolist() == [list(CORNERS), [HIDDEN, HIDDEN]]
-    assert 0 < np.abs(noisy - points).max() < 5 * 0.1 * 5
-    assert (np.asarray(noisy) >= 0).all()
+    noise = noisy[:300] - [[8, 6], [16, 10]]
+    np.testing.assert_allclose(noise.std(0), 0.1 * np.array([[8, 4]] * 2), rtol=0.12)
+    np.testing.assert_allclose(noise.mean(0), np.zeros((2, 2)), atol=0.15)
+    assert noisy[300:].min() == 0
 
 
 def small_sam():

@@ -86,4 +86,4 @@ def test_logits_are_enlarged_bilinearly():
 
 def test_the_wiring_of_pspnet_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(PSPNet(Small(), 2, "fine", "coarse", channels=4, bins=(1, 2)), (1, 16, 16, 3), [16.2259, -1.19744])
+    assert_wiring(PSPNet(Small(), 2, "fine", "coarse", channels=4, bins=(1, 2)), (2, 16, 24, 3), [27.7924, -1.23513])

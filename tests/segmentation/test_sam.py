@@ -191,6 +191,29 @@ def test_a_mask_prompt_may_have_the_librarys_axes():
     np.testing.assert_array_equal(received["input_masks"], mask.reshape(1, 2, 3, 1))
 
 
+def test_sam_without_fields_is_the_published_network_and_a_configuration_gives_its_fields():
+    name, fields = FAMILY.model({})
+    assert (name, SAM(**fields)) == ("sam_vit_b", create_model("sam_vit_b"))
+    vision = {"image_size": 32, "hidden_size": 6, "patch_size": 8, "num_hidden_layers": 3, "num_attention_heads": 2}
+    vision |= {"mlp_ratio": 2.5, "window_size": 5, "global_attn_indexes": [1, 2], "use_rel_pos": False}
+    vision |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6, "qkv_bias": True, "use_abs_pos": True}
+    prompts = {"hidden_size": 16, "mask_input_channels": 12, "hidden_act": "gelu", "layer_norm_eps": 1e-6}
+    decoder = {"num_multimask_outputs": 5, "num_hidden_layers": 1, "num_attention_heads": 4, "mlp_dim": 7}
+    decoder |= {"iou_head_hidden_dim": 9, "iou_head_depth": 4, "hidden_act": "relu", "layer_norm_eps": 1e-6}
+    config = {"vision_config": vision, "prompt_encoder_config": prompts | {"num_point_embeddings": 4}}
+    config |= {"mask_decoder_config": decoder | {"attention_downsample_rate": 2}}
+    encoder = ViTDet(
+        num_classes=0, image_size=32, pretrain_size=32, patch_size=8, depth=3, width=6, num_heads=2, mlp_features=15,
+        window_size=5, global_blocks=(1, 2), relative_positions=False, drop_path=0.0,
+    )  # fmt: skip
+    assert FAMILY.model(config)[1] == {
+        "encoder": encoder, "features": 16, "num_masks": 5, "decoder_depth": 1, "num_heads": 4, "hidden": 7,
+        "iou_hidden": 9, "iou_depth": 4, "mask_channels": 12,
+    }  # fmt: skip
+    vision["mlp_dim"] = 11
+    assert FAMILY.model(config)[1]["encoder"].mlp_features == 11
+
+
 def test_the_decoder_has_the_papers_sizes():
     """Two blocks of 8 heads and 2048 hidden units, three masks; an MLP of three layers and 256 units for their IoU."""
     for model in (SAM(ENCODER), MaskDecoder()):

@@ -78,9 +78,9 @@ def test_nothing_to_unpool_is_named():
 
 def test_the_wiring_of_unet_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(UNet(2, (4, 6)), (1, 8, 8, 3), [39.3672, 6.93168])
+    assert_wiring(UNet(2, (4, 6)), (2, 8, 12, 3), [78.8317, -19.6478])
 
 
 def test_the_wiring_of_unet_with_other_fields_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(UNet(2, (4, 16), 2, 1, "strided", "nearest", False, norm="group"), (1, 8, 8, 3), [6.34169, 0.280607])
+    assert_wiring(UNet(2, (4, 16), 2, 1, "strided", "nearest", False, norm="group"), (2, 8, 12, 3), [12.8543, 1.23822])

@@ -59,4 +59,4 @@ def test_volumes_that_do_not_fit_are_refused():
 
 def test_the_wiring_of_unet3d_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(UNet3D(2, (4, 6), (1.0, 1.0, 3.0)), (1, 4, 4, 4, 1), [13.5116, 4.58144])
+    assert_wiring(UNet3D(2, (4, 6), (1.0, 1.0, 3.0)), (2, 4, 6, 8, 1), [32.0657, -3.10203])

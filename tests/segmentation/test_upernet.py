@@ -104,8 +104,8 @@ def test_the_wiring_of_uper_net_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
         UPerNet(Small(), 2, ("fine", "coarse"), features=4, bins=(1, 2), aux_stage="fine", aux_features=4),
-        (1, 16, 16, 3),
-        [11.0369, -0.771661],
+        (2, 16, 24, 3),
+        [23.8998, 0.272559],
     )
 
 

@@ -350,6 +350,11 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
     assert Image.open(written[1]).size == (64, 48)
     content = json.loads(written[-1].read_text())
     assert [note["score"] for note in content["annotations"]] == [0.75, 0.5, 0.75]
+    assert [note["image_id"] for note in content["annotations"]] == [1, 1, 2]
+    assert [note["num_keypoints"] for note in content["annotations"]] == [2] * 3
+    assert content["annotations"][2]["area"] == 4 * 16 * 16  # of the mask
+    assert content["images"][1] == {"id": 2, "file_name": "x1.png", "width": 64, "height": 48}
+    assert content["categories"][1] == {"id": 2, "name": "b", "keypoints": ["nose", "tail"]}
     (tmp_path / "images").mkdir()
     for file in files:
         file.rename(tmp_path / "images" / file.name)
@@ -381,8 +386,10 @@ def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
     plain = {k: v for k, v in outputs().items() if k not in ("masks", "keypoints")}
     written = box_results.write(tmp_path / "out", plain, None, [str(f) for f in files], spec)
     assert len(set(written)) == 3
-    notes = json.loads(written[-1].read_text())["annotations"]
-    assert not {"segmentation", "keypoints"} & set(notes[0])
+    first, *_ = json.loads(written[-1].read_text())["annotations"]
+    assert first == {
+        "id": 1, "image_id": 1, "category_id": 2, "bbox": [8, 4, 16, 16], "area": 256, "iscrowd": 0, "score": 0.75
+    }  # fmt: skip
 
 
 def test_the_report_shows_the_worst_images_first_and_ap_by_class():
@@ -423,3 +430,44 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
     assert "6.2" in found[1].subtitle
     assert "75.0" in found[2].html
     chex.assert_shape(box_results.pictures(context)["detections"], (48, 3 * 64, 3))
+
+
+@pytest.mark.parametrize(("number", "typical"), [(40, range(18, 22)), (25, range(12, 14)), (16, ())])
+def test_the_report_shows_twelve_images_of_most_errors_and_four_of_the_median(monkeypatch, number, typical):
+    """Image i lacks i boxes of the second class; what is shown among the worst twelve isn't shown again."""
+    shown, least = [], []
+
+    def errors(found, truth, num_classes, min_score, by_image):
+        least.append(min_score)
+        counts = np.zeros((number, num_classes, 7), int)
+        counts[:, 1, 6], counts[:, 0, 0] = np.arange(number), 100
+        return counts
+
+    def detections(images, found, targets, names, min_score, title, captions):
+        least.append(min_score)
+        assert len(found["boxes"]) == len(targets["boxes"]) == len(targets["box_mask"]) == len(images)
+        assert found["boxes"].tolist() == targets["boxes"].tolist() == images.tolist()
+        shown.append((title, images.tolist(), captions))
+        return "images"
+
+    monkeypatch.setattr("dlcore.evaluators.detection_errors.detection_errors", errors)
+    monkeypatch.setattr("dlcore.report.detection.detections", detections)
+    monkeypatch.setattr("dlcore.report.detection.error_kinds", lambda counts, *rest: ("kinds", counts.tolist()))
+    index = np.arange(number)
+    context = SimpleNamespace(
+        spec={"class_names": ["a", "b"]},
+        data=SimpleNamespace(test=Source({"image": index, "boxes": index, "box_mask": index})),
+        numbers={"map": 0.5},
+        arrays={"pr50": -np.ones((101, 2))},
+        outputs={"boxes": index},
+        history=[],
+    )
+    found = box_results.panels(context)
+    places = {"Detections with the most errors": range(12), "Detections with the median number of errors": typical}
+    assert shown == [
+        (title, [number - 1 - i for i in at], [f"{number - 1 - i} missed" for i in at])
+        for title, at in places.items()
+        if at
+    ]
+    assert set(least) == {0.3}
+    assert ("kinds", [[100 * number, *[0] * 6], [*[0] * 6, number * (number - 1) // 2]]) in found

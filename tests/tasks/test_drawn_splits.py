@@ -95,22 +95,22 @@ def prompted(monkeypatch, image, masks):
 def test_a_core_is_what_is_deeper_than_half_and_has_another_color(monkeypatch):
     """A square of 9 has depths 1 to 5: the inner 5 by 5 pixels, which are deeper than 2.5, are its core.
 
-    A square of 4 has depths 1 and 2, and the four pixels deeper than 1 are fewer than the twelve of a core.
+    A bar of 3 by 13 has depths 1 and 2, and the eleven pixels deeper than 1 are fewer than the twelve of a core, which
+    a rectangle of 5 by 6 has.
     """
-    masks = np.zeros((2, 32, 32), bool)
-    masks[0, 2:11, 3:12] = masks[1, 20:24, 15:19] = True
+    masks = np.zeros((3, 32, 32), bool)
+    masks[0, 2:11, 3:12] = masks[1, 20:23, 15:28] = masks[2, 26:31, 2:8] = True
     image = np.full((32, 32, 3), 100, np.uint8)
     image[..., 2] = 200  # bright channels get darker, dark ones brighter
     image, found, is_object, _ = prompted(monkeypatch, image, masks)
-    core = np.zeros((32, 32), bool)
-    core[4:9, 5:10] = True
-    np.testing.assert_array_equal(found, [*masks, core, np.zeros_like(core)])
-    assert is_object == [True, True, True, False]
-    assert (image[~core] == [100, 100, 200]).all()
-    changed = image[core].astype(int) - [100, 100, 200]
-    assert (np.abs(changed) >= 59).all()
-    assert (np.abs(changed) <= 110).all()
-    assert (np.sign(changed) == [1, 1, -1]).all()
+    cores = np.zeros_like(masks)
+    cores[0, 4:9, 5:10] = cores[2, 27:30, 3:7] = True
+    np.testing.assert_array_equal(found, [*masks, *cores])
+    assert is_object == [True, True, True, True, False, True]
+    assert (image[~cores.any(0)] == [100, 100, 200]).all()
+    shifts = np.random.default_rng((7, 0, 1)).uniform(60, 110, (3, 3))
+    for core, shift in zip(cores, shifts, strict=True):
+        assert (image[core] == ([100, 100, 200] + shift * [1, 1, -1]).astype(np.uint8)).all()
 
 
 def test_prompted_scenes_hold_visible_objects_and_then_their_cores(monkeypatch):
@@ -489,8 +489,8 @@ def test_volumes_show_their_slices_before_the_measures(monkeypatch, bare_panels)
         arrays={"dice/by_organ": [0.5], "surface_distance_by_organ": [2.0]},
     )  # fmt: skip
     slices, measures, triage, curves = volumes_page.experiment.task.panels(context)
-    images, classes, targets, names, _, title = slices
+    images, classes, targets, names, count, title = slices
     assert (images.shape, int(images[0, 0, 0, 0]), int(images.sum())) == ((1, 3, 4, 3), 255, 3 * 255)
     assert (int(classes[0, 0, 0]), int(targets[0, 0, 0])) == (7, 1)
-    assert (names, title) == (["none", "liver"], "Slices of the worst volumes first")
+    assert (names, count, title) == (["none", "liver"], 6, "Slices of the worst volumes first")
     assert (measures.title, triage, curves) == ("Organs", ("history", 0.0), "history")

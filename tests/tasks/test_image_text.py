@@ -74,13 +74,14 @@ def test_photographs_keep_all_words_of_their_references(tmp_path):
 
 
 def test_files_are_asked_the_question(tmp_path):
-    (tmp_path / "x.png").write_bytes(png(90))
+    for name in "xy":
+        (tmp_path / f"{name}.png").write_bytes(png(90))
     spec = ImageQuestions().data(flags(ImageQuestions(), num_questions=10)).facts
     asked = flags(ImageQuestions(), input=str(tmp_path), question="what shape is the red thing")
     source, names = ImageQuestions().inputs(asked, spec)
-    assert names == [str(tmp_path / "x.png")]
-    chex.assert_shape(source.arrays["image"], (1, 36, 36, 3))
-    assert vocabulary(spec).decode(source.arrays["question"][0]) == asked.question
+    assert names == [str(tmp_path / "x.png"), str(tmp_path / "y.png")]
+    chex.assert_shape(source.arrays["image"], (2, 36, 36, 3))
+    assert [vocabulary(spec).decode(tokens) for tokens in source.arrays["question"]] == [asked.question] * 2
     for text, message in (("what is a zebra", "--question='what is a zebra': 'a' is not among"), ("", "0 words")):
         with pytest.raises(FlagError, match=message):
             ImageQuestions().inputs(flags(ImageQuestions(), input=str(tmp_path), question=text), spec)

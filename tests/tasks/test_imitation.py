@@ -166,6 +166,7 @@ def test_the_default_expert_is_trained_in_the_same_environment_and_its_best_seed
     argument, page, words = found[0]
     assert (argument, page, words[-2:]) == ("expert", "rl.ppo", ["--num_seeds=1", "--steps=70"])
     assert words[:2] == ["--environment=CartPole-v1", "--time_limit=0"]
+    assert words[2:-2] == ["--mask_velocities=False", "--stack_frames=1", "--repeat_actions=1"]
     assert imitation.record_expert(FLAGS).mean_return == 3
     assert len(recorded) == 3, "read from the file"
     # A smoke run of a named expert has no number of steps; without one, an untrained network plays four episodes.

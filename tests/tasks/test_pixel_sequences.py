@@ -224,14 +224,19 @@ def test_samples_and_completions_have_the_class_that_is_asked_for(tmp_path):
         task.drawn(pixel_flags(sample_class="b", conditional=False), spec)
     pixels = np.array([[0, 255], [51, 102]], np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
+    Image.fromarray(255 - pixels).save(tmp_path / "other.png")
     flags = pixel_flags(input=str(tmp_path), skip_bad=False, sample_class="b")
     source, names = task.inputs(flags, spec)
-    assert names == [str(tmp_path / "mine.png")] * NUM_COMPLETIONS
-    assert source.arrays["label"].tolist() == [1] * NUM_COMPLETIONS
+    files = [str(tmp_path / "mine.png"), str(tmp_path / "other.png")]
+    assert names == [name for name in files for _ in range(NUM_COMPLETIONS)]
+    assert source.arrays["label"].tolist() == [1] * 2 * NUM_COMPLETIONS
     # The image, its upper half and four completions stand in a row, a pixel between two.
-    drawn = np.arange(16, dtype=np.float32).reshape(4, 2, 2, 1) / 255
-    (file,) = task.write(tmp_path / "out", {"sample": drawn}, source, names, spec)
-    assert file.name == "mine_completions.png"
+    drawn = np.arange(32, dtype=np.float32).reshape(8, 2, 2, 1) / 255
+    file, other = task.write(tmp_path / "out", {"sample": drawn}, source, names, spec)
+    assert [path.name for path in (file, other)] == ["mine_completions.png", "other_completions.png"]
+    np.testing.assert_array_equal(np.asarray(Image.open(other))[:, :2], 255 - pixels)
+    np.testing.assert_array_equal(np.asarray(Image.open(other))[:, 3:5], [[255, 0], [0, 0]])
+    np.testing.assert_array_equal(np.asarray(Image.open(other))[:, 6:8], [[16, 17], [18, 19]])
     picture = np.asarray(Image.open(file))
     chex.assert_shape(picture, (2, 6 * 2 + 5))
     np.testing.assert_array_equal(picture[:, :2], pixels)

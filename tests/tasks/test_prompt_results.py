@@ -11,7 +11,7 @@ from dlcore.data.masks import pack_masks, rle_to_mask
 from dlcore.data.source import Source
 from dlcore.experiment.resolve import resolve
 from dlcore.modes.predict import MODE
-from dlcore.tasks import prompt_results
+from dlcore.tasks import prompt_results, prompted_masks
 from dlcore.tasks.prompted_masks import baseline_iou, prompted_scenes
 from experiments.segmentation.promptable import experiment
 
@@ -46,6 +46,16 @@ def test_prompts_are_scaled_to_the_networks_image(photograph):
     assert inputs(photograph, "--boxes=0,0,9,9,9,9,20,15")[0].arrays["boxes"].shape == (1, 2, 4)
 
 
+def test_a_prompt_is_scaled_for_each_photograph(photograph):
+    """The second one has 32 pixels by 128: x stays, y becomes a quarter, and the middle of (10, 3) is (10.5, 0.875)."""
+    Image.fromarray(np.zeros((128, 32, 3), np.uint8)).save(photograph.with_name("second.png"))
+    arrays = inputs(photograph.parent, "--points=10,3,1", "--boxes=4,2,32,16")[0].arrays
+    assert arrays["original_size"].tolist() == [[16, 64], [128, 32]]
+    np.testing.assert_allclose(arrays["points"][:, 0, 0], [[4.75, 6.5], [10, 0.375]])
+    assert arrays["labels"].tolist() == [[[1]], [[1]]]
+    np.testing.assert_allclose(arrays["boxes"][:, 0], [[2, 4, 16, 32], [4, 0.5, 32, 4]])
+
+
 @pytest.mark.covers("SG-17")
 @pytest.mark.parametrize(
     ("words", "message"),
@@ -69,7 +79,7 @@ def test_bad_prompts_are_refused_in_one_line(photograph, words, message):
 @pytest.mark.covers("SG-17")
 def test_a_rough_mask_has_the_photographs_size(photograph, tmp_path):
     mask = tmp_path / "mask.png"
-    Image.fromarray(np.tile(np.uint8([255] * 32 + [0] * 32), (16, 1))).save(mask)
+    Image.fromarray(np.tile(np.uint8([1] * 32 + [0] * 32), (16, 1))).save(mask)
     (rough,) = inputs(photograph, f"--mask_prompt={mask}")[0].arrays["mask_prompt"]
     # The decoder's masks have 32 rows; the left half is on the object.
     assert rough.shape == (32, 32, 1)
@@ -88,27 +98,44 @@ def test_a_rough_mask_has_the_photographs_size(photograph, tmp_path):
 
 @pytest.mark.covers("SG-17")
 def test_masks_are_written_at_the_photographs_size(photograph, tmp_path):
-    logits = np.full((1, 2, 8, 8), -5.0, np.float32)
-    logits[0, 0, :, :4] = 5  # the left half
+    """Two of four masks are valid: the second quarter of the columns, and the lower half."""
+    logits = np.full((1, 4, 8, 8), -5.0, np.float32)
+    logits[0, 2, :, 2:4] = logits[0, 3, 4:] = 5
     outputs = {
         "mask_logits": logits,
-        "iou": np.array([[0.75, 0.5]]),
-        "stability": np.array([[1.0, 0.5]]),
-        "valid": np.array([[True, False]]),
+        "iou": np.array([[0.5, 0.5, 0.123456, 0.5]]),
+        "stability": np.array([[0.5, 0.5, 0.654321, 1.0]]),
+        "valid": np.array([[False, False, True, True]]),
         "original_size": np.array([[16, 64]]),
     }
-    expected = np.tile(np.arange(64) < 32, (16, 1))
+    expected = np.zeros((16, 64), bool)
+    expected[:, 16:32] = True
     (row,) = prompt_results.describe(outputs, SPEC)
-    assert row["text"] == "1 mask in 64 x 16 pixels\n  IoU 0.75  stability 1.00  512 pixels"
-    (mask,) = row["masks"]
+    assert row["text"].splitlines() == [
+        "2 masks in 64 x 16 pixels",
+        "  IoU 0.12  stability 0.65  256 pixels",
+        "  IoU 0.50  stability 1.00  512 pixels",
+    ]
+    mask, _ = row["masks"]
     np.testing.assert_array_equal(rle_to_mask(mask["segmentation"]), expected)
-    assert mask["box_xyxy"] == [0, 0, 32, 16]
+    assert mask["box_xyxy"] == [16, 0, 32, 16]
+    assert (mask["predicted_iou"], mask["stability"], row["image_size"]) == (0.1235, 0.6543, [16, 64])
+    only = outputs | {"valid": np.array([[True, False, False, False]])}
+    assert prompt_results.describe(only, SPEC)[0]["text"].startswith("1 mask in 64 x 16 pixels\n")
     files = prompt_results.write(tmp_path / "out", outputs, None, [str(photograph)], SPEC)
-    assert [path.name for path in files] == ["photograph_mask1.png", "photograph_overlay.png", "masks.json"]
+    names = [f"photograph_{kind}.png" for kind in ("mask1", "mask2", "overlay")]
+    assert [path.name for path in files] == [*names, "masks.json"]
     np.testing.assert_array_equal(np.asarray(Image.open(files[0])), 255 * expected)
-    (annotation,) = json.loads(files[-1].read_text())["annotations"]
-    assert (annotation["bbox"], annotation["area"], annotation["score"]) == ([0, 0, 32, 16], 512, 0.75)
-    np.testing.assert_array_equal(rle_to_mask(annotation["segmentation"]), expected)
+    content = json.loads(files[-1].read_text())
+    assert content["images"] == [{"id": 1, "file_name": "photograph.png", "width": 64, "height": 16}]
+    assert content["categories"] == [{"id": 1, "name": "object"}]
+    annotation, other = content["annotations"]
+    np.testing.assert_array_equal(rle_to_mask(annotation.pop("segmentation")), expected)
+    assert annotation == {
+        "id": 1, "image_id": 1, "category_id": 1, "bbox": [16, 0, 16, 16], "iscrowd": 0, "score": 0.1235,
+        "area": 256, "stability": 0.6543,
+    }  # fmt: skip
+    assert (other["id"], other["bbox"]) == (2, [0, 8, 64, 8])
 
 
 def test_patches_that_do_not_cover_the_image_are_refused():
@@ -131,7 +158,16 @@ def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeyp
     """Objects of brightness 100 on black: the color's threshold 70 is the first below which nothing black lies.
 
     A stand-in of clicks gives the IoU after the first, and then what is missing and k / 30,000, rounded to 4 digits.
+    Of 61 scenes to train with, 60 choose the threshold.
     """
+    chosen, objects = [], prompted_masks._objects
+
+    def recorded_objects(*rest):
+        images, object_masks, thresholds = objects(*rest)
+        chosen.append((len(images), float(thresholds[0])))
+        return images, object_masks, thresholds
+
+    monkeypatch.setattr(prompted_masks, "_objects", recorded_objects)
 
     def simulate_clicks(segment, targets, count):
         _, _, iou = segment(None, None, 0)
@@ -157,10 +193,12 @@ def test_thresholds_are_chosen_by_the_first_click_and_clicks_are_counted(monkeyp
     image[0, 4, :, 0] = 45  # above Otsu's 40, below 50: a row too many, so that the IoU is 4/5
     image[0, 4, :, 1:] = 45
     scene = Source({"image": image, "masks": pack_masks(masks), "box_mask": np.ones((1, 1), bool)})
-    assert baseline_iou(scene, scene) == {
+    many = Source({name: np.repeat(values, 61, 0) for name, values in scene.arrays.items()})
+    assert baseline_iou(many, scene) == {
         "brightness": [0.8, 0.2, 0.2001, 0.2001, 0.2001],
         "color": [1.0, 0.0, 0.0001, 0.0001, 0.0001],
     }
+    assert chosen == [*((60, threshold) for threshold in (25, 35, 50, 70, 100)), (1, 40), (1, 70)]
 
 
 def test_masks_of_everything_stand_beside_their_scenes_and_above_the_thresholds(monkeypatch, bare_panels):
