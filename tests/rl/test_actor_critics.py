@@ -416,7 +416,9 @@ def test_one_update_of_a2c_by_hand():
     logits = np.array([0.2, -0.5], np.float32)
     before = {"logits": logits, "value": np.float32(value)}
     rows, state = filled(learner, 2, params=before)
-    after, _ = jax.jit(learner.update)(state, rows)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    assert int(after.step) == 1
+    assert (metrics["return"].compute(), int(metrics["return"].count)) == (4, 2)
     last = 2 - value
     advantage = np.array([2 + 0.9 * value - value + 0.72 * last, last])[:, None]  # [T, 1]
 
