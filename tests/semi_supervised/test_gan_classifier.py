@@ -213,6 +213,33 @@ def test_the_complements_terms_by_hand():
     assert slope[2:].tolist() == [[0], [0]]
 
 
+@pytest.mark.covers("SE-11")
+def test_an_excess_of_density_is_over_that_of_real_images_by_hand():
+    """Real ones at 0 and 1, two are padding: the kernel is exp(-d^2 / 2), and each has e^-1/2 of the other.
+
+    Half-way made ones have e^-1/8, at a quarter and at an end the mean of two; far away there is no excess.
+    """
+    real, made = np.float32([[0], [1], [50], [7]]), np.float32([[0.5], [9], [0.25], [1]])
+    excess = jax.jit(density_excess)(real, made, np.float32([1, 1, 0, 0]), 0.3)
+    means = [np.exp(-1 / 8), (np.exp(-1 / 32) + np.exp(-9 / 32)) / 2, (np.exp(-1 / 2) + 1) / 2]
+    quarter, end = np.log(means[1:]) + 1 / 2
+    np.testing.assert_allclose(excess, [np.log(means[0]) + 1 / 2, 0, quarter, end], atol=1e-5)
+
+
+def test_the_area_of_low_density_by_hand():
+    """Kernels on every other real point, twice as wide as the mean distance of the others from the nearest of them.
+
+    The area is the share of pairs in which a made point is where the density is lower than at a real one.
+    """
+    rng = np.random.default_rng(0)
+    points, made = np.round(3 * rng.normal(size=10), 1), np.round(4 * rng.normal(size=7), 1)
+    kernels, others = points[::2], points[1::2]
+    width = 2 * np.abs(others[:, None] - kernels).min(1).mean()
+    real, drawn = (np.exp(-((x[:, None] - kernels) ** 2) / (2 * width**2)).sum(1) for x in (others, made))
+    expected = (drawn[:, None] < real).mean()
+    assert area_of_low_density(np.float32(points[:, None]), np.float32(made[:, None])) == pytest.approx(expected)
+
+
 def test_low_density_is_an_area():
     rng = np.random.default_rng(0)
     real, same = (rng.normal(size=(400, 2)).astype(np.float32) for _ in range(2))
@@ -330,10 +357,11 @@ def test_one_update_of_both_players_by_hand(complement):
         keys = (jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in (2, 4))
         keys = (example_keys(key, batch["unlabeled"]) for key in keys)
         z = [jax.vmap(lambda key: jax.random.normal(key, (2,)))(every) for every in keys]
-        after = learner.update(state, batch)[0]
-        return after.params, after.teacher["params"], z
+        after, metrics = learner.update(state, batch)
+        return after.params, after.teacher["params"], z, after.step, metrics["feature_distance"]
 
-    after, teacher, (first, second) = jax.device_get(step(state))
+    after, teacher, (first, second), count, distance = jax.device_get(step(state))
+    assert count == 1
     known, real = (batch[name]["image"].reshape(-1, 2) for name in ("labeled", "unlabeled"))
     made = (0.2 * first + 1) / 2
 
@@ -360,6 +388,8 @@ def test_one_update_of_both_players_by_hand(complement):
         assert excess > 0
         return np.square(made.mean(0) - theirs.mean(0)).mean() + complement * (1.5 * alike + 0.2 * excess)
 
+    if not complement:
+        assert distance.compute() == pytest.approx(value(0.2), rel=1e-4)
     slope = (value(0.2 + 1e-5) - value(0.2 - 1e-5)) / 2e-5
     assert after["generator"]["g"] == pytest.approx(0.2 - 0.1 * slope, rel=1e-5)
 

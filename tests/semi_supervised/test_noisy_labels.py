@@ -47,6 +47,9 @@ def test_transition_matrices_by_hand():
     np.testing.assert_allclose(transition_matrix(3, 0.3, "asymmetric"), [[0.7, 0.3, 0], [0, 0.7, 0.3], [0.3, 0, 0.7]])
     with pytest.raises(ValueError, match=r"noise_rate=1\.0: out of range; allowed: at least 0, below 1"):
         transition_matrix(3, 1.0, "symmetric")
+    with pytest.raises(ValueError, match="num_classes=1: too few for a wrong label; allowed: at least 2"):
+        transition_matrix(1, 0.1, "symmetric")
+    np.testing.assert_allclose(transition_matrix(2, 0.1, "symmetric"), [[0.9, 0.1], [0.1, 0.9]])
     with pytest.raises(ValueError, match="noise='pair': unknown; allowed: symmetric or asymmetric"):
         transition_matrix(3, 0.1, "pair")
 
@@ -122,15 +125,19 @@ def softmax(x):
 @pytest.mark.covers("SE-14")
 @pytest.mark.parametrize("method", ["generalized", "forward", "co_teaching"])
 def test_one_update_by_hand(method):
-    """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy."""
+    """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy.
+
+    Images are augmented: x is 1 more than what is read.
+    """
     table = transition_matrix(3, 0.3, "asymmetric")
     settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
     learner = noisy_labels.learner(
-        model=Linear(), optimizer=optax.sgd(0.1), transition=table, technique=method, **settings
-    )
+        model=Linear(), optimizer=optax.sgd(0.1), transition=table, technique=method, **settings,
+        augment=lambda key, image: image + 1,
+    )  # fmt: skip
     rng = np.random.default_rng(3)
     x, label = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
-    rows = {"image": x.reshape(6, 2, 2, 1), "label": label, "index": np.arange(6, dtype=np.int32)}
+    rows = {"image": x.reshape(6, 2, 2, 1) - 1, "label": label, "index": np.arange(6, dtype=np.int32)}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)
@@ -157,8 +164,9 @@ def test_one_update_by_hand(method):
 
 
 def test_co_teaching_leaves_out_ever_more():
-    """With tau = 1/2: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half from T on (3 stay)."""
-    learner, state = make("co_teaching", forget_rate=0.5, forget_steps=100)
+    """With tau = 1/2, the share of wrong labels: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half
+    from T on (3 stay)."""
+    learner, state = make("co_teaching", rate=0.5, forget_steps=100)
     params, x, label = jax.device_get(state.params), batch()["image"].reshape(6, 4), batch()["label"]
     dense = {name: own["Dense_0"] for name, own in params.items()}
     p = {name: softmax(x @ own["kernel"] + own["bias"]) for name, own in dense.items()}
@@ -199,6 +207,9 @@ def test_three_networks_are_measured_and_one_predicts():
     assert numbers["accuracy_cross_entropy"] == pytest.approx(right["cross_entropy"])
     assert numbers["accuracy_early_stopped"] == pytest.approx(right["early_stopped"])
     assert numbers["gain"] == pytest.approx(right["technique"] - right["cross_entropy"])
+    # Of the first five labels, 0 1 2 0 1, where 0 is true, the second, third and fifth are wrong.
+    for name, own in (("memorized", "technique"), ("memorized_cross_entropy", "cross_entropy")):
+        assert numbers[name] == pytest.approx((scores[own].argmax(1) == label)[[1, 2, 4]].mean())
     np.testing.assert_allclose(found["logits"], scores["technique"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["probabilities"], softmax(scores["technique"]), rtol=1e-4)
     confusion = np.zeros((3, 3))

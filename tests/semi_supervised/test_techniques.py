@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.augment.mixing import mixup
-from dlcore.learner import example_keys
+from dlcore.learner import Labels, example_keys
 from dlcore.semi_supervised import (
     class_balance,
     fixmatch,
@@ -552,6 +552,10 @@ def test_one_update_of_temporal_ensembling_by_hand():
     np.testing.assert_allclose(after.memory["ensemble"][:5], (0.6 * table + 0.4 * p)[:5], rtol=1e-5)
     np.testing.assert_array_equal(after.memory["ensemble"][5], table[5])
     assert after.memory["visits"].tolist() == [2, 3, 1, 4, 1, 1]
+    # Rows of the table are the numbers of unlabeled images, of evaluation's one stream too.
+    rows = Labels(6, reason="num_unlabeled=6")
+    assert learner.classes(state, data) == {"label": 3, "unlabeled/index": rows}
+    assert learner.classes(state, data["labeled"]) == {"label": 3, "index": rows}
 
 
 # Virtual adversarial training
@@ -733,6 +737,8 @@ def test_sharpening_goes_to_one_hot():
     for temperature in (0.0, -1.0):
         with pytest.raises(ValueError, match=rf"temperature={temperature:g}: out of range; allowed: above 0"):
             mixmatch.sharpen(p, temperature)
+    with pytest.raises(ValueError, match=r"p\[0\]=1.5: out of range; allowed: 0 to 1"):
+        mixmatch.sharpen(jnp.array([1.5, 0.0]), 1.0)
 
 
 @pytest.mark.covers("SE-08")
