@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import chex
 import jax
@@ -17,7 +18,7 @@ from dlcore.models import create_model
 from dlcore.models.torch_weights import published_names
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts, find_targets
 from dlcore.transfer.lora import PREFIX, LoRA, from_peft, read_peft, write_peft
-from dlcore.transfer.methods import merge_adapter
+from dlcore.transfer.methods import AdapterName, create_adapter, merge_adapter
 from tests.models.parity import read_golden
 
 FIELDS = {
@@ -208,6 +209,12 @@ def test_peft_files_go_round(tmp_path, adapted):
         write_peft(tmp_path / "a", METHODS["dora"], new, names)
     with pytest.raises(FileNotFoundError, match=r"lacks adapter_config.json"):
         read_peft(tmp_path, names)
+    with pytest.raises(ValueError, match="a file, or not empty; allowed: a new or empty folder"):
+        write_peft(tmp_path / "a" / "adapter_config.json", METHODS["dora"], new, names)
+    for folder in (tmp_path / "b", tmp_path / "c" / "d"):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        write_peft(folder, METHODS["dora"], new, names)
+        chex.assert_trees_all_equal(read_peft(folder, names)[1], new)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +227,31 @@ def test_peft_files_go_round(tmp_path, adapted):
 def test_targets_that_name_nothing_are_refused(targets, message, variables):
     with pytest.raises(ValueError, match=message):
         find_targets(variables["params"], targets)
+
+
+def test_targets_come_in_the_order_of_the_network_s_layers_and_of_their_parts():
+    layers = {name: {"qkv": {"kernel": 0, "bias": 0}} for name in ("block_2", "block_10")}
+    found = find_targets({"stem": {"kernel": 0}, **layers}, ("*qkv:v", "*qkv:q", "stem"))
+    assert [target.name for target in found] == [
+        "stem/kernel", "block_2/qkv/kernel:q", "block_2/qkv/kernel:v", "block_10/qkv/kernel:q", "block_10/qkv/kernel:v",
+    ]  # fmt: skip
+
+
+def test_methods_are_made_for_the_module_that_they_adapt():
+    """Patterns begin with the module's name; heads learn beside, and nothing else with the method head."""
+    settings = {"rank": 3, "alpha": 5.0, "targets": ("*fc1",), "bottleneck": 7, "prompts": 4}
+    found = {name: create_adapter(name, **settings, inside="net") for name in get_args(AdapterName)}
+    lora = LoRA(3, 5.0, ("net/*fc1",))
+    assert (found["head"].TRAINED, found["bitfit"].TRAINED) == ((), ("*bias",))
+    assert {name: method for name, method in found.items() if name not in ("head", "bitfit")} == {
+        "lora": lora,
+        "dora": lora._replace(dora=True),
+        "ia3": IA3(("net/*attn/qkv:k", "net/*attn/qkv:v"), ("net/*mlp/fc2",)),
+        "adapter": Bottleneck(7, ("net/*blocks_*/mlp",)),
+        "vpt": Prompts(4, False, inside="net"),
+        "vpt_deep": Prompts(4, True, inside="net"),
+    }
+    assert create_adapter("adapter", **settings) == Bottleneck(7)
 
 
 def test_ia3_rescales_the_columns_of_keys_and_values_and_the_rows_of_the_hidden_units():

@@ -61,6 +61,7 @@ def test_each_task_counts_alike_however_many_examples_it_has():
 
     state, (value, metrics) = run()
     assert float(value) == pytest.approx(2 * metrics["loss/sum"].compute() + metrics["loss/order"].compute(), rel=1e-6)
+    assert one.classes(state, batch) == {"sum/label": 2, "order/label": 2}
     with pytest.raises(ValueError, match="other tasks than the losses'"):
         jax.eval_shape(
             learner(model=NET, optimizer=optax.sgd(0.1), weights={"sum": 1.0}).loss, state.params, state, batch
