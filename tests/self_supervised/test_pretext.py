@@ -104,13 +104,15 @@ def test_gaps_and_jitter_keep_pieces_apart():
     assert set(second[:, 0] - first[:, -1] - 1) == {2, 3, 4}  # 9 - 6 - 1 = 2 pixels between, up to 10 - 5 - 1 = 4
 
 
-@pytest.mark.slow
 def test_pieces_of_their_own_brightness_are_made_alike():
-    image = jax.random.uniform(jax.random.key(0), (4, 4, 1)) * jnp.array([0.1, 0.1, 1, 1])[:, None, None]
-    pieces = cut_pieces(jax.random.key(1), image, 2, by_piece=True)
-    np.testing.assert_allclose(pieces.mean((1, 2)), 0.5, atol=1e-5)
-    np.testing.assert_allclose(pieces[2:].std((1, 2)), 0.25, atol=0.01)
-    flat = cut_pieces(jax.random.key(1), jnp.full((4, 4, 1), 0.7), 2, by_piece=True)
+    """By 1/2 + (x - mean) / 4 deviation, where 1e-4 is added to the variance."""
+    image = np.random.default_rng(0).random((4, 4, 2), np.float32) * np.float32([0.05, 0.1, 1, 1])[:, None, None]
+    images = np.stack([image, np.full((4, 4, 2), 0.7, np.float32)])
+    pieces, flat = jax.jit(jax.vmap(lambda x: cut_pieces(jax.random.key(1), x, 2, by_piece=True)))(images)
+    cells = image.reshape(2, 2, 2, 2, 2).swapaxes(1, 2).reshape(4, 4, 2)
+    deviation = np.sqrt(cells.var(1, keepdims=True) + 1e-4)
+    expected = 0.5 + (cells - cells.mean(1, keepdims=True)) / 4 / deviation
+    np.testing.assert_allclose(pieces.reshape(4, 4, 2), expected, atol=1e-5)
     np.testing.assert_allclose(flat, 0.5, atol=1e-4)
 
 
@@ -400,6 +402,28 @@ def test_sound_and_frames_are_multiplied_by_hand():
     np.testing.assert_allclose(alone, means[:, 0], rtol=1e-5)
     pieces = PieceClassifier(Twice(), 2).apply({}, frames[:, 0], method="features")
     np.testing.assert_allclose(pieces, means[:, 0], rtol=1e-5)
+
+
+@pytest.mark.covers("SS-01")
+def test_pieces_are_classified_by_what_is_at_each_of_their_places_together():
+    """Two pieces of 4 x 6 pixels, of which the backbone gives x and 2 x: four means each, a hidden layer, logits."""
+
+    class Twice(nn.Module):
+        def features(self, x, train=False):
+            return {"first": x, "last": 2 * x}
+
+    rng = np.random.default_rng(0)
+    pieces = rng.normal(size=(3, 2, 4, 6, 1)).astype(np.float32)
+    sizes = {"hidden": (8, 5), "head": (5, 3)}
+    params = {n: {"kernel": rng.normal(size=s), "bias": rng.normal(size=s[1])} for n, s in sizes.items()}
+    means = 2 * pieces.reshape(3, 2, 2, 2, 2, 3).mean((3, 5)).reshape(3, 8)
+    hidden = np.maximum(means @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
+    model = PieceClassifier(Twice(), 3, hidden=5, side=2)
+    logits, features = jax.jit(model.apply)({"params": jax.tree.map(np.float32, params)}, pieces)
+    np.testing.assert_allclose(logits, hidden @ params["head"]["kernel"] + params["head"]["bias"], atol=1e-5)
+    np.testing.assert_allclose(features[..., 0], 2 * pieces.mean((2, 3, 4)), atol=1e-5)
+    shapes = jax.eval_shape(PieceClassifier(Twice(), 3).init, jax.random.key(0), pieces)["params"]
+    chex.assert_shape(shapes["head"]["kernel"], (2, 3))  # one mean of each piece, and no hidden layer
 
 
 def test_the_stride_goes_to_the_order_of_frames(monkeypatch):
