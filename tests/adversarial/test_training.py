@@ -122,7 +122,12 @@ def test_an_update_of_trades_by_hand():
     divergence = (p * np.log(p / q)).sum(-1, keepdims=True)
     slope = changed.T @ (q - p) + X.T @ (p * (np.log(p / q) - divergence))
     expected = cross_entropy_step(X) - RATE * 3.0 * slope / 4
-    np.testing.assert_allclose(updated(learner), expected, rtol=1e-4, atol=1e-6)
+    after, metrics = jax.jit(learner.update)(start(learner), BATCH)
+    np.testing.assert_allclose(after.params["w"], expected, rtol=1e-4, atol=1e-6)
+    assert metrics["divergence"].compute() == pytest.approx(divergence.mean(), rel=1e-4)
+    assert metrics["accuracy"].compute() == (q.argmax(1) == LABELS).mean()
+    loss = -np.log(p[np.arange(4), LABELS]).mean() + 3 * divergence.mean()
+    assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-4)
 
 
 def loops(jaxpr):

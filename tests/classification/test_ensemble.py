@@ -18,6 +18,9 @@ def test_two_members_by_hand():
     found = jax.jit(lambda x: [jnp.exp(ensemble_log_probabilities(x, *over)) for over in ((), ("logits",))])(members)
     np.testing.assert_allclose(found[0], [[0.6, 0.4]], rtol=1e-5)
     np.testing.assert_allclose(found[1], [[0.66259, 0.33741]], rtol=1e-4)
+    # The members may stand along another axis.
+    turned = jnp.exp(ensemble_log_probabilities(members.swapaxes(0, 1), axis=1))
+    np.testing.assert_allclose(turned, [[0.6, 0.4]], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from flax import linen as nn
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
 from dlcore.interpretability import fast_style, style_transfer
 from dlcore.interpretability.fast_style import StyleNet
+from tests.wiring import assert_wiring
 
 MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
 RNG = np.random.default_rng(0)
@@ -140,6 +141,11 @@ def test_one_network_has_many_styles_and_mixes_them():
     first_again, second_again, _ = apply(jax.tree_util.tree_map_with_path(first_row, params))
     np.testing.assert_allclose(first_again, first, atol=1e-5)
     np.testing.assert_allclose(second_again, first, atol=1e-5)
+
+
+def test_the_wiring_of_the_style_network_is_as_it_was():
+    """A regression: the numbers hold the code as it was, for sides that halves do not divide."""
+    assert_wiring(StyleNet(2, width=1, num_blocks=1), (2, 7, 6, 3), np.array([0, 1]), [17.2816, 4.14845])
 
 
 def test_patterns_differ_and_are_drawn_again():
