@@ -57,11 +57,11 @@ def test_the_codes_are_those_of_the_nearest_vectors():
 def test_one_update_by_hand():
     """Of 4x4 patches of one pixel, 2 of the 4 cells are masked; the tokenizer stands still."""
     params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 3)), ("bias", 3))}
-    built = learner(mask_ratio=0.5)
+    built = learner(mask_ratio=0.5, augment=toys.darken, preprocess=toys.double)
     state = toys.state_of(built, params, FROZEN)
     draw = jax.vmap(lambda key: random_mask(key, (4, 4), 0.5, 2))
     masked = jax.device_get(jax.jit(draw)(toys.step_keys(state)))
-    images = toys.ROWS["image"].astype(np.float64)
+    images = 2 * toys.ROWS["image"].astype(np.float64) - 0.5
     encodings = 2 * (2 * images - 1)  # the pixels in [-1, 1] times 2
     codes = np.abs(encodings - np.array([-2.0, 0.0, 2.0])).argmin(-1).reshape(3, 16)
 
