@@ -16,11 +16,11 @@ from dlcore.semi_supervised.noisy_labels import KeepBest, corrupt_labels, smalle
 
 
 class Linear(nn.Module):
-    """Scores of three classes."""
+    """Scores of three classes of x, and in training of x + 1."""
 
     @nn.compact
     def __call__(self, x, train=False):
-        return nn.Dense(3)(x.reshape(len(x), -1))
+        return nn.Dense(3)(x.reshape(len(x), -1) + train)
 
 
 def batch(count=6):
@@ -90,7 +90,7 @@ def test_each_network_descends_its_own_loss(method, loss):
     for name, own in (("technique", loss), ("cross_entropy", softmax_cross_entropy_loss)):
 
         def scores(p, own=own):
-            return own(Linear().apply({"params": p}, batch()["image"]), batch()["label"]).mean()
+            return own(Linear().apply({"params": p}, batch()["image"], True), batch()["label"]).mean()
 
         want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params[name], jax.grad(scores)(state.params[name]))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params[name], want)
@@ -104,10 +104,11 @@ def test_each_network_descends_its_own_loss(method, loss):
 def test_each_of_two_networks_learns_from_what_the_other_finds_easy():
     learner, state = make("co_teaching", forget_rate=0.5, forget_steps=0)
     after, _ = learner.update(state, batch())
-    losses = {
-        name: lambda p: softmax_cross_entropy_loss(Linear().apply({"params": p}, batch()["image"]), batch()["label"])
-        for name in ("technique", "peer")
-    }
+
+    def loss(p):
+        return softmax_cross_entropy_loss(Linear().apply({"params": p}, batch()["image"], True), batch()["label"])
+
+    losses = {"technique": loss, "peer": loss}
     for name, other in (("technique", "peer"), ("peer", "technique")):
         easy = np.argsort(losses[other](state.params[other]))[:3]
         gradient = jax.grad(lambda p, name=name, easy=easy: losses[name](p)[easy].mean())(state.params[name])
@@ -127,7 +128,7 @@ def softmax(x):
 def test_one_update_by_hand(method):
     """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy.
 
-    Images are augmented: x is 1 more than what is read.
+    Images are augmented: x is 2 more than what is read, of which the network adds 1.
     """
     table = transition_matrix(3, 0.3, "asymmetric")
     settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
@@ -137,7 +138,7 @@ def test_one_update_by_hand(method):
     )  # fmt: skip
     rng = np.random.default_rng(3)
     x, label = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
-    rows = {"image": x.reshape(6, 2, 2, 1) - 1, "label": label, "index": np.arange(6, dtype=np.int32)}
+    rows = {"image": x.reshape(6, 2, 2, 1) - 2, "label": label, "index": np.arange(6, dtype=np.int32)}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)

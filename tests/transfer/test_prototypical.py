@@ -110,11 +110,11 @@ def test_half_of_an_interval_by_hand():
 
 
 class Embedding(nn.Module):
-    """An embedding by one matrix."""
+    """An embedding by one matrix; twice it in training."""
 
     @nn.compact
     def __call__(self, images, attributes=None, train=False):
-        return images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
+        return (1 + train) * images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
 
 
 @pytest.mark.covers("TL-09")
@@ -129,8 +129,8 @@ def test_one_update_by_hand():
     after, metrics = jax.jit(learner.update)(state, batch)
 
     def loss(matrix):
-        centers = (support @ matrix).mean(2)  # [episode, class, 2]
-        asked = query @ matrix  # [episode, class, query, 2]
+        centers = 2 * (support @ matrix).mean(2)  # [episode, class, 2]
+        asked = 2 * query @ matrix  # [episode, class, query, 2]
         near = np.exp(-((asked[:, :, :, None] - centers[:, None, None]) ** 2).sum(-1))
         right = np.stack([near[:, 0, :, 0], near[:, 1, :, 1]], 1)
         return -np.log(right / near.sum(-1)).mean()
