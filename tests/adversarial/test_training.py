@@ -12,6 +12,7 @@ from dlcore.learner import example_keys
 from dlcore.models import create_model
 from dlcore.run.hooks import STOP
 from dlcore.tasks.attacked_images import RobustnessDrop
+from tests.passes import PASSED, count_pass, passes
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 IMAGES = np.random.default_rng(1).uniform(0.3, 0.7, (4, 2, 3, 1)).astype(np.float32)
@@ -25,6 +26,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         return (x.reshape(x.shape[0], -1) + train) @ self.param("w", lambda key: jnp.asarray(WEIGHTS))
 
 
@@ -125,8 +127,9 @@ def test_an_update_of_trades_by_hand():
     divergence = (p * np.log(p / q)).sum(-1, keepdims=True)
     slope = (changed + 1).T @ (q - p) + (X + 1).T @ (p * (np.log(p / q) - divergence))
     expected = cross_entropy_step(X) - RATE * 3.0 * slope / 4
-    after, metrics = jax.jit(learner.update)(start(learner), BATCH)
+    after, metrics = jax.jit(learner.update)(start(learner).replace(model_state=PASSED), BATCH)
     np.testing.assert_allclose(after.params["w"], expected, rtol=1e-4, atol=1e-6)
+    assert passes(after.model_state) == 3 + 2  # over the images and over the changed ones
     assert metrics["divergence"].compute() == pytest.approx(divergence.mean(), rel=1e-4)
     assert metrics["accuracy"].compute() == (q.argmax(1) == LABELS).mean()
     loss = -np.log(p[np.arange(4), LABELS]).mean() + 3 * divergence.mean()

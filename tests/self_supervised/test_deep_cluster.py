@@ -18,6 +18,7 @@ from dlcore.run import Placement, Saving, fit, make_mesh
 from dlcore.self_supervised import deep_cluster
 from dlcore.self_supervised.deep_cluster import Reclustering, cluster, reset_head, split_largest, whiten
 from dlcore.self_supervised.pretext import PieceClassifier
+from tests.passes import PASSED, count_pass, passes
 
 CLUSTERS = 3
 
@@ -125,6 +126,7 @@ class Line(nn.Module):
 
     @nn.compact
     def __call__(self, pieces, train=False):
+        count_pass(self, train)
         flat = pieces.reshape(len(pieces), -1) + (not train)
         return nn.Dense(3)(flat), flat
 
@@ -147,7 +149,7 @@ def test_one_update_by_hand():
     kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 3), 3))
     params = {"Dense_0": {"kernel": kernel, "bias": bias}}
     state = deep_cluster.DeepClusterState(
-        np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {}, clusters
+        np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), PASSED, clusters
     )
 
     @jax.jit
@@ -156,9 +158,11 @@ def test_one_update_by_hand():
         shown = state.replace(rng=jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0))
         after, metrics = learner.update(state, rows)
         value = learner.loss(params, shown, rows)[0], metrics["accuracy"]
-        return after.params["Dense_0"], jax.vmap(jax.random.uniform)(keys), value
+        return after.replace(rng=None), jax.vmap(jax.random.uniform)(keys), value
 
     after, light, (value, accuracy) = jax.device_get(step(state))
+    assert passes(after.model_state) == 3 + 1
+    after = after.params["Dense_0"]
     x = image.reshape(4, 2) / 2 + light[:, None] - 0.1
     p = np.exp(x @ kernel + bias)
     weight = np.array([6 / (3 * 2), 6 / (3 * 3), 6 / (3 * 1), 0])  # of clusters 1, 0 and 2

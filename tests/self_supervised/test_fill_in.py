@@ -15,6 +15,7 @@ from dlcore.self_supervised.cross_channel import hidden_channel, remove_channel
 from dlcore.self_supervised.fill_in import Filler, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge
+from tests.passes import PASSED, count_pass, passes
 from tests.wiring import assert_wiring
 
 
@@ -109,6 +110,7 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         a, b = (self.param(name, nn.initializers.ones, ()) for name in "ab")
         return (a * (x.mean(-1, keepdims=True) + train) + b).repeat(self.channels, -1)
 
@@ -145,19 +147,20 @@ def test_one_update_by_hand(technique, task, channels, settings):
     x = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
     batch = {"image": x, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
     params = {"a": np.float32(0.7), "b": np.float32(-0.2)}
-    state = ModelState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+    state = ModelState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), PASSED)
 
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), batch)
-        return learner.update(state, batch)[0].params, jax.vmap(task)(keys, x / 2)
+        return learner.update(state, batch)[0].replace(rng=None), jax.vmap(task)(keys, x / 2)
 
     after, drawn = jax.device_get(step(state))
     seen = (2 * drawn.input - 1).mean(-1, keepdims=True) + 1
     share = drawn.weight / drawn.weight.sum((1, 2), keepdims=True) * np.array([0.5, 0.5, 0])[:, None, None]
     slope = 2 * (drawn.trivial + 0.7 * seen - 0.2 - drawn.target) * share[..., None] / channels
     want = {"a": 0.7 - 0.1 * (slope * seen).sum(), "b": -0.2 - 0.1 * slope.sum()}
-    assert after == pytest.approx(want, rel=1e-5)
+    assert after.params == pytest.approx(want, rel=1e-5)
+    assert passes(after.model_state) == 3 + 1
 
 
 class Seen(nn.Module):

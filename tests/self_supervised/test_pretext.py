@@ -16,6 +16,7 @@ from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
 from dlcore.self_supervised.jigsaw import order_count
 from dlcore.self_supervised.pieces import check_grid, cut_pieces, distant_orders
 from dlcore.self_supervised.pretext import PieceClassifier, pretext_learner
+from tests.passes import PASSED, count_pass, passes
 
 CLOSE = {"gap": 0, "jitter": 0, "by_piece": False}
 NINE = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1) / 9
@@ -187,6 +188,7 @@ class Linear(nn.Module):
     @nn.compact
     def __call__(self, pieces, train=False):
         flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(pieces)], -1)
+        count_pass(self, train)
         return nn.Dense(self.num_classes)(flat + train), flat
 
 
@@ -250,13 +252,15 @@ def test_one_update_by_hand(technique, task, num_classes, settings):
         parts = (pieces["frames"] - 0.1, pieces["sound"]) if isinstance(pieces, dict) else (pieces - 0.1,)
         return jnp.concatenate([part.reshape(5, -1) for part in parts], -1) + 1, label
 
-    state = ModelState(np.int32(3), jax.random.key(0), None, None, {})
+    state = ModelState(np.int32(3), jax.random.key(0), None, None, PASSED)
     size = jax.eval_shape(drawn, state)[0].shape[-1]
     kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((size, num_classes), num_classes))
     params = {"Dense_0": {"kernel": kernel, "bias": bias}}
     state = state.replace(params=params, opt_state=optax.sgd(0.1).init(params))
-    step = jax.jit(lambda state: (learner.update(state, rows)[0].params["Dense_0"], drawn(state)))
+    step = jax.jit(lambda state: (learner.update(state, rows)[0].replace(rng=None), drawn(state)))
     after, (x, label) = jax.device_get(step(state))
+    assert passes(after.model_state) == 3 + 1
+    after = after.params["Dense_0"]
     counts = rows["mask"] * (label >= 0)
     p = np.exp(x @ kernel + bias)
     error = (p / p.sum(-1, keepdims=True) - np.eye(num_classes)[label]) * counts[:, None] / counts.sum()

@@ -13,6 +13,7 @@ from dlcore.data.source import Source
 from dlcore.losses import forward_corrected_loss, generalized_cross_entropy_loss, softmax_cross_entropy_loss
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, corrupt_labels, smallest, transition_matrix
+from tests.passes import PASSED, count_pass, passes
 
 
 class Linear(nn.Module):
@@ -20,6 +21,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         return nn.Dense(3)(x.reshape(len(x), -1) + train)
 
 
@@ -142,7 +144,9 @@ def test_one_update_by_hand(method):
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)
-    after, _ = jax.jit(learner.update)(state.replace(rng=jax.random.key(0), params=params), rows)
+    state = state.replace(rng=jax.random.key(0), params=params, model_state=dict.fromkeys(params, PASSED))
+    after, _ = jax.jit(learner.update)(state, rows)
+    assert {name: passes(own) for name, own in after.model_state.items()} == dict.fromkeys(params, 3 + 1)
     p = {name: softmax(x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"]) for name, own in params.items()}
     one_hot = np.eye(3)[label]
     by_logits = {name: (own - one_hot) / 6 for name, own in p.items()}

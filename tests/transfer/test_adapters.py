@@ -20,6 +20,7 @@ from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts, 
 from dlcore.transfer.lora import PREFIX, LoRA, from_peft, read_peft, write_peft
 from dlcore.transfer.methods import AdapterName, create_adapter, merge_adapter
 from tests.models.parity import read_golden
+from tests.passes import PASSED, count_pass, passes
 
 FIELDS = {
     "num_classes": 5,
@@ -433,11 +434,15 @@ def test_other_files_of_peft_are_refused(tmp_path):
 
 @pytest.mark.covers("PT-04", "PT-05")
 def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
-    """Logits are relu(x (W + 2 A B)) V, and A, B and V descend on the cross-entropy; W stands still."""
+    """Logits are relu(x (W + 2 A B)) V, and A, B and V descend on the cross-entropy; W stands still.
+
+    The network's own statistics move as they do without an adapter.
+    """
 
     class Small(nn.Module):
         @nn.compact
         def __call__(self, x, train=False):
+            count_pass(self, train)
             x = nn.relu(nn.Dense(3, use_bias=False, name="layer")(x.reshape(len(x), -1)))
             return nn.Dense(2, use_bias=False, name="head")(x)
 
@@ -453,7 +458,7 @@ def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
     assert set(flatten_dict(frozen)) == {("layer", "kernel")}
     opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes.opt_state)
     state = shapes.replace(step=np.int32(0), rng=jax.random.key(0), params=params, opt_state=opt_state)
-    state = state.replace(model_state={"frozen": frozen})
+    state = state.replace(model_state={"frozen": frozen, **PASSED})
     after, metrics = jax.jit(learner.update)(state, batch)
     new, head = params["adapter"]["layer/kernel"], params["trained"]["head"]["kernel"]
     hidden = batch["image"].reshape(4, 2) @ (frozen["layer"]["kernel"] + 2 * new["a"] @ new["b"])
@@ -461,6 +466,7 @@ def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
     loss = -np.log(scores[np.arange(4), batch["label"]] / scores.sum(1)).mean()
     assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
     chex.assert_trees_all_equal(after.model_state["frozen"], frozen)
+    assert passes(after.model_state) == 3 + 1
     # The first step of Adam is .01 long wherever there is a slope.
     moved = jax.tree.map(lambda a, b: np.abs(a - b), after.params, params)
     np.testing.assert_allclose(moved["adapter"]["layer/kernel"]["a"], 0.01, rtol=1e-3)

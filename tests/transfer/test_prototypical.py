@@ -13,6 +13,7 @@ from dlcore.learner import ModelState
 from dlcore.metrics.interval import HalfInterval
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet, prototype_logits
+from tests.passes import PASSED, count_pass, passes
 
 NET = PrototypicalNet(channels=8, blocks=2)
 
@@ -114,6 +115,7 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, images, attributes=None, train=False):
+        count_pass(self, train)
         return (1 + train) * images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
 
 
@@ -125,7 +127,7 @@ def test_one_update_by_hand():
     support, query = draws.normal(size=(2, 2, 2, 2, 3)).astype(np.float32)  # two episodes of two classes, two each
     batch = {"support": support, "query": query, "index": np.arange(2)}
     before = {"matrix": draws.normal(size=(3, 2)).astype(np.float32)}
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), PASSED)
     after, metrics = jax.jit(learner.update)(state, batch)
 
     def loss(matrix):
@@ -140,6 +142,7 @@ def test_one_update_by_hand():
     slope = np.array([loss(matrix + move) - loss(matrix - move) for move in moves]).reshape(3, 2) / (2 * h)
     np.testing.assert_allclose(after.params["matrix"], matrix - rate * slope, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(loss(matrix), rel=1e-5)
+    assert passes(after.model_state) == 3 + 1
 
 
 def test_queries_are_measured_by_three_embeddings():
