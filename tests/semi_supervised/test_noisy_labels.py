@@ -130,17 +130,17 @@ def softmax(x):
 def test_one_update_by_hand(method):
     """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy.
 
-    Images are augmented: x is 2 more than what is read, of which the network adds 1.
+    Images are doubled and augmented: x is 2 more than twice what is read, of which the network adds 1.
     """
     table = transition_matrix(3, 0.3, "asymmetric")
     settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
     learner = noisy_labels.learner(
         model=Linear(), optimizer=optax.sgd(0.1), transition=table, technique=method, **settings,
-        augment=lambda key, image: image + 1,
+        preprocess=lambda images: 2 * images, augment=lambda key, image: image + 1,
     )  # fmt: skip
     rng = np.random.default_rng(3)
     x, label = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
-    rows = {"image": x.reshape(6, 2, 2, 1) - 2, "label": label, "index": np.arange(6, dtype=np.int32)}
+    rows = {"image": x.reshape(6, 2, 2, 1) / 2 - 1, "label": label, "index": np.arange(6, dtype=np.int32)}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)
@@ -196,14 +196,15 @@ def test_no_gradient_depends_on_the_truth(method):
 def test_three_networks_are_measured_and_one_predicts():
     """The technique's, cross-entropy's, and the one that was kept; the last of six rows is padding."""
     transition, rng = transition_matrix(3, 0.4, "symmetric"), np.random.default_rng(5)
-    learner = noisy_labels.learner(model=Linear(), optimizer=optax.sgd(0.1), transition=transition)
+    settings = {"optimizer": optax.sgd(0.1), "transition": transition}
+    learner = noisy_labels.learner(model=Linear(), preprocess=lambda images: images - 0.5, **settings)
     rows = batch() | {"mask": np.float32([1, 1, 1, 1, 1, 0])}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
     assert learner.classes(state, rows) == {"label": 3}
     metrics, found = jax.jit(lambda state: (learner.evaluate(state, rows), learner.predict(state, rows)))(state)
     numbers = {name: value.compute() for name, value in metrics.items() if name != "confusion"}
-    x, label = rows["image"].reshape(6, 4), rows["label"]
+    x, label = rows["image"].reshape(6, 4) - 0.5, rows["label"]
     networks = {**state.params, "early_stopped": state.kept["params"]}
     scores = {name: x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"] for name, own in networks.items()}
     right = {name: (own.argmax(1) == label)[:5].mean() for name, own in scores.items()}
