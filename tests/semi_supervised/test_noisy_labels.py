@@ -197,14 +197,14 @@ def test_three_networks_are_measured_and_one_predicts():
     """The technique's, cross-entropy's, and the one that was kept; the last of six rows is padding."""
     transition, rng = transition_matrix(3, 0.4, "symmetric"), np.random.default_rng(5)
     settings = {"optimizer": optax.sgd(0.1), "transition": transition}
-    learner = noisy_labels.learner(model=Linear(), preprocess=lambda images: images - 0.5, **settings)
-    rows = batch() | {"mask": np.float32([1, 1, 1, 1, 1, 0])}
+    learner = noisy_labels.learner(model=Linear(), preprocess=lambda images: 2 * images, **settings)
+    rows = batch() | {"image": batch()["image"] / 2, "mask": np.float32([1, 1, 1, 1, 1, 0])}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
     assert learner.classes(state, rows) == {"label": 3}
     metrics, found = jax.jit(lambda state: (learner.evaluate(state, rows), learner.predict(state, rows)))(state)
     numbers = {name: value.compute() for name, value in metrics.items() if name != "confusion"}
-    x, label = rows["image"].reshape(6, 4) - 0.5, rows["label"]
+    x, label = 2 * rows["image"].reshape(6, 4), rows["label"]
     networks = {**state.params, "early_stopped": state.kept["params"]}
     scores = {name: x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"] for name, own in networks.items()}
     right = {name: (own.argmax(1) == label)[:5].mean() for name, own in scores.items()}
