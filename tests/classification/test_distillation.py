@@ -89,10 +89,18 @@ def softmax(z):
 def test_one_update_by_hand(kind, student):
     """0.7 times the labels' term and 0.3 times the teacher's, which sees the images that the student sees.
 
-    The teacher's decision goes to the second head; of its probabilities the slope is tau (q - p), tau = 2.
+    The teacher's decision goes to the second head; of its probabilities the slope is tau (q - p), tau = 2. The
+    optimizer learns at half of the loss that it is told, and of the one that it can evaluate.
     """
+    optimizer = optax.GradientTransformationExtraArgs(
+        lambda params: (),
+        lambda slopes, state, params, *, value, value_fn, **_: (
+            jax.tree.map(lambda g: -0.5 * (value + value_fn(params)) * g, slopes),
+            state,
+        ),
+    )
     learner = distillation.learner(
-        model=student, teacher=Linear(), optimizer=optax.sgd(0.5), kind=kind, teacher_weight=0.3, temperature=2.0,
+        model=student, teacher=Linear(), optimizer=optimizer, kind=kind, teacher_weight=0.3, temperature=2.0,
         label_smoothing=0.1, preprocess=lambda images: 2 * images, augment=lambda key, image: image - 0.5,
     )  # fmt: skip
     rng, label = np.random.default_rng(0), np.array([0, 1, 2, 3, 0, 1])
@@ -102,7 +110,7 @@ def test_one_update_by_hand(kind, student):
     draw = lambda s: rng.normal(size=s.shape).astype(np.float32)  # noqa: E731
     params, teacher = jax.tree.map(draw, (shapes.params, shapes.teacher))
     state = shapes.replace(step=np.int32(3), rng=jax.random.key(0), params=params, teacher=teacher, model_state=PASSED)
-    after, metrics = jax.jit(learner.update)(state.replace(opt_state=optax.sgd(0.5).init(params)), rows)
+    after, metrics = jax.jit(learner.update)(state, rows)
     x = 2 * image.reshape(6, 4) - 0.5
     answers = x @ teacher["params"]["head"]["kernel"] + teacher["params"]["head"]["bias"]
     logits = {name: (x + 1) @ layer["kernel"] + layer["bias"] for name, layer in params.items()}
@@ -121,11 +129,10 @@ def test_one_update_by_hand(kind, student):
     agrees = logits.get("other", logits["head"]).argmax(-1) == answers.argmax(-1)
     assert metrics["agreement"].compute() == pytest.approx(agrees[:5].mean())
     for name, slope in slopes.items():
-        kernel = params[name]["kernel"] - 0.5 * (x + 1)[:5].T @ slope[:5] / 5
-        np.testing.assert_allclose(after.params[name]["kernel"], kernel, atol=1e-5)
-        np.testing.assert_allclose(
-            after.params[name]["bias"], params[name]["bias"] - 0.5 * slope[:5].mean(0), atol=1e-5
-        )
+        slope = losses[:5].mean() * slope[:5] / 5
+        steps = {"kernel": (x + 1)[:5].T @ slope, "bias": slope.sum(0)}
+        for part, step in steps.items():
+            np.testing.assert_allclose(after.params[name][part], params[name][part] - step, atol=2e-5)
     assert passes(after.model_state) == 3 + 1
     chex.assert_trees_all_equal(after.teacher, teacher)
 

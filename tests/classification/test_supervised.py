@@ -141,13 +141,17 @@ class Two(nn.Module):
 def test_one_update_and_every_use_by_hand():
     """Smoothed labels of 2 x - 0.1, with 0.3 times the second head's loss and half of 0.02 times the squared kernels.
 
-    An update augments by 1, to which the network adds 1; the optimizer learns at a tenth of the loss it is told.
+    An update augments by 1, to which the network adds 1. The optimizer learns at a twentieth of the loss that it is
+    told, and of the one that it can evaluate.
     """
     learner = supervised.learner(
         model=Two(),
         optimizer=optax.GradientTransformationExtraArgs(
             lambda params: (),
-            lambda slopes, state, params=None, *, value, **_: (jax.tree.map(lambda g: -0.1 * value * g, slopes), state),
+            lambda slopes, state, params, *, value, value_fn, **_: (
+                jax.tree.map(lambda g: -0.05 * (value + value_fn(params)) * g, slopes),
+                state,
+            ),
         ),
         preprocess=lambda images: 2 * images - 0.1,
         augment=lambda key, image: image + 1,

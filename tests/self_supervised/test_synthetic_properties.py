@@ -14,6 +14,7 @@ from dlcore.self_supervised import synthetic_properties
 from dlcore.self_supervised.synthetic_properties import PropertyNet
 from dlcore.transfer.gradient_reversal import reverse_gradient
 from experiments.self_supervised.synthetic_properties import pairs
+from tests.told_sgd import told_sgd
 from tests.wiring import assert_wiring
 
 NET = synthetic_properties.PropertyNet(2, 4, (8, 8), 16)
@@ -72,7 +73,7 @@ def test_one_update_by_hand():
     """CE of the shape, |c h - f|^2 / s^2 of renderings, and half of each domain's CE, whose slope by h is reversed."""
     learner = synthetic_properties.learner(
         model=Scalars(),
-        optimizer=optax.sgd(0.1),
+        optimizer=told_sgd(0.1),
         strength=lambda step: step / 4,
         factor_scale=jnp.array([0.5]),
         adversary=0.8,

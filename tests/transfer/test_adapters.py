@@ -141,7 +141,11 @@ def test_kernels_by_hand():
     # DoRA with m = (10, 2): columns of length 5 and sqrt(65).
     new["layer/kernel"]["m"] = jnp.array([10.0, 2.0])
     expected = [[6, 16 / 65**0.5], [8, 2 / 65**0.5]]
-    np.testing.assert_allclose(method._replace(dora=True).merge(params, new)["layer"]["kernel"], expected, rtol=1e-6)
+    dora = method._replace(dora=True)
+    np.testing.assert_allclose(dora.merge(params, new)["layer"]["kernel"], expected, rtol=1e-6)
+    # The norms have no slope: of the sum of W', those of B are 4 m / norm, since only the first row of A B counts.
+    slopes = jax.jit(jax.grad(lambda new: dora.merge(params, new)["layer"]["kernel"].sum()))(new)["layer/kernel"]
+    np.testing.assert_allclose(slopes["b"], [[4 * 10 / 5, 4 * 2 / 65**0.5]], rtol=1e-6)
     assert LoRA(rank=4, alpha=8).scale == 2
     assert LoRA(rank=4, alpha=8, rank_stabilized=True).scale == 4
 

@@ -19,6 +19,7 @@ from dlcore.transfer.domain_adaptation import (
     mmd_distance,
 )
 from dlcore.transfer.gradient_reversal import DomainClassifier, reverse_gradient
+from tests.told_sgd import told_sgd
 
 
 @pytest.mark.covers("TL-13")
@@ -28,6 +29,10 @@ def test_mmd_by_hand():
     mmd = jax.jit(mmd_distance)
     expected = 2 - 2 * np.mean([np.exp(-4 / (2 * m)) for m in (0.25, 0.5, 1, 2, 4)])
     assert float(mmd(np.array([[0.0, 0]]), np.array([[2.0, 0]]))) == pytest.approx(expected, rel=1e-6)
+    # The widths grow with the distance, but have no slope: without it, no scale of the points would matter.
+    slope = jax.jit(jax.grad(mmd_distance, 1))(np.array([[0.0, 0]]), np.array([[2.0, 0]]))
+    by_hand = 2 * np.mean([2 * 2 / (2 * m) * np.exp(-4 / (2 * m)) for m in (0.25, 0.5, 1, 2, 4)])
+    np.testing.assert_allclose(slope, [[by_hand, 0]], rtol=1e-5)
     assert float(mmd(np.array([[3.0, 1]]), np.array([[3.0, 1]]))) == 0
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)) + 1
@@ -267,7 +272,7 @@ def test_one_update_of_two_numbers_by_hand(technique):
     """
     rate, log3 = 0.1, np.log(3)
     learner = domain_adaptation.learner(
-        model=Scalars(), optimizer=optax.sgd(rate), ramp=lambda step: step / 10, technique=technique, strength=2.0
+        model=Scalars(), optimizer=told_sgd(rate), ramp=lambda step: step / 10, technique=technique, strength=2.0
     )
     params = {"adapted": {"w": jnp.float32(log3), "v": jnp.float32(log3)}}
     params |= {"source_only": {"w": jnp.float32(5), "v": jnp.float32(-log3)}}
