@@ -164,3 +164,17 @@ def test_bad_input_is_named():
         make(Tint(), content_layer="c")
     with pytest.raises(ValueError, match=r"styles=2 images: wrong number; allowed: 3, as model\.num_styles"):
         make(Tint(3))
+
+
+def test_layers_in_bfloat16_give_a_float32_image():
+    """Every convolution and norm computes in the network's dtype; nothing is computed here."""
+    model = StyleNet(2, width=1, num_blocks=1, dtype=jnp.bfloat16)
+    x, style = jax.ShapeDtypeStruct((1, 4, 4, 3), jnp.float32), np.array([1])
+    variables = jax.eval_shape(model.init, jax.random.key(0), x, style)
+    image, state = jax.eval_shape(
+        lambda *args: model.apply(*args, capture_intermediates=True, mutable=["intermediates"]), variables, x, style
+    )
+    outputs = {name: layer["__call__"][0].dtype for name, layer in state["intermediates"].items() if name[0] != "_"}
+    assert len(outputs) == 2 * 7 + 1  # down and up twice each, a block of two, stem and head
+    assert {*outputs.values()} == {jnp.dtype(jnp.bfloat16)}
+    assert image.dtype == jnp.float32
