@@ -168,14 +168,14 @@ def test_one_update_of_fixmatch_by_hand():
 def test_one_update_of_fixmatch_with_alignment_and_thresholds_of_the_classes_by_hand():
     """q by the running mean, 0.99 mean + 0.01 of the batch, at sum 1; tau_c = 0.9 s / (2 - s).
 
-    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9.
+    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9. The seventh image is padding.
     """
     settings = {"threshold": 0.9, "thresholds": "class", "alignment": True, "unlabeled_weight": 2.0}
     learner, state = drawn(fixmatch, augment=lambda key, image: image, strong=darken, **settings)
     mean, counts = np.array([0.5, 0.3, 0.2], np.float32), np.array([0.1, 0.32, 0.4], np.float32)
-    state, data = state.replace(memory={"mean": mean, "confident": counts}), batch()
-    after, _ = jax.jit(learner.update)(state, data)
-    images = data["unlabeled"]["image"]
+    data = batch(unlabeled=7, mask=np.float32([1] * 6 + [0]))
+    after, _ = jax.jit(learner.update)(state.replace(memory={"mean": mean, "confident": counts}), data)
+    images = data["unlabeled"]["image"][:6]
     p = softmax(logits(state.params, images))
     moved = 0.99 * mean + 0.01 * p.mean(0)
     q = p / moved
@@ -840,7 +840,7 @@ def parts():
     rng = np.random.default_rng(4)
     networks = Parts(rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
     data = batch(labeled=2, unlabeled=3)
-    unlabeled = {**data["unlabeled"], "mask": np.float32([1, 1, 1])}
+    unlabeled = {**data["unlabeled"], "mask": np.float32([1, 1, 0])}
     return networks, {**data["labeled"], "mask": np.float32([1, 1])}, unlabeled
 
 
@@ -892,15 +892,17 @@ def test_two_views_are_compared(technique_of, module):
 @pytest.mark.covers("SE-07")
 def test_an_interpolation_is_the_student_s_and_its_ends_the_teacher_s(technique_of, monkeypatch):
     """Image i is mixed with image i + 1, three parts to one."""
-    networks, labeled, unlabeled = parts()
+    (networks, labeled, unlabeled), caught = parts(), {}
 
     def mix(key, images, targets, alpha, mask):
-        assert (alpha, len(mask)) == (0.6, 3)
+        assert alpha == 0.6
+        caught["mask"] = mask
         return tuple(0.75 * x + 0.25 * jnp.roll(x, -1, 0) for x in (images, targets))
 
     monkeypatch.setattr(ict, "mixup", mix)
     technique = technique_of(ict, augment=lighten, alpha=0.6)
-    found = jax.jit(lambda: technique(networks, labeled, unlabeled, KEY, None).unlabeled)()
+    found, mask = jax.jit(lambda: (technique(networks, labeled, unlabeled, KEY, None).unlabeled, caught["mask"]))()
+    assert mask.tolist() == [1, 1, 0]
     view = view_of(unlabeled, 0).reshape(3, 4)
     ends = softmax(view @ networks.matrices[1])
     mixed, target = (0.75 * x + 0.25 * np.roll(x, -1, 0) for x in (view, ends))
@@ -945,7 +947,7 @@ def test_mixmatch_guesses_by_two_views_and_mixes_all_with_all(technique_of, monk
         return terms.supervised, terms.unlabeled, terms.metrics, caught["mask"]
 
     supervised, found, metrics, mask = run()
-    assert mask.tolist() == [1, 0, 1, 1, 1, 1, 1, 1]
+    assert mask.tolist() == [1, 0, 1, 1, 0, 1, 1, 0]
     views = [view_of(unlabeled, k).reshape(3, 4) for k in (0, 1)]
     guess = np.square(np.mean([softmax(view @ networks.matrices[0]) for view in views], 0))  # p^(1 / 0.5)
     guess /= guess.sum(-1, keepdims=True)
