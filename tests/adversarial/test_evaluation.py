@@ -48,8 +48,14 @@ def test_success_by_radius(attack):
 @pytest.mark.covers("AD-01")
 def test_a_random_start_takes_one_step_of_five_quarters_of_the_ball_and_random_signs_none():
     """From x + .1 u, u in [-1, 1], by .125 against the true class, back into the ball; or .1 up or down."""
-    keys = [jax.random.split(jax.random.fold_in(root_key(3), i), 1)[0] for i in range(4)]
-    u = np.stack([jax.random.uniform(key, (1, 2, 1), minval=-1, maxval=1) for key in keys])
+
+    @jax.jit
+    @jax.vmap
+    def draw(i):
+        key = jax.random.split(jax.random.fold_in(root_key(3), i), 1)[0]
+        return jax.random.uniform(key, (1, 2, 1), minval=-1, maxval=1)
+
+    u = draw(np.arange(4))
     away = np.where(LABELS == 1, -1, 1)[:, None, None, None]
     (stepped,) = attacked("random_start_fgsm", (0.1,), seed=3)
     np.testing.assert_allclose(stepped.images, IMAGES + np.clip(0.1 * u + 0.125 * away, -0.1, 0.1), atol=1e-6)

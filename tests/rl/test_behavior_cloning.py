@@ -96,6 +96,7 @@ class Signed(nn.Module):
         return Categorical(x * self.param("w", nn.initializers.ones, (1,)) * jnp.array([-1, 1]))
 
 
+@pytest.mark.slow
 def test_in_use_the_most_probable_action_is_taken():
     """Action 1 where -s is above 0: in states 0 and 1, which show -1 and -2, on to the end for 1 + 2."""
     learner = behavior_cloning.learner(

@@ -51,7 +51,12 @@ def test_one_step_by_hand():
     found = propagate(np.array([[0.0], [1], [2], [3]]), [7, -1, 8, -1], gamma=float(np.log(2)), max_steps=1)
     np.testing.assert_allclose(found.distributions, [[1, 0], [0.5, 0.5], [0, 1], [1 / 257, 256 / 257]], atol=1e-12)
     assert found.steps == 1
-    # At 0 the points weigh 1, 1/2, 1/16 and 1/512; of label 7 they have 1, 1/2, 0 and 1/257.
+
+
+@pytest.mark.slow
+def test_a_point_gets_the_mean_of_all_by_hand():
+    """At 0 the points weigh 1, 1/2, 1/16 and 1/512; of label 7 they have 1, 1/2, 0 and 1/257."""
+    found = propagate(np.array([[0.0], [1], [2], [3]]), [7, -1, 8, -1], gamma=float(np.log(2)), max_steps=1)
     expected = (1 + 1 / 4 + 1 / 512 / 257) / (1 + 1 / 2 + 1 / 16 + 1 / 512)
     np.testing.assert_allclose(extend(found, np.zeros((1, 1))), [[expected, 1 - expected]], atol=1e-12)
 

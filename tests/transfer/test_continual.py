@@ -84,7 +84,7 @@ def adam(slope, w, steps, rate):
 
 
 @pytest.mark.covers("TL-08")
-@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive", "joint"])
+@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive", pytest.param("joint", marks=pytest.mark.slow)])
 def test_two_tasks_in_turn_by_hand(strategy):
     """The classes of a task are a point and its mirror image, so that every draw has one slope, and W = (w, -w).
 
