@@ -502,6 +502,34 @@ def test_an_update_keeps_the_form_of_the_state_and_measures_both_players(is_comp
     assert set(metrics) == names | terms
 
 
+@pytest.mark.slow
+def test_padding_of_either_stream_counts_in_no_measure():
+    """Three of four labeled images and five of six others count; images are doubled before the classifier.
+
+    With Z the sum of e^logits, cross-entropy is log Z less the label's logit, and D(x) = Z / (1 + Z).
+    """
+    learner = gan.learner(
+        model=Line(), optimizer=optax.sgd(0.1), generator=Scale(), generator_optimizer=optax.sgd(0.1), latent_dim=2,
+        preprocess=lambda image: 2 * image,
+    )  # fmt: skip
+    rows, rng = jax.tree.map(np.asarray, points(6)), np.random.default_rng(2)
+    rows["labeled"]["mask"], rows["unlabeled"]["mask"] = np.float32([1, 1, 1, 0]), np.float32([1, 1, 1, 1, 1, 0])
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes)
+    _, metrics = jax.jit(learner.update)(state.replace(rng=jax.random.key(3)), rows)
+    layer = state.params["discriminator"]["layer"]
+    logits, label = (
+        2 * rows["unlabeled"]["image"].reshape(6, 2) @ layer["kernel"] + layer["bias"],
+        rows["labeled"]["label"],
+    )
+    total = np.exp(logits).sum(-1)
+    losses = np.log(total[:4]) - logits[np.arange(4), label]
+    assert metrics["loss"].compute() == pytest.approx(losses[:3].mean(), rel=1e-4)
+    assert metrics["accuracy"].compute() == pytest.approx((logits[:4].argmax(-1) == label)[:3].mean())
+    assert metrics["d_real"].compute() == pytest.approx((total / (1 + total))[:5].mean(), rel=1e-4)
+    assert metrics["unlabeled_loss"].count == metrics["d_fake"].count == 5
+
+
 class Louder(Scale):
     """g z, five times as much in training."""
 
