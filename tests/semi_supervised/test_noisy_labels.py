@@ -130,7 +130,8 @@ def softmax(x):
 def test_one_update_by_hand(method):
     """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy.
 
-    Images are doubled and augmented: x is 2 more than twice what is read, of which the network adds 1.
+    Images are doubled and augmented: x is 2 more than twice what is read, of which the network adds 1. The seventh row is
+    padding.
     """
     table = transition_matrix(3, 0.3, "asymmetric")
     settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
@@ -140,7 +141,8 @@ def test_one_update_by_hand(method):
     )  # fmt: skip
     rng = np.random.default_rng(3)
     x, label = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
-    rows = {"image": x.reshape(6, 2, 2, 1) / 2 - 1, "label": label, "index": np.arange(6, dtype=np.int32)}
+    image = np.concatenate([x, np.full((1, 4), 9, np.float32)]).reshape(7, 2, 2, 1) / 2 - 1
+    rows = {"image": image, "label": np.append(label, 1), "index": np.arange(7), "mask": np.float32([1] * 6 + [0])}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)
