@@ -130,8 +130,8 @@ def softmax(x):
 def test_one_update_by_hand(method):
     """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy.
 
-    Images are doubled and augmented: x is 2 more than twice what is read, of which the network adds 1. The seventh row is
-    padding.
+    Images are doubled and augmented: x is 2 more than twice what is read, of which the network adds 1. The seventh
+    row is padding.
     """
     table = transition_matrix(3, 0.3, "asymmetric")
     settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
