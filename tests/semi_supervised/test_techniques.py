@@ -131,7 +131,7 @@ def darken(key, image):
 def test_one_update_of_fixmatch_by_hand():
     """A weak view x + 1, a strong view x / 2 of the image itself, and no label of the unlabeled images.
 
-    The last unlabeled image is padding: it neither counts in the loss nor in the measures of the guesses.
+    The last image of each stream is padding: it neither counts in the loss nor in any measure.
     """
     learner = fixmatch.learner(
         model=Linear(),
@@ -143,6 +143,7 @@ def test_one_update_of_fixmatch_by_hand():
     )
     mask, hidden = np.float32([1, 1, 1, 1, 1, 0]), np.zeros(6, np.int32)
     data, rng = batch(mask=mask, hidden_label=hidden), np.random.default_rng(4)
+    data["labeled"]["mask"] = np.float32([1, 1, 0])
     shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
     kernel, bias = (rng.normal(size=size).astype(np.float32) for size in ((4, 3), 3))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
@@ -152,10 +153,13 @@ def test_one_update_of_fixmatch_by_hand():
     p = softmax(logits(state.params, images + 1))
     guess, accepted = p.argmax(-1), (p.max(-1) >= 0.6) & (mask > 0)
     assert 0 < accepted.sum() < (p.max(-1) >= 0.6).sum() < 6
-    error = (softmax(logits(state.params, labeled + 1)) - np.eye(3)[data["labeled"]["label"]]) / 3
+    q, label = softmax(logits(state.params, labeled + 1))[:2], data["labeled"]["label"][:2]
+    assert metrics["loss"].compute() == pytest.approx(-np.log(q[[0, 1], label]).mean(), rel=1e-5)
+    assert metrics["accuracy"].compute() == (q.argmax(-1) == label).mean()
+    error = (q - np.eye(3)[label]) / 2
     other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[guess]) * accepted[:, None] / 5
     got = after.params["Dense_0"]
-    slope = (labeled + 1).T @ error + 0.5 * images.T @ other
+    slope = (labeled[:2] + 1).T @ error + 0.5 * images.T @ other
     np.testing.assert_allclose(got["kernel"], kernel - 0.1 * slope, atol=1e-5)
     np.testing.assert_allclose(got["bias"], bias - 0.1 * (error.sum(0) + other.sum(0)), atol=1e-5)
     assert metrics["mask_rate"].compute() == pytest.approx(accepted.sum() / 5)
