@@ -302,22 +302,23 @@ def test_measures_and_predictions_by_hand():
     """Source (1, -1, 2), target (1, 1, -3) after preparation; the twin has the opposite sign.
 
     Domains: only -1 is taken for the source, and 1 and 1 for the target: 3 of 6. Classes of the target: the network
-    says 1, 1, 0 and its twin 0, 0, 1, where 1, 0, 1 is right.
+    says 1, 1, 0 and its twin 0, 0, 1, where 1, 0, 1 is right. The fourth row is padding.
     """
     learner = domain_adaptation.learner(
         model=Signed(), optimizer=optax.sgd(0.1), ramp=lambda step: 1.0, preprocess=lambda x: x - 10
     )
     state = State(np.int32(0), jax.random.key(0), {"adapted": {"sign": 1.0}, "source_only": {"sign": -1.0}}, None)
-    batch = {"image": np.float32([[11], [9], [12]]), "target": np.float32([[11], [11], [7]]), "index": np.arange(3)}
-    batch |= {"label": np.array([1, 1, 1]), "target_label": np.array([1, 0, 1])}
+    batch = {"image": np.float32([[11], [9], [12], [5]]), "target": np.float32([[11], [11], [7], [14]])}
+    batch |= {"label": np.array([1, 1, 1, 1]), "target_label": np.array([1, 0, 1, 0])}
+    batch |= {"index": np.arange(4), "mask": np.float32([1, 1, 1, 0])}
     metrics, outputs = jax.jit(lambda *all: (learner.evaluate(*all), learner.predict(*all)))(state, batch)
     found = {name: metric.compute() for name, metric in metrics.items()}
     expected = {"loss": np.log1p(np.exp([-2.0, 2, -4])).mean(), "accuracy": 2 / 3, "domain_accuracy": 0.5}
     measured = {"target_accuracy": 1 / 3, "source_only_accuracy": 2 / 3, "gain": -1 / 3}
     assert found == pytest.approx(expected | measured, rel=1e-5)
-    target = np.array([[1], [1], [-3]])
+    target = np.array([[1], [1], [-3], [4]])
     np.testing.assert_array_equal(outputs["features"], target)
-    np.testing.assert_array_equal(outputs["source_features"], [[1], [-1], [2]])
+    np.testing.assert_array_equal(outputs["source_features"], [[1], [-1], [2], [-5]])
     np.testing.assert_array_equal(outputs["logits"], np.concatenate([-target, target], 1))
     np.testing.assert_array_equal(outputs["source_only_logits"], np.concatenate([target, -target], 1))
     del batch["target_label"]
