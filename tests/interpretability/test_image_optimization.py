@@ -117,9 +117,10 @@ def test_what_a_line_search_stored_serves_the_next_step_by_hand():
     """Squared distances from t: an image goes from 0 to t / 2, and with twice the slope to t.
 
     A projection that adds 8 (step + 1) makes the stored slope void: t / 2 + 8 is followed by (t / 2 + 8 + t) / 2 + 16.
+    The second image is evaluated, in the first row of a batch whose other row is padding.
     """
     t = np.float32([1, 3]).reshape(2, 1, 1, 1)
-    batch = {"aim": t, "index": np.arange(2)}
+    batch, asked = {"aim": t, "index": np.arange(2)}, {"index": np.array([1, 0]), "mask": np.float32([1, 0])}
 
     def learner(project=None):
         return image_learner(
@@ -137,11 +138,11 @@ def test_what_a_line_search_stored_serves_the_next_step_by_hand():
         for one in (learner(), learner(lambda image, step: image + 8 * (step + 1))):
             first, _ = one.update(one.init(jax.random.key(0), batch), batch)
             second, metrics = one.update(first, batch)
-            results.append((first.params, second.params, first.evaluations, metrics))
+            results.append((first.params, second.params, first.evaluations, metrics, one.evaluate(second, asked)))
         return results
 
     stored, projected = run()
-    for (first, second, evaluations, metrics), expected, counts in (
+    for (first, second, evaluations, metrics, evaluated), expected, counts in (
         (stored, (t / 2, t), (1 + 3, 4 + 3)),
         (projected, (t / 2 + 8, (3 * t / 2 + 8) / 2 + 16), (1 + 3, 4 + 1 + 3)),
     ):
@@ -149,6 +150,8 @@ def test_what_a_line_search_stored_serves_the_next_step_by_hand():
         np.testing.assert_allclose(second, expected[1], rtol=1e-6)
         assert (evaluations, metrics["evaluations"].compute()) == counts
         assert metrics["loss"].compute() == pytest.approx(np.square(expected[0] - t).mean(), rel=1e-6)
+        assert evaluated["loss"].compute() == pytest.approx(np.square(expected[1] - t)[1, 0, 0, 0], rel=1e-6)
+        assert evaluated["aim"].compute() == 3
 
 
 @pytest.mark.weekly
