@@ -113,7 +113,7 @@ def search():
     return optax.GradientTransformationExtraArgs(start, update)
 
 
-def test_what_a_line_search_stored_serves_the_next_step_by_hand():
+def test_the_next_step_uses_the_slope_that_a_line_search_stored():
     """Squared distances from t: an image goes from 0 to t / 2, and with twice the slope to t.
 
     A projection that adds 8 (step + 1) makes the stored slope void: t / 2 + 8 is followed by (t / 2 + 8 + t) / 2 + 16.
