@@ -75,7 +75,7 @@ TOKEN_WEIGHTS = {"w": (2, 3), "mask_token": (2,), "prototypes": (4, 3)}
 class Tokens(nn.Module):
     """Patches of one pixel x as (x, x^2), or a mask token; a token h has the four cosines unit(h W) C^T.
 
-    The class token is the mean of the patches.
+    The class token is the mean of the patches. Elsewhere than in training, the number of passes is added to x.
     """
 
     def grid(self, x):
@@ -86,6 +86,11 @@ class Tokens(nn.Module):
         w, token, prototypes = (
             self.param(name, nn.initializers.normal(1.0), shape) for name, shape in TOKEN_WEIGHTS.items()
         )
+        passes = self.variable("batch_stats", "passes", jnp.zeros, ())
+        if train:
+            passes.value += 1
+        else:
+            x += passes.value
         patches = jnp.stack([x, x**2], -1).reshape(len(x), -1, 2)
         if masked is not None:
             patches = jnp.where(masked[..., None], token, patches)

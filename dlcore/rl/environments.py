@@ -349,9 +349,9 @@ def trace(
 
     def step(carry, t):
         state, memory, observation, running = carry
-        keys = jax.random.split(jax.random.fold_in(key, t + 1))
-        remembered, action = policy(keys[1], memory, observation)
-        after, out = environment.step(keys[0], state, action)
+        environment_key, policy_key = jax.random.split(jax.random.fold_in(key, t + 1))
+        remembered, action = policy(policy_key, memory, observation)
+        after, out = environment.step(environment_key, state, action)
         still_running = running & ~(out.terminated | out.truncated)
         # Nothing counts after the end of the episode.
         reward, terminated = jnp.where(running, out.reward, 0.0), running & out.terminated

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from dlcore.adversarial.evaluation import ATTACKS, AttackSettings, attack_images, masking_checks
+from dlcore.learner import root_key
 from dlcore.report.adversarial import attacked_images
 from experiments.adversarial.attack import black_or_white, check_settings, curve, images_of
 
@@ -42,6 +43,25 @@ def test_success_by_radius(attack):
     assert near.max_change == pytest.approx(0.1, abs=1e-6)
     assert far.max_change == pytest.approx(0.2, abs=1e-6)
     np.testing.assert_allclose(far.images.mean((1, 2, 3)), [0.7, 0.42, 0.35, 0.4], atol=1e-5)
+
+
+@pytest.mark.covers("AD-01")
+def test_a_random_start_takes_one_step_of_five_quarters_of_the_ball_and_random_signs_none():
+    """From x + .1 u, u in [-1, 1], by .125 against the true class, back into the ball; or .1 up or down."""
+
+    @jax.jit
+    @jax.vmap
+    def draw(i):
+        key = jax.random.split(jax.random.fold_in(root_key(3), i), 1)[0]
+        return jax.random.uniform(key, (1, 2, 1), minval=-1, maxval=1)
+
+    u = draw(np.arange(4))
+    away = np.where(LABELS == 1, -1, 1)[:, None, None, None]
+    (stepped,) = attacked("random_start_fgsm", (0.1,), seed=3)
+    np.testing.assert_allclose(stepped.images, IMAGES + np.clip(0.1 * u + 0.125 * away, -0.1, 0.1), atol=1e-6)
+    (signs,) = attacked("random_signs", (0.1,))
+    np.testing.assert_allclose(np.abs(signs.images - IMAGES), 0.1, atol=1e-6)
+    assert len(np.unique(np.sign(signs.images - IMAGES))) == 2
 
 
 @pytest.mark.covers("AD-02")

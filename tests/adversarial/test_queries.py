@@ -61,8 +61,9 @@ def test_the_budget_holds():
     assert not hard.success
     assert hard.queries == 1 + 2 * 41, "a third step would be 124 queries"
     np.testing.assert_array_equal(hard.image, IMAGE)
-    few = jax.jit(lambda k, x: simba(_ask, k, x, LABEL, 0.0, 9))(jax.random.key(0), IMAGE)
-    assert few.queries <= 9
+    # Two queries a pixel, after the first one: all that fit, and at most those of the 20 pixels.
+    search = jax.jit(lambda k, x, most: simba(_ask, k, x, LABEL, 0.0, most).queries)
+    assert [int(search(jax.random.key(0), IMAGE, most)) for most in (9, 10, 100)] == [9, 9, 41]
 
 
 @pytest.mark.covers("AD-03")

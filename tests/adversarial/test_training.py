@@ -12,6 +12,7 @@ from dlcore.learner import example_keys
 from dlcore.models import create_model
 from dlcore.run.hooks import STOP
 from dlcore.tasks.attacked_images import RobustnessDrop
+from tests.passes import PASSED, count_pass, passes
 
 WEIGHTS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 IMAGES = np.random.default_rng(1).uniform(0.3, 0.7, (4, 2, 3, 1)).astype(np.float32)
@@ -21,9 +22,12 @@ RATE = 0.5
 
 
 class Linear(nn.Module):
+    """Logits x W; in training those of x + 1."""
+
     @nn.compact
     def __call__(self, x, train=False):
-        return x.reshape(x.shape[0], -1) @ self.param("w", lambda key: jnp.asarray(WEIGHTS))
+        count_pass(self, train)
+        return (x.reshape(x.shape[0], -1) + train) @ self.param("w", lambda key: jnp.asarray(WEIGHTS))
 
 
 def of(method, **kwargs):
@@ -69,7 +73,8 @@ X, W, ONE_HOT = IMAGES.reshape(4, 6).astype(np.float64), WEIGHTS.astype(np.float
 
 
 def cross_entropy_step(x):
-    """Weights after one step on the mean cross-entropy of x."""
+    """Weights after one step on the mean cross-entropy of x, which the network in training sees as x + 1."""
+    x = x + 1
     return W - RATE * x.T @ (softmax(x @ W) - ONE_HOT) / 4
 
 
@@ -118,11 +123,17 @@ def test_an_update_of_trades_by_hand():
     p = softmax(X @ W)
     begin = X + 0.001 * noise(learner, "normal")
     changed = ascend(X, begin, lambda x: (softmax(x @ W) - p) @ W.T, 0.1, 0.04, 2)
-    q = softmax(changed @ W)
+    p, q = softmax((X + 1) @ W), softmax((changed + 1) @ W)  # in training
     divergence = (p * np.log(p / q)).sum(-1, keepdims=True)
-    slope = changed.T @ (q - p) + X.T @ (p * (np.log(p / q) - divergence))
+    slope = (changed + 1).T @ (q - p) + (X + 1).T @ (p * (np.log(p / q) - divergence))
     expected = cross_entropy_step(X) - RATE * 3.0 * slope / 4
-    np.testing.assert_allclose(updated(learner), expected, rtol=1e-4, atol=1e-6)
+    after, metrics = jax.jit(learner.update)(start(learner).replace(model_state=PASSED), BATCH)
+    np.testing.assert_allclose(after.params["w"], expected, rtol=1e-4, atol=1e-6)
+    assert passes(after.model_state) == 3 + 2  # over the images and over the changed ones
+    assert metrics["divergence"].compute() == pytest.approx(divergence.mean(), rel=1e-4)
+    assert metrics["accuracy"].compute() == (q.argmax(1) == LABELS).mean()
+    loss = -np.log(p[np.arange(4), LABELS]).mean() + 3 * divergence.mean()
+    assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-4)
 
 
 def loops(jaxpr):

@@ -308,7 +308,17 @@ def test_shapes_and_reductions():
     left, right = Value(2.0), Value(4.0)
     assert float((1 - left).data) == -1
     assert [float(g) for g in gradients(left / right, left, right)] == [0.25, -0.125]
-    assert "leaf" in repr(Value(1.0))
+    assert [repr(v) for v in (Value(1.0), Value([2.0], name="w"), Value(1.0) + 2)] == [
+        "Value(leaf, 1.0)",
+        "Value(w, [2.0])",
+        "Value(+, 3.0)",
+    ]
+    cube = Value(np.arange(8.0).reshape(2, 2, 2))
+    for keepdims in (False, True):
+        sums = cube.sum((0, 2), keepdims)
+        weights = np.array([1.0, 10.0]).reshape(sums.data.shape)
+        np.testing.assert_array_equal(sums.data.ravel(), [0 + 1 + 4 + 5, 2 + 3 + 6 + 7])
+        np.testing.assert_array_equal(gradients((sums * weights).sum(), cube)[0], [[[1, 1], [10, 10]]] * 2)
 
 
 def test_bad_roots():

@@ -30,3 +30,5 @@ def test_every_number_of_an_array_and_the_array_stays():
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"h=1e-12: out of range; allowed"):
         numerical_gradient(np.sum, np.ones(1), h=1e-12)
+    with pytest.raises(ValueError, match=r"h=1: out of range; allowed: \[1e-10, 1\)"):
+        numerical_gradient(np.sum, np.ones(1), h=1)

@@ -164,6 +164,32 @@ def test_the_first_update_of_a_search_by_hand():
     np.testing.assert_array_equal(drawn[5:, 1], int(slope > 0))
 
 
+class Uneven(nn.Module):
+    """Two choices of two options, of which the first one is the likelier at first."""
+
+    @nn.compact
+    def __call__(self, architecture):
+        return jax.nn.log_softmax(self.param("logits", lambda key: jnp.tile(jnp.array([1.0, 0]), (2, 1))))
+
+
+@pytest.mark.covers("ZO-23")
+def test_an_entropy_bonus_leads_back_from_the_likelier_option():
+    """Nothing is rewarded: Adam moves each logit by 3 towards more entropy, and by none without a bonus."""
+    settings = {"updates": 1, "children": 2, "learning_rate": 3.0, "controller": Uneven(), "length": 2}
+
+    @jax.jit
+    @jax.vmap
+    def search(weight):
+        return nas.reinforce_search(jax.random.key(0), lambda key, a: 0.0, entropy_weight=weight, **settings).choice
+
+    np.testing.assert_array_equal(search(jnp.array([0.0, 0.1])), [[0, 0], [1, 1]])
+
+
+def test_the_wiring_of_cells_is_as_it_was():
+    """A regression: the number holds the code as it was, of two cells with all three operations."""
+    assert_wiring(nas.CellNet(3, 2, 2), (2, 4, 6, 2), np.array([2, 1, 2, 0, 2, 1]), [17.1871, 1.07575])
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("ZO-23")
 def test_children_learn_what_their_architecture_can():

@@ -15,9 +15,17 @@ from dlcore.optim import schedules
 def test_two_members_by_hand():
     members = np.log(np.float32([[[0.9, 0.1]], [[0.3, 0.7]]]))
     # (.9 + .3) / 2 = .6;  sqrt(.9 * .3) = .5196, sqrt(.1 * .7) = .2646: .5196 / .7842 = .6626.
-    found = jax.jit(lambda x: [jnp.exp(ensemble_log_probabilities(x, *over)) for over in ((), ("logits",))])(members)
+
+    @jax.jit
+    def run(x):
+        averages = [ensemble_log_probabilities(x, *over) for over in ((), ("logits",))]
+        return [jnp.exp(average) for average in (*averages, ensemble_log_probabilities(x.swapaxes(0, 1), axis=1))]
+
+    found = run(members)
     np.testing.assert_allclose(found[0], [[0.6, 0.4]], rtol=1e-5)
     np.testing.assert_allclose(found[1], [[0.66259, 0.33741]], rtol=1e-4)
+    # The members may stand along another axis.
+    np.testing.assert_allclose(found[2], [[0.6, 0.4]], rtol=1e-5)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from flax import linen as nn
 from dlcore.classification import recurrent_attention
 from dlcore.classification.recurrent_attention import FIXED_LOCATIONS, RecurrentAttention, retina
 from dlcore.learner import State, example_keys
+from tests.wiring import assert_wiring
 
 STD = 0.25
 
@@ -148,6 +149,22 @@ def test_the_network_has_the_shapes_it_states():
     carry, glimpse = model.initial_carry(4), np.zeros((4, 2, 3, 3, 1), np.float32)
     outputs = jax.eval_shape(model.init_with_output, jax.random.key(0), carry, glimpse, np.zeros((4, 2), np.float32))[0]
     assert [leaf.shape for leaf in outputs] == [(4, 5), (4, 3), (4, 2), (4,)]
+    assert_wiring(model, (4, 5), glimpse.shape, (4, 2), [7.00642, -0.904695])  # a regression
+
+
+def test_the_policy_and_the_baseline_give_no_gradient_to_the_core():
+    model, rng = RecurrentAttention(3, glimpse_features=2, hidden_size=5), np.random.default_rng(0)
+    inputs = [rng.normal(size=size).astype(np.float32) for size in ((4, 5), (4, 1, 2, 2, 1), (4, 2))]
+    params = jax.tree.map(
+        lambda s: rng.normal(size=s.shape).astype(np.float32), jax.eval_shape(model.init, jax.random.key(0), *inputs)
+    )
+
+    def total(params, outputs):
+        return sum(x.sum() for x in model.apply(params, *inputs)[outputs])
+
+    grad = jax.jit(lambda p: [jax.grad(total)(p, part)["params"] for part in (slice(2, 4), slice(1, 2))])
+    for name, is_moved in (("core", (False, True)), ("policy", (True, False)), ("baseline", (True, False))):
+        assert tuple(bool(np.any(part[name]["kernel"])) for part in grad(params)) == is_moved, name
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from dlcore.classification import supervised
 from dlcore.data import augment
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
+from dlcore.learner import ModelState
 from dlcore.models import create_model
 from dlcore.nn import BatchNorm
 from dlcore.ops.replica import REPLICA
@@ -23,6 +24,7 @@ from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.run.pmap import program_for
 from tests.experiment.arguments import arguments_of
+from tests.passes import PASSED, count_pass, passes
 
 CLASSES = 10
 
@@ -121,6 +123,82 @@ def test_a_loss_of_another_shape_and_smoothing_beside_an_own_loss_are_refused():
         supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss="hinge")
     with pytest.raises(ValueError, match=r"label_smoothing=0\.1: of the default loss only; allowed: 0 beside loss="):
         supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss=averaged, label_smoothing=0.1)
+
+
+class Two(nn.Module):
+    """Logits of three classes by one layer, and in training those of a second one."""
+
+    def __call__(self, x, train=False):
+        return self.auxiliary(x, train)[0]
+
+    @nn.compact
+    def auxiliary(self, x, train=True):
+        count_pass(self, train)
+        x = x.reshape(len(x), -1) + train
+        return nn.Dense(3, name="head")(x), {"second": nn.Dense(3, name="second")(x)}
+
+
+def test_one_update_and_every_use_by_hand():
+    """Smoothed labels of 2 x - 0.1, with 0.3 times the second head's loss and half of 0.02 times the squared kernels.
+
+    An update augments by 1, to which the network adds 1. The optimizer learns at a twentieth of the loss that it is
+    told, and of the one that it can evaluate.
+    """
+    learner = supervised.learner(
+        model=Two(),
+        optimizer=optax.GradientTransformationExtraArgs(
+            lambda params: (),
+            lambda slopes, state, params, *, value, value_fn, **_: (
+                jax.tree.map(lambda g: -0.05 * (value + value_fn(params)) * g, slopes),
+                state,
+            ),
+        ),
+        preprocess=lambda images: 2 * images - 0.1,
+        augment=lambda key, image: image + 1,
+        label_smoothing=0.1,
+        auxiliary_weight=0.3,
+        l2=0.02,
+    )
+    rng, label = np.random.default_rng(0), np.array([0, 1, 2, 2, 0])
+    image = rng.normal(size=(5, 2, 2, 1)).astype(np.float32)
+    rows = {"image": image, "label": label, "index": np.arange(5), "mask": np.float32([1, 1, 1, 1, 0])}
+    draw = lambda *shape: rng.normal(size=shape).astype(np.float32)  # noqa: E731
+    params = {name: {"kernel": draw(4, 3), "bias": draw(3)} for name in ("head", "second")}
+    state = ModelState(np.int32(3), jax.random.key(0), params, (), PASSED)
+
+    @jax.jit
+    def run(state):
+        value, _ = learner.loss(params, state, rows)
+        return learner.update(state, rows), learner.evaluate(state, rows), learner.predict(state, rows), value
+
+    (after, metrics), evaluated, predicted, value = run(state)
+    x, target = 2 * image.reshape(5, 4) - 0.1, 0.9 * np.eye(3)[label] + 0.1 / 3
+
+    def probabilities(x, name):
+        powers = np.exp(x @ params[name]["kernel"] + params[name]["bias"])
+        return powers / powers.sum(-1, keepdims=True)
+
+    def loss(p):
+        return -(target * np.log(p)).sum(-1)[:4].mean()
+
+    penalty = 0.02 / 2 * sum((layer["kernel"] ** 2).sum() for layer in params.values())
+    p, used = {name: probabilities(x + 2, name) for name in params}, probabilities(x, "head")
+    assert metrics["loss"].compute() == pytest.approx(loss(p["head"]), rel=1e-5)
+    assert metrics["accuracy"].compute() == pytest.approx((p["head"].argmax(-1) == label)[:4].mean())
+    total = loss(p["head"]) + 0.3 * loss(p["second"]) + penalty
+    for name, weight in (("head", 1), ("second", 0.3)):
+        slope = weight * (p[name] - target)[:4] / 4
+        kernel, bias = params[name]["kernel"], params[name]["bias"]
+        want = kernel - 0.1 * total * ((x + 2)[:4].T @ slope + 0.02 * kernel)
+        np.testing.assert_allclose(after.params[name]["kernel"], want, atol=1e-5)
+        np.testing.assert_allclose(after.params[name]["bias"], bias - 0.1 * total * slope.sum(0), atol=1e-5)
+    assert passes(after.model_state) == 3 + 1
+    assert float(value) == pytest.approx(loss(used) + penalty, rel=1e-5)
+    assert evaluated["loss"].compute() == pytest.approx(loss(used), rel=1e-5)
+    assert evaluated["accuracy"].compute() == pytest.approx((used.argmax(-1) == label)[:4].mean())
+    assert "top5" not in evaluated
+    np.testing.assert_allclose(predicted["probabilities"], used, rtol=1e-4)
+    np.testing.assert_allclose(predicted["logits"], x @ params["head"]["kernel"] + params["head"]["bias"], rtol=1e-4)
 
 
 @pytest.mark.covers("SY-09")

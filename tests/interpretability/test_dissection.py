@@ -56,12 +56,15 @@ def test_a_planted_detector_is_found_among_noise():
 
 @pytest.mark.covers("VI-21")
 def test_selectivity_by_hand():
-    """Means by class (3, 1, 0), (2, 2, 2), none: (3 - .5) / (3 + .5) = 5/7 with two images of each class; 0; 0."""
+    """Means by class (3, 1, 0), (2, 2, 2), none, (0, 1, 5): (3 - .5) / (3 + .5) = 5/7, 0, 0 and 4.5 / 5.5 = 9/11.
+
+    There are two images of each class.
+    """
     labels = np.array([4, 4, 7, 7, 9, 9])
-    activations = np.array([[2, 2, 0], [4, 2, 0], [1, 2, 0], [1, 2, 0], [0, 2, 0], [0, 2, 0]], np.float32)
+    activations = np.float32([[2, 4, 1, 1, 0, 0], [2] * 6, [0] * 6, [0, 0, 0, 2, 4, 6]]).T
     got = class_selectivity(activations, labels)
-    np.testing.assert_allclose(got.index, [5 / 7, 0, 0], rtol=1e-6)
-    assert got.classes[0] == 4
+    np.testing.assert_allclose(got.index, [5 / 7, 0, 0, 9 / 11], rtol=1e-6)
+    assert got.classes[[0, 3]].tolist() == [4, 9]
     with pytest.raises(ValueError, match="labels: 1 class"):
         class_selectivity(activations, np.zeros(6))
 

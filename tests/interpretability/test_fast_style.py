@@ -10,6 +10,7 @@ from flax import linen as nn
 from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
 from dlcore.interpretability import fast_style, style_transfer
 from dlcore.interpretability.fast_style import StyleNet
+from tests.wiring import assert_wiring
 
 MEAN, STD = np.zeros(3, np.float32), np.ones(3, np.float32)
 RNG = np.random.default_rng(0)
@@ -142,6 +143,11 @@ def test_one_network_has_many_styles_and_mixes_them():
     np.testing.assert_allclose(second_again, first, atol=1e-5)
 
 
+def test_the_wiring_of_the_style_network_is_as_it_was():
+    """A regression: the numbers hold the code as it was, for sides that halves do not divide."""
+    assert_wiring(StyleNet(2, width=1, num_blocks=1), (2, 7, 6, 3), np.array([0, 1]), [17.2816, 4.14845])
+
+
 def test_patterns_differ_and_are_drawn_again():
     images = {name: style_pattern(name, 24) for name in STYLE_PATTERNS}
     assert all(image.shape == (24, 24, 3) and image.dtype == np.uint8 for image in images.values())
@@ -158,3 +164,17 @@ def test_bad_input_is_named():
         make(Tint(), content_layer="c")
     with pytest.raises(ValueError, match=r"styles=2 images: wrong number; allowed: 3, as model\.num_styles"):
         make(Tint(3))
+
+
+def test_layers_in_bfloat16_give_a_float32_image():
+    """Every convolution and norm computes in the network's dtype; nothing is computed here."""
+    model = StyleNet(2, width=1, num_blocks=1, dtype=jnp.bfloat16)
+    x, style = jax.ShapeDtypeStruct((1, 4, 4, 3), jnp.float32), np.array([1])
+    variables = jax.eval_shape(model.init, jax.random.key(0), x, style)
+    image, state = jax.eval_shape(
+        lambda *args: model.apply(*args, capture_intermediates=True, mutable=["intermediates"]), variables, x, style
+    )
+    outputs = {name: layer["__call__"][0].dtype for name, layer in state["intermediates"].items() if name[0] != "_"}
+    assert len(outputs) == 2 * 7 + 1  # down and up twice each, a block of two, stem and head
+    assert {*outputs.values()} == {jnp.dtype(jnp.bfloat16)}
+    assert image.dtype == jnp.float32

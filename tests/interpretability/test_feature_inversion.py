@@ -68,6 +68,8 @@ def test_features_start_relative_to_the_target():
         variation_weight=0.0,
     )  # fmt: skip
     state = jax.jit(learner.init)(jax.random.key(0), source()[np.arange(1)])
+    # The image itself starts from noise of deviation 0.1 around gray: of 768 numbers.
+    assert (np.mean(state.params), np.std(state.params)) == (pytest.approx(0.5, abs=0.02), pytest.approx(0.1, abs=0.01))
     numbers = evaluate(learner, state.replace(params=jnp.zeros_like(state.params)), source())
     assert numbers["features"] == pytest.approx(1.0)
     assert numbers["pixels"] == pytest.approx(float(np.square(source().arrays["image"]).mean()), rel=1e-5)

@@ -1,5 +1,7 @@
 """What every learner of images shares: rows that are apart, an index that finds them, a count of evaluations."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.interpretability import style_transfer
+from dlcore.interpretability.image_optimization import image_learner
 from dlcore.models.vgg import VGG
 from dlcore.optim import create_optimizer
 from dlcore.run import Placement, evaluate, fit, make_mesh
@@ -89,6 +92,66 @@ def test_a_line_search_hands_its_gradient_on(variables):
     handed_on, fresh = update(state, batch)[0], update(state.replace(opt_state=forgot), batch)[0]
     np.testing.assert_allclose(handed_on.params, fresh.params, atol=1e-5)
     assert int(fresh.evaluations) == int(handed_on.evaluations) + 1
+
+
+class Searched(NamedTuple):
+    """What a line search of three evaluations leaves."""
+
+    value: jax.Array
+    grad: jax.Array
+    num_linesearch_steps: jax.Array
+
+
+def search():
+    """Steps of a quarter of the slope, after which twice the slope is stored, so that its use shows."""
+
+    def update(slopes, state, params, *, value, value_fn, **_):
+        later, slope = jax.value_and_grad(value_fn)(params - slopes / 4)
+        return -slopes / 4, Searched(later, 2 * slope, jnp.int32(3))
+
+    start = lambda images: Searched(jnp.float32(jnp.inf), jnp.zeros_like(images), jnp.int32(0))  # noqa: E731
+    return optax.GradientTransformationExtraArgs(start, update)
+
+
+def test_the_next_step_uses_the_slope_that_a_line_search_stored():
+    """Squared distances from t: an image goes from 0 to t / 2, and with twice the slope to t.
+
+    A projection that adds 8 (step + 1) makes the stored slope void: t / 2 + 8 is followed by (t / 2 + 8 + t) / 2 + 16.
+    The second image is evaluated, in the first row of a batch whose other row is padding.
+    """
+    t = np.float32([1, 3]).reshape(2, 1, 1, 1)
+    batch, asked = {"aim": t, "index": np.arange(2)}, {"index": np.array([1, 0]), "mask": np.float32([1, 0])}
+
+    def learner(project=None):
+        return image_learner(
+            optimizer=search(),
+            network=0.0,
+            initial=lambda key, example: jnp.zeros((1, 1, 1)),
+            targets=lambda network, example: example["aim"],
+            objective=lambda network, image, aim, key: (jnp.square(image - aim).sum(), {"aim": aim.sum()}),
+            project=project,
+        )
+
+    @jax.jit
+    def run():
+        results = []
+        for one in (learner(), learner(lambda image, step: image + 8 * (step + 1))):
+            first, _ = one.update(one.init(jax.random.key(0), batch), batch)
+            second, metrics = one.update(first, batch)
+            results.append((first.params, second.params, first.evaluations, metrics, one.evaluate(second, asked)))
+        return results
+
+    stored, projected = run()
+    for (first, second, evaluations, metrics, evaluated), expected, counts in (
+        (stored, (t / 2, t), (1 + 3, 4 + 3)),
+        (projected, (t / 2 + 8, (3 * t / 2 + 8) / 2 + 16), (1 + 3, 4 + 1 + 3)),
+    ):
+        np.testing.assert_allclose(first, expected[0], rtol=1e-6)
+        np.testing.assert_allclose(second, expected[1], rtol=1e-6)
+        assert (evaluations, metrics["evaluations"].compute()) == counts
+        assert metrics["loss"].compute() == pytest.approx(np.square(expected[0] - t).mean(), rel=1e-6)
+        assert evaluated["loss"].compute() == pytest.approx(np.square(expected[1] - t)[1, 0, 0, 0], rel=1e-6)
+        assert evaluated["aim"].compute() == 3
 
 
 @pytest.mark.weekly

@@ -26,6 +26,26 @@ def test_fields_by_hand_and_of_a_network_that_mixes_everything():
 
 
 @pytest.mark.covers("VI-04")
+def test_patches_of_windows_that_are_wider_than_high_are_cut_along_their_own_sides():
+    """Rows 2 i - 1 to 2 i + 1, and columns j to j + 4: pixel (7, 3) is first seen at (3, 0)."""
+
+    def wide(x):
+        sides = {"window_strides": (2, 1), "padding": [(1, 1), (0, 0)], "dimension_numbers": ("NHWC", "HWIO", "NHWC")}
+        return jax.lax.conv_general_dilated(x, jnp.ones((3, 5, 1, 1)), **sides)
+
+    images = np.random.default_rng(0).random((2, 12, 9, 1), np.float32)
+    images[1, 7, 3] = 50
+    reach = receptive_field(wide, images.shape)
+    assert reach == (Reach(2, -1, 1), Reach(1, 0, 4))
+    maps = np.zeros((2, 6, 5, 1), np.float32)
+    maps[1, 3, 0], maps[0, 5, 4] = 9, 7
+    found = top_patches(maps, images, 0, reach, count=2)
+    np.testing.assert_array_equal(found.pixels[0], images[1, 5:8, :5])
+    np.testing.assert_array_equal(found.pixels[1], images[0, 9:12, 4:9])
+    np.testing.assert_array_equal(found.places, [[3, 0], [5, 4]])
+
+
+@pytest.mark.covers("VI-04")
 def test_patches_are_the_strongest_each_of_another_image_and_filled_outside():
     images = np.zeros((3, 12, 12, 1), np.float32)
     images[0, 0, 0] = 5.0

@@ -18,7 +18,7 @@ from dlcore.data.source import Source
 from dlcore.optim import create_optimizer
 from dlcore.rl import a2c, dqn, environments, networks, ppo, recurrent_ppo, sac, td3
 from dlcore.rl.distributions import Categorical, TanhGaussian
-from dlcore.rl.off_policy import OffPolicy, OffPolicyState
+from dlcore.rl.off_policy import OffPolicy, OffPolicyState, td_target
 from dlcore.rl.replay import Transition
 from dlcore.rl.rollout import GAE, Normalization
 from dlcore.rl.td3 import TD3
@@ -416,7 +416,9 @@ def test_one_update_of_a2c_by_hand():
     logits = np.array([0.2, -0.5], np.float32)
     before = {"logits": logits, "value": np.float32(value)}
     rows, state = filled(learner, 2, params=before)
-    after, _ = jax.jit(learner.update)(state, rows)
+    after, metrics = jax.jit(learner.update)(state, rows)
+    assert int(after.step) == 1
+    assert (metrics["return"].compute(), int(metrics["return"].count)) == (4, 2)
     last = 2 - value
     advantage = np.array([2 + 0.9 * value - value + 0.72 * last, last])[:, None]  # [T, 1]
 
@@ -641,3 +643,16 @@ def test_td3_starts_with_a_state_of_the_optimizer_for_each_part_and_copies_of_bo
     assert (set(state.opt_state), int(state.opt_state["count"])) == ({"actor", "critic", "count"}, 0)
     chex.assert_equal_shape([state.opt_state["critic"][0].trace, state.params["critic"]])
     assert targets is state.params
+
+
+def test_a_target_by_hand_has_no_slope():
+    """y = 3 r + 0.5 Q of the next state, unless the task is over."""
+    data = Transition(None, None, np.float32([1, 2]), np.array([False, True]), None)
+
+    def target(next_value):
+        y = td_target(data, next_value, OffPolicy(gamma=0.5, reward_scale=3.0))
+        return y.sum(), y
+
+    (_, y), slope = jax.value_and_grad(target, has_aux=True)(jnp.array([4.0, 7.0]))
+    assert y.tolist() == [5, 6]
+    assert not slope.any()

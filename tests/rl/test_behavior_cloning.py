@@ -14,7 +14,7 @@ from dlcore.optim import create_optimizer
 from dlcore.rl import behavior_cloning, demonstrations, environments
 from dlcore.rl.distributions import Categorical, DiagonalGaussian
 from dlcore.rl.networks import CategoricalActor
-from tests.rl.corridors import constant_reward
+from tests.rl.corridors import chain, constant_reward
 
 
 class Fixed(nn.Module):
@@ -70,6 +70,7 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(after.params["number"], [0.7 - rate * ((p - 1) + p) / 2], rtol=1e-5)
     assert metrics["loss"].compute() == pytest.approx(-(np.log(p) + np.log(1 - p)) / 2, rel=1e-5)
     assert int(after.step) == 1
+    assert learner.classes(state, batch) == {"action": 2}
 
 
 def test_the_deviation_of_a_continuous_policy_is_bounded():
@@ -85,6 +86,25 @@ def test_the_deviation_of_a_continuous_policy_is_bounded():
 def balance(key, x):
     """A controller by hand: lean against the fall, and slowly back to the middle."""
     return (0.1 * x[0] + 0.3 * x[1] + 2 * x[2] + x[3] > 0).astype(jnp.int32)
+
+
+class Signed(nn.Module):
+    """Action 1 where the weighted number that is seen is above 0."""
+
+    @nn.compact
+    def __call__(self, x):
+        return Categorical(x * self.param("w", nn.initializers.ones, (1,)) * jnp.array([-1, 1]))
+
+
+@pytest.mark.slow
+def test_in_use_the_most_probable_action_is_taken():
+    """Action 1 where -s is above 0: in states 0 and 1, which show -1 and -2, on to the end for 1 + 2."""
+    learner = behavior_cloning.learner(
+        model=Signed(), optimizer=optax.sgd(0.1), environment=chain(np.float32([[-1], [-2], [5]]))
+    )
+    params, rows = {"w": np.float32([-1])}, Source.indices(1)[np.arange(1)]
+    played = jax.jit(learner.evaluate)(State(np.int32(0), jax.random.key(0), params, None), rows)
+    assert (played["return"].compute(), played["length"].compute()) == (3, 2)
 
 
 @pytest.mark.weekly

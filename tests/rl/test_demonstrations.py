@@ -106,6 +106,12 @@ def test_bad_input_is_named(recorded, tmp_path):
         demos.check(recorded, walk(shape=(3,)))
     with pytest.raises(ValueError, match=r"actions are int32 of shape \(\); allowed: whole numbers from 0 to 0"):
         demos.check(recorded, walk(num_actions=1))
+    for action, problem in (
+        (np.zeros((12, 5)), r"float64 of shape \(\)"),
+        (np.ones((12, 5, 2), int), r"int64 of shape \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=f"actions are {problem}; allowed: whole numbers from 0 to 1"):
+            demos.check(recorded._replace(action=action), walk())
     pulls = walk()._replace(num_actions=None, action_low=np.zeros(2), action_high=np.ones(2))
     with pytest.raises(ValueError, match=r"actions are int32 of shape \(\); allowed: vectors of 2"):
         demos.check(recorded, pulls)

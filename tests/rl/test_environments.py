@@ -25,6 +25,13 @@ def test_names_close_to_a_wrong_one_are_listed():
         make("CartPole")
 
 
+@pytest.mark.parametrize("space", [SimpleNamespace(), SimpleNamespace(low=0.0, high=1.0, shape=(2, 2))])
+def test_actions_that_are_neither_choices_nor_vectors(monkeypatch, space):
+    monkeypatch.setattr("gymnax.make", lambda name: (SimpleNamespace(action_space=lambda params: space), None))
+    with pytest.raises(ValueError, match=r"'CartPole-v1': actions are .*; allowed: discrete actions, and vectors"):
+        make("CartPole-v1")
+
+
 def test_state_and_observation_keep_their_types():
     environment = make("CartPole-v1")
     assert environment.num_actions == 2

@@ -153,6 +153,8 @@ def test_an_environment_ends_by_absorption_or_by_time():
     [
         ({"gamma": 1.5}, "gamma=1.5: out of range; allowed: at least 0, at most 1"),
         ({"probability": [[[0.5, 0.6]], [[1, 0]]]}, r"probability: a sum of 1.1 at \[0, 0\]; allowed: 1"),
+        ({"probability": [[[0.5, 0.4]], [[1, 0.5]]]}, r"probability: a sum of 1.5 at \[1, 0\]; allowed: 1"),
+        ({"probability": [[[0.5, 0.6]], [[0.2, 0]]]}, r"probability: a sum of 0.2 at \[1, 0\]; allowed: 1"),
         ({"probability": [[[1.5, -0.5]], [[1, 0]]]}, "probability: -0.5 among them; allowed: at least 0"),
         ({"probability": [[1.0]]}, r"shapes \[2, 1, 2\] and \[1, 1\]; allowed: \[S, A, K\] both"),
         ({"successor": [[[0, 2]], [[1, 1]]]}, "successor=2: no such state; allowed: 0 to 1"),
@@ -171,6 +173,16 @@ def test_bad_input_gets_one_clear_error(change, message):
 def test_rewards_of_a_matrix_have_its_shape_or_one_for_each_action():
     with pytest.raises(ValueError, match=r"reward: shape \[2\]; allowed: \[2, 3\] or \[2, 3, 2\]"):
         mdps.from_transition(np.full((2, 3, 2), 0.5), np.zeros(2), gamma=0.9)
+    with pytest.raises(ValueError, match=r"transition: shape \[2, 3, 3\]; allowed: \[S, A, S\]"):
+        mdps.from_transition(np.full((2, 3, 3), 1 / 3), np.zeros((2, 3)), gamma=0.9)
+
+
+def test_episodes_start_where_the_process_says():
+    """Of 4,000 a fifth, three tenths and a half, with deviations of at most .008."""
+    stays = np.arange(3).reshape(3, 1, 1)
+    process = mdps.make(stays, np.ones((3, 1, 1)), 0.0, gamma=0.5, start=np.array([0.2, 0.3, 0.5]))
+    reset = jax.jit(jax.vmap(lambda key: mdps.as_environment(process, 1).reset(key)[1]))
+    np.testing.assert_allclose(reset(jax.random.split(jax.random.key(0), 4000)).mean(0), process.start, atol=0.03)
 
 
 def test_endless_episodes_need_a_discount():

@@ -226,7 +226,7 @@ def test_one_update_by_hand(monkeypatch):
         return after.replace(rng=None), metrics, after.replay.sample(sampling, 8)
 
     after, metrics, drawn = jax.device_get(step(state))
-    assert int(after.replay.written) == 3
+    assert (int(after.replay.written), int(after.step)) == (3, 1)
     stored = jax.tree.map(lambda x: np.float64(x[:, :3]).reshape(6, -1), after.replay.data)
     change = np.concatenate([stored.next_observation - stored.observation, stored.reward], -1)
     mean, std = stored.observation.mean(0), stored.observation.std(0)

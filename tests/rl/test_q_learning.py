@@ -51,9 +51,18 @@ def test_steps_of_one_over_the_visits_average_the_targets():
     # One instance in one state that ends, and pays 1 with probability 1/4: with p = 1 the value is the average reward.
     coin = mdp.make([[[1, 1]], [[1, 1]]], [[[0.25, 0.75]]] * 2, [1.0, 0.0], gamma=0.9, absorbing=[1])
     state, metrics = trained(mdp.as_environment(coin, 10), 1, 1, num_steps=200, step_power=1.0, initial_std=5.0)
-    assert state.visits[0, 0] == 200
+    assert (state.visits[0, 0], state.step) == (200, 1)
     assert float(metrics["return"].count) == 200
     np.testing.assert_allclose(state.params[0, 0], float(metrics["return"].total) / 200, rtol=1e-4)
+
+
+@pytest.mark.covers("RL-04")
+def test_the_error_is_measured_without_its_sign():
+    """In both instances -3 comes where 0 is expected; then -3 is expected."""
+    settings = {"num_steps": 2, "epsilon": 0.0, "step_power": 1.0, "initial_std": 0.0}
+    state, metrics = trained(constant_reward(True, reward=-3.0)._replace(num_actions=1), 1, 2, **settings)
+    assert metrics["td_error"].compute() == 1.5
+    assert state.params.tolist() == [[-3]]
 
 
 @pytest.mark.weekly

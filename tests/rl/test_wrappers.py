@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.rl.environments import Environment, Step, make
-from dlcore.rl.wrappers import mask_velocities, repeat_actions, stack_frames, time_limit
+from dlcore.rl.wrappers import POSITIONS, mask_velocities, repeat_actions, stack_frames, time_limit
 
 
 def counter(length=5):
@@ -50,6 +50,15 @@ def test_velocities_are_hidden():
     assert hidden.observation_shape == (2,)
     with pytest.raises(ValueError, match="environment='Catch-bsuite': no velocities to hide are known"):
         mask_velocities(make("Catch-bsuite"))
+    # Gymnasium's tables: the speeds are numbers 1 and 3 of CartPole, 2 of Pendulum, 4 and 5 of Acrobot, 1 of the cars.
+    sizes = {"CartPole-v1": 4, "Pendulum-v1": 3, "Acrobot-v1": 6, "MountainCar-v0": 2, "MountainCarContinuous-v0": 2}
+    assert {name: sorted(set(range(sizes[name])) - set(kept)) for name, kept in POSITIONS.items()} == {
+        "CartPole-v1": [1, 3],
+        "Pendulum-v1": [2],
+        "Acrobot-v1": [4, 5],
+        "MountainCar-v0": [1],
+        "MountainCarContinuous-v0": [1],
+    }
 
 
 def test_of_stacked_frames_the_positions_of_each_stay():
@@ -83,6 +92,7 @@ def test_time_cuts_an_episode_off_and_starts_the_next():
     assert not any(o.terminated for o in outs)
     assert [o.final_observation for o in outs] == [[1], [2], [3], [1], [2], [3], [1]]
     assert outs[2].observation == [0]
+    assert time_limit(counter(5), 3).max_steps == 3
     with pytest.raises(ValueError, match="max_steps=6: out of range; allowed: 1 to 5"):
         time_limit(counter(5), 6)
 

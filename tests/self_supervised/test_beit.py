@@ -57,11 +57,11 @@ def test_the_codes_are_those_of_the_nearest_vectors():
 def test_one_update_by_hand():
     """Of 4x4 patches of one pixel, 2 of the 4 cells are masked; the tokenizer stands still."""
     params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 3)), ("bias", 3))}
-    built = learner(mask_ratio=0.5)
+    built = learner(mask_ratio=0.5, augment=toys.darken, preprocess=toys.double)
     state = toys.state_of(built, params, FROZEN)
     draw = jax.vmap(lambda key: random_mask(key, (4, 4), 0.5, 2))
     masked = jax.device_get(jax.jit(draw)(toys.step_keys(state)))
-    images = toys.ROWS["image"].astype(np.float64)
+    images = 2 * toys.ROWS["image"].astype(np.float64) - 0.5
     encodings = 2 * (2 * images - 1)  # the pixels in [-1, 1] times 2
     codes = np.abs(encodings - np.array([-2.0, 0.0, 2.0])).argmin(-1).reshape(3, 16)
 
@@ -76,11 +76,11 @@ def test_one_update_by_hand():
 
 def test_the_measures_of_an_evaluation():
     """With a bias alone, every patch gets code 1 with the probability e^2 / (2 + e^2)."""
-    built = learner(mask_ratio=0.5)
+    built = learner(mask_ratio=0.5, preprocess=toys.double)
     head = {"kernel": np.zeros((3, 3), np.float32), "bias": np.array([0, 2, 0], np.float32)}
     state = toys.state_of(built, {"encoder": toys.weights(1, *toys.ENCODER), "head": head}, FROZEN)
-    # Pixels 0.5 and 0.9 are 0 and 0.8 in [-1, 1], encodings 0 and 1.6: codes 1 and 2.
-    images = np.stack([np.full((4, 4, 1), value, np.float32) for value in (0.5, 0.9, 0.9)])
+    # Doubled pixels 0.5 and 0.9 are 0 and 0.8 in [-1, 1], encodings 0 and 1.6: codes 1 and 2.
+    images = np.stack([np.full((4, 4, 1), value / 2, np.float32) for value in (0.5, 0.9, 0.9)])
     metrics = jax.jit(built.evaluate)(state, {**toys.ROWS, "image": images})
     values = {name: metric.compute() for name, metric in metrics.items()}
     log_total = np.log(2 + np.exp(2))

@@ -4,16 +4,16 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from dlcore.self_supervised import data2vec
 from tests import patch_toys as toys
+from tests.told_sgd import told_sgd
 
 
 def learner(**kwargs):
     settings = {"teacher_momentum": lambda step: 0.3 * step, "top_layers": 2, "mask_ratio": 0.5, **kwargs}
-    return data2vec.learner(model=toys.ToyEncoder(), optimizer=optax.sgd(toys.RATE), **settings)
+    return data2vec.learner(model=toys.ToyEncoder(), optimizer=told_sgd(toys.RATE), **settings)
 
 
 @pytest.mark.covers("SS-37")

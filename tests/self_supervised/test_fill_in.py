@@ -15,6 +15,7 @@ from dlcore.self_supervised.cross_channel import hidden_channel, remove_channel
 from dlcore.self_supervised.fill_in import Filler, fill_in_learner
 from dlcore.self_supervised.inpainting import hole
 from dlcore.self_supervised.super_resolution_pretext import shrink_and_enlarge
+from tests.passes import PASSED, count_pass, passes
 from tests.wiring import assert_wiring
 
 
@@ -32,12 +33,17 @@ def image(channels=3, side=8, seed=0):
 
 @pytest.mark.covers("SS-05")
 def test_a_hole_is_filled_with_the_mean_of_the_rest():
-    """4 x 4 pixels with a hole of 2 x 2: the mean of the 12 others, which the hole's own values do not touch."""
-    x = jnp.arange(16.0).reshape(4, 4, 1) / 16
-    cuts = jax.jit(jax.vmap(lambda key: hole(key, x)))(jax.random.split(jax.random.key(0), 100))
+    """4 x 6 pixels with a hole of 2 x 2: the mean of the 20 others, which the hole's own values do not touch.
+
+    The smallest hole is one pixel.
+    """
+    x = jnp.arange(24.0).reshape(4, 6, 1) / 24
+    keys = jax.random.split(jax.random.key(0), 100)
+    cuts, least = jax.jit(lambda keys: [jax.vmap(lambda key, s=s: hole(key, x, *s))(keys) for s in ((), (0.1,))])(keys)
     weight = np.asarray(cuts.weight)
     np.testing.assert_array_equal(weight.sum((1, 2)), 4)
-    assert len({tuple(w.argmax(0)) + tuple(w.argmax(1)) for w in weight}) == 9  # 3 x 3 places
+    np.testing.assert_array_equal(least.weight.sum((1, 2)), 1)
+    assert len({tuple(w.argmax(0)) + tuple(w.argmax(1)) for w in weight}) == 15  # 3 x 5 places
     pixels = np.asarray(x)[..., 0]
     for n in range(100):
         mean = pixels[weight[n] == 0].mean()
@@ -98,14 +104,15 @@ def test_a_small_image_has_lost_detail_and_kept_slopes():
 
 
 class Plain(nn.Module):
-    """In each channel a m + b, m the mean of what is seen of the pixel."""
+    """In each channel a m + b, m the mean of what is seen of the pixel, and 1 more in training."""
 
     channels: int = 3
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         a, b = (self.param(name, nn.initializers.ones, ()) for name in "ab")
-        return (a * x.mean(-1, keepdims=True) + b).repeat(self.channels, -1)
+        return (a * (x.mean(-1, keepdims=True) + train) + b).repeat(self.channels, -1)
 
 
 @pytest.mark.parametrize(
@@ -140,19 +147,20 @@ def test_one_update_by_hand(technique, task, channels, settings):
     x = np.random.default_rng(0).random((3, 4, 4, 3), np.float32)
     batch = {"image": x, "index": np.arange(3, dtype=np.int32), "mask": np.array([1, 1, 0], np.float32)}
     params = {"a": np.float32(0.7), "b": np.float32(-0.2)}
-    state = ModelState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+    state = ModelState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), PASSED)
 
     @jax.jit
     def step(state):
         keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), batch)
-        return learner.update(state, batch)[0].params, jax.vmap(task)(keys, x / 2)
+        return learner.update(state, batch)[0].replace(rng=None), jax.vmap(task)(keys, x / 2)
 
     after, drawn = jax.device_get(step(state))
-    seen = (2 * drawn.input - 1).mean(-1, keepdims=True)
+    seen = (2 * drawn.input - 1).mean(-1, keepdims=True) + 1
     share = drawn.weight / drawn.weight.sum((1, 2), keepdims=True) * np.array([0.5, 0.5, 0])[:, None, None]
     slope = 2 * (drawn.trivial + 0.7 * seen - 0.2 - drawn.target) * share[..., None] / channels
     want = {"a": 0.7 - 0.1 * (slope * seen).sum(), "b": -0.2 - 0.1 * slope.sum()}
-    assert after == pytest.approx(want, rel=1e-5)
+    assert after.params == pytest.approx(want, rel=1e-5)
+    assert passes(after.model_state) == 3 + 1
 
 
 class Seen(nn.Module):
@@ -292,7 +300,7 @@ def test_sides_that_the_strides_do_not_divide_are_refused():
 
 def test_the_wiring_of_filler_is_as_it_was():
     """A regression: the number holds the code as it was."""
-    assert_wiring(Filler(Backbone(), 3, 4), (1, 16, 16, 3), [42.7502, 2.13028])
+    assert_wiring(Filler(Backbone(), 3, 4), (1, 16, 8, 3), [25.9478, 1.11741])
 
 
 def task_of(monkeypatch, technique, **setting):
@@ -339,6 +347,20 @@ def test_a_filler_has_the_features_of_its_backbone_and_a_learner_begins_with_pre
     state = learner.init(jax.random.key(0), {"image": x})
     np.testing.assert_allclose(state.params["first"], x[0] / 2 - 3, rtol=1e-6)
     assert (state.step, state.model_state) == (0, {})
+
+
+@pytest.mark.covers("SS-08")
+def test_images_are_made_smaller_and_larger_by_keys_s_cubic_at_minus_a_half():
+    """As jax.image does away from the borders, where it weighs fewer pixels instead of repeating the last one."""
+    x = np.random.default_rng(0).random((24, 40, 2), np.float32)
+
+    @jax.jit
+    def run(x):
+        small = jax.image.resize(x, (6, 10, 2), "cubic", antialias=True)
+        return shrink_and_enlarge(x, 4).input, jax.image.resize(small, x.shape, "cubic")
+
+    found, expected = run(x)
+    np.testing.assert_allclose(found[11:13, 11:-11], expected[11:13, 11:-11], atol=1e-5)
 
 
 def test_detail_is_lost_along_both_sides():

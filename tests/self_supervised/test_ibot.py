@@ -34,17 +34,26 @@ def learner(**kwargs):
 
 @pytest.mark.covers("SS-34")
 def test_one_update_by_hand():
-    """Four images of four patches, two of them hidden; the patches count half, the prototypes learn at a quarter."""
+    """Four images of four patches, two of them hidden; the patches count half, the prototypes learn at a quarter.
+
+    The student had 0.5 passes before, and the teacher 0.2.
+    """
     built = learner(
         patch_weight=0.5,
         teacher_temperature=lambda step: step / 6,
         last_layer=lambda step: step / 12,
         center_momentum=0.8,
+        preprocess=lambda images: 3 * images,
+        normalize=lambda images: images - 0.1,
     )
     params, teacher = prototype_toys.token_weights(1), prototype_toys.token_weights(2)
     centers = {"class": np.array([0.1, -0.2, 0.3, 0]), "patch": np.array([0.2, 0.1, 0, -0.3])}
-    state = siamese_toys.state_of(built, params=params, teacher_params=teacher, centers=centers)
+    state = siamese_toys.state_of(built, params=params, teacher_params=teacher, centers=centers).replace(
+        model_state={"batch_stats": {"passes": np.float32(0.5)}},
+        teacher_model_state={"batch_stats": {"passes": np.float32(0.2)}},
+    )
     crops, masked = prototype_toys.token_crops(state)
+    crops = [crop - 0.1 for crop in crops]
 
     @jax.jit
     def step(state):
@@ -52,32 +61,35 @@ def test_one_update_by_hand():
         return built.update(state, ROWS), built.loss(state.params, shown, ROWS)[0], built.predict(state, ROWS)
 
     (after, metrics), value, predicted = step(state)
-    teacher_logits = [token_logits(teacher, crops[t][:4]) for t in range(2)]
+    teacher_logits = [token_logits(teacher, crops[t][:4] + 0.2) for t in range(2)]
     target = [
         [np.exp(log_softmax((g - centers[name]) / 0.5)) for name, g in zip(("class", "patch"), logits, strict=True)]
         for logits in teacher_logits
     ]
 
-    def class_loss(params):
-        student = [token_logits(params, crops[v][:4], masked[v, :4] if v < 2 else None)[0] for v in range(3)]
+    def class_loss(params, passes=0):
+        student = [token_logits(params, crops[v][:4] + passes, masked[v, :4] if v < 2 else None)[0] for v in range(3)]
         pairs = [(t, v) for t in range(2) for v in range(3) if t != v]
         return np.mean([-(target[t][0] * log_softmax(student[v] / 0.4)).sum(-1).mean() for t, v in pairs])
 
-    def patch_loss(params):
-        student = [token_logits(params, crops[t][:4], masked[t, :4])[1] for t in range(2)]
+    def patch_loss(params, passes=0):
+        student = [token_logits(params, crops[t][:4] + passes, masked[t, :4])[1] for t in range(2)]
         losses = [-(target[t][1] * log_softmax(student[t] / 0.4)).sum(-1) for t in range(2)]  # [4, 4] each
         return np.mean([losses[t][masked[t, :4]].mean() for t in range(2)])
 
-    def loss(params):
-        return class_loss(params) + 0.5 * patch_loss(params)
+    def loss(params, passes=0):
+        return class_loss(params, passes) + 0.5 * patch_loss(params, passes)
 
-    assert float(value) == pytest.approx(loss(params), rel=1e-5)
-    x = ROWS["image"].reshape(5, 4)
+    assert float(value) == pytest.approx(loss(params, 0.5), rel=1e-5)
+    x = 3 * ROWS["image"].reshape(5, 4) + 0.2
     np.testing.assert_allclose(predicted["features"], np.stack([x.mean(1), (x**2).mean(1)], 1), rtol=1e-5)
+    used = np.mean([t[0].mean(0) for t in target], 0)
     for name, value in (
         ("loss", loss(params)),
         ("class_loss", class_loss(params)),
         ("patch_loss", patch_loss(params) / 2),
+        ("entropy", np.mean([-(t[0] * np.log(t[0])).sum(-1).mean() for t in target]) / np.log(4)),
+        ("usage", -(used * np.log(used)).sum() / np.log(4)),
     ):
         assert metrics[name].compute() == pytest.approx(value, rel=1e-5)
     prototype_toys.check_descent(after, params, loss, {"w": RATE, "mask_token": RATE, "prototypes": RATE / 4})
@@ -86,6 +98,9 @@ def test_one_update_by_hand():
     for i, (name, axes) in enumerate((("class", 0), ("patch", (0, 1)))):
         mean = np.mean([logits[i].mean(axes) for logits in teacher_logits], 0)
         np.testing.assert_allclose(after.centers[name], 0.8 * centers[name] + 0.2 * mean, atol=1e-5)
+    # One pass over the large crops and one over the small ones: 0.5 + 2, and 0.9 x 0.2 + 0.1 x 2.5.
+    assert after.model_state["batch_stats"]["passes"] == pytest.approx(2.5)
+    assert after.teacher_model_state["batch_stats"]["passes"] == pytest.approx(0.43)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from dlcore.nn import gelu
 from dlcore.self_supervised import ijepa
-from dlcore.self_supervised.patch_masks import block_shapes, context_and_targets
+from dlcore.self_supervised.patch_masks import block_shapes, context_and_targets, random_block
 from dlcore.self_supervised.patch_predictors import PatchViT
 from tests import patch_toys as toys
 
@@ -131,6 +131,9 @@ def test_masks_are_disjoint_and_blocks_in_range():
     """Of 8x8 patches 15-20 % are 9.6 to 12.8, with aspect 0.75-1.5: 3x4 and 4x3. A square of 85 % or more is 8x8."""
     assert block_shapes((8, 8), (0.15, 0.2), (0.75, 1.5)).tolist() == [[3, 4], [4, 3]]
     assert block_shapes((8, 8), (0.75, 1.0)).tolist() == [[7, 7], [8, 8]]
+    # Of 2x4 patches 2 to 4, half as high as wide or square; and both ends of a range count.
+    assert block_shapes((2, 4), (0.25, 0.5), (0.5, 1.0)).tolist() == [[1, 2], [2, 2]]
+    assert block_shapes((4, 2), (0.25, 0.5), (1.0, 2.0)).tolist() == [[2, 1], [2, 2]]
     draw = jax.vmap(lambda key: context_and_targets(key, (8, 8), context_scale=(0.76, 1.0)))
     context, targets = jax.device_get(jax.jit(draw)(jax.random.split(jax.random.key(0), 200)))
     chex.assert_shape(targets, (200, 4, 64))
@@ -141,6 +144,11 @@ def test_masks_are_disjoint_and_blocks_in_range():
     assert {*zip(heights.tolist(), widths.tolist(), strict=True)} == {(3, 4), (4, 3)}, "solid blocks"
     assert targets.any((0, 1)).all(), "every patch is a target at some time"
     assert len(np.unique(context, axis=0)) > 100
+    # Of 3x5 patches, blocks of 1x2: three rows and four columns to begin at.
+    place = jax.jit(jax.vmap(lambda key: random_block(key, (3, 5), np.array([[1, 2]]))))
+    blocks = np.asarray(place(jax.random.split(jax.random.key(1), 200))).reshape(200, 3, 5)
+    pairs = {tuple(map(tuple, np.argwhere(block).tolist())) for block in blocks}
+    assert pairs == {((row, column), (row, column + 1)) for row in range(3) for column in range(4)}
 
 
 @pytest.mark.covers("SS-38")

@@ -19,7 +19,7 @@ def learner(norm=False):
 
 @pytest.mark.covers("SS-33")
 def test_one_update_by_hand():
-    params, target = toys.weights(1), toys.weights(2)
+    params, target = toys.weights(2), toys.weights(4)
     built = learner()
     state = toys.state_of(built, params=params, target_params=target)
     views = toys.views(state)
@@ -32,9 +32,22 @@ def test_one_update_by_hand():
             total += -2 * 0.5 * np.diag(toys.log_softmax(queries @ keys[other].T / 0.5)).mean()
         return total
 
-    after = toys.check_update(built, state, params, loss)
+    hits = []
+    for own, other in ((0, 1), (1, 0)):
+        scores = toys.unit_rows(views[own] @ params["w"] @ params["q"]) @ keys[other].T
+        hits.append(scores.argmax(-1) == np.arange(4))
+    assert 0 < np.mean(hits) < 1
+    after = toys.check_update(built, state, params, loss, accuracy=np.mean(hits))
     for name, value in after.params.items():
         np.testing.assert_allclose(after.target_params[name], 0.9 * target[name] + 0.1 * value, atol=1e-6)
+
+
+@pytest.mark.covers("SS-33")
+def test_a_frozen_patch_embedding_takes_no_step():
+    tx = moco_v3.freeze_patch_embedding(optax.sgd(0.5))
+    params = {"backbone": {"patch_embed": {"kernel": np.float32(2)}, "head": np.float32(2)}, "patch": np.float32(2)}
+    steps, _ = tx.update(params, tx.init(params))
+    assert steps == {"backbone": {"patch_embed": {"kernel": 0}, "head": -1}, "patch": -1}
 
 
 class Patches(nn.Module):

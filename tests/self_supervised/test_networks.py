@@ -168,6 +168,34 @@ def test_the_head_of_dino_on_an_image_takes_the_class_token_and_may_be_normed():
     assert set(shapes["batch_stats"]) == {"head0_bn", "head1_bn"}
 
 
+def test_normed_heads_by_hand():
+    """In training, by the statistics of the batch: of MoCo before its ReLU, of DINO before each GELU."""
+    models = Embedder(Flat(num_classes=1), "mlp_norm", 4), DINONet(Flat(), 5, 4, 3, batch_norm=True)
+    x = np.random.default_rng(0).normal(size=(4, 2, 2, 3)).astype(np.float32)
+    shapes = [jax.eval_shape(model.init, jax.random.key(0), x)["params"] for model in models]
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
+    moco, dino = jax.jit(
+        lambda params: [
+            model.apply({"params": p}, x, True, mutable=["batch_stats"])[0]
+            for model, p in zip(models, params, strict=True)
+        ]
+    )(params)
+
+    def norm(layer, z):
+        return (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5) * layer["scale"] + layer["bias"]
+
+    h = x.mean((1, 2))
+    z = np.maximum(norm(params[0]["hidden_bn"], dense(params[0]["hidden"], 2 * h)), 0)
+    np.testing.assert_allclose(moco["embeddings"], unit(dense(params[0]["projection"], z)), rtol=1e-3, atol=1e-4)
+    for layer in ("head0", "head1"):
+        z = norm(params[1][layer + "_bn"], dense(params[1][layer], h))
+        h = z * 0.5 * (1 + np.vectorize(math.erf)(z / math.sqrt(2)))
+    z = dense(params[1]["head2"], h)
+    z = z / np.linalg.norm(z, axis=-1, keepdims=True)
+    np.testing.assert_allclose(dino["embeddings"], z, rtol=1e-3, atol=1e-4)
+
+
 def test_views_of_several_sizes_are_encoded_in_their_order():
     class Sums(nn.Module):
         def __call__(self, x, train=False):

@@ -17,7 +17,7 @@ def learner(norm=False, rate=toys.RATE, queue_size=7):
 @pytest.mark.covers("SS-39")
 def test_one_update_by_hand():
     """A queue of seven whose oldest is the fifth: the five first views replace 5, 6, 0, 1 and 2."""
-    params = toys.weights(1)
+    params = toys.weights(2)
     built = learner()
     queue = toys.unit_rows(np.random.default_rng(3).normal(size=(7, 3)))
     state = toys.state_of(built, params=params, queue=queue).replace(pointer=np.int32(5))
@@ -32,7 +32,12 @@ def test_one_update_by_hand():
             total += -np.diag(toys.log_softmax(neighbors[own] @ predictions.T / 0.5)).mean() / 2
         return total
 
-    after = toys.check_update(built, state, params, loss)
+    hits = []
+    for own, other in ((0, 1), (1, 0)):
+        scores = neighbors[own] @ toys.unit_rows(views[other] @ params["w"] @ params["q"]).T
+        hits.append(scores.argmax(-1) == np.arange(4))
+    assert 0 < np.mean(hits) < 1
+    after = toys.check_update(built, state, params, loss, accuracy=np.mean(hits))
     first = toys.unit_rows(toys.views(state, 5)[0] @ params["w"])
     np.testing.assert_allclose(after.queue, np.concatenate([first[2:], queue[3:5], first[:2]]), atol=1e-5)
     assert after.pointer == 3

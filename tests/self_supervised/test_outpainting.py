@@ -15,13 +15,13 @@ from dlcore.self_supervised.unrotation import rotate_image
 
 @pytest.mark.covers("SS-26")
 def test_everything_outside_the_crop_is_hidden():
-    """4 x 4 pixels with a crop of 2 x 2 in one of 9 positions: around it lies the mean of its four pixels."""
-    x = jnp.arange(16.0).reshape(4, 4, 1) / 16
-    cuts = jax.jit(jax.vmap(lambda key: crop_alone(key, x, 0.5)))(jax.random.split(jax.random.key(0), 60))
+    """4 x 6 pixels with a crop of 2 x 2 in one of 15 positions: around it lies the mean of its four pixels."""
+    x = jnp.arange(24.0).reshape(4, 6, 1) / 24
+    cuts = jax.jit(jax.vmap(lambda key: crop_alone(key, x, 0.5)))(jax.random.split(jax.random.key(0), 100))
     weight, pixels = np.asarray(cuts.weight), np.asarray(x)[..., 0]
-    np.testing.assert_array_equal(weight.sum((1, 2)), 12)
-    assert len({w.tobytes() for w in weight}) == 9
-    for n in range(60):
+    np.testing.assert_array_equal(weight.sum((1, 2)), 20)
+    assert len({w.tobytes() for w in weight}) == 15
+    for n in range(100):
         mean = pixels[weight[n] == 0].mean()
         np.testing.assert_allclose(cuts.trivial[n], mean, rtol=1e-5)
         np.testing.assert_allclose(cuts.input[n, ..., 0], np.where(weight[n] > 0, mean, pixels), rtol=1e-5)

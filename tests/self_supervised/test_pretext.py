@@ -16,6 +16,7 @@ from dlcore.self_supervised.audio_visual import AudioVisual, correspondence
 from dlcore.self_supervised.jigsaw import order_count
 from dlcore.self_supervised.pieces import check_grid, cut_pieces, distant_orders
 from dlcore.self_supervised.pretext import PieceClassifier, pretext_learner
+from tests.passes import PASSED, count_pass, passes
 
 CLOSE = {"gap": 0, "jitter": 0, "by_piece": False}
 NINE = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1) / 9
@@ -104,13 +105,15 @@ def test_gaps_and_jitter_keep_pieces_apart():
     assert set(second[:, 0] - first[:, -1] - 1) == {2, 3, 4}  # 9 - 6 - 1 = 2 pixels between, up to 10 - 5 - 1 = 4
 
 
-@pytest.mark.slow
 def test_pieces_of_their_own_brightness_are_made_alike():
-    image = jax.random.uniform(jax.random.key(0), (4, 4, 1)) * jnp.array([0.1, 0.1, 1, 1])[:, None, None]
-    pieces = cut_pieces(jax.random.key(1), image, 2, by_piece=True)
-    np.testing.assert_allclose(pieces.mean((1, 2)), 0.5, atol=1e-5)
-    np.testing.assert_allclose(pieces[2:].std((1, 2)), 0.25, atol=0.01)
-    flat = cut_pieces(jax.random.key(1), jnp.full((4, 4, 1), 0.7), 2, by_piece=True)
+    """By 1/2 + (x - mean) / 4 deviation, where 1e-4 is added to the variance."""
+    image = np.random.default_rng(0).random((4, 4, 2), np.float32) * np.float32([0.05, 0.1, 1, 1])[:, None, None]
+    images = np.stack([image, np.full((4, 4, 2), 0.7, np.float32)])
+    pieces, flat = jax.jit(jax.vmap(lambda x: cut_pieces(jax.random.key(1), x, 2, by_piece=True)))(images)
+    cells = image.reshape(2, 2, 2, 2, 2).swapaxes(1, 2).reshape(4, 4, 2)
+    deviation = np.sqrt(cells.var(1, keepdims=True) + 1e-4)
+    expected = 0.5 + (cells - cells.mean(1, keepdims=True)) / 4 / deviation
+    np.testing.assert_allclose(pieces.reshape(4, 4, 2), expected, atol=1e-5)
     np.testing.assert_allclose(flat, 0.5, atol=1e-4)
 
 
@@ -178,14 +181,15 @@ def test_sound_and_frames_meet_in_their_products():
 
 
 class Linear(nn.Module):
-    """Logits of one layer that sees all numbers of all pieces."""
+    """Logits of one layer that sees all numbers of all pieces, each 1 more in training."""
 
     num_classes: int
 
     @nn.compact
     def __call__(self, pieces, train=False):
         flat = jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(pieces)], -1)
-        return nn.Dense(self.num_classes)(flat), flat
+        count_pass(self, train)
+        return nn.Dense(self.num_classes)(flat + train), flat
 
 
 def lighten(key, image):
@@ -246,15 +250,17 @@ def test_one_update_by_hand(technique, task, num_classes, settings):
         keys = example_keys(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 0), rows)
         pieces, label = jax.vmap(draw)(keys, {**rows, "image": rows["image"] / 2})
         parts = (pieces["frames"] - 0.1, pieces["sound"]) if isinstance(pieces, dict) else (pieces - 0.1,)
-        return jnp.concatenate([part.reshape(5, -1) for part in parts], -1), label
+        return jnp.concatenate([part.reshape(5, -1) for part in parts], -1) + 1, label
 
-    state = ModelState(np.int32(3), jax.random.key(0), None, None, {})
+    state = ModelState(np.int32(3), jax.random.key(0), None, None, PASSED)
     size = jax.eval_shape(drawn, state)[0].shape[-1]
     kernel, bias = (rng.normal(size=shape).astype(np.float32) for shape in ((size, num_classes), num_classes))
     params = {"Dense_0": {"kernel": kernel, "bias": bias}}
     state = state.replace(params=params, opt_state=optax.sgd(0.1).init(params))
-    step = jax.jit(lambda state: (learner.update(state, rows)[0].params["Dense_0"], drawn(state)))
+    step = jax.jit(lambda state: (learner.update(state, rows)[0].replace(rng=None), drawn(state)))
     after, (x, label) = jax.device_get(step(state))
+    assert passes(after.model_state) == 3 + 1
+    after = after.params["Dense_0"]
     counts = rows["mask"] * (label >= 0)
     p = np.exp(x @ kernel + bias)
     error = (p / p.sum(-1, keepdims=True) - np.eye(num_classes)[label]) * counts[:, None] / counts.sum()
@@ -400,6 +406,28 @@ def test_sound_and_frames_are_multiplied_by_hand():
     np.testing.assert_allclose(alone, means[:, 0], rtol=1e-5)
     pieces = PieceClassifier(Twice(), 2).apply({}, frames[:, 0], method="features")
     np.testing.assert_allclose(pieces, means[:, 0], rtol=1e-5)
+
+
+@pytest.mark.covers("SS-01")
+def test_pieces_are_classified_by_what_is_at_each_of_their_places_together():
+    """Two pieces of 4 x 6 pixels, of which the backbone gives x and 2 x: four means each, a hidden layer, logits."""
+
+    class Twice(nn.Module):
+        def features(self, x, train=False):
+            return {"first": x, "last": 2 * x}
+
+    rng = np.random.default_rng(0)
+    pieces = rng.normal(size=(3, 2, 4, 6, 1)).astype(np.float32)
+    sizes = {"hidden": (8, 5), "head": (5, 3)}
+    params = {n: {"kernel": rng.normal(size=s), "bias": rng.normal(size=s[1])} for n, s in sizes.items()}
+    means = 2 * pieces.reshape(3, 2, 2, 2, 2, 3).mean((3, 5)).reshape(3, 8)
+    hidden = np.maximum(means @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
+    model = PieceClassifier(Twice(), 3, hidden=5, side=2)
+    logits, features = jax.jit(model.apply)({"params": jax.tree.map(np.float32, params)}, pieces)
+    np.testing.assert_allclose(logits, hidden @ params["head"]["kernel"] + params["head"]["bias"], atol=1e-5)
+    np.testing.assert_allclose(features[..., 0], 2 * pieces.mean((2, 3, 4)), atol=1e-5)
+    shapes = jax.eval_shape(PieceClassifier(Twice(), 3).init, jax.random.key(0), pieces)["params"]
+    chex.assert_shape(shapes["head"]["kernel"], (2, 3))  # one mean of each piece, and no hidden layer
 
 
 def test_the_stride_goes_to_the_order_of_frames(monkeypatch):

@@ -39,7 +39,7 @@ def measured(learner, state):
 @pytest.mark.parametrize("has_target", [False, True])
 def test_an_evaluation_compares_both_views_of_the_network_or_with_its_target(has_target):
     """The products are p_1 z_2 of the predictions of one view with the projections of the other, or the target's."""
-    shared = toys.Linear(), optax.sgd(0.1), toys.augment, lambda images: 2 * images
+    shared = toys.Linear(), optax.sgd(0.1), toys.augment, toys.prepare
     if has_target:
         learner = momentum_learner(
             *shared,
@@ -54,14 +54,14 @@ def test_an_evaluation_compares_both_views_of_the_network_or_with_its_target(has
     params, target = toys.weights(1), toys.weights(2)
     fields = {"params": params, **({"target_params": target} if has_target else {})}
     state = toys.state_of(learner, **fields)
-    first, second = (2 * v for v in toys.views(state, evaluates=True))
+    first, second = toys.views(state, evaluates=True)
     other = target if has_target else params
     product = ((first @ params["w"] @ params["q"]) * (second @ other["w"])).sum(1).mean()
     distance = np.square(toys.unit_rows(first @ params["w"]) - toys.unit_rows(second @ params["w"])).sum(1).mean()
     values, predicted = measured(learner, state)
     assert values == pytest.approx({"product": product, "alignment": distance, "total": product}, rel=1e-4)
     assert set(predicted) == {"features", "embeddings", "untrained"}
-    images = 2 * toys.ROWS["image"].reshape(5, 4)
+    images = toys.prepare(toys.ROWS["image"].reshape(5, 4))
     np.testing.assert_allclose(predicted["embeddings"], toys.unit_rows(images @ params["w"]), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(predicted["features"], images, rtol=1e-6)
 
@@ -135,6 +135,30 @@ class Backbone(nn.Module):
 
     def __call__(self, x, train=False):
         return x.mean((1, 2))
+
+
+def test_the_heads_by_hand():
+    """In training, with the statistics of the batch: norms before ReLUs and behind the output, a predictor."""
+    net = SiameseNet(Backbone(), 3, 4, layers=3, norm_output=True, predictor_features=2)
+    x = np.random.default_rng(0).normal(size=(5, 2, 2, 3)).astype(np.float32)
+    shapes = jax.eval_shape(net.init, jax.random.key(0), x)["params"]
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    out = jax.jit(lambda p: net.apply({"params": p}, x, True, mutable=["batch_stats"])[0])(params)
+
+    def standardized(z):
+        return (z - z.mean(0)) / np.sqrt(z.var(0) + 1e-5)
+
+    def hidden(head, i, z):
+        z = standardized(z @ head[f"layer{i}"]["kernel"])
+        return np.maximum(z * head[f"norm{i}"]["scale"] + head[f"norm{i}"]["bias"], 0)
+
+    h = x.astype(np.float64).mean((1, 2))
+    head, predictor = params["projection"], params["predictor"]
+    z = standardized(hidden(head, 1, hidden(head, 0, h)) @ head["output"]["kernel"])
+    p = hidden(predictor, 0, z) @ predictor["output"]["kernel"] + predictor["output"]["bias"]
+    for name, value in (("features", h), ("projections", z), ("embeddings", toys.unit_rows(z)), ("predictions", p)):
+        np.testing.assert_allclose(out[name], value, rtol=1e-3, atol=1e-4)
 
 
 def test_the_heads_have_the_layers_that_their_fields_say():

@@ -73,7 +73,8 @@ def test_a_step_and_an_evaluation_by_hand_leave_padding_out():
         _, scores = cosines(params, toys.views(state, evaluates=evaluates))
         return -toys.log_softmax(scores)[np.arange(8), partner].mean()
 
-    toys.check_update(learner, state, params, loss, still=["q"])
+    hits = cosines(params, toys.views(state))[1].argmax(1) == partner
+    toys.check_update(learner, state, params, loss, still=["q"], accuracy=hits.mean())
     evaluated, (value, _), predicted = jax.jit(
         lambda s: (learner.evaluate(s, toys.ROWS), learner.loss(s.params, s, toys.ROWS), learner.predict(s, toys.ROWS))
     )(state)
@@ -85,7 +86,7 @@ def test_a_step_and_an_evaluation_by_hand_leave_padding_out():
     }
     assert {name: metric.compute() for name, metric in evaluated.items()} == pytest.approx(expected, rel=1e-5)
     assert value == pytest.approx(expected["loss"], rel=1e-5)
-    images = toys.ROWS["image"].reshape(5, 4)
+    images = toys.prepare(toys.ROWS["image"].reshape(5, 4))
     np.testing.assert_allclose(predicted["features"], images, rtol=1e-6)
     np.testing.assert_allclose(predicted["embeddings"], toys.unit_rows(images @ params["w"]), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(predicted["untrained"], images, rtol=1e-6)

@@ -22,11 +22,11 @@ def learner(**kwargs):
 def test_one_update_by_hand():
     """Of 4x4 patches of one pixel, 2 of the 4 cells are masked."""
     params = {"encoder": toys.weights(1, *toys.ENCODER), "head": toys.weights(2, ("kernel", (3, 1)), ("bias", 1))}
-    built = learner(mask_ratio=0.5)
+    built = learner(mask_ratio=0.5, augment=toys.darken, preprocess=toys.double)
     state = toys.state_of(built, params)
     draw = jax.vmap(lambda key: random_mask(key, (4, 4), 0.5, 2))
     masked = jax.device_get(jax.jit(draw)(toys.step_keys(state)))
-    images = toys.ROWS["image"].astype(np.float64)
+    images = 2 * toys.ROWS["image"].astype(np.float64) - 0.5
 
     def loss(params):
         prediction = toys.encode(params["encoder"], images, masked) @ params["head"]["kernel"] + params["head"]["bias"]

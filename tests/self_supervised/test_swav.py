@@ -26,11 +26,12 @@ def learner(**kwargs):
 @pytest.mark.covers("SS-32")
 def test_one_update_by_hand():
     """Four images, a full queue of seven whose oldest is the sixth; the prototypes learn at a quarter."""
-    params, built = prototype_toys.weights(1), learner(last_layer=lambda step: step / 12)
+    prepared = {"preprocess": lambda images: 3 * images, "normalize": lambda images: images - 0.2}
+    params, built = prototype_toys.weights(1), learner(last_layer=lambda step: step / 12, **prepared)
     queue = unit_rows(np.random.default_rng(3).normal(size=(2, 7, 3)))
     state = siamese_toys.state_of(built, params=params, queue=queue)
     state = state.replace(pointer=np.int32(5), filled=np.int32(7))
-    crops = [2 * ROWS["image"] + 0.1, 2 * ROWS["image"] + 0.1, ROWS["image"][:, :1]]
+    crops = [2 * ROWS["image"] - 0.1, 2 * ROWS["image"] - 0.1, ROWS["image"][:, :1] - 0.2]
 
     def scores(params, crop):
         return embeddings(params, crop)[:4] @ unit_rows(params["prototypes"]).T
@@ -43,7 +44,8 @@ def test_one_update_by_hand():
         pairs = [(t, v) for t in range(2) for v in range(3) if t != v]
         return np.mean([-(codes[t] * log_softmax(scores(params, crops[v]) / 0.5)).sum(-1).mean() for t, v in pairs])
 
-    after, metrics = jax.jit(built.update)(state, ROWS)
+    (after, metrics), predicted = jax.jit(lambda s: (built.update(s, ROWS), built.predict(s, ROWS)))(state)
+    np.testing.assert_allclose(predicted["features"], prototype_toys.features(3 * ROWS["image"]), rtol=1e-5)
     assert metrics["loss"].compute() == pytest.approx(loss(params), rel=1e-5)
     entropy = -np.mean([(q * np.log(q)).sum(-1).mean() for q in codes]) / np.log(4)
     assert metrics["code_entropy"].compute() == pytest.approx(entropy, rel=1e-4)

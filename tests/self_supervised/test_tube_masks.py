@@ -25,17 +25,17 @@ def test_tubes_are_the_same_at_all_times_and_never_all_nor_none():
 
 @pytest.mark.covers("VD-21")
 def test_blocks_that_would_hide_the_last_place_are_left_out():
-    """Each of four blocks is a column of 2 x 2 places: where both columns are drawn, the later one must be left out."""
-    draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (2, 2, 2), 4, (0.5, 0.5), (2, 2))))
+    """Each of four blocks is a column of 4 x 2 places: where both columns are drawn, the later one must be left out."""
+    draw = jax.jit(jax.vmap(lambda key: block_tubes(key, (3, 4, 2), 4, (0.5, 0.5), (4, 4))))
     masks = np.asarray(draw(jax.random.split(jax.random.key(0), 50)))
-    assert {tuple(mask) for mask in masks.astype(int).tolist()} == {(1, 0, 1, 0) * 2, (0, 1, 0, 1) * 2}
+    assert {tuple(mask) for mask in masks.astype(int).tolist()} == {(1, 0) * 12, (0, 1) * 12}
 
 
 @pytest.mark.covers("VD-21")
 def test_noise_ranks_whole_tubes():
-    noise = np.asarray(tube_noise(jax.random.key(0), (3, 2, 2))).reshape(3, 4)
+    noise = np.asarray(tube_noise(jax.random.key(0), (3, 2, 4))).reshape(3, 8)
     np.testing.assert_array_equal(noise, noise[:1].repeat(3, 0))
-    assert len(np.unique(noise[0])) == 4
+    assert len(np.unique(noise[0])) == 8
 
 
 @pytest.mark.parametrize(

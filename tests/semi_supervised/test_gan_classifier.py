@@ -208,9 +208,38 @@ def test_the_complements_terms_by_hand():
     middle = np.log((2 * np.exp(-0.125) + 2 * np.exp(-1.125)) / 4)
     excess = density_excess(real, jnp.array([[1.5], [9], [-9], [1.5]]), ones, 0.0)
     np.testing.assert_allclose(excess, [middle - low, 0, 0, middle - low], rtol=1e-5)
-    slope = jax.grad(lambda x: density_excess(real, x, ones, 0.0).sum())(jnp.array([[3.1], [-0.1], [9.0], [-9]]))
+    slopes = jax.grad(lambda real, x: density_excess(real, x, ones, 0.0).sum(), (0, 1))
+    by_real, slope = slopes(real, jnp.array([[3.1], [-0.1], [9.0], [-9]]))
+    assert not by_real.any()
     assert slope[0, 0] < 0 < slope[1, 0], "descent leads outwards"
     assert slope[2:].tolist() == [[0], [0]]
+
+
+@pytest.mark.covers("SE-11")
+def test_an_excess_of_density_is_over_that_of_real_images_by_hand():
+    """Real ones at 0 and 1, two are padding: the kernel is exp(-d^2 / 2), and each has e^-1/2 of the other.
+
+    Half-way made ones have e^-1/8, at a quarter and at an end the mean of two; far away there is no excess.
+    """
+    real, made = np.float32([[0], [1], [50], [7]]), np.float32([[0.5], [9], [0.25], [1]])
+    excess = jax.jit(density_excess)(real, made, np.float32([1, 1, 0, 0]), 0.3)
+    means = [np.exp(-1 / 8), (np.exp(-1 / 32) + np.exp(-9 / 32)) / 2, (np.exp(-1 / 2) + 1) / 2]
+    quarter, end = np.log(means[1:]) + 1 / 2
+    np.testing.assert_allclose(excess, [np.log(means[0]) + 1 / 2, 0, quarter, end], atol=1e-5)
+
+
+def test_the_area_of_low_density_by_hand():
+    """Kernels on every other real point, twice as wide as the mean distance of the others from the nearest of them.
+
+    The area is the share of pairs in which a made point is where the density is lower than at a real one.
+    """
+    rng = np.random.default_rng(0)
+    points, made = np.round(3 * rng.normal(size=10), 1), np.round(4 * rng.normal(size=7), 1)
+    kernels, others = points[::2], points[1::2]
+    width = 2 * np.abs(others[:, None] - kernels).min(1).mean()
+    real, drawn = (np.exp(-((x[:, None] - kernels) ** 2) / (2 * width**2)).sum(1) for x in (others, made))
+    expected = (drawn[:, None] < real).mean()
+    assert area_of_low_density(np.float32(points[:, None]), np.float32(made[:, None])) == pytest.approx(expected)
 
 
 def test_low_density_is_an_area():
@@ -330,10 +359,11 @@ def test_one_update_of_both_players_by_hand(complement):
         keys = (jax.random.fold_in(jax.random.fold_in(state.rng, state.step), k) for k in (2, 4))
         keys = (example_keys(key, batch["unlabeled"]) for key in keys)
         z = [jax.vmap(lambda key: jax.random.normal(key, (2,)))(every) for every in keys]
-        after = learner.update(state, batch)[0]
-        return after.params, after.teacher["params"], z
+        after, metrics = learner.update(state, batch)
+        return after.params, after.teacher["params"], z, after.step, metrics["feature_distance"]
 
-    after, teacher, (first, second) = jax.device_get(step(state))
+    after, teacher, (first, second), count, distance = jax.device_get(step(state))
+    assert count == 1
     known, real = (batch[name]["image"].reshape(-1, 2) for name in ("labeled", "unlabeled"))
     made = (0.2 * first + 1) / 2
 
@@ -360,6 +390,8 @@ def test_one_update_of_both_players_by_hand(complement):
         assert excess > 0
         return np.square(made.mean(0) - theirs.mean(0)).mean() + complement * (1.5 * alike + 0.2 * excess)
 
+    if not complement:
+        assert distance.compute() == pytest.approx(value(0.2), rel=1e-4)
     slope = (value(0.2 + 1e-5) - value(0.2 - 1e-5)) / 2e-5
     assert after["generator"]["g"] == pytest.approx(0.2 - 0.1 * slope, rel=1e-5)
 
@@ -468,6 +500,34 @@ def test_an_update_keeps_the_form_of_the_state_and_measures_both_players(is_comp
     terms = {"pull_away", "density_excess"} if is_complement else set()
     names = {"loss", "accuracy", "unlabeled_loss", "d_real", "d_fake", "feature_distance"}
     assert set(metrics) == names | terms
+
+
+@pytest.mark.slow
+def test_padding_of_either_stream_counts_in_no_measure():
+    """Three of four labeled images and five of six others count; images are doubled before the classifier.
+
+    With Z the sum of e^logits, cross-entropy is log Z less the label's logit, and D(x) = Z / (1 + Z).
+    """
+    learner = gan.learner(
+        model=Line(), optimizer=optax.sgd(0.1), generator=Scale(), generator_optimizer=optax.sgd(0.1), latent_dim=2,
+        preprocess=lambda image: 2 * image,
+    )  # fmt: skip
+    rows, rng = jax.tree.map(np.asarray, points(6)), np.random.default_rng(2)
+    rows["labeled"]["mask"], rows["unlabeled"]["mask"] = np.float32([1, 1, 1, 0]), np.float32([1, 1, 1, 1, 1, 0])
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(s.dtype), shapes)
+    _, metrics = jax.jit(learner.update)(state.replace(rng=jax.random.key(3)), rows)
+    layer = state.params["discriminator"]["layer"]
+    logits, label = (
+        2 * rows["unlabeled"]["image"].reshape(6, 2) @ layer["kernel"] + layer["bias"],
+        rows["labeled"]["label"],
+    )
+    total = np.exp(logits).sum(-1)
+    losses = np.log(total[:4]) - logits[np.arange(4), label]
+    assert metrics["loss"].compute() == pytest.approx(losses[:3].mean(), rel=1e-4)
+    assert metrics["accuracy"].compute() == pytest.approx((logits[:4].argmax(-1) == label)[:3].mean())
+    assert metrics["d_real"].compute() == pytest.approx((total / (1 + total))[:5].mean(), rel=1e-4)
+    assert metrics["unlabeled_loss"].count == metrics["d_fake"].count == 5
 
 
 class Louder(Scale):

@@ -54,6 +54,24 @@ def test_one_step_by_hand():
 
 
 @pytest.mark.slow
+def test_a_point_gets_the_mean_of_all_by_hand():
+    """At 0 the points weigh 1, 1/2, 1/16 and 1/512; of label 7 they have 1, 1/2, 0 and 1/257."""
+    found = propagate(np.array([[0.0], [1], [2], [3]]), [7, -1, 8, -1], gamma=float(np.log(2)), max_steps=1)
+    expected = (1 + 1 / 4 + 1 / 512 / 257) / (1 + 1 / 2 + 1 / 16 + 1 / 512)
+    np.testing.assert_allclose(extend(found, np.zeros((1, 1))), [[expected, 1 - expected]], atol=1e-12)
+
+
+def test_propagation_ends_where_each_point_has_the_mean_of_its_neighbors():
+    """F_u = P_uu F_u + P_ul Y_l, which numpy solves; labels stay, whatever their neighbors say."""
+    x, labels = np.array([0, 0.1, 0.25, 0.4]), np.array([0, -1, -1, 1])
+    weights = np.exp(-20 * np.square(x[:, None] - x))
+    p = weights / weights.sum(1, keepdims=True)
+    middle = np.linalg.solve(np.eye(2) - p[1:3, 1:3], p[1:3][:, [0, 3]])
+    found = propagate(x[:, None], labels, gamma=20.0, tolerance=1e-10)
+    np.testing.assert_allclose(found.distributions, [[1, 0], *middle, [0, 1]], atol=1e-8)
+
+
+@pytest.mark.slow
 def test_a_point_out_of_reach_has_no_distribution():
     found = propagate(np.array([[0.0], [0.1], [100]]), [0, 1, -1], method="spreading")
     assert found.distributions[2].tolist() == [0, 0]
@@ -66,6 +84,7 @@ def test_a_point_out_of_reach_has_no_distribution():
         ({"points": np.zeros((MOST + 1, 1))}, "points=5,001: the graph would have N.2 edges; allowed: at most 5,000"),
         ({"labels": np.full(4, -1)}, "labels=-1: of every point; allowed: at least one label"),
         ({"labels": np.zeros(3, int)}, r"labels=int64\[3\]: does not fit points; allowed: \[4\] integers"),
+        ({"labels": np.array([0.0, 1, -1, -1])}, r"labels=float64\[4\]: does not fit points; allowed: \[4\] integers"),
         ({"labels": np.array([0, 1, -2, -1])}, r"labels\[2\]=-2: out of range; allowed: at least -1"),
         ({"gamma": 0.0}, "gamma=0.0: out of range; allowed: above 0"),
         ({"alpha": 1.0}, "alpha=1.0: out of range; allowed: above 0, below 1"),

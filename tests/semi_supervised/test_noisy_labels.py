@@ -13,14 +13,16 @@ from dlcore.data.source import Source
 from dlcore.losses import forward_corrected_loss, generalized_cross_entropy_loss, softmax_cross_entropy_loss
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, corrupt_labels, smallest, transition_matrix
+from tests.passes import PASSED, count_pass, passes
 
 
 class Linear(nn.Module):
-    """Scores of three classes."""
+    """Scores of three classes of x, and in training of x + 1."""
 
     @nn.compact
     def __call__(self, x, train=False):
-        return nn.Dense(3)(x.reshape(len(x), -1))
+        count_pass(self, train)
+        return nn.Dense(3)(x.reshape(len(x), -1) + train)
 
 
 def batch(count=6):
@@ -47,6 +49,9 @@ def test_transition_matrices_by_hand():
     np.testing.assert_allclose(transition_matrix(3, 0.3, "asymmetric"), [[0.7, 0.3, 0], [0, 0.7, 0.3], [0.3, 0, 0.7]])
     with pytest.raises(ValueError, match=r"noise_rate=1\.0: out of range; allowed: at least 0, below 1"):
         transition_matrix(3, 1.0, "symmetric")
+    with pytest.raises(ValueError, match="num_classes=1: too few for a wrong label; allowed: at least 2"):
+        transition_matrix(1, 0.1, "symmetric")
+    np.testing.assert_allclose(transition_matrix(2, 0.1, "symmetric"), [[0.9, 0.1], [0.1, 0.9]])
     with pytest.raises(ValueError, match="noise='pair': unknown; allowed: symmetric or asymmetric"):
         transition_matrix(3, 0.1, "pair")
 
@@ -87,7 +92,7 @@ def test_each_network_descends_its_own_loss(method, loss):
     for name, own in (("technique", loss), ("cross_entropy", softmax_cross_entropy_loss)):
 
         def scores(p, own=own):
-            return own(Linear().apply({"params": p}, batch()["image"]), batch()["label"]).mean()
+            return own(Linear().apply({"params": p}, batch()["image"], True), batch()["label"]).mean()
 
         want = jax.tree.map(lambda p, g: p - 0.1 * g, state.params[name], jax.grad(scores)(state.params[name]))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.params[name], want)
@@ -101,10 +106,11 @@ def test_each_network_descends_its_own_loss(method, loss):
 def test_each_of_two_networks_learns_from_what_the_other_finds_easy():
     learner, state = make("co_teaching", forget_rate=0.5, forget_steps=0)
     after, _ = learner.update(state, batch())
-    losses = {
-        name: lambda p: softmax_cross_entropy_loss(Linear().apply({"params": p}, batch()["image"]), batch()["label"])
-        for name in ("technique", "peer")
-    }
+
+    def loss(p):
+        return softmax_cross_entropy_loss(Linear().apply({"params": p}, batch()["image"], True), batch()["label"])
+
+    losses = {"technique": loss, "peer": loss}
     for name, other in (("technique", "peer"), ("peer", "technique")):
         easy = np.argsort(losses[other](state.params[other]))[:3]
         gradient = jax.grad(lambda p, name=name, easy=easy: losses[name](p)[easy].mean())(state.params[name])
@@ -122,19 +128,27 @@ def softmax(x):
 @pytest.mark.covers("SE-14")
 @pytest.mark.parametrize("method", ["generalized", "forward", "co_teaching"])
 def test_one_update_by_hand(method):
-    """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy."""
+    """(1 - p_y^q) / q, -log (p T)_y, or the half that the other network finds easy; and plain cross-entropy.
+
+    Images are doubled and augmented: x is 2 more than twice what is read, of which the network adds 1. The seventh
+    row is padding.
+    """
     table = transition_matrix(3, 0.3, "asymmetric")
     settings = {"q": 0.7, "forget_rate": 0.5, "forget_steps": 0}
     learner = noisy_labels.learner(
-        model=Linear(), optimizer=optax.sgd(0.1), transition=table, technique=method, **settings
-    )
+        model=Linear(), optimizer=optax.sgd(0.1), transition=table, technique=method, **settings,
+        preprocess=lambda images: 2 * images, augment=lambda key, image: image + 1,
+    )  # fmt: skip
     rng = np.random.default_rng(3)
     x, label = rng.normal(size=(6, 4)).astype(np.float32), np.arange(6, dtype=np.int32) % 3
-    rows = {"image": x.reshape(6, 2, 2, 1), "label": label, "index": np.arange(6, dtype=np.int32)}
+    image = np.concatenate([x, np.full((1, 4), 9, np.float32)]).reshape(7, 2, 2, 1) / 2 - 1
+    rows = {"image": image, "label": np.append(label, 1), "index": np.arange(7), "mask": np.float32([1] * 6 + [0])}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
     params = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes.params)
-    after, _ = jax.jit(learner.update)(state.replace(rng=jax.random.key(0), params=params), rows)
+    state = state.replace(rng=jax.random.key(0), params=params, model_state=dict.fromkeys(params, PASSED))
+    after, _ = jax.jit(learner.update)(state, rows)
+    assert {name: passes(own) for name, own in after.model_state.items()} == dict.fromkeys(params, 3 + 1)
     p = {name: softmax(x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"]) for name, own in params.items()}
     one_hot = np.eye(3)[label]
     by_logits = {name: (own - one_hot) / 6 for name, own in p.items()}
@@ -157,8 +171,9 @@ def test_one_update_by_hand(method):
 
 
 def test_co_teaching_leaves_out_ever_more():
-    """With tau = 1/2: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half from T on (3 stay)."""
-    learner, state = make("co_teaching", forget_rate=0.5, forget_steps=100)
+    """With tau = 1/2, the share of wrong labels: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half
+    from T on (3 stay)."""
+    learner, state = make("co_teaching", rate=0.5, forget_steps=100)
     params, x, label = jax.device_get(state.params), batch()["image"].reshape(6, 4), batch()["label"]
     dense = {name: own["Dense_0"] for name, own in params.items()}
     p = {name: softmax(x @ own["kernel"] + own["bias"]) for name, own in dense.items()}
@@ -183,14 +198,15 @@ def test_no_gradient_depends_on_the_truth(method):
 def test_three_networks_are_measured_and_one_predicts():
     """The technique's, cross-entropy's, and the one that was kept; the last of six rows is padding."""
     transition, rng = transition_matrix(3, 0.4, "symmetric"), np.random.default_rng(5)
-    learner = noisy_labels.learner(model=Linear(), optimizer=optax.sgd(0.1), transition=transition)
-    rows = batch() | {"mask": np.float32([1, 1, 1, 1, 1, 0])}
+    settings = {"optimizer": optax.sgd(0.1), "transition": transition}
+    learner = noisy_labels.learner(model=Linear(), preprocess=lambda images: 2 * images, **settings)
+    rows = batch() | {"image": batch()["image"] / 2, "mask": np.float32([1, 1, 1, 1, 1, 0])}
     shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
     state = jax.tree.map(lambda s: rng.normal(size=s.shape).astype(np.float32), shapes)
     assert learner.classes(state, rows) == {"label": 3}
     metrics, found = jax.jit(lambda state: (learner.evaluate(state, rows), learner.predict(state, rows)))(state)
     numbers = {name: value.compute() for name, value in metrics.items() if name != "confusion"}
-    x, label = rows["image"].reshape(6, 4), rows["label"]
+    x, label = 2 * rows["image"].reshape(6, 4), rows["label"]
     networks = {**state.params, "early_stopped": state.kept["params"]}
     scores = {name: x @ own["Dense_0"]["kernel"] + own["Dense_0"]["bias"] for name, own in networks.items()}
     right = {name: (own.argmax(1) == label)[:5].mean() for name, own in scores.items()}
@@ -199,6 +215,9 @@ def test_three_networks_are_measured_and_one_predicts():
     assert numbers["accuracy_cross_entropy"] == pytest.approx(right["cross_entropy"])
     assert numbers["accuracy_early_stopped"] == pytest.approx(right["early_stopped"])
     assert numbers["gain"] == pytest.approx(right["technique"] - right["cross_entropy"])
+    # Of the first five labels, 0 1 2 0 1, where 0 is true, the second, third and fifth are wrong.
+    for name, own in (("memorized", "technique"), ("memorized_cross_entropy", "cross_entropy")):
+        assert numbers[name] == pytest.approx((scores[own].argmax(1) == label)[[1, 2, 4]].mean())
     np.testing.assert_allclose(found["logits"], scores["technique"], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found["probabilities"], softmax(scores["technique"]), rtol=1e-4)
     confusion = np.zeros((3, 3))

@@ -11,7 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.augment.mixing import mixup
-from dlcore.learner import example_keys
+from dlcore.learner import Labels, example_keys
 from dlcore.semi_supervised import (
     class_balance,
     fixmatch,
@@ -131,7 +131,7 @@ def darken(key, image):
 def test_one_update_of_fixmatch_by_hand():
     """A weak view x + 1, a strong view x / 2 of the image itself, and no label of the unlabeled images.
 
-    The last unlabeled image is padding: it neither counts in the loss nor in the measures of the guesses.
+    The last image of each stream is padding: it neither counts in the loss nor in any measure.
     """
     learner = fixmatch.learner(
         model=Linear(),
@@ -143,6 +143,7 @@ def test_one_update_of_fixmatch_by_hand():
     )
     mask, hidden = np.float32([1, 1, 1, 1, 1, 0]), np.zeros(6, np.int32)
     data, rng = batch(mask=mask, hidden_label=hidden), np.random.default_rng(4)
+    data["labeled"]["mask"] = np.float32([1, 1, 0])
     shapes = jax.eval_shape(learner.init, KEY, data).replace(rng=None)
     kernel, bias = (rng.normal(size=size).astype(np.float32) for size in ((4, 3), 3))
     state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes)
@@ -152,10 +153,13 @@ def test_one_update_of_fixmatch_by_hand():
     p = softmax(logits(state.params, images + 1))
     guess, accepted = p.argmax(-1), (p.max(-1) >= 0.6) & (mask > 0)
     assert 0 < accepted.sum() < (p.max(-1) >= 0.6).sum() < 6
-    error = (softmax(logits(state.params, labeled + 1)) - np.eye(3)[data["labeled"]["label"]]) / 3
+    q, label = softmax(logits(state.params, labeled + 1))[:2], data["labeled"]["label"][:2]
+    assert metrics["loss"].compute() == pytest.approx(-np.log(q[[0, 1], label]).mean(), rel=1e-5)
+    assert metrics["accuracy"].compute() == (q.argmax(-1) == label).mean()
+    error = (q - np.eye(3)[label]) / 2
     other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[guess]) * accepted[:, None] / 5
     got = after.params["Dense_0"]
-    slope = (labeled + 1).T @ error + 0.5 * images.T @ other
+    slope = (labeled[:2] + 1).T @ error + 0.5 * images.T @ other
     np.testing.assert_allclose(got["kernel"], kernel - 0.1 * slope, atol=1e-5)
     np.testing.assert_allclose(got["bias"], bias - 0.1 * (error.sum(0) + other.sum(0)), atol=1e-5)
     assert metrics["mask_rate"].compute() == pytest.approx(accepted.sum() / 5)
@@ -168,14 +172,14 @@ def test_one_update_of_fixmatch_by_hand():
 def test_one_update_of_fixmatch_with_alignment_and_thresholds_of_the_classes_by_hand():
     """q by the running mean, 0.99 mean + 0.01 of the batch, at sum 1; tau_c = 0.9 s / (2 - s).
 
-    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9.
+    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9. The seventh image is padding.
     """
     settings = {"threshold": 0.9, "thresholds": "class", "alignment": True, "unlabeled_weight": 2.0}
     learner, state = drawn(fixmatch, augment=lambda key, image: image, strong=darken, **settings)
     mean, counts = np.array([0.5, 0.3, 0.2], np.float32), np.array([0.1, 0.32, 0.4], np.float32)
-    state, data = state.replace(memory={"mean": mean, "confident": counts}), batch()
-    after, _ = jax.jit(learner.update)(state, data)
-    images = data["unlabeled"]["image"]
+    data = batch(unlabeled=7, mask=np.float32([1] * 6 + [0]))
+    after, _ = jax.jit(learner.update)(state.replace(memory={"mean": mean, "confident": counts}), data)
+    images = data["unlabeled"]["image"][:6]
     p = softmax(logits(state.params, images))
     moved = 0.99 * mean + 0.01 * p.mean(0)
     q = p / moved
@@ -552,6 +556,10 @@ def test_one_update_of_temporal_ensembling_by_hand():
     np.testing.assert_allclose(after.memory["ensemble"][:5], (0.6 * table + 0.4 * p)[:5], rtol=1e-5)
     np.testing.assert_array_equal(after.memory["ensemble"][5], table[5])
     assert after.memory["visits"].tolist() == [2, 3, 1, 4, 1, 1]
+    # Rows of the table are the numbers of unlabeled images, of evaluation's one stream too.
+    rows = Labels(6, reason="num_unlabeled=6")
+    assert learner.classes(state, data) == {"label": 3, "unlabeled/index": rows}
+    assert learner.classes(state, data["labeled"]) == {"label": 3, "index": rows}
 
 
 # Virtual adversarial training
@@ -733,6 +741,8 @@ def test_sharpening_goes_to_one_hot():
     for temperature in (0.0, -1.0):
         with pytest.raises(ValueError, match=rf"temperature={temperature:g}: out of range; allowed: above 0"):
             mixmatch.sharpen(p, temperature)
+    with pytest.raises(ValueError, match=r"p\[0\]=1.5: out of range; allowed: 0 to 1"):
+        mixmatch.sharpen(jnp.array([1.5, 0.0]), 1.0)
 
 
 @pytest.mark.covers("SE-08")
@@ -834,7 +844,7 @@ def parts():
     rng = np.random.default_rng(4)
     networks = Parts(rng.normal(size=(4, 3)), rng.normal(size=(4, 3)))
     data = batch(labeled=2, unlabeled=3)
-    unlabeled = {**data["unlabeled"], "mask": np.float32([1, 1, 1])}
+    unlabeled = {**data["unlabeled"], "mask": np.float32([1, 1, 0])}
     return networks, {**data["labeled"], "mask": np.float32([1, 1])}, unlabeled
 
 
@@ -886,15 +896,17 @@ def test_two_views_are_compared(technique_of, module):
 @pytest.mark.covers("SE-07")
 def test_an_interpolation_is_the_student_s_and_its_ends_the_teacher_s(technique_of, monkeypatch):
     """Image i is mixed with image i + 1, three parts to one."""
-    networks, labeled, unlabeled = parts()
+    (networks, labeled, unlabeled), caught = parts(), {}
 
     def mix(key, images, targets, alpha, mask):
-        assert (alpha, len(mask)) == (0.6, 3)
+        assert alpha == 0.6
+        caught["mask"] = mask
         return tuple(0.75 * x + 0.25 * jnp.roll(x, -1, 0) for x in (images, targets))
 
     monkeypatch.setattr(ict, "mixup", mix)
     technique = technique_of(ict, augment=lighten, alpha=0.6)
-    found = jax.jit(lambda: technique(networks, labeled, unlabeled, KEY, None).unlabeled)()
+    found, mask = jax.jit(lambda: (technique(networks, labeled, unlabeled, KEY, None).unlabeled, caught["mask"]))()
+    assert mask.tolist() == [1, 1, 0]
     view = view_of(unlabeled, 0).reshape(3, 4)
     ends = softmax(view @ networks.matrices[1])
     mixed, target = (0.75 * x + 0.25 * np.roll(x, -1, 0) for x in (view, ends))
@@ -939,7 +951,7 @@ def test_mixmatch_guesses_by_two_views_and_mixes_all_with_all(technique_of, monk
         return terms.supervised, terms.unlabeled, terms.metrics, caught["mask"]
 
     supervised, found, metrics, mask = run()
-    assert mask.tolist() == [1, 0, 1, 1, 1, 1, 1, 1]
+    assert mask.tolist() == [1, 0, 1, 1, 0, 1, 1, 0]
     views = [view_of(unlabeled, k).reshape(3, 4) for k in (0, 1)]
     guess = np.square(np.mean([softmax(view @ networks.matrices[0]) for view in views], 0))  # p^(1 / 0.5)
     guess /= guess.sum(-1, keepdims=True)

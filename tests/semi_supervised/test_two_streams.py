@@ -88,6 +88,7 @@ def test_the_ramp_is_that_of_laine_and_aila():
     assert ramp_up(jnp.int32(0), 10) == pytest.approx(np.exp(-5))
     assert ramp_up(jnp.int32(5), 10) == pytest.approx(np.exp(-1.25))
     assert ramp_up(jnp.int32(10), 10) == ramp_up(jnp.int32(99), 10) == ramp_up(jnp.int32(0), 0) == 1
+    assert ramp_up(jnp.int32(1), 1) == 1
 
 
 @pytest.mark.weekly

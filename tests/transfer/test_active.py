@@ -25,11 +25,11 @@ def test_scores_by_hand():
 
 @pytest.mark.covers("TL-15")
 def test_a_core_set_takes_the_farthest_again_and_again():
-    """On a line, 0 labeled: 10 is the farthest; then 4, 4 from 0 and 6 from 10; then 7 (3 from 4), not 1."""
-    x = np.float32([[0], [1], [4], [7], [10]])
+    """On a line, 0 labeled: 10 is the farthest; then 4, 4 from 0 and 6 from 10; then 7 (3 from 4); .5 is left."""
+    x = np.float32([[0], [0.5], [4], [7], [10]])
     labeled, both = np.array([[True, False, False, False, False], [True, False, False, False, True]])
-    found = jax.jit(lambda x, labeled, both: (core_set(x, labeled, 3), core_set(x, both, 1)))(x, labeled, both)
-    np.testing.assert_array_equal(found[0], [4, 2, 3])
+    found = jax.jit(lambda x, labeled, both: (core_set(x, labeled, 4), core_set(x, both, 1)))(x, labeled, both)
+    np.testing.assert_array_equal(found[0], [4, 2, 3, 1])
     np.testing.assert_array_equal(core_set(x, labeled, 3), [4, 2, 3])
     np.testing.assert_array_equal(found[1], [2])
 

@@ -2,6 +2,7 @@
 
 import json
 from types import SimpleNamespace
+from typing import get_args
 
 import chex
 import jax
@@ -17,8 +18,9 @@ from dlcore.models import create_model
 from dlcore.models.torch_weights import published_names
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts, find_targets
 from dlcore.transfer.lora import PREFIX, LoRA, from_peft, read_peft, write_peft
-from dlcore.transfer.methods import merge_adapter
+from dlcore.transfer.methods import AdapterName, create_adapter, merge_adapter
 from tests.models.parity import read_golden
+from tests.passes import PASSED, count_pass, passes
 
 FIELDS = {
     "num_classes": 5,
@@ -139,7 +141,11 @@ def test_kernels_by_hand():
     # DoRA with m = (10, 2): columns of length 5 and sqrt(65).
     new["layer/kernel"]["m"] = jnp.array([10.0, 2.0])
     expected = [[6, 16 / 65**0.5], [8, 2 / 65**0.5]]
-    np.testing.assert_allclose(method._replace(dora=True).merge(params, new)["layer"]["kernel"], expected, rtol=1e-6)
+    dora = method._replace(dora=True)
+    np.testing.assert_allclose(dora.merge(params, new)["layer"]["kernel"], expected, rtol=1e-6)
+    # The norms have no slope: of the sum of W', those of B are 4 m / norm, since only the first row of A B counts.
+    slopes = jax.jit(jax.grad(lambda new: dora.merge(params, new)["layer"]["kernel"].sum()))(new)["layer/kernel"]
+    np.testing.assert_allclose(slopes["b"], [[4 * 10 / 5, 4 * 2 / 65**0.5]], rtol=1e-6)
     assert LoRA(rank=4, alpha=8).scale == 2
     assert LoRA(rank=4, alpha=8, rank_stabilized=True).scale == 4
 
@@ -208,6 +214,12 @@ def test_peft_files_go_round(tmp_path, adapted):
         write_peft(tmp_path / "a", METHODS["dora"], new, names)
     with pytest.raises(FileNotFoundError, match=r"lacks adapter_config.json"):
         read_peft(tmp_path, names)
+    with pytest.raises(ValueError, match="a file, or not empty; allowed: a new or empty folder"):
+        write_peft(tmp_path / "a" / "adapter_config.json", METHODS["dora"], new, names)
+    for folder in (tmp_path / "b", tmp_path / "c" / "d"):
+        (tmp_path / "b").mkdir(exist_ok=True)
+        write_peft(folder, METHODS["dora"], new, names)
+        chex.assert_trees_all_equal(read_peft(folder, names)[1], new)
 
 
 @pytest.mark.parametrize(
@@ -220,6 +232,31 @@ def test_peft_files_go_round(tmp_path, adapted):
 def test_targets_that_name_nothing_are_refused(targets, message, variables):
     with pytest.raises(ValueError, match=message):
         find_targets(variables["params"], targets)
+
+
+def test_targets_come_in_the_order_of_the_network_s_layers_and_of_their_parts():
+    layers = {name: {"qkv": {"kernel": 0, "bias": 0}} for name in ("block_2", "block_10")}
+    found = find_targets({"stem": {"kernel": 0}, **layers}, ("*qkv:v", "*qkv:q", "stem"))
+    assert [target.name for target in found] == [
+        "stem/kernel", "block_2/qkv/kernel:q", "block_2/qkv/kernel:v", "block_10/qkv/kernel:q", "block_10/qkv/kernel:v",
+    ]  # fmt: skip
+
+
+def test_methods_are_made_for_the_module_that_they_adapt():
+    """Patterns begin with the module's name; heads learn beside, and nothing else with the method head."""
+    settings = {"rank": 3, "alpha": 5.0, "targets": ("*fc1",), "bottleneck": 7, "prompts": 4}
+    found = {name: create_adapter(name, **settings, inside="net") for name in get_args(AdapterName)}
+    lora = LoRA(3, 5.0, ("net/*fc1",))
+    assert (found["head"].TRAINED, found["bitfit"].TRAINED) == ((), ("*bias",))
+    assert {name: method for name, method in found.items() if name not in ("head", "bitfit")} == {
+        "lora": lora,
+        "dora": lora._replace(dora=True),
+        "ia3": IA3(("net/*attn/qkv:k", "net/*attn/qkv:v"), ("net/*mlp/fc2",)),
+        "adapter": Bottleneck(7, ("net/*blocks_*/mlp",)),
+        "vpt": Prompts(4, False, inside="net"),
+        "vpt_deep": Prompts(4, True, inside="net"),
+    }
+    assert create_adapter("adapter", **settings) == Bottleneck(7)
 
 
 def test_ia3_rescales_the_columns_of_keys_and_values_and_the_rows_of_the_hidden_units():
@@ -401,11 +438,15 @@ def test_other_files_of_peft_are_refused(tmp_path):
 
 @pytest.mark.covers("PT-04", "PT-05")
 def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
-    """Logits are relu(x (W + 2 A B)) V, and A, B and V descend on the cross-entropy; W stands still."""
+    """Logits are relu(x (W + 2 A B)) V, and A, B and V descend on the cross-entropy; W stands still.
+
+    The network's own statistics move as they do without an adapter.
+    """
 
     class Small(nn.Module):
         @nn.compact
         def __call__(self, x, train=False):
+            count_pass(self, train)
             x = nn.relu(nn.Dense(3, use_bias=False, name="layer")(x.reshape(len(x), -1)))
             return nn.Dense(2, use_bias=False, name="head")(x)
 
@@ -421,7 +462,7 @@ def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
     assert set(flatten_dict(frozen)) == {("layer", "kernel")}
     opt_state = jax.tree.map(lambda s: np.zeros(s.shape, s.dtype), shapes.opt_state)
     state = shapes.replace(step=np.int32(0), rng=jax.random.key(0), params=params, opt_state=opt_state)
-    state = state.replace(model_state={"frozen": frozen})
+    state = state.replace(model_state={"frozen": frozen, **PASSED})
     after, metrics = jax.jit(learner.update)(state, batch)
     new, head = params["adapter"]["layer/kernel"], params["trained"]["head"]["kernel"]
     hidden = batch["image"].reshape(4, 2) @ (frozen["layer"]["kernel"] + 2 * new["a"] @ new["b"])
@@ -429,6 +470,7 @@ def test_one_update_moves_the_adapter_and_the_head_and_keeps_the_rest():
     loss = -np.log(scores[np.arange(4), batch["label"]] / scores.sum(1)).mean()
     assert metrics["loss"].compute() == pytest.approx(float(loss), rel=1e-5)
     chex.assert_trees_all_equal(after.model_state["frozen"], frozen)
+    assert passes(after.model_state) == 3 + 1
     # The first step of Adam is .01 long wherever there is a slope.
     moved = jax.tree.map(lambda a, b: np.abs(a - b), after.params, params)
     np.testing.assert_allclose(moved["adapter"]["layer/kernel"]["a"], 0.01, rtol=1e-3)

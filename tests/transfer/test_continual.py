@@ -84,12 +84,13 @@ def adam(slope, w, steps, rate):
 
 
 @pytest.mark.covers("TL-08")
-@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive"])
+@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive", pytest.param("joint", marks=pytest.mark.slow)])
 def test_two_tasks_in_turn_by_hand(strategy):
     """The classes of a task are a point and its mirror image, so that every draw has one slope, and W = (w, -w).
 
     Then -log p = log(1 + exp(-2 w x)), of slope -(1 - p) x by w. The empirical Fisher information is its square, of
-    both columns. What is learned shows in the share of points (c, -1) that are above the border w_0 c > w_1.
+    both columns. What is learned shows in the share of points (c, -1) that are above the border w_0 c > w_1. Joint
+    training draws both tasks alike, of 4000 examples within a few percent.
     """
     points = np.array([[1.0, 0.5], [-1.0, 2.0]])
     images = np.concatenate([np.tile(np.stack([x, -x]), (6, 1)) for x in points])
@@ -97,7 +98,9 @@ def test_two_tasks_in_turn_by_hand(strategy):
     grid = np.linspace(-4, 4, 400)
     ruler = np.tile(np.stack([grid, -np.ones(400)], 1), (2, 1)).astype(np.float32)
     test = TaskData(ruler, np.repeat([0, 2], 400))
-    recipe = Recipe(5, 4, 0.1, buffer=3, strength=4.0, fisher="empirical", fisher_size=6)
+    recipe = Recipe(
+        5, 4000 if strategy == "joint" else 4, 0.1, buffer=3, strength=4.0, fisher="empirical", fisher_size=6
+    )
     scenario = "task" if strategy == "naive" else "domain"
     net = Plain(4 if scenario == "task" else 2)
     found = learn_in_turn(net, train, test, scenario=scenario, strategy=strategy, recipe=recipe)
@@ -113,7 +116,7 @@ def test_two_tasks_in_turn_by_hand(strategy):
         kept, new = ((w[0] * grid > w[1]).mean() for w in (after, own))
         np.testing.assert_allclose(found[0], [[kept, 1], [kept, new]], atol=0.004)
         return
-    if strategy == "replay":
+    if strategy in ("replay", "joint"):
         last = adam(lambda w: second(w) / 2 + first(w) / 2, after, 5, 0.1)
     else:
         importance = first(after) ** 2
@@ -121,7 +124,7 @@ def test_two_tasks_in_turn_by_hand(strategy):
     shares = [(w[0] * grid > w[1]).mean() for w in (after, last)]
     assert abs(shares[0] - shares[1]) > 0.05
     np.testing.assert_allclose(found[0, 0], [shares[0]] * 2, atol=0.004)
-    np.testing.assert_allclose(found[0, 1], [shares[1]] * 2, atol=0.004)
+    np.testing.assert_allclose(found[0, 1], [shares[1]] * 2, atol=0.01 if strategy == "joint" else 0.004)
 
 
 @pytest.mark.covers("TL-08")
@@ -228,6 +231,8 @@ def test_accuracies_and_labels_of_another_shape_are_refused():
     for shape in ((2, 3), (1, 1), (2,)):
         with pytest.raises(ValueError, match=r"accuracies=\[.*\]: wrong shape; allowed: \[T, T\]"):
             forgetting(np.zeros(shape))
+    with pytest.raises(ValueError, match=r"accuracies\[0, 1\]=1.5: out of range; allowed: 0 to 1"):
+        forgetting(np.array([[0.5, 1.5], [0.5, 0.5]]))
     with pytest.raises(ValueError, match=r"labels\[1\]=2: out of range; allowed: 0 to 1, of 2 classes"):
         fisher_diagonal(logistic, jnp.zeros(2), jnp.ones((3, 2)), jnp.array([0, 2, 1]))
 

@@ -19,6 +19,7 @@ from dlcore.transfer.domain_adaptation import (
     mmd_distance,
 )
 from dlcore.transfer.gradient_reversal import DomainClassifier, reverse_gradient
+from tests.told_sgd import told_sgd
 
 
 @pytest.mark.covers("TL-13")
@@ -28,6 +29,10 @@ def test_mmd_by_hand():
     mmd = jax.jit(mmd_distance)
     expected = 2 - 2 * np.mean([np.exp(-4 / (2 * m)) for m in (0.25, 0.5, 1, 2, 4)])
     assert float(mmd(np.array([[0.0, 0]]), np.array([[2.0, 0]]))) == pytest.approx(expected, rel=1e-6)
+    # The widths grow with the distance, but have no slope: without it, no scale of the points would matter.
+    slope = jax.jit(jax.grad(mmd_distance, 1))(np.array([[0.0, 0]]), np.array([[2.0, 0]]))
+    by_hand = 2 * np.mean([2 * 2 / (2 * m) * np.exp(-4 / (2 * m)) for m in (0.25, 0.5, 1, 2, 4)])
+    np.testing.assert_allclose(slope, [[by_hand, 0]], rtol=1e-5)
     assert float(mmd(np.array([[3.0, 1]]), np.array([[3.0, 1]]))) == 0
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 3)), rng.normal(size=(7, 3)) + 1
@@ -267,7 +272,7 @@ def test_one_update_of_two_numbers_by_hand(technique):
     """
     rate, log3 = 0.1, np.log(3)
     learner = domain_adaptation.learner(
-        model=Scalars(), optimizer=optax.sgd(rate), ramp=lambda step: step / 10, technique=technique, strength=2.0
+        model=Scalars(), optimizer=told_sgd(rate), ramp=lambda step: step / 10, technique=technique, strength=2.0
     )
     params = {"adapted": {"w": jnp.float32(log3), "v": jnp.float32(log3)}}
     params |= {"source_only": {"w": jnp.float32(5), "v": jnp.float32(-log3)}}
@@ -297,22 +302,23 @@ def test_measures_and_predictions_by_hand():
     """Source (1, -1, 2), target (1, 1, -3) after preparation; the twin has the opposite sign.
 
     Domains: only -1 is taken for the source, and 1 and 1 for the target: 3 of 6. Classes of the target: the network
-    says 1, 1, 0 and its twin 0, 0, 1, where 1, 0, 1 is right.
+    says 1, 1, 0 and its twin 0, 0, 1, where 1, 0, 1 is right. The fourth row is padding.
     """
     learner = domain_adaptation.learner(
         model=Signed(), optimizer=optax.sgd(0.1), ramp=lambda step: 1.0, preprocess=lambda x: x - 10
     )
     state = State(np.int32(0), jax.random.key(0), {"adapted": {"sign": 1.0}, "source_only": {"sign": -1.0}}, None)
-    batch = {"image": np.float32([[11], [9], [12]]), "target": np.float32([[11], [11], [7]]), "index": np.arange(3)}
-    batch |= {"label": np.array([1, 1, 1]), "target_label": np.array([1, 0, 1])}
+    batch = {"image": np.float32([[11], [9], [12], [5]]), "target": np.float32([[11], [11], [7], [14]])}
+    batch |= {"label": np.array([1, 1, 1, 1]), "target_label": np.array([1, 0, 1, 0])}
+    batch |= {"index": np.arange(4), "mask": np.float32([1, 1, 1, 0])}
     metrics, outputs = jax.jit(lambda *all: (learner.evaluate(*all), learner.predict(*all)))(state, batch)
     found = {name: metric.compute() for name, metric in metrics.items()}
     expected = {"loss": np.log1p(np.exp([-2.0, 2, -4])).mean(), "accuracy": 2 / 3, "domain_accuracy": 0.5}
     measured = {"target_accuracy": 1 / 3, "source_only_accuracy": 2 / 3, "gain": -1 / 3}
     assert found == pytest.approx(expected | measured, rel=1e-5)
-    target = np.array([[1], [1], [-3]])
+    target = np.array([[1], [1], [-3], [4]])
     np.testing.assert_array_equal(outputs["features"], target)
-    np.testing.assert_array_equal(outputs["source_features"], [[1], [-1], [2]])
+    np.testing.assert_array_equal(outputs["source_features"], [[1], [-1], [2], [-5]])
     np.testing.assert_array_equal(outputs["logits"], np.concatenate([-target, target], 1))
     np.testing.assert_array_equal(outputs["source_only_logits"], np.concatenate([target, -target], 1))
     del batch["target_label"]

@@ -13,6 +13,7 @@ from dlcore.transfer.multi_task import HeadsNet, learner, rotate_quarter_turns
 from experiments.transfer import multi_task as study
 from experiments.transfer.multi_task import report
 from tests.first_call import first_call
+from tests.told_sgd import told_sgd
 
 NET = HeadsNet(nn.Sequential([nn.Dense(16), nn.relu]), (("sum", 2), ("order", 2)))
 
@@ -61,6 +62,7 @@ def test_each_task_counts_alike_however_many_examples_it_has():
 
     state, (value, metrics) = run()
     assert float(value) == pytest.approx(2 * metrics["loss/sum"].compute() + metrics["loss/order"].compute(), rel=1e-6)
+    assert one.classes(state, batch) == {"sum/label": 2, "order/label": 2}
     with pytest.raises(ValueError, match="other tasks than the losses'"):
         jax.eval_shape(
             learner(model=NET, optimizer=optax.sgd(0.1), weights={"sum": 1.0}).loss, state.params, state, batch
@@ -84,7 +86,7 @@ def test_one_update_by_hand():
     batch["order"]["image"] = batch["order"]["image"][::-1] + 1
     draws = np.random.default_rng(2)
     before = {name: draws.normal(size=(2, 2)).astype(np.float32) for name in ("trunk", "sum", "order")}
-    one = learner(model=TwoHeads(), optimizer=optax.sgd(rate), weights=weights)
+    one = learner(model=TwoHeads(), optimizer=told_sgd(rate), weights=weights)
     state = State(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before))
     (after, metrics), measured = jax.jit(lambda s: (one.update(s, batch), one.evaluate(s, batch)))(state)
     trunk_slope = 0

@@ -13,6 +13,7 @@ from dlcore.learner import ModelState
 from dlcore.metrics.interval import HalfInterval
 from dlcore.transfer import prototypical
 from dlcore.transfer.prototypical import PrototypicalNet, prototype_logits
+from tests.passes import PASSED, count_pass, passes
 
 NET = PrototypicalNet(channels=8, blocks=2)
 
@@ -110,11 +111,12 @@ def test_half_of_an_interval_by_hand():
 
 
 class Embedding(nn.Module):
-    """An embedding by one matrix."""
+    """An embedding by one matrix; twice it in training."""
 
     @nn.compact
     def __call__(self, images, attributes=None, train=False):
-        return images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
+        count_pass(self, train)
+        return (1 + train) * images @ self.param("matrix", nn.initializers.ones, (3, 2)), None
 
 
 @pytest.mark.covers("TL-09")
@@ -125,12 +127,12 @@ def test_one_update_by_hand():
     support, query = draws.normal(size=(2, 2, 2, 2, 3)).astype(np.float32)  # two episodes of two classes, two each
     batch = {"support": support, "query": query, "index": np.arange(2)}
     before = {"matrix": draws.normal(size=(3, 2)).astype(np.float32)}
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), PASSED)
     after, metrics = jax.jit(learner.update)(state, batch)
 
     def loss(matrix):
-        centers = (support @ matrix).mean(2)  # [episode, class, 2]
-        asked = query @ matrix  # [episode, class, query, 2]
+        centers = 2 * (support @ matrix).mean(2)  # [episode, class, 2]
+        asked = 2 * query @ matrix  # [episode, class, query, 2]
         near = np.exp(-((asked[:, :, :, None] - centers[:, None, None]) ** 2).sum(-1))
         right = np.stack([near[:, 0, :, 0], near[:, 1, :, 1]], 1)
         return -np.log(right / near.sum(-1)).mean()
@@ -140,6 +142,7 @@ def test_one_update_by_hand():
     slope = np.array([loss(matrix + move) - loss(matrix - move) for move in moves]).reshape(3, 2) / (2 * h)
     np.testing.assert_allclose(after.params["matrix"], matrix - rate * slope, rtol=1e-4, atol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(loss(matrix), rel=1e-5)
+    assert passes(after.model_state) == 3 + 1
 
 
 def test_queries_are_measured_by_three_embeddings():
@@ -147,7 +150,7 @@ def test_queries_are_measured_by_three_embeddings():
 
     Three classes have two supports and one query each.
     """
-    draws = np.random.default_rng(4)
+    draws = np.random.default_rng(6)
     learner = prototypical.learner(model=Embedding(), optimizer=optax.sgd(0.1), preprocess=lambda images: 2 * images)
     support, query = (draws.normal(size=(2, 3, k, 3)).astype(np.float32) for k in (2, 1))
     batch = {"support": support, "query": query, "index": np.arange(2), "mask": np.array([1, 0])}
@@ -169,7 +172,8 @@ def test_queries_are_measured_by_three_embeddings():
     for name, by in (
         ("accuracy", matrix), ("untrained_accuracy", np.ones((3, 2))), ("pixel_means_accuracy", np.eye(3)),
     ):  # fmt: skip
-        right = (logits_by(by).argmax(-1) == np.arange(3))[0].mean()
+        right, other = (logits_by(by).argmax(-1) == np.arange(3)).mean(1)
+        assert right != other
         assert metrics[name].compute() == pytest.approx(right), name
     score = logits_by(matrix)[0]
     loss = np.log(np.exp(score).sum(1)) - np.diag(score)

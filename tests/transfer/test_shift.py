@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from dlcore.transfer.shift import (
     black_box_priors,
@@ -28,6 +29,18 @@ def test_weights_are_the_ratio_of_two_normal_densities():
 
 
 @pytest.mark.covers("TL-11")
+def test_weights_are_the_odds_of_scikit_learn_s_classifier_of_standardized_features():
+    """Features of scales 1 and 100, and one that is constant; l2 is 1 / C."""
+    rng = np.random.default_rng(0)
+    source, target = (rng.normal(size=(n, 3)) * [1, 100, 0] + [shift, 50 * shift, 7] for n, shift in ((30, 0), (20, 1)))
+    both = np.concatenate([source, target])
+    x = (both - both.mean(0)) / np.where(both.std(0) > 1e-9, both.std(0), 1)
+    oracle = LogisticRegression(C=1 / 5, tol=1e-12, solver="newton-cholesky").fit(x, np.arange(50) >= 30)
+    odds = np.exp(oracle.decision_function(x[:30]))
+    np.testing.assert_allclose(density_ratio(source, target, l2=5.0), odds / odds.mean(), rtol=1e-5)
+
+
+@pytest.mark.covers("TL-11")
 @pytest.mark.parametrize("seed", range(3))
 def test_weights_mend_a_mean_that_is_off_by_twice_the_shift(seed):
     numbers, _ = study.covariate_shift(4000, 1.0, seed)
@@ -45,19 +58,26 @@ def test_weighted_means_by_hand():
     # (3 * 2 + 1 * 6) / 4 = 3; sqrt((3 * -1)² + (1 * 3)²) / 4.
     value, error = weighted_mean([2, 6], [3, 1])
     assert (value, error) == (pytest.approx(3), pytest.approx(np.sqrt(18) / 4))
+    # Without weights: sqrt(2² + 2²) / 2.
+    assert weighted_mean([2, 6]) == (4, pytest.approx(np.sqrt(8) / 2))
+    with pytest.raises(ValueError, match=r"weights=\(3,\): wrong shape; allowed: \(2,\), one a value"):
+        weighted_mean([2, 6], [1, 1, 1])
 
 
 @pytest.mark.covers("TL-12")
 def test_black_box_priors_by_hand():
-    # Of class 0 eight of ten are right, of class 1 nine. A target of 30 and 70 answers 0 in 24 + 7 = 31 of 100 cases.
-    labels = np.repeat([0, 1], 10)
-    held_out = np.array([0] * 8 + [1] * 2 + [0] * 1 + [1] * 9)
+    # Of class 0 eight of ten are right, of class 1 18 of 20. A target of 30 and 70 answers 0 in 24 + 7 = 31 of 100
+    # cases. The source has the priors 1/3 and 2/3.
+    labels = np.repeat([0, 1], [10, 20])
+    held_out = np.array([0] * 8 + [1] * 2 + [0] * 2 + [1] * 18)
     found = black_box_priors(held_out, labels, np.repeat([0, 1], [31, 69]), 2)
     booleans = (np.asarray(x) == 1 for x in (held_out, labels, np.repeat([0, 1], [31, 69])))
     np.testing.assert_array_equal(black_box_priors(*booleans, 2).priors, found.priors)
     np.testing.assert_allclose(found.priors, [0.3, 0.7])
-    np.testing.assert_allclose(found.ratios, [0.6, 1.4])
-    assert found.condition == pytest.approx(np.linalg.cond([[0.4, 0.05], [0.1, 0.45]]))
+    np.testing.assert_allclose(found.ratios, [0.9, 1.05])
+    assert found.condition == pytest.approx(np.linalg.cond([[8, 2], [2, 18]]))
+    # 5 of 100 answers are 0, fewer than class 1 alone gives: 0.05 = 8 w_0 / 30 + 2 w_1 / 30 asks for w_0 < 0.
+    assert black_box_priors(held_out, labels, np.repeat([0, 1], [5, 95]), 2).priors.tolist() == [0, 1]
 
 
 @pytest.mark.covers("TL-12")
@@ -118,6 +138,9 @@ def test_bad_input_gets_one_clear_error():
         black_box_priors([0, 1], [0, 1], [0, 2], 2)
     with pytest.raises(ValueError, match="labels: none of class 1; allowed: each of 2 classes"):
         black_box_priors([0, 0], [0, 0], [0, 1], 2)
+    for held_out, target in (([0, 1, 1], [0, 1]), ([0, 1], [])):
+        with pytest.raises(ValueError, match=r"held_out=.*: wrong shapes; allowed: \[N\], \[N\] and \[M\], M above 0"):
+            black_box_priors(held_out, [0, 1], np.array(target, int), 2)
     with pytest.raises(ValueError, match="held_out: the confusion matrix has condition number"):
         black_box_priors([0, 0], [0, 1], [0, 1], 2)
     with pytest.raises(ValueError, match=r"source_priors=\[0\.0, 1\.0\]: not positive; allowed: above 0"):

@@ -1,0 +1,18 @@
+"""A statistic of a network that counts its passes in training, so that a test sees who keeps it."""
+
+import flax.linen as nn
+import numpy as np
+
+PASSED = {"batch_stats": {"passes": np.float32(3)}}
+"""The model state of a network that had three passes."""
+
+
+def count_pass(network: nn.Module, train: bool) -> None:
+    """Count a pass in training of a network whose model state is `PASSED`; others have no such number."""
+    if train and network.has_variable("batch_stats", "passes"):
+        network.variable("batch_stats", "passes").value += 1
+
+
+def passes(model_state: dict) -> float:
+    """Return the number of passes."""
+    return float(model_state["batch_stats"]["passes"])
