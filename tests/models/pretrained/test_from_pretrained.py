@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dlcore.models import from_pretrained
 from dlcore.models.pretrained import door
@@ -20,7 +21,7 @@ from dlcore.models.pretrained.family import Family, find_family
 from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.snapshot import open_snapshot
 from dlcore.models.pretrained.torchvision_names import torchvision_weights
-from tests.models.pretrained.hub_server import Hub, serve
+from tests.models.pretrained.hub_server import COMMIT, Hub, serve
 
 HUB = pathlib.Path(__file__).parents[2] / "goldens" / "hub"
 FOLDERS = sorted(folder.name for folder in HUB.iterdir())
@@ -230,6 +231,50 @@ def test_a_hub_id_is_downloaded_once_and_read_offline(hub, address, tmp_path):
         open_snapshot("google/vit-tiny", revision="v9", cache_dir=tmp_path)
     with pytest.raises(ConnectionError, match=r"not in the cache, .*; allowed offline: the cache has google/vit-tiny"):
         open_snapshot("google/other", cache_dir=tmp_path, offline=True)
+
+
+def test_a_cached_file_that_changed_on_the_disk_is_named_and_kept(hub, address, tmp_path):
+    """Its own revision is cached, and no main: what a download of now got is deleted, what was there before is not."""
+    options = {"revision": COMMIT, "cache_dir": tmp_path}
+    open_snapshot("hf-hub:google/vit-tiny", **options)
+    (link,) = tmp_path.rglob("model.safetensors")
+    stored = link.resolve()
+    stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+    with pytest.raises(
+        ValueError, match=r"SHA-256 is \w{12}\.\.\., the hub's \w{12}\.\.\.; .*; delete .* to download it ag"
+    ):
+        open_snapshot("google/vit-tiny", **options)
+    assert stored.read_bytes()[-1:] == b"x"
+
+
+def test_shards_of_the_hub_are_downloaded_by_their_index(hub, address, tmp_path, monkeypatch):
+    """The repository says nothing of photographs, which is no error, with a hub and without."""
+    files = {"model-1.safetensors": "a", "model-2.safetensors": "b", "other.safetensors": "c"}
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    for file, name in files.items():
+        save_file({name: np.full(2, ord(name), np.float32)}, folder / file)
+    weight_map = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "config.json").write_text('{"architectures": ["X"]}')
+    monkeypatch.setitem(hub.repositories, "acme/shards", folder)
+    for offline in (False, True):
+        snapshot = open_snapshot("acme/shards", cache_dir=tmp_path / "cache", offline=offline)
+        assert {name: np.asarray(value).tolist() for name, value in snapshot.weights.items()} == {
+            "a": [97, 97],
+            "b": [98, 98],
+        }
+        assert (snapshot.config, snapshot.processor) == ({"architectures": ["X"]}, {})
+    assert not list((tmp_path / "cache").rglob("other.safetensors"))
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks model-2\.safetensors of its index; allowed: all files of it"):
+        open_snapshot(folder)
+    with pytest.raises(FileNotFoundError, match=r"lacks model-2\.safetensors of its index"):
+        open_snapshot("acme/shards", cache_dir=tmp_path / "other")
+    for file, lacks in (("model.safetensors.index.json", "weights of a known name"), ("config.json", "config.json")):
+        (folder / file).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"the repository lacks {lacks}; allowed: model.safetensors, "):
+            open_snapshot("acme/shards", cache_dir=tmp_path / "last")
 
 
 def test_a_token_opens_a_gated_repository(hub, address, tmp_path):
