@@ -14,7 +14,8 @@ import sys
 
 import pytest
 
-from dlcore.models import create_model
+from dlcore.models import create_model, efficientnet, mobilenet_v3
+from dlcore.models.mobilenet_v4 import HYBRID_MEDIUM as HYBRID
 from dlcore.models.registry import example_inputs
 from tests.models.tracing import assert_digest, program_of
 
@@ -26,6 +27,7 @@ VIT = {"image_size": 4, "patch_size": 2, "depth": 2, "width": 8, "num_heads": 2,
 DROPS = {"dropout": 0.1, "attention_dropout": 0.2, "drop_path": 0.3}
 MASKED = {"patch_size": 2, "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12, "decoder_depth": 1}
 MASKED |= {"decoder_width": 8, "decoder_heads": 1, "decoder_features": 10}
+FUSED = efficientnet.StageSetting(1, 3, 1, 8, 1, fused=True)
 CASES = {
     "bart": ("bart_base", {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "attention_dropout": 0.2}, True),
     "bert": ("bert_base", {**TEXT, "num_layers": 1, "dropout": 0.2}, True),
@@ -117,6 +119,54 @@ CASES = {
     "siglip_logits": ("siglip_base_patch16_224", PAIR, {"method": "logits"}),
     "vitdet": ("vitdet_b", {**VIT, "global_blocks": (0,), "residual_blocks": (1,), "relative_positions": True}, False),
     "repvgg_gated": ("repvgg_d2se", {"stages": (1, 2), "widths": (16, 32), "stem_width": 16}, True),
+    "efficientnet": ("efficientnet_b0", {"settings": efficientnet.B0[1:2], "width_mult": 0.25, "depth_mult": 1.2}, True),
+    "efficientnet_v2": (
+        "efficientnet_v2_s",
+        {"settings": (FUSED._replace(layers=2), FUSED._replace(expansion=4, stride=2, layers=2, features=16))}
+        | {"stem_width": 8, "last_channel": 16, "momentum": 0.99, "padding": "same"},
+        True,
+    ),
+    "hiera": (
+        "hiera_tiny_224",
+        {"image_size": 32, "stages": (1, 2), "width": 8, "num_heads": (1, 2), "unit": 2, "in_units": (True, False)}
+        | {"mlp_ratio": 2.0, "drop_path": 0.3},
+        True,
+    ),
+    "mlp": ("mlp", {"hidden": (3, 4), "dropout": 0.1, "dropout_form": "vanilla", "activation": "tanh"}, True),
+    "mlp_drop_connect": ("mlp", {"hidden": (3, 4), "drop_connect": 0.3}, True),
+    "mobilenet_v3": (
+        "mobilenet_v3_large",
+        {"settings": mobilenet_v3.LARGE[11:14], "hidden": 24, "width_mult": 0.25}
+        | {"first_blocks": True, "dilate": True},
+        True,
+    ),
+    "mobilenet_v4": (
+        "mobilenetv4_hybrid_medium",
+        {"settings": (HYBRID[0], HYBRID[2][4:6], HYBRID[-1]), "stem_width": 8, "last_channel": 16, "width_mult": 0.5}
+        | {"layer_scale": 0.5, "drop_path": 0.3},
+        True,
+    ),
+    "resnet_cifar": (
+        "resnet8_cifar",
+        {"stages": (1, 2), "width": 4, "stem_stride": 2, "zero_init_residual": True, "drop_path": 0.3},
+        True,
+    ),
+    "resnet_dilated": (
+        "resnext50_32x4d",
+        {"stages": (1, 2, 2), "width": 8, "groups": 2, "base_width": 16, "dilate": (False, True), "skip": False},
+        True,
+    ),
+    "vgg": ("vgg16_bn", {"stages": (1, 2), "width": 4, "hidden": 6, "pooling": "avg"}, True),
+    "vgg_fractional": ("vgg9_cifar", {"stages": (1, 2, 1), "width": 4, "pool_ratio": 1.5}, True),
+    "fastvit_folded": ("fastvit_sa12", {"stages": (1, 1), "widths": (4, 32), "folded": True}, False),
+    "vitdet_train": ("vitdet_b", {**VIT, "global_blocks": (1,), "window_size": 2, "drop_path": 0.3}, True),
+    "vit_tokens": ("vit_s_16", VIT, {"method": "tokens"}),
+    "vit_tokens_last": ("vit_s_16", {**VIT, "token_last": True}, {"method": "tokens"}),
+    "clip_resnet": (
+        "clip_resnet50",
+        {**PAIR, "image_size": 32, "vision_width": 4, "vision_heads": 2, "vision_stages": (1, 2)},
+        False,
+    ),
     "mae_table": ("mae_vit_b_16", {**MASKED, "decoder_depth": 0, "table_size": 224}, {"method": "encode"}),
 }
 
