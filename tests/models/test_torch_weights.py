@@ -55,6 +55,12 @@ def test_a_wrong_shape_is_named():
             load_torch("resnet18", weights)
         with pytest.raises(ValueError, match="of a wrong shape"):
             load_torch("resnet18", weights, replace_head=True)
+        head = {"fc.weight": np.zeros((7, 512), np.float32), "fc.bias": np.zeros(7, np.float32)}
+        hint = "replace_head=True leaves a head of another size at its initial value$"
+        with pytest.raises(ValueError, match=rf"2 of a wrong shape: fc\.bias \(7,\).*{hint}"):
+            load_torch("resnet18", small(**head))
+        with pytest.raises(ValueError, match=r"3 of a wrong shape: .*not \(3, 3, 64, 64\); $"):
+            load_torch("resnet18", {**weights, **head})
 
 
 @pytest.mark.weekly
