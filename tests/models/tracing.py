@@ -112,7 +112,7 @@ def program_of(model, *inputs, **options):
             parts.append(f"{'/'.join(module.path)}: {text_of(module)}")
         return call(*args, **kwargs)
 
-    if "train" in inspect.signature(model.__call__).parameters:
+    if "train" in inspect.signature(getattr(model, options.get("method", "__call__"))).parameters:
         options = {"train": False, **options}
     draws = options.get("train", getattr(model, "dropout", 0)) or options.get("deterministic") is False
     streams = ("params", "dropout") if draws else ("params",)

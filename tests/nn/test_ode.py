@@ -47,8 +47,13 @@ def test_every_asked_time_is_the_closed_form_and_time_runs_backwards_too():
 def test_a_field_that_depends_on_time_alone_is_integrated():
     # dh/dt = 3 t^2: h = t^3, which Simpson's rule (RK4) has exactly.
     with jax.enable_x64(True):
-        h = odeint(lambda theta, t, h: theta * t**2, 3.0, jnp.zeros(()), jnp.array([0.0, 1.0, 2.0]))
-    np.testing.assert_allclose(h, [0, 1, 8], atol=1e-12)
+        h = odeint(lambda theta, t, h: theta * t**2, 3.0, jnp.zeros(()), jnp.array([0.0, 1.0, 2.5]), steps=3)
+        # Euler's two steps from 1 to 2.5: 3 (1 + 1.75^2) 0.75.
+        by_euler = odeint(
+            lambda theta, t, h: theta * t**2, 3.0, jnp.zeros(()), jnp.array([1.0, 2.5]), steps=2, method="euler"
+        )
+    np.testing.assert_allclose(h, [0, 1, 15.625], atol=1e-12)
+    np.testing.assert_allclose(by_euler, [0, 9.140625], atol=1e-12)
 
 
 def test_an_oscillator_keeps_its_energy():
