@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, load_torch, torch_file
+from dlcore.learner import root_key
+from dlcore.models import create_model, input_shape, load_torch, torch_file, torch_names
 from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
 from dlcore.models.weight_files import read_state_dict
 from tests.models.parity import read_golden
@@ -72,6 +73,23 @@ def test_a_head_of_another_size_is_dropped_only_on_demand():
     np.testing.assert_array_equal(variables["params"]["conv1"]["kernel"], small()["conv1.weight"].transpose(2, 3, 1, 0))
     logits = jax.eval_shape(create_model("resnet18", num_classes=10).apply, variables, jnp.zeros((1, 64, 64, 3)))
     chex.assert_shape(logits, (1, 10))
+
+
+def test_a_head_of_another_size_is_that_of_a_new_network():
+    """Of the key 0, as of a run without a seed; the hidden layer is the file's."""
+    fields = {"hidden": (3,), "num_classes": 4, "head_init": jax.nn.initializers.normal(1.0)}
+    inputs = np.zeros((1, *input_shape("mlp")), np.float32)
+    new = jax.jit(create_model("mlp", **fields).init)(root_key(0), inputs)["params"]
+    state_dict = {}
+    for path, name in torch_names("mlp", hidden=(3,), num_classes=10).items():
+        _, layer, leaf = path.split("/")
+        shape = np.shape(new[layer][leaf]) if layer != "head" else (3, 10)[-np.ndim(new[layer][leaf]) :]
+        state_dict[name] = np.full(shape[::-1], 7, np.float32)
+    found = load_torch("mlp", state_dict, replace_head=True, **fields)["params"]
+    chex.assert_trees_all_close(found["head"], new["head"], rtol=1e-6)
+    rest = {name: leaves for name, leaves in found.items() if name != "head"}
+    assert rest
+    assert all((leaf == 7).all() for leaf in jax.tree.leaves(rest))
 
 
 def test_counters_are_ignored_and_float64_becomes_float32():
