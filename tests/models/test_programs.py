@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from dlcore.models import create_model, efficientnet, mobilenet_v3
+from dlcore.models.googlenet import NaiveInception
 from dlcore.models.mobilenet_v4 import HYBRID_MEDIUM as HYBRID
 from dlcore.models.registry import example_inputs
 from dlcore.models.transformer import Transformer
@@ -67,7 +68,7 @@ CASES = {
     "swin3d": ("swin3d_t", {"stages": (2, 1), "width": 8, "num_heads": (1, 2), **DROPS}, True),
     "r3d": ("r3d_18", {"width": 8}, True),
     "mc3": ("mc3_18", {"width": 8}, False),
-    "r2plus1d": ("r2plus1d_18", {"width": 8}, False),
+    "r2plus1d": ("r2plus1d_18", {"width": 8}, True),
     "timesformer": ("timesformer_base", {**VIT, "frames": 2, "drop_path": 0.3}, True),
     "vivit": (
         "vivit_b_16x2",
@@ -110,6 +111,17 @@ CASES = {
         "googlenet",
         {"stem": "cifar", "modules": ("3a", "4a", "4d"), "width_mult": 0.1, "transform_input": True},
         {"method": "auxiliary", "train": True},
+    ),
+    "googlenet_plain": (
+        "googlenet",
+        {"stem": "cifar", "modules": ("4a",), "width_mult": 0.1, "batch_norm": False, "largest_kernel": 5},
+        False,
+    ),
+    "naive_inception": (
+        NaiveInception,
+        {"widths": (2, 3, 4), "batch_norm": False},
+        {"train": True},
+        lambda model: (np.zeros((1, 5, 6, 3)),),
     ),
     "inception_cifar": (
         "inception_v3",
@@ -234,7 +246,7 @@ def program(label):
     return program_of(model, *inputs, **options)[0]
 
 
-@pytest.mark.slow(only=["r2plus1d", "mc3"])
+@pytest.mark.slow(only=["r3d"])
 @pytest.mark.parametrize("label", CASES)
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(label):
     assert_digest("small_programs.json", label, program(label))
