@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import zipfile
 from pathlib import Path
 
 import chex
@@ -164,6 +165,36 @@ def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
     with pytest.raises(ValueError, match="a tensor of 100,000,000,000 numbers in a storage of 1; allowed"):
         torch_file.TorchTensor(storage, 0, (100_000, 1_000_000), (0, 0)).array()
     chex.assert_shape(torch_file.TorchTensor(storage, 0, (1, 1), (7, 7)).array(), (1, 1))
+
+
+def test_a_tensor_is_its_part_of_the_storage():
+    """Of six numbers: rows of two at 1 and 4; and nothing behind the last, before the first, or of unknown kinds."""
+    contents = {"0": np.arange(6, dtype=np.float32).tobytes()}
+
+    def array(*place, kind="FloatStorage"):
+        return torch_file.TorchTensor(torch_file._Storage(kind, "0", contents), *place).array()
+
+    np.testing.assert_array_equal(array(1, (2, 2), (3, 1)), [[1, 2], [4, 5]])
+    np.testing.assert_array_equal(array(0, (2, 3), (1, 2)), [[0, 2, 4], [1, 3, 5]])
+    np.testing.assert_array_equal(array(5, (), ()), 5)
+    chex.assert_shape(array(6, (0, 9), (9, 1)), (0, 9))
+    for place in ((2, (2, 2), (3, 1)), (6, (1,), (1,)), (-1, (1,), (1,)), (5, (2,), (-1,))):
+        with pytest.raises(ValueError, match="a tensor ends beyond its storage; allowed: a whole file"):
+            array(*place)
+    with pytest.raises(ValueError, match=r"holds a torch\.QInt8Storage; allowed: FloatStorage, "):
+        array(0, (1,), (1,), kind="QInt8Storage")
+
+
+def test_a_file_of_the_other_byte_order_is_refused(tmp_path):
+    for order, problem in ((b"big", "written on a machine of the other byte order"), (b"little", None)):
+        with zipfile.ZipFile(tmp_path / "weights.pth", "w") as file:
+            file.writestr("archive/data.pkl", pickle.dumps({"epoch": 3}))
+            file.writestr("archive/byteorder", order)
+        if problem is None:
+            assert torch_file.read_torch_file(tmp_path / "weights.pth") == {"epoch": 3}
+            continue
+        with pytest.raises(ValueError, match=problem):
+            torch_file.read_torch_file(tmp_path / "weights.pth")
 
 
 def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
