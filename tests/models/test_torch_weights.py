@@ -14,7 +14,7 @@ import pytest
 from dlcore.learner import root_key
 from dlcore.models import create_model, input_shape, load_torch, torch_file, torch_names
 from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
-from dlcore.models.weight_files import read_state_dict
+from dlcore.models.weight_files import listed, read_state_dict
 from tests.models.parity import read_golden
 from tests.models.tracing import layers_traced_once
 
@@ -157,6 +157,8 @@ def test_errors_name_five_entries_and_count_the_others():
     with pytest.raises(ValueError, match=r"102 missing: \S+, \S+, \S+, \S+, \S+ and 97 more; 1 left over: a") as caught:
         load_torch("resnet18", {"a": np.zeros(3)})
     assert len(str(caught.value)) < 250
+    assert listed("missing", list("abcde")) == "5 missing: a, b, c, d, e; "
+    assert listed("missing", list("abcdef")) == "6 missing: a, b, c, d, e and 1 more; "
 
 
 def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
