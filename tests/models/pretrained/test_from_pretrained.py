@@ -16,6 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from dlcore.models import from_pretrained
+from dlcore.models.normalization import IMAGENET, normalization
 from dlcore.models.pretrained import door
 from dlcore.models.pretrained.family import Family, find_family
 from dlcore.models.pretrained.network import Pretrained
@@ -162,13 +163,20 @@ def test_a_configuration_of_no_library_is_refused():
         ("ConvNeXt_Tiny_Weights.IMAGENET1K_V1", "convnext_tiny", 236, 224, "bilinear"),
         ("Swin_S_Weights.IMAGENET1K_V1", "swin_s", 246, 224, "bicubic"),
         ("EfficientNet_B1_Weights.IMAGENET1K_V2", "efficientnet_b1", 255, 240, "bilinear"),
+        ("EfficientNet_B1_Weights.IMAGENET1K_V1", "efficientnet_b1", 256, 240, "bicubic"),
+        ("EfficientNet_V2_L_Weights.IMAGENET1K_V1", "efficientnet_v2_l", 480, 480, "bicubic"),
+        ("EfficientNet_V2_S_Weights.IMAGENET1K_V1", "efficientnet_v2_s", 384, 384, "bilinear"),
+        ("RegNet_Y_32GF_Weights.IMAGENET1K_SWAG_E2E_V1", "regnet_y_32gf", 384, 384, "bicubic"),
+        ("ViT_H_14_Weights.IMAGENET1K_SWAG_E2E_V1", "vit_h_14", 518, 518, "bicubic"),
         ("Swin3D_B_Weights.KINETICS400_IMAGENET22K_V1", "swin3d_b", 256, 224, "bilinear"),
     ],
 )
 def test_names_of_torchvisions_weights(name, model, resize, crop, resample):
     weights = torchvision_weights(name)
     assert (weights.model, weights.processor.shortest, weights.processor.crop) == (model, resize, (crop, crop))
-    assert weights.processor.resample == resample
+    assert (weights.processor.resample, weights.image_size) == (resample, crop)
+    mean, _ = normalization(model) if model in ("efficientnet_v2_l", "swin3d_b") else IMAGENET
+    assert weights.processor.mean == mean
 
 
 def test_frames_of_torchvisions_networks_of_clips():
