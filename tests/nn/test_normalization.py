@@ -177,6 +177,9 @@ def test_masked_examples_are_left_out_of_the_statistics():
     want, expected = train(BatchNorm(), variables, x[valid])
     np.testing.assert_allclose(got[valid], want, atol=1e-5)
     assert_trees_close(updates, expected)
+    assert np.isfinite(got).all()
+    broken, _ = train(BatchNorm(), variables, dirty, mask=jnp.ones(6))
+    assert np.isnan(broken[1]).all(), "what is not padding is not hidden"
 
 
 def test_a_batch_of_padding_leaves_the_running_statistics():

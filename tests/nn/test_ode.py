@@ -89,6 +89,17 @@ def gradients(gradient, dtype, steps, method="rk4"):
     return jax.grad(loss, (0, 1, 2))(theta, h, times)
 
 
+@pytest.mark.covers("SQ-19")
+def test_the_adjoint_moves_both_ends_of_time():
+    """dh/dt = k t^2 with k = 3 from 1 to 2: h = t^3 - 1, dh/dk = 7 / 3, dh/dt = 12 at the end and -3 at the start."""
+
+    def last(k, times):
+        return odeint(lambda k, t, h: k * t**2, k, jnp.zeros(()), times, gradient="adjoint")[-1]
+
+    d_k, d_t = jax.jit(jax.grad(last, (0, 1)))(3.0, np.float32([1, 2]))
+    np.testing.assert_allclose([d_k, *d_t], [7 / 3, -3, 12], rtol=1e-6)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("SQ-19")
 @pytest.mark.parametrize(("dtype", "tolerance", "steps"), [(np.float32, 1e-4, 20), (np.float64, 1e-8, 200)])
