@@ -314,7 +314,7 @@ class SelfAttention(nn.Module):
 
         query, key = project(self.qk_features, "query"), project(self.qk_features, "key")
         value = project(self.v_features or x.shape[-1], "value")
-        return dot_product_attention(query, key, value, mask=mask, bias=bias)[..., 0, :]
+        return dot_product_attention(query, key, value, mask=mask, bias=bias).squeeze(-2)
 
 
 class MultiHeadAttention(CheckedModule):

@@ -70,7 +70,7 @@ class ConditionalInstanceNorm(CheckedModule):
         bias = self.param("bias", nn.initializers.zeros, table, self.param_dtype)
         if ids:
             rows = jnp.where((style >= 0) & (style < self.num_styles), style, self.num_styles)
-            scale, bias = (table.at[rows].get(mode="fill", fill_value=jnp.nan) for table in (scale, bias))
+            scale, bias = (table.at[rows].get(mode="fill") for table in (scale, bias))
         else:
             scale, bias = style @ scale, style @ bias
         y = _normalized(x, self.epsilon) * _per_map(scale, x) + _per_map(bias, x)

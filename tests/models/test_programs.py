@@ -12,10 +12,16 @@ DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_programs.py -n 0
 
 import sys
 
+import numpy as np
 import pytest
 
-from dlcore.models import create_model
+from dlcore.models import create_model, efficientnet, mobilenet_v3
+from dlcore.models.googlenet import NaiveInception
+from dlcore.models.mobilenet_v4 import HYBRID_MEDIUM as HYBRID
 from dlcore.models.registry import example_inputs
+from dlcore.models.transformer import Transformer
+from dlcore.models.vjepa2 import TubePredictor
+from dlcore.nn.cache import Cache, Memory
 from tests.models.tracing import assert_digest, program_of
 
 TEXT = {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "mlp_features": 12}
@@ -26,6 +32,17 @@ VIT = {"image_size": 4, "patch_size": 2, "depth": 2, "width": 8, "num_heads": 2,
 DROPS = {"dropout": 0.1, "attention_dropout": 0.2, "drop_path": 0.3}
 MASKED = {"patch_size": 2, "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12, "decoder_depth": 1}
 MASKED |= {"decoder_width": 8, "decoder_heads": 1, "decoder_features": 10}
+DECODED = {**TEXT, "encoder_layers": 1, "decoder_layers": 1}
+TOKENS = np.ones((2, 3), np.int32)
+FUSED = efficientnet.StageSetting(1, 3, 1, 8, 1, fused=True)
+
+
+def carry():
+    """Nothing read yet of two texts, by one block of 2 heads of 4 channels, beside a memory of 5 tokens."""
+    memory = {"states": np.zeros((2, 5, 8), np.float32), "mask": np.ones((2, 1, 1, 5), bool)}
+    return {"caches": ({"self": Cache.zeros(2, 6, 2, 4), "cross": Memory()},), "memory": memory}
+
+
 CASES = {
     "bart": ("bart_base", {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "attention_dropout": 0.2}, True),
     "bert": ("bert_base", {**TEXT, "num_layers": 1, "dropout": 0.2}, True),
@@ -51,7 +68,7 @@ CASES = {
     "swin3d": ("swin3d_t", {"stages": (2, 1), "width": 8, "num_heads": (1, 2), **DROPS}, True),
     "r3d": ("r3d_18", {"width": 8}, True),
     "mc3": ("mc3_18", {"width": 8}, False),
-    "r2plus1d": ("r2plus1d_18", {"width": 8}, False),
+    "r2plus1d": ("r2plus1d_18", {"width": 8}, True),
     "timesformer": ("timesformer_base", {**VIT, "frames": 2, "drop_path": 0.3}, True),
     "vivit": (
         "vivit_b_16x2",
@@ -95,6 +112,17 @@ CASES = {
         {"stem": "cifar", "modules": ("3a", "4a", "4d"), "width_mult": 0.1, "transform_input": True},
         {"method": "auxiliary", "train": True},
     ),
+    "googlenet_plain": (
+        "googlenet",
+        {"stem": "cifar", "modules": ("4a",), "width_mult": 0.1, "batch_norm": False, "largest_kernel": 5},
+        False,
+    ),
+    "naive_inception": (
+        NaiveInception,
+        {"widths": (2, 3, 4), "batch_norm": False},
+        {"train": True},
+        lambda model: (np.zeros((1, 5, 6, 3)),),
+    ),
     "inception_cifar": (
         "inception_v3",
         {"stem": "cifar", "modules": ("6e",), "width_mult": 0.1},
@@ -117,21 +145,108 @@ CASES = {
     "siglip_logits": ("siglip_base_patch16_224", PAIR, {"method": "logits"}),
     "vitdet": ("vitdet_b", {**VIT, "global_blocks": (0,), "residual_blocks": (1,), "relative_positions": True}, False),
     "repvgg_gated": ("repvgg_d2se", {"stages": (1, 2), "widths": (16, 32), "stem_width": 16}, True),
+    "efficientnet": (
+        "efficientnet_b0",
+        {"settings": efficientnet.B0[1:2], "width_mult": 0.25, "depth_mult": 1.2},
+        True,
+    ),
+    "efficientnet_v2": (
+        "efficientnet_v2_s",
+        {"settings": (FUSED._replace(layers=2), FUSED._replace(expansion=4, stride=2, layers=2, features=16))}
+        | {"stem_width": 8, "last_channel": 16, "momentum": 0.99, "padding": "same"},
+        True,
+    ),
+    "hiera": (
+        "hiera_tiny_224",
+        {"image_size": 32, "stages": (1, 2), "width": 8, "num_heads": (1, 2), "unit": 2, "in_units": (True, False)}
+        | {"mlp_ratio": 2.0, "drop_path": 0.3},
+        True,
+    ),
+    "mlp": ("mlp", {"hidden": (3, 4), "dropout": 0.1, "dropout_form": "vanilla", "activation": "tanh"}, True),
+    "mlp_drop_connect": ("mlp", {"hidden": (3, 4), "drop_connect": 0.3}, True),
+    "mobilenet_v3": (
+        "mobilenet_v3_large",
+        {"settings": mobilenet_v3.LARGE[11:14], "hidden": 24, "width_mult": 0.25}
+        | {"first_blocks": True, "dilate": True},
+        True,
+    ),
+    "mobilenet_v4": (
+        "mobilenetv4_hybrid_medium",
+        {"settings": (HYBRID[0], HYBRID[2][4:6], HYBRID[-1]), "stem_width": 8, "last_channel": 16, "width_mult": 0.5}
+        | {"layer_scale": 0.5, "drop_path": 0.3},
+        True,
+    ),
+    "resnet_cifar": (
+        "resnet8_cifar",
+        {"stages": (1, 2), "width": 4, "stem_stride": 2, "zero_init_residual": True, "drop_path": 0.3},
+        True,
+    ),
+    "resnet_dilated": (
+        "resnext50_32x4d",
+        {"stages": (1, 2, 2), "width": 8, "groups": 2, "base_width": 16, "dilate": (False, True), "skip": False},
+        True,
+    ),
+    "vgg": ("vgg16_bn", {"stages": (1, 2), "width": 4, "hidden": 6, "pooling": "avg"}, True),
+    "vgg_fractional": ("vgg9_cifar", {"stages": (1, 2, 1), "width": 4, "pool_ratio": 1.5}, True),
+    "fastvit_folded": ("fastvit_sa12", {"stages": (1, 1), "widths": (4, 32), "folded": True}, False),
+    "vitdet_train": ("vitdet_b", {**VIT, "global_blocks": (1,), "window_size": 2, "drop_path": 0.3}, True),
+    "vit_tokens": ("vit_s_16", VIT, {"method": "tokens"}),
+    "vit_tokens_last": ("vit_s_16", {**VIT, "token_last": True}, {"method": "tokens"}),
+    "clip_resnet": (
+        "clip_resnet50",
+        {**PAIR, "image_size": 32, "vision_width": 4, "vision_heads": 2, "vision_stages": (1, 2)},
+        False,
+    ),
+    "gpt2_prefill": (
+        "gpt2",
+        {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 2, "scan_blocks": True},
+        {"method": "prefill"},
+        lambda model: (TOKENS, np.array([2, 3]), model.init_cache(2)),
+    ),
+    "llama_prefill": (
+        "llama2_7b",
+        {**TEXT, "num_layers": 1, "num_kv_heads": 1},
+        {"method": "prefill"},
+        lambda model: (TOKENS, np.array([2, 3]), model.init_cache(2, 5)),
+    ),
+    "bart_read": ("bart_base", DECODED, {"method": "read"}, lambda model: (carry(), TOKENS)),
+    "marian_read": ("marian", DECODED, {"method": "read"}, lambda model: (carry(), TOKENS)),
+    "t5_read": (
+        "t5_small",
+        {"vocab_size": 9, "num_heads": 2, "width": 8, "head_features": 4, "mlp_features": 12, "decoder_layers": 1},
+        {"method": "read"},
+        lambda model: (carry(), TOKENS),
+    ),
+    "vit_gpt2_read": ("vit_gpt2", DECODED, {"method": "read"}, lambda model: (carry(), TOKENS)),
+    "transformer": (
+        Transformer,
+        {"vocab_size": 9, "source_vocab_size": 7, "features": 8, "num_heads": 2, "hidden_features": 12}
+        | {"encoder_layers": 1, "decoder_layers": 1, "attention_dropout_rate": 0.2, "pre_norm": True},
+        True,
+        lambda model: (TOKENS, TOKENS),
+    ),
+    "vjepa2_predictor": (
+        TubePredictor,
+        {"depth": 1, "width": 12, "num_heads": 1, "mlp_features": 8, "mask_tokens": 3},
+        {"grid": (2, 1, 4), "kind": 5},
+        lambda model: (np.zeros((2, 8, 24)), np.ones((2, 8), bool), np.ones((2, 8), bool)),
+    ),
     "mae_table": ("mae_vit_b_16", {**MASKED, "decoder_depth": 0, "table_size": 224}, {"method": "encode"}),
 }
 
 
 def program(label):
-    name, fields, options = CASES[label]
+    name, fields, options, *build = CASES[label]
     if isinstance(options, bool):
         options = {"train": True} if options else {}
-    inputs = example_inputs(name, fields)
+    model = create_model(name, **fields) if isinstance(name, str) else name(**fields)
+    inputs = build[0](model) if build else example_inputs(name, fields)
     if options.get("method") == "encode":
         inputs = inputs[:1]
-    return program_of(create_model(name, **fields), *inputs, **options)[0]
+    return program_of(model, *inputs, **options)[0]
 
 
-@pytest.mark.slow(only=["r2plus1d", "mc3"])
+@pytest.mark.slow(only=["r3d"])
 @pytest.mark.parametrize("label", CASES)
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(label):
     assert_digest("small_programs.json", label, program(label))

@@ -9,8 +9,10 @@ from flax import linen as nn
 
 from dlcore.models import create_model, list_models
 from dlcore.models.regnet import RegNet, RegNetBlock, quantized_widths
+from dlcore.models.torch_weights import published_names
 from tests.models.cost import cost, stages_of
 from tests.models.parity import check_golden
+from tests.models.tracing import layers_traced_once
 from tests.models.training import check_step, compiled, draw
 from tests.wiring import assert_wiring
 
@@ -99,6 +101,22 @@ def test_strides():
 def test_one_step():
     model = RegNet(depth=2, width=16, slope=16.0, step=2.0, group_width=8, stem_width=16)
     check_step(model, (8, 16, 16, 3))
+
+
+def test_names_of_transformers_count_layers_from_zero():
+    """Gates are the third layer, and so is the last convolution where there are none."""
+    fields = {"depth": 3, "width": 8, "slope": 8.0, "step": 2.0, "group_width": 4, "stem_width": 8}
+    with layers_traced_once():
+        names = published_names("regnet_y_400mf", 1, **fields)
+    layers = {"a": "layer.0", "b": "layer.1", "c": "layer.2", "proj": "shortcut"}
+    for stage, block in ((0, 0), (1, 0), (2, 0)):
+        front, theirs = f"params/block{stage + 1}_{block}", f"encoder.stages.{stage}.layers.{block}"
+        for ours, layer in layers.items():
+            assert names[f"{front}/{ours}/0/kernel"] == f"{theirs}.{layer}.convolution.weight"
+            assert names[f"{front}/{ours}/1/bias"] == f"{theirs}.{layer}.normalization.bias"
+        assert names[f"{front}/se/fc1/kernel"] == f"{theirs}.layer.2.attention.0.weight"
+        assert names[f"{front}/se/fc2/bias"] == f"{theirs}.layer.2.attention.2.bias"
+    assert names["params/head/bias"] == "classifier.1.bias"
 
 
 def test_the_wiring_is_that_which_equals_the_golden():

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+import zipfile
 from pathlib import Path
 
 import chex
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.models import create_model, load_torch, torch_file
+from dlcore.learner import root_key
+from dlcore.models import create_model, input_shape, load_torch, torch_file, torch_names
 from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
-from dlcore.models.weight_files import read_state_dict
+from dlcore.models.weight_files import listed, read_state_dict
 from tests.models.parity import read_golden
 from tests.models.tracing import layers_traced_once
 
@@ -55,6 +57,12 @@ def test_a_wrong_shape_is_named():
             load_torch("resnet18", weights)
         with pytest.raises(ValueError, match="of a wrong shape"):
             load_torch("resnet18", weights, replace_head=True)
+        head = {"fc.weight": np.zeros((7, 512), np.float32), "fc.bias": np.zeros(7, np.float32)}
+        hint = "replace_head=True leaves a head of another size at its initial value$"
+        with pytest.raises(ValueError, match=rf"2 of a wrong shape: fc\.bias \(7,\).*{hint}"):
+            load_torch("resnet18", small(**head))
+        with pytest.raises(ValueError, match=r"3 of a wrong shape: .*not \(3, 3, 64, 64\); $"):
+            load_torch("resnet18", {**weights, **head})
 
 
 @pytest.mark.weekly
@@ -66,6 +74,23 @@ def test_a_head_of_another_size_is_dropped_only_on_demand():
     np.testing.assert_array_equal(variables["params"]["conv1"]["kernel"], small()["conv1.weight"].transpose(2, 3, 1, 0))
     logits = jax.eval_shape(create_model("resnet18", num_classes=10).apply, variables, jnp.zeros((1, 64, 64, 3)))
     chex.assert_shape(logits, (1, 10))
+
+
+def test_a_head_of_another_size_is_that_of_a_new_network():
+    """Of the key 0, as of a run without a seed; the hidden layer is the file's."""
+    fields = {"hidden": (3,), "num_classes": 4, "head_init": jax.nn.initializers.normal(1.0)}
+    inputs = np.zeros((1, *input_shape("mlp")), np.float32)
+    new = jax.jit(create_model("mlp", **fields).init)(root_key(0), inputs)["params"]
+    state_dict = {}
+    for path, name in torch_names("mlp", hidden=(3,), num_classes=10).items():
+        _, layer, leaf = path.split("/")
+        shape = np.shape(new[layer][leaf]) if layer != "head" else (3, 10)[-np.ndim(new[layer][leaf]) :]
+        state_dict[name] = np.full(shape[::-1], 7, np.float32)
+    found = load_torch("mlp", state_dict, replace_head=True, **fields)["params"]
+    chex.assert_trees_all_close(found["head"], new["head"], rtol=1e-6)
+    rest = {name: leaves for name, leaves in found.items() if name != "head"}
+    assert rest
+    assert all((leaf == 7).all() for leaf in jax.tree.leaves(rest))
 
 
 def test_counters_are_ignored_and_float64_becomes_float32():
@@ -132,6 +157,8 @@ def test_errors_name_five_entries_and_count_the_others():
     with pytest.raises(ValueError, match=r"102 missing: \S+, \S+, \S+, \S+, \S+ and 97 more; 1 left over: a") as caught:
         load_torch("resnet18", {"a": np.zeros(3)})
     assert len(str(caught.value)) < 250
+    assert listed("missing", list("abcde")) == "5 missing: a, b, c, d, e; "
+    assert listed("missing", list("abcdef")) == "6 missing: a, b, c, d, e and 1 more; "
 
 
 def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
@@ -140,6 +167,36 @@ def test_a_tensor_takes_no_more_memory_than_its_storage_holds():
     with pytest.raises(ValueError, match="a tensor of 100,000,000,000 numbers in a storage of 1; allowed"):
         torch_file.TorchTensor(storage, 0, (100_000, 1_000_000), (0, 0)).array()
     chex.assert_shape(torch_file.TorchTensor(storage, 0, (1, 1), (7, 7)).array(), (1, 1))
+
+
+def test_a_tensor_is_its_part_of_the_storage():
+    """Of six numbers: rows of two at 1 and 4; and nothing behind the last, before the first, or of unknown kinds."""
+    contents = {"0": np.arange(6, dtype=np.float32).tobytes()}
+
+    def array(*place, kind="FloatStorage"):
+        return torch_file.TorchTensor(torch_file._Storage(kind, "0", contents), *place).array()
+
+    np.testing.assert_array_equal(array(1, (2, 2), (3, 1)), [[1, 2], [4, 5]])
+    np.testing.assert_array_equal(array(0, (2, 3), (1, 2)), [[0, 2, 4], [1, 3, 5]])
+    np.testing.assert_array_equal(array(5, (), ()), 5)
+    chex.assert_shape(array(6, (0, 9), (9, 1)), (0, 9))
+    for place in ((2, (2, 2), (3, 1)), (6, (1,), (1,)), (-1, (1,), (1,)), (5, (2,), (-1,))):
+        with pytest.raises(ValueError, match="a tensor ends beyond its storage; allowed: a whole file"):
+            array(*place)
+    with pytest.raises(ValueError, match=r"holds a torch\.QInt8Storage; allowed: FloatStorage, "):
+        array(0, (1,), (1,), kind="QInt8Storage")
+
+
+def test_a_file_of_the_other_byte_order_is_refused(tmp_path):
+    for order, problem in ((b"big", "written on a machine of the other byte order"), (b"little", None)):
+        with zipfile.ZipFile(tmp_path / "weights.pth", "w") as file:
+            file.writestr("archive/data.pkl", pickle.dumps({"epoch": 3}))
+            file.writestr("archive/byteorder", order)
+        if problem is None:
+            assert torch_file.read_torch_file(tmp_path / "weights.pth") == {"epoch": 3}
+            continue
+        with pytest.raises(ValueError, match=problem):
+            torch_file.read_torch_file(tmp_path / "weights.pth")
 
 
 def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():

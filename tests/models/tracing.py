@@ -112,7 +112,7 @@ def program_of(model, *inputs, **options):
             parts.append(f"{'/'.join(module.path)}: {text_of(module)}")
         return call(*args, **kwargs)
 
-    if "train" in inspect.signature(model.__call__).parameters:
+    if "train" in inspect.signature(getattr(model, options.get("method", "__call__"))).parameters:
         options = {"train": False, **options}
     draws = options.get("train", getattr(model, "dropout", 0)) or options.get("deterministic") is False
     streams = ("params", "dropout") if draws else ("params",)
@@ -128,9 +128,17 @@ def program_of(model, *inputs, **options):
 
 
 def _constant_text(value):
-    """Whole numbers and truth values by their bytes; of floats the shape, as processors round their sines otherwise."""
+    """Whole numbers and truth values by their bytes; floats by a few digits, as processors round their sines otherwise.
+
+    Of floats the norm, and the projection on the cosines of their places as a share of it, which sees their order.
+    """
     text = f"{value.dtype}{list(value.shape)}"
-    return text if value.dtype.kind == "f" else f"{text} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    if value.dtype.kind != "f":
+        return f"{text} {hashlib.sha256(value.tobytes()).hexdigest()}"
+    values = np.where(np.isfinite(value), value, 7).astype(np.float64).ravel()
+    norm = np.linalg.norm(values)
+    share = values @ np.cos(np.arange(values.size)) / norm if norm else 0.0
+    return f"{text} {norm:.4g} {np.round(share, 3) + 0.0:.3f}"  # 0 is added to -0
 
 
 def assert_digest(file, label, text):

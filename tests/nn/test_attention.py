@@ -263,8 +263,8 @@ def test_an_output_depends_on_no_later_input():
 def test_long_causal_attention_in_blocks_equals_attention_with_the_mask(dtype):
     """From 128 tokens on a CPU takes blocks of queries; scores of up to about 1000 leave one weight."""
     keys = jax.random.split(jax.random.key(0), 4)
-    query, key, value, weight = (jax.random.normal(key, (1, 128, 2, 4)).astype(dtype) for key in keys)
-    query = query.at[:, 100].multiply(300)
+    query, key, value, weight = (jax.random.normal(key, (1, 1, 128, 2, 4)).astype(dtype) for key in keys)
+    query = query.at[..., 100, :, :].multiply(300)
 
     def total(query, key, value, **options):
         return (dot_product_attention(query, key, value, **options).astype(np.float32) * weight).sum()

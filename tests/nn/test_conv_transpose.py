@@ -77,13 +77,16 @@ def test_a_learned_offset_moves_the_taps_and_a_mask_scales_them():
 
 
 def test_settings_of_a_deformable_layer_reach_all_its_convolutions():
-    """Nine pixels and a border of one, taps two apart: (9 + 2 - 5) / 2 + 1 = 4 windows, of 2 x 9 taps of (dy, dx)."""
+    """Nine pixels and a border of one, taps two apart: windows at (9 + 2 - 5) / 2 + 1 = 4 rows and at 5 columns.
+
+    Each of them has 2 x 6 taps of (dy, dx).
+    """
     x = jnp.zeros((1, 9, 9, 4), jnp.bfloat16)
-    layer = DeformableConv(6, (3, 3), 2, 1, 2, 2, 2, use_bias=False, dtype=jnp.bfloat16)
+    layer = DeformableConv(6, (3, 2), 2, 1, 2, 2, 2, use_bias=False, dtype=jnp.bfloat16)
     y, variables = jax.eval_shape(layer.init_with_output, jax.random.key(0), x)
     kernels = {name: getattr(leaf, "shape", None) or leaf["kernel"].shape for name, leaf in variables["params"].items()}
-    assert (y.shape, y.dtype) == ((1, 4, 4, 6), jnp.bfloat16)
-    assert kernels == {"kernel": (3, 3, 2, 6), "offset": (3, 3, 4, 36), "mask": (3, 3, 4, 18)}
+    assert (y.shape, y.dtype) == ((1, 4, 5, 6), jnp.bfloat16)
+    assert kernels == {"kernel": (3, 2, 2, 6), "offset": (3, 2, 4, 24), "mask": (3, 2, 4, 12)}
     y, variables = jax.eval_shape(DeformableConv(6).init_with_output, jax.random.key(0), x)
     chex.assert_shape(y, (1, 9, 9, 6))
     chex.assert_shape(variables["params"]["offset"]["kernel"], (3, 3, 4, 18))

@@ -50,6 +50,23 @@ def test_pairs_of_a_layer_and_its_batch_norm_are_merged_and_no_others():
     np.testing.assert_allclose(folded(broken, x), model.apply(variables, x), rtol=1e-5)
 
 
+class Called(nn.Module):
+    """Batch norms that are told by the call to use the running statistics."""
+
+    @nn.compact
+    def __call__(self, x):
+        x = BatchNorm(name="norm0")(Dense(2, name="dense0")(x), True)
+        return BatchNorm(name="norm1")(Dense(2, name="dense1")(x), use_running_average=True)
+
+
+def test_a_call_says_which_statistics_a_batch_norm_uses():
+    model, x = Called(), np.float32([[1, 2], [3, 5], [7, 6]])
+    shapes = jax.eval_shape(model.init, jax.random.key(0), x)
+    variables = jax.tree.map(lambda s: np.random.default_rng(0).uniform(0.5, 1, s.shape).astype(np.float32), shapes)
+    folds = find_folds(lambda: model.apply(variables, x))
+    assert {path: fold.norm for path, fold in folds.items()} == {"dense0": "norm0", "dense1": "norm1"}
+
+
 def test_statistics_of_a_batch_are_not_merged():
     model, x = Net(), jnp.ones((3, 2, 2, 2))
     variables = randomized(model, x)

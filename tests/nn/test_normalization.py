@@ -160,6 +160,12 @@ def test_running_statistics_by_hand():
         assert float(updates["batch_stats"]["mean"][0]) == pytest.approx(0.75 * 10 + 0.25 * 3)
         assert float(updates["batch_stats"]["var"][0]) == pytest.approx(0.75 * 1 + 0.25 * var)
         np.testing.assert_allclose(y[:, 0], (x[:, 0] - 3) / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
+    # Of 1 and 2 the mean is 1.5 and the variance 1 / 4, unbiased 1 / 2; one value alone has the variance 0.
+    layer = BatchNorm(momentum=0.75, use_scale=False, use_bias=False)
+    for mask, mean, var in (([1, 1, 0], 1.5, 0.5), ([0, 1, 0], 2.0, 0.0)):
+        stats = train(layer, variables, x, np.array(mask))[1]["batch_stats"]
+        np.testing.assert_allclose(stats["mean"], [7.5 + 0.25 * mean], rtol=1e-6)
+        np.testing.assert_allclose(stats["var"], [0.75 + 0.25 * var], rtol=1e-6)
 
 
 def test_masked_examples_are_left_out_of_the_statistics():
@@ -171,6 +177,9 @@ def test_masked_examples_are_left_out_of_the_statistics():
     want, expected = train(BatchNorm(), variables, x[valid])
     np.testing.assert_allclose(got[valid], want, atol=1e-5)
     assert_trees_close(updates, expected)
+    assert np.isfinite(got).all()
+    broken, _ = train(BatchNorm(), variables, dirty, mask=jnp.ones(6))
+    assert np.isnan(broken[1]).all(), "what is not padding is not hidden"
 
 
 def test_a_batch_of_padding_leaves_the_running_statistics():

@@ -47,8 +47,13 @@ def test_every_asked_time_is_the_closed_form_and_time_runs_backwards_too():
 def test_a_field_that_depends_on_time_alone_is_integrated():
     # dh/dt = 3 t^2: h = t^3, which Simpson's rule (RK4) has exactly.
     with jax.enable_x64(True):
-        h = odeint(lambda theta, t, h: theta * t**2, 3.0, jnp.zeros(()), jnp.array([0.0, 1.0, 2.0]))
-    np.testing.assert_allclose(h, [0, 1, 8], atol=1e-12)
+        h = odeint(lambda theta, t, h: theta * t**2, 3.0, jnp.zeros(()), jnp.array([0.0, 1.0, 2.5]), steps=3)
+        # Euler's two steps from 1 to 2.5: 3 (1 + 1.75^2) 0.75.
+        by_euler = odeint(
+            lambda theta, t, h: theta * t**2, 3.0, jnp.zeros(()), jnp.array([1.0, 2.5]), steps=2, method="euler"
+        )
+    np.testing.assert_allclose(h, [0, 1, 15.625], atol=1e-12)
+    np.testing.assert_allclose(by_euler, [0, 9.140625], atol=1e-12)
 
 
 def test_an_oscillator_keeps_its_energy():
@@ -82,6 +87,17 @@ def gradients(gradient, dtype, steps, method="rk4"):
         return (weight * states**2).sum()
 
     return jax.grad(loss, (0, 1, 2))(theta, h, times)
+
+
+@pytest.mark.covers("SQ-19")
+def test_the_adjoint_moves_both_ends_of_time():
+    """dh/dt = k t^2 with k = 3 from 1 to 2: h = t^3 - 1, dh/dk = 7 / 3, dh/dt = 12 at the end and -3 at the start."""
+
+    def last(k, times):
+        return odeint(lambda k, t, h: k * t**2, k, jnp.zeros(()), times, gradient="adjoint")[-1]
+
+    d_k, d_t = jax.jit(jax.grad(last, (0, 1)))(3.0, np.float32([1, 2]))
+    np.testing.assert_allclose([d_k, *d_t], [7 / 3, -3, 12], rtol=1e-6)
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.nn import (
+    ContinuousPositionBias,
     LearnedPositions,
     RelativePositionBias,
     RelativePositionBuckets,
@@ -27,8 +28,18 @@ def test_sines_by_hand():
     )
     np.testing.assert_array_equal(sinusoidal_encoding(jnp.asarray([1.0]), 4), sinusoidal_encoding(2, 4)[1:])
     chex.assert_shape(sinusoidal_encoding(jnp.zeros((2, 3)), 6), (2, 3, 6))
-    with pytest.raises(ValueError, match="features=5"):
-        sinusoidal_encoding(3, 5)
+    # of period 4: sin(1 / 4^(2/4)) = sin .5, cos .5
+    one, short = jax.jit(lambda: (sinusoidal_encoding(2, 2), sinusoidal_encoding(2, 4, 4.0)))()
+    np.testing.assert_allclose(one, [[0, 1], [0.8414710, 0.5403023]], atol=1e-7)
+    np.testing.assert_allclose(short[1, 2:], [0.4794255, 0.8775826], atol=1e-6)
+    for features in (0, 1, 5):
+        with pytest.raises(ValueError, match=f"features={features}: not pairs"):
+            sinusoidal_encoding(3, features)
+    with pytest.raises(ValueError, match="max_period=0"):
+        sinusoidal_encoding(3, 4, 0)
+    for count, problem in ((-1, "positions=-1: too small; allowed: at least 0"), (1.5, "positions=1.5: no whole")):
+        with pytest.raises(ValueError, match=problem):
+            sinusoidal_encoding(count, 4)
 
 
 def test_rows_and_columns_of_a_map_have_half_of_the_channels_each():
@@ -38,8 +49,23 @@ def test_rows_and_columns_of_a_map_have_half_of_the_channels_each():
     np.testing.assert_allclose(table[0, 2], [0, -1, -1, 0], atol=1e-5)
     np.testing.assert_allclose(table[1, 3], [0, 1, 0, 1], atol=1e-5)
     np.testing.assert_array_equal(table[0, :, :2], np.tile(table[0, 0, :2], (4, 1)))
-    with pytest.raises(ValueError, match=r"features=6: .*multiples of 4"):
-        sinusoidal_encoding_2d(2, 4, 6)
+    for features in (0, 6):
+        with pytest.raises(ValueError, match=rf"features={features}: .*multiples of 4"):
+            sinusoidal_encoding_2d(2, 4, features)
+
+
+def test_rows_and_columns_of_padded_maps_are_spread_over_those_of_their_image():
+    """Of a map of 3 x 4 the first image has 2 x 4, the second 3 x 1: its second column is at 2 (2 - 1/2) pi = 3 pi."""
+    rows, columns = np.array([2, 3]), np.array([4, 1])
+    table = jax.device_get(jax.jit(lambda: sinusoidal_encoding_2d(3, 4, 8, 100.0, rows, columns, shift=0.5))())
+    chex.assert_shape(table, (2, 3, 4, 8))
+    for image, i, j in np.ndindex(2, 3, 4):
+        places = 2 * np.pi * (i + 0.5) / rows[image], 2 * np.pi * (j + 0.5) / columns[image]
+        # Waves of the place and of a tenth of it: 100^(2 / 4) = 10.
+        want = [f(place / period) for place in places for period in (1, 10) for f in (np.sin, np.cos)]
+        np.testing.assert_allclose(table[image, i, j], want, atol=2e-5)
+    with pytest.raises(ValueError, match="shift=nan"):
+        sinusoidal_encoding_2d(2, 4, 4, shift=float("nan"))
 
 
 @pytest.mark.covers("AT-10")
@@ -133,8 +159,15 @@ def test_buckets_by_hand():
     assert relative_buckets(jnp.asarray([15, 16, 31, 32, 63, 64, 90, 91, 1000])).tolist() == [
         *(25, 26, 27, 28, 29, 30, 30, 31, 31)
     ]
-    with pytest.raises(ValueError, match="num_buckets=2, max_distance=128: not buckets; allowed: num_buckets of at"):
-        relative_buckets(jnp.arange(3), 2)
+    for arguments, problem in (
+        ((2,), "num_buckets=2, max_distance=128: not buckets; allowed: num_buckets of at least 4, and .* above 0"),
+        ((1, 9, False), "num_buckets=1, max_distance=9: not buckets; allowed: num_buckets of at least 2, and"),
+        ((16, 4), "num_buckets=16, max_distance=4: not buckets; allowed: .*, and max_distance above 4"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            relative_buckets(np.arange(3), *arguments)
+    few = jax.jit(lambda: relative_buckets(np.arange(-3, 4), 4, 2))()
+    np.testing.assert_array_equal(few, [1, 1, 1, 0, 3, 3, 3])
 
 
 def test_the_bias_of_buckets_follows_the_queries_positions():
@@ -151,8 +184,41 @@ def test_positions_are_waves_of_the_column_then_of_the_row():
     table = grid_positions(2, 3, 8).reshape(2, 3, 8)
     want = [np.sin(2), np.sin(0.02), np.cos(2), np.cos(0.02), np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)]
     np.testing.assert_allclose(table[1, 2], want, rtol=1e-5)
+    scaled = grid_positions(2, 3, 4, (0.5, 3.0)).reshape(2, 3, 4)
+    np.testing.assert_allclose(scaled[1, 2], [np.sin(6), np.cos(6), np.sin(0.5), np.cos(0.5)], rtol=1e-5)
     with pytest.raises(ValueError, match="features=6: not four waves"):
         grid_positions(2, 2, 6)
+    with pytest.raises(ValueError, match="scales"):
+        grid_positions(2, 2, 4, (1.0, float("inf")))
+
+
+@pytest.mark.parametrize("reference", [None, 4])
+def test_a_continuous_bias_is_a_perceptron_of_logarithms_of_offsets(reference):
+    """Of a window of 3 x 2; its own scale divides by 2 and by 1, a reference of 4 x 4 by 3."""
+    layer, rng = ContinuousPositionBias((3, 2), 2, reference, 4), np.random.default_rng(0)
+    shapes = {"hidden": {"kernel": (2, 4), "bias": (4,)}, "out": {"kernel": (4, 2)}}
+    params = {n: {k: rng.normal(size=size).astype(np.float32) for k, size in s.items()} for n, s in shapes.items()}
+    bias = jax.jit(lambda: layer.apply({"params": params}))()
+    chex.assert_shape(bias, (2, 6, 6))
+    limits = np.array([2, 1] if reference is None else [3, 3])
+    for i, j in np.ndindex(6, 6):
+        offset = np.array([i // 2 - j // 2, i % 2 - j % 2])
+        scaled = np.sign(offset) * np.log2(1 + 8 * np.abs(offset) / limits) / 3
+        hidden = np.maximum(scaled @ params["hidden"]["kernel"] + params["hidden"]["bias"], 0)
+        want = 16 / (1 + np.exp(-hidden @ params["out"]["kernel"]))
+        np.testing.assert_allclose(bias[:, i, j], want, rtol=1e-4)
+
+
+def test_a_bias_on_a_larger_window_keeps_the_rows_of_the_class_token():
+    """A table of 1 x 3 offsets (1, 2, 4), resized to 1 x 5 at 0.6 k - 0.2: 1, 1.4, 2, 3.2, 4; then 7, 8 and 9."""
+    layer = RelativePositionBias((1, 2), 1, class_token=True)
+    table = np.float32([1, 2, 4, 7, 8, 9])[:, None]
+    plain, larger = jax.jit(lambda: [layer.apply({"params": {"embedding": table}}, *w) for w in ((), ((1, 3),))])()
+    np.testing.assert_array_equal(plain[0], [[9, 7, 7], [8, 2, 1], [8, 4, 2]])
+    want = [[9, 7, 7, 7], [8, 2, 1.4, 1], [8, 3.2, 2, 1.4], [8, 4, 3.2, 2]]
+    np.testing.assert_allclose(larger[0], want, rtol=1e-6)
+    with pytest.raises(ValueError, match=r"table.shape=\(6,\): does not fit"):
+        interpolate_positions(table[:, 0], (1, 6), (2, 3))
 
 
 def test_a_table_of_numpy_is_read_in_a_compiled_call():

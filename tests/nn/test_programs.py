@@ -15,7 +15,8 @@ from flax import linen
 
 from dlcore.nn.activations import Maxout, PReLU, gelu
 from dlcore.nn.additive_attention import AdditiveAttention
-from dlcore.nn.attention import MultiHeadAttention
+from dlcore.nn.attention import MultiHeadAttention, SelfAttention
+from dlcore.nn.cache import Cache
 from dlcore.nn.conv_recurrent import ConvRecurrent
 from dlcore.nn.deformable_encoder import DeformableEncoderLayer
 from dlcore.nn.fast_weights import FastWeightAttention
@@ -44,6 +45,14 @@ def of_tokens(*shape):
 
 def memory_of(length):
     return SegmentMemory((jnp.zeros((2, length, 8)),) * 2 if length else (), of_tokens(2))
+
+
+ATTENTION = {"num_kv_heads": 2, "scale": 0.3, "rotary": 50.0, "rotary_pairs": "neighbors", "qk_norm": 1e-3}
+ATTENTION |= {"qkv_bias": "qv", "dtype": jnp.bfloat16, "kernel_init": linen.initializers.ones}
+BLOCK = ATTENTION | {"activation": gelu, "dropout_rate": 0.1, "attention_dropout_rate": 0.2, "epsilon": 1e-3}
+BLOCK |= {"fused_qkv": False, "bias_init": linen.initializers.ones, "norm": "rms", "gated": True, "qkv_features": 16}
+BLOCK |= {"cosine": True, "talking_heads": True, "mlp_norm": True}
+RECURRENT = {"dtype": jnp.bfloat16, "input_init": linen.initializers.ones, "learned_carry": True}
 
 
 def decoder(cross):
@@ -92,6 +101,43 @@ CASES = {
     "bidirectional": lambda: (RecurrentStack(3, 1, "gru", bidirectional=True), (None, X, of_tokens(2))),
     "projected_lstm": lambda: (Recurrent(4, "lstm", proj_features=3, forget_bias=0.5), (None, X)),
     "conv_lstm": lambda: (ConvRecurrent(4, (3, 3), "lstm"), (((2, 5, 6, 4), (2, 5, 6, 4)), (2, 3, 5, 6, 4))),
+    "attention_fields": lambda: (
+        MultiHeadAttention(4, 6, 8, **ATTENTION, use_bias=False, dropout_rate=0.1, talking_heads=True),
+        (X,),
+        {"mask": jnp.ones((1, 3, 3), bool), "bias": jnp.ones((4, 1, 1)), "is_causal": True, **TRAIN},
+    ),
+    "attention_angles": lambda: (
+        MultiHeadAttention(2, rotary_pairs="neighbors", qkv_bias="none"),
+        (X,),
+        {"angles": jnp.ones((2, 1, 2)), "is_causal": True},
+    ),
+    "cached_attention": lambda: (
+        MultiHeadAttention(2, rotary=100.0),
+        (X,),
+        {"cache": Cache.zeros(2, 5, 2, 4), "mask": jnp.ones((1, 3, 5), bool)},
+    ),
+    "self_attention": lambda: (
+        SelfAttention(4, 5, True, jnp.bfloat16, linen.initializers.ones),
+        (X,),
+        {"mask": jnp.ones((1, 3, 3), bool), "bias": jnp.ones((1, 3, 3))},
+    ),
+    "encoder_block_fields": lambda: (
+        TransformerEncoderBlock(4, 12, **BLOCK, out_kernel_init=linen.zeros, drop_path_rate=0.3, layer_scale=0.5),
+        (X,),
+        {"mask": jnp.ones((1, 3, 3), bool), "bias": jnp.ones((4, 1, 1)), "position": jnp.ones((3, 8)), **TRAIN},
+    ),
+    "decoder_block_fields": lambda: (
+        TransformerDecoderBlock(4, 12, **BLOCK, out_kernel_init=linen.zeros),
+        (X, (2, 5, 8)),
+        {"mask": jnp.ones((1, 3, 3), bool), "memory_mask": jnp.ones((1, 1, 5), bool), "bias": jnp.ones((4, 1, 1))}
+        | {"position": jnp.ones((3, 8)), "memory_position": jnp.ones((5, 8)), "is_causal": True, **TRAIN},
+    ),
+    "recurrent_fields": lambda: (RecurrentStack(3, 2, unroll=2, **RECURRENT), (None, X, of_tokens(2))),
+    "bidirectional_fields": lambda: (
+        RecurrentStack(3, 2, "gru", unroll=2, bidirectional=True, **RECURRENT),
+        (None, X),
+    ),
+    "conv_gru": lambda: (ConvRecurrent(4, (3, 1), "gru", 0.5, 2, jnp.bfloat16), ((MAP,), (2, 3, 5, 6, 4))),
     "deformable": lambda: (
         DeformableEncoderLayer(2, 12, num_points=2, dropout_rate=0.1),
         ((1, 6, 8), (1, 6, 8), (1, 6, 1, 2)),

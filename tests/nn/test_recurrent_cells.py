@@ -97,6 +97,19 @@ def test_a_step_of_each_variant_by_hand(name, gates, extra, c, h):
     np.testing.assert_allclose([got[0][0], got[1][0]], [h, c], rtol=1e-6)
 
 
+def test_terms_and_peepholes_of_another_size_are_refused():
+    """Three units: an LSTM has 12 numbers in each term, and a peephole 3 for each unit."""
+    h, c, term = np.zeros(2), np.zeros(3), np.zeros(12)
+    for step, a, u, more, problem in (
+        (lstm_cell, term, np.zeros(9), {}, r"u=float32\[9\]: wrong shape"),
+        (lstm_cell, np.zeros(16), term, {}, r"a=float32\[16\]: wrong shape"),
+        (gru_cell, term, term, {}, r"a=float32\[12\]: wrong shape"),
+        (peephole_lstm_cell, term, term, {"peephole": np.zeros((3, 2))}, r"peephole=float32\[3, 2\]: wrong shape"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            step((c,) if step is gru_cell else (h, c), a, u, **more)
+
+
 @pytest.mark.covers("SQ-20")
 def test_variants_that_become_the_lstm():
     """Peepholes of zero; a forget gate, an output gate that are open; an input gate that is 1 - f."""

@@ -31,18 +31,24 @@ def test_it_starts_as_the_identity(kind):
     np.testing.assert_array_equal(theta, np.broadcast_to(np.eye(2, 3), (2, 2, 3)))
 
 
-@pytest.mark.slow
 @pytest.mark.covers("CV-32")
 def test_a_similarity_turns_scales_and_moves():
-    x = jnp.zeros((1, 4, 4, 1))
-    layer = SpatialTransformer(Flat(), "similarity")
-    variables = layer.init(jax.random.key(0), x)
-    variables["params"]["theta"]["bias"] = jnp.array([jnp.pi / 2, jnp.log(3.0), 0.25, -0.5])
-    _, theta = layer.apply(variables, x)
-    # 3 times [[cos, -sin], [sin, cos]] of a quarter turn; the third column is where it looks from
-    np.testing.assert_allclose(jnp.abs(theta[0, :, :2]), [[0, 3], [3, 0]], atol=1e-5)
-    assert theta[0, 0, 1] * theta[0, 1, 0] < 0
-    np.testing.assert_allclose(theta[0, :, 2], [0.25, -0.5])
+    """3 times [[cos, -sin], [sin, cos]] of a quarter turn; the third column is where it looks from.
+
+    So the place (x, y) of the output shows (-3 y + 1/4, 3 x - 1/2) of the image, whose corners are at (-1, -1) and
+    (1, 1), in columns and rows of 0 to 3: rounded, and inside.
+    """
+    x = np.arange(16, dtype=np.float32).reshape(1, 4, 4, 1)
+    layer = SpatialTransformer(Flat(), "similarity", (3, 2), "nearest", "border", True)
+    shapes = jax.eval_shape(layer.init, jax.random.key(0), x)["params"]
+    params = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    params["theta"]["bias"] = np.float32([np.pi / 2, np.log(3), 0.25, -0.5])
+    y, theta = jax.jit(layer.apply)({"params": params}, x)
+    np.testing.assert_allclose(theta[0], [[0, -3, 0.25], [3, 0, -0.5]], atol=1e-5)
+    for row, column in np.ndindex(3, 2):
+        place = -3 * (row - 1) + 0.25, 3 * (2 * column - 1) - 0.5
+        j, i = (min(max(round((p + 1) * 1.5), 0), 3) for p in place)
+        assert y[0, row, column, 0] == x[0, i, j, 0]
 
 
 @pytest.mark.slow

@@ -129,7 +129,7 @@ def entries_of(
         index = ones.astype(np.int64) + DIGIT * thousands.astype(np.int64)
         for key in {names[int(i) - 1] for i in np.unique(owner) if 1 <= i <= len(names) and i == int(i)}:
             is_own = owner == number[key]
-            result[key].reshape(-1)[index[is_own]] = leaf[is_own]
+            result[key].flat[index[is_own]] = leaf[is_own]
     result |= {copy: result[key] for copy, key in tied.items()}
     again = [np.asarray(leaf) for leaf in jax.tree.leaves(load(result))]
     if not all(np.array_equal(a, b) for a, b in zip(again, leaves, strict=True)):

@@ -13,14 +13,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from dlcore.models import from_pretrained
+from dlcore.models.normalization import IMAGENET, normalization
 from dlcore.models.pretrained import door
 from dlcore.models.pretrained.family import Family, find_family
 from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.snapshot import open_snapshot
 from dlcore.models.pretrained.torchvision_names import torchvision_weights
-from tests.models.pretrained.hub_server import Hub, serve
+from tests.models.pretrained.hub_server import COMMIT, Hub, serve
 
 HUB = pathlib.Path(__file__).parents[2] / "goldens" / "hub"
 FOLDERS = sorted(folder.name for folder in HUB.iterdir())
@@ -166,13 +168,20 @@ def test_a_configuration_of_no_library_is_refused():
         ("ConvNeXt_Tiny_Weights.IMAGENET1K_V1", "convnext_tiny", 236, 224, "bilinear"),
         ("Swin_S_Weights.IMAGENET1K_V1", "swin_s", 246, 224, "bicubic"),
         ("EfficientNet_B1_Weights.IMAGENET1K_V2", "efficientnet_b1", 255, 240, "bilinear"),
+        ("EfficientNet_B1_Weights.IMAGENET1K_V1", "efficientnet_b1", 256, 240, "bicubic"),
+        ("EfficientNet_V2_L_Weights.IMAGENET1K_V1", "efficientnet_v2_l", 480, 480, "bicubic"),
+        ("EfficientNet_V2_S_Weights.IMAGENET1K_V1", "efficientnet_v2_s", 384, 384, "bilinear"),
+        ("RegNet_Y_32GF_Weights.IMAGENET1K_SWAG_E2E_V1", "regnet_y_32gf", 384, 384, "bicubic"),
+        ("ViT_H_14_Weights.IMAGENET1K_SWAG_E2E_V1", "vit_h_14", 518, 518, "bicubic"),
         ("Swin3D_B_Weights.KINETICS400_IMAGENET22K_V1", "swin3d_b", 256, 224, "bilinear"),
     ],
 )
 def test_names_of_torchvisions_weights(name, model, resize, crop, resample):
     weights = torchvision_weights(name)
     assert (weights.model, weights.processor.shortest, weights.processor.crop) == (model, resize, (crop, crop))
-    assert weights.processor.resample == resample
+    assert (weights.processor.resample, weights.image_size) == (resample, crop)
+    mean, _ = normalization(model) if model in ("efficientnet_v2_l", "swin3d_b") else IMAGENET
+    assert weights.processor.mean == mean
 
 
 def test_frames_of_torchvisions_networks_of_clips():
@@ -235,6 +244,50 @@ def test_a_hub_id_is_downloaded_once_and_read_offline(hub, address, tmp_path):
         open_snapshot("google/vit-tiny", revision="v9", cache_dir=tmp_path)
     with pytest.raises(ConnectionError, match=r"not in the cache, .*; allowed offline: the cache has google/vit-tiny"):
         open_snapshot("google/other", cache_dir=tmp_path, offline=True)
+
+
+def test_a_cached_file_that_changed_on_the_disk_is_named_and_kept(hub, address, tmp_path):
+    """Its own revision is cached, and no main: what a download of now got is deleted, what was there before is not."""
+    options = {"revision": COMMIT, "cache_dir": tmp_path}
+    open_snapshot("hf-hub:google/vit-tiny", **options)
+    (link,) = tmp_path.rglob("model.safetensors")
+    stored = link.resolve()
+    stored.write_bytes(stored.read_bytes()[:-1] + b"x")
+    with pytest.raises(
+        ValueError, match=r"SHA-256 is \w{12}\.\.\., the hub's \w{12}\.\.\.; .*; delete .* to download it ag"
+    ):
+        open_snapshot("google/vit-tiny", **options)
+    assert stored.read_bytes()[-1:] == b"x"
+
+
+def test_shards_of_the_hub_are_downloaded_by_their_index(hub, address, tmp_path, monkeypatch):
+    """The repository says nothing of photographs, which is no error, with a hub and without."""
+    files = {"model-1.safetensors": "a", "model-2.safetensors": "b", "other.safetensors": "c"}
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    for file, name in files.items():
+        save_file({name: np.full(2, ord(name), np.float32)}, folder / file)
+    weight_map = {"a": "model-1.safetensors", "b": "model-2.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    (folder / "config.json").write_text('{"architectures": ["X"]}')
+    monkeypatch.setitem(hub.repositories, "acme/shards", folder)
+    for offline in (False, True):
+        snapshot = open_snapshot("acme/shards", cache_dir=tmp_path / "cache", offline=offline)
+        assert {name: np.asarray(value).tolist() for name, value in snapshot.weights.items()} == {
+            "a": [97, 97],
+            "b": [98, 98],
+        }
+        assert (snapshot.config, snapshot.processor) == ({"architectures": ["X"]}, {})
+    assert not list((tmp_path / "cache").rglob("other.safetensors"))
+    (folder / "model-2.safetensors").unlink()
+    with pytest.raises(FileNotFoundError, match=r"lacks model-2\.safetensors of its index; allowed: all files of it"):
+        open_snapshot(folder)
+    with pytest.raises(FileNotFoundError, match=r"lacks model-2\.safetensors of its index"):
+        open_snapshot("acme/shards", cache_dir=tmp_path / "other")
+    for file, lacks in (("model.safetensors.index.json", "weights of a known name"), ("config.json", "config.json")):
+        (folder / file).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"the repository lacks {lacks}; allowed: model.safetensors, "):
+            open_snapshot("acme/shards", cache_dir=tmp_path / "last")
 
 
 def test_a_token_opens_a_gated_repository(hub, address, tmp_path):

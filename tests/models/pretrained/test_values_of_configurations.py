@@ -236,7 +236,7 @@ CONTEXT = {"sample": np.zeros((1, 8, 8, 4), np.float32), "encoder_hidden_states"
             "CLIPModel",
             "clip_vit_b_32",
             CLIP,
-            {"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [0, 1, 1]])},
+            {"input_ids": IDS, "attention_mask": np.array([[1, 1, 0], [1, 0, 1]])},
             "attention_mask: 0 at a token that the network reads; allowed: 1 there, or no mask",
         ),
         (
