@@ -510,3 +510,19 @@ def test_a_list_is_at_most_120_columns_wide(monkeypatch):
         monkeypatch.setenv("COLUMNS", columns)
         assert cli.main(["experiments", "nerf"]) == 0
     assert [width for _, width in asked] == [119, 120]
+
+
+COMMANDS = ("experiments", "compare", "models", "cost", "convert", "draw", "detect", "depth")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_says_what_it_is(command, monkeypatch, capsys):
+    """An option or a place stands two columns in, and its help behind it or on the next line, far to the right."""
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    options = [(line, after) for line, after in zip(lines, [*lines[1:], ""], strict=True) if re.match(r"  \S", line)]
+    assert len(options) > 1
+    for line, after in options:
+        assert re.search(r"\S  +\S", line) or re.match(r" {10,}\S", after), line
