@@ -62,7 +62,7 @@ def started(*words):
     _, setup, state = initial(page.experiment, *CLASSIFIER, *words)
     state = filled(state.replace(rng=np.zeros(2), opt_state=None), 1)
     found = page.experiment.task.start(setup)
-    found.check(state)
+    assert found.check(state) is None
     return setup, found.replace(state)
 
 
@@ -196,7 +196,7 @@ def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_pa
     words = [f"--model={model}", "--width=4", "--num_heads=2", "--num_layers=1"]
     _, setup, state = initial(page.experiment, *CLASSIFIER, *words)
     found = page.experiment.task.start(setup)
-    found.check(None)
+    assert found.check(None) is None
     assert not calls, "nothing is trained before the page's own checks"
     after = found.replace(filled(state.replace(rng=np.zeros(2), opt_state=None), 1))
     network = after.params["network"]
