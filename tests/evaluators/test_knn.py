@@ -58,7 +58,7 @@ def test_the_evaluator_does_not_depend_on_batches(size):
     assert evaluator.finish(acc) == {"near": 1.0}
     with pytest.raises(ValueError, match="k=31: out of range; allowed: 1 to 30, the size of the bank"):
         knn(source, k=31).finish(acc)
-    assert evaluator.source is source
+    assert (evaluator.source, evaluator.names) == (source, ("near",))
 
 
 def test_features_of_another_width_are_refused():

@@ -81,3 +81,11 @@ def test_a_large_film_is_shown_at_its_size_and_smooth():
     assert "smooth" not in small.html
     assert '<img class="smooth" alt="t" width="380"' in large.html
     assert (large.subtitle, large.half) == ("s", True)
+
+
+def test_a_film_that_does_not_fit_keeps_every_second_frame_and_the_last():
+    """Of eight frames, each brighter than the one before it, the first, third, fifth, seventh and eighth are left."""
+    noise = np.random.default_rng(0).integers(-9, 10, (8, 16, 16))
+    frames = [(20 + 30 * k + noise[k]).astype(np.uint8) for k in range(8)]
+    shown = [round((float(frame.mean()) - 20) / 30) for frame in frames_of(film_webp(frames, max_bytes=10))]
+    assert shown == [0, 2, 4, 6, 7]

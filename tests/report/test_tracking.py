@@ -42,3 +42,9 @@ def test_an_enlarged_strip_of_all_frames_has_enlarged_boxes():
             film_strip(clip, boxes, np.array([[0], [-1]]), count=count)
     with pytest.raises(ValueError, match="boxes=2 frames, ids=1: clip has 2"):
         film_strip(clip, boxes, np.array([[0]]))
+
+
+def test_a_clip_without_any_box_is_shown_as_it_is():
+    clip = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    strip = film_strip(clip, np.zeros((2, 0, 4)), np.zeros((2, 0), int), count=2, scale=1)
+    np.testing.assert_array_equal(strip, np.concatenate([clip[0], np.full((4, 4, 3), 255), clip[1]], 1))
