@@ -33,6 +33,8 @@ def test_equals_a_plain_loop():
 def test_degenerate_and_bad_input():
     zeros = np.zeros((3, 2))
     np.testing.assert_array_equal(knn_predict(zeros, np.array([2, 2, 1]), zeros, 3, 1e-3), [2, 2, 2])
+    ones = np.ones((3, 2))
+    assert knn_predict(ones, np.array([0, 1, 1]), ones[:1], 3, 1e-3) == [1], "e^1000 is too large a number"
     with pytest.raises(ValueError, match=r"k=4: out of range; allowed: 1 to 3"):
         knn_predict(zeros, np.zeros(3, int), zeros, 4)
     with pytest.raises(ValueError, match="labels=-1: no class; allowed: integers from 0"):
