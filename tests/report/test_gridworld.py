@@ -36,3 +36,4 @@ def test_arrows_are_six_tenths_of_a_cell_long_for_actions_above_a_third():
     ], atol=1e-12)  # fmt: skip
     assert (ax.images[0].get_clim(), ax.get_title(), len(ax.get_xticks())) == ((0, 9), "worlds", 0)
     assert len(ax.figure.axes) == 2, "the grid and its color bar"
+    assert not any(spine.get_visible() for spine in ax.spines.values())
