@@ -99,7 +99,7 @@ def test_crops_of_a_wide_image_are_seven_eighths_of_each_side():
         ({"image": np.zeros((1, 2, 2, 1)), "label": np.zeros(1)}, np.zeros((1, 2, 2))),
     ],
 )
-def test_what_is_no_classifier_of_images_is_refused(batch, probabilities):
+def test_other_batches_and_learners_than_of_image_classifiers_are_refused(batch, probabilities):
     learner = classifier()._replace(predict=lambda state, batch: {"probabilities": probabilities})
     with pytest.raises(ValueError, match="tta=flip: this is no classifier of images; allowed: none"):
         tta.test_time_augmentation(learner, "flip", batch)
