@@ -418,3 +418,111 @@ def test_a_command_that_is_none_is_refused():
     with pytest.raises(SystemExit) as stop:
         cli.main(["train"])
     assert stop.value.code == 2
+
+
+def test_commands_without_options_take_their_defaults(tmp_path, monkeypatch, capsys):
+    asked = []
+    for module, call in (("photograph_depth", "depth_file"), ("photograph_detection", "detect_file")):
+        monkeypatch.setattr(f"dlcore.kits.images.{module}.{call}", lambda *given: asked.append(given))
+    monkeypatch.setattr("dlcore.modes.compare.compare", lambda *given: asked.append(given) or "compared")
+    folder, photo = Path("net"), Path("in/photo.jpg")
+    for words, arguments in (
+        (["detect", "net", f"--input={photo}"], (folder, photo, None, 0.1, Path("samples/photo_boxes.png"))),
+        (
+            ["detect", "net", f"--input={photo}", "--words=a", "--threshold=0.5"],
+            (folder, photo, "a", 0.5, Path("samples/photo_boxes.png")),
+        ),
+        (["depth", "net", f"--input={photo}"], (folder, photo, Path("samples/photo_depth.png"))),
+        (["compare", "a", "b"], (["a", "b"], Path("runs/compare.html"), "step")),
+        (["compare", "a", "--x=epoch", "--out=c.html"], (["a"], Path("c.html"), "epoch")),
+    ):
+        assert cli.main(words) == 0
+        assert asked.pop() == arguments
+    assert capsys.readouterr().out == "compared\ncompared\n"
+
+
+def test_a_drawing_without_options_is_one_image_of_seed_0_on_one_device(tmp_path, monkeypatch):
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    opened, drawn = [], []
+
+    class Drawn:
+        def rests(self, words):
+            return {}
+
+        def draw(self, words, **options):
+            drawn.append(options)
+            return np.zeros((1, 2, 2, 3), np.float32)
+
+    monkeypatch.setattr(
+        "dlcore.generative.pipeline.open_pipeline", lambda folder, **words: opened.append(words) or Drawn()
+    )
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["draw", "net", "--words=a cat"]) == 0
+    assert opened == [{"sharding": None, "param_dtype": jnp.float32}]
+    assert drawn == [{"size": None, "count": 1, "steps": None, "guidance": None, "seed": 0}]
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["0_a_cat.png"]
+    words = ["--dtype=bfloat16", "--sharding=fsdp", "--steps=3", "--guidance=2.5"]
+    assert cli.main(["draw", "net", "--words=a cat", *words]) == 0
+    assert opened[1]["param_dtype"] == jnp.bfloat16
+    assert opened[1]["sharding"] is not None
+    assert drawn[1] == {"size": None, "count": 1, "steps": 3, "guidance": 2.5, "seed": 0}
+    assert jax.device_count() > 0
+
+
+def test_a_run_is_published_under_the_names_of_what_it_started_from(tmp_path, monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    saved = []
+    module = "dlcore.kits.training.pretrained_network."
+    network = SimpleNamespace(name="resnet18", class_names=("a", "b", "c"), variables="variables")
+    monkeypatch.setattr(module + "published_source", lambda file, argument: f"source of {argument}")
+    monkeypatch.setattr(module + "load_network", lambda file, argument: network)
+    monkeypatch.setattr("dlcore.models.pretrained.save_pretrained", lambda *given: saved.append(given))
+    (tmp_path / "run").mkdir()
+    words = ["convert", str(tmp_path / "run"), "--to=safetensors"]
+    assert cli.main(words) == cli.main([*words, f"--out={tmp_path / 'out'}"]) == 0
+    rest = ("source of file", "variables", ("a", "b", "c"))
+    assert saved == [(tmp_path / "run.converted", *rest), (tmp_path / "out", *rest)]
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == f"{tmp_path / 'run.converted'}: resnet18, 3 classes, under the names of source of file"
+
+
+def test_of_a_model_and_its_average_the_average_is_taken_unless_it_is_refused(tmp_path, monkeypatch):
+    asked = []
+
+    def read_state_dict(file, use_ema):
+        asked.append(use_ema)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("dlcore.models.weight_files.read_state_dict", read_state_dict)
+    words = ["convert", str(tmp_path / "net.npz"), "--model=lenet5"]
+    assert cli.main(words) == cli.main([*words, "--no-ema"]) == 1
+    assert asked == [True, False]
+
+
+def test_a_list_is_at_most_120_columns_wide(monkeypatch):
+    asked = []
+    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda word, width: asked.append((word, width)) or "")
+    for columns in ("119", "121"):
+        monkeypatch.setenv("COLUMNS", columns)
+        assert cli.main(["experiments", "nerf"]) == 0
+    assert [width for _, width in asked] == [119, 120]
+
+
+COMMANDS = ("experiments", "compare", "models", "cost", "convert", "draw", "detect", "depth")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_option_says_what_it_is(command, monkeypatch, capsys):
+    """An option or a place stands two columns in, and its help behind it or on the next line, far to the right."""
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    options = [(line, after) for line, after in zip(lines, [*lines[1:], ""], strict=True) if re.match(r"  \S", line)]
+    assert len(options) > 1
+    for line, after in options:
+        assert re.search(r"\S  +\S", line) or re.match(r" {10,}\S", after), line

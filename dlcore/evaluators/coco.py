@@ -151,7 +151,7 @@ def coco_map(
     for annotation, score in zip(detected, detections[:, 6], strict=True):
         annotation["score"] = float(score)
     with contextlib.redirect_stdout(io.StringIO()):
-        sets = (_dataset(objects, num_images, num_classes, masks) for objects in (real, detected))
+        sets = (_dataset(objects, num_images, num_classes) for objects in (real, detected))
         evaluation = COCOeval(*sets, kind)
         small, large = size_limits
         limits = {"all": [0, 1e10], "small": [0, small], "medium": [small, large], "large": [large, 1e10]}
@@ -252,14 +252,14 @@ def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.n
     return annotations
 
 
-def _dataset(annotations: list[dict], num_images: int, num_classes: int, masks: Any) -> Any:
+def _dataset(annotations: list[dict], num_images: int, num_classes: int) -> Any:
     from pycocotools.coco import COCO
 
-    size = [0, 0] if not masks or not len(masks[0]) + len(masks[1]) else [*masks[0], *masks[1]][0]["size"]
     coco = COCO()
     coco.dataset = {
         "info": {},
-        "images": [{"id": i, "height": size[0], "width": size[1]} for i in range(num_images)],
+        # Sizes are those of polygons, and run lengths have their own.
+        "images": [{"id": i, "height": None, "width": None} for i in range(num_images)],
         "categories": [{"id": i} for i in range(num_classes)],
         "annotations": annotations,
     }

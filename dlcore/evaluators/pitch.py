@@ -27,7 +27,6 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     Raises:
       ValueError: a sound has fewer than three samples, or one that is not finite.
     """
-    check_finite("waveform", waveform)
     waveform = np.asarray(waveform, np.float64)
     length = waveform.shape[-1]
     if length < 3:

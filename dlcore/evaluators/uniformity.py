@@ -69,4 +69,4 @@ def uniformity(source: Any, *, key: str = "embeddings", name: str = "uniformity"
         queries = acc.split()[2]
         return {name: uniformity_of(queries) if len(queries) > 1 else 0.0}
 
-    return Evaluator(collect_features(key), finish, source)
+    return Evaluator(collect_features(key), finish, source, (name,))

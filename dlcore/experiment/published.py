@@ -111,7 +111,7 @@ def backbone_name(model: str, fields: Mapping[str, Any]) -> str:
 
     usual, backbone = BACKBONES.get(model, model), fields.get("backbone")
     variants = getattr(sys.modules[type(backbone).__module__], "MODELS", {})
-    if backbone is None or not variants:
+    if not variants:
         return usual
     simple = {name.partition(".")[2] for name in module_settings("model", type(backbone))}
     fixed = [f.name for f in dataclasses.fields(backbone) if f.name not in {*simple, "num_classes", "parent", "name"}]

@@ -79,7 +79,6 @@ def _in_pairs(panels: Sequence[Panel]) -> list[Panel]:
             if neighbor is not None:
                 rest.remove(neighbor)
                 ordered.append(neighbor)
-                halves = 0
     return ordered
 
 

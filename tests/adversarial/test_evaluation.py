@@ -168,6 +168,21 @@ def test_the_figures_have_a_curve_an_attack_and_three_rows_of_pictures():
     np.testing.assert_allclose(figure.axes[5].images[0].get_array(), 0, atol=1e-6)
 
 
+def test_a_change_of_a_pixel_is_drawn_around_gray():
+    """0.05 of an epsilon of 0.2 is an eighth above the middle; what changes by more is white or black."""
+    images, change = np.full((1, 1, 4, 1), 0.5), np.array([0.05, -0.1, 0.3, -0.3]).reshape(1, 1, 4, 1)
+    figure = attacked_images(images, images + change, 0.2, ["a"])
+    pictures = [ax.images[0] for ax in figure.axes]
+    np.testing.assert_allclose([picture.get_array()[0] for picture in pictures], [
+        [0.5] * 4, [0.55, 0.4, 0.8, 0.2], [0.625, 0.25, 1, 0],
+    ])  # fmt: skip
+    assert {picture.get_clim() for picture in pictures} == {(0, 1)}
+    assert [ax.get_title() for ax in figure.axes] == ["", "a", ""]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["image", "attacked", "change,\ngray is 0"]
+    unchanged = attacked_images(images, images, 0.0, ["a"]).axes[2].images[0].get_array()
+    np.testing.assert_allclose(unchanged, 0.5)
+
+
 def test_the_digits_of_the_page_span_the_unit_range():
     images, labels = images_of(SimpleNamespace(class_names=tuple("0123456789")), None, 20)
     assert (images.min(), images.max()) == (0, 1)

@@ -7,6 +7,7 @@ import pytest
 from dlcore.data.episodes import Episodes, episodes
 from dlcore.data.source import Source
 from dlcore.data.stroke_characters import LINES, STROKES, stroke_characters
+from dlcore.evaluators.episodes import episode_accuracy
 
 
 def numbered(classes=6, each=5, side=2):
@@ -100,3 +101,22 @@ def test_images_that_are_not_square_are_not_turned():
     ):
         episodes(wide, 2, way=2, shot=1, query=1, turned=True)
     chex.assert_shape(episodes(wide, 2, way=2, shot=1, query=1).arrays["query"], (2, 2, 1, 2, 3, 1))
+
+
+def test_the_accuracy_of_episodes_is_the_mean_of_their_queries():
+    """Three ways of two shots and two queries: 4 of 6 are right, then 6, then 5; deviations of 1/6 from 5/6.
+
+    Half of the interval is 1.96 s / sqrt(3), s = 1/6.
+    """
+    source = Source({"support": np.zeros((3, 3, 2, 1)), "query": np.zeros((3, 3, 2, 1))})
+    evaluator = episode_accuracy(source)
+    assert (evaluator.source, evaluator.names) == (source, ("accuracy_3way2shot", "interval_3way2shot"))
+    right = np.array([0, 0, 1, 1, 2, 2])
+    predicted = np.stack([right, right, right])
+    predicted[0, [0, 5]], predicted[2, 3] = 1, 0
+    acc = None
+    for rows in (slice(0, 2), slice(2, 3)):
+        acc = evaluator.add(acc, {"logits": np.eye(3)[predicted[rows]]}, source[rows])
+    found = evaluator.finish(acc)
+    assert found["accuracy_3way2shot"] == pytest.approx(5 / 6)
+    assert found["interval_3way2shot"] == pytest.approx(1.96 / 6 / np.sqrt(3), rel=1e-5)

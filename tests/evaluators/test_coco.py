@@ -8,7 +8,7 @@ import pytest
 
 from dlcore.data.masks import masks_to_rles, pack_masks
 from dlcore.data.source import Source
-from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows
+from dlcore.evaluators.coco import coco_evaluator, coco_map, coco_rows, pasted_masks
 from dlcore.learner import Learner
 from dlcore.run import Placement, evaluate
 from dlcore.run.sharding import make_mesh
@@ -407,3 +407,39 @@ def test_resized_images_are_measured_in_their_own_pixels():
     sizes = {"image_size": np.array([[28, 40]]), "original_size": np.array([[56, 80]])}
     original = measure(evaluator, (rows | sizes, outputs))
     assert [original[name] and round(original[name], 6) for name in names] == [None, 1, None, 1, 1]
+
+
+def test_masks_are_pasted_into_their_boxes_where_their_probability_is_above_the_threshold():
+    """Cells of probability 0, 0.25, 0.75 and 1 a column of the first mask, a row of the second.
+
+    In a box of 8 by 4 pixels a cell is 2 by 1 pixels, so that the center of a pixel lies a quarter of a cell off the
+    cell's own: between the cells of 0.25 and 0.75 the pixels have 0.375 and 0.625, beside them 0.1875 and 0.8125.
+    """
+    steps = np.array([0, 0.25, 0.75, 1])
+    masks = np.stack([np.tile(steps, (4, 1)), np.tile(steps[:, None], (1, 4))]).astype(np.float32)
+    boxes = np.array([[2.0, 1, 10, 5], [1, 0, 5, 8]], np.float32)
+    for threshold, first in ((0.5, 4), (0.3, 3), (0.7, 5)):
+        pasted = pasted_masks(masks, boxes, (9, 12), threshold)
+        expected = np.zeros((2, 9, 12), bool)
+        expected[0, 1:5, 2 + first : 10] = expected[1, first:8, 1:5] = True
+        np.testing.assert_array_equal(pasted, expected)
+    np.testing.assert_array_equal(pasted_masks(masks, boxes, (9, 12)), pasted_masks(masks, boxes, (9, 12), 0.5))
+    chex.assert_shape(pasted_masks(masks[:0], boxes[:0], (9, 12)), (0, 9, 12))
+
+
+def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):
+    """2^25 pixels hold three images of 2000 by 5000, so that four masks take two turns, the second with padding."""
+    turns = []
+
+    def paste(masks, boxes, size, *options):
+        turns.append((masks[:, 0, 0].tolist(), boxes[:, 3].tolist(), size))
+        return np.repeat(masks[:, :1, :1], 2, 1)
+
+    monkeypatch.setattr("dlcore.ops.mask_paste.paste_masks", paste)
+    monkeypatch.setattr("jax.jit", lambda function, **options: function)
+    monkeypatch.setattr(np, "zeros", lambda shape, dtype: np.full((shape[0], 2, 1), False))
+    masks = np.array([0.9, 0.1, 0.2, 0.8])[:, None, None]
+    pasted = pasted_masks(masks, np.arange(16.0).reshape(4, 4), (2000, 5000))
+    assert pasted[:, 1, 0].tolist() == [True, False, False, True]
+    size = (2000, 5000)
+    assert turns == [([0.9, 0.1, 0.2], [3, 7, 11], size), ([0.8, 0, 0], [15, 0, 0], size)]

@@ -54,3 +54,14 @@ def test_test_images_with_targets_are_compared_and_others_are_not():
     assert abs(equal["lpips"]) < 1e-6
     assert other["psnr"] == pytest.approx(0.0, abs=1e-5)
     assert other["lpips"] > 0.1
+
+
+def test_targets_are_compared_in_the_maps_of_each_pair_and_the_source_is_kept():
+    """Maps ten times as large change nothing of unit vectors; half of black on white has 0 dB, the other half 100."""
+    targets = {"a": np.array([[[[0.0]]]], np.float32), "b": np.array([[[[255]]]], np.uint8)}
+    evaluator = image_pair_evaluator(lambda images: {"layer": 10 * images}, {"x": "a", "y": "b"}, "rows")
+    assert evaluator.source == "rows"
+    one = np.ones((1, 1, 1, 1), np.float32)
+    numbers = evaluator.finish(evaluator.add(None, {"x": one, "y": one}, targets))
+    np.testing.assert_allclose(numbers["psnr"], 50.0, atol=1e-4)
+    np.testing.assert_allclose(numbers["psnr_interval"], 1.96 * np.sqrt(2 * 50**2) / np.sqrt(2), rtol=1e-5)

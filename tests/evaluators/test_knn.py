@@ -33,6 +33,8 @@ def test_equals_a_plain_loop():
 def test_degenerate_and_bad_input():
     zeros = np.zeros((3, 2))
     np.testing.assert_array_equal(knn_predict(zeros, np.array([2, 2, 1]), zeros, 3, 1e-3), [2, 2, 2])
+    ones = np.ones((3, 2))
+    assert knn_predict(ones, np.array([0, 1, 1]), ones[:1], 3, 1e-3) == [1], "e^1000 is too large a number"
     with pytest.raises(ValueError, match=r"k=4: out of range; allowed: 1 to 3"):
         knn_predict(zeros, np.zeros(3, int), zeros, 4)
     with pytest.raises(ValueError, match="labels=-1: no class; allowed: integers from 0"):
@@ -58,4 +60,22 @@ def test_the_evaluator_does_not_depend_on_batches(size):
     assert evaluator.finish(acc) == {"near": 1.0}
     with pytest.raises(ValueError, match="k=31: out of range; allowed: 1 to 30, the size of the bank"):
         knn(source, k=31).finish(acc)
-    assert evaluator.source is source
+    assert (evaluator.source, evaluator.names) == (source, ("near",))
+
+
+def test_features_of_another_width_are_refused():
+    with pytest.raises(ValueError, match=r"queries=\(2, 3\): another width than the bank; allowed: \[M, 2\]"):
+        knn_predict(np.zeros((3, 2)), np.zeros(3, int), np.zeros((2, 3)), 1)
+    for k in (1, 3):
+        assert knn_predict(np.ones((3, 2)), np.ones(3, int), np.ones((1, 2)), k) == [1]
+    with pytest.raises(ValueError, match="k=0: out of range; allowed: 1 to 3"):
+        knn_predict(np.zeros((3, 2)), np.zeros(3, int), np.zeros((2, 2)), 0)
+
+
+def test_the_temperature_of_the_evaluator_weighs_the_neighbors():
+    """As by hand above: at tau = 1 two farther neighbors win, at tau = 0.1 the nearest."""
+    rows = {"label": np.array([0, 1, 1, 0]), "bank": np.array([1, 1, 1, 0])}
+    features = np.array([[1.0, 0], [0, 1], [0, 2], [2, 1]])
+    for temperature, accuracy in ((1.0, 0), (0.1, 1)):
+        evaluator = knn("rows", k=3, temperature=temperature, key="z")
+        assert evaluator.finish(evaluator.add(None, {"z": features}, rows)) == {"knn": accuracy}

@@ -18,7 +18,8 @@ def test_the_path_length_of_a_linear_generator_is_the_speed_of_its_walk():
     step = 0.01
     angle = np.pi / 2 * np.array([0.2, 0.2 + step, 0.7, 0.7 + step])
     points = np.stack([np.cos(angle), np.sin(angle)], -1)
-    measure = path_length(flat, None, step)
+    measure = path_length(flat, "walks", step)
+    assert (measure.source, measure.names) == ("walks", ("path_length",))
     acc = measure.add(None, {"decoded": 2 * points[:2]}, None)
     acc = measure.add(acc, {"decoded": 2 * points[2:]}, None)
     assert measure.finish(acc)["path_length"] == pytest.approx(4 * (np.pi / 2) ** 2, rel=1e-4)
@@ -44,7 +45,8 @@ def test_the_share_of_noise_is_its_distance_over_that_of_another_latent():
     np.testing.assert_array_equal(latents[:, 0, :2], latents[:, 1, :2])
     np.testing.assert_array_equal(latents[:, 0, 2], latents[:, 2, 2])
     assert (latents[:, 0, 2] != latents[:, 1, 2]).all()
-    measure = noise_share(flat, None)
+    measure = noise_share(flat, "triples")
+    assert (measure.source, measure.names) == ("triples", ("noise_share",))
     images = np.array([[0.0, 0], [3, 4], [0, 10], [1, 1], [1, 6], [31, 1]])
     assert measure.finish(measure.add(None, {"decoded": images}, None))["noise_share"] == pytest.approx(10 / 40)
     assert measure.finish(measure.add(None, {"decoded": np.zeros((3, 2))}, None)) == {}

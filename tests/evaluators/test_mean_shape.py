@@ -54,3 +54,35 @@ def test_detections_are_measured_with_them():
     assert measure.finish(measure.add(None, outputs, real)) == {"mean_keypoint_pck": 1 / 3}
     assert measure.names == ("mean_keypoint_pck",)
     assert not outputs["keypoints"].any()
+
+
+def test_means_of_boxes_at_the_edges_of_a_wide_image():
+    """Of 6 by 10 pixels; boxes that reach two pixels beyond the image repeat its edge.
+
+    Columns 8 to 12 in halves are read at columns 9 and 11, the last at most 9; rows -2 to 2 at -1 and 1, the first at
+    least 0. The mask of class 1 has rows 0 and 1 of column 9, that of class 0 columns 7 and 9 of row 5.
+    """
+    masks = np.zeros((1, 2, 6, 10), bool)
+    masks[0, 0, 0, 9] = masks[0, 1, 5, [7, 9]] = True
+    data = {
+        "image": np.zeros((1, 6, 10, 3), np.uint8),
+        "masks": pack_masks(masks),
+        "boxes": np.array([[[8.0, -2, 12, 2], [6, 2, 10, 10]]]),
+        "labels": np.array([[1, 0]]),
+        "box_mask": np.ones((1, 2), int),
+    }
+    found = mean_masks(data, 3, side=2)
+    np.testing.assert_array_equal(found, [[[0, 0], [1, 1]], [[1, 1], [0, 0]], [[0, 0], [0, 0]]])
+    assert found.dtype == np.float32
+    assert mean_masks(data, 2).shape == (2, 28, 28)
+
+
+def test_a_point_of_a_box_without_a_side_lies_at_its_corner():
+    """Of three objects of a class two have the point labeled: (2, 0) in a box of no width, (3, 2) in one of 4 by 8."""
+    data = {
+        "boxes": np.array([[[2.0, 0, 2, 4], [1, 0, 5, 8], [0, 0, 1, 1]]]),
+        "labels": np.array([[1, 1, 1]]),
+        "box_mask": np.ones((1, 3), int),
+        "keypoints": np.array([[[[2.0, 0, 1]], [[3, 2, 2]], [[9, 9, 0]]]]),
+    }
+    np.testing.assert_allclose(mean_keypoints(data, 2), [[[0.5, 0.5]], [[0.25, 0.125]]])

@@ -16,7 +16,8 @@ def test_distances_by_hand():
 
     Of four true organs one is missed. The mean over organs is ((2 + 0) / 2 + 4) / 2.
     """
-    evaluator = surface_evaluator(3, (1.0, 1.0, 2.0))
+    evaluator = surface_evaluator(3, (1.0, 1.0, 2.0), source="volumes")
+    assert (evaluator.source, evaluator.names) == ("volumes", ("surface_distance", "missed_organs"))
     targets = rows([1, 0, 2, 0, 0], [0, 1, 0, 2, 0])
     classes = rows([0, 1, 0, 0, 2], [0, 1, 0, 0, 0])
     acc = evaluator.add(None, {"classes": classes[:1]}, {"semantic": targets[:1]})

@@ -80,3 +80,26 @@ def test_logits_are_logarithms_of_probabilities_of_at_least_1e_30():
     impossible = tta.by_probabilities(classifier(), lambda state, batch: np.array([[0.75, 0.25], [1, 0]], np.float32))
     found = impossible.predict({}, {})["logits"]
     np.testing.assert_allclose(found, [[np.log(0.75), np.log(0.25)], [0, np.log(1e-30)]], rtol=1e-5)
+
+
+def test_crops_of_a_wide_image_are_seven_eighths_of_each_side():
+    """Of 8 by 16 pixels that rise by 3 a column and 50 a row: the crops of 7 by 14 rise by 7/8 of it a pixel."""
+    image = 3 * np.arange(16.0)[None, :, None] + 50 * np.arange(8.0)[:, None, None] + np.zeros((8, 16, 1))
+    crops = jax.jit(lambda x: tta.views(x, "five_crop"))(image.astype(np.float32))
+    chex.assert_shape(crops, (5, 8, 16, 1))
+    np.testing.assert_allclose(np.diff(crops[:, 4, 1:-1, 0]), 3 * 7 / 8, atol=1e-3)
+    np.testing.assert_allclose(np.diff(crops[:, 1:-1, 4, 0]), 50 * 7 / 8, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("batch", "probabilities"),
+    [
+        ({"image": np.zeros((1, 2, 2)), "label": np.zeros(1)}, np.zeros((1, 2))),
+        ({"image": np.zeros((1, 2, 2, 1))}, np.zeros((1, 2))),
+        ({"image": np.zeros((1, 2, 2, 1)), "label": np.zeros(1)}, np.zeros((1, 2, 2))),
+    ],
+)
+def test_other_batches_and_learners_than_of_image_classifiers_are_refused(batch, probabilities):
+    learner = classifier()._replace(predict=lambda state, batch: {"probabilities": probabilities})
+    with pytest.raises(ValueError, match="tta=flip: this is no classifier of images; allowed: none"):
+        tta.test_time_augmentation(learner, "flip", batch)

@@ -81,14 +81,17 @@ def test_empty_texts_are_finite():
 @pytest.mark.covers("ME-14")
 def test_the_evaluator_joins_batches(golden):
     said, true, _ = golden
-    measure = text_evaluator(lambda outputs, rows: outputs, lambda rows: rows)
+    measure = text_evaluator(lambda outputs, rows: outputs, lambda rows: rows, "texts")
     acc = None
     for s in (slice(0, 7), slice(7, 20)):
         acc = measure.add(acc, said[s], true[s])
     numbers = measure.finish(acc)
     assert numbers["bleu4"] == bleu(said, true)
     assert numbers["cider"] == pytest.approx(cider(said, true).mean())
-    assert set(numbers) == {"bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider", "word_error_rate"}
+    assert (
+        tuple(numbers) == measure.names == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider", "word_error_rate")
+    )
+    assert measure.source == "texts"
 
 
 @pytest.mark.parametrize(

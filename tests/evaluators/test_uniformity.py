@@ -42,6 +42,7 @@ def test_pairs_in_blocks_of_evenly_spaced_embeddings(monkeypatch):
 def test_the_batches_do_not_matter(size):
     rows = bank_and_queries(*(Source({"z": spread(n, n), "label": np.zeros(n, np.int32)}) for n in (20, 41)))
     measure, memory = uniformity(rows), None
+    assert (measure.source, measure.names) == (rows, ("uniformity",))
     for start in range(0, len(rows), size):
         batch = rows[np.arange(start, min(start + size, len(rows)))]
         memory = measure.add(memory, {"embeddings": batch["z"]}, batch)

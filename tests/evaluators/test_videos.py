@@ -27,3 +27,12 @@ def test_accuracy_is_that_of_the_mean_logits_whatever_the_batches():
             if len(part):
                 acc = evaluator.add(acc, {"logits": logits[part]}, {k: v[part] for k, v in rows.items()})
         assert evaluator.finish(acc) == {"accuracy_by_video": 0.5}
+
+
+def test_the_label_of_a_video_is_that_of_its_clips():
+    """Three videos of classes 1, 0 and 1: their means say 1, 1 and 0, so that one is right."""
+    evaluator = accuracy_by_video()
+    assert evaluator.names == ("accuracy_by_video",)
+    rows = {"label": np.array([1, 0, 1, 1]), "video": np.array([3, 5, 3, 9])}
+    logits = np.array([[0.0, 3], [0, 1], [1, 0], [1, 0]])
+    assert evaluator.finish(evaluator.add(None, {"logits": logits}, rows)) == {"accuracy_by_video": 1 / 3}

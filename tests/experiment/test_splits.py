@@ -76,3 +76,13 @@ def test_a_run_that_does_not_describe_its_batch_reads_its_data():
     batch = run.example({"dataset": "clips"})
     assert described(batch) == described(zero_batch(batch_facts(CLIPS), 2))
     assert batch["clip"].all()
+
+
+def test_the_size_of_several_sources_is_the_most_batches_of_one_example():
+    """7 by threes are 2.3, 5 by twos 2.5, each rounded up to 3; 2 by ones are 2."""
+    sources = {name: IMAGES.subset(np.arange(count) % 3) for name, count in (("a", 7), ("b", 5), ("c", 2))}
+    ratios = {"a": 3, "b": 2}
+    assert Splits(sources, None, None, {}, batch_ratios=ratios).train_size == 3
+    for name, size in (("a", 3), ("b", 3), ("c", 2)):
+        assert Splits({name: sources[name]}, None, None, {}, batch_ratios=ratios).train_size == size
+    assert Splits(sources, None, None, {}).train_size == 7

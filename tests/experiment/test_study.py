@@ -320,3 +320,45 @@ def test_the_listing_says_whether_a_studys_claim_held(tmp_path, monkeypatch):
     monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
     expected = {"studies.depth": "the claim did not hold: accuracy 0.5 on digits", "rl.ppo": "accuracy 0.25 on digits"}
     assert catalog.read_measured_numbers() == expected
+
+
+def test_numbers_are_printed_up_to_24_and_six_digits(tmp_path, capsys):
+    """The median of 0 to 24 is 12; words are never a range. A question without a seed has one number for all."""
+    numbers = {
+        "few": np.arange(24), "many": np.arange(25) / 3, "words": ("a",) * 30, "square": np.ones((5, 5)),
+        "nested": {"a": [1.5, 2], "b": "x"}, "half": 0.123456789, "none": None,
+    }  # fmt: skip
+
+    def function(*, num: int = 3) -> StudyResult:
+        return StudyResult(numbers, "So.", headline=Headline("error", 2.0, "digits", 0.25))
+
+    question = Study(file="/x/topic/study.py", doc="Is it so?", function=function)
+    assert run_study(question, [f"--run_dir={tmp_path}"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+    texts = {line.split()[0]: line[35:] for line in lines}
+    assert texts == {
+        "few": ", ".join(map(str, range(24))),
+        "many": "25 numbers from 0 to 8, median 4",
+        "words": ", ".join(["a"] * 30),
+        "square": ", ".join([", ".join(["1"] * 5)] * 5),
+        "nested": "a 1.5, 2, b x",
+        "half": "0.123457",
+        "none": "None",
+    }
+    line = json.loads((tmp_path / "result.json").read_text())
+    assert (line["values"], line["tolerance"], line["baseline"], line["holds"]) == ({"all": 2.0}, 0.5, None, None)
+    page = (tmp_path / "report.html").read_text()
+    assert "the claim" not in page
+    assert "<h2>Question</h2>" in page
+
+
+def test_the_spread_of_few_seeds_widens_the_tolerance(tmp_path):
+    """Of 1 and 1.2 the deviation is 0.1 sqrt 2 and two standard errors 2 sqrt(2 / 2) of it, 0.28; 1 % is less."""
+    assert offered(tmp_path / "a", np.array([1.0, 1.2]))["tolerance"] == 0.28
+    assert offered(tmp_path / "b", np.array([-1.0, -1.0]))["tolerance"] == 0.01
+    assert offered(tmp_path / "c", np.array([2.0]))["tolerance"] == 0.02
+
+
+def test_the_traceback_of_an_error_is_shown_where_it_is_asked_for(tmp_path):
+    with pytest.raises(ValueError, match=r"^seeds and noise do not fit$"):
+        run_study(LAB, [f"--run_dir={tmp_path / 'run'}", "--fails", "--traceback"])

@@ -54,3 +54,24 @@ def test_training_images_stand_beside_their_versions():
     assert strips(panel.html) == [[100], [1, 2, 3], [200], [4, 5, 6]]
     assert "&lt;b&gt;" in panel.html
     assert panel.subtitle == "what was done"
+
+
+def test_a_class_of_one_image_has_a_best_and_no_worst_and_few_are_shared():
+    """Of three images one stands on each side, of seven at most the count, worst first."""
+    labels = np.array([0, 1, 1, 1, *[2] * 7])
+    own = np.array([0.5, 0.9, 0.7, 0.3, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7])
+    probabilities = np.zeros((11, 3))
+    probabilities[np.arange(11), labels] = own
+    panel = best_and_worst(gray(*range(1, 12)), labels, probabilities, count=3, title="Both ends")
+    assert strips(panel.html) == [[1], [2], [4], [11, 10, 9], [5, 6, 7]]
+    ranges = re.findall(r'"rate">(.*?)</td>', panel.html)
+    assert ranges == ["50 – 50 %", "", "90 – 90 %", "30 – 30 %", "70 – 50 %", "30 – 10 %"]
+    assert panel.subtitle == "Test images, with the range of the probability of their true class."
+    assert (panel.title, panel.half) == ("Both ends", False)
+
+
+def test_gray_images_without_channels_are_shown_and_take_half_of_the_page():
+    panel = training_images(gray(100)[..., 0], gray(1)[None], [3], title="Seen")
+    assert strips(panel.html) == [[100], [1]]
+    assert (panel.title, panel.half, panel.subtitle) == ("Seen", True, "")
+    assert '<th scope="row">3</th>' in panel.html

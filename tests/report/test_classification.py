@@ -173,3 +173,56 @@ def test_a_classifier_has_a_panel_for_what_it_was_measured_by(monkeypatch):
     assert found[1][1:] == ("counts", "names")
     assert found[2][1] == {"ece": 0.1, "bins": 5}
     assert found[4][1].shape == second.shape, "of the fewest channels that is no 1 x 1"
+
+
+def test_colors_grow_with_the_logarithm_of_a_cell_s_fraction_of_its_row():
+    """log(1 + 199 p) / log 200 of 0.999, 0.001 and 0.5 is 1.000, 0.034 and 0.870; the opacity 0.14 + 0.58 of it."""
+    panel = confusion_matrix(np.array([[999, 1], [50, 50]]), ["cat", "horse"], "Pets")
+    right, wrong = "0,114,178", "213,94,0"
+    assert re.findall(r"rgba\((.*?),([\d.]+)\)\" title=\"(.*?)\"", panel.html) == [
+        (right, "0.72", "cat → cat: 999"), (wrong, "0.16", "cat → horse: 1"),
+        (wrong, "0.64", "horse → cat: 50"), (right, "0.64", "horse → horse: 50"),
+    ]  # fmt: skip
+    assert (panel.title, panel.half) == ("Pets", True)
+    assert panel.subtitle.endswith("the predicted one; 1,049 of 1,100 on the diagonal.")
+    assert 'class="tall"' in panel.html
+    assert 'class="tall"' not in confusion_matrix(np.eye(2, dtype=int), ["bird", "cat"]).html
+    assert [confusion_matrix(np.eye(count, dtype=int)).half for count in (10, 11)] == [True, False]
+
+
+def test_a_class_without_examples_or_predictions_has_no_rate():
+    assert cells(confusion_matrix(np.array([[2, 0], [0, 0]])).html) == [
+        ["0", "2", "·", "100.0"], ["1", "·", "·", ""], ["precision, %", "100.0", "", ""],
+    ]  # fmt: skip
+
+
+def test_the_ten_most_frequent_confusions_and_lowest_recalls_stand_beside_the_picture():
+    """Class k of 22 has 40 examples, of which k are taken for class k + 1, but the last has none."""
+    counts = np.diag(np.append(40 - np.arange(21), 0)) + np.diag(np.arange(21), 1)
+    html = confusion_matrix(counts).html
+    confusions, recalls = (re.findall(r"<tr>(.*?)</tr>", part) for part in html.split("<h3>")[1:])
+    texts = [[re.sub("<.*?>", " ", row).split() for row in rows] for rows in (confusions, recalls)]
+    assert texts[0] == [["true", "predicted", "times"], *([str(k), str(k + 1), str(k)] for k in range(20, 10, -1))]
+    assert texts[1] == [
+        ["class", "recall"],
+        *([str(k), f"{100 * (40 - k) / 40:.1f}", "%"] for k in range(20, 10, -1)),
+    ]
+    (picture,) = images_in(html)
+    assert picture.shape == (22 * 29, 22 * 29, 4)  # 640 / 22 = 29.1 pixels a cell
+    assert "true class 0 (top) to 21 (bottom), predicted class 0 (left) to 21 (right)" in html
+    # Of row 20 half each: 255 x 0.870 = 222; the colors are those of right and wrong.
+    assert picture[20 * 29 + 28, 20 * 29 + 28].tolist() == [0, 114, 178, 222]
+    assert picture[20 * 29, 21 * 29].tolist() == [213, 94, 0, 222]
+
+
+def test_the_selection_of_mistakes_is_said():
+    assert mistakes().subtitle == (
+        "3 of 4 predictions are wrong; all, the most confident first. In color: prediction and confidence."
+    )
+    assert "; the 2 of highest confidence." in mistakes(count=2).subtitle
+    assert (mistakes(title="Errors").title, mistakes().half) == ("Errors", True)
+    lists = mistakes(images=np.zeros((4, 2, 2), np.uint8).tolist())
+    assert len(images_in(lists.html)) == 3
+    for short in ({"images": np.zeros((3, 2, 2))}, {"probabilities": np.full((3, 3), 1 / 3)}):
+        with pytest.raises(ValueError, match=r"labels=4 labels: wrong length for [34] images and [34] rows"):
+            mistakes(**short)

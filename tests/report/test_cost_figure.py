@@ -37,7 +37,29 @@ def test_a_network_without_layers_is_refused():
         cost_figure(LAYERS[-1:], "net")
 
 
-@pytest.mark.parametrize(("count", "text"), [(2_550_000_000, "2.55 billion"), (1000, "1 thousand"), (999, "999")])
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (2_550_000_000, "2.55 billion"),
+        (10**9, "1 billion"),
+        (10**9 - 10**6, "999 million"),
+        (10**6, "1 million"),
+        (999_000, "999 thousand"),
+        (1000, "1 thousand"),
+        (999, "999"),
+    ],
+)
 def test_large_numbers_are_said_in_words(count, text):
     figure = cost_figure([Layer("head", "Dense", (1, 10), count, 0, 5, 64, 2048)], "net")
     assert figure.get_suptitle() == f"net: {text} parameters, 5 multiply-adds"
+
+
+def test_the_legend_names_the_kinds_that_occur_and_axes_their_units():
+    figure = cost_figure(LAYERS, "net")
+    shapes, *bars = figure.axes
+    assert [text.get_text() for text in bars[0].get_legend().get_texts()] == list(KINDS)
+    assert [text.get_text() for text in shapes.get_legend().get_texts()] == ["positions", "channels"]
+    assert (shapes.get_yscale(), shapes.get_ylabel(), bars[2].get_xlabel()) == ("log", "output", "layer")
+    assert [panel.get_ylabel().split("\n")[1] for panel in bars] == ["KB", "thousands", "millions"]
+    alone = cost_figure(LAYERS[:1], "net")
+    assert [text.get_text() for text in alone.axes[1].get_legend().get_texts()] == ["convolution"]

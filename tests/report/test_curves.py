@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from dlcore.report.chart import percent_ticks
+from dlcore.report.chart import LINE, MUTED, chart_svg, legend_key, new_chart, percent_ticks
 from dlcore.report.curves import MAX_POINTS, curves, thin
 
 
@@ -205,3 +205,23 @@ def test_a_line_of_up_to_the_limit_is_left_as_it_is():
     assert thin(x, y, 6)[0] is x
     # Of four points each the lowest and the highest: 0 and 3; 4 and 9.
     np.testing.assert_array_equal(thin(np.arange(8), np.array([3, 1, 2, 0, 5, 4, 9, 6]), 4)[0], [0, 3, 5, 6])
+
+
+def test_a_chart_has_lines_behind_its_bars_and_no_frame_but_below():
+    figure, axes = new_chart((4.0, 3.0), 2, height_ratios=(3, 1), sharex=True)
+    assert figure.get_size_inches().tolist() == [4, 3]
+    figure.draw_without_rendering()
+    for ax in axes:
+        assert [axis.get_gridlines()[0].get_visible() for axis in (ax.xaxis, ax.yaxis)] == [False, True]
+        assert ax.get_axisbelow() is True
+        assert [ax.spines[side].get_visible() for side in ("top", "right", "left", "bottom")] == [False] * 3 + [True]
+        assert {tick.tick1line.get_markersize() for tick in ax.yaxis.get_major_ticks()} == {0}
+        assert {label.get_color() for label in (*ax.get_yticklabels(), ax.xaxis.label, ax.yaxis.label)} == {MUTED}
+        assert ax.yaxis.get_gridlines()[0].get_color() == LINE
+    assert axes[0].get_position().height > 2 * axes[1].get_position().height
+    axes[0].set_xlim(2, 3)
+    assert axes[1].get_xlim() == (2, 3)
+    svg = chart_svg(figure, "a <label>")
+    assert 'aria-label="a &lt;label&gt;"' in svg
+    assert "<metadata>" not in svg
+    assert legend_key("<a>", 3) == '<span class="key" style="--color:var(--c3)">&lt;a&gt;</span>'

@@ -1,9 +1,12 @@
 """Pictures with boxes: what is drawn, and what is left out."""
 
+import base64
+import io
 import re
 
 import chex
 import numpy as np
+from PIL import Image
 
 from dlcore.report.detection import COLORS, detections, draw_boxes, draw_outputs, error_kinds, outline, precision_recall
 
@@ -123,3 +126,146 @@ def test_kinds_of_error_are_counted_in_a_table():
         ("&lt;cat&gt;", ["5", "1", "0"]),
         ("dog", ["7", "0", "2,000"]),
     ]
+
+
+def patch(mask):
+    """Return the first and the last column, and the first and the last row, of a mask."""
+    rows, columns = np.nonzero(mask)
+    return columns.min(), columns.max(), rows.min(), rows.max()
+
+
+def labeled(x, y, height=60, name="a", **more):
+    """Draw a box from (x, y) to beyond the picture."""
+    image = np.full((height, 90, 3), 30, np.uint8)
+    return draw_boxes(image, np.array([[x, y, 500, 500]]), np.array([0]), [name], **more)
+
+
+def test_a_label_stands_above_its_box_or_else_inside_the_picture():
+    def above(x, y):
+        return patch((labeled(x, y)[:y] == COLORS[0]).all(-1))
+
+    def inside(x, y, height=60):
+        mask = (labeled(x, y, height) == COLORS[0]).all(-1)
+        mask[y : y + 2] = mask[:, x : x + 2] = False  # the lines of the box
+        return patch(mask)
+
+    left, right, top, bottom = above(20, 40)
+    assert (left, bottom) == (20, 39)
+    width, height = right - left, 40 - top
+    assert 8 < height < 25
+    assert above(20, height) == (20, right, 0, height - 1), "there is just enough room"
+    assert inside(20, height - 1)[1::2] == (right, 2 * height - 1), "at the upper edge it stands in the box"
+    assert above(88, 40)[:2] == (90 - width, 89), "moved to the left; its last column is cut"
+    assert above(-9, 40)[:2] == (0, width)
+    assert inside(20, 5, height + 2)[1:] == (right, 2, height + 1), "moved up; its last row is cut"
+    label = labeled(20, 40)[top:40, 20 : right + 1].sum(-1)
+    ink = patch(label < sum(COLORS[0]))  # with margins of two pixels
+    assert min(ink[0], ink[2]) >= 2
+    assert ink[1] <= width - 2
+    assert ink[3] <= height - 2
+
+
+def test_a_score_is_written_in_per_cent_behind_the_name():
+    scored = labeled(20, 40, name="cat", scores=np.array([0.876]))
+    np.testing.assert_array_equal(scored, labeled(20, 40, name="cat 88"))
+    assert (scored != labeled(20, 40, name="cat")).any()
+    np.testing.assert_array_equal(
+        labeled(10, 20, name="cat", scale=2, height=30)[:60, :90], labeled(20, 40, name="cat")[:60, :90]
+    )
+
+
+def test_the_surest_box_lies_on_top_and_lines_are_two_pixels_wide():
+    image = np.full((60, 90, 3), 30, np.uint8)
+    boxes = np.array([[10.0, 30, 50, 50], [10, 30, 50, 50]])
+    for scores, color in (([0.9, 0.5], COLORS[0]), ([0.5, 0.9], COLORS[1])):
+        drawn = draw_boxes(image, boxes, np.array([0, 1]), ["a", "b"], np.array(scores))
+        assert [(drawn[45, x] == color).all() for x in (9, 10, 11, 12, 47, 48, 49, 50)] == [
+            False, True, True, False, False, True, True, False,
+        ]  # fmt: skip
+        assert [(drawn[y, 45] == color).all() for y in (47, 48, 49, 50)] == [False, True, True, False]
+
+
+def test_keypoints_are_discs_of_radius_3_with_a_dark_edge():
+    image = np.full((60, 90, 3), 30, np.uint8)
+    boxes, labels, points = np.array([[0.0, 0, 9, 9]] * 2), np.array([0, 1]), np.array([[[30.0, 20]], [[35, 20]]])
+    for scale in (1, 2):
+        drawn = draw_boxes(
+            image, boxes, labels, ["a", "b"], np.array([0.9, 0.5]), scale=scale, keypoints=points / scale
+        )
+        assert [drawn[20, x].tolist() for x in (30, 27, 26, 35, 38, 39)] == [
+            list(COLORS[0]), [0] * 3, [30] * 3, list(COLORS[1]), [0] * 3, [30] * 3,
+        ]  # fmt: skip
+        assert [drawn[y, 30].tolist() for y in (17, 23, 16, 24)] == [[0] * 3] * 2 + [[30] * 3] * 2
+
+
+def test_dashes_of_about_five_pixels_lie_on_dark_lines():
+    """Sides of 39 and 27 pixels have seven and five pieces, which are white and dark in turn."""
+    image = np.full((60, 90, 3), 30, np.uint8)
+    nothing = np.zeros((0, 4)), np.zeros(0, int), ["a"]
+    drawn = draw_boxes(image, *nothing, target_boxes=np.array([[10, 10, 50, 38]]))
+    rows, columns = np.nonzero((drawn != 30).any(-1))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (10, 49, 10, 37)
+    for line, pieces, length in ((drawn[10, 10:50], 7, 39), (drawn[37, 10:50], 7, 39), (drawn[10:38, 10], 5, 27),
+                                 (drawn[10:38, 49], 5, 27)):  # fmt: skip
+        middles = ((np.arange(pieces) + 0.5) * length / pieces).round().astype(int)
+        assert line[middles, 0].tolist() == [0 if k % 2 else 255 for k in range(pieces)]
+    twice = draw_boxes(image, *nothing, scale=2, target_boxes=np.array([[10, 10, 50, 38]]))
+    rows, columns = np.nonzero((twice != 30).any(-1))
+    assert (columns.min(), columns.max(), rows.min(), rows.max()) == (20, 99, 20, 75)
+    short = draw_boxes(image, *nothing, target_boxes=np.array([[10, 10, 14, 13]]))
+    assert (short[10, 10:14] == 255).all(), "a side of less than a dash is white"
+
+
+def test_boxes_from_the_least_score_on_are_drawn_on_enlarged_images():
+    outputs = {
+        "boxes": np.array([[[10.0, 40, 30, 55]] * 2]), "labels": np.zeros((1, 2), int),
+        "scores": np.array([[0.5, 0.49]]), "valid": np.ones((1, 2)),
+    }  # fmt: skip
+    images = np.full((1, 60, 90, 3), 30, np.uint8)
+    shown = []
+    panel = detections(images, outputs, None, ["a"], min_score=0.5, title="Found")
+    assert "<figcaption>1 predicted</figcaption>" in panel.html
+    assert (panel.title, panel.subtitle) == ("Found", "Boxes with a score of at least 50, by class.")
+    truth = {"boxes": np.zeros((1, 1, 4)), "box_mask": np.ones((1, 1))}
+    assert detections(images, outputs, truth, ["a"]).subtitle.endswith("; true boxes dashed, in white.")
+    three = {name: np.repeat(values, 3, 0) for name, values in outputs.items()}
+    assert detections(np.repeat(images, 3, 0), three, None, ["a"], count=2).html.count("<img") == 2
+    assert "<img" not in detections(images[:0], outputs, None, ["a"]).html
+    for side, factor in ((90, 3), (200, 2), (201, 1), (700, 1)):  # 300 pixels over the width, rounded; at least 1
+        html = detections(np.zeros((1, 8, side, 3), np.uint8), outputs, None, ["a"]).html
+        with Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', html)[1]))) as picture:
+            shown.append(picture.size == (factor * side, factor * 8))
+    assert all(shown)
+
+
+def test_curves_of_precision_and_their_mean():
+    """At recalls 0, 1/2 and 1: class a 1, 1/2 and 0, class b 1, 1, 1, whose mean is 1, 3/4, 1/2."""
+    panel = precision_recall(np.array([[1, 1], [0.5, 1], [0, 1]]), ["a", "b"])
+    found = {
+        color: np.array(re.findall(r"[ML] ([-\d.]+) ([-\d.]+)", path), float)
+        for path, color in re.findall(
+            r'<path d="([^"]+)"[^>]*style="fill: none;[^"]*stroke: var\(--(\w+)\)', panel.html
+        )
+    }
+    left, bottom = found["c2"][0, 0], found["c2"][-1, 1]  # the second best class is a, which ends at the bottom
+    right, top = found["c2"][-1, 0], found["c2"][0, 1]
+    for color, values in (("c1", [1, 1, 1]), ("c2", [1, 0.5, 0]), ("ink", [1, 0.75, 0.5])):
+        x, y = found[color].T
+        np.testing.assert_allclose((y - bottom) / (top - bottom), values, atol=1e-3)
+        np.testing.assert_allclose((x - left) / (right - left), [0, 0.5, 1], atol=1e-3)
+    assert panel.half
+    assert "area under each curve; dashed: mean of 2 classes, 75.0." in panel.subtitle
+    assert "Shown" not in precision_recall(np.ones((3, 6)), "abcdef").subtitle
+
+
+def test_colors_of_errors_grow_within_their_row_and_twenty_classes_are_shown():
+    counts = np.array([[9, 4, 2], [5, 0, 0]])
+    panel = error_kinds(counts, ("right", "a", "b"), ["cat", "dog"], "Of two.", "Errors")
+    shades = re.findall(r"rgba\(213,94,0,([\d.]+)\)", panel.html)
+    assert shades == ["0.45", "0.23", "0.45", "0.23", "0.00", "0.00"]  # 0.225 is rounded up; of all, of cat, of dog
+    assert (panel.title, panel.subtitle, panel.half) == ("Errors", "Of two.", True)
+    many = np.stack([np.full(22, 100), np.r_[1, np.arange(21)]], 1)
+    rows = re.findall(r'<th scope="row">(\w+)</th>', error_kinds(many, "re", [f"c{k}" for k in range(22)]).html)
+    assert rows == ["all", "c0", *(f"c{k}" for k in range(3, 22))], "c1 and c2 have the fewest errors"
+    five = ("right", "a", "b", "c", "d")
+    assert [error_kinds(np.ones((1, n)), five[:n], ["x"]).half for n in (4, 5)] == [True, False]

@@ -1,5 +1,7 @@
 """What the report of an episode says, on written numbers."""
 
+import re
+
 import numpy as np
 
 from dlcore.report.few_shot import accuracies, episode
@@ -30,3 +32,27 @@ def test_queries_stand_with_the_class_that_they_were_taken_for():
     assert first.count("<img") == 2, "supports and its own query"
     assert second.count("<img") == 3, "and one that is none of its own"
     assert episode(None, queries, logits).html.count("<img") == 3
+
+
+def test_the_rows_of_the_accuracies():
+    numbers = {
+        "accuracy": 0.95678, "interval": 0.00314, "pixel_means_accuracy": 0.53, "untrained_accuracy": 0.491,
+        "accuracy_20way5shot": 0.9, "interval_20way5shot": None,
+    }  # fmt: skip
+    html = accuracies(numbers, {"way": 6, "shot": 1, "characters": [200, 50, 100]}).html
+    rows = [[re.sub("<.*?>", "", cell) for cell in re.findall("<td.*?</td>", row)] for row in html.split("<tr>")[2:]]
+    assert rows == [
+        ["this network", "95.68", "± 0.31"],
+        ["untrained network", "49.1", ""],
+        ["class means of pixels", "53", ""],
+        ["chance", "16.67", ""],
+        ["this network, 20-way 5-shot", "90", ""],
+    ]
+
+
+def test_few_classes_of_an_episode_are_shown_and_counted_from_1():
+    """Three classes of two queries; the first query of the third is taken for the second."""
+    logits = np.eye(3)[[0, 0, 1, 1, 1, 2]]
+    html = episode(np.zeros((1, 3, 1, 4, 4, 1)), np.ones((1, 3, 2, 4, 4, 1)), logits, classes=2).html
+    assert re.findall(r'<th scope="row">(\d)</th>', html) == ["1", "2"]
+    assert [row.count("<img") for row in html.split("<tr>")[2:]] == [2, 3]

@@ -1,9 +1,12 @@
 """Figures take the page's colors."""
 
+import base64
+import io
 import re
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from dlcore.report.figure import (
     BLUE,
@@ -14,6 +17,7 @@ from dlcore.report.figure import (
     figure_svg,
     mean_and_range,
     new_figure,
+    rgb,
     seed_dots,
     seed_lines,
     show_image,
@@ -113,3 +117,59 @@ def test_an_image_has_a_title_and_no_ticks():
     _, axes = new_figure()
     artist = show_image(axes, np.zeros((2, 3)), "zero", vmin=-1)
     assert (axes.axison, axes.get_title(), artist.get_clim()[0]) == (False, "zero", -1)
+
+
+def test_a_color_has_three_channels():
+    assert rgb("#0102ff") == (1, 2, 255)
+
+
+def test_a_png_has_its_dots_an_inch_and_a_panel_its_width():
+    figure, _ = new_figure((2, 1))
+    sizes = [Image.open(io.BytesIO(figure_png(figure, dpi))).size for dpi in (50, 100)]
+    # The edge around the axes is cut off, and a tenth of an inch of padding stands at each side.
+    np.testing.assert_allclose(np.divide(*sizes), 0.5, atol=0.02)
+    assert 80 < sizes[0][0] < 120
+    panel = figure_panel("a <b>", b"png", "of one", 300)
+    assert panel == ("a <b>", f'<img class="smooth" alt="a &lt;b&gt;" src="data:image/png;base64,'
+                     f'{base64.b64encode(b"png").decode()}" width="300">', "of one", False)  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "is_picture"), [(2000, False), (2001, True)])
+def test_more_than_2000_points_are_a_picture(count, is_picture):
+    figure, axes = new_figure((3, 2))
+    axes.scatter(np.arange(count), np.arange(count))
+    assert ("<image" in figure_svg(figure, "cloud")) == is_picture
+
+
+def test_an_image_of_cells_is_a_picture():
+    figure, axes = new_figure((3, 2))
+    axes.pcolormesh(np.zeros((2, 3)))
+    assert "<image" in figure_svg(figure, "cells")
+
+
+def test_seeds_without_a_name_have_a_wide_bar_and_room_at_both_ends():
+    _, axes = new_figure()
+    seed_dots(axes, {1: [2.0, 4.0], "b": [1.0, 3.0]})
+    dots, bar, other, _ = axes.lines
+    np.testing.assert_allclose(bar.get_xydata(), [(-0.25, 3), (0.25, 3)])
+    assert {line.get_color() for line in (dots, bar, other)} == {BLUE}
+    assert axes.get_xlim() == (-0.6, 1.6)
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["1", "b"]
+    assert len(axes.lines) == 4
+    _, axes = new_figure()
+    seed_dots(axes, {"a": [1.0, 2.0], "b": [3.0, 5.0]}, horizontal=True, label="arm")
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), [(1.5, -0.1), (1.5, 0.1)])
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a", "b"]
+    seed_dots(axes, {"a": [1.0, 2.0], "b": [3.0, 5.0]}, pairs=True, scale=10)
+    np.testing.assert_allclose(axes.lines[-2].get_xydata(), [(0, 10), (1, 30)])
+
+
+def test_axes_have_no_frame_at_the_top_and_at_the_right():
+    figure, axes = new_figure((3, 2), 2, 3, sharex=True)
+    assert axes.shape == (2, 3)
+    assert figure.get_size_inches().tolist() == [3, 2]
+    assert [axes[1, 2].spines[side].get_visible() for side in ("top", "right", "left", "bottom")] == [
+        False, False, True, True,
+    ]  # fmt: skip
+    axes[0, 0].set_xlim(3, 4)
+    assert axes[1, 0].get_xlim() == (3, 4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.report.filters import GAP, filters
+from dlcore.report.filters import GAP, filter_grid, filters
 
 
 def images_in(html):
@@ -75,3 +75,37 @@ def test_any_kernel_is_drawn(shape):
 def test_a_kernel_of_another_shape_is_named():
     with pytest.raises(ValueError, match=r"kernel=\(3, 3, 1\): wrong shape"):
         filters(np.zeros((3, 3, 1)))
+
+
+@pytest.mark.parametrize(
+    ("inputs", "filters", "columns", "rows"),
+    [
+        (3, 12, 12, 1),  # 8 columns or more that 12 fills, next to sqrt(24): 12
+        (3, 7, 7, 1),
+        (3, 17, 8, 3),  # no number from 8 to 15 fills rows of 17
+        (3, 32, 8, 4),
+        (3, 100, 10, 10),  # 15 is sqrt(200), rounded up; 10 and 20 are as near
+        (1, 60, 10, 6),  # 11 is sqrt(120), rounded up; 10 and 12 are as near
+        (12, 4, 12, 4),
+        (32, 2, 32, 2),
+        (33, 2, 11, 6),  # 66 tiles: 12 is sqrt(132), rounded up, 11 fills rows
+    ],
+)
+def test_tiles_fill_whole_rows_about_twice_as_wide_as_high(inputs, filters, columns, rows):
+    grid = filter_grid(np.zeros((2, 4, inputs, filters), np.float32))
+    assert grid.shape == (GAP + rows * (2 + GAP), GAP + columns * (4 + GAP), 4)
+    grid = filter_grid(np.zeros((2, 4, inputs, filters), np.float32), scale=3)
+    assert grid.shape == (GAP + rows * (6 + GAP), GAP + columns * (12 + GAP), 4)
+
+
+def test_a_panel_counts_its_filters_and_tiles():
+    color, gray = (filters(np.ones((2, 5, inputs, 4)), "Seen", 6) for inputs in (3, 2))
+    assert color.subtitle == (
+        "4 filters of 2 × 5 × 3; 4 tiles, each in its own range; red, green and blue are the three inputs."
+    )
+    assert gray.subtitle == "4 filters of 2 × 5 × 2; the first 6 of 8 tiles, each in its own range; mid-gray is 0."
+    assert (gray.title, gray.half) == ("Seen", True)
+    # 44 / 5 = 8.8: nine pixels a weight; three rows of two columns.
+    assert f'width="{GAP + 2 * (5 * 9 + GAP)}"' in gray.html
+    large = filters(np.ones((90, 90, 3, 8)))
+    assert f'width="{GAP + 8 * (90 + GAP)}"' in large.html

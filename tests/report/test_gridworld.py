@@ -23,3 +23,17 @@ def test_arrows_point_where_the_policy_goes():
     np.testing.assert_array_equal(image.get_array().mask, [[False, True], [False, False]])
     assert image.get_clim() == (1, 4)
     draw_grid(new_figure()[1], values, limits=(0, 9))
+
+
+def test_arrows_are_six_tenths_of_a_cell_long_for_actions_above_a_third():
+    """In a row of three cells: left with 0.34 and right with 0.33, up with all, and none."""
+    policy = np.array([[[0, 0.33, 0.33, 0.34], [1, 0, 0, 0], [0.25] * 4]])
+    _, ax = new_figure()
+    draw_grid(ax, np.array([[1.0, 2, 3]]), policy, "worlds", (0, 9))
+    (arrows,) = ax.collections
+    np.testing.assert_allclose(np.stack([arrows.X, arrows.Y, arrows.U, arrows.V], 1), [
+        [0.3, 0, -0.6, 0], [1, 0.3, 0, -0.6],
+    ], atol=1e-12)  # fmt: skip
+    assert (ax.images[0].get_clim(), ax.get_title(), len(ax.get_xticks())) == ((0, 9), "worlds", 0)
+    assert len(ax.figure.axes) == 2, "the grid and its color bar"
+    assert not any(spine.get_visible() for spine in ax.spines.values())

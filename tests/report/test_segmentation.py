@@ -1,8 +1,11 @@
 """Panels of a segmenter: palettes, overlays, errors, and the order of images."""
 
+import base64
+import io
 import re
 
 import numpy as np
+from PIL import Image
 
 from dlcore.report.segmentation import (
     CAMVID,
@@ -94,3 +97,47 @@ def test_classes_of_the_lowest_iou_come_first_and_absent_ones_are_said():
     assert "35.0" in panel.html
     assert "25.0" in panel.html
     assert "1 class does not occur there" in panel.subtitle
+
+
+def test_right_pixels_of_an_error_map_are_a_pale_gray():
+    """160 + 0.35 of the mean of 10, 20 and 90 is 174."""
+    image = np.tile(np.uint8([10, 20, 90]), (1, 2, 1))
+    drawn = error_map(image, np.array([[1, 0]]), np.array([[1, 1]]))
+    assert drawn.tolist() == [[[174] * 3, [213, 94, 0]]]
+    # 0.4 of 40, the mean, and 0.6 of the color.
+    colors = np.array([[0, 0, 0], [100, 200, 50]], np.uint8)
+    assert overlay(image, np.array([[1, 255]]), colors).tolist() == [[[76, 136, 46], [40] * 3]]
+
+
+def test_rows_of_the_classes():
+    """The lowest IoU first, absent classes last; the mean of the boundaries leaves out what does not occur."""
+    confusion = np.array([[6, 2, 0, 0], [0, 2, 0, 0], [0] * 4, [0] * 4])
+    iou, boundary = np.array([0.75, 0.5, np.nan, np.nan]), np.array([0.3, 0.4, np.nan, np.nan])
+    panel = class_table(iou, boundary, confusion, ["a", "b", "c", "d"], 0.625, {"most frequent": 0.2}, "By class")
+    rows = [re.findall("<td[^>]*>(.*?)</td>", row) for row in panel.html.split("<tr>")[2:]]
+    assert rows == [
+        ["b", "50.0", "40.0", "100.0", "20.0"],
+        ["a", "75.0", "30.0", "75.0", "80.0"],
+        ["c", "–", "–", "–", "0.0"],
+        ["d", "–", "–", "–", "0.0"],
+        ["mean", "62.5", "35.0", "", ""],
+        ["most frequent", "20.0", "", "", ""],
+    ]
+    assert panel.subtitle.endswith("outlines. 2 classes do not occur there, and the mean leaves them out.")
+    assert (panel.title, panel.half) == ("By class", True)
+    none = class_table(np.full(1, np.nan), np.full(1, np.nan), np.zeros((1, 1), int), ["a"], np.nan, {})
+    assert re.findall("<td[^>]*>(.*?)</td>", none.html)[-4:-2] == ["–", "–"]
+    assert "occur" not in class_table(iou[:1], boundary[:1], confusion[:1, :1], ["a"], 0.75, {}).subtitle
+
+
+def test_pictures_are_enlarged_to_about_240_pixels():
+    classes = np.zeros((1, 4, 96), int)
+    for width, scale in ((96, 2), (95, 3), (500, 1)):
+        maps = np.zeros((1, 4, width), int)
+        html = segmentations(np.zeros((1, 4, width, 3), np.uint8), maps, maps, ["a"], title="All").html
+        with Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', html)[1]))) as picture:
+            assert picture.size == (width * scale, 4 * scale)
+    assert "<img" not in segmentations(np.zeros((0, 4, 96, 3), np.uint8), classes[:0], classes[:0], ["a"]).html
+    few, many = (segmentations(np.zeros((9, 4, 96, 3), np.uint8), np.repeat(classes, 9, 0), np.repeat(classes, 9, 0),
+                               ["a"], **more).html.count("<figure>") for more in ({"count": 2}, {}))  # fmt: skip
+    assert (few, many) == (8, 32)

@@ -1,5 +1,7 @@
 """Panels of a self-supervised encoder: what they count and say, and text that is no HTML."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -173,3 +175,45 @@ def test_planes_show_principal_axes(monkeypatch):
     plain = report.feature_plane(features, np.zeros(11, int), ["a"])
     assert "colors" not in plain.subtitle
     assert shown[2][1].axes[0].get_legend() is None
+
+
+def test_the_rows_of_the_accuracies():
+    numbers = {
+        "knn": 0.5, "knn_untrained": 0.25, "knn_head": 0.125, "knn_supervised": 0.75, "probe": 0.6, "supervised": 0.9,
+        "fine_tune_40": 0.7, "fine_tune_40_untrained": 0.3,
+    }  # fmt: skip
+    panel = accuracy_table(numbers, "Of a run.")
+    rows = [re.findall("<t[dh][^>]*>(.*?)</t[dh]>", row) for row in panel.html.split("<tr>")[1:]]
+    assert rows == [
+        ["", "untrained", "trained", "supervised", "on the head&#x27;s output"],
+        ["k nearest neighbors", "25.0 %", "50.0 %", "75.0 %", "12.5 %"],
+        ["linear probe", "", "60.0 %", "", ""],
+        ["fine-tuned with 40 labels", "30.0 %", "70.0 %", "", ""],
+        ["its own head", "", "", "90.0 %", ""],
+    ]
+    assert (panel.half, panel.subtitle) == (True, "Of a run.")
+
+
+def test_film_strips_are_wider_than_twice_their_height(monkeypatch):
+    pictures = []
+    monkeypatch.setattr(report, "data_uri", lambda image: pictures.append(image) or "")
+    for width, shape in ((8, (40, 80 * 2 + 12)), (9, (72 * 2 + 12, 162))):
+        images = np.zeros((2, 4, width, 3), np.uint8)
+        html = nearest_neighbors(images, np.zeros(2, int), np.eye(2), ["a"], num_queries=1)
+        assert pictures.pop().shape == (*shape, 3)
+        assert html.subtitle.startswith("Left" if width == 8 else "Top")
+
+
+def test_the_plane_says_a_part_of_the_variance_and_repeats_its_colors(monkeypatch):
+    """Unit vectors on three axes, +-x four times, +-y twice and +-z once: 12 of 14. Labels 1 and 11 share a color."""
+    shown = []
+    monkeypatch.setattr(report, "figure_panel", lambda *args: shown.append(args) or Panel(args[0], "", args[2]))
+    features = np.repeat(np.concatenate([np.eye(3), -np.eye(3)]), [4, 2, 1, 4, 2, 1], 0)
+    labels = np.array([1] * 7 + [11] * 6 + [51])
+    panel = feature_plane(features, labels, [str(k) for k in range(52)])
+    assert "of 14 test images on their first two principal axes (86 % of the variance); colors are" in panel.subtitle
+    first, second, third = shown[0][1].axes[0].collections
+    colors = [part.get_facecolor()[0].tolist() for part in (first, second, third)]
+    assert colors[0] == colors[1] == colors[2]
+    paths = [len(part.get_paths()[0].vertices) for part in (first, second, third)]
+    assert paths[0] == paths[2] != paths[1], "ten colors and five markers"

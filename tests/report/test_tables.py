@@ -30,3 +30,20 @@ def test_table_of_one_mapping():
 
 def test_text_parts_paragraphs_and_escapes():
     assert text("t", "one <b>\n\ntwo").html == "<p>one &lt;b&gt;</p><p>two</p>"
+
+
+def test_a_number_with_a_unit_is_kept_on_a_line_and_other_words_are_not():
+    rows = [{"a": "-1,234.5 %", "b": "12 B", "c": "3.1 TiB"}, {"a": "1 kB", "b": "12 %x", "c": "of 12 %"}]
+    html = table(rows, "Sizes", "of three").html
+    assert html.count('class="unit"') == 3
+    assert html.split("<tr>")[3].count("<td>") == 3
+    panel = table({"lr": 0.5}, "Settings", "Of a run.")
+    assert (panel.title, panel.subtitle) == ("Settings", "Of a run.")
+    assert (table(rows, "Sizes", "of three").title, table(rows, "Sizes", "of three").subtitle) == ("Sizes", "of three")
+    assert text("t", " a \n\n\n\nb", "s") == ("t", "<p>a</p><p>b</p>", "s", False)
+
+
+def test_a_column_of_numbers_and_words_is_one_of_words():
+    html = table([{"n": 1, "w": 1}, {"n": 2.5, "w": "x"}]).html
+    assert '<th class="number">n</th><th>w</th>' in html
+    assert cells(html) == [["1", "1"], ["2.5", "x"]]

@@ -27,3 +27,24 @@ def test_bad_input_is_named():
         film_strip(clip, np.zeros((3, 1, 4)), np.zeros((3, 1), int))
     with pytest.raises(ValueError, match=r"count=6: out of range; allowed: 1 to 2"):
         film_strip(clip, np.zeros((2, 1, 4)), np.zeros((2, 1), int))
+
+
+def test_an_enlarged_strip_of_all_frames_has_enlarged_boxes():
+    clip = np.zeros((2, 20, 30, 3), np.uint8)
+    boxes = np.array([[[10.0, 12, 26, 18]], [[0, 0, 0, 0]]])
+    strip = film_strip(clip, boxes, np.array([[0], [-1]]), count=2)
+    chex.assert_shape(strip, (40, 2 * 64 - 4, 3))
+    colored = np.argwhere((strip[28:, :60] > 0).any(-1))  # below the number of the track
+    assert (colored[:, 0].max() + 28, colored[:, 1].min(), colored[:, 1].max()) == (35, 20, 51)
+    assert not strip[:, 64:].any()
+    for count in (0, 3):
+        with pytest.raises(ValueError, match=f"count={count}: out of range; allowed: 1 to 2"):
+            film_strip(clip, boxes, np.array([[0], [-1]]), count=count)
+    with pytest.raises(ValueError, match="boxes=2 frames, ids=1: clip has 2"):
+        film_strip(clip, boxes, np.array([[0]]))
+
+
+def test_a_clip_without_any_box_is_shown_as_it_is():
+    clip = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
+    strip = film_strip(clip, np.zeros((2, 0, 4)), np.zeros((2, 0), int), count=2, scale=1)
+    np.testing.assert_array_equal(strip, np.concatenate([clip[0], np.full((4, 4, 3), 255), clip[1]], 1))

@@ -33,3 +33,25 @@ def test_a_map_a_word():
     assert "first" in panel.html
     assert "second" not in panel.html
     assert "No words" in attention_strips(np.zeros((1, 8, 8, 3), np.uint8), [[]], maps[:1], ["x"]).html
+
+
+def test_maps_are_stretched_over_wide_images_and_scaled_by_their_largest_weight():
+    """An image of 20 by 50 pixels is enlarged twice. Weights 0, 1 and 4 of 4 stand at the centers of three thirds."""
+    image = np.full((20, 50, 3), 200, np.uint8)
+    drawn = attention_overlay(image, np.array([[0.0, 1, 4]]))
+    chex.assert_shape(drawn, (40, 100, 3))
+    np.testing.assert_array_equal(drawn, drawn[:1].repeat(40, 0))
+    np.testing.assert_allclose(drawn[0, [5, 50, 95], 1], [30, 200 * (0.15 + 0.85 / 4), 200], atol=4)
+    np.testing.assert_array_equal(attention_overlay(image, np.zeros((1, 1))), 30)
+    chex.assert_shape(attention_overlay(np.zeros((97, 10, 3), np.uint8), np.ones((1, 1))), (97, 10, 3))
+
+
+def test_a_panel_has_its_title_and_line_and_clips_are_strips():
+    clips = np.zeros((2, 3, 8, 8, 3), np.uint8)
+    panel = sentences(clips, ["x", "y"], [["x"], ["z"]], "Said", "of two")
+    assert (panel.title, panel.subtitle, panel.html.count("<img")) == ("Said", "of two", 2)
+    maps = np.ones((1, 2, 1, 1))
+    panel = attention_strips(np.zeros((1, 8, 8, 3), np.uint8), [["<a>"]], maps, ["<t>"], "Seen", "of one")
+    assert (panel.title, panel.subtitle) == ("Seen", "of one")
+    assert "<h3>&lt;t&gt;</h3>" in panel.html
+    assert "<figcaption>&lt;a&gt;</figcaption>" in panel.html

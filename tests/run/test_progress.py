@@ -1,6 +1,7 @@
 import io
 import re
 import sys
+import time
 
 import pytest
 
@@ -92,3 +93,33 @@ def test_a_narrow_bar_keeps_step_loss_and_eta(monkeypatch, width, total, more):
 def test_say_goes_out_at_once(capsys):
     say("hello")
     assert capsys.readouterr().out == "hello\n"
+
+
+def test_the_time_that_is_left_is_that_of_the_steps_since_the_start(monkeypatch, capsys):
+    """Two steps, from the third to the fifth, took 16 seconds: 8 seconds a step, 40 for five steps."""
+    now = [100.0]
+    monkeypatch.setattr("dlcore.run.progress.time.monotonic", lambda: now[0])
+    progress = Progress(10, start=3)
+    now[0] = 116.0
+    progress.log(row(a=1, b=2.0, c=3.0, d=4.0, e=5.0, learning_rate=0.1, text="x"))
+    assert capsys.readouterr().out == "step 5/10 train a 1 b 2 c 3 d 4 eta 0:40\n"
+
+
+def test_a_bar_advances_at_most_ten_times_a_second(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "160")
+    progress = Progress(10, 2, description="fit")
+    time.sleep(0.12)
+    progress.advance(7)
+    progress.advance(8)
+    progress.close()
+    shown = terminal.getvalue()
+    assert "fit" in shown
+    assert "7/10" in shown
+    assert "8/10" not in shown, "not a tenth of a second later"

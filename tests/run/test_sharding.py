@@ -23,7 +23,7 @@ from dlcore.models.gpt2 import GPT2
 from dlcore.optim import track_parameter_ema
 from dlcore.run import Placement, fit, make_mesh
 from dlcore.run.evaluate import Evaluation
-from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, path_of, put_batch, state_shardings
+from dlcore.run.sharding import RULES, batch_shardings, leaf_paths, path_of, put_batch, sharding_of, state_shardings
 from dlcore.run.step import Program
 from dlcore.sequence import language_model
 
@@ -460,6 +460,7 @@ def test_batches_are_split_over_data_and_what_does_not_divide_is_replicated_and_
     lines = [r for r in caplog.records if "style" in r.getMessage()]
     assert lines
     assert "does not divide over 4 devices: replicated" in lines[0].getMessage()
+    assert lines[0].levelno == logging.INFO, "one row is for all examples"
     placed = put_batch(batch, shardings)
     chex.assert_shape(placed["x"].addressable_shards[0].data, (4, 3))
     np.testing.assert_array_equal(placed["index"], np.arange(16))
@@ -557,3 +558,34 @@ def test_rows_of_images_and_of_clips_are_split_where_they_divide():
     assert {name: tuple(spec) for name, spec in specs.items()} == rows
     plain = batch_shardings(arrays, make_mesh("data:2", jax.devices()[:2]))
     assert {tuple(sharding.spec) for sharding in plain.values()} == {("data",)}
+
+
+def test_every_process_of_several_has_its_own_examples():
+    """Three rows of each of two processes are six, which do not divide over four devices; two are four."""
+    mesh = make_mesh("data:4", jax.devices()[:4])
+    split = batch_shardings({"x": np.zeros((2, 3))}, mesh, processes=2)
+    assert split["x"].spec == P("data")
+    message = (
+        r"batch leaf y/x \(3, 3\) of each of 2 processes does not divide over the 4 devices of the mesh; allowed: "
+    )
+    with pytest.raises(ValueError, match=message):
+        batch_shardings({"y": {"x": np.zeros((3, 3))}}, mesh, processes=2)
+    with pytest.raises(ValueError, match=r"batch leaf x \(\) of each of 2 processes"):
+        batch_shardings({"x": np.zeros(())}, mesh, processes=2)
+
+
+def test_published_parameters_are_placed_by_their_path():
+    place = sharding_of(make_mesh("data:8"))
+    assert place("params/a/kernel", (64, 32)).spec == P("data", None)
+    assert place("params/a/kernel", (32, 31)).spec == P(), "992 numbers are few"
+    assert place("params/a/kernel", (32, 32)).spec == P("data", None), "1024 are not"
+    assert place("batch_stats/a/mean", (64, 32)).spec == P()
+    assert sharding_of(make_mesh("data:8"), lambda *rest: P(None, "data"))("params/x", (1, 8)).spec == P(None, "data")
+    with pytest.raises(ValueError, match="sharding='zero3': unknown"):
+        sharding_of(make_mesh("data:8"), "zero3")
+
+
+def test_rows_that_must_divide_are_named_where_they_do_not():
+    abstract = state_of(carry=jnp.zeros(10))
+    with pytest.raises(ValueError, match=r"more/carry has 10 rows, which do not divide over 8 devices; allowed: a mul"):
+        state_shardings(abstract, make_mesh(), batched=("more/carry",), must_divide=True)

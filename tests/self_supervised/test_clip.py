@@ -125,10 +125,15 @@ def test_a_text_without_an_end_token_is_no_text():
 
 @pytest.mark.covers("SS-20")
 def test_the_share_of_images_whose_nearest_class_is_theirs():
-    evaluator = zero_shot(Source({"label": np.arange(3)}), lambda state: np.eye(3, 2))
-    images = np.asarray([[2.0, 1], [1, 2], [3, 1]])
-    acc = evaluator.add(evaluator.start(None), {"clip": images}, {"label": np.asarray([0, 1, 1])})
-    assert evaluator.finish(acc) == {"zero_shot": pytest.approx(2 / 3)}
+    source = Source({"label": np.arange(3)})
+    images, label = np.asarray([[2.0, 1], [1, 2], [3, 1]]), np.asarray([0, 1, 1])
+    for key, name, options in (("clip", "zero_shot", {}), ("image", "own", {"key": "image", "name": "own"})):
+        evaluator = zero_shot(source, lambda state: state * np.eye(3, 2), **options)
+        assert (evaluator.source, evaluator.names) == (source, (name,))
+        acc = evaluator.start(2)
+        for rows in (slice(0, 2), slice(2, 3)):
+            acc = evaluator.add(acc, {key: images[rows]}, {"label": label[rows]})
+        assert evaluator.finish(acc) == {name: pytest.approx(2 / 3)}
 
 
 @pytest.mark.slow

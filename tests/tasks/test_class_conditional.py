@@ -94,9 +94,13 @@ def test_samples_of_a_class_stand_in_its_column(asked_for, columns, told, monkey
 
 
 def test_consistency_is_the_share_of_the_classes_asked_for():
-    measure = class_consistency(lambda images: np.eye(3)[images], None)
-    acc = measure.add(None, {"sample": np.array([0, 1, 2])}, {"label": np.array([0, 2, 2])})
+    measure = class_consistency(lambda images: np.eye(3)[images], "classes")
+    assert (measure.source, measure.names) == ("classes", ("class_consistency",))
+    acc = measure.add(None, {"sample": np.array([0, 1])}, {"label": np.array([0, 2])})
+    acc = measure.add(acc, {"sample": np.array([2])}, {"label": np.array([2])})
     assert measure.finish(acc) == {"class_consistency": pytest.approx(2 / 3)}
+    other = class_consistency(lambda images: np.eye(3)[images], None, "image", "class")
+    assert other.finish(other.add(None, {"image": np.array([1])}, {"class": np.array([1])})) == {"class_consistency": 1}
 
 
 @pytest.mark.covers("GE-26")

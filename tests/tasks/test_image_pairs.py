@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.sample_images import sample_image
+from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
+from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_pairs
 from dlcore.tasks.image_pairs import EdgesToImages, ImageToImage, SmallToLarge, UnpairedImages
 from experiments.generative import cycle_gan, pix2pix, super_resolution
@@ -192,3 +195,109 @@ def test_small_images_of_a_folder_have_three_channels_and_half_the_sides(tmp_pat
     assert (splits.spec["dataset"], splits.spec["image_shape"]) == ("folder", [4, 4, 3])
     assert splits.spec["batch"]["image"] == [[4, 4, 3], "float32"]
     assert (splits.train.name, len(splits.shown)) == ("folder/train", len(splits.test))
+
+
+def test_the_photograph_is_cut_by_columns_a_quarter_of_a_side_apart():
+    """Of 427 by 640 pixels with sides of 100: rows from 0 to 327 and columns from 0 to 284 every 25 pixels; 28 a split.
+
+    The columns of the other splits are 384 to 512 and 512 to 640: two starts each.
+    """
+    splits = image_pairs.small_images(Flags({"data_dir": None, "image_size": 100}), 2)
+    rows = 14  # 0, 25, ..., 325
+    assert [len(part) for part in (splits.train, splits.valid, splits.test)] == [rows * 12, rows * 2, rows * 2]
+    photograph = sample_image("china", 427)
+    for part, first, columns in ((splits.train, 0, 12), (splits.valid, 384, 2), (splits.test, 512, 2)):
+        images = part.arrays["image"]
+        for k, (row, column) in enumerate((row, column) for row in (0, 1, 13) for column in (0, columns - 1)):
+            y, x = 25 * row, first + 25 * column
+            np.testing.assert_array_equal(images[row * columns + column], photograph[y : y + 100, x : x + 100], str(k))
+    assert len(splits.shown) == rows * 2
+    assert (splits.spec["dataset"], splits.notes) == ("photograph", ())
+    assert len(image_pairs.small_images(Flags({"data_dir": None, "image_size": 60}), 2).shown) == 64
+
+
+def test_low_images_divide_both_sides():
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
+    assert image_pairs.downscale(pixels, 2).shape == (2, 2, 3, 3)
+    for shape in ((1, 4, 5, 3), (1, 5, 4, 3)):
+        with pytest.raises(ValueError, match=rf"image_size={shape[1]}: no multiple of factor=2; allowed: 4"):
+            image_pairs.downscale(np.zeros(shape, np.uint8), 2)
+
+
+def test_images_of_edges_are_resized_to_bytes_and_shown(monkeypatch):
+    """Two training images of gray levels 0 and 51: their mean is 25.5, a tenth of 255 from the test image of 51."""
+    levels = {"train": [0.0, 0.2], "valid": [0.0], "test": [0.2] * 70}
+    splits = {
+        name: Source({"image": np.array(values, np.float32)[:, None, None, None] * np.ones((1, 2, 2, 1))}, name=name)
+        for name, values in levels.items()
+    }
+    data = Splits(splits["train"], splits["valid"], splits["test"], {"image_shape": [2, 2, 1]}, ("first",))
+    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: data)
+    monkeypatch.setattr(image_pairs.labeled_images, "input_size", lambda flags, spec: (3, 5))
+    found = image_pairs.edges("flags")
+    assert found.notes == ("first", "l1 of the mean training image on the test split: 0.1000")
+    assert found.spec["image_shape"] == [3, 5, 1]
+    assert found.spec["batch"]["source"] == [[3, 5, 1], "float32"]
+    np.testing.assert_array_equal(found.train.arrays["image"], np.full((2, 3, 5, 1), [[[[0]]], [[[51]]]]))
+    assert (len(found.shown), found.test.name) == (64, "test")
+    data = data._replace(train=SimpleNamespace(arrays={"image": "files"}, name="train"))
+    with pytest.raises(ValueError, match="train: too many images to hold in memory; allowed: at most 4 GiB"):
+        image_pairs.edges("flags")
+
+
+def test_halves_of_the_digits_are_colored_by_their_coverage(monkeypatch):
+    """Levels 0, 51 and 255 of ink: the paper, a fifth of the way, the ink. Of five images one is left over."""
+    digits = np.array([0, 51, 255, 102, 204], np.uint8).reshape(5, 1, 1, 1)
+    data = Splits(*(Source({"image": digits}, name=name) for name in ("train", "valid", "test")), {})
+    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: data)
+    monkeypatch.setattr(image_pairs.labeled_images, "input_size", lambda flags, spec: None)
+    splits = image_pairs.unpaired_images(Flags({"dataset": "digits"}))
+    orders = [np.random.default_rng(seed).permutation(4) for seed in (0, 1)]
+    inks = {"a": ([255] * 3, [217, 26, 26]), "b": ([153] * 3, [26, 51, 204])}
+
+    def inked(rows, kind):
+        paper, ink = (np.array(color) for color in inks[kind])
+        coverage = digits[rows, 0, 0] / 255
+        return np.rint(paper + coverage * (ink - paper))[:, None, None]
+
+    for part, order in ((splits.train, orders[0]), (splits.test, orders[1])):
+        np.testing.assert_array_equal(part.arrays["a"], inked(order[::2], "a"))
+        np.testing.assert_array_equal(part.arrays["b"], inked(order[1::2], "b"))
+    np.testing.assert_array_equal(splits.test.arrays["b_of_a"], inked(orders[1][::2], "b"))
+    np.testing.assert_array_equal(splits.valid.arrays["a_of_b"], inked(orders[1][1::2], "a"))
+    assert (splits.spec["dataset"], splits.train.name, len(splits.shown)) == ("digits", "train", 2)
+    data = data._replace(train=Source({"image": np.zeros((2, 1, 1, 3), np.uint8)}))
+    with pytest.raises(ValueError, match="dataset=digits: color images; allowed: gray images"):
+        image_pairs.unpaired_images(Flags({"dataset": "digits"}))
+
+
+def test_a_share_of_the_unpaired_training_images_is_for_validation(tmp_path):
+    """A quarter of ten is 2.5, rounded to even; of two images one, whatever the share. Sides are 64 by default."""
+
+    def load(count, **more):
+        folder = tmp_path / str(count)
+        for name in ("trainA", "trainB", "testA", "testB"):
+            if not (folder / name).exists():
+                (folder / name).mkdir(parents=True)
+                for k in range(count):
+                    Image.fromarray(np.full((5, 7), 10 * k, np.uint8)).save(folder / name / f"{k}.png")
+        flags = {
+            "dataset": "folder",
+            "data_dir": str(folder),
+            "image_size": None,
+            "skip_bad": False,
+            "cut_longer": False,
+        }
+        return image_pairs.unpaired_images(Flags({**flags, "seed": 1, "valid_fraction": 0.25, **more}))
+
+    splits = load(10)
+    order = np.random.default_rng(1).permutation(10)
+    assert [int(x) for x in splits.valid.arrays["a"][:, 0, 0, 0]] == sorted(10 * order[:2])
+    assert [int(x) for x in splits.train.arrays["b"][:, 0, 0, 0]] == sorted(10 * order[2:])
+    assert splits.spec["image_shape"] == [64, 64, 3]
+    assert splits.notes == ("10 unpaired training images of each kind, 2 of them for validation",)
+    assert splits.test.name == "test"
+    few = load(2, valid_fraction=0.1, image_size=8)
+    assert (len(few.train), len(few.valid), few.spec["image_shape"]) == (1, 1, [8, 8, 3])
+    with pytest.raises(ValueError, match="data_dir=None: dataset 'folder' needs a folder of trainA"):
+        load(2, data_dir=None)

@@ -289,7 +289,7 @@ def _pieces(side: int) -> dict[str, np.ndarray]:
 
     if side > 128:
         raise ValueError(f"image_size={side}: larger than the photograph's columns; allowed: at most 128")
-    photograph, step = sample_image("china", 427), max(1, side // 4)
+    photograph, step = sample_image("china", 427), side // 4
     columns = {"train": (0, 384), "valid": (384, 512), "test": (512, 640)}
     return {
         split: np.stack(

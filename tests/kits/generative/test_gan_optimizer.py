@@ -23,3 +23,23 @@ def test_the_rate_is_the_one_that_was_given():
     np.testing.assert_array_equal(first_update("--learning_rate=0"), 0)
     with pytest.raises(FlagError, match=r"--learning_rate=-1.0: out of range; allowed: at least 0"):
         resolve(experiment, ["--learning_rate=-1"])
+
+
+def test_the_second_step_has_the_momentum_and_the_rate_of_the_schedule():
+    """Gradients 1, then -1: Adam's corrected mean is (b (1 - b) - (1 - b)) / (1 - b^2) = -(1 - b) / (1 + b), over 1.
+
+    By default b is 0.5, and the rate falls linearly over 10 steps: 2e-4 of the first, nine tenths of it of the second.
+    """
+    for words, rate, momentum in (((), 0.9 * 2e-4, 0.5), (("--schedule=constant", "--momentum=0.9"), 2e-4, 0.9)):
+        setup = Setup(resolve(experiment, list(words)), {}, 10, jnp.float32)
+        tx, params = GANAdam().build(setup), jnp.ones(2)
+        _, state = tx.update(jnp.ones(2), tx.init(params), params)
+        update, _ = tx.update(-jnp.ones(2), state, params)
+        np.testing.assert_allclose(update, rate * (1 - momentum) / (1 + momentum), rtol=1e-4)
+
+
+def test_a_momentum_is_below_one():
+    assert resolve(experiment, ["--momentum=0.999999"]).momentum == 0.999999
+    for momentum in (1.0, -0.5):
+        with pytest.raises(FlagError, match=f"--momentum={momentum}: out of range; allowed: 0 to 0.999999"):
+            resolve(experiment, [f"--momentum={momentum}"])

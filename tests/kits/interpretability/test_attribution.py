@@ -145,3 +145,42 @@ def test_each_technique_is_what_its_name_says():
     np.testing.assert_allclose(maps["deconvnet"], [2, 2], rtol=1e-5)  # 2 of the first unit, on or off
     np.testing.assert_allclose(maps["integrated_gradients"], [1, 1.5], rtol=1e-4)  # gradient times x, from 0 on
     np.testing.assert_allclose(maps["grad_cam"], [2 * 0.5, 0], atol=1e-5)  # relu(-1 * 1.5) = 0
+
+
+def test_maps_of_wide_images_are_those_of_the_batches_that_fit():
+    """CAM is relu(sum over channels of w a), here with a head on maps of half the sides; occlusion has a stride of 1/4.
+
+    Three images in batches of two: the second batch repeats the last one.
+    """
+
+    def pooled(variables, x, perturbations=None):
+        features = variables["scale"] * x.reshape(len(x), 4, 2, 6, 2, 2).mean((2, 4)) + (perturbations or {"a": 0})["a"]
+        return features.mean((1, 2)) @ KERNEL, {"a": features}
+
+    x, labels = np.random.default_rng(1).normal(size=(3, 8, 12, 2)).astype(np.float32), np.array([1, 0, 1])
+    settings = {"kernel": KERNEL, "batch_size": 2, "window": 4}
+    maps = attribution_maps(pooled, {"scale": jnp.float32(2)}, x, labels, ("cam", "occlusion"), **settings)
+    features = 2 * x.reshape(3, 4, 2, 6, 2, 2).mean((2, 4))
+    small = np.maximum((features * np.asarray(KERNEL)[:, labels].T[:, None, None]).sum(-1), 0)
+    expected = jax.image.resize(small, (3, 8, 12), "linear")
+    np.testing.assert_allclose(maps["cam"], expected, atol=1e-5)
+    # One window of all rows and columns but the last four, filled with the mean of the image: its fall is by hand.
+    covered = x.copy()
+    covered[:, :4, :4] = x.mean((1, 2), keepdims=True)
+    before, after = (
+        np.asarray(jax.nn.softmax(2 * images.mean((1, 2)) @ KERNEL))[np.arange(3), labels] for images in (x, covered)
+    )
+    np.testing.assert_allclose(maps["occlusion"][:, 0, 0], before - after, atol=1e-5)  # the corner is in one window
+
+
+def test_maps_are_drawn_from_0_to_their_maximum_over_the_gray_image():
+    """Of maps -1, 1, 4 the middle is a quarter; a map without positive values is 0."""
+    maps = {"gradient": np.array([[[-1.0, 1, 4]], [[-1, 0, -2]]])}
+    figure = draw_maps(np.full((2, 1, 3, 3), [30, 60, 90], np.uint8), maps, ["one", "two"])
+    first, second = (figure.axes[k].images for k in (1, 3))
+    np.testing.assert_allclose(first[1].get_array(), [[0, 0.25, 1]])
+    np.testing.assert_allclose(second[1].get_array(), 0)
+    np.testing.assert_allclose(first[0].get_array(), [[60] * 3])
+    assert first[1].get_clim() == (0, 1)
+    assert (figure.axes[0].images[0].get_array() == [30, 60, 90]).all()
+    assert not any(ax.axison for ax in figure.axes[:4])

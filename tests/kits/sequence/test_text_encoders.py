@@ -62,7 +62,7 @@ def started(*words):
     _, setup, state = initial(page.experiment, *CLASSIFIER, *words)
     state = filled(state.replace(rng=np.zeros(2), opt_state=None), 1)
     found = page.experiment.task.start(setup)
-    found.check(state)
+    assert found.check(state) is None
     return setup, found.replace(state)
 
 
@@ -196,7 +196,7 @@ def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_pa
     words = [f"--model={model}", "--width=4", "--num_heads=2", "--num_layers=1"]
     _, setup, state = initial(page.experiment, *CLASSIFIER, *words)
     found = page.experiment.task.start(setup)
-    found.check(None)
+    assert found.check(None) is None
     assert not calls, "nothing is trained before the page's own checks"
     after = found.replace(filled(state.replace(rng=np.zeros(2), opt_state=None), 1))
     network = after.params["network"]
@@ -282,3 +282,49 @@ def test_a_file_of_texts_has_a_text_a_line(tmp_path):
     source, names = page.experiment.task.inputs(flags, {"longest": 4})
     assert names == ["fine\u2028dull", "dull"]
     np.testing.assert_array_equal(source.arrays["text"], [[1, 2], [2, -1]])
+
+
+def test_of_many_characters_that_a_vocabulary_lacks_five_are_named():
+    encode = text_encoders.text_encoder(Flags({"tokenizer": None}), {"vocabulary": "ab"}, "--dataset=x")
+    tokens = encode("bab")
+    assert (tokens.tolist(), tokens.dtype) == ([1, 0, 1], np.int32)
+    for text, missing in (("gfedc", "'c', 'd', 'e', 'f', 'g'"), ("ihgfedc", "'c', 'd', 'e', 'f', 'g' and 2 more")):
+        with pytest.raises(FlagError, match=f"^--dataset=x: its vocabulary lacks {missing}; allowed: texts of its 2 c"):
+            encode(text)
+
+
+@pytest.mark.parametrize(("model", "fields"), [("gpt2", {}), ("bert", {"mlp_features": 24, "head": "pooled"})])
+def test_a_network_without_weights_has_the_form_of_the_flags_and_the_window_of_the_longest_text(model, fields):
+    """Beside the vocabulary a BERT has a mask token, in front of each text, and a hidden layer four times as wide."""
+    flags = Flags({
+        "model": model, "init_from": None, "tokenizer": None, "dataset": "x", "num_layers": 3, "num_heads": 2,
+        "width": 6, "dropout": 0.25,
+    })  # fmt: skip
+    tokens, spec = text_encoders.facts(flags, ["ba", "aba"], "cab")
+    assert [row.tolist() for row in tokens] == [[1, 0], [0, 1, 0]]
+    is_bert = model == "bert"
+    expected = {"vocab_size": 3 + is_bert, "window": 3 + is_bert, "num_layers": 3, "num_heads": 2, "width": 6}
+    network = spec["network"]
+    assert {name: network[name] for name in (*expected, "dropout", *fields)} == {**expected, "dropout": 0.25, **fields}
+    assert (spec["vocabulary"], spec["cls_token"], spec["longest"]) == ("abc", 3 if is_bert else None, 3)
+    built = text_encoders.build(Setup(flags, spec, 1, np.float16))
+    assert (built.width, built.dropout, built.dtype) == (6, 0.25, np.float16)
+
+
+def test_pretraining_of_a_real_run_has_its_own_steps(monkeypatch):
+    asked = []
+    monkeypatch.setattr(earlier_run, "find_or_train", lambda *rest: asked.append(rest) or "folder")
+    phase = SimpleNamespace(params="parameters", spec={"vocabulary": "ab"})
+    monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
+    flags = Flags({"model": "gpt2", "init_from": "pretraining", "dataset": "x", "smoke": False, "pretraining_steps": 7})
+    spec = {"network": {"window": 5, "num_layers": 3, "num_heads": 2, "width": 6}, "vocabulary": "ab"}
+    form = ["--dataset=x", "--window=5", "--model.num_layers=3", "--model.num_heads=2", "--model.width=6"]
+    more = ["--steps=7", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
+    for smoke, words in ((False, form + more), (True, form)):
+        start = text_encoders.start(Setup(flags.replace(smoke=smoke), spec, 1, None))
+        with pytest.raises(AttributeError):  # parameters of a string
+            start(SimpleNamespace(params={"network": {}}))
+        assert asked.pop()[3] == words
+    phase.spec = {"vocabulary": "abc"}
+    with pytest.raises(ValueError, match=r"^init_from='folder': trained with vocabulary=abc; allowed: ab$"):
+        text_encoders.start(Setup(flags, spec, 1, None))(SimpleNamespace(params={"network": {}}))

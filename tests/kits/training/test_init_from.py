@@ -186,7 +186,7 @@ def started_from(start, state, classes=("a", "b", "c"), model=None, **flags):
         SimpleNamespace(build=lambda setup: optax.sgd(0.1, momentum=0.9)),
     )
     started = start(setup)
-    started.check(state)
+    assert started.check(state) is None
     return started(state)
 
 

@@ -188,7 +188,7 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, monkeypatch, tmp_pa
     )
     start = init_from.start_classifier(setup, lambda flags: weights)
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
-    start.check(state)
+    assert start.check(state) is None
     assert capsys.readouterr().out == ""
     after = start(state)
     said = capsys.readouterr()

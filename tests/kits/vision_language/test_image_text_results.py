@@ -231,3 +231,13 @@ def test_recall_stands_beside_chance():
         ("at 10", None, None, 100.0),
     ]
     assert (table.more, triage, history) == ({"half": True}, (["row"], None), ["row"])
+
+
+def test_recall_of_a_depth_needs_as_many_clips():
+    """Of five sentences each finds its own clip last among four, so that recall at 5 is 1 and at 1 is 0."""
+    (evaluator,) = results.recall_evaluators(None, None, "test")
+    captions = np.array([[tokens(text)] for text in ("a", "cat", "up", "left", "moves")])
+    outputs = {"clip": -np.eye(5), "sentence": np.eye(5)}
+    assert evaluator.finish(evaluator.add(None, outputs, {"captions": captions})) == {
+        "r1": 0, "text_r1": 0, "r5": 1, "text_r5": 1,
+    }  # fmt: skip
