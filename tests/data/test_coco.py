@@ -80,6 +80,13 @@ def test_a_zip_is_as_good_as_a_folder_and_an_image_may_have_no_box(folder):
     np.testing.assert_array_equal(splits["train"].arrays["image"], plain.arrays["image"])
 
 
+def test_annotations_may_have_a_byte_order_mark_and_any_letters(folder):
+    path = folder / "instances_train.json"
+    content = json.loads(path.read_text()) | {"categories": [{"id": 9, "name": "Über"}, {"id": 2, "name": "鳥"}]}
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8-sig")
+    assert coco_source(path, folder / "images", 16, 3).class_names == ("鳥", "Über")
+
+
 def change(path, **entries):
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
 

@@ -74,7 +74,7 @@ def test_shapenet(tmp_path):
     for synset, model in (("02691156", "a"), ("03001627", "b"), ("03001627", "c")):
         place(tmp_path / synset / model / "models/model_normalized.obj", icosphere(1))
     taxonomy = [{"synsetId": "03001627", "name": "chair"}, {"synsetId": "02691156", "name": "airplane,aeroplane"}]
-    (tmp_path / "taxonomy.json").write_text(json.dumps(taxonomy))
+    (tmp_path / "taxonomy.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(taxonomy).encode())
     source = shapenet(tmp_path, num_points=20)
     assert source.class_names == ("airplane", "chair")
     np.testing.assert_array_equal(source.arrays["label"], [0, 1, 1])
