@@ -37,6 +37,11 @@ def test_ends():
     assert average_precision(np.zeros(0, bool), np.zeros(0), 4) == 0
     assert average_precision(np.ones(4, bool), np.arange(4.0), 4) == 1
     assert not match_detections(np.ones((2, 4)), np.ones(2), np.zeros((0, 4))).any()
+    with pytest.raises(ValueError, match="num_truth=1: below the 2 correct detections; allowed: at least 2"):
+        average_precision(np.ones(2, bool), np.ones(2), 1)
+    for correct, scores in ((np.ones(2, bool), np.ones(3)), (np.ones((1, 2), bool), np.ones((1, 2)))):
+        with pytest.raises(ValueError, match=r"scores=.*: for correct=.*; allowed: \[N\] for both"):
+            precision_recall_curve(correct, scores, 3)
     with pytest.raises(ValueError, match=r"num_truth=0: out of range; allowed: at least 1"):
         average_precision(np.ones(1, bool), np.ones(1), 0)
 
@@ -56,6 +61,9 @@ def test_the_cardinality_error_counts_queries_that_predict_an_object():
     error = cardinality_error(logits, valid)
     np.testing.assert_array_equal(error, [1, 1])
     assert error.dtype == np.int32
+    # Three objects where the queries predict two; NaN in a query, also beside a class, counts as no object.
+    logits[0, 0, 2] = np.nan
+    np.testing.assert_array_equal(cardinality_error(logits, np.array([[True] * 3, [False] * 3])), [2, 0])
 
 
 def test_unsigned_scores_rank_as_numbers():

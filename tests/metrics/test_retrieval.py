@@ -37,6 +37,10 @@ def test_roc_by_hand():
     assert result.eer == 0.5
     perfect = verification([3, 2, 1, 0], [1, 1, 0, 0])
     assert (perfect.auc, perfect.accuracy, perfect.eer) == (1, 1, 0)
+    # Three pairs of equal score: one step, from (0, 0) to (1, 1), which crosses at a half.
+    tied = verification([2, 2, 2], [1, 0, 0], rates=(0.0, 1.0))
+    assert (tied.auc, tied.eer, tied.true_accept_at) == (0.5, 0.5, {0.0: 0, 1.0: 1})
+    assert tied.accuracy == pytest.approx(2 / 3)
 
 
 @pytest.mark.covers("ME-12")
@@ -51,6 +55,16 @@ def test_roc_equals_the_golden(case):
         assert result.auc == pytest.approx(((gap > 0) + 0.5 * (gap == 0)).mean())
         np.testing.assert_allclose(result.false_accept, golden[f"{case}/out.roc.fpr"], atol=1e-6)
         np.testing.assert_allclose(result.true_accept, golden[f"{case}/out.roc.tpr"], atol=1e-6)
+
+
+def test_a_query_of_a_later_part_does_not_find_itself():
+    """More queries than one table of distances holds: neighbors at a distance of 1, pairs at one of 9."""
+    number = np.arange(1100)
+    points = (10 * (number // 2) + number % 2)[:, None].astype(float)
+    assert recall_at_k(points, number // 2, metric="euclidean") == 1
+    assert recall_at_k(points, number, metric="euclidean") == 0
+    assert recall_at_k(points, number // 1050, metric="euclidean") == 1
+    assert recall_at_k(points, number, 1, points[:1], np.array([1099]), metric="euclidean") == 1 / 1100
 
 
 @pytest.mark.parametrize(
