@@ -101,7 +101,7 @@ def test_result_is_independent_of_the_batch_split_and_padding(seed, cut):
 
 
 def test_examples_of_mask_0_do_not_count():
-    """Of two classes, logits 0 and log 3 have the confidence 3/4, in the bin (0.6, 0.8] of five; the second is wrong."""
+    """Of logits 0 and log 3 the confidence is 3/4, in the bin (0.6, 0.8] of five; the second is wrong."""
     logits = np.log(np.array([[1, 3], [1, 3], [1, np.nan], [9, 1]], np.float32))
     metric = count(logits, np.array([1, 0, 1, 0]), np.array([1, 1, 0, 0]))
     result = Calibration.of(logits, np.array([1, 0, 1, 0]), np.array([2, 1, 0, 0]), 5).compute()
