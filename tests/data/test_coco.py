@@ -543,3 +543,27 @@ def test_a_note_lists_five_annotations():
     assert list_ids([7]) == "annotation 7"
     assert list_ids([1, 2, 3, 4, 5]) == "annotations 1, 2, 3, 4, 5"
     assert list_ids([1, 2, 3, 4, 5, 6]) == "annotations 1, 2, 3, 4, 5 and others"
+
+
+@pytest.mark.parametrize(
+    ("names", "points", "problem"),
+    [
+        ("ab", [5, 3, 2, 6, 3, 2], "category 'late': keypoints='ab'; allowed: a list of names"),
+        ([1, 2], [5, 3, 2, 6, 3, 2], r"category 'late': keypoints=\[1, 2\]; allowed: a list of names"),
+        (["a", "b"], [5, 3, 2, "6", 3, 2], "annotation 1: keypoints=.*: not a list of numbers; allowed: x, y, vis"),
+        (["a", "b"], "532632", "annotation 1: keypoints='532632': not a list of numbers"),
+        (["a", "b"], [5, 3, 2], "annotation 1: keypoints: 3 numbers; allowed: 6, three for each name"),
+        (["a", "b"], [5, 3, 3, 6, 3, 2], "annotation 1: keypoints: visibility 3; allowed: 0"),
+        (["a", "b"], [5, float("nan"), 2, 6, 3, 2], "annotation 1: keypoints: not finite"),
+    ],
+)
+def test_keypoints_that_are_none_are_named(folder, names, points, problem):
+    with_keypoints(folder, "train", names, keypoints=points)
+    with pytest.raises(ValueError, match=problem):
+        coco_source(folder / "instances_train.json", folder / "images", 16, 3, keypoints=True)
+
+
+def test_files_that_are_missing_are_named(folder):
+    for annotations, images in (("none.json", "images"), ("instances_train.json", "none")):
+        with pytest.raises(FileNotFoundError, match=r"no such file: .*none"):
+            coco_source(folder / annotations, folder / images, 16, 3)

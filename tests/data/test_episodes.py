@@ -100,3 +100,12 @@ def test_images_that_are_not_square_are_not_turned():
     ):
         episodes(wide, 2, way=2, shot=1, query=1, turned=True)
     chex.assert_shape(episodes(wide, 2, way=2, shot=1, query=1).arrays["query"], (2, 2, 1, 2, 3, 1))
+
+
+def test_an_episode_may_be_read_alone():
+    source = episodes(numbered(), 7, way=3, shot=2, query=1)
+    query, support = (source.arrays[name] for name in ("query", "support"))
+    np.testing.assert_array_equal(query[4], query[:][4])
+    np.testing.assert_array_equal(support[-1], support[[6]][0])
+    chex.assert_shape([query[4], support[:0]], [(3, 1, 2, 2, 1), (0, 3, 2, 2, 2, 1)])
+    assert len(support) == 7

@@ -61,3 +61,9 @@ def test_hashed_texts_are_uniform_and_fixed(salt):
     assert np.abs(np.histogram(numbers, 10, (0, 1))[0] - 1000).max() < 150
     # The first eight bytes of BLAKE2b of the salt, a zero byte and the name, little-endian.
     assert hash_texts(["a"], "").tolist() == [int.from_bytes(hashlib.blake2b(b"\0a", digest_size=8).digest(), "little")]
+
+
+def test_examples_that_are_there_twice_are_told():
+    before = files(20)
+    twice = before.subset([*range(20), 3])
+    assert changes(before.fingerprint, twice.fingerprint) == "20 examples before, 21 now, the same ones repeated"

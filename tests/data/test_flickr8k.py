@@ -106,3 +106,14 @@ def test_errors_name_missing_and_broken_files(tmp_path):
         file.writestr("b.png", png(1))
     with pytest.raises(ValueError, match=r"image a.png cannot be read"):
         flickr8k(tmp_path)
+
+
+def test_captions_that_are_no_json_are_named_and_a_byte_order_mark_is_read(tmp_path):
+    written(tmp_path)
+    (tmp_path / "captions_val.json.gz").unlink()
+    entries = json.dumps({"a.png": ["Straße"], "b.png": ["Gras"]}, ensure_ascii=False)
+    (tmp_path / "captions_val.json").write_text(entries, encoding="utf-8-sig")
+    assert flickr8k(tmp_path, 4)["valid"].texts == [["Straße"], ["Gras"]]
+    (tmp_path / "captions_val.json").write_text("[")
+    with pytest.raises(ValueError, match=r"captions_val.json: not JSON \(.*\)"):
+        flickr8k(tmp_path, 4)

@@ -475,3 +475,21 @@ def test_names_that_differ_in_their_unicode_form_are_noted(tmp_path):
     assert folder_source(tmp_path).notes == (
         f"{tmp_path}: classes whose names differ in Unicode form (NFC and NFD) alone: cafe\u0301, caf\u00e9",
     )
+
+
+def test_splits_without_class_folders_may_lie_in_outer_folders(tmp_path):
+    for split in ("train", "val"):
+        put(tmp_path / "a" / "b" / split / "1.png")
+    splits = folder_splits(tmp_path, min_classes=0)
+    assert {split: list(source.names) for split, source in splits.items()} == {
+        "train": ["train/1.png"],
+        "valid": ["valid/1.png"],
+    }
+
+
+def test_a_broken_link_is_named(tmp_path):
+    for name in ("cat", "dog"):
+        put(tmp_path / name / "1.png")
+    (tmp_path / "dog" / "2.png").symlink_to(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"dog/2.png cannot be read"):
+        folder_splits(tmp_path)

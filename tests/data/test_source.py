@@ -288,3 +288,10 @@ def test_a_class_of_five_is_in_the_part_that_is_carved_by_name_and_one_of_four_n
     many = numbered(0, 100, names=[str(k) for k in range(100)])
     parts = [split_validation(many, 0.5, 0, part)[1].names.tolist() for part in ("validation", "validation", "test")]
     assert parts[0] == parts[1] != parts[2]
+
+
+def test_the_first_examples_are_taken():
+    source = Source({"id": np.arange(3)})
+    assert [len(source.take(n)) for n in (0, 2, 9)] == [0, 2, 3]
+    with pytest.raises(ValueError, match="n=-1: negative; allowed: 0 or more"):
+        source.take(-1)

@@ -174,6 +174,14 @@ def classes_in_a_word(folder):
     (folder / "classes.json").write_text('{"classes": "abc"}')
 
 
+def classes_cut_off(folder):
+    (folder / "classes.json").write_text('{"classes": ')
+
+
+def no_classes(folder):
+    (folder / "classes.json").write_text("{}")
+
+
 def one_class(folder):
     (folder / "classes.json").write_text('{"classes": ["air"]}')
 
@@ -212,6 +220,8 @@ def test_other_arrays_of_a_file_are_not_read(tmp_path):
         (letters, r"images/1.npz: a volume of <U1; allowed: real numbers"),
         (complex_numbers, r"images/1.npz: a volume of complex128; allowed: real numbers"),
         (worded_spacing, r"images/1.npz: a volume without spacing, its voxels have the sides \('a', 'b', 'c'\)"),
+        (classes_cut_off, r"classes.json: is no .*JSONDecodeError"),
+        (no_classes, r"classes.json: is no .*KeyError"),
         (classes_in_a_word, r"classes.json: is no .* is no list"),
         (one_class, r"classes air; allowed: the background and at least one organ"),
     ],
@@ -410,3 +420,9 @@ def test_hidden_files_are_no_volumes_and_capitals_are(tmp_path):
     for name in ("a.NII.GZ", "._a.nii.gz", "b.NPZ"):
         (tmp_path / name).touch()
     assert [stem(path) for path in list_volumes(tmp_path)] == ["a", "b"]
+
+
+def test_a_folder_without_volumes_is_refused(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"holds no volume; allowed: files .nii, .nii.gz, .npz"):
+        list_volumes(tmp_path)
