@@ -9,6 +9,7 @@ from PIL import Image
 from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import folder_source, folder_splits, load
 from dlcore.data.image_folder import list_images
+from dlcore.data.workers import unreadable
 
 RNG = np.random.default_rng(0)
 
@@ -367,6 +368,17 @@ def test_all_bad_files_are_listed(pets):
         load("folder", root)
     assert "bad10" not in str(error.value)
     assert "skip_bad" in str(error.value)
+
+
+def test_unreadable_files_are_counted_ten_are_named_and_the_first_error_is_told():
+    bad = [(f"{i}.png", OSError(f"error {i}")) for i in range(12)]
+    skip = ", or leave such files out by --skip_bad (skip_bad=True)"
+    assert unreadable(bad[:1]) == f"0.png cannot be read as an image (error 0); remove it{skip}"
+    assert unreadable(bad[:1], False) == "0.png cannot be read as an image (error 0); remove it"
+    two = "2 files are no images: 0.png cannot be read as an image (error 0), 1.png; remove them"
+    assert (unreadable(bad[:2]), unreadable(bad[:2], False)) == (two + skip, two)
+    assert unreadable(bad[:10], False).endswith("8.png, 9.png; remove them")
+    assert unreadable(bad, False).endswith("8.png, 9.png, and 2 more; remove them")
 
 
 def test_one_class_is_enough_where_the_caller_says_so(tmp_path):
