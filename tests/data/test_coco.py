@@ -567,3 +567,11 @@ def test_files_that_are_missing_are_named(folder):
     for annotations, images in (("none.json", "images"), ("instances_train.json", "none")):
         with pytest.raises(FileNotFoundError, match=r"no such file: .*none"):
             coco_source(folder / annotations, folder / images, 16, 3)
+
+
+def test_three_categories_of_other_keypoints_are_refused(folder):
+    categories = [{"id": k, "name": name, "keypoints": [name]} for k, name in enumerate(("ape", "bee", "cow"))]
+    for count in (2, 3):
+        change(folder / "instances_train.json", categories=categories[:count], annotations=[])
+        with pytest.raises(ValueError, match="categories 'ape' and 'bee': they have different keypoints"):
+            coco_source(folder / "instances_train.json", folder / "images", 16, 3, keypoints=True)
