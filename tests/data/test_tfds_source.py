@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.array_cache import cache_file, read_cache, write_cache
 from dlcore.data.image_classification import load
 from dlcore.data.streaming import StreamedImages
 from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
@@ -237,6 +238,28 @@ def test_images_of_several_sizes_are_streamed(tmp_path, cache_folder, monkeypatc
     monkeypatch.setattr(module, "write_cache", lambda *arguments: pytest.fail("read again"))
     again = tfds_source("ragged", "train", tmp_path, image_size=16, workers=Workers(2))
     np.testing.assert_array_equal(again.arrays["label"], labels)
+
+
+def test_a_cache_file_is_whole_or_absent(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "b" / "kept.npz"
+    write_cache(path, ("ape", "bee"), {"label": np.arange(3)})
+    names, arrays = read_cache(path)
+    assert names == ("ape", "bee")
+    assert {key: value.tolist() for key, value in arrays.items()} == {"label": [0, 1, 2]}
+    assert read_cache(path.parent / "other.npz") is None
+    content = path.read_bytes()
+    for part in (content[:-9], content[:40], b""):
+        path.write_bytes(part)
+        assert read_cache(path) is None
+    np.savez(path, label=np.arange(3))
+    assert read_cache(path) is None
+    (path.parent / "folder.npz").mkdir()
+    write_cache(path.parent / "folder.npz", (), {"label": np.arange(3)})
+    assert sorted(file.name for file in path.parent.iterdir()) == ["folder.npz", "kept.npz"]
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_file(tmp_path, "train").parent == tmp_path / ".cache" / "dlcore"
+    assert cache_file(tmp_path, "train") != cache_file(tmp_path, "test")
 
 
 def test_records_that_do_not_fit_are_streamed_at_their_size(tiny, cache_folder):

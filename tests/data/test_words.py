@@ -56,7 +56,7 @@ def test_byte_pairs_join_to_words_and_leave_nothing_unknown():
     assert pairs.decode([UNKNOWN]) == "<unk>"
     assert BytePairs.train(["low lower lowest", "new newer newest wider"] * 3, 40) == pairs
     # Four special tokens, five characters and the blank.
-    with pytest.raises(ValueError, match="size=9: too small .* allowed: at least 10$"):
+    with pytest.raises(ValueError, match=r"size=9: too small .* allowed: at least 10$"):
         BytePairs.train(["low lower"], 9)
     assert [len(BytePairs.train(["low lower"], size)) for size in (10, 12)] == [10, 12]
 
