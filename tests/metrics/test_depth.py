@@ -75,6 +75,10 @@ def test_shapes_that_do_not_fit_are_named():
             depth_metrics(image, **{"truth": image, name: image[0]})
     with pytest.raises(ValueError, match=r"mask=\(3,\): wrong shape; allowed: \(2,\)"):
         depth_metrics(image, image, mask=np.ones(3))
+    guess = np.array([[np.nan, 2.0]], np.float32)
+    assert depth_errors(guess, np.array([[0.0, 2.0]], np.float32))["rmse"] == 0
+    with pytest.raises(ValueError, match=r"prediction\[0, 0\]=nan: not finite"):
+        depth_errors(guess, np.array([[1.0, 2.0]], np.float32))
 
 
 @pytest.mark.weekly

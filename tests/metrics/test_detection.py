@@ -52,6 +52,13 @@ def test_one_true_box_and_boxes_that_touch_at_most():
     truth = np.array([[0, 0, 1, 1]])
     apart = np.array([[1, 0, 2, 1], [0.5, 2, 1.5, 3], [-3, -3, -2, -2]])
     assert not match_detections(apart, np.ones(3), truth, threshold=0.0).any()
+    for scores, threshold, problem in (
+        (np.ones(2), 0.5, r"scores=float32\[2\]: wrong shape or dtype; allowed: \[3\]"),
+        (np.array([1, np.inf, 0]), 0.5, "scores.*inf"),
+        (np.ones(3), 1.5, "threshold=1.5: out of range; allowed: 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=f"^{problem}"):
+            match_detections(apart, scores, truth, threshold)
 
 
 def test_the_cardinality_error_counts_queries_that_predict_an_object():
