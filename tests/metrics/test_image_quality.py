@@ -152,6 +152,11 @@ def test_the_map_is_the_formula_at_every_pixel():
         expected = similarity(a[..., c], b[..., c], gauss / gauss.sum(), 1, 0.04**2, 0.1**2)
         np.testing.assert_allclose(gaussian[..., c], expected, atol=1e-5)
     np.testing.assert_allclose(mean, gaussian[2:-2, 2:-2].mean(), atol=1e-6)  # of whole windows alone
+    # Squares of numbers about 4,096 have no digits for a variance of 1 / 12; about the pictures' mean they have.
+    far, farther = (np.float32(4096) + v[..., 0] for v in (a, b))
+    uniform = ssim_map(far, farther, window="uniform", window_size=3, data_range=2.0)
+    expected = similarity(far, farther, np.ones(3) / 3, 9 / 8, 0.02**2, 0.06**2)
+    np.testing.assert_allclose(uniform, expected, atol=1e-3)
 
 
 def test_a_window_reaches_three_and_a_half_deviations_or_three_pixels():
