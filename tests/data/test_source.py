@@ -84,6 +84,13 @@ def test_validation_split_is_stratified_disjoint_and_complete():
     assert valid.name != train.name
 
 
+def test_of_equal_classes_the_first_have_one_more_example_to_validate():
+    """Sixty classes of two and three examples in turn: a tenth of 150 goes to 15 of the larger ones."""
+    label = np.repeat(np.arange(60), [2, 3] * 30)
+    valid = split_validation(Source({"label": label}), 0.1, 0)[1]
+    np.testing.assert_array_equal(valid.arrays["label"], np.arange(1, 31, 2))
+
+
 def test_validation_split_depends_on_the_seed_alone():
     def ids(seed):
         return split_validation(Source({"id": np.arange(200)}), 0.2, seed)[1].arrays["id"].tolist()

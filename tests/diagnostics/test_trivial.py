@@ -31,6 +31,10 @@ def test_the_five_most_frequent_classes_and_measures_of_their_own():
         assert {name: value.value for name, value in found.items()} == {"accuracy": 1 / 8, "top5": 5 / 8, "map50": 0}
     assert trivial_measures({"none": Source.indices(3)}, test, names).keys() == {"map50"}
     assert trivial_measures(train, labeled([]), ["accuracy"]) == {}
+    # Of 60 classes the even ones have three examples and the others two: 0 is the first, and 0, 2, 4, 6 and 8 are five.
+    many = Source({"label": np.repeat(np.arange(60), [3, 2] * 30)})
+    found = trivial_measures(many, Source({"label": np.array([0, 2, 4, 5, 6, 8, 10, 58])}), ["accuracy", "top5"])
+    assert (found["accuracy"].value, found["top5"].value) == (1 / 8, 5 / 8)
 
 
 def test_labels_judge_features_where_there_are_any():

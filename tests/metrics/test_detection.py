@@ -61,6 +61,18 @@ def test_one_true_box_and_boxes_that_touch_at_most():
             match_detections(apart, scores, truth, threshold)
 
 
+def test_of_equal_scores_the_earlier_goes_first():
+    """Of 60 detections of one box the even ones have the higher score."""
+    scores = np.array([0.9, 0.3] * 30)
+    boxes = np.tile([[0.0, 0, 1, 1]], (60, 1))
+    np.testing.assert_array_equal(match_detections(boxes, scores, boxes[:3]).nonzero()[0], [0, 2, 4])
+    correct = np.arange(60) < 20
+    order = [*range(0, 60, 2), *range(1, 60, 2)]
+    precision, recall = precision_recall_curve(correct, scores, 20)
+    np.testing.assert_allclose(precision, np.cumsum(correct[order]) / np.arange(1, 61))
+    np.testing.assert_allclose(recall, np.cumsum(correct[order]) / 20)
+
+
 def test_the_cardinality_error_counts_queries_that_predict_an_object():
     # Of three queries two predict a class and one "no object", the last; one true box: off by one, either way alike.
     logits = np.array([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 0, 1], [0, 0, 1], [0, 0, 1]]], np.float32)

@@ -6,6 +6,14 @@ import pytest
 from dlcore.metrics import recall_at_k, verification
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_of_equally_near_ones_the_first_are_found(metric):
+    """Of 60 the even ones are the query itself: the three nearest are 0, 2 and 4."""
+    gallery = np.eye(2)[np.arange(60) % 2]
+    found = [recall_at_k(np.eye(2)[:1], [i], 3, gallery, np.arange(60), metric) for i in (0, 2, 4, 6, 8, 1, 58)]
+    assert found == [1, 1, 1, 0, 0, 0, 0]
+
+
 @pytest.mark.covers("ME-12")
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("k", [1, 3])
