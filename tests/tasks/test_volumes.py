@@ -8,7 +8,17 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.data.volume_files import list_volumes, load_volume, pad_volumes, resample, save_labels, stem, volume_splits
+from dlcore.data.volume_files import (
+    Volume,
+    list_volumes,
+    load_volume,
+    pad_volumes,
+    resample,
+    save_labels,
+    size_at,
+    stem,
+    volume_splits,
+)
 from dlcore.experiment.resolve import resolve
 from dlcore.extras import MissingPackage
 from dlcore.modes.predict import MODE
@@ -305,6 +315,13 @@ def test_resampling_by_hand():
 
 
 @pytest.mark.covers("SG-19")
+def test_the_size_at_another_spacing_by_hand():
+    """Slices of 2.5 mm and pixels of 1 mm; a side has at least one voxel."""
+    volume = Volume(np.zeros((4, 10, 7)), (2.5, 1.0, 1.0))
+    assert size_at(volume, (1.0, 2.0, 2.0)) == (10, 5, 4)
+    assert size_at(volume, (30.0, 1.0, 0.5)) == (1, 10, 14)
+
+
 def test_the_loss_of_equal_probabilities():
     """Half of the voxels are background: log 2, and Dice 2 * 1/4 / (1/2 + 1/2) = 1/2 of both classes, twice 1/2."""
     from types import SimpleNamespace
