@@ -157,7 +157,10 @@ def test_errors_name_the_broken_file_or_annotation(folder):
     with pytest.raises(ValueError, match=r"instances_train.json is not COCO's: not JSON \(.*recursion"):
         coco_source(folder / "instances_train.json", folder / "images", 16, 3)
     (folder / "instances_train.json").write_text("{}")
-    with pytest.raises(ValueError, match="it has no"):
+    with pytest.raises(ValueError, match=r"it has no \['annotations', 'categories', 'images'\]$"):
+        coco_splits(folder, 16)
+    (folder / "instances_train.json").write_text('{"images": 1, "categories": 2, "annotations": 3}')
+    with pytest.raises(ValueError, match="annotations is of type int; allowed: a list"):
         coco_splits(folder, 16)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         coco_splits(folder / "nowhere", 16)
@@ -435,6 +438,11 @@ def test_copies_of_annotations_are_left_out_and_noted(folder, box):
     source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
     np.testing.assert_array_equal(source.arrays["box_mask"], [[False] * 3, [True, False, False]])
     assert source.notes == ("1 copies of annotations in instances_train.json were left out: annotation 31",)
+    content = json.loads((folder / "instances_train.json").read_text())
+    copy = content["annotations"][-1]
+    change(folder / "instances_train.json", annotations=[copy, *({**copy, "id": 90 - i} for i in range(9))])
+    (text,) = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3).notes
+    assert "left out: annotations 90, 89, 88, 87, 86 and others" in text
 
 
 def test_ignored_objects_are_neither_trained_on_nor_counted(folder):

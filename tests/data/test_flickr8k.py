@@ -25,7 +25,7 @@ def written(folder, captions=None, images=("b.png", "a.png")):
         (folder / f"captions_{stem}.json.gz").write_bytes(gzip.compress(json.dumps(entries).encode()))
         with zipfile.ZipFile(folder / f"{stem}.zip", "w") as file:
             for k, name in enumerate(images):
-                file.writestr(name, png(10 + 100 * k))
+                file.writestr(name, png(10 + 100 * k % 245))
     return folder
 
 
@@ -74,6 +74,18 @@ def test_splits_may_have_the_names_of_all_readers(tmp_path):
         ),
         ({"a.png": ["A dog"], "b.png": []}, ("a.png", "b.png"), ValueError, "image b.png has no caption"),
         ({"a.png": ["A dog"], "c.png": ["C"]}, ("a.png",), FileNotFoundError, "image c.png has captions and is not in"),
+        (
+            {"b.png": ["A dog"]},
+            ("b.png", "e.png", "a.png", "d.png", "c.png"),
+            ValueError,
+            r"\(train\): image a.png has no caption",
+        ),
+        (
+            {name: ["A dog"] for name in ("b.png", "e.png", "a.png", "d.png", "c.png")},
+            ("b.png",),
+            FileNotFoundError,
+            r"\(train\): image a.png has captions",
+        ),
         ({"a.png": "A dog"}, ("a.png",), ValueError, "train.json.gz: no captions; allowed: {file name"),
     ],
 )

@@ -67,11 +67,15 @@ def test_hidden_files_are_ignored_and_strays_are_noted(pets):
     put(root / "cat" / ".a.png")
     put(root / "__MACOSX" / "cat" / "a.png")
     put(root / "logo.png")
+    for folder in (".old", "notes"):
+        (root / folder).mkdir()
+    put(root / ".old" / "a.png")
+    (root / "notes" / "a.txt").write_text("")
     source = folder_source(root)
     np.testing.assert_array_equal(source.arrays["image"], pixels)
     assert source.notes == (
         f"{root}: images outside the class folders, left out: 1",
-        f"{root}: folders without an image, left out: .thumbs (hidden)",
+        f"{root}: folders without an image, left out: .old (hidden), .thumbs (hidden), notes (.txt)",
     )
 
 
@@ -227,7 +231,8 @@ def test_split_folders_are_splits(tmp_path):
     assert [len(source) for source in loaded[:3]] == [8, 4, 5]
     with pytest.raises(ValueError, match="folder_splits"):
         folder_source(tmp_path / "root")
-    put(tmp_path / "root" / "test" / "emu" / "0.png")
+    for name in ("owl", "hen", "emu", "fox"):
+        put(tmp_path / "root" / "test" / name / "0.png")
     with pytest.raises(ValueError, match="class 'emu' of test is not in train"):
         folder_splits(tmp_path / "root")
     put(tmp_path / "root" / "test" / "0.png")

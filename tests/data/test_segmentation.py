@@ -90,6 +90,12 @@ def test_cityscapes_has_19_classes_and_the_rest_is_void(tmp_path):
     assert sorted(labels[labels != VOID]) == list(range(19))
     assert (labels == VOID).sum() == 34 - 19
     assert [names[labels[i]] for i in CITYSCAPES] == list(CITYSCAPES.values())
+    places = ["aachen/aachen_0", "bonn/bonn_0", "aachen/aachen_3", "zurich/zurich_1", "aachen/aachen_1", "bonn/bonn_2"]
+    for place in places:
+        write(tmp_path / f"leftImg8bit/train/{place}_leftImg8bit.png", png(picture(0, (2, 17))))
+        write(tmp_path / f"gtFine/train/{place}_gtFine_labelIds.png", png(ids))
+    found = segmentation_splits(tmp_path)["train"].names
+    assert list(found) == [f"leftImg8bit/train/{place}_leftImg8bit.png" for place in sorted(places)]
     write(tmp_path / "gtFine/val/aachen/aachen_0_gtFine_labelIds.png", png(ids + 1))
     with pytest.raises(ValueError, match=r"labelIds.png: value 34; allowed: label ids, 0 to 33"):
         segmentation_splits(tmp_path)
@@ -111,6 +117,10 @@ def test_ade20k_has_150_classes_from_1(tmp_path):
     assert train.class_names[:2] == ("wall", "thing 2")
     assert train.class_names[130:142:11] == ("screen (131)", "screen (142)")  # by number: measures have these names
     assert (labels[0], labels[1], labels[150]) == (VOID, 0, 149)
+    for k in (5, 3, 2, 4):
+        write(tmp_path / f"images/training/ADE_{k}.jpg", png(picture(0, (8, 19)), "JPEG"))
+        write(tmp_path / f"annotations/training/ADE_{k}.png", png(np.minimum(ids, 150)))
+    assert list(segmentation_splits(tmp_path)["train"].names) == [f"images/training/ADE_{k}.jpg" for k in range(1, 6)]
     write(tmp_path / "annotations/training/ADE_1.png", png(ids))
     with pytest.raises(ValueError, match=r"ADE_1.png: value 151; allowed: 1 to 150, or 0 for others"):
         segmentation_splits(tmp_path)
@@ -152,6 +162,7 @@ def test_a_wrong_mask_is_named(tmp_path, mask, size, problem):
         ([[0, 0]], "the training masks hold 0, fewer than two"),
         ([[0, 200]], r"hold 2 values, 0, 200; allowed: .* numbered from 0 without gaps"),
         ([[1, 2]], r"hold 2 values, 1, 2; allowed"),
+        ([list(range(65))], r"hold 65 values, .*; allowed: without classes.json up to 64 classes"),
         ([list(range(256))], r"hold 256 values, 0, 1, .* and 248 more, to 255; allowed: .*resized or smoothed"),
     ],
 )
@@ -303,9 +314,13 @@ def test_errors_name_missing_folders_masks_and_unreadable_files(tmp_path):
     with pytest.raises(ValueError, match=r"holds no training images"):
         segmentation_splits(tmp_path)
     pairs(tmp_path, [MASK, MASK])
+    for k in (5, 1, 3, 4, 2):
+        write(tmp_path / "images" / f"{k}.png", png(picture(0)))
     (tmp_path / "masks" / "1.png").unlink()
     with pytest.raises(ValueError, match=r"images/1.png has no file of its name in masks"):
         segmentation_splits(tmp_path)
+    for k in (5, 3, 4, 2):
+        (tmp_path / "images" / f"{k}.png").unlink()
     (tmp_path / "masks" / "1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"masks/1.png cannot be read as an image"):
         segmentation_splits(tmp_path)

@@ -258,6 +258,21 @@ def test_values_of_tanh_and_sigmoid_near_their_ends_are_saturated():
     assert int(found["tanh"]["counts"].sum()) == 8
 
 
+def test_activations_are_called_by_their_modules_and_counted():
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.relu(nn.relu(nn.relu(x) - 1) - 1)
+
+    class Stage(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.tanh(Block(name="block")(nn.relu(x)))
+
+    seen = jax.eval_shape(lambda x: activations(lambda x: Stage(name="net").apply({}, x), x), np.zeros((2, 3)))
+    assert sorted(seen) == ["block/relu", "block/relu_2", "block/relu_3", "relu", "tanh"]
+
+
 @pytest.mark.weekly
 def test_saturation_is_measured():
     seen = see(Net(activation=jnp.tanh, scale=50.0))[2]["activations"]["tanh"]
