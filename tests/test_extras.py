@@ -5,8 +5,12 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from dlcore.data.masks import masks_to_rles
+from dlcore.data.video_files import open_video, read_frames
+from dlcore.data.words import BytePairs
 from dlcore.evaluators.coco import coco_evaluator, coco_map
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.study import Study, run_study
@@ -107,6 +111,20 @@ def test_modes_and_flags_ask_too(monkeypatch, tmp_path, capsys):
     assert run(experiment, ["--decoder=opencv", f"--run_dir={tmp_path}"]) == 1
     err = capsys.readouterr().err
     assert err.startswith("error: --decoder=opencv needs cv2, which is not installed: pip install -e '.[input]'")
+
+
+def test_readers_of_data_ask_too(monkeypatch, tmp_path):
+    hide(monkeypatch, "av", "pycocotools", "tokenizers")
+    (tmp_path / "v.mp4").write_bytes(b"")
+    for words, call in (
+        ("reading .mp4 videos needs av", lambda: open_video(tmp_path / "v.mp4")),
+        ("reading .mp4 videos needs av", lambda: read_frames(tmp_path / "v.mp4", np.arange(1))),
+        ("COCO's masks needs pycocotools", lambda: masks_to_rles(np.ones((1, 2, 2), bool))),
+        ("a vocabulary of byte pairs needs tokenizers", lambda: BytePairs("{}")),
+        ("a vocabulary of byte pairs needs tokenizers", lambda: BytePairs.train(["a b"], 10)),
+    ):
+        with pytest.raises(MissingPackage, match=f"^{re.escape(words)}, which is not installed"):
+            call()
 
 
 def test_functions_and_studies_ask_too(monkeypatch, tmp_path, capsys):

@@ -343,7 +343,7 @@ def _by_image(
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = parse_json(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not COCO's: not JSON ({error})") from None
     required = {"images", "annotations", "categories"}

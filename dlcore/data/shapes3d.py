@@ -247,7 +247,7 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 def _read_list(path: Path, keys: tuple[str, ...] = ()) -> list[dict]:
     """Read a JSON file of a list of objects, each with these keys."""
     try:
-        entries = parse_json(path.read_text(encoding="utf-8-sig"))
+        entries = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"path={str(path)!r}: not JSON ({error}); allowed: the file as published") from None
     if not isinstance(entries, list) or not all(isinstance(e, dict) and e.keys() >= {*keys} for e in entries):

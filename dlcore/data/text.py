@@ -101,7 +101,7 @@ def embedded_pages() -> str:
     Returns:
       The text.
     """
-    return resources.files("dlcore.data").joinpath("pages.txt").read_text(encoding="utf-8")
+    return resources.files("dlcore.data").joinpath("pages.txt").read_text("utf-8")
 
 
 def load_text(name: str, data_dir: str | Path | None = None) -> str:

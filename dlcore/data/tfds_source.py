@@ -129,8 +129,8 @@ def tfds_source(
     data = _open(name, split, folder)
     shape = None if workers is None else _check_shape(data)
     if shape is None or _fits((len(data.records), *shape), limit_bytes, size):
-        arrays = cached[1] if cached is not None else _decoded(data, split, limit_bytes)
-        if file and cached is None:
+        arrays = _decoded(data, split, limit_bytes)
+        if file:
             write_cache(file, data.class_names, arrays)
         return Source(arrays, class_names=data.class_names, name=data.name)
     images, message = _streamed(data, shape, size, limit_bytes, workers)

@@ -111,6 +111,7 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
 
     Raises:
       ValueError: a frame cannot be decoded, an index is out of range, or the frames differ in size and `size` is None.
+      MissingPackage: it is a video file, and PyAV is not installed.
     """
     path, numbers = Path(path), np.unique(frames)
     if (numbers < 0).any():
@@ -120,6 +121,7 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
     elif path.suffix.lower() in ANIMATIONS:
         decoded = _from_animation(path, numbers, size)
     else:
+        require("av", what=f"reading {path.suffix} videos")
         decoded = _from_file(path, numbers, size)
     images: dict[int, np.ndarray] = {}
     try:
@@ -216,7 +218,6 @@ def _from_animation(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tupl
 
 
 def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:
-    require("av", what=f"reading {path.suffix} videos")
     import av
 
     times = _times(str(path))

@@ -130,7 +130,8 @@ def _label(shard: Path, name: str, members: dict[str, tarfile.TarInfo]) -> int |
     for ending in ("cls", "json"):
         if ending not in members:
             continue
-        text = _open(shard, members[ending].offset_data, members[ending].size).read().decode("utf-8", "replace").strip()
+        content = _open(shard, members[ending].offset_data, members[ending].size).read()
+        text = content.decode("utf-8-sig", "replace").strip()
         if ending == "cls":
             return int(text) if text.removeprefix("-").isdecimal() else text or None
         try:

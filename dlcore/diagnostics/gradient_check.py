@@ -186,8 +186,8 @@ def _choices(operation: Operation) -> jax.Array | None:
         return x[0] == jnp.expand_dims(operation.outputs[0], operation.params["axes"])
     if name == "select_n" and x[0].dtype == bool:
         return x[0]
-    if name == "sort":
-        return operation.outputs[-1]
+    if name == "sort" and "dimension" in operation.params:  # the operation, not the function that calls it
+        return jnp.argsort(x[0], operation.params["dimension"])
     return None
 
 

@@ -129,8 +129,8 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
     # Equal error rate: where false accepts and false rejects cross, interpolated.
     gap = fpr - (1 - tpr)
     after = int(np.argmax(gap >= 0))
-    before = max(after - 1, 0)
-    fraction = 0.0 if gap[after] == gap[before] else -gap[before] / (gap[after] - gap[before])
+    before = after - 1  # the curve begins at (0, 0), with a gap of -1
+    fraction = -gap[before] / (gap[after] - gap[before])
     eer = fpr[before] + fraction * (fpr[after] - fpr[before])
     at = {rate: float(tpr[fpr <= rate].max()) for rate in rates}
     return Verification(fpr, tpr, thresholds, float(auc(fpr, tpr)), float(correct.max()), float(eer), at)

@@ -1,6 +1,7 @@
-"""A stand-in for a package that is not installed."""
+"""A stand-in for a package that is not installed, and a locale of ASCII."""
 
 import importlib
+import locale
 import sys
 
 import pytest
@@ -22,3 +23,12 @@ def stand_in_package(tmp_path, monkeypatch):
     yield write
     for name in written:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def ascii_locale():
+    """Files are opened as ASCII where no encoding is stated, as on a server without a locale."""
+    before = locale.setlocale(locale.LC_CTYPE)
+    locale.setlocale(locale.LC_CTYPE, "C")
+    yield
+    locale.setlocale(locale.LC_CTYPE, before)

@@ -4,7 +4,7 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.data.captions import REFERENCES, caption_source, caption_words, captions
+from dlcore.data.captions import REFERENCES, caption_source, caption_words, captions, named_objects
 from dlcore.data.shape_grid import COLORS, cell_names
 from dlcore.data.words import END, PAD, START, UNKNOWN, Words
 
@@ -91,3 +91,18 @@ def test_captions_of_images_from_elsewhere():
     ):
         with pytest.raises(ValueError, match=message):
             caption_source(image, bad, words, length, "photos", ["a.jpg", "b.jpg"])
+
+
+def test_no_image_has_no_caption():
+    source = caption_source(np.zeros((0, 4, 4, 3), np.uint8), [], WORDS)
+    chex.assert_shape(source.arrays["captions"], (0, 0, 2))
+    assert len(source) == 0
+
+
+def test_a_named_shape_is_a_color_followed_by_a_shape():
+    """A generated caption may be no sentence."""
+    assert named_objects("a circle cross red triangle blue red at the square") == [("red", "triangle")]
+    assert named_objects("red red circle right of green cross") == [("green", "cross"), ("red", "circle")]
+    assert named_objects("red circle below green cross") == [("green", "cross"), ("red", "circle")]
+    assert named_objects("red circle left of green cross") == [("red", "circle"), ("green", "cross")]
+    assert named_objects("below a red circle") == [("red", "circle")]

@@ -122,3 +122,30 @@ def test_clips_longer_than_their_videos():
     assert shown(source(length=5, stride=2, short="loop").arrays["image"][0])[:, 1].tolist() == [0, 2, 4, 6, 0]
     with pytest.raises(ValueError, match="views=0: out of range"):
         repeat_for_views(source(length=2), 0)
+
+
+def test_lazy_clips_are_indexed_along_the_first_axis_and_are_no_array():
+    clips = source(length=3, stride=2).arrays["image"]
+    assert clips.settings == {"size": [2, 2], "length": 3, "strides": [2], "short": "error"}
+    assert shown(clips[np.array([False, True, False, True])])[:, 0, 0].tolist() == [1, 3]
+    assert shown(clips[1:3])[:, 0, 0].tolist() == [1, 2]
+    for idx in ((0, 1), ...):
+        with pytest.raises(IndexError, match="indexes more than one axis; allowed: an index of the first axis"):
+            clips[idx]
+    with pytest.raises(ValueError, match="4 clips are decoded on demand and cannot become an array; index a part"):
+        np.asarray(clips)
+
+
+def test_a_start_is_the_hash_of_seed_epoch_and_video():
+    """SplitMix64 of Steele, Lea & Flood, in whole numbers of Python."""
+
+    def mixed(bits):
+        bits = (bits + 0x9E3779B97F4A7C15) % 2**64
+        bits = (bits ^ (bits >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        bits = (bits ^ (bits >> 27)) * 0x94D049BB133111EB % 2**64
+        return bits ^ (bits >> 31)
+
+    assert mixed(0) == 0xE220A8397B1DCDAF  # its first number
+    for seed, epoch, video in ((0, 0, 0), (7, 3, 12345), (2**64 - 1, 1, 2)):
+        bits = mixed(mixed(seed ^ mixed(epoch)) ^ mixed(video))
+        assert clip_start(seed, epoch, video, 1000, 17) == bits % 984

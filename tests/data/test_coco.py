@@ -80,6 +80,13 @@ def test_a_zip_is_as_good_as_a_folder_and_an_image_may_have_no_box(folder):
     np.testing.assert_array_equal(splits["train"].arrays["image"], plain.arrays["image"])
 
 
+def test_annotations_may_have_a_byte_order_mark_and_any_letters(folder):
+    path = folder / "instances_train.json"
+    content = json.loads(path.read_text()) | {"categories": [{"id": 9, "name": "Über"}, {"id": 2, "name": "鳥"}]}
+    path.write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8-sig")
+    assert coco_source(path, folder / "images", 16, 3).class_names == ("鳥", "Über")
+
+
 def change(path, **entries):
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
 
@@ -150,7 +157,10 @@ def test_errors_name_the_broken_file_or_annotation(folder):
     with pytest.raises(ValueError, match=r"instances_train.json is not COCO's: not JSON \(.*recursion"):
         coco_source(folder / "instances_train.json", folder / "images", 16, 3)
     (folder / "instances_train.json").write_text("{}")
-    with pytest.raises(ValueError, match="it has no"):
+    with pytest.raises(ValueError, match=r"it has no \['annotations', 'categories', 'images'\]$"):
+        coco_splits(folder, 16)
+    (folder / "instances_train.json").write_text('{"images": 1, "categories": 2, "annotations": 3}')
+    with pytest.raises(ValueError, match="annotations is of type int; allowed: a list"):
         coco_splits(folder, 16)
     with pytest.raises(FileNotFoundError, match="no such folder"):
         coco_splits(folder / "nowhere", 16)
@@ -428,6 +438,11 @@ def test_copies_of_annotations_are_left_out_and_noted(folder, box):
     source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
     np.testing.assert_array_equal(source.arrays["box_mask"], [[False] * 3, [True, False, False]])
     assert source.notes == ("1 copies of annotations in instances_train.json were left out: annotation 31",)
+    content = json.loads((folder / "instances_train.json").read_text())
+    copy = content["annotations"][-1]
+    change(folder / "instances_train.json", annotations=[copy, *({**copy, "id": 90 - i} for i in range(9))])
+    (text,) = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3).notes
+    assert "left out: annotations 90, 89, 88, 87, 86 and others" in text
 
 
 def test_ignored_objects_are_neither_trained_on_nor_counted(folder):
@@ -536,3 +551,35 @@ def test_a_note_lists_five_annotations():
     assert list_ids([7]) == "annotation 7"
     assert list_ids([1, 2, 3, 4, 5]) == "annotations 1, 2, 3, 4, 5"
     assert list_ids([1, 2, 3, 4, 5, 6]) == "annotations 1, 2, 3, 4, 5 and others"
+
+
+@pytest.mark.parametrize(
+    ("names", "points", "problem"),
+    [
+        ("ab", [5, 3, 2, 6, 3, 2], "category 'late': keypoints='ab'; allowed: a list of names"),
+        ([1, 2], [5, 3, 2, 6, 3, 2], r"category 'late': keypoints=\[1, 2\]; allowed: a list of names"),
+        (["a", "b"], [5, 3, 2, "6", 3, 2], "annotation 1: keypoints=.*: not a list of numbers; allowed: x, y, vis"),
+        (["a", "b"], "532632", "annotation 1: keypoints='532632': not a list of numbers"),
+        (["a", "b"], [5, 3, 2], "annotation 1: keypoints: 3 numbers; allowed: 6, three for each name"),
+        (["a", "b"], [5, 3, 3, 6, 3, 2], "annotation 1: keypoints: visibility 3; allowed: 0"),
+        (["a", "b"], [5, float("nan"), 2, 6, 3, 2], "annotation 1: keypoints: not finite"),
+    ],
+)
+def test_keypoints_that_are_none_are_named(folder, names, points, problem):
+    with_keypoints(folder, "train", names, keypoints=points)
+    with pytest.raises(ValueError, match=problem):
+        coco_source(folder / "instances_train.json", folder / "images", 16, 3, keypoints=True)
+
+
+def test_files_that_are_missing_are_named(folder):
+    for annotations, images in (("none.json", "images"), ("instances_train.json", "none")):
+        with pytest.raises(FileNotFoundError, match=r"no such file: .*none"):
+            coco_source(folder / annotations, folder / images, 16, 3)
+
+
+def test_three_categories_of_other_keypoints_are_refused(folder):
+    categories = [{"id": k, "name": name, "keypoints": [name]} for k, name in enumerate(("ape", "bee", "cow"))]
+    for count in (2, 3):
+        change(folder / "instances_train.json", categories=categories[:count], annotations=[])
+        with pytest.raises(ValueError, match="categories 'ape' and 'bee': they have different keypoints"):
+            coco_source(folder / "instances_train.json", folder / "images", 16, 3, keypoints=True)

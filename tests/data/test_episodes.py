@@ -120,3 +120,12 @@ def test_the_accuracy_of_episodes_is_the_mean_of_their_queries():
     found = evaluator.finish(acc)
     assert found["accuracy_3way2shot"] == pytest.approx(5 / 6)
     assert found["interval_3way2shot"] == pytest.approx(1.96 / 6 / np.sqrt(3), rel=1e-5)
+
+
+def test_an_episode_may_be_read_alone():
+    source = episodes(numbered(), 7, way=3, shot=2, query=1)
+    query, support = (source.arrays[name] for name in ("query", "support"))
+    np.testing.assert_array_equal(query[4], query[:][4])
+    np.testing.assert_array_equal(support[-1], support[[6]][0])
+    chex.assert_shape([query[4], support[:0]], [(3, 1, 2, 2, 1), (0, 3, 2, 2, 2, 1)])
+    assert len(support) == 7

@@ -34,6 +34,26 @@ def test_equal_sources_have_equal_fingerprints_and_any_change_shows():
     assert changes(print_, digits("test").fingerprint).startswith("none of its 500 examples")
 
 
+def test_a_fingerprint_is_this_hash_whatever_the_order_of_the_arrays():
+    """Fingerprints that checkpoints hold stay comparable."""
+    arrays = {
+        "label": np.array([1, 0], "<i4"),
+        "image": np.arange(8, dtype=np.uint8).reshape(2, 2, 2, 1),
+        "box": np.array([0.5, 2], "<f4"),
+    }
+    rows = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in arrays["image"]]
+    text = b"(2, ('cat', 'dog'))" + b"".join(rows)
+    text += b"box float32 (2,)" + arrays["box"].tobytes() + b"label int32 (2,)" + arrays["label"].tobytes()
+    digest = hashlib.blake2b(text, digest_size=8).hexdigest()
+    for names in (("image", "label", "box"), ("box", "label", "image")):
+        assert Source({name: arrays[name] for name in names}, None, ("cat", "dog")).fingerprint.digest == digest
+    # Without images all arrays tell the rows, also in the order of their names.
+    pair = {name: arrays[name] for name in ("label", "box")}
+    rows = [hashlib.blake2b(pair["box"][i].tobytes() + pair["label"][i].tobytes(), digest_size=8) for i in range(2)]
+    found = Source(pair, None, ("cat", "dog")).fingerprint.keys
+    assert found.tolist() == [int.from_bytes(row.digest(), "little") for row in rows]
+
+
 def test_files_are_known_by_path_and_size():
     before = files(20)
     assert changes(before.fingerprint, files(20).fingerprint) is None
@@ -61,3 +81,9 @@ def test_hashed_texts_are_uniform_and_fixed(salt):
     assert np.abs(np.histogram(numbers, 10, (0, 1))[0] - 1000).max() < 150
     # The first eight bytes of BLAKE2b of the salt, a zero byte and the name, little-endian.
     assert hash_texts(["a"], "").tolist() == [int.from_bytes(hashlib.blake2b(b"\0a", digest_size=8).digest(), "little")]
+
+
+def test_examples_that_are_there_twice_are_told():
+    before = files(20)
+    twice = before.subset([*range(20), 3])
+    assert changes(before.fingerprint, twice.fingerprint) == "20 examples before, 21 now, the same ones repeated"

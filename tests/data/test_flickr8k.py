@@ -25,7 +25,7 @@ def written(folder, captions=None, images=("b.png", "a.png")):
         (folder / f"captions_{stem}.json.gz").write_bytes(gzip.compress(json.dumps(entries).encode()))
         with zipfile.ZipFile(folder / f"{stem}.zip", "w") as file:
             for k, name in enumerate(images):
-                file.writestr(name, png(10 + 100 * k))
+                file.writestr(name, png(10 + 100 * k % 245))
     return folder
 
 
@@ -74,6 +74,18 @@ def test_splits_may_have_the_names_of_all_readers(tmp_path):
         ),
         ({"a.png": ["A dog"], "b.png": []}, ("a.png", "b.png"), ValueError, "image b.png has no caption"),
         ({"a.png": ["A dog"], "c.png": ["C"]}, ("a.png",), FileNotFoundError, "image c.png has captions and is not in"),
+        (
+            {"b.png": ["A dog"]},
+            ("b.png", "e.png", "a.png", "d.png", "c.png"),
+            ValueError,
+            r"\(train\): image a.png has no caption",
+        ),
+        (
+            {name: ["A dog"] for name in ("b.png", "e.png", "a.png", "d.png", "c.png")},
+            ("b.png",),
+            FileNotFoundError,
+            r"\(train\): image a.png has captions",
+        ),
         ({"a.png": "A dog"}, ("a.png",), ValueError, "train.json.gz: no captions; allowed: {file name"),
     ],
 )
@@ -106,3 +118,14 @@ def test_errors_name_missing_and_broken_files(tmp_path):
         file.writestr("b.png", png(1))
     with pytest.raises(ValueError, match=r"image a.png cannot be read"):
         flickr8k(tmp_path)
+
+
+def test_captions_that_are_no_json_are_named_and_a_byte_order_mark_is_read(tmp_path):
+    written(tmp_path)
+    (tmp_path / "captions_val.json.gz").unlink()
+    entries = json.dumps({"a.png": ["Straße"], "b.png": ["Gras"]}, ensure_ascii=False)
+    (tmp_path / "captions_val.json").write_text(entries, encoding="utf-8-sig")
+    assert flickr8k(tmp_path, 4)["valid"].texts == [["Straße"], ["Gras"]]
+    (tmp_path / "captions_val.json").write_text("[")
+    with pytest.raises(ValueError, match=r"captions_val.json: not JSON \(.*\)"):
+        flickr8k(tmp_path, 4)

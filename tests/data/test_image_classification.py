@@ -58,6 +58,9 @@ def test_labels_outside_the_classes_are_named():
 
 
 def test_errors_of_load_say_what_to_pass(tmp_path):
+    for name in ("parquet", "webdataset"):
+        with pytest.raises(ValueError, match=f"data_dir=None: dataset '{name}' needs one; allowed: a folder of shards"):
+            load(name)
     with pytest.raises(ValueError, match=r"'mnits'.*did you mean 'mnist'"):
         load("mnits")
     with pytest.raises(ValueError, match=r"allowed: digits, photographs, folder"):

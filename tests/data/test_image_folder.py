@@ -9,6 +9,7 @@ from PIL import Image
 from dlcore.data.decoding import load_image
 from dlcore.data.image_classification import folder_source, folder_splits, load
 from dlcore.data.image_folder import list_images
+from dlcore.data.workers import unreadable
 
 RNG = np.random.default_rng(0)
 
@@ -66,11 +67,15 @@ def test_hidden_files_are_ignored_and_strays_are_noted(pets):
     put(root / "cat" / ".a.png")
     put(root / "__MACOSX" / "cat" / "a.png")
     put(root / "logo.png")
+    for folder in (".old", "notes"):
+        (root / folder).mkdir()
+    put(root / ".old" / "a.png")
+    (root / "notes" / "a.txt").write_text("")
     source = folder_source(root)
     np.testing.assert_array_equal(source.arrays["image"], pixels)
     assert source.notes == (
         f"{root}: images outside the class folders, left out: 1",
-        f"{root}: folders without an image, left out: .thumbs (hidden)",
+        f"{root}: folders without an image, left out: .old (hidden), .thumbs (hidden), notes (.txt)",
     )
 
 
@@ -226,7 +231,8 @@ def test_split_folders_are_splits(tmp_path):
     assert [len(source) for source in loaded[:3]] == [8, 4, 5]
     with pytest.raises(ValueError, match="folder_splits"):
         folder_source(tmp_path / "root")
-    put(tmp_path / "root" / "test" / "emu" / "0.png")
+    for name in ("owl", "hen", "emu", "fox"):
+        put(tmp_path / "root" / "test" / name / "0.png")
     with pytest.raises(ValueError, match="class 'emu' of test is not in train"):
         folder_splits(tmp_path / "root")
     put(tmp_path / "root" / "test" / "0.png")
@@ -369,6 +375,17 @@ def test_all_bad_files_are_listed(pets):
     assert "skip_bad" in str(error.value)
 
 
+def test_unreadable_files_are_counted_ten_are_named_and_the_first_error_is_told():
+    bad = [(f"{i}.png", OSError(f"error {i}")) for i in range(12)]
+    skip = ", or leave such files out by --skip_bad (skip_bad=True)"
+    assert unreadable(bad[:1]) == f"0.png cannot be read as an image (error 0); remove it{skip}"
+    assert unreadable(bad[:1], False) == "0.png cannot be read as an image (error 0); remove it"
+    two = "2 files are no images: 0.png cannot be read as an image (error 0), 1.png; remove them"
+    assert (unreadable(bad[:2]), unreadable(bad[:2], False)) == (two + skip, two)
+    assert unreadable(bad[:10], False).endswith("8.png, 9.png; remove them")
+    assert unreadable(bad, False).endswith("8.png, 9.png, and 2 more; remove them")
+
+
 def test_one_class_is_enough_where_the_caller_says_so(tmp_path):
     put(tmp_path / "dog" / "0.png")
     with pytest.raises(ValueError, match="'dog' is the only class"):
@@ -475,3 +492,21 @@ def test_names_that_differ_in_their_unicode_form_are_noted(tmp_path):
     assert folder_source(tmp_path).notes == (
         f"{tmp_path}: classes whose names differ in Unicode form (NFC and NFD) alone: cafe\u0301, caf\u00e9",
     )
+
+
+def test_splits_without_class_folders_may_lie_in_outer_folders(tmp_path):
+    for split in ("train", "val"):
+        put(tmp_path / "a" / "b" / split / "1.png")
+    splits = folder_splits(tmp_path, min_classes=0)
+    assert {split: list(source.names) for split, source in splits.items()} == {
+        "train": ["train/1.png"],
+        "valid": ["valid/1.png"],
+    }
+
+
+def test_a_broken_link_is_named(tmp_path):
+    for name in ("cat", "dog"):
+        put(tmp_path / name / "1.png")
+    (tmp_path / "dog" / "2.png").symlink_to(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=r"dog/2.png cannot be read"):
+        folder_splits(tmp_path)

@@ -86,6 +86,7 @@ def test_byte_order_marks_line_ends_and_headers_are_left_out(tmp_path, content, 
         ("fine\t1\ndull\t0\nbrave\t1\n", "3 labels and 2 texts in 3 lines; allowed: .* the label first"),
         ("fine\t1\ndull\t2\n", "2 labels and 2 texts in 2 lines; allowed: .* several texts a label"),
         ("a\tb\nno label\n", "line 2 has no label or no text; allowed: lines `label TAB text`"),
+        ('a\t"No," he said\nno label\n', "line 2 has no label or no text"),  # no quotes of csv
         ("a\tb\na\t \n", "line 2 has no label or no text"),
         ("a\tb\na\tc\n", "1 classes; allowed: texts of at least 2"),
         ("", "0 classes; allowed: texts of at least 2"),

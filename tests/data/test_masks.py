@@ -88,3 +88,11 @@ def test_run_lengths_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=problem):
             rle_to_mask({"size": [9, 1], "counts": counts})
+
+
+def test_a_length_of_nine_digits_is_refused():
+    """Eight digits of five bits are below 2^40; "o" is the digit 31 with more to follow, "0" the last one."""
+    with pytest.raises(ValueError, match=r"counts='oooooooo0': a length above 2\^40"):
+        rle_to_mask({"size": [2, 2], "counts": "oooooooo0"})
+    with pytest.raises(ValueError, match=f"they add up to {2**35 - 1}; allowed: 4"):
+        rle_to_mask({"size": [2, 2], "counts": "ooooooo0"})

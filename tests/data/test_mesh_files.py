@@ -33,6 +33,9 @@ FILES = {
     b"property double z\nelement face 1\nproperty uchar flags\nproperty list uchar uint vertex_indices\nend_header\n"
     + struct.pack(">12d", *np.ravel(SQUARE))
     + struct.pack(">BB4I", 7, 4, 0, 1, 2, 3),
+    # A byte order mark, a line that goes on in the next, and comments; OFF's third count may be absent.
+    "marked.obj": b"\xef\xbb\xbfv 0 0 0\nv 1 0 \\\n0\nv 1 1 0\nv 0 1 0\nf 1 2 3 4 # all\n",
+    "marked.off": b"\xef\xbb\xbfoff # square\n\n# counts\n4 1\n0 0 0\n1 0 0 # corner\n1 1 0\n0 1 0\n4 0 1 2 3\n",
 }
 
 
@@ -43,6 +46,30 @@ def test_a_polygon_becomes_a_fan(tmp_path, name):
     vertices, faces = read_mesh(tmp_path / name)
     np.testing.assert_array_equal(vertices, SQUARE)
     np.testing.assert_array_equal(faces, [[0, 1, 2], [0, 2, 3]])
+
+
+PLY_TYPES = ("char", "int8", "uchar", "uint8", "short", "int16", "ushort", "uint16", "int", "int32", "uint", "uint32")
+PLY_TYPES += ("float", "float32", "double", "float64")
+
+
+@pytest.mark.parametrize(("kind", "order"), [("ascii", ""), ("binary_little_endian", "<"), ("binary_big_endian", ">")])
+def test_each_type_of_a_ply_file_has_its_size_and_sign(tmp_path, kind, order):
+    # A face has one property of each type before its corners; -2 of a signed type and 200 of an unsigned one.
+    values = [200 if name[0] == "u" else -2 for name in PLY_TYPES]
+    numbers = [*values, 3, 2, 0, 1]
+    head = f"ply\nformat {kind} 1.0\nelement vertex 3\nproperty short x\nproperty float y\nproperty char z\n"
+    head += "element face 1\n" + "".join(f"property {name} p{i}\n" for i, name in enumerate(PLY_TYPES))
+    head += "property list ushort short vertex_indices\nend_header\n"
+    vertices = [(-300, 0.5, -100), (1, -1.5, 0), (7, 0, 3)]
+    if order:
+        body = b"".join(struct.pack(f"{order}hfb", *vertex) for vertex in vertices)
+        body += struct.pack(f"{order}bbBBhhHHiiIIffdd H3h", *numbers)
+    else:
+        body = "\n".join(" ".join(map(str, row)) for row in (*vertices, numbers)).encode()
+    (tmp_path / "types.ply").write_bytes(head.encode() + body)
+    read, faces = read_mesh(tmp_path / "types.ply")
+    np.testing.assert_array_equal(read, vertices)
+    np.testing.assert_array_equal(faces, [[2, 0, 1]])
 
 
 @pytest.mark.parametrize(
@@ -63,6 +90,10 @@ def test_a_polygon_becomes_a_fan(tmp_path, name):
             b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nend_header\n",
             "it ends too early, or lacks a field",
         ),
+        ("negative.off", b"OFF\n-1 1 0\n", r"it has 0 lines after the counts \[-1, 1, 0\]"),
+        ("one.off", b"OFF\n1\n0 0 0\n", r"it has 1 lines after the counts \[1\]"),
+        ("many.off", b"OFF\n1 0 0 0\n0 0 0\n", r"it has 1 lines after the counts \[1, 0, 0, 0\]"),
+        ("format.ply", b"ply\nformat base64 1.0\nend_header\n", "it has the format 'base64'"),
         ("none.off", b"solid\n", "does not start with OFF"),
         ("none.ply", b"plyformat", "no header"),
         ("mesh.stl", b"", "unknown format; allowed: .obj, .ply, .off"),

@@ -19,9 +19,9 @@ def test_bytes_by_hand():
 
 def test_images_are_resized_before():
     # Bilinear from 2 to 4 pixels: centers at -0.25, 0.25, 0.75 and 1.25 of the old ones.
-    images = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
+    images = jnp.array([[0.0, 1.0], [1.0, 1.0]]).reshape(2, 1, 2, 1)
     out = normalizer((0.5,), (0.25,), size=(1, 4))(images)
-    np.testing.assert_allclose(out[0, 0, :, 0], [-2, -1, 1, 2], atol=1e-5)
+    np.testing.assert_allclose(out[:, 0, :, 0], [[-2, -1, 1, 2], [2, 2, 2, 2]], atol=1e-5)
 
 
 def test_the_constants_are_torchvisions():
@@ -31,3 +31,5 @@ def test_the_constants_are_torchvisions():
 def test_a_deviation_of_zero_is_refused():
     with pytest.raises(ValueError, match=r"std\[1\]=0: out of range; allowed: above 0"):
         normalizer((0.5, 0.5), (0.5, 0.0))
+    with pytest.raises(ValueError, match=r"std=.*wrong shape or dtype; allowed: \[1\]"):
+        normalizer((0.5,), (0.5, 0.5))

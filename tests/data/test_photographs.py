@@ -15,6 +15,7 @@ def test_crops_repeat_and_take_classes_in_turn():
     chex.assert_shape(few.arrays["image"], (13, 32, 32, 3))
     assert few.class_names == FIELDS
     assert len(set(FIELDS)) == 12
+    assert few.name == "photographs/train"
     assert (photo_crops("test", 13, 3).arrays["image"] != few.arrays["image"]).any()
 
 

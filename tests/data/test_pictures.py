@@ -125,6 +125,8 @@ def kinds():
         "progressive.jpg": (encoded(SMOOTH, "JPEG", quality=95, progressive=True), seen),
         "wrong_ending.png": (jpeg, seen),
         "broken_exif.jpg": (encoded(SMOOTH, "JPEG", quality=95, exif=b"Exif\0\0no block"), seen),
+        "broken_exif.png": (encoded(COLOR, exif=b"Exif\0\0no block"), COLOR),
+        "short_exif.png": (encoded(COLOR, exif=b"Exif\0\0II*\0"), COLOR),
         "orientation_99.jpg": (encoded(SMOOTH, "JPEG", quality=95, exif=exif(99)), seen),
         "turned_6.jpg": (encoded(SMOOTH, "JPEG", quality=95, exif=exif(6)), TURNS[6](seen)),
         "turned_6.tif": (encoded(COLOR, "TIFF", exif=exif(6)), TURNS[6](COLOR)),

@@ -1,3 +1,4 @@
+import copy
 import json
 import subprocess
 import sys
@@ -214,6 +215,7 @@ def test_device_resident_batches_equal_the_hosts(batch_size):
     assert (resident.settings, resident.batch_size) == (pipeline.settings, batch_size)
     assert resident.steps_per_epoch == pipeline.steps_per_epoch
     assert resident.epoch_of(9) == pipeline.epoch_of(9)
+    np.testing.assert_array_equal(copy.copy(resident).batch_at(4)["index"], device["index"])
 
 
 def test_device_resident_under_a_sharding_and_by_process():

@@ -64,3 +64,19 @@ def test_bad_resizings_are_named():
         shortest_edge("stretch", (64, 64))
     with pytest.raises(ValueError, match=r"^canvas=8,13: an image of 20 by 10 becomes 13 by 6; allowed: at least that"):
         ShortestEdge(8, 13, (8, 13)).size(20, 10)
+
+
+@pytest.mark.parametrize("size", [(5, 3), (2, 7), (3, 4)])
+def test_rows_and_columns_are_interpolated_alike(size):
+    """The pixel i of n reads at (i + 1/2) length / n - 1/2, from the first center to the last."""
+    image = np.random.default_rng(0).random((3, 4, 2)).astype(np.float32)
+    weights = []
+    for length, target in zip(image.shape[:2], size, strict=True):
+        center = ((np.arange(target) + 0.5) * length / target - 0.5).clip(0, length - 1)
+        weights.append(np.maximum(1 - np.abs(center[:, None] - np.arange(length)), 0))
+    expected = np.einsum("ih,jw,hwc->ijc", *weights, image)
+    np.testing.assert_allclose(resize_bilinear(image, size), expected, rtol=1e-5)
+    levels = (255 * image).astype(np.uint8)
+    found = resize_bilinear(levels, size)
+    assert found.dtype == np.uint8
+    assert np.abs(found - np.einsum("ih,jw,hwc->ijc", *weights, levels)).max() < 0.51

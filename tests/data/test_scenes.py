@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.masks import unpack_masks, visible_masks
-from dlcore.data.scenes import SHAPES, STUFF, _stuff, scenes
+from dlcore.data.scenes import SHAPES, STUFF, _stuff, check_scene_size, scenes
 
 
 def test_a_seed_gives_the_same_scenes_whatever_their_number():
@@ -203,3 +203,11 @@ def test_wrong_sizes_are_named():
         scenes(1, size=64, largest=70)
     with pytest.raises(ValueError, match="max_boxes=0"):
         scenes(1, max_boxes=0)
+
+
+def test_scenes_are_square_and_have_room_for_two_objects():
+    assert check_scene_size((32, 32)) == 32
+    with pytest.raises(ValueError, match=r"image_size=\(31, 31\): no room for objects of 16 pixels"):
+        check_scene_size((31, 31))
+    with pytest.raises(ValueError, match=r"image_size=\(32, 40\): scenes are square"):
+        check_scene_size((32, 40))

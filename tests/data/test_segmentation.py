@@ -90,6 +90,12 @@ def test_cityscapes_has_19_classes_and_the_rest_is_void(tmp_path):
     assert sorted(labels[labels != VOID]) == list(range(19))
     assert (labels == VOID).sum() == 34 - 19
     assert [names[labels[i]] for i in CITYSCAPES] == list(CITYSCAPES.values())
+    places = ["aachen/aachen_0", "bonn/bonn_0", "aachen/aachen_3", "zurich/zurich_1", "aachen/aachen_1", "bonn/bonn_2"]
+    for place in places:
+        write(tmp_path / f"leftImg8bit/train/{place}_leftImg8bit.png", png(picture(0, (2, 17))))
+        write(tmp_path / f"gtFine/train/{place}_gtFine_labelIds.png", png(ids))
+    found = segmentation_splits(tmp_path)["train"].names
+    assert list(found) == [f"leftImg8bit/train/{place}_leftImg8bit.png" for place in sorted(places)]
     write(tmp_path / "gtFine/val/aachen/aachen_0_gtFine_labelIds.png", png(ids + 1))
     with pytest.raises(ValueError, match=r"labelIds.png: value 34; allowed: label ids, 0 to 33"):
         segmentation_splits(tmp_path)
@@ -111,6 +117,10 @@ def test_ade20k_has_150_classes_from_1(tmp_path):
     assert train.class_names[:2] == ("wall", "thing 2")
     assert train.class_names[130:142:11] == ("screen (131)", "screen (142)")  # by number: measures have these names
     assert (labels[0], labels[1], labels[150]) == (VOID, 0, 149)
+    for k in (5, 3, 2, 4):
+        write(tmp_path / f"images/training/ADE_{k}.jpg", png(picture(0, (8, 19)), "JPEG"))
+        write(tmp_path / f"annotations/training/ADE_{k}.png", png(np.minimum(ids, 150)))
+    assert list(segmentation_splits(tmp_path)["train"].names) == [f"images/training/ADE_{k}.jpg" for k in range(1, 6)]
     write(tmp_path / "annotations/training/ADE_1.png", png(ids))
     with pytest.raises(ValueError, match=r"ADE_1.png: value 151; allowed: 1 to 150, or 0 for others"):
         segmentation_splits(tmp_path)
@@ -152,6 +162,7 @@ def test_a_wrong_mask_is_named(tmp_path, mask, size, problem):
         ([[0, 0]], "the training masks hold 0, fewer than two"),
         ([[0, 200]], r"hold 2 values, 0, 200; allowed: .* numbered from 0 without gaps"),
         ([[1, 2]], r"hold 2 values, 1, 2; allowed"),
+        ([list(range(65))], r"hold 65 values, .*; allowed: without classes.json up to 64 classes"),
         ([list(range(256))], r"hold 256 values, 0, 1, .* and 248 more, to 255; allowed: .*resized or smoothed"),
     ],
 )
@@ -303,9 +314,13 @@ def test_errors_name_missing_folders_masks_and_unreadable_files(tmp_path):
     with pytest.raises(ValueError, match=r"holds no training images"):
         segmentation_splits(tmp_path)
     pairs(tmp_path, [MASK, MASK])
+    for k in (5, 1, 3, 4, 2):
+        write(tmp_path / "images" / f"{k}.png", png(picture(0)))
     (tmp_path / "masks" / "1.png").unlink()
     with pytest.raises(ValueError, match=r"images/1.png has no file of its name in masks"):
         segmentation_splits(tmp_path)
+    for k in (5, 3, 4, 2):
+        (tmp_path / "images" / f"{k}.png").unlink()
     (tmp_path / "masks" / "1.png").write_bytes(b"no image")
     with pytest.raises(ValueError, match=r"masks/1.png cannot be read as an image"):
         segmentation_splits(tmp_path)
@@ -345,3 +360,74 @@ def test_pixels_are_counted_by_class():
     # Class 0 is in both images, of 2,304 and 2,256 pixels that count; class 2 in the first.
     np.testing.assert_array_equal(own, [2304 - 96 + 2256, 0, 96])
     np.testing.assert_array_equal(beside, [4560, 0, 2304])
+
+
+def test_one_zip_holds_a_data_set(tmp_path):
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name, content in (("images/a.png", png(picture(0))), ("masks/a.png", png(MASK))):
+            archive.writestr(f"road/{name}", content)
+        described = json.dumps({"classes": ["sky", "straße", "car"]}, ensure_ascii=False)
+        archive.writestr("road/classes.json", f"\ufeff{described}".encode())
+    (train,) = segmentation_splits(tmp_path / "all.zip").values()
+    assert (train.class_names, train.name, list(train.names)) == (
+        ("sky", "straße", "car"), "all (train)", ["road/images/a.png"],
+    )  # fmt: skip
+    np.testing.assert_array_equal(train.arrays["semantic"][0], MASK)
+    (tmp_path / "none.zip").write_text("<html>")
+    with pytest.raises(ValueError, match=r"none.zip': neither a folder nor a .zip"):
+        segmentation_splits(tmp_path / "none.zip")
+
+
+def test_two_files_of_a_name_two_lists_of_classes_and_two_sizes_are_refused(tmp_path):
+    pairs(tmp_path / "train", [MASK])
+    pairs(tmp_path / "val", [MASK[:2]])
+    with pytest.raises(
+        ValueError, match="image_size=None: the splits have images of different sizes; allowed: height,"
+    ):
+        segmentation_splits(tmp_path)
+    for split, names in (("train", ["a", "b", "c"]), ("val", ["a", "b", "d"])):
+        (tmp_path / split / "classes.json").write_text(json.dumps({"classes": names}))
+    with pytest.raises(ValueError, match=r"several classes.json that differ; allowed: one, or the same in each folder"):
+        segmentation_splits(tmp_path)
+    (tmp_path / "val" / "classes.json").write_text(json.dumps({"classes": ["a", "b", "c"]}))
+    assert segmentation_splits(tmp_path, 4)["valid"].class_names == ("a", "b", "c")
+    write(tmp_path / "train" / "images" / "0.bmp", png(picture(0), "BMP"))
+    with pytest.raises(ValueError, match=r"0.bmp and .*0.png have the same name; allowed: one image and one mask"):
+        segmentation_splits(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("described", "problem"),
+    [
+        ({"classes": ["a", "b"], "void": 256}, "has void 256 and 2 classes; allowed: void 0 to 255, at most 255"),
+        ({"classes": ["a", "b"], "void": -1}, "has void -1 and 2 classes"),
+        ({"classes": [str(k) for k in range(256)]}, "has void None and 256 classes"),
+        ({"classes": ["a", "b"], "values": [0, -1]}, "has values 0, -1; allowed: 2 different ones from 0 to 255"),
+        ({"classes": ["a", "b"], "values": [3, 3]}, "has values 3, 3; allowed: 2 different ones"),
+    ],
+)
+def test_numbers_of_classes_are_bytes(tmp_path, described, problem):
+    pairs(tmp_path, [MASK])
+    (tmp_path / "classes.json").write_text(json.dumps(described))
+    with pytest.raises(ValueError, match=problem):
+        segmentation_splits(tmp_path)
+
+
+def test_a_mask_of_wide_numbers_or_that_is_cut_off_is_named(tmp_path):
+    pairs(tmp_path, [MASK, MASK])
+    Image.fromarray(np.where(MASK == 2, 256 + 2, 0).astype(np.uint16)).save(tmp_path / "masks" / "1.png")
+    with pytest.raises(ValueError, match=r"masks/1.png: value 258; allowed: .*; the mask holds 0, 258"):
+        segmentation_splits(tmp_path)
+    large = png(np.random.default_rng(0).integers(0, 3, (64, 64)))
+    write(tmp_path / "images" / "1.png", png(picture(1, (64, 64))))
+    write(tmp_path / "masks" / "1.png", large[: len(large) // 2])
+    with pytest.raises(ValueError, match=r"masks/1.png cannot be read as an image"):
+        segmentation_splits(tmp_path, 4)
+
+
+def test_a_list_of_ade20k_has_150_names(tmp_path):
+    write(tmp_path / "annotations/training/a.png", png(MASK))
+    rows = ["Idx\tName", *(f"{k}\tthing {k}" for k in range(ADE20K_CLASSES - 1))]
+    (tmp_path / "objectInfo150.txt").write_text("\n".join(rows))
+    with pytest.raises(ValueError, match=r"objectInfo150.txt: 149 classes; allowed: 150"):
+        segmentation_splits(tmp_path)

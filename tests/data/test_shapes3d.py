@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.mesh_files import write_mesh
-from dlcore.data.shapes3d import modelnet, pix3d, shapenet
+from dlcore.data.shapes3d import mesh_points, modelnet, pix3d, shapenet
 from dlcore.ops import icosphere
 
 TRIANGLE = (np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], np.float32), np.array([[0, 1, 2]]))
@@ -74,7 +74,7 @@ def test_shapenet(tmp_path):
     for synset, model in (("02691156", "a"), ("03001627", "b"), ("03001627", "c")):
         place(tmp_path / synset / model / "models/model_normalized.obj", icosphere(1))
     taxonomy = [{"synsetId": "03001627", "name": "chair"}, {"synsetId": "02691156", "name": "airplane,aeroplane"}]
-    (tmp_path / "taxonomy.json").write_text(json.dumps(taxonomy))
+    (tmp_path / "taxonomy.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(taxonomy).encode())
     source = shapenet(tmp_path, num_points=20)
     assert source.class_names == ("airplane", "chair")
     np.testing.assert_array_equal(source.arrays["label"], [0, 1, 1])
@@ -157,3 +157,35 @@ def test_a_modelnet_of_other_arrays_is_refused(tmp_path, arrays, problem):
     np.savez(tmp_path / "modelnet10_train.npz", **whole | arrays)
     with pytest.raises(ValueError, match=problem):
         modelnet(tmp_path, "train")
+
+
+def test_shapes_without_an_area_points_or_arrays_are_named(tmp_path):
+    place(tmp_path / "flat/train/0.off", TRIANGLE)
+    line = (np.array([[0, 0, 0], [1, 0, 0], [2, 0, 0]], np.float32), np.array([[0, 1, 2]]))
+    place(tmp_path / "line/train/1.off", line)
+    with pytest.raises(ValueError, match=r"1.off': vertices: no face has an area; allowed: a mesh with a surface"):
+        modelnet(tmp_path, "train", 4)
+    with pytest.raises(ValueError, match="num_points=0: no points; allowed: at least 1"):
+        modelnet(tmp_path, "train", 0)
+    np.savez(tmp_path / "modelnet10_train.npz", points=np.zeros((1, 2, 3)), labels=np.zeros(1, int))
+    with pytest.raises(
+        ValueError, match=r"modelnet10_train.npz': has no class_names; allowed: points, labels, class_n"
+    ):
+        modelnet(tmp_path, "train")
+
+
+def test_points_lie_uniformly_on_a_surface_by_moments():
+    """A square of side 2 in two triangles, one of which is twice as fine: the moments of points on [-1, 1]^2.
+
+    Points are centered and scaled by the farthest, near sqrt(2). Uniform: the variance of x and of y is 1/3, of x^2
+    4/45, and there is no correlation; a triangle alone would have -1/2 of it.
+    """
+    vertices = np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0], [0, 0, 0]], float)
+    faces = np.array([[0, 1, 2], [0, 4, 3], [4, 2, 3]])
+    points = mesh_points(vertices, faces, 4000, np.random.default_rng(0)) * np.sqrt(2)
+    np.testing.assert_allclose(points[:, :2].var(0), 1 / 3, rtol=0.05)
+    np.testing.assert_allclose(np.square(points[:, :2]).var(0), 4 / 45, rtol=0.1)
+    assert abs(np.corrcoef(points[:, 0], points[:, 1])[0, 1]) < 0.05
+    assert abs(((points[:, 0] > points[:, 1]).mean()) - 0.5) < 0.04
+    chex.assert_shape(modelnet_cloud := mesh_points(*TRIANGLE, 1, np.random.default_rng(0)), (1, 3))
+    assert not modelnet_cloud.any()

@@ -277,6 +277,21 @@ def test_names_of_classes_lose_a_byte_order_mark_and_spaces(tmp_path):
     assert list_webdataset(tmp_path).class_names == CLASSES
 
 
+@pytest.mark.parametrize(
+    ("ending", "labels", "names"),
+    [
+        ("cls", ("kea", "-1x", "kiwi"), ("-1x", "kea", "kiwi")),
+        ("cls", (1, 0, 2), ("0", "1", "2")),
+        ("json", ('{"label": "kea"}', '{"label": "emu", "of": 2}', '{"label": "kea"}'), ("emu", "kea")),
+    ],
+)
+def test_labels_lose_a_byte_order_mark_and_spaces(tmp_path, ending, labels, names):
+    members = [(f"{i}.png", IMAGES["train"][i][0]) for i in range(3)]
+    members += [(f"{i}.{ending}", f"\ufeff {label}\r\n".encode()) for i, label in enumerate(labels)]
+    write_tar(tmp_path / "a.tar", members)
+    assert list_webdataset(tmp_path).class_names == names
+
+
 def test_shards_behind_links_in_capitals_or_hidden(tmp_path):
     """A link to a split is followed; .TAR is .tar; what macOS puts beside a file is left out."""
     write_tar(tmp_path / "far" / "0.TAR", samples(IMAGES["test"]))

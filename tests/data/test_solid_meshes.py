@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 
 from dlcore import ops
-from dlcore.data.solid_meshes import SOLID_MESHES, revolve_profile, solid_clouds, solid_mesh, torus_mesh
+from dlcore.data.solid_meshes import (
+    SOLID_MESHES,
+    posed_solid_mesh,
+    revolve_profile,
+    solid_clouds,
+    solid_mesh,
+    torus_mesh,
+)
 
 # A polygon of n corners on the unit circle has the area n/2 sin(2π/n): 2 for the square, 1.299 for the triangle.
 DISC = 12 * np.sin(2 * np.pi / 24)
@@ -51,3 +58,21 @@ def test_bad_solids_are_one_clear_line():
         torus_mesh(1.5)
     with pytest.raises(ValueError, match="num_points=0"):
         solid_clouds(4, num_points=0)
+
+
+def test_a_solid_turned_back_lies_along_its_axes():
+    """The longer of its two horizontal extents is along x, and turned forth again it is the same mesh."""
+    for kind in SOLID_MESHES:
+        _, _, rotation = posed_solid_mesh(kind)
+        np.testing.assert_array_equal(rotation, np.eye(3))
+        for seed in range(3):
+            vertices, _, rotation = posed_solid_mesh(kind, np.random.default_rng(seed))
+            np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-9)
+            assert np.linalg.det(rotation) == pytest.approx(1)
+            canonical = vertices @ rotation
+            across, along, high = np.ptp(canonical, 0)
+            assert across >= along - 1e-6
+            # Proportions of 0.6 to 1 across and up to 1.4 high, of solids of at most 2 * 1.55 and 4.
+            assert high == pytest.approx(np.ptp(vertices[:, 2]), rel=1e-6)
+            assert across <= 2 * 1.55
+            assert high <= 1.4 * 4

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.carving import complete_splits, shared_images, split_validation
+from dlcore.data.fingerprint import hash_texts
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, join, shuffle_labels
 
@@ -81,6 +82,13 @@ def test_validation_split_is_stratified_disjoint_and_complete():
     np.testing.assert_array_equal(valid.arrays["label"], label[valid.arrays["id"]])
     assert (np.diff(valid.arrays["id"]) > 0).all()
     assert valid.name != train.name
+
+
+def test_of_equal_classes_the_first_have_one_more_example_to_validate():
+    """Sixty classes of two and three examples in turn: a tenth of 150 goes to 15 of the larger ones."""
+    label = np.repeat(np.arange(60), [2, 3] * 30)
+    valid = split_validation(Source({"label": label}), 0.1, 0)[1]
+    np.testing.assert_array_equal(valid.arrays["label"], np.arange(1, 31, 2))
 
 
 def test_validation_split_depends_on_the_seed_alone():
@@ -285,6 +293,18 @@ def test_a_class_of_five_is_in_the_part_that_is_carved_by_name_and_one_of_four_n
     assert {tuple(counts) for counts in found} == {(1, 0), (1, 1)}
     two = numbered(0, 2, names=["a", "b"])
     assert {tuple(map(len, split_validation(two, 0.999999, seed))) for seed in range(5)} == {(1, 1)}
+    # Of three that are all below the fraction, the one of the largest number stays.
+    for seed in range(5):
+        names = ["a", "b", "c"]
+        largest = names[int(np.argmax(hash_texts(names, f"{seed} validation")))]
+        assert split_validation(numbered(0, 3, names=names), 0.999999, seed)[0].names.tolist() == [largest]
     many = numbered(0, 100, names=[str(k) for k in range(100)])
     parts = [split_validation(many, 0.5, 0, part)[1].names.tolist() for part in ("validation", "validation", "test")]
     assert parts[0] == parts[1] != parts[2]
+
+
+def test_the_first_examples_are_taken():
+    source = Source({"id": np.arange(3)})
+    assert [len(source.take(n)) for n in (0, 2, 9)] == [0, 2, 3]
+    with pytest.raises(ValueError, match="n=-1: negative; allowed: 0 or more"):
+        source.take(-1)

@@ -36,6 +36,17 @@ def test_examples_are_drawn_by_seed_and_once():
     assert len(drawn(source, 0)["position"]) == 0
 
 
+def test_examples_of_a_class_come_as_they_do_without_classes():
+    label = np.arange(900) % 2
+    plain = drawn(Source({"position": np.arange(900)}), 900)["position"]
+    got = drawn(Source({"position": np.arange(900), "label": label}), 900)["position"]
+    for i in (0, 1):
+        np.testing.assert_array_equal(got[label[got] == i], plain[label[plain] == i])
+    turns = np.argsort(plain)[got].reshape(450, 2)  # the places of both examples of a turn
+    assert (turns[:, 0] < turns[:, 1]).all()
+    assert (label[got].reshape(450, 2).sum(1) == 1).all()
+
+
 @pytest.mark.parametrize("label", [None, np.zeros((12, 3), np.int32), np.linspace(0, 1, 12)])
 def test_without_one_integer_label_an_example_all_are_one_class(label):
     arrays = {"position": np.arange(12)} | ({} if label is None else {"label": label})

@@ -15,7 +15,7 @@ from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.carving import split_validation
 from dlcore.data.decoding import decode_box, random_box
 from dlcore.data.device import device_resident
-from dlcore.data.image_classification import load
+from dlcore.data.image_classification import folder_splits, load
 from dlcore.data.image_headers import default_crop_pct, take_evenly
 from dlcore.data.pipeline import Pipeline, padded_batches
 from dlcore.data.prefetch import prefetch
@@ -420,3 +420,26 @@ def test_damaged_files_of_a_streamed_folder_are_named_or_left_out(pets):
     assert any("1 of 14 files could not be read" in note for note in splits.notes)
     for part in splits[:3]:
         part.arrays["image"][:]
+
+
+@pytest.mark.parametrize("is_zip", [False, True])
+def test_a_streamed_file_that_cannot_be_read_may_be_left_out(tmp_path, is_zip):
+    """Its header is whole, its pixels are cut off, which is found when they are decoded."""
+    for name in ("cat/0.jpg", "dog/0.jpg", "dog/1.jpg"):
+        (tmp_path / "pets" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pets" / name).write_bytes(DATA[0] if name != "dog/1.jpg" else DATA[0][:-300])
+    path = tmp_path / "pets"
+    if is_zip:
+        path = tmp_path / "pets.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for file in sorted((tmp_path / "pets").rglob("*.jpg")):
+                archive.write(file, file.relative_to(tmp_path / "pets"))
+    for skip_bad, count in ((False, 3), (True, 2)):
+        splits = folder_splits(path, 16, limit_bytes=0, skip_bad=skip_bad, workers=Workers(2))
+        images = splits["all"].arrays["image"]
+        assert isinstance(images, StreamedImages)
+        assert len(images) == count
+        chex.assert_shape(images[[0, 1]], (2, 16, 16, 3))
+        if not skip_bad:
+            with pytest.raises(ValueError, match=r"dog/1.jpg cannot be read as an image .*; remove it, or leave such"):
+                images[2]

@@ -153,3 +153,15 @@ def test_a_token_outside_the_vocabulary_is_no_character():
         with pytest.raises(ValueError, match=rf"tokens\[1\]={token}: out of range; allowed: 0 to 2, of 3 characters"):
             Vocabulary("abc").decode([0, token])
     assert Vocabulary("abc").decode([]) == ""
+
+
+def test_there_is_a_stream():
+    with pytest.raises(ValueError, match="count=0: no stream; allowed: 1 or more"):
+        streams(np.arange(9), 0)
+
+
+@pytest.mark.usefixtures("ascii_locale")
+def test_texts_are_utf8_in_any_locale(tmp_path):
+    (tmp_path / "x.txt").write_bytes("\ufeffMädchen\n鳥\n".encode())
+    assert load_text("file", tmp_path / "x.txt") == "Mädchen\n鳥\n"
+    assert read_lines(tmp_path / "x.txt", "input") == ["Mädchen", "鳥"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.array_cache import cache_file, read_cache, write_cache
 from dlcore.data.image_classification import load
 from dlcore.data.streaming import StreamedImages
 from dlcore.data.tfds_source import prepared_datasets, tfds_source, tfds_splits
@@ -24,7 +25,16 @@ def png(pixels):
     return file
 
 
-def prepare(data_dir, name, splits, shape=(4, 5, 3), version="1.0.0", file_format="array_record"):
+def prepare(
+    data_dir,
+    name,
+    splits,
+    shape=(4, 5, 3),
+    version="1.0.0",
+    file_format="array_record",
+    keys=("image", "label"),
+    **info,
+):
     """Write a data set as TFDS prepares it; `splits`: name -> (list of images, labels)."""
     import tensorflow_datasets as tfds
     from array_record.python.array_record_module import ArrayRecordWriter
@@ -32,22 +42,23 @@ def prepare(data_dir, name, splits, shape=(4, 5, 3), version="1.0.0", file_forma
     folder = data_dir / name / version
     folder.mkdir(parents=True)
     features = tfds.features.FeaturesDict(
-        {"image": tfds.features.Image(shape=shape), "label": tfds.features.ClassLabel(names=["ape", "bee"])}
+        {keys[0]: tfds.features.Image(shape=shape), keys[1]: tfds.features.ClassLabel(names=["ape", "bee"])}
     )
     features.save_config(folder)
     entries = []
     for split, (images, labels) in splits.items():
         writer = ArrayRecordWriter(str(folder / f"{name}-{split}.{file_format}-00000-of-00001"), "group_size:1")
         for image, label in zip(images, labels, strict=True):
-            writer.write(features.serialize_example(features.encode_example({"image": png(image), "label": label})))
+            writer.write(features.serialize_example(features.encode_example({keys[0]: png(image), keys[1]: label})))
         writer.close()
         template = "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}"
         entries.append(
             {"name": split, "filepathTemplate": template, "numBytes": "1", "shardLengths": [str(len(images))]}
         )
-    pair = {"tuple": {"items": [{"featureKey": "image"}, {"featureKey": "label"}]}}
-    info = {"name": name, "version": version, "fileFormat": file_format, "moduleName": "nowhere"}
-    (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": entries, "supervisedKeys": pair}))
+    pair = {"tuple": {"items": [{"featureKey": key} for key in keys]}}
+    info = {"name": name, "version": version, "supervisedKeys": pair, "moduleName": "nowhere"} | info
+    info = {key: value for key, value in info.items() if value is not None}
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"splits": entries, "fileFormat": file_format}))
     return folder
 
 
@@ -229,6 +240,28 @@ def test_images_of_several_sizes_are_streamed(tmp_path, cache_folder, monkeypatc
     np.testing.assert_array_equal(again.arrays["label"], labels)
 
 
+def test_a_cache_file_is_whole_or_absent(tmp_path, monkeypatch):
+    path = tmp_path / "a" / "b" / "kept.npz"
+    write_cache(path, ("ape", "bee"), {"label": np.arange(3)})
+    names, arrays = read_cache(path)
+    assert names == ("ape", "bee")
+    assert {key: value.tolist() for key, value in arrays.items()} == {"label": [0, 1, 2]}
+    assert read_cache(path.parent / "other.npz") is None
+    content = path.read_bytes()
+    for part in (content[:-9], content[:40], b""):
+        path.write_bytes(part)
+        assert read_cache(path) is None
+    np.savez(path, label=np.arange(3))
+    assert read_cache(path) is None
+    (path.parent / "folder.npz").mkdir()
+    write_cache(path.parent / "folder.npz", (), {"label": np.arange(3)})
+    assert sorted(file.name for file in path.parent.iterdir()) == ["folder.npz", "kept.npz"]
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_file(tmp_path, "train").parent == tmp_path / ".cache" / "dlcore"
+    assert cache_file(tmp_path, "train") != cache_file(tmp_path, "test")
+
+
 def test_records_that_do_not_fit_are_streamed_at_their_size(tiny, cache_folder):
     data_dir, images = tiny
     size = 40 * 4 * 5 * 3
@@ -331,3 +364,23 @@ def test_records_are_not_turned_on_disk_nor_in_memory(tmp_path, monkeypatch):
     held = tfds_source("turned", "train", tmp_path)
     found = tfds_source("turned", "train", tmp_path, limit_bytes=0, workers=Workers(0))
     np.testing.assert_array_equal(found.arrays["image"][:], held.arrays["image"])
+
+
+def test_the_keys_of_image_and_label_are_those_that_the_data_set_states(tmp_path):
+    images = pictures(3)
+    prepare(tmp_path, "named", {"train": (images, [1, 0, 1])}, keys=("photo", "kind"))
+    prepare(tmp_path, "silent", {"train": (images, [1, 0, 1])}, supervisedKeys=None)
+    for name in ("named", "silent"):
+        source = tfds_source(name, "train", tmp_path, cache=False)
+        np.testing.assert_array_equal(source.arrays["image"], images)
+        np.testing.assert_array_equal(source.arrays["label"], [1, 0, 1])
+    prepare(tmp_path, "other", {"train": (images, [1, 0, 1])}, keys=("photo", "kind"), supervisedKeys=None)
+    problem = r"data set 'other' has no image with a class label; its features are \['kind', 'photo'\]"
+    with pytest.raises(ValueError, match=problem):
+        tfds_source("other", "train", tmp_path, cache=False)
+
+
+def test_images_of_four_channels_are_not_streamed(tmp_path):
+    prepare(tmp_path, "alpha", {"train": (pictures(3, (4, 5, 4)), [1, 0, 1])}, (4, 5, 4))
+    with pytest.raises(ValueError, match="alpha/train: only uint8 images of 1 or 3 channels are streamed, not Image"):
+        tfds_source("alpha", "train", tmp_path, cache=False, limit_bytes=0, workers=Workers(0))

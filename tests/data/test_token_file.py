@@ -110,3 +110,13 @@ def test_an_npy_that_holds_no_tokens_is_named(tmp_path):
     (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:20])
     with pytest.raises(ValueError, match=r"cut.npy': .*; allowed: a .npy of whole numbers"):
         token_rows(tmp_path / "cut.npy", 1, 1)
+
+
+def test_rows_are_indexed_as_an_array(path):
+    rows = token_rows(path, 8, 4).arrays["text"]
+    np.testing.assert_array_equal(rows[-1], np.arange(192, 200))
+    assert rows[2].dtype == np.uint16
+    chex.assert_shape(rows[:0], (0, 8))
+    for part in ((0.5, 0.5), (-0.1, 1.0), (0.0, 1.1)):
+        with pytest.raises(ValueError, match=r"no part; allowed: two fractions in \[0, 1\], the smaller first"):
+            token_rows(path, 8, 4, part)

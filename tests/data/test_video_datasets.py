@@ -265,8 +265,59 @@ def test_an_action_that_ends_before_it_starts_is_left_out_and_noted(tmp_path):
     assert data.notes == ("charades: 1 actions end before they start and are left out, such as c000 5 2 of A",)
 
 
+def test_the_fold_of_ucf101_chooses_its_lists(tmp_path):
+    root = write(ucf101(tmp_path), {"ucfTrainTestlist/trainlist03.txt": "Class100/v_g01_c01.avi 101\n"})
+    write(root, {"ucfTrainTestlist/testlist03.txt": "Class000/v_g08_c01.avi\n"})
+    data = read_video_dataset("ucf101", root, 3)
+    assert [[a.labels for a in data.splits[split]] for split in ("train", "test")] == [[(100,)], [(0,)]]
+    with pytest.raises(ValueError, match="fold=0: out of range"):
+        read_video_dataset("ucf101", root, 0)
+
+
+def test_lists_may_have_a_byte_order_mark_and_letters_of_another_encoding(tmp_path):
+    write(tmp_path, {"labels.txt": "", "original/test_partition.txt": "abcdefghij2 0,\n", "videos/abcdefghij2.mp4": ""})
+    write(tmp_path, {"original/train_partition.txt": "\ufeffhttp://youtu.be/abcdefghij2 1,0\r\n\r\n"})
+    (tmp_path / "labels.txt").write_bytes("\ufeffjudo\r\n".encode() + "vélo\n".encode("latin-1"))
+    data = read_video_dataset("sports1m", tmp_path)
+    assert data.class_names == ("judo", "v\ufffdlo")
+    train, test = (labeled_videos(data)[split][0] for split in ("train", "test"))
+    assert (train.label, train.name, train.path, train.seconds) == (1, "abcdefghij2", test.path, None)
+    for label, problem in ((2, "label 2 is out of range; allowed: 0 to 1"), (-1, "'abcdefghij2 -1' is no such line")):
+        write(tmp_path, {"original/test_partition.txt": f"abcdefghij2 {label}\n"})
+        with pytest.raises(ValueError, match=problem):
+            read_video_dataset("sports1m", tmp_path)
+
+
+def test_parts_of_videos_keep_their_times(tmp_path):
+    # A key frame of AVA at 1 s has the segment from 0, not from -0.5, to 2.5 s; corners may lie on the frame's edge.
+    write(tmp_path / "ava", AVA | {"ava_train_v2.2.csv": "v1,1,0,0,1,1,1,0\nv1,0,0,0,0.5,1,1,3\n"})
+    write(tmp_path / "ava", {"ava_val_v2.2.csv": "v1,7,0,0,1,1,1,0\n"})
+    train = read_video_dataset("ava", tmp_path / "ava").splits["train"]
+    assert [(a.seconds, a.box) for a in train] == [((0, 2.5), (0, 0, 1, 1)), ((0, 1.5), (0, 0, 0.5, 1))]
+    write(tmp_path / "charades", CHARADES | {"Charades_v1_train.csv": "id,actions\nA,c000 1.5 2\n"})
+    (video,) = labeled_videos(read_video_dataset("charades", tmp_path / "charades"))["train"]
+    assert (video.label, video.seconds) == (0, (1.5, 2))
+
+
+def test_a_clip_of_a_movie_without_a_split_is_refused(tmp_path):
+    write(tmp_path, {"dataSplit.txt": "0001_A\ttraining\n0002_B\textra\n"})
+    for movie in ("0002_B", "0003_C"):
+        write(tmp_path, {"annotations-someone.csv": f"{movie}_00.00\tHe jumps.\n"})
+        with pytest.raises(ValueError, match=f"movie '{movie}' has no split in dataSplit.txt; allowed: .'training'"):
+            read_video_dataset("mpii_md", tmp_path)
+
+
 def test_unknown_sets(tmp_path):
     with pytest.raises(ValueError, match="dataset='hmdb': unknown; allowed: ucf101, sports1m"):
         read_video_dataset("hmdb", tmp_path)
     with pytest.raises(ValueError, match="fold=4: out of range; allowed: 1 to 3"):
         read_video_dataset("ucf101", tmp_path, 4)
+
+
+@pytest.mark.usefixtures("ascii_locale")
+def test_lists_are_utf8_in_any_locale(tmp_path):
+    for split in ("Train", "Valid", "Test"):
+        (tmp_path / f"{split}List.txt").write_bytes("M_DVS1.avi\tElle rêve.\n".encode())
+    write(tmp_path, {"M/video/M_DVS1.avi": ""})
+    (video,) = read_video_dataset("mvad", tmp_path).splits["test"]
+    assert video.sentence == "Elle rêve."

@@ -206,3 +206,71 @@ def test_a_video_file_of_frame_rate_0(tmp_path, monkeypatch):
     monkeypatch.setattr(video_files, "_open_file", lambda path: video_files.VideoFile(str(path), 12, 0.0, (16, 16)))
     with pytest.raises(ValueError, match=r"v.mp4': frame rate 0; allowed: above 0 frames a second"):
         open_video(path)
+
+
+def test_lists_of_videos_and_their_splits(tmp_path):
+    one = write_gif(tmp_path / "train" / "run" / "a.gif")
+    assert list_videos(one) == [one]
+    frames = write_frames(tmp_path / "train" / "jump" / "b", [0, 1])
+    assert list_videos(frames) == [frames]
+    assert list_videos(tmp_path) == [frames, one]
+    write_gif(tmp_path / "train" / "run" / ".hidden.gif")
+    write_gif(tmp_path / "__MACOSX" / "run" / "c.gif")
+    assert list_videos(tmp_path) == [frames, one]
+    with pytest.raises(FileNotFoundError, match="none': no such file or folder"):
+        list_videos(tmp_path / "none")
+    with pytest.raises(ValueError, match="is one video itself; allowed: a folder of class folders"):
+        list_classes(frames)
+    write_gif(tmp_path / "val" / "swim" / "d.gif")
+    with pytest.raises(ValueError, match=r"class 'swim' of valid is not in train; allowed: \('jump', 'run'\)"):
+        list_classes(tmp_path)
+    (tmp_path / "val" / "swim").rename(tmp_path / "val" / "run")
+    assert {split: len(videos) for split, videos in list_classes(tmp_path)[0].items()} == {"train": 2, "valid": 1}
+    (tmp_path / "more").mkdir()
+    with pytest.raises(ValueError, match="folder 'more' beside train, val is no split"):
+        list_classes(tmp_path)
+    (tmp_path / "more").rmdir()
+    (tmp_path / "train").rename(tmp_path / "test")
+    with pytest.raises(ValueError, match="holds no training split; allowed: a folder 'train', too"):
+        list_classes(tmp_path)
+    write_frames(tmp_path / "test" / "loose", [0])
+    (tmp_path / "val").rename(tmp_path / "train")
+    with pytest.raises(ValueError, match="'loose' lies in no class folder"):
+        list_classes(tmp_path)
+
+
+def test_frames_that_are_missing_or_broken_are_named(tmp_path):
+    folder, gif = write_frames(tmp_path / "f", [0, 10, 20]), write_gif(tmp_path / "v.gif", [0, 10, 20])
+    for path in (folder, gif):
+        with pytest.raises(ValueError, match="frame 3 cannot be decoded; allowed: whole videos"):
+            read_frames(path, np.array([2, 3]))
+    (folder / "1.png").write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"1.png': cannot be read as a frame \(.*\); allowed: images"):
+        open_video(folder)
+
+
+def test_an_animation_without_times_has_ten_frames_a_second(tmp_path):
+    first, *rest = (Image.fromarray(gray(value)) for value in (0, 50, 100))
+    first.save(tmp_path / "v.gif", save_all=True, append_images=rest)
+    assert open_video(tmp_path / "v.gif")[1:] == (3, 10, (16, 16))
+
+
+def test_a_part_of_a_video_ends_with_it_and_has_a_frame(tmp_path):
+    """25 frames a second: from 0.4 s on are frames 10 and 11; a part beyond the end has the last frame alone."""
+    path = write_gif(tmp_path / "v.gif")
+    for seconds, values in (((0.4, 9.0), [100, 110]), ((8.0, 9.0), [110, 110]), ((0.1, 0.1), [20, 20])):
+        source = labeled_clips([LabeledVideo(path, 3, "v", seconds)], "wxyz", length=2, size=(8, 12), short="clamp")
+        assert source.arrays["image"][0][:, 4, 6, 0].tolist() == values
+        assert (source.arrays["image"].shape, source.arrays["label"].tolist()) == ((1, 2, 8, 12, 3), [3])
+        short = values[0] == values[1]
+        assert source.notes == (
+            ("videos: 1 of 1 videos are shorter than a clip; their last frame is repeated",) * short
+        )
+        assert list(source.names) == [f"v {seconds}"]
+    folder = LabeledVideo(write_frames(tmp_path / "f"), 0, "f", (0.0, 1.0))
+    with pytest.raises(ValueError, match="frame_rate=None: f is a folder of frames, which has no times"):
+        labeled_clips([folder], "x", length=2, size=8)
+    # 25 frames a second for 60, 10 and 17 a second: one, two (2.5 to even) and one (1.47) apart.
+    for rate, stride in ((60, 1), (10, 2), (17, 1)):
+        clips = labeled_clips([LabeledVideo(path, 0, "v")], "x", length=3, size=8, frame_rate=rate).arrays["image"]
+        assert clips.settings == {"size": [8, 8], "length": 3, "strides": [stride], "short": "error"}

@@ -27,6 +27,7 @@ def test_words_are_sorted_by_frequency_behind_the_special_ones():
     assert Words.of(SENTENCES, min_count=2).words == ("circle", "red", "the")
     with pytest.raises(ValueError, match="none of their 7 words occurs min_count=3 times"):
         Words.of(SENTENCES, min_count=3)
+    assert len({words, Words(words.words), Words(("a",))}) == 2
     with pytest.raises(ValueError, match="'a' occurs twice"):
         Words(("a", "b", "a"))
 
@@ -54,8 +55,10 @@ def test_byte_pairs_join_to_words_and_leave_nothing_unknown():
     assert UNKNOWN in pairs.encode("quiz")
     assert pairs.decode([UNKNOWN]) == "<unk>"
     assert BytePairs.train(["low lower lowest", "new newer newest wider"] * 3, 40) == pairs
-    with pytest.raises(ValueError, match=r"size=6: too small .* allowed: at least \d+"):
-        BytePairs.train(["low lower"], 6)
+    # Four special tokens, five characters and the blank.
+    with pytest.raises(ValueError, match=r"size=9: too small .* allowed: at least 10$"):
+        BytePairs.train(["low lower"], 9)
+    assert [len(BytePairs.train(["low lower"], size)) for size in (10, 12)] == [10, 12]
 
 
 def test_a_vocabulary_is_saved_as_json_and_read_again():

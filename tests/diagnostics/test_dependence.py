@@ -121,3 +121,19 @@ def test_a_convolution_with_a_kernel_of_the_input_sees_all():
         )
 
     assert seen(lambda x: conv(x)[0, :, 0]) == [[0, 1, 2, 3]] * 3
+
+
+def test_a_convolution_that_cuts_its_input_or_groups_its_batch_sees_all():
+    """What is not worked out exactly is not said to be less."""
+    kernel = np.ones((2, 1, 2), np.float32)
+    for padding, groups in (((-1, 0), 1), ((0, 0), 2)):
+
+        def conv(x, padding=padding, groups=groups):
+            x = jnp.stack([x, x])[..., None]
+            return lax.conv_general_dilated(
+                x, kernel, (1,), (padding,), None, None, ("NWC", "WIO", "NWC"), batch_group_count=groups
+            )
+
+        found = dependence(conv, X)
+        assert found.shape[1] == (2 if groups == 1 else 3)
+        assert found.all()

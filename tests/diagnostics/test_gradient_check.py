@@ -140,6 +140,25 @@ def test_kinks_that_a_step_crosses_are_counted():
     assert not has_kinks(lambda x: jax.nn.log_softmax(x)[0] + jax.nn.gelu(x).sum(), jnp.ones(3))
 
 
+def test_sorting_has_a_kink_where_the_order_changes_and_clipping_at_its_ends():
+    """Rows (1, 2, 3) and (3, 1, 2): by .5 the order stays, by 1.5 two of three places change."""
+    sorts = [lambda x, axis=axis: (jnp.sort(x, axis) * jnp.arange(6.0).reshape(2, 3)).sum() for axis in (1, 0)]
+    functions = *sorts, lambda x: jax.lax.clamp(-1.0, x[0], 4.0).sum(), lambda x: jnp.max(x, 0)[1]
+    count = jax.jit(lambda a, b: [kinks_crossed(f, a, b) for f in functions])
+    x = np.array([[1.0, 2, 3], [3, 1, 2]])
+    for row, column, move, expected in (
+        (0, 0, 0.5, [0, 0, 0, 0]),
+        (0, 0, 1.5, [2, 0, 0, 0]),
+        (1, 2, 1.5, [2, 2, 0, 2]),
+        (0, 2, 1.5, [0, 0, 1, 0]),
+        (0, 0, -2.5, [0, 0, 1, 0]),
+        (0, 1, -1.5, [2, 2, 0, 2]),
+    ):
+        moved = x.copy()
+        moved[row, column] += move
+        assert [int(kinks) for kinks in count(x, moved)] == expected, (row, column, move)
+
+
 @jax.custom_vjp
 def tripled(x):
     return x
@@ -237,8 +256,10 @@ def test_a_gradient_that_is_missing_or_not_a_number_is_found():
 
 def test_slopes_below_rounding_error_are_skipped():
     """f near 2 is known to 4e-16, so a slope over 2h = 2e-5 to 2e-11: beside one of 1e-8 that is 1e-3 of it."""
-    lines = check(lambda p: 2.3 + 1e-8 * (p["a"]["w"] ** 2).sum() + p["b"] ** 2, samples=6)
-    assert (lines["a/w"].checked, lines["a/w"].skipped, lines["a/w"].verdict) == (0, 6, None)
+    sizes = np.full((2, 3), 1e-8)
+    sizes[1, 2] = 1.0
+    lines = check(lambda p: 2.3 + (sizes * p["a"]["w"] ** 2).sum() + p["b"] ** 2, samples=6)
+    assert (lines["a/w"].checked, lines["a/w"].skipped, lines["a/w"].verdict) == (1, 5, "happy")
     assert lines["b"].verdict == "happy"
     assert check(lambda p: p["b"] ** 2)["a/w"].verdict is None, "an array that the loss does not see"
 

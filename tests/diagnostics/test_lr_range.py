@@ -57,6 +57,29 @@ def test_a_written_curve_is_read(noise):
     assert read_range_test(rates, losses).diverges == rates[100]
 
 
+@pytest.mark.parametrize(("window", "spoiled"), [(None, 33), (3, None), (6, 36)])
+def test_windows_are_read_as_loops_read_them(window, spoiled):
+    """A noisy fall and rise of 45 losses, of which one may be infinite; a tenth of 45 is four."""
+    rng, rates = np.random.default_rng(0), np.logspace(-4, 0, 45)
+    losses = np.interp(np.arange(45), [0, 10, 25, 36, 44], [2, 2, 0.5, 1.4, 9]) + 0.1 * rng.normal(size=45)
+    if spoiled:
+        losses[spoiled] = np.inf
+    width = window or 4
+    means, slopes, diverges = [], [], None
+    for first in range(45 - width + 1):
+        part = losses[first : first + width]
+        if not part.mean() <= 4 * min([*means, part.mean()]):
+            diverges = rates[first + width - 1]
+            break
+        means.append(part.mean())
+        slopes.append(np.polyfit(np.arange(width), part, 1)[0])
+    lowest = int(np.argmin(means))
+    steepest = int(np.argmin(slopes[: lowest + 1]))
+    found = read_range_test(rates, losses, window)
+    assert found == (rates[steepest + width // 2], rates[lowest + width // 2], diverges)
+    assert diverges is not None
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

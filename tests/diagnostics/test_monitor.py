@@ -1,5 +1,7 @@
 """What a look inside a network sees, and that planted faults are found by their names."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,13 @@ from flax import linen as nn
 
 from dlcore.classification import supervised
 from dlcore.diagnostics.monitor import activations, findings, snapshot, update_ratios
+from dlcore.learner import Learner
 from dlcore.models import create_model
+
+
+class State(NamedTuple):
+    params: dict
+    scale: float
 
 
 class Net(nn.Module):
@@ -87,6 +95,54 @@ def test_a_unit_that_gives_zero_for_every_example_is_dead():
 
     assert share(jax.nn.relu) == {"relu": 0.5}
     assert share(jax.nn.leaky_relu)["leaky_relu"] == 0.0
+
+
+def test_statistics_of_activations_by_numpy():
+    x = np.random.default_rng(0).normal(size=(5, 3, 4)).astype(np.float32)
+    x[:, :, 1] = -1.0
+    net = lambda x: (jax.nn.relu(jax.nn.relu(x) - 0.5), jax.nn.relu(x[0, 0]))  # noqa: E731
+
+    @jax.jit
+    def run(x):
+        flat, infinite = (activations(jax.nn.relu, jnp.full((2, 3), value)) for value in (-1.0, jnp.inf))
+        return list(activations(net, x).values()), flat["relu"], infinite["relu"]["finite"]
+
+    found, flat, is_finite = run(x)
+    first = np.maximum(x, 0)
+    for one, value in zip(found, (first, np.maximum(first - 0.5, 0)), strict=True):
+        assert (one["mean"], one["std"], one["dead"]) == pytest.approx((value.mean(), value.std(), 1 / 4), rel=1e-5)
+        counts, edges = np.histogram(value, 32)
+        np.testing.assert_array_equal(one["counts"], counts)
+        np.testing.assert_allclose(one["edges"], edges, rtol=1e-6)
+        assert one["finite"]
+    np.testing.assert_allclose(flat["edges"], np.linspace(0, 1, 33), atol=1e-6)  # of one value
+    assert (flat["dead"], is_finite) == (1, False)
+
+
+def test_a_snapshot_by_hand():
+    """w = (3, 4) moves by -(0.3, 0.4), 0.1 of its length; twice the half of its square has the gradient (6, 8)."""
+
+    def update(state, batch):
+        return state._replace(params={"layer": {"kernel": 0.9 * state.params["layer"]["kernel"]}}), {}
+
+    def loss(params, state, batch):
+        return jnp.square(params["layer"]["kernel"]).sum() / 2 * state.scale, {}
+
+    state = State({"layer": {"kernel": np.float32([3, 4])}}, 2.0)
+    learner = Learner(
+        init=None, update=update, evaluate=None, loss=loss, predict=lambda state, batch: jnp.tanh(batch["x"])
+    )
+    batch = {"x": np.float32([[0, 9]])}
+    seen, silent = jax.jit(lambda s: [snapshot(part, s, batch) for part in (learner, learner._replace(loss=None))])(
+        state
+    )
+    assert float(seen["updates"]["layer/kernel"]) == pytest.approx(0.1, rel=1e-5)
+    numbers = seen["gradients"]["layer/kernel"]
+    assert float(numbers["norm"]) == pytest.approx(10)
+    np.testing.assert_array_equal(np.flatnonzero(numbers["counts"]), [0, 31])
+    np.testing.assert_allclose(np.asarray(numbers["edges"])[[0, 32]], [6, 8])
+    assert float(seen["activations"]["tanh"]["saturated"]) == 0.5
+    assert silent["gradients"] == {}
 
 
 @pytest.mark.weekly
@@ -200,6 +256,21 @@ def test_values_of_tanh_and_sigmoid_near_their_ends_are_saturated():
     found = jax.jit(lambda x: activations(lambda x: (jnp.tanh(x), nn.sigmoid(x)), x))(x)
     assert {name: float(one["saturated"]) for name, one in found.items()} == {"tanh": 3 / 8, "sigmoid": 2 / 8}
     assert int(found["tanh"]["counts"].sum()) == 8
+
+
+def test_activations_are_called_by_their_modules_and_counted():
+    class Block(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.relu(nn.relu(nn.relu(x) - 1) - 1)
+
+    class Stage(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return jnp.tanh(Block(name="block")(nn.relu(x)))
+
+    seen = jax.eval_shape(lambda x: activations(lambda x: Stage(name="net").apply({}, x), x), np.zeros((2, 3)))
+    assert sorted(seen) == ["block/relu", "block/relu_2", "block/relu_3", "relu", "tanh"]
 
 
 @pytest.mark.weekly

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.diagnostics.trace import draws_random_numbers, run_traced
+from dlcore.diagnostics.trace import draws_random_numbers, first_reads, run_traced
 from dlcore.models import create_model
 
 
@@ -67,3 +67,9 @@ def test_random_draws_are_found_wherever_they_are():
     drop = nn.Dropout(0.5)
     assert draws_random_numbers(lambda x: drop.apply({}, x, deterministic=False, rngs={"dropout": key}), jnp.ones(3))
     assert not draws_random_numbers(lambda x: drop.apply({}, x, deterministic=True), jnp.ones(3))
+
+
+def test_the_first_reader_of_each_argument_by_hand():
+    """Two operations, the sine of b and its product with a; only the return reads c, and nothing d."""
+    tree = {"a": 1.0, "b": 2.0}
+    assert first_reads(lambda tree, c, d: (jnp.sin(tree["b"]) * tree["a"], c), tree, 3.0, 4.0) == [1, 0, 2, None]

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import linregress
 
 from dlcore.diagnostics import triage as t
 
@@ -50,6 +51,98 @@ def test_the_words_about_the_rate():
     assert t.learning_rate_triage([2.3, None]).kind == "too high"  # a None in a log was not finite
 
 
+def levels(*parts):
+    """A curve of constant pieces: (number of points, level), ..."""
+    return np.concatenate([np.full(count, level, float) for count, level in parts])
+
+
+def line(*corners):
+    """A curve of 100 points through corners (index, level)."""
+    return np.interp(np.arange(100), *zip(*corners, strict=True))
+
+
+def with_peak(loss, top):
+    loss[5] = top
+    return loss
+
+
+EDGES = {
+    # A peak of three times the first value, or of 1.5 times if nine tenths of it are left at the end.
+    "too high, by its peak": (with_peak(line((0, 1), (99, 0.3)), 3.01), "too high", "rose from 1 to 3.01 at 5"),
+    "good in spite of its peak": (with_peak(line((0, 1), (99, 0.3)), 2.99), "good", "falls, from 1 to 0.367"),
+    "back at the start after a peak": (with_peak(levels((50, 1), (50, 0.91)), 1.51), "too high", "rose from 1 to 1.51"),
+    "flat after a lower peak": (with_peak(levels((50, 1), (50, 0.91)), 1.49), "too low", "flat, from 1 to 0.91"),
+    "below the start after a peak": (with_peak(levels((50, 1), (50, 0.89)), 1.51), "good", "falls, from 1 to 0.89"),
+    # The end is the median of the last fifth: above 1.1 times the start, or above twice the minimum and above the
+    # minimum and a tenth of the start.
+    "too high, by its end": (levels((79, 1), (21, 1.11)), "too high", "rises, from 1 at 0 to 1.11"),
+    "flat by a hundredth": (levels((79, 1), (21, 1.09)), "too low", "flat, from 1 to 1.09"),
+    "twice its minimum": (levels((20, 1), (50, 0.3), (30, 0.61)), "too high", "rises, from 0.3 at 20 to 0.61"),
+    "below twice its minimum": (levels((20, 1), (50, 0.3), (30, 0.59)), "good", "falls, from 1 to 0.59"),
+    "a tenth above its minimum": (levels((20, 1), (50, 0.05), (30, 0.16)), "too high", "from 0.05 at 20 to 0.16"),
+    "less than a tenth above": (levels((20, 1), (50, 0.05), (30, 0.14)), "good", "falls, from 1 to 0.14"),
+    # Constant from the first third on, at a fifth of the start, after most of its fall.
+    "high from 32 on": (line((0, 1), (33, 0.5), (99, 0.5)), "high", "stays at 0.5 from 32 on: lower the rate"),
+    "constant too late": (line((0, 1), (36, 0.5), (99, 0.5)), "good", "falls, from 1 to 0.5"),
+    "above a fifth": (line((0, 1), (10, 0.21), (99, 0.21)), "high", "stays at 0.21 from 9 on"),
+    "below a fifth": (line((0, 1), (10, 0.19), (99, 0.19)), "good", "falls, from 1 to 0.19"),
+    # From 1 to .696 are more than three quarters of the fall to .628, to .745 less than those to .66.
+    "fallen at first": (line((0, 1), (5, 0.7), (99, 0.62)), "high", "stays at 0.628 from 5 on"),
+    "fallen slowly": (line((0, 1), (5, 0.75), (99, 0.65)), "good", "falls, from 1 to 0.66"),
+}
+
+
+@pytest.mark.covers("TR-11")
+@pytest.mark.parametrize("name", EDGES)
+def test_verdicts_change_where_they_say(name):
+    loss, kind, words = EDGES[name]
+    found = t.learning_rate_triage(loss)
+    assert (found.kind, words in found.message) == (kind, True), found
+    scaled = t.learning_rate_triage(3 * loss + 2, floor=2.0)
+    assert scaled.kind == kind
+    if kind == "high":
+        assert t.learning_rate_triage(loss, rate=np.linspace(1, 0.11, 100)).kind == "high"
+        assert t.learning_rate_triage(loss, rate=np.linspace(1, 0.09, 100)).kind == "good"
+
+
+@pytest.mark.parametrize(("share", "falls"), [(0.15, False), (0.25, True), (0.3, True)])
+def test_a_fifth_of_the_fall_in_the_last_third_is_a_reason_to_train_longer(share, falls):
+    loss = np.interp(np.arange(99), [0, 66, 98], [1, 0.2 + 0.8 * share, 0.2])
+    assert ("still does at the end" in t.learning_rate_triage(loss, floor=None).message) is falls
+
+
+@pytest.mark.covers("TR-29")
+def test_the_window_is_where_a_steady_fall_is_six_standard_errors():
+    """w^(3/2) = 6 sqrt(12) s N / R; s from second differences, R the range of medians over a tenth of the points."""
+    others = []
+    for seed in range(20):
+        loss = np.maximum(2.3 - 0.015 * STEPS, 0.5) + noise(0.15, seed)
+        spread = 1.4826 * np.median(np.abs(loss[2:] - 2 * loss[1:-1] + loss[:-2])) / math.sqrt(6)
+        padded = np.concatenate([np.full(10, loss[0]), loss, np.full(10, loss[-1])])
+        smooth = [np.median(padded[i : i + 21]) for i in range(200)]
+        width = math.ceil((6 * math.sqrt(12) * spread * 200 / np.ptp(smooth)) ** (2 / 3))
+        assert 20 < width < 100
+        assert t.plateaus(loss) == t.plateaus(loss, window=width)
+        others += [t.plateaus(loss, window=width + move) != t.plateaus(loss) for move in (-1, 1)]
+    assert sum(others) > 10  # most curves tell one point more or less
+
+
+@pytest.mark.covers("TR-29")
+@pytest.mark.parametrize("points", [5, 9, 12])
+def test_a_window_is_flat_within_two_standard_errors_or_two_percent(points):
+    """The errors are those of scipy's linear regression."""
+    number = np.arange(points)
+    residuals = noise(1.0)[:points]
+    residuals -= np.polyval(np.polyfit(number, residuals, 1), number)
+    error = linregress(number, residuals).stderr
+    for factor, flat in ((1.98, True), (2.02, False)):
+        assert t.plateaus(1e4 + residuals - factor * error * number, points, 0.0) == [(0, points)] * flat
+    for change, flat in ((1.98, True), (2.02, False)):  # of a mean of 100
+        falling = 100 - change * (number / (points - 1) - 0.5)
+        assert t.plateaus(falling, points) == [(0, points)] * flat
+        assert t.plateaus(falling, points, fall=0.03) == [(0, points)]
+
+
 def accuracy(end, speed=20, points=60):
     return 0.1 + (end - 0.1) * (1 - np.exp(-np.arange(points) / points * speed))
 
@@ -81,6 +174,21 @@ def test_the_words_about_the_fit():
     assert [found.kind for found in t.fit_triage([0.5], [0.1, 0.4, 0.5, 0.5, 0.5])] == ["more capacity"]  # rose early
     assert "still rising, by 10 points in the last third" in t.fit_triage([0.5], [0.1, 0.2, 0.3, 0.4, 0.5])[0].message
     assert "points in the last third; train longer" in t.fit_triage(accuracy(0.8, 1), accuracy(0.8, 1))[0].message
+
+
+@pytest.mark.covers("TR-12")
+def test_a_rise_counts_from_a_point_or_from_two_standard_errors_on():
+    number, even = np.arange(30), np.full(30, 0.9)
+    for rise, kinds in ((0.011, ["train longer"]), (0.009, [])):  # over the ten points of the last third
+        valid = np.concatenate([np.full(20, 0.9), 0.9 + rise * np.arange(10) / 9])
+        assert [found.kind for found in t.fit_triage(even, valid, augmented=True)] == kinds
+    residuals = 0.02 * noise(1.0)[:10]
+    residuals -= np.polyval(np.polyfit(number[:10], residuals, 1), number[:10])
+    error = linregress(number[:10], residuals).stderr
+    for factor, kinds in ((2.05, ["train longer"]), (1.95, [])):
+        assert 9 * factor * error > 0.011
+        valid = np.concatenate([np.full(20, 0.9), 0.9 + residuals + factor * error * number[:10]])
+        assert [found.kind for found in t.fit_triage(even, valid, augmented=True)] == kinds
 
 
 @pytest.mark.covers("TR-29")
@@ -125,6 +233,14 @@ def test_the_turn_of_the_validation_loss():
     assert t.turning_point(0.5 + noise(0.01)) is None
 
 
+def test_a_validation_loss_turns_where_it_has_risen_by_a_tenth():
+    for end, turn in ((0.56, 40), (0.54, None)):
+        loss = np.concatenate([np.linspace(1, 0.5, 40), np.full(20, 0.5), np.full(40, end)])
+        found = t.turning_point(loss)
+        assert found is turn if turn is None else abs(found - turn) <= 5
+    assert t.turning_point([*levels((5, 1), (5, 2)), math.nan]) is None
+
+
 def history(loss=None, train=None, valid=None, valid_loss=None):
     rows = []
     for split, columns in (
@@ -149,6 +265,20 @@ def test_a_history_is_told_in_sentences():
     assert "train accuracy 99 %, validation 71 %: over-fitting" in fit
     assert stop.startswith("the validation loss, smoothed, was lowest at 2")
     assert t.triage(history(2.3 + 0.01 * STEPS))[0].startswith("learning rate too high: the loss rose from 2.3 to 4")
+
+
+def test_a_loss_near_its_floor_or_a_rate_that_is_halved_is_left_alone():
+    """Down to 0.011 or 0.009 of its way above the floor in half of the run; rates of 0.51 and of 0.49 of their peak."""
+    for floor in (0.0, 1.0):
+        for end, count in ((0.011, 2), (0.009, 1)):
+            loss = line((0, 1), (50, end), (99, end)) + floor
+            assert len(t.triage(history(loss), floor=floor)) == count
+    for last, count in ((0.51, 2), (0.49, 1)):
+        rows = [
+            {**row, "learning_rate": rate}
+            for row, rate in zip(history(line((0, 1), (50, 0.1), (99, 0.1))), np.linspace(1, last, 100), strict=True)
+        ]
+        assert len(t.triage(rows)) == count
 
 
 def test_missing_records_give_no_verdict():

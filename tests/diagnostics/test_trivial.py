@@ -20,6 +20,23 @@ def test_accuracy_of_the_most_frequent_training_class():
     assert "loss" not in found
 
 
+def test_the_five_most_frequent_classes_and_measures_of_their_own():
+    """Classes 3 (three times), 0 and 1 (twice), 2, 4, 5 and 6; of equal counts the lower goes first: 3, 0, 1, 2, 4."""
+    labels = [3, 3, 3, 0, 0, 1, 1, 2, 4, 5, 6], [3, 0, 1, 2, 4, 5, 6, 6]
+    train, test = (Source({"label": np.array(label)}) for label in labels)
+    names = ["accuracy", "accuracy_5way1shot", "top5", "map50"]
+    parts = {"none": Source.indices(3), "labeled": train, "other": labeled([0])}
+    for source in (train, parts):
+        found = trivial_measures(source, test, names)
+        assert {name: value.value for name, value in found.items()} == {"accuracy": 1 / 8, "top5": 5 / 8, "map50": 0}
+    assert trivial_measures({"none": Source.indices(3)}, test, names).keys() == {"map50"}
+    assert trivial_measures(train, labeled([]), ["accuracy"]) == {}
+    # Of 60 classes the even ones have three examples and the others two: 0 is the first, and 0, 2, 4, 6 and 8 are five.
+    many = Source({"label": np.repeat(np.arange(60), [3, 2] * 30)})
+    found = trivial_measures(many, Source({"label": np.array([0, 2, 4, 5, 6, 8, 10, 58])}), ["accuracy", "top5"])
+    assert (found["accuracy"].value, found["top5"].value) == (1 / 8, 5 / 8)
+
+
 def test_labels_judge_features_where_there_are_any():
     found = trivial_measures(labeled([0, 0, 1]), labeled([0, 1]), ["accuracy", "knn", "fine_tune_20_untrained"])
     assert found.keys() == {"knn", "fine_tune_20_untrained"}  # the accuracy is the pretext's
@@ -38,6 +55,37 @@ def test_segmentation_by_one_class():
     found = trivial_measures(source, source, ["mean_iou", "pixel_accuracy"])
     assert found["pixel_accuracy"].value == 3 / 4
     assert found["mean_iou"].value == (3 / 4 + 0) / 2  # of ground 3 of 4 pixels, of thing none
+
+
+def test_void_and_classes_that_train_lacks():
+    # Without names there are four classes. Of train most is 1; of the test's five pixels without void two are 1; there
+    # are the classes 0, 1 and 3: IoU 2/5 of three.
+    train = Source({"semantic": np.array([[[1, 1, -1], [0, 1, 2]]])})
+    test = Source({"semantic": np.array([[[1, 3, -1], [0, 1, 0]]])})
+    found = trivial_measures(train, test, ["mean_iou", "accuracy"])
+    assert (found["mean_iou"].value, found["accuracy"].value) == pytest.approx((2 / 5 / 3, 2 / 5))
+    named = Source(train.arrays, class_names=("a", "b"))
+    # Of two classes, 0 and 1 of the truth: two of four pixels.
+    assert trivial_measures(named, test, ["mean_iou"])["mean_iou"].value == 2 / 4 / 2
+    for split in (0, 1):
+        sources = [train, test]
+        sources[split] = Source({"semantic": np.full((1, 2, 2), 9)}, class_names=("a", "b"))
+        sources[1 - split] = Source(sources[1 - split].arrays, class_names=("a", "b"))
+        assert trivial_measures(*sources, ["mean_iou"]) == {}
+
+
+def test_the_mean_image_of_larger_images_by_numpy():
+    train, test = np.random.default_rng(0).integers(0, 256, (2, 3, 2, 4, 3), np.uint8)
+    test[0] = train[0]
+    errors = (test / 255 - train.mean(0) / 255).reshape(3, -1)
+    found = trivial_measures(Source({"image": train}), Source({"image": test}), ["psnr", "mse", "l1"])
+    assert found["l1"].value == pytest.approx(np.abs(errors).mean())
+    assert found["mse"].value == pytest.approx(np.square(errors).mean())
+    assert found["psnr"].value == pytest.approx((-10 * np.log10(np.square(errors).mean(1))).mean())
+    # One image for all: an error of 0 counts as 1e-12, 120 dB.
+    one = Source({"image": train[:1]})
+    assert trivial_measures(one, one, ["psnr"])["psnr"].value == pytest.approx(120)
+    assert trivial_measures(one, Source({"image": test[:, :, :2]}), ["psnr"]) == {}
 
 
 def test_the_mean_image():

@@ -193,6 +193,13 @@ def test_batch_axes_do_not_broadcast(name):
                 jax.eval_shape(loss, *arrays[:i], wrong, *arrays[i + 1 :])
 
 
+@pytest.mark.parametrize("name", [name for name, (_, *arrays) in LOSSES.items() if max(a.ndim for a in arrays) > 2])
+def test_an_example_has_all_its_axes(name):
+    loss, *arrays = LOSSES[name]
+    with pytest.raises(ValueError, match=r"\w+=\w+\[.*\]: .*; allowed: "):
+        jax.eval_shape(loss, *(np.asarray(array)[(0,) * min(array.ndim, 3)] for array in arrays))
+
+
 @pytest.mark.slow
 def test_five_boxes_at_once():
     a = jnp.array([[0.0, 0, 2, 2]] * 5)

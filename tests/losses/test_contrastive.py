@@ -51,6 +51,40 @@ def test_nt_xent_equals_the_golden_and_its_gradient():
         np.testing.assert_allclose(ours, GOLDEN[f"nt_xent/grad.{name}"], atol=2e-6)
 
 
+@pytest.mark.covers("LO-18")
+def test_batch_losses_with_a_mask_by_numpy():
+    """Image 2 of 4 does not count; embeddings of three numbers, of any length."""
+    a, b = np.random.default_rng(0).normal(size=(2, 4, 3)).astype(np.float32)
+    mask, kept = np.array([1, 1, 0, 2]), [0, 1, 3]
+    a, b = (np.where(mask[:, None] > 0, x, np.nan) for x in (a, b))
+    x, y = (np.float64(v[kept]) / np.linalg.norm(v[kept], axis=1, keepdims=True) for v in (a, b))
+    views, tau, n = np.concatenate([x, y]), 0.4, 3
+    table = np.exp(views @ views.T / tau) * (1 - np.eye(2 * n))
+    positive = np.array([table[i, (i + n) % (2 * n)] for i in range(2 * n)])
+    across = np.exp(x @ y.T / tau)
+    pulled = np.log(np.diag(across))
+    squares = np.square(x[:, None] - x).sum(-1)
+    expected = [
+        np.log(table.sum(1) / positive).mean(),
+        np.log((table.sum(1) - positive) / positive).mean(),
+        (np.log(across.sum(1)) + np.log(across.sum(0)) - 2 * pulled).mean() / 2,
+        np.log1p(np.exp((1 - 2 * np.eye(n)) * (x @ y.T / tau - 2))).sum() / n,
+        np.log(np.exp(-3 * squares)[~np.eye(n, dtype=bool)].mean()),
+    ]
+
+    @jax.jit
+    def run(a, b, mask):
+        losses = [f(a, b, tau, mask=mask) for f in (nt_xent_loss, decoupled_contrastive_loss, clip_loss)]
+        unit = a / jnp.linalg.norm(a, axis=1, keepdims=True)
+        return [*losses, siglip_loss(a, b, tau, -2.0, mask), uniformity_loss(unit, 3.0, mask)]
+
+    np.testing.assert_allclose(run(a, b, mask), expected, rtol=1e-5)
+    # One image that counts: only its positive is left, of a score s: 0, -s, 0 and softplus(2 - s); no pair is uniform.
+    score = np.log(positive[1])
+    alone = [0, -score, 0, np.log1p(np.exp(2 - score)), 0]
+    np.testing.assert_allclose(run(a, b, np.array([0, 1, 0, 0])), alone, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.slow
 def test_decoupled_by_hand():
     # Two orthogonal pairs at tau = 1/2: the positive at 2, two negatives at 0: -2 + log(2 e^0) = -1.3068528.

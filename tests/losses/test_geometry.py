@@ -51,6 +51,28 @@ def test_normals_of_nearest_points():
     assert float(jax.jit(losses.chamfer_normal_loss)(p, p + np.float32(0.1), n, m)) == pytest.approx(2 / 3)
 
 
+def test_masked_sets_of_other_sizes_by_numpy():
+    rng = np.random.default_rng(0)
+    p, n, q, m = (rng.normal(size=(k, 3)).astype(np.float32) for k in (5, 5, 4, 4))
+    n, m = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (n, m))
+    p_mask, q_mask = np.array([1, 0, 1, 1, 2]), np.array([0, 1, 1, 1])
+    kept = [x[mask > 0] for x, mask in ((p, p_mask), (n, p_mask), (q, q_mask), (m, q_mask))]
+    squares = np.square(kept[0][:, None] - kept[2]).sum(-1)
+    cosines = np.abs(kept[1] @ kept[3].T)
+    nearest = squares.argmin(1), squares.argmin(0)
+    normals = (1 - cosines[np.arange(4), nearest[0]]).mean() + (1 - cosines[nearest[1], np.arange(3)]).mean()
+    p[1], q[0], n[1], m[0] = np.nan, np.nan, np.nan, np.nan
+
+    @jax.jit
+    def run(p, q, n, m, p_mask, q_mask):
+        chamfer = [losses.chamfer_loss(p, q, p_mask, q_mask, squared) for squared in (True, False)]
+        return *chamfer, losses.chamfer_normal_loss(p, q, n, m, p_mask, q_mask)
+
+    expected = [f(squares.min(1)).mean() + f(squares.min(0)).mean() for f in (np.asarray, np.sqrt)]
+    np.testing.assert_allclose(run(p, q, n, m, p_mask, q_mask), [*expected, normals], rtol=1e-5)
+    np.testing.assert_array_equal(run(p, q, n, m, 0 * p_mask, q_mask), 0)
+
+
 VERTICES = jnp.array([[0.0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]])
 FACES = np.array([[0, 1, 2], [0, 2, 3]])
 """Two right triangles of the unit square."""
@@ -68,6 +90,23 @@ def test_edge_lengths_and_the_laplacian_by_hand():
     assert float(laplacian) == pytest.approx(expected)
 
 
+def test_edges_and_pairs_of_mask_0_do_not_count():
+    corners = VERTICES.at[3].set(jnp.array([0.5, 0.5, 1.0]))
+    pairs, edges = np.concatenate([PAIRS, [[0, 0]]]), np.array([[0, 1], [0, 2], [1, 3]])
+
+    @jax.jit
+    def run(v, pair_mask, edge_mask):
+        consistency = losses.normal_consistency_loss(v, FACES, pairs, pair_mask)
+        return consistency, losses.edge_length_loss(v, edges, edge_mask), losses.laplacian_loss(v, edges, edge_mask)
+
+    # A face beside itself costs 0: of both pairs the mean is 1/2. Edges of length 1 and sqrt(2): squares 1.5. The mean
+    # of vertex 0's neighbors is (1, .5, 0); 1 and 2 have vertex 0 alone, at 1 and sqrt(2); 3 has no neighbor.
+    for pair_mask, consistency in (([1, 1], 1 / 2), ([1, 0], 1)):
+        found = run(corners, np.array(pair_mask), np.array([1, 1, 0]))
+        laplacian = (np.sqrt(1 + 0.25) + 1 + np.sqrt(2)) / 4
+        np.testing.assert_allclose(found, [consistency, 1.5, laplacian], rtol=1e-6)
+
+
 def test_normal_consistency_by_hand():
     # Flat: 1 - cos 0 = 0. With corner 3 above the diagonal its face is vertical: 1 - cos 90° = 1.
     meshes = jnp.stack([VERTICES, VERTICES.at[3].set(jnp.array([0.5, 0.5, 1.0]))])
@@ -82,3 +121,13 @@ def test_wrong_shapes_are_refused():
         losses.chamfer_loss(jnp.zeros((4, 3)), jnp.zeros((2, 3)), q_mask=jnp.zeros(4))
     with pytest.raises(ValueError, match="edges="):
         losses.edge_length_loss(jnp.zeros((4, 3)), jnp.zeros((2, 2)))
+    vertices, mask = np.zeros((4, 3), np.float32), np.ones(3, np.float32)
+    for wrong, problem in (
+        ({"faces": FACES[:, :2]}, r"faces=int32\[2, 2\]: wrong shape or dtype; allowed: int\[F, 3\]"),
+        ({"faces": np.asarray(FACES, np.float32)}, r"faces=float32\[2, 3\]: wrong shape or dtype"),
+        ({"pairs": PAIRS[0]}, r"pairs=int32\[2\]: wrong shape or dtype; allowed: int\[P, 2\]"),
+        ({"pair_mask": mask}, r"pair_mask=float32\[3\]: wrong shape or dtype; allowed: \[1\]"),
+        ({"vertices": vertices[:, :2]}, r"vertices=float32\[4, 2\]: wrong shape or dtype; allowed: \[\.\.\., V, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=f"^{problem}"):
+            losses.normal_consistency_loss(**({"vertices": vertices, "faces": FACES, "pairs": PAIRS} | wrong))

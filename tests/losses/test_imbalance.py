@@ -75,6 +75,23 @@ def test_counts_above_int32_do_not_wrap():
     np.testing.assert_allclose(ldam_margins(counts), 0.5 / np.array([2**0.5, 2**0.25, 1]), rtol=1e-6)
 
 
+def test_shares_of_images_of_other_sizes():
+    # 30 / 60, 8 / 40 and 9 / 90 are .5, .2 and .1, with a median of .2.
+    weights = jax.jit(median_frequency_weights)(np.array([30, 8, 9]), np.array([60, 40, 90]))
+    np.testing.assert_allclose(weights, [0.4, 1, 2], rtol=1e-6)
+    with pytest.raises(ValueError, match=r"pixels\[1\]=41: more than all .*; allowed: at most beside\[1\]=40"):
+        median_frequency_weights(np.array([60.0, 41.0]), np.array([60.0, 40.0]))
+
+
+@pytest.mark.covers("LO-22")
+def test_the_margin_is_taken_off_the_label_alone():
+    # Scale 2, label 1: 2 (.7, .2 - .3, .4) = (1.4, -.2, .8); label 0 with the margin .5: (.4, .4, .8).
+    scores, margins = np.float32([[0.7, 0.2, 0.4]] * 2), np.float32([0.5, 0.3, 0.1])
+    loss = jax.jit(lambda s: ldam_loss(s, np.array([1, 0]), margins, 2.0))(scores)
+    want = [np.log(np.exp([1.4, -0.2, 0.8]).sum()) + 0.2, np.log(np.exp([0.4, 0.4, 0.8]).sum()) - 0.4]
+    np.testing.assert_allclose(loss, want, rtol=1e-5)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("LO-22")
 def test_ldam_asks_the_label_for_its_margin():

@@ -50,6 +50,49 @@ def test_equal_embeddings_have_a_loss_of_the_margin_and_finite_gradients(squared
     assert np.isfinite(slopes).all()
 
 
+@pytest.mark.covers("LO-15")
+def test_plain_distances_of_other_orders_with_and_without_swap():
+    """|a - p| = 1 + 2 = 3, |a - n| = 2 + .5 = 2.5, |p - n| = .5 + .75 = 1.25; for p = 3 the third roots of cubes."""
+    a, p, n = np.zeros(2, np.float32), np.float32([1, 2]), np.float32([1.5, 1.25])
+    n_far = np.float32([2, 0.5])
+
+    @jax.jit
+    def run(a, p, n, far):
+        triplets = [triplet_loss(a, p, far, 1.0, squared=False, p=order) for order in (1, 3)]
+        return *triplets, triplet_loss(a, p, n, 1.0, squared=False, swap=True, p=1)
+
+    want = [3 - 2.5 + 1, 9 ** (1 / 3) - 8.125 ** (1 / 3) + 1, 3 - 1.25 + 1]
+    np.testing.assert_allclose(run(a, p, n, n_far), want, atol=1e-5)
+    with pytest.raises(ValueError, match=r"p=1: .*allowed: 2, or squared=False"):
+        triplet_loss(a, p, n, p=1)
+    with pytest.raises(ValueError, match="p=0: out of range; allowed: above 0"):
+        triplet_loss(a, p, n, squared=False, p=0)
+
+
+@pytest.mark.covers("LO-16")
+def test_mining_on_a_line_by_hand():
+    """Distances of 0, 3 | 1, 4: of 0 and 3 the negatives lie at 1 and 4 from 0, at 2 and 1 from 3; margin 2.
+
+    Plain: (0, 3, 1) is hard, 3 - 1 + 2; (0, 3, 4) semi-hard, 3 - 4 + 2; (3, 0, 1) 3 - 2 + 2 and (3, 0, 4) 3 - 1 + 2 are
+    hard. By symmetry the other class has the same: hard (4 + 3 + 4) / 3, semi-hard 1, all (11 + 1) / 4.
+    """
+    z, labels = np.float32([[0], [3], [1], [4]]), np.array([0, 0, 1, 1])
+
+    @jax.jit
+    def run(z, key):
+        losses = [mined_triplet_loss(z, labels, 2.0, kind, squared=False) for kind in ("hard", "semi_hard", "all")]
+        distances = pairwise_distances(z, squared=False)
+        return losses, sample_semi_hard_negatives(key, distances, labels, 2.0)
+
+    losses, (index, exists) = run(z, jax.random.key(0))
+    np.testing.assert_allclose(losses, [11 / 3, 1, 3], rtol=1e-6)
+    np.testing.assert_array_equal(np.argwhere(exists), [[0, 1], [3, 2]])
+    assert (index[0, 1], index[3, 2]) == (3, 0)
+    for count, kind, problem in ((2, "all", "batch_size=2: no triplet"), (4, "easy", "kind='easy': unknown")):
+        with pytest.raises(ValueError, match=problem):
+            mined_triplet_loss(z[:count], labels[:count], kind=kind)
+
+
 def by_loops(distances, label, margin):
     kinds = {"easy": set(), "semi_hard": set(), "hard": set()}
     for a, p, n in itertools.product(range(len(label)), repeat=3):

@@ -20,6 +20,8 @@ def test_all_steps_or_the_last_one():
     mask = jnp.array([1, 1, 0, 0])
     assert float(sequence_loss(LOSSES, mask)) == 3
     assert float(sequence_loss(LOSSES, mask, "last")) == 2
+    both = sequence_loss(jnp.stack([LOSSES, 3 * LOSSES]), jnp.stack([mask, 1 - mask]), "last")
+    np.testing.assert_array_equal(both, [2, 24])
     assert float(sequence_loss(LOSSES, jnp.zeros(4))) == float(sequence_loss(LOSSES, jnp.zeros(4), "last")) == 0
     with pytest.raises(ValueError, match="steps='first': unknown; allowed: all, last"):
         sequence_loss(LOSSES, steps="first")
@@ -83,6 +85,17 @@ def test_ctc_by_hand():
     assert float(one) == pytest.approx(-math.log(0.75), rel=1e-6)
     # nothing to say: --, -log 1/4
     assert float(none) == pytest.approx(math.log(4), rel=1e-6)
+
+
+@pytest.mark.covers("LO-25")
+def test_ctc_of_sequences_of_any_length_counts_their_paths():
+    """A batch of 4 steps: whole, of 3 and of 4 steps; the last label, 2 2 2, does not fit into four."""
+    logits = np.random.default_rng(0).normal(size=(3, 4, 3)).astype(np.float32)
+    labels, steps, symbols = np.array([[0, 2, 0], [2, 2, 0], [2, 2, 2]]), np.array([4, 3, 4]), np.array([3, 2, 3])
+    p = np.float64(jax.nn.softmax(logits))
+    want = [by_counting(p[i, : steps[i]], labels[i, : symbols[i]], 1) for i in range(2)]
+    loss = jax.jit(lambda s, y, t, n: ctc_loss(s, y, t, n, blank=1))(logits, labels, steps, symbols)
+    np.testing.assert_allclose(loss, [*want, np.inf], rtol=1e-5)
 
 
 @pytest.mark.slow

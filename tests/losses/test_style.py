@@ -49,6 +49,25 @@ def test_variation_by_hand():
     assert total_variation_loss(jnp.full((4, 4, 3), 7.0)) == 0
 
 
+def test_losses_of_maps_that_are_no_squares_by_numpy():
+    x, y = np.random.default_rng(0).normal(size=(2, 2, 3, 5, 4)).astype(np.float32)  # two images of 3 by 5, 4 channels
+    flat = x.reshape(2, 15, 4)
+    grams = np.einsum("bnc,bnd->bcd", flat, flat)
+    down, across = (np.square(np.diff(x, axis=axis)).mean((1, 2, 3)) for axis in (1, 2))
+
+    @jax.jit
+    def run(x, y):
+        gram = gram_matrix(y)
+        return content_loss(x, y), style_loss(x, gram), style_loss(x, gram, 7), total_variation_loss(x)
+
+    content, same, other, variation = run(x, y)
+    np.testing.assert_allclose(content, np.square(x - y).mean((1, 2, 3)), rtol=1e-5)
+    gram = np.einsum("bhwc,bhwd->bcd", y, y)
+    np.testing.assert_allclose(same, np.square(grams / 15 - gram / 15).sum((1, 2)) / (4 * 16), rtol=1e-5)
+    np.testing.assert_allclose(other, np.square(grams / 15 - gram / 7).sum((1, 2)) / (4 * 16), rtol=1e-5)
+    np.testing.assert_allclose(variation, down + across, rtol=1e-5)
+
+
 @pytest.mark.slow
 def test_total_variation_of_one_row_or_column():
     row = jnp.array([0.0, 1, 3])[None, :, None]

@@ -33,6 +33,7 @@ def test_guessing_the_common_class_is_worth_nothing():
     assert np.isnan(cohen_kappa(np.diag([5, 0])))
     # A class without an example in the truth is no part of the mean.
     assert balanced_accuracy(np.array([[3, 1], [0, 0]])) == pytest.approx(0.75)
+    assert balanced_accuracy(np.array([[3, 1], [1, 0]])) == pytest.approx(0.375)
 
 
 @pytest.mark.parametrize("measure", [balanced_accuracy, cohen_kappa, matthews_correlation])

@@ -100,6 +100,22 @@ def test_result_is_independent_of_the_batch_split_and_padding(seed, cut):
     np.testing.assert_allclose(stacked.collapse().compute()["ece"], whole.compute()["ece"], atol=1e-6)
 
 
+def test_examples_of_mask_0_do_not_count():
+    """Of logits 0 and log 3 the confidence is 3/4, in the bin (0.6, 0.8] of five; the second is wrong."""
+    logits = np.log(np.array([[1, 3], [1, 3], [1, np.nan], [9, 1]], np.float32))
+    metric = count(logits, np.array([1, 0, 1, 0]), np.array([1, 1, 0, 0]))
+    result = Calibration.of(logits, np.array([1, 0, 1, 0]), np.array([2, 1, 0, 0]), 5).compute()
+    np.testing.assert_array_equal(result["bin_count"], [0, 0, 0, 2, 0])
+    np.testing.assert_allclose(result["bin_edges"], [0, 0.2, 0.4, 0.6, 0.8, 1])
+    for found in (metric.compute(), result):
+        assert (found["ece"], found["mce"], found["mean_confidence"]) == pytest.approx((1 / 4, 1 / 4, 3 / 4))
+    with pytest.raises(ValueError, match=r"mask=\(3,\): wrong shape; allowed: \(4,\), as confidence"):
+        Calibration.of_confidence(np.ones(4), np.ones(4, bool), np.ones(3))
+    for confidence, correct in ((np.ones(4), np.ones(3, bool)), (np.ones((2, 2)), np.ones((2, 2), bool))):
+        with pytest.raises(ValueError, match=r"wrong shapes; allowed: \[B\] for both"):
+            Calibration.of_confidence(confidence, correct)
+
+
 def test_nothing_counted_is_none():
     logits, label = calibrated(0, 8)
     metric = Calibration.of(logits, label, jnp.zeros(8))

@@ -24,6 +24,10 @@ def test_by_hand():
     assert silhouette([[0.0], [1.0], [5.0]], [7, 7, 2]) == pytest.approx((0.8 + 0.75) / 3)
 
 
+def test_points_that_lie_together_have_a_silhouette_of_0():
+    assert silhouette(np.zeros((4, 1)), [0, 0, 1, 1]) == 0
+
+
 def test_numbers_of_clusters_do_not_matter():
     a = np.random.default_rng(0).integers(0, 4, 50)
     for measure in (adjusted_rand_index, normalized_mutual_information):
@@ -41,6 +45,10 @@ def test_numbers_of_clusters_do_not_matter():
         (lambda: silhouette(np.zeros((3, 2)), [0, 0, 0]), "clusters=1 different"),
         (lambda: silhouette(np.zeros((3, 2)), [0, 1, 2]), "clusters=3 different.*allowed: 2 to 2"),
         (lambda: silhouette(np.zeros((3, 2)), [0, 1]), "x="),
+        (lambda: silhouette(np.zeros(3), [0, 1, 1]), "x="),
+        (lambda: silhouette(np.zeros((3, 2)), [0, 1, np.nan]), r"clusters\[2\]=nan: not finite"),
+        (lambda: adjusted_rand_index([0, 1], [0, np.nan]), r"clusters\[1\]=nan: not finite"),
+        (lambda: adjusted_rand_index([[0, 1]], [[0, 1]]), "labels="),
     ],
 )
 def test_errors(call, message):

@@ -42,6 +42,45 @@ def test_silog_does_not_see_the_scale_and_the_rest_does():
     assert float(depth_errors(3 * truth, truth)["silog"]) == pytest.approx(0, abs=1e-3)
 
 
+@pytest.mark.covers("ME-13")
+def test_a_batch_has_the_mean_of_its_images_by_numpy():
+    """Image 1 has no pixel that counts, image 3 is masked; a prediction below 1e-6 counts as 1e-6."""
+    rng = np.random.default_rng(0)
+    guess, truth = rng.uniform(1, 3, (2, 4, 2, 5)).astype(np.float32)
+    guess[0, 0, 0], truth[1, :, 1:], truth[2, 0, :2] = 1e-9, np.nan, (0, np.inf)
+    valid = rng.uniform(size=truth.shape) < 0.8
+    valid[0, 0, 0], valid[1, :, 0] = True, False
+    expected = []
+    for i in (0, 2):
+        counts = valid[i] & (truth[i] > 0) & np.isfinite(truth[i])
+        p, g = np.maximum(np.float64(guess[i][counts]), 1e-6), np.float64(truth[i][counts])
+        d, ratio = np.log(p / g), np.maximum(p / g, g / p)
+        roots = [np.sqrt(np.mean((p - g) ** 2)), np.sqrt(np.mean(d**2))]
+        delta = [(ratio < 1.25**k).mean() for k in (1, 2, 3)]
+        relative = np.mean(abs(p - g) / g), np.mean((p - g) ** 2 / g)
+        expected.append([*relative, *roots, np.mean(abs(np.log10(p / g))), 100 * d.std(), *delta])
+    found = jax.jit(depth_metrics)(guess, truth, valid, np.array([1, 1, 1, 0]))
+    names = ("abs_rel", "sq_rel", "rmse", "rmse_log", "log10", "silog", "delta1", "delta2", "delta3")
+    np.testing.assert_allclose([found[name].compute() for name in names], np.mean(expected, 0), rtol=1e-5)
+    assert found["rmse"].count == 2
+
+
+def test_shapes_that_do_not_fit_are_named():
+    image = np.ones((2, 2, 3))
+    for name in ("truth", "mask"):
+        with pytest.raises(ValueError, match=rf"{name}=\(2, 2\): wrong shape; allowed: \(2, 3\), as prediction"):
+            depth_errors(image[0], **{"truth": image[0], name: image[0, :, :2]})
+    for name in ("truth", "valid"):
+        with pytest.raises(ValueError, match=rf"{name}=\(2, 3\): wrong shape; allowed: \(2, 2, 3\), as prediction"):
+            depth_metrics(image, **{"truth": image, name: image[0]})
+    with pytest.raises(ValueError, match=r"mask=\(3,\): wrong shape; allowed: \(2,\)"):
+        depth_metrics(image, image, mask=np.ones(3))
+    guess = np.array([[np.nan, 2.0]], np.float32)
+    assert depth_errors(guess, np.array([[0.0, 2.0]], np.float32))["rmse"] == 0
+    with pytest.raises(ValueError, match=r"prediction\[0, 0\]=nan: not finite"):
+        depth_errors(guess, np.array([[1.0, 2.0]], np.float32))
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("ME-13")
 def test_a_batch_averages_images_and_leaves_out_those_without_truth():

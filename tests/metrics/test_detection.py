@@ -37,6 +37,11 @@ def test_ends():
     assert average_precision(np.zeros(0, bool), np.zeros(0), 4) == 0
     assert average_precision(np.ones(4, bool), np.arange(4.0), 4) == 1
     assert not match_detections(np.ones((2, 4)), np.ones(2), np.zeros((0, 4))).any()
+    with pytest.raises(ValueError, match="num_truth=1: below the 2 correct detections; allowed: at least 2"):
+        average_precision(np.ones(2, bool), np.ones(2), 1)
+    for correct, scores in ((np.ones(2, bool), np.ones(3)), (np.ones((1, 2), bool), np.ones((1, 2)))):
+        with pytest.raises(ValueError, match=r"scores=.*: for correct=.*; allowed: \[N\] for both"):
+            precision_recall_curve(correct, scores, 3)
     with pytest.raises(ValueError, match=r"num_truth=0: out of range; allowed: at least 1"):
         average_precision(np.ones(1, bool), np.ones(1), 0)
 
@@ -47,6 +52,25 @@ def test_one_true_box_and_boxes_that_touch_at_most():
     truth = np.array([[0, 0, 1, 1]])
     apart = np.array([[1, 0, 2, 1], [0.5, 2, 1.5, 3], [-3, -3, -2, -2]])
     assert not match_detections(apart, np.ones(3), truth, threshold=0.0).any()
+    for scores, threshold, problem in (
+        (np.ones(2), 0.5, r"scores=float32\[2\]: wrong shape or dtype; allowed: \[3\]"),
+        (np.array([1, np.inf, 0]), 0.5, "scores.*inf"),
+        (np.ones(3), 1.5, "threshold=1.5: out of range; allowed: 0 to 1"),
+    ):
+        with pytest.raises(ValueError, match=f"^{problem}"):
+            match_detections(apart, scores, truth, threshold)
+
+
+def test_of_equal_scores_the_earlier_goes_first():
+    """Of 60 detections of one box the even ones have the higher score."""
+    scores = np.array([0.9, 0.3] * 30)
+    boxes = np.tile([[0.0, 0, 1, 1]], (60, 1))
+    np.testing.assert_array_equal(match_detections(boxes, scores, boxes[:3]).nonzero()[0], [0, 2, 4])
+    correct = np.arange(60) < 20
+    order = [*range(0, 60, 2), *range(1, 60, 2)]
+    precision, recall = precision_recall_curve(correct, scores, 20)
+    np.testing.assert_allclose(precision, np.cumsum(correct[order]) / np.arange(1, 61))
+    np.testing.assert_allclose(recall, np.cumsum(correct[order]) / 20)
 
 
 def test_the_cardinality_error_counts_queries_that_predict_an_object():
@@ -56,6 +80,9 @@ def test_the_cardinality_error_counts_queries_that_predict_an_object():
     error = cardinality_error(logits, valid)
     np.testing.assert_array_equal(error, [1, 1])
     assert error.dtype == np.int32
+    # Three objects where the queries predict two; NaN in a query, also beside a class, counts as no object.
+    logits[0, 0, 2] = np.nan
+    np.testing.assert_array_equal(cardinality_error(logits, np.array([[True] * 3, [False] * 3])), [2, 0])
 
 
 def test_unsigned_scores_rank_as_numbers():

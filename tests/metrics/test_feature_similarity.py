@@ -58,6 +58,9 @@ def test_bad_input_is_named():
         lpips(maps, maps, {"y": jnp.ones(3)})
     with pytest.raises(ValueError, match="weights"):
         lpips(maps, maps, {"x": jnp.ones(2)})
+    for one, other in ((maps, {"x": jnp.zeros((1, 2, 1, 3))}), ({"x": jnp.zeros((2, 2, 3))},) * 2):
+        with pytest.raises(ValueError, match=r"[ab]=float32\[.*\]: wrong shape or dtype"):
+            lpips(one, other)
     with pytest.raises(ValueError, match=r"layers \['0'\].*allowed: 0 to 4"):
         lpips_weights({"lin0.model.1.weight": np.ones((1, 3, 1, 1))})
     with pytest.raises(ValueError, match="a weight of x is below 0"):

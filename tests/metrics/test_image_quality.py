@@ -82,6 +82,10 @@ def test_one_for_equal_pictures_and_less_with_noise():
         (lambda a: ssim(a[:5, :5], a[:5, :5]), "window_size=11: larger than the image; allowed: at most 5"),
         (lambda a: ssim(a, a, window="box"), "window='box': unknown; allowed: gaussian, uniform"),
         (lambda a: ssim(a, a, window_size=4), "window_size=4: even"),
+        (lambda a: ssim(a, a, window_size=1), "window_size=1: even or too small"),
+        (lambda a: ssim(a, a, sigma=0), "sigma=0: out of range; allowed: above 0, finite"),
+        (lambda a: ssim(a, a, sigma=np.inf), "sigma=inf: out of range"),
+        (lambda a: psnr(a, a, np.inf), "data_range=inf: out of range"),
         (lambda a: psnr(a, a, 0), "data_range=0: out of range"),
         (lambda a: ssim(a[None, None], a[None, None]), r"a=\(1, 1.*: wrong rank"),
     ],
@@ -109,6 +113,7 @@ def test_bytes_have_a_range_of_255():
     assert float(psnr(a / 255.0, b / 255.0)) == pytest.approx(20, abs=1e-4)
     bytes_, floats = jax.jit(lambda a, b: (ssim(a, b), ssim(a / 255.0, b / 255.0)))(a, b)
     np.testing.assert_allclose(bytes_, floats, atol=1e-5)
+    assert float(psnr(a, a)) == np.inf
     with pytest.raises(ValueError, match="b=float32: another range than that of a=uint8"):
         psnr(a, (b / 255).astype(np.float32))
 
@@ -131,13 +136,36 @@ def similarity(a, b, weights, correction, c1, c2):
 @pytest.mark.covers("ME-15")
 def test_the_map_is_the_formula_at_every_pixel():
     """A uniform window takes the variance of a sample, 9 / 8 of the mean square; a range of 2 doubles both roots."""
-    a, b = np.random.default_rng(0).random((2, 6, 8), np.float32)
+    a, b = np.random.default_rng(0).random((2, 6, 8, 2), np.float32)
     gauss = np.exp(-0.5 * np.arange(-2, 3) ** 2 / 0.6**2)  # reaches int(3.5 * 0.6 + 0.5) = 2 pixels
 
     @jax.jit
     def maps(a, b):
-        return ssim_map(a, b, window="uniform", window_size=3), ssim_map(a, b, 2.0, sigma=0.6, k1=0.02, k2=0.05)
+        uniform = ssim_map(a[..., 0], b[..., 0], window="uniform", window_size=3)
+        colors = {"data_range": 2.0, "sigma": 0.6, "k1": 0.02, "k2": 0.05}
+        return uniform, ssim_map(a, b, **colors), ssim(a, b, **colors)
 
-    uniform, gaussian = maps(a, b)
-    np.testing.assert_allclose(uniform, similarity(a, b, np.ones(3) / 3, 9 / 8, 0.01**2, 0.03**2), atol=1e-5)
-    np.testing.assert_allclose(gaussian, similarity(a, b, gauss / gauss.sum(), 1, 0.04**2, 0.1**2), atol=1e-5)
+    uniform, gaussian, mean = maps(a, b)
+    expected = similarity(a[..., 0], b[..., 0], np.ones(3) / 3, 9 / 8, 0.01**2, 0.03**2)
+    np.testing.assert_allclose(uniform, expected, atol=1e-5)
+    for c in range(2):
+        expected = similarity(a[..., c], b[..., c], gauss / gauss.sum(), 1, 0.04**2, 0.1**2)
+        np.testing.assert_allclose(gaussian[..., c], expected, atol=1e-5)
+    np.testing.assert_allclose(mean, gaussian[2:-2, 2:-2].mean(), atol=1e-6)  # of whole windows alone
+    # Squares of numbers about 4,096 have no digits for a variance of 1 / 12; about the pictures' mean they have.
+    far, farther = (np.float32(4096) + v[..., 0] for v in (a, b))
+    uniform = ssim_map(far, farther, window="uniform", window_size=3, data_range=2.0)
+    expected = similarity(far, farther, np.ones(3) / 3, 9 / 8, 0.02**2, 0.06**2)
+    np.testing.assert_allclose(uniform, expected, atol=1e-3)
+
+
+def test_a_window_reaches_three_and_a_half_deviations_or_three_pixels():
+    a, b = np.random.default_rng(0).random((2, 12, 13), np.float32)
+    gauss = np.exp(-0.5 * np.arange(-5, 6) ** 2 / 1.5**2)
+    for found, weights, correction in (
+        (jax.jit(ssim)(a, b), gauss / gauss.sum(), 1),
+        (jax.jit(lambda a, b: ssim(a, b, window="uniform"))(a, b), np.ones(7) / 7, 49 / 48),
+    ):
+        reach = len(weights) // 2
+        expected = similarity(a, b, weights, correction, 0.01**2, 0.03**2)[reach:-reach, reach:-reach]
+        np.testing.assert_allclose(found, expected.mean(), atol=1e-6)

@@ -21,5 +21,7 @@ def test_shares_by_hand():
     assert metric.merge(lost).compute()["pck"] == 4 / 8
     assert KeypointAccuracy.of(predicted, truth, boxes, jnp.array([True, True]), alpha=0.11).compute()["pck"] == 1
     assert KeypointAccuracy.of(predicted, 0 * truth, boxes, jnp.array([True, True])).compute() is None
+    with pytest.raises(ValueError, match=r"boxes=.*do not fit"):
+        KeypointAccuracy.of(predicted, truth, boxes[:, None], jnp.ones((2, 1), bool))
     with pytest.raises(ValueError, match="do not fit"):
         KeypointAccuracy.of(predicted[:, :2], truth, boxes, jnp.array([True, True]))

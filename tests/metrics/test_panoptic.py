@@ -1,5 +1,6 @@
 """Panoptic quality of two worked images, void, what does not count, and parts."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -33,6 +34,27 @@ def test_a_segment_of_the_wrong_class_is_wrong_and_missed():
     assert (swapped.wrong.tolist(), swapped.missed.tolist()) == ([2, 3], [3, 2])
     perfect = PanopticQuality.of(TRUTH, TRUE_LABELS, TRUTH, TRUE_LABELS, 2).compute()
     assert (perfect["pq"], perfect["sq"], perfect["rq"]) == (1, 1, 1)
+
+
+def test_void_masks_and_unmatched_pixels_in_one_batch():
+    """Three images of 1 by 6 with segments 0 (class 1) and 1 (class 0); class 2 has none; the last image is masked.
+
+    Image 0: segment 0 has the 3 pixels of the truth and 1 of void, which leaves the union: IoU 1. Segment 1 has 1 pixel
+    in void and 1 that is no segment's, not more than half: wrong. Image 1: segment 0 finds 2 of 4 pixels, an IoU of
+    1/2, which is no match: wrong and missed; segment 1, of two pixels in void, is not wrong.
+    """
+    truth = jnp.array([[[0, 0, 0, -1, -1, 1]], [[0, 0, 0, 0, -1, -1]], [[0] * 6]])
+    found = jnp.array([[[0, 0, 0, 0, 1, 1]], [[0, 0, -1, -1, 1, 1]], [[1] * 6]])
+    true_labels = jnp.array([[1, 2], [1, -1], [1, -1]])
+    count = jax.jit(PanopticQuality.of, static_argnames="num_classes")
+    quality = count(found, jnp.array([[1, 0]] * 3), truth, true_labels, num_classes=3, mask=jnp.array([1.0, 1, 0]))
+    np.testing.assert_array_equal(quality.iou, [0, 1, 0])
+    np.testing.assert_array_equal(quality.matched, [0, 1, 0])
+    np.testing.assert_array_equal(quality.wrong, [1, 1, 0])
+    np.testing.assert_array_equal(quality.missed, [0, 1, 1])
+    assert quality.outside == 0
+    # PQ: 0 / (1/2), 1 / (1 + 1/2 + 1/2), 0 / (1/2).
+    assert quality.compute()["pq"] == pytest.approx((0 + 1 / 2 + 0) / 3)
 
 
 @pytest.mark.slow

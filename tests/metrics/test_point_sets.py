@@ -59,6 +59,31 @@ def test_f1_tells_precision_from_recall():
     assert (float(back["precision"]), float(back["recall"])) == (0.5, 0.25)
 
 
+@pytest.mark.covers("ME-07", "ME-08")
+def test_points_of_mask_0_do_not_count_by_numpy():
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(5, 3)).astype(np.float32), rng.normal(size=(4, 3)).astype(np.float32)
+    p_mask, q_mask = np.array([1, 0, 1, 1, 2]), np.array([0, 1, 1, 1])
+    squares = np.square(p[p_mask > 0][:, None] - q[1:]).sum(-1)  # [4, 3]
+    to_q, to_p = squares.min(1), squares.min(0)
+    reach = np.sqrt(np.median(to_q))
+
+    @jax.jit
+    def measures(p, q, p_mask, q_mask):
+        distances = [chamfer_distance(p, q, how, p_mask, q_mask) for how in ("mean", "sum")]
+        return distances, point_f1(p, q, reach, p_mask, q_mask), nearest_squared_distances(p, q, p_mask, q_mask)
+
+    (mean, total), shares, nearest = measures(p, q, p_mask, q_mask)
+    np.testing.assert_allclose([mean, total], [to_q.mean() + to_p.mean(), to_q.sum() + to_p.sum()], rtol=1e-6)
+    np.testing.assert_allclose(nearest[0], [to_q[0], 0, *to_q[1:]], rtol=1e-6)
+    np.testing.assert_allclose(nearest[1], [0, *to_p], rtol=1e-6)
+    precision, recall = (to_q <= reach**2).mean(), (to_p <= reach**2).mean()
+    np.testing.assert_allclose([shares["precision"], shares["recall"]], [precision, recall], rtol=1e-6)
+    (mean, _), shares, nearest = measures(p, q, 0 * p_mask, q_mask)
+    assert (mean, shares["f1"], shares["recall"]) == (np.inf, 0, 0)
+    np.testing.assert_array_equal(nearest[1], [0, np.inf, np.inf, np.inf])
+
+
 @pytest.mark.covers("ME-08")
 def test_an_outlier_moves_f1_little_and_the_distance_much():
     p = jnp.asarray(np.random.default_rng(0).uniform(size=(50, 3)), jnp.float32)

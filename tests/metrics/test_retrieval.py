@@ -6,6 +6,14 @@ import pytest
 from dlcore.metrics import recall_at_k, verification
 
 
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_of_equally_near_ones_the_first_are_found(metric):
+    """Of 60 the even ones are the query itself: the three nearest are 0, 2 and 4."""
+    gallery = np.eye(2)[np.arange(60) % 2]
+    found = [recall_at_k(np.eye(2)[:1], [i], 3, gallery, np.arange(60), metric) for i in (0, 2, 4, 6, 8, 1, 58)]
+    assert found == [1, 1, 1, 0, 0, 0, 0]
+
+
 @pytest.mark.covers("ME-12")
 @pytest.mark.parametrize("metric", ["cosine", "euclidean"])
 @pytest.mark.parametrize("k", [1, 3])
@@ -37,6 +45,10 @@ def test_roc_by_hand():
     assert result.eer == 0.5
     perfect = verification([3, 2, 1, 0], [1, 1, 0, 0])
     assert (perfect.auc, perfect.accuracy, perfect.eer) == (1, 1, 0)
+    # Three pairs of equal score: one step, from (0, 0) to (1, 1), which crosses at a half.
+    tied = verification([2, 2, 2], [1, 0, 0], rates=(0.0, 1.0))
+    assert (tied.auc, tied.eer, tied.true_accept_at) == (0.5, 0.5, {0.0: 0, 1.0: 1})
+    assert tied.accuracy == pytest.approx(2 / 3)
 
 
 @pytest.mark.covers("ME-12")
@@ -51,6 +63,16 @@ def test_roc_equals_the_golden(case):
         assert result.auc == pytest.approx(((gap > 0) + 0.5 * (gap == 0)).mean())
         np.testing.assert_allclose(result.false_accept, golden[f"{case}/out.roc.fpr"], atol=1e-6)
         np.testing.assert_allclose(result.true_accept, golden[f"{case}/out.roc.tpr"], atol=1e-6)
+
+
+def test_a_query_of_a_later_part_does_not_find_itself():
+    """More queries than one table of distances holds: neighbors at a distance of 1, pairs at one of 9."""
+    number = np.arange(1100)
+    points = (10 * (number // 2) + number % 2)[:, None].astype(float)
+    assert recall_at_k(points, number // 2, metric="euclidean") == 1
+    assert recall_at_k(points, number, metric="euclidean") == 0
+    assert recall_at_k(points, number // 1050, metric="euclidean") == 1
+    assert recall_at_k(points, number, 1, points[:1], np.array([1099]), metric="euclidean") == 1 / 1100
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,17 @@ import chex
 import numpy as np
 import pytest
 
-from dlcore.data.volume_files import list_volumes, load_volume, pad_volumes, resample, save_labels, stem, volume_splits
+from dlcore.data.volume_files import (
+    Volume,
+    list_volumes,
+    load_volume,
+    pad_volumes,
+    resample,
+    save_labels,
+    size_at,
+    stem,
+    volume_splits,
+)
 from dlcore.experiment.resolve import resolve
 from dlcore.extras import MissingPackage
 from dlcore.modes.predict import MODE
@@ -174,6 +184,14 @@ def classes_in_a_word(folder):
     (folder / "classes.json").write_text('{"classes": "abc"}')
 
 
+def classes_cut_off(folder):
+    (folder / "classes.json").write_text('{"classes": ')
+
+
+def no_classes(folder):
+    (folder / "classes.json").write_text("{}")
+
+
 def one_class(folder):
     (folder / "classes.json").write_text('{"classes": ["air"]}')
 
@@ -212,6 +230,8 @@ def test_other_arrays_of_a_file_are_not_read(tmp_path):
         (letters, r"images/1.npz: a volume of <U1; allowed: real numbers"),
         (complex_numbers, r"images/1.npz: a volume of complex128; allowed: real numbers"),
         (worded_spacing, r"images/1.npz: a volume without spacing, its voxels have the sides \('a', 'b', 'c'\)"),
+        (classes_cut_off, r"classes.json: is no .*JSONDecodeError"),
+        (no_classes, r"classes.json: is no .*KeyError"),
         (classes_in_a_word, r"classes.json: is no .* is no list"),
         (one_class, r"classes air; allowed: the background and at least one organ"),
     ],
@@ -295,6 +315,13 @@ def test_resampling_by_hand():
 
 
 @pytest.mark.covers("SG-19")
+def test_the_size_at_another_spacing_by_hand():
+    """Slices of 2.5 mm and pixels of 1 mm; a side has at least one voxel."""
+    volume = Volume(np.zeros((4, 10, 7)), (2.5, 1.0, 1.0))
+    assert size_at(volume, (1.0, 2.0, 2.0)) == (10, 5, 4)
+    assert size_at(volume, (30.0, 1.0, 0.5)) == (1, 10, 14)
+
+
 def test_the_loss_of_equal_probabilities():
     """Half of the voxels are background: log 2, and Dice 2 * 1/4 / (1/2 + 1/2) = 1/2 of both classes, twice 1/2."""
     from types import SimpleNamespace
@@ -410,3 +437,9 @@ def test_hidden_files_are_no_volumes_and_capitals_are(tmp_path):
     for name in ("a.NII.GZ", "._a.nii.gz", "b.NPZ"):
         (tmp_path / name).touch()
     assert [stem(path) for path in list_volumes(tmp_path)] == ["a", "b"]
+
+
+def test_a_folder_without_volumes_is_refused(tmp_path):
+    (tmp_path / "a.png").touch()
+    with pytest.raises(FileNotFoundError, match=r"holds no volume; allowed: files .nii, .nii.gz, .npz"):
+        list_volumes(tmp_path)

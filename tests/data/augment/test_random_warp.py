@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.data.augment.random_warp import random_lens, random_perspective, random_warp
+from dlcore.data.augment.random_warp import random_lens, random_perspective, random_warp, warp_augmentation
 from dlcore.data.augment.warp import affine_warp, flip_warp, lens_warp, perspective_warp, warp_points
 
 SIZE = (8, 12)
@@ -75,3 +75,13 @@ def test_short_names():
 def test_numbers_out_of_range_are_named(settings, problem):
     with pytest.raises(ValueError, match=problem):
         random_warp(**settings)
+
+
+def test_an_image_is_warped_by_what_is_drawn():
+    """Mirrored, and moved by half of 1/3 of 18 pixels to the right and of 12 down: by 3 and 2."""
+    image = np.arange(216, dtype=np.float32).reshape(12, 18, 1)
+    move = warp_augmentation(random_warp(flip=0.6, translate=1 / 3), "nearest", 7.0)
+    moved = jax.jit(move)(jax.random.key(0), image)
+    np.testing.assert_array_equal(moved[2:, 3:], image[:, ::-1][:-2, :-3])
+    assert (moved[:2] == 7).all()
+    assert (moved[:, :3] == 7).all()
