@@ -110,6 +110,8 @@ def backbone_name(model: str, fields: Mapping[str, Any]) -> str:
     from dlcore.detection.torch_detectors import BACKBONES
 
     usual, backbone = BACKBONES.get(model, model), fields.get("backbone")
+    if backbone is None:
+        return usual
     variants = getattr(sys.modules[type(backbone).__module__], "MODELS", {})
     if not variants:
         return usual
