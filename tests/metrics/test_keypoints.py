@@ -36,3 +36,12 @@ def test_similarity_by_hand():
     sigmas = np.array([0.1, 0.5, 0.1], np.float32)
     found = jax.jit(object_keypoint_similarity)(predicted, target, np.float32([100, 9]), sigmas)
     np.testing.assert_allclose(found, [(np.exp(-1) + 1) / 2, 0], rtol=1e-6)
+
+    def shape(areas, sigmas):
+        return jax.eval_shape(lambda p: object_keypoint_similarity(p, target, areas, sigmas), predicted).shape
+
+    assert shape(np.float32([0.5, 0]), sigmas) == (2,)
+    with pytest.raises(ValueError, match=r"areas\[1\]=-0.5: out of range; allowed: at least 0"):
+        shape(np.float32([9, -0.5]), sigmas)
+    with pytest.raises(ValueError, match="sigmas=0: out of range; allowed: above 0"):
+        shape(np.float32([9, 9]), 0 * sigmas)
