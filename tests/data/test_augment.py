@@ -213,6 +213,7 @@ def test_compose_applies_in_order():
         (lambda: augment.random_affine(shear=(-90, 0)), "shear"),
         (lambda: augment.random_affine(translate=float("inf")), "translate"),
         (lambda: augment.normalize(0.0, 0.0), "std="),
+        (lambda: augment.posterize(IMAGE, 9), "bits=9: out of range; allowed: 0 to 8"),
         (lambda: augment.normalize(float("nan"), 1.0), "mean="),
         (lambda: augment.normalize(np.zeros((2, 2)), 1.0), "shapes"),
     ],

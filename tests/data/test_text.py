@@ -156,6 +156,9 @@ def test_a_token_outside_the_vocabulary_is_no_character():
 
 
 def test_there_is_a_stream():
+    for count in (2, 5):
+        with pytest.raises(ValueError, match=rf"count={count}: .* has 2 characters, too few; allowed: 1 streams"):
+            streams(np.arange(2), count, whole=True)
     with pytest.raises(ValueError, match="count=0: no stream; allowed: 1 or more"):
         streams(np.arange(9), 0)
 

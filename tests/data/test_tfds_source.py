@@ -133,6 +133,10 @@ def test_data_that_is_not_prepared_is_an_error_that_says_how(tiny):
     assert f"tfds.builder('mnist', data_dir='{data_dir}', file_format='array_record').download_and_prepare()" in message
     assert sorted(path.name for path in data_dir.iterdir()) == ["other", "tiny"]
     assert prepared_datasets(data_dir) == ("tiny",)
+    for name in ("owl/1.0.0", "ant/2.0.0", "zoo/small/1.0.0", "ape/1.0.0", "zoo/large/1.0.0", "zoo/large/1.1.0"):
+        (data_dir / name).mkdir(parents=True)
+        (data_dir / name / "dataset_info.json").write_text("{}")
+    assert prepared_datasets(data_dir) == ("ant", "ape", "owl", "tiny", "zoo/large", "zoo/small")
     with pytest.raises(FileNotFoundError, match="no such folder"):
         tfds_source("mnist", "train", data_dir / "missing")
 

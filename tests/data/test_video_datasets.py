@@ -187,6 +187,10 @@ def test_youtube8m_has_features(tmp_path):
     chex.assert_shape(source.arrays["labels"], (2, 3862))
     np.testing.assert_array_equal(source.arrays["mean_rgb"][1], np.arange(1024) / 4)
     chex.assert_shape(source.arrays["mean_audio"], (2, 128))
+    for name in ("c", "a", "e", "b", "d"):
+        feature["id"].bytes_list.value[:] = [name.encode()]
+        (tmp_path / f"valid_{name}.tfrecord").write_bytes(tfrecord(example.SerializeToString()))
+    assert read_youtube8m(tmp_path, "valid").names.tolist() == ["a", "b", "c", "d", "e"]
     (tmp_path / "test00.tfrecord").write_bytes(data[:-7])
     with pytest.raises(ValueError, match=r"test00.tfrecord': cut off in record"):
         read_youtube8m(tmp_path, "test")
@@ -196,7 +200,7 @@ def test_youtube8m_has_features(tmp_path):
     for record, message in (
         (
             example.SerializeToString(),
-            "mean_rgb of eXbF has 1 numbers, or one that is not finite; allowed",
+            "mean_rgb of d has 1 numbers, or one that is not finite; allowed",
         ),
         (b"\xff\xff", "record 0 is no example with an id; allowed: the video-level files"),
         (tf_example_generated_pb2.Example().SerializeToString(), "record 0 is no example with an id"),

@@ -232,6 +232,12 @@ def test_other_bad_arguments():
         augment.warp_image(IMAGE, augment.affine_warp(SIZE), "cubic")
     with pytest.raises(ValueError, match="start and end have shapes"):
         augment.perspective_warp(jnp.zeros((3, 2)), jnp.zeros((4, 2)))
+    for corners in (np.array([[0, 0], [9, 0], [9, 7], [0, 7.0]]), np.array([[0, 7], [9, 7], [9, 0], [0, 0.0]])):
+        augment.perspective_warp(corners, corners + 1)  # in either direction
+        with pytest.raises(ValueError, match=r"end=.*: three on a line"):
+            augment.perspective_warp(corners, np.concatenate([corners[:3], corners[:3:2].mean(0, keepdims=True)]))
+    with pytest.raises(ValueError, match=r"boxes=float32\[2, 3\]: wrong shape or dtype; allowed: \[M, 4\]"):
+        augment.warp_boxes(jnp.zeros((2, 3)), augment.affine_warp(SIZE), SIZE)
 
 
 @pytest.mark.slow(only=["-70.0-shear2"])

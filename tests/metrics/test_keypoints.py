@@ -1,10 +1,12 @@
 """Percentage of correct keypoints by hand: the radius, what does not count, objects that were not found."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.metrics import KeypointAccuracy
+from dlcore.metrics.keypoints import object_keypoint_similarity
 
 
 def test_shares_by_hand():
@@ -25,3 +27,21 @@ def test_shares_by_hand():
         KeypointAccuracy.of(predicted, truth, boxes[:, None], jnp.ones((2, 1), bool))
     with pytest.raises(ValueError, match="do not fit"):
         KeypointAccuracy.of(predicted[:, :2], truth, boxes, jnp.array([True, True]))
+
+
+def test_similarity_by_hand():
+    """Area 100 and sigma 0.1: the squared distance 2 * 100 * 0.2^2 = 8 gives 1 / e; without a keypoint it is 0."""
+    target = np.array([[[3, 4, 2], [7, 7, 1], [50, 50, 0]], [[3, 4, 0]] * 3], np.float32)
+    predicted = target[..., :2] + np.array([[2, 2], [0, 0], [9, 9]], np.float32)
+    sigmas = np.array([0.1, 0.5, 0.1], np.float32)
+    found = jax.jit(object_keypoint_similarity)(predicted, target, np.float32([100, 9]), sigmas)
+    np.testing.assert_allclose(found, [(np.exp(-1) + 1) / 2, 0], rtol=1e-6)
+
+    def shape(areas, sigmas):
+        return jax.eval_shape(lambda p: object_keypoint_similarity(p, target, areas, sigmas), predicted).shape
+
+    assert shape(np.float32([0.5, 0]), sigmas) == (2,)
+    with pytest.raises(ValueError, match=r"areas\[1\]=-0.5: out of range; allowed: at least 0"):
+        shape(np.float32([9, -0.5]), sigmas)
+    with pytest.raises(ValueError, match="sigmas=0: out of range; allowed: above 0"):
+        shape(np.float32([9, 9]), 0 * sigmas)

@@ -43,3 +43,12 @@ def test_a_mask_of_sequences_does_not_pass_for_one_of_tokens():
     nats, logits, target = jnp.ones((2, 2)), jnp.zeros((2, 2, 3)), jnp.zeros((2, 2), int)
     with pytest.raises(ValueError, match=r"mask=float32\[2\]: wrong shape"):
         token_metrics(nats, logits, target, jnp.array([1.0, 0]))
+
+
+def test_tokens_by_hand():
+    """Of three tokens that count two are right; they cost log 2, log 4 and log 8."""
+    nats = np.log(np.float32([[2, 4], [8, 3]]))
+    logits = np.eye(3, dtype=np.float32)[[[0, 2], [1, 1]]]
+    found = token_metrics(nats, logits, np.array([[0, 2], [0, 1]]), np.array([[1, 1], [1, 0]]))
+    values = {name: metric.compute() for name, metric in found.items()}
+    assert values == pytest.approx({"loss": np.log(4), "accuracy": 2 / 3, "perplexity": 4, "bits": 2})

@@ -23,6 +23,8 @@ def test_a_worked_matrix_with_void_and_an_absent_class():
     worse = MeanIoU.of(guess.at[0, 0].set(2), label, num_classes=3, void_label=255).compute()
     assert worse["iou"].tolist() == [1 / 4, 2 / 4, 0]  # 0: one right of three true and one too many
     assert worse["mean_iou"] == pytest.approx((1 / 4 + 2 / 4 + 0) / 3)
+    assert worse["mean_accuracy"] == pytest.approx((1 / 3 + 2 / 3) / 2)
+    assert worse["frequency_weighted_iou"] == pytest.approx((3 * 1 / 4 + 3 * 2 / 4) / 6)
 
 
 @pytest.mark.weekly
@@ -128,6 +130,8 @@ def test_the_mask_of_pixels_selects_pixels_and_not_images():
 def test_a_band_has_a_width(width):
     with pytest.raises(ValueError, match=f"width={width}: out of range; allowed: at least 1"):
         BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), 2, width=width)
+    with pytest.raises(ValueError, match=f"num_classes={width}: out of range; allowed: at least 1"):
+        BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), width, width=1)
 
 
 @pytest.mark.slow

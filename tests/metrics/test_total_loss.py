@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 import pytest
 
+from dlcore.learner import Sum
 from dlcore.metrics import TotalLoss
 from dlcore.metrics.total_loss import normalize_losses
 
@@ -23,3 +24,10 @@ def test_sums_with_one_count_are_one_mean():
     _, other = normalize_losses({"a": jnp.float32(2), "b": jnp.float32(0), "num_foreground": jnp.int32(2)})
     assert float(first) == pytest.approx(3.5)
     assert metrics["loss"].merge(other["loss"]).compute() == pytest.approx(9 / 4)
+    assert isinstance(metrics["loss"], Sum)
+
+
+def test_totals_are_float32_and_counts_stay_whole():
+    _, metrics = normalize_losses({"a": jnp.bfloat16(6), "num_foreground": jnp.int32(2)})
+    for metric in (metrics["loss"], metrics["a"]):
+        assert (metric.total.dtype, metric.count.dtype) == (jnp.float32, jnp.int32)
