@@ -267,6 +267,7 @@ def test_aligned_crops_equal_a_loop_over_samples(size, ratio, aligned, reduce):
     np.testing.assert_allclose((gradient * x).sum(), (np.asarray(out) ** 2).sum(), rtol=1e-5)
 
 
+@pytest.mark.covers("DE-11")
 def test_pooled_crops_equal_a_loop_over_bins():
     """Corners are rounded, halves away from 0; a box holds both; a bin outside the map is 0, in integers too."""
     x = np.random.default_rng(1).integers(-9, -1, (5, 6, 2)).astype(np.int32)
