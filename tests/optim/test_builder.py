@@ -382,3 +382,8 @@ def test_amsgrad_never_forgets_its_largest_square():
 def test_milestones_rise_from_above_zero(milestones):
     with pytest.raises(ValueError, match="not rising from above 0; allowed: such as 30,60,90"):
         create_schedule("constant", 1.0, 10, milestones=milestones)
+
+
+def test_one_milestone_is_enough():
+    schedule = create_schedule("constant", 1.0, 10, milestones=[4], decay_factor=0.1)
+    np.testing.assert_allclose([schedule(step) for step in (3, 4, 9)], [1, 0.1, 0.1], rtol=1e-6)
