@@ -144,7 +144,10 @@ class Sloped(nn.Module):
 @pytest.mark.covers("GE-24", "GE-26")
 @pytest.mark.parametrize("prediction", ["epsilon", "v", "sample"])
 def test_one_update_by_hand(prediction):
-    """x_t = sqrt(A) x + sqrt(1 - A) eps, A = prod (1 - beta); half of the labels become K = 3, that of none."""
+    """x_t = sqrt(A) x + sqrt(1 - A) eps, A = prod (1 - beta); half of the labels become K = 3, that of none.
+
+    An evaluation keeps all labels.
+    """
     learner = ddpm.learner(
         model=Sloped(),
         optimizer=optax.sgd(0.1),
@@ -157,7 +160,7 @@ def test_one_update_by_hand(prediction):
     image, label = np.random.default_rng(1).random((4, 1, 2, 1), np.float32), np.array([1, 2, 1, 2], np.int32)
     rows = {"image": image, "label": label, "index": np.arange(4, dtype=np.int32)}
     params = {"a": np.float32(0.8), "b": np.float32(0.001), "c": np.float32(0.3)}
-    state = ddpm.DiffusionState(np.int32(3), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
+    state = ddpm.DiffusionState(np.int32(3), jax.random.key(1), params, optax.sgd(0.1).init(params), {})
 
     def draws(key):
         t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, 1000)
@@ -166,16 +169,24 @@ def test_one_update_by_hand(prediction):
 
     @jax.jit
     def step(state):
-        keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
-        return learner.update(state, rows)[0].params, jax.vmap(draws)(keys)
+        keys = [example_keys(key, rows) for key in (jax.random.fold_in(state.rng, state.step), state.rng)]
+        drawn = [jax.vmap(draws)(key) for key in keys]
+        return learner.update(state, rows)[0].params, learner.evaluate(state, rows)["loss"], drawn
 
-    after, (t, eps, is_lost) = jax.device_get(step(state))
+    def predicted(t, eps, label):
+        """(Noisy images, steps, labels, errors), [4, 1, 2, 1] or to broadcast."""
+        bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[t].reshape(4, 1, 1, 1)
+        x, y, t = 2 * image - 1, label.reshape(4, 1, 1, 1), t.reshape(4, 1, 1, 1)
+        noisy = np.sqrt(bar) * x + np.sqrt(1 - bar) * eps
+        target = {"epsilon": eps, "v": np.sqrt(bar) * eps - np.sqrt(1 - bar) * x, "sample": x}[prediction]
+        return noisy, t, y, 0.8 * noisy + 0.001 * t + 0.3 * y - target
+
+    after, evaluated, ((t, eps, is_lost), (other_t, other_eps, would_be)) = jax.device_get(step(state))
     assert 0 < is_lost.sum() < 4
-    bar = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))[t].reshape(4, 1, 1, 1)
-    x, y, t = 2 * image - 1, np.where(is_lost, 3, label).reshape(4, 1, 1, 1), t.reshape(4, 1, 1, 1)
-    noisy = np.sqrt(bar) * x + np.sqrt(1 - bar) * eps
-    target = {"epsilon": eps, "v": np.sqrt(bar) * eps - np.sqrt(1 - bar) * x, "sample": x}[prediction]
-    slope = 2 * (0.8 * noisy + 0.001 * t + 0.3 * y - target) / 8
+    assert would_be.any()
+    noisy, t, y, error = predicted(t, eps, np.where(is_lost, 3, label))
+    slope = 2 * error / 8
+    assert evaluated.compute() == pytest.approx(np.square(predicted(other_t, other_eps, label)[3]).mean(), rel=1e-4)
     want = {"a": 0.8, "b": 0.001, "c": 0.3}
     for name, factor in (("a", noisy), ("b", t), ("c", y)):
         want[name] -= 0.1 * (slope * factor).sum()

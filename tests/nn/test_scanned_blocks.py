@@ -73,10 +73,11 @@ def test_a_scanned_vit_equals_the_unrolled_one(name):
 def test_gradients_maps_and_perturbations_are_equal():
     plain, scanned = vit(), vit(scan_blocks=True, remat="full")
     variables = variables_of(plain, IMAGES)
-    added = {"block2": jnp.ones((2, 2, 2, 16))}
+    added = {"block2": jnp.ones((2, 3, 2, 16))}
+    images = jnp.concatenate([IMAGES, IMAGES[:, :4]], 1)  # 12 x 8 pixels
 
     def outputs(model, variables):
-        maps = model.apply({**variables, PERTURBATIONS: added}, IMAGES, method="features")
+        maps = model.apply({**variables, PERTURBATIONS: added}, images, method="features")
         return (maps["block3"] ** 2).sum(), maps
 
     def values(model, variables):
