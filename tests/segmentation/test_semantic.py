@@ -19,6 +19,7 @@ from dlcore.ops.replica import REPLICA
 from dlcore.run import Placement, evaluate, fit, make_mesh
 from dlcore.segmentation import semantic
 from tests.derivatives import slopes
+from tests.passes import PASSED, count_pass, passes
 
 CLASSES = 3
 
@@ -217,6 +218,7 @@ class Products(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         return {name: x @ self.param(name, nn.initializers.ones, (2, CLASSES)) for name in ("out", "aux")}
 
 
@@ -267,45 +269,48 @@ def test_one_update_by_hand():
 def test_an_update_and_the_measures_of_evaluation_by_hand():
     """Entropies weighted by the labels, 0.6 of each image's overlap, and in training 0.4 of the auxiliary entropy.
 
-    Void counts nowhere.
+    Void counts nowhere. Images are doubled, and in training larger by 0.3.
     """
     weights, rng = np.array([1.0, 2.0, 0.5], np.float32), np.random.default_rng(0)
     learner = semantic.learner(
         model=Products(), optimizer=optax.sgd(0.1), weights=weights, overlap="tversky", overlap_weight=0.6,
-        auxiliary_weight=0.4,
+        auxiliary_weight=0.4, preprocess=lambda images: 2 * images,
+        augment=lambda key, example: example | {"image": example["image"] + 0.3},
     )  # fmt: skip
     images = rng.normal(size=(2, 1, 4, 2)).astype(np.float32)
     labels = np.array([[[0, 1, 1, 255]], [[2, 255, 255, 0]]], np.uint8)
     params = {name: rng.normal(size=(2, CLASSES)).astype(np.float32) for name in ("out", "aux")}
-    state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params), {})
-    batch = {"image": images, "semantic": labels, "index": np.arange(2)}
+    state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params), PASSED)
+    batch = {"image": images / 2, "semantic": labels, "index": np.arange(2)}
 
     @jax.jit
     def run():
         after, trained = learner.update(state, batch)
         value, _ = learner.loss(params, state, batch)
-        return after.params, trained, value, learner.evaluate(state, batch), learner.predict(state, batch)
+        return after.replace(rng=None), trained, value, learner.evaluate(state, batch), learner.predict(state, batch)
 
     after, trained, value, metrics, predictions = run()
     is_class = (labels[..., None] == np.arange(CLASSES)).astype(float)
     weight, real = is_class * weights, is_class.sum(-1, keepdims=True)
 
-    def probabilities(matrix):
-        scores = np.exp(images.astype(np.float64) @ matrix)
+    def probabilities(matrix, more):
+        scores = np.exp((images.astype(np.float64) + more) @ matrix)
         return scores / scores.sum(-1, keepdims=True)
 
-    def entropy(matrix):
-        return -(weight * np.log(probabilities(matrix))).sum() / weight.sum()
+    def entropy(matrix, more=0.3):
+        return -(weight * np.log(probabilities(matrix, more))).sum() / weight.sum()
 
-    def main(matrix):
-        p = probabilities(matrix) * real
+    def main(matrix, more=0.3):
+        p = probabilities(matrix, more) * real
         both = (p * is_class).sum((1, 2))
         extra, lost = p.sum((1, 2)) - both, is_class.sum((1, 2)) - both
-        return entropy(matrix) + 0.6 * (1 - ((both + 1) / (both + 0.3 * extra + 0.7 * lost + 1)).mean())
+        return entropy(matrix, more) + 0.6 * (1 - ((both + 1) / (both + 0.3 * extra + 0.7 * lost + 1)).mean())
 
-    assert float(value) == pytest.approx(main(params["out"]), rel=1e-5)
+    assert float(value) == pytest.approx(main(params["out"], 0), rel=1e-5)
     for name, slope in slopes(lambda p: main(p["out"]) + 0.4 * entropy(p["aux"]), params).items():
-        np.testing.assert_allclose(after[name], params[name] - 0.1 * slope, rtol=0, atol=1e-6)
+        np.testing.assert_allclose(after.params[name], params[name] - 0.1 * slope, rtol=0, atol=1e-6)
+    assert passes(after.model_state) == 3 + 1
+    assert int(after.step) == 1
     assert trained["loss"].compute() == pytest.approx(entropy(params["out"]), rel=1e-5)
     classes = (images @ params["out"]).argmax(-1)
     np.testing.assert_array_equal(predictions["classes"], classes)
