@@ -29,14 +29,14 @@ def accuracies(numbers: Mapping[str, Any], spec: Mapping[str, Any]) -> Panel:
     Returns:
       The panel.
     """
-    rows = [{"": text, "accuracy, %": round(100 * numbers[name], 2)} for name, text in ROWS.items() if name in numbers]
+    rows = [{"": text, "accuracy, %": 100 * numbers[name]} for name, text in ROWS.items() if name in numbers]
     rows[0]["95 % interval"] = _half_width(numbers["interval"])
-    rows.append({"": "chance", "accuracy, %": round(100 / spec["way"], 2)})
+    rows.append({"": "chance", "accuracy, %": 100 / spec["way"]})
     for name in [name for name in numbers if name.startswith("accuracy_")]:
         half = _half_width(numbers[name.replace("accuracy", "interval")])
         way, shot = name.removeprefix("accuracy_").removesuffix("shot").split("way")
         title = f"this network, {way}-way {shot}-shot"
-        rows.append({"": title, "accuracy, %": round(100 * numbers[name], 2), "95 % interval": half})
+        rows.append({"": title, "accuracy, %": 100 * numbers[name], "95 % interval": half})
     train, _, test = spec["characters"]
     kind = f"{spec['shot']}-shot" if spec["shot"] else "zero-shot, classes described by attributes"
     subtitle = f"{spec['way']}-way {kind}; {test} test characters; training used {train} others."

@@ -22,7 +22,7 @@ from typing import Annotated, Any, ClassVar
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import LARGEST, FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
@@ -87,7 +87,7 @@ class Encoders(Task):
     def check(self, flags: Flags) -> None:
         """Check that a well-known data set has as many images as the labels that `--fine_tune` requests."""
         # Clips have no --dataset.
-        _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), 2**63), 1)
+        _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), LARGEST[int]), 1)
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
         """Remove the labels from the learner's batches, unless the technique uses them."""

@@ -68,9 +68,12 @@ def flags_of(**values):
 def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
     """Three of five images with pixels 0, 1/2 and 1, that is -1, 0 and 1, times 10: a deviation of 10 sqrt(2/3)."""
     images = np.ones((5, 4, 6, 3), np.float32) * np.array([0, 0.5, 1, 1, 1], np.float32)[:, None, None, None]
-    monkeypatch.setattr(
-        latent_images.labeled_images, "data", lambda flags, labels: Splits(Source({"image": images}), 0, 0, {})
-    )
+
+    def data(flags, labels):
+        assert labels is False
+        return Splits(Source({"image": images}), 0, 0, {})
+
+    monkeypatch.setattr(latent_images.labeled_images, "data", data)
     monkeypatch.setattr(latent_images, "NUM_SCALED", 3)
     monkeypatch.setattr(latent_images, "latent_scale", lambda mean, deviation: float(mean.std() * deviation.mean()))
     monkeypatch.setattr(earlier_run, "load", lambda folder: earlier_run.EarlierPhase(None, {"w": np.float32(10)}))

@@ -118,11 +118,12 @@ class Pretrained:
                     check_indices(name, arrays[name], size, what)
         if ids is not None and ids.shape[1] < 1:
             raise ValueError(f"input_ids={list(ids.shape)}: no token; allowed: at least 1")
-        for name, shape in (("attention_mask", ids), ("pixel_mask", None if pixels is None else pixels[..., 0])):
-            if name in arrays and shape is not None:
+        shapes = {"attention_mask": (ids, np.shape(ids)), "pixel_mask": (pixels, np.shape(pixels)[:-1])}
+        for name, (values, shape) in shapes.items():
+            if name in arrays and values is not None:
                 check_values(name, arrays[name], (0, 1))
-                if arrays[name].shape != shape.shape:
-                    raise ValueError(f"{name}={list(arrays[name].shape)}: another shape; allowed: {list(shape.shape)}")
+                if arrays[name].shape != shape:
+                    raise ValueError(f"{name}={list(arrays[name].shape)}: another shape; allowed: {list(shape)}")
                 if not arrays[name].any(tuple(range(1, arrays[name].ndim))).all():
                     raise ValueError(f"{name}: all 0 in a row; allowed: something to read in each")
         if ids is not None and self.family.kind == "pairs" and isinstance(self.model, CLIP):
