@@ -12,6 +12,7 @@ from dlcore.detection.localization import Localizer, Outputs, box_distance, mean
 from dlcore.learner import ModelState
 from dlcore.nn import Conv
 from tests.detection.detectors import Image
+from tests.passes import PASSED, count_pass, passes
 from tests.wiring import assert_wiring
 
 
@@ -156,6 +157,7 @@ class Given(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         logits, box = (self.param(name, nn.initializers.zeros, (k,)) for name, k in (("logits", 2), ("box", 4)))
         mean = x.mean((1, 2, 3))[:, None]
         return Outputs(mean * logits, mean * box)
@@ -164,16 +166,23 @@ class Given(nn.Module):
 @pytest.mark.covers("DE-01")
 @pytest.mark.parametrize("kind", ["l2", "smooth_l1"])
 def test_one_update_by_hand(kind):
-    """Of four images the third has no box and the fourth is masked: entropy + 3 d of the first two, halved."""
+    """Of four images the third has no box and the fourth is masked: entropy + 3 d of the first two, halved.
+
+    Images are doubled, and a quarter more by the augmentation.
+    """
     rate, weight, rng = 0.1, 3.0, np.random.default_rng(0)
-    learner = localization.learner(model=Given(), optimizer=optax.sgd(rate), box_loss=kind, box_weight=weight)
+    learner = localization.learner(
+        model=Given(), optimizer=optax.sgd(rate), box_loss=kind, box_weight=weight,
+        preprocess=lambda images: 2 * images, augment=lambda key, example: example | {"image": example["image"] + 0.25},
+    )  # fmt: skip
     before = {"logits": rng.normal(size=2).astype(np.float32), "box": np.array([0.5, 0.4, 0.255, 0.6], np.float32)}
     # Centers (8, 4) and (6, 4) of 16 x 8 pixels.
     batch = batch_of([[6, 2, 10, 6], [4, 0, 8, 8], [0, 0, 0, 0], [0, 0, 4, 4]], [1, 0, -1, 1])
     scale = np.array([1.0, 0.7, 2.0, 3.0], np.float32)
-    batch["image"] += scale.reshape(4, 1, 1, 1)
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    batch["image"] += (scale.reshape(4, 1, 1, 1) - 0.25) / 2
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), PASSED)
     after, metrics = jax.jit(learner.update)(state, batch | {"mask": np.array([1, 1, 1, 0], np.float32)})
+    assert passes(after.model_state) == 3 + 1
     s, target = scale[:2, None], np.array([[0.5, 0.5, 0.25, 0.5], [0.375, 0.5, 0.25, 1.0]])
     p = np.exp(s * before["logits"])
     p /= p.sum(-1, keepdims=True)

@@ -11,6 +11,8 @@ from flax import linen as nn
 from dlcore.detection.pose import SimpleBaseline, heat_map_error, heat_map_targets, learner
 from dlcore.metrics.keypoints import object_keypoint_similarity
 from dlcore.models.resnet import BasicBlock, ResNet
+from tests.passes import PASSED, count_pass, passes
+from tests.told_sgd import told_sgd
 
 
 @pytest.mark.covers("DE-39")
@@ -49,6 +51,7 @@ class Scaled(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         return x[..., : self.count] * self.param("scale", nn.initializers.ones, (self.count,))
 
 
@@ -67,14 +70,15 @@ def batch_by_hand():
 @pytest.mark.covers("DE-39")
 def test_one_update_by_hand():
     """Maps are a times the targets Y: L = (2 (a_1 - 1)^2 mean Y_1^2 + (a_2 - 1)^2 mean Y_2^2) / 3, of three labels."""
-    batch, technique = batch_by_hand(), learner(model=Scaled(), optimizer=optax.sgd(0.3), sigma=1.0)
+    batch, technique = batch_by_hand(), learner(model=Scaled(), optimizer=told_sgd(0.3), sigma=1.0)
     state = jax.jit(technique.init)(jax.random.key(0), batch)
-    state = state.replace(params={"scale": jnp.array([3.0, 2.0])})
+    state = state.replace(params={"scale": jnp.array([3.0, 2.0])}, model_state=PASSED)
     first, second = np.square(batch["image"][0], dtype=np.float64).mean((0, 1))
     both = jax.jit(lambda *batch: (technique.update(*batch), technique.evaluate(*batch)))
     (state, metrics), evaluated = both(state, batch)
     for one in (metrics, evaluated):
         assert one["loss"].compute() == pytest.approx((2 * 4 * first + second) / 3, rel=1e-5)
+    assert passes(state.model_state) == 3 + 1
     expected = [3 - 0.3 * 2 * 2 * 2 * first / 3, 2 - 0.3 * 2 * second / 3]
     np.testing.assert_allclose(state.params["scale"], expected, rtol=1e-5)
     outputs = jax.jit(technique.predict)(state, batch)
