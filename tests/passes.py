@@ -10,7 +10,7 @@ PASSED = {"batch_stats": {"passes": np.float32(3)}}
 def count_pass(network: nn.Module, train: bool) -> None:
     """Count a pass in training of a network whose model state is `PASSED`; others have no such number."""
     if train and network.has_variable("batch_stats", "passes"):
-        network.variable("batch_stats", "passes").value += 1
+        network.put_variable("batch_stats", "passes", network.get_variable("batch_stats", "passes") + 1)
 
 
 def passes(model_state: dict) -> float:

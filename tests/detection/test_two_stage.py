@@ -24,6 +24,7 @@ from dlcore.detection.sampling import Sampled, balanced_sample, sample_proposals
 from dlcore.learner import ModelState
 from dlcore.run import Placement, fit, make_mesh
 from tests.detection.detectors import Small, encoded, jitted, source
+from tests.passes import PASSED, count_pass, passes
 
 # Sampling
 
@@ -286,6 +287,7 @@ class Given(nn.Module):
         self.parts = {name: self.param(name, nn.initializers.zeros, shape) for name, shape in shapes.items()}
 
     def pyramid(self, x, train=False):
+        count_pass(self, train)
         return [x[:, 0, 0, :1]]  # [B, 1]
 
     def regions(self, levels, size):
@@ -340,8 +342,9 @@ def test_one_update_by_hand(whole):
         "mask": np.array([1, 1, 0], np.float32),
         "index": np.arange(3),
     }
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), PASSED)
     after, metrics = jax.jit(learner.update)(state, batch)
+    assert passes(after.model_state) == 3 + 1
 
     def iou(a, b):
         area = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0).prod()

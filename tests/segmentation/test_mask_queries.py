@@ -31,6 +31,7 @@ from dlcore.segmentation.mask_queries import (
 from dlcore.segmentation.maskformer import MaskFormer
 from tests.detection.detectors import Small
 from tests.detection.hub_folders import check_published
+from tests.passes import PASSED, count_pass, passes
 from tests.wiring import assert_wiring
 
 MASKFORMER, MASK2FORMER, EOMT = (
@@ -135,6 +136,7 @@ class Constant(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
+        count_pass(self, train)
         logits = self.param("logits", nn.initializers.zeros, (2, 3, 3))
         masks = self.param("masks", nn.initializers.zeros, (2, 3))
         scale = images[:, :1, :1, :1]
@@ -171,8 +173,9 @@ def test_one_update_by_hand():
         "index": np.arange(3),
         "mask": np.array([1, 1, 0]),
     }
-    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(0), jax.random.key(0), before, optax.sgd(rate).init(before), PASSED)
     after, metrics = jax.jit(learner.update)(state, batch)
+    assert passes(after.model_state) == 3 + 1
     owner, truth = (0, 2), (1, 0)  # query of each layer, class of each image
 
     def parts(params):
