@@ -10,6 +10,7 @@ from dlcore.ops import patch_grid
 from dlcore.self_supervised.networks import unit
 from dlcore.self_supervised.patch_masks import random_mask
 from tests import siamese_toys as toys
+from tests.passes import count_pass
 
 WEIGHTS = {"w": (2, 3), "prototypes": (4, 3)}
 
@@ -19,6 +20,7 @@ class Cosines(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
+        count_pass(self, train)
         h = jnp.stack([x.mean((1, 2, 3)), x.max((1, 2, 3))], -1)
         z = unit(h @ self.param("w", nn.initializers.normal(1.0), WEIGHTS["w"]))
         prototypes = self.param("prototypes", nn.initializers.normal(1.0), WEIGHTS["prototypes"])

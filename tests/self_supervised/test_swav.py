@@ -8,6 +8,7 @@ import pytest
 
 from dlcore.self_supervised import swav
 from tests import prototype_toys, siamese_toys
+from tests.passes import PASSED, passes
 from tests.prototype_toys import embeddings, log_softmax
 from tests.siamese_toys import ROWS, unit_rows
 
@@ -30,7 +31,7 @@ def test_one_update_by_hand():
     params, built = prototype_toys.weights(1), learner(last_layer=lambda step: step / 12, **prepared)
     queue = unit_rows(np.random.default_rng(3).normal(size=(2, 7, 3)))
     state = siamese_toys.state_of(built, params=params, queue=queue)
-    state = state.replace(pointer=np.int32(5), filled=np.int32(7))
+    state = state.replace(pointer=np.int32(5), filled=np.int32(7), model_state=PASSED)
     crops = [2 * ROWS["image"] - 0.1, 2 * ROWS["image"] - 0.1, ROWS["image"][:, :1] - 0.2]
 
     def scores(params, crop):
@@ -57,6 +58,7 @@ def test_one_update_by_hand():
         new = embeddings(params, crops[t])
         np.testing.assert_allclose(after.queue[t], np.concatenate([new[2:], queue[t, 3:5], new[:2]]), atol=1e-5)
     assert (after.pointer, after.filled) == (3, 7)
+    assert passes(after.model_state) == 3 + 2  # of the large crops and of the small ones
 
 
 @pytest.mark.covers("SS-32")
