@@ -12,6 +12,8 @@ from dlcore.video.correlation import convex_upsample, correlation_pyramid, looku
 from dlcore.video.raft import learner, sequence_loss
 from dlcore.video.raft_network import RAFT, _ConvGRU, _RecurrentBlock, from_torch_names, raft_large, raft_small
 from tests.models.parity import check_output, nchw, nhwc, read_golden, weight_rule
+from tests.passes import PASSED, count_pass, passes
+from tests.told_sgd import told_sgd
 from tests.wiring import assert_wiring
 
 TINY = {"widths": (4, 4, 4, 4), "strides": (2, 1, 1, 1), "features": 4, "context_features": 2, "hidden_features": 3}
@@ -112,6 +114,7 @@ class Constant(nn.Module):
 
     @nn.compact
     def __call__(self, first, second, train=False, last_only=False):
+        count_pass(self, train)
         flows = self.param("flows", lambda key: jnp.array([[1.0, 0.5], [3.0, -1.0]]))
         return jnp.broadcast_to(flows[:, None, None, None], (2, *first.shape[:3], 2))[1 if last_only else 0 :]
 
@@ -131,8 +134,10 @@ def test_one_update_by_hand():
     Signs of the first update's errors are (-1, 1) and (1, 1), so its gradient is 1/2 (0, 1); those of the second are
     (1, -1) twice.
     """
-    batch, technique = batch_by_hand(), learner(model=Constant(), optimizer=optax.sgd(0.1), gamma=0.5)
-    state, metrics = jax.jit(technique.update)(technique.init(jax.random.key(0), batch), batch)
+    batch, technique = batch_by_hand(), learner(model=Constant(), optimizer=told_sgd(0.1), gamma=0.5)
+    state = technique.init(jax.random.key(0), batch).replace(model_state=PASSED)
+    state, metrics = jax.jit(technique.update)(state, batch)
+    assert passes(state.model_state) == 3 + 1
     np.testing.assert_allclose(state.params["flows"], [[1, 0.45], [2.9, -0.9]], rtol=1e-6)
     assert metrics["loss"].compute() == pytest.approx((2.75 + 4.75) / 2)
     # Errors of the last estimate: (1, -1) at one pixel, (3, -1) at two.

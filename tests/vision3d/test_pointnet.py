@@ -8,8 +8,11 @@ import optax
 import pytest
 from flax import linen as nn
 
+from dlcore.learner import ModelState
 from dlcore.vision3d import pointnet
 from dlcore.vision3d.pointnet import _pool
+from tests.passes import PASSED, count_pass, passes
+from tests.told_sgd import told_sgd
 from tests.wiring import assert_wiring
 
 TINY = {
@@ -181,6 +184,39 @@ def test_training_alone_drops_and_every_function_reads_the_points_asked_for():
         "logits": (2, 3), "probabilities": (2, 3), "critical": (2, 4)
     }  # fmt: skip
     assert whole.classes(state, batch) == {"label": 3}
+
+
+class Means(nn.Module):
+    """Scores of two classes from the mean of the points that count, and the transform s I."""
+
+    @nn.compact
+    def __call__(self, points, train=False, mask=None):
+        count_pass(self, train)
+        w, s = self.param("w", nn.initializers.ones, (3, 2)), self.param("s", nn.initializers.ones, ())
+        mean = (points * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+        return mean @ w, {"transform": jnp.broadcast_to(s * jnp.eye(3), (len(points), 3, 3))}
+
+
+def test_one_update_by_hand():
+    """Smoothed entropies of two sets, the third is masked, and 0.3 |I - s^2 I|^2 = 0.9 (1 - s^2)^2."""
+    learner = pointnet.learner(
+        model=Means(), optimizer=told_sgd(0.1), rotation=0.0, jitter=0.0, orthogonality=0.3, label_smoothing=0.2
+    )
+    rng, label = np.random.default_rng(0), np.array([1, 0, 1])
+    points, point_mask = rng.normal(size=(3, 4, 3)).astype(np.float32), np.array([[1, 1, 0, 0], [1] * 4, [1, 0, 0, 0]])
+    batch = {"points": points, "point_mask": point_mask, "label": label, "mask": np.array([1, 1, 0])}
+    params = {"w": rng.normal(size=(3, 2)).astype(np.float32), "s": np.float32(1.2)}
+    state = ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(0.1).init(params), PASSED)
+    after, metrics = jax.jit(learner.update)(state, batch | {"index": np.arange(3)})
+    x = np.stack([points[0, :2].mean(0), points[1].mean(0)])
+    p = np.exp(x @ params["w"])
+    p /= p.sum(1, keepdims=True)
+    target = 0.8 * np.eye(2)[label[:2]] + 0.1
+    np.testing.assert_allclose(after.params["w"], params["w"] - 0.1 * x.T @ (p - target) / 2, rtol=1e-4, atol=1e-6)
+    assert after.params["s"] == pytest.approx(1.2 - 0.1 * 0.9 * 4 * 1.2 * (1.2**2 - 1), rel=1e-4)
+    assert (passes(after.model_state), int(after.step)) == (3 + 1, 1)
+    assert metrics["loss"].compute() == pytest.approx(-(target * np.log(p)).sum(1).mean(), rel=1e-5)
+    assert metrics["orthogonality"].compute() == pytest.approx(3 * 0.44**2, rel=1e-4)
 
 
 def test_bad_settings_are_one_clear_line():

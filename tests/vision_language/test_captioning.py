@@ -15,6 +15,7 @@ from dlcore.vision_language import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
 from dlcore.vision_language.show_attend_tell import ShowAttendTell
+from tests.passes import PASSED, count_pass, passes
 from tests.siamese_toys import log_softmax
 from tests.vision_language.test_caption_rnn import IMAGES, Patches
 
@@ -38,6 +39,7 @@ class Written(nn.Module):
         return self.decode(self.encode(images), tokens)
 
     def encode(self, images, train=False):
+        count_pass(self, train)
         return {"table": self.scale * images}
 
     def decode(self, memory, tokens, train=False):
@@ -200,7 +202,7 @@ def test_one_update_by_hand():
     )  # fmt: skip
     table = np.random.default_rng(0).normal(size=(2, 4, 7)).astype(np.float32)
     before = {"scale": np.float32(scale)}
-    state = ModelState(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before), {})
+    state = ModelState(np.int32(4), jax.random.key(3), before, optax.sgd(rate).init(before), PASSED)
 
     @jax.jit
     def run(state, batch):
@@ -228,6 +230,7 @@ def test_one_update_by_hand():
             total += (1 - smoothing) * np.sum(nats) + smoothing * np.sum(spread) + 0.5 * missed(scale, caption)
         return total / count
 
+    assert passes(after.model_state) == 3 + 1
     slope = (loss(scale + 1e-6) - loss(scale - 1e-6)) / 2e-6
     assert after.params["scale"] == pytest.approx(scale - rate * slope, rel=1e-5)
     nats = [nats_by_hand(scale * image, caption[1:]) for image, caption in zip(images, captions, strict=True)]

@@ -15,6 +15,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.vision_language import text_reading
 from dlcore.vision_language.text_reading import AttendingReader, CTCReader, TextEncoder, collapse, reading_order
 from experiments.vision_language import text_reading as page
+from tests.passes import PASSED, count_pass, passes
 from tests.wiring import assert_wiring
 
 A, B = 4, 5
@@ -46,6 +47,7 @@ class Table(nn.Module):
 
     @nn.compact
     def __call__(self, images, train=False):
+        count_pass(self, train)
         table = self.param("table", nn.initializers.normal(1.0), (self.columns, self.vocab_size))
         return jnp.broadcast_to(table, (len(images), *table.shape))
 
@@ -79,10 +81,11 @@ def test_one_update_by_hand():
     """One column and one character: L = -log p[a], whose gradient is p - onehot(a)."""
     learner = text_reading.learner(model=Table(1), optimizer=optax.sgd(0.5), max_length=2)
     batch = batch_of([A], length=3)
-    state = learner.init(jax.random.key(1), batch)
+    state = learner.init(jax.random.key(1), batch).replace(model_state=PASSED)
     before = np.asarray(state.params["table"])[0]
     p = np.exp(before) / np.exp(before).sum()
     after, _ = jax.jit(learner.update)(state, batch)
+    assert passes(after.model_state) == 3 + 1
     np.testing.assert_allclose(after.params["table"][0], before - 0.5 * (p - np.eye(6)[A]), atol=1e-5)
     assert learner.classes(state, batch) == {"captions": 6}
 
