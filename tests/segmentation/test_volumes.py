@@ -84,6 +84,14 @@ def batch(size=(2, 3, 4)):
     return {"image": image, "semantic": semantic, "index": np.arange(3), "mask": np.array([1, 1, 0])}
 
 
+def double(volumes):
+    return 2 * volumes
+
+
+def halved(rows):
+    return rows | {"image": rows["image"] / 2}
+
+
 def state_of(learner, rate=0.1):
     params = {"w": np.array([0.5, -1.0, 2.0], np.float32), "b": np.array([0.3, 0.0, -0.2], np.float32)}
     return ModelState(np.int32(0), jax.random.key(0), params, optax.sgd(rate).init(params), {})
@@ -104,9 +112,11 @@ def expected_loss(params, rows, dice_weight):
 @pytest.mark.covers("SG-19")
 def test_one_update_by_hand():
     """The window is the whole volume; a void voxel and a padded example count for nothing."""
-    learner = volumes.learner(model=Pointwise(), optimizer=optax.sgd(0.1), window=(2, 3, 4), dice_weight=0.7)
+    learner = volumes.learner(
+        model=Pointwise(), optimizer=optax.sgd(0.1), preprocess=double, window=(2, 3, 4), dice_weight=0.7
+    )
     state, rows = state_of(learner), batch()
-    after, metrics = jax.jit(learner.update)(state, rows)
+    after, metrics = jax.jit(learner.update)(state, halved(rows))
     value = expected_loss(state.params, rows, 0.7)
     for name, slope in slopes(lambda params: expected_loss(params, rows, 0.7), state.params).items():
         np.testing.assert_allclose(after.params[name], state.params[name] - 0.1 * slope, rtol=0, atol=1e-6)
@@ -118,16 +128,18 @@ def test_one_update_by_hand():
 @pytest.mark.covers("SG-19")
 def test_windows_tile_to_the_whole():
     """A network that looks at each voxel alone has the same loss, classes and Dice by windows as on the whole."""
-    learner = volumes.learner(model=Pointwise(), optimizer=optax.sgd(0.1), window=(2, 2, 3), overlap=0.5)
+    learner = volumes.learner(
+        model=Pointwise(), optimizer=optax.sgd(0.1), preprocess=double, window=(2, 2, 3), overlap=0.5
+    )
     rows = batch((3, 5, 4))
     state = state_of(learner)
-    value, _ = jax.jit(learner.loss)(state.params, state, rows)
+    value, _ = jax.jit(learner.loss)(state.params, state, halved(rows))
     assert float(value) == pytest.approx(expected_loss(state.params, rows, 1.0), abs=1e-5)
     logits = np.asarray(state.params["w"]) * rows["image"] + np.asarray(state.params["b"])
-    outputs = jax.jit(learner.predict)(state, rows | {"size": np.ones((3, 3), np.int32)})
+    outputs = jax.jit(learner.predict)(state, halved(rows) | {"size": np.ones((3, 3), np.int32)})
     np.testing.assert_array_equal(outputs["classes"], logits.argmax(-1))
     chex.assert_trees_all_equal(outputs["size"], jnp.ones((3, 3), jnp.int32))
-    metrics = jax.jit(learner.evaluate)(state, rows)
+    metrics = jax.jit(learner.evaluate)(state, halved(rows))
     counts = rows["semantic"] != 255
     dice = [
         2 * ((a == k) & (b == k) & c).sum() / (((a == k) & c).sum() + (b == k).sum())

@@ -112,8 +112,8 @@ def nats_by_hand(logits, targets):
 
 def test_the_loss_is_the_mean_over_the_tokens_of_all_references_without_padding():
     table = np.random.default_rng(2).normal(size=(2, 4, 7)).astype(np.float32)
-    batch = {"image": table, "captions": CAPTIONS, "index": np.arange(2)}
-    learner = captioning.learner(model=Written(), optimizer=optax.sgd(0.1))
+    batch = {"image": table / 2, "captions": CAPTIONS, "index": np.arange(2)}
+    learner = captioning.learner(model=Written(), optimizer=optax.sgd(0.1), preprocess=lambda images: 2 * images)
     state = ModelState(np.int32(0), jax.random.key(0), {"scale": np.float32(1)}, (), {})
     rows = [(0, 0), (0, 1), (1, 0)]
     nats = [nats_by_hand(table[i], CAPTIONS[i, r, 1:]) for i, r in rows]
@@ -198,7 +198,7 @@ def test_one_update_by_hand():
     rate, smoothing, scale = 0.1, 0.2, 0.8
     learner = captioning.learner(
         model=Looking(), optimizer=optax.sgd(rate), label_smoothing=smoothing,
-        augment=lambda key, image: image * jax.random.uniform(key),
+        preprocess=lambda images: 2 * images, augment=lambda key, image: image * jax.random.uniform(key),
     )  # fmt: skip
     table = np.random.default_rng(0).normal(size=(2, 4, 7)).astype(np.float32)
     before = {"scale": np.float32(scale)}
@@ -212,7 +212,7 @@ def test_one_update_by_hand():
         first = jax.random.uniform(keys[0][0], (2,)).argmin()
         return learner.update(state, batch), first, jnp.stack([jax.random.uniform(key) for key in keys[1]])
 
-    (after, metrics), first, factors = jax.device_get(run(state, BATCH | {"image": table}))
+    (after, metrics), first, factors = jax.device_get(run(state, BATCH | {"image": table / 2}))
     captions = [CAPTIONS[0, first], CAPTIONS[1, 0]]
     images = table * factors[:, None, None].astype(np.float64)
     count = sum((caption[1:] != PAD).sum() for caption in captions)
@@ -239,13 +239,14 @@ def test_one_update_by_hand():
 
 
 def test_each_written_token_has_the_look_that_chose_it_and_a_blind_model_guesses():
-    """Looks are read where the token before is: START, then what was written. Blind, all 7 tokens are as probable."""
+    """Looks are read where the token before is: START, then what was written. Blind, all 7 tokens are as probable.
+
+    Images are turned to their negative, which says what is to be written.
+    """
     state = ModelState(np.int32(0), jax.random.key(0), {"scale": np.float32(2)}, (), {})
-    batch = BATCH | {"image": written([[5, 6, END, 5], [4, END, 5, 5]])}
-    learner, blind = (
-        captioning.learner(model=Looking(), optimizer=optax.sgd(0.1), max_length=4, blind=blind)
-        for blind in (False, True)
-    )
+    batch = BATCH | {"image": -written([[5, 6, END, 5], [4, END, 5, 5]])}
+    settings = {"optimizer": optax.sgd(0.1), "preprocess": lambda images: -images, "max_length": 4}
+    learner, blind = (captioning.learner(model=Looking(), blind=blind, **settings) for blind in (False, True))
     predicted, guessed = jax.jit(lambda s, b: (learner.predict(s, b), blind.evaluate(s, b)))(state, batch)
     assert predicted["tokens"].tolist() == [[5, 6, END, PAD], [4, END, PAD, PAD]]
     before = np.array([[START, 5, 6, END], [START, 4, END, PAD]])
