@@ -188,14 +188,17 @@ def test_one_update_by_hand():
     not count.
     """
     rate, rng = 0.5, np.random.default_rng(0)
-    learner = ssd.learner(model=Given(), optimizer=optax.sgd(rate), neg_to_pos_ratio=2.0, min_positives=1)
+    learner = ssd.learner(
+        model=Given(), optimizer=optax.sgd(rate), preprocess=lambda images: 2 * images, neg_to_pos_ratio=2.0,
+        min_positives=1,
+    )  # fmt: skip
     before = {"logits": rng.normal(size=(6, 3)), "deltas": rng.normal(size=(6, 4))}
     before["logits"][4, 0] = -3  # the hardest negative, if it is one
     before = jax.tree.map(np.float32, before)
     scale = np.array([1.0, 0.7, 1.3, 2.0], np.float32)
     boxes = np.array([[[0, 0, 8, 8]], [[8, 8, 20, 20]], [[0, 0, 8, 8]], [[0, 0, 8, 8]]], np.float32)
     batch = {
-        "image": scale.reshape(4, 1, 1, 1),
+        "image": scale.reshape(4, 1, 1, 1) / 2,
         "boxes": boxes,
         "labels": np.array([[1], [0], [0], [0]]),
         "box_mask": np.array([[True], [True], [False], [True]]),

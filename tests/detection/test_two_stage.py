@@ -319,7 +319,7 @@ def test_one_update_by_hand(whole):
     """
     rate, beta, rng = 0.1, 1 / 9, np.random.default_rng(0)
     learner = two_stage.learner(
-        model=Given(2, whole or None, whole or None, not whole), optimizer=optax.sgd(rate),
+        model=Given(2, whole or None, whole or None, not whole), optimizer=optax.sgd(rate), preprocess=lambda x: 2 * x,
         rpn_batch_size_per_image=8, rpn_positive_fraction=1.0, rpn_nms_thresh=1.0,
         topk_candidates=4, num_proposals=4, box_batch_size_per_image=8, box_positive_fraction=1.0,
     )  # fmt: skip
@@ -331,7 +331,7 @@ def test_one_update_by_hand(whole):
     scale = np.array([1.0, 0.7, 2.0], np.float32)
     true, label, point = [[0, 0, 8, 9], [9, 8, 16, 15], [0, 0, 8, 8]], [1, 0, 0], [[4.3, 4.1], [12.3, 11.2], [4, 4]]
     batch = {
-        "image": np.tile(scale.reshape(3, 1, 1, 1), (1, 16, 16, 1)),
+        "image": np.tile(scale.reshape(3, 1, 1, 1) / 2, (1, 16, 16, 1)),
         "boxes": np.stack([np.float32(true), np.zeros((3, 4), np.float32)], 1),
         "labels": np.stack([label, [0, 0, 0]], 1),
         "box_mask": np.array([[True, False]] * 3),
