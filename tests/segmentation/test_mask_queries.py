@@ -229,7 +229,7 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
     class Noted(Constant):
         @nn.compact
         def __call__(self, images, train=False):
-            applied.append((train, self.has_rng("dropout")))
+            applied.append((train, self.has_rng("dropout"), images.shape[-1]))
             return super().__call__(images[..., :1] * self.param("scale", nn.initializers.ones, ()), train)
 
     def segments(classes, masks, num_stuff, **thresholds):
@@ -255,14 +255,15 @@ def test_arguments_reach_the_predictions_and_training_alone_augments(monkeypatch
     )  # fmt: skip
     batch = batch_of(2)
     state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    assert {channels for *_, channels in applied} == {2}
     applied.clear()
     jax.eval_shape(learner.update, state, batch)
-    assert (set(applied), augmented) == ({(True, True)}, [(4, 4, 2)])
+    assert (set(applied), augmented) == ({(True, True, 2)}, [(4, 4, 2)])
     applied.clear()
     measured, outputs = (jax.eval_shape(function, state, batch) for function in (learner.evaluate, learner.predict))
     value, terms = jax.eval_shape(learner.loss, state.params, state, batch)
     assert (value.shape, set(terms)) == ((), set(measured) - {"mean_iou"})
-    assert set(applied) == {(False, False)}
+    assert set(applied) == {(False, False, 2)}
     assert compared[0] == {"weights": WEIGHTS, "sampling": PointSampling(4, 2.0, 0.5), "auxiliary": True}
     assert len(augmented) == 1
     assert "mean_iou" in measured

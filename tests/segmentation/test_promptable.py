@@ -110,23 +110,29 @@ def test_thresholds_by_hand():
 
 
 class Fixed:
-    """A model whose masks are its parameters, to which a tenth of the previous mask is added."""
+    """A model whose masks are its parameters, to which a tenth of the previous mask is added; of prepared images."""
 
     encoder = SimpleNamespace(image_size=8, patch_size=4)
 
     def init(self, key, x, points, labels, boxes, masks):
-        assert (x.shape, points.shape, masks.shape) == ((1, 8, 8, 3), (1, 1, 1, 2), (1, 8, 8, 1))
+        assert (x.shape, points.shape, masks.shape) == ((1, 8, 8, 6), (1, 1, 1, 2), (1, 8, 8, 1))
         assert labels is boxes is None
         return {"params": {"logits": jnp.zeros((4, 8, 8)), "iou": jnp.zeros(4)}}
 
     def apply(self, variables, x, points=None, labels=None, boxes=None, masks=None, has_mask=None, method=""):
         if method == "encode":
+            assert x.shape[-1] == 6
             return jnp.zeros((len(x), 2, 2, 1))
         params = variables["params"]
         logits = jnp.broadcast_to(params["logits"], (len(x), 1, *params["logits"].shape))
         if masks is not None:
             logits += 0.1 * (masks * has_mask[:, None, None, None])[:, None, None, ..., 0]
         return logits, jnp.broadcast_to(params["iou"], (len(x), 1, *params["iou"].shape))
+
+
+def prepare(images):
+    """Each channel twice."""
+    return jnp.concatenate([images, images], -1)
 
 
 class Coarse(Fixed):
@@ -144,7 +150,13 @@ def test_one_update_by_hand():
     rate, rng = 0.1, np.random.default_rng(0)
     weights = {"focal_weight": 3.0, "dice_weight": 0.5, "iou_weight": 2.0}
     learner = promptable.learner(
-        model=Coarse(), optimizer=optax.sgd(rate), num_clicks=2, objects=1, box_fraction=0.0, **weights
+        model=Coarse(),
+        optimizer=optax.sgd(rate),
+        preprocess=prepare,
+        num_clicks=2,
+        objects=1,
+        box_fraction=0.0,
+        **weights,
     )
     target = rectangle(2, 1, 7, 6)
     sides = 2 * target - 1.0
@@ -192,7 +204,7 @@ def learner_of_fixed_masks():
     filters = MaskFilter(
         points_per_side=1, pred_iou_thresh=0.5, stability_thresh=0.9, mask_nms_thresh=0.7, masks_per_img=3
     )
-    learner = promptable.learner(model=Fixed(), optimizer=optax.sgd(0.1), filters=filters)
+    learner = promptable.learner(model=Fixed(), optimizer=optax.sgd(0.1), preprocess=prepare, filters=filters)
     state = learner.init(jax.random.key(0), {"image": np.zeros((2, 8, 8, 3), np.float32)})
     logits = np.full((6, 8, 8), -3.0, np.float32)
     logits[0, 2:6, 2:6] = 3
