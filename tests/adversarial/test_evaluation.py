@@ -122,6 +122,10 @@ def test_checks_by_hand():
 
 def test_checks_without_their_attacks_are_left_out():
     assert masking_checks({"fgsm": np.ones((1, 4), bool)}) == []
+    both = {"fgsm": np.zeros((1, 4), bool), "pgd": np.ones((1, 4), bool)}
+    for rates, few_steps in ((both, None), ({"fgsm": both["fgsm"]}, np.ones((1, 4), bool))):
+        names = [check.name for check in masking_checks(rates, few_steps)]
+        assert names == ["one step succeeds more often than PGD"] * (len(rates) == 2)
 
 
 @pytest.mark.parametrize(
