@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 
-ANYWHERE = ("activity", "choices", "learner", "lazy", "extras")
+ANYWHERE = ("activity", "choices", "json_content", "learner", "lazy", "extras")
 """Files that any room may import, and that import nothing of dlcore but one another."""
 
 ALLOWED: dict[tuple[str, str], str] = {

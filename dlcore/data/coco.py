@@ -32,12 +32,12 @@ from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import open_zip
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
-from dlcore.data.json_content import parse_json
 from dlcore.data.masks import pack_masks
 from dlcore.data.resizing import ShortestEdge
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.workers import unreadable
+from dlcore.json_content import parse_json
 
 __all__ = ["coco_source", "coco_splits"]
 

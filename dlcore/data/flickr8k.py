@@ -16,9 +16,9 @@ import numpy as np
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
-from dlcore.data.json_content import parse_json
 from dlcore.data.split_names import check_one_name, split_of
 from dlcore.data.workers import unreadable
+from dlcore.json_content import parse_json
 
 __all__ = ["CaptionedImages", "flickr8k"]
 

@@ -32,7 +32,6 @@ from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import open_image, orientation
-from dlcore.data.json_content import parse_json
 from dlcore.data.mask_files import decode_mask
 from dlcore.data.masks import unpack_masks
 from dlcore.data.scenes import SHAPES, STUFF, scenes
@@ -40,6 +39,7 @@ from dlcore.data.source import Source, whole_numbers
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.text import read_lines
 from dlcore.data.workers import unreadable
+from dlcore.json_content import parse_json
 
 __all__ = [
     "ADE20K_CLASSES",

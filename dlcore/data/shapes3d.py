@@ -15,9 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.data.json_content import parse_json
 from dlcore.data.mesh_files import read_mesh
 from dlcore.data.source import Source, check_seed
+from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_npz
 from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.mesh import check_mesh

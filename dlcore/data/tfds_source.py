@@ -19,10 +19,10 @@ from absl import logging
 
 from dlcore.data.array_cache import cache_file, read_cache, write_cache
 from dlcore.data.image_headers import SAMPLE_SIZE, default_crop_pct, read_header, take_evenly, target_size
-from dlcore.data.json_content import parse_json
 from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
+from dlcore.json_content import parse_json
 
 __all__ = ["prepared_datasets", "tfds_source", "tfds_sources", "tfds_splits"]
 

@@ -21,11 +21,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.data.augment.examples import VOID
-from dlcore.data.json_content import parse_json
 from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.extras import require
+from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_npz
 from dlcore.ops.checks import check_spacing
 

@@ -20,9 +20,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from dlcore.data.image_folder import EXTENSIONS, ImageFolder
-from dlcore.data.json_content import parse_json
 from dlcore.data.shards import Record, list_shards, sharded_images
 from dlcore.data.text import read_utf8
+from dlcore.json_content import parse_json
 
 __all__ = ["list_webdataset"]
 

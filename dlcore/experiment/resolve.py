@@ -9,12 +9,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from dlcore.data.json_content import parse_json
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.published import Published, backbone_name, find_published, published_defaults
 from dlcore.experiment.setting import FlagError, Setting, model_settings, module_settings, settings_of
 from dlcore.experiment.settings import RUN
+from dlcore.json_content import parse_json
 
 __all__ = ["last_value", "read_config", "resolve", "split_runs", "wants_smoke"]
 

@@ -10,7 +10,6 @@ self-supervised pairs the encoder is taken that the projects themselves transfer
 `encoder_q` of MoCo, `base_encoder` of MoCo v3, `backbone` of lightly.
 """
 
-import json
 import re
 import zipfile
 import zlib
@@ -23,6 +22,7 @@ import numpy as np
 from absl import logging
 
 from dlcore.extras import require
+from dlcore.json_content import parse_json
 from dlcore.models.torch_file import TorchTensor, read_torch_file
 
 __all__ = ["IGNORED", "listed", "read_npz", "read_state_dict", "unwrap_state_dict"]
@@ -113,11 +113,11 @@ def _weights_of_folder(folder: Path) -> Path | dict[Path, None]:
 def _files_of_index(index: Path) -> dict[Path, list[str]]:
     """Read an index: {file: names}."""
     try:
-        weight_map = json.loads(index.read_bytes())["weight_map"]
+        weight_map = parse_json(index.read_bytes())["weight_map"]
         files: dict[Path, list[str]] = {}
         for name, file in weight_map.items():
             files.setdefault(index.parent / file, []).append(name)
-    except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError):
         raise ValueError(f"path={index}: no index of shards; allowed: a JSON object with weight_map") from None
     if outside := [file for file in files if file.parent != index.parent]:
         raise ValueError(f"path={index}: lists {outside[0]}; allowed: files of its own folder")

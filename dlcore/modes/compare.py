@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.data.json_content import parse_json
+from dlcore.json_content import parse_json
 from dlcore.report.measures import better_direction
 from dlcore.run.metrics_writer import METRICS_FILE, read_metrics
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dlcore.data.json_content import parse_json
+from dlcore.json_content import parse_json
 
 __all__ = ["json_text", "read_json", "write_json"]
 

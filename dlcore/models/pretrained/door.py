@@ -8,7 +8,6 @@ which says the network of the zoo and its fields; `dlcore.models.load_torch` rea
 `dlcore.models.pretrained.processor` prepares photographs as published.
 """
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.sharding import Sharding
 
+from dlcore.json_content import parse_json
 from dlcore.learner import root_key
 from dlcore.models.backbone import HEADS
 from dlcore.models.pretrained.families.vit import classifier
@@ -71,8 +71,8 @@ def is_published(source: str | Path) -> bool:
     if not path.is_file():
         return False
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        content = parse_json(path.read_bytes())
+    except ValueError:
         return False
     return isinstance(content, dict) and "experiment" not in content and any(key in content for key in CONFIG_KEYS)
 

@@ -6,7 +6,6 @@ hold.
 """
 
 import hashlib
-import json
 import re
 import struct
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.extras import require
+from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_state_dict
 
 __all__ = ["Snapshot", "StoredArray", "open_snapshot", "read_config", "read_safetensors"]
@@ -166,8 +166,8 @@ def read_config(path: Path) -> dict[str, Any]:
       ValueError: the file is not JSON, or holds no object.
     """
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        content = parse_json(path.read_bytes())
+    except ValueError as error:
         raise ValueError(f"{path}: not JSON ({error}); allowed: the file as it was published") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}; allowed: a JSON object")
@@ -198,10 +198,10 @@ def read_safetensors(path: Path) -> dict[str, StoredArray]:
         length = struct.unpack("<Q", first)[0] if len(first) == 8 else size
         header = file.read(length) if 8 + length <= size else b""
     try:
-        entries = {name: entry for name, entry in json.loads(header).items() if name != "__metadata__"}
+        entries = {name: entry for name, entry in parse_json(header).items() if name != "__metadata__"}
         end = 8 + length + max((entry["data_offsets"][1] for entry in entries.values()), default=0)
         arrays = {name: StoredArray(path, name, entry["shape"], entry["dtype"]) for name, entry in entries.items()}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         raise ValueError(f"{path}: {size:,} bytes without a whole header; allowed: a whole .safetensors file") from None
     if size != end:
         raise ValueError(f"{path}: {size:,} bytes, where its header says {end:,}; allowed: the whole file")

@@ -1,4 +1,4 @@
-"""JSON of data sets: nesting that is too deep for Python is an error of the text, as any other damage."""
+"""JSON that was read from a file: nesting that is too deep for Python is an error of the text, as any other damage."""
 
 import json
 from typing import Any

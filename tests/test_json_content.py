@@ -2,7 +2,7 @@
 
 import pytest
 
-from dlcore.data.json_content import parse_json
+from dlcore.json_content import parse_json
 
 
 def test_deep_nesting_is_an_error_of_the_text():
