@@ -1,17 +1,25 @@
-"""How each page is wired: what its functions read of the state and the batch, and which examples its splits hold.
+"""How each page is wired: what its functions read of the state and the batch, which examples its splits hold, and
+what its programs compute.
 
 A dependence is read off the traced program: what no output depends on is dead code. So a page that evaluates the raw
 parameters in place of their average, augments test images (which takes a random key), drops a term of its loss with
-all that the term reads, or never updates a part of its state, changes a line of tests/goldens/page_wiring.json:
+all that the term reads, or never updates a part of its state, changes a line of tests/goldens/page_wiring.json.
+
+The measured results of a page hold for its programs and its examples. So tests/goldens/page_programs.json keeps a
+digest of each: a factor, an axis or a default that changes anywhere below the page changes it. Where one fails without
+a change that is meant, `python -m tests.test_page_wiring PAGE PART` prints what the digest is of, for a diff of two
+commits. After a change that is meant:
 
     DLCORE_UPDATE_SNAPSHOTS=1 python -m pytest tests/test_page_wiring.py -m "slow or not slow" -n 0
 """
 
+import functools
 import importlib
 import json
 import os
 import pathlib
 import re
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +35,7 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner
 from dlcore.run.sharding import leaf_paths
+from tests.models.tracing import assert_digest, text_of_arrays, text_of_program
 
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "goldens" / "page_wiring.json"
@@ -46,12 +55,12 @@ ONE_IMAGE = {
 
 
 class Page(NamedTuple):
-    """A page under --smoke, with an average of its parameters where it has one."""
+    """A page under --smoke, with an average of its parameters where it has one, and its traced programs."""
 
     splits: Splits
-    batch: Any
-    learner: Learner
+    batches: dict[str, Any]
     state: Any
+    programs: dict[str, Any]
 
 
 def open_page(name: str) -> Page | None:
@@ -62,8 +71,22 @@ def open_page(name: str) -> Page | None:
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *ema]))
     splits = experiment.task.data(run.flags)
     batch = batch_at(run.pipelines(splits), 0)
+    held_out = evaluation_batch(splits, batch)
     learner = experiment.build(run.setup_of(splits))
-    return Page(splits, batch, learner, jax.eval_shape(learner.init, jax.random.key(0), batch))
+    init, state = jax.make_jaxpr(learner.init, return_shape=True)(jax.random.key(0), batch)
+    programs = {
+        "init": init,
+        "update": jax.make_jaxpr(learner.update)(state, batch),
+        "evaluate": jax.make_jaxpr(learner.evaluate)(state, held_out),
+        "predict": jax.make_jaxpr(learner.predict)(state, held_out),
+    }
+    return Page(splits, {"train": batch, "held out": held_out}, state, programs)
+
+
+def evaluation_batch(splits: Splits, batch: Any) -> Any:
+    """A batch of what the page validates on."""
+    source = next((s for s in (splits.valid, splits.test) if s is not None), None)
+    return batch if source is None else source[np.arange(min(4, len(source)))]
 
 
 def group(path: str) -> str:
@@ -79,38 +102,27 @@ def groups(tree: Any, used: list[bool]) -> list[str]:
     return sorted({group(path) for (path, _), is_used in zip(leaf_paths(tree), used, strict=True) if is_used})
 
 
-def reads(function: Any, *arguments: Any) -> list[list[str]]:
-    """Per argument, the groups that an output of the function depends on."""
-    jaxpr = jax.make_jaxpr(function)(*arguments).jaxpr
-    _, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
-    result = []
-    for argument in arguments:
-        count = len(jax.tree.leaves(argument))
-        result.append(groups(argument, used[:count]))
-        used = used[count:]
-    return result
+def reads(program: Any, state: Any, batch: Any) -> tuple[list[str], list[str]]:
+    """The groups of the state and of the batch that an output of the program depends on."""
+    _, used = partial_eval.dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))
+    count = len(jax.tree.leaves(state))
+    return groups(state, used[:count]), groups(batch, used[count:])
 
 
-def changes(learner: Learner, state: Any, batch: Any) -> list[str]:
+def changes(program: Any, state: Any) -> list[str]:
     """Groups of the state that `update` computes anew: their output is no input passed on."""
-    jaxpr = jax.make_jaxpr(lambda state, batch: learner.update(state, batch)[0])(state, batch).jaxpr
-    passed_on = set(jaxpr.invars)
-    return groups(state, [isinstance(out, Literal) or out not in passed_on for out in jaxpr.outvars])
-
-
-def evaluation_batch(page: Page) -> Any:
-    """A batch of what the page validates on."""
-    source = next((s for s in (page.splits.valid, page.splits.test) if s is not None), None)
-    return page.batch if source is None else source[np.arange(min(4, len(source)))]
+    passed_on = set(program.jaxpr.invars)
+    after = program.jaxpr.outvars[: len(jax.tree.leaves(state))]
+    return groups(state, [isinstance(out, Literal) or out not in passed_on for out in after])
 
 
 def wiring_of(page: Page) -> dict[str, list[str]]:
-    learner, state, batch = page.learner, page.state, evaluation_batch(page)
-    evaluate, predict = reads(learner.evaluate, state, batch), reads(learner.predict, state, batch)
-    update = reads(learner.update, state, page.batch)
+    programs, state = page.programs, page.state
+    evaluate = reads(programs["evaluate"], state, page.batches["held out"])
+    predict = reads(programs["predict"], state, page.batches["held out"])
     return {
-        "update reads": update[1],
-        "update changes": changes(learner, state, page.batch),
+        "update reads": reads(programs["update"], state, page.batches["train"])[1],
+        "update changes": changes(programs["update"], state),
         "evaluate reads": evaluate[0] + [f"batch: {name}" for name in evaluate[1]],
         "predict reads": predict[0] + [f"batch: {name}" for name in predict[1]],
     }
@@ -140,12 +152,20 @@ def write_golden(pages: dict[str, dict[str, list[str]]]) -> None:
     GOLDEN.write_text("{\n" + ",\n".join(lines) + "\n}\n")
 
 
+opened = functools.lru_cache(maxsize=1)(open_page)
+"""The cases of one page follow each other, so that it is traced once."""
+
+
+@pytest.fixture(scope="module", params=PAGES)
+def name(request) -> str:
+    return request.param
+
+
 @pytest.mark.slow(unless=QUICK)
-@pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_wired_as_it_was(name):
     """It reads and changes what the golden says, measures averaged weights where it has them, and has no example in two
     splits."""
-    page = open_page(name)
+    page = opened(name)
     if page is None:
         return
     wiring = wiring_of(page)
@@ -159,3 +179,24 @@ def test_a_page_is_wired_as_it_was(name):
     for first, second in [("train", "valid"), ("train", "test"), ("valid", "test")]:
         shared = set(splits.get(first, ())) & set(splits.get(second, ()))
         assert len(shared) <= 0.01 * len(splits.get(second, ())) or name in ONE_IMAGE, (first, second)
+
+
+def parts_of(page: Page) -> dict[str, str]:
+    """The texts whose digests are kept, of each program and each batch."""
+    programs = {part: text_of_program(program) for part, program in page.programs.items()}
+    return programs | {f"{part} batch": text_of_arrays(batch) for part, batch in page.batches.items()}
+
+
+@pytest.mark.slow(unless=QUICK)
+def test_a_page_computes_as_it_did(name):
+    """`init`, `update`, `evaluate` and `predict` are the programs, and the first batches the examples, of its
+    results."""
+    page = opened(name)
+    if page is None:
+        return
+    for part, text in parts_of(page).items():
+        assert_digest("page_programs.json", f"{name} {part}", text)
+
+
+if __name__ == "__main__":
+    print(parts_of(open_page(sys.argv[1]))[" ".join(sys.argv[2:])])

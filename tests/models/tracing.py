@@ -122,9 +122,19 @@ def program_of(model, *inputs, **options):
 
     with nn.intercept_methods(record), layers_traced_once():
         program, (_, variables) = jax.make_jaxpr(run, return_shape=True)(*inputs)
+    return "\n".join([text_of(model), *parts, text_of_program(program)]), variables
+
+
+def text_of_program(program):
+    """A traced program (a ClosedJaxpr) as text that is the same in every process: its constants and its operations."""
     constants = [_constant_text(np.asarray(value)) for value in program.consts]
-    text = re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))
-    return "\n".join([text_of(model), *parts, *constants, text]), variables
+    return "\n".join([*constants, re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))])
+
+
+def text_of_arrays(tree):
+    """A pytree of arrays as text: a line a leaf, with its path."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return "\n".join(f"{jax.tree_util.keystr(path)}: {_constant_text(np.asarray(leaf))}" for path, leaf in leaves)
 
 
 def _constant_text(value):
