@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from dlcore import nn
+from dlcore.adversarial.queries import simba
 from dlcore.classic_ml import logistic
+from dlcore.classical_vision.alignment import fit_similarity
+from dlcore.classical_vision.color_histogram import color_histogram
+from dlcore.classical_vision.corners import harris_response, shi_tomasi_response
+from dlcore.classical_vision.fisher_vector import fisher_vector
+from dlcore.classical_vision.homography import fit_homography, warp_perspective
+from dlcore.classical_vision.ransac import fit_line
+from dlcore.classical_vision.retrieval import search
+from dlcore.evaluators.pitch import spectral_pitch
 from dlcore.nn.ode import odeint
 from dlcore.nn.position import relative_buckets, sinusoidal_encoding
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
@@ -26,6 +35,8 @@ ENDLESS = mdp.make(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), 1.0, gamma=0.5)
 SHOWN = inverse.Demonstrations(np.zeros((1, 1), int), np.zeros((1, 1), int), 1)
 MEANS, DEVIATIONS = jnp.ones(2), jnp.ones((3, 2))
 NOTHING = jnp.ones((0, 2))
+CORNERS = np.array([[0, 1.0], [2, 5]])
+SQUARE = np.array([[0, 0], [2, 0], [2, 2], [0, 2.0]])
 
 
 def attend(**arguments):
@@ -105,6 +116,54 @@ CASES = {
         r"reward.shape=\(0, 2\): no steps; allowed: at least one",
     ),
     "temperatures": (lambda: tokens_at([3]), r"temperature=int32\[1\]: wrong shape or dtype; allowed: \[3\]"),
+    "weight of a point": (
+        lambda: fit_similarity(CORNERS, CORNERS, np.array([1, -1.0])),
+        r"weights\[1\]=-1: no mask",
+    ),
+    "weights of more points": (
+        lambda: fit_line(CORNERS, np.ones((2, 1))),
+        r"weights=float32\[2, 1\]: wrong shape or dtype; allowed: \[2\]",
+    ),
+    "weight of a corner": (
+        lambda: fit_homography(SQUARE / 2, SQUARE, np.array([1, 1, 1, -2.0])),
+        r"weights\[3\]=-2: no mask",
+    ),
+    "pixel of a histogram": (
+        lambda: color_histogram(np.full((1, 1, 1, 1), np.nan), 2),
+        r"images\[0, 0, 0, 0\]=nan: not finite",
+    ),
+    "window of corners": (lambda: harris_response(DEVIATIONS, 0.0), "sigma=0: out of range; allowed: above 0"),
+    "window of other corners": (lambda: shi_tomasi_response(DEVIATIONS, 0.0), "sigma=0: out of range"),
+    "variance of a mixture": (
+        lambda: fisher_vector(DEVIATIONS, np.ones(1), np.ones((1, 2)), np.array([[1, 0.0]])),
+        "variances=0: out of range; allowed: above 0",
+    ),
+    "weights of a mixture": (
+        lambda: fisher_vector(DEVIATIONS, np.ones(2), np.ones((2, 2)), np.ones((2, 2))),
+        r"weights=\[1. 1.\]: sums to 2",
+    ),
+    "empty mixture": (
+        lambda: fisher_vector(DEVIATIONS, np.array([1, 0.0]), np.ones((2, 2)), np.ones((2, 2))),
+        "weights=0: out of range; allowed: above 0",
+    ),
+    "rows of a picture": (
+        lambda: warp_perspective(jnp.zeros((2, 3, 1)), np.eye(3), (0, 2)),
+        "rows=0: out of range; allowed: at least 1",
+    ),
+    "columns of a picture": (
+        lambda: warp_perspective(jnp.zeros((2, 3, 1)), np.eye(3), (2, 1.5)),
+        "columns=1.5: no whole number",
+    ),
+    "query of a search": (lambda: search(np.full((1, 2), np.nan), CORNERS, 1), r"queries\[0, 0\]=nan: not finite"),
+    "gallery of a search": (
+        lambda: search(CORNERS, np.array([[0, np.inf]]), 1),
+        r"gallery\[0, 1\]=inf: not finite",
+    ),
+    "rate of a sound": (lambda: spectral_pitch(np.ones(4), 0), "sample_rate=0: out of range; allowed: above 0"),
+    "queries of an attack": (
+        lambda: simba(lambda image: image[0, 0], KEY, np.zeros((1, 1, 2)), 0, max_queries=0),
+        "max_queries=0: out of range; allowed: at least 1",
+    ),
     "steps of Adam": (lambda: inverse.explain(ENDLESS, SHOWN, steps=0), "steps=0: too small; allowed: at least 1"),
 }
 

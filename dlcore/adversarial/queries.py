@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlcore.adversarial.gradient import ScoreFn, attack_loss, check_attack, check_images
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["QueryResult", "nes", "random_signs", "simba"]
 
@@ -113,10 +114,11 @@ def simba(
       The result.
 
     Raises:
-      ValueError: epsilon is outside [0, 1].
+      ValueError: epsilon is outside [0, 1], or `max_queries` is below 1.
     """
     check_attack(epsilon)
     check_images(image)
+    check_shapes(max_queries=(max_queries, "int >= 1"))
     order = jax.random.permutation(key, image.size)
 
     def margin(flat):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_finite, check_spread
+from dlcore.ops.checks import check_finite, check_shapes, check_spread
 
 __all__ = ["Similarity", "fit_similarity"]
 
@@ -58,7 +58,7 @@ def fit_similarity(
 
     Raises:
       ValueError: the shapes differ, there are fewer than D points, one is not finite, or all coincide,
-        or in 3-D are collinear.
+        or in 3-D are collinear; a weight is negative.
     """
     source, target = jnp.asarray(source), jnp.asarray(target)
     if source.shape != target.shape or source.ndim != 2 or len(source) < source.shape[1]:
@@ -67,6 +67,7 @@ def fit_similarity(
         )
     check_finite("source", source)
     check_finite("target", target)
+    check_shapes(source=(source, "N D"), weights=(weights, "mask N"))
     for name, points in (("source", source), ("target", target)):
         check_spread(name, points, max(1, source.shape[1] - 1), "points that fix a rotation, in 3-D a triangle")
     weights = jnp.ones(len(source), source.dtype) if weights is None else weights

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
+from dlcore.ops.checks import check_finite
 
 __all__ = ["color_histogram", "rgb_to_hsv", "rgb_to_lab"]
 
@@ -45,8 +46,8 @@ def color_histogram(
       [N, bins^C] if joint, else [N, C bins].
 
     Raises:
-      ValueError: `images` are not [N, H, W, C] (C = 3 for hsv), or are integers other than uint8; `bins` is below 1;
-        `space` is unknown.
+      ValueError: `images` are not [N, H, W, C] (C = 3 for hsv), are integers other than uint8, or not finite;
+        `bins` is below 1; `space` is unknown.
     """
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
@@ -55,6 +56,7 @@ def color_histogram(
     check_choice("space", space, ("given", "hsv"))
     if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
         raise ValueError(f"images.dtype={images.dtype}: wrong dtype; allowed: uint8, or floating in [0, 1]")
+    check_finite("images", images)
     return _histogram(rgb_to_hsv(to_float(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
 
 

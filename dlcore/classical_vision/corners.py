@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.filters import gaussian_filter, sobel_filter
 
 __all__ = ["Corners", "detect_corners", "harris_response", "shi_tomasi_response"]
@@ -51,7 +51,7 @@ def harris_response(
       [..., H, W]; large at corners, negative at edges (of "k").
 
     Raises:
-      ValueError: the image has fewer than two axes or is not finite, or the method is unknown.
+      ValueError: the image has fewer than two axes or is not finite, `sigma` is not positive, or the method is unknown.
     """
     check_choice("method", method, ("k", "eps"))
     rr, rc, cc = _structure_tensor(image, sigma)
@@ -70,7 +70,7 @@ def shi_tomasi_response(image: jax.Array, sigma: float = 1.0) -> jax.Array:
       [..., H, W].
 
     Raises:
-      ValueError: the image has fewer than two axes or is not finite.
+      ValueError: the image has fewer than two axes or is not finite, or `sigma` is not positive.
     """
     rr, rc, cc = _structure_tensor(image, sigma)
     return ((rr + cc) - jnp.sqrt((rr - cc) ** 2 + 4 * rc**2)) / 2
@@ -142,5 +142,6 @@ def _structure_tensor(image: jax.Array, sigma: float) -> tuple[jax.Array, jax.Ar
         raise ValueError(f"image.shape={jnp.shape(image)}: not an image; allowed: [..., H, W]")
     if not isinstance(image, jax.core.Tracer):
         check_finite("image", image)
+    check_shapes(sigma=(sigma, "> 0"))
     down, right = sobel_filter(image, "constant")
     return tuple(gaussian_filter(p, sigma, mode="constant") for p in (down * down, down * right, right * right))

@@ -11,6 +11,8 @@ scikit-image's vectors) is left out, as in the paper.
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_probabilities, check_shapes
+
 __all__ = ["fisher_vector"]
 
 
@@ -30,7 +32,8 @@ def fisher_vector(
       [2 K D]: the K D of the means, then those of the deviations.
 
     Raises:
-      ValueError: the shapes do not fit, or there is no descriptor.
+      ValueError: the shapes do not fit, there is no descriptor, the weights are no probabilities, or a weight or a
+        variance is not positive.
     """
     count, size = descriptors.shape if descriptors.ndim == 2 else (0, 0)
     if not count or means.shape != (len(weights), size) or variances.shape != means.shape:
@@ -38,6 +41,9 @@ def fisher_vector(
             f"descriptors.shape={descriptors.shape}: weights {weights.shape}, means {means.shape}, variances "
             f"{variances.shape}; allowed: [N, D], [K], [K, D], [K, D], N at least 1"
         )
+    check_probabilities("weights", weights)
+    check_shapes(weights=(weights, "... > 0"))
+    check_shapes(variances=(variances, "... > 0"))
     away = (descriptors[:, None] - means) / jnp.sqrt(variances)  # [N, K, D]
     log_density = jnp.log(weights) - 0.5 * (jnp.square(away) + jnp.log(2 * jnp.pi * variances)).sum(-1)
     gamma = jax.nn.softmax(log_density, -1)[..., None]

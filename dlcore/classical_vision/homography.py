@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classical_vision.ransac import Consensus, ransac
-from dlcore.ops.checks import check_finite, check_spread
+from dlcore.ops.checks import check_finite, check_shapes, check_spread
 from dlcore.ops.grid_sample import bilinear_sample
 
 __all__ = [
@@ -181,16 +181,19 @@ def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, i
       (warped [*size, C], 0 outside; mask [*size] bool, where the image covers the result).
 
     Raises:
-      ValueError: the image is not [H, W, C] or the homography not [3, 3], not finite or singular.
+      ValueError: the image is not [H, W, C] or the homography not [3, 3], not finite or singular; a side of `size` is
+        below 1.
     """
     if image.ndim != 3 or homography.shape != (3, 3):
         raise ValueError(
             f"image.shape={image.shape}, homography.shape={homography.shape}: do not fit; allowed: [H, W, C] and [3, 3]"
         )
     check_finite("homography", homography)
+    rows, columns = size
+    check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
     if not isinstance(homography, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(homography)) < 3:
         raise ValueError(f"homography={np.asarray(homography).tolist()}: singular; allowed: a matrix with an inverse")
-    u, v = jnp.meshgrid(jnp.arange(size[1], dtype=image.dtype), jnp.arange(size[0], dtype=image.dtype))
+    u, v = jnp.meshgrid(jnp.arange(columns, dtype=image.dtype), jnp.arange(rows, dtype=image.dtype))
     # Inverse warping: each pixel of the result looks up its source, so that none stays empty.
     points = apply_homography(jnp.linalg.inv(homography), jnp.stack([u, v], -1))
     x, y = points[..., 0], points[..., 1]
@@ -209,8 +212,12 @@ def normalize_points(points: jax.Array, weights: jax.Array | None = None) -> tup
 
     Returns:
       (points [N, D], the matrix [D + 1, D + 1] that does so).
+
+    Raises:
+      ValueError: the shapes do not fit, or a weight is negative.
     """
     dimensions = points.shape[1]
+    check_shapes(points=(points, "N D"), weights=(weights, "mask N"))
     weights = jnp.ones(len(points), points.dtype) if weights is None else weights
     total = jnp.maximum(weights.sum(), 1e-9)
     mean = (weights[:, None] * points).sum(0) / total

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite, check_spread
+from dlcore.ops.checks import check_finite, check_shapes, check_spread
 
 __all__ = ["Consensus", "fit_line", "line_residual", "ransac", "ransac_line", "required_hypotheses"]
 
@@ -138,12 +138,13 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
       [3], (a, b, c); NaN under jit where all points are one.
 
     Raises:
-      ValueError: there are fewer than two points, one is not finite, or all are one.
+      ValueError: there are fewer than two points, one is not finite, or all are one; a weight is negative.
     """
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
         raise ValueError(f"points.shape={points.shape}: no line; allowed: [N, 2], N at least 2")
     check_finite("points", points)
     check_spread("points", points, 1, "points of which two differ")
+    check_shapes(points=(points, "N 2"), weights=(weights, "mask N"))
     weights = jnp.ones(len(points), points.dtype) if weights is None else weights
     mean = (weights[:, None] * points).sum(0) / weights.sum()
     x, y = (points - mean).T

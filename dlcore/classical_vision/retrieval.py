@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["SearchResult", "acceptance_threshold", "all_pairs", "search"]
 
 
@@ -43,13 +45,15 @@ def search(queries: Any, gallery: Any, k: int = 5, *, batch_size: int = 256) -> 
       SearchResult.
 
     Raises:
-      ValueError: `queries` or `gallery` are not [N, D] and [M, D], or `k` is outside 1..M.
+      ValueError: `queries` or `gallery` are not [N, D] and [M, D], or not finite, or `k` is outside 1..M.
     """
     queries, gallery = jnp.asarray(queries, jnp.float32), jnp.asarray(gallery, jnp.float32)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1] or not len(queries):
         raise ValueError(
             f"queries.shape={queries.shape} and gallery.shape={gallery.shape}: do not fit; allowed: [N, D] and [M, D]"
         )
+    check_finite("queries", queries)
+    check_finite("gallery", gallery)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k={k}: out of range; allowed: 1..{len(gallery)}")
     return _search(queries, gallery, k, min(batch_size, len(queries)))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["pitch_evaluator", "semitones", "spectral_pitch"]
 
@@ -25,13 +25,14 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
       [...] Hz; 0 for silence.
 
     Raises:
-      ValueError: a sound has fewer than three samples, or one that is not finite.
+      ValueError: a sound has fewer than three samples, or one that is not finite; `sample_rate` is not positive.
     """
     waveform = np.asarray(waveform, np.float64)
     length = waveform.shape[-1]
     if length < 3:
         raise ValueError(f"waveform has {length} samples; allowed: at least 3")
     check_finite("waveform", waveform)
+    check_shapes(sample_rate=(sample_rate, "> 0"))
     centered = waveform - waveform.mean(-1, keepdims=True)
     size = _PADDING * length
     magnitude = np.abs(np.fft.rfft(centered * np.hanning(length), size))
