@@ -1,7 +1,9 @@
 """Every page's first two steps of training and its evaluation give the numbers of tests/goldens/page_numbers.json.
 
 They hold which term of a loss gets which weight, axis and target on the way from a page's flags to its metrics. The
-numbers are regressions. After a change that is meant:
+slow tier has a page of each topic, as its digests of programs (tests/test_page_wiring.py) see what these numbers see;
+the weekly tier has all: they also tell whether another version of JAX, or a program rewritten, still computes the
+same. The numbers are regressions. After a change that is meant:
 DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_page_numbers.py -m "slow or not slow" -n 0
 
 Processors round differently, and some numbers depend on that: an accuracy of nearly equal scores, a second loss behind
@@ -66,6 +68,7 @@ def test_the_pages_of_every_topic_have_numbers():
 
 
 @pytest.mark.slow
+@pytest.mark.weekly(unless=EVERY_RUN)
 @pytest.mark.parametrize("name", [page for page in PAGES if smoke_job(page)] if UPDATE else sorted(KNOWN))
 def test_the_numbers_of_a_page_are_those_of_the_snapshot(name):
     found = page_numbers(name)

@@ -33,7 +33,6 @@ from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
-from dlcore.learner import Learner
 from dlcore.run.sharding import leaf_paths
 from tests.models.tracing import assert_digest, text_of_arrays, text_of_program
 
@@ -44,8 +43,12 @@ PAGES = sorted(
     for path in (ROOT / "experiments").glob("*/*.py")
     if path.name != "__init__.py" and path.parent.name not in ("bench", "studies", "recipes")
 )
-QUICK = ["classification.supervised", "generative.gan", "semi_supervised.fixmatch", "self_supervised.moco"]
-"""Pages of the default tier; the slow one has all."""
+QUICK = [
+    *("classification.supervised", "detection.yolo", "generative.ddpm", "generative.gan", "rl.a2c", "segmentation.fcn"),
+    *("self_supervised.moco", "semi_supervised.fixmatch", "sequence.language_model", "transfer.fine_tuning"),
+    *("video.classification", "vision3d.pointnet"),
+]
+"""Pages of the default tier, of most topics; the slow one has all."""
 
 ONE_IMAGE = {
     f"interpretability.{name}"
@@ -64,11 +67,14 @@ class Page(NamedTuple):
 
 
 def open_page(name: str) -> Page | None:
+    """Its flags pass its own check, under --smoke and as they are; nothing is compiled."""
     experiment = getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
     if not isinstance(experiment, Experiment):
         return None
     ema = ["--ema=0.9"] if "ema" in experiment.merged.settings else []
     run = ResolvedRun(experiment, resolve(experiment, ["--smoke", *ema]))
+    experiment.task.check(run.flags)
+    experiment.task.check(resolve(experiment, []))
     splits = experiment.task.data(run.flags)
     batch = batch_at(run.pipelines(splits), 0)
     held_out = evaluation_batch(splits, batch)
@@ -163,11 +169,14 @@ def name(request) -> str:
 
 @pytest.mark.slow(unless=QUICK)
 def test_a_page_is_wired_as_it_was(name):
-    """It reads and changes what the golden says, measures averaged weights where it has them, and has no example in two
-    splits."""
+    """It reads and changes what the golden says, `update` returns a state as `init` makes it, averaged weights are
+    measured where there are any, and no example is in two splits."""
     page = opened(name)
     if page is None:
         return
+    leaves = jax.tree.leaves(page.state)
+    after = page.programs["update"].out_avals[: len(leaves)]
+    assert [(x.shape, x.dtype) for x in after] == [(x.shape, x.dtype) for x in leaves]
     wiring = wiring_of(page)
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         write_golden({**read_golden(), name: wiring})
