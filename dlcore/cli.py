@@ -64,7 +64,9 @@ def _main(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS)
+    commands = parser.add_subparsers(
+        prog="dlcore", dest="command", required=True, metavar="COMMAND", help=argparse.SUPPRESS
+    )
 
     def command(name: str, description: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, description=description, allow_abbrev=False)

@@ -522,6 +522,7 @@ def test_each_option_says_what_it_is(command, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         cli.main([command, "--help"])
     lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith(f"usage: dlcore {command} [-h]")
     options = [(line, after) for line, after in zip(lines, [*lines[1:], ""], strict=True) if re.match(r"  \S", line)]
     assert len(options) > 1
     for line, after in options:
