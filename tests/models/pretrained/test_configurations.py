@@ -104,6 +104,12 @@ TRANSFORMERS = [
         {**OWN, "mlp_features": 48, "swiglu": True, "num_registers": 4, "pool": "token_mean"},
     ),
     (
+        "Dinov2Model",  # two thirds of 60 are 40, a multiple of 8 already
+        {**DINO, "use_swiglu_ffn": True},
+        "dinov2_base",
+        {**OWN, "num_classes": 0, "mlp_features": 40, "swiglu": True, "num_registers": 0},
+    ),
+    (
         "DINOv3ViTModel",
         {**VIT, "use_gated_mlp": True, "num_register_tokens": 4, "query_bias": False},
         "dinov3_vitb16",

@@ -40,6 +40,25 @@ def test_a_loader_that_moves_numbers_is_inverted():
     np.testing.assert_array_equal(written["b"], [7])
 
 
+def test_a_large_array_of_half_precision_is_written_in_float32_beside_what_is_checked():
+    """70 x 70 places are more than one digit of 4,096 holds; the loader compares a table, which no variable has."""
+    table = np.arange(3.0)
+    entries = {"w": np.zeros((70, 70), np.float16), "table": table, "count": np.array([7], np.int64)}
+
+    def load(file):
+        np.testing.assert_array_equal(file["table"], table)
+        return {"x": np.asarray(file["w"]).T}
+
+    variables = {"x": np.random.default_rng(0).normal(size=(70, 70)).astype(np.float32)}
+    written = entries_of(load, entries, variables, constants=("table",))
+    np.testing.assert_array_equal(written["w"], variables["x"].T)
+    assert {key: value.dtype for key, value in written.items()} == {
+        "w": np.float32,
+        "table": np.float64,
+        "count": np.int64,
+    }
+
+
 def test_a_loader_that_computes_is_refused():
     with pytest.raises(ValueError, match=r"^entries: its file cannot hold what was learned; allowed: networks whose"):
         entries_of(lambda file: {"x": np.concatenate([file["q"], np.zeros(1)])}, {"q": np.zeros(1)}, {"x": np.ones(2)})
