@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dlcore.models import create_model
 from dlcore.models.pretrained.door import is_published, read_about
 from dlcore.models.pretrained.family import Family, find_family
 from dlcore.models.pretrained.network import Pretrained
@@ -502,6 +503,44 @@ def test_the_processor_is_the_librarys(about):
     assert of({**TIMM_VIT, "pretrained_cfg": published}, {}) == expected
     assert of(TIMM_VIT, {}) is None
     assert of({**vit, "pretrained_cfg": published}, {}) is None  # transformers reads another file
+
+
+def reader(model, inputs, kind="image", preprocess=None):
+    """A network that gives back what it reads."""
+    family = Family("transformers", ("x",), dict, dict, inputs, kind, call=lambda run, arrays, _: arrays)
+    return Pretrained("net", {}, model, None, family, {}, preprocess, None)
+
+
+def test_masks_may_hide_what_stands_behind_the_end_of_a_text():
+    """End tokens are 59; of a SigLIP, which has none, all tokens are read. A text may be its end token alone."""
+    clip = create_model("clip_vit_b_32", vocab_size=60, end_token=59)
+    net = reader(clip, ("input_ids", "attention_mask"), "pairs")
+    ids = np.array([[4, 59, 0], [59, 8, 59]])
+    mask = np.array([[1, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(net(input_ids=ids, attention_mask=mask)["attention_mask"], mask)
+    assert net(input_ids=ids[1:, :1])["input_ids"].shape == (1, 1)
+    for i, j in ((0, 1), (1, 0)):
+        wrong = np.ones_like(mask)
+        wrong[i, j] = 0
+        with pytest.raises(ValueError, match="attention_mask: 0 at a token that the network reads"):
+            net(input_ids=ids, attention_mask=wrong)
+    with pytest.raises(ValueError, match=r"input_ids\[1\]: no end token; allowed: texts with a token 59"):
+        net(input_ids=np.array([[59, 1], [2, 3], [4, 5]]))
+
+
+def test_masks_of_photographs_and_the_first_timestep_are_read():
+    photographs = [np.full((2, 5, 3), 255, np.uint8), np.zeros((4, 3), np.uint8)]
+    net = reader(None, ("pixel_values|x", "pixel_mask", "timestep"), preprocess=Processor())
+    found = net(photographs, timestep=0)
+    assert found.keys() == {"pixel_values", "pixel_mask", "timestep"}
+    chex.assert_shape(found["pixel_values"], (2, 4, 5, 3))
+    np.testing.assert_array_equal(found["pixel_mask"].sum((1, 2)), [10, 12])
+    inputs = {"x": np.zeros((1, 4, 5, 3), np.float32), "pixel_mask": np.ones((1, 4, 5), int)}
+    np.testing.assert_array_equal(net(**inputs)["pixel_mask"], inputs["pixel_mask"])
+    with pytest.raises(ValueError, match=r"pixel_mask=\[1, 5, 4\]: another shape; allowed: \[1, 4, 5\]"):
+        net(**inputs | {"pixel_mask": np.ones((1, 5, 4), int)})
+    with pytest.raises(ValueError, match="timestep.*: not finite"):
+        net(**inputs, timestep=np.float32([np.nan]))
 
 
 @pytest.mark.parametrize(
