@@ -49,7 +49,7 @@ class Reader(nn.Module):
     ],
 )
 def test_a_shape_that_a_network_cannot_read_is_named(clips, fitting, wrong):
-    """The kernel of the first convolution has 5 channels to read and 6 to give; without parameters any number is read."""
+    """The kernel of the first convolution reads 5 channels and gives 6; without parameters any number is read."""
     built = {"params": {"stem": {"conv": {"kernel": np.zeros((1, 1, 5, 6))}}}}
     read = Reader(clips).apply
     for shape in fitting:

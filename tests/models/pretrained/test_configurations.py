@@ -539,7 +539,7 @@ def test_masks_of_photographs_and_the_first_timestep_are_read():
     np.testing.assert_array_equal(net(**inputs)["pixel_mask"], inputs["pixel_mask"])
     with pytest.raises(ValueError, match=r"pixel_mask=\[1, 5, 4\]: another shape; allowed: \[1, 4, 5\]"):
         net(**inputs | {"pixel_mask": np.ones((1, 5, 4), int)})
-    with pytest.raises(ValueError, match="timestep.*: not finite"):
+    with pytest.raises(ValueError, match=r"timestep.*: not finite"):
         net(**inputs, timestep=np.float32([np.nan]))
 
 

@@ -42,7 +42,7 @@ def test_the_text_half_of_a_clip_gives_the_embeddings_of_the_whole(tmp_path):
 
 
 def test_a_text_half_reads_tokens_and_places_and_may_have_no_head():
-    """Without blocks: the tokens' rows of the table plus those of their places, and their norm; a window of 3 tokens."""
+    """Without blocks: the tokens' rows of the table plus those of their places, and their norm; 3 tokens fit."""
     half = CLIPText(9, 8, window=3, text_depth=0, text_width=4, text_heads=1, epsilon=0.5, has_head=False)
     tokens, rng = np.array([[3, 8, 2], [8, 1, 1]]), np.random.default_rng(0)
     shapes = jax.eval_shape(half.init, jax.random.key(0), tokens)
