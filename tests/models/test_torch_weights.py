@@ -13,7 +13,7 @@ import pytest
 
 from dlcore.learner import root_key
 from dlcore.models import create_model, input_shape, load_torch, torch_file, torch_names
-from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
+from dlcore.models.torch_weights import count_classes, head_paths, put_variables, size_of_layers
 from dlcore.models.weight_files import listed, read_state_dict
 from tests.models.parity import read_golden
 from tests.models.tracing import layers_traced_once
@@ -218,6 +218,23 @@ def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
         size_of_layers("classes", 90, leaves, names, entries | {"box": np.zeros((20, 8))})
     with pytest.raises(ValueError, match=r"score \(1, 1, 8, 28\): fits no number of classes"):
         size_of_layers("classes", 90, leaves, names, entries | {"score": np.zeros((28, 8, 1, 1))})
+
+
+def test_the_classes_of_a_file_are_those_of_its_head():
+    """An MLP of 128 units before the head, whose file may tell 4 classes apart, or have no head."""
+    head = {"head.weight": np.zeros((4, 128)), "head.bias": np.zeros(4)}
+    rest = {"dense2.weight": np.zeros((128, 128))}
+    paths = {"params/head/kernel", "params/head/bias"}
+    assert count_classes("mlp", {"module." + key: value for key, value in (head | rest).items()}) == 4
+    assert count_classes("mlp", rest) is None
+    assert count_classes("gpt2", {"wte.weight": np.zeros((3, 2))}) is None
+    with pytest.raises(ValueError, match=r"differ in the number of classes: head\.\w+ has 4, head\.\w+ has 5"):
+        count_classes("mlp", head | {"head.bias": np.zeros(5)})
+    assert head_paths("mlp", head) == (paths, True)
+    assert head_paths("mlp", rest) == (paths, False)
+    assert head_paths("gpt2", rest) == (set(), False)
+    with pytest.raises(ValueError, match="name='clip_vit_b_32': has no table of names; allowed: models that read an"):
+        torch_names("clip_vit_b_32")
 
 
 def test_variables_are_put_in_place_by_their_paths():
