@@ -1,6 +1,7 @@
 """Published weights load, and what does not fit is named; all names and shapes are in test_manifests."""
 
 import functools
+import importlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.learner import root_key
 from dlcore.models import create_model, input_shape, load_torch, torch_file, torch_names
-from dlcore.models.torch_weights import count_classes, head_paths, put_variables, size_of_layers
+from dlcore.models.torch_weights import count_classes, fill_from_torch, head_paths, put_variables, size_of_layers
 from dlcore.models.weight_files import listed, read_state_dict
 from tests.models.parity import read_golden
 from tests.models.tracing import layers_traced_once
@@ -235,6 +237,64 @@ def test_the_classes_of_a_file_are_those_of_its_head():
     assert head_paths("gpt2", rest) == (set(), False)
     with pytest.raises(ValueError, match="name='clip_vit_b_32': has no table of names; allowed: models that read an"):
         torch_names("clip_vit_b_32")
+
+
+PLACES = {
+    ("regnet", 0): {
+        "block2_1/a/1/bias": "s2.b2.conv1.bn.bias",
+        "block1_0/c/1/bias": "s1.b1.conv3.bn.bias",
+        "block1_0/proj/1/bias": "s1.b1.downsample.bn.bias",
+    },
+    ("swin_v2", 0): {
+        "features_3_1/norm1/bias": "encoder.layers.1.blocks.1.layernorm_before.bias",
+        "features_4/norm/bias": "encoder.layers.1.downsample.norm.bias",
+    },
+    ("swin_v2", 1): {  # Microsoft's: a stage ends by merging
+        "features_3_1/norm1/bias": "layers.1.blocks.1.norm1.bias",
+        "features_2/norm/bias": "layers.0.downsample.norm.bias",
+    },
+    ("swin_v2", 2): {  # timm's: a stage begins by merging
+        "features_3_1/norm1/bias": "layers.1.blocks.1.norm1.bias",
+        "features_2/norm/bias": "layers.1.downsample.norm.bias",
+    },
+    ("convnext", 0): {
+        "features_0_1/bias": "stem.1.bias",
+        "features_3_2/block_5/bias": "stages.1.blocks.2.mlp.fc2.bias",
+        "features_4_0/bias": "stages.2.downsample.0.bias",
+    },
+    ("dinov3", -1): {
+        "cls_token": "embeddings.cls_token",
+        "features_0_1/bias": "model.stages.0.downsample_layers.1.bias",
+        "features_3_2/block_5/bias": "model.stages.1.layers.2.pointwise_conv2.bias",
+        "features_4_0/bias": "model.stages.2.downsample_layers.0.bias",
+    },
+    ("efficientnet", 0): {
+        "features_0/1/bias": "bn1.bias",
+        "features_1_0/block_0/1/bias": "blocks.0.0.bn1.bias",
+        "features_1_0/block_1/fc1/bias": "blocks.0.0.se.conv_reduce.bias",
+        "features_1_0/block_2/1/bias": "blocks.0.0.bn2.bias",
+        "features_7_1/block_1/1/bias": "blocks.6.1.bn2.bias",
+        "features_7_1/block_2/fc2/bias": "blocks.6.1.se.conv_expand.bias",
+        "features_7_1/block_3/1/bias": "blocks.6.1.bn3.bias",
+        "features_8/1/bias": "bn2.bias",
+    },
+    ("efficientnet", 1): {
+        "features_1_0/block_0/1/bias": "blocks.0.0.bn1.bias",
+        "features_3_1/block_1/1/bias": "blocks.2.1.bn2.bias",
+        "features_4_0/block_2/fc1/bias": "blocks.3.0.se.conv_reduce.bias",
+    },
+}
+"""{(family, project of `TORCH_LAYOUTS`, or -1 for `TORCH_NAMES`): {path: name in the project's files}}."""
+
+
+@pytest.mark.parametrize(("family", "project"), PLACES)
+def test_stages_blocks_and_layers_are_numbered_as_the_projects_number_them(family, project):
+    module, places = importlib.import_module(f"dlcore.models.{family}"), PLACES[family, project]
+    rules = module.TORCH_NAMES if project < 0 else module.TORCH_LAYOUTS[project].names
+    tree = {"params": unflatten_dict({path: np.zeros(1, np.float32) for path in places}, sep="/")}
+    entries = {name: np.float32([i]) for i, name in enumerate(places.values())}
+    found = flatten_dict(fill_from_torch(tree, entries, rules, what=family)["params"], sep="/")
+    assert {path: int(value[0]) for path, value in found.items()} == {path: i for i, path in enumerate(places)}
 
 
 def test_variables_are_put_in_place_by_their_paths():
