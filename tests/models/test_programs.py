@@ -231,6 +231,19 @@ CASES = {
         {"grid": (2, 1, 4), "kind": 5},
         lambda model: (np.zeros((2, 8, 24)), np.ones((2, 8), bool), np.ones((2, 8), bool)),
     ),
+    "preact_cifar": ("preact_resnet110_cifar", {"stages": (1, 2), "width": 4}, True),
+    "plain_cifar": ("plain20_cifar", {"stages": (1, 2), "width": 4}, True),
+    "resnet_stem_cifar": ("resnet18", {"stem": "cifar", "stages": (1,), "width": 4}, False),
+    "resnet_v2_train": ("resnetv2_50", {"stages": (1, 2), "width": 4}, True),
+    "nf_resnet_cifar": ("nf_resnet50", {"stem": "cifar", "stages": (1, 2), "width": 8}, True),
+    "regnet_y": (
+        "regnet_y_400mf",
+        {"depth": 3, "width": 8, "slope": 8.0, "step": 2.0, "group_width": 4, "stem_width": 8},
+        True,
+    ),
+    "alexnet_towers": ("alexnet", {"towers": 2, "hidden": 8}, True),
+    "mobilenet_v1_cifar": ("mobilenetv1_100", {"stem": "cifar", "settings": ((64, 1, 1), (128, 1, 2))}, False),
+    "dinov3_7b": ("dinov3_vit7b16", VIT, False),
     "mae_table": ("mae_vit_b_16", {**MASKED, "decoder_depth": 0, "table_size": 224}, {"method": "encode"}),
 }
 
