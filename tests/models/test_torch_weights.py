@@ -216,6 +216,10 @@ def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
     flat = {"score": np.zeros((27, 8)), "box": entries["box"]}
     assert size_of_layers("classes", 90, leaves, names, flat) == 3, "an entry of another rank is passed over"
     assert count_classes("mae_vit_b_16", {}) is None
+    one = {"score": np.zeros((9, 8, 1, 1)), "box": np.zeros((8, 8))}
+    assert size_of_layers("classes", 90, leaves, names, one) == 1
+    with pytest.raises(ValueError, match=r"score \(1, 1, 8, 0\): fits no number of classes"):
+        size_of_layers("classes", 90, leaves, names, {"score": np.zeros((0, 8, 1, 1))})
     with pytest.raises(ValueError, match="its heads differ in the number of classes: score has 3, box has 4; allowed:"):
         size_of_layers("classes", 90, leaves, names, entries | {"box": np.zeros((20, 8))})
     with pytest.raises(ValueError, match=r"score \(1, 1, 8, 28\): fits no number of classes"):
@@ -237,6 +241,42 @@ def test_the_classes_of_a_file_are_those_of_its_head():
     assert head_paths("gpt2", rest) == (set(), False)
     with pytest.raises(ValueError, match="name='clip_vit_b_32': has no table of names; allowed: models that read an"):
         torch_names("clip_vit_b_32")
+
+
+def test_a_convolution_of_one_pixel_is_a_layer_and_axes_of_one_come_and_go():
+    """Kernels have their outputs last; what is no kernel keeps the order of its numbers, and the order of its axes."""
+    numbers = np.arange(6, dtype=np.float32)
+
+    def load(leaf, shape, value):
+        tree = {"params": {"a": {leaf: np.zeros(shape, np.float32)}}}
+        key = {"kernel": "a.weight", "token": "a.token"}[leaf]
+        return np.asarray(fill_from_torch(tree, {key: value}, (), what="net")["params"]["a"][leaf])
+
+    np.testing.assert_array_equal(load("kernel", (2, 3), numbers.reshape(3, 2, 1, 1)), numbers.reshape(3, 2).T)
+    np.testing.assert_array_equal(load("kernel", (2, 3), numbers.reshape(3, 2)), numbers.reshape(3, 2).T)
+    kernel = load("kernel", (1, 3, 1, 2), numbers.reshape(2, 1, 1, 3))
+    np.testing.assert_array_equal(kernel[0, :, 0], numbers.reshape(2, 3).T)
+    np.testing.assert_array_equal(load("token", (6,), numbers.reshape(1, 6, 1)), numbers)
+    np.testing.assert_array_equal(load("token", (1, 2, 3), numbers.reshape(2, 3))[0], numbers.reshape(2, 3))
+    for leaf, shape, value in (
+        ("token", (3, 2), numbers.reshape(2, 3)),
+        ("kernel", (2, 3), numbers.reshape(3, 1, 1, 2)),
+        ("token", (2, 4), np.zeros((4, 2), np.float32)),
+    ):
+        with pytest.raises(ValueError, match=r"it does not fit net; 1 of a wrong shape: a\.\w+, as \(.*\) not \("):
+            load(leaf, shape, value)
+
+
+def test_joined_projections_are_cut_where_queries_keys_and_values_stand_alone():
+    names = ("query", "key", "value")
+    leaves = {name: {"kernel": np.zeros((2, 2), np.float32), "bias": np.zeros(2, np.float32)} for name in names}
+    weight, bias = np.arange(12, dtype=np.float32).reshape(6, 2), np.arange(6, dtype=np.float32)
+    rules = ((r"\.(q|k|v)(uery|ey|alue)\.", r".\1_proj."),)
+    entries = {"attn.in_proj_weight": weight, "attn.in_proj_bias": bias}
+    found = fill_from_torch({"params": {"attn": leaves}}, entries, rules, what="net")["params"]["attn"]
+    for i, name in enumerate(names):
+        np.testing.assert_array_equal(found[name]["kernel"], weight[2 * i : 2 * i + 2].T)
+        np.testing.assert_array_equal(found[name]["bias"], bias[2 * i : 2 * i + 2])
 
 
 PLACES = {
