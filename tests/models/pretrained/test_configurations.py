@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from dlcore.models import create_model
 from dlcore.models.pretrained.door import is_published, read_about
-from dlcore.models.pretrained.family import Family, find_family
+from dlcore.models.pretrained.family import Family, all_families, find_family
 from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.packing import PatchProcessor
 from dlcore.models.pretrained.processor import Processor
@@ -419,6 +419,44 @@ def test_a_configuration_of_openclip_gives_these_fields():
     config["model_cfg"]["vision_cfg"]["layers"] = [1, 2]
     with pytest.raises(ValueError, match=r"model_cfg: its image tower is no ViT of OpenCLIP; allowed: vision_cfg with"):
         find_family(config).model(config)
+
+
+KINDS = {
+    "pairs": "CLIP CLIPModel Siglip2Model SiglipModel",
+    "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
+    "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel",
+    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
+    "Qwen3ForCausalLM T5EncoderModel",
+    "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
+    "segmentation": "SamModel",
+    "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
+    "UNet2DConditionModel UNet2DModel",
+}
+"""{kind: architectures}, of those that do not name their task; the others are networks of images."""
+TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
+TASKS |= dict.fromkeys(("SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation")
+READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder")
+
+
+def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
+    kinds = {name: kind for kind, names in KINDS.items() for name in names.split()}
+    for family in all_families():
+        for name in family.architectures:
+            task = name.rpartition("For")[2]
+            assert family.kind == kinds.get(name, TASKS.get(task, "image")), name
+            loads = family.library == "diffusers" or name.startswith(READ_AS_A_WHOLE)
+            assert (family.load is not None) == loads, name
+            assert (family.call is not None) == (name == "SamModel"), name
+            assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
+            first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
+            if family.library != "diffusers":
+                assert family.inputs[0] == ("pixel_values_videos" if name == "VJEPA2Model" else first), name
+    inputs = {family.architectures[0]: family.inputs for family in all_families()}
+    assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
+    assert inputs["CLIPModel"] == inputs["CLIP"] == ("pixel_values", "input_ids", "attention_mask")
+    assert inputs["Siglip2Model"][1:3] == ("pixel_attention_mask", "spatial_shapes")
+    assert inputs["T5EncoderModel"] == ("input_ids", "attention_mask")
+    assert inputs["ViTMAEModel"] == ("pixel_values", "noise")
 
 
 @pytest.mark.parametrize(
