@@ -141,8 +141,8 @@ CASES = {
     "marian": ("marian", {**TEXT, "encoder_layers": 1, "decoder_layers": 1}, False),
     "gpt2_scan": (
         "gpt2",
-        {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 2, "scan_blocks": True},
-        False,
+        {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 2, "scan_blocks": True, **OTHER},
+        True,
     ),
     "densenet_cifar": ("densenet100_cifar", {"stages": (1, 2), "growth_rate": 4, "stem_width": 4}, False),
     "googlenet_cifar": (
