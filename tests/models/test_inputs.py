@@ -127,7 +127,7 @@ TOKENS = (1, 5)
         ("vit_b_16", VIT, [(1, 5, 4, 3)], r"x.shape=\(1, 5, 4, 3\), image_size=4: patches do not cover the image"),
     ],
 )
-def test_what_a_network_cannot_have_or_read_is_named(name, fields, shapes, message):
+def test_fields_and_inputs_that_a_network_cannot_have_are_named(name, fields, shapes, message):
     model = create_model(name, **fields)
     inputs = [jax.ShapeDtypeStruct(shape, float if len(shape) > 2 or "mae" in name else int) for shape in shapes]
     with pytest.raises(ValueError, match=message):
