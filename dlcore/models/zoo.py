@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from dlcore.models.registry import FILES, create_model, example_inputs, family_of, kind_of, list_models
-from dlcore.models.stored_counts import STORED
+from dlcore.models.stored_counts import STORED, all_stored_models
 
 __all__ = ["count_model", "write_zoo"]
 
@@ -46,7 +46,7 @@ def write_zoo(*, everything: bool = False) -> None:
     Args:
       everything: count every model again; else those that it lacks.
     """
-    before = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() else {}
+    before = all_stored_models()
     models = {}
     for kind in FILES:
         stored_counts = {} if everything else before.get(kind, {})

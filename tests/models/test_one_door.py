@@ -1,5 +1,6 @@
 """`create_model` and `load_torch` know every network with published weights, of every kind."""
 
+import json
 import re
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from dlcore.models.normalization import IMAGENET, SYMMETRIC, normalization
 from dlcore.models.registry import FILES, input_shape, kind_of
 from dlcore.models.stored_counts import all_stored_models
 from dlcore.run.weights import save_weights
-from tests.models.parity import read_golden
+from tests.models.parity import GOLDENS, read_golden
 from tests.models.test_clip import FIELDS
+from tests.models.tracing import layers_traced_once
 
 KINDS = ("pairs", "encoder", "video", "detection", "segmentation", "depth", "generative")
 PUBLISHED = {
@@ -71,6 +73,78 @@ def test_images_are_normalized_as_published():
     assert normalization("clip_vit_b_32").mean == normalization("openclip_vit_h_14").mean == (
         0.48145466, 0.4578275, 0.40821073,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("names", "mean", "std"),
+    [
+        ("resnet50 dinov2_base", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("mixer_s16_224 vit_gpt2 siglip_base_patch16_224 stable_diffusion_v1_vae", (0.5,) * 3, (0.5,) * 3),
+        ("aimv2_large_patch14_224", (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+        ("ssd300_vgg16", (0.48235, 0.45882, 0.40784), (0.00392156862745098,) * 3),
+        ("s3d r3d_18", (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989)),
+        ("mvit_v2_s", (0.45,) * 3, (0.225,) * 3),
+        ("mobilevit_s", (0.0,) * 3, (1.0,) * 3),
+    ],
+)
+def test_means_and_deviations_are_those_that_the_projects_document(names, mean, std):
+    for name in names.split():
+        assert normalization(name) == (mean, std), name
+    assert normalization("googlenet") == SYMMETRIC
+    assert normalization("googlenet", {"transform_input": True}) == IMAGENET
+
+
+SMALL_VIT = {"num_classes": 0, "frames": 2, "image_size": 4, "width": 8, "num_heads": 2, "mlp_features": 12}
+CLIPS = {
+    "s3d": ("tvvid_s3d", {"width_mult": 0.02}, "(?!)", "S3D"),
+    "mvit_v2_s": (
+        "tvvid_mvit_v2_s",
+        {"stages": (1, 1), "frames": 4, "image_size": 32, "width": 8},
+        r"^blocks\.([2-9]|1\d)\.",
+        "MViT of version 2",
+    ),
+    "swin3d_t": (
+        "tv_swin_t",
+        {"stages": (2, 1), "width": 8, "num_heads": (1, 2)},
+        r"^features\.(2\.1|[3-6])\.",
+        "Swin3D",
+    ),
+    "vjepa2_vitl_fpc64_256": (
+        "hf_vjepa2",
+        {"image_size": 4, "frames": 4, "patch_size": 2, "depth": 2, "width": 24, "num_heads": 2, "mlp_features": 12}
+        | {"predictor_depth": 1, "predictor_width": 12, "predictor_heads": 1, "predictor_features": 8},
+        "(?!)",
+        "VJEPA2",
+    ),
+    "timesformer_base": ("hf_timesformer", SMALL_VIT | {"patch_size": 2, "depth": 2}, "(?!)", "TimeSformer"),
+    "vivit_b_16x2": ("hf_vivit", SMALL_VIT | {"tubelet": (2, 2, 2), "depth": 2, "pooler": True}, "(?!)", "ViViT"),
+}
+"""{network: (golden whose names the file has, fields of a small one, pattern of names that it lacks, what it is)}."""
+IN_A_CLIP = (
+    (r"^features\.0\.0\.", "patch_embed.proj."),
+    (r"^features\.0\.2\.", "patch_embed.norm."),
+    (r"^features\.(\d)\.", lambda match: f"features.{int(match[1]) - 1}."),
+)
+"""From torchvision's names of a Swin to those of a Video Swin, whose patches are embedded by a module of their own."""
+
+
+@pytest.mark.slow(only=["s3d"])
+@pytest.mark.parametrize("name", CLIPS)
+def test_a_network_of_clips_finds_all_names_of_its_project(name):
+    """Arrays of one number have wrong shapes; none is missing and none left over."""
+    file, fields, pattern, what = CLIPS[name]
+    about = json.loads(str(np.load(GOLDENS / f"{file}.npz")["meta"]))
+    entries = {}
+    for key, shape in about["state_dict"]:
+        for old, new in IN_A_CLIP if name == "swin3d_t" else ():
+            key, count = re.subn(old, new, key)
+            if count:
+                break
+        entries[{"vjepa2_vitl_fpc64_256": "vjepa2."}.get(name, "") + key] = np.zeros((1,) * len(shape), np.float32)
+    entries = {key: value for key, value in entries.items() if not re.search(pattern, key)}
+    message = rf"^state_dict: it does not fit {what}; \d+ of a wrong shape: "
+    with layers_traced_once(), pytest.raises(ValueError, match=message):
+        load_torch(name, entries, **fields)
 
 
 def test_the_table_of_files_names_models():

@@ -30,6 +30,10 @@ PAIR = {"image_size": 4, "patch_size": 2, "window": 5, "embedding_size": 6} | {
 }
 VIT = {"image_size": 4, "patch_size": 2, "depth": 2, "width": 8, "num_heads": 2, "mlp_features": 12, "num_classes": 3}
 DROPS = {"dropout": 0.1, "attention_dropout": 0.2, "drop_path": 0.3}
+SCALED = {"layer_scale": 0.5, "epsilon": 1e-3}
+OTHER = {"dropout": 0.1, "epsilon": 1e-3}
+UNITS = {"mlp_features": 10, "text_mlp_features": 12, "activation": "relu", "epsilon": 1e-3}
+WINDOWS = {"window_size": 4, "mlp_ratio": 2.0, "patch_size": 2}
 MASKED = {"patch_size": 2, "depth": 1, "width": 8, "num_heads": 2, "mlp_features": 12, "decoder_depth": 1}
 MASKED |= {"decoder_width": 8, "decoder_heads": 1, "decoder_features": 10}
 DECODED = {**TEXT, "encoder_layers": 1, "decoder_layers": 1}
@@ -46,14 +50,27 @@ def carry():
 CASES = {
     "bart": ("bart_base", {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "attention_dropout": 0.2}, True),
     "bert": ("bert_base", {**TEXT, "num_layers": 1, "dropout": 0.2}, True),
-    "gpt2": ("gpt2", {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 1, "dropout": 0.1}, True),
-    "llama": ("llama2_7b", {**TEXT, "num_layers": 1, "num_kv_heads": 1, "qk_norm": True, "dropout": 0.1}, True),
-    "t5": ("t5_small", {"encoder_layers": 1, "decoder_layers": 1, "gated": True, "tied": False}, True),
-    "vit_gpt2": ("vit_gpt2", {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "dropout": 0.1}, True),
-    "clip": ("clip_vit_b_32", PAIR, False),
-    "siglip": ("siglip_base_patch16_224", PAIR, False),
-    "siglip2": ("siglip2_base_patch16_naflex", PAIR, False),
-    "dinov2": ("dinov2_small", {**VIT, **DROPS, "swiglu": True, "num_registers": 2}, True),
+    "gpt2": ("gpt2", {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 1, **OTHER}, True),
+    "llama": (
+        "llama2_7b",
+        {**TEXT, "num_layers": 1, "num_kv_heads": 1, "qk_norm": True, "head_features": 6, "period": 50.0, **OTHER},
+        True,
+    ),
+    "t5": (
+        "t5_small",
+        {"encoder_layers": 1, "decoder_layers": 1, "gated": True, "tied": False, "num_buckets": 8, "max_distance": 20}
+        | {"pad_token": 3, **OTHER},
+        True,
+    ),
+    "vit_gpt2": (
+        "vit_gpt2",
+        {**TEXT, "encoder_layers": 1, "decoder_layers": 1, "encoder_epsilon": 0.01, **OTHER},
+        True,
+    ),
+    "clip": ("clip_vit_b_32", PAIR | UNITS, False),
+    "siglip": ("siglip_base_patch16_224", PAIR | UNITS, False),
+    "siglip2": ("siglip2_base_patch16_naflex", PAIR | UNITS, False),
+    "dinov2": ("dinov2_small", {**VIT, **DROPS, **SCALED, "swiglu": True, "num_registers": 2}, True),
     "mae": ("mae_vit_b_16", MASKED, False),
     "videomae": ("videomae_vit_b_16", MASKED, False),
     "vjepa2": (
@@ -76,35 +93,56 @@ CASES = {
         | {"pooler": True, "dropout": 0.1},
         True,
     ),
-    "vit": ("vit_s_16", {**VIT, **DROPS, "layer_scale": 0.5, "token_last": True}, True),
+    "vit": ("vit_s_16", {**VIT, **DROPS, **SCALED, "token_last": True}, True),
     "vit_mean": ("vit_s_16", {**VIT, "pool": "mean", "position_features": 3, "scan_blocks": True}, False),
-    "beit": ("beit_base_patch16_224", {**VIT, **DROPS}, True),
-    "cait": ("cait_xxs24_224", {**VIT, **DROPS}, True),
-    "deit": ("deit_tiny_distilled_patch16_224", {**VIT, **DROPS}, True),
-    "dinov3": ("dinov3_vits16", {**VIT, **DROPS, "swiglu": True}, True),
-    "eva02": ("eva02_tiny_patch14_224", {**VIT, **DROPS, "mlp_norm": True}, True),
-    "aimv2": ("aimv2_large_patch14_224", {**VIT, **DROPS}, True),
-    "rope_vit": ("vit_small_patch16_rope_224", {**VIT, **DROPS, "frequencies": "mixed"}, True),
-    "swin": ("swin_t", {"stages": (1, 2), "width": 8, "num_heads": (1, 2), **DROPS}, True),
-    "swin_v2": ("swin_v2_t", {"stages": (1, 2), "width": 8, "num_heads": (1, 2), **DROPS}, True),
-    "convnextv2": ("convnextv2_atto", {"stages": (1, 2), "widths": (4, 8), "drop_path": 0.2}, True),
+    "beit": ("beit_base_patch16_224", {**VIT, **DROPS, **SCALED}, True),
+    "cait": ("cait_xxs24_224", {**VIT, **DROPS, **SCALED}, True),
+    "deit": ("deit_tiny_distilled_patch16_224", {**VIT, **DROPS, **SCALED}, True),
+    "dinov3": ("dinov3_vits16", {**VIT, **DROPS, **SCALED, "swiglu": True, "num_registers": 2}, True),
+    "eva02": ("eva02_tiny_patch14_224", {**VIT, **DROPS, **SCALED, "mlp_norm": True}, True),
+    "aimv2": ("aimv2_large_patch14_224", {**VIT, **DROPS, **SCALED}, True),
+    "rope_vit": ("vit_small_patch16_rope_224", {**VIT, **DROPS, **SCALED, "frequencies": "mixed"}, True),
+    "swin": ("swin_t", {"stages": (1, 2), "width": 8, "num_heads": (1, 2), **DROPS, **WINDOWS}, True),
+    "swin_v2": (
+        "swin_v2_t",
+        {"stages": (1, 2), "width": 8, "num_heads": (1, 2), "pretrained_window": (5, 4), **DROPS, **WINDOWS},
+        True,
+    ),
+    "convnextv2": (
+        "convnextv2_atto",
+        {"stages": (1, 2), "widths": (4, 8), "drop_path": 0.2, "patch_size": 2, "layer_scale": 0.5},
+        True,
+    ),
     "pvt_v2": (
         "pvt_v2_b0",
         {"stages": (1, 2), "widths": (4, 8), "num_heads": (1, 2), "reductions": (2, 1), "mlp_ratios": (2, 2)}
         | {"linear": True, **DROPS},
         True,
     ),
-    "mixer": ("mixer_s16_224", {"depth": 1, "width": 8, "dropout": 0.1, "drop_path": 0.2}, True),
-    "fastvit": ("fastvit_sa12", {"stages": (1, 1), "widths": (4, 32), "drop_path": 0.2}, True),
+    "mixer": (
+        "mixer_s16_224",
+        {"depth": 1, "width": 8, "dropout": 0.1, "drop_path": 0.2, "patch_size": 32, "tokens_ratio": 0.25}
+        | {"channels_ratio": 2.0},
+        True,
+    ),
+    "fastvit": (
+        "fastvit_sa12",
+        {"stages": (1, 1), "widths": (4, 32), "drop_path": 0.2, "mlp_ratio": 2.0, "layer_scale": 0.5},
+        True,
+    ),
     "repvgg": ("repvgg_a0", {"stages": (1, 2), "widths": (4, 8), "stem_width": 4, "folded": True}, False),
     "resnet": ("resnet18", {"stages": (1, 1), "width": 4, "use_se": True, "zero_init_residual": True}, True),
-    "densenet": ("densenet121", {"stages": (1, 2), "growth_rate": 4, "stem_width": 4, "dropout": 0.1}, True),
+    "densenet": (
+        "densenet121",
+        {"stages": (1, 2), "growth_rate": 4, "stem_width": 4, "dropout": 0.1, "bottleneck": 2},
+        True,
+    ),
     "maxvit": ("maxvit_t", {"stages": (1, 1), "widths": (8, 8), "stem_width": 4, "head_features": 4}, True),
     "marian": ("marian", {**TEXT, "encoder_layers": 1, "decoder_layers": 1}, False),
     "gpt2_scan": (
         "gpt2",
-        {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 2, "scan_blocks": True},
-        False,
+        {"vocab_size": 9, "window": 6, "num_heads": 2, "width": 8, "num_layers": 2, "scan_blocks": True, **OTHER},
+        True,
     ),
     "densenet_cifar": ("densenet100_cifar", {"stages": (1, 2), "growth_rate": 4, "stem_width": 4}, False),
     "googlenet_cifar": (
@@ -231,6 +269,19 @@ CASES = {
         {"grid": (2, 1, 4), "kind": 5},
         lambda model: (np.zeros((2, 8, 24)), np.ones((2, 8), bool), np.ones((2, 8), bool)),
     ),
+    "preact_cifar": ("preact_resnet110_cifar", {"stages": (1, 2), "width": 4}, True),
+    "plain_cifar": ("plain20_cifar", {"stages": (1, 2), "width": 4}, True),
+    "resnet_stem_cifar": ("resnet18", {"stem": "cifar", "stages": (1,), "width": 4}, False),
+    "resnet_v2_train": ("resnetv2_50", {"stages": (1, 2), "width": 4}, True),
+    "nf_resnet_cifar": ("nf_resnet50", {"stem": "cifar", "stages": (1, 2), "width": 8}, True),
+    "regnet_y": (
+        "regnet_y_400mf",
+        {"depth": 3, "width": 8, "slope": 8.0, "step": 2.0, "group_width": 4, "stem_width": 8},
+        True,
+    ),
+    "alexnet_towers": ("alexnet", {"towers": 2, "hidden": 8}, True),
+    "mobilenet_v1_cifar": ("mobilenetv1_100", {"stem": "cifar", "settings": ((64, 1, 1), (128, 1, 2))}, False),
+    "dinov3_7b": ("dinov3_vit7b16", VIT, False),
     "mae_table": ("mae_vit_b_16", {**MASKED, "decoder_depth": 0, "table_size": 224}, {"method": "encode"}),
 }
 

@@ -13,6 +13,7 @@ from dlcore.experiment.setting import module_settings
 from dlcore.models import (
     create_model,
     efficientnet,
+    feature_info,
     input_shape,
     list_models,
     mnasnet,
@@ -271,6 +272,26 @@ def test_every_map_takes_a_perturbation(name):
     assert not unread, "a map that `_stages` does not pass through `perturb` has no gradient"
 
 
+class Maps(nn.Module):
+    """Every second row and every third column, and then all."""
+
+    def features(self, x):
+        return {"thin": x[:, ::2, ::3], "all": jnp.concatenate([x, x], -1)}
+
+
+def test_strides_are_those_of_rows_and_maps_keep_their_order():
+    info = feature_info(Maps(), (8, 18, 5))
+    assert list(info.items()) == [("thin", {"stride": 2, "channels": 5}), ("all", {"stride": 1, "channels": 10})]
+    with pytest.raises(ValueError, match="model=Dense: it has no feature maps; allowed: modules with a method"):
+        feature_info(nn.Dense(3))
+
+
+def test_bounds_of_fields_are_allowed_values():
+    for field, values in {"dropout": (0, 1), "position_features": (0, 3), "num_classes": (0,), "depth": (1,)}.items():
+        for value in values:
+            assert getattr(create_model("vit_b_16", **{field: value}), field) == value
+
+
 @pytest.mark.parametrize(
     ("name", "field", "value", "message"),
     [
@@ -279,6 +300,9 @@ def test_every_map_takes_a_perturbation(name):
         ("resnet18", "num_classes", "10", "num_classes='10': no whole number; allowed: integers"),
         ("vgg11", "dropout", 1.5, "dropout=1.5: out of range; allowed: at least 0, at most 1"),
         ("vit_b_16", "patch_size", 0, "patch_size=0: out of range; allowed: at least 1"),
+        ("vit_b_16", "position_features", -1, "position_features=-1: out of range; allowed: at least 0"),
+        ("gpt2", "window", 0, "window=0: out of range; allowed: at least 1"),
+        ("gpt2", "dropout", -0.5, "dropout=-0.5: out of range; allowed: at least 0, at most 1"),
         ("dinov2_base", "num_registers", -1, "num_registers=-1: out of range; allowed: at least 0"),
     ],
 )

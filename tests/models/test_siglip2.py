@@ -111,6 +111,7 @@ def test_parameter_counts(name, depth, width, hidden):
         ({"spatial_shapes": jnp.array([[4, 4], [3, 6]])}, r"spatial_shapes\[1\]=\(3, 6\): does not fit 16 patches"),
         ({"spatial_shapes": jnp.array([[4, 4], [0, 6]])}, r"spatial_shapes\[1\]=\(0, 6\): .* of at least 1"),
         ({"spatial_shapes": jnp.array([[4, 4], [2, 4]])}, r"attention_mask\[1\]: does not fit .* among the first 8"),
+        ({"pixel_attention_mask": jnp.tile(jnp.arange(2)[:, None], 16)}, r"attention_mask\[0\]: does not fit"),
     ],
 )
 def test_errors(tiny, change, message):

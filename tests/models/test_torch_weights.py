@@ -1,6 +1,7 @@
 """Published weights load, and what does not fit is named; all names and shapes are in test_manifests."""
 
 import functools
+import importlib
 import pickle
 import zipfile
 from pathlib import Path
@@ -10,10 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.learner import root_key
 from dlcore.models import create_model, input_shape, load_torch, torch_file, torch_names
-from dlcore.models.torch_weights import count_classes, put_variables, size_of_layers
+from dlcore.models.torch_weights import count_classes, fill_from_torch, head_paths, put_variables, size_of_layers
 from dlcore.models.weight_files import listed, read_state_dict
 from tests.models.parity import read_golden
 from tests.models.tracing import layers_traced_once
@@ -214,10 +216,125 @@ def test_the_number_of_classes_is_read_from_the_layers_that_depend_on_it():
     flat = {"score": np.zeros((27, 8)), "box": entries["box"]}
     assert size_of_layers("classes", 90, leaves, names, flat) == 3, "an entry of another rank is passed over"
     assert count_classes("mae_vit_b_16", {}) is None
+    one = {"score": np.zeros((9, 8, 1, 1)), "box": np.zeros((8, 8))}
+    assert size_of_layers("classes", 90, leaves, names, one) == 1
+    with pytest.raises(ValueError, match=r"score \(1, 1, 8, 0\): fits no number of classes"):
+        size_of_layers("classes", 90, leaves, names, {"score": np.zeros((0, 8, 1, 1))})
     with pytest.raises(ValueError, match="its heads differ in the number of classes: score has 3, box has 4; allowed:"):
         size_of_layers("classes", 90, leaves, names, entries | {"box": np.zeros((20, 8))})
     with pytest.raises(ValueError, match=r"score \(1, 1, 8, 28\): fits no number of classes"):
         size_of_layers("classes", 90, leaves, names, entries | {"score": np.zeros((28, 8, 1, 1))})
+
+
+def test_the_classes_of_a_file_are_those_of_its_head():
+    """An MLP of 128 units before the head, whose file may tell 4 classes apart, or have no head."""
+    head = {"head.weight": np.zeros((4, 128)), "head.bias": np.zeros(4)}
+    rest = {"dense2.weight": np.zeros((128, 128))}
+    paths = {"params/head/kernel", "params/head/bias"}
+    assert count_classes("mlp", {"module." + key: value for key, value in (head | rest).items()}) == 4
+    assert count_classes("mlp", rest) is None
+    assert count_classes("gpt2", {"wte.weight": np.zeros((3, 2))}) is None
+    with pytest.raises(ValueError, match=r"differ in the number of classes: head\.\w+ has 4, head\.\w+ has 5"):
+        count_classes("mlp", head | {"head.bias": np.zeros(5)})
+    assert head_paths("mlp", head) == (paths, True)
+    assert head_paths("mlp", rest) == (paths, False)
+    assert head_paths("gpt2", rest) == (set(), False)
+    with pytest.raises(ValueError, match="name='clip_vit_b_32': has no table of names; allowed: models that read an"):
+        torch_names("clip_vit_b_32")
+
+
+def test_a_convolution_of_one_pixel_is_a_layer_and_axes_of_one_come_and_go():
+    """Kernels have their outputs last; what is no kernel keeps the order of its numbers, and the order of its axes."""
+    numbers = np.arange(6, dtype=np.float32)
+
+    def load(leaf, shape, value):
+        tree = {"params": {"a": {leaf: np.zeros(shape, np.float32)}}}
+        key = {"kernel": "a.weight", "token": "a.token"}[leaf]
+        return np.asarray(fill_from_torch(tree, {key: value}, (), what="net")["params"]["a"][leaf])
+
+    np.testing.assert_array_equal(load("kernel", (2, 3), numbers.reshape(3, 2, 1, 1)), numbers.reshape(3, 2).T)
+    np.testing.assert_array_equal(load("kernel", (2, 3), numbers.reshape(3, 2)), numbers.reshape(3, 2).T)
+    kernel = load("kernel", (1, 3, 1, 2), numbers.reshape(2, 1, 1, 3))
+    np.testing.assert_array_equal(kernel[0, :, 0], numbers.reshape(2, 3).T)
+    np.testing.assert_array_equal(load("token", (6,), numbers.reshape(1, 6, 1)), numbers)
+    np.testing.assert_array_equal(load("token", (1, 2, 3), numbers.reshape(2, 3))[0], numbers.reshape(2, 3))
+    for leaf, shape, value in (
+        ("token", (3, 2), numbers.reshape(2, 3)),
+        ("kernel", (2, 3), numbers.reshape(3, 1, 1, 2)),
+        ("token", (2, 4), np.zeros((4, 2), np.float32)),
+    ):
+        with pytest.raises(ValueError, match=r"it does not fit net; 1 of a wrong shape: a\.\w+, as \(.*\) not \("):
+            load(leaf, shape, value)
+
+
+def test_joined_projections_are_cut_where_queries_keys_and_values_stand_alone():
+    names = ("query", "key", "value")
+    leaves = {name: {"kernel": np.zeros((2, 2), np.float32), "bias": np.zeros(2, np.float32)} for name in names}
+    weight, bias = np.arange(12, dtype=np.float32).reshape(6, 2), np.arange(6, dtype=np.float32)
+    rules = ((r"\.(q|k|v)(uery|ey|alue)\.", r".\1_proj."),)
+    entries = {"attn.in_proj_weight": weight, "attn.in_proj_bias": bias}
+    found = fill_from_torch({"params": {"attn": leaves}}, entries, rules, what="net")["params"]["attn"]
+    for i, name in enumerate(names):
+        np.testing.assert_array_equal(found[name]["kernel"], weight[2 * i : 2 * i + 2].T)
+        np.testing.assert_array_equal(found[name]["bias"], bias[2 * i : 2 * i + 2])
+
+
+PLACES = {
+    ("regnet", 0): {
+        "block2_1/a/1/bias": "s2.b2.conv1.bn.bias",
+        "block1_0/c/1/bias": "s1.b1.conv3.bn.bias",
+        "block1_0/proj/1/bias": "s1.b1.downsample.bn.bias",
+    },
+    ("swin_v2", 0): {
+        "features_3_1/norm1/bias": "encoder.layers.1.blocks.1.layernorm_before.bias",
+        "features_4/norm/bias": "encoder.layers.1.downsample.norm.bias",
+    },
+    ("swin_v2", 1): {  # Microsoft's: a stage ends by merging
+        "features_3_1/norm1/bias": "layers.1.blocks.1.norm1.bias",
+        "features_2/norm/bias": "layers.0.downsample.norm.bias",
+    },
+    ("swin_v2", 2): {  # timm's: a stage begins by merging
+        "features_3_1/norm1/bias": "layers.1.blocks.1.norm1.bias",
+        "features_2/norm/bias": "layers.1.downsample.norm.bias",
+    },
+    ("convnext", 0): {
+        "features_0_1/bias": "stem.1.bias",
+        "features_3_2/block_5/bias": "stages.1.blocks.2.mlp.fc2.bias",
+        "features_4_0/bias": "stages.2.downsample.0.bias",
+    },
+    ("dinov3", -1): {
+        "cls_token": "embeddings.cls_token",
+        "features_0_1/bias": "model.stages.0.downsample_layers.1.bias",
+        "features_3_2/block_5/bias": "model.stages.1.layers.2.pointwise_conv2.bias",
+        "features_4_0/bias": "model.stages.2.downsample_layers.0.bias",
+    },
+    ("efficientnet", 0): {
+        "features_0/1/bias": "bn1.bias",
+        "features_1_0/block_0/1/bias": "blocks.0.0.bn1.bias",
+        "features_1_0/block_1/fc1/bias": "blocks.0.0.se.conv_reduce.bias",
+        "features_1_0/block_2/1/bias": "blocks.0.0.bn2.bias",
+        "features_7_1/block_1/1/bias": "blocks.6.1.bn2.bias",
+        "features_7_1/block_2/fc2/bias": "blocks.6.1.se.conv_expand.bias",
+        "features_7_1/block_3/1/bias": "blocks.6.1.bn3.bias",
+        "features_8/1/bias": "bn2.bias",
+    },
+    ("efficientnet", 1): {
+        "features_1_0/block_0/1/bias": "blocks.0.0.bn1.bias",
+        "features_3_1/block_1/1/bias": "blocks.2.1.bn2.bias",
+        "features_4_0/block_2/fc1/bias": "blocks.3.0.se.conv_reduce.bias",
+    },
+}
+"""{(family, project of `TORCH_LAYOUTS`, or -1 for `TORCH_NAMES`): {path: name in the project's files}}."""
+
+
+@pytest.mark.parametrize(("family", "project"), PLACES)
+def test_stages_blocks_and_layers_are_numbered_as_the_projects_number_them(family, project):
+    module, places = importlib.import_module(f"dlcore.models.{family}"), PLACES[family, project]
+    rules = module.TORCH_NAMES if project < 0 else module.TORCH_LAYOUTS[project].names
+    tree = {"params": unflatten_dict({path: np.zeros(1, np.float32) for path in places}, sep="/")}
+    entries = {name: np.float32([i]) for i, name in enumerate(places.values())}
+    found = flatten_dict(fill_from_torch(tree, entries, rules, what=family)["params"], sep="/")
+    assert {path: int(value[0]) for path, value in found.items()} == {path: i for i, path in enumerate(places)}
 
 
 def test_variables_are_put_in_place_by_their_paths():

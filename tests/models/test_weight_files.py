@@ -76,6 +76,21 @@ def test_of_a_self_supervised_pair_the_encoder_is_taken(project):
     assert unwrap_state_dict(entries) == {"conv1.weight": 0}
 
 
+def test_one_array_beside_an_encoder_makes_a_pair_and_none_makes_an_encoder():
+    entries = {"encoder_q.conv1.weight": 0, "encoder_q.fc.weight": 1, "queue": 2, "encoder_q.bn.num_batches_tracked": 3}
+    assert unwrap_state_dict(entries) == {"conv1.weight": 0, "bn.num_batches_tracked": 3}
+    alone = {"encoder_q.conv1.weight": 0, "encoder_q.fc.weight": 1}
+    assert unwrap_state_dict(alone) == alone
+    assert unwrap_state_dict({}) == {}
+
+
+def test_the_only_shard_of_a_model_is_its_file(tmp_path):
+    path = tmp_path / "model-00001-of-00001.safetensors"
+    save_file({"model.a": np.ones(2, np.float32)}, path)
+    for source in (path, tmp_path):
+        assert read_state_dict(source)["a"].tolist() == [1, 1]
+
+
 def test_a_detector_around_a_backbone_keeps_its_names():
     entries = {"backbone.body.conv1.weight": 0, "rpn.head.conv.weight": 1, "roi_heads.box.weight": 2}
     assert unwrap_state_dict(entries) == entries

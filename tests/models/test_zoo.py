@@ -62,5 +62,14 @@ def test_a_model_that_is_missing_is_found_and_counted(monkeypatch, tmp_path):
         assert list(stored_models("image")) == ["lenet5"], "mlp is gone, lenet5 is new"
         with pytest.raises(ValueError, match="kind='text': unknown; allowed: image, tokens"):
             stored_models("text")
+        counted = stored_models("image")["lenet5"]
+        old = counted | {"parameters": 7}
+        rows = {"image": {"lenet5": old}}
+        for everything, expected in ((False, old), (True, counted)):
+            (tmp_path / "zoo.json").write_text(json.dumps(rows))
+            zoo.write_zoo(everything=everything)
+            text = (tmp_path / "zoo.json").read_text()
+            assert json.loads(text) == {kind: {} for kind in FILES} | {"image": {"lenet5": expected}}
+            assert text == json.dumps(json.loads(text), indent=1) + "\n"
     finally:
         stored_models.cache_clear()

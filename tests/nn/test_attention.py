@@ -110,6 +110,23 @@ def test_keys_of_a_row_are_there_up_to_its_length():
     np.testing.assert_array_equal(mask[:, 0, 0], [[1, 1, 0], [0, 0, 0], [1, 1, 1]])
 
 
+def test_a_window_of_causal_attention_is_the_query_and_the_keys_just_before_it():
+    """Two queries are the last of four positions; each sees itself and one more, or all before it."""
+    windowed, whole, none = jax.jit(lambda: (causal_mask(2, 4, window=2), causal_mask(2, 4), causal_mask(0, 3)))()
+    np.testing.assert_array_equal(windowed, [[0, 1, 1, 0], [0, 0, 1, 1]])
+    np.testing.assert_array_equal(whole, [[1, 1, 1, 0], [1, 1, 1, 1]])
+    assert none.shape == (0, 3)
+    np.testing.assert_array_equal(causal_mask(2, window=1), np.eye(2))
+    for arguments, problem in (
+        ({"length": 3, "key_length": 2}, "length=3: more queries than keys; allowed: at most 2"),
+        ({"length": 3, "window": 0}, "window=0: sees nothing; allowed: at least 1"),
+        ({"length": -1}, "length=-1: too small; allowed: at least 0"),
+        ({"length": 3, "window": 1.5}, "window=1.5: no whole number"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            causal_mask(**arguments)
+
+
 @pytest.mark.slow
 @pytest.mark.covers("AT-08")
 def test_one_head_is_single_self_attention():

@@ -17,6 +17,7 @@ from dlcore.nn import (
     sinusoidal_encoding,
     sinusoidal_encoding_2d,
 )
+from dlcore.ops import resize
 from tests.models.parity import GOLDENS
 
 
@@ -28,6 +29,7 @@ def test_sines_by_hand():
     )
     np.testing.assert_array_equal(sinusoidal_encoding(jnp.asarray([1.0]), 4), sinusoidal_encoding(2, 4)[1:])
     chex.assert_shape(sinusoidal_encoding(jnp.zeros((2, 3)), 6), (2, 3, 6))
+    chex.assert_shape(jax.eval_shape(lambda: sinusoidal_encoding(0, 4)), (0, 4))
     # of period 4: sin(1 / 4^(2/4)) = sin .5, cos .5
     one, short = jax.jit(lambda: (sinusoidal_encoding(2, 2), sinusoidal_encoding(2, 4, 4.0)))()
     np.testing.assert_allclose(one, [[0, 1], [0.8414710, 0.5403023]], atol=1e-7)
@@ -109,6 +111,32 @@ def test_the_table_on_another_grid_is_torch_bicubic():
     got = interpolate_positions(table, (14, 14), (7, 10), 1)[0, 1:][np.array([0, 9, 35, 69])]
     want = [[0.6137164, 0.8057842], [0.5189997, 0.7041566], [0.5063010, -0.9492499], [0.1716108, -0.6200414]]
     np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.covers("AT-11")
+def test_a_table_is_resized_as_a_map_of_its_rows_and_columns_behind_its_prefix():
+    """A map of 2 x 3 becomes one of 4 x 5; the two rows before it do not change, and a layer adds all of it."""
+    table = np.random.default_rng(0).normal(size=(1, 2 + 6, 3)).astype(np.float32)
+    layer = LearnedPositions((2, 3), num_prefix_tokens=2)
+    x = np.ones((2, 2 + 20, 3), np.float32)
+
+    @jax.jit
+    def run():
+        resized = (
+            interpolate_positions(table, (2, 3), (4, 5), 2),
+            resize(table[:, 2:].reshape(1, 2, 3, 3), (4, 5), "bicubic"),
+        )
+        return *resized, layer.apply({"params": {"embedding": table}}, x, (4, 5))
+
+    got, want, added = jax.device_get(run())
+    np.testing.assert_array_equal(got[:, :2], table[:, :2])
+    np.testing.assert_allclose(got[:, 2:], want.reshape(1, 20, 3), atol=1e-6)
+    np.testing.assert_allclose(added, np.broadcast_to(1 + got, x.shape), atol=1e-6)
+    assert interpolate_positions(table, (2, 3), (2, 3), 2) is table
+    with pytest.raises(ValueError, match=r"x.shape=\(2, 22, 3\): does not fit grid=.*; allowed: 2 \+ 2 x 3 tokens"):
+        layer.apply({"params": {"embedding": table}}, x)
+    with pytest.raises(ValueError, match=r"table.shape=\(1, 8, 3\): does not fit grid=.*; allowed: 1 \+ 3 x 2 rows"):
+        interpolate_positions(table, (3, 2), (2, 3), 1)
 
 
 @pytest.mark.weekly

@@ -15,8 +15,6 @@ from dlcore.models import create_model
 from dlcore.nn import compute_dtype, dot_product_attention, logits_dtype
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "dlcore"
-NETWORK = re.compile(r"^class (\w+)\(.*?(?=^\S|\Z)", re.DOTALL | re.MULTILINE)
-"""A class, from its name to the next line that is not indented."""
 
 FLOAT32 = {
     "AutoencoderKL.Conv", "BackboneAdaptationNet.head", "AdaptationNet.head", "BlockPredictor.project",
@@ -29,6 +27,13 @@ FLOAT32 = {
 
 LATER = {"_Encoder.BatchNorm", "_Encoder._Block", "HGNetV2._Block", "FCN.ConvTranspose"}
 """Layers that get it in another way: from the call of the partial function, or in a group of fields."""
+
+
+WITHOUT_AXIS = {
+    *("HGNetV2._Block", "_Encoder._Block"),  # in a group of fields
+    *("Xception.conv3", "Xception.conv4", "XceptionBlock.SeparableConv"),  # of Xception's own class, without norms
+}
+"""Layers that get no mapped axis by its name."""
 
 
 def test_the_field_decides_unless_something_is_float64():
@@ -91,35 +96,55 @@ def test_gradients_of_attention_in_bfloat16_are_those_of_float32():
         np.testing.assert_allclose(got.astype(jnp.float32), want, atol=2**-6 * float(jnp.abs(want).max()))
 
 
-def layers_without_dtype(classes):
-    """Yield "Network.layer" of the layers that a network with a field `dtype` makes without it.
+def owners(tree, field):
+    """Classes of a module that have a field, and its functions that have such an argument."""
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef):
+            names = {line.target.id for line in node.body if isinstance(line, ast.AnnAssign)}
+        elif isinstance(node, ast.FunctionDef):
+            names = {argument.arg for argument in (*node.args.args, *node.args.kwonlyargs)}
+        else:
+            continue
+        if field in names:
+            yield node
 
-    `classes` is {name of a class: [its sources]}.
+
+def layers_without(field, trees, more=()):
+    """Yield "Network.layer" of the layers that a network or a function with this field makes without it.
+
+    Layers are calls of classes that have the field, and of `more`.
     """
-    takers = {name for name, sources in classes.items() for text in sources if "\n    dtype: " in text}
-    for name, sources in classes.items():
-        for tree in (ast.parse(text) for text in sources if "\n    dtype: " in text):
-            for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
-                layer, values = call.func, [*call.args, *(keyword.value for keyword in call.keywords)]
-                if isinstance(layer, ast.Attribute) and layer.attr == "partial":
-                    layer, *values = values
-                if not isinstance(layer, ast.Name) or layer.id not in takers | {"Conv", "Dense"}:
-                    continue
-                given = any(getattr(value, "id", getattr(value, "attr", "")) == "dtype" for value in values)
-                keywords = {keyword.arg: keyword.value for keyword in call.keywords}
-                # Fields by ** may hold it, and what has no parent is no part of the network.
-                if not given and not {None, "parent"} & {*keywords}:
-                    yield f"{name}.{getattr(keywords.get('name'), 'value', layer.id)}"
+    classes = (node for tree in trees for node in owners(tree, field) if isinstance(node, ast.ClassDef))
+    takers = {node.name for node in classes} | {*more}
+    for owner in (node for tree in trees for node in owners(tree, field)):
+        for call in (node for node in ast.walk(owner) if isinstance(node, ast.Call)):
+            layer, values = call.func, [*call.args, *(keyword.value for keyword in call.keywords)]
+            if isinstance(layer, ast.Attribute) and layer.attr == "partial":
+                layer, *values = values
+            if not isinstance(layer, ast.Name) or layer.id not in takers:
+                continue
+            given = any(getattr(value, "id", getattr(value, "attr", "")) == field for value in values)
+            keywords = {keyword.arg: keyword.value for keyword in call.keywords}
+            # Fields by ** may hold it, and what has no parent is no part of the network.
+            if not given and not {None, "parent"} & {*keywords}:
+                yield f"{owner.name}.{getattr(keywords.get('name'), 'value', layer.id)}"
 
 
-def test_a_network_hands_its_dtype_to_its_layers():
+@pytest.fixture(scope="module")
+def trees():
+    texts = [path.read_text() for path in sorted(PACKAGE.rglob("*.py"))]
+    return [ast.parse(text) for text in texts if "\n    dtype: " in text or "axis_name: " in text]
+
+
+def test_a_network_hands_its_dtype_to_its_layers(trees):
     """A layer without it would compute in float32, and so would all that follows."""
-    classes = {}
-    for path in sorted(PACKAGE.rglob("*.py")):
-        if "\n    dtype: " in (text := path.read_text()):
-            for match in NETWORK.finditer(text):
-                classes.setdefault(match[1], []).append(match[0])
-    assert set(layers_without_dtype(classes)) == FLOAT32 | LATER
+    found = set(layers_without("dtype", trees, ("Conv", "Dense")))
+    assert found == FLOAT32 | LATER
+
+
+def test_a_network_hands_its_mapped_axis_to_its_batch_norms(trees):
+    """A layer without it would average over replicas where the network is told not to, or over another axis."""
+    assert set(layers_without("axis_name", trees)) == WITHOUT_AXIS
 
 
 def test_layers_without_dtype_are_found():
@@ -137,4 +162,5 @@ class Net(nn.Module):
         ("Dense, 3, self.dtype", "Net(name='inner')", ["Net.inner"]),
         ("Dense, **options", "Other(3)", []),
     ):
-        assert sorted(layers_without_dtype({"Net": [network.format(first, second)]})) == found
+        found_here = layers_without("dtype", [ast.parse(network.format(first, second))], ("Conv", "Dense"))
+        assert sorted(found_here) == found

@@ -1,5 +1,8 @@
 """Rematerialization by name: the same gradients from less memory."""
 
+import ast
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -90,3 +93,41 @@ def test_none_is_the_block_itself_and_other_names_are_refused():
     assert remat(Branch, "none") is Branch
     with pytest.raises(ValueError, match="remat='dots': unknown; allowed: none, products, weights, full"):
         remat(Branch, "dots")
+
+
+STATIC = ("bool", "int", "Any", "Grid")
+"""Annotations of arguments that are no arrays."""
+
+
+def parameters(trees, owner, method):
+    """Parameters of a method of a class, or of the class that it derives from."""
+    for tree in trees:
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and node.name == owner:
+                own = [part for part in node.body if isinstance(part, ast.FunctionDef) and part.name == method]
+                if own:
+                    return own[0].args.args
+                return parameters(trees, ast.unparse(node.bases[0]), method)
+    return None
+
+
+def test_arguments_that_are_no_arrays_are_static_in_each_network():
+    """An argument `train` that were traced could not be read; one place more, and an array would have to be hashed."""
+    package = Path(__file__).parents[2] / "dlcore"
+    files = [*sorted((package / "models").glob("*.py")), package / "nn" / "transformer.py"]
+    trees, found, expected = {path: ast.parse(path.read_text()) for path in files}, {}, {}
+    for path, tree in trees.items():
+        for call in (node for node in ast.walk(tree) if isinstance(node, ast.Call)):
+            if ast.unparse(call.func) != "remat":
+                continue
+            owner, _, method = ast.unparse(call.args[0]).partition(".")
+            names = parameters([tree, *trees.values()], owner, method or "__call__")
+            if names is None:  # a variable
+                continue
+            places = next((ast.unparse(k.value) for k in call.keywords if k.arg == "static_argnums"), "()")
+            found[path.stem, owner] = ast.literal_eval(places)
+            static = (i for i, name in enumerate(names) if name.annotation and ast.unparse(name.annotation) in STATIC)
+            expected[path.stem, owner] = tuple(static)
+    expected["vision_encoder_decoder", "TransformerDecoderBlock"] = (3,)  # `is_causal` is not given
+    assert found == expected
+    assert len(found) > 30

@@ -10,6 +10,7 @@ from dlcore.models import create_model, load_torch, torch_names
 from dlcore.models.backbone import PERTURBATIONS
 from dlcore.nn import drop_path
 from dlcore.nn.scanned_blocks import stack_blocks, unstack_blocks
+from tests.models.tracing import layers_traced_once
 
 SMALL = {"depth": 3, "width": 16, "num_heads": 2, "mlp_features": 32, "image_size": 8, "patch_size": 4}
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(2, 8, 8, 3)), jnp.float32)
@@ -132,9 +133,9 @@ def test_a_scanned_gpt2_equals_the_unrolled_one_with_and_without_a_cache():
     np.testing.assert_allclose(in_two_parts(stacked), want[:, 3:], atol=1e-4)
 
 
-@pytest.mark.slow
 def test_published_weights_load_into_the_stack():
-    fields = {**SMALL, "num_classes": 5}
+    """What stands in the place of an array is asked for by the path in the stack."""
+    fields = {**SMALL, "num_classes": 5, "depth": 2}
     names = torch_names("vit_b_16", **fields)
     plain = create_model("vit_b_16", **fields)
     shapes = jax.eval_shape(plain.init, jax.random.key(0), IMAGES)
@@ -148,6 +149,12 @@ def test_published_weights_load_into_the_stack():
         shape = shape[::-1] if path.endswith("kernel") and len(shape) == 2 else shape
         shape = (shape[3], shape[2], *shape[:2]) if len(shape) == 4 else shape
         state_dict[name] = rng.normal(size=shape).astype(np.float32)
-    want = stack_blocks(load_torch("vit_b_16", state_dict, **fields))
-    got = load_torch("vit_b_16", state_dict, **fields, scan_blocks=True)
+    with layers_traced_once():
+        want = stack_blocks(load_torch("vit_b_16", state_dict, **fields, put=lambda path, x: x))
+        paths = {}
+        got = load_torch("vit_b_16", state_dict, **fields, scan_blocks=True, put=lambda p, x: paths.setdefault(p, x))
     chex.assert_trees_all_equal(got, want)
+    assert paths.keys() == {
+        jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree.leaves_with_path(got)
+    }
+    chex.assert_shape(paths["params/blocks/attn/qkv/kernel"], (2, 16, 48))

@@ -209,6 +209,27 @@ def test_stochastic_depth_from_residual_to_identity():
 
 
 @pytest.mark.covers("RG-10")
+def test_a_branch_is_scaled_in_use_or_where_it_is_kept():
+    """Of a probability of 1/4: in use a quarter of it; inverted all of it, and four times it where it is kept."""
+    branch = np.ones((64, 2, 3), np.float32)
+
+    @jax.jit
+    def run(key):
+        keep = {"survival_probability": 0.25}
+        drop = stochastic.stochastic_depth
+        use = drop(None, branch, **keep), drop(None, branch, **keep, inverted=True)
+        return use, [drop(key, branch, **keep, inverted=inverted) for inverted in (False, True)]
+
+    (scaled, whole), rows = jax.device_get(run(jax.random.key(0)))
+    np.testing.assert_array_equal(scaled, 0.25 * branch)
+    np.testing.assert_array_equal(whole, branch)
+    for factor, drawn in zip((1, 4), rows, strict=True):
+        np.testing.assert_array_equal(drawn, np.broadcast_to(drawn[:, :1, :1], branch.shape))
+        assert set(np.unique(drawn)) == {0, factor}
+        assert 4 < (drawn[:, 0, 0] > 0).sum() < 28  # of 64 about 16
+
+
+@pytest.mark.covers("RG-10")
 def test_survival_falls_linearly_with_depth():
     # p_l = 1 - l/4 * (1 - .5): 1 - .125 l.
     assert stochastic.survival_probabilities(4) == (0.875, 0.75, 0.625, 0.5)

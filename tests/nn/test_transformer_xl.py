@@ -67,6 +67,13 @@ def params():
 TOKENS = jnp.asarray(np.random.default_rng(0).integers(0, 5, (2, 6)))
 
 
+def test_the_first_memory_is_empty_and_as_long_as_the_model_says():
+    memory = jax.eval_shape(lambda: TransformerXL(4, num_layers=3, width=6, memory=5, dtype=jnp.bfloat16).start(2))
+    assert [(state.shape, state.dtype) for state in memory.states] == [((2, 5, 6), jnp.bfloat16)] * 3
+    assert (memory.length.shape, memory.length.dtype) == ((2,), jnp.int32)
+    assert TransformerXL(4, memory=0).start(2).states == ()
+
+
 def test_the_memory_of_the_first_block_is_the_last_embeddings_of_all_segments():
     """Of the tokens 1, 2 and then 3, 0, a memory of three keeps 2, 3, 0; before that one place is still empty."""
     model = TransformerXL(4, num_layers=1, num_heads=1, width=2, memory=3)

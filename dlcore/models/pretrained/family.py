@@ -187,7 +187,7 @@ def find_family(config: Mapping[str, Any], source: str = "config.json") -> Famil
         if any(fnmatch.fnmatchcase(architecture, pattern) for pattern in family.architectures):
             return family
     patterns = sorted(pattern for family in candidates for pattern in family.architectures)
-    close = get_close_matches(architecture, patterns, 3, 0.5)
+    close = get_close_matches(architecture, patterns, cutoff=0.5)
     near = f" (close: {', '.join(close)})" if close else ""
     raise ValueError(
         f"source={source!r}: {library}'s {architecture} is not in dlcore{near}; allowed: {', '.join(patterns)}"

@@ -213,10 +213,8 @@ def _check_hash(path: Path, is_new: bool = False) -> None:
     expected = path.resolve().name
     if not SHA256.match(expected):
         return
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            digest.update(block)
+        digest = hashlib.file_digest(file, "sha256")
     if digest.hexdigest() != expected:
         blob, advice = path.resolve(), f"delete {path.resolve()} to download it again"
         if is_new:
@@ -275,7 +273,7 @@ def _download(name: str, revision: str | None, token: str | None, cache_dir: str
             f"source={name!r}, revision={revision!r}: no such revision; allowed: a branch, tag or commit of it"
         ) from None
     except errors.RepositoryNotFoundError:
-        close = get_close_matches(name, _cached_names(cache_dir), 3, 0.6)
+        close = get_close_matches(name, _cached_names(cache_dir))
         near = f" (the cache has {', '.join(close)})" if close else ""
         raise FileNotFoundError(
             f"source={name!r}: the hub has no such repository, or it is private{near}; {allowed}"

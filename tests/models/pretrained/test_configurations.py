@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from dlcore.models import create_model
 from dlcore.models.pretrained.door import is_published, read_about
-from dlcore.models.pretrained.family import Family, find_family
+from dlcore.models.pretrained.family import Family, all_families, find_family
 from dlcore.models.pretrained.network import Pretrained
 from dlcore.models.pretrained.packing import PatchProcessor
 from dlcore.models.pretrained.processor import Processor
@@ -102,6 +103,12 @@ TRANSFORMERS = [
         {**DINO, **LABELS, "use_swiglu_ffn": True, "num_register_tokens": 4, "mlp_ratio": 2.6},
         "dinov2_base",
         {**OWN, "mlp_features": 48, "swiglu": True, "num_registers": 4, "pool": "token_mean"},
+    ),
+    (
+        "Dinov2Model",  # two thirds of 60 are 40, a multiple of 8 already
+        {**DINO, "use_swiglu_ffn": True},
+        "dinov2_base",
+        {**OWN, "num_classes": 0, "mlp_features": 40, "swiglu": True, "num_registers": 0},
     ),
     (
         "DINOv3ViTModel",
@@ -414,6 +421,44 @@ def test_a_configuration_of_openclip_gives_these_fields():
         find_family(config).model(config)
 
 
+KINDS = {
+    "pairs": "CLIP CLIPModel Siglip2Model SiglipModel",
+    "encoder": "DINOv3ConvNextModel DINOv3ViTModel Dinov2Model Dinov2WithRegistersModel VJEPA2Model "
+    "ViTMAEForPreTraining ViTMAEModel VideoMAEForPreTraining VideoMAEModel",
+    "tokens": "BertForMaskedLM BertModel CLIPTextModel CLIPTextModelWithProjection GPT2LMHeadModel LlamaForCausalLM "
+    "Qwen3ForCausalLM T5EncoderModel",
+    "video": "TimesformerForVideoClassification TimesformerModel VivitForVideoClassification VivitModel",
+    "segmentation": "SamModel",
+    "generative": "AutoencoderKL FluxTransformer2DModel PixArtTransformer2DModel SD3Transformer2DModel "
+    "UNet2DConditionModel UNet2DModel",
+}
+"""{kind: architectures}, of those that do not name their task; the others are networks of images."""
+TASKS = {"ObjectDetection": "detection", "PoseEstimation": "detection", "DepthEstimation": "depth"}
+TASKS |= dict.fromkeys(("SemanticSegmentation", "InstanceSegmentation", "UniversalSegmentation"), "segmentation")
+READ_AS_A_WHOLE = ("ViTMAE", "VideoMAE", "CLIPText", "T5Encoder")
+
+
+def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_inputs():
+    kinds = {name: kind for kind, names in KINDS.items() for name in names.split()}
+    for family in all_families():
+        for name in family.architectures:
+            task = name.rpartition("For")[2]
+            assert family.kind == kinds.get(name, TASKS.get(task, "image")), name
+            loads = family.library == "diffusers" or name.startswith(READ_AS_A_WHOLE)
+            assert (family.load is not None) == loads, name
+            assert (family.call is not None) == (name == "SamModel"), name
+            assert family.constants == (("pos_embed.pos_embed",) if name.startswith("SD3") else ()), name
+            first = {"tokens": "input_ids"}.get(family.kind, "x" if family.library == "timm" else "pixel_values")
+            if family.library != "diffusers":
+                assert family.inputs[0] == ("pixel_values_videos" if name == "VJEPA2Model" else first), name
+    inputs = {family.architectures[0]: family.inputs for family in all_families()}
+    assert inputs["BertModel"] == inputs["BertForMaskedLM"] == ("input_ids", "attention_mask", "token_type_ids")
+    assert inputs["CLIPModel"] == inputs["CLIP"] == ("pixel_values", "input_ids", "attention_mask")
+    assert inputs["Siglip2Model"][1:3] == ("pixel_attention_mask", "spatial_shapes")
+    assert inputs["T5EncoderModel"] == ("input_ids", "attention_mask")
+    assert inputs["ViTMAEModel"] == ("pixel_values", "noise")
+
+
 @pytest.mark.parametrize(
     ("architecture", "config", "message"),
     [
@@ -496,6 +541,44 @@ def test_the_processor_is_the_librarys(about):
     assert of({**TIMM_VIT, "pretrained_cfg": published}, {}) == expected
     assert of(TIMM_VIT, {}) is None
     assert of({**vit, "pretrained_cfg": published}, {}) is None  # transformers reads another file
+
+
+def reader(model, inputs, kind="image", preprocess=None):
+    """A network that gives back what it reads."""
+    family = Family("transformers", ("x",), dict, dict, inputs, kind, call=lambda run, arrays, _: arrays)
+    return Pretrained("net", {}, model, None, family, {}, preprocess, None)
+
+
+def test_masks_may_hide_what_stands_behind_the_end_of_a_text():
+    """End tokens are 59; of a SigLIP, which has none, all tokens are read. A text may be its end token alone."""
+    clip = create_model("clip_vit_b_32", vocab_size=60, end_token=59)
+    net = reader(clip, ("input_ids", "attention_mask"), "pairs")
+    ids = np.array([[4, 59, 0], [59, 8, 59]])
+    mask = np.array([[1, 1, 0], [1, 0, 0]])
+    np.testing.assert_array_equal(net(input_ids=ids, attention_mask=mask)["attention_mask"], mask)
+    assert net(input_ids=ids[1:, :1])["input_ids"].shape == (1, 1)
+    for i, j in ((0, 1), (1, 0)):
+        wrong = np.ones_like(mask)
+        wrong[i, j] = 0
+        with pytest.raises(ValueError, match="attention_mask: 0 at a token that the network reads"):
+            net(input_ids=ids, attention_mask=wrong)
+    with pytest.raises(ValueError, match=r"input_ids\[1\]: no end token; allowed: texts with a token 59"):
+        net(input_ids=np.array([[59, 1], [2, 3], [4, 5]]))
+
+
+def test_masks_of_photographs_and_the_first_timestep_are_read():
+    photographs = [np.full((2, 5, 3), 255, np.uint8), np.zeros((4, 3), np.uint8)]
+    net = reader(None, ("pixel_values|x", "pixel_mask", "timestep"), preprocess=Processor())
+    found = net(photographs, timestep=0)
+    assert found.keys() == {"pixel_values", "pixel_mask", "timestep"}
+    chex.assert_shape(found["pixel_values"], (2, 4, 5, 3))
+    np.testing.assert_array_equal(found["pixel_mask"].sum((1, 2)), [10, 12])
+    inputs = {"x": np.zeros((1, 4, 5, 3), np.float32), "pixel_mask": np.ones((1, 4, 5), int)}
+    np.testing.assert_array_equal(net(**inputs)["pixel_mask"], inputs["pixel_mask"])
+    with pytest.raises(ValueError, match=r"pixel_mask=\[1, 5, 4\]: another shape; allowed: \[1, 4, 5\]"):
+        net(**inputs | {"pixel_mask": np.ones((1, 5, 4), int)})
+    with pytest.raises(ValueError, match=r"timestep.*: not finite"):
+        net(**inputs, timestep=np.float32([np.nan]))
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,15 @@ def test_errors_name_missing_weights_and_unknown_architectures(folder):
 def test_a_configuration_of_no_library_is_refused():
     with pytest.raises(ValueError, match=r"config.json: names no network \(it has a, b\); allowed: architectures"):
         find_family({"a": 1, "b": 2})
+    with pytest.raises(ValueError, match=r"names no network \(it has a, b, c, d, e\); allowed: architectures"):
+        find_family(dict.fromkeys("abcdef", 1))
+
+
+def test_of_an_unknown_architecture_the_three_closest_are_named():
+    with pytest.raises(ValueError, match=r"timm's resnet17 is not in dlcore \(close: resnet18(, resnet\w+){2}\); a"):
+        find_family({"architecture": "resnet17"})
+    with pytest.raises(ValueError, match=r"timm's tf_efficientnet_b8 is not in dlcore \(close: tf_efficientnet_b7, "):
+        find_family({"architecture": "tf_efficientnet_b8"})
 
 
 @pytest.mark.parametrize(
@@ -182,6 +191,29 @@ def test_names_of_torchvisions_weights(name, model, resize, crop, resample):
     assert (weights.processor.resample, weights.image_size) == (resample, crop)
     mean, _ = normalization(model) if model in ("efficientnet_v2_l", "swin3d_b") else IMAGENET
     assert weights.processor.mean == mean
+
+
+SIDES = """236 224 ConvNeXt_Tiny, 230 224 ConvNeXt_Small, 232 224 ConvNeXt_Base, 232 224 ConvNeXt_Large,
+    256 224 EfficientNet_B0, 256 240 EfficientNet_B1, 288 288 EfficientNet_B2, 320 300 EfficientNet_B3,
+    384 380 EfficientNet_B4, 456 456 EfficientNet_B5, 528 528 EfficientNet_B6, 600 600 EfficientNet_B7,
+    384 384 EfficientNet_V2_S, 480 480 EfficientNet_V2_M, 480 480 EfficientNet_V2_L, 342 299 Inception_V3,
+    224 224 MaxVit_T, 232 224 MNASNet0_75, 232 224 MNASNet1_3, 232 224 ResNeXt101_64X4D, 232 224 ShuffleNet_V2_X1_5,
+    232 224 ShuffleNet_V2_X2_0, 232 224 Swin_T, 246 224 Swin_S, 238 224 Swin_B, 260 256 Swin_V2_T, 260 256 Swin_V2_S,
+    272 256 Swin_V2_B, 256 224 ViT_B_16, 242 224 ViT_L_16, 256 224 MNASNet1_0, 256 224 DenseNet121"""
+"""resize_size and crop_size in torchvision's documentation of the weights IMAGENET1K_V1."""
+
+
+def test_photographs_are_as_large_as_torchvision_documents():
+    for row in SIDES.split(","):
+        resize, crop, name = row.split()
+        weights = torchvision_weights(f"{name}_Weights.IMAGENET1K_V1")
+        found = weights.processor.shortest, weights.processor.crop, weights.image_size
+        assert found == (int(resize), (int(crop), int(crop)), int(crop)), name
+    assert torchvision_weights("ViT_L_16_Weights.IMAGENET1K_SWAG_E2E_V1").image_size == 512
+    for name in ("MC3_18", "R3D_18"):
+        frames = torchvision_weights(f"{name}_Weights.KINETICS400_V1")
+        assert (frames.processor.size, frames.image_size) == ((128, 171), 112)
+    assert torchvision_weights("resnet50") is None
 
 
 def test_frames_of_torchvisions_networks_of_clips():
@@ -392,7 +424,17 @@ def test_a_network_says_its_name_and_fields_and_what_it_cannot_read():
         net(x=np.zeros(2, np.float32))
 
 
+def test_a_local_folder_s_files_are_not_compared_with_their_names(tmp_path):
+    """A link into a cache, as `huggingface_hub` makes it, of a file that is trusted: its name is no hash of it."""
+    save_file({"a": np.ones(2, np.float32)}, tmp_path / ("0" * 64))
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "model.safetensors").symlink_to(tmp_path / ("0" * 64))
+    (tmp_path / "folder" / "config.json").write_text('{"architectures": ["X"]}')
+    assert np.asarray(open_snapshot(tmp_path / "folder").weights["a"]).tolist() == [1, 1]
+
+
 def test_an_array_of_a_file_is_read_when_it_is_asked_for():
     array = open_snapshot(HUB / "google--vit-tiny").weights["classifier.weight"]
     assert (array.shape, array.ndim, len(array)) == ((5, 32), 2, 5)
     np.testing.assert_array_equal(array[1:3, 4], np.asarray(array)[1:3, 4])
+    assert (np.asarray(array).dtype, np.asarray(array, np.float16).dtype) == (np.float32, np.float16)

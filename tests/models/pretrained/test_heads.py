@@ -3,9 +3,13 @@
 from pathlib import Path
 
 import chex
+import jax
 import numpy as np
 import pytest
+from flax import linen as nn
+from jax.sharding import SingleDeviceSharding
 
+from dlcore.learner import root_key
 from dlcore.models import from_pretrained
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"
@@ -52,17 +56,35 @@ def test_a_deit_without_classes_gives_the_mean_of_its_two_tokens():
     np.testing.assert_allclose(pooled, net(pixel_values=images)["logits"], rtol=1e-5, atol=1e-6)
 
 
+PLACED: dict[str, tuple[int, ...]] = {}
+
+
+def place(path, shape):
+    PLACED[path] = shape
+    return SingleDeviceSharding(jax.devices()[1])
+
+
 @pytest.fixture(scope="module")
 def encoder():
-    return from_pretrained(HUB / "facebook--dinov2-tiny", num_classes=3)
+    options = {"head_init": nn.initializers.normal(1.0), "sharding": place}
+    return from_pretrained(HUB / "facebook--dinov2-tiny", num_classes=3, **options)
 
 
 def test_an_encoder_gets_a_head_of_initial_values(encoder):
-    chex.assert_shape(encoder.variables["params"]["head"]["kernel"], (32, 3))
-    assert not np.asarray(encoder.variables["params"]["head"]["kernel"]).any()
+    """Those of the key 0, as of a run without a seed; the arrays of the head go to their shards too."""
+    head = encoder.variables["params"]["head"]
+    images = np.zeros((1, encoder.model.image_size, encoder.model.image_size, 3), np.float32)
+    initial = jax.jit(lambda key: encoder.model.init(key, images)["params"]["head"])(root_key(0))
+    chex.assert_trees_all_close(head, initial, rtol=1e-6)
+    assert np.abs(head["kernel"]).min() > 0
+    assert {path: shape for path, shape in PLACED.items() if "head" in path} == {
+        "params/head/kernel": (32, 3),
+        "params/head/bias": (3,),
+    }
     published = dict(from_pretrained(HUB / "facebook--dinov2-tiny").variables["params"])
     rest = {key: value for key, value in encoder.variables["params"].items() if key != "head"}
     chex.assert_trees_all_equal(rest, published)
+    assert {next(iter(leaf.devices())) for leaf in jax.tree.leaves(encoder.variables)} == {jax.devices()[1]}
 
 
 @pytest.mark.slow

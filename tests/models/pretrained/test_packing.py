@@ -61,6 +61,15 @@ def test_a_photograph_is_packed_by_hand():
     np.testing.assert_array_equal(packed.pixel_values[6], 0)
 
 
+def test_patches_are_of_16_pixels_and_at_most_256_unless_it_is_said():
+    """16 pixels beside 4,112 are 257 patches; at a little less than scale 1 they are 256."""
+    assert fitting_grid(16, 4112) == (1, 256)
+    packed = pack_image(np.full((16, 40), 255, np.uint8), mean=None)
+    chex.assert_shape(packed.pixel_values, (256, 16 * 16 * 3))
+    assert packed.spatial_shapes.tolist() == list(largest_grid(16, 40, 16, 256))
+    assert packed.pixel_values.max() == 1.0
+
+
 @pytest.mark.parametrize(
     ("image", "sizes", "message"),
     [

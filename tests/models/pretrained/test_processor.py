@@ -195,6 +195,21 @@ def test_a_crop_is_the_center_and_what_lies_outside_is_filled():
     np.testing.assert_array_equal(got[:, [0, 5]], np.broadcast_to([7, 8, 9], (3, 2, 3)))
 
 
+def test_the_center_of_odd_rests_is_rounded_to_the_even_and_a_fill_is_black():
+    """(11 - 4) / 2 = 3.5 becomes 4, (8 - 3) / 2 = 2.5 becomes 2; of 3 missing rows one is above, of 1 column none."""
+    image = np.arange(11 * 8 * 3).reshape(11, 8, 3).astype(np.uint8)
+    np.testing.assert_array_equal(Processor(crop=(4, 3)).pixels(image), image[4:8, 2:5])
+    got = Processor(crop=(7, 4)).pixels(image[:4, :3] | 1)
+    np.testing.assert_array_equal(got, np.pad(image[:4, :3] | 1, ((1, 2), (0, 1), (0, 0))))
+
+
+def test_a_batch_is_as_high_and_wide_as_its_highest_and_its_widest():
+    batch = Processor()([np.full(size, 255, np.uint8) for size in ((2, 5, 3), (4, 3), (1, 1))])
+    chex.assert_shape(batch["pixel_values"], (3, 4, 5, 3))
+    np.testing.assert_array_equal(batch["pixel_mask"].sum((1, 2)), [10, 12, 1])
+    np.testing.assert_array_equal(batch["pixel_values"][:, 0, :, 0].sum(1), [5, 3, 1])
+
+
 def test_gray_levels_and_transparency_are_read_and_normalized_by_hand():
     """A level of 51 becomes (51 / 255 - 0.5) / 0.2 = -1.5; a fourth channel is left out."""
     processor = Processor(mean=(0.5, 0.1, 0.2), std=(0.2, 0.1, 0.4))
@@ -223,6 +238,9 @@ def test_a_batch_is_padded_to_the_size_that_is_asked_for():
         (Processor(longest=7), (4, 3), (7, 5)),
         (Processor(longest=64, divisor=32), (90, 120), (64, 64)),  # 48 up to 64
         (Processor(size=(4, 4), multiple=14), (90, 120), (14, 14)),  # never 0
+        (Processor(size=(28, 56), multiple=7), (90, 120), (42, 56)),  # 0.47 is nearer 1 than 0.31
+        (Processor(size=(56, 56), multiple=7), (28, 40), (42, 56)),  # 1.4 is nearer 1 than 2: 39.2 / 7 = 5.6
+        (Processor(longest=7), (1, 100), (1, 7)),  # 0.07 + 0.5 is a pixel all the same
     ],
 )
 def test_the_size_of_each_rule_by_hand(processor, size, expected):

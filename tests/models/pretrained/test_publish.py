@@ -40,6 +40,25 @@ def test_a_loader_that_moves_numbers_is_inverted():
     np.testing.assert_array_equal(written["b"], [7])
 
 
+def test_a_large_array_of_half_precision_is_written_in_float32_beside_what_is_checked():
+    """70 x 70 places are more than one digit of 4,096 holds; the loader compares a table, which no variable has."""
+    table = np.arange(3.0)
+    entries = {"w": np.zeros((70, 70), np.float16), "table": table, "count": np.array([7], np.int64)}
+
+    def load(file):
+        np.testing.assert_array_equal(file["table"], table)
+        return {"x": np.asarray(file["w"]).T}
+
+    variables = {"x": np.random.default_rng(0).normal(size=(70, 70)).astype(np.float32)}
+    written = entries_of(load, entries, variables, constants=("table",))
+    np.testing.assert_array_equal(written["w"], variables["x"].T)
+    assert {key: value.dtype for key, value in written.items()} == {
+        "w": np.float32,
+        "table": np.float64,
+        "count": np.int64,
+    }
+
+
 def test_a_loader_that_computes_is_refused():
     with pytest.raises(ValueError, match=r"^entries: its file cannot hold what was learned; allowed: networks whose"):
         entries_of(lambda file: {"x": np.concatenate([file["q"], np.zeros(1)])}, {"q": np.zeros(1)}, {"x": np.ones(2)})
@@ -59,9 +78,11 @@ def test_a_trained_network_goes_back_to_its_library_s_file(name, tmp_path):
             save_pretrained(tmp_path / "out", HUB / name, trained)
         assert not (tmp_path / "out").exists()
         trained = net.variables
-    save_pretrained(tmp_path / "out", HUB / name, trained)
-    again = from_pretrained(tmp_path / "out")
-    published, written = open_snapshot(HUB / name), open_snapshot(tmp_path / "out")
+    folder = tmp_path / "new" / "out"
+    save_pretrained(folder, HUB / name, trained)
+    again = from_pretrained(folder)
+    published, written = open_snapshot(HUB / name), open_snapshot(folder)
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
     chex.assert_trees_all_equal(again.variables, trained)
     assert {k: tuple(np.shape(v)) for k, v in written.weights.items()} == {
         k: tuple(np.shape(v)) for k, v in published.weights.items()
@@ -76,19 +97,25 @@ def test_a_trained_network_goes_back_to_its_library_s_file(name, tmp_path):
 def test_a_new_head_goes_with_its_classes(name, tmp_path):
     net = from_pretrained(HUB / name, num_classes=3)
     trained = jax.tree.map(lambda x: np.abs(np.asarray(x)) + 0.5, net.variables)
+    with pytest.raises(ValueError, match=r"^source='.*: variables of other shapes; allowed: those of the network that"):
+        save_pretrained(tmp_path / "two", HUB / name, trained, class_names=("cat", "dog"))
     save_pretrained(tmp_path, HUB / name, trained, class_names=("cat", "dog", "owl"))
     again = from_pretrained(tmp_path)
     chex.assert_trees_all_equal(again.variables, trained)
     assert again.classes == ("cat", "dog", "owl")
     config = json.loads((tmp_path / "config.json").read_text())
-    assert config.get("num_classes", 3) == 3
+    for part in (config, config.get("model_args", {}), config.get("pretrained_cfg", {})):
+        assert part.get("num_classes", 3) == 3
     assert config.get("label2id", {"owl": 2})["owl"] == 2
 
 
-def test_a_full_folder_is_refused(tmp_path):
+def test_a_full_folder_a_file_and_classes_without_a_head_are_refused(tmp_path):
     (tmp_path / "old").touch()
-    with pytest.raises(ValueError, match=r"not empty; allowed: a new or empty folder$"):
-        save_pretrained(tmp_path, HUB / QUICK[0], {})
+    for folder in (tmp_path, tmp_path / "old"):
+        with pytest.raises(ValueError, match=r"a file, or not empty; allowed: a new or empty folder$"):
+            save_pretrained(folder, HUB / QUICK[0], {})
+    with pytest.raises(ValueError, match=r"^class_names=\('cat',\): dinov2_base has no head there; allowed: None$"):
+        save_pretrained(tmp_path / "new", HUB / "facebook--dinov2-tiny", {}, class_names=("cat",))
 
 
 @pytest.mark.weekly

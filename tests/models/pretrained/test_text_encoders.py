@@ -3,11 +3,13 @@
 import json
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from dlcore.models import from_pretrained
+from dlcore.models.pretrained.families.text_encoders import CLIPText
 from tests.models.parity import read_golden, weight_rule
 
 CLIP = pathlib.Path(__file__).parents[2] / "goldens/hub/openai--clip-tiny"
@@ -37,6 +39,24 @@ def test_the_text_half_of_a_clip_gives_the_embeddings_of_the_whole(tmp_path):
     np.testing.assert_allclose(vectors / np.linalg.norm(vectors, axis=-1, keepdims=True), expected, atol=2e-6)
     states, end = np.asarray(outputs["last_hidden_state"]), (ids == 59).argmax(1)
     np.testing.assert_allclose(outputs["pooler_output"], states[np.arange(len(ids)), end], atol=1e-6)
+
+
+def test_a_text_half_reads_tokens_and_places_and_may_have_no_head():
+    """Without blocks: the tokens' rows of the table plus those of their places, and their norm; 3 tokens fit."""
+    half = CLIPText(9, 8, window=3, text_depth=0, text_width=4, text_heads=1, epsilon=0.5, has_head=False)
+    tokens, rng = np.array([[3, 8, 2], [8, 1, 1]]), np.random.default_rng(0)
+    shapes = jax.eval_shape(half.init, jax.random.key(0), tokens)
+    variables = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype(np.float32), shapes)
+    params, found = variables["params"], jax.jit(half.apply)(variables, tokens)
+    assert found.keys() == {"last_hidden_state", "penultimate", "pooler_output"}
+    want = params["token_embed"]["embedding"][tokens] + params["text_positions"]["embedding"]
+    np.testing.assert_allclose(found["penultimate"], want, atol=1e-6)
+    normed = (want - want.mean(-1, keepdims=True)) / np.sqrt(want.var(-1, keepdims=True) + 0.5)
+    states = normed * params["text_norm"]["scale"] + params["text_norm"]["bias"]
+    np.testing.assert_allclose(found["last_hidden_state"], states, atol=1e-5)
+    np.testing.assert_allclose(found["pooler_output"], states[[0, 1], [1, 0]], atol=1e-5)  # the first token 8
+    with pytest.raises(ValueError, match=r"tokens.shape=\(1, 4\): 4 tokens; allowed: at most window=3"):
+        half.apply(variables, np.ones((1, 4), int))
 
 
 @pytest.mark.slow

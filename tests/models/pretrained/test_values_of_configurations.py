@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dlcore.detection.hgnet_v2 import HGNetV2
 from dlcore.models import create_model, from_pretrained
 from dlcore.models.pretrained.defaults import fill_defaults
 from dlcore.models.pretrained.family import find_family, read_network, timm_arguments
@@ -348,6 +349,72 @@ def test_nested_configurations_leave_out_the_defaults_of_their_class():
     assert (backbone.image_size, backbone.epsilon) == (518, 1e-6)
 
 
+SWIN_T, CONVNEXT_T, DINOV2_B, DETR, HGNET = (
+    create_model("swin_t"),
+    create_model("convnext_tiny"),
+    create_model("dinov2_base"),
+    create_model("detr_resnet50"),
+    HGNetV2(),
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (
+            "swin",
+            {"image_size": 224, "patch_size": SWIN_T.patch_size, "embed_dim": SWIN_T.width, "depths": SWIN_T.stages}
+            | {"num_heads": SWIN_T.num_heads, "window_size": SWIN_T.window_size, "mlp_ratio": SWIN_T.mlp_ratio}
+            | {"hidden_act": "gelu", "layer_norm_eps": 1e-5},
+        ),
+        (
+            "convnext",
+            {"patch_size": CONVNEXT_T.patch_size, "hidden_sizes": CONVNEXT_T.widths, "depths": CONVNEXT_T.stages}
+            | {"hidden_act": "gelu", "layer_norm_eps": 1e-12},
+        ),
+        (
+            "dinov2_with_registers",
+            {"hidden_size": DINOV2_B.width, "num_hidden_layers": DINOV2_B.depth, "image_size": 224, "mlp_ratio": 4}
+            | {"num_attention_heads": DINOV2_B.num_heads, "hidden_act": "gelu", "use_swiglu_ffn": False}
+            | {"layer_norm_eps": 1e-6, "patch_size": 16, "num_register_tokens": 4},
+        ),
+        (
+            "hgnet_v2",
+            {"stem_channels": (3, *HGNET.stem_widths), "stage_in_channels": (HGNET.stem_widths[1], *HGNET.widths[:-1])}
+            | {"stage_mid_channels": HGNET.mid_widths, "stage_out_channels": HGNET.widths}
+            | {"stage_num_blocks": HGNET.stages, "stage_downsample": (False, True, True, True)}
+            | {"stage_light_block": HGNET.light, "stage_kernel_size": HGNET.kernel_sizes, "hidden_act": "relu"}
+            | {"stage_numb_of_layers": HGNET.num_layers, "use_learnable_affine_block": HGNET.affine},
+        ),
+        (
+            "detr",
+            {"num_queries": DETR.num_queries, "d_model": DETR.features, "decoder_layers": DETR.decoder_layers}
+            | {"decoder_attention_heads": DETR.num_heads, "decoder_ffn_dim": DETR.hidden_features},
+        ),
+    ],
+)
+def test_the_defaults_of_a_class_are_those_of_the_network_that_its_paper_names_first(kind, expected):
+    filled = fill_defaults({"inner": {"model_type": kind}})["inner"]
+    filled = {key: tuple(value) if isinstance(value, list) else value for key, value in filled.items()}
+    assert filled == expected | {"model_type": kind}
+
+
+CLIP_BASE = {  # openai/clip-vit-base-patch32
+    "architectures": ["CLIPModel"],
+    "text_config": {"model_type": "clip_text_model"},
+    "vision_config": {"model_type": "clip_vision_model"},
+    "projection_dim": 512,
+}
+
+
+def test_a_clip_without_sizes_is_the_base_one_of_patches_of_32():
+    name, fields = read_network(find_family(CLIP_BASE), CLIP_BASE)
+    published = create_model("clip_vit_b_32")
+    units = {"mlp_features": 4 * 768, "text_mlp_features": 4 * 512}  # None stands for four times the width
+    assert {key: getattr(published, key) for key in fields} | units == fields
+    assert (name, fields["end_token"], fields["epsilon"]) == ("clip_vit_b_32", 49407, 1e-5)
+
+
 @pytest.mark.parametrize("kind", ["rt_detr_resnet", "resnet"])
 def test_a_backbone_without_sizes_is_a_resnet_50(kind):
     inner = fill_defaults({"backbone_config": {"model_type": kind, "out_features": ["stage2"]}})["backbone_config"]
@@ -413,6 +480,11 @@ VITPOSE = {  # usyd-community/vitpose-base-simple, whose backbone is the default
             VIDEO_MAE,
             {"patch_size": 16, "tubelet": 2, "depth": 12, "width": 768, "num_heads": 12, "mlp_features": 3072}
             | {"decoder_depth": 0, "final_norm": True, "epsilon": 1e-12},
+        ),
+        (
+            VIDEO_MAE | {"use_mean_pooling": True, "tubelet_size": 4},
+            {"patch_size": 16, "tubelet": 4, "depth": 12, "width": 768, "num_heads": 12, "mlp_features": 3072}
+            | {"decoder_depth": 0, "final_norm": False, "epsilon": 1e-12},
         ),
         (
             VJEPA2,
