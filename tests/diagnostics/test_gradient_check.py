@@ -64,6 +64,8 @@ def test_a_complex_step_has_no_rounding_and_says_where_it_does_not_apply():
     assert slope(1e-20, "complex_step") == 1.0
     lines = check(lambda p: jnp.tanh(p["a"]["w"]).sum() * p["b"] ** 2, method="complex_step")
     assert max(line.error for line in lines.values()) < 1e-14
+    found = [(line.path, line.checked, line.kinks) for line in lines.values()]
+    assert found == [("a/w", 3, 0), ("b", 0, 0)], "the sum of an odd function is 0, whatever b"
     assert check(lambda p: jax.nn.relu(p["b"]) ** 2, {"b": np.array(0.3)}, method="complex_step")["b"].error < 1e-14
     with pytest.raises(
         TypeError, match="method='complex_step': abs returns a real number; allowed: centered, one_sided"

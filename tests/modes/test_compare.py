@@ -82,6 +82,20 @@ def test_names_are_as_short_as_they_tell_runs_apart(tmp_path, monkeypatch, capsy
     assert re.split("  +", next(line for line in lines if line.startswith("number")))[1:] == ["x/run", "y/run"]
 
 
+def test_a_run_without_a_line_has_no_steps_and_numbers_that_are_not_finite_are_no_best(runs, tmp_path):
+    (runs[0] / "metrics.jsonl").write_text("")
+    rows = [{"step": step, "split": "valid", "accuracy": value, "kid": "nan"} for step, value in ((7, "nan"), (9, 0.5))]
+    (runs[1] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    numbers = compare(runs, tmp_path / "new" / "out.html").split("\n\n")[1].splitlines()
+    found = {re.split("  +", line)[0]: re.split("  +", line)[1:] for line in numbers[1:]}
+    assert found == {
+        "valid accuracy, last": ["0.5"],
+        "valid accuracy, best": ["0.5 at 9"],
+        "valid kid, last": ["nan"],
+        "steps": ["0", "9"],
+    }
+
+
 def test_errors_name_folders_that_are_no_runs(runs, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["compare", str(runs[0]), str(tmp_path / "empty")]) == 1

@@ -102,7 +102,7 @@ def profiled(monkeypatch, tmp_path):
 
         @contextlib.contextmanager
         def trace(path, profiler_options):
-            log.append("trace")
+            log.append(("trace", profiler_options.python_tracer_level, profiler_options.host_tracer_level))
             (folder / "trace" / "plugins").mkdir(parents=True)
             (folder / "trace" / "plugins" / "host.trace.json.gz").touch()
             yield
@@ -149,7 +149,7 @@ def test_the_first_three_steps_are_not_traced_and_the_traced_ones_go_on_from_the
         ("init", "batch 0", ("start", "setup")),
         "compile",
         *steps[:3],
-        "trace",
+        ("trace", 0, 2),
         *steps[3:],
         "traced",
         ("hot", ("times",), "program text", 2, "measured"),
