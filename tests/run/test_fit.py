@@ -20,6 +20,7 @@ import optax
 import pytest
 
 from dlcore.data.pipeline import Pipeline, batch_at
+from dlcore.data.prefetch import Prefetch
 from dlcore.data.source import Source
 from dlcore.experiment.resolved_run import restore_state
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
@@ -510,13 +511,15 @@ def test_rows_go_when_there_was_no_checkpoint(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_time_before_a_resume_counts(tmp_path):
+def test_time_before_a_resume_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(Prefetch, "wait_seconds", property(lambda _: 1e-5, lambda *_: None), raising=False)
     options = {"steps": 8, "log_every": 2, "folder": tmp_path, "saving": Saving(seconds=0, steps=4)}
     interrupted(6, **options)
     before = next(row["seconds"] for row in read_metrics(tmp_path) if row["step"] == 4)
     result = train(**options)
     assert result.seconds_before == pytest.approx(before, abs=2e-3)
     assert result.seconds > result.seconds_before
+    assert result.wait_fraction == pytest.approx(1e-5 / (result.seconds - result.seconds_before))
 
 
 @pytest.mark.slow
