@@ -46,6 +46,11 @@ def test_compare_lists_different_settings_and_results(runs, tmp_path, capsys):
     assert lines["train loss, last"] == ["0.25", "0.25"]
     assert lines["steps"] == ["40", "40"]
     page = out.read_text()
+    head = re.search(r"<h1[^>]*>([^<]+)</h1>\s*<p[^>]*>([^<]+)<", page)
+    assert head.groups() == ("Comparison", "2 runs of topic.page")
+    side_by_side = page.split('<div class="halves">')[1].split("</div></section></div>")[0]
+    assert re.findall(r"<h2>([^<]+)<", side_by_side) == ["Settings that differ", "Numbers reached"]
+    assert "The best is that of validation, with its step." in page
     charts = re.findall(r"<figcaption><b[^>]*>([^<]+)</b>(.*?)</figcaption>", page)
     assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss", "valid mse_mean"]
     assert re.findall(r">([^<]+)</span>", charts[1][1]) == [
