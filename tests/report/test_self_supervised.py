@@ -72,7 +72,7 @@ def test_ranks_are_judged_by_the_untrained_ones():
     alone = rank_table({"rank": 20.0})
     assert alone.subtitle == ""
     assert "untrained" not in alone.html
-    assert alone.half
+    assert (alone.title, alone.half) == ("Rank of the features", True)
 
 
 @pytest.fixture
@@ -174,6 +174,7 @@ def test_planes_show_principal_axes(monkeypatch):
     assert "colors are classes" in panel.subtitle
     plain = report.feature_plane(features, np.zeros(11, int), ["a"])
     assert "colors" not in plain.subtitle
+    assert (plain.title, plain.half) == ("Plane of the features", True)
     assert shown[2][1].axes[0].get_legend() is None
 
 
