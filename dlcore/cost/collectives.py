@@ -22,7 +22,6 @@ from typing import NamedTuple
 __all__ = ["KINDS", "Collective", "by_kind", "collectives"]
 
 KINDS = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-BITS = {"pred": 8, "token": 0, "opaque": 0}
 
 HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{\s*$")
 LINE = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*)$")
@@ -72,7 +71,7 @@ def collectives(text: str) -> list[Collective]:
       In the order of the text.
     """
     computations, entry = _computations(text)
-    match = re.search(r"num_partitions=(\d+)", text[:100_000])
+    match = re.search(r"num_partitions=(\d+)", text.partition("\n")[0])
     partitions = int(match[1]) if match else 1
     turns = _turns(computations, entry)
     collectives: dict[str, Collective] = {}
@@ -207,7 +206,7 @@ def _sum(type_: str) -> int:
 
 def _size(dtype: str, dims: str) -> int:
     digits = re.search(r"\d+", dtype)
-    bits = BITS.get(dtype, int(digits[0]) if digits else 8)
+    bits = int(digits[0]) if digits else 8 * (dtype == "pred")  # a token and an opaque value have no bytes
     return math.prod(int(d) for d in dims.split(",") if d) * bits // 8
 
 

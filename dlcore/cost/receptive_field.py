@@ -69,8 +69,10 @@ def after(eqn: Any, fields: Sequence[Field]) -> list[Field]:
     if name == "split":
         return _split(eqn, fields[0])
     rule = RULES.get(name)
-    if rule is None and name.startswith(("reduce_window", "reduce_", "arg")):
-        rule = _window if name.startswith("reduce_window") else _reduce
+    if name.startswith("reduce_window"):
+        rule = _window
+    elif "axes" in eqn.params and name.startswith(("reduce_", "arg")):
+        rule = _reduce
     if rule is None and name not in MIXING and all(_spreads(s, eqn.outvars[0].aval.shape) for s in shapes):
         rule = _elementwise
     return [(rule or _anywhere)(eqn, fields)] * count
@@ -108,7 +110,7 @@ def _moved(span: Span, positions: dict[int, int]) -> Span:
     return span._replace(steps={positions[axis]: step for axis, step in span.steps.items() if axis in positions})
 
 
-def _slide(span: Span, axis: int, taps: int, stride: int = 1, low: int = 0, dilation: int = 1, spread: int = 1) -> Span:
+def _slide(span: Span, axis: int, taps: int, stride: int, low: int, dilation: int, spread: int) -> Span:
     """Return a window over `axis`, of which `spread` - 1 zeros separate the elements (transposed convolution)."""
     if axis not in span.steps:
         return span
@@ -132,9 +134,7 @@ def _anywhere(eqn: Any, fields: Sequence[Field]) -> Field:
 
 
 def _reduce(eqn: Any, fields: Sequence[Field]) -> Field:
-    shape, axes = eqn.invars[0].aval.shape, eqn.params.get("axes")
-    if axes is None:
-        return _anywhere(eqn, fields)
+    shape, axes = eqn.invars[0].aval.shape, eqn.params["axes"]
     positions = {a: i for i, a in enumerate(a for a in range(len(shape)) if a not in axes)}
 
     def change(span: Span) -> Span:

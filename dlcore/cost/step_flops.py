@@ -66,7 +66,7 @@ def _count_equation(equation: Any) -> StepFlops:
     name, params = equation.primitive.name, equation.params
     inner = [_count(jaxpr) for jaxpr in jaxprs_in_params(params)]
     if name == "cond":
-        return max(inner, default=StepFlops(0))
+        return max(inner)
     macs, loops = mac_count(equation) + sum(i.macs for i in inner), sum(i.loops for i in inner)
     if name == "while" and macs:
         loops += 1

@@ -92,7 +92,6 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self.folder,
             options=ocp.CheckpointManagerOptions(
-                create=True,
                 cleanup_tmp_directories=True,
                 best_fn=score,
                 best_mode=self.mode,

@@ -206,3 +206,22 @@ def test_a_program_of_one_device_sends_nothing():
     text = jax.jit(lambda x: x @ x).lower(jax.ShapeDtypeStruct((4, 4), jnp.float32)).compile().as_text()
     assert collectives(text) == []
     assert by_kind([]) == {}
+
+
+def test_each_branch_of_a_conditional_counts():
+    text = """HloModule jit__step
+
+%left (p: f32[8]) -> f32[8] {
+  ROOT %a = f32[8]{0} all-reduce(%p), replica_groups={{0,1}}
+}
+
+%right (p: f32[8]) -> f32[8] {
+  ROOT %b = f32[4]{0} all-gather(%p), replica_groups={}
+}
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  ROOT %c = f32[8]{0} conditional(%i, %p, %p), branch_computations={%left, %right}
+}
+"""
+    assert collectives(text) == [Collective("all-reduce", 32, 2), Collective("all-gather", 16, 1)]
+    assert collectives(text.replace("jit__step", "jit__step, num_partitions=6"))[1].devices == 6

@@ -73,4 +73,8 @@ def test_the_summary():
     text = compiled_summary(Compiled("cpu", 3e9, 1.0, 2**20, None, 2**19), Total(1, 10**9, 1))
     assert "3.000 GFLOPs on this cpu, +50.0% against 2 MACs" in text
     assert "1.0 MiB of parameters and images, unknown of temporaries" in text
+    assert "0.5 MiB of outputs" in text
+    assert "3.000 GFLOPs on this cpu, +nan% against" in compiled_summary(
+        Compiled("cpu", 3e9, *[None] * 4), Total(1, 0, 1)
+    )
     assert "does not say" in compiled_summary(Compiled("cpu", None, None, None, None, None), Total(1, 1, 1))

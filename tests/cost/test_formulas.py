@@ -5,6 +5,7 @@ import math
 import jax
 import jax.numpy as jnp
 import pytest
+from flax import linen as nn
 
 from dlcore.cost.formulas import (
     activation_kb,
@@ -13,6 +14,7 @@ from dlcore.cost.formulas import (
     bottleneck_block_weights,
     dense_macs,
     dense_parameters,
+    layer_parameters,
     patch_tokens,
     pixel_attention_entries,
     reduced_conv_macs,
@@ -23,6 +25,7 @@ from dlcore.cost.formulas import (
     window_attention_macs,
 )
 from dlcore.models import create_model
+from dlcore.nn import GlobalResponseNorm
 from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
 
 
@@ -109,6 +112,26 @@ def test_voxels_and_videos():
     assert video_bytes(480, 640, 30 * 60) == 1_658_880_000  # 1.66 GB a minute
     assert video_bytes(1080, 1920, 30 * 60) == 11_197_440_000
     assert video_bytes(112, 112, 16) == 588 * 1024
+    assert voxel_bytes(4, channels=3, itemsize=2) == 64 * 3 * 2
+    assert video_bytes(5, 7, 2, channels=4, itemsize=3) == 5 * 7 * 2 * 4 * 3
+
+
+@pytest.mark.covers("CO-01")
+@pytest.mark.parametrize(
+    ("layer", "parameters"),
+    [
+        (nn.ConvTranspose(5, (2, 3)), 2 * 3 * 7 * 5 + 5),
+        (nn.ConvTranspose(5, (2, 3), use_bias=False), 2 * 3 * 7 * 5),
+        (nn.Conv(14, (2, 3), feature_group_count=7), 2 * 3 * 14 + 14),
+        (nn.Dense(5, use_bias=False), 7 * 5),
+        (nn.LayerNorm(), 2 * 7),
+        (nn.RMSNorm(), 7),
+        (GlobalResponseNorm(), 2 * 7),
+        (nn.Dropout(0.5), None),
+    ],
+)
+def test_parameters_of_a_layer_by_its_fields(layer, parameters):
+    assert layer_parameters(layer, (1, 4, 6, 7)) == parameters
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,10 @@ def chosen(x, w):
         (lambda x, w: jax.vmap(lambda row: row @ w)(x), 5 * 4 * 4),
         (scanned, 5 * (4 * 4 + 4 * 4)),  # five turns
         (looped, 5 * 4 * 4),  # one turn
+        # what a loop carries from zeros is no constant: three turns, and one
+        (lambda x, w: lax.scan(lambda carry, _: (carry @ w + x, None), jnp.zeros((5, 4)), None, 3)[0], 3 * 5 * 4 * 4),
+        (lambda x, w: lax.while_loop(lambda y: y.sum() < 9.0, lambda y: y @ w + x, jnp.zeros((5, 4))), 5 * 4 * 4),
+        (lambda x, w: lax.cond(x.sum() > 0, jnp.sin, jnp.cos, x) @ w, 5 * 4 * 4),
         (chosen, 2 * 5 * 4 * 4),  # the dearer branch
         (lambda x, w: x * 2 + jnp.tanh(x), 0),
         (lambda x, w: x @ jnp.eye(4), 0),  # an averaging by constants is no layer
@@ -157,4 +161,20 @@ class Conditioned(nn.Module):
 @pytest.mark.parametrize("t", [jnp.zeros((2, 3)), jax.ShapeDtypeStruct((2, 3), jnp.float32)])
 def test_other_arguments_are_no_constants(t):
     layers = layer_costs(Conditioned(), jax.ShapeDtypeStruct((2, 5), jnp.float32), t, scale=2.0)
+    assert {(layer.receptive_field, layer.stride) for layer in layers} == {(None, None)}
     assert {layer.path: layer.macs for layer in layers} == {"image": 2 * 5 * 4, "time": 2 * 3 * 4}
+
+
+class Rows(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        nn.Dense(4, name="rows")(x.mean(2))
+        return nn.Dense(5, name="normalized")(x - x.mean((1, 2), keepdims=True))
+
+
+@pytest.mark.covers("CO-05")
+def test_a_layer_has_a_field_where_all_axes_of_the_image_are_left():
+    """Of means of rows one axis is left; less the mean of all each pixel looks at the whole image."""
+    rows, normalized = layer_costs(Rows(), jax.ShapeDtypeStruct((2, 6, 8, 3), jnp.float32))
+    assert (rows.path, rows.receptive_field, rows.stride) == ("rows", None, None)
+    assert (normalized.receptive_field, normalized.stride) == ((float("inf"),) * 2, (1.0, 1.0))

@@ -1,5 +1,6 @@
 """Operations by their time: what an instruction costs, where it comes from, and how far it is from the roof."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -55,12 +56,19 @@ def test_calls_of_onednn_are_counted_as_what_they_compute():
         f'  %c = bf16[2,8,8,5]{{3,2,1,0}} custom-call(%x, %k), custom_call_target="{CONVOLUTION}"',
         "  %d = f32[] dot(%s, %s), lhs_contracting_dims={}, rhs_contracting_dims={}",
         '  %other = f32[8,4]{1,0} custom-call(%a, %b), custom_call_target="topk"',
+        "  %outer = f32[8,16,16,4]{3,2,1,0} dot(%a, %b), lhs_contracting_dims={}, rhs_contracting_dims={}",
+        "  %bare = f32[8,4]{1,0} dot(%a, %b)",
+        "  %less = pred[8,16]{1,0} compare(%a, %a), direction=LT",
+        "  %odd = f32[8,4]{1,0}",
     ]
     found = instructions(TEXT.replace("  %conv.7", "\n".join(lines) + "\n  %conv.7"))
     assert (found["p"].opcode, found["p"].flops) == ("dot", 2 * 8 * 4 * 16)
     assert found["t"].flops == 2 * 16 * 8 * 8
     assert (found["c"].opcode, found["c"].flops) == ("convolution", 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3))
-    assert (found["other"].flops, found["d"].flops) == (0, 0)
+    assert (found["other"].flops, found["d"].flops, found["bare"].flops) == (0, 0, 0)
+    assert found["outer"].flops == 2 * 8 * 16 * 16 * 4, "each number of one with each of the other"
+    assert found["less"].bytes == 2 * 4 * 8 * 16 + 8 * 16, "a byte a truth value"
+    assert "odd" not in found
 
 
 @pytest.mark.parametrize(
@@ -126,3 +134,28 @@ def test_a_chip_is_measured_by_the_fastest_of_its_runs(monkeypatch):
     monkeypatch.setattr(profiled_operations, "time", SimpleNamespace(perf_counter=lambda: next(ticks)))
     assert measured_chip(size=8, megabytes=1, repeats=3) == Chip(2 * 8**3 / 2, 2 * 2**20 / 4)
     assert next(ticks, None) is None
+
+
+def test_times_are_those_of_the_devices_operations_in_the_newest_trace(tmp_path, monkeypatch):
+    """Of a device the line "XLA Ops" counts, not the modules that hold them, and not what the host did meanwhile."""
+
+    def event(nanoseconds, **stats):
+        return SimpleNamespace(duration_ns=nanoseconds, stats=list(stats.items()))
+
+    def line(name, *events):
+        return SimpleNamespace(name=name, events=events)
+
+    modules = line("XLA Modules", event(900, hlo_op="jit_update"))
+    operations = line(
+        "XLA Ops", event(30, hlo_op="dot.1"), event(50, hlo_op="add.2"), event(40, hlo_op="dot.1"), event(7)
+    )
+    host = SimpleNamespace(name="/host:CPU", lines=[line("thread", event(60, hlo_op="dot.1"))])
+    chip = SimpleNamespace(name="/device:TPU:0", lines=[modules, operations])
+    unnamed = SimpleNamespace(name="/device:TPU:1", lines=[line("thread", event(20, hlo_op="dot.1" + PRODUCT))])
+    traces = {"1": [host, chip, unnamed], "0": []}
+    for folder in traces:
+        (tmp_path / "plugins" / "profile" / folder).mkdir(parents=True)
+        (tmp_path / "plugins" / "profile" / folder / "chip.xplane.pb").touch()
+    read = SimpleNamespace(from_file=lambda path: SimpleNamespace(planes=traces[Path(path).parent.name]))
+    monkeypatch.setattr(jax.profiler, "ProfileData", read)
+    assert trace_times(tmp_path) == pytest.approx({"dot.1": 90e-9, "add.2": 50e-9})

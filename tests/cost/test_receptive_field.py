@@ -129,6 +129,7 @@ def test_fields_by_hand():
             {1: ({2: 1.0}, 0, 0), 2: ({1: 1.0, 3: 1.0}, -math.inf, math.inf)},
         ),
         (lambda x: jnp.argmax(x, 1), {1: ({}, 0, 11), 2: ({1: 1.0}, 0, 0)}),
+        (lambda x: lax.reduce_precision(x, 8, 7), {1: ({1: 1.0}, 0, 0), 2: ({2: 1.0}, 0, 0)}),
     ],
 )
 def test_more_fields_by_hand(function, field):

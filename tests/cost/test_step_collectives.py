@@ -50,6 +50,11 @@ def test_collectives_beyond_the_formula_are_named():
     assert unexpected_collectives([*fits, Collective("all-gather", 11, 8)], {"data": 8}, expected, slack=10) == [
         "all-gather over data: 11 bytes; the formula has 0"
     ]
+    both, pipes = {"data": 8, "model": 2}, Collective("all-reduce", 11, 2)
+    assert unexpected_collectives([pipes], both, expected, slack=11) == []
+    assert unexpected_collectives([pipes], both, expected, slack=10) == [
+        "all-reduce over model: 11 bytes; the formula has 0"
+    ]
     assert unexpected_collectives(fits, {"data": 8}, expected, slack=9) == [
         "all-reduce over data: 1,010 bytes; the formula has 1,000"
     ]

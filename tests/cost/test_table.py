@@ -71,6 +71,10 @@ def test_the_roofline_stands_beside_each_layer_and_their_sum():
     assert lines[7].split()[-1] == "42.9"
     assert "at least 42.9 us layer by layer, 24.4 us with all else fused" in lines[-1]
     assert "at 1 bfloat16 TFLOP/s and 1 GB/s" in lines[-1]
+    large = [Layer("a", "Dense", (3, 4), 7, 3 * 2**20, 0, 0, 5 * 2**20)]
+    assert text_table(large, 3).splitlines()[-1] == (
+        "7 parameters (3.0 MiB); 0.000 GMACs = 0.000 GFLOPs a batch of 3; outputs of all layers 5.0 MiB"
+    )
     plain = text_table(LAYERS, 1)
     assert "GFLOPs an image; outputs of all layers 0.0 MiB" in plain
     assert "1,000 parameters (0.0 MiB)" in plain
@@ -85,3 +89,15 @@ def test_folded_layers_are_written_with_the_sums_of_their_parts(tmp_path):
     assert list(rows[0])[-1] == "stride"
     names = ("parameters", "macs", "flops", "activation_kb", "receptive_field", "stride")
     assert [rows[1][name] for name in names] == ["52", "1000000", "2000000", "12.0", "all", "1x2"]
+
+
+def test_words_stand_to_the_left_and_numbers_to_the_right():
+    layers = [LAYERS[0], Layer("b", "parameter", (), 52, 208)]
+    assert text_table(layers, 2).splitlines()[:6] == [
+        "layer  kind       output  parameters     %  MMACs      %  activation KB      %  field  stride",
+        "---------------------------------------------------------------------------------------------",
+        "stem   Conv       8x8x16         448  89.6   3.00  100.0           8.00  100.0      3       1",
+        "b      parameter                  52  10.4",
+        "---------------------------------------------------------------------------------------------",
+        "total                            500         3.00                  8.00",
+    ]

@@ -64,6 +64,8 @@ def test_a_complex_step_has_no_rounding_and_says_where_it_does_not_apply():
     assert slope(1e-20, "complex_step") == 1.0
     lines = check(lambda p: jnp.tanh(p["a"]["w"]).sum() * p["b"] ** 2, method="complex_step")
     assert max(line.error for line in lines.values()) < 1e-14
+    found = [(line.path, line.checked, line.kinks) for line in lines.values()]
+    assert found == [("a/w", 3, 0), ("b", 0, 0)], "the sum of an odd function is 0, whatever b"
     assert check(lambda p: jax.nn.relu(p["b"]) ** 2, {"b": np.array(0.3)}, method="complex_step")["b"].error < 1e-14
     with pytest.raises(
         TypeError, match="method='complex_step': abs returns a real number; allowed: centered, one_sided"
@@ -198,11 +200,14 @@ def test_kinks_on_both_sides_call_for_a_smaller_step_or_another_coordinate():
 
     smaller = check(lambda p: corner(p["x"], 4e-6), {"x": np.zeros(1)})["x"]
     assert (smaller.kinks, smaller.numerical) == (2, pytest.approx(1, rel=1e-7))
-    # Nine of ten coordinates are in corners that no step fits in: the tenth takes the place of each.
-    params = {"x": np.where(np.arange(10) == 7, 3.0, 0.0)}
+    # All coordinates but one are in corners that no step fits in: ten others are tried in the place of the first.
+    order = np.random.default_rng(0).permutation(12)
+    params = {"x": np.where(np.arange(12) == order[10], 3.0, 0.0)}
     replaced = check(lambda p: corner(p["x"], 1e-8), params, samples=1)["x"]
     assert replaced.numerical == pytest.approx(5, rel=1e-7)
     assert check(lambda p: corner(tripled(p["x"]), 1e-8), params, samples=1)["x"].verdict == "wrong"
+    eleventh = check(lambda p: corner(p["x"], 1e-8), {"x": np.where(np.arange(12) == order[11], 3.0, 0.0)}, samples=1)
+    assert eleventh["x"].verdict == "wrong"
     alone = check(lambda p: corner(p["x"], 1e-8), {"x": np.zeros(1)})["x"]
     assert (alone.verdict, alone.kinks) == ("wrong", 2), "without a side to judge from it is not called right"
 
@@ -262,6 +267,9 @@ def test_slopes_below_rounding_error_are_skipped():
     assert (lines["a/w"].checked, lines["a/w"].skipped, lines["a/w"].verdict) == (1, 5, "happy")
     assert lines["b"].verdict == "happy"
     assert check(lambda p: p["b"] ** 2)["a/w"].verdict is None, "an array that the loss does not see"
+    # Beside 1, at h = 1e-5, slopes above 1e4 eps / h = 2.2e-7 are compared.
+    line = check(lambda p: 1 + (np.array([2.1e-7, 2.4e-7]) * p["x"]).sum(), {"x": np.zeros(2)})["x"]
+    assert (line.checked, line.skipped) == (1, 1)
 
 
 @pytest.mark.slow

@@ -57,6 +57,37 @@ def test_the_eigenvalues_of_a_quadratic():
     np.testing.assert_allclose(np.abs(np.asarray(vectors) @ axes[:, :3]), np.eye(3), atol=5e-3)
 
 
+def test_steps_are_those_of_a_power_iteration_by_numpy():
+    """From the same random start; the second vector stays orthogonal to the first."""
+    loss, matrix, _ = quadratic([9.0, -8.0, 6.0, 5.0])
+    key = jax.random.key(0)
+    starts = [np.asarray(jax.random.normal(jax.random.fold_in(key, k), (4,))) for k in range(2)]
+
+    def by_hand(steps, tolerance):
+        basis, values = np.zeros((2, 4)), []
+        for k, start in enumerate(starts):
+            v = start - basis.T @ (basis @ start)
+            v, value, before = v / np.linalg.norm(v), 0.0, 0.0
+            for i in range(max(steps, 2)):
+                if i >= 2 and abs(value - before) <= tolerance * abs(value):
+                    break
+                w = matrix @ v
+                w -= basis.T @ (basis @ w)
+                v, value, before = w / np.linalg.norm(w), v @ w, value
+            basis[k] = v
+            values.append(value)
+        return values
+
+    find = jax.jit(
+        lambda tolerance, steps: hessian.top_eigenvalues(loss, jnp.ones(4), key, 2, steps, tolerance)[0],
+        static_argnums=1,
+    )
+    for steps, tolerance in ((1, 0.0), (9, 0.0), (9, 0.5), (9, 0.1)):
+        np.testing.assert_allclose(find(tolerance, steps), by_hand(steps, tolerance), rtol=1e-4)
+    found = [by_hand(9, tolerance) for tolerance in (0.0, 0.1, 0.5)]
+    assert len(set(map(tuple, found))) == 3, "each tolerance stops elsewhere"
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("TR-23")
 def test_the_largest_eigenvalue_of_a_net_with_a_convolution(small):

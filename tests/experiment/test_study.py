@@ -303,6 +303,11 @@ def test_dashes_become_a_list():
     assert " ".join(method.html.split()) == "<ul><li>one: <code>a</code> and more</li><li>two</li></ul>"
 
 
+def test_an_indented_equation_keeps_its_lines_and_a_paragraph_does_not():
+    method = claim_panels("A claim.\n\nWith `w`:\n\n    a = `b`\n      < c\n\nThe end.", "Yes.", None)[1]
+    assert method.html == "<p>With <code>w</code>:</p><pre>    a = `b`\n      &lt; c</pre><p>The end.</p>"
+
+
 def test_a_verdict_is_parted_into_sentences():
     verdict = "Of 9.5 % (e.g. A) it is so; 1e-3. 3 of 5 agree: x 4.2x. At last: yes."
     assert sentences(verdict) == ["Of 9.5 % (e.g. A) it is so; 1e-3.", "3 of 5 agree: x 4.2x.", "At last: yes."]

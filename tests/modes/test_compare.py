@@ -46,6 +46,11 @@ def test_compare_lists_different_settings_and_results(runs, tmp_path, capsys):
     assert lines["train loss, last"] == ["0.25", "0.25"]
     assert lines["steps"] == ["40", "40"]
     page = out.read_text()
+    head = re.search(r"<h1[^>]*>([^<]+)</h1>\s*<p[^>]*>([^<]+)<", page)
+    assert head.groups() == ("Comparison", "2 runs of topic.page")
+    side_by_side = page.split('<div class="halves">')[1].split("</div></section></div>")[0]
+    assert re.findall(r"<h2>([^<]+)<", side_by_side) == ["Settings that differ", "Numbers reached"]
+    assert "The best is that of validation, with its step." in page
     charts = re.findall(r"<figcaption><b[^>]*>([^<]+)</b>(.*?)</figcaption>", page)
     assert [name for name, _ in charts] == ["valid loss", "valid accuracy", "train loss", "valid mse_mean"]
     assert re.findall(r">([^<]+)</span>", charts[1][1]) == [
@@ -80,6 +85,20 @@ def test_names_are_as_short_as_they_tell_runs_apart(tmp_path, monkeypatch, capsy
     assert cli.main(["compare", *map(str, same)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert re.split("  +", next(line for line in lines if line.startswith("number")))[1:] == ["x/run", "y/run"]
+
+
+def test_a_run_without_a_line_has_no_steps_and_numbers_that_are_not_finite_are_no_best(runs, tmp_path):
+    (runs[0] / "metrics.jsonl").write_text("")
+    rows = [{"step": step, "split": "valid", "accuracy": value, "kid": "nan"} for step, value in ((7, "nan"), (9, 0.5))]
+    (runs[1] / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    numbers = compare(runs, tmp_path / "new" / "out.html").split("\n\n")[1].splitlines()
+    found = {re.split("  +", line)[0]: re.split("  +", line)[1:] for line in numbers[1:]}
+    assert found == {
+        "valid accuracy, last": ["0.5"],
+        "valid accuracy, best": ["0.5 at 9"],
+        "valid kid, last": ["nan"],
+        "steps": ["0", "9"],
+    }
 
 
 def test_errors_name_folders_that_are_no_runs(runs, tmp_path, capsys):

@@ -56,6 +56,15 @@ def test_the_panel_shows_the_frames_and_ends_with_the_tested_state():
     assert panel.subtitle.startswith("3 frames from step 1 to the end")
 
 
+@pytest.mark.parametrize(("shape", "exact"), [((100, 200, 3), True), ((200, 300, 1), True), ((100, 201, 3), False)])
+def test_large_frames_lose_detail_and_small_ones_none(shape, exact):
+    frame = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    hook = Film(lambda state, batch: batch, frame, np.asarray, "title")
+    hook(1, None, {"train/loss": 1.0})
+    shown = Image.open(io.BytesIO(base64.b64decode(hook.memory["frames"][0]["picture"]))).convert("RGB")
+    assert np.array_equal(np.asarray(shown), np.broadcast_to(frame, (*shape[:2], 3))) == exact
+
+
 def test_a_film_of_one_frame_is_refused():
     with pytest.raises(ValueError, match="most=1: too few"):
         filmed([], most=1)

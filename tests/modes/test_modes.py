@@ -15,6 +15,7 @@ from PIL import Image
 from dlcore.classification import supervised
 from dlcore.data.digits import digits
 from dlcore.data.source import Source, shuffle_labels
+from dlcore.diagnostics.gradient_check import LeafCheck
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, settings_of
@@ -24,7 +25,7 @@ from dlcore.kits.training import backbone, optimizer
 from dlcore.main import run
 from dlcore.modes import sanity
 from dlcore.modes.gradcheck import losses_after_burn_in, sampled_batch
-from dlcore.modes.sanity import CHECKS, Bench, above_chance
+from dlcore.modes.sanity import CHECKS, Bench, Check, above_chance
 from dlcore.run.hooks import STOP
 from dlcore.run.metrics_writer import read_metrics
 from experiments.classification import distillation
@@ -341,9 +342,9 @@ def test_twenty_examples_are_memorized_and_what_cannot_be_is_found(monkeypatch):
     """The check's own training, as one compiled loop of 150 steps; then trainings that end as they should not."""
     seen, ends = [], [None, {"loss": 0.02, "accuracy": 1.0}, {"loss": 0.005, "accuracy": 0.95}]
 
-    def train(learner, pipeline, *, steps, hooks, **_):
+    def train(learner, pipeline, *, steps, hooks, log_every, progress, **_):
         rows = pipeline.batch_at(0)
-        seen.append((np.bincount(rows["label"], minlength=10).tolist(), steps))
+        seen.append((np.bincount(rows["label"], minlength=10).tolist(), steps, log_every, progress))
 
         @jax.jit
         def loop():
@@ -361,7 +362,7 @@ def test_twenty_examples_are_memorized_and_what_cannot_be_is_found(monkeypatch):
     model = lambda setup: Small(dtype=setup.dtype)  # noqa: E731
     words = ["--learning_rate=0.03", "--warmup=0", "--schedule=constant", "--l2=0.5"]
     assert [passed(OVERFIT, planted(model), *words) for _ in ends] == [True, False, False], "without the penalty"
-    assert seen == [([2] * 10, 1000)] * 3
+    assert seen == [([2] * 10, 1000, 25, False)] * 3, "it may stop at each of 40 lines of the log"
 
 
 @jax.custom_vjp
@@ -385,6 +386,8 @@ def test_a_gradient_of_the_wrong_sign_fails(capsys):
 def test_a_head_that_does_not_start_at_zero_fails():
     model = lambda setup: Small(head=nn.initializers.normal(1.0), dtype=setup.dtype)  # noqa: E731
     assert passed(INITIAL, planted(model)) is False
+    model = lambda setup: Small(dtype=setup.dtype)  # noqa: E731
+    assert passed(INITIAL, planted(model), "--l2=0.5") is True, "without the penalty"
 
 
 @pytest.mark.slow
@@ -669,3 +672,40 @@ def test_of_many_classes_and_of_clips_of_a_video_little_can_be_said(monkeypatch)
     assert row.expected == f"> {above_chance(np.arange(30) % 3):.3f} (chance, largest class)"
     assert trained[0][1:] == (32, 150)
     np.testing.assert_array_equal(measured[0].arrays["label"], np.arange(30) % 3)
+
+
+def test_the_worst_array_of_a_gradient_check_is_named_and_those_that_were_compared_are_counted(monkeypatch):
+    def judged_by(*lines):
+        monkeypatch.setattr(sanity, "losses_after_burn_in", lambda run, data: ({"data loss": "loss"}, "params"))
+        monkeypatch.setattr(
+            sanity, "check_gradient", lambda *given, **options: asked.append((given, options)) or [*lines]
+        )
+        return GRADIENT(SimpleNamespace(run=SimpleNamespace(flags=SimpleNamespace(seed=3)), data=None))
+
+    asked = []
+    happy = LeafCheck("a", 3, 0, 1.0, 1.0, 1e-8, 0, "happy")
+    wrong, none = happy._replace(path="b", error=1.0, verdict="wrong"), happy._replace(error=0.0, verdict=None)
+    name = "gradient check"
+    assert judged_by(happy, wrong, none) == (name, "1.0e+00 at b", "< 1e-4 at 2 of 3 arrays, float64", False)
+    assert judged_by(none, happy) == (name, "1.0e-08 at a", "< 1e-4 at 1 of 2 arrays, float64", True)
+    assert judged_by(none) == (name, "nothing could be compared", "< 1e-4 at 0 of 1 arrays, float64", False)
+    assert asked[0] == (("loss", "params"), {"seed": 3, "allow_random": True})
+
+
+@pytest.mark.parametrize(("verdicts", "status"), [((True, None), 0), ((True, False, None), 1), ((False, False), 1)])
+def test_one_check_that_fails_fails_the_mode(monkeypatch, capsys, verdicts, status):
+    checks = [lambda bench, passed=passed: Check("a check", "1 %", "2 %", passed) for passed in verdicts]
+    monkeypatch.setattr(sanity, "CHECKS", checks)
+    monkeypatch.setattr(sanity, "load_data", lambda run, flags: flags)
+    monkeypatch.setattr(sanity, "sampled_batch", lambda *given: given)
+    monkeypatch.setattr(sanity, "Bench", lambda *given: given)
+    seen = []
+    flags = SimpleNamespace(replace=lambda **changes: changes, batch_size=9, seed=3)
+    run = SimpleNamespace(flags=flags, plain={"l2": 0.0}, check_network=lambda *given: seen.append(given))
+    assert sanity.sanity(run) == status
+    assert seen == [({"l2": 0.0}, ({"l2": 0.0}, 9, 3))], "without regularization"
+    head, *lines = capsys.readouterr().out.splitlines()
+    names = {True: "pass", False: "FAIL", None: "not applicable"}
+    assert [line.split("  ")[-1].strip() for line in lines] == [names[verdict] for verdict in verdicts]
+    assert {line.index("1 %") for line in lines} == {head.index("measured")}
+    assert {line.index("2 %") for line in lines} == {head.index("expected")}

@@ -102,7 +102,7 @@ def profiled(monkeypatch, tmp_path):
 
         @contextlib.contextmanager
         def trace(path, profiler_options):
-            log.append("trace")
+            log.append(("trace", profiler_options.python_tracer_level, profiler_options.host_tracer_level))
             (folder / "trace" / "plugins").mkdir(parents=True)
             (folder / "trace" / "plugins" / "host.trace.json.gz").touch()
             yield
@@ -149,7 +149,7 @@ def test_the_first_three_steps_are_not_traced_and_the_traced_ones_go_on_from_the
         ("init", "batch 0", ("start", "setup")),
         "compile",
         *steps[:3],
-        "trace",
+        ("trace", 0, 2),
         *steps[3:],
         "traced",
         ("hot", ("times",), "program text", 2, "measured"),
@@ -179,6 +179,10 @@ def test_the_report_lists_the_ten_longest_and_the_time_of_each_phase(profiled, t
     page = (tmp_path / "profile" / "profile.html").read_text()
     assert page.startswith("a.page: profile {'a step': '2000.00 ms', 'compilation': '1.0 s', 'operations': '13', ")
     assert "The 10 longest operations: 94% of the time" in page
+    assert "open it at ui.perfetto.dev" in page
+    assert "'subtitle': '2000.00 ms a step under the profiler" in page
+    assert "'details': {'Environment': {'hardware': " in page
+    assert "Memory" in page
 
 
 def test_a_trace_without_operations_and_several_processes_are_refused(profiled, monkeypatch):

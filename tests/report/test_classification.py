@@ -132,6 +132,7 @@ def test_reliability_diagram_shows_the_gaps():
     # (0.9, 1.0]: confidence 0.95, accuracy 0.75; (0.2, 0.3]: confidence 0.25, accuracy 0.5
     # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
     panel = reliability_diagram(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
+    assert panel.half
     assert "21.67 %" in panel.title
     assert "Accuracy 66.7 % at a mean confidence of 71.7 %" in panel.subtitle  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
     assert "the largest gap of a bin is 25.0 %" in panel.subtitle

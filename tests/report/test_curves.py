@@ -225,3 +225,34 @@ def test_a_chart_has_lines_behind_its_bars_and_no_frame_but_below():
     assert 'aria-label="a &lt;label&gt;"' in svg
     assert "<metadata>" not in svg
     assert legend_key("<a>", 3) == '<span class="key" style="--color:var(--c3)">&lt;a&gt;</span>'
+
+
+def of_a_hundred(first, last=99):
+    """A chart of a first value, of 0 to 98 in some order, and of a last one: the percentiles are 5 and 95."""
+    values = [first, *np.random.default_rng(0).permutation(99), last]
+    return curves([row(k, nats=float(value)) for k, value in enumerate(values)]).html
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "clipped"), [(726, 99, True), (724, 99, False), (726, 185, True), (726, 186, False)]
+)
+def test_a_chart_is_cut_above_eight_ranges_unless_later_values_are_high(first, last, clipped):
+    """From 5 to 95 are 90: a first value above 5 + 8 * 90 = 725 is cut if all later ones are below 95 + 90."""
+    assert (f"earlier up to {first}<" in of_a_hundred(first, last)) is clipped
+
+
+def test_a_cut_chart_ends_a_range_above_the_most_and_begins_a_twentieth_below_the_least():
+    """The top is 95 + 90 = 185, the bottom -185 / 20 = -9.25."""
+    html = of_a_hundred(726)
+    (line,) = lines(html)
+    _, y, _, height = map(float, re.search(r'<rect x="(.*?)" y="(.*?)" width="(.*?)" height="(.*?)"', html).groups())
+    values = np.random.default_rng(0).permutation(99)
+    np.testing.assert_allclose((y + height - line[1:100, 1]) / height, (values + 9.25) / 194.25, atol=1e-4)
+
+
+def test_only_what_lies_in_the_first_quarter_may_be_cut():
+    """Of 40 values those before the tenth; the percentiles of 20 zeros and 19 ones are 0 and 1."""
+    for place, clipped in ((9, True), (10, False)):
+        values = np.resize([0.0, 1.0], 40)
+        values[place] = 9.0
+        assert ("earlier up to 9<" in curves([row(k, nats=v) for k, v in enumerate(values)]).html) is clipped

@@ -108,7 +108,8 @@ def test_precision_over_recall_names_the_area_of_each_class():
     assert "&lt;dog&gt; 50.0" in panel.html
     assert "never" not in panel.html
     assert "mean of 2 classes, 75.0" in panel.subtitle
-    assert "No class occurs" in precision_recall(np.full((101, 1), -1.0), ["a"]).html
+    none = precision_recall(np.full((101, 1), -1.0), ["a"], title="Of none")
+    assert (none.title, none.html, none.half) == ("Of none", "<p>No class occurs.</p>", True)
 
 
 def test_of_many_classes_the_best_and_the_worst_are_drawn():

@@ -7,9 +7,11 @@ import re
 import chex
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
 from PIL import Image
 
 from dlcore.report import generative
+from dlcore.report.figure import GRAY
 from dlcore.report.generative import nearest_images, picture_grid, sample_grid, sample_path, sample_rows, scatter
 
 
@@ -105,6 +107,7 @@ def test_points_lie_in_the_plane_with_circles_around_the_modes(monkeypatch):
     assert (axes.get_xlim(), axes.get_ylim()) == ((-2.8, 2.8), (-2.8, 2.8))
     assert (title, subtitle, axes.get_aspect()) == ("Ring", "of two", 1)
     assert axes.collections[0].get_facecolor().size == 0, "circles are empty"
+    assert {(spine.get_visible(), to_hex(spine.get_edgecolor())) for spine in axes.spines.values()} == {(True, GRAY)}
     with pytest.raises(ValueError, match=r"points=\(5,\): wrong shape"):
         scatter(np.zeros(5), centers)
 

@@ -60,6 +60,15 @@ def test_updates_are_judged_by_their_median_and_what_passed_is_said_once():
     assert html.count("changes by") == 1, "the last snapshot does not judge updates"
 
 
+def test_at_most_ten_findings_of_the_end_are_listed():
+    seen = look(20)
+    seen["updates"] = {f"{letter}/kernel": 1.0 for letter in "abcdefghijkl"}
+    html = monitor_panels([seen])[0].html
+    assert html.count("In the middle of the run") == 10
+    assert "j/kernel" in html
+    assert "k/kernel" not in html
+
+
 def test_gradients_are_compared_in_the_order_of_the_kernels():
     seen = look(5)
     seen["gradients"] = {"a/kernel": gradient(1.0), "b/kernel": gradient(1e-4)}

@@ -5,6 +5,7 @@ import io
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from dlcore.report.segmentation import (
@@ -45,7 +46,7 @@ def test_void_is_not_colored():
 
 def test_errors_are_where_the_map_is_wrong_and_the_truth_not_void():
     drawn = error_map(IMAGE, GUESS, TRUTH)
-    assert (drawn[0, 0] == drawn[0, 0, 0]).all()  # right: gray
+    assert drawn[0, 0].tolist() == [160 + 35] * 3  # right: a pale gray, 0.35 of the image's 100 above 160
     assert drawn[0, 2].tolist() == [0, 0, 0]  # void
     assert drawn[1, 0].tolist() == drawn[1, 2].tolist() == [213, 94, 0]
 
@@ -54,6 +55,8 @@ def test_iou_of_each_image_by_hand():
     # Class 0: 1 of 3 pixels, class 1: 1 of 2, class 2: 1 of 2; the pixel of void does not count.
     values = image_iou(np.stack([GUESS, TRUTH % 255, GUESS]), np.stack([TRUTH, TRUTH, 0 * TRUTH + 255]), 3)
     np.testing.assert_allclose(values, [(1 / 3 + 1 / 2 + 1 / 2) / 3, 1, 1])
+    with pytest.raises(ValueError, match="shorter"):
+        image_iou(np.stack([GUESS, GUESS]), TRUTH[None], 3)
 
 
 def test_the_worst_images_come_first():

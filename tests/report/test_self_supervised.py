@@ -72,7 +72,7 @@ def test_ranks_are_judged_by_the_untrained_ones():
     alone = rank_table({"rank": 20.0})
     assert alone.subtitle == ""
     assert "untrained" not in alone.html
-    assert alone.half
+    assert (alone.title, alone.half) == ("Rank of the features", True)
 
 
 @pytest.fixture
@@ -174,6 +174,7 @@ def test_planes_show_principal_axes(monkeypatch):
     assert "colors are classes" in panel.subtitle
     plain = report.feature_plane(features, np.zeros(11, int), ["a"])
     assert "colors" not in plain.subtitle
+    assert (plain.title, plain.half) == ("Plane of the features", True)
     assert shown[2][1].axes[0].get_legend() is None
 
 
@@ -217,3 +218,16 @@ def test_the_plane_says_a_part_of_the_variance_and_repeats_its_colors(monkeypatc
     assert colors[0] == colors[1] == colors[2]
     paths = [len(part.get_paths()[0].vertices) for part in (first, second, third)]
     assert paths[0] == paths[2] != paths[1], "ten colors and five markers"
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: report.task_sheet(np.zeros((2, 1, 2, 2, 1)), np.zeros(2, int), np.zeros(1, int)),
+        lambda: report.view_pairs(np.zeros((2, 2, 2, 1)), np.zeros((2, 2, 2, 1)), np.zeros((1, 2, 2, 1))),
+        lambda: report.attention_maps(np.zeros((2, 2, 2, 1)), np.zeros((1, 1, 2, 2))),
+    ],
+)
+def test_images_without_a_partner_are_refused(draw):
+    with pytest.raises(ValueError, match="shorter"):
+        draw()

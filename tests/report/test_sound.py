@@ -64,3 +64,16 @@ def test_waveforms_and_spectra_by_hand(monkeypatch):
     assert decibels.min() >= -80
     assert figures[1].axes[0].get_ylabel() == "dB"
     assert figures[1].axes[0].get_ylim() == (-60, 3)
+
+
+def test_one_row_has_the_axes_of_several_and_all_share_theirs(monkeypatch):
+    figures = []
+    monkeypatch.setattr(sound, "figure_svg", lambda figure, title: figures.append(figure) or "<svg>")
+    waves = np.outer([1.0, 0.1], np.sin(np.arange(64)))
+    sound_panel(waves, ["loud", "quiet"], 640)
+    spectrum_panel(waves, ["loud", "quiet"], [80.0, 500.0], 640)
+    for figure in figures:
+        assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
+        assert len(figure.axes) == 3
+    with pytest.raises(ValueError, match="shorter"):
+        sound_panel(waves, ["loud"] * 2 + ["no sound"], 640)

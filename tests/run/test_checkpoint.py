@@ -538,6 +538,19 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch, caplog, capfd):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("free", "steps"), [(658_144, []), (658_145, [1])])
+def test_a_checkpoint_needs_a_tenth_and_a_quarter_of_a_mebibyte_more_than_its_arrays(
+    tmp_path, monkeypatch, free, steps
+):
+    """1.1 times 360,000 bytes are 396,000, and 2^18 are 262,144."""
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage._replace(free=free))
+    store = Checkpoints(tmp_path)
+    store.save(1, noise(1), {})
+    store.wait()
+    assert store.steps() == steps
+
+
 def test_a_save_that_fails_on_the_way_is_one_record(tmp_path, file_limit, caplog):
     """Where the disk looks free and is not (a quota), orbax logs no traceback of its own."""
     store = Checkpoints(tmp_path)

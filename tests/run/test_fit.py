@@ -20,6 +20,7 @@ import optax
 import pytest
 
 from dlcore.data.pipeline import Pipeline, batch_at
+from dlcore.data.prefetch import Prefetch
 from dlcore.data.source import Source
 from dlcore.experiment.resolved_run import restore_state
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
@@ -240,20 +241,22 @@ def test_seconds_and_rates(tmp_path):
 
 
 def test_time_between_a_log_line_and_a_validation_is_not_lost(monkeypatch):
-    """Every training step takes a second by this clock, and everything else nothing."""
+    """Every training step takes 0.12345 s by this clock, and everything else nothing; 8 of 35 examples are a step."""
     now = [0.0]
     monkeypatch.setattr(FIT, "time", types.SimpleNamespace(monotonic=lambda: now[0]))
 
     step = Program.step
 
     def slow(self, carry, batch):
-        now[0] += 1.0
+        now[0] += 0.12345
         return step(self, carry, batch)
 
     monkeypatch.setattr(Program, "step", slow)
-    rows = train(9, log_every=3, valid=source(10), eval_every=2).history
-    assert [row["seconds"] for row in rows if row["split"] == "train"] == [3.0, 6.0, 9.0]
-    assert {row["examples_per_second"] for row in rows if row["split"] == "train"} == {8.0}
+    rows = train(9, log_every=3, valid=source(10), eval_every=2, pipe=pipeline(n=35)).history
+    rows = [row for row in rows if row["split"] == "train"]
+    assert [row["seconds"] for row in rows] == [0.37, 0.741, 1.111]
+    assert {row["examples_per_second"] for row in rows} == {64.8}  # 8 / 0.12345
+    assert [row["epoch"] for row in rows] == [0.686, 1.371, 2.057]
 
 
 @pytest.mark.slow
@@ -508,13 +511,15 @@ def test_rows_go_when_there_was_no_checkpoint(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_time_before_a_resume_counts(tmp_path):
+def test_time_before_a_resume_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(Prefetch, "wait_seconds", property(lambda _: 1e-5, lambda *_: None), raising=False)
     options = {"steps": 8, "log_every": 2, "folder": tmp_path, "saving": Saving(seconds=0, steps=4)}
     interrupted(6, **options)
     before = next(row["seconds"] for row in read_metrics(tmp_path) if row["step"] == 4)
     result = train(**options)
     assert result.seconds_before == pytest.approx(before, abs=2e-3)
     assert result.seconds > result.seconds_before
+    assert result.wait_fraction == pytest.approx(1e-5 / (result.seconds - result.seconds_before))
 
 
 @pytest.mark.slow
@@ -638,6 +643,8 @@ def test_a_finished_run_is_not_trained_again_and_says_so(tmp_path, capsys):
     assert "6, 6 of them before this call" in repr(again)
     chex.assert_trees_all_equal(plain(first.state), plain(again.state))
     assert again.step == 6
+    assert (again.wait_fraction, again.compile_seconds) == (0, 0)
+    assert again.seconds == again.seconds_before == pytest.approx(first.seconds)
     assert again.history == first.history
     assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == stamp
 

@@ -1,5 +1,6 @@
 """When something turns bad: the error names the step where it began, the leaf, the operation, and spoils nothing."""
 
+import functools
 import json
 from types import SimpleNamespace
 
@@ -52,9 +53,9 @@ def learner(fault):
     return Learner(init, update, evaluate, lambda s, b: b["x"], loss)
 
 
-def infinite_loss(state, params, values):
+def infinite_loss(state, params, values, bad=BAD):
     """The forward pass itself: 1 / 0."""
-    return values + jnp.where(state.step == BAD, 1.0 / jnp.where(state.step == BAD, 0.0, 1.0), 0.0)
+    return values + jnp.where(state.step == bad, 1.0 / jnp.where(state.step == bad, 0.0, 1.0), 0.0)
 
 
 def bad_gradient(state, params, values):
@@ -91,6 +92,12 @@ def test_a_loss_that_is_infinite_is_named_by_its_step_and_metrics(log_every):
     assert f"step {BAD}: state and batch before it were finite" in message
     assert "'loss': inf" in message
     assert "parameters" not in message, "they do not depend on it"
+
+
+def test_the_very_first_step_may_be_the_bad_one(caplog):
+    message = failing(functools.partial(infinite_loss, bad=0), steps=2)
+    assert "not finite at step 0: {'loss': inf}; replaying" in caplog.text
+    assert "first at step 0:\n  step 0: state and batch before it were finite" in message
 
 
 @pytest.mark.slow(unless=["4"])

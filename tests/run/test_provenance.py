@@ -140,6 +140,15 @@ def without_files(monkeypatch):
     monkeypatch.setattr(provenance.Path, "read_text", missing)
 
 
+def test_a_process_is_as_old_as_the_system_says(monkeypatch):
+    """Of proc(5): field 22 is the start in ticks after boot; the name in parentheses may hold any character."""
+    fields = ["7 (a) (b c) S", *map(str, range(4, 22)), "700", "23"]
+    texts = {"/proc/self/stat": " ".join(fields), "/proc/uptime": "100.5 3.0\n"}
+    monkeypatch.setattr(provenance.Path, "read_text", lambda path: texts[str(path)])
+    monkeypatch.setattr(provenance.os, "sysconf", lambda name: {"SC_CLK_TCK": 250}[name])
+    assert provenance.process_seconds() == pytest.approx(100.5 - 700 / 250)
+
+
 def test_without_a_file_of_the_process_its_time_counts_from_the_import(monkeypatch):
     without_files(monkeypatch)
     monkeypatch.setattr(provenance.time, "monotonic", lambda: provenance.IMPORTED + 7.5)

@@ -132,6 +132,9 @@ def test_hyperband_has_brackets_of_ever_longer_first_rungs(search):
     assert len(outcome.trials) == 49
     assert outcome.remarks[1].startswith("4 brackets. ")
     assert [t.values for t in outcome.trials[27:39]] == space.random(RATE, 12, 4)
+    search.calls.clear()
+    search("hyperband", steps=81).run()
+    assert search.calls[0][:2] == ("rung3", 27)
 
 
 def test_a_population_ends_with_the_values_that_it_moved_to(search):

@@ -123,6 +123,11 @@ def test_several_trials_are_compared_one_by_one(tmp_path):
         folder_of(tmp_path, rows=rates[:1], exchange=2).check()
     with pytest.raises(FlagError, match=r"exchange=2 there, 3 here"):
         folder_of(tmp_path, rows=rates, exchange=3).check()
+    four = {"rows": rates, "a": 1, "b": 2, "c": 3}
+    with pytest.raises(FlagError, match=r"exchange=2 there, None here; a=None .*; b=.*; c=None there, 3 here; allowed"):
+        folder_of(tmp_path, **four).check()
+    with pytest.raises(FlagError, match=r"c=None there, 3 here and 2 more; allowed"):
+        folder_of(tmp_path, **four, d=4, e=5).check()
 
 
 @pytest.mark.parametrize("name", ["group0", "trial0", "retrained"])
