@@ -120,6 +120,7 @@ def test_the_surest_codes_are_decided_first():
     np.testing.assert_array_equal(codes[0, 0], [3, 2, 1, 0, 3])
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_confidence_is_halved_after_half_of_the_passes():
     """Code 0 in the first pass and code 1 in the second: a sample says which codes the first pass decided."""
     strength = np.float32([1, 1.4, 1.8, 2.2, 2.6])
