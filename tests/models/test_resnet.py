@@ -52,6 +52,7 @@ def test_seresnet_equals_timm():
     check_golden("timm_seresnet50", "seresnet50", LAYERS)
 
 
+@pytest.mark.slow(only=["resnet101-*", "resnet152-*"])
 @pytest.mark.covers("ZO-11", "ZO-15", "ZO-16")
 @pytest.mark.parametrize(
     ("name", "count"),

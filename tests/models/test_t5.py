@@ -32,7 +32,7 @@ def test_t5_equals_transformers():
 
 
 @pytest.mark.weekly(only=["t5_large-737668096"])
-@pytest.mark.slow(unless=["t5_small-60506624", "t5_v1_1_small-76961152"])
+@pytest.mark.slow(unless=["t5_v1_1_small-76961152"])
 @pytest.mark.covers("AT-15")
 @pytest.mark.parametrize(
     ("name", "count"),
