@@ -35,7 +35,7 @@ PAGES = sorted(
     for path in (ROOT / "experiments").glob("*/*.py")
     if path.name != "__init__.py" and path.parent.name not in ("bench", "studies", "recipes")
 )
-QUICK = ["classification.supervised", "generative.gan", "semi_supervised.fixmatch", "self_supervised.moco"]
+QUICK = ["classification.supervised", "semi_supervised.fixmatch"]
 """Pages of the default tier; the slow one has all."""
 
 ONE_IMAGE = {
