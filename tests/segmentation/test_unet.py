@@ -20,6 +20,7 @@ def test_the_papers_network_has_the_known_number_of_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == 31_037_698
 
 
+@pytest.mark.slow(unless=["strided-nearest-2", "pool-max_unpool-1"])
 @pytest.mark.covers("SG-04")
 @pytest.mark.parametrize(
     ("down", "up", "stride"),
