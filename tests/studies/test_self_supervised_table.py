@@ -30,6 +30,7 @@ def check_variables(name, kind):
     assert shapes(study.without_mask_token(objective.variables(state))) == shapes(expected)
 
 
+@pytest.mark.slow(unless=["moco", "barlow_twins", "swav", "ibot", "mae", "ijepa", "supervised"])
 @pytest.mark.covers("SS-41")
 @pytest.mark.parametrize("name", [name for name in arms.OBJECTIVES if "crops" not in name])
 def test_every_objective_trains_the_same_transformer(name):
