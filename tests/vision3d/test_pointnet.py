@@ -91,6 +91,7 @@ def test_the_pool_of_a_set_is_its_largest_point_and_zero_without_points():
     np.testing.assert_array_equal(index[0], [0, 1])
 
 
+@pytest.mark.slow
 def test_padding_has_no_part_in_batch_statistics(variables):
     padded = jnp.concatenate([POINTS, jnp.full((2, 4, 3), 1e3)], 1)
     mask = jnp.concatenate([jnp.ones((2, 21)), jnp.zeros((2, 4))], 1)
