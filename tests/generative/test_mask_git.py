@@ -147,6 +147,7 @@ def test_the_noise_of_the_confidence_is_halved_after_half_of_the_passes():
         np.testing.assert_array_equal(row, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-38")
 def test_samples_have_the_networks_frequencies_and_depend_on_their_key_alone():
     """Softmax of log 1, 2, 3, 4: tenths in one step. In seven, more than there are codes, probable codes stay first."""

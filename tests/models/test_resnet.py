@@ -155,6 +155,7 @@ def test_a_shortcut_is_projected_where_the_shape_changes_only():
     assert "downsample_0" not in shapes(Bottleneck(64, skip=False))
 
 
+@pytest.mark.slow
 def test_strides_and_stems():
     assert stages_of(create_model("resnet50")) == {
         "stem": {"stride": 2, "channels": 64},

@@ -113,6 +113,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-21")
 def test_larger_patches_are_cheaper():
     """Patches of 32 make a quarter of the tokens of patches of 16: the blocks cost less than a quarter."""

@@ -30,6 +30,7 @@ def test_a_non_local_block_starts_as_the_identity(kind, shape):
     assert ("theta" in variables["params"]) == (kind != "gaussian")
 
 
+@pytest.mark.slow(only=["gaussian", "dot_product"])
 @pytest.mark.covers("AT-26")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_non_local_block_is_its_sum_over_positions(kind):

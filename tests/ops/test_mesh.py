@@ -39,6 +39,7 @@ def test_a_cube_has_the_measures_of_a_cube():
     np.testing.assert_allclose(outward, 0.5)
 
 
+@pytest.mark.slow
 def test_an_icosphere_is_a_sphere():
     vertices, faces = ops.icosphere(3, radius=2.0)
     # V = 10 4^3 + 2, F = 20 4^3; the polyhedron is a little smaller than the sphere of 4/3 pi r^3 and 4 pi r^2.
@@ -71,6 +72,7 @@ def test_the_laplacian_is_the_mean_of_the_neighbors_minus_the_vertex():
     np.testing.assert_allclose(laplacian(x, edges, np.array([1, 0])), [[1], [-1], [0], [0]])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-11")
 def test_sampling_is_weighted_by_area():
     # Triangles of area 1/2 and 3/2 in the planes z = 0 and z = 1: a quarter of the points has z = 0.

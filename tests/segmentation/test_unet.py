@@ -13,6 +13,7 @@ from tests.wiring import assert_wiring
 WIDTHS = (4, 6, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-04")
 def test_the_papers_network_has_the_known_number_of_parameters():
     """milesial/Pytorch-UNet of 3 channels and 2 classes, transposed convolutions: 31,037,698."""

@@ -121,6 +121,7 @@ def counting_learner(keys):
     return Learner(init, update, None, None, None)
 
 
+@pytest.mark.slow
 def test_a_run_takes_its_steps_on_distinct_examples():
     keys, images, labels = [], np.ones((5, 2), np.float32), np.arange(5)
     # 3 steps of 4 images of two ones are 24, from 0 or from the start 1.

@@ -138,6 +138,7 @@ def test_each_arm_weighs_the_tasks_of_its_name(monkeypatch, arm, weights):
     assert options["model"].classes == (("class", 10), ("turn", 4))
 
 
+@pytest.mark.slow
 def test_turned_digits_are_others_than_those_with_a_class(monkeypatch):
     """Of ten images two are turned, and eight have their class; of all, each is both."""
     images = np.arange(10.0)[:, None, None, None] * np.ones((10, 2, 2, 1))

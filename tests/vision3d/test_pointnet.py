@@ -117,6 +117,7 @@ def test_transforms_start_at_the_identity_and_are_penalized_off_it():
     np.testing.assert_allclose(got, [27, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_augmentation_turns_about_the_vertical_axis():
     key, points, mask = jax.random.key(3), POINTS[0], jnp.arange(21) % 2
 
