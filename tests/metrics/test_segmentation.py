@@ -109,7 +109,6 @@ def test_boundary_iou_of_two_squares_by_hand():
     assert (int(edge.either[0]), int(edge.either[1])) == (64 - 36, 0)
 
 
-@pytest.mark.slow
 def test_the_mask_of_pixels_selects_pixels_and_not_images():
     # Image 0 is perfect, image 1 all wrong: without image 1 the IoU is 1, however it is left out.
     label = jnp.concatenate([squares((2, 3, 6)), squares((2, 3, 6))])
@@ -167,7 +166,6 @@ def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
         BoundaryIoU.of(guess[:1], label, 3)
 
 
-@pytest.mark.slow
 def test_a_void_class_among_the_classes_is_left_out_of_the_mean():
     """Classes 0 (void), 1, 2. Of the two pixels of 1 one is called 0: IoU 1/2; 2 does not occur; 0 does not count."""
     labels, found = jnp.array([[0, 0, 1, 1]]), jnp.array([[1, 0, 1, 0]])

@@ -54,7 +54,6 @@ def test_equals_the_formula_and_weights_sum_to_one(case):
     np.testing.assert_array_equal(sown["intermediates"]["weights"][0], weights)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("AT-01")
 def test_the_keys_are_a_set(case):
     layer, variables, query, keys = case

@@ -50,7 +50,7 @@ def test_unequal_blocks_are_named():
         stack_blocks(tree)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["vit_b_16"])
 @pytest.mark.weekly(only=["cait*", "eva02*"])
 @pytest.mark.parametrize("name", ["vit_b_16", "beit_base_patch16_224", "eva02_small_patch14_224", "cait_s24_224"])
 def test_a_scanned_vit_equals_the_unrolled_one(name):

@@ -45,7 +45,6 @@ def test_it_is_grid_sampling_by_hand(method):
     np.testing.assert_allclose(result, by_hand(value, locations, weights, method), atol=2e-6)
 
 
-@pytest.mark.slow
 def test_gradients_equal_finite_differences():
     value, locations, weights = arrays()
     cotangent = np.random.default_rng(1).normal(size=(2, 3, 2, 3))

@@ -72,7 +72,6 @@ def test_the_laplacian_is_the_mean_of_the_neighbors_minus_the_vertex():
     np.testing.assert_allclose(laplacian(x, edges, np.array([1, 0])), [[1], [-1], [0], [0]])
 
 
-@pytest.mark.slow
 @pytest.mark.covers("TD-11")
 def test_sampling_is_weighted_by_area():
     # Triangles of area 1/2 and 3/2 in the planes z = 0 and z = 1: a quarter of the points has z = 0.

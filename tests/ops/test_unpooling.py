@@ -101,7 +101,6 @@ def test_infinities_nans_and_integers():
     assert y.dtype == jnp.int32
 
 
-@pytest.mark.slow
 def test_padding_of_one_side():
     """One row above: windows of rows (pad, 0) and (1, 2); one column on the right: columns (0, 1) and (2, pad)."""
     x = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
