@@ -284,6 +284,7 @@ def test_a_file_in_the_place_of_the_new_folder_is_refused(tmp_path, capsys):
     assert "out': a file, or not empty; allowed: a new or empty folder" in capsys.readouterr().err
 
 
+@pytest.mark.slow(unless=["words1-mean1-std1"])
 @pytest.mark.parametrize(
     ("words", "mean", "std"),
     [

@@ -43,8 +43,7 @@ PAGES = sorted(
     if re.search("^experiment = Experiment", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 EVERY_RUN = [
-    *("classification.supervised", "detection.yolo", "generative.pix2pix", "rl.a2c", "self_supervised.clip"),
-    *("sequence.language_model", "vision3d.pointnet"),
+    *("classification.supervised", "generative.pix2pix", "rl.a2c", "sequence.language_model", "vision3d.pointnet"),
 ]
 """Pages that take less than a second; the others are in the slow tier."""
 

@@ -592,7 +592,7 @@ NO_EXAMPLE = {name for name in PAGES if name.startswith("rl.")}
 """Pages whose runs take no batch, so that `--mode=export` refuses them."""
 
 
-QUICK_EXPORTS = ["sequence.language_model", "generative.ddpm"]
+QUICK_EXPORTS = ["sequence.language_model"]
 
 
 @pytest.mark.slow(unless=QUICK_EXPORTS)

@@ -62,7 +62,7 @@ def test_there_are_the_recipes_that_people_know():
 
 
 @pytest.mark.weekly(only=["mobilenet_v2"])
-@pytest.mark.slow(unless=["gpt2_124m", "gpt2_xl"])
+@pytest.mark.slow(unless=["gpt2_124m"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_smoke_settings_make_a_step(name):
     _, before, after, metrics = abstract_step(name, ["--smoke"])

@@ -78,6 +78,7 @@ def test_transferred_images_are_found_on_the_source():
     assert not result.succeeded.any()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AD-03")
 def test_a_rounded_network_hides_its_gradients_and_is_found_out():
     succeeded = {name: attacked(name, (0.2,), stairs)[0].succeeded[None] for name in ("fgsm", "nes")}

@@ -262,6 +262,7 @@ def test_robust_accuracy_is_of_images_that_are_right_before_and_after():
     assert found["max_change"].compute() == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AD-06")
 def test_restarts_lower_the_robust_accuracy():
     """A network without slopes that errs in a tenth of the ball: one start in ten falls into it, .9^20 = .12 withstand

@@ -101,7 +101,7 @@ def test_training_images_are_classified_without_error(metric):
     assert (knn.predict(knn.train(images, labels, metric=metric), images) == labels).all()
 
 
-@pytest.mark.slow(only=["l2-1-3-1", "l2-70-5-3"])
+@pytest.mark.slow(only=["l2-1-3-1", "l2-70-5-3", "l1-*"])
 @pytest.mark.covers("DD-02", "DD-03")
 @pytest.mark.parametrize(
     ("metric", "n", "m", "k"),

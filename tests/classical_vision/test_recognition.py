@@ -18,6 +18,7 @@ def keypoints(points, descriptors, mask=None):
     return Keypoints(points.astype(np.float32), fill, fill, fill, mask, descriptors.astype(np.float32))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CL-13")
 def test_an_object_is_recognized_by_its_consistent_matches():
     """Object 1 appears doubled and shifted by (5, 3), 12 of its 16 points; the rest of the image is unknown."""

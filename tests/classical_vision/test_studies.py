@@ -158,6 +158,7 @@ def test_pixels_and_the_embedding_are_measured_under_their_names(monkeypatch):
     assert (numbers["pixels: recall at 1"], numbers["embedding: recall at 1"]) == (256, 3)
 
 
+@pytest.mark.slow
 def test_each_flow_is_of_its_method(monkeypatch):
     """Of a motion by (2, 1), Lucas-Kanade finds all and Horn-Schunck half: sqrt(1 + 1/4) is left."""
 

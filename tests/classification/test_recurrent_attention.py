@@ -97,6 +97,7 @@ def corners(count):
     return {"image": image, "label": label, "index": np.arange(count, dtype=np.int32)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-21")
 def test_a_learned_policy_finds_what_the_first_glimpse_and_the_fixed_policy_miss():
     """The corner's pixel is in no fixed patch: a quadrant's center is x = 6, and its patch has the columns 5 and 6."""

@@ -55,7 +55,7 @@ def of_model(name, **fields):
 
 
 @pytest.mark.weekly(only=["densenet121", "efficientnet_b0", "googlenet", "inception_v3", "maxvit_t"])
-@pytest.mark.slow(unless=["alexnet", "resnet18", "squeezenet1_0", "vgg16"])
+@pytest.mark.slow(unless=["alexnet", "resnet18"])
 @pytest.mark.covers("CO-02")
 @pytest.mark.parametrize("name", TORCHVISION)
 def test_multiply_adds_are_torchvisions(name):

@@ -113,6 +113,7 @@ def test_bad_sizes():
         augment.scale_shorter_side(IMAGE, 0)
 
 
+@pytest.mark.slow
 def test_the_levels_of_a_scaled_crop_are_rounded_to_the_nearest():
     """Rounded down, they would be darker by half a level in the mean."""
     image = np.random.default_rng(0).integers(0, 256, (16, 20, 3), np.uint8)

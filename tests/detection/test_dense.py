@@ -88,6 +88,7 @@ def candidates_with(scores, labels=None):
     return Candidates(boxes, jnp.asarray(scores), labels, jnp.zeros(count, int))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-21")
 def test_ties_keep_the_first_and_an_empty_image_is_all_padding():
     best = jax.jit(lambda x: select(x, (100, 100), score_thresh=0.2, nms_thresh=0.5, detections_per_img=2))

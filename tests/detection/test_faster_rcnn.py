@@ -27,6 +27,7 @@ from tests.wiring import assert_wiring
 ALL = 10**6
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-13")
 def test_it_has_torchvisions_number_of_parameters():
     assert parameters(FasterRCNN(create_model("resnet50"), 90)) == 41_755_286

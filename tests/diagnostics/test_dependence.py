@@ -39,6 +39,7 @@ def test_products_and_their_batch_axes():
     assert seen(lambda x: jnp.einsum("td,td->t", x, x), x) == [[0], [1], [2]]
 
 
+@pytest.mark.slow(unless=["2-padding1-1-1-1", "1-padding3-1-2-2"])
 @pytest.mark.parametrize(
     ("strides", "padding", "dilation", "spread", "groups"),
     [(1, (0, 0), 1, 1, 1), (2, (1, 2), 1, 1, 1), (1, (3, 0), 2, 1, 2), (1, (1, 1), 1, 2, 2)],

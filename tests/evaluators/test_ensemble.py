@@ -21,6 +21,7 @@ def classifier(scale, classes=2):
     return Learner(lambda key, batch: jnp.ones(()), lambda s, b: (s, {}), lambda s, b: {}, predict)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-22")
 def test_probabilities_are_averaged_not_logits():
     """x = (log 3, 0): the first member, of weight 1, says (3/4, 1/4), the second, of weight -1,

@@ -156,6 +156,7 @@ def test_training_depends_on_the_seed_and_has_the_asked_for_steps(seen):
     assert [rate for _, _, rate in run(steps=2)[1]] == pytest.approx([2e-3, 1e-3])
 
 
+@pytest.mark.slow
 def test_training_images_are_prepared_and_augmented_each_by_its_key_and_others_only_prepared():
     """All images are halved, and each training image gets a random number; the statistics hold what the encoder saw."""
 

@@ -71,6 +71,7 @@ def test_the_sparse_code_is_as_active_as_it_should_be_and_not_narrow():
     assert metrics["mse"].compute() < 0.5 * rows["image"].var(0).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-06")
 def test_convolutions_stand_around_the_dense_layers():
     """Two halvings, a dense code and back: the same as the layers of XLA and NumPy one after the other."""

@@ -322,6 +322,7 @@ def test_the_loss_starts_at_a_uniform_guess_and_pads_do_not_count():
     assert measured.count == 2
 
 
+@pytest.mark.slow(unless=["model0"])
 @pytest.mark.parametrize("model", [FVBN(2, 2), MADE(2, 2, hidden_sizes=(8,))])
 def test_a_class_changes_what_is_drawn_and_labels_beyond_are_refused(model):
     params = randomized(model, (3, 2, 1))

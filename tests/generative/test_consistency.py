@@ -123,6 +123,7 @@ def test_one_update_by_hand():
     assert float(after.params["value"]) == pytest.approx(0.5 - 0.01 * slope, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-35")
 def test_distillation_follows_the_path_of_the_teacher():
     """The exact student of N(m, s^2) maps a path to its end near sigma_min: the loss along Heun's steps is small."""

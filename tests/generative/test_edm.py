@@ -89,6 +89,7 @@ def exact(x, c_noise, mean=0.3, deviation=0.2):
     return ((deviation**2 * x + sigma**2 * mean) / (deviation**2 + sigma**2) - c_skip * x) / c_out
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-33")
 def test_heun_is_nearer_to_the_exact_path_than_euler():
     """The path of N(m, s^2) ends at m + s (x - m) / sqrt(s^2 + sigma_max^2)."""

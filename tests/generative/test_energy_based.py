@@ -76,6 +76,7 @@ def test_the_penalty_is_of_both_energies():
     np.testing.assert_allclose(contrastive_energy_loss(jnp.array([2.0]), jnp.array([3.0]), 0.1), [0.3], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-45")
 def test_the_stationary_variance_of_langevin_on_a_gaussian():
     """The map x' = (1 - h theta / 2) x + sqrt(h) z has the variance v = 1 / (theta (1 - h theta / 4)).
@@ -141,6 +142,7 @@ def test_samples_replace_the_oldest_of_the_buffer():
     np.testing.assert_array_equal(changes, [True, False, False, False, True])
 
 
+@pytest.mark.slow
 def test_a_restart_begins_from_noise():
     """A chain from noise in [-1, 1] ends within 0.8 after its step."""
     batch, ebm = points(), gaussian_learner(restart=1.0)
@@ -150,6 +152,7 @@ def test_a_restart_begins_from_noise():
     assert len(np.unique(samples)) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-45")
 def test_samples_come_from_noise_and_the_index_alone():
     """Three steps shrink the noise from [-1, 1] by 0.8^3; accuracy counts the class 0 of equal logits."""

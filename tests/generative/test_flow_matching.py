@@ -111,6 +111,7 @@ def test_the_network_gets_the_point_of_the_line_and_a_thousand_times_its_time():
     np.testing.assert_allclose(losses, [(-3 - 251.25) ** 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_times_are_uniform_or_logit_normal():
     keys = jax.random.split(jax.random.key(1), 4096)
     x, few = np.zeros((64, 3), np.float32), keys[:64]
@@ -208,6 +209,7 @@ def reflow(student=None, teacher_steps=32, **settings):
 POINTS = {"x": np.zeros((8, 2), np.float32), "index": np.arange(8, dtype=np.int32)}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-32")
 def test_reflow_learns_pairs_that_the_teacher_draws():
     """The flow maps eps to 1.5 + .3 eps: the straight field has no loss on these pairs, the field of all pairs has."""
@@ -224,6 +226,7 @@ def test_reflow_learns_pairs_that_the_teacher_draws():
     assert losses["straight"] < 1e-3 < 1e-2 < losses["curved"], losses
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-32")
 def test_the_paths_of_the_straight_field_are_lines_and_one_step_is_exact():
     eps, times, ends = jax.random.normal(jax.random.key(0), (16, 2)), flow_times(16), {}

@@ -120,6 +120,7 @@ def test_the_surest_codes_are_decided_first():
     np.testing.assert_array_equal(codes[0, 0], [3, 2, 1, 0, 3])
 
 
+@pytest.mark.slow
 def test_the_noise_of_the_confidence_is_halved_after_half_of_the_passes():
     """Code 0 in the first pass and code 1 in the second: a sample says which codes the first pass decided."""
     strength = np.float32([1, 1.4, 1.8, 2.2, 2.6])
@@ -146,6 +147,7 @@ def test_the_noise_of_the_confidence_is_halved_after_half_of_the_passes():
         np.testing.assert_array_equal(row, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-38")
 def test_samples_have_the_networks_frequencies_and_depend_on_their_key_alone():
     """Softmax of log 1, 2, 3, 4: tenths in one step. In seven, more than there are codes, probable codes stay first."""

@@ -261,7 +261,7 @@ def knows_the_point(x, t):
     return ((x - jnp.sqrt(bar) * POINT) / jnp.sqrt(1 - bar)).astype(x.dtype)
 
 
-@pytest.mark.slow(only=["sde_dpmpp-*", "tcd-*", "*-float16-*"])
+@pytest.mark.slow(unless=["ddim-bfloat16-*", "euler-bfloat16-*", "unipc-bfloat16-*"])
 @pytest.mark.covers("GE-24", "GE-29")
 @pytest.mark.parametrize(("dtype", "atol"), [("float16", 2e-3), ("bfloat16", 1.5e-2)])
 @pytest.mark.parametrize("name", SAMPLERS)

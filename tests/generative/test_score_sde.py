@@ -58,6 +58,7 @@ def test_the_flow_gives_the_exact_likelihood_of_a_mixture(sde):
     np.testing.assert_allclose(likelihood, expected, atol=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-34")
 def test_signs_estimate_the_divergence_without_bias():
     """In two dimensions the mean over the four sign vectors is the trace itself."""
@@ -72,6 +73,7 @@ def test_signs_estimate_the_divergence_without_bias():
     np.testing.assert_allclose(estimate, expected, atol=0.01)
 
 
+@pytest.mark.slow(unless=["ve-sde", "vp-ode"])
 @pytest.mark.covers("GE-34")
 @pytest.mark.parametrize(
     ("sde", "sampler"), [(VE, "sde"), (VP, "sde"), (VE, "ode"), (VP, "ode"), (VE, "langevin")],
@@ -175,6 +177,7 @@ def test_the_learner_draws_by_langevin_at_falling_levels():
     np.testing.assert_allclose(drawn, x - 0.5 * 0.5, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_network_gets_scaled_examples_and_a_thousand_times_the_time():
     """VE at t = .5: b = .4472; F = x / sqrt(1 + .2) + 500, s = -F / b."""
     score = jax.jit(score_of(lambda x, t: x + t, VE))(np.full((1, 2), 3, np.float32), np.float32(0.5))

@@ -72,6 +72,7 @@ def test_it_starts_near_bicubic_and_learns_to_beat_it():
     assert last["psnr_bicubic"] == pytest.approx(first["psnr_bicubic"])
 
 
+@pytest.mark.slow
 def test_the_adversary_joins_the_game():
     made, rows = learner(0.1), stripes(4, 0)
     state = jax.eval_shape(made.init, jax.random.key(0), rows)

@@ -51,6 +51,7 @@ def transformer():
     return model, params, jax.jit(lambda maps: model.apply({"params": params}, maps)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-39")
 def test_logits_depend_on_their_own_and_coarser_scales_alone(transformer):
     _, _, apply = transformer
@@ -66,6 +67,7 @@ def test_logits_depend_on_their_own_and_coarser_scales_alone(transformer):
             assert is_equal == (k < changed or changed == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-39")
 def test_decoding_with_a_cache_equals_decoding_without(transformer):
     model, params, _ = transformer

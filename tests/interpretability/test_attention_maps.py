@@ -51,6 +51,7 @@ def test_the_weights_of_a_vit_are_those_of_its_queries_and_keys():
     np.testing.assert_allclose(weights["blocks_0/attn"], scores / scores.sum(-1, keepdims=True), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-33")
 def test_the_rollout_of_a_decoder_looks_back_only():
     model = GPT2(7, 6, num_layers=2, num_heads=2, width=8)

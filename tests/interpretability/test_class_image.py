@@ -131,6 +131,7 @@ def test_the_page_draws_the_classes_that_are_asked_for(words, labels):
     assert [splits.train.class_names[k] for k in labels] == splits.spec["class_names"]
 
 
+@pytest.mark.slow(unless=["words0-*"])
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

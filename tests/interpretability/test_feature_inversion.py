@@ -59,6 +59,7 @@ def test_the_prior_smooths(variables):
     assert smooth["variation"] < 0.5 * rough["variation"]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-13")
 def test_features_start_relative_to_the_target():
     """The loss of a black image whose features are 0 is 1: ||0 - phi_0||^2 / ||phi_0||^2."""

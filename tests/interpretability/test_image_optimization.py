@@ -61,6 +61,7 @@ def test_images_do_not_know_of_one_another(variables):
     np.testing.assert_allclose(state.params[0], alone.params[0], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_predictions_follow_the_index():
     source, network = pairs(3), {"params": {"a": np.array([[1.0, 2], [3, -1], [0, 2]], np.float32)}}
     learner = style_transfer.learner(

@@ -69,6 +69,7 @@ def test_a_table_is_interpolated_and_the_class_tokens_entries_stay():
     assert from_torch("params/blocks_0/attn/q_bias", value, (12, 1)) is None
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-37")
 def test_keys_without_a_bias():
     """Two biases are parameters, and zeros of the keys' bias in one fused layer give the same."""

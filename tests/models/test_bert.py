@@ -15,6 +15,7 @@ FIELDS = {"window": 16, "num_layers": 2, "num_heads": 4, "width": 32, "mlp_featu
 TINY = {"vocab_size": 11, "window": 8, "num_layers": 2, "num_heads": 2, "width": 16, "mlp_features": 24}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-17")
 def test_bert_equals_transformers_block_by_block():
     """With padding in the second text, and two segments."""

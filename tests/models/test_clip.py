@@ -55,6 +55,7 @@ def test_clip_equals_transformers(clip):
     np.testing.assert_allclose(clip_loss(seen, read, 1 / scale), golden["loss"][0], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-20")
 def test_tokens_after_the_end_have_no_effect_and_the_scale_is_at_most_100(clip):
     model, *_, variables, images, tokens = clip

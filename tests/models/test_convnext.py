@@ -24,6 +24,7 @@ def test_convnext_equals_torchvision():
     check_golden("tv_convnext_tiny", "convnext_tiny", {"features.0": "features_0_1", **modules})
 
 
+@pytest.mark.slow(unless=["convnext_tiny-28589128"])
 @pytest.mark.parametrize(
     ("name", "count"), [("convnext_tiny", 28_589_128), ("convnext_small", 50_223_688), ("convnext_large", 197_767_336)]
 )

@@ -62,6 +62,7 @@ def test_both_heads_equal_transformers():
     assert set(others) == {"distillation"}
 
 
+@pytest.mark.slow(unless=["deit_tiny_distilled_patch16_224-5910800", "deit_tiny_patch16_224-5717416"])
 @pytest.mark.covers("AT-23")
 @pytest.mark.parametrize(
     ("name", "count"),

@@ -208,6 +208,7 @@ def test_survival_falls_linearly_over_the_blocks():
     np.testing.assert_allclose(seen, 1 - 0.2 * np.arange(16) / 16)
 
 
+@pytest.mark.slow
 def test_strides_and_widths():
     info = stages_of(create_model("efficientnet_b0"))
     assert [tuple(s.values()) for s in info.values()] == [

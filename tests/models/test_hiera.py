@@ -61,6 +61,7 @@ def test_attention_stays_in_units(pool):
     np.testing.assert_array_equal(found, np.arange(8) >= np.full((4, 1), 4))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-41")
 def test_the_largest_query_of_two_by_two_attends():
     """One channel: queries 1 to 4 pool to 4; keys and values are 0 but one key and value 1: softmax(4, 0, 0, 0)."""

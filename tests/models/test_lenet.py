@@ -33,7 +33,7 @@ def test_61706_parameters_at_every_size(size):
     assert sum(counts.values()) == 61_706
 
 
-@pytest.mark.slow(unless=["max-relu", "max-tanh"])
+@pytest.mark.slow(unless=["max-tanh"])
 @pytest.mark.covers("ZO-01")
 @pytest.mark.parametrize("activation", ["tanh", "relu"])
 @pytest.mark.parametrize("pooling", ["avg", "max"])
@@ -81,6 +81,7 @@ def test_28_is_padded_by_two_and_8_is_resized():
     assert np.abs(model.apply(variables, images(8))).max() > 0
 
 
+@pytest.mark.slow
 def test_integer_images_are_taken():
     model = create_model("lenet5", head_init=nn.initializers.lecun_normal())
     for size in (8, 28):

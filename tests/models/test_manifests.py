@@ -6,10 +6,11 @@ for the first variant of each family and for the small networks, a digest for th
 in number and width alone. The published state dicts of torchvision and timm fit them name by name, and the
 sharding rules split them. The formulas of `dlcore.cost` give the parameters of every layer.
 
-The default tier traces the first variant of each family once for all tests; the weekly tier traces the others.
+The first variant of each family is traced once for all tests: in the slow tier where test_programs.py traces a small
+network of the family in the default tier, otherwise in the default tier. The weekly tier traces the others.
 
-The weekly tier also compares the outputs of the first variants with torchvision's and timm's. So that the default tier
-notices a stride, a padding, an epsilon, a rate or an order that changed, a digest of each of these networks is kept: of
+The weekly tier also compares the outputs of the first variants with torchvision's and timm's. So that the other tiers
+notice a stride, a padding, an epsilon, a rate or an order that changed, a digest of each of these networks is kept: of
 its operations, its layers and their fields. Where it fails without a change that is meant,
 `python tests/models/test_manifests.py NAME` prints what the digest is of, for a diff of two commits. After one that is
 meant, and whose weekly tests pass: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -n 0
@@ -47,9 +48,19 @@ WHOLE = {next(iter(family.MODELS)) for family in FAMILIES} | set(list_models("*_
 FIRST = first_variants()
 
 
+SMALL = {
+    *("aimv2_large_patch14_224", "beit_base_patch16_224", "cait_xxs24_224", "densenet121", "dinov3_vits16"),
+    *("eva02_tiny_patch14_224", "fastvit_t8", "hiera_tiny_224", "maxvit_t", "pvt_v2_b0", "repvgg_a0", "swin_t"),
+    *("swin_v2_t", "vit_s_16", "vitdet_b"),
+    *("vit_small_patch16_rope_224", "ijepa_vith14_1k"),
+}
+"""First variants of which test_programs.py has a small network in the default tier; the slow one has them here."""
+
+
 def variants(names):
     """Cases of these models; all but the first variants are weekly: they differ in number and width alone."""
-    return [pytest.param(name, marks=() if name in FIRST else pytest.mark.weekly) for name in names]
+    marks = {name: pytest.mark.slow if name in SMALL else () for name in FIRST}
+    return [pytest.param(name, marks=marks.get(name, pytest.mark.weekly)) for name in names]
 
 
 ZEROS = {"swin_v2_t", "swin_v2_s", "swin_v2_b"}
@@ -150,13 +161,13 @@ def test_the_formulas_are_the_leaves_of_every_model(name):
         assert sum(formulas.values()) + own + zeros == PUBLISHED[name]["parameters"]
 
 
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", variants(FIRST))
 def test_the_program_has_the_digest_of_the_one_whose_outputs_were_compared(name):
     assert_digest("programs.json", name, traced(name)[2])
 
 
 @pytest.mark.parametrize("rule", ["fsdp", "tensor", "fsdp+tensor"])
-@pytest.mark.parametrize("name", FIRST)
+@pytest.mark.parametrize("name", variants(FIRST))
 def test_the_sharding_rules_split_most_of_every_model(name, rule):
     """All kernels whose size allows it: at least two thirds of the numbers, and never more than one of four by fsdp."""
     params = variables_of(name)["params"]

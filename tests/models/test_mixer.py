@@ -52,6 +52,7 @@ def test_token_mixing_is_one_perceptron_for_all_channels_and_channel_mixing_one_
     np.testing.assert_allclose(jax.jit(block.apply)(variables, x)[0], z, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-25")
 def test_every_patch_reaches_every_other_in_one_block():
     x, block = images(1, 6, 4), MixerBlock(3, 5)

@@ -29,6 +29,7 @@ def test_parameter_counts():
     assert parameter_count("mobilenetv1_125") == 6_270_840
 
 
+@pytest.mark.slow(unless=["1.0-224-569", "0.25-224-41", "1.0-128-186"])
 @pytest.mark.covers("ZO-19")
 @pytest.mark.parametrize(
     ("alpha", "side", "millions"),  # tables 6 and 7 of the paper

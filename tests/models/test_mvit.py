@@ -85,6 +85,7 @@ def distance_bias(query, params, grid, key_grid):
     return bias
 
 
+@pytest.mark.slow(unless=["2-1-2-8", "1-2-1-4"])
 @pytest.mark.covers("AT-43", "VD-20")
 @pytest.mark.parametrize(
     ("version", "query_stride", "key_stride", "side"), [(2, 2, 1, 4), (2, 1, 2, 8), (1, 1, 2, 4), (1, 2, 1, 4)]
@@ -119,6 +120,7 @@ def test_attention_is_that_of_numpy(version, query_stride, key_stride, side):
     np.testing.assert_allclose(got[0], expected, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow(unless=["2"])
 @pytest.mark.covers("AT-43")
 @pytest.mark.parametrize("version", [1, 2])
 def test_shortcut_of_a_block(version):

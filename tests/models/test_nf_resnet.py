@@ -105,6 +105,7 @@ def test_a_block_by_hand(stride):
     np.testing.assert_allclose(got, x + 0.5 * conv(y, "conv3", 1), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_block_starts_as_the_identity():
     x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
     np.testing.assert_array_equal(apply(NFBlock(2), x)[1], x)

@@ -63,6 +63,7 @@ def openai(params):
     return found
 
 
+@pytest.mark.slow(unless=["open_clip"])
 @pytest.mark.parametrize("project", ["openai", "open_clip"])
 def test_clip_by_its_original_names(project):
     model = CLIP(
@@ -155,6 +156,7 @@ def test_mae_by_facebooks_names(alone):
 SWIN = {"num_classes": 3, "stages": (2, 1, 1), "width": 4, "num_heads": (1, 2, 4), "patch_size": 2, "window_size": 2}
 
 
+@pytest.mark.slow(unless=["True"])
 @pytest.mark.covers("AT-24")
 @pytest.mark.parametrize("today", [True, False])
 def test_swin_by_timms_names(today):

@@ -28,6 +28,7 @@ def test_regnet_equals_torchvision():
     check_golden("tv_regnet_y_400mf", "regnet_y_400mf", MODULES)
 
 
+@pytest.mark.slow(only=["x_3_2gf-*"])
 @pytest.mark.parametrize(
     ("name", "count", "billions"),
     [("x_400mf", 5_495_976, 0.41), ("y_400mf", 4_344_144, 0.40), ("x_3_2gf", 15_296_552, 3.18)],
@@ -95,6 +96,7 @@ def test_a_block_by_hand():
     np.testing.assert_allclose(compiled(block, variables, x, False), want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_strides():
     info = stages_of(create_model("regnet_y_400mf"))
     assert [tuple(s.values()) for s in info.values()] == [(2, 32), (4, 48), (8, 104), (16, 208), (32, 440)]

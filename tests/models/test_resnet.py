@@ -52,6 +52,7 @@ def test_seresnet_equals_timm():
     check_golden("timm_seresnet50", "seresnet50", LAYERS)
 
 
+@pytest.mark.slow(only=["resnet101-*", "resnet152-*"])
 @pytest.mark.covers("ZO-11", "ZO-15", "ZO-16")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -154,6 +155,7 @@ def test_a_shortcut_is_projected_where_the_shape_changes_only():
     assert "downsample_0" not in shapes(Bottleneck(64, skip=False))
 
 
+@pytest.mark.slow
 def test_strides_and_stems():
     assert stages_of(create_model("resnet50")) == {
         "stem": {"stride": 2, "channels": 64},

@@ -63,6 +63,7 @@ def test_a_separable_convolution_is_one_over_space_and_one_over_time():
     np.testing.assert_allclose(got, y, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VD-20")
 def test_the_head_averages_windows():
     """Of a map of 3 x 7 x 7, frames of 1, 2 and 6: windows of frames 0 and 1, and of 1 and 2. Smaller maps are one."""

@@ -25,6 +25,7 @@ def test_shufflenet_equals_torchvision():
     check_golden("tv_shufflenet_v2_x1_0", "shufflenet_v2_x1_0", MODULES)
 
 
+@pytest.mark.slow(unless=["x0_5-*", "x2_0-*"])
 @pytest.mark.covers("ZO-21")
 @pytest.mark.parametrize(
     ("name", "count", "millions"),  # 41, 146, 299 and 591 in the paper's table 8

@@ -40,6 +40,7 @@ def test_siglip2_equals_transformers(tiny):
         check_output(golden, meta, name, output, least=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-45")
 def test_positions_are_the_resized_table():
     """Of grids smaller and larger than the table's 4 x 4, traced, beside `resize` of static sizes."""

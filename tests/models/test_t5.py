@@ -32,7 +32,7 @@ def test_t5_equals_transformers():
 
 
 @pytest.mark.weekly(only=["t5_large-737668096"])
-@pytest.mark.slow(unless=["t5_small-60506624", "t5_v1_1_small-76961152"])
+@pytest.mark.slow(unless=["t5_v1_1_small-76961152"])
 @pytest.mark.covers("AT-15")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -65,6 +65,7 @@ def test_decoding_with_the_cache_equals_decoding_without(name):
     check_cached(*reader(model, variables, source, 12), tokens, whole, prompt=6)
 
 
+@pytest.mark.slow
 def test_version_1_1_loads_its_gate_and_its_head():
     """In its state dict `wi_0` is the gate, and a head that is not the embedding is no error."""
     _, _, weights = read_golden("hf_t5")

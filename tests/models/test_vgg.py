@@ -154,6 +154,7 @@ def fractional():
     return jax.jit(run)(jax.random.key(1))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-11")
 def test_a_ratio_below_two_pools_fractionally(fractional):
     """9 pixels become floor(9 / 1.5) = 6, over regions drawn in training and fixed in use."""

@@ -38,6 +38,7 @@ def test_names_of_tensors_are_torchvisions():
     assert wanted | {"layer1.0.conv1.0.3.weight", "layer1.0.conv1.1.weight", "fc.bias"} <= set(factored)
 
 
+@pytest.mark.slow
 def test_weights_are_laid_out_anew():
     model = VideoResNet(3, width=4)
     shapes = shapes_of(model)

@@ -103,7 +103,7 @@ def test_the_classifier_equals_transformers():
     np.testing.assert_allclose(loss, golden["loss"][0], rtol=1e-5)
 
 
-@pytest.mark.slow(only=["vit_h_14-632045800"])
+@pytest.mark.slow(unless=["vit_b_16-86567656", "vit_b_32-88224232"])
 @pytest.mark.covers("AT-21")
 @pytest.mark.parametrize(
     ("name", "count"),
@@ -113,6 +113,7 @@ def test_parameter_counts(name, count):
     assert parameter_count(name) == count
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-21")
 def test_larger_patches_are_cheaper():
     """Patches of 32 make a quarter of the tokens of patches of 16: the blocks cost less than a quarter."""
@@ -190,6 +191,7 @@ def test_networks_that_read_leading_tokens_refuse_a_last_one(name):
         jax.eval_shape(model.init, jax.random.key(0), x)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-11")
 def test_concatenated_positions_are_channels_of_their_own():
     """Of 8 channels 3 are the position: the table's, whatever the image; the other 5 are the patch's."""

@@ -79,6 +79,7 @@ def test_attention_stays_in_windows(window):
     np.testing.assert_array_equal(reached, np.arange(4) < np.full((2, 1), window or 4))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-44")
 def test_padding_takes_part_in_attention():
     """One place in a window of 2 x 2, scores 0; values are LN(x) = (1, -1) + (1, 1) and three zeros: x + (2, 0) / 4."""

@@ -63,6 +63,7 @@ def test_more_tokens_than_the_cache_holds_are_refused():
     assert Cache.zeros(1, 1, 3, 2).key.shape == (1, 3, 1, 2)
 
 
+@pytest.mark.slow(unless=["True"])
 @pytest.mark.parametrize("fused", [True, False])
 def test_attention_token_by_token_equals_causal_attention(fused):
     """A prompt of three tokens in one call, then one token a call; one compiled program serves every token."""

@@ -86,6 +86,7 @@ def compiled(layer, fields):
 ALL = [(LayerNorm, {}), (RMSNorm, {}), (InstanceNorm, {}), (GroupNorm, {"num_groups": 2})]
 
 
+@pytest.mark.slow(unless=["InstanceNorm-fields2", "GroupNorm-fields3"])
 @pytest.mark.covers("NO-15", "NO-19")
 @pytest.mark.parametrize(("layer", "fields"), ALL)
 def test_an_example_comes_out_the_same_in_every_batch(layer, fields):

@@ -327,6 +327,7 @@ def test_blocks_whose_last_layer_is_zero_go_into_a_trained_net_unseen(kind):
     assert np.abs(after - x).max() > 0
 
 
+@pytest.mark.slow(unless=["shape1"])
 @pytest.mark.parametrize("shape", [(6, 4), (4, 6), (3, 3, 2, 8)])
 def test_orthogonal_is_that_of_jax(shape):
     modules = initializers, jax.nn.initializers

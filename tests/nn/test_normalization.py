@@ -53,6 +53,7 @@ def all_results(layer, variables, x):
     return y, updates, gradients, frozen, layer.init(jax.random.key(0), x, use_running_average=False)
 
 
+@pytest.mark.slow(unless=["shape0"])
 @pytest.mark.parametrize("shape", [(6, 5), (4, 3, 5), (3, 4, 2, 5)])
 @given(seed=st.integers(0, 2**31 - 1))
 def test_is_flax_batch_norm(shape, seed):
@@ -258,7 +259,7 @@ def test_zero_scale_makes_a_block_start_as_the_identity():
     np.testing.assert_array_equal(variables["batch_stats"]["mean"], jnp.zeros(3))
 
 
-@pytest.mark.slow(only=["True-layer0", "True-layer2"])
+@pytest.mark.slow(only=["True-layer0", "True-layer2", "False-layer0", "False-layer3"])
 @pytest.mark.covers("NO-10")
 @pytest.mark.parametrize(
     "layer",

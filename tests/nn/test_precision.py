@@ -61,6 +61,7 @@ def operands(text, *operations):
     return [re.findall(r"tensor<(.*?)>", line.rpartition(" : ")[2].partition(" -> ")[0]) for line in lines]
 
 
+@pytest.mark.slow(unless=["tpu"])
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_a_step_in_bfloat16_multiplies_in_float32_in_the_head_alone(platform):
     """A head of 32 features and 7 classes is three products: its logits, and the gradients of its two operands."""

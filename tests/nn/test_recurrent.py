@@ -123,6 +123,7 @@ def both_from_torch(case: str, layer: int) -> dict:
     }
 
 
+@pytest.mark.slow(unless=["1-rnn", "2-lstm"])
 @pytest.mark.covers("SQ-05")
 @pytest.mark.parametrize("cell", COVERS)
 @pytest.mark.parametrize("layers", [1, 2])

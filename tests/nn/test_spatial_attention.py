@@ -18,6 +18,7 @@ def filled(layer, x):
     return variables, jax.jit(layer.apply)(variables, x)
 
 
+@pytest.mark.slow(unless=["shape0-embedded_gaussian", "shape1-dot_product"])
 @pytest.mark.covers("AT-26")
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(2, 4, 6, 8), (2, 3, 4, 2, 8)])
@@ -29,6 +30,7 @@ def test_a_non_local_block_starts_as_the_identity(kind, shape):
     assert ("theta" in variables["params"]) == (kind != "gaussian")
 
 
+@pytest.mark.slow(only=["gaussian", "dot_product"])
 @pytest.mark.covers("AT-26")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_non_local_block_is_its_sum_over_positions(kind):

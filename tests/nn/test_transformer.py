@@ -159,6 +159,7 @@ def test_the_factor_of_the_scores_is_a_field():
     np.testing.assert_allclose(out, want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_accelerators_program_does_not_depend_on_the_length_and_has_no_barrier():
     """Blocks of queries and barriers are for a CPU: elsewhere 256 tokens are as many products as 64."""
     block = TransformerDecoderBlock(2, 16, cross=False)

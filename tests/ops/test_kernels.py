@@ -121,6 +121,18 @@ NETWORKS = {
     "video_mae": (lambda: VideoMAE(3, 4, 1, 8, 2, 8, 1, 8, 2, 8), (CLIPS_5D, Shape((2, 8), jnp.float32))),
 }
 
+LARGER = [
+    "captions",
+    "conditional_unet",
+    "detr",
+    "diffusion_unet",
+    "pixel_rnn",
+    "sagan",
+    "show_attend_tell",
+    "vit_gpt2",
+]
+"""Networks of the slow tier: they take longer."""
+
 KEPT = {
     "gpt2": {"wpe/embedding"},
     "llama": set(),
@@ -180,6 +192,7 @@ def named_kernel(path):
     return last.split("_")[-1].rstrip("0123456789") in {"kernel"} or last in OTHERS or table
 
 
+@pytest.mark.slow(only=LARGER)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_kernels_of_networks_decay_and_other_parameters_do_not(name):
     build, inputs = NETWORKS[name]

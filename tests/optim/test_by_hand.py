@@ -211,6 +211,7 @@ def test_momentum_by_hand_and_where_the_rate_stands():
         np.testing.assert_allclose(got, want, rtol=1e-6)
 
 
+@pytest.mark.slow(unless=["0.9"])
 @pytest.mark.covers("OP-03")
 @pytest.mark.parametrize("rho", [0.5, 0.9, 0.95, 0.99])
 def test_a_constant_gradient_is_multiplied_by_one_over_one_less_rho(rho):

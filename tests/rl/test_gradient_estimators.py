@@ -81,6 +81,7 @@ def test_the_graphs_truth_is_the_slope_of_its_mean():
     assert study.graph_exact(0.5) == pytest.approx((expected(0.501) - expected(0.499)) / 0.002, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_each_estimator_is_compared_under_its_name(monkeypatch):
     """Estimates are 1, 2 with a baseline, and 3 by the path; a comparison is the estimate."""
     score = lambda sample, log_probability, cost, params, keys, baseline=None: 1 if baseline is None else 2  # noqa: E731

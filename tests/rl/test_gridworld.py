@@ -41,6 +41,7 @@ def test_slips_go_to_the_sides():
     np.testing.assert_allclose(matrix.sum(-1), 1)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RL-01")
 @pytest.mark.parametrize("slip", [0.0, 0.3])
 def test_the_environment_moves_as_the_process_says(slip):

@@ -350,7 +350,7 @@ DAMAGE = {
 }
 
 
-@pytest.mark.slow(unless=["arrays cut", "state gone", "note gone", "note empty", "everything gone"])
+@pytest.mark.slow(unless=["arrays cut", "note gone", "everything gone"])
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_newest_falls_back_to_the_one_before_and_says_so(tmp_path, damage, warnings):
     filled(tmp_path)

@@ -53,7 +53,7 @@ def source(n):
     return Source({"x": np.random.default_rng(0).normal(size=(n, 2)).astype(np.float32)}, n)
 
 
-@pytest.mark.slow(unless=["1-eight", "1-pmap", "7-eight"])
+@pytest.mark.slow(unless=["1-pmap", "7-eight"])
 @pytest.mark.parametrize("placement", PLACEMENTS.values(), ids=PLACEMENTS)
 @pytest.mark.parametrize("size", [1, 7, 21, 1000])
 def test_every_example_counts_once_whatever_the_batch_and_the_mesh(size, placement):

@@ -62,6 +62,7 @@ def test_convert_keeps_every_value(published, tmp_path, capsys, ending):
     assert "7 classes" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_convert_takes_models_of_tokens(tmp_path, capsys, monkeypatch):
     fields = {"vocab_size": 50, "window": 16, "num_layers": 2, "num_heads": 4, "width": 32}
     monkeypatch.setitem(gpt2.MODELS, "gpt2", functools.partial(gpt2.GPT2, **fields))

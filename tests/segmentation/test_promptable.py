@@ -58,6 +58,7 @@ def test_a_click_falls_on_the_largest_error():
     assert labels.tolist() == [1, 1, 0, HIDDEN]
 
 
+@pytest.mark.slow
 def test_clicks_of_training_are_deeper_than_half_of_the_largest_depth():
     target = np.broadcast_to(rectangle(1, 1, 6, 6), (200, 8, 8))
     draw = jax.jit(lambda key: place_click(target & False, target, jax.random.split(key, 200)))

@@ -13,6 +13,7 @@ from tests.wiring import assert_wiring
 WIDTHS = (4, 6, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-04")
 def test_the_papers_network_has_the_known_number_of_parameters():
     """milesial/Pytorch-UNet of 3 channels and 2 classes, transposed convolutions: 31,037,698."""
@@ -20,6 +21,7 @@ def test_the_papers_network_has_the_known_number_of_parameters():
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == 31_037_698
 
 
+@pytest.mark.slow(unless=["strided-nearest-2", "pool-max_unpool-1"])
 @pytest.mark.covers("SG-04")
 @pytest.mark.parametrize(
     ("down", "up", "stride"),

@@ -40,6 +40,7 @@ def starts(labels, window, foreground):
     return np.asarray(_starts(labels, foreground, window))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-19")
 def test_patches_are_centered_on_organs_as_far_as_the_edge_allows():
     # The center of a window (2, 4, 2) is its voxel (1, 2, 1): (1, 2, 3) - (1, 2, 1).
@@ -52,6 +53,7 @@ def test_patches_are_centered_on_organs_as_far_as_the_edge_allows():
     assert (starts(labels, (2, 4, 2), 1.0) == (0, 2, 0)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-19")
 def test_each_organ_has_the_same_chance_and_void_has_none():
     labels = np.zeros((4, 6, 6), np.uint8)
@@ -64,6 +66,7 @@ def test_each_organ_has_the_same_chance_and_void_has_none():
     assert len(np.unique(chosen[classes == 1], axis=0)) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SG-19")
 def test_the_other_patches_lie_anywhere():
     labels = np.zeros((3, 3, 1), np.uint8)

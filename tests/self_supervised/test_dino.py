@@ -122,6 +122,7 @@ def test_the_schedule_and_the_center_by_arithmetic():
     np.testing.assert_array_equal(dino.updated_center(center, logits, jnp.zeros(3), 0.9), center)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-18")
 def test_a_logit_of_minus_infinity_has_no_probability_and_a_finite_loss():
     """Teacher and student choose evenly between the first two of three prototypes: cross-entropy and entropy log 2."""

@@ -126,6 +126,7 @@ def test_a_predictor_puts_mask_tokens_at_targets_and_attends_to_the_context_and_
         np.testing.assert_allclose(prediction[b, m], expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SS-38")
 def test_masks_are_disjoint_and_blocks_in_range():
     """Of 8x8 patches 15-20 % are 9.6 to 12.8, with aspect 0.75-1.5: 3x4 and 4x3. A square of 85 % or more is 8x8."""

@@ -57,6 +57,7 @@ class Painter(nn.Module):
         return nn.Dense(x[0].size)(nn.relu(nn.Dense(64)(x.reshape(x.shape[0], -1)))).reshape(x.shape)
 
 
+@pytest.mark.slow(unless=["dlcore.self_supervised.outpainting-settings0"])
 @pytest.mark.covers("SS-26")
 @pytest.mark.parametrize(
     ("technique", "settings"), [(outpainting, {"crop_share": 0.75}), (unrotation, {"num_angles": 4})]

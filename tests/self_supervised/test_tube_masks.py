@@ -23,6 +23,7 @@ def test_tubes_are_the_same_at_all_times_and_never_all_nor_none():
     assert masks.any((0, 1)).all(), "every place is hidden at some time"
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VD-21")
 def test_blocks_that_would_hide_the_last_place_are_left_out():
     """Each of four blocks is a column of 4 x 2 places: where both columns are drawn, the later one must be left out."""

@@ -170,6 +170,7 @@ def test_one_update_by_hand(method):
             np.testing.assert_allclose(after.params[name]["Dense_0"][part], want, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_co_teaching_leaves_out_ever_more():
     """With tau = 1/2, the share of wrong labels: nothing at step 0, a quarter at half of T (of 6 examples 5 stay), half
     from T on (3 stay)."""

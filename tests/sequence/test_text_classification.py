@@ -53,7 +53,7 @@ def test_pooling_by_hand():
         np.testing.assert_array_equal(np.isnan(pooled), [[False] * 2, [True] * 2])
 
 
-@pytest.mark.slow(only=["network0-*"])
+@pytest.mark.slow(unless=["network1-*"])
 @pytest.mark.covers("AT-17", "AT-18")
 @pytest.mark.parametrize(
     ("network", "pooling", "cls_token", "position"),

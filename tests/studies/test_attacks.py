@@ -77,6 +77,7 @@ def read_off(image):
     return 20 * k * image[0, 0, 0] - k**2
 
 
+@pytest.mark.slow
 def test_each_arm_is_its_attack_on_its_network(monkeypatch):
     """Fake attacks that leave the digits below a bound right, another bound for each arm."""
 

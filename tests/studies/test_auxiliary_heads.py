@@ -113,6 +113,7 @@ def test_a_net_has_the_parts_of_its_name(name, aux, norm):
     assert (net.aux, net.batch_norm, net.width_mult, net.stem, net.modules) == (aux, norm, 0.05, "cifar", ("4a",))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-27")
 def test_one_step_of_training_by_hand(monkeypatch):
     """The loss is the sum of two modules' weights, the first three times: their gradients' norms are 3 and 1."""

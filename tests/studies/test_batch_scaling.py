@@ -41,6 +41,7 @@ def test_every_plan_sees_the_same_examples_at_the_rates_of_its_batches():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SC-14")
 def test_the_run_reports_what_it_used_and_the_momentum_goes_from_phase_to_phase():
     """Label 1 always, logits (0, 0): the first gradient is (1/2, -1/2) whatever the batch."""

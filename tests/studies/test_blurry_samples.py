@@ -73,6 +73,7 @@ def test_a_short_run_of_each_arm_trains_what_its_name_says():
     assert set(result.figures) == {"power", "samples"}
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-30")
 def test_the_weights_of_each_arm_and_the_terms_of_the_losses(monkeypatch):
     """The bound has the divergence of q(z | x) and not of anything else; the other loss is of -log D."""

@@ -64,6 +64,7 @@ def test_the_verdict_asks_for_more_than_half_and_for_more_than_random_weights():
     assert not study.report(rows(0.6), rows(0.3), 0.65, TEST).holds
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-10")
 def test_the_trained_network_and_the_random_one_keep_their_names(monkeypatch):
     trained = {"params": "trained"}

@@ -28,6 +28,7 @@ def test_personal_features_are_doubled_for_the_second_user():
     np.testing.assert_array_equal(study.personal(x, user), [[1, 0, 0, 0], [1, 1, 1, 1]])
 
 
+@pytest.mark.slow
 @pytest.mark.covers("MI-08")
 def test_only_the_personal_filter_can_serve_both():
     found = study.accuracies(0, 800, 12, 0.25)

@@ -7,6 +7,7 @@ import pytest
 from experiments.studies import convexity as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("MI-02")
 def test_the_hessian_of_softmax_regression_is_that_of_the_formula():
     """H = mean of (diag(p) - p p^T) (x) (x x^T): all its eigenvalues are those that the study measures."""
@@ -36,6 +37,7 @@ def test_no_segment_of_a_convex_loss_rises_above_its_line():
     assert study.greatest_height("regression", 0, 3, 12, 2) <= 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.covers("MI-02")
 def test_a_hidden_layer_bends_the_loss_down():
     assert study.eigenvalues("network", 0, 2, 40).min() < -1e-4

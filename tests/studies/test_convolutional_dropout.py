@@ -47,6 +47,7 @@ def test_one_seed_against_the_claim_is_enough():
     assert not study.report(arms).holds
 
 
+@pytest.mark.slow
 def test_each_arm_drops_maps_values_or_nothing():
     """Of the first convolution's map: whole maps of an example, single values, or nothing."""
     x = jnp.ones((4, 8, 8, 1))

@@ -61,6 +61,7 @@ class Memory:
         return jax.nn.one_hot(jnp.where(known.any(1), 0, 1), 10)
 
 
+@pytest.mark.slow
 def test_errors_are_of_training_of_the_same_writers_and_of_others(monkeypatch):
     """All labels are 0 in training, which it knows, and on the same writers, which it does not, but 1 on others."""
 

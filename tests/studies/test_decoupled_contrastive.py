@@ -56,6 +56,7 @@ def by_hand(a, b, temperature, decoupled):
     return np.mean(losses)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("LO-19")
 def test_each_name_stands_for_its_loss_and_batch(monkeypatch):
     """A run's accuracy is a hundredth of its loss on fixed views, plus its batch size over a thousand."""

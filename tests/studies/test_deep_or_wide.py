@@ -19,6 +19,7 @@ def test_parameters_are_counted_and_the_widest_network_is_found(depth):
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == count
 
 
+@pytest.mark.slow
 def test_the_target_folds_sums_in_a_tree():
     """Only the first pair is not 0: every other node of level 1 is h(0, 0) = -m / s."""
     mean, std = 2 / np.sqrt(np.pi), np.sqrt(2 - 4 / np.pi)

@@ -45,6 +45,7 @@ def test_a_gradient_step_by_hand():
     np.testing.assert_allclose([w[0, 0], b[0]], [-0.1 * slope, 1 - 0.1 * slope], rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SY-07")
 def test_the_times_are_those_of_their_names(monkeypatch):
     """A clock by which what Python runs takes 6 s, and a compiled program 2 s; loops unroll to 1 and 3 operations."""

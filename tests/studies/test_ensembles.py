@@ -101,6 +101,7 @@ def tiny(monkeypatch):
     return ensembles.shuffled_digits.__annotations__["return"](images, labels, images[:3], labels[:3]), asked
 
 
+@pytest.mark.slow
 @pytest.mark.covers("RG-22")
 def test_members_learn_digits_of_their_own_at_adams_rate(tiny):
     data, asked = tiny

@@ -76,7 +76,7 @@ def test_parameters_and_moments_of_each_way_by_hand(way, params):
 
 
 @pytest.mark.covers("PT-07")
-@pytest.mark.slow(unless=["head"])
+@pytest.mark.slow
 @pytest.mark.parametrize("way", study.WAYS)
 def test_each_way_changes_its_own_parameters_and_no_others(way, params):
     """In three steps: a head of zeros lets gradients through from the second, and B of zeros to A from the third."""

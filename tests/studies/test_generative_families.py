@@ -43,6 +43,7 @@ def test_a_family_trains_and_draws_with_each_seed(monkeypatch):
     assert min(costs.values()) > 0
 
 
+@pytest.mark.slow
 def test_references_are_of_the_training_images():
     (images, costs), _ = study.reference_runs("training_images", DATA, 2, 4)
     levels = 16 * np.asarray(images)[:, 0, 0, 0]

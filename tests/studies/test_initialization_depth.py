@@ -51,6 +51,7 @@ def test_the_bands_hold_at_their_width_and_reject_another_start():
     assert study.check_bands(shallow) == (0, [])  # other depths have no bands
 
 
+@pytest.mark.slow
 @pytest.mark.covers("IN-12")
 def test_the_gradient_that_arrives_is_that_of_the_net():
     for kind, f in study.ACTIVATIONS.items():

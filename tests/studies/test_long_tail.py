@@ -41,6 +41,7 @@ def test_each_objective_by_hand():
     assert jax.device_get(losses(logits)) == pytest.approx(want, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_recall_is_of_each_digit_whatever_its_test_images(monkeypatch):
     """Of four nines one is recognized, of the other digits their only image: the rarest have (1 + 1 + 1/4) / 3."""
     predictions, labels = np.array([*range(10), 0, 1, 2]), np.array([*range(9), 9, 9, 9, 9])

@@ -8,6 +8,7 @@ from dlcore.data.text import streams
 from experiments.studies import lstm_gates as study
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-20")
 def test_sizes_and_widths_by_hand():
     # V = 6, H = 4: (6 + 4 + 2) 4 = 48 a gate, head 4 6 + 6 = 30.

@@ -49,6 +49,7 @@ class Sum(nn.Module):
         return jnp.stack([x[..., 0], self.param("w", nn.initializers.ones, ()) * r[..., 0]], -1)
 
 
+@pytest.mark.slow(unless=["random outputs-True"])
 @pytest.mark.parametrize(("arm", "is_random"), [("one output", False), ("random outputs", True)])
 def test_one_arm_alone_gets_random_numbers(monkeypatch, arm, is_random):
     """50 points from 0 to 1, each with 100 outputs, which are the same without random numbers."""

@@ -66,6 +66,7 @@ def test_smoke(monkeypatch):
     assert all(np.isfinite(v).all() for v in result.numbers.values())
 
 
+@pytest.mark.slow
 @pytest.mark.covers("ZO-22")
 def test_each_variant_grows_what_it_is_called():
     def facts(name):

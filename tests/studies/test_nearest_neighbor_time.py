@@ -27,6 +27,7 @@ def test_the_least_round_counts_and_short_calls_are_many(monkeypatch):
     assert len(calls) == 1 + 1 + 2 + 4 + 3 * 4
 
 
+@pytest.mark.slow
 def test_the_timed_functions_predict_as_the_classifiers_do():
     rng = np.random.default_rng(0)
     labels = rng.integers(3, 6, 40)

@@ -37,6 +37,7 @@ def traced():
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.covers("DE-16", "DE-26")
 def test_yolo_reads_one_map_of_stride_16(traced):
     outputs, cells, params = traced["YOLO"]

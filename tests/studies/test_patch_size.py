@@ -20,6 +20,7 @@ def test_multiply_adds_by_hand():
     assert study.multiply_adds(4) == by_hand(4) > 3 * by_hand(8)
 
 
+@pytest.mark.slow
 def test_no_drawing_is_in_two_splits():
     drawings = study.split_drawings()
     assert {split: len(images) for split, (images, _) in drawings.items()} == {"train": 960, "valid": 240, "test": 400}

@@ -15,6 +15,7 @@ GOOD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AD-04")
 def test_each_training_gets_its_data(monkeypatch):
     x, y = (np.asarray(a) for a in study.images("train"))

@@ -65,6 +65,7 @@ def test_each_arm_reads_the_part_and_the_weights_of_its_name(monkeypatch):
     assert study.probes(1, 2) == {"h": 1.0, "z": 0.5, "untrained h": 0.1}
 
 
+@pytest.mark.slow
 def test_the_settings_reach_the_training(monkeypatch):
     few = np.zeros((3, 8, 8, 1), np.float32)
     monkeypatch.setattr(study, "shuffled_digits", lambda: Digits(few, np.zeros(3), few, np.zeros(3)))

@@ -75,6 +75,7 @@ def test_each_norm_is_of_its_cell(monkeypatch):
     assert numbers["difference, by scan and by engine, T = 4"] == pytest.approx(2e-12, rel=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("SQ-11")
 def test_two_steps_of_an_open_lstm_and_of_tanh():
     """c passes whole; one unit with kernel s = 0.9 keeps 0.9 (1 - h^2) a step."""

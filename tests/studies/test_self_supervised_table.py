@@ -30,6 +30,7 @@ def check_variables(name, kind):
     assert shapes(study.without_mask_token(objective.variables(state))) == shapes(expected)
 
 
+@pytest.mark.slow(unless=["moco", "barlow_twins", "swav", "ibot", "mae", "ijepa", "supervised"])
 @pytest.mark.covers("SS-41")
 @pytest.mark.parametrize("name", [name for name in arms.OBJECTIVES if "crops" not in name])
 def test_every_objective_trains_the_same_transformer(name):
@@ -120,6 +121,7 @@ def counting_learner(keys):
     return Learner(init, update, None, None, None)
 
 
+@pytest.mark.slow
 def test_a_run_takes_its_steps_on_distinct_examples():
     keys, images, labels = [], np.ones((5, 2), np.float32), np.arange(5)
     # 3 steps of 4 images of two ones are 24, from 0 or from the start 1.

@@ -46,6 +46,7 @@ def test_a_sequence_that_ended_keeps_its_state(statistics):
     np.testing.assert_allclose(statistics[study.NONE][1], np.tanh([[1.0], [3.0]]).repeat(study.HIDDEN, 1), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_head_reads_the_last_step_that_counts():
     """What stands behind the end of a sequence changes nothing."""
     net, x = study.Net(study.NONE), np.random.default_rng(0).normal(size=(4, 6, 1)).astype(np.float32)

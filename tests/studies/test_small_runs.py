@@ -88,6 +88,7 @@ def test_training_drops_units():
     assert float(moved(0.9999)) < 1e-6 < 1e-3 < float(moved(0.0))
 
 
+@pytest.mark.slow
 def test_batch_norm_makes_the_scale_of_the_inputs_irrelevant():
     rngs = {"dropout": jax.random.key(0)}
     for batch_norm in (False, True):

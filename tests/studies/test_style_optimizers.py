@@ -37,6 +37,7 @@ def measured(monkeypatch):
     return measure
 
 
+@pytest.mark.slow
 def test_each_curve_is_of_its_optimizer(measured):
     result = measured(40)
     assert result.holds

@@ -26,6 +26,7 @@ def test_the_stages_of_vgg16():
     assert whole[0] == pytest.approx((64 * 224**2 * 3 * 9 + 64 * 224**2 * 64 * 9) / 1e9)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("CO-07", "CO-08")
 def test_the_page():
     result = where_cost_sits.experiment.function(**where_cost_sits.experiment.smoke)

@@ -163,6 +163,7 @@ def test_an_unknown_environment_is_refused_by_the_flags_alone():
         ppo_page.experiment.task.check(resolve(ppo_page.experiment, ["--environment=Foo"]))
 
 
+@pytest.mark.slow
 def test_random_actions_stand_beside_the_test_return_alone():
     """A pole falls after about 22 steps of random actions; where actions are classes there is no action of zero."""
     assert AGENTS.evaluators(setup(), None, "valid") == []

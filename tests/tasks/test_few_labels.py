@@ -141,6 +141,7 @@ def folders(tmp_path_factory):
     return root / "labeled", root / "unlabeled"
 
 
+@pytest.mark.slow
 def test_unlabeled_images_come_from_a_folder_of_their_own(folders):
     """All 30 images below the folder are read, as large as the labeled ones; what is held out has labels."""
     labeled, unlabeled = folders

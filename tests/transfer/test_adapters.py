@@ -102,7 +102,7 @@ def test_peft_names_the_layers_of_this_network():
     np.testing.assert_array_equal(merged[:, 32:64], qkv[1])
 
 
-@pytest.mark.slow(unless=["lora", "bottleneck"])
+@pytest.mark.slow(unless=["lora"])
 @pytest.mark.covers("PT-04", "PT-06")
 @pytest.mark.parametrize("name", SAME_AT_THE_START)
 def test_an_adapter_starts_as_the_network(name, model, adapted, images, unadapted):

@@ -119,6 +119,7 @@ def tower_layers():
     return layers
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-03")
 def test_layers_begin_to_learn_one_at_a_time_from_the_last():
     """Share 0.6 of 10 steps, four layers: they begin at steps 0, 2, 4, 6. SGD's first step is the rate, 1, 1/2, ..."""
@@ -193,6 +194,7 @@ def test_statistics_of_parts_that_learn_from_the_start_are_tracked():
     assert moved(*statistics) == {"stage3_block0"}
 
 
+@pytest.mark.slow
 def test_the_gradient_of_frozen_layers_is_not_computed():
     def flops(parts):
         built = learner(parts)

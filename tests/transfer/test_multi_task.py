@@ -48,6 +48,7 @@ def test_two_tasks_are_learned_as_well_as_each_alone():
     assert found[1.0, 1.0]["order"] > max(0.9, found[0.0, 1.0]["order"] - 0.03), found
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TL-07")
 def test_each_task_counts_alike_however_many_examples_it_has():
     """L = 2 L_sum + L_order, each the mean over its own examples."""
@@ -137,6 +138,7 @@ def test_each_arm_weighs_the_tasks_of_its_name(monkeypatch, arm, weights):
     assert options["model"].classes == (("class", 10), ("turn", 4))
 
 
+@pytest.mark.slow
 def test_turned_digits_are_others_than_those_with_a_class(monkeypatch):
     """Of ten images two are turned, and eight have their class; of all, each is both."""
     images = np.arange(10.0)[:, None, None, None] * np.ones((10, 2, 2, 1))

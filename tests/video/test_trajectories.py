@@ -33,6 +33,7 @@ def test_mbh_is_zero_under_constant_camera_motion_and_hof_is_not():
     np.testing.assert_allclose(mbh(ramp)[2, 2], [1] + [0] * 15, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VD-12")
 def test_trajectories_follow_the_flow_and_describe_their_tubes():
     # 2 steps of (1, 0): from column 2 to 3 and 4; both displacements are half of the whole path.
@@ -47,6 +48,7 @@ def test_trajectories_follow_the_flow_and_describe_their_tubes():
     np.testing.assert_allclose(found["hog"][0], [7 / 8] + [0] * 7, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_cell_of_the_tube_has_a_histogram_of_its_own():
     """Three still frames; the upper right quarter of each point's window of 4 by 4 moves right in the first frame.
 
@@ -73,6 +75,7 @@ def test_each_cell_of_the_tube_has_a_histogram_of_its_own():
         describe_trajectories(clip, corner, spacing=4, cells=(3, 2, 3))
 
 
+@pytest.mark.slow
 def test_the_cameras_homography_leaves_what_moves_itself():
     """The camera zooms by 1.1 and pans by (2, -1): H p - p = (0.1 x + 2, 0.1 y - 1); a block moves 3 further right."""
     rows, columns = np.mgrid[:16, :16].astype(np.float32)

@@ -102,6 +102,7 @@ def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))
 
 
+@pytest.mark.slow
 def test_each_stream_has_logits_of_its_own_to_train_on():
     model = TwoStreamClips(3, 1, window=3, levels=1)
     rng = np.random.default_rng(0)

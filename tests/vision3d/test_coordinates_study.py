@@ -50,6 +50,7 @@ def test_retrieval_gives_the_points_of_the_most_similar_image_in_the_arms_coordi
         )
 
 
+@pytest.mark.slow
 def test_training_predicts_the_points_of_each_split_and_learns_from_its_own_targets(data, monkeypatch):
     """A network whose output is a parameter: with every image in the batch it moves toward the mean of its targets."""
 

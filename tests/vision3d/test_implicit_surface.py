@@ -68,6 +68,7 @@ def test_an_occupancy_network_learns_a_ball_whose_level_set_is_a_closed_mesh(tmp
         np.testing.assert_array_equal(read_mesh(path)[1], faces)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("TD-08")
 def test_a_signed_distance_function_has_gradients_of_length_1():
     numbers, _ = fit("distance", hidden=(32,), steps=200, uniform=128, near=384)

@@ -61,6 +61,7 @@ def test_a_graph_convolution_sees_neighbors_alone():
     np.testing.assert_array_equal(cut[0, 0], run(x, whole.at[0, 1].set(0))[0, 0])
 
 
+@pytest.mark.slow
 def test_shapes_of_the_outputs():
     learner = pixel2mesh.learner(model=MODEL, optimizer=optax.adam(1e-3), num_samples=8)
     state = jax.eval_shape(learner.init, jax.random.key(0), batch())

@@ -91,6 +91,7 @@ def test_the_pool_of_a_set_is_its_largest_point_and_zero_without_points():
     np.testing.assert_array_equal(index[0], [0, 1])
 
 
+@pytest.mark.slow
 def test_padding_has_no_part_in_batch_statistics(variables):
     padded = jnp.concatenate([POINTS, jnp.full((2, 4, 3), 1e3)], 1)
     mask = jnp.concatenate([jnp.ones((2, 21)), jnp.zeros((2, 4))], 1)
@@ -116,6 +117,7 @@ def test_transforms_start_at_the_identity_and_are_penalized_off_it():
     np.testing.assert_allclose(got, [27, 0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_augmentation_turns_about_the_vertical_axis():
     key, points, mask = jax.random.key(3), POINTS[0], jnp.arange(21) % 2
 

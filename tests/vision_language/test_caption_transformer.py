@@ -49,6 +49,7 @@ def test_a_word_depends_on_the_image_and_on_earlier_words_alone():
     assert np.abs(apply(variables, IMAGES[::-1], TOKENS) - logits).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_the_alignment_is_the_last_cross_attention():
     model, variables = small(encoder_layers=0, decoder_layers=2)
 

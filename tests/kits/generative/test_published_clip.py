@@ -51,6 +51,7 @@ def test_images_and_texts_are_encoded_as_the_folder_says(folder):
         clip.encode_texts(["red " * 11])
 
 
+@pytest.mark.slow
 def test_another_network_and_a_folder_without_a_tokenizer_are_refused(folder, tmp_path):
     with pytest.raises(ValueError, match=r"clip=.*siglip-tiny': .* is no CLIP; allowed: such as clip-vit-base-patch32"):
         published_clip.open_clip(HUB / "google--siglip-tiny")

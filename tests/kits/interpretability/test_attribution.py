@@ -63,6 +63,7 @@ def test_each_method_gives_a_map_of_each_image_whatever_the_batch():
     np.testing.assert_allclose(whole["deconvnet"], np.broadcast_to(np.maximum(2 / 64 * kernel, 0).max(-1), (5, 8, 8)))
 
 
+@pytest.mark.slow
 @pytest.mark.covers("VI-05", "VI-06", "VI-07")
 def test_a_unit_is_explained_in_place_of_a_class():
     """Channel 1 of the map at row 2 and column 3 is twice that pixel where it is positive: no other pixel matters."""

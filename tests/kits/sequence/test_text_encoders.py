@@ -182,6 +182,7 @@ def test_published_weights_carry_over_with_their_tokenizer(name, model, tmp_path
         started(*words, f"--tokenizer={other}", "--num_labels=2")
 
 
+@pytest.mark.slow
 @pytest.mark.covers("AT-18")
 @pytest.mark.parametrize("model", ["gpt2", "bert"])
 def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_path, monkeypatch):
@@ -232,6 +233,7 @@ def test_decoded_texts_and_predicted_ones(tmp_path):
         page.experiment.task.inputs(flags.replace(input=" "), spec)
 
 
+@pytest.mark.slow
 def test_splits_do_not_share_texts_and_the_test_split_is_that_of_every_seed():
     words = ["--smoke", "--init_from=none", "--num_labels=100"]
     first, second = (page.experiment.task.data(resolve(page.experiment, [*words, f"--seed={seed}"])) for seed in (0, 1))

@@ -105,6 +105,7 @@ class TwoTransformers(nn.Module):
         return self.decoder(self.backbone(x))
 
 
+@pytest.mark.slow
 def test_prompts_reach_the_blocks_of_the_backbone_alone():
     model, prompts = TwoTransformers(Blocks(), Blocks()), Prompts(2, inside="backbone")
 

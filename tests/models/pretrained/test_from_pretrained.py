@@ -88,6 +88,7 @@ def test_channels_first_and_last_are_the_same(vit):
     np.testing.assert_array_equal(vit(pixel_values=first)["logits"], vit(pixel_values=last)["logits"])
 
 
+@pytest.mark.slow
 def test_a_new_head_and_another_dtype(vit):
     net = from_pretrained(HUB / "google--vit-tiny", num_classes=3, dtype=jnp.bfloat16)
     assert net.classes is None

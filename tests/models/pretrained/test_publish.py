@@ -66,7 +66,7 @@ def test_a_loader_that_computes_is_refused():
         entries_of(lambda file: {"x": file["q"]}, {"q": np.zeros(1)}, {"x": np.ones(2)})
 
 
-@pytest.mark.slow(unless=QUICK)
+@pytest.mark.slow(unless=["google--vit-tiny"])
 @pytest.mark.covers("PT-03")
 @pytest.mark.parametrize("name", FOLDERS)
 def test_a_trained_network_goes_back_to_its_library_s_file(name, tmp_path):
