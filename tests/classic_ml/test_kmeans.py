@@ -76,7 +76,6 @@ def test_a_center_too_many_for_the_points_stays_and_is_not_reseeded_for_ever():
     assert (int(found.num_iterations), int(found.reseeded)) == (1, 0)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DD-23")
 def test_the_best_of_several_runs_finds_both_heaps():
     """0, 2 and 10, 14, in 2-D at (.., 1): means 1 and 12, inertia 1 + 1 + 4 + 4 = 10, however a run starts."""

@@ -101,7 +101,6 @@ def test_linear_layers_in_a_row_are_one():
     assert np.abs(np.asarray(mlp.scores(layers, x)) - stacked).max() > 0.1  # with the kinks they are not
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DD-18")
 def test_twenty_examples_are_learned_by_heart():
     data = digits("train").take(20).arrays

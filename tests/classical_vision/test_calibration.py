@@ -74,7 +74,6 @@ def test_images_of_a_plane_give_the_camera_in_closed_form():
     assert found[3] > 1e-7
 
 
-@pytest.mark.slow
 def test_the_refinement_finds_the_lens_and_the_skew():
     points = np.random.default_rng(0).uniform(-1, 1, (12, 3))
     rotation, lens = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix(), np.array([-0.2, 0.05, 0.001, -0.002, 0.03])

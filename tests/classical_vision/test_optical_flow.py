@@ -168,7 +168,6 @@ def test_pixels_that_leave_the_image_have_no_match():
     np.testing.assert_allclose(np.asarray(moved.flow)[12:20, 12:20], np.broadcast_to([3, 0], (8, 8, 2)), atol=0.1)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("CL-14")
 def test_the_motion_along_stripes_cannot_be_known():
     """Vertical stripes, moved by (1, 1): only 1 to the right shows (aperture problem); a flat image says nothing."""

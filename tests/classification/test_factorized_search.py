@@ -63,7 +63,6 @@ def test_the_cost_is_that_of_loops_over_the_layers():
     assert by_loops((1, 1, 1, 0, 2, 1), 4) == 72 * 16 + (280 * 16 + 32) + (350 * 16 + 40) + 100
 
 
-@pytest.mark.slow
 @pytest.mark.covers("ZO-23")
 def test_a_masked_layer_is_the_layer_that_is_built():
     """Each operation, kernel and squeeze-and-excitation with 3 of 4 input and 4 of 5 output channels, at stride 2."""

@@ -141,7 +141,6 @@ def test_the_strength_of_an_inversion_is_the_part_of_the_path_that_it_goes():
     assert np.abs(half - x).max() > 0.01
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-42")
 def test_repaint_draws_what_fits_and_leaves_the_background_bit_for_bit():
     """Of two pixels of correlation .9 the first is known, .5: the other has mean .45 and deviation .4 sqrt(.19)."""

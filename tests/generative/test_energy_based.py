@@ -152,7 +152,6 @@ def test_a_restart_begins_from_noise():
     assert len(np.unique(samples)) == 4
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-45")
 def test_samples_come_from_noise_and_the_index_alone():
     """Three steps shrink the noise from [-1, 1] by 0.8^3; accuracy counts the class 0 of equal logits."""

@@ -131,7 +131,6 @@ def test_one_update_of_dreambooth_by_hand(base, batch):
     assert float(metrics["prior_loss"].compute()) == pytest.approx(float(prior.mean()), rel=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("PT-08")
 def test_textual_inversion_moves_one_row_of_the_table(base, batch):
     """e' = e - 0.5 dL / de of the new word, without a prior term; the words beside it have a gradient, and stay."""

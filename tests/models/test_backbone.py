@@ -65,7 +65,6 @@ def test_a_detector_carries_no_head():
     assert "head" not in shapes["params"]["backbone"]
 
 
-@pytest.mark.slow
 @pytest.mark.covers("TL-01")
 def test_a_head_of_two_layers_reads_what_the_linear_one_read():
     """logits = W2 relu(W1 f + b1) + b2 on the features f that the linear head of the same network reads."""

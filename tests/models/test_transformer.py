@@ -22,7 +22,6 @@ def variables():
     return SMALL.init(jax.random.key(0), SOURCE, TOKENS)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("AT-15")
 def test_the_core_of_the_published_size_has_44140544_parameters():
     """6 x 3,152,384 + 6 x 4,204,032 + 2 x 1,024, as torch.nn.Transformer counts; the embedding is one table for all."""

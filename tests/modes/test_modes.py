@@ -610,7 +610,6 @@ def test_a_gradient_check_takes_fewer_examples_where_they_are_large(size, exampl
     assert set(seen) == {examples}  # 2^17 / (3 * 96^2 + 1) is 4.7, and 8 * 3 * 64^2 is less than 2^17
 
 
-@pytest.mark.slow
 def test_a_loss_of_which_nothing_can_be_compared_has_not_passed():
     constant = planted(wrap=lambda learner: learner._replace(loss=lambda params, *rest: (jnp.ones(()), {})))
     assert passed(GRADIENT, constant) is False

@@ -66,7 +66,6 @@ def test_each_organ_has_the_same_chance_and_void_has_none():
     assert len(np.unique(chosen[classes == 1], axis=0)) == 20
 
 
-@pytest.mark.slow
 @pytest.mark.covers("SG-19")
 def test_the_other_patches_lie_anywhere():
     labels = np.zeros((3, 3, 1), np.uint8)

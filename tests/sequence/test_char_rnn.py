@@ -268,7 +268,6 @@ class Noisy(nn.Module):
         return carry, logits
 
 
-@pytest.mark.slow
 @pytest.mark.covers("SQ-10")
 def test_training_has_a_key_of_dropout_for_each_step_and_evaluation_has_none():
     text = np.zeros((2, 9), np.uint8)

@@ -32,7 +32,6 @@ def test_the_verdict_turns_where_two_arms_are_swapped(monkeypatch):
     assert not report(**{"Fast R-CNN": (60, 20.0)}).holds, "a call for each region"
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DE-12", "DE-13")
 def test_r_cnn_has_no_pyramid_and_faster_r_cnn_alone_proposes():
     batch = {

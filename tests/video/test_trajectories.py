@@ -48,7 +48,6 @@ def test_trajectories_follow_the_flow_and_describe_their_tubes():
     np.testing.assert_allclose(found["hog"][0], [7 / 8] + [0] * 7, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_each_cell_of_the_tube_has_a_histogram_of_its_own():
     """Three still frames; the upper right quarter of each point's window of 4 by 4 moves right in the first frame.
 

@@ -14,7 +14,6 @@ def target(vertices, faces, count):
     return np.asarray(points), np.asarray(normals)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("TD-11")
 def test_a_sphere_becomes_an_ellipsoid():
     vertices, faces = ops.icosphere(1)

@@ -85,7 +85,6 @@ def batch():
     }
 
 
-@pytest.mark.slow
 def test_shapes_of_the_outputs():
     learner = mesh_rcnn.learner(model=TINY, optimizer=optax.adam(1e-3), num_samples=8)
     state = jax.eval_shape(learner.init, jax.random.key(0), batch())

@@ -30,7 +30,6 @@ def scene(views, count, noise=0.0):
     return points, rotations, translations, pixels + noise * rng.normal(size=pixels.shape)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("TD-16")
 def test_the_adjusted_bundle_is_scipys_optimum():
     """Two views of 9 noisy points, from a start that is off: the error equals that of scipy's least_squares; without
@@ -118,7 +117,6 @@ def test_a_point_counts_where_two_views_show_it_in_front_of_them():
     np.testing.assert_allclose(found.points, np.where(np.array(expected[0])[:, None], points, 0), atol=1e-8)
 
 
-@pytest.mark.slow
 def test_views_between_are_located_and_outliers_leave_in_two_rounds(monkeypatch):
     """The first and the last image begin; the second shows no point 2, the last no point 1, and 3 is an outlier.
 

@@ -118,7 +118,6 @@ def test_predictions_are_the_most_probable_symbols_without_start_end_and_unknown
     assert jax.jit(learner.evaluate)(state, batch)["exact_match"].compute() == 0.5  # "ab" is, "aa" is not
 
 
-@pytest.mark.slow
 def test_the_readers_keep_columns_apart_and_the_attention_of_a_character_is_a_map():
     images = np.zeros((2, 24, 80, 3), np.float32)
     encoder = TextEncoder(8)

@@ -61,7 +61,6 @@ def test_the_sentence_follows_the_order_of_the_frames(learner):
     assert learner.evaluate(state, backward)["exact_match"].compute() == 0.0
 
 
-@pytest.mark.slow
 @pytest.mark.covers("CP-09")
 def test_the_order_of_the_frames_changes_what_each_word_costs(learner):
     """Two frames exchanged are another state of the recurrent network; the mean over frames would not notice."""

@@ -182,7 +182,6 @@ def test_published_weights_carry_over_with_their_tokenizer(name, model, tmp_path
         started(*words, f"--tokenizer={other}", "--num_labels=2")
 
 
-@pytest.mark.slow
 @pytest.mark.covers("AT-18")
 @pytest.mark.parametrize("model", ["gpt2", "bert"])
 def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_path, monkeypatch):
