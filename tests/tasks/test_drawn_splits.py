@@ -42,7 +42,9 @@ def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_
     drawn = Source(arrays, class_names=("a",), name="scenes (train)")
     monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
     flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    assert boxes.data(flags, masks=True)[:3] == (drawn, drawn, drawn)
+    splits = boxes.data(flags, masks=True)
+    assert splits[:3] == (drawn, drawn, drawn)
+    assert (splits.spec["image_shape"], splits.spec["max_boxes"], splits.spec["dataset"]) == ([4, 4, 3], 6, "scenes")
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
     loaded = {"masks": True, "keypoints": False, "stuff": False}
     assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
