@@ -188,7 +188,7 @@ def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
     monkeypatch.setattr("dlcore.report.shapes.two_views", two_views)
     monkeypatch.setattr("dlcore.report.shapes.shape_panel", lambda *args: shown.append(args) or "shapes")
     points = np.array([[[0.0, 0, 0], [2, 4, 6]]] * 9, np.float32)
-    test = Source({"image": np.full((9, 16, 16, 1), 0.25, np.float32), "points": points, "label": np.arange(9) % 2})
+    test = Source({"image": np.full((9, 16, 12, 1), 0.25, np.float32), "points": points, "label": np.arange(9) % 2})
     context = SimpleNamespace(
         data=SimpleNamespace(test=test), outputs={"points": points + 1}, spec={"class_names": ["a", "b"]}, history=[]
     )
@@ -196,7 +196,8 @@ def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
     images, titles = shown[0][:2]
     assert titles == ["a", "b"] * 4  # the first eight
     assert images[0].shape == (160, 160 + 320 + 320, 3)
-    assert (images[0][:, :160] == 0.25).all()
+    assert (images[0][:, :120] == 0.25).all()
+    assert (images[0][:, 120:160] == 1).all()
     np.testing.assert_array_equal(views[0][0], points[0] * [1, -1, -1])
     np.testing.assert_array_equal(views[1][0], (points[0] + 1) * [1, -1, -1])
     center, extent = views[0][2]["extent"]
@@ -405,6 +406,8 @@ def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
     outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}
     spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
     (row,) = volumes_page.experiment.task.describe(outputs, spec)
+    (exact,) = volumes_page.experiment.task.describe(outputs, {**spec, "spacing": [2.0, 1.0, 0.72222]})
+    assert exact["volumes"]["liver"] == 4.333  # 3 of 1.44444, rounded
     assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
 
 
