@@ -176,10 +176,11 @@ def test_unlabeled_images_are_read_in_the_form_and_the_memory_of_the_flags(monke
     """An eighth of a GiB has 2^27 bytes."""
     monkeypatch.setattr(few_labels_task, "unlabeled_source", lambda *rest, **settings: (rest, settings))
     flags = Flags({"unlabeled_dir": "d", "skip_bad": True, "memory_limit": 0.125, "workers": 3, "decoder": "pillow"})
-    assert few_labels_task._unlabeled_images(flags, [8, 9, 1]) == (
-        ("d", (8, 9), 1),
-        {"skip_bad": True, "limit_bytes": 2**27, "workers": few_labels_task.Workers(3, "pillow")},
-    )
+    form, settings = few_labels_task._unlabeled_images(flags, [8, 9, 1])
+    workers = settings.pop("workers")
+    assert form == ("d", (8, 9), 1)
+    assert settings == {"skip_bad": True, "limit_bytes": 2**27}
+    assert (workers.count, workers.decoder) == (3, "pillow")
 
 
 def test_runs_without_a_folder_of_their_own_keep_their_names():

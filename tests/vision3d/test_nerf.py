@@ -122,6 +122,8 @@ def test_psnr_adds_up_over_batches_and_ignores_padding():
     assert one.compute() == pytest.approx(20)
     two = jax.tree.map(lambda a, b: a + b, one, PeakSignalToNoise.of(jnp.array([0.19])))
     assert two.compute() == pytest.approx(10)  # the mean square is 0.1
+    assert PeakSignalToNoise.of(jnp.zeros(2)).compute() == pytest.approx(100)
+    assert PeakSignalToNoise.of(jnp.zeros(2), jnp.zeros(2)).compute() is None
 
 
 def test_rays_see_the_scene():

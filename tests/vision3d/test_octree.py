@@ -87,6 +87,11 @@ def test_nodes_grow_with_the_surface_not_with_the_volume():
     assert counts[-1] < 128**3 / 30
 
 
+def test_a_tree_of_a_cube_twice_as_wide_is_that_of_a_solid_half_as_large():
+    got = octree_from_distance(BALL.signed_distance, 4, half_side=2.0)
+    np.testing.assert_array_equal(got, octree_from_distance(Solid("sphere", np.full(3, 0.35)).signed_distance, 4))
+
+
 def test_cells_that_were_split_for_nothing_become_one_again():
     """A surface .01 away, which no cell contains: all are split down to the voxels, which are alike."""
     for distance, node in ((0.01, EMPTY), (-0.01, FULL), (0.0, FULL)):

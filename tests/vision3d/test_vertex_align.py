@@ -23,6 +23,10 @@ def test_a_ramp_gives_the_coordinates_of_the_projection():
     vertices = jnp.array([[[0.2, -0.1, 2.0], [9.0, 0.0, 1.0]]])
     got = vertex_align([ramp(8), ramp(4)], vertices, INTRINSICS, (8, 8))
     np.testing.assert_allclose(got, [[[4.5, 3.0, 2.0, 1.25], [7.0, 3.5, 3.0, 1.5]]], rtol=1e-6)
+    # The first rows of the same maps: a wide image; (-9, -9, 1) lies above and left of it, (9, 9, 1) below and right.
+    vertices = jnp.array([[[0.2, -0.1, 2.0], [-9, -9, 1], [9, 9, 1]]])
+    got = vertex_align([ramp(8)[:, :4], ramp(4)[:, :2]], vertices, INTRINSICS, (4, 8))
+    np.testing.assert_allclose(got, [[[4.5, 3, 2, 1], [0, 0, 0, 0], [7, 3, 3, 1]]], rtol=1e-6)
 
 
 @pytest.mark.covers("TD-12")
