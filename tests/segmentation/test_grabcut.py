@@ -114,6 +114,7 @@ def test_colors_of_each_side_are_modeled_and_then_those_of_the_cut(monkeypatch):
     [
         ([[8, 9], [7, 8, 9], [6, 7, 8, 9], [5, 6, 7, 8, 9]], {}, 4, [5, 6, 7, 8, 9]),  # as many as there are
         ([[8, 9], [9]], {"iterations": 2}, 2, [9]),
+        ([[8, 9]], {"iterations": 1}, 1, [8, 9]),
         ([[]], {}, 1, []),  # no object
         ([range(10)], {}, 1, list(range(10))),  # no background
         ([[8, 9], [8, 9]], {}, 2, [8, 9]),  # no change
@@ -212,6 +213,9 @@ def test_only_the_largest_part_stays():
         (np.zeros((4, 5)), {}, "saliency.shape=\\(4, 5\\)"),
         (np.zeros((4, 4)), {"foreground_share": 0}, "foreground_share=0"),
         (np.zeros((4, 4)), {"iterations": 0}, "iterations=0"),
+        (np.zeros((4, 4)), {"components": 0}, "components=0"),
+        (np.zeros((4, 4)), {"foreground_share": 1}, "foreground_share=1"),
+        (np.zeros((4, 4)), {"background_share": 1}, "background_share=1"),
     ],
 )
 def test_bad_input_is_named(saliency, settings, text):

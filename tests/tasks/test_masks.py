@@ -14,12 +14,32 @@ from PIL import Image
 from dlcore.experiment.resolve import resolve
 from dlcore.kits.images import prediction
 from dlcore.main import main
-from dlcore.tasks import mask_results, masks
+from dlcore.tasks import box_results, mask_results, masks, prompt_results, segment_results, volumes
+from dlcore.tasks.solid_images import SolidMeshes
 from experiments.detection import fcos as fcos_page
 from experiments.segmentation import deeplab as deeplab_page
 from experiments.segmentation import fcn as fcn_page
 from experiments.segmentation import lraspp as lraspp_page
 from experiments.segmentation import unet
+
+WRITERS = {
+    "boxes": box_results.write,
+    "masks": mask_results.write,
+    "prompts": prompt_results.write,
+    "segments": segment_results.write,
+    "meshes": SolidMeshes.write,
+    "volumes": volumes.Volumes.write,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_path):
+    """Of no image at all."""
+    task, folder = (None,) if name in ("meshes", "volumes") else (), tmp_path / "new" / "folder"
+    outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
+    for _ in range(2):
+        WRITERS[name](*task, folder, outputs, None, [], spec)
+        assert folder.is_dir()
 
 
 def flags(*argv):
