@@ -16,6 +16,7 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.mit import MiT
 from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
+from dlcore.vision3d import published_depth
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
 from dlcore.vision3d.published_depth import MODELS, example_inputs, from_torch_names
@@ -272,9 +273,17 @@ def test_dpt_has_transformers_sizes():
     assert (model.factors, model.features, model.head_features) == ((4, 2, 1, 0.5), 256, 32)
 
 
-def test_weights_that_do_not_fit_are_named_as_transformers_names_them():
+def test_weights_that_do_not_fit_are_named_as_transformers_names_them(monkeypatch):
+    fill, settings = published_depth.fill_from_torch, {}
+
+    def recorded(*call, **more):
+        settings.update(more)
+        return fill(*call, **more)
+
+    monkeypatch.setattr(published_depth, "fill_from_torch", recorded)
     model = DPT(NormalizedDINOv2(0, **TINY), ("block1", "block2"), (4, 6), (2, 1), features=6)
     with pytest.raises(
         ValueError, match=r"DPT; .* missing: .*encoder\.layer\.0\.attention\.q_proj\.bias.*; 1 left over: more"
     ):
         from_torch_names(model, {"more": np.zeros(1)})
+    assert settings == {"what": "DPT", "older": DPT.TORCH_OLD_NAMES, "optional": DPT.TORCH_OPTIONAL}
