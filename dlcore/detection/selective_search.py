@@ -70,7 +70,7 @@ def selective_search(
             boxes.append(region_boxes)
             ranks.append(rng.random(len(region_boxes)) * np.arange(len(region_boxes), 0, -1))
     # Late merges first, shuffled; then without duplicates.
-    joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
+    joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks))]
     _, first = np.unique(joined, axis=0, return_index=True)
     return joined[np.sort(first)[:max_proposals]].astype(np.float32)
 
