@@ -126,7 +126,7 @@ class DeformableDETR(nn.Module):
                 y = conv((1, 1), name=f"input_proj_{i}_0")(maps[i])
             else:
                 y = conv((3, 3), 2, padding=1, name=f"input_proj_{i}_0")(maps[-1] if i == len(maps) else levels[-1])
-            levels.append(GroupNorm(32, epsilon=1e-5, dtype=self.dtype, name=f"input_proj_{i}_1")(y))
+            levels.append(GroupNorm(32, dtype=self.dtype, name=f"input_proj_{i}_1")(y))
         memory, shapes = flatten_maps(levels)  # [B, N, D]
         level_embed = self.param("level_embed", nn.initializers.normal(1.0), (self.num_levels, self.features))
         masks, ratios, positions = [], [], []

@@ -195,7 +195,7 @@ class Mask2Former(nn.Module):
 
     def _pixels(self, maps: list[jax.Array], train: bool) -> tuple[list[jax.Array], jax.Array]:
         """(Three levels [B, h, w, pixel_features], coarsest first, pixel features [B, h, w, mask_features])."""
-        norm = partial(GroupNorm, 32, epsilon=1e-5, dtype=self.dtype)
+        norm = partial(GroupNorm, 32, dtype=self.dtype)
         levels = []
         for i, y in enumerate(maps[:0:-1]):
             y = Conv(self.pixel_features, (1, 1), dtype=self.dtype, name=f"input_projections_{i}_0")(y)

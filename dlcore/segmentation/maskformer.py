@@ -108,7 +108,7 @@ class MaskFormer(nn.Module):
         maps = normed_stages([maps[stage] for stage in self.stages], self.stage_norms, self.dtype)
         # Pixel decoder: a pyramid of sums.
         conv = partial(Conv, dtype=self.dtype, use_bias=False)
-        norm = partial(GroupNorm, 32, epsilon=1e-5, dtype=self.dtype)
+        norm = partial(GroupNorm, 32, dtype=self.dtype)
         y = conv(self.pixel_features, (3, 3), padding=1, name="fpn_stem_0")(maps[-1])
         y = nn.relu(norm(name="fpn_stem_1")(y))
         for i, finer in enumerate(maps[-2::-1]):

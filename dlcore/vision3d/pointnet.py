@@ -42,7 +42,7 @@ class _PointMLP(nn.Module):
     def __call__(self, x: jax.Array, train: bool, mask: jax.Array | None = None) -> jax.Array:
         for i, width in enumerate(self.widths):
             x = Dense(width, use_bias=False, dtype=self.dtype, name=f"dense{i}")(x)
-            norm = BatchNorm(momentum=0.9, axis_name=self.axis_name, dtype=self.dtype, name=f"norm{i}")
+            norm = BatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"norm{i}")
             x = nn.relu(norm(x, use_running_average=not train, mask=mask))
         return x
 

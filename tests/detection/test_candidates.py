@@ -1,5 +1,7 @@
 """What each dense detector hands to the suppression: scores, boxes, labels and levels by hand, and its settings."""
 
+import inspect
+
 import jax
 import numpy as np
 import pytest
@@ -7,8 +9,10 @@ import pytest
 from dlcore.detection import (
     anchor_detector,
     dense,
+    detr,
     faster_rcnn,
     fcos,
+    query_losses,
     retinanet,
     rpn,
     single_stage,
@@ -185,6 +189,37 @@ def test_yolo_scores_by_confidence_and_class_between_0_and_1(check):
     outputs, grid = yolo.Outputs(cells), yolo.Cells((1, 2), (20, 40), 2)
     rows = by_level(np.array(scores), np.array(boxes), (4,), 6)
     check(yolo, lambda: yolo.postprocess(outputs, grid, SIZE, topk_candidates=6, **SETTINGS), rows, **SETTINGS)
+
+
+def test_queries_have_boxes_of_the_last_layer_and_are_not_suppressed(monkeypatch):
+    """Three queries of two layers, boxes of centers and sides in a canvas of 16 x 10, clipped to 15 x 9 pixels.
+
+    With a class "no object" a query has its likeliest class; with a logit a class each pair is a candidate.
+    """
+    for module in (detr, query_losses):
+        monkeypatch.setattr(module, "best_detections", lambda *candidates: candidates[:4])
+        assert inspect.signature(module.postprocess).parameters["score_thresh"].default == 0.05
+    logits, boxes = numbers(0, 2, 3, 3), np.random.default_rng(1).uniform(0.2, 0.9, (2, 3, 4)).astype(np.float32)
+    sides, outputs = np.float32([16, 10, 16, 10]), detr.Outputs(logits, boxes)
+
+    @jax.jit
+    def run():
+        settings = {"score_thresh": 0.3, "detections_per_img": 4}
+        return [module.postprocess(outputs, sides, (9, 15), **settings) for module in (detr, query_losses)]
+
+    (found, scores, labels, kept), pairs = run()
+    center, half = boxes[1, :, :2] * [16, 10], boxes[1, :, 2:] * [16, 10] / 2
+    corners = np.concatenate([center - half, center + half], -1).clip(0, [15, 9, 15, 9])
+    np.testing.assert_allclose(found, corners, rtol=1e-5, atol=1e-5)
+    chances = softmax(logits[1])[:, :2]
+    np.testing.assert_allclose(scores, chances.max(-1), rtol=1e-5)
+    np.testing.assert_array_equal(labels, chances.argmax(-1))
+    np.testing.assert_array_equal(kept, chances.max(-1) > 0.3)
+    found, scores, labels, kept = pairs
+    np.testing.assert_allclose(found, corners.repeat(3, 0), rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(scores, sigmoid(logits[1]).ravel(), rtol=1e-5)
+    np.testing.assert_array_equal(labels, [0, 1, 2] * 3)
+    np.testing.assert_array_equal(kept, sigmoid(logits[1]).ravel() > 0.3)
 
 
 @pytest.mark.covers("DE-03")

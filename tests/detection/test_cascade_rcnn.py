@@ -94,6 +94,9 @@ def test_heads_and_thresholds_must_fit():
         two_stage.learner(model=model, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6,))
     with pytest.raises(ValueError, match=r"classifier='svm': margins of several heads have no mean; allowed: softmax"):
         two_stage.learner(model=model, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6, 0.7), classifier="svm")
+    pair = model.clone(num_stages=2)
+    with pytest.raises(ValueError, match=r"classifier='svm': margins of several heads have no mean"):
+        two_stage.learner(model=pair, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6,), classifier="svm")
     plain = FasterRCNN(Backbone(), 2, **FIELDS)
     with pytest.raises(ValueError, match=r"cascade_iou_thresh=\(0.6, 0.7\): 2 thresholds; allowed: 0"):
         two_stage.learner(model=plain, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6, 0.7))

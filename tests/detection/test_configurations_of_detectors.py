@@ -169,6 +169,36 @@ def test_owl_without_fields_is_the_published_network(architecture, name):
     assert (clip.image_size, clip.patch_size, clip.vocab_size, clip.end_token) == (768, 24, 9, 8)
 
 
+def test_published_detectors_have_the_classes_and_sizes_of_their_authors():
+    """COCO has 80 classes, with numbers up to 90; of 91 outputs torchvision's and DETR's first is nobody's."""
+    classes = {name: getattr(build(), "num_classes", None) for name, build in MODELS.items()}
+    numbers = {"fcos": 91, "retinanet": 91, "fasterrcnn": 90, "maskrcnn": 90, "keypointrcnn": 1, "ssd300": 90}
+    numbers |= {"detr": 91, "deformable": 91, "yolos": 91, "rt": 80, "d": 80, "vitpose": None}
+    numbers |= {"owlvit": None, "owlv2": None}
+    assert classes == {name: numbers[name.split("_")[0]] for name in MODELS}
+    assert MODELS["maskrcnn_resnet50_fpn"]().mask_head.num_classes == 90
+    assert MODELS["keypointrcnn_resnet50_fpn"]().keypoint_head.num_keypoints == 17
+    stages = {name: build().backbone.stages for name, build in MODELS.items() if "_resnet" in name}
+    assert stages.pop("detr_resnet101") == (3, 4, 23, 3)
+    assert set(stages.values()) == {(3, 4, 6, 3)}
+    yolos = {
+        name: (net.image_size, net.width, net.num_heads, net.mlp_features, net.mid_positions)
+        for name, net in ((name, MODELS[f"yolos_{name}"]()) for name in ("tiny", "small", "base"))
+    }
+    assert yolos == {
+        "tiny": ((800, 1333), 192, 3, 768, False),
+        "small": ((512, 864), 384, 6, 1536, True),
+        "base": ((800, 1344), 768, 12, 3072, True),
+    }
+    owls = [MODELS[name]() for name in ("owlvit_base_patch32", "owlv2_base_patch16")]
+    assert [(owl.clip.image_size, owl.clip.patch_size, owl.objectness) for owl in owls] == [
+        (768, 32, False),
+        (960, 16, True),
+    ]
+    assert {(owl.clip.vocab_size, owl.clip.end_token, owl.clip.window) for owl in owls} == {(49408, 49407, 16)}
+    assert [MODELS[name]().simple for name in ("vitpose_base_simple", "vitpose_base")] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("config", "message"),
     [

@@ -12,7 +12,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.detection import dense
+from dlcore.detection import dense, localization, pose, two_stage
 from dlcore.detection.dense import Candidates, topk_by_class, topk_by_level
 from dlcore.learner import ModelState
 from dlcore.ops.boxes import decode_boxes, distances_to_boxes
@@ -216,6 +216,27 @@ def test_each_part_of_the_loss_is_divided_by_its_weight_in_the_whole_batch():
     value, metrics = one.loss(state.params, state, empty)
     assert float(value) == 0
     assert metrics["loss"].compute() is None
+
+
+class First(nn.Module):
+    """A parameter that starts at the mean of the first images, as initializers that look at data do."""
+
+    given_proposals: bool = False
+    num_stages: int = 1
+    mask_head: None = None
+    keypoint_head: None = None
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return self.param("mean", lambda key: x.mean())
+
+
+@pytest.mark.parametrize("build", [dense.detector_learner, two_stage.learner, localization.learner, pose.learner])
+def test_a_detector_is_initialized_by_prepared_images(build):
+    parts = {"losses": None, "postprocess": None} if build is dense.detector_learner else {}
+    learner = build(model=First(), optimizer=optax.sgd(0.1), preprocess=lambda images: 2 * images, **parts)
+    batch = {"image": np.full((1, 2, 2, 1), 3, np.float32), "boxes": np.zeros((1, 1, 4), np.float32)}
+    assert float(learner.init(jax.random.key(0), batch).params["mean"]) == 6
 
 
 class Sized(nn.Module):

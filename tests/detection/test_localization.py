@@ -1,5 +1,6 @@
 """Localization: the loss by hand, a box learnt from its place, and images without a box."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +77,7 @@ def test_the_loss_and_the_measures_by_hand(kind):
     assert got["iou"] == pytest.approx((1 + 8 / (16 + 32 - 8)) / 2)
     np.testing.assert_allclose(found["boxes"][:, 0], [[6, 2, 10, 6]] * 3)
     np.testing.assert_allclose(found["scores"], [[0.75]] * 3, rtol=1e-6)
+    chex.assert_shape([found["scores"], found["labels"]], (3, 1))
     assert (found["labels"].tolist(), found["valid"].tolist()) == ([[1]] * 3, [[True]] * 3)
 
 

@@ -10,13 +10,18 @@ import numpy as np
 import pytest
 
 from dlcore.detection.detr import DETR
+from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.fcos import FCOS
 from dlcore.detection.retinanet import RetinaNet
+from dlcore.detection.ssd import SSD
 from dlcore.detection.torch_detectors import MODELS, count_classes, example_inputs
 from dlcore.detection.torch_weights import from_torch_names
 from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
 from dlcore.models.torch_weights import _torch_name, fill_from_torch
+from dlcore.models.vit import ViT
+from dlcore.segmentation.maskformer import MaskFormer
+from dlcore.vision3d.dpt import DPT
 from tests.detection.detectors import GOLDENS, Golden
 
 TINY = DETR(
@@ -170,6 +175,29 @@ def names_of(model, entries):
             key = re.sub(pattern, replacement, key)
         found[key] = float(np.asarray(value).reshape(-1)[0])
     return found
+
+
+@pytest.mark.parametrize(
+    ("rules", "key", "name"),
+    [
+        (FCOS.TORCH_NAMES, "regression_conv2.bias", "head.regression_head.conv.6.bias"),
+        (FCOS.TORCH_NAMES, "classification_norm2.bias", "head.classification_head.conv.7.bias"),
+        (FasterRCNN.TORCH_NAMES, "keypoint_head.conv3.bias", "roi_heads.keypoint_head.6.bias"),
+        (FasterRCNN.TORCH_OLD_NAMES, "roi_heads.mask_head.mask_fcn3.bias", "roi_heads.mask_head.2.0.bias"),
+        (SSD.TORCH_NAMES, "backbone.conv5.3.bias", "backbone.extra.0.5.bias"),
+        (DPT(ViT()).TORCH_NAMES, "depth_head.conv3.bias", "head.head.4.bias"),
+        (
+            MaskFormer.TORCH_OLD_NAMES,
+            "model.pixel_level_module.encoder.hidden_states_norms.2.bias",
+            "model.pixel_level_module.encoder.hidden_states_norms.stage3.bias",
+        ),
+    ],
+)
+def test_numbers_in_names_count_the_layers_between(rules, key, name):
+    """A convolution, a normalization and a ReLU are three layers, a convolution and a ReLU are two."""
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    assert key == name
 
 
 def test_a_wrapper_before_every_name_is_left_out():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.scenes import scenes
+from dlcore.detection import selective_search as search
 from dlcore.detection.selective_search import (
     SPACES,
     color_space,
@@ -117,10 +118,39 @@ def test_no_proposal_leaves_the_image_and_spaces_are_scaled():
     assert (found[:, :2] >= 0).all()
     assert (found[:, 2:] <= 48).all()
     assert (found[:, 2:] > found[:, :2]).all()
-    drawn = random_boxes(50, (20, 30), smallest=6)
-    chex.assert_shape(drawn, (50, 4))
-    assert (drawn[:, 2:] - drawn[:, :2]).min() >= 6
-    assert (drawn.max(0) <= [30, 20, 30, 20]).all()
+
+
+def test_random_boxes_reach_all_edges_and_are_as_small_as_allowed():
+    drawn = random_boxes(2000, (20, 30), smallest=6)
+    chex.assert_shape(drawn, (2000, 4))
+    assert ((drawn[:, 2:] - drawn[:, :2]).min(), drawn.min()) == (6, 0)
+    assert drawn.max(0).tolist() == [24, 14, 30, 20]
+    assert random_boxes(2000, (20, 30)).max(0).tolist() == [22, 12, 30, 20]  # 8 is the least side
+    # As large as the image, which few of the drawn boxes are.
+    np.testing.assert_array_equal(random_boxes(3, (9, 12), smallest=9, seed=1)[:, [1, 3]], [[0, 9]] * 3)
+    for smallest in (0, 10):
+        with pytest.raises(ValueError, match=f"smallest={smallest}: out of range; allowed: 1 to 9"):
+            random_boxes(3, (9, 12), smallest=smallest)
+
+
+def test_boxes_are_sorted_by_random_ranks_that_are_smallest_for_late_merges(monkeypatch):
+    """Two boxes in each of two spaces and scales: the ranks are 2 u and v of each pair, of u and v in [0, 1]."""
+    cuts = []
+
+    def cut(values, scale, sigma, min_size):
+        cuts.append((values.shape[-1], scale, sigma, min_size))
+        return len(cuts)
+
+    monkeypatch.setattr(search, "graph_segmentation", cut)
+    monkeypatch.setattr(search, "merge_regions", lambda values, n: np.array([[0, 0, n, 9], [0, 0, 9, 9]]))
+    found = selective_search(np.zeros((9, 9, 3), np.uint8))
+    assert cuts == [(3, scale, 0.8, 20) for scale in (50, 100) * 2]
+    draws = np.random.default_rng(0).random((4, 2)) * [2, 1]
+    rows = sorted([(u, [0, 0, n, 9]) for n, (u, _) in enumerate(draws, 1)] + [(draws[:, 1].min(), [0, 0, 9, 9])])
+    assert found.tolist() == [box for _, box in rows]
+    gray = selective_search(np.zeros((9, 9, 3), np.uint8), spaces=("gray",), scales=(7.0,), sigma=0.1, min_size=3)
+    assert cuts[4:] == [(1, 7, 0.1, 3)]
+    assert sorted(gray.tolist()) == [[0, 0, 5, 9], [0, 0, 9, 9]]
 
 
 @pytest.mark.parametrize(

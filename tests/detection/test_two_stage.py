@@ -218,6 +218,9 @@ def test_fast_rcnn_crops_all_proposals_from_one_pass_of_the_backbone():
     """In the traced program: one convolution of the backbone for 2 images, one box head for 2 x 20 proposals."""
     windows = window_proposals((32, 32), scales=(1.0,))
     assert len(windows) == 16 + 4
+    # Windows of 16 pixels around (0, 0) and (8, 0), cut off at an image of 8 rows and 16 columns.
+    wide = window_proposals((8, 16), strides=(8,), scales=(2.0,))
+    np.testing.assert_array_equal(wide, [[0, 0, 8, 8], [0, 0, 16, 8]])
     boxes, x = np.stack([windows, windows]), np.zeros((2, 32, 32, 3), np.float32)
     model = FastRCNN(Small(), 3, **FIELDS)
     variables = jax.eval_shape(model.init, jax.random.key(0), x, boxes)

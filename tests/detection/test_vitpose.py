@@ -60,19 +60,21 @@ def test_the_place_of_a_maximum_is_a_step_of_newton_or_its_pixel():
     """g = (0.05, 0.05) and H = [[-0.3, h], [h, -0.3]], h = (2 diagonal - 2 other) / 4: a step of 0.05 / (0.3 - h).
 
     At h = 0.1 that is 0.25; at h = 0.28 it is 2.5, out of reach; at h = 0.4 H has no maximum; with gradients
-    (0.05, 0) and curvatures (-0.3, -0.5) of h = 0 the step is (1 / 6, 0). A map of zeros has its maximum at (0, 0),
-    and those on a border stay there.
+    (0.05, 0) and curvatures (-0.3, -0.5) of h = 0 the step is (1 / 6, 0). What is below 0.001 counts as that: with
+    log 0.001 = -6.908 on the left and -1 on the right the step is 5.908 / 2 / 7.908. A map of zeros has its maximum at
+    (0, 0), and those on a border stay there.
     """
     sides = (-0.2, -0.1, -0.2, -0.1)
     maps = [surroundings(*sides, -0.01, other) for other in (-0.21, -0.57, -0.81)]
     maps += [surroundings(-0.2, -0.1, -0.25, -0.25, -0.3, -0.3), np.zeros((3, 3))]
+    maps.append(surroundings(-30, -1, -2, -2, -9, -8))
     x, y = np.meshgrid(np.arange(3), np.arange(3))
     borders = [(0, 1), (2, 1), (1, 0), (1, 2)]
     maps += [np.exp(-((x - u - 0.1) ** 2) - (y - v + 0.1) ** 2) for u, v in borders]
     points, scores = jax.jit(dark_keypoints)(np.stack(maps, -1)[None].astype(np.float32))
-    expected = [[1.25, 1.25], [1, 1], [1, 1], [1 + 1 / 6, 1], [0, 0], *borders]
+    expected = [[1.25, 1.25], [1, 1], [1, 1], [1 + 1 / 6, 1], [0, 0], [1 + 5.90776 / 2 / 7.90776, 1], *borders]
     np.testing.assert_allclose(points[0], expected, atol=1e-5)
-    np.testing.assert_allclose(scores[0], [1, 1, 1, 1, 0, *[np.exp(-0.02)] * 4], rtol=1e-5)
+    np.testing.assert_allclose(scores[0], [1, 1, 1, 1, 0, 1, *[np.exp(-0.02)] * 4], rtol=1e-5)
     with pytest.raises(ValueError, match="heat_maps"):
         dark_keypoints(jnp.zeros((2, 3, 4)))
 

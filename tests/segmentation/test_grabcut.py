@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -75,6 +76,91 @@ def test_an_object_of_its_own_color_is_cut_along_its_edge():
     np.testing.assert_array_equal(found, disk)
 
 
+def turns(monkeypatch, cuts, **settings):
+    """(Pixels whose colors are modeled, colors, gains, the found object) of 2 x 5 pixels whose cuts are given.
+
+    The least salient pixels are 0 to 4 of 10, which are background, the most salient one is 9.
+    """
+    fitted, gains, cuts = [], [], iter(cuts)
+
+    def model(pixels, chosen, components, rng):
+        fitted.append((np.flatnonzero(chosen).tolist(), components, pixels))
+        return np.full(10, 10.0 ** (len(fitted) - 1))
+
+    def cut(gain, edges, weights):
+        gains.append(gain.tolist())
+        return np.isin(np.arange(10), next(cuts))
+
+    monkeypatch.setattr("dlcore.segmentation.grabcut.color_model", model)
+    monkeypatch.setattr("dlcore.segmentation.grabcut.minimum_cut", cut)
+    found = grabcut(np.full((2, 5, 3), 51, np.uint8), np.arange(10.0).reshape(2, 5), **settings)
+    return fitted, gains, np.flatnonzero(found).tolist()
+
+
+def test_colors_of_each_side_are_modeled_and_then_those_of_the_cut(monkeypatch):
+    """A model of turn t has log-densities 10^(2 t) outside and 10^(2 t + 1) inside, whose difference is the gain."""
+    fitted, gains, found = turns(monkeypatch, [[7, 8, 9], [6, 7, 8, 9], [6, 7, 8, 9]])
+    assert [pixels for pixels, _, _ in fitted] == [
+        [0, 1, 2, 3, 4], [9], [0, 1, 2, 3, 4, 5, 6], [7, 8, 9], [0, 1, 2, 3, 4, 5], [6, 7, 8, 9]
+    ]  # fmt: skip
+    assert {components for _, components, _ in fitted} == {3}
+    np.testing.assert_allclose(fitted[0][2], np.full((10, 3), 51 / 255), rtol=1e-6)
+    assert gains == [[-np.inf] * 5 + [9 * 100.0**t] * 5 for t in range(3)]
+    assert found == [6, 7, 8, 9]
+
+
+@pytest.mark.parametrize(
+    ("cuts", "settings", "turns_taken", "expected"),
+    [
+        ([[8, 9], [7, 8, 9], [6, 7, 8, 9], [5, 6, 7, 8, 9]], {}, 4, [5, 6, 7, 8, 9]),  # as many as there are
+        ([[8, 9], [9]], {"iterations": 2}, 2, [9]),
+        ([[8, 9]], {"iterations": 1}, 1, [8, 9]),
+        ([[]], {}, 1, []),  # no object
+        ([range(10)], {}, 1, list(range(10))),  # no background
+        ([[8, 9], [8, 9]], {}, 2, [8, 9]),  # no change
+        ([[8, 9], [7, 9], [7, 9]], {}, 3, [7]),  # as many pixels, but others; the first of two parts
+    ],
+)
+def test_turns_of_cut_and_fit_end(cuts, settings, turns_taken, expected, monkeypatch):
+    fitted, gains, found = turns(monkeypatch, cuts, foreground_share=0.26, background_share=0.34, **settings)
+    assert [pixels for pixels, _, _ in fitted[:2]] == [[0, 1, 2], [7, 8, 9]]
+    assert len(gains) == turns_taken
+    assert found == expected
+
+
+def test_a_share_below_one_pixel_is_one(monkeypatch):
+    fitted, _, _ = turns(monkeypatch, [[]], foreground_share=0.01, background_share=0.01, components=2)
+    assert [row[:2] for row in fitted] == [([0], 2), ([9], 2)]
+
+
+def test_a_mixture_starts_at_even_ranks_of_the_drawn_colors(monkeypatch):
+    """Of two components at a quarter and three quarters, along the green in which colors vary most."""
+    calls = {}
+
+    def start(means, variance):
+        calls["start"] = means, variance
+        return "start"
+
+    def fit(samples, mixture, **settings):
+        calls["fit"] = mixture, settings
+        return SimpleNamespace(mixture="fitted")
+
+    monkeypatch.setattr("dlcore.segmentation.grabcut.start_from", start)
+    monkeypatch.setattr("dlcore.segmentation.grabcut.fit_mixture", fit)
+    density = {"fitted": lambda x: x[:, 1]}
+    monkeypatch.setattr("dlcore.segmentation.grabcut.log_density", lambda x, mixture: density[mixture](x))
+    pixels = np.stack([np.zeros(8), np.arange(8), np.zeros(8)], 1).astype(np.float32)
+    everyone = np.ones(8, bool)
+    found = color_model(pixels, everyone, 2, SimpleNamespace(integers=lambda *_: np.arange(SAMPLES) % 8))
+    assert found.tolist() == list(range(8))
+    means, variance = calls["start"]
+    assert sorted(means[:, 1].tolist()) == [2, 6]
+    assert variance == pytest.approx(5.25 / 3)  # of eight whole numbers, over three channels
+    assert calls["fit"] == ("start", {"iterations": 10, "epsilon": 1e-4})
+    color_model(np.ones((8, 3), np.float32), everyone, 1, np.random.default_rng(0))
+    assert calls["start"][1] == 1e-4  # at least
+
+
 def planted():
     """A yellow disk on a background of two dark colors, with noise, and its mask."""
     rng, (y, x) = np.random.default_rng(0), np.mgrid[:24, :24]
@@ -127,6 +213,9 @@ def test_only_the_largest_part_stays():
         (np.zeros((4, 5)), {}, "saliency.shape=\\(4, 5\\)"),
         (np.zeros((4, 4)), {"foreground_share": 0}, "foreground_share=0"),
         (np.zeros((4, 4)), {"iterations": 0}, "iterations=0"),
+        (np.zeros((4, 4)), {"components": 0}, "components=0"),
+        (np.zeros((4, 4)), {"foreground_share": 1}, "foreground_share=1"),
+        (np.zeros((4, 4)), {"background_share": 1}, "background_share=1"),
     ],
 )
 def test_bad_input_is_named(saliency, settings, text):

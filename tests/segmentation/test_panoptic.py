@@ -48,6 +48,10 @@ def test_true_segments_are_the_visible_objects_and_the_stuff():
     segments, classes = numbered(masks, np.array([0, 0, 1]), np.array([True, True, False]), semantic, 2)
     np.testing.assert_array_equal(segments, [[0, 0, 1, 1, 4, -1]])  # the nearest hides; a crowd and void are none
     np.testing.assert_array_equal(classes, [2, 2, -1, 0, 1])
+    # The farthest is a crowd: void where it is seen.
+    segments, classes = numbered(masks, np.array([0, 0, 1]), np.array([False, True, True]), semantic, 2)
+    np.testing.assert_array_equal(segments, [[-1, -1, 1, 1, 4, 2]])
+    np.testing.assert_array_equal(classes, [-1, 2, 3, 0, 1])
     bare, _ = numbered(masks[:0], np.zeros(0, int), np.zeros(0, bool), semantic, 2)
     np.testing.assert_array_equal(bare, [[-1, -1, -1, -1, 1, -1]])
 

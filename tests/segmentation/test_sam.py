@@ -1,5 +1,6 @@
 """SAM against transformers, and prompts in pixels of photographs."""
 
+import itertools
 from types import SimpleNamespace
 
 import chex
@@ -15,6 +16,7 @@ from dlcore.models.stored_counts import stored_models
 from dlcore.models.vitdet import ViTDet
 from dlcore.segmentation.mask_decoder import MaskDecoder
 from dlcore.segmentation.pretrained_sam import FAMILIES
+from dlcore.segmentation.prompts import check_boxes, check_points
 from dlcore.segmentation.sam import SAM, PromptEncoder, fourier_positions
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 from tests.wiring import assert_wiring
@@ -104,6 +106,60 @@ def test_prompts_are_scaled_to_the_networks_image():
     # Rows of 0 and 2 have their centers at 16 and 48 of 64 pixels: pixel 47 of 48 is at 2 (47.5 - 16) / 32.
     assert (masks[0, 0], masks[-1, 0]) == (0, pytest.approx(2 * 31.5 / 32, rel=1e-3))
     assert masks[0, -1] == 1
+
+
+def test_points_and_boxes_may_touch_the_edges_of_their_own_photograph():
+    """Of 6 x 3 and 4 x 5 pixels; a point that is none may lie anywhere."""
+    limits = np.array([[6, 3], [4, 5]])
+    points = np.array([[[[0, 0], [6, 3]]], [[[4, 5], [9, -9]]]], float)
+    check_points(points, np.array([[[1, 0]], [[1, -1]]]), limits)
+    check_points(points[:, :, :1], None, limits)
+    boxes = np.array([[[0, 0, 6, 3]], [[0, 0, 4, 5]]], float)
+    check_boxes(boxes, limits)
+    for image, axis in itertools.product(range(2), range(2)):
+        far, before = points.copy(), points.copy()
+        far[image, 0, 0, axis], before[image, 0, 0, axis] = limits[image, axis] + 0.5, -0.5
+        x, y = limits[image]
+        for wrong in (far, before):
+            with pytest.raises(ValueError, match=rf"^points=.*: outside the photograph; .* 0 to {x}, y from 0 to {y}$"):
+                check_points(wrong, np.array([[[1, 0]], [[1, -10]]]), limits)
+        for corner, value in ((axis, -0.5), (axis, limits[image, axis]), (2 + axis, limits[image, axis] + 0.5)):
+            wrong = boxes.copy()
+            wrong[image, 0, corner] = value
+            with pytest.raises(ValueError, match=rf"^boxes=.* x1 < x2 from 0 to {x}, y1 < y2 from 0 to {y}$"):
+                check_boxes(wrong, limits)
+    with pytest.raises(ValueError, match=r"points=.*inf.*: outside the photograph"):
+        check_points(np.where(points < 0, -np.inf, points), np.array([[[1, 0]], [[1, -1]]]), limits)
+    with pytest.raises(ValueError, match=r"labels=.*: do not fit"):
+        check_points(points, np.array([[[1]], [[1]]]), limits)
+
+
+def nearest(x, size):
+    """Resize maps [B, H, W, C] to the nearest pixels, by NumPy, which compiles nothing."""
+    rows, columns = (np.arange(n) * old // n for n, old in zip(size, x.shape[1:3], strict=True))
+    return np.asarray(x)[:, rows][:, :, columns]
+
+
+def test_prompts_of_several_photographs_have_their_own_scales(monkeypatch):
+    """Photographs of 64 x 128 and 32 x 16 pixels have sides of 32 x 64, by 1/2, and 64 x 32, by 2."""
+    received = {}
+    monkeypatch.setattr("dlcore.segmentation.pretrained_sam.resize", nearest)
+
+    def run(arrays):
+        received.update(arrays)
+        return {"pred_masks": np.stack([np.zeros((3, 2, 2, 2)), np.arange(24.0).reshape(3, 2, 2, 2)])}
+
+    prompts = {"input_points": np.full((2, 5, 2), [8, 6]), "input_labels": np.ones((2, 5), int)}
+    prompts["input_boxes"] = np.array([[[2, 4, 6, 8]] * 3, [[2, 4, 6, 8]] * 3])
+    inputs = {"pixel_values": jnp.zeros((2, 64, 64, 3)), "original_sizes": np.array([[64, 128], [32, 16]])}
+    masks = FAMILY.call(run, inputs | prompts, PROCESSOR)["masks_at_original_size"]
+    np.testing.assert_array_equal(received["input_points"], [[[[4, 3]] * 5], [[[16, 12]] * 5]])
+    np.testing.assert_array_equal(received["input_labels"], np.ones((2, 1, 5)))
+    np.testing.assert_array_equal(received["input_boxes"], [[[1, 2, 3, 4]] * 3, [[4, 8, 12, 16]] * 3])
+    assert [mask.shape for mask in masks] == [(3, 2, 64, 128), (3, 2, 32, 16)]
+    # In the order of objects and masks: the left half of each mask, without the padding.
+    halves = np.arange(24).reshape(3, 2, 2, 2)[..., :1]
+    np.testing.assert_array_equal(masks[1], halves.repeat(16, 2).repeat(16, 3))
 
 
 def test_prompts_outside_the_photograph_are_refused():

@@ -17,7 +17,7 @@ from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_
 from dlcore.nn import BatchNorm, Conv
 from dlcore.ops.replica import REPLICA
 from dlcore.run import Placement, evaluate, fit, make_mesh
-from dlcore.segmentation import semantic
+from dlcore.segmentation import mask_queries, semantic, volumes
 from tests.derivatives import slopes
 from tests.passes import PASSED, count_pass, passes
 
@@ -204,6 +204,28 @@ def test_labels_move_with_the_image_and_in_training_alone(state):
     other, _ = plain.update(state, {**rows, "image": mirrored["image"]})
     assert np.abs(other.params["out"]["kernel"] - want.params["out"]["kernel"]).max() > 1e-5
     chex.assert_trees_all_equal(augmented.evaluate(state, rows)["loss"], plain.evaluate(state, rows)["loss"])
+
+
+class First(nn.Module):
+    """A parameter that starts at the mean of the first images, as initializers that look at data do."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        return self.param("mean", lambda key: x.mean())
+
+
+@pytest.mark.parametrize(
+    ("build", "rank", "parts"),
+    [
+        (semantic.learner, 2, {}),
+        (mask_queries.learner, 2, {"num_stuff": 1}),
+        (volumes.learner, 3, {"window": (2, 2, 2)}),
+    ],
+)
+def test_a_segmenter_is_initialized_by_prepared_images(build, rank, parts):
+    learner = build(model=First(), optimizer=optax.sgd(0.1), preprocess=lambda images: 2 * images, **parts)
+    batch = {"image": np.full((1, *(2,) * rank, 1), 3, np.float32)}
+    assert float(learner.init(jax.random.key(0), batch).params["mean"]) == 6
 
 
 def test_wrong_settings_are_named():

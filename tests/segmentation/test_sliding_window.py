@@ -16,6 +16,9 @@ def test_windows_start_at_equal_distances_and_end_with_the_volume():
     np.testing.assert_array_equal(window_starts((4, 7, 3), (4, 4, 2)), expected)
     # Without overlap: (8 - 4) / 4 = 1 step.
     np.testing.assert_array_equal(window_starts((8, 1, 1), (4, 1, 1), overlap=0.0), [(0, 0, 0), (4, 0, 0)])
+    # A tenth of 20 voxels is 2, which 20 (1 - 0.9) is not quite; a tenth of 3 is no voxel, and a step has one.
+    np.testing.assert_array_equal(window_starts((24, 1, 1), (20, 1, 1), overlap=0.9)[:, 0], [0, 2, 4])
+    np.testing.assert_array_equal(window_starts((1, 5, 1), (1, 3, 1), overlap=0.9)[:, 1], [0, 1, 2])
 
 
 def test_gaussian_weights_by_hand():
@@ -24,6 +27,9 @@ def test_gaussian_weights_by_hand():
     weights = gaussian_window((3, 3, 1), sigma=0.5)
     chex.assert_shape(weights, (3, 3, 1))
     np.testing.assert_allclose(weights[..., 0], np.outer([edge, 1, edge], [edge, 1, edge]), rtol=1e-6)
+    # Sigma 3 / 8 by default, and 3 / 10 at least.
+    np.testing.assert_allclose(gaussian_window((3, 1, 1))[0, 0, 0], np.exp(-64 / 18), rtol=1e-6)
+    np.testing.assert_allclose(gaussian_window((1, 1, 3), 0.1)[0, 0, 0], np.exp(-100 / 18), rtol=1e-6)
 
 
 @pytest.mark.parametrize("overlap", [0.0, 0.5])
@@ -51,10 +57,12 @@ def test_sizes_that_do_not_fit_are_refused():
         predict_volume(jnp.negative, volume, (5, 2, 2))
     with pytest.raises(ValueError, match=r"window=\(2, 0, 2\): not the size of a window; allowed: three sides from 1"):
         predict_volume(jnp.negative, volume, (2, 0, 2))
-    with pytest.raises(ValueError, match=r"overlap=1.0: not a fraction of a window; allowed: \[0, 1\)"):
-        predict_volume(jnp.negative, volume, (2, 2, 2), overlap=1.0)
-    with pytest.raises(ValueError, match=r"sigma=0.01: .*; allowed: a finite number from 0.1"):
-        predict_volume(jnp.negative, volume, (2, 2, 2), sigma=0.01)
+    for overlap in (1.0, -0.1):
+        with pytest.raises(ValueError, match=rf"overlap={overlap}: not a fraction of a window; allowed: \[0, 1\)"):
+            predict_volume(jnp.negative, volume, (2, 2, 2), overlap=overlap)
+    for sigma in (0.01, np.inf):
+        with pytest.raises(ValueError, match=rf"sigma={sigma}: .*; allowed: a finite number from 0.1"):
+            predict_volume(jnp.negative, volume, (2, 2, 2), sigma=sigma)
     with pytest.raises(ValueError, match=r"volume.shape=\(4, 4, 4\): not a volume; allowed: \[D, H, W, C\]"):
         predict_volume(jnp.negative, volume[..., 0], (2, 2, 2))
     with pytest.raises(

@@ -12,6 +12,7 @@ import pytest
 
 from dlcore.models import create_model
 from dlcore.models.resnet import BasicBlock, ResNet
+from dlcore.segmentation import published_segmenters
 from dlcore.segmentation.deeplab import DeepLabV3
 from dlcore.segmentation.fcn import FCN
 from dlcore.segmentation.lraspp import LRASPP
@@ -120,6 +121,35 @@ def test_outputs_equal_torchvisions(name):
         np.testing.assert_allclose(
             got.reshape(-1)[:: want["stride"]], golden[key].reshape(-1), atol=1e-4 * want["std"], err_msg=key
         )
+
+
+def test_published_segmenters_have_the_classes_and_sizes_of_their_authors():
+    """VOC has 20 classes beside the background, ADE20K 150, and COCO's panoptic maps have 133."""
+    numbers = {"fcn": 21, "deeplabv3": 21, "lraspp": 21, "maskformer": 150, "mask2former": 133, "eomt": 133}
+    numbers |= {"segformer": 150, "upernet": 150, "sam": None}
+    built = {name: build() for name, build in (MODELS | published_segmenters.MODELS).items()}
+    classes = {name: getattr(net, "num_classes", None) for name, net in built.items()}
+    assert classes == {name: numbers[name.split("_")[0]] for name in built}
+    features = {name.removeprefix("segformer_"): net.features for name, net in built.items() if "segformer" in name}
+    assert features == {"b0": 256, "b1": 256, "b2": 768, "b3": 768, "b4": 768, "b5": 768}
+    assert {net.aux_stage for name, net in built.items() if "upernet" in name} == {"stage3"}
+    others = [
+        net for name, net in built.items() if name.startswith(("segformer", "upernet", "maskformer", "mask2former"))
+    ]
+    assert {net.backbone.num_classes for net in others} == {0}
+    encoders = [net.encoder for name, net in built.items() if "sam" in name]
+    fields = {(net.num_classes, net.image_size, net.pretrain_size, net.drop_path) for net in encoders}
+    assert fields == {(0, 1024, 1024, 0)}
+    assert [(net.width, net.depth) for net in encoders] == [(768, 12), (1024, 24), (1280, 32)]
+
+
+def test_older_names_and_optional_entries_are_those_of_the_network(monkeypatch):
+    monkeypatch.setattr(published_segmenters, "fill_from_torch", lambda *call, **settings: (*call, settings))
+    monkeypatch.setattr(published_segmenters, "_shapes", lambda model: "shapes")
+    model = published_segmenters.MODELS["segformer_b0"]()
+    shapes, weights, names, settings = published_segmenters.from_torch_names(model, {"more": 1})
+    assert (shapes, weights, names) == ("shapes", {"more": 1}, model.TORCH_NAMES)
+    assert settings == {"what": "SegFormer", "older": model.TORCH_OLD_NAMES, "optional": model.TORCH_OPTIONAL}
 
 
 def test_one_image_initializes_a_segmenter():

@@ -352,6 +352,10 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
     assert [note["score"] for note in content["annotations"]] == [0.75, 0.5, 0.75]
     assert [note["image_id"] for note in content["annotations"]] == [1, 1, 2]
     assert [note["num_keypoints"] for note in content["annotations"]] == [2] * 3
+    assert [note["id"] for note in content["annotations"]] == [1, 2, 3]
+    # Half a pixel less, since COCO counts from the center of the first one; 2 is a visible keypoint.
+    assert content["annotations"][0]["keypoints"] == [7.5, 3.5, 2, 23.5, 19.5, 2]
+    assert content["annotations"][2]["keypoints"] == [15.5, 7.5, 2, 47.5, 39.5, 2]
     assert content["annotations"][2]["area"] == 4 * 16 * 16  # of the mask
     assert content["images"][1] == {"id": 2, "file_name": "x1.png", "width": 64, "height": 48}
     assert content["categories"][1] == {"id": 2, "name": "b", "keypoints": ["nose", "tail"]}
@@ -374,6 +378,30 @@ def test_predictions_are_written_in_a_form_that_can_be_read_as_truth(tmp_path):
     described = box_results.describe(outputs() | {"map": np.zeros((2, 5))} | sizes, spec)[1]["detections"]
     assert described[0]["keypoints"] == {"nose": [16, 8], "tail": [48, 40]}  # twice (8, 4) and (24, 20)
     assert len(described) == 1
+
+
+def test_keypoints_beyond_the_image_are_written_at_its_last_pixels(tmp_path):
+    Image.fromarray(np.zeros((24, 32, 3), np.uint8)).save(tmp_path / "x.png")
+    found = {name: values for name, values in outputs(1).items() if name != "masks"}
+    found["keypoints"] = np.array([[[[-9.0, 99, 1], [99, -9, 1]], [[0, 0, 1]] * 2]])
+    spec = {"class_names": ["a", "b"], "image_shape": [24, 32, 3], "keypoint_names": ["nose", "tail"]}
+    written = box_results.write(tmp_path / "out", found, None, [str(tmp_path / "x.png")], spec)
+    (annotation,) = json.loads(written[-1].read_text())["annotations"]
+    assert annotation["keypoints"] == [0, 23, 2, 31, 0, 2]
+
+
+def test_numbers_of_detections_are_rounded_for_people():
+    spec = {"class_names": ["a"], "image_shape": [9, 7, 3], "keypoint_names": ["nose"]}
+    found = {
+        "boxes": np.array([[[1.23456, 2, 3, 4]]]), "scores": np.array([[0.123456]]), "labels": np.array([[0]]),
+        "valid": np.array([[1]]), "keypoints": np.array([[[[1.23456, 2.34567, 1]]]]), "original_size": [[9, 7]],
+    }  # fmt: skip
+    found["original_size"] = np.array(found["original_size"])
+    (row,) = box_results.describe(found, spec)
+    assert row["detections"] == [
+        {"class": "a", "score": 0.1235, "box_xyxy": [1.23, 2, 3, 4], "keypoints": {"nose": [1.23, 2.35]}}
+    ]
+    assert row["text"].startswith("1 detection in 7 x 9 pixels")
 
 
 def test_files_of_one_name_do_not_overwrite_each_other(tmp_path):
@@ -415,6 +443,9 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
         history=[],
     )
     found = box_results.panels(context)
+    five = {name: np.repeat(values[:1], 5, 0) for name, values in arrays.items()}
+    wide = SimpleNamespace(spec=context.spec, data=SimpleNamespace(test=Source(five)), outputs=outputs(5))
+    chex.assert_shape(box_results.pictures(wide)["detections"], (48, 4 * 64, 3))  # the first four
     assert found[0].title == "Detections with the most errors"
     # The last image alone lacks a box.
     assert found[0].html.index("1 predicted, 2 true<br>1 missed") < found[0].html.index("2 predicted, 2 true")
@@ -434,13 +465,13 @@ def test_the_report_shows_the_worst_images_first_and_ap_by_class():
 
 @pytest.mark.parametrize(("number", "typical"), [(40, range(18, 22)), (25, range(12, 14)), (16, ())])
 def test_the_report_shows_twelve_images_of_most_errors_and_four_of_the_median(monkeypatch, number, typical):
-    """Image i lacks i boxes of the second class; what is shown among the worst twelve isn't shown again."""
+    """Image i has i boxes twice; what is shown among the worst twelve isn't shown again."""
     shown, least = [], []
 
     def errors(found, truth, num_classes, min_score, by_image):
         least.append(min_score)
         counts = np.zeros((number, num_classes, 7), int)
-        counts[:, 1, 6], counts[:, 0, 0] = np.arange(number), 100
+        counts[:, 1, 1], counts[:, 0, 0] = np.arange(number), 100
         return counts
 
     def detections(images, found, targets, names, min_score, title, captions):
@@ -462,12 +493,17 @@ def test_the_report_shows_twelve_images_of_most_errors_and_four_of_the_median(mo
         outputs={"boxes": index},
         history=[],
     )
+    context.history = [{"step": 1, "loss": 2.0, "map/a": 0.5}, {}]
+    monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history, floor: [("triage", history, floor)])
+    monkeypatch.setattr("dlcore.report.curves.curves", lambda history: ("curves", history))
     found = box_results.panels(context)
+    history = [{"step": 1, "loss": 2.0}]
+    assert found[-2:] == [("triage", history, None), ("curves", history)]
     places = {"Detections with the most errors": range(12), "Detections with the median number of errors": typical}
     assert shown == [
-        (title, [number - 1 - i for i in at], [f"{number - 1 - i} missed" for i in at])
+        (title, [number - 1 - i for i in at], [f"{number - 1 - i} duplicate" for i in at])
         for title, at in places.items()
         if at
     ]
     assert set(least) == {0.3}
-    assert ("kinds", [[100 * number, *[0] * 6], [*[0] * 6, number * (number - 1) // 2]]) in found
+    assert ("kinds", [[100 * number, *[0] * 6], [0, number * (number - 1) // 2, *[0] * 5]]) in found

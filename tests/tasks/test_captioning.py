@@ -42,6 +42,13 @@ def test_the_mass_is_what_lies_on_the_cell_of_a_word_that_names_a_shape():
     assert evaluator.finish(acc) == {"attention_mass": pytest.approx(0.7), "cell_share": 0.25}
     wrong = evaluator.add(None, {"tokens": np.array([[4, 4, 6, END]]), "alignment": weights}, rows)
     assert evaluator.finish(wrong) == {}
+    # A caption that two references say counts once, and so does one behind which there is room.
+    twice = {"captions": captions[:, [1, 1]], "cells": cells[:, [1, 1]]}
+    longer = {
+        "tokens": np.array([[4, 5, 6, END, PAD, PAD]]),
+        "alignment": np.pad(weights, [(0, 0), (0, 2)] + 2 * [(0, 0)]),
+    }
+    assert evaluator.add(acc, longer, twice) == pytest.approx([0.7, 0.7])
 
 
 def test_a_caption_matches_if_it_is_one_of_the_references():
@@ -93,6 +100,19 @@ def test_photographs_are_scored_against_what_was_written_and_not_against_unknown
     assert read(data.train[[0]])[0][1] == "the dog runs on grass !"
 
 
+def test_photographs_have_sides_of_128_pixels_unless_told_otherwise(monkeypatch):
+    asked = []
+
+    def splits(flags, size):
+        asked.append((flags.image_size, size))
+        raise StopIteration
+
+    monkeypatch.setattr(captioning.captioned_images, "flickr8k_splits", splits)
+    with pytest.raises(StopIteration):
+        experiment.task.data(resolve(experiment, ["--dataset=flickr8k", "--data_dir=d"]))
+    assert asked == [(None, 128)]
+
+
 def test_photographs_without_a_folder_are_refused():
     with pytest.raises(FlagError, match="--data_dir: missing; allowed: the folder of captions_train"):
         experiment.task.data(resolve(experiment, ["--dataset=flickr8k"]))
@@ -124,19 +144,25 @@ def test_scores_stand_beside_baselines_with_their_signature():
     rows = captioning._rows(context)
     assert [row["captions by"] for row in rows] == ["lstm", "the same without the image", "another person"]
     assert rows[0]["BLEU-4"] == "40.0"
-    assert rows[0]["CIDEr-D"] == "0.250"
+    assert [row["CIDEr-D"] for row in rows] == ["0.250", None, None]
     text = captioning.signature(context)
     assert "no smoothing" in text
     assert "lower case" in text
     assert "photographs (test), 2 images, up to 3 references each; a person's caption, which has 2." in text
+    for count, words in (
+        (2, "up to 2 references each; a person's caption, which has 1."),
+        (1, "up to 1 references each."),
+    ):
+        context.data.test.arrays["captions"] = captions[:, :count]
+        assert words in captioning.signature(context)
 
 
 def test_captions_are_described_as_text_and_tokens():
     spec = {"vocabulary": {"kind": "words", "words": ["a", "dog"]}}
-    outputs = {"tokens": np.array([[4, 5, END], [END, PAD, PAD]]), "alignment": np.full((2, 3, 2, 2), 0.25)}
+    outputs = {"tokens": np.array([[4, 5, END], [END, PAD, PAD]]), "alignment": np.full((2, 3, 2, 2), 0.12345)}
     first, second = captioning.describe_captions(outputs, spec)
     assert (first["text"], first["tokens"]) == ("a dog", ["a", "dog"])
-    assert np.shape(first["alignment"]) == (2, 2, 2)
+    assert first["alignment"] == [[[0.123] * 2] * 2] * 2
     assert second["text"] == "(nothing)"
 
 
@@ -162,7 +188,7 @@ def test_shapes_have_a_twentieth_to_validate_and_an_eighth_to_test_but_eight_at_
 
 def facts(side=16):
     words = {"kind": "words", "words": ["a", "dog"]}
-    return {"vocabulary": words, "image_shape": [side, side, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
+    return {"vocabulary": words, "image_shape": [side, 3 * side, 3], "mean": [0.5] * 3, "std": [0.25] * 3}
 
 
 def test_each_kind_of_network_has_its_fields_and_the_sizes_of_the_data():

@@ -41,6 +41,7 @@ def test_classes_are_asked_for_by_name_by_number_and_many_times():
     assert source.arrays["label"].tolist() == [2, 1, 1, 1]
     assert source.arrays["ends"].tolist() == [[0, 0], [1, 1], [2, 2], [3, 3]]
     assert names == ["2", "1 0", "1 1", "1 2"]
+    assert source.arrays["share"].tolist() == [0] * 4
 
 
 @pytest.mark.covers("GE-29")
@@ -49,7 +50,8 @@ def test_a_walk_goes_from_one_class_to_the_other():
     assert source.arrays["label"].tolist() == [0] * 4 + [2] * 5
     assert source.arrays["share"][[0, -1]].tolist() == [0, 1]
     assert (source.arrays["ends"] == [0, 1]).all()
-    assert len(names) == 9
+    np.testing.assert_allclose(source.arrays["share"], np.linspace(0, 1, 9))
+    assert (len(names), names[1], names[8]) == (9, "0..2 0.125", "0..2 1")
 
 
 def test_a_class_beyond_the_trained_ones_is_named():

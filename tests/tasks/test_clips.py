@@ -92,6 +92,10 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
     ("words", "message"),
     [
         (["--clip_length=9"], "clip_length=9: with stride 1 longer than a video of 8 frames; allowed: at most 8"),
+        (
+            ["--clip_length=5", "--stride=2"],
+            "clip_length=5: with stride 2 longer than a video of 8 frames; allowed: at most 4",
+        ),
         (["--network=c3d"], "clip_length=6: too short for --network=c3d; allowed: at least 16"),
         (["--network=s3d"], "clip_length=6, size=16: too small for --network=s3d; allowed: at least 5 frames of 17x17"),
         (["--network=slowfast"], "clip_length=6: no multiple of --slowfast.alpha=4"),
@@ -104,7 +108,8 @@ def test_the_prediction_of_a_file_is_the_mean_over_its_views(own):
 def test_flags_that_do_not_fit(words, message):
     with pytest.raises(FlagError, match=message):
         PAGE.task.check(resolve(PAGE, words))
-    PAGE.task.check(resolve(PAGE, ["--clip_length=9", "--short=loop"]))
+    for good in (["--clip_length=9", "--short=loop"], ["--clip_length=8"], ["--clip_length=4", "--stride=2"]):
+        PAGE.task.check(resolve(PAGE, good))
 
 
 @pytest.mark.slow(only=["two_stream", "r2plus1d_18", "s3d", "swin3d", "mvit"])
@@ -203,11 +208,15 @@ def test_networks_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
 
 
 def test_odds_of_a_video_are_those_of_the_mean_logits_of_its_views():
-    """Views (2, 0) and (0, 0) have the mean (1, 0) and so odds of e to 1; the second video has 1 to e^3."""
-    logits = np.array([[2.0, 0], [0, 0], [0, 3], [0, 3]])
-    first, second = PAGE.task.describe({"logits": logits}, {"views": 2, "class_names": ["up", "down"]})
+    """Views (2, 0) and (0, 0) have the mean (1, 0) and so odds of e to 1; the second video has 1 to e^3.
+
+    Large logits have no infinite odds.
+    """
+    logits = np.array([[2.0, 0], [0, 0], [0, 3], [0, 3], [999, 999], [999, 999]])
+    first, second, third = PAGE.task.describe({"logits": logits}, {"views": 2, "class_names": ["up", "down"]})
     assert first["probabilities"] == pytest.approx({"up": np.e / (1 + np.e), "down": 1 / (1 + np.e)})
     assert second["probabilities"] == pytest.approx({"up": 1 / (1 + np.exp(3)), "down": np.exp(3) / (1 + np.exp(3))})
+    assert third["probabilities"] == {"up": 0.5, "down": 0.5}
 
 
 def test_the_flow_of_the_first_two_frames_is_shown_and_that_of_one_frame_is_not(monkeypatch):
@@ -239,6 +248,10 @@ def test_a_video_of_each_class_is_shown_by_its_first_clip_and_judged_by_the_mean
     measures, _, labels, mean, names, params = classifier
     assert (measures, labels.tolist(), names, params) == ({"loss": 1, "confusion": 2}, [0, 1, 0], ["a", "b"], {})
     np.testing.assert_allclose(mean[:, 0], [0.3, 0.05, 0.5])
+    context.spec["class_names"] = [*"abcdefgh"]
+    context.data.test.arrays = {"image": images[[0] * 8], "video": np.arange(8), "label": np.arange(8)}
+    context.outputs = {"probabilities": np.eye(8)}
+    assert [*PAGE.task.panels(context)[1][0]] == [*"abcdef"], "six classes at most"
 
 
 def test_clips_are_measured_by_video_and_start_from_random_weights_unless_named():

@@ -42,7 +42,9 @@ def test_scenes_of_boxes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_
     drawn = Source(arrays, class_names=("a",), name="scenes (train)")
     monkeypatch.setattr(importlib.import_module("dlcore.data.scenes"), "scenes", recorded(calls, drawn))
     flags = resolve(fcos.experiment, ["--image_size=48,48", f"--num_scenes={num_scenes}"])
-    assert boxes.data(flags, masks=True)[:3] == (drawn, drawn, drawn)
+    splits = boxes.data(flags, masks=True)
+    assert splits[:3] == (drawn, drawn, drawn)
+    assert (splits.spec["image_shape"], splits.spec["max_boxes"], splits.spec["dataset"]) == ([4, 4, 3], 6, "scenes")
     assert [args for args, _ in calls] == [(num_scenes, 0), (few[0], 1), (few[1], 2)]
     loaded = {"masks": True, "keypoints": False, "stuff": False}
     assert [settings for _, settings in calls] == [{"size": 48, "max_boxes": 6, "largest": 24, **loaded}] * 3
@@ -186,7 +188,7 @@ def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
     monkeypatch.setattr("dlcore.report.shapes.two_views", two_views)
     monkeypatch.setattr("dlcore.report.shapes.shape_panel", lambda *args: shown.append(args) or "shapes")
     points = np.array([[[0.0, 0, 0], [2, 4, 6]]] * 9, np.float32)
-    test = Source({"image": np.full((9, 16, 16, 1), 0.25, np.float32), "points": points, "label": np.arange(9) % 2})
+    test = Source({"image": np.full((9, 16, 12, 1), 0.25, np.float32), "points": points, "label": np.arange(9) % 2})
     context = SimpleNamespace(
         data=SimpleNamespace(test=test), outputs={"points": points + 1}, spec={"class_names": ["a", "b"]}, history=[]
     )
@@ -194,7 +196,8 @@ def test_solids_are_shown_from_two_views_beside_their_images(monkeypatch):
     images, titles = shown[0][:2]
     assert titles == ["a", "b"] * 4  # the first eight
     assert images[0].shape == (160, 160 + 320 + 320, 3)
-    assert (images[0][:, :160] == 0.25).all()
+    assert (images[0][:, :120] == 0.25).all()
+    assert (images[0][:, 120:160] == 1).all()
     np.testing.assert_array_equal(views[0][0], points[0] * [1, -1, -1])
     np.testing.assert_array_equal(views[1][0], (points[0] + 1) * [1, -1, -1])
     center, extent = views[0][2]["extent"]
@@ -403,6 +406,8 @@ def test_padding_of_a_scan_is_cut_off_before_its_organs_are_measured():
     outputs = {"classes": classes, "size": np.array([[1, 2, 3]])}
     spec = {"spacing": [2.0, 1.0, 2.0], "class_names": ["background", "liver", "spleen"]}
     (row,) = volumes_page.experiment.task.describe(outputs, spec)
+    (exact,) = volumes_page.experiment.task.describe(outputs, {**spec, "spacing": [2.0, 1.0, 0.72222]})
+    assert exact["volumes"]["liver"] == 4.333  # 3 of 1.44444, rounded
     assert row == {"volumes": {"liver": 12.0, "spleen": 0.0}, "text": "liver 12 mm³  spleen 0 mm³"}
 
 

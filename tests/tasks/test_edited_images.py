@@ -90,6 +90,9 @@ def test_images_and_mask_are_read_at_the_size_of_the_training(tmp_path):
     np.testing.assert_array_equal(source.arrays["original"], np.full((1, 4, 6, 1), 200))
     np.testing.assert_array_equal(source.arrays["edit_mask"], np.ones((1, 4, 6, 1)))
     other, classes = picture(tmp_path / "other.png", 6, 4), picture(tmp_path / "classes.png", 4, 6, 1)
+    Image.fromarray(np.repeat([[126, 127, 128]], 4, 0).repeat(2, 1).astype(np.uint8)).save(tmp_path / "gray.png")
+    source, _ = EditedImages().inputs(flags(input=image, mask=str(tmp_path / "gray.png")), SPEC)
+    assert source.arrays["edit_mask"][0, 0, :, 0].tolist() == [0, 0, 0, 0, 1, 1]
     for changes, text in (
         ({"input": other}, r"input=.*other.png: 6x4 pixels; allowed: 4x6, the size of the training images"),
         ({"input": image, "mask": classes}, r"mask=.*classes.png: no pixel above 127; allowed: white where the image"),

@@ -173,6 +173,17 @@ def test_unlabeled_folders_that_are_none_get_one_line(folders, tmp_path):
         experiment.task.data(run_of(*words, f"--unlabeled_dir={folders[1]}", "--unlabeled_ratio=9").flags)
 
 
+def test_unlabeled_images_are_read_in_the_form_and_the_memory_of_the_flags(monkeypatch):
+    """An eighth of a GiB has 2^27 bytes."""
+    monkeypatch.setattr(few_labels_task, "unlabeled_source", lambda *rest, **settings: (rest, settings))
+    flags = Flags({"unlabeled_dir": "d", "skip_bad": True, "memory_limit": 0.125, "workers": 3, "decoder": "pillow"})
+    form, settings = few_labels_task._unlabeled_images(flags, [8, 9, 1])
+    workers = settings.pop("workers")
+    assert form == ("d", (8, 9), 1)
+    assert settings == {"skip_bad": True, "limit_bytes": 2**27}
+    assert (workers.count, workers.decoder) == (3, "pillow")
+
+
 def test_runs_without_a_folder_of_their_own_keep_their_names():
     assert "unlabeled_dir" not in run_of().identity
 

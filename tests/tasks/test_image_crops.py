@@ -135,6 +135,12 @@ def test_the_encoder_of_masked_patches_is_the_teacher_or_the_part_of_a_whole():
     assert task.variables(SimpleNamespace(teacher_params="teacher")) == {"params": "teacher"}
     whole = SimpleNamespace(params={"encoder": "encoder", "decoder": "decoder"})
     assert MaskedPatches().variables(whole) == {"params": "encoder"}
+    setup = Setup(resolve(ijepa.experiment, ["--smoke"]), SPEC, 100, jnp.float32)
+    encoder = task.encoder(setup)
+    images = jax.ShapeDtypeStruct((2, 8, 12, 3), jnp.float32)
+    shapes = jax.eval_shape(encoder.init, jax.random.key(0))
+    features, _ = jax.eval_shape(lambda v, x: encoder.apply(v, x, None), shapes, images)
+    chex.assert_shape(features, (2, task.network(setup).width))
 
 
 @pytest.mark.parametrize(

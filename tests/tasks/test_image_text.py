@@ -1,6 +1,7 @@
 """Data of images and language by name, what a run keeps of it, and the measures beside it."""
 
 import gzip
+import importlib
 import io
 import json
 import math
@@ -12,11 +13,13 @@ import pytest
 from PIL import Image
 
 from dlcore.data.questions import ANSWERS
+from dlcore.data.source import Source
 from dlcore.data.words import END, START
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.vision_language import image_text_results as results
 from dlcore.kits.vision_language.captioned_images import vocabulary
+from dlcore.tasks import image_text
 from dlcore.tasks.image_text import CaptionedClips, CaptionedImages, ImageQuestions
 
 
@@ -32,6 +35,52 @@ def test_questions_and_what_a_run_keeps():
     assert len(vocabulary(spec)) == 29
     other = ImageQuestions().data(flags(ImageQuestions(), num_questions=20, seed=5))
     np.testing.assert_array_equal(data.test.arrays["image"], other.test.arrays["image"])
+
+
+@pytest.mark.parametrize(
+    ("task", "few", "counts"),
+    [
+        (ImageQuestions(), {"num_questions": 9000}, [(9000, 0), (900, 1), (2000, 2)]),
+        (ImageQuestions(), {"num_questions": 1000}, [(1000, 0), (100, 1), (500, 2)]),
+        (CaptionedClips(), {"num_clips": 3000}, [(3000, 0), (300, 1), (1000, 2)]),
+        (CaptionedImages(), {"num_images": 3000, "grid": 2}, [3000, 300, 1000]),
+    ],
+)
+def test_a_tenth_validates_and_half_tests_but_no_more_than_a_limit(monkeypatch, task, few, counts):
+    """Questions are tested by 2,000 at most, clips and images by 1,000; the first clips may have equal sentences."""
+    calls, parts = [], Source({"image": np.zeros((1, 2, 3, 3), np.uint8), "clip": np.zeros((1, 2, 2, 3, 3), np.uint8)})
+    draw = lambda *counts, **settings: calls.append((counts, settings)) or parts  # noqa: E731
+    for name in ("questions", "clips"):
+        monkeypatch.setattr(importlib.import_module(f"dlcore.data.{name}"), name, draw)
+    monkeypatch.setattr(
+        image_text.captioned_images,
+        "captioned_shapes",
+        lambda flags, counts: calls.extend((n, {}) for n in counts) or [parts] * 3,
+    )
+    spec = task.data(flags(task, **few)).spec
+    assert [found for found, _ in calls] == counts
+    if isinstance(task, CaptionedClips):
+        assert [settings["distinct"] for _, settings in calls] == [False] * 3
+        assert calls[0][1] == {
+            "size": 32, "distinct": False, "frames": 8, "path": "hopping", "camera": False, "shuffled": False
+        }  # fmt: skip
+    elif isinstance(task, ImageQuestions):
+        assert calls[0][1] == {"size": 36, "grid": 3}
+    else:
+        assert spec["grid"] == 2
+
+
+def test_photographs_have_sides_of_96_pixels_unless_told_otherwise(monkeypatch):
+    asked = []
+
+    def splits(flags, size):
+        asked.append((flags.image_size, size))
+        raise StopIteration
+
+    monkeypatch.setattr(image_text.captioned_images, "flickr8k_splits", splits)
+    with pytest.raises(StopIteration):
+        CaptionedImages().data(flags(CaptionedImages(), dataset="flickr8k"))
+    assert asked == [(None, 96)]
 
 
 class DistinctClips(CaptionedClips):

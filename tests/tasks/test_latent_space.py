@@ -39,28 +39,46 @@ def test_images_that_are_no_intensities_are_refused(monkeypatch):
 
 
 def test_predict_reads_files_in_pairs_and_writes_pictures(tmp_path):
-    for k in range(2):
+    for k in range(3):
         Image.fromarray(np.full((8, 8), 100 * k, np.uint8)).save(tmp_path / f"{k}.png")
     spec = {"image_shape": [8, 8, 1]}
     asked = resolve(vae.experiment, [f"--input={tmp_path}"], MODE.settings)
     source, names = TASK.inputs(asked, spec)
-    np.testing.assert_array_equal(source.arrays["other"], source.arrays["image"][::-1])
+    np.testing.assert_array_equal(source.arrays["other"], source.arrays["image"][[1, 2, 0]])
     outputs = {
-        "reconstruction": np.full((2, 8, 8, 1), 0.5),
-        "path": np.zeros((2, 8, 8, 8, 1)),
-        "sample": np.zeros((2, 8, 8, 1)),
-        "psnr": np.array([12.34, 20.0]),
+        "reconstruction": np.full((3, 8, 8, 1), 0.5),
+        "path": np.zeros((3, 8, 8, 8, 1)),
+        "sample": np.zeros((3, 8, 8, 1)),
+        "psnr": np.array([12.34, 20.0, 30.0]),
     }
     assert TASK.describe(outputs, spec)[0] == {"psnr": 12.34, "text": "reconstructed at 12.3 dB"}
     written = TASK.write(tmp_path / "out", outputs, source, names, spec)
     assert {path.name for path in written} == {
-        *(f"{k}_{kind}.png" for k in range(2) for kind in ("reconstruction", "path")),
+        *(f"{k}_{kind}.png" for k in range(3) for kind in ("reconstruction", "path")),
         "samples.png",
     }
     picture = np.asarray(Image.open(tmp_path / "out" / "1_reconstruction.png"))
     height, width = picture.shape
     assert picture[height // 2, width // 4] == 100
     assert abs(int(picture[height // 2, 3 * width // 4]) - 127) <= 1
+    assert height == 256, "small pictures are enlarged"
+
+
+def test_a_single_file_has_no_path_and_noise_stands_between_it_and_its_reconstruction(tmp_path):
+    """Pictures of one pixel, three in a row with a gap between two, become 256 pixels high."""
+    outputs = {
+        "noisy": np.full((1, 1, 1, 1), 0.2),
+        "reconstruction": np.ones((1, 1, 1, 1)),
+        "path": np.ones((1, 2, 1, 1, 1)),
+    }
+    source = Source({"image": np.array([[[[0.4]]]], np.float32)})
+    (file,) = TASK.write(tmp_path, outputs, source, ["a.png"], {})
+    picture = np.asarray(Image.open(file))
+    assert (file.name, picture.shape) == ("a_reconstruction.png", (256, 5 * 256))
+    assert picture[0, ::512].tolist() == [102, 51, 255]
+    large = {"reconstruction": np.ones((1, 300, 1, 1))}
+    (file,) = TASK.write(tmp_path, large, Source({"image": np.ones((1, 300, 1, 1), np.float32)}), ["b.png"], {})
+    assert Image.open(file).size == (3, 300)
 
 
 def test_samples_are_drawn_by_number_where_no_file_is_given(tmp_path):
@@ -133,6 +151,22 @@ def test_all_panels_are_there(context):
     context.outputs = plain
     context.spec = {"image_shape": [8, 8, 1]}
     assert [panel.title for panel in TASK.panels(context)][:2] == ["Reconstructions", "Interpolation"]
+
+
+def test_twelve_images_stand_above_their_noise_and_reconstructions_and_64_samples_are_shown(monkeypatch, bare_panels):
+    monkeypatch.setattr("dlcore.report.generative.sample_grid", lambda *rest: rest)
+    monkeypatch.setattr(latent_space.sample_panels, "nearest_training", lambda context: "nearest")
+    numbers = np.arange(70)
+    outputs = {"noisy": 100 + numbers, "reconstruction": 200 + numbers, "sample": 300 + numbers}
+    context = SimpleNamespace(
+        data=SimpleNamespace(test=Source({"image": numbers})), outputs=outputs, spec={}, history="curves"
+    )
+    (samples, *texts), (rows, *_), nearest, curves = TASK.panels(context)
+    assert (samples.tolist(), texts) == ([*range(300, 364)], ["Samples", "The first 64, unselected."])
+    assert {name: values.tolist() for name, values in rows.items()} == {
+        "test images": [*range(12)], "with noise": [*range(100, 112)], "reconstructed": [*range(200, 212)]
+    }  # fmt: skip
+    assert (nearest, curves) == ("nearest", "curves")
 
 
 def test_the_first_64_reconstructions_stand_eight_in_a_row():

@@ -1,5 +1,6 @@
 """The task of segmentation: splits, weights, baselines, augmentation, masks of own images."""
 
+import importlib
 import json
 from types import SimpleNamespace
 
@@ -13,12 +14,32 @@ from PIL import Image
 from dlcore.experiment.resolve import resolve
 from dlcore.kits.images import prediction
 from dlcore.main import main
-from dlcore.tasks import mask_results, masks
+from dlcore.tasks import box_results, mask_results, masks, prompt_results, segment_results, volumes
+from dlcore.tasks.solid_images import SolidMeshes
 from experiments.detection import fcos as fcos_page
 from experiments.segmentation import deeplab as deeplab_page
 from experiments.segmentation import fcn as fcn_page
 from experiments.segmentation import lraspp as lraspp_page
 from experiments.segmentation import unet
+
+WRITERS = {
+    "boxes": box_results.write,
+    "masks": mask_results.write,
+    "prompts": prompt_results.write,
+    "segments": segment_results.write,
+    "meshes": SolidMeshes.write,
+    "volumes": volumes.Volumes.write,
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_results_are_written_to_a_new_folder_and_to_one_that_is_there(name, tmp_path):
+    """Of no image at all."""
+    task, folder = (None,) if name in ("meshes", "volumes") else (), tmp_path / "new" / "folder"
+    outputs, spec = {"classes": [], "original_size": []}, {"class_names": ["a"], "stuff_names": [], "thing_names": []}
+    for _ in range(2):
+        WRITERS[name](*task, folder, outputs, None, [], spec)
+        assert folder.is_dir()
 
 
 def flags(*argv):
@@ -74,6 +95,39 @@ def test_weights_are_those_of_the_training_pixels():
     assert masks.class_weights("none", spec) is None
     np.testing.assert_allclose(masks.class_weights("median", spec), [0.4, 1, 10], rtol=1e-6)
     np.testing.assert_allclose(masks.class_weights("enet", spec)[0], 1 / np.log(1.02 + 50 / 71), rtol=1e-6)
+
+
+def test_each_mirror_has_its_probability_and_photographs_are_zoomed_unless_told_otherwise(monkeypatch):
+    """Scenes have no up and no down; photographs are mirrored sideways alone."""
+    calls = []
+    for name in ("random_flip_example", "random_zoom_example", "color_jitter", "compose_examples"):
+        monkeypatch.setattr(f"dlcore.data.augment.{name}", lambda *args, name=name: calls.append((name, *args)) or name)
+    photographs, spec = {"dataset": "folder", "jitter": 0.0}, {"mean": [0.5], "std": [0.5]}
+    sideways, both = ("random_flip_example", 0.5, 0.0), ("random_flip_example", 0.5, 0.5)
+    for words, changes, expected in (
+        ([], {}, [both]),
+        (["--flip=horizontal", "--zoom=0.5,1"], {}, [sideways, ("random_zoom_example", 0.5, 1.0)]),
+        ([], photographs, [sideways, ("random_zoom_example", 0.75, 1.5)]),
+        (["--flip=both", "--zoom=1,1"], photographs, [both]),
+        (["--flip=none", "--zoom=1,1"], photographs, []),
+    ):
+        del calls[:]
+        found = masks.augmentation(flags(*words).replace(**changes), spec)
+        assert calls == [*expected, ("compose_examples", *(call[0] for call in expected))] if expected else calls == []
+        assert found == ("compose_examples" if expected else None)
+
+
+@pytest.mark.parametrize(("num_scenes", "few"), [(240, (24, 40)), (30, (8, 8))])
+def test_scenes_have_a_tenth_to_validate_and_a_sixth_to_test_but_eight_at_least(monkeypatch, num_scenes, few):
+    """Images have 96 pixels a side unless told otherwise, and shapes half of them at most."""
+    calls = []
+    draw = lambda *args, **settings: calls.append((args, settings)) or "scenes"  # noqa: E731
+    monkeypatch.setattr(importlib.import_module("dlcore.data.segmentation"), "scene_maps", draw)
+    settings = resolve(unet.experiment, [f"--num_scenes={num_scenes}", "--stuff"])
+    *splits, messages = masks._scenes(settings)
+    assert (splits, messages) == (["scenes"] * 3, ())
+    counts = [(num_scenes, 0), (few[0], 1), (few[1], 2)]
+    assert calls == [(args, {"stuff": True, "size": 96, "largest": 48}) for args in counts]
 
 
 @pytest.mark.weekly
@@ -183,6 +237,10 @@ def test_images_are_described_by_their_classes_and_drawn(monkeypatch):
     first, second = mask_results.describe({"classes": classes}, {"class_names": ["a", "b", "c"]})
     assert first == {"shares": {"c": 0.75, "a": 0.25}, "text": "c 75.0 %  a 25.0 %"}
     assert second == {"shares": {"b": 1.0}, "text": "b 100.0 %"}
+    many = np.repeat(np.arange(7), np.arange(1, 8)).reshape(1, 4, 7)  # class k has k + 1 of 28 pixels
+    (row,) = mask_results.describe({"classes": many}, {"class_names": [*"abcdefg"]})
+    assert row["text"] == "g 25.0 %  f 21.4 %  e 17.9 %  d 14.3 %  c 10.7 %  b 7.1 %", "the six largest"
+    assert row["shares"] == {name: round((k + 1) / 28, 4) for k, name in reversed([*enumerate("abcdefg")])}
     # Void pixels (255) count nowhere.
     confusion = mask_results._confusion(classes[0], np.array([[0, 1], [2, 255]]), 3)
     assert confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]

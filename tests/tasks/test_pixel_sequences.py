@@ -139,6 +139,12 @@ def test_independent_pixels_of_several_levels(monkeypatch):
     flags = types.SimpleNamespace(levels=4, binarization="none")
     assert independent_nats(flags, splits) == 3.5
     assert calls == [([[0]], [[8]], 4)]
+    # Two levels are drawn as the binarization says, by the index of each image.
+    monkeypatch.setattr(
+        pixel_sequences.likelihood, "binarize", lambda key, image, kind, index: image + 10 * (kind == "dynamic") + index
+    )
+    assert independent_nats(types.SimpleNamespace(levels=2, binarization="dynamic"), splits) == 3.5
+    assert calls[1] == ([[10]], [[12]], 2)
 
 
 def test_completions_stand_below_the_image_and_its_half(monkeypatch, bare_panels):

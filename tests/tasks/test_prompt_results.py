@@ -138,6 +138,18 @@ def test_masks_are_written_at_the_photographs_size(photograph, tmp_path):
     assert (other["id"], other["bbox"]) == (2, [0, 8, 64, 8])
 
 
+def test_small_masks_are_drawn_over_large_ones_in_colors_of_their_own(monkeypatch):
+    """Mask 0 has the whole row, mask 1 its left half, and mask 21 one pixel more: its color is that of the first."""
+    monkeypatch.setattr("dlcore.report.segmentation.overlay", lambda image, numbers, colors: (numbers, colors))
+    monkeypatch.setattr("dlcore.report.segmentation.palette", lambda names: names)
+    masks = np.zeros((22, 1, 6), bool)
+    masks[0], masks[1, :, :3], masks[21, :, 4] = True, True, True
+    masks[0, :, 5] = False
+    numbers, colors = prompt_results.draw_masks(np.zeros((1, 6, 3)), masks)
+    assert numbers.tolist() == [[2, 2, 2, 1, 2, 255]]
+    assert colors == [str(k) for k in range(21)]
+
+
 def test_patches_that_do_not_cover_the_image_are_refused():
     with pytest.raises(ValueError, match=r"image_size=33: patches do not cover it; allowed: multiples of encoder.patc"):
         experiment.task.check(resolve(experiment, ["--image_size=33"]))

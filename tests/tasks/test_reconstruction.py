@@ -42,6 +42,15 @@ def test_the_note_of_the_mean_image_by_hand(monkeypatch):
     shown = discrete_codes.with_mean_image(two_pixels())
     assert shown.notes == ("a note", note)
     np.testing.assert_array_equal(shown.shown.arrays["image"], two_pixels().test.arrays["image"])
+    # The first 10,000 images of each split are read: behind them training has a large value, and the test too.
+    train = np.zeros((10_001, 1, 1, 1), np.float32)
+    train[-1] = 1e4
+    many = Splits(Source({"image": train}), None, Source({"image": train}), {})
+    monkeypatch.setattr(UnlabeledImages, "data", lambda self, flags: many)
+    assert WithMean().data(flags).notes == ("mse of the mean image on the test split: 0.0000",)
+    shown = discrete_codes.with_mean_image(many)
+    assert shown.notes == ("mse of the mean image on the test split: 0.0000",)
+    assert len(shown.shown) == 64
 
 
 def test_crops_of_photographs_have_splits_of_their_own_and_the_statistics_of_training(monkeypatch):

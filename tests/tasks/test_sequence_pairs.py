@@ -131,7 +131,7 @@ def test_input_is_a_file_or_a_sequence(tmp_path):
     outputs = {
         "tokens": np.array([[5, 4, END, PAD], [END, PAD, PAD, PAD]]),
         "length": np.array([3, 1]),
-        "alignment": np.full((2, 4, 5), [0.2, 0.8, 0, 0, 0]),
+        "alignment": np.full((2, 4, 5), [0.2004, 0.8, 0, 0, 0]),
     }
     rows = strings_page.experiment.task.describe(outputs, spec)
     assert [row["text"] for row in rows] == ["b a", "(nothing)"]

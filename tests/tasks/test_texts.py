@@ -28,6 +28,9 @@ def test_a_text_without_the_prompts_letters_is_continued_from_its_beginning(tmp_
     found = splits(page, tmp_path / "low.txt", "--eval_streams=2" if page is char_rnn else "--window=16")
     vocabulary = Vocabulary(found.spec["vocabulary"])
     assert {vocabulary.decode(row) for row in found.shown.arrays["prompt"]} == {"an o"}
+    if page is language_model:
+        narrow = splits(page, tmp_path / "low.txt", "--window=2")
+        assert {vocabulary.decode(row) for row in narrow.shown.arrays["prompt"]} == {"an"}, "no longer than the window"
     with pytest.raises(FlagError, match=r"--prompt='The ': 'T' at position 0 is not in the text; allowed: its char"):
         splits(page, tmp_path / "low.txt", "--prompt=The ")
 
@@ -153,6 +156,9 @@ def test_a_model_stands_beside_n_grams(monkeypatch):
         ("this model", 0.5),
     ]
     assert others == "others"
+    monkeypatch.setattr(texts, "_text", lambda flags: (Vocabulary("abc"), np.zeros(9), np.zeros(2), np.zeros(9)))
+    rows, _ = texts.TextWindows.panels(texts.TextWindows(network=None), context)
+    assert [row["model"] for row in rows[1:-1]] == [f"order-{n} n-gram" for n in range(5)]
 
 
 def test_continuations_end_at_their_length():

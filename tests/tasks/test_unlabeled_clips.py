@@ -55,6 +55,9 @@ def test_film_strips_show_four_frames():
     chex.assert_shape(strips[np.array([0, 2])], (2, 2, 12, 3))
     # Frames 0, 5/3, 10/3 and 5, rounded down.
     np.testing.assert_array_equal(strips[1][0, :, 0], np.repeat([0, 1, 3, 5], 3))
+    few = FilmStrips(clips[:, :3], np.array([2]))
+    assert len(few) == 1
+    np.testing.assert_array_equal(few[0][0, :, 0], np.repeat([0, 1, 2], 3))
 
 
 @pytest.mark.parametrize(

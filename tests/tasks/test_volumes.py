@@ -323,11 +323,16 @@ def test_the_size_at_another_spacing_by_hand():
 
 
 def test_the_loss_of_equal_probabilities():
-    """Half of the voxels are background: log 2, and Dice 2 * 1/4 / (1/2 + 1/2) = 1/2 of both classes, twice 1/2."""
+    """Half of the voxels are background: log 2, and Dice 2 * 1/4 / (1/2 + 1/2) = 1/2 of both classes, twice 1/2.
+
+    Of three classes with 1/5, 3/10 and 1/2 the Dice is 2 f / 3 / (1/3 + f): 1/4, 6/19 and 2/5.
+    """
     from types import SimpleNamespace
 
     setup = SimpleNamespace(spec={"class_fractions": [0.5, 0.5]}, flags=SimpleNamespace(dice_weight=2.0))
     assert TASK.expected_loss(setup) == pytest.approx(np.log(2) + 2 * 0.5)
+    setup.spec["class_fractions"] = [0.2, 0.3, 0.5]
+    assert TASK.expected_loss(setup) == pytest.approx(np.log(3) + 2 * (1 - (0.25 + 6 / 19 + 0.4) / 3))
 
 
 def test_nibabel_is_asked_for(tmp_path, monkeypatch):

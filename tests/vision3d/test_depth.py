@@ -22,17 +22,21 @@ class Constant(nn.Module):
         return jnp.zeros(image.shape[:3]) + log_depth, jnp.zeros((*image.shape[:3], 3)) + jnp.array([0.0, 0, -3])
 
 
-BATCH = {
-    "image": np.zeros((1, 1, 2, 3), np.float32),
-    "depth": np.array([[[2.0, 4.0]]], np.float32),
-    "normals": np.array([[[[0, 0, -1], [0, 1, 0]]]], np.float32),
-    "index": np.arange(1),
+BATCH = {  # the second image is padding
+    "image": np.zeros((2, 1, 2, 3), np.float32),
+    "depth": np.array([[[2.0, 4.0]], [[7.0, 9.0]]], np.float32),
+    "normals": np.array([[[[0, 0, -1], [0, 1, 0]]], [[[1, 0, 0], [1, 0, 0]]]], np.float32),
+    "index": np.arange(2),
+    "mask": np.array([1, 0], np.float32),
 }
 
 
 def measured(batch, **settings):
     learner = depth.learner(model=Constant(), optimizer=optax.sgd(1.0), **settings)
     state = learner.init(jax.random.key(0), batch)
+    outputs = jax.jit(learner.predict)(state, batch)
+    np.testing.assert_allclose(outputs["depth"], np.full((2, 1, 2), 2), rtol=1e-6)
+    np.testing.assert_array_equal(outputs["normals"], np.broadcast_to([0, 0, -1], (2, 1, 2, 3)))
     return {name: value.compute() for name, value in jax.jit(learner.evaluate)(state, batch).items()}
 
 

@@ -87,19 +87,31 @@ class Linear(nn.Module):
 
 
 def test_losses_and_measures_by_hand():
-    batch = {"points": np.array([[1.0, 0, 0], [-1, 0, 0]], np.float32), "index": np.arange(2)}
-    batch["distance"] = np.array([1.5, -1.0], np.float32)
+    """The last point is padding."""
+    batch = {"points": np.float32([[1, 0, 0], [-1, 0, 0], [-2, 0, 0], [9, 0, 0]]), "index": np.arange(4)}
+    batch |= {"distance": np.float32([1.5, -1, 3, -7]), "mask": np.float32([1, 1, 1, 0])}
     made = {}
     for target in ("distance", "occupancy"):
         learner = implicit_surface.learner(model=Linear(), optimizer=optax.sgd(1.0), target=target, eikonal_weight=0.5)
         state = learner.init(jax.random.key(0), batch)
-        made[target] = {k: v.compute() for k, v in jax.jit(learner.evaluate)(state, batch).items()}
-    # f = 2, -2: errors 0.5 and 1, gradient 2: 0.75 + 0.5 (2 - 1)^2
+        evaluate = jax.jit(learner.evaluate)
+        made[target] = {k: v.compute() for k, v in evaluate(state, batch).items()}
+        if target == "distance":
+            flat = evaluate(state.replace(params={"w": np.zeros(3, np.float32)}), batch)
+    # f = 2, -2, -4: errors 0.5, 1 and 7, gradient 2: 8.5 / 3 + 0.5 (2 - 1)^2; of two points inside one is so.
     assert made["distance"] == pytest.approx(
-        {"loss": 1.25, "iou": 1, "distance_error": 0.75, "gradient_norm": 2, "eikonal_error": 1}
+        {"loss": 8.5 / 3 + 0.5, "iou": 1 / 2, "distance_error": 8.5 / 3, "gradient_norm": 2, "eikonal_error": 1}
     )
-    # logits 2 (outside: log(1 + e^2)) and -2 (inside: the same); nothing right
-    assert made["occupancy"] == pytest.approx({"loss": np.log1p(np.exp(2)), "iou": 0})
+    assert flat["gradient_norm"].compute() == pytest.approx(1e-6)  # not 0, where the root has no slope
+    # logits 2 (outside: log(1 + e^2)), -2 (inside: the same) and -4 (outside); nothing right
+    losses = np.log1p(np.exp([2.0, 2, -4]))
+    assert made["occupancy"] == pytest.approx({"loss": losses.mean(), "iou": 0})
+
+
+def test_a_surface_is_extracted_from_a_cube_of_any_side():
+    vertices, faces = extract_surface(lambda points: 1 - np.linalg.norm(points, axis=1), resolution=17, half_side=2.0)
+    check_mesh(vertices, faces, closed=True)
+    np.testing.assert_allclose(np.linalg.norm(vertices, axis=1), 1, atol=0.04)
 
 
 def test_predicted_meshes_are_what_trimesh_reads(tmp_path):

@@ -20,7 +20,7 @@ def test_encoding_by_hand():
     got = jax.jit(frequency_encoding, static_argnums=1)(jnp.array([[np.pi / 2, 0.0]]), 2)
     # x, then sin of pi/2, pi, 0, 0, then cos of the same
     np.testing.assert_allclose(got, [[np.pi / 2, 0, 1, 0, 0, 0, 0, -1, 1, 1]], atol=1e-6)
-    chex.assert_shape(frequency_encoding(jnp.zeros((4, 3)), 0), (4, 3))
+    chex.assert_shape(frequency_encoding(jnp.zeros((2, 4, 3)), 0), (2, 4, 3))
 
 
 def test_volume_rendering_by_hand():
@@ -122,6 +122,8 @@ def test_psnr_adds_up_over_batches_and_ignores_padding():
     assert one.compute() == pytest.approx(20)
     two = jax.tree.map(lambda a, b: a + b, one, PeakSignalToNoise.of(jnp.array([0.19])))
     assert two.compute() == pytest.approx(10)  # the mean square is 0.1
+    assert PeakSignalToNoise.of(jnp.zeros(2)).compute() == pytest.approx(100)
+    assert PeakSignalToNoise.of(jnp.zeros(2), jnp.zeros(2)).compute() is None
 
 
 def test_rays_see_the_scene():

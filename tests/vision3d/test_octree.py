@@ -87,11 +87,17 @@ def test_nodes_grow_with_the_surface_not_with_the_volume():
     assert counts[-1] < 128**3 / 30
 
 
+def test_a_tree_of_a_cube_twice_as_wide_is_that_of_a_solid_half_as_large():
+    got = octree_from_distance(BALL.signed_distance, 4, half_side=2.0)
+    np.testing.assert_array_equal(got, octree_from_distance(Solid("sphere", np.full(3, 0.35)).signed_distance, 4))
+
+
 def test_cells_that_were_split_for_nothing_become_one_again():
     """A surface .01 away, which no cell contains: all are split down to the voxels, which are alike."""
     for distance, node in ((0.01, EMPTY), (-0.01, FULL), (0.0, FULL)):
-        nodes = octree_from_distance(lambda points, d=distance: np.full(len(points), d), 3)
-        assert nodes.tolist() == [node]
+        for depth in (3, 0):
+            nodes = octree_from_distance(lambda points, d=distance: np.full(len(points), d), depth)
+            assert nodes.tolist() == [node]
 
 
 def test_bad_input_is_one_clear_line():
@@ -106,7 +112,8 @@ def test_bad_input_is_one_clear_line():
         encode_octree(voxels, 8)
     with pytest.raises(ValueError, match="resolution=0: too small; allowed: at least 1"):
         decode_octree(jnp.array([EMPTY]), 0)
-    with pytest.raises(ValueError, match="depth=13: out of range; allowed: 0 to 12"):
-        octree_from_distance(BALL.signed_distance, 13)
+    for depth in (13, -1):
+        with pytest.raises(ValueError, match=f"depth={depth}: out of range; allowed: 0 to 12"):
+            octree_from_distance(BALL.signed_distance, depth)
     with pytest.raises(ValueError, match="signed_distance"):
         octree_from_distance(lambda points: np.full(len(points), np.nan), 2)

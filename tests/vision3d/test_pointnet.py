@@ -126,9 +126,16 @@ def test_augmentation_turns_about_the_vertical_axis():
         turned = [pointnet.augment_points(key, points, rotation=360.0, up=up, jitter=0.0)[0] for up in "zy"]
         moved, _ = pointnet.augment_points(key, points, rotation=0.0, jitter=0.02)
         subset = pointnet.augment_points(key, points, mask, num_points=10, rotation=0.0, jitter=0.0)
-        return turned, moved, subset
+        noise, _ = pointnet.augment_points(key, jnp.zeros((4000, 3)), rotation=0.0, jitter=0.02)
+        some, _ = pointnet.augment_points(key, points, num_points=20, rotation=0.0, jitter=0.0)
+        turn = 2 * jnp.pi * (jax.random.uniform(jax.random.split(key, 3)[1]) - 0.5)
+        return turned, moved, subset, noise, some, turn
 
-    both, moved, (_, chosen) = augmented()
+    both, moved, (_, chosen), noise, some, turn = augmented()
+    np.testing.assert_allclose(both[0][:, 0], np.cos(turn) * points[:, 0] - np.sin(turn) * points[:, 1], atol=1e-5)
+    assert 0.049 < noise.max() <= 0.05 + 1e-6
+    assert -0.049 > noise.min() >= -0.05 - 1e-6
+    chex.assert_shape(some, (20, 3))
     for turned, fixed in zip(both, (2, 1), strict=True):
         np.testing.assert_array_equal(turned[:, fixed], points[:, fixed])
         np.testing.assert_allclose(jnp.linalg.norm(turned, axis=1), jnp.linalg.norm(points, axis=1), rtol=1e-5)

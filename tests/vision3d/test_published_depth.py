@@ -16,9 +16,10 @@ from dlcore.models import create_model, load_torch
 from dlcore.models.mit import MiT
 from dlcore.models.pretrained.family import find_family
 from dlcore.models.stored_counts import stored_models
+from dlcore.vision3d import published_depth
 from dlcore.vision3d.dpt import DPT, ClassTokenViT, DPTNeck, NormalizedDINOv2
 from dlcore.vision3d.glpn import GLPN
-from dlcore.vision3d.published_depth import from_torch_names
+from dlcore.vision3d.published_depth import MODELS, example_inputs, from_torch_names
 from tests.detection.detectors import Small
 from tests.models.parity import check_output, nhwc, read_golden, weight_rule
 from tests.wiring import assert_wiring
@@ -173,6 +174,34 @@ def test_parameter_counts_are_the_authors(name, millions):
     assert stored_models("depth")[name]["parameters"] / 1e6 == pytest.approx(millions, rel=6e-3)
 
 
+def test_published_networks_of_depth_have_the_sizes_of_their_authors():
+    """ViT-S, B and L; maps of DINOv2 are those of the last blocks, or of the last of four quarters."""
+    built = {name.removeprefix("depth_anything_"): build() for name, build in MODELS.items()}
+    sizes = {
+        name: (net.backbone.width, net.backbone.num_heads, net.backbone.depth, net.stages, net.channels, net.features)
+        for name, net in built.items()
+        if name != "glpn"
+    }
+    last = {depth: tuple(f"block{i}" for i in range(depth - 3, depth + 1)) for depth in (12, 24)}
+    wide = (256, 512, 1024, 1024)
+    assert sizes == {
+        "small": (384, 6, 12, last[12], (48, 96, 192, 384), 64),
+        "base": (768, 12, 12, last[12], (96, 192, 384, 768), 128),
+        "large": (1024, 16, 24, last[24], wide, 256),
+        "dpt_large": (1024, 16, 24, ("block6", "block12", "block18", "block24"), wide, 256),
+    }
+    assert all(built[name].backbone.mlp_features == 4 * sizes[name][0] for name in sizes)
+    assert [built[name].image_sized for name in sizes] == [True, True, True, False]
+    assert [built[name].readout for name in sizes] == ["ignore", "ignore", "ignore", "project"]
+    encoder = built["dpt_large"].backbone
+    assert (encoder.num_classes, encoder.image_size, encoder.patch_size, encoder.epsilon) == (0, 384, 16, 1e-12)
+    assert built["glpn"].backbone.num_classes == 0
+    images = [example_inputs(built[name])[0] for name in ("small", "glpn")]
+    assert [image.shape for image in images] == [
+        (1, side, side, 3) for side in (built["small"].backbone.image_size, 64)
+    ]
+
+
 def test_the_wiring_of_dptneck_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
@@ -244,9 +273,17 @@ def test_dpt_has_transformers_sizes():
     assert (model.factors, model.features, model.head_features) == ((4, 2, 1, 0.5), 256, 32)
 
 
-def test_weights_that_do_not_fit_are_named_as_transformers_names_them():
+def test_weights_that_do_not_fit_are_named_as_transformers_names_them(monkeypatch):
+    fill, settings = published_depth.fill_from_torch, {}
+
+    def recorded(*call, **more):
+        settings.update(more)
+        return fill(*call, **more)
+
+    monkeypatch.setattr(published_depth, "fill_from_torch", recorded)
     model = DPT(NormalizedDINOv2(0, **TINY), ("block1", "block2"), (4, 6), (2, 1), features=6)
     with pytest.raises(
         ValueError, match=r"DPT; .* missing: .*encoder\.layer\.0\.attention\.q_proj\.bias.*; 1 left over: more"
     ):
         from_torch_names(model, {"more": np.zeros(1)})
+    assert settings == {"what": "DPT", "older": DPT.TORCH_OLD_NAMES, "optional": DPT.TORCH_OPTIONAL}

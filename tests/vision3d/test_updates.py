@@ -200,16 +200,16 @@ def test_each_term_of_the_mesh_loss_by_hand():
 
 
 class Spheres(nn.Module):
-    """Two stages: the sphere by w, and the finer sphere by v, moved by the image."""
+    """Three stages: the sphere by w, and finer spheres by v, moved by the image."""
 
     @property
     def levels(self):
-        return pixel2mesh.sphere_levels(0, 2)[1]
+        return pixel2mesh.sphere_levels(0, 3)[1]
 
     @nn.compact
     def __call__(self, image):
         w, v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
-        return [image[:, None] * w, image[:, None] * v**2]
+        return [image[:, None] * w, image[:, None] * v**3, image[:, None] * v**2]
 
 
 @pytest.mark.covers("TD-11")
@@ -225,14 +225,18 @@ def test_one_update_of_pixel2mesh_by_hand(monkeypatch):
     rows = {"image": image_of(3), "points": image_of(1, 3)[::-1], "normals": image_of(1, 3) + 1}
     rows |= {"index": np.arange(3), "mask": MASK}
     keys = example_keys(jax.random.fold_in(jax.random.key(0), STEP), rows)
-    drawn = np.array([jax.vmap(lambda key, k=k: jax.random.uniform(jax.random.fold_in(key, k)))(keys) for k in (0, 1)])
+    draw = jax.jit(lambda key, k: jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, k)))(key))
+    drawn = np.array([draw(keys, k) for k in range(3)])
     products = (rows["image"][:, None] * rows["points"] * rows["normals"]).sum((1, 2))
 
     def loss(params):
-        # 0.1 + 2 + 30 + 400 of the weights, 7 samples, 20 and 80 faces.
-        first, second = (439.1 + 20) * params["w"] * drawn[0], (439.1 + 80) * params["v"] ** 2 * drawn[1]
-        return ((first + second) * products)[:2].mean() / 1000
+        # 0.1 + 2 + 30 + 400 of the weights, 7 samples, 20, 80 and 320 faces.
+        first, second = (439.1 + 20) * params["w"] * drawn[0], (439.1 + 80) * params["v"] ** 3 * drawn[1]
+        third = (439.1 + 320) * params["v"] ** 2 * drawn[2]
+        return ((first + second + third) * products)[:2].mean() / 1000
 
+    far = [np.linalg.norm(rows["image"][i] * 0.25 + 320 - rows["points"][i][0]) for i in (0, 1)]
+    threshold = float(np.mean(far))  # of the points that are measured below, those of one image are near
     learner = pixel2mesh.learner(
         model=Spheres(),
         optimizer=optax.sgd(RATE / 1000),  # the costs are large
@@ -241,6 +245,7 @@ def test_one_update_of_pixel2mesh_by_hand(monkeypatch):
         edge_weight=0.2,
         laplacian_weight=0.3,
         consistency_weight=0.4,
+        threshold=threshold,
     )
     assert_update(learner, {"w": 1.0, "v": 0.5}, rows, loss, scale=1000)
     # In evaluation as many points on the last mesh as the target has are measured, here its first vertex.
@@ -248,17 +253,16 @@ def test_one_update_of_pixel2mesh_by_hand(monkeypatch):
     params = {"w": np.float32(1), "v": np.float32(0.5)}
     state = State(np.int32(0), jax.random.key(0), params, optax.sgd(RATE).init(params))
     measured = jax.jit(learner.evaluate)(state, rows)
-    distances = [2 * np.square(rows["image"][i] * 0.25 + 80 - rows["points"][i][0]).sum() for i in (0, 1)]
-    assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
-    assert measured["f1"].compute() == 0
+    assert measured["chamfer"].compute() == pytest.approx(2 * np.mean(np.square(far)), rel=1e-5)
+    assert measured["f1"].compute() == 0.5
     outputs = jax.jit(learner.predict)(state, rows)
     np.testing.assert_allclose(outputs["vertices"][:, 0], rows["image"] * 0.25)
-    assert (outputs["faces"].shape, outputs["face_mask"].shape) == ((3, 80, 3), (3, 80))
+    assert (outputs["faces"].shape, outputs["face_mask"].shape) == ((3, 320, 3), (3, 320))
     np.testing.assert_array_equal(outputs["face_mask"], 1)
 
 
 class Voxels(nn.Module):
-    """Logits of voxels a x + b, the cubified mesh, and the mesh of one stage, the image by w."""
+    """Logits of voxels a x + b, the cubified mesh, and the meshes of two stages, the image by w and by 2 w."""
 
     @nn.compact
     def __call__(self, image):
@@ -270,7 +274,7 @@ class Voxels(nn.Module):
         chosen = jnp.broadcast_to(jnp.arange(len(edges)) < 3, (len(image), len(edges)))
         return {
             "voxels": a * x + b,
-            "stages": [image, image * w],
+            "stages": [image, image * w, image * w * 2],
             "faces": jnp.zeros((len(image), 1, 3), jnp.int32),
             "face_mask": ones,
             "edge_mask": chosen,
@@ -279,7 +283,7 @@ class Voxels(nn.Module):
 
 @pytest.mark.covers("TD-13")
 def test_one_update_of_mesh_rcnn_by_hand(monkeypatch):
-    """Cross-entropy of a cell, and of the refined mesh alone: Chamfer distance, normals and squared edges.
+    """Cross-entropy of a cell, and of the refined meshes alone: Chamfer distance, normals and squared edges.
 
     The points on a mesh are here its vertices, and their normals the vertices at length 1.
     """
@@ -294,7 +298,7 @@ def test_one_update_of_mesh_rcnn_by_hand(monkeypatch):
     rows = {"image": image, "points": points, "normals": normals, "occupancy": occupancy}
     rows |= {"index": np.arange(3), "mask": MASK}
     learner = mesh_rcnn.learner(
-        model=Voxels(), optimizer=optax.sgd(RATE), voxel_weight=2.0, normal_weight=0.3, edge_weight=0.5
+        model=Voxels(), optimizer=optax.sgd(RATE), voxel_weight=2.0, normal_weight=0.3, edge_weight=0.5, threshold=2.0
     )
     edges = np.asarray(mesh_rcnn.lattice((2, 2, 2)).edges)[:3]
 
@@ -303,18 +307,20 @@ def test_one_update_of_mesh_rcnn_by_hand(monkeypatch):
         for i in (0, 1):
             z = params["a"] * image[i, :8, 0].reshape(2, 2, 2) + params["b"]
             cells = np.logaddexp(0, np.where(occupancy[i] > 0, -z, z)).mean()
-            vertices = image[i] * params["w"]
-            directions = vertices / np.linalg.norm(vertices, axis=-1, keepdims=True)
-            distance, to_points, to_vertices = chamfer(vertices, points[i])
-            cosines = [(directions * normals[i][to_points]).sum(-1), (normals[i] * directions[to_vertices]).sum(-1)]
-            bend = sum((1 - np.abs(c)).mean() for c in cosines)
-            lengths = np.square(vertices[edges[:, 0]] - vertices[edges[:, 1]]).sum(-1).mean()
-            losses.append(2 * cells + distance + 0.3 * bend + 0.5 * lengths)
+            value = 2 * cells
+            for vertices in (image[i] * params["w"], image[i] * params["w"] * 2):
+                directions = vertices / np.linalg.norm(vertices, axis=-1, keepdims=True)
+                distance, to_points, to_vertices = chamfer(vertices, points[i])
+                cosines = [(directions * normals[i][to_points]).sum(-1), (normals[i] * directions[to_vertices]).sum(-1)]
+                bend = sum((1 - np.abs(c)).mean() for c in cosines)
+                lengths = np.square(vertices[edges[:, 0]] - vertices[edges[:, 1]]).sum(-1).mean()
+                value += distance + 0.3 * bend + 0.5 * lengths
+            losses.append(value)
         return np.mean(losses)
 
     params = {"a": 0.5, "b": -0.3, "w": [1, 0.5, -2]}
     assert_update(learner, params, rows, loss)
-    # In evaluation the parameters stay, and points within the threshold, here .1, are right.
+    # In evaluation the parameters stay, and points within the threshold are right.
     params = {name: np.float32(v) for name, v in params.items()}
     state = State(np.int32(0), jax.random.key(0), params, optax.sgd(RATE).init(params))
     measured = jax.jit(learner.evaluate)(state, rows)
@@ -322,11 +328,18 @@ def test_one_update_of_mesh_rcnn_by_hand(monkeypatch):
     inside = params["a"] * image[:2, :8, 0].reshape(2, 2, 2, 2) + params["b"] > 0
     both, either = (f(inside, occupancy[:2] > 0).sum((1, 2, 3)) for f in (np.logical_and, np.logical_or))
     assert measured["voxel_iou"].compute() == pytest.approx(np.mean(both / either), rel=1e-5)
-    plain = [measured_points(image[i], points[i], 0.1)[0] for i in (0, 1)]
+    plain = [measured_points(image[i], points[i], 2.0)[0] for i in (0, 1)]
     assert measured["cubified_chamfer"].compute() == pytest.approx(np.mean(plain), rel=1e-5)
-    distances, scores = zip(*(measured_points(image[i] * params["w"], points[i], 0.1) for i in (0, 1)), strict=True)
+    distances, scores = zip(*(measured_points(2 * image[i] * params["w"], points[i], 2.0) for i in (0, 1)), strict=True)
+    assert 0 < min(scores) < max(scores) < 1
     assert measured["chamfer"].compute() == pytest.approx(np.mean(distances), rel=1e-5)
     assert measured["f1"].compute() == pytest.approx(np.mean(scores), rel=1e-5)
+    outputs = jax.jit(learner.predict)(state, rows)
+    np.testing.assert_allclose(outputs["vertices"], 2 * image * params["w"], rtol=1e-6)
+    np.testing.assert_array_equal(outputs["face_mask"], np.ones((3, 1), np.int32))
+    assert outputs["face_mask"].dtype == np.int32
+    logits = params["a"] * image[:, :8, 0].reshape(3, 2, 2, 2) + params["b"]
+    np.testing.assert_allclose(outputs["voxels"], 1 / (1 + np.exp(-logits)), rtol=1e-5)
 
 
 def test_measures_of_generated_points_by_hand():

@@ -12,17 +12,26 @@ INTRINSICS = jnp.array([[10.0, 0, 3.5], [0, 10, 3.5], [0, 0, 1]])  # of an image
 
 def ramp(side):
     """[1, side, side, 2]: column and row."""
-    rows, columns = jnp.meshgrid(jnp.arange(side, dtype=float), jnp.arange(side, dtype=float), indexing="ij")
-    return jnp.stack([columns, rows], -1)[None]
+    rows, columns = np.mgrid[:side, :side].astype(np.float32)
+    return np.stack([columns, rows], -1)[None]
 
 
 @pytest.mark.covers("TD-12")
 def test_a_ramp_gives_the_coordinates_of_the_projection():
     # (0.2, -0.1, 2): u = 10 · 0.1 + 3.5 = 4.5, v = 10 · (-0.05) + 3.5 = 3.0. At stride 2: (4.5 + .5) / 2 - .5 = 2.0
     # and (3 + .5) / 2 - .5 = 1.25. (9, 0, 1) projects to u = 93.5, beyond the border of 7 and of 3.
-    vertices = jnp.array([[[0.2, -0.1, 2.0], [9.0, 0.0, 1.0]]])
-    got = vertex_align([ramp(8), ramp(4)], vertices, INTRINSICS, (8, 8))
+    vertices, others = np.float32([[[0.2, -0.1, 2], [9, 0, 1]]]), np.float32([[[0.2, -0.1, 2], [-9, -9, 1], [9, 9, 1]]])
+    maps = ramp(8), ramp(4)
+
+    @jax.jit
+    def run(vertices, others, fine, coarse):
+        square = vertex_align([fine, coarse], vertices, INTRINSICS, (8, 8))
+        return square, vertex_align([fine[:, :4], coarse[:, :2]], others, INTRINSICS, (4, 8))
+
+    got, wide = run(vertices, others, *maps)
     np.testing.assert_allclose(got, [[[4.5, 3.0, 2.0, 1.25], [7.0, 3.5, 3.0, 1.5]]], rtol=1e-6)
+    # The first rows of the same maps: a wide image; (-9, -9, 1) lies above and left of it, (9, 9, 1) below and right.
+    np.testing.assert_allclose(wide, [[[4.5, 3, 2, 1], [0, 0, 0, 0], [7, 3, 3, 1]]], rtol=1e-6)
 
 
 @pytest.mark.covers("TD-12")

@@ -112,6 +112,20 @@ def test_baselines_by_hand():
     assert mean_shape_iou(train["voxels"], test["voxels"]) == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize(
+    ("count", "first", "expected"),
+    [
+        (3, 1, 1),  # .15 is above the least threshold, .1
+        (15, 0, 1),  # .75 is below the largest, .8
+        (17, 0, 1 / 2),  # .85 is above the largest
+    ],
+)
+def test_thresholds_of_the_mean_shape_are_tenths(count, first, expected):
+    """Of 20 solids `count` have the first of two voxels, and all the second, as the solid to predict has."""
+    train = (np.arange(20)[:, None] < [count, 20]).astype(np.uint8)
+    assert mean_shape_iou(train, np.array([[first, 1]], np.uint8)) == pytest.approx(expected)
+
+
 def test_bad_input():
     x = jnp.zeros((1, 16, 16, 1))
     with pytest.raises(ValueError, match=r"resolution=12: cannot be reached; allowed: 8, 16, 32"):

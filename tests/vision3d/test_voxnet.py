@@ -110,6 +110,12 @@ def test_bad_points(points, resolution, message):
         voxelize(points, resolution)
 
 
+@pytest.mark.parametrize("radius", [0.0, np.inf])
+def test_a_cube_has_a_finite_side(radius):
+    with pytest.raises(ValueError, match=f"radius={radius}: out of range; allowed: above 0, finite"):
+        voxelize(np.zeros((1, 4, 3)), 2, radius=radius)
+
+
 def test_the_nearest_grid_differs_in_the_fewest_voxels():
     # The test grid (1, 1, 0 ...) differs from the first training grid in one voxel, and from the second in two.
     train = {"image": np.zeros((2, 2, 2, 2, 1), np.uint8), "label": np.array([4, 7])}
