@@ -146,9 +146,8 @@ def mac_count(eqn: Any) -> int:
     if eqn.primitive.name == "conv_general_dilated":
         x, kernel, y = (v.aval.shape for v in (*eqn.invars, *eqn.outvars))
         numbers = eqn.params["dimension_numbers"]
-        if any(
-            dilation > 1 for dilation in eqn.params["lhs_dilation"]
-        ):  # each pixel meets each tap, with no zeros between
+        # Of a transposed convolution each pixel meets each tap, with no zeros between.
+        if any(dilation > 1 for dilation in eqn.params["lhs_dilation"]):
             return math.prod(kernel) * math.prod(x) // x[numbers.lhs_spec[1]]
         return math.prod(y) * math.prod(kernel) // kernel[numbers.rhs_spec[0]]
     return 0

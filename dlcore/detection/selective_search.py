@@ -70,7 +70,7 @@ def selective_search(
             boxes.append(region_boxes)
             ranks.append(rng.random(len(region_boxes)) * np.arange(len(region_boxes), 0, -1))
     # Late merges first, shuffled; then without duplicates.
-    joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks))]
+    joined = np.concatenate(boxes)[np.argsort(np.concatenate(ranks), kind="stable")]
     _, first = np.unique(joined, axis=0, return_index=True)
     return joined[np.sort(first)[:max_proposals]].astype(np.float32)
 
@@ -171,11 +171,11 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     def similarity(a: Any, b: Any) -> np.ndarray:
         """Of the regions a with the regions b, index arrays."""
-        # Color and texture histograms. Small sizes, 1 - (|a| + |b|) / area, and the fit of the joint box,
-        # 1 - (box - |a| - |b|) / area, add up to 2 - box / area, and the order of pairs needs no 2.
+        # Color and texture histograms, both small, and the fit of their joint box.
         shared = sum(np.minimum(h[a], h[b]).sum(-1) for h in histograms)
+        both = sizes[a] + sizes[b]
         low, high = np.minimum(boxes[a, :2], boxes[b, :2]), np.maximum(boxes[a, 2:], boxes[b, 2:])
-        return shared - (high - low).prod(-1) / area
+        return shared + 2 - both / area - ((high - low).prod(-1) - both) / area
 
     # Neighboring regions, and a queue of pairs by similarity.
     edges = regions[neighbor_edges(height, width)]
