@@ -37,6 +37,7 @@ def test_state_and_observation_keep_their_types():
     assert environment.num_actions == 2
     assert environment.observation_shape == (4,)
     assert environment.max_steps == 500
+    assert not environment.endless, "the pole falls"
     key = jax.random.key(0)
     before = jax.eval_shape(environment.reset, key)
     after, out = jax.eval_shape(environment.step, key, before[0], jax.ShapeDtypeStruct((), jnp.int32))
@@ -71,6 +72,8 @@ def test_actions_of_one_are_the_largest_torque():
     The reward is the one that planners know.
     """
     environment = make("Pendulum-v1")
+    assert (environment.endless, environment.num_actions, environment.action_size) == (True, None, 1)
+    assert (environment.action_low, environment.action_high) == (-2, 2)
     state, first = jax.jit(environment.reset)(jax.random.key(0))
     actions = jnp.array([[0.0], [1.0], [5.0], [-1.0], [0.5]])
     out = jax.jit(jax.vmap(lambda action: environment.step(jax.random.key(1), state, action)[1]))(actions)
