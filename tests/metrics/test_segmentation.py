@@ -84,6 +84,11 @@ def test_two_cubes():
     assert float(voxel_iou(grid, a)) == 0
     with pytest.raises(ValueError, match=r"truth=\(.*: another shape"):
         voxel_iou(grid, grid[:2])
+    with pytest.raises(ValueError, match="threshold=1: above every occupancy; allowed: below 1"):
+        voxel_iou(a, b, threshold=1.0)
+    # Densities may be above 1, and a threshold says nothing about what is bool.
+    assert float(voxel_iou(3 * a, 3 * b, threshold=1.0)) == pytest.approx(27 / 101)
+    assert float(voxel_iou(a > 0, b > 0, threshold=1.0)) == pytest.approx(27 / 101)
 
 
 def squares(*corners, side=12):

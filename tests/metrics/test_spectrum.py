@@ -24,6 +24,7 @@ def test_the_rank_of_planted_spectra():
     assert rank_me(100 * planted([2.0, 1.0, 1.0])) == pytest.approx(2**1.5)
     assert rank_me(np.tile([1.0, -2.0, 3.0], (9, 1))) == pytest.approx(1)
     assert rank_me(np.zeros((3, 2))) == 1
+    assert rank_me(np.array([[1.0, 2.0, 3.0]])) == pytest.approx(1)
 
 
 @pytest.mark.covers("SS-40")
@@ -37,6 +38,7 @@ def test_the_slope_of_planted_power_laws(alpha):
 
 def test_features_without_two_directions_have_no_slope():
     assert alpha_req(np.tile([1.0, -2.0], (5, 1))) == np.inf
+    assert alpha_req(np.array([[1.0, -2.0], [3.0, 5.0]])) == np.inf
     assert alpha_req(np.outer(np.arange(4.0), [1.0, 2.0])) == np.inf
 
 
@@ -56,6 +58,7 @@ def test_the_rank_of_the_discriminant_matrix_by_hand():
     # of W is B's own 4 : 1.
     assert lidar(means[:, None] + around * [2, 1], delta=1e6) == pytest.approx(expected, rel=1e-4)
     assert lidar(np.ones((3, 2, 4))) == 1
+    assert lidar(np.arange(8.0).reshape(2, 2, 2) ** 2) == pytest.approx(1)  # two means differ along one line
 
 
 @pytest.mark.parametrize(

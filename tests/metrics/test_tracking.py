@@ -60,6 +60,17 @@ def test_a_pair_of_the_frame_before_goes_first_and_a_gap_is_no_switch():
     assert clear_mot(*still(3, [0] * 3), *still(3, [4, -1, 5])).switches == 1
 
 
+def test_no_pair_goes_first_before_a_track_was_matched():
+    """Of two boxes the one of the IoU 1 is matched, though the other, of 0.6, has the number 1."""
+    boxes, ids = still(3, [0, 0, 0])
+    near = np.tile(np.array([BOX, [0, 0, 10, 6]]), (3, 1, 1))
+    predicted_ids = np.array([[0, 1], [0, -1], [0, -1]])
+    assert clear_mot(boxes, ids, near, predicted_ids)[1:] == (0, 1, 0, 3)
+    # The same after a frame in which nothing is matched.
+    late = np.array([[2, -1], [0, 1], [0, -1]])
+    assert clear_mot(boxes, np.array([[-1], [0], [0]]), near, late) == (0, 0, 2, 0, 2)
+
+
 def pairs_of(iou, allowed):
     """All matchings of a frame: tuples of pairs (i, j) that are allowed."""
     rows, columns = iou.shape

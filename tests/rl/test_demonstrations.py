@@ -108,6 +108,7 @@ def test_bad_input_is_named(recorded, tmp_path):
         demos.check(recorded, walk(num_actions=1))
     for action, problem in (
         (np.zeros((12, 5)), r"float64 of shape \(\)"),
+        (np.where(np.arange(5) == 0, -1, recorded.action), r"int32 of shape \(\)"),
         (np.ones((12, 5, 2), int), r"int64 of shape \(2,\)"),
     ):
         with pytest.raises(ValueError, match=f"actions are {problem}; allowed: whole numbers from 0 to 1"):
