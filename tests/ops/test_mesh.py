@@ -133,8 +133,8 @@ def test_other_bad_input():
         ops.check_mesh(CUBE, flipped, closed=True)
     with pytest.raises(ValueError, match="three faces or more"):
         ops.adjacent_faces(np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]]))
+    line = np.float32([[1, 1, 0], [2, 1, 0], [3, 1, 0]])
     with pytest.raises(ValueError, match="no face has an area"):
-        line = np.float32([[1, 1, 0], [2, 1, 0], [3, 1, 0]])
         ops.sample_mesh(jax.random.key(0), line, np.array([[0, 1, 2]]), 4)
     one = jax.eval_shape(lambda v: ops.sample_mesh(jax.random.key(0), v, CUBE_FACES, 1), CUBE)
     assert [x.shape for x in one] == [(1, 3), (1, 3), (1,)]

@@ -171,7 +171,7 @@ def test_policies_improve_until_they_stay_and_sweeps_are_counted(float64, scale)
 
 def test_no_sweep_is_allowed_and_a_negative_number_is_not():
     np.testing.assert_array_equal(dp.value_sweeps(sutton(), 0), np.zeros((1, 16)))
-    with pytest.raises(ValueError, match="num_sweeps=-1: out of range|num_sweeps=-1: too small"):
+    with pytest.raises(ValueError, match="num_sweeps=-1: out of range"):
         dp.value_sweeps(sutton(), -1)
     with pytest.raises(ValueError, match="values="):
         dp.action_values(sutton(), np.zeros(15))
