@@ -23,6 +23,9 @@ def test_shares_by_hand():
     assert metric.merge(lost).compute()["pck"] == 4 / 8
     assert KeypointAccuracy.of(predicted, truth, boxes, jnp.array([True, True]), alpha=0.11).compute()["pck"] == 1
     assert KeypointAccuracy.of(predicted, 0 * truth, boxes, jnp.array([True, True])).compute() is None
+    # Two images of one object each, in place of two objects.
+    apart = [x[:, None] for x in (predicted, truth, boxes, jnp.array([True, False]))]
+    np.testing.assert_array_equal(jax.jit(KeypointAccuracy.of)(*apart).compute()["pck_by_keypoint"], [1 / 2, 0, np.nan])
     with pytest.raises(ValueError, match=r"boxes=.*do not fit"):
         KeypointAccuracy.of(predicted, truth, boxes[:, None], jnp.ones((2, 1), bool))
     with pytest.raises(ValueError, match="do not fit"):
@@ -36,6 +39,10 @@ def test_similarity_by_hand():
     sigmas = np.array([0.1, 0.5, 0.1], np.float32)
     found = jax.jit(object_keypoint_similarity)(predicted, target, np.float32([100, 9]), sigmas)
     np.testing.assert_allclose(found, [(np.exp(-1) + 1) / 2, 0], rtol=1e-6)
+
+    for wrong in (predicted[..., :1], predicted[:, :2]):
+        with pytest.raises(ValueError, match=r"(predicted|target)=.*: wrong shape"):
+            object_keypoint_similarity(wrong, target, np.float32([100, 9]), sigmas)
 
     def shape(areas, sigmas):
         return jax.eval_shape(lambda p: object_keypoint_similarity(p, target, areas, sigmas), predicted).shape

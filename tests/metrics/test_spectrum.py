@@ -54,6 +54,9 @@ def test_the_rank_of_the_discriminant_matrix_by_hand():
     expected = np.exp(-0.8 * np.log(0.8) - 0.2 * np.log(0.2))
     assert lidar(means[:, None] + around, delta=1e-9) == pytest.approx(expected, rel=1e-6)
     assert lidar(means[:, None] + around * [2, 1], delta=1e-9) == pytest.approx(2, rel=1e-6)
+    # With W = diag(8, 2) / 3 + 1 they are 2 / (11 / 3) and .5 / (5 / 3): shares of 6 / 11 and 3 / 10.
+    shares = np.array([6 / 11, 3 / 10]) / (6 / 11 + 3 / 10)
+    assert lidar(means[:, None] + around * [2, 1], delta=1.0) == pytest.approx(np.exp(-shares @ np.log(shares)))
     # A direction that views do not agree on does not count: 4 / (2/3 + 2) : 1 / (2/3 + 2) stays, 1 : 1 at a large delta
     # of W is B's own 4 : 1.
     assert lidar(means[:, None] + around * [2, 1], delta=1e6) == pytest.approx(expected, rel=1e-4)

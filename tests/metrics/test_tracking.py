@@ -174,6 +174,10 @@ def test_bad_input_is_named(metric):
         metric(boxes, ids, boxes[..., [2, 1, 0, 3]], ids)
     with pytest.raises(ValueError, match=r"predicted_ids\[0\]=4: twice in a frame; allowed: each id at most once"):
         metric(boxes, ids, np.repeat(boxes, 2, 1), np.full((3, 2), 4))
+    for wrong in ((boxes[..., :3], ids), (boxes, 1.0 * ids), (boxes, ids[:, [0, 0]])):
+        for clip in ((*wrong, boxes, ids), (boxes, ids, *wrong)):
+            with pytest.raises(ValueError, match=r"(target|predicted)_(boxes|ids)=.*: wrong shape or dtype"):
+                metric(*clip)
     with pytest.raises(ValueError, match=r"target_ids: all are -1, no true box"):
         metric(boxes, ids - 1, boxes, ids)
     with pytest.raises(ValueError, match=r"predicted_boxes\[0, 0, 0\]=nan: not finite"):
