@@ -334,6 +334,8 @@ def test_short_runs_have_finite_rates(name, steps, warmup):
 def test_bad_schedules():
     with pytest.raises(ValueError, match=r"schedule='cosin': unknown; allowed: constant, cosine, linear, step"):
         create_schedule("cosin", 1.0, 10)
+    with pytest.raises(ValueError, match=r"^decay_factor=-1: out of range; allowed: finite, at least 0$"):
+        create_schedule("step", 1.0, 10, milestones=[2], decay_factor=-1)
     for warmup in (-1, 11):
         with pytest.raises(ValueError, match=f"warmup={warmup}: out of range; allowed: 0 to steps=10"):
             create_schedule("cosine", 1.0, 10, warmup)

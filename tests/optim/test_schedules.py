@@ -294,6 +294,40 @@ def test_bad_arguments(make, message):
         make()
 
 
+AT_LEAST_0 = {
+    "constant": {"rate": 0.1},
+    "step_decay": {"rate": 0.1, "step_size": 2, "gamma": 0.1},
+    "multi_step": {"rate": 0.1, "milestones": [2], "gamma": 0.1},
+    "exponential": {"rate": 0.1, "k": 0.1},
+    "cosine": {"rate": 0.1, "steps": 2, "end": 0.0},
+    "cosine_restarts": {"rate": 0.1, "first": 2, "factor": 2, "end": 0.0},
+    "linear": {"start": 0.0, "end": 0.1, "steps": 2},
+    "polynomial": {"rate": 0.1, "steps": 2, "power": 2.0},
+    "inverse_sqrt": {"rate": 0.1},
+    "inverse_time": {"rate": 0.1, "k": 0.1},
+    "cyclic": {"low": 0.0, "high": 0.1, "up": 2, "down": 3, "gamma": 1.0},
+    "one_cycle": {"peak": 0.1, "steps": 2, "rise": 0.75, "div": 25.0, "final_div": 1e4},
+    "linear_scaling": {"rate": 0.1, "batch_size": 2, "base_batch_size": 2},
+}
+
+
+@pytest.mark.parametrize("name", AT_LEAST_0)
+def test_no_number_of_a_schedule_is_negative(name):
+    make, arguments = getattr(schedules, name), AT_LEAST_0[name]
+    make(**arguments)
+    for argument in arguments.keys() - {"milestones"}:
+        with pytest.raises(ValueError, match=f"^{argument}=-1: "):
+            make(**arguments | {argument: -1})
+    for argument in {"steps", "step_size", "up", "down", "first", "factor", "div", "final_div"} & arguments.keys():
+        with pytest.raises(ValueError, match=f"^{argument}=0: "):
+            make(**arguments | {argument: 0})
+
+
+def test_a_cycle_of_two_steps_begins_low_and_ends_near_0():
+    """Three quarters of two steps rise until step 1/2; a 25th at first, and a ten thousandth of it at last."""
+    assert rates(schedules.one_cycle(1.0, 2, 0.75), [0, 1]) == pytest.approx([0.04, 4e-6])
+
+
 @pytest.mark.parametrize("power", [0.5, 0.9, 1.5])
 def test_polynomial_is_zero_from_its_end_on_under_jit(power):
     t = jnp.array([1000, 1001, 5000])
