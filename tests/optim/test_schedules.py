@@ -21,6 +21,7 @@ from dlcore.optim import (
     linear_scaling,
     schedules,
 )
+from dlcore.optim.plateau import has_plateau_scale, set_plateau_scale
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_schedulers.npz")
 CASES = json.loads(str(GOLDEN["meta"]))["cases"]
@@ -386,6 +387,18 @@ def test_a_threshold_is_a_share_or_a_difference():
 def test_numbers_out_of_range_are_refused_by_name(call, problem):
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+def test_a_scale_is_found_in_any_chain_and_divides_later_updates():
+    params, gradients = {"w": jnp.ones(2)}, {"w": jnp.ones(2)}
+    tx = create_optimizer("sgd", 0.5, momentum=0.0, plateau=True)
+    state = tx.init(params)
+    assert has_plateau_scale(state)
+    assert not has_plateau_scale(create_optimizer("sgd", 0.5).init(params))
+    for scale, change in ((None, -0.5), (0.25, -0.125)):
+        state = state if scale is None else set_plateau_scale(state, scale)
+        updates, state = tx.update(gradients, state, params)
+        np.testing.assert_array_equal(updates["w"], [change] * 2)
 
 
 def test_a_momentum_may_fall_where_the_rate_rises():
