@@ -171,7 +171,7 @@ def test_views_have_whole_pixels():
 
 
 def test_a_smaller_view_is_smoothed():
-    """Half of four columns, mirrored: around 1 columns 0, 1, 2 weigh .75, .75, .25; around 3 column 0 weighs nothing."""
+    """Half of four columns, mirrored: around 1 columns 0, 1, 2 weigh .75, .75, .25; around 3 column 0 weighs 0."""
     image = np.zeros((4, 4, 1), np.float32)
     image[:, 0] = 7
     view = image_view(image, DetectorView(0.5, flip=True))
