@@ -41,7 +41,7 @@ def test_observations_are_standardized_and_rewards_scaled():
     np.testing.assert_allclose(rewards, [10, -10, -4], rtol=1e-3)
 
 
-def test_what_never_changed_is_divided_by_a_ten_thousandth():
+def test_a_number_that_never_changed_is_divided_by_a_ten_thousandth():
     """The root of 0 + 1e-8: 3e-4 above the mean are 3, 1e-3 below it -10."""
     still = Moments(jnp.float32(5), jnp.float32(0.5), jnp.float32(0))
     normalizer = Normalizer(still.replace(mean=jnp.float32(0)), jnp.zeros(1), still)
