@@ -20,9 +20,11 @@ from dlcore.classification.hard_attention import GlimpseNetwork
 from dlcore.classification.recurrent_attention import RecurrentAttention
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.nn.initializers import orthogonal
+from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.rl.behavior_cloning import GaussianActor
 from dlcore.rl.gail import Discriminator
 from dlcore.rl.model_based import Dynamics
+from dlcore.rl.networks import RecurrentActorCritic
 from dlcore.self_supervised import beit
 from dlcore.self_supervised.ijepa import BlockPredictor
 from dlcore.self_supervised.networks import DINONet
@@ -103,6 +105,12 @@ def hidden_patches(key: jax.Array, x: jax.Array) -> None:
             {"head/kernel": NORMAL(1e-3)},
         ),
         (GaussianActor(2, 4).init, [image(1, 3)], {"mean/kernel": orthogonal(0.01), "log_std": ZEROS}),
+        (
+            RecurrentActorCritic(None, 2, 4).init,
+            [(image(1, 4), image(1, 4)), image(1, 3)],
+            {"encoder/kernel": orthogonal(2**0.5), "hidden_kernel": orthogonal_by_gate(4), "log_std": ZEROS}
+            | {"actor/kernel": orthogonal(0.01), "critic/kernel": orthogonal(1.0)},
+        ),
         (Discriminator(4).init, [image(1, 3)], {"Dense_2/kernel": ZEROS}),
         (
             Dynamics(2, 4, 3).init,

@@ -98,7 +98,7 @@ def scale_and_shift_invariant_loss(
     variance = jnp.square(p).sum((-2, -1), keepdims=True)
     scale = (p * g).sum((-2, -1), keepdims=True) / jnp.where(variance > 0, variance, 1)
     residual = scale * p - g  # [..., H, W]
-    n = n[..., 0, 0]
+    n = n.squeeze((-2, -1))
     loss = jnp.square(residual).sum((-2, -1)) / (2 * n)
     # Gradients of the residual at every scale.
     for k in range(scales):

@@ -117,4 +117,4 @@ def _iou(box: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     sides = np.maximum(np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2]), 0)
     intersection = sides.prod(-1)
     union = (box[2:] - box[:2]).prod() + (boxes[:, 2:] - boxes[:, :2]).prod(-1) - intersection
-    return np.divide(intersection, union, out=np.zeros_like(intersection), where=union > 0)
+    return intersection / np.maximum(union, np.finfo(union.dtype).tiny)

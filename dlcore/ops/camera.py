@@ -342,7 +342,7 @@ def pixel_grid(height: int, width: int) -> jax.Array:
     """
     check_whole_number("height", height, 1)
     check_whole_number("width", width, 1)
-    return jnp.stack(jnp.meshgrid(jnp.arange(width, dtype=float), jnp.arange(height, dtype=float)), -1)
+    return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(float)
 
 
 def distort(plane: jax.Array, distortion: jax.Array) -> jax.Array:

@@ -307,7 +307,7 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
             if FIRST.isdisjoint(re.sub(r"\d", "", word) for word in re.split("[/_]", name)):
                 return leaf
             around = [stack for stack in depths if stack == "" or name.startswith(f"{stack}/")]
-            depth = depths[max(around, key=len)] if around else max(depths.values())
+            depth = depths[max(around)] if around else max(depths.values())
             return leaf * decay ** (depth + 1)
 
         return jax.tree_util.tree_map_with_path(scaled, updates), state

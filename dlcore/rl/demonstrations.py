@@ -154,9 +154,8 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
             check_range("action", action[is_step], -1, 1)
     else:
         whole = np.issubdtype(action.dtype, np.integer) and action.ndim == 2
-        actions = action[is_step] if whole else np.zeros(1)
         count = environment.num_actions or 0
-        fits = whole and 0 <= actions.min() <= actions.max() < count
+        fits = whole and bool(np.isin(action[is_step], range(count)).all())
         expected = f"whole numbers from 0 to {count - 1}"
     if not fits:
         actual = f"{action.dtype} of shape {action.shape[2:]}"

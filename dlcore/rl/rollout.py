@@ -302,4 +302,4 @@ def generalized_advantages(
         advantage = delta + gamma * gae_lambda * jnp.where(done, 0.0, following)
         return advantage, advantage
 
-    return jax.lax.scan(backward, jnp.zeros_like(delta[0]), (delta, done), reverse=True)[1]
+    return jax.lax.scan(backward, jnp.zeros(delta.shape[1:], delta.dtype), (delta, done), reverse=True)[1]

@@ -22,6 +22,7 @@ def test_the_trigger_is_a_bright_corner_of_other_classes_images():
     corner = np.full((5, 6), 0.25)
     corner[3:, 4:] = 1
     np.testing.assert_array_equal(add_trigger(images, 2)[..., 0], [corner] * 10)
+    assert (add_trigger(images, 1) == 1).sum() == 10  # one pixel of each image
     changed, marked, is_poisoned = poison(images, labels, 0.3, target=1, size=2)
     assert is_poisoned.sum() == 3
     assert (labels[is_poisoned] == 0).all()
@@ -65,6 +66,7 @@ def test_scores_are_squares_along_the_main_direction():
             r"images: from 255 to 255; allowed: numbers in \[0, 1\]",
         ),
         (lambda: add_trigger(np.full((2, 4, 4, 1), 255, np.uint8)), "images: from 255 to 255"),
+        (lambda: add_trigger(np.zeros((1, 4, 4, 1)), 0), "size=0: does not fit images of 4 x 4; allowed: 1 to 4"),
         (lambda: add_trigger(np.zeros((1, 4, 4, 1)), 5), "size=5: does not fit images of 4 x 4; allowed: 1 to 4"),
     ],
 )

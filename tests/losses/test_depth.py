@@ -34,6 +34,10 @@ def test_a_scaled_depth_map_has_the_same_loss_and_pixels_without_depth_do_not_co
     wide = np.concatenate([np.log(p), np.full((1, 2, 3), 9, np.float32)], 1)
     np.testing.assert_allclose(loss(wide, holes), loss(np.log(p), g), rtol=1e-5)
     assert np.isfinite(jax.grad(lambda x: loss(x, holes).sum())(wide)).all()
+    one = np.where(np.arange(6).reshape(1, 2, 3) == 4, g, 0)  # a single pixel has no spread, and its own error
+    np.testing.assert_allclose(
+        [loss(np.log(2 * g), one, variance_weight=w) for w in (1.0, 0.0)], [[0], [np.log(2) ** 2]], atol=1e-6
+    )
     with pytest.raises(ValueError, match="target"):
         scale_invariant_depth_loss(jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 4)))
 

@@ -110,7 +110,7 @@ def test_edges_and_pairs_of_mask_0_do_not_count():
 def test_normal_consistency_by_hand():
     # Flat: 1 - cos 0 = 0. With corner 3 above the diagonal its face is vertical: 1 - cos 90° = 1.
     meshes = jnp.stack([VERTICES, VERTICES.at[3].set(jnp.array([0.5, 0.5, 1.0]))])
-    got = jax.jit(losses.normal_consistency_loss)(meshes, FACES, PAIRS)
+    got = jax.jit(losses.normal_consistency_loss)(meshes + np.float32([2, -3, 5]), FACES, PAIRS)  # wherever it stands
     np.testing.assert_allclose(got, [0, 1], atol=1e-6)
 
 

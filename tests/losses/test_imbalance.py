@@ -56,6 +56,8 @@ def test_weights_of_enet_by_hand():
     # 1 / ln(1.02 + .75) and 1 / ln(1.02 + .25); a class without pixels weighs 1 / ln 1.02 = 50.5.
     want = [1 / math.log(1.77), 1 / math.log(1.27), 1 / math.log(1.02)]
     np.testing.assert_allclose(enet_weights(jnp.array([3, 1, 0])), want, rtol=1e-5)
+    # A single pixel is all of them: 1 / ln 2.02.
+    np.testing.assert_allclose(enet_weights(jnp.array([1, 0, 0]))[0], 1 / math.log(2.02), rtol=1e-5)
 
 
 @pytest.mark.covers("LO-22")
@@ -79,6 +81,9 @@ def test_shares_of_images_of_other_sizes():
     # 30 / 60, 8 / 40 and 9 / 90 are .5, .2 and .1, with a median of .2.
     weights = jax.jit(median_frequency_weights)(np.array([30, 8, 9]), np.array([60, 40, 90]))
     np.testing.assert_allclose(weights, [0.4, 1, 2], rtol=1e-6)
+    # One pixel of an image of one: a share of 1, beside .5 and .25.
+    weights = jax.jit(median_frequency_weights)(np.array([1, 4, 2]), np.array([1, 8, 8]))
+    np.testing.assert_allclose(weights, [0.5, 1, 2], rtol=1e-6)
     with pytest.raises(ValueError, match=r"pixels\[1\]=41: more than all .*; allowed: at most beside\[1\]=40"):
         median_frequency_weights(np.array([60.0, 41.0]), np.array([60.0, 40.0]))
 

@@ -41,6 +41,7 @@ def test_worked_numbers_masks_and_bad_input():
     assert float(full_loss(jnp.array([1.0, 3.0]), 4.0, 0.5)) == 4
     assert float(full_loss(jnp.array([1.0, jnp.nan, 3.0]), 4.0, 0.5, jnp.array([1, 0, 1]))) == 4
     assert float(full_loss(jnp.array([1.0]), 4.0, 0.5, jnp.zeros(1))) == 2
+    assert float(full_loss(jnp.array([1.0, jnp.nan, 3.0]), 4.0, 0.5, jnp.array([0, 0, 1]))) == 3 + 2
     # 1 + 3 + 0.5 * 4; the defaults add nothing.
     assert float(full_loss(jnp.array([1.0, jnp.nan, 3.0]), 4.0, 0.5, jnp.array([1, 0, 1]), "sum")) == 6
     assert float(full_loss(jnp.array([1.0, 3.0]))) == 2

@@ -33,6 +33,18 @@ ROWS, LABELS = jnp.ones((2, 3)), jnp.array([0, 1])
         (lambda: losses.triplet_loss(ROWS, ROWS, ROWS, -0.2), "margin=-0.2: out of range; allowed: at least 0"),
         (lambda: losses.cosine_embedding_loss(ROWS, ROWS, LABELS, 2.0), "margin=2: out of range; allowed: -1 to 1"),
         (lambda: losses.tversky_loss(ROWS, ROWS, smooth=-1.0), "smooth=-1: out of range; allowed: at least 0"),
+        *[
+            (lambda loss=loss, labels=labels, name=name: loss(ROWS[None], labels, **{name: -1.0}), f"{name}=-1: out of")
+            for loss, labels in (
+                (losses.tversky_loss, ROWS[None]),
+                (losses.multiclass_tversky_loss, LABELS[None]),
+            )
+            for name in ("alpha", "beta", "smooth")
+        ],
+        (lambda: losses.contrastive_loss(ROWS, ROWS, LABELS, -1.0), "margin=-1: out of range; allowed: at least 0"),
+        (lambda: losses.hinge_embedding_loss(LABELS, np.array([1, -1]), -1.0), "margin=-1: out of range"),
+        (lambda: losses.margin_ranking_loss(LABELS, LABELS, np.array([1, -1]), -1.0), "margin=-1: out of range"),
+        (lambda: losses.triplet_kinds(np.zeros((2, 2)), LABELS, -1.0), "margin=-1: out of range"),
         (lambda: losses.consistency_loss(ROWS, ROWS, float("nan")), "temperature=nan: out of range"),
         (
             lambda: losses.ctc_loss(jnp.zeros((5, 3)), jnp.array([1, 7])),

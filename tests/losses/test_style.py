@@ -47,6 +47,7 @@ def test_variation_by_hand():
     image = jnp.array([[[0.0], [1.0]], [[2.0], [5.0]]])
     assert total_variation_loss(image) == pytest.approx(15.0)
     assert total_variation_loss(jnp.full((4, 4, 3), 7.0)) == 0
+    assert total_variation_loss(jnp.array([[[1.0]], [[4.0]]])) == 9  # one difference of 3
 
 
 def test_losses_of_maps_that_are_no_squares_by_numpy():

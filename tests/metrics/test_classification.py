@@ -7,7 +7,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dlcore.metrics import ConfusionMatrix, PrecisionRecall, accuracy, mean_loss, top_k_accuracy
+from dlcore.metrics import (
+    BoundaryIoU,
+    Calibration,
+    ConfusionMatrix,
+    KeypointAccuracy,
+    PanopticQuality,
+    PrecisionRecall,
+    accuracy,
+    mean_loss,
+    top_k_accuracy,
+)
+from dlcore.metrics.interval import HalfInterval
 
 CLASSES = 7
 EXAMPLES = 64
@@ -155,6 +166,26 @@ def test_leaves_are_int32_counts_and_float32_sums():
     metrics = measures_jit(jnp.asarray(logits[:BATCH], jnp.bfloat16), label[:BATCH], np.ones(BATCH, np.float32))
     assert metrics.pop("loss").total.dtype == jnp.float32
     assert {leaf.dtype for leaf in jax.tree.leaves(metrics)} == {jnp.dtype(jnp.int32)}
+
+
+def test_counts_stay_int32_where_jax_has_64_bits():
+    def every(logits, labels, maps, mask, boxes):
+        predicted = logits.argmax(-1)
+        yield accuracy(logits, labels, mask).count
+        yield ConfusionMatrix.of(predicted, labels, mask, 7)
+        yield PrecisionRecall.of(predicted, labels, mask, 7)
+        calibration = Calibration.of(logits, labels, mask)
+        yield calibration.count, calibration.correct
+        yield HalfInterval.of(logits[:, 0], mask).count
+        yield BoundaryIoU.of(maps, maps, 3)
+        yield PanopticQuality.of(maps, maps[:, 0], maps, maps[:, 0], 3).replace(iou=None)
+        yield KeypointAccuracy.of(boxes[..., :2], boxes, boxes[:, 0, [0, 0, 0, 0]], mask > 0)
+
+    with jax.enable_x64(True):
+        rows, maps = jax.ShapeDtypeStruct((4,), jnp.int32), jax.ShapeDtypeStruct((4, 5, 6), jnp.int32)
+        logits, boxes = (jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((4, 7), (4, 2, 3)))
+        counts = jax.eval_shape(lambda *arrays: list(every(*arrays)), logits, rows, maps, rows, boxes)
+    assert {leaf.dtype for leaf in jax.tree.leaves(counts)} == {jnp.dtype(jnp.int32)}
 
 
 @pytest.mark.covers("ME-01", "ME-02")

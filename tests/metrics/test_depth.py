@@ -27,6 +27,8 @@ def test_two_pixels_by_hand():
         "delta3": 0.5,
     }
     assert {k: float(v) for k, v in result.items()} == pytest.approx(want, rel=1e-5)
+    one = depth_errors(jnp.asarray([[2.0, 4, 9, 9]]), jnp.asarray([[1.0, 0, 0, 0]]))  # a single pixel
+    assert (float(one["abs_rel"]), float(one["rmse"]), float(one["delta1"])) == (1, 1, 0)
     near = depth_errors(jnp.asarray([[1.2, 1.5, 1.9, 2.0]]), jnp.ones((1, 4)))
     assert [float(near[f"delta{i}"]) for i in (1, 2, 3)] == [0.25, 0.5, 0.75]
 
@@ -46,7 +48,7 @@ def test_silog_does_not_see_the_scale_and_the_rest_does():
 def test_a_batch_has_the_mean_of_its_images_by_numpy():
     """Image 1 has no pixel that counts, image 3 is masked; a prediction below 1e-6 counts as 1e-6."""
     rng = np.random.default_rng(0)
-    guess, truth = rng.uniform(1, 3, (2, 4, 2, 5)).astype(np.float32)
+    guess, truth = rng.uniform(0.5, 3, (2, 4, 2, 5)).astype(np.float32)
     guess[0, 0, 0], truth[1, :, 1:], truth[2, 0, :2] = 1e-9, np.nan, (0, np.inf)
     valid = rng.uniform(size=truth.shape) < 0.8
     valid[0, 0, 0], valid[1, :, 0] = True, False

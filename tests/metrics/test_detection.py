@@ -51,6 +51,8 @@ def test_one_true_box_and_boxes_that_touch_at_most():
     assert average_precision(np.array([True]), np.array([0.3]), 1) == 1
     truth = np.array([[0, 0, 1, 1]])
     apart = np.array([[1, 0, 2, 1], [0.5, 2, 1.5, 3], [-3, -3, -2, -2]])
+    point = np.array([[1.0, 1, 1, 1]])
+    assert not match_detections(point, np.ones(1), point, threshold=0.0).any(), "what has no area overlaps nothing"
     assert not match_detections(apart, np.ones(3), truth, threshold=0.0).any()
     for scores, threshold, problem in (
         (np.ones(2), 0.5, r"scores=float32\[2\]: wrong shape or dtype; allowed: \[3\]"),
@@ -83,6 +85,17 @@ def test_the_cardinality_error_counts_queries_that_predict_an_object():
     # Three objects where the queries predict two; NaN in a query, also beside a class, counts as no object.
     logits[0, 0, 2] = np.nan
     np.testing.assert_array_equal(cardinality_error(logits, np.array([[True] * 3, [False] * 3])), [2, 0])
+
+
+def test_predictions_and_true_boxes_of_other_batches_are_named():
+    logits = np.zeros((2, 3, 4), np.float32)
+    for call, message in (
+        (lambda: cardinality_error(logits, np.ones((3, 2))), r"valid=float32\[3, 2\]: wrong shape"),
+        (lambda: cardinality_error(logits, -np.ones((2, 5))), r"valid\[0, 0\]=-1: no mask"),
+        (lambda: cardinality_error(np.zeros(4), np.ones(3)), r"logits=float32\[4\]: wrong shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_unsigned_scores_rank_as_numbers():

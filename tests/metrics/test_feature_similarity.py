@@ -65,5 +65,11 @@ def test_bad_input_is_named():
         lpips_weights({"lin0.model.1.weight": np.ones((1, 3, 1, 1))})
     with pytest.raises(ValueError, match="a weight of x is below 0"):
         lpips_weights({"lin0.model.1.weight": -np.ones((1, 3, 1, 1))}, ("x",))
+    for texts, message in (
+        (jnp.ones((1, 3)), r"texts=.*wrong shape"),
+        (jnp.array([[1, jnp.nan]]), r"texts\[0, 1\]=nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            clip_score(jnp.ones((1, 2)), texts)
     with pytest.raises(ValueError, match="scale=0: out of range; allowed: above 0"):
         clip_score(jnp.ones((1, 2)), jnp.ones((1, 2)), 0)

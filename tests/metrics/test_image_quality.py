@@ -87,6 +87,8 @@ def test_one_for_equal_pictures_and_less_with_noise():
         (lambda a: ssim(a, a, sigma=np.inf), "sigma=inf: out of range"),
         (lambda a: psnr(a, a, np.inf), "data_range=inf: out of range"),
         (lambda a: psnr(a, a, 0), "data_range=0: out of range"),
+        (lambda a: ssim(a, a, k1=-1.0), "k1=-1: out of range; allowed: at least 0"),
+        (lambda a: ssim(a, a, k2=-1.0), "k2=-1: out of range; allowed: at least 0"),
         (lambda a: ssim(a[None, None], a[None, None]), r"a=\(1, 1.*: wrong rank"),
     ],
 )

@@ -23,6 +23,9 @@ def test_shares_by_hand():
     assert metric.merge(lost).compute()["pck"] == 4 / 8
     assert KeypointAccuracy.of(predicted, truth, boxes, jnp.array([True, True]), alpha=0.11).compute()["pck"] == 1
     assert KeypointAccuracy.of(predicted, 0 * truth, boxes, jnp.array([True, True])).compute() is None
+    # Two images of one object each, in place of two objects.
+    apart = [x[:, None] for x in (predicted, truth, boxes, jnp.array([True, False]))]
+    np.testing.assert_array_equal(jax.jit(KeypointAccuracy.of)(*apart).compute()["pck_by_keypoint"], [1 / 2, 0, np.nan])
     with pytest.raises(ValueError, match=r"boxes=.*do not fit"):
         KeypointAccuracy.of(predicted, truth, boxes[:, None], jnp.ones((2, 1), bool))
     with pytest.raises(ValueError, match="do not fit"):
@@ -31,17 +34,21 @@ def test_shares_by_hand():
 
 def test_similarity_by_hand():
     """Area 100 and sigma 0.1: the squared distance 2 * 100 * 0.2^2 = 8 gives 1 / e; without a keypoint it is 0."""
-    target = np.array([[[3, 4, 2], [7, 7, 1], [50, 50, 0]], [[3, 4, 0]] * 3], np.float32)
+    target = np.array([[[3, 4, 2], [7, 7, 1], [50, 50, 0]], [[3, 4, 0]] * 3, [[3, 4, 2], *[[3, 4, 0]] * 2]], np.float32)
     predicted = target[..., :2] + np.array([[2, 2], [0, 0], [9, 9]], np.float32)
     sigmas = np.array([0.1, 0.5, 0.1], np.float32)
-    found = jax.jit(object_keypoint_similarity)(predicted, target, np.float32([100, 9]), sigmas)
-    np.testing.assert_allclose(found, [(np.exp(-1) + 1) / 2, 0], rtol=1e-6)
+    found = jax.jit(object_keypoint_similarity)(predicted, target, np.float32([100, 9, 100]), sigmas)
+    np.testing.assert_allclose(found, [(np.exp(-1) + 1) / 2, 0, np.exp(-1)], rtol=1e-6)
+
+    for wrong in (predicted[..., :1], predicted[:, :2]):
+        with pytest.raises(ValueError, match=r"(predicted|target)=.*: wrong shape"):
+            object_keypoint_similarity(wrong, target, np.float32([100, 9, 100]), sigmas)
 
     def shape(areas, sigmas):
         return jax.eval_shape(lambda p: object_keypoint_similarity(p, target, areas, sigmas), predicted).shape
 
-    assert shape(np.float32([0.5, 0]), sigmas) == (2,)
+    assert shape(np.float32([0.5, 0, 1]), sigmas) == (3,)
     with pytest.raises(ValueError, match=r"areas\[1\]=-0.5: out of range; allowed: at least 0"):
-        shape(np.float32([9, -0.5]), sigmas)
+        shape(np.float32([9, -0.5, 9]), sigmas)
     with pytest.raises(ValueError, match="sigmas=0: out of range; allowed: above 0"):
-        shape(np.float32([9, 9]), 0 * sigmas)
+        shape(np.float32([9, 9, 9]), 0 * sigmas)

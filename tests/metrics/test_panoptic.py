@@ -87,6 +87,15 @@ def test_parts_add_up_and_masked_images_do_not_count():
     assert PanopticQuality.of(FOUND, LABELS, TRUTH, TRUE_LABELS, 2, jnp.zeros(2)).compute() is None
 
 
+@pytest.mark.parametrize("name", ["segments", "labels", "true_segments", "true_labels", "mask"])
+def test_maps_and_labels_of_other_shapes_and_fractions_are_named(name):
+    maps = {"segments": FOUND, "labels": LABELS, "true_segments": TRUTH, "true_labels": TRUE_LABELS}
+    wrong = [np.ones(3)] if name == "mask" else [maps[name][:1], np.asarray(maps[name], np.float32)]
+    for value in wrong:
+        with pytest.raises(ValueError, match=r"\w+=.*: wrong shape"):
+            PanopticQuality.of(**maps | {name: value}, num_classes=2)
+
+
 def test_a_number_in_use_needs_a_class():
     for labels, true_labels in (([[0, -1, -1], [0, 1, 1]], TRUE_LABELS), (LABELS, [[0, -1, -1], [0, 1, 1]])):
         quality = PanopticQuality.of(FOUND, jnp.array(labels), TRUTH, jnp.array(true_labels), 2)

@@ -20,6 +20,8 @@ def test_the_worked_example():
     assert float(chamfer_distance(p, q, "sum")) == 2.0
     assert float(chamfer_distance(p, q, "mean")) == 1.0
     assert float(chamfer_distance(p, q)) == 1.0
+    alone = jax.jit(lambda p, q: (chamfer_distance(p, q), point_f1(p, q, 2.0)["f1"]))(line(0), line(2))
+    assert [float(x) for x in alone] == [4 + 4, 1]
 
 
 @pytest.mark.covers("ME-07")

@@ -81,9 +81,16 @@ def test_two_cubes():
     assert float(voxel_iou(a, a)) == 1
     assert float(voxel_iou(a > 0.5, b > 0.5)) == pytest.approx(27 / 101)
     assert float(voxel_iou(grid, grid)) == 1
+    one = grid.at[0, 1, 2].set(1)
+    assert float(voxel_iou(one, one)) == 1
     assert float(voxel_iou(grid, a)) == 0
     with pytest.raises(ValueError, match=r"truth=\(.*: another shape"):
         voxel_iou(grid, grid[:2])
+    with pytest.raises(ValueError, match="threshold=1: above every occupancy; allowed: below 1"):
+        voxel_iou(a, b, threshold=1.0)
+    # Densities may be above 1, and a threshold says nothing about what is bool.
+    assert float(voxel_iou(3 * a, 3 * b, threshold=1.0)) == pytest.approx(27 / 101)
+    assert float(voxel_iou(a > 0, b > 0, threshold=1.0)) == pytest.approx(27 / 101)
 
 
 def squares(*corners, side=12):
@@ -130,6 +137,8 @@ def test_the_mask_of_pixels_selects_pixels_and_not_images():
 def test_a_band_has_a_width(width):
     with pytest.raises(ValueError, match=f"width={width}: out of range; allowed: at least 1"):
         BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), 2, width=width)
+    with pytest.raises(ValueError, match=r"predictions=float32\[1, 12, 12\]: wrong shape or dtype"):
+        BoundaryIoU.of(np.zeros((1, 12, 12), np.float32), squares((2, 3, 6)), 2)
     with pytest.raises(ValueError, match=f"num_classes={width}: out of range; allowed: at least 1"):
         BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), width, width=1)
 

@@ -24,6 +24,7 @@ def test_the_rank_of_planted_spectra():
     assert rank_me(100 * planted([2.0, 1.0, 1.0])) == pytest.approx(2**1.5)
     assert rank_me(np.tile([1.0, -2.0, 3.0], (9, 1))) == pytest.approx(1)
     assert rank_me(np.zeros((3, 2))) == 1
+    assert rank_me(np.array([[1.0, 2.0, 3.0]])) == pytest.approx(1)
 
 
 @pytest.mark.covers("SS-40")
@@ -37,6 +38,7 @@ def test_the_slope_of_planted_power_laws(alpha):
 
 def test_features_without_two_directions_have_no_slope():
     assert alpha_req(np.tile([1.0, -2.0], (5, 1))) == np.inf
+    assert alpha_req(np.array([[1.0, -2.0], [3.0, 5.0]])) == np.inf
     assert alpha_req(np.outer(np.arange(4.0), [1.0, 2.0])) == np.inf
 
 
@@ -52,10 +54,14 @@ def test_the_rank_of_the_discriminant_matrix_by_hand():
     expected = np.exp(-0.8 * np.log(0.8) - 0.2 * np.log(0.2))
     assert lidar(means[:, None] + around, delta=1e-9) == pytest.approx(expected, rel=1e-6)
     assert lidar(means[:, None] + around * [2, 1], delta=1e-9) == pytest.approx(2, rel=1e-6)
+    # With W = diag(8, 2) / 3 + 1 they are 2 / (11 / 3) and .5 / (5 / 3): shares of 6 / 11 and 3 / 10.
+    shares = np.array([6 / 11, 3 / 10]) / (6 / 11 + 3 / 10)
+    assert lidar(means[:, None] + around * [2, 1], delta=1.0) == pytest.approx(np.exp(-shares @ np.log(shares)))
     # A direction that views do not agree on does not count: 4 / (2/3 + 2) : 1 / (2/3 + 2) stays, 1 : 1 at a large delta
     # of W is B's own 4 : 1.
     assert lidar(means[:, None] + around * [2, 1], delta=1e6) == pytest.approx(expected, rel=1e-4)
     assert lidar(np.ones((3, 2, 4))) == 1
+    assert lidar(np.arange(8.0).reshape(2, 2, 2) ** 2) == pytest.approx(1)  # two means differ along one line
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,17 @@ def test_a_pair_of_the_frame_before_goes_first_and_a_gap_is_no_switch():
     assert clear_mot(*still(3, [0] * 3), *still(3, [4, -1, 5])).switches == 1
 
 
+def test_no_pair_goes_first_before_a_track_was_matched():
+    """Of two boxes the one of the IoU 1 is matched, though the other, of 0.6, has the number 1."""
+    boxes, ids = still(3, [0, 0, 0])
+    near = np.tile(np.array([BOX, [0, 0, 10, 6]]), (3, 1, 1))
+    predicted_ids = np.array([[0, 1], [0, -1], [0, -1]])
+    assert clear_mot(boxes, ids, near, predicted_ids)[1:] == (0, 1, 0, 3)
+    # The same after a frame in which nothing is matched.
+    late = np.array([[2, -1], [0, 1], [0, -1]])
+    assert clear_mot(boxes, np.array([[-1], [0], [0]]), near, late) == (0, 0, 2, 0, 2)
+
+
 def pairs_of(iou, allowed):
     """All matchings of a frame: tuples of pairs (i, j) that are allowed."""
     rows, columns = iou.shape
@@ -163,6 +174,10 @@ def test_bad_input_is_named(metric):
         metric(boxes, ids, boxes[..., [2, 1, 0, 3]], ids)
     with pytest.raises(ValueError, match=r"predicted_ids\[0\]=4: twice in a frame; allowed: each id at most once"):
         metric(boxes, ids, np.repeat(boxes, 2, 1), np.full((3, 2), 4))
+    for wrong in ((boxes[..., :3], ids), (boxes, 1.0 * ids), (boxes, ids[:, [0, 0]])):
+        for clip in ((*wrong, boxes, ids), (boxes, ids, *wrong)):
+            with pytest.raises(ValueError, match=r"(target|predicted)_(boxes|ids)=.*: wrong shape or dtype"):
+                metric(*clip)
     with pytest.raises(ValueError, match=r"target_ids: all are -1, no true box"):
         metric(boxes, ids - 1, boxes, ids)
     with pytest.raises(ValueError, match=r"predicted_boxes\[0, 0, 0\]=nan: not finite"):

@@ -61,6 +61,10 @@ def test_the_program_of_each_platform_calls_its_kernel(cudnn):
         # The two products of the scores are inside the kernel, forward and backward.
         assert "stablehlo.dot_general" not in texts[platform]
         assert "stablehlo.exponential" not in texts[platform]
+    # On a TPU lengths are padded to a multiple of 128; 64 features are enough.
+    assert "2x2x256x64xbf16" in texts["tpu"]
+    assert "x65xbf16" not in texts["tpu"]
+    assert "2x2x384x" not in texts["tpu"]
 
 
 @pytest.mark.covers("AT-48")

@@ -168,3 +168,11 @@ def test_views_have_whole_pixels():
     fused = jax.jit(lambda detections: fuse_views(detections, [DetectorView()], (5, 7), 0.3))([some])
     np.testing.assert_array_equal(fused.groups, [2, 3, 0])
     np.testing.assert_allclose(fused.scores, [1, 0.5, 0])
+
+
+def test_a_smaller_view_is_smoothed():
+    """Half of four columns, mirrored: around 1 columns 0, 1, 2 weigh .75, .75, .25; around 3 column 0 weighs 0."""
+    image = np.zeros((4, 4, 1), np.float32)
+    image[:, 0] = 7
+    view = image_view(image, DetectorView(0.5, flip=True))
+    np.testing.assert_allclose(view[..., 0], [[0, 7 * 0.75 / 1.75]] * 2, rtol=1e-6)

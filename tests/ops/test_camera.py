@@ -279,6 +279,7 @@ def test_more_bad_input_is_named():
         with pytest.raises(ValueError, match=r"(height|width)=0"):
             camera.pixel_grid(*side)
     np.testing.assert_array_equal(camera.pixel_grid(1, 1), np.zeros((1, 1, 2)))
+    assert camera.pixel_grid(1, 1).dtype == np.float32
     with pytest.raises(ValueError, match="singular"):
         camera.check_intrinsics(np.diag([1.0, 0, 1]))
     with pytest.raises(ValueError, match=r"intrinsics\[0, 2\]=inf: not finite"):

@@ -134,8 +134,11 @@ def test_other_bad_input():
         ops.check_mesh(CUBE, flipped, closed=True)
     with pytest.raises(ValueError, match="three faces or more"):
         ops.adjacent_faces(np.array([[0, 1, 2], [0, 1, 3], [0, 1, 4]]))
+    line = np.float32([[1, 1, 0], [2, 1, 0], [3, 1, 0]])
     with pytest.raises(ValueError, match="no face has an area"):
-        ops.sample_mesh(jax.random.key(0), np.zeros((3, 3), np.float32), np.array([[0, 1, 2]]), 4)
+        ops.sample_mesh(jax.random.key(0), line, np.array([[0, 1, 2]]), 4)
+    one = jax.eval_shape(lambda v: ops.sample_mesh(jax.random.key(0), v, CUBE_FACES, 1), CUBE)
+    assert [x.shape for x in one] == [(1, 3), (1, 3), (1,)]
     with pytest.raises(ValueError, match="count=0: no points"):
         ops.sample_mesh(jax.random.key(0), CUBE, CUBE_FACES, 0)
     with pytest.raises(ValueError, match="subdivisions=9: out of range; allowed: 0 to 8"):

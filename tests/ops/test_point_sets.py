@@ -26,6 +26,7 @@ def test_a_set_goes_into_the_unit_sphere():
     got = ops.normalize_points(points, jnp.array([1, 1, 0]))
     np.testing.assert_allclose(got, [[-1, 0, 0], [1, 0, 0], [0, 0, 0]])
     np.testing.assert_array_equal(ops.normalize_points(jnp.ones((4, 3))), 0)
+    np.testing.assert_array_equal(ops.normalize_points(jnp.ones((1, 3))), 0)
 
 
 def test_padding_and_stacking():

@@ -42,8 +42,13 @@ def test_bad_grids_are_one_clear_line():
     values[1, 1, 1] = np.nan
     with pytest.raises(ValueError, match="values"):
         surface_nets(values)
-    with pytest.raises(ValueError, match="no grid; allowed"):
-        surface_nets(np.zeros((3, 3)))
+    for shape in ((3, 3), (1, 3, 3), (3, 3, 1)):
+        with pytest.raises(ValueError, match="no grid; allowed"):
+            surface_nets(np.zeros(shape))
+    # One cell whose corner (0, 0, 0) is inside: three edges are crossed in the middle, and no face has four cells.
+    vertices, faces = surface_nets(np.where(np.arange(8) == 0, 1.0, -1.0).reshape(2, 2, 2), closed=False)
+    np.testing.assert_allclose(vertices, [[1 / 6] * 3])
+    assert faces.shape == (0, 3)
 
 
 def test_vertices_and_faces_of_any_grid_equal_a_loop():

@@ -30,6 +30,7 @@ def moved(tx, targets, params=0.0):
         (2, 2, (4 + 9 + 3) / 3),  # updates 2, 4 and 6
         (6, 1, 3),
         (0, 3, (2 + 3) / 2),  # 3 and 6
+        (4, 3, 9),  # 4; the next would be 7
         (99, 1, 3),  # not begun: the parameters as they are
     ],
 )

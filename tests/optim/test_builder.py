@@ -95,11 +95,14 @@ def test_positions_are_not_decayed(name):
 
     def step(decay):
         tx = create_optimizer(name, 0.1, weight_decay=decay)
-        gradient = jax.tree.map(lambda p: 0.5 * p, params)
+        gradient = jax.tree.map(lambda p: -0.25 * p, params)
         return tx.update(gradient, tx.init(params), params)[0]
 
-    decayed, free = step(0.5), step(0.0)
+    decayed, free = step(2.0), step(0.0)
     np.testing.assert_array_equal(decayed["pos_embed"]["embedding"], free["pos_embed"]["embedding"])
+    # Without decay a kernel grows; with it, it shrinks.
+    assert (free["kernel"] > 0).all()
+    assert (decayed["kernel"] < 0).all()
 
 
 def test_every_name_is_tried_above():
@@ -331,6 +334,8 @@ def test_short_runs_have_finite_rates(name, steps, warmup):
 def test_bad_schedules():
     with pytest.raises(ValueError, match=r"schedule='cosin': unknown; allowed: constant, cosine, linear, step"):
         create_schedule("cosin", 1.0, 10)
+    with pytest.raises(ValueError, match=r"^decay_factor=-1: out of range; allowed: finite, at least 0$"):
+        create_schedule("step", 1.0, 10, milestones=[2], decay_factor=-1)
     for warmup in (-1, 11):
         with pytest.raises(ValueError, match=f"warmup={warmup}: out of range; allowed: 0 to steps=10"):
             create_schedule("cosine", 1.0, 10, warmup)
@@ -387,3 +392,9 @@ def test_milestones_rise_from_above_zero(milestones):
 def test_one_milestone_is_enough():
     schedule = create_schedule("constant", 1.0, 10, milestones=[4], decay_factor=0.1)
     np.testing.assert_allclose([schedule(step) for step in (3, 4, 9)], [1, 0.1, 0.1], rtol=1e-6)
+
+
+def test_milestones_count_from_the_start_of_the_warm_up():
+    """Of 20 steps five rise to the peak, and from step 8 on, the first one after 7.5, the rate is a fifth of it."""
+    schedule = create_schedule("one_cycle", 1.0, 20, warmup=5, milestones=[7.5], decay_factor=0.2)
+    np.testing.assert_allclose([schedule(step) for step in (0, 4, 5, 7, 8)], [0, 0.8, 1, 1, 0.2], rtol=1e-6)

@@ -356,6 +356,32 @@ def test_a_penalty_with_a_half_is_decay_by_lambda_and_without_by_twice(penalty, 
     np.testing.assert_allclose(in_loss, in_chain, rtol=1e-5)
 
 
+OUT_OF_RANGE = {
+    "momentum": {"rho": 1.0, "dampening": -1.0},
+    "nesterov": {"rho": 1.0},
+    "adagrad": {"eps": -1.0, "start": -1.0},
+    "rmsprop": {"gamma": 1.0, "rho": 1.0, "eps": -1.0},
+    "adadelta": {"rho": 1.0, "eps": -1.0},
+    "adam": {"b1": 1.0, "b2": 1.0, "eps": -1.0},
+    "adamw": {"b1": 1.0, "b2": 1.0, "eps": -1.0, "weight_decay": -1.0},
+    "adamax": {"b1": 1.0, "b2": 1.0, "eps": -1.0},
+    "nadam": {"b1": 1.0, "b2": 1.0, "eps": -1.0, "momentum_decay": -1.0},
+    "radam": {"b1": 1.0, "b2": 1.0, "eps": -1.0},
+    "rprop": {"shrink": 1.0, "grow": 1.0, "smallest": -1.0},
+    "asgd": {"decay": -1.0, "power": -1.0, "average_from": -1.0},
+    "lars": {"rho": 1.0, "weight_decay": -1.0, "trust": -1.0},
+}
+
+
+def test_every_number_out_of_range_is_named():
+    for name, numbers in OUT_OF_RANGE.items():
+        for number, value in numbers.items():
+            with pytest.raises(ValueError, match=f"^{number}=.*: out of range; allowed: "):
+                getattr(by_hand, name)(0.1, **{number: value})
+    with pytest.raises(ValueError, match=r"^rho=1: out of range; allowed: 0 to below 1$"):
+        by_hand.nesterov_look_ahead(None, jnp.ones(1), jnp.ones(1), 0.1, 1.0)
+
+
 def test_without_params():
     tx = by_hand.adam()
     with pytest.raises(ValueError, match="params=None: missing; allowed"):

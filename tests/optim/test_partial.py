@@ -58,8 +58,12 @@ def test_the_first_part_that_matches_counts():
 
 
 def test_a_pattern_that_matches_nothing_is_named_with_close_ones():
-    with pytest.raises(ValueError, match=r"part='heads': names no parameter; allowed: such as head"):
-        part_labels(PARAMS, [Part("heads")])
+    for pattern in ("heads", "zzz"):  # near the first three names, and near none: the first three
+        problem = f"part='{pattern}': names no parameter; allowed: such as head, head/bias, head/kernel$"
+        with pytest.raises(ValueError, match=problem):
+            part_labels(PARAMS, [Part(pattern)])
+    with pytest.raises(ValueError, match=r"allowed: such as stage1_block0, stage1_block0/conv1/kernel, stem$"):
+        part_labels(PARAMS, [Part("*stage1_block0s*")])
     with pytest.raises(ValueError, match="nothing learns"):
         part_labels(PARAMS, [Part("*", 0.0)])
 

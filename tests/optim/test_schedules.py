@@ -21,6 +21,7 @@ from dlcore.optim import (
     linear_scaling,
     schedules,
 )
+from dlcore.optim.plateau import has_plateau_scale, set_plateau_scale
 
 GOLDEN = np.load(Path(__file__).parents[1] / "goldens" / "torch_schedulers.npz")
 CASES = json.loads(str(GOLDEN["meta"]))["cases"]
@@ -294,6 +295,40 @@ def test_bad_arguments(make, message):
         make()
 
 
+AT_LEAST_0 = {
+    "constant": {"rate": 0.1},
+    "step_decay": {"rate": 0.1, "step_size": 2, "gamma": 0.1},
+    "multi_step": {"rate": 0.1, "milestones": [2], "gamma": 0.1},
+    "exponential": {"rate": 0.1, "k": 0.1},
+    "cosine": {"rate": 0.1, "steps": 2, "end": 0.0},
+    "cosine_restarts": {"rate": 0.1, "first": 2, "factor": 2, "end": 0.0},
+    "linear": {"start": 0.0, "end": 0.1, "steps": 2},
+    "polynomial": {"rate": 0.1, "steps": 2, "power": 2.0},
+    "inverse_sqrt": {"rate": 0.1},
+    "inverse_time": {"rate": 0.1, "k": 0.1},
+    "cyclic": {"low": 0.0, "high": 0.1, "up": 2, "down": 3, "gamma": 1.0},
+    "one_cycle": {"peak": 0.1, "steps": 2, "rise": 0.75, "div": 25.0, "final_div": 1e4},
+    "linear_scaling": {"rate": 0.1, "batch_size": 2, "base_batch_size": 2},
+}
+
+
+@pytest.mark.parametrize("name", AT_LEAST_0)
+def test_no_number_of_a_schedule_is_negative(name):
+    make, arguments = getattr(schedules, name), AT_LEAST_0[name]
+    make(**arguments)
+    for argument in arguments.keys() - {"milestones"}:
+        with pytest.raises(ValueError, match=f"^{argument}=-1: "):
+            make(**arguments | {argument: -1})
+    for argument in {"steps", "step_size", "up", "down", "first", "factor", "div", "final_div"} & arguments.keys():
+        with pytest.raises(ValueError, match=f"^{argument}=0: "):
+            make(**arguments | {argument: 0})
+
+
+def test_a_cycle_of_two_steps_begins_low_and_ends_near_0():
+    """Three quarters of two steps rise until step 1/2; a 25th at first, and a ten thousandth of it at last."""
+    assert rates(schedules.one_cycle(1.0, 2, 0.75), [0, 1]) == pytest.approx([0.04, 4e-6], rel=0.01)
+
+
 @pytest.mark.parametrize("power", [0.5, 0.9, 1.5])
 def test_polynomial_is_zero_from_its_end_on_under_jit(power):
     t = jnp.array([1000, 1001, 5000])
@@ -352,6 +387,18 @@ def test_a_threshold_is_a_share_or_a_difference():
 def test_numbers_out_of_range_are_refused_by_name(call, problem):
     with pytest.raises(ValueError, match=problem):
         call()
+
+
+def test_a_scale_is_found_in_any_chain_and_divides_later_updates():
+    params, gradients = {"w": jnp.ones(2)}, {"w": jnp.ones(2)}
+    tx = create_optimizer("sgd", 0.5, momentum=0.0, plateau=True)
+    state = tx.init(params)
+    assert has_plateau_scale(state)
+    assert not has_plateau_scale(create_optimizer("sgd", 0.5).init(params))
+    for scale, change in ((None, -0.5), (0.25, -0.125)):
+        state = state if scale is None else set_plateau_scale(state, scale)
+        updates, state = tx.update(gradients, state, params)
+        np.testing.assert_array_equal(updates["w"], [change] * 2)
 
 
 def test_a_momentum_may_fall_where_the_rate_rises():

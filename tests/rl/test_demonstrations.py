@@ -108,6 +108,7 @@ def test_bad_input_is_named(recorded, tmp_path):
         demos.check(recorded, walk(num_actions=1))
     for action, problem in (
         (np.zeros((12, 5)), r"float64 of shape \(\)"),
+        (np.where(np.arange(5) == 0, -1, recorded.action), r"int32 of shape \(\)"),
         (np.ones((12, 5, 2), int), r"int64 of shape \(2,\)"),
     ):
         with pytest.raises(ValueError, match=f"actions are {problem}; allowed: whole numbers from 0 to 1"):
@@ -124,6 +125,9 @@ def test_bad_input_is_named(recorded, tmp_path):
         ({"length": np.array([1, 5, 4])}, "an episode of length 5; allowed: 1 to 4 steps, as the arrays hold"),
         ({"length": np.array([1, 0, 4])}, "an episode of length 0; allowed"),
         ({"length": np.array([1, 4])}, r"actions \(3, 4\), lengths \(2,\)|length=.*: wrong shape|terminated=.*: wrong"),
+        ({"length": np.ones(3)}, r"length=float32\[3\]: wrong shape or dtype"),
+        ({"terminated": np.ones(2)}, r"terminated=float32\[2\]: wrong shape or dtype"),
+        ({"total": np.ones(2)}, r"total=float32\[2\]: wrong shape or dtype"),
         ({"action": np.zeros((3, 3, 2))}, r"actions \(3, 3\), lengths \(3,\); allowed: .* 3 episodes of 4 steps"),
         ({"total": np.array([1, 2, np.nan])}, r"total\[2\]=nan: not finite"),
     ):

@@ -131,6 +131,52 @@ def test_sweeps_stop_at_their_limit():
     assert dp.policy_iteration(slippery(), max_improvements=1).improvements == 1
 
 
+def sweep_by_hand(process, policy, values):
+    """Sum over all outcomes, one after the other."""
+    q = np.zeros((process.num_states, process.num_actions))
+    for s, a, k in np.ndindex(*process.successor.shape):
+        reward = process.reward[s, a, k] + process.gamma * values[process.successor[s, a, k]]
+        q[s, a] += process.probability[s, a, k] * reward
+    return q, (policy * q).sum(1)
+
+
+@pytest.mark.covers("RL-03")
+@pytest.mark.parametrize("scale", [0.03, 30.0])
+def test_policies_improve_until_they_stay_and_sweeps_are_counted(float64, scale):
+    """A policy is swept until values change by at most the tolerance, times the largest value where that is above 1.
+
+    It keeps an action that is by at most ten tolerances worse than the best.
+    """
+    process, tolerance = random_process(3), 0.004
+    process = process._replace(reward=scale * process.reward)
+    policy, values = mdp.uniform_policy(process), np.zeros(6)
+    sweeps, policies = 0, 0
+    while True:
+        change = np.inf
+        while change > tolerance * max(1, np.abs(values).max()):
+            after = sweep_by_hand(process, policy, values)[1]
+            values, change, sweeps = after, np.abs(after - values).max(), sweeps + 1
+        q = sweep_by_hand(process, policy, values)[0]
+        keeps = (policy * q).sum(1) >= q.max(1) - 10 * tolerance * max(1, np.abs(values).max())
+        improved = np.where(keeps[:, None] & (policies > 0), policy, np.eye(3)[q.argmax(1)])
+        if policies and (improved == policy).all():
+            break
+        policy, policies = improved, policies + 1
+    found = dp.policy_iteration(process, tolerance)
+    np.testing.assert_allclose(found.values, values, rtol=1e-9)
+    np.testing.assert_array_equal(found.policy, policy)
+    assert (int(found.sweeps), int(found.improvements)) == (sweeps, policies)
+    assert float(found.change) == pytest.approx(change)
+
+
+def test_no_sweep_is_allowed_and_a_negative_number_is_not():
+    np.testing.assert_array_equal(dp.value_sweeps(sutton(), 0), np.zeros((1, 16)))
+    with pytest.raises(ValueError, match="num_sweeps=-1: out of range"):
+        dp.value_sweeps(sutton(), -1)
+    with pytest.raises(ValueError, match="values="):
+        dp.action_values(sutton(), np.zeros(15))
+
+
 @pytest.mark.covers("RL-03")
 def test_a_grid_of_10000_cells():
     grid = gridworld.make(gridworld.open_map(100, 100), gamma=0.99, step_reward=-0.01)

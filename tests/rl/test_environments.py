@@ -5,17 +5,20 @@ from types import SimpleNamespace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dlcore.rl.environments import (
     Environment,
     Step,
     check_environment,
+    env_step,
     episodes,
     epsilon_greedy,
     make,
     random_actions,
     rollout_episode,
+    start,
 )
 from dlcore.rl.model_based import pendulum_reward
 
@@ -37,6 +40,7 @@ def test_state_and_observation_keep_their_types():
     assert environment.num_actions == 2
     assert environment.observation_shape == (4,)
     assert environment.max_steps == 500
+    assert not environment.endless, "the pole falls"
     key = jax.random.key(0)
     before = jax.eval_shape(environment.reset, key)
     after, out = jax.eval_shape(environment.step, key, before[0], jax.ShapeDtypeStruct((), jnp.int32))
@@ -71,6 +75,8 @@ def test_actions_of_one_are_the_largest_torque():
     The reward is the one that planners know.
     """
     environment = make("Pendulum-v1")
+    assert (environment.endless, environment.num_actions, environment.action_size) == (True, None, 1)
+    assert (environment.action_low, environment.action_high) == (-2, 2)
     state, first = jax.jit(environment.reset)(jax.random.key(0))
     actions = jnp.array([[0.0], [1.0], [5.0], [-1.0], [0.5]])
     out = jax.jit(jax.vmap(lambda action: environment.step(jax.random.key(1), state, action)[1]))(actions)
@@ -145,6 +151,20 @@ def paying(length: int) -> Environment:
         return time + 1, Step(seen, 1.0 * action, time + 1 >= length, jnp.array(False), seen)
 
     return Environment("paying", lambda key: (jnp.int32(0), 3 * jnp.ones(1)), step, 9, (1,), length + 2)
+
+
+def test_lengths_and_counts_stay_int32_where_jax_has_64_bits():
+    def play(rng, keys, index):
+        state = start(paying(3), lambda key, seen: (), optax.identity(), rng, {"index": index})
+        finished = env_step(paying(3), state, keys, index)[2]
+        predict = episodes(paying(3), lambda state, seen: jnp.int32(1))[1]
+        length = rollout_episode(paying(3), lambda key, seen: jnp.int32(1), rng, 5)[1]
+        return length, finished.count, predict(state, {"index": index})["length"]
+
+    with jax.enable_x64(True):
+        keys = jax.random.split(jax.random.key(0), 2)
+        counts = jax.eval_shape(play, jax.random.key(0), keys, np.arange(2, dtype=np.int32))
+    assert [count.dtype for count in counts] == [jnp.int32] * 3
 
 
 def test_an_episode_is_played_for_each_example_with_the_policy_and_its_memory():

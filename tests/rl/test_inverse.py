@@ -89,6 +89,11 @@ def test_bad_demonstrations_get_one_clear_error():
     ):
         with pytest.raises(ValueError, match=message):
             inverse.explain(process, shown, features)
+    shown = inverse.Demonstrations(zeros, zeros, 8)
+    with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
+        inverse.explain(process, shown, steps=0)
+    one = jax.eval_shape(lambda l2: inverse.explain(process, shown, steps=1, l2=l2), 0.1)
+    assert one.gap.shape == (1,)
 
 
 def test_the_verdict_turns():

@@ -170,6 +170,15 @@ def test_bad_input_gets_one_clear_error(change, message):
         mdps.make(**fine | change)
 
 
+def test_a_matrix_without_chance_has_one_outcome_of_each_action():
+    certain = np.eye(3)[[[1, 2], [0, 0], [2, 1]]]
+    process = mdps.from_transition(certain, np.arange(6.0).reshape(3, 2), gamma=0.5)
+    np.testing.assert_array_equal(process.successor, [[[1], [2]], [[0], [0]], [[2], [1]]])
+    np.testing.assert_array_equal(process.reward, [[[0], [1]], [[2], [3]], [[4], [5]]])
+    with pytest.raises(ValueError, match=r"probability: a sum of 0 at \[0, 0\]; allowed: 1"):
+        mdps.from_transition(0 * certain, np.zeros((3, 2)), gamma=0.5)
+
+
 def test_rewards_of_a_matrix_have_its_shape_or_one_for_each_action():
     with pytest.raises(ValueError, match=r"reward: shape \[2\]; allowed: \[2, 3\] or \[2, 3, 2\]"):
         mdps.from_transition(np.full((2, 3, 2), 0.5), np.zeros(2), gamma=0.9)
@@ -205,6 +214,21 @@ def test_endless_episodes_need_a_discount():
         absorbing=[1],
     )
     mdps.check_endings(paid)
+    # Of two free states and three actions, one circles in state 0 for nothing; state 1 pays whatever it does.
+    circles = mdps.make(
+        [[[0], [1], [2]], [[2], [0], [1]], [[2], [2], [2]]],
+        np.ones((3, 3, 1)),
+        np.array([[-1, 0, -1], [-1, -1, -1], [0, 0, 0]], float)[..., None],
+        gamma=1.0,
+        absorbing=[2],
+    )
+    mdps.check_endings(circles)
+    circles.reward[0, 0] = 0
+    with pytest.raises(ValueError, match="stay away from the end for ever and pay nothing, from state 0 on"):
+        mdps.check_endings(circles)
+    circles.reward[0], circles.reward[1, 2] = -1, 0
+    with pytest.raises(ValueError, match="stay away from the end for ever and pay nothing, from state 1 on"):
+        mdps.check_endings(circles)
     endless = mdps.make([[[1]], [[0]]], np.ones((2, 1, 1)), -1.0, gamma=1.0)
     with pytest.raises(ValueError, match="gamma=1: state 0 never reaches an absorbing state, its episodes are endless"):
         mdps.check_endings(endless)

@@ -181,6 +181,22 @@ def test_with_a_known_reward_the_model_predicts_changes_alone():
     chex.assert_shape(after.statistics.output_mean, (2,))
 
 
+def test_the_networks_have_two_hidden_layers_each_of_its_own_weights():
+    """Three of them: silu(x W + b) twice, and a linear layer; silu(x) = x / (1 + exp(-x))."""
+    rng, sizes = np.random.default_rng(0), (4, 5, 5, 2)
+    params, x = {}, rng.normal(size=(3, 6, 4)).astype(np.float32)
+    for i in range(3):
+        params[f"kernel{i}"] = rng.normal(size=(3, *sizes[i : i + 2])).astype(np.float32)
+        params[f"bias{i}"] = rng.normal(size=(3, 1, sizes[i + 1])).astype(np.float32)
+    found = jax.jit(model_based.Dynamics(2, 5, 3).apply)({"params": params}, x)
+    for e in range(3):
+        y = x[e]
+        for i in range(3):
+            y = y @ params[f"kernel{i}"][e] + params[f"bias{i}"][e]
+            y = y / (1 + np.exp(-y)) if i < 2 else y
+        np.testing.assert_allclose(found[e], y, rtol=1e-4, atol=1e-5)
+
+
 def test_bad_input_is_named():
     options = {"model": model_based.Dynamics(4), "optimizer": create_optimizer("sgd", 0.1)}
     discrete = drift()._replace(num_actions=2, action_low=None, action_high=None)

@@ -41,6 +41,14 @@ def test_observations_are_standardized_and_rewards_scaled():
     np.testing.assert_allclose(rewards, [10, -10, -4], rtol=1e-3)
 
 
+def test_a_number_that_never_changed_is_divided_by_a_ten_thousandth():
+    """The root of 0 + 1e-8: 3e-4 above the mean are 3, 1e-3 below it -10."""
+    still = Moments(jnp.float32(5), jnp.float32(0.5), jnp.float32(0))
+    normalizer = Normalizer(still.replace(mean=jnp.float32(0)), jnp.zeros(1), still)
+    np.testing.assert_allclose(normalizer.normalize_obs(np.float32([3e-4, -1e-3])), [3, -10], rtol=1e-5)
+    np.testing.assert_allclose(normalizer.normalize_reward(np.float32([3e-4, -1e-3])), [3, -10], rtol=1e-5)
+
+
 def test_without_statistics_nothing_changes():
     x = jnp.array([[1.0, 2.0]])
     normalizer = Normalizer.start(x, False, False)

@@ -54,15 +54,21 @@ def test_steps_of_one_over_the_visits_average_the_targets():
     assert (state.visits[0, 0], state.step) == (200, 1)
     assert float(metrics["return"].count) == 200
     np.testing.assert_allclose(state.params[0, 0], float(metrics["return"].total) / 200, rtol=1e-4)
+    # The end's number is the noise that it started as.
+    noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), 1), (2, 1))
+    np.testing.assert_allclose(state.params[1], 5 * noise[1], rtol=1e-6)
 
 
 @pytest.mark.covers("RL-04")
 def test_the_error_is_measured_without_its_sign():
-    """In both instances -3 comes where 0 is expected; then -3 is expected."""
-    settings = {"num_steps": 2, "epsilon": 0.0, "step_power": 1.0, "initial_std": 0.0}
-    state, metrics = trained(constant_reward(True, reward=-3.0)._replace(num_actions=1), 1, 2, **settings)
-    assert metrics["td_error"].compute() == 1.5
-    assert state.params.tolist() == [[-3]]
+    """In both instances -3 comes where 0 is expected, so that the value is -3.
+
+    Time is up, and the state keeps its value: -3 - 3 / 2 comes where -3 is expected. A sum of -3 over four visits.
+    """
+    settings = {"num_steps": 2, "gamma": 0.5, "epsilon": 0.0, "step_power": 1.0, "initial_std": 0.0}
+    state, metrics = trained(constant_reward(False, reward=-3.0)._replace(num_actions=1), 1, 2, **settings)
+    assert metrics["td_error"].compute() == (3 + 1.5) / 2
+    assert state.params.tolist() == [[-3 - 3 / 4]]
 
 
 @pytest.mark.weekly

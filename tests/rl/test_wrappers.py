@@ -104,6 +104,26 @@ def test_an_episode_that_is_over_at_the_limit_is_not_cut_off():
     assert outs[5].final_observation == [1]
 
 
+def test_a_step_and_a_restart_have_keys_of_their_own():
+    """An environment that shows the numbers of its key."""
+
+    def step(key, state, action):
+        seen = jax.random.key_data(key)
+        return state, Step(seen, jnp.float32(0), jnp.array(False), jnp.array(False), seen)
+
+    shows = Environment("keys", lambda key: (jnp.int32(0), jax.random.key_data(key)), step, 2, (2,), 5)
+    cut = time_limit(shows, 1)
+
+    @jax.jit
+    def run(key):
+        out = cut.step(key, cut.reset(key)[0], jnp.int32(0))[1]
+        return out, [jax.random.key_data(jax.random.fold_in(key, number)) for number in (0, 1)]
+
+    out, (stepped, restarted) = run(jax.random.key(5))
+    np.testing.assert_array_equal(out.final_observation, stepped)
+    np.testing.assert_array_equal(out.observation, restarted)
+
+
 def test_frames_are_stacked_and_begin_anew():
     first, outs = steps(stack_frames(counter(3), 2), [1] * 4)
     assert first == [0, 0]
