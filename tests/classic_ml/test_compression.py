@@ -52,6 +52,7 @@ def test_the_bits_of_jpeg_are_those_of_its_segment():
     assert gray.shape == (8, 16)
     assert np.abs(gray.astype(int) - 77).max() <= 1
     assert best > 0
+    assert jpeg_code(image, 1)[1] < jpeg_code(image, 10)[1]
 
 
 @pytest.mark.covers("DD-33")

@@ -70,7 +70,10 @@ def test_a_shift_hardly_matters_to_c_cells_and_less_at_each_stage():
 
 @pytest.mark.covers("DD-31")
 def test_a_template_is_added_where_all_are_silent_and_only_there():
-    images = jnp.concatenate([bar(4, 5), bar(4, 5, flip=True)])
+    # A slant of .2 has the norm .28, a sixth of the bar's, and counts; one of .1 is too weak.
+    slants = np.zeros((2, 12, 12, 1), np.float32)
+    slants[0, [4, 5], [4, 5]], slants[1, [4, 5], [5, 4]] = 0.2, 0.1
+    images = jnp.concatenate([bar(4, 5), bar(4, 5, flip=True), slants])
     templates, grown = grow_templates(jax.random.key(0), images, 3, 40, 0.9)
     flat = np.asarray(templates).reshape(9, -1)[:, :grown]
     assert 2 <= grown < 40
@@ -78,6 +81,10 @@ def test_a_template_is_added_where_all_are_silent_and_only_there():
     assert (flat.T @ flat - np.eye(grown)).max() <= 0.9  # none answers to another
     upright = np.asarray(BAR).reshape(-1) / np.sqrt(3)
     assert (upright @ flat).max() > 0.9  # and every pattern stirs one
+    cells = np.zeros((2, 3, 3))
+    cells[0, [0, 1], [0, 1]] = cells[1, [0, 1], [1, 0]] = 0.5**0.5
+    strong, weak = (cells.reshape(2, 9) @ flat).max(1)
+    assert strong > 0.9 > weak
     assert float(np.abs(templates[..., grown:]).max()) == 0
 
 
@@ -119,7 +126,7 @@ def test_bad_arguments():
         c_layer(u, 0, 1)
     with pytest.raises(ValueError, match="size=6"):
         grow_templates(jax.random.key(0), u, 6, 3, 0.5)
-    with pytest.raises(ValueError, match="count=0:"):
+    with pytest.raises(ValueError, match="count=0: too small; allowed: at least 1"):
         grow_templates(jax.random.key(0), u, 3, 0, 0.5)
     with pytest.raises(ValueError, match="do not fit; allowed: one entry per stage in each"):
         grow_stages(jax.random.key(0), u, sizes=(3,))
