@@ -86,6 +86,8 @@ def test_the_library_fits_features_that_are_standardized_by_the_bank(monkeypatch
         options, fitted, labels = Recorded.fits.pop()
         assert (options, labels, found.tolist()) == ({"C": 0.25, "max_iter": 40}, [1, 0, 2, 0], [0, 2])
         np.testing.assert_allclose(fitted, (bank - bank.mean(0)) * [0.5, scale, 1], rtol=1e-9, atol=1e-15)
+    probe_predict(bank, np.array([1, 0, 2, 0]), bank, max_iterations=1)
+    assert Recorded.fits.pop()[0]["max_iter"] == 1
     rows = {"label": np.array([1, 2, 2, 0]), "bank": np.array([1, 0, 0, 1])}
     evaluator = linear_probe("rows", c=0.5, name="near")
     found = evaluator.finish(evaluator.add(None, {"features": np.array([[0.0], [3], [5], [2]])}, rows))

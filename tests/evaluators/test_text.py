@@ -68,6 +68,9 @@ def test_by_hand():
     p, r, b = 2 / 3, 2 / 4, 1.2
     assert rouge_l(["a c e"], [["a b c d"]])[0] == pytest.approx((1 + b * b) * p * r / (r + b * b * p))
     assert cider(["a b c d", "e f g h"], [["a b c d"], ["e f g h"]]).tolist() == pytest.approx([10, 10])
+    # One word is a whole text; and an n-gram of the only text tells it from no other: log(1 / 1) = 0.
+    assert rouge_l(["a"], [["a"]]).tolist() == [1]
+    assert cider(["a b"], [["a b"]]).tolist() == [0]
 
 
 def test_empty_texts_are_finite():
@@ -88,6 +91,8 @@ def test_the_evaluator_joins_batches(golden):
     numbers = measure.finish(acc)
     assert numbers["bleu4"] == bleu(said, true)
     assert numbers["cider"] == pytest.approx(cider(said, true).mean())
+    assert numbers["rouge_l"] == pytest.approx(rouge_l(said, true).mean())
+    assert numbers["word_error_rate"] == word_error_rate(said, [several[0] for several in true])
     assert (
         tuple(numbers) == measure.names == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider", "word_error_rate")
     )
