@@ -426,6 +426,9 @@ def test_masks_are_pasted_into_their_boxes_where_their_probability_is_above_the_
         np.testing.assert_array_equal(pasted, expected)
     np.testing.assert_array_equal(pasted_masks(masks, boxes, (9, 12)), pasted_masks(masks, boxes, (9, 12), 0.5))
     chex.assert_shape(pasted_masks(masks[:0], boxes[:0], (9, 12)), (0, 9, 12))
+    for size, limit, name in (((0, 9), 0.5, "height=0"), ((9, 0), 0.5, "width=0"), ((9, 9), 1.5, "threshold=1.5")):
+        with pytest.raises(ValueError, match=f"^{name}: .*allowed: "):
+            pasted_masks(masks, boxes, size, limit)
 
 
 def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):

@@ -38,6 +38,9 @@ def test_dead_features_and_bad_input():
         probe_predict(x, y * 0.5, x)
     with pytest.raises(ValueError, match=r"queries=\(50, 2\): another width than the bank; allowed: \[M, 3\]"):
         probe_predict(x, y, x[:, :2])
+    for arguments, name in (((y, y, x), "bank"), ((x, y, y), "queries")):
+        with pytest.raises(ValueError, match=f"^{name}=.*wrong shape"):
+            probe_predict(*arguments)
     with pytest.raises(ValueError, match=r"bank\[1, 0\]=nan: not finite"):
         probe_predict(np.where(np.arange(50)[:, None] == 1, np.nan, x), y, x)
     with pytest.raises(ValueError, match=r"labels=\[\]: the only class"):
