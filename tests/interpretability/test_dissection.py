@@ -65,6 +65,8 @@ def test_selectivity_by_hand():
     got = class_selectivity(activations, labels)
     np.testing.assert_allclose(got.index, [5 / 7, 0, 0, 9 / 11], rtol=1e-6)
     assert got.classes[[0, 3]].tolist() == [4, 9]
+    # Of the first two classes alone: (3 - 1) / (3 + 1), and (0 - 0) / 0 is 0.
+    np.testing.assert_allclose(class_selectivity(activations[:4], labels[:4]).index, [1 / 2, 0, 0, 1])
     with pytest.raises(ValueError, match="labels: 1 class"):
         class_selectivity(activations, np.zeros(6))
 
@@ -100,6 +102,7 @@ def test_maps_are_enlarged_before_they_are_compared_with_the_threshold():
     masks = jnp.asarray(np.array([False, False, False, True]).reshape(1, 1, 4, 1))
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.6])), [[1 / 2]], rtol=1e-6)
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.2])), [[1 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.9])), [[1]], rtol=1e-6)  # one pixel of one
 
 
 @pytest.mark.covers("VI-20")

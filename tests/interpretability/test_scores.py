@@ -1,5 +1,6 @@
 """Scores of attribution maps, by hand."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -52,6 +53,8 @@ def test_deletion_and_insertion_follow_the_order_of_the_map():
     assert insertion.tolist() == [[4, 11, 15]]
     with pytest.raises(ValueError, match="steps=0"):
         deletion_insertion(score, image, order, jnp.array([1]), steps=0)
+    all_at_once = jax.eval_shape(lambda x: deletion_insertion(score, x, order, jnp.array([1]), steps=1), image)
+    assert [curve.shape for curve in all_at_once] == [(1, 2), (1, 2)]
 
 
 def test_rank_correlation_sees_order_only():
