@@ -70,6 +70,9 @@ def test_bad_arguments():
     images = np.zeros((2, 8, 8, 1), np.float32)
     with pytest.raises(ValueError, match="size=9: does not fit"):
         random_patches(jax.random.key(0), images, 5, 9)
+    assert jax.eval_shape(lambda x: random_patches(jax.random.key(0), x, 1, 1), images).shape == (1, 1)
+    with pytest.raises(ValueError, match="size=0: does not fit"):
+        random_patches(jax.random.key(0), images, 5, 0)
     with pytest.raises(ValueError, match="count=0:"):
         random_patches(jax.random.key(0), images, 0, 3)
     with pytest.raises(ValueError, match=r"codebook.shape=\(4, 8\): does not fit size=3 .*; allowed: \[K, 9\]"):

@@ -129,12 +129,14 @@ def test_samples_of_four_agree_within_pixels_of_the_target(monkeypatch):
         return residual(shift, (np.array([[1.0, 1], [2, 0]]), np.array([[4.0, 5], [5, 0]])))
 
     monkeypatch.setattr(homography_module, "ransac", ransac)
+    monkeypatch.setattr(homography_module, "fit_homography", lambda *arguments: arguments)
     source, target, mask = np.zeros((5, 2)), np.ones((5, 2)), np.ones(5, bool)
     distance = jax.jit(lambda: ransac_homography("key", source, target, 1.5, 7, mask))()
     np.testing.assert_allclose(distance, [4, 0], atol=1e-6)
     assert (given["key"], given["sample_size"], given["threshold"], given["num_hypotheses"]) == ("key", 4, 1.5, 7)
     assert given["mask"] is mask
     assert given["data"] == (source, target)
+    assert given["refit"](("source", "target"), "weights") == ("source", "target", "weights")
 
 
 def test_bad_input_is_named():

@@ -1,5 +1,6 @@
 """Search by embedding and the threshold of verification."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -54,6 +55,9 @@ def test_the_threshold_is_a_point_of_the_roc():
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"k=3: out of range; allowed: 1\.\.2"):
         search(np.eye(2), np.eye(2), 3)
+    with pytest.raises(ValueError, match=r"k=0: out of range; allowed: 1\.\.2"):
+        search(np.eye(2), np.eye(2), 0)
+    assert jax.eval_shape(lambda x: search(x, np.eye(2), 1).index, np.eye(2)).shape == (2, 1)
     with pytest.raises(ValueError, match=r"gallery.shape=\(3, 3\)"):
         search(np.eye(2), np.eye(3), 1)
     with pytest.raises(ValueError, match=r"queries.shape=\(0, 2\)"):

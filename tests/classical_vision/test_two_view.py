@@ -177,6 +177,7 @@ def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeyp
         return SimpleNamespace(model=jnp.asarray(essential), inliers=jnp.asarray(inliers))
 
     monkeypatch.setattr(two_view, "ransac", ransac)
+    monkeypatch.setattr(two_view, "fit_essential", lambda *arguments: arguments)
 
     @jax.jit
     def run(p, q):
@@ -195,3 +196,4 @@ def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeyp
     for (_, given), threshold in zip(calls, (1.5, 0.02), strict=True):
         assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (8, threshold, 7)
         assert given["mask"] is inliers
+        assert given["refit"](("first", "second"), "weights") == ("first", "second", "weights")
