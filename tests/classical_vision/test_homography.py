@@ -166,5 +166,7 @@ def test_bad_input_is_named():
         fit_homography(square[:3], square[:3])
     with pytest.raises(ValueError, match="source: 5 points on one line"):
         fit_homography(np.outer(np.arange(5), [1, 2.0]), np.random.default_rng(0).normal(size=(5, 2)))
+    with pytest.raises(ValueError, match="target: 4 points on one line"):  # the source, a square, passes
+        fit_homography(square, np.outer(np.arange(4), [1, 2.0]))
     with pytest.raises(ValueError, match="data: 3 rows; allowed: at least 4"):
         ransac_homography(jax.random.key(0), square[:3], square[:3])

@@ -82,6 +82,8 @@ def test_bad_input_is_named():
         triangulate(np.zeros((1, 3, 4)), np.zeros((1, 5, 2)))
     with pytest.raises(ValueError, match=r"pixels\[0, 0, 0\]=nan: not finite"):
         triangulate(np.zeros((2, 3, 4)), np.full((2, 5, 2), np.nan))
+    with pytest.raises(ValueError, match="second: 8 points on one line"):  # the first pass
+        fit_essential(np.random.default_rng(0).normal(size=(8, 2)), np.outer(np.arange(8), [1, 2.0]))
     with pytest.raises(ValueError, match="N at least 8"):
         fit_essential(np.zeros((7, 2)), np.zeros((7, 2)))
     with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
