@@ -91,7 +91,7 @@ def test_one_update_by_hand():
 
 @pytest.mark.covers("SQ-21")
 def test_a_location_is_credited_with_all_classes_from_its_glimpse_on():
-    """Every glimpse is read as class 1: both chosen locations have the returns 2 and 1 of label 1, and none of label 0."""
+    """Every glimpse is read as class 1: the two chosen locations have the returns 2 and 1, of label 0 none."""
     label = np.array([1, 0, 1, 1], np.int32)
     batch, tx = halves(4) | {"label": label}, optax.sgd(1.0)
     params = {"read": np.float32(0), "mean": np.array([0.1, -0.2], np.float32), "base": np.float32(0.3)}

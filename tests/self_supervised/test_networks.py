@@ -6,13 +6,15 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
 from dlcore.data.augment import recipes
 from dlcore.models import create_model
+from dlcore.self_supervised import dino, ibot, moco, nnclr, siamese, simclr, swav
 from dlcore.self_supervised.networks import DINONet, Embedder, PatchDINONet, encode_views, init_variables, unit
-from dlcore.self_supervised.patch_predictors import PatchViT
+from dlcore.self_supervised.patch_predictors import PatchViT, patch_learner
 from tests.wiring import assert_wiring
 
 
@@ -208,3 +210,53 @@ def test_views_of_several_sizes_are_encoded_in_their_order():
     assert state == {}
     out, _ = encode_views(Sums(), lambda x: x, {}, {}, [small], output="features")
     np.testing.assert_array_equal(out[..., 0], [[0, -1], [-2, -3], [-4, -5]])
+
+
+class Wide(nn.Module):
+    """All outputs that a learner asks for, by a weight whose rows are the numbers of an image."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        h = x.reshape(len(x), -1)
+        z = h @ self.param("w", nn.initializers.normal(1.0), (h.shape[-1], 3))
+        prototypes = self.param("prototypes", nn.initializers.normal(1.0), (4, 3))
+        return {"features": h, "embeddings": z, "logits": z @ prototypes.T}
+
+
+def twice(images):
+    return jnp.concatenate([images, images], -1)
+
+
+CROPS = {"augment_local": max, "teacher_momentum": lambda step: 0.9}
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda **parts: siamese.siamese_learner(**parts, compare=None),
+        lambda **parts: siamese.momentum_learner(**parts, compare=None, momentum=None),
+        simclr.learner,
+        lambda **parts: moco.learner(**parts, queue_size=7),
+        lambda **parts: nnclr.learner(**parts, queue_size=7),
+        lambda **parts: swav.learner(**parts, augment_local=max, queue_size=7),
+        lambda **parts: dino.learner(**parts, **CROPS),
+        lambda **parts: ibot.learner(**parts, **CROPS),
+    ],
+    ids=["siamese", "momentum", "simclr", "moco", "nnclr", "swav", "dino", "ibot"],
+)
+def test_weights_start_from_prepared_images(build):
+    """Of four numbers an image, which preparation doubles; queues hold as many rows as asked for."""
+    learner = build(model=Wide(), optimizer=optax.sgd(0.1), augment=max, preprocess=twice)
+    state = jax.eval_shape(learner.init, jax.random.key(0), {"image": IMAGES[..., :1], "index": np.arange(2)})
+    chex.assert_shape(state.params["w"], (8, 3))
+    if hasattr(state, "queue"):
+        assert state.queue.shape[-2:] == (7, 3)
+
+
+def test_weights_of_patch_learners_start_from_one_prepared_image_and_teachers_from_all():
+    learner = patch_learner(
+        model=None, init_params=lambda key, images: images, init_teacher=lambda key, images: images, losses=None,
+        optimizer=optax.sgd(0.1), preprocess=twice,
+    )  # fmt: skip
+    state = jax.eval_shape(learner.init, jax.random.key(0), {"image": IMAGES})
+    assert (state.params.shape, state.teacher_params.shape) == ((1, 2, 2, 6), (2, 2, 2, 6))
