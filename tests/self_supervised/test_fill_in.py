@@ -110,7 +110,7 @@ class Plain(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
-        count_pass(self, train)
+        count_pass(self, train, draws=True)
         a, b = (self.param(name, nn.initializers.ones, ()) for name in "ab")
         return (a * (x.mean(-1, keepdims=True) + train) + b).repeat(self.channels, -1)
 

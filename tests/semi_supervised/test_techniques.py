@@ -977,3 +977,11 @@ def test_mixmatch_guesses_by_two_views_and_mixes_all_with_all(technique_of, monk
 def test_arguments_out_of_range_are_named(function, arguments, problem):
     with pytest.raises(ValueError, match=f"^{problem}"):
         function(*arguments)
+
+
+@pytest.mark.parametrize("technique", [mean_teacher, vat])
+def test_a_network_that_drops_out_numbers_has_keys_for_it(technique):
+    """Of student and teacher, and of the current weights: flax refuses to draw without a key."""
+    learner = technique.learner(model=Linear(dropout=0.5), optimizer=optax.sgd(0.1))
+    state = jax.eval_shape(learner.init, KEY, batch())
+    assert jax.eval_shape(learner.loss, state.params, state, batch())[0].shape == ()
