@@ -79,7 +79,7 @@ def test_masks_that_cover_all_or_nothing():
 
 @pytest.mark.covers("SS-36")
 def test_both_measures_of_masked_pixels_by_hand(monkeypatch):
-    """Pixels 0 to 15 over 16, the first four masked: their distances to the head's 1/2, and to the mean of 4 to 15."""
+    """Pixels 0 to 15 over 16, the first four masked: their distances to 1/2 of the mask token, and to the mean of 4 to 15."""
     drawn = []
 
     def draw(key, *settings):
@@ -87,9 +87,10 @@ def test_both_measures_of_masked_pixels_by_hand(monkeypatch):
         return jnp.arange(16) < 4
 
     monkeypatch.setattr(simmim, "random_mask", draw)
-    head = {"kernel": np.zeros((3, 1), np.float32), "bias": np.array([0.5], np.float32)}
+    head = {"kernel": np.float32([[0.5], [0], [0]]), "bias": np.zeros(1, np.float32)}
+    encoder = {"w": np.zeros(3, np.float32), "b": np.zeros(3, np.float32), "mask_token": np.float32([1, 0, 0])}
     built = learner(mask_ratio=0.25, cell=1)
-    state = toys.state_of(built, {"encoder": toys.weights(1, *toys.ENCODER), "head": head})
+    state = toys.state_of(built, {"encoder": encoder, "head": head})
     pixels = np.arange(16) / 16
     images = np.broadcast_to(pixels.reshape(4, 4, 1), (3, 4, 4, 1)).astype(np.float32)
     metrics = jax.jit(built.evaluate)(state, toys.ROWS | {"image": images})
