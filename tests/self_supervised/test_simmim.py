@@ -79,7 +79,7 @@ def test_masks_that_cover_all_or_nothing():
 
 @pytest.mark.covers("SS-36")
 def test_both_measures_of_masked_pixels_by_hand(monkeypatch):
-    """Pixels 0 to 15 over 16, the first four masked: their distances to 1/2 of the mask token, and to the mean of 4 to 15."""
+    """Pixels 0 to 15 over 16, the first four masked: distances to the mask token's 1/2, and to the mean of 4 to 15."""
     drawn = []
 
     def draw(key, *settings):
