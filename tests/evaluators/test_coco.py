@@ -446,3 +446,17 @@ def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):
     pasted = pasted_masks(masks, boxes, (2000, 5000))
     assert pasted[:, 1999, 4999].tolist() == pasted[:, 0, 0].tolist() == [True, False, False, True]
     assert turns == [((3, 1, 1), (2000, 5000))]
+
+
+def test_an_overlap_of_half_counts_at_the_least_threshold_alone():
+    """The upper 52 of 100 rows, as a box and as a mask: precision 1 at IoU 0.5, 0 from 0.55 on; one of ten recalls."""
+    mask = np.ones((1, 1, 100, 100), bool)
+    rows = {"boxes": np.float32([[[0, 0, 100, 100]]]), "labels": np.zeros((1, 1), int), "box_mask": mask[..., 0, 0]}
+    rows |= {"image": np.zeros((1, 100, 100, 3), np.uint8), "masks": pack_masks(mask)}
+    outputs = {"boxes": np.float32([[[0, 0, 100, 52]]]), "labels": rows["labels"], "valid": rows["box_mask"]}
+    outputs |= {"scores": np.ones((1, 1)), "masks": np.ones((1, 1, 4, 4), np.float32)}
+    found = measure(coco_evaluator(["a"], masks=True), (rows, outputs))
+    for kind in ("", "mask_"):
+        np.testing.assert_allclose(found[kind + "pr50"], np.ones((101, 1)))
+        assert [found[f"{kind}map{at}"] for at in ("", "50", "75")] == pytest.approx([0.1, 1, 0])
+    assert found["recall100"] == pytest.approx(0.1)
