@@ -130,6 +130,8 @@ def test_bad_arguments():
         grow_templates(jax.random.key(0), u, 3, 0, 0.5)
     with pytest.raises(ValueError, match="do not fit; allowed: one entry per stage in each"):
         grow_stages(jax.random.key(0), u, sizes=(3,))
+    with pytest.raises(ValueError, match=r"lengths \[0, 0, 0, 0, 0\]: do not fit; allowed: one entry per stage"):
+        grow_stages(jax.random.key(0), u, sizes=(), counts=(), selectivity=(), pools=(), strides=())
 
 
 @pytest.mark.covers("DD-31")

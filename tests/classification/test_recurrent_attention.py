@@ -207,16 +207,18 @@ def test_bad_arguments_get_one_clear_line(argument, message):
 @pytest.mark.parametrize(
     ("glimpse_size", "num_scales", "message"),
     [
-        (8, 1, "glimpse_size=8: larger than the scene of 4 x 4; allowed: at most 4"),
-        (2, 4, "num_scales=4: does not fit scenes of 4 x 4; allowed: sides that are multiples of 8"),
+        (8, 1, "glimpse_size=8: larger than the scene of {} x {}; allowed: at most 4"),
+        (2, 4, "num_scales=4: does not fit scenes of {} x {}; allowed: sides that are multiples of 8"),
     ],
 )
 def test_a_glimpse_that_does_not_fit_the_scene_is_refused(glimpse_size, num_scales, message):
     learner = recurrent_attention.learner(
         model=Reader(), optimizer=optax.sgd(1.0), glimpse_size=glimpse_size, num_scales=num_scales
     )
-    with pytest.raises(ValueError, match=message):
-        learner.init(jax.random.key(0), halves(1))
+    for height, width in ((4, 8), (8, 4)):
+        scenes = halves(1) | {"image": np.zeros((1, height, width, 1), np.uint8)}
+        with pytest.raises(ValueError, match=message.format(height, width)):
+            learner.init(jax.random.key(0), scenes)
 
 
 @pytest.mark.covers("SQ-21")

@@ -136,6 +136,22 @@ def test_invalid_classes_images_and_numbers_are_refused(truth, found, problem):
             r"keypoints=\[1, 3, 2\] of detections: wrong shape; allowed: \[D, 2, 2 or 3\]",
         ),
         (
+            {"keypoints": (np.ones((1, 6)), np.ones((1, 2, 2)))},
+            r"keypoints=\[1, 6\] of truth: wrong shape",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2)))},
+            r"keypoints=\[1, 2\] of detections: wrong shape",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2, 4)))},
+            r"keypoints=\[1, 2, 4\] of detections: wrong shape",
+        ),
+        (
+            {"masks": ([{"size": (9, 9), "counts": [81]}], [{"size": (9, 9), "counts": b"a2"}])},
+            r"masks\[0\] of truth: no compressed run lengths",
+        ),
+        (
             {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2, 2))), "sigmas": [0.1]},
             r"sigmas=\[0.1\]: no spreads of 2 keypoints; allowed: as many numbers above 0",
         ),
