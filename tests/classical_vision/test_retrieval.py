@@ -70,5 +70,7 @@ def test_bad_arguments():
         acceptance_threshold([0.1], [True])
     with pytest.raises(ValueError, match=r"same.shape=\(1, 2\): do not fit; allowed: \[P\]"):
         acceptance_threshold([[0.1, 0.2]], [[True, False]])
+    with pytest.raises(ValueError, match=r"same.shape=\(3,\): do not fit"):
+        acceptance_threshold([0.1, 0.2], [True, False, True])
     with pytest.raises(ValueError, match="false_accept_rate=2:"):
         acceptance_threshold([0.1, 0.2], [True, False], 2)

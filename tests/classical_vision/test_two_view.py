@@ -84,8 +84,9 @@ def test_bad_input_is_named():
         triangulate(np.zeros((2, 3, 4)), np.full((2, 5, 2), np.nan))
     with pytest.raises(ValueError, match="second: 8 points on one line"):  # the first pass
         fit_essential(np.random.default_rng(0).normal(size=(8, 2)), np.outer(np.arange(8), [1, 2.0]))
-    with pytest.raises(ValueError, match="N at least 8"):
-        fit_essential(np.zeros((7, 2)), np.zeros((7, 2)))
+    for first, second in (((7, 2), (7, 2)), ((8, 2), (9, 2)), ((8, 3), (8, 3)), ((8, 2, 1), (8, 2, 1))):
+        with pytest.raises(ValueError, match="N at least 8"):
+            fit_essential(np.zeros(first), np.zeros(second))
     with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
         structure_from_motion(jax.random.key(0), np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((3, 3)))
     assert "allowed" in str(error.value)

@@ -146,6 +146,13 @@ def test_chrf_equals_sacrebleu_and_by_hand(golden):
     p = (2 / 4 + 1 / 3) / 2
     assert chrf(["abcd"], [["zz", "ab"]]) == pytest.approx(5 * p / (4 * p + 1))
     assert chrf([""], [["a"]]) == 0
-    for bad in (lambda: chrf("a", [["a"]]), lambda: chrf(["a"], [[]]), lambda: chrf(["a"], [["a"]], 0)):
-        with pytest.raises(ValueError, match="allowed"):
-            bad()
+    for hypotheses, references, message in (
+        ("a", [["a"]], "strings; allowed: a list of texts"),
+        (["a"], ["a"], "strings; allowed: a list of texts"),
+        (["a"], [[]], "references=1 lists for 1 texts, or one is empty"),
+        (["a", "b"], [["a"]], "references=1 lists for 2 texts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            chrf(hypotheses, references)
+    with pytest.raises(ValueError, match="max_n=0: out of range; allowed: at least 1"):
+        chrf(["a"], [["a"]], 0)
