@@ -17,8 +17,9 @@ def test_distances_of_differences():
 
 def test_the_door():
     assert check_points("x", [[1, 2]]).dtype == jnp.float32
-    with pytest.raises(ValueError, match=r"x.shape=\(3,\): wrong shape; allowed: \[N, D\]"):
-        check_points("x", np.zeros(3))
+    for shape in ((3,), (3, 0), (3, 2, 1)):
+        with pytest.raises(ValueError, match=r"x.shape=.*: wrong shape; allowed: \[N, D\]"):
+            check_points("x", np.zeros(shape))
     with pytest.raises(ValueError, match=r"seeds.shape=\(1, 2\): wrong shape; allowed: \[N, 3\] with N of at least 2"):
         check_points("seeds", np.zeros((1, 2)), least=2, dim=3)
     with pytest.raises(ValueError, match="x: has values that are not finite"):

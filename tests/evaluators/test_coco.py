@@ -148,6 +148,10 @@ def test_invalid_classes_images_and_numbers_are_refused(truth, found, problem):
             r"keypoints=\[1, 2, 4\] of detections: wrong shape",
         ),
         (
+            {"masks": ([{"size": (9, 9, 1), "counts": b"a2"}], [{"size": (9, 9), "counts": b"a2"}])},
+            r"masks\[0\] of truth: no compressed run lengths",
+        ),
+        (
             {"masks": ([{"size": (9, 9), "counts": [81]}], [{"size": (9, 9), "counts": b"a2"}])},
             r"masks\[0\] of truth: no compressed run lengths",
         ),

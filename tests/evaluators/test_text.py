@@ -102,7 +102,8 @@ def test_the_evaluator_joins_batches(golden):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bleu("a b", ["a b"]), "allowed: a list of texts"),
+        (lambda: bleu("a", [["a"]]), "allowed: a list of texts"),
+        (lambda: bleu(["a"], ["a"]), "allowed: a list of texts"),
         (lambda: bleu(["a"], []), "hypotheses=1 texts: for 0 lists; allowed: one list of references each"),
         (lambda: bleu(["a"], [[]]), "empty list"),
         (lambda: bleu(["a"], [["a"]], 0), "max_n=0"),
