@@ -66,6 +66,8 @@ def test_bad_arguments():
         all_pairs(np.zeros((1, 2)), np.zeros(1))
     with pytest.raises(ValueError, match=r"labels.shape=\(3,\): do not fit; allowed: \[N, D\]"):
         all_pairs(np.eye(2), np.zeros(3))
+    with pytest.raises(ValueError, match=r"embeddings.shape=\(2, 2, 1\)"):
+        all_pairs(np.zeros((2, 2, 1)), np.zeros(2))
     with pytest.raises(ValueError, match="different pairs"):
         acceptance_threshold([0.1], [True])
     with pytest.raises(ValueError, match=r"same.shape=\(1, 2\): do not fit; allowed: \[P\]"):

@@ -180,10 +180,9 @@ def test_bad_input_is_named():
         moments(features(1))
     with pytest.raises(ValueError, match="not finite"):
         moments(np.full((3, 2), np.nan))
-    with pytest.raises(ValueError, match="add up to 1"):
-        inception_score(np.ones((3, 4)))
-    with pytest.raises(ValueError, match="add up to 1"):
-        inception_score(np.ones((0, 4)))
+    for probabilities in (np.ones((3, 4)), np.ones((0, 4)), np.full((3, 2, 2), 1 / 2), np.full(2, 1 / 2)):
+        with pytest.raises(ValueError, match="add up to 1"):
+            inception_score(probabilities)
     with pytest.raises(ValueError, match="shapes"):
         kid(features(5, 3), features(5, 4))
     spoiled = np.where(np.arange(3) == 1, np.nan, features(5, 3))
