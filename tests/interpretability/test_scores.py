@@ -20,6 +20,8 @@ def test_the_largest_value_points():
     assert pointing_game(maps, masks).tolist() == [True, False, False]
     with pytest.raises(ValueError, match=r"masks\.shape=\(2, 2\): maps are \(3, 2, 2\)"):
         pointing_game(maps, masks[0])
+    with pytest.raises(ValueError, match=r"maps are \(2, 2\); allowed: both \[N, H, W\]"):
+        pointing_game(maps[0], masks[0])
 
 
 def test_the_box_is_around_the_largest_part_above_a_share_of_the_maximum():
