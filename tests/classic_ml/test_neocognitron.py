@@ -1,6 +1,7 @@
 """Neocognitron: the cells by hand, the growth of templates, and that a shift hardly matters at the top."""
 
 import importlib
+import re
 
 import chex
 import jax
@@ -120,8 +121,11 @@ def test_bad_arguments():
     u = jnp.zeros((1, 5, 5, 2))
     with pytest.raises(ValueError, match=r"selectivity=1.0: out of range; allowed: \[0, 1\)"):
         s_layer(u, jnp.zeros((3, 3, 2, 1)), 1.0)
-    with pytest.raises(ValueError, match=r"templates.shape=\(3, 3, 1, 1\)"):
-        s_layer(u, jnp.zeros((3, 3, 1, 1)), 0.5)
+    for shape in ((3, 3, 1, 1), (3, 3, 2)):
+        with pytest.raises(ValueError, match=rf"templates.shape={re.escape(str(shape))}"):
+            s_layer(u, jnp.zeros(shape), 0.5)
+    with pytest.raises(ValueError, match=r"u.shape=\(5, 5, 2\)"):
+        s_layer(u[0], jnp.zeros((3, 3, 2, 1)), 0.5)
     with pytest.raises(ValueError, match="pool=0: too small; allowed: at least 1"):
         c_layer(u, 0, 1)
     with pytest.raises(ValueError, match="size=6"):

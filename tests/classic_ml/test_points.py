@@ -20,8 +20,9 @@ def test_the_door():
     for shape in ((3,), (3, 0), (3, 2, 1)):
         with pytest.raises(ValueError, match=r"x.shape=.*: wrong shape; allowed: \[N, D\]"):
             check_points("x", np.zeros(shape))
-    with pytest.raises(ValueError, match=r"seeds.shape=\(1, 2\): wrong shape; allowed: \[N, 3\] with N of at least 2"):
-        check_points("seeds", np.zeros((1, 2)), least=2, dim=3)
+    for shape in ((1, 3), (2, 2)):
+        with pytest.raises(ValueError, match=r"seeds.shape=.*: wrong shape; allowed: \[N, 3\] with N of at least 2"):
+            check_points("seeds", np.zeros(shape), least=2, dim=3)
     with pytest.raises(ValueError, match="x: has values that are not finite"):
         check_points("x", np.array([[np.inf]]))
 

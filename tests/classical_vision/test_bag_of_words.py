@@ -75,8 +75,9 @@ def test_bad_arguments():
         random_patches(jax.random.key(0), images, 5, 0)
     with pytest.raises(ValueError, match="count=0:"):
         random_patches(jax.random.key(0), images, 0, 3)
-    with pytest.raises(ValueError, match=r"codebook.shape=\(4, 8\): does not fit size=3 .*; allowed: \[K, 9\]"):
-        encode(images, np.zeros((4, 8)), 3)
+    for shape in ((4, 8), (4, 9, 1), (9,)):
+        with pytest.raises(ValueError, match=r"codebook.shape=.*: does not fit size=3 .*; allowed: \[K, 9\]"):
+            encode(images, np.zeros(shape), 3)
     with pytest.raises(ValueError, match=r"grid=7: out of range; allowed: 1..6"):
         encode(images, np.zeros((4, 9)), 3, grid=7)
     for image in (images[:, :6], images[:, :, :6]):

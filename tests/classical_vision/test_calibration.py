@@ -180,6 +180,8 @@ def test_bad_input_is_named():
         calibrate_plane(grid[:3], pixels[:, :3])
     with pytest.raises(ValueError, match=r"do not fit; allowed: \[N, 2\] and \[V, N, 2\]"):
         calibrate_plane(grid, pixels[:, 1:])
+    with pytest.raises(ValueError, match=r"do not fit; allowed: \[N, 2\] and \[V, N, 2\]"):
+        calibrate_plane(grid[..., None], pixels[..., None])
     with pytest.raises(ValueError, match="pixels: 1 images; allowed: at least 2"):
         calibrate_plane(grid, pixels[:1])
     with pytest.raises(ValueError, match="points: on one line; allowed: points of a plane"):

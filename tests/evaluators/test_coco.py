@@ -105,6 +105,7 @@ def test_the_area_of_the_annotation_counts_and_not_that_of_the_box():
             [0, 0, 0, 0, 9, 9, 1],
             r"truth=\[1, 6\]: wrong shape; allowed: \[N, 7\], rows of image, class, x0, y0, x1, y1, crowd",
         ),
+        ([[0], [0], [0], [0], [9], [9], [0]], [0, 0, 0, 0, 9, 9, 1], r"truth=\[1, 7, 1\]: wrong shape"),
         (
             [0, 0, 0, 0, 9, 9, 0],
             [0, 0, 0, 0, 9, 9, 1, 1],
