@@ -110,6 +110,8 @@ def test_bad_arguments():
         gaussian_mle(np.zeros(3))
     with pytest.raises(ValueError, match=r"prior.scatter.shape=\(2, 2\): do not fit x; allowed: \(4,\) and \(4, 4\)"):
         gaussian_map(X, Prior(np.zeros(2), 1.0, np.eye(2), 5.0))
+    with pytest.raises(ValueError, match=r"prior.scatter.shape=\(2, 2\): do not fit x"):
+        gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(2), 5.0))
     with pytest.raises(ValueError, match=r"degrees=3.0: out of range; allowed: finite, >= 0 and > 3"):
         gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(4), 3.0))
     for strength, degrees in ((-0.1, 4.0), (np.inf, 4.0), (1.0, np.inf)):

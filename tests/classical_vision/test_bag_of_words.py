@@ -87,8 +87,9 @@ def test_bad_arguments():
             encode(image, np.zeros((4, 9)), 3, grid=5)
     with pytest.raises(ValueError, match="stride=0:"):
         encode(images, np.zeros((4, 9)), 3, stride=0)
-    with pytest.raises(ValueError, match="images=uint8"):
-        encode(images.astype(np.uint8), np.zeros((4, 9)), 3)
+    for wrong in (images.astype(np.uint8), images[..., 0], images[..., None]):
+        with pytest.raises(ValueError, match=r"images=.*: wrong dtype or shape; allowed: floating \[N, H, W, C\]"):
+            encode(wrong, np.zeros((4, 9)), 3)
 
 
 def test_contrast_is_normalized_and_flat_patches_stay_at_zero():

@@ -80,6 +80,8 @@ def test_bad_input_is_named():
     for count in (0, 10):
         with pytest.raises(ValueError, match=rf"count={count} of response.shape=\(3, 3\)"):
             detect_corners(jnp.zeros((3, 3)), count)
+    with pytest.raises(ValueError, match=r"response.shape=\(3, 3, 1\): does not fit"):
+        detect_corners(jnp.zeros((3, 3, 1)), 1)
     with pytest.raises(ValueError, match="min_distance=0: out of range"):
         detect_corners(jnp.zeros((3, 3)), 1, 0)
     for count in (1, 9):

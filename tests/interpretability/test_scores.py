@@ -53,8 +53,9 @@ def test_deletion_and_insertion_follow_the_order_of_the_map():
     deletion, insertion = deletion_insertion(score, image, order, jnp.array([1]), steps=2, baseline=1.0)
     assert deletion.tolist() == [[15, 8, 4]]
     assert insertion.tolist() == [[4, 11, 15]]
-    with pytest.raises(ValueError, match="steps=0"):
-        deletion_insertion(score, image, order, jnp.array([1]), steps=0)
+    for maps, steps in ((order, 0), (order[:, :-1], 1)):
+        with pytest.raises(ValueError, match=f"steps={steps}, maps.shape=.*: allowed: steps >= 1, and maps of shape"):
+            deletion_insertion(score, image, maps, jnp.array([1]), steps=steps)
     all_at_once = jax.eval_shape(lambda x: deletion_insertion(score, x, order, jnp.array([1]), steps=1), image)
     assert [curve.shape for curve in all_at_once] == [(1, 2), (1, 2)]
 
