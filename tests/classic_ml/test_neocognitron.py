@@ -130,6 +130,8 @@ def test_bad_arguments():
         c_layer(u, 0, 1)
     with pytest.raises(ValueError, match="size=6"):
         grow_templates(jax.random.key(0), u, 6, 3, 0.5)
+    with pytest.raises(ValueError, match="size=3"):
+        grow_templates(jax.random.key(0), u[0], 3, 3, 0.5)
     with pytest.raises(ValueError, match="count=0: too small; allowed: at least 1"):
         grow_templates(jax.random.key(0), u, 3, 0, 0.5)
     with pytest.raises(ValueError, match="do not fit; allowed: one entry per stage in each"):
