@@ -7,9 +7,14 @@ PASSED = {"batch_stats": {"passes": np.float32(3)}}
 """The model state of a network that had three passes."""
 
 
-def count_pass(network: nn.Module, train: bool) -> None:
-    """Count a pass in training of a network whose model state is `PASSED`; others have no such number."""
+def count_pass(network: nn.Module, train: bool, draws: bool = False) -> None:
+    """Count a pass in training of a network whose model state is `PASSED`; others have no such number.
+
+    One that draws needs a key of dropout then.
+    """
     if train and network.has_variable("batch_stats", "passes"):
+        if draws:
+            network.make_rng("dropout")
         network.put_variable("batch_stats", "passes", network.get_variable("batch_stats", "passes") + 1)
 
 

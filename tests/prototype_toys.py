@@ -20,7 +20,7 @@ class Cosines(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
-        count_pass(self, train)
+        count_pass(self, train, draws=True)
         h = jnp.stack([x.mean((1, 2, 3)), x.max((1, 2, 3))], -1)
         z = unit(h @ self.param("w", nn.initializers.normal(1.0), WEIGHTS["w"]))
         prototypes = self.param("prototypes", nn.initializers.normal(1.0), WEIGHTS["prototypes"])

@@ -94,7 +94,7 @@ def _merges(distance: np.ndarray, method: str) -> np.ndarray:
         near[nearer], least[nearer] = a, union[nearer]
         # Only clusters whose nearest was merged look for another.
         search = ((near == a) | (near == b)) & ~nearer
-        search[[a, b]] = True, False
+        search[a] = True
         near[search], least[search] = d[search].argmin(1), d[search].min(1)
     return merges
 

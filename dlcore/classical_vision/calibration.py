@@ -64,7 +64,7 @@ def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array |
       ValueError: there are fewer than six points, they are on a plane, or one is not finite.
     """
     points, pixels = jnp.asarray(points), jnp.asarray(pixels)
-    if points.ndim != 2 or points.shape[1:] != (3,) or pixels.shape != (len(points), 2) or len(points) < 6:
+    if points.shape[1:] != (3,) or pixels.shape != (len(points), 2) or len(points) < 6:
         raise ValueError(
             f"points.shape={points.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [N, 3] and [N, 2], N at "
             "least 6"

@@ -60,7 +60,7 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
       ValueError: the shapes do not fit, or a camera or pixel is not finite.
     """
     cameras, pixels = jnp.asarray(cameras), jnp.asarray(pixels)
-    if cameras.ndim != 3 or cameras.shape[1:] != (3, 4) or pixels.shape[::2] != (len(cameras), 2) or len(cameras) < 2:
+    if cameras.shape[1:] != (3, 4) or pixels.shape[::2] != (len(cameras), 2) or len(cameras) < 2:
         raise ValueError(
             f"cameras.shape={cameras.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [V, 3, 4] and "
             "[V, N, 2], V at least 2"

@@ -233,7 +233,6 @@ def _annotations(rows: np.ndarray, masks: Sequence[Mapping] | None, points: np.n
             "category_id": int(label),
             "bbox": [x0, y0, x1 - x0, y1 - y0],
             "area": (x1 - x0) * (y1 - y0),
-            "iscrowd": 0,
         }
         for i, (image, label, x0, y0, x1, y1, _) in enumerate(rows.tolist(), 1)
     ]

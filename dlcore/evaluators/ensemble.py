@@ -39,7 +39,7 @@ def ensemble(learners: Sequence[Learner], example: Batch) -> Learner:
         probs = outputs.get("probabilities")
         if "label" not in example or probs is None or probs.ndim != 2:
             raise ValueError(f"run: number {number + 1} is no classifier; allowed: one run, or several of classifiers")
-        widths.append(probs.shape[-1])
+        widths.append(probs.shape[1])
     if len(set(widths)) != 1:
         raise ValueError(f"run: classifiers of {widths} classes; allowed: of as many")
 

@@ -81,7 +81,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
     for name, moment in (("mean_f", mean_f), ("cov_f", cov_f), ("mean_g", mean_g), ("cov_g", cov_g)):
         check_finite(name, moment)
     for name, cov in (("cov_f", cov_f), ("cov_g", cov_g)):
-        if cov.shape[0] != cov.shape[1] or np.abs(cov - np.transpose(cov)).max() > 1e-3 * np.abs(cov).max():
+        if np.abs(cov - np.transpose(cov)).max() > 1e-3 * np.abs(cov).max():
             raise ValueError(f"{name}={np.shape(cov)}: not symmetric; allowed: a covariance, [D, D]")
     values, vectors = np.linalg.eigh(cov_f)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T

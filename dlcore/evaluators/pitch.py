@@ -36,7 +36,7 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     centered = waveform - waveform.mean(-1, keepdims=True)
     size = _PADDING * length
     magnitude = np.abs(np.fft.rfft(centered * np.hanning(length), size))
-    peak = np.clip(magnitude[..., 1:-1].argmax(-1) + 1, 1, magnitude.shape[-1] - 2)
+    peak = magnitude[..., 1:-1].argmax(-1) + 1
     neighbors = np.take_along_axis(magnitude, peak[..., None] + np.array([-1, 0, 1]), -1)
     left, middle, right = np.moveaxis(np.log(np.maximum(neighbors, 1e-300)), -1, 0)
     bend = left - 2 * middle + right

@@ -41,7 +41,7 @@ def cross_correlation(a: jax.Array, b: jax.Array, mask: jax.Array, epsilon: floa
     Raises:
       ValueError: the shapes differ, or there is one example.
     """
-    check_shapes(a=(a, "B D"), b=(b, "B D"), mask=(mask, "mask B"), epsilon=(epsilon, ">= 0"))
+    check_shapes(a=(a, "B D"), b=(b, "B D"), epsilon=(epsilon, ">= 0"))
 
     def standardize(z: jax.Array) -> tuple[jax.Array, jax.Array]:
         centered, count = center_batch(z, mask)

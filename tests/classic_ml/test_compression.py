@@ -52,6 +52,7 @@ def test_the_bits_of_jpeg_are_those_of_its_segment():
     assert gray.shape == (8, 16)
     assert np.abs(gray.astype(int) - 77).max() <= 1
     assert best > 0
+    assert jpeg_code(image, 1)[1] < jpeg_code(image, 10)[1]
 
 
 @pytest.mark.covers("DD-33")
@@ -80,6 +81,10 @@ def test_prototypes_classify_by_the_majority_of_their_examples():
         (lambda p, x: jpeg_code(np.zeros(8, np.uint8), 50), r"image=uint8\[8\]: no image"),
         (lambda p, x: level_bits(np.zeros((2, 3), int), np.zeros((2, 2), int)), "other columns than the 2"),
         (lambda p, x: level_bits(np.zeros((0, 3), int), np.zeros((2, 3), int)), "not a table of integers"),
+        (
+            lambda p, x: level_bits(np.zeros((2, 3), int), np.zeros((2, 3, 1), int)),
+            r"train_levels=int64\[2, 3, 1\]: not",
+        ),
         (lambda p, x: dropped_variance(x, 2.5), "not a list of eigenvalues"),
         (lambda p, x: level_bits(x, x), r"levels=float64\[5, 3\]: not a table of integers"),
         (lambda p, x: dropped_variance([2.0, 1.0], 2.5), r"total=2.5: below the 3.0 of the eigenvalues"),

@@ -110,6 +110,8 @@ def test_bad_arguments():
         gaussian_mle(np.zeros(3))
     with pytest.raises(ValueError, match=r"prior.scatter.shape=\(2, 2\): do not fit x; allowed: \(4,\) and \(4, 4\)"):
         gaussian_map(X, Prior(np.zeros(2), 1.0, np.eye(2), 5.0))
+    with pytest.raises(ValueError, match=r"prior.scatter.shape=\(2, 2\): do not fit x"):
+        gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(2), 5.0))
     with pytest.raises(ValueError, match=r"degrees=3.0: out of range; allowed: finite, >= 0 and > 3"):
         gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(4), 3.0))
     for strength, degrees in ((-0.1, 4.0), (np.inf, 4.0), (1.0, np.inf)):
@@ -119,7 +121,7 @@ def test_bad_arguments():
         gaussian_map(X, Prior(np.zeros(3), 1.0, np.eye(4), 5.0))
     with pytest.raises(ValueError, match="bandwidth=inf: out of range"):
         kernel_log_density(XT, X, np.inf)
-    with pytest.raises(ValueError, match="block=0:"):
+    with pytest.raises(ValueError, match="block=0: too small; allowed: at least 1"):
         kernel_log_density(XT, X, 1.0, block=0)
     with pytest.raises(ValueError, match="bandwidth=0: out of range"):
         kernel_log_density(XT, X, 0)

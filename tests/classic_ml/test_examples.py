@@ -11,6 +11,9 @@ def test_images_become_rows_and_only_float64_keeps_its_type(given, kept):
     rows = as_rows(np.arange(24).reshape(2, 3, 2, 2).astype(given))
     assert rows.dtype == kept
     np.testing.assert_array_equal(rows, np.arange(24).reshape(2, 12))
+    np.testing.assert_array_equal(as_rows(rows, 12), rows)
+    with pytest.raises(ValueError, match=r"images.shape=\(2, 12\): 12 numbers per example; allowed: 11"):
+        as_rows(rows, 11)
 
 
 def test_labels_become_positions_among_those_that_occur():

@@ -27,6 +27,10 @@ def test_two_points_by_hand():
     found = fit_binary(kernel_matrix([[0.0], [2.0]], [[0.0], [2.0]], "linear"), [-1, 1], 10.0)
     np.testing.assert_allclose(found.coefficients, [-0.5, 0.5])
     assert found.bias == pytest.approx(-1)
+    # Both multipliers stop at c = .1: biases of -1 and 1 - .1 * 4 = .6 would suit the two, the mean is -.2.
+    bound = fit_binary(kernel_matrix([[0.0], [2.0]], [[0.0], [2.0]], "linear"), [-1, 1], 0.1)
+    np.testing.assert_allclose(bound.coefficients, [-0.1, 0.1])
+    assert bound.bias == pytest.approx(-0.2)
     assert kernel_matrix([[1.0, 2.0]], [[3.0, 1.0]], "polynomial", 0.5, 2)[0, 0] == (0.5 * 5 + 1) ** 2
     assert kernel_matrix([[1.0, 2.0]], [[3.0, 1.0]], "rbf", 0.5)[0, 0] == pytest.approx(np.exp(-2.5))
 
@@ -79,10 +83,10 @@ def test_digits_of_ten_classes():
         (lambda: train(np.eye(2), [0, 1], kernel="cosine"), "kernel='cosine'"),
         (lambda: fit_binary(np.eye(2), [1, -1], tolerance=0), "tolerance=0"),
         (lambda: fit_binary(np.eye(2), [1, -1], np.inf), "c=inf"),
-        (lambda: fit_binary(np.eye(2), [1, -1], iterations=0), "iterations=0"),
+        (lambda: fit_binary(np.eye(2), [1, -1], iterations=0), "iterations=0: too small; allowed: at least 1"),
         (lambda: fit_binary(np.diag([1, np.nan]), [1, -1]), r"gram\[1, 1\]=nan"),
         (lambda: kernel_matrix(np.eye(2), np.eye(2), gamma=np.inf), "gamma=inf"),
-        (lambda: kernel_matrix(np.eye(2), np.eye(2), degree=0), "degree=0"),
+        (lambda: kernel_matrix(np.eye(2), np.eye(2), degree=0), "degree=0: too small; allowed: at least 1"),
         (lambda: fit_binary(np.eye(3), [1, -1]), "gram="),
         (lambda: fit_binary(np.eye(2), [1, 1]), "both 1 and -1"),
     ],

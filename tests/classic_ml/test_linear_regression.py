@@ -91,6 +91,11 @@ def test_the_optimum_of_the_elastic_net_has_its_conditions():
     most = np.abs((x - x.mean(0)).T @ (y - y.mean())).max() / 50
     assert not lasso(x, y, most * 1.0001)[0].any()
     assert lasso(x, y, most * 0.999)[0].any()
+    # One pass over the coordinates is not the end of it; a generous tolerance ends there too.
+    once = elastic_net(x, y, 0.1, 1.0, iterations=1)[0]
+    assert not np.allclose(lasso(x, y, 0.1)[0], once, atol=1e-4)
+    for few in ({"iterations": 1}, {"tolerance": 1e9}):
+        np.testing.assert_array_equal(lasso(x, y, 0.1, **few)[0], once)
 
 
 @pytest.mark.parametrize(
@@ -100,6 +105,8 @@ def test_the_optimum_of_the_elastic_net_has_its_conditions():
 def test_bad_elastic_nets_are_refused(bad):
     with pytest.raises(ValueError, match=f"{next(iter(bad))}=.*allowed"):
         elastic_net(np.ones((2, 1)), np.ones(2), **bad)
+    with pytest.raises(ValueError, match="iterations=0: too small; allowed: at least 1"):
+        elastic_net(np.ones((2, 1)), np.ones(2), iterations=0)
 
 
 def test_numbers_that_are_not_finite_are_named():

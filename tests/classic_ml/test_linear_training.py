@@ -12,6 +12,7 @@ from sklearn.svm import LinearSVC
 
 from dlcore.classic_ml import linear, linear_training
 from dlcore.data.digits import digits
+from dlcore.learner import root_key
 
 GOLDENS = np.load(pathlib.Path(__file__).parents[1] / "goldens" / "ml_sklearn.npz")
 CASES = json.loads(str(GOLDENS["meta"]))["cases"]
@@ -162,6 +163,23 @@ def test_one_example_is_descended_by_hand():
     np.testing.assert_allclose(losses, expected, rtol=1e-5)
     for parameters in (found, plain):
         np.testing.assert_allclose(np.column_stack(parameters), w, rtol=1e-5)
+
+
+def test_training_takes_the_steps_of_numpy():
+    """Three steps of momentum on the hinge of minibatches that the seed and the step draw, with labels 5, 6 and 7."""
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(9, 4)).astype(np.float32), np.arange(9) % 3
+    settings = {"loss": "hinge", "l2": 0.3, "learning_rate": 0.2, "momentum": 0.4}
+    model = linear_training.train(x, label + 5, steps=3, batch_size=5, seed=2, **settings)
+    w, v, extended = np.zeros((3, 5)), 0, np.column_stack([x, np.ones(9)])
+    for step in range(3):
+        rows = np.asarray(jax.random.randint(jax.random.fold_in(root_key(2), step), (5,), 0, 9))
+        s, right = extended[rows] @ w.T, np.eye(3)[label[rows]]
+        near = (s - (right * s).sum(1, keepdims=True) + 1 > 0) * (1 - right)
+        v = 0.4 * v + (near - right * near.sum(1, keepdims=True)).T @ extended[rows] / 5 + 0.3 * w * [1, 1, 1, 1, 0]
+        w = w - 0.2 * v
+    np.testing.assert_allclose(np.column_stack(model.parameters), w, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(linear_training.predict(model, x), (extended @ w.T).argmax(1) + 5)
 
 
 @pytest.mark.slow

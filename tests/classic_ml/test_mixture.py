@@ -86,7 +86,7 @@ def test_full_covariances_have_more_numbers_that_count_against_them():
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"x.shape=\(60, 4\): wrong shape; allowed: \[N, 2\]"):
         fit_mixture(X, start_from(np.eye(2)))
-    with pytest.raises(ValueError, match="iterations=0:"):
+    with pytest.raises(ValueError, match="iterations=0: too small; allowed: at least 1"):
         fit_mixture(X, start_from(X[:2]), iterations=0)
     with pytest.raises(ValueError, match=r"epsilon=-1.0: out of range; allowed: at least 0, finite"):
         fit_mixture(X, start_from(X[:2]), epsilon=-1.0)
@@ -112,3 +112,6 @@ def test_diagonal_components_are_scikit_learns():
         want = [np.diag(variances) for variances in theirs.covariances_]
         np.testing.assert_allclose(found.mixture.covariances, want, rtol=1e-7, atol=1e-12)
         assert float(bic(jnp.asarray(x), found.mixture, diagonal=True)) == pytest.approx(theirs.bic(x), rel=1e-9)
+        # A full matrix of 2 by 2 has three free numbers: one more for each of the two components.
+        full = float(bic(jnp.asarray(x), found.mixture))
+        assert full - theirs.bic(x) == pytest.approx(2 * np.log(80), rel=1e-6)

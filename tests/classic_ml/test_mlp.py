@@ -152,9 +152,11 @@ def test_bad_input_is_refused():
         mlp.count([3])
     with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         mlp.train(np.eye(2), np.arange(2), steps=0)
-    for bad in ({"batch_size": 0}, {"learning_rate": -1.0}, {"momentum": 1.0}, {"l2": -1.0}):
+    for bad in ({"learning_rate": -1.0}, {"momentum": 1.0}, {"l2": -1.0}):
         with pytest.raises(ValueError, match=next(iter(bad))):
             mlp.train(np.eye(2), np.arange(2), **bad)
+    with pytest.raises(ValueError, match="batch_size=0: too small; allowed: at least 1"):
+        mlp.train(np.eye(2), np.arange(2), batch_size=0)
     for sizes in ((3, 0), (3, 2.5)):
         with pytest.raises(ValueError, match="no network"):
             mlp.count(sizes)

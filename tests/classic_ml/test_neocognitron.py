@@ -1,6 +1,7 @@
 """Neocognitron: the cells by hand, the growth of templates, and that a shift hardly matters at the top."""
 
 import importlib
+import re
 
 import chex
 import jax
@@ -70,7 +71,10 @@ def test_a_shift_hardly_matters_to_c_cells_and_less_at_each_stage():
 
 @pytest.mark.covers("DD-31")
 def test_a_template_is_added_where_all_are_silent_and_only_there():
-    images = jnp.concatenate([bar(4, 5), bar(4, 5, flip=True)])
+    # A slant of .2 has the norm .28, a sixth of the bar's, and counts; one of .1 is too weak.
+    slants = np.zeros((2, 12, 12, 1), np.float32)
+    slants[0, [4, 5], [4, 5]], slants[1, [4, 5], [5, 4]] = 0.2, 0.1
+    images = jnp.concatenate([bar(4, 5), bar(4, 5, flip=True), slants])
     templates, grown = grow_templates(jax.random.key(0), images, 3, 40, 0.9)
     flat = np.asarray(templates).reshape(9, -1)[:, :grown]
     assert 2 <= grown < 40
@@ -78,6 +82,10 @@ def test_a_template_is_added_where_all_are_silent_and_only_there():
     assert (flat.T @ flat - np.eye(grown)).max() <= 0.9  # none answers to another
     upright = np.asarray(BAR).reshape(-1) / np.sqrt(3)
     assert (upright @ flat).max() > 0.9  # and every pattern stirs one
+    cells = np.zeros((2, 3, 3))
+    cells[0, [0, 1], [0, 1]] = cells[1, [0, 1], [1, 0]] = 0.5**0.5
+    strong, weak = (cells.reshape(2, 9) @ flat).max(1)
+    assert strong > 0.9 > weak
     assert float(np.abs(templates[..., grown:]).max()) == 0
 
 
@@ -113,16 +121,23 @@ def test_bad_arguments():
     u = jnp.zeros((1, 5, 5, 2))
     with pytest.raises(ValueError, match=r"selectivity=1.0: out of range; allowed: \[0, 1\)"):
         s_layer(u, jnp.zeros((3, 3, 2, 1)), 1.0)
-    with pytest.raises(ValueError, match=r"templates.shape=\(3, 3, 1, 1\)"):
-        s_layer(u, jnp.zeros((3, 3, 1, 1)), 0.5)
+    for shape in ((3, 3, 1, 1), (3, 3, 2)):
+        with pytest.raises(ValueError, match=rf"templates.shape={re.escape(str(shape))}"):
+            s_layer(u, jnp.zeros(shape), 0.5)
+    with pytest.raises(ValueError, match=r"u.shape=\(5, 5, 2\)"):
+        s_layer(u[0], jnp.zeros((3, 3, 2, 1)), 0.5)
     with pytest.raises(ValueError, match="pool=0: too small; allowed: at least 1"):
         c_layer(u, 0, 1)
     with pytest.raises(ValueError, match="size=6"):
         grow_templates(jax.random.key(0), u, 6, 3, 0.5)
-    with pytest.raises(ValueError, match="count=0:"):
+    with pytest.raises(ValueError, match="size=3"):
+        grow_templates(jax.random.key(0), u[0], 3, 3, 0.5)
+    with pytest.raises(ValueError, match="count=0: too small; allowed: at least 1"):
         grow_templates(jax.random.key(0), u, 3, 0, 0.5)
     with pytest.raises(ValueError, match="do not fit; allowed: one entry per stage in each"):
         grow_stages(jax.random.key(0), u, sizes=(3,))
+    with pytest.raises(ValueError, match=r"lengths \[0, 0, 0, 0, 0\]: do not fit; allowed: one entry per stage"):
+        grow_stages(jax.random.key(0), u, sizes=(), counts=(), selectivity=(), pools=(), strides=())
 
 
 @pytest.mark.covers("DD-31")

@@ -65,5 +65,8 @@ def test_the_margin_is_the_least_signed_distance():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"sign.shape=\(2,\): do not fit; allowed: \[N, D\], and \[N\] of -1 and 1"):
         perceptron.binary_perceptron(np.eye(2), [0, 1])
+    for x, sign in ((np.eye(2), np.ones(3)), (np.ones(2), np.ones(2))):
+        with pytest.raises(ValueError, match="do not fit; allowed"):
+            perceptron.binary_perceptron(x, sign)
     with pytest.raises(ValueError, match="epochs=0: too small; allowed: at least 1"):
         perceptron.train(np.eye(2), np.arange(2), epochs=0)

@@ -76,6 +76,11 @@ def test_the_cover_is_the_smallest_centered_patch_that_is_far_enough():
         target = (0.5 - edge) * np.sqrt(10)
         covered[rows, columns] -= target / np.sqrt(covered[rows, columns].size)
         np.testing.assert_allclose(equal_edits(image)["covered"], covered, rtol=1e-12)
+    # 36 black columns, shifted by as many, are sqrt(7200) / 2 = 84.9 / 2 away. Each patch is a fortieth of the side
+    # larger: the tenth leaves int(200 (1 - .425) / 2) = 57 pixels at each end, and 86 between them are enough.
+    image = np.full((200, 200), 0.5)
+    image[:, :36] = 0
+    assert (equal_edits(image, 36)["covered"] != image).sum() == 86**2
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,9 @@ def test_the_descent_is_that_of_numpy():
     with jax.enable_x64(True):
         p = np.asarray(affinities(x, 3.0))
         found = tsne(x, perplexity=3, steps=40, exaggeration=0.02, exaggerated_steps=15, record_every=20)
+        plain = tsne(x, perplexity=3, steps=40, record_every=20)  # 7 / (4 x 12) is too slow: the rate is at least 50
+        rate_of_50 = tsne(x, perplexity=3, steps=40, record_every=20, learning_rate=50.0)
+        np.testing.assert_array_equal(plain.embedding, rate_of_50.embedding)
     y = fit_svd(x, 2)(x)
     y, velocity, gain, kl = 1e-4 * y / y[:, 0].std(), 0, 1, []
     for step in range(40):

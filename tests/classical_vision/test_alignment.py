@@ -34,8 +34,9 @@ def test_a_weight_of_zero_leaves_a_point_out_and_mirrors_are_no_rotations():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="N at least D"):
-        fit_similarity(np.zeros((2, 3)), np.zeros((2, 3)))
+    for source, target in (((2, 3), (2, 3)), ((3, 2), (4, 2)), ((3, 2, 1), (3, 2, 1))):
+        with pytest.raises(ValueError, match="N at least D"):
+            fit_similarity(np.zeros(source), np.zeros(target))
     with pytest.raises(ValueError, match=r"target\[0, 0\]=nan: not finite"):
         fit_similarity(np.zeros((2, 2)), np.full((2, 2), np.nan))
 

@@ -70,10 +70,14 @@ def test_bad_arguments():
     images = np.zeros((2, 8, 8, 1), np.float32)
     with pytest.raises(ValueError, match="size=9: does not fit"):
         random_patches(jax.random.key(0), images, 5, 9)
+    assert jax.eval_shape(lambda x: random_patches(jax.random.key(0), x, 1, 1), images).shape == (1, 1)
+    with pytest.raises(ValueError, match="size=0: does not fit"):
+        random_patches(jax.random.key(0), images, 5, 0)
     with pytest.raises(ValueError, match="count=0:"):
         random_patches(jax.random.key(0), images, 0, 3)
-    with pytest.raises(ValueError, match=r"codebook.shape=\(4, 8\): does not fit size=3 .*; allowed: \[K, 9\]"):
-        encode(images, np.zeros((4, 8)), 3)
+    for shape in ((4, 8), (4, 9, 1), (9,)):
+        with pytest.raises(ValueError, match=r"codebook.shape=.*: does not fit size=3 .*; allowed: \[K, 9\]"):
+            encode(images, np.zeros(shape), 3)
     with pytest.raises(ValueError, match=r"grid=7: out of range; allowed: 1..6"):
         encode(images, np.zeros((4, 9)), 3, grid=7)
     for image in (images[:, :6], images[:, :, :6]):
@@ -83,8 +87,9 @@ def test_bad_arguments():
             encode(image, np.zeros((4, 9)), 3, grid=5)
     with pytest.raises(ValueError, match="stride=0:"):
         encode(images, np.zeros((4, 9)), 3, stride=0)
-    with pytest.raises(ValueError, match="images=uint8"):
-        encode(images.astype(np.uint8), np.zeros((4, 9)), 3)
+    for wrong in (images.astype(np.uint8), images[..., 0], images[..., None]):
+        with pytest.raises(ValueError, match=r"images=.*: wrong dtype or shape; allowed: floating \[N, H, W, C\]"):
+            encode(wrong, np.zeros((4, 9)), 3)
 
 
 def test_contrast_is_normalized_and_flat_patches_stay_at_zero():

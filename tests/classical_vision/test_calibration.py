@@ -178,6 +178,10 @@ def test_bad_input_is_named():
     grid, pixels, _, _ = board()
     with pytest.raises(ValueError, match=r"points.shape=\(3, 2\).*N at least 4"):
         calibrate_plane(grid[:3], pixels[:, :3])
+    with pytest.raises(ValueError, match=r"do not fit; allowed: \[N, 2\] and \[V, N, 2\]"):
+        calibrate_plane(grid, pixels[:, 1:])
+    with pytest.raises(ValueError, match=r"do not fit; allowed: \[N, 2\] and \[V, N, 2\]"):
+        calibrate_plane(grid[..., None], pixels[..., None])
     with pytest.raises(ValueError, match="pixels: 1 images; allowed: at least 2"):
         calibrate_plane(grid, pixels[:1])
     with pytest.raises(ValueError, match="points: on one line; allowed: points of a plane"):
@@ -190,8 +194,9 @@ def test_bad_input_is_named():
         fit_camera_matrix(np.concatenate([grid, grid[:, :1]], 1), pixels[0])
     with pytest.raises(ValueError, match=r"points.shape=\(5, 3\).*N at least 6"):
         fit_camera_matrix(np.zeros((5, 3)), np.zeros((5, 2)))
-    with pytest.raises(ValueError, match=r"pixels.shape=\(6, 3\): do not fit"):
-        fit_camera_matrix(np.eye(6)[:, :3], np.zeros((6, 3)))
+    for width, other in ((3, 3), (2, 2)):
+        with pytest.raises(ValueError, match=rf"pixels.shape=\(6, {other}\): do not fit"):
+            fit_camera_matrix(np.eye(6)[:, :width], np.zeros((6, other)))
     with pytest.raises(ValueError, match="pixels: on one line; allowed: points of a plane"):
         calibrate_plane(grid, pixels * [1, 0])
     for singular in (np.ones((3, 4)), np.eye(4)[[0, 1, 3]]):

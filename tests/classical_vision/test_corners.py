@@ -77,8 +77,15 @@ def test_bad_input_is_named():
         shi_tomasi_response(np.array([[0, 1], [np.nan, 2]]))
     with pytest.raises(ValueError, match="method='x': unknown; allowed: k, eps"):
         harris_response(jnp.zeros((3, 3)), method="x")
-    with pytest.raises(ValueError, match=r"count=10 of response.shape=\(3, 3\)"):
-        detect_corners(jnp.zeros((3, 3)), 10)
+    for count in (0, 10):
+        with pytest.raises(ValueError, match=rf"count={count} of response.shape=\(3, 3\)"):
+            detect_corners(jnp.zeros((3, 3)), count)
+    with pytest.raises(ValueError, match=r"response.shape=\(3, 3, 1\): does not fit"):
+        detect_corners(jnp.zeros((3, 3, 1)), 1)
+    with pytest.raises(ValueError, match="min_distance=0: out of range"):
+        detect_corners(jnp.zeros((3, 3)), 1, 0)
+    for count in (1, 9):
+        assert jax.eval_shape(lambda x, n=count: detect_corners(x, n).points, jnp.zeros((3, 3))).shape == (count, 2)
 
 
 @pytest.mark.covers("CL-06")

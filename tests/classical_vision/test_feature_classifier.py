@@ -110,7 +110,7 @@ def test_bad_arguments():
         concatenate(x, x[:3])
     with pytest.raises(ValueError, match=r"lengths \[\]"):
         concatenate()
-    for empty in (x[:0], x[:, :0]):
+    for empty in (x[:0], x[:, :0], x[:, 0], x[:, None]):
         with pytest.raises(ValueError, match=r"features.shape=.*: wrong shape; allowed: \[N, D\]"):
             fit_classifier(empty, y[: len(empty)], 3)
     with pytest.raises(ValueError, match="empty; allowed: at least one l2"):

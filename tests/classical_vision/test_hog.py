@@ -128,10 +128,12 @@ def test_brightness_and_contrast_hardly_matter():
 
 def test_bad_arguments():
     images = np.zeros((1, 16, 16, 1), np.float32)
-    with pytest.raises(ValueError, match=r"images=uint8\[1, 8, 8, 1\]"):
-        hog(np.zeros((1, 8, 8, 1), np.uint8))
+    for shape, dtype in (((1, 8, 8, 1), "uint8"), ((0, 16, 16, 1), "float32"), ((16, 16, 1), "float32")):
+        with pytest.raises(ValueError, match=rf"images={dtype}\[.*: wrong type; allowed: floating \[N, H, W, C\]"):
+            hog(np.zeros(shape, dtype), block=(2, 2))
     with pytest.raises(ValueError, match=r"block=\(3, 3\): larger than .* allowed: at most \(2, 2\) cells of \(8, 8\)"):
         hog(images)
+    assert jax.eval_shape(lambda x: cell_histograms(x, 1, 4), images).shape == (1, 4, 4, 1)
     with pytest.raises(ValueError, match="orientations=0:"):
         hog(images, 0)
     with pytest.raises(ValueError, match="norm='max': unknown; allowed: L1"):

@@ -129,12 +129,14 @@ def test_samples_of_four_agree_within_pixels_of_the_target(monkeypatch):
         return residual(shift, (np.array([[1.0, 1], [2, 0]]), np.array([[4.0, 5], [5, 0]])))
 
     monkeypatch.setattr(homography_module, "ransac", ransac)
+    monkeypatch.setattr(homography_module, "fit_homography", lambda *arguments: arguments)
     source, target, mask = np.zeros((5, 2)), np.ones((5, 2)), np.ones(5, bool)
     distance = jax.jit(lambda: ransac_homography("key", source, target, 1.5, 7, mask))()
     np.testing.assert_allclose(distance, [4, 0], atol=1e-6)
     assert (given["key"], given["sample_size"], given["threshold"], given["num_hypotheses"]) == ("key", 4, 1.5, 7)
     assert given["mask"] is mask
     assert given["data"] == (source, target)
+    assert given["refit"](("source", "target"), "weights") == ("source", "target", "weights")
 
 
 def test_bad_input_is_named():
@@ -158,11 +160,14 @@ def test_bad_input_is_named():
             fit_homography(*map(np.ones, shapes))
     with pytest.raises(ValueError, match=r"target\[0, 1\]=nan: not finite"):
         homography_from_four_points(square, square * [1, np.nan])
-    with pytest.raises(ValueError, match=r"not four points; allowed: \[4, 2\]"):
-        homography_from_four_points(square[:3], square[:3])
+    for source, target in ((square[:3], square), (square, square[:3])):
+        with pytest.raises(ValueError, match=r"not four points; allowed: \[4, 2\]"):
+            homography_from_four_points(source, target)
     with pytest.raises(ValueError, match="N at least 4"):
         fit_homography(square[:3], square[:3])
     with pytest.raises(ValueError, match="source: 5 points on one line"):
         fit_homography(np.outer(np.arange(5), [1, 2.0]), np.random.default_rng(0).normal(size=(5, 2)))
+    with pytest.raises(ValueError, match="target: 4 points on one line"):  # the source, a square, passes
+        fit_homography(square, np.outer(np.arange(4), [1, 2.0]))
     with pytest.raises(ValueError, match="data: 3 rows; allowed: at least 4"):
         ransac_homography(jax.random.key(0), square[:3], square[:3])

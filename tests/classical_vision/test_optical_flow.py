@@ -206,8 +206,9 @@ def test_one_step_of_horn_and_schunck_by_hand():
 
 def test_bad_input_is_named():
     image = jnp.zeros((16, 16))
-    with pytest.raises(ValueError, match="floating, both"):
-        dense_lucas_kanade(image, image[:8])
+    for first, second in ((image, image[:8]), (image[None], image[None]), (image.astype(int), image.astype(int))):
+        with pytest.raises(ValueError, match="floating, both"):
+            dense_lucas_kanade(first, second)
     with pytest.raises(ValueError, match=r"window=9, levels=2: do not fit images of \(16, 16\)"):
         dense_lucas_kanade(image, image, levels=2)
     for settings in ({"levels": 0}, {"window": 4, "levels": 1}, {"window": -1, "levels": 1}):

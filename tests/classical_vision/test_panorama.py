@@ -106,8 +106,9 @@ def test_bad_input_is_named():
         canvas_size(np.stack([np.eye(3), [[1, 0, 0], [0, 1, 0], [-0.1, 0, 1]]]), [(16, 20)] * 2)
     with pytest.raises(ValueError, match="canvas=20x1020: too large; allowed: at most 160"):
         canvas_size(np.stack([np.eye(3), [[1, 0, 1000], [0, 1, 0], [0, 0, 1]]]), [(20, 20)] * 2)
-    with pytest.raises(ValueError, match="images: 1, homographies: 1; allowed: at least 2"):
-        blend_images([np.zeros((4, 4, 1))], np.eye(3)[None], (4, 4))
+    for images, count in ((1, 1), (2, 3)):
+        with pytest.raises(ValueError, match=f"images: {images}, homographies: {count}; allowed: at least 2"):
+            blend_images([np.zeros((4, 4, 1))] * images, np.stack([np.eye(3)] * count), (4, 4))
 
 
 def shifted(columns, rows=0):

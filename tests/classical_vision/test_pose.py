@@ -90,3 +90,5 @@ def test_samples_of_six_agree_within_pixels_in_front_of_the_camera(monkeypatch):
     np.testing.assert_allclose(residual, [5 * np.sqrt(240_000), 2 * np.sqrt(240_000), np.inf], rtol=1e-6)
     assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (6, 1.5, 7)
     assert given["mask"] is mask
+    pose = jax.eval_shape(given["refit"], view(6), np.ones(6, np.float32))
+    assert (pose.rotation.shape, pose.translation.shape) == ((3, 3), (3,))

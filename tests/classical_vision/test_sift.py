@@ -116,6 +116,14 @@ def test_extrema_are_those_of_quadratics(keypoints):
     np.testing.assert_allclose(np.cos(found.angles[kept]), 1, atol=1e-3)
 
 
+@pytest.mark.parametrize(("shape", "border"), [((20, 30), 2), ((21, 30), 5), ((30, 21), 5)])
+def test_keypoints_keep_off_the_border_more_where_the_level_is_larger_than_20_pixels(shape, border):
+    """Of three inner scales; each place may be two keypoints, of two angles."""
+    levels = jax.ShapeDtypeStruct((6, *shape), jnp.float32)
+    found = jax.eval_shape(lambda x: octave_keypoints(x, 10_000), levels)
+    chex.assert_shape(found.mask, (2 * 3 * (shape[0] - 2 * border) * (shape[1] - 2 * border),))
+
+
 @pytest.mark.covers("CL-07")
 def test_octaves_are_halved_and_their_keypoints_merged_by_score(monkeypatch):
     """40 x 33 pixels become 79 x 65, 40 x 33 and 20 x 17, of half a pixel, one and two; blurs add to 1.6 2^(s / 3)."""
@@ -257,7 +265,7 @@ def test_a_blob_is_found_where_it_is_with_its_scale():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"image=float32\[8, 8\]: wrong type"):
         sift(np.zeros((8, 8), np.float32))
-    for image in (np.zeros((16, 15), np.float32), np.zeros((16, 16), int), np.zeros((16, 16, 1), np.float32)):
+    for image in (np.zeros((16, 15), np.float32), np.zeros((16, 16), int), np.zeros((16, 16, 16), np.float32)):
         with pytest.raises(ValueError, match=r"wrong type; allowed: floating \[H, W\], at least 16 pixels a side"):
             sift(image)
     for setting in ({"count": 0}, {"contrast_threshold": 0.0}, {"edge_ratio": 0.9}, {"octaves": 0}):

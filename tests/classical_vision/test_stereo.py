@@ -140,9 +140,9 @@ def test_bad_input_is_named():
     image = np.zeros((8, 8), np.float32)
     with pytest.raises(ValueError, match="max_disparity=8: do not fit"):
         block_matching(image, image, 8)
-    for most, other in ((0, image), (3, image[:7])):
+    for most, first, other in ((0, image, image), (3, image, image[:7]), (3, image[..., None], image[..., None])):
         with pytest.raises(ValueError, match=f"max_disparity={most}: do not fit"):
-            block_matching(image, other, most)
+            block_matching(first, other, most)
     with pytest.raises(ValueError, match="window=-1: out of range; allowed: odd"):
         block_matching(image, image, 3, -1)
     with pytest.raises(ValueError, match="window=4: out of range; allowed: odd"):

@@ -82,8 +82,11 @@ def test_bad_input_is_named():
         triangulate(np.zeros((1, 3, 4)), np.zeros((1, 5, 2)))
     with pytest.raises(ValueError, match=r"pixels\[0, 0, 0\]=nan: not finite"):
         triangulate(np.zeros((2, 3, 4)), np.full((2, 5, 2), np.nan))
-    with pytest.raises(ValueError, match="N at least 8"):
-        fit_essential(np.zeros((7, 2)), np.zeros((7, 2)))
+    with pytest.raises(ValueError, match="second: 8 points on one line"):  # the first pass
+        fit_essential(np.random.default_rng(0).normal(size=(8, 2)), np.outer(np.arange(8), [1, 2.0]))
+    for first, second in (((7, 2), (7, 2)), ((8, 2), (9, 2)), ((8, 3), (8, 3)), ((8, 2, 1), (8, 2, 1))):
+        with pytest.raises(ValueError, match="N at least 8"):
+            fit_essential(np.zeros(first), np.zeros(second))
     with pytest.raises(ValueError, match=r"intrinsics=.*singular") as error:
         structure_from_motion(jax.random.key(0), np.zeros((9, 2)), np.zeros((9, 2)), np.zeros((3, 3)))
     assert "allowed" in str(error.value)
@@ -177,6 +180,7 @@ def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeyp
         return SimpleNamespace(model=jnp.asarray(essential), inliers=jnp.asarray(inliers))
 
     monkeypatch.setattr(two_view, "ransac", ransac)
+    monkeypatch.setattr(two_view, "fit_essential", lambda *arguments: arguments)
 
     @jax.jit
     def run(p, q):
@@ -195,3 +199,4 @@ def test_the_motion_is_the_one_with_most_points_in_front_of_both_cameras(monkeyp
     for (_, given), threshold in zip(calls, (1.5, 0.02), strict=True):
         assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (8, threshold, 7)
         assert given["mask"] is inliers
+        assert given["refit"](("first", "second"), "weights") == ("first", "second", "weights")

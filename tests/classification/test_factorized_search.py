@@ -1,5 +1,6 @@
 """The space by hand, its cost against `dlcore.cost`, masked children against those built, and the controller."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -30,6 +31,10 @@ def test_an_architecture_is_decoded_choice_by_choice():
 def test_invalid_architectures_are_refused():
     with pytest.raises(ValueError, match="not six choices a block"):
         space.child_blocks(np.zeros(7, int))
+    with pytest.raises(ValueError, match="not six choices a block"):
+        space.child_blocks(np.zeros(0, int))
+    with pytest.raises(ValueError, match="no such option"):
+        space.child_blocks(np.array([0, 0, 0, 0, -1, 0]))
     with pytest.raises(ValueError, match="no such option"):
         space.child_blocks(np.array([0, 2, 0, 0, 0, 0]))
 
@@ -56,8 +61,8 @@ def by_loops(child, side, width=8, num_classes=10):
 
 @pytest.mark.covers("ZO-23")
 def test_the_cost_is_that_of_loops_over_the_layers():
-    costs = jax.jit(jax.vmap(lambda child: space.multiply_adds(child, 7, width=12, num_classes=3)))(jnp.array(CHILDREN))
-    np.testing.assert_array_equal(costs, [by_loops(child, 7, 12, 3) for child in CHILDREN])
+    costs = jax.jit(jax.vmap(lambda child: space.multiply_adds(child, 5, width=7, num_classes=3)))(jnp.array(CHILDREN))
+    np.testing.assert_array_equal(costs, [by_loops(child, 5, 7, 3) for child in CHILDREN])
     # By hand: a stem of 9 x 8 on 16 pixels, 8 -> 10 channels with 25 x 8 + 8 x 10 a pixel and SE of 2 x 2 x 8, then
     # 10 -> 10 with 25 x 10 + 10 x 10 and SE of 2 x 2 x 10; the head has 10 x 10.
     assert by_loops((1, 1, 1, 0, 2, 1), 4) == 72 * 16 + (280 * 16 + 32) + (350 * 16 + 40) + 100
@@ -245,3 +250,12 @@ def test_layers_follow_each_other_with_their_shortcuts_in_children_and_masked_ne
     expected = [by_loops(child) for child in children]
     np.testing.assert_allclose(built, expected, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(masked, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_a_layer_has_at_least_one_channel():
+    """3/4 of one channel is rounded to one, and 1/100 is none, of which one is left."""
+    child = space.child_blocks(np.array([0, 0, 0, 0, 0, 0]))
+    for ratio in (0.75, 0.01):
+        net = space.ChildNet((child[0]._replace(width=ratio),), width=1)
+        shapes = jax.eval_shape(net.init, jax.random.key(0), np.zeros((1, 4, 4, 1), np.float32))["params"]
+        chex.assert_shape(shapes["head"]["kernel"], (1, 10))

@@ -89,6 +89,30 @@ def test_one_update_by_hand():
     np.testing.assert_allclose(after["base"], 0.2 + 2 * advantage.mean(), atol=1e-5)
 
 
+@pytest.mark.covers("SQ-21")
+def test_a_location_is_credited_with_all_classes_from_its_glimpse_on():
+    """Every glimpse is read as class 1: the two chosen locations have the returns 2 and 1, of label 0 none."""
+    label = np.array([1, 0, 1, 1], np.int32)
+    batch, tx = halves(4) | {"label": label}, optax.sgd(1.0)
+    params = {"read": np.float32(0), "mean": np.array([0.1, -0.2], np.float32), "base": np.float32(0.3)}
+    learner = recurrent_attention.learner(
+        model=Reader(), optimizer=tx, num_glimpses=3, glimpse_size=2, num_scales=1, location_std=STD, policy_weight=0.5
+    )
+    state = State(np.int32(0), jax.random.key(1), params, tx.init(params))
+
+    @jax.jit
+    def step(state):
+        keys = example_keys(jax.random.fold_in(state.rng, state.step), batch)
+        noise = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), (3, 2)))(keys)
+        return learner.update(state, batch)[0].params, noise
+
+    after, noise = jax.device_get(step(state))
+    advantage = label[:, None] * np.array([2, 1]) - 0.3  # [B, T - 1]
+    np.testing.assert_allclose(after["base"], 0.3 + 2 * advantage.sum(1).mean(), rtol=1e-5)
+    moved = 0.5 * (advantage[..., None] * noise[:, :2] / STD).sum(1).mean(0)
+    np.testing.assert_allclose(after["mean"], params["mean"] + moved, rtol=1e-4, atol=1e-5)
+
+
 def corners(count):
     """Dark scenes of 8 x 8 pixels; class 0 has one white pixel, in the lower right corner."""
     label = np.arange(count, dtype=np.int32) % 2
@@ -184,16 +208,18 @@ def test_bad_arguments_get_one_clear_line(argument, message):
 @pytest.mark.parametrize(
     ("glimpse_size", "num_scales", "message"),
     [
-        (8, 1, "glimpse_size=8: larger than the scene of 4 x 4; allowed: at most 4"),
-        (2, 4, "num_scales=4: does not fit scenes of 4 x 4; allowed: sides that are multiples of 8"),
+        (8, 1, "glimpse_size=8: larger than the scene of {} x {}; allowed: at most 4"),
+        (2, 4, "num_scales=4: does not fit scenes of {} x {}; allowed: sides that are multiples of 8"),
     ],
 )
 def test_a_glimpse_that_does_not_fit_the_scene_is_refused(glimpse_size, num_scales, message):
     learner = recurrent_attention.learner(
         model=Reader(), optimizer=optax.sgd(1.0), glimpse_size=glimpse_size, num_scales=num_scales
     )
-    with pytest.raises(ValueError, match=message):
-        learner.init(jax.random.key(0), halves(1))
+    for height, width in ((4, 8), (8, 4)):
+        scenes = halves(1) | {"image": np.zeros((1, height, width, 1), np.uint8)}
+        with pytest.raises(ValueError, match=message.format(height, width)):
+            learner.init(jax.random.key(0), scenes)
 
 
 @pytest.mark.covers("SQ-21")

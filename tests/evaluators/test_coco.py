@@ -105,6 +105,7 @@ def test_the_area_of_the_annotation_counts_and_not_that_of_the_box():
             [0, 0, 0, 0, 9, 9, 1],
             r"truth=\[1, 6\]: wrong shape; allowed: \[N, 7\], rows of image, class, x0, y0, x1, y1, crowd",
         ),
+        ([[0], [0], [0], [0], [9], [9], [0]], [0, 0, 0, 0, 9, 9, 1], r"truth=\[1, 7, 1\]: wrong shape"),
         (
             [0, 0, 0, 0, 9, 9, 0],
             [0, 0, 0, 0, 9, 9, 1, 1],
@@ -134,6 +135,26 @@ def test_invalid_classes_images_and_numbers_are_refused(truth, found, problem):
         (
             {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 3, 2)))},
             r"keypoints=\[1, 3, 2\] of detections: wrong shape; allowed: \[D, 2, 2 or 3\]",
+        ),
+        (
+            {"keypoints": (np.ones((1, 6)), np.ones((1, 2, 2)))},
+            r"keypoints=\[1, 6\] of truth: wrong shape",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2)))},
+            r"keypoints=\[1, 2\] of detections: wrong shape",
+        ),
+        (
+            {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2, 4)))},
+            r"keypoints=\[1, 2, 4\] of detections: wrong shape",
+        ),
+        (
+            {"masks": ([{"size": (9, 9, 1), "counts": b"a2"}], [{"size": (9, 9), "counts": b"a2"}])},
+            r"masks\[0\] of truth: no compressed run lengths",
+        ),
+        (
+            {"masks": ([{"size": (9, 9), "counts": [81]}], [{"size": (9, 9), "counts": b"a2"}])},
+            r"masks\[0\] of truth: no compressed run lengths",
         ),
         (
             {"keypoints": (np.ones((1, 2, 3)), np.ones((1, 2, 2))), "sigmas": [0.1]},
@@ -426,6 +447,9 @@ def test_masks_are_pasted_into_their_boxes_where_their_probability_is_above_the_
         np.testing.assert_array_equal(pasted, expected)
     np.testing.assert_array_equal(pasted_masks(masks, boxes, (9, 12)), pasted_masks(masks, boxes, (9, 12), 0.5))
     chex.assert_shape(pasted_masks(masks[:0], boxes[:0], (9, 12)), (0, 9, 12))
+    for size, limit, name in (((0, 9), 0.5, "height=0"), ((9, 0), 0.5, "width=0"), ((9, 9), 1.5, "threshold=1.5")):
+        with pytest.raises(ValueError, match=f"^{name}: .*allowed: "):
+            pasted_masks(masks, boxes, size, limit)
 
 
 def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):
@@ -443,3 +467,17 @@ def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):
     pasted = pasted_masks(masks, boxes, (2000, 5000))
     assert pasted[:, 1999, 4999].tolist() == pasted[:, 0, 0].tolist() == [True, False, False, True]
     assert turns == [((3, 1, 1), (2000, 5000))]
+
+
+def test_an_overlap_of_half_counts_at_the_least_threshold_alone():
+    """The upper 52 of 100 rows, as a box and as a mask: precision 1 at IoU 0.5, 0 from 0.55 on; one of ten recalls."""
+    mask = np.ones((1, 1, 100, 100), bool)
+    rows = {"boxes": np.float32([[[0, 0, 100, 100]]]), "labels": np.zeros((1, 1), int), "box_mask": mask[..., 0, 0]}
+    rows |= {"image": np.zeros((1, 100, 100, 3), np.uint8), "masks": pack_masks(mask)}
+    outputs = {"boxes": np.float32([[[0, 0, 100, 52]]]), "labels": rows["labels"], "valid": rows["box_mask"]}
+    outputs |= {"scores": np.ones((1, 1)), "masks": np.ones((1, 1, 4, 4), np.float32)}
+    found = measure(coco_evaluator(["a"], masks=True), (rows, outputs))
+    for kind in ("", "mask_"):
+        np.testing.assert_allclose(found[kind + "pr50"], np.ones((101, 1)))
+        assert [found[f"{kind}map{at}"] for at in ("", "50", "75")] == pytest.approx([0.1, 1, 0])
+    assert found["recall100"] == pytest.approx(0.1)

@@ -176,16 +176,17 @@ def test_the_evaluator_joins_batches():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="N at least 2"):
-        moments(features(1))
+    for rows in (features(1), np.zeros(3), np.zeros((3, 2, 2))):
+        with pytest.raises(ValueError, match="N at least 2"):
+            moments(rows)
     with pytest.raises(ValueError, match="not finite"):
         moments(np.full((3, 2), np.nan))
-    with pytest.raises(ValueError, match="add up to 1"):
-        inception_score(np.ones((3, 4)))
-    with pytest.raises(ValueError, match="add up to 1"):
-        inception_score(np.ones((0, 4)))
-    with pytest.raises(ValueError, match="shapes"):
-        kid(features(5, 3), features(5, 4))
+    for probabilities in (np.ones((3, 4)), np.ones((0, 4)), np.full((3, 2, 2), 1 / 2), np.full(2, 1 / 2)):
+        with pytest.raises(ValueError, match="add up to 1"):
+            inception_score(probabilities)
+    for f, g in (((5, 3), (5, 4)), ((5, 3, 1), (5, 3)), ((5, 3), (5, 3, 1)), ((1, 3), (5, 3))):
+        with pytest.raises(ValueError, match="features have shapes"):
+            kid(np.zeros(f), np.zeros(g))
     spoiled = np.where(np.arange(3) == 1, np.nan, features(5, 3))
     for f, g, name in ((spoiled, features(5, 3), "f"), (features(5, 3), spoiled, "g")):
         with pytest.raises(ValueError, match=rf"{name}\[0, 1\]=nan: not finite; allowed: finite numbers"):
@@ -207,13 +208,20 @@ def test_moments_that_do_not_fit_are_named():
     assert frechet_distance(mean, rounded, mean, cov) == pytest.approx(0, abs=1e-3)
     with pytest.raises(ValueError, match="mean_g"):
         frechet_distance(mean, cov, np.array([0.0, np.inf]), cov)
+    three, nine = np.zeros(3), np.eye(3)
+    for moments_of, name in (
+        ((three, cov, mean, cov), "cov_f"),
+        ((mean, nine, mean, cov), "cov_f"),
+        ((mean, cov, three, cov), "mean_g"),
+        ((mean, cov, mean, nine), "cov_g"),
+    ):
+        with pytest.raises(ValueError, match=f"^{name}=.*wrong shape"):
+            frechet_distance(*moments_of)
     with pytest.raises(ValueError, match=r"g.shape=\(4, 2\): another width than f, \(4, 3\)"):
         frechet_of_features(np.zeros((4, 3)), np.zeros((4, 2)))
     with pytest.raises(ValueError, match="add up to 1"):
         inception_score(np.array([[1.5, -0.5]]))
     kid(features(2, 3), features(2, 3, 1))
-    with pytest.raises(ValueError, match="at least 2"):
-        kid(features(1, 3), features(2, 3))
     with pytest.raises(ValueError, match="num_subsets=0"):
         kid_of_subsets(features(2, 3), features(2, 3), 0, 2)
     assert kid_of_subsets(features(2, 3), features(2, 3), 1, 2)[1] == 0

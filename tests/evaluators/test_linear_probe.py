@@ -38,6 +38,9 @@ def test_dead_features_and_bad_input():
         probe_predict(x, y * 0.5, x)
     with pytest.raises(ValueError, match=r"queries=\(50, 2\): another width than the bank; allowed: \[M, 3\]"):
         probe_predict(x, y, x[:, :2])
+    for arguments, name in (((y, y, x), "bank"), ((x, y, y), "queries")):
+        with pytest.raises(ValueError, match=f"^{name}=.*wrong shape"):
+            probe_predict(*arguments)
     with pytest.raises(ValueError, match=r"bank\[1, 0\]=nan: not finite"):
         probe_predict(np.where(np.arange(50)[:, None] == 1, np.nan, x), y, x)
     with pytest.raises(ValueError, match=r"labels=\[\]: the only class"):
@@ -86,6 +89,8 @@ def test_the_library_fits_features_that_are_standardized_by_the_bank(monkeypatch
         options, fitted, labels = Recorded.fits.pop()
         assert (options, labels, found.tolist()) == ({"C": 0.25, "max_iter": 40}, [1, 0, 2, 0], [0, 2])
         np.testing.assert_allclose(fitted, (bank - bank.mean(0)) * [0.5, scale, 1], rtol=1e-9, atol=1e-15)
+    probe_predict(bank, np.array([1, 0, 2, 0]), bank, max_iterations=1)
+    assert Recorded.fits.pop()[0]["max_iter"] == 1
     rows = {"label": np.array([1, 2, 2, 0]), "bank": np.array([1, 0, 0, 1])}
     evaluator = linear_probe("rows", c=0.5, name="near")
     found = evaluator.finish(evaluator.add(None, {"features": np.array([[0.0], [3], [5], [2]])}, rows))

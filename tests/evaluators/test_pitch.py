@@ -50,6 +50,7 @@ def test_real_tones_have_their_pitch_and_no_other():
 def test_two_samples_are_no_sound():
     with pytest.raises(ValueError, match="waveform has 2 samples; allowed: at least 3"):
         spectral_pitch(np.zeros(2), RATE)
+    assert spectral_pitch(np.zeros(3), RATE) == 0
 
 
 def test_a_sound_that_is_not_finite_is_an_error():

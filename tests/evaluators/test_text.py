@@ -68,6 +68,9 @@ def test_by_hand():
     p, r, b = 2 / 3, 2 / 4, 1.2
     assert rouge_l(["a c e"], [["a b c d"]])[0] == pytest.approx((1 + b * b) * p * r / (r + b * b * p))
     assert cider(["a b c d", "e f g h"], [["a b c d"], ["e f g h"]]).tolist() == pytest.approx([10, 10])
+    # One word is a whole text; and an n-gram of the only text tells it from no other: log(1 / 1) = 0.
+    assert rouge_l(["a"], [["a"]]).tolist() == [1]
+    assert cider(["a b"], [["a b"]]).tolist() == [0]
 
 
 def test_empty_texts_are_finite():
@@ -88,6 +91,8 @@ def test_the_evaluator_joins_batches(golden):
     numbers = measure.finish(acc)
     assert numbers["bleu4"] == bleu(said, true)
     assert numbers["cider"] == pytest.approx(cider(said, true).mean())
+    assert numbers["rouge_l"] == pytest.approx(rouge_l(said, true).mean())
+    assert numbers["word_error_rate"] == word_error_rate(said, [several[0] for several in true])
     assert (
         tuple(numbers) == measure.names == ("bleu1", "bleu2", "bleu3", "bleu4", "rouge_l", "cider", "word_error_rate")
     )
@@ -97,7 +102,8 @@ def test_the_evaluator_joins_batches(golden):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: bleu("a b", ["a b"]), "allowed: a list of texts"),
+        (lambda: bleu("a", [["a"]]), "allowed: a list of texts"),
+        (lambda: bleu(["a"], ["a"]), "allowed: a list of texts"),
         (lambda: bleu(["a"], []), "hypotheses=1 texts: for 0 lists; allowed: one list of references each"),
         (lambda: bleu(["a"], [[]]), "empty list"),
         (lambda: bleu(["a"], [["a"]], 0), "max_n=0"),
@@ -141,6 +147,13 @@ def test_chrf_equals_sacrebleu_and_by_hand(golden):
     p = (2 / 4 + 1 / 3) / 2
     assert chrf(["abcd"], [["zz", "ab"]]) == pytest.approx(5 * p / (4 * p + 1))
     assert chrf([""], [["a"]]) == 0
-    for bad in (lambda: chrf("a", [["a"]]), lambda: chrf(["a"], [[]]), lambda: chrf(["a"], [["a"]], 0)):
-        with pytest.raises(ValueError, match="allowed"):
-            bad()
+    for hypotheses, references, message in (
+        ("a", [["a"]], "strings; allowed: a list of texts"),
+        (["a"], ["a"], "strings; allowed: a list of texts"),
+        (["a"], [[]], "references=1 lists for 1 texts, or one is empty"),
+        (["a", "b"], [["a"]], "references=1 lists for 2 texts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            chrf(hypotheses, references)
+    with pytest.raises(ValueError, match="max_n=0: out of range; allowed: at least 1"):
+        chrf(["a"], [["a"]], 0)

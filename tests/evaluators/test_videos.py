@@ -12,8 +12,9 @@ def test_each_video_counts_once():
     ids, mean = average_by_video(np.array([[1.0], [5.0], [3.0], [9.0]]), np.array([7, 2, 7, 4]))
     assert ids.tolist() == [2, 4, 7]
     assert mean.tolist() == [[5], [9], [2]]
-    with pytest.raises(ValueError, match="videos=1 ids: 2 clips"):
-        average_by_video(np.zeros((2, 1)), np.zeros(1, int))
+    for clips, ids in ((2, 1), (0, 0)):
+        with pytest.raises(ValueError, match=f"videos={ids} ids: {clips} clips"):
+            average_by_video(np.zeros((clips, 1)), np.zeros(ids, int))
 
 
 @pytest.mark.covers("VD-01")

@@ -107,8 +107,9 @@ def test_a_map_is_a_row_without_the_leading_tokens():
         attention_maps.token_map(rows, (3, 2))
     with pytest.raises(ValueError, match="query=5: no such token; allowed: 0 to 4"):
         attention_maps.token_map(rows, (2, 2), 5)
-    with pytest.raises(ValueError, match="not of one sequence; allowed: self-attention"):
-        attention_maps.attention_rollout([jnp.ones((1, 1, 2, 3))])
+    for shapes in ([(1, 1, 2, 3)], [], [(1, 2, 2)], [(1, 1, 2, 2), (1, 1, 3, 3)], [(1, 1, 2, 2), (1, 1, 2, 3)]):
+        with pytest.raises(ValueError, match="not of one sequence; allowed: self-attention"):
+            attention_maps.attention_rollout([np.ones(shape) for shape in shapes])
 
 
 class Looking:

@@ -177,3 +177,12 @@ def test_maps_are_resized_as_torch_does():
     """Centers of 4 pixels fall at -.25, .25, .75 and 1.25 of 2: 0, .25, .75, 1."""
     got = resize_map(jnp.array([[[0.0, 1.0]]]), (2, 4))
     np.testing.assert_allclose(got, [[[0, 0.25, 0.75, 1]] * 2], atol=1e-6)
+
+
+def test_maps_and_sizes_that_cannot_be_resized_are_named():
+    for size in ((0, 2), (2, 0), (2,), (2, 2, 2)):
+        with pytest.raises(ValueError, match="no size; allowed: "):
+            resize_map(np.ones((1, 2, 3)), size)
+    with pytest.raises(ValueError, match=r"values=.*wrong shape"):
+        resize_map(np.ones((2, 3)), (2, 2))
+    assert jax.eval_shape(lambda x: resize_map(x, (1, 1)), np.ones((2, 4, 3))).shape == (2, 1, 1)

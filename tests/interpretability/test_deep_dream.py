@@ -95,6 +95,7 @@ def test_octaves():
     assert octave_sizes((64, 128), 3, 2.0, smallest=16) == [(16, 32), (32, 64), (64, 128)]
     assert octave_sizes((64, 128), 3, 2.0) == [(32, 64), (64, 128)]
     assert octave_sizes((20, 20), 3, 2.0) == [(20, 20)]
+    assert octave_sizes((64, 64), 1, 1.4) == [(64, 64)]
     with pytest.raises(ValueError, match=r"octaves=0, scale=1\.4"):
         octave_sizes((64, 64), 0, 1.4)
     with pytest.raises(ValueError, match=r"octaves=2, scale=1\.0"):

@@ -23,8 +23,9 @@ def test_iou_over_the_data_set_by_hand():
     masks[0, 0, :, 1] = masks[1, 1, 1, 1] = True
     got = concept_iou(jnp.asarray(maps), jnp.asarray(masks), jnp.array([0.5, 0.5]))
     np.testing.assert_allclose(got, [[1 / 3, 2 / 3], [0, 0]], rtol=1e-6)
-    with pytest.raises(ValueError, match=r"masks\.shape=\(1, 2, 2, 2\): maps are \(2, 2, 2, 2\)"):
-        concept_iou(jnp.asarray(maps), jnp.asarray(masks[:1]), jnp.array([0.5, 0.5]))
+    for wrong in (masks[:1], masks[..., 0], masks[..., None]):
+        with pytest.raises(ValueError, match=r"maps are \(2, 2, 2, 2\); allowed: \[N, H, W, K\] of the same N"):
+            concept_iou(jnp.asarray(maps), jnp.asarray(wrong), jnp.array([0.5, 0.5]))
 
 
 @pytest.mark.covers("VI-20")
@@ -65,6 +66,8 @@ def test_selectivity_by_hand():
     got = class_selectivity(activations, labels)
     np.testing.assert_allclose(got.index, [5 / 7, 0, 0, 9 / 11], rtol=1e-6)
     assert got.classes[[0, 3]].tolist() == [4, 9]
+    # Of the first two classes alone: (3 - 1) / (3 + 1), and (0 - 0) / 0 is 0.
+    np.testing.assert_allclose(class_selectivity(activations[:4], labels[:4]).index, [1 / 2, 0, 0, 1])
     with pytest.raises(ValueError, match="labels: 1 class"):
         class_selectivity(activations, np.zeros(6))
 
@@ -100,6 +103,7 @@ def test_maps_are_enlarged_before_they_are_compared_with_the_threshold():
     masks = jnp.asarray(np.array([False, False, False, True]).reshape(1, 1, 4, 1))
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.6])), [[1 / 2]], rtol=1e-6)
     np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.2])), [[1 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(concept_iou(maps, masks, jnp.array([0.9])), [[1]], rtol=1e-6)  # one pixel of one
 
 
 @pytest.mark.covers("VI-20")

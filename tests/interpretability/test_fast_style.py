@@ -99,6 +99,7 @@ def test_the_loss_and_one_update_by_hand():
     expected = np.clip(BATCH["content"][:, None] + color[None, :, None, None], 0, 1)
     np.testing.assert_allclose(outputs["images"], expected, atol=1e-6)
     np.testing.assert_array_equal(after.network["params"]["a"], NETWORK["params"]["a"])
+    assert after.rng == jax.random.fold_in(jax.random.key(0), 1)
 
 
 @pytest.mark.covers("VI-18")

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,6 +39,10 @@ def test_bad_input_is_named():
     codes, labels = jnp.zeros((1, 2)), np.array([0])
     with pytest.raises(ValueError, match=r"steps=0, weight=0\.5: out of range; allowed: at least 1, and at least 0"):
         ascend(codes, labels, optimizer=optax.sgd(1.0), steps=0)
+    with pytest.raises(ValueError, match=r"weight=-0\.5: out of range"):
+        ascend(codes, labels, optimizer=optax.sgd(1.0), weight=-0.5)
+    once = jax.eval_shape(lambda z: ascend(z, labels, optimizer=optax.sgd(1.0), steps=1)[1], codes)
+    chex.assert_shape(once, (2, 1))
     with pytest.raises(ValueError, match=r"labels.*3.*classes"):
         ascend(codes, np.array([3]), optimizer=optax.sgd(1.0))
 

@@ -181,3 +181,21 @@ def test_there_is_no_pmap(variables):
     placement = Placement(make_mesh("data:1", jax.devices()[:1]), spmd="pmap")
     with pytest.raises(ValueError, match=r"spmd='pmap': images do not share gradients; allowed: jit"):
         fit(make(variables), Pipeline(pairs(1), 1), steps=1, placement=placement, progress=False)
+
+
+def test_images_start_from_keys_of_their_indices_and_steps_from_another():
+    learner = image_learner(
+        optimizer=optax.sgd(0.1), network=0.0, initial=lambda key, example: jax.random.key_data(key),
+        targets=lambda network, example: 2 * example["index"], objective=None,
+    )  # fmt: skip
+
+    @jax.jit
+    def run(seed):
+        keys = [jax.random.fold_in(jax.random.fold_in(seed, 0), i) for i in (4, 1)]
+        expected = jnp.stack([jax.random.key_data(key) for key in (*keys, jax.random.fold_in(seed, 1))])
+        state = learner.init(seed, {"index": np.array([4, 1])})
+        return state.replace(rng=jax.random.key_data(state.rng)), expected
+
+    state, expected = jax.device_get(run(jax.random.key(7)))
+    np.testing.assert_array_equal([*state.params, state.rng], expected)
+    assert (state.step, state.evaluations, state.targets.tolist()) == (0, 0, [8, 2])

@@ -66,6 +66,8 @@ def test_integrated_gradients_by_hand():
     is 8 t^3, times 3: 6. Together 24 = 2^3 * 3. Two points of Gauss-Legendre are exact up to degree 3."""
     got = integrated_gradients(cubic, PIXELS, jnp.array([0]), steps=2)
     np.testing.assert_allclose(got.ravel(), [18, 6], rtol=1e-6)
+    for point, weight in (integration_points(1, rule) for rule in ("gauss_legendre", "midpoint")):
+        assert (point, weight) == (pytest.approx([0.5]), pytest.approx([1]))
     # Right sums of t^3 with 2 points: (1/8 + 1) / 2 = 9/16 in place of 1/4; midpoints: (1/64 + 27/64) / 2 = 7/32.
     for rule, integral in (("right", 9 / 16), ("midpoint", 7 / 32)):
         got = integrated_gradients(cubic, PIXELS, jnp.array([0]), steps=2, rule=rule)

@@ -110,6 +110,7 @@ def test_bad_input_is_named():
         make(network, style_layers=("c",))
     with pytest.raises(ValueError, match=r"size=\(0, 4\): no image; allowed: at least 1 by 1"):
         make(network, size=(0, 4))
+    make(network, size=(1, 1))
 
 
 @pytest.mark.covers("VI-16")

@@ -21,8 +21,9 @@ def two_convolutions(x):
 
 def test_fields_by_hand_and_of_a_network_that_mixes_everything():
     assert receptive_field(two_convolutions, (1, 12, 16, 1)) == (Reach(2, -1, 5), Reach(2, -1, 5))
-    with pytest.raises(ValueError, match="a place of its map sees all of the image"):
-        receptive_field(lambda x: x - x.mean((1, 2), keepdims=True), (1, 8, 8, 1))
+    for function in (lambda x: x - x.mean((1, 2), keepdims=True), lambda x: x.swapaxes(1, 2)):
+        with pytest.raises(ValueError, match="a place of its map sees all of the image"):
+            receptive_field(function, (1, 8, 8, 1))
 
 
 @pytest.mark.covers("VI-04")
@@ -56,6 +57,7 @@ def test_patches_are_the_strongest_each_of_another_image_and_filled_outside():
     found = top_patches(maps, images, 0, reach, count=2, fill=-1.0)
     # Place (1, 1) sees pixels 1 to 7: columns of windows 1-3, 3-5, 5-7 count 4, 5, 6 once, twice, twice: 5 * 5 = 25.
     assert found.images.tolist() == [2, 0]
+    assert top_patches(maps, images, 0, reach, count=1).images.tolist() == [2]
     assert found.activations.tolist() == [maps[2].max(), 5]
     assert found.places[1].tolist() == [0, 0]
     chex.assert_shape(found.pixels, (2, 7, 7, 1))

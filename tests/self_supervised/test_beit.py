@@ -75,10 +75,11 @@ def test_one_update_by_hand():
 
 
 def test_the_measures_of_an_evaluation():
-    """With a bias alone, every patch gets code 1 with the probability e^2 / (2 + e^2)."""
+    """By the mask token alone, every hidden patch gets code 1 with the probability e^2 / (2 + e^2)."""
     built = learner(mask_ratio=0.5, preprocess=toys.double)
-    head = {"kernel": np.zeros((3, 3), np.float32), "bias": np.array([0, 2, 0], np.float32)}
-    state = toys.state_of(built, {"encoder": toys.weights(1, *toys.ENCODER), "head": head}, FROZEN)
+    head = {"kernel": np.float32([[0, 2, 0], [0, 0, 0], [0, 0, 0]]), "bias": np.zeros(3, np.float32)}
+    encoder = {"w": np.zeros(3, np.float32), "b": np.zeros(3, np.float32), "mask_token": np.float32([1, 0, 0])}
+    state = toys.state_of(built, {"encoder": encoder, "head": head}, FROZEN)
     # Doubled pixels 0.5 and 0.9 are 0 and 0.8 in [-1, 1], encodings 0 and 1.6: codes 1 and 2.
     images = np.stack([np.full((4, 4, 1), value / 2, np.float32) for value in (0.5, 0.9, 0.9)])
     metrics = jax.jit(built.evaluate)(state, {**toys.ROWS, "image": images})

@@ -126,7 +126,7 @@ class Line(nn.Module):
 
     @nn.compact
     def __call__(self, pieces, train=False):
-        count_pass(self, train)
+        count_pass(self, train, draws=True)
         flat = pieces.reshape(len(pieces), -1) + (not train)
         return nn.Dense(3)(flat), flat
 
@@ -263,6 +263,7 @@ def test_a_prediction_is_the_likeliest_cluster_of_the_image_itself(monkeypatch):
     out, metrics = jax.jit(lambda s: (learner.predict(s, rows), learner.evaluate(s, rows)))(state)
     logits = np.column_stack([2 * x - 1, np.full(3, 0.5)])
     p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    assert learner.classes(state, rows)["index"].count == 3
     np.testing.assert_array_equal(out["guess"], [0, 1, 2])
     np.testing.assert_allclose(out["confidence"], p.max(1), rtol=1e-5)
     np.testing.assert_allclose(out["features"], 2 * x - 1, rtol=1e-6)

@@ -39,18 +39,23 @@ def test_a_patch_of_one_value_has_no_variance():
         mae.patch_targets(patches, norm_pix_loss=True)
 
 
-@pytest.mark.parametrize("hides", [0.0, 1.0])
-def test_an_image_that_hides_nothing_or_all_has_a_finite_loss_and_gradient(hides):
-    """Nothing hidden: 0 of a loss that is over hidden patches. All hidden: (0 - 2)^2 = 4, beside a mean of nothing."""
-    target, masked = np.full((1, 2, 3), 2, np.float32), np.full((1, 2), hides, np.float32)
+@pytest.mark.parametrize(("hidden", "loss_of_image", "mean_patch"), [((0, 0), 0, 0), ((1, 1), 4, 4), ((1, 0), 4, 0)])
+def test_an_image_that_hides_nothing_or_all_has_a_finite_loss_and_gradient(hidden, loss_of_image, mean_patch):
+    """Nothing hidden: 0 of a loss that is over hidden patches. All hidden: (0 - 2)^2 = 4, beside a mean of nothing.
+
+    One of two hidden: the other is its mean.
+    """
+    target, masked = np.full((1, 2, 3), 2, np.float32), np.float32([hidden])
 
     def loss(prediction):
         return mae._objective(prediction, target, masked, np.ones(1, np.float32))
 
     (value, metrics), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(np.zeros((1, 2, 3), np.float32))
-    assert float(value) == metrics["loss"].compute() == metrics["mean_patch"].compute() == 4 * hides
-    # d/dy of the mean over 2 patches of 3 values each: 2 (0 - 2) / 6.
-    np.testing.assert_allclose(gradient, np.full((1, 2, 3), -2 / 3 * hides), rtol=1e-6)
+    assert float(value) == metrics["loss"].compute() == loss_of_image
+    assert metrics["mean_patch"].compute() == mean_patch
+    # d/dy of the mean over the hidden patches of 3 values each: 2 (0 - 2) / (3 hidden).
+    expected = -4 / 3 * masked[..., None] / max(1, sum(hidden))
+    np.testing.assert_allclose(gradient, np.broadcast_to(expected, gradient.shape), rtol=1e-6)
 
 
 class Plain(nn.Module):

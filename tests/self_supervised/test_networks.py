@@ -6,13 +6,15 @@ import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 
 from dlcore.data.augment import recipes
 from dlcore.models import create_model
+from dlcore.self_supervised import dino, ibot, mae, moco, nnclr, siamese, simclr, swav
 from dlcore.self_supervised.networks import DINONet, Embedder, PatchDINONet, encode_views, init_variables, unit
-from dlcore.self_supervised.patch_predictors import PatchViT
+from dlcore.self_supervised.patch_predictors import PatchViT, patch_learner
 from tests.wiring import assert_wiring
 
 
@@ -208,3 +210,85 @@ def test_views_of_several_sizes_are_encoded_in_their_order():
     assert state == {}
     out, _ = encode_views(Sums(), lambda x: x, {}, {}, [small], output="features")
     np.testing.assert_array_equal(out[..., 0], [[0, -1], [-2, -3], [-4, -5]])
+
+
+class Wide(nn.Module):
+    """All outputs that a learner asks for, by a weight whose rows are the numbers of an image."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        h = x.reshape(len(x), -1)
+        z = h @ self.param("w", nn.initializers.normal(1.0), (h.shape[-1], 3))
+        prototypes = self.param("prototypes", nn.initializers.normal(1.0), (4, 3))
+        return {"features": h, "embeddings": z, "logits": z @ prototypes.T}
+
+
+def twice(images):
+    return jnp.concatenate([images, images], -1)
+
+
+CROPS = {"augment_local": max, "teacher_momentum": lambda step: 0.9}
+
+
+LEARNERS = {
+    "siamese": lambda **parts: siamese.siamese_learner(**parts, compare=None),
+    "momentum": lambda **parts: siamese.momentum_learner(**parts, compare=None, momentum=None),
+    "simclr": simclr.learner,
+    "moco": lambda **parts: moco.learner(**parts, queue_size=7),
+    "nnclr": lambda **parts: nnclr.learner(**parts, queue_size=7),
+    "swav": lambda **parts: swav.learner(**parts, augment_local=max, queue_size=7),
+    "dino": lambda **parts: dino.learner(**parts, **CROPS),
+    "ibot": lambda **parts: ibot.learner(**parts, **CROPS),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_weights_start_from_prepared_images(name):
+    """Of four numbers an image, which preparation doubles; queues hold as many rows as asked for."""
+    learner = LEARNERS[name](model=Wide(), optimizer=optax.sgd(0.1), augment=max, preprocess=twice)
+    state = jax.eval_shape(learner.init, jax.random.key(0), {"image": IMAGES[..., :1], "index": np.arange(2)})
+    chex.assert_shape(state.params["w"], (8, 3))
+    if hasattr(state, "queue"):
+        assert state.queue.shape[-2:] == (7, 3)
+
+
+def test_weights_of_patch_learners_start_from_one_prepared_image_and_teachers_from_all():
+    learner = patch_learner(
+        model=None, init_params=lambda key, images: images, init_teacher=lambda key, images: images, losses=None,
+        optimizer=optax.sgd(0.1), preprocess=twice,
+    )  # fmt: skip
+    state = jax.eval_shape(learner.init, jax.random.key(0), {"image": IMAGES})
+    assert (state.params.shape, state.teacher_params.shape) == ((1, 2, 2, 6), (2, 2, 2, 6))
+    key_of = lambda key, images: jax.random.key_data(key)  # noqa: E731
+    learner = patch_learner(model=None, init_params=key_of, init_teacher=key_of, losses=None, optimizer=optax.sgd(0.1))
+    state = learner.init(jax.random.key(7), {"image": IMAGES})
+    for found, k in ((state.params, 1), (state.teacher_params, 2)):
+        np.testing.assert_array_equal(found, jax.random.key_data(jax.random.fold_in(jax.random.key(7), 2**31 - k)))
+
+
+class Started:
+    """A model whose parameters are the key that they start from."""
+
+    def init(self, key, x, *_, **__):
+        return {"params": {"key": jax.random.key_data(key), "prototypes": np.zeros((4, 3), np.float32)}}
+
+    def grid(self, x):
+        return 2, 2
+
+    def apply(self, variables, x, **_):
+        return {"embeddings": jnp.zeros((len(x), 3))}
+
+
+@pytest.mark.parametrize("name", [*LEARNERS, "mae"])
+def test_weights_and_queue_start_from_the_last_keys_of_the_seed_and_a_step_keeps_the_seed(name):
+    """Measured runs can be started again; a step draws from the seed and its own number."""
+    seed = jax.random.key(7)
+    weights, queue = (jax.random.fold_in(seed, 2**31 - k) for k in (1, 2))
+    build = (LEARNERS | {"mae": mae.learner})[name]
+    learner = build(model=Started(), optimizer=optax.sgd(0.1), augment=max, preprocess=np.asarray)
+    state = learner.init(seed, {"image": IMAGES, "index": np.arange(2)})
+    np.testing.assert_array_equal(state.params["key"], jax.random.key_data(weights))
+    assert (state.rng, int(state.step)) == (seed, 0)
+    if name in ("moco", "nnclr"):
+        drawn = np.asarray(jax.random.normal(queue, (7, 3)))
+        np.testing.assert_allclose(state.queue, drawn / np.linalg.norm(drawn, axis=1, keepdims=True), rtol=1e-5)

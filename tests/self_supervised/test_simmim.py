@@ -73,13 +73,15 @@ def test_masks_that_cover_all_or_nothing():
     for ratio, count in ((0.0, 0), (1.0, 16), (0.03, 0)):
         with pytest.raises(ValueError, match=rf"mask_ratio={ratio}: masks {count} of 16 patches; allowed: 1 to 15"):
             random_mask(jax.random.key(0), (4, 4), ratio)
+    for ratio, count in ((0.06, 1), (0.94, 15)):
+        assert random_mask(jax.random.key(0), (4, 4), ratio).sum() == count
     with pytest.raises(ValueError, match=r"cell=3: does not divide 4x4 patches; allowed: a divisor of both"):
         random_mask(jax.random.key(0), (4, 4), 0.5, 3)
 
 
 @pytest.mark.covers("SS-36")
 def test_both_measures_of_masked_pixels_by_hand(monkeypatch):
-    """Pixels 0 to 15 over 16, the first four masked: their distances to the head's 1/2, and to the mean of 4 to 15."""
+    """Pixels 0 to 15 over 16, the first four masked: distances to the mask token's 1/2, and to the mean of 4 to 15."""
     drawn = []
 
     def draw(key, *settings):
@@ -87,9 +89,10 @@ def test_both_measures_of_masked_pixels_by_hand(monkeypatch):
         return jnp.arange(16) < 4
 
     monkeypatch.setattr(simmim, "random_mask", draw)
-    head = {"kernel": np.zeros((3, 1), np.float32), "bias": np.array([0.5], np.float32)}
+    head = {"kernel": np.float32([[0.5], [0], [0]]), "bias": np.zeros(1, np.float32)}
+    encoder = {"w": np.zeros(3, np.float32), "b": np.zeros(3, np.float32), "mask_token": np.float32([1, 0, 0])}
     built = learner(mask_ratio=0.25, cell=1)
-    state = toys.state_of(built, {"encoder": toys.weights(1, *toys.ENCODER), "head": head})
+    state = toys.state_of(built, {"encoder": encoder, "head": head})
     pixels = np.arange(16) / 16
     images = np.broadcast_to(pixels.reshape(4, 4, 1), (3, 4, 4, 1)).astype(np.float32)
     metrics = jax.jit(built.evaluate)(state, toys.ROWS | {"image": images})

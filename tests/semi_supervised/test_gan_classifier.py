@@ -483,19 +483,32 @@ def test_no_gradient_depends_on_the_hidden_label(trained):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), changed.params, after.params)
 
 
+MODES = []
+
+
+class Asked(Scale):
+    """g z, which puts down in `MODES` whether it is in training."""
+
+    def __call__(self, z, train=False):
+        MODES.append(train)
+        return super().__call__(z)
+
+
 @pytest.mark.parametrize("is_complement", [False, True])
 def test_an_update_keeps_the_form_of_the_state_and_measures_both_players(is_complement):
     learner = gan.learner(
         model=Line(),
         optimizer=optax.sgd(0.1),
-        generator=Scale(),
+        generator=Asked(),
         generator_optimizer=optax.sgd(0.1),
         latent_dim=2,
         augment=lambda key, image: image + jax.random.uniform(key),
         complement_generator=gan.Complement(is_complement),
     )
     state = jax.eval_shape(learner.init, jax.random.key(0), points(6))
+    MODES.clear()
     after, metrics = jax.eval_shape(learner.update, state, points(6))
+    assert set(MODES) == {True}
     assert jax.tree.structure(after) == jax.tree.structure(state)
     terms = {"pull_away", "density_excess"} if is_complement else set()
     names = {"loss", "accuracy", "unlabeled_loss", "d_real", "d_fake", "feature_distance"}

@@ -21,7 +21,7 @@ class Linear(nn.Module):
 
     @nn.compact
     def __call__(self, x, train=False):
-        count_pass(self, train)
+        count_pass(self, train, draws=True)
         return nn.Dense(3)(x.reshape(len(x), -1) + train)
 
 
@@ -259,3 +259,18 @@ def test_the_best_network_is_kept():
         right = Linear().apply({"params": params}, images).argmax(-1) == batch()["label"]
         assert numbers[f"accuracy_{name}"] == pytest.approx(float(right.mean()))
     assert numbers["gain"] == pytest.approx(numbers["accuracy"] - numbers["accuracy_cross_entropy"])
+
+
+def test_two_networks_start_alike_and_the_peer_from_a_key_of_its_own():
+    class Started:
+        def init(self, key, x, train):
+            return {"params": jax.random.key_data(key)}
+
+    seed = jax.random.key(7)
+    learner = noisy_labels.learner(
+        model=Started(), optimizer=optax.sgd(0.1), transition=np.eye(3), technique="co_teaching"
+    )
+    state = learner.init(seed, batch())
+    for name, k in (("technique", 0), ("cross_entropy", 0), ("peer", 2)):
+        np.testing.assert_array_equal(state.params[name], jax.random.key_data(jax.random.fold_in(seed, k)))
+    assert state.rng == jax.random.fold_in(seed, 1)

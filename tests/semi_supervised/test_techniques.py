@@ -23,7 +23,7 @@ from dlcore.semi_supervised import (
     temporal_ensembling,
     vat,
 )
-from dlcore.semi_supervised.two_streams import RampUp
+from dlcore.semi_supervised.two_streams import RampUp, averaging, snapshots
 from tests.experiment.arguments import arguments_of
 
 KEY = jax.random.key(1)
@@ -963,3 +963,25 @@ def test_mixmatch_guesses_by_two_views_and_mixes_all_with_all(technique_of, monk
     expected = np.square(p - targets).mean(-1)[2:].reshape(2, 3).mean(0)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     assert float(metrics["loss"].compute()) == pytest.approx(float(supervised[0]))
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "problem"),
+    [
+        (class_balance.init_class_means, (0,), "num_classes=0: .*at least 1"),
+        (class_balance.class_thresholds, (1.5, np.ones(2)), "threshold=1.5: .*0 to 1"),
+        (averaging, (1.0,), "decay=1: .*below 1"),
+        (snapshots, (0,), "every=0: .*at least 1"),
+    ],
+)
+def test_arguments_out_of_range_are_named(function, arguments, problem):
+    with pytest.raises(ValueError, match=f"^{problem}"):
+        function(*arguments)
+
+
+@pytest.mark.parametrize("technique", [mean_teacher, vat])
+def test_a_network_that_drops_out_numbers_has_keys_for_it(technique):
+    """Of student and teacher, and of the current weights: flax refuses to draw without a key."""
+    learner = technique.learner(model=Linear(dropout=0.5), optimizer=optax.sgd(0.1))
+    state = jax.eval_shape(learner.init, KEY, batch())
+    assert jax.eval_shape(learner.loss, state.params, state, batch())[0].shape == ()
