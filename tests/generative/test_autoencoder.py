@@ -290,6 +290,7 @@ def test_settings_that_cannot_be_are_named():
         autoencoder.learner(model=Autoencoder((8, 8, 1)), optimizer=optax.sgd(0.1), rho=1.5)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_autoencoder_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(Autoencoder((8, 12, 1), widths=(4, 6), hidden=(8,), latent_dim=3), (2, 8, 12, 1), [22.653, -14.1465])

@@ -99,6 +99,7 @@ def test_the_wiring_of_conditional_unet_is_as_it_was():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_spatial_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(SpatialTransformer(2, 1, 4), (1, 2, 3, 8), (1, 4, 6), [42.8338, -0.411819])

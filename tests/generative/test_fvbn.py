@@ -53,6 +53,7 @@ def test_one_pixel_alone_is_its_bias():
         assert logits[0, 0, 0, 0, 1] != 0
 
 
+@pytest.mark.slow
 def test_the_wiring_of_made_is_as_it_was():
     """A regression: the number holds the code as it was."""
     pixels = np.arange(12).reshape(2, 2, 3, 1) % 3

@@ -46,7 +46,6 @@ def pair():
     return {"source": x, "image": y, "index": np.arange(4, dtype=np.int32)}
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-19")
 def test_a_step_by_hand_in_which_the_discriminator_sees_both():
     made, rows = learner(l1_weight=2.0, adversarial_weight=0.5), pair()

@@ -412,6 +412,7 @@ def test_a_batch_of_nothing_but_padding_is_finite(learned):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vae_is_as_it_was():
     """A regression: the number holds the code as it was."""
     network = VAE((8, 12, 1), widths=(4, 6), hidden=(8,), latent_dim=3, likelihood="gaussian")

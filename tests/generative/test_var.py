@@ -231,6 +231,7 @@ def test_scales_that_do_not_rise_to_the_grid_are_refused(scales, message):
         var.learner(model=Scaled(), prior=Frequencies(scales=scales), **optimizers)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_scale_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

@@ -201,7 +201,6 @@ class Bigrams(nn.Module):
         return self.param("rows", nn.initializers.zeros, (5, 5))[tokens]
 
 
-@pytest.mark.slow
 def test_one_update_by_hand():
     """A window of each row at its own place; the first target of the second row and the third row do not count."""
     rate, draws = 0.5, np.random.default_rng(0)
