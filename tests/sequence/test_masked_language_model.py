@@ -108,6 +108,29 @@ def test_baselines_by_hand():
     assert accuracies == {"most frequent token": 0.5, "table of both neighbors": 0.75}
 
 
+def test_a_table_of_both_neighbors_equals_one_of_dictionaries():
+    """Of equally frequent tokens between two neighbors the smallest counts; of unknown neighbors the most frequent."""
+    rng = np.random.default_rng(1)
+    for size in (3, 5):
+        train, test = rng.integers(0, size - 1, 40), np.append(rng.integers(0, size, 30), [size - 1] * 3)
+        most_frequent, seen, right = np.bincount(train).argmax(), {}, []
+        for left, middle, after in zip(train[:-2], train[1:-1], train[2:], strict=True):
+            seen.setdefault((left, after), []).append(middle)
+        for left, middle, after in zip(test[:-2], test[1:-1], test[2:], strict=True):
+            right.append(np.bincount(seen.get((left, after), [most_frequent])).argmax() == middle)
+        found = two_sided_table_accuracy(train, test, size)
+        expected = {
+            "most frequent token": (test[1:-1] == most_frequent).mean(),
+            "table of both neighbors": np.mean(right),
+        }
+        assert found == pytest.approx(expected)
+
+
+def test_one_token_at_least_is_hidden():
+    hide = jax.jit(jax.vmap(lambda key: hide_tokens(key, np.arange(3), MASK)[1].sum()))
+    np.testing.assert_array_equal(hide(jax.random.split(jax.random.key(0), 4)), np.ones(4))
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("AT-17", "SS-09")
 def test_bert_fills_in_what_both_sides_say():

@@ -378,6 +378,18 @@ def test_layers_of_the_default_networks():
         assert outputs["features"].dtype == jnp.float32
 
 
+def test_the_networks_start_for_prepared_images():
+    batch = {"image": np.ones((2, 4, 8, 3)), "target": np.ones((2, 4, 8, 3)), "label": np.zeros(2, int)}
+    learner = domain_adaptation.learner(
+        model=AdaptationNet(2, (5,), 4),
+        optimizer=optax.sgd(0.1),
+        ramp=lambda step: 1.0,
+        preprocess=lambda x: x[..., :1],
+    )
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    chex.assert_shape(state.params["adapted"]["conv0"]["kernel"], (3, 3, 1, 5))
+
+
 def test_batch_statistics_are_kept_beside_the_two_networks():
     class Normalized(Signed):
         @nn.compact
