@@ -22,7 +22,7 @@ def test_too_high_orders_are_refused():
     # 2^62 numbers of contexts and their next tokens fit, 2^63 do not.
     zeros = np.zeros(64, int)
     assert ngram_loss(zeros, zeros, 61, 2, 0.0) == 0
-    with pytest.raises(ValueError, match="order=62: does not fit; .* contexts within 64 bits"):
+    with pytest.raises(ValueError, match=r"order=62: does not fit; .* contexts within 64 bits"):
         ngram_loss(zeros, zeros, 62, 2)
     with pytest.raises(ValueError, match="contexts within 64 bits"):
         ngram_loss(np.arange(9), np.arange(9), 8, 1000)

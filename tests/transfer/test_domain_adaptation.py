@@ -1,5 +1,6 @@
 """Distances of samples against numpy, what an update may see, and a toy whose target only adaptation gets right."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
