@@ -134,6 +134,9 @@ def test_each_kind_learns_with_convolutions(kind):
 def test_the_penalties_by_hand():
     # rho = 1/4, a = 1/2: 1/4 ln(1/2) + 3/4 ln(3/2) = -0.173287 + 0.304099
     np.testing.assert_allclose(activation_divergence(jnp.array([0.5, 0.25]), 0.25), [0.130812, 0], atol=1e-6)
+    # Activations of 0 and 1 count as 1e-6 and 1 - 1e-6, in float32.
+    low, high = 0.25 * np.log(0.25 / 1e-6) + 0.75 * np.log(0.75), 0.25 * np.log(0.25) + 0.75 * np.log(0.75 / 1e-6)
+    np.testing.assert_allclose(activation_divergence(jnp.array([0.0, 1.0]), 0.25), [low, high], rtol=5e-3)
     codes = jnp.array([[1.0, -2], [3, 0], [np.nan, np.nan]])
     np.testing.assert_allclose(mean_activation(codes, jnp.array([1.0, 1, 0])), [2, -1])
     rows = {**batch(4), "mask": np.array([1, 1, 1, 0], np.float32)}

@@ -207,6 +207,15 @@ def test_without_both_losses_a_step_is_that_of_the_vq_vae():
     assert metrics["loss"].compute() == pytest.approx(plain_metrics["loss"].compute(), rel=1e-6)
 
 
+def test_without_an_adversary_there_is_one_player():
+    learner = small(adversarial_weight=0.0)
+    state = jax.eval_shape(learner.init, jax.random.key(0), ROWS)
+    assert set(state.params) == {"generator"}
+    after, metrics = jax.eval_shape(learner.update, state, ROWS)
+    assert set(metrics) == {"loss", "commitment", "mse", "psnr", "perceptual"}
+    assert set(after.params) == {"generator"}
+
+
 def test_both_autoencoders_name_their_last_kernel():
     for model in (VQVAE((8, 8, 1), width=4), VQModel((8, 8, 1), channels=(8, 8))):
         params = jax.eval_shape(model.init, jax.random.key(0), np.zeros((1, 8, 8, 1), np.float32))["params"]
