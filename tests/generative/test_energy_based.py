@@ -143,6 +143,7 @@ def test_samples_replace_the_oldest_of_the_buffer():
     np.testing.assert_array_equal(changes, [True, False, False, False, True])
 
 
+@pytest.mark.slow
 def test_a_restart_begins_from_noise():
     """A chain from noise in [-1, 1] ends within 0.8 after its step."""
     batch, ebm = points(), gaussian_learner(restart=1.0)
