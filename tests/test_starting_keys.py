@@ -123,6 +123,17 @@ def test_networks_start_with_one_example_where_its_shape_is_enough(name):
     assert [None if x is None else np.shape(x) for x in MODEL_INPUTS] == FIRST[name]
 
 
+def test_the_priors_of_two_levels_have_keys_of_their_own():
+    priors = vq_vae_2.Priors(Started(levels=4), Started(), Started(levels=4))
+    model = Started(grids={"top": (1, 3), "bottom": (2, 6)})
+    learner = vq_vae_2.learner(model=model, priors=priors, prior_optimizer=optax.sgd(0.1), **CODES)
+    state = learner.init(ROOT, {"image": np.zeros((2, 2, 2, 1), np.float32), "index": np.arange(2)})
+    top, condition, bottom = jax.random.split(jax.random.fold_in(ROOT, 1), 3)
+    for name, key in (("top", top), ("condition", condition), ("bottom", bottom)):
+        np.testing.assert_array_equal(state.params["prior"][name]["key"], jax.random.key_data(key))
+    assert [np.shape(x) for x in MODEL_INPUTS] == [(1, 2, 6, 1), (1, 1, 3)]
+
+
 def test_priors_of_codes_start_with_one_grid_of_codes():
     image = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 2, 3, 1)
     batch, model = {"image": image, "index": np.arange(2)}, Started(grid=(2, 3))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.generative.adaptive_augmentation import augment_images, update_probability
+from dlcore.generative.autoencoder import activation_divergence
 from dlcore.generative.condition import check_guidance, class_condition
 from dlcore.generative.consistency import (
     ConsistencyLevels,
@@ -88,6 +89,7 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("mean_sign=2", lambda: update_probability(0.5, 2.0, 3, 0.6, 9)),
         ("probability=2", lambda: update_probability(2.0, 0.5, 3, 0.6, 9)),
         ("images_to_one=0", lambda: update_probability(0.5, 0.5, 3, 0.6, 0)),
+        ("rho=2", lambda: activation_divergence(TWO, 2.0)),
         ("num_classes=0", lambda: class_condition(0)),
         ("guidance=inf", lambda: check_guidance(np.inf, True)),
         ("num_levels=1", lambda: sample_intervals(KEYS, 1, ConsistencyLevels())),

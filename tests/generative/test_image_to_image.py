@@ -139,6 +139,7 @@ def test_a_skip_carries_the_image_past_the_inner_layers():
     np.testing.assert_allclose(out, want, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.covers("GE-19")
 @pytest.mark.parametrize(
     ("network", "inputs", "count", "shape", "numbers"),

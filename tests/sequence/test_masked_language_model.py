@@ -161,6 +161,7 @@ def test_bert_fills_in_what_both_sides_say():
         ({"mask_token": 0}, r"mask_token=0: out of range; allowed: at least 1"),
         ({"rate": 1.5}, r"rate=1.5: out of range; allowed: 0 to 1"),
         ({"masked": -0.1}, r"masked=-0.1: out of range; allowed: 0 to 1"),
+        ({"random": -0.1}, r"random=-0.1: out of range; allowed: 0 to 1"),
         ({"random": 0.3}, r"random=0.3: with masked=0.8 above 1; allowed: at most 0.2"),
     ],
 )

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.experiment.setting import FlagError
+from dlcore.learner import root_key
 from dlcore.models import create_model
 from dlcore.transfer.continual import (
     Recipe,
@@ -125,6 +126,21 @@ def test_two_tasks_in_turn_by_hand(strategy):
     assert abs(shares[0] - shares[1]) > 0.05
     np.testing.assert_allclose(found[0, 0], [shares[0]] * 2, atol=0.004)
     np.testing.assert_allclose(found[0, 1], [shares[1]] * 2, atol=0.01 if strategy == "joint" else 0.004)
+
+
+@pytest.mark.slow
+def test_networks_that_learn_nothing_are_those_of_the_seeds():
+    """At a rate of 0 both rows of a seed are the accuracies of its first network, which begins with its own key."""
+    rng = np.random.default_rng(0)
+    train = TaskData(rng.normal(size=(8, 3)).astype(np.float32), np.arange(8) % 4)
+    test = TaskData(rng.normal(size=(50, 3)).astype(np.float32), np.append(np.arange(48) % 4, [3, 3]))
+    net, recipe = nn.Dense(4, use_bias=False), Recipe(1, 2, 0.0)
+    found = learn_in_turn(net, train, test, scenario="task", strategy="naive", seeds=3, recipe=recipe)
+    for accuracies, key in zip(found, jax.random.split(root_key(0), 3), strict=True):
+        logits = test.images @ np.asarray(net.init(key, train.images[:1])["params"]["kernel"])
+        right = np.where(test.labels < 2, logits[:, :2].argmax(1), 2 + logits[:, 2:].argmax(1)) == test.labels
+        of_tasks = [right[test.labels < 2].mean(), right[test.labels >= 2].mean()]
+        np.testing.assert_allclose(accuracies, [of_tasks, of_tasks], rtol=1e-5)
 
 
 @pytest.mark.covers("TL-08")
