@@ -56,6 +56,8 @@ from tests.models.tracing import assert_digest, program_of
 
 HALF, TRAIN = {"dtype": jnp.bfloat16}, {"train": True}
 TIME, LABEL = jax.ShapeDtypeStruct((2,), jnp.float32), np.array([0, 2])
+MAP = jax.ShapeDtypeStruct((2, 3, 5, 4), jnp.float32)
+"""What a prior of codes is given at each of its pixels."""
 PIXELS, TOKENS = np.zeros((2, 3, 5, 2), np.int32), np.array([[1, 4, 5, 6], [1, 6, 6, 2]], np.int32)
 UNET = {"num_res_blocks": 1, "groups": 2, **HALF}
 LEVELS = {"levels": 4, "num_classes": 3, **HALF}
@@ -78,12 +80,12 @@ def place():
     return jnp.int32(1), jnp.int32(2), jnp.int32(1)
 
 
-def steps(model, method):
+def steps(model, method, label=LABEL):
     """(model, inputs, options) of a pixel or a row by the states of those before it."""
-    start = lambda key: model.init_with_output(key, PIXELS.shape, LABEL, method="start")[0]  # noqa: E731
+    start = lambda key: model.init_with_output(key, PIXELS.shape, label, method="start")[0]  # noqa: E731
     cache = jax.eval_shape(start, jax.random.key(0))
     where = place() if method == "step" else jnp.int32(1)
-    return model, [cache, PIXELS, where, LABEL if model.num_classes else None], {"method": method}
+    return model, [cache, PIXELS, where, label], {"method": method}
 
 
 CASES = {
@@ -143,6 +145,8 @@ CASES = {
     ),
     "pixel_cnn": lambda: (CNN, [PIXELS, LABEL], TRAIN),
     "pixel_cnn_embedded": lambda: (EMBEDDED, [PIXELS]),
+    "pixel_cnn_map_row": lambda: steps(EMBEDDED, "row", MAP),
+    "pixel_cnn_map_step": lambda: steps(EMBEDDED, "step", MAP),
     "pixel_cnn_row": lambda: steps(CNN, "row"),
     "pixel_cnn_step": lambda: steps(CNN, "step"),
     "pixel_rnn": lambda: (RNN, [PIXELS, LABEL]),
