@@ -188,10 +188,14 @@ CASES = {
 
 
 def program(label):
+    """The program of a network as text, and the names and shapes of its variables."""
     network, inputs, *options = CASES[label]()
     is_shape = lambda x: isinstance(x, tuple) and all(isinstance(side, int) for side in x)  # noqa: E731
     arrays = [jax.ShapeDtypeStruct(x, jnp.float32) if is_shape(x) else x for x in inputs]
-    return program_of(network, *arrays, **(options[0] if options else {}))[0]
+    text, variables = program_of(network, *arrays, **(options[0] if options else {}))
+    leaves = jax.tree_util.tree_leaves_with_path(variables)
+    names = [f"{jax.tree_util.keystr(path, simple=True, separator='/')}: {leaf.shape}" for path, leaf in leaves]
+    return "\n".join([text, *names])
 
 
 @pytest.mark.parametrize("label", CASES)
