@@ -198,6 +198,7 @@ def program(label):
     return "\n".join([text, *names])
 
 
+@pytest.mark.slow(only=["sagan_judge_of_all", "vq_model"])
 @pytest.mark.parametrize("label", CASES)
 def test_the_program_has_the_digest_of_the_one_whose_numbers_were_compared(label):
     assert_digest("generative_programs.json", label, program(label))
