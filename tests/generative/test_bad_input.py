@@ -78,7 +78,7 @@ def started(network, *inputs):
 
 
 def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
-    network = Flux(width=32, num_heads=2, depth=0, single_depth=0, **fields)
+    network = Flux(**{"width": 32, "num_heads": 2, "depth": 0, "single_depth": 0} | fields)
     return started(network, np.ones((1, 4, 4)), ONE, np.ones((1, 2, 5)), np.ones((1, 6)), positions, None, guidance)
 
 
@@ -184,6 +184,7 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("x=4x5: sides do not divide", lambda: started(DiT(8, 1, 2), np.ones((2, 4, 5, 1)), TWO)),
         ("x=5x4: sides do not divide", lambda: started(DiT(8, 1, 2), np.ones((2, 5, 4, 1)), TWO)),
         (r"axes=\(4, 6, 4\): their sum is not", lambda: flux(axes=(4, 6, 4))),
+        (r"width / num_heads = 16.5", lambda: flux(axes=(4, 6, 6), width=33)),
         (r"positions=\(3, 3\): another shape", lambda: flux(np.zeros((3, 3)))),
         (r"positions=\(4, 2\): another shape", lambda: flux(np.zeros((4, 2)))),
         ("guidance: missing", lambda: flux(has_guidance=True)),
