@@ -6,7 +6,9 @@ import pytest
 
 from dlcore.generative.adaptive_augmentation import augment_images, update_probability
 from dlcore.generative.autoencoder import activation_divergence
+from dlcore.generative.autoencoder_tiny import AutoencoderTiny
 from dlcore.generative.condition import check_guidance, class_condition
+from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.consistency import (
     ConsistencyLevels,
     consistency_sample,
@@ -173,6 +175,14 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("adversarial_gradient=", lambda: adaptive_weight(TWO, THREE)),
         ("num_codes=0", lambda: codebook_from(KEY, PAIRS, 0)),
         ("features=3: odd", lambda: timestep_embedding(TWO, 3)),
+        ("argument 2 is shorter", lambda: started(AutoencoderTiny((4, 4), (1,)), IMAGES)),
+        (
+            "argument 2 is shorter",
+            lambda: started(
+                ConditionalUNet((4,), attention_levels=(), add_attention=False, groups=2),
+                *(IMAGES, TWO, None, None, ([IMAGES], IMAGES)),
+            ),
+        ),
         (
             "x=4x6: sides .* multiples of 4",
             lambda: started(UNet(8, (1, 1, 1)), np.ones((2, 4, 6, 1)), TWO),
