@@ -127,6 +127,9 @@ CASES = {
     ),
     "nade": lambda: (fvbn.NADE(hidden_size=5, **LEVELS), [PIXELS, LABEL]),
     "nade_step": lambda: steps(fvbn.NADE(hidden_size=5, **LEVELS), "step"),
+    "one_to_one": lambda: (PatternNet(3, 0, False, 4, 4, **HALF), [(2, 1, 3)], {"pattern": "one_to_one"}),
+    "one_hot_rnn": lambda: (CharRNN(7, 4, cell="rnn", **HALF), [CharRNN(7, 4, cell="rnn").start(2), TOKENS]),
+    "one_vector": lambda: (RecurrentEncoderDecoder(9, None, "none", 3, 4, **HALF), [TOKENS, TOKENS[:, :3]]),
     "one_to_many": lambda: (
         PatternNet(3, 5, True, 4, 4, feedback="zeros", **HALF), [TOKENS[:, :1]], {"pattern": "one_to_many"}
     ),
