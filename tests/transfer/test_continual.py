@@ -85,7 +85,9 @@ def adam(slope, w, steps, rate):
 
 
 @pytest.mark.covers("TL-08")
-@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive", pytest.param("joint", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "strategy", ["replay", "ewc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("naive", "joint"))]
+)
 def test_two_tasks_in_turn_by_hand(strategy):
     """The classes of a task are a point and its mirror image, so that every draw has one slope, and W = (w, -w).
 
@@ -128,7 +130,6 @@ def test_two_tasks_in_turn_by_hand(strategy):
     np.testing.assert_allclose(found[0, 1], [shares[1]] * 2, atol=0.01 if strategy == "joint" else 0.004)
 
 
-@pytest.mark.slow
 def test_each_seed_starts_from_a_network_of_its_own_and_draws_examples_of_the_task():
     """The first step of Adam is the rate times the sign of the slope, at the example that the task's key draws."""
     rng = np.random.default_rng(0)
