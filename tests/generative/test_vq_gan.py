@@ -25,7 +25,8 @@ class Scaled(nn.Module):
     last_kernel = ("v",)
 
     def setup(self):
-        self.w, self.v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
+        starts = {"w": 1.0, "v": 2.0}
+        self.w, self.v = (self.param(name, nn.initializers.constant(start), ()) for name, start in starts.items())
 
     def encode(self, x):
         return self.w * x
@@ -107,8 +108,8 @@ def test_one_update_of_both_players_by_hand():
         return *learner.update(state, ROWS), *given
 
     after, metrics, measured, shown, started = jax.device_get(run(state_of(params)))
-    # The codebook starts at outputs of the encoder, w = 1.
-    assert started.params == {"generator": {"w": 1, "v": 1}, "discriminator": {"c": 1}}
+    # The codebook starts at outputs of the encoder, w = 1, not of the decoder, v = 2.
+    assert started.params == {"generator": {"w": 1, "v": 2}, "discriminator": {"c": 1}}
     assert_codes_are_encodings(started.codebook.vectors, X)
     assert int(started.step) == 0
     x = X[:2].ravel().astype(np.float64)
