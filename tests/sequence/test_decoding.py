@@ -288,7 +288,8 @@ def test_the_nucleus_is_the_fewest_tokens_that_reach_p():
         assert np.isfinite(each).sum(1).tolist() == [len(want), 4]
     # Of .1, .4, .2 and .3 the two most probable, or of three those whose shares 4/9 and 3/9 reach .7.
     logits = jnp.log(jnp.array([0.1, 0.4, 0.2, 0.3]))
-    for limits, want in (({"top_k": 2}, [1, 3]), ({"top_k": 3, "top_p": 0.7}, [1, 3]), ({"top_k": 4}, [0, 1, 2, 3])):
+    limited = (({"top_k": 1}, [1]), ({"top_k": 2}, [1, 3]), ({"top_k": 3, "top_p": 0.7}, [1, 3]))
+    for limits, want in (*limited, ({"top_k": 4}, [0, 1, 2, 3])):
         assert np.flatnonzero(np.isfinite(filter_logits(logits, **limits))).tolist() == want
     with pytest.raises(ValueError, match=r"top_k=5: out of range; allowed: 0 \(all\) to the 4 tokens"):
         filter_logits(logits, top_k=5)
