@@ -12,6 +12,7 @@ from dlcore.generative import (
     autoencoder_kl,
     autoregressive,
     ddpm,
+    mask_git,
     pix2pix,
     vae,
     var,
@@ -26,10 +27,15 @@ from dlcore.vision_language import captioning, retrieval, video_caption, vqa
 ROOT = jax.random.key(7)
 
 
+MODEL_INPUTS = []
+"""What the last model was started with."""
+
+
 class Started(SimpleNamespace):
     """A model whose parameters are the key that they start from."""
 
     def init(self, key, *inputs, **options):
+        MODEL_INPUTS[:] = inputs
         return {"params": {"key": jax.random.key_data(key)}}
 
     def apply(self, variables, x, *inputs, **options):
@@ -94,6 +100,46 @@ def test_parameters_and_state_have_the_first_two_keys_of_the_seed(name):
     np.testing.assert_array_equal(state.params["key"], numbers(0))
     np.testing.assert_array_equal(jax.random.key_data(state.rng), numbers(1))
     assert int(state.step) == 0
+
+
+FIRST = {
+    "autoencoder": [(1, 2, 2, 1)],
+    "autoencoder_kl": [(1, 2, 2, 1)],
+    "autoregressive": [(1, 2, 2, 1), None],
+    "ddpm": [(1, 2, 2, 1), (1,)],
+    "vae": [(1, 2, 2, 1)],
+    "char_rnn": [(2,), (2, 1)],
+    "language_model": [(1, 3)],
+    "masked_language_model": [(1, 3)],
+    "neural_ode": [(), (1,)],
+    "seq2seq": [(2, 3), (2, 2)],
+}
+
+
+@pytest.mark.parametrize("name", FIRST)
+def test_networks_start_with_one_example_where_its_shape_is_enough(name):
+    make, batch = CASES[name]
+    make().init(ROOT, batch)
+    assert [None if x is None else np.shape(x) for x in MODEL_INPUTS] == FIRST[name]
+
+
+def test_the_priors_of_two_levels_have_keys_of_their_own():
+    priors = vq_vae_2.Priors(Started(levels=4), Started(), Started(levels=4))
+    model = Started(grids={"top": (1, 3), "bottom": (2, 6)})
+    learner = vq_vae_2.learner(model=model, priors=priors, prior_optimizer=optax.sgd(0.1), **CODES)
+    state = learner.init(ROOT, {"image": np.zeros((2, 2, 2, 1), np.float32), "index": np.arange(2)})
+    top, condition, bottom = jax.random.split(jax.random.fold_in(ROOT, 1), 3)
+    for name, key in (("top", top), ("condition", condition), ("bottom", bottom)):
+        np.testing.assert_array_equal(state.params["prior"][name]["key"], jax.random.key_data(key))
+    assert [np.shape(x) for x in MODEL_INPUTS] == [(1, 2, 6, 1), (1, 1, 3)]
+
+
+def test_priors_of_codes_start_with_one_grid_of_codes():
+    image = np.linspace(0, 1, 12, dtype=np.float32).reshape(2, 2, 3, 1)
+    batch, model = {"image": image, "index": np.arange(2)}, Started(grid=(2, 3))
+    for module, shape in ((vq_vae_prior, (1, 2, 3, 1)), (mask_git, (1, 2, 3))):
+        module.learner(model=model, prior=Started(levels=4), num_codes=4, **SGD).init(ROOT, batch)
+        assert [np.shape(x) for x in MODEL_INPUTS] == [shape]
 
 
 CODES, GRID = {"num_codes": 4, **SGD}, Started(grid=(2, 2))

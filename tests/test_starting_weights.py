@@ -158,6 +158,20 @@ SLOW = [
     "dit",
     "control_net",
     "pixart",
+    # tests/generative/test_programs.py has the initializers of these.
+    "mmdit",
+    "scales",
+    "codes",
+    "style_gan",
+    "style_gan2",
+    "pix2pix",
+    "cycle_gan",
+    "patches",
+    "srresnet",
+    "pixel_cnn",
+    "pixel_rnn",
+    "wave_net",
+    "encoder_decoder",
 ]
 
 

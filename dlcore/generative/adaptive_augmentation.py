@@ -74,7 +74,7 @@ def _augment(key: jax.Array, image: jax.Array, probability: float | jax.Array) -
 def _reflected(index: jax.Array, side: int) -> jax.Array:
     """Lead indices beyond an edge back: -1 to 1, and `side` to side - 2."""
     index = jnp.abs(index)
-    return jnp.clip(jnp.where(index >= side, 2 * (side - 1) - index, index), 0, side - 1)
+    return jnp.where(index >= side, 2 * (side - 1) - index, index)
 
 
 def update_probability(

@@ -235,7 +235,7 @@ def learner(
         condition = {}
         if "known" in batch:
             condition = {"given": values(batch, state.rng)[0], "known": batch["known"] > 0}
-        label = batch.get("label", batch["index"] % max(1, num_classes)) if num_classes else None
+        label = batch.get("label", batch["index"] % num_classes) if num_classes else None
         keys = example_keys(state.rng, batch)
         x = sample(model, state.params, keys, shape, label=label, temperature=temperature, **condition)
         nats = -log_likelihood(model, state.params, x, label)

@@ -69,7 +69,7 @@ def continue_text(
         return generate(step, cache, logits, keys, max_length, **settings)
 
     # Else the window slides: a full cache is rebuilt from the last half of its tokens.
-    num_kept = jnp.maximum(capacity // 2, 1)
+    num_kept = capacity // 2
     recent = jnp.pad(prompt.astype(jnp.int32), ((0, 0), (0, capacity - width)))
 
     def slide(carry):

@@ -81,7 +81,7 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
 
     def choose(nearest: jax.Array, _: Any) -> tuple[jax.Array, jax.Array]:
         # Greedy k-center: the example farthest from all labeled ones.
-        farthest = jnp.where(nearest < 0, -1.0, nearest).argmax().astype(jnp.int32)
+        farthest = nearest.argmax().astype(jnp.int32)
         nearest = jnp.minimum(nearest, squared_distance(features[farthest])).at[farthest].set(-1.0)
         return nearest, farthest
 

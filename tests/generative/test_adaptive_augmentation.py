@@ -56,6 +56,19 @@ def test_turns_and_mirrors_are_the_eight_symmetries():
 
 
 @pytest.mark.covers("GE-44")
+def test_a_shifted_image_is_continued_by_its_reflection():
+    """Of 9 pixels, by up to one: each image has the order of a symmetry that numpy pads and cuts."""
+    image, orders = np.random.default_rng(0).random((9, 9)), set()
+    for flipped in (image, image[:, ::-1]):
+        for k in range(4):
+            padded = np.pad(np.rot90(flipped, k), 1, mode="reflect")
+            shifted = [padded[i : i + 9, j : j + 9] for i in range(3) for j in range(3)]
+            orders |= {tuple(np.unique(one, return_inverse=True)[1].ravel().tolist()) for one in shifted}
+    found = [tuple(np.unique(one, return_inverse=True)[1].ravel().tolist()) for one in augmented(image, 1.0)]
+    assert set(found) <= orders
+    assert len(set(found)) > 60  # of 72
+
+
 def test_the_probability_follows_the_sign_of_real_logits():
     """64 images of 640 move it by 0.1: up where r is above the target, down below it, within [0, 1]."""
 

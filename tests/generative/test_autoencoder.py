@@ -135,6 +135,9 @@ def test_each_kind_learns_with_convolutions(kind):
 def test_the_penalties_by_hand():
     # rho = 1/4, a = 1/2: 1/4 ln(1/2) + 3/4 ln(3/2) = -0.173287 + 0.304099
     np.testing.assert_allclose(activation_divergence(jnp.array([0.5, 0.25]), 0.25), [0.130812, 0], atol=1e-6)
+    # Activations of 0 and 1 count as 1e-6 and 1 - 1e-6, in float32.
+    low, high = 0.25 * np.log(0.25 / 1e-6) + 0.75 * np.log(0.75), 0.25 * np.log(0.25) + 0.75 * np.log(0.75 / 1e-6)
+    np.testing.assert_allclose(activation_divergence(jnp.array([0.0, 1.0]), 0.25), [low, high], rtol=5e-3)
     codes = jnp.array([[1.0, -2], [3, 0], [np.nan, np.nan]])
     np.testing.assert_allclose(mean_activation(codes, jnp.array([1.0, 1, 0])), [2, -1])
     rows = {**batch(4), "mask": np.array([1, 1, 1, 0], np.float32)}
@@ -190,9 +193,11 @@ def test_one_update_by_hand(settings):
         keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
         given = learner.predict(state, {**rows, "other": image[::-1]}), learner.predict(state, {"latent": codes})
         noise = jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))(keys)
-        return learner.update(state, rows)[0].params, noise, *given
+        one, none = (learner.loss(state.params, state, {**rows, "mask": np.float32([k, 0, 0])})[0] for k in (1, 0))
+        measured = learner.evaluate(state, {**rows, "mask": np.float32([1, 1, 0])}), one, none
+        return learner.update(state, rows)[0].params, noise, *given, *measured
 
-    after, noise, out, decoded = jax.device_get(step(state))
+    after, noise, out, decoded, metrics, one, none = jax.device_get(step(state))
     x, seen = image.reshape(3, 2), np.clip(image + settings.get("noise", 0) * noise, 0, 1).reshape(3, 2)
     z = 1 / (1 + np.exp(-1.5 * seen))
     by_y = 2 * (0.7 * z - x) / 3
@@ -209,6 +214,19 @@ def test_one_update_by_hand(settings):
     chex.assert_shape(out["path"], (3, 8, 1, 2, 1))
     np.testing.assert_allclose(out["path"][:, 0].reshape(3, 2), 0.7 * out["features"], rtol=1e-5)
     np.testing.assert_allclose(out["path"][:, 7].reshape(3, 2), 0.7 / (1 + np.exp(-1.5 * x[::-1])), rtol=1e-5)
+    # Measures of the first two images; the penalty of the first alone, and of none.
+    errors, codes = np.square(0.7 * out["features"] - x), out["features"]
+    psnr = -10 * np.log10(np.square(0.7 * codes - x).mean(1)[:2])
+    expected = {"loss": errors[:2].sum(1).mean(), "mse": errors[:2].mean(), "psnr": psnr.mean()}
+    if settings["kind"] == "sparse":
+        expected["mean_activation"] = codes[:2].mean()
+    if settings["kind"] == "denoising":
+        noisy = -10 * np.log10(np.square(shown - x).mean(1)[:2])
+        expected |= {"psnr_noisy": noisy.mean(), "psnr_gain": (psnr - noisy).mean()}
+    assert {name: metric.compute() for name, metric in metrics.items()} == pytest.approx(expected, rel=1e-4)
+    pulled = (0.2 * np.log(0.2 / codes[0]) + 0.8 * np.log(0.8 / (1 - codes[0]))).sum()
+    assert float(one) == pytest.approx(errors[0].sum() + (3 * pulled if settings["kind"] == "sparse" else 0), rel=1e-4)
+    assert float(none) == 0
 
 
 @pytest.mark.covers("GE-08")
@@ -291,6 +309,7 @@ def test_settings_that_cannot_be_are_named():
         autoencoder.learner(model=Autoencoder((8, 8, 1)), optimizer=optax.sgd(0.1), rho=1.5)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_autoencoder_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(Autoencoder((8, 12, 1), widths=(4, 6), hidden=(8,), latent_dim=3), (2, 8, 12, 1), [22.653, -14.1465])

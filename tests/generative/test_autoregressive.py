@@ -1,6 +1,7 @@
 """What each autoregressive network must hold: it sees what comes before alone, p sums to 1, and samples follow p."""
 
 import itertools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -117,7 +118,7 @@ def test_the_measure_of_dependence_sees_a_leak():
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
-        covered("GE-03", FVBN(2), GRAY),
+        covered("GE-03", FVBN(2), (2, 3, 2)),
         covered("GE-03", NADE(3, 2, hidden_size=5), GRAY),
         covered("GE-04", rnn(3, 2, num_layers=2), (3, 3, 2)),
         covered("GE-05", cnn(3, 2, num_classes=2, num_layers=2, embedding_dim=3), (4, 3, 2)),
@@ -200,6 +201,41 @@ def test_at_temperature_zero_each_dimension_has_its_most_probable_level():
 
 
 # The learner
+
+
+class Corner(nn.Module):
+    """A model of 30 levels that sees the nearest pixels: one more than the larger one on the left and above.
+
+    The second color of a pixel is ten more than its first.
+    """
+
+    @nn.nowrap
+    def reach(self):
+        return 1
+
+    @nn.compact
+    def __call__(self, x, label=None):
+        left, above = (
+            jnp.pad(x, ((0, 0), (1, 0), (1, 0), (0, 0)))[:, 1:, :-1],
+            jnp.pad(x, ((0, 0), (1, 0), (0, 0), (0, 0))),
+        )
+        level = jnp.stack([1 + jnp.maximum(left, above[:, :-1])[..., 0], 10 + x[..., 0]], -1)
+        return jax.nn.one_hot(level, 30)
+
+
+def test_a_pixel_is_drawn_from_the_part_of_the_image_that_reaches_it():
+    """Row y and column x have the level 1 + x + y."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    images = jax.jit(lambda keys: sample(Corner(), {}, keys, (3, 5, 2), temperature=0))(keys)
+    first = 1 + np.arange(3)[:, None] + np.arange(5)
+    np.testing.assert_array_equal(images, np.broadcast_to(np.stack([first, 10 + first], -1), (2, 3, 5, 2)))
+
+
+def test_a_model_of_classes_is_asked_about_its_dependence_with_a_class():
+    model = FVBN(2, 3)
+    found = dependence(model, randomized(model, (1, 2, 1)), (1, 2, 1), jax.random.key(0))
+    np.testing.assert_array_equal(np.asarray(found) > 0, [[False, False], [True, False]])
+    assert small(SimpleNamespace(levels=2)).classes is None
 
 
 def batch_of(n=16, seed=0):

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 from dlcore.generative.adaptive_augmentation import augment_images, update_probability
+from dlcore.generative.autoencoder import activation_divergence
+from dlcore.generative.autoencoder_tiny import AutoencoderTiny
 from dlcore.generative.condition import check_guidance, class_condition
+from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.consistency import (
     ConsistencyLevels,
     consistency_sample,
@@ -77,7 +80,7 @@ def started(network, *inputs):
 
 
 def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
-    network = Flux(width=32, num_heads=2, depth=0, single_depth=0, **fields)
+    network = Flux(**{"width": 32, "num_heads": 2, "depth": 0, "single_depth": 0} | fields)
     return started(network, np.ones((1, 4, 4)), ONE, np.ones((1, 2, 5)), np.ones((1, 6)), positions, None, guidance)
 
 
@@ -88,6 +91,7 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("mean_sign=2", lambda: update_probability(0.5, 2.0, 3, 0.6, 9)),
         ("probability=2", lambda: update_probability(2.0, 0.5, 3, 0.6, 9)),
         ("images_to_one=0", lambda: update_probability(0.5, 0.5, 3, 0.6, 0)),
+        ("rho=2", lambda: activation_divergence(TWO, 2.0)),
         ("num_classes=0", lambda: class_condition(0)),
         ("guidance=inf", lambda: check_guidance(np.inf, True)),
         ("num_levels=1", lambda: sample_intervals(KEYS, 1, ConsistencyLevels())),
@@ -171,6 +175,14 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("adversarial_gradient=", lambda: adaptive_weight(TWO, THREE)),
         ("num_codes=0", lambda: codebook_from(KEY, PAIRS, 0)),
         ("features=3: odd", lambda: timestep_embedding(TWO, 3)),
+        ("argument 2 is shorter", lambda: started(AutoencoderTiny((4, 4), (1,)), IMAGES)),
+        (
+            "argument 2 is shorter",
+            lambda: started(
+                ConditionalUNet((4,), attention_levels=(), add_attention=False, groups=2),
+                *(IMAGES, TWO, None, None, ([IMAGES], IMAGES)),
+            ),
+        ),
         (
             "x=4x6: sides .* multiples of 4",
             lambda: started(UNet(8, (1, 1, 1)), np.ones((2, 4, 6, 1)), TWO),
@@ -182,6 +194,7 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("x=4x5: sides do not divide", lambda: started(DiT(8, 1, 2), np.ones((2, 4, 5, 1)), TWO)),
         ("x=5x4: sides do not divide", lambda: started(DiT(8, 1, 2), np.ones((2, 5, 4, 1)), TWO)),
         (r"axes=\(4, 6, 4\): their sum is not", lambda: flux(axes=(4, 6, 4))),
+        (r"width / num_heads = 16.5", lambda: flux(axes=(4, 6, 6), width=33)),
         (r"positions=\(3, 3\): another shape", lambda: flux(np.zeros((3, 3)))),
         (r"positions=\(4, 2\): another shape", lambda: flux(np.zeros((4, 2)))),
         ("guidance: missing", lambda: flux(has_guidance=True)),

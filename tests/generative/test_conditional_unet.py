@@ -78,6 +78,7 @@ def test_sizes_that_cannot_be_are_named():
         jax.eval_shape(ConditionalUNet(**SMALL | {"num_heads": 3}).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), t)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_conditional_unet_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
@@ -98,6 +99,7 @@ def test_the_wiring_of_conditional_unet_is_as_it_was():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_spatial_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(SpatialTransformer(2, 1, 4), (1, 2, 3, 8), (1, 4, 6), [42.8338, -0.411819])
@@ -275,6 +277,7 @@ def test_the_wiring_of_a_resampling_block_is_as_it_was(resample, numbers):
     assert_wiring(ResnetBlock(4, groups=2, resample=resample), (1, 2, 4, 4), numbers)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_a_control_net_with_a_larger_hint_is_as_it_was():
     """A regression: the number holds the code as it was."""
     network = ControlNet(

@@ -133,6 +133,8 @@ def test_overlap_by_hand():
     measure = shape_iou(lambda x: x[..., 0] > 0, None)
     acc = measure.add(None, {"sample": drawn}, {"image": real})
     assert measure.finish(acc) == pytest.approx({"shape_iou": (2 / 3 + 1) / 2, "shuffled_iou": 0.0})
+    nothing = measure.add(None, {"sample": 0 * drawn}, {"image": 0 * real})
+    assert measure.finish(nothing) == {"shape_iou": 1.0, "shuffled_iou": 1.0}
     with pytest.raises(ValueError, match="=nan: not finite"):
         measure.add(None, {"sample": drawn * np.nan}, {"image": real})
 

@@ -10,7 +10,7 @@ from dlcore.generative.ring import PointDiscriminator
 from tests.generative.by_rule import check_filled, filled
 
 
-@pytest.mark.parametrize(("side", "levels"), [(8, 1), (16, 2), (28, 2), (32, 3), (7, 0)])
+@pytest.mark.parametrize(("side", "levels"), [(8, 1), (16, 2), (28, 2), (32, 3), (7, 0), (6, 1), (12, 2), (4, 0)])
 def test_levels(side, levels):
     assert num_levels(side) == levels
 

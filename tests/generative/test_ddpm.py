@@ -451,7 +451,6 @@ def test_min_snr_weights_by_hand(prediction):
     np.testing.assert_allclose(weighted, np.array(weights)[t] * plain, rtol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("GE-42")
 def test_predict_edits_what_is_masked_and_leaves_the_pixels_of_the_rest():
     """Strength 1/2 of four steps: from abar of timestep 250 on, by noise of .5 everywhere; levels of 255 stay."""

@@ -60,6 +60,7 @@ def test_patches_that_do_not_divide_the_sides_are_named():
         jax.eval_shape(DiT(width=8, num_heads=2).init, jax.random.key(0), jnp.zeros((1, 5, 4, 1)), jnp.zeros(1))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_di_t_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

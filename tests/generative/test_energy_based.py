@@ -9,8 +9,10 @@ import pytest
 from flax import linen as nn
 
 from dlcore.generative.energy_based import Langevin, contrastive_energy_loss, energy_of, langevin_sample, learner
+from dlcore.learner import example_keys
 
 THETA = 0.8
+LANGEVIN = Langevin(langevin_steps=1, sampling_steps=3, step_size=0.5, noise_scale=0.0)
 
 
 class Gaussian(nn.Module):
@@ -31,7 +33,7 @@ def gaussian_learner(**settings):
         shape=(2,),
         encode=lambda batch: batch["point"],
         decode=lambda x: x,
-        langevin=settings.pop("langevin", Langevin(langevin_steps=1, sampling_steps=3, step_size=0.5, noise_scale=0.0)),
+        langevin=settings.pop("langevin", LANGEVIN),
         **{"buffer_size": 5, "restart": 0.0, **settings},
     )
 
@@ -153,6 +155,30 @@ def test_a_restart_begins_from_noise():
 
 
 @pytest.mark.covers("GE-45")
+def test_chains_start_at_rows_of_the_buffer_or_anew():
+    """Without noise a step is the factor .8: all else is the start. Of eight chains about half restart."""
+    ebm, batch = gaussian_learner(restart=0.5, buffer_size=9, langevin=LANGEVIN._replace(start_range=2.0)), points(8)
+
+    @jax.jit
+    def run():
+        state = ebm.init(jax.random.key(0), batch)
+        keys = [example_keys(jax.random.fold_in(state.rng, k), batch) for k in (0, 1)]  # of the first step, of samples
+        of = [[jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(each) for k in range(4)] for each in keys]
+        uniform = jax.vmap(lambda key: jax.random.uniform(key, (2,), minval=-2, maxval=2))
+        rows = jax.vmap(lambda key: jax.random.randint(key, (), 0, 9))(of[0][2])
+        is_new = jax.vmap(lambda key: jax.random.bernoulli(key, 0.5))(of[0][3])
+        first = uniform(jax.random.split(jax.random.fold_in(jax.random.key(0), 0), 9))
+        starts = first, uniform(of[0][1]), uniform(of[1][1])
+        after, _ = ebm.update(state, batch)
+        return state, after, ebm.predict(state, batch)["sample"], rows, is_new, starts
+
+    state, after, sample, rows, is_new, (first, fresh, drawn) = jax.device_get(run())
+    np.testing.assert_allclose(state.buffer, first, rtol=1e-6)
+    assert 0 < is_new.sum() < 8
+    np.testing.assert_allclose(after.buffer[:8], 0.8 * np.where(is_new[:, None], fresh, first[rows]), rtol=1e-5)
+    np.testing.assert_allclose(sample, 0.8**3 * drawn, rtol=1e-5)
+
+
 def test_samples_come_from_noise_and_the_index_alone():
     """Three steps shrink the noise from [-1, 1] by 0.8^3; accuracy counts the class 0 of equal logits."""
     ebm, batch = gaussian_learner(model=Gaussian(2), class_weight=1.0), points(4)

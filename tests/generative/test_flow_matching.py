@@ -120,9 +120,12 @@ def test_times_are_uniform_or_logit_normal():
     def run(keys):
         times = [sample_times(keys, density) for density in ("uniform", "logit_normal")]
         losses = [flow_loss(lambda x, t: t[:, None] / 1000 + 0 * x, few, x, (), d) for d in ("uniform", "logit_normal")]
-        return times, losses
+        own = [jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(few) for k in (0, 1)]
+        noise = jax.vmap(lambda key: jax.random.normal(key, (3,)))(own[1])
+        return times, losses, jax.vmap(jax.random.uniform)(own[0]), noise
 
-    (uniform, logit), losses = jax.device_get(run(keys))
+    (uniform, logit), losses, t, noise = jax.device_get(run(keys))
+    np.testing.assert_allclose(losses[0], np.square(noise - t[:, None]).mean(1), rtol=1e-4)
     np.testing.assert_allclose([uniform.mean(), uniform.std()], [0.5, 12**-0.5], atol=0.02)
     normal = np.log(logit / (1 - logit))
     np.testing.assert_allclose([normal.mean(), normal.std()], [0, 1], atol=0.05)

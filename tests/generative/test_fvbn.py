@@ -53,6 +53,17 @@ def test_one_pixel_alone_is_its_bias():
         assert logits[0, 0, 0, 0, 1] != 0
 
 
+def test_masks_of_one_and_two_dimensions_by_hand():
+    """Of two dimensions all hidden units read the first alone, and the second is told of it."""
+    hidden, last, direct = made_masks(2, (3,))
+    np.testing.assert_array_equal(hidden, [[1, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(last, [[0, 1]] * 3)
+    np.testing.assert_array_equal(direct, [[0, 1], [0, 0]])
+    hidden, last, direct = made_masks(1, (2,))
+    assert (hidden.tolist(), last.tolist(), direct.tolist()) == ([[1, 1]], [[0], [0]], [[0]])
+
+
+@pytest.mark.slow
 def test_the_wiring_of_made_is_as_it_was():
     """A regression: the number holds the code as it was."""
     pixels = np.arange(12).reshape(2, 2, 3, 1) % 3

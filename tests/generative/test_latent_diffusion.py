@@ -70,11 +70,14 @@ def test_one_update_of_the_autoencoder_by_hand():
     def step(state):
         keys = example_keys(jax.random.fold_in(state.rng, state.step), rows)
         normal = jax.vmap(lambda key: jax.random.normal(key, (1, 2, 1)))
-        measured = learner.evaluate(state, masked), learner.loss(state.params, state, masked)[0]
+        same = state.replace(params={"a": 1.0, "b": 0.0, "c": 1.0})  # mean and image are equal
+        exact = learner.evaluate(same, masked)["psnr"]
+        measured = learner.evaluate(state, masked), learner.loss(state.params, state, masked)[0], exact
         given = *measured, learner.predict(state, rows), learner.init(jax.random.key(0), rows).params
         return learner.update(state, rows)[0].params, normal(keys), normal(example_keys(state.rng, rows)), *given
 
-    after, eps, other, metrics, loss, out, started = jax.device_get(step(state))
+    after, eps, other, metrics, loss, exact, out, started = jax.device_get(step(state))
+    assert exact.compute() == pytest.approx(100)  # of an error of 1e-10 at least
     x = 2 * image - 1
     mean, log_variance = 0.8 * x, -0.6 * x
     spread = np.exp(log_variance / 2) * eps

@@ -16,6 +16,7 @@ from dlcore.generative.likelihood import (
     nats_to_bits,
     quantize,
 )
+from dlcore.learner import root_key
 
 GRAY = jnp.asarray(np.random.default_rng(0).random((6, 4, 4, 1), np.float32))
 INDEX = jnp.arange(6)
@@ -28,6 +29,9 @@ def test_dynamic_draws_change_with_the_key_and_static_ones_do_not():
     assert (dynamic[0] != dynamic[1]).any()
     np.testing.assert_array_equal(*static)
     assert (binarize(keys[0], GRAY, "static", INDEX + 6) != static[0]).any()
+    # The seed of static draws is 2008, so that all runs have the same data.
+    again = jax.vmap(lambda i, image: jax.random.bernoulli(jax.random.fold_in(root_key(2008), i), image))(INDEX, GRAY)
+    np.testing.assert_array_equal(static[0], again)
     np.testing.assert_array_equal(binarize(keys[0], GRAY, "threshold", INDEX), GRAY > 0.5)
 
 

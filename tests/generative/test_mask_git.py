@@ -216,6 +216,7 @@ def test_bad_settings_are_refused(settings, message):
         mask_git.learner(**{"model": Same(), "prior": Table(), "optimizer": optax.sgd(0.1), "num_codes": K} | settings)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_code_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

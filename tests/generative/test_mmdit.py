@@ -48,6 +48,7 @@ def test_sides_that_cannot_be_are_named():
     chex.assert_shape(init(4, 4)["params"]["transformer_blocks_1"]["norm1_context"]["linear"]["kernel"], (16, 32))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_mmdi_t_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

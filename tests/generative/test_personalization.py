@@ -120,8 +120,20 @@ def test_one_update_of_dreambooth_by_hand(base, batch):
     """W' = W - 0.5 (dL_subject + 3 dL_prior) / dW of the U-Net; the words stay to the bit."""
     learner = learner_of()
     state = state_of(learner, base, batch)
-    after, metrics = jax.jit(learner.update)(state, batch)
+
+    @jax.jit
+    def run(state):
+        start = state.replace(rng=jax.random.fold_in(state.rng, state.step))  # the update draws by this key
+        return (
+            *learner.update(state, batch),
+            learner.evaluate(start, batch),
+            learner.loss(state.params, start, batch)[0],
+        )
+
+    after, metrics, measured, loss = run(state)
     gradient, (subject, prior) = gradient_of(state, base, batch, WEIGHT)
+    assert measured["loss"].compute() == pytest.approx(float(subject.mean()), rel=1e-4)
+    assert float(loss) == pytest.approx(float(subject.mean() + WEIGHT * prior.mean()), rel=1e-4)
     for name in ("to_q", "to_v"):
         expected = base["unet"][name]["kernel"] - RATE * gradient["unet"][name]["kernel"]
         np.testing.assert_allclose(after.params["unet"][name]["kernel"], expected, rtol=1e-4, atol=1e-5)

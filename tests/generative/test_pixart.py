@@ -60,6 +60,7 @@ def test_sides_that_cannot_be_are_named():
         init(4, 4, num_heads=3)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_pix_art_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

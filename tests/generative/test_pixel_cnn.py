@@ -90,6 +90,7 @@ def test_the_gate_is_tanh_of_one_half_by_sigmoid_of_the_other():
     np.testing.assert_allclose(apply(params, x)[0, 0, 0, 0], [h, 2 * h, 3 * h], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_the_pixel_cnn_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

@@ -44,6 +44,7 @@ def test_the_class_is_heard_and_bad_kernels_are_refused():
         PixelRNN(2, 1, first_kernel=4).init(jax.random.key(0), x)
 
 
+@pytest.mark.slow
 def test_the_wiring_of_pixel_rnn_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

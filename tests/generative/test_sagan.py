@@ -284,6 +284,7 @@ def test_biggans_generator_trains_with_both_flags():
         assert np.abs(a - b).max() > 0, path
 
 
+@pytest.mark.slow
 def test_the_wiring_of_generator_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(
@@ -294,6 +295,7 @@ def test_the_wiring_of_generator_is_as_it_was():
     )
 
 
+@pytest.mark.slow
 def test_the_wiring_of_networks_without_classes_is_as_it_was():
     """Regressions: the numbers hold the code as it was."""
     assert_wiring(Generator((8, 16, 1), width=2, attention=False), (2, 3), [4.90989, -0.105899])

@@ -465,6 +465,12 @@ def test_euler_starts_where_no_image_is_left():
     np.testing.assert_allclose(path[0], 1, rtol=1e-6)
 
 
+def test_examples_may_be_single_numbers():
+    keys = jax.random.split(jax.random.key(0), 3)
+    drawn = jax.eval_shape(lambda: sample(fake, keys, (), ABAR, num_inference_steps=2))
+    chex.assert_shape(drawn, (3,))
+
+
 def test_an_option_of_another_sampler_is_refused():
     with pytest.raises(ValueError, match=r"eta=1.0: no option of sampler=euler; allowed: prediction, clip_sample"):
         sample(None, None, (2,), np.array([0.5]), sampler="euler", eta=1.0)

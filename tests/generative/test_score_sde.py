@@ -108,6 +108,7 @@ def test_samples_have_the_moments_of_the_mixture(sde, sampler):
 def test_marginals_and_rates_by_hand():
     """VE at .5: sqrt(.01 20); VP at .5: a = exp(-.25 19.9 / 4 - .025), beta = 10.05. The rates are their slopes."""
     np.testing.assert_allclose(VE.marginal(0.5), [1, math.sqrt(0.2)], rtol=1e-5)
+    assert (VE.first_time, VP.first_time, VE.prior_deviation(), VP.prior_deviation()) == (0, 1e-5, 20, 1)
     signal = math.exp(-0.25 * 19.9 / 4 - 0.025)
     np.testing.assert_allclose(VP.marginal(0.5), [signal, math.sqrt(1 - signal**2)], rtol=1e-5)
     np.testing.assert_allclose(VP.rates(0.5), [-5.025, 10.05], rtol=1e-6)
@@ -136,18 +137,34 @@ class Constant(nn.Module):
         return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ())
 
 
+class Timed(nn.Module):
+    """Predicts its parameter times the time, which it gets in thousandths."""
+
+    @nn.compact
+    def __call__(self, x, t):
+        time = t.reshape(-1, *[1] * (x.ndim - 1)) / 1000
+        return jnp.zeros_like(x) + self.param("value", nn.initializers.constant(0.5), ()) * time
+
+
 @pytest.mark.covers("GE-34")
 @pytest.mark.parametrize("sde", [VE, VP], ids=["ve", "vp"])
 def test_one_update_by_hand(sde):
-    """A constant F = c gives b s = -c, the loss mean (z - c)^2 and the slope 2 mean (c - z)."""
-    technique = learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), sde=sde)
+    """F = c t gives b s = -c t, the loss mean (z - c t)^2 and the slope 2 mean (c t - z) t."""
+    technique = learner(model=Timed(), optimizer=optax.sgd(0.1), shape=(2, 2, 1), sde=sde)
     batch = {"image": np.random.default_rng(0).random((4, 2, 2, 1), np.float32), "index": np.arange(4)}
-    state = jax.jit(technique.init)(jax.random.key(0), batch)
-    after, metrics = jax.jit(technique.update)(state, batch)
-    keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
-    z = np.stack([jax.random.normal(jax.random.fold_in(key, 1), (2, 2, 1)) for key in keys])
-    assert metrics["loss"].compute() == pytest.approx(np.square(z - 0.5).mean(), rel=1e-4)
-    assert float(after.params["value"]) == pytest.approx(0.5 - 0.1 * 2 * (0.5 - z).mean(), rel=1e-4)
+
+    @jax.jit
+    def run():
+        state = technique.init(jax.random.key(0), batch)
+        keys = example_keys(jax.random.fold_in(state.rng, 0), batch)
+        first, second = (jax.vmap(lambda key, k=k: jax.random.fold_in(key, k))(keys) for k in (0, 1))
+        t = jax.vmap(lambda key: jax.random.uniform(key, minval=0.0 if sde is VE else 1e-5))(first)
+        return *technique.update(state, batch), t, jax.vmap(lambda key: jax.random.normal(key, (2, 2, 1)))(second)
+
+    after, metrics, t, z = jax.device_get(run())
+    t = t.reshape(4, 1, 1, 1)
+    assert metrics["loss"].compute() == pytest.approx(np.square(z - 0.5 * t).mean(), rel=1e-4)
+    assert float(after.params["value"]) == pytest.approx(0.5 - 0.1 * 2 * ((0.5 * t - z) * t).mean(), rel=1e-4)
 
 
 @pytest.mark.covers("GE-34")
@@ -280,7 +297,7 @@ def test_two_steps_of_each_solver_by_hand():
         np.testing.assert_allclose(np.ravel(drawn), [stochastic, flow], rtol=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.slow(unless=["ode"])
 @pytest.mark.covers("GE-34")
 @pytest.mark.parametrize("sampler", ["sde", "ode"])
 def test_the_learner_draws_in_the_steps_that_it_is_asked_for(sampler):

@@ -135,11 +135,13 @@ def test_the_discriminator_reads_the_group_in_training_alone():
     assert 0 < float(updated["batch_stats"]["deviation"]) < 0.1
 
 
+@pytest.mark.slow
 def test_the_wiring_of_discriminator_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(Discriminator(4, 2), (4, 8, 16, 3), [0.654893, -0.239698])
 
 
+@pytest.mark.slow
 def test_the_wiring_of_the_generator_is_as_it_was():
     """A regression: the number holds the code as it was, of maps of 4 x 8 and 8 x 16 with noise of 32 + 2 128."""
     assert_wiring(Generator((8, 16, 1), width=2, mapping_depth=1), (2, 3 + 288), [5.88721, -0.53986])

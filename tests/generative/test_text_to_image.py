@@ -21,6 +21,10 @@ def test_correct_objects_are_counted_by_hand():
     assert measure.finish(acc) == pytest.approx(
         {"object_correctness": 2 / 3, "scene_correctness": 1 / 2, "shuffled_correctness": 0.0}
     )
+    # Objects are compared in the order of their cells, however they were found.
+    seen[2], asked[2] = seen[0][::-1], [("red", "circle"), ("blue", "cross")]
+    acc = measure.add(None, {"sample": np.array([2])}, {"index": np.array([2])})
+    assert measure.finish(acc)["scene_correctness"] == 1
     with pytest.raises(ValueError, match="=nan: not finite"):
         measure.add(None, {"sample": np.array([0, np.nan])}, {"index": np.array([0, 1])})
 

@@ -295,6 +295,12 @@ def test_published_unets_with_words_give_these_fields():
         "resnet_time_scale_shift": "default", "epsilon": 1e-5, "transformer_depths": (1, 1, 1, 1),
         "size_features": None, "out_channels": 4,
     })  # fmt: skip
+    defaults = {
+        "act_fn": "silu", "attention_type": "default", "center_input_sample": False, "mid_block_scale_factor": 1,
+        "resnet_out_scale_factor": 1.0, "resnet_skip_time_act": False, "reverse_transformer_layers_per_block": None,
+        "time_embedding_act_fn": None, "timestep_post_act": None,
+    }  # fmt: skip
+    assert fields_of(SD1, **defaults) == (name, fields)
     name, fields = fields_of(SDXL, num_attention_heads=None)
     assert name == "stable_diffusion_xl_unet"
     assert (fields["num_heads"], fields["head_features"]) == (None, 64)

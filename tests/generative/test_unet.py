@@ -65,6 +65,7 @@ def test_a_size_that_the_levels_do_not_divide_is_named():
         started(shape=(1, 7, 8, 1))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_unet_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

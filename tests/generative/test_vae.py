@@ -246,6 +246,22 @@ class Linear(nn.Module):
         return self.decode(self.encode(x)[0])
 
 
+@pytest.mark.covers("GE-09")
+def test_each_draw_of_the_exact_posterior_gives_the_likelihood():
+    """x ~ N(0, w^2 + s^2): -log N(x; 0, 4.5), in nats; the mean of p(x | z) is clipped to an image."""
+    rows = {"image": np.random.default_rng(0).random((3, 1, 1, 1), np.float32), "index": np.arange(3)}
+    rows["mask"] = np.float32([1, 1, 0])
+    learner = vae.learner(model=Linear(), optimizer=optax.sgd(0.1), importance_samples=2)
+    state = State(np.int32(0), jax.random.key(0), {"unused": np.float32(0)}, ())
+    metrics, out = jax.jit(lambda state: (learner.evaluate(state, rows), learner.predict(state, rows)))(state)
+    x = rows["image"].ravel()
+    exact = 0.5 * (np.log(2 * np.pi * 4.5) + np.square(x[:2]) / 4.5).mean()
+    for name in ("elbo_nll_nats_density", "iwae2_nll_nats_density"):
+        assert metrics[name].compute() == pytest.approx(exact, rel=1e-5)
+    np.testing.assert_allclose(out["reconstruction"].ravel(), 4 / 4.5 * x, rtol=1e-5)
+    assert out["sample"].min() >= 0
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("GE-09")
 def test_the_bounds_lie_below_the_known_likelihood_and_touch_it():
@@ -412,6 +428,7 @@ def test_a_batch_of_nothing_but_padding_is_finite(learned):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after.params))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vae_is_as_it_was():
     """A regression: the number holds the code as it was."""
     network = VAE((8, 12, 1), widths=(4, 6), hidden=(8,), latent_dim=3, likelihood="gaussian")

@@ -1,5 +1,7 @@
 """Residual quantization over scales and one update of each phase by hand, the mask, and decoding with a cache."""
 
+from types import SimpleNamespace
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -233,6 +235,14 @@ def test_scales_that_do_not_rise_to_the_grid_are_refused(scales, message):
         var.learner(model=Scaled(), prior=Frequencies(scales=scales), **optimizers)
 
 
+def test_an_autoencoder_of_another_grid_than_a_square_has_no_scales():
+    model = SimpleNamespace(grid=(2, 3))
+    optimizers = {"optimizer": optax.sgd(0.1), "prior_optimizer": optax.sgd(0.1)}
+    with pytest.raises(ValueError, match="a grid of 2x3; allowed: an autoencoder of square grids"):
+        var.learner(model=model, prior=Frequencies(scales=(1, 2)), **optimizers)
+
+
+@pytest.mark.slow
 def test_the_wiring_of_scale_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

@@ -25,7 +25,8 @@ class Scaled(nn.Module):
     last_kernel = ("v",)
 
     def setup(self):
-        self.w, self.v = (self.param(name, nn.initializers.ones, ()) for name in "wv")
+        starts = {"w": 1.0, "v": 2.0}
+        self.w, self.v = (self.param(name, nn.initializers.constant(start), ()) for name, start in starts.items())
 
     def encode(self, x):
         return self.w * x
@@ -107,8 +108,8 @@ def test_one_update_of_both_players_by_hand():
         return *learner.update(state, ROWS), *given
 
     after, metrics, measured, shown, started = jax.device_get(run(state_of(params)))
-    # The codebook starts at outputs of the encoder, w = 1.
-    assert started.params == {"generator": {"w": 1, "v": 1}, "discriminator": {"c": 1}}
+    # The codebook starts at outputs of the encoder, w = 1, not of the decoder, v = 2.
+    assert started.params == {"generator": {"w": 1, "v": 2}, "discriminator": {"c": 1}}
     assert_codes_are_encodings(started.codebook.vectors, X)
     assert int(started.step) == 0
     x = X[:2].ravel().astype(np.float64)
@@ -205,6 +206,15 @@ def test_without_both_losses_a_step_is_that_of_the_vq_vae():
     chex.assert_trees_all_close(after.params["generator"], expected.params, rtol=1e-6)
     chex.assert_trees_all_close(after.codebook, expected.codebook, rtol=1e-6)
     assert metrics["loss"].compute() == pytest.approx(plain_metrics["loss"].compute(), rel=1e-6)
+
+
+def test_without_an_adversary_there_is_one_player():
+    learner = small(adversarial_weight=0.0)
+    state = jax.eval_shape(learner.init, jax.random.key(0), ROWS)
+    assert set(state.params) == {"generator"}
+    after, metrics = jax.eval_shape(learner.update, state, ROWS)
+    assert set(metrics) == {"loss", "commitment", "mse", "psnr", "perceptual"}
+    assert set(after.params) == {"generator"}
 
 
 def test_both_autoencoders_name_their_last_kernel():

@@ -277,6 +277,7 @@ def test_a_size_that_cannot_be_halved_is_named():
         VQVAE((10, 8, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 8, 1)))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vqvae_is_as_it_was():
     """A regression: the number holds the code as it was."""
     network = VQVAE((8, 12, 2), width=4, embedding_dim=3, downsamplings=1, num_res_blocks=1)

@@ -355,11 +355,13 @@ def test_a_size_that_cannot_be_halved_once_more_is_named():
         VQVAE2((10, 10, 1)).init(jax.random.key(0), jnp.zeros((1, 10, 10, 1)))
 
 
+@pytest.mark.slow
 def test_the_wiring_of_top_condition_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(TopCondition(5, features=4), np.arange(12).reshape(2, 2, 3) % 5, [8.6589, 1.88217])
 
 
+@pytest.mark.slow
 def test_the_wiring_of_vqvae_2_is_as_it_was():
     """A regression: the number holds the code as it was."""
     network = VQVAE2((8, 12, 2), width=4, embedding_dim=3, downsamplings=1, num_res_blocks=1)

@@ -172,6 +172,7 @@ def test_asked_pitches_are_the_labels():
         wave_net.Tones().drawn(flags, {"class_names": list(PITCHES)})
 
 
+@pytest.mark.slow
 def test_the_wiring_of_wave_net_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

@@ -70,7 +70,9 @@ def test_a_chunk_of_everything_is_full_back_propagation():
 
     gradient, (nats, h) = gradient_by_hand(state.params)
     want = jax.tree.map(lambda p, g: np.asarray(p) - 0.5 * np.asarray(g), state.params, gradient)
-    after, metrics = learner.update(state, batch(text))
+    # A pass starts from a carry of zeros, whatever the last one left.
+    left = state.replace(carry=jax.tree.map(lambda h: h + 1, state.carry))
+    after, metrics = learner.update(left, batch(text))
     chex.assert_trees_all_close(after.params, want, atol=1e-6)
     nats = np.asarray(nats)
     np.testing.assert_allclose(after.carry[0][0], h, atol=1e-6)
@@ -282,13 +284,17 @@ def test_training_has_a_key_of_dropout_for_each_step_and_evaluation_has_none():
 
 
 def test_a_row_of_padding_does_not_count():
-    text = tokens()
+    """Nine targets are two chunks of four and one alone; the loss is that of the first chunk, from a carry of zeros."""
+    text = tokens(length=10)
     learner = toy(CharRNN(5, 4, cell="rnn", num_layers=1))
     state = started(learner, text)
+    state = state.replace(carry=jax.tree.map(lambda h: h + 1, state.carry))
     padded, whole = (learner.evaluate(state, batch(text, mask=np.float32(mask)))["loss"] for mask in ([1, 0], [1, 1]))
     nats, _ = nats_by_hand(state.params, [(jnp.zeros((2, 4)),)], text)
     assert padded.compute() == pytest.approx(float(nats[0].mean()), rel=1e-5)
     assert whole.compute() == pytest.approx(float(nats.mean()), rel=1e-5)
+    value, _ = jax.jit(learner.loss)(state.params, state, batch(text, mask=np.float32([1, 0])))
+    assert float(value) == pytest.approx(float(nats[0, :4].mean()), rel=1e-5)
 
 
 class Counting(nn.Module):

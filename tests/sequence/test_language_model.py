@@ -201,7 +201,6 @@ class Bigrams(nn.Module):
         return self.param("rows", nn.initializers.zeros, (5, 5))[tokens]
 
 
-@pytest.mark.slow
 def test_one_update_by_hand():
     """A window of each row at its own place; the first target of the second row and the third row do not count."""
     rate, draws = 0.5, np.random.default_rng(0)
@@ -323,3 +322,14 @@ def test_a_text_that_fits_is_continued_at_once_and_a_longer_one_from_the_last_ha
             kept = [*(kept[-3:] if len(kept) == 6 else kept), written[-1]]
         assert out[row].tolist() == written
     assert length.tolist() == [count, count]
+
+
+def test_a_window_of_one_token_goes_on_from_the_last_one_alone():
+    """The next token is one more than the last: 3, 4, 5, 6, 0 and 5, 6, 0, 1, 2."""
+
+    class Last(Summing):
+        window = 1
+
+    prompt, lengths = np.array([[3], [5]]), np.array([1, 1])
+    out, _ = jax.jit(lambda: continue_text(Last(), {}, prompt, lengths, keys(2), 4, temperature=0))()
+    np.testing.assert_array_equal(out, [[4, 5, 6, 0], [6, 0, 1, 2]])

@@ -108,6 +108,26 @@ def test_baselines_by_hand():
     assert accuracies == {"most frequent token": 0.5, "table of both neighbors": 0.75}
 
 
+def test_a_table_of_both_neighbors_equals_one_of_dictionaries():
+    """Of equally frequent tokens between two neighbors the smallest counts; of unknown neighbors the most frequent."""
+    rng = np.random.default_rng(1)
+    for size in (3, 5):
+        train, test = rng.integers(0, size - 1, 40), np.append(rng.integers(0, size, 30), [size - 1] * 3)
+        most_frequent, seen, right = np.bincount(train).argmax(), {}, []
+        for left, middle, after in zip(train[:-2], train[1:-1], train[2:], strict=True):
+            seen.setdefault((left, after), []).append(middle)
+        for left, middle, after in zip(test[:-2], test[1:-1], test[2:], strict=True):
+            right.append(np.bincount(seen.get((left, after), [most_frequent])).argmax() == middle)
+        found = two_sided_table_accuracy(train, test, size)
+        assert found["most frequent token"] == pytest.approx((test[1:-1] == most_frequent).mean())
+        assert found["table of both neighbors"] == pytest.approx(np.mean(right))
+
+
+def test_one_token_at_least_is_hidden():
+    hide = jax.jit(jax.vmap(lambda key: hide_tokens(key, np.arange(3), MASK)[1].sum()))
+    np.testing.assert_array_equal(hide(jax.random.split(jax.random.key(0), 4)), np.ones(4))
+
+
 @pytest.mark.weekly
 @pytest.mark.covers("AT-17", "SS-09")
 def test_bert_fills_in_what_both_sides_say():
@@ -141,6 +161,7 @@ def test_bert_fills_in_what_both_sides_say():
         ({"mask_token": 0}, r"mask_token=0: out of range; allowed: at least 1"),
         ({"rate": 1.5}, r"rate=1.5: out of range; allowed: 0 to 1"),
         ({"masked": -0.1}, r"masked=-0.1: out of range; allowed: 0 to 1"),
+        ({"random": -0.1}, r"random=-0.1: out of range; allowed: 0 to 1"),
         ({"random": 0.3}, r"random=0.3: with masked=0.8 above 1; allowed: at most 0.2"),
     ],
 )

@@ -19,5 +19,10 @@ def test_counts_of_a_short_text():
 def test_too_high_orders_are_refused():
     with pytest.raises(ValueError, match="order=3: does not fit; allowed: below 3 tokens"):
         ngram_loss(np.arange(9), np.arange(3), 3, 9)
+    # 2^62 numbers of contexts and their next tokens fit, 2^63 do not.
+    zeros = np.zeros(64, int)
+    assert ngram_loss(zeros, zeros, 61, 2, 0.0) == 0
+    with pytest.raises(ValueError, match=r"order=62: does not fit; .* contexts within 64 bits"):
+        ngram_loss(zeros, zeros, 62, 2)
     with pytest.raises(ValueError, match="contexts within 64 bits"):
         ngram_loss(np.arange(9), np.arange(9), 8, 1000)

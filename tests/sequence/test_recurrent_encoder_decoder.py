@@ -29,7 +29,7 @@ def gru(h, a, hidden):
 @pytest.mark.parametrize("attention", ["additive", pytest.param("none", marks=pytest.mark.slow)])
 def test_encoder_and_one_step_by_hand(attention):
     """The second row, `w END PAD PAD`: two states from each end, s_0, the weights, the context, s_1 and the logits."""
-    model = RecurrentEncoderDecoder(9, 8 if attention == "additive" else None, attention, 3, 4)
+    model = RecurrentEncoderDecoder(9, 8 if attention == "additive" else None, attention, 3, 4, dropout_rate=0.5)
     variables, tokens = drawn(model), np.ones((2, 1), int)
 
     @jax.jit

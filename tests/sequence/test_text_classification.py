@@ -61,7 +61,7 @@ def test_pooling_by_hand():
 )
 def test_the_head_reads_one_token_and_no_padding(network, pooling, cls_token, position):
     """Three tokens and two of padding: the logits are W h + b of the features of the text alone, at that position."""
-    model = TextClassifier(network, 3, pooling, cls_token)
+    model = TextClassifier(network, 3, pooling, cls_token, dropout=0.5)
     tokens = jnp.array([[3, 1, 4, PADDING, PADDING]])
 
     @jax.jit

@@ -113,6 +113,9 @@ def test_labels_that_do_not_exist_are_not_bought(strategy):
         buy(strategy, jax.random.key(0), labeled, 3, features, features)
     with pytest.raises(ValueError, match="count=3: 3 labels to buy; allowed: 0 to 2"):
         core_set(features, labeled, 3)
+    with pytest.raises(ValueError, match="count=-1: -1 labels to buy; allowed: 0 to 2"):
+        core_set(features, labeled, -1)
+    assert core_set(features, labeled, 0).size == 0
 
 
 @pytest.mark.parametrize(

@@ -205,7 +205,12 @@ def test_peft_files_go_round(tmp_path, adapted):
         jax.tree.map(lambda x: x + 1.0, adapted["dora"]["params"]["adapter"]),
     )
     write_peft(tmp_path / "a", METHODS["dora"], new, names, inside="vit.")
-    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    text = (tmp_path / "a" / "adapter_config.json").read_text()
+    assert text.splitlines() == [
+        "{", ' "bias": "none",', ' "lora_alpha": 8,', ' "peft_type": "LORA",', ' "r": 4,', ' "target_modules": [',
+        '  "q_proj",', '  "v_proj"', " ],", ' "task_type": null,', ' "use_dora": true,', ' "use_rslora": false', "}",
+    ]  # fmt: skip
+    config = json.loads(text)
     assert (config["r"], config["lora_alpha"], config["target_modules"]) == (4, 8, ["q_proj", "v_proj"])
     method, again = read_peft(tmp_path / "a", names)
     assert (method.rank, method.alpha, method.dora) == (4, 8, True)
@@ -232,6 +237,29 @@ def test_peft_files_go_round(tmp_path, adapted):
 def test_targets_that_name_nothing_are_refused(targets, message, variables):
     with pytest.raises(ValueError, match=message):
         find_targets(variables["params"], targets)
+
+
+def test_an_error_names_the_first_layers_of_a_network_of_many():
+    params = {f"layer_{letter}": {"kernel": 0} for letter in "abcdefghijklmn"}
+    listed = ", ".join(f"layer_{letter}" for letter in "abcdefghijkl")
+    with pytest.raises(ValueError, match=f"names no layer; allowed: patterns of {listed}$"):
+        find_targets(params, ("head",))
+    names = {f"params/{name}/kernel": f"{name}.weight" for name in params}
+    listed = ", ".join(f"layer_{letter}" for letter in "abcde")
+    with pytest.raises(ValueError, match=f"no layer conv; allowed: {listed}, ...$"):
+        from_peft({"r": 1, "lora_alpha": 2}, CONV_ENTRIES, names)
+
+
+def test_the_frozen_network_gets_no_gradient():
+    variables = {
+        "params": {"adapter": {"layer/kernel": {"a": np.ones((1, 1)), "b": np.ones((1, 1))}}, "trained": {}},
+        "frozen": {"layer": {"kernel": np.ones((1, 1))}},
+    }
+    wrapped = Adapted(nn.Module(), LoRA(1, 2.0, ("layer",)))
+    slope = jax.jit(jax.grad(lambda variables: wrapped.network_params(variables)["layer"]["kernel"].sum()))
+    slopes = slope(variables)
+    assert slopes["frozen"]["layer"]["kernel"] == 0
+    assert slopes["params"]["adapter"]["layer/kernel"]["a"] == 2
 
 
 def test_targets_come_in_the_order_of_the_network_s_layers_and_of_their_parts():
@@ -348,6 +376,9 @@ def test_prompts_are_drawn_as_a_patch_s_weights():
         bound = (6 / (3 * 16 + 1)) ** 0.5
         assert 0.95 * bound < tokens.max() <= bound
         assert -bound <= tokens.min() < -0.95 * bound
+    # A network that does not say its patches' side has those of ViT, 16.
+    (tokens,) = Prompts(300).init(jax.random.key(0), SimpleNamespace(), {"params": BLOCKS}).values()
+    assert 0.95 < tokens.max() / (6 / (3 * 256 + 1)) ** 0.5 <= 1
     with pytest.raises(ValueError, match="blocks='layers_': the network has none"):
         Prompts(blocks="layers_").init(jax.random.key(0), model, {"params": BLOCKS})
 

@@ -8,6 +8,7 @@ from flax import linen as nn
 
 from dlcore.data.digits import digits
 from dlcore.experiment.setting import FlagError
+from dlcore.learner import root_key
 from dlcore.models import create_model
 from dlcore.transfer.continual import (
     Recipe,
@@ -84,7 +85,9 @@ def adam(slope, w, steps, rate):
 
 
 @pytest.mark.covers("TL-08")
-@pytest.mark.parametrize("strategy", ["replay", "ewc", "naive", pytest.param("joint", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "strategy", ["replay", "ewc", *(pytest.param(name, marks=pytest.mark.slow) for name in ("naive", "joint"))]
+)
 def test_two_tasks_in_turn_by_hand(strategy):
     """The classes of a task are a point and its mirror image, so that every draw has one slope, and W = (w, -w).
 
@@ -125,6 +128,29 @@ def test_two_tasks_in_turn_by_hand(strategy):
     assert abs(shares[0] - shares[1]) > 0.05
     np.testing.assert_allclose(found[0, 0], [shares[0]] * 2, atol=0.004)
     np.testing.assert_allclose(found[0, 1], [shares[1]] * 2, atol=0.01 if strategy == "joint" else 0.004)
+
+
+def test_each_seed_starts_from_a_network_of_its_own_and_draws_examples_of_the_task():
+    """The first step of Adam is the rate times the sign of the slope, at the example that the task's key draws."""
+    rng = np.random.default_rng(0)
+    train = TaskData(rng.normal(size=(12, 3)).astype(np.float32), np.arange(12) % 4)
+    test = TaskData(rng.normal(size=(50, 3)).astype(np.float32), np.append(np.arange(48) % 4, [3, 3]))
+    net, recipe = nn.Dense(4, use_bias=False), Recipe(1, 1, 0.3)
+    found = learn_in_turn(net, train, test, scenario="task", strategy="naive", seeds=3, recipe=recipe)
+    order = np.random.default_rng(0).permutation(12)
+    for accuracies, seed_key in zip(found, jax.random.split(root_key(0), 3), strict=True):
+        w = np.asarray(net.init(seed_key, train.images[:1])["params"]["kernel"], np.float64)
+        for k in range(2):
+            rows = np.concatenate([order[train.labels[order] == c] for c in (2 * k, 2 * k + 1)])
+            step_key = jax.random.fold_in(jax.random.fold_in(seed_key, k + 1), 0)
+            row = rows[int(jax.random.randint(jax.random.split(step_key)[0], (1,), 0, 6)[0])]
+            score = np.exp(train.images[row] @ w) * (np.arange(4) // 2 == k)
+            slope = np.outer(train.images[row], score / score.sum() - np.eye(4)[train.labels[row]])
+            w = w - 0.3 * slope / (np.abs(slope) + 1e-8)
+            logits = test.images @ w
+            right = np.where(test.labels < 2, logits[:, :2].argmax(1), 2 + logits[:, 2:].argmax(1)) == test.labels
+            of_tasks = [right[test.labels < 2].mean(), right[test.labels >= 2].mean()]
+            np.testing.assert_allclose(accuracies[k], of_tasks, rtol=1e-5)
 
 
 @pytest.mark.covers("TL-08")

@@ -1,5 +1,6 @@
 """Distances of samples against numpy, what an update may see, and a toy whose target only adaptation gets right."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -376,6 +377,18 @@ def test_layers_of_the_default_networks():
     for net in (AdaptationNet(3, dtype=jnp.bfloat16), BackboneAdaptationNet(Stages(), 3, dtype=jnp.bfloat16)):
         outputs, _ = jax.eval_shape(net.init_with_output, jax.random.key(0), image)
         assert outputs["features"].dtype == jnp.float32
+
+
+def test_the_networks_start_for_prepared_images():
+    batch = {"image": np.ones((2, 4, 8, 3)), "target": np.ones((2, 4, 8, 3)), "label": np.zeros(2, int)}
+    learner = domain_adaptation.learner(
+        model=AdaptationNet(2, (5,), 4),
+        optimizer=optax.sgd(0.1),
+        ramp=lambda step: 1.0,
+        preprocess=lambda x: x[..., :1],
+    )
+    state = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    chex.assert_shape(state.params["adapted"]["conv0"]["kernel"], (3, 3, 1, 5))
 
 
 def test_batch_statistics_are_kept_beside_the_two_networks():

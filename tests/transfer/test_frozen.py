@@ -228,6 +228,38 @@ def test_the_rest_of_the_network_is_as_in_use():
     assert not any(norms.values())
 
 
+class Switched(nn.Module):
+    """Layers that are told of training in their fields, and others in the call."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dropout(0.5, deterministic=not train, name="drop")(x)
+        x = nn.Dropout(0.5, name="drop_called")(x, deterministic=not train)
+        x = nn.BatchNorm(use_running_average=not train, name="norm")(x)
+        return nn.BatchNorm(name="norm_called")(x, use_running_average=not train)
+
+
+def test_layers_are_in_use_wherever_they_are_told_of_training():
+    """Running means of 1 and 2 and variances of 1: what is frozen gives x - 3, whatever the dropout."""
+    x = np.arange(6, dtype=np.float32).reshape(3, 2)
+    shapes = jax.eval_shape(lambda: Switched().init(jax.random.key(0), x, False))
+    params = jax.tree.map(lambda s: np.ones(s.shape), shapes["params"])
+    params = {name: layer | {"bias": 0 * layer["bias"]} for name, layer in params.items()}
+    statistics = {name: {"mean": np.full(2, k), "var": np.ones(2)} for k, name in ((1, "norm"), (2, "norm_called"))}
+    variables, rngs = {"params": params, "batch_stats": statistics}, {"dropout": jax.random.key(1)}
+    frozen, learning = PartlyFrozen(Switched(), [Part("head")]), PartlyFrozen(Switched(), [Part("*")])
+
+    @jax.jit
+    def run(variables):
+        return [model.apply(variables, x, True, rngs=rngs, mutable=["batch_stats"]) for model in (frozen, learning)]
+
+    (out, kept), (_, moved) = run(variables)
+    np.testing.assert_allclose(out, x - 3, atol=1e-4)
+    for name in statistics:
+        np.testing.assert_array_equal(kept["batch_stats"][name]["mean"], statistics[name]["mean"])
+        assert np.abs(moved["batch_stats"][name]["mean"] - statistics[name]["mean"]).min() > 1e-3
+
+
 def test_each_flag_reaches_the_optimizer_of_each_part(monkeypatch):
     """Of 8 steps the second part begins after 4; the rate falls linearly from 0.5, or a tenth of it, to 0."""
     asked = []
