@@ -127,7 +127,7 @@ class CaptionedClips(ImageText):
         distinct, counts = self.num_sentences, _counts(flags.num_clips, 1000)
         counts = (counts[0], distinct, distinct) if distinct else counts
         sources = [
-            clips(n, seed, size=flags.image_size, distinct=bool(distinct) and seed > 0, **fields)
+            clips(n, seed, size=flags.image_size or 32, distinct=bool(distinct) and seed > 0, **fields)
             for seed, n in enumerate(counts)
         ]
         return _splits(*sources, clip_words(), "clips", "clip", path=flags.path)
