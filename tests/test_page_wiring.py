@@ -43,12 +43,27 @@ PAGES = sorted(
     for path in (ROOT / "experiments").glob("*/*.py")
     if path.name != "__init__.py" and path.parent.name not in ("bench", "studies", "recipes")
 )
-QUICK = [
-    *("classification.supervised", "detection.yolo", "generative.ddpm", "generative.gan", "rl.a2c", "segmentation.fcn"),
-    *("self_supervised.moco", "semi_supervised.fixmatch", "sequence.language_model", "transfer.fine_tuning"),
-    *("video.classification", "vision3d.pointnet"),
+LONG = [
+    *("adversarial.training", "classification.distillation", "detection.cascade_rcnn", "detection.center_net"),
+    *("detection.d_fine", "detection.deformable_detr", "detection.detr", "detection.fast_rcnn"),
+    *("detection.faster_rcnn", "detection.fcos", "detection.keypoint_rcnn", "detection.mask_rcnn"),
+    *("detection.pose", "detection.rcnn", "detection.retinanet", "detection.rt_detr", "detection.single_stage"),
+    *("detection.vitdet", "detection.yolo", "detection.yolo_anchor_free", "generative.autoencoder_kl"),
+    *("generative.conditional_gan", "generative.consistency", "generative.control_net", "generative.cycle_gan"),
+    *("generative.edm", "generative.latent_diffusion", "generative.normalizing_flow"),
+    *("generative.personalization", "generative.score_sde", "generative.style_gan2"),
+    *("generative.text_to_image", "generative.var", "generative.vq_gan", "generative.vq_vae_2"),
+    *("generative.vq_vae_prior", "interpretability.fast_style", "interpretability.style_transfer", "rl.a2c"),
+    *("rl.behavior_cloning", "rl.gail", "rl.model_based", "segmentation.deeplab", "segmentation.lraspp"),
+    *("segmentation.mask2former", "segmentation.panoptic", "segmentation.promptable", "segmentation.segformer"),
+    *("segmentation.volumes", "self_supervised.clip", "self_supervised.colorization"),
+    *("self_supervised.deep_cluster", "self_supervised.dino", "self_supervised.dinov2_objective"),
+    *("self_supervised.ibot", "self_supervised.jigsaw", "self_supervised.moco_v3", "self_supervised.swav"),
+    *("self_supervised.vicreg", "self_supervised.vjepa", "semi_supervised.noisy_labels"),
+    *("semi_supervised.pi_model", "transfer.fine_tuning", "video.optical_flow", "vision3d.mesh_rcnn"),
+    *("vision3d.nerf", "vision3d.pixel2mesh", "vision_language.text_reading"),
 ]
-"""Pages of the default tier, of most topics; the slow one has all."""
+"""Pages that take more than a second; the others are in the default tier."""
 
 ONE_IMAGE = {
     f"interpretability.{name}"
@@ -167,7 +182,7 @@ def name(request) -> str:
     return request.param
 
 
-@pytest.mark.slow(unless=QUICK)
+@pytest.mark.slow(only=LONG)
 def test_a_page_is_wired_as_it_was(name):
     """It reads and changes what the golden says, `update` returns a state as `init` makes it, averaged weights are
     measured where there are any, and no example is in two splits."""
@@ -196,7 +211,7 @@ def parts_of(page: Page) -> dict[str, str]:
     return programs | {f"{part} batch": text_of_arrays(batch) for part, batch in page.batches.items()}
 
 
-@pytest.mark.slow(unless=QUICK)
+@pytest.mark.slow(only=LONG)
 def test_a_page_computes_as_it_did(name):
     """`init`, `update`, `evaluate` and `predict` are the programs, and the first batches the examples, of its
     results."""
