@@ -161,6 +161,10 @@ def test_images_without_labels(tmp_path):
     for kind, file in (("webdataset", tar), ("parquet", parquet)):
         source = shard_splits(file, kind, min_classes=0)["all"]
         assert (source.class_names, set(source.arrays["label"])) == (("unlabeled",), {0})
+    # Labels that are there are kept; nothing is left out, and members are read from archives.
+    labeled = list_webdataset(write_tar(tmp_path / "b.tar", samples(IMAGES["train"])), min_classes=0)
+    assert [file.label for file in labeled.splits["all"]] == [0, 1, 0, 1, 0, 1]
+    assert (labeled.class_names, labeled.num_outside, labeled.zipped) == (("0", "1"), 0, True)
 
 
 def test_columns_of_a_parquet_file(tmp_path):
