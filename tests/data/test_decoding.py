@@ -124,8 +124,18 @@ def test_jpegs_are_decoded_small_only_where_four_times_as_much_is_there(monkeypa
     assert not asked
     # 1600 / 100 = 16 times: decoded at 1 / 8, of which 200 x 250 pixels are left.
     assert error(Box(0, 0, 1600, 2000), 100) < 2.5
-    assert asked
+    assert asked == [(250, 200)]
+    # 1600 / 400 = 4 times: decoded at 1 / 2.
+    assert error(Box(0, 0, 1600, 2000), 400) < 2.5
+    assert asked[1:] == [(1000, 800)]
     assert error(Box(300, 900, 800, 1000), 100) < 2.5
+
+
+def test_large_images_are_reduced_to_twice_the_size_before_they_are_resized():
+    image = photograph(180, 240)
+    found = decode_box(encoded(image), lambda h, w: Box(0, 0, h, w), (18, 24))
+    resized = Image.fromarray(image).resize((24, 18), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    np.testing.assert_array_equal(found, resized)
 
 
 def test_gray_palette_and_turned_images():
