@@ -273,6 +273,9 @@ def test_the_carved_part_has_an_example_and_leaves_one():
         parts = split_validation(numbered(0, 10), fraction, 0)
         assert tuple(map(len, parts)) == sizes, fraction  # 2.5 and 3.5 are rounded to even
     assert tuple(map(len, split_validation(numbered(0, 2), 0.5, 0))) == (1, 1)
+    # Without classes and names, the first ones of NumPy's permutation by (seed, 1).
+    carved = split_validation(numbered(0, 10), 0.3, 5)[1].arrays["image"].ravel()
+    assert carved.tolist() == sorted(np.random.default_rng((5, 1)).permutation(10)[:3])
     for source, fraction, problem in (
         (numbered(0, 2), 0.99, "leaves nothing of 2 examples to train on; allowed: less"),
         (numbered(0, 1), 0.5, "leaves nothing of 1 examples to train on; allowed: 0"),
