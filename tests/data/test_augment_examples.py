@@ -16,6 +16,7 @@ from dlcore.data.augment.examples import (
 )
 from dlcore.data.augment.warp import affine_warp, warp_boxes
 from dlcore.data.masks import pack_masks
+from tests.data.draws import quarter
 
 BOX = np.array([[6.0, 4, 14, 10], [0, 0, 0, 0]], np.float32)
 VALID = np.array([True, False])
@@ -156,6 +157,16 @@ def test_there_is_no_mirror_where_no_keypoint_has_a_partner():
     # Top and bottom change places in their own mirror: y = 24 - 4 = 20 and 24 - 7 = 17.
     moved = random_flip_example(1.0, 1.0, ("top", "bottom"))(jax.random.key(0), points)
     np.testing.assert_array_equal(moved["keypoints"][0], [[10, 20, 1], [6, 17, 2]])
+
+
+def test_a_smaller_picture_is_sampled_between_its_pixels(monkeypatch):
+    """Halved, and placed at a quarter of the free 4 x 8 pixels: at (1, 2). A pixel is the mean of 2 x 2 pixels."""
+    monkeypatch.setattr(jax.random, "uniform", quarter)
+    image = np.random.default_rng(0).random((8, 16, 1)).astype(np.float32)
+    moved = jax.jit(random_zoom_example(0.5, 0.5))(jax.random.key(0), {"image": image})["image"]
+    expected = np.zeros((8, 16, 1), np.float32)
+    expected[1:5, 2:10] = image.reshape(4, 2, 8, 2, 1).mean((1, 3))
+    np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_a_box_that_leaves_is_no_longer_valid():

@@ -6,7 +6,7 @@ from sklearn.datasets import load_digits
 from dlcore.data import image_classification
 from dlcore.data.digits import digits
 from dlcore.data.image_classification import DATASETS, check_labels, load
-from dlcore.data.image_folder import ImageFolder
+from dlcore.data.image_folder import ImageFile, ImageFolder
 from dlcore.data.image_headers import ImageHeaders, _default_size, default_crop_pct, take_evenly
 from dlcore.data.photographs import photo_crops
 from dlcore.data.source import Source
@@ -104,6 +104,21 @@ def test_five_folders_without_images_are_listed():
     for count, listed in ((5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")):
         folder = ImageFolder("f", "f", {}, (), 0, "all", False, tuple(map(str, range(count))))
         assert image_classification._notes(folder, headers) == (f"f: folders without an image, left out: {listed}",)
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (22, " and 2 more")])
+def test_what_was_done_to_images_and_which_classes_are_absent_is_noted(count, more):
+    names = tuple(map(str, range(count + 1)))
+    files = [ImageFile("a", count, open)]
+    for channels, mode in ((1, "gray"), (3, "RGB")):
+        folder = ImageFolder("f", "f", {"train": files}, names, 3, "train", False)
+        found = image_classification._notes(folder, ImageHeaders({}, (8, 8, channels), 0, 0.875, True))
+        absent = ", ".join(map(str, range(20)))
+        assert found == (
+            f"f: gray and color images together, all converted to {mode}",
+            "f: images outside the class folders, left out: 3",
+            f"f: no image in train of the classes {absent}{more}",
+        )
 
 
 @pytest.mark.parametrize(
