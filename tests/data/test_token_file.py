@@ -37,6 +37,9 @@ def test_a_file_is_known_by_its_name_its_length_and_the_part(path):
 def test_missing_files_and_short_splits_are_refused(path):
     with pytest.raises(FileNotFoundError, match="does not exist; allowed: a file of tokens of uint16"):
         token_rows(path.parent / "no.bin", 8, 4)
+    for size, stride, name in ((0, 4, "size"), (8, 0, "stride")):
+        with pytest.raises(ValueError, match=f"{name}=0: out of range; allowed: at least 1"):
+            token_rows(path, size, stride)
     with pytest.raises(ValueError, match="10 tokens; allowed: at least 12"):
         token_rows(path, 12, 4, (0.9, 1.0))
 
