@@ -182,7 +182,7 @@ def test_youtube8m_has_features(tmp_path):
     data = tfrecord(example.SerializeToString(), example.SerializeToString())
     (tmp_path / "train00.tfrecord").write_bytes(data)
     source = read_youtube8m(tmp_path)
-    assert source.names.tolist() == ["eXbF", "eXbF"]
+    assert (source.names.tolist(), source.name) == (["eXbF", "eXbF"], "YouTube-8M, train")
     assert np.flatnonzero(source.arrays["labels"][1]).tolist() == [0, 12, 3861]
     chex.assert_shape(source.arrays["labels"], (2, 3862))
     np.testing.assert_array_equal(source.arrays["mean_rgb"][1], np.arange(1024) / 4)
@@ -196,6 +196,12 @@ def test_youtube8m_has_features(tmp_path):
         read_youtube8m(tmp_path, "test")
     with pytest.raises(FileNotFoundError, match=r"holds no validate\*.tfrecord"):
         read_youtube8m(tmp_path, "validate")
+    for label in (-1, 3862):
+        feature["labels"].int64_list.value.append(label)
+        (tmp_path / "train00.tfrecord").write_bytes(tfrecord(example.SerializeToString()))
+        with pytest.raises(ValueError, match=f"label.*{label}.*; allowed: 0 to 3861"):
+            read_youtube8m(tmp_path)
+        del feature["labels"].int64_list.value[-1]
     del feature["mean_rgb"].float_list.value[1:]
     for record, message in (
         (
