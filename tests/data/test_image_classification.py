@@ -7,7 +7,7 @@ from dlcore.data import image_classification
 from dlcore.data.digits import digits
 from dlcore.data.image_classification import DATASETS, check_labels, load
 from dlcore.data.image_folder import ImageFile, ImageFolder
-from dlcore.data.image_headers import ImageHeaders, _default_size, default_crop_pct, take_evenly
+from dlcore.data.image_headers import ImageHeaders, _default_size, default_crop_pct, take_evenly, target_size
 from dlcore.data.photographs import photo_crops
 from dlcore.data.source import Source
 
@@ -133,6 +133,13 @@ def test_what_was_done_to_images_and_which_classes_are_absent_is_noted(count, mo
 )
 def test_the_size_of_images_without_a_size(sizes, expected):
     assert _default_size(sizes) == expected
+
+
+def test_a_size_is_a_side_or_a_pair_of_sides():
+    assert [target_size(size) for size in (1, (2, 1), [3, 4])] == [(1, 1), (2, 1), (3, 4)]
+    for size in (0, -1, 2.5, (3, 0), (0, 3), (1, 2, 3), ("3", 3)):
+        with pytest.raises(ValueError, match=r"image_size=.*: not a size; allowed: a positive int, or a pair"):
+            target_size(size)
 
 
 def test_samples_are_even_and_whole_images_are_not_cropped():
