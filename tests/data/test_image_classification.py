@@ -125,6 +125,7 @@ def test_what_was_done_to_images_and_which_classes_are_absent_is_noted(count, mo
     ("sizes", "expected"),
     [
         ([(224, 300)] * 2, (224, 300)),  # one size, the shorter side of at most 224
+        ([(30, 40)], (30, 40)),
         ([(225, 300)] * 2, (224, 224)),
         ([(30, 40), (50, 20)], (24, 24)),  # the median of 30 and 20, to a multiple of 8
         ([(15, 20), (15, 30)], (15, 15)),  # below 16 as it is

@@ -93,6 +93,7 @@ def test_captions_stand_beside_their_references(monkeypatch):
     sentences, table, attention, triage, history = results.caption_panels(context)
     images, captions, references = sentences.rest
     assert (len(images), captions, references) == (12, ["cat"] * 12, [["a", "cat"]] * 12)
+    assert sentences.more["subtitle"].startswith("The first test examples: green where the sentence is one of")
     assert table.rest[2].startswith("Test split, 14 examples, 2 references each; corpus BLEU-4")
     assert table.rest[0] == (["cat"] * 14, [["a", "cat"]] * 14, [["a", "cat"]] * 14)
     assert attention[2:4] == ("maps", 4)
