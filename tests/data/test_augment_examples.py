@@ -191,8 +191,10 @@ def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
         random_flip_example(2)
     with pytest.raises(ValueError, match="low=0"):
         random_zoom_example(0, 1)
-    with pytest.raises(ValueError, match="keep=-1"):
-        random_zoom_example(keep=-1)
+    for keep in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"keep={keep}"):
+            random_zoom_example(keep=keep)
+    assert callable(random_zoom_example(keep=1))
 
 
 @pytest.mark.slow

@@ -97,6 +97,11 @@ def test_random_boxes_have_the_areas_and_ratios_asked_for():
     assert ((top + height == 300) & (height < 300)).any()
 
 
+def test_a_box_may_be_a_pixel():
+    boxes = [random_box(np.random.default_rng(i), 3, 3, (0.1, 0.1), (1.0, 1.0)) for i in range(9)]
+    assert {(box.height, box.width) for box in boxes} == {(1, 1)}
+
+
 def test_where_no_box_fits_the_largest_central_one_is_taken():
     # 10 x 400 is a ratio of 40: at 4 / 3 the box is 10 high and round(13.33) = 13 wide, from column (400 - 13) // 2.
     assert random_box(np.random.default_rng(0), 10, 400, (1.0, 1.0))[:4] == (0, 193, 10, 13)

@@ -331,8 +331,9 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="decoder='gpu'"):
         Workers(1, "gpu")
     assert Workers().count >= 1
-    with pytest.raises(ValueError, match=r"crop=\(0, 1\)"):
-        source(crop=(0, 1))
+    for crop in ((0, 1), (0.5, 1.5)):
+        with pytest.raises(ValueError, match=rf"crop=\({crop[0]}, {crop[1]}\)"):
+            source(crop=crop)
     with pytest.raises(ValueError, match=r"crop_pct=1\.5"):
         source(crop_pct=1.5)
 

@@ -84,6 +84,23 @@ def test_a_file_of_another_dtype_is_named(tmp_path, tokens, dtype, message):
         token_rows(tmp_path / "train.bin", 8, 4, dtype=dtype, num_tokens=50257)
 
 
+def test_halves_of_wider_numbers_are_told_by_32_of_them_and_texts_by_64_bytes(tmp_path):
+    """The upper halves are at most 3: numbers below 4 * 2^16."""
+    path = tmp_path / "train.bin"
+    for upper, count, wider in ((3, 32, True), (3, 31, False), (4, 32, False)):
+        (np.arange(1000, 1000 + count) + upper * 2**16).astype(np.uint32).tofile(path)
+        if wider:
+            with pytest.raises(ValueError, match="every second number is 0 to 3"):
+                token_rows(path, 8, 8)
+        else:
+            assert len(token_rows(path, 8, 8)) == 2 * count // 8
+    path.write_bytes(b"a" * 62)
+    assert len(token_rows(path, 8, 8)) == 3
+    path.write_bytes(b"a" * 64)
+    with pytest.raises(ValueError, match="a text, "):
+        token_rows(path, 8, 8)
+
+
 def test_a_text_of_four_letters_is_no_file_of_wider_numbers(tmp_path):
     """Its numbers are all 0 to 3, as the upper halves of wider ones are."""
     (np.arange(200) % 4).astype(np.uint16).tofile(tmp_path / "dna.bin")

@@ -45,6 +45,8 @@ def test_a_column_a_class_has_whole_rows():
     for num_classes in (1, 17):
         samples = sample_panels.panels(context(spec={"num_classes": num_classes}, numbers={}))[0]
         assert (samples[2:], len(samples[0])) == (("The first 10, unselected.", 8), 10)
+    two = {"num_classes": 2, "class_names": ["a", "b"]}
+    assert sample_panels.panels(context(spec=two))[0][3] == 2
     sixteen = {"num_classes": 16, "class_names": range(16)}
     assert sample_panels.panels(context(spec=sixteen, outputs={"sample": np.zeros((40, 1))}))[0][3] == 16
 

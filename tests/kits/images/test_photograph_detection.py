@@ -106,6 +106,12 @@ def test_a_red_photograph_that_is_higher_than_wide_is_padded_on_the_right():
     np.testing.assert_allclose(found, np.stack([[1 - row] * 4, [row] * 4, [row] * 4], -1), atol=1e-5)
 
 
+def test_a_score_is_at_most_1():
+    for threshold in (-0.1, 1.5):
+        with pytest.raises(ValueError, match=rf"threshold={threshold}: out of range; allowed: numbers in \[0, 1\]"):
+            detect_objects(None, PHOTOGRAPH, threshold=threshold)
+
+
 def test_boxes_beside_the_photograph_are_no_objects():
     """Cut to it, the first box has no width and the second no height."""
     net = Net("owlvit_base_patch32", [[1, 0], [2, 0], [3, 0]], [[1.5, 0.5, 0.5, 0.5], [0.5, 1.5, 0.5, 0.5], BOX])
