@@ -216,6 +216,7 @@ def test_compose_applies_in_order():
         (lambda: augment.posterize(IMAGE, 9), "bits=9: out of range; allowed: 0 to 8"),
         (lambda: augment.normalize(float("nan"), 1.0), "mean="),
         (lambda: augment.normalize(np.zeros((2, 2)), 1.0), "shapes"),
+        (lambda: augment.normalize(0.0, np.ones((2, 2))), "shapes"),
     ],
 )
 def test_bad_arguments_are_refused_by_the_factory(make, message):

@@ -225,6 +225,12 @@ def test_pieces_of_the_photograph_end_with_it_and_with_their_split(side, rows, c
     chex.assert_shape(splits.train.arrays["image"], (rows * columns, side, side, 3))
 
 
+def test_pieces_are_at_most_as_wide_as_the_columns_of_a_split():
+    assert len(image_pairs.small_images(Flags({"data_dir": None, "image_size": 128}), 1).valid) == 10  # 0, 32, ..., 288
+    with pytest.raises(ValueError, match="image_size=129: larger than the photograph's columns; allowed: at most 128"):
+        image_pairs.small_images(Flags({"data_dir": None, "image_size": 129}), 1)
+
+
 def test_small_images_have_a_side_of_their_own_for_each_data_set(tmp_path, monkeypatch):
     """64 of the photograph and of a folder, 128 of Flickr8k, whose splits are searched for images that they share."""
     assert image_pairs.small_images(Flags({"data_dir": None, "image_size": None}), 16).spec["image_shape"] == [

@@ -143,6 +143,9 @@ def test_samples_are_compared_with_training_images_and_in_the_end_with_test_imag
     (((_, reference, source, name), _),) = image_generation.reconstruction_evaluators(setup, splits, "test")
     assert (reference.tolist(), len(source), name) == ([50, 51, 52], 3, "reconstruction")
     assert image_generation.reconstruction_evaluators(setup, splits, "valid") == []
+    two = splits._replace(test=images["b"].take(2))
+    for measures in (image_generation.evaluators, image_generation.reconstruction_evaluators):
+        assert len(measures(whole, two, "test")) == 1
     one = splits._replace(test=images["b"].take(1))
     assert image_generation.evaluators(whole, one, "test") == []
     assert image_generation.reconstruction_evaluators(setup, one, "test") == []
