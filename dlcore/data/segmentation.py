@@ -261,7 +261,7 @@ def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarr
     """
     inside, beside = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     for labels in source.arrays["semantic"]:
-        counts = np.bincount(labels.reshape(-1), minlength=256)[:num_classes]
+        counts = np.bincount(labels.reshape(-1), minlength=num_classes)[:num_classes]
         inside += counts
         beside += np.where(counts > 0, counts.sum(), 0)
     return inside, beside

@@ -216,11 +216,67 @@ def test_compose_applies_in_order():
         (lambda: augment.posterize(IMAGE, 9), "bits=9: out of range; allowed: 0 to 8"),
         (lambda: augment.normalize(float("nan"), 1.0), "mean="),
         (lambda: augment.normalize(np.zeros((2, 2)), 1.0), "shapes"),
+        (lambda: augment.normalize(0.0, np.ones((2, 2))), "shapes"),
     ],
 )
 def test_bad_arguments_are_refused_by_the_factory(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+BATCH = np.zeros((2, 4, 5, 3), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: augment.affine_warp((4, 5), scale=0), "scale=0: the map has no inverse"),
+        (lambda: augment.affine_warp((4, 5), scale=(1.0, 0)), "scale=0: the map has no inverse"),
+        (lambda: augment.affine_warp((4, 5), scale=float("nan")), "scale=nan: "),
+        (lambda: augment.affine_warp((4, 5), float("inf")), "degrees=inf: "),
+        (lambda: augment.perspective_warp(np.full((4, 2), np.nan), np.ones((4, 2))), r"start\[0, 0\]=nan"),
+        (lambda: augment.random_affine(shear=(0, 90)), "shear"),
+        (lambda: augment.adjust_brightness(IMAGE, -1.0), "factor=-1"),
+        (lambda: augment.adjust_gamma(IMAGE, -1.0), "gamma=-1"),
+        (lambda: augment.adjust_gamma(IMAGE, 1.0, -1.0), "gain=-1"),
+        (lambda: augment.posterize(IMAGE, 1.5), "bits=1.5: no whole number"),
+        (lambda: augment.autocontrast(BATCH), "image=.*wrong shape"),
+        (lambda: augment.equalize(BATCH), "image=.*wrong shape"),
+        (lambda: augment.center_crop(BATCH, 2), "image=.*wrong shape"),
+        (lambda: augment.five_crop(BATCH, 2), "image=.*wrong shape"),
+        (lambda: augment.resized_crop(BATCH, 0, 0, 1, 1, 1), "image=.*wrong shape"),
+        (lambda: augment.scale_shorter_side(BATCH, 2), "image=.*wrong shape"),
+        (lambda: augment.flip_horizontal(BATCH[0, 0]), "image=.*wrong shape"),
+        (lambda: augment.flip_vertical(BATCH[0, 0]), "image=.*wrong shape"),
+        (lambda: augment.random_flip()(KEYS[0], BATCH), "image=.*wrong shape"),
+        (lambda: augment.random_crop(1)(KEYS[0], BATCH), "image=.*wrong shape"),
+        (lambda: augment.random_resized_crop()(KEYS[0], BATCH), "image=.*wrong shape"),
+        (lambda: augment.random_erasing()(KEYS[0], BATCH), "image=.*wrong shape"),
+        (lambda: augment.erase(BATCH, 0, 0, 1, 1), "image=.*wrong shape"),
+        (lambda: augment.random_erasing(1.5), "probability=1.5"),
+        (lambda: augment.random_erasing(0.5, (0.5, 1.5)), "area="),
+        (lambda: augment.random_resized_crop(side=0), "side=0"),
+    ],
+)
+def test_what_cannot_be_augmented_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_the_smallest_numbers_of_augmentations_are_allowed():
+    for make in (
+        augment.cutout(1),
+        augment.random_resized_crop(side=1),
+        augment.random_erasing(0),
+        augment.random_crop(0),
+    ):
+        assert callable(make)
+    small = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1)
+    assert (augment.adjust_sharpness(small[:2], 2.0) == small[:2]).all()  # has no pixel inside
+    # The smoothed middle is (0 + 1 + ... + 8 + 4 * 4) / 13, with 13 in place of 0.
+    small[0, 0] = 13.0
+    found = jax.jit(augment.adjust_sharpness)(small / 26, 0.0) * 26
+    np.testing.assert_allclose(found[1, 1, 0], (36 + 13 + 4 * 4) / 13, rtol=1e-6)
 
 
 def test_to_float():

@@ -16,6 +16,7 @@ from dlcore.data.augment.examples import (
 )
 from dlcore.data.augment.warp import affine_warp, warp_boxes
 from dlcore.data.masks import pack_masks
+from tests.data.draws import quarter
 
 BOX = np.array([[6.0, 4, 14, 10], [0, 0, 0, 0]], np.float32)
 VALID = np.array([True, False])
@@ -158,6 +159,16 @@ def test_there_is_no_mirror_where_no_keypoint_has_a_partner():
     np.testing.assert_array_equal(moved["keypoints"][0], [[10, 20, 1], [6, 17, 2]])
 
 
+def test_a_smaller_picture_is_sampled_between_its_pixels(monkeypatch):
+    """Halved, and placed at a quarter of the free 4 x 8 pixels: at (1, 2). A pixel is the mean of 2 x 2 pixels."""
+    monkeypatch.setattr(jax.random, "uniform", quarter)
+    image = np.random.default_rng(0).random((8, 16, 1)).astype(np.float32)
+    moved = jax.jit(random_zoom_example(0.5, 0.5))(jax.random.key(0), {"image": image})["image"]
+    expected = np.zeros((8, 16, 1), np.float32)
+    expected[1:5, 2:10] = image.reshape(4, 2, 8, 2, 1).mean((1, 3))
+    np.testing.assert_allclose(moved, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_box_that_leaves_is_no_longer_valid():
     edge = np.array([[0.0, 0, 4, 4], [28, 20, 32, 24]], np.float32)
     zoom = jax.jit(jax.vmap(random_zoom_example(2.0, 2.0, 0.5), in_axes=(0, None)))
@@ -180,8 +191,10 @@ def test_composed_parts_have_keys_of_their_own_and_wrong_numbers_are_named():
         random_flip_example(2)
     with pytest.raises(ValueError, match="low=0"):
         random_zoom_example(0, 1)
-    with pytest.raises(ValueError, match="keep=-1"):
-        random_zoom_example(keep=-1)
+    for keep in (-1, 1.5):
+        with pytest.raises(ValueError, match=f"keep={keep}"):
+            random_zoom_example(keep=keep)
+    assert callable(random_zoom_example(keep=1))
 
 
 @pytest.mark.slow

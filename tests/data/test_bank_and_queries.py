@@ -21,6 +21,9 @@ def test_the_bank_comes_first_and_is_drawn_by_seed():
     np.testing.assert_array_equal(joined.arrays["label"][:6], own % 3)
     np.testing.assert_array_equal(own, bank_and_queries(source(10), source(4, 100), 6).arrays["image"][:6, 0])
     assert len(bank_and_queries(source(10), source(4))) == 14
+    named = Source(source(4).arrays, class_names=("a", "b", "c"), name="queries")
+    found = bank_and_queries(source(10), named, 1)
+    assert (found.class_names, found.name, len(found)) == (("a", "b", "c"), "bank and queries", 5)
     with pytest.raises(ValueError, match="size=0"):
         bank_and_queries(source(10), source(4), 0)
     with pytest.raises(ValueError, match="queries: its arrays"):

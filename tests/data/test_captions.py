@@ -62,6 +62,7 @@ def test_an_image_depends_on_seed_and_index_alone_and_all_words_are_known():
         assert [WORDS.decode(t) for t in a] == [WORDS.decode(t) for t in b]
     assert UNKNOWN not in many.arrays["captions"]
     assert captions(8, 1, grid=2, pairs=0.0).arrays["cells"].max() <= 3
+    chex.assert_shape(captions(0).arrays["captions"], (0, REFERENCES, 2))
     for kwargs, message in (
         ({"pairs": 2.0}, "pairs=2.0: out of"),
         ({"grid": 5, "size": 48}, "grid=5: its cells"),

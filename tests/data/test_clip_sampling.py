@@ -60,6 +60,11 @@ def test_views_are_rows_that_share_the_video():
     assert test.arrays["label"].tolist() == [0, 0, 1, 1, 0, 0, 1, 1]
     assert shown(test.arrays["image"][2:4]).tolist() == [[[1, 0], [1, 2], [1, 4]], [[1, 3], [1, 5], [1, 7]]]
     assert shown(source(length=3, stride=2).arrays["image"][1])[:, 1].tolist() == [1, 3, 5]
+    named = Source({"image": clips_in_memory(videos(2), 3)}, names=np.array(["a", "b"]), sizes=np.array([7, 9]))
+    twice = repeat_for_views(named, 2)
+    assert (list(twice.names), twice.sizes.tolist()) == (["a view 0", "a view 1", "b view 0", "b view 1"], [7, 7, 9, 9])
+    with pytest.raises(ValueError, match="other: clips of shape"):
+        named.arrays["image"].concatenate(twice.arrays["image"])
 
 
 def test_frames_of_a_clip():
@@ -94,6 +99,7 @@ def test_clips_of_two_arrays_are_joined_and_told_apart():
     chex.assert_shape(both, (4, 2, 2, 2, 3))
     assert shown(both[:])[:, 0, 0].tolist() == [0, 1, 1, 2]
     assert both.name_of(1) == both.name_of(2) != both.name_of(0)
+    assert len(both.name_of(0)) == 16  # 8 bytes
     assert source(length=2).fingerprint.digest == source(length=2).fingerprint.digest
     with pytest.raises(ValueError, match="other: clips of shape"):
         first.concatenate(clips_in_memory(videos(2), 3))
@@ -115,6 +121,9 @@ def test_bad_clips(change, message):
 
 
 def test_clips_longer_than_their_videos():
+    for settings in ({"length": 0}, {"length": 2, "stride": 0}):
+        with pytest.raises(ValueError, match=r"=0: out of range; allowed: at least 1"):
+            clips_in_memory(videos(), **settings)
     with pytest.raises(
         ValueError, match=r"clip_length=5: with stride 2 longer than \w+, a video of 8 frames; .*most 4"
     ):

@@ -165,7 +165,12 @@ def test_errors_name_the_broken_file_or_annotation(folder):
     with pytest.raises(FileNotFoundError, match="no such folder"):
         coco_splits(folder / "nowhere", 16)
     (folder / "instances_train.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no instances_train.json"):
+    with pytest.raises(FileNotFoundError, match=r"holds no instances_train.json$"):
+        coco_splits(folder, 16)
+    (folder / "instances_more.json").touch()
+    with pytest.raises(
+        FileNotFoundError, match=r"no instances_train.json but instances_more.json; allowed names of spl"
+    ):
         coco_splits(folder, 16)
 
 
@@ -234,6 +239,7 @@ def write_turned(path, number):
         ("images", 0, {"file_name": 5}, "file_name is 5; allowed: a text"),
         ("images", 0, {"id": "7"}, r"images\[0\], id '7': id is '7'; allowed: an int"),
         ("images", 0, {"id": 10**20}, "id is 100000000000000000000; allowed: an int of 64 bits"),
+        ("images", 0, {"id": 2**63}, "id is 9223372036854775808; allowed: an int of 64 bits"),
         ("categories", 0, {"name": None}, r"categories\[0\], id 9: name is None; allowed: a text"),
         ("categories", 0, {"id": 2.5}, "id is 2.5; allowed: an int"),
         ("images", 1, {"file_name": "../secret.png"}, "file_name='../secret.png' leaves .*images"),
@@ -323,6 +329,13 @@ def test_names_of_splits_are_those_of_all_readers(folder):
     (folder / "instances_dev.json").write_text("{}")
     with pytest.raises(ValueError, match="'Validation' and 'dev' are both the valid split"):
         coco_splits(folder, 16, 3)
+
+
+def test_a_box_far_on_the_right_is_no_flat_one(folder):
+    annotate(folder, bbox=[30, 2, 4, 5])
+    source = coco_source(folder / "instances_train.json", folder / "images", (20, 40), 3)
+    np.testing.assert_array_equal(source.arrays["boxes"][1, 1], [30, 2, 34, 7])
+    assert source.notes == ("instances_train.json: 1 masks lie beside their boxes: annotation 31",)
 
 
 def test_a_box_may_reach_out_by_a_pixel(folder):

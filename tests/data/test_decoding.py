@@ -97,6 +97,11 @@ def test_random_boxes_have_the_areas_and_ratios_asked_for():
     assert ((top + height == 300) & (height < 300)).any()
 
 
+def test_a_box_may_be_a_pixel():
+    boxes = [random_box(np.random.default_rng(i), 3, 3, (0.1, 0.1), (1.0, 1.0)) for i in range(9)]
+    assert {(box.height, box.width) for box in boxes} == {(1, 1)}
+
+
 def test_where_no_box_fits_the_largest_central_one_is_taken():
     # 10 x 400 is a ratio of 40: at 4 / 3 the box is 10 high and round(13.33) = 13 wide, from column (400 - 13) // 2.
     assert random_box(np.random.default_rng(0), 10, 400, (1.0, 1.0))[:4] == (0, 193, 10, 13)
@@ -124,8 +129,18 @@ def test_jpegs_are_decoded_small_only_where_four_times_as_much_is_there(monkeypa
     assert not asked
     # 1600 / 100 = 16 times: decoded at 1 / 8, of which 200 x 250 pixels are left.
     assert error(Box(0, 0, 1600, 2000), 100) < 2.5
-    assert asked
+    assert asked == [(250, 200)]
+    # 1600 / 400 = 4 times: decoded at 1 / 2.
+    assert error(Box(0, 0, 1600, 2000), 400) < 2.5
+    assert asked[1:] == [(1000, 800)]
     assert error(Box(300, 900, 800, 1000), 100) < 2.5
+
+
+def test_large_images_are_reduced_to_twice_the_size_before_they_are_resized():
+    image = photograph(180, 240)
+    found = decode_box(encoded(image), lambda h, w: Box(0, 0, h, w), (18, 24))
+    resized = Image.fromarray(image).resize((24, 18), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    np.testing.assert_array_equal(found, resized)
 
 
 def test_gray_palette_and_turned_images():

@@ -6,8 +6,8 @@ from sklearn.datasets import load_digits
 from dlcore.data import image_classification
 from dlcore.data.digits import digits
 from dlcore.data.image_classification import DATASETS, check_labels, load
-from dlcore.data.image_folder import ImageFolder
-from dlcore.data.image_headers import ImageHeaders, _default_size, default_crop_pct, take_evenly
+from dlcore.data.image_folder import ImageFile, ImageFolder
+from dlcore.data.image_headers import ImageHeaders, _default_size, default_crop_pct, take_evenly, target_size
 from dlcore.data.photographs import photo_crops
 from dlcore.data.source import Source
 
@@ -101,15 +101,31 @@ def test_crops_of_photographs_have_sides_from_4_to_40(monkeypatch):
 
 def test_five_folders_without_images_are_listed():
     headers = ImageHeaders({}, (8, 8, 3), 0, 0.875, False)
-    for count, listed in ((5, "0, 1, 2, 3, 4"), (7, "0, 1, 2, 3, 4 and 2 more")):
+    for count, listed in ((5, "0, 1, 2, 3, 4"), (6, "0, 1, 2, 3, 4 and 1 more")):
         folder = ImageFolder("f", "f", {}, (), 0, "all", False, tuple(map(str, range(count))))
         assert image_classification._notes(folder, headers) == (f"f: folders without an image, left out: {listed}",)
+
+
+@pytest.mark.parametrize(("count", "more"), [(20, ""), (21, " and 1 more")])
+def test_what_was_done_to_images_and_which_classes_are_absent_is_noted(count, more):
+    names = tuple(map(str, range(count + 1)))
+    files = [ImageFile("a", count, open)]
+    for channels, mode in ((1, "gray"), (3, "RGB")):
+        folder = ImageFolder("f", "f", {"train": files}, names, 3, "train", False)
+        found = image_classification._notes(folder, ImageHeaders({}, (8, 8, channels), 0, 0.875, True))
+        absent = ", ".join(map(str, range(20)))
+        assert found == (
+            f"f: gray and color images together, all converted to {mode}",
+            "f: images outside the class folders, left out: 3",
+            f"f: no image in train of the classes {absent}{more}",
+        )
 
 
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [
         ([(224, 300)] * 2, (224, 300)),  # one size, the shorter side of at most 224
+        ([(30, 40)], (30, 40)),
         ([(225, 300)] * 2, (224, 224)),
         ([(30, 40), (50, 20)], (24, 24)),  # the median of 30 and 20, to a multiple of 8
         ([(15, 20), (15, 30)], (15, 15)),  # below 16 as it is
@@ -118,6 +134,13 @@ def test_five_folders_without_images_are_listed():
 )
 def test_the_size_of_images_without_a_size(sizes, expected):
     assert _default_size(sizes) == expected
+
+
+def test_a_size_is_a_side_or_a_pair_of_sides():
+    assert [target_size(size) for size in (1, (2, 1), [3, 4])] == [(1, 1), (2, 1), (3, 4)]
+    for size in (0, -1, 2.5, (3, 0), (0, 3), (1, 2, 3), ("3", 3)):
+        with pytest.raises(ValueError, match=r"image_size=.*: not a size; allowed: a positive int, or a pair"):
+            target_size(size)
 
 
 def test_samples_are_even_and_whole_images_are_not_cropped():

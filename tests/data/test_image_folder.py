@@ -502,6 +502,8 @@ def test_splits_without_class_folders_may_lie_in_outer_folders(tmp_path):
         "train": ["train/1.png"],
         "valid": ["valid/1.png"],
     }
+    put(tmp_path / "photos" / "trip" / "2.png")
+    assert list(folder_splits(tmp_path / "photos", min_classes=0)["all"].names) == ["2.png"]
 
 
 def test_a_broken_link_is_named(tmp_path):

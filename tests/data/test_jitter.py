@@ -125,6 +125,22 @@ def test_numbers_out_of_range_are_named():
             jitter.random_gray(probability)
     with pytest.raises(ValueError, match="sigma="):
         jitter.random_blur((0.0, 1.0))
+    with pytest.raises(ValueError, match="sigma=0: out of range; allowed: above 0"):
+        jitter.gaussian_blur(IMAGE, (1.0, 0.0), (1, 1))
+    with pytest.raises(ValueError, match="shift=nan: "):
+        jitter.adjust_hue(IMAGE, float("nan"))
+    for image in (np.ones((3, 4, 2)), np.ones((4, 3))):
+        with pytest.raises(ValueError, match="no colors; allowed"):
+            jitter.gray(image)
+    with pytest.raises(ValueError, match=r"image=.*wrong shape"):
+        jitter.adjust_contrast(np.ones((2, 4, 4, 3)), 1.0)
+
+
+def test_a_blur_of_radius_0_is_none(monkeypatch):
+    monkeypatch.setattr(jax.random, "bernoulli", lambda key, p: jnp.array(True))
+    image = np.arange(6, dtype=np.float32).reshape(2, 3, 1)
+    np.testing.assert_array_equal(jitter.random_blur(radius=0)(jax.random.key(0), image), image)
+    np.testing.assert_array_equal(jitter.gaussian_blur(image, (1.0, 2.0), (0, 0)), image)
 
 
 @pytest.mark.covers("RG-16", "RG-27")

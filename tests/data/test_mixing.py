@@ -105,6 +105,12 @@ def test_bad_arguments():
             mix(jax.random.key(0), IMAGES, OWN, -1)
         with pytest.raises(ValueError, match="one target an image"):
             mix(jax.random.key(0), IMAGES, OWN[:3], 1.0)
+        with pytest.raises(ValueError, match=f"mask=.*wrong shape or dtype; allowed: .{N}."):
+            mix(jax.random.key(0), IMAGES, OWN, 1.0, ONES[:5])
+        with pytest.raises(ValueError, match=r"targets.dtype=int.*: no blend of integers; allowed: floating dtypes"):
+            mix(jax.random.key(0), IMAGES, np.ones((N, 2), int))
+    with pytest.raises(ValueError, match=r"images.dtype=uint8: no blend of integers"):
+        augment.mixup(jax.random.key(0), IMAGES.astype(np.uint8), OWN)
     with pytest.raises(ValueError, match="images has shape"):
         augment.cutmix(jax.random.key(0), IMAGES[..., 0], OWN)
 

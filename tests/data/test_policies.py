@@ -76,7 +76,20 @@ def test_auto_augment_draws_pairs_by_their_probabilities(monkeypatch):
     assert 0.17 < inverted.mean() < 0.33  # standard deviation sqrt(.25 .75 / 400) = .022
 
 
+def test_every_pair_of_a_policy_is_drawn(chosen, monkeypatch):
+    table = (np.array([[3, 3], [4, 4]], np.int32), np.ones((2, 2), np.float32), np.ones((2, 2), np.float32))
+    monkeypatch.setattr(policies, "_table", lambda policy: table)
+    for seed in range(8):
+        augment.auto_augment("svhn")(jax.random.key(seed), np.zeros((1, 1, 1)))
+    assert {call[0] for call in chosen} == {3, 4}
+
+
 def test_bad_arguments():
+    for strength in (-0.1, 1.1):
+        with pytest.raises(ValueError, match=f"strength={strength}: out of range; allowed: 0 to 1"):
+            policies.apply_operation(0, IMAGE, strength)
+    with pytest.raises(ValueError, match="operation=15"):
+        policies.apply_operation(15, IMAGE, 0.5)
     with pytest.raises(ValueError, match=r"magnitude=31: out of range; allowed: in \[0, 30\]"):
         augment.rand_augment(2, 31)
     with pytest.raises(ValueError, match="num_ops=-1"):
@@ -186,7 +199,7 @@ def test_an_operation_is_the_one_of_its_name(monkeypatch, name, module, function
 @pytest.mark.parametrize("name", ["identity", "shear_x", "shear_y", "translate_x", "translate_y", "rotate"])
 @pytest.mark.parametrize("sign", [1.0, -1.0])
 def test_geometric_operations_by_hand(monkeypatch, name, sign):
-    """Of 20 x 30 pixels at half the strength: 0.15 across, 150/662 of the side cut off to 4 and 6, 15 degrees."""
+    """Of 600 x 1000 pixels at half the strength: 0.15 across, 150/662 of a side cut off to 135 and 226, 15 degrees."""
     calls = []
 
     def read(image, *settings):
@@ -198,25 +211,25 @@ def test_geometric_operations_by_hand(monkeypatch, name, sign):
     monkeypatch.setattr(policies, "warp_image", read)
     operation = policies.OPERATIONS.index(name)
     with jax.disable_jit():
-        out = policies.apply_operation(operation, np.zeros((20, 30, 3), np.float32), 0.5, sign, "bilinear", 0.25)
+        out = policies.apply_operation(operation, np.zeros((600, 1000, 1), np.float32), 0.5, sign, "bilinear", 0.25)
     assert float(out[0, 0, 0]) == (name != "identity")
     ((size, degrees, move, shear, center), interpolation, fill) = calls[0]
     lean = -sign * np.rad2deg(np.arctan(0.15))
     expected = {
         "rotate": (15 * sign, (0, 0), (0, 0)),
-        "translate_x": (0, (6 * sign, 0), (0, 0)),
-        "translate_y": (0, (0, 4 * sign), (0, 0)),
+        "translate_x": (0, (226 * sign, 0), (0, 0)),
+        "translate_y": (0, (0, 135 * sign), (0, 0)),
         "shear_x": (0, (0, 0), (lean, 0)),
         "shear_y": (0, (0, 0), (0, lean)),
     }.get(name, (0, (0, 0), (0, 0)))
     np.testing.assert_allclose(degrees, expected[0])
     np.testing.assert_allclose((move, shear), expected[1:], rtol=1e-6)
-    np.testing.assert_allclose(center, (0, 0) if name.startswith("shear") else (15, 10))
-    assert (size, interpolation, fill) == ((20, 30), "bilinear", 0.25)
+    np.testing.assert_allclose(center, (0, 0) if name.startswith("shear") else (500, 300))
+    assert (size, interpolation, fill) == ((600, 1000), "bilinear", 0.25)
 
 
 def test_the_largest_and_the_smallest_magnitude_are_allowed(chosen):
-    for magnitude, bins, strength in ((30, 31, 1.0), (0, 31, 0.0), (0, 1, 0.0)):
+    for magnitude, bins, strength in ((30, 31, 1.0), (0, 31, 0.0), (0, 1, 0.0), (1, 2, 1.0)):
         chosen.clear()
         augment.rand_augment(1, magnitude, bins)(jax.random.key(0), np.zeros((1, 1, 1)))
         assert chosen[0][1] == strength

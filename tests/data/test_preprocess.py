@@ -200,8 +200,10 @@ def test_errors():
         preprocess.fit_pca(np.array([[1.0, np.nan]]))
     with pytest.raises(ValueError, match="per='pixel': unknown; allowed: feature"):
         preprocess.fit_standardizer(X, "pixel")
-    with pytest.raises(ValueError, match="num_components=5: out of range; allowed: 1 to 4"):
-        preprocess.fit_pca(X, 5)
+    for count in (0, 5):
+        with pytest.raises(ValueError, match=f"num_components={count}: out of range; allowed: 1 to 4"):
+            preprocess.fit_pca(X, count)
+    assert preprocess.fit_pca(X, 1).basis.shape == (4, 1)
     with pytest.raises(ValueError, match="epsilon=-1"):
         preprocess.fit_whitening(X, epsilon=-1.0)
     with pytest.raises(ValueError, match="epsilon=0"):

@@ -13,6 +13,7 @@ def test_sizes_by_hand():
     assert edge.size(8, 6) == (10, 8)
     assert edge.size(6, 20) == (3, 13)  # floor(3.9)
     assert edge.size(1, 1000) == (1, 13)  # never less than a pixel
+    assert edge.size(1000, 1) == (13, 1)
     assert ShortestEdge(800, 1333, (1344, 1344)).size(480, 640) == (800, 1066)
 
 

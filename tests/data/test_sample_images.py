@@ -21,6 +21,15 @@ def test_a_file(tmp_path):
     np.testing.assert_array_equal(sample_image(str(tmp_path / "a.png"), 5), np.full((5, 15, 3), (10, 20, 30)))
 
 
+def test_an_image_has_a_least_side_and_a_column(tmp_path):
+    Image.new("RGB", (1, 90)).save(tmp_path / "thin.png")
+    chex.assert_shape(sample_image(str(tmp_path / "thin.png"), 10, smallest=1), (10, 1, 3))
+    Image.new("RGB", (30, 10)).save(tmp_path / "low.png")
+    chex.assert_shape(sample_image(str(tmp_path / "low.png"), 5, smallest=10), (5, 15, 3))
+    with pytest.raises(ValueError, match=r"low.png'.*; allowed"):
+        sample_image(str(tmp_path / "low.png"), 5, smallest=11)
+
+
 def test_fitting_cuts_the_long_side_evenly():
     image = np.zeros((10, 40, 3), np.uint8)
     image[:, 15:25] = 255

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from dlcore.data.masks import unpack_masks, visible_masks
-from dlcore.data.scenes import SHAPES, STUFF, _stuff, check_scene_size, scenes
+from dlcore.data.scenes import SHAPES, STUFF, _stuff, check_scene_size, covers, scenes
 
 
 def test_a_seed_gives_the_same_scenes_whatever_their_number():
@@ -199,6 +199,8 @@ def test_the_smallest_shapes_are_drawn_with_their_keypoints():
 
 
 def test_wrong_sizes_are_named():
+    with pytest.raises(ValueError, match="shape='star': unknown; allowed: circle, square"):
+        covers("star", np.zeros(1), np.zeros(1))
     with pytest.raises(ValueError, match="largest=70"):
         scenes(1, size=64, largest=70)
     with pytest.raises(ValueError, match="max_boxes=0"):

@@ -178,6 +178,10 @@ def test_a_size_that_loses_the_classes_is_blamed_and_not_the_masks(tmp_path):
     pairs(tmp_path, [np.eye(6, dtype=np.uint8)] * 2, [(6, 6)] * 2)
     with pytest.raises(ValueError, match="image_size=1,1: masks of this size hold no more than 1 classes of train"):
         segmentation_splits(tmp_path, (1, 1))
+    pairs(tmp_path, [np.array([[0, 255]])] * 2)
+    (tmp_path / "classes.json").write_text('{"classes": ["sky", "road"]}')
+    with pytest.raises(ValueError, match="the training masks hold 0, 255, fewer than two classes"):
+        segmentation_splits(tmp_path, (1, 1))
 
 
 def test_the_values_of_classes_may_be_stated(tmp_path):

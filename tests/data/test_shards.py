@@ -161,6 +161,10 @@ def test_images_without_labels(tmp_path):
     for kind, file in (("webdataset", tar), ("parquet", parquet)):
         source = shard_splits(file, kind, min_classes=0)["all"]
         assert (source.class_names, set(source.arrays["label"])) == (("unlabeled",), {0})
+    # Labels that are there are kept; nothing is left out, and members are read from archives.
+    labeled = list_webdataset(write_tar(tmp_path / "b.tar", samples(IMAGES["train"])), min_classes=0)
+    assert [file.label for file in labeled.splits["all"]] == [0, 1, 0, 1, 0, 1]
+    assert (labeled.class_names, labeled.num_outside, labeled.zipped) == (("0", "1"), 0, True)
 
 
 def test_columns_of_a_parquet_file(tmp_path):
@@ -211,6 +215,12 @@ TARS = {
     "two images": ([("a.png", png(0)), ("a.jpg", png(0)), ("a.cls", 0)], "sample a holds png, jpg; allowed: one image"),
     "twice": ([*samples(IMAGES["train"][:1])] * 2, "holds 00000.cls twice; allowed: each member once"),
     "no JSON": ([("a.png", png(0)), ("a.json", "{")], "a.json is no JSON"),
+    "no name": ([("a.png", png(0)), ("a.cls", " \n")], "sample a holds png, cls and no label"),
+    "a truth value": (
+        [("a.png", png(0)), ("a.json", '{"label": true}')],
+        "a.json has the label True; allowed: a number",
+    ),
+    "a fraction": ([("a.png", png(0)), ("a.json", '{"label": 0.5}')], "a.json has the label 0.5; allowed: a number"),
     "a list": (
         [("a.png", png(0)), ("a.json", '{"label": [1]}')],
         "a.json has the label [1]; allowed: a number or a name",
@@ -314,6 +324,22 @@ def test_a_tar_that_was_cut_between_members_and_links_are_refused(tmp_path):
         archive.addfile(link)
     with pytest.raises(ValueError, match=r"a.tar': a.png is a link; allowed: files \(tar --dereference "):
         list_webdataset(tmp_path)
+
+
+def test_members_that_are_no_samples_are_left_out(tmp_path):
+    """Without an ending, hidden, or what macOS adds."""
+    others = [("README", "x"), (".hidden", "x"), ("__MACOSX/a.png", png(0)), ("__MACOSX/a.cls", 0)]
+    listing = list_webdataset(write_tar(tmp_path / "a.tar", [*others, *samples(IMAGES["train"])]))
+    assert [file.label for file in listing.splits["all"]] == [0, 1, 0, 1, 0, 1]
+
+
+def test_an_image_of_a_parquet_file_has_its_share_of_the_bytes_of_its_group(tmp_path):
+    images = [(png(i, (40, 40)), i % 2) for i in range(6)]
+    files = list_parquet(write_parquet(tmp_path / "a.parquet", images, group=4)).splits["all"]
+    assert [file.size for file in files] == [files[0].size] * 4 + [files[4].size] * 2
+    for first, last in ((0, 4), (4, 6)):
+        encoded = sum(len(data) for data, _ in images[first:last])
+        assert encoded / (last - first) <= files[first].size < 1.2 * encoded / (last - first)
 
 
 def test_parquet_files_that_number_their_classes_differently_are_refused(tmp_path):

@@ -263,6 +263,8 @@ def test_images_of_two_splits_and_of_two_classes_are_counted():
     assert shared_images(train, shared, apart) == (optimistic.format("validation"), twice)
     assert shared_images(train, apart, shared) == (optimistic.format("test"), twice)
     assert shared_images(train, shared, shared) == (optimistic.format("validation"), twice)
+    several = Source({"image": train.arrays["image"], "label": np.zeros((4, 2), int)}, name="toy")
+    assert shared_images(several, apart, apart) == ()  # of labels in a row no class is known
     assert shared_images(numbered(0, 4), numbered(3, 2), apart)[0].startswith("1 of the 2 validation images have the")
 
 
@@ -271,6 +273,9 @@ def test_the_carved_part_has_an_example_and_leaves_one():
         parts = split_validation(numbered(0, 10), fraction, 0)
         assert tuple(map(len, parts)) == sizes, fraction  # 2.5 and 3.5 are rounded to even
     assert tuple(map(len, split_validation(numbered(0, 2), 0.5, 0))) == (1, 1)
+    # Without classes and names, the first ones of NumPy's permutation by (seed, 1).
+    carved = split_validation(numbered(0, 10), 0.3, 5)[1].arrays["image"].ravel()
+    assert carved.tolist() == sorted(np.random.default_rng((5, 1)).permutation(10)[:3])
     for source, fraction, problem in (
         (numbered(0, 2), 0.99, "leaves nothing of 2 examples to train on; allowed: less"),
         (numbered(0, 1), 0.5, "leaves nothing of 1 examples to train on; allowed: 0"),

@@ -331,8 +331,9 @@ def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="decoder='gpu'"):
         Workers(1, "gpu")
     assert Workers().count >= 1
-    with pytest.raises(ValueError, match=r"crop=\(0, 1\)"):
-        source(crop=(0, 1))
+    for crop in ((0, 1), (0.5, 1.5)):
+        with pytest.raises(ValueError, match=rf"crop=\({crop[0]}, {crop[1]}\)"):
+            source(crop=crop)
     with pytest.raises(ValueError, match=r"crop_pct=1\.5"):
         source(crop_pct=1.5)
 
@@ -356,6 +357,11 @@ def test_statistics_are_those_of_examples_at_equal_distances():
     note = streaming_note("x", 6 * 2**30, 4 * 2**30, (8, 8, 3), Workers(3))
     assert note.startswith("x: decoded at (8, 8, 3) its images take 6.0 GiB, more than 4")
     assert "in 3 threads" in note
+    note = streaming_note("x", 2**30 - 2**19, 3 * 2**18, (8, 8, 3), Workers(0))
+    assert (
+        "take 1023.5 MiB, more than 0.75; they stay on disk and are decoded when needed, in the calling thread" in note
+    )
+    assert "take 1.0 GiB, more than 0.5;" in streaming_note("x", 2**30, 2**29, (8, 8, 3), Workers(0))
 
 
 # Folders

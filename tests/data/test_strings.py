@@ -37,7 +37,9 @@ def test_a_string_depends_on_seed_and_index_alone():
 
 def test_symbols_and_what_is_refused():
     assert symbols(3).words == ("a", "b", "c")
-    assert symbols(30).words[-1] == "29"
+    assert symbols(26).words[-1] == "z"
+    assert symbols(27).words == tuple(map(str, range(27)))
+    assert [strings(task, 1).name for task in ("copy", "sort")] == ["strings to copy", "strings to sort"]
     for kwargs, message in (
         ({"task": "shuffle"}, "task='shuffle': unknown; allowed: copy, reverse, sort"),
         ({"task": "copy", "length": (3, 2)}, "length=3,2: no range; allowed: 1 <= low <= high"),

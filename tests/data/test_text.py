@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from dlcore.data.melodies import melodies
 from dlcore.data.text import (
     Vocabulary,
     embedded_pages,
@@ -14,6 +15,7 @@ from dlcore.data.text import (
     training_windows,
     windows,
 )
+from dlcore.data.topics import as_characters, topic_lines
 
 
 def test_vocabulary_there_and_back():
@@ -22,6 +24,11 @@ def test_vocabulary_there_and_back():
     np.testing.assert_array_equal(vocabulary.encode("hello"), [1, 0, 2, 2, 3])
     assert vocabulary.encode("hello").dtype == np.uint8
     assert vocabulary.decode(vocabulary.encode("hole")) == "hole"
+    for count, dtype in ((256, np.uint8), (257, np.int32)):
+        wide = "".join(map(chr, range(count)))
+        tokens = Vocabulary.of(wide).encode(wide)
+        assert tokens.dtype == dtype
+        assert tokens.tolist() == list(range(count))
     with pytest.raises(ValueError, match=r"text: 'x' at position 2 is not among the 4 characters"):
         vocabulary.encode("hex")
 
@@ -37,6 +44,9 @@ def test_texts_by_name(tmp_path):
     (tmp_path / "tinyshakespeare.txt").write_text("First Citizen:", encoding="utf-8")
     assert load_text("shakespeare", tmp_path) == "First Citizen:"
     assert load_text("file", tmp_path / "tinyshakespeare.txt") == "First Citizen:"
+    tunes = load_text("melodies").splitlines()
+    assert (len(tunes), tunes[:2]) == (1000, melodies(2).splitlines())
+    assert load_text("topics") == as_characters(topic_lines(1, 1).text)
     with pytest.raises(
         ValueError, match=r"dataset='bard': unknown; allowed: pages, melodies, topics, shakespeare, file"
     ):
@@ -54,6 +64,8 @@ def test_parts_are_contiguous_and_the_last_is_the_test():
     np.testing.assert_array_equal(test, np.arange(90, 100))
     train, valid, test = split_text(np.arange(100), 0.02, 0.1)
     assert (len(train), valid.tolist(), test.tolist()) == (88, [88, 89], list(range(90, 100)))
+    with pytest.raises(ValueError, match=r"tokens=.*\[2, 50\]: wrong shape or dtype; allowed: \[N\]"):
+        split_text(np.arange(100).reshape(2, 50))
     with pytest.raises(ValueError, match=r"valid_fraction=0.5: out of range; allowed: above 0, and both together"):
         split_text(np.arange(100), 0.5)
     with pytest.raises(ValueError, match=r"test_fraction=-0.1: out of range"):
@@ -73,6 +85,14 @@ def test_streams_hold_each_transition_once():
     assert pairs(streams(tokens, 4, whole=True)) == [(t, t + 1) for t in range(23)]
     assert list(streams(tokens, 4, whole=True).arrays["length"]) == [6, 6, 6, 5]
     assert pairs(streams(tokens, 4)) == [(t, t + 1) for t in range(20)]  # five a row; three are left out
+    assert (streams(tokens, 4, "x").name, windows(tokens, 4, None, "y").name) == ("x", "y")
+    for size in (0, 1):
+        with pytest.raises(ValueError, match=f"count=2: text has {size} characters, too few"):
+            streams(np.arange(size), 2)
+    with pytest.raises(ValueError, match="count=1: x has 1 characters, too few; allowed: 0 streams"):
+        streams(np.arange(1), 1, "x")
+    with pytest.raises(ValueError, match="count=0: no stream; allowed: 1 or more"):
+        streams(tokens, 0)
     with pytest.raises(ValueError, match="count=30: text has 24 characters, too few; allowed: 23 streams"):
         streams(tokens, 30)
     with pytest.raises(ValueError, match="count=10: text has 24 characters, too few; allowed: 8 streams"):
@@ -107,6 +127,10 @@ def test_rows_for_training_hold_every_window():
         rows = training_windows(np.arange(size), 4).arrays["text"]
         found = {tuple(map(int, row[i : i + 5])) for row in rows for i in range(rows.shape[1] - 4)}
         assert found == {tuple(range(i, i + 5)) for i in range(size - 4)}, size
+    pairs_of_5 = training_windows(np.arange(5), 1, "x")
+    assert (pairs_of_5.arrays["text"].tolist(), pairs_of_5.name) == ([[0, 1], [1, 2], [2, 3], [3, 4]], "x")
+    with pytest.raises(ValueError, match="length=0: no window; allowed: at least 1"):
+        training_windows(np.arange(5), 0)
     with pytest.raises(ValueError, match="length=4: text has 4 tokens; allowed: fewer than these"):
         training_windows(np.arange(4), 4)
 

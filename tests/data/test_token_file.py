@@ -37,6 +37,9 @@ def test_a_file_is_known_by_its_name_its_length_and_the_part(path):
 def test_missing_files_and_short_splits_are_refused(path):
     with pytest.raises(FileNotFoundError, match="does not exist; allowed: a file of tokens of uint16"):
         token_rows(path.parent / "no.bin", 8, 4)
+    for size, stride, name in ((0, 4, "size"), (8, 0, "stride")):
+        with pytest.raises(ValueError, match=f"{name}=0: out of range; allowed: at least 1"):
+            token_rows(path, size, stride)
     with pytest.raises(ValueError, match="10 tokens; allowed: at least 12"):
         token_rows(path, 12, 4, (0.9, 1.0))
 
@@ -79,6 +82,23 @@ def test_a_file_of_another_dtype_is_named(tmp_path, tokens, dtype, message):
     tokens.tofile(tmp_path / "train.bin")
     with pytest.raises(ValueError, match=message):
         token_rows(tmp_path / "train.bin", 8, 4, dtype=dtype, num_tokens=50257)
+
+
+def test_halves_of_wider_numbers_are_told_by_32_of_them_and_texts_by_64_bytes(tmp_path):
+    """The upper halves are at most 3: numbers below 4 * 2^16."""
+    path = tmp_path / "train.bin"
+    for upper, count, wider in ((3, 32, True), (3, 31, False), (4, 32, False)):
+        (np.arange(1000, 1000 + count) + upper * 2**16).astype(np.uint32).tofile(path)
+        if wider:
+            with pytest.raises(ValueError, match="every second number is 0 to 3"):
+                token_rows(path, 8, 8)
+        else:
+            assert len(token_rows(path, 8, 8)) == 2 * count // 8
+    path.write_bytes(b"a" * 62)
+    assert len(token_rows(path, 8, 8)) == 3
+    path.write_bytes(b"a" * 64)
+    with pytest.raises(ValueError, match="a text, "):
+        token_rows(path, 8, 8)
 
 
 def test_a_text_of_four_letters_is_no_file_of_wider_numbers(tmp_path):

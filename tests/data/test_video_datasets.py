@@ -182,7 +182,7 @@ def test_youtube8m_has_features(tmp_path):
     data = tfrecord(example.SerializeToString(), example.SerializeToString())
     (tmp_path / "train00.tfrecord").write_bytes(data)
     source = read_youtube8m(tmp_path)
-    assert source.names.tolist() == ["eXbF", "eXbF"]
+    assert (source.names.tolist(), source.name) == (["eXbF", "eXbF"], "YouTube-8M, train")
     assert np.flatnonzero(source.arrays["labels"][1]).tolist() == [0, 12, 3861]
     chex.assert_shape(source.arrays["labels"], (2, 3862))
     np.testing.assert_array_equal(source.arrays["mean_rgb"][1], np.arange(1024) / 4)
@@ -196,6 +196,12 @@ def test_youtube8m_has_features(tmp_path):
         read_youtube8m(tmp_path, "test")
     with pytest.raises(FileNotFoundError, match=r"holds no validate\*.tfrecord"):
         read_youtube8m(tmp_path, "validate")
+    for label in (-1, 3862):
+        feature["labels"].int64_list.value.append(label)
+        (tmp_path / "train00.tfrecord").write_bytes(tfrecord(example.SerializeToString()))
+        with pytest.raises(ValueError, match=f"label.*{label}.*; allowed: 0 to 3861"):
+            read_youtube8m(tmp_path)
+        del feature["labels"].int64_list.value[-1]
     del feature["mean_rgb"].float_list.value[1:]
     for record, message in (
         (
@@ -242,6 +248,7 @@ MOMENTS = {"training/a/a.mp4": "", "validationSet.csv": "", "moments_categories.
     [
         ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,0.5,1,0"}, "has 7 columns; allowed: id, second, x1"),
         ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,50,90,1,0"}, "is no such line; allowed: id, second, x1"),
+        ("ava", {"ava_train_v2.2.csv": "v1,902,0.1,0.1,1.5,1,1,0"}, "is no such line; allowed: id, second, x1"),
         ("ava", {"ava_train_v2.2.csv": "v1,nan,0.1,0.1,0.5,0.5,1,0"}, "is no such line; allowed: id, second, x1"),
         ("ava", {"ava_train_v2.2.csv": "v1,x,0.1,0.1,0.5,0.5,1,0"}, "is no such line; allowed: id, second, x1"),
         ("charades", {"Charades_v1_train.csv": "video,labels\nA,c000 1 2\n"}, "a line has no id; allowed: columns id"),

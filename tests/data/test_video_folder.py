@@ -239,6 +239,30 @@ def test_lists_of_videos_and_their_splits(tmp_path):
         list_classes(tmp_path)
 
 
+def test_other_files_and_hidden_folders_are_no_videos(tmp_path):
+    for name in ("run", "jump"):
+        write_gif(tmp_path / name / f"{name}.gif")
+        write_gif(tmp_path / name / ".old" / "a.gif")
+        (tmp_path / name / "notes.txt").write_text("x")
+    write_gif(tmp_path / ".cache" / "b.gif")
+    (tmp_path / "notes.txt").write_text("x")
+    videos, names = list_classes(tmp_path)
+    assert names == ("jump", "run")
+    assert [video.name for video in videos["all"]] == ["jump/jump.gif", "run/run.gif"]
+
+
+def test_what_a_source_of_clips_says_of_each_video(tmp_path):
+    gif, frames = write_gif(tmp_path / "v.gif"), write_frames(tmp_path / "f")
+    videos = [LabeledVideo(gif, 1, "v.gif"), LabeledVideo(frames, 0, "f")]
+    source = labeled_clips(videos, "xy", length=2, size=8, name="own")
+    assert (source.name, source.class_names, list(source.names)) == ("own", ("x", "y"), ["v.gif", "f"])
+    assert source.arrays["video"].tolist() == [0, 1]
+    assert source.sizes.tolist() == [gif.stat().st_size, sum(file.stat().st_size for file in frames.iterdir())]
+    # A frame in two seconds, of 25 a second: every 50th.
+    slow = labeled_clips(videos[:1], "xy", length=1, size=8, frame_rate=0.5).arrays["image"]
+    assert slow.settings["strides"] == [50]
+
+
 def test_frames_that_are_missing_or_broken_are_named(tmp_path):
     folder, gif = write_frames(tmp_path / "f", [0, 10, 20]), write_gif(tmp_path / "v.gif", [0, 10, 20])
     for path in (folder, gif):

@@ -29,6 +29,13 @@ def test_a_formant_has_its_frequency_bandwidth_and_gain():
     np.testing.assert_allclose(power[0], 1, rtol=1e-6)
 
 
+def test_a_resonance_may_be_narrow_and_at_0_hz():
+    """A pole at 0 Hz of radius r: y = (1 - r)^2 x + 2 r y' - r^2 y'', 1/2 Hz wide."""
+    radius = np.exp(-np.pi * 0.5 / RATE)
+    found = resonate(np.array([1.0, 0, 0]), 0, 0.5, RATE)
+    np.testing.assert_allclose(found, (1 - radius) ** 2 * np.array([1, 2 * radius, 3 * radius**2]), rtol=1e-6)
+
+
 def test_pulses_repeat_at_the_pitch_and_end_in_their_sharpest_edge():
     """100 Hz at 8,000 samples: 80 samples a period, which sum to zero; the flow falls fastest at 0.56 of a period.
 

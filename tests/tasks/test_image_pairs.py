@@ -1,5 +1,6 @@
 """Pairs, unpaired lists and small images: what is whose partner, bad lists and sides, what predict reads."""
 
+from importlib import import_module
 from types import SimpleNamespace
 
 import chex
@@ -216,6 +217,69 @@ def test_the_photograph_is_cut_by_columns_a_quarter_of_a_side_apart():
     assert len(image_pairs.small_images(Flags({"data_dir": None, "image_size": 60}), 2).shown) == 64
 
 
+@pytest.mark.parametrize(("side", "rows", "columns"), [(103, 13, 12), (97, 14, 12)])
+def test_pieces_of_the_photograph_end_with_it_and_with_their_split(side, rows, columns):
+    """Sides of 103 are 25 apart: from row 325 one would be too long. Of 97, 24 apart: from column 288 one, too."""
+    splits = image_pairs.small_images(Flags({"data_dir": None, "image_size": side}), 1)
+    assert len(splits.train) == rows * columns
+    chex.assert_shape(splits.train.arrays["image"], (rows * columns, side, side, 3))
+
+
+def test_pieces_are_at_most_as_wide_as_the_columns_of_a_split():
+    assert len(image_pairs.small_images(Flags({"data_dir": None, "image_size": 128}), 1).valid) == 10  # 0, 32, ..., 288
+    with pytest.raises(ValueError, match="image_size=129: larger than the photograph's columns; allowed: at most 128"):
+        image_pairs.small_images(Flags({"data_dir": None, "image_size": 129}), 1)
+
+
+def test_small_images_have_a_side_of_their_own_for_each_data_set(tmp_path, monkeypatch):
+    """64 of the photograph and of a folder, 128 of Flickr8k, whose splits are searched for images that they share."""
+    assert image_pairs.small_images(Flags({"data_dir": None, "image_size": None}), 16).spec["image_shape"] == [
+        64,
+        64,
+        3,
+    ]
+    for k in range(9):
+        Image.fromarray(np.full((6, 6), 10 * k, np.uint8)).save(tmp_path / f"{k}.png")
+    flags = Flags({"data_dir": str(tmp_path), "image_size": None, "seed": 0})
+    assert image_pairs.small_images(flags, 16).train.arrays["image"].shape[1:] == (64, 64, 3)
+    (tmp_path / "captions_train.json").touch()
+    asked = []
+
+    def flickr8k(folder, side):
+        asked.append((folder, side))
+        images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+        return {split: SimpleNamespace(image=images + k) for k, split in enumerate(("train", "valid", "test"))}
+
+    monkeypatch.setattr(import_module("dlcore.data.flickr8k"), "flickr8k", flickr8k)
+    monkeypatch.setattr("dlcore.data.carving.shared_images", lambda *sources: tuple(part.name for part in sources))
+    found = image_pairs.small_images(flags, 2)
+    assert asked == [(str(tmp_path), 128)]
+    assert found.notes == ("flickr8k/train", "flickr8k/valid", "flickr8k/test")
+    image_pairs.small_images(flags.replace(image_size=96), 2)
+    assert asked[-1][1] == 96
+
+
+def test_translations_are_measured_against_the_targets_that_there_are(monkeypatch):
+    """In the maps of the shipped network, which gets images of its own side."""
+
+    def apply(variables, images, train, method):
+        return variables, images, train, method
+
+    network = SimpleNamespace(mean=1, std=2, side=4, variables=3, model=SimpleNamespace(apply=apply))
+    opened = []
+    monkeypatch.setattr(image_pairs.pretrained_network, "load_network", lambda path: opened.append(path) or network)
+    monkeypatch.setattr(image_pairs, "normalizer", lambda mean, std, size: lambda images: (images, mean, std, size))
+    monkeypatch.setattr(image_pairs, "image_pair_evaluator", lambda maps, pairs: (maps("images"), pairs))
+    test = Source({"b_of_a": np.zeros((2, 1))})
+    splits, pairs = Splits(None, None, test, {}), {"x": "b_of_a", "y": "a_of_b"}
+    ((maps, measured),) = image_pairs.target_evaluators(pairs, splits, "test")
+    assert maps == (3, ("images", 1, 2, 4), False, "features")
+    assert (measured, opened) == ({"x": "b_of_a"}, [image_pairs.pretrained_network.PACKED])
+    assert image_pairs.target_evaluators(pairs, splits, "valid") == []
+    assert image_pairs.target_evaluators({"y": "a_of_b"}, splits, "test") == []
+    assert image_pairs.target_evaluators(pairs, splits._replace(test=test.take(1)), "test") == []
+
+
 def test_low_images_divide_both_sides():
     pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 6, 3), dtype=np.uint8)
     assert image_pairs.downscale(pixels, 2).shape == (2, 2, 3, 3)
@@ -232,7 +296,7 @@ def test_images_of_edges_are_resized_to_bytes_and_shown(monkeypatch):
         for name, values in levels.items()
     }
     data = Splits(splits["train"], splits["valid"], splits["test"], {"image_shape": [2, 2, 1]}, ("first",))
-    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: data)
+    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: None if labels else data)
     monkeypatch.setattr(image_pairs.labeled_images, "input_size", lambda flags, spec: (3, 5))
     found = image_pairs.edges("flags")
     assert found.notes == ("first", "l1 of the mean training image on the test split: 0.1000")
@@ -240,19 +304,22 @@ def test_images_of_edges_are_resized_to_bytes_and_shown(monkeypatch):
     assert found.spec["batch"]["source"] == [[3, 5, 1], "float32"]
     np.testing.assert_array_equal(found.train.arrays["image"], np.full((2, 3, 5, 1), [[[[0]]], [[[51]]]]))
     assert (len(found.shown), found.test.name) == (64, "test")
+    colored = Source({"image": np.zeros((1, 2, 2, 3), np.uint8)})
+    data = Splits(colored, colored, colored, {"image_shape": [2, 2, 3]})
+    chex.assert_shape(image_pairs.edges("flags").valid.arrays["image"], (1, 3, 5, 3))
     data = data._replace(train=SimpleNamespace(arrays={"image": "files"}, name="train"))
     with pytest.raises(ValueError, match="train: too many images to hold in memory; allowed: at most 4 GiB"):
         image_pairs.edges("flags")
 
 
 def test_halves_of_the_digits_are_colored_by_their_coverage(monkeypatch):
-    """Levels 0, 51 and 255 of ink: the paper, a fifth of the way, the ink. Of five images one is left over."""
-    digits = np.array([0, 51, 255, 102, 204], np.uint8).reshape(5, 1, 1, 1)
+    """Levels 0, 51 and 255 of ink: the paper, a fifth of the way, the ink. Of 141 images one is left over."""
+    digits = np.resize(np.array([0, 51, 255, 102, 204], np.uint8), (141, 1, 1, 1))
     data = Splits(*(Source({"image": digits}, name=name) for name in ("train", "valid", "test")), {})
-    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: data)
+    monkeypatch.setattr(image_pairs.labeled_images, "data", lambda flags, labels: None if labels else data)
     monkeypatch.setattr(image_pairs.labeled_images, "input_size", lambda flags, spec: None)
     splits = image_pairs.unpaired_images(Flags({"dataset": "digits"}))
-    orders = [np.random.default_rng(seed).permutation(4) for seed in (0, 1)]
+    orders = [np.random.default_rng(seed).permutation(140) for seed in (0, 1)]
     inks = {"a": ([255] * 3, [217, 26, 26]), "b": ([153] * 3, [26, 51, 204])}
 
     def inked(rows, kind):
@@ -265,7 +332,7 @@ def test_halves_of_the_digits_are_colored_by_their_coverage(monkeypatch):
         np.testing.assert_array_equal(part.arrays["b"], inked(order[1::2], "b"))
     np.testing.assert_array_equal(splits.test.arrays["b_of_a"], inked(orders[1][::2], "b"))
     np.testing.assert_array_equal(splits.valid.arrays["a_of_b"], inked(orders[1][1::2], "a"))
-    assert (splits.spec["dataset"], splits.train.name, len(splits.shown)) == ("digits", "train", 2)
+    assert (splits.spec["dataset"], splits.train.name, len(splits.shown)) == ("digits", "train", 64)
     data = data._replace(train=Source({"image": np.zeros((2, 1, 1, 3), np.uint8)}))
     with pytest.raises(ValueError, match="dataset=digits: color images; allowed: gray images"):
         image_pairs.unpaired_images(Flags({"dataset": "digits"}))

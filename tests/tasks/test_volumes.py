@@ -97,8 +97,10 @@ def test_a_folder_becomes_splits_with_names(folder, tmp_path):
     assert data.spec["class_names"] == ["air", "bone", "heart", "lung"]
     assert data.spec["image_shape"] == [8, 16, 16, 1]
     assert any("voxels of 2, 1, 1 mm" in note for note in data.notes)
-    for split, name in (("training", "a"), ("val", "b"), ("test", "c")):
-        pair(tmp_path / "splits" / split, f"{name}.npz")
+    for split, name in (("training", "a"), ("val", "b"), ("other", "d")):
+        pair(tmp_path / "splits" / split, f"{name}.npz", (1, 16, 16))
+    (tmp_path / "splits" / "dev").touch()
+    pair(tmp_path / "splits" / "test", "c.npz")
     splits, _ = volume_splits(tmp_path / "splits")
     assert {split: list(source.names) for split, source in splits.items()} == {
         "train": ["training/images/a.npz"],
@@ -154,6 +156,19 @@ def without_image(folder):
 
 def not_finite(folder):
     scan(folder / "images" / "1.npz", image=np.full((8, 16, 16), np.nan))
+
+
+def five_axes(folder):
+    scan(folder / "images" / "1.npz", channels=(1, 1))
+
+
+def no_slice(folder):
+    scan(folder / "images" / "1.npz", (0, 16, 16))
+
+
+def only_background(folder):
+    for i in range(3):
+        np.savez(folder / "labels" / f"{i}.npz", labels=np.zeros((8, 16, 16)), spacing=np.array([2.0, 1, 1]))
 
 
 def two_axes(folder):
@@ -225,6 +240,9 @@ def test_other_arrays_of_a_file_are_not_read(tmp_path):
         (without_image, r"images/1.npz: holds no image; allowed: image and spacing"),
         (not_finite, r"images/1.npz: holds NaN or infinity; allowed: finite values"),
         (two_axes, r"images/1.npz: a volume \[8, 16\]; allowed: \[D, H, W\] or \[D, H, W, C\]"),
+        (five_axes, r"images/1.npz: a volume \[8, 16, 16, 1, 1\]; allowed: \[D, H, W\] or \[D, H, W, C\]"),
+        (no_slice, r"images/1.npz: a volume \[0, 16, 16\]; allowed: \[D, H, W\] or \[D, H, W, C\]"),
+        (only_background, r"classes 0; allowed: the background and at least one organ"),
         (no_file, r"images/1.npz: empty, damaged or no .npz; allowed: a whole file of arrays"),
         (text, r"images/1.npz: empty, damaged or no .npz; allowed: a whole file of arrays"),
         (letters, r"images/1.npz: a volume of <U1; allowed: real numbers"),
@@ -310,6 +328,8 @@ def test_resampling_by_hand():
     values = np.array([0.0, 4.0]).reshape(2, 1, 1)
     np.testing.assert_allclose(resample(values, (4, 1, 1))[:, 0, 0], [0, 1, 3, 4])
     assert resample(values, (4, 1, 1), nearest=True)[:, 0, 0].tolist() == [0, 0, 4, 4]
+    assert (resample(values, (4, 1, 1)).dtype, resample(values, (2, 1, 1)).dtype) == (np.float32, np.float32)
+    assert resample(values.astype(np.uint8), (4, 1, 1), nearest=True).dtype == np.uint8
     np.testing.assert_array_equal(pad_volumes([values, values[:1]], 9)[:, :, 0, 0], [[0, 4], [0, 9]])
     assert [stem(name) for name in ("a/b.nii.gz", "b.nii", "b.c.npz")] == ["b", "b", "b.c"]
 
@@ -369,6 +389,9 @@ def test_nifti_is_read_with_its_axes_and_units(tmp_path):
     volume = load_volume(tmp_path / "b.nii")
     np.testing.assert_allclose(volume.spacing, (0.002, 0.003, 0.001))
     chex.assert_shape(volume.values, (3, 4, 2, 2))
+    for unit, millimeters in (("meter", 1000), ("unknown", 1)):
+        nifti(tmp_path / "c.nii", unit)
+        np.testing.assert_allclose(load_volume(tmp_path / "c.nii").spacing, np.array([2, 3, 1]) * millimeters)
 
 
 @pytest.mark.covers("SG-19")
@@ -422,14 +445,24 @@ def test_a_nifti_file_with_a_singular_affine_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("affine", "axes"), [(np.diag([-1.0, -1, 1, 1]), "LPS"), (np.eye(4) + 2 * np.eye(4, k=3), "RAS"), (np.eye(4), None)]
+    ("affine", "axes"),
+    [
+        (np.diag([-1.0, -1, 1, 1]), "LPS"),
+        (np.eye(4) + 2 * np.eye(4, k=3), "RAS"),
+        (np.eye(4), None),
+        (np.diag([1.17, 1.17, 1.17, 1]), None),
+    ],
 )
 def test_labels_lie_where_their_scan_lies(tmp_path, affine, axes):
-    """Labels that a tool saved without the scan's affine would be turned or moved against it."""
+    """Labels that a tool saved without the scan's affine would be turned or moved against it.
+
+    With voxels of 1.17 mm for 1 mm the last one, number (2, 3, 4), lies 0.17 * 5.39 = 0.92 mm off: less than a voxel.
+    """
     nibabel = pytest.importorskip("nibabel")
     for kind, matrix in (("images", np.eye(4)), ("labels", affine)):
         (tmp_path / kind).mkdir()
         values = (np.arange(60).reshape(3, 4, 5) % 2).astype(np.int16)
+        values = np.stack([values, values], -1) if kind == "images" else values
         nibabel.save(nibabel.Nifti1Image(values, matrix), tmp_path / kind / "a.nii")
     if axes is None:
         assert len(volume_splits(tmp_path)[0]["train"]) == 1

@@ -216,6 +216,8 @@ def test_bad_input_is_named():
         sort_track(boxes, scores, max_tracks=2.5)
     with pytest.raises(ValueError, match=r"high_score='0.5': no number; allowed"):
         byte_track(boxes, scores, high_score="0.5")
+    with pytest.raises(ValueError, match=r"low_score='0.3': no number; allowed"):
+        byte_track(boxes, scores, low_score="0.3")
     assert byte_track(boxes[:, :0], scores[:, :0]).ids.shape == (FRAMES, 0)  # a detector may find nothing
     jumps = [{f: (square(20 * (14 * k + f + 1)), 0.9) for f in range(FRAMES)} for k in range(SLOTS)]
     # Frames 0 and 1 fill the 8 tracks with 4 each, and the other 12 frames bring 4 more each.

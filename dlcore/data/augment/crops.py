@@ -200,7 +200,7 @@ def average_over_crops(
 
 def _resize(image: jax.Array, size: Sequence[int], method: str) -> jax.Array:
     real = image if jnp.issubdtype(image.dtype, jnp.inexact) else image.astype(jnp.float32)
-    return _to_dtype(jax.image.resize(real, (*size, image.shape[2]), method, antialias=True), image.dtype)
+    return _to_dtype(jax.image.resize(real, (*size, image.shape[2]), method), image.dtype)
 
 
 def _to_dtype(image: jax.Array, dtype: jnp.dtype) -> jax.Array:

@@ -234,7 +234,7 @@ def answer_rows(
     def most_frequent(key: Callable[[dict], np.ndarray]) -> np.ndarray:
         table: dict[Any, Counter] = {}
         for k, label in zip(key(train), train["answer"], strict=True):
-            table.setdefault(k, Counter())[int(label)] += 1
+            table.setdefault(k, Counter()).update([int(label)])
         best = {k: counter.most_common(1)[0][0] for k, counter in table.items()}
         return np.array([best.get(k, -1) for k in key(test)])
 

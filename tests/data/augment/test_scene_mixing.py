@@ -54,6 +54,18 @@ def test_a_mosaic_by_hand():
         np.testing.assert_array_equal(mask, expected)
 
 
+def test_a_box_of_two_pixels_stays_and_one_of_a_pixel_does_not():
+    """The fourth image moves by (3, 5): both of its boxes are inside."""
+    examples = four_examples()
+    boxes = np.array(examples["boxes"])
+    boxes[3] = [[0, 0, 2, 1], [1, 0, 2, 1]]
+    valid = np.array(examples["box_mask"])
+    valid[3] = True
+    mixed = jax.jit(mosaic)({**examples, "boxes": boxes, "box_mask": valid}, jnp.array([3, 5]))
+    np.testing.assert_array_equal(mixed["boxes"][6:], [[3, 5, 5, 6], [4, 5, 5, 6]])
+    assert mixed["box_mask"][6:].tolist() == [True, False]
+
+
 @pytest.mark.covers("DE-36")
 def test_copy_and_paste_by_hand():
     """The second box of the other image, 2 x 2 at (6, 6), covers a mask of 2 x 4 to a half, and one of 2 x 2 wholly."""

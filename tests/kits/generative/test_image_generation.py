@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -142,9 +143,63 @@ def test_samples_are_compared_with_training_images_and_in_the_end_with_test_imag
     (((_, reference, source, name), _),) = image_generation.reconstruction_evaluators(setup, splits, "test")
     assert (reference.tolist(), len(source), name) == ([50, 51, 52], 3, "reconstruction")
     assert image_generation.reconstruction_evaluators(setup, splits, "valid") == []
+    two = splits._replace(test=images["b"].take(2))
+    for measures in (image_generation.evaluators, image_generation.reconstruction_evaluators):
+        assert len(measures(whole, two, "test")) == 1
     one = splits._replace(test=images["b"].take(1))
     assert image_generation.evaluators(whole, one, "test") == []
     assert image_generation.reconstruction_evaluators(setup, one, "test") == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "classes", "name", "train", "said"),
+    [
+        ({}, 10, "resnet8_cifar", "10,000", ""),
+        ({"smoke": True}, 10, "vgg", "2,000", ""),
+        ({}, 1, "vgg", "10,000", "; it was trained on CIFAR-10, since these images have no labels"),
+        ({"network": "folder"}, 1, "vgg", "10,000", ""),
+        ({"frechet_network": "folder"}, 10, "vgg", "10,000", ""),
+    ],
+)
+def test_the_data_say_what_samples_are_compared_with(monkeypatch, flags, classes, name, train, said):
+    loaded = Splits(Source.indices(10_001), None, Source.indices(300), {"num_classes": classes, "x": 1}, ("first",))
+    monkeypatch.setattr(image_generation.labeled_images, "data", lambda flags, labels: None if labels else loaded)
+    monkeypatch.setattr(image_generation, "network_of", lambda flags, spec: SimpleNamespace(name="vgg"))
+    plain = {"frechet_network": None, "network": None, "smoke": False, "num_samples": 2000}
+    splits = image_generation.data(Flags(plain | flags))
+    assert splits.notes == (
+        "first",
+        f"frechet_distance and kid: 2,000 samples against {train} real images of the training split while training, "
+        f"300 of the test split at the end, in features of {name}{said}",
+    )
+    about = {"frechet_distance": f"{name}, 2,000 samples, 300 real"}
+    assert splits.spec == {"num_classes": classes, "x": 1, "about": about}
+    assert (len(splits.shown), splits.shown.name, splits.train) == (64, "samples", loaded.train)
+
+
+@pytest.mark.parametrize(
+    ("flags", "classes", "channels", "path", "asked"),
+    [
+        ({}, 10, 3, "trained", ("network", 3, False)),
+        ({}, 1, 3, "shipped", ("network", 3, False)),
+        ({"smoke": True}, 10, 1, "shipped", ("network", None, False)),
+        ({"network": "hf:org/name"}, 10, 3, "hf:org/name", ("network", 3, False)),
+        ({"frechet_network": "hf:org/name", "network": "x"}, 10, 3, "hf:org/name", ("frechet_network", 3, True)),
+        ({"frechet_network": "folder"}, 10, 1, "folder", ("frechet_network", None, False)),
+    ],
+)
+def test_the_network_of_the_distance_is_given_shipped_or_trained(monkeypatch, flags, classes, channels, path, asked):
+    network = image_generation.pretrained_network
+    found = network.TrainedNetwork("n", {}, None, None, None, None, (), 8)
+    calls = []
+    monkeypatch.setattr(network, "PACKED", "shipped")
+    monkeypatch.setattr(network, "find_or_train", lambda flags: "trained")
+    monkeypatch.setattr(network, "load_network", lambda *rest, **words: calls.append((rest, words)) or found)
+    plain = {"frechet_network": None, "network": None, "smoke": False}
+    spec = {"image_shape": (8, 8, channels), "num_classes": classes}
+    assert image_generation.network_of(Flags(plain | flags), spec) == found
+    argument, channels, headless = asked
+    assert calls == [((path, argument), {"channels": channels, "headless": headless})]
 
 
 def test_the_network_of_the_distance_initializes_nothing(monkeypatch):

@@ -45,6 +45,8 @@ def test_a_column_a_class_has_whole_rows():
     for num_classes in (1, 17):
         samples = sample_panels.panels(context(spec={"num_classes": num_classes}, numbers={}))[0]
         assert (samples[2:], len(samples[0])) == (("The first 10, unselected.", 8), 10)
+    two = {"num_classes": 2, "class_names": ["a", "b"]}
+    assert sample_panels.panels(context(spec=two))[0][3] == 2
     sixteen = {"num_classes": 16, "class_names": range(16)}
     assert sample_panels.panels(context(spec=sixteen, outputs={"sample": np.zeros((40, 1))}))[0][3] == 16
 
@@ -61,17 +63,16 @@ def test_a_distance_says_its_network_and_how_long_it_trained():
 
 def test_samples_stand_above_their_nearest_training_images(monkeypatch):
     def nearest(images, train):
-        assert len(images) == 10
-        distances = np.full(10, 0.5 if images[1, 0, 0, 0] == 0 else 3.25)
-        return 2 * np.arange(10), distances
+        assert len(images) == 64
+        distances = np.full(64, 0.5 if images[1, 0, 0, 0] == 0 else 3.25)
+        return np.arange(64) + 1, distances
 
     monkeypatch.setattr("dlcore.report.generative.nearest_images", nearest)
-    monkeypatch.setattr(sample_panels, "NUM_NEAREST", 4)
-    rows, title, caption = sample_panels.nearest_training(context())
+    rows, title, caption = sample_panels.nearest_training(context(outputs={"sample": np.zeros((70, 1, 1, 1))}))
     assert title == "Are samples copies?"
-    assert rows["nearest training images"].ravel().tolist() == [0, 2, 4, 6]
-    assert len(rows["samples"]) == 4
-    assert "of 100 images: on average 0.50 from samples and 3.25 from test images, over 10 each" in caption
+    assert rows["nearest training images"].ravel().tolist() == list(range(1, 13))
+    assert len(rows["samples"]) == 12
+    assert "of 100 images: on average 0.50 from samples and 3.25 from test images, over 64 each" in caption
 
 
 def test_the_first_images_walk_to_the_next_ones():
@@ -95,7 +96,7 @@ def decoder():
 
 
 def test_the_dimensions_of_the_largest_kl_are_traversed():
-    outputs = {"kl": np.array([[0.0, 1.0, 0.005], [0.0, 3.0, 0.005]]), "features": np.array([[9.0, 7, 5], [0, 0, 0]])}
+    outputs = {"kl": np.array([[0.0, 1.0, 0.017], [0.0, 3.0, 0.017]]), "features": np.array([[9.0, 7, 5], [0, 0, 0]])}
     spec = {"image_shape": [1, 1, 1]}
     images, title, caption = sample_panels.traversals(context(outputs=outputs, spec=spec, learner=decoder()))
     assert title == "Latent traversal"
@@ -103,8 +104,8 @@ def test_the_dimensions_of_the_largest_kl_are_traversed():
     # Rows of dimensions 1, 2 and 0; what is decoded is dimension 0, which is 9 unless it is the one that varies.
     np.testing.assert_allclose(images[:, 0, 0, 0, 0], 9)
     np.testing.assert_allclose(images[:, 2, 0, 0, 0], np.linspace(-2.5, 2.5, 9))
-    assert "a dimension a row: 1 (2.00), 2 (0.01), 0 (0.00); in" in caption
-    assert "1 of 3 dimensions have more than 0.01 nats." in caption
+    assert "a dimension a row: 1 (2.00), 2 (0.02), 0 (0.00); in" in caption
+    assert "2 of 3 dimensions have more than 0.01 nats." in caption
 
 
 def test_factors_are_edited_by_one_and_a_half_deviations(monkeypatch):
@@ -130,6 +131,25 @@ def test_factors_are_edited_by_one_and_a_half_deviations(monkeypatch):
     np.testing.assert_allclose(pictures["size, by -3.00 to 3.00"].ravel(), 10 + 3 * np.linspace(-3, 3, 7))
 
 
+def test_directions_are_fitted_on_two_thousand_training_images(monkeypatch):
+    counts = []
+
+    def direction(codes, factor):
+        counts.append((len(codes), len(factor)))
+        return codes[0]
+
+    monkeypatch.setattr("dlcore.generative.latents.attribute_direction", direction)
+    for count in (2003, 5):
+        fields = {
+            "data": types.SimpleNamespace(train=Source({"factors": np.arange(2.0 * count).reshape(count, 2)})),
+            "outputs": {"features": np.array([[10.0, 20]])},
+            "spec": {"factors": ["x"]},
+            "learner": decoder(),
+        }
+        sample_panels.edits(context(**fields))
+    assert counts == [(2000, 2000), (5, 5)]
+
+
 def test_samples_are_filmed_eight_a_row(monkeypatch):
     monkeypatch.setattr("dlcore.modes.film.film_hooks", lambda *rest: rest)
     build, setup, batch, picture, title = sample_panels.FilmedSamples().report_hooks("setup", "build")
@@ -145,7 +165,7 @@ def test_each_sampler_starts_from_the_same_noise(monkeypatch, ema):
 
     def sample(denoise, keys, shape, alphas, sampler, num_inference_steps, clip_sample, prediction, return_trajectory):
         assert (shape, alphas, clip_sample, prediction, return_trajectory) == ((1, 1, 1), "alphas", True, "noise", True)
-        assert denoise(jnp.zeros((2, 1)), 7).tolist() == [[7 if ema is None else 17]] * 2
+        assert denoise(jnp.zeros((2, 3)), 7).tolist() == [[7 if ema is None else 17] * 3] * 2
         steps = jnp.arange(num_inference_steps + 1.0)[:, None] + len(sampler) / 10
         return None, jnp.broadcast_to(steps, (num_inference_steps + 1, len(keys)))
 
@@ -171,7 +191,7 @@ def test_each_sampler_starts_from_the_same_noise(monkeypatch, ema):
     samples, moving, path, rows, floor, curves = sample_panels.diffusion_panels(context(**fields, state=state), model)
     assert (samples, floor, curves) == ("samples", None, "curves")
     assert moving[1:] == ("From noise to samples, as a film", "50 steps of DDIM, sixteen samples.", 100)
-    assert (len(moving[0]), moving[0][0][1]) == (51, 4)
+    assert (len(moving[0]), len(moving[0][0][0]), moving[0][0][1]) == (51, 16, 4)
     columns = [0, 4, 8, 12, 17, 21, 25, 29, 33, 38, 42, 46, 50]
     np.testing.assert_allclose(path[0], 2 * (np.array(columns)[:, None] + 0.4) * np.ones(6), rtol=1e-6)
     assert path[1] == f"DDIM after {', '.join(map(str, columns))} of 50 steps."

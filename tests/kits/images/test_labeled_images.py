@@ -130,6 +130,7 @@ def test_workers_are_no_part_of_a_runs_identity_but_the_decoder_is(folder):
         ((48, 12), None, (96, 24), 24),
         ((8, 8), None, 16, 16),
         ((32, 20), None, None, 20),
+        ((16, 40), None, None, 16),
         ((12, 48), 32, 32, 32),
     ],
 )

@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 from dlcore import cli
-from dlcore.kits.images.photograph_depth import depth_levels
+from dlcore.kits.images.photograph_depth import depth_file, depth_levels, photograph_depth
 from dlcore.models.pretrained.processor import processor_of_transformers
 
 
@@ -46,8 +47,24 @@ def test_the_command_writes_depth_at_the_size_of_the_photograph(net, row, text, 
     assert cli.main(["depth", str(tmp_path), f"--input={tmp_path / 'photo.png'}", f"--output={output}"]) == 0
     assert capsys.readouterr().out.startswith(text)
     np.testing.assert_array_equal(np.asarray(Image.open(output)), [row, row])
-    brightness = np.asarray(Image.open(tmp_path / "out_color.png")).sum(-1, dtype=int)[0]
-    assert (brightness[0] > brightness[-1]) == text.startswith("depth")  # near is bright
+    # Near is bright, and both ends of the colors are there.
+    ends = colormaps["magma"]([1.0, 0.0] if text.startswith("depth") else [0.0, 1.0], bytes=True)[:, :3]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "out_color.png"))[0, [0, -1]], ends)
+
+
+def test_a_map_that_is_larger_than_its_photograph_is_sampled_between_its_pixels():
+    found = photograph_depth(
+        lambda photograph: {"predicted_depth": np.float32([[[0, 7, 14, 28]]])}, np.zeros((1, 2, 3))
+    )
+    np.testing.assert_allclose(found, [[3.5, 21]])
+
+
+def test_a_network_of_another_kind_has_no_depth(tmp_path, monkeypatch):
+    net = SimpleNamespace(name="vit", family=SimpleNamespace(kind="classification"))
+    monkeypatch.setattr("dlcore.kits.images.photograph_depth.from_pretrained", lambda folder: net)
+    Image.fromarray(np.zeros((2, 4, 3), np.uint8)).save(tmp_path / "photo.png")
+    with pytest.raises(ValueError, match=r"folder='some': vit predicts no depth; allowed: GLPN, DPT, Depth Anything"):
+        depth_file("some", tmp_path / "photo.png", tmp_path / "out.png")
 
 
 @pytest.mark.covers("TD-19")

@@ -95,6 +95,30 @@ def test_a_photograph_is_padded_to_a_square_and_smoothed():
     )
 
 
+def test_a_red_photograph_that_is_higher_than_wide_is_padded_on_the_right():
+    """Red fades from 1 to the padding's 1/2 and the others rise to it from 0, as above along a column."""
+    photograph = np.zeros((8, 4, 3), np.uint8)
+    photograph[..., 0] = 255
+    mean, std = np.array([0.48145466, 0.4578275, 0.40821073]), np.array([0.26862954, 0.26130258, 0.27577711])
+    kernel = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 0.5**2))
+    row = np.convolve(np.r_[[0] * 6, [0.5] * 6], kernel / kernel.sum(), "valid").reshape(4, 2).mean(1)
+    found = square_pixels(photograph, 4) * std + mean
+    np.testing.assert_allclose(found, np.stack([[1 - row] * 4, [row] * 4, [row] * 4], -1), atol=1e-5)
+
+
+def test_a_score_is_at_most_1():
+    for threshold in (-0.1, 1.5):
+        with pytest.raises(ValueError, match=rf"threshold={threshold}: out of range; allowed: numbers in \[0, 1\]"):
+            detect_objects(None, PHOTOGRAPH, threshold=threshold)
+
+
+def test_boxes_beside_the_photograph_are_no_objects():
+    """Cut to it, the first box has no width and the second no height."""
+    net = Net("owlvit_base_patch32", [[1, 0], [2, 0], [3, 0]], [[1.5, 0.5, 0.5, 0.5], [0.5, 1.5, 0.5, 0.5], BOX])
+    found = detect_objects(net, PHOTOGRAPH, ["a", "b"], np.ones((2, 3), np.int32), 0.0)
+    np.testing.assert_allclose(found.boxes, [[20, 10, 60, 30]], atol=1e-5)
+
+
 @pytest.mark.covers("DE-35")
 def test_words_are_names_with_commas_between():
     assert check_words(" a cat,a dog ") == ("a cat", "a dog")

@@ -64,12 +64,12 @@ def test_clips_are_measured_over_all_batches(monkeypatch):
 
 def test_sentences_stand_beside_what_can_be_said_without_the_image(monkeypatch):
     """The most frequent caption is y; the random ones are those of NumPy's generator 0."""
-    monkeypatch.setattr("dlcore.evaluators.text.bleu", lambda texts, targets, n: n / 8)
-    monkeypatch.setattr("dlcore.evaluators.text.cider", lambda texts, targets: np.array([0.25, 0.5]))
+    monkeypatch.setattr("dlcore.evaluators.text.bleu", lambda texts, targets, n: n / 7)
+    monkeypatch.setattr("dlcore.evaluators.text.cider", lambda texts, targets: np.array([0.25, 0.5001]))
     train = [["x", "y"], ["y", "z"]]
     references = [["y", "w"], ["x", "y"]]
     constant, random, human, model = results.caption_rows(["w", "z"], references, train)
-    assert constant == {"sentence": "always “y”", "exact %": 100, "BLEU-1": 12.5, "BLEU-4": 50, "CIDEr-D": 0.375}
+    assert constant == {"sentence": "always “y”", "exact %": 100, "BLEU-1": 14.3, "BLEU-4": 57.1, "CIDEr-D": 0.375}
     idx = np.random.default_rng(0).integers(4, size=2)
     texts = [["x", "y", "y", "z"][i] for i in idx]
     assert random["exact %"] == 50 * sum(text in right for text, right in zip(texts, references, strict=True))
@@ -77,6 +77,7 @@ def test_sentences_stand_beside_what_can_be_said_without_the_image(monkeypatch):
     assert (model["sentence"], model["exact %"]) == ("the model", 50)
     assert [row["sentence"] for row in results.caption_rows(["w"], [["y"]], train)][-1] == "the model"
     assert len(results.caption_rows(["w"], [["y"]], train)) == 3
+    assert results.caption_rows(["w", "w", "w"], [["w"], ["x"], ["y"]], train)[-1]["exact %"] == 33.3
 
 
 def test_captions_stand_beside_their_references(monkeypatch):
@@ -92,6 +93,7 @@ def test_captions_stand_beside_their_references(monkeypatch):
     sentences, table, attention, triage, history = results.caption_panels(context)
     images, captions, references = sentences.rest
     assert (len(images), captions, references) == (12, ["cat"] * 12, [["a", "cat"]] * 12)
+    assert sentences.more["subtitle"].startswith("The first test examples: green where the sentence is one of")
     assert table.rest[2].startswith("Test split, 14 examples, 2 references each; corpus BLEU-4")
     assert table.rest[0] == (["cat"] * 14, [["a", "cat"]] * 14, [["a", "cat"]] * 14)
     assert attention[2:4] == ("maps", 4)
@@ -101,20 +103,20 @@ def test_captions_stand_beside_their_references(monkeypatch):
 
 
 def test_frames_are_shuffled_in_each_clip_alone(monkeypatch):
-    clips = np.arange(12).reshape(2, 6, 1, 1, 1)
+    clips = np.arange(18).reshape(3, 6, 1, 1, 1)
     predicted = []
 
     def predict(learner, state, source, batch_size):
         predicted.append((source.arrays["clip"], batch_size))
-        return {"tokens": np.array([tokens("a moves up")[1:]] * 2)}
+        return {"tokens": np.array([tokens("a moves up")[1:]] * 3)}
 
     monkeypatch.setattr(importlib.import_module("dlcore.run.evaluate"), "predict", predict)
     monkeypatch.setattr(results, "caption_panels", lambda context, name: [name, "others"])
-    right = np.array([[tokens("a moves left")], [tokens("cat moves left")]])
+    right = np.array([[tokens("a moves left")], [tokens("cat moves left")], [tokens("up moves left")]])
     context = types.SimpleNamespace(
         spec=SPEC,
         data=types.SimpleNamespace(test=types.SimpleNamespace(arrays={"clip": clips, "captions": right})),
-        outputs={"tokens": np.array([tokens("a moves left")[1:]] * 2)},
+        outputs={"tokens": np.array([tokens("a moves left")[1:]] * 3)},
         learner=None,
         state=None,
         flags=types.SimpleNamespace(eval_batch_size=7),
@@ -122,8 +124,8 @@ def test_frames_are_shuffled_in_each_clip_alone(monkeypatch):
     first, table, others = results.clip_panels(context)
     assert (first, others, table.more) == ("clip", "others", {"half": True})
     assert table.rest[0] == [
-        {"frames": "in order", "thing, %": 50.0, "direction, %": 100.0},
-        {"frames": "shuffled", "thing, %": 50.0, "direction, %": 0.0},
+        {"frames": "in order", "thing, %": 33.3, "direction, %": 100.0},
+        {"frames": "shuffled", "thing, %": 33.3, "direction, %": 0.0},
         {"frames": "chance", "thing, %": 3.3, "direction, %": 25.0},
     ]
     shuffled, batch_size = predicted[0]
@@ -133,8 +135,8 @@ def test_frames_are_shuffled_in_each_clip_alone(monkeypatch):
 
 
 def test_answers_are_described_the_most_probable_first():
-    (row,) = results.describe_answers({"probabilities": np.array([[0.25, 0.75]])}, {"answers": ["no", "yes"]})
-    assert list(row["probabilities"].items()) == [("yes", 0.75), ("no", 0.25)]
+    (row,) = results.describe_answers({"probabilities": np.array([[0.12344, 0.87656]])}, {"answers": ["no", "yes"]})
+    assert list(row["probabilities"].items()) == [("yes", 0.8766), ("no", 0.1234)]
     assert row["answer"] == "yes"
 
 
@@ -160,6 +162,9 @@ def test_guesses_without_an_image_by_hand():
     test["answer"] = np.array([1, 2, 1, 2])
     accuracies = [row["all"] for row in results.answer_rows({}, train, test, ["what"])]
     assert accuracies == [50.0, 100.0, 75.0]
+    three = {name: values[:3] for name, values in test.items()} | {"kind": np.zeros(3, int)}
+    (*_, model) = results.answer_rows({"the model": np.array([1, 2, 0])}, train, three, ["what"])
+    assert tuple(model.values()) == ("the model", 66.7, 66.7)
 
 
 def test_answers_stand_beside_those_without_an_image(monkeypatch):
