@@ -147,7 +147,7 @@ def _rows(content: str) -> tuple[list[tuple[int, str, str]], bool]:
     plain = [(number, line.split("\t")) for number, line in enumerate(content.split("\n"), 1) if line.strip()]
     fields = plain
     try:
-        reader = csv.reader(io.StringIO(content, newline=""), delimiter="\t", strict=True)
+        reader = csv.reader(io.StringIO(content), delimiter="\t", strict=True)
         fields = [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
     except csv.Error:  # quotes of another meaning, such as those of `"No," he said`
         pass

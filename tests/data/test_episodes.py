@@ -74,6 +74,8 @@ def test_a_described_class_comes_with_its_own_attributes():
     kinds = batch["query"][..., 0, -1, -1, 0]
     np.testing.assert_array_equal(batch["attributes"].argmax(-1), kinds)
     assert "support" not in batch
+    alone = episodes(numbered(), 2, way=3, shot=0, query=1)[:1]
+    np.testing.assert_array_equal(alone["attributes"].argmax(-1), alone["query"][..., 0, -1, -1, 0])
 
 
 @pytest.mark.slow

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from dlcore.data.decoding import load_image
-from dlcore.data.image_classification import folder_source, folder_splits, load
+from dlcore.data.image_classification import folder_source, folder_splits, load, unlabeled_source
 from dlcore.data.image_folder import list_images
 from dlcore.data.workers import unreadable
 
@@ -433,6 +433,13 @@ def test_images_without_class_folders_have_one_class_where_labels_are_not_needed
     np.testing.assert_array_equal(source.arrays["label"], [0, 0, 0])
     with pytest.raises(ValueError, match=r"class"):
         folder_splits(tmp_path / "photos")
+
+
+def test_of_images_without_labels_none_is_left_out(tmp_path):
+    for name in ("a.png", "trip/b.png"):
+        put(tmp_path / "photos" / name)
+    source = unlabeled_source(tmp_path / "photos")
+    assert (source.notes, set(source.arrays), list(source.names)) == ((), {"image"}, ["a.png", "trip/b.png"])
 
 
 def test_splits_without_class_folders(tmp_path):

@@ -31,6 +31,11 @@ def test_lines_have_the_labels_of_their_texts():
     np.testing.assert_array_equal(texts.labels, lines.labels)
 
 
+def test_a_line_that_begins_with_a_text_has_its_label():
+    label, words = next((k, each[0]) for k, each in enumerate(PAGE_TEXTS.values()) if embedded_pages().index(each[0]))
+    assert page_lines(embedded_pages().index(words)).labels[1] == label
+
+
 def test_topics_are_lines_of_characters():
     texts, lines = labeled_texts("topics", 5), topic_lines(5, 1500)
     assert texts.texts[7] == as_characters(lines.tokens[7])

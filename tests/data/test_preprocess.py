@@ -193,6 +193,14 @@ def test_far_from_zero_nothing_cancels():
     np.testing.assert_allclose(preprocess.fit_standardizer(x).std, x.astype(np.float64).std(0), rtol=1e-10)
 
 
+def test_a_constant_feature_has_the_deviation_1_and_features_may_be_numbers():
+    fitted = preprocess.fit_standardizer(np.array([[1.0, 5], [3, 5]]))
+    np.testing.assert_allclose((fitted.mean, fitted.std), [[2, 5], [1, 1]])
+    np.testing.assert_allclose(fitted(np.array([[4.0, 6]])), [[2, 1]])
+    numbers = preprocess.fit_standardizer(np.array([0.0, 6]))
+    np.testing.assert_allclose((numbers.mean, numbers.std), [3, 3])
+
+
 def test_errors():
     with pytest.raises(ValueError, match=r"train has shape \(0, 3\)"):
         preprocess.fit_standardizer(np.zeros((0, 3)))

@@ -38,7 +38,7 @@ def test_modelnet_as_a_tree(tmp_path):
     np.testing.assert_array_equal(points[0, :, 2], 0)  # a flat triangle
     assert np.linalg.norm(points[1], axis=1).min() > 0.6  # a shell, off its center by the mean of 50 points
     np.testing.assert_array_equal(points, modelnet(tmp_path, "train", num_points=50).arrays["points"])
-    assert len(modelnet(tmp_path, "test")) == 1
+    chex.assert_shape(modelnet(tmp_path, "test").arrays["points"], (1, 1024, 3))
 
 
 @pytest.mark.covers("TD-15")
@@ -112,10 +112,11 @@ def test_pix3d(tmp_path):
         (tmp_path / folder / "chair").mkdir(parents=True)
         (tmp_path / folder / "chair/0001.png").write_bytes(b"")
     index = tmp_path / "pix3d.json"
-    index.write_text(json.dumps([entry(), entry(category="sofa", truncated=False, occluded=False)]))
+    index.write_text(json.dumps([entry(), entry(category="sofa", truncated=False, occluded=False, voxel="")]))
     chair, sofa = pix3d(tmp_path)
     assert chair.focal_length == pytest.approx(700)  # 35 mm of 32 mm that are 640 pixels wide
     assert chair.image == tmp_path / "img/chair/0001.png"
+    assert (chair.voxels, sofa.voxels) == (tmp_path / "model/chair/IKEA_JANINGE/voxel.mat", None)
     assert chair.image_size == (640, 480)
     np.testing.assert_array_equal(chair.box, [10, 20, 300, 400])
     np.testing.assert_allclose(chair.translation, [0.1, 0.2, 1.5])

@@ -70,6 +70,8 @@ def test_parts_are_contiguous_and_the_last_is_the_test():
         split_text(np.arange(100), 0.5)
     with pytest.raises(ValueError, match=r"test_fraction=-0.1: out of range"):
         split_text(np.arange(100), 0.5, -0.1)
+    with pytest.raises(ValueError, match=r"tokens=51: too short, parts of 1, 25 and 25 characters"):
+        split_text(np.arange(51), 0.49)
     with pytest.raises(ValueError, match=r"tokens=10: too short, parts of 8, 1 and 1 characters .*; allowed: texts of"):
         split_text(np.arange(10), 0.1)
 
@@ -111,6 +113,7 @@ def test_each_transition_is_the_target_of_one_window(size, stride):
     ]
     assert counted == [(t, t + 1) for t in range(size - 1)]
     assert arrays["text"].shape[1] == 6
+    assert (arrays["length"] > arrays["first"]).all()  # no window is without a target
 
 
 def test_a_smaller_stride_gives_each_target_more_context():

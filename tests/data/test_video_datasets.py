@@ -119,7 +119,7 @@ def test_moments_in_time(tmp_path):
         {
             "moments_categories.txt": "".join(f"{name},{i}\n" for i, name in enumerate(names)),
             "trainingSet.csv": "moment+5/a.mp4,moment+5,3,0\n",
-            "validationSet.csv": "moment+338/b.mp4,moment+338,3,0\n",
+            "validationSet.csv": "moment+338/b.mp4,moment+338\n",
             "training/moment+5/a.mp4": "",
             "validation/moment+338/b.mp4": "",
         },

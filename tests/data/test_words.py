@@ -1,12 +1,15 @@
 """Words and byte pairs there and back, special tokens, padding, and what a run saves."""
 
+import dataclasses
 import json
+import sys
 
 import chex
 import numpy as np
 import pytest
 
 from dlcore.data.words import END, PAD, START, UNKNOWN, BytePairs, Words, pad_sequences, tokenize, vocabulary_from_dict
+from dlcore.extras import MissingPackage
 
 SENTENCES = ["The red circle.", "the green circle", "a red square"]
 
@@ -52,6 +55,11 @@ def test_byte_pairs_join_to_words_and_leave_nothing_unknown():
         assert pairs.decode([START, *tokens, END, 7]) == " ".join(tokenize(text))
     assert len(pairs.encode("lower")) < 5  # "low" was joined
     assert "".join(pairs.pieces(pairs.encode("wider low"))).replace("##", "") == "widerlow"
+    word, *rest = pairs.pieces(pairs.encode("rtrt"))
+    assert rest
+    assert not word.startswith("##")
+    assert all(piece.startswith("##") for piece in rest)
+    assert pairs.pieces([START, UNKNOWN, END]) == ["<unk>"]
     assert UNKNOWN in pairs.encode("quiz")
     assert pairs.decode([UNKNOWN]) == "<unk>"
     assert BytePairs.train(["low lower lowest", "new newer newest wider"] * 3, 40) == pairs
@@ -71,7 +79,18 @@ def test_a_vocabulary_is_saved_as_json_and_read_again():
         vocabulary_from_dict({"kind": "bytes"})
 
 
+def test_a_vocabulary_cannot_be_changed_and_byte_pairs_name_their_package(monkeypatch):
+    for vocabulary, field in ((Words.of(SENTENCES), "words"), (BytePairs.train(SENTENCES, 40), "tokenizer")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(vocabulary, field, ())
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    for call in (lambda: BytePairs.train(SENTENCES, 40), lambda: BytePairs("{}")):
+        with pytest.raises(MissingPackage, match="a vocabulary of byte pairs needs tokenizers, which is not installed"):
+            call()
+
+
 def test_padding_by_hand():
+    chex.assert_shape(pad_sequences([]), (0, 2))
     np.testing.assert_array_equal(pad_sequences([[7, 8], [9]]), [[1, 7, 8, 2], [1, 9, 2, 0]])
     np.testing.assert_array_equal(pad_sequences([[7, 8], [9]], 4, start=False), [[7, 8, 2, 0], [9, 2, 0, 0]])
     assert pad_sequences([[7]], end=False, start=False).dtype == np.int32
