@@ -258,7 +258,7 @@ BATCH = np.zeros((2, 4, 5, 3), np.float32)
         (lambda: augment.random_resized_crop(side=0), "side=0"),
     ],
 )
-def test_what_cannot_be_augmented_is_named(call, message):
+def test_images_and_numbers_that_do_not_fit_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 

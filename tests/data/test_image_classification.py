@@ -107,7 +107,7 @@ def test_five_folders_without_images_are_listed():
 
 
 @pytest.mark.parametrize(("count", "more"), [(20, ""), (21, " and 1 more")])
-def test_what_was_done_to_images_and_which_classes_are_absent_is_noted(count, more):
+def test_converted_images_and_absent_classes_are_noted(count, more):
     names = tuple(map(str, range(count + 1)))
     files = [ImageFile("a", count, open)]
     for channels, mode in ((1, "gray"), (3, "RGB")):

@@ -251,7 +251,7 @@ def test_other_files_and_hidden_folders_are_no_videos(tmp_path):
     assert [video.name for video in videos["all"]] == ["jump/jump.gif", "run/run.gif"]
 
 
-def test_what_a_source_of_clips_says_of_each_video(tmp_path):
+def test_a_source_of_clips_names_each_video(tmp_path):
     gif, frames = write_gif(tmp_path / "v.gif"), write_frames(tmp_path / "f")
     videos = [LabeledVideo(gif, 1, "v.gif"), LabeledVideo(frames, 0, "f")]
     source = labeled_clips(videos, "xy", length=2, size=8, name="own")
