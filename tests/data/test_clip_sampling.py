@@ -73,6 +73,7 @@ def test_frames_of_a_clip():
     assert clip_indices(1, 4, 2, 6, "clamp").tolist() == [1, 3, 5, 5]
     assert view_starts(1, 8, 5).tolist() == [1]
     assert view_starts(2, 8, 5).tolist() == [0, 3]
+    assert view_starts(4, 10, 5).tolist() == [0, 1, 3, 5]  # thirds of 5, rounded down
 
 
 def test_a_batch_of_clips_is_cut_at_once_as_one_by_one():

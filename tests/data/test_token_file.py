@@ -127,6 +127,10 @@ def test_an_npy_that_holds_no_tokens_is_named(tmp_path):
     np.save(tmp_path / "x.npy", np.ones((2, 3), np.float32))
     with pytest.raises(ValueError, match=r"a .npy of float32\[2, 3\]; allowed: one axis of whole numbers"):
         token_rows(tmp_path / "x.npy", 1, 1)
+    for tokens in (np.ones((2, 3), np.int32), np.ones(6, np.float32)):
+        np.save(tmp_path / "y.npy", tokens)
+        with pytest.raises(ValueError, match="allowed: one axis of whole numbers"):
+            token_rows(tmp_path / "y.npy", 1, 1)
     (tmp_path / "cut.npy").write_bytes((tmp_path / "x.npy").read_bytes()[:20])
     with pytest.raises(ValueError, match=r"cut.npy': .*; allowed: a .npy of whole numbers"):
         token_rows(tmp_path / "cut.npy", 1, 1)
