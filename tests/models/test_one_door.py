@@ -92,7 +92,7 @@ def test_means_and_deviations_are_those_that_the_projects_document(names, mean, 
         assert normalization(name) == (mean, std), name
 
 
-def test_a_googlenet_that_transforms_its_input_reads_it_as_other_networks_do():
+def test_a_googlenet_that_transforms_its_input_takes_imagenets_normalization():
     assert normalization("googlenet") == SYMMETRIC
     assert normalization("googlenet", {"transform_input": True}) == IMAGENET
 
