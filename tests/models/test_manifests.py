@@ -13,7 +13,8 @@ The weekly tier also compares the outputs of the first variants with torchvision
 notice a stride, a padding, an epsilon, a rate or an order that changed, a digest of each of these networks is kept: of
 its operations, its layers and their fields. Where it fails without a change that is meant,
 `python tests/models/test_manifests.py NAME` prints what the digest is of, for a diff of two commits. After one that is
-meant, and whose weekly tests pass: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -n 0
+meant, and whose weekly tests pass:
+DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -m "slow or not slow" -n 0
 """
 
 import functools
