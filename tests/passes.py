@@ -10,7 +10,7 @@ PASSED = {"batch_stats": {"passes": np.float32(3)}}
 def count_pass(network: nn.Module, train: bool, draws: bool = False) -> None:
     """Count a pass in training of a network whose model state is `PASSED`; others have no such number.
 
-    One that draws needs a key of dropout then.
+    With `draws`, that network takes a key of the stream "dropout".
     """
     if train and network.has_variable("batch_stats", "passes"):
         if draws:

@@ -22,6 +22,7 @@ import re
 import sys
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import numpy as np
 import pytest
@@ -73,16 +74,20 @@ ONE_IMAGE = {
 
 
 class Page(NamedTuple):
-    """A page under --smoke, with an average of its parameters where it has one, and its traced programs."""
+    """A page under --smoke, with an average of its parameters where it has one, and its traced programs.
+
+    `state` and `after` are the abstract states that `init` and `update` give.
+    """
 
     splits: Splits
     batches: dict[str, Any]
     state: Any
+    after: Any
     programs: dict[str, Any]
 
 
 def open_page(name: str) -> Page | None:
-    """Its flags pass its own check, under --smoke and as they are; nothing is compiled."""
+    """Trace a page; its flags pass its own check, under --smoke and by default, and its data say their name."""
     experiment = getattr(importlib.import_module(f"experiments.{name}"), "experiment", None)
     if not isinstance(experiment, Experiment):
         return None
@@ -91,17 +96,19 @@ def open_page(name: str) -> Page | None:
     experiment.task.check(run.flags)
     experiment.task.check(resolve(experiment, []))
     splits = experiment.task.data(run.flags)
+    assert splits.spec.get("dataset"), "the ledger takes no row without"
     batch = batch_at(run.pipelines(splits), 0)
     held_out = evaluation_batch(splits, batch)
     learner = experiment.build(run.setup_of(splits))
     init, state = jax.make_jaxpr(learner.init, return_shape=True)(jax.random.key(0), batch)
+    update, (after, _) = jax.make_jaxpr(learner.update, return_shape=True)(state, batch)
     programs = {
         "init": init,
-        "update": jax.make_jaxpr(learner.update)(state, batch),
+        "update": update,
         "evaluate": jax.make_jaxpr(learner.evaluate)(state, held_out),
         "predict": jax.make_jaxpr(learner.predict)(state, held_out),
     }
-    return Page(splits, {"train": batch, "held out": held_out}, state, programs)
+    return Page(splits, {"train": batch, "held out": held_out}, state, after, programs)
 
 
 def evaluation_batch(splits: Splits, batch: Any) -> Any:
@@ -189,9 +196,7 @@ def test_a_page_is_wired_as_it_was(name):
     page = opened(name)
     if page is None:
         return
-    leaves = jax.tree.leaves(page.state)
-    after = page.programs["update"].out_avals[: len(leaves)]
-    assert [(x.shape, x.dtype) for x in after] == [(x.shape, x.dtype) for x in leaves]
+    chex.assert_trees_all_equal_shapes_and_dtypes(page.state, page.after)
     wiring = wiring_of(page)
     if os.environ.get("DLCORE_UPDATE_SNAPSHOTS"):
         write_golden({**read_golden(), name: wiring})
@@ -213,8 +218,7 @@ def parts_of(page: Page) -> dict[str, str]:
 
 @pytest.mark.slow(only=LONG)
 def test_a_page_computes_as_it_did(name):
-    """`init`, `update`, `evaluate` and `predict` are the programs, and the first batches the examples, of its
-    results."""
+    """The programs of its four functions, and its first batches, are those of its measured results."""
     page = opened(name)
     if page is None:
         return

@@ -102,7 +102,7 @@ def test_parameters_and_state_have_the_first_two_keys_of_the_seed(name):
     assert int(state.step) == 0
 
 
-FIRST = {
+INPUT_SHAPES = {
     "autoencoder": [(1, 2, 2, 1)],
     "autoencoder_kl": [(1, 2, 2, 1)],
     "autoregressive": [(1, 2, 2, 1), None],
@@ -114,13 +114,14 @@ FIRST = {
     "neural_ode": [(), (1,)],
     "seq2seq": [(2, 3), (2, 2)],
 }
+"""Shapes of what a network is started with; None where it gets no class."""
 
 
-@pytest.mark.parametrize("name", FIRST)
-def test_networks_start_with_one_example_where_its_shape_is_enough(name):
+@pytest.mark.parametrize("name", INPUT_SHAPES)
+def test_each_network_is_started_with_inputs_of_these_shapes(name):
     make, batch = CASES[name]
     make().init(ROOT, batch)
-    assert [None if x is None else np.shape(x) for x in MODEL_INPUTS] == FIRST[name]
+    assert [None if x is None else np.shape(x) for x in MODEL_INPUTS] == INPUT_SHAPES[name]
 
 
 def test_the_priors_of_two_levels_have_keys_of_their_own():

@@ -248,7 +248,7 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
     Raises:
       ValueError: the model has no method `features`.
     """
-    if not callable(getattr(model, "features", None)):  # of many layers it is a number of channels
+    if not callable(getattr(model, "features", None)):  # many layers have a field `features`, a number
         raise ValueError(
             f"model={type(model).__name__}: it has no feature maps; allowed: modules with a method `features`"
         )

@@ -258,7 +258,7 @@ BATCH = np.zeros((2, 4, 5, 3), np.float32)
         (lambda: augment.random_resized_crop(side=0), "side=0"),
     ],
 )
-def test_images_that_cannot_be_augmented_are_named(call, message):
+def test_images_and_numbers_that_do_not_fit_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
 
@@ -271,6 +271,9 @@ def test_the_smallest_numbers_of_augmentations_are_allowed():
         augment.random_crop(0),
     ):
         assert callable(make)
+
+
+def test_sharpness_smooths_the_pixels_inside_alone():
     small = np.arange(9.0, dtype=np.float32).reshape(3, 3, 1)
     assert (augment.adjust_sharpness(small[:2], 2.0) == small[:2]).all()  # has no pixel inside
     # The smoothed middle is (0 + 1 + ... + 8 + 4 * 4) / 13, with 13 in place of 0.

@@ -70,11 +70,16 @@ def test_resizing_keeps_the_aspect_and_levels_stay_levels():
 
 
 def test_a_smaller_image_is_smoothed_before_it_is_sampled():
-    """Halved: a triangle of two pixels either side of 1/2 and of 5/2. Its weights are 3, 3 and 1 of 7."""
+    """Halved: a triangle of two pixels either side of 1/2 and of 5/2. Its weights are 3, 3 and 1 of 7.
+
+    Levels are rounded to the nearest: (3 7 + 13) / 7 = 4.9 and (7 + 3 13 + 3 28) / 7 = 18.6.
+    """
     row = np.array([0.0, 7, 14, 28], np.float32)
     image = np.broadcast_to(row[None, :, None], (4, 4, 1))
     half = augment.scale_shorter_side(image, 2)
     np.testing.assert_allclose(half[..., 0], [[(3 * 7 + 14) / 7, (7 + 3 * 14 + 3 * 28) / 7]] * 2, rtol=1e-6)
+    levels = np.broadcast_to(np.array([0, 7, 13, 28], np.uint8)[None, :, None], (4, 4, 1))
+    np.testing.assert_array_equal(augment.scale_shorter_side(levels, 2)[..., 0], [[5, 19]] * 2)
 
 
 def test_the_shorter_side_has_at_least_a_pixel():

@@ -193,7 +193,7 @@ def test_far_from_zero_nothing_cancels():
     np.testing.assert_allclose(preprocess.fit_standardizer(x).std, x.astype(np.float64).std(0), rtol=1e-10)
 
 
-def test_a_constant_feature_has_the_deviation_1_and_features_may_be_numbers():
+def test_a_constant_feature_has_the_deviation_1_and_an_example_may_be_one_number():
     fitted = preprocess.fit_standardizer(np.array([[1.0, 5], [3, 5]]))
     np.testing.assert_allclose((fitted.mean, fitted.std), [[2, 5], [1, 1]])
     np.testing.assert_allclose(fitted(np.array([[4.0, 6]])), [[2, 1]])

@@ -198,7 +198,7 @@ def test_the_smallest_shapes_are_drawn_with_their_keypoints():
     np.testing.assert_array_equal((top[:, 1], bottom[:, 1]), (y0 + 0.5, y1 - 0.5))
 
 
-def test_wrong_sizes_are_named():
+def test_wrong_sizes_and_shapes_are_named():
     with pytest.raises(ValueError, match="shape='star': unknown; allowed: circle, square"):
         covers("star", np.zeros(1), np.zeros(1))
     with pytest.raises(ValueError, match="largest=70"):

@@ -264,7 +264,7 @@ def test_images_of_two_splits_and_of_two_classes_are_counted():
     assert shared_images(train, apart, shared) == (optimistic.format("test"), twice)
     assert shared_images(train, shared, shared) == (optimistic.format("validation"), twice)
     several = Source({"image": train.arrays["image"], "label": np.zeros((4, 2), int)}, name="toy")
-    assert shared_images(several, apart, apart) == ()  # of labels in a row no class is known
+    assert shared_images(several, apart, apart) == ()  # an example of several labels has no single class
     assert shared_images(numbered(0, 4), numbered(3, 2), apart)[0].startswith("1 of the 2 validation images have the")
 
 

@@ -84,7 +84,7 @@ def test_a_file_of_another_dtype_is_named(tmp_path, tokens, dtype, message):
         token_rows(tmp_path / "train.bin", 8, 4, dtype=dtype, num_tokens=50257)
 
 
-def test_halves_of_wider_numbers_are_told_by_32_of_them_and_texts_by_64_bytes(tmp_path):
+def test_files_of_wider_numbers_are_refused_from_32_numbers_on_and_texts_from_64_bytes_on(tmp_path):
     """The upper halves are at most 3: numbers below 4 * 2^16."""
     path = tmp_path / "train.bin"
     for upper, count, wider in ((3, 32, True), (3, 31, False), (4, 32, False)):

@@ -69,6 +69,7 @@ def test_a_shifted_image_is_continued_by_its_reflection():
     assert len(set(found)) > 60  # of 72
 
 
+@pytest.mark.covers("GE-44")
 def test_the_probability_follows_the_sign_of_real_logits():
     """64 images of 640 move it by 0.1: up where r is above the target, down below it, within [0, 1]."""
 

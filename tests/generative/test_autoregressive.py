@@ -204,9 +204,9 @@ def test_at_temperature_zero_each_dimension_has_its_most_probable_level():
 
 
 class Corner(nn.Module):
-    """A model of 30 levels that sees the nearest pixels: one more than the larger one on the left and above.
+    """A model of 30 levels that sees the pixels on the left and above.
 
-    The second color of a pixel is ten more than its first.
+    The first color of a pixel is one more than the larger of theirs, and its second color is ten more than its first.
     """
 
     @nn.nowrap
@@ -235,7 +235,6 @@ def test_a_model_of_classes_is_asked_about_its_dependence_with_a_class():
     model = FVBN(2, 3)
     found = dependence(model, randomized(model, (1, 2, 1)), (1, 2, 1), jax.random.key(0))
     np.testing.assert_array_equal(np.asarray(found) > 0, [[False, False], [True, False]])
-    assert small(SimpleNamespace(levels=2)).classes is None
 
 
 def batch_of(n=16, seed=0):
@@ -249,6 +248,10 @@ def small(model=None, **settings):
     return autoregressive.learner(
         model=FVBN(2) if model is None else model, optimizer=optax.adam(0.1), shape=(3, 2, 1), **settings
     )
+
+
+def test_a_model_without_a_number_of_classes_asks_for_no_labels():
+    assert small(SimpleNamespace(levels=2)).classes is None
 
 
 @pytest.fixture(scope="module")

@@ -179,6 +179,7 @@ def test_chains_start_at_rows_of_the_buffer_or_anew():
     np.testing.assert_allclose(sample, 0.8**3 * drawn, rtol=1e-5)
 
 
+@pytest.mark.covers("GE-45")
 def test_samples_come_from_noise_and_the_index_alone():
     """Three steps shrink the noise from [-1, 1] by 0.8^3; accuracy counts the class 0 of equal logits."""
     ebm, batch = gaussian_learner(model=Gaussian(2), class_weight=1.0), points(4)

@@ -127,7 +127,7 @@ def test_cfg_pp_by_hand():
     first = np.sqrt(b) * (0.8 - np.sqrt(1 - a) * 0.4) / np.sqrt(a) + np.sqrt(1 - b) * 0.2
     np.testing.assert_allclose(path[1], np.full((1, 2), first), rtol=1e-5)
     np.testing.assert_allclose(path[2], np.full((1, 2), (first - np.sqrt(1 - b) * 0.4) / np.sqrt(b)), rtol=1e-5)
-    # Where examples are clipped, (1.6 - .35) / .5 and its negative are 1 and -1.
+    # Where examples are clipped, (1.6 - .35) / .5 = 2.5 becomes 1, and (-1.6 - .35) / .5 = -3.9 becomes -1.
     clipped = jax.jit(
         lambda x: cfg_pp_sample(
             lambda x, t, y: jnp.ones_like(x) * y[:, None], jnp.array([0.6]), jnp.array([0.2]), x, grid, scale=0.5,

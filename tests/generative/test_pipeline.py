@@ -205,7 +205,7 @@ def test_prompts_are_the_tokens_of_both_tokenizers(tmp_path):
     assert clip.tokens("A  Red sq").tolist() == CLIP_TOKENS[0, :6].tolist()
     assert clip.tokens("").tolist() == [START, END]
     assert t5.tokens(WORDS).tolist() == T5_TOKENS.tolist()
-    # Each byte that no word holds is the end of text, as is the e of two marks that is two bytes.
+    # A byte that no entry of the vocabulary stands for becomes the token of the end: é has two bytes.
     assert clip.tokens("a \u00e9").tolist() == [START, 26, END, END, END]
 
 

@@ -194,12 +194,14 @@ def test_the_learner_draws_by_langevin_at_falling_levels():
     np.testing.assert_allclose(drawn, x - 0.5 * 0.5, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_the_network_gets_scaled_examples_and_a_thousand_times_the_time():
     """VE at t = .5: b = .4472; F = x / sqrt(1 + .2) + 500, s = -F / b."""
     score = jax.jit(score_of(lambda x, t: x + t, VE))(np.full((1, 2), 3, np.float32), np.float32(0.5))
     np.testing.assert_allclose(score, [[-(3 / math.sqrt(1.2) + 500) / math.sqrt(0.2)] * 2], rtol=1e-5)
-    # The exact score of one point has the loss 0.
+
+
+@pytest.mark.slow
+def test_the_exact_score_of_one_point_has_the_loss_0():
     keys, x = jax.random.split(jax.random.key(0), 16), np.full((16, 2), 0.4, np.float32)
 
     def point(x, t):

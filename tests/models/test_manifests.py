@@ -13,7 +13,8 @@ The weekly tier also compares the outputs of the first variants with torchvision
 notice a stride, a padding, an epsilon, a rate or an order that changed, a digest of each of these networks is kept: of
 its operations, its layers and their fields. Where it fails without a change that is meant,
 `python tests/models/test_manifests.py NAME` prints what the digest is of, for a diff of two commits. After one that is
-meant, and whose weekly tests pass: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -n 0
+meant, and whose weekly tests pass:
+DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_manifests.py -k digest -m "slow or not slow" -n 0
 """
 
 import functools
@@ -54,7 +55,8 @@ SMALL = {
     *("swin_v2_t", "vit_s_16", "vitdet_b"),
     *("vit_small_patch16_rope_224", "ijepa_vith14_1k"),
 }
-"""First variants of which test_programs.py has a small network in the default tier; the slow one has them here."""
+"""First variants of which test_programs.py has a small network in the default tier (of I-JEPA a ViT, its base class); the
+slow tier has them here."""
 
 
 def variants(names):

@@ -90,6 +90,9 @@ def test_images_are_normalized_as_published():
 def test_means_and_deviations_are_those_that_the_projects_document(names, mean, std):
     for name in names.split():
         assert normalization(name) == (mean, std), name
+
+
+def test_a_googlenet_that_transforms_its_input_takes_imagenets_normalization():
     assert normalization("googlenet") == SYMMETRIC
     assert normalization("googlenet", {"transform_input": True}) == IMAGENET
 

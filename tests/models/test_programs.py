@@ -7,7 +7,7 @@ as in test_manifests.py, which has the first variant of each family of images. T
 no golden has is a regression: it holds the code as it was. Where one fails without a change that is meant,
 `python -m tests.models.test_programs LABEL` prints what the digest is of, for a diff of two commits. After one that is
 meant, and whose slow and weekly tests pass:
-DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_programs.py -n 0
+DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/models/test_programs.py -m "slow or not slow" -n 0
 """
 
 import sys

@@ -550,7 +550,7 @@ def reader(model, inputs, kind="image", preprocess=None):
 
 
 def test_masks_may_hide_what_stands_behind_the_end_of_a_text():
-    """End tokens are 59; of a SigLIP, which has none, all tokens are read. A text may be its end token alone."""
+    """A text is read up to its first end token, 59, and may be that token alone."""
     clip = create_model("clip_vit_b_32", vocab_size=60, end_token=59)
     net = reader(clip, ("input_ids", "attention_mask"), "pairs")
     ids = np.array([[4, 59, 0], [59, 8, 59]])
