@@ -61,7 +61,7 @@ def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array |
       [3, 4], of norm 1.
 
     Raises:
-      ValueError: there are fewer than six points, they are on a plane, or one is not finite.
+      ValueError: there are fewer than six points, they are on a plane, or one is not finite; a weight is negative.
     """
     points, pixels = jnp.asarray(points), jnp.asarray(pixels)
     if points.shape[1:] != (3,) or pixels.shape != (len(points), 2) or len(points) < 6:

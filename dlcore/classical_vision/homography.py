@@ -92,7 +92,8 @@ def fit_homography(source: jax.Array, target: jax.Array, weights: jax.Array | No
       [3, 3] with the last entry 1.
 
     Raises:
-      ValueError: there are fewer than four points, one is not finite, or all of a side are on a line.
+      ValueError: there are fewer than four points, one is not finite, or all of a side are on a line; a weight is
+        negative.
     """
     source, target = jnp.asarray(source), jnp.asarray(target)
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 4:

@@ -48,7 +48,8 @@ def solve_pose(
       The pose.
 
     Raises:
-      ValueError: there are fewer than six points, they are on a plane or not finite, or the intrinsics are singular.
+      ValueError: there are fewer than six points, they are on a plane or not finite, the intrinsics are singular, or a
+        weight is negative.
     """
     return _solve(jnp.asarray(points), pixels_to_plane(pixels, intrinsics), weights, steps)
 

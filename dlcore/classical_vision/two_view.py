@@ -86,7 +86,8 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
       [3, 3] with the singular values 1, 1 and 0.
 
     Raises:
-      ValueError: there are fewer than eight pairs, one is not finite, or all of a side are on a line.
+      ValueError: there are fewer than eight pairs, one is not finite, or all of a side are on a line; a weight is
+        negative.
     """
     if first.shape != second.shape or first.ndim != 2 or first.shape[1] != 2 or len(first) < 8:
         raise ValueError(

@@ -138,7 +138,7 @@ def adjacent_faces(faces: np.ndarray) -> np.ndarray:
     faces = _checked_faces(faces)
     edges = np.sort(_half_edges(faces), 1)
     order = np.lexsort(edges.T[::-1])
-    edges, owner = edges[order], order % len(faces)
+    edges, owner = edges[order], order % len(faces)  # half-edges are three lists of all faces
     same = (edges[1:] == edges[:-1]).all(1)
     if (same[1:] & same[:-1]).any():
         edge = tuple(map(int, edges[1:-1][same[1:] & same[:-1]][0]))

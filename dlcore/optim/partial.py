@@ -307,6 +307,7 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
             if FIRST.isdisjoint(re.sub(r"\d", "", word) for word in re.split("[/_]", name)):
                 return leaf
             around = [stack for stack in depths if stack == "" or name.startswith(f"{stack}/")]
+            # The innermost stack around it: each path is the beginning of the next, and so before it in order.
             depth = depths[max(around)] if around else max(depths.values())
             return leaf * decay ** (depth + 1)
 

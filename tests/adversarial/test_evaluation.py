@@ -66,9 +66,9 @@ def test_a_random_start_takes_one_step_of_five_quarters_of_the_ball_and_random_s
 
 @pytest.mark.covers("AD-01")
 def test_steps_of_pgd_and_of_queries_are_shares_of_the_ball():
-    """Class 0 loses most where both pixels are 0.5: PGD goes to and fro around it by 2.5 x 0.2 / 3 of the ball.
+    """Class 0 loses most where both pixels are 0.5: PGD goes to and fro around it, by 2.5 radii of 0.2 in 3 steps.
 
-    A query attack moves by an eighth of it, once in 1 + (2 x 25 + 1) queries.
+    A query attack moves by an eighth of the radius, once in 1 + (2 x 25 + 1) queries.
     """
 
     def scores(x):

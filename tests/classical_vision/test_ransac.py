@@ -75,7 +75,7 @@ def test_samples_are_drawn_from_what_counts_without_repetition():
 
 
 def near(data):
-    """Consensus by a refit to `target`, of samples of which the first number fits all of 0 to 1.5 within 1."""
+    """Return RANSAC of numbers: a sample that begins below 8 has the model 0.75, and four inliers refit to `target`."""
 
     def run(target, mask=None, sample_size=1):
         def refit(data, weights):
@@ -104,7 +104,7 @@ def test_a_refit_that_keeps_half_of_the_inliers_is_not_taken():
 
 @pytest.mark.slow
 @pytest.mark.covers("CL-09")
-def test_samples_of_more_rows_than_count_have_no_inliers():
+def test_samples_that_need_more_rows_than_the_mask_has_find_no_inliers():
     """Two rows count, and samples of three cannot be drawn."""
     run = near(np.float32([0, 0.5, 1, 1.5, 9, 9.5]))
     few = jnp.array([True, True, False, False, False, False])

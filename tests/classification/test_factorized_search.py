@@ -253,7 +253,7 @@ def test_layers_follow_each_other_with_their_shortcuts_in_children_and_masked_ne
 
 
 def test_a_layer_has_at_least_one_channel():
-    """3/4 of one channel is rounded to one, and 1/100 is none, of which one is left."""
+    """3/4 of one channel is rounded to one; 1/100 would be none, and one is left."""
     child = space.child_blocks(np.array([0, 0, 0, 0, 0, 0]))
     for ratio in (0.75, 0.01):
         net = space.ChildNet((child[0]._replace(width=ratio),), width=1)

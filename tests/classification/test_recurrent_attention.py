@@ -90,7 +90,7 @@ def test_one_update_by_hand():
 
 
 @pytest.mark.covers("SQ-21")
-def test_a_location_is_credited_with_all_classes_from_its_glimpse_on():
+def test_a_location_is_credited_with_all_right_answers_from_its_glimpse_on():
     """Every glimpse is read as class 1: the two chosen locations have the returns 2 and 1, of label 0 none."""
     label = np.array([1, 0, 1, 1], np.int32)
     batch, tx = halves(4) | {"label": label}, optax.sgd(1.0)

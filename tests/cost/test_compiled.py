@@ -74,6 +74,7 @@ def test_the_summary():
     assert "3.000 GFLOPs on this cpu, +50.0% against 2 MACs" in text
     assert "1.0 MiB of parameters and images, unknown of temporaries" in text
     assert "0.5 MiB of outputs" in text
+    # Nothing is divided by 0 MACs.
     assert "3.000 GFLOPs on this cpu, +nan% against" in compiled_summary(
         Compiled("cpu", 3e9, *[None] * 4), Total(1, 0, 1)
     )

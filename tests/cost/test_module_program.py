@@ -174,7 +174,7 @@ class Rows(nn.Module):
 
 @pytest.mark.covers("CO-05")
 def test_a_layer_has_a_field_where_all_axes_of_the_image_are_left():
-    """Of means of rows one axis is left; less the mean of all each pixel looks at the whole image."""
+    """Means of rows have one axis left; a pixel from which the mean of all is subtracted looks at the whole image."""
     rows, normalized = layer_costs(Rows(), jax.ShapeDtypeStruct((2, 6, 8, 3), jnp.float32))
     assert (rows.path, rows.receptive_field, rows.stride) == ("rows", None, None)
     assert (normalized.receptive_field, normalized.stride) == ((float("inf"),) * 2, (1.0, 1.0))

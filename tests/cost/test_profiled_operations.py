@@ -137,7 +137,7 @@ def test_a_chip_is_measured_by_the_fastest_of_its_runs(monkeypatch):
 
 
 def test_times_are_those_of_the_devices_operations_in_the_newest_trace(tmp_path, monkeypatch):
-    """Of a device the line "XLA Ops" counts, not the modules that hold them, and not what the host did meanwhile."""
+    """Of a device the line "XLA Ops" counts, without one all of its lines, and not what the host did meanwhile."""
 
     def event(nanoseconds, **stats):
         return SimpleNamespace(duration_ns=nanoseconds, stats=list(stats.items()))

@@ -112,7 +112,7 @@ def test_the_best_that_anchors_can_do():
     assert mean == pytest.approx((0.5 + 100 / 700 + 1) / 3)  # 10 x 10 shared of 400 + 400 - 100
     assert best_possible_recall(anchors, boxes, np.array([[1, 1], [1, 0]]), 0.51)[0] == pytest.approx(1 / 3)
     assert np.isnan(best_possible_recall(anchors, boxes, np.zeros((2, 2)))).all()
-    # More boxes than are compared at a time: the first anchor itself, whose IoU with the second is 1/4 for both.
+    # More boxes than are compared at a time: all are the first anchor, whose IoU with the second one is 1/4.
     many = np.repeat(anchors[None, :1], 1100, 1)
     assert best_possible_recall(anchors[1:], many, np.ones((1, 1100))) == (0, pytest.approx(1 / 4))
     assert best_possible_recall(anchors, many, np.ones((1, 1100))) == (1, 1)

@@ -170,7 +170,7 @@ def test_owl_without_fields_is_the_published_network(architecture, name):
 
 
 def test_published_detectors_have_the_classes_and_sizes_of_their_authors():
-    """COCO has 80 classes, with numbers up to 90; of 91 outputs torchvision's and DETR's first is nobody's."""
+    """COCO has 80 classes, with numbers up to 90; the first of the 91 outputs of torchvision and DETR is unused."""
     classes = {name: getattr(build(), "num_classes", None) for name, build in MODELS.items()}
     numbers = {"fcos": 91, "retinanet": 91, "fasterrcnn": 90, "maskrcnn": 90, "keypointrcnn": 1, "ssd300": 90}
     numbers |= {"detr": 91, "deformable": 91, "yolos": 91, "rt": 80, "d": 80, "vitpose": None}

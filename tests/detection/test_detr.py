@@ -249,7 +249,7 @@ def test_one_step_by_hand(step):
     for name, (early, last) in zip(("classification", "box", "giou"), parts(before, np), strict=True):
         assert metrics[name].compute() == pytest.approx(float(last), rel=1e-4), name
         assert metrics[f"auxiliary_{name}"].compute() == pytest.approx(float(early), rel=1e-4), name
-    # Of one box an image, both queries of the last layer find an object likelier than none.
+    # Both queries of the last layer find an object likelier than none, and each image has one box.
     assert (before["logits"][1].argmax(-1) < 2).all()
     assert metrics["cardinality_error"].compute() == 1
     if step == "update":

@@ -126,7 +126,7 @@ def test_random_boxes_reach_all_edges_and_are_as_small_as_allowed():
     assert ((drawn[:, 2:] - drawn[:, :2]).min(), drawn.min()) == (6, 0)
     assert drawn.max(0).tolist() == [24, 14, 30, 20]
     assert random_boxes(2000, (20, 30)).max(0).tolist() == [22, 12, 30, 20]  # 8 is the least side
-    # As large as the image, which few of the drawn boxes are.
+    # As high as the image, as few of the drawn boxes are.
     np.testing.assert_array_equal(random_boxes(3, (9, 12), smallest=9, seed=1)[:, [1, 3]], [[0, 9]] * 3)
     for smallest in (0, 10):
         with pytest.raises(ValueError, match=f"smallest={smallest}: out of range; allowed: 1 to 9"):
@@ -134,7 +134,7 @@ def test_random_boxes_reach_all_edges_and_are_as_small_as_allowed():
 
 
 def test_boxes_are_sorted_by_random_ranks_that_are_smallest_for_late_merges(monkeypatch):
-    """Two boxes in each of two spaces and scales: the ranks are 2 u and v of each pair, of u and v in [0, 1]."""
+    """Two boxes in each of two spaces and scales: each pair has the ranks 2 u and v, of u and v in [0, 1]."""
     cuts = []
 
     def cut(values, scale, sigma, min_size):

@@ -60,7 +60,7 @@ def test_the_place_of_a_maximum_is_a_step_of_newton_or_its_pixel():
     """g = (0.05, 0.05) and H = [[-0.3, h], [h, -0.3]], h = (2 diagonal - 2 other) / 4: a step of 0.05 / (0.3 - h).
 
     At h = 0.1 that is 0.25; at h = 0.28 it is 2.5, out of reach; at h = 0.4 H has no maximum; with gradients
-    (0.05, 0) and curvatures (-0.3, -0.5) of h = 0 the step is (1 / 6, 0). What is below 0.001 counts as that: with
+    (0.05, 0) and curvatures (-0.3, -0.5) of h = 0 the step is (1 / 6, 0). Less than 0.001 counts as 0.001: with
     log 0.001 = -6.908 on the left and -1 on the right the step is 5.908 / 2 / 7.908. A map of zeros has its maximum at
     (0, 0), and those on a border stay there.
     """

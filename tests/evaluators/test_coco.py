@@ -470,7 +470,7 @@ def test_many_pixels_are_pasted_a_few_masks_at_a_time(monkeypatch):
 
 
 def test_an_overlap_of_half_counts_at_the_least_threshold_alone():
-    """The upper 52 of 100 rows, as a box and as a mask: precision 1 at IoU 0.5, 0 from 0.55 on; one of ten recalls."""
+    """The upper 52 of 100 rows, as a box and as a mask: precision 1 at IoU 0.5, 0 at the nine from 0.55 on."""
     mask = np.ones((1, 1, 100, 100), bool)
     rows = {"boxes": np.float32([[[0, 0, 100, 100]]]), "labels": np.zeros((1, 1), int), "box_mask": mask[..., 0, 0]}
     rows |= {"image": np.zeros((1, 100, 100, 3), np.uint8), "masks": pack_masks(mask)}

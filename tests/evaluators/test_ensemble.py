@@ -21,21 +21,23 @@ def classifier(scale, classes=2):
     return Learner(lambda key, batch: jnp.ones(()), lambda s, b: (s, {}), lambda s, b: {}, predict)
 
 
-@pytest.mark.slow
+BATCH = {"x": np.float32([[np.log(3.0), 0]]), "label": np.array([1]), "index": np.array([0])}
+"""With x = (log 3, 0) a member of weight 1 says (3/4, 1/4), of weight -1 (1/4, 3/4), of weight -2 (1/10, 9/10)."""
+
+
 @pytest.mark.covers("RG-22")
 def test_probabilities_are_averaged_not_logits():
-    """x = (log 3, 0): the first member, of weight 1, says (3/4, 1/4), the second, of weight -1,
-    (1/4, 3/4); of weight -2 it says (1/10, 9/10)."""
     joined = ensemble([classifier(1.0), classifier(1.0)], EXAMPLE)
-    batch = {"x": np.float32([[np.log(3.0), 0]]), "label": np.array([1]), "index": np.array([0])}
+    predict = jax.jit(lambda states: joined.predict(states, BATCH)["probabilities"])
+    for weight, expected in ((-1, [0.5, 0.5]), (-2, [(0.75 + 0.1) / 2, (0.25 + 0.9) / 2])):
+        np.testing.assert_allclose(predict((np.float32(1), np.float32(weight))), [expected], atol=1e-6)
 
-    @jax.jit
-    def run(states):
-        return joined.predict(states, batch)["probabilities"], joined.evaluate(states, batch)
 
-    np.testing.assert_allclose(run((np.float32(1), np.float32(-1)))[0], [[0.5, 0.5]], atol=1e-6)
-    found, metrics = run((np.float32(1), np.float32(-2)))
-    np.testing.assert_allclose(found, [[(0.75 + 0.1) / 2, (0.25 + 0.9) / 2]], atol=1e-6)
+@pytest.mark.slow
+@pytest.mark.covers("RG-22")
+def test_measures_are_of_the_averaged_probabilities():
+    joined = ensemble([classifier(1.0), classifier(1.0)], EXAMPLE)
+    metrics = jax.jit(lambda states: joined.evaluate(states, BATCH))((np.float32(1), np.float32(-2)))
     assert metrics["loss"].compute() == pytest.approx(-np.log(0.575), rel=1e-5)
     assert metrics["accuracy"].compute() == 1
     members = -(np.log(0.25) + np.log(0.9)) / 2

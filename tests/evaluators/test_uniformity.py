@@ -49,7 +49,7 @@ def test_the_batches_do_not_matter(size):
     assert measure.finish(memory)["uniformity"] == pytest.approx(uniformity_of(spread(41, 41)))
 
 
-def test_one_query_is_no_pair_and_counts_as_even():
+def test_one_query_is_no_pair_and_has_the_uniformity_of_equal_embeddings():
     measure, line = uniformity("rows"), np.array([[0.0], [1.0], [3.0]])
     for count, expected in ((1, 0), (2, -2 * 2.0**2)):
         rows = {"label": np.zeros(count + 1), "bank": np.arange(count + 1) == 0}

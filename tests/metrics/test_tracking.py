@@ -61,7 +61,7 @@ def test_a_pair_of_the_frame_before_goes_first_and_a_gap_is_no_switch():
 
 
 def test_no_pair_goes_first_before_a_track_was_matched():
-    """Of two boxes the one of the IoU 1 is matched, though the other, of 0.6, has the number 1."""
+    """Of two boxes that of the IoU 1 is matched, and not that of 0.6: before a first match no id has priority."""
     boxes, ids = still(3, [0, 0, 0])
     near = np.tile(np.array([BOX, [0, 0, 10, 6]]), (3, 1, 1))
     predicted_ids = np.array([[0, 1], [0, -1], [0, -1]])

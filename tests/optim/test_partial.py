@@ -58,7 +58,7 @@ def test_the_first_part_that_matches_counts():
 
 
 def test_a_pattern_that_matches_nothing_is_named_with_close_ones():
-    for pattern in ("heads", "zzz"):  # near the first three names, and near none: the first three
+    for pattern in ("heads", "zzz"):  # like the first three names, and like none, for which the first three are named
         problem = f"part='{pattern}': names no parameter; allowed: such as head, head/bias, head/kernel$"
         with pytest.raises(ValueError, match=problem):
             part_labels(PARAMS, [Part(pattern)])

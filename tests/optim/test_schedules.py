@@ -389,7 +389,7 @@ def test_numbers_out_of_range_are_refused_by_name(call, problem):
         call()
 
 
-def test_a_scale_is_found_in_any_chain_and_divides_later_updates():
+def test_the_scale_of_a_plateau_is_found_in_the_chain_and_multiplies_later_updates():
     params, gradients = {"w": jnp.ones(2)}, {"w": jnp.ones(2)}
     tx = create_optimizer("sgd", 0.5, momentum=0.0, plateau=True)
     state = tx.init(params)

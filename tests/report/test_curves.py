@@ -237,11 +237,11 @@ def of_a_hundred(first, last=99):
     ("first", "last", "clipped"), [(726, 99, True), (724, 99, False), (726, 185, True), (726, 186, False)]
 )
 def test_a_chart_is_cut_above_eight_ranges_unless_later_values_are_high(first, last, clipped):
-    """From 5 to 95 are 90: a first value above 5 + 8 * 90 = 725 is cut if all later ones are below 95 + 90."""
+    """From 5 to 95 are 90: a first value above 5 + 8 * 90 = 725 is cut if no later one is above 95 + 90."""
     assert (f"earlier up to {first}<" in of_a_hundred(first, last)) is clipped
 
 
-def test_a_cut_chart_ends_a_range_above_the_most_and_begins_a_twentieth_below_the_least():
+def test_a_cut_chart_reaches_a_range_above_the_95th_percentile_and_a_little_below_the_least():
     """The top is 95 + 90 = 185, the bottom -185 / 20 = -9.25."""
     html = of_a_hundred(726)
     (line,) = lines(html)
@@ -251,7 +251,7 @@ def test_a_cut_chart_ends_a_range_above_the_most_and_begins_a_twentieth_below_th
 
 
 def test_only_what_lies_in_the_first_quarter_may_be_cut():
-    """Of 40 values those before the tenth; the percentiles of 20 zeros and 19 ones are 0 and 1."""
+    """The first ten of 40 values; the percentiles of the zeros and ones are 0 and 1."""
     for place, clipped in ((9, True), (10, False)):
         values = np.resize([0.0, 1.0], 40)
         values[place] = 9.0

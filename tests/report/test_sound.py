@@ -66,7 +66,7 @@ def test_waveforms_and_spectra_by_hand(monkeypatch):
     assert figures[1].axes[0].get_ylim() == (-60, 3)
 
 
-def test_one_row_has_the_axes_of_several_and_all_share_theirs(monkeypatch):
+def test_two_sounds_stand_in_a_row_of_three_charts_of_the_same_axes(monkeypatch):
     figures = []
     monkeypatch.setattr(sound, "figure_svg", lambda figure, title: figures.append(figure) or "<svg>")
     waves = np.outer([1.0, 0.1], np.sin(np.arange(64)))

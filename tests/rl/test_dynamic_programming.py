@@ -169,7 +169,7 @@ def test_policies_improve_until_they_stay_and_sweeps_are_counted(float64, scale)
     assert float(found.change) == pytest.approx(change)
 
 
-def test_no_sweep_is_allowed_and_a_negative_number_is_not():
+def test_zero_sweeps_are_allowed_and_a_negative_number_is_not():
     np.testing.assert_array_equal(dp.value_sweeps(sutton(), 0), np.zeros((1, 16)))
     with pytest.raises(ValueError, match="num_sweeps=-1: out of range"):
         dp.value_sweeps(sutton(), -1)

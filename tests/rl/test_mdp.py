@@ -214,7 +214,7 @@ def test_endless_episodes_need_a_discount():
         absorbing=[1],
     )
     mdps.check_endings(paid)
-    # Of two free states and three actions, one circles in state 0 for nothing; state 1 pays whatever it does.
+    # In state 0 the action that costs nothing leads on to state 1, where every action costs 1: nobody stays for free.
     circles = mdps.make(
         [[[0], [1], [2]], [[2], [0], [1]], [[2], [2], [2]]],
         np.ones((3, 3, 1)),
@@ -223,10 +223,10 @@ def test_endless_episodes_need_a_discount():
         absorbing=[2],
     )
     mdps.check_endings(circles)
-    circles.reward[0, 0] = 0
+    circles.reward[0, 0] = 0  # of staying in state 0
     with pytest.raises(ValueError, match="stay away from the end for ever and pay nothing, from state 0 on"):
         mdps.check_endings(circles)
-    circles.reward[0], circles.reward[1, 2] = -1, 0
+    circles.reward[0], circles.reward[1, 2] = -1, 0  # of staying in state 1
     with pytest.raises(ValueError, match="stay away from the end for ever and pay nothing, from state 1 on"):
         mdps.check_endings(circles)
     endless = mdps.make([[[1]], [[0]]], np.ones((2, 1, 1)), -1.0, gamma=1.0)

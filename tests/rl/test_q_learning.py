@@ -54,7 +54,7 @@ def test_steps_of_one_over_the_visits_average_the_targets():
     assert (state.visits[0, 0], state.step) == (200, 1)
     assert float(metrics["return"].count) == 200
     np.testing.assert_allclose(state.params[0, 0], float(metrics["return"].total) / 200, rtol=1e-4)
-    # The end's number is the noise that it started as.
+    # The value of the end, which no step changes, is the noise that it started as.
     noise = jax.random.normal(jax.random.fold_in(jax.random.key(0), 1), (2, 1))
     np.testing.assert_allclose(state.params[1], 5 * noise[1], rtol=1e-6)
 
@@ -63,7 +63,8 @@ def test_steps_of_one_over_the_visits_average_the_targets():
 def test_the_error_is_measured_without_its_sign():
     """In both instances -3 comes where 0 is expected, so that the value is -3.
 
-    Time is up, and the state keeps its value: -3 - 3 / 2 comes where -3 is expected. A sum of -3 over four visits.
+    An episode that time ends keeps the value of its state: then -3 - 3 / 2 comes where -3 is expected. The two errors
+    of -3 / 2 are divided by four visits.
     """
     settings = {"num_steps": 2, "gamma": 0.5, "epsilon": 0.0, "step_power": 1.0, "initial_std": 0.0}
     state, metrics = trained(constant_reward(False, reward=-3.0)._replace(num_actions=1), 1, 2, **settings)

@@ -133,7 +133,7 @@ def test_hyperband_has_brackets_of_ever_longer_first_rungs(search):
     assert outcome.remarks[1].startswith("4 brackets. ")
     assert [t.values for t in outcome.trials[27:39]] == space.random(RATE, 12, 4)
     search.calls.clear()
-    search("hyperband", steps=81).run()
+    search("hyperband", steps=81).run()  # 81 / 3^3 = 3 steps
     assert search.calls[0][:2] == ("rung3", 27)
 
 

@@ -77,7 +77,7 @@ def test_an_object_of_its_own_color_is_cut_along_its_edge():
 
 
 def turns(monkeypatch, cuts, **settings):
-    """(Pixels whose colors are modeled, colors, gains, the found object) of 2 x 5 pixels whose cuts are given.
+    """Run GrabCut on 2 x 5 pixels, with given cuts: return what each model is fitted to, the gains, and the object.
 
     The least salient pixels are 0 to 4 of 10, which are background, the most salient one is 9.
     """
@@ -112,7 +112,7 @@ def test_colors_of_each_side_are_modeled_and_then_those_of_the_cut(monkeypatch):
 @pytest.mark.parametrize(
     ("cuts", "settings", "turns_taken", "expected"),
     [
-        ([[8, 9], [7, 8, 9], [6, 7, 8, 9], [5, 6, 7, 8, 9]], {}, 4, [5, 6, 7, 8, 9]),  # as many as there are
+        ([[8, 9], [7, 8, 9], [6, 7, 8, 9], [5, 6, 7, 8, 9]], {}, 4, [5, 6, 7, 8, 9]),  # four turns by default
         ([[8, 9], [9]], {"iterations": 2}, 2, [9]),
         ([[8, 9]], {"iterations": 1}, 1, [8, 9]),
         ([[]], {}, 1, []),  # no object

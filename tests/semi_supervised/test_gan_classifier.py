@@ -487,7 +487,7 @@ MODES = []
 
 
 class Asked(Scale):
-    """g z, which puts down in `MODES` whether it is in training."""
+    """g z, which records in `MODES` whether it is in training."""
 
     def __call__(self, z, train=False):
         MODES.append(train)

@@ -245,8 +245,9 @@ def test_steps_of_several_rollouts_are_counted_and_a_history_without_seeds_has_n
 def test_the_film_is_of_the_best_seed_in_at_most_about_a_hundred_frames(
     monkeypatch, num_seeds, length, steps, told, milliseconds
 ):
-    """Of three episodes the first seed's mean return is 3, the second one's 4; a seed's network prefers its number.
+    """Of three episodes the first seed's mean return is 3, the second one's 4.
 
+    Each seed's network prefers the action of its number.
     The observation of step t in the episode is 10 t plus the action of the policy.
     """
     shown = []

@@ -394,9 +394,9 @@ def test_numbers_of_detections_are_rounded_for_people():
     spec = {"class_names": ["a"], "image_shape": [9, 7, 3], "keypoint_names": ["nose"]}
     found = {
         "boxes": np.array([[[1.23456, 2, 3, 4]]]), "scores": np.array([[0.123456]]), "labels": np.array([[0]]),
-        "valid": np.array([[1]]), "keypoints": np.array([[[[1.23456, 2.34567, 1]]]]), "original_size": [[9, 7]],
+        "valid": np.array([[1]]), "keypoints": np.array([[[[1.23456, 2.34567, 1]]]]),
+        "original_size": np.array([[9, 7]]),
     }  # fmt: skip
-    found["original_size"] = np.array(found["original_size"])
     (row,) = box_results.describe(found, spec)
     assert row["detections"] == [
         {"class": "a", "score": 0.1235, "box_xyxy": [1.23, 2, 3, 4], "keypoints": {"nose": [1.23, 2.35]}}

@@ -210,7 +210,7 @@ def test_networks_of_the_zoo_have_the_frames_and_the_side_of_the_clips():
 def test_odds_of_a_video_are_those_of_the_mean_logits_of_its_views():
     """Views (2, 0) and (0, 0) have the mean (1, 0) and so odds of e to 1; the second video has 1 to e^3.
 
-    Large logits have no infinite odds.
+    Large logits do not overflow.
     """
     logits = np.array([[2.0, 0], [0, 0], [0, 3], [0, 3], [999, 999], [999, 999]])
     first, second, third = PAGE.task.describe({"logits": logits}, {"views": 2, "class_names": ["up", "down"]})

@@ -219,7 +219,7 @@ def test_the_photograph_is_cut_by_columns_a_quarter_of_a_side_apart():
 
 @pytest.mark.parametrize(("side", "rows", "columns"), [(103, 13, 12), (97, 14, 12)])
 def test_pieces_of_the_photograph_end_with_it_and_with_their_split(side, rows, columns):
-    """Sides of 103 are 25 apart: from row 325 one would be too long. Of 97, 24 apart: from column 288 one, too."""
+    """Pieces of 103 are 25 apart: one from row 325 would leave the photograph. One of 97 from column 288 the split."""
     splits = image_pairs.small_images(Flags({"data_dir": None, "image_size": side}), 1)
     assert len(splits.train) == rows * columns
     chex.assert_shape(splits.train.arrays["image"], (rows * columns, side, side, 3))

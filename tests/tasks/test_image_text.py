@@ -47,7 +47,7 @@ def test_questions_and_what_a_run_keeps():
     ],
 )
 def test_a_tenth_validates_and_half_tests_but_no_more_than_a_limit(monkeypatch, task, few, counts):
-    """Questions are tested by 2,000 at most, clips and images by 1,000; the first clips may have equal sentences."""
+    """Questions are tested by 2,000 at most, clips and images by 1,000; clips may have equal sentences."""
     calls, parts = [], Source({"image": np.zeros((1, 2, 3, 3), np.uint8), "clip": np.zeros((1, 2, 2, 3, 3), np.uint8)})
     draw = lambda *counts, **settings: calls.append((counts, settings)) or parts  # noqa: E731
     for name in ("questions", "clips"):

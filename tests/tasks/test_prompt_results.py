@@ -139,7 +139,7 @@ def test_masks_are_written_at_the_photographs_size(photograph, tmp_path):
 
 
 def test_small_masks_are_drawn_over_large_ones_in_colors_of_their_own(monkeypatch):
-    """Mask 0 has the whole row, mask 1 its left half, and mask 21 one pixel more: its color is that of the first."""
+    """Mask 0 has five pixels, mask 1 three of them, and mask 21 one: of 20 colors it has that of mask 1."""
     monkeypatch.setattr("dlcore.report.segmentation.overlay", lambda image, numbers, colors: (numbers, colors))
     monkeypatch.setattr("dlcore.report.segmentation.palette", lambda names: names)
     masks = np.zeros((22, 1, 6), bool)

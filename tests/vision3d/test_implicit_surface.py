@@ -98,7 +98,7 @@ def test_losses_and_measures_by_hand():
         made[target] = {k: v.compute() for k, v in evaluate(state, batch).items()}
         if target == "distance":
             flat = evaluate(state.replace(params={"w": np.zeros(3, np.float32)}), batch)
-    # f = 2, -2, -4: errors 0.5, 1 and 7, gradient 2: 8.5 / 3 + 0.5 (2 - 1)^2; of two points inside one is so.
+    # f = 2, -2, -4: errors 0.5, 1 and 7, gradient 2: 8.5 / 3 + 0.5 (2 - 1)^2; of two points with f < 0 one is inside.
     assert made["distance"] == pytest.approx(
         {"loss": 8.5 / 3 + 0.5, "iou": 1 / 2, "distance_error": 8.5 / 3, "gradient_norm": 2, "eikonal_error": 1}
     )
