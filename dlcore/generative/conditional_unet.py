@@ -270,7 +270,8 @@ class ConditionalUNet(UNetEncoder):
           [B, H, W, out_channels], at least float32.
 
         Raises:
-          ValueError: the levels do not divide H or W, or heads do not divide channels.
+          ValueError: the levels do not divide H or W, heads do not divide channels, or `control` has another number of
+            maps.
         """
         _, height, width, channels = x.shape
         dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or channels
@@ -280,6 +281,8 @@ class ConditionalUNet(UNetEncoder):
         x, maps = self.encode(x, embedding, context, dtype)
         # ControlNet adds to the skip connections and to the middle.
         if control is not None:
+            if len(control[0]) != len(maps):
+                raise ValueError(f"control: {len(control[0])} maps; allowed: {len(maps)}, one for each on the way down")
             maps, x = [a + b for a, b in zip(maps, control[0], strict=True)], x + control[1]
         last = len(self.channels) - 1
         # Up: concatenate the skip connections.

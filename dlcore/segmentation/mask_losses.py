@@ -171,8 +171,8 @@ def match_masks(
     cost_mask = (jax.nn.softplus(logits).sum(0)[:, None] - overlap) / len(logits)
     probs = jax.nn.sigmoid(logits)
     shared = jnp.matmul(probs.T, targets, precision=product)
-    dice = (2 * shared + 1) / (probs.sum(0)[:, None] + targets.sum(0) + 1)  # larger is better
-    cost = weights.class_weight * cost_class + weights.mask_weight * cost_mask - weights.dice_weight * dice
+    cost_dice = 1 - (2 * shared + 1) / (probs.sum(0)[:, None] + targets.sum(0) + 1)
+    cost = weights.class_weight * cost_class + weights.mask_weight * cost_mask + weights.dice_weight * cost_dice
     return assign(cost, valid)
 
 

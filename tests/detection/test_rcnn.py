@@ -87,7 +87,6 @@ def test_calls_in_a_loop_are_counted_as_often_as_it_turns():
     assert images_through(jax.make_jaxpr(looped)(images).jaxpr) == 14
 
 
-@pytest.mark.slow
 @pytest.mark.covers("DE-06")
 def test_regions_are_positive_negative_or_neutral_by_iou():
     """One box of 10 x 10; regions of width 10, 4, 2 in it have IoU 1, .4, .2: on it, neutral, background."""

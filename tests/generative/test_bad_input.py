@@ -175,9 +175,9 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("adversarial_gradient=", lambda: adaptive_weight(TWO, THREE)),
         ("num_codes=0", lambda: codebook_from(KEY, PAIRS, 0)),
         ("features=3: odd", lambda: timestep_embedding(TWO, 3)),
-        ("argument 2 is shorter", lambda: started(AutoencoderTiny((4, 4), (1,)), IMAGES)),
+        (r"num_blocks=\(1,\): 1 levels; allowed: 2, as ", lambda: started(AutoencoderTiny((4, 4), (1,)), IMAGES)),
         (
-            "argument 2 is shorter",
+            r"control: 1 maps; allowed: \d, one for each",
             lambda: started(
                 ConditionalUNet((4,), attention_levels=(), add_attention=False, groups=2),
                 *(IMAGES, TWO, None, None, ([IMAGES], IMAGES)),

@@ -39,7 +39,6 @@ def test_a_cube_has_the_measures_of_a_cube():
     np.testing.assert_allclose(outward, 0.5)
 
 
-@pytest.mark.slow
 def test_an_icosphere_is_a_sphere():
     vertices, faces = ops.icosphere(3, radius=2.0)
     # V = 10 4^3 + 2, F = 20 4^3; the polyhedron is a little smaller than the sphere of 4/3 pi r^3 and 4 pi r^2.

@@ -126,15 +126,20 @@ def test_a_predictor_puts_mask_tokens_at_targets_and_attends_to_the_context_and_
         np.testing.assert_allclose(prediction[b, m], expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.slow
 @pytest.mark.covers("SS-38")
-def test_masks_are_disjoint_and_blocks_in_range():
+def test_blocks_have_the_shapes_in_range():
     """Of 8x8 patches 15-20 % are 9.6 to 12.8, with aspect 0.75-1.5: 3x4 and 4x3. A square of 85 % or more is 8x8."""
     assert block_shapes((8, 8), (0.15, 0.2), (0.75, 1.5)).tolist() == [[3, 4], [4, 3]]
     assert block_shapes((8, 8), (0.75, 1.0)).tolist() == [[7, 7], [8, 8]]
     # Of 2x4 patches 2 to 4, half as high as wide or square; and both ends of a range count.
     assert block_shapes((2, 4), (0.25, 0.5), (0.5, 1.0)).tolist() == [[1, 2], [2, 2]]
     assert block_shapes((4, 2), (0.25, 0.5), (1.0, 2.0)).tolist() == [[2, 1], [2, 2]]
+
+
+@pytest.mark.slow
+@pytest.mark.covers("SS-38")
+def test_masks_are_disjoint_and_blocks_in_range():
+    """Of 8x8 patches a target has 3x4 or 4x3."""
     draw = jax.vmap(lambda key: context_and_targets(key, (8, 8), context_scale=(0.76, 1.0)))
     context, targets = jax.device_get(jax.jit(draw)(jax.random.split(jax.random.key(0), 200)))
     chex.assert_shape(targets, (200, 4, 64))
