@@ -55,8 +55,8 @@ SMALL = {
     *("swin_v2_t", "vit_s_16", "vitdet_b"),
     *("vit_small_patch16_rope_224", "ijepa_vith14_1k"),
 }
-"""First variants of which test_programs.py has a small network in the default tier (of I-JEPA a ViT, its base class); the
-slow tier has them here."""
+"""First variants of which test_programs.py has a small network in the default tier (of I-JEPA a ViT, its base class);
+the slow tier has them here."""
 
 
 def variants(names):
