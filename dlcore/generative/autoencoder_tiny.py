@@ -86,10 +86,8 @@ class AutoencoderTiny(nn.Module):
     def setup(self):
         """Build both halves."""
         if len(self.num_blocks) != len(self.channels):
-            levels = len(self.channels)
-            raise ValueError(
-                f"num_blocks={self.num_blocks}: {len(self.num_blocks)} levels; allowed: {levels}, as channels"
-            )
+            problem = f"{len(self.num_blocks)} levels; allowed: {len(self.channels)}, as channels"
+            raise ValueError(f"num_blocks={self.num_blocks}: {problem}")
         self.encoder = _Encoder(self.channels, self.num_blocks, self.latent_channels)
         self.decoder = _Decoder(self.channels[::-1], self.num_blocks[::-1], self.image_channels)
 
