@@ -49,6 +49,10 @@ def test_the_mass_is_what_lies_on_the_cell_of_a_word_that_names_a_shape():
         "alignment": np.pad(weights, [(0, 0), (0, 2)] + 2 * [(0, 0)]),
     }
     assert evaluator.add(acc, longer, twice) == pytest.approx([0.7, 0.7])
+    # The last word counts too: the third is in cell 3, of even attention.
+    last = {"captions": captions[:, 1:, :4], "cells": np.array([[[-1, -1, -1, 3]]])}
+    full = {"tokens": np.array([[4, 5, 6]]), "alignment": weights[:, :3]}
+    assert evaluator.add(None, full, last) == pytest.approx([0.25])
 
 
 def test_a_caption_matches_if_it_is_one_of_the_references():
