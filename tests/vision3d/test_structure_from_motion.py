@@ -168,6 +168,9 @@ def test_views_between_are_located_and_outliers_leave_in_two_rounds(monkeypatch)
     ends = np.array([[True] * 8, [False] * 8, [False] * 8, [True] * 8])
     ends[:, 1] = True, True, True, False
     np.testing.assert_array_equal(used, ends)
+    # Of three views the one between is located too.
+    reconstruct(jax.random.key(0), pixels[[0, 1, 3]], K, mask[[0, 1, 3]], 1.5, 40, 6)
+    np.testing.assert_array_equal(rounds[4][0].rotations[:, 0, 0], [1, pixels[1, 0, 0], 2])
 
 
 def test_bad_input_is_named():
