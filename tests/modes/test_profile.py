@@ -179,6 +179,7 @@ def test_the_report_lists_the_ten_longest_and_the_time_of_each_phase(profiled, t
     page = (tmp_path / "profile" / "profile.html").read_text()
     assert page.startswith("a.page: profile {'a step': '2000.00 ms', 'compilation': '1.0 s', 'operations': '13', ")
     assert "The 10 longest operations: 94% of the time" in page
+    assert "The roof is the measured speed of one product" in page  # no chip is known
     assert "open it at ui.perfetto.dev" in page
     assert "'subtitle': '2000.00 ms a step under the profiler" in page
     assert "'details': {'Environment': {'hardware': " in page

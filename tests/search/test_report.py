@@ -99,6 +99,7 @@ def test_better_trials_are_darker_and_those_without_a_score_gray():
     assert colors[1] == "0.85"
     assert _rank_colors(TRIALS, "min")[0] == colors[2]
     assert _rank_colors([trial(1.0)], "max") == [colors[2]]
+    assert _rank_colors([trial(1.0), trial(2.0)], "max") == [colors[0], colors[2]]
 
 
 def test_each_trial_is_a_line_through_its_values_and_its_score():
