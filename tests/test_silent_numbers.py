@@ -15,7 +15,19 @@ from dlcore.classical_vision.fisher_vector import fisher_vector
 from dlcore.classical_vision.homography import fit_homography, warp_perspective
 from dlcore.classical_vision.ransac import fit_line
 from dlcore.classical_vision.retrieval import search
+from dlcore.cost.formulas import dense_parameters
+from dlcore.detection.fcos import centerness
+from dlcore.detection.localization import mean_size_boxes
+from dlcore.detection.mask_rcnn import mask_targets
+from dlcore.detection.rcnn import warp_regions
+from dlcore.diagnostics.dependence import dependence
+from dlcore.diagnostics.gradient_check import verdict
 from dlcore.evaluators.pitch import spectral_pitch
+from dlcore.generative.image_to_image import l1
+from dlcore.generative.latents import principal_directions
+from dlcore.generative.vq_vae import codebook_from
+from dlcore.interpretability.class_image import random_shift
+from dlcore.interpretability.dissection import concept_iou
 from dlcore.nn.ode import odeint
 from dlcore.nn.position import relative_buckets, sinusoidal_encoding
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
@@ -25,9 +37,17 @@ from dlcore.rl.distributions import DiagonalGaussian, TanhGaussian
 from dlcore.rl.rollout import generalized_advantages
 from dlcore.search.population import exploit
 from dlcore.segmentation import everything
+from dlcore.segmentation.grabcut import neighbor_weights
+from dlcore.self_supervised.deep_cluster import cluster
+from dlcore.self_supervised.frame_order import frame_order
+from dlcore.sequence.char_rnn import chunk_at
 from dlcore.sequence.decoding import generate
+from dlcore.transfer.active import core_set
+from dlcore.transfer.gradient_reversal import reversal_strength
+from dlcore.video.correlation import lookup_correlation
 from dlcore.vision3d.implicit_surface import grid_points
-from dlcore.vision3d.octree import decode_octree, octree_occupancy
+from dlcore.vision3d.mesh_rcnn import cubify_masks
+from dlcore.vision3d.octree import decode_octree, octree_from_distance, octree_occupancy
 
 KEY, RNG = jax.random.key(0), np.random.default_rng(0)
 Z, TOKENS = jnp.ones((3, 2)), jnp.ones((1, 3, 1, 2))
@@ -163,6 +183,57 @@ CASES = {
     "queries of an attack": (
         lambda: simba(lambda image: image[0, 0], KEY, np.zeros((1, 1, 2)), 0, max_queries=0),
         "max_queries=0: out of range; allowed: at least 1",
+    ),
+    "inputs of a layer": (lambda: dense_parameters(2.5, 3), "inputs=2.5: no whole number"),
+    "no box": (lambda: mean_size_boxes(np.zeros((0, 4)), (8, 8)), "boxes: none; allowed: at least one"),
+    "flipped box": (lambda: mean_size_boxes(np.array([[2, 0, 1, 1.0]]), (8, 8)), r"boxes\[0\]=.*: flipped"),
+    "height of images": (lambda: mean_size_boxes(np.ones((1, 4)), (0, 8)), "height=0: out of range"),
+    "width of images": (lambda: mean_size_boxes(np.ones((1, 4)), (8, 0)), "width=0: out of range"),
+    "three distances": (lambda: centerness(jnp.ones((2, 3))), r"distances=float32\[2, 3\]: wrong shape"),
+    "mask of a proposal": (
+        lambda: mask_targets(np.ones((2, 4, 4)), np.array([0, 2]), np.zeros((2, 4))),
+        r"matched\[1\]=2: out of range; allowed: 0 to 1, of 2 masks",
+    ),
+    "share of a pixel": (
+        lambda: mask_targets(np.ones((2, 4, 4)), np.array([0, 1]), np.zeros((2, 4)), threshold=1.5),
+        "threshold=1.5: out of range; allowed: 0 to 1",
+    ),
+    "context of a region": (
+        lambda: warp_regions(np.ones((1, 4, 4, 1)), np.zeros((1, 1, 4)), 2, context=-0.5),
+        "context=-0.5: out of range; allowed: at least 0",
+    ),
+    "axis of an input": (lambda: dependence(jnp.sum, Z, axis=2), "axis=2: x has 2 axes; allowed: 0 to 1"),
+    "axis from the end": (lambda: dependence(jnp.sum, Z, axis=-1), "axis=-1: x has 2 axes"),
+    "error below 0": (lambda: verdict(-1.0), "error=-1.0: out of range; allowed: at least 0"),
+    "images of other channels": (
+        lambda: l1(np.ones((1, 2, 2, 3)), np.ones((1, 2, 2, 1))),
+        r"b=float32\[1, 2, 2, 1\]: wrong shape",
+    ),
+    "code of a latent": (lambda: principal_directions(np.diag([1, np.nan]), 1), r"codes\[1, 1\]=nan: not finite"),
+    "output of an encoder": (lambda: codebook_from(KEY, np.diag([1, np.nan]), 1), r"z\[1, 1\]=nan: not finite"),
+    "shift of an image": (lambda: random_shift(np.ones((2, 2, 1)), KEY, -1), "jitter=-1: out of range"),
+    "thresholds of channels": (
+        lambda: concept_iou(np.ones((1, 2, 2, 3)), np.ones((1, 2, 2, 1)), np.ones(2)),
+        r"thresholds=float32\[2\]: wrong shape or dtype; allowed: \[3\]",
+    ),
+    "price of neighbors": (lambda: neighbor_weights(np.ones((2, 2, 3)), -1.0), "gamma=-1: out of range"),
+    "color of neighbors": (
+        lambda: neighbor_weights(np.full((2, 2, 3), np.nan), 1.0),
+        r"colors\[0, 0, 0\]=nan: not finite",
+    ),
+    "principal components": (lambda: cluster(KEY, np.ones((3, 2)), 2, dims=0), "dims=0: out of range"),
+    "stride of frames": (lambda: frame_order(0), "stride=0: out of range; allowed: at least 1"),
+    "length of a chunk": (lambda: chunk_at(np.ones((1, 4), int), 0, 0), "chunk_length=0: out of range"),
+    "labels of fewer examples": (
+        lambda: core_set(DEVIATIONS, np.array([True, False]), 1),
+        r"labeled=bool\[2\]: wrong shape or dtype; allowed: \[3\]",
+    ),
+    "rise of a strength": (lambda: reversal_strength(0.5, 0.0), "sharpness=0: out of range; allowed: above 0"),
+    "grid of two axes": (lambda: cubify_masks(np.ones((2, 2))), r"occupancy=float32\[2, 2\]: wrong shape"),
+    "side of a tree": (lambda: octree_from_distance(len, 1, half_side=0.0), "half_side=0: out of range"),
+    "radius of a lookup": (
+        lambda: lookup_correlation((np.ones((1, 2, 2, 2, 2)),), np.ones((1, 2, 2, 2)), -1),
+        "radius=-1: out of range; allowed: at least 0",
     ),
     "steps of Adam": (lambda: inverse.explain(ENDLESS, SHOWN, steps=0), "steps=0: too small; allowed: at least 1"),
 }

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.nn import GlobalResponseNorm
 from dlcore.ops.arithmetic import conv_macs, conv_parameters, receptive_field
 
@@ -287,5 +288,4 @@ def _numbered(name: str, values: Sequence[int]) -> dict[str, int]:
 
 def _check(**numbers: int) -> None:
     for name, value in numbers.items():
-        if value < 1:
-            raise ValueError(f"{name}={value}: too small; allowed: at least 1")
+        check_whole_number(name, value, 1)

@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.roi import multiscale_roi_align
 
 __all__ = ["MaskHead", "image_losses", "mask_targets", "probabilities"]
@@ -84,8 +85,12 @@ def mask_targets(
 
     Returns:
       [R, size, size] float32.
-    """
 
+    Raises:
+      ValueError: a proposal's mask is not among the masks, or `threshold` is outside [0, 1].
+    """
+    check_indices("matched", matched, len(masks), "masks")
+    check_shapes(threshold=(threshold, "0 to 1"))
     boxes = boxes - 0.5 if aligned else boxes
     maps = [mask[..., None].astype(jnp.float32) for mask in masks]
     # RoIAlign of the target masks gives the covered fraction of each cell.

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.detection.dense import named_maps
 from dlcore.detection.faster_rcnn import BoxHead, BoxOutputs
 from dlcore.learner import Range
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.roi import roi_align
 
 __all__ = ["RCNN", "warp_regions"]
@@ -38,7 +39,11 @@ def warp_regions(images: jax.Array, boxes: jax.Array, region_size: int, context:
 
     Returns:
       [B, R, S, S, C].
+
+    Raises:
+      ValueError: `context` is negative.
     """
+    check_shapes(context=(context, ">= 0"))
     center, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) * (1 + context) / 2
     grown = jnp.concatenate([center - half, center + half], -1)
     return jax.vmap(lambda image, regions: roi_align(image, regions, region_size, aligned=True))(images, grown)

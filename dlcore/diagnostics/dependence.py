@@ -52,7 +52,12 @@ def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0
 
     Returns:
       bool [*output shape, N].
+
+    Raises:
+      ValueError: the input has no such axis.
     """
+    if not 0 <= axis < len(x.shape):
+        raise ValueError(f"axis={axis}: x has {len(x.shape)} axes; allowed: 0 to {len(x.shape) - 1}")
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(x.shape, x.dtype))
     count = x.shape[axis]
     shape = [1] * len(x.shape) + [count]

@@ -113,7 +113,12 @@ def verdict(error: float, kinks: bool = False) -> str:
     Returns:
       "wrong" (above 1e-2), "uncomfortable" (from 1e-4), "fine with kinks" or "too high without kinks", "happy" (to
         1e-7).
+
+    Raises:
+      ValueError: the error is negative.
     """
+    if error < 0:
+        raise ValueError(f"error={error}: out of range; allowed: at least 0")
     if not error <= 1e-2:
         return "wrong"
     if error >= 1e-4:

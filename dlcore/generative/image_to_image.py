@@ -28,6 +28,7 @@ from dlcore.learner import Learner, Metrics, Range, Sum, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, InstanceNorm, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["PatchDiscriminator", "ResidualGenerator", "UNetGenerator", "l1", "paired_learner"]
 
@@ -62,7 +63,11 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [B].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(a=(a, "..."), b=(b, "..."))
     return jnp.abs(a - b).reshape(a.shape[0], -1).mean(-1)
 
 

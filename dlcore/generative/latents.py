@@ -144,11 +144,12 @@ def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.
       Their signs make the largest entry of each positive.
 
     Raises:
-      ValueError: there are fewer than two codes, or too few for `count`.
+      ValueError: there are fewer than two codes, or too few for `count`, or one is not finite.
     """
     codes = np.asarray(codes, np.float64)
     if codes.ndim != 2 or len(codes) < 2 or not 1 <= count <= min(codes.shape):
         raise ValueError(f"count={count} of codes={codes.shape}: does not fit; allowed: 1 to the smaller of [N, Z]")
+    check_finite("codes", codes)
     centered = codes - codes.mean(0)
     # PCA by an SVD; signs are made unique.
     _, deviations, directions = np.linalg.svd(centered / np.sqrt(len(codes) - 1), full_matrices=False)

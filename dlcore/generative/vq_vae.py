@@ -32,7 +32,7 @@ from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 from dlcore.ops.moments import nearest_points
 from dlcore.ops.replica import all_gather, is_replicated, psum
 from dlcore.optim import apply_gradients
@@ -190,12 +190,13 @@ def codebook_from(key: jax.Array, z: jax.Array, num_codes: int) -> Codebook:
       The codebook; codes are distinct where N is at least K and the outputs are.
 
     Raises:
-      ValueError: `z` is not [N, D] with N of at least 1, or `num_codes` no whole number of at least 1.
+      ValueError: `z` is not finite [N, D] with N of at least 1, or `num_codes` no whole number of at least 1.
     """
     check_whole_number("num_codes", num_codes, 1)
     check_shapes(z=(z, "N D"))
     if not len(z):
         raise ValueError(f"z.shape={z.shape}: no outputs; allowed: at least one")
+    check_finite("z", z)
     rows = jax.random.permutation(key, z.shape[0])[jnp.arange(num_codes) % z.shape[0]]
     vectors = z[rows].astype(jnp.float32)
     return Codebook(vectors, jnp.ones(num_codes), vectors)

@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["ImageRegularization", "blur", "blur_and_clip", "learner", "random_shift"]
 
@@ -71,7 +72,11 @@ def random_shift(image: jax.Array, key: jax.Array | None, jitter: int) -> jax.Ar
 
     Returns:
       [H, W, C]; what leaves at one edge enters at the other.
+
+    Raises:
+      ValueError: `jitter` is negative.
     """
+    check_shapes(jitter=(jitter, "int >= 0"))
     if key is None or not jitter:
         return image
     return jnp.roll(image, jax.random.randint(key, (2,), -jitter, jitter + 1), (0, 1))

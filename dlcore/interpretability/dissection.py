@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.interpretability.cam import resize_map
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["DETECTOR", "Selectivity", "activation_thresholds", "class_selectivity", "concept_iou"]
 
@@ -70,10 +71,11 @@ def concept_iou(maps: jax.Array, masks: jax.Array, thresholds: jax.Array) -> jax
       [D, K], IoU; 0 where neither is anywhere.
 
     Raises:
-      ValueError: maps and masks are not of as many images.
+      ValueError: maps and masks are not of as many images, or thresholds not of as many channels as maps.
     """
     if len(maps) != len(masks) or masks.ndim != 4:
         raise ValueError(f"masks.shape={masks.shape}: maps are {maps.shape}; allowed: [N, H, W, K] of the same N")
+    check_shapes(maps=(maps, "N h w D"), thresholds=(thresholds, "D"))
     height, width = masks.shape[1:3]
 
     def add(sums: tuple[jax.Array, ...], pair: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:

@@ -14,6 +14,7 @@ cut, the mixtures are fitted anew. They start from the most and the least salien
 import numpy as np
 
 from dlcore.classic_ml.mixture import fit_mixture, log_density, start_from
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["color_model", "grabcut", "largest_component", "minimum_cut", "neighbor_weights"]
 
@@ -109,7 +110,12 @@ def neighbor_weights(colors: np.ndarray, gamma: float) -> tuple[np.ndarray, np.n
 
     Returns:
       (edges [E, 2] int, pixels numbered row by row, each pair of 8 neighbors once; prices [E]).
+
+    Raises:
+      ValueError: a color is not finite, or `gamma` is negative.
     """
+    check_finite("colors", colors)
+    check_shapes(gamma=(gamma, ">= 0"))
     height, width = colors.shape[:2]
     p = np.arange(height * width).reshape(height, width)
     pairs = (p[:, :-1], p[:, 1:]), (p[:-1], p[1:]), (p[:-1, :-1], p[1:, 1:]), (p[:-1, 1:], p[1:, :-1])

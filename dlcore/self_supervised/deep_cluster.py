@@ -26,6 +26,7 @@ from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, che
 from dlcore.losses import masked_mean
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables
 
@@ -101,8 +102,9 @@ def cluster(key: jax.Array, features: np.ndarray, num_clusters: int, dims: int =
       [N] int32.
 
     Raises:
-      ValueError: there are fewer features than clusters.
+      ValueError: there are fewer features than clusters, or `dims` is below 1.
     """
+    check_shapes(dims=(dims, "int >= 1"))
     if len(features) < num_clusters:
         raise ValueError(f"num_clusters={num_clusters}: more than examples; allowed: at most {len(features)}")
     x = whiten(features, dims)

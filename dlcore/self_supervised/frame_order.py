@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess, to_float
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
 __all__ = ["NUM_CLASSES", "frame_order", "learner"]
@@ -36,8 +37,9 @@ def frame_order(stride: int = 2) -> Task:
       (key, example with `clip: [F, H, W, C]`) -> (three frames [3, H, W, C], 1 in order and 0 not).
 
     Raises:
-      ValueError: of the task: the clip is too short.
+      ValueError: `stride` is below 1, or, of the task, the clip is too short.
     """
+    check_shapes(stride=(stride, "int >= 1"))
 
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
         clip = to_float(example["clip"])

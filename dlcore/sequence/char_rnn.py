@@ -55,9 +55,9 @@ def chunk_at(streams: jax.Array, step: jax.Array, chunk_length: int) -> tuple[ja
       (tokens [B, T + 1], whether a pass over the streams begins); input and target overlap but for one token.
 
     Raises:
-      ValueError: the streams are shorter than T + 1.
+      ValueError: the streams are shorter than T + 1, or T is below 1.
     """
-    check_shapes(streams=(streams, "B L"))
+    check_shapes(streams=(streams, "B L"), chunk_length=(chunk_length, "int >= 1"))
     chunks, spare = divmod(streams.shape[1] - 1, chunk_length)
     if chunks < 1:
         raise ValueError(f"chunk_length={chunk_length}: longer than a stream; allowed: at most {streams.shape[1] - 1}")

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite, check_probabilities
+from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
 
 __all__ = ["STRATEGIES", "area_under_curve", "buy", "buy_in_rounds", "core_set", "score"]
 
@@ -67,8 +67,9 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
       [count] int32, the first the farthest from all labeled ones.
 
     Raises:
-      ValueError: there are fewer examples without a label, or a concrete feature is not finite.
+      ValueError: there are fewer examples without a label, the shapes do not fit, or a concrete feature is not finite.
     """
+    check_shapes(features=(features, "N D"), labeled=(labeled, "N"))
     _check_purchase(f"count={count}", count, labeled)
     check_finite("features", features)
     features, labeled = jnp.asarray(features), jnp.asarray(labeled, bool)

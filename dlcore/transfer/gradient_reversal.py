@@ -59,9 +59,10 @@ def reversal_strength(share: float | jax.Array, sharpness: float = 10.0) -> jax.
       2 / (1 + e^(-sharpness p)) - 1.
 
     Raises:
-      ValueError: `share` is out of range.
+      ValueError: `share` is out of range, or `sharpness` is not positive.
     """
     check_shapes(share=(share, "... 0 to 1"))
+    check_shapes(sharpness=(sharpness, "> 0"))
     return 2 / (1 + jnp.exp(-sharpness * jnp.asarray(share, jnp.float32))) - 1
 
 

@@ -59,7 +59,11 @@ def lookup_correlation(pyramid: tuple[jax.Array, ...], points: jax.Array, radius
 
     Returns:
       [B, h, w, L (2r + 1)^2]: level by level, by offset in columns and then in rows.
+
+    Raises:
+      ValueError: the radius is negative.
     """
+    check_shapes(radius=(radius, "int >= 0"))
     offsets = jnp.arange(-radius, radius + 1, dtype=points.dtype)
     features = []
     for level, volume in enumerate(pyramid):

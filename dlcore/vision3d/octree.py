@@ -184,8 +184,9 @@ def octree_from_distance(
       nodes [N] int32.
 
     Raises:
-      ValueError: `depth` is out of range, or a distance is not finite.
+      ValueError: `depth` is out of range, `half_side` is not positive, or a distance is not finite.
     """
+    check_shapes(half_side=(half_side, "> 0"))
     if not 0 <= depth <= 12:
         raise ValueError(f"depth={depth}: out of range; allowed: 0 to 12")
     corner, states = np.zeros((1, 3), np.int64), []
