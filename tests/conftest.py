@@ -30,7 +30,7 @@ AS_USERS_COMPILE = os.environ.get("DLCORE_TESTS_COMPILE") == "user"
 
 TEST_BUDGET, FILE_BUDGET = 1.0, 10.0
 """Processor seconds of a test, and of the tests of a file, in the default tier."""
-PAGES_FILE, PAGE_BUDGET, PAGES_BUDGET = "tests/test_page_wiring.py", 3.0, 80.0
+PAGES_FILE, PAGE_BUDGET, PAGES_BUDGET = "tests/test_page_wiring.py", 3.0, 40.0
 """The file that traces the pages has budgets of its own: of a test, and of the file."""
 
 
