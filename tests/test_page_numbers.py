@@ -1,7 +1,7 @@
 """Every page's first two steps of training and its evaluation give the numbers of tests/goldens/page_numbers.json.
 
 They hold which term of a loss gets which weight, axis and target on the way from a page's flags to its metrics. The
-slow tier has a page of each topic, as its digests of programs (tests/test_page_wiring.py) see what these numbers see;
+slow tier has a page of most topics, as its digests of programs (tests/test_page_wiring.py) see what these numbers see;
 the weekly tier has all: they also tell whether another version of JAX, or a program rewritten, still computes the
 same. The numbers are regressions. After a change that is meant:
 DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_page_numbers.py -m "slow or not slow" -n 0

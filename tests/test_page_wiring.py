@@ -35,14 +35,10 @@ from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits
 from dlcore.run.sharding import leaf_paths
 from tests.models.tracing import assert_digest, text_of_arrays, text_of_program
+from tests.test_learner_contract import PAGES
 
 ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "goldens" / "page_wiring.json"
-PAGES = sorted(
-    f"{path.parent.name}.{path.stem}"
-    for path in (ROOT / "experiments").glob("*/*.py")
-    if path.name != "__init__.py" and path.parent.name not in ("bench", "studies", "recipes")
-)
 QUICK = [
     *("classification.supervised", "detection.localization", "generative.gan", "rl.ppo", "segmentation.unet"),
     *("self_supervised.moco", "self_supervised.simclr", "semi_supervised.fixmatch", "sequence.language_model"),

@@ -54,9 +54,10 @@ def color_histogram(
     if bins < 1:
         raise ValueError(f"bins={bins}: out of range; allowed: at least 1")
     check_choice("space", space, ("given", "hsv"))
-    if images.dtype != jnp.uint8 and not jnp.issubdtype(images.dtype, jnp.floating):
+    if jnp.issubdtype(images.dtype, jnp.floating):
+        check_finite("images", images)
+    elif images.dtype != jnp.uint8:
         raise ValueError(f"images.dtype={images.dtype}: wrong dtype; allowed: uint8, or floating in [0, 1]")
-    check_finite("images", images)
     return _histogram(rgb_to_hsv(to_float(images)) if space == "hsv" else jnp.asarray(images), bins, joint, normalize)
 
 

@@ -10,7 +10,6 @@ DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/detection/test_programs.py -m "slow or no
 
 import sys
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -56,7 +55,7 @@ from dlcore.segmentation.unet import UNet
 from dlcore.segmentation.unet_3d import UNet3D
 from dlcore.segmentation.upernet import UPerNet
 from tests.detection.detectors import TARGETS, Image, Small
-from tests.models.tracing import assert_digest, program_of
+from tests.models.tracing import arrays_of, assert_digest, program_of
 
 HALF = {"dtype": jnp.bfloat16}
 IMAGES, PIXELS = (2, 16, 24, 3), (2, 4, 6, 3)
@@ -216,8 +215,7 @@ CASES = {
 
 def program(label):
     network, inputs, options = CASES[label]
-    arrays = [jax.ShapeDtypeStruct(x, jnp.float32) if isinstance(x, tuple) else x for x in inputs]
-    return program_of(network, *arrays, **options)[0]
+    return program_of(network, *arrays_of(inputs), **options)[0]
 
 
 SLOW = ["block_pyramid", "deformable_detr", "deformable_two_stage", "faster_rcnn", "mask2former", "maskformer"]

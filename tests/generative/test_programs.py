@@ -52,7 +52,7 @@ from dlcore.sequence.recurrent_encoder_decoder import RecurrentEncoderDecoder
 from dlcore.sequence.text_classification import TextClassifier
 from dlcore.transfer.domain_adaptation import AdaptationNet, BackboneAdaptationNet
 from dlcore.transfer.prototypical import PrototypicalNet
-from tests.models.tracing import assert_digest, program_of
+from tests.models.tracing import arrays_of, assert_digest, program_of
 
 HALF, TRAIN = {"dtype": jnp.bfloat16}, {"train": True}
 TIME, LABEL = jax.ShapeDtypeStruct((2,), jnp.float32), np.array([0, 2])
@@ -193,9 +193,7 @@ CASES = {
 def program(label):
     """The program of a network as text, and the names and shapes of its variables."""
     network, inputs, *options = CASES[label]()
-    is_shape = lambda x: isinstance(x, tuple) and all(isinstance(side, int) for side in x)  # noqa: E731
-    arrays = [jax.ShapeDtypeStruct(x, jnp.float32) if is_shape(x) else x for x in inputs]
-    text, variables = program_of(network, *arrays, **(options[0] if options else {}))
+    text, variables = program_of(network, *arrays_of(inputs), **(options[0] if options else {}))
     leaves = jax.tree_util.tree_leaves_with_path(variables)
     names = [f"{jax.tree_util.keystr(path, simple=True, separator='/')}: {leaf.shape}" for path, leaf in leaves]
     return "\n".join([text, *names])

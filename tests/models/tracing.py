@@ -131,6 +131,15 @@ def text_of_program(program):
     return "\n".join([*constants, re.sub(" at 0x[0-9a-f]+", "", str(program.jaxpr))])
 
 
+def arrays_of(inputs):
+    """The inputs of a case: a tuple of sides stands for an array of floats of this shape, all else for itself."""
+
+    def is_shape(x):
+        return isinstance(x, tuple) and all(isinstance(side, int) for side in x)
+
+    return [jax.ShapeDtypeStruct(x, np.float32) if is_shape(x) else x for x in inputs]
+
+
 def text_of_arrays(tree):
     """A pytree of arrays as text: a line a leaf, with its path."""
     leaves = jax.tree.leaves_with_path(tree)
