@@ -1,6 +1,8 @@
 """Input that would give wrong numbers silently is refused: shapes that broadcast, codes and counts out of range."""
 
+import ast
 import math
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -37,6 +39,7 @@ from dlcore.vision3d.nerf import volume_render
 from dlcore.vision3d.voxnet import voxelize
 
 KEY = jax.random.key(0)
+ROOT = Path(__file__).resolve().parents[1]
 Z, CODES, ONES = jnp.ones((3, 2)), jnp.array([0, 1, 1]), jnp.ones(3)
 BOOK = vq_vae.Codebook(jnp.ones((2, 2)), jnp.ones(2), jnp.ones((2, 2)))
 IMAGES = jnp.ones((2, 4, 4, 1))
@@ -241,3 +244,23 @@ def test_crops_and_blurs_of_bytes_are_those_of_fractions():
 def test_rewards_of_whole_numbers_are_discounted():
     """Half in whole numbers would be 0, and the first reward alone would count."""
     assert float(discounted_sum(jnp.array([4, 2, 4]), 0.5)) == 4 + 1 + 1
+
+
+def silent_zips(text):
+    """Lines of the calls of `zip` that drop what is left over without a comment that says what."""
+    calls = (node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call))
+    zips = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "zip"]
+    is_strict = [any(word.arg == "strict" and word.value.value for word in call.keywords) for call in zips]
+    lines = [call.end_lineno for call, strict in zip(zips, is_strict, strict=True) if not strict]
+    return [line for line in lines if "  # " not in text.splitlines()[line - 1]]
+
+
+def test_a_zip_drops_elements_only_where_a_comment_says_which():
+    texts = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "dlcore").rglob("*.py"))}
+    found = {path: silent_zips(text) for path, text in texts.items() if "zip(" in text}
+    assert not [f"{path.relative_to(ROOT)}:{line}" for path, lines in found.items() for line in lines]
+
+
+def test_a_zip_without_a_comment_is_found():
+    code = ["zip(a, b)", "zip(a, b, strict=True)", "zip(a, b, strict=False)", "zip(a, b, strict=False)  # the last"]
+    assert silent_zips("\n".join(code)) == [1, 3]

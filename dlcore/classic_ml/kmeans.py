@@ -282,7 +282,7 @@ def _lowest_row(values: jax.Array) -> jax.Array:
     index = jnp.broadcast_to(jnp.arange(len(values))[:, None], values.shape)
     best = [(values[k], index[k]) for k in range(len(values))] if len(values) <= _PAIRED_ROWS else []
     while len(best) > 2:
-        pairs = zip(best[::2], best[1::2], strict=False)
+        pairs = zip(best[::2], best[1::2], strict=False)  # an odd one waits for the next round
         winners = [(jnp.minimum(a, b), jnp.where(b < a, j, i)) for (a, i), (b, j) in pairs]
         best = winners + best[2 * len(winners) :]
     if best:

@@ -256,7 +256,8 @@ def _reverse(eqn: Any, fields: Sequence[Field]) -> Field:
 def _concatenate(eqn: Any, fields: Sequence[Field]) -> Field:
     axis = eqn.params["dimension"]
     starts = itertools.accumulate((v.aval.shape[axis] for v in eqn.invars), initial=0)
-    return _union([_at(field, {axis: (-start, 1)}) for field, start in zip(fields, starts, strict=False)])
+    parts = zip(fields, starts, strict=False)  # the last start is the end
+    return _union([_at(field, {axis: (-start, 1)}) for field, start in parts])
 
 
 def _split(eqn: Any, field: Field) -> list[Field]:

@@ -162,7 +162,8 @@ def _records(
         _columns(shard, file.schema_arrow, (image, label), needs_labels=label is not None)
         names, expected = _class_names(file.schema_arrow, label), _class_names(main_schema, label)
         if names and expected and names != expected:  # a shard of another tool than `datasets` has no names
-            differ = next((pair for pair in zip(names, expected, strict=False) if pair[0] != pair[1]), None)
+            pairs = zip(names, expected, strict=False)  # the counts tell a missing one
+            differ = next((pair for pair in pairs if pair[0] != pair[1]), None)
             these, those = map(repr, differ or (len(names), len(expected)))
             raise ValueError(
                 f"shard={str(shard)!r}: its classes are others than in the first shard of training ({these} where that "

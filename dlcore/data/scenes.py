@@ -160,7 +160,7 @@ def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray)
       Class of each pixel [H, W] uint8, an index into (*STUFF, *SHAPES).
     """
     semantic = np.array(textures, np.uint8)
-    for mask, label in zip(masks, labels, strict=False):
+    for mask, label in zip(masks, labels[: len(masks)], strict=True):
         semantic[mask] = len(STUFF) + label
     return semantic
 

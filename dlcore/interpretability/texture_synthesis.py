@@ -38,7 +38,7 @@ def tile_sample(sample: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Returns:
       [H, W, C], cut off where a repetition does not fit.
     """
-    repeats = [-(-whole // part) for whole, part in zip(size, sample.shape, strict=False)]
+    repeats = [-(-whole // part) for whole, part in zip(size, sample.shape[:2], strict=True)]
     return np.tile(sample, (*repeats, 1))[: size[0], : size[1]]
 
 

@@ -118,7 +118,7 @@ def windows(x: jax.Array, size: int | tuple[int, ...]) -> jax.Array:
     """
     size = (size, size) if isinstance(size, int) else tuple(size)
     axes = len(size)
-    counts = [side // length for side, length in zip(x.shape[1:], size, strict=False)]
+    counts = [side // length for side, length in zip(x.shape[1 : 1 + axes], size, strict=True)]
     rest = x.shape[1 + axes :]
     x = x.reshape(x.shape[0], *itertools.chain(*zip(counts, size, strict=True)), *rest)
     order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), *range(2 * axes + 1, x.ndim))

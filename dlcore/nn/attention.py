@@ -175,7 +175,7 @@ def _check_attention(
 
 
 def _broadcasts_to(shape: tuple[int, ...], larger: tuple[int, ...]) -> bool:
-    pairs = zip(reversed(shape), reversed(larger), strict=False)
+    pairs = zip(reversed(shape), reversed(larger), strict=False)  # `larger` may have more leading axes
     return len(shape) <= len(larger) and all(size in (1, whole) for size, whole in pairs)
 
 

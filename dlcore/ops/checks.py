@@ -307,7 +307,8 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
         size_of = dict(sizes)
         fits = len(shape) >= len(example) and ("..." in words or split == 0)
         pairs = [("...", shape[:split])] if "..." in words else []
-        for axis, size in [*pairs, *((axis, (size,)) for axis, size in zip(example, shape[split:], strict=False))]:
+        named = zip(example, shape[split:], strict=False)  # `fits` says where an axis is missing
+        for axis, size in [*pairs, *((axis, (size,)) for axis, size in named)]:
             fits &= sizes.setdefault(axis, (int(axis),) if axis.isdigit() else size) == size
         if not fits or (is_integer and not jnp.issubdtype(jnp.asarray(array).dtype, jnp.integer)):
             allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))

@@ -72,11 +72,11 @@ def conv_transpose(
         padding = (padding,) * n if isinstance(padding, int) else tuple(padding)
         if len(padding) != n:
             raise ValueError(f"padding={padding}: does not fit {n} axes; allowed: one number, or {n} of them")
-        for arguments in zip(x.shape[1:-1], kernel.shape, strides, padding, output_padding, dilation, strict=False):
+        for arguments in zip(x.shape[1:-1], kernel.shape[:n], strides, padding, output_padding, dilation, strict=True):
             conv_transpose_output_size(*arguments)
         crops = [(p, p) for p in padding]
     pads = []
-    for k, d, (low, high), extra in zip(kernel.shape, dilation, crops, output_padding, strict=False):
+    for k, d, (low, high), extra in zip(kernel.shape[:n], dilation, crops, output_padding, strict=True):
         extent = effective_kernel_size(k, d)
         pads.append((extent - 1 - low, extent - 1 - high + extra))
     features = kernel.shape[-2]

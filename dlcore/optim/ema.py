@@ -81,7 +81,8 @@ def _check_average(average: Any, new: Any) -> None:
         dtype = jnp.result_type(leaf)
         if jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
             raise ValueError(f"average={dtype}: small steps round to no step; allowed: float32, as of init_average")
-    for (path, leaf), value in zip(jax.tree.leaves_with_path(average), jax.tree.leaves(new), strict=False):
+    leaves, values = jax.tree.leaves_with_path(average), jax.tree.leaves(new)
+    for (path, leaf), value in zip(leaves, values, strict=False):  # jax.tree.map names a missing leaf
         if jnp.shape(leaf) != jnp.shape(value):
             name = jax.tree_util.keystr(path, simple=True, separator="/")
             raise ValueError(f"new: {name} of shape {jnp.shape(value)}; allowed: {jnp.shape(leaf)}, as the average's")

@@ -342,7 +342,7 @@ def one_cycle(
 
     def schedule(t):
         rate = rates[0]
-        for a, b, low, high in zip(marks, marks[1:], rates, rates[1:], strict=False):
+        for (a, b), (low, high) in zip(itertools.pairwise(marks), itertools.pairwise(rates), strict=True):
             fraction = jnp.clip((t - a) / (b - a), 0, 1)
             if anneal == "cosine":
                 fraction = (1 - jnp.cos(jnp.pi * fraction)) / 2

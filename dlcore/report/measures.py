@@ -377,15 +377,15 @@ def number_panels(
     """
     values = {name: value for name, value in numbers.items() if "/" not in name and value is not None}
     heads = ["measure", "value", *(["baseline", "which is"] if trivial else [])]
-    kinds, rows = ("", "number", "number", ""), []
+    kinds, rows = ("", "number", "number", "")[: len(heads)], []
     intervals = {name: values.pop(f"{name}_interval") for name in list(values) if f"{name}_interval" in values}
     for name, value in values.items():
         pair, half = trivial.get(name), intervals.get(name)
         spread = "" if half is None else f" ± {number_text(name, half)}"
         cells = [explain_measure(name, "span"), number_text(name, value) + spread]
         cells += [] if not trivial else ["", ""] if pair is None else [number_text(name, pair[0]), escape(pair[1])]
-        rows.append("".join(f'<td class="{kind}">{c}</td>' for kind, c in zip(kinds, cells, strict=False)))
-    head = "".join(f'<th class="{kind}">{h}</th>' for kind, h in zip(kinds, heads, strict=False))
+        rows.append("".join(f'<td class="{kind}">{c}</td>' for kind, c in zip(kinds, cells, strict=True)))
+    head = "".join(f'<th class="{kind}">{h}</th>' for kind, h in zip(kinds, heads, strict=True))
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     html = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     return [Panel(title, html, half=True)] if rows else []

@@ -243,7 +243,7 @@ def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], 
     features = np.concatenate(parts)
     axes = np.linalg.svd(features - features.mean(0), full_matrices=False)[2]
     figure, ax = new_figure((7, 5))
-    for part, name, color in zip(parts, names, COLORS, strict=False):
+    for part, name, color in zip(parts, names, COLORS[:2], strict=True):
         ax.scatter(*((part - features.mean(0)) @ axes[:2].T).T, s=7, color=color, label=name, alpha=0.6)
     ax.set(xticks=[], yticks=[])
     ax.legend(markerscale=2, fontsize=8, frameon=False)

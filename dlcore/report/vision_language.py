@@ -84,7 +84,7 @@ def attention_strips(
     """
     parts = []
     for image, words, maps, heading in zip(to_uint8(images), pieces, weights, titles, strict=True):
-        overlays = [attention_overlay(image, weight) for weight, _ in zip(maps, words, strict=False)]
+        overlays = [attention_overlay(image, weight) for weight in maps[: len(words)]]
         if overlays:
             pictures = captioned_images(np.stack(overlays), [escape(word) for word in words])
             parts.append(f"<h3>{escape(heading)}</h3>{pictures}")

@@ -296,7 +296,8 @@ class _Run:
             changed_data=arguments.changed_data,
             folder=arguments.folder,
         )
-        for hook, memory in zip(arguments.hooks, metadata["hooks"], strict=False):
+        memories = zip(arguments.hooks, metadata["hooks"], strict=False)  # the last may be left off, or be new
+        for hook, memory in memories:
             if memory is not None:
                 hook.memory = memory
         if metadata["folded"] is not None:

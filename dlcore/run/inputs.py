@@ -174,7 +174,8 @@ def check_checkpoint(
             f"steps={steps}: the checkpoint in {where} is of step {step}; allowed: at least {step}, or another folder"
         )
     saved_types = metadata.get("hook_types", hook_types)
-    for index, (memory, saved, now) in enumerate(zip(metadata["hooks"], saved_types, hook_types, strict=False)):
+    pairs = zip(metadata["hooks"], saved_types, hook_types, strict=False)  # the last hooks may be left off, or be new
+    for index, (memory, saved, now) in enumerate(pairs):
         if memory is not None and saved != now:
             raise ValueError(
                 f"hooks[{index}]={now}: the checkpoint in {where} holds the memory of {saved}; allowed: the same hooks "

@@ -168,7 +168,7 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: 
     finite = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
     failed = [i for i in range(len(trials)) if i not in finite]
     colors = _rank_colors(trials, monitor_mode)
-    for ax, (name, axis) in zip(axes, space.items(), strict=False):
+    for ax, (name, axis) in zip(axes[: len(space)], space.items(), strict=True):
         positions = [_position(axis, t.values[name]) for t in trials]
         for i in finite:
             ax.plot(positions[i], trials[i].score, "o", color=colors[i], markersize=5)

@@ -225,7 +225,7 @@ def _read(
     """(the batch, its unlabeled stream)."""
     labeled, unlabeled, _ = streams(batch)
     parts = ({**part, "image": preprocess(part["image"])} for part in (labeled, unlabeled))
-    first, second = (augment_stream(augment, key, part) for key, part in zip(keys, parts, strict=False))
+    first, second = (augment_stream(augment, key, part) for key, part in zip(keys[:2], parts, strict=True))
     return _Batch(first, labeled["label"], mask_of(labeled), second, mask_of(unlabeled)), unlabeled
 
 

@@ -63,9 +63,10 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
             }
             for box, score, label in zip(fields["boxes"], fields["scores"], fields["labels"], strict=True)
         ]
-        for detection, points in zip(detections, fields.get("keypoints", ()), strict=False):
-            rounded = np.round(points.astype(float), 2).tolist()
-            detection["keypoints"] = dict(zip(spec["keypoint_names"], rounded, strict=True))
+        if "keypoints" in fields:
+            for detection, points in zip(detections, fields["keypoints"], strict=True):
+                rounded = np.round(points.astype(float), 2).tolist()
+                detection["keypoints"] = dict(zip(spec["keypoint_names"], rounded, strict=True))
         lines = [f"{d['class']} {d['score']:.2f}  ({', '.join(f'{v:.1f}' for v in d['box_xyxy'])})" for d in detections]
         count = f"{len(lines)} detections" if len(lines) > 1 else f"{len(lines) or 'no'} detection"
         text = "\n  ".join([f"{count} in {size[1]} x {size[0]} pixels", *lines])

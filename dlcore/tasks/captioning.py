@@ -72,7 +72,7 @@ def _as_bytes(texts: list[list[str]]) -> np.ndarray:
     longest = max(len(line) for several in lines for line in several)
     rows = np.zeros((len(lines), max(map(len, lines)), longest), np.uint8)
     for row, several in zip(rows, lines, strict=True):
-        for chars, line in zip(row, several, strict=False):
+        for chars, line in zip(row[: len(several)], several, strict=True):
             chars[: len(line)] = np.frombuffer(line, np.uint8)
     return rows
 

@@ -312,7 +312,8 @@ class _MotionEncoder(nn.Module):
             return nn.relu(layer(x))
 
         x, y = correlations, flow
-        for i, (width, kernel) in enumerate(zip(self.correlation_features, (1, 3), strict=False), 1):
+        kernels = (1, 3)[: len(self.correlation_features)]
+        for i, (width, kernel) in enumerate(zip(self.correlation_features, kernels, strict=True), 1):
             x = conv(x, width, kernel, f"convcorr{i}")
         for i, (width, kernel) in enumerate(zip(self.flow_features, (7, 3), strict=True), 1):
             y = conv(y, width, kernel, f"convflow{i}")

@@ -285,8 +285,8 @@ def answer_panels(context: ReportContext) -> list[Panel]:
     predictions = np.asarray(context.outputs["logits"]).argmax(-1)
     rows = answer_rows({**answered, "the model": predictions}, context.data.train.arrays, test.arrays, spec["kinds"])
     asked = decode_sentences(words, test.arrays["question"][:_SHOWN])
-    texts = [f"{q}? {answer_names[k]}" for q, k in zip(asked, predictions, strict=False)]
-    references = [[f"{q}? {answer_names[k]}"] for q, k in zip(asked, test.arrays["answer"], strict=False)]
+    texts = [f"{q}? {answer_names[k]}" for q, k in zip(asked, predictions[:_SHOWN], strict=True)]
+    references = [[f"{q}? {answer_names[k]}"] for q, k in zip(asked, test.arrays["answer"][:_SHOWN], strict=True)]
     images = test.arrays["image"][:_SHOWN]
     maps = np.asarray(context.outputs["attention"])[:_SHOWN]
     looks = [

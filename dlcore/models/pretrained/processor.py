@@ -178,14 +178,14 @@ def _by_shortest(height: int, width: int, shortest: int, longest: int | None) ->
 
 def _center_crop(image: np.ndarray, crop: tuple[int, int], fill: tuple[int, ...]) -> np.ndarray:
     """Crop the center; what lies outside the image is filled."""
-    missing = [max(0, c - side) for c, side in zip(crop, image.shape, strict=False)]
+    missing = [max(0, c - side) for c, side in zip(crop, image.shape[:2], strict=True)]
     if any(missing):
         canvas = np.empty((image.shape[0] + missing[0], image.shape[1] + missing[1], 3), np.uint8)
         canvas[:] = fill
         top, left = (m // 2 for m in missing)
         canvas[top : top + image.shape[0], left : left + image.shape[1]] = image
         image = canvas
-    top, left = (round((side - c) / 2) for c, side in zip(crop, image.shape, strict=False))
+    top, left = (round((side - c) / 2) for c, side in zip(crop, image.shape[:2], strict=True))
     return image[top : top + crop[0], left : left + crop[1]]
 
 
