@@ -17,6 +17,8 @@ for 8 and 92.7 to 92.9 % for the others. The edge of stability, 2 / learning rat
 peak at 12.5.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,8 +87,8 @@ def judge(results: dict[int, np.ndarray], learning_rate: float, level: float) ->
 
 def draw(results, steps, learning_rate):
     figure, (left, middle, right) = new_figure((11, 3.6), 1, 3, grid="both")
-    colors = (BLUE, SKY, ORANGE, VERMILION, PINK)
-    for color, (size, runs) in zip(colors, results.items(), strict=False):
+    colors = list(itertools.islice(itertools.cycle((BLUE, SKY, ORANGE, VERMILION, PINK)), len(results)))
+    for color, (size, runs) in zip(colors, results.items(), strict=True):
         x = np.arange(1, runs.shape[1] + 1) * steps / runs.shape[1]
         mean_and_range(left, x, runs[:, :, 1], color, f"batch {size}")
         for run in runs:

@@ -15,6 +15,8 @@ and 1.1, where s^T is 3e-5, 1 and 1e4; the LSTM keeps 1.
 References: Pascanu, Mikolov & Bengio 2013, arXiv:1211.5063; Hochreiter & Schmidhuber 1997.
 """
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -165,7 +167,7 @@ def draw(norms, lstm):
     figure, axes = new_figure((6, 4), grid="both")
     steps = np.arange(1, lstm.shape[1] + 1)
     scales = sorted({s for _, s in norms})
-    for s, color in zip(scales, COLORS, strict=False):
+    for s, color in zip(scales, itertools.cycle(COLORS), strict=False):
         axes.semilogy(steps, s**steps, color=color, lw=3, alpha=0.25)
         axes.semilogy(steps, norms["linear", s][0], color=color, ls="--", lw=1, label=f"linear, s = {s:g}")
         seed_lines(axes, norms["tanh", s], color, f"tanh, s = {s:g}")

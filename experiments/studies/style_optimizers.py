@@ -9,6 +9,8 @@ claim holds where L-BFGS needs fewer evaluations than Adam at its best learning 
 Reference: Gatys, Ecker & Bethge 2015, arXiv:1508.06576.
 """
 
+import itertools
+
 import jax
 import numpy as np
 import optax
@@ -58,7 +60,7 @@ def study(
     Args:
       num_seeds: noise images to start from.
       steps: steps of Adam, and most evaluations of L-BFGS.
-      learning_rates: constant learning rates of Adam, up to four.
+      learning_rates: constant learning rates of Adam.
     """
     network = load_network()
     content = sample_image("china", height)
@@ -75,7 +77,9 @@ def study(
         lbfgs = [row for row in lbfgs if row["evaluations"] <= steps]
         plot(axes, lbfgs, BLUE, "L-BFGS" if seed == 0 else None)
         falls.append([lbfgs[0][term] / lbfgs[-1][term] for term in ("content", "style")])
-        for learning_rate, color in zip(learning_rates, (ORANGE, VERMILION, PINK, GREEN), strict=False):
+        for learning_rate, color in zip(
+            learning_rates, itertools.cycle((ORANGE, VERMILION, PINK, GREEN)), strict=False
+        ):
             adam = descend(optax.adam(learning_rate), network, source, seed, steps)
             plot(axes, adam, color, f"Adam, rate {learning_rate:g}" if seed == 0 else None)
             finals[learning_rate].append(adam[-1]["loss"])

@@ -26,6 +26,7 @@ def test_the_figure_has_a_panel_for_time_loss_and_accuracy():
     seeds, mean = right.lines[2:]  # of batch 64
     np.testing.assert_allclose(seeds.get_xydata(), [(1, 95), (1, 85)])
     np.testing.assert_allclose(mean.get_xydata(), [(0.75, 90), (1.25, 90)])
+    assert len(study.draw(dict.fromkeys(range(6), runs), 10, 0.1).axes[2].lines) == 2 * 6  # one more than colors
 
 
 def test_the_eigenvalue_where_the_loss_is_first_low_enough():

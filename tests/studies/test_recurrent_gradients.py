@@ -33,6 +33,12 @@ def test_the_norm_of_a_known_product():
     np.testing.assert_allclose(norms, [3, 9])
 
 
+def test_the_figure_has_every_scale():
+    norms = {(cell, s): np.ones((1, 3)) for cell in ("linear", "tanh") for s in (0.8, 0.9, 1.0, 1.1)}
+    labels = study.draw(norms, np.ones((1, 3))).axes[0].get_legend_handles_labels()[1]
+    assert [label for label in labels if "1.1" in label] == ["linear, s = 1.1", "tanh, s = 1.1"]
+
+
 def measured(difference=1e-15, tanh=0.5, error=0.0, lstm=1.0):
     steps = np.arange(1, 6)
     norms = {("linear", s): np.array([s**steps * (1 + error)]) for s in (0.9, 1.1)}
