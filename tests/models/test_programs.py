@@ -100,8 +100,11 @@ CASES = {
     "deit": ("deit_tiny_distilled_patch16_224", {**VIT, **DROPS, **SCALED}, True),
     "dinov3": ("dinov3_vits16", {**VIT, **DROPS, **SCALED, "swiglu": True, "num_registers": 2}, True),
     "eva02": ("eva02_tiny_patch14_224", {**VIT, **DROPS, **SCALED, "mlp_norm": True}, True),
+    "eva02_plain": ("eva02_tiny_patch14_224", VIT, False),
     "aimv2": ("aimv2_large_patch14_224", {**VIT, **DROPS, **SCALED}, True),
     "rope_vit": ("vit_small_patch16_rope_224", {**VIT, **DROPS, **SCALED, "frequencies": "mixed"}, True),
+    "rope_vit_axial": ("vit_small_patch16_rope_224", VIT, False),
+    "ijepa": ("ijepa_vith14_1k", VIT, False),
     "swin": ("swin_t", {"stages": (1, 2), "width": 8, "num_heads": (1, 2), **DROPS, **WINDOWS}, True),
     "swin_v2": (
         "swin_v2_t",
