@@ -340,7 +340,7 @@ class GoogLeNet(Backbone):
             **fields,
         )
         auxiliaries = {}
-        for last, name in zip(("3a", *self.modules[:-1]), self.modules, strict=True):
+        for last, name in zip(("3a", *self.modules)[:-1], self.modules, strict=True):
             if name[0] != last[0]:
                 x = max_pool(x, (3, 3) if name[0] == "4" else (2, 2), (2, 2), ceil_mode=True)
             widths = tuple(map(self._scaled, MODULES[name]))

@@ -37,7 +37,7 @@ def alignments(
         head = "".join(f'<th scope="col" class="{tall}"><span>{escape(token)}</span></th>' for token in source)
         rows = "".join(
             f'<tr><th scope="row">{escape(token)}</th>{_weight_cells(np.asarray(row), token, source)}</tr>'
-            for token, row in zip(output, weight[: len(output)], strict=True)
+            for token, row in zip(output, weight, strict=False)  # rows of padding, and an end that was not reached
         )
         table = f'<table class="confusion"><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody></table>'
         maps.append(f'<div class="scroll" style="margin:.3em 0 1.6em">{table}</div>')
@@ -49,7 +49,7 @@ def _weight_cells(row: np.ndarray, token: str, source: Sequence[str]) -> str:
     return "".join(
         f'<td style="background:rgba({red},{green},{blue},{weight:.2f});min-width:22px;height:22px" '
         f'title="{escape(token)} → {escape(column)}: {weight:.2f}"></td>'
-        for column, weight in zip(source, row[: len(source)], strict=True)
+        for column, weight in zip(source, row, strict=False)  # columns of padding
     )
 
 
