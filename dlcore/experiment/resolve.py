@@ -65,6 +65,11 @@ def resolve(experiment: Experiment, argv: list[str], mode: dict[str, Setting] | 
     flags = parse(groups, argv, config, usage=experiment.doc, config_name=_config_name(argv))
     if flags.patience and experiment.task.monitor is None:
         raise FlagError(f"--patience={flags.patience}: {experiment.name} compares no validations; allowed: 0")
+    if "data_dir" in flags.given and flags.data_dir is not None and not experiment.task.reads_files(flags):
+        raise FlagError(
+            f"--data_dir={flags.data_dir}: --dataset={flags.dataset} reads no files; allowed: another --dataset, or no "
+            "--data_dir"
+        )
     return _with_looks_at_log_steps(_with_one_length(flags, config or {}))
 
 

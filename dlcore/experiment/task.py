@@ -23,6 +23,12 @@ from dlcore.report.panel import Panel
 
 __all__ = ["OptionalMethods", "Task"]
 
+WITHOUT_FILES = frozenset(
+    {"digits", "photographs", "factors", "scenes", "planted", "shapes", "clips", "strokes", "grammar"}
+    | {"pages", "melodies", "topics"}
+)
+"""Names of `--dataset` that come with dlcore or its packages, or that a program draws."""
+
 
 class OptionalMethods(Protocol):
     """Methods that a task may have; `Task` has None in place of each."""
@@ -179,6 +185,17 @@ class Task(OptionalMethods):
           {field: setting}.
         """
         return {**field_settings(self), **self.shared_settings}
+
+    def reads_files(self, flags: Flags) -> bool:
+        """Whether `--data_dir` matters: for data sets that are neither part of dlcore nor drawn by a program.
+
+        Args:
+          flags: resolved settings.
+
+        Returns:
+          True where the data is read from files.
+        """
+        return flags.get("dataset") not in WITHOUT_FILES
 
     def data(self, flags: Flags) -> Splits:
         """Load the data.

@@ -139,6 +139,9 @@ class TwoDomains(Task):
     def settings(self) -> dict[str, Setting]:
         return {**super().settings(), **NETWORK}
 
+    def reads_files(self, flags: Flags) -> bool:
+        return flags.patches == "cifar10" or super().reads_files(flags)
+
     def data(self, flags: Flags) -> Splits:
         from dlcore.data.image_classification import load
 

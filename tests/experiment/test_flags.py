@@ -20,6 +20,8 @@ from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
 from dlcore.models.registry import MODELS
+from experiments.classification import supervised
+from experiments.transfer import domain_adaptation
 from tests.experiment.arguments import arguments_of
 
 
@@ -657,6 +659,21 @@ def test_bad_flags_are_one_line_and_status_2_before_any_data_is_read(capsys, wor
     assert out == ""
     assert err.startswith(message), err
     assert err.count("\n") == 1
+
+
+def test_a_folder_that_the_data_set_does_not_read_is_refused(tmp_path):
+    """A user who names a folder and forgets --dataset would train on digits; a run of before may be used."""
+    page, words = supervised.experiment, ["--data_dir=d", "--dataset=digits"]
+    with pytest.raises(FlagError, match="--data_dir=d: --dataset=digits reads no files; allowed: another --dataset"):
+        resolve(page, words[:1])
+    assert resolve(page, [words[0], "--dataset=cifar10"]).data_dir == "d"
+    assert resolve(page, [*words[1:], "--data_dir=None"]).data_dir is None
+    (tmp_path / "config.json").write_text(json.dumps({"data_dir": "d"}))
+    assert resolve(page, [f"--config_json={tmp_path}"]).data_dir == "d"
+    patches = domain_adaptation.experiment
+    assert resolve(patches, ["--data_dir=d", "--patches=cifar10"]).data_dir == "d"
+    with pytest.raises(FlagError, match="--data_dir=d: --dataset=digits reads no files"):
+        resolve(patches, ["--data_dir=d"])
 
 
 def test_a_page_that_sets_what_is_no_flag():
