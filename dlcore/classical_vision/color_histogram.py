@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.data.augment import to_float
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["color_histogram", "rgb_to_hsv", "rgb_to_lab"]
 
@@ -51,8 +51,7 @@ def color_histogram(
     """
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
-    if bins < 1:
-        raise ValueError(f"bins={bins}: out of range; allowed: at least 1")
+    check_shapes(bins=(bins, "int >= 1"))
     check_choice("space", space, ("given", "hsv"))
     if jnp.issubdtype(images.dtype, jnp.floating):
         check_finite("images", images)

@@ -7,6 +7,8 @@ Otsu 1979, "A threshold selection method from gray-level histograms".
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["otsu_threshold"]
 
 
@@ -26,8 +28,7 @@ def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
     values = np.asarray(values, np.float64).ravel()
     if not len(values) or not np.isfinite(values).all():
         raise ValueError(f"values: {len(values)} numbers, not all finite or none; allowed: at least one, all finite")
-    if bins < 2:
-        raise ValueError(f"bins={bins}: out of range; allowed: at least 2")
+    check_shapes(bins=(bins, "int >= 2"))
     if values.min() == values.max():
         return float(values[0])
     counts, borders = np.histogram(values, bins)

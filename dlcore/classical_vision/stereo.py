@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.camera import check_intrinsics
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable
 
 __all__ = ["Disparity", "block_matching", "depth_to_disparity", "disparity_to_depth", "disparity_to_points"]
@@ -104,9 +104,10 @@ def disparity_to_points(
       [H, W, 3], in the left camera's axes; not finite where there is no disparity.
 
     Raises:
-      ValueError: the intrinsics are singular, or as `disparity_to_depth`.
+      ValueError: the shapes do not fit, the intrinsics are singular, or as `disparity_to_depth`.
     """
     check_intrinsics(intrinsics)
+    check_shapes(disparity=(disparity, "H W"), intrinsics=(intrinsics, "3 3"))
     intrinsics = jnp.asarray(intrinsics)
     depth = disparity_to_depth(disparity, intrinsics[0, 0], baseline, mask)
     x = (jnp.arange(disparity.shape[1]) - intrinsics[0, 2]) / intrinsics[0, 0]

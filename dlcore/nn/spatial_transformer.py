@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
 from dlcore.ops.grid_sample import affine_grid, grid_sample
 
@@ -36,7 +37,7 @@ def rotation_theta(angle: jax.Array) -> jax.Array:
     return jnp.stack([jnp.stack([c, -s, zero], -1), jnp.stack([s, c, zero], -1)], -2)
 
 
-class SpatialTransformer(nn.Module):
+class SpatialTransformer(CheckedModule):
     """Spatial transformer: x [B, H, W, C] -> (transformed [B, *size, C], theta [B, 2, 3]).
 
     A dense layer `theta` of zero weights follows the localization network, so the transformer starts as the identity.

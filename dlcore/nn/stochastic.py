@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import is_whole_number
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -167,8 +168,8 @@ def survival_probabilities(num_blocks: int, last: float = 0.5) -> tuple[float, .
     Raises:
       ValueError: there is no block, or `last` is outside [0, 1].
     """
-    if num_blocks < 1:
-        raise ValueError(f"num_blocks={num_blocks}: too few; allowed: at least 1")
+    if not is_whole_number(num_blocks) or num_blocks < 1:
+        raise ValueError(f"num_blocks={num_blocks}: too few; allowed: whole numbers of at least 1")
     last = _keep_prob(last, None, "last")
     return tuple(1 - block / num_blocks * (1 - last) for block in range(1, num_blocks + 1))
 
@@ -216,7 +217,7 @@ class DropConnect(CheckedModule):
       bias_init: initializer of the bias.
     """
 
-    features: int
+    features: Count
     rate: Annotated[float, Range(0, 1)] = 0.5
     use_bias: bool = True
     per_example: bool = True

@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_boxes, check_finite, check_shapes, describe_array
+from dlcore.ops.checks import check_boxes, check_broadcast, check_finite, check_shapes, describe_array
 
 __all__ = [
     "box_angle",
@@ -56,16 +56,6 @@ def _floating(name: str, boxes: jax.Array) -> jax.Array:
     check_finite(name, boxes)
     boxes = jnp.asarray(boxes)
     return boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
-
-
-def _check_pairs(**arguments: jax.Array) -> None:
-    """Refuse arrays whose axes but the last do not broadcast."""
-    shapes = [np.shape(array)[:-1] for array in arguments.values()]
-    try:
-        np.broadcast_shapes(*shapes)
-    except ValueError as error:
-        given = ", ".join(f"{name}={describe_array(array)}" for name, array in arguments.items())
-        raise ValueError(f"{given}: do not fit; allowed: axes that broadcast, but for the last") from error
 
 
 def _all_pairs(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -104,7 +94,7 @@ def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
-    _check_pairs(a=a, b=b)
+    check_broadcast(a=a, b=b)
     a, b = _wide("a", a), _wide("b", b)
     inner = jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], -1)
     intersection = box_area(inner)
@@ -126,7 +116,7 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     """
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
-    _check_pairs(a=a, b=b)
+    check_broadcast(a=a, b=b)
     a, b = _wide("a", a, check_boxes), _wide("b", b, check_boxes)
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
@@ -349,7 +339,7 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
     """
     check_shapes(points=(points, "... 2"))
     check_shapes(boxes=(boxes, "... 4"))
-    _check_pairs(points=points, boxes=boxes)
+    check_broadcast(points=points, boxes=boxes)
     points, boxes = _floating("points", points), _floating("boxes", boxes)
     return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1)
 
@@ -369,7 +359,7 @@ def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
     """
     check_shapes(points=(points, "... 2"))
     check_shapes(distances=(distances, "... 4"))
-    _check_pairs(points=points, distances=distances)
+    check_broadcast(points=points, distances=distances)
     points, distances = _floating("points", points), _floating("distances", distances)
     return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
 
@@ -393,7 +383,7 @@ def encode_boxes(
     _check_weights(weights)
     check_boxes("boxes", boxes)
     check_boxes("anchors", anchors)
-    _check_pairs(boxes=boxes, anchors=anchors)
+    check_broadcast(boxes=boxes, anchors=anchors)
     boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
     size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
     move = (boxes[..., :2] - anchors[..., :2]) / base
@@ -424,7 +414,7 @@ def decode_boxes(
     check_shapes(deltas=(deltas, "... 4"), scale_clamp=(scale_clamp, "> 0"))
     _check_weights(weights)
     check_boxes("anchors", anchors)
-    _check_pairs(deltas=deltas, anchors=anchors)
+    check_broadcast(deltas=deltas, anchors=anchors)
     deltas = _floating("deltas", deltas)
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     anchors = box_convert(anchors, "xyxy", "cxcywh")

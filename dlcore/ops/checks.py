@@ -16,6 +16,7 @@ from dlcore.choices import is_whole_number
 
 __all__ = [
     "check_boxes",
+    "check_broadcast",
     "check_class_ids",
     "check_counts",
     "check_finite",
@@ -54,6 +55,22 @@ def check_boxes(name: str, boxes: Any, valid: Any = None) -> None:
     if (flipped := counts & (boxes[..., :2] > boxes[..., 2:]).any(-1)).any():
         at = np.unravel_index(flipped.argmax(), flipped.shape)
         raise ValueError(f"{name}{_place(at)}={boxes[at].tolist()}: flipped; allowed: x0 <= x1 and y0 <= y1")
+
+
+def check_broadcast(**arguments: jax.Array | np.ndarray) -> None:
+    """Check that all axes but the last broadcast.
+
+    Args:
+      **arguments: [..., D] by the name of the argument.
+
+    Raises:
+      ValueError: they do not.
+    """
+    try:
+        np.broadcast_shapes(*(np.shape(array)[:-1] for array in arguments.values()))
+    except ValueError as error:
+        given = ", ".join(f"{name}={describe_array(array)}" for name, array in arguments.items())
+        raise ValueError(f"{given}: do not fit; allowed: axes that broadcast, but for the last") from error
 
 
 def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:

@@ -94,8 +94,8 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
       ValueError: the milestones are not in order, or a number is out of range.
     """
     check_at_least_0(rate=rate, gamma=gamma)
-    if list(milestones) != sorted(milestones) or not all(map(math.isfinite, milestones)):
-        raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps")
+    if list(milestones) != sorted(milestones) or not all(0 <= mark < math.inf for mark in milestones):
+        raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps from 0")
     marks = tuple(milestones)
     return lambda t: rate * gamma ** sum((jnp.asarray(t) >= mark).astype(jnp.int32) for mark in marks)
 
@@ -367,8 +367,9 @@ def linear_scaling(rate: float, batch_size: int, base_batch_size: int = 256) -> 
       ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate)
-    _positive("batch_size", batch_size)
-    _positive("base_batch_size", base_batch_size)
+    for name, size in (("batch_size", batch_size), ("base_batch_size", base_batch_size)):
+        _positive(name, size)
+        check_whole_number(name, size)
     return rate * batch_size / base_batch_size
 
 
@@ -387,12 +388,15 @@ def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) ->
       [(steps, batch size, rate)], one a phase.
 
     Raises:
-      ValueError: the two sequences differ in length or are empty.
+      ValueError: the two sequences differ in length, are empty, or hold anything else than whole numbers of at least 1.
     """
     if len(batch_sizes) != len(steps) or not batch_sizes:
         raise ValueError(
             f"batch_sizes={list(batch_sizes)}: empty or unlike steps={list(steps)}; allowed: as many, at least one"
         )
+    for name, numbers in (("batch_sizes", batch_sizes), ("steps", steps)):
+        for number in numbers:
+            check_whole_number(name, number, 1)
     return [(n, size, linear_scaling(rate, size, batch_sizes[0])) for n, size in zip(steps, batch_sizes, strict=True)]
 
 
