@@ -3,15 +3,20 @@
 y[n, p, o] = b[o] + sum_{k, c} x[n, s p + r k - l, c] w[k, c, o]        stride s, dilation r, low padding l
 """
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 from flax import linen as nn
 
 from dlcore.choices import check_choice, check_whole_number, is_whole_number
 from dlcore.ops.convolution import conv_general_dilated
 
 __all__ = ["Conv"]
+
+_convolve = inspect.unwrap(nn.Conv.__call__)
+"""flax's method without its wrapper, which would enter the layer a second time."""
 
 _PADDINGS = ("SAME", "VALID", "SAME_LOWER", "CAUSAL", "CIRCULAR", "REFLECT")
 
@@ -48,6 +53,30 @@ class Conv(nn.Conv):
                 raise ValueError(f"{name}={value}: does not fit {axes} axes; allowed: whole numbers of at least 1")
         self._check_padding(axes)
         super().__post_init__()
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Convolve.
+
+        Args:
+          inputs: [B, H, W, C] for a `kernel_size` of two numbers; more batch axes, or none, are allowed.
+
+        Returns:
+          [B, H', W', features].
+
+        Raises:
+          ValueError: the inputs have too few axes, or the groups do not divide their channels and the features.
+        """
+        axes = len(self.kernel_size) if isinstance(self.kernel_size, Sequence) else 1
+        if inputs.ndim <= axes:
+            raise ValueError(f"inputs.shape={inputs.shape}: too few axes; allowed: {axes} spatial ones and channels")
+        groups, channels = self.feature_group_count, inputs.shape[-1]
+        if channels % groups or self.features % groups:
+            raise ValueError(
+                f"feature_group_count={groups}: not a divisor; allowed: common divisors of {channels} channels and "
+                f"features={self.features}"
+            )
+        return _convolve(self, inputs)
 
     @nn.nowrap
     def _check_padding(self, axes: int) -> None:

@@ -94,8 +94,8 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
       ValueError: the milestones are not in order, or a number is out of range.
     """
     check_at_least_0(rate=rate, gamma=gamma)
-    if list(milestones) != sorted(milestones) or not all(0 <= mark < math.inf for mark in milestones):
-        raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps from 0")
+    if list(milestones) != sorted(milestones) or not all(map(math.isfinite, milestones)):
+        raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps")
     marks = tuple(milestones)
     return lambda t: rate * gamma ** sum((jnp.asarray(t) >= mark).astype(jnp.int32) for mark in marks)
 
