@@ -37,7 +37,7 @@ def concrete(value: Any) -> Any:
     Returns:
       The number, or `value`.
     """
-    is_array = isinstance(value, jax.Array | np.ndarray) and not isinstance(value, jax.core.Tracer)
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic) and not isinstance(value, jax.core.Tracer)
     return value.item() if is_array and value.ndim == 0 else value
 
 
