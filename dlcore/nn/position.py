@@ -225,15 +225,16 @@ class LearnedPositions(CheckedModule):
         Raises:
           ValueError: x does not have the tokens of that grid.
         """
-        grid = self.grid if grid is None else grid
+        own = pair_of("grid", self.grid)
+        grid = own if grid is None else pair_of("grid", grid)
         if x.shape[-2] != self.num_prefix_tokens + grid[0] * grid[1]:
             raise ValueError(
                 f"x.shape={x.shape}: does not fit grid={grid}; allowed: {self.num_prefix_tokens} + "
                 f"{grid[0]} x {grid[1]} tokens"
             )
-        shape = (1, self.num_prefix_tokens + self.grid[0] * self.grid[1], x.shape[-1])
+        shape = (1, self.num_prefix_tokens + own[0] * own[1], x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
-        return x + interpolate_positions(table, self.grid, grid, self.num_prefix_tokens).astype(x.dtype)
+        return x + interpolate_positions(table, own, grid, self.num_prefix_tokens).astype(x.dtype)
 
 
 def interpolate_offsets(
@@ -294,7 +295,7 @@ class RelativePositionBias(CheckedModule):
           before the pixels, [num_heads, 1 + N, 1 + N].
         """
         sides = self.window
-        if len(sides) not in (2, 3) or not all(is_whole_number(side) and side >= 1 for side in sides):
+        if np.shape(sides) not in ((2,), (3,)) or not all(is_whole_number(side) and side >= 1 for side in sides):
             raise ValueError(f"window={sides}: no window; allowed: two or three whole numbers of at least 1")
         rows = math.prod(2 * side - 1 for side in sides) + 3 * self.class_token
         table = self.param("embedding", self.embedding_init, (rows, self.num_heads))

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
 from dlcore.nn._checked import CheckedModule, Count
@@ -63,7 +64,7 @@ class DepthwiseSeparableConv(CheckedModule):
         Raises:
           ValueError: the kernel has not two sides, or as `Conv`.
         """
-        if len(self.kernel_size) != 2:
+        if np.shape(self.kernel_size) != (2,):
             raise ValueError(f"kernel_size={self.kernel_size}: not two sides; allowed: (rows, columns)")
         channels = x.shape[-1]
         x = Conv(

@@ -84,5 +84,5 @@ class SpatialTransformer(CheckedModule):
         if self.kind == "similarity":
             theta = theta * jnp.exp(outputs[:, 1])[:, None, None]
             theta = theta.at[:, :, 2].set(outputs[:, 2:])
-        grid = affine_grid(theta, self.size or x.shape[1:3], self.align_corners)
+        grid = affine_grid(theta, x.shape[1:3] if self.size is None else self.size, self.align_corners)
         return grid_sample(x, grid, self.method, self.padding_mode, self.align_corners), theta

@@ -38,7 +38,17 @@ __all__ = [
     "vanilla_dropout",
 ]
 
-Dropout = nn.Dropout
+
+class Dropout(nn.Dropout):
+    """flax's dropout layer, whose `rate` is a probability.
+
+    Raises:
+      ValueError: `rate` is outside [0, 1].
+    """
+
+    def __post_init__(self) -> None:
+        check_shapes(rate=(self.rate, "0 to 1"))
+        super().__post_init__()
 
 
 def vanilla_dropout(
