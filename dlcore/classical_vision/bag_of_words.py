@@ -38,7 +38,7 @@ def random_patches(key: jax.Array, images: jax.Array, count: int, size: int) -> 
       ValueError: `images` are not floating [N, H, W, C], `size` is outside 1..min(H, W), or `count` is below 1.
     """
     _check(images, size)
-    check_shapes(count=(count, "int >= 1"))
+    check_whole_number("count", count, 1)
     return _random_patches(key, jnp.asarray(images), count, size)
 
 
@@ -82,14 +82,15 @@ def encode(
         number of at least 1, or there are fewer patches along a side than parts.
     """
     _check(images, size)
+    check_finite("codebook", codebook)
     codebook = jnp.asarray(codebook, images.dtype)
     if codebook.ndim != 2 or not len(codebook) or codebook.shape[1] != size * size * images.shape[3]:
         raise ValueError(
             f"codebook.shape={codebook.shape}: does not fit size={size} and images.shape={images.shape}; "
             f"allowed: [K, {size * size * images.shape[3]}]"
         )
-    check_finite("codebook", codebook)
-    check_shapes(stride=(stride, "int >= 1"), batch_size=(batch_size, "int >= 1"))
+    check_whole_number("stride", stride, 1)
+    check_whole_number("batch_size", batch_size, 1)
     check_whole_number("grid", grid)
     most = min((side - size) // stride + 1 for side in images.shape[1:3])
     if not 1 <= grid <= most:

@@ -132,8 +132,8 @@ def calibrate_solid(
       ValueError: there are fewer than six points, as many pixels are not given, points are on a plane, or one is not
         finite; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
-    points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
     check_shapes(points=(points, "N 3"), pixels=(pixels, "N 2"))
+    points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
     _check_settings(num_distortion, steps)
     with jax.enable_x64(True):
         intrinsics, rotation, translation = decompose_camera_matrix(fit_camera_matrix(points, pixels))
@@ -160,6 +160,8 @@ def calibrate_plane(
       ValueError: there are fewer than four points or two images (three with skew), points are on a line or not finite,
         or the planes are parallel; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
+    check_finite("points", points)
+    check_finite("pixels", pixels)
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
     _check_settings(num_distortion, steps)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 4 or pixels.shape[1:] != points.shape:
@@ -169,8 +171,6 @@ def calibrate_plane(
         )
     if len(pixels) < 2 + skew:
         raise ValueError(f"pixels: {len(pixels)} images; allowed: at least {2 + skew}")
-    check_finite("points", points)
-    check_finite("pixels", pixels)
     for name, side in (("points", points[None]), ("pixels", pixels)):
         spread = np.linalg.svd(side - side.mean(1, keepdims=True), compute_uv=False)
         if (spread[:, 1] <= 1e-6 * spread[:, 0]).any():

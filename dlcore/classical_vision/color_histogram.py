@@ -14,9 +14,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.augment import to_float
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_finite
 
 __all__ = ["color_histogram", "rgb_to_hsv", "rgb_to_lab"]
 
@@ -51,7 +51,7 @@ def color_histogram(
     """
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
-    check_shapes(bins=(bins, "int >= 1"))
+    check_whole_number("bins", bins, 1)
     check_choice("space", space, ("given", "hsv"))
     if jnp.issubdtype(images.dtype, jnp.floating):
         check_finite("images", images)

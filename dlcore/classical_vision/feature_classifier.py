@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.preprocess import Standardizer, fit_standardizer
 from dlcore.learner import root_key
 from dlcore.losses import multiclass_hinge_loss, softmax_cross_entropy_loss
@@ -119,9 +119,10 @@ def fit_classifier(
         raise ValueError(
             f"labels.shape={labels.shape}: does not fit features.shape={features.shape}; allowed: [{len(features)}]"
         )
-    check_shapes(num_classes=(num_classes, "int >= 1"), steps=(steps, "int >= 1"), hidden=(hidden, "int >= 1"))
+    check_whole_number("num_classes", num_classes, 1)
+    check_whole_number("steps", steps, 1)
+    check_shapes(hidden=(hidden, "int >= 1"))
     check_class_ids("labels", labels, num_classes)
-    check_finite("features", features)
     check_choice("loss", loss, _LOSSES)
     check_shapes(l2=(l2, ">= 0"))
     check_finite("l2", l2)
@@ -166,6 +167,7 @@ def choose_l2(
 
 
 def _rows(name: str, features: Any) -> np.ndarray:
+    check_finite(name, features)
     features = np.asarray(features, np.float32)
     if features.ndim != 2 or not features.size:
         raise ValueError(f"{name}.shape={features.shape}: wrong shape; allowed: [N, D]")

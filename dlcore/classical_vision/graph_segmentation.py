@@ -34,11 +34,10 @@ def graph_segmentation(image: np.ndarray, scale: float = 1.0, sigma: float = 0.8
       ValueError: `image` is not a finite [H, W, C], a setting is negative or not finite, or `min_size` is
         no whole number.
     """
+    check_finite("image", image)
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape or not (image.dtype == np.uint8 or np.issubdtype(image.dtype, np.floating)):
         raise ValueError(f"image={image.dtype}{list(image.shape)}: wrong type; allowed: floating or uint8 [H, W, C]")
-    if not np.isfinite(image).all():
-        raise ValueError("image: not finite; allowed: finite values")
     check_whole_number("min_size", min_size, 0)
     check_shapes(scale=(scale, ">= 0"), sigma=(sigma, ">= 0"))
     check_finite("scale, sigma", (scale, sigma))

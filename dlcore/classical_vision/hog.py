@@ -16,7 +16,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.im2col import im2col, pair_of
 
@@ -55,7 +55,7 @@ def hog(
     """
     _check(images, orientations)
     check_choice("norm", norm, _NORMS)
-    check_shapes(batch_size=(batch_size, "int >= 1"))
+    check_whole_number("batch_size", batch_size, 1)
     cell, block = pair_of("cell", cell), pair_of("block", block)
     cells = tuple(size // c for size, c in zip(images.shape[1:3], cell, strict=True))
     if any(have < need for have, need in zip(cells, block, strict=True)):
@@ -154,4 +154,4 @@ def _check(images, orientations):
         raise ValueError(
             f"images={images.dtype}{list(images.shape)}: wrong type; allowed: floating [N, H, W, C], none of them 0"
         )
-    check_shapes(orientations=(orientations, "int >= 1"))
+    check_whole_number("orientations", orientations, 1)

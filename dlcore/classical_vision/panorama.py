@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import ransac_homography, warp_perspective
 from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.ransac import Consensus
@@ -80,8 +81,8 @@ def canvas_size(homographies: np.ndarray, sizes: Sequence[tuple[int, int]]) -> t
       ValueError: there are not as many homographies as sizes, an image crosses the horizon of the plane, or the canvas
         is 8 times as large as an image.
     """
-    homographies = np.asarray(homographies, np.float64)
     check_shapes(homographies=(homographies, "V 3 3"))
+    homographies = np.asarray(homographies, np.float64)
     check_finite("homographies", homographies)
     if not len(sizes) or len(sizes) != len(homographies):
         raise ValueError(f"sizes: {len(sizes)}, homographies: {len(homographies)}; allowed: as many of both")
@@ -176,7 +177,8 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
         raise ValueError(f"images: {len(images)}; allowed: at least 2")
     for index, image in enumerate(images):
         check_shapes(**{f"images[{index}]": (image, "H W C finite")})
-    check_shapes(count=(count, "int >= 4"), threshold=(threshold, "> 0"))
+    check_whole_number("count", count, 4)
+    check_shapes(threshold=(threshold, "> 0"))
     check_finite("threshold", threshold)
     align = jax.jit(_align_images, static_argnums=(3, 4))
     chain, inliers = [np.eye(3)], []

@@ -52,6 +52,7 @@ def required_hypotheses(inlier_ratio: float, sample_size: int, confidence: float
       ValueError: a part is not between 0 and 1, or `sample_size` is no whole number of at least 1.
     """
     check_whole_number("sample_size", sample_size)
+    check_finite("inlier_ratio, confidence", (inlier_ratio, confidence))
     if not 0 < inlier_ratio < 1 or not 0 < confidence < 1 or sample_size < 1:
         raise ValueError(
             f"inlier_ratio={inlier_ratio}, sample_size={sample_size}, confidence={confidence}: out of range; allowed: "

@@ -84,6 +84,7 @@ def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.A
       ValueError: a depth is 0 or less, or `focal` or `baseline` is not positive.
     """
     _check_stereo(focal, baseline)
+    check_shapes(depth=(depth, "..."))
     if not isinstance(depth, jax.core.Tracer) and not (np.asarray(depth) > 0).all():
         raise ValueError(f"depth={np.asarray(depth).min():g}: not in front of the cameras; allowed: above 0")
     return focal * baseline / jnp.asarray(depth)
@@ -171,5 +172,6 @@ def block_matching(
 
 def _check_stereo(focal: float, baseline: float) -> None:
     for name, value in (("focal", focal), ("baseline", baseline)):
+        check_finite(name, value)
         if not isinstance(value, jax.core.Tracer) and not 0 < value < np.inf:
             raise ValueError(f"{name}={value:g}: not positive and finite; allowed: above 0")

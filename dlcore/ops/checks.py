@@ -18,6 +18,7 @@ __all__ = [
     "check_boxes",
     "check_broadcast",
     "check_class_ids",
+    "check_classes",
     "check_counts",
     "check_finite",
     "check_indices",
@@ -113,6 +114,24 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
         raise ValueError(
             f"{name}{_place(at)}={indices[at]:g}: out of range; allowed: 0 to {size - 1}, of {size} {what}{also}"
         )
+
+
+def check_classes(name: str, labels: Any) -> None:
+    """Check that labels, which are only compared with each other, name classes.
+
+    Args:
+      name: name of the argument, for the message.
+      labels: [...], whole numbers or words; traced ones pass.
+
+    Raises:
+      ValueError: one is a fraction or NaN; the first is named.
+    """
+    if isinstance(labels, jax.core.Tracer) or np.asarray(labels).dtype.kind != "f":
+        return
+    labels = np.asarray(labels)
+    if (invalid := labels != np.floor(labels)).any():
+        at = np.unravel_index(invalid.argmax(), invalid.shape)
+        raise ValueError(f"{name}{_place(at)}={labels[at]:g}: no class; allowed: whole numbers")
 
 
 def check_counts(name: str, counts: Any) -> None:
@@ -306,7 +325,7 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
         limits = _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... "))
         if limits and axes.startswith("int "):
             _check_whole(name, array)
-        if isinstance(array, list | tuple | str):
+        if isinstance(array, list | tuple | str | np.ndarray):
             _numbers(name, array)
         if limits:
             axes = "..." if axes.startswith("... ") else ""
@@ -338,8 +357,6 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
 
 def _numbers(name: str, values: Any) -> np.ndarray:
     """NumPy's form of what is given; words, None and rows of unequal lengths are refused."""
-    if isinstance(values, np.ndarray | jax.Array):
-        return np.asarray(values)
     try:
         array = np.asarray(values)
     except ValueError as error:

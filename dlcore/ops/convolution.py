@@ -19,9 +19,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from dlcore.choices import is_whole_number
+from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.convolution_window import Window, channels_last, equally_varying, lax_conv, transpose
 from dlcore.ops.cpu import convolution as cpu
 from dlcore.ops.trilinear import contract
@@ -87,7 +88,7 @@ def conv_general_dilated(
         )
     ones = (1,) * (lhs.ndim - 2)
     strides, lhs_dilation, rhs_dilation = (
-        _steps(name, ones if steps is None else steps, lhs.ndim - 2)
+        _steps(name, ones if steps is None and name != "window_strides" else steps, lhs.ndim - 2)
         for name, steps in (
             ("window_strides", window_strides),
             ("lhs_dilation", lhs_dilation),
@@ -97,13 +98,15 @@ def conv_general_dilated(
     if 0 in rhs.shape[:-2]:
         raise ValueError(f"rhs.shape={rhs.shape}: a kernel without taps; allowed: at least 1 along each spatial axis")
     if isinstance(padding, str):
+        check_choice("padding", padding.upper(), ("SAME", "VALID", "SAME_LOWER"))
         if lhs_dilation != ones:
             raise ValueError(
                 f"padding={padding!r}: undefined for lhs_dilation={lhs_dilation}; allowed: (low, high) pairs"
             )
         kernel = [(k - 1) * r + 1 for k, r in zip(rhs.shape[:-2], rhs_dilation, strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:-1], kernel, strides, padding)
-    if len(padding) != len(ones) or not all(len(pads) == 2 and all(map(is_whole_number, pads)) for pads in padding):
+    is_sequence = isinstance(padding, Sequence | np.ndarray) and len(padding) == len(ones)
+    if not is_sequence or not all(len(pads) == 2 and all(map(is_whole_number, pads)) for pads in padding):
         raise ValueError(f"padding={padding}: does not fit; allowed: {len(ones)} pairs (low, high) of whole numbers")
     padding = tuple((int(low), int(high)) for low, high in padding)
     window = Window(
@@ -118,8 +121,12 @@ def conv_general_dilated(
     return _convolve(lhs, rhs, window)
 
 
-def _steps(name: str, steps: Sequence[int], axes: int) -> tuple[int, ...]:
-    if len(steps) != axes or not all(is_whole_number(step) and step >= 1 for step in steps):
+def _steps(name: str, steps: Any, axes: int) -> tuple[int, ...]:
+    if (
+        not isinstance(steps, Sequence | np.ndarray)
+        or len(steps) != axes
+        or not all(is_whole_number(step) and step >= 1 for step in steps)
+    ):
         raise ValueError(f"{name}={steps}: does not fit; allowed: {axes} whole numbers of at least 1")
     return tuple(map(int, steps))
 

@@ -48,12 +48,12 @@ def check_above_0(**numbers: Any) -> None:
       **numbers: each by the name of its argument; traced ones and arrays of several pass.
 
     Raises:
-      ValueError: one is 0, negative or NaN.
+      ValueError: one is 0, negative or NaN, a word or None.
     """
     for name, value in numbers.items():
         value = concrete(value)
-        if isinstance(value, Real) and not value > 0:
-            raise ValueError(f"{name}={value}: out of range; allowed: above 0")
+        if value is None or isinstance(value, str) or (isinstance(value, Real) and not value > 0):
+            raise ValueError(f"{name}={value!r}: out of range; allowed: above 0")
 
 
 def check_at_least_0(**numbers: Any) -> None:
@@ -63,11 +63,11 @@ def check_at_least_0(**numbers: Any) -> None:
       **numbers: each by the name of its argument; schedules, traced numbers and arrays of several pass.
 
     Raises:
-      ValueError: one is negative, NaN or infinite, or a word.
+      ValueError: one is negative, NaN or infinite, a word or None.
     """
     for name, value in numbers.items():
         value = concrete(value)
-        if isinstance(value, str) or (isinstance(value, Real) and not 0 <= value < math.inf):
+        if value is None or isinstance(value, str) or (isinstance(value, Real) and not 0 <= value < math.inf):
             raise ValueError(f"{name}={value!r}: out of range; allowed: finite, at least 0")
 
 

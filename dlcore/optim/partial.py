@@ -236,7 +236,8 @@ def partial_optimizer(
     """
 
     check_whole_number("steps", steps, 0)
-    check_above_0(clip_norm=clip_norm)
+    if clip_norm is not None:
+        check_above_0(clip_norm=clip_norm)
     for part in parts:
         check_shapes(rate=(part.rate, ">= 0"), start=(part.start, "0 to <1"))
 

@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.optim._rules import check_at_least_0
 from dlcore.optim.plateau import Plateau, PlateauState
 
@@ -94,6 +95,7 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
       ValueError: the milestones are not in order, or a number is out of range.
     """
     check_at_least_0(rate=rate, gamma=gamma)
+    check_shapes(milestones=(milestones, "N"))
     if list(milestones) != sorted(milestones) or not all(map(math.isfinite, milestones)):
         raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps")
     marks = tuple(milestones)
@@ -401,5 +403,5 @@ def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) ->
 
 
 def _positive(name: str, value: float) -> None:
-    if isinstance(value, Real) and not 0 < value < math.inf:
+    if value is None or isinstance(value, str) or (isinstance(value, Real) and not 0 < value < math.inf):
         raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")
