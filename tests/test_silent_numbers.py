@@ -134,7 +134,7 @@ CASES = {
         ),
         r"window_strides=\(1, 1.5\): does not fit; allowed: 2 whole numbers of at least 1",
     ),
-    "images at a time": (lambda: hog(IMAGES, batch_size=0), "batch_size=0: out of range; allowed: at least 1"),
+    "images at a time": (lambda: hog(IMAGES, batch_size=0), "batch_size=0: too small; allowed: at least 1"),
     "target": (lambda: logistic.fit_binary(Z, jnp.array([0, 5, 1]), 1.0), r"target\[1\]=5: unknown; allowed: 0, 1"),
     "positions": (lambda: sinusoidal_encoding(-3, 4), "positions=-3: too small; allowed: at least 0"),
     "half a position": (lambda: sinusoidal_encoding(2.5, 4), "positions=2.5: no whole number"),

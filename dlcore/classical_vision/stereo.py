@@ -172,6 +172,6 @@ def block_matching(
 
 def _check_stereo(focal: float, baseline: float) -> None:
     for name, value in (("focal", focal), ("baseline", baseline)):
-        check_finite(name, value)
-        if not isinstance(value, jax.core.Tracer) and not 0 < value < np.inf:
-            raise ValueError(f"{name}={value:g}: not positive and finite; allowed: above 0")
+        is_number = value is not None and not isinstance(value, str)
+        if not isinstance(value, jax.core.Tracer) and not (is_number and 0 < value < np.inf):
+            raise ValueError(f"{name}={value}: not positive and finite; allowed: above 0")

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["nrmse", "psnr", "ssim", "ssim_map"]
@@ -180,7 +180,7 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
                 f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
             )
         data_range = kinds.pop()
-    check_finite("data_range", data_range)
+    check_shapes(data_range=(data_range, "> 0"))
     if not 0 < data_range < np.inf:
         raise ValueError(f"data_range={data_range}: out of range; allowed: above 0, finite")
     acc_dtype = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))

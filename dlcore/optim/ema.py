@@ -6,6 +6,7 @@ Polyak and Juditsky 1992; the warm-up of d is the customary one, so that early a
 `track_parameter_ema` goes last in a chain; `use_ema` makes a learner evaluate and predict with the average.
 """
 
+from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
@@ -161,7 +162,8 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
     Raises:
       ValueError: `decay` is outside [0, 1).
     """
-    check_shapes(decay=(decay, "0 to <1"))
+    if isinstance(decay, str) or (isinstance(decay, Real) and not 0 <= decay < 1):
+        raise ValueError(f"decay={decay}: out of range; allowed: 0 to below 1")
 
     def init(params):
         return ParameterEmaState(jnp.zeros((), jnp.int32), init_average(params))

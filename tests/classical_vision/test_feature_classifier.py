@@ -100,7 +100,7 @@ def test_bad_arguments():
         fit_classifier(x, y, 3, l2=-1)
     with pytest.raises(ValueError, match="loss='logistic': unknown; allowed: softmax, hinge"):
         fit_classifier(x, y, 3, loss="logistic")
-    with pytest.raises(ValueError, match="steps=0: out of range; allowed: at least 1"):
+    with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         fit_classifier(x, y, 3, steps=0)
     with pytest.raises(ValueError, match="hidden=0: out of range; allowed: at least 1"):
         fit_classifier(x, y, 3, hidden=0, steps=9)
