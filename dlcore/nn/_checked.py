@@ -42,15 +42,15 @@ class CheckedModule(nn.Module):
 @functools.cache
 def _checked_fields(module: Any) -> tuple[tuple[str, Any, tuple[Range, ...]], ...]:
     """(name, kind, limits) of the fields that are floats, ints or words, or None."""
-    hints, found = get_type_hints(module, include_extras=True), []
+    hints, checked = get_type_hints(module, include_extras=True), []
     for field in dataclasses.fields(module):
         kinds = _kinds(hints[field.name])
         kinds.pop(type(None), None)
         if float in kinds:
-            found.append((field.name, float, kinds[float]))
+            checked.append((field.name, float, kinds[float]))
         elif len(kinds) == 1 and (int in kinds or get_origin(next(iter(kinds))) is Literal):
-            found.append((field.name, *next(iter(kinds.items()))))
-    return tuple(found)
+            checked.append((field.name, *next(iter(kinds.items()))))
+    return tuple(checked)
 
 
 def _kinds(hint: Any) -> dict[Any, tuple[Range, ...]]:

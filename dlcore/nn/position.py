@@ -225,16 +225,16 @@ class LearnedPositions(CheckedModule):
         Raises:
           ValueError: x does not have the tokens of that grid.
         """
-        own = pair_of("grid", self.grid)
-        grid = own if grid is None else pair_of("grid", grid)
+        rows, columns = pair_of("grid", self.grid)
+        grid = (rows, columns) if grid is None else pair_of("grid", grid)
         if x.shape[-2] != self.num_prefix_tokens + grid[0] * grid[1]:
             raise ValueError(
                 f"x.shape={x.shape}: does not fit grid={grid}; allowed: {self.num_prefix_tokens} + "
                 f"{grid[0]} x {grid[1]} tokens"
             )
-        shape = (1, self.num_prefix_tokens + own[0] * own[1], x.shape[-1])
+        shape = (1, self.num_prefix_tokens + rows * columns, x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
-        return x + interpolate_positions(table, own, grid, self.num_prefix_tokens).astype(x.dtype)
+        return x + interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens).astype(x.dtype)
 
 
 def interpolate_offsets(
@@ -293,6 +293,9 @@ class RelativePositionBias(CheckedModule):
         Returns:
           [num_heads, N, N] with the window's N pixels in row order, queries before keys; with a class token, it is
           before the pixels, [num_heads, 1 + N, 1 + N].
+
+        Raises:
+          ValueError: the field's window is not two or three whole numbers of at least 1.
         """
         sides = self.window
         if np.shape(sides) not in ((2,), (3,)) or not all(is_whole_number(side) and side >= 1 for side in sides):

@@ -114,6 +114,9 @@ class FactorizedConv(CheckedModule):
 
         Returns:
           [B, H', W', features].
+
+        Raises:
+          ValueError: the strides or the padding do not fit two axes, or as `Conv`.
         """
         sy, sx = pair_of("strides", self.strides)
         if isinstance(self.padding, str):

@@ -70,8 +70,8 @@ def check_broadcast(**arguments: jax.Array | np.ndarray) -> None:
     try:
         np.broadcast_shapes(*(np.shape(array)[:-1] for array in arguments.values()))
     except ValueError as error:
-        given = ", ".join(f"{name}={describe_array(array)}" for name, array in arguments.items())
-        raise ValueError(f"{given}: do not fit; allowed: axes that broadcast, but for the last") from error
+        text = ", ".join(f"{name}={describe_array(array)}" for name, array in arguments.items())
+        raise ValueError(f"{text}: do not fit; allowed: axes that broadcast, but for the last") from error
 
 
 def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:
