@@ -36,7 +36,7 @@ def apply_model(
     Raises:
       ValueError: the model has no such method.
     """
-    if not hasattr(model, method):
+    if isinstance(model, nn.Module) and not hasattr(model, method):
         raise ValueError(f"method={method!r}: {type(model).__name__} has none such; allowed: its methods")
     variables = {"params": params, **model_state}
     if not train:
