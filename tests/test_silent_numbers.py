@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dlcore import nn
@@ -12,6 +13,7 @@ from dlcore.classical_vision.alignment import fit_similarity
 from dlcore.classical_vision.color_histogram import color_histogram
 from dlcore.classical_vision.corners import harris_response, shi_tomasi_response
 from dlcore.classical_vision.fisher_vector import fisher_vector
+from dlcore.classical_vision.hog import hog
 from dlcore.classical_vision.homography import fit_homography, warp_perspective
 from dlcore.classical_vision.ransac import fit_line
 from dlcore.classical_vision.retrieval import search
@@ -31,7 +33,8 @@ from dlcore.interpretability.dissection import concept_iou
 from dlcore.nn.ode import odeint
 from dlcore.nn.position import relative_buckets, sinusoidal_encoding
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
-from dlcore.ops import camera
+from dlcore.ops import camera, conv_general_dilated
+from dlcore.optim.apply import optimizer_step
 from dlcore.rl import dynamic_programming, inverse, mdp
 from dlcore.rl.distributions import DiagonalGaussian, TanhGaussian
 from dlcore.rl.rollout import generalized_advantages
@@ -55,6 +58,7 @@ ENDLESS = mdp.make(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), 1.0, gamma=0.5)
 SHOWN = inverse.Demonstrations(np.zeros((1, 1), int), np.zeros((1, 1), int), 1)
 MEANS, DEVIATIONS = jnp.ones(2), jnp.ones((3, 2))
 NOTHING = jnp.ones((0, 2))
+IMAGES = np.ones((1, 24, 24, 1), np.float32)
 CORNERS = np.array([[0, 1.0], [2, 5]])
 SQUARE = np.array([[0, 0], [2, 0], [2, 2], [0, 2.0]])
 
@@ -67,7 +71,70 @@ def tokens_at(temperature):
     return generate(lambda carry, tokens: (carry, Z), 0, Z, jax.random.split(KEY, 3), 2, temperature)
 
 
+def laid(layer, *shapes, **arguments):
+    """Shapes of a layer's variables, which the check of a field comes before."""
+    return jax.eval_shape(lambda *x: layer.init(KEY, *x, **arguments), *(jnp.zeros(shape) for shape in shapes))
+
+
 CASES = {
+    "a convolution's stride": (lambda: nn.Conv(4, (3, 3), strides=0), "strides=0: does not fit 2 axes; allowed: whole"),
+    "a convolution's strides": (lambda: nn.Conv(4, (3, 3), strides=(2, 2, 2)), r"strides=\(2, 2, 2\): does not fit"),
+    "a convolution's kernel": (lambda: nn.Conv(4, (3, 2.5)), r"kernel_size=\(3, 2.5\): does not fit"),
+    "a convolution's padding": (lambda: nn.Conv(4, (3, 3), padding="EVEN"), "padding='EVEN': unknown; allowed: SAME"),
+    "a convolution's paddings": (lambda: nn.Conv(4, (3, 3), padding=(1, 0.5)), r"padding=\(1, 0.5\): does not fit"),
+    "a convolution's groups": (
+        lambda: laid(nn.Conv(4, (3, 3), feature_group_count=4), (1, 5, 5, 6)),
+        "feature_group_count=4: not a divisor; allowed: common divisors of 6 channels",
+    ),
+    "a sequence for an image": (lambda: laid(nn.Conv(4, (3, 3)), (5, 6)), r"inputs.shape=\(5, 6\): too few axes"),
+    "layers of a stack": (lambda: nn.RecurrentStack(4, 0), "num_layers=0: too small; allowed: at least 1"),
+    "half a state": (lambda: nn.Recurrent(2.5), "features=2.5: no whole number"),
+    "steps of a loop": (lambda: nn.Recurrent(4, unroll=0), "unroll=0: too small; allowed: at least 1"),
+    "heads of keys": (lambda: nn.MultiHeadAttention(2, num_kv_heads=0), "num_kv_heads=0: too small"),
+    "turning pairs": (lambda: nn.MultiHeadAttention(2, rotary_pairs="thirds"), "rotary_pairs='thirds': unknown"),
+    "scale of no scores": (lambda: attend(scale=0.0), "scale=0: out of range; allowed: above 0"),
+    "kernel of a recurrent map": (
+        lambda: nn.ConvRecurrent(4, (3, 3, 3)).initial_carry(1, (2, 2)),
+        r"kernel_size=\(3, 3, 3\): not a size",
+    ),
+    "reduction": (lambda: nn.SAGANAttention(0), "reduction=0: too small; allowed: at least 1"),
+    "sides of a depthwise kernel": (
+        lambda: laid(nn.DepthwiseSeparableConv(4, (3,)), (1, 5, 5, 2)),
+        r"kernel_size=\(3,\): not two sides; allowed: \(rows, columns\)",
+    ),
+    "strides of two convolutions": (
+        lambda: laid(nn.FactorizedConv(4, 3, strides=(2, 2, 2)), (1, 5, 5, 2)),
+        r"strides=\(2, 2, 2\): not a size",
+    ),
+    "window of three numbers": (
+        lambda: laid(nn.ContinuousPositionBias((2, 3, 2), 2)),
+        r"window=\(2, 3, 2\): not a size",
+    ),
+    "window without pixels": (lambda: laid(nn.RelativePositionBias((2, 0), 2)), r"window=\(2, 0\): no window"),
+    "styles": (lambda: nn.ConditionalInstanceNorm(0), "num_styles=0: too small; allowed: at least 1"),
+    "points of other levels": (
+        lambda: laid(nn.DeformableAttention(2, (1, 2)), (1, 3, 4), (1, 3, 1, 2), (1, 4, 4), shapes=((2, 2),)),
+        r"num_points=\(1, 2\): for 1 levels; allowed: one number for each",
+    ),
+    "method of a model": (
+        lambda: nn.apply_model(nn.Dense(2), {}, {}, Z, train=False, method="embed"),
+        "method='embed': Dense has none such",
+    ),
+    "gradients that broadcast": (
+        lambda: optimizer_step(optax.sgd(0.1), {"w": jnp.ones(1)}, (), {"w": jnp.ones(3)}),
+        r"gradients: w of shape \(1,\); allowed: \(3,\)",
+    ),
+    "a memory of another size": (
+        lambda: nn.linear_attention_step(nn.FastWeights(jnp.ones((2, 3)), jnp.ones(2)), Z[0], Z[0], Z[0]),
+        r"matrix=float32\[2, 3\]: wrong shape",
+    ),
+    "strides of a program": (
+        lambda: conv_general_dilated(
+            jnp.ones((1, 4, 4, 1)), jnp.ones((2, 2, 1, 1)), (1, 1.5), "VALID", None, None, ("NHWC", "HWIO", "NHWC")
+        ),
+        r"window_strides=\(1, 1.5\): does not fit; allowed: 2 whole numbers of at least 1",
+    ),
+    "images at a time": (lambda: hog(IMAGES, batch_size=0), "batch_size=0: too small; allowed: at least 1"),
     "target": (lambda: logistic.fit_binary(Z, jnp.array([0, 5, 1]), 1.0), r"target\[1\]=5: unknown; allowed: 0, 1"),
     "positions": (lambda: sinusoidal_encoding(-3, 4), "positions=-3: too small; allowed: at least 0"),
     "half a position": (lambda: sinusoidal_encoding(2.5, 4), "positions=2.5: no whole number"),

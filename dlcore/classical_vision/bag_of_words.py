@@ -15,6 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.im2col import im2col
 
 __all__ = ["encode", "normalize_patches", "random_patches"]
@@ -36,8 +38,7 @@ def random_patches(key: jax.Array, images: jax.Array, count: int, size: int) -> 
       ValueError: `images` are not floating [N, H, W, C], `size` is outside 1..min(H, W), or `count` is below 1.
     """
     _check(images, size)
-    if count < 1:
-        raise ValueError(f"count={count}: out of range; allowed: at least 1")
+    check_whole_number("count", count, 1)
     return _random_patches(key, jnp.asarray(images), count, size)
 
 
@@ -50,7 +51,12 @@ def normalize_patches(patches: jax.Array, epsilon: float = 1e-2) -> jax.Array:
 
     Returns:
       [..., D].
+
+    Raises:
+      ValueError: epsilon is negative or not finite.
     """
+    check_shapes(epsilon=(epsilon, ">= 0"))
+    check_finite("epsilon", epsilon)
     away = patches - patches.mean(-1, keepdims=True)
     return away / jnp.sqrt(jnp.square(away).mean(-1, keepdims=True) + epsilon**2)
 
@@ -72,18 +78,20 @@ def encode(
       [N, grid grid K].
 
     Raises:
-      ValueError: `images` or `codebook` have other shapes, `stride` is below 1, or there are fewer patches along a side
-        than parts.
+      ValueError: `images` or `codebook` have other shapes or are not finite, `stride` or `batch_size` is no whole
+        number of at least 1, or there are fewer patches along a side than parts.
     """
     _check(images, size)
+    check_finite("codebook", codebook)
     codebook = jnp.asarray(codebook, images.dtype)
-    if codebook.ndim != 2 or codebook.shape[1] != size * size * images.shape[3]:
+    if codebook.ndim != 2 or not len(codebook) or codebook.shape[1] != size * size * images.shape[3]:
         raise ValueError(
             f"codebook.shape={codebook.shape}: does not fit size={size} and images.shape={images.shape}; "
             f"allowed: [K, {size * size * images.shape[3]}]"
         )
-    if stride < 1:
-        raise ValueError(f"stride={stride}: out of range; allowed: at least 1")
+    check_whole_number("stride", stride, 1)
+    check_whole_number("batch_size", batch_size, 1)
+    check_whole_number("grid", grid)
     most = min((side - size) // stride + 1 for side in images.shape[1:3])
     if not 1 <= grid <= most:
         raise ValueError(f"grid={grid}: out of range; allowed: 1..{most}")
@@ -128,6 +136,10 @@ def _check(images, size):
         raise ValueError(
             f"images={images.dtype}{list(images.shape)}: wrong dtype or shape; allowed: floating [N, H, W, C]"
         )
+    if 0 in images.shape:
+        raise ValueError(f"images.shape={images.shape}: no pixels; allowed: [N, H, W, C], none of them 0")
+    check_finite("images", images)
+    check_whole_number("size", size)
     if not 1 <= size <= min(images.shape[1:3]):
         raise ValueError(
             f"size={size}: does not fit images.shape={images.shape}; allowed: 1 to {min(images.shape[1:3])}"

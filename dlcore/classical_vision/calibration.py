@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import fit_homography, normalize_points
 from dlcore.ops.camera import distort, rotation_from_vector
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Calibration", "calibrate_plane", "calibrate_solid", "decompose_camera_matrix", "fit_camera_matrix"]
 
@@ -97,6 +98,7 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
     Raises:
       ValueError: the matrix is not finite, or its left part is singular: no camera, or one at infinity.
     """
+    check_shapes(matrix=(matrix, "3 4"))
     check_finite("matrix", matrix)
     if not isinstance(matrix, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(matrix)[:, :3]) < 3:
         raise ValueError(f"matrix={np.asarray(matrix).tolist()}: its left part is singular; allowed: K [R | t]")
@@ -127,9 +129,12 @@ def calibrate_solid(
       Calibration of one image.
 
     Raises:
-      ValueError: there are fewer than six points, they are on a plane, or one is not finite.
+      ValueError: there are fewer than six points, as many pixels are not given, points are on a plane, or one is not
+        finite; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
+    check_shapes(points=(points, "N 3"), pixels=(pixels, "N 2"))
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
+    _check_settings(num_distortion, steps)
     with jax.enable_x64(True):
         intrinsics, rotation, translation = decompose_camera_matrix(fit_camera_matrix(points, pixels))
         start = (intrinsics, rotation[None], translation[None])
@@ -153,9 +158,12 @@ def calibrate_plane(
 
     Raises:
       ValueError: there are fewer than four points or two images (three with skew), points are on a line or not finite,
-        or the planes are parallel.
+        or the planes are parallel; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
+    check_finite("points", points)
+    check_finite("pixels", pixels)
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
+    _check_settings(num_distortion, steps)
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 4 or pixels.shape[1:] != points.shape:
         raise ValueError(
             f"points.shape={points.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [N, 2] and [V, N, 2], N "
@@ -163,8 +171,6 @@ def calibrate_plane(
         )
     if len(pixels) < 2 + skew:
         raise ValueError(f"pixels: {len(pixels)} images; allowed: at least {2 + skew}")
-    check_finite("points", points)
-    check_finite("pixels", pixels)
     for name, side in (("points", points[None]), ("pixels", pixels)):
         spread = np.linalg.svd(side - side.mean(1, keepdims=True), compute_uv=False)
         if (spread[:, 1] <= 1e-6 * spread[:, 0]).any():
@@ -214,9 +220,13 @@ def _zhang(points, pixels, skew):
     return jnp.linalg.solve(to_unit, unit), u @ vt, columns[:, :, 2], values[-2] / values[0]
 
 
-def _refine(points, pixels, start, num_distortion, skew, steps):
+def _check_settings(num_distortion, steps):
     if num_distortion not in (0, 2, 4, 5):
         raise ValueError(f"num_distortion={num_distortion}: unknown; allowed: 0, 2, 4 or 5")
+    check_whole_number("steps", steps, 0)
+
+
+def _refine(points, pixels, start, num_distortion, skew, steps):
     free = np.array([True] * 4 + [skew] + [i < num_distortion for i in range(5)] + [True] * 6 * len(pixels))
     intrinsics, distortion, rotations, translations, errors = _levenberg_marquardt(points, pixels, start, free, steps)
     parts = (intrinsics, distortion, rotations, translations, errors)

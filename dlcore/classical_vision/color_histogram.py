@@ -14,7 +14,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.augment import to_float
 from dlcore.ops.checks import check_finite
 
@@ -51,8 +51,7 @@ def color_histogram(
     """
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
-    if bins < 1:
-        raise ValueError(f"bins={bins}: out of range; allowed: at least 1")
+    check_whole_number("bins", bins, 1)
     check_choice("space", space, ("given", "hsv"))
     if jnp.issubdtype(images.dtype, jnp.floating):
         check_finite("images", images)

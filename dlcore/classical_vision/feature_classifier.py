@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.preprocess import Standardizer, fit_standardizer
 from dlcore.learner import root_key
 from dlcore.losses import multiclass_hinge_loss, softmax_cross_entropy_loss
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["FeatureClassifier", "choose_l2", "concatenate", "fit_classifier"]
 
@@ -118,13 +119,13 @@ def fit_classifier(
         raise ValueError(
             f"labels.shape={labels.shape}: does not fit features.shape={features.shape}; allowed: [{len(features)}]"
         )
-    if labels.min() < 0 or labels.max() >= num_classes:
-        raise ValueError(f"labels={labels.min()}..{labels.max()}: out of range; allowed: 0..{num_classes - 1}")
+    check_whole_number("num_classes", num_classes, 1)
+    check_whole_number("steps", steps, 1)
+    check_shapes(hidden=(hidden, "int >= 1"))
+    check_class_ids("labels", labels, num_classes)
     check_choice("loss", loss, _LOSSES)
-    if not l2 >= 0:
-        raise ValueError(f"l2={l2}: negative; allowed: at least 0")
-    if steps < 1 or (hidden is not None and hidden < 1):
-        raise ValueError(f"steps={steps} and hidden={hidden}: out of range; allowed: at least 1 (hidden: or None)")
+    check_shapes(l2=(l2, ">= 0"))
+    check_finite("l2", l2)
     standardizer = fit_standardizer(features)
     x = jnp.asarray(standardizer(features), jnp.float32)
     sizes = (x.shape[1], num_classes) if hidden is None else (x.shape[1], hidden, num_classes)
@@ -152,10 +153,13 @@ def choose_l2(
       (the best classifier, its l2, {l2: validation accuracy}).
 
     Raises:
-      ValueError: `grid` is empty, or see `fit_classifier`.
+      ValueError: `grid` is empty, the data are no pairs, or see `fit_classifier`.
     """
     if not grid:
         raise ValueError("grid=(): empty; allowed: at least one l2")
+    for name, pair in (("train", train), ("valid", valid)):
+        if not isinstance(pair, tuple | list) or len(pair) != 2:
+            raise ValueError(f"{name}: no pair; allowed: (features, labels)")
     classifiers = {l2: fit_classifier(*train, num_classes, l2=l2, **fit) for l2 in sorted(grid, reverse=True)}
     accuracy = {l2: float((c.predict(valid[0]) == np.asarray(valid[1])).mean()) for l2, c in classifiers.items()}
     best = max(accuracy, key=accuracy.get)
@@ -163,6 +167,7 @@ def choose_l2(
 
 
 def _rows(name: str, features: Any) -> np.ndarray:
+    check_finite(name, features)
     features = np.asarray(features, np.float32)
     if features.ndim != 2 or not features.size:
         raise ValueError(f"{name}.shape={features.shape}: wrong shape; allowed: [N, D]")

@@ -35,6 +35,7 @@ def fisher_vector(
       ValueError: the shapes do not fit, there is no descriptor, the weights are no probabilities, or a weight or a
         variance is not positive.
     """
+    check_shapes(weights=(weights, "K"))
     count, size = descriptors.shape if descriptors.ndim == 2 else (0, 0)
     if not count or means.shape != (len(weights), size) or variances.shape != means.shape:
         raise ValueError(

@@ -12,6 +12,9 @@ the segmentations of the channels. On the host: 37,000 edges of a 96x96 image, o
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["graph_segmentation", "neighbor_edges"]
 
 
@@ -28,16 +31,16 @@ def graph_segmentation(image: np.ndarray, scale: float = 1.0, sigma: float = 0.8
       [H, W] int32, regions numbered from 0 in the order of their first pixel.
 
     Raises:
-      ValueError: `image` is not a finite [H, W, C], or a setting is negative.
+      ValueError: `image` is not a finite [H, W, C], a setting is negative or not finite, or `min_size` is
+        no whole number.
     """
+    check_finite("image", image)
     image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape or not (image.dtype == np.uint8 or np.issubdtype(image.dtype, np.floating)):
         raise ValueError(f"image={image.dtype}{list(image.shape)}: wrong type; allowed: floating or uint8 [H, W, C]")
-    if not np.isfinite(image).all():
-        raise ValueError("image: not finite; allowed: finite values")
-    for name, value in {"scale": scale, "sigma": sigma, "min_size": min_size}.items():
-        if not value >= 0:
-            raise ValueError(f"{name}={value}: negative; allowed: at least 0")
+    check_whole_number("min_size", min_size, 0)
+    check_shapes(scale=(scale, ">= 0"), sigma=(sigma, ">= 0"))
+    check_finite("scale, sigma", (scale, sigma))
     values = image / 255 if image.dtype == np.uint8 else image.astype(np.float64)
     if sigma:
         from scipy.ndimage import gaussian_filter
@@ -63,7 +66,12 @@ def neighbor_edges(height: int, width: int) -> np.ndarray:
 
     Returns:
       [E, 2] int, pixels numbered row by row: pairs to the right, down, down right, and down left.
+
+    Raises:
+      ValueError: a side is no whole number of at least 1.
     """
+    check_whole_number("height", height, 1)
+    check_whole_number("width", width, 1)
     p = np.arange(height * width).reshape(height, width)
     pairs = (p[:, :-1], p[:, 1:]), (p[:-1], p[1:]), (p[:-1, :-1], p[1:, 1:]), (p[:-1, 1:], p[1:, :-1])
     return np.concatenate([np.stack([a.ravel(), b.ravel()], 1) for a, b in pairs])

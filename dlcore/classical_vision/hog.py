@@ -16,7 +16,8 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.im2col import im2col, pair_of
 
 __all__ = ["cell_histograms", "hog", "image_gradients"]
@@ -54,6 +55,7 @@ def hog(
     """
     _check(images, orientations)
     check_choice("norm", norm, _NORMS)
+    check_whole_number("batch_size", batch_size, 1)
     cell, block = pair_of("cell", cell), pair_of("block", block)
     cells = tuple(size // c for size, c in zip(images.shape[1:3], cell, strict=True))
     if any(have < need for have, need in zip(cells, block, strict=True)):
@@ -73,7 +75,11 @@ def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (down [N, H, W], right [N, H, W]).
+
+    Raises:
+      ValueError: `images` are not [N, H, W, C].
     """
+    check_shapes(images=(images, "N H W C"))
     down = jnp.pad(images[:, 2:] - images[:, :-2], ((0, 0), (1, 1), (0, 0), (0, 0)))
     right = jnp.pad(images[:, :, 2:] - images[:, :, :-2], ((0, 0), (0, 0), (1, 1), (0, 0)))
     best = (down**2 + right**2).argmax(-1, keepdims=True)
@@ -148,5 +154,4 @@ def _check(images, orientations):
         raise ValueError(
             f"images={images.dtype}{list(images.shape)}: wrong type; allowed: floating [N, H, W, C], none of them 0"
         )
-    if orientations < 1:
-        raise ValueError(f"orientations={orientations}: out of range; allowed: at least 1")
+    check_whole_number("orientations", orientations, 1)

@@ -35,8 +35,10 @@ def apply_homography(homography: jax.Array, points: jax.Array) -> jax.Array:
       [..., 2].
 
     Raises:
-      ValueError: a point is not finite.
+      ValueError: the shapes do not fit, or a point is not finite.
     """
+    check_shapes(homography=(homography, "3 3"))
+    check_shapes(points=(points, "... 2"))
     check_finite("points", points)
     mapped = jnp.matmul(points, homography[:, :2].T, precision=jax.lax.Precision.HIGHEST) + homography[:, 2]
     return mapped[..., :2] / mapped[..., 2:]
@@ -190,6 +192,7 @@ def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, i
             f"image.shape={image.shape}, homography.shape={homography.shape}: do not fit; allowed: [H, W, C] and [3, 3]"
         )
     check_finite("homography", homography)
+    check_shapes(size=(np.asarray(size), "2"))
     rows, columns = size
     check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
     if not isinstance(homography, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(homography)) < 3:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_broadcast, check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable, gaussian_filter
 from dlcore.ops.grid_sample import bilinear_sample
 
@@ -234,7 +234,13 @@ def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [...], in pixels.
+
+    Raises:
+      ValueError: the vectors are not of two numbers, or the others of their axes do not broadcast.
     """
+    check_shapes(flow=(flow, "... 2"))
+    check_shapes(target=(target, "... 2"))
+    check_broadcast(flow=flow, target=target)
     return jnp.sqrt(jnp.square(flow - target).sum(-1))
 
 

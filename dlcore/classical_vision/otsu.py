@@ -7,6 +7,9 @@ Otsu 1979, "A threshold selection method from gray-level histograms".
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite
+
 __all__ = ["otsu_threshold"]
 
 
@@ -23,11 +26,11 @@ def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
     Raises:
       ValueError: there are no values, some are not finite, or `bins` is below 2.
     """
+    check_finite("values", values)
     values = np.asarray(values, np.float64).ravel()
-    if not len(values) or not np.isfinite(values).all():
-        raise ValueError(f"values: {len(values)} numbers, not all finite or none; allowed: at least one, all finite")
-    if bins < 2:
-        raise ValueError(f"bins={bins}: out of range; allowed: at least 2")
+    if not len(values):
+        raise ValueError("values: there are none; allowed: at least one")
+    check_whole_number("bins", bins, 2)
     if values.min() == values.max():
         return float(values[0])
     counts, borders = np.histogram(values, bins)

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import ransac_homography, warp_perspective
 from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.ransac import Consensus
 from dlcore.classical_vision.sift import sift
 from dlcore.learner import root_key
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Panorama", "blend_images", "canvas_size", "overlap_psnr", "stitch"]
 
@@ -76,10 +78,16 @@ def canvas_size(homographies: np.ndarray, sizes: Sequence[tuple[int, int]]) -> t
       ((rows, columns) of the canvas, [3, 3] the shift from the plane to it).
 
     Raises:
-      ValueError: an image crosses the horizon of the plane, or the canvas is 8 times as large as an image.
+      ValueError: there are not as many homographies as sizes, an image crosses the horizon of the plane, or the canvas
+        is 8 times as large as an image.
     """
+    check_shapes(homographies=(homographies, "V 3 3"))
+    homographies = np.asarray(homographies, np.float64)
+    check_finite("homographies", homographies)
+    if not len(sizes) or len(sizes) != len(homographies):
+        raise ValueError(f"sizes: {len(sizes)}, homographies: {len(homographies)}; allowed: as many of both")
     corners = []
-    for index, (matrix, (height, width)) in enumerate(zip(np.asarray(homographies, np.float64), sizes, strict=True)):
+    for index, (matrix, (height, width)) in enumerate(zip(homographies, sizes, strict=True)):
         points = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]]) @ matrix.T
         if not (points[:, 2] > 1e-6).all():
             raise ValueError(
@@ -162,10 +170,16 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
       The panorama, in the plane of the middle image (of two, the first).
 
     Raises:
-      ValueError: there are fewer than two images, or two neighbors have fewer than 10 matches that fit.
+      ValueError: there are fewer than two images, one is not finite or no [H, W, C], a setting is out of range, or two
+        neighbors have fewer than 10 matches that fit.
     """
     if len(images) < 2:
         raise ValueError(f"images: {len(images)}; allowed: at least 2")
+    for index, image in enumerate(images):
+        check_shapes(**{f"images[{index}]": (image, "H W C finite")})
+    check_whole_number("count", count, 4)
+    check_shapes(threshold=(threshold, "> 0"))
+    check_finite("threshold", threshold)
     align = jax.jit(_align_images, static_argnums=(3, 4))
     chain, inliers = [np.eye(3)], []
     for index in range(1, len(images)):

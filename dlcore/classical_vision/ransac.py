@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_shapes, check_spread
 
 __all__ = ["Consensus", "fit_line", "line_residual", "ransac", "ransac_line", "required_hypotheses"]
@@ -48,8 +49,10 @@ def required_hypotheses(inlier_ratio: float, sample_size: int, confidence: float
       At least 1; 72 for half outliers and 4 points.
 
     Raises:
-      ValueError: a part is not between 0 and 1, or `sample_size` is below 1.
+      ValueError: a part is not between 0 and 1, or `sample_size` is no whole number of at least 1.
     """
+    check_whole_number("sample_size", sample_size)
+    check_finite("inlier_ratio, confidence", (inlier_ratio, confidence))
     if not 0 < inlier_ratio < 1 or not 0 < confidence < 1 or sample_size < 1:
         raise ValueError(
             f"inlier_ratio={inlier_ratio}, sample_size={sample_size}, confidence={confidence}: out of range; allowed: "

@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_classes, check_finite
 
 __all__ = ["SearchResult", "acceptance_threshold", "all_pairs", "search"]
 
@@ -45,15 +46,18 @@ def search(queries: Any, gallery: Any, k: int = 5, *, batch_size: int = 256) -> 
       SearchResult.
 
     Raises:
-      ValueError: `queries` or `gallery` are not [N, D] and [M, D], or not finite, or `k` is outside 1..M.
+      ValueError: `queries` or `gallery` are not [N, D] and [M, D], or not finite, `k` is outside 1..M, or
+        `batch_size` is no whole number of at least 1.
     """
+    check_finite("queries", queries)
+    check_finite("gallery", gallery)
     queries, gallery = jnp.asarray(queries, jnp.float32), jnp.asarray(gallery, jnp.float32)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1] or not len(queries):
         raise ValueError(
             f"queries.shape={queries.shape} and gallery.shape={gallery.shape}: do not fit; allowed: [N, D] and [M, D]"
         )
-    check_finite("queries", queries)
-    check_finite("gallery", gallery)
+    check_whole_number("k", k)
+    check_whole_number("batch_size", batch_size, 1)
     if not 1 <= k <= len(gallery):
         raise ValueError(f"k={k}: out of range; allowed: 1..{len(gallery)}")
     return _search(queries, gallery, k, min(batch_size, len(queries)))
@@ -70,14 +74,17 @@ def all_pairs(embeddings: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
       (cosines [P], whether the labels are equal [P]).
 
     Raises:
-      ValueError: the shapes do not fit, or there are fewer than two embeddings.
+      ValueError: the shapes do not fit, there are fewer than two embeddings, one is not finite, or a label is
+        fractional.
     """
+    check_finite("embeddings", embeddings)
     embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
     if embeddings.ndim != 2 or len(embeddings) < 2 or labels.shape != embeddings.shape[:1]:
         raise ValueError(
             f"embeddings.shape={embeddings.shape} and labels.shape={labels.shape}: do not fit; "
             "allowed: [N, D] and [N], N > 1"
         )
+    check_classes("labels", labels)
     unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
     i, j = np.triu_indices(len(unit), 1)
     return (unit @ unit.T)[i, j], labels[i] == labels[j]
@@ -95,8 +102,10 @@ def acceptance_threshold(similarity: Any, same: Any, false_accept_rate: float = 
       The threshold t.
 
     Raises:
-      ValueError: shapes differ, no pair is different, or `false_accept_rate` is outside [0, 1].
+      ValueError: shapes differ, no pair is different, a similarity is not finite, or `false_accept_rate` is outside
+        [0, 1].
     """
+    check_finite("similarity", similarity)
     similarity, same = np.asarray(similarity), np.asarray(same, bool)
     similarity = similarity if similarity.dtype == np.float32 else similarity.astype(np.float64)
     if similarity.ndim != 1 or similarity.shape != same.shape or same.all():
@@ -104,6 +113,7 @@ def acceptance_threshold(similarity: Any, same: Any, false_accept_rate: float = 
             f"similarity.shape={similarity.shape} and same.shape={same.shape}: do not fit; "
             "allowed: [P], with some different pairs"
         )
+    check_finite("false_accept_rate", false_accept_rate)
     if not 0 <= false_accept_rate <= 1:
         raise ValueError(f"false_accept_rate={false_accept_rate}: out of range; allowed: [0, 1]")
     different = np.sort(similarity[~same])[::-1]

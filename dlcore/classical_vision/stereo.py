@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.camera import check_intrinsics
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable
 
 __all__ = ["Disparity", "block_matching", "depth_to_disparity", "disparity_to_depth", "disparity_to_points"]
@@ -84,6 +84,7 @@ def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.A
       ValueError: a depth is 0 or less, or `focal` or `baseline` is not positive.
     """
     _check_stereo(focal, baseline)
+    check_shapes(depth=(depth, "..."))
     if not isinstance(depth, jax.core.Tracer) and not (np.asarray(depth) > 0).all():
         raise ValueError(f"depth={np.asarray(depth).min():g}: not in front of the cameras; allowed: above 0")
     return focal * baseline / jnp.asarray(depth)
@@ -104,9 +105,10 @@ def disparity_to_points(
       [H, W, 3], in the left camera's axes; not finite where there is no disparity.
 
     Raises:
-      ValueError: the intrinsics are singular, or as `disparity_to_depth`.
+      ValueError: the shapes do not fit, the intrinsics are singular, or as `disparity_to_depth`.
     """
     check_intrinsics(intrinsics)
+    check_shapes(disparity=(disparity, "H W"), intrinsics=(intrinsics, "3 3"))
     intrinsics = jnp.asarray(intrinsics)
     depth = disparity_to_depth(disparity, intrinsics[0, 0], baseline, mask)
     x = (jnp.arange(disparity.shape[1]) - intrinsics[0, 2]) / intrinsics[0, 0]
@@ -170,5 +172,6 @@ def block_matching(
 
 def _check_stereo(focal: float, baseline: float) -> None:
     for name, value in (("focal", focal), ("baseline", baseline)):
-        if not isinstance(value, jax.core.Tracer) and not 0 < value < np.inf:
-            raise ValueError(f"{name}={value:g}: not positive and finite; allowed: above 0")
+        is_number = value is not None and not isinstance(value, str)
+        if not isinstance(value, jax.core.Tracer) and not (is_number and 0 < value < np.inf):
+            raise ValueError(f"{name}={value}: not positive and finite; allowed: above 0")

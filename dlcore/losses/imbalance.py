@@ -111,6 +111,8 @@ def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.
     """
     check_shapes(counts=(counts, "C"), max_margin=(max_margin, ">= 0"))
     check_counts("counts", counts)
+    if not jnp.size(counts):
+        raise ValueError("counts=[]: no classes; allowed: at least one")
     margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25  # [C]
     return margins * max_margin / margins.max()
 

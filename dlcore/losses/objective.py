@@ -60,11 +60,13 @@ def full_loss(
       Scalar; the penalty's part alone where no example counts.
 
     Raises:
-      ValueError: `reduction` is unknown, or `mask` does not have the shape of `losses` or is negative.
+      ValueError: `reduction` is unknown, `weight` is negative, or `mask` does not have the shape of `losses`
+        or is negative.
     """
     check_choice("reduction", reduction, ("mean", "sum"))
     losses = at_least_float32(losses)
-    check_shapes(losses=(losses, "..."), mask=(mask, "mask ..."), penalty=(penalty, ""), weight=(weight, ""))
+    check_shapes(losses=(losses, "..."), mask=(mask, "mask ..."), penalty=(penalty, ""))
+    check_shapes(weight=(weight, ">= 0"))
     mask = jnp.ones(losses.shape, bool) if mask is None else mask
     data = masked_mean(losses, mask) if reduction == "mean" else jnp.where(mask > 0, losses, 0).sum()
     return data + weight * penalty

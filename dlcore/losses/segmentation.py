@@ -34,6 +34,7 @@ def dice_loss(
     Raises:
       ValueError: the shapes differ, or concrete targets that count are outside [0, 1].
     """
+    check_shapes(smooth=(smooth, ">= 0"))
     return tversky_loss(logits, targets, 0.5, 0.5, smooth / 2, mask)
 
 
@@ -92,6 +93,7 @@ def multiclass_dice_loss(
     Raises:
       ValueError: the shapes do not fit together, `labels` are not integers, or a concrete one that counts is no class.
     """
+    check_shapes(smooth=(smooth, ">= 0"))
     return multiclass_tversky_loss(logits, labels, 0.5, 0.5, smooth / 2, mask)
 
 

@@ -12,7 +12,7 @@ How clusters are numbered does not matter. Random clusters have ARI 0 on average
 
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_classes, check_finite
 
 __all__ = ["adjusted_rand_index", "normalized_mutual_information", "silhouette"]
 
@@ -28,7 +28,7 @@ def adjusted_rand_index(labels: np.ndarray, clusters: np.ndarray) -> float:
       At most 1, which means the same division.
 
     Raises:
-      ValueError: the shapes differ or are not [N], N at least 1.
+      ValueError: the shapes differ or are not [N], N at least 1, or a number is no whole number.
     """
     n = _contingency(labels, clusters)
     # Pairs of examples that are together in both, in classes, in clusters, and all.
@@ -49,7 +49,7 @@ def normalized_mutual_information(labels: np.ndarray, clusters: np.ndarray) -> f
       In [0, 1]; 1 for the same division.
 
     Raises:
-      ValueError: the shapes differ or are not [N], N at least 1.
+      ValueError: the shapes differ or are not [N], N at least 1, or a number is no whole number.
     """
     joint = _contingency(labels, clusters)
     joint = joint / joint.sum()
@@ -74,12 +74,13 @@ def silhouette(x: np.ndarray, clusters: np.ndarray) -> float:
     """
     from scipy.spatial.distance import cdist
 
+    check_finite("x", x)
     x, clusters = np.asarray(x, np.float64), np.asarray(clusters)
     if x.ndim != 2 or clusters.shape != x.shape[:1]:
         raise ValueError(f"x={x.shape}, clusters={clusters.shape}: wrong shapes; allowed: [N, D] and [N]")
-    check_finite("x", x)
     if clusters.dtype.kind == "f":
         check_finite("clusters", clusters)
+    check_classes("clusters", clusters)
     _, index, size = np.unique(clusters, return_inverse=True, return_counts=True)
     if not 2 <= len(size) < len(x):
         raise ValueError(f"clusters={len(size)} different: no silhouette; allowed: 2 to {len(x) - 1}")
@@ -102,6 +103,7 @@ def _contingency(labels: np.ndarray, clusters: np.ndarray) -> np.ndarray:
     for name, values in (("labels", labels), ("clusters", clusters)):
         if values.dtype.kind == "f":
             check_finite(name, values)
+        check_classes(name, values)
     rows, columns = (np.unique(v, return_inverse=True)[1] for v in (labels, clusters))
     table = np.zeros((rows.max() + 1, columns.max() + 1))
     np.add.at(table, (rows, columns), 1)

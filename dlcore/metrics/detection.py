@@ -35,9 +35,11 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
       [N] bool, which detections are correct, in the order given.
 
     Raises:
-      ValueError: a box is flipped or not finite, a score is not finite, or the threshold is outside [0, 1].
+      ValueError: the shapes do not fit together, a box is flipped or not finite, a score is not finite, or the
+        threshold is outside [0, 1].
     """
-    boxes, targets = (np.asarray(b, np.float64).reshape(-1, 4) for b in (boxes, truth))
+    boxes, targets = (np.zeros((0, 4)) if np.size(b) == 0 else np.asarray(b, np.float64) for b in (boxes, truth))
+    check_shapes(truth=(targets, "M 4"))
     check_shapes(boxes=(boxes, "N 4"), scores=(scores, "N"), threshold=(threshold, "0 to 1"))
     check_boxes("boxes", boxes)
     check_boxes("truth", targets)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
-from dlcore.ops.checks import check_finite, check_range, check_values
+from dlcore.ops.checks import check_classes, check_finite, check_range, check_values
 
 __all__ = ["Verification", "recall_at_k", "verification"]
 
@@ -40,18 +40,22 @@ def recall_at_k(
       The share, in [0, 1].
 
     Raises:
-      ValueError: `k` is out of range, `metric` is unknown, an embedding is not finite, or shapes do not fit together.
+      ValueError: `k` is out of range, `metric` is unknown, an embedding is not finite, a label is fractional, or
+        shapes do not fit together.
     """
+    check_finite("queries", queries)
     queries, labels = np.asarray(queries, np.float64), np.asarray(labels)
     is_self = gallery is None
     if is_self != (gallery_labels is None):
         raise ValueError("gallery=..., gallery_labels=...: one is missing; allowed: both or neither")
+    if gallery is not None:
+        check_finite("gallery", gallery)
     database = queries if gallery is None else np.asarray(gallery, np.float64)
     database_labels = labels if gallery_labels is None else np.asarray(gallery_labels)
     for name, v, y in (("queries", queries, labels), ("gallery", database, database_labels)):
         if v.ndim != 2 or y.shape != v.shape[:1] or v.shape[1] != queries.shape[1] or not len(v):
             raise ValueError(f"{name}={v.shape}: wrong shape with labels {y.shape}; allowed: [N, D] and [N], N above 0")
-        check_finite(name, v)
+        check_classes("labels" if name == "queries" else "gallery_labels", y)
     check_choice("metric", metric, ("cosine", "euclidean"))
     most = len(database) - is_self
     check_whole_number("k", k)

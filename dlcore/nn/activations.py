@@ -41,7 +41,8 @@ from jax.nn import (
     tanh,
 )
 
-from dlcore.nn._checked import CheckedModule
+from dlcore.choices import is_whole_number
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
 
@@ -249,9 +250,10 @@ def maxout(x: jax.Array, pieces: int = 2) -> jax.Array:
     Raises:
       ValueError: pieces do not divide the channels.
     """
-    if pieces < 1 or x.shape[-1] % pieces:
+    check_shapes(x=(x, "... F"))
+    if not is_whole_number(pieces) or pieces < 1 or x.shape[-1] % pieces:
         raise ValueError(f"pieces={pieces}: not a divisor; allowed: divisors of the {x.shape[-1]} channels of x")
-    return x.reshape(*x.shape[:-1], pieces, -1).max(-2)
+    return x.reshape(*x.shape[:-1], pieces, x.shape[-1] // pieces).max(-2)
 
 
 class PReLU(CheckedModule):
@@ -286,7 +288,7 @@ class PReLU(CheckedModule):
         return _leaky_relu(x, slope.astype(x.dtype))
 
 
-class Maxout(nn.Module):
+class Maxout(CheckedModule):
     """Maxout layer: the largest of several dense layers of the same input; with two it can represent any (leaky) ReLU.
 
     The kernel of the submodule `dense` is [inputs, pieces features]; its first `features` columns are the first layer.
@@ -300,8 +302,8 @@ class Maxout(nn.Module):
       kernel_init: initializer of the kernel.
     """
 
-    features: int
-    pieces: int = 2
+    features: Count
+    pieces: Count = 2
     use_bias: bool = True
     dtype: Any = None
     param_dtype: Any = jnp.float32

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes, describe_array
@@ -23,7 +24,7 @@ from dlcore.ops.checks import check_shapes, describe_array
 __all__ = ["AdditiveAttention"]
 
 
-class AdditiveAttention(nn.Module):
+class AdditiveAttention(CheckedModule):
     """Additive attention of queries to keys, which are the values too.
 
     Submodules `query` (W), `key` (U) and `score` (v), without biases. The weights are sown as "weights".
@@ -34,7 +35,7 @@ class AdditiveAttention(nn.Module):
       kernel_init: initializer of the three kernels.
     """
 
-    features: int
+    features: Count
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
 

@@ -29,9 +29,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
 from dlcore.nn.group_norm import RMSNorm
@@ -159,7 +159,7 @@ def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Arra
 def _check_attention(
     query: jax.Array, key: jax.Array, mask: jax.Array | None, bias: jax.Array | None, scale: float | None
 ) -> None:
-    check_shapes(scale=(scale, "... finite"))
+    check_shapes(scale=(scale, "... > 0"))
     batch, heads = query.shape[:-3], query.shape[-2:]
     if query.ndim < 3 or (batch, heads) != (key.shape[:-3], key.shape[-2:]):
         raise ValueError(
@@ -276,7 +276,7 @@ def _mean_of_values(weights: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.einsum("...hts,...she->...the", weights.astype(value.dtype), value)
 
 
-class SelfAttention(nn.Module):
+class SelfAttention(CheckedModule):
     """Self-attention with one head and no output projection, on a set of vectors.
 
     Submodules `query`, `key` (kernels [D_X, D_Q]) and `value` ([D_X, D_V]).
@@ -289,8 +289,8 @@ class SelfAttention(nn.Module):
       kernel_init: initializer of the three kernels.
     """
 
-    qk_features: int
-    v_features: int | None = None
+    qk_features: Count
+    v_features: Count | None = None
     use_bias: bool = False
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
@@ -349,11 +349,11 @@ class MultiHeadAttention(CheckedModule):
         Dehghani et al. 2023, arXiv:2302.05442); None for no norms.
     """
 
-    num_heads: int
-    features: int | None = None
-    qkv_features: int | None = None
+    num_heads: Count
+    features: Count | None = None
+    qkv_features: Count | None = None
     fused_qkv: bool = False
-    num_kv_heads: int | None = None
+    num_kv_heads: Count | None = None
     scale: float | None = None
     rotary: float | None = None
     use_bias: bool = True
@@ -404,8 +404,6 @@ class MultiHeadAttention(CheckedModule):
           ValueError: heads do not divide the features, the shapes do not fit together, or a key or value is given
             although `fused_qkv` is on or the cache holds them.
         """
-        check_choice("qkv_bias", self.qkv_bias, ("qkv", "qv", "none"))
-        check_whole_number("num_heads", self.num_heads, 1)
         features = self.features or query.shape[-1]
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:

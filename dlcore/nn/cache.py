@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlcore.choices import is_whole_number
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["Cache", "Memory"]
@@ -52,8 +53,12 @@ class Cache:
         Raises:
           ValueError: a size is below 1.
         """
-        if batch_size < 1 or length < 1:
-            raise ValueError(f"batch_size={batch_size}, length={length}: empty; allowed: at least 1")
+        sizes = batch_size, length, num_heads, features
+        if not all(is_whole_number(size) and size >= 1 for size in sizes):
+            raise ValueError(
+                f"batch_size={batch_size}, length={length}, num_heads={num_heads}, features={features}: empty; "
+                "allowed: whole numbers of at least 1"
+            )
         key, value = (jnp.zeros((batch_size, num_heads, length, features), dtype) for _ in range(2))
         return cls(key, value, jnp.zeros(batch_size, jnp.int32))
 

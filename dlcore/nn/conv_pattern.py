@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import is_whole_number
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.conv import Conv
 from dlcore.nn.dense import Dense
 from dlcore.ops.pooling import max_pool
@@ -38,8 +40,8 @@ def conv_pattern(n: int = 2, m: int = 3, k: int = 1, pool: bool = True) -> str:
     Raises:
       ValueError: a number is too small.
     """
-    if min(n, m) < 1 or k < 0:
-        raise ValueError(f"n={n}, m={m} and k={k}: too small; allowed: n and m from 1, k from 0")
+    if not all(map(is_whole_number, (n, m, k))) or min(n, m) < 1 or k < 0:
+        raise ValueError(f"n={n}, m={m} and k={k}: too small; allowed: whole numbers, n and m from 1, k from 0")
     block = f"(CONV-RELU)*{n}" + ("-POOL" if pool else "")
     return f"[{block}]*{m}-" + (f"(FC-RELU)*{k}-" if k else "") + "SOFTMAX"
 
@@ -99,7 +101,7 @@ def _item(tokens: list[str], at: int, pattern: str, include_optional: bool) -> t
     return part, at
 
 
-class FullyConnected(nn.Module):
+class FullyConnected(CheckedModule):
     """Fully connected layer: flatten [B, ...] to [B, D], then W x + b. Submodule `dense`.
 
     The image is flattened row by row with channels innermost; torch's flattening has channels outermost.
@@ -109,7 +111,7 @@ class FullyConnected(nn.Module):
       dtype: dtype of the computation; None means by promotion.
     """
 
-    features: int
+    features: Count
     dtype: Any = None
 
     @nn.compact
@@ -125,7 +127,7 @@ class FullyConnected(nn.Module):
         return Dense(self.features, dtype=self.dtype, name="dense")(x.reshape(x.shape[0], -1))
 
 
-class PatternNet(nn.Module):
+class PatternNet(CheckedModule):
     """The network of a pattern: [B, H, W, C] -> logits [B, num_classes].
 
     CONV is a 3x3 convolution that keeps the size, POOL halves it (2x2, stride 2), FC flattens. SOFTMAX ends the
@@ -142,10 +144,10 @@ class PatternNet(nn.Module):
       dtype: dtype of the layers before the head; None means by promotion.
     """
 
-    num_classes: int
+    num_classes: Count
     pattern: str = "[(CONV-RELU)*2-POOL]*3-(FC-RELU)*1-SOFTMAX"
     features: Sequence[int] = (32, 64, 128)
-    hidden_features: int = 256
+    hidden_features: Count = 256
     dtype: Any = None
 
     @nn.compact
@@ -163,6 +165,8 @@ class PatternNet(nn.Module):
           ValueError: the pattern does not end in its only SOFTMAX, has a CONV after an FC, or pools below one pixel.
         """
         layers = expand_pattern(self.pattern)
+        if not isinstance(self.features, Sequence) or not self.features:
+            raise ValueError(f"features={self.features}: no sequence; allowed: at least one number of channels")
         if layers[-1] != "SOFTMAX" or layers.count("SOFTMAX") != 1:
             raise ValueError(f"pattern={self.pattern!r}: SOFTMAX missing or repeated; allowed: one, at the end")
         convs = dense = pools = 0

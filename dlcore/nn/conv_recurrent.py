@@ -16,9 +16,10 @@ from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from dlcore.choices import check_choice
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry
 from dlcore.ops.convolution import conv_general_dilated
+from dlcore.ops.im2col import pair_of
 
 __all__ = ["ConvRecurrent"]
 
@@ -42,11 +43,11 @@ class ConvRecurrent(CheckedModule):
       dtype: dtype of the convolutions; None means by promotion.
     """
 
-    features: int
-    kernel_size: Sequence[int] = (3, 3)
+    features: Count
+    kernel_size: int | Sequence[int] = (3, 3)
     cell: str = "rnn"
     forget_bias: float = 1.0
-    unroll: int = 1
+    unroll: Count = 1
     dtype: Any = None
 
     def initial_carry(self, batch_size: int, size: Sequence[int]) -> Carry:
@@ -65,6 +66,7 @@ class ConvRecurrent(CheckedModule):
 
     def _check(self) -> None:
         check_choice("cell", self.cell, _CELLS)
+        pair_of("kernel_size", self.kernel_size)
 
     @nn.compact
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
@@ -86,8 +88,9 @@ class ConvRecurrent(CheckedModule):
         step, gates, *_ = _CELLS[self.cell]
         width = gates * self.features
         init = nn.initializers.lecun_normal()
-        w_x = self.param("input_kernel", init, (*self.kernel_size, x.shape[-1], width))
-        w_h = self.param("hidden_kernel", init, (*self.kernel_size, self.features, width))
+        size = pair_of("kernel_size", self.kernel_size)
+        w_x = self.param("input_kernel", init, (*size, x.shape[-1], width))
+        w_h = self.param("hidden_kernel", init, (*size, self.features, width))
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
 from dlcore.choices import check_whole_number
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.ops.transposed_convolution import conv_transpose
 
 __all__ = ["ConvTranspose"]
@@ -15,7 +17,7 @@ __all__ = ["ConvTranspose"]
 _INIT = nn.initializers.variance_scaling(1.0, "fan_in", "truncated_normal", in_axis=-1, out_axis=-2)
 
 
-class ConvTranspose(nn.Module):
+class ConvTranspose(CheckedModule):
     """Transposed convolution layer with torch's arguments: [B, H, W, C] -> [B, H', W', features].
 
     It has one, two or three spatial axes.
@@ -40,13 +42,13 @@ class ConvTranspose(nn.Module):
       bias_init: initializer of the bias.
     """
 
-    features: int
+    features: Count
     kernel_size: Sequence[int]
     strides: int | Sequence[int] = 1
     padding: str | int | Sequence[int] = "SAME"
     output_padding: int | Sequence[int] = 0
     kernel_dilation: int | Sequence[int] = 1
-    feature_group_count: int = 1
+    feature_group_count: Count = 1
     use_bias: bool = True
     dtype: Any = None
     kernel_init: Any = _INIT
@@ -65,9 +67,12 @@ class ConvTranspose(nn.Module):
         Raises:
           ValueError: groups do not divide the features, which are no whole number from 1, or shapes do not fit.
         """
-        check_whole_number("features", self.features, 1)
-        groups = self.feature_group_count
-        if groups < 1 or self.features % groups:
+        axes, groups = x.ndim - 2, self.feature_group_count
+        if np.shape(self.kernel_size) != (axes,):
+            raise ValueError(f"kernel_size={self.kernel_size}: for {axes} spatial axes; allowed: one number for each")
+        for size in self.kernel_size:
+            check_whole_number("kernel_size", size, 1)
+        if self.features % groups:
             raise ValueError(
                 f"feature_group_count={groups}: not a divisor; allowed: divisors of features={self.features}"
             )

@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.attention import Initializer
+from dlcore.ops.im2col import pair_of
 from dlcore.ops.resize import resize
 
 __all__ = ["DecomposedRelativePositions"]
 
 
-class DecomposedRelativePositions(nn.Module):
+class DecomposedRelativePositions(CheckedModule):
     """Relative position bias of a map, the sum of one for rows and one for columns.
 
     Parameters `rows: [2 h - 1, D]` and `columns: [2 w - 1, D]`; entry 0 is for the farthest key below or at the right
@@ -48,7 +50,8 @@ class DecomposedRelativePositions(nn.Module):
         Raises:
           ValueError: the queries are not those of that grid.
         """
-        height, width = grid = self.grid if grid is None else grid
+        rows, columns = pair_of("grid", self.grid)
+        height, width = grid = self.grid if grid is None else pair_of("grid", grid)
         *batch, length, num_heads, features = query.shape
         if length != height * width:
             raise ValueError(f"query.shape={query.shape}: does not fit grid={grid}; allowed: {height} x {width} places")
@@ -62,7 +65,7 @@ class DecomposedRelativePositions(nn.Module):
             return table[index[:, None] - index + new_side - 1].astype(query.dtype)
 
         query = query.reshape(*batch, height, width, num_heads, features)
-        down = jnp.einsum("...yxhd,ykd->...hyxk", query, vectors("rows", self.grid[0], height))
-        right = jnp.einsum("...yxhd,xkd->...hyxk", query, vectors("columns", self.grid[1], width))
+        down = jnp.einsum("...yxhd,ykd->...hyxk", query, vectors("rows", rows, height))
+        right = jnp.einsum("...yxhd,xkd->...hyxk", query, vectors("columns", columns, width))
         bias = down[..., :, None] + right[..., None, :]
         return bias.reshape(*batch, num_heads, length, length)

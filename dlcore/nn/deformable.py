@@ -14,14 +14,16 @@ import jax
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.conv import Conv
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.deformable_convolution import deform_conv
-from dlcore.ops.im2col import Padding
+from dlcore.ops.im2col import Padding, pair_of
 
 __all__ = ["DeformableConv"]
 
 
-class DeformableConv(nn.Module):
+class DeformableConv(CheckedModule):
     """Deformable convolution with learned offsets: [B, H, W, C] -> [B, H', W', features].
 
     Parameters `kernel: [kh, kw, C / groups, features]`, `bias`, and the submodules `offset` and, where modulated,
@@ -41,13 +43,13 @@ class DeformableConv(nn.Module):
       kernel_init: initializer of the kernel.
     """
 
-    features: int
+    features: Count
     kernel_size: Sequence[int] = (3, 3)
     strides: int | Sequence[int] = 1
     padding: Padding = "SAME"
     kernel_dilation: int | Sequence[int] = 1
-    feature_group_count: int = 1
-    offset_groups: int = 1
+    feature_group_count: Count = 1
+    offset_groups: Count = 1
     modulated: bool = True
     use_bias: bool = True
     dtype: Any = None
@@ -66,8 +68,9 @@ class DeformableConv(nn.Module):
         Raises:
           ValueError: groups do not divide the channels, or shapes do not fit.
         """
-        size, channels = tuple(self.kernel_size), x.shape[-1]
-        if self.feature_group_count < 1 or channels % self.feature_group_count:
+        check_shapes(x=(x, "B H W C"))
+        size, channels = pair_of("kernel_size", self.kernel_size), x.shape[-1]
+        if channels % self.feature_group_count:
             raise ValueError(
                 f"feature_group_count={self.feature_group_count}: not a divisor; allowed: divisors of "
                 f"the {channels} channels"

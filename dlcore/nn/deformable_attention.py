@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
@@ -35,7 +36,13 @@ def star_offsets(num_heads: int, counts: Sequence[int]) -> np.ndarray:
     Returns:
       [H, sum(counts), 2] float32 of (x, y): point k of a level lies k steps in the direction of the head, whose
       longer component is 1.
+
+    Raises:
+      ValueError: a number is no whole number of at least 1, or there is no level.
     """
+    check_whole_number("num_heads", num_heads, 1)
+    if np.ndim(counts) != 1 or not len(counts) or not all(is_whole_number(count) and count >= 1 for count in counts):
+        raise ValueError(f"counts={counts}: no numbers of points; allowed: whole numbers of at least 1, one a level")
     angle = 2 * np.pi * np.arange(num_heads) / num_heads
     direction = np.stack([np.cos(angle), np.sin(angle)], -1)
     direction /= np.abs(direction).max(-1, keepdims=True)
@@ -95,7 +102,9 @@ class DeformableAttention(CheckedModule):
             raise ValueError(
                 f"reference.shape={reference.shape}: does not fit {levels} levels; allowed: [B, Q, 1 or levels, 2 or 4]"
             )
-        counts = (self.num_points,) * levels if isinstance(self.num_points, int) else self.num_points
+        counts = self.num_points if isinstance(self.num_points, Sequence) else (self.num_points,) * levels
+        if len(counts) != levels:
+            raise ValueError(f"num_points={self.num_points}: for {levels} levels; allowed: one number for each")
         total = sum(counts)
 
         def dense(width: int, name: str, kernel: Any = nn.initializers.xavier_uniform(), bias: Any = None) -> Dense:

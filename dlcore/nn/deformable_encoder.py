@@ -14,10 +14,11 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.deformable_attention import DeformableAttention
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.transformer import FeedForward
+from dlcore.ops.im2col import pair_of
 
 __all__ = ["DeformableEncoderLayer", "Shapes", "flatten_maps", "grid_centers"]
 
@@ -35,10 +36,13 @@ def flatten_maps(maps: Sequence[jax.Array]) -> tuple[jax.Array, tuple[tuple[int,
       ([B, N, D], (h, w) of each level).
 
     Raises:
-      ValueError: there is no map.
+      ValueError: there is no map, or they differ in B or D.
     """
     if not maps:
         raise ValueError("maps=[]: no level; allowed: at least one")
+    for x in maps:
+        if x.ndim != 4 or (x.shape[0], x.shape[3]) != (maps[0].shape[0], maps[0].shape[-1]):
+            raise ValueError(f"maps: shape {x.shape} beside {maps[0].shape}; allowed: [B, h, w, D] of one B and D")
     shapes = tuple((x.shape[1], x.shape[2]) for x in maps)
     return jnp.concatenate([x.reshape(x.shape[0], -1, x.shape[-1]) for x in maps], 1), shapes
 
@@ -51,7 +55,13 @@ def grid_centers(shapes: Shapes) -> np.ndarray:
 
     Returns:
       [N, 2] float32 of (x, y) in fractions of the map's sides, row by row, one level after the other.
+
+    Raises:
+      ValueError: there is no level, or a side is no whole number of at least 1.
     """
+    if not shapes:
+        raise ValueError("shapes=(): no level; allowed: at least one")
+    shapes = [pair_of("shapes", shape) for shape in shapes]
     grids = [np.mgrid[:rows, :columns][::-1].reshape(2, -1).T / (columns, rows) for rows, columns in shapes]
     halves = [np.full((rows * columns, 2), 0.5) / (columns, rows) for rows, columns in shapes]
     return (np.concatenate(grids) + np.concatenate(halves)).astype(np.float32)
@@ -68,9 +78,9 @@ class DeformableEncoderLayer(CheckedModule):
       dtype: dtype of the computation; None means by promotion.
     """
 
-    num_heads: int
-    hidden_features: int
-    num_points: int = 4
+    num_heads: Count
+    hidden_features: Count
+    num_points: Count = 4
     dropout_rate: Annotated[float, Range(0, 1)] = 0.0
     dtype: Any = None
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_indices
 
 __all__ = ["Embed"]
@@ -16,7 +17,15 @@ class Embed(nn.Embed):
     flax's own casts the table before it reads, so that with `dtype=jnp.bfloat16` the gradients of a token that occurs
     a thousand times are summed in bfloat16, where a sum of 256 ones stays at 256. Here the rows are read first.
     Fields and parameters are flax's.
+
+    Raises:
+      ValueError: `num_embeddings` or `features` is no whole number from 1.
     """
+
+    def __post_init__(self) -> None:
+        check_whole_number("num_embeddings", self.num_embeddings, 1)
+        check_whole_number("features", self.features, 1)
+        super().__post_init__()
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Look up vectors.

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
 
@@ -80,7 +81,17 @@ def linear_attention_step(
 
     Returns:
       (memory, output [..., V]).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(
+        query=(query, "... K"),
+        key=(key, "... K"),
+        value=(value, "... V"),
+        matrix=(memory.matrix, "... K V"),
+        norm=(memory.norm, "... K"),
+    )
     query, key = positive_features(query), positive_features(key)
     matrix = memory.matrix + key[..., :, None] * value[..., None, :]
     norm = memory.norm + key
@@ -88,7 +99,7 @@ def linear_attention_step(
     return FastWeights(matrix, norm), read / (norm * query).sum(-1, keepdims=True)
 
 
-class FastWeightAttention(nn.Module):
+class FastWeightAttention(CheckedModule):
     """A layer of causal linear attention with one head.
 
     Args:
@@ -96,7 +107,7 @@ class FastWeightAttention(nn.Module):
       recurrent: compute step by step in a scan, with a memory of one matrix, instead of all at once.
     """
 
-    features: int
+    features: Count
     recurrent: bool = False
 
     @nn.compact

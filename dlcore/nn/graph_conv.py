@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_indices
 
@@ -59,7 +60,7 @@ def neighbor_sum(
     return jax.ops.segment_sum(messages, edges[:, 0], f.shape[0])
 
 
-class GraphConv(nn.Module):
+class GraphConv(CheckedModule):
     """Graph convolution: [N, D] -> [N, features].
 
     Submodules `self` (W_0 with the bias) and `neighbors` (W_1), both dense.
@@ -70,7 +71,7 @@ class GraphConv(nn.Module):
       dtype: dtype of the computation; None means by promotion.
     """
 
-    features: int
+    features: Count
     use_bias: bool = True
     dtype: Any = None
 

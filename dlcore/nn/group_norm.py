@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from dlcore.choices import is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
@@ -232,8 +233,8 @@ def local_response_norm(
     Raises:
       ValueError: size is below 1, or another number is not finite.
     """
-    if size < 1:
-        raise ValueError(f"size={size}: no channels; allowed: at least 1")
+    if not is_whole_number(size) or size < 1:
+        raise ValueError(f"size={size}: no channels; allowed: whole numbers of at least 1")
     check_shapes(alpha=(alpha, "finite"), beta=(beta, "finite"), k=(k, "finite"))
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]

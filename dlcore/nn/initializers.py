@@ -201,6 +201,7 @@ def _scaled(scale: float, mode: Mode, distribution: str) -> Initializer:
 
 
 def _not_negative(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value >= 0):
+    check_shapes(**{name: (value, "finite")})
+    if value < 0:
         raise ValueError(f"{name}={value}: out of range; allowed: finite numbers from 0")
     return value

@@ -16,12 +16,13 @@ import jax.numpy as jnp
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.ops.im2col import Padding, im2col
 
 __all__ = ["LocallyConnected"]
 
 
-class LocallyConnected(nn.Module):
+class LocallyConnected(CheckedModule):
     """Locally connected layer: [B, H, W, C] -> [B, H', W', features]. The image's size is part of the layer.
 
     Parameters `kernel: [H', W', kh kw C, features]`, rows in the order of an HWIO kernel (flax's `ConvLocal` has
@@ -38,7 +39,7 @@ class LocallyConnected(nn.Module):
       bias_init: initializer of the bias.
     """
 
-    features: int
+    features: Count
     kernel_size: Sequence[int] = (3, 3)
     strides: int | Sequence[int] = 1
     padding: Padding = "SAME"
@@ -57,7 +58,7 @@ class LocallyConnected(nn.Module):
         Returns:
           [B, H', W', features].
         """
-        cols = im2col(x, tuple(self.kernel_size), self.strides, self.padding)
+        cols = im2col(x, self.kernel_size, self.strides, self.padding)
         _, rows, columns, width = cols.shape
         kernel = self.param("kernel", self.kernel_init, (rows, columns, width, self.features))
         bias = self.param("bias", self.bias_init, (rows, columns, self.features)) if self.use_bias else None

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number, is_whole_number
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.conv import Conv
 
 __all__ = ["MaskedConv", "causal_kernel_mask"]
@@ -40,8 +42,10 @@ def causal_kernel_mask(
     """
     if mask_type not in ("A", "B"):
         raise ValueError(f"mask_type={mask_type!r}: unknown; allowed: A (excludes the pixel itself) or B")
-    if len(kernel_size) != 2 or any(k % 2 == 0 for k in kernel_size):
-        raise ValueError(f"kernel_size={tuple(kernel_size)}: has no center; allowed: two odd numbers")
+    if np.shape(kernel_size) != (2,) or not all(is_whole_number(k) and k >= 1 and k % 2 for k in kernel_size):
+        raise ValueError(f"kernel_size={kernel_size}: has no center; allowed: two odd numbers")
+    for name, number in (("channels", channels), ("features", features), ("colors", colors)):
+        check_whole_number(name, number)
     if colors < 1 or channels % colors or features % colors:
         raise ValueError(
             f"colors={colors}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
@@ -55,7 +59,7 @@ def causal_kernel_mask(
     return mask
 
 
-class MaskedConv(nn.Module):
+class MaskedConv(CheckedModule):
     """Masked convolution at stride 1 with zero padding: [B, H, W, C] -> [B, H, W, features].
 
     Parameters are `Conv`'s, in the submodule `conv`.
@@ -71,11 +75,11 @@ class MaskedConv(nn.Module):
       dtype: dtype of the computation; None means by promotion.
     """
 
-    features: int
+    features: Count
     kernel_size: Sequence[int] = (3, 3)
     mask_type: Literal["A", "B"] = "B"
-    colors: int = 1
-    kernel_dilation: int = 1
+    colors: Count = 1
+    kernel_dilation: Count = 1
     use_bias: bool = True
     kernel_init: Any = nn.initializers.lecun_normal()
     dtype: Any = None

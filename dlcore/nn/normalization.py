@@ -139,9 +139,12 @@ def fold_batch_norm(
       `kernel` and `bias` of the merged layer.
 
     Raises:
-      ValueError: the kernel's outputs are not the batch norm's channels, or epsilon is negative.
+      ValueError: an array is missing, the kernel's outputs are not the batch norm's channels, or epsilon is negative.
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
+    for name, arrays, needed in (("layer", layer, ("kernel",)), ("batch_stats", batch_stats, ("mean", "var"))):
+        if missing := [key for key in needed if key not in arrays]:
+            raise ValueError(f"{name}: has no {missing[0]!r}; allowed: with {' and '.join(needed)}")
     kernel, mean, var = layer["kernel"], batch_stats["mean"], batch_stats["var"]
     if kernel.shape[-1:] != mean.shape:
         raise ValueError(f"kernel.shape={kernel.shape}: does not fit the batch norm; allowed: {mean.shape[0]} outputs")

@@ -15,17 +15,20 @@ Raffel et al. 2019, arXiv:1910.10683 (buckets).
 """
 
 import math
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_whole_number, is_whole_number
+from dlcore.learner import Range
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.im2col import pair_of
 from dlcore.ops.resize import resize
 
 __all__ = [
@@ -57,6 +60,7 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
       ValueError: features is odd or below 2, the period is not above 0, or a number of positions is negative or a
         fraction.
     """
+    check_whole_number("features", features)
     if features < 2 or features % 2:
         raise ValueError(f"features={features}: not pairs of sine and cosine; allowed: even numbers from 2")
     check_shapes(max_period=(max_period, "> 0"))
@@ -97,8 +101,12 @@ def sinusoidal_encoding_2d(
       [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
 
     Raises:
-      ValueError: features is no multiple of 4, the period is not above 0, or the shift is not finite.
+      ValueError: a side is no whole number of at least 1, features is no multiple of 4, the period is not above 0, or
+        the shift is not finite.
     """
+    check_whole_number("height", height, 1)
+    check_whole_number("width", width, 1)
+    check_whole_number("features", features)
     if features < 4 or features % 4:
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
     check_shapes(shift=(shift, "finite"))
@@ -132,11 +140,15 @@ def grid_positions(rows: int, columns: int, features: int, scales: tuple[float, 
       [rows columns, D] float32, row by row.
 
     Raises:
-      ValueError: D is no multiple of 4, or a scale is not finite.
+      ValueError: D is no multiple of 4, rows or columns are no whole numbers of at least 1, or there are not two finite
+        scales.
     """
+    check_whole_number("rows", rows, 1)
+    check_whole_number("columns", columns, 1)
+    check_whole_number("features", features, 4)
     if features % 4:
         raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
-    check_shapes(scales=(np.asarray(scales), "... finite"))
+    check_shapes(scales=(scales, "2 finite"))
     frequencies = 10_000.0 ** (-np.arange(features // 4) / (features // 4))
 
     def encode(position: np.ndarray) -> np.ndarray:
@@ -168,8 +180,10 @@ def interpolate_positions(
       [..., num_prefix_tokens + h' w', D].
 
     Raises:
-      ValueError: the table does not have that grid.
+      ValueError: a grid is not two whole numbers of at least 1, or the table does not have it.
     """
+    grid, new_grid = pair_of("grid", grid), pair_of("new_grid", new_grid)
+    check_whole_number("num_prefix_tokens", num_prefix_tokens, 0)
     if table.ndim < 2 or table.shape[-2] != num_prefix_tokens + grid[0] * grid[1]:
         raise ValueError(
             f"table.shape={table.shape}: does not fit grid={grid}; allowed: {num_prefix_tokens} + "
@@ -184,7 +198,7 @@ def interpolate_positions(
     return jnp.concatenate([prefix, patches.reshape(*table.shape[:-2], -1, table.shape[-1])], -2)
 
 
-class LearnedPositions(nn.Module):
+class LearnedPositions(CheckedModule):
     """Learned positions: add a vector to each token, the parameter `embedding: [1, num_prefix_tokens + h w, D]`.
 
     Args:
@@ -194,7 +208,7 @@ class LearnedPositions(nn.Module):
     """
 
     grid: tuple[int, int]
-    num_prefix_tokens: int = 0
+    num_prefix_tokens: Annotated[int, Range(0)] = 0
     embedding_init: Initializer = nn.initializers.normal(0.02)
 
     @nn.compact
@@ -211,15 +225,16 @@ class LearnedPositions(nn.Module):
         Raises:
           ValueError: x does not have the tokens of that grid.
         """
-        grid = self.grid if grid is None else grid
+        rows, columns = pair_of("grid", self.grid)
+        grid = (rows, columns) if grid is None else pair_of("grid", grid)
         if x.shape[-2] != self.num_prefix_tokens + grid[0] * grid[1]:
             raise ValueError(
                 f"x.shape={x.shape}: does not fit grid={grid}; allowed: {self.num_prefix_tokens} + "
                 f"{grid[0]} x {grid[1]} tokens"
             )
-        shape = (1, self.num_prefix_tokens + self.grid[0] * self.grid[1], x.shape[-1])
+        shape = (1, self.num_prefix_tokens + rows * columns, x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
-        return x + interpolate_positions(table, self.grid, grid, self.num_prefix_tokens).astype(x.dtype)
+        return x + interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens).astype(x.dtype)
 
 
 def interpolate_offsets(
@@ -235,7 +250,12 @@ def interpolate_offsets(
 
     Returns:
       [(2 h' - 1)(2 w' - 1), H], and the 3 rows of a class token.
+
+    Raises:
+      ValueError: a window is not two whole numbers of at least 1, or the table does not have its rows.
     """
+    window, new_window = pair_of("window", window), pair_of("new_window", new_window)
+    check_shapes(table=(table, f"{(2 * window[0] - 1) * (2 * window[1] - 1) + 3 * class_token} H"))
     if tuple(window) == tuple(new_window):
         return table
     sides, new_sides = ([2 * n - 1 for n in size] for size in (window, new_window))
@@ -244,7 +264,7 @@ def interpolate_offsets(
     return jnp.concatenate([offsets.reshape(-1, table.shape[-1]), rest])
 
 
-class RelativePositionBias(nn.Module):
+class RelativePositionBias(CheckedModule):
     """Relative position bias (Swin): one learned bias for each head and each offset of two pixels of a window.
 
     Parameter `embedding: [(2 M - 1)^2, num_heads]` for an M x M window, [(2 P - 1)(2 M - 1)^2, num_heads] for one of P
@@ -259,7 +279,7 @@ class RelativePositionBias(nn.Module):
     """
 
     window: tuple[int, ...]
-    num_heads: int
+    num_heads: Count
     embedding_init: Initializer = nn.initializers.normal(0.02)
     class_token: bool = False
 
@@ -273,8 +293,13 @@ class RelativePositionBias(nn.Module):
         Returns:
           [num_heads, N, N] with the window's N pixels in row order, queries before keys; with a class token, it is
           before the pixels, [num_heads, 1 + N, 1 + N].
+
+        Raises:
+          ValueError: the field's window is not two or three whole numbers of at least 1.
         """
         sides = self.window
+        if np.shape(sides) not in ((2,), (3,)) or not all(is_whole_number(side) and side >= 1 for side in sides):
+            raise ValueError(f"window={sides}: no window; allowed: two or three whole numbers of at least 1")
         rows = math.prod(2 * side - 1 for side in sides) + 3 * self.class_token
         table = self.param("embedding", self.embedding_init, (rows, self.num_heads))
         if window is not None:
@@ -289,7 +314,7 @@ class RelativePositionBias(nn.Module):
         return table[entry].transpose(2, 0, 1)
 
 
-class ContinuousPositionBias(nn.Module):
+class ContinuousPositionBias(CheckedModule):
     """Relative position bias (Swin V2): a perceptron of the offset of two pixels of a window, on a logarithmic scale.
 
         B_h(i, j) = 16 sigmoid(W_2 relu(W_1 (s(y_i - y_j), s(x_i - x_j)) + b_1))_h
@@ -307,9 +332,9 @@ class ContinuousPositionBias(nn.Module):
     """
 
     window: tuple[int, int]
-    num_heads: int
-    reference: int | None = None
-    hidden_features: int = 512
+    num_heads: Count
+    reference: Count | None = None
+    hidden_features: Count = 512
     dtype: Any = None
 
     @nn.compact
@@ -319,7 +344,7 @@ class ContinuousPositionBias(nn.Module):
         Returns:
           [num_heads, N, N] with the window's N pixels in row order, queries before keys.
         """
-        height, width = self.window
+        height, width = pair_of("window", self.window)
         offsets = np.stack(np.meshgrid(np.arange(1 - height, height), np.arange(1 - width, width), indexing="ij"), -1)
         limits = np.array([max((self.reference or side) - 1, 1) for side in self.window])
         scaled = np.sign(offsets) * np.log2(1 + np.abs(8 * offsets / limits)) / 3
@@ -348,9 +373,10 @@ def relative_buckets(
       [...] int32, from 0 to num_buckets - 1.
 
     Raises:
-      ValueError: there are too few buckets, `max_distance` is within the buckets of one distance, or one of them is no
-        whole number.
+      ValueError: there are too few buckets, `max_distance` is within the buckets of one distance, one of them is no
+        whole number, or the offsets are no integers.
     """
+    check_shapes(offset=(offset, "int ..."))
     check_whole_number("num_buckets", num_buckets)
     check_whole_number("max_distance", max_distance)
     size = num_buckets // 2 if bidirectional else num_buckets
@@ -367,7 +393,7 @@ def relative_buckets(
     return bucket + size * (offset > 0) if bidirectional else bucket
 
 
-class RelativePositionBuckets(nn.Module):
+class RelativePositionBuckets(CheckedModule):
     """Relative position bias of a sequence (T5): one learned bias for each head and each bucket of offsets.
 
     Parameter `embedding: [num_buckets, num_heads]`.
@@ -380,9 +406,9 @@ class RelativePositionBuckets(nn.Module):
       embedding_init: initializer of the table.
     """
 
-    num_heads: int
-    num_buckets: int = 32
-    max_distance: int = 128
+    num_heads: Count
+    num_buckets: Count = 32
+    max_distance: Count = 128
     bidirectional: bool = True
     embedding_init: Initializer = nn.initializers.normal(0.02)
 

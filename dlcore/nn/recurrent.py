@@ -24,11 +24,11 @@ import numpy as np
 from flax import linen as nn
 from flax.linen.dtypes import promote_dtype
 
-from dlcore.choices import check_choice
-from dlcore.nn._checked import CheckedModule
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, describe_array
 from dlcore.ops.cpu.dense import dense_product
 
 __all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
@@ -45,8 +45,10 @@ def reverse_sequences(x: jax.Array, lengths: jax.Array | None = None) -> jax.Arr
       [B, T, ...], x[b, lengths[b] - 1 - t] at step t; the steps behind are reversed among themselves.
 
     Raises:
-      ValueError: the lengths do not fit x.
+      ValueError: x has no two axes, or the lengths do not fit it.
     """
+    if jnp.ndim(x) < 2:
+        raise ValueError(f"x={describe_array(x)}: no rows of steps; allowed: [B, T, ...]")
     if lengths is None:
         return x[:, ::-1]
     steps = x.shape[1]
@@ -87,11 +89,11 @@ class Recurrent(CheckedModule):
         cell, zero at first; otherwise from zeros.
     """
 
-    features: int
+    features: Count
     cell: str = "lstm"
-    proj_features: int | None = None
+    proj_features: Count | None = None
     forget_bias: float = 1.0
-    unroll: int = 1
+    unroll: Count = 1
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
     learned_carry: bool = False
@@ -203,16 +205,22 @@ def orthogonal_by_gate(gates: int) -> Any:
 
     Returns:
       (key, shape, dtype) -> the kernel.
+
+    Raises:
+      ValueError: `gates` is no whole number of at least 1, or the kernel asked for has no such number of gates.
     """
+    check_whole_number("gates", gates, 1)
 
     def init(key, shape, dtype=jnp.float32):
+        if len(shape) != 2 or shape[1] % gates:
+            raise ValueError(f"shape={shape}: no {gates} gates; allowed: [H, {gates} H]")
         square = (shape[0], shape[1] // gates)
         return jnp.concatenate([orthogonal()(k, square, dtype) for k in jax.random.split(key, gates)], 1)
 
     return init
 
 
-class RecurrentStack(nn.Module):
+class RecurrentStack(CheckedModule):
     """Recurrent layers on top of each other: (carries, x [B, T, D]) -> (carries, h [B, T, H]). Submodules `layer0`, ...
 
     At time t layer l sees its own state of t - 1 and the output of layer l - 1 at t. In a bidirectional stack each
@@ -230,10 +238,10 @@ class RecurrentStack(nn.Module):
       learned_carry: as of `Recurrent`, in each layer.
     """
 
-    features: int
-    num_layers: int = 1
+    features: Count
+    num_layers: Count = 1
     cell: str = "lstm"
-    unroll: int = 1
+    unroll: Count = 1
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
     bidirectional: bool = False
@@ -291,7 +299,7 @@ class RecurrentStack(nn.Module):
         return tuple(states), x
 
 
-class BidirectionalRecurrent(nn.Module):
+class BidirectionalRecurrent(CheckedModule):
     """Two recurrent layers, one from each end: (carries, x [B, T, D]) -> (carries, [B, T, 2 H]).
 
     Submodules `forward` and `backward`. The output at time t joins the forward layer's state, which has seen x up to t,
@@ -307,10 +315,10 @@ class BidirectionalRecurrent(nn.Module):
       learned_carry: as of `Recurrent`, in both layers.
     """
 
-    features: int
+    features: Count
     cell: str = "lstm"
-    proj_features: int | None = None
-    unroll: int = 1
+    proj_features: Count | None = None
+    unroll: Count = 1
     dtype: Any = None
     input_init: Any = nn.initializers.lecun_normal()
     learned_carry: bool = False

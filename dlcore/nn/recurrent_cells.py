@@ -56,7 +56,7 @@ def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 1)
+    _check_step(carry, a, u, 1, 1)
     return (jnp.tanh(a + u),)
 
 
@@ -74,7 +74,7 @@ def relu_rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 1)
+    _check_step(carry, a, u, 1, 1)
     return (nn.relu(a + u),)
 
 
@@ -92,7 +92,7 @@ def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 4)
+    _check_step(carry, a, u, 4, 2)
     _, c = carry
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
@@ -113,7 +113,7 @@ def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 3)
+    _check_step(carry, a, u, 3, 1)
     (h,) = carry
     a_r, a_z, a_n = jnp.split(a, 3, axis=-1)
     u_r, u_z, u_n = jnp.split(u, 3, axis=-1)
@@ -136,7 +136,7 @@ def no_forget_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 3)
+    _check_step(carry, a, u, 3, 2)
     _, c = carry
     i, g, o = jnp.split(a + u, 3, axis=-1)
     c = c + nn.sigmoid(i) * jnp.tanh(g)
@@ -157,7 +157,7 @@ def no_output_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 3)
+    _check_step(carry, a, u, 3, 2)
     _, c = carry
     i, f, g = jnp.split(a + u, 3, axis=-1)
     c = nn.sigmoid(f) * c + nn.sigmoid(i) * jnp.tanh(g)
@@ -178,7 +178,7 @@ def coupled_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 3)
+    _check_step(carry, a, u, 3, 2)
     _, c = carry
     f, g, o = jnp.split(a + u, 3, axis=-1)
     f = nn.sigmoid(f)
@@ -201,7 +201,7 @@ def peephole_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array, peephole: jax.A
     Raises:
       ValueError: the shapes do not fit together.
     """
-    _check_step(carry, a, u, 4)
+    _check_step(carry, a, u, 4, 2)
     check_shapes(peephole=(peephole, f"3 {carry[-1].shape[-1]}"))
     _, c = carry
     i, f, g, o = jnp.split(a + u, 4, axis=-1)
@@ -209,7 +209,9 @@ def peephole_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array, peephole: jax.A
     return nn.sigmoid(o + peephole[2] * c) * jnp.tanh(c), c
 
 
-def _check_step(carry: Carry, a: jax.Array, u: jax.Array, gates: int) -> None:
+def _check_step(carry: Carry, a: jax.Array, u: jax.Array, gates: int, states: int) -> None:
+    if len(carry) != states:
+        raise ValueError(f"carry: {len(carry)} arrays; allowed: {states}, the state of the cell")
     *projected, cell = carry  # the h of a projected LSTM has another width
     width = gates * cell.shape[-1]
     check_shapes(

@@ -15,6 +15,8 @@ from typing import Any, Literal, get_args
 import jax
 from flax import linen as nn
 
+from dlcore.choices import is_whole_number
+
 __all__ = ["REMAT_POLICIES", "Remat", "remat"]
 
 Remat = Literal["none", "products", "weights", "full"]
@@ -48,10 +50,12 @@ def remat(block: Any, policy: Remat, static_argnums: tuple[int, ...] = (), *, is
       The wrapped class or method; `block` itself for "none".
 
     Raises:
-      ValueError: the policy is unknown.
+      ValueError: the policy is unknown, or a number of an argument is no whole number from 0.
     """
     if policy not in REMAT_POLICIES:
         raise ValueError(f"remat={policy!r}: unknown; allowed: {', '.join(get_args(Remat))}")
+    if not all(is_whole_number(number) and number >= 0 for number in static_argnums):
+        raise ValueError(f"static_argnums={static_argnums}: no arguments; allowed: whole numbers, 1 for the first")
     if policy == "none":
         return block
     return nn.remat(block, prevent_cse=not is_scanned, static_argnums=static_argnums, policy=REMAT_POLICIES[policy])

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["axial_angles", "rotary", "rotate_pairs"]
@@ -34,11 +34,17 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
       The shape and dtype of x.
 
     Raises:
-      ValueError: D is odd, or pairs is unknown.
+      ValueError: D is odd, the angles do not fit x, or pairs is unknown.
     """
     if x.shape[-1] % 2:
         raise ValueError(f"x.shape={x.shape}: {x.shape[-1]} channels are no pairs; allowed: an even number")
     check_choice("pairs", pairs, ("halves", "neighbors"))
+    lead = zip(reversed(np.shape(angles)[:-1]), reversed(x.shape[:-1]), strict=False)  # x may have more leading axes
+    sizes = (1, x.shape[-1] // 2, x.shape[-1])
+    if not 1 <= np.ndim(angles) <= x.ndim or np.shape(angles)[-1] not in sizes or any(a not in (1, b) for a, b in lead):
+        raise ValueError(
+            f"angles.shape={np.shape(angles)}: does not fit {x.shape}; allowed: [..., {sizes[1]}] or [..., {sizes[2]}]"
+        )
     acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
 
     def members(values: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -74,8 +80,10 @@ def axial_angles(
       [h w, 1, D / 2], row by row, for all heads.
 
     Raises:
-      ValueError: D is no multiple of 4, or the period is not above 0.
+      ValueError: D is no multiple of 4, rows or columns are no vector, or the period is not above 0.
     """
+    check_whole_number("features", features, 4)
+    check_shapes(rows=(rows, "h"), columns=(columns, "w"))
     if features % 4:
         raise ValueError(f"features={features}: not pairs for two axes; allowed: multiples of 4")
     check_shapes(period=(period, "> 0"))
@@ -99,9 +107,12 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
       The shape and dtype of x.
 
     Raises:
-      ValueError: D is odd, or the period is not above 0.
+      ValueError: D is odd, the positions do not fit x, or the period is not above 0.
     """
+    check_shapes(x=(x, "... T H D"))
     features = x.shape[-1]
+    if np.shape(positions)[-1:] != x.shape[-3:-2]:
+        raise ValueError(f"positions.shape={np.shape(positions)}: does not fit; allowed: [..., {x.shape[-3]}]")
     if features % 2:
         raise ValueError(f"x.shape={x.shape}: {features} channels are no pairs; allowed: an even number")
     check_shapes(period=(period, "> 0"))

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["STACK", "scan_blocks", "stack_blocks", "unstack_blocks"]
 
 STACK = "blocks"
@@ -42,7 +44,11 @@ def scan_blocks(
 
     Returns:
       (What the last block returns, the outputs of all blocks [K, ...]).
+
+    Raises:
+      ValueError: `length` is no whole number of at least 1.
     """
+    check_whole_number("length", length, 1)
     scan = nn.scan(
         call,
         variable_axes={"params": 0, "intermediates": 0},

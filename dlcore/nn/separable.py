@@ -13,14 +13,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from flax import linen as nn
 
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.conv import Conv
+from dlcore.ops.im2col import pair_of
 
 __all__ = ["DepthwiseSeparableConv", "FactorizedConv"]
 
 
-class DepthwiseSeparableConv(nn.Module):
+class DepthwiseSeparableConv(CheckedModule):
     """Depthwise separable convolution: [B, H, W, C] -> [B, H', W', features].
 
     Submodules `depthwise` (kernel [kh, kw, 1, C channel_multiplier]) and `pointwise`. The depthwise convolution has no
@@ -38,12 +41,12 @@ class DepthwiseSeparableConv(nn.Module):
       dtype: dtype of the computation; None means by promotion.
     """
 
-    features: int
+    features: Count
     kernel_size: Sequence[int] = (3, 3)
     strides: int | Sequence[int] = 1
     padding: Any = "SAME"
     kernel_dilation: int | Sequence[int] = 1
-    channel_multiplier: int = 1
+    channel_multiplier: Count = 1
     use_bias: bool = True
     between: Callable[[jax.Array], jax.Array] | None = None
     dtype: Any = None
@@ -57,7 +60,12 @@ class DepthwiseSeparableConv(nn.Module):
 
         Returns:
           [B, H', W', features].
+
+        Raises:
+          ValueError: the kernel has not two sides, or as `Conv`.
         """
+        if np.shape(self.kernel_size) != (2,):
+            raise ValueError(f"kernel_size={self.kernel_size}: not two sides; allowed: (rows, columns)")
         channels = x.shape[-1]
         x = Conv(
             channels * self.channel_multiplier,
@@ -74,7 +82,7 @@ class DepthwiseSeparableConv(nn.Module):
         return Conv(self.features, (1, 1), use_bias=self.use_bias, dtype=self.dtype, name="pointwise")(x)
 
 
-class FactorizedConv(nn.Module):
+class FactorizedConv(CheckedModule):
     """Factorized convolution: a 1 x n, then an n x 1 convolution, [B, H, W, C] -> [B, H', W', features].
 
     Submodules `across` (1 x n, to `features` channels, no bias) and `down` (n x 1).
@@ -89,8 +97,8 @@ class FactorizedConv(nn.Module):
       dtype: dtype of the computation; None means by promotion.
     """
 
-    features: int
-    kernel_size: int = 7
+    features: Count
+    kernel_size: Count = 7
     strides: int | Sequence[int] = 1
     padding: Any = "SAME"
     use_bias: bool = True
@@ -106,12 +114,17 @@ class FactorizedConv(nn.Module):
 
         Returns:
           [B, H', W', features].
+
+        Raises:
+          ValueError: the strides or the padding do not fit two axes, or as `Conv`.
         """
-        sy, sx = (self.strides,) * 2 if isinstance(self.strides, int) else self.strides
+        sy, sx = pair_of("strides", self.strides)
         if isinstance(self.padding, str):
             py = px = self.padding
         else:
-            pads = (self.padding,) * 2 if isinstance(self.padding, int) else self.padding
+            pads = self.padding if isinstance(self.padding, Sequence) else (self.padding,) * 2
+            if len(pads) != 2:
+                raise ValueError(f"padding={self.padding}: not two axes; allowed: a name, one number, or two")
             py, px = ((pads[0], 0), (0, pads[1]))
         x = Conv(
             self.features,

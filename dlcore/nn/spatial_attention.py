@@ -22,15 +22,14 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.attention import Initializer, attention_weights, dot_product_attention
 from dlcore.nn.dense import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.im2col import im2col
 from dlcore.ops.pooling import max_pool
 
 __all__ = ["LocalAttention", "NonLocalBlock", "SAGANAttention"]
-
-KINDS = ("embedded_gaussian", "gaussian", "dot_product")
 
 
 def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bool = True) -> Dense:
@@ -38,7 +37,7 @@ def _dense(features: int, name: str, dtype: Any, init: Initializer, use_bias: bo
     return Dense(features, use_bias=use_bias, dtype=dtype, kernel_init=init, name=name)
 
 
-class NonLocalBlock(nn.Module):
+class NonLocalBlock(CheckedModule):
     """Non-local block over any number of spatial (and time) axes: [B, ..., C] -> the same shape; the identity at first.
 
     Submodules `theta`, `phi`, `g` and `out`, whose kernel starts at zero.
@@ -52,7 +51,7 @@ class NonLocalBlock(nn.Module):
     """
 
     kind: Literal["embedded_gaussian", "gaussian", "dot_product"] = "embedded_gaussian"
-    features: int | None = None
+    features: Count | None = None
     pool: bool = False
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.lecun_normal()
@@ -70,7 +69,6 @@ class NonLocalBlock(nn.Module):
         Raises:
           ValueError: the kind is unknown, or `pool` is on and x is not [B, H, W, C].
         """
-        check_choice("kind", self.kind, KINDS)
         if self.pool and x.ndim != 4:
             raise ValueError(f"x.shape={x.shape}: no image batch to pool; allowed: [B, H, W, C], or pool=False")
         features = self.features or max(1, x.shape[-1] // 2)
@@ -90,7 +88,7 @@ class NonLocalBlock(nn.Module):
         return x + _dense(x.shape[-1], "out", self.dtype, nn.initializers.zeros)(y)
 
 
-class SAGANAttention(nn.Module):
+class SAGANAttention(CheckedModule):
     """Self-attention layer of SAGAN: [B, H, W, C] -> the same shape; the identity at first.
 
     Submodules `f` (keys), `g` (queries), `h` (values) and `v` (output), without biases; parameter `gamma`, a scalar
@@ -102,7 +100,7 @@ class SAGANAttention(nn.Module):
       kernel_init: initializer of all kernels.
     """
 
-    reduction: int = 8
+    reduction: Count = 8
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.lecun_normal()
 
@@ -116,6 +114,7 @@ class SAGANAttention(nn.Module):
         Returns:
           [B, H, W, C].
         """
+        check_shapes(x=(x, "B H W C"))
         inner = max(1, x.shape[-1] // self.reduction)
         key, query, value = (
             _dense(inner, name, self.dtype, self.kernel_init, False)(x).reshape(x.shape[0], -1, 1, inner)
@@ -127,7 +126,7 @@ class SAGANAttention(nn.Module):
         return x + gamma.astype(y.dtype) * y
 
 
-class LocalAttention(nn.Module):
+class LocalAttention(CheckedModule):
     """Local self-attention: [B, H, W, C] -> [B, H, W, features], each pixel attends to a window around it.
 
     Pixels beyond the border are masked. With a window of 2 max(H, W) - 1 and no bias this is `MultiHeadAttention` on
@@ -142,9 +141,9 @@ class LocalAttention(nn.Module):
       kernel_init: initializer of all kernels.
     """
 
-    num_heads: int
-    window: int = 7
-    features: int | None = None
+    num_heads: Count
+    window: Count = 7
+    features: Count | None = None
     relative_bias: bool = True
     dtype: Any = None
     kernel_init: Initializer = nn.initializers.xavier_uniform()
@@ -162,8 +161,9 @@ class LocalAttention(nn.Module):
         Raises:
           ValueError: the window is even, or heads do not divide the features.
         """
+        check_shapes(x=(x, "B H W C"))
         features = self.features or x.shape[-1]
-        if self.window < 1 or self.window % 2 == 0:
+        if self.window % 2 == 0:
             raise ValueError(f"window={self.window}: has no center; allowed: odd numbers from 1")
         if features % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} features")

@@ -15,6 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
 from dlcore.ops.grid_sample import affine_grid, grid_sample
 
@@ -36,7 +37,7 @@ def rotation_theta(angle: jax.Array) -> jax.Array:
     return jnp.stack([jnp.stack([c, -s, zero], -1), jnp.stack([s, c, zero], -1)], -2)
 
 
-class SpatialTransformer(nn.Module):
+class SpatialTransformer(CheckedModule):
     """Spatial transformer: x [B, H, W, C] -> (transformed [B, *size, C], theta [B, 2, 3]).
 
     A dense layer `theta` of zero weights follows the localization network, so the transformer starts as the identity.
@@ -83,5 +84,5 @@ class SpatialTransformer(nn.Module):
         if self.kind == "similarity":
             theta = theta * jnp.exp(outputs[:, 1])[:, None, None]
             theta = theta.at[:, :, 2].set(outputs[:, 2:])
-        grid = affine_grid(theta, self.size or x.shape[1:3], self.align_corners)
+        grid = affine_grid(theta, x.shape[1:3] if self.size is None else self.size, self.align_corners)
         return grid_sample(x, grid, self.method, self.padding_mode, self.align_corners), theta

@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import is_whole_number
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -37,7 +38,17 @@ __all__ = [
     "vanilla_dropout",
 ]
 
-Dropout = nn.Dropout
+
+class Dropout(nn.Dropout):
+    """flax's dropout layer, whose `rate` is a probability.
+
+    Raises:
+      ValueError: `rate` is outside [0, 1].
+    """
+
+    def __post_init__(self) -> None:
+        check_shapes(rate=(self.rate, "0 to 1"))
+        super().__post_init__()
 
 
 def vanilla_dropout(
@@ -167,8 +178,8 @@ def survival_probabilities(num_blocks: int, last: float = 0.5) -> tuple[float, .
     Raises:
       ValueError: there is no block, or `last` is outside [0, 1].
     """
-    if num_blocks < 1:
-        raise ValueError(f"num_blocks={num_blocks}: too few; allowed: at least 1")
+    if not is_whole_number(num_blocks) or num_blocks < 1:
+        raise ValueError(f"num_blocks={num_blocks}: too few; allowed: whole numbers of at least 1")
     last = _keep_prob(last, None, "last")
     return tuple(1 - block / num_blocks * (1 - last) for block in range(1, num_blocks + 1))
 
@@ -216,7 +227,7 @@ class DropConnect(CheckedModule):
       bias_init: initializer of the bias.
     """
 
-    features: int
+    features: Count
     rate: Annotated[float, Range(0, 1)] = 0.5
     use_bias: bool = True
     per_example: bool = True

@@ -21,7 +21,7 @@ from flax import linen as nn
 from jax import lax
 
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
 
@@ -38,7 +38,7 @@ class ConditionalInstanceNorm(CheckedModule):
       param_dtype: dtype of the parameters.
     """
 
-    num_styles: int
+    num_styles: Count
     epsilon: Annotated[float, Range(0)] = 1e-5
     dtype: Any = None
     param_dtype: Any = jnp.float32

@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.attention import Initializer, MultiHeadAttention, QKVBias
 from dlcore.nn.cache import Cache, Memory
 from dlcore.nn.dense import Dense
@@ -72,7 +72,7 @@ class FeedForward(CheckedModule):
       norm_epsilon: epsilon of a layer norm `norm` before the second layer (sub-LN); None: there is none.
     """
 
-    hidden_features: int
+    hidden_features: Count
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     dropout_rate: Annotated[float, Range(0, 1)] = 0.0
     dtype: Any = None
@@ -143,8 +143,8 @@ class TransformerBlock(CheckedModule):
       qk_norm: epsilon of RMS norms of each head's queries and keys, see `MultiHeadAttention`; None for none.
     """
 
-    num_heads: int
-    hidden_features: int
+    num_heads: Count
+    hidden_features: Count
     pre_norm: bool = False
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     dropout_rate: Annotated[float, Range(0, 1)] = 0.0
@@ -158,8 +158,8 @@ class TransformerBlock(CheckedModule):
     norm: Literal["layer", "rms"] = "layer"
     use_bias: bool = True
     gated: bool = False
-    qkv_features: int | None = None
-    num_kv_heads: int | None = None
+    qkv_features: Count | None = None
+    num_kv_heads: Count | None = None
     scale: float | None = None
     rotary: float | None = None
     rotary_pairs: Pairs = "halves"

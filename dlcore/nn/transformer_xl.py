@@ -18,7 +18,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Range
-from dlcore.nn._checked import CheckedModule
+from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.activations import gelu
 from dlcore.nn.attention import attention_weights
 from dlcore.nn.dense import Dense
@@ -57,7 +57,7 @@ def by_distance(scores: jax.Array) -> jax.Array:
     return padded.reshape(*lead, keys + 1, queries)[..., 1:, :].reshape(scores.shape)
 
 
-class RelativeAttention(nn.Module):
+class RelativeAttention(CheckedModule):
     """Causal attention of a segment to itself and to a memory, with distances for positions.
 
     Submodules `query`, `key`, `value`, `position` and `proj`; parameters `content_bias` (u) and `position_bias` (v).
@@ -68,7 +68,7 @@ class RelativeAttention(nn.Module):
       kernel_init: initializer of all kernels.
     """
 
-    num_heads: int
+    num_heads: Count
     dtype: Any = None
     kernel_init: Any = nn.initializers.normal(0.02)
 
@@ -130,7 +130,7 @@ class TransformerXL(CheckedModule):
       dtype: dtype of the computation; None takes the parameters'.
     """
 
-    vocab_size: int
+    vocab_size: Count
     num_layers: Annotated[int, Range(1)] = 4
     num_heads: Annotated[int, Range(1)] = 4
     width: Annotated[int, Range(2)] = 128

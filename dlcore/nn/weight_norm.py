@@ -22,6 +22,7 @@ from flax import linen as nn
 from flax.linen import SpectralNorm, WeightNorm
 from jax import lax
 
+from dlcore.choices import is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
@@ -48,9 +49,10 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
       The shape of v.
 
     Raises:
-      ValueError: g has another shape or is not finite.
+      ValueError: g has another shape or is not finite, or there is no such axis.
     """
     check_shapes(g=(g, "... finite"))
+    check_shapes(axis=(axis, f"int {-v.ndim} to {max(v.ndim - 1, 0)}"))
     g = jnp.asarray(g)
     if g.ndim and g.shape != (v.shape[axis],):
         raise ValueError(
@@ -87,8 +89,8 @@ def spectral_norm(
     check_shapes(epsilon=(epsilon, ">= 0"))
     if u.shape != kernel.shape[-1:]:
         raise ValueError(f"u.shape={u.shape}: does not fit kernel.shape={kernel.shape}; allowed: {kernel.shape[-1:]}")
-    if steps < 1:
-        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
+    if not is_whole_number(steps) or steps < 1:
+        raise ValueError(f"steps={steps}: too few; allowed: at least 1, whole")
     matrix = kernel.reshape(-1, kernel.shape[-1])
     for _ in range(steps):
         z = _unit(matrix @ u, epsilon)

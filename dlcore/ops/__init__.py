@@ -59,7 +59,9 @@ from dlcore.ops.camera import (
 )
 from dlcore.ops.checks import (
     check_boxes,
+    check_broadcast,
     check_class_ids,
+    check_classes,
     check_counts,
     check_finite,
     check_indices,
@@ -162,7 +164,9 @@ __all__ = [
     "camera_center",
     "camera_matrix",
     "check_boxes",
+    "check_broadcast",
     "check_class_ids",
+    "check_classes",
     "check_counts",
     "check_finite",
     "check_indices",

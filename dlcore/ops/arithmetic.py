@@ -15,6 +15,10 @@ All numbers are ints. A `kernel_size` of several numbers has one for each axis.
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from dlcore.choices import check_whole_number, is_whole_number
+
 __all__ = [
     "conv_macs",
     "conv_output_size",
@@ -37,9 +41,12 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
 
     Returns:
       Pixels from the first tap to the last, both included.
+
+    Raises:
+      ValueError: a number is no whole number of at least 1.
     """
-    _at_least("kernel_size", kernel_size, 1)
-    _at_least("dilation", dilation, 1)
+    check_whole_number("kernel_size", kernel_size, 1)
+    check_whole_number("dilation", dilation, 1)
     return dilation * (kernel_size - 1) + 1
 
 
@@ -69,10 +76,11 @@ def conv_output_size(
       ValueError: an argument is out of range, the kernel is larger than the padded input, or the division leaves a
         remainder under `exact`.
     """
-    _at_least("size", size, 1)
-    _at_least("stride", stride, 1)
-    low, high = (padding, padding) if isinstance(padding, int) else padding
-    _at_least("padding", min(low, high), 0)
+    check_whole_number("size", size, 1)
+    check_whole_number("stride", stride, 1)
+    low, high = padding if isinstance(padding, Sequence | np.ndarray) and len(padding) == 2 else (padding, padding)
+    for pixels in (low, high):
+        check_whole_number("padding", pixels, 0)
     free = size + low + high - effective_kernel_size(kernel_size, dilation)
     if free < 0:
         raise ValueError(
@@ -106,9 +114,11 @@ def conv_transpose_output_size(
     Raises:
       ValueError: an argument is out of range, or no output pixel remains.
     """
-    _at_least("size", size, 1)
-    _at_least("stride", stride, 1)
-    _at_least("padding", padding, 0)
+    check_whole_number("size", size, 1)
+    check_whole_number("stride", stride, 1)
+    check_whole_number("padding", padding, 0)
+    check_whole_number("dilation", dilation, 1)
+    check_whole_number("output_padding", output_padding)
     if not 0 <= output_padding < max(stride, dilation):
         raise ValueError(
             f"output_padding={output_padding}: out of range; allowed: 0 to {max(stride, dilation) - 1}, below the "
@@ -158,10 +168,11 @@ def conv_parameters(channels: int, features: int, kernel_size: Sizes, groups: in
       The number of parameters.
 
     Raises:
-      ValueError: a number is below 1, or groups do not divide channels and features.
+      ValueError: a number is no whole number of at least 1, there is none, or groups do not divide channels and
+        features.
     """
     for name, value in (("channels", channels), ("features", features), ("groups", groups)):
-        _at_least(name, value, 1)
+        check_whole_number(name, value, 1)
     if channels % groups or features % groups:
         raise ValueError(
             f"groups={groups}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
@@ -181,7 +192,13 @@ def conv_macs(out_size: Sizes, channels: int, features: int, kernel_size: Sizes,
 
     Returns:
       The number of multiply-adds; FLOPs are twice as many.
+
+    Raises:
+      ValueError: as `conv_parameters`, or the output and the kernel differ in their number of axes.
     """
+    axes, kernel_axes = (2 if is_whole_number(v) else np.size(v) for v in (out_size, kernel_size))
+    if axes != kernel_axes:
+        raise ValueError(f"kernel_size={kernel_size}: for {axes} axes of out_size={out_size}; allowed: one for each")
     return _area("out_size", out_size) * conv_parameters(channels, features, kernel_size, groups, bias=False)
 
 
@@ -196,8 +213,10 @@ def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None =
       Extent of the receptive field in input pixels; 1 without layers.
 
     Raises:
-      ValueError: the two sequences differ in length or hold numbers below 1.
+      ValueError: the two sequences differ in length or hold anything else than whole numbers of at least 1.
     """
+    if np.ndim(kernel_sizes) != 1:
+        raise ValueError(f"kernel_sizes={kernel_sizes}: no sequence; allowed: one number for each layer")
     strides = [1] * len(kernel_sizes) if strides is None else list(strides)
     if len(strides) != len(kernel_sizes):
         raise ValueError(
@@ -205,20 +224,17 @@ def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None =
         )
     field, jump = 1, 1
     for kernel_size, stride in zip(kernel_sizes, strides, strict=True):
-        _at_least("kernel_sizes", kernel_size, 1)
-        _at_least("strides", stride, 1)
+        check_whole_number("kernel_sizes", kernel_size, 1)
+        check_whole_number("strides", stride, 1)
         field += (kernel_size - 1) * jump
         jump *= stride
     return field
 
 
 def _area(name: str, sizes: Sizes) -> int:
-    sizes = (sizes, sizes) if isinstance(sizes, int) else tuple(sizes)
+    sizes = tuple(sizes) if isinstance(sizes, Sequence | np.ndarray) else (sizes, sizes)
+    if not sizes:
+        raise ValueError(f"{name}={sizes}: no axis; allowed: one number, or one for each axis")
     for size in sizes:
-        _at_least(name, size, 1)
+        check_whole_number(name, size, 1)
     return math.prod(sizes)
-
-
-def _at_least(name: str, value: int, least: int) -> None:
-    if value < least:
-        raise ValueError(f"{name}={value}: too small; allowed: at least {least}")

@@ -155,7 +155,7 @@ def weighted_boxes_fusion(
     check_shapes(
         boxes=(boxes, "N 4"),
         scores=(scores, "N"),
-        num_views=(num_views, "> 0"),
+        num_views=(num_views, "int >= 1"),
         iou_threshold=(iou_threshold, "0 to 1"),
         groups=(groups, "int N"),
         valid=(valid, "N"),
@@ -193,8 +193,9 @@ def image_view(image: jax.Array, view: DetectorView) -> jax.Array:
       [..., round(scale H), round(scale W), C].
 
     Raises:
-      ValueError: the scale is not above 0, or leaves no pixel.
+      ValueError: the image has fewer than three axes, or the scale is not above 0 or leaves no pixel.
     """
+    check_shapes(image=(image, "... H W C"))
     height, width = _view_size(image.shape[-3:-1], view)
     image = image[..., ::-1, :] if view.flip else image
     return resize(image, (height, width), antialias=True)
@@ -266,6 +267,7 @@ def _mean(weighted: jax.Array, weight: jax.Array) -> jax.Array:
 
 
 def _view_size(size: Sequence[int], view: DetectorView) -> tuple[int, int]:
+    check_shapes(size=(np.asarray(size), "int 2"))
     height, width = (round(view.scale * side) for side in size) if 0 < view.scale < np.inf else (0, 0)
     if min(height, width) < 1:
         raise ValueError(f"scale={view.scale:g}: no pixel of {tuple(size)} remains; allowed: above 0")

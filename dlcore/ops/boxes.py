@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_boxes, check_finite, check_shapes
+from dlcore.ops.checks import check_boxes, check_broadcast, check_finite, check_shapes, describe_array
 
 __all__ = [
     "box_angle",
@@ -88,7 +88,13 @@ def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (intersection, union), areas [...] in square pixels.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete coordinate is not finite.
     """
+    check_shapes(a=(a, "... 4"))
+    check_shapes(b=(b, "... 4"))
+    check_broadcast(a=a, b=b)
     a, b = _wide("a", a), _wide("b", b)
     inner = jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], -1)
     intersection = box_area(inner)
@@ -106,10 +112,11 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
       [...], IoU in [0, 1].
 
     Raises:
-      ValueError: a concrete box is flipped or not finite.
+      ValueError: the shapes do not fit together, or a concrete box is flipped or not finite.
     """
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
+    check_broadcast(a=a, b=b)
     a, b = _wide("a", a, check_boxes), _wide("b", b, check_boxes)
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
@@ -226,9 +233,11 @@ def masks_to_boxes(masks: jax.Array) -> jax.Array:
       [..., 4] float32 (x0, y0, x1, y1); zeros for an empty mask.
 
     Raises:
-      ValueError: the masks have fewer than two axes, or a concrete pixel is negative or NaN.
+      ValueError: the masks have fewer than two axes or no pixels, or a concrete pixel is negative or NaN.
     """
     check_shapes(masks=(masks, "mask ... H W"))
+    if 0 in np.shape(masks)[-2:]:
+        raise ValueError(f"masks={describe_array(masks)}: no pixels; allowed: [..., H, W] of at least 1 x 1")
     masks = jnp.asarray(masks) != 0
     corners = []
     for axis in (-2, -1):
@@ -307,7 +316,7 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
       ValueError: a side is not positive.
     """
     for name, size in (("original_size", original_size), ("new_size", new_size)):
-        if len(size) != 2 or not all(0 < side < math.inf for side in size):
+        if np.shape(size) != (2,) or not all(0 < side < math.inf for side in size):
             raise ValueError(f"{name}={size}: no size; allowed: (height, width), both above 0")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)
@@ -324,9 +333,13 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
 
     Returns:
       [..., 4] (left, top, right, bottom) in pixels; negative where the location is outside the box.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete number is not finite.
     """
     check_shapes(points=(points, "... 2"))
     check_shapes(boxes=(boxes, "... 4"))
+    check_broadcast(points=points, boxes=boxes)
     points, boxes = _floating("points", points), _floating("boxes", boxes)
     return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1)
 
@@ -340,9 +353,13 @@ def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
 
     Returns:
       [..., 4] (x0, y0, x1, y1).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete number is not finite.
     """
     check_shapes(points=(points, "... 2"))
     check_shapes(distances=(distances, "... 4"))
+    check_broadcast(points=points, distances=distances)
     points, distances = _floating("points", points), _floating("distances", distances)
     return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
 
@@ -361,11 +378,12 @@ def encode_boxes(
       [..., 4] deltas times `weights`.
 
     Raises:
-      ValueError: a concrete box is flipped or not finite, or a weight is not above 0.
+      ValueError: the shapes do not fit together, a concrete box is flipped or not finite, or a weight is not above 0.
     """
     _check_weights(weights)
     check_boxes("boxes", boxes)
     check_boxes("anchors", anchors)
+    check_broadcast(boxes=boxes, anchors=anchors)
     boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
     size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
     move = (boxes[..., :2] - anchors[..., :2]) / base
@@ -390,11 +408,13 @@ def decode_boxes(
       [..., 4] (x0, y0, x1, y1).
 
     Raises:
-      ValueError: a concrete anchor is flipped or not finite, or a weight or the limit is not above 0.
+      ValueError: the shapes do not fit together, a concrete anchor is flipped or not finite, or a weight or the limit
+        is not above 0.
     """
     check_shapes(deltas=(deltas, "... 4"), scale_clamp=(scale_clamp, "> 0"))
     _check_weights(weights)
     check_boxes("anchors", anchors)
+    check_broadcast(deltas=deltas, anchors=anchors)
     deltas = _floating("deltas", deltas)
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
     anchors = box_convert(anchors, "xyxy", "cxcywh")

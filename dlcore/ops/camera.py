@@ -116,9 +116,10 @@ def camera_matrix(intrinsics: jax.Array, rotation: jax.Array, translation: jax.A
       [3, 4], which takes (X, Y, Z, 1) to (u w, v w, w).
 
     Raises:
-      ValueError: the intrinsics are singular.
+      ValueError: the shapes do not fit, or the intrinsics are singular.
     """
     check_intrinsics(intrinsics)
+    check_shapes(intrinsics=(intrinsics, "3 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
     return _product(intrinsics, jnp.concatenate([rotation, jnp.asarray(translation)[:, None]], 1))
 
 
@@ -131,7 +132,11 @@ def camera_center(rotation: jax.Array, translation: jax.Array) -> jax.Array:
 
     Returns:
       [3].
+
+    Raises:
+      ValueError: the shapes do not fit.
     """
+    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     return -_product(jnp.asarray(rotation).T, jnp.asarray(translation))
 
 
@@ -149,8 +154,10 @@ def look_at(
       (rotation [3, 3], translation [3]), world to camera.
 
     Raises:
-      ValueError: the target is the center, or `up` is parallel to the direction of view.
+      ValueError: there are not three numbers each, the target is the center, or `up` is parallel to the direction of
+        view.
     """
+    check_shapes(center=(center, "3"), target=(target, "3"), up=(up, "3"))
     center, target, up = (jnp.asarray(v, float) for v in (center, target, up))
     forward = target - center
     right = jnp.cross(forward, up)
@@ -234,9 +241,10 @@ def plane_to_pixels(plane: jax.Array, intrinsics: jax.Array, distortion: jax.Arr
       [..., 2], (u, v).
 
     Raises:
-      ValueError: the intrinsics are singular.
+      ValueError: the shapes do not fit, or the intrinsics are singular.
     """
     check_intrinsics(intrinsics)
+    check_shapes(plane=(plane, "... 2"), intrinsics=(intrinsics, "3 3"))
     plane = plane if distortion is None else distort(plane, distortion)
     return _apply(jnp.asarray(intrinsics)[:2, :2], plane) + jnp.asarray(intrinsics)[:2, 2]
 
@@ -256,9 +264,10 @@ def pixels_to_plane(
       [..., 2], (x, y) of a perfect lens.
 
     Raises:
-      ValueError: the intrinsics are singular, or a pixel is not finite.
+      ValueError: the shapes do not fit, the intrinsics are singular, or a pixel is not finite.
     """
     check_intrinsics(intrinsics)
+    check_shapes(pixels=(pixels, "... 2"), intrinsics=(intrinsics, "3 3"))
     pixels, intrinsics = jnp.asarray(pixels, _float_of(pixels)), jnp.asarray(intrinsics)
     check_finite("pixels", pixels)
     y = (pixels[..., 1] - intrinsics[1, 2]) / intrinsics[1, 1]
@@ -287,8 +296,9 @@ def pixel_rays(
       (origin [3], the camera's center; directions [..., 3], of depth 1, not of length 1).
 
     Raises:
-      ValueError: the intrinsics are singular, or a pixel is not finite.
+      ValueError: the shapes do not fit, the intrinsics are singular, or a pixel is not finite.
     """
+    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     plane = pixels_to_plane(pixels, intrinsics, distortion)
     directions = jnp.concatenate([plane, jnp.ones_like(plane[..., :1])], -1)
     rotation = jnp.eye(3, dtype=plane.dtype) if rotation is None else jnp.asarray(rotation)
@@ -359,8 +369,9 @@ def distort(plane: jax.Array, distortion: jax.Array) -> jax.Array:
       [..., 2].
 
     Raises:
-      ValueError: there are not 4 or 5 coefficients, or a number is not finite.
+      ValueError: there are not 4 or 5 coefficients or not two coordinates, or a number is not finite.
     """
+    check_shapes(plane=(plane, "... 2"))
     check_finite("plane", plane)
     factor, offset = _distortion(plane, distortion)
     return plane * factor[..., None] + offset
@@ -380,8 +391,10 @@ def undistort(plane: jax.Array, distortion: jax.Array, steps: int = 20) -> jax.A
       [..., 2].
 
     Raises:
-      ValueError: there are not 4 or 5 coefficients, a number is not finite, or `steps` is no whole number from 1.
+      ValueError: there are not 4 or 5 coefficients or not two coordinates, a number is not finite, or `steps` is no
+        whole number from 1.
     """
+    check_shapes(plane=(plane, "... 2"))
     check_finite("plane", plane)
     check_whole_number("steps", steps, 1)
     plane = jnp.asarray(plane)
@@ -403,8 +416,9 @@ def rotation_from_vector(vector: jax.Array) -> jax.Array:
       [..., 3, 3]; gradients are right at 0 too.
 
     Raises:
-      ValueError: a number is not finite.
+      ValueError: there are not three numbers a vector, or one is not finite.
     """
+    check_shapes(vector=(vector, "... 3"))
     check_finite("vector", vector)
     vector = jnp.asarray(vector)
     squared = jnp.square(vector).sum(-1)[..., None, None]
@@ -437,8 +451,9 @@ def convert_extrinsics(
       (rotation [3, 3], translation [3]).
 
     Raises:
-      ValueError: a library is unknown.
+      ValueError: a library is unknown, or the shapes do not fit.
     """
+    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_choice("source", source, _AXES)
     check_choice("target", target, _AXES)
     signs = jnp.asarray(_AXES[source]) * jnp.asarray(_AXES[target])

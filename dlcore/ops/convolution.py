@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.convolution_window import Window, channels_last, equally_varying, lax_conv, transpose
 from dlcore.ops.cpu import convolution as cpu
 from dlcore.ops.trilinear import contract
@@ -66,7 +68,8 @@ def conv_general_dilated(
       [N, H', W', O], with the spatial axes of lhs.
 
     Raises:
-      ValueError: padding is a name although `lhs_dilation` is not 1; other errors in the arguments are lax's.
+      ValueError: steps or pairs of numbers do not fit the spatial axes, or padding is a name although `lhs_dilation`
+        is not 1; other errors in the arguments are lax's.
     """
     if not _is_canonical(lhs, rhs, dimension_numbers, batch_group_count, out_sharding):
         return lax.conv_general_dilated(
@@ -83,17 +86,28 @@ def conv_general_dilated(
             preferred_element_type,
             out_sharding,
         )
-    strides = tuple(map(int, window_strides))
     ones = (1,) * (lhs.ndim - 2)
-    rhs_dilation = tuple(map(int, rhs_dilation or ones))
-    lhs_dilation = tuple(map(int, lhs_dilation or ones))
+    strides, lhs_dilation, rhs_dilation = (
+        _steps(name, ones if steps is None and name != "window_strides" else steps, lhs.ndim - 2)
+        for name, steps in (
+            ("window_strides", window_strides),
+            ("lhs_dilation", lhs_dilation),
+            ("rhs_dilation", rhs_dilation),
+        )
+    )
+    if 0 in rhs.shape[:-2]:
+        raise ValueError(f"rhs.shape={rhs.shape}: a kernel without taps; allowed: at least 1 along each spatial axis")
     if isinstance(padding, str):
+        check_choice("padding", padding.upper(), ("SAME", "VALID", "SAME_LOWER"))
         if lhs_dilation != ones:
             raise ValueError(
                 f"padding={padding!r}: undefined for lhs_dilation={lhs_dilation}; allowed: (low, high) pairs"
             )
         kernel = [(k - 1) * r + 1 for k, r in zip(rhs.shape[:-2], rhs_dilation, strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:-1], kernel, strides, padding)
+    is_sequence = isinstance(padding, Sequence | np.ndarray) and len(padding) == len(ones)
+    if not is_sequence or not all(len(pads) == 2 and all(map(is_whole_number, pads)) for pads in padding):
+        raise ValueError(f"padding={padding}: does not fit; allowed: {len(ones)} pairs (low, high) of whole numbers")
     padding = tuple((int(low), int(high)) for low, high in padding)
     window = Window(
         strides, padding, lhs_dilation, rhs_dilation, feature_group_count, precision, preferred_element_type
@@ -105,6 +119,16 @@ def conv_general_dilated(
         if 0 in (*lhs.shape, *rhs.shape, *out.shape):
             return lax_conv(window, lhs, rhs)
     return _convolve(lhs, rhs, window)
+
+
+def _steps(name: str, steps: Any, axes: int) -> tuple[int, ...]:
+    if (
+        not isinstance(steps, Sequence | np.ndarray)
+        or len(steps) != axes
+        or not all(is_whole_number(step) and step >= 1 for step in steps)
+    ):
+        raise ValueError(f"{name}={steps}: does not fit; allowed: {axes} whole numbers of at least 1")
+    return tuple(map(int, steps))
 
 
 def _is_canonical(lhs: Any, rhs: Any, dimension_numbers: Any, batch_group_count: int, out_sharding: Any) -> bool:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, is_whole_number
 
 __all__ = ["deformable_attention"]
 
@@ -47,6 +47,8 @@ def deformable_attention(
       ValueError: the shapes do not fit together, or the method is unknown.
     """
     check_choice("method", method, ("bilinear", "discrete"))
+    if np.shape(shapes)[1:] != (2,) or not all(is_whole_number(n) and n >= 1 for shape in shapes for n in shape):
+        raise ValueError(f"shapes={shapes}: no maps; allowed: (rows, columns) of at least 1 for each level")
     if value.ndim != 4 or value.shape[1] != sum(rows * columns for rows, columns in shapes):
         raise ValueError(
             f"value.shape={value.shape}: does not fit shapes={tuple(shapes)}; allowed: [B, N, H, D], "
@@ -60,8 +62,9 @@ def deformable_attention(
     total, levels = weights.shape[-1], len(shapes)
     if num_points is None:
         num_points = total // levels
-    counts = (num_points,) * levels if isinstance(num_points, int) else tuple(num_points)
-    if len(counts) != levels or sum(counts) != total:
+    counts = tuple(num_points) if isinstance(num_points, Sequence | np.ndarray) else (num_points,) * levels
+    is_count = all(is_whole_number(count) and count >= 0 for count in counts)
+    if len(counts) != levels or not is_count or sum(counts) != total:
         raise ValueError(f"num_points={num_points}: {total} points in {levels} levels; allowed: counts that add up")
     acc_dtype = jnp.promote_types(jnp.result_type(value, locations, weights), jnp.float32)
     # Facts of the level of each point, [P].

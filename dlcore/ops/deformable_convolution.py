@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.choices import is_whole_number
 from dlcore.ops.grid_sample import bilinear_sample
 from dlcore.ops.im2col import Padding, pads_of, pair_of, window_counts
 
@@ -51,7 +52,8 @@ def deform_conv(
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
     n, channels = x.shape[0], x.shape[3]
-    if groups < 1 or kernel.ndim != 4 or kernel.shape[2] * groups != channels or kernel.shape[3] % groups:
+    is_count = is_whole_number(groups) and groups >= 1
+    if not is_count or kernel.ndim != 4 or kernel.shape[2] * groups != channels or kernel.shape[3] % groups:
         raise ValueError(
             f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape} and groups={groups}; allowed: "
             f"[kh, kw, {channels} / {groups}, O], O a multiple of {groups}"

@@ -37,8 +37,11 @@ def correlate_separable(
       [..., H, W].
 
     Raises:
-      ValueError: the mode is unknown, or a kernel has an even length or a weight that is not finite.
+      ValueError: the mode is unknown, the image has fewer than two axes, or a kernel is no sequence of an odd number of
+        finite weights.
     """
+    check_shapes(image=(image, "... H W"))
+    check_shapes(rows=(rows, "M"), columns=(columns, "N"))
     check_finite("rows", rows)
     check_finite("columns", columns)
     check_choice("mode", mode, _PADDING)
@@ -77,8 +80,10 @@ def gaussian_filter(
       [..., H, W].
 
     Raises:
-      ValueError: sigma or truncate is negative or not finite.
+      ValueError: sigma or truncate is negative or not finite, the mode is unknown, or the image has too few axes.
     """
+    check_choice("mode", mode, _PADDING)
+    check_shapes(image=(image, "... H W"))
     check_shapes(sigma=(sigma, ">= 0"), truncate=(truncate, ">= 0"))
     check_finite("sigma, truncate", (sigma, truncate))
     if sigma == 0:

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["fractional_max_pool", "fractional_starts"]
@@ -35,9 +36,12 @@ def fractional_starts(u: jax.Array | float, size: int, output_size: int, window:
       [output_size] int32.
 
     Raises:
-      ValueError: a size is below 1, window + output_size - 1 > size, or the shift is outside [0, 1).
+      ValueError: a size is no whole number of at least 1, window + output_size - 1 > size, or the shift is outside
+        [0, 1).
     """
     check_shapes(u=(u, "0 to <1"))
+    for name, number in (("size", size), ("output_size", output_size), ("window", window)):
+        check_whole_number(name, number)
     if output_size < 1 or window < 1 or window + output_size - 1 > size:
         raise ValueError(
             f"output_size={output_size} with window={window}: does not fit size={size}; "
@@ -74,15 +78,17 @@ def fractional_max_pool(
     """
     if x.ndim < 3:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
-    windows = (window, window) if isinstance(window, int) else tuple(window)
+    windows = tuple(window) if isinstance(window, Sequence | np.ndarray) else (window, window)
     sizes = x.shape[-3:-1]
     if ratio is not None and output_size is None:
-        ratios = np.broadcast_to(ratio, 2).tolist()
         check_range("ratio", ratio, 1)
         check_finite("ratio", ratio)
+        check_shapes(ratio=(ratio, "2" if np.ndim(ratio) else ""))
+        ratios = np.broadcast_to(ratio, 2).tolist()
         output_size = [math.floor(size / alpha + 1e-9) for size, alpha in zip(sizes, ratios, strict=True)]
     elif ratio is not None or output_size is None:
         raise ValueError(f"ratio={ratio} and output_size={output_size}: ambiguous; allowed: exactly one of them")
+    check_shapes(window=(windows, "2"), output_size=(output_size, "2"))
     draws = jax.random.uniform(key, (2,))
     for axis, size, out, k, u in zip((-3, -2), sizes, output_size, windows, draws, strict=True):
         starts = fractional_starts(u, size, out, k)

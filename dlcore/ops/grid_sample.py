@@ -11,6 +11,7 @@ and `grid_sample`, gradients included.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from dlcore.choices import check_whole_number
@@ -34,6 +35,8 @@ def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = F
     """
     if theta.shape[-2:] != (2, 3):
         raise ValueError(f"theta.shape={theta.shape}: not an affine map; allowed: [..., 2, 3]")
+    if np.shape(size) != (2,):
+        raise ValueError(f"size={size}: not two sides; allowed: (H, W)")
     height, width = size
     check_whole_number("size", height)
     check_whole_number("size", width)
@@ -127,13 +130,15 @@ def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
       [N, ..., C], with the dtype of x.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, or x has an integer dtype.
     """
     if x.ndim != 4 or rows.shape != columns.shape or rows.shape[:1] != x.shape[:1]:
         raise ValueError(
             f"x.shape={x.shape}, rows.shape={rows.shape} and columns.shape={columns.shape}: do not fit; "
             "allowed: [N, H, W, C] and two of [N, ...]"
         )
+    if not jnp.issubdtype(x.dtype, jnp.inexact):
+        raise ValueError(f"x.dtype={x.dtype}: a weighted mean has fractions; allowed: floating dtypes")
     acc_dtype = jnp.promote_types(jnp.result_type(jnp.float32, rows), x.dtype)
     rows, columns = rows.astype(acc_dtype), columns.astype(acc_dtype)
     top, left = lax.stop_gradient(jnp.floor(rows)), lax.stop_gradient(jnp.floor(columns))

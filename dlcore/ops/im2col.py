@@ -15,9 +15,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
+from dlcore.choices import is_whole_number
 from dlcore.ops.arithmetic import effective_kernel_size
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["col2im", "conv_im2col", "im2col"]
 
@@ -95,7 +98,9 @@ def col2im(
         raise ValueError(
             f"cols.shape={cols.shape}: not rows of windows; allowed: [N, H', W', {kernel[0]} * {kernel[1]} * C]"
         )
-    shape = (cols.shape[0], *size, cols.shape[-1] // (kernel[0] * kernel[1]))
+    check_shapes(size=(np.asarray(size), "int 2"))
+    check_range("size", size, 1)
+    shape = (cols.shape[0], *map(int, size), cols.shape[-1] // (kernel[0] * kernel[1]))
     unfold = functools.partial(im2col, kernel_size=kernel_size, strides=strides, padding=padding, dilation=dilation)
     expected = jax.eval_shape(unfold, jax.ShapeDtypeStruct(shape, cols.dtype)).shape
     if expected != cols.shape:
@@ -142,8 +147,8 @@ def check_operands(x: Any, kernel: Any) -> None:
 
 def pair_of(name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, int]:
     """(rows, columns) of a number or a pair; ValueError where it is neither or below `least`."""
-    pair = (value, value) if isinstance(value, int) else tuple(value)
-    if len(pair) != 2 or not all(isinstance(v, int) and v >= least for v in pair):
+    pair = tuple(value) if isinstance(value, Sequence | np.ndarray) else (value, value)
+    if len(pair) != 2 or not all(is_whole_number(v) and v >= least for v in pair):
         raise ValueError(f"{name}={value}: not a size; allowed: an int of at least {least}, or two of them")
     return pair
 
@@ -157,9 +162,10 @@ def pads_of(
             raise ValueError(f"padding={padding!r}: unknown; allowed: SAME, VALID, numbers or (low, high) pairs")
         extent = [effective_kernel_size(k, d) for k, d in zip(kernel, dilation, strict=True)]
         return tuple(lax.padtype_to_pads(sizes, extent, strides, padding.upper()))
-    per_axis = [padding] * len(sizes) if isinstance(padding, int) else padding
-    pads: Any = tuple((p, p) if isinstance(p, int) else tuple(p) for p in per_axis)
-    if len(pads) != len(sizes) or any(len(p) != 2 or min(p) < 0 for p in pads):
+    per_axis: Any = padding if isinstance(padding, Sequence | np.ndarray) else [padding] * len(sizes)
+    pads: Any = tuple(tuple(p) if isinstance(p, Sequence | np.ndarray) else (p, p) for p in per_axis)
+    is_pair = [len(p) == 2 and all(is_whole_number(n) and n >= 0 for n in p) for p in pads]
+    if len(pads) != len(sizes) or not all(is_pair):
         raise ValueError(
             f"padding={padding}: does not fit {len(sizes)} axes; allowed: a number from 0 or a (low, high) pair "
             "for each"

@@ -9,6 +9,8 @@ number first.
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["l2_normalize"]
 
 _FLOOR = 1e-12
@@ -25,8 +27,9 @@ def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
       [..., D] of the same dtype; vectors shorter than 1e-12 are divided by 1e-12, so that zero stays zero.
 
     Raises:
-      ValueError: the numbers are integers, which have no fractions.
+      ValueError: the numbers are integers, which have no fractions, or there is no such axis.
     """
+    check_shapes(axis=(axis, f"int {-x.ndim} to {max(x.ndim - 1, 0)}"))
     dtype = x.dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"x.dtype={dtype}: a direction needs fractions; allowed: floating dtypes")

@@ -8,9 +8,10 @@ and `heatmaps_to_keypoints`. A resize is separable, so that each is a product of
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
-from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.checks import check_boxes, check_range, check_shapes
 
 __all__ = ["heatmaps_to_keypoints", "paste_masks"]
 
@@ -29,10 +30,12 @@ def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole
       [K, H, W], 0 outside the boxes.
 
     Raises:
-      ValueError: the shapes do not fit, or a concrete box is flipped or not finite.
+      ValueError: the shapes do not fit, the size is not two whole numbers of at least 1, or a concrete box is flipped
+        or not finite.
     """
     check_shapes(masks=(masks, "K M M"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)
+    _check_size(size)
     side = masks.shape[-1]
     if whole_pixels:
         # With a border of zeros, so that masks fade out, and the box that much larger.
@@ -72,10 +75,12 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
       (keypoints [K, J, 2], (x, y) in pixels, scores [K, J], the heights there).
 
     Raises:
-      ValueError: the shapes do not fit, or a concrete box is flipped or not finite, or a concrete height is not finite.
+      ValueError: the shapes do not fit, the size is not two whole numbers of at least 1, a concrete box is flipped or
+        not finite, or a concrete height is not finite.
     """
     check_shapes(heatmaps=(heatmaps, "K J M M finite"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)
+    _check_size(size)
 
     def one(argument: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         maps, box = argument
@@ -93,6 +98,11 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
         return (peak + 0.5) * (sides / pixels) + box[:2], flat.max(-1)
 
     return lax.map(one, (heatmaps, boxes))
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    check_shapes(size=(np.asarray(size), "int 2"))
+    check_range("size", size, 1)
 
 
 def _cubic(source: int, target: jax.Array, length: int) -> jax.Array:

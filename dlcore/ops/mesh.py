@@ -19,7 +19,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite, check_indices
+from dlcore.choices import is_whole_number
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = [
     "adjacent_faces",
@@ -318,8 +319,8 @@ def sample_mesh(
       ValueError: see `check_mesh`; the mesh has no area, the mask another length, or `count` is below 1.
     """
     check_mesh(vertices, faces)
-    if count < 1:
-        raise ValueError(f"count={count}: no points; allowed: at least 1")
+    if not is_whole_number(count) or count < 1:
+        raise ValueError(f"count={count}: no points; allowed: whole numbers of at least 1")
     if face_mask is not None and face_mask.shape != faces.shape[:1]:
         raise ValueError(f"face_mask.shape={face_mask.shape}: does not fit faces; allowed: {faces.shape[:1]}")
     if not len(faces):
@@ -368,12 +369,10 @@ def icosphere(subdivisions: int = 2, radius: float = 1.0) -> tuple[np.ndarray, n
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
 
     Raises:
-      ValueError: `subdivisions` is negative or above 8, or the radius is not positive.
+      ValueError: `subdivisions` is no whole number from 0 to 8, or the radius is not positive and finite.
     """
-    if not 0 <= subdivisions <= 8:
-        raise ValueError(f"subdivisions={subdivisions}: out of range; allowed: 0 to 8")
-    if not 0 < radius < np.inf:
-        raise ValueError(f"radius={radius}: out of range; allowed: finite numbers above 0")
+    check_shapes(subdivisions=(subdivisions, "int 0 to 8"), radius=(radius, "> 0"))
+    check_finite("radius", radius)
     golden = (1 + 5**0.5) / 2
     signs = [(s, t) for s in (-1, 1) for t in (-1, 1)]
     corners = [np.roll((0, s, t * golden), k) for k in range(3) for s, t in signs]

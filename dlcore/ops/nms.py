@@ -98,9 +98,11 @@ def top_detections(keep: jax.Array, scores: jax.Array, count: int) -> tuple[jax.
       ([count] int32 indices, best first; [count] bool, False for padding where fewer boxes are kept).
 
     Raises:
-      ValueError: the shapes do not fit together, or `count` is no whole number of at least 0.
+      ValueError: the shapes do not fit together, a concrete score of a kept box is NaN, or `count` is no whole number
+        of at least 0.
     """
     check_shapes(keep=(keep, "N"), scores=(scores, "N"), count=(count, "int >= 0"))
+    _check_ranks(scores, keep)
     order = _best_first(keep.astype(bool), scores)
     order = jnp.pad(order, (0, max(0, count - order.shape[0])))[:count].astype(jnp.int32)
     return order, jnp.arange(count) < keep.sum()

@@ -4,6 +4,9 @@ import math
 
 import jax
 
+from dlcore.choices import check_whole_number, is_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["patch_grid", "patchify", "unpatchify"]
 
 
@@ -18,8 +21,9 @@ def patch_grid(x: jax.Array, patch_size: int) -> tuple[int, int]:
       (rows, columns).
 
     Raises:
-      ValueError: patches do not cover the image.
+      ValueError: the size is no whole number of at least 1, or patches do not cover the image.
     """
+    check_whole_number("patch_size", patch_size, 1)
     if x.ndim != 4 or any(side % patch_size for side in x.shape[1:3]):
         raise ValueError(
             f"x.shape={x.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples of "
@@ -39,10 +43,11 @@ def patchify(x: jax.Array, size: int) -> jax.Array:
       [B, H W / p^2, p p C], row by row.
 
     Raises:
-      ValueError: `size` does not divide the sides.
+      ValueError: x is no batch of images, or `size` is no whole number of at least 1 that divides their sides.
     """
+    check_shapes(x=(x, "B H W C"))
     b, height, width, channels = x.shape
-    if size < 1 or height % size or width % size:
+    if not is_whole_number(size) or size < 1 or height % size or width % size:
         raise ValueError(
             f"size={size}: patches do not cover {height} x {width} pixels; allowed: divisors of both sides"
         )
@@ -63,8 +68,11 @@ def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Ar
       [B, H, W, C].
 
     Raises:
-      ValueError: the patches are not as many as those of such an image, or do not have p p C numbers each.
+      ValueError: a number is no whole number of at least 1, or the patches are not as many as those of such an image,
+        or do not have p p C numbers each.
     """
+    for name, number in (("size", size), ("height", height), ("width", width)):
+        check_whole_number(name, number, 1)
     rows, columns = height // size, width // size
     count = math.prod(patches.shape[1:-1])
     if rows * size != height or columns * size != width or count != rows * columns or patches.shape[-1] % size**2:

@@ -8,6 +8,8 @@ network" (2016), arXiv:1609.05158, equation 4.
 
 import jax
 
+from dlcore.choices import is_whole_number
+
 __all__ = ["pixel_shuffle", "pixel_unshuffle"]
 
 
@@ -22,9 +24,11 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
       [..., H r, W r, C].
 
     Raises:
-      ValueError: the channels are no multiple of r r, or x has too few axes.
+      ValueError: the factor is no whole number of at least 1, the channels are no multiple of r r, or x has too few
+        axes.
     """
-    if x.ndim < 3 or factor < 1 or x.shape[-1] % factor**2:
+    is_size = is_whole_number(factor) and factor >= 1
+    if not is_size or x.ndim < 3 or x.shape[-1] % factor**2:
         raise ValueError(f"factor={factor} for x.shape={x.shape}: does not fit; allowed: [..., H, W, C factor factor]")
     *batch, h, w, channels = x.shape
     x = x.reshape(-1, h, w, channels // factor**2, factor, factor).transpose(0, 1, 4, 2, 5, 3)
@@ -42,9 +46,10 @@ def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
       [..., H, W, C r r].
 
     Raises:
-      ValueError: a side is no multiple of r, or x has too few axes.
+      ValueError: the factor is no whole number of at least 1, a side is no multiple of r, or x has too few axes.
     """
-    if x.ndim < 3 or factor < 1 or x.shape[-3] % factor or x.shape[-2] % factor:
+    is_size = is_whole_number(factor) and factor >= 1
+    if not is_size or x.ndim < 3 or x.shape[-3] % factor or x.shape[-2] % factor:
         raise ValueError(
             f"factor={factor} for x.shape={x.shape}: does not fit; allowed: divisors of both sides of [..., H, W, C]"
         )

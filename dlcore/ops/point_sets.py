@@ -11,7 +11,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_finite, check_mask
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_mask, check_shapes
 
 __all__ = ["check_points", "nearest_neighbors", "normalize_points", "pad_points", "stack_points"]
 
@@ -33,6 +34,11 @@ def check_points(name: str, points: Any, mask: Any = None) -> None:
             raise ValueError(
                 f"{name}: sets of {lengths[0]} to {lengths[-1]} points; allowed: sets of one length, or padded ones "
                 "with a mask (pad_points)"
+            )
+        sizes = sorted({np.shape(cloud)[1:] for cloud in points})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"{name}: points of {sizes[0]} and {sizes[1]} numbers; allowed: sets of points of one size"
             )
         points = np.asarray(points if isinstance(points, list | tuple) else list(points))
     if len(points.shape) < 2:
@@ -59,10 +65,13 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
       [..., N] int32, rows of q; 0 where q has no points that count.
 
     Raises:
-      ValueError: the points differ in D, or outside of jit one that counts is not finite.
+      ValueError: the shapes do not fit together, q has no points, or outside of jit one that counts is not finite.
     """
-    if p.shape[-1] != q.shape[-1]:
+    if p.shape[-1:] != q.shape[-1:]:
         raise ValueError(f"p.shape={p.shape}, q.shape={q.shape}: do not fit; allowed: [..., N, D] and [..., M, D]")
+    check_shapes(p=(p, "... N D"), q=(q, "... M D"), q_mask=(q_mask, "... M"))
+    if not q.shape[-2]:
+        raise ValueError(f"q.shape={q.shape}: no points; allowed: at least one")
     check_points("p", p)
     check_points("q", q, q_mask)
     acc_dtype = jnp.result_type(jnp.float32, p, q)
@@ -123,10 +132,15 @@ def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple
       (points [B, N, D] float32, padded with zeros, mask [B, N] float32, 0 for padding).
 
     Raises:
-      ValueError: there is no set, one is longer than `length`, or a point is not finite.
+      ValueError: there is no set, they differ in D, one is longer than `length`, or a point is not finite.
     """
     if not len(clouds):
         raise ValueError("clouds=[]: no set; allowed: at least one")
+    sizes = sorted({np.shape(cloud)[1:] for cloud in clouds})
+    if len(sizes) > 1 or len(sizes[0]) != 1:
+        raise ValueError(f"clouds: points of {sizes} numbers; allowed: [N_i, D], of one D")
+    if length is not None:
+        check_whole_number("length", length)
     longest = max(map(len, clouds))
     length = longest if length is None else length
     if longest > length:

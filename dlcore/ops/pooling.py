@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dlcore.choices import is_whole_number
 from dlcore.ops.im2col import Padding, pads_of
 
 __all__ = ["avg_pool", "global_avg_pool", "max_pool"]
@@ -107,10 +108,12 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
       [..., C], with the dtype of x.
 
     Raises:
-      ValueError: x has fewer than three axes.
+      ValueError: x has fewer than three axes or no pixels.
     """
     if x.ndim < 3:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
+    if 0 in x.shape[-3:-1]:
+        raise ValueError(f"x.shape={x.shape}: no pixels to average; allowed: spatial axes of at least 1")
     return x.mean((-3, -2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
 
 
@@ -148,7 +151,12 @@ def _over_slices(
 
 def _plan(x: jax.Array, window_shape, strides, padding, ceil_mode) -> list[tuple]:
     """(axis, window, stride, (low, high), pixels that ceil_mode adds to high) for each spatial axis."""
+    for name, sizes in (("window_shape", window_shape), ("strides", () if strides is None else strides)):
+        if not isinstance(sizes, Sequence | np.ndarray) or not all(map(is_whole_number, sizes)):
+            raise ValueError(f"{name}={sizes}: no sizes; allowed: whole numbers, one for each spatial axis")
     window_shape = tuple(window_shape)
+    if not window_shape:
+        raise ValueError("window_shape=(): no spatial axis; allowed: at least one number")
     n = len(window_shape)
     strides = (1,) * n if strides is None else tuple(strides)
     if x.ndim < n + 1:

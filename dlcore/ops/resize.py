@@ -89,6 +89,9 @@ def _targets(x: jax.Array, size, scale) -> tuple[list[int], list[float]]:
     if (size is None) == (scale is None):
         raise ValueError(f"size={size} and scale={scale}: ambiguous; allowed: exactly one of them")
     name, values = ("size", size) if scale is None else ("scale", scale)
+    check_shapes(**{name: (values, "..." if np.ndim(values) else "")})
+    if np.ndim(values) > 1 or not np.size(values):
+        raise ValueError(f"{name}={values}: no numbers for axes; allowed: one number, or one for each spatial axis")
     values = [values, values] if np.ndim(values) == 0 else list(values)
     if x.ndim < len(values) + 1:
         raise ValueError(f"x.shape={x.shape}: too few axes for {name}={values}; allowed: at least {len(values) + 1}")

@@ -23,7 +23,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.checks import check_boxes, check_shapes
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
@@ -161,16 +161,17 @@ def roi_pool(
 def _check(features: jax.Array, boxes: jax.Array, output_size: int | tuple[int, int], sampling_ratio: int = 1) -> None:
     check_shapes(features=(features, "H W C"), boxes=(boxes, "R 4"))
     check_boxes("boxes", boxes)
-    if np.shape(output_size) not in ((), (2,)) or np.min(output_size) < 1:
+    sizes = output_size if isinstance(output_size, Sequence | np.ndarray) else (output_size,) * 2
+    if len(sizes) != 2 or not all(is_whole_number(size) and size >= 1 for size in sizes):
         raise ValueError(f"output_size={output_size}: no number of bins; allowed: at least 1, or two such numbers")
-    if sampling_ratio == 0 or sampling_ratio < -1:
+    if not is_whole_number(sampling_ratio) or sampling_ratio == 0 or sampling_ratio < -1:
         raise ValueError(f"sampling_ratio={sampling_ratio}: no number of samples; allowed: at least 1, or -1")
     if sampling_ratio == -1 and isinstance(boxes, jax.core.Tracer):
         raise ValueError("sampling_ratio=-1: the number of samples depends on traced boxes; allowed there: at least 1")
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    rows, columns = (size, size) if isinstance(size, int) else size
+    rows, columns = size if isinstance(size, Sequence | np.ndarray) else (size, size)
     return rows, columns
 
 

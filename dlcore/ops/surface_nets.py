@@ -7,7 +7,7 @@ Unlike marching cubes, it needs no table of cases, and triangles are well shaped
 
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["surface_nets"]
 
@@ -31,7 +31,7 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"values.shape={values.shape}: no grid; allowed: [X, Y, Z] of at least 2 x 2 x 2")
     check_finite("values", values)
-    check_finite("level", level)
+    check_shapes(level=(level, "finite"))
     inside = values > level
     border = [inside[0], inside[-1], inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]]
     if closed and any(side.any() for side in border):

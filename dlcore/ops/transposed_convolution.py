@@ -13,7 +13,9 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.arithmetic import conv_transpose_output_size, effective_kernel_size
 from dlcore.ops.convolution import conv_general_dilated
 
@@ -58,18 +60,21 @@ def conv_transpose(
         raise ValueError(
             f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape}; allowed: [..., O / groups, {x.shape[-1]}]"
         )
-    if groups < 1 or x.shape[-1] % groups:
+    check_whole_number("groups", groups, 1)
+    if x.shape[-1] % groups:
         raise ValueError(f"groups={groups}: not a divisor; allowed: divisors of the {x.shape[-1]} channels of x")
     strides, dilation, output_padding = (
-        (v,) * n if isinstance(v, int) else tuple(v) for v in (strides, dilation, output_padding)
+        tuple(v) if isinstance(v, Sequence | np.ndarray) else (v,) * n for v in (strides, dilation, output_padding)
     )
-    for name, v in (("strides", strides), ("dilation", dilation), ("output_padding", output_padding)):
+    for name, v, least in (("strides", strides, 1), ("dilation", dilation, 1), ("output_padding", output_padding, 0)):
         if len(v) != n:
             raise ValueError(f"{name}={v}: does not fit {n} axes; allowed: one number, or {n} of them")
+        for number in v:
+            check_whole_number(name, number, least)
     if isinstance(padding, str):
         crops = _named_crops(padding, kernel.shape[:n], strides, dilation)
     else:
-        padding = (padding,) * n if isinstance(padding, int) else tuple(padding)
+        padding = tuple(padding) if isinstance(padding, Sequence | np.ndarray) else (padding,) * n
         if len(padding) != n:
             raise ValueError(f"padding={padding}: does not fit {n} axes; allowed: one number, or {n} of them")
         for arguments in zip(x.shape[1:-1], kernel.shape[:n], strides, padding, output_padding, dilation, strict=True):

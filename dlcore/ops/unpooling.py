@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.arithmetic import conv_output_size, effective_kernel_size
 from dlcore.ops.checks import check_indices
 from dlcore.ops.im2col import Padding, pads_of, pair_of, window_counts
@@ -149,6 +150,8 @@ def max_unpool(
             (count - 1) * s - 2 * p + k for count, s, p, k in zip(y.shape[1:3], strides, padding, window, strict=True)
         ]
     size = tuple(size)
+    for side in size:
+        check_whole_number("size", side, 1)
     if len(size) != 2 or not all(
         n + 2 * p >= k and conv_output_size(n, k, s, p) == count
         for n, k, s, p, count in zip(size, window, strides, padding, y.shape[1:3], strict=True)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.im2col import Padding, check_operands, pads_of, window_counts
 
 __all__ = ["conv_winograd", "winograd_multiplications"]
@@ -77,9 +78,9 @@ def winograd_multiplications(rows: int, columns: int) -> dict[str, int]:
       {"direct": number, "winograd": number}.
 
     Raises:
-      ValueError: a number is below 1.
+      ValueError: a number is no whole number of at least 1.
     """
-    if min(rows, columns) < 1:
-        raise ValueError(f"rows={rows} and columns={columns}: empty output; allowed: at least 1")
+    check_whole_number("rows", rows, 1)
+    check_whole_number("columns", columns, 1)
     tiles = -(-rows // 2) * -(-columns // 2)
     return {"direct": rows * columns * 9, "winograd": tiles * len(_B) ** 2}

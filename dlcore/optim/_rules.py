@@ -6,7 +6,9 @@ from numbers import Real
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 __all__ = ["ByHandState", "Rate", "check_above_0", "check_at_least_0", "each_array", "root"]
@@ -26,31 +28,46 @@ class ByHandState(NamedTuple):
     slots: dict[str, Any]
 
 
+def concrete(value: Any) -> Any:
+    """Return the number in an array of one that is not traced, and anything else as it is.
+
+    Args:
+      value: number, array or schedule.
+
+    Returns:
+      The number, or `value`.
+    """
+    is_array = isinstance(value, jax.Array | np.ndarray | np.generic) and not isinstance(value, jax.core.Tracer)
+    return value.item() if is_array and value.ndim == 0 else value
+
+
 def check_above_0(**numbers: Any) -> None:
     """Check limits and other numbers that are above 0; infinity, which limits nothing, is one.
 
     Args:
-      **numbers: each by the name of its argument; arrays pass, which may be traced.
+      **numbers: each by the name of its argument; traced ones and arrays of several pass.
 
     Raises:
-      ValueError: one is 0, negative or NaN.
+      ValueError: one is 0, negative or NaN, a word or None.
     """
     for name, value in numbers.items():
-        if isinstance(value, Real) and not value > 0:
-            raise ValueError(f"{name}={value}: out of range; allowed: above 0")
+        value = concrete(value)
+        if value is None or isinstance(value, str) or (isinstance(value, Real) and not value > 0):
+            raise ValueError(f"{name}={value!r}: out of range; allowed: above 0")
 
 
 def check_at_least_0(**numbers: Any) -> None:
     """Check rates, decays and other numbers that are finite and at least 0.
 
     Args:
-      **numbers: each by the name of its argument; schedules and arrays pass, which may be traced.
+      **numbers: each by the name of its argument; schedules, traced numbers and arrays of several pass.
 
     Raises:
-      ValueError: one is negative, NaN or infinite, or a word.
+      ValueError: one is negative, NaN or infinite, a word or None.
     """
     for name, value in numbers.items():
-        if isinstance(value, str) or (isinstance(value, Real) and not 0 <= value < math.inf):
+        value = concrete(value)
+        if value is None or isinstance(value, str) or (isinstance(value, Real) and not 0 <= value < math.inf):
             raise ValueError(f"{name}={value!r}: out of range; allowed: finite, at least 0")
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.learner import ModelState, State
 from dlcore.ops.replica import pmean
 from dlcore.optim.replica import cross_replica
@@ -80,9 +81,11 @@ def optimizer_step(
       (params, opt_state) after the step, the same on all replicas.
 
     Raises:
-      ValueError: the optimizer is `optax.lookahead` or `optax.contrib.sam`.
+      ValueError: the optimizer is `optax.lookahead` or `optax.contrib.sam`, or a gradient has another shape than its
+        parameter.
     """
     _check_plain(opt_state)
+    _check_gradients(gradients, params)
     extra: dict[str, Any] = {} if value is None else {"value": value, "grad": gradients}
     if value_fn is not None:
         extra["value_fn"] = value_fn
@@ -97,6 +100,19 @@ def _check_plain(opt_state: Any) -> None:
         raise ValueError(
             f"optimizer={NOT_PLAIN[name]}; allowed: transformations of one tree of parameters and its gradients"
         )
+
+
+def _check_gradients(gradients: Any, params: Any) -> None:
+    """Refuse gradients of other shapes, which would broadcast; optax names trees that differ."""
+    if jax.tree.structure(gradients) != jax.tree.structure(params):
+        return
+    values = jax.tree.leaves(params)
+    for (path, gradient), value in zip(jax.tree.leaves_with_path(gradients), values, strict=True):
+        if jnp.shape(gradient) != jnp.shape(value):
+            name = jax.tree_util.keystr(path, simple=True, separator="/")
+            raise ValueError(
+                f"gradients: {name} of shape {jnp.shape(gradient)}; allowed: {jnp.shape(value)}, as the parameters'"
+            )
 
 
 def apply_gradients(
@@ -146,7 +162,11 @@ def apply_part_gradients(
 
     Returns:
       The state after it, of the same class.
+
+    Raises:
+      ValueError: there is no such part, or as `optimizer_step`.
     """
+    check_choice("part", part, state.params)
     params, opt_state = optimizer_step(optimizer, gradients, state.opt_state[part], state.params[part])
     params, opt_state = {**state.params, part: params}, {**state.opt_state, part: opt_state}
     return state.replace(params=params, opt_state=opt_state, **changes)

@@ -203,10 +203,11 @@ def create_optimizer(
     check_whole_number("accumulate", accumulate, 1)
     check_at_least_0(learning_rate=learning_rate, weight_decay=weight_decay, l1=l1)
     for what, decay in (("momentum", momentum), ("second_momentum", second_momentum)):
-        if isinstance(decay, Real) and not 0 <= decay <= MOST_MOMENTUM:  # float32 rounds larger ones to 1
+        # float32 rounds larger ones to 1
+        if isinstance(decay, str) or (isinstance(decay, Real) and not 0 <= decay <= MOST_MOMENTUM):
             raise ValueError(f"{what}={decay}: out of range; allowed: 0 to {MOST_MOMENTUM}")
     for what, limit in (("clip_norm", clip_norm), ("clip_value", clip_value), ("max_norm", max_norm)):
-        if isinstance(limit, Real) and not limit > 0:
+        if isinstance(limit, str) or (isinstance(limit, Real) and not limit > 0):
             raise ValueError(f"{what}={limit}: out of range; allowed: above 0, or None")
     build = partial(OPTIMIZERS[name], b1=momentum, b2=second_momentum, decay=weight_decay)
     tx = optax.chain(

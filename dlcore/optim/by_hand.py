@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.ops.checks import check_shapes
-from dlcore.optim._rules import ByHandState, Rate, check_at_least_0, each_array, root
+from dlcore.optim._rules import ByHandState, Rate, check_at_least_0, concrete, each_array, root
 
 __all__ = [
     "ByHandState",
@@ -126,9 +126,10 @@ def nesterov_look_ahead(gradient: Callable, x: jax.Array, v: jax.Array, learning
       (x, v) after one step.
 
     Raises:
-      ValueError: `rho` is out of range.
+      ValueError: `rho` or the learning rate is out of range, or `x` and `v` differ in shape.
     """
-    check_shapes(rho=(rho, "0 to <1"))
+    check_shapes(rho=(rho, "0 to <1"), x=(x, "..."), v=(v, "..."))
+    check_at_least_0(learning_rate=learning_rate)
     v = rho * v - learning_rate * gradient(x + rho * v)
     return x + v, v
 
@@ -416,7 +417,8 @@ def rprop(
       ValueError: a number is out of range.
     """
     check_shapes(shrink=(shrink, "0 to <1"), grow=(grow, "> 1"))
-    if all(isinstance(size, Real) for size in (smallest, largest)) and not 0 <= smallest <= largest:
+    sizes = concrete(smallest), concrete(largest)
+    if all(isinstance(size, Real) for size in sizes) and not 0 <= sizes[0] <= sizes[1]:
         raise ValueError(f"smallest={smallest}: out of range; allowed: 0 to largest={largest}")
 
     def rule(g, w, s, t, a):

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.learner import Learner
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_counts, check_shapes
 
 __all__ = [
     "ParameterEmaState",
@@ -52,9 +52,10 @@ def ema_decay(decay: float | jax.Array, count: jax.Array) -> jax.Array:
       [] float32.
 
     Raises:
-      ValueError: `decay` is out of range.
+      ValueError: `decay` is out of range, or a concrete count is negative.
     """
     check_shapes(decay=(decay, "0 to <1"))
+    check_counts("count", count)
     return jnp.minimum(decay, (1 + count) / (10 + count)).astype(jnp.float32)
 
 
@@ -161,7 +162,7 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
     Raises:
       ValueError: `decay` is outside [0, 1).
     """
-    if isinstance(decay, Real) and not 0 <= decay < 1:
+    if isinstance(decay, str) or (isinstance(decay, Real) and not 0 <= decay < 1):
         raise ValueError(f"decay={decay}: out of range; allowed: 0 to below 1")
 
     def init(params):

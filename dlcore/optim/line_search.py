@@ -13,6 +13,7 @@ import math
 from collections.abc import Callable
 
 from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["armijo_backtracking", "strong_wolfe"]
 
@@ -42,9 +43,9 @@ def armijo_backtracking(
       α; 0.0 where none has enough decrease.
 
     Raises:
-      ValueError: the slope is not negative, or a number is outside its range.
+      ValueError: the value is not finite, the slope is not negative, or a number is outside its range.
     """
-    _check(slope, c1, c1, first, max_steps)
+    _check(value, slope, c1, c1, first, max_steps)
     if not 0 < shrink < 1:
         raise ValueError(f"shrink={shrink}: out of range; allowed: above 0 and below 1")
     alpha = first
@@ -81,9 +82,10 @@ def strong_wolfe(
       0.0 if there is none.
 
     Raises:
-      ValueError: the slope is not negative, not 0 < c1 <= c2 < 1, or `first` or `max_steps` is not positive.
+      ValueError: the value is not finite, the slope is not negative, not 0 < c1 <= c2 < 1, or `first` or `max_steps` is
+        not positive.
     """
-    _check(slope, c1, c2, first, max_steps)
+    _check(value, slope, c1, c2, first, max_steps)
     low, low_value, low_slope = 0.0, value, slope
     high = high_value = None
     alpha = first
@@ -115,7 +117,8 @@ def _between(low: float, low_value: float, low_slope: float, high: float, high_v
     return low + width * min(max(fraction, 0.1), 0.9)
 
 
-def _check(slope: float, c1: float, c2: float, first: float, max_steps: int) -> None:
+def _check(value: float, slope: float, c1: float, c2: float, first: float, max_steps: int) -> None:
+    check_shapes(value=(value, "finite"), slope=(slope, "finite"))
     if not slope < 0:
         raise ValueError(f"slope={slope}: the direction does not lead downhill; allowed: below 0")
     if not 0 < c1 <= c2 < 1:

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.choices import is_whole_number
+
 __all__ = ["DynamicLossScale", "dynamic_loss_scale", "loss_scale"]
 
 
@@ -50,9 +52,11 @@ def dynamic_loss_scale(
       The optax transformation.
 
     Raises:
-      ValueError: `initial` is below 1, `factor` not above 1, or `period` below 1.
+      ValueError: `initial` is below 1, `factor` not above 1, or `period` no whole number
+        from 1.
     """
-    if not (1 <= initial < math.inf and 1 < factor < math.inf and period >= 1):
+    is_period = is_whole_number(period) and period >= 1
+    if not (1 <= initial < math.inf and 1 < factor < math.inf and is_period):
         raise ValueError(
             f"initial={initial}, factor={factor}, period={period}: out of range; "
             "allowed: initial 1 or more, factor above 1, period 1 or more"

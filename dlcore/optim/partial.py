@@ -20,6 +20,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+from dlcore.optim._rules import check_above_0
+
 __all__ = [
     "Part",
     "is_matched",
@@ -228,8 +232,14 @@ def partial_optimizer(
       The transformation. The state of a frozen leaf is empty, its update zero.
 
     Raises:
-      ValueError: see `part_labels`, at initialization.
+      ValueError: a number is out of range; or, at initialization, see `part_labels`.
     """
+
+    check_whole_number("steps", steps, 0)
+    if clip_norm is not None:
+        check_above_0(clip_norm=clip_norm)
+    for part in parts:
+        check_shapes(rate=(part.rate, ">= 0"), start=(part.start, "0 to <1"))
 
     def of_part(part: Part) -> optax.GradientTransformation:
         start = round(part.start * steps)

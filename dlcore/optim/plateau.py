@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.optim._rules import check_at_least_0
+
 __all__ = ["Plateau", "PlateauScale", "PlateauState", "has_plateau_scale", "scale_by_plateau", "set_plateau_scale"]
 
 
@@ -60,8 +62,9 @@ class Plateau(NamedTuple):
           State with the first rate.
 
         Raises:
-          ValueError: `factor` is not between 0 and 1, or `patience`, `threshold` or `cooldown` is negative.
+          ValueError: `factor` is not between 0 and 1, or another number is negative or not finite.
         """
+        check_at_least_0(rate=self.rate, min_rate=self.min_rate)
         if not 0 < self.factor < 1:
             raise ValueError(f"factor={self.factor}: out of range; allowed: above 0, below 1")
         for name in ("patience", "threshold", "cooldown"):
@@ -146,7 +149,11 @@ def set_plateau_scale(opt_state: Any, scale: float) -> Any:
 
     Returns:
       The state.
+
+    Raises:
+      ValueError: a concrete number is negative or not finite.
     """
+    check_at_least_0(scale=scale)
     return jax.tree.map(
         lambda node: PlateauScale(jnp.full_like(node.scale, scale)) if _is_scale(node) else node,
         opt_state,

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["combine_averages", "posthoc_weights", "power_decay", "power_exponent"]
 
@@ -58,6 +58,7 @@ def power_decay(step: Any, exponent: float) -> jax.Array:
     """
     check_shapes(exponent=(exponent, ">= 0"))
     check_range("step", step, 1)
+    check_finite("exponent", exponent)
     return (1 - 1 / jnp.asarray(step, jnp.float32)) ** (exponent + 1)
 
 
@@ -82,6 +83,8 @@ def posthoc_weights(steps: Sequence[float], exponents: Sequence[float], step: fl
         raise ValueError("steps=[]: no average; allowed: at least one")
     check_range("steps", times, 1)
     check_range("exponents", powers, 0)
+    check_finite("steps", times)
+    check_finite("exponents", (*powers, exponent))
     check_range("step", step, 1, times.max())
     check_shapes(exponent=(exponent, ">= 0"))
 
@@ -106,8 +109,13 @@ def combine_averages(averages: Sequence[Any], weights: np.ndarray) -> Any:
       A pytree like each of them.
 
     Raises:
-      ValueError: there are other numbers of averages and weights.
+      ValueError: there are other numbers of averages and weights, a weight is not finite, or the averages differ in
+        shape.
     """
     if len(averages) != len(weights):
         raise ValueError(f"averages={len(averages)}: not as many as weights; allowed: {len(weights)}")
+    check_shapes(weights=(np.asarray(weights), "N finite"))
+    shapes = [jax.tree.map(jnp.shape, average) for average in averages]
+    if any(shape != shapes[0] for shape in shapes):
+        raise ValueError("averages: of different shapes; allowed: averages of the same parameters")
     return jax.tree.map(lambda *leaves: sum(w * leaf for w, leaf in zip(weights, leaves, strict=True)), *averages)

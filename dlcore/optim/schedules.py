@@ -20,6 +20,7 @@ import numpy as np
 import optax
 
 from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.optim._rules import check_at_least_0
 from dlcore.optim.plateau import Plateau, PlateauState
 
@@ -94,6 +95,7 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
       ValueError: the milestones are not in order, or a number is out of range.
     """
     check_at_least_0(rate=rate, gamma=gamma)
+    check_shapes(milestones=(milestones, "N"))
     if list(milestones) != sorted(milestones) or not all(map(math.isfinite, milestones)):
         raise ValueError(f"milestones={tuple(milestones)}: not in order; allowed: rising steps")
     marks = tuple(milestones)
@@ -367,8 +369,9 @@ def linear_scaling(rate: float, batch_size: int, base_batch_size: int = 256) -> 
       ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate)
-    _positive("batch_size", batch_size)
-    _positive("base_batch_size", base_batch_size)
+    for name, size in (("batch_size", batch_size), ("base_batch_size", base_batch_size)):
+        _positive(name, size)
+        check_whole_number(name, size)
     return rate * batch_size / base_batch_size
 
 
@@ -387,15 +390,18 @@ def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) ->
       [(steps, batch size, rate)], one a phase.
 
     Raises:
-      ValueError: the two sequences differ in length or are empty.
+      ValueError: the two sequences differ in length, are empty, or hold anything else than whole numbers of at least 1.
     """
     if len(batch_sizes) != len(steps) or not batch_sizes:
         raise ValueError(
             f"batch_sizes={list(batch_sizes)}: empty or unlike steps={list(steps)}; allowed: as many, at least one"
         )
+    for name, numbers in (("batch_sizes", batch_sizes), ("steps", steps)):
+        for number in numbers:
+            check_whole_number(name, number, 1)
     return [(n, size, linear_scaling(rate, size, batch_sizes[0])) for n, size in zip(steps, batch_sizes, strict=True)]
 
 
 def _positive(name: str, value: float) -> None:
-    if isinstance(value, Real) and not 0 < value < math.inf:
+    if value is None or isinstance(value, str) or (isinstance(value, Real) and not 0 < value < math.inf):
         raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")

@@ -116,7 +116,14 @@ def lbfgs_direction(gradient: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.n
 
     Returns:
       [D].
+
+    Raises:
+      ValueError: the shapes do not fit together, or a pair has no positive curvature.
     """
+    for s, y in [(gradient, gradient), *pairs]:
+        check_shapes(gradient=(gradient, "D finite"), s=(s, "D finite"), y=(y, "D finite"))
+    if not all(y @ s > 0 for s, y in pairs):
+        raise ValueError("pairs: y·s is not positive; allowed: steps along which the function curves upward")
     q, alphas = np.array(gradient), []
     for s, y in reversed(pairs):
         alphas.append(s @ q / (y @ s))
@@ -160,6 +167,8 @@ def lbfgs(function: Callable, x: np.ndarray, steps: int = 100, memory: int = 10,
 def _descend(function, x, start, direction, learn, steps, tolerance) -> Path:
     """Descend along `direction(model, gradient)`; `learn(model, s, y)` updates the model of the curvature."""
     check_shapes(x=(x, "D finite"))
+    if not len(x):
+        raise ValueError("x=[]: no coordinates; allowed: at least one")
     check_whole_number("steps", steps, 0)
     check_at_least_0(tolerance=tolerance)
     both = jax.jit(jax.value_and_grad(function))

@@ -58,7 +58,7 @@ def test_more_tokens_than_the_cache_holds_are_refused():
     with pytest.raises(ValueError, match=r"key.shape=\(2, 5, 1, 1\): 5 tokens; allowed: at most the cache's length of"):
         Cache.zeros(2, 4, 1, 1).append(*numbered(2, 5))
     for sizes in ((2, 0), (0, 2)):
-        with pytest.raises(ValueError, match=rf"batch_size={sizes[0]}, length={sizes[1]}: empty; allowed: at least 1"):
+        with pytest.raises(ValueError, match=rf"batch_size={sizes[0]}, length={sizes[1]}, .*: empty; allowed: "):
             Cache.zeros(*sizes, 1, 1)
     assert Cache.zeros(1, 1, 3, 2).key.shape == (1, 3, 1, 2)
 

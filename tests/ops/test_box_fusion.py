@@ -101,7 +101,7 @@ def test_bad_input_is_named():
         soft_nms(BOXES, SCORES, decay="hard")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"sigma=0: out of range; allowed: above 0"):
         soft_nms(BOXES, SCORES, sigma=0.0)
-    with pytest.raises(ValueError, match=r"num_views=0: out of range; allowed: above 0"):
+    with pytest.raises(ValueError, match=r"num_views=0: out of range; allowed: at least 1"):
         weighted_boxes_fusion(BOXES, SCORES, 0)
     with pytest.raises(ValueError, match=r"scale=0.01: no pixel of \(8, 16\) remains; allowed: above 0"):
         image_view(np.zeros((8, 16, 3)), DetectorView(0.01))

@@ -183,5 +183,5 @@ def test_scores_without_a_rank_and_counts_are_named():
     for count in (-1, 1.5):
         with pytest.raises(ValueError, match=f"count={count}"):
             top_detections(np.ones(2, bool), scores, count)
-    order, valid = jax.eval_shape(lambda: top_detections(np.ones(2, bool), scores, 0))
+    order, valid = jax.eval_shape(lambda: top_detections(np.ones(2, bool), np.ones(2), 0))
     assert (order.shape, valid.shape) == ((0,), (0,))
