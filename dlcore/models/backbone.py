@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.fields import Network
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
@@ -28,7 +29,7 @@ PERTURBATIONS = "perturbations"
 """Collection of variables that are added to maps: {stage: [B, h, w, channels]}."""
 
 
-class Backbone(nn.Module):
+class Backbone(Network):
     """An image classifier with stages.
 
     A family has at least the fields `num_classes` and `head_init`, initializer of the head's kernel.

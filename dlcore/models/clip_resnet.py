@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models import clip
+from dlcore.models.fields import Network
 from dlcore.nn import BatchNorm, Conv, Dense, MultiHeadAttention
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import avg_pool
@@ -93,7 +94,7 @@ class _Block(nn.Module):
         return nn.relu(x + y)
 
 
-class ModifiedResNet(nn.Module):
+class ModifiedResNet(Network):
     """CLIP's residual network of images of 32 S pixels.
 
     Args:

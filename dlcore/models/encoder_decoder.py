@@ -14,15 +14,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
+from dlcore.models.fields import Network
 from dlcore.nn.attention import causal_mask
 from dlcore.nn.precision import logits_dtype
 
 __all__ = ["EncoderDecoder"]
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Network):
     """An encoder and a decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
     A family gives `pad_token`, the lists of blocks `encoder` and `decoder` on tokens of one width, and

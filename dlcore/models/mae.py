@@ -29,6 +29,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.fields import Network
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
@@ -59,7 +60,7 @@ def visible_count(patches: int, mask_ratio: float) -> int:
     return count
 
 
-class MAE(nn.Module):
+class MAE(Network):
     """A masked autoencoder of images [B, H, W, C], sides multiples of P = patch_size.
 
     Args:

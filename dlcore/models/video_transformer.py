@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.fields import Network
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import TRANSFORMERS
 from dlcore.nn import (
@@ -94,7 +95,7 @@ class DividedBlock(nn.Module):
         return z + drop_path(mlp(norm(name="norm2")(z), train), self.drop_path, train)
 
 
-class _Clips(nn.Module):
+class _Clips(Network):
     """What the two networks share: fields, the check of clips, and the head."""
 
     def _check(self, x: jax.Array) -> None:

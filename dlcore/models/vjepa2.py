@@ -26,6 +26,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.fields import Network
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerEncoderBlock, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -88,7 +89,7 @@ def _run_blocks(module: Any, z: jax.Array, angles: np.ndarray, mask: jax.Array |
     return LayerNorm(module.epsilon, name="norm")(z.astype(logits_dtype(z.dtype)))
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(Network):
     """A ViT without a class token on clips [B, T, H, W, C], whose attention knows time, row and column.
 
     Args:
@@ -158,7 +159,7 @@ class ClipEncoder(nn.Module):
         return {"tokens": tokens, "features": tokens.mean(1)}
 
 
-class TubePredictor(nn.Module):
+class TubePredictor(Network):
     """A narrow ViT that says what an encoder would make of hidden tubelets.
 
     Args:
@@ -215,7 +216,7 @@ class TubePredictor(nn.Module):
         return Dense(tokens.shape[-1], kernel_init=INIT, name="project")(z)
 
 
-class VJEPA2(nn.Module):
+class VJEPA2(Network):
     """The published network: an encoder, and a predictor that here sees all tokens and predicts all.
 
     Args:
