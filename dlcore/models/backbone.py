@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
@@ -29,7 +29,7 @@ PERTURBATIONS = "perturbations"
 """Collection of variables that are added to maps: {stage: [B, h, w, channels]}."""
 
 
-class Backbone(Network):
+class Backbone(CheckedFields):
     """An image classifier with stages.
 
     A family has at least the fields `num_classes` and `head_init`, initializer of the head's kernel.
@@ -105,7 +105,7 @@ class Backbone(Network):
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
-class MLPHead(nn.Module):
+class MLPHead(CheckedFields):
     """Two dense layers with a rectifier between: [B, D] -> [B, features].
 
     Args:

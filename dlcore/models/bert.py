@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.learner import Range
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.nn import Dense
 from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
@@ -60,7 +60,7 @@ TORCH_TIED = {
 }
 
 
-class BERT(Network):
+class BERT(CheckedFields):
     """An encoder of texts: tokens [B, T] -> logits [B, T, V] of each token, or a vector [B, width] of the text.
 
     Args:

@@ -26,7 +26,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import (
@@ -61,7 +61,7 @@ def unit(x: jax.Array) -> jax.Array:
     return l2_normalize(x.astype(logits_dtype(x.dtype)))
 
 
-class CLIP(Network):
+class CLIP(CheckedFields):
     """Two transformers into one space: (images [B, H, W, 3], tokens [B, T]) -> vectors of length 1, and the scale.
 
     Args:

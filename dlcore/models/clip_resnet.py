@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models import clip
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.nn import BatchNorm, Conv, Dense, MultiHeadAttention
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import avg_pool
@@ -30,7 +30,7 @@ __all__ = ["MODELS", "AttentionPool", "CLIPResNet", "ModifiedResNet", "example_i
 EXPANSION = 4
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(CheckedFields):
     """Attention of a map's mean to the map and itself.
 
     Args:
@@ -94,7 +94,7 @@ class _Block(nn.Module):
         return nn.relu(x + y)
 
 
-class ModifiedResNet(Network):
+class ModifiedResNet(CheckedFields):
     """CLIP's residual network of images of 32 S pixels.
 
     Args:

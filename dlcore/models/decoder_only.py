@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.scanned_blocks import scan_blocks
 from dlcore.ops.checks import check_range
@@ -21,7 +21,7 @@ from dlcore.ops.split_sequence import split_batch
 __all__ = ["DecoderOnly"]
 
 
-class DecoderOnly(Network):
+class DecoderOnly(CheckedFields):
     """A language model: tokens [B, T] -> logits [B, T, V] of the token after each.
 
     A family gives the fields `window`, `width` and `num_layers`, the list `blocks` (with `scan_blocks` one block in its

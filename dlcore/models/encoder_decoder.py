@@ -15,14 +15,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.nn.attention import causal_mask
 from dlcore.nn.precision import logits_dtype
 
 __all__ = ["EncoderDecoder"]
 
 
-class EncoderDecoder(Network):
+class EncoderDecoder(CheckedFields):
     """An encoder and a decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
     A family gives `pad_token`, the lists of blocks `encoder` and `decoder` on tokens of one width, and

@@ -19,7 +19,7 @@ from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range, check_kind, check_range
 from dlcore.nn.precision import check_float_dtype
 
-__all__ = ["Network", "check_fields"]
+__all__ = ["CheckedFields", "check_fields"]
 
 MOST_BLOCKS = 10_000
 """Blocks, layers or stages of a network, which is built block by block."""
@@ -39,7 +39,7 @@ MAY_BE_EMPTY = frozenset({"hidden", "global_blocks", "residual_blocks", "attenti
 """Tuples that mean nothing of their kind where they are empty."""
 
 
-class Network(nn.Module):
+class CheckedFields(nn.Module):
     """A flax module whose fields are what their annotations say.
 
     Raises:

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import root_key
 from dlcore.models.fields import check_fields
 from dlcore.models.stored_counts import all_stored_models
@@ -173,9 +173,11 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
       The names, sorted.
 
     Raises:
-      ValueError: the kind is unknown.
+      ValueError: the kind is unknown, or the pattern is no text.
     """
     check_choice("kind", kind, FILES)
+    if not isinstance(pattern, str):
+        raise ValueError(f"pattern={pattern!r}: no text; allowed: a shell pattern such as 'resnet*'")
     return sorted(fnmatch.filter(_models(kind), pattern))
 
 
@@ -222,8 +224,12 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
       {stage: {"stride": pixels of the image to one of the map, "channels": C}}, in the model's order.
 
     Raises:
-      ValueError: the model has no method `features`.
+      ValueError: the model has no method `features`, or the shape is not that of an image.
     """
+    if len(shape) != 3:
+        raise ValueError(f"shape={tuple(shape)}: {len(shape)} axes; allowed: (H, W, C)")
+    for side in shape:
+        check_whole_number("shape", side, 1)
     if not callable(getattr(model, "features", None)):  # many layers have a field `features`, a number
         raise ValueError(
             f"model={type(model).__name__}: it has no feature maps; allowed: modules with a method `features`"

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -36,7 +36,7 @@ __all__ = [
 Kind = Literal["r3d", "mc3", "r2plus1d"]
 
 
-class VideoResNet(Network):
+class VideoResNet(CheckedFields):
     """An 18-layer residual network of clips: a stem and four stages of two blocks.
 
     Args:

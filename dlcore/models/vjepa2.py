@@ -25,11 +25,13 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
-from dlcore.models.fields import Network
+from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerEncoderBlock, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["MODELS", "VJEPA2", "ClipEncoder", "TubePredictor", "clip_angles", "example_inputs", "from_torch_names"]
 
@@ -62,8 +64,15 @@ def clip_angles(grid: Grid, features: int, period: float = 10_000.0) -> np.ndarr
       [N, 1, features] radians: three parts of 2 (features // 6) channels, and zeros.
 
     Raises:
-      ValueError: a head has fewer than 6 channels.
+      ValueError: the grid is not three positive whole numbers, a head has fewer than 6 channels, or the period is not
+        above 0.
     """
+    if len(grid) != 3:
+        raise ValueError(f"grid={grid}: {len(grid)} axes; allowed: (times, rows, columns)")
+    for axis, side in zip(("times", "rows", "columns"), grid, strict=True):
+        check_whole_number(f"grid, {axis}", side, 1)
+    check_whole_number("features", features)
+    check_shapes(period=(period, "> 0"))
     if features < 6:
         raise ValueError(f"features={features}: no pair of channels for each axis; allowed: at least 6")
     half = features // 6
@@ -89,7 +98,7 @@ def _run_blocks(module: Any, z: jax.Array, angles: np.ndarray, mask: jax.Array |
     return LayerNorm(module.epsilon, name="norm")(z.astype(logits_dtype(z.dtype)))
 
 
-class ClipEncoder(Network):
+class ClipEncoder(CheckedFields):
     """A ViT without a class token on clips [B, T, H, W, C], whose attention knows time, row and column.
 
     Args:
@@ -159,7 +168,7 @@ class ClipEncoder(Network):
         return {"tokens": tokens, "features": tokens.mean(1)}
 
 
-class TubePredictor(Network):
+class TubePredictor(CheckedFields):
     """A narrow ViT that says what an encoder would make of hidden tubelets.
 
     Args:
@@ -216,7 +225,7 @@ class TubePredictor(Network):
         return Dense(tokens.shape[-1], kernel_init=INIT, name="project")(z)
 
 
-class VJEPA2(Network):
+class VJEPA2(CheckedFields):
     """The published network: an encoder, and a predictor that here sees all tokens and predicts all.
 
     Args:
