@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.learner import Range
+from dlcore.learner import Range, check_kind
 from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
@@ -45,7 +45,11 @@ class Backbone(CheckedFields):
 
         Returns:
           [B, num_classes], the logits, at least float32.
+
+        Raises:
+          ValueError: `train` is no bool, or see the family.
         """
+        check_kind("train", train, bool)
         return self._forward(x, train, True)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -57,7 +61,11 @@ class Backbone(CheckedFields):
 
         Returns:
           {stage: [B, h, w, channels]}, from the image to the head.
+
+        Raises:
+          ValueError: `train` is no bool, or see the family.
         """
+        check_kind("train", train, bool)
         return self._forward(x, train, False)[1]
 
     @nn.compact

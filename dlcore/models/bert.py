@@ -28,6 +28,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerEncoderBlock
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["BERT", "MODELS"]
 
@@ -148,8 +149,10 @@ class BERT(CheckedFields):
           [B, T, width], of the last block.
 
         Raises:
-          ValueError: there are more tokens than the window.
+          ValueError: the tokens are no table of integers, the mask or the segments have another shape, or there are
+            more tokens than the window.
         """
+        check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T"), segments=(segments, "int B T"))
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")

@@ -15,7 +15,7 @@ from flax import linen as nn
 from dlcore.models.fields import CheckedFields
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.scanned_blocks import scan_blocks
-from dlcore.ops.checks import check_range
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["DecoderOnly"]
@@ -47,9 +47,12 @@ class DecoderOnly(CheckedFields):
           [B, T, width], of the last norm; with a cache (that, the cache after the tokens).
 
         Raises:
-          ValueError: there are more tokens than the window.
+          ValueError: the tokens are no table of integers, or there are none, or more than the window.
         """
+        check_shapes(tokens=(tokens, "int B T"))
         length = tokens.shape[1]
+        if length < 1:
+            raise ValueError(f"tokens.shape={tokens.shape}: no token; allowed: at least 1")
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from dlcore.models.fields import CheckedFields
 from dlcore.nn.attention import causal_mask
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["EncoderDecoder"]
 
@@ -59,7 +60,11 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           The memory: `states: [B, S, width]` and `mask: [B, 1, 1, S]`, True where there is a token.
+
+        Raises:
+          ValueError: the source is no table of integers, or the mask has another shape.
         """
+        check_shapes(source=(source, "int B S"), mask=(mask, "B S"))
         mask = (source != self.pad_token if mask is None else mask.astype(bool))[:, None, None]
         positions = jnp.arange(source.shape[1])
         x, bias = self.embedded("encoder", source, positions, train), self.bias("encoder", positions, source.shape[1])
@@ -77,7 +82,11 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           [B, T, V], at least float32.
+
+        Raises:
+          ValueError: the tokens are no table of integers, or have other rows than the memory.
         """
+        check_shapes(memory=(memory["states"], "B S D"), tokens=(tokens, "int B T"))
         length = tokens.shape[1]
         positions = jnp.arange(length)
         x, bias = self.embedded("decoder", tokens, positions, train), self.bias("decoder", positions, length)

@@ -24,6 +24,9 @@ __all__ = ["CheckedFields", "check_fields"]
 MOST_BLOCKS = 10_000
 """Blocks, layers or stages of a network, which is built block by block."""
 
+LARGEST = 2**31 - 1
+"""Of sizes of an axis."""
+
 LIMITS = {
     **dict.fromkeys(("num_classes", "pad_token", "end_token", "position_features", "middle_blocks"), Range(0)),
     **dict.fromkeys(("global_blocks", "residual_blocks", "attention_levels", "encoder_levels"), Range(0)),
@@ -93,6 +96,8 @@ def _check(name: str, value: Any, hint: Any, default: Any, limits: Range | None)
         check_float_dtype(name, value)
     elif hint is int:
         check_whole_number(name, value)
+        if value > LARGEST:
+            raise ValueError(f"{name}={value}: too large; allowed: at most {LARGEST}")
         most = MOST_BLOCKS if field.endswith(("depth", "depths", "layers", "blocks", "stages")) else np.inf
         check_range(name, value, limits or Range(0 if default == 0 else 1, most))
     elif hint is float:
@@ -115,6 +120,8 @@ def _check(name: str, value: Any, hint: Any, default: Any, limits: Range | None)
         raise ValueError(f"{name}={value!r}: no network; allowed: a {hint.__name__}")
     elif field.endswith("_init") and not callable(value):
         raise ValueError(f"{name}={value!r}: no initializer; allowed: functions such as flax.linen.initializers.zeros")
+    elif field == "block" and not callable(value):
+        raise ValueError(f"{name}={value!r}: no layer; allowed: classes of flax modules")
 
 
 def _check_tuple(name: str, value: Any, hints: tuple[Any, ...], default: Any, limits: Range | None) -> None:

@@ -226,11 +226,12 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
     Raises:
       ValueError: the model has no method `features`, or the shape is not that of an image.
     """
-    if len(shape) != 3:
-        raise ValueError(f"shape={tuple(shape)}: {len(shape)} axes; allowed: (H, W, C)")
+    if not isinstance(shape, tuple | list) or len(shape) != 3:
+        raise ValueError(f"shape={shape!r}: not of an image; allowed: (H, W, C)")
     for side in shape:
         check_whole_number("shape", side, 1)
-    if not callable(getattr(model, "features", None)):  # many layers have a field `features`, a number
+    is_built = not isinstance(model, type)
+    if not (is_built and callable(getattr(model, "features", None))):  # many layers have a field `features`, a number
         raise ValueError(
             f"model={type(model).__name__}: it has no feature maps; allowed: modules with a method `features`"
         )
