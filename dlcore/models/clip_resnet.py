@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models import clip
 from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense, MultiHeadAttention
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import avg_pool
@@ -123,7 +124,11 @@ class ModifiedResNet(CheckedFields):
 
         Returns:
           [B, D].
+
+        Raises:
+          ValueError: x is not [B, H, W, C] of floats.
         """
+        check_images(self, x, "conv1", smallest=2 ** (len(self.stages) + 1))
         for i, (features, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)), 1):
             x = Conv(features, (3, 3), stride, padding=1, use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
             x = nn.relu(BatchNorm(not train, dtype=self.dtype, name=f"bn{i}")(x))

@@ -31,6 +31,7 @@ from flax import linen as nn
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
@@ -153,8 +154,9 @@ class MAE(CheckedFields):
           (rows, columns).
 
         Raises:
-          ValueError: patches do not cover the image.
+          ValueError: x is no array of floats, or patches do not cover the image.
         """
+        check_floats("x", x)
         return patch_grid(x, self.patch_size)
 
     def num_visible(self, grid: tuple[int, ...]) -> int:
@@ -315,8 +317,9 @@ class VideoMAE(MAE):
           (times, rows, columns).
 
         Raises:
-          ValueError: patches do not cover the clip.
+          ValueError: x is no array of floats, or patches do not cover the clip.
         """
+        check_floats("x", x)
         size = (self.tubelet, self.patch_size, self.patch_size)
         if x.ndim != 5 or any(side % s for side, s in zip(x.shape[1:4], size, strict=True)):
             raise ValueError(

@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import TRANSFORMERS
 from dlcore.nn import (
@@ -99,6 +100,7 @@ class _Clips(CheckedFields):
     """What the two networks share: fields, the check of clips, and the head."""
 
     def _check(self, x: jax.Array) -> None:
+        check_floats("x", x)
         shape = (self.frames, self.image_size, self.image_size)
         if x.ndim != 5 or x.shape[1:4] != shape:
             raise ValueError(

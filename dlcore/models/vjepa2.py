@@ -28,6 +28,7 @@ from flax import linen as nn
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerEncoderBlock, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -131,9 +132,10 @@ class ClipEncoder(CheckedFields):
           (times, rows, columns).
 
         Raises:
-          ValueError: tubelets do not cover the clip.
+          ValueError: x is no array of floats, or tubelets do not cover the clip.
         """
         size = (self.tubelet, self.patch_size, self.patch_size)
+        check_floats("x", x)
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
         sides = (max(x.shape[1], self.tubelet), *x.shape[2:4])

@@ -10,6 +10,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.models import create_model, efficientnet, feature_info, list_models
+from dlcore.models.clip_resnet import ModifiedResNet
 from dlcore.models.decoder_only import DecoderOnly
 from dlcore.models.dinov3 import center_angles
 from dlcore.models.fields import CheckedFields
@@ -20,6 +21,8 @@ from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.models.mobilevit import fold, unfold
 from dlcore.models.mvit import distance_indices
 from dlcore.models.normalization import normalization
+from dlcore.models.pretrained.packing import PatchProcessor, patch_processor_of_transformers
+from dlcore.models.pretrained.processor import Processor, processor_of_timm, processor_of_transformers
 from dlcore.models.regnet import quantized_widths
 from dlcore.models.repvgg import identity_kernel
 from dlcore.models.resnet import SqueezeExcitation
@@ -193,20 +196,78 @@ IMAGE, TOKENS = np.zeros((1, 28, 28, 1), np.float32), np.ones((2, 3), np.int32)
         (
             create_model("lenet5"),
             (IMAGE.astype(np.uint8),),
-            r"x=uint8\[1, 28, 28, 1\]: LeNet5 takes images; all",
+            r"x=uint8\[1, 28, 28, 1\]: no floats; allowed: such",
         ),
         (create_model("lenet5"), ([[1.0]],), "x: a list; allowed: arrays"),
         (create_model("lenet5"), (IMAGE[..., :0],), r"x.shape=\(1, 28, 28, 0\): no channels; allowed: at least 1"),
         (create_model("lenet5"), (IMAGE, "no"), "train='no': no bool; allowed: True, False"),
-        (create_model("r3d_18"), (np.zeros((1, 8, 16, 16, 3), int),), "x=int.*: no clips; allowed: floats"),
+        (create_model("r3d_18"), (np.zeros((1, 8, 16, 16, 3), int),), "x=int.*: no floats; allowed: such as"),
         (DecoderOnly(), (TOKENS * 1.0,), r"tokens=float.*: wrong shape or dtype; allowed: int\[B, T\]"),
         (DecoderOnly(), (TOKENS[0],), "tokens=int.*: wrong shape"),
         (DecoderOnly(), (TOKENS[:, :0],), r"tokens.shape=\(2, 0\): no token; allowed: at least 1"),
         (create_model("bert_base", num_layers=1), (TOKENS, False, TOKENS[:1]), "mask=.*: wrong shape or dtype"),
         (Transformer(9, None, 8, 2, 12, 1, 1), (TOKENS, TOKENS[:1]), "tokens=.*: wrong shape or dtype"),
         (Transformer(9, None, 8, 2, 12, 1, 1), (TOKENS * 0.5, TOKENS), "source=float.*: wrong shape or dtype"),
+        (Transformer(9, None, 8, 2, 12, 1, 1), (TOKENS[:, :0], TOKENS), r"source.shape=\(2, 0\): no token"),
+        (create_model("mlp"), (IMAGE > 0,), "x=bool.*: no floats"),
+        (create_model("clip_vit_b_32"), (IMAGE.astype(np.uint8), TOKENS), "images=uint8.*: no floats"),
+        (ModifiedResNet(4), (IMAGE[0],), r"x.shape=\(28, 28, 1\): ModifiedResNet takes images"),
+        (create_model("timesformer_base"), (None,), "x: a NoneType; allowed: arrays"),
     ],
 )
 def test_inputs_of_another_kind_are_named(model, inputs, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs))
+
+
+PHOTOGRAPH = np.zeros((4, 6, 3), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Processor(size=(32,))(PHOTOGRAPH), r"size=\(32,\): no size; allowed: \(height, width\)"),
+        (lambda: Processor(crop=(-1, 2))(PHOTOGRAPH), r"crop\[0\]=-1: too small"),
+        (lambda: Processor(shortest=2.5)(PHOTOGRAPH), "shortest=2.5: no whole number"),
+        (lambda: Processor(multiple=0, size=(4, 4))(PHOTOGRAPH), "multiple=0: too small"),
+        (lambda: Processor(resample="fine")(PHOTOGRAPH), "resample='fine': unknown"),
+        (lambda: Processor(scale="x").normalize(PHOTOGRAPH), "rescale_factor='x': out of range"),
+        (lambda: Processor(mean=(0.5,) * 3).normalize(PHOTOGRAPH), r"image_mean=.*: one is missing; allowed: both"),
+        (lambda: Processor(fill=(0, 300, 0))(PHOTOGRAPH), "fill=.*: no color; allowed: three gray levels"),
+        (lambda: Processor(blue_first="no")(PHOTOGRAPH), "blue_first='no': no bool"),
+        (lambda: Processor(pad=(4, 4))(PHOTOGRAPH), r"pad=\(4, 4\): below \[4, 6\], of an image"),
+        (lambda: Processor()(None), "images: a NoneType; allowed: one or more of"),
+        (lambda: PatchProcessor()("photograph.png"), "images: a str; allowed: one or more of"),
+        (lambda: processor_of_transformers(["size"]), "preprocessor_config.json: a list; allowed: a JSON object"),
+        (lambda: processor_of_transformers({"size": [3]}), "preprocessor_config.json: no photograph is prepared so"),
+        (lambda: patch_processor_of_transformers(None), "preprocessor_config.json: a NoneType; allowed: a JSON object"),
+        (lambda: patch_processor_of_transformers({"image_mean": 3}), "image_mean=3: out of range"),
+        (lambda: processor_of_timm({"input_size": [3]}), r"input_size=\[3\]: no size"),
+        (lambda: processor_of_timm({"input_size": [3, 4, 4], "crop_mode": "half"}), "crop_mode='half': unknown"),
+    ],
+)
+def test_preprocessing_that_makes_no_sense_is_named(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call()
+
+
+def test_sizes_of_caches_are_named():
+    model = create_model("gpt2", num_layers=1, width=4, num_heads=2, window=6)
+    for sizes, message in (((0,), "batch_size=0: too small"), ((1, 2.5), "length=2.5: no whole number")):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            model.init_cache(*sizes)
+    for lengths, rows, message in (
+        (np.ones(3, int), 2, "lengths=.*: wrong shape or dtype"),
+        (np.ones(2), 2, "lengths=float.*: wrong shape or dtype"),
+        (np.ones(2, int), 1, r"tokens=int32\[2, 3\]: wrong shape or dtype; allowed: int\[1, T\]"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            model.apply({}, TOKENS, lengths, model.init_cache(rows), method="prefill")
+    model, memory = Transformer(9, None, 8, 2, 12, 1, 1), {"states": np.zeros((2, 3, 8))}
+    for inputs, method, message in (
+        ((memory, 0), "start", "length=0: too small"),
+        ((memory, TOKENS[:1]), "decode", r"tokens=int32\[1, 3\]: wrong shape"),
+        ((None, TOKENS), "step", "tokens=.*: wrong shape or dtype"),
+    ):
+        with pytest.raises(ValueError, match=f"^{message}"):
+            model.apply({}, *inputs, method=method)
