@@ -232,7 +232,7 @@ PHOTOGRAPH = np.zeros((4, 6, 3), np.uint8)
         (lambda: Processor(multiple=0, size=(4, 4))(PHOTOGRAPH), "multiple=0: too small"),
         (lambda: Processor(resample="fine")(PHOTOGRAPH), "resample='fine': unknown"),
         (lambda: Processor(scale="x").normalize(PHOTOGRAPH), "rescale_factor='x': out of range"),
-        (lambda: Processor(mean=(0.5,) * 3).normalize(PHOTOGRAPH), r"image_mean=.*: one is missing; allowed: both"),
+        (lambda: Processor(mean=(0.5,) * 3).normalize(PHOTOGRAPH), r"image_mean=.*, image_std=None: no deviation"),
         (lambda: Processor(fill=(0, 300, 0))(PHOTOGRAPH), "fill=.*: no color; allowed: three gray levels"),
         (lambda: Processor(blue_first="no")(PHOTOGRAPH), "blue_first='no': no bool"),
         (lambda: Processor(pad=(4, 4))(PHOTOGRAPH), r"pad=\(4, 4\): below \[4, 6\], of an image"),

@@ -231,8 +231,8 @@ def check_normalization(resample: str, scale: float, mean: Sequence[float] | Non
         if values is not None and not (len(values) == 3 and all(_is_above(value, least) for value in values)):
             allowed = "three positive numbers" if name == "std" else "three numbers"
             raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
-    if (mean is None) != (std is None):
-        raise ValueError(f"image_mean={mean}, image_std={std}: one is missing; allowed: both, or None for both")
+    if mean is not None and std is None:
+        raise ValueError(f"image_mean={mean}, image_std={std}: no deviation; allowed: three positive numbers, or no mean")
     if not _is_above(scale, 0):
         raise ValueError(f"rescale_factor={scale!r}: out of range; allowed: positive numbers")
 
