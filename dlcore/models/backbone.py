@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range, check_kind
 from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
@@ -163,12 +164,15 @@ def add_mlp_head(model: Backbone, units: int) -> Backbone:
       The same network with the other head.
 
     Raises:
-      ValueError: the network has a head of its own kind.
+      ValueError: the network has a head of its own kind, or the units are no positive whole number.
     """
+    check_whole_number("units", units, 1)
+    if not isinstance(model, Backbone):
+        raise ValueError(f"model: a {type(model).__name__}; allowed: image classifiers of create_model")
     family = type(model)
     fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.init}
     fields.pop("parent", None)
-    if not isinstance(model, Backbone) or "_linear" not in _names_of(family._head):
+    if "_linear" not in _names_of(family._head):
         raise ValueError(
             f"model={family.__name__}: has a head of its own kind; allowed: networks that end in one linear layer"
         )

@@ -173,8 +173,10 @@ def fold_branches(variables: Mapping[str, Any], rules: tuple[Rule, ...] = (fold_
       Variables of the folded network; a module that no rule folds is as it was.
 
     Raises:
-      ValueError: no module has branches.
+      ValueError: there are no parameters, or no module has branches.
     """
+    if not (isinstance(variables, Mapping) and isinstance(variables.get("params"), Mapping)):
+        raise ValueError("variables: no parameters; allowed: {'params': ..., 'batch_stats': ...} of a network")
     count = 0
 
     def fold(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
