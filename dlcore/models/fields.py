@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import jax
 import jax.core
-import numpy as np
 from flax import linen as nn
 
 from dlcore.choices import check_choice, check_whole_number
@@ -96,10 +95,10 @@ def _check(name: str, value: Any, hint: Any, default: Any, limits: Range | None)
         check_float_dtype(name, value)
     elif hint is int:
         check_whole_number(name, value)
-        if value > LARGEST:
-            raise ValueError(f"{name}={value}: too large; allowed: at most {LARGEST}")
-        most = MOST_BLOCKS if field.endswith(("depth", "depths", "layers", "blocks", "stages")) else np.inf
-        check_range(name, value, limits or Range(0 if default == 0 else 1, most))
+        most = MOST_BLOCKS if field.endswith(("depth", "depths", "layers", "blocks", "stages")) else LARGEST
+        if value > most:
+            raise ValueError(f"{name}={value}: too large; allowed: at most {most}")
+        check_range(name, value, limits or Range(0 if default == 0 else 1))
     elif hint is float:
         check_kind(name, value, hint)
         check_range(name, value, limits or Range(0))
