@@ -38,6 +38,7 @@ __all__ = [
     "Sum",
     "check_arguments",
     "check_countable",
+    "check_kind",
     "check_range",
     "example_keys",
     "is_record",
@@ -188,7 +189,7 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
                 check_range(name, value, limits)
         if get_origin(hint) is Annotated:
             hint = get_args(hint)[0]
-        _check_kind(name, value, hint)
+        check_kind(name, value, hint)
         if get_origin(hint) is Literal:
             check_choice(name, value, hint)
         if _is_instance_hint(hint) and (isinstance(value, type) or isfunction(value)) and not isinstance(value, hint):
@@ -202,10 +203,18 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
             _check(get_type_hints(hint, include_extras=True), value._asdict())
 
 
-def _check_kind(name: str, value: Any, hint: Any) -> None:
+def check_kind(name: str, value: Any, hint: Any) -> None:
     """Refuse what is no bool, whole number or finite number where one is due; arrays pass.
 
     A word would be a bool that is true, and a fraction would be cut off or fail late.
+
+    Args:
+      name: name of the argument, for the error.
+      value: what was given.
+      hint: annotation of the argument.
+
+    Raises:
+      ValueError: it is of another kind.
     """
     options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if isinstance(value, np.ndarray | jax.Array) or (value is None and type(None) in options):

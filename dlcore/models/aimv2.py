@@ -22,6 +22,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models import vit
+from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import Layout
 from dlcore.models.vit import ViT
 from dlcore.nn import Dense, dot_product_attention
@@ -86,7 +87,7 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     )
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(CheckedFields):
     """Pool tokens by attention of one learned query, [B, N, D] -> [B, D].
 
     Parameters `cls_token`, the query of all heads, and layers `key`, `value` (no biases) and `proj`.

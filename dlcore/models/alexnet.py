@@ -51,7 +51,7 @@ class AlexNet(Backbone):
     """
 
     num_classes: int = 1000
-    widths: tuple[int, ...] = (64, 192, 384, 256, 256)
+    widths: tuple[int, int, int, int, int] = (64, 192, 384, 256, 256)
     towers: int = 1
     hidden: int = 4096
     dropout: float = 0.5

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.learner import Range
+from dlcore.choices import check_whole_number
+from dlcore.learner import Range, check_kind
+from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
@@ -28,7 +30,7 @@ PERTURBATIONS = "perturbations"
 """Collection of variables that are added to maps: {stage: [B, h, w, channels]}."""
 
 
-class Backbone(nn.Module):
+class Backbone(CheckedFields):
     """An image classifier with stages.
 
     A family has at least the fields `num_classes` and `head_init`, initializer of the head's kernel.
@@ -44,7 +46,11 @@ class Backbone(nn.Module):
 
         Returns:
           [B, num_classes], the logits, at least float32.
+
+        Raises:
+          ValueError: `train` is no bool, or see the family.
         """
+        check_kind("train", train, bool)
         return self._forward(x, train, True)[0]
 
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
@@ -56,7 +62,11 @@ class Backbone(nn.Module):
 
         Returns:
           {stage: [B, h, w, channels]}, from the image to the head.
+
+        Raises:
+          ValueError: `train` is no bool, or see the family.
         """
+        check_kind("train", train, bool)
         return self._forward(x, train, False)[1]
 
     @nn.compact
@@ -104,7 +114,7 @@ class Backbone(nn.Module):
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
-class MLPHead(nn.Module):
+class MLPHead(CheckedFields):
     """Two dense layers with a rectifier between: [B, D] -> [B, features].
 
     Args:
@@ -154,12 +164,15 @@ def add_mlp_head(model: Backbone, units: int) -> Backbone:
       The same network with the other head.
 
     Raises:
-      ValueError: the network has a head of its own kind.
+      ValueError: the network has a head of its own kind, or the units are no positive whole number.
     """
+    check_whole_number("units", units, 1)
+    if not isinstance(model, Backbone):
+        raise ValueError(f"model: a {type(model).__name__}; allowed: image classifiers of create_model")
     family = type(model)
     fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.init}
     fields.pop("parent", None)
-    if not isinstance(model, Backbone) or "_linear" not in _names_of(family._head):
+    if "_linear" not in _names_of(family._head):
         raise ValueError(
             f"model={family.__name__}: has a head of its own kind; allowed: networks that end in one linear layer"
         )

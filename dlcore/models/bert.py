@@ -20,6 +20,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.learner import Range
+from dlcore.models.fields import CheckedFields
 from dlcore.nn import Dense
 from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
@@ -27,6 +28,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerEncoderBlock
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["BERT", "MODELS"]
 
@@ -59,7 +61,7 @@ TORCH_TIED = {
 }
 
 
-class BERT(nn.Module):
+class BERT(CheckedFields):
     """An encoder of texts: tokens [B, T] -> logits [B, T, V] of each token, or a vector [B, width] of the text.
 
     Args:
@@ -147,8 +149,10 @@ class BERT(nn.Module):
           [B, T, width], of the last block.
 
         Raises:
-          ValueError: there are more tokens than the window.
+          ValueError: the tokens are no table of integers, the mask or the segments have another shape, or there are
+            more tokens than the window.
         """
+        check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T"), segments=(segments, "int B T"))
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models import vit
+from dlcore.models.fields import CheckedFields
 from dlcore.models.vit import ViT
 from dlcore.nn import FeedForward, LayerNorm, MultiHeadAttention, gelu
 from dlcore.nn.precision import logits_dtype
@@ -37,7 +38,7 @@ TORCH_NAMES = (
 from_torch = vit.from_torch
 
 
-class ClassAttentionBlock(nn.Module):
+class ClassAttentionBlock(CheckedFields):
     """Class attention and an MLP on the class token, [B, 1, D] and [B, N, D] -> [B, 1, D].
 
     Args:

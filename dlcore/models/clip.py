@@ -26,6 +26,8 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import (
@@ -60,7 +62,7 @@ def unit(x: jax.Array) -> jax.Array:
     return l2_normalize(x.astype(logits_dtype(x.dtype)))
 
 
-class CLIP(nn.Module):
+class CLIP(CheckedFields):
     """Two transformers into one space: (images [B, H, W, 3], tokens [B, T]) -> vectors of length 1, and the scale.
 
     Args:
@@ -220,6 +222,7 @@ class CLIP(nn.Module):
         return x
 
     def _patches(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
+        check_floats("images", images)
         if images.ndim != 4 or (any(side % self.patch_size for side in images.shape[1:3]) and not self.crop_rest):
             raise ValueError(
                 f"images.shape={images.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples "
@@ -240,7 +243,10 @@ class CLIP(nn.Module):
         return self._read(tokens, causal_mask(tokens.shape[1]))
 
     def _read(self, tokens: jax.Array, mask: jax.Array | None) -> jax.Array:
+        check_shapes(tokens=(tokens, "int B T"))
         length = tokens.shape[1]
+        if length < 1:
+            raise ValueError(f"tokens.shape={tokens.shape}: no token; allowed: at least 1")
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         x = self.token_embed(tokens) + self.text_positions(jnp.arange(length))
@@ -260,7 +266,7 @@ class CLIP(nn.Module):
         Raises:
           ValueError: a concrete text has no end token, or a token that is not in the vocabulary.
         """
-        check_shapes(tokens=(tokens, "B T"))
+        check_shapes(tokens=(tokens, "int B T"))
         is_end = tokens == self.end_token  # [B, T]
         if not self.is_initializing():
             _check_ends(tokens, self.end_token)

@@ -20,6 +20,8 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models import clip
+from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense, MultiHeadAttention
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import avg_pool
@@ -29,7 +31,7 @@ __all__ = ["MODELS", "AttentionPool", "CLIPResNet", "ModifiedResNet", "example_i
 EXPANSION = 4
 
 
-class AttentionPool(nn.Module):
+class AttentionPool(CheckedFields):
     """Attention of a map's mean to the map and itself.
 
     Args:
@@ -93,7 +95,7 @@ class _Block(nn.Module):
         return nn.relu(x + y)
 
 
-class ModifiedResNet(nn.Module):
+class ModifiedResNet(CheckedFields):
     """CLIP's residual network of images of 32 S pixels.
 
     Args:
@@ -122,7 +124,11 @@ class ModifiedResNet(nn.Module):
 
         Returns:
           [B, D].
+
+        Raises:
+          ValueError: x is not [B, H, W, C] of floats.
         """
+        check_images(self, x, "conv1", smallest=2 ** (len(self.stages) + 1))
         for i, (features, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)), 1):
             x = Conv(features, (3, 3), stride, padding=1, use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
             x = nn.relu(BatchNorm(not train, dtype=self.dtype, name=f"bn{i}")(x))

@@ -18,6 +18,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, GlobalResponseNorm, LayerNorm, drop_path, gelu
@@ -74,7 +75,7 @@ TORCH_LAYOUTS = (
 """timm's names, and what turns facebook's and those of transformers' ConvNextForImageClassification into them."""
 
 
-class ConvNeXtBlock(nn.Module):
+class ConvNeXtBlock(CheckedFields):
     """A depthwise convolution and two dense layers beside the shortcut.
 
     Args:

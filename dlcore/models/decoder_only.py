@@ -12,15 +12,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
+from dlcore.models.fields import CheckedFields
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.scanned_blocks import scan_blocks
-from dlcore.ops.checks import check_range
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["DecoderOnly"]
 
 
-class DecoderOnly(nn.Module):
+class DecoderOnly(CheckedFields):
     """A language model: tokens [B, T] -> logits [B, T, V] of the token after each.
 
     A family gives the fields `window`, `width` and `num_layers`, the list `blocks` (with `scan_blocks` one block in its
@@ -46,9 +48,14 @@ class DecoderOnly(nn.Module):
           [B, T, width], of the last norm; with a cache (that, the cache after the tokens).
 
         Raises:
-          ValueError: there are more tokens than the window.
+          ValueError: the tokens are no table of integers, have other rows than the cache, or there are none, or more
+            than the window.
         """
+        rows = None if cache is None else cache[0]["self"].length
+        check_shapes(cache=(rows, "B"), tokens=(tokens, "int B T"))
         length = tokens.shape[1]
+        if length < 1:
+            raise ValueError(f"tokens.shape={tokens.shape}: no token; allowed: at least 1")
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")
         position = jnp.arange(length) if cache is None else cache[0]["self"].length[:, None] + jnp.arange(length)
@@ -97,8 +104,9 @@ class DecoderOnly(nn.Module):
           (the cache after the prompts, logits [B, V] of the token after each).
 
         Raises:
-          ValueError: a concrete length is below 1 or above T.
+          ValueError: the lengths are not [B] integers, or a concrete one is below 1 or above T.
         """
+        check_shapes(tokens=(tokens, "int B T"), lengths=(lengths, "int B"))
         check_range("lengths", lengths, 1, tokens.shape[1])
         before = cache[0]["self"].length
         x, cache = self.features(tokens, cache=cache)
@@ -122,9 +130,11 @@ class DecoderOnly(nn.Module):
           One cache a block.
 
         Raises:
-          ValueError: the length is above the window.
+          ValueError: a number is no positive whole number, or the length is above the window.
         """
         length = self.window if length is None else length
+        check_whole_number("batch_size", batch_size, 1)
+        check_whole_number("length", length, 1)
         if length > self.window:
             raise ValueError(f"length={length}: too long; allowed: at most window={self.window}")
         return tuple(self._block().init_cache(batch_size, length, self.width) for _ in range(self.num_layers))

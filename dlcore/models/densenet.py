@@ -22,6 +22,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout
 from dlcore.nn.precision import compute_dtype
@@ -35,7 +36,7 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 TORCH_NAMES = ((r"^(?!head\.)", "features."), (r"^head\.", "classifier."))
 
 
-class DenseLayer(nn.Module):
+class DenseLayer(CheckedFields):
     """A 1x1 and a 3x3 convolution, each after batch norm and a ReLU.
 
     Args:
@@ -72,7 +73,7 @@ class DenseLayer(nn.Module):
         return Dropout(self.dropout, deterministic=not train)(x)
 
 
-class DenseBlock(nn.Module):
+class DenseBlock(CheckedFields):
     """Dense layers, each on the block's input and the outputs of all layers before it.
 
     Args:
@@ -115,7 +116,7 @@ class DenseBlock(nn.Module):
         return jnp.concatenate(maps, -1)
 
 
-class Transition(nn.Module):
+class Transition(CheckedFields):
     """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling.
 
     Args:

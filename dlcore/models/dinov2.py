@@ -55,10 +55,10 @@ class DINOv2(ViT):
     moves_token = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
+        check_choice("pool", self.pool, ("token", "token_mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        check_choice("pool", self.pool, ("token", "token_mean"))
         token, patches = x[:, 0], x[:, 1 + self.num_registers :]
         return self._classify(token if self.pool == "token" else jnp.concatenate([token, patches.mean(1)], -1), "head")
 

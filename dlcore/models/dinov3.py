@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range
 from dlcore.models import convnext
 from dlcore.models.convnext import ConvNeXt
@@ -94,7 +94,14 @@ def center_angles(grid: tuple[int, int], features: int, period: float = 100.0) -
 
     Returns:
       [rows columns, 1, D / 2] radians, row by row.
+
+    Raises:
+      ValueError: the grid is not two positive whole numbers, or see `dlcore.nn.rotary.axial_angles`.
     """
+    if len(grid) != 2:
+        raise ValueError(f"grid={grid}: {len(grid)} axes; allowed: (rows, columns)")
+    for side in grid:
+        check_whole_number("grid", side, 1)
     rows, columns = (2 * np.pi * ((2 * np.arange(n, dtype=np.float32) + 1) / n - 1) for n in grid)
     return axial_angles(jnp.asarray(rows), jnp.asarray(columns), features, period)
 

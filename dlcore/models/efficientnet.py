@@ -26,6 +26,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, Padding, round_channels
 from dlcore.models.resnet import SqueezeExcitation
@@ -34,6 +35,7 @@ from dlcore.nn import Dropout, StochasticDepth
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "EfficientNet", "MBConv", "Scale", "StageSetting", "compound_scale", "search_reward"]
@@ -138,8 +140,9 @@ def compound_scale(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: flo
       Depth alpha^phi, width beta^phi and resolution gamma^phi.
 
     Raises:
-      ValueError: a base is below 1, with which more cost would buy less.
+      ValueError: a number is not finite, or a base is below 1, with which more cost would buy less.
     """
+    check_shapes(phi=(phi, "finite"), alpha=(alpha, "finite"), beta=(beta, "finite"), gamma=(gamma, "finite"))
     if min(alpha, beta, gamma) < 1:
         raise ValueError(f"alpha={alpha}, beta={beta}, gamma={gamma}: more cost would buy less; allowed: at least 1")
     return Scale(alpha**phi, beta**phi, gamma**phi)
@@ -157,11 +160,17 @@ def search_reward(accuracy: float, cost: float, target: float, exponent: float =
 
     Returns:
       The reward, equal to the accuracy where the cost is the target.
+
+    Raises:
+      ValueError: the accuracy is not from 0 to 1, a cost not above 0, or a number not finite.
     """
+    check_shapes(
+        accuracy=(accuracy, "0 to 1"), cost=(cost, "> 0"), target=(target, "> 0"), exponent=(exponent, "finite")
+    )
     return accuracy * (cost / target) ** exponent
 
 
-class MBConv(nn.Module):
+class MBConv(CheckedFields):
     """One block of a stage, beside the shortcut.
 
     Args:

@@ -14,15 +14,17 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 
+from dlcore.choices import check_whole_number
+from dlcore.models.fields import CheckedFields
 from dlcore.nn.attention import causal_mask
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["EncoderDecoder"]
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(CheckedFields):
     """An encoder and a decoder: (source [B, S], tokens [B, T]) -> logits [B, T, V] of the token after each.
 
     A family gives `pad_token`, the lists of blocks `encoder` and `decoder` on tokens of one width, and
@@ -59,7 +61,13 @@ class EncoderDecoder(nn.Module):
 
         Returns:
           The memory: `states: [B, S, width]` and `mask: [B, 1, 1, S]`, True where there is a token.
+
+        Raises:
+          ValueError: the source is no table of integers, has no token, or the mask has another shape.
         """
+        check_shapes(source=(source, "int B S"), mask=(mask, "B S"))
+        if source.shape[1] < 1:
+            raise ValueError(f"source.shape={source.shape}: no token; allowed: at least 1")
         mask = (source != self.pad_token if mask is None else mask.astype(bool))[:, None, None]
         positions = jnp.arange(source.shape[1])
         x, bias = self.embedded("encoder", source, positions, train), self.bias("encoder", positions, source.shape[1])
@@ -77,8 +85,14 @@ class EncoderDecoder(nn.Module):
 
         Returns:
           [B, T, V], at least float32.
+
+        Raises:
+          ValueError: the tokens are no table of integers, none, or have other rows than the memory.
         """
+        check_shapes(memory=(memory["states"], "B S D"), tokens=(tokens, "int B T"))
         length = tokens.shape[1]
+        if length < 1:
+            raise ValueError(f"tokens.shape={tokens.shape}: no token; allowed: at least 1")
         positions = jnp.arange(length)
         x, bias = self.embedded("decoder", tokens, positions, train), self.bias("decoder", positions, length)
         for block in self.decoder:
@@ -94,7 +108,11 @@ class EncoderDecoder(nn.Module):
 
         Returns:
           The carry: an empty cache for each block, and the memory, which the first step projects into them.
+
+        Raises:
+          ValueError: the length is no positive whole number.
         """
+        check_whole_number("length", length, 1)
         rows, _, width = memory["states"].shape
         caches = tuple(block.init_cache(rows, length, width) for block in self.decoder)
         return {"caches": caches, "memory": memory}
@@ -108,7 +126,11 @@ class EncoderDecoder(nn.Module):
 
         Returns:
           (carry after it, logits [B, V] of the next).
+
+        Raises:
+          ValueError: the tokens are not [B] integers.
         """
+        check_shapes(tokens=(tokens, "int B"))
         carry, logits = self.read(carry, tokens[:, None])
         return carry, logits[:, 0]
 
@@ -121,9 +143,13 @@ class EncoderDecoder(nn.Module):
 
         Returns:
           (carry after them, logits [B, T, V] of the token after each).
+
+        Raises:
+          ValueError: the tokens are no table of integers, or have other rows than the carry.
         """
         memory, caches = carry.get("memory", {}), []
         before = carry["caches"][0]["self"]
+        check_shapes(carry=(before.length, "B"), tokens=(tokens, "int B T"))
         positions = before.length[:, None] + jnp.arange(tokens.shape[1])
         x = self.embedded("decoder", tokens, positions, False)
         bias = self.bias("decoder", positions, before.capacity)

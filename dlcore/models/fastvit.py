@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.models import repvgg
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm
 from dlcore.models.repvgg import EPSILON, RepConv, fold_rep_conv, identity_kernel
@@ -73,7 +74,7 @@ def _gamma(block: nn.Module, name: str, y: jax.Array, initial: float) -> jax.Arr
     return y * block.param(name, nn.initializers.constant(initial), y.shape[-1:]).astype(y.dtype)
 
 
-class RepBlock(nn.Module):
+class RepBlock(CheckedFields):
     """A `RepConv` (submodule `conv`), squeeze-and-excitation (`se`) and GELU.
 
     Args:
@@ -124,7 +125,7 @@ class RepBlock(nn.Module):
         return gelu(x)
 
 
-class RepMixer(nn.Module):
+class RepMixer(CheckedFields):
     """A mixer of neighboring pixels, which is one depthwise convolution where it is folded.
 
     Args:
@@ -158,7 +159,7 @@ class RepMixer(nn.Module):
         return x + _gamma(self, "layer_scale", mixed - normalized, self.layer_scale)
 
 
-class FastViTBlock(nn.Module):
+class FastViTBlock(CheckedFields):
     """A `RepMixer` or attention, and an MLP behind a depthwise 7x7 convolution.
 
     Args:
@@ -215,7 +216,7 @@ class FastViTBlock(nn.Module):
         return x + drop_path(_gamma(self, name, y, self.layer_scale), self.drop_path, train)
 
 
-class ConditionalPositions(nn.Module):
+class ConditionalPositions(CheckedFields):
     """Add to each pixel a depthwise 7x7 convolution, whose zeros beyond the border tell positions.
 
     Args:

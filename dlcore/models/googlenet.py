@@ -26,11 +26,13 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense, initializers
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = [
@@ -72,7 +74,13 @@ def auxiliary_loss(
 
     Returns:
       The mean over the batch, in nats.
+
+    Raises:
+      ValueError: the logits of a head have another shape, or the weight is negative or not finite.
     """
+    check_shapes(logits=(logits, "B C"), **{f"auxiliaries[{name!r}]": (h, "B C") for name, h in auxiliaries.items()})
+    check_shapes(weight=(weight, ">= 0"))
+    check_shapes(weight=(weight, "finite"))
 
     def mean(logits: jax.Array) -> jax.Array:
         return softmax_cross_entropy_loss(logits, label).mean()
@@ -92,13 +100,13 @@ def standardized_to_symmetric(x: jax.Array) -> jax.Array:
     Raises:
       ValueError: x does not have 3 channels.
     """
-    if x.shape[-1] != 3:
+    if x.shape[-1:] != (3,):
         raise ValueError(f"x.shape={x.shape}: transform_input needs colors; allowed: 3 channels")
     mean, std = (jnp.asarray(v, x.dtype) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
     return 2 * (x * std + mean) - 1
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(CheckedFields):
     """A convolution, batch norm (or, without it, a bias) and a ReLU.
 
     Args:
@@ -143,7 +151,7 @@ class ConvNorm(nn.Module):
         return nn.relu(norm(x))
 
 
-class Inception(nn.Module):
+class Inception(CheckedFields):
     """An inception module: 1x1, 3x3, a larger kernel and a pooling, beside each other.
 
     Args:
@@ -185,7 +193,7 @@ class Inception(nn.Module):
         return jnp.concatenate(branches, -1)
 
 
-class NaiveInception(nn.Module):
+class NaiveInception(CheckedFields):
     """The module without 1x1 reductions: 1x1, 3x3, 5x5 and a pooling, beside each other.
 
     Args:
@@ -219,7 +227,7 @@ class NaiveInception(nn.Module):
         return jnp.concatenate([*branches, max_pool(x, (3, 3), padding=1)], -1)
 
 
-class AuxiliaryHead(nn.Module):
+class AuxiliaryHead(CheckedFields):
     """A classifier on an intermediate map: average to 4x4, 1x1 convolution, a hidden layer with dropout.
 
     Args:
@@ -324,6 +332,8 @@ class GoogLeNet(Backbone):
         check_choice("stem", self.stem, ("imagenet", "cifar"))
         if unknown := [name for name in self.modules if name not in MODULES]:
             raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
+        if len(set(self.modules)) < len(self.modules):
+            raise ValueError(f"modules={self.modules}: one is there twice; allowed: each once")
         check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"batch_norm": self.batch_norm, "dtype": dtype, "axis_name": self.axis_name}

@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.models import vit
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.swin import join_windows, windows
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, LearnedPositions, dot_product_attention, drop_path, gelu
@@ -55,7 +56,7 @@ def _largest(x: jax.Array) -> jax.Array:
     return max_pool(x, (2, 2), (2, 2))
 
 
-class UnitAttention(nn.Module):
+class UnitAttention(CheckedFields):
     """Attention in square units of a map or everywhere, with or without pooling of queries.
 
     Args:
@@ -98,7 +99,7 @@ class UnitAttention(nn.Module):
         return dense(self.features, name="proj")(y)
 
 
-class HieraBlock(nn.Module):
+class HieraBlock(CheckedFields):
     """Attention and an MLP, each with a residual connection.
 
     Args:

@@ -28,6 +28,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
 from dlcore.models.inputs import check_images
 from dlcore.nn import Dense, initializers
@@ -55,7 +56,7 @@ TORCH_NAMES = (
 POINT, ROW, COLUMN = (1, 1), (1, 7), (7, 1)
 
 
-class InceptionBlock(nn.Module):
+class InceptionBlock(CheckedFields):
     """The fields and the convolution that all modules share.
 
     Args:
@@ -333,6 +334,8 @@ class InceptionV3(Backbone):
         check_choice("stem", self.stem, ("imagenet", "cifar"))
         if unknown := [name for name in self.modules if name not in MODULES]:
             raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
+        if len(set(self.modules)) < len(self.modules):
+            raise ValueError(f"modules={self.modules}: one is there twice; allowed: each once")
         check_images(self, x, "Conv2d_1a_3x3/conv", smallest=75 if self.stem == "imagenet" else 7)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"dtype": dtype, "axis_name": self.axis_name}

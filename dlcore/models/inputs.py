@@ -1,9 +1,31 @@
 """Checks of a model's input, so that a wrong image is one clear error and not a failure deep inside."""
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-__all__ = ["check_clips", "check_images"]
+__all__ = ["check_clips", "check_floats", "check_images"]
+
+
+def check_floats(name: str, x: Any) -> None:
+    """Check that a network is given floats: pixels from 0 to 255 are not what it was trained on.
+
+    Args:
+      name: name of the argument, for the message.
+      x: what was given.
+
+    Raises:
+      ValueError: it is no array, has other numbers, or no channels.
+    """
+    if not isinstance(x, jax.Array | np.ndarray):
+        raise ValueError(f"{name}: a {type(x).__name__}; allowed: arrays")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise ValueError(f"{name}={x.dtype}{list(x.shape)}: no floats; allowed: such as standardized pixels")
+    if x.shape[-1:] == (0,):
+        raise ValueError(f"{name}.shape={x.shape}: no channels; allowed: at least 1")
 
 
 def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, largest: int | None = None) -> None:
@@ -17,9 +39,10 @@ def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, lar
       largest: greatest height and width in pixels; None: no limit.
 
     Raises:
-      ValueError: x is not [B, H, W, C], a side is out of range, or C is not what the model was built with.
+      ValueError: x is not [B, H, W, C] of floats, a side is out of range, or C is not what the model was built with.
     """
     kind = type(module).__name__
+    check_floats("x", x)
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: {kind} takes images; allowed: [B, H, W, C]")
     height, width = x.shape[1:3]
@@ -39,9 +62,10 @@ def check_clips(module: nn.Module, x: jax.Array, first: str, smallest: tuple[int
       smallest: (least frames, least height and width in pixels).
 
     Raises:
-      ValueError: x is not [B, T, H, W, C], it is too small, or C is not what the model was built with.
+      ValueError: x is not [B, T, H, W, C] of floats, it is too small, or C is not what the model was built with.
     """
     frames, side = smallest
+    check_floats("x", x)
     if x.ndim != 5:
         raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
     if x.shape[1] < frames or min(x.shape[2:4]) < side:

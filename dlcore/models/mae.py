@@ -28,12 +28,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
+from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patch_grid, patchify
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["MAE", "MODELS", "VideoMAE", "example_inputs", "from_torch_names", "visible_count"]
 
@@ -49,8 +53,10 @@ def visible_count(patches: int, mask_ratio: float) -> int:
       N (1 - ratio), rounded down.
 
     Raises:
-      ValueError: none would be seen, or none masked.
+      ValueError: none would be seen, or none masked; the number is not whole, or the share not between 0 and 1.
     """
+    check_whole_number("patches", patches, 1)
+    check_shapes(mask_ratio=(mask_ratio, "0 to 1"))
     count = int(patches * (1 - mask_ratio) + 1e-9)
     if not 0 < count < patches:
         raise ValueError(
@@ -59,7 +65,7 @@ def visible_count(patches: int, mask_ratio: float) -> int:
     return count
 
 
-class MAE(nn.Module):
+class MAE(CheckedFields):
     """A masked autoencoder of images [B, H, W, C], sides multiples of P = patch_size.
 
     Args:
@@ -148,8 +154,9 @@ class MAE(nn.Module):
           (rows, columns).
 
         Raises:
-          ValueError: patches do not cover the image.
+          ValueError: x is no array of floats, or patches do not cover the image.
         """
+        check_floats("x", x)
         return patch_grid(x, self.patch_size)
 
     def num_visible(self, grid: tuple[int, ...]) -> int:
@@ -310,8 +317,9 @@ class VideoMAE(MAE):
           (times, rows, columns).
 
         Raises:
-          ValueError: patches do not cover the clip.
+          ValueError: x is no array of floats, or patches do not cover the clip.
         """
+        check_floats("x", x)
         size = (self.tubelet, self.patch_size, self.patch_size)
         if x.ndim != 5 or any(side % s for side, s in zip(x.shape[1:4], size, strict=True)):
             raise ValueError(
@@ -413,6 +421,8 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int
       ValueError: entries are missing, left over or of a wrong shape, or a table is another; they are listed by name.
     """
     image = image or example_inputs(model)[0].shape[1:]
+    for side in image:
+        check_whole_number("image", side, 1)
     x, entries = jnp.zeros((1, *image)), {}
     encoder_only = model.decoder_depth == 0
     for name, value in unwrap_state_dict(state_dict).items():

@@ -21,8 +21,9 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import ConvNorm
 from dlcore.models.resnet import SqueezeExcitation
@@ -41,6 +42,7 @@ from dlcore.nn import (
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, global_avg_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MaxViT", "MaxViTConv", "MaxViTLayer", "PartitionAttention", "join_sets", "sets_of_pixels"]
@@ -65,6 +67,14 @@ TORCH_IGNORED = r"\.relative_position_index$"
 Partition = Literal["window", "grid"]
 
 
+def _check_cover(size: int, **sides: int) -> None:
+    check_whole_number("size", size, 1)
+    for name, side in sides.items():
+        check_whole_number(name, side, 1)
+        if side % size:
+            raise ValueError(f"{name}={side}: not covered by sets of {size}; allowed: multiples of size={size}")
+
+
 def sets_of_pixels(x: jax.Array, size: int, partition: Partition) -> jax.Array:
     """Cut a map into sets of P x P pixels.
 
@@ -77,11 +87,13 @@ def sets_of_pixels(x: jax.Array, size: int, partition: Partition) -> jax.Array:
       [B, H / P * W / P, P * P, C].
 
     Raises:
-      ValueError: `partition` is unknown.
+      ValueError: `partition` is unknown, or sets of `size` do not cover the map.
     """
     check_choice("partition", partition, Partition)
+    check_shapes(x=(x, "B H W C"))
     if partition == "window":
         return windows(x, size)
+    _check_cover(size, height=x.shape[1], width=x.shape[2])
     b, h, w, c = x.shape
     x = x.reshape(b, size, h // size, size, w // size, c).transpose(0, 2, 4, 1, 3, 5)
     return x.reshape(b, (h // size) * (w // size), size * size, c)
@@ -101,15 +113,17 @@ def join_sets(x: jax.Array, height: int, width: int, size: int, partition: Parti
       [B, H, W, C].
 
     Raises:
-      ValueError: `partition` is unknown.
+      ValueError: `partition` is unknown, sets of `size` do not cover the map, or x has other sets.
     """
     check_choice("partition", partition, Partition)
+    _check_cover(size, height=height, width=width)
+    check_shapes(x=(x, f"B {height // size * (width // size)} {size * size} C"))
     x = x.reshape(x.shape[0], height // size, width // size, size, size, x.shape[-1])
     axes = (0, 1, 3, 2, 4, 5) if partition == "window" else (0, 3, 1, 4, 2, 5)
     return x.transpose(axes).reshape(x.shape[0], height, width, x.shape[-1])
 
 
-class PartitionAttention(nn.Module):
+class PartitionAttention(CheckedFields):
     """Attention in sets of pixels and an MLP, each with a residual connection.
 
     Args:
@@ -171,7 +185,7 @@ class PartitionAttention(nn.Module):
         return x + drop_path(y, self.drop_path, train)
 
 
-class MaxViTConv(nn.Module):
+class MaxViTConv(CheckedFields):
     """An inverted residual with a batch norm in front and gates after the depthwise convolution.
 
     Args:
@@ -220,7 +234,7 @@ class MaxViTConv(nn.Module):
         return x + drop_path(y, self.drop_path, train)
 
 
-class MaxViTLayer(nn.Module):
+class MaxViTLayer(CheckedFields):
     """A convolution, block attention and grid attention.
 
     Args:

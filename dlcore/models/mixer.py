@@ -18,6 +18,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -30,7 +31,7 @@ EPSILON = 1e-6
 TORCH_NAMES = ((r"^stem\.", "stem.proj."),)
 
 
-class MixerBlock(nn.Module):
+class MixerBlock(CheckedFields):
     """Token mixing and channel mixing, each beside its shortcut.
 
     Args:

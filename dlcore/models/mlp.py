@@ -18,6 +18,7 @@ from flax import linen as nn
 from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
+from dlcore.models.inputs import check_floats
 from dlcore.nn import Dense, DropConnect, VanillaDropout
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops.replica import REPLICA
@@ -78,6 +79,7 @@ class MLP(Backbone):
     def _check(self, x: jax.Array) -> None:
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("dropout_form", self.dropout_form, ("inverted", "vanilla"))
+        check_floats("x", x)
         if x.ndim < 2:
             raise ValueError(f"x.shape={x.shape}: no batch of examples; allowed: [B, ...]")
         built = self.variables.get("params", {}).get("dense1" if self.hidden else "head", {}).get("kernel")

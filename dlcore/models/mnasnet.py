@@ -17,6 +17,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.nn import BatchNorm, Conv, Dropout
@@ -40,7 +41,7 @@ SETTINGS = (
 )
 
 
-class MnasBlock(nn.Module):
+class MnasBlock(CheckedFields):
     """An inverted residual: 1x1, depthwise and linear 1x1, plus x where the shapes agree.
 
     Args:

@@ -21,6 +21,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import round_channels
 from dlcore.nn import BatchNorm, Conv, relu6
@@ -35,7 +36,7 @@ DEPTHWISE_INIT = nn.initializers.variance_scaling(2.0, "fan_in", "normal")  # wh
 TORCH_NAMES = ((r"^head\.", "classifier."),)
 
 
-class SeparableBlock(nn.Module):
+class SeparableBlock(CheckedFields):
     """A depthwise 3x3 and a 1x1 convolution, each with batch norm and ReLU6.
 
     Args:

@@ -18,13 +18,15 @@ from typing import Any, Literal
 import jax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout, relu6
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.checks import check_counts
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNorm", "InvertedResidual", "MobileNetV2", "round_channels"]
@@ -43,7 +45,12 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
     Returns:
       The nearest multiple (halves up, at least `divisor`), or the next one where that is less than 0.9 of `channels`.
+
+    Raises:
+      ValueError: the channels are negative or not finite, or the divisor is no positive whole number.
     """
+    check_counts("channels", channels)
+    check_whole_number("divisor", divisor, 1)
     nearest = max(divisor, int(channels + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * channels else nearest
 
@@ -51,7 +58,7 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 Padding = Literal["both", "same"]
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(CheckedFields):
     """A convolution padded to keep the size (submodule `0`), batch norm (`1`) and an activation.
 
     Args:
@@ -109,7 +116,7 @@ class ConvNorm(nn.Module):
         return x if self.activation is None else self.activation(x)
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(CheckedFields):
     """An inverted residual: 1x1, depthwise 3x3 and linear 1x1, plus x where the shapes agree.
 
     Args:

@@ -17,6 +17,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
@@ -86,7 +87,7 @@ SMALL = (
 )
 
 
-class MobileNetV3Block(nn.Module):
+class MobileNetV3Block(CheckedFields):
     """An inverted residual: 1x1 (if it widens), depthwise, squeeze-and-excitation and linear 1x1.
 
     Args:

@@ -26,6 +26,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import ConvNorm, round_channels
 from dlcore.nn import BatchNorm, Dropout, MultiHeadAttention, drop_path, gelu, relu
@@ -148,7 +149,7 @@ HYBRID_LARGE = (
 )
 
 
-class UniversalBottleneck(nn.Module):
+class UniversalBottleneck(CheckedFields):
     """A universal inverted bottleneck; the shortcut is added where the stride is 1 and the channels stay.
 
     Args:
@@ -202,7 +203,7 @@ class UniversalBottleneck(nn.Module):
         return x + drop_path(y, self.drop_path, train) if has_skip else y
 
 
-class MobileAttention(nn.Module):
+class MobileAttention(CheckedFields):
     """Attention of several heads of queries to one head of keys and values, beside the shortcut.
 
     Args:
@@ -262,7 +263,7 @@ def _scaled(block: UniversalBottleneck | MobileAttention, y: jax.Array) -> jax.A
     return y * block.param("layer_scale", nn.initializers.constant(block.layer_scale), y.shape[-1:]).astype(y.dtype)
 
 
-class FusedBottleneck(nn.Module):
+class FusedBottleneck(CheckedFields):
     """A dense convolution that widens, and a linear 1x1 one, without a shortcut.
 
     Args:

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.maxvit import join_sets
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, InvertedResidual
@@ -97,6 +98,9 @@ def unfold(x: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, P * P, H W / P^2, C].
+
+    Raises:
+      ValueError: patches of `size` do not cover the map.
     """
     return windows(x, size).swapaxes(1, 2)
 
@@ -112,11 +116,14 @@ def fold(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: patches of `size` do not cover the map, or x has other patches.
     """
     return join_sets(x.swapaxes(1, 2), height, width, size, "window")
 
 
-class MobileViTBlock(nn.Module):
+class MobileViTBlock(CheckedFields):
     """A convolution, transformers over the pixels of equal position in every patch, and their fusion with the input.
 
     Args:

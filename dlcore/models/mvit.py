@@ -31,9 +31,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, dot_product_attention, drop_path, gelu
@@ -65,7 +66,12 @@ def distance_indices(queries: int, keys: int) -> np.ndarray:
     Returns:
       [q, k] int: i q' - j k' + (k - 1) k' rounded down, with q' = max(k / q, 1) and k' = max(q / k, 1) steps of the
       finer map; from 0 to 2 max(q, k) - 2.
+
+    Raises:
+      ValueError: a number is no positive whole number.
     """
+    check_whole_number("queries", queries, 1)
+    check_whole_number("keys", keys, 1)
     query_step, key_step = max(keys / queries, 1.0), max(queries / keys, 1.0)
     rows = np.arange(queries, dtype=np.float32)[:, None] * np.float32(query_step)
     return (rows - (np.arange(keys, dtype=np.float32) + (1 - keys)) * np.float32(key_step)).astype(int)
@@ -80,7 +86,7 @@ def _pooled_grid(grid: Grid, stride: int) -> Grid:
     return grid[0], -(-grid[1] // stride), -(-grid[2] // stride)
 
 
-class PooledAttention(nn.Module):
+class PooledAttention(CheckedFields):
     """Self-attention whose queries, keys and values are pooled by convolutions.
 
     Args:
@@ -173,7 +179,7 @@ class _Pool(nn.Module):
         return LayerNorm(1e-6, dtype=self.dtype, name="norm_act_0")(jnp.concatenate([token, patches], 1))
 
 
-class MViTBlock(nn.Module):
+class MViTBlock(CheckedFields):
     """Pooled attention and an MLP, each with a residual connection.
 
     Args:

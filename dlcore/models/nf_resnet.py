@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import standardize_weight
 from dlcore.nn.precision import compute_dtype
@@ -37,7 +38,7 @@ KERNEL_INIT = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 TORCH_NAMES = ((r"(stem|downsample)_conv\.", r"\1.conv."), (r"^head\.", "head.fc."))
 
 
-class ScaledStdConv(nn.Module):
+class ScaledStdConv(CheckedFields):
     """A convolution with standardized kernels, scaled for a ReLU before it; parameters kernel, gain and bias.
 
     Args:
@@ -77,7 +78,7 @@ class ScaledStdConv(nn.Module):
         return conv_general_dilated(x, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")) + bias
 
 
-class NFBlock(nn.Module):
+class NFBlock(CheckedFields):
     """x plus `alpha` times 1x1, 3x3 and 1x1 convolutions, each after a ReLU.
 
     Args:

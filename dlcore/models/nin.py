@@ -19,6 +19,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
@@ -29,7 +30,7 @@ from dlcore.ops.replica import REPLICA
 __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
 
 
-class MLPConv(nn.Module):
+class MLPConv(CheckedFields):
     """A perceptron, with a ReLU after each layer, on every patch of the map.
 
     Args:

@@ -105,7 +105,13 @@ def normalization(name: str, fields: Mapping[str, Any] | None = None) -> Normali
 
     Returns:
       Mean and standard deviation.
+
+    Raises:
+      ValueError: there is no such model.
     """
+    from dlcore.models.registry import family_of
+
+    family_of(name)
     for first, normalization in BY_NAME:
         if name.startswith(first):
             return normalization

@@ -22,6 +22,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, LayerNorm, MultiHeadAttention, drop_path, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -47,7 +48,7 @@ TORCH_NAMES = (
 TORCH_OLD_NAMES = ((r"^pvt_v2\.", ""),)
 
 
-class ReducedAttention(nn.Module):
+class ReducedAttention(CheckedFields):
     """Attention of every pixel to a smaller map.
 
     Args:
@@ -107,7 +108,7 @@ class ReducedAttention(nn.Module):
         return attention(query, source, train=train).reshape(x.shape)
 
 
-class PVTv2Block(nn.Module):
+class PVTv2Block(CheckedFields):
     """Attention to a smaller map and an MLP with a depthwise convolution, each with a residual connection.
 
     Args:

@@ -6,16 +6,16 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice, check_whole_number
-from dlcore.learner import Range, check_range, root_key
+from dlcore.learner import root_key
+from dlcore.models.fields import check_fields
 from dlcore.models.stored_counts import all_stored_models
-from dlcore.nn.precision import check_float_dtype
 
 __all__ = [
     "FAMILIES",
@@ -135,16 +135,6 @@ def _models(kind: str) -> dict[str, Callable[..., nn.Module]]:
     return globals().get(OF_KIND[kind][1]) or __getattr__(OF_KIND[kind][1])
 
 
-LIMITS = {
-    "num_classes": Range(0),
-    **dict.fromkeys(("dropout", "attention_dropout", "drop_path", "drop_connect"), Range(0, 1)),
-    "position_features": Range(0),
-    **dict.fromkeys(("width", "depth", "patch_size", "image_size", "num_heads", "mlp_features", "features"), Range(1)),
-    **dict.fromkeys(("vocab_size", "window", "num_layers", "num_queries", "groups", "latent_channels"), Range(1)),
-}
-"""Of fields that many models have."""
-
-
 def create_model(name: str, **fields: Any) -> nn.Module:
     """Build a model by name.
 
@@ -156,32 +146,18 @@ def create_model(name: str, **fields: Any) -> nn.Module:
       The flax module.
 
     Raises:
-      ValueError: there is no such model or field (close names are listed), or a number is out of range.
+      ValueError: there is no such model or field (close names are listed), or a value is out of range or of another
+        kind than the field's annotation.
     """
     variant = family_of(name).MODELS[name]
     module = getattr(variant, "func", variant)
     allowed = [f.name for f in dataclasses.fields(module) if f.name != "parent"]
-    hints = get_type_hints(module, include_extras=True)
     for field, value in fields.items():
         if field not in allowed:
             raise ValueError(
                 f"{field}={value!r}: not a field of {name}{_nearest(field, allowed)}; allowed: {', '.join(allowed)}"
             )
-        hint = hints.get(field)
-        kind = getattr(hint, "__origin__", hint)
-        if field == "dtype":
-            check_float_dtype(field, value)
-        if kind is int:
-            check_whole_number(field, value)
-        if kind is float and isinstance(value, str):
-            raise ValueError(f"{field}={value!r}: no number; allowed: numbers")
-        plain = get_args(hint)[0] if hasattr(hint, "__metadata__") else hint
-        if get_args(plain) == (int, ...):
-            for size in value if isinstance(value, tuple | list) else (value,):
-                check_whole_number(field, size)
-        for limits in (LIMITS.get(field), *getattr(hint, "__metadata__", ())):
-            if isinstance(limits, Range):
-                check_range(field, value, limits)
+    check_fields(module, fields)
     return variant(**fields)
 
 
@@ -197,9 +173,11 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
       The names, sorted.
 
     Raises:
-      ValueError: the kind is unknown.
+      ValueError: the kind is unknown, or the pattern is no text.
     """
     check_choice("kind", kind, FILES)
+    if not isinstance(pattern, str):
+        raise ValueError(f"pattern={pattern!r}: no text; allowed: a shell pattern such as 'resnet*'")
     return sorted(fnmatch.filter(_models(kind), pattern))
 
 
@@ -246,9 +224,14 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
       {stage: {"stride": pixels of the image to one of the map, "channels": C}}, in the model's order.
 
     Raises:
-      ValueError: the model has no method `features`.
+      ValueError: the model has no method `features`, or the shape is not that of an image.
     """
-    if not callable(getattr(model, "features", None)):  # many layers have a field `features`, a number
+    if not isinstance(shape, tuple | list) or len(shape) != 3:
+        raise ValueError(f"shape={shape!r}: not of an image; allowed: (H, W, C)")
+    for side in shape:
+        check_whole_number("shape", side, 1)
+    is_built = not isinstance(model, type)
+    if not (is_built and callable(getattr(model, "features", None))):  # many layers have a field `features`, a number
         raise ValueError(
             f"model={type(model).__name__}: it has no feature maps; allowed: modules with a method `features`"
         )

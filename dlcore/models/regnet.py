@@ -21,7 +21,9 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
@@ -97,9 +99,12 @@ def quantized_widths(
       The blocks of each stage, and the channels of each stage.
 
     Raises:
-      ValueError: the width is no positive multiple of 8, the slope is below 0, or the step is at most 1.
+      ValueError: the depth or the group's width is no positive whole number, the width no positive multiple of 8, the
+        slope below 0, the step at most 1, or one of them not finite.
     """
-    if width <= 0 or width % 8 or slope < 0 or step <= 1:
+    check_whole_number("depth", depth, 1)
+    check_whole_number("group_width", group_width, 1)
+    if not (width > 0 and width % 8 == 0 and 0 <= slope < np.inf and 1 < step < np.inf):
         raise ValueError(
             f"width={width}, slope={slope}, step={step}: no widths follow; allowed: a multiple of 8, >= 0, > 1"
         )
@@ -110,7 +115,7 @@ def quantized_widths(
     return tuple(n for _, n in stages), tuple(round_channels(w, min(group_width, w)) for w, _ in stages)
 
 
-class RegNetBlock(nn.Module):
+class RegNetBlock(CheckedFields):
     """1x1, grouped 3x3 and 1x1 convolutions, all of one width, beside the shortcut.
 
     Args:

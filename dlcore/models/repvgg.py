@@ -25,7 +25,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import is_whole_number
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm
 from dlcore.models.resnet import SqueezeExcitation
@@ -48,7 +50,7 @@ TORCH_NAMES = (
 )
 
 
-class RepConv(nn.Module):
+class RepConv(CheckedFields):
     """A sum of two convolutions and of the input, each with batch norm; one convolution where it is folded.
 
     Submodules `large`, `small` and `identity`, or `folded`.
@@ -117,7 +119,14 @@ def identity_kernel(shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
       The kernel: 1 in the middle where an output channel meets its own input.
+
+    Raises:
+      ValueError: the shape is another.
     """
+    if not (len(shape) == 4 and all(is_whole_number(n) and n > 0 for n in shape) and shape[0] == shape[1]):
+        raise ValueError(f"shape={tuple(shape)}: no kernel; allowed: (k, k, C / groups, C)")
+    if shape[0] % 2 == 0 or shape[3] % shape[2]:
+        raise ValueError(f"shape={tuple(shape)}: no middle, or unequal groups; allowed: an odd k, and divisors of C")
     k, _, inputs, features = shape
     channel = jnp.arange(features)
     return jnp.zeros(shape).at[k // 2, k // 2, channel % inputs, channel].set(1)
@@ -164,8 +173,10 @@ def fold_branches(variables: Mapping[str, Any], rules: tuple[Rule, ...] = (fold_
       Variables of the folded network; a module that no rule folds is as it was.
 
     Raises:
-      ValueError: no module has branches.
+      ValueError: there are no parameters, or no module has branches.
     """
+    if not (isinstance(variables, Mapping) and isinstance(variables.get("params"), Mapping)):
+        raise ValueError("variables: no parameters; allowed: {'params': ..., 'batch_stats': ...} of a network")
     count = 0
 
     def fold(params: Mapping[str, Any], statistics: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -189,7 +200,7 @@ def fold_branches(variables: Mapping[str, Any], rules: tuple[Rule, ...] = (fold_
     return {"params": params} | ({"batch_stats": statistics} if statistics else {})
 
 
-class RepVGGBlock(nn.Module):
+class RepVGGBlock(CheckedFields):
     """A `RepConv` (submodule `conv`), squeeze-and-excitation (`attn`) and a ReLU.
 
     Args:

@@ -23,6 +23,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv
@@ -82,7 +83,7 @@ TORCH_OLD_NAMES = (
 """nn.Sequential(*resnet.children()), as lightly makes a backbone: 0 conv1, 1 bn1, 4 to 7 the stages."""
 
 
-class SqueezeExcitation(nn.Module):
+class SqueezeExcitation(CheckedFields):
     """Scale each channel by a gate in (0, 1) computed from the means of all channels.
 
     Args:
@@ -114,7 +115,7 @@ class SqueezeExcitation(nn.Module):
         return x * self.gate(layer(x.shape[-1], name="fc2")(gate))
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(CheckedFields):
     """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes.
 
     Args:
@@ -169,7 +170,7 @@ class BasicBlock(nn.Module):
         return _join(self, x, y, "bn2", conv, norm)
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(CheckedFields):
     """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut.
 
     Args:

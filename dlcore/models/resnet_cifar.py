@@ -22,12 +22,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, StochasticDepth
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BasicBlock", "CifarResNet", "shortcut_a"]
@@ -47,15 +50,18 @@ def shortcut_a(x: jax.Array, features: int, stride: int) -> jax.Array:
       [B, ceil(H / stride), ceil(W / stride), features].
 
     Raises:
-      ValueError: x has more channels than `features`.
+      ValueError: x is no map, has more channels than `features`, or a number is no positive whole number.
     """
+    check_shapes(x=(x, "B H W C"))
+    check_whole_number("features", features, 1)
+    check_whole_number("stride", stride, 1)
     extra = features - x.shape[-1]
     if extra < 0:
         raise ValueError(f"features={features}: option A adds channels only; allowed: at least the {x.shape[-1]} of x")
     return jnp.pad(x[:, ::stride, ::stride], ((0, 0), (0, 0), (0, 0), (extra // 2, extra - extra // 2)))
 
 
-class BasicBlock(nn.Module):
+class BasicBlock(CheckedFields):
     """Two 3x3 convolutions with batch norm, beside the option-A shortcut.
 
     Args:

@@ -19,6 +19,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
@@ -50,7 +51,7 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     return value[:, :, 0, 0].T if path == "params/head/kernel" and value.ndim == 4 else None
 
 
-class PreActBottleneck(nn.Module):
+class PreActBottleneck(CheckedFields):
     """Batch norm, ReLU and convolution three times (1x1, 3x3, 1x1) beside the shortcut.
 
     Args:
@@ -86,7 +87,7 @@ class PreActBottleneck(nn.Module):
         return shortcut + conv(4 * self.features, (1, 1), name="conv3")(nn.relu(norm(name="norm3")(y)))
 
 
-class PreActBasicBlock(nn.Module):
+class PreActBasicBlock(CheckedFields):
     """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut.
 
     Args:

@@ -18,9 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, is_whole_number
 from dlcore.models.vit import ViT
 from dlcore.nn.rotary import axial_angles
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["MODELS", "RoPEViT", "mixed_frequencies"]
 
@@ -46,8 +47,11 @@ def mixed_frequencies(
       [2, blocks, heads, D / 2]: of columns, then of rows. The second half of the pairs is orthogonal to the first.
 
     Raises:
-      ValueError: D is no multiple of 4.
+      ValueError: the shape is another, D is no multiple of 4, or the period is not above 0.
     """
+    if len(shape) != 4 or shape[0] != 2 or not all(is_whole_number(n) and n > 0 for n in shape):
+        raise ValueError(f"shape={tuple(shape)}: no table of frequencies; allowed: (2, blocks, heads, D / 2)")
+    check_shapes(period=(period, "> 0"))
     if shape[-1] % 2:
         raise ValueError(f"shape={shape}: {2 * shape[-1]} channels are not pairs for two axes; allowed: multiples of 4")
     lengths = period ** (-2 * np.arange(shape[-1] // 2) / shape[-1])

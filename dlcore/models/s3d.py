@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.googlenet import MODULES, ConvNorm
 from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
@@ -40,7 +41,7 @@ POOLS = {"4": ((3, 3, 3), 1), "5": ((2, 2, 2), 0)}
 """First letter of a module's name -> (window, padding) of the pooling before the first of them; strides of 2."""
 
 
-class SeparableConv(nn.Module):
+class SeparableConv(CheckedFields):
     """A convolution over space and one over time, each with batch norm and a ReLU.
 
     Submodules `0` and `1`.
@@ -75,7 +76,7 @@ class SeparableConv(nn.Module):
         return conv(self.features, (self.size, 1, 1), (self.stride, 1, 1), name="1")(x, train)
 
 
-class SeparableInception(nn.Module):
+class SeparableInception(CheckedFields):
     """An inception module of clips: 1 x 1 x 1, two separable convolutions and a pooling, beside each other.
 
     Args:

@@ -19,7 +19,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
@@ -48,12 +50,13 @@ def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
       ValueError: `groups` does not divide C.
     """
     channels = x.shape[-1]
+    check_whole_number("groups", groups)
     if groups < 1 or channels % groups:
         raise ValueError(f"groups={groups}: unequal groups; allowed: divisors of the {channels} channels of x")
     return x.reshape(*x.shape[:-1], groups, channels // groups).swapaxes(-1, -2).reshape(x.shape)
 
 
-class ShuffleUnit(nn.Module):
+class ShuffleUnit(CheckedFields):
     """A unit of the network: half of the channels (or, at stride 2, all) are convolved, then all are shuffled.
 
     Args:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
@@ -32,7 +33,7 @@ __all__ = ["MODELS", "Fire", "SqueezeNet"]
 TORCH_NAMES = ((r"^head\.", "classifier.1."),)
 
 
-class Fire(nn.Module):
+class Fire(CheckedFields):
     """A 1x1 convolution to few channels, and 1x1 and 3x3 ones from there, each with a ReLU.
 
     Args:

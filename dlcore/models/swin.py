@@ -26,14 +26,17 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
 from dlcore.nn.initializers import torch_default
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "join_windows", "shift_mask", "windows"]
@@ -115,10 +118,12 @@ def windows(x: jax.Array, size: int | tuple[int, ...]) -> jax.Array:
 
     Returns:
       [B, H / M * W / M, M * M, ...]: windows and their pixels, both in row order.
+
+    Raises:
+      ValueError: a side of the window is no whole number, or windows do not cover the map.
     """
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    axes = len(size)
-    counts = [side // length for side, length in zip(x.shape[1 : 1 + axes], size, strict=True)]
+    axes = len(size) if isinstance(size, Sequence) else 2
+    size, counts = _lengths(size, x.shape[1 : 1 + axes], axes)
     rest = x.shape[1 + axes :]
     x = x.reshape(x.shape[0], *itertools.chain(*zip(counts, size, strict=True)), *rest)
     order = (0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), *range(2 * axes + 1, x.ndim))
@@ -135,10 +140,13 @@ def join_windows(x: jax.Array, sides: Sequence[int], size: int | tuple[int, ...]
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: a side is no whole number, windows do not cover the map, or x has other windows.
     """
-    size = (size, size) if isinstance(size, int) else tuple(size)
-    axes = len(size)
-    counts = [side // length for side, length in zip(sides, size, strict=True)]
+    axes = len(sides)
+    size, counts = _lengths(size, sides, axes)
+    check_shapes(x=(x, f"B {math.prod(counts)} {math.prod(size)} C"))
     x = x.reshape(x.shape[0], *counts, *size, x.shape[-1])
     order = (0, *itertools.chain(*((1 + i, 1 + axes + i) for i in range(axes))), 2 * axes + 1)
     return x.transpose(order).reshape(x.shape[0], *sides, x.shape[-1])
@@ -154,8 +162,13 @@ def shift_mask(sides: Sequence[int], size: int | tuple[int, ...], shift: Sequenc
 
     Returns:
       [windows, M * M, M * M] bool: whether two pixels come from the same region of the map.
+
+    Raises:
+      ValueError: a side is no whole number, windows do not cover the map, or the shift is not within a window.
     """
-    size = (size,) * len(sides) if isinstance(size, int) else tuple(size)
+    size, _ = _lengths(size, sides, len(sides))
+    if len(shift) != len(sides) or not all(is_whole_number(n) and 0 <= n < m for n, m in zip(shift, size, strict=True)):
+        raise ValueError(f"shift={tuple(shift)}: not within a window; allowed: for each axis, 0 to {min(size) - 1}")
     region_ids = np.zeros((1, *sides), np.int32)
     for axis, (side, length, step) in enumerate(zip(sides, size, shift, strict=True)):
         edge = [0] * (side - length) + [1] * (length - step) + [2] * step if step else [0] * side
@@ -165,7 +178,19 @@ def shift_mask(sides: Sequence[int], size: int | tuple[int, ...], shift: Sequenc
     return region_ids[:, :, None] == region_ids[:, None, :]
 
 
-class SwinBlock(nn.Module):
+def _lengths(size: Any, sides: Sequence[int], axes: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """(The window's length, the number of windows) along each axis of a map, which they must cover."""
+    lengths = tuple(size) if isinstance(size, Sequence) else (size,) * axes
+    for length in lengths:
+        check_whole_number("size", length, 1)
+    if not len(lengths) == len(sides) == axes or any(
+        side < 1 or side % n for side, n in zip(sides, lengths, strict=True)
+    ):
+        raise ValueError(f"size={size}: does not cover a map of sides {tuple(sides)}; allowed: a divisor of each side")
+    return lengths, tuple(side // length for side, length in zip(sides, lengths, strict=True))
+
+
+class SwinBlock(CheckedFields):
     """Attention in (shifted) windows and an MLP, each with a residual connection.
 
     Args:
@@ -249,7 +274,7 @@ class SwinBlock(nn.Module):
         return nn.Dropout(self.dropout)(x, deterministic=not train)
 
 
-class PatchMerging(nn.Module):
+class PatchMerging(CheckedFields):
     """Concatenate every 2x2 neighboring patches, normalize them and project them to twice the channels.
 
     Args:

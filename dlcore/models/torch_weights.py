@@ -28,6 +28,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import root_key
 from dlcore.models.backbone import HEADS
 from dlcore.models.registry import create_model, example_inputs, family_of, kind_of
@@ -112,7 +113,13 @@ def published_names(name: str, project: int = 0, **fields: Any) -> dict[str, str
 
     Returns:
       {path of a variable: its name in a state dict; "q + k + v" where it joins several entries}.
+
+    Raises:
+      ValueError: there is no such project.
     """
+    check_whole_number("project", project)
+    if not -1 <= project < len(_layouts(name)):
+        raise ValueError(f"project={project}: out of range; allowed: -1 to {len(_layouts(name)) - 1}")
     return _names(_layouts(name)[project], _leaves(_variables(name, fields)))
 
 

@@ -18,6 +18,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
+from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
@@ -35,7 +37,7 @@ __all__ = [
 Kind = Literal["r3d", "mc3", "r2plus1d"]
 
 
-class VideoResNet(nn.Module):
+class VideoResNet(CheckedFields):
     """An 18-layer residual network of clips: a stem and four stages of two blocks.
 
     Args:
@@ -64,11 +66,10 @@ class VideoResNet(nn.Module):
           logits, [B, num_classes].
 
         Raises:
-          ValueError: the kind is unknown, or x has another number of axes.
+          ValueError: the kind is unknown, or x is not [B, T, H, W, C] of floats.
         """
         check_choice("kind", self.kind, Kind)
-        if x.ndim != 5:
-            raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
+        check_clips(self, x, "stem_0", smallest=(1, 1))
         dtype = compute_dtype(self.dtype, x, self.variables)
         norm = functools.partial(BatchNorm, use_running_average=not train, dtype=dtype, axis_name=self.axis_name)
 

@@ -22,6 +22,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
+from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import TRANSFORMERS
 from dlcore.nn import (
@@ -42,7 +44,7 @@ __all__ = ["MODELS", "DividedBlock", "TimeSformer", "ViViT", "example_inputs", "
 INIT = nn.initializers.truncated_normal(0.02)
 
 
-class DividedBlock(nn.Module):
+class DividedBlock(CheckedFields):
     """Attention over time, attention over space and an MLP, each with a residual connection.
 
     Args:
@@ -94,10 +96,11 @@ class DividedBlock(nn.Module):
         return z + drop_path(mlp(norm(name="norm2")(z), train), self.drop_path, train)
 
 
-class _Clips(nn.Module):
+class _Clips(CheckedFields):
     """What the two networks share: fields, the check of clips, and the head."""
 
     def _check(self, x: jax.Array) -> None:
+        check_floats("x", x)
         shape = (self.frames, self.image_size, self.image_size)
         if x.ndim != 5 or x.shape[1:4] != shape:
             raise ValueError(

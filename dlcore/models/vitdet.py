@@ -26,6 +26,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.swin import join_windows, windows
 from dlcore.nn import (
@@ -75,7 +76,7 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     return None
 
 
-class MapAttention(nn.Module):
+class MapAttention(CheckedFields):
     """Attention between all places of a map.
 
     Args:
@@ -110,7 +111,7 @@ class MapAttention(nn.Module):
         return dense(features, name="proj")(y.reshape(x.shape))
 
 
-class BottleneckBranch(nn.Module):
+class BottleneckBranch(CheckedFields):
     """Three convolutions 1x1, 3x3 and 1x1 with half the channels between them; a branch that starts at 0.
 
     Args:
@@ -139,7 +140,7 @@ class BottleneckBranch(nn.Module):
         return y
 
 
-class WindowBlock(nn.Module):
+class WindowBlock(CheckedFields):
     """Attention in windows or everywhere and an MLP, each with a residual connection.
 
     Args:

@@ -25,10 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
+from dlcore.models.fields import CheckedFields
+from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerEncoderBlock, gelu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["MODELS", "VJEPA2", "ClipEncoder", "TubePredictor", "clip_angles", "example_inputs", "from_torch_names"]
 
@@ -61,8 +65,15 @@ def clip_angles(grid: Grid, features: int, period: float = 10_000.0) -> np.ndarr
       [N, 1, features] radians: three parts of 2 (features // 6) channels, and zeros.
 
     Raises:
-      ValueError: a head has fewer than 6 channels.
+      ValueError: the grid is not three positive whole numbers, a head has fewer than 6 channels, or the period is not
+        above 0.
     """
+    if len(grid) != 3:
+        raise ValueError(f"grid={grid}: {len(grid)} axes; allowed: (times, rows, columns)")
+    for axis, side in zip(("times", "rows", "columns"), grid, strict=True):
+        check_whole_number(f"grid, {axis}", side, 1)
+    check_whole_number("features", features)
+    check_shapes(period=(period, "> 0"))
     if features < 6:
         raise ValueError(f"features={features}: no pair of channels for each axis; allowed: at least 6")
     half = features // 6
@@ -88,7 +99,7 @@ def _run_blocks(module: Any, z: jax.Array, angles: np.ndarray, mask: jax.Array |
     return LayerNorm(module.epsilon, name="norm")(z.astype(logits_dtype(z.dtype)))
 
 
-class ClipEncoder(nn.Module):
+class ClipEncoder(CheckedFields):
     """A ViT without a class token on clips [B, T, H, W, C], whose attention knows time, row and column.
 
     Args:
@@ -121,9 +132,10 @@ class ClipEncoder(nn.Module):
           (times, rows, columns).
 
         Raises:
-          ValueError: tubelets do not cover the clip.
+          ValueError: x is no array of floats, or tubelets do not cover the clip.
         """
         size = (self.tubelet, self.patch_size, self.patch_size)
+        check_floats("x", x)
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
         sides = (max(x.shape[1], self.tubelet), *x.shape[2:4])
@@ -158,7 +170,7 @@ class ClipEncoder(nn.Module):
         return {"tokens": tokens, "features": tokens.mean(1)}
 
 
-class TubePredictor(nn.Module):
+class TubePredictor(CheckedFields):
     """A narrow ViT that says what an encoder would make of hidden tubelets.
 
     Args:
@@ -215,7 +227,7 @@ class TubePredictor(nn.Module):
         return Dense(tokens.shape[-1], kernel_init=INIT, name="project")(z)
 
 
-class VJEPA2(nn.Module):
+class VJEPA2(CheckedFields):
     """The published network: an encoder, and a predictor that here sees all tokens and predicts all.
 
     Args:

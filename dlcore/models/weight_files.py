@@ -10,6 +10,7 @@ self-supervised pairs the encoder is taken that the projects themselves transfer
 `encoder_q` of MoCo, `base_encoder` of MoCo v3, `backbone` of lightly.
 """
 
+import os
 import re
 import zipfile
 import zlib
@@ -67,6 +68,7 @@ def read_state_dict(path: str | Path, *, use_ema: bool = True) -> dict[str, np.n
       FileNotFoundError: there is no such file.
       MissingPackage: safetensors is not installed.
     """
+    _check_path(path)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: a file with a state dict")
@@ -83,6 +85,11 @@ def read_state_dict(path: str | Path, *, use_ema: bool = True) -> dict[str, np.n
             raise ValueError(f"path={file}: {listed('missing', missing)}which the index lists; allowed: whole shards")
         entries |= content if names is None else {name: content[name] for name in names}
     return unwrap_state_dict(entries)
+
+
+def _check_path(path: Any) -> None:
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"path={path!r}: a {type(path).__name__}; allowed: paths")
 
 
 def _weights_of_folder(folder: Path) -> Path | dict[Path, None]:
@@ -180,7 +187,12 @@ def unwrap_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       The entries; while all names begin with the same one of `WRAPPERS` ("model.", "module."), without it. Of a
       self-supervised pair (`ENCODERS`) those of the encoder, without its projection head.
+
+    Raises:
+      ValueError: it is no dict, or a name no word.
     """
+    if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
+        raise ValueError(f"state_dict: a {type(state_dict).__name__}; allowed: {{name: array}}")
     entries = dict(state_dict)
     while entries:
         first = {key.partition(".")[0] for key in entries if not re.search(IGNORED, key)}
@@ -218,6 +230,7 @@ def read_npz(path: str | Path, names: Sequence[str] | None = None) -> dict[str, 
       ValueError: the file is empty, damaged or no .npz, or holds Python objects or files that are no arrays.
       FileNotFoundError: there is no such file.
     """
+    _check_path(path)
     if not Path(path).exists():
         raise FileNotFoundError(f"path={path}: does not exist; allowed: an .npz file")
     try:

@@ -21,6 +21,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
@@ -34,7 +35,7 @@ KERNEL_INIT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
-class SeparableConv(nn.Module):
+class SeparableConv(CheckedFields):
     """A depthwise 3x3 (`conv1`) and a 1x1 convolution (`pointwise`) with nothing between: linear in x.
 
     Args:
@@ -61,7 +62,7 @@ class SeparableConv(nn.Module):
         return conv(self.features, (1, 1), name="pointwise")(x)
 
 
-class XceptionBlock(nn.Module):
+class XceptionBlock(CheckedFields):
     """ReLU, separable convolution and batch norm, repeated, beside the shortcut.
 
     Args:

@@ -20,6 +20,7 @@ import jax
 from flax import linen as nn
 
 from dlcore.models.backbone import Backbone
+from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv
 from dlcore.nn.precision import compute_dtype
@@ -32,7 +33,7 @@ KERNEL_INIT = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # to
 TORCH_NAMES = ((r"\.stack_", ".stack."), (r"^head\.", "head.fc."))
 
 
-class ConvNorm(nn.Module):
+class ConvNorm(CheckedFields):
     """A convolution padded to keep the size (`conv`), batch norm (`bn`) and a ReLU.
 
     Args:
@@ -66,7 +67,7 @@ class ConvNorm(nn.Module):
         return nn.relu(x) if self.activate else x
 
 
-class SeparableConvNorm(nn.Module):
+class SeparableConvNorm(CheckedFields):
     """A depthwise 3x3 and a 1x1 convolution, with batch norm after both.
 
     Args:
@@ -126,7 +127,7 @@ def _conv_norm(
     return norm(conv(x))
 
 
-class AlignedBlock(nn.Module):
+class AlignedBlock(CheckedFields):
     """Three separable convolutions beside the shortcut.
 
     Args:

@@ -44,7 +44,7 @@ class ZFNet(Backbone):
     """
 
     num_classes: int = 1000
-    widths: tuple[int, ...] = (96, 256, 384, 384, 256)
+    widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     dropout: float = 0.5
     dtype: Any = None

@@ -124,9 +124,8 @@ def test_strides_and_what_the_multiplier_leaves():
 
 @pytest.mark.covers("ZO-30")
 def test_an_unknown_activation_is_refused():
-    model = create_model("mobilenetv4_conv_small", activation="swish")
     with pytest.raises(ValueError, match="activation='swish': unknown; allowed: relu, gelu"):
-        jax.eval_shape(lambda: model.init(jax.random.key(0), jnp.zeros((1, 32, 32, 3))))
+        create_model("mobilenetv4_conv_small", activation="swish")
 
 
 @pytest.mark.weekly

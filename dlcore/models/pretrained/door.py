@@ -208,6 +208,8 @@ def _placement(
         if param_dtype is not None and jnp.issubdtype(array.dtype, jnp.floating):
             array = array.astype(param_dtype)
         where = sharding if sharding is None or isinstance(sharding, Sharding) else sharding(path, array.shape)
+        if not (where is sharding or isinstance(where, Sharding)):
+            raise ValueError(f"sharding({path!r})={where!r}: no sharding; allowed: a jax.sharding.Sharding")
         return jax.device_put(array, where, may_alias=False)
 
     return put

@@ -147,8 +147,10 @@ class Pretrained:
             check_finite(name, value)
         try:
             array = jnp.asarray(value)
-        except TypeError:
+        except (TypeError, ValueError):
             raise ValueError(f"{name}: a {type(value).__name__}; allowed: arrays of numbers") from None
+        if array.shape[:1] == (0,):
+            raise ValueError(f"{name}.shape={array.shape}: no example; allowed: at least 1")
         channels = self.config.get("in_channels", self.config.get("num_channels", 3))
         channels = self.config.get("latent_channels", channels) if name == "z" else channels
         is_float = jnp.issubdtype(array.dtype, jnp.floating)

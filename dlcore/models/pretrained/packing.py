@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.models.pretrained.processor import RESAMPLE, Processor, check_normalization
+from dlcore.models.pretrained.processor import RESAMPLE, Processor, check_normalization, photographs_of
 from dlcore.models.siglip2 import PackedImages
 
 __all__ = ["PatchProcessor", "fitting_grid", "pack_image", "patch_processor_of_transformers"]
@@ -126,10 +126,7 @@ class PatchProcessor(NamedTuple):
         Raises:
           ValueError: there is no image, or one is no photograph.
         """
-        photographs = [images] if isinstance(images, np.ndarray) and images.ndim in (2, 3) else list(images)
-        if not photographs:
-            raise ValueError("images=[]: no image; allowed: one or more of [H, W, 3] uint8")
-        packed = [pack_image(image, **self._asdict()) for image in photographs]
+        packed = [pack_image(image, **self._asdict()) for image in photographs_of(images)]
         return {key: np.stack([getattr(image, key) for image in packed]) for key in PackedImages._fields}
 
 
@@ -143,8 +140,13 @@ def patch_processor_of_transformers(config: Mapping[str, Any]) -> PatchProcessor
       The processor.
 
     Raises:
-      ValueError: the filter is unknown, or a number is out of range.
+      ValueError: it is no object of JSON, the filter is unknown, or a number is out of range.
     """
+    if not isinstance(config, Mapping):
+        raise ValueError(f"preprocessor_config.json: a {type(config).__name__}; allowed: a JSON object")
+    for name in ("image_mean", "image_std"):
+        if not isinstance(config.get(name) or HALF, tuple | list):
+            raise ValueError(f"{name}={config[name]!r}: out of range; allowed: three numbers")
     normalizes = config.get("do_normalize", True)
     processor = PatchProcessor(
         config.get("patch_size", 16),

@@ -14,7 +14,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 
-__all__ = ["Processor", "check_normalization", "processor_of_timm", "processor_of_transformers"]
+__all__ = ["Processor", "check_normalization", "photographs_of", "processor_of_timm", "processor_of_transformers"]
 
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 """Pillow's numbers of its filters, which transformers' files hold."""
@@ -100,10 +100,11 @@ class Processor(NamedTuple):
           [H', W', 3] uint8.
 
         Raises:
-          ValueError: it is no such array.
+          ValueError: it is no such array, or a field is out of range.
         """
         from PIL import Image
 
+        _checked(self)
         image = _rgb(image)
         target = self.resized(*image.shape[:2])
         if target != image.shape[:2]:
@@ -121,7 +122,11 @@ class Processor(NamedTuple):
 
         Returns:
           [..., 3] float32.
+
+        Raises:
+          ValueError: a field is out of range.
         """
+        _checked(self)
         x = np.asarray(pixels, np.float32) * np.float32(self.scale)
         return x if self.mean is None else (x - np.float32(self.mean)) / np.float32(self.std)
 
@@ -137,14 +142,14 @@ class Processor(NamedTuple):
           `resized_sizes: [B, 2]` int32, (height, width) in pixels.
 
         Raises:
-          ValueError: there is no image, or one is no photograph.
+          ValueError: there is no image, one is no photograph, or one is larger than `pad`.
         """
-        photographs = [images] if isinstance(images, np.ndarray) and images.ndim in (2, 3) else list(images)
-        if not photographs:
-            raise ValueError("images=[]: no image; allowed: one or more of [H, W, 3] uint8")
+        photographs = photographs_of(images)
         pixels = [self.pixels(np.asarray(image)) for image in photographs]
         sizes = np.array([image.shape[:2] for image in pixels], np.int32)
         height, width = self.pad or sizes.max(0)
+        if (sizes > (height, width)).any():
+            raise ValueError(f"pad={self.pad}: below {sizes.max(0).tolist()}, of an image; allowed: at least its sides")
         values = np.zeros((len(pixels), height, width, 3), np.float32)
         mask = np.zeros((len(pixels), height, width), np.int32)
         for i, image in enumerate(pixels):
@@ -152,6 +157,26 @@ class Processor(NamedTuple):
             values[i, :h, :w], mask[i, :h, :w] = self.normalize(image), 1
         original = np.array([np.shape(image)[:2] for image in photographs], np.int32)
         return {"pixel_values": values, "pixel_mask": mask, "original_sizes": original, "resized_sizes": sizes}
+
+
+def photographs_of(images: Any) -> list[Any]:
+    """List photographs.
+
+    Args:
+      images: one photograph, or several of them, as a list or an array with a leading axis.
+
+    Returns:
+      The photographs.
+
+    Raises:
+      ValueError: there is none.
+    """
+    if not isinstance(images, np.ndarray | Sequence) or isinstance(images, str):
+        raise ValueError(f"images: a {type(images).__name__}; allowed: one or more of [H, W, 3] uint8")
+    photographs = [images] if isinstance(images, np.ndarray) and images.ndim in (2, 3) else list(images)
+    if not photographs:
+        raise ValueError("images=[]: no image; allowed: one or more of [H, W, 3] uint8")
+    return photographs
 
 
 def _rgb(image: np.ndarray) -> np.ndarray:
@@ -206,13 +231,26 @@ def check_normalization(resample: str, scale: float, mean: Sequence[float] | Non
         if values is not None and not (len(values) == 3 and all(_is_above(value, least) for value in values)):
             allowed = "three positive numbers" if name == "std" else "three numbers"
             raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
+    if mean is not None and std is None:
+        raise ValueError(
+            f"image_mean={mean}, image_std={std}: no deviation; allowed: three positive numbers, or no mean"
+        )
     if not _is_above(scale, 0):
         raise ValueError(f"rescale_factor={scale!r}: out of range; allowed: positive numbers")
 
 
 def _checked(processor: Processor) -> Processor:
     check_normalization(processor.resample, processor.scale, processor.mean, processor.std)
-    sides = {"shortest": processor.shortest, "longest": processor.longest, "divisor": processor.divisor}
+    sides = {name: getattr(processor, name) for name in ("shortest", "longest", "multiple", "divisor")}
+    for name in ("rounds_down", "blue_first"):
+        if not isinstance(getattr(processor, name), bool):
+            raise ValueError(f"{name}={getattr(processor, name)!r}: no bool; allowed: True, False")
+    for name in ("size", "crop", "pad"):
+        pair = getattr(processor, name)
+        if pair is not None and not (isinstance(pair, tuple | list) and len(pair) == 2):
+            raise ValueError(f"{name}={pair!r}: no size; allowed: (height, width)")
+    if len(processor.fill) != 3 or not all(_is_above(level, -1) and level <= 255 for level in processor.fill):
+        raise ValueError(f"fill={processor.fill}: no color; allowed: three gray levels, 0 to 255")
     sides |= {
         f"{name}[{k}]": side
         for name in ("size", "crop", "pad")
@@ -244,15 +282,18 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
     Raises:
       ValueError: its `size` is of no known form, a value is missing, or a number is out of range.
     """
-    return _read(_of_transformers, config.get("image_processor", config), "preprocessor_config.json")
+    inner = config.get("image_processor", config) if isinstance(config, Mapping) else config
+    return _read(_of_transformers, inner, "preprocessor_config.json")
 
 
 def _read(read: Callable[[Mapping[str, Any]], Processor], config: Mapping[str, Any], file: str) -> Processor:
+    if not isinstance(config, Mapping):
+        raise ValueError(f"{file}: a {type(config).__name__}; allowed: a JSON object")
     try:
         return _checked(read(config))
     except KeyError as error:
         raise ValueError(f"{file}: {error} is missing; allowed: the file as it was published") from error
-    except TypeError as error:
+    except (TypeError, IndexError) as error:
         raise ValueError(f"{file}: no photograph is prepared so ({error}); allowed: the file as published") from error
 
 
@@ -314,12 +355,15 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
 
 
 def _of_timm(config: Mapping[str, Any]) -> Processor:
+    if len(config["input_size"]) < 2:
+        raise ValueError(f"input_size={config['input_size']}: no size; allowed: (channels, height, width)")
     height, width = config["input_size"][-2:]
     pct = config.get("crop_pct") or 0.875
     if not _is_above(pct, 0):
         raise ValueError(f"crop_pct={pct!r}: out of range; allowed: positive numbers")
     scaled = math.floor(height / pct), math.floor(width / pct)
-    mode = config.get("crop_mode", "center")
+    mode = config.get("crop_mode") or "center"
+    check_choice("crop_mode", mode, ("center", "squash", "border"))
     if mode == "squash":
         size: dict[str, Any] = {"size": scaled}
     elif mode == "border":

@@ -39,10 +39,12 @@ def save_pretrained(
       class_names: names of its classes, where its head is a new one; None keeps the published ones.
 
     Raises:
-      ValueError: the folder is not empty, the variables are not those of the network, or its file holds numbers that
-        dlcore computes with while it reads them.
+      ValueError: the folder is not empty, the names are not different words, one a class, the variables are not those
+        of the network, or its file holds numbers that dlcore computes with while it reads them.
       FileNotFoundError: there is no such snapshot.
     """
+    if not isinstance(folder, str | Path):
+        raise ValueError(f"folder={folder!r}: a {type(folder).__name__}; allowed: paths")
     require("safetensors", what=f"folder={str(folder)!r}")
     from safetensors.numpy import save_file
 
@@ -52,6 +54,10 @@ def save_pretrained(
     family = find_family(snapshot.config, str(source))
     name, fields = read_network(family, snapshot.config)
     what, classes = f"source={str(source)!r}", fields.get("num_classes")
+    if class_names is not None:
+        is_list = isinstance(class_names, tuple | list) and all(isinstance(label, str) for label in class_names)
+        if not is_list or len(set(class_names)) < len(class_names):
+            raise ValueError(f"class_names={class_names!r}: no names; allowed: different words, one a class")
     if class_names is not None and not classes:
         raise ValueError(f"class_names={class_names}: {name} has no head there; allowed: None")
 
@@ -148,6 +154,8 @@ def _with_other_classes(
 ) -> dict[str, np.ndarray]:
     """Replace the entries of the head, whose first axis has the classes, by zeros for another number of classes."""
     old, new = counts
+    if jax.tree.map(np.shape, jax.tree.leaves(load(entries))) == jax.tree.map(np.shape, jax.tree.leaves(variables)):
+        raise ValueError(f"class_names: {new} names for a head of {old} classes; allowed: one name a class")
     numbers = {key: np.full(value.shape, i + 1, np.float32) for i, (key, value) in enumerate(entries.items())}
     loaded, names, result = jax.tree.leaves(load(numbers)), list(entries), dict(entries)
     for leaf, target in zip(loaded, jax.tree.leaves(variables), strict=True):

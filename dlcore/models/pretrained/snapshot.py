@@ -108,11 +108,20 @@ def open_snapshot(
 
     Raises:
       FileNotFoundError: there is no such folder, file or repository, or a snapshot lacks its files.
-      ValueError: a file is damaged.
+      ValueError: a file is damaged, or an argument of another type.
       PermissionError: the repository wants a token.
       ConnectionError: the hub does not answer, and the cache has no such snapshot.
       MissingPackage: huggingface_hub or safetensors is not installed.
     """
+    for name, value, kinds in (
+        ("source", source, str | Path),
+        ("revision", revision, str | None),
+        ("token", token, str | None),
+        ("cache_dir", cache_dir, str | Path | None),
+        ("offline", offline, bool),
+    ):
+        if not isinstance(value, kinds):
+            raise ValueError(f"{name}: a {type(value).__name__}; allowed: {getattr(kinds, '__name__', kinds)}")
     path = Path(str(source).removeprefix("hf:"))
     if path.is_file():
         return Snapshot(str(source), {}, {}, _read_weights(path, str(source)))

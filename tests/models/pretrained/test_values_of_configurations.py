@@ -160,7 +160,7 @@ def test_numbers_that_make_no_arrays_are_named(tmp_path):
     config = json.loads(path.read_text())
     config["vision_config"]["num_attention_heads"] = 0
     path.write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"sam': no sam_vit_b has the sizes of its config\.json \(.*zero\); allowed:"):
+    with pytest.raises(ValueError, match=r"^num_heads=0: out of range; allowed: at least 1"):
         from_pretrained(tmp_path / "sam")
 
 
@@ -169,11 +169,11 @@ def test_numbers_that_make_no_arrays_are_named(tmp_path):
     [
         ("vit_b_16", {"mlp_features": 0}, "mlp_features=0: out of range; allowed: at least 1"),
         ("vit_b_16", {"mlp_features": "x"}, "mlp_features='x': no whole number; allowed: integers"),
-        ("vit_b_16", {"epsilon": "x"}, "epsilon='x': no number; allowed: numbers"),
+        ("vit_b_16", {"epsilon": "x"}, "epsilon='x': no finite number; allowed: finite numbers"),
         ("vit_b_16", {"dtype": np.int32}, r"dtype=<class 'numpy.int32'>: no floats; allowed: such as jnp\.bfloat16"),
         ("vit_b_16", {"dtype": "x"}, "dtype='x': no floats"),
-        ("resnet18", {"stages": (1, 1.5, 1, 1)}, "stages=1.5: no whole number; allowed: integers"),
-        ("mlp", {"hidden": ("x",)}, "hidden='x': no whole number; allowed: integers"),
+        ("resnet18", {"stages": (1, 1.5, 1, 1)}, r"stages\[1\]=1.5: no whole number; allowed: integers"),
+        ("mlp", {"hidden": ("x",)}, r"hidden\[0\]='x': no whole number; allowed: integers"),
     ],
 )
 def test_a_field_that_is_no_size_is_named(name, fields, message):

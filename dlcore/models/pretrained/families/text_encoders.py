@@ -1,12 +1,13 @@
 """Text encoders of published pipelines: the text half of CLIP, and the encoder of T5, of transformers."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.learner import Range
 from dlcore.models import t5
 from dlcore.models.clip import CLIP, TORCH_NAMES
 from dlcore.models.pretrained.family import Family, check_config
@@ -24,9 +25,11 @@ class CLIPText(CLIP):
     """The text transformer of a CLIP: tokens [B, T] -> what it computes of them; the fields of images are not used.
 
     Args:
+      text_depth: blocks; 0: the tokens alone.
       has_head: whether it has the matrix into the space of images and texts.
     """
 
+    text_depth: Annotated[int, Range(0)] = 12
     has_head: bool = True
 
     def setup(self):
