@@ -10,7 +10,7 @@ A batch is any pytree of arrays with a leading example axis, usually a dict. Eve
 import functools
 import math
 from collections.abc import Callable, Mapping
-from inspect import isfunction
+from inspect import isfunction, signature
 from numbers import Integral, Real
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self, Union, get_args, get_origin, get_type_hints
@@ -171,11 +171,11 @@ def check_arguments(function: Callable) -> Callable:
       ValueError: of the decorated function, where an argument is of another kind, outside its `Range`, or no word of
         its `Literal`.
     """
-    hints = get_type_hints(function, include_extras=True)
+    hints, names = get_type_hints(function, include_extras=True), list(signature(function).parameters)
 
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        _check(hints, kwargs)
+        _check(hints, dict(zip(names, args, strict=False)) | kwargs)  # too many are the function's own error
         return function(*args, **kwargs)
 
     return checked

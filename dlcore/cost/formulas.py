@@ -50,8 +50,13 @@ def dense_parameters(inputs: int, outputs: int, *, bias: bool = True) -> int:
 
     Returns:
       The number of parameters.
+
+    Raises:
+      ValueError: a number is no whole number from 1, or `bias` is no bool.
     """
     _check(inputs=inputs, outputs=outputs)
+    if not isinstance(bias, bool):
+        raise ValueError(f"bias={bias!r}: no bool; allowed: True, False")
     return inputs * outputs + outputs * bias
 
 
@@ -65,6 +70,9 @@ def dense_macs(inputs: int, outputs: int, *, positions: int = 1) -> int:
 
     Returns:
       The number of multiply-adds.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
     _check(positions=positions)
     return positions * dense_parameters(inputs, outputs, bias=False)
@@ -79,6 +87,9 @@ def activation_kb(shape: Sequence[int], *, itemsize: int = 4) -> float:
 
     Returns:
       KB of 1024 bytes.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
     _check(itemsize=itemsize, **_numbered("shape", shape))
     return math.prod(shape) * itemsize / 1024
@@ -94,8 +105,11 @@ def stacked_conv_weights(channels: int, kernel_size: int, layers: int) -> int:
 
     Returns:
       The number of weights.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
-    _check(layers=layers)
+    _check(channels=channels, kernel_size=kernel_size, layers=layers)
     return layers * conv_parameters(channels, channels, (kernel_size, kernel_size), bias=False)
 
 
@@ -109,8 +123,11 @@ def single_conv_weights(channels: int, kernel_size: int, layers: int) -> int:
 
     Returns:
       The number of weights.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
-    _check(layers=layers)
+    _check(channels=channels, kernel_size=kernel_size, layers=layers)
     return stacked_conv_weights(channels, receptive_field([kernel_size] * layers), 1)
 
 
@@ -122,6 +139,9 @@ def pixel_attention_entries(side: int) -> int:
 
     Returns:
       The number of attention weights.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
     _check(side=side)
     return side**4
@@ -138,7 +158,7 @@ def patch_tokens(side: int, patch: int) -> int:
       (side / patch)^2.
 
     Raises:
-      ValueError: `patch` does not divide `side`.
+      ValueError: a number is no whole number from 1, or `patch` does not divide `side`.
     """
     _check(side=side, patch=patch)
     if side % patch:
@@ -155,6 +175,9 @@ def attention_macs(tokens: int, channels: int) -> int:
 
     Returns:
       The number of multiply-adds.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
     _check(tokens=tokens, channels=channels)
     return 2 * tokens**2 * channels
@@ -173,7 +196,7 @@ def window_attention_macs(height: int, width: int, window: int, channels: int) -
       The number of multiply-adds.
 
     Raises:
-      ValueError: the windows do not tile the map.
+      ValueError: a number is no whole number from 1, or the windows do not tile the map.
     """
     _check(height=height, width=width, window=window)
     if height % window or width % window:
@@ -195,7 +218,16 @@ def reduced_conv_macs(
 
     Returns:
       The number of multiply-adds.
+
+    Raises:
+      ValueError: a number is no whole number from 1, or there is not an output size for each kernel size.
     """
+    _check(channels=channels, reduced=reduced, features=features)
+    _check(**_numbered("kernel_size", kernel_size), **_numbered("output_size", output_size))
+    if len(kernel_size) != len(output_size) or not len(kernel_size):
+        raise ValueError(
+            f"output_size={output_size}: of another number of axes; allowed: {len(kernel_size)}, at least 1"
+        )
     first = conv_macs(output_size, channels, reduced, (1,) * len(kernel_size))
     return first + conv_macs(output_size, reduced, features, kernel_size)
 
@@ -208,6 +240,9 @@ def basic_block_weights(channels: int) -> int:
 
     Returns:
       The number of weights.
+
+    Raises:
+      ValueError: `channels` is no whole number from 1.
     """
     return stacked_conv_weights(channels, 3, 2)
 
@@ -220,7 +255,11 @@ def bottleneck_block_weights(channels: int) -> int:
 
     Returns:
       The number of weights.
+
+    Raises:
+      ValueError: `channels` is no whole number from 1.
     """
+    _check(channels=channels)
     pointwise = conv_parameters(4 * channels, channels, (1, 1), bias=False)
     return 2 * pointwise + conv_parameters(channels, channels, (3, 3), bias=False)
 
@@ -235,6 +274,9 @@ def voxel_bytes(side: int, *, channels: int = 1, itemsize: int = 4) -> int:
 
     Returns:
       Bytes.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
     _check(side=side, channels=channels, itemsize=itemsize)
     return side**3 * channels * itemsize
@@ -252,6 +294,9 @@ def video_bytes(height: int, width: int, frames: int, *, channels: int = 3, item
 
     Returns:
       Bytes.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
     _check(height=height, width=width, frames=frames, channels=channels, itemsize=itemsize)
     return height * width * channels * frames * itemsize
@@ -266,7 +311,14 @@ def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None
 
     Returns:
       The number of parameters; None for a class whose formula is not here.
+
+    Raises:
+      ValueError: the input has no axis, or its channels are no whole number from 1.
     """
+    _numbered("input_shape", input_shape)
+    if not len(input_shape):
+        raise ValueError("input_shape=(): no channels; allowed: (..., C)")
+    _check(channels=input_shape[-1])
     channels = input_shape[-1]
     if hasattr(layer, "feature_group_count"):  # flax's convolution, and ours
         groups, bias = layer.feature_group_count, layer.use_bias
@@ -283,6 +335,8 @@ def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None
 
 
 def _numbered(name: str, values: Sequence[int]) -> dict[str, int]:
+    if not isinstance(values, Sequence):
+        raise ValueError(f"{name}={values!r}: no sizes; allowed: a tuple of whole numbers")
     return {f"{name}[{i}]": value for i, value in enumerate(values)}
 
 

@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.cost.module_program import Call, Event, abstract_variables, program_of, size_in_bytes
 from dlcore.cost.receptive_field import Field
 
@@ -97,7 +98,14 @@ def layer_costs(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs:
 
     Returns:
       The layers in the order in which they run; modules that do not run come last, one row a parameter, as "not run".
+
+    Raises:
+      ValueError: the model is no flax module, or x no array.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"model={model!r}: no flax module; allowed: one with its fields, such as nn.Dense(2)")
+    if not hasattr(x, "shape") or not hasattr(x, "dtype"):
+        raise ValueError(f"x={x!r}: no array; allowed: jax.ShapeDtypeStruct(shape, dtype), or an array")
     x = jax.ShapeDtypeStruct(x.shape, x.dtype)
     variables = abstract_variables(model, x, args, kwargs)
     calls, events = program_of(model, variables, x, *args, **kwargs)
@@ -127,10 +135,9 @@ def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
       The groups, in the same order.
 
     Raises:
-      ValueError: `depth` is below 1.
+      ValueError: `depth` is no whole number from 1.
     """
-    if depth < 1:
-        raise ValueError(f"depth={depth}: too small; allowed: at least 1")
+    check_whole_number("depth", depth, 1)
 
     def block(numbered: tuple[int, Layer]) -> tuple:
         names = numbered[1].path.split("/")
@@ -149,7 +156,12 @@ def merge_layers(layers: Sequence[Layer], path: str) -> Layer:
     Returns:
       Their sums, with the shape and the stride of the last that has an output, and the largest receptive field: the
         last may be a shortcut, which sees less of the image than the branch that it is added to.
+
+    Raises:
+      ValueError: there is no layer.
     """
+    if not layers:
+        raise ValueError("layers=[]: none; allowed: at least one")
     if len(layers) == 1:
         return layers[0]._replace(path=path)
     last = next((layer for layer in reversed(layers) if layer.output_shape), layers[-1])

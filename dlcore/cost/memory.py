@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["memory_report", "readable", "residual_bytes"]
 
 
@@ -63,7 +65,12 @@ def residual_bytes(function: Callable, *args: Any) -> int:
 
     Returns:
       Bytes.
+
+    Raises:
+      ValueError: `function` is none.
     """
+    if not callable(function):
+        raise ValueError(f"function={function!r}: no function; allowed: one that JAX can differentiate")
     return _bytes(jax.eval_shape(lambda *args: jax.vjp(function, *args)[1], *args))
 
 
@@ -75,7 +82,11 @@ def readable(count: float) -> str:
 
     Returns:
       Text, in GiB at most.
+
+    Raises:
+      ValueError: the number is not finite.
     """
+    check_finite("count", count)
     units = ("B", "KiB", "MiB", "GiB")
     power = 0 if count < 1 else min(int(math.log2(count)) // 10, len(units) - 1)
     return f"{count / 1024**power:.{1 if power else 0}f} {units[power]}"

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.cost.roofline import CHIPS, Chip
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.cpu.onednn import CONVOLUTION, PRODUCT
 
 __all__ = [
@@ -227,7 +228,12 @@ def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip)
 
     Returns:
       The operations, the longest first.
+
+    Raises:
+      ValueError: `runs` is no whole number from 1, or a time or a peak of the chip is out of range.
     """
+    check_shapes(runs=(runs, "int >= 1"), times=(np.fromiter(times.values(), float), "... >= 0"))
+    check_shapes(flops=(chip.flops, "> 0"), bandwidth=(chip.bandwidth, "> 0"))
     instructions_of, total = instructions(text), sum(times.values())
     rows = []
     for name, seconds in sorted(times.items(), key=lambda item: -item[1]):
@@ -274,7 +280,11 @@ def measured_chip(size: int = 1024, megabytes: int = 64, repeats: int = 5) -> Ch
 
     Returns:
       FLOPs and bytes per second.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
+    check_shapes(size=(size, "int >= 1"), megabytes=(megabytes, "int >= 1"), repeats=(repeats, "int >= 1"))
     x = jnp.ones((size, size), jnp.float32)
     y = jnp.ones(megabytes * 2**18, jnp.float32)
     product = _best(jax.jit(lambda x: x @ x), x, repeats)

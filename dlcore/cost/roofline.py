@@ -19,6 +19,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from dlcore.cost.layers import Layer
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["CHIPS", "Bound", "Chip", "bound_of", "roofline", "total_seconds"]
 
@@ -69,7 +70,15 @@ def roofline(layer: Layer, chip: Chip) -> Bound:
 
     Returns:
       The bound; 0 s for a layer that moves nothing.
+
+    Raises:
+      ValueError: a peak of the chip is not above 0.
     """
+    if not isinstance(chip, Chip):
+        raise ValueError(
+            f"chip={chip!r}: no Chip; allowed: Chip(flops, bandwidth), or CHIPS[name] of {', '.join(CHIPS)}"
+        )
+    check_shapes(flops=(chip.flops, "> 0"), bandwidth=(chip.bandwidth, "> 0"))
     moved = _bytes_moved(layer)
     compute, memory = layer.flops / chip.flops, moved / chip.bandwidth
     intensity = layer.flops / moved if moved else 0.0
@@ -85,6 +94,9 @@ def bound_of(layers: Sequence[Layer], chip: Chip) -> Bound:
 
     Returns:
       The sum of their bounds, bound by what binds for most of that time.
+
+    Raises:
+      ValueError: a peak of the chip is not above 0.
     """
     bounds = [roofline(layer, chip) for layer in layers]
     seconds = sum(bound.seconds for bound in bounds)
@@ -107,6 +119,9 @@ def total_seconds(layers: Sequence[Layer], chip: Chip) -> tuple[float, float]:
 
     Returns:
       (seconds of all layers one after the other; of those with MACs alone, as if all else were fused into them).
+
+    Raises:
+      ValueError: a peak of the chip is not above 0.
     """
     bounds = [(layer.macs > 0, roofline(layer, chip).seconds) for layer in layers]
     return sum(s for _, s in bounds), sum(s for has_macs, s in bounds if has_macs)

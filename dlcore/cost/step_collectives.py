@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from itertools import combinations
 from typing import Literal
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.cost.collectives import Collective
 
 __all__ = ["bytes_by_axis", "data_parallel_bytes", "unexpected_collectives"]
@@ -52,9 +52,12 @@ def data_parallel_bytes(
       {"all-reduce": bytes, "all-gather": bytes}.
 
     Raises:
-      ValueError: the rule is unknown.
+      ValueError: the rule is unknown, or a number is no whole number from 0.
     """
     check_choice("rule", rule, ("replicate", "zero1", "fsdp"))
+    numbers = {"gradients": gradients, "split": split, "twice": twice, "norm_channels": norm_channels, "mixed": mixed}
+    for name, number in numbers.items():
+        check_whole_number(name, number, 0)
     return {
         "all-reduce": gradients + twice + STATISTICS_BYTES * norm_channels,
         "all-gather": mixed + {"replicate": 0, "zero1": 1, "fsdp": 2}[rule] * split,
@@ -105,7 +108,11 @@ def unexpected_collectives(
 
     Returns:
       A line for each kind and axis that is not in the formula, or has more bytes; empty where the program fits.
+
+    Raises:
+      ValueError: `slack` is no whole number from 0; else see `bytes_by_axis`.
     """
+    check_whole_number("slack", slack, 0)
     operations = list(operations)
     of_kind = {kind: whole for whole, kinds in PIECES.items() for kind in kinds}
     merged = [c._replace(kind=of_kind.get(c.kind, c.kind)) for c in operations]

@@ -48,7 +48,12 @@ def step_flops(function: Callable, *args: Any) -> StepFlops:
 
     Returns:
       The counts.
+
+    Raises:
+      ValueError: `function` is none.
     """
+    if not callable(function):
+        raise ValueError(f"function={function!r}: no function; allowed: one that JAX can trace")
     jaxpr = jax.make_jaxpr(function)(*args).jaxpr
     needed, _ = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
     return _count(needed)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+from dlcore.choices import check_whole_number
 from dlcore.cost.layers import Layer, Total, fold, merge_layers, total
 from dlcore.cost.roofline import Chip, bound_of, roofline, total_seconds
 
@@ -30,7 +31,11 @@ def text_table(layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None
 
     Returns:
       Several lines of text.
+
+    Raises:
+      ValueError: `batch` or `depth` is no whole number from 1.
     """
+    check_whole_number("batch", batch, 1)
     sums = total(layers)
     heads = ["layer", "kind", "output", "parameters", "%", "MMACs", "%", "activation KB", "%", "field", "stride"]
     heads += ["FLOP/byte", "bound by", "us at least"] if chip else []
@@ -59,13 +64,18 @@ def write_csv(
       batch: the examples that `layers` were counted for.
       chip: adds the roofline's columns; None leaves them out.
       depth: fold layers that share so many names of the path; None writes all.
+
+    Raises:
+      ValueError: `batch` or `depth` is no whole number from 1.
     """
+    check_whole_number("batch", batch, 1)
+    blocks = _blocks(layers, depth)
     heads = ["layer", "kind", "output", "parameters", "macs", "flops", "activation_kb", "receptive_field", "stride"]
     heads += ["flop_per_byte", "bound_by", "seconds_at_least"] if chip else []
     with Path(path).open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(heads)
-        for block, parts in _blocks(layers, depth):
+        for block, parts in blocks:
             field, stride = _pixels(block.receptive_field), _pixels(block.stride)
             row = [block.path, block.kind, _shape(block, batch), block.parameters, block.macs, block.flops]
             bounds = bound_of(parts, chip) if chip else ()

@@ -17,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend.core import Literal
 
+from dlcore.choices import check_whole_number
 from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate, scan_counts
+from dlcore.ops.checks import check_values
 
 __all__ = ["dependence", "steps_to_see_all"]
 
@@ -54,8 +56,11 @@ def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0
       bool [*output shape, N].
 
     Raises:
-      ValueError: the input has no such axis.
+      ValueError: the input is no array, has no such axis, or `function` is none.
     """
+    if not callable(function) or not hasattr(x, "shape"):
+        raise ValueError(f"function={function!r}, x={x!r}: no function of an array; allowed: both")
+    check_whole_number("axis", axis)
     if not 0 <= axis < len(x.shape):
         raise ValueError(f"axis={axis}: x has {len(x.shape)} axes; allowed: 0 to {len(x.shape) - 1}")
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(x.shape, x.dtype))
@@ -78,7 +83,14 @@ def steps_to_see_all(dependence_masks: np.ndarray) -> int | None:
 
     Returns:
       The first step, counted from 1, after which every element depends on all N; None if there is none.
+
+    Raises:
+      ValueError: there is no step, or an element is neither 0 nor 1.
     """
+    dependence_masks = np.asarray(dependence_masks)
+    if dependence_masks.ndim < 2 or not dependence_masks.size:
+        raise ValueError(f"dependence_masks={dependence_masks.shape}: wrong shape; allowed: [steps, ..., N], not empty")
+    check_values("dependence_masks", dependence_masks, (0, 1))
     complete = dependence_masks.reshape(len(dependence_masks), -1).all(1)
     return int(complete.argmax()) + 1 if complete.any() else None
 

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.diagnostics.trace import Operation, draws_random_numbers, run_traced
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = [
     "METHODS",
@@ -117,6 +118,8 @@ def verdict(error: float, kinks: bool = False) -> str:
     Raises:
       ValueError: the error is negative.
     """
+    if error is None or isinstance(error, str):
+        raise ValueError(f"error={error!r}: no number; allowed: at least 0, or NaN")
     if error < 0:
         raise ValueError(f"error={error}: out of range; allowed: at least 0")
     if not error <= 1e-2:
@@ -139,6 +142,8 @@ def check_step(h: float, method: str = "centered") -> None:
       ValueError: the method is unknown, or h is outside [1e-10, 1), for a complex step outside (0, 1).
     """
     check_choice("method", method, METHODS)
+    if h is None or isinstance(h, str):
+        raise ValueError(f"h={h!r}: no number; allowed: [1e-10, 1), of a complex step (0, 1)")
     if not 0 < h < 1 or (method != "complex_step" and h < TINY):
         raise ValueError(f"h={h}: rounding would take over; allowed: [1e-10, 1), of a complex step (0, 1)")
 
@@ -164,11 +169,14 @@ def numerical_gradient(
 
     Raises:
       TypeError: w is not float64, or a complex step meets an operation with a real result (abs).
-      ValueError: the method is unknown, or h out of range.
+      ValueError: the method is unknown, h is out of range, w has no such coordinate, or `f` gives no scalar.
     """
     check_step(h, method)
     if w.dtype != jnp.float64:
         raise TypeError(f"w={w.dtype}: not precise enough; allowed: float64 (jax.enable_x64)")
+    check_shapes(w=(w, "D"), coordinates=(coordinates, "int K"))
+    check_indices("coordinates", coordinates, len(w), "numbers")
+    _check_scalar("f", f, w)
     if method == "complex_step":
         _refuse_real(f, w)
         return jax.lax.map(lambda i: f(w.astype(jnp.complex128).at[i].add(1j * h)).imag / h, coordinates)
@@ -249,6 +257,12 @@ def has_kinks(f: Callable[..., jax.Array], *args: Any) -> bool:
     return any(kinks)
 
 
+def _check_scalar(name: str, f: Callable[[Any], jax.Array], x: Any) -> None:
+    shapes = [leaf.shape for leaf in jax.tree.leaves(jax.eval_shape(f, x))]
+    if shapes != [()]:
+        raise ValueError(f"{name}: gives {', '.join(map(str, map(list, shapes)))}; allowed: a scalar")
+
+
 def _refuse_real(f: Callable[[jax.Array], jax.Array], w: jax.Array) -> None:
     def visit(operation: Operation) -> None:
         complex_inputs, complex_outputs = (
@@ -294,9 +308,15 @@ def check_gradient(
 
     Raises:
       TypeError: a parameter is not float64.
-      ValueError: the loss draws random numbers (dropout, augmentation), or an argument is out of range.
+      ValueError: the loss draws random numbers (dropout, augmentation) or gives no scalar, the gradient has other
+        shapes than `params`, or an argument is out of range.
     """
+    check_whole_number("samples", samples, 1)
+    check_whole_number("seed", seed, 0)
+    check_choice("method", method, METHODS)
     leaves, tree = jax.tree.flatten(params)
+    if not leaves:
+        raise ValueError("params: holds no array; allowed: at least one")
     paths = [
         jax.tree_util.keystr(p, simple=True, separator="/") for p, _ in jax.tree_util.tree_leaves_with_path(params)
     ]
@@ -304,8 +324,7 @@ def check_gradient(
         if jnp.asarray(leaf).dtype != jnp.float64:
             dtype = jnp.asarray(leaf).dtype
             raise TypeError(f"{path}={dtype}: not precise enough; allowed: float64 (jax.enable_x64)")
-    if samples < 1:
-        raise ValueError(f"samples={samples}: too few; allowed: at least 1")
+    _check_scalar("loss", loss, params)
     if not allow_random and draws_random_numbers(loss, params):
         raise ValueError(
             "loss: draws random numbers; allowed: one without dropout and augmentation, or allow_random=True"
@@ -321,6 +340,8 @@ def check_gradient(
 
     w = jnp.concatenate([jnp.ravel(leaf) for leaf in leaves])
     gradients = jax.tree.leaves((gradient or jax.jit(jax.grad(loss)))(params))
+    if [jnp.shape(g) for g in gradients] != shapes:
+        raise ValueError("gradient: of other shapes than params; allowed: a tree like params")
     analytic = np.asarray(jnp.concatenate([jnp.ravel(g) for g in gradients]))
     rng = np.random.default_rng(seed)
     orders = [s + rng.permutation(n) for s, n in zip(starts, sizes, strict=True)]

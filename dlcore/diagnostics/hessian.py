@@ -17,6 +17,9 @@ import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["hessian_trace", "hessian_vector_product", "lanczos_eigenvalues", "top_eigenvalues"]
 
 
@@ -30,7 +33,12 @@ def hessian_vector_product(loss: Callable[[Any], jax.Array], params: Any, vector
 
     Returns:
       H v, a tree like `params`.
+
+    Raises:
+      ValueError: `vector` has other names or shapes than `params`.
     """
+    if jax.tree.map(jnp.shape, vector) != jax.tree.map(jnp.shape, params):
+        raise ValueError("vector: of other names or shapes than params; allowed: a tree like params")
 
     def slope(params: Any) -> jax.Array:
         return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, jax.grad(loss)(params), vector)))
@@ -64,13 +72,14 @@ def top_eigenvalues(
         `count`).
 
     Raises:
-      ValueError: `count` is not in [1, D], or `steps` is below 1.
+      ValueError: `count` is not in [1, D], `steps` is no whole number from 1, or `tolerance` is negative.
     """
     flat, unravel = ravel_pytree(params)
+    check_shapes(tolerance=(tolerance, ">= 0"))
+    check_whole_number("steps", steps, 1)
+    check_whole_number("count", count)
     if not 1 <= count <= flat.size:
         raise ValueError(f"count={count}: out of range; allowed: [1, {flat.size}], the number of parameters")
-    if steps < 1:
-        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
 
     def product(v: jax.Array) -> jax.Array:
         return ravel_pytree(hessian_vector_product(loss, params, unravel(v)))[0]
@@ -119,6 +128,7 @@ def lanczos_eigenvalues(loss: Callable[[Any], jax.Array], params: Any, key: jax.
       ValueError: `steps` is not in [1, D].
     """
     flat, unravel = ravel_pytree(params)
+    check_whole_number("steps", steps)
     if not 1 <= steps <= flat.size:
         raise ValueError(f"steps={steps}: out of range; allowed: [1, {flat.size}], the number of parameters")
 
@@ -154,10 +164,9 @@ def hessian_trace(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array,
       [samples]; their mean estimates the trace with variance 2 Σ_{i≠j} H_ij^2 / samples.
 
     Raises:
-      ValueError: `samples` is below 1.
+      ValueError: `samples` is no whole number from 1.
     """
-    if samples < 1:
-        raise ValueError(f"samples={samples}: too few; allowed: at least 1")
+    check_whole_number("samples", samples, 1)
     flat, unravel = ravel_pytree(params)
 
     def estimate(key: jax.Array) -> jax.Array:

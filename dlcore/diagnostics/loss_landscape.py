@@ -14,6 +14,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["filter_normalized_direction", "loss_surface"]
 
 
@@ -53,7 +55,18 @@ def loss_surface(
 
     Returns:
       [K, K], a along rows and b along columns.
+
+    Raises:
+      ValueError: there are not two directions of the shapes of `params`, or an offset is not finite.
     """
+    check_shapes(offsets=(offsets, "K"))
+    check_finite("offsets", offsets)
+    if not isinstance(directions, tuple | list) or len(directions) != 2:
+        count = len(directions) if isinstance(directions, tuple | list) else type(directions).__name__
+        raise ValueError(f"directions: {count} of them; allowed: two")
+    shapes = jax.tree.map(jnp.shape, params)
+    if bad := [i for i in range(2) if jax.tree.map(jnp.shape, directions[i]) != shapes]:
+        raise ValueError(f"directions[{bad[0]}]: of other names or shapes than params; allowed: a tree like params")
 
     def loss_at(a: jax.Array, b: jax.Array) -> jax.Array:
         return loss(jax.tree.map(lambda w, d, e: w + a * d + b * e, params, *directions))

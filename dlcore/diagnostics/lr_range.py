@@ -17,6 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["RangeTest", "lr_range_test", "read_range_test"]
 
 
@@ -57,9 +60,17 @@ def lr_range_test(
       (rates [T], losses [T], each before its step).
 
     Raises:
-      ValueError: not 0 < low < high, or there are fewer than two batches.
+      ValueError: not 0 < low < high, both finite, there are fewer than two batches, or not as many of each leaf.
     """
-    steps = len(jax.tree.leaves(batches)[0])
+    lengths = [len(leaf) if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(batches)]
+    if len(set(lengths)) != 1:
+        raise ValueError(f"batches: leaves of {lengths} steps; allowed: [T, ...] with one T for all")
+    steps = lengths[0]
+    check_finite("high", high)
+    if not callable(optimizer):
+        raise ValueError(
+            f"optimizer={type(optimizer).__name__}: no function of a schedule; allowed: such as optax.adam"
+        )
     if not 0 < low < high:
         raise ValueError(f"low={low}: no range up to high={high}; allowed: 0 < low < high")
     if steps < 2:
@@ -89,12 +100,17 @@ def read_range_test(rates: np.ndarray, losses: np.ndarray, window: int | None = 
       The learning rates.
 
     Raises:
-      ValueError: the shapes differ, the window is not in [3, T], or the first window's losses are not finite.
+      ValueError: the shapes differ, the rates are not above 0 or do not rise, the window is not in [3, T], `blown` is
+        below 1, or the first window's losses are not finite.
     """
     rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
     window = max(3, len(losses) // 10) if window is None else window
     if rates.shape != losses.shape or rates.ndim != 1:
         raise ValueError(f"losses={losses.shape}: wrong shape beside rates {rates.shape}; allowed: both [T]")
+    check_whole_number("window", window)
+    check_shapes(blown=(blown, ">= 1"), rates=(rates, "... > 0"))
+    if not (np.diff(rates) > 0).all():
+        raise ValueError("rates: do not rise; allowed: rising by equal factors")
     if not 3 <= window <= len(losses) or not np.isfinite(losses[:window]).all():
         raise ValueError(
             f"window={window}: unusable; allowed: 3 to {len(losses)}, the losses of the first window being finite"

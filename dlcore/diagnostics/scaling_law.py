@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["PowerLaw", "fit_power_law"]
 
 
@@ -46,7 +48,11 @@ class PowerLaw(NamedTuple):
 
         Returns:
           L(n), with the shape of `sizes`.
+
+        Raises:
+          ValueError: a size is not above 0.
         """
+        check_shapes(sizes=(sizes, "... > 0"))
         return self.a * np.asarray(sizes, np.float64) ** -self.b + self.c
 
     def interval(self, size: float, confidence: float = 0.95) -> tuple[float, float]:
@@ -58,7 +64,12 @@ class PowerLaw(NamedTuple):
 
         Returns:
           (lower end, upper end).
+
+        Raises:
+          ValueError: `size` is not above 0, or `confidence` is not above 0 and below 1.
         """
+        check_shapes(size=(size, "> 0"))
+        _check_confidence(confidence)
         from scipy.stats import t
 
         gradient = _jacobian(np.array([size / self.unit]), np.log(self.a * self.unit**-self.b), self.b)[0]
@@ -74,7 +85,11 @@ class PowerLaw(NamedTuple):
 
         Returns:
           (lower end, upper end).
+
+        Raises:
+          ValueError: `confidence` is not above 0 and below 1.
         """
+        _check_confidence(confidence)
         from scipy.stats import t
 
         half = t.ppf((1 + confidence) / 2, self.freedom) * np.sqrt(self.covariance[1, 1])
@@ -93,9 +108,11 @@ def fit_power_law(sizes: Any, losses: Any, max_exponent: float = 3.0) -> PowerLa
       The law.
 
     Raises:
-      ValueError: there are fewer than 4 measurements or 3 sizes, a number is not finite, a size is not positive, or the
-        losses do not fall with the size.
+      ValueError: there are fewer than 4 measurements or 3 sizes, a number is not finite, a size is not positive, the
+        losses do not fall with the size, or `max_exponent` is not above 0.001 and finite.
     """
+    check_shapes(max_exponent=(max_exponent, "> 0.001"))
+    check_finite("max_exponent", max_exponent)
     from scipy.optimize import minimize_scalar, nnls
 
     sizes, losses = np.asarray(sizes, np.float64), np.asarray(losses, np.float64)
@@ -124,6 +141,11 @@ def fit_power_law(sizes: Any, losses: Any, max_exponent: float = 3.0) -> PowerLa
     jacobian = _jacobian(x, np.log(a), b)
     covariance = noise**2 * np.linalg.pinv(jacobian.T @ jacobian)
     return PowerLaw(float(a * unit**b), b, float(c), covariance, noise, freedom, unit)
+
+
+def _check_confidence(confidence: float) -> None:
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence={confidence}: out of range; allowed: above 0 and below 1")
 
 
 def _jacobian(x: np.ndarray, log_a: float, b: float) -> np.ndarray:

@@ -16,7 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.diagnostics.finding import Finding
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["fit_triage", "learning_rate_triage", "plateaus", "smoothing_floor", "triage", "turning_point"]
 
@@ -51,9 +53,12 @@ def learning_rate_triage(
       The finding, of a kind above.
 
     Raises:
-      ValueError: `loss` is not [N] with N at least 1, or `steps` has another shape.
+      ValueError: `loss` is not [N] with N at least 1, `steps` or `rate` has another shape, or a threshold is out of
+        range.
     """
+    check_shapes(flat=(flat, "0 to 1"), blown=(blown, ">= 1"), floor=(floor, "finite"))
     loss, steps = _curve("loss", loss, steps)
+    check_shapes(loss=(loss, "N"), rate=(rate, "N"))
     bad = np.flatnonzero(~np.isfinite(loss))
     if bad.size:
         return Finding("too high", f"the loss is not finite at {steps[bad[0]]:g}: lower the rate, try {RANGE}")
@@ -104,7 +109,11 @@ def smoothing_floor(label_smoothing: float, num_classes: int) -> float:
 
     Returns:
       The floor in nats; 0 without smoothing.
+
+    Raises:
+      ValueError: `label_smoothing` is outside [0, 1], or `num_classes` is no whole number from 1.
     """
+    check_shapes(label_smoothing=(label_smoothing, "0 to 1"), num_classes=(num_classes, "int >= 1"))
     q = label_smoothing / num_classes
     target = [1 - label_smoothing + q, *[q] * (num_classes - 1)]
     return -sum(p * math.log(p) for p in target if p > 0)
@@ -132,8 +141,9 @@ def fit_triage(
       The findings, of the kinds above; at least one, except for augmented images.
 
     Raises:
-      ValueError: an accuracy lies outside [0, 1], or a curve is empty.
+      ValueError: an accuracy or a threshold lies outside [0, 1], or a curve is empty.
     """
+    check_shapes(gap=(gap, "0 to 1"), enough=(enough, "0 to 1"))
     curves = {}
     for name, values in (("train", train), ("valid", valid)):
         values = _curve(name, values)[0]
@@ -181,12 +191,14 @@ def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.0
       [(first, end), ...], indices into `loss`, `end` excluded; lower the learning rate at `first`.
 
     Raises:
-      ValueError: `window` is below 3.
+      ValueError: `window` is no whole number from 3, or `fall` is negative or not finite.
     """
+    check_shapes(fall=(fall, ">= 0"))
+    check_finite("fall", fall)
     loss = _curve("loss", loss)[0]
     loss = loss[: len(loss) if np.isfinite(loss).all() else np.isfinite(loss).argmin()]
-    if window is not None and window < 3:
-        raise ValueError(f"window={window}: too short; allowed: at least 3")
+    if window is not None:
+        check_whole_number("window", window, 3)
     window = window or _window(loss)
     if len(loss) < window:
         return []
@@ -210,7 +222,11 @@ def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
 
     Returns:
       The index into `loss`; None if it has not risen, is not finite, or has fewer than five points.
+
+    Raises:
+      ValueError: `rise` is negative, or `loss` is not [N] with N at least 1.
     """
+    check_shapes(rise=(rise, ">= 0"))
     loss = _curve("loss", loss)[0]
     if len(loss) < FEWEST or not np.isfinite(loss).all():
         return None
@@ -229,7 +245,11 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
 
     Returns:
       Sentences without a capital letter and a full stop; none without findings.
+
+    Raises:
+      ValueError: `floor` is not finite.
     """
+    check_shapes(floor=(floor, "finite"))
     curves = {
         (split, name): _column(history, split, name) for split in ("train", "valid") for name in ("loss", "accuracy")
     }
@@ -269,7 +289,12 @@ def _where_to_lower(steps: np.ndarray, loss: np.ndarray, floor: float) -> list[s
 
 def _curve(name: str, values: Sequence[float], steps: Sequence[float] | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Convert to (values, steps), both [N] floats; steps count from 0 by default."""
-    values = np.asarray([math.nan if v is None else v for v in values], np.float64)
+    if isinstance(values, str) or not np.iterable(values):
+        raise ValueError(f"{name}={values!r}: no curve; allowed: numbers [N]")
+    try:
+        values = np.asarray([math.nan if v is None else v for v in values], np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name}: holds what is no number; allowed: numbers [N], or None") from error
     steps = np.arange(len(values)) if steps is None else np.asarray(steps)
     if values.ndim != 1 or not len(values) or steps.shape != values.shape:
         raise ValueError(

@@ -46,8 +46,10 @@ def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) 
       The caption.
 
     Raises:
-      ValueError: there is no caption, or no image.
+      ValueError: there is no caption, or no image, or the captions are one string.
     """
+    if isinstance(captions, str):
+        raise ValueError("captions=str: one string; allowed: a list of captions")
     if not captions or not references:
         raise ValueError(f"captions={len(captions)}, references={len(references)}: empty; allowed: at least one")
     words = [text.split() for text in dict.fromkeys(captions)]

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["chrf"]
 
 
@@ -30,10 +32,11 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], max_n: 
       chrF in [0, 1].
 
     Raises:
-      ValueError: the two differ in number, a hypothesis has no reference, or `max_n` is below 1.
+      ValueError: the two differ in number, a hypothesis has no reference, `max_n` is no whole number from
+        1, or `beta` is negative or not finite.
     """
-    if max_n < 1:
-        raise ValueError(f"max_n={max_n}: out of range; allowed: at least 1")
+    check_shapes(max_n=(max_n, "int >= 1"), beta=(beta, ">= 0"))
+    check_finite("beta", beta)
     if isinstance(hypotheses, str) or any(isinstance(several, str) for several in references):
         raise ValueError("hypotheses or references: strings; allowed: a list of texts, and a list of lists of texts")
     if len(hypotheses) != len(references) or not all(len(several) for several in references):

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.learner import Evaluator
 from dlcore.metrics.classification import class_predictions
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["class_consistency"]
 
@@ -24,10 +26,18 @@ def class_consistency(
 
     Returns:
       The evaluator of `class_consistency`.
+
+    Raises:
+      ValueError: when used: `predict` has no output of the name, or the probabilities are not [B, K] with the requested
+        classes below K.
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
-        return [*(acc or []), class_predictions(np.asarray(probabilities(outputs[name]))) == rows[label]]
+        check_choice("name", name, outputs)
+        p = np.asarray(probabilities(outputs[name]))
+        check_shapes(probabilities=(p, "B K"), **{label: (rows[label], "B")})
+        check_class_ids(label, rows[label], p.shape[1])
+        return [*(acc or []), class_predictions(p) == rows[label]]
 
     return Evaluator(
         add, lambda acc: {"class_consistency": float(np.concatenate(acc).mean())}, source, ("class_consistency",)

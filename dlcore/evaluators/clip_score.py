@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.evaluators.manifold import half_interval
 from dlcore.learner import Evaluator
 from dlcore.metrics import clip_score
@@ -36,10 +37,11 @@ def clip_score_evaluator(
       by the prompt of the next sample.
 
     Raises:
-      ValueError: when used: a sample is not finite, or there are fewer than two samples.
+      ValueError: when used: `predict` has no such output, a sample is not finite, or there are fewer than two samples.
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        check_choice("output", output, outputs)
         samples = np.asarray(outputs[output])
         check_finite(output, samples)
         return [*(acc or []), (np.asarray(encode_images(samples)), np.asarray(encode_texts(rows)))]

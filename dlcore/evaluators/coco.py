@@ -27,7 +27,15 @@ from dlcore.data.coco_annotations import AREA_RATIOS, fits_box
 from dlcore.data.masks import masks_to_rles, unpack_masks
 from dlcore.extras import require
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_class_ids, check_finite, check_indices, check_shapes, check_values
+from dlcore.ops.checks import (
+    check_class_ids,
+    check_finite,
+    check_indices,
+    check_keys,
+    check_range,
+    check_shapes,
+    check_values,
+)
 
 __all__ = ["CocoResult", "coco_evaluator", "coco_map", "coco_rows", "pasted_masks"]
 
@@ -101,7 +109,7 @@ def coco_map(
             raise ValueError(f"{name}={number}: nothing to measure; allowed: at least 1")
     if sigmas is not None and keypoints is None:
         raise ValueError("sigmas: of no use without keypoints; allowed: None, or keypoints too")
-    if not 0 < size_limits[0] < size_limits[1] < np.inf:
+    if np.shape(size_limits) != (2,) or not 0 < size_limits[0] < size_limits[1] < np.inf:
         raise ValueError(f"size_limits={size_limits}: no limits; allowed: two finite areas, 0 < small < large")
     targets, detections = (np.asarray(rows, np.float64) for rows in (truth, detections))
     true_masks, found_masks = masks or (None, None)
@@ -279,11 +287,14 @@ def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], th
       [K, H, W] bool.
 
     Raises:
-      ValueError: a side is below 1, the threshold is outside [0, 1], or a number is not finite.
+      ValueError: `size` is not two whole numbers from 1, the threshold or a probability is outside [0, 1], a box is not
+        finite, or there is not one for each mask.
     """
+    check_shapes(size=(size, "2"), masks=(masks, "K M M"), boxes=(boxes, "K 4"))
     height, width = size
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"), threshold=(threshold, "0 to 1"))
-    check_finite("masks", masks)
+    check_range("masks", masks, 0, 1)
+    check_finite("boxes", boxes)
     import jax
 
     from dlcore.ops.mask_paste import paste_masks
@@ -311,7 +322,14 @@ def coco_rows(
 
     Returns:
       (targets [G, 7], detections [D, 7]), of the targets and crowds and of the valid detections.
+
+    Raises:
+      ValueError: a key is missing, the boxes are not of these shapes, or `first_image` is no whole number from 0.
     """
+    check_keys("outputs", outputs, ("boxes", "scores", "labels", "valid"))
+    check_keys("rows", rows, ("boxes", "labels", "box_mask"))
+    check_shapes(outputs=(outputs["boxes"], "B K 4"), rows=(rows["boxes"], "B M 4"))
+    check_shapes(first_image=(first_image, "int >= 0"))
     box_scale = np.tile(_original_scale(rows), 2)[:, None]
     crowd = rows.get("crowd", np.zeros_like(rows["box_mask"], bool))
     targets = _rows(rows["boxes"] * box_scale, rows["labels"], crowd, _scored(rows), first_image)
@@ -349,7 +367,11 @@ def coco_evaluator(
 
     Raises:
       MissingPackage: pycocotools is not installed.
+      ValueError: a sigma is not above 0, or there are no keypoints to use them; when used: see `coco_map`.
     """
+    if sigmas is not None and not keypoints:
+        raise ValueError("sigmas: of no use without keypoints; allowed: None, or keypoints too")
+    check_shapes(sigmas=(sigmas, "... > 0"))
     require("pycocotools", what="COCO's mAP")
     names = list(class_names)
 
@@ -366,7 +388,8 @@ def coco_evaluator(
         if masks:
             size = rows["image"].shape[1:3]
             for i in range(len(real)):
-                pasted = pasted_masks(outputs["masks"][i], outputs["boxes"][i], size)
+                boxes = np.where(valid[i][:, None], outputs["boxes"][i], 0)  # padding may hold anything
+                pasted = pasted_masks(outputs["masks"][i], boxes, size)
                 acc["found_masks"] += masks_to_rles(pasted[valid[i]])
                 acc["found_areas"].append(pasted[valid[i]].sum((1, 2)) * scale[i].prod())
                 acc["real_masks"] += masks_to_rles(unpack_masks(np.asarray(rows["masks"][i])[real[i]], size[1]))

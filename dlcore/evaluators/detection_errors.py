@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_keys, check_shapes
 
 __all__ = ["KINDS", "detection_errors"]
 
@@ -54,12 +54,22 @@ def detection_errors(
       box for its true class.
 
     Raises:
-      ValueError: a label is none of the classes, a score or a box is not finite, a threshold is outside [0, 1], or
-        `background` is above `foreground`.
+      ValueError: a key is missing, shapes do not fit, a label is none of the classes, a score or a box is not finite, a
+        threshold is outside [0, 1], or `background` is above `foreground`.
     """
+    check_shapes(num_classes=(num_classes, "int >= 1"))
     check_shapes(min_score=(min_score, "0 to 1"), foreground=(foreground, "0 to 1"), background=(background, "0 to 1"))
     if background > foreground:
         raise ValueError(f"background={background}: above foreground; allowed: at most foreground={foreground}")
+    check_keys("outputs", outputs, ("boxes", "scores", "labels", "valid"))
+    check_keys("truth", truth, ("boxes", "labels", "box_mask"))
+    parts = {"labels": "N K", "boxes": "N K 4"}
+    for name, rows, more in (("outputs", outputs, ("scores", "valid")), ("truth", truth, ("box_mask",))):
+        check_shapes(
+            **{f"{name}: {part}": (rows[part], axes) for part, axes in (parts | dict.fromkeys(more, "N K")).items()}
+        )
+    if len(outputs["boxes"]) != len(truth["boxes"]):
+        raise ValueError(f"truth={len(truth['boxes'])} images: of {len(outputs['boxes'])} outputs; allowed: as many")
     for name, rows, mask in (("outputs", outputs, outputs["valid"]), ("truth", truth, truth["box_mask"])):
         is_valid = np.asarray(mask) > 0
         check_class_ids(f"{name}: labels", np.asarray(rows["labels"])[is_valid], num_classes)

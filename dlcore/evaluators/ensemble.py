@@ -33,6 +33,10 @@ def ensemble(learners: Sequence[Learner], example: Batch) -> Learner:
     """
     widths = []
     for number, learner in enumerate(learners):
+        if not hasattr(learner, "predict"):
+            raise ValueError(
+                f"learners[{number}]={type(learner).__name__}: no learner; allowed: learners of classifiers"
+            )
         outputs = jax.eval_shape(
             lambda b, member=learner: member.predict(member.init(jax.random.key(0), b), b), example
         )

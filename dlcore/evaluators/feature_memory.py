@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
+
 __all__ = ["FeatureMemory", "collect_features"]
 
 
@@ -35,9 +37,13 @@ def collect_features(key: str) -> Callable[[FeatureMemory | None, Any, Any], Fea
 
     Returns:
       (memory or None, outputs, rows with `label` and `bank`) -> memory.
+
+    Raises:
+      ValueError: when used: `predict` has no output `key`.
     """
 
     def add(memory: FeatureMemory | None, outputs: Any, rows: Any) -> FeatureMemory:
+        check_choice("key", key, outputs)
         memory = FeatureMemory() if memory is None else memory
         memory.append((np.asarray(outputs[key], np.float32), np.asarray(rows["label"]), np.asarray(rows["bank"])))
         return memory

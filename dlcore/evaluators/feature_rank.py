@@ -52,6 +52,9 @@ def feature_rank(source: Any, *, key: str = "features", suffix: str = "") -> Eva
 
     Returns:
       The evaluator of `rank` and `alpha`; `alpha` is left out where the features have less than two directions.
+
+    Raises:
+      ValueError: when used: `predict` has no output `key`.
     """
 
     def finish(acc) -> dict[str, float]:

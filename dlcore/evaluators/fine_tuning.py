@@ -25,7 +25,7 @@ from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.learner import Evaluator, root_key
 from dlcore.metrics.classification import class_predictions
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_class_ids
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 from dlcore.optim import create_optimizer, create_schedule
 
 __all__ = ["Encoder", "Recipe", "Tuning", "fine_tuning", "label_counts", "module_encoder"]
@@ -139,11 +139,13 @@ def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: st
       Unique counts in ascending order.
 
     Raises:
-      ValueError: an amount is no count and no fraction, or larger than `size`.
+      ValueError: an amount is no count and no fraction, or larger than `size`; `size` or `num_classes` is no whole
+        number from 1.
     """
+    check_shapes(size=(size, "int >= 1"), num_classes=(num_classes, "int >= 1"))
     counts = set()
     for amount in amounts:
-        if amount <= 0 or (amount >= 1 and amount != int(amount)):
+        if not amount > 0 or (amount >= 1 and amount % 1 != 0):
             raise ValueError(f"{name}={amount:g}: no number of labels; allowed: a count, or a share between 0 and 1")
         if amount > size:
             raise ValueError(f"{name}={amount:g}: more than the training examples; allowed: at most {size}")
@@ -159,9 +161,15 @@ class Tuning:
       recipe: hyperparameters.
       num_classes: number of classes.
       seed: random seed of the head, the order of the images, and the keys.
+
+    Raises:
+      ValueError: a number of the recipe, `num_classes` or `seed` is out of range.
     """
 
     def __init__(self, encoder: Encoder, recipe: Recipe, num_classes: int, seed: int = 0):
+        check_shapes(steps=(recipe.steps, "int >= 1"), batch_size=(recipe.batch_size, "int >= 1"))
+        check_shapes(learning_rate=(recipe.learning_rate, "> 0"), weight_decay=(recipe.weight_decay, ">= 0"))
+        check_shapes(num_classes=(num_classes, "int >= 1"), seed=(seed, "int >= 0"))
         self.recipe, self.num_classes, self.seed = recipe, num_classes, seed
         self._encode = jax.jit(lambda variables, images: encoder.apply(variables, encoder.prepare(images), None)[0])
 
@@ -266,14 +274,23 @@ def fine_tuning(
     Returns:
       The evaluator of `fine_tune_N` and `fine_tune_N_untrained` for each count N; with `supervised` also of
       `supervised`, `knn_supervised` and `probe_supervised`.
+
+    Raises:
+      ValueError: a count, `supervised`, `k` or `seed` is no whole number or too small, or see `Tuning`.
     """
+    check_shapes(
+        counts=(np.asarray(counts, None if len(counts) else int), "int N"),
+        supervised=(supervised, "int >= 0"),
+        k=(k, "int >= 1"),
+    )
+    check_range("counts", counts, 1, len(train))
     recipe = recipe or Recipe()
+    tuning = Tuning(encoder, recipe, num_classes, seed)
     names = [f"fine_tune_{count}{end}" for count in counts for end in ("", "_untrained")]
     names += ["supervised", "knn_supervised", "probe_supervised"] if supervised else []
 
     def finish(trained: dict) -> dict[str, float]:
         targets, measures = np.asarray(queries.arrays["label"]), {}
-        tuning = Tuning(encoder, recipe, num_classes, seed)
         untrained = jax.device_get(jax.jit(encoder.init)(root_key(seed)))
 
         def accuracy(predicted: np.ndarray) -> float:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.evaluators.manifold import half_interval, neighborhoods
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_finite, check_shapes
@@ -75,7 +76,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
       The distance, 0 or more.
 
     Raises:
-      ValueError: a moment is not finite, or a covariance is not symmetric.
+      ValueError: a moment is not finite, or a covariance is not symmetric or has a negative eigenvalue.
     """
     check_shapes(mean_f=(mean_f, "D"), cov_f=(cov_f, "D D"), mean_g=(mean_g, "D"), cov_g=(cov_g, "D D"))
     for name, moment in (("mean_f", mean_f), ("cov_f", cov_f), ("mean_g", mean_g), ("cov_g", cov_g)):
@@ -83,6 +84,8 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
     for name, cov in (("cov_f", cov_f), ("cov_g", cov_g)):
         if np.abs(cov - np.transpose(cov)).max() > 1e-3 * np.abs(cov).max():
             raise ValueError(f"{name}={np.shape(cov)}: not symmetric; allowed: a covariance, [D, D]")
+        if (least := np.linalg.eigvalsh(cov)[0]) < -1e-3 * np.abs(cov).max():
+            raise ValueError(f"{name}: has the eigenvalue {least:g}; allowed: a covariance, none negative")
     values, vectors = np.linalg.eigh(cov_f)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     inner = np.linalg.eigvalsh(root @ cov_g @ root)
@@ -174,10 +177,10 @@ def kid_of_subsets(
       (mean, standard deviation over the subsets).
 
     Raises:
-      ValueError: `num_subsets` or `subset_size` is out of range; else see `kid`.
+      ValueError: `num_subsets` or `subset_size` is out of range, `seed` is no whole number from 0; else see `kid`.
     """
-    if num_subsets < 1:
-        raise ValueError(f"num_subsets={num_subsets}: out of range; allowed: at least 1")
+    check_shapes(num_subsets=(num_subsets, "int >= 1"), seed=(seed, "int >= 0"))
+    check_whole_number("subset_size", subset_size)
     if not 2 <= subset_size <= min(len(f), len(g)):
         raise ValueError(f"subset_size={subset_size}: out of range; allowed: 2 to {min(len(f), len(g))}, the examples")
     f, g, rng = np.asarray(f), np.asarray(g), np.random.RandomState(seed)
@@ -245,14 +248,17 @@ def frechet_evaluator(
       The evaluator.
 
     Raises:
-      ValueError: there are fewer than two samples.
+      ValueError: there are fewer than two samples; when used: `predict` has no output of the name.
     """
+    if not hasattr(source, "__len__"):
+        raise ValueError(f"source={type(source).__name__}: no source; allowed: Source(arrays)")
     if len(source) < 2:
         raise ValueError(f"source holds {len(source)} examples; a distance needs at least 2 samples")
     reference_moments = moments(reference)
     names = ("frechet_distance", "kid", "inception_score")
 
     def add(acc, outputs, rows):
+        check_choice("name", name, outputs)
         return [*(acc or []), features(outputs[name])]
 
     def finish(acc):

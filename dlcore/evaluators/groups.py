@@ -17,6 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["Audit", "GroupRates", "audit_groups", "wilson_interval"]
 
 LEAST = 20
@@ -73,8 +76,13 @@ def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, flo
       (low, high), within [0, 1].
 
     Raises:
-      ValueError: there is no trial, or there are more successes than trials.
+      ValueError: there is no trial, there are more successes than trials, one of the two is no whole number, or `z` is
+        not above 0 and finite.
     """
+    check_whole_number("right", right)
+    check_whole_number("count", count)
+    check_shapes(z=(z, "> 0"))
+    check_finite("z", z)
     if not 0 <= right <= count or count < 1:
         raise ValueError(f"right={right}: of count={count}; allowed: 0 to count, and at least one trial")
     proportion = right / count
@@ -97,13 +105,21 @@ def audit_groups(predicted: np.ndarray, label: np.ndarray, group: np.ndarray, le
       The audit.
 
     Raises:
-      ValueError: the lengths differ, a prediction or label is neither 0 nor 1, or no group is large enough.
+      ValueError: an array is not [N], a prediction or label is neither 0 nor 1, a group is NaN, `least` is no whole
+        number from 1, or no group is large enough.
     """
     predicted, label, group = (np.asarray(x) for x in (predicted, label, group))
+    for name, values in (("predicted", predicted), ("label", label), ("group", group)):
+        if values.ndim != 1 or values.dtype == object:
+            kind = "names or numbers" if name == "group" else "numbers"
+            raise ValueError(f"{name}={values.dtype}{list(values.shape)}: wrong shape or kind; allowed: [N] {kind}")
     if not len(predicted) == len(label) == len(group):
         raise ValueError(
             f"predicted, label, group: {len(predicted)}, {len(label)}, {len(group)} of them; allowed: as many of each"
         )
+    check_shapes(least=(least, "int >= 1"))
+    if group.dtype.kind == "f":
+        check_finite("group", group)
     for name, values in (("predicted", predicted), ("label", label)):
         if not np.isin(values, (0, 1)).all():
             raise ValueError(f"{name}: has {values[~np.isin(values, (0, 1))][0]}; allowed: 0 and 1")

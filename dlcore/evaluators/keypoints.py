@@ -7,6 +7,7 @@ import numpy as np
 
 from dlcore.learner import Evaluator
 from dlcore.metrics.keypoints import KeypointAccuracy
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["pck_evaluator"]
 
@@ -27,7 +28,11 @@ def pck_evaluator(
 
     Returns:
       The evaluator.
+
+    Raises:
+      ValueError: `alpha` is not above 0, or `min_iou` is outside [0, 1].
     """
+    check_shapes(alpha=(alpha, "> 0"), min_iou=(min_iou, "0 to 1"))
 
     def add(acc, outputs, rows):
         outputs = {name: np.asarray(value) for name, value in outputs.items()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_finite, check_shapes
@@ -34,16 +35,19 @@ def knn_predict(
       [M] int classes.
 
     Raises:
-      ValueError: `k` is outside [1, N], `temperature` is not positive, a feature is not finite, or a label is not an
-        integer from 0.
+      ValueError: `k` is outside [1, N], `temperature` is not positive, there are no queries, a feature is
+        not finite, or a label is not an integer from 0.
     """
+    bank, labels, queries = np.asarray(bank), np.asarray(labels), np.asarray(queries)
     check_shapes(bank=(bank, "N D"), labels=(labels, "N"), queries=(queries, "M W"))
+    check_shapes(temperature=(temperature, "> 0"))
+    check_whole_number("k", k)
     if bank.shape[1] != queries.shape[1]:
         raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
     if not 1 <= k <= len(bank):
         raise ValueError(f"k={k}: out of range; allowed: 1 to {len(bank)}, the size of the bank")
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature}: not positive; allowed: above 0")
+    if not len(queries):
+        raise ValueError("queries=[0]: none; allowed: at least 1")
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
         invalid = labels.min() if np.issubdtype(labels.dtype, np.integer) else labels.dtype
         raise ValueError(f"labels={invalid}: no class; allowed: integers from 0")
@@ -76,7 +80,11 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
 
     Returns:
       The evaluator of the accuracy on the queries.
+
+    Raises:
+      ValueError: `k` is no whole number from 1, or `temperature` is not above 0; when used: see `knn_predict`.
     """
+    check_shapes(k=(k, "int >= 1"), temperature=(temperature, "> 0"))
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, targets = acc.split()

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["noise_share", "path_length"]
 
@@ -32,10 +33,15 @@ def path_length(features: Features, source: Any, step: float, name: str = "decod
 
     Returns:
       The evaluator of `path_length`.
+
+    Raises:
+      ValueError: `step` is not above 0; when used: `predict` has no output of the name, one is not finite, or a latent
+        has no neighbor.
     """
+    check_shapes(step=(step, "> 0"))
 
     def finish(acc: list) -> dict[str, float]:
-        f = np.concatenate(acc)
+        f = _groups(acc, 2)
         return {"path_length": float(np.square(f[::2] - f[1::2]).sum(1).mean() / step**2)}
 
     return Evaluator(_collect(features, name), finish, source, ("path_length",))
@@ -51,10 +57,13 @@ def noise_share(features: Features, source: Any, name: str = "decoded") -> Evalu
 
     Returns:
       The evaluator of `noise_share`; no value if the latent has no effect.
+
+    Raises:
+      ValueError: when used: `predict` has no output of the name, one is not finite, or a triple is not whole.
     """
 
     def finish(acc: list) -> dict[str, float]:
-        f = np.concatenate(acc)
+        f = _groups(acc, 3)
         noise, style = (np.linalg.norm(f[::3] - other, axis=1).mean() for other in (f[1::3], f[2::3]))
         return {"noise_share": float(noise / style)} if style > 0 else {}
 
@@ -63,7 +72,16 @@ def noise_share(features: Features, source: Any, name: str = "decoded") -> Evalu
 
 def _collect(features: Features, name: str) -> Callable:
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        check_choice("name", name, outputs)
         check_finite(name, outputs[name])
         return [*(acc or []), features(outputs[name])]
 
     return add
+
+
+def _groups(parts: list, size: int) -> np.ndarray:
+    """Join the features of all batches, [N, D], in groups of `size`."""
+    f = np.concatenate(parts)
+    if len(f) % size:
+        raise ValueError(f"source={len(f)} latents: no groups of {size}; allowed: multiples of {size}")
+    return f

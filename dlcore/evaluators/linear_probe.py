@@ -34,11 +34,14 @@ def probe_predict(
       [M] int classes.
 
     Raises:
-      ValueError: `c` or `max_iterations` is not positive, the shapes do not fit together, a feature is not finite, or
-        the bank has a single class.
+      ValueError: `c` is not above 0, `max_iterations` is no whole number from 1, the shapes do not fit together,
+        there are no queries, a feature is not finite, or the bank has a single class.
     """
     bank, labels, queries = np.asarray(bank), np.asarray(labels), np.asarray(queries)
+    if labels.dtype.kind not in "iufb":
+        raise ValueError(f"labels={labels.dtype}{list(labels.shape)}: no classes; allowed: int [N]")
     check_shapes(bank=(bank, "N D"), labels=(labels, "int N"), queries=(queries, "M W"))
+    check_shapes(c=(c, "> 0"), max_iterations=(max_iterations, "int >= 1"))
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -46,10 +49,6 @@ def probe_predict(
         raise ValueError(f"queries={queries.shape}: another width than the bank; allowed: [M, {bank.shape[1]}]")
     check_finite("bank", bank)
     check_finite("queries", queries)
-    if not c > 0:
-        raise ValueError(f"c={c}: not positive; allowed: above 0")
-    if max_iterations < 1:
-        raise ValueError(f"max_iterations={max_iterations}: out of range; allowed: at least 1")
     if len(np.unique(labels)) < 2:
         raise ValueError(f"labels={labels[:1].tolist()}: the only class; allowed: at least two classes")
     if not len(queries):
@@ -74,7 +73,11 @@ def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: st
 
     Returns:
       The evaluator of the accuracy on the queries.
+
+    Raises:
+      ValueError: `c` is not above 0; when used: see `probe_predict`.
     """
+    check_shapes(c=(c, "> 0"))
 
     def finish(acc) -> dict[str, float]:
         bank, labels, queries, targets = acc.split()

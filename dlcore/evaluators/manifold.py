@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.ops.checks import check_finite
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Neighborhoods", "half_interval", "neighborhoods"]
 
@@ -59,6 +60,7 @@ def neighborhoods(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Neighbor
         raise ValueError(
             f"real={real.shape}, samples={samples.shape}: wrong shapes; allowed: [N, D] and [M, D] of one width D"
         )
+    check_whole_number("k", k)
     if not 1 <= k < min(len(real), len(samples)):
         most = min(len(real), len(samples)) - 1
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, below the number of points of each set")
@@ -86,7 +88,13 @@ def half_interval(values: np.ndarray) -> float:
 
     Returns:
       Half of the width. It covers the choice of these points, not that of the other set.
+
+    Raises:
+      ValueError: the values are not [N] with N at least 2.
     """
+    check_shapes(values=(values, "N"))
+    if len(values) < 2:
+        raise ValueError(f"values={len(values)} numbers: too few for an interval; allowed: at least 2")
     return float(1.96 * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 

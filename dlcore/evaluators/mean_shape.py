@@ -7,6 +7,7 @@ import numpy as np
 
 from dlcore.data.masks import unpack_masks
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_class_ids, check_keys, check_shapes
 
 __all__ = ["evaluate_class_means", "mean_keypoints", "mean_masks"]
 
@@ -21,7 +22,14 @@ def mean_masks(rows: Mapping[str, np.ndarray], num_classes: int, side: int = 28)
 
     Returns:
       [C, side, side] float32 in [0, 1]; zeros for a class without an object.
+
+    Raises:
+      ValueError: a key is missing, `num_classes` or `side` is no whole number from 1, or a label is none of the
+        classes.
     """
+    check_keys("rows", rows, ("image", "masks", "boxes", "labels", "box_mask"))
+    check_shapes(num_classes=(num_classes, "int >= 1"), side=(side, "int >= 1"))
+    check_class_ids("labels", np.asarray(rows["labels"])[np.asarray(rows["box_mask"]) > 0], num_classes)
     total, count = np.zeros((num_classes, side, side), np.float32), np.zeros(num_classes)
     height, width = rows["image"].shape[1:3]
     grid = (np.arange(side) + 0.5) / side
@@ -44,9 +52,15 @@ def mean_keypoints(rows: Mapping[str, np.ndarray], num_classes: int) -> np.ndarr
 
     Returns:
       [C, K, 2] float32, (x, y) in units of the box; its center for a keypoint that is never labeled.
+
+    Raises:
+      ValueError: a key is missing, `num_classes` is no whole number from 1, or a label is none of the classes.
     """
+    check_keys("rows", rows, ("keypoints", "boxes", "labels", "box_mask"))
+    check_shapes(num_classes=(num_classes, "int >= 1"))
     valid = np.asarray(rows["box_mask"]) > 0
     boxes, labels, points = rows["boxes"][valid], rows["labels"][valid], rows["keypoints"][valid]
+    check_class_ids("labels", labels, num_classes)
     relative = (points[..., :2] - boxes[:, None, :2]) / np.maximum(boxes[:, None, 2:] - boxes[:, None, :2], 1e-6)
     means = np.full((num_classes, points.shape[1], 2), 0.5, np.float32)
     for c in range(num_classes):

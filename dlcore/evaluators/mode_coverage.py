@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["mode_coverage", "mode_coverage_evaluator"]
 
@@ -35,16 +36,19 @@ def mode_coverage(
       fraction for each mode.
 
     Raises:
-      ValueError: shapes do not fit, there is no sample, one is not finite, or `deviation` is not positive.
+      ValueError: shapes do not fit, there is no sample or no center, one is not finite, `deviation` is not above 0, or
+        `least` is outside [0, 1].
     """
     samples, centers = np.asarray(samples, np.float64), np.asarray(centers, np.float64)
     if samples.ndim != 2 or not len(samples) or centers.ndim != 2 or samples.shape[1] != centers.shape[1]:
         raise ValueError(
             f"samples={samples.shape}, centers={centers.shape}: wrong shapes; allowed: [N, D] and [K, D], N above 0"
         )
-    if not deviation > 0:
-        raise ValueError(f"deviation={deviation}: out of range; allowed: above 0")
+    check_shapes(deviation=(deviation, "> 0"), least=(least, "0 to 1"))
+    if not len(centers):
+        raise ValueError("centers=[0]: none; allowed: at least 1")
     check_finite("samples", samples)
+    check_finite("centers", centers)
     distance = np.linalg.norm(samples[:, None] - centers, axis=-1)
     near = distance.min(1) <= 3 * deviation
     fractions = np.bincount(distance.argmin(1)[near], minlength=len(centers)) / len(samples)
@@ -62,9 +66,14 @@ def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, 
 
     Returns:
       The evaluator of `modes` and `high_quality`.
+
+    Raises:
+      ValueError: `deviation` is not above 0; when used: `predict` has no output of the name, or see `mode_coverage`.
     """
+    check_shapes(deviation=(deviation, "> 0"))
 
     def add(acc, outputs, rows):
+        check_choice("name", name, outputs)
         return [*(acc or []), outputs[name]]
 
     def finish(acc):

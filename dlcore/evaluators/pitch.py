@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["pitch_evaluator", "semitones", "spectral_pitch"]
 
@@ -28,7 +29,7 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
       ValueError: a sound has fewer than three samples, or one that is not finite; `sample_rate` is not positive.
     """
     waveform = np.asarray(waveform, np.float64)
-    length = waveform.shape[-1]
+    length = waveform.shape[-1] if waveform.ndim else 0
     if length < 3:
         raise ValueError(f"waveform has {length} samples; allowed: at least 3")
     check_finite("waveform", waveform)
@@ -53,7 +54,11 @@ def semitones(frequency: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     Returns:
       [...] semitones, 12 per octave, positive above the reference; -inf for no pitch.
+
+    Raises:
+      ValueError: a frequency is negative, a reference is not above 0, or their shapes differ.
     """
+    check_shapes(frequency=(frequency, "... >= 0"), reference=(reference, "... > 0"))
     with np.errstate(divide="ignore"):
         return 12 * np.log2(np.asarray(frequency) / reference)
 
@@ -72,10 +77,17 @@ def pitch_evaluator(
 
     Returns:
       The evaluator of `pitch_accuracy`, and of `pitch_error`, the median absolute deviation in semitones.
+
+    Raises:
+      ValueError: a frequency or `sample_rate` is not above 0, or `tolerance` is negative; when used: `predict` has no
+        output of the name, or a label is none of the classes.
     """
+    check_shapes(frequencies=(frequencies, "... > 0"), sample_rate=(sample_rate, "> 0"), tolerance=(tolerance, ">= 0"))
     frequencies = np.asarray(frequencies)
 
     def add(acc, outputs, rows):
+        check_choice("name", name, outputs)
+        check_class_ids("label", rows["label"], len(frequencies))
         pitch = spectral_pitch(outputs[name], sample_rate)
         return [*(acc or []), np.abs(semitones(pitch, frequencies[np.asarray(rows["label"])]))]
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from dlcore.learner import Evaluator
 from dlcore.metrics.surface_distance import mean_surface_distance
+from dlcore.ops.checks import check_class_ids, check_shapes, check_spacing
 
 __all__ = ["surface_evaluator"]
 
@@ -27,10 +28,16 @@ def surface_evaluator(
       `missed_organs`, the share of true organs without any predicted voxel.
 
     Raises:
-      ValueError: when used: the spacing is not three positive numbers.
+      ValueError: `num_classes` is no whole number from 2, `void_label` is none from 0, or the spacing is not three
+        positive numbers; when used: a label is neither a class nor void, or a prediction is no class.
     """
+    check_shapes(num_classes=(num_classes, "int >= 2"), void_label=(void_label, "int >= 0"))
+    check_spacing(spacing)
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:
+        check_shapes(classes=(outputs["classes"], "N D H W"), semantic=(rows["semantic"], "N D H W"))
+        check_class_ids("classes", outputs["classes"], num_classes)
+        check_class_ids("semantic", rows["semantic"], num_classes, void_label)
         acc = list(acc or [])
         for classes, labels in zip(np.asarray(outputs["classes"]), np.asarray(rows["semantic"]), strict=True):
             predicted = np.where(labels == void_label, 0, classes)

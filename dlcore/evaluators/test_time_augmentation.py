@@ -20,6 +20,7 @@ from dlcore.data.augment.crops import average_over_crops, five_crop, resized_cro
 from dlcore.learner import Batch, Learner, Metrics, Sum, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy, top_k_accuracy
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Views", "by_probabilities", "test_time_augmentation", "views"]
 
@@ -40,9 +41,10 @@ def views(image: jax.Array, kind: Views) -> jax.Array:
       [V, H, W, C], with the image's dtype.
 
     Raises:
-      ValueError: the kind is unknown.
+      ValueError: the kind is unknown, or the image is not [H, W, C].
     """
     check_choice("kind", kind, Views)
+    check_shapes(image=(image, "H W C"))
     if kind == "none":
         return image[None]
     if kind == "flip":
@@ -65,8 +67,9 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
       The learner, see `by_probabilities`.
 
     Raises:
-      ValueError: the learner is no classifier of images.
+      ValueError: the kind is unknown, or the learner is no classifier of images.
     """
+    check_choice("kind", kind, Views)
     if kind == "none":
         return learner
     outputs = jax.eval_shape(lambda b: learner.predict(learner.init(jax.random.key(0), b), b), example)

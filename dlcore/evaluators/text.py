@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.learner import Evaluator
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["bleu", "cider", "edit_distance", "rouge_l", "sentence_bleu", "text_evaluator", "word_error_rate"]
 
@@ -44,8 +45,10 @@ def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n
       BLEU in [0, 1]; tiny, but not 0, if some n has no match.
 
     Raises:
-      ValueError: the numbers of hypotheses and references differ, a hypothesis has no reference, or `max_n` is below 1.
+      ValueError: the numbers of hypotheses and references differ, a hypothesis has no reference, or `max_n` is no whole
+        number from 1.
     """
+    check_shapes(max_n=(max_n, "int >= 1"))
     hypotheses, references = _checked(hypotheses, references)
     counts = np.sum([_matches(h, r, max_n) for h, r in zip(hypotheses, references, strict=True)], 0)
     matched, total, (length, closest) = counts[:max_n], counts[max_n : 2 * max_n], counts[2 * max_n :]
@@ -65,7 +68,12 @@ def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, 
 
     Returns:
       BLEU in [0, 1].
+
+    Raises:
+      ValueError: there is no reference, `max_n` is no whole number from 1, or `epsilon` is negative or not finite.
     """
+    check_shapes(max_n=(max_n, "int >= 1"), epsilon=(epsilon, ">= 0"))
+    check_finite("epsilon", epsilon)
     (hypothesis,), (references,) = _checked([hypothesis], [references])
     counts = _matches(hypothesis, references, max_n)
     matched, total, (length, closest) = counts[:max_n], counts[max_n : 2 * max_n], counts[2 * max_n :]
@@ -88,8 +96,10 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
       [N] float64, 0 to 1.
 
     Raises:
-      ValueError: see `bleu`.
+      ValueError: `beta` is negative or not finite; else see `bleu`.
     """
+    check_shapes(beta=(beta, ">= 0"))
+    check_finite("beta", beta)
     scores = []
     for hypothesis, texts in zip(*_checked(hypotheses, references), strict=True):
         lcs_lengths = [_common_length(hypothesis, r) for r in texts]
@@ -117,8 +127,9 @@ def cider(
       [N] float64, 0 to 10.
 
     Raises:
-      ValueError: see `bleu`.
+      ValueError: `max_n` is no whole number from 1, or `sigma` is not above 0; else see `bleu`.
     """
+    check_shapes(max_n=(max_n, "int >= 1"), sigma=(sigma, "> 0"))
     hypotheses, references = _checked(hypotheses, references)
     frequency: Counter = Counter()
     for several in references:
@@ -155,6 +166,9 @@ def edit_distance(a: Text, b: Text) -> int:
 
     Returns:
       The least number of edits.
+
+    Raises:
+      ValueError: one of the two is no text.
     """
     a, b = _tokens(a), _tokens(b)
     row = list(range(len(b) + 1))
@@ -176,8 +190,10 @@ def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> f
       The rate, at least 0.
 
     Raises:
-      ValueError: the numbers of hypotheses and references differ, or the references have no word.
+      ValueError: one of the two is no list of texts, their numbers differ, or the references have no word.
     """
+    _check_list("hypotheses", hypotheses)
+    _check_list("references", references)
     if len(hypotheses) != len(references):
         raise ValueError(f"hypotheses={len(hypotheses)} texts: for {len(references)} references; allowed: one each")
     words = sum(len(_tokens(r)) for r in references)
@@ -216,11 +232,21 @@ def text_evaluator(
     return Evaluator(add, finish, source, (*bleus, "rouge_l", "cider", "word_error_rate"))
 
 
+def _check_list(name: str, texts: Any) -> None:
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise ValueError(f"{name}={type(texts).__name__}: no texts; allowed: a list of texts")
+
+
 def _tokens(text: Text) -> list:
+    if not isinstance(text, str | Sequence | np.ndarray):
+        raise ValueError(f"text={text!r}: no text; allowed: a string, or a sequence of tokens")
     return text.split() if isinstance(text, str) else list(text)
 
 
 def _checked(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]]) -> tuple[list[list], list[list[list]]]:
+    for name, texts in (("hypotheses", hypotheses), ("references", references)):
+        if not isinstance(texts, Sequence | np.ndarray):
+            raise ValueError(f"{name}={type(texts).__name__}: no texts; allowed: a list")
     if isinstance(hypotheses, str) or any(isinstance(several, str) for several in references):
         raise ValueError("hypotheses or references: strings; allowed: a list of texts, and a list of lists of texts")
     if len(hypotheses) != len(references) or not len(hypotheses):
@@ -239,8 +265,6 @@ def _ngrams(tokens: list, max_n: int) -> Counter:
 
 def _matches(hypothesis: list, references: list[list], max_n: int) -> np.ndarray:
     """Count matched and all n-grams for each n, and the lengths c and r, [2 max_n + 2]."""
-    if max_n < 1:
-        raise ValueError(f"max_n={max_n}: out of range; allowed: at least 1")
     allowed: Counter = Counter()
     for reference in references:
         allowed |= _ngrams(reference, max_n)

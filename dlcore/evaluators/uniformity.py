@@ -13,7 +13,7 @@ import numpy as np
 
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["uniformity", "uniformity_of"]
 
@@ -32,8 +32,10 @@ def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
       The logarithm of the mean potential, at most 0; 0 if all embeddings are equal.
 
     Raises:
-      ValueError: there are fewer than two embeddings, or one is not finite.
+      ValueError: there are fewer than two embeddings, one is not finite, or `t` is not above 0 and finite.
     """
+    check_shapes(embeddings=(embeddings, "N E"), t=(t, "> 0"))
+    check_finite("t", t)
     if len(embeddings) < 2:
         raise ValueError(f"embeddings: {len(embeddings)} of them; allowed: at least 2")
     count = min(len(embeddings), _MOST)

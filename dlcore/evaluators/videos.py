@@ -27,11 +27,13 @@ def average_by_video(logits: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray
       (ids [V] in ascending order, mean logits [V, C] float64).
 
     Raises:
-      ValueError: the two differ in length, or there is no clip.
+      ValueError: the two differ in length, there is no clip, or an id is no integer.
     """
     logits, videos = np.asarray(logits, np.float64), np.asarray(videos)
     if len(logits) != len(videos) or not len(videos):
         raise ValueError(f"videos={len(videos)} ids: {len(logits)} clips; allowed: one id for each clip, at least one")
+    if videos.ndim != 1 or videos.dtype.kind not in "iu":
+        raise ValueError(f"videos={videos.dtype}{list(videos.shape)}: no ids; allowed: int [N]")
     ids, index, counts = np.unique(videos, return_inverse=True, return_counts=True)
     sums = np.zeros((len(ids), *logits.shape[1:]))
     np.add.at(sums, index, logits)

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.learner import Evaluator
 from dlcore.metrics.classification import class_predictions
+from dlcore.ops.checks import check_class_ids
 
 __all__ = ["zero_shot"]
 
@@ -27,6 +29,9 @@ def zero_shot(
 
     Returns:
       The evaluator of the accuracy.
+
+    Raises:
+      ValueError: when used: `predict` has no output `key`, or a label has no class vector.
     """
 
     def start(state: Any) -> tuple[np.ndarray, list, list]:
@@ -34,6 +39,8 @@ def zero_shot(
 
     def add(acc: tuple, outputs: Any, rows: Any) -> tuple:
         vectors, predictions, targets = acc
+        check_choice("key", key, outputs)
+        check_class_ids("label", rows["label"], len(vectors))
         predictions.append(class_predictions(np.asarray(outputs[key], np.float32) @ vectors.T))
         targets.append(np.asarray(rows["label"]))
         return acc

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["Spec", "Splits", "batch_facts", "map_sources", "metric_label", "zero_batch"]
 
 Spec = dict[str, Any]
@@ -83,7 +85,11 @@ def zero_batch(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
     Returns:
       Arrays [B, ...] by name and `index: [B] int32`, or a dict of such batches.
+
+    Raises:
+      ValueError: `rows` is no whole number from 0.
     """
+    check_whole_number("rows", rows, 0)
     if any(isinstance(part, Mapping) for part in facts.values()):
         return {name: zero_batch(part, rows) for name, part in facts.items()}
     arrays = {name: np.zeros((rows, *shape), dtype) for name, (shape, dtype) in facts.items()}

@@ -21,6 +21,9 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["attention_rollout", "attention_weights_of", "layer_weights", "query_attention_maps", "token_map"]
 
 
@@ -112,7 +115,11 @@ def query_attention_maps(
     Returns:
       (scores [B, Q], labels [B, Q] of the likeliest classes, [B, Q, h, w] attention of each query of the last decoder
       layer to the tokens, the mean over heads, with sum 1).
+
+    Raises:
+      ValueError: the images are not [B, H, W, C], or there is not a size for each.
     """
+    check_shapes(images=(images, "B H W C"), image_size=(image_size, "B 2"))
 
     @jax.jit
     def apply(variables: Any, *inputs: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -141,8 +148,14 @@ def token_map(rows: jax.Array, grid: tuple[int, int], query: int | None = 0) -> 
       [B, h, w].
 
     Raises:
-      ValueError: there are fewer tokens than patches, or no such token.
+      ValueError: `rows` is not [B, T, T], `grid` is not two whole numbers from 1, there are fewer tokens than patches,
+        or no such token.
     """
+    check_shapes(rows=(rows, "B T T"), grid=(grid, "2"))
+    for side in grid:
+        check_whole_number("grid", side, 1)
+    if query is not None:
+        check_whole_number("query", query)
     patches = grid[0] * grid[1]
     if rows.shape[-1] < patches:
         raise ValueError(f"grid={grid}: more patches than the {rows.shape[-1]} tokens; allowed: at most as many")

@@ -16,9 +16,10 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, is_whole_number
 from dlcore.diagnostics.jaxpr import propagate
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.ops.checks import check_class_ids, check_shapes
@@ -111,7 +112,12 @@ def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
 
     Returns:
       The last layer, or the one before where the head sees only a class token.
+
+    Raises:
+      ValueError: there is no layer.
     """
+    if not layers:
+        raise ValueError("layers=(): none; allowed: at least one")
     return layers[-2 if getattr(model, "pool", None) == "token" and len(layers) > 1 else -1]
 
 
@@ -127,8 +133,9 @@ def class_activation_map(features: jax.Array, kernel: jax.Array, labels: jax.Arr
       [B, h, w], signed; its mean is the logit of the class without the bias.
 
     Raises:
-      ValueError: a label is none of the classes (traced ones pass).
+      ValueError: the shapes do not fit together, or a label is none of the classes (traced ones pass).
     """
+    check_shapes(features=(features, "B h w D"), kernel=(kernel, "D K"), labels=(labels, "int B"))
     check_class_ids("labels", labels, kernel.shape[1])
     return jnp.einsum("bhwd,db->bhw", features, jnp.asarray(kernel)[:, labels])
 
@@ -148,9 +155,10 @@ def layer_gradient(
       The map [B, h, w, D] and the gradient, of the same shape.
 
     Raises:
-      ValueError: there is no such layer, the scores do not depend on it, or a label is none of the classes (traced ones
-        pass).
+      ValueError: the images are not [B, H, W, C], there is no such layer, the scores do not depend on it, or there is
+        not a label for each image that is one of the classes (traced ones pass).
     """
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
     scores, maps = _shapes(forward, images)
     layer = list(maps)[-1] if layer is None else layer
     check_choice("layer", layer, maps)
@@ -216,6 +224,6 @@ def resize_map(values: jax.Array, size: tuple[int, int]) -> jax.Array:
       ValueError: the maps have other axes, or `size` is none.
     """
     check_shapes(values=(values, "B h w"))
-    if len(size) != 2 or min(size) < 1:
+    if np.shape(size) != (2,) or not all(is_whole_number(side) and side >= 1 for side in size):
         raise ValueError(f"size={size}: no size; allowed: (H, W), at least 1")
     return jax.image.resize(values, (values.shape[0], *size), "bilinear")

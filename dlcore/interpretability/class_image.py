@@ -50,7 +50,11 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
 
     Returns:
       [H, W, C].
+
+    Raises:
+      ValueError: the image has other axes, or `sigma` is negative.
     """
+    check_shapes(image=(image, "H W C"), sigma=(sigma, ">= 0"))
     offsets = jnp.arange(-4, 5)
     weights = jnp.exp(-0.5 * jnp.square(offsets / jnp.maximum(sigma, 1e-6)))
     weights = weights / weights.sum()
@@ -137,7 +141,12 @@ def learner(
 
     Returns:
       The learner, with metrics `score`, `probability`, and `norm`, ||x||^2 / HW.
+
+    Raises:
+      ValueError: a deviation is not above 0, or mean and std differ in shape.
     """
+
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
 
     def initial(key, example):
         return jnp.broadcast_to(jnp.asarray(mean), (side, side, len(mean))).astype(jnp.float32)

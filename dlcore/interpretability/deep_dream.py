@@ -16,6 +16,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["ascend", "deep_dream", "octave_sizes", "squared_norm"]
 
 
@@ -44,8 +47,14 @@ def octave_sizes(size: tuple[int, int], octaves: int, scale: float, smallest: in
       (H, W) of each copy; the last is `size`.
 
     Raises:
-      ValueError: no octave, or a scale that is not above 1.
+      ValueError: `size` is not two whole numbers from 1, `octaves` or `smallest` is no whole number from 1, or `scale`
+        is not above 1 and finite.
     """
+    check_shapes(size=(size, "2"))
+    for name, number in (("size", size[0]), ("size", size[1]), ("smallest", smallest)):
+        check_whole_number(name, number, 1)
+    check_whole_number("octaves", octaves)
+    check_finite("scale", scale)
     if octaves < 1 or scale <= 1:
         raise ValueError(f"octaves={octaves}, scale={scale}: out of range; allowed: octaves >= 1, scale > 1")
     sizes = [tuple(round(side / scale**k) for side in size) for k in range(octaves)]
@@ -74,7 +83,16 @@ def ascend(
     Returns:
       The image, and [steps, 2]: the objective of the shifted image before and after each step (equal where the step was
       left out).
+
+    Raises:
+      ValueError: the image is not float [H, W, C], `steps` is no whole number from 1, `step_size` is not above 0 and
+        finite, or `jitter` is no whole number from 0.
     """
+    check_shapes(image=(image, "H W C"), steps=(steps, "int >= 1"))
+    check_shapes(step_size=(step_size, "> 0"), jitter=(jitter, "int >= 0"))
+    check_finite("step_size", step_size)
+    if not jnp.issubdtype(jnp.asarray(image).dtype, jnp.floating):
+        raise ValueError(f"image={jnp.asarray(image).dtype}: no floats; allowed: float in [0, 1]")
 
     def step(carry: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         image, size = carry
@@ -122,8 +140,9 @@ def deep_dream(
       The image, in [0, 1], and the [steps, 2] values of each copy, as `ascend` returns them.
 
     Raises:
-      ValueError: see `octave_sizes`.
+      ValueError: see `octave_sizes` and `ascend`.
     """
+    check_shapes(image=(image, "H W C"))
     detail, values = jnp.zeros_like(image), []
     climb = jax.jit(lambda image, key: ascend(objective, image, key, steps=steps, step_size=step_size, jitter=jitter))
     for number, size in enumerate(octave_sizes(image.shape[:2], octaves, scale)):

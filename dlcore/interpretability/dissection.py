@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.interpretability.cam import resize_map
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes, check_values
 
 __all__ = ["DETECTOR", "Selectivity", "activation_thresholds", "class_selectivity", "concept_iou"]
 
@@ -52,10 +52,14 @@ def activation_thresholds(maps: jax.Array, share: float = 0.005) -> jax.Array:
       [D].
 
     Raises:
-      ValueError: `share` is not in (0, 1).
+      ValueError: `share` is not in (0, 1), or the maps are not [N, h, w, D], empty or not finite.
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share}: out of range; allowed: between 0 and 1")
+    check_shapes(maps=(maps, "N h w D"))
+    check_finite("maps", maps)
+    if not maps.size:
+        raise ValueError(f"maps={maps.shape}: no place; allowed: [N, h, w, D], each at least 1")
     return jnp.quantile(maps.reshape(-1, maps.shape[-1]), 1 - share, axis=0)
 
 
@@ -71,11 +75,15 @@ def concept_iou(maps: jax.Array, masks: jax.Array, thresholds: jax.Array) -> jax
       [D, K], IoU; 0 where neither is anywhere.
 
     Raises:
-      ValueError: maps and masks are not of as many images, or thresholds not of as many channels as maps.
+      ValueError: maps and masks are not of as many images, thresholds not of as many channels as maps, an activation or
+        a threshold is not finite, or a mask is neither 0 nor 1.
     """
     if len(maps) != len(masks) or masks.ndim != 4:
         raise ValueError(f"masks.shape={masks.shape}: maps are {maps.shape}; allowed: [N, H, W, K] of the same N")
     check_shapes(maps=(maps, "N h w D"), thresholds=(thresholds, "D"))
+    check_finite("maps", maps)
+    check_finite("thresholds", thresholds)
+    check_values("masks", masks, (0, 1))
     height, width = masks.shape[1:3]
 
     def add(sums: tuple[jax.Array, ...], pair: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
@@ -104,8 +112,11 @@ def class_selectivity(activations: np.ndarray, labels: np.ndarray) -> Selectivit
       The selectivity of each channel.
 
     Raises:
-      ValueError: fewer than two classes.
+      ValueError: there is not a label for each image, an activation is not finite, or there are fewer than two classes.
     """
+    activations, labels = np.asarray(activations), np.asarray(labels)
+    check_shapes(activations=(activations, "N D"), labels=(labels, "N"))
+    check_finite("activations", activations)
     classes = np.unique(labels)
     if len(classes) < 2:
         raise ValueError(f"labels: {len(classes)} class; allowed: at least 2")

@@ -30,6 +30,7 @@ from dlcore.losses import masked_mean
 from dlcore.models.backbone import check_layers
 from dlcore.nn import ConditionalInstanceNorm, Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 
 __all__ = ["FastStyleState", "StyleNet", "learner"]
@@ -142,13 +143,14 @@ def learner(
       unweighted terms too; `predict` returns `{"images": [B, num_styles, H, W, C] in [0, 1]}`.
 
     Raises:
-      ValueError: a layer is not one of the network's, or the model has another number of styles.
+      ValueError: a layer is not one of the network's, a deviation is not above 0, mean and std differ in shape, or the
+        model has another number of styles.
     """
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(network, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)
-    if len(styles) != model.num_styles:
+    if (num_styles := len(styles)) != model.num_styles:
         raise ValueError(f"styles={len(styles)} images: wrong number; allowed: {model.num_styles}, as model.num_styles")
     weights = {"content": content_weight, "style": style_weight, "variation": variation_weight}
-    num_styles = len(styles)
 
     def features(frozen, image):
         return network.apply(frozen, (image - mean) / std, method="features")

@@ -21,6 +21,7 @@ from dlcore.interpretability.image_optimization import feature_maps, image_learn
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import total_variation_loss
 from dlcore.models.backbone import check_layers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["learner"]
 
@@ -52,8 +53,9 @@ def learner(
       itself, which is not optimized.
 
     Raises:
-      ValueError: the layer is not one of the model's.
+      ValueError: the layer is not one of the model's, a deviation is not above 0, or mean and std differ in shape.
     """
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(model, variables, len(mean), layer=(layer,))
 
     def phi(network, image):

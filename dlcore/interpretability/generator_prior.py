@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.ops.checks import check_class_ids
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["ascend_code"]
 
@@ -47,9 +48,12 @@ def ascend_code(
       (codes [B, D], scores of the classes [steps + 1, B], from the start on).
 
     Raises:
-      ValueError: no step, a negative weight, or a label is none of the classes (traced ones pass).
+      ValueError: no step, a negative weight, or there is not a label for each code that is one of the classes (traced
+        ones pass).
     """
-    if steps < 1 or weight < 0:
+    check_whole_number("steps", steps)
+    check_shapes(codes=(codes, "B D"), labels=(labels, "int B"))
+    if steps < 1 or not weight >= 0:
         raise ValueError(f"steps={steps}, weight={weight}: out of range; allowed: at least 1, and at least 0")
     classes = jax.eval_shape(lambda z: score(generate(z)), codes).shape[-1]
     check_class_ids("labels", labels, classes)

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_class_ids
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["occlusion_grid", "occlusion_map", "window_starts"]
 
@@ -31,8 +32,10 @@ def window_starts(side: int, window: int, stride: int) -> np.ndarray:
       [N] int32, the first pixel of each window; the last one ends at the border.
 
     Raises:
-      ValueError: window or stride is not positive, or the window is larger than the image.
+      ValueError: a number is no whole number, window or stride is not positive, or the window is larger than the image.
     """
+    for name, number in (("side", side), ("window", window), ("stride", stride)):
+        check_whole_number(name, number)
     if not 1 <= window <= side or stride < 1:
         raise ValueError(
             f"window={window}, stride={stride}: do not fit a side of {side} pixels; allowed: 1 <= window <= {side}, "
@@ -67,8 +70,14 @@ def occlusion_grid(
       [B, rows, columns], positive where the window hides what speaks for the class.
 
     Raises:
-      ValueError: see `window_starts`, or a label is none of the classes (traced ones pass).
+      ValueError: see `window_starts`, or the images are not float [B, H, W, C], `value` is not finite, `chunk` is no
+        whole number from 1, or there is not a label for each image that is one of the classes (traced ones pass).
     """
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_shapes(chunk=(chunk, "int >= 1"))
+    check_finite("value", value)
+    if not jnp.issubdtype(jnp.asarray(images).dtype, jnp.floating):
+        raise ValueError(f"images={jnp.asarray(images).dtype}: no floats; allowed: float, such as to_float gives")
     height, width = images.shape[1:3]
     rows, columns = window_starts(height, window, stride), window_starts(width, window, stride)
     top, left = (x.reshape(-1) for x in np.meshgrid(rows, columns, indexing="ij"))
@@ -88,7 +97,7 @@ def occlusion_grid(
         return jnp.take_along_axis(logits, labels[None], 2)[..., 0]
 
     count = len(top)
-    chunk = min(max(chunk, 1), count)
+    chunk = min(chunk, count)
     # Repeat corners until the last chunk is full; their scores are cut off below.
     padded = [np.resize(corner, -(-count // chunk) * chunk).reshape(-1, chunk) for corner in (top, left)]
     after = jax.lax.map(scores, tuple(map(jnp.asarray, padded))).reshape(-1, len(images))[:count]
@@ -121,7 +130,7 @@ def occlusion_map(
       [B, H, W].
 
     Raises:
-      ValueError: see `window_starts`.
+      ValueError: see `occlusion_grid`.
     """
     fall = occlusion_grid(score, images, labels, window=window, stride=stride, value=value, chunk=chunk)
     covers = []

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
-from dlcore.ops.checks import check_class_ids
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = [
     "gradient_saliency",
@@ -45,11 +45,18 @@ def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = N
       [B, H, W, C].
 
     Raises:
-      ValueError: a label is none of the classes (traced ones pass).
+      ValueError: the images are not float [B, H, W, C], there is not a label for each, or a label is none of the
+        classes (traced ones pass).
     """
+
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    if not jnp.issubdtype(jnp.asarray(images).dtype, jnp.floating):
+        raise ValueError(f"images={jnp.asarray(images).dtype}: no floats; allowed: float, such as to_float gives")
+    labels = None if labels is None else jnp.asarray(labels)
 
     def class_score(x: jax.Array) -> jax.Array:
         scores = score(x)
+        check_shapes(images=(images, "B H W C"), scores=(scores, "B K"))
         if labels is not None:
             check_class_ids("labels", labels, scores.shape[-1])
         best = scores.argmax(-1) if labels is None else labels
@@ -67,7 +74,12 @@ def pixel_saliency(gradient: jax.Array) -> jax.Array:
 
     Returns:
       [..., H, W], not negative.
+
+    Raises:
+      ValueError: the gradient has no axis.
     """
+    if not jnp.ndim(gradient):
+        raise ValueError(f"gradient={gradient}: no map; allowed: [..., H, W, C]")
     return jnp.abs(gradient).max(-1)
 
 
@@ -81,8 +93,19 @@ def gradient_saliency(score: Score, images: jax.Array, labels: jax.Array | None 
 
     Returns:
       [B, H, W], not negative.
+
+    Raises:
+      ValueError: see `input_gradient`.
     """
     return pixel_saliency(input_gradient(score, images, labels))
+
+
+def _labels(score: Score, images: jax.Array, labels: jax.Array | None) -> jax.Array:
+    """Return the labels, or those of the highest scores; a label that is none of the classes is refused."""
+    if labels is None:
+        return score(images).argmax(-1)
+    check_class_ids("labels", labels, jax.eval_shape(score, images).shape[-1])
+    return labels
 
 
 def smooth_gradient(
@@ -108,11 +131,14 @@ def smooth_gradient(
       [B, H, W, C].
 
     Raises:
-      ValueError: no sample, or negative noise.
+      ValueError: `samples` is no whole number from 1, or `noise` is negative or not finite; else see `input_gradient`.
     """
+    check_whole_number("samples", samples)
+    check_finite("noise", noise)
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
     if samples < 1 or noise < 0:
         raise ValueError(f"samples={samples}, noise={noise}: out of range; allowed: samples >= 1, noise >= 0")
-    labels = score(images).argmax(-1) if labels is None else labels
+    labels = _labels(score, images, labels)
     axes = tuple(range(1, images.ndim))
     sigma = noise * (images.max(axes, keepdims=True) - images.min(axes, keepdims=True))  # [B, 1, 1, 1]
 
@@ -134,11 +160,10 @@ def integration_points(steps: int, rule: Rule = "gauss_legendre") -> tuple[np.nd
       points [steps] in [0, 1], and their weights [steps], whose sum is 1.
 
     Raises:
-      ValueError: no step, or an unknown rule.
+      ValueError: `steps` is no whole number from 1, or the rule is unknown.
     """
     check_choice("rule", rule, Rule)
-    if steps < 1:
-        raise ValueError(f"steps={steps}: too few; allowed: at least 1")
+    check_whole_number("steps", steps, 1)
     if rule == "gauss_legendre":
         points, weights = np.polynomial.legendre.leggauss(steps)
         return (points + 1) / 2, weights / 2
@@ -173,12 +198,12 @@ def integrated_gradients(
       [B, H, W, C].
 
     Raises:
-      ValueError: see `integration_points`, or `chunk` is below 1.
+      ValueError: see `integration_points` and `input_gradient`, or `chunk` is no whole number from 1.
     """
     points, weights = integration_points(steps, rule)
-    labels = score(images).argmax(-1) if labels is None else labels
-    if chunk < 1:
-        raise ValueError(f"chunk={chunk}: out of range; allowed: at least 1")
+    check_shapes(chunk=(chunk, "int >= 1"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    labels = _labels(score, images, labels)
     way, chunk = images - baseline, min(chunk, steps)
     rest = -steps % chunk  # points that fill the last chunk, of weight 0
     points, weights = (np.pad(values, (0, rest)).reshape(-1, chunk) for values in (points, weights))

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_class_ids
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes, check_values
 
 __all__ = ["area_under_curve", "box_of_map", "deletion_insertion", "pointing_game", "rank_correlation"]
 
@@ -33,11 +34,14 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
       [N] bool; of several largest values the first counts.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, a map is not finite, or a mask is neither 0 nor 1.
     """
-    maps, masks = np.asarray(maps), np.asarray(masks, bool)
+    maps, masks = np.asarray(maps), np.asarray(masks)
     if maps.shape != masks.shape or maps.ndim != 3:
         raise ValueError(f"masks.shape={masks.shape}: maps are {maps.shape}; allowed: both [N, H, W]")
+    check_finite("maps", maps)
+    check_values("masks", masks, (0, 1))
+    masks = masks.astype(bool)
     peak = maps.reshape(len(maps), -1).argmax(1)  # [N]
     return masks.reshape(len(masks), -1)[np.arange(len(masks)), peak]
 
@@ -53,13 +57,17 @@ def box_of_map(values: np.ndarray, share: float = 0.2) -> np.ndarray:
       [4] float32: left, top, right, bottom, in pixels; the whole image where no value is positive.
 
     Raises:
-      ValueError: `share` is not in (0, 1].
+      ValueError: `share` is not in (0, 1], or the map is not [H, W], empty or not finite.
     """
     from scipy.ndimage import find_objects, label
 
     if not 0 < share <= 1:
         raise ValueError(f"share={share}: out of range; allowed: above 0, at most 1")
     values = np.asarray(values)
+    check_shapes(values=(values, "H W"))
+    check_finite("values", values)
+    if not values.size:
+        raise ValueError(f"values={values.shape}: no pixel; allowed: [H, W], each at least 1")
     if not values.max() > 0:
         return np.array([0, 0, values.shape[1], values.shape[0]], np.float32)
     parts, _ = label(values >= share * values.max())
@@ -91,12 +99,17 @@ def deletion_insertion(
       deletion [B, steps + 1] and insertion [B, steps + 1], from none to all of the pixels.
 
     Raises:
-      ValueError: no step, the maps are not of the images' size, or a label is none of the classes.
+      ValueError: no step, the maps are not of the images' size or not finite, the baseline is not finite, or there is
+        not a label for each image that is one of the classes.
     """
+    check_whole_number("steps", steps)
     if steps < 1 or maps.shape != images.shape[:3]:
         raise ValueError(
             f"steps={steps}, maps.shape={maps.shape}: allowed: steps >= 1, and maps of shape {images.shape[:3]}"
         )
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_finite("maps", maps)
+    check_finite("baseline", baseline)
     classes = jax.eval_shape(score, images).shape[-1]
     check_class_ids("labels", labels, classes)
     count = maps[0].size
@@ -124,7 +137,12 @@ def area_under_curve(curve: jax.Array) -> jax.Array:
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: there are fewer than two points.
     """
+    if not np.ndim(curve) or curve.shape[-1] < 2:
+        raise ValueError(f"curve={np.shape(curve)}: no area under a point; allowed: at least two")
     return ((curve[..., 1:] + curve[..., :-1]) / 2).mean(-1)
 
 
@@ -137,7 +155,14 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Returns:
       [N] in [-1, 1]; nan where a map is constant.
+
+    Raises:
+      ValueError: the shapes differ, or a map is not finite.
     """
+    a, b = np.asarray(a), np.asarray(b)
+    check_shapes(a=(a, "N H W"), b=(b, "N H W"))
+    check_finite("a", a)
+    check_finite("b", b)
     from scipy.stats import ConstantInputWarning, spearmanr
 
     with warnings.catch_warnings():

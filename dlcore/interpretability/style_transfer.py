@@ -15,11 +15,13 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment import to_float
 from dlcore.interpretability.image_optimization import feature_maps, image_learner
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import content_loss, gram_matrix, style_loss, total_variation_loss
 from dlcore.models.backbone import check_layers
+from dlcore.ops.checks import check_keys, check_shapes
 
 __all__ = ["gram_loss", "learner", "noise_image", "style_grams", "transfer_terms"]
 
@@ -33,7 +35,11 @@ def style_grams(maps: dict[str, jax.Array], style_layers: tuple[str, ...]) -> di
 
     Returns:
       {layer: [..., C, C]}.
+
+    Raises:
+      ValueError: a map is missing.
     """
+    check_keys("maps", maps, style_layers)
     return {s: gram_matrix(maps[s]) / (maps[s].shape[-3] * maps[s].shape[-2]) for s in style_layers}
 
 
@@ -46,7 +52,11 @@ def gram_loss(maps: dict[str, jax.Array], grams: dict[str, jax.Array]) -> jax.Ar
 
     Returns:
       [...], the mean over the layers of `grams`.
+
+    Raises:
+      ValueError: a map is missing.
     """
+    check_keys("maps", maps, tuple(grams))
     return sum(style_loss(maps[s], gram, 1) for s, gram in grams.items()) / max(1, len(grams))
 
 
@@ -59,7 +69,13 @@ def noise_image(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
       [H, W, C], about [0, 1].
+
+    Raises:
+      ValueError: the shape is not three whole numbers from 1.
     """
+    check_shapes(shape=(shape, "3"))
+    for side in shape:
+        check_whole_number("shape", side, 1)
     return 0.5 + 0.1 * jax.random.normal(key, shape)
 
 
@@ -81,7 +97,11 @@ def transfer_terms(
 
     Returns:
       `content`, `style` (the mean over the layers of `grams`) and `variation`, each [...].
+
+    Raises:
+      ValueError: a map is missing.
     """
+    check_keys("maps", maps, (content_layer, *grams))
     return {
         "content": content_loss(maps[content_layer], content),
         "style": gram_loss(maps, grams),
@@ -123,12 +143,13 @@ def learner(
       The learner, of images in uint8, or float in [0, 1]. Its metrics are the unweighted terms.
 
     Raises:
-      ValueError: a layer is not one of the model's.
+      ValueError: a layer is not one of the model's, a deviation is not above 0, or mean and std differ in shape.
     """
 
     def features(network, image):
         return feature_maps(model, network, (image - mean) / std)
 
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(model, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)
 
     def initial(key, example):

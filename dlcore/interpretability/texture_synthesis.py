@@ -18,12 +18,14 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment import to_float
 from dlcore.interpretability.image_optimization import feature_maps, image_learner
 from dlcore.interpretability.style_transfer import gram_loss, noise_image, style_grams
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import total_variation_loss
 from dlcore.models.backbone import check_layers
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["learner", "repetition", "texture_loss", "tile_sample"]
 
@@ -37,7 +39,14 @@ def tile_sample(sample: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       [H, W, C], cut off where a repetition does not fit.
+
+    Raises:
+      ValueError: the sample is not [h, w, C] or empty, or the size is not two whole numbers from 1.
     """
+    _check_size("size", size)
+    check_shapes(sample=(sample, "h w C"))
+    if not sample.size:
+        raise ValueError(f"sample={sample.shape}: no pixel; allowed: [h, w, C], each at least 1")
     repeats = [-(-whole // part) for whole, part in zip(size, sample.shape[:2], strict=True)]
     return np.tile(sample, (*repeats, 1))[: size[0], : size[1]]
 
@@ -53,8 +62,12 @@ def repetition(image: np.ndarray, period: tuple[int, int]) -> float:
       The larger of the two correlations of the pixels with those one period on; 1 for a tiled sample.
 
     Raises:
-      ValueError: the period leaves no pixels to compare.
+      ValueError: the image is not [H, W, C] or not finite, the period is not two whole numbers from 1, or it leaves no
+        pixels to compare.
     """
+    _check_size("period", period)
+    check_shapes(image=(image, "H W C"))
+    check_finite("image", image)
     pairs = [
         (image[h:, w:], image[: image.shape[0] - h, : image.shape[1] - w]) for h, w in ((period[0], 0), (0, period[1]))
     ]
@@ -62,6 +75,12 @@ def repetition(image: np.ndarray, period: tuple[int, int]) -> float:
     if not correlations:
         raise ValueError(f"period={period}: no smaller than the image; allowed: below {image.shape[:2]}")
     return max(correlations)
+
+
+def _check_size(name: str, size: tuple[int, int]) -> None:
+    check_shapes(**{name: (size, "2")})
+    for side in size:
+        check_whole_number(name, side, 1)
 
 
 def texture_loss(
@@ -117,10 +136,11 @@ def learner(
       `gram_loss` and `variation`.
 
     Raises:
-      ValueError: a layer is not one of the model's, or the size is below 1.
+      ValueError: a layer is not one of the model's, a deviation is not above 0, or mean and std differ in shape, or the
+        size is not two whole numbers from 1.
     """
-    if min(size) < 1:
-        raise ValueError(f"size={size}: no image; allowed: at least 1 by 1")
+    _check_size("size", size)
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(model, variables, len(mean), style_layers=style_layers)
 
     def initial(key, example):

@@ -22,6 +22,8 @@ from flax import linen as nn
 from dlcore.interpretability.class_image import ImageRegularization, blur_and_clip, random_shift
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.models.backbone import check_layers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Unit", "check_units", "learner", "parse_unit", "unit_activation"]
 
@@ -77,9 +79,9 @@ def check_units(units: tuple[Unit, ...], shapes: dict[str, tuple[int, ...]], arg
         if layer not in shapes:
             raise ValueError(f"{argument}={layer!r}: no such layer; allowed: {', '.join(shapes)}")
         _, height, width, channels = shapes[layer]
-        if channel >= channels:
+        if not 0 <= channel < channels:
             raise ValueError(f"{argument}: channel {channel} of {layer}; allowed: 0 to {channels - 1}")
-        if position is not None and not (position[0] < height and position[1] < width):
+        if position is not None and not (0 <= position[0] < height and 0 <= position[1] < width):
             raise ValueError(f"{argument}: position {position} in {layer}; allowed: below ({height}, {width})")
 
 
@@ -92,7 +94,11 @@ def unit_activation(maps: dict[str, jax.Array], unit: Unit) -> jax.Array:
 
     Returns:
       [B].
+
+    Raises:
+      ValueError: there is no such unit.
     """
+    check_units((unit,), {layer: features.shape for layer, features in maps.items()})
     channel = maps[unit.layer][..., unit.channel]  # [B, h, w]
     return channel.mean((1, 2)) if unit.position is None else channel[:, *unit.position]
 
@@ -129,8 +135,10 @@ def learner(
       The learner, with metrics `activation`, a_u, and `norm`, ||x||^2 / HW.
 
     Raises:
-      ValueError: the network has no such unit.
+      ValueError: the network has no such unit, a deviation is not above 0, or mean and std differ in shape.
     """
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
+    check_layers(model, variables, len(mean))
 
     def features(network: Any, x: jax.Array) -> dict[str, jax.Array]:
         return model.apply(network, x, method="features")

@@ -15,8 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
+from dlcore.choices import check_whole_number
 from dlcore.cost.receptive_field import Field, after, of_image
 from dlcore.diagnostics.jaxpr import inner_jaxpr, propagate
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Patches", "Reach", "receptive_field", "top_patches"]
 
@@ -62,8 +64,12 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
       The reach along the height and along the width.
 
     Raises:
-      ValueError: a position sees the whole image, as after attention or global pooling.
+      ValueError: the shape is not four whole numbers from 1, or a position sees the whole image, as after attention or
+        global pooling.
     """
+    check_shapes(shape=(shape, "4"))
+    for size in shape:
+        check_whole_number("shape", size, 1)
     closed = jax.make_jaxpr(function)(jax.ShapeDtypeStruct(shape, jnp.float32))
     field = _fields(closed.jaxpr, [of_image(shape)])[0]
     reaches = []
@@ -101,8 +107,15 @@ def top_patches(
       The patches.
 
     Raises:
-      ValueError: there is no such channel, or there are fewer images than patches.
+      ValueError: there is not a map for each image, one is not finite, there is no such channel, there are fewer images
+        than patches, or `reach` is not two.
     """
+    check_shapes(maps=(maps, "N h w D"), images=(images, "N H W C"))
+    check_finite("maps", maps)
+    check_whole_number("channel", channel)
+    check_whole_number("count", count)
+    if len(reach) != 2:
+        raise ValueError(f"reach: {len(reach)} of them; allowed: two, along the height and the width")
     if not 0 <= channel < maps.shape[-1]:
         raise ValueError(f"channel={channel}: unknown; allowed: 0 to {maps.shape[-1] - 1}")
     if not 1 <= count <= len(images):

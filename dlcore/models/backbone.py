@@ -196,10 +196,13 @@ def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tupl
       **layers: names by argument.
 
     Raises:
-      ValueError: `model.features` returns no such layer for a 64x64 image.
+      ValueError: `model.features` returns no such layer for a 64x64 image, or takes images of other channels.
     """
     image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
-    layer_names = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))
+    try:
+        layer_names = list(jax.eval_shape(lambda v, x: model.apply(v, x, method="features"), variables, image))
+    except TypeError as error:
+        raise ValueError(f"mean: of {channels} channels; allowed: as many as the network's images have") from error
     for argument, names in layers.items():
         for name in names:
             if name not in layer_names:

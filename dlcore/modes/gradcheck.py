@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
@@ -43,7 +44,12 @@ def sampled_batch(data: Splits, size: int, seed: int) -> dict:
 
     Returns:
       The batch, or a dict with that of each source.
+
+    Raises:
+      ValueError: `size` is no whole number from 1, or `seed` none from 0.
     """
+    check_whole_number("size", size, 1)
+    check_whole_number("seed", seed, 0)
 
     def batch(source: Source, ratio: int) -> dict:
         sample = stratified_sample(source, min(size * ratio, len(source)), seed)

@@ -22,6 +22,7 @@ __all__ = [
     "check_counts",
     "check_finite",
     "check_indices",
+    "check_keys",
     "check_mask",
     "check_probabilities",
     "check_range",
@@ -132,6 +133,25 @@ def check_classes(name: str, labels: Any) -> None:
     if (invalid := labels != np.floor(labels)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={labels[at]:g}: no class; allowed: whole numbers")
+
+
+def check_keys(name: str, record: Any, keys: Sequence[str]) -> None:
+    """Check that a dict holds what is read from it.
+
+    Args:
+      name: name of the argument, for the message.
+      record: the dict.
+      keys: keys that it must have.
+
+    Raises:
+      ValueError: it is no dict, or lacks a key; the first is named.
+    """
+    if not hasattr(record, "keys"):
+        raise ValueError(f"{name}={type(record).__name__}: no dict; allowed: a dict with {', '.join(keys)}")
+    if missing := [key for key in keys if key not in record]:
+        raise ValueError(
+            f"{name}: holds {', '.join(record) or 'nothing'}, no {missing[0]!r}; allowed: {', '.join(keys)}"
+        )
 
 
 def check_counts(name: str, counts: Any) -> None:

@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip, to_uint8
 
@@ -25,7 +26,15 @@ def training_images(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is not a name, and in each version an image, for each of the images.
     """
+    if np.ndim(versions) != 5 or not len(names) == len(images) == np.shape(versions)[1]:
+        shape = np.shape(versions)
+        raise ValueError(
+            f"versions={shape}, names={len(names)}: for {len(images)} images; allowed: [V, N, H, W, C] and N"
+        )
     pixels = to_uint8(images)
     pixels = pixels[..., None] if pixels.ndim == 3 else pixels
     cells = []
@@ -65,8 +74,19 @@ def best_and_worst(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the lengths differ, there are not K names, a label is no class, a probability is not finite, or a
+        count is no whole number from 1.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    check_shapes(count=(count, "int >= 1"), max_classes=(max_classes, "int >= 1"))
+    check_shapes(labels=(labels, f"int {len(images)}"), probabilities=(probabilities, f"{len(images)} K"))
+    check_class_ids("labels", labels, probabilities.shape[1])
+    check_finite("probabilities", probabilities)
+    if class_names is not None and len(class_names) != probabilities.shape[1]:
+        classes = probabilities.shape[1]
+        raise ValueError(f"class_names={len(class_names)} names: wrong length; allowed: {classes}, one a class")
     names = [str(k) for k in range(probabilities.shape[1])] if class_names is None else class_names
     probs, correct = probabilities[np.arange(len(labels)), labels], probabilities.argmax(-1) == labels
     present = np.unique(labels)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_shapes
 from dlcore.report.chart import INK, SERIES, SURFACE, chart_svg, legend_key, new_chart, percent_ticks
 from dlcore.report.figure import BLUE, VERMILION, rgb
 from dlcore.report.panel import Panel
@@ -37,14 +38,15 @@ def confusion_matrix(
       The panel.
 
     Raises:
-      ValueError: `counts` is not square, or there are not C names.
+      ValueError: `counts` is not square or empty, one is no count, or there are not C names.
     """
     counts = np.asarray(counts)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
         raise ValueError(f"counts={counts.shape}: wrong shape; allowed: [C, C]")
     names = [str(name) for name in (range(len(counts)) if class_names is None else class_names)]
     if len(names) != len(counts):
         raise ValueError(f"class_names={len(names)} names: wrong length; allowed: {len(counts)}, one a class")
+    check_counts("counts", counts)
     fraction = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     intensity = np.log1p(199 * fraction) / np.log(200)
     total = counts.sum()
@@ -142,7 +144,8 @@ def worst_mistakes(
       The panel.
 
     Raises:
-      ValueError: the lengths differ, or there are not K names.
+      ValueError: the lengths differ, there are not K names, a label is no class, a probability is not finite, or
+        `count` is no whole number from 1.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     if not len(images) == len(labels) == len(probabilities):
@@ -150,11 +153,17 @@ def worst_mistakes(
             f"labels={len(labels)} labels: wrong length for {len(images)} images and {len(probabilities)} rows of "
             "probabilities; allowed: equal lengths"
         )
+    if probabilities.ndim != 2:
+        raise ValueError(f"probabilities={probabilities.shape}: wrong shape; allowed: [N, K]")
     if class_names is None:
         class_names = [str(number) for number in range(probabilities.shape[1])]
     if len(class_names) != probabilities.shape[1]:
         classes = probabilities.shape[1]
         raise ValueError(f"class_names={len(class_names)} names: wrong length; allowed: {classes}, one a class")
+    check_shapes(labels=(labels, "int N"), probabilities=(probabilities, "N K"))
+    check_shapes(count=(count, "int >= 1"))
+    check_class_ids("labels", labels, probabilities.shape[1])
+    check_finite("probabilities", probabilities)
     predicted = probabilities.argmax(-1)
     errors = np.flatnonzero(predicted != labels)
     if not len(errors):

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.report.chart import SERIES, chart_svg, legend_key, new_chart, percent_ticks
 from dlcore.report.measures import better_direction, explain_measure, in_per_cent, number_text
 from dlcore.report.panel import Panel
@@ -43,7 +44,12 @@ def curves(
 
     Returns:
       The panel; if nothing was recorded its `html` is empty, so that reports leave it out.
+
+    Raises:
+      ValueError: the history is no list of rows.
     """
+    if not isinstance(history, Sequence) or not all(isinstance(row, Mapping) for row in history):
+        raise ValueError(f"history={type(history).__name__}: no rows; allowed: a list of dicts, such as Result.history")
     series = _series(history, x)
     if not series:
         return Panel(title, "")
@@ -79,7 +85,14 @@ def thin(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndar
 
     Returns:
       (x, y), each [M] with M at most `limit`; unchanged if N is at most `limit`.
+
+    Raises:
+      ValueError: x and y differ in length, or `limit` is no whole number from 2.
     """
+    check_whole_number("limit", limit, 2)
+    if np.shape(x) != np.shape(y) or np.ndim(x) != 1:
+        raise ValueError(f"y={np.shape(y)}: wrong shape beside x {np.shape(x)}; allowed: both [N]")
+    x, y = np.asarray(x), np.asarray(y)
     if len(x) <= limit:
         return x, y
     idx = []

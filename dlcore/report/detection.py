@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from dlcore.evaluators.coco import pasted_masks
+from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_range, check_shapes
 from dlcore.report.chart import INK, SERIES, chart_svg, legend_key, new_chart, percent_ticks
 from dlcore.report.figure import ORANGE, SKY, VERMILION, YELLOW, rgb
 from dlcore.report.panel import Panel
@@ -46,7 +47,22 @@ def draw_boxes(
 
     Returns:
       uint8 [H * scale, W * scale, 3].
+
+    Raises:
+      ValueError: shapes do not fit, the image is not uint8, a box is not finite, a label has no name, a score is
+        outside [0, 1], or `scale` is no whole number from 1.
     """
+    image, n = np.asarray(image), len(boxes)
+    check_shapes(image=(image, "H W 3"), masks=(None if masks is None else np.asarray(masks), f"{n} H W"))
+    check_shapes(boxes=(np.reshape(boxes, (-1, 4)) if not n else boxes, "N 4"), target_boxes=(target_boxes, "M 4"))
+    check_shapes(labels=(np.asarray(labels, None if n else int), f"int {n}"), scores=(scores, f"{n}"))
+    check_shapes(scale=(scale, "int >= 1"), keypoints=(keypoints, f"{n} K D"))
+    if image.dtype != np.uint8:
+        raise ValueError(f"image={image.dtype}: no bytes; allowed: uint8, such as to_uint8 gives")
+    check_finite("boxes", boxes)
+    check_class_ids("labels", labels, len(class_names))
+    if scores is not None:
+        check_range("scores", scores, 0, 1)
     from PIL import Image, ImageDraw
 
     order = list(range(len(boxes))) if scores is None else np.argsort(scores, kind="stable").tolist()
@@ -86,7 +102,13 @@ def outline(mask: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W] bool.
+
+    Raises:
+      ValueError: the mask is not [H, W] bool.
     """
+    mask = np.asarray(mask)
+    if mask.ndim != 2 or mask.dtype != bool:
+        raise ValueError(f"mask={mask.dtype}{list(mask.shape)}: no mask; allowed: bool [H, W]")
     around = np.pad(mask, 1, mode="edge")
     return mask & ~(around[:-2, 1:-1] & around[2:, 1:-1] & around[1:-1, :-2] & around[1:-1, 2:])
 
@@ -116,7 +138,16 @@ def detections(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: `count` is no whole number from 1, `min_score` is outside [0, 1], or there are not outputs, and
+        captions if any, for each image; else see `draw_boxes`.
     """
+    check_shapes(count=(count, "int >= 1"), min_score=(min_score, "0 to 1"))
+    parts = {"outputs": outputs["boxes"], "targets": (targets or {}).get("boxes"), "captions": captions}
+    for name, values in parts.items():
+        if values is not None and len(values) < len(images[:count]):
+            raise ValueError(f"{name}: for {len(values)} images; allowed: for each of {len(images)}")
     images = to_uint8(images[:count])
     scale = max(1, round(300 / images.shape[2])) if len(images) else 1
     cells = []
@@ -158,7 +189,12 @@ def draw_outputs(
 
     Returns:
       (uint8 [H * scale, W * scale, 3], number of boxes drawn).
+
+    Raises:
+      ValueError: shapes do not fit, or `min_score` is outside [0, 1]; else see `draw_boxes`.
     """
+    check_shapes(min_score=(min_score, "0 to 1"), boxes=(outputs["boxes"], "K 4"))
+    check_shapes(**{name: (outputs[name], f"{len(outputs['boxes'])}") for name in ("scores", "labels", "valid")})
     idx = np.flatnonzero((outputs["valid"] > 0) & (outputs["scores"] >= min_score))
     parts = ("boxes", "labels", "scores", "masks", "keypoints")
     fields = {name: outputs[name][idx] for name in parts if name in outputs}
@@ -182,8 +218,14 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: `precision` is not [R, C] or above 1, or there are not C names.
     """
     precision = np.asarray(precision, float)
+    check_shapes(precision=(precision, f"R {len(class_names)}"))
+    check_finite("precision", precision)
+    check_range("precision", np.maximum(precision, 0), 0, 1)
     occurs = np.flatnonzero((precision >= 0).all(0))
     if not len(occurs):
         return Panel(title, "<p>No class occurs.</p>", half=True)
@@ -227,8 +269,13 @@ def error_kinds(
 
     Returns:
       The panel, with the twenty classes that have the most errors.
+
+    Raises:
+      ValueError: `counts` is not [C, K] with C names and K kinds, or one is no count.
     """
     counts = np.asarray(counts)
+    check_shapes(counts=(counts, f"{len(class_names)} {len(kinds)}"))
+    check_counts("counts", counts)
     order = np.argsort(-counts[:, 1:].sum(1), kind="stable")[:20]
     rows = [("all", counts.sum(0)), *((class_names[k], counts[k]) for k in np.sort(order))]
     head = "".join(f'<th class="number">{escape(kind)}</th>' for kind in kinds)

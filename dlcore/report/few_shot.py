@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip, to_uint8
 from dlcore.report.tables import table
@@ -59,8 +60,14 @@ def episode(supports: np.ndarray | None, queries: np.ndarray, logits: np.ndarray
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the shapes do not fit, a logit is not finite, or `classes` is no whole number from 1.
     """
+    check_shapes(classes=(classes, "int >= 1"), queries=(queries, "1 W Q H L C"))
     way, num_queries = queries.shape[1:3]
+    check_shapes(supports=(supports, f"1 {way} S H L C"), logits=(logits, f"{way * num_queries} {way}"))
+    check_finite("logits", logits)
     predicted, images = logits.argmax(-1), queries[0].reshape(-1, *queries.shape[3:])
 
     def picture(pictures: np.ndarray) -> str:

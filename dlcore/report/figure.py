@@ -5,6 +5,7 @@ The palette is Okabe and Ito's, safe for every color vision (jfly.uni-koeln.de/c
 
 import base64
 import io
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dlcore.choices import check_choice
+from dlcore.ops.checks import check_shapes
 from dlcore.report.chart import themed_svg
 from dlcore.report.panel import Panel
 
@@ -82,7 +84,12 @@ def rgb(color: str) -> tuple[int, int, int]:
 
     Returns:
       (red, green, blue), each in [0, 255].
+
+    Raises:
+      ValueError: the color is not of this form.
     """
+    if not re.fullmatch("#[0-9a-fA-F]{6}", color):
+        raise ValueError(f"color={color!r}: no color; allowed: '#rrggbb'")
     return int(color[1:3], 16), int(color[3:5], 16), int(color[5:7], 16)
 
 
@@ -107,8 +114,11 @@ def new_figure(
       (figure, axes): one Axes, or an array of them, as `Figure.subplots` returns.
 
     Raises:
-      ValueError: `grid` is unknown.
+      ValueError: `size` is not two numbers above 0, `rows` or `columns` is no whole number from 1, or `grid` is
+        unknown.
     """
+    check_shapes(size=(size, "2"), rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
+    check_shapes(size=(size, "... > 0"))
     from matplotlib.figure import Figure
 
     if grid is not None:
@@ -153,7 +163,17 @@ def seed_dots(
       shift: distance from the ticks, by which several series stand side by side.
       horizontal: place the groups from top to bottom, in place of left to right.
       pairs: also join the values of each seed by a line.
+
+    Raises:
+      ValueError: a group has no value, there is not a color for each group, `scale` or `shift` is not finite, or with
+        `pairs` the groups have values of other numbers of seeds.
     """
+    check_shapes(scale=(scale, "finite"), shift=(shift, "finite"))
+    counts = [len(values) for values in groups.values()]
+    if 0 in counts or (pairs and len(set(counts)) > 1):
+        raise ValueError(f"groups={counts} values: none, or not as many to pair; allowed: values in each group")
+    if not isinstance(colors, str) and len(colors) < len(groups):
+        raise ValueError(f"colors={len(colors)} colors: for {len(groups)} groups; allowed: one each")
     rows = [scale * np.asarray(values, float) for values in groups.values()]
     for i, values in enumerate(rows):
         color = colors if isinstance(colors, str) else colors[i]
@@ -183,8 +203,12 @@ def mean_and_range(axes: "Axes", x: Any, rows: Any, color: str, label: str | Non
       color: color of both.
       label: name in the legend.
       style: format of the line, such as "o-" with a dot at each position.
+
+    Raises:
+      ValueError: `rows` is not [seeds, N] with as many positions.
     """
     values = np.asarray(rows)
+    check_shapes(rows=(values, f"seeds {len(x)}"))
     axes.plot(x, values.mean(0), style, markersize=4, color=color, label=label)
     axes.fill_between(x, values.min(0), values.max(0), color=color, alpha=0.2, lw=0)
 
@@ -198,7 +222,11 @@ def seed_lines(axes: "Axes", rows: Any, color: str, label: str | None = None, st
       color: color of all.
       label: name in the legend.
       step: position of the first value, and distance of the others.
+
+    Raises:
+      ValueError: `step` is not above 0.
     """
+    check_shapes(step=(step, "> 0"))
     for i, values in enumerate(rows):
         x = step * np.arange(1, len(values) + 1)
         axes.plot(x, values, color=color, alpha=0.7, lw=1, label=None if i else label)
@@ -230,7 +258,11 @@ def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
 
     Returns:
       The PNG file's content.
+
+    Raises:
+      ValueError: `dpi` is not above 0.
     """
+    check_shapes(dpi=(dpi, "> 0"))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi, bbox_inches="tight")
     return buffer.getvalue()
@@ -283,7 +315,11 @@ def figure_panel(title: str, figure: "Figure | bytes", subtitle: str = "", width
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: `width` is no whole number from 1.
     """
+    check_shapes(width=(width, "int >= 1"))
     if not isinstance(figure, bytes):
         return Panel(title, figure_svg(figure, title), subtitle)
     encoded = base64.b64encode(figure).decode()

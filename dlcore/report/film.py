@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import to_uint8
 
@@ -32,14 +33,17 @@ def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: 
       The WebP file's content.
 
     Raises:
-      ValueError: there is no frame, or their shapes differ.
+      ValueError: there is no frame, their shapes differ, one is not uint8, or a number is no whole number from 1.
     """
+    check_shapes(milliseconds=(milliseconds, "int >= 1"), max_bytes=(max_bytes, "int >= 1"))
     from PIL import Image
 
     frames = [np.asarray(frame) for frame in frames]
     if not frames or len({frame.shape for frame in frames}) > 1:
         shapes = sorted({frame.shape for frame in frames})
         raise ValueError(f"frames={shapes}: no frames of one shape; allowed: at least one, all of the same shape")
+    if frames[0].dtype != np.uint8 or frames[0].ndim not in (2, 3):
+        raise ValueError(f"frames={frames[0].dtype}{list(frames[0].shape)}: no pictures; allowed: uint8 [H, W, 3]")
     pictures = [Image.fromarray(f[..., 0] if f.ndim == 3 and f.shape[-1] == 1 else f).convert("RGB") for f in frames]
     while True:
         for options in ({"lossless": True, "quality": 60}, {"quality": 70}, {"quality": 40}):
@@ -68,7 +72,15 @@ def film(
 
     Returns:
       The panel, of half the page's width.
+
+    Raises:
+      ValueError: there is no frame, their shapes differ, or a number is no whole number from 1.
     """
+    check_shapes(milliseconds=(milliseconds, "int >= 1"), width=(width, "int >= 1"))
+    if not len(frames) or len({np.shape(frame) for frame in frames}) > 1:
+        raise ValueError(
+            f"frames={len(frames)}: none, or of several shapes; allowed: at least one, all of the same shape"
+        )
     frames = list(to_uint8(np.stack([np.asarray(frame) for frame in frames])))
     data = base64.b64encode(film_webp(frames, milliseconds)).decode()
     shown_width = frames[0].shape[1] * max(1, round(width / frames[0].shape[1]))

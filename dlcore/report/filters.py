@@ -5,6 +5,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, stretch
 
@@ -27,9 +29,10 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
       The panel.
 
     Raises:
-      ValueError: `kernel` does not have four axes.
+      ValueError: see `filter_grid`.
     """
     kernel = np.asarray(kernel, np.float32)
+    _check_kernel(kernel)
     scale = max(1, round(_TILE / max(kernel.shape[:2])))
     grid = filter_grid(kernel, max_tiles, scale)
     kh, kw, cin, cout = kernel.shape
@@ -56,10 +59,12 @@ def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.
       uint8 [H, W, 4].
 
     Raises:
-      ValueError: `kernel` does not have four axes.
+      ValueError: `kernel` does not have four axes, is empty or not finite, or a number is no whole number from 1.
     """
-    if kernel.ndim != 4:
-        raise ValueError(f"kernel={kernel.shape}: wrong shape; allowed: [kh, kw, cin, cout]")
+    kernel = np.asarray(kernel)
+    _check_kernel(kernel)
+    check_whole_number("max_tiles", max_tiles, 1)
+    check_whole_number("scale", scale, 1)
     kh, kw, cin, _ = kernel.shape
     if cin == 3:
         tiles = [stretch(tile) for tile in kernel.transpose(3, 0, 1, 2)[:max_tiles]]
@@ -75,6 +80,12 @@ def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.
         grid[y : y + height, x : x + width, :3] = np.rint(255 * tile).repeat(scale, 0).repeat(scale, 1)
         grid[y : y + height, x : x + width, 3] = 255
     return grid
+
+
+def _check_kernel(kernel: np.ndarray) -> None:
+    if kernel.ndim != 4 or not kernel.size:
+        raise ValueError(f"kernel={kernel.shape}: wrong shape; allowed: [kh, kw, cin, cout], each at least 1")
+    check_finite("kernel", kernel)
 
 
 def first_kernel(params: Any) -> np.ndarray | None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.report.panel import Panel
 
 __all__ = ["color_wheel", "flow_colors", "flow_panel"]
@@ -52,7 +53,11 @@ def color_wheel(size: int = 64) -> np.ndarray:
 
     Returns:
       [size, size, 3] float32 in [0, 1]; white outside the circle.
+
+    Raises:
+      ValueError: `size` is no whole number from 1.
     """
+    check_whole_number("size", size, 1)
     offsets = (np.arange(size) - (size - 1) / 2) / (size / 2)
     flow = np.stack(np.meshgrid(offsets, offsets), -1)
     inside = np.hypot(flow[..., 0], flow[..., 1]) <= 1
@@ -71,13 +76,18 @@ def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title:
       The panel.
 
     Raises:
-      ValueError: there is no frame, or not one flow per frame.
+      ValueError: there is no frame, or not one finite flow of its size per frame.
     """
     from dlcore.report.generative import sample_rows
     from dlcore.report.pictures import to_uint8
 
     if not len(frames) or len(frames) != len(flows):
         raise ValueError(f"flows={len(flows)} fields: {len(frames)} frames; allowed: one for each frame, at least one")
+    for frame, flow in zip(frames, flows, strict=True):
+        if np.shape(flow) != (*np.shape(frame)[:2], 2) or not np.isfinite(flow).all():
+            raise ValueError(
+                f"flows: {np.shape(flow)} for a frame {np.shape(frame)}; allowed: finite [H, W, 2] of its size"
+            )
     largest = max(float(np.hypot(*np.moveaxis(np.asarray(flow), -1, 0)).max()) for flow in flows) or 1.0
     height, width = np.shape(frames[0])[:2]
     size = min(height, width)

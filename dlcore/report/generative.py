@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.report.figure import BLUE, GRAY, VERMILION, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
@@ -29,13 +30,12 @@ def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
       uint8 [rows (H + gap) - gap, columns (W + gap) - gap, C].
 
     Raises:
-      ValueError: there is no image, or `columns` is below 1.
+      ValueError: there is no image, `columns` is no whole number from 1, or `gap` none from 0.
     """
+    check_shapes(columns=(columns, "int >= 1"), gap=(gap, "int >= 0"))
     images = np.asarray(images)
     if images.ndim != 4 or not len(images):
         raise ValueError(f"images={images.shape}: wrong shape; allowed: [N, H, W, C] with N at least 1")
-    if columns < 1:
-        raise ValueError(f"columns={columns}: too few; allowed: at least 1")
     images = to_uint8(images if images.dtype == np.uint8 else images.clip(0, 1))
     n, height, width, channels = images.shape
     rows = -(-n // columns)
@@ -56,9 +56,16 @@ def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
 
     Returns:
       The path.
+
+    Raises:
+      ValueError: the picture is not uint8 [H, W, 1 or 3], or `scale` is no whole number from 1.
     """
     from PIL import Image
 
+    path, picture = Path(path), np.asarray(picture)
+    check_shapes(scale=(scale, "int >= 1"))
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[-1] not in (1, 3) or not picture.size:
+        raise ValueError(f"picture={picture.dtype}{list(picture.shape)}: no picture; allowed: uint8 [H, W, 1 or 3]")
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = picture.repeat(scale, 0).repeat(scale, 1)
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(path)
@@ -76,10 +83,15 @@ def sample_grid(images: np.ndarray, title: str = "Samples", subtitle: str = "", 
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: see `picture_grid`.
     """
+    images = np.asarray(images)
+    check_shapes(images=(images, "N H W C"), columns=(columns, "int >= 1"))
     return Panel(
         title,
-        _picture(picture_grid(images, min(columns, len(images))), title, min(images.shape[1:3])),
+        _picture(picture_grid(images, max(1, min(columns, len(images)))), title, min(images.shape[1:3])),
         subtitle,
         half=True,
     )
@@ -118,7 +130,13 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, subtitle: str = "") 
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: a row has no image or another number of axes.
     """
+    for name, images in rows.items():
+        if np.ndim(images) != 4 or not len(images):
+            raise ValueError(f"rows: {name} is {np.shape(images)}; allowed: [N, H, W, C] with N at least 1")
     figures = (
         f"<figure>{_picture(picture_grid(images, len(images)), name, min(images.shape[1:3]))}"
         f"<figcaption>{escape(name)}</figcaption></figure>"
@@ -136,7 +154,16 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, n
 
     Returns:
       (indices [N] int, distances [N] of pixels in [0, 1]).
+
+    Raises:
+      ValueError: the images of the two sets differ in shape, the set is empty, or a pixel is not finite.
     """
+    if np.shape(images)[1:] != np.shape(among)[1:] or not len(among):
+        raise ValueError(
+            f"among={np.shape(among)}: for images {np.shape(images)}; allowed: of the same size, at least one"
+        )
+    check_finite("images", images)
+    check_finite("among", among)
 
     def flat(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x)
@@ -176,11 +203,15 @@ def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", sub
       The panel.
 
     Raises:
-      ValueError: `points` is not [N, 2].
+      ValueError: `points` is not [N, 2], or `centers` is not [K, 2], K at least 1, or not finite.
     """
     points, centers = np.asarray(points), np.asarray(centers)
     if points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"points={points.shape}: wrong shape; allowed: [N, 2]")
+    check_shapes(centers=(centers, "K 2"))
+    check_finite("centers", centers)
+    if not len(centers):
+        raise ValueError("centers=[0]: none; allowed: at least one")
     figure, axes = new_figure((5, 5))
     axes.scatter(*centers.T, s=260, facecolors="none", edgecolors=VERMILION, linewidths=1.5)
     axes.scatter(*points.T, s=5, color=BLUE, alpha=0.5, linewidths=0)

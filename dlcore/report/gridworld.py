@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -29,7 +31,16 @@ def draw_grid(
         None draws no arrows.
       title: title above the grid.
       limits: values of the darkest and the brightest color; None takes the smallest and the largest value.
+
+    Raises:
+      ValueError: the shapes do not fit, no value is a number, or the limits are not two, the smaller first.
     """
+    check_shapes(values=(values, "H W"))
+    check_shapes(policy=(policy, f"{np.shape(values)[0]} {np.shape(values)[1]} 4"))
+    if limits is not None and not (len(limits) == 2 and limits[0] <= limits[1]):
+        raise ValueError(f"limits={limits}: no limits; allowed: two numbers, the smaller first")
+    if np.isnan(values).all():
+        raise ValueError("values: all are NaN; allowed: a number in one cell at least")
     low, high = limits or (np.nanmin(values), np.nanmax(values))
     image = ax.imshow(np.ma.masked_invalid(values), cmap="viridis", vmin=low, vmax=high)
     ax.figure.colorbar(image, ax=ax, shrink=0.75)

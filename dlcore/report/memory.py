@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 
 from dlcore.cost.memory import readable
+from dlcore.ops.checks import check_counts
 from dlcore.report.panel import Panel
 from dlcore.report.tables import table
 
@@ -37,7 +38,12 @@ def memory_panel(report: Mapping[str, int], flags: Collection[str], residuals: i
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: a size is negative or not finite.
     """
+    for name, size in {**report, "residuals": residuals or 0}.items():
+        check_counts(name, size)
     total = sum(report.values())
     rows = [
         {"part": name, "size": readable(size), "share": f"{100 * size / total:.1f} %" if total else "–"}

@@ -5,6 +5,8 @@ from html import escape
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.report.detection import COLORS, outline
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
@@ -24,7 +26,13 @@ def draw_segments(image: np.ndarray, segments: np.ndarray, labels: np.ndarray, n
 
     Returns:
       [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the shapes do not fit, a segment has no label, or `num_stuff` is no whole number from 0.
     """
+    check_shapes(image=(image, "H W 3"), segments=(segments, "H W"), labels=(labels, "S"))
+    check_whole_number("num_stuff", num_stuff, 0)
+    check_indices("segments", segments, len(labels), "segments", -1)
     picture, objects = np.array(image), 0
     for k in np.unique(segments[segments >= 0]):
         inside = segments == k
@@ -47,7 +55,12 @@ def semantic_of(classes: np.ndarray, num_stuff: int) -> tuple[np.ndarray, np.nda
 
     Returns:
       (segments [H, W] int, labels).
+
+    Raises:
+      ValueError: the map is not int [H, W], or `num_stuff` is no whole number from 0.
     """
+    check_shapes(classes=(classes, "int H W"))
+    check_whole_number("num_stuff", num_stuff, 0)
     segments = np.where(classes == 255, -1, classes.astype(int))
     return segments, np.arange(max(num_stuff, segments.max(initial=-1) + 1))
 
@@ -70,7 +83,13 @@ def panoptic_images(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there are not maps and a caption for each image; else see `draw_segments`.
     """
+    for name, several in {**columns, "captions": captions}.items():
+        if len(several) != len(images):
+            raise ValueError(f"{name}={len(several)} entries: for {len(images)} images; allowed: one each")
     scale = max(1, round(240 / images.shape[2])) if len(images) else 1
     cells = []
     for i, image in enumerate(to_uint8(images)):
@@ -94,7 +113,12 @@ def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: `num_stuff` is no whole number from 0, or more than there are names.
     """
+    check_shapes(num_stuff=(num_stuff, f"0 to {len(class_names)}"))
+    check_whole_number("num_stuff", num_stuff, 0)
 
     def percent(name: str) -> str:
         value = numbers.get(name)

@@ -10,6 +10,7 @@ from html import escape
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.report.panel import Panel
 
 __all__ = ["captioned_images", "data_uri", "examples", "stretch", "strip", "to_uint8"]
@@ -54,7 +55,17 @@ def data_uri(image: np.ndarray, scale: int = 1) -> str:
 
     Returns:
       "data:image/png;base64,...", or "data:image/webp;base64,...".
+
+    Raises:
+      ValueError: the image is not of these, or `scale` is no whole number from 1.
     """
+    check_whole_number("scale", scale, 1)
+    image = np.asarray(image)
+    fits = image.ndim == 2 or (image.ndim == 3 and image.shape[-1] in (1, 3, 4))
+    if image.dtype != np.uint8 or not fits or not image.size:
+        raise ValueError(
+            f"image={image.dtype}{list(image.shape)}: no picture; allowed: uint8 [H, W], [H, W, 1, 3 or 4]"
+        )
     from PIL import Image
 
     image = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
@@ -85,8 +96,9 @@ def examples(
       The panel.
 
     Raises:
-      ValueError: the numbers of titles and images differ.
+      ValueError: the numbers of titles and images differ, or `count` is no whole number from 1.
     """
+    check_whole_number("count", count, 1)
     if titles is not None and len(titles) != len(images):
         raise ValueError(f"titles={len(titles)} titles: wrong length; allowed: {len(images)}, one per image")
     captions = [escape(str(text)) for text in titles[:count]] if titles is not None else [""] * len(images)
@@ -101,7 +113,13 @@ def stretch(image: np.ndarray) -> np.ndarray:
 
     Returns:
       The same shape, in [0, 1].
+
+    Raises:
+      ValueError: the image is empty.
     """
+    image = np.asarray(image)
+    if not image.size:
+        raise ValueError(f"image={image.shape}: empty; allowed: at least one number")
     low, high = image.min(), image.max()
     return (image - low) / (high - low) if high > low else np.full_like(image, 0.5)
 
@@ -115,7 +133,12 @@ def captioned_images(images: np.ndarray, captions: Sequence[str]) -> str:
 
     Returns:
       HTML.
+
+    Raises:
+      ValueError: there is not a caption for each image.
     """
+    if len(images) != len(captions):
+        raise ValueError(f"captions={len(captions)} texts: for {len(images)} images; allowed: one each")
     if not len(images):
         return "<p>No images.</p>"
     largest = max(images.shape[1:3])
@@ -141,7 +164,14 @@ def strip(images: np.ndarray, apart: int = 1, height: int = 40) -> np.ndarray:
 
     Returns:
       uint8 [H', W', C].
+
+    Raises:
+      ValueError: there is no image, `apart` is no whole number from 0, or `height` none from 1.
     """
+    check_whole_number("apart", apart, 0)
+    check_whole_number("height", height, 1)
+    if not len(images):
+        raise ValueError("images=[0]: none; allowed: at least one")
     images = to_uint8(images)
     images = images[..., None] if images.ndim == 3 else images
     step = max(1, images.shape[1] // (2 * height))

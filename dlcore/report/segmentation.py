@@ -5,6 +5,8 @@ from html import escape
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.report.figure import VERMILION, rgb
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, to_uint8
@@ -82,7 +84,16 @@ def color_classes(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the shapes do not fit, there are more than 256 colors, or a class is neither void, 255, nor has a
+        color.
     """
+    classes = np.asarray(classes)
+    check_shapes(classes=(classes, "int H W"), colors=(colors, "C 3"))
+    if len(colors) > VOID + 1:
+        raise ValueError(f"colors={len(colors)}: too many; allowed: at most {VOID + 1}")
+    check_class_ids("classes", classes, len(colors), VOID)
     table = np.zeros((256, 3), np.uint8)
     table[: len(colors)] = colors
     return table[classes]
@@ -99,7 +110,11 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
 
     Returns:
       [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the image is of another size, or `opacity` is outside [0, 1]; else see `color_classes`.
     """
+    check_shapes(image=(image, "H W 3"), classes=(classes, "H W"), opacity=(opacity, "0 to 1"))
     gray = image.mean(-1, keepdims=True).repeat(3, -1)
     mixed = (1 - opacity) * gray + opacity * color_classes(classes, colors)
     return np.rint(np.where((classes == VOID)[..., None], gray, mixed)).astype(np.uint8)
@@ -115,7 +130,11 @@ def error_map(image: np.ndarray, classes: np.ndarray, targets: np.ndarray) -> np
 
     Returns:
       [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the shapes do not fit.
     """
+    check_shapes(image=(image, "H W 3"), classes=(classes, "H W"), targets=(targets, "H W"))
     pale = (160 + 0.35 * image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, -1)
     picture = np.where((classes != targets)[..., None], _ERROR_COLOR, pale)
     return np.where((targets == VOID)[..., None], np.uint8(0), picture)
@@ -131,7 +150,15 @@ def image_iou(classes: np.ndarray, targets: np.ndarray, num_classes: int) -> np.
 
     Returns:
       [N] float; 1 for an image of void only.
+
+    Raises:
+      ValueError: the shapes do not fit, a target is neither a class nor 255, or a prediction beside it is no class.
     """
+    classes, targets = np.asarray(classes), np.asarray(targets)
+    check_whole_number("num_classes", num_classes, 1)
+    check_shapes(classes=(classes, "int N H W"), targets=(targets, "int N H W"))
+    check_class_ids("targets", targets, num_classes, VOID)
+    check_class_ids("classes", classes[targets != VOID], num_classes)
     values = np.ones(len(classes))
     for i, (predicted, target) in enumerate(zip(classes, targets, strict=True)):
         valid = target != VOID
@@ -153,7 +180,11 @@ def legend(class_names: Sequence[str], colors: np.ndarray) -> str:
 
     Returns:
       HTML.
+
+    Raises:
+      ValueError: there is not a color for each class.
     """
+    check_shapes(colors=(colors, f"{len(class_names)} 3"))
     square = "display:inline-block;width:0.9em;height:0.9em;margin-right:0.35em;vertical-align:-0.1em"
     keys = (
         f'<span style="white-space:nowrap;margin-right:1em"><span style="{square};background:rgb'
@@ -187,7 +218,14 @@ def segmentations(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there are not maps for each image, `count` is no whole number from 1, or `num_worst` none from 0; else
+        see `image_iou`.
     """
+    check_whole_number("count", count, 1)
+    check_whole_number("num_worst", num_worst, 0)
+    check_shapes(classes=(classes, f"{len(images)} H W"))
     colors, values = palette(class_names), image_iou(classes, targets, len(class_names))
     first = max(0, (len(values) - count) // 2) if typical else 0
     order = np.argsort(values, kind="stable")[max(first, num_worst) : first + count]
@@ -234,7 +272,12 @@ def class_table(
 
     Returns:
       The panel, classes with the lowest IoU first.
+
+    Raises:
+      ValueError: there are not C numbers of each kind.
     """
+    count = len(class_names)
+    check_shapes(iou=(iou, f"{count}"), boundary=(boundary, f"{count}"), confusion=(confusion, f"{count} {count}"))
     num_target, intersection = confusion.sum(1), np.diag(confusion)
 
     def percent(value: float) -> str:

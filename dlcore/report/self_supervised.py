@@ -5,7 +5,9 @@ from html import escape
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.evaluators.feature_rank import COLLAPSE_RATIO, is_collapsed
+from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_shapes
 from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
@@ -102,7 +104,16 @@ def nearest_neighbors(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is not a label and a feature for each image, a feature is not finite, a label has no name, or
+        `num_queries` is no whole number from 1.
     """
+    check_whole_number("num_queries", num_queries, 1)
+    labels, features = np.asarray(labels), np.asarray(features)
+    check_shapes(labels=(labels, f"int {len(images)}"), features=(features, f"{len(images)} D"))
+    check_finite("features", features)
+    check_class_ids("labels", labels, len(class_names))
     unit = _unit(features)
     html = []
     for i in np.linspace(0, len(images) - 1, min(num_queries, len(images))).astype(int):
@@ -132,7 +143,16 @@ def cluster_sheets(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is not a cluster and a label for each image, a cluster is negative, a label has no name, or
+        `count` is no whole number from 1.
     """
+    check_whole_number("count", count, 1)
+    clusters, labels = np.asarray(clusters), np.asarray(labels)
+    check_shapes(clusters=(clusters, f"int {len(images)}"), labels=(labels, f"int {len(images)}"))
+    check_counts("clusters", clusters)
+    check_class_ids("labels", labels, len(class_names))
     sizes, html = np.bincount(clusters), []
     for cluster in np.argsort(-sizes, kind="stable")[:count]:
         if sizes[cluster] == 0:
@@ -156,7 +176,16 @@ def task_sheet(pieces: np.ndarray, target: np.ndarray, predictions: np.ndarray, 
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is not a label and a prediction for each image, or one of them has no name.
     """
+    target, predictions = np.asarray(target), np.asarray(predictions)
+    check_shapes(pieces=(pieces, "N P h w C"), target=(target, f"int {len(pieces)}"))
+    check_shapes(predictions=(predictions, f"int {len(pieces)}"))
+    if len(names):
+        check_class_ids("predictions", predictions, len(names))
+        check_class_ids("target", target[target >= 0], len(names))
 
     def name_of(label: int) -> str:
         return escape(str(names[label])) if len(names) else str(label)
@@ -183,7 +212,11 @@ def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pan
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(images=(images, "N H W C"), first=(first, "N H W C"), second=(second, "N H W C"))
     html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
     subtitle = "Left: the image; right: two views as in training."
     return Panel("Two views", f'<div class="images strips narrow">{html}</div>', subtitle, half=True)
@@ -200,7 +233,11 @@ def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, 
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the shapes do not fit.
     """
+    check_shapes(images=(images, "N H W C"), masked=(masked, "N H W 1"), filled=(filled, "N H W C"))
     visible = np.where(masked > 0, 0.5, images)
     completed = np.clip(np.where(masked > 0, filled, images), 0, 1)
     html = "".join(_figure(np.stack(row)) for row in zip(images, visible, completed, strict=True))
@@ -216,7 +253,15 @@ def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there are not maps for each image whose sides divide the image's.
     """
+    check_shapes(images=(images, "N H W C"), weights=(weights, "N heads h w"))
+    if any(side % patches for side, patches in zip(images.shape[1:3], weights.shape[2:], strict=True)):
+        raise ValueError(
+            f"weights={weights.shape}: do not tile {images.shape}; allowed: maps whose sides divide H and W"
+        )
     html = []
     for image, heads in zip(images, weights, strict=True):
         times = [side // patches for side, patches in zip(image.shape[:2], heads.shape[1:], strict=True)]
@@ -238,7 +283,20 @@ def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], 
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the features are not of one width, 2 or more, or not finite, there are not two names, or `max_points`
+        is no whole number from 1.
     """
+    check_whole_number("max_points", max_points, 1)
+    check_shapes(first=(first, "N D"))
+    check_shapes(second=(second, f"M {np.shape(first)[1]}"))
+    check_finite("first", first)
+    check_finite("second", second)
+    if len(names) != 2 or np.shape(first)[1] < 2 or not (len(first) and len(second)):
+        raise ValueError(
+            f"names={names}, first={np.shape(first)}: no plane; allowed: two names, features of width 2 or more"
+        )
     parts = [np.asarray(x, np.float64)[:max_points] for x in (first, second)]
     features = np.concatenate(parts)
     axes = np.linalg.svd(features - features.mean(0), full_matrices=False)[2]
@@ -264,7 +322,17 @@ def feature_plane(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the features are not [N, D] with D at least 2, or not finite, there is not a label with a name for
+        each, or `max_points` is no whole number from 1.
     """
+    check_whole_number("max_points", max_points, 1)
+    check_shapes(features=(features, "N D"), labels=(labels, "int N"))
+    check_finite("features", features)
+    check_class_ids("labels", labels, len(class_names))
+    if np.shape(features)[1] < 2 or not len(features):
+        raise ValueError(f"features={np.shape(features)}: no plane; allowed: [N, D] with D at least 2")
     unit, labels = _unit(features)[:max_points], np.asarray(labels)[:max_points]
     centered = unit - unit.mean(0)
     _, s, axes = np.linalg.svd(centered, full_matrices=False)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dlcore.choices import check_whole_number
 from dlcore.report.panel import Panel
 from dlcore.report.tables import table
 
@@ -60,7 +61,11 @@ def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> 
 
     Returns:
       One panel; none for a technique without pseudo-labels.
+
+    Raises:
+      ValueError: `count` is no whole number from 1.
     """
+    check_whole_number("count", count, 1)
     rows = [row for row in history if row.get("split") == "train" and "mask_rate" in row]
     if not rows:
         return []

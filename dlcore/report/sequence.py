@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
 from dlcore.report.panel import Panel
 
 __all__ = ["alignments", "filled_text", "text_samples"]
@@ -30,7 +31,19 @@ def alignments(
 
     Returns:
       The panel: one map per pair, source tokens as columns, output tokens as rows; darker is more.
+
+    Raises:
+      ValueError: there are not weights, a source and an output for each pair, or fewer weights than tokens.
     """
+    if not len(weights) == len(sources) == len(outputs):
+        counts = f"weights={len(weights)}, sources={len(sources)}, outputs={len(outputs)}"
+        raise ValueError(f"{counts}: not as many of each; allowed: one for each pair")
+    for weight, source, output in zip(weights, sources, outputs, strict=True):
+        shape = np.shape(weight)
+        if len(shape) != 2 or shape[0] < len(output) or shape[1] < len(source):
+            raise ValueError(
+                f"weights: {shape} for {len(output)} and {len(source)} tokens; allowed: [T, S], as many or more"
+            )
     maps = []
     for weight, source, output in zip(weights, sources, outputs, strict=True):
         tall = "tall" if max(map(len, source), default=0) > 2 else ""
@@ -66,7 +79,14 @@ def text_samples(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there are not a prompt, a sample and a temperature of at least 0 for each.
     """
+    if not len(prompts) == len(samples) == len(temperatures):
+        counts = f"prompts={len(prompts)}, samples={len(samples)}, temperatures={len(temperatures)}"
+        raise ValueError(f"{counts}: not as many of each; allowed: one for each sample")
+    check_shapes(temperatures=(temperatures, "... >= 0"))
     figures = [
         f"<figure><figcaption>{'greedy (temperature 0)' if t == 0 else f'temperature {t:g}'}</figcaption>"
         f'<pre style="white-space:pre-wrap;margin:.3em 0 1.2em"><b>{escape(prompt)}</b>{escape(sample)}</pre></figure>'
@@ -84,9 +104,16 @@ def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], subtitle: str 
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: a text, its filled-in text and its mask differ in length.
     """
     figures = []
     for text, filled, hidden in texts:
+        if not len(text) == len(filled) == len(hidden):
+            raise ValueError(
+                f"texts: {len(text)}, {len(filled)} and {len(hidden)} characters; allowed: three of one length"
+            )
         visible = "".join("\u2581" if is_hidden else _visible(c) for c, is_hidden in zip(text, hidden, strict=True))
         marks = []
         for target, predicted, is_hidden in zip(text, filled, hidden, strict=True):

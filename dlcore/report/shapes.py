@@ -8,7 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.rasterizer import rasterize, shade
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 from dlcore.report.figure import BLUE, ORANGE, rgb
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import examples
@@ -42,6 +44,16 @@ def _extent(points: np.ndarray) -> tuple[np.ndarray, float]:
     return (low + high) / 2, float(max(np.linalg.norm(high - low) / 2, 1e-9))
 
 
+def _check(name: str, points: np.ndarray, view: tuple[float, float], size: int, up: str, extent: tuple | None) -> None:
+    check_shapes(**{name: (points, "N 3")}, view=(view, "2"))
+    check_finite(name, points)
+    check_finite("view", view)
+    check_whole_number("size", size, 1)
+    check_choice("up", up, ("x", "y", "z"))
+    if extent is not None:
+        check_shapes(extent=(extent[0], "3"), half_side=(extent[1], "> 0"))
+
+
 def render_mesh(
     vertices: np.ndarray,
     faces: np.ndarray,
@@ -64,7 +76,12 @@ def render_mesh(
 
     Returns:
       [size, size, 3] float in [0, 1], on white.
+
+    Raises:
+      ValueError: a vertex or a number is not finite, a face has no such vertex, or an argument is out of range.
     """
+    _check("vertices", vertices, view, size, up, extent)
+    check_indices("faces", faces, len(vertices), "vertices")
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces).reshape(-1, 3)
     side = size * _SUPERSAMPLING
     center, half = _extent(vertices) if extent is None else extent
@@ -99,7 +116,12 @@ def render_points(
 
     Returns:
       [size, size, 3] float in [0, 1], on white.
+
+    Raises:
+      ValueError: a point or a number is not finite, `highlighted` is not [N], or an argument is out of range.
     """
+    _check("points", points, view, size, up, extent)
+    check_shapes(highlighted=(highlighted, f"{len(points)}"))
     points = np.asarray(points, np.float64)
     side = size * _SUPERSAMPLING
     image = np.full((side, side, 3), _BACKGROUND)
@@ -140,6 +162,9 @@ def two_views(
 
     Returns:
       [size, 2 size, 3] float in [0, 1].
+
+    Raises:
+      ValueError: see `render_mesh` and `render_points`.
     """
     if faces is None:
         images = [render_points(points, view, size, up, color, highlighted, extent) for view in VIEWS]
@@ -159,5 +184,10 @@ def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str,
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is no image, they differ in size, or there is not a title for each.
     """
+    if not len(images) or len({np.shape(image) for image in images}) > 1:
+        raise ValueError(f"images={len(images)}: none, or of several sizes; allowed: at least one, all of one size")
     return examples(np.stack(images), titles, title, subtitle, len(images))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.report.figure import GRAY, PALETTE, figure_svg, new_figure
 from dlcore.report.panel import Panel
 
@@ -26,8 +28,9 @@ def wav_bytes(waveform: np.ndarray, sample_rate: int) -> bytes:
       The file's content.
 
     Raises:
-      ValueError: the sound has another shape or is not finite.
+      ValueError: the sound has another shape or is not finite, or `sample_rate` is no whole number from 1.
     """
+    check_whole_number("sample_rate", sample_rate, 1)
     waveform = np.asarray(waveform, np.float64)
     if waveform.ndim != 1 or not np.isfinite(waveform).all():
         raise ValueError(f"waveform.shape={waveform.shape}: no sound; allowed: [T], finite numbers")
@@ -55,7 +58,7 @@ def save_wav(path: Path, waveform: np.ndarray, sample_rate: int) -> Path:
     Raises:
       ValueError: see `wav_bytes`.
     """
-    content = wav_bytes(waveform, sample_rate)
+    content, path = wav_bytes(waveform, sample_rate), Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     return path
@@ -75,7 +78,12 @@ def sound_panel(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is no sound or not a name for each, one is not finite, or `sample_rate` is no whole number from
+        1.
     """
+    _check(waveforms, names, sample_rate)
     columns = 3
     rows = -(-len(waveforms) // columns)
     figure, axes = new_figure((10.5, 1.1 * rows + 0.4), rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -117,7 +125,14 @@ def spectrum_panel(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there is no sound or not a name and a frequency for each, one is not finite, or `sample_rate` is no
+        whole number from 1.
     """
+    _check(waveforms, names, sample_rate)
+    check_shapes(frequencies=(frequencies, f"{len(waveforms)}"))
+    check_finite("frequencies", frequencies)
     length, columns = waveforms.shape[1], 3
     rows = -(-len(waveforms) // columns)
     spectra = np.abs(np.fft.rfft(waveforms * np.hanning(length), 4 * length))
@@ -135,6 +150,14 @@ def spectrum_panel(
         ax.set_xlabel("Hz")
     axes[0, 0].set_ylabel("dB")
     return Panel(title, figure_svg(figure, title), subtitle)
+
+
+def _check(waveforms: np.ndarray, names: Sequence[str], sample_rate: int) -> None:
+    check_shapes(waveforms=(waveforms, "N T"))
+    check_finite("waveforms", waveforms)
+    check_whole_number("sample_rate", sample_rate, 1)
+    if len(names) != len(waveforms) or not len(waveforms):
+        raise ValueError(f"names={len(names)} names: for {len(waveforms)} sounds; allowed: one each, at least one")
 
 
 def _encoded(waveform: np.ndarray, sample_rate: int) -> str:

@@ -35,7 +35,12 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: the rows are neither.
     """
+    if not isinstance(rows, Mapping | Sequence) or not all(isinstance(row, Mapping | str) for row in rows):
+        raise ValueError(f"rows={type(rows).__name__}: no rows; allowed: a list of dicts, or one dict")
     if isinstance(rows, Mapping):
         return Panel(title, definition_table({name: _cell(value) for name, value in rows.items()}), subtitle)
     names = list(dict.fromkeys(name for row in rows for name in row))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.report.detection import draw_boxes
 
 __all__ = ["film_strip"]
@@ -21,10 +23,13 @@ def film_strip(clip: np.ndarray, boxes: np.ndarray, ids: np.ndarray, count: int 
       uint8 [H * scale, count * (W * scale + 4) - 4, 3], the frames with 4 white pixels between them.
 
     Raises:
-      ValueError: the numbers of frames differ, or `count` is outside 1 to F.
+      ValueError: the shapes do not fit, `count` is outside 1 to F, or `scale` is no whole number from 1.
     """
     if not len(clip) == len(boxes) == len(ids):
         raise ValueError(f"boxes={len(boxes)} frames, ids={len(ids)}: clip has {len(clip)}; allowed: as many")
+    check_shapes(clip=(clip, "F H W 3"), boxes=(boxes, "F D 4"), ids=(ids, "int F D"))
+    check_whole_number("scale", scale, 1)
+    check_whole_number("count", count)
     if not 1 <= count <= len(clip):
         raise ValueError(f"count={count}: out of range; allowed: 1 to {len(clip)}, the frames of the clip")
     names = [str(number) for number in range(int(np.max(ids, initial=0)) + 1)]

@@ -5,6 +5,7 @@ from html import escape
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import captioned_images, strip, to_uint8
 
@@ -32,7 +33,14 @@ def sentences(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there are not a text and references for each image.
     """
+    if not len(images) == len(texts) == len(references):
+        raise ValueError(
+            f"texts={len(texts)}, references={len(references)}: for {len(images)} images; allowed: as many of each"
+        )
     pictures = to_uint8(images) if images.ndim == 4 else np.stack([strip(clip, 0) for clip in images])
     captions = []
     for text, targets in zip(texts, references, strict=True):
@@ -51,7 +59,11 @@ def attention_overlay(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
     Returns:
       uint8 [H', W', 3], enlarged to at least about 96 pixels.
+
+    Raises:
+      ValueError: the image or the weights have other axes, or a weight is negative.
     """
+    check_shapes(image=(image, "H W 3"), weight=(weight, "mask h w"))
     from PIL import Image
 
     scale = max(1, -(-_SIDE // max(image.shape[:2])))
@@ -81,7 +93,16 @@ def attention_strips(
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: there are not words, weights and a title for each image, or fewer weights than words.
     """
+    check_shapes(weights=(weights, f"{len(images)} T h w"))
+    if not len(pieces) == len(titles) == len(images) or any(len(words) > np.shape(weights)[1] for words in pieces):
+        raise ValueError(
+            f"pieces={len(pieces)}, titles={len(titles)}: for {len(images)} images of {np.shape(weights)[1]} maps; "
+            "allowed: as many of each, and at most as many words"
+        )
     parts = []
     for image, words, maps, heading in zip(to_uint8(images), pieces, weights, titles, strict=True):
         overlays = [attention_overlay(image, weight) for weight in maps[: len(words)]]

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +12,8 @@ from flax.errors import FlaxError
 from dlcore.activity import activity
 from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
-from dlcore.learner import Evaluator, Learner, Metrics
-from dlcore.run.inputs import batch_errors, check_evaluators, check_learner, check_source
+from dlcore.learner import Evaluator, Learner, Metrics, State
+from dlcore.run.inputs import batch_errors, check_evaluators, check_is, check_learner, check_source
 from dlcore.run.result import Result
 from dlcore.run.sharding import put_rows
 from dlcore.run.step import Placement
@@ -63,17 +63,25 @@ class Evaluation:
         """
         return put_rows(batch, self.placement.mesh)
 
-    def check(self, state: Any, source: Any, batch_size: int, name: str = "valid") -> None:
-        """Trace `evaluate` on a source's first example, before any computation; `metrics` does not trace it again.
+    def check(
+        self,
+        state: Any,
+        source: Any,
+        batch_size: int,
+        name: str = "valid",
+        method: Literal["evaluate", "predict"] = "evaluate",
+    ) -> None:
+        """Trace `evaluate` or `predict` on a source's first example, before any computation; it is not traced again.
 
         Args:
           state: the learner's state, or its shapes.
           source: source of the examples.
           batch_size: examples per batch.
           name: name of the source, for errors.
+          method: which of the two.
 
         Raises:
-          ValueError: the source is empty, or its examples have other arrays or shapes than `evaluate` takes.
+          ValueError: the source is empty, or its examples have other arrays or shapes than the method takes.
         """
         if not len(source):
             raise ValueError(f"{name}: holds no example; allowed: at least one, or {name}=None")
@@ -85,7 +93,8 @@ class Evaluation:
 
         try:
             with self.placement.context(), batch_errors(rows, name):
-                jax.eval_shape(self._next, None, state, jax.tree.map(widened, rows))
+                program = self._predict if method == "predict" else functools.partial(self._next, None)
+                jax.eval_shape(program, state, jax.tree.map(widened, rows))
         except (ArithmeticError, LookupError, TypeError, ValueError, FlaxError) as error:
             if isinstance(error.__cause__, KeyError):  # the message names the missing key
                 raise
@@ -96,7 +105,7 @@ class Evaluation:
             }
             described = ", ".join(f"{name} {shape}" for name, shape in shapes.items()) or "their arrays"
             raise ValueError(
-                f"{name}: evaluate fails on its examples ({described}): {type(error).__name__}, "
+                f"{name}: {method} fails on its examples ({described}): {type(error).__name__}, "
                 f"{str(error).splitlines()[0] if str(error) else ''}; allowed: examples of the training data's form"
             ) from error
 
@@ -289,7 +298,11 @@ def pad_local_batches(source: Any, batch_size: int, placement: Placement) -> Any
 
     Returns:
       An iterable of batches with a `mask`, 0 for padding.
+
+    Raises:
+      ValueError: `batch_size` is no whole number from 1.
     """
+    check_whole_number("batch_size", batch_size, 1)
     size = padded_size(source, batch_size, placement)
     return padded_batches(source, size, jax.process_index(), jax.process_count())
 
@@ -327,9 +340,9 @@ def evaluate(
       ValueError: the source is empty, an argument is no learner, state or source, an evaluator returns the name of a
         metric, or a metric is called "details".
     """
-    _check(learner, state, source, batch_size)
     check_evaluators(evaluators)
-    measures = Evaluation(learner, placement or Placement()).measures(state, source, evaluators, batch_size)
+    evaluation = _evaluation(learner, state, source, batch_size, placement, "evaluate")
+    measures = evaluation.measures(state, source, evaluators, batch_size)
     if DETAILS in measures:
         raise ValueError(f"metric={DETAILS!r}: the name of the arrays; allowed: any other name")
     return {**scalars(measures), DETAILS: arrays(measures)}
@@ -353,9 +366,32 @@ def predict(
     Raises:
       ValueError: the source is empty, or an argument is no learner, state or source.
     """
+    evaluation = _evaluation(learner, state, source, batch_size, placement, "predict")
+    return evaluation.outputs(state, pad_local_batches(source, batch_size, evaluation.placement))
+
+
+def _evaluation(
+    learner: Learner,
+    state: Any,
+    source: Any,
+    batch_size: int,
+    placement: Placement | None,
+    method: Literal["evaluate", "predict"],
+) -> Evaluation:
+    """Check the arguments, and trace the method on the first example."""
     _check(learner, state, source, batch_size)
-    placement = placement or Placement()
-    return Evaluation(learner, placement).outputs(state, pad_local_batches(source, batch_size, placement))
+    placement = Placement() if placement is None else placement
+    check_is("placement", placement, Placement)
+    evaluation = Evaluation(learner, placement)
+    try:
+        if len(source):
+            evaluation.check(state, source, batch_size, "source", method)
+    except AttributeError as error:
+        if isinstance(state, State):
+            raise
+        allowed = "what the learner's init or fit gives"
+        raise ValueError(f"state={type(state).__name__}: no state of this learner; allowed: {allowed}") from error
+    return evaluation
 
 
 def _check(learner: Any, state: Any, source: Any, batch_size: int) -> None:

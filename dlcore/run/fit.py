@@ -34,6 +34,7 @@ from dlcore.run.inputs import (
     check_each,
     check_evaluators,
     check_folder,
+    check_is,
     check_labels,
     check_learner,
     check_pipelines,
@@ -145,18 +146,19 @@ def fit(
         eval_batch_size=eval_batch_size,
         start=start,
         hooks=hooks,
-        placement=placement or Placement(),
+        placement=Placement() if placement is None else placement,
         log_every=max(1, min(LOG_EVERY, steps // LEAST_LINES)) if log_every is None else log_every,
         log_first=log_every is None,
         learning_rate=learning_rate,
-        eval_every=eval_every or steps,
+        eval_every=steps if eval_every is None else eval_every,
         saving=saving,
-        progress=progress and is_first(),
+        progress=progress,
         prefetch=prefetch,
         changed_data=changed_data,
         tracking=tracking,
         input_pipeline=input_pipeline,
     )
+    check_is("report", report, bool)
     if report and arguments.folder is None:
         raise ValueError("report=True: there is no folder to write it in; allowed: with folder=PATH, or report=False")
     if arguments.folder is not None:
@@ -186,7 +188,7 @@ def _report(run: "_Run", result: Result, folder: Path) -> None:
         evaluators=arguments.evaluators,
         batch_size=arguments.eval_batch_size,
     )
-    if arguments.progress:
+    if run.shows:
         say(f"report: {path}")
 
 
@@ -219,6 +221,13 @@ class _Arguments:
     def __post_init__(self):
         for name in ("log_every", "prefetch", "eval_every", "eval_batch_size"):
             check_whole_number(name, getattr(self, name), 1)
+        for name in ("progress", "changed_data"):
+            check_is(name, getattr(self, name), bool)
+        for name, kind in (("placement", Placement), ("saving", Saving), ("tracking", Tracking)):
+            check_is(name, getattr(self, name), kind)
+        for name in ("start", "learning_rate"):
+            if (value := getattr(self, name)) is not None and not callable(value):
+                raise ValueError(f"{name}={value!r}: no function; allowed: a function, or None")
         check_learner(self.learner)
         root_key(self.seed)
         check_input_pipeline(self.input_pipeline)
@@ -240,7 +249,7 @@ class _Run:
         if arguments.valid is not None:
             self.evaluation.check(self.program.abstract_state, arguments.valid, arguments.eval_batch_size)
         self.saver = Saver(arguments.saving, arguments.folder)
-        self.progress = Progress(arguments.steps, enabled=False)
+        self.progress, self.shows = Progress(arguments.steps, enabled=False), arguments.progress and is_first()
         self.writer: MetricsWriter | None = None
         self.rows: list[dict] = []
         self.host_sums: Metrics | None = None
@@ -258,19 +267,19 @@ class _Run:
             self.first_step, carry = self._resume()
             step = self.first_step
             with resumable(step):
-                if step and self.arguments.progress:
+                if step and self.shows:
                     say(f"resuming after step {step}")
                 finished_step = self.saver.finished_step()
                 if self.stopped or (finished_step is not None and finished_step == step >= self.arguments.steps):
                     if finished_step is None:
                         self.saver.write_finished(step, self.stopped)
-                    if self.arguments.progress:
+                    if self.shows:
                         say(f"finished before, after step {step}: nothing was trained")
                     return self._result(step, carry, 0.0)
                 with activity("compiling"):
                     self.program.compile()
             self.compile_seconds = time.monotonic() - began
-            if self.arguments.progress:
+            if self.shows:
                 say(f"compiled and initialized in {self.compile_seconds:.1f} s")
             return self._loop(step, carry)
         finally:
@@ -336,7 +345,7 @@ class _Run:
         arguments = self.arguments
         if arguments.folder is not None and is_first():
             self.writer = MetricsWriter(arguments.folder, first, arguments.tracking)
-        self.progress = Progress(arguments.steps, first, enabled=arguments.progress)
+        self.progress = Progress(arguments.steps, first, enabled=self.shows)
         self.saver.start(first)
         self.timed_from, self.logged_step = time.monotonic(), first
         step = first

@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.optim.plateau import Plateau, PlateauState, set_plateau_scale
 from dlcore.run.progress import say
 
@@ -39,11 +40,15 @@ class EarlyStopping:
       patience: evaluations without improvement after which training stops, at least 1.
       mode: "max" if larger is better, "min" if smaller is.
       min_delta: least change that counts as an improvement.
+
+    Raises:
+      ValueError: `patience` is no whole number from 1, `mode` is unknown, or `min_delta` is negative or not finite.
     """
 
     def __init__(self, monitor: str = "valid/accuracy", patience: int = 5, mode: str = "max", min_delta: float = 0.0):
-        if patience < 1:
-            raise ValueError(f"patience={patience}: too small; allowed: at least 1")
+        check_whole_number("patience", patience, 1)
+        check_shapes(min_delta=(min_delta, ">= 0"))
+        check_finite("min_delta", min_delta)
         check_choice("mode", mode, ("max", "min"))
         self.monitor, self.patience, self.min_delta = monitor, patience, min_delta
         self.sign = 1 if mode == "max" else -1
@@ -86,10 +91,15 @@ class ReduceOnPlateau:
       patience: number of consecutive evaluations without progress to tolerate, at least 0.
       mode: "max" if larger is better, "min" if smaller is.
       factor: factor of the learning rate, in (0, 1).
+
+    Raises:
+      ValueError: `patience` is no whole number from 0, `mode` is unknown, or `factor` is not in (0, 1).
     """
 
     def __init__(self, monitor: str = "valid/loss", patience: int = 3, mode: str = "min", factor: float = 0.1):
         check_choice("mode", mode, ("max", "min"))
+        check_whole_number("patience", patience)
+        check_shapes(factor=(factor, "finite"))
         if patience < 0 or not 0 < factor < 1:
             raise ValueError(f"patience={patience}, factor={factor}: out of range; allowed: at least 0, in (0, 1)")
         self.monitor = monitor

@@ -20,6 +20,7 @@ __all__ = [
     "check_each",
     "check_evaluators",
     "check_folder",
+    "check_is",
     "check_labels",
     "check_learner",
     "check_pipelines",
@@ -133,8 +134,24 @@ def check_folder(folder: Any) -> None:
     Raises:
       ValueError: it is something else.
     """
-    if folder is not None and not isinstance(folder, str | Path):
+    if folder is not None and (not isinstance(folder, str | Path) or folder == ""):
         raise ValueError(f"folder={folder!r}: no path; allowed: a path, or None")
+
+
+def check_is(name: str, value: Any, kind: type) -> None:
+    """Check that an argument is of a class.
+
+    Args:
+      name: name of the argument, for the error.
+      value: the argument.
+      kind: the class.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if not isinstance(value, kind):
+        allowed = "True, False" if kind is bool else f"{kind.__name__}(...)"
+        raise ValueError(f"{name}={value!r}: no {kind.__name__}; allowed: {allowed}")
 
 
 def check_checkpoint(

@@ -1,5 +1,6 @@
 """Show progress: a live bar on a terminal, otherwise a plain line at log steps."""
 
+import math
 import sys
 import time
 
@@ -33,7 +34,12 @@ def duration(seconds: float) -> str:
 
     Returns:
       Minutes and seconds, with hours from one hour on.
+
+    Raises:
+      ValueError: the duration is negative or not finite.
     """
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"seconds={seconds}: no duration; allowed: finite numbers, at least 0")
     hours, rest = divmod(int(seconds), 3600)
     minutes, seconds = divmod(rest, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

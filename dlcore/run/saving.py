@@ -9,6 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.json_files import read_json, write_json
 from dlcore.run.processes import is_first, same
@@ -27,6 +29,9 @@ class Saving:
       keep_last: number of newest checkpoints to keep.
       monitor: validation metric whose best checkpoint is kept too; None keeps none.
       mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
+
+    Raises:
+      ValueError: a number or a word is none of these.
     """
 
     seconds: float = 60.0
@@ -36,13 +41,15 @@ class Saving:
     mode: str = "max"
 
     def __post_init__(self):
-        if self.keep_last < 1:
-            raise ValueError(f"saving.keep_last={self.keep_last}: too small; allowed: at least 1")
+        check_whole_number("saving.keep_last", self.keep_last, 1)
+        check_whole_number("saving.steps", self.steps)
+        check_shapes(**{"saving.seconds": (self.seconds, "finite")})
         for name, value in {"steps": self.steps, "seconds": self.seconds}.items():
             if value < 0:
                 raise ValueError(f"saving.{name}={value}: negative; allowed: at least 0")
-        if self.mode not in ("max", "min"):
-            raise ValueError(f"saving.mode={self.mode!r}: unknown; allowed: max, min")
+        check_choice("saving.mode", self.mode, ("max", "min"))
+        if self.monitor is not None and not isinstance(self.monitor, str):
+            raise ValueError(f"saving.monitor={self.monitor!r}: no name; allowed: the name of a metric, or None")
 
 
 class Saver:

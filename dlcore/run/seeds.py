@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Learner, Metrics
+from dlcore.run.inputs import check_learner
 
 __all__ = ["SeedsState", "over_seeds", "split_by_seed"]
 
@@ -50,10 +52,10 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
       "name/seed1", ...; its predictions have the seeds as their second axis.
 
     Raises:
-      ValueError: `seeds` is not positive.
+      ValueError: `seeds` is no whole number from 1, or `learner` is none.
     """
-    if seeds < 1:
-        raise ValueError(f"seeds={seeds}: too small; allowed: at least 1")
+    check_whole_number("seeds", seeds, 1)
+    check_learner(learner)
     if seeds == 1:
         return learner
 
@@ -99,7 +101,7 @@ def split_by_seed(history: list[dict], split: str = "train") -> tuple[list[dict]
     for row in history:
         for key, value in row.items():
             name, marked, seed = key.rpartition("/seed")
-            if marked and row["split"] == split:
+            if marked and row.get("split") == split:
                 seed_row = rows.setdefault((row["step"], seed), {"step": row["step"], "split": f"seed {seed}"})
                 seed_row[name] = value
     return merged, list(rows.values())

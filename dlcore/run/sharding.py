@@ -94,9 +94,13 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
       A mesh with the axis `data` first.
 
     Raises:
-      ValueError: the spec is malformed, or its sizes do not multiply to the number of devices.
+      ValueError: the spec is malformed, its sizes do not multiply to the number of devices, or there is none.
     """
+    if spec is not None and not isinstance(spec, str):
+        raise ValueError(f"mesh={spec!r}: no description; allowed: such as 'data:4,model:2', or None")
     devices = list(jax.devices()) if devices is None else list(devices)
+    if not devices or not all(isinstance(device, jax.Device) for device in devices):
+        raise ValueError(f"devices={devices}: no devices; allowed: those of jax.devices(), at least one")
     axes = mesh_axes(spec) if spec else {DATA: len(devices)}
     if math.prod(axes.values()) != len(devices):
         raise ValueError(

@@ -22,6 +22,7 @@ from dlcore.ops.attention_kernels import KERNEL_PLATFORMS, attention_kernels
 from dlcore.run.inputs import batch_errors
 from dlcore.run.sharding import (
     DATA,
+    RULES,
     Rule,
     batch_shardings,
     leaf_paths,
@@ -51,6 +52,10 @@ class Placement:
 
     def __post_init__(self):
         check_choice("spmd", self.spmd, ("jit", "pmap"))
+        if not isinstance(self.mesh, Mesh):
+            raise ValueError(f"mesh={self.mesh!r}: no mesh; allowed: what dlcore.run.make_mesh gives")
+        if not callable(self.sharding):
+            check_choice("sharding", self.sharding, RULES)
         if self.spmd == "pmap" and (self.sharding != "replicate" or self.mesh.size > self.mesh.shape[DATA]):
             raise ValueError(
                 "spmd='pmap': replicates parameters over one axis; allowed: sharding=replicate and mesh=data:N"

@@ -169,7 +169,7 @@ class Tracking:
       settings: {name: JSON-able value} that a tracker shows as the run's parameters.
 
     Raises:
-      ValueError: a name is unknown.
+      ValueError: a name is unknown, or the trackers are no list or tuple.
       MissingPackage: the package of a tracker is not installed.
     """
 
@@ -177,6 +177,8 @@ class Tracking:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        if not isinstance(self.trackers, list | tuple):
+            raise ValueError(f"tracking.trackers={self.trackers!r}: no list; allowed: names or functions in a tuple")
         for name in self.trackers:
             if isinstance(name, str) and name not in TRACKERS:
                 raise ValueError(f"tracking.trackers={name!r}: unknown; allowed: {', '.join(TRACKERS)}, or functions")

@@ -100,10 +100,21 @@ def successive_halving(
         trials of each rung}.
 
     Raises:
-      ValueError: there is no rung, there are fewer trials than in the first one, or not as many scores as trials.
+      ValueError: there is no rung, one has more trials or no more steps than the one before, there are fewer trials
+        than in the first one, or not as many scores as trials.
     """
     if not plan:
         raise ValueError("plan=[]: no rungs; allowed: at least one")
+    if bad := [rung for rung in plan if np.shape(rung) != (2,)]:
+        raise ValueError(f"plan: {bad[0]!r} is no rung; allowed: Rung(trials, steps)")
+    plan = [Rung(*rung) for rung in plan]
+    for number, rung in enumerate(plan):
+        check_whole_number("trials of a rung", rung.trials, 1)
+        check_whole_number("steps of a rung", rung.steps, 1)
+        if number and (rung.trials > plan[number - 1].trials or rung.steps <= plan[number - 1].steps):
+            raise ValueError(
+                f"plan[{number}]={tuple(rung)}: after {tuple(plan[number - 1])}; allowed: fewer trials, more steps"
+            )
     if len(trials) < plan[0].trials:
         raise ValueError(
             f"trials={len(trials)} trials: too few; allowed: at least {plan[0].trials}, those of the first rung"

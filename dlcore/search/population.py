@@ -15,7 +15,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.search.space import Choice, Space
 from dlcore.search.together import select
 
@@ -34,8 +35,11 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
       [trials] int, indices of the parents.
 
     Raises:
-      ValueError: the share is not above 0 and at most a half.
+      ValueError: the share is not above 0 and at most a half, or the scores are not [trials].
     """
+    _check_generator(rng)
+    scores = np.asarray(scores, float)
+    check_shapes(scores=(scores, "trials"))
     _check_share(share)
     count = max(1, int(share * len(scores)))
     order = np.argsort(np.where(np.isfinite(scores), -scores, np.inf), kind="stable")
@@ -44,6 +48,11 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
     if len(best) and len(scores) >= 2 * count:
         parents[order[-count:]] = rng.choice(best, count)
     return parents
+
+
+def _check_generator(rng: np.random.Generator) -> None:
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng={rng!r}: no generator; allowed: np.random.default_rng(seed)")
 
 
 def _check_share(fraction: float) -> None:
@@ -69,7 +78,17 @@ def explore(
 
     Returns:
       {name: [trials]}.
+
+    Raises:
+      ValueError: an array is not [trials], a value has no interval in the space, or there are not two factors above 0.
     """
+    _check_generator(rng)
+    check_shapes(copied=(copied, "trials"), **{name: (column, "trials") for name, column in values.items()})
+    check_shapes(factors=(factors, "2"))
+    check_shapes(factors=(factors, "... > 0"))
+    for name in values:
+        if name not in space or isinstance(space[name], Choice):
+            raise ValueError(f"values: {name} has no interval in the space; allowed: {', '.join(space)}")
     explored = {}
     for name, column in values.items():
         column = np.asarray(column, float)
@@ -98,9 +117,11 @@ class PopulationBasedTraining:
         self, space: Space, metric: str, every: int, monitor_mode: str = "max", share: float = 0.2, seed: int = 0
     ):
         check_choice("monitor_mode", monitor_mode, ("max", "min"))
-        if every < 1:
-            raise ValueError(f"every={every}: too small; allowed: at least 1")
+        check_whole_number("every", every, 1)
+        check_whole_number("seed", seed, 0)
         _check_share(share)
+        if not space:
+            raise ValueError("space: empty; allowed: at least one interval")
         if choices := [name for name, axis in space.items() if isinstance(axis, Choice)]:
             raise ValueError(f"space: {', '.join(choices)} is a choice; allowed: intervals")
         self.space, self.metric, self.every, self.share, self.seed = space, metric, every, share, seed

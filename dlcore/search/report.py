@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.report.figure import GRAY, VERMILION, figure_panel, new_figure
 from dlcore.report.html import render
 from dlcore.report.tables import table, text
@@ -24,7 +25,13 @@ def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
 
     Returns:
       Indices of the trials, best first, those without a score last.
+
+    Raises:
+      ValueError: there is no trial, or `monitor_mode` is unknown.
     """
+    check_choice("monitor_mode", monitor_mode, ("max", "min"))
+    if not trials:
+        raise ValueError("trials=[]: none; allowed: at least one")
     sign = -1 if monitor_mode == "max" else 1
 
     def rank_key(i: int) -> tuple[bool, int, float]:
@@ -45,12 +52,17 @@ def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", 
 
     Returns:
       Text.
+
+    Raises:
+      ValueError: there is no trial, `monitor_mode` is unknown, or `limit` is no whole number from 1.
     """
+    check_whole_number("limit", limit, 1)
+    best = ranked(trials, monitor_mode)[:limit]
     names = list(trials[0].values)
     heads = ["rank", "trial", metric, "step", *names]
     rows = [
         [str(rank), str(i), _score(trials[i].score), str(trials[i].step), *(_value(trials[i].values[n]) for n in names)]
-        for rank, i in enumerate(ranked(trials, monitor_mode)[:limit], 1)
+        for rank, i in enumerate(best, 1)
     ]
     widths = [max(len(row[c]) for row in (heads, *rows)) for c in range(len(heads))]
     lines = ["  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True)) for row in (heads, *rows)]
@@ -160,12 +172,16 @@ def marginals(trials: Sequence[Trial], space: Space, metric: str, monitor_mode: 
 
     Returns:
       A matplotlib Figure.
+
+    Raises:
+      ValueError: there is no trial, or `monitor_mode` is unknown.
     """
+    order = ranked(trials, monitor_mode)
     columns = min(3, len(space))
     rows = -(-len(space) // columns)
     figure, axes = new_figure((3.6 * columns, 2.9 * rows), rows, columns, sharey=True)
     axes = np.ravel(axes)
-    finite = [i for i in ranked(trials, monitor_mode) if math.isfinite(trials[i].score)]
+    finite = [i for i in order if math.isfinite(trials[i].score)]
     failed = [i for i in range(len(trials)) if i not in finite]
     colors = _rank_colors(trials, monitor_mode)
     for ax, (name, axis) in zip(axes[: len(space)], space.items(), strict=True):
@@ -215,6 +231,9 @@ def search_report(
 
     Returns:
       HTML.
+
+    Raises:
+      ValueError: there is no trial, or `monitor_mode` is unknown.
     """
     panels = [text("Summary", "\n\n".join(remarks))] if remarks else []
     for name, draw in (("All trials", _parallel_coordinates), ("Score over each setting", marginals)):

@@ -13,7 +13,8 @@ axis; the others try n, which is better if only few axes matter.
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -55,7 +56,11 @@ class Uniform(NamedTuple):
 
         Returns:
           The value.
+
+        Raises:
+          ValueError: u is outside [0, 1].
         """
+        _check_unit(u)
         return float(np.clip(self.low + u * (self.high - self.low), self.low, self.high))
 
     def position(self, value: float) -> float:
@@ -89,7 +94,11 @@ class LogUniform(NamedTuple):
 
         Returns:
           The value.
+
+        Raises:
+          ValueError: u is outside [0, 1].
         """
+        _check_unit(u)
         return float(np.clip(self.low ** (1 - u) * self.high**u, self.low, self.high))
 
     def position(self, value: float) -> float:
@@ -123,7 +132,11 @@ class Integers(NamedTuple):
 
         Returns:
           The value.
+
+        Raises:
+          ValueError: u is outside [0, 1].
         """
+        _check_unit(u)
         return int(min(self.low + math.floor(u * (self.high - self.low + 1)), self.high))
 
     def position(self, value: int) -> float:
@@ -155,7 +168,11 @@ class Choice(NamedTuple):
 
         Returns:
           The value.
+
+        Raises:
+          ValueError: u is outside [0, 1].
         """
+        _check_unit(u)
         return self.options[min(math.floor(u * len(self.options)), len(self.options) - 1)]
 
 
@@ -175,6 +192,8 @@ def parse_space(words: Sequence[str]) -> Space:
     Raises:
       ValueError: a word is malformed, its numbers are no range, or it names an axis twice.
     """
+    if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
+        raise ValueError(f"words={words!r}: no words; allowed: a list of texts such as 'learning_rate=log:1e-5:1'")
     space: Space = {}
     for word in words:
         name, equals, text = (part.strip() for part in word.partition("="))
@@ -236,6 +255,9 @@ def random(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> 
 
     Returns:
       The trials, {name: value} each and all different: fewer than `trials` if the space holds fewer.
+
+    Raises:
+      ValueError: the space is empty or has no valid axis, `trials` is no whole number from 1, or `seed` none from 0.
     """
     return _sample(space, trials, seed, tried, lambda: np.random.default_rng(seed).random((trials, len(space))))
 
@@ -252,6 +274,9 @@ def latin_hypercube(space: Space, trials: int, seed: int, tried: Sequence[dict] 
 
     Returns:
       The trials, {name: value} each and all different: fewer than `trials` if the space holds fewer.
+
+    Raises:
+      ValueError: the space is empty or has no valid axis, `trials` is no whole number from 1, or `seed` none from 0.
     """
     from scipy.stats import qmc
 
@@ -270,11 +295,16 @@ def sobol(space: Space, trials: int, seed: int, tried: Sequence[dict] = ()) -> l
 
     Returns:
       The trials, {name: value} each and all different: fewer than `trials` if the space holds fewer.
+
+    Raises:
+      ValueError: the space is empty or has no valid axis, `trials` is no whole number from 1, or `seed` none from 0.
     """
     from scipy.stats import qmc
 
-    exponent = max(trials - 1, 0).bit_length()
-    return _sample(space, trials, seed, tried, lambda: qmc.Sobol(len(space), rng=seed).random_base2(exponent)[:trials])
+    def points() -> np.ndarray:
+        return qmc.Sobol(len(space), rng=seed).random_base2((trials - 1).bit_length())[:trials]
+
+    return _sample(space, trials, seed, tried, points)
 
 
 def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: float = 0.25) -> Space:
@@ -300,7 +330,7 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
     scores = np.asarray(scores, np.float64)
     if scores.shape != (len(trials),):
         raise ValueError(f"scores={scores.shape}: wrong shape; allowed: [{len(trials)}], one a trial")
-    if not 0 < keep <= 1:
+    if not isinstance(keep, Real) or not 0 < keep <= 1:
         raise ValueError(f"keep={keep}: out of range; allowed: (0, 1]")
     finite = np.flatnonzero(np.isfinite(scores))
     if not finite.size:
@@ -309,6 +339,8 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
     finer: Space = {}
     for name, axis in space.items():
         if isinstance(axis, Choice):
+            if bad := [trial[name] for trial in trials if _value_of(trial, name) not in axis.options]:
+                raise ValueError(f"{name}={bad[0]}: outside the space; allowed: {', '.join(map(str, axis.options))}")
             best_options = [_value_of(trials[i], name) for i in best]
             finer[name] = Choice(tuple(option for option in axis.options if option in best_options))
             continue
@@ -347,6 +379,11 @@ def edges(space: Space, best: dict) -> list[str]:
             end = f"{'lower' if position < 0.5 else 'upper'} end of [{axis.low:g}, {axis.high:g}]"
             warnings.append(f"{name}: the best, {best[name]:g}, is at the {end}: widen it")
     return warnings
+
+
+def _check_unit(u: float) -> None:
+    if not 0 <= u <= 1:
+        raise ValueError(f"u={u}: out of range; allowed: 0 to 1")
 
 
 def _sample(
@@ -390,7 +427,8 @@ def _value_of(trial: dict, name: str) -> Any:
 
 
 def _position(name: str, axis: Uniform | LogUniform | Integers, trial: dict) -> float:
-    position = axis.position(_value_of(trial, name))
+    value = _value_of(trial, name)
+    position = axis.position(value) if isinstance(value, Real) else math.nan
     if not -1e-9 <= position <= 1 + 1e-9:
         raise ValueError(f"{name}={trial[name]}: outside the space; allowed: [{axis.low:g}, {axis.high:g}]")
     return min(max(position, 0.0), 1.0)
@@ -409,15 +447,23 @@ def _number(text: str) -> Any:
 
 
 def _check(space: Space) -> None:
+    if not isinstance(space, Mapping):
+        raise ValueError(f"space={type(space).__name__}: no space; allowed: {{name: axis}}")
     if not space:
         raise ValueError("space: empty; allowed: at least one axis")
     for name, axis in space.items():
+        if not isinstance(axis, Uniform | LogUniform | Integers | Choice):
+            raise ValueError(f"{name}={axis!r}: no axis; allowed: Uniform, LogUniform, Integers, Choice")
         if isinstance(axis, Choice):
+            if not isinstance(axis.options, Sequence) or isinstance(axis.options, str):
+                raise ValueError(f"{name}={axis.options!r}: no options; allowed: a tuple of values")
             if not axis.options or "" in axis.options or len(set(map(repr, axis.options))) < len(axis.options):
                 raise ValueError(f"{name}={axis.options}: empty or repeated; allowed: different values, none empty")
             continue
         low, high = axis
         is_integers = isinstance(axis, Integers)
+        if not (isinstance(low, Real) and isinstance(high, Real)):
+            raise ValueError(f"{name}=[{low!r}, {high!r}]: no numbers; allowed: finite ends, the lower first")
         if not (math.isfinite(low) and math.isfinite(high) and (low <= high if is_integers else low < high)):
             raise ValueError(f"{name}=[{low:g}, {high:g}]: no range; allowed: finite ends, the lower first")
         if isinstance(axis, LogUniform) and low <= 0:

@@ -16,8 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Batch, Evaluator, Learner, Metric, Metrics, Sum
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.run.step import all_finite
 
 __all__ = [
@@ -198,8 +199,13 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
 
     Returns:
       The state of these trials.
+
+    Raises:
+      ValueError: a row is none of the trials, or there is none.
     """
     rows = np.asarray(rows)
+    check_shapes(rows=(rows, "int N"))
+    check_indices("rows", rows, len(state.alive), "trials")
     return state.replace(
         inner=jax.tree.map(lambda x: x[rows], state.inner),
         values={k: v[rows] for k, v in state.values.items()},
@@ -215,9 +221,14 @@ def start_of_trials(starts: Sequence[Callable[[Any], Any]]) -> Callable[[TrialsS
 
     Returns:
       Argument `start` of `fit` for all trials.
+
+    Raises:
+      ValueError: when used: there is not one for each trial.
     """
 
     def start(state: TrialsState) -> TrialsState:
+        if len(starts) != len(state.alive):
+            raise ValueError(f"starts={len(starts)} functions: for {len(state.alive)} trials; allowed: one each")
         parts = [one(jax.tree.map(lambda x, i=i: x[i], state.inner)) for i, one in enumerate(starts)]
         return state.replace(inner=jax.tree.map(lambda *leaves: jnp.stack(leaves), *parts))
 
@@ -233,9 +244,15 @@ def evaluator_of_trials(evaluator: Evaluator, trials: int) -> Evaluator:
 
     Returns:
       The evaluator of "name/0", "name/1", ...
+
+    Raises:
+      ValueError: `trials` is no whole number from 1; when used: the outputs are of another number of trials.
     """
+    check_whole_number("trials", trials, 1)
 
     def add(acc: list | None, outputs: Any, rows: Batch) -> list:
+        if bad := [x.shape for x in jax.tree.leaves(outputs) if x.ndim < 2 or x.shape[1] != trials]:
+            raise ValueError(f"outputs: one is {list(bad[0])}; allowed: [B, {trials}, ...], of as many trials")
         parts = [jax.tree.map(lambda x, i=i: x[:, i], outputs) for i in range(trials)]
         return [evaluator.add(one, part, rows) for one, part in zip(acc or [None] * trials, parts, strict=True)]
 
@@ -258,11 +275,14 @@ def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
       [trials]; NaN if the row has None, or the trial diverged.
 
     Raises:
-      ValueError: the row has no such metric.
+      ValueError: the row has no such metric, or another number of trials.
     """
+    check_whole_number("trials", trials, 1)
     if f"{metric}/0" not in row:
         names = sorted({key.rpartition("/")[0] for key in row if "/" in key} - {ALIVE})
         raise ValueError(f"metric={metric!r}: not measured for each trial; allowed: {', '.join(names)}")
+    if f"{metric}/{trials - 1}" not in row or f"{metric}/{trials}" in row:
+        raise ValueError(f"trials={trials}: not the number of the row's trials; allowed: as many as it has {metric}/N")
     values = [row.get(f"{metric}/{i}") for i in range(trials)]
     diverged = [value is None or row.get(f"{ALIVE}/{i}", 1) is None for i, value in enumerate(values)]
     return np.array(

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.pipeline import batch_at, settings
 from dlcore.data.source import join
 from dlcore.diagnostics.trace import first_reads
@@ -28,6 +29,7 @@ from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, root_key
 from dlcore.modes.train import fit_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.run.evaluate import evaluate, scalars
 from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.progress import say
@@ -226,7 +228,13 @@ def run_together(
 
     Raises:
       OtherTraining: the folder holds another one.
+      ValueError: there is no trial, or a number of steps is no whole number.
     """
+    if not rows:
+        raise ValueError("rows=[]: no trial; allowed: at least one")
+    check_whole_number("offset", offset, 0)
+    if steps is not None:
+        check_whole_number("steps", steps, 1)
     setup = run.setup_of(data)
     learner = together(
         lambda row: run.experiment.build(_setup_of(setup, row)), {name: [row[name] for row in rows] for name in rows[0]}
@@ -301,7 +309,12 @@ def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[floa
 
     Returns:
       The trial.
+
+    Raises:
+      ValueError: `monitor_mode` is unknown, or there is not a step for each score.
     """
+    check_choice("monitor_mode", monitor_mode, ("max", "min"))
+    check_shapes(steps=(steps, "N"), scores=(scores, "N"))
     scores = [float(s) for s in scores]
     finite = [i for i, s in enumerate(scores) if np.isfinite(s)]
     if not finite:
@@ -340,7 +353,15 @@ def run_trials(
 
     Raises:
       FlagError: a value is not allowed, or a folder holds another training.
+      ValueError: there is no trial, two have other settings, `monitor_mode` is unknown, or `processes` is no whole
+        number from 1.
     """
+    check_choice("monitor_mode", monitor_mode, ("max", "min"))
+    check_whole_number("processes", processes, 1)
+    if not trials or any(set(values) != set(trials[0]) for values in trials):
+        raise ValueError(
+            f"trials={len(trials)} trials: none, or of other settings; allowed: at least one, all of the same"
+        )
     experiment = experiment_of(module)
     jobs = [run_of(experiment, argv, values) for values in trials]
     numbers = [name for name in trials[0] if all(isinstance(t[name], float) for t in trials)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.captions import caption_source, caption_words
 from dlcore.data.carving import shared_images
 from dlcore.data.source import Source
@@ -160,7 +161,11 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
     Returns:
       The evaluator of `attention_mass`, the mean over these words of the captions that equal a reference, and of
       `cell_share`, what equal attention to all positions has.
+
+    Raises:
+      ValueError: `grid` is no whole number from 1.
     """
+    check_whole_number("grid", grid, 1)
     from dlcore.data.shape_grid import cell_shares
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
 from dlcore.experiment.experiment import Setup
@@ -117,7 +118,12 @@ def class_source(count: int, num_classes: int) -> Source:
 
     Returns:
       A source with `label`.
+
+    Raises:
+      ValueError: a number is no whole number from 1.
     """
+    check_whole_number("count", count, 1)
+    check_whole_number("num_classes", num_classes, 1)
     return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
 
 

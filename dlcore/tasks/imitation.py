@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -189,7 +190,11 @@ def clone_return(
 
     Returns:
       A function from a PRNG key to the mean return [].
+
+    Raises:
+      ValueError: `steps` is no whole number from 1.
     """
+    check_whole_number("steps", steps, 1)
     is_step = ~demonstrations["absorbing"]
     pairs = {name: jnp.asarray(demonstrations[name][is_step]) for name in ("observation", "action")}
     pairs["index"] = jnp.arange(int(is_step.sum()))

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
@@ -22,6 +23,7 @@ from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.training import adapters, backbone, init_from
 from dlcore.learner import Range
+from dlcore.ops.checks import check_shapes
 from dlcore.tasks import mask_results
 
 __all__ = ["DILATED", "SMOKE", "Masks", "augmentation", "baselines", "class_weights"]
@@ -173,7 +175,14 @@ def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str
 
     Returns:
       Mean IoU by name.
+
+    Raises:
+      ValueError: the maps are not int [N, H, W] of one size, there is none, or `num_classes` is no whole number from 1.
     """
+    check_whole_number("num_classes", num_classes, 1)
+    check_shapes(train=(train, "int N H W"), test=(test, "int M H W"))
+    if not train.size or not test.size:
+        raise ValueError(f"train={train.shape}, test={test.shape}: none; allowed: at least one map of each")
     from dlcore.metrics import iou_per_class
 
     train_counts = np.stack([(train == k).sum(0) for k in range(num_classes)])
@@ -201,7 +210,11 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
     Returns:
       [C]; None for equal weights.
+
+    Raises:
+      ValueError: the kind is unknown.
     """
+    check_choice("kind", kind, ("none", "median", "enet"))
     from dlcore.losses import enet_weights, median_frequency_weights
 
     if kind == "none":

@@ -10,6 +10,7 @@ import numpy as np
 from dlcore.experiment.flags import Flags
 from dlcore.kits.images.prediction import read_all, unique_stems
 from dlcore.modes.report_context import ReportContext
+from dlcore.ops.checks import check_indices
 
 __all__ = ["describe", "inputs", "panels", "photograph_masks", "prompts_of", "write"]
 
@@ -130,8 +131,13 @@ def photograph_masks(outputs: dict, i: int) -> np.ndarray:
 
     Returns:
       [K, H, W] bool, of the valid masks.
+
+    Raises:
+      ValueError: there is no such photograph.
     """
     from PIL import Image
+
+    check_indices("i", i, len(outputs["original_size"]), "photographs")
 
     height, width = np.asarray(outputs["original_size"][i]).tolist()
     logits = np.asarray(outputs["mask_logits"][i], np.float32)[np.asarray(outputs["valid"][i])]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.data.words import UNKNOWN, BytePairs, Words, pad_sequences, vocabulary_from_dict
 from dlcore.experiment.experiment import Setup
@@ -145,7 +146,11 @@ def outputs_panel(context: ReportContext, count: int = 12) -> Any:
 
     Returns:
       The panel.
+
+    Raises:
+      ValueError: `count` is no whole number from 1.
     """
+    check_whole_number("count", count, 1)
     from dlcore.report.tables import table
     from dlcore.sequence.seq2seq import matches
 
@@ -174,7 +179,11 @@ def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[in
 
     Returns:
       The panel; None for a model without attention.
+
+    Raises:
+      ValueError: `count` is no whole number from 1.
     """
+    check_whole_number("count", count, 1)
     from dlcore.report.sequence import alignments
 
     if "alignment" not in context.outputs:

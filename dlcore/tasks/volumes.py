@@ -177,8 +177,10 @@ def check_window(flags: Flags, name: str, size: tuple[int, ...], spacing: Any) -
       spacing: (depth, height, width) of a voxel in mm.
 
     Raises:
-      ValueError: it does not fit.
+      ValueError: it does not fit, or the volume is not three sides.
     """
+    if len(size) != 3:
+        raise ValueError(f"size={size} of {name}: no volume; allowed: (D, H, W)")
     text = ",".join(map(str, flags.window))
     if any(side > whole for side, whole in zip(flags.window, size, strict=True)):
         sides = ", ".join(f"{side:g}" for side in spacing)

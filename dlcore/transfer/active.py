@@ -23,8 +23,8 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_finite, check_probabilities, check_shapes, describe_array
 
 __all__ = ["STRATEGIES", "area_under_curve", "buy", "buy_in_rounds", "core_set", "score"]
 
@@ -47,10 +47,16 @@ def score(strategy: str, probabilities: jax.Array) -> jax.Array:
       [N], larger where the label would say more.
 
     Raises:
-      ValueError: the strategy is no score, or concrete probabilities do not sum to 1.
+      ValueError: the strategy is no score, or concrete probabilities are not [N, C] of two classes or more, or do not
+        sum to 1.
     """
     if strategy not in SCORES:
         raise ValueError(f"strategy={strategy!r}: no score; allowed: {', '.join(SCORES)}")
+    check_shapes(probabilities=(probabilities, "N C"))
+    if probabilities.shape[1] < 2:
+        raise ValueError(
+            f"probabilities={list(probabilities.shape)}: one class; allowed: [N, C] of two classes or more"
+        )
     check_probabilities("probabilities", probabilities)
     return SCORES[strategy](probabilities)
 
@@ -92,7 +98,10 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
 
 def _check_purchase(arguments: str, count: int, labeled: jax.Array) -> None:
     """Check that there are as many examples without a label; traced labels count as none."""
+    if jnp.ndim(labeled) != 1 or jnp.asarray(labeled).dtype != bool:
+        raise ValueError(f"labeled={describe_array(labeled)}: no labels; allowed: bool [N]")
     unlabeled = labeled.size if isinstance(labeled, jax.core.Tracer) else int((~np.asarray(labeled)).sum())
+    check_whole_number("count", count)
     if not 0 <= count <= unlabeled:
         raise ValueError(f"{arguments}: {count} labels to buy; allowed: 0 to {unlabeled}, the examples without a label")
 
@@ -119,8 +128,11 @@ def buy(
     """
     check_choice("strategy", strategy, STRATEGIES)
     _check_purchase(f"count={count}", count, labeled)
+    labeled = jnp.asarray(labeled)
     if strategy == "core_set":
         return labeled.at[core_set(features, labeled, count)].set(True)
+    if strategy != "random":
+        check_shapes(labeled=(labeled, "N"), probabilities=(probabilities, "N C"))
     values = jax.random.uniform(key, labeled.shape) if strategy == "random" else score(strategy, probabilities)
     selected_idx = jax.lax.top_k(jnp.where(labeled, -jnp.inf, values), count)[1]
     return labeled.at[selected_idx].set(True)
@@ -149,9 +161,12 @@ def buy_in_rounds(
       (accuracies [rounds + 1], before the first purchase and after each; labels [N] bool at the end).
 
     Raises:
-      ValueError: the strategy is unknown, or the labels of all rounds are more than there are examples without one.
+      ValueError: the strategy is unknown, `rounds` is no whole number from 1, or `count` none from 0, or the labels of
+        all rounds are more than there are examples without one.
     """
     check_choice("strategy", strategy, STRATEGIES)
+    check_whole_number("rounds", rounds, 1)
+    check_whole_number("count", count, 0)
     _check_purchase(f"count={count}, rounds={rounds}", rounds * count, labeled)
 
     def once(labeled: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -179,6 +194,6 @@ def area_under_curve(accuracies: np.ndarray) -> np.ndarray:
     """
     accuracies = np.asarray(accuracies)
     check_finite("accuracies", accuracies)
-    if accuracies.shape[-1] < 2:
+    if not accuracies.ndim or accuracies.shape[-1] < 2:
         raise ValueError(f"accuracies={list(accuracies.shape)}: no area under a point; allowed: at least two rounds")
     return (accuracies[..., 1:] + accuracies[..., :-1]).mean(-1) / 2

@@ -24,6 +24,7 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.learner import Range
+from dlcore.ops.checks import check_shapes
 from dlcore.transfer.frozen import is_named
 
 __all__ = ["IA3", "Adapted", "BitFit", "Bottleneck", "Prompts", "Target", "find_targets"]
@@ -74,8 +75,10 @@ def find_targets(params: Any, patterns: Sequence[str]) -> list[Target]:
       The targets, in the order of the parameters.
 
     Raises:
-      ValueError: a pattern names no layer, or a part that is none of q, k and v.
+      ValueError: the patterns are one string, or one names no layer, or a part that is none of q, k and v.
     """
+    if isinstance(patterns, str):
+        raise ValueError(f"targets={patterns!r}: one string; allowed: a tuple of patterns")
     paths = ["/".join(path) for path in flatten_dict(params) if path[-1] == "kernel"]
     targets = []
     for pattern in patterns:
@@ -363,8 +366,9 @@ class Bottleneck(NamedTuple):
           {path of a module: {"down", "down_bias", "up", "up_bias"}}.
 
         Raises:
-          ValueError: a pattern names no module.
+          ValueError: a pattern names no module, or `features` is no whole number from 1.
         """
+        check_shapes(features=(self.features, "int >= 1"))
         widths: dict[str, int] = {}
 
         def record(call: Any, arguments: tuple, keywords: dict, context: Any) -> Any:
@@ -453,8 +457,9 @@ class Prompts(NamedTuple):
           {"tokens": [1, p, D], or [L, p, D] where they are deep}, uniform as Xavier's of a patch.
 
         Raises:
-          ValueError: the network has no such blocks.
+          ValueError: the network has no such blocks, or `tokens` is no whole number from 1.
         """
+        check_shapes(tokens=(self.tokens, "int >= 1"))
         params = variables["params"][self.inside] if self.inside else variables["params"]
         model = getattr(model, self.inside) if self.inside else model
         names = {name for name in params if re.fullmatch(rf"{self.blocks}\d+", name)}

@@ -30,6 +30,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range, check_arguments, root_key
 from dlcore.ops.checks import check_class_ids, check_finite, check_range, check_shapes
 
@@ -95,8 +96,13 @@ def fisher_diagonal(
       A tree like `params`.
 
     Raises:
-      ValueError: there are neither labels nor a key, or a label is none of the C classes.
+      ValueError: there is no image, `chunk` is no whole number from 1, there are neither labels nor a key, or there is
+        not a label for each image that is one of the C classes.
     """
+    check_whole_number("chunk", chunk, 1)
+    if not len(images):
+        raise ValueError("images=[0]: none; allowed: at least one")
+    check_shapes(labels=(labels, f"int {len(images)}"))
     if labels is None:
         if key is None:
             raise ValueError("key=None: labels cannot be drawn; allowed: a key, or labels")

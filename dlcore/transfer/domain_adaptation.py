@@ -29,6 +29,7 @@ from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_argu
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
@@ -171,7 +172,11 @@ def mmd_distance(source: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [], at least 0; 0 where the samples are the same. No gradient goes through the kernels' widths.
+
+    Raises:
+      ValueError: the samples are no points of the same dimension.
     """
+    check_shapes(source=(source, "N D"), target=(target, "M D"))
     both = jnp.concatenate([source, target])
     squared = jnp.square(both[:, None] - both).sum(-1)
     width = jnp.maximum(jax.lax.stop_gradient(squared.mean()), 1e-12)
@@ -191,8 +196,9 @@ def coral_distance(source: jax.Array, target: jax.Array) -> jax.Array:
       [], the squared Frobenius norm of the difference over 4 D^2.
 
     Raises:
-      ValueError: a sample is a single point, which has no covariance.
+      ValueError: the samples are no points of the same dimension, or one is a single point, which has no covariance.
     """
+    check_shapes(source=(source, "N D"), target=(target, "M D"))
     if min(len(source), len(target)) < 2:
         raise ValueError("batch_size=1: no covariance of a single point; allowed: at least 2")
 

@@ -133,7 +133,12 @@ def is_named(path: str, patterns: Sequence[str]) -> bool:
 
     Returns:
       Whether one does.
+
+    Raises:
+      ValueError: the patterns are one string.
     """
+    if isinstance(patterns, str):
+        raise ValueError(f"patterns={patterns!r}: one string; allowed: a tuple of patterns")
     return any(fnmatchcase(path, pattern.removeprefix("!")) != pattern.startswith("!") for pattern in patterns)
 
 

@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Dense
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["DomainClassifier", "domain_losses", "reversal_strength", "reverse_gradient"]
 
@@ -59,10 +59,11 @@ def reversal_strength(share: float | jax.Array, sharpness: float = 10.0) -> jax.
       2 / (1 + e^(-sharpness p)) - 1.
 
     Raises:
-      ValueError: `share` is out of range, or `sharpness` is not positive.
+      ValueError: `share` is out of range, or `sharpness` is not positive and finite.
     """
     check_shapes(share=(share, "... 0 to 1"))
     check_shapes(sharpness=(sharpness, "> 0"))
+    check_finite("sharpness", sharpness)
     return 2 / (1 + jnp.exp(-sharpness * jnp.asarray(share, jnp.float32))) - 1
 
 
@@ -99,8 +100,14 @@ def domain_losses(logits: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
     Returns:
       (the loss of each pair, the share that got its domain), both [B]; a classifier that knows nothing has log 2 and
       0.5.
+
+    Raises:
+      ValueError: there are not two domains of as many logits.
     """
+    if len(logits) != 2:
+        raise ValueError(f"logits: of {len(logits)} domains; allowed: two")
     first, second = logits
+    check_shapes(first=(first, "..."), second=(second, "..."))
     losses = optax.sigmoid_binary_cross_entropy(first, jnp.zeros_like(first))
     losses = (losses + optax.sigmoid_binary_cross_entropy(second, jnp.ones_like(second))) / 2
     return losses, ((first <= 0).astype(jnp.float32) + (second > 0)) / 2

@@ -24,6 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.extras import require
 from dlcore.learner import Range
 from dlcore.models.pretrained.snapshot import read_config, read_safetensors
+from dlcore.ops.checks import check_shapes
 from dlcore.transfer.adapters import Target, find_targets
 
 __all__ = ["LoRA", "read_peft", "write_peft"]
@@ -68,8 +69,9 @@ class LoRA(NamedTuple):
           {name of a target: {"a": [..., in, r], "b": [r, out], with `dora` also "m": [out]}}.
 
         Raises:
-          ValueError: a pattern names no layer.
+          ValueError: a pattern names no layer, `rank` is no whole number from 1, or `alpha` is negative.
         """
+        check_shapes(rank=(self.rank, "int >= 1"), alpha=(self.alpha, ">= 0"))
         flat, new = flatten_dict(variables["params"]), {}
         for i, target in enumerate(find_targets(variables["params"], self.targets)):
             kernel = flat[tuple(target.path.split("/"))]

@@ -1,11 +1,11 @@
 """Adapters by name, for parameter-efficient fine-tuning (PEFT)."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from flax import linen as nn
 
-from dlcore.learner import check_arguments
+from dlcore.learner import Range, check_arguments
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts
 from dlcore.transfer.lora import LoRA
 
@@ -27,11 +27,11 @@ class _Unchanged(BitFit):
 def create_adapter(
     name: AdapterName,
     *,
-    rank: int,
-    alpha: float,
+    rank: Annotated[int, Range(1)],
+    alpha: Annotated[float, Range(0)],
     targets: tuple[str, ...],
-    bottleneck: int,
-    prompts: int,
+    bottleneck: Annotated[int, Range(1)],
+    prompts: Annotated[int, Range(1)],
     inside: str = "",
 ) -> Any:
     """Create an adapter by its name.
@@ -49,7 +49,7 @@ def create_adapter(
       A method of `dlcore.transfer.adapters.Adapted`.
 
     Raises:
-      ValueError: there is no such adapter.
+      ValueError: there is no such adapter, or a number is out of range.
     """
 
     def within(patterns: tuple[str, ...]) -> tuple[str, ...]:

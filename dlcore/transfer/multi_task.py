@@ -17,6 +17,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, State, Sum, mask_of
 from dlcore.losses import masked_mean, multi_task_loss
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["HeadsNet", "learner", "rotate_quarter_turns"]
@@ -56,7 +57,11 @@ def rotate_quarter_turns(images: jax.Array, index: jax.Array) -> tuple[jax.Array
 
     Returns:
       (images, quarters [B] int32).
+
+    Raises:
+      ValueError: the images are not square, or there is not an index for each.
     """
+    check_shapes(images=(images, "B H H C"), index=(index, "int B"))
     quarters = (index % 4).astype(jnp.int32)
     rotations = jnp.stack([jnp.rot90(images, k, (1, 2)) for k in range(4)])
     return rotations[quarters, jnp.arange(len(images))], quarters

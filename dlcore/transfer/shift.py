@@ -23,8 +23,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml import logistic
-from dlcore.ops.checks import check_class_ids, check_probabilities
+from dlcore.ops.checks import check_class_ids, check_finite, check_probabilities, check_shapes
 
 __all__ = [
     "Estimate",
@@ -106,9 +107,10 @@ def effective_sample_size(weights: Any) -> float:
       Between 1 and N.
 
     Raises:
-      ValueError: a weight is negative or not finite, or all are 0.
+      ValueError: the weights are not [N], one is negative or not finite, or all are 0.
     """
     weights = _weights(weights)
+    check_shapes(weights=(weights, "N"))
     return float(weights.sum() ** 2 / np.square(weights).sum())
 
 
@@ -149,7 +151,9 @@ def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) 
       ValueError: a prediction or label is no class, there are not as many predictions as labels, a class is missing
         among the labels, or the confusion matrix cannot be inverted.
     """
+    check_whole_number("num_classes", num_classes, 1)
     held_out, labels, target = (np.asarray(x) for x in (held_out, labels, target))
+    check_shapes(held_out=(held_out, "N"), target=(target, "M"))
     for name, classes in (("held_out", held_out), ("labels", labels), ("target", target)):
         check_class_ids(name, classes, num_classes)
     held_out, labels, target = (x.astype(np.int64) for x in (held_out, labels, target))  # booleans are classes 0 and 1
@@ -190,10 +194,15 @@ def em_priors(probabilities: Any, source_priors: Any, tolerance: float = 1e-7, m
       The priors.
 
     Raises:
-      ValueError: a source prior is not positive, or a row of probabilities does not sum to 1.
+      ValueError: a source prior is not positive or they do not sum to 1, a row of probabilities does not sum to 1,
+        there is none, `tolerance` is negative, or `max_steps` is no whole number from 1.
     """
+    check_shapes(tolerance=(tolerance, ">= 0"), max_steps=(max_steps, "int >= 1"))
+    check_finite("tolerance", tolerance)
     source = _positive(source_priors)
     probabilities = _probabilities(probabilities, source)
+    if not len(probabilities):
+        raise ValueError("probabilities=[0]: none; allowed: at least one row")
     priors = source
     for _ in range(max_steps):
         scaled = probabilities * (priors / source)
@@ -215,8 +224,8 @@ def reweigh(probabilities: Any, source_priors: Any, target_priors: Any) -> np.nd
       [M, C], rows that sum to 1.
 
     Raises:
-      ValueError: a source prior is not positive, a target prior is negative, a row of probabilities does not sum to 1,
-        or all its classes have a target prior of 0.
+      ValueError: a source prior is not positive or they do not sum to 1, a target prior is negative, a row of
+        probabilities does not sum to 1, or all its classes have a target prior of 0.
     """
     source, target = _positive(source_priors), np.asarray(target_priors, np.float64)
     if target.shape != source.shape or not (np.isfinite(target) & (target >= 0)).all():
@@ -248,6 +257,7 @@ def _weights(weights: Any) -> np.ndarray:
 
 def _positive(priors: Any) -> np.ndarray:
     priors = np.asarray(priors, np.float64)
-    if not (priors > 0).all():
+    if priors.ndim != 1 or not (priors > 0).all():
         raise ValueError(f"source_priors={priors.tolist()}: not positive; allowed: above 0 for each class")
+    check_probabilities("source_priors", priors)
     return priors

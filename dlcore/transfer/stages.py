@@ -12,6 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["probe_stages", "stage_features"]
 
 
@@ -33,7 +36,14 @@ def stage_features(
 
     Returns:
       stage -> [N, D], from the first stage to the last.
+
+    Raises:
+      ValueError: the images are not [N, H, W, C] or there is none, or `batch_size` is no whole number from 1.
     """
+    check_whole_number("batch_size", batch_size, 1)
+    check_shapes(images=(images, "N H W C"))
+    if not len(images):
+        raise ValueError("images=[0]: none; allowed: at least one")
 
     order = []  # jit sorts the keys of a dict
 
@@ -64,7 +74,14 @@ def probe_stages(
 
     Returns:
       stage -> accuracy on the other images.
+
+    Raises:
+      ValueError: the two have other stages, or there is not a label for each image; else see `probe_predict`.
     """
+    if set(bank) != set(queries):
+        raise ValueError(f"queries: stages {', '.join(queries)}; allowed: those of the bank, {', '.join(bank)}")
+    for name in bank:
+        check_shapes(queries=(queries[name], "M D"), truth=(truth, "int M"))
     from dlcore.evaluators.linear_probe import probe_predict
 
     return {name: float((probe_predict(bank[name], labels, queries[name]) == truth).mean()) for name in bank}

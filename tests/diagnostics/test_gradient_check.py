@@ -248,7 +248,7 @@ def test_float32_and_steps_that_rounding_swallows_are_refused():
         check(smooth, h=1e-12)
     with pytest.raises(ValueError, match="method='forward': unknown; allowed: centered, one_sided, complex_step"):
         check(smooth, method="forward")
-    with pytest.raises(ValueError, match="samples=0: too few; allowed: at least 1"):
+    with pytest.raises(ValueError, match="samples=0: too small; allowed: at least 1"):
         check(smooth, samples=0)
 
 

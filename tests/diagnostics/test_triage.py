@@ -334,7 +334,7 @@ def test_the_accuracy_of_augmented_images_says_nothing_of_capacity():
             r"valid=\[55.0\]: no accuracies; allowed: at least one, each in",
         ),
         (lambda: t.fit_triage([math.nan], [0.5]), "train=.*: no accuracies"),
-        (lambda: t.plateaus([1.0] * 9, window=2), "window=2: too short; allowed: at least 3"),
+        (lambda: t.plateaus([1.0] * 9, window=2), "window=2: too small; allowed: at least 3"),
     ],
 )
 def test_bad_input_is_named(call, message):

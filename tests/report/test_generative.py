@@ -93,7 +93,7 @@ def test_panels_of_wide_images_are_enlarged_by_a_whole_factor():
     assert [picture.shape for picture in shown(rows.html)] == [(2 * 56, 7 * 56), (2 * 51, 11 * 51)]
     assert [rows.half, sample_grid(images).half, sample_path(images[None]).half] == [True] * 3
     assert "<figcaption>&lt;b&gt;</figcaption>" in rows.html
-    with pytest.raises(ValueError, match="columns=0: too few; allowed: at least 1"):
+    with pytest.raises(ValueError, match="columns=0: out of range; allowed: at least 1"):
         picture_grid(images, 0)
 
 

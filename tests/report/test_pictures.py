@@ -107,7 +107,7 @@ def test_small_images_are_enlarged_to_96_pixels_and_large_ones_take_more_room(si
     assert ('class="smooth"' in html, 'class="images large"' in html) == (smooth, large)
     assert "<figcaption><b>x</b></figcaption>" in html
     assert "figcaption" not in captioned_images(np.zeros((1, 2, side), np.uint8), [""])
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="captions=1 texts: for 2 images"):
         captioned_images(np.zeros((2, 2, side), np.uint8), [""])
 
 

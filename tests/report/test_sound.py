@@ -75,5 +75,5 @@ def test_two_sounds_stand_in_a_row_of_three_charts_of_the_same_axes(monkeypatch)
     for figure in figures:
         assert len({(ax.get_xlim(), ax.get_ylim()) for ax in figure.axes}) == 1
         assert len(figure.axes) == 3
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="names=3 names: for 2 sounds"):
         sound_panel(waves, ["loud"] * 2 + ["no sound"], 640)

@@ -59,7 +59,7 @@ def test_a_panel_has_its_title_and_line_and_clips_are_strips():
 
 
 def test_pictures_and_sentences_without_a_partner_are_refused():
-    with pytest.raises(ValueError, match="longer"):
+    with pytest.raises(ValueError, match="texts=1, references=2: for 1 images"):
         sentences(np.zeros((1, 8, 8, 3), np.uint8), ["a"], [["a"], ["b"]])
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="pieces=2, titles=1: for 2 images"):
         attention_strips(np.zeros((2, 8, 8, 3), np.uint8), [["a"]] * 2, np.ones((2, 1, 2, 2)), ["of one"])

@@ -309,9 +309,9 @@ def test_fit_evaluate_and_predict_name_what_a_source_lacks():
     with pytest.raises(ValueError, match=problem.format("valid", "image, index, mask", "label")):
         fit(classifier, Pipeline(complete, 2), steps=1, valid=unlabeled, progress=False)
     state = jax.eval_shape(classifier.init, jax.random.key(0), complete[np.arange(2)])
-    with pytest.raises(ValueError, match=problem.format("batch", "image, index, mask", "label")):
+    with pytest.raises(ValueError, match=problem.format("source", "image, index, mask", "label")):
         evaluate(classifier, state, unlabeled)
-    with pytest.raises(ValueError, match=problem.format("batch", "index, label, mask", "image")):
+    with pytest.raises(ValueError, match=problem.format("source", "index, label, mask", "image")):
         predict(classifier, state, blank)
 
 

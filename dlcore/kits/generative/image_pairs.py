@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.evaluators.image_pairs import image_pair_evaluator
@@ -21,6 +22,7 @@ from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SMALL", "downscale", "edges", "small_images", "target_evaluators", "unpaired_images", "unpaired_source"]
 
@@ -229,9 +231,12 @@ def downscale(pixels: np.ndarray, factor: int) -> np.ndarray:
       [N, H / factor, W / factor, C] uint8.
 
     Raises:
-      ValueError: a side is no multiple of the factor.
+      ValueError: the images are not [N, H, W, C], `factor` is no whole number from 1, or a side is no multiple of it.
     """
     from PIL import Image
+
+    check_whole_number("factor", factor, 1)
+    check_shapes(pixels=(pixels, "N H W C"))
 
     height, width = pixels.shape[1:3]
     if height % factor or width % factor:
@@ -248,7 +253,11 @@ def small_images(flags: Flags, factor: int) -> Splits:
 
     Args:
       factor: ratio of the sides.
+
+    Raises:
+      ValueError: `factor` is no whole number from 1, or see `downscale`.
     """
+    check_whole_number("factor", factor, 1)
     from dlcore.data.carving import shared_images
 
     messages = ()

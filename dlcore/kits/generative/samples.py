@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Seed, Setting
 from dlcore.experiment.task import Task
 from dlcore.learner import Range
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_indices
 
 __all__ = [
     "SAMPLE_CLASS",
@@ -136,7 +137,12 @@ def file_name(number: int, count: int, name: str) -> str:
 
     Returns:
       NUMBER_NAME.png, of at most 60 letters, digits and underscores of the name.
+
+    Raises:
+      ValueError: `number` is not from 0 to below `count`.
     """
+    check_whole_number("count", count, 1)
+    check_indices("number", number, count, "samples")
     stem = re.sub(r"\W+", "_", name).strip("_")[:60]
     return f"{number:0{len(str(count - 1))}}_{stem}.png"
 
@@ -148,10 +154,14 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
       path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8.
       least: height in pixels.
+
+    Raises:
+      ValueError: `least` is no whole number from 1, or see `dlcore.report.generative.save_picture`.
     """
+    check_whole_number("least", least, 1)
     from dlcore.report.generative import save_picture
 
-    return save_picture(path, picture, -(-least // picture.shape[0]))
+    return save_picture(path, picture, -(-least // max(1, len(picture))))
 
 
 @dataclasses.dataclass(frozen=True)

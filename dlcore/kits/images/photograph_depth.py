@@ -7,6 +7,7 @@ import numpy as np
 
 from dlcore.data.decoding import load_image
 from dlcore.models.pretrained import Pretrained, from_pretrained
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.report.generative import save_picture
 
 __all__ = ["depth_file", "depth_levels", "is_metric", "photograph_depth"]
@@ -33,7 +34,11 @@ def photograph_depth(net: Pretrained, photograph: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W] float32, in meters or inverse depth, see `is_metric`; resized bilinearly.
+
+    Raises:
+      ValueError: the photograph is not [H, W, 3] uint8.
     """
+    check_shapes(photograph=(photograph, "int H W 3"))
     depth = net(photograph)["predicted_depth"][0]
     return np.asarray(jax.image.resize(depth, photograph.shape[:2], "linear", antialias=False), np.float32)
 
@@ -47,7 +52,12 @@ def depth_levels(depth: np.ndarray, metric: bool) -> np.ndarray:
 
     Returns:
       [H, W] uint16: millimeters, at most 65535; or 0 at the least and 65535 at the largest inverse depth.
+
+    Raises:
+      ValueError: the depth is not [H, W], or not finite.
     """
+    check_shapes(depth=(depth, "H W"))
+    check_finite("depth", depth)
     low, high = float(depth.min()), float(depth.max())
     levels = 1000.0 * depth if metric else 65535 * (depth - low) / max(high - low, 1e-12)
     return np.rint(levels).clip(0, 65535).astype(np.uint16)

@@ -23,6 +23,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.generative.prompt_encoder import open_tokenizer
 from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.ops.boxes import box_convert, clip_boxes
+from dlcore.ops.checks import check_shapes
 from dlcore.report.detection import draw_boxes
 from dlcore.report.generative import save_picture
 
@@ -121,8 +122,13 @@ def square_pixels(photograph: np.ndarray, side: int) -> np.ndarray:
 
     Returns:
       [side, side, 3] float32, normalized.
+
+    Raises:
+      ValueError: the photograph is not [H, W, 3] uint8, or `side` is no whole number from 1.
     """
     from scipy import ndimage
+
+    check_shapes(photograph=(photograph, "int H W 3"), side=(side, "int >= 1"))
 
     height, width = photograph.shape[:2]
     square = np.full((max(height, width), max(height, width), 3), 0.5, np.float32)
@@ -183,9 +189,11 @@ def detect_objects(
       The objects; boxes end at the photograph's edges.
 
     Raises:
-      ValueError: the threshold is out of range, or the detector was published without a processor.
+      ValueError: the threshold is out of range, the photograph is not [H, W, 3] uint8, or the detector was published
+        without a processor.
     """
     _check_threshold(threshold)
+    check_shapes(photograph=(photograph, "int H W 3"))
     height, width = photograph.shape[:2]
     sides = (width, height)
     inputs: dict[str, Any] = {} if tokens is None else {"input_ids": tokens}

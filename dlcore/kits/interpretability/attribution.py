@@ -14,6 +14,7 @@ from dlcore.interpretability.occlusion import occlusion_map
 from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, replace_relu
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients, pixel_saliency, smooth_gradient
 from dlcore.learner import root_key
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["ANY_NETWORK", "METHODS", "TITLES", "Explained", "Method", "attribution_maps", "draw_maps"]
 
@@ -135,8 +136,11 @@ def attribution_maps(
       {method: [N, H, W] float32}.
 
     Raises:
-      ValueError: a method is unknown, or the network lacks what it needs: a ReLU, a layer, a window that fits.
+      ValueError: a method is unknown, there is not a label for each image, a number is no whole number from 1, or the
+        network lacks what a method needs: a ReLU, a layer, a window that fits.
     """
+    check_shapes(images=(images, "N H W C"), labels=(labels, "int N"))
+    check_shapes(window=(window, "int >= 1"), seed=(seed, "int >= 0"), batch_size=(batch_size, "int >= 1"))
     for method in methods:
         check_choice("methods", method, METHODS)
     maps, size = {}, min(batch_size, len(images))
@@ -166,7 +170,16 @@ def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence
 
     Returns:
       A matplotlib Figure: one row per image, one column per technique.
+
+    Raises:
+      ValueError: there is no map, or not a picture, a map of each technique and a title for each image.
     """
+    shape = np.shape(pictures)[:3]
+    if not maps or len(names) != len(pictures) or any(np.shape(values) != shape for values in maps.values()):
+        shapes = {method: np.shape(values) for method, values in maps.items()}
+        raise ValueError(
+            f"maps={shapes}, names={len(names)}: beside pictures {np.shape(pictures)}; allowed: {shape}, and N"
+        )
     from dlcore.report.figure import new_figure
     from dlcore.report.pictures import to_uint8
 

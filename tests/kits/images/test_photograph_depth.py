@@ -54,7 +54,7 @@ def test_the_command_writes_depth_at_the_size_of_the_photograph(net, row, text, 
 
 def test_a_map_that_is_larger_than_its_photograph_is_sampled_between_its_pixels():
     found = photograph_depth(
-        lambda photograph: {"predicted_depth": np.float32([[[0, 7, 14, 28]]])}, np.zeros((1, 2, 3))
+        lambda photograph: {"predicted_depth": np.float32([[[0, 7, 14, 28]]])}, np.zeros((1, 2, 3), np.uint8)
     )
     np.testing.assert_allclose(found, [[3.5, 21]])
 
