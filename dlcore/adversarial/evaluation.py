@@ -20,9 +20,9 @@ import numpy as np
 
 from dlcore.adversarial.gradient import ScoreFn, check_attack, check_images, fgsm, pgd
 from dlcore.adversarial.queries import nes, random_signs
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import root_key
-from dlcore.ops.checks import check_class_ids
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["ATTACKS", "BLACK_BOX", "AttackSettings", "Attacked", "MaskingCheck", "attack_images", "masking_checks"]
 
@@ -128,8 +128,8 @@ def attack_images(
       One result for each radius.
 
     Raises:
-      ValueError: the attack is unknown or knows no target, a radius or an image is outside [0, 1], or a label or the
-        target is no class.
+      ValueError: the attack is unknown or knows no target, there is no image or not one label for each, a radius or an
+        image is outside [0, 1], a label or the target is no class, or another number is out of range.
       AssertionError: an attack left its ball or [0, 1].
     """
     settings = settings or AttackSettings()
@@ -139,6 +139,15 @@ def attack_images(
         raise ValueError(f"attack={attack!r}: takes no target; allowed: {allowed}")
     for epsilon in epsilons:
         check_attack(epsilon, None, settings.steps, settings.restarts)
+    for name, value, least in (
+        ("settings.max_queries", settings.max_queries, 1),
+        ("num_images", num_images, 0),
+        ("batch_size", batch_size, 1),
+    ):
+        check_whole_number(name, value, least)
+    check_shapes(images=(images, "N H W C"), labels=(labels, "int N"))
+    if not len(images):
+        raise ValueError("images=[]: empty; allowed: at least one image")
     check_images(images)
     num_classes = jax.eval_shape(forward, variables, images[:1]).shape[-1]
     check_class_ids("labels", np.asarray(labels), num_classes)
@@ -211,7 +220,14 @@ def masking_checks(
 
     Returns:
       The checks; of each the largest fraction over the radii.
+
+    Raises:
+      ValueError: an attack is unknown, the arrays do not fit together, or `tolerance` is outside [0, 1].
     """
+    for name in succeeded:
+        check_choice("succeeded", name, (*ATTACKS, "transfer"))
+    tables = {f"succeeded[{name!r}]": (rows, "E N") for name, rows in succeeded.items()}
+    check_shapes(**tables, few_steps=(few_steps, "E N"), unbounded=(unbounded, "N"), tolerance=(tolerance, "0 to 1"))
     rates = {name: np.mean(rows, -1) for name, rows in succeeded.items()}  # [E] each
     gradients = [rows for name, rows in succeeded.items() if name not in BLACK_BOX]
     queries = [rows for name, rows in succeeded.items() if name in BLACK_BOX]

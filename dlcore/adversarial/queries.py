@@ -67,11 +67,7 @@ def nes(
     """
     check_attack(epsilon, step_size)
     check_images(image)
-    if samples < 1 or max_queries < 1 or not sigma > 0:
-        raise ValueError(
-            f"samples={samples}, max_queries={max_queries}, sigma={sigma}: out of range; allowed: at least 1, at least "
-            "1, above 0"
-        )
+    check_shapes(samples=(samples, "int >= 1"), max_queries=(max_queries, "int >= 1"), sigma=(sigma, "> 0"))
 
     def margin(x):
         return attack_loss(score_fn(x), label, "margin")

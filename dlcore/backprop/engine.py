@@ -22,9 +22,12 @@ Arrays are float64 and broadcast as in numpy; a gradient always has the shape of
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Gate", "Value", "apply", "backward", "forward", "topological", "zero_grad"]
 
@@ -127,6 +130,8 @@ class Value:
         return apply(NEGATE, self)
 
     def __pow__(self, power: float):
+        if not isinstance(power, Real):
+            raise ValueError(f"power={power!r}: no number; allowed: numbers")
         gate = Gate(f"**{power:g}", lambda x: x**power, lambda g, y, x: (g * power * x ** (power - 1),))
         return apply(gate, self)
 
@@ -245,6 +250,11 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x >= 0, 1, e) / (1 + e)
 
 
+def _matmul(x, w):
+    check_shapes(x=(x, "N D"), w=(w, "D M"))
+    return x @ w
+
+
 def _matmul_backward(g, y, x, w):
     """Y = X W: dX = dY Wᵀ and dW = Xᵀ dY (for Y = W X it is dX = Wᵀ dY and dW = dY Xᵀ)."""
     return g @ w.T, x.T @ g
@@ -261,7 +271,7 @@ TANH = Gate("tanh", np.tanh, lambda g, y, x: (g * (1 - y**2),))
 RELU = Gate("relu", lambda x: np.maximum(x, 0), lambda g, y, x: (g * (x > 0),))
 SIGMOID = Gate("σ", _sigmoid, lambda g, y, x: (g * (1 - y) * y,))
 MAXIMUM = Gate("max", np.maximum, lambda g, y, a, b: (g * (a >= b), g * (a < b)))
-MATMUL = Gate("@", np.matmul, _matmul_backward)
+MATMUL = Gate("@", _matmul, _matmul_backward)
 TRANSPOSE = Gate("T", np.transpose, lambda g, y, x: (g.T,))
 
 

@@ -330,3 +330,10 @@ def test_bad_roots():
 
 def test_the_example_of_the_docstring():
     assert doctest.testmod(engine).failed == 0
+
+
+def test_bad_input_is_named():
+    with pytest.raises(ValueError, match=r"w=.*wrong shape or dtype; allowed: .2, M."):
+        Value(np.ones((2, 2))) @ Value(np.ones(2))
+    with pytest.raises(ValueError, match=r"power=.*no number; allowed: numbers"):
+        Value(2.0) ** Value(3.0)
