@@ -82,5 +82,8 @@ def lasso(
 
     Returns:
       (w [D], b).
+
+    Raises:
+      ValueError: see `elastic_net`.
     """
     return elastic_net(x, y, alpha, 1.0, iterations=iterations, tolerance=tolerance)

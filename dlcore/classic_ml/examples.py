@@ -35,11 +35,18 @@ def as_rows(images: Any, width: int | None = None) -> np.ndarray:
       [N, D].
 
     Raises:
-      ValueError: images have only one axis or a number that is not finite, or D is not `width`.
+      ValueError: images are of several sizes, have only one axis, no pixel or what is no finite number, or D is not
+        `width`.
     """
-    images = np.asarray(images)
-    if images.ndim < 2:
-        raise ValueError(f"images.shape={images.shape}: too few axes; allowed: [N, ...]")
+    try:
+        images = np.asarray(images)
+    except ValueError as error:
+        raise ValueError("images: of several sizes; allowed: [N, ...], all of one size") from error
+    if images.ndim < 2 or 0 in images.shape[1:]:
+        problem = "too few axes" if images.ndim < 2 else "no pixels"
+        raise ValueError(f"images.shape={images.shape}: {problem}; allowed: [N, ...]")
+    if images.dtype.kind in "cOSU":
+        raise ValueError(f"images.dtype={images.dtype}: no numbers; allowed: integers, floats or bools")
     rows = images.reshape(len(images), int(np.prod(images.shape[1:])))
     if width is not None and rows.shape[1] != width:
         raise ValueError(

@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["BinarySVM", "KernelSVM", "decision", "fit_binary", "kernel_matrix", "predict", "train"]
 
@@ -75,8 +75,11 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
       [N, M] float64.
 
     Raises:
-      ValueError: `kernel` is unknown, or `gamma` or `degree` is not positive.
+      ValueError: `a` and `b` are not rows of the same length, `kernel` is unknown, or `gamma` or `degree` is not
+        positive.
     """
+    check_choice("kernel", kernel, Kernel)
+    check_shapes(a=(a, "N D"), b=(b, "M D"))
     if not 0 < gamma < np.inf:
         raise ValueError(f"gamma={gamma}: out of range; allowed: positive numbers")
     check_whole_number("degree", degree, 1)
@@ -87,9 +90,7 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
         return a @ b.T
     if kernel == "rbf":
         return np.exp(-gamma * cdist(a, b, "sqeuclidean"))
-    if kernel == "polynomial":
-        return (gamma * a @ b.T + 1) ** degree
-    raise ValueError(f"kernel={kernel!r}: unknown; allowed: linear, rbf, polynomial")
+    return (gamma * a @ b.T + 1) ** degree
 
 
 def fit_binary(

@@ -20,7 +20,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import append_one
-from dlcore.ops.checks import check_values
+from dlcore.ops.checks import check_finite, check_shapes, check_values
 
 __all__ = ["LogisticModel", "fit_binary", "predict", "predict_probability", "train"]
 
@@ -110,8 +110,12 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
       [D + 1], w and then b.
 
     Raises:
-      ValueError: a concrete target is neither 0 nor 1.
+      ValueError: the shapes do not fit together, a concrete target is neither 0 nor 1, `l2` is negative or not finite,
+        or `steps` below 1.
     """
+    check_shapes(x=(x, "N D"), target=(target, "N"), l2=(l2, ">= 0"))
+    check_finite("l2", l2)
+    check_whole_number("steps", steps, 1)
     check_values("target", target, (0, 1))
     return _fit_binary(x, target, l2, steps)
 

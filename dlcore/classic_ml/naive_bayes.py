@@ -43,11 +43,11 @@ def train(images: Any, labels: Any, *, smoothing: float = 1e-9) -> NaiveBayesMod
       NaiveBayesModel.
 
     Raises:
-      ValueError: see `as_examples`; `smoothing` is negative, or too small where a pixel does not vary.
+      ValueError: see `as_examples`; `smoothing` is negative or not finite, or too small where a pixel does not vary.
     """
     x, label, classes = as_examples(images, labels)
-    if not smoothing >= 0:
-        raise ValueError(f"smoothing={smoothing}: negative; allowed: at least 0")
+    if not 0 <= smoothing < np.inf:
+        raise ValueError(f"smoothing={smoothing}: negative or infinite; allowed: at least 0, finite")
     x = x.astype(np.float64)
     member = np.eye(len(classes))[label]  # [N, C], one-hot
     count = member.sum(0)[:, None]

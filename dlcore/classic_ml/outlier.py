@@ -46,8 +46,10 @@ def is_outlier(log_density: Any, threshold: float) -> np.ndarray:
       [N] bool.
 
     Raises:
-      ValueError: `log_density` is not [N] with N at least 1, or holds NaN.
+      ValueError: `log_density` is not [N] with N at least 1, or holds NaN, or `threshold` is NaN.
     """
+    if np.ndim(threshold) or np.isnan(threshold):
+        raise ValueError(f"threshold={threshold}: no number; allowed: a number, or an infinity")
     return _scores("log_density", log_density) < threshold
 
 
