@@ -252,6 +252,6 @@ def test_labels_are_checked_against_the_reader_s_classes():
         ((np.zeros((1, 4, 6, 1)), np.zeros((1, 2)), 2, 3), "num_scales=3: does not fit scenes of 4 x 6"),
     ],
 )
-def test_what_fits_no_retina_is_named(arguments, message):
+def test_bad_input_of_the_retina_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         retina(*arguments)
