@@ -25,7 +25,7 @@ from jax import lax
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = [
     "attack_loss",
@@ -43,15 +43,20 @@ Norm = Literal["linf", "l2"]
 Loss = Literal["cross_entropy", "margin", "dlr"]
 
 
-def check_images(images: jax.Array | np.ndarray) -> None:
+def check_images(images: jax.Array | np.ndarray, floats: bool = False) -> None:
     """Check on the host that images lie in [0, 1]; values of traced arrays pass.
 
     Args:
       images: [..., H, W, C].
+      floats: refuse integers, to which no small change can be added, and empty arrays.
 
     Raises:
-      ValueError: a number is outside [0, 1] or not finite.
+      ValueError: a number is outside [0, 1] or not finite, or the dtype is none of floats where it must be.
     """
+    dtype = getattr(images, "dtype", None)
+    if floats and (dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.size(images) == 0):
+        given = type(images).__name__ if dtype is None else f"{dtype}{list(images.shape)}"
+        raise ValueError(f"images={given}: no array of floats; allowed: floats in [0, 1]")
     if isinstance(images, jax.core.Tracer) or np.size(images) == 0:
         return
     low, high = float(np.asarray(images).min()), float(np.asarray(images).max())
@@ -74,11 +79,15 @@ def check_attack(
       ValueError: epsilon is outside [0, 1], the step size is not positive, or a number of steps or restarts is no whole
         number of at least 1.
     """
+    check_shapes(epsilon=(epsilon, ""), step_size=(step_size, ""))
+    check_shapes(steps=(steps, "int >= 1"), restarts=(restarts, "int >= 1"))
+    step = 1 if step_size is None else step_size
+    for name, value in (("epsilon", epsilon), ("step_size", step), ("steps", steps), ("restarts", restarts)):
+        check_finite(name, value)
     if not isinstance(epsilon, jax.core.Tracer) and not 0 <= epsilon <= 1:
         raise ValueError(f"epsilon={epsilon}: out of range; allowed: [0, 1], in units of images in [0, 1]")
     if step_size is not None and not isinstance(step_size, jax.core.Tracer) and not step_size > 0:
         raise ValueError(f"step_size={step_size}: out of range; allowed: above 0")
-    check_shapes(steps=(steps, "int >= 1"), restarts=(restarts, "int >= 1"))
 
 
 def attack_loss(
@@ -218,10 +227,10 @@ def fgsm(
       [H, W, C] in [0, 1], at most epsilon away in each pixel.
 
     Raises:
-      ValueError: epsilon, or the image, is outside [0, 1].
+      ValueError: epsilon is outside [0, 1], or the image no floats in [0, 1].
     """
     check_attack(epsilon)
-    check_images(image)
+    check_images(image, floats=True)
     # Gradient of the loss by the pixels, and one step along its sign.
     slope = jax.grad(lambda x: attack_loss(score_fn(x), label, loss, target))(image)
     return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
@@ -261,11 +270,12 @@ def pgd(
       [H, W, C] in [0, 1], at most epsilon away in the norm.
 
     Raises:
-      ValueError: a setting is out of range, `norm` is unknown, or the image is outside [0, 1].
+      ValueError: a setting is out of range, `norm` is unknown, or the image no floats in [0, 1].
     """
     check_choice("norm", norm, Norm)
+    check_finite("step_size", step_size)
     check_attack(epsilon, step_size, steps, restarts)
-    check_images(image)
+    check_images(image, floats=True)
 
     def run(key):
         start = image
@@ -309,6 +319,8 @@ def fool_from_noise(
     Raises:
       ValueError: a setting is out of range, or a side is no whole number of at least 1.
     """
+    if np.ndim(shape) != 1:
+        raise ValueError(f"shape={shape!r}: no shape; allowed: (H, W, C)")
     for i, side in enumerate(shape):
         check_whole_number(f"shape[{i}]", side, 1)
     noise = jax.random.uniform(key, shape)

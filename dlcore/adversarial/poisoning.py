@@ -16,14 +16,14 @@ import numpy as np
 
 from dlcore.adversarial.gradient import check_images
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["add_trigger", "flip_labels", "poison", "spectral_scores"]
 
 
 def _check_rate(rate: float) -> None:
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate={rate}: out of range; allowed: [0, 1]")
+    check_finite("rate", rate)
+    check_shapes(rate=(rate, "0 to 1"))
 
 
 def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0) -> np.ndarray:
@@ -71,6 +71,7 @@ def add_trigger(images: np.ndarray, size: int = 2) -> np.ndarray:
       ValueError: `images` are not [N, H, W, C], the square is larger than they are, or an image is outside [0, 1].
     """
     check_shapes(images=(images, "N H W C"))
+    images = np.asarray(images)
     check_images(images)
     check_whole_number("size", size)
     if not 1 <= size <= min(images.shape[1:3]):

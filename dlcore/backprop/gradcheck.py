@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["numerical_gradient"]
 
 TINY = 1e-10
@@ -33,6 +35,7 @@ def numerical_gradient(
     Raises:
       ValueError: `h` is outside [1e-10, 1), as below it rounding takes over, or the function gives more than a number.
     """
+    check_finite("h", h)
     if not TINY <= h < 1:
         raise ValueError(f"h={h}: out of range; allowed: [1e-10, 1)")
     x = np.array(x, np.float64)

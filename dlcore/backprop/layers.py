@@ -14,7 +14,7 @@ Rumelhart, Hinton & Williams 1986; the products are those of Goodfellow, Bengio 
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = [
     "affine_backward",
@@ -429,8 +429,8 @@ def dropout_forward(x, dropout_rate, rng):
     """
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng={rng!r}: no generator; allowed: of numpy.random.default_rng")
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(f"dropout_rate={dropout_rate}: out of range; allowed: [0, 1)")
+    check_finite("dropout_rate", dropout_rate)
+    check_shapes(dropout_rate=(dropout_rate, "0 to <1"))
     # Dividing by the keep probability leaves the expectation as it is.
     scale = (rng.random(x.shape) >= dropout_rate) / (1 - dropout_rate)
     return x * scale, scale

@@ -40,7 +40,8 @@ def dropped_variance(variance: Any, total: float) -> np.ndarray:
     if variance.ndim != 1:
         raise ValueError(f"variance.shape={variance.shape}: not a list of eigenvalues; allowed: [K]")
     check_range("variance", variance, 0)
-    check_shapes(total=(total, "finite"))
+    check_shapes(total=(total, ""))
+    check_finite("total", total)
     if variance.sum() > total * (1 + 1e-6):
         raise ValueError(f"total={total}: below the {variance.sum()} of the eigenvalues; allowed: their sum or more")
     return np.maximum(total - np.concatenate([[0.0], variance.cumsum()]), 0.0)
@@ -97,8 +98,8 @@ def pca_code(pca: PCA, images: Any, train: Any, num_components: int, step: float
     check_whole_number("num_components", num_components)
     if not 1 <= num_components <= most:
         raise ValueError(f"num_components={num_components}: out of range; allowed: 1..{most}")
-    if not 0 < step < np.inf:
-        raise ValueError(f"step={step}: not positive; allowed: above 0, finite")
+    check_shapes(step=(step, "> 0"))
+    check_finite("step", step)
     if pca.whiten:
         raise ValueError("pca.whiten=True: its components have no common unit; allowed: False")
     check_finite("images", images)
@@ -166,7 +167,8 @@ def prototype_accuracy(prototypes: Any, train: Any, labels: Any, test: Any, test
         check_points("train" if name == "labels" else "test", x, dim=prototypes.shape[1])
         if y.shape != (len(x),):
             raise ValueError(f"{name}.shape={y.shape}: not one label an example; allowed: ({len(x)},)")
-        check_shapes(**{name: (y, "int N")})
+        if y.dtype.kind not in "iu":
+            raise ValueError(f"{name}.dtype={y.dtype}: no integers; allowed: integers")
         check_range(name, y, 0)
     votes = np.zeros((len(prototypes), labels.max() + 1), np.int64)  # [K, C]
     np.add.at(votes, (np.asarray(nearest_center(train, prototypes)[0]), labels), 1)

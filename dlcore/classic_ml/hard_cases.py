@@ -115,6 +115,7 @@ def polar(x: np.ndarray) -> np.ndarray:
       ValueError: `x` is not [N, 2].
     """
     check_shapes(x=(x, "N 2"))
+    x = np.asarray(x)
     return np.stack([np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0])], 1)
 
 
@@ -133,11 +134,11 @@ def linear_bound(x: np.ndarray, label: np.ndarray, directions: int = 360) -> flo
       ValueError: `x` is not finite [N, 2] with N of at least 1, a label is neither 0 nor 1, or `directions` no whole
         number of at least 1.
     """
-    x, label = np.asarray(x), np.asarray(label)
     check_shapes(x=(x, "N 2 finite"), label=(label, "N"))
     if not len(x):
-        raise ValueError(f"x.shape={x.shape}: empty; allowed: at least one point")
+        raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
     check_values("label", label, (0, 1))
+    x, label = np.asarray(x), np.asarray(label)
     check_whole_number("directions", directions, 1)
     angle = 2 * np.pi * np.arange(directions) / directions
     height = x @ np.stack([np.cos(angle), np.sin(angle)])

@@ -63,7 +63,10 @@ def cut_tree(merges: np.ndarray, num_clusters: int) -> np.ndarray:
     merges = np.asarray(merges)
     check_shapes(merges=(merges, "M 4"))
     n = len(merges) + 1
-    check_indices("merges", merges[:, :2], 2 * n - 1, "clusters")
+    pairs = merges[:, :2]
+    check_indices("merges", pairs, 2 * n - 1, "clusters")
+    if len(np.unique(pairs)) < pairs.size or (pairs >= n + np.arange(n - 1)[:, None]).any():
+        raise ValueError("merges: no tree; allowed: of `linkage`, each cluster merged once, after it was formed")
     check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= n:
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{n}")

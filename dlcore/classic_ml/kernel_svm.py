@@ -80,8 +80,8 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
     """
     check_choice("kernel", kernel, Kernel)
     check_shapes(a=(a, "N D"), b=(b, "M D"))
-    if not 0 < gamma < np.inf:
-        raise ValueError(f"gamma={gamma}: out of range; allowed: positive numbers")
+    check_shapes(gamma=(gamma, "> 0"))
+    check_finite("gamma", gamma)
     check_whole_number("degree", degree, 1)
     from scipy.spatial.distance import cdist
 
@@ -116,8 +116,8 @@ def fit_binary(
         raise ValueError(f"gram={gram.shape}, sign={sign.shape}: do not fit; allowed: [N, N], and [N] of both 1 and -1")
     check_finite("gram", gram)
     for name, value in (("c", c), ("tolerance", tolerance)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name}={value}: out of range; allowed: positive numbers")
+        check_shapes(**{name: (value, "> 0")})
+        check_finite(name, value)
     check_whole_number("iterations", iterations, 1)
     a, error = np.zeros(len(sign)), sign.copy()  # error: t_n - Σ_m a_m t_m k(x_n, x_m), the bias that would suit n
 
@@ -180,8 +180,6 @@ def train(
         raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")
     rows = np.asarray(examples.rows, np.float64)
     gamma = 1 / (rows.shape[1] * (rows.var() or 1.0)) if gamma is None else gamma
-    if not gamma > 0:
-        raise ValueError(f"gamma={gamma}: out of range; allowed: positive numbers, or None")
     gram = kernel_matrix(rows, rows, kernel, gamma, degree)
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     table, bias = np.zeros((len(positives), len(rows))), []

@@ -76,6 +76,7 @@ def kmeans(
       ValueError: `x` is not finite [N, D], `num_clusters` is outside [1, N], or a count is below 1.
     """
     x = check_points("x", x)
+    check_whole_number("num_clusters", num_clusters)
     _check_counts(restarts=restarts, max_iterations=max_iterations, block=block)
     return _best_of(key, x, num_clusters, restarts, max_iterations, block)
 
@@ -145,7 +146,7 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
     check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
-    return _plus_plus(key, x, num_clusters)
+    return _plus_plus(key, jnp.asarray(x), num_clusters)
 
 
 @functools.partial(jax.jit, static_argnums=2)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import LOSSES, Linear, objective, scores
 from dlcore.learner import root_key
@@ -128,6 +128,7 @@ def _checked(function: Callable) -> Callable:
     def checked(x: jax.Array, label: jax.Array, *, num_classes: int, **settings: Any) -> tuple[Linear, jax.Array]:
         check_whole_number("num_classes", num_classes, 1)
         check_shapes(x=(x, "N D finite"), label=(label, "int N"))
+        x, label = jnp.asarray(x), jnp.asarray(label)
         if not len(x):
             raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one example")
         check_class_ids("label", label, num_classes)
@@ -139,6 +140,11 @@ def _checked(function: Callable) -> Callable:
                 check_finite(name, value)
             elif name == "momentum":
                 check_shapes(momentum=(value, "0 to <1"))
+                check_finite("momentum", value)
+            elif name == "loss":
+                check_choice("loss", value, LOSSES)
+            elif name == "optimizer" and value is not None and not hasattr(value, "update"):
+                raise ValueError(f"optimizer={value!r}: no optimizer; allowed: an optax transformation, or None")
         return function(x, label, num_classes=num_classes, **settings)
 
     return checked

@@ -58,8 +58,9 @@ def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> Logi
     if len(examples.classes) < 2:
         raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")
     check_whole_number("steps", steps, 1)
-    if not 0 < l2 < np.inf:
-        raise ValueError(f"l2={l2}: separable classes would have no minimum; allowed: positive numbers")
+    # Without a penalty, separable classes would have no minimum.
+    check_shapes(l2=(l2, "> 0"))
+    check_finite("l2", l2)
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         rows = jnp.asarray(examples.rows)

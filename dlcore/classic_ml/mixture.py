@@ -75,8 +75,8 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
       ValueError: `means` are not finite [K, D], or `variance` is not positive.
     """
     means = check_points("means", means)
-    if not 0 < variance < jnp.inf:
-        raise ValueError(f"variance={variance}: out of range; allowed: positive numbers")
+    check_shapes(variance=(variance, "> 0"))
+    check_finite("variance", variance)
     count, dim = means.shape
     covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=means.dtype), (count, dim, dim))
     return Mixture(jnp.full(count, 1 / count, means.dtype), means, covariances)
@@ -103,8 +103,8 @@ def fit_mixture(
     """
     x = check_points("x", x, dim=np.shape(start.means)[-1])
     check_whole_number("iterations", iterations, 1)
-    if not 0 <= epsilon < jnp.inf:
-        raise ValueError(f"epsilon={epsilon}: out of range; allowed: at least 0, finite")
+    check_shapes(epsilon=(epsilon, ">= 0"))
+    check_finite("epsilon", epsilon)
     check_shapes(
         weights=(start.weights, "K"), means=(start.means, "K D finite"), covariances=(start.covariances, "K D D")
     )
@@ -127,7 +127,7 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
       ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
-    return _log_density(x, mixture)
+    return _log_density(jnp.asarray(x), mixture)
 
 
 def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
@@ -144,7 +144,7 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
       ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
-    return _responsibilities(x, mixture)
+    return _responsibilities(jnp.asarray(x), mixture)
 
 
 def mixture_step(
@@ -170,7 +170,7 @@ def mixture_step(
         raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
     check_shapes(epsilon=(epsilon, ">= 0"))
     check_finite("epsilon", epsilon)
-    return _step(x, mixture, epsilon, diagonal)
+    return _step(jnp.asarray(x), mixture, epsilon, diagonal)
 
 
 @functools.partial(jax.jit, static_argnames="diagonal")
@@ -213,7 +213,7 @@ def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
     _check(x, mixture)
     if not len(x):
         raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
-    return _bic(x, mixture, diagonal)
+    return _bic(jnp.asarray(x), mixture, diagonal)
 
 
 @jax.jit

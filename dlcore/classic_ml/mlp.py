@@ -162,8 +162,10 @@ def initialize(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> 
       One Linear per layer.
 
     Raises:
-      ValueError: see `count`; or the seed is no whole number of at least 0.
+      ValueError: see `count`; the seed is no whole number of at least 0, or `dtype` is none of floats.
     """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype={np.dtype(dtype)}: no floats; allowed: such as float32")
     check_whole_number("seed", seed, 0)
     rng, sizes = np.random.default_rng(seed), _checked(sizes)
     return tuple(
@@ -271,8 +273,8 @@ def train(
     check_whole_number("steps", steps, 1)
     check_whole_number("batch_size", batch_size, 1)
     check_shapes(learning_rate=(learning_rate, ">= 0"), momentum=(momentum, "0 to <1"), l2=(l2, ">= 0"))
-    check_finite("learning_rate", learning_rate)
-    check_finite("l2", l2)
+    for name, value in (("learning_rate", learning_rate), ("momentum", momentum), ("l2", l2)):
+        check_finite(name, value)
     sizes = (examples.rows.shape[1], *hidden, len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         layers, losses = _descend(

@@ -185,9 +185,9 @@ def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
     Raises:
       ValueError: `labels` are not [M, k] with k of at least 1, or a label is no class.
     """
-    labels = np.asarray(labels)
     check_whole_number("num_classes", num_classes, 1)
     check_shapes(labels=(labels, "int M k"))
+    labels = np.asarray(labels)
     if not labels.shape[1]:
         raise ValueError(f"labels.shape={labels.shape}: no neighbors; allowed: at least one")
     check_class_ids("labels", labels, num_classes)
@@ -214,8 +214,8 @@ def nearest(
       ValueError: `k` is outside [1, N], `metric` unknown, there are no queries, they differ in D, or a number is not
         finite.
     """
-    rows, queries = np.asarray(rows), np.asarray(queries)
     check_shapes(rows=(rows, "N D finite"), queries=(queries, "M D finite"))
+    rows, queries = np.asarray(rows), np.asarray(queries)
     _check(k, metric, len(rows))
     if not len(queries):
         raise ValueError(f"queries.shape={queries.shape}: none; allowed: at least one")
@@ -298,5 +298,5 @@ def _check(k: int, metric: str | Metric, n: int) -> None:
     check_whole_number("k", k)
     if not 1 <= k <= n:
         raise ValueError(f"k={k}: out of range; allowed: [1, {n}]")
-    if not callable(metric) and metric not in METRICS:
+    if not callable(metric) and metric not in tuple(METRICS):
         raise ValueError(f"metric={metric!r}: unknown; allowed: {', '.join(METRICS)}, or a function (query, rows)")

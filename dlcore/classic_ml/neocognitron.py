@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_finite, check_range
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.ops.im2col import im2col
 
 __all__ = ["Stage", "c_layer", "grow_stages", "grow_templates", "neocognitron", "s_layer"]
@@ -227,5 +227,5 @@ def _grow(key, patches, count, selectivity):
 
 
 def _check_selectivity(selectivity: float) -> None:
-    if not 0 <= selectivity < 1:
-        raise ValueError(f"selectivity={selectivity}: out of range; allowed: [0, 1)")
+    check_shapes(selectivity=(selectivity, "0 to <1"))
+    check_finite("selectivity", selectivity)

@@ -157,7 +157,7 @@ def _check(epochs: int) -> None:
 
 
 def _check_signs(x: np.ndarray, sign: np.ndarray) -> None:
-    if x.ndim != 2 or sign.shape != x.shape[:1] or not np.isin(sign, (-1, 1)).all():
+    if x.ndim != 2 or not len(x) or sign.shape != x.shape[:1] or not np.isin(sign, (-1, 1)).all():
         raise ValueError(
             f"x.shape={x.shape} and sign.shape={sign.shape}: do not fit; allowed: [N, D], and [N] of -1 and 1"
         )

@@ -70,14 +70,14 @@ def som(
         raise ValueError(f"shape={shape}: too small; allowed: (rows, columns) of at least two prototypes")
     rows, columns = shape
     check_whole_number("epochs", epochs, 1)
-    if sigma is not None and np.shape(sigma) != (2,):
+    if sigma is not None and (np.shape(sigma) != (2,) or np.asarray(sigma).dtype.kind not in "iuf"):
         raise ValueError(f"sigma={sigma}: not two numbers; allowed: two positive widths")
     first, last = (max(shape) / 2, 0.5) if sigma is None else sigma
     if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"sigma={sigma}: out of range; allowed: two positive widths")
     noise = jax.random.normal(key, (rows * columns, x.shape[1]), x.dtype)
     start = x.mean(0) + 0.01 * x.std() * noise
-    w, quantization, topographic = _train(x, start, jnp.geomspace(first, last, epochs), shape)
+    w, quantization, topographic = _train(x, start, jnp.geomspace(first, last, epochs), tuple(shape))
     return SOM(w.reshape(rows, columns, -1), quantization, topographic)
 
 
@@ -100,7 +100,7 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
     _check(x, w, positions)
     check_shapes(sigma=(sigma, "> 0"))
     check_finite("sigma", sigma)
-    return _batch_update(x, w, positions, sigma)
+    return _batch_update(*map(jnp.asarray, (x, w, positions)), sigma)
 
 
 @jax.jit
@@ -129,7 +129,7 @@ def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
       ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
     _check(x, w)
-    return _winners(x, w)
+    return _winners(jnp.asarray(x), jnp.asarray(w))
 
 
 @jax.jit
@@ -152,7 +152,7 @@ def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
       ValueError: see `winners`.
     """
     _check(x, w)
-    return _quantization_error(x, w)
+    return _quantization_error(jnp.asarray(x), jnp.asarray(w))
 
 
 @jax.jit
@@ -175,7 +175,7 @@ def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.A
       ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
     _check(x, w, positions)
-    return _topographic_error(x, w, positions)
+    return _topographic_error(*map(jnp.asarray, (x, w, positions)))
 
 
 @jax.jit

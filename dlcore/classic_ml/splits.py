@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_indices
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["Split", "TestExamples", "cross_validate", "first_as_validation", "k_folds", "shuffled_split"]
 
@@ -51,6 +51,8 @@ def shuffled_split(n: int, train: float = 0.7, valid: float = 0.15, seed: int = 
     """
     check_whole_number("n", n)
     check_whole_number("seed", seed, 0)
+    check_finite("train", train)
+    check_finite("valid", valid)
     if not 0.5 <= train <= 0.9:
         raise ValueError(f"train={train}: out of range; allowed: [0.5, 0.9]")
     if not 0 < valid < 1:
@@ -98,10 +100,9 @@ class TestExamples:
 
     def __init__(self, images: Any, labels: Any):
         self._images, self._labels = np.asarray(images), np.asarray(labels)
-        if len(self._images) != len(self._labels) or not len(self._labels):
-            raise ValueError(
-                f"images[{len(self._images)}] and labels[{len(self._labels)}]: do not fit; allowed: N > 0 of each"
-            )
+        counts = [array.shape[0] if array.ndim else 0 for array in (self._images, self._labels)]
+        if counts[0] != counts[1] or not counts[0]:
+            raise ValueError(f"images[{counts[0]}] and labels[{counts[1]}]: do not fit; allowed: N > 0 of each")
         self._seen = False
 
     def evaluate(self, predict: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -177,13 +178,14 @@ def cross_validate(
     """
     if not len(folds):
         raise ValueError("folds=[]: none; allowed: at least one")
-    labels = np.asarray(labels)
-    if labels.shape != (len(images),):
+    images, labels = np.asarray(images), np.asarray(labels)
+    if not images.ndim or labels.shape != (len(images),):
         raise ValueError(f"labels.shape={labels.shape}: not one label an image; allowed: ({len(images)},)")
     for i, fold in enumerate(folds):
         for part, indices in zip(("train", "valid"), fold, strict=True):
             if np.ndim(indices) != 1 or not len(indices):
                 raise ValueError(f"folds[{i}]: no {part} indices; allowed: at least one in each part")
+            check_shapes(**{f"folds[{i}], {part}": (indices, "int M")})
             check_indices(f"folds[{i}], {part}", indices, len(labels), "examples")
 
     def accuracy(train, valid):

@@ -24,7 +24,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.points import check_points, squared_distances
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["TSNE", "affinities", "conditional_affinities", "kl_divergence", "tsne"]
 
@@ -75,8 +75,9 @@ def tsne(
         another number is not positive.
     """
     for name, value in (("exaggeration", exaggeration), ("learning_rate", learning_rate)):
-        if value is not None and not 0 < value < np.inf:
-            raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")
+        if value is not None or name == "exaggeration":
+            check_shapes(**{name: (value, "> 0")})
+            check_finite(name, value)
     check_whole_number("steps", steps)
     check_whole_number("record_every", record_every)
     check_whole_number("exaggerated_steps", exaggerated_steps, 0)
@@ -105,6 +106,8 @@ def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
       ValueError: `x` is not finite [N, D] with N at least 4, or `perplexity` is outside (1, N - 1).
     """
     x = check_points("x", x, least=4)
+    check_shapes(perplexity=(perplexity, ""))
+    check_finite("perplexity", perplexity)
     if not 1 < perplexity < len(x) - 1:
         raise ValueError(f"perplexity={perplexity}: out of range; allowed: (1, {len(x) - 1})")
     return _affinities(x, perplexity)
@@ -135,7 +138,7 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
     if n < 2:
         raise ValueError(f"squared.shape={np.shape(squared)}: no neighbors; allowed: [N, N] with N of at least 2")
     check_shapes(perplexity=(perplexity, f"1 to {n - 1}"))
-    return _conditional_affinities(squared, perplexity)
+    return _conditional_affinities(jnp.asarray(squared), perplexity)
 
 
 @jax.jit
@@ -177,7 +180,7 @@ def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
     if len(p) < 2:
         raise ValueError(f"p.shape={np.shape(p)}: no pair; allowed: [N, N] with N of at least 2")
     check_range("p", p, 0, 1)
-    return _kl_divergence(p, y)
+    return _kl_divergence(jnp.asarray(p), jnp.asarray(y))
 
 
 @jax.jit

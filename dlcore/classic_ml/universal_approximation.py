@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["network", "staircase", "step_pair", "sup_error"]
 
@@ -95,8 +95,8 @@ def network(parameters: Network, x: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: `x` is not [N], or the parameters are not those of a network.
     """
-    if len(parameters) != 4:
-        raise ValueError(f"parameters: {len(parameters)} entries; allowed: (w, bias, output weights, output bias)")
+    if not isinstance(parameters, tuple | list) or len(parameters) != 4:
+        raise ValueError("parameters: no network; allowed: (w, bias, output weights, output bias)")
     from scipy.special import expit
 
     w, bias, out, level = parameters
@@ -130,8 +130,11 @@ def sup_error(
 
 
 def _check_interval(low: float, high: float) -> None:
-    if not -np.inf < low < high < np.inf:
-        raise ValueError(f"low={low}, high={high}: no interval; allowed: low < high, both finite")
+    check_shapes(low=(low, ""), high=(high, ""))
+    check_finite("low", low)
+    check_finite("high", high)
+    if not low < high:
+        raise ValueError(f"low={low}, high={high}: no interval; allowed: low < high")
 
 
 def _values(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:

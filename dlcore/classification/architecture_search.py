@@ -195,7 +195,7 @@ def train_network(
 
 def _check_data(net: nn.Module, data: dict[str, jax.Array], image: str, label: str) -> None:
     for name in (image, label):
-        if name not in data:
+        if name not in (data or {}):
             raise ValueError(f"data: no {name!r}; allowed: a dict with {image!r} and {label!r}")
     check_shapes(**{f"data[{label!r}]": (data[label], "int N")})
     count = len(data[label])

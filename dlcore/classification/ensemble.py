@@ -37,6 +37,7 @@ def ensemble_log_probabilities(
     """
     check_choice("average", average, ("probabilities", "logits"))
     check_whole_number("axis", axis)
+    logits = jnp.asarray(logits)
     if logits.ndim >= 2 and not (-logits.ndim <= axis < logits.ndim - 1 and axis != -1):
         raise ValueError(f"axis={axis}: not the members'; allowed: 0 to {logits.ndim - 2}; the classes are last")
     if logits.ndim < 2 or not logits.shape[axis]:

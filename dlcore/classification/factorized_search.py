@@ -31,6 +31,7 @@ from dlcore.choices import check_whole_number
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import BatchNorm, Conv, Dense, relu6
 from dlcore.ops import avg_pool, global_avg_pool
+from dlcore.ops.checks import check_finite
 
 __all__ = [
     "CHOICES",
@@ -119,6 +120,7 @@ def _check_architecture(architecture: np.ndarray | jax.Array) -> None:
         raise ValueError(f"architecture: {size} choices, not six choices a block; allowed: a multiple of 6")
     if isinstance(architecture, jax.core.Tracer):
         return
+    check_finite("architecture", architecture)
     flat, counts = np.asarray(architecture).reshape(-1), choice_counts(size // len(CHOICES))
     if not ((flat >= 0) & (flat < counts) & (flat == np.floor(flat))).all():
         raise ValueError(f"architecture={flat.tolist()}: no such option; allowed: 0 to below {list(counts)}")
@@ -380,7 +382,7 @@ def _traced_blocks(architecture: jax.Array, width: int) -> list[BlockChoice]:
         skip=range(len(CHOICES.skip)),
         width=[_channels(width, ratio) for ratio in CHOICES.width],
     )
-    rows = architecture.reshape(-1, len(CHOICES))
+    rows = jnp.asarray(architecture).reshape(-1, len(CHOICES))
     return [BlockChoice(*(jnp.array(o)[index] for o, index in zip(options, row, strict=True))) for row in rows]
 
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -114,7 +115,7 @@ def centers(grid: int, size: tuple[int, int]) -> jax.Array:
       ValueError: `grid` is below 1, or `size` is not two whole numbers of at least 1.
     """
     check_whole_number("grid", grid, 1)
-    if len(size) != 2:
+    if np.shape(size) != (2,):
         raise ValueError(f"size={size}: no sides of a scene; allowed: (H, W)")
     for side in size:
         check_whole_number("size", side, 1)

@@ -192,7 +192,7 @@ def test_checks_without_their_attacks_are_left_out():
         ),
         (lambda: masking_checks({"pgd": np.ones((2, 4))}, np.ones((2, 1))), r"few_steps=.*allowed: \[2, 4\]"),
         (lambda: masking_checks({"pgd": np.ones((2, 4))}, None, np.ones((4, 4))), r"unbounded=.*allowed: \[4\]"),
-        (lambda: masking_checks({"pgd": np.ones((2, 4))}, tolerance=np.nan), "tolerance=nan: out of range"),
+        (lambda: masking_checks({"pgd": np.ones((2, 4))}, tolerance=np.nan), "tolerance=nan: not finite"),
         (lambda: check_settings((), (), None, None, "ab"), r"epsilons=\(\): not in rising order"),
         (lambda: check_settings((0.2, 0.1), (), None, None, "ab"), "not in rising order; allowed"),
         (lambda: check_settings((-0.1,), (), None, None, "ab"), r"epsilons=-0.1: out of range; allowed: \[0, 1\]"),
