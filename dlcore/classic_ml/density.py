@@ -112,7 +112,6 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
     return _gaussian_map(x, prior)
 
 
-@jax.jit
 def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
     """Log-density of points under a Gaussian.
 
@@ -127,6 +126,11 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
       ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "N D"), mean=(gaussian.mean, "D"), covariance=(gaussian.covariance, "D D"))
+    return _gaussian_log_density(jnp.asarray(x), gaussian)
+
+
+@jax.jit
+def _gaussian_log_density(x, gaussian):
     factor = jnp.linalg.cholesky(gaussian.covariance)
     # The squared Mahalanobis distance is |L⁻¹ (x - mean)|², L the Cholesky factor.
     z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)  # [D, N]

@@ -115,6 +115,7 @@ def check_regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Raises:
       ValueError: the shapes do not fit together, there is no example, or a number is not finite.
     """
+    check_shapes(x=(x, "N D"), y=(y, "M"))
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
         raise ValueError(f"x.shape={x.shape} and y.shape={y.shape}: do not fit; allowed: [N, D] and [N] with N >= 1")

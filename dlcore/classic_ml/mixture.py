@@ -98,8 +98,8 @@ def fit_mixture(
       MixtureFit.
 
     Raises:
-      ValueError: `x` is not finite [N, D], `start` does not fit or its weights do not sum to 1, `iterations` is below 1
-        or `epsilon` below 0.
+      ValueError: `x` is not finite [N, D], `start` does not fit, its weights do not sum to 1 or a variance is not
+        positive, `iterations` is below 1 or `epsilon` below 0.
     """
     x = check_points("x", x, dim=np.shape(start.means)[-1])
     check_whole_number("iterations", iterations, 1)
@@ -109,6 +109,8 @@ def fit_mixture(
         weights=(start.weights, "K"), means=(start.means, "K D finite"), covariances=(start.covariances, "K D D")
     )
     check_probabilities("start.weights", start.weights)
+    variances = np.diagonal(np.asarray(start.covariances), axis1=1, axis2=2)
+    check_shapes(**{"start.covariances, diagonal": (variances, "... > 0")})
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
     return MixtureFit(*_fit(x, start, iterations, epsilon, diagonal))
 

@@ -211,14 +211,16 @@ def nearest(
       (distances [M, k] ascending, indices [M, k] of the rows).
 
     Raises:
-      ValueError: `k` is outside [1, N], `metric` unknown, there are no queries, they differ in D, or a number is not
-        finite.
+      ValueError: `k` is outside [1, N], `metric` unknown or its distances are not one for each row, there are no
+        queries, they differ in D, or a number is not finite.
     """
     check_shapes(rows=(rows, "N D finite"), queries=(queries, "M D finite"))
     rows, queries = np.asarray(rows), np.asarray(queries)
     _check(k, metric, len(rows))
     if not len(queries):
         raise ValueError(f"queries.shape={queries.shape}: none; allowed: at least one")
+    if callable(metric) and (shape := getattr(jax.eval_shape(metric, queries[0], rows), "shape", None)) != (len(rows),):
+        raise ValueError(f"metric: gives distances of shape {shape}; allowed: ({len(rows)},), one for each row")
     dtype = np.float64 if np.float64 in (rows.dtype, queries.dtype) else np.float32
     with jax.enable_x64(dtype == np.float64):
         distances, positions = search(jnp.asarray(rows, dtype), jnp.asarray(queries, dtype), k=k, metric=metric)

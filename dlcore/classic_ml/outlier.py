@@ -78,6 +78,7 @@ def auroc(inliers: Any, outliers: Any) -> float:
 
 
 def _scores(name: str, values: Any) -> np.ndarray:
+    check_shapes(**{name: (values, "N")})
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not values.size or np.isnan(values).any():
         raise ValueError(f"{name}.shape={values.shape}: wrong shape or NaN; allowed: [N] with N of at least 1, no NaN")

@@ -80,6 +80,7 @@ def tsne(
             check_finite(name, value)
     check_whole_number("steps", steps)
     check_whole_number("record_every", record_every)
+    check_whole_number("num_components", num_components)
     check_whole_number("exaggerated_steps", exaggerated_steps, 0)
     if steps < 1 or record_every < 1 or steps % record_every:
         raise ValueError(f"steps={steps}: out of range; allowed: a positive multiple of record_every={record_every}")

@@ -70,6 +70,7 @@ def test_scores_are_squares_along_the_main_direction():
         (lambda: poison(np.zeros((1, 4, 4, 1)), np.array([0, 1]), 0.5, 0), "labels=.*wrong shape or dtype"),
         (lambda: poison(np.zeros((0, 4, 4, 1)), np.zeros(0, int), 0.5, 0), r"images=\[\]: empty"),
         (lambda: poison(np.zeros((2, 4, 4, 1)), np.array([0, 1]), 0.5, 0, seed=-1), "seed=-1: too small"),
+        (lambda: flip_labels(np.zeros(3, int), "a", 2), "rate='a': no number"),
         (lambda: flip_labels(np.zeros(3, int), 0.5, 2.5), "num_classes=2.5: no whole number"),
         (lambda: flip_labels(np.zeros(3, int), 0.5, 2, 0.5), "seed=0.5: no whole number"),
         (lambda: flip_labels(np.zeros((3, 1), int), 0.5, 2), "labels=.*wrong shape or dtype"),
