@@ -96,5 +96,5 @@ def test_an_image_of_integers_is_refused():
     """Adding a small change to integers leaves them as they are."""
     image = np.ones(IMAGE.shape, np.uint8)
     for attack in (nes, simba, random_signs):
-        with pytest.raises(ValueError, match="images=uint8.*no array of floats"):
+        with pytest.raises(ValueError, match=r"images=uint8.*no array of floats"):
             attack(_ask, jax.random.key(0), image, LABEL)
