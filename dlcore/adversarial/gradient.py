@@ -55,8 +55,8 @@ def check_images(images: jax.Array | np.ndarray, floats: bool = False) -> None:
     """
     dtype = getattr(images, "dtype", None)
     if floats and (dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.size(images) == 0):
-        given = type(images).__name__ if dtype is None else f"{dtype}{list(images.shape)}"
-        raise ValueError(f"images={given}: no array of floats; allowed: floats in [0, 1]")
+        text = type(images).__name__ if dtype is None else f"{dtype}{list(images.shape)}"
+        raise ValueError(f"images={text}: no array of floats; allowed: floats in [0, 1]")
     if isinstance(images, jax.core.Tracer) or np.size(images) == 0:
         return
     low, high = float(np.asarray(images).min()), float(np.asarray(images).max())

@@ -63,11 +63,11 @@ class Value:
 
     def __init__(self, data: Any, name: str = "", gate: Gate | None = None, parents: tuple["Value", ...] = ()):
         try:
-            self.data = np.asarray(np.nan if isinstance(data, str) else data, np.float64)
+            if data is None or isinstance(data, str):  # NumPy takes None for NaN, and reads words
+                raise TypeError("no number")
+            self.data = np.asarray(data, np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"data={data!r:.60}: no numbers; allowed: a number, or an array of numbers") from error
-        if data is None or isinstance(data, str):
-            raise ValueError(f"data={data!r:.60}: no numbers; allowed: a number, or an array of numbers")
         self.grad = np.zeros_like(self.data)
         self.name, self.gate, self.parents = name, gate, parents
 

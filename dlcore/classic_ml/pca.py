@@ -61,10 +61,11 @@ def cumulative_variance(variance: Any) -> np.ndarray:
     Raises:
       ValueError: `variance` is not finite [K], rises somewhere, or holds a negative number or no positive one.
     """
-    check_finite("variance", variance)
+    check_shapes(variance=(variance, "K"))
     variance = np.asarray(variance, np.float64)
     if variance.ndim != 1 or not variance.size or not (np.diff(variance) <= 0).all() or not variance[-1] >= 0:
         raise ValueError(f"variance={variance}: not descending; allowed: [K], none negative, the largest first")
+    check_finite("variance", variance)
     if not variance[0] > 0:
         raise ValueError(f"variance[0]={variance[0]}: nothing varies; allowed: a positive largest variance")
     return variance.cumsum() / variance.sum()
