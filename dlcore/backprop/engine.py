@@ -255,7 +255,7 @@ def apply(gate: Gate, *inputs: Any) -> Value:
         output.forward()
     except ValueError as error:
         shapes = ", ".join(str(parent.data.shape) for parent in parents)
-        raise ValueError(f"inputs of shapes {shapes}: do not fit {gate.name}: {error}; allowed: what does") from error
+        raise ValueError(f"inputs of shapes {shapes}: do not fit {gate.name} ({error}); allowed: what does") from error
     output.grad = np.zeros_like(output.data)
     return output
 
