@@ -155,7 +155,7 @@ CASES = {
         lambda: som.topographic_error(Z, Z, jnp.ones((2, 2))),
         r"positions=float32\[2, 2\]: wrong shape or dtype; allowed: \[3, 2\]",
     ),
-    "descent": (lambda: tsne.tsne(np.eye(8), perplexity=2.0, learning_rate=-1.0), "learning_rate=-1.0: out of range"),
+    "descent": (lambda: tsne.tsne(np.eye(8), perplexity=2.0, learning_rate=-1.0), "learning_rate=-1: out of range"),
     "density": (
         lambda: density.gaussian_log_density(Z, density.Gaussian(jnp.ones(1), jnp.eye(2))),
         r"mean=float32\[1\]: wrong shape or dtype; allowed: \[2\]",

@@ -20,9 +20,9 @@ import numpy as np
 
 from dlcore.adversarial.gradient import ScoreFn, check_attack, check_images, fgsm, pgd
 from dlcore.adversarial.queries import nes, random_signs
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import root_key
-from dlcore.ops.checks import check_class_ids
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes, check_values
 
 __all__ = ["ATTACKS", "BLACK_BOX", "AttackSettings", "Attacked", "MaskingCheck", "attack_images", "masking_checks"]
 
@@ -128,8 +128,8 @@ def attack_images(
       One result for each radius.
 
     Raises:
-      ValueError: the attack is unknown or knows no target, a radius or an image is outside [0, 1], or a label or the
-        target is no class.
+      ValueError: the attack is unknown or knows no target, there is no image or not one label for each, a radius or an
+        image is outside [0, 1], a label or the target is no class, or another number is out of range.
       AssertionError: an attack left its ball or [0, 1].
     """
     settings = settings or AttackSettings()
@@ -137,8 +137,24 @@ def attack_images(
     if target is not None and attack in BLACK_BOX:
         allowed = ", ".join(name for name in ATTACKS if name not in BLACK_BOX)
         raise ValueError(f"attack={attack!r}: takes no target; allowed: {allowed}")
+    if not isinstance(settings, AttackSettings):
+        raise ValueError(f"settings={settings!r}: no settings; allowed: AttackSettings")
+    if source is not None and (not isinstance(source, tuple) or len(source) != 2):
+        raise ValueError("source: no network; allowed: (forward, variables), or None")
+    if np.ndim(epsilons) != 1 or not len(epsilons):
+        raise ValueError(f"epsilons={epsilons!r}: no radii; allowed: at least one")
     for epsilon in epsilons:
         check_attack(epsilon, None, settings.steps, settings.restarts)
+    for name, value, least in (
+        ("settings.max_queries", settings.max_queries, 1),
+        ("num_images", num_images, 0),
+        ("batch_size", batch_size, 1),
+    ):
+        check_whole_number(name, value, least)
+    check_shapes(images=(images, "N H W C"), labels=(labels, "int N"))
+    if not len(images):
+        raise ValueError("images=[]: empty; allowed: at least one image")
+    images = np.asarray(images)
     check_images(images)
     num_classes = jax.eval_shape(forward, variables, images[:1]).shape[-1]
     check_class_ids("labels", np.asarray(labels), num_classes)
@@ -211,7 +227,24 @@ def masking_checks(
 
     Returns:
       The checks; of each the largest fraction over the radii.
+
+    Raises:
+      ValueError: an attack is unknown, the arrays do not fit together, are empty or hold other than 0 and 1, or
+        `tolerance` is outside [0, 1].
     """
+    if not isinstance(succeeded, Mapping):
+        raise ValueError(f"succeeded={type(succeeded).__name__}: no dict; allowed: attack -> [E, N]")
+    check_finite("tolerance", tolerance)
+    for name in succeeded:
+        check_choice("succeeded", name, (*ATTACKS, "transfer"))
+    tables = {f"succeeded[{name!r}]": (rows, "E N") for name, rows in succeeded.items()}
+    tables |= {"few_steps": (few_steps, "E N"), "unbounded": (unbounded, "N")}
+    check_shapes(**tables, tolerance=(tolerance, "0 to 1"))
+    for name, (rows, _) in tables.items():
+        if rows is not None:
+            check_values(name, rows, (0, 1))
+        if np.size(rows) == 0:
+            raise ValueError(f"{name}: empty; allowed: at least one radius and one image")
     rates = {name: np.mean(rows, -1) for name, rows in succeeded.items()}  # [E] each
     gradients = [rows for name, rows in succeeded.items() if name not in BLACK_BOX]
     queries = [rows for name, rows in succeeded.items() if name in BLACK_BOX]

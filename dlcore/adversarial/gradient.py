@@ -23,9 +23,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.losses import softmax_cross_entropy_loss
-from dlcore.ops.checks import check_class_ids
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = [
     "attack_loss",
@@ -43,15 +43,20 @@ Norm = Literal["linf", "l2"]
 Loss = Literal["cross_entropy", "margin", "dlr"]
 
 
-def check_images(images: jax.Array | np.ndarray) -> None:
+def check_images(images: jax.Array | np.ndarray, floats: bool = False) -> None:
     """Check on the host that images lie in [0, 1]; values of traced arrays pass.
 
     Args:
       images: [..., H, W, C].
+      floats: refuse integers, to which no small change can be added, and empty arrays.
 
     Raises:
-      ValueError: a number is outside [0, 1] or not finite.
+      ValueError: a number is outside [0, 1] or not finite, or the dtype is none of floats where it must be.
     """
+    dtype = getattr(images, "dtype", None)
+    if floats and (dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.size(images) == 0):
+        text = type(images).__name__ if dtype is None else f"{dtype}{list(images.shape)}"
+        raise ValueError(f"images={text}: no array of floats; allowed: floats in [0, 1]")
     if isinstance(images, jax.core.Tracer) or np.size(images) == 0:
         return
     low, high = float(np.asarray(images).min()), float(np.asarray(images).max())
@@ -71,14 +76,18 @@ def check_attack(
       restarts: random starts.
 
     Raises:
-      ValueError: epsilon is outside [0, 1] or the others are not positive.
+      ValueError: epsilon is outside [0, 1], the step size is not positive, or a number of steps or restarts is no whole
+        number of at least 1.
     """
+    check_shapes(epsilon=(epsilon, ""), step_size=(step_size, ""))
+    check_shapes(steps=(steps, "int >= 1"), restarts=(restarts, "int >= 1"))
+    step = 1 if step_size is None else step_size
+    for name, value in (("epsilon", epsilon), ("step_size", step), ("steps", steps), ("restarts", restarts)):
+        check_finite(name, value)
     if not isinstance(epsilon, jax.core.Tracer) and not 0 <= epsilon <= 1:
         raise ValueError(f"epsilon={epsilon}: out of range; allowed: [0, 1], in units of images in [0, 1]")
     if step_size is not None and not isinstance(step_size, jax.core.Tracer) and not step_size > 0:
         raise ValueError(f"step_size={step_size}: out of range; allowed: above 0")
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"steps={steps}, restarts={restarts}: out of range; allowed: at least 1")
 
 
 def attack_loss(
@@ -97,10 +106,11 @@ def attack_loss(
       margin of the target with their signs changed (the label has no part in them), and the targeted DLR.
 
     Raises:
-      ValueError: `loss` is unknown, label or target is no class, the target of DLR is the label (traced classes are not
-        checked), or DLR has too few classes.
+      ValueError: the shapes do not fit, `loss` is unknown, label or target is no class, the target of DLR is the label
+        (traced classes are not checked), or DLR has too few classes.
     """
     check_choice("loss", loss, Loss)
+    check_shapes(scores=(scores, "K"), label=(label, "int"), target=(target, "int"))
     check_class_ids("label", label, len(scores))
     least = 3 if target is None else 4
     if loss == "dlr" and len(scores) < least:
@@ -135,8 +145,12 @@ def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
 
     Returns:
       The nearest point of the ball.
+
+    Raises:
+      ValueError: epsilon is negative or NaN, or `norm` is unknown.
     """
     check_choice("norm", norm, Norm)
+    check_shapes(epsilon=(epsilon, ">= 0"))
     if norm == "linf":
         return jnp.clip(delta, -epsilon, epsilon)
     # The small term keeps the root's derivative finite at 0.
@@ -166,7 +180,14 @@ def projected_ascent(
 
     Returns:
       [H, W, C] in [0, 1], at most epsilon away from the image in the norm.
+
+    Raises:
+      ValueError: the start has another shape than the image, `norm` is unknown, epsilon is negative, or the step size
+        or the number of steps is not positive.
     """
+    check_choice("norm", norm, Norm)
+    check_shapes(image=(image, "..."), start=(start, "..."))
+    check_shapes(epsilon=(epsilon, ">= 0"), step_size=(step_size, "> 0"), steps=(steps, "int >= 1"))
     slope = jax.grad(objective)
 
     def inside(x):
@@ -206,10 +227,10 @@ def fgsm(
       [H, W, C] in [0, 1], at most epsilon away in each pixel.
 
     Raises:
-      ValueError: epsilon, or the image, is outside [0, 1].
+      ValueError: epsilon is outside [0, 1], or the image no floats in [0, 1].
     """
     check_attack(epsilon)
-    check_images(image)
+    check_images(image, floats=True)
     # Gradient of the loss by the pixels, and one step along its sign.
     slope = jax.grad(lambda x: attack_loss(score_fn(x), label, loss, target))(image)
     return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
@@ -249,10 +270,12 @@ def pgd(
       [H, W, C] in [0, 1], at most epsilon away in the norm.
 
     Raises:
-      ValueError: a setting is out of range, or the image is outside [0, 1].
+      ValueError: a setting is out of range, `norm` is unknown, or the image no floats in [0, 1].
     """
+    check_choice("norm", norm, Norm)
+    check_finite("step_size", step_size)
     check_attack(epsilon, step_size, steps, restarts)
-    check_images(image)
+    check_images(image, floats=True)
 
     def run(key):
         start = image
@@ -294,8 +317,12 @@ def fool_from_noise(
       [H, W, C] in [0, 1].
 
     Raises:
-      ValueError: a setting is out of range.
+      ValueError: a setting is out of range, or a side is no whole number of at least 1.
     """
+    if np.ndim(shape) != 1:
+        raise ValueError(f"shape={shape!r}: no shape; allowed: (H, W, C)")
+    for i, side in enumerate(shape):
+        check_whole_number(f"shape[{i}]", side, 1)
     noise = jax.random.uniform(key, shape)
     return pgd(score_fn, key, noise, target, 1.0, step_size, steps, target=target, random_start=False)
 

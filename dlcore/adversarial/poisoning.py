@@ -15,14 +15,15 @@ the target.
 import numpy as np
 
 from dlcore.adversarial.gradient import check_images
-from dlcore.ops.checks import check_class_ids
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["add_trigger", "flip_labels", "poison", "spectral_scores"]
 
 
 def _check_rate(rate: float) -> None:
-    if not 0 <= rate <= 1:
-        raise ValueError(f"rate={rate}: out of range; allowed: [0, 1]")
+    check_finite("rate", rate)
+    check_shapes(rate=(rate, "0 to 1"))
 
 
 def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0) -> np.ndarray:
@@ -38,9 +39,13 @@ def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0
       [N], of which round(rate N) differ.
 
     Raises:
-      ValueError: rate is outside [0, 1], there are fewer than two classes, or a label is none of them.
+      ValueError: rate is outside [0, 1], there are fewer than two classes, a label is none of them, or the seed is no
+        whole number of at least 0.
     """
     _check_rate(rate)
+    check_shapes(labels=(labels, "int N"))
+    check_whole_number("num_classes", num_classes)
+    check_whole_number("seed", seed, 0)
     if num_classes < 2:
         raise ValueError(f"num_classes={num_classes}: no other class to flip to; allowed: at least 2")
     check_class_ids("labels", labels, num_classes)
@@ -63,9 +68,12 @@ def add_trigger(images: np.ndarray, size: int = 2) -> np.ndarray:
       [N, H, W, C].
 
     Raises:
-      ValueError: the square is larger than the images, or an image is outside [0, 1].
+      ValueError: `images` are not [N, H, W, C], the square is larger than they are, or an image is outside [0, 1].
     """
+    check_shapes(images=(images, "N H W C"))
+    images = np.asarray(images)
     check_images(images)
+    check_whole_number("size", size)
     if not 1 <= size <= min(images.shape[1:3]):
         height, width = images.shape[1:3]
         raise ValueError(f"size={size}: does not fit images of {height} x {width}; allowed: 1 to {min(height, width)}")
@@ -91,12 +99,19 @@ def poison(
       (images [N, H, W, C], labels [N], is_poisoned [N] bool).
 
     Raises:
-      ValueError: rate is outside [0, 1] or asks for more examples than other classes have, the target is none of the
-        labels' classes, or an image is outside [0, 1].
+      ValueError: there is no image or not one label for each, a label or the seed is negative or a fraction, rate is
+        outside [0, 1] or asks for more examples than other classes have, the target is none of the labels' classes, the
+        trigger is larger than the images, or an image is outside [0, 1].
     """
     _check_rate(rate)
+    check_shapes(images=(images, "N H W C"), labels=(labels, "int N"))
+    if not len(images):
+        raise ValueError("images=[]: empty; allowed: at least one image")
     check_images(images)
-    check_class_ids("target", target, int(np.max(labels)) + 1)
+    num_classes = max(int(np.max(labels)), 0) + 1
+    check_class_ids("labels", labels, num_classes)
+    check_class_ids("target", target, num_classes)
+    check_whole_number("seed", seed, 0)
     candidate_idx = np.flatnonzero(np.asarray(labels) != target)
     count = round(rate * len(labels))
     if count > len(candidate_idx):
@@ -115,7 +130,13 @@ def spectral_scores(features: np.ndarray) -> np.ndarray:
 
     Returns:
       [N], squares of the centered projections on the first right singular vector; poisoned examples have large ones.
+
+    Raises:
+      ValueError: `features` are not finite [N, D], or there are none.
     """
+    check_shapes(features=(features, "N D finite"))
+    if not np.size(features):
+        raise ValueError(f"features.shape={np.shape(features)}: empty; allowed: at least one example and one feature")
     centered = np.asarray(features, np.float64) - np.mean(features, 0)
     # The first row of Vᵀ is the direction of the largest variance.
     return np.square(centered @ np.linalg.svd(centered, full_matrices=False)[2][0])

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlcore.adversarial.gradient import ScoreFn, attack_loss, check_attack, check_images
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["QueryResult", "nes", "random_signs", "simba"]
 
@@ -63,15 +63,13 @@ def nes(
       The result; `queries` counts one more for each step, which looks whether the network errs.
 
     Raises:
-      ValueError: a setting is out of range.
+      ValueError: a setting is out of range, or the image no floats in [0, 1].
     """
     check_attack(epsilon, step_size)
-    check_images(image)
-    if samples < 1 or max_queries < 1 or not sigma > 0:
-        raise ValueError(
-            f"samples={samples}, max_queries={max_queries}, sigma={sigma}: out of range; allowed: at least 1, at least "
-            "1, above 0"
-        )
+    check_images(image, floats=True)
+    for name, value in (("step_size", step_size), ("max_queries", max_queries), ("samples", samples), ("sigma", sigma)):
+        check_finite(name, value)
+    check_shapes(samples=(samples, "int >= 1"), max_queries=(max_queries, "int >= 1"), sigma=(sigma, "> 0"))
 
     def margin(x):
         return attack_loss(score_fn(x), label, "margin")
@@ -114,10 +112,11 @@ def simba(
       The result.
 
     Raises:
-      ValueError: epsilon is outside [0, 1], or `max_queries` is below 1.
+      ValueError: epsilon is outside [0, 1], `max_queries` is below 1, or the image no floats in [0, 1].
     """
     check_attack(epsilon)
-    check_images(image)
+    check_images(image, floats=True)
+    check_finite("max_queries", max_queries)
     check_shapes(max_queries=(max_queries, "int >= 1"))
     order = jax.random.permutation(key, image.size)
 
@@ -163,9 +162,9 @@ def random_signs(
       The result of one query.
 
     Raises:
-      ValueError: epsilon is outside [0, 1].
+      ValueError: epsilon is outside [0, 1], or the image no floats in [0, 1].
     """
     check_attack(epsilon)
-    check_images(image)
+    check_images(image, floats=True)
     noisy = jnp.clip(image + epsilon * jax.random.rademacher(key, image.shape, image.dtype), 0, 1)
     return QueryResult(noisy, jnp.int32(1), attack_loss(score_fn(noisy), label, "margin") > 0)

@@ -22,9 +22,12 @@ Arrays are float64 and broadcast as in numpy; a gradient always has the shape of
 """
 
 from collections.abc import Callable
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Gate", "Value", "apply", "backward", "forward", "topological", "zero_grad"]
 
@@ -51,12 +54,20 @@ class Value:
       name: shown in drawings; "" for an unnamed value.
       gate: the operation that computed `data`; None for a leaf.
       parents: inputs of the gate, empty for a leaf.
+
+    Raises:
+      ValueError: `data` is no number and no array of numbers.
     """
 
     __array_ufunc__ = None
 
     def __init__(self, data: Any, name: str = "", gate: Gate | None = None, parents: tuple["Value", ...] = ()):
-        self.data = np.asarray(data, np.float64)
+        try:
+            if data is None or isinstance(data, str):  # NumPy takes None for NaN, and reads words
+                raise TypeError("no number")
+            self.data = np.asarray(data, np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"data={data!r:.60}: no numbers; allowed: a number, or an array of numbers") from error
         self.grad = np.zeros_like(self.data)
         self.name, self.gate, self.parents = name, gate, parents
 
@@ -127,6 +138,8 @@ class Value:
         return apply(NEGATE, self)
 
     def __pow__(self, power: float):
+        if not isinstance(power, Real) or not np.isfinite(power):
+            raise ValueError(f"power={power!r}: no number; allowed: finite numbers")
         gate = Gate(f"**{power:g}", lambda x: x**power, lambda g, y, x: (g * power * x ** (power - 1),))
         return apply(gate, self)
 
@@ -232,10 +245,17 @@ def apply(gate: Gate, *inputs: Any) -> Value:
 
     Returns:
       The gate's output.
+
+    Raises:
+      ValueError: the shapes of the inputs do not fit the gate.
     """
     parents = tuple(x if isinstance(x, Value) else Value(x) for x in inputs)
     output = Value(0.0, gate=gate, parents=parents)
-    output.forward()
+    try:
+        output.forward()
+    except ValueError as error:
+        shapes = ", ".join(str(parent.data.shape) for parent in parents)
+        raise ValueError(f"inputs of shapes {shapes}: do not fit {gate.name} ({error}); allowed: what does") from error
     output.grad = np.zeros_like(output.data)
     return output
 
@@ -243,6 +263,11 @@ def apply(gate: Gate, *inputs: Any) -> Value:
 def _sigmoid(x: np.ndarray) -> np.ndarray:
     e = np.exp(-np.abs(x))
     return np.where(x >= 0, 1, e) / (1 + e)
+
+
+def _matmul(x, w):
+    check_shapes(x=(x, "N D"), w=(w, "D M"))
+    return x @ w
 
 
 def _matmul_backward(g, y, x, w):
@@ -261,7 +286,7 @@ TANH = Gate("tanh", np.tanh, lambda g, y, x: (g * (1 - y**2),))
 RELU = Gate("relu", lambda x: np.maximum(x, 0), lambda g, y, x: (g * (x > 0),))
 SIGMOID = Gate("σ", _sigmoid, lambda g, y, x: (g * (1 - y) * y,))
 MAXIMUM = Gate("max", np.maximum, lambda g, y, a, b: (g * (a >= b), g * (a < b)))
-MATMUL = Gate("@", np.matmul, _matmul_backward)
+MATMUL = Gate("@", _matmul, _matmul_backward)
 TRANSPOSE = Gate("T", np.transpose, lambda g, y, x: (g.T,))
 
 
@@ -273,7 +298,12 @@ def topological(root: Value) -> list[Value]:
 
     Returns:
       Every value that the root depends on, each after its parents; the root comes last.
+
+    Raises:
+      ValueError: the root is no Value.
     """
+    if not isinstance(root, Value):
+        raise ValueError(f"root={root!r:.60}: no value of a graph; allowed: Value")
     # Depth first, without recursion: graphs may be deeper than Python's stack.
     order, visited_nodes, stack = [], set(), [(root, False)]
     while stack:
@@ -311,12 +341,12 @@ def backward(root: Value, upstream: Any = None) -> None:
     Raises:
       ValueError: the root is not a scalar and `upstream` is None, or the shape of `upstream` is not the root's.
     """
+    order = topological(root)
     if upstream is None and root.data.size != 1:
         raise ValueError(f"upstream=None: the root is not a scalar; allowed: an array of shape {root.data.shape}")
     gradient = np.ones_like(root.data) if upstream is None else np.asarray(upstream, np.float64)
     if gradient.shape != root.data.shape:
         raise ValueError(f"upstream.shape={gradient.shape}: does not fit the root; allowed: {root.data.shape}")
-    order = topological(root)
     for value in order:
         if value.gate:
             value.grad = np.zeros_like(value.data)

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite
+
 __all__ = ["numerical_gradient"]
 
 TINY = 1e-10
@@ -31,20 +33,27 @@ def numerical_gradient(
       The gradient, of x's shape, float64.
 
     Raises:
-      ValueError: `h` is outside [1e-10, 1); below it, rounding takes over.
+      ValueError: `h` is outside [1e-10, 1), as below it rounding takes over, or the function gives more than a number.
     """
+    check_finite("h", h)
     if not TINY <= h < 1:
         raise ValueError(f"h={h}: out of range; allowed: [1e-10, 1)")
     x = np.array(x, np.float64)
     gradient = np.zeros_like(x)
-    here = None if centered else float(function(x))
+
+    def measure(x):
+        if np.size(value := function(x)) != 1:
+            raise ValueError(f"function: gives an array of shape {np.shape(value)}; allowed: one number")
+        return float(np.squeeze(value))
+
+    here = None if centered else measure(x)
     for i in np.ndindex(x.shape):
         original = x[i]
         x[i] = original + h
         # Centered differences err by O(h²), one-sided ones by O(h).
-        up = float(function(x))
+        up = measure(x)
         x[i] = original - h
-        low, width = (float(function(x)), 2 * h) if centered else (here, h)
+        low, width = (measure(x), 2 * h) if centered else (here, h)
         x[i] = original
         gradient[i] = (up - low) / width
     return gradient

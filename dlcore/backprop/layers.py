@@ -13,6 +13,9 @@ Rumelhart, Hinton & Williams 1986; the products are those of Goodfellow, Bengio 
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+
 __all__ = [
     "affine_backward",
     "affine_forward",
@@ -51,8 +54,13 @@ def affine_forward(x, w, b):
 
     Returns:
       (y [N, M], cache).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
-    return x.reshape(len(x), -1) @ w + b, (x, w)
+    flat = _flattened(x)
+    check_shapes(x=(flat, "N D"), w=(w, "D M"), b=(b, "M"))
+    return flat @ w + b, (x, w)
 
 
 def affine_backward(dy, cache):
@@ -64,9 +72,18 @@ def affine_backward(dy, cache):
 
     Returns:
       (dx, dw, db).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     x, w = cache
-    return (dy @ w.T).reshape(x.shape), x.reshape(len(x), -1).T @ dy, dy.sum(0)
+    flat = _flattened(x)
+    check_shapes(x=(flat, "N D"), w=(w, "D M"), dy=(dy, "N M"))
+    return (dy @ w.T).reshape(x.shape), flat.T @ dy, dy.sum(0)
+
+
+def _flattened(x):
+    return x.reshape(len(x), int(np.prod(x.shape[1:])))
 
 
 def relu_forward(x):
@@ -90,7 +107,11 @@ def relu_backward(dy, x):
 
     Returns:
       dx.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(x=(x, "..."), dy=(dy, "..."))
     return dy * (x > 0)
 
 
@@ -118,7 +139,11 @@ def sigmoid_backward(dy, y):
 
     Returns:
       dx.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(y=(y, "..."), dy=(dy, "..."))
     return dy * (1 - y) * y
 
 
@@ -136,8 +161,12 @@ def im2col(x, kh, kw, stride=1, pad=0):
       [N, H', W', kh, kw, C] with H' = (H + 2 pad - kh) / stride + 1, rounded down.
 
     Raises:
-      ValueError: the patch is larger than the padded image.
+      ValueError: `x` is not [N, H, W, C], the patch is larger than the padded image, or a size or the stride is below
+        1, or the padding below 0.
     """
+    check_shapes(x=(x, "N H W C"))
+    for name, value, least in (("kh", kh, 1), ("kw", kw, 1), ("stride", stride, 1), ("pad", pad, 0)):
+        check_whole_number(name, value, least)
     x = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     if kh > x.shape[1] or kw > x.shape[2]:
         raise ValueError(
@@ -158,8 +187,21 @@ def col2im(patches, shape, stride=1, pad=0):
 
     Returns:
       [N, H, W, C], sums over the patches that contain each pixel.
+
+    Raises:
+      ValueError: `im2col` cuts no such patches from images of this shape.
     """
+    check_shapes(patches=(patches, "N R S h w C"))
+    check_whole_number("stride", stride, 1)
+    check_whole_number("pad", pad, 0)
     n, rows, columns, kh, kw, c = patches.shape
+    if (
+        len(shape) != 4
+        or tuple(shape) != (n, *shape[1:3], c)
+        or (rows, columns)
+        != tuple((side + 2 * pad - k) // stride + 1 for side, k in zip(shape[1:3], (kh, kw), strict=True))
+    ):
+        raise ValueError(f"shape={shape}: not cut to patches {patches.shape}; allowed: (N, H, W, C) of their images")
     x = np.zeros((n, shape[1] + 2 * pad, shape[2] + 2 * pad, c), patches.dtype)
     for i in range(kh):
         for j in range(kw):
@@ -179,7 +221,11 @@ def conv_forward(x, w, b, stride=1, pad=0):
 
     Returns:
       (y [N, H', W', O], cache).
+
+    Raises:
+      ValueError: the shapes do not fit together, or see `im2col`.
     """
+    check_shapes(x=(x, "N H W C"), w=(w, "h w C O"), b=(b, "O"))
     patches = im2col(x, *w.shape[:2], stride, pad)  # [N, H', W', kh, kw, C]
     return np.tensordot(patches, w, 3) + b, (patches, x.shape, w, stride, pad)
 
@@ -193,8 +239,12 @@ def conv_backward(dy, cache):
 
     Returns:
       (dx, dw, db).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     patches, shape, w, stride, pad = cache
+    check_shapes(patches=(patches, "N R S h w C"), w=(w, "h w C O"), dy=(dy, "N R S O"))
     # Sum over images and positions: the kernel is shared by all of them.
     dw = np.tensordot(patches, dy, ((0, 1, 2), (0, 1, 2)))  # [kh, kw, C, O]
     # Each patch's gradient goes back to its pixels; overlaps add up.
@@ -211,7 +261,11 @@ def max_pool_forward(x, size=2, stride=2):
 
     Returns:
       (y [N, H', W', C], cache).
+
+    Raises:
+      ValueError: `size` is no whole number of at least 1, or see `im2col`.
     """
+    check_whole_number("size", size, 1)
     patches = im2col(x, size, size, stride)
     flat = patches.reshape(*patches.shape[:3], size * size, patches.shape[5])
     winner = flat.argmax(3)  # [N, H', W', C]
@@ -227,8 +281,12 @@ def max_pool_backward(dy, cache):
 
     Returns:
       dx.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     winner, patches, shape, stride = cache
+    check_shapes(winner=(winner, "..."), dy=(dy, "..."))
     flat = np.zeros((*patches[:3], patches[3] * patches[4], patches[5]))
     np.put_along_axis(flat, winner[:, :, :, None], dy[:, :, :, None], 3)
     return col2im(flat.reshape(patches), shape, stride)
@@ -244,7 +302,11 @@ def avg_pool_forward(x, size=2, stride=2):
 
     Returns:
       (y [N, H', W', C], cache).
+
+    Raises:
+      ValueError: `size` is no whole number of at least 1, or see `im2col`.
     """
+    check_whole_number("size", size, 1)
     patches = im2col(x, size, size, stride)
     return patches.mean((3, 4)), (patches.shape, x.shape, stride)
 
@@ -258,8 +320,12 @@ def avg_pool_backward(dy, cache):
 
     Returns:
       dx.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
     patches, shape, stride = cache
+    check_shapes(dy=(dy, "{} {} {} {}".format(*patches[:3], patches[5])))
     dmean = dy[:, :, :, None, None] / (patches[3] * patches[4])
     return col2im(np.broadcast_to(dmean, patches), shape, stride)
 
@@ -275,6 +341,9 @@ def batch_norm_forward(x, gamma, beta, eps=1e-5):
 
     Returns:
       (y, cache).
+
+    Raises:
+      ValueError: the shapes do not fit together, there is no number, or `eps` is negative.
     """
     return _normalize(x, gamma, beta, eps, tuple(range(x.ndim - 1)))
 
@@ -303,6 +372,9 @@ def layer_norm_forward(x, gamma, beta, eps=1e-5):
 
     Returns:
       (y, cache).
+
+    Raises:
+      ValueError: the shapes do not fit together, there is no number, or `eps` is negative.
     """
     return _normalize(x, gamma, beta, eps, (-1,))
 
@@ -321,6 +393,10 @@ def layer_norm_backward(dy, cache):
 
 
 def _normalize(x, gamma, beta, eps, axes):
+    check_shapes(x=(x, "... C"), gamma=(gamma, "C"), beta=(beta, "C"))
+    check_shapes(eps=(eps, ">= 0"))
+    if not x.size:
+        raise ValueError(f"x.shape={x.shape}: empty; allowed: at least one number")
     inverse = 1 / np.sqrt(x.var(axes, keepdims=True) + eps)
     # The normalized input x^.
     hat = (x - x.mean(axes, keepdims=True)) * inverse
@@ -329,6 +405,7 @@ def _normalize(x, gamma, beta, eps, axes):
 
 def _normalize_backward(dy, cache):
     hat, gamma, inverse, axes = cache
+    check_shapes(x=(hat, "..."), dy=(dy, "..."))
     g = dy * gamma
     # The two means are the gradient's paths through the mean and through the variance.
     dx = inverse * (g - g.mean(axes, keepdims=True) - hat * (g * hat).mean(axes, keepdims=True))
@@ -348,10 +425,12 @@ def dropout_forward(x, dropout_rate, rng):
       (y, cache); the cache is the scaled mask.
 
     Raises:
-      ValueError: `dropout_rate` is outside [0, 1).
+      ValueError: `dropout_rate` is outside [0, 1), or `rng` is no Generator.
     """
-    if not 0 <= dropout_rate < 1:
-        raise ValueError(f"dropout_rate={dropout_rate}: out of range; allowed: [0, 1)")
+    if not isinstance(rng, np.random.Generator):
+        raise ValueError(f"rng={rng!r}: no generator; allowed: of numpy.random.default_rng")
+    check_finite("dropout_rate", dropout_rate)
+    check_shapes(dropout_rate=(dropout_rate, "0 to <1"))
     # Dividing by the keep probability leaves the expectation as it is.
     scale = (rng.random(x.shape) >= dropout_rate) / (1 - dropout_rate)
     return x * scale, scale
@@ -366,7 +445,11 @@ def dropout_backward(dy, scale):
 
     Returns:
       dx.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(scale=(scale, "..."), dy=(dy, "..."))
     return dy * scale
 
 
@@ -378,7 +461,12 @@ def softmax_forward(scores):
 
     Returns:
       (p, cache); the cache is p.
+
+    Raises:
+      ValueError: there is no class.
     """
+    if not np.shape(scores)[-1:] > (0,):
+        raise ValueError(f"scores.shape={np.shape(scores)}: no class; allowed: [..., C]")
     # Subtracting the maximum changes no probability and cannot overflow.
     e = np.exp(scores - scores.max(-1, keepdims=True))
     p = e / e.sum(-1, keepdims=True)
@@ -394,7 +482,11 @@ def softmax_backward(dp, p):
 
     Returns:
       Gradient of the scores.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(p=(p, "... C"), dp=(dp, "... C"))
     return p * (dp - (dp * p).sum(-1, keepdims=True))
 
 
@@ -407,7 +499,11 @@ def softmax_loss(scores, label):
 
     Returns:
       (loss in nats, gradient [N, C]).
+
+    Raises:
+      ValueError: the shapes do not fit together, there is no example, or a label is no class.
     """
+    _check_labels(scores, label)
     shifted = scores - scores.max(1, keepdims=True)
     log_p = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
     rows = np.arange(len(scores))
@@ -426,7 +522,12 @@ def svm_loss(scores, label, margin=1.0):
 
     Returns:
       (loss, gradient [N, C]).
+
+    Raises:
+      ValueError: the shapes do not fit together, there is no example, a label is no class, or `margin` is negative.
     """
+    _check_labels(scores, label)
+    check_shapes(margin=(margin, ">= 0"))
     rows = np.arange(len(scores))
     gaps = scores - scores[rows, label][:, None] + margin
     gaps[rows, label] = 0
@@ -434,3 +535,10 @@ def svm_loss(scores, label, margin=1.0):
     # The label's score is in every violated margin.
     gradient[rows, label] = -gradient.sum(1)
     return np.maximum(gaps, 0).sum() / len(scores), gradient / len(scores)
+
+
+def _check_labels(scores, label):
+    check_shapes(scores=(scores, "N C"), label=(label, "int N"))
+    if not len(scores):
+        raise ValueError(f"scores.shape={scores.shape}: empty; allowed: at least one example")
+    check_class_ids("label", label, scores.shape[1])

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlcore.backprop.layers import affine_forward, sigmoid_forward, softmax_loss
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["mlp_gradients", "mlp_loss"]
 
@@ -31,6 +32,9 @@ def mlp_loss(layers: Layers, x: np.ndarray, label: np.ndarray) -> float:
 
     Returns:
       The loss in nats.
+
+    Raises:
+      ValueError: there is no layer, the shapes do not fit together, or a label is no class.
     """
     return softmax_loss(_activations(layers, x)[-1], label)[0]
 
@@ -45,6 +49,9 @@ def mlp_gradients(layers: Layers, x: np.ndarray, label: np.ndarray) -> list[tupl
 
     Returns:
       (∂L/∂W, ∂L/∂b) of every layer.
+
+    Raises:
+      ValueError: see `mlp_loss`.
     """
     activations = _activations(layers, x)
     delta = softmax_loss(activations[-1], label)[1]  # [N, C], gradient of the scores
@@ -58,6 +65,9 @@ def mlp_gradients(layers: Layers, x: np.ndarray, label: np.ndarray) -> list[tupl
 
 def _activations(layers: Layers, x: np.ndarray) -> list[np.ndarray]:
     """x, the output of every hidden layer, and the scores."""
+    if not layers:
+        raise ValueError("layers=[]: none; allowed: at least one (W [D, M], b [M])")
+    check_shapes(x=(x, "N D"))
     outputs = [x]
     for w, b in layers[:-1]:
         outputs.append(sigmoid_forward(affine_forward(outputs[-1], w, b)[0])[0])

@@ -16,8 +16,9 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.kmeans import nearest_center
+from dlcore.classic_ml.points import check_points
 from dlcore.data.preprocess import PCA
-from dlcore.ops.checks import check_finite, check_range
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["dropped_variance", "jpeg_code", "level_bits", "pca_code", "prototype_accuracy"]
 
@@ -39,6 +40,7 @@ def dropped_variance(variance: Any, total: float) -> np.ndarray:
     if variance.ndim != 1:
         raise ValueError(f"variance.shape={variance.shape}: not a list of eigenvalues; allowed: [K]")
     check_range("variance", variance, 0)
+    check_shapes(total=(total, ""))
     check_finite("total", total)
     if variance.sum() > total * (1 + 1e-6):
         raise ValueError(f"total={total}: below the {variance.sum()} of the eigenvalues; allowed: their sum or more")
@@ -89,15 +91,19 @@ def pca_code(pca: PCA, images: Any, train: Any, num_components: int, step: float
       (decoded images [M, ...], bits of each image [M]).
 
     Raises:
-      ValueError: `num_components` is out of range, `step` is not positive, or the PCA whitens.
+      ValueError: images have a number that is not finite, `num_components` is out of range, `step` is not positive and
+        finite, or the PCA whitens.
     """
     most = pca.basis.shape[1]
+    check_whole_number("num_components", num_components)
     if not 1 <= num_components <= most:
         raise ValueError(f"num_components={num_components}: out of range; allowed: 1..{most}")
-    if not step > 0:
-        raise ValueError(f"step={step}: not positive; allowed: above 0")
+    check_shapes(step=(step, "> 0"))
+    check_finite("step", step)
     if pca.whiten:
         raise ValueError("pca.whiten=True: its components have no common unit; allowed: False")
+    check_finite("images", images)
+    check_finite("train", train)
     levels, train_levels = (
         np.rint(np.asarray(pca(np.asarray(x, np.float32)))[:, :num_components] / step).astype(np.int64)
         for x in (images, train)
@@ -124,7 +130,7 @@ def jpeg_code(image: Any, quality: int) -> tuple[np.ndarray, int]:
     from PIL import Image
 
     image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or not image.size:
         raise ValueError(f"image={image.dtype}{list(image.shape)}: no image; allowed: uint8 [H, W, 3] or [H, W]")
     check_whole_number("quality", quality)
     if not 1 <= quality <= 95:
@@ -152,13 +158,17 @@ def prototype_accuracy(prototypes: Any, train: Any, labels: Any, test: Any, test
       Accuracy on the test examples.
 
     Raises:
-      ValueError: points are not finite of the same dimension, or numbers of examples and labels differ, or a label
-        is negative.
+      ValueError: points are not finite of the same dimension, or there are none, or numbers of examples and labels
+        differ, or a label is negative or no integer.
     """
     prototypes, labels, test_labels = np.asarray(prototypes), np.asarray(labels), np.asarray(test_labels)
+    check_points("prototypes", prototypes)
     for name, x, y in (("labels", train, labels), ("test_labels", test, test_labels)):
+        check_points("train" if name == "labels" else "test", x, dim=prototypes.shape[1])
         if y.shape != (len(x),):
             raise ValueError(f"{name}.shape={y.shape}: not one label an example; allowed: ({len(x)},)")
+        if y.dtype.kind not in "iu":
+            raise ValueError(f"{name}.dtype={y.dtype}: no integers; allowed: integers")
         check_range(name, y, 0)
     votes = np.zeros((len(prototypes), labels.max() + 1), np.int64)  # [K, C]
     np.add.at(votes, (np.asarray(nearest_center(train, prototypes)[0]), labels), 1)

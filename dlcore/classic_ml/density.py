@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "Gaussian",
@@ -88,7 +88,8 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
       The most probable Gaussian given x.
 
     Raises:
-      ValueError: `x` is not finite [N, D], or the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit.
+      ValueError: `x` is not finite [N, D], the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit, or its
+        mean or scatter has a number that is not finite, or a negative variance.
     """
     x = check_points("x", x)
     dim = x.shape[1]
@@ -98,6 +99,11 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
             f"prior.mean.shape={prior.mean.shape} and prior.scatter.shape={prior.scatter.shape}: do not fit x; "
             f"allowed: ({dim},) and ({dim}, {dim})"
         )
+    check_finite("prior.mean", prior.mean)
+    check_finite("prior.scatter", prior.scatter)
+    check_range("prior.scatter, diagonal", jnp.diagonal(prior.scatter), 0)
+    for name, value in (("prior.strength", prior.strength), ("prior.degrees", prior.degrees)):
+        check_shapes(**{name: (value, "")})
     if not 0 <= prior.strength < jnp.inf or not dim - 1 < prior.degrees < jnp.inf:
         raise ValueError(
             f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: out of range; "
@@ -106,7 +112,6 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
     return _gaussian_map(x, prior)
 
 
-@jax.jit
 def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
     """Log-density of points under a Gaussian.
 
@@ -121,6 +126,11 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
       ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "N D"), mean=(gaussian.mean, "D"), covariance=(gaussian.covariance, "D D"))
+    return _gaussian_log_density(jnp.asarray(x), gaussian)
+
+
+@jax.jit
+def _gaussian_log_density(x, gaussian):
     factor = jnp.linalg.cholesky(gaussian.covariance)
     # The squared Mahalanobis distance is |L⁻¹ (x - mean)|², L the Cholesky factor.
     z = jax.scipy.linalg.solve_triangular(factor, (x - gaussian.mean).T, lower=True)  # [D, N]
@@ -145,8 +155,8 @@ def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _
     """
     x = check_points("x", x)
     queries = check_points("queries", queries, dim=x.shape[1])
-    if not 0 < bandwidth < jnp.inf:
-        raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: positive numbers")
+    check_shapes(bandwidth=(bandwidth, "> 0"))
+    check_finite("bandwidth", bandwidth)
     check_whole_number("block", block, 1)
     return _kernel_log_density(queries, x, bandwidth, block)
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.linear_regression import check_regression
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["elastic_net", "lasso"]
 
@@ -46,10 +47,10 @@ def elastic_net(
     """
     x, y = check_regression(x, y)
     for name, value in (("alpha", alpha), ("tolerance", tolerance)):
-        if not 0 <= value < np.inf:
-            raise ValueError(f"{name}={value}: out of range; allowed: at least 0, finite")
-    if not 0 <= l1_ratio <= 1:
-        raise ValueError(f"l1_ratio={l1_ratio}: out of range; allowed: in [0, 1]")
+        check_shapes(**{name: (value, ">= 0")})
+        check_finite(name, value)
+    check_shapes(l1_ratio=(l1_ratio, "0 to 1"))
+    check_finite("l1_ratio", l1_ratio)
     check_whole_number("iterations", iterations, 1)
     center, level, n = x.mean(0), y.mean(), len(x)
     columns, residual, w = (x - center).T, y - level, np.zeros(x.shape[1])
@@ -82,5 +83,8 @@ def lasso(
 
     Returns:
       (w [D], b).
+
+    Raises:
+      ValueError: see `elastic_net`.
     """
     return elastic_net(x, y, alpha, 1.0, iterations=iterations, tolerance=tolerance)

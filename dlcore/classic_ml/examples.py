@@ -35,11 +35,18 @@ def as_rows(images: Any, width: int | None = None) -> np.ndarray:
       [N, D].
 
     Raises:
-      ValueError: images have only one axis or a number that is not finite, or D is not `width`.
+      ValueError: images are of several sizes, have only one axis, no pixel or what is no finite number, or D is not
+        `width`.
     """
-    images = np.asarray(images)
-    if images.ndim < 2:
-        raise ValueError(f"images.shape={images.shape}: too few axes; allowed: [N, ...]")
+    try:
+        images = np.asarray(images)
+    except ValueError as error:
+        raise ValueError("images: of several sizes; allowed: [N, ...], all of one size") from error
+    if images.ndim < 2 or 0 in images.shape[1:]:
+        problem = "too few axes" if images.ndim < 2 else "no pixels"
+        raise ValueError(f"images.shape={images.shape}: {problem}; allowed: [N, ...]")
+    if images.dtype.kind in "cmMOSU":
+        raise ValueError(f"images.dtype={images.dtype}: no numbers; allowed: integers, floats or bools")
     rows = images.reshape(len(images), int(np.prod(images.shape[1:])))
     if width is not None and rows.shape[1] != width:
         raise ValueError(
@@ -64,7 +71,11 @@ def as_examples(images: Any, labels: Any) -> Examples:
     Raises:
       ValueError: the images fail `as_rows`, the labels are not N integers, or N is 0.
     """
-    rows, labels = as_rows(images), np.asarray(labels)
+    rows = as_rows(images)
+    try:
+        labels = np.asarray(labels)
+    except ValueError as error:
+        raise ValueError("labels: rows of several lengths; allowed: [N] integers") from error
     if labels.shape != (len(rows),) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"labels={labels.dtype}{list(labels.shape)}: does not fit images; allowed: [{len(rows)}] integers"

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_values
+from dlcore.ops.checks import check_shapes, check_values
 
 __all__ = ["PROBLEMS", "annulus", "linear_bound", "parity", "polar", "three_modes", "xor"]
 
@@ -27,7 +27,11 @@ def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (points [n, 2] in [-1, 1]², labels [n]: 1 where the coordinates have the same sign).
+
+    Raises:
+      ValueError: `n` is no whole number of at least 1, or the seed none of at least 0.
     """
+    _check_numbers(n, seed)
     rng = np.random.default_rng(seed)
     x = rng.uniform(0.05, 1, (n, 2)) * rng.choice((-1, 1), (n, 2))
     return x, (x.prod(1) > 0).astype(int)
@@ -42,7 +46,11 @@ def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (points [n, 2], labels [n]).
+
+    Raises:
+      ValueError: `n` is no whole number of at least 1, or the seed none of at least 0.
     """
+    _check_numbers(n, seed)
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 2
     return _on_circles(np.where(label == 1, rng.uniform(1, 2, n), rng.uniform(0, 0.9, n)), rng), label
@@ -57,7 +65,11 @@ def three_modes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (points [n, 2], labels [n]).
+
+    Raises:
+      ValueError: `n` is no whole number of at least 1, or the seed none of at least 0.
     """
+    _check_numbers(n, seed)
     rng = np.random.default_rng(seed)
     label = np.arange(n) % 2
     center = np.where(label == 1, rng.choice((-2, 0, 2), n), rng.choice((-3, -1, 1, 3), n))
@@ -98,7 +110,12 @@ def polar(x: np.ndarray) -> np.ndarray:
 
     Returns:
       [N, 2], radius and angle in (-π, π].
+
+    Raises:
+      ValueError: `x` is not [N, 2].
     """
+    check_shapes(x=(x, "N 2"))
+    x = np.asarray(x)
     return np.stack([np.hypot(x[:, 0], x[:, 1]), np.arctan2(x[:, 1], x[:, 0])], 1)
 
 
@@ -114,9 +131,14 @@ def linear_bound(x: np.ndarray, label: np.ndarray, directions: int = 360) -> flo
       Accuracy in [0, 1].
 
     Raises:
-      ValueError: a label is neither 0 nor 1, or `directions` no whole number of at least 1.
+      ValueError: `x` is not finite [N, 2] with N of at least 1, a label is neither 0 nor 1, or `directions` no whole
+        number of at least 1.
     """
+    check_shapes(x=(x, "N 2 finite"), label=(label, "N"))
+    if not len(x):
+        raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
     check_values("label", label, (0, 1))
+    x, label = np.asarray(x), np.asarray(label)
     check_whole_number("directions", directions, 1)
     angle = 2 * np.pi * np.arange(directions) / directions
     height = x @ np.stack([np.cos(angle), np.sin(angle)])
@@ -130,3 +152,8 @@ def linear_bound(x: np.ndarray, label: np.ndarray, directions: int = 360) -> flo
 def _on_circles(radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     angle = rng.uniform(-np.pi, np.pi, len(radius))
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1)
+
+
+def _check_numbers(n: int, seed: int) -> None:
+    check_whole_number("n", n, 1)
+    check_whole_number("seed", seed, 0)

@@ -19,6 +19,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.points import check_points
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["LINKAGES", "cut_tree", "linkage"]
 
@@ -57,14 +58,20 @@ def cut_tree(merges: np.ndarray, num_clusters: int) -> np.ndarray:
       [N], labels in 0..num_clusters - 1, numbered in the order of each cluster's first point.
 
     Raises:
-      ValueError: `num_clusters` is outside [1, N].
+      ValueError: `merges` is not [N - 1, 4], names a cluster that is none, or `num_clusters` is outside [1, N].
     """
+    merges = np.asarray(merges)
+    check_shapes(merges=(merges, "M 4"))
     n = len(merges) + 1
+    pairs = merges[:, :2]
+    check_indices("merges", pairs, 2 * n - 1, "clusters")
+    if len(np.unique(pairs)) < pairs.size or (pairs >= n + np.arange(n - 1)[:, None]).any():
+        raise ValueError("merges: no tree; allowed: of `linkage`, each cluster merged once, after it was formed")
     check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= n:
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{n}")
     cluster = np.arange(n)
-    for row, (a, b) in enumerate(np.asarray(merges)[: n - num_clusters, :2]):
+    for row, (a, b) in enumerate(merges[: n - num_clusters, :2]):
         cluster[(cluster == a) | (cluster == b)] = n + row
     _, first, label = np.unique(cluster, return_index=True, return_inverse=True)
     # Number the clusters by their first member.

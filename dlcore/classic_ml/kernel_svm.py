@@ -18,7 +18,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["BinarySVM", "KernelSVM", "decision", "fit_binary", "kernel_matrix", "predict", "train"]
 
@@ -75,10 +75,13 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
       [N, M] float64.
 
     Raises:
-      ValueError: `kernel` is unknown, or `gamma` or `degree` is not positive.
+      ValueError: `a` and `b` are not rows of the same length, `kernel` is unknown, or `gamma` or `degree` is not
+        positive.
     """
-    if not 0 < gamma < np.inf:
-        raise ValueError(f"gamma={gamma}: out of range; allowed: positive numbers")
+    check_choice("kernel", kernel, Kernel)
+    check_shapes(a=(a, "N D"), b=(b, "M D"))
+    check_shapes(gamma=(gamma, "> 0"))
+    check_finite("gamma", gamma)
     check_whole_number("degree", degree, 1)
     from scipy.spatial.distance import cdist
 
@@ -87,9 +90,7 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
         return a @ b.T
     if kernel == "rbf":
         return np.exp(-gamma * cdist(a, b, "sqeuclidean"))
-    if kernel == "polynomial":
-        return (gamma * a @ b.T + 1) ** degree
-    raise ValueError(f"kernel={kernel!r}: unknown; allowed: linear, rbf, polynomial")
+    return (gamma * a @ b.T + 1) ** degree
 
 
 def fit_binary(
@@ -115,8 +116,8 @@ def fit_binary(
         raise ValueError(f"gram={gram.shape}, sign={sign.shape}: do not fit; allowed: [N, N], and [N] of both 1 and -1")
     check_finite("gram", gram)
     for name, value in (("c", c), ("tolerance", tolerance)):
-        if not 0 < value < np.inf:
-            raise ValueError(f"{name}={value}: out of range; allowed: positive numbers")
+        check_shapes(**{name: (value, "> 0")})
+        check_finite(name, value)
     check_whole_number("iterations", iterations, 1)
     a, error = np.zeros(len(sign)), sign.copy()  # error: t_n - Σ_m a_m t_m k(x_n, x_m), the bias that would suit n
 
@@ -179,8 +180,6 @@ def train(
         raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")
     rows = np.asarray(examples.rows, np.float64)
     gamma = 1 / (rows.shape[1] * (rows.var() or 1.0)) if gamma is None else gamma
-    if not gamma > 0:
-        raise ValueError(f"gamma={gamma}: out of range; allowed: positive numbers, or None")
     gram = kernel_matrix(rows, rows, kernel, gamma, degree)
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     table, bias = np.zeros((len(positives), len(rows))), []

@@ -76,6 +76,7 @@ def kmeans(
       ValueError: `x` is not finite [N, D], `num_clusters` is outside [1, N], or a count is below 1.
     """
     x = check_points("x", x)
+    check_whole_number("num_clusters", num_clusters)
     _check_counts(restarts=restarts, max_iterations=max_iterations, block=block)
     return _best_of(key, x, num_clusters, restarts, max_iterations, block)
 
@@ -127,7 +128,6 @@ def _check_counts(**counts: int | None) -> None:
             check_whole_number(name, value, 1)
 
 
-@functools.partial(jax.jit, static_argnums=2)
 def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
     """Choose initial centers far from each other by k-means++.
 
@@ -140,12 +140,17 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
       [K, D], points of x; some stand there again where x has fewer different ones.
 
     Raises:
-      ValueError: `x` is not [N, D], or `num_clusters` no whole number in [1, N].
+      ValueError: `x` is not finite [N, D], or `num_clusters` no whole number in [1, N].
     """
-    check_shapes(x=(x, "N D"))
+    check_shapes(x=(x, "N D finite"))
     check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
+    return _plus_plus(key, jnp.asarray(x), num_clusters)
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
     keys = jax.random.split(key, num_clusters)
     centers = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(x[jax.random.randint(keys[0], (), 0, len(x))])
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import root_key
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["check_regression", "least_squares", "momentum_regression"]
 
@@ -36,8 +36,8 @@ def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.nda
       ValueError: the shapes do not fit, or `l2` is negative.
     """
     x, y = check_regression(x, y)
-    if not 0 <= l2 < np.inf:
-        raise ValueError(f"l2={l2}: out of range; allowed: at least 0, finite")
+    check_shapes(l2=(l2, ">= 0"))
+    check_finite("l2", l2)
     center, level = x.mean(0), y.mean()
     # Centered data need no column for the bias, so that it is not penalized.
     if l2 == 0:
@@ -75,10 +75,10 @@ def momentum_regression(
       ValueError: the shapes do not fit, `momentum` is outside [0, 1), or another number is not positive.
     """
     x, y = check_regression(x, y)
-    if not 0 <= momentum < 1:
-        raise ValueError(f"momentum={momentum}: out of range; allowed: [0, 1)")
-    if not 0 < learning_rate < np.inf:
-        raise ValueError(f"learning_rate={learning_rate}: out of range; allowed: positive numbers")
+    check_shapes(momentum=(momentum, "0 to <1"))
+    check_finite("momentum", momentum)
+    check_shapes(learning_rate=(learning_rate, "> 0"))
+    check_finite("learning_rate", learning_rate)
     check_whole_number("steps", steps, 1)
     check_whole_number("batch_size", batch_size, 1)
     with jax.enable_x64(True):
@@ -115,6 +115,7 @@ def check_regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
     Raises:
       ValueError: the shapes do not fit together, there is no example, or a number is not finite.
     """
+    check_shapes(x=(x, "N D"), y=(y, "M"))
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
     if x.ndim != 2 or y.shape != x.shape[:1] or not len(x):
         raise ValueError(f"x.shape={x.shape} and y.shape={y.shape}: do not fit; allowed: [N, D] and [N] with N >= 1")

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import LOSSES, Linear, objective, scores
 from dlcore.learner import root_key
-from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
 
 __all__ = ["LinearModel", "descend", "minimize", "momentum_step", "predict", "random_search", "train"]
 
@@ -111,7 +111,12 @@ def momentum_step(w: Any, v: Any, g: Any, learning_rate: float, momentum: float)
 
     Returns:
       (w, v) after the step.
+
+    Raises:
+      ValueError: `learning_rate` is negative or not finite, or `momentum` is outside [0, 1).
     """
+    check_shapes(learning_rate=(learning_rate, ">= 0"), momentum=(momentum, "0 to <1"))
+    check_finite("learning_rate", learning_rate)
     v = jax.tree.map(lambda v, g: momentum * v + g, v, g)
     return jax.tree.map(lambda w, v: w - learning_rate * v, w, v), v
 
@@ -121,15 +126,25 @@ def _checked(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def checked(x: jax.Array, label: jax.Array, *, num_classes: int, **settings: Any) -> tuple[Linear, jax.Array]:
-        check_shapes(x=(x, "N D"), label=(label, "int N"))
+        check_whole_number("num_classes", num_classes, 1)
+        check_shapes(x=(x, "N D finite"), label=(label, "int N"))
+        x, label = jnp.asarray(x), jnp.asarray(label)
+        if not len(x):
+            raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one example")
         check_class_ids("label", label, num_classes)
         for name, value in settings.items():
             if name in ("steps", "batch_size", "tries"):
                 check_whole_number(name, value, 1)
             elif name in ("l2", "learning_rate", "scale"):
                 check_shapes(**{name: (value, ">= 0")})
+                check_finite(name, value)
             elif name == "momentum":
                 check_shapes(momentum=(value, "0 to <1"))
+                check_finite("momentum", value)
+            elif name == "loss":
+                check_choice("loss", value, LOSSES)
+            elif name == "optimizer" and value is not None and not hasattr(value, "update"):
+                raise ValueError(f"optimizer={value!r}: no optimizer; allowed: an optax transformation, or None")
         return function(x, label, num_classes=num_classes, **settings)
 
     return checked
@@ -170,7 +185,7 @@ def descend(
       (parameters, losses [steps] of the minibatches).
 
     Raises:
-      ValueError: a label is no class, a number is out of range, or `loss` is not in LOSSES.
+      ValueError: `x` is not finite [N, D], a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
 
     def update(carry, step):
@@ -208,7 +223,8 @@ def minimize(
       (parameters, the largest |gradient| there).
 
     Raises:
-      ValueError: `loss` is hinge, which has kinks, or not in LOSSES, a label is no class, or a number out of range.
+      ValueError: `loss` is hinge, which has kinks, or not in LOSSES, `x` is not finite [N, D], a label is no class,
+        or a number out of range.
     """
     if loss == "hinge":
         raise ValueError(f"loss='hinge': has kinks; allowed: {', '.join(name for name in LOSSES if name != 'hinge')}")
@@ -257,7 +273,7 @@ def random_search(
       (the best parameters, the lowest loss so far [tries]).
 
     Raises:
-      ValueError: a label is no class, a number is out of range, or `loss` is not in LOSSES.
+      ValueError: `x` is not finite [N, D], a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
 
     def attempt(best, key):

@@ -20,7 +20,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import append_one
-from dlcore.ops.checks import check_values
+from dlcore.ops.checks import check_finite, check_shapes, check_values
 
 __all__ = ["LogisticModel", "fit_binary", "predict", "predict_probability", "train"]
 
@@ -58,8 +58,9 @@ def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> Logi
     if len(examples.classes) < 2:
         raise ValueError(f"labels={examples.classes.tolist()}: only one class; allowed: at least two")
     check_whole_number("steps", steps, 1)
-    if not 0 < l2 < np.inf:
-        raise ValueError(f"l2={l2}: separable classes would have no minimum; allowed: positive numbers")
+    # Without a penalty, separable classes would have no minimum.
+    check_shapes(l2=(l2, "> 0"))
+    check_finite("l2", l2)
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         rows = jnp.asarray(examples.rows)
@@ -110,8 +111,12 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
       [D + 1], w and then b.
 
     Raises:
-      ValueError: a concrete target is neither 0 nor 1.
+      ValueError: the shapes do not fit together, a concrete target is neither 0 nor 1, `l2` is negative or not finite,
+        or `steps` below 1.
     """
+    check_shapes(x=(x, "N D"), target=(target, "N"), l2=(l2, ">= 0"))
+    check_finite("l2", l2)
+    check_whole_number("steps", steps, 1)
     check_values("target", target, (0, 1))
     return _fit_binary(x, target, l2, steps)
 

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.density import Gaussian, gaussian_log_density
 from dlcore.classic_ml.points import check_points
-from dlcore.ops.checks import check_probabilities, check_shapes
+from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
 
 __all__ = [
     "Mixture",
@@ -74,8 +75,8 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
       ValueError: `means` are not finite [K, D], or `variance` is not positive.
     """
     means = check_points("means", means)
-    if not 0 < variance < jnp.inf:
-        raise ValueError(f"variance={variance}: out of range; allowed: positive numbers")
+    check_shapes(variance=(variance, "> 0"))
+    check_finite("variance", variance)
     count, dim = means.shape
     covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=means.dtype), (count, dim, dim))
     return Mixture(jnp.full(count, 1 / count, means.dtype), means, covariances)
@@ -97,20 +98,23 @@ def fit_mixture(
       MixtureFit.
 
     Raises:
-      ValueError: `x` is not finite [N, D], `start` does not fit or its weights do not sum to 1, `iterations` is below 1
-        or `epsilon` below 0.
+      ValueError: `x` is not finite [N, D], `start` does not fit, its weights do not sum to 1 or a variance is not
+        positive, `iterations` is below 1 or `epsilon` below 0.
     """
-    x = check_points("x", x, dim=start.means.shape[1])
+    x = check_points("x", x, dim=np.shape(start.means)[-1])
     check_whole_number("iterations", iterations, 1)
-    if not 0 <= epsilon < jnp.inf:
-        raise ValueError(f"epsilon={epsilon}: out of range; allowed: at least 0, finite")
-    check_shapes(weights=(start.weights, "K"), means=(start.means, "K D finite"))
+    check_shapes(epsilon=(epsilon, ">= 0"))
+    check_finite("epsilon", epsilon)
+    check_shapes(
+        weights=(start.weights, "K"), means=(start.means, "K D finite"), covariances=(start.covariances, "K D D")
+    )
     check_probabilities("start.weights", start.weights)
+    variances = np.diagonal(np.asarray(start.covariances), axis1=1, axis2=2)
+    check_shapes(**{"start.covariances, diagonal": (variances, "... > 0")})
     start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
     return MixtureFit(*_fit(x, start, iterations, epsilon, diagonal))
 
 
-@jax.jit
 def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
     """Log-density of points under a mixture.
 
@@ -120,11 +124,14 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
 
     Returns:
       [N], log p(x).
+
+    Raises:
+      ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
-    return jax.nn.logsumexp(_joint(x, mixture), axis=1)
+    _check(x, mixture)
+    return _log_density(jnp.asarray(x), mixture)
 
 
-@jax.jit
 def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
     """Posterior probability of each component for each point, r_nk.
 
@@ -134,11 +141,14 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
 
     Returns:
       [N, K], rows that sum to 1.
+
+    Raises:
+      ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
-    return jax.nn.softmax(_joint(x, mixture), axis=1)
+    _check(x, mixture)
+    return _responsibilities(jnp.asarray(x), mixture)
 
 
-@functools.partial(jax.jit, static_argnames="diagonal")
 def mixture_step(
     x: jax.Array, mixture: Mixture, epsilon: float | jax.Array = 1e-6, diagonal: bool = False
 ) -> tuple[Mixture, jax.Array]:
@@ -152,7 +162,21 @@ def mixture_step(
 
     Returns:
       (the next mixture, the mean log-likelihood of the present one).
+
+    Raises:
+      ValueError: the shapes do not fit together, there is no point, the weights do not sum to 1, or `epsilon` is
+        negative or not finite.
     """
+    _check(x, mixture)
+    if not len(x):
+        raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
+    check_shapes(epsilon=(epsilon, ">= 0"))
+    check_finite("epsilon", epsilon)
+    return _step(jnp.asarray(x), mixture, epsilon, diagonal)
+
+
+@functools.partial(jax.jit, static_argnames="diagonal")
+def _step(x, mixture, epsilon, diagonal):
     joint = _joint(x, mixture)
     # E step: responsibilities.
     r = jax.nn.softmax(joint, axis=1)  # [N, K]
@@ -174,7 +198,6 @@ def mixture_step(
     return Mixture(mass / mass.sum(), means, covariances), jax.nn.logsumexp(joint, axis=1).mean()
 
 
-@functools.partial(jax.jit, static_argnames="diagonal")
 def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
     """Bayesian information criterion, -2 Σ log p + (number of free parameters) log N; smaller is better.
 
@@ -185,17 +208,45 @@ def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
 
     Returns:
       The criterion, a scalar.
+
+    Raises:
+      ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
+    _check(x, mixture)
+    if not len(x):
+        raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
+    return _bic(jnp.asarray(x), mixture, diagonal)
+
+
+@jax.jit
+def _log_density(x, mixture):
+    return jax.nn.logsumexp(_joint(x, mixture), axis=1)
+
+
+@jax.jit
+def _responsibilities(x, mixture):
+    return jax.nn.softmax(_joint(x, mixture), axis=1)
+
+
+@functools.partial(jax.jit, static_argnames="diagonal")
+def _bic(x, mixture, diagonal):
     count, dim = mixture.means.shape
     free = count - 1 + count * dim + count * (dim if diagonal else dim * (dim + 1) // 2)
-    return -2 * log_density(x, mixture).sum() + free * jnp.log(len(x))
+    return -2 * _log_density(x, mixture).sum() + free * jnp.log(len(x))
+
+
+def _check(x, mixture):
+    check_shapes(
+        x=(x, "N D"),
+        weights=(mixture.weights, "K"),
+        means=(mixture.means, "K D"),
+        covariances=(mixture.covariances, "K D D"),
+    )
+    check_probabilities("mixture.weights", mixture.weights)
 
 
 def _joint(x, mixture):
     """log(π_k N(x | μ_k, Σ_k)): [N, K]."""
-    check_shapes(
-        weights=(mixture.weights, "K"), means=(mixture.means, "K D"), covariances=(mixture.covariances, "K D D")
-    )
     log_densities = jax.vmap(lambda mean, cov: gaussian_log_density(x, Gaussian(mean, cov)))
     return jnp.log(mixture.weights) + log_densities(mixture.means, mixture.covariances).T
 
@@ -203,7 +254,7 @@ def _joint(x, mixture):
 @functools.partial(jax.jit, static_argnums=(2, 4))
 def _fit(x, start, iterations, epsilon, diagonal):
     def step(mixture, _):
-        return mixture_step(x, mixture, epsilon, diagonal)
+        return _step(x, mixture, epsilon, diagonal)
 
     mixture, before = jax.lax.scan(step, start, None, length=iterations)
-    return mixture, jnp.append(before, log_density(x, mixture).mean())
+    return mixture, jnp.append(before, _log_density(x, mixture).mean())

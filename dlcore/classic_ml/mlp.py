@@ -22,7 +22,7 @@ from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import Linear, softmax_loss
 from dlcore.classic_ml.linear_training import momentum_step
 from dlcore.learner import root_key
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "Counts",
@@ -97,6 +97,9 @@ def edges(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]
 
     Returns:
       ((layer, neuron), (layer + 1, neuron)) of every weight; layer 0 is the input.
+
+    Raises:
+      ValueError: see `count`.
     """
     sizes = _checked(sizes)
     return [
@@ -115,6 +118,9 @@ def equations(sizes: Sequence[int]) -> list[str]:
 
     Returns:
       One line per neuron.
+
+    Raises:
+      ValueError: see `count`.
     """
     sizes, lines = _checked(sizes), []
     for layer, (a, b) in enumerate(itertools.pairwise(sizes), 1):
@@ -136,7 +142,11 @@ def neuron(weights: np.ndarray, bias: float, inputs: np.ndarray) -> float:
 
     Returns:
       The firing rate.
+
+    Raises:
+      ValueError: there is not one weight for each input, or a number is not finite.
     """
+    check_shapes(weights=(weights, "D finite"), inputs=(inputs, "D finite"), bias=(bias, "finite"))
     return max(0.0, float(sum(w * x for w, x in zip(weights, inputs, strict=True)) + bias))
 
 
@@ -150,7 +160,13 @@ def initialize(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> 
 
     Returns:
       One Linear per layer.
+
+    Raises:
+      ValueError: see `count`; the seed is no whole number of at least 0, or `dtype` is none of floats.
     """
+    if not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"dtype={np.dtype(dtype)}: no floats; allowed: such as float32")
+    check_whole_number("seed", seed, 0)
     rng, sizes = np.random.default_rng(seed), _checked(sizes)
     return tuple(
         Linear(rng.normal(0, (2 / a) ** 0.5, (b, a)).astype(dtype), np.zeros(b, dtype))
@@ -167,6 +183,9 @@ def scores(layers: Layers, x: jax.Array) -> jax.Array:
 
     Returns:
       [N, C], class scores.
+
+    Raises:
+      ValueError: there is no layer, or the shapes do not fit together.
     """
     return _hidden(layers, x)[-1]
 
@@ -182,7 +201,11 @@ def gradients(layers: Layers, x: jax.Array, label: jax.Array, l2: float = 0.0) -
 
     Returns:
       (value, gradient by weights and bias of every layer).
+
+    Raises:
+      ValueError: there is no layer, the shapes do not fit together, a concrete label is no class, or `l2` is negative.
     """
+    check_shapes(l2=(l2, ">= 0"))
     h = _hidden(layers, x)
     # Forward pass, and the gradient of the scores.
     loss, delta = softmax_loss(h[-1], label)  # [N], [N, C]
@@ -203,7 +226,11 @@ def collapse(layers: Layers) -> Linear:
 
     Returns:
       The one equivalent linear layer.
+
+    Raises:
+      ValueError: there is no layer, or the shapes do not fit together.
     """
+    _check_layers(layers)
     return functools.reduce(
         lambda below, layer: Linear(layer.weights @ below.weights, layer.weights @ below.bias + layer.bias), layers
     )
@@ -241,9 +268,13 @@ def train(
       ValueError: see `as_examples`; a size, `steps` or `batch_size` is below 1, or another number out of range.
     """
     examples = as_examples(images, labels)
+    if np.ndim(hidden) != 1:
+        raise ValueError(f"hidden={hidden}: no list; allowed: a size for each hidden layer")
     check_whole_number("steps", steps, 1)
     check_whole_number("batch_size", batch_size, 1)
     check_shapes(learning_rate=(learning_rate, ">= 0"), momentum=(momentum, "0 to <1"), l2=(l2, ">= 0"))
+    for name, value in (("learning_rate", learning_rate), ("momentum", momentum), ("l2", l2)):
+        check_finite(name, value)
     sizes = (examples.rows.shape[1], *hidden, len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         layers, losses = _descend(
@@ -290,6 +321,8 @@ def _descend(layers, x, label, l2, learning_rate, momentum, steps, batch_size, s
 
 def _hidden(layers: Layers, x: jax.Array) -> list[jax.Array]:
     """Compute the output of every layer; the scores come last."""
+    _check_layers(layers)
+    check_shapes(**{"layers[0].weights": (layers[0].weights, "H D"), "x": (x, "N D")})
     outputs = []
     for i, (weights, bias) in enumerate(layers):
         x = x @ weights.T + bias
@@ -298,8 +331,20 @@ def _hidden(layers: Layers, x: jax.Array) -> list[jax.Array]:
     return outputs
 
 
+def _check_layers(layers: Layers) -> None:
+    if not layers:
+        raise ValueError("layers=[]: none; allowed: at least one")
+    shapes = {}
+    for i, (weights, bias) in enumerate(layers):
+        shapes |= {
+            f"layers[{i}].weights": (weights, f"width{i + 1} width{i}"),
+            f"layers[{i}].bias": (bias, f"width{i + 1}"),
+        }
+    check_shapes(**shapes)
+
+
 def _checked(sizes: Sequence[int]) -> tuple[int, ...]:
-    sizes = tuple(sizes)
+    sizes = (sizes,) if np.ndim(sizes) == 0 else tuple(sizes)
     if len(sizes) < 2 or not all(map(is_whole_number, sizes)) or min(sizes) < 1:
         raise ValueError(f"sizes={sizes}: no network; allowed: an input and an output size or more, each at least 1")
     return sizes

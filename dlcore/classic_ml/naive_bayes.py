@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.classic_ml.examples import as_examples, as_rows
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["NaiveBayesModel", "predict", "predict_log_probability", "train"]
 
@@ -43,11 +44,11 @@ def train(images: Any, labels: Any, *, smoothing: float = 1e-9) -> NaiveBayesMod
       NaiveBayesModel.
 
     Raises:
-      ValueError: see `as_examples`; `smoothing` is negative, or too small where a pixel does not vary.
+      ValueError: see `as_examples`; `smoothing` is negative or not finite, or too small where a pixel does not vary.
     """
     x, label, classes = as_examples(images, labels)
-    if not smoothing >= 0:
-        raise ValueError(f"smoothing={smoothing}: negative; allowed: at least 0")
+    check_shapes(smoothing=(smoothing, ">= 0"))
+    check_finite("smoothing", smoothing)
     x = x.astype(np.float64)
     member = np.eye(len(classes))[label]  # [N, C], one-hot
     count = member.sum(0)[:, None]

@@ -53,7 +53,11 @@ def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
 
     Returns:
       [B], sums of |differences|.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(query=(query, "D"), rows=(rows, "B D"))
     return jnp.abs(rows - query).sum(-1)
 
 
@@ -66,7 +70,11 @@ def l2_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
 
     Returns:
       [B], roots of the sums of squared differences.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(query=(query, "D"), rows=(rows, "B D"))
     return jnp.sqrt(jnp.square(rows - query).sum(-1))
 
 
@@ -79,7 +87,11 @@ def cosine_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
 
     Returns:
       [B]; 1 where one of the two vectors is zero.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(query=(query, "D"), rows=(rows, "B D"))
     return 1 - _unit(rows) @ _unit(query)
 
 
@@ -152,8 +164,8 @@ def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[in
       ValueError: there is no number, or one is outside [1, N].
     """
     queries = as_rows(images, model.rows.shape[1])
-    if not len(ks):
-        raise ValueError("ks=(): none; allowed: at least one number of neighbors")
+    if np.ndim(ks) != 1 or not len(ks):
+        raise ValueError(f"ks={ks}: no list or empty; allowed: at least one number of neighbors")
     for k in ks:
         _check(k, model.metric, len(model.rows))
     indices = nearest(model.rows, queries, max(ks), model.metric)[1]
@@ -171,8 +183,13 @@ def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
       [M], the most frequent label of each row.
 
     Raises:
-      ValueError: a label is no class.
+      ValueError: `labels` are not [M, k] with k of at least 1, or a label is no class.
     """
+    check_whole_number("num_classes", num_classes, 1)
+    check_shapes(labels=(labels, "int M k"))
+    labels = np.asarray(labels)
+    if not labels.shape[1]:
+        raise ValueError(f"labels.shape={labels.shape}: no neighbors; allowed: at least one")
     check_class_ids("labels", labels, num_classes)
     m = len(labels)
     cell = np.arange(m)[:, None] * num_classes + labels
@@ -194,12 +211,16 @@ def nearest(
       (distances [M, k] ascending, indices [M, k] of the rows).
 
     Raises:
-      ValueError: `k` is outside [1, N], `metric` unknown, there are no queries, or they differ in D.
+      ValueError: `k` is outside [1, N], `metric` unknown or its distances are not one for each row, there are no
+        queries, they differ in D, or a number is not finite.
     """
+    check_shapes(rows=(rows, "N D finite"), queries=(queries, "M D finite"))
+    rows, queries = np.asarray(rows), np.asarray(queries)
     _check(k, metric, len(rows))
-    check_shapes(rows=(rows, "N D"), queries=(queries, "M D"))
     if not len(queries):
         raise ValueError(f"queries.shape={queries.shape}: none; allowed: at least one")
+    if callable(metric) and (shape := getattr(jax.eval_shape(metric, queries[0], rows), "shape", None)) != (len(rows),):
+        raise ValueError(f"metric: gives distances of shape {shape}; allowed: ({len(rows)},), one for each row")
     dtype = np.float64 if np.float64 in (rows.dtype, queries.dtype) else np.float32
     with jax.enable_x64(dtype == np.float64):
         distances, positions = search(jnp.asarray(rows, dtype), jnp.asarray(queries, dtype), k=k, metric=metric)
@@ -279,5 +300,5 @@ def _check(k: int, metric: str | Metric, n: int) -> None:
     check_whole_number("k", k)
     if not 1 <= k <= n:
         raise ValueError(f"k={k}: out of range; allowed: [1, {n}]")
-    if not callable(metric) and metric not in METRICS:
+    if not callable(metric) and metric not in tuple(METRICS):
         raise ValueError(f"metric={metric!r}: unknown; allowed: {', '.join(METRICS)}, or a function (query, rows)")

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_finite, check_range
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.ops.im2col import im2col
 
 __all__ = ["Stage", "c_layer", "grow_stages", "grow_templates", "neocognitron", "s_layer"]
@@ -94,7 +95,11 @@ def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array
 
     Returns:
       The C-layers' responses [N, H', W', Q], stage by stage.
+
+    Raises:
+      ValueError: a concrete number of `images` is negative or NaN, or see `s_layer` and `c_layer`.
     """
+    check_range("images", images, 0)
     responses, u = [], images
     for stage in stages:
         u = c_layer(s_layer(u, stage.templates, stage.selectivity), stage.pool, stage.stride)
@@ -122,6 +127,7 @@ def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectiv
         [0, 1).
     """
     _check_selectivity(selectivity)
+    check_whole_number("size", size)
     if u.ndim != 4 or not 1 <= size <= min(u.shape[1:3]):
         raise ValueError(
             f"u.shape={u.shape} and size={size}: do not fit; allowed: [N, H, W, P] with sides of at least size"
@@ -157,14 +163,22 @@ def grow_stages(
       The stages.
 
     Raises:
-      ValueError: the settings have different lengths, or see `grow_templates`.
+      ValueError: the settings have different lengths, an entry is out of range, a number of `images` is negative or
+        NaN, or see `grow_templates`.
     """
     settings = (sizes, counts, selectivity, pools, strides)
-    if len({len(entries) for entries in settings}) != 1 or not sizes:
+    lengths = [np.size(entries) for entries in settings]
+    if any(np.ndim(entries) != 1 for entries in settings) or len(set(lengths)) != 1 or not lengths[0]:
         raise ValueError(
-            f"sizes, counts, selectivity, pools, strides of lengths {[len(entries) for entries in settings]}: "
+            f"sizes, counts, selectivity, pools, strides of lengths {lengths}: "
             "do not fit; allowed: one entry per stage in each"
         )
+    for name, entries in (("sizes", sizes), ("counts", counts), ("pools", pools), ("strides", strides)):
+        for entry in entries:
+            check_whole_number(name, entry, 1)
+    for theta in selectivity:
+        _check_selectivity(theta)
+    check_range("images", images, 0)
     stages, u = [], jnp.asarray(images)
     for i, (size, count, theta, pool, stride) in enumerate(zip(*settings, strict=True)):
         templates, _ = grow_templates(jax.random.fold_in(key, i), u, size, count, theta)
@@ -213,5 +227,5 @@ def _grow(key, patches, count, selectivity):
 
 
 def _check_selectivity(selectivity: float) -> None:
-    if not 0 <= selectivity < 1:
-        raise ValueError(f"selectivity={selectivity}: out of range; allowed: [0, 1)")
+    check_shapes(selectivity=(selectivity, "0 to <1"))
+    check_finite("selectivity", selectivity)

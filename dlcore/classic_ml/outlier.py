@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.ops.checks import check_finite, check_shapes
+
 __all__ = ["auroc", "is_outlier", "rejection_threshold"]
 
 
@@ -30,8 +32,8 @@ def rejection_threshold(log_density: Any, false_alarm_rate: float = 0.05) -> flo
       ValueError: `log_density` is not [N] with N at least 1, holds NaN, or `false_alarm_rate` is outside [0, 1).
     """
     scores = _scores("log_density", log_density)
-    if not 0 <= false_alarm_rate < 1:
-        raise ValueError(f"false_alarm_rate={false_alarm_rate}: out of range; allowed: [0, 1)")
+    check_shapes(false_alarm_rate=(false_alarm_rate, "0 to <1"))
+    check_finite("false_alarm_rate", false_alarm_rate)
     return float(np.quantile(scores, false_alarm_rate, method="lower"))
 
 
@@ -46,8 +48,10 @@ def is_outlier(log_density: Any, threshold: float) -> np.ndarray:
       [N] bool.
 
     Raises:
-      ValueError: `log_density` is not [N] with N at least 1, or holds NaN.
+      ValueError: `log_density` is not [N] with N at least 1, or holds NaN, or `threshold` is NaN.
     """
+    if np.ndim(threshold) or np.asarray(threshold).dtype.kind not in "iuf" or np.isnan(threshold):
+        raise ValueError(f"threshold={threshold}: no number; allowed: a number, or an infinity")
     return _scores("log_density", log_density) < threshold
 
 
@@ -74,6 +78,7 @@ def auroc(inliers: Any, outliers: Any) -> float:
 
 
 def _scores(name: str, values: Any) -> np.ndarray:
+    check_shapes(**{name: (values, "N")})
     values = np.asarray(values, np.float64)
     if values.ndim != 1 or not values.size or np.isnan(values).any():
         raise ValueError(f"{name}.shape={values.shape}: wrong shape or NaN; allowed: [N] with N of at least 1, no NaN")

@@ -16,6 +16,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points
 from dlcore.data.preprocess import PCA
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["cumulative_variance", "fit_svd", "num_components_for"]
 
@@ -58,11 +59,13 @@ def cumulative_variance(variance: Any) -> np.ndarray:
       [K], ascending to 1.
 
     Raises:
-      ValueError: `variance` is not [K], rises somewhere, or holds a negative number or no positive one.
+      ValueError: `variance` is not finite [K], rises somewhere, or holds a negative number or no positive one.
     """
+    check_shapes(variance=(variance, "K"))
     variance = np.asarray(variance, np.float64)
     if variance.ndim != 1 or not variance.size or not (np.diff(variance) <= 0).all() or not variance[-1] >= 0:
         raise ValueError(f"variance={variance}: not descending; allowed: [K], none negative, the largest first")
+    check_finite("variance", variance)
     if not variance[0] > 0:
         raise ValueError(f"variance[0]={variance[0]}: nothing varies; allowed: a positive largest variance")
     return variance.cumsum() / variance.sum()
@@ -81,6 +84,8 @@ def num_components_for(variance: Any, share: float) -> int:
     Raises:
       ValueError: `share` is outside (0, 1], or see `cumulative_variance`.
     """
+    check_shapes(share=(share, "0 to 1"))
+    check_finite("share", share)
     if not 0 < share <= 1:
         raise ValueError(f"share={share}: out of range; allowed: (0, 1]")
     return min(int(np.searchsorted(cumulative_variance(variance), share - 1e-12)) + 1, len(variance))

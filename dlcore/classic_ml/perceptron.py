@@ -52,10 +52,11 @@ def train(images: Any, labels: Any, *, epochs: int = 20, seed: int = 0) -> Perce
       PerceptronModel.
 
     Raises:
-      ValueError: see `as_examples`; `epochs` is below 1.
+      ValueError: see `as_examples`; `epochs` is below 1, or the seed no whole number of at least 0.
     """
     examples = as_examples(images, labels)
     _check(epochs)
+    check_whole_number("seed", seed, 0)
     order = np.random.default_rng(seed).permutation(len(examples.rows))
     with jax.enable_x64(examples.rows.dtype == np.float64):
         rows, label = jnp.asarray(examples.rows[order]), jnp.asarray(examples.label[order])
@@ -113,7 +114,8 @@ def margin(w: np.ndarray, x: np.ndarray, sign: np.ndarray) -> float:
     Raises:
       ValueError: the shapes do not fit, or `sign` holds something else.
     """
-    _check_signs(np.asarray(x), np.asarray(sign))
+    x, sign = np.asarray(x), np.asarray(sign)
+    _check_signs(x, sign)
     if np.shape(w) != np.shape(x)[1:] or not np.any(w):
         raise ValueError(f"w={np.asarray(w).tolist()}: no direction; allowed: [{np.shape(x)[1]}], not all 0")
     return float((sign * (x @ w)).min() / np.linalg.norm(w))
@@ -155,7 +157,7 @@ def _check(epochs: int) -> None:
 
 
 def _check_signs(x: np.ndarray, sign: np.ndarray) -> None:
-    if x.ndim != 2 or sign.shape != x.shape[:1] or not np.isin(sign, (-1, 1)).all():
+    if x.ndim != 2 or not len(x) or sign.shape != x.shape[:1] or not np.isin(sign, (-1, 1)).all():
         raise ValueError(
             f"x.shape={x.shape} and sign.shape={sign.shape}: do not fit; allowed: [N, D], and [N] of -1 and 1"
         )

@@ -9,6 +9,9 @@ d; darkening by x - a x has L2 a |x|, so a = d / |x|; a patch painted gray with 
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["contrast", "equal_edits"]
 
 
@@ -24,8 +27,14 @@ def contrast(x: np.ndarray, query: np.ndarray, order: float = 2) -> float:
       The contrast, at least 0.
 
     Raises:
-      ValueError: an example equals the query.
+      ValueError: the shapes do not fit together, there is no example, a number is not finite, an example equals the
+        query, or `order` is not positive.
     """
+    x, query = np.asarray(x), np.asarray(query)
+    check_shapes(x=(x, "N D finite"), query=(query, "D finite"))
+    check_shapes(order=(order, "> 0"))
+    if not len(x):
+        raise ValueError(f"x.shape={x.shape}: empty; allowed: at least one example")
     distance = np.linalg.norm(x - query, ord=order, axis=1)
     if not distance.min() > 0:
         raise ValueError(f"x[{distance.argmin()}]: equals the query; allowed: examples at a positive distance")
@@ -49,9 +58,10 @@ def equal_edits(image: np.ndarray, shift: int = 1) -> dict[str, np.ndarray]:
         larger than that to black or to any covered image.
     """
     image = np.asarray(image, np.float64)
-    if image.ndim not in (2, 3) or image.min() < 0 or image.max() > 1:
+    if image.ndim not in (2, 3) or not image.size or not (image.min() >= 0 and image.max() <= 1):
         raise ValueError(f"image.shape={image.shape}: wrong shape or range; allowed: [H, W] or [H, W, C] in [0, 1]")
     width = image.shape[1]
+    check_whole_number("shift", shift)
     if not 1 <= shift < width:
         raise ValueError(f"shift={shift}: out of range; allowed: [1, {width - 1}]")
     shifted = image[:, np.maximum(np.arange(width) - shift, 0)]

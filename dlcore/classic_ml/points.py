@@ -24,11 +24,16 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
       [N, D] float.
 
     Raises:
-      ValueError: `x` is not [N, D] (with D = dim), has fewer than `least` points, or one that is not finite.
+      ValueError: `x` is not [N, D] (with D = dim), has fewer than `least` points, or what is no finite number.
     """
-    shape = np.shape(x)
+    try:
+        shape, kind = np.shape(x), np.asarray(x).dtype.kind
+    except ValueError as error:
+        raise ValueError(f"{name}: rows of several lengths; allowed: [N, {dim or 'D'}]") from error
     if len(shape) != 2 or shape[0] < least or shape[1] < 1 or dim not in (None, shape[1]):
         raise ValueError(f"{name}.shape={shape}: wrong shape; allowed: [N, {dim or 'D'}] with N of at least {least}")
+    if kind in "cmMOSU":
+        raise ValueError(f"{name}.dtype={np.asarray(x).dtype}: no real numbers; allowed: integers, floats or bools")
     x = jnp.asarray(x)
     x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
     if not np.isfinite(np.asarray(x)).all():

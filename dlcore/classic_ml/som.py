@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["SOM", "grid_positions", "quantization_error", "som", "som_batch_update", "topographic_error", "winners"]
 
@@ -65,20 +66,21 @@ def som(
         positive.
     """
     x = check_points("x", x)
-    if len(shape) != 2 or not all(map(is_whole_number, shape)) or min(shape) < 1 or max(shape) < 2:
+    if np.shape(shape) != (2,) or not all(map(is_whole_number, shape)) or min(shape) < 1 or max(shape) < 2:
         raise ValueError(f"shape={shape}: too small; allowed: (rows, columns) of at least two prototypes")
     rows, columns = shape
-    first, last = (max(shape) / 2, 0.5) if sigma is None else sigma
     check_whole_number("epochs", epochs, 1)
+    if sigma is not None and (np.shape(sigma) != (2,) or np.asarray(sigma).dtype.kind not in "iuf"):
+        raise ValueError(f"sigma={sigma}: not two numbers; allowed: two positive widths")
+    first, last = (max(shape) / 2, 0.5) if sigma is None else sigma
     if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"sigma={sigma}: out of range; allowed: two positive widths")
     noise = jax.random.normal(key, (rows * columns, x.shape[1]), x.dtype)
     start = x.mean(0) + 0.01 * x.std() * noise
-    w, quantization, topographic = _train(x, start, jnp.geomspace(first, last, epochs), shape)
+    w, quantization, topographic = _train(x, start, jnp.geomspace(first, last, epochs), tuple(shape))
     return SOM(w.reshape(rows, columns, -1), quantization, topographic)
 
 
-@jax.jit
 def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: float | jax.Array) -> jax.Array:
     """Run one epoch of the batch rule.
 
@@ -92,10 +94,18 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
       [M, D], the new prototypes.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, there is no point or one prototype, a number is not finite, or `sigma`
+        is not positive.
     """
-    check_shapes(w=(w, "M D"), x=(x, "N D"), positions=(positions, "M 2"))
-    best = winners(x, w)[0]  # [N]
+    _check(x, w, positions)
+    check_shapes(sigma=(sigma, "> 0"))
+    check_finite("sigma", sigma)
+    return _batch_update(*map(jnp.asarray, (x, w, positions)), sigma)
+
+
+@jax.jit
+def _batch_update(x, w, positions, sigma):
+    best = _winners(x, w)[0]  # [N]
     total = jax.ops.segment_sum(x, best, len(w))
     count = jax.ops.segment_sum(jnp.ones(len(x), x.dtype), best, len(w))
     # Each prototype moves to the mean of the points of its grid neighbors, weighted by the neighborhood.
@@ -105,7 +115,6 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
     return jnp.where(weight[:, None] > 1e-30, moved, w)
 
 
-@jax.jit
 def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Find the nearest and the second nearest prototype of each point.
 
@@ -117,16 +126,18 @@ def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
       (nearest [N], second nearest [N]), indices of prototypes.
 
     Raises:
-      ValueError: the shapes do not fit together, or there is one prototype.
+      ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
-    check_shapes(x=(x, "N D"), w=(w, "M D"))
-    if len(w) < 2:
-        raise ValueError(f"w.shape={w.shape}: no second nearest; allowed: at least two prototypes")
+    _check(x, w)
+    return _winners(jnp.asarray(x), jnp.asarray(w))
+
+
+@jax.jit
+def _winners(x, w):
     best = jax.lax.top_k(-squared_distances(x, w), 2)[1]
     return best[:, 0], best[:, 1]
 
 
-@jax.jit
 def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
     """Mean distance of the points to their nearest prototype.
 
@@ -136,11 +147,19 @@ def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
 
     Returns:
       The error, in units of x.
+
+    Raises:
+      ValueError: see `winners`.
     """
-    return jnp.linalg.norm(x - w[winners(x, w)[0]], axis=1).mean()
+    _check(x, w)
+    return _quantization_error(jnp.asarray(x), jnp.asarray(w))
 
 
 @jax.jit
+def _quantization_error(x, w):
+    return jnp.linalg.norm(x - w[_winners(x, w)[0]], axis=1).mean()
+
+
 def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.Array:
     """Share of the points whose two nearest prototypes are not grid neighbors (farther than sqrt 2 on the grid).
 
@@ -153,10 +172,15 @@ def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.A
       Share in [0, 1].
 
     Raises:
-      ValueError: the shapes do not fit together, or there is one prototype.
+      ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
-    check_shapes(w=(w, "M D"), positions=(positions, "M 2"))
-    a, b = winners(x, w)
+    _check(x, w, positions)
+    return _topographic_error(*map(jnp.asarray, (x, w, positions)))
+
+
+@jax.jit
+def _topographic_error(x, w, positions):
+    a, b = _winners(x, w)
     return (jnp.square(positions[a] - positions[b]).sum(1) > 2.5).mean()
 
 
@@ -168,8 +192,21 @@ def grid_positions(shape: tuple[int, int]) -> jax.Array:
 
     Returns:
       [rows columns, 2], (row, column) of each.
+
+    Raises:
+      ValueError: `shape` is not two whole numbers of at least 1.
     """
+    if np.shape(shape) != (2,) or not all(map(is_whole_number, shape)) or min(shape) < 1:
+        raise ValueError(f"shape={shape}: no grid; allowed: (rows, columns), each at least 1")
     return jnp.stack(jnp.meshgrid(*(jnp.arange(n, dtype=jnp.float32) for n in shape), indexing="ij"), -1).reshape(-1, 2)
+
+
+def _check(x: jax.Array, w: jax.Array, positions: jax.Array | None = None) -> None:
+    check_shapes(x=(x, "N D finite"), w=(w, "M D finite"), positions=(positions, "M 2 finite"))
+    if len(w) < 2:
+        raise ValueError(f"w.shape={np.shape(w)}: no second nearest; allowed: at least two prototypes")
+    if not len(x):
+        raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -177,10 +214,10 @@ def _train(x, start, sigmas, shape):
     positions = grid_positions(shape)
 
     def errors(w):
-        return quantization_error(x, w), topographic_error(x, w, positions)
+        return _quantization_error(x, w), _topographic_error(x, w, positions)
 
     def epoch(w, sigma):
-        w = som_batch_update(x, w, positions, sigma)
+        w = _batch_update(x, w, positions, sigma)
         return w, errors(w)
 
     w, after = jax.lax.scan(epoch, start, sigmas)

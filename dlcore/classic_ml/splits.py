@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["Split", "TestExamples", "cross_validate", "first_as_validation", "k_folds", "shuffled_split"]
 
@@ -45,8 +46,13 @@ def shuffled_split(n: int, train: float = 0.7, valid: float = 0.15, seed: int = 
       Split.
 
     Raises:
-      ValueError: `train` is outside [0.5, 0.9], `valid` outside (0, 1), or a part is empty.
+      ValueError: `train` is outside [0.5, 0.9], `valid` outside (0, 1), a part is empty, or `n` or the seed is no whole
+        number.
     """
+    check_whole_number("n", n)
+    check_whole_number("seed", seed, 0)
+    check_finite("train", train)
+    check_finite("valid", valid)
     if not 0.5 <= train <= 0.9:
         raise ValueError(f"train={train}: out of range; allowed: [0.5, 0.9]")
     if not 0 < valid < 1:
@@ -70,8 +76,9 @@ def first_as_validation(n: int, valid: int = 1000) -> tuple[np.ndarray, np.ndarr
       (train, valid), indices.
 
     Raises:
-      ValueError: `valid` leaves nothing to train on, or is below 1.
+      ValueError: `valid` leaves nothing to train on, or is below 1, or a number is no whole one.
     """
+    check_whole_number("n", n)
     check_whole_number("valid", valid)
     if not 0 < valid < n:
         raise ValueError(f"valid={valid}: out of range; allowed: [1, {n - 1}]")
@@ -93,10 +100,9 @@ class TestExamples:
 
     def __init__(self, images: Any, labels: Any):
         self._images, self._labels = np.asarray(images), np.asarray(labels)
-        if len(self._images) != len(self._labels) or not len(self._labels):
-            raise ValueError(
-                f"images[{len(self._images)}] and labels[{len(self._labels)}]: do not fit; allowed: N > 0 of each"
-            )
+        counts = [array.shape[0] if array.ndim else 0 for array in (self._images, self._labels)]
+        if counts[0] != counts[1] or not counts[0]:
+            raise ValueError(f"images[{counts[0]}] and labels[{counts[1]}]: do not fit; allowed: N > 0 of each")
         self._seen = False
 
     def evaluate(self, predict: Callable[[np.ndarray], np.ndarray]) -> float:
@@ -135,8 +141,11 @@ def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarra
       (train, valid) indices of each fold.
 
     Raises:
-      ValueError: `folds` is outside [2, n].
+      ValueError: `folds` is outside [2, n], or a number is no whole one.
     """
+    check_whole_number("n", n)
+    if seed is not None:
+        check_whole_number("seed", seed, 0)
     check_whole_number("folds", folds)
     if not 2 <= folds <= n:
         raise ValueError(f"folds={folds}: out of range; allowed: [2, {n}]")
@@ -164,8 +173,25 @@ def cross_validate(
       [settings, folds], accuracies.
 
     Raises:
-      ValueError: there are no folds.
+      ValueError: there are no folds, or not one label for each image, a fold is empty or has an index that is none, or
+        the predictions are not one for each setting and new image.
     """
     if not len(folds):
         raise ValueError("folds=[]: none; allowed: at least one")
-    return np.stack([(predict_each(images[t], labels[t], images[v]) == labels[v]).mean(-1) for t, v in folds], axis=-1)
+    images, labels = np.asarray(images), np.asarray(labels)
+    if not images.ndim or labels.shape != (len(images),):
+        raise ValueError(f"labels.shape={labels.shape}: not one label an image; allowed: ({len(images)},)")
+    for i, fold in enumerate(folds):
+        for part, indices in zip(("train", "valid"), fold, strict=True):
+            if np.ndim(indices) != 1 or not len(indices):
+                raise ValueError(f"folds[{i}]: no {part} indices; allowed: at least one in each part")
+            check_shapes(**{f"folds[{i}], {part}": (indices, "int M")})
+            check_indices(f"folds[{i}], {part}", indices, len(labels), "examples")
+
+    def accuracy(train, valid):
+        predictions = np.asarray(predict_each(images[train], labels[train], images[valid]))
+        if predictions.ndim != 2 or predictions.shape[1] != len(valid):
+            raise ValueError(f"predict_each={predictions.shape}: wrong shape; allowed: (settings, {len(valid)})")
+        return (predictions == labels[valid]).mean(-1)
+
+    return np.stack([accuracy(train, valid) for train, valid in folds], axis=-1)

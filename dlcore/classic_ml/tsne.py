@@ -24,6 +24,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.points import check_points, squared_distances
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["TSNE", "affinities", "conditional_affinities", "kl_divergence", "tsne"]
 
@@ -70,13 +71,17 @@ def tsne(
 
     Raises:
       ValueError: `x` is not finite [N, D] with N at least 4, `perplexity` is outside (1, N - 1), `num_components`
-        outside 1..min(N, D), `steps` is not a positive multiple of `record_every`, or another number is not positive.
+        outside 1..min(N, D), `steps` is not a positive multiple of `record_every`, `exaggerated_steps` is negative, or
+        another number is not positive.
     """
     for name, value in (("exaggeration", exaggeration), ("learning_rate", learning_rate)):
-        if value is not None and not 0 < value < np.inf:
-            raise ValueError(f"{name}={value}: out of range; allowed: above 0, finite")
+        if value is not None or name == "exaggeration":
+            check_shapes(**{name: (value, "> 0")})
+            check_finite(name, value)
     check_whole_number("steps", steps)
     check_whole_number("record_every", record_every)
+    check_whole_number("num_components", num_components)
+    check_whole_number("exaggerated_steps", exaggerated_steps, 0)
     if steps < 1 or record_every < 1 or steps % record_every:
         raise ValueError(f"steps={steps}: out of range; allowed: a positive multiple of record_every={record_every}")
     p = affinities(x, perplexity)  # [N, N]
@@ -102,6 +107,8 @@ def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
       ValueError: `x` is not finite [N, D] with N at least 4, or `perplexity` is outside (1, N - 1).
     """
     x = check_points("x", x, least=4)
+    check_shapes(perplexity=(perplexity, ""))
+    check_finite("perplexity", perplexity)
     if not 1 < perplexity < len(x) - 1:
         raise ValueError(f"perplexity={perplexity}: out of range; allowed: (1, {len(x) - 1})")
     return _affinities(x, perplexity)
@@ -110,11 +117,10 @@ def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
 @jax.jit
 def _affinities(x, perplexity):
     x = x - x.mean(0)
-    conditional = conditional_affinities(squared_distances(x, x), perplexity)
+    conditional = _conditional_affinities(squared_distances(x, x), perplexity)
     return (conditional + conditional.T) / (2 * len(x))
 
 
-@jax.jit
 def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) -> jax.Array:
     """Compute the conditional probabilities p_(j|i) at which e^entropy of each row is the perplexity.
 
@@ -124,7 +130,20 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
 
     Returns:
       [N, N], rows that sum to 1, diagonal 0.
+
+    Raises:
+      ValueError: `squared` is not finite [N, N] with N of at least 2, or `perplexity` is outside [1, N - 1].
     """
+    check_shapes(squared=(squared, "N N finite"))
+    n = len(squared)
+    if n < 2:
+        raise ValueError(f"squared.shape={np.shape(squared)}: no neighbors; allowed: [N, N] with N of at least 2")
+    check_shapes(perplexity=(perplexity, f"1 to {n - 1}"))
+    return _conditional_affinities(jnp.asarray(squared), perplexity)
+
+
+@jax.jit
+def _conditional_affinities(squared, perplexity):
     n = len(squared)
     # Subtracting the nearest distance changes no probability and avoids underflow.
     squared = squared - jnp.where(jnp.eye(n, dtype=bool), jnp.inf, squared).min(1, keepdims=True)
@@ -145,7 +164,6 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
     return row(sum(bounds) / 2)
 
 
-@jax.jit
 def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
     """KL divergence Σ p_ij log(p_ij / q_ij) of an embedding.
 
@@ -155,7 +173,19 @@ def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
 
     Returns:
       The divergence in nats.
+
+    Raises:
+      ValueError: the shapes do not fit together, there are fewer than two points, or a number of `p` is no probability.
     """
+    check_shapes(p=(p, "N N"), y=(y, "N K"))
+    if len(p) < 2:
+        raise ValueError(f"p.shape={np.shape(p)}: no pair; allowed: [N, N] with N of at least 2")
+    check_range("p", p, 0, 1)
+    return _kl_divergence(jnp.asarray(p), jnp.asarray(y))
+
+
+@jax.jit
+def _kl_divergence(p, y):
     near = _student(y)
     q = jnp.maximum(near / near.sum(), _TINY)
     return jnp.where(p > 0, p * (jnp.log(jnp.maximum(p, _TINY)) - jnp.log(q)), 0).sum()
@@ -188,7 +218,7 @@ def _descend(p, start, learning_rate, exaggeration, exaggerated_steps, parts, re
 
     def part(carry, first):
         carry, _ = jax.lax.scan(step, carry, first + jnp.arange(record_every))
-        return carry, kl_divergence(p, carry[0])
+        return carry, _kl_divergence(p, carry[0])
 
     begin = (start, jnp.zeros_like(start), jnp.ones_like(start))
     (y, _, _), kl = jax.lax.scan(part, begin, jnp.arange(parts) * record_every)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["network", "staircase", "step_pair", "sup_error"]
 
@@ -35,8 +36,10 @@ def step_pair(left: float, right: float, height: float, steepness: float) -> Net
       (w [2], bias [2], output weights [2], output bias).
 
     Raises:
-      ValueError: `right` is not above `left`, or `steepness` is not positive.
+      ValueError: `right` is not above `left`, `steepness` is not positive, or a number is not finite.
     """
+    check_shapes(left=(left, "finite"), right=(right, "finite"), height=(height, "finite"))
+    check_shapes(steepness=(steepness, "finite"))
     if not left < right or not steepness > 0:
         raise ValueError(
             f"left={left}, right={right}, steepness={steepness}: no bump; allowed: left < right, 0 < steepness"
@@ -63,11 +66,14 @@ def staircase(
       (w, bias, output weights, output bias).
 
     Raises:
-      ValueError: `steps` is below 1, or see `step_pair`.
+      ValueError: `steps` is below 1, `high` is not above `low`, the function does not give one value for each x, or see
+        `step_pair`.
     """
     check_whole_number("steps", steps, 1)
+    _check_interval(low, high)
+    check_shapes(sharpness=(sharpness, "> 0"))
     edges = np.linspace(low, high, steps + 1)
-    heights = function((edges[1:] + edges[:-1]) / 2)
+    heights = _values(function, (edges[1:] + edges[:-1]) / 2)
     width = (high - low) / steps
     outer = edges.copy()
     outer[0], outer[-1] = low - width * 10, high + width * 10
@@ -85,10 +91,16 @@ def network(parameters: Network, x: np.ndarray) -> np.ndarray:
 
     Returns:
       [N].
+
+    Raises:
+      ValueError: `x` is not [N], or the parameters are not those of a network.
     """
+    if not isinstance(parameters, tuple | list) or len(parameters) != 4:
+        raise ValueError("parameters: no network; allowed: (w, bias, output weights, output bias)")
     from scipy.special import expit
 
     w, bias, out, level = parameters
+    check_shapes(x=(x, "N"), w=(w, "J"), bias=(bias, "J"), out=(out, "J"), level=(level, "finite"))
     return expit(np.outer(x, w) + bias) @ out + level
 
 
@@ -106,6 +118,27 @@ def sup_error(
 
     Returns:
       The error.
+
+    Raises:
+      ValueError: `high` is not above `low`, `points` is below 1, the function does not give one value for each x, or
+        see `network`.
     """
+    _check_interval(low, high)
+    check_whole_number("points", points, 1)
     x = np.linspace(low, high, points)
-    return float(np.abs(function(x) - network(parameters, x)).max())
+    return float(np.abs(_values(function, x) - network(parameters, x)).max())
+
+
+def _check_interval(low: float, high: float) -> None:
+    check_shapes(low=(low, ""), high=(high, ""))
+    check_finite("low", low)
+    check_finite("high", high)
+    if not low < high:
+        raise ValueError(f"low={low}, high={high}: no interval; allowed: low < high")
+
+
+def _values(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
+    values = np.asarray(function(x))
+    if values.shape != x.shape:
+        raise ValueError(f"function: gives values of shape {values.shape}; allowed: {x.shape}, one for each x")
+    return values

@@ -25,6 +25,7 @@ from dlcore.losses import entropy_loss, softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, Conv, Dense, Embed
 from dlcore.nn.initializers import orthogonal
 from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops.checks import check_class_ids, check_indices, check_shapes
 
 __all__ = [
     "EDGES",
@@ -118,9 +119,15 @@ def train_child(
 
     Returns:
       [], accuracy on the validation data.
+
+    Raises:
+      ValueError: `architecture` is not six operations, there is no validation data, or see `train_network`.
     """
+    check_shapes(architecture=(architecture, f"int {len(EDGES)}"), width=(width, "int >= 1"))
+    check_indices("architecture", architecture, len(OPERATIONS), "operations")
     # Train the child from its initial weights for a few steps.
     net = CellNet(width=width)
+    _check_data(net, data, "valid_image", "valid_label")
     schedule = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate}
     variables = train_network(key, net, lambda i: architecture, data, **schedule)
     # Its validation accuracy is the reward.
@@ -151,7 +158,13 @@ def train_network(
 
     Returns:
       The network's `params` and `batch_stats`.
+
+    Raises:
+      ValueError: `data` lacks images or labels, they do not fit together, a concrete label is no class, `steps` or
+        `batch_size` is below 1, or the learning rate is negative.
     """
+    _check_data(net, data, "image", "label")
+    check_shapes(steps=(steps, "int >= 1"), batch_size=(batch_size, "int >= 1"), learning_rate=(learning_rate, ">= 0"))
     start = jax.random.fold_in(key, 0)
     variables = net.init(start, data["image"][:1], architecture_at(0))
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
@@ -178,6 +191,20 @@ def train_network(
     carry = (params, variables["batch_stats"], optimizer.init(params))
     (params, stats, _), _ = jax.lax.scan(step, carry, jnp.arange(steps))
     return {"params": params, "batch_stats": stats}
+
+
+def _check_data(net: nn.Module, data: dict[str, jax.Array], image: str, label: str) -> None:
+    for name in (image, label):
+        if name not in (data or {}):
+            raise ValueError(f"data: no {name!r}; allowed: a dict with {image!r} and {label!r}")
+    check_shapes(**{f"data[{label!r}]": (data[label], "int N")})
+    count = len(data[label])
+    if not count or np.shape(data[image])[:1] != (count,):
+        raise ValueError(
+            f"data[{label!r}]: {count} of {np.shape(data[image])} images; allowed: one for each, at least 1"
+        )
+    if hasattr(net, "num_classes"):
+        check_class_ids(f"data[{label!r}]", data[label], net.num_classes)
 
 
 class Controller(nn.Module):
@@ -254,7 +281,14 @@ def reward_advantages(
 
     Returns:
       (advantages [children], the running mean, the running mean of squares).
+
+    Raises:
+      ValueError: `rewards` are not [children] of at least one, a running mean is no finite scalar, `square` is
+        negative, or `decay` outside [0, 1].
     """
+    check_shapes(rewards=(rewards, "K"), mean=(mean, "finite"), square=(square, ">= 0"), decay=(decay, "0 to 1"))
+    if not len(rewards):
+        raise ValueError("rewards=[]: empty; allowed: at least one child")
     mean = decay * mean + (1 - decay) * rewards.mean()
     square = decay * square + (1 - decay) * jnp.square(rewards - mean).mean()
     return (rewards - mean) / jnp.sqrt(square + 1e-8), mean, square
@@ -291,7 +325,17 @@ def reinforce_search(
 
     Returns:
       The search.
+
+    Raises:
+      ValueError: a count is below 1, `learning_rate` or `entropy_weight` is negative, or `baseline_decay` is outside
+        [0, 1].
     """
+    check_shapes(updates=(updates, "int >= 1"), children=(children, "int >= 1"), length=(length, "int >= 1"))
+    check_shapes(
+        learning_rate=(learning_rate, ">= 0"),
+        entropy_weight=(entropy_weight, ">= 0"),
+        baseline_decay=(baseline_decay, "0 to 1"),
+    )
     controller = controller or Controller()
     params = controller.init(jax.random.fold_in(key, 0), jnp.zeros(length, jnp.int32))["params"]
     optimizer = optax.adam(learning_rate)

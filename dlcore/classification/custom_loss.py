@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Loss", "per_example_loss"]
 
@@ -25,8 +26,10 @@ def per_example_loss(loss: Loss | None, label_smoothing: float | jax.Array) -> L
       The loss. Of a caller's own it raises a ValueError where that gives other than one number for each example.
 
     Raises:
-      ValueError: `loss` is no function, or has `label_smoothing` beside it.
+      ValueError: `loss` is no function, or has `label_smoothing` beside it, or that is outside [0, 1].
     """
+    check_finite("label_smoothing", label_smoothing)
+    check_shapes(label_smoothing=(label_smoothing, "0 to 1"))
     if loss is None:
         return functools.partial(softmax_cross_entropy_loss, label_smoothing=label_smoothing)
     if not callable(loss):

@@ -14,7 +14,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 
 __all__ = ["ensemble_log_probabilities", "snapshot_steps"]
 
@@ -33,9 +33,13 @@ def ensemble_log_probabilities(
       log p [..., C], at least float32.
 
     Raises:
-      ValueError: the average is unknown, or there is no member.
+      ValueError: the average is unknown, there is no member, or `axis` is none, or that of the classes.
     """
     check_choice("average", average, ("probabilities", "logits"))
+    check_whole_number("axis", axis)
+    logits = jnp.asarray(logits)
+    if logits.ndim >= 2 and not (-logits.ndim <= axis < logits.ndim - 1 and axis != -1):
+        raise ValueError(f"axis={axis}: not the members'; allowed: 0 to {logits.ndim - 2}; the classes are last")
     if logits.ndim < 2 or not logits.shape[axis]:
         raise ValueError(f"logits={logits.shape}: no member; allowed: [K, ..., C] of at least one")
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
@@ -55,8 +59,10 @@ def snapshot_steps(steps: int, cycles: int) -> tuple[int, ...]:
       Ascending numbers of updates, the last one `steps`.
 
     Raises:
-      ValueError: `cycles` is not in [1, steps].
+      ValueError: `cycles` is not in [1, steps], or a number is no whole one.
     """
+    check_whole_number("steps", steps)
+    check_whole_number("cycles", cycles)
     if not 1 <= cycles <= steps:
         raise ValueError(f"cycles={cycles}: out of range; allowed: 1 to {steps}")
     length = -(-steps // cycles)

@@ -22,13 +22,16 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import BatchNorm, Conv, Dense, relu6
 from dlcore.ops import avg_pool, global_avg_pool
+from dlcore.ops.checks import check_finite
 
 __all__ = [
     "CHOICES",
@@ -85,7 +88,11 @@ def choice_counts(blocks: int) -> tuple[int, ...]:
 
     Returns:
       6 B counts, block after block.
+
+    Raises:
+      ValueError: `blocks` is no whole number of at least 1.
     """
+    check_whole_number("blocks", blocks, 1)
     return tuple(len(options) for options in CHOICES) * blocks
 
 
@@ -101,14 +108,22 @@ def child_blocks(architecture: np.ndarray) -> tuple[BlockChoice, ...]:
     Raises:
       ValueError: the length is no multiple of six, or an index names no option.
     """
-    flat = np.asarray(architecture).reshape(-1)
-    counts = choice_counts(flat.size // len(CHOICES))
-    if flat.size % len(CHOICES) or flat.size == 0:
-        raise ValueError(f"architecture={flat.tolist()}: not six choices a block; allowed: a multiple of 6")
-    if (flat < 0).any() or (flat >= counts).any():
-        raise ValueError(f"architecture={flat.tolist()}: no such option; allowed: 0 to below {list(counts)}")
-    rows = flat.reshape(-1, len(CHOICES))
+    _check_architecture(architecture)
+    rows = np.asarray(architecture, int).reshape(-1, len(CHOICES))
     return tuple(BlockChoice(*(o[k] for o, k in zip(CHOICES, row, strict=True))) for row in rows)
+
+
+def _check_architecture(architecture: np.ndarray | jax.Array) -> None:
+    """Check the number of choices, and whether each is an option; traced ones pass."""
+    size = int(np.prod(np.shape(architecture)))
+    if size % len(CHOICES) or size == 0:
+        raise ValueError(f"architecture: {size} choices, not six choices a block; allowed: a multiple of 6")
+    if isinstance(architecture, jax.core.Tracer):
+        return
+    check_finite("architecture", architecture)
+    flat, counts = np.asarray(architecture).reshape(-1), choice_counts(size // len(CHOICES))
+    if not ((flat >= 0) & (flat < counts) & (flat == np.floor(flat))).all():
+        raise ValueError(f"architecture={flat.tolist()}: no such option; allowed: 0 to below {list(counts)}")
 
 
 class ChildLayer(nn.Module):
@@ -289,7 +304,13 @@ def multiply_adds(architecture: jax.Array, side: int, *, width: int = 8, num_cla
 
     Returns:
       [], float32.
+
+    Raises:
+      ValueError: a concrete architecture is none, or a size is below 1.
     """
+    _check_architecture(architecture)
+    for name, value in (("side", side), ("width", width), ("num_classes", num_classes)):
+        check_whole_number(name, value, 1)
     inputs, pixels = jnp.array(width), side**2
     cost = jnp.array(9.0 * width * pixels)
     for b, block in enumerate(_traced_blocks(architecture, width)):
@@ -361,7 +382,7 @@ def _traced_blocks(architecture: jax.Array, width: int) -> list[BlockChoice]:
         skip=range(len(CHOICES.skip)),
         width=[_channels(width, ratio) for ratio in CHOICES.width],
     )
-    rows = architecture.reshape(-1, len(CHOICES))
+    rows = jnp.asarray(architecture).reshape(-1, len(CHOICES))
     return [BlockChoice(*(jnp.array(o)[index] for o, index in zip(options, row, strict=True))) for row in rows]
 
 

@@ -15,14 +15,17 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense
 from dlcore.ops import affine_grid, grid_sample, max_pool
+from dlcore.ops.checks import check_boxes, check_shapes
 from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.policy_gradient import score_weights
@@ -107,7 +110,15 @@ def centers(grid: int, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [G * G, 2] of (x, y) in pixels from the scene's corner, row by row.
+
+    Raises:
+      ValueError: `grid` is below 1, or `size` is not two whole numbers of at least 1.
     """
+    check_whole_number("grid", grid, 1)
+    if np.shape(size) != (2,):
+        raise ValueError(f"size={size}: no sides of a scene; allowed: (H, W)")
+    for side in size:
+        check_whole_number("size", side, 1)
     height, width = size
     along = (jnp.arange(grid) + 0.5) / grid
     y, x = jnp.meshgrid(along * height, along * width, indexing="ij")
@@ -124,7 +135,12 @@ def crop(scene: jax.Array, center: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, g, g, C].
+
+    Raises:
+      ValueError: the shapes do not fit together, or `size` is below 1.
     """
+    check_whole_number("size", size, 1)
+    check_shapes(scene=(scene, "B H W C"), center=(center, "B 2"))
     height, width = scene.shape[1:3]
     extent = jnp.array([width, height], jnp.float32)
     scale, shift = size / extent, 2 * center / extent - 1
@@ -142,7 +158,12 @@ def places_inside(grid: int, size: tuple[int, int], box: jax.Array) -> jax.Array
 
     Returns:
       bool [B, G * G].
+
+    Raises:
+      ValueError: see `centers`; or a concrete box is flipped or not finite.
     """
+    check_shapes(box=(box, "B 4"))
+    check_boxes("box", box)
     at = centers(grid, size)
     return ((at >= box[:, None, :2]) & (at < box[:, None, 2:])).all(-1)
 

@@ -22,10 +22,12 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.policy_gradient import returns_to_go
 
@@ -106,7 +108,15 @@ def retina(scene: jax.Array, location: jax.Array, size: int, num_scales: int) ->
 
     Returns:
       [B, S, g, g, C].
+
+    Raises:
+      ValueError: the shapes do not fit together, `size` or `num_scales` is below 1, or the sides are no multiples of
+        2^(S - 1).
     """
+    check_whole_number("size", size, 1)
+    check_whole_number("num_scales", num_scales, 1)
+    check_shapes(scene=(scene, "B H W C"), location=(location, "B 2"))
+    _check_scales(*scene.shape[1:3], num_scales)
     batch, height, width, channels = scene.shape
     patches = []
     for factor in (2**s for s in range(num_scales)):
@@ -205,6 +215,10 @@ def _check_scenes(height: int, width: int, glimpse_size: int, num_scales: int) -
             f"glimpse_size={glimpse_size}: larger than the scene of {height} x {width}; "
             f"allowed: at most {min(height, width)}"
         )
+    _check_scales(height, width, num_scales)
+
+
+def _check_scales(height: int, width: int, num_scales: int) -> None:
     if height % 2 ** (num_scales - 1) or width % 2 ** (num_scales - 1):
         raise ValueError(
             f"num_scales={num_scales}: does not fit scenes of {height} x {width}; "

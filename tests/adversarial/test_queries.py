@@ -47,10 +47,13 @@ def test_every_query_is_an_image_in_the_unit_range():
     assert max(high for _, high in seen) == 1
 
 
-@pytest.mark.parametrize("change", [{"samples": 0}, {"sigma": 0.0}, {"max_queries": 0}])
+@pytest.mark.parametrize(
+    "change", [{"samples": 0}, {"samples": 2.5}, {"step_size": np.inf}, {"sigma": 0.0}, {"max_queries": 0}]
+)
 def test_settings_out_of_range_are_named(change):
-    with pytest.raises(ValueError, match=r"samples=.*max_queries=.*sigma=.*out of range; allowed"):
-        nes(_ask, jax.random.key(0), IMAGE, LABEL, **change)
+    ((name, value),) = change.items()
+    with pytest.raises(ValueError, match=f"{name}={value:g}: (out of range|not finite|no whole number); allowed"):
+        nes(_ask, jax.random.key(0), IMAGE, LABEL, **{name: value})
 
 
 @pytest.mark.covers("AD-03")
@@ -87,3 +90,11 @@ def test_random_signs_of_the_same_norm_do_not():
     assert np.allclose(np.abs(signs.image - IMAGE), 0.1, atol=1e-6)
     assert attack(jax.random.key(1)).success
     assert np.asarray(signs.success).mean() < 0.5
+
+
+def test_an_image_of_integers_is_refused():
+    """Adding a small change to integers leaves them as they are."""
+    image = np.ones(IMAGE.shape, np.uint8)
+    for attack in (nes, simba, random_signs):
+        with pytest.raises(ValueError, match=r"images=uint8.*no array of floats"):
+            attack(_ask, jax.random.key(0), image, LABEL)

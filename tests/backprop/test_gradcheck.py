@@ -33,3 +33,5 @@ def test_bad_arguments():
         numerical_gradient(np.sum, np.ones(1), h=1e-12)
     with pytest.raises(ValueError, match=r"h=1: out of range; allowed: \[1e-10, 1\)"):
         numerical_gradient(np.sum, np.ones(1), h=1)
+    with pytest.raises(ValueError, match=r"function: gives an array of shape \(2,\); allowed: one number"):
+        numerical_gradient(np.sin, np.ones(2))

@@ -248,5 +248,64 @@ def test_large_scores_stay_finite():
 def test_bad_arguments():
     with pytest.raises(ValueError, match="kh=3 and kw=3: larger than the padded image; allowed: at most 2x2"):
         layers.im2col(np.zeros((1, 2, 2, 1)), 3, 3)
-    with pytest.raises(ValueError, match=r"dropout_rate=1.0: out of range; allowed: \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"dropout_rate=1: out of range; allowed: 0 to below 1"):
         layers.dropout_forward(np.zeros(2), 1.0, np.random.default_rng(0))
+
+
+ROWS, LABEL = np.ones((4, 3)), np.array([0, 1, 2, 0])
+PATCHES = layers.im2col(np.ones(IMAGE), 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: layers.affine_forward(ROWS, np.ones((3, 1)), np.ones(2)), "b=.*wrong shape or dtype; allowed: .1."),
+        (lambda: layers.affine_forward(np.ones((4, 2, 3)), np.ones((3, 2)), np.ones(2)), "w=.*wrong shape or dtype"),
+        (lambda: layers.affine_backward(np.ones((1, 2)), (ROWS, np.ones((3, 2)))), "dy=.*wrong shape or dtype"),
+        (lambda: layers.relu_backward(ROWS[:1], ROWS), "dy=.*wrong shape or dtype"),
+        (lambda: layers.sigmoid_backward(ROWS, ROWS[:, :1]), "dy=.*wrong shape or dtype"),
+        (lambda: layers.dropout_backward(ROWS[:1], ROWS), "dy=.*wrong shape or dtype"),
+        (lambda: layers.softmax_backward(ROWS[:1], ROWS), "dp=.*wrong shape or dtype"),
+        (lambda: layers.dropout_forward(ROWS, 0.5, 0), "rng=0: no generator"),
+        (lambda: layers.softmax_forward(np.float64(1)), r"scores.shape=\(\): no class"),
+        (lambda: layers.im2col(np.ones((5, 6, 2)), 3, 3), "x=.*wrong shape or dtype"),
+        (lambda: layers.im2col(np.ones(IMAGE), 3, 3, -1), "stride=-1: too small; allowed: at least 1"),
+        (lambda: layers.im2col(np.ones(IMAGE), 3, 3, 1, 0.5), "pad=0.5: no whole number"),
+        (lambda: layers.im2col(np.ones(IMAGE), 0, 3), "kh=0: too small; allowed: at least 1"),
+        (lambda: layers.col2im(PATCHES, (2, 5, 6)), r"shape=\(2, 5, 6\): not cut to patches"),
+        (lambda: layers.col2im(PATCHES, (2, 6, 6, 2)), r"shape=\(2, 6, 6, 2\): not cut to patches"),
+        (lambda: layers.col2im(PATCHES, IMAGE, 2), r"shape=\(2, 5, 6, 2\): not cut to patches"),
+        (lambda: layers.conv_forward(np.ones(IMAGE), np.ones((3, 3, 1, 4)), np.ones(4)), "w=.*wrong shape or dtype"),
+        (lambda: layers.conv_forward(np.ones(IMAGE), np.ones((3, 3, 2, 4)), np.ones(1)), "b=.*wrong shape or dtype"),
+        (
+            lambda: layers.conv_backward(np.ones((1, 3, 4, 4)), (PATCHES, IMAGE, np.ones((3, 3, 2, 4)), 1, 0)),
+            "dy=.*wrong shape or dtype",
+        ),
+        (lambda: layers.max_pool_forward(np.ones(IMAGE), 0), "size=0: too small; allowed: at least 1"),
+        (lambda: layers.avg_pool_forward(np.ones(IMAGE), 2.5), "size=2.5: no whole number"),
+        (
+            lambda: layers.max_pool_backward(np.ones((2, 2, 3, 1)), layers.max_pool_forward(np.ones(IMAGE))[1]),
+            "dy=.*wrong shape or dtype",
+        ),
+        (
+            lambda: layers.avg_pool_backward(np.ones((2, 2, 3, 1)), layers.avg_pool_forward(np.ones(IMAGE))[1]),
+            "dy=.*wrong shape or dtype; allowed: .2, 2, 3, 2.",
+        ),
+        (lambda: layers.batch_norm_forward(ROWS, np.ones(1), np.ones(3)), "gamma=.*wrong shape or dtype"),
+        (lambda: layers.batch_norm_forward(ROWS[:0], np.ones(3), np.ones(3)), r"x.shape=\(0, 3\): empty"),
+        (lambda: layers.layer_norm_forward(ROWS, np.ones(3), np.ones((3, 1))), "beta=.*wrong shape or dtype"),
+        (lambda: layers.layer_norm_forward(ROWS, np.ones(3), np.ones(3), -1.0), "eps=-1: out of range"),
+        (
+            lambda: layers.layer_norm_backward(ROWS[:1], layers.layer_norm_forward(ROWS, np.ones(3), np.ones(3))[1]),
+            "dy=.*wrong shape or dtype",
+        ),
+        (lambda: layers.softmax_loss(ROWS, LABEL[:1]), "label=.*wrong shape or dtype"),
+        (lambda: layers.softmax_loss(ROWS, LABEL - 1), r"label\[0\]=-1: out of range; allowed: 0 to 2, of 3 classes"),
+        (lambda: layers.softmax_loss(ROWS[:0], LABEL[:0]), r"scores.shape=\(0, 3\): empty"),
+        (lambda: layers.svm_loss(ROWS, LABEL + 0.5), "label=.*wrong shape or dtype; allowed: int"),
+        (lambda: layers.svm_loss(ROWS, LABEL, np.nan), "margin=nan: out of range; allowed: at least 0"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

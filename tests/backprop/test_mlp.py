@@ -34,3 +34,18 @@ def test_gradients_by_hand_are_jaxs(widths):
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-12)
     measured = numerical_gradient(lambda b: mlp_loss([(layers[0][0], b), *layers[1:]], x, label), layers[0][1])
     assert relative_error(got[0][1], measured) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([], np.ones((7, 3)), np.zeros(7, int)), r"layers=\[\]: none; allowed: at least one"),
+        (([(np.ones((3, 4)), np.ones(4))], np.ones((7, 3, 1)), np.zeros(7, int)), "x=.*wrong shape or dtype"),
+        (([(np.ones((3, 4)), np.ones(4))], np.ones((7, 2)), np.zeros(7, int)), "w=.*wrong shape or dtype"),
+        (([(np.ones((3, 4)), np.ones(4))], np.ones((7, 3)), np.zeros(1, int)), "label=.*wrong shape or dtype"),
+    ],
+)
+def test_bad_input_is_named(arguments, message):
+    for function in (mlp_loss, mlp_gradients):
+        with pytest.raises(ValueError, match=message):
+            function(*arguments)

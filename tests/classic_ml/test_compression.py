@@ -68,7 +68,7 @@ def test_prototypes_classify_by_the_majority_of_their_examples():
     ("call", "message"),
     [
         (lambda p, x: pca_code(p, x, x, 4, 0.1), r"num_components=4: out of range; allowed: 1..3"),
-        (lambda p, x: pca_code(p, x, x, 1, 0.0), r"step=0.0: not positive; allowed: above 0"),
+        (lambda p, x: pca_code(p, x, x, 1, 0.0), r"step=0: out of range; allowed: above 0"),
         (lambda p, x: jpeg_code(x, 50), r"image=float64\[5, 3\]: no image; allowed: uint8"),
         (lambda p, x: jpeg_code(np.zeros((8, 8), np.uint8), 0), r"quality=0: out of range; allowed: 1..95"),
         (lambda p, x: pca_code(p, x, x, 0, 0.1), r"num_components=0: out of range; allowed: 1..3"),

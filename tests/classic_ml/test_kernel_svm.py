@@ -79,7 +79,7 @@ def test_digits_of_ten_classes():
     [
         (lambda: train(np.ones((3, 2)), [1, 1, 1]), "only one class"),
         (lambda: train(np.eye(2), [0, 1], c=0), "c=0"),
-        (lambda: train(np.eye(2), [0, 1], gamma=-1.0), "gamma=-1.0"),
+        (lambda: train(np.eye(2), [0, 1], gamma=-1.0), "gamma=-1: out of range; allowed: above 0"),
         (lambda: train(np.eye(2), [0, 1], kernel="cosine"), "kernel='cosine'"),
         (lambda: fit_binary(np.eye(2), [1, -1], tolerance=0), "tolerance=0"),
         (lambda: fit_binary(np.eye(2), [1, -1], np.inf), "c=inf"),

@@ -51,17 +51,17 @@ def test_two_steps_are_worked_numbers():
 def test_bad_input_is_refused():
     with pytest.raises(ValueError, match=r"x.shape=\(3, 2\) and y.shape=\(2,\)"):
         least_squares(np.zeros((3, 2)), np.zeros(2))
-    with pytest.raises(ValueError, match="l2=-1: out of range; allowed: at least 0, finite"):
+    with pytest.raises(ValueError, match="l2=-1: out of range; allowed: at least 0"):
         least_squares(np.zeros((3, 2)), np.zeros(3), -1)
     with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), steps=0)
     for bad in ({"momentum": 1}, {"momentum": -0.1}, {"learning_rate": 0}, {"learning_rate": np.inf}):
         name, value = next(iter(bad.items()))
-        with pytest.raises(ValueError, match=f"{name}={value}: out of range"):
+        with pytest.raises(ValueError, match=f"{name}={value}: (out of range|not finite)"):
             momentum_regression(np.zeros((3, 2)), np.zeros(3), **bad)
     with pytest.raises(ValueError, match="batch_size=0: too small"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), batch_size=0)
-    with pytest.raises(ValueError, match="l2=inf: out of range"):
+    with pytest.raises(ValueError, match="l2=inf: not finite"):
         least_squares(np.zeros((3, 2)), np.zeros(3), np.inf)
     with pytest.raises(ValueError, match="with N >= 1"):
         least_squares(np.zeros((0, 2)), np.zeros(0))

@@ -54,7 +54,7 @@ def test_far_apart_classes_do_not_overflow():
 
 @pytest.mark.parametrize(
     ("labels", "l2", "message"),
-    [([1, 1], 1.0, r"labels=\[1\]: only one class"), ([0, 1], 0.0, r"l2=0.0: separable classes would have no minimum")],
+    [([1, 1], 1.0, r"labels=\[1\]: only one class"), ([0, 1], 0.0, r"l2=0: out of range; allowed: above 0")],
 )
 def test_bad_input_is_refused(labels, l2, message):
     with pytest.raises(ValueError, match=message):

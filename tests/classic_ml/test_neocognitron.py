@@ -119,7 +119,7 @@ def test_a_grown_stage_is_used():
 
 def test_bad_arguments():
     u = jnp.zeros((1, 5, 5, 2))
-    with pytest.raises(ValueError, match=r"selectivity=1.0: out of range; allowed: \[0, 1\)"):
+    with pytest.raises(ValueError, match=r"selectivity=1: out of range; allowed: 0 to below 1"):
         s_layer(u, jnp.zeros((3, 3, 2, 1)), 1.0)
     for shape in ((3, 3, 1, 1), (3, 3, 2)):
         with pytest.raises(ValueError, match=rf"templates.shape={re.escape(str(shape))}"):

@@ -118,7 +118,7 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="steps=60: out of range; allowed: a positive multiple of record_every=50"):
         tsne(x, perplexity=3, steps=60)
     for bad in ({"exaggeration": 0.0}, {"learning_rate": 0.0}, {"learning_rate": np.inf}):
-        with pytest.raises(ValueError, match="out of range; allowed: above 0, finite"):
+        with pytest.raises(ValueError, match=r"out of range; allowed: above 0|not finite"):
             tsne(x, perplexity=3, **bad)
     for bad in ({"steps": 0}, {"record_every": 0}):
         with pytest.raises(ValueError, match="a positive multiple of record_every"):

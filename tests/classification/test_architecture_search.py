@@ -107,14 +107,44 @@ def test_a_child_s_reward_is_its_accuracy_on_the_validation_data(monkeypatch):
 
     def apply(variables, images, architecture):
         assert variables == "variables"
-        return jax.nn.one_hot(architecture * (1 + images), 3)
+        return jax.nn.one_hot(architecture[0] * (1 + images), 3)
 
     monkeypatch.setattr(nas, "train_network", train_network)
     monkeypatch.setattr(nas, "CellNet", lambda width: types.SimpleNamespace(width=width, apply=apply))
     data = {"valid_image": np.array([0, 1, 1, 0]), "valid_label": np.array([1, 2, 2, 2])}
-    accuracy = nas.train_child(None, jnp.int32(1), data, steps=7, batch_size=3, learning_rate=0.3, width=5)
+    accuracy = nas.train_child(None, np.eye(6, dtype=int)[0], data, steps=7, batch_size=3, learning_rate=0.3, width=5)
     assert accuracy == 0.75  # the predictions are 1, 2, 2 and 1
-    assert trained == {"steps": 7, "batch_size": 3, "learning_rate": 0.3, "net": 5, "architecture": 1}
+    assert trained == {"steps": 7, "batch_size": 3, "learning_rate": 0.3, "net": 5, "architecture": [1, 0, 0, 0, 0, 0]}
+
+
+CHILD, REWARDS = np.zeros(6, int), np.ones(2, np.float32)
+TRAIN = {"image": np.zeros((3, 4, 4, 1)), "label": np.zeros(3, int)}
+DATA = TRAIN | {f"valid_{name}": array for name, array in TRAIN.items()}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: nas.train_child(None, CHILD[:5], DATA), r"architecture=.*wrong shape or dtype; allowed: int\[6\]"),
+        (lambda: nas.train_child(None, CHILD + 3, DATA), r"architecture\[0\]=3: out of range; allowed: 0 to 2"),
+        (lambda: nas.train_child(None, CHILD, DATA, width=0), "width=0: out of range; allowed: at least 1"),
+        (lambda: nas.train_child(None, CHILD, {}), "data: no 'valid_image'; allowed: a dict with 'valid_image'"),
+        (lambda: nas.train_child(None, CHILD, DATA | {"label": np.zeros(2, int)}), r"data\['label'\]: 2 of \(3, "),
+        (lambda: nas.train_child(None, CHILD, DATA | {"label": np.full(3, 10)}), r"data\['label'\]\[0\]=10: out of"),
+        (lambda: nas.train_child(None, CHILD, DATA, steps=7.5), "steps=7.5: no whole number"),
+        (lambda: nas.train_child(None, CHILD, DATA, batch_size=0), "batch_size=0: out of range"),
+        (lambda: nas.train_child(None, CHILD, DATA, learning_rate=np.nan), "learning_rate=nan: out of range"),
+        (lambda: nas.reward_advantages(REWARDS[:0], 0.0, 0.0, 0.0), r"rewards=\[\]: empty"),
+        (lambda: nas.reward_advantages(REWARDS, np.nan, 0.0, 0.0), "mean=nan: not finite"),
+        (lambda: nas.reward_advantages(REWARDS, 0.0, -1.0, 0.0), "square=-1: out of range"),
+        (lambda: nas.reward_advantages(REWARDS, 0.0, 0.0, 1.5), "decay=1.5: out of range; allowed: 0 to 1"),
+        (lambda: nas.reinforce_search(None, None, updates=0), "updates=0: out of range"),
+        (lambda: nas.reinforce_search(None, None, baseline_decay=-0.1), "baseline_decay=-0.1: out of range"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def test_a_controller_reads_the_choices_before_and_starts_uniform():

@@ -67,4 +67,9 @@ def test_bad_arguments():
             ensemble_log_probabilities(jnp.zeros(shape))
     with pytest.raises(ValueError, match="cycles=0"):
         snapshot_steps(5, 0)
+    with pytest.raises(ValueError, match=r"steps=40.5: no whole number"):
+        snapshot_steps(40.5, 4)
+    for axis in (-1, 1, 2, -3):
+        with pytest.raises(ValueError, match=f"axis={axis}: not the members'; allowed: 0 to 0"):
+            ensemble_log_probabilities(jnp.zeros((2, 3)), axis=axis)
     assert ensemble_log_probabilities(jnp.zeros((2, 3), jnp.bfloat16)).dtype == jnp.float32

@@ -240,3 +240,18 @@ def test_looks_are_the_locations_inside_the_box(mean, looks):
 def test_labels_are_checked_against_the_reader_s_classes():
     learner = recurrent_attention.learner(model=Reader(), optimizer=optax.sgd(0.1))
     assert learner.classes(None, {}) == {"label": Reader.num_classes}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((1, 4, 4, 1)), np.zeros((2, 2)), 2, 1), "location=.*wrong shape or dtype"),
+        ((np.zeros((4, 4, 1)), np.zeros((1, 2)), 2, 1), "scene=.*wrong shape or dtype"),
+        ((np.zeros((1, 4, 4, 1)), np.zeros((1, 2)), 0, 1), "size=0: too small"),
+        ((np.zeros((1, 4, 4, 1)), np.zeros((1, 2)), 2, 0), "num_scales=0: too small"),
+        ((np.zeros((1, 4, 6, 1)), np.zeros((1, 2)), 2, 3), "num_scales=3: does not fit scenes of 4 x 6"),
+    ],
+)
+def test_bad_input_of_the_retina_is_named(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        retina(*arguments)

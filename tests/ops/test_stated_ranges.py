@@ -104,7 +104,7 @@ CASES = [
     ("transfer.active.core_set", (SEVERAL * np.nan, np.array([True, False]), 1), r"features\[0, 0\]=nan"),
     ("transfer.active.score", ("entropy", SEVERAL * np.nan), r"probabilities\[0\]="),
     ("transfer.continual.forgetting", (np.array([[2.0, 3], [1, 1]]),), r"accuracies\[0, 0\]=2"),
-    ("classic_ml.elastic_net.lasso", (SEVERAL, SEVERAL[:, 0], -1.0), "alpha=-1.0"),
+    ("classic_ml.elastic_net.lasso", (SEVERAL, SEVERAL[:, 0], -1.0), "alpha=-1"),
     ("data.augment.resized_crop", (IMAGE, 0, 0, 9, 4, (4, 4)), "top=0, left=0, height=9, width=4"),
     ("data.augment.apply_operation", ("identity", IMAGE, 1.5), "strength=1.5"),
     ("data.normalization.normalizer", ((0.5, 0.5), (0.0, 0.2)), r"std\[0\]=0"),
