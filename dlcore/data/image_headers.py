@@ -127,11 +127,12 @@ def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
         return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
-def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def target_size(image_size: int | tuple[int, int], name: str = "image_size") -> tuple[int, int]:
     """Check an image size and return it as a pair.
 
     Args:
       image_size: side in pixels, or (H, W).
+      name: name of the argument, for the error message.
 
     Returns:
       (H, W).
@@ -139,9 +140,10 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
       ValueError: `image_size` is neither a positive int nor a pair of positive ints.
     """
-    size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
+    is_pair = isinstance(image_size, tuple | list) or getattr(image_size, "ndim", 0) == 1
+    size = tuple(image_size) if is_pair else (image_size, image_size)
     if len(size) != 2 or not all(is_whole_number(side) and side > 0 for side in size):
-        raise ValueError(f"image_size={image_size!r}: not a size; allowed: a positive int, or a pair (height, width)")
+        raise ValueError(f"{name}={image_size!r}: not a size; allowed: a positive int, or a pair (height, width)")
     return int(size[0]), int(size[1])
 
 

@@ -284,12 +284,12 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     for name, (array, axes) in arguments.items():
         if array is None:
             continue
+        if isinstance(array, str):
+            raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
         if limits := _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... ")):
             if axes.startswith("int "):
                 _check_whole(name, array)
             axes = "..." if axes.startswith("... ") else ""
-            if isinstance(array, str):
-                raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
