@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import is_whole_number
+from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.data.image_folder import ImageFile, ImageFolder
 from dlcore.data.image_pixels import is_sideways, open_image
 from dlcore.data.workers import try_each
@@ -70,9 +70,10 @@ def check_headers(
       The shape of the images and the files that can be read.
 
     Raises:
-      ValueError: `channels` is not None, 1 or 3; a header cannot be read (the message names the files); or, with
-        `skip_bad`, none can.
+      ValueError: `image_size` is no size; `channels` is not None, 1 or 3; a header cannot be read (the message names
+        the files); or, with `skip_bad`, none can.
     """
+    image_size = None if image_size is None else target_size(image_size)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels!r}: unknown; allowed: None, 1, 3")
     if sample_above is not None:
@@ -169,7 +170,11 @@ def take_evenly(items: Sequence[Any], count: int) -> list[Any]:
 
     Returns:
       min(count, len(items)) items, in order.
+
+    Raises:
+      ValueError: `count` is no whole number of at least 0.
     """
+    check_whole_number("count", count, 0)
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
 
 

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import files_below, open_zip
@@ -40,6 +40,7 @@ from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.text import read_lines
 from dlcore.data.workers import unreadable
 from dlcore.json_content import parse_json
+from dlcore.ops.checks import check_class_ids
 
 __all__ = [
     "ADE20K_CLASSES",
@@ -258,9 +259,17 @@ def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarr
     Returns:
       (number of pixels of each class [C] int64, number of pixels other than void in all images that contain the class
       [C] int64).
+
+    Raises:
+      ValueError: the source has no maps, `num_classes` is no whole number of at least 1, or a label is neither a class
+        nor void.
     """
+    check_whole_number("num_classes", num_classes, 1)
+    if "semantic" not in source.arrays:
+        raise ValueError(f"source={source.name!r}: holds no semantic, only {sorted(source.arrays)}; allowed: maps")
     inside, beside = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     for labels in source.arrays["semantic"]:
+        check_class_ids("semantic", labels, num_classes, VOID)
         counts = np.bincount(labels.reshape(-1), minlength=num_classes)[:num_classes]
         inside += counts
         beside += np.where(counts > 0, counts.sum(), 0)

@@ -41,8 +41,9 @@ class Source:
       keypoint_names: names of an object's keypoints; empty if the data has none.
 
     Raises:
-      ValueError: the arrays, names and sizes differ in length, one is called `index`, there is neither an array nor a
-        length, a label in memory has no class name, or images that are no uint8 have numbers of pixels, up to 255.
+      ValueError: `arrays` are no dict, `class_names` a text, the arrays, names and sizes differ in length, one is
+        called `index`, there is neither an array nor a length, a label in memory has no class name, or images that are
+        no uint8 have numbers of pixels, up to 255.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -55,6 +56,10 @@ class Source:
     keypoint_names: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if not isinstance(self.arrays, Mapping):
+            raise ValueError(f"arrays={type(self.arrays).__name__}: no dict; allowed: name -> array [N, ...]")
+        if isinstance(self.class_names, str):
+            raise ValueError(f"class_names={self.class_names!r}: one text; allowed: a list of names")
         for key, value in self.arrays.items():
             if not getattr(value, "shape", ()) or not hasattr(value, "dtype"):
                 raise ValueError(f"arrays: {key} is {type(value).__name__}; allowed: arrays [N, ...]")
@@ -72,7 +77,11 @@ class Source:
             raise ValueError(f"arrays: leading lengths {lengths}; allowed: {length} for each array")
         for name in ("names", "sizes"):
             value = getattr(self, name)
-            if value is not None and len(value) != length:
+            if value is None:
+                continue
+            if not hasattr(value, "__len__") or isinstance(value, str):
+                raise ValueError(f"{name}={value!r}: no array; allowed: {length} of them, one an example")
+            if len(value) != length:
                 raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
         self._check_labels()
         self._check_images()
@@ -254,13 +263,17 @@ def concatenate(first: Any, second: Any) -> Any:
       [N + M, ...].
 
     Raises:
-      ValueError: only one of them is in memory.
+      ValueError: only one of them is in memory, or their examples have other shapes.
     """
     if hasattr(first, "concatenate") != hasattr(second, "concatenate"):
         storage = ["on disk" if hasattr(part, "concatenate") else "in memory" for part in (first, second)]
         raise ValueError(
             f"second={type(second).__name__}: {storage[1]}, and the first part {storage[0]}; allowed: both in memory "
             "or both on disk, by the same memory limit"
+        )
+    if np.shape(first)[1:] != np.shape(second)[1:] or not np.ndim(first) or not np.ndim(second):
+        raise ValueError(
+            f"second.shape={np.shape(second)}: other examples; allowed: [M, ...] of those of {np.shape(first)}"
         )
     return first.concatenate(second) if hasattr(first, "concatenate") else np.concatenate([first, second])
 
@@ -310,7 +323,7 @@ def whole_numbers(function: _Function) -> _Function:
       function: the function.
 
     Returns:
-      It, which raises ValueError where another number or a word stands in the place of an int.
+      It, which raises ValueError where another number or a word stands in the place of an int, or `seed` is negative.
     """
     signature = inspect.signature(function)
     names = [name for name, parameter in signature.parameters.items() if parameter.annotation is int]
@@ -320,6 +333,8 @@ def whole_numbers(function: _Function) -> _Function:
         arguments = signature.bind(*args, **kwargs).arguments
         for name in names:
             check_whole_number(name, arguments.get(name, 0))
+        if "seed" in names:
+            check_seed(arguments.get("seed", 0))
         return function(*args, **kwargs)
 
     return checked  # pyright: ignore[reportReturnType]

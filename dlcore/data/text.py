@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
@@ -193,7 +193,7 @@ def read_utf8(path: Path, argument: str) -> str:
       ValueError: there is no such file, or it is not in UTF-8.
     """
     try:
-        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
+        text = Path(path).read_text(encoding="utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise ValueError(f"{argument}={str(path)!r}: {error.strerror}; allowed: a text file in UTF-8") from None
     except UnicodeDecodeError as error:
@@ -236,6 +236,12 @@ def split_text(
     return tokens[: -valid - test], tokens[-valid - test : -test], tokens[-test:]
 
 
+def _check_text(tokens: np.ndarray) -> None:
+    check_shapes(tokens=(tokens, "N"))
+    if not np.issubdtype(getattr(tokens, "dtype", object), np.integer):
+        raise ValueError(f"tokens={type(tokens).__name__}: no tokens; allowed: an array of whole numbers [N]")
+
+
 def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = False) -> Source:
     """Cut a text into rows that a stateful model reads in parallel: `text: [count, L + 1]`.
 
@@ -253,8 +259,11 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
       The source.
 
     Raises:
-      ValueError: `count` is below 1, or the text is too short to give each row a target.
+      ValueError: `tokens` are not int [N], `count` is no whole number of at least 1, or the text is too short to give
+        each row a target.
     """
+    _check_text(tokens)
+    check_whole_number("count", count)
     transitions = len(tokens) - 1
     if count < 1:
         raise ValueError(f"count={count}: no stream; allowed: 1 or more")
@@ -287,9 +296,13 @@ def windows(tokens: np.ndarray, length: int, stride: int | None = None, name: st
       The source.
 
     Raises:
-      ValueError: the text has no transition, or the stride is not 1 to T.
+      ValueError: `tokens` are not int [M], the text has no transition, a number is not whole, or the stride is not 1 to
+        T.
     """
+    _check_text(tokens)
+    check_whole_number("length", length, 1)
     stride = length if stride is None else stride
+    check_whole_number("stride", stride)
     if len(tokens) < 2:
         raise ValueError(f"tokens={len(tokens)}: {name} is too short; allowed: at least 2 tokens")
     if not 1 <= stride <= length:
@@ -320,8 +333,11 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
 
     Raises:
-      ValueError: `length` is below 1, or the text is not longer than a window.
+      ValueError: `tokens` are not int [M], `length` is no whole number of at least 1, or the text is not longer than a
+        window.
     """
+    _check_text(tokens)
+    check_whole_number("length", length)
     if length < 1:
         raise ValueError(f"length={length}: no window; allowed: at least 1")
     if len(tokens) <= length:

@@ -23,6 +23,7 @@ from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
 from dlcore.json_content import parse_json
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["prepared_datasets", "tfds_source", "tfds_sources", "tfds_splits"]
 
@@ -65,9 +66,10 @@ def tfds_sources(
       Split -> source: those of "train", "valid" and "test" that exist; "all" if the data set has only one split.
 
     Raises:
-      ValueError: `name` is unknown, or `data_dir` is None.
+      ValueError: `name` is unknown, `data_dir` is None, or `limit_bytes` negative.
       FileNotFoundError: the data set is not prepared in `data_dir`.
     """
+    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
     prepared = prepared_datasets(data_dir) if data_dir is not None else ()
     if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names()}):
         close = difflib.get_close_matches(name, sorted(names))
@@ -114,9 +116,10 @@ def tfds_source(
 
     Raises:
       FileNotFoundError: the data is not prepared; the message shows the command that prepares it.
-      ValueError: there is no such split, it has no image with a class label, or `workers` is None and the data must be
-        streamed or `image_size` is given.
+      ValueError: `limit_bytes` is negative, there is no such split, it has no image with a class label, or `workers` is
+        None and the data must be streamed or `image_size` is given.
     """
+    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
     if image_size is not None and workers is None:
         raise ValueError(f"image_size={image_size}: images in memory keep their size; allowed: None, or with workers")
     folder = _version_folder(name, data_dir)

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dlcore.data.image_folder import EXTENSIONS as IMAGE_EXTENSIONS
+from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import decode_image, scale_to_cover
 from dlcore.extras import require
 
@@ -110,9 +111,14 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
       Frames [T, H, W, 3] uint8.
 
     Raises:
-      ValueError: a frame cannot be decoded, an index is out of range, or the frames differ in size and `size` is None.
+      ValueError: `size` is no size, a frame cannot be decoded, an index is out of range, or the frames differ in size
+        and `size` is None.
       MissingPackage: it is a video file, and PyAV is not installed.
     """
+    size = None if size is None else target_size(size, "size")
+    frames = np.asarray(frames)
+    if frames.ndim != 1 or not len(frames) or frames.dtype.kind not in "iu":
+        raise ValueError(f"frames={frames.dtype}{list(frames.shape)}: no frames; allowed: int [T], one or more")
     path, numbers = Path(path), np.unique(frames)
     if (numbers < 0).any():
         raise ValueError(f"frames={numbers[0]}: negative; allowed: the frames of the video, counted from 0")

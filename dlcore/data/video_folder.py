@@ -13,8 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.clip_sampling import SampledClips, Short
+from dlcore.data.image_headers import target_size
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
@@ -48,6 +49,7 @@ def is_video(path: Path) -> bool:
     Returns:
       True for a video that is not hidden.
     """
+    path = Path(path)
     if path.name.startswith("."):
         return False
     if path.is_dir():
@@ -161,15 +163,17 @@ def labeled_clips(
       The source, of one clip per video; a note says how many videos are shorter than a clip, and what is done.
 
     Raises:
-      ValueError: a video cannot be read, has no frame or frames of two sizes; a clip is longer than its video and
-        `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no times, is given with
-        `frame_rate` or as a part in seconds.
+      ValueError: a number is out of range; a video cannot be read, has no frame or frames of two sizes; a clip is
+        longer than its video and `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no
+        times, is given with `frame_rate` or as a part in seconds.
       MissingPackage: there are video files, and PyAV is not installed.
     """
     check_choice("short", short, Short)
+    check_whole_number("length", length, 1)
+    check_whole_number("stride", stride, 1)
+    pair = target_size(size, "size")
     if frame_rate is not None and not frame_rate > 0:
         raise ValueError(f"frame_rate={frame_rate:g}: out of range; allowed: above 0 frames a second")
-    pair = (size, size) if isinstance(size, int) else size
     opened = [open_video(video.path) for video in videos]
     strides, firsts, counts = [], [], []
     for video, file in zip(videos, opened, strict=True):

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.extras import require
 
 __all__ = [
@@ -67,8 +68,12 @@ def pad_sequences(
       Tokens [N, L] int32.
 
     Raises:
-      ValueError: a row is longer than `length`.
+      ValueError: `length` or a token is no whole number of at least 0, or a row is longer than `length`.
     """
+    if length is not None:
+        check_whole_number("length", length, 0)
+    for i, tokens in enumerate(sequences):
+        _check_tokens(f"sequences[{i}]", tokens)
     extra = int(start) + int(end)
     longest = max((len(s) for s in sequences), default=0) + extra
     if length is not None and longest > length:
@@ -83,9 +88,17 @@ def pad_sequences(
     return rows
 
 
+def _check_tokens(name: str, tokens: Iterable[int]) -> None:
+    """Refuse what is no list of whole numbers of at least 0, as a fraction would be cut off."""
+    values = np.asarray(tokens)
+    if values.ndim != 1 or (values.size and (values.dtype.kind not in "iu" or values.min() < 0)):
+        raise ValueError(f"{name}={values.tolist()}: no tokens; allowed: a list of whole numbers of at least 0")
+
+
 def _until_end(tokens: Iterable[int]) -> list[int]:
     """Return the tokens before END, without PAD and START."""
-    prefix = []
+    prefix, tokens = [], tokens if hasattr(tokens, "shape") else list(tokens)
+    _check_tokens("tokens", tokens)
     for token in map(int, tokens):
         if token == END:
             break
@@ -126,8 +139,9 @@ class Words:
           The vocabulary.
 
         Raises:
-          ValueError: no word occurs `min_count` times.
+          ValueError: `min_count` is no whole number of at least 1, or no word occurs so often.
         """
+        check_whole_number("min_count", min_count, 1)
         counts = Counter(word for sentence in sentences for word in tokenize(sentence))
         words = tuple(w for w, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])) if n >= min_count)
         if not words:
@@ -261,8 +275,9 @@ class BytePairs:
 
         Raises:
           MissingPackage: `tokenizers` is not installed.
-          ValueError: `size` is too small for the characters of the sentences.
+          ValueError: `size` is no whole number, or too small for the characters of the sentences.
         """
+        check_whole_number("size", size)
         require("tokenizers", what="a vocabulary of byte pairs")
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 

@@ -4,7 +4,7 @@ import pytest
 from dlcore.data.carving import complete_splits, shared_images, split_validation
 from dlcore.data.fingerprint import hash_texts
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import Source, join, shuffle_labels
+from dlcore.data.source import Source, concatenate, join, shuffle_labels
 
 
 def source(length=20, classes=2):
@@ -202,6 +202,15 @@ def test_images_of_floats_up_to_255_are_refused():
         (lambda: Source({"image": [1, 2]}), r"^arrays: image is list; allowed: arrays \[N, ...\]$"),
         (lambda: Source({"image": np.float32(1)}), "^arrays: image is float32; allowed: arrays"),
         (lambda: Source(length=2.5), "^length=2.5: no whole number; allowed: integers$"),
+        (lambda: Source(np.zeros(3)), "^arrays=ndarray: no dict; allowed: name -> array"),
+        (
+            lambda: Source({"label": np.zeros(3, int)}, class_names="cat"),
+            "^class_names='cat': one text; allowed: ",
+        ),
+        (lambda: Source(length=3, names="abc"), "^names='abc': no array; allowed: 3 of them, one an example"),
+        (lambda: Source(length=3, sizes=3), "^sizes=3: no array; allowed: 3 of them"),
+        (lambda: concatenate(np.zeros((2, 3)), np.zeros((2, 4))), r"^second.shape=\(2, 4\): other examples; allowed: "),
+        (lambda: concatenate(np.zeros((2, 3)), np.zeros(2)), r"^second.shape=\(2,\): other examples"),
         (lambda: source().take(1.5), "^n=1.5: no whole number; allowed: integers$"),
         (lambda: Pipeline(source(), 1.5), "^batch_size=1.5: no whole number; allowed: integers$"),
         (lambda: Pipeline(source(), 2, seed=0.5), "^seed=0.5: no whole number; allowed: integers$"),
