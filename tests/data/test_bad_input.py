@@ -7,7 +7,9 @@ from dlcore.data import masks, preprocess, text, token_file, volume_files, words
 from dlcore.data.bank_and_queries import bank_and_queries
 from dlcore.data.captions import caption_source
 from dlcore.data.clip_sampling import clip_indices, clip_start, clips_in_memory, repeat_for_views, view_starts
+from dlcore.data.clips import clip_sentences
 from dlcore.data.coco import coco_source, coco_splits
+from dlcore.data.crossings import crossings
 from dlcore.data.decoding import (
     decode_box,
     decode_files,
@@ -17,9 +19,12 @@ from dlcore.data.decoding import (
     random_box,
     stretch_image,
 )
+from dlcore.data.digit_scenes import digit_scenes
 from dlcore.data.episodes import episodes
+from dlcore.data.factor_shapes import draw_factors, simulate_camera
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.flickr8k import flickr8k
+from dlcore.data.font_digits import font_digits
 from dlcore.data.image_classification import (
     check_labels,
     folder_source,
@@ -32,17 +37,37 @@ from dlcore.data.image_folder import list_folder
 from dlcore.data.image_headers import take_evenly
 from dlcore.data.image_pixels import center_box
 from dlcore.data.labeled_lines import labeled_texts
+from dlcore.data.melodies import melody_waveform
 from dlcore.data.normalization import normalizer
+from dlcore.data.other_domain import blend
 from dlcore.data.parquet_images import list_parquet
+from dlcore.data.planted_organs import interval_dice, planted_organs, standardize
+from dlcore.data.questions import question_tokens, question_words
+from dlcore.data.rasterizer import rasterize, shade
 from dlcore.data.resizing import ShortestEdge, check_resize, resize_bilinear, shortest_edge
+from dlcore.data.sample_images import fit_to, sample_image
+from dlcore.data.scenes import scene_semantics, scenes
 from dlcore.data.segmentation import class_pixels
+from dlcore.data.sentiment import word_counts
+from dlcore.data.shape_grid import Placed, cell_shares, check_grid, draw_shapes, foreground, paint, read_shapes
+from dlcore.data.shapes3d import mesh_points, modelnet, shapenet
 from dlcore.data.shards import sharded_images
+from dlcore.data.solid_images import camera_intrinsics, solid_images
+from dlcore.data.solid_meshes import revolve_profile, torus_mesh
+from dlcore.data.solids import Solid, occupancy_grid, render_depth
 from dlcore.data.source import Source
+from dlcore.data.spirals import segments
 from dlcore.data.streaming import StreamedImages, random_crops, sample_of
+from dlcore.data.strings import strings, symbols
+from dlcore.data.style_patterns import style_pattern
+from dlcore.data.text_images import text_images
 from dlcore.data.tfds_source import tfds_source, tfds_sources
+from dlcore.data.topics import as_characters
 from dlcore.data.video_datasets import read_video_dataset
 from dlcore.data.video_files import read_frames
 from dlcore.data.video_folder import labeled_clips
+from dlcore.data.vowels import glottal_pulses, resonate
+from dlcore.data.voxel_solids import depth_map, occupancy, solid_volume
 from dlcore.data.webdataset import list_webdataset
 from dlcore.data.workers import Workers
 from dlcore.data.youtube8m import read_youtube8m
@@ -224,6 +249,95 @@ CASES = {
     "views of no frame": (lambda: view_starts(2, -1, 2), f"num_frames=-1: {RANGE} 1"),
     "views of images": (lambda: repeat_for_views(LABELED, 2), "source='toy': holds no clips in `image`"),
     "clips of floats": (lambda: clips_in_memory(VIDEOS / 2, 2), "videos=float64: no pixels; allowed: uint8"),
+    # Drawn data.
+    "half a spiral": (lambda: segments(Source({"time": np.zeros((2, 8))}), 2.5), f"length=2.5: {WHOLE}"),
+    "factors of another number": (lambda: draw_factors(np.ones((3, 4)), np.zeros(1, int), 8), r"label=.*\[1\]: wrong"),
+    "factors of NaN": (lambda: draw_factors(np.full((1, 4), NAN), np.zeros(1, int), 8), "factors.*=nan: not finite"),
+    "a label of no shape": (lambda: draw_factors(np.ones((1, 4)), np.array([2]), 8), r"label\[0\]=2: out of range"),
+    "images of no side": (lambda: draw_factors(np.ones((1, 4)), np.zeros(1, int), 0), f"size=0: {RANGE} 1"),
+    "a camera of colors": (lambda: simulate_camera(PICTURE[None]), "images=.*wrong shape"),
+    "patches of floats": (lambda: blend(PICTURE[None], PICTURE[None] / 2), "patches=float64.*: no pictures"),
+    "no patches": (lambda: blend(PICTURE[None], PICTURE[None][:0]), "patches: none"),
+    "a rotation of NaN": (lambda: font_digits(1, rotation=NAN), "rotation=nan: not finite"),
+    "clutter below 0": (lambda: digit_scenes("test", 1, clutter=-1), f"clutter=-1: {RANGE} 0"),
+    "noise of NaN": (lambda: digit_scenes("test", 1, noise=NAN), "noise=nan: out of range; allowed: 0 to 1"),
+    "a seed below 0 of scenes": (lambda: scenes(1, -1), "seed=-1: negative; allowed: 0 or more"),
+    "a seed below 0 of a style": (lambda: style_pattern("waves", 8, -1), "seed=-1: negative"),
+    "alarms without end": (lambda: crossings(1, alarms=np.inf), "alarms=inf: not finite"),
+    "organs of half a voxel": (lambda: planted_organs(1, size=(8.5, 8, 8)), f"size=8.5: {WHOLE}"),
+    "a plane to standardize": (lambda: standardize(np.ones((2, 2))), r"volume.shape=\(2, 2\): no volume"),
+    "intervals of NaN": (lambda: interval_dice(BARE, np.full((1, 2), NAN)), "intervals: hold NaN"),
+    "no interval": (lambda: interval_dice(BARE, np.ones((0, 2))), "source='bare': holds no organ"),
+    "a triangle of NaN": (
+        lambda: rasterize(np.full((3, 2), NAN), np.ones(3), np.array([[0, 1, 2]]), 4, 4),
+        r"pixels\[0, 0\]=nan: not finite",
+    ),
+    "corners of another number": (
+        lambda: rasterize(np.ones((3, 2)), np.ones(2), np.array([[0, 1, 2]]), 4, 4),
+        r"nearness=float.*\[2\]: wrong shape or dtype; allowed: \[3\]",
+    ),
+    "half a row to draw": (
+        lambda: rasterize(np.ones((3, 2)), np.ones(3), np.array([[0, 1, 2]]), 4.5, 4),
+        f"height=4.5: {WHOLE}",
+    ),
+    "a square to shade": (lambda: shade(np.ones((4, 3)), np.array([[0, 1, 2, 3]])), "faces=.*wrong shape"),
+    "a texture of none": (
+        lambda: scene_semantics(np.full((2, 2), 3), np.ones((1, 2, 2), bool), np.zeros(1, int)),
+        r"textures\[0, 0\]=3: out of range; allowed: 0 to 2, of 3 textures",
+    ),
+    "a mask of no label": (
+        lambda: scene_semantics(np.zeros((2, 2), int), np.ones((1, 2, 2), bool), np.zeros(0, int)),
+        "labels: 0 of them; allowed: at least 1, one a mask",
+    ),
+    "a word of none": (lambda: word_counts(np.array([[-7]])), r"text\[0, 0\]=-7: out of range"),
+    "a character of none": (lambda: as_characters(np.array([0.5])), r"tokens\[0\]=0.5: out of range"),
+    "cells of nothing": (lambda: cell_shares(0, 3, 3), f"grid=0: {RANGE} 1"),
+    "a grid of NaN": (lambda: check_grid(48, NAN), f"grid=nan: {WHOLE}"),
+    "a color of none": (
+        lambda: draw_shapes(RNG, [Placed("pink", "circle", 0)], 16, 2),
+        "color='pink': unknown; allowed",
+    ),
+    "a cell outside": (
+        lambda: draw_shapes(RNG, [Placed("red", "circle", 4)], 16, 2),
+        "cell=4: out of range; allowed: 0",
+    ),
+    "a radius of 0": (lambda: paint(np.ones((4, 4, 3)), "circle", np.ones(3), (2, 2), 0.0), "radius=0: out of range"),
+    "a point of one number": (lambda: paint(np.ones((4, 4, 3)), "circle", np.ones(3), (2,), 1.0), r"center=\(2,\): no"),
+    "a gray foreground": (lambda: foreground(PICTURE[..., :1]), "image=.*wrong shape"),
+    "an overlap of NaN": (lambda: read_shapes(PICTURE, 2, least=NAN), "least=nan: out of range; allowed: 0 to 1"),
+    "no shapes to read": (lambda: read_shapes(PICTURE, 2, ()), r"shapes=\(\): none; allowed"),
+    "a cube of no side": (lambda: occupancy_grid(Solid("sphere", np.ones(3)), 2, -1.0), "half_side=-1: out of range"),
+    "half a cell": (lambda: occupancy_grid(Solid("sphere", np.ones(3)), 1.5), f"resolution=1.5: {WHOLE}"),
+    "a camera of two rows": (
+        lambda: render_depth([], np.eye(3), np.eye(3)[:2], np.zeros(3), 4, 4),
+        r"rotation=float.*\[2, 3\]: wrong shape",
+    ),
+    "intrinsics of no image": (lambda: camera_intrinsics(0), f"size=0: {RANGE} 1"),
+    "no solids": (lambda: solid_images(1, kinds=()), r"kinds=\(\): none; allowed"),
+    "half a segment": (lambda: torus_mesh(segments=24.5), f"segments=24.5: {WHOLE}"),
+    "a profile of three": (lambda: revolve_profile(np.ones((3, 3)), 4), "profile=.*wrong shape"),
+    "extents of 0": (lambda: occupancy("box", np.zeros(3), 4), "half_extents=0: out of range; allowed: above 0"),
+    "a center of two": (lambda: occupancy("box", np.ones(3), 4, center=(0, 0)), "center=.*wrong shape"),
+    "a tilt of NaN": (lambda: occupancy("box", np.ones(3), 4, tilt=NAN), "tilt=nan: not finite"),
+    "a volume of nothing": (lambda: solid_volume("box", -np.ones(3)), "half_extents=-1: out of range"),
+    "a plane of voxels": (lambda: depth_map(np.ones((2, 2))), "voxels=.*wrong shape"),
+    "half a point": (lambda: modelnet("none", "train", 0.5), f"num_points=0.5: {WHOLE}"),
+    "half a point of shapes": (lambda: shapenet("none", num_points=0.5), f"num_points=0.5: {WHOLE}"),
+    "no point": (lambda: mesh_points(np.eye(3), np.array([[0, 1, 2]]), 0, RNG), "count=0: too small"),
+    "one length of texts": (lambda: text_images(1, lengths=(3,)), r"lengths=\(3,\): no pair"),
+    "half a pixel of texts": (lambda: text_images(1, size=(24.5, 80)), f"size=24.5: {WHOLE}"),
+    "fonts that shrink": (lambda: text_images(1, font_sizes=(20, 15)), r"font_sizes=\(20, 15\): no range"),
+    "one length of strings": (lambda: strings("copy", 1, length=(3,)), r"length=\(3,\): no pair"),
+    "no symbol": (lambda: symbols(-1), f"vocabulary=-1: {RANGE} 1"),
+    "two directions": (lambda: clip_sentences(2), "directions=2: unknown; allowed: 4, 8"),
+    "a beat without end": (lambda: melody_waveform("C", beat=np.inf), "sample_rate=4000, beat=inf: out of range"),
+    "half a sample": (lambda: melody_waveform("C", sample_rate=4000.5), f"sample_rate=4000.5: {WHOLE}"),
+    "half a row of a photograph": (lambda: sample_image("china", 96.5), f"height=96.5: {WHOLE}"),
+    "a shape of one side": (lambda: fit_to(PICTURE, (10,)), rf"shape=\(10,\): {SIZE}"),
+    "a batch to fit": (lambda: fit_to(PICTURE[None], (2, 2)), "image=uint8.*: no picture"),
+    "half a word of a question": (lambda: question_tokens([], question_words(), 8.5), f"length=8.5: {WHOLE}"),
+    "a phase of NaN": (lambda: glottal_pulses(np.full(4, 100.0), 8000, NAN), "phase=nan: not finite"),
+    "half a sample of a vowel": (lambda: resonate(np.ones(4), 100.0, 50.0, 8000.5), f"sample_rate=8000.5: {WHOLE}"),
     "clips of images": (lambda: clips_in_memory(VIDEOS[0], 2), "videos=.*wrong shape"),
 }
 
