@@ -281,8 +281,8 @@ def pad_volumes(volumes: Sequence[np.ndarray], value: float, size: Sequence[int]
         raise ValueError("volumes: none; allowed: one or more")
     kinds = {(volume.dtype, volume.ndim, volume.shape[3:]) for volume in volumes}
     if len(kinds) > 1 or volumes[0].ndim not in (3, 4):
-        found = ", ".join(f"{volume.dtype}{list(volume.shape)}" for volume in volumes[:5])
-        raise ValueError(f"volumes={found}: do not fit; allowed: [D, H, W] or [D, H, W, C] of one dtype and C")
+        kinds_given = ", ".join(f"{volume.dtype}{list(volume.shape)}" for volume in volumes[:5])
+        raise ValueError(f"volumes={kinds_given}: do not fit; allowed: [D, H, W] or [D, H, W, C] of one dtype and C")
     largest = np.max([volume.shape[:3] for volume in volumes], 0)
     size = largest if size is None else size
     _check_size(size)

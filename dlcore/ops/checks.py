@@ -46,7 +46,9 @@ def check_boxes(name: str, boxes: Any, valid: Any = None) -> None:
     """
     if isinstance(boxes, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
         return
-    boxes = np.asarray(boxes)
+    boxes = _numbers(name, boxes)
+    if boxes.shape[-1:] != (4,):
+        raise ValueError(f"{name}={describe_array(boxes)}: no boxes; allowed: [..., 4]")
     counts = np.ones(boxes.shape[:-1], bool) if valid is None else np.asarray(valid, bool)
     check_finite(name, np.where(counts[..., None], boxes, 0))
     if (flipped := counts & (boxes[..., :2] > boxes[..., 2:]).any(-1)).any():
@@ -84,7 +86,7 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
     """
     if isinstance(indices, jax.core.Tracer):
         return
-    indices = np.asarray(indices)
+    indices = _numbers(name, indices)
     invalid = ~((indices >= 0) & (indices < size) & (indices == np.floor(indices)))
     if ignored is not None:
         invalid &= ~np.isin(indices, ignored)
@@ -108,7 +110,7 @@ def check_counts(name: str, counts: Any) -> None:
     """
     if isinstance(counts, jax.core.Tracer):
         return
-    counts = np.asarray(counts)
+    counts = _numbers(name, counts)
     if (invalid := ~((counts >= 0) & np.isfinite(counts))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={counts[at]:g}: no count; allowed: finite numbers, at least 0")
@@ -126,7 +128,7 @@ def check_finite(name: str, values: Any) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     if (invalid := ~np.isfinite(values)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
@@ -146,7 +148,7 @@ def check_range(name: str, values: Any, low: float, high: float = np.inf) -> Non
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     slack = 1e-6 * max(abs(limit) for limit in (low, high) if np.isfinite(limit))  # of sums in float32
     if (invalid := ~((values >= low - slack) & (values <= high + slack))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
@@ -167,7 +169,7 @@ def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     if (invalid := ~np.isin(values, allowed)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: unknown; allowed: {', '.join(f'{v:g}' for v in allowed)}")
@@ -185,7 +187,7 @@ def check_mask(name: str, mask: Any) -> None:
     """
     if mask is None or isinstance(mask, jax.core.Tracer):
         return
-    mask = np.asarray(mask)
+    mask = _numbers(name, mask)
     if (invalid := ~(mask >= 0)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(
@@ -205,7 +207,7 @@ def check_probabilities(name: str, values: Any) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values, np.float64)
+    values = _numbers(name, values).astype(np.float64)
     total = values.sum(-1)
     if (invalid := ~((values >= 0).all(-1) & (np.abs(total - 1) <= 0.01))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
@@ -284,11 +286,12 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     for name, (array, axes) in arguments.items():
         if array is None:
             continue
-        if isinstance(array, str):
-            raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
-        if limits := _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... ")):
-            if axes.startswith("int "):
-                _check_whole(name, array)
+        limits = _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... "))
+        if limits and axes.startswith("int "):
+            _check_whole(name, array)
+        if isinstance(array, list | tuple | str):
+            _numbers(name, array)
+        if limits:
             axes = "..." if axes.startswith("... ") else ""
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
@@ -314,6 +317,19 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
             kind = "int" if is_integer else ""
             raise ValueError(f"{name}={describe_array(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """NumPy's form of what is given; words, None and rows of unequal lengths are refused."""
+    if isinstance(values, np.ndarray | jax.Array):
+        return np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: rows of unequal lengths; allowed: numbers in rows of one length") from error
+    if array.dtype.kind in "OSU":
+        raise ValueError(f"{name}={values!r:.60}: no number; allowed: numbers")
+    return array
 
 
 def _check_whole(name: str, number: Any) -> None:

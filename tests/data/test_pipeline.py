@@ -174,7 +174,7 @@ def test_settings_are_json_and_tell_pipelines_apart():
         ({"batch_size": 4, "process_index": 2, "process_count": 2}, "process_index=2"),
         ({"batch_size": 4, "seed": -1}, "seed=-1"),
         ({"batch_size": 4, "process_index": 0.5}, "process_index=0.5: no whole number"),
-        ({"batch_size": 4, "process_count": "2"}, "process_count='2': no number|process_count=2: no whole number"),
+        ({"batch_size": 4, "process_count": "2"}, "process_count=.*2.*: no whole number"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):

@@ -14,8 +14,8 @@ import numpy as np
 
 from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
-from dlcore.data.augment.tone import blend, check_factor, keeps_uint8, real_pixels
-from dlcore.ops.checks import check_shapes
+from dlcore.data.augment.tone import blend, keeps_uint8, real_pixels
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "adjust_brightness",
@@ -107,7 +107,8 @@ def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
       ValueError: the image has neither one channel nor three, or a concrete factor is negative or not finite.
     """
     _check_colors(image)
-    check_factor(factor)
+    check_shapes(factor=(factor, ">= 0"))
+    check_finite("factor", factor)
     return image if image.shape[-1] == 1 else blend(image, gray(image), factor)
 
 
@@ -218,7 +219,7 @@ def color_jitter(
       ValueError: a number is negative, or `hue` is above 0.5.
     """
     for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
-        check_shapes(**{name: (value, "finite")})
+        check_shapes(**{name: (value, ">= 0")})
         if not 0 <= value < np.inf or (name == "hue" and value > 0.5):
             limits = "in [0, 0.5]" if name == "hue" else "at least 0"
             raise ValueError(f"{name}={value}: out of range; allowed: {limits}")

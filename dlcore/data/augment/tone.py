@@ -27,7 +27,6 @@ __all__ = [
     "adjust_sharpness",
     "autocontrast",
     "blend",
-    "check_factor",
     "equalize",
     "invert",
     "keeps_uint8",
@@ -91,7 +90,8 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
     Raises:
       ValueError: a concrete factor is negative or not finite.
     """
-    check_factor(factor)
+    check_shapes(factor=(factor, ">= 0"))
+    check_finite("factor", factor)
     pixels, white = real_pixels(image)
     other = jnp.asarray(other, pixels.dtype)
     if white == 1:
@@ -99,19 +99,6 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
     else:
         mixed = _rounded_product(factor, pixels) + _rounded_product(1 - factor, other)
     return jnp.clip(mixed, 0, white).astype(image.dtype)
-
-
-def check_factor(factor: Number) -> None:
-    """Check the factor of `blend`.
-
-    Args:
-      factor: number; a traced one passes.
-
-    Raises:
-      ValueError: it is negative or not finite.
-    """
-    check_shapes(factor=(factor, ">= 0"))
-    check_finite("factor", factor)
 
 
 @keeps_uint8
@@ -255,7 +242,8 @@ def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
       ValueError: the image is not [H, W, C], or a concrete factor is negative or not finite.
     """
     check_shapes(image=(image, "H W C"))
-    check_factor(factor)
+    check_shapes(factor=(factor, ">= 0"))
+    check_finite("factor", factor)
     height, width, _ = image.shape
     if min(height, width) < 3:
         return image
