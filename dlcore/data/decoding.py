@@ -30,6 +30,7 @@ from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, open_image, orientation
 from dlcore.data.workers import DECODERS, try_each
 from dlcore.extras import require
+from dlcore.ops.checks import check_finite
 
 __all__ = [
     "Box",
@@ -127,6 +128,7 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
     """
     size = target_size(size, "size")
     check_choice("channels", channels, (1, 3))
+    check_finite("crop_pct", crop_pct)
     if not 0 < crop_pct <= 1:
         raise ValueError(f"crop_pct={crop_pct}: out of range; allowed: in (0, 1]")
     try:
@@ -148,6 +150,7 @@ def stretch_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     Raises:
       ValueError: the image is not [H, W, 3] uint8, or `size` is no size.
     """
+    image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"image={image.dtype}{list(image.shape)}: no picture; allowed: uint8 [H, W, 3]")
     size = target_size(size, "size")

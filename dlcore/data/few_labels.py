@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dlcore.data.source import Source, whole_numbers
+from dlcore.data.source import Source, check_source, whole_numbers
 from dlcore.data.stratified import stratified_sample
 
 __all__ = ["few_labels", "two_streams"]
@@ -29,6 +29,7 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
     Raises:
       ValueError: the source has no label, `per_class` is not positive, or a class has fewer examples.
     """
+    check_source("source", source)
     if "label" not in source.arrays:
         raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
     if per_class < 1:

@@ -33,7 +33,7 @@ from dlcore.data.streaming import stream_files, streaming_note
 from dlcore.data.tfds_source import tfds_sources
 from dlcore.data.webdataset import list_webdataset
 from dlcore.data.workers import Workers
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "DATASETS",
@@ -117,8 +117,12 @@ def load(
         that they lack.
       FileNotFoundError: the data is not in `data_dir`.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name={name!r}: no text; allowed: {', '.join(DATASETS)}, or another data set of TFDS")
     check_seed(seed)
-    check_shapes(limit_bytes=(limit_bytes, ">= 0"), valid_fraction=(valid_fraction, "0 to <1"))
+    _check_reading(limit_bytes, workers)
+    check_finite("valid_fraction", valid_fraction)
+    check_shapes(valid_fraction=(valid_fraction, "0 to <1"))
     check_whole_number("min_classes", min_classes, 0)
     workers = Workers() if workers is None else workers
     if columns is not None and name != "parquet":
@@ -194,8 +198,14 @@ def folder_splits(
       ValueError: there is no image, no class folder, too few classes, a class that train lacks, an unreadable image,
         more than `limit_bytes`, or a number is out of range.
     """
-    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
+    _check_reading(limit_bytes, workers)
     return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
+
+
+def _check_reading(limit_bytes: int, workers: Workers | None) -> None:
+    check_range("limit_bytes", limit_bytes, 0)
+    if workers is not None and not isinstance(workers, Workers):
+        raise ValueError(f"workers={workers!r}: no workers; allowed: Workers(count), or None")
 
 
 def _photographs(image_size: int | tuple[int, int] | None) -> dict[str, Source]:
@@ -237,7 +247,7 @@ def shard_splits(
       ValueError: `kind` is unknown, the shards cannot be listed, an image cannot be read, more than `limit_bytes`, or a
         number is out of range.
     """
-    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
+    _check_reading(limit_bytes, workers)
     check_choice("kind", kind, SHARDS)
     is_tar = kind == "webdataset"
     shards = list_webdataset(path, min_classes) if is_tar else list_parquet(path, min_classes, columns)
@@ -269,7 +279,7 @@ def unlabeled_source(
       FileNotFoundError: `path` does not exist.
       ValueError: there is no image, an unreadable one, more than `limit_bytes`, or `limit_bytes` is negative.
     """
-    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
+    _check_reading(limit_bytes, workers)
     source = _read(list_unlabeled(path), image_size, channels, skip_bad, limit_bytes, workers)["all"]
     return replace(source, arrays={"image": source.arrays["image"]}, class_names=())
 
@@ -370,7 +380,8 @@ def _check_fits(path: str, count: int, shape: tuple[int, int, int], limit_bytes:
         side = int(math.sqrt(limit_bytes / (count * shape[2])))
         raise ValueError(
             f"path={path!r}: {count} images of {shape} take {num_bytes / 2**30:.1f} GiB, more than limit_bytes="
-            f"{limit_bytes} ({limit_bytes / 2**30:.1f} GiB); image_size={side} or less fits"
+            f"{limit_bytes} ({limit_bytes / 2**30:.1f} GiB); "
+            + (f"image_size={side} or less fits" if side else f"allowed: at least {count * shape[2]} bytes")
         )
 
 

@@ -104,6 +104,8 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
       ValueError: a field is missing, `size` is no size, the lengths do not add up to H * W, or the string is not in
         COCO's format.
     """
+    if not isinstance(rle, Mapping):
+        raise ValueError(f"rle={type(rle).__name__}: no run lengths; allowed: a dict of size and counts")
     if missing := [key for key in ("size", "counts") if key not in rle]:
         raise ValueError(f"rle={sorted(rle)}: holds no {' and no '.join(missing)}; allowed: size and counts")
     check_pair("size", rle["size"])

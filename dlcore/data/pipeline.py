@@ -16,7 +16,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.data.prefetch import prefetch
-from dlcore.data.source import Source
+from dlcore.data.source import Source, check_source
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["Pipeline", "Transform", "batch_at", "epochs", "padded_batches", "settings", "steps_per_epoch"]
@@ -53,8 +53,11 @@ class Pipeline:
     transform: Transform | None = None
 
     def __post_init__(self):
-        if not hasattr(self.source, "arrays"):
-            raise ValueError(f"source={type(self.source).__name__}: no source; allowed: Source(arrays)")
+        check_source("source", self.source)
+        if not isinstance(self.shuffle, bool | np.bool_):
+            raise ValueError(f"shuffle={self.shuffle!r}: neither; allowed: True, False")
+        if self.transform is not None and not callable(self.transform):
+            raise ValueError(f"transform={self.transform!r}: no function; allowed: (example, rng) -> example, or None")
         check_whole_number("batch_size", self.batch_size)
         check_whole_number("seed", self.seed)
         _share(self.batch_size, self.process_index, self.process_count)
@@ -106,7 +109,7 @@ class Pipeline:
         Raises:
           ValueError: `step` is negative or no whole number.
         """
-        if not step >= 0 or step % 1:
+        if step is None or isinstance(step, str) or not step >= 0 or step % 1:
             raise ValueError(f"step={step}: no step; allowed: whole numbers of 0 or more")
         return int(step) * self.batch_size
 
@@ -165,7 +168,16 @@ class Pipeline:
         for row, index in enumerate(batch["index"]):
             rng = np.random.default_rng((self.seed, int(epoch[row]), int(index)))
             example = transform({key: value[row] for key, value in batch.items()}, rng)
+            if not isinstance(example, Mapping):
+                raise ValueError(f"transform: returned {type(example).__name__}; allowed: a dict of arrays")
             examples.append({**example, "index": index})
+            for key in examples[0].keys() | examples[-1].keys():
+                shapes = [np.shape(one[key]) if key in one else None for one in (examples[0], examples[-1])]
+                if shapes[0] != shapes[1]:
+                    raise ValueError(
+                        f"transform: {key} is {shapes[1]} for example {index} and {shapes[0]} for the one before; "
+                        "allowed: arrays of the same names and shapes for all examples"
+                    )
         return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
 
 
@@ -195,9 +207,14 @@ def batch_at(pipelines: Any, step: int) -> Any:
 
     Returns:
       A batch, or a dict of batches of the same structure.
+
+    Raises:
+      ValueError: `pipelines` is neither.
     """
     if isinstance(pipelines, Mapping):
         return {name: batch_at(pipeline, step) for name, pipeline in pipelines.items()}
+    if not hasattr(pipelines, "batch_at"):
+        raise ValueError(f"pipelines={type(pipelines).__name__}: no pipeline; allowed: a Pipeline, or a dict of them")
     return pipelines.batch_at(step)
 
 
@@ -258,6 +275,7 @@ def padded_batches(
       ValueError: a number is not whole, `batch_size` is below 1 or not a multiple of `process_count`, or
         `process_index` is outside [0, process_count).
     """
+    check_source("source", source)
     first, count = _share(batch_size, process_index, process_count)
     return _padded(source, batch_size, first, count)
 

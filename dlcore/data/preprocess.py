@@ -306,11 +306,15 @@ def to_signed(pixels: Array) -> Array:
 
 def _floating(x: Array) -> Array:
     x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.dtype.kind in "OSU":
+        raise ValueError(f"x={x.dtype}: no numbers; allowed: arrays of numbers")
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(np.float32)
 
 
 def _mean(train: np.ndarray, per: str) -> np.ndarray:
     train = np.asarray(train)
+    if train.dtype.kind in "OSU":
+        raise ValueError(f"train={train.dtype}: no numbers; allowed: arrays of numbers")
     if train.ndim < 1 or not train.size:
         raise ValueError(f"train has shape {train.shape}; allowed: [N, ...] with at least one example")
     total = sum(chunk.sum(_axes(chunk, per)) for chunk in _chunks(train))

@@ -167,6 +167,7 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
       ValueError: the image is not [H, W, C], or `size` is no size.
     """
     size = target_size(size, "size")
+    image = np.asarray(image)
     if image.ndim != 3 or 0 in image.shape[:2]:
         raise ValueError(f"image.shape={image.shape}: no image; allowed: [H, W, C], of at least one pixel")
     if image.shape[:2] == tuple(size):

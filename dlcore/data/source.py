@@ -14,7 +14,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels", "whole_numbers"]
+__all__ = ["Source", "check_seed", "check_source", "concatenate", "join", "shuffle_labels", "whole_numbers"]
 
 _Function = TypeVar("_Function", bound=Callable)
 
@@ -58,8 +58,8 @@ class Source:
     def __post_init__(self):
         if not isinstance(self.arrays, Mapping):
             raise ValueError(f"arrays={type(self.arrays).__name__}: no dict; allowed: name -> array [N, ...]")
-        if isinstance(self.class_names, str):
-            raise ValueError(f"class_names={self.class_names!r}: one text; allowed: a list of names")
+        if isinstance(self.class_names, str) or not hasattr(self.class_names, "__len__"):
+            raise ValueError(f"class_names={self.class_names!r}: no names; allowed: a list of names")
         for key, value in self.arrays.items():
             if not getattr(value, "shape", ()) or not hasattr(value, "dtype"):
                 raise ValueError(f"arrays: {key} is {type(value).__name__}; allowed: arrays [N, ...]")
@@ -123,6 +123,9 @@ class Source:
             labels = self.arrays.get(key)
             if not count or not isinstance(labels, np.ndarray) or isinstance(labels, np.memmap) or not labels.size:
                 continue
+            if np.issubdtype(labels.dtype, np.floating) and (fractions := np.ravel(labels != np.floor(labels))).any():
+                value = np.ravel(labels)[fractions.argmax()]
+                raise ValueError(f"{key}={value:g}: no class; allowed: 0 to {count - 1}, of {count} class_names")
             if np.issubdtype(labels.dtype, np.integer) and labels.max() >= count:
                 position = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
                 raise ValueError(
@@ -227,9 +230,11 @@ def join(first: Source, second: Source) -> Source:
       The source of N1 + N2 examples, called "FIRST and SECOND".
 
     Raises:
-      ValueError: the sources hold different arrays, arrays of different shapes, or other classes; or one is on disk and
-        the other in memory.
+      ValueError: one is no source; the sources hold different arrays, arrays of different shapes, or other classes; or
+        one is on disk and the other in memory.
     """
+    check_source("first", first)
+    check_source("second", second)
     if first.class_names and second.class_names and first.class_names != second.class_names:
         names = ", ".join(map(str, first.class_names))
         raise ValueError(f"second={second.name!r}: other classes; allowed: {names}, those of the first")
@@ -291,11 +296,26 @@ def shuffle_labels(source: Source, seed: int) -> Source:
     Raises:
       ValueError: there is no `label`, or `seed` is negative.
     """
+    check_source("source", source)
     if "label" not in source.arrays:
         raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
     order = np.random.default_rng((check_seed(seed), 2)).permutation(len(source))
     arrays = {**source.arrays, "label": source.arrays["label"][order]}
     return replace(source, arrays=arrays, name=f"{source.name} (labels shuffled)")
+
+
+def check_source(name: str, source: Any) -> None:
+    """Check that an argument is a source, and no array or pipeline.
+
+    Args:
+      name: of the argument, for the error.
+      source: what was given.
+
+    Raises:
+      ValueError: it has no `arrays`, as a source has.
+    """
+    if not hasattr(source, "arrays"):
+        raise ValueError(f"{name}={type(source).__name__}: no source; allowed: Source(arrays)")
 
 
 def check_seed(seed: int) -> int:

@@ -15,7 +15,7 @@ from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = [
     "TEXTS",
@@ -67,9 +67,13 @@ class Vocabulary(NamedTuple):
           Tokens [N], uint8 for a vocabulary of up to 256 characters, else int32.
 
         Raises:
-          ValueError: a character is not in the vocabulary.
+          ValueError: `text` is no text, a character of it is not in the vocabulary, or one stands there twice.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"text={type(text).__name__}: no text; allowed: a str")
         index = {character: i for i, character in enumerate(self.characters)}
+        if len(index) != len(self.characters):
+            raise ValueError(f"characters={self.characters!r:.60}: one stands there twice; allowed: each once")
         for position, character in enumerate(text):
             if character not in index:
                 raise ValueError(
@@ -90,7 +94,7 @@ class Vocabulary(NamedTuple):
         Raises:
           ValueError: a token is none of them.
         """
-        tokens = np.asarray(list(tokens))
+        tokens = list(tokens)
         check_indices("tokens", tokens, len(self.characters), "characters")
         return "".join(self.characters[int(token)] for token in tokens)
 
@@ -224,6 +228,7 @@ def split_text(
     check_shapes(tokens=(tokens, "N"))
     test_fraction = valid_fraction if test_fraction is None else test_fraction
     for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
+        check_finite(name, fraction)
         if not 0 < fraction < 1 or valid_fraction + test_fraction >= 1:
             raise ValueError(f"{name}={fraction}: out of range; allowed: above 0, and both together below 1")
     valid, test = round(valid_fraction * len(tokens)), round(test_fraction * len(tokens))

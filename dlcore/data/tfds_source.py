@@ -23,7 +23,7 @@ from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
 from dlcore.json_content import parse_json
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range
 
 __all__ = ["prepared_datasets", "tfds_source", "tfds_sources", "tfds_splits"]
 
@@ -69,7 +69,7 @@ def tfds_sources(
       ValueError: `name` is unknown, `data_dir` is None, or `limit_bytes` negative.
       FileNotFoundError: the data set is not prepared in `data_dir`.
     """
-    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
+    check_range("limit_bytes", limit_bytes, 0)
     prepared = prepared_datasets(data_dir) if data_dir is not None else ()
     if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names()}):
         close = difflib.get_close_matches(name, sorted(names))
@@ -119,7 +119,7 @@ def tfds_source(
       ValueError: `limit_bytes` is negative, there is no such split, it has no image with a class label, or `workers` is
         None and the data must be streamed or `image_size` is given.
     """
-    check_shapes(limit_bytes=(limit_bytes, ">= 0"))
+    check_range("limit_bytes", limit_bytes, 0)
     if image_size is not None and workers is None:
         raise ValueError(f"image_size={image_size}: images in memory keep their size; allowed: None, or with workers")
     folder = _version_folder(name, data_dir)

@@ -20,6 +20,7 @@ from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
 from dlcore.data.workers import Workers
+from dlcore.ops.checks import check_finite
 
 __all__ = ["LabeledVideo", "is_video", "labeled_clips", "list_classes", "list_videos"]
 
@@ -172,6 +173,8 @@ def labeled_clips(
     check_whole_number("length", length, 1)
     check_whole_number("stride", stride, 1)
     pair = target_size(size, "size")
+    if frame_rate is not None:
+        check_finite("frame_rate", frame_rate)
     if frame_rate is not None and not frame_rate > 0:
         raise ValueError(f"frame_rate={frame_rate:g}: out of range; allowed: above 0 frames a second")
     opened = [open_video(video.path) for video in videos]

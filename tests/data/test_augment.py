@@ -281,6 +281,16 @@ WARP = augment.Warp(lambda p: p, lambda p: p)
         (lambda: augment.erase(IMAGE, float("nan"), 0, 1, 2), "top=nan: "),
         (lambda: augment.erase(IMAGE, 0, 0, 1, 2, np.ones(3)), r"value=float.*\[3\]: wrong shape"),
         (lambda: augment.cutout(2, value=float("nan")), "value=nan: "),
+        (lambda: augment.random_flip(None), "probability=None: no number; allowed: numbers"),
+        (lambda: augment.random_affine(None), "degrees=None: no number"),
+        (lambda: augment.random_warp(None), "degrees=None: no number"),
+        (lambda: augment.color_jitter(None), "brightness=None: no number"),
+        (lambda: augment.rand_augment(magnitude=None), "magnitude=None: no number"),
+        (lambda: augment.mixup(KEYS[0], BATCH, BATCH, None), "alpha=None: no number"),
+        (lambda: augment.normalize("a", 1.0), "mean='a': no number"),
+        (lambda: augment.channel_statistics(BATCH), "source=ndarray: no source; allowed"),
+        (lambda: augment.gaussian_noise()(KEYS[0], np.zeros((2, 2, 1), np.uint8)), "image.dtype=uint8: no floats"),
+        (lambda: augment.random_flip_example()(KEYS[0], {"boxes": BATCH}), r"example=\['boxes'\]: holds no image"),
         (lambda: augment.gaussian_noise("0.1"), "std='0.1': no number"),
         (lambda: augment.color_jitter("0.1"), "brightness='0.1': no number"),
         (lambda: augment.adjust_brightness(IMAGE, -1.0), "factor=-1"),
@@ -355,3 +365,13 @@ def test_statistics_standardize_the_split_they_come_from(dtype):
 def test_statistics_need_images():
     with pytest.raises(ValueError, match="no images"):
         augment.channel_statistics(Source.indices(3))
+
+
+def test_arrays_of_numpy_are_taken_as_those_of_jax():
+    """Readers give NumPy's arrays; eager calls take them, with the same results."""
+    image, boxes = np.asarray(IMAGE), np.array([[1, 2, 5, 6]])
+    warp = augment.affine_warp((8, 8), 10.0)
+    for method in ("bilinear", "nearest"):
+        np.testing.assert_array_equal(augment.warp_image(image, warp, method), augment.warp_image(IMAGE, warp, method))
+    moved = augment.warp_boxes(boxes.tolist(), warp, (8, 8))[0]
+    np.testing.assert_array_equal(moved, augment.warp_boxes(jnp.asarray(boxes), warp, (8, 8))[0])

@@ -147,6 +147,8 @@ def random_flip_example(
 
 def _own_size(example: dict) -> tuple[int | jax.Array, int | jax.Array]:
     """Return (height, width) of the image, without the padding of its canvas."""
+    if "image" not in example:
+        raise ValueError(f"example={sorted(example)}: holds no image; allowed: image, and any of {', '.join(READ)}")
     return tuple(example["image_size"]) if "image_size" in example else example["image"].shape[:2]
 
 
@@ -296,8 +298,11 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
 
     Raises:
       ValueError: `keep` is outside [0, 1].
+      TypeError: `draw` is not callable; call its factory first, as in `random_warp()`.
     """
     check_shapes(keep=(keep, "0 to 1"))
+    if not callable(draw):
+        raise TypeError(f"draw={draw!r}: not callable; allowed: a function (key, size) -> Warp")
 
     def apply(key, example):
         size = _own_size(example)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import affine_warp, warp_image
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "affine",
@@ -157,6 +157,7 @@ def random_affine(
     """
     degrees, shear = _interval("degrees", degrees), _interval("shear", shear)
     check_pair("scale", scale)
+    check_finite("translate", translate)
     check_shapes(translate=(translate, "finite"))
     scale = _interval("scale", (scale[0], scale[1]))
     if not 0 <= translate < math.inf:
@@ -205,6 +206,7 @@ def affine(
 
 
 def _sometimes(function, probability: float) -> Augmentation:
+    check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
@@ -221,6 +223,7 @@ def _interval(name: str, value: float | tuple[float, float]) -> tuple[float, flo
         check_pair(name, value)
         low, high = value
     else:
+        check_finite(name, value)
         check_shapes(**{name: (value, "finite")})
         low, high = -abs(value), abs(value)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):

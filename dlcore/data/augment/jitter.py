@@ -15,7 +15,7 @@ import numpy as np
 from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.tone import blend, keeps_uint8, real_pixels
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "adjust_brightness",
@@ -189,10 +189,15 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
 
     Raises:
       ValueError: `probability` is outside [0, 1].
+      TypeError: `augmentation` is not callable; call its factory first.
     """
+    check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
+
+    if not callable(augmentation):
+        raise TypeError(f"augmentation={augmentation!r}: not callable; allowed: a function (key, image) -> image")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         decide, inner = jax.random.split(key)
@@ -219,6 +224,7 @@ def color_jitter(
       ValueError: a number is negative, or `hue` is above 0.5.
     """
     for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
+        check_range(name, value, 0)
         check_shapes(**{name: (value, ">= 0")})
         if not 0 <= value < np.inf or (name == "hue" and value > 0.5):
             limits = "in [0, 0.5]" if name == "hue" else "at least 0"

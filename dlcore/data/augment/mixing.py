@@ -20,7 +20,7 @@ from dlcore.choices import check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.image_headers import target_size
 from dlcore.learner import Range, example_keys, mask_of
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.replica import replica_key
 
 __all__ = ["Mixed", "Mixing", "augmented_batch", "cutmix", "cutmix_box", "mix_batch", "mixup"]
@@ -70,6 +70,7 @@ def mixup(
     Raises:
       ValueError: `alpha` is negative, images or targets are integers, or the batches have different lengths.
     """
+    images, targets = jnp.asarray(images), jnp.asarray(targets)
     _check_floating("images", images)
     lam, partner_idx = _draw(key, images, targets, alpha, mask)
     lam = jnp.maximum(lam, 1 - lam) if keep_most else lam
@@ -95,6 +96,7 @@ def cutmix(
       ValueError: `images` is not [B, H, W, C], `alpha` is negative, the targets are integers, or the batches have
         different lengths.
     """
+    images, targets = jnp.asarray(images), jnp.asarray(targets)
     if images.ndim != 4:
         raise ValueError(f"images has shape {images.shape}; allowed: [B, H, W, C]")
     drawing, placing = jax.random.split(key)
@@ -203,6 +205,7 @@ def augmented_batch(
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     """Draw (lam [B] float32, index of each example's partner [B])."""
+    check_range("alpha", alpha, 0)
     check_shapes(alpha=(alpha, ">= 0"))
     if isinstance(alpha, Real) and not 0 <= alpha < np.inf:
         raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0, finite")

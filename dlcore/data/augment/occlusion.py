@@ -12,7 +12,7 @@ import numpy as np
 
 from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["cutout", "erase", "gaussian_noise", "random_erasing", "random_resized_crop"]
 
@@ -87,6 +87,7 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
       ValueError: an argument is out of range.
     """
     _check(area, ratio)
+    check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
@@ -178,7 +179,14 @@ def gaussian_noise(std: float = 0.1) -> Augmentation:
     Raises:
       ValueError: `std` is negative or not finite.
     """
+    check_finite("std", std)
     check_shapes(std=(std, "finite"))
     if not 0 <= std < np.inf:
         raise ValueError(f"std={std}: out of range; allowed: 0 or more, finite")
-    return lambda key, image: image + std * jax.random.normal(key, image.shape, image.dtype)
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise ValueError(f"image.dtype={image.dtype}: no floats to add noise to; allowed: floating dtypes")
+        return image + std * jax.random.normal(key, image.shape, image.dtype)
+
+    return apply

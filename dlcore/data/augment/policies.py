@@ -27,7 +27,7 @@ from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation
 from dlcore.data.augment.warp import affine_warp, warp_image
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["OPERATIONS", "POLICIES", "apply_operation", "auto_augment", "rand_augment"]
 
@@ -154,6 +154,7 @@ def rand_augment(
       ValueError: `num_ops` or `num_magnitude_bins` is no whole number or too small, `magnitude` is outside [0,
         num_magnitude_bins - 1], `interpolation` unknown, or `fill` not finite.
     """
+    check_finite("magnitude", magnitude)
     check_shapes(fill=(fill, "finite"), magnitude=(magnitude, "finite"))
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     check_whole_number("num_ops", num_ops, 0)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice, check_pair
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, lens_warp, perspective_warp, warp_image
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warp_augmentation"]
 
@@ -59,6 +59,7 @@ def random_warp(
         ("perspective", perspective, 0, 0.999),
         ("lens", lens, 0, 0.3),
     ):
+        check_finite(name, value)
         check_shapes(**{name: (value, "finite")})
         if not low <= value <= high or value == math.inf:
             raise ValueError(f"{name}={value}: out of range; allowed: in [{low}, {high}]")

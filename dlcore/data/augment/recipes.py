@@ -10,7 +10,7 @@ from dlcore.choices import check_choice, check_whole_number
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
 from dlcore.data.augment.compose import Augmentation, check_channels
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["CLASSIFICATION", "STRONG", "VIEWS", "classification_augmentation", "contrastive_augmentation"]
 
@@ -46,6 +46,8 @@ def classification_augmentation(
         as long, a mean not finite or a deviation not above 0.
     """
     check_whole_number("side", side, 1)
+    check_finite("mean", mean)
+    check_finite("std", std)
     check_shapes(mean=(mean, "... finite"), std=(std, "... > 0"))
     check_choice("name", name, CLASSIFICATION)
     if strong not in (None, *STRONG):

@@ -258,6 +258,7 @@ def warp_image(
     """
     check_choice("interpolation", interpolation, ("bilinear", "nearest"))
     check_shapes(image=(image, "H W C"), fill=(fill, "C finite" if np.ndim(fill) else "finite"))
+    image = jnp.asarray(image)
     height, width, _ = image.shape
     real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     y, x = jnp.meshgrid(jnp.arange(height, dtype=real) + 0.5, jnp.arange(width, dtype=real) + 0.5, indexing="ij")
@@ -336,6 +337,7 @@ def warp_boxes(
     _check_size(size)
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"), keep=(keep, "0 to 1"))
     check_boxes("boxes", boxes, valid)
+    boxes = jnp.asarray(boxes)
     boxes = boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
