@@ -3,11 +3,12 @@
 The file imports neither jax nor the rest of dlcore, so that readers of data check their options without either.
 """
 
+import os
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any, get_args
 
-__all__ = ["check_choice", "check_pair", "check_whole_number", "is_whole_number", "repeated_options"]
+__all__ = ["check_choice", "check_pair", "check_path", "check_whole_number", "is_whole_number", "repeated_options"]
 
 
 def check_choice(name: str, value: Any, allowed: Any) -> None:
@@ -70,6 +71,20 @@ def check_pair(name: str, value: Any) -> None:
     is_pair |= getattr(value, "shape", None) == (2,)
     if not is_pair or not all(isinstance(part, Real) or getattr(part, "shape", None) == () for part in value):
         raise ValueError(f"{name}={value!r}: no pair; allowed: two numbers")
+
+
+def check_path(name: str, path: Any) -> None:
+    """Check that an argument is a path, which need not exist.
+
+    Args:
+      name: of the argument, for the error.
+      path: what was given.
+
+    Raises:
+      ValueError: it is neither a text nor a path object.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{name}={path!r:.60}: no path; allowed: a text or a pathlib.Path")
 
 
 def repeated_options(argv: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.coco_annotations import (
     annotation_errors,
     box_corners,
@@ -68,9 +68,10 @@ def coco_splits(
 
     Raises:
       FileNotFoundError: the folder, its training annotations or its images are missing.
-      ValueError: `max_boxes` is no whole number of at least 1, a split has two files, train has no box (or no keypoint)
-        to learn from, or see `coco_source`.
+      ValueError: `data_dir` is no path; `max_boxes` is no whole number of at least 1, a split has two files, train has
+        no box (or no keypoint) to learn from, or see `coco_source`.
     """
+    check_path("data_dir", data_dir)
     check_whole_number("max_boxes", max_boxes, 1)
     folder = Path(data_dir)
     if not folder.is_dir():

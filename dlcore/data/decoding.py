@@ -24,7 +24,7 @@ from typing import Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_pair, check_whole_number
+from dlcore.choices import check_choice, check_pair, check_path, check_whole_number
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, open_image, orientation
@@ -98,8 +98,10 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None, chan
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: `size` is no size, `channels` is neither 1 nor 3, or the file is not a readable image.
+      ValueError: `path` is no path; `size` is no size, `channels` is neither 1 nor 3, or the file is not a readable
+        image.
     """
+    check_path("path", path)
     check_choice("channels", channels, (1, 3))
     if not Path(path).is_file():
         raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: an image file")
@@ -123,9 +125,10 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: `size` is no size, `crop_pct` is outside (0, 1], `channels` is neither 1 nor 3, or the file is missing
-        or not a readable image.
+      ValueError: `path` is no path; `size` is no size, `crop_pct` is outside (0, 1], `channels` is neither 1 nor 3, or
+        the file is missing or not a readable image.
     """
+    check_path("path", path)
     size = target_size(size, "size")
     check_choice("channels", channels, (1, 3))
     check_finite("crop_pct", crop_pct)

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import files_below, open_zip
@@ -130,12 +130,13 @@ def segmentation_splits(
 
     Raises:
       FileNotFoundError: there is no such folder or .zip.
-      ValueError: there are no training pairs; an image lacks its mask or a mask its image; a mask differs in size from
-        its image, is in color or in a lossy format, or holds a number that is no class (without classes.json: that no
-        training mask holds); the training masks hold fewer than two classes, or, without classes.json, numbers with
-        gaps; a folder beside the split folders is no split; or sizes differ and `image_size` is None. The message names
-        the file.
+      ValueError: `data_dir` is no path; there are no training pairs; an image lacks its mask or a mask its image; a
+        mask differs in size from its image, is in color or in a lossy format, or holds a number that is no class
+        (without classes.json: that no training mask holds); the training masks hold fewer than two classes, or, without
+        classes.json, numbers with gaps; a folder beside the split folders is no split; or sizes differ and `image_size`
+        is None. The message names the file.
     """
+    check_path("data_dir", data_dir)
     path = Path(data_dir)
     if not path.exists():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder or .zip")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.mesh_files import read_mesh
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.json_content import parse_json
@@ -77,10 +77,11 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
       in the unit sphere.
 
     Raises:
-      ValueError: the split is unknown, the folder holds several .npz of it, `num_points` is below 1 or above that of
-        the .npz, a mesh is damaged, a point is not finite, or a label has no class.
+      ValueError: `data_dir` is no path; the split is unknown, the folder holds several .npz of it, `num_points` is
+        below 1 or above that of the .npz, a mesh is damaged, a point is not finite, or a label has no class.
       FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
+    check_path("data_dir", data_dir)
     check_choice("split", split, ("train", "test"))
     check_seed(seed)
     if num_points is not None:
@@ -140,9 +141,11 @@ def shapenet(
       are SYNSET/MODEL.
 
     Raises:
-      ValueError: `num_points` is no whole number of at least 1, the folder lacks a synset, or a mesh is damaged.
+      ValueError: `data_dir` is no path; `num_points` is no whole number of at least 1, the folder lacks a synset, or a
+        mesh is damaged.
       FileNotFoundError: the folder holds no models.
     """
+    check_path("data_dir", data_dir)
     check_seed(seed)
     if num_points is not None:
         check_whole_number("num_points", num_points)
@@ -227,8 +230,10 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 
     Raises:
       FileNotFoundError: the index, or a file that it names, does not exist.
-      ValueError: the index has no such category, or an entry lacks a field or has a matrix of another shape.
+      ValueError: `data_dir` is no path; the index has no such category, or an entry lacks a field or has a matrix of
+        another shape.
     """
+    check_path("data_dir", data_dir)
     root = Path(data_dir)
     index = root / "pix3d.json"
     if not index.is_file():

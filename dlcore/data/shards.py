@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.folders import files_below, is_visible
 from dlcore.data.image_folder import UNLABELED, ImageFile, ImageFolder
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
@@ -57,9 +57,10 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no shard; the name of one has no split, while others have one, or has several; or there is
-        no training split.
+      ValueError: `path` is no path; there is no shard; the name of one has no split, while others have one, or has
+        several; or there is no training split.
     """
+    check_path("path", path)
     path, allowed = Path(path), " or ".join(endings)
     if path.is_file():
         return {"all": [path]}

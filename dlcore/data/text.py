@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
@@ -170,8 +170,10 @@ def read_texts(text: str, argument: str) -> list[str]:
       The lines of the file; [text] where there is no such file.
 
     Raises:
-      ValueError: the file is not in UTF-8; or one word ends in .txt or in a slash, as a path does, and is no file.
+      ValueError: `text` is no text; the file is not in UTF-8; or one word ends in .txt or in a slash, as a path does,
+        and is no file.
     """
+    check_path(argument, text)
     path = Path(text)
     try:
         if path.is_file():
@@ -194,8 +196,9 @@ def read_utf8(path: Path, argument: str) -> str:
       The text; a line ends with a newline.
 
     Raises:
-      ValueError: there is no such file, or it is not in UTF-8.
+      ValueError: `path` is no path; there is no such file, or it is not in UTF-8.
     """
+    check_path(argument, path)
     try:
         text = Path(path).read_text(encoding="utf-8").removeprefix("\ufeff")
     except OSError as error:

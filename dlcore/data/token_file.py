@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_pair
+from dlcore.choices import check_choice, check_pair, check_path
 from dlcore.data.source import Source
 from dlcore.ops.checks import check_shapes
 
@@ -100,10 +100,11 @@ def token_rows(
       The source; its rows are uint16 for a file of uint16, else int32.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, `size`, `stride` or
-        `part` is out of range, or a token is not in the vocabulary.
+      ValueError: `path` is no path; the part has fewer than `size` tokens, the file holds no numbers of this dtype,
+        `size`, `stride` or `part` is out of range, or a token is not in the vocabulary.
       FileNotFoundError: there is no such file.
     """
+    check_path("path", path)
     check_shapes(num_tokens=(num_tokens, "int >= 1"))
     rows = TokenRows(path, size, stride, part, dtype)
     if num_tokens is not None:

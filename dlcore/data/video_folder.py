@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.clip_sampling import SampledClips, Short
 from dlcore.data.image_headers import target_size
 from dlcore.data.source import Source
@@ -69,8 +69,9 @@ def list_videos(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: the folder holds no video.
+      ValueError: `path` is no path; the folder holds no video.
     """
+    check_path("path", path)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
@@ -95,9 +96,11 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
 
     Raises:
       FileNotFoundError: the folder does not exist.
-      ValueError: the folder is one video or holds no video, fewer than two classes, a class without videos, videos
-        outside class folders, a class that train lacks, or a folder beside the split folders that is no split.
+      ValueError: `root` is no path; the folder is one video or holds no video, fewer than two classes, a class without
+        videos, videos outside class folders, a class that train lacks, or a folder beside the split folders that is no
+        split.
     """
+    check_path("root", root)
     root = Path(root)
     if list_videos(root) == [root]:
         raise ValueError(f"path={str(root)!r}: is one video itself; allowed: a folder of class folders")

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import is_whole_number
+from dlcore.choices import check_path, is_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
@@ -92,8 +92,10 @@ def list_volumes(path: Path) -> list[Path]:
       The paths, sorted.
 
     Raises:
+      ValueError: `path` is no path.
       FileNotFoundError: there is no such file, or the folder holds no volume.
     """
+    check_path("path", path)
     path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     volumes = [file for file in files if file.is_file() and not file.name.startswith(".") and _is_volume(file)]
@@ -117,10 +119,11 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
       The volume, with its values as the file scales them.
 
     Raises:
-      ValueError: the file cannot be read, has no spacing, another number of axes, or values that are no finite real
-        numbers; the message names it.
+      ValueError: `path` is no path; the file cannot be read, has no spacing, another number of axes, or values that are
+        no finite real numbers; the message names it.
       MissingPackage: the file is NIfTI, and nibabel is not installed.
     """
+    check_path("path", path)
     path = Path(path)
     if not _is_volume(path):
         raise ValueError(f"{path}: no volume; allowed: files {', '.join(SUFFIXES)}")
@@ -314,10 +317,12 @@ def volume_splits(
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: a file cannot be read or has no spacing; a scan lacks its labels, or labels their scan; sizes or
-        numbers of channels differ; labels are no classes; or there are no training scans. The message names the file.
+      ValueError: `data_dir` is no path; a file cannot be read or has no spacing; a scan lacks its labels, or labels
+        their scan; sizes or numbers of channels differ; labels are no classes; or there are no training scans. The
+        message names the file.
       MissingPackage: files are NIfTI, and nibabel is not installed.
     """
+    check_path("data_dir", data_dir)
     root = Path(data_dir)
     if not root.is_dir():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder")

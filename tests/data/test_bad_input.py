@@ -38,6 +38,7 @@ from dlcore.data.image_headers import take_evenly
 from dlcore.data.image_pixels import center_box
 from dlcore.data.labeled_lines import labeled_texts
 from dlcore.data.melodies import melody_waveform
+from dlcore.data.mesh_files import read_mesh
 from dlcore.data.normalization import normalizer
 from dlcore.data.other_domain import blend
 from dlcore.data.parquet_images import list_parquet
@@ -65,7 +66,7 @@ from dlcore.data.tfds_source import tfds_source, tfds_sources
 from dlcore.data.topics import as_characters
 from dlcore.data.video_datasets import read_video_dataset
 from dlcore.data.video_files import read_frames
-from dlcore.data.video_folder import labeled_clips
+from dlcore.data.video_folder import labeled_clips, list_classes
 from dlcore.data.vowels import glottal_pulses, resonate
 from dlcore.data.voxel_solids import depth_map, occupancy, solid_volume
 from dlcore.data.webdataset import list_webdataset
@@ -151,6 +152,17 @@ CASES = {
         lambda: labeled_clips([], (), length=1, size=8, frame_rate="3"),
         "frame_rate='3': no number; allowed: numbers",
     ),
+    "no folder": (lambda: folder_splits(None), "path=None: no path; allowed: a text or a pathlib.Path"),
+    "a number for shards": (lambda: list_webdataset(3), "path=3: no path"),
+    "no image file": (lambda: load_image(None), "path=None: no path"),
+    "no video": (lambda: read_frames(None, [0]), "path=None: no path"),
+    "no classes of videos": (lambda: list_classes(None), "root=None: no path"),
+    "no volume": (lambda: volume_files.load_volume(None), "path=None: no path"),
+    "no mesh": (lambda: read_mesh(None), "path=None: no path"),
+    "no file of tokens": (lambda: token_file.token_rows(None, 2, 1), "path=None: no path"),
+    "no text file": (lambda: text.read_lines(None, "data_dir"), "data_dir=None: no path"),
+    "no annotations": (lambda: coco_splits(None, 8), "data_dir=None: no path"),
+    "no models": (lambda: modelnet(None, "train"), "data_dir=None: no path"),
     # Pixels.
     "a crop of no size": (lambda: load_center_crop("none", (8,)), rf"size=\(8,\): {SIZE}"),
     "a crop of more than all": (lambda: load_center_crop("none", (8, 8), crop_pct=2.0), r"crop_pct=2.0: out of range"),

@@ -196,7 +196,7 @@ def longer(example, rng):
     return {"x": np.zeros(1 + int(example["index"]))}
 
 
-def test_what_is_no_pipeline_and_examples_that_do_not_fit_are_named():
+def test_pipelines_and_examples_that_do_not_fit_are_named():
     for call, message in (
         (lambda: batch_at([Pipeline(source(10), 2)], 0), "pipelines=list: no pipeline; allowed: a Pipeline, or a dict"),
         (lambda: padded_batches(np.zeros(3), 2), "source=ndarray: no source; allowed"),
