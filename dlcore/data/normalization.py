@@ -30,7 +30,7 @@ def normalizer(
     """Build a function that converts images to a network's input.
 
     Args:
-      mean: [C], mean of each channel on the [0, 1] scale.
+      mean: [C], mean of each channel on the [0, 1] scale; one number stands for all channels.
       std: [C], standard deviation of each channel on the [0, 1] scale, positive.
       size: side, or (H, W), that images are resized to (bilinear); None leaves them as they are.
       dtype: dtype of the computation, at least float32.
@@ -52,7 +52,7 @@ def normalizer(
     dtype = jnp.promote_types(dtype, jnp.float32)
 
     def normalize(images: jax.Array) -> jax.Array:
-        if images.shape[-1] not in (1, len(mean)):
+        if len(mean) > 1 and images.shape[-1] not in (1, len(mean)):
             raise ValueError(f"images.shape={images.shape}: other channels; allowed: 1 or {len(mean)}, as of mean")
         images = to_float(images, dtype).astype(dtype)
         if sides is not None:
