@@ -1,13 +1,14 @@
-"""Check an option that is one of a few words, or a whole number, and find options that a command line repeats.
+"""Check options: one of a few words, a whole number, two numbers; find options that a command line repeats.
 
 The file imports neither jax nor the rest of dlcore, so that readers of data check their options without either.
 """
 
+import os
 from collections.abc import Sequence
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, get_args
 
-__all__ = ["check_choice", "check_whole_number", "is_whole_number", "repeated_options"]
+__all__ = ["check_choice", "check_pair", "check_path", "check_whole_number", "is_whole_number", "repeated_options"]
 
 
 def check_choice(name: str, value: Any, allowed: Any) -> None:
@@ -54,6 +55,36 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
         raise ValueError(f"{name}={value!r}: no whole number; allowed: {allowed}")
     if least is not None and value < least:
         raise ValueError(f"{name}={value}: too small; allowed: at least {least}")
+
+
+def check_pair(name: str, value: Any) -> None:
+    """Check that an argument is two numbers, such as a range (low, high) or a size (height, width).
+
+    Args:
+      name: of the argument, for the error.
+      value: what was given; its numbers may be traced.
+
+    Raises:
+      ValueError: it is no sequence, not of two, or one of the two is no number.
+    """
+    is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
+    is_pair |= getattr(value, "shape", None) == (2,)
+    if not is_pair or not all(isinstance(part, Real) or getattr(part, "shape", None) == () for part in value):
+        raise ValueError(f"{name}={value!r}: no pair; allowed: two numbers")
+
+
+def check_path(name: str, path: Any) -> None:
+    """Check that an argument is a path, which need not exist.
+
+    Args:
+      name: of the argument, for the error.
+      path: what was given.
+
+    Raises:
+      ValueError: it is neither a text nor a path object.
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise ValueError(f"{name}={path!r:.60}: no path; allowed: a text or a pathlib.Path")
 
 
 def repeated_options(argv: Sequence[str]) -> list[str]:

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from dlcore.data.source import Source, concatenate
+from dlcore.choices import check_whole_number
+from dlcore.data.source import Source, check_seed, concatenate
 
 __all__ = ["bank_and_queries"]
 
@@ -20,8 +21,11 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
       The bank in the order of `train`, then the queries, with `bank: [N] int32`, 1 in the bank and 0 for queries.
 
     Raises:
-      ValueError: `size` is below 1, or the sources hold different arrays.
+      ValueError: `size` is no whole number of at least 1, `seed` is negative, or the sources hold different arrays.
     """
+    check_seed(seed)
+    if size is not None:
+        check_whole_number("size", size)
     if size is not None and size < 1:
         raise ValueError(f"size={size}: too small; allowed: at least 1, or None for all")
     if set(train.arrays) != set(queries.arrays):

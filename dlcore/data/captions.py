@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, Placed, cell_names, check_grid, draw_shapes
 from dlcore.data.source import Source, check_seed, whole_numbers
@@ -179,9 +180,13 @@ def caption_source(
       The source.
 
     Raises:
-      ValueError: an image has no caption, none that is short enough, or one without a word; or `image`, `texts` and
-        `names` differ in length.
+      ValueError: `length` is no whole number of at least 1, an image has no caption, none that is short enough, or one
+        without a word; or `image`, `texts` and `names` differ in length.
     """
+    if length is not None:
+        check_whole_number("length", length, 1)
+    if texts_given := [i for i, several in enumerate(texts) if isinstance(several, str)]:
+        raise ValueError(f"texts[{texts_given[0]}]: one text; allowed: a list of captions of each image")
     names = [str(i) for i in range(len(image))] if names is None else list(names)
     if not len(image) == len(texts) == len(names):
         raise ValueError(

@@ -13,7 +13,8 @@ from dataclasses import replace
 import numpy as np
 
 from dlcore.data.fingerprint import fingerprint, hash_texts
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, check_source
+from dlcore.ops.checks import check_finite
 
 __all__ = ["complete_splits", "shared_images", "split_validation"]
 
@@ -40,6 +41,8 @@ def complete_splits(
     Raises:
       ValueError: see `split_validation`.
     """
+    if "train" not in splits:
+        raise ValueError(f"splits={sorted(splits)}: holds no train; allowed: train, and perhaps valid and test")
     train, valid, test, messages = splits["train"], splits.get("valid"), splits.get("test"), ()
     if test is None and valid is not None:
         test, valid = valid, None
@@ -105,6 +108,8 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
     Raises:
       ValueError: `fraction` is outside [0, 1) or leaves nothing to train on, or `seed` is negative.
     """
+    check_source("source", source)
+    check_finite("fraction", fraction)
     if not 0 <= fraction < 1:
         raise ValueError(f"fraction={fraction}: out of range; allowed: in [0, 1)")
     seed, length = check_seed(seed), len(source)

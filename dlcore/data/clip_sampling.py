@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.source import Source, whole_numbers
 from dlcore.data.workers import Workers
 from dlcore.ops.checks import check_shapes
@@ -42,13 +42,33 @@ def clip_start(seed: int, epoch: Any, video: Any, num_frames: Any, span: Any) ->
 
     Returns:
       Ints in [0, num_frames - span]; 0 where the video is shorter.
+
+    Raises:
+      ValueError: a number is not whole or negative, `num_frames` or `span` is below 1, or the batches differ in length.
     """
+    _check_numbers(0, epoch=epoch, video=video)
+    _check_numbers(1, num_frames=num_frames, span=span)
     bits = np.uint64(seed % 2**64)
     with np.errstate(over="ignore"):  # the products are modulo 2^64
         for key in (epoch, video):
             bits = _splitmix64(bits ^ _splitmix64(np.asarray(key).astype(np.uint64)))
     choices = np.maximum(np.asarray(num_frames) - span, 0) + 1
     return (bits % choices.astype(np.uint64)).astype(np.int64)
+
+
+def _check_numbers(least: int | None, **numbers: Any) -> None:
+    """Check ints, or ints [B] of one B."""
+    count = None
+    for name, value in numbers.items():
+        value = np.asarray(value)
+        if value.ndim > 1 or value.dtype.kind not in "iu":
+            raise ValueError(f"{name}={value.dtype}{list(value.shape)}: no whole numbers; allowed: an int, or ints [B]")
+        if value.ndim:
+            count = len(value) if count is None else count
+            if len(value) != count:
+                raise ValueError(f"{name}={value.dtype}{list(value.shape)}: another length; allowed: {count}")
+        if least is not None and value.size and value.min() < least:
+            raise ValueError(f"{name}={value.min()}: out of range; allowed: at least {least}")
 
 
 def _splitmix64(bits: np.ndarray) -> np.ndarray:
@@ -73,11 +93,12 @@ def clip_indices(start: Any, length: int, stride: Any, num_frames: Any, short: S
       [L] or [B, L] int64, indices of frames in the video.
 
     Raises:
-      ValueError: a number is out of range, or the clip is longer than its video and `short` is "error".
+      ValueError: a number is not whole or out of range, the batches differ in length, or the clip is longer than its
+        video and `short` is "error".
     """
-    for name, value in (("length", length), ("stride", stride), ("num_frames", num_frames)):
-        if np.min(value) < 1:
-            raise ValueError(f"{name}={np.min(value)}: out of range; allowed: at least 1")
+    check_shapes(length=(length, "int >= 1"))
+    _check_numbers(None, start=start, stride=stride, num_frames=num_frames)
+    _check_numbers(1, stride=stride, num_frames=num_frames)
     start, stride, num_frames = (np.asarray(value)[..., None] for value in (start, stride, num_frames))
     outside = (start < 0) | (start >= num_frames)
     if outside.any():
@@ -111,10 +132,9 @@ def view_starts(views: int, num_frames: int, span: int) -> np.ndarray:
       [V] int64 first frames, from 0 to num_frames - span.
 
     Raises:
-      ValueError: `views` is below 1.
+      ValueError: a number is not whole, or below 1.
     """
-    if views < 1:
-        raise ValueError(f"views={views}: out of range; allowed: at least 1")
+    check_shapes(views=(views, "int >= 1"), num_frames=(num_frames, "int >= 1"), span=(span, "int >= 1"))
     last = max(num_frames - span, 0)
     return np.array([last // 2]) if views == 1 else np.arange(views) * last // (views - 1)
 
@@ -142,7 +162,8 @@ class SampledClips:
         once; None calls `read` for each.
 
     Raises:
-      ValueError: a clip is longer than its video, and `short` is "error"; the message names the video.
+      ValueError: `length` or `num_views` is no whole number of at least 1, `short` is unknown, or a clip is longer than
+        its video, and `short` is "error"; the message names the video.
     """
 
     read: Callable[[int, np.ndarray], np.ndarray] = field(repr=False)
@@ -162,6 +183,9 @@ class SampledClips:
     ndim = 5
 
     def __post_init__(self):
+        check_choice("short", self.short, Short)
+        check_whole_number("length", self.length, 1)
+        check_whole_number("num_views", self.num_views, 1)
         if self.short != "error":
             return
         for i in np.unique(self.records)[
@@ -294,10 +318,13 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
       The clips, one per video; `repeat_for_views` gives several.
 
     Raises:
-      ValueError: the clip is longer than the videos, and `short` is "error"; `length` or `stride` is below 1.
+      ValueError: the clip is longer than the videos, and `short` is "error"; `length` or `stride` is no whole number of
+        at least 1; or the videos are not [M, F, H, W, 3] uint8.
     """
     check_choice("short", short, Short)
-    check_shapes(length=(length, ">= 1"), stride=(stride, ">= 1"))
+    check_shapes(length=(length, "int >= 1"), stride=(stride, "int >= 1"), videos=(videos, "M F H W 3"))
+    if videos.dtype != np.uint8:
+        raise ValueError(f"videos={videos.dtype}: no pixels; allowed: uint8")
     count = len(videos)
 
     def digest(i: int) -> str:
@@ -330,9 +357,11 @@ def repeat_for_views(source: Source, views: int) -> Source:
       its `video` id.
 
     Raises:
-      ValueError: `views` is below 1.
+      ValueError: `views` is no whole number of at least 1, or `image` is not of clips.
     """
     view_starts(views, 1, 1)
+    if not isinstance(source.arrays.get("image"), SampledClips):
+        raise ValueError(f"source={source.name!r}: holds no clips in `image`; allowed: image of SampledClips")
     rows = np.repeat(np.arange(len(source)), views)
     clips = source.arrays["image"]
     sampled = replace(clips, records=clips.records[rows], views=np.tile(np.arange(views), len(source)), num_views=views)

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from dlcore.choices import check_choice
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
 from dlcore.data.source import Source, check_seed, whole_numbers
@@ -37,6 +38,7 @@ DIRECTIONS = {
 Path = Literal["straight", "hopping"]
 
 
+@whole_numbers
 def clip_sentences(directions: int = 4) -> list[str]:
     """List the captions of all combinations of appearance and action.
 
@@ -45,7 +47,11 @@ def clip_sentences(directions: int = 4) -> list[str]:
 
     Returns:
       The captions; a clip has the one at index appearance * directions + action.
+
+    Raises:
+      ValueError: `directions` is neither 4 nor 8.
     """
+    check_choice("directions", directions, (4, 8))
     ways = list(DIRECTIONS)[:directions]
     return [f"the {color} {shape} moves {way}" for color in COLORS for shape in SHAPES for way in ways]
 

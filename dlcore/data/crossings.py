@@ -14,7 +14,7 @@ import numpy as np
 from dlcore.data.scenes import SHAPES
 from dlcore.data.shape_grid import COLORS, paint
 from dlcore.data.source import Source, check_seed, whole_numbers
-from dlcore.ops.checks import check_range
+from dlcore.ops.checks import check_finite, check_range
 
 __all__ = ["crossings"]
 
@@ -57,6 +57,7 @@ def crossings(
     limits = {"count": (count, 1), "frames": (frames, 2), "size": (size, 48), "objects": (objects, 1)}
     for name, (value, low) in (limits | {"score_drop": (score_drop, 0), "alarms": (alarms, 0)}).items():
         check_range(name, value, low)
+        check_finite(name, value)
     arrays = {
         "clip": np.zeros((count, frames, size, size, 3), np.uint8),
         "boxes": np.zeros((count, frames, objects, 4), np.float32),

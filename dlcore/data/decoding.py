@@ -24,12 +24,13 @@ from typing import Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_pair, check_path, check_whole_number
 from dlcore.data.image_folder import ImageFile
 from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import Box, center_box, decode_box_by_pillow, decode_image, open_image, orientation
 from dlcore.data.workers import DECODERS, try_each
 from dlcore.extras import require
+from dlcore.ops.checks import check_finite
 
 __all__ = [
     "Box",
@@ -63,7 +64,14 @@ def decode_files(
 
     Returns:
       (images [N, h, w, channels] uint8, their N files), without the dropped files.
+
+    Raises:
+      ValueError: `shape` is none, or a file cannot be read.
     """
+    if len(shape) != 3:
+        raise ValueError(f"shape={shape}: no shape; allowed: (h, w, channels)")
+    target_size(tuple(shape[:2]), "shape")
+    check_choice("channels", shape[2], (1, 3))
     images = np.empty((len(files), *shape), np.uint8)
 
     def fill(row: int, file: ImageFile) -> bool:
@@ -90,11 +98,14 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None, chan
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the file is not a readable image.
+      ValueError: `path` is no path; `size` is no size, `channels` is neither 1 nor 3, or the file is not a readable
+        image.
     """
+    check_path("path", path)
+    check_choice("channels", channels, (1, 3))
     if not Path(path).is_file():
         raise FileNotFoundError(f"path={str(path)!r}: no such file; allowed: an image file")
-    pair = None if size is None else target_size(size)
+    pair = None if size is None else target_size(size, "size")
     try:
         return decode_image(Path(path), pair, channels)
     except Exception as error:
@@ -114,8 +125,15 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: the file is missing or not a readable image.
+      ValueError: `path` is no path; `size` is no size, `crop_pct` is outside (0, 1], `channels` is neither 1 nor 3, or
+        the file is missing or not a readable image.
     """
+    check_path("path", path)
+    size = target_size(size, "size")
+    check_choice("channels", channels, (1, 3))
+    check_finite("crop_pct", crop_pct)
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f"crop_pct={crop_pct}: out of range; allowed: in (0, 1]")
     try:
         return decode_box(Path(path).read_bytes(), partial(center_box, size=size, crop_pct=crop_pct), size, channels)
     except Exception as error:
@@ -131,7 +149,14 @@ def stretch_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       [h, w, 3] uint8.
+
+    Raises:
+      ValueError: the image is not [H, W, 3] uint8, or `size` is no size.
     """
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image={image.dtype}{list(image.shape)}: no picture; allowed: uint8 [H, W, 3]")
+    size = target_size(size, "size")
     from PIL import Image
 
     return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
@@ -161,11 +186,12 @@ def decode_box(
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: `decoder` is unknown, or `data` is not an image or is cut off.
+      ValueError: `decoder` is unknown, `size` is no size, or `data` is not an image or is cut off.
       OSError: `data` is cut off or damaged.
       MissingPackage: OpenCV is not installed.
     """
     check_choice("decoder", decoder, DECODERS)
+    size = target_size(size, "size")
     image = (decode_box_by_pillow if decoder == "pillow" else _by_opencv)(data, choose, size, channels, orient)
     return image if image.ndim == 3 else image[..., None]
 
@@ -191,7 +217,16 @@ def random_box(
 
     Returns:
       The box, in pixels of the image.
+
+    Raises:
+      ValueError: a side is no whole number of at least 1, or a range is not ascending or out of bounds.
     """
+    check_whole_number("height", height, 1)
+    check_whole_number("width", width, 1)
+    for name, span, high in (("area", area, 1), ("ratio", ratio, math.inf)):
+        check_pair(name, span)
+        if not 0 < span[0] <= span[1] <= high or span[1] == math.inf:
+            raise ValueError(f"{name}={span}: no range; allowed: ascending, above 0" + ", at most 1" * (high == 1))
     for _ in range(_TRIES):
         target = height * width * rng.uniform(*area)
         aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))

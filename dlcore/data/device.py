@@ -28,6 +28,8 @@ class DeviceResident:
     """
 
     def __init__(self, pipeline: Pipeline, sharding: Sharding | None = None):
+        if not isinstance(pipeline, Pipeline):
+            raise ValueError(f"pipeline={type(pipeline).__name__}: no pipeline; allowed: a Pipeline in memory")
         if pipeline.transform is not None:
             raise ValueError("pipeline.transform: runs on the host; a device-resident pipeline cannot apply it")
         if any(hasattr(array, "sample") for array in pipeline.source.arrays.values()):

@@ -9,6 +9,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.digits import digits
 from dlcore.data.source import Source, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["DIGIT", "digit_scenes"]
 
@@ -36,9 +37,10 @@ def digit_scenes(
       The source.
 
     Raises:
-      ValueError: `split` is unknown, or `size` is below 16.
+      ValueError: `split` is unknown, `size` is below 16, or another number is out of range.
     """
     check_choice("split", split, _SPLITS)
+    check_shapes(count=(count, ">= 0"), clutter=(clutter, ">= 0"), noise=(noise, "0 to 1"))
     if size < DIGIT:
         raise ValueError(f"size={size}: smaller than a digit; allowed: at least {DIGIT}")
     name, rows = _SPLITS[split]

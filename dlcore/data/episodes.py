@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source, check_seed, whole_numbers
 
 __all__ = ["EpisodeArray", "Episodes", "episodes"]
@@ -28,11 +29,15 @@ class Episodes:
       turned: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
 
     Raises:
-      ValueError: `way` exceeds the number of classes, a class has fewer than shot + query examples, or `turned` images
-        are not square.
+      ValueError: the source lacks images or labels, a number is not whole, `way` exceeds the number of classes, a class
+        has fewer than shot + query examples, or `turned` images are not square.
     """
 
     def __init__(self, source: Source, way: int, shot: int, query: int, seed: int, turned: bool = False):
+        for name, number in (("way", way), ("shot", shot), ("query", query)):
+            check_whole_number(name, number)
+        if missing := [name for name in ("image", "label") if name not in source.arrays]:
+            raise ValueError(f"source={source.name!r}: holds no {' and no '.join(missing)}; allowed: one with both")
         label = np.asarray(source.arrays["label"])
         classes, counts = np.unique(label, return_counts=True)
         turns = TURNS if turned else 1
@@ -154,8 +159,10 @@ def episodes(
       `attributes: [count, W, A]` in place of `support`; all are drawn when they are indexed.
 
     Raises:
-      ValueError: see `Episodes`, or `shot=0` where the source has no attributes or together with `turned`.
+      ValueError: see `Episodes`; `count` is below 1; or `shot=0` where the source has no attributes or together with
+        `turned`.
     """
+    check_whole_number("count", count, 1)
     if shot == 0 and "attributes" not in source.arrays:
         raise ValueError(f"shot=0: {source.name} describes no classes; allowed: 1 or more")
     if shot == 0 and turned:

@@ -7,6 +7,7 @@ distance = sqrt(dx^2 + dy^2) for a disc and max(|dx|, |dy|) for a square, from t
 import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["FACTORS", "SHAPES", "draw_factors", "factor_shapes", "simulate_camera"]
 
@@ -44,6 +45,7 @@ def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
     return Source(arrays, count, class_names=SHAPES, name="factor shapes")
 
 
+@whole_numbers
 def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarray:
     """Render an image of each row of factors.
 
@@ -54,7 +56,13 @@ def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarra
 
     Returns:
       [N, size, size, 1] float32 in [0, 1].
+
+    Raises:
+      ValueError: the arrays do not fit together, a factor is not finite, a label is none of SHAPES, or `size` is below
+        1.
     """
+    check_shapes(factors=(factors, "N 4 finite"), label=(label, "N"), size=(size, "int >= 1"))
+    check_indices("label", label, len(SHAPES), "shapes")
     x, y, radius, brightness = np.asarray(factors, np.float32).T[:, :, None, None]
     along = np.arange(size, dtype=np.float32) + 0.5
     dx, dy = np.abs(along - size * x), np.abs(along[:, None] - size * y)
@@ -72,7 +80,11 @@ def simulate_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
 
     Returns:
       [N, H, H, 1] float32 in [0, 1].
+
+    Raises:
+      ValueError: the images are not [N, H, H, 1], or the seed is negative.
     """
+    check_shapes(images=(images, "N H H 1"))
     check_seed(seed)
     side = np.arange(images.shape[1], dtype=np.float32) / images.shape[1]
     shots = []

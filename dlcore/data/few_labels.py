@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dlcore.data.source import Source, whole_numbers
+from dlcore.data.source import Source, check_source, whole_numbers
 from dlcore.data.stratified import stratified_sample
 
 __all__ = ["few_labels", "two_streams"]
@@ -27,8 +27,11 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
       A new source of the drawn examples, in which the classes alternate.
 
     Raises:
-      ValueError: `per_class` is not positive, or a class has fewer examples.
+      ValueError: the source has no label, `per_class` is not positive, or a class has fewer examples.
     """
+    check_source("source", source)
+    if "label" not in source.arrays:
+        raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
     if per_class < 1:
         raise ValueError(f"labels_per_class={per_class}: too few; allowed: 1 or more")
     classes, counts = np.unique(np.asarray(source.arrays["label"]), return_counts=True)
@@ -53,8 +56,12 @@ def two_streams(labeled: Source, unlabeled: Source) -> dict[str, Source]:
       {"labeled": source, "unlabeled": source without `label`}.
 
     Raises:
-      ValueError: the images differ in shape or dtype, or a labeled class is not among the hidden labels.
+      ValueError: a source lacks its arrays, the images differ in shape or dtype, or a labeled class is not among the
+        hidden labels.
     """
+    for part, source, needed in (("labeled", labeled, {"image", "label"}), ("unlabeled", unlabeled, {"image"})):
+        if missing := sorted(needed - set(source.arrays)):
+            raise ValueError(f"{part}={source.name!r}: holds no {', '.join(missing)}; allowed: a source with it")
     shapes = [source.arrays["image"].shape[1:] for source in (labeled, unlabeled)]
     if shapes[0] != shapes[1]:
         raise ValueError(f"unlabeled: images of {shapes[1]}; allowed: of {shapes[0]}, as the labeled ones")

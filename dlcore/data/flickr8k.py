@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import files_below, open_zip
 from dlcore.data.image_folder import is_image
@@ -54,10 +55,12 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
     Raises:
       FileNotFoundError: the folder, a file or an image that has captions is missing.
-      ValueError: an image has no caption or an empty one, a file cannot be read, a split is there under two names, or
-        `image_size` is below 1.
+      ValueError: `folder` is no path; an image has no caption or an empty one, a file cannot be read, a split is there
+        under two names, or `image_size` is no whole number of at least 1.
     """
+    check_path("folder", folder)
     folder = Path(folder)
+    check_whole_number("image_size", image_size)
     if image_size < 1:
         raise ValueError(f"image_size={image_size}: out of range; allowed: at least 1")
     if not folder.is_dir():

@@ -49,15 +49,16 @@ def font_digits(
       an index of FONTS.
 
     Raises:
-      ValueError: a number is negative.
+      ValueError: a number is negative or not finite.
     """
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
     check_seed(seed)
     for name, value in {"count": count, "rotation": rotation, "shear": shear, "scale": scale, "shift": shift}.items():
-        if value < 0:
-            raise ValueError(f"{name}={value}: negative; allowed: at least 0")
+        if not 0 <= value < np.inf:
+            problem = "negative" if value < 0 else "not finite"
+            raise ValueError(f"{name}={value}: {problem}; allowed: at least 0")
     folder = Path(get_data_path()) / "fonts" / "ttf"
     fonts = [ImageFont.truetype(str(folder / f"{name}.ttf"), _FONT_SIZE) for name in FONTS]
     image = np.zeros((count, _SIDE, _SIDE, 1), np.float32)

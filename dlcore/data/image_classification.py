@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from absl import logging
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.carving import shared_images, split_validation
 from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
@@ -28,11 +28,12 @@ from dlcore.data.image_headers import ImageHeaders, check_headers, target_size
 from dlcore.data.parquet_images import list_parquet
 from dlcore.data.photographs import photo_crops
 from dlcore.data.shards import SHARDS
-from dlcore.data.source import Source
+from dlcore.data.source import Source, check_seed
 from dlcore.data.streaming import stream_files, streaming_note
 from dlcore.data.tfds_source import tfds_sources
 from dlcore.data.webdataset import list_webdataset
 from dlcore.data.workers import Workers
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "DATASETS",
@@ -111,10 +112,18 @@ def load(
       The splits.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, `columns` are not None for other data than Parquet files,
-        labels or image shapes do not agree, or digits or photographs are asked for in a size that they lack.
+      ValueError: `name` is unknown, a number is out of range, `data_dir` is missing, `columns` are not None for other
+        data than Parquet files, labels or image shapes do not agree, or digits or photographs are asked for in a size
+        that they lack.
       FileNotFoundError: the data is not in `data_dir`.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"name={name!r}: no text; allowed: {', '.join(DATASETS)}, or another data set of TFDS")
+    check_seed(seed)
+    _check_reading(limit_bytes, workers)
+    check_finite("valid_fraction", valid_fraction)
+    check_shapes(valid_fraction=(valid_fraction, "0 to <1"))
+    check_whole_number("min_classes", min_classes, 0)
     workers = Workers() if workers is None else workers
     if columns is not None and name != "parquet":
         raise ValueError(f"columns={columns}: dataset {name!r} has none; allowed: None, or dataset 'parquet'")
@@ -187,9 +196,16 @@ def folder_splits(
     Raises:
       FileNotFoundError: `path` does not exist.
       ValueError: there is no image, no class folder, too few classes, a class that train lacks, an unreadable image,
-        or more than `limit_bytes`.
+        more than `limit_bytes`, or a number is out of range.
     """
+    _check_reading(limit_bytes, workers)
     return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
+
+
+def _check_reading(limit_bytes: int, workers: Workers | None) -> None:
+    check_range("limit_bytes", limit_bytes, 0)
+    if workers is not None and not isinstance(workers, Workers):
+        raise ValueError(f"workers={workers!r}: no workers; allowed: Workers(count), or None")
 
 
 def _photographs(image_size: int | tuple[int, int] | None) -> dict[str, Source]:
@@ -228,8 +244,10 @@ def shard_splits(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `kind` is unknown, the shards cannot be listed, an image cannot be read, or more than `limit_bytes`.
+      ValueError: `kind` is unknown, the shards cannot be listed, an image cannot be read, more than `limit_bytes`, or a
+        number is out of range.
     """
+    _check_reading(limit_bytes, workers)
     check_choice("kind", kind, SHARDS)
     is_tar = kind == "webdataset"
     shards = list_webdataset(path, min_classes) if is_tar else list_parquet(path, min_classes, columns)
@@ -259,8 +277,9 @@ def unlabeled_source(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no image, an unreadable one, or more than `limit_bytes`.
+      ValueError: there is no image, an unreadable one, more than `limit_bytes`, or `limit_bytes` is negative.
     """
+    _check_reading(limit_bytes, workers)
     source = _read(list_unlabeled(path), image_size, channels, skip_bad, limit_bytes, workers)["all"]
     return replace(source, arrays={"image": source.arrays["image"]}, class_names=())
 
@@ -340,10 +359,14 @@ def check_labels(source: Source, num_classes: int) -> None:
       num_classes: labels must be in [0, num_classes).
 
     Raises:
-      ValueError: a label is outside [0, num_classes); the message names the first one and its example.
+      ValueError: there is no label, `num_classes` is no whole number of at least 0, or a label is outside
+        [0, num_classes) or no whole number; the message names the first one and its example.
     """
+    check_whole_number("num_classes", num_classes, 0)
+    if "label" not in source.arrays:
+        raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
     label = np.asarray(source.arrays["label"])
-    bad = np.flatnonzero((label < 0) | (label >= num_classes))
+    bad = np.flatnonzero(~((label >= 0) & (label < num_classes) & (label == np.floor(label))))
     if bad.size:
         raise ValueError(
             f"label {label[bad[0]]} of example {bad[0]} in {source.name!r} is outside [0, {num_classes}) "
@@ -357,7 +380,8 @@ def _check_fits(path: str, count: int, shape: tuple[int, int, int], limit_bytes:
         side = int(math.sqrt(limit_bytes / (count * shape[2])))
         raise ValueError(
             f"path={path!r}: {count} images of {shape} take {num_bytes / 2**30:.1f} GiB, more than limit_bytes="
-            f"{limit_bytes} ({limit_bytes / 2**30:.1f} GiB); image_size={side} or less fits"
+            f"{limit_bytes} ({limit_bytes / 2**30:.1f} GiB); "
+            + (f"image_size={side} or less fits" if side else f"allowed: at least {count * shape[2]} bytes")
         )
 
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.folders import is_visible, open_zip, walk
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 
@@ -107,10 +108,12 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds no image, no class folders or too few; a split has a class that train lacks; a folder
-        beside the splits is not a split, or one split has two folders; or several folders that are not splits hold the
-        same classes.
+      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; `path` holds no image, no class
+        folders or too few; a split has a class that train lacks; a folder beside the splits is not a split, or one
+        split has two folders; or several folders that are not splits hold the same classes.
     """
+    check_path("path", path)
+    check_whole_number("min_classes", min_classes, 0)
     path = Path(path)
     entries, without = _entries(path)
     by_split = _flat_by_split(str(path), entries) if min_classes == 0 else {}
@@ -148,8 +151,9 @@ def list_unlabeled(path: str | Path) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds no image.
+      ValueError: `path` is no path; `path` holds no image.
     """
+    check_path("path", path)
     path = Path(path)
     entries, without = _entries(path)
     files = [ImageFile(entry.name, 0, entry.open, "/".join(entry.parts), entry.size) for entry in entries]
@@ -167,8 +171,9 @@ def list_images(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: the folder holds no image.
+      ValueError: `path` is no path; the folder holds no image.
     """
+    check_path("path", path)
     path = Path(path)
     if path.is_file():
         return [path]

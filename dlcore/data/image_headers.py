@@ -8,7 +8,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import is_whole_number
+from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.data.image_folder import ImageFile, ImageFolder
 from dlcore.data.image_pixels import is_sideways, open_image
 from dlcore.data.workers import try_each
@@ -70,9 +70,10 @@ def check_headers(
       The shape of the images and the files that can be read.
 
     Raises:
-      ValueError: `channels` is not None, 1 or 3; a header cannot be read (the message names the files); or, with
-        `skip_bad`, none can.
+      ValueError: `image_size` is no size; `channels` is not None, 1 or 3; a header cannot be read (the message names
+        the files); or, with `skip_bad`, none can.
     """
+    image_size = None if image_size is None else target_size(image_size)
     if channels not in (None, 1, 3):
         raise ValueError(f"channels={channels!r}: unknown; allowed: None, 1, 3")
     if sample_above is not None:
@@ -127,11 +128,12 @@ def read_header(file: Path | IO[bytes]) -> tuple[tuple[int, int], bool]:
         return (height, width), image.mode in ("1", "L", "LA", "F") or image.mode.startswith("I")
 
 
-def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
+def target_size(image_size: int | tuple[int, int], name: str = "image_size") -> tuple[int, int]:
     """Check an image size and return it as a pair.
 
     Args:
       image_size: side in pixels, or (H, W).
+      name: name of the argument, for the error message.
 
     Returns:
       (H, W).
@@ -139,9 +141,10 @@ def target_size(image_size: int | tuple[int, int]) -> tuple[int, int]:
     Raises:
       ValueError: `image_size` is neither a positive int nor a pair of positive ints.
     """
-    size = tuple(image_size) if isinstance(image_size, tuple | list) else (image_size, image_size)
+    is_pair = isinstance(image_size, tuple | list) or getattr(image_size, "ndim", 0) == 1
+    size = tuple(image_size) if is_pair else (image_size, image_size)
     if len(size) != 2 or not all(is_whole_number(side) and side > 0 for side in size):
-        raise ValueError(f"image_size={image_size!r}: not a size; allowed: a positive int, or a pair (height, width)")
+        raise ValueError(f"{name}={image_size!r}: not a size; allowed: a positive int, or a pair (height, width)")
     return int(size[0]), int(size[1])
 
 
@@ -167,7 +170,11 @@ def take_evenly(items: Sequence[Any], count: int) -> list[Any]:
 
     Returns:
       min(count, len(items)) items, in order.
+
+    Raises:
+      ValueError: `count` is no whole number of at least 0.
     """
+    check_whole_number("count", count, 0)
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]
 
 

@@ -13,6 +13,7 @@ exported classifier gets the same pixels as in evaluation.
 import io
 import math
 from collections.abc import Callable
+from numbers import Integral
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -179,9 +180,12 @@ def decode_image(file: Path | IO[bytes], size: tuple[int, int] | None, channels:
       [h, w, channels] uint8.
 
     Raises:
-      ValueError: the file is not an image, `channels` is neither 1 nor 3, or the pixels are 32-bit integers or floats.
+      ValueError: the file is not an image, `size` is no size, `channels` is neither 1 nor 3, or the pixels are 32-bit
+        integers or floats.
       OSError: the file is cut off or damaged.
     """
+    if size is not None:
+        _check_size(size)
     with open_image(file) as image:
         image = _to_pixels(image, channels)
     pixels: Any = np.asarray(image if size is None else scale_to_cover(image, size), np.uint8)
@@ -197,7 +201,11 @@ def scale_to_cover(image: Any, size: tuple[int, int]) -> Any:
 
     Returns:
       The Pillow image; the same object where it already has the size.
+
+    Raises:
+      ValueError: `size` is no size.
     """
+    _check_size(size)
     from PIL import Image, ImageOps
 
     height, width = size
@@ -216,7 +224,11 @@ def resize_box(image: Any, box: Box, size: tuple[int, int]) -> Any:
 
     Returns:
       The Pillow image.
+
+    Raises:
+      ValueError: `size` is no size.
     """
+    _check_size(size)
     from PIL import Image
 
     right, bottom = min(box.left + box.width, image.width), min(box.top + box.height, image.height)
@@ -238,7 +250,15 @@ def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float =
 
     Returns:
       The box, in pixels of the image.
+
+    Raises:
+      ValueError: `size` is no size, the image has no pixel, or `crop_pct` is outside (0, 1].
     """
+    _check_size(size)
+    if not min(height, width) >= 1:
+        raise ValueError(f"height={height}, width={width}: no pixel; allowed: at least 1")
+    if not 0 < crop_pct <= 1:
+        raise ValueError(f"crop_pct={crop_pct}: out of range; allowed: in (0, 1]")
     rows, columns = (int(side / crop_pct) for side in size)
     if rows * width >= columns * height:
         scaled = (rows, max(int(rows * width / height), size[1]))
@@ -265,9 +285,10 @@ def decode_box_by_pillow(
       [h, w] (gray) or [h, w, 3] uint8.
 
     Raises:
-      ValueError: `data` is not an image.
+      ValueError: `data` is not an image, or `size` is no size.
       OSError: `data` is cut off or damaged.
     """
+    _check_size(size)
     from PIL import Image
 
     with open_image(io.BytesIO(data)) as image:
@@ -288,6 +309,12 @@ def decode_box_by_pillow(
         if channels == 3 and image.mode == "L":
             image = image.convert("RGB")
         return np.asarray(image)
+
+
+def _check_size(size: tuple[int, int]) -> None:
+    is_pair = isinstance(size, tuple | list) and len(size) == 2
+    if not is_pair or not all(isinstance(side, Integral) and side >= 1 for side in size):
+        raise ValueError(f"size={size}: no size; allowed: (height, width), whole numbers of at least 1")
 
 
 def _zoomed(box: Box, down: float, across: float) -> Box:

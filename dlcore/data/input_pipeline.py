@@ -18,6 +18,7 @@ from typing import Any
 from dlcore.choices import check_choice
 from dlcore.data.prefetch import Prefetch
 from dlcore.extras import require
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["INPUT_PIPELINES", "GrainBatches", "check_input_pipeline", "open_batches"]
 
@@ -40,7 +41,7 @@ class GrainBatches(Iterator[tuple[int, Any]]):
       put: function from the batch to the yielded value, called in the same thread, to move the batch to the device.
 
     Raises:
-      ValueError: `size` is below 1.
+      ValueError: a number is not whole or negative, or `size` is below 1.
       MissingPackage: grain is not installed.
     """
 
@@ -52,8 +53,7 @@ class GrainBatches(Iterator[tuple[int, Any]]):
         size: int = 2,
         put: Callable[[Any], Any] = lambda batch: batch,
     ):
-        if size < 1:
-            raise ValueError(f"size={size}: out of range; allowed: at least 1")
+        check_shapes(start=(start, "int >= 0"), stop=(stop, "int >= 0"), size=(size, "int >= 1"))
         check_input_pipeline("grain")
         import grain  # pyright: ignore[reportMissingImports]
 
@@ -128,7 +128,7 @@ def open_batches(
       An iterator of (step, put(batch_at(step))).
 
     Raises:
-      ValueError: `input_pipeline` is unknown, or `size` is below 1.
+      ValueError: `input_pipeline` is unknown, a number is not whole or negative, or `size` is below 1.
       MissingPackage: grain is not installed.
     """
     check_input_pipeline(input_pipeline)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.text import Vocabulary, embedded_pages, read_utf8
 from dlcore.data.topics import NUM_TOPICS, LabeledLines, as_characters, topic_lines
 
@@ -59,8 +59,9 @@ def page_lines(length: int) -> LabeledLines:
       The pages and the lines as tokens (one per character), and the lines' labels in the order of PAGE_TEXTS.
 
     Raises:
-      ValueError: `length` is below 1, or above the number of characters of the pages.
+      ValueError: `length` is no whole number, below 1, or above the number of characters of the pages.
     """
+    check_whole_number("length", length)
     text = embedded_pages()
     if not 1 <= length <= len(text):
         raise ValueError(f"length={length}: out of range; allowed: 1 to {len(text)}")

@@ -11,7 +11,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import is_whole_number
+from dlcore.choices import check_pair, check_whole_number, is_whole_number
+from dlcore.data.image_headers import target_size
 from dlcore.extras import require
 
 __all__ = ["masks_to_rles", "pack_masks", "rle_to_mask", "segmentation_to_mask", "unpack_masks", "visible_masks"]
@@ -29,8 +30,22 @@ def pack_masks(masks: np.ndarray) -> np.ndarray:
 
     Returns:
       [..., H, ceil(W / 8)] uint8.
+
+    Raises:
+      ValueError: the masks are not [..., H, W], or hold other numbers than 0 and 1.
     """
-    return np.packbits(np.asarray(masks, bool), axis=-1)
+    return np.packbits(_bools(masks), axis=-1)
+
+
+def _bools(masks: Any, dimensions: int | None = None) -> np.ndarray:
+    """Return masks as bool, after a check of the number of axes and of the values."""
+    masks = np.asarray(masks)
+    if masks.ndim < 2 or (dimensions is not None and masks.ndim != dimensions):
+        allowed = "[..., H, W]" if dimensions is None else "[M, H, W]"
+        raise ValueError(f"masks={masks.dtype}{list(masks.shape)}: no masks; allowed: {allowed}")
+    if masks.dtype != bool and not np.isin(masks, (0, 1)).all():
+        raise ValueError(f"masks={masks.dtype}{list(masks.shape)}: holds other numbers; allowed: 0 and 1, or bool")
+    return masks.astype(bool)
 
 
 def unpack_masks(packed: Any, width: int) -> Any:
@@ -44,8 +59,12 @@ def unpack_masks(packed: Any, width: int) -> Any:
       [..., H, W] bool, a NumPy array for a NumPy array, else a JAX array.
 
     Raises:
-      ValueError: a row does not have ceil(W / 8) bytes.
+      ValueError: `width` is no whole number of at least 1, a row does not have ceil(W / 8) bytes, or the dtype is
+        another.
     """
+    check_whole_number("width", width, 1)
+    if packed.dtype != np.uint8:
+        raise ValueError(f"packed={packed.dtype}: no packed bits; allowed: uint8, of `pack_masks`")
     if packed.shape[-1] != -(-width // 8):
         raise ValueError(f"width={width}: {packed.shape[-1]} bytes a row; allowed: {-(-width // 8)}")
     if isinstance(packed, np.ndarray):
@@ -62,8 +81,11 @@ def visible_masks(masks: np.ndarray) -> np.ndarray:
 
     Returns:
       [M, H, W] bool, the visible part of each mask.
+
+    Raises:
+      ValueError: the masks are not [M, H, W], or hold other numbers than 0 and 1.
     """
-    masks = np.asarray(masks, bool)
+    masks = _bools(masks, 3)
     nearer = np.zeros_like(masks)
     nearer[:-1] = np.logical_or.accumulate(masks[::-1])[::-1][1:]
     return masks & ~nearer
@@ -79,9 +101,15 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
       [H, W] bool.
 
     Raises:
-      ValueError: the lengths do not add up to H * W, or the string is not in COCO's format.
+      ValueError: a field is missing, `size` is no size, the lengths do not add up to H * W, or the string is not in
+        COCO's format.
     """
-    height, width = (int(n) for n in rle["size"])
+    if not isinstance(rle, Mapping):
+        raise ValueError(f"rle={type(rle).__name__}: no run lengths; allowed: a dict of size and counts")
+    if missing := [key for key in ("size", "counts") if key not in rle]:
+        raise ValueError(f"rle={sorted(rle)}: holds no {' and no '.join(missing)}; allowed: size and counts")
+    check_pair("size", rle["size"])
+    height, width = target_size(tuple(rle["size"]), "size")
     counts = rle["counts"]
     lengths = _string_lengths(counts) if isinstance(counts, str | bytes) else _list_lengths(counts)
     if ((lengths < 0) | (lengths > height * width)).any() or lengths.sum() != height * width:
@@ -128,8 +156,10 @@ def masks_to_rles(masks: np.ndarray) -> list[dict[str, Any]]:
       M dicts with `size: [H, W]` and `counts`, COCO's compressed string.
 
     Raises:
+      ValueError: the masks are not [M, H, W], or hold other numbers than 0 and 1.
       MissingPackage: pycocotools is not installed.
     """
+    masks = _bools(masks, 3)
     if not len(masks):
         return []
     encoded = _pycocotools().encode(np.asfortranarray(np.moveaxis(np.asarray(masks, np.uint8), 0, -1)))
@@ -150,10 +180,12 @@ def segmentation_to_mask(
       [H, W] bool.
 
     Raises:
-      ValueError: run lengths lack a field or have another size; or a polygon is not a list of finite numbers up to
-        100,000, has fewer than three points or an odd number of coordinates.
+      ValueError: `size` is no size; run lengths lack a field or have another size; or a polygon is not a list of finite
+        numbers up to 100,000, has fewer than three points or an odd number of coordinates.
       MissingPackage: pycocotools is not installed.
     """
+    check_pair("size", size)
+    size = target_size(size, "size")
     if isinstance(segmentation, Mapping):
         if not isinstance(segmentation.get("size"), list | tuple) or segmentation.get("counts") is None:
             raise ValueError(f"run lengths with {', '.join(segmentation) or 'nothing'}; allowed: size and counts")

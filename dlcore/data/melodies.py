@@ -63,6 +63,7 @@ def _two_bars(rng: np.random.Generator) -> list[str]:
     return measures
 
 
+@whole_numbers
 def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) -> np.ndarray:
     """Synthesize the waveform of a melody; characters that are not notes are skipped.
 
@@ -77,7 +78,7 @@ def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) ->
     Raises:
       ValueError: the rate is below 1, or a beat is not longer than 0.
     """
-    if sample_rate < 1 or not beat > 0:
+    if sample_rate < 1 or not 0 < beat < np.inf:
         raise ValueError(f"sample_rate={sample_rate}, beat={beat}: out of range; allowed: at least 1, above 0")
     parts = [np.zeros(0)]
     for letter, number in re.findall(rf"([{NOTES}])(\d?)", text):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.choices import check_path
 from dlcore.ops.mesh import check_mesh
 
 __all__ = ["MESH_FORMATS", "read_mesh", "write_mesh"]
@@ -39,8 +40,10 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: the ending is unknown, the file is damaged, or a face refers to a vertex that does not exist.
+      ValueError: `path` is no path; the ending is unknown, the file is damaged, or a face refers to a vertex that does
+        not exist.
     """
+    check_path("path", path)
     path = Path(path)
     read = _format(path)[0]
     if not path.is_file():
@@ -74,8 +77,9 @@ def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Pat
       The path.
 
     Raises:
-      ValueError: the ending is unknown, or the arrays are not a mesh (see `dlcore.ops.check_mesh`).
+      ValueError: `path` is no path; the ending is unknown, or the arrays are not a mesh (see `dlcore.ops.check_mesh`).
     """
+    check_path("path", path)
     path = Path(path)
     writer = _format(path)[1]
     vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces)

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.color import to_float
-from dlcore.ops.checks import check_shapes
+from dlcore.data.image_headers import target_size
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalizer"]
 
@@ -29,7 +30,7 @@ def normalizer(
     """Build a function that converts images to a network's input.
 
     Args:
-      mean: [C], mean of each channel on the [0, 1] scale.
+      mean: [C], mean of each channel on the [0, 1] scale; one number stands for all channels.
       std: [C], standard deviation of each channel on the [0, 1] scale, positive.
       size: side, or (H, W), that images are resized to (bilinear); None leaves them as they are.
       dtype: dtype of the computation, at least float32.
@@ -38,9 +39,12 @@ def normalizer(
       Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float; a gray image [B, H, W, 1] becomes C channels.
 
     Raises:
-      ValueError: `mean` and `std` differ in length, or a deviation is not positive.
+      ValueError: `mean` and `std` differ in length, a mean is not finite, a deviation is not positive, or `size` is no
+        size; when applied, also that the images have other channels.
     """
     check_shapes(mean=(mean, "C"), std=(std, "C"))
+    check_finite("mean", mean)
+    sides = None if size is None else target_size(size, "size")
     for i, deviation in enumerate(std):
         if not deviation > 0:
             raise ValueError(f"std[{i}]={deviation:g}: out of range; allowed: above 0")
@@ -48,9 +52,11 @@ def normalizer(
     dtype = jnp.promote_types(dtype, jnp.float32)
 
     def normalize(images: jax.Array) -> jax.Array:
+        if len(mean) > 1 and images.shape[-1] not in (1, len(mean)):
+            raise ValueError(f"images.shape={images.shape}: other channels; allowed: 1 or {len(mean)}, as of mean")
         images = to_float(images, dtype).astype(dtype)
-        if size is not None:
-            sides = np.broadcast_to(size, 2).tolist()
+        if sides is not None:
+            check_shapes(images=(images, "B H W C"))
             images = jax.image.resize(images, (images.shape[0], *sides, images.shape[3]), "linear")
         return (images - mean.astype(dtype)) / std.astype(dtype)
 

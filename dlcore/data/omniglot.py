@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_path
 from dlcore.data.source import Source
 from dlcore.models.weight_files import read_npz
 
@@ -32,9 +32,11 @@ def omniglot(data_dir: str | Path, part: str) -> Source:
       The part, in the order of its characters, twenty images each; class names are "Alphabet/character".
 
     Raises:
-      ValueError: `part` is neither "background" nor "evaluation", or the file is damaged or lacks an array.
+      ValueError: `data_dir` is no path; `part` is neither "background" nor "evaluation", or the file is damaged or
+        lacks an array.
       FileNotFoundError: `data_dir` does not contain the file.
     """
+    check_path("data_dir", data_dir)
     check_choice("part", part, _PARTS)
     path = Path(data_dir) / FILE
     if not path.is_file():

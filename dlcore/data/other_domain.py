@@ -26,8 +26,14 @@ def blend(images: np.ndarray, patches: np.ndarray) -> np.ndarray:
       [N, H, W, 3] uint8, |image - patch|.
 
     Raises:
-      ValueError: images and patches differ in height or width.
+      ValueError: images and patches are no uint8, differ in height or width, have other channels, or there is no patch.
     """
+    for name, pixels, channels in (("images", images, (1, 3)), ("patches", patches, (3,))):
+        if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in channels:
+            allowed = f"uint8 [N, H, W, {' or '.join(map(str, channels))}]"
+            raise ValueError(f"{name}={pixels.dtype}{list(pixels.shape)}: no pictures; allowed: {allowed}")
+    if not len(patches):
+        raise ValueError("patches: none; allowed: one or more")
     if images.shape[1:3] != patches.shape[1:3]:
         raise ValueError(f"patches={patches.shape[1:3]}: of another size; allowed: {images.shape[1:3]}, the images'")
     backgrounds = patches[np.arange(len(images)) % len(patches)]

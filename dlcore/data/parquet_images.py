@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.image_folder import ImageFolder
 from dlcore.data.shards import Record, list_shards, sharded_images
 from dlcore.extras import require
@@ -42,9 +43,11 @@ def list_parquet(path: str | Path, min_classes: int = 2, columns: tuple[str, str
     Raises:
       FileNotFoundError: `path` does not exist.
       MissingPackage: pyarrow is not installed.
-      ValueError: there is no .parquet file; one cannot be read; a column is missing, unclear or of another type; or see
-        `list_shards` and `sharded_images`.
+      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; there is no .parquet file; one
+        cannot be read; a column is missing, unclear or of another type; or see `list_shards` and `sharded_images`.
     """
+    check_path("path", path)
+    check_whole_number("min_classes", min_classes, 0)
     require("pyarrow", what="a Parquet file")
     path = Path(path)
     splits = list_shards(path, (".parquet",))

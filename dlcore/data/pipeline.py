@@ -16,7 +16,8 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.data.prefetch import prefetch
-from dlcore.data.source import Source
+from dlcore.data.source import Source, check_source
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Pipeline", "Transform", "batch_at", "epochs", "padded_batches", "settings", "steps_per_epoch"]
 
@@ -52,8 +53,11 @@ class Pipeline:
     transform: Transform | None = None
 
     def __post_init__(self):
-        if not hasattr(self.source, "arrays"):
-            raise ValueError(f"source={type(self.source).__name__}: no source; allowed: Source(arrays)")
+        check_source("source", self.source)
+        if not isinstance(self.shuffle, bool | np.bool_):
+            raise ValueError(f"shuffle={self.shuffle!r}: neither; allowed: True, False")
+        if self.transform is not None and not callable(self.transform):
+            raise ValueError(f"transform={self.transform!r}: no function; allowed: (example, rng) -> example, or None")
         check_whole_number("batch_size", self.batch_size)
         check_whole_number("seed", self.seed)
         _share(self.batch_size, self.process_index, self.process_count)
@@ -103,10 +107,10 @@ class Pipeline:
           The position, from 0.
 
         Raises:
-          ValueError: `step` is negative.
+          ValueError: `step` is negative or no whole number.
         """
-        if step < 0:
-            raise ValueError(f"step={step}: negative; allowed: 0 or more")
+        if step is None or isinstance(step, str) or not step >= 0 or step % 1:
+            raise ValueError(f"step={step}: no step; allowed: whole numbers of 0 or more")
         return int(step) * self.batch_size
 
     def epoch_of(self, step: int) -> int:
@@ -128,7 +132,11 @@ class Pipeline:
 
         Returns:
           [N] int32, a read-only permutation of the examples (0, 1, ... without `shuffle`).
+
+        Raises:
+          ValueError: `epoch` is no whole number of at least 0.
         """
+        check_whole_number("epoch", epoch, 0)
         return self._orders(epoch)
 
     @functools.cached_property
@@ -160,7 +168,16 @@ class Pipeline:
         for row, index in enumerate(batch["index"]):
             rng = np.random.default_rng((self.seed, int(epoch[row]), int(index)))
             example = transform({key: value[row] for key, value in batch.items()}, rng)
+            if not isinstance(example, Mapping):
+                raise ValueError(f"transform: returned {type(example).__name__}; allowed: a dict of arrays")
             examples.append({**example, "index": index})
+            for key in examples[0].keys() | examples[-1].keys():
+                shapes = [np.shape(one[key]) if key in one else None for one in (examples[0], examples[-1])]
+                if shapes[0] != shapes[1]:
+                    raise ValueError(
+                        f"transform: {key} is {shapes[1]} for example {index} and {shapes[0]} for the one before; "
+                        "allowed: arrays of the same names and shapes for all examples"
+                    )
         return {key: np.stack([example[key] for example in examples]) for key in examples[0]}
 
 
@@ -175,12 +192,9 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
       The number of steps; 1000 examples in batches of 100 are 10.
 
     Raises:
-      ValueError: `num_examples` is negative, or `batch_size` below 1.
+      ValueError: `num_examples` is no whole number of at least 0, or `batch_size` none of at least 1.
     """
-    if num_examples < 0 or batch_size < 1:
-        raise ValueError(
-            f"num_examples={num_examples}, batch_size={batch_size}: out of range; allowed: at least 0, at least 1"
-        )
+    check_shapes(num_examples=(num_examples, "int >= 0"), batch_size=(batch_size, "int >= 1"))
     return -(-num_examples // batch_size)
 
 
@@ -193,9 +207,14 @@ def batch_at(pipelines: Any, step: int) -> Any:
 
     Returns:
       A batch, or a dict of batches of the same structure.
+
+    Raises:
+      ValueError: `pipelines` is neither.
     """
     if isinstance(pipelines, Mapping):
         return {name: batch_at(pipeline, step) for name, pipeline in pipelines.items()}
+    if not hasattr(pipelines, "batch_at"):
+        raise ValueError(f"pipelines={type(pipelines).__name__}: no pipeline; allowed: a Pipeline, or a dict of them")
     return pipelines.batch_at(step)
 
 
@@ -223,7 +242,11 @@ def epochs(settings: Mapping[str, Any], step: int, batch_size: int) -> float | N
 
     Returns:
       The number of epochs, a fraction; None where no source has a length.
+
+    Raises:
+      ValueError: `step` is no whole number of at least 0, or `batch_size` none of at least 1.
     """
+    check_shapes(step=(step, "int >= 0"), batch_size=(batch_size, "int >= 1"))
     if isinstance(settings.get("length"), int):
         taken = step * settings.get("batch_size", batch_size)
         return taken / settings["length"] if settings["length"] else None
@@ -249,9 +272,10 @@ def padded_batches(
       Batches with `mask: [B / P] float32`, 1 for examples and 0 for padding.
 
     Raises:
-      ValueError: `batch_size` is below 1 or not a multiple of `process_count`, or `process_index` is outside
-        [0, process_count).
+      ValueError: a number is not whole, `batch_size` is below 1 or not a multiple of `process_count`, or
+        `process_index` is outside [0, process_count).
     """
+    check_source("source", source)
     first, count = _share(batch_size, process_index, process_count)
     return _padded(source, batch_size, first, count)
 
@@ -279,9 +303,11 @@ def _order(length: int, seed: int, shuffle: bool, epoch: int) -> np.ndarray:
 
 
 def _share(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
+    check_shapes(process_index=(process_index, "int >= 0"), process_count=(process_count, "int >= 1"))
+    check_whole_number("batch_size", batch_size)
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: out of range; allowed: at least 1")
-    if process_count < 1 or not 0 <= process_index < process_count:
+    if process_index >= process_count:
         raise ValueError(
             f"process_index={process_index}: out of range; allowed: in [0, process_count), which is {process_count}"
         )

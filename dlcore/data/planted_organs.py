@@ -15,8 +15,10 @@ is added. Slices are twice as thick as pixels are wide, as in many scans.
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["ORGANS", "SPACING", "best_intervals", "interval_dice", "planted_organs", "standardize"]
 
@@ -50,6 +52,8 @@ def planted_organs(
     """
     if count < 1:
         raise ValueError(f"count={count}: too small; allowed: at least 1")
+    for side in size:
+        check_whole_number("size", side)
     if len(size) != 3 or min(size) < _LEAST:
         raise ValueError(f"size={tuple(size)}: too small for organs; allowed: three sides of at least {_LEAST} voxels")
     for name, value in (("noise", noise), ("bias", bias)):
@@ -74,8 +78,13 @@ def standardize(volume: np.ndarray) -> np.ndarray:
 
     Returns:
       float32 of the same shape.
+
+    Raises:
+      ValueError: it has another number of axes, or no voxel.
     """
     volume = np.asarray(volume, np.float64)
+    if volume.ndim not in (3, 4) or not volume.size:
+        raise ValueError(f"volume.shape={volume.shape}: no volume; allowed: [D, H, W] or [D, H, W, C]")
     deviation = volume.std((0, 1, 2))
     return ((volume - volume.mean((0, 1, 2))) / np.where(deviation > 0, deviation, 1)).astype(np.float32)
 
@@ -154,7 +163,14 @@ def interval_dice(source: Source, intervals: np.ndarray) -> float:
 
     Returns:
       The mean over organs of the mean over volumes.
+
+    Raises:
+      ValueError: the intervals are not [C - 1, 2], or hold NaN; or no volume holds an organ.
     """
+    count = max(len(source.class_names) - 1, 1) if source.class_names else len(intervals)
+    check_shapes(intervals=(intervals, f"{count} 2"))
+    if np.isnan(intervals).any():
+        raise ValueError("intervals: hold NaN; allowed: the lowest and the highest intensity of each organ")
     means = []
     for organ, (low, high) in enumerate(intervals, 1):
         values = []
@@ -163,4 +179,6 @@ def interval_dice(source: Source, intervals: np.ndarray) -> float:
             if total := int(predicted.sum() + (labels == organ).sum()):
                 values.append(2 * int((predicted & (labels == organ)).sum()) / total)
         means += [np.mean(values)] if values else []
+    if not means:
+        raise ValueError(f"source={source.name!r}: holds no organ; allowed: volumes with organs")
     return float(np.mean(means))

@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["Prefetch", "prefetch"]
 
 
@@ -25,7 +27,7 @@ class Prefetch(Iterator[tuple[int, Any]]):
       put: function from the batch to the yielded value, called in the second thread, to move the batch to the device.
 
     Raises:
-      ValueError: `size` is below 1.
+      ValueError: a number is not whole or negative, or `size` is below 1.
     """
 
     def __init__(
@@ -36,8 +38,7 @@ class Prefetch(Iterator[tuple[int, Any]]):
         size: int = 2,
         put: Callable[[Any], Any] = lambda batch: batch,
     ):
-        if size < 1:
-            raise ValueError(f"size={size}: out of range; allowed: at least 1")
+        check_shapes(start=(start, "int >= 0"), stop=(stop, "int >= 0"), size=(size, "int >= 1"))
         self.wait_seconds = 0.0
         self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._free = threading.Semaphore(size)
@@ -95,6 +96,9 @@ def prefetch(
 
     Returns:
       An iterator of (step, put(batch_at(step))).
+
+    Raises:
+      ValueError: a number is not whole or negative, or `size` is below 1.
     """
     return Prefetch(batch_at, start, stop, size, put)
 

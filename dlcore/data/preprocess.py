@@ -20,7 +20,8 @@ from typing import Any, Literal
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "PCA",
@@ -45,10 +46,26 @@ class Standardizer:
     Args:
       mean: mean of the training split.
       std: standard deviation of the training split, positive.
+
+    Raises:
+      ValueError: mean and std have other shapes, or a deviation is not above 0.
     """
 
     mean: np.ndarray
     std: np.ndarray
+
+    def __post_init__(self):
+        if np.shape(self.mean) != np.shape(self.std) or not np.all(np.asarray(self.std) > 0):
+            raise ValueError(
+                f"std.shape={np.shape(self.std)}, from {np.min(self.std, initial=np.inf):g} on: no deviations; "
+                f"allowed: {np.shape(self.mean)} as the mean, above 0"
+            )
+
+    def _checked(self, name: str, x: Array) -> Array:
+        x = _floating(x)
+        if x.shape[max(0, x.ndim - self.mean.ndim) :] != self.mean.shape:
+            raise ValueError(f"{name}.shape={x.shape}: other features; allowed: (..., {str(self.mean.shape)[1:]}")
+        return x
 
     def __call__(self, x: Array) -> Array:
         """Standardize examples.
@@ -58,8 +75,11 @@ class Standardizer:
 
         Returns:
           The same shape, floating.
+
+        Raises:
+          ValueError: the examples do not have the shape of those of the fit.
         """
-        x = _floating(x)
+        x = self._checked("x", x)
         return (x - self.mean.astype(x.dtype)) / self.std.astype(x.dtype)
 
     def inverse(self, y: Array) -> Array:
@@ -70,8 +90,11 @@ class Standardizer:
 
         Returns:
           The same shape, on the scale of the data.
+
+        Raises:
+          ValueError: the examples do not have the shape of those of the fit.
         """
-        y = _floating(y)
+        y = self._checked("y", y)
         return y * self.std.astype(y.dtype) + self.mean.astype(y.dtype)
 
 
@@ -121,8 +144,12 @@ class PCA:
 
         Returns:
           [N, ...], the points with these projections in the span of the K components through the mean.
+
+        Raises:
+          ValueError: `y` is not [N, K].
         """
         y = _floating(y)
+        check_shapes(y=(y, f"N {self.variance.size}"))
         x = y @ (self.basis * self._scale()).T.astype(y.dtype) + self.mean.astype(y.dtype)
         return x.reshape(y.shape[0], *self.shape)
 
@@ -160,7 +187,11 @@ def mean_image(train: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W, C].
+
+    Raises:
+      ValueError: `train` is not [N, H, W, C], holds no example, or a value that is not finite.
     """
+    check_shapes(train=(train, "N H W C"))
     return _mean(train, "feature")
 
 
@@ -172,7 +203,11 @@ def channel_mean(train: np.ndarray) -> np.ndarray:
 
     Returns:
       [C].
+
+    Raises:
+      ValueError: `train` is not [N, H, W, C], holds no example, or a value that is not finite.
     """
+    check_shapes(train=(train, "N H W C"))
     return _mean(train, "channel")
 
 
@@ -189,9 +224,11 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
       The projection.
 
     Raises:
-      ValueError: `num_components` is outside [1, D], there are no examples, or a value is not finite.
+      ValueError: `num_components` is no whole number in [1, D], there are no examples, or a value is not finite.
     """
     train = np.asarray(train)
+    if num_components is not None:
+        check_whole_number("num_components", num_components)
     mean = _mean(train, "feature")
     size = mean.size
     count = size if num_components is None else num_components
@@ -241,7 +278,16 @@ def fit_on_first(
 
     Returns:
       The transformed splits, train first.
+
+    Raises:
+      ValueError: a split has examples of another shape than train.
     """
+    for i, split in enumerate(others):
+        if np.shape(split)[1:] != np.shape(train)[1:]:
+            raise ValueError(
+                f"others[{i}].shape={np.shape(split)}: examples of another shape; allowed: (N, "
+                f"{str(np.shape(train)[1:])[1:]}, as of train"
+            )
     transform = fit(train)
     return tuple(transform(split) for split in (train, *others))
 
@@ -260,11 +306,15 @@ def to_signed(pixels: Array) -> Array:
 
 def _floating(x: Array) -> Array:
     x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.dtype.kind in "OSU":
+        raise ValueError(f"x={x.dtype}: no numbers; allowed: arrays of numbers")
     return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(np.float32)
 
 
 def _mean(train: np.ndarray, per: str) -> np.ndarray:
     train = np.asarray(train)
+    if train.dtype.kind in "OSU":
+        raise ValueError(f"train={train.dtype}: no numbers; allowed: arrays of numbers")
     if train.ndim < 1 or not train.size:
         raise ValueError(f"train has shape {train.shape}; allowed: [N, ...] with at least one example")
     total = sum(chunk.sum(_axes(chunk, per)) for chunk in _chunks(train))

@@ -47,6 +47,7 @@ def question_words() -> Words:
     return Words(tuple(sorted({*templates.split(), *_COLORS, *_PLURALS, *_PLURALS.values(), "things"})))
 
 
+@whole_numbers
 def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) -> np.ndarray:
     """Turn questions into tokens.
 

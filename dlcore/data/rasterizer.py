@@ -6,7 +6,8 @@ coordinate toward the viewer under orthographic projection. Each pixel shows the
 
 import numpy as np
 
-from dlcore.ops.checks import check_indices
+from dlcore.data.source import whole_numbers
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["rasterize", "shade"]
 
@@ -14,6 +15,7 @@ _LIGHT = np.array([-0.4, -0.5, -0.77]) / np.linalg.norm([-0.4, -0.5, -0.77])
 """Unit vector toward the light, in the camera's axes (right, down, forward): behind the viewer, above, to the left."""
 
 
+@whole_numbers
 def rasterize(
     pixels: np.ndarray, nearness: np.ndarray, faces: np.ndarray, height: int, width: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -32,8 +34,13 @@ def rasterize(
       there is none).
 
     Raises:
-      ValueError: an index of `faces` is out of range.
+      ValueError: the shapes do not fit together, a number is not finite, a side is below 1, or an index of `faces` is
+        out of range.
     """
+    check_shapes(pixels=(pixels, "V 2"), nearness=(nearness, "V"), faces=(faces, "F 3"))
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
+    check_finite("pixels", pixels)
+    check_finite("nearness", nearness)
     check_indices("faces", faces, len(pixels), "vertices")
     face = np.full((height, width), -1, np.int32)
     nearest = np.full((height, width), -np.inf)
@@ -65,8 +72,9 @@ def shade(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
       Brightness [F] in [0.3, 1].
 
     Raises:
-      ValueError: an index of `faces` is out of range.
+      ValueError: the arrays are not [V, 3] and [F, 3], or an index of `faces` is out of range.
     """
+    check_shapes(vertices=(vertices, "V 3"), faces=(faces, "F 3"))
     check_indices("faces", faces, len(vertices), "vertices")
     corners = np.asarray(vertices, np.float64)[faces].reshape(-1, 3, 3)
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -15,6 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.data.image_headers import target_size
+
 __all__ = ["STRIDE", "ShortestEdge", "check_resize", "resize_bilinear", "shortest_edge"]
 
 STRIDE = 32
@@ -48,8 +51,10 @@ class ShortestEdge(NamedTuple):
           (height, width) in pixels, each at least 1.
 
         Raises:
-          ValueError: the canvas is smaller than the resized image.
+          ValueError: a side is no whole number of at least 1, or the canvas is smaller than the resized image.
         """
+        check_whole_number("height", height, 1)
+        check_whole_number("width", width, 1)
         scale = min(self.shortest / min(height, width), self.longest / max(height, width))
         size = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         if size[0] > self.canvas[0] or size[1] > self.canvas[1]:
@@ -109,7 +114,7 @@ def _read(value: str) -> tuple[int, int] | None:
     """(S, L); None for stretch."""
     if value == "stretch":
         return None
-    if not (match := _FORM.fullmatch(value)):
+    if not isinstance(value, str) or not (match := _FORM.fullmatch(value)):
         raise ValueError(f"resize={value}: unknown; {_ALLOWED}")
     shortest, longest = map(int, match.groups())
     if not 0 < shortest <= longest:
@@ -129,9 +134,10 @@ def shortest_edge(value: str, canvas: tuple[int, int] | None = None) -> Shortest
       The resizing; None for stretch.
 
     Raises:
-      ValueError: `value` is neither, a canvas is given for stretch, or one of its sides is below S, or both are below
-        L.
+      ValueError: `value` is neither, `canvas` is no size, a canvas is given for stretch, or one of its sides is below
+        S, or both are below L.
     """
+    canvas = None if canvas is None else target_size(canvas, "canvas")
     if (sides := _read(value)) is None:
         if canvas is not None:
             raise ValueError(f"canvas={canvas[0]},{canvas[1]}: resize=stretch pads nothing; allowed: none")
@@ -156,7 +162,14 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       Resized image [h, w, C]: uint8 (rounded) if `image` is uint8, else float32; `image` itself if it has the size.
+
+    Raises:
+      ValueError: the image is not [H, W, C], or `size` is no size.
     """
+    size = target_size(size, "size")
+    image = np.asarray(image)
+    if image.ndim != 3 or 0 in image.shape[:2]:
+        raise ValueError(f"image.shape={image.shape}: no image; allowed: [H, W, C], of at least one pixel")
     if image.shape[:2] == tuple(size):
         return image
     x = image.astype(np.float32)

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.data.image_headers import target_size
+from dlcore.data.source import whole_numbers
+
 __all__ = ["SAMPLE_IMAGES", "fit_to", "sample_image"]
 
 SAMPLE_IMAGES = ("china", "flower")
 _MOST_PIXELS = 2**26
 
 
+@whole_numbers
 def sample_image(name: str, height: int, smallest: int = 1) -> np.ndarray:
     """Read a photograph and scale it to a height.
 
@@ -62,7 +66,13 @@ def fit_to(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
     Returns:
       [H, W, 3] uint8.
+
+    Raises:
+      ValueError: the image is not [h, w, 3] uint8, or `shape` is none.
     """
+    shape = target_size(tuple(shape[:2]), "shape")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image={image.dtype}{list(image.shape)}: no picture; allowed: uint8 [h, w, 3]")
     from PIL import Image, ImageOps
 
     return np.asarray(ImageOps.fit(Image.fromarray(image), (shape[1], shape[0]), Image.Resampling.LANCZOS))

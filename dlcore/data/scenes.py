@@ -6,9 +6,10 @@ the visible ones: later shapes hide parts of earlier ones, but two boxes share a
 
 import numpy as np
 
+from dlcore.data.image_headers import target_size
 from dlcore.data.masks import pack_masks, visible_masks
 from dlcore.data.source import Source, whole_numbers
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["KEYPOINTS", "SHAPES", "STUFF", "check_scene_size", "covers", "scene_semantics", "scenes"]
 
@@ -34,9 +35,9 @@ def check_scene_size(image_size: tuple[int, int]) -> int:
       The side.
 
     Raises:
-      ValueError: the two differ, or there is no room for an object.
+      ValueError: it is no size, the two differ, or there is no room for an object.
     """
-    height, width = image_size
+    height, width = target_size(image_size)
     if height != width:
         raise ValueError(f"image_size={image_size}: scenes are square; allowed: equal height and width")
     if height < 32:
@@ -158,7 +159,16 @@ def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray)
 
     Returns:
       Class of each pixel [H, W] uint8, an index into (*STUFF, *SHAPES).
+
+    Raises:
+      ValueError: the arrays do not fit together, or an index is out of range.
     """
+    check_shapes(textures=(textures, "H W"), masks=(masks, "M H W"))
+    check_shapes(labels=(labels, "L"))
+    if len(labels) < len(masks):
+        raise ValueError(f"labels: {len(labels)} of them; allowed: at least {len(masks)}, one a mask")
+    check_indices("textures", textures, len(STUFF), "textures")
+    check_indices("labels", labels[: len(masks)], len(SHAPES), "shapes")
     semantic = np.array(textures, np.uint8)
     for mask, label in zip(masks, labels[: len(masks)], strict=True):
         semantic[mask] = len(STUFF) + label

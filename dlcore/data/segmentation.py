@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.decoding import decode_image, stretch_image
 from dlcore.data.folders import files_below, open_zip
@@ -40,6 +40,7 @@ from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.text import read_lines
 from dlcore.data.workers import unreadable
 from dlcore.json_content import parse_json
+from dlcore.ops.checks import check_class_ids
 
 __all__ = [
     "ADE20K_CLASSES",
@@ -129,12 +130,13 @@ def segmentation_splits(
 
     Raises:
       FileNotFoundError: there is no such folder or .zip.
-      ValueError: there are no training pairs; an image lacks its mask or a mask its image; a mask differs in size from
-        its image, is in color or in a lossy format, or holds a number that is no class (without classes.json: that no
-        training mask holds); the training masks hold fewer than two classes, or, without classes.json, numbers with
-        gaps; a folder beside the split folders is no split; or sizes differ and `image_size` is None. The message names
-        the file.
+      ValueError: `data_dir` is no path; there are no training pairs; an image lacks its mask or a mask its image; a
+        mask differs in size from its image, is in color or in a lossy format, or holds a number that is no class
+        (without classes.json: that no training mask holds); the training masks hold fewer than two classes, or, without
+        classes.json, numbers with gaps; a folder beside the split folders is no split; or sizes differ and `image_size`
+        is None. The message names the file.
     """
+    check_path("data_dir", data_dir)
     path = Path(data_dir)
     if not path.exists():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder or .zip")
@@ -258,9 +260,17 @@ def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarr
     Returns:
       (number of pixels of each class [C] int64, number of pixels other than void in all images that contain the class
       [C] int64).
+
+    Raises:
+      ValueError: the source has no maps, `num_classes` is no whole number of at least 1, or a label is neither a class
+        nor void.
     """
+    check_whole_number("num_classes", num_classes, 1)
+    if "semantic" not in source.arrays:
+        raise ValueError(f"source={source.name!r}: holds no semantic, only {sorted(source.arrays)}; allowed: maps")
     inside, beside = np.zeros(num_classes, np.int64), np.zeros(num_classes, np.int64)
     for labels in source.arrays["semantic"]:
+        check_class_ids("semantic", labels, num_classes, VOID)
         counts = np.bincount(labels.reshape(-1), minlength=num_classes)[:num_classes]
         inside += counts
         beside += np.where(counts > 0, counts.sum(), 0)

@@ -11,6 +11,7 @@ all clauses have a negation, so a bag of words says little about the label.
 import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["WORDS", "sentiment_sentences", "word_counts"]
 
@@ -107,7 +108,12 @@ def word_counts(text: np.ndarray) -> np.ndarray:
 
     Returns:
       Counts [N, len(WORDS)] float32; 0 for <pad> and the other special tokens.
+
+    Raises:
+      ValueError: the text is not [N, L], or a token is none of WORDS.
     """
+    check_shapes(text=(text, "N L"))
+    check_indices("text", text, len(WORDS), "words")
     counts = np.zeros((len(text), len(WORDS)), np.float32)
     np.add.at(counts, (np.arange(len(text))[:, None], text), 1)
     counts[:, :_FIRST] = 0

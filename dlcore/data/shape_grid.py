@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.data.scenes import covers
+from dlcore.choices import check_choice, check_pair
+from dlcore.data.scenes import SHAPES, covers
+from dlcore.data.source import whole_numbers
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = [
     "COLORS",
@@ -45,6 +48,7 @@ class Placed(NamedTuple):
     cell: int
 
 
+@whole_numbers
 def check_grid(size: int, grid: int) -> None:
     """Check that cells are large enough to tell shapes apart.
 
@@ -81,6 +85,7 @@ def cell_names(grid: int) -> tuple[str, ...]:
     return tuple(f"{row} {column}".strip() or "center" for row in rows for column in columns)
 
 
+@whole_numbers
 def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
     """Compute the fraction of each feature map position that lies in each cell, to sum an attention map over cells.
 
@@ -91,7 +96,11 @@ def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
 
     Returns:
       Fractions [grid^2, height, width] in [0, 1]; those of a position add up to 1 over the cells.
+
+    Raises:
+      ValueError: a number is no whole number of at least 1.
     """
+    check_shapes(grid=(grid, "int >= 1"), height=(height, "int >= 1"), width=(width, "int >= 1"))
 
     def along(size):
         edges = np.arange(size + 1) * grid / size
@@ -101,6 +110,7 @@ def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
     return (along(height)[:, None, :, None] * along(width)[None, :, None, :]).reshape(grid**2, height, width)
 
 
+@whole_numbers
 def draw_shapes(rng: np.random.Generator, shapes: Sequence[Placed], size: int, grid: int) -> np.ndarray:
     """Draw shapes in their cells on a gray background, with noise; position, size and color vary a little.
 
@@ -112,7 +122,15 @@ def draw_shapes(rng: np.random.Generator, shapes: Sequence[Placed], size: int, g
 
     Returns:
       [size, size, 3] uint8.
+
+    Raises:
+      ValueError: a number is no whole number of at least 1, or a color, a shape or a cell is unknown.
     """
+    check_shapes(size=(size, "int >= 1"), grid=(grid, "int >= 1"))
+    for placed in shapes:
+        check_choice("color", placed.color, COLORS)
+        check_choice("shape", placed.shape, SHAPES)
+        check_indices("cell", placed.cell, grid**2, "cells")
     side = size / grid
     canvas = np.full((size, size, 3), rng.uniform(90, 150), np.float32)
     for placed in shapes:
@@ -143,7 +161,15 @@ def paint(
 
     Returns:
       [H, W] bool, the painted pixels.
+
+    Raises:
+      ValueError: the shape is unknown, the arrays have other axes, or the radius is not above 0 or not finite.
     """
+    check_choice("shape", shape, SHAPES)
+    check_pair("center", center)
+    check_shapes(canvas=(canvas, "H W 3"), color=(color, "3"), center=(center, "2 finite"))
+    check_shapes(radius=(radius, "> 0"))
+    check_shapes(radius=(radius, "finite"))
     height, width = canvas.shape[:2]
     dx, dy = np.arange(width) + 0.5 - center[0], np.arange(height) + 0.5 - center[1]
     if wrap:
@@ -164,11 +190,16 @@ def foreground(image: np.ndarray, least: float = 60) -> np.ndarray:
 
     Returns:
       [..., H, W] bool, True on shapes.
+
+    Raises:
+      ValueError: the image has other channels, or `least` is outside [0, 255].
     """
+    check_shapes(image=(image, "... H W 3"), least=(least, "0 to 255"))
     pixels = np.asarray(image, np.float32) * (1 if image.dtype == np.uint8 else 255)
     return pixels.max(-1) - pixels.min(-1) > least
 
 
+@whole_numbers
 def read_shapes(
     image: np.ndarray, grid: int, shapes: Sequence[str] = ("circle", "square", "triangle", "cross"), least: float = 0.6
 ) -> list[Placed]:
@@ -187,8 +218,14 @@ def read_shapes(
       The recognized shapes, in the order of their cells.
 
     Raises:
-      ValueError: the image is not square, or its side is not a multiple of `grid`.
+      ValueError: the image is not square, its side is not a multiple of `grid`, there are no shapes or unknown ones, or
+        `least` is outside [0, 1].
     """
+    check_shapes(grid=(grid, "int >= 1"), least=(least, "0 to 1"), image=(image, "H W 3"))
+    if not shapes:
+        raise ValueError("shapes=(): none; allowed: one or more names")
+    for shape in shapes:
+        check_choice("shapes", shape, SHAPES)
     if image.shape[0] % grid or image.shape[1] != image.shape[0]:
         raise ValueError(f"image={image.shape}: cells are no whole pixels; allowed: sides that are multiples of {grid}")
     side = image.shape[0] // grid

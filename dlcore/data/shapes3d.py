@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.mesh_files import read_mesh
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_npz
 from dlcore.ops.checks import check_finite, check_shapes
@@ -29,6 +29,7 @@ _SENSOR_WIDTH = 32.0
 """Width of the sensor of Pix3D's cameras in millimeters."""
 
 
+@whole_numbers
 def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Sample points uniformly over a mesh and scale them into the unit sphere, on the host.
 
@@ -42,8 +43,10 @@ def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.ran
       Points [count, 3] float32 of mean 0, the farthest at a distance of 1 from it; a single point is at 0.
 
     Raises:
-      ValueError: the mesh has no area, a vertex is not finite, or an index is out of range.
+      ValueError: `count` is no whole number of at least 1, the mesh has no area, a vertex is not finite, or an index is
+        out of range.
     """
+    check_whole_number("count", count, 1)
     check_mesh(np.asarray(vertices, np.float64), faces)
     corners = np.asarray(vertices, np.float64)[np.asarray(faces)]
     a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
@@ -74,11 +77,15 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
       in the unit sphere.
 
     Raises:
-      ValueError: the split is unknown, the folder holds several .npz of it, `num_points` is below 1 or above that of
-        the .npz, a mesh is damaged, a point is not finite, or a label has no class.
+      ValueError: `data_dir` is no path; the split is unknown, the folder holds several .npz of it, `num_points` is
+        below 1 or above that of the .npz, a mesh is damaged, a point is not finite, or a label has no class.
       FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
+    check_path("data_dir", data_dir)
     check_choice("split", split, ("train", "test"))
+    check_seed(seed)
+    if num_points is not None:
+        check_whole_number("num_points", num_points)
     root = Path(data_dir)
     if files := sorted(root.glob(f"modelnet*_{split}.npz")):
         if len(files) > 1:
@@ -134,9 +141,14 @@ def shapenet(
       are SYNSET/MODEL.
 
     Raises:
-      ValueError: the folder lacks a synset, or a mesh is damaged.
+      ValueError: `data_dir` is no path; `num_points` is no whole number of at least 1, the folder lacks a synset, or a
+        mesh is damaged.
       FileNotFoundError: the folder holds no models.
     """
+    check_path("data_dir", data_dir)
+    check_seed(seed)
+    if num_points is not None:
+        check_whole_number("num_points", num_points)
     root = Path(data_dir)
     files = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
     if not files:
@@ -218,8 +230,10 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 
     Raises:
       FileNotFoundError: the index, or a file that it names, does not exist.
-      ValueError: the index has no such category, or an entry lacks a field or has a matrix of another shape.
+      ValueError: `data_dir` is no path; the index has no such category, or an entry lacks a field or has a matrix of
+        another shape.
     """
+    check_path("data_dir", data_dir)
     root = Path(data_dir)
     index = root / "pix3d.json"
     if not index.is_file():

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, NamedTuple
 
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.folders import files_below, is_visible
 from dlcore.data.image_folder import UNLABELED, ImageFile, ImageFolder
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
@@ -56,9 +57,10 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no shard; the name of one has no split, while others have one, or has several; or there is
-        no training split.
+      ValueError: `path` is no path; there is no shard; the name of one has no split, while others have one, or has
+        several; or there is no training split.
     """
+    check_path("path", path)
     path, allowed = Path(path), " or ".join(endings)
     if path.is_file():
         return {"all": [path]}
@@ -119,9 +121,11 @@ def sharded_images(
       The images by split, with their classes.
 
     Raises:
-      ValueError: a record has no label, a negative one, one above 100,000 and the number of records, or one that the
-        training split lacks; there are both numbers and names; a label names two classes; or there are too few classes.
+      ValueError: `min_classes` is no whole number of at least 0; a record has no label, a negative one, one above
+        100,000 and the number of records, or one that the training split lacks; there are both numbers and names; a
+        label names two classes; or there are too few classes.
     """
+    check_whole_number("min_classes", min_classes, 0)
     path = Path(path)
     main = "train" if "train" in records else "all"
     all_records = [record for group in records.values() for record in group]

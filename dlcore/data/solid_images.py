@@ -9,6 +9,7 @@ import numpy as np
 from dlcore.data.rasterizer import rasterize, shade
 from dlcore.data.solid_meshes import SOLID_MESHES, posed_solid_mesh
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["DISTANCE", "IMAGE_SOLIDS", "camera_intrinsics", "solid_images"]
 
@@ -20,6 +21,7 @@ _FIELD = 0.275
 """Tangent of half the field of view."""
 
 
+@whole_numbers
 def camera_intrinsics(size: int) -> np.ndarray:
     """Compute the intrinsics of the camera that renders the solids.
 
@@ -28,7 +30,11 @@ def camera_intrinsics(size: int) -> np.ndarray:
 
     Returns:
       [3, 3] float32.
+
+    Raises:
+      ValueError: `size` is no whole number of at least 1.
     """
+    check_shapes(size=(size, "int >= 1"))
     focal, center = size / (2 * _FIELD), (size - 1) / 2
     return np.array([[focal, 0, center], [0, focal, center], [0, 0, 1]], np.float32)
 
@@ -69,6 +75,8 @@ def solid_images(
         raise ValueError(f"count={count}, size={size}, num_points={num_points}: too small; allowed: {allowed}")
     if grid < 0:
         raise ValueError(f"grid={grid}: negative; allowed: 0 for none, or cells along each axis")
+    if not kinds:
+        raise ValueError(f"kinds={kinds}: none; allowed: one or more of {', '.join(IMAGE_SOLIDS)}")
     if unknown := [kind for kind in kinds if kind not in IMAGE_SOLIDS]:
         raise ValueError(f"kinds={unknown[0]!r}: unknown; allowed: {', '.join(IMAGE_SOLIDS)}")
     check_seed(seed)

@@ -9,6 +9,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.shapes3d import mesh_points
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SOLID_MESHES", "posed_solid_mesh", "revolve_profile", "solid_clouds", "solid_mesh", "torus_mesh"]
 
@@ -33,6 +34,7 @@ SOLID_MESHES = {
 """Name -> (profile [K, 2], steps of a revolution); `torus_mesh` builds the torus."""
 
 
+@whole_numbers
 def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.ndarray]:
     """Build the mesh of a solid of revolution about the z axis.
 
@@ -46,6 +48,7 @@ def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.
     Raises:
       ValueError: the profile does not start and end on the axis, or there are too few segments.
     """
+    check_shapes(profile=(profile, "K 2"))
     profile = np.asarray(profile, float)
     radius, height = profile.T
     if segments < 3:
@@ -69,6 +72,7 @@ def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.
     return vertices, np.concatenate(faces).astype(np.int32)
 
 
+@whole_numbers
 def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[np.ndarray, np.ndarray]:
     """Build the mesh of a torus about the z axis, whose ring has the radius 1.
 

@@ -13,6 +13,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.ops.camera import check_intrinsics
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SOLID_KINDS", "Solid", "occupancy_grid", "random_solid", "render_depth", "rgbd_scenes", "surface_points"]
 
@@ -116,6 +117,7 @@ def random_solid(rng: np.random.Generator, kind: str | None = None, upright: boo
     return Solid(kind, size, q, np.zeros(3))
 
 
+@whole_numbers
 def occupancy_grid(solid: Solid, resolution: int, half_side: float = 1.0) -> np.ndarray:
     """Compute which cells of a cube around the origin have their center in a solid.
 
@@ -128,8 +130,10 @@ def occupancy_grid(solid: Solid, resolution: int, half_side: float = 1.0) -> np.
       [R, R, R] bool with axes (x, y, z), True where occupied.
 
     Raises:
-      ValueError: `resolution` is below 1.
+      ValueError: `resolution` is no whole number of at least 1, or `half_side` is not above 0 or not finite.
     """
+    check_shapes(half_side=(half_side, "> 0"))
+    check_shapes(half_side=(half_side, "finite"))
     if resolution < 1:
         raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
     middle = ((np.arange(resolution) + 0.5) * 2 / resolution - 1) * half_side
@@ -144,6 +148,7 @@ def _normals(solid: Solid, points: np.ndarray, step: float = 1e-4) -> np.ndarray
     return gradient / np.maximum(np.linalg.norm(gradient, axis=-1, keepdims=True), 1e-12)
 
 
+@whole_numbers
 def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Sample points almost uniformly on a surface: uniform points of a thin shell, moved to the surface.
 
@@ -170,6 +175,7 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
     return points.astype(np.float32), _normals(solid, points).astype(np.float32)
 
 
+@whole_numbers
 def render_depth(
     solids: list[Solid],
     intrinsics: np.ndarray,
@@ -193,8 +199,10 @@ def render_depth(
       index [H, W] int of the visible solid, len(solids) for the floor and where a ray hits nothing).
 
     Raises:
-      ValueError: the intrinsics are singular.
+      ValueError: the intrinsics are singular, an array has another shape, or a side is below 1.
     """
+    check_shapes(intrinsics=(intrinsics, "3 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_intrinsics(intrinsics)
     v, u = np.mgrid[:height, :width]
     plane = np.stack([u, v, np.ones_like(u)], -1).reshape(-1, 3) @ np.linalg.inv(intrinsics).T

@@ -14,7 +14,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.fingerprint import Fingerprint, fingerprint
 
-__all__ = ["Source", "check_seed", "concatenate", "join", "shuffle_labels", "whole_numbers"]
+__all__ = ["Source", "check_seed", "check_source", "concatenate", "join", "shuffle_labels", "whole_numbers"]
 
 _Function = TypeVar("_Function", bound=Callable)
 
@@ -41,8 +41,9 @@ class Source:
       keypoint_names: names of an object's keypoints; empty if the data has none.
 
     Raises:
-      ValueError: the arrays, names and sizes differ in length, one is called `index`, there is neither an array nor a
-        length, a label in memory has no class name, or images that are no uint8 have numbers of pixels, up to 255.
+      ValueError: `arrays` are no dict, `class_names` a text, the arrays, names and sizes differ in length, one is
+        called `index`, there is neither an array nor a length, a label in memory has no class name, or images that are
+        no uint8 have numbers of pixels, up to 255.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -55,6 +56,10 @@ class Source:
     keypoint_names: tuple[str, ...] = ()
 
     def __post_init__(self):
+        if not isinstance(self.arrays, Mapping):
+            raise ValueError(f"arrays={type(self.arrays).__name__}: no dict; allowed: name -> array [N, ...]")
+        if isinstance(self.class_names, str) or not hasattr(self.class_names, "__len__"):
+            raise ValueError(f"class_names={self.class_names!r}: no names; allowed: a list of names")
         for key, value in self.arrays.items():
             if not getattr(value, "shape", ()) or not hasattr(value, "dtype"):
                 raise ValueError(f"arrays: {key} is {type(value).__name__}; allowed: arrays [N, ...]")
@@ -72,7 +77,11 @@ class Source:
             raise ValueError(f"arrays: leading lengths {lengths}; allowed: {length} for each array")
         for name in ("names", "sizes"):
             value = getattr(self, name)
-            if value is not None and len(value) != length:
+            if value is None:
+                continue
+            if not hasattr(value, "__len__") or isinstance(value, str):
+                raise ValueError(f"{name}={value!r}: no array; allowed: {length} of them, one an example")
+            if len(value) != length:
                 raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
         self._check_labels()
         self._check_images()
@@ -114,6 +123,9 @@ class Source:
             labels = self.arrays.get(key)
             if not count or not isinstance(labels, np.ndarray) or isinstance(labels, np.memmap) or not labels.size:
                 continue
+            if np.issubdtype(labels.dtype, np.floating) and (fractions := np.ravel(labels != np.floor(labels))).any():
+                value = np.ravel(labels)[fractions.argmax()]
+                raise ValueError(f"{key}={value:g}: no class; allowed: 0 to {count - 1}, of {count} class_names")
             if np.issubdtype(labels.dtype, np.integer) and labels.max() >= count:
                 position = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
                 raise ValueError(
@@ -218,9 +230,11 @@ def join(first: Source, second: Source) -> Source:
       The source of N1 + N2 examples, called "FIRST and SECOND".
 
     Raises:
-      ValueError: the sources hold different arrays, arrays of different shapes, or other classes; or one is on disk and
-        the other in memory.
+      ValueError: one is no source; the sources hold different arrays, arrays of different shapes, or other classes; or
+        one is on disk and the other in memory.
     """
+    check_source("first", first)
+    check_source("second", second)
     if first.class_names and second.class_names and first.class_names != second.class_names:
         names = ", ".join(map(str, first.class_names))
         raise ValueError(f"second={second.name!r}: other classes; allowed: {names}, those of the first")
@@ -254,13 +268,17 @@ def concatenate(first: Any, second: Any) -> Any:
       [N + M, ...].
 
     Raises:
-      ValueError: only one of them is in memory.
+      ValueError: only one of them is in memory, or their examples have other shapes.
     """
     if hasattr(first, "concatenate") != hasattr(second, "concatenate"):
         storage = ["on disk" if hasattr(part, "concatenate") else "in memory" for part in (first, second)]
         raise ValueError(
             f"second={type(second).__name__}: {storage[1]}, and the first part {storage[0]}; allowed: both in memory "
             "or both on disk, by the same memory limit"
+        )
+    if np.shape(first)[1:] != np.shape(second)[1:] or not np.ndim(first) or not np.ndim(second):
+        raise ValueError(
+            f"second.shape={np.shape(second)}: other examples; allowed: [M, ...] of those of {np.shape(first)}"
         )
     return first.concatenate(second) if hasattr(first, "concatenate") else np.concatenate([first, second])
 
@@ -278,11 +296,26 @@ def shuffle_labels(source: Source, seed: int) -> Source:
     Raises:
       ValueError: there is no `label`, or `seed` is negative.
     """
+    check_source("source", source)
     if "label" not in source.arrays:
         raise ValueError(f"source={source.name!r}: holds no label, only {sorted(source.arrays)}; allowed: one with it")
     order = np.random.default_rng((check_seed(seed), 2)).permutation(len(source))
     arrays = {**source.arrays, "label": source.arrays["label"][order]}
     return replace(source, arrays=arrays, name=f"{source.name} (labels shuffled)")
+
+
+def check_source(name: str, source: Any) -> None:
+    """Check that an argument is a source, and no array or pipeline.
+
+    Args:
+      name: of the argument, for the error.
+      source: what was given.
+
+    Raises:
+      ValueError: it has no `arrays`, as a source has.
+    """
+    if not hasattr(source, "arrays"):
+        raise ValueError(f"{name}={type(source).__name__}: no source; allowed: Source(arrays)")
 
 
 def check_seed(seed: int) -> int:
@@ -310,7 +343,7 @@ def whole_numbers(function: _Function) -> _Function:
       function: the function.
 
     Returns:
-      It, which raises ValueError where another number or a word stands in the place of an int.
+      It, which raises ValueError where another number or a word stands in the place of an int, or `seed` is negative.
     """
     signature = inspect.signature(function)
     names = [name for name, parameter in signature.parameters.items() if parameter.annotation is int]
@@ -320,6 +353,8 @@ def whole_numbers(function: _Function) -> _Function:
         arguments = signature.bind(*args, **kwargs).arguments
         for name in names:
             check_whole_number(name, arguments.get(name, 0))
+        if "seed" in names:
+            check_seed(arguments.get("seed", 0))
         return function(*args, **kwargs)
 
     return checked  # pyright: ignore[reportReturnType]

@@ -41,6 +41,7 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
     return Source(arrays, count, name="spirals")
 
 
+@whole_numbers
 def segments(source: Source, length: int) -> Source:
     """Cut trajectories into segments whose last point is the next one's first.
 

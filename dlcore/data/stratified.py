@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dlcore.data.source import Source, whole_numbers
+from dlcore.data.source import Source, check_source, whole_numbers
 
 __all__ = ["stratified_sample"]
 
@@ -22,6 +22,7 @@ def stratified_sample(source: Source, size: int, seed: int) -> Source:
     Raises:
       ValueError: `size` is negative or above N, or `seed` is negative.
     """
+    check_source("source", source)
     if not 0 <= size <= len(source):
         raise ValueError(f"size={size}: out of range; allowed: 0 to the {len(source)} examples")
     if seed < 0:

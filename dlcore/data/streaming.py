@@ -22,9 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.data.decoding import Box, center_box, decode_box, decode_image, random_box
 from dlcore.data.image_folder import ImageFile
-from dlcore.data.image_headers import ImageHeaders, take_evenly
+from dlcore.data.image_headers import ImageHeaders, take_evenly, target_size
 from dlcore.data.source import Source
 from dlcore.data.workers import Workers, try_each, unreadable
 
@@ -49,7 +50,7 @@ class StreamedImages:
       workers: threads that decode.
 
     Raises:
-      ValueError: `crop` or `crop_pct` is out of range.
+      ValueError: `size` is no size, `channels` neither 1 nor 3, or `crop` or `crop_pct` is out of range.
     """
 
     read: Callable[[int], bytes] = field(repr=False)
@@ -67,8 +68,10 @@ class StreamedImages:
     ndim = 4
 
     def __post_init__(self):
-        if self.crop is not None and not 0 < self.crop[0] <= self.crop[1] <= 1:
-            raise ValueError(f"crop={self.crop}: no range of areas; allowed: ascending, in (0, 1]")
+        target_size(self.size, "size")
+        check_choice("channels", self.channels, (1, 3))
+        if self.crop is not None:
+            _check_area("crop", self.crop)
         if not 0 < self.crop_pct <= 1:
             raise ValueError(f"crop_pct={self.crop_pct}: out of range; allowed: in (0, 1]")
 
@@ -187,6 +190,12 @@ class StreamedImages:
         return self.workers.fill(np.empty((len(records), *self.shape[1:]), np.uint8), decode)
 
 
+def _check_area(name: str, area: tuple[float, float]) -> None:
+    check_pair(name, area)
+    if not 0 < area[0] <= area[1] <= 1:
+        raise ValueError(f"{name}={area}: no range of areas; allowed: ascending, in (0, 1]")
+
+
 def stream_files(
     files: list[ImageFile], headers: ImageHeaders, zipped: bool, skip_bad: bool, workers: Workers
 ) -> tuple[StreamedImages, list[ImageFile]]:
@@ -251,8 +260,9 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
       The source whose `sample` crops at random; `source[idx]` still gives center crops.
 
     Raises:
-      ValueError: the images are in memory.
+      ValueError: the images are in memory, or `area` is no range in (0, 1].
     """
+    _check_area("area", area)
     images = streamed_images(source)
     if images is None:
         raise ValueError(
@@ -271,7 +281,11 @@ def sample_of(source: Source, count: int = 1000) -> Source:
 
     Returns:
       A source in memory of min(count, N) examples.
+
+    Raises:
+      ValueError: `count` is no whole number of at least 1.
     """
+    check_whole_number("count", count, 1)
     rows = np.array(take_evenly(range(len(source)), count), int)
     arrays = source[rows]
     return replace(source, arrays={name: arrays[name] for name in source.arrays}, length=len(rows))

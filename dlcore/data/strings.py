@@ -9,9 +9,10 @@ import string
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_pair
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import SPECIAL, Words, pad_sequences
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["STRING_TASKS", "strings", "symbols"]
 
@@ -19,6 +20,7 @@ STRING_TASKS = {"copy": lambda s: s, "reverse": lambda s: s[::-1], "sort": np.so
 """Name of a task -> function from a string's symbols to the target's."""
 
 
+@whole_numbers
 def symbols(vocabulary: int = 20) -> Words:
     """Build the vocabulary of strings: letters, or numbers if there are more than 26 symbols.
 
@@ -27,7 +29,11 @@ def symbols(vocabulary: int = 20) -> Words:
 
     Returns:
       The vocabulary, which begins with the special tokens.
+
+    Raises:
+      ValueError: `vocabulary` is no whole number of at least 1.
     """
+    check_shapes(vocabulary=(vocabulary, "int >= 1"))
     return Words(tuple(string.ascii_lowercase[:vocabulary] if vocabulary <= 26 else map(str, range(vocabulary))))
 
 
@@ -51,7 +57,9 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
     Raises:
       ValueError: `task` is unknown, the seed negative, or a number out of range.
     """
+    check_pair("length", length)
     low, high = length
+    check_shapes(low=(low, "int >= 0"), high=(high, "int >= 0"))
     check_choice("task", task, STRING_TASKS)
     if not 1 <= low <= high:
         raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")

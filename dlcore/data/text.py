@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.melodies import melodies
 from dlcore.data.source import Source
 from dlcore.data.topics import as_characters, topic_lines
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = [
     "TEXTS",
@@ -67,9 +67,13 @@ class Vocabulary(NamedTuple):
           Tokens [N], uint8 for a vocabulary of up to 256 characters, else int32.
 
         Raises:
-          ValueError: a character is not in the vocabulary.
+          ValueError: `text` is no text, a character of it is not in the vocabulary, or one stands there twice.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"text={type(text).__name__}: no text; allowed: a str")
         index = {character: i for i, character in enumerate(self.characters)}
+        if len(index) != len(self.characters):
+            raise ValueError(f"characters={self.characters!r:.60}: one stands there twice; allowed: each once")
         for position, character in enumerate(text):
             if character not in index:
                 raise ValueError(
@@ -90,7 +94,7 @@ class Vocabulary(NamedTuple):
         Raises:
           ValueError: a token is none of them.
         """
-        tokens = np.asarray(list(tokens))
+        tokens = list(tokens)
         check_indices("tokens", tokens, len(self.characters), "characters")
         return "".join(self.characters[int(token)] for token in tokens)
 
@@ -166,8 +170,10 @@ def read_texts(text: str, argument: str) -> list[str]:
       The lines of the file; [text] where there is no such file.
 
     Raises:
-      ValueError: the file is not in UTF-8; or one word ends in .txt or in a slash, as a path does, and is no file.
+      ValueError: `text` is no text; the file is not in UTF-8; or one word ends in .txt or in a slash, as a path does,
+        and is no file.
     """
+    check_path(argument, text)
     path = Path(text)
     try:
         if path.is_file():
@@ -190,10 +196,11 @@ def read_utf8(path: Path, argument: str) -> str:
       The text; a line ends with a newline.
 
     Raises:
-      ValueError: there is no such file, or it is not in UTF-8.
+      ValueError: `path` is no path; there is no such file, or it is not in UTF-8.
     """
+    check_path(argument, path)
     try:
-        text = path.read_text(encoding="utf-8").removeprefix("\ufeff")
+        text = Path(path).read_text(encoding="utf-8").removeprefix("\ufeff")
     except OSError as error:
         raise ValueError(f"{argument}={str(path)!r}: {error.strerror}; allowed: a text file in UTF-8") from None
     except UnicodeDecodeError as error:
@@ -224,6 +231,7 @@ def split_text(
     check_shapes(tokens=(tokens, "N"))
     test_fraction = valid_fraction if test_fraction is None else test_fraction
     for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
+        check_finite(name, fraction)
         if not 0 < fraction < 1 or valid_fraction + test_fraction >= 1:
             raise ValueError(f"{name}={fraction}: out of range; allowed: above 0, and both together below 1")
     valid, test = round(valid_fraction * len(tokens)), round(test_fraction * len(tokens))
@@ -234,6 +242,12 @@ def split_text(
             "allowed: texts of which each part has 2"
         )
     return tokens[: -valid - test], tokens[-valid - test : -test], tokens[-test:]
+
+
+def _check_text(tokens: np.ndarray) -> None:
+    check_shapes(tokens=(tokens, "N"))
+    if not np.issubdtype(getattr(tokens, "dtype", object), np.integer):
+        raise ValueError(f"tokens={type(tokens).__name__}: no tokens; allowed: an array of whole numbers [N]")
 
 
 def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = False) -> Source:
@@ -253,8 +267,11 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
       The source.
 
     Raises:
-      ValueError: `count` is below 1, or the text is too short to give each row a target.
+      ValueError: `tokens` are not int [N], `count` is no whole number of at least 1, or the text is too short to give
+        each row a target.
     """
+    _check_text(tokens)
+    check_whole_number("count", count)
     transitions = len(tokens) - 1
     if count < 1:
         raise ValueError(f"count={count}: no stream; allowed: 1 or more")
@@ -287,9 +304,13 @@ def windows(tokens: np.ndarray, length: int, stride: int | None = None, name: st
       The source.
 
     Raises:
-      ValueError: the text has no transition, or the stride is not 1 to T.
+      ValueError: `tokens` are not int [M], the text has no transition, a number is not whole, or the stride is not 1 to
+        T.
     """
+    _check_text(tokens)
+    check_whole_number("length", length, 1)
     stride = length if stride is None else stride
+    check_whole_number("stride", stride)
     if len(tokens) < 2:
         raise ValueError(f"tokens={len(tokens)}: {name} is too short; allowed: at least 2 tokens")
     if not 1 <= stride <= length:
@@ -320,8 +341,11 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
 
     Raises:
-      ValueError: `length` is below 1, or the text is not longer than a window.
+      ValueError: `tokens` are not int [M], `length` is no whole number of at least 1, or the text is not longer than a
+        window.
     """
+    _check_text(tokens)
+    check_whole_number("length", length)
     if length < 1:
         raise ValueError(f"length={length}: no window; allowed: at least 1")
     if len(tokens) <= length:

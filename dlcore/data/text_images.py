@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.source import Source, check_seed, whole_numbers
 from dlcore.data.words import SPECIAL, pad_sequences
 
@@ -57,13 +58,20 @@ def text_images(
       The source; `names` are the strings.
 
     Raises:
-      ValueError: the alphabet is empty or has a character twice, the lengths are no range, the seed is negative, all
-        strings are excluded, or a string does not fit into the image.
+      ValueError: the alphabet is empty or has a character twice, the lengths, the sizes of the font or the size of the
+        image are no whole numbers or no range, the seed is negative, all strings are excluded, or a string does not fit
+        into the image.
     """
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont
 
     check_seed(seed)
+    for name, pair in (("lengths", lengths), ("size", size), ("font_sizes", font_sizes)):
+        check_pair(name, pair)
+        for number in pair:
+            check_whole_number(name, number, 1)
+    if font_sizes[0] > font_sizes[1]:
+        raise ValueError(f"font_sizes={font_sizes}: no range; allowed: (smallest, largest)")
     if not alphabet or len(set(alphabet)) < len(alphabet):
         raise ValueError(f"alphabet={alphabet!r}: empty, or a character twice; allowed: each character once")
     if not 1 <= lengths[0] <= lengths[1]:

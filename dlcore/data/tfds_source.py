@@ -17,12 +17,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
+from dlcore.choices import check_path
 from dlcore.data.array_cache import cache_file, read_cache, write_cache
 from dlcore.data.image_headers import SAMPLE_SIZE, default_crop_pct, read_header, take_evenly, target_size
 from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
 from dlcore.json_content import parse_json
+from dlcore.ops.checks import check_range
 
 __all__ = ["prepared_datasets", "tfds_source", "tfds_sources", "tfds_splits"]
 
@@ -65,9 +67,10 @@ def tfds_sources(
       Split -> source: those of "train", "valid" and "test" that exist; "all" if the data set has only one split.
 
     Raises:
-      ValueError: `name` is unknown, or `data_dir` is None.
+      ValueError: `name` is unknown, `data_dir` is None, or `limit_bytes` negative.
       FileNotFoundError: the data set is not prepared in `data_dir`.
     """
+    check_range("limit_bytes", limit_bytes, 0)
     prepared = prepared_datasets(data_dir) if data_dir is not None else ()
     if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names()}):
         close = difflib.get_close_matches(name, sorted(names))
@@ -114,9 +117,11 @@ def tfds_source(
 
     Raises:
       FileNotFoundError: the data is not prepared; the message shows the command that prepares it.
-      ValueError: there is no such split, it has no image with a class label, or `workers` is None and the data must be
-        streamed or `image_size` is given.
+      ValueError: `data_dir` is no path; `limit_bytes` is negative, there is no such split, it has no image with a class
+        label, or `workers` is None and the data must be streamed or `image_size` is given.
     """
+    check_path("data_dir", data_dir)
+    check_range("limit_bytes", limit_bytes, 0)
     if image_size is not None and workers is None:
         raise ValueError(f"image_size={image_size}: images in memory keep their size; allowed: None, or with workers")
     folder = _version_folder(name, data_dir)
@@ -149,8 +154,10 @@ def tfds_splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
       Their names.
 
     Raises:
+      ValueError: `data_dir` is no path.
       FileNotFoundError: the data set is not prepared.
     """
+    check_path("data_dir", data_dir)
     return tuple(split["name"] for split in _info(_version_folder(name, data_dir))["splits"])
 
 
@@ -162,7 +169,11 @@ def prepared_datasets(data_dir: str | Path) -> tuple[str, ...]:
 
     Returns:
       Their names, sorted.
+
+    Raises:
+      ValueError: `data_dir` is no path.
     """
+    check_path("data_dir", data_dir)
     depths = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")
     files = [path for depth in depths for path in Path(data_dir).glob(depth)]
     return tuple(sorted({"/".join(path.relative_to(data_dir).parts[:-2]) for path in files}))

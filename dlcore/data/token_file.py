@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_pair, check_path
 from dlcore.data.source import Source
 from dlcore.ops.checks import check_shapes
 
@@ -49,7 +49,8 @@ class TokenRows:
         part: tuple[float, float] = (0.0, 1.0),
         dtype: TokenDtype = "uint16",
     ):
-        check_shapes(size=(size, ">= 1"), stride=(stride, ">= 1"))
+        check_shapes(size=(size, "int >= 1"), stride=(stride, "int >= 1"))
+        check_pair("part", part)
         if not 0 <= part[0] < part[1] <= 1:
             raise ValueError(f"part={part}: no part; allowed: two fractions in [0, 1], the smaller first")
         tokens = _mapped(path, dtype)
@@ -99,10 +100,12 @@ def token_rows(
       The source; its rows are uint16 for a file of uint16, else int32.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, `size`, `stride` or
-        `part` is out of range, or a token is not in the vocabulary.
+      ValueError: `path` is no path; the part has fewer than `size` tokens, the file holds no numbers of this dtype,
+        `size`, `stride` or `part` is out of range, or a token is not in the vocabulary.
       FileNotFoundError: there is no such file.
     """
+    check_path("path", path)
+    check_shapes(num_tokens=(num_tokens, "int >= 1"))
     rows = TokenRows(path, size, stride, part, dtype)
     if num_tokens is not None:
         _check_tokens(path, rows.tokens, rows.settings["first"], num_tokens)

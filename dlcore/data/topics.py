@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from dlcore.data.source import check_seed, whole_numbers
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["NUM_TOPICS", "LabeledLines", "as_characters", "topic_lines"]
 
@@ -81,5 +82,10 @@ def as_characters(tokens: np.ndarray) -> str:
 
     Returns:
       N characters; token i is the character U+4E00 + i.
+
+    Raises:
+      ValueError: the tokens are not [N], or one is not in the vocabulary.
     """
+    check_shapes(tokens=(tokens, "N"))
+    check_indices("tokens", tokens, _COMMON_WORDS + _TOPIC_WORDS * NUM_TOPICS, "words")
     return "".join(chr(_FIRST_CHARACTER + int(token)) for token in tokens)

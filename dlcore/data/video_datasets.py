@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.video_folder import LabeledVideo, is_video
 
 __all__ = ["VIDEO_DATASETS", "VideoAnnotation", "VideoDataset", "labeled_videos", "read_video_dataset"]
@@ -79,11 +79,13 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
       The annotations; `notes` counts the missing videos.
 
     Raises:
-      ValueError: the name is unknown, `fold` is out of range, a list has another format than the module's docstring
-        says or names an unknown class, or no video of a split exists.
+      ValueError: `root` is no path; the name is unknown, `fold` is out of range, a list has another format than the
+        module's docstring says or names an unknown class, or no video of a split exists.
       FileNotFoundError: a list does not exist.
     """
+    check_path("root", root)
     check_choice("dataset", name, VIDEO_DATASETS)
+    check_whole_number("fold", fold)
     if not 1 <= fold <= 3:
         raise ValueError(f"fold={fold}: out of range; allowed: 1 to 3")
     dataset = _ucf101(Path(root), fold) if name == "ucf101" else VIDEO_DATASETS[name](Path(root))

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_path
 from dlcore.data.image_folder import EXTENSIONS as IMAGE_EXTENSIONS
+from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import decode_image, scale_to_cover
 from dlcore.extras import require
 
@@ -54,7 +56,11 @@ def frame_files(folder: str | Path) -> list[Path]:
 
     Returns:
       The image files directly in the folder; [] if there are none.
+
+    Raises:
+      ValueError: `folder` is no path.
     """
+    check_path("folder", folder)
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in _FRAME_EXTENSIONS and not f.name.startswith(".")]
     return sorted(files, key=lambda f: [int(part) if part.isdecimal() else part for part in re.split(r"(\d+)", f.name)])
 
@@ -72,9 +78,10 @@ def open_video(path: str | Path) -> VideoFile:
 
     Raises:
       FileNotFoundError: there is no such file or folder.
-      ValueError: it is no video, has no frame, a frame rate of 0, or frames of two sizes.
+      ValueError: `path` is no path; it is no video, has no frame, a frame rate of 0, or frames of two sizes.
       MissingPackage: it is a video file, and PyAV is not installed.
     """
+    check_path("path", path)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
@@ -110,9 +117,15 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
       Frames [T, H, W, 3] uint8.
 
     Raises:
-      ValueError: a frame cannot be decoded, an index is out of range, or the frames differ in size and `size` is None.
+      ValueError: `path` is no path; `size` is no size, a frame cannot be decoded, an index is out of range, or the
+        frames differ in size and `size` is None.
       MissingPackage: it is a video file, and PyAV is not installed.
     """
+    check_path("path", path)
+    size = None if size is None else target_size(size, "size")
+    frames = np.asarray(frames)
+    if frames.ndim != 1 or not len(frames) or frames.dtype.kind not in "iu":
+        raise ValueError(f"frames={frames.dtype}{list(frames.shape)}: no frames; allowed: int [T], one or more")
     path, numbers = Path(path), np.unique(frames)
     if (numbers < 0).any():
         raise ValueError(f"frames={numbers[0]}: negative; allowed: the frames of the video, counted from 0")

@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_path, check_whole_number
 from dlcore.data.clip_sampling import SampledClips, Short
+from dlcore.data.image_headers import target_size
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
 from dlcore.data.workers import Workers
+from dlcore.ops.checks import check_finite
 
 __all__ = ["LabeledVideo", "is_video", "labeled_clips", "list_classes", "list_videos"]
 
@@ -48,6 +50,7 @@ def is_video(path: Path) -> bool:
     Returns:
       True for a video that is not hidden.
     """
+    path = Path(path)
     if path.name.startswith("."):
         return False
     if path.is_dir():
@@ -66,8 +69,9 @@ def list_videos(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: the folder holds no video.
+      ValueError: `path` is no path; the folder holds no video.
     """
+    check_path("path", path)
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"path={str(path)!r}: no such file or folder")
@@ -92,9 +96,11 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
 
     Raises:
       FileNotFoundError: the folder does not exist.
-      ValueError: the folder is one video or holds no video, fewer than two classes, a class without videos, videos
-        outside class folders, a class that train lacks, or a folder beside the split folders that is no split.
+      ValueError: `root` is no path; the folder is one video or holds no video, fewer than two classes, a class without
+        videos, videos outside class folders, a class that train lacks, or a folder beside the split folders that is no
+        split.
     """
+    check_path("root", root)
     root = Path(root)
     if list_videos(root) == [root]:
         raise ValueError(f"path={str(root)!r}: is one video itself; allowed: a folder of class folders")
@@ -161,15 +167,19 @@ def labeled_clips(
       The source, of one clip per video; a note says how many videos are shorter than a clip, and what is done.
 
     Raises:
-      ValueError: a video cannot be read, has no frame or frames of two sizes; a clip is longer than its video and
-        `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no times, is given with
-        `frame_rate` or as a part in seconds.
+      ValueError: a number is out of range; a video cannot be read, has no frame or frames of two sizes; a clip is
+        longer than its video and `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no
+        times, is given with `frame_rate` or as a part in seconds.
       MissingPackage: there are video files, and PyAV is not installed.
     """
     check_choice("short", short, Short)
+    check_whole_number("length", length, 1)
+    check_whole_number("stride", stride, 1)
+    pair = target_size(size, "size")
+    if frame_rate is not None:
+        check_finite("frame_rate", frame_rate)
     if frame_rate is not None and not frame_rate > 0:
         raise ValueError(f"frame_rate={frame_rate:g}: out of range; allowed: above 0 frames a second")
-    pair = (size, size) if isinstance(size, int) else size
     opened = [open_video(video.path) for video in videos]
     strides, firsts, counts = [], [], []
     for video, file in zip(videos, opened, strict=True):

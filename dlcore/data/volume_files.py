@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from dlcore.choices import check_path, is_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
@@ -27,7 +28,7 @@ from dlcore.data.split_names import allowed_names, check_one_name, split_of
 from dlcore.extras import require
 from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_npz
-from dlcore.ops.checks import check_spacing
+from dlcore.ops.checks import check_indices, check_shapes, check_spacing
 
 __all__ = [
     "SUFFIXES",
@@ -91,8 +92,11 @@ def list_volumes(path: Path) -> list[Path]:
       The paths, sorted.
 
     Raises:
+      ValueError: `path` is no path.
       FileNotFoundError: there is no such file, or the folder holds no volume.
     """
+    check_path("path", path)
+    path = Path(path)
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     volumes = [file for file in files if file.is_file() and not file.name.startswith(".") and _is_volume(file)]
     if not volumes:
@@ -115,10 +119,11 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
       The volume, with its values as the file scales them.
 
     Raises:
-      ValueError: the file cannot be read, has no spacing, another number of axes, or values that are no finite real
-        numbers; the message names it.
+      ValueError: `path` is no path; the file cannot be read, has no spacing, another number of axes, or values that are
+        no finite real numbers; the message names it.
       MissingPackage: the file is NIfTI, and nibabel is not installed.
     """
+    check_path("path", path)
     path = Path(path)
     if not _is_volume(path):
         raise ValueError(f"{path}: no volume; allowed: files {', '.join(SUFFIXES)}")
@@ -189,9 +194,11 @@ def save_labels(path: str | Path, labels: np.ndarray, scan: str | Path) -> Path:
       The file, .nii.gz or .npy.
 
     Raises:
-      ValueError: the scan cannot be read.
+      ValueError: the labels are not [D, H, W] of whole numbers from 0 to 255, or the scan cannot be read.
       MissingPackage: the scan is NIfTI, and nibabel is not installed.
     """
+    check_shapes(labels=(labels, "D H W"))
+    check_indices("labels", labels, 256, "labels of 8 bits")
     scan = Path(scan)
     if scan.suffix.lower() == ".npz":
         file = Path(f"{path}.npy")
@@ -220,7 +227,13 @@ def resample(values: np.ndarray, size: Sequence[int], nearest: bool = False) -> 
 
     Returns:
       [D', H', W'] or [D', H', W', C]; float32 unless nearest.
+
+    Raises:
+      ValueError: the volume has another number of axes, or `size` is not three whole numbers of at least 1.
     """
+    if np.ndim(values) not in (3, 4):
+        raise ValueError(f"values.shape={np.shape(values)}: no volume; allowed: [D, H, W] or [D, H, W, C]")
+    _check_size(size)
     from scipy.ndimage import zoom
 
     values = values if nearest else np.asarray(values, np.float32)
@@ -239,9 +252,18 @@ def size_at(volume: Volume, spacing: Sequence[float]) -> tuple[int, ...]:
 
     Returns:
       (D', H', W').
+
+    Raises:
+      ValueError: `spacing` is not three positive finite numbers.
     """
+    check_spacing(spacing)
     sides = zip(volume.values.shape[:3], volume.spacing, spacing, strict=True)
     return tuple(max(1, round(count * side / target)) for count, side, target in sides)
+
+
+def _check_size(size: Sequence[int]) -> None:
+    if len(size) != 3 or not all(is_whole_number(side) and side >= 1 for side in size):
+        raise ValueError(f"size={tuple(size)}: no size; allowed: three whole numbers of at least 1")
 
 
 def pad_volumes(volumes: Sequence[np.ndarray], value: float, size: Sequence[int] | None = None) -> np.ndarray:
@@ -254,8 +276,21 @@ def pad_volumes(volumes: Sequence[np.ndarray], value: float, size: Sequence[int]
 
     Returns:
       [N, D, H, W] or [N, D, H, W, C].
+
+    Raises:
+      ValueError: there is no volume, they differ in dtype or channels, or `size` is smaller than one.
     """
-    size = np.max([volume.shape[:3] for volume in volumes], 0) if size is None else size
+    if not len(volumes):
+        raise ValueError("volumes: none; allowed: one or more")
+    kinds = {(volume.dtype, volume.ndim, volume.shape[3:]) for volume in volumes}
+    if len(kinds) > 1 or volumes[0].ndim not in (3, 4):
+        kinds_given = ", ".join(f"{volume.dtype}{list(volume.shape)}" for volume in volumes[:5])
+        raise ValueError(f"volumes={kinds_given}: do not fit; allowed: [D, H, W] or [D, H, W, C] of one dtype and C")
+    largest = np.max([volume.shape[:3] for volume in volumes], 0)
+    size = largest if size is None else size
+    _check_size(size)
+    if (largest > np.asarray(size)).any():
+        raise ValueError(f"size={tuple(size)}: too small; allowed: at least {tuple(largest.tolist())}")
     stacked = np.full((len(volumes), *size, *volumes[0].shape[3:]), value, volumes[0].dtype)
     for row, volume in zip(stacked, volumes, strict=True):
         depth, height, width = volume.shape[:3]
@@ -282,10 +317,12 @@ def volume_splits(
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: a file cannot be read or has no spacing; a scan lacks its labels, or labels their scan; sizes or
-        numbers of channels differ; labels are no classes; or there are no training scans. The message names the file.
+      ValueError: `data_dir` is no path; a file cannot be read or has no spacing; a scan lacks its labels, or labels
+        their scan; sizes or numbers of channels differ; labels are no classes; or there are no training scans. The
+        message names the file.
       MissingPackage: files are NIfTI, and nibabel is not installed.
     """
+    check_path("data_dir", data_dir)
     root = Path(data_dir)
     if not root.is_dir():
         raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no such folder")

@@ -14,6 +14,7 @@ drawn for each vowel. So the class is in the shape of the spectrum, and neither 
 import numpy as np
 
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["BANDWIDTHS", "FORMANTS", "VOWELS", "glottal_pulses", "resonate", "vowels"]
 
@@ -42,6 +43,7 @@ _PITCH = (90.0, 220.0)
 _ATTACK = 0.01
 
 
+@whole_numbers
 def glottal_pulses(pitch: np.ndarray, sample_rate: int, phase: float = 0.0) -> np.ndarray:
     """Compute the derivative of the flow through the vocal folds.
 
@@ -54,8 +56,10 @@ def glottal_pulses(pitch: np.ndarray, sample_rate: int, phase: float = 0.0) -> n
       [T], of mean zero over a period.
 
     Raises:
-      ValueError: a pitch is not positive, or not below half the sample rate.
+      ValueError: the pitch is not [T], one is not positive, or not below half the sample rate, or `phase` is not
+        finite.
     """
+    check_shapes(pitch=(pitch, "T"), phase=(phase, "finite"))
     pitch = np.asarray(pitch, np.float64)
     if not ((pitch > 0) & (pitch < sample_rate / 2)).all():
         raise ValueError(f"pitch={pitch.min():g} to {pitch.max():g}: out of range; allowed: 0 to {sample_rate / 2:g}")
@@ -70,6 +74,7 @@ def glottal_pulses(pitch: np.ndarray, sample_rate: int, phase: float = 0.0) -> n
     return np.diff(flow(edges)) * sample_rate / pitch
 
 
+@whole_numbers
 def resonate(waveform: np.ndarray, frequency: float, bandwidth: float, sample_rate: int) -> np.ndarray:
     """Filter a sound by one formant, a resonance of gain 1 at 0 Hz.
 

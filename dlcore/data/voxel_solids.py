@@ -18,6 +18,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.data.source import Source, check_seed, whole_numbers
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SOLIDS", "depth_map", "occupancy", "solid_volume", "voxel_solids"]
 
@@ -43,12 +44,15 @@ def solid_volume(kind: str, half_extents: np.ndarray) -> float:
       The volume in cubed units of `half_extents`.
 
     Raises:
-      ValueError: `kind` is unknown.
+      ValueError: `kind` is unknown, or the half extents are not three positive numbers.
     """
     check_choice("kind", kind, SOLIDS)
+    check_shapes(half_extents=(half_extents, "3 finite"))
+    check_shapes(half_extents=(half_extents, "... > 0"))
     return _UNIT_VOLUMES[kind] * float(np.prod(half_extents))
 
 
+@whole_numbers
 def occupancy(
     kind: str,
     half_extents: np.ndarray,
@@ -71,9 +75,12 @@ def occupancy(
       [R, R, R] bool with axes rows (z decreases), columns (x increases) and depth (y increases), True where occupied.
 
     Raises:
-      ValueError: `kind` is unknown, or `resolution` is below 1.
+      ValueError: `kind` is unknown, `resolution` is below 1, or another number is not finite or of another shape.
     """
     check_choice("kind", kind, SOLIDS)
+    check_shapes(half_extents=(half_extents, "3 finite"), center=(center, "3 finite"))
+    check_shapes(half_extents=(half_extents, "... > 0"))
+    check_shapes(yaw=(yaw, "finite"), tilt=(tilt, "finite"))
     if resolution < 1:
         raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
     along = (np.arange(resolution, dtype=np.float32) + 0.5) * 2 / resolution - 1
@@ -105,7 +112,11 @@ def depth_map(voxels: np.ndarray) -> np.ndarray:
 
     Returns:
       Nearness [..., H, W] float32: 1 for the nearest plane, 1 / D for the farthest, 0 if no voxel is occupied.
+
+    Raises:
+      ValueError: the voxels are not [..., H, W, D].
     """
+    check_shapes(voxels=(voxels, "... H W D"))
     hit = np.asarray(voxels) > 0.5
     first = 1 - hit.argmax(-1) / hit.shape[-1]
     return np.where(hit.any(-1), first, 0).astype(np.float32)

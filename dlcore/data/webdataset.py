@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.image_folder import EXTENSIONS, ImageFolder
 from dlcore.data.shards import Record, list_shards, sharded_images
 from dlcore.data.text import read_utf8
@@ -39,10 +40,12 @@ def list_webdataset(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no .tar file; one is compressed or damaged, holds no image, a link, an image without a label,
-        a label without an image or a sample with two images; a line of classnames.txt is empty; or see `list_shards`
-        and `sharded_images`.
+      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; there is no .tar file; one is
+        compressed or damaged, holds no image, a link, an image without a label, a label without an image or a sample
+        with two images; a line of classnames.txt is empty; or see `list_shards` and `sharded_images`.
     """
+    check_path("path", path)
+    check_whole_number("min_classes", min_classes, 0)
     path = Path(path)
     splits = list_shards(path, (".tar", ".tar.gz", ".tgz"))
     root = path if path.is_dir() else path.parent

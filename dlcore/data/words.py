@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.extras import require
 
 __all__ = [
@@ -67,8 +68,12 @@ def pad_sequences(
       Tokens [N, L] int32.
 
     Raises:
-      ValueError: a row is longer than `length`.
+      ValueError: `length` or a token is no whole number of at least 0, or a row is longer than `length`.
     """
+    if length is not None:
+        check_whole_number("length", length, 0)
+    for i, tokens in enumerate(sequences):
+        _check_tokens(f"sequences[{i}]", tokens)
     extra = int(start) + int(end)
     longest = max((len(s) for s in sequences), default=0) + extra
     if length is not None and longest > length:
@@ -83,9 +88,25 @@ def pad_sequences(
     return rows
 
 
+def _check_tokens(name: str, tokens: Iterable[int]) -> None:
+    """Refuse what is no list of whole numbers of at least 0, as a fraction would be cut off."""
+    try:
+        values = np.asarray(tokens)
+    except ValueError:
+        raise ValueError(f"{name}: rows of unequal lengths; allowed: a list of whole numbers of at least 0") from None
+    if values.ndim != 1 or (values.size and (values.dtype.kind not in "iu" or values.min() < 0)):
+        raise ValueError(f"{name}={values.tolist()}: no tokens; allowed: a list of whole numbers of at least 0")
+
+
+def _check_sentences(sentences: Iterable[str]) -> None:
+    if isinstance(sentences, str):
+        raise ValueError(f"sentences={sentences!r:.60}: one text; allowed: a list of sentences")
+
+
 def _until_end(tokens: Iterable[int]) -> list[int]:
     """Return the tokens before END, without PAD and START."""
-    prefix = []
+    prefix, tokens = [], tokens if hasattr(tokens, "shape") else list(tokens)
+    _check_tokens("tokens", tokens)
     for token in map(int, tokens):
         if token == END:
             break
@@ -102,13 +123,15 @@ class Words:
       words: words of the vocabulary without the special tokens, each once.
 
     Raises:
-      ValueError: a word occurs twice.
+      ValueError: `words` are no list of texts, or a word occurs twice.
     """
 
     words: tuple[str, ...]
     kind: ClassVar[str] = "words"
 
     def __post_init__(self):
+        if isinstance(self.words, str) or not all(isinstance(word, str) for word in self.words):
+            raise ValueError(f"words={self.words!r:.60}: no words; allowed: a list of texts")
         object.__setattr__(self, "words", tuple(self.words))
         if len(self._index) != len(self.words):
             twice = next(word for word, count in Counter(self.words).items() if count > 1)
@@ -126,8 +149,10 @@ class Words:
           The vocabulary.
 
         Raises:
-          ValueError: no word occurs `min_count` times.
+          ValueError: `min_count` is no whole number of at least 1, or no word occurs so often.
         """
+        check_whole_number("min_count", min_count, 1)
+        _check_sentences(sentences)
         counts = Counter(word for sentence in sentences for word in tokenize(sentence))
         words = tuple(w for w, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])) if n >= min_count)
         if not words:
@@ -222,10 +247,16 @@ def tokenizer_from_json(text: str) -> Any:
 
     Returns:
       The `tokenizers.Tokenizer`; its tokens of a text are those of the text alone, and all of them.
+
+    Raises:
+      ValueError: the text is none.
     """
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(text)
+    try:
+        tokenizer = Tokenizer.from_str(text)
+    except Exception as error:  # of the package's own kind
+        raise ValueError(f"text: no tokenizer ({error}); allowed: the content of a tokenizer.json") from None
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer
@@ -261,8 +292,10 @@ class BytePairs:
 
         Raises:
           MissingPackage: `tokenizers` is not installed.
-          ValueError: `size` is too small for the characters of the sentences.
+          ValueError: `size` is no whole number, or too small for the characters of the sentences.
         """
+        check_whole_number("size", size)
+        _check_sentences(sentences)
         require("tokenizers", what="a vocabulary of byte pairs")
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
@@ -361,11 +394,16 @@ def vocabulary_from_dict(entry: dict[str, Any]) -> Words | BytePairs:
       The vocabulary.
 
     Raises:
-      ValueError: it is neither.
+      ValueError: it is neither, or lacks its content.
     """
     kinds = {kind.kind: kind for kind in (Words, BytePairs)}
+    if not isinstance(entry, dict):
+        raise ValueError(f"entry={type(entry).__name__}: no vocabulary; allowed: a dict, of `to_dict`")
     if entry.get("kind") not in kinds:
         raise ValueError(f"kind={entry.get('kind')!r}: unknown vocabulary; allowed: {', '.join(kinds)}")
+    content = {"words": "words", "byte_pairs": "tokenizer"}[entry["kind"]]
+    if content not in entry:
+        raise ValueError(f"entry={sorted(entry)}: holds no {content}; allowed: a dict, of `to_dict`")
     return kinds[entry["kind"]].from_dict(entry)
 
 

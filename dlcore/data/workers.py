@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.image_folder import ImageFile
 
 __all__ = ["DECODERS", "Workers", "try_each", "unreadable"]
@@ -29,7 +29,7 @@ class Workers:
       decoder: "pillow" or "opencv", see `decode_box`.
 
     Raises:
-      ValueError: `count` is negative or `decoder` is unknown.
+      ValueError: `count` is negative or no whole number, or `decoder` is unknown.
     """
 
     count: int | None = None
@@ -37,6 +37,7 @@ class Workers:
 
     def __post_init__(self):
         count = len(os.sched_getaffinity(0)) if self.count is None else self.count
+        check_whole_number("workers", count)
         if count < 0:
             raise ValueError(f"workers={count}: negative; allowed: 0 or more")
         check_choice("decoder", self.decoder, DECODERS)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from dlcore.choices import check_path, check_whole_number
 from dlcore.data.source import Source
 
 __all__ = ["NUM_CLASSES", "read_youtube8m"]
@@ -35,8 +36,11 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
 
     Raises:
       FileNotFoundError: there is no file of the split.
-      ValueError: a file is cut off or holds no examples of videos, or a label is out of range.
+      ValueError: `root` is no path; `num_classes` is no whole number of at least 1, a file is cut off or holds no
+        examples of videos, or a label is out of range.
     """
+    check_path("root", root)
+    check_whole_number("num_classes", num_classes, 1)
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_generated_pb2
 

@@ -103,8 +103,13 @@ def test_epoch_accounting():
     odd = Pipeline(Source.indices(10), 4)
     assert odd.steps_per_epoch == 3
     assert [odd.epoch_of(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
-    for arguments in ((10, 0), (-1, 5)):
-        with pytest.raises(ValueError, match="batch_size"):
+    for arguments, message in (
+        ((10, 0), "batch_size=0: out of range; allowed: at least 1"),
+        ((-1, 5), "num_examples=-1: out of range; allowed: at least 0"),
+        ((10, 1.5), "batch_size=1.5: no whole number"),
+        ((3.5, 1), "num_examples=3.5: no whole number"),
+    ):
+        with pytest.raises(ValueError, match=message):
             steps_per_epoch(*arguments)
 
 
@@ -168,13 +173,45 @@ def test_settings_are_json_and_tell_pipelines_apart():
         ({"batch_size": 5, "process_count": 2}, "batch_size=5: invalid; allowed: a multiple of process_count 2"),
         ({"batch_size": 4, "process_index": 2, "process_count": 2}, "process_index=2"),
         ({"batch_size": 4, "seed": -1}, "seed=-1"),
+        ({"batch_size": 4, "shuffle": "no"}, "shuffle='no': neither; allowed: True, False"),
+        ({"batch_size": 4, "transform": 3}, "transform=3: no function; allowed"),
+        ({"batch_size": 4, "process_index": 0.5}, "process_index=0.5: no whole number"),
+        ({"batch_size": 4, "process_count": "2"}, "process_count=.*2.*: no whole number"),
     ],
 )
 def test_bad_settings_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Pipeline(source(10), **arguments)
-    with pytest.raises(ValueError, match="step=-1"):
-        Pipeline(source(10), 2).batch_at(-1)
+    for step in (-1, 0.5, float("nan"), None, "1"):
+        with pytest.raises(ValueError, match=rf"step={step}: no step; allowed: whole numbers of 0 or more"):
+            Pipeline(source(10), 2).batch_at(step)
+    with pytest.raises(ValueError, match="epoch=-1: too small; allowed: at least 0"):
+        Pipeline(source(10), 2).order(-1)
+    for step, batch_size, message in ((-1, 2, "step=-1: out of range"), (1, 0, "batch_size=0: out of range")):
+        with pytest.raises(ValueError, match=message):
+            epochs({"length": 10}, step, batch_size)
+
+
+def longer(example, rng):
+    return {"x": np.zeros(1 + int(example["index"]))}
+
+
+def test_pipelines_and_examples_that_do_not_fit_are_named():
+    for call, message in (
+        (lambda: batch_at([Pipeline(source(10), 2)], 0), "pipelines=list: no pipeline; allowed: a Pipeline, or a dict"),
+        (lambda: padded_batches(np.zeros(3), 2), "source=ndarray: no source; allowed"),
+        (lambda: device_resident(source(10)), "pipeline=Source: no pipeline; allowed"),
+        (
+            lambda: Pipeline(source(10), 2, transform=lambda e, r: None).batch_at(0),
+            "transform: returned NoneType; allowed",
+        ),
+        (
+            lambda: Pipeline(source(10), 2, transform=longer).batch_at(0),
+            r"transform: x is .* for example \d and .* for the one before; allowed: arrays of the same names and",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 @pytest.mark.covers("SY-12")

@@ -4,7 +4,7 @@ import pytest
 from dlcore.data.carving import complete_splits, shared_images, split_validation
 from dlcore.data.fingerprint import hash_texts
 from dlcore.data.pipeline import Pipeline
-from dlcore.data.source import Source, join, shuffle_labels
+from dlcore.data.source import Source, concatenate, join, shuffle_labels
 
 
 def source(length=20, classes=2):
@@ -202,6 +202,29 @@ def test_images_of_floats_up_to_255_are_refused():
         (lambda: Source({"image": [1, 2]}), r"^arrays: image is list; allowed: arrays \[N, ...\]$"),
         (lambda: Source({"image": np.float32(1)}), "^arrays: image is float32; allowed: arrays"),
         (lambda: Source(length=2.5), "^length=2.5: no whole number; allowed: integers$"),
+        (lambda: Source(np.zeros(3)), "^arrays=ndarray: no dict; allowed: name -> array"),
+        (
+            lambda: Source({"label": np.zeros(3, int)}, class_names="cat"),
+            "^class_names='cat': no names; allowed: a list of names",
+        ),
+        (lambda: Source({"label": np.zeros(3, int)}, class_names=2), "^class_names=2: no names; allowed"),
+        (
+            lambda: Source({"label": np.array([0, 0.5])}, class_names=("a", "b")),
+            "^label=0.5: no class; allowed: 0",
+        ),
+        (
+            lambda: Source({"label": np.array([np.nan])}, class_names=("a", "b")),
+            "^label=nan: no class; allowed: 0",
+        ),
+        (lambda: join(source(), np.zeros(3)), "^second=ndarray: no source; allowed"),
+        (lambda: shuffle_labels(np.zeros(3), 0), "^source=ndarray: no source; allowed"),
+        (lambda: split_validation(np.zeros(3), 0.1, 0), "^source=ndarray: no source; allowed"),
+        (lambda: split_validation(source(), "0.1", 0), "^fraction='0.1': no number; allowed: numbers"),
+        (lambda: complete_splits({"valid": source()}, 0.1, 0), r"^splits=\['valid'\]: holds no train; allowed"),
+        (lambda: Source(length=3, names="abc"), "^names='abc': no array; allowed: 3 of them, one an example"),
+        (lambda: Source(length=3, sizes=3), "^sizes=3: no array; allowed: 3 of them"),
+        (lambda: concatenate(np.zeros((2, 3)), np.zeros((2, 4))), r"^second.shape=\(2, 4\): other examples; allowed: "),
+        (lambda: concatenate(np.zeros((2, 3)), np.zeros(2)), r"^second.shape=\(2,\): other examples"),
         (lambda: source().take(1.5), "^n=1.5: no whole number; allowed: integers$"),
         (lambda: Pipeline(source(), 1.5), "^batch_size=1.5: no whole number; allowed: integers$"),
         (lambda: Pipeline(source(), 2, seed=0.5), "^seed=0.5: no whole number; allowed: integers$"),

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.data.augment.compose import Augmentation, check_channels
-from dlcore.data.source import Source
+from dlcore.data.source import Source, check_source
+from dlcore.ops.checks import check_finite
 
 __all__ = ["channel_statistics", "normalize", "to_float"]
 
@@ -49,12 +50,12 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
     Raises:
       ValueError: `mean` or `std` is not finite or neither a scalar nor [C], or `std` is not positive.
     """
+    check_finite("mean", mean)
+    check_finite("std", std)
     mean, std = np.asarray(mean, np.float32), np.asarray(std, np.float32)
     if mean.ndim > 1 or std.ndim > 1:
         raise ValueError(f"mean and std have shapes {mean.shape} and {std.shape}; allowed: scalars or [C]")
-    if not np.isfinite(mean).all():
-        raise ValueError(f"mean={mean}: out of range; allowed: finite")
-    if not (np.isfinite(std) & (std > 0)).all():
+    if not (std > 0).all():
         raise ValueError(f"std={std}: out of range; allowed: positive and finite")
 
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
@@ -79,8 +80,9 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
       (mean [C], std [C]), float32.
 
     Raises:
-      ValueError: the source has no images.
+      ValueError: the source is none, or has no images.
     """
+    check_source("source", source)
     image = source.arrays.get("image")
     if image is None or not len(source):
         raise ValueError(f"source={source.name!r}: has no images; allowed: a source with one or more in `image`")

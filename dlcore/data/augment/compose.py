@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Augmentation", "Preprocess", "check_channels", "compose", "identity", "on_unit"]
 
@@ -86,8 +86,13 @@ def on_unit(augmentation: Augmentation, mean: Sequence[float], std: Sequence[flo
 
     Raises:
       ValueError: a number is not finite, or a deviation not above 0.
+      TypeError: `augmentation` is not callable; call its factory first.
     """
+    check_finite("mean", mean)
+    check_finite("std", std)
     check_shapes(mean=(mean, "... finite"), std=(std, "... > 0"))
+    if not callable(augmentation):
+        raise TypeError(f"augmentation={augmentation!r}: not callable; allowed: a function (key, image) -> image")
     mean, std = jnp.asarray(mean), jnp.asarray(std)
 
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:

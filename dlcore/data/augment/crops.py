@@ -16,8 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
+from dlcore.data.image_headers import target_size
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -31,6 +32,12 @@ __all__ = [
 ]
 
 Size = int | tuple[int, int]
+
+_METHODS = (
+    *("nearest", "linear", "bilinear", "trilinear", "triangle"),
+    *("cubic", "bicubic", "tricubic", "lanczos3", "lanczos5"),
+)
+"""Interpolations of `jax.image.resize`."""
 
 
 def center_crop(image: jax.Array, size: Size) -> jax.Array:
@@ -105,16 +112,18 @@ def resized_crop(
       [h, w, C].
 
     Raises:
-      ValueError: the box is empty or not inside the image.
+      ValueError: a number is not whole, the box is empty or not inside the image, or `size` or `method` is none.
     """
-    check_shapes(image=(image, "H W C"))
-    if top < 0 or left < 0 or min(height, width) < 1 or top + height > image.shape[0] or left + width > image.shape[1]:
+    check_shapes(image=(image, "H W C"), top=(top, "int >= 0"), left=(left, "int >= 0"))
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
+    check_choice("method", method, _METHODS)
+    if top + height > image.shape[0] or left + width > image.shape[1]:
         raise ValueError(
             f"top={top}, left={left}, height={height}, width={width}: not inside the image; allowed: boxes inside "
             f"{image.shape[:2]}, of at least one pixel"
         )
     box = image[top : top + height, left : left + width]
-    return _resize(box, _pair(size), method)
+    return _resize(box, target_size(size, "size"), method)
 
 
 def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") -> jax.Array:
@@ -131,12 +140,15 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
       [h, w, C] with min(h, w) = length.
 
     Raises:
-      ValueError: `length` is no whole number of at least 1.
+      ValueError: `length` is no whole number of at least 1, `method` is unknown, or the image has no pixel.
     """
     check_shapes(image=(image, "H W C"))
+    check_choice("method", method, _METHODS)
     check_whole_number("length", length, 1)
     height, width = image.shape[:2]
     short = min(height, width)
+    if short < 1:
+        raise ValueError(f"image.shape={image.shape}: no pixel; allowed: sides of at least 1")
     return _resize(image, (max(1, height * length // short), max(1, width * length // short)), method)
 
 
@@ -153,14 +165,16 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
       `(key, image [H, W, C]) -> [h, w, C]`.
 
     Raises:
-      ValueError: `shorter_side` is not ascending, or starts below the window's longer side.
+      ValueError: `size` is none, or `shorter_side` is not ascending, or starts below the window's longer side.
     """
-    height, width = _pair(size)
+    height, width = target_size(size, "size")
+    check_pair("shorter_side", shorter_side)
     low, high = shorter_side
     if not max(height, width) <= low <= high < np.inf:
         raise ValueError(f"shorter_side={shorter_side}: invalid; allowed: ascending, from {max(height, width)} on")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        check_shapes(image=(image, "H W C"))
         scaling, position = jax.random.split(key)
         factor = jax.random.uniform(scaling, minval=low, maxval=high) / min(image.shape[:2])
         slack = jnp.array(image.shape[:2]) * factor - jnp.array([height, width])
@@ -210,16 +224,9 @@ def _to_dtype(image: jax.Array, dtype: jnp.dtype) -> jax.Array:
     )
 
 
-def _pair(size: Size) -> tuple[int, int]:
-    height, width = (size, size) if np.ndim(size) == 0 else size
-    for side in (height, width):
-        check_whole_number("size", side, 1)
-    return height, width
-
-
 def _fits(image: jax.Array, size: Size) -> tuple[int, int]:
     check_shapes(image=(image, "H W C"))
-    height, width = _pair(size)
+    height, width = target_size(size, "size")
     if not (1 <= height <= image.shape[0] and 1 <= width <= image.shape[1]):
         raise ValueError(f"size={size}: out of range; allowed: in [1, {image.shape[0]}] by [1, {image.shape[1]}]")
     return height, width

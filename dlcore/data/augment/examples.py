@@ -77,7 +77,13 @@ def compose_examples(*augmentations: ExampleAugmentation) -> ExampleAugmentation
 
     Returns:
       `(key, example) -> example`.
+
+    Raises:
+      TypeError: an augmentation is not callable; call its factory first, as in `random_flip_example()`.
     """
+    for part in augmentations:
+        if not callable(part):
+            raise TypeError(f"augmentations: {part!r} is not callable; allowed: functions (key, example) -> example")
 
     def apply(key, example):
         for i, part in enumerate(augmentations):
@@ -106,6 +112,7 @@ def random_flip_example(
       ValueError: a probability is outside [0, 1]; when applied, also that there are not as many names as keypoints.
     """
     for name, value in (("horizontal", horizontal), ("vertical", vertical)):
+        check_shapes(**{name: (value, "finite")})
         if not 0 <= value <= 1:
             raise ValueError(f"{name}={value}: out of range; allowed: in [0, 1]")
     orders = mirror_orders(keypoint_names)
@@ -140,6 +147,8 @@ def random_flip_example(
 
 def _own_size(example: dict) -> tuple[int | jax.Array, int | jax.Array]:
     """Return (height, width) of the image, without the padding of its canvas."""
+    if "image" not in example:
+        raise ValueError(f"example={sorted(example)}: holds no image; allowed: image, and any of {', '.join(READ)}")
     return tuple(example["image_size"]) if "image_size" in example else example["image"].shape[:2]
 
 
@@ -238,8 +247,9 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
       `(key, example) -> example`.
 
     Raises:
-      ValueError: the factors are not 0 < low <= high, or `keep` is outside [0, 1].
+      ValueError: the factors are not finite and 0 < low <= high, or `keep` is outside [0, 1].
     """
+    check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "finite"))
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: not a range; allowed: 0 < low <= high")
     if not 0 <= keep <= 1:
@@ -288,8 +298,11 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
 
     Raises:
       ValueError: `keep` is outside [0, 1].
+      TypeError: `draw` is not callable; call its factory first, as in `random_warp()`.
     """
     check_shapes(keep=(keep, "0 to 1"))
+    if not callable(draw):
+        raise TypeError(f"draw={draw!r}: not callable; allowed: a function (key, size) -> Warp")
 
     def apply(key, example):
         size = _own_size(example)

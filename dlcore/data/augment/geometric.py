@@ -13,10 +13,10 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import affine_warp, warp_image
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "affine",
@@ -156,6 +156,9 @@ def random_affine(
       ValueError: an argument is out of range.
     """
     degrees, shear = _interval("degrees", degrees), _interval("shear", shear)
+    check_pair("scale", scale)
+    check_finite("translate", translate)
+    check_shapes(translate=(translate, "finite"))
     scale = _interval("scale", (scale[0], scale[1]))
     if not 0 <= translate < math.inf:
         raise ValueError(f"translate={translate}: out of range; allowed: finite, 0 or more")
@@ -192,12 +195,19 @@ def affine(
 
     Returns:
       [H, W, C], 0 where the map reads outside the image.
+
+    Raises:
+      ValueError: the image is not [H, W, C], a concrete number is not finite, or a scale is 0.
     """
+    check_shapes(image=(image, "H W C"))
+    check_pair("translate", translate)
     down, right = translate
     return warp_image(image, affine_warp(image.shape[:2], degrees, (right, down), scale, shear))
 
 
 def _sometimes(function, probability: float) -> Augmentation:
+    check_finite("probability", probability)
+    check_shapes(probability=(probability, "finite"))
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
@@ -209,7 +219,13 @@ def _sometimes(function, probability: float) -> Augmentation:
 
 
 def _interval(name: str, value: float | tuple[float, float]) -> tuple[float, float]:
-    low, high = value if isinstance(value, tuple | list) else (-abs(value), abs(value))
+    if isinstance(value, tuple | list):
+        check_pair(name, value)
+        low, high = value
+    else:
+        check_finite(name, value)
+        check_shapes(**{name: (value, "finite")})
+        low, high = -abs(value), abs(value)
     if not (math.isfinite(low) and math.isfinite(high) and low <= high):
         raise ValueError(f"{name}={value}: invalid; allowed: finite, a number or (low, high) with low <= high")
     return float(low), float(high)

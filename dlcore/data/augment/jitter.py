@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.tone import blend, keeps_uint8, real_pixels
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = [
     "adjust_brightness",
@@ -68,6 +68,9 @@ def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: a concrete factor is negative or not finite.
     """
     return blend(image, 0.0, factor)
 
@@ -81,6 +84,9 @@ def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: the image is not [H, W, 3] or [H, W, 1], or a concrete factor is negative or not finite.
     """
     check_shapes(image=(image, "H W C"))
     pixels, _ = real_pixels(gray(image))
@@ -96,7 +102,13 @@ def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: the image has neither one channel nor three, or a concrete factor is negative or not finite.
     """
+    _check_colors(image)
+    check_shapes(factor=(factor, ">= 0"))
+    check_finite("factor", factor)
     return image if image.shape[-1] == 1 else blend(image, gray(image), factor)
 
 
@@ -145,8 +157,11 @@ def gaussian_blur(
       [H, W, C] of the same dtype.
 
     Raises:
-      ValueError: a sigma is not above 0, or a radius no whole number of at least 0.
+      ValueError: the image is not [H, W, C], a sigma is not above 0, or a radius no whole number of at least 0.
     """
+    check_shapes(image=(image, "H W C"))
+    check_pair("sigma", sigma)
+    check_pair("radius", radius)
     for deviation, reach in zip(sigma, radius, strict=True):
         check_shapes(sigma=(deviation, "> 0"))
         check_whole_number("radius", reach, 0)
@@ -174,9 +189,15 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
 
     Raises:
       ValueError: `probability` is outside [0, 1].
+      TypeError: `augmentation` is not callable; call its factory first.
     """
+    check_finite("probability", probability)
+    check_shapes(probability=(probability, "finite"))
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
+
+    if not callable(augmentation):
+        raise TypeError(f"augmentation={augmentation!r}: not callable; allowed: a function (key, image) -> image")
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         decide, inner = jax.random.split(key)
@@ -203,6 +224,8 @@ def color_jitter(
       ValueError: a number is negative, or `hue` is above 0.5.
     """
     for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
+        check_range(name, value, 0)
+        check_shapes(**{name: (value, ">= 0")})
         if not 0 <= value < np.inf or (name == "hue" and value > 0.5):
             limits = "in [0, 0.5]" if name == "hue" else "at least 0"
             raise ValueError(f"{name}={value}: out of range; allowed: {limits}")
@@ -227,6 +250,9 @@ def random_gray(probability: float = 0.2) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `probability` is outside [0, 1].
     """
     return random_apply(lambda key, image: jnp.broadcast_to(gray(image), image.shape), probability)
 
@@ -247,6 +273,7 @@ def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.
         `probability` outside [0, 1].
     """
     check_whole_number("radius", radius, 0)
+    check_pair("sigma", sigma)
     if not 0 < sigma[0] <= sigma[1] < np.inf:
         raise ValueError(f"sigma={sigma}: invalid; allowed: a positive range")
 

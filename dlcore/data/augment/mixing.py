@@ -16,9 +16,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.compose import Augmentation
+from dlcore.data.image_headers import target_size
 from dlcore.learner import Range, example_keys, mask_of
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.replica import replica_key
 
 __all__ = ["Mixed", "Mixing", "augmented_batch", "cutmix", "cutmix_box", "mix_batch", "mixup"]
@@ -68,6 +70,7 @@ def mixup(
     Raises:
       ValueError: `alpha` is negative, images or targets are integers, or the batches have different lengths.
     """
+    images, targets = jnp.asarray(images), jnp.asarray(targets)
     _check_floating("images", images)
     lam, partner_idx = _draw(key, images, targets, alpha, mask)
     lam = jnp.maximum(lam, 1 - lam) if keep_most else lam
@@ -93,6 +96,7 @@ def cutmix(
       ValueError: `images` is not [B, H, W, C], `alpha` is negative, the targets are integers, or the batches have
         different lengths.
     """
+    images, targets = jnp.asarray(images), jnp.asarray(targets)
     if images.ndim != 4:
         raise ValueError(f"images has shape {images.shape}; allowed: [B, H, W, C]")
     drawing, placing = jax.random.split(key)
@@ -117,7 +121,12 @@ def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> ja
 
     Returns:
       [H, W] bool, True inside.
+
+    Raises:
+      ValueError: a concrete share is outside [0, 1], the center is not [2] of finite numbers, or `size` is none.
     """
+    check_shapes(share=(share, "0 to 1"), center=(center, "2 finite"))
+    size = target_size(size, "size")
     half = (jnp.array(size) * jnp.sqrt(jnp.maximum(1 - share, 0))).astype(jnp.int32) // 2
     middle = center.astype(jnp.int32)
     low, high = jnp.clip(middle - half, 0, jnp.array(size)), jnp.clip(middle + half, 0, jnp.array(size))
@@ -145,7 +154,11 @@ def mix_batch(
 
     Returns:
       (images, targets), mixed.
+
+    Raises:
+      ValueError: an alpha is negative or not finite, or see `mixup` and `cutmix`.
     """
+    check_shapes(mixup_alpha=(mixup_alpha, ">= 0"), cutmix_alpha=(cutmix_alpha, ">= 0"))
     blends, pastes = (not isinstance(alpha, Real) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
     choice, inner = jax.random.split(key)
     if blends and pastes:
@@ -174,7 +187,11 @@ def augmented_batch(
 
     Returns:
       (images, labels): labels are [B] ints, or class probabilities [B, K] where examples are mixed.
+
+    Raises:
+      ValueError: `num_classes` is no whole number of at least 1.
     """
+    check_whole_number("num_classes", num_classes, 1)
     targets = batch["label"]
     # Augment each image under a key of its own.
     if augment is not None:
@@ -188,6 +205,8 @@ def augmented_batch(
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     """Draw (lam [B] float32, index of each example's partner [B])."""
+    check_range("alpha", alpha, 0)
+    check_shapes(alpha=(alpha, ">= 0"))
     if isinstance(alpha, Real) and not 0 <= alpha < np.inf:
         raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0, finite")
     _check_floating("targets", targets)

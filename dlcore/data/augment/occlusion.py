@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_whole_number
+from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["cutout", "erase", "gaussian_noise", "random_erasing", "random_resized_crop"]
 
@@ -20,6 +20,8 @@ Span = tuple[float, float]
 
 
 def _check(area: Span, ratio: Span) -> None:
+    check_pair("area", area)
+    check_pair("ratio", ratio)
     if not 0 < area[0] <= area[1] <= 1:
         raise ValueError(f"area={area}: invalid; allowed: a range inside (0, 1]")
     if not 0 < ratio[0] <= ratio[1] < np.inf:
@@ -85,6 +87,8 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
       ValueError: an argument is out of range.
     """
     _check(area, ratio)
+    check_finite("probability", probability)
+    check_shapes(probability=(probability, "finite"))
     if not 0 <= probability <= 1:
         raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
 
@@ -119,8 +123,13 @@ def erase(
 
     Returns:
       [H, W, C].
+
+    Raises:
+      ValueError: the image is not [H, W, C], a side of the box is negative, `value` is neither a number nor [C], or a
+        number is not finite.
     """
-    check_shapes(image=(image, "H W C"))
+    check_shapes(image=(image, "H W C"), value=(value, "C finite" if np.ndim(value) else "finite"))
+    check_shapes(top=(top, "finite"), left=(left, "finite"), height=(height, ">= 0"), width=(width, ">= 0"))
     y, x = jnp.arange(image.shape[0])[:, None], jnp.arange(image.shape[1])[None]
     inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
     return jnp.where(inside[..., None], jnp.asarray(value, image.dtype), image)
@@ -139,9 +148,11 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `size` is no whole number of at least 1 or, at the first call, larger than the image.
+      ValueError: `size` is no whole number of at least 1 or, at the first call, larger than the image; or `value` is
+        not finite.
     """
     check_whole_number("size", size, 1)
+    check_shapes(value=(value, "finite"))
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         sides = jnp.array(image.shape[:2])
@@ -168,6 +179,14 @@ def gaussian_noise(std: float = 0.1) -> Augmentation:
     Raises:
       ValueError: `std` is negative or not finite.
     """
+    check_finite("std", std)
+    check_shapes(std=(std, "finite"))
     if not 0 <= std < np.inf:
         raise ValueError(f"std={std}: out of range; allowed: 0 or more, finite")
-    return lambda key, image: image + std * jax.random.normal(key, image.shape, image.dtype)
+
+    def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise ValueError(f"image.dtype={image.dtype}: no floats to add noise to; allowed: floating dtypes")
+        return image + std * jax.random.normal(key, image.shape, image.dtype)
+
+    return apply

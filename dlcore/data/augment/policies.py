@@ -27,7 +27,7 @@ from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation
 from dlcore.data.augment.warp import affine_warp, warp_image
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["OPERATIONS", "POLICIES", "apply_operation", "auto_augment", "rand_augment"]
 
@@ -106,9 +106,10 @@ def apply_operation(
       The same shape and dtype.
 
     Raises:
-      ValueError: `strength` is out of range, or a concrete operation is none.
+      ValueError: the image is not [H, W, C], `strength` is out of range, `interpolation` unknown, or a concrete
+        operation is none.
     """
-    check_shapes(strength=(strength, "0 to 1"))
+    check_shapes(image=(image, "H W C"), strength=(strength, "0 to 1"), sign=(sign, "finite"))
     check_indices("operation", operation, len(OPERATIONS), "operations")
     operation = jnp.asarray(operation, jnp.int32)
     moved = _geometric(operation, image, strength, sign, interpolation, fill)
@@ -150,9 +151,11 @@ def rand_augment(
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `num_ops` or `num_magnitude_bins` is no whole number or too small, or `magnitude` is outside [0,
-        num_magnitude_bins - 1].
+      ValueError: `num_ops` or `num_magnitude_bins` is no whole number or too small, `magnitude` is outside [0,
+        num_magnitude_bins - 1], `interpolation` unknown, or `fill` not finite.
     """
+    check_finite("magnitude", magnitude)
+    check_shapes(fill=(fill, "finite"), magnitude=(magnitude, "finite"))
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     check_whole_number("num_ops", num_ops, 0)
     check_whole_number("num_magnitude_bins", num_magnitude_bins, 1)
@@ -189,8 +192,9 @@ def auto_augment(
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `policy` is unknown.
+      ValueError: `policy` or `interpolation` is unknown, or `fill` is not finite.
     """
+    check_shapes(fill=(fill, "finite"))
     check_choice("policy", policy, POLICIES)
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     operations, chances, strengths = _table(policy)

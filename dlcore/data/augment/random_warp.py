@@ -11,8 +11,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_choice, check_pair
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, lens_warp, perspective_warp, warp_image
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warp_augmentation"]
 
@@ -57,8 +59,11 @@ def random_warp(
         ("perspective", perspective, 0, 0.999),
         ("lens", lens, 0, 0.3),
     ):
+        check_finite(name, value)
+        check_shapes(**{name: (value, "finite")})
         if not low <= value <= high or value == math.inf:
             raise ValueError(f"{name}={value}: out of range; allowed: in [{low}, {high}]")
+    check_pair("scale", scale)
     if not 0 < scale[0] <= scale[1] < math.inf:
         raise ValueError(f"scale={scale}: invalid; allowed: a positive range (low, high)")
 
@@ -96,6 +101,9 @@ def random_perspective(distortion: float = 0.5) -> RandomWarp:
 
     Returns:
       (key, size (H, W)) -> Warp.
+
+    Raises:
+      ValueError: `distortion` is out of range.
     """
     return random_warp(perspective=distortion)
 
@@ -108,6 +116,9 @@ def random_lens(k1: float = 0.3) -> RandomWarp:
 
     Returns:
       (key, size (H, W)) -> Warp.
+
+    Raises:
+      ValueError: `k1` is out of range.
     """
     return random_warp(lens=k1)
 
@@ -122,5 +133,10 @@ def warp_augmentation(draw: RandomWarp, interpolation: str = "bilinear", fill: f
 
     Returns:
       `(key, image [H, W, C]) -> image`.
+
+    Raises:
+      ValueError: `interpolation` is unknown, or `fill` is not finite.
     """
+    check_choice("interpolation", interpolation, ("bilinear", "nearest"))
+    check_shapes(fill=(fill, "finite"))
     return lambda key, image: warp_image(image, draw(key, image.shape[:2]), interpolation, fill)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from typing import Literal
 
+import jax
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data import augment
 from dlcore.data.augment import jitter, occlusion
-from dlcore.data.augment.compose import Augmentation
+from dlcore.data.augment.compose import Augmentation, check_channels
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["CLASSIFICATION", "STRONG", "VIEWS", "classification_augmentation", "contrastive_augmentation"]
 
@@ -40,8 +42,13 @@ def classification_augmentation(
       `(key, image [H, W, C]) -> image`; None for the recipe "none" without a strong augmentation.
 
     Raises:
-      ValueError: `name` or `strong` is unknown.
+      ValueError: `name` or `strong` is unknown, `side` is no whole number of at least 1, or `mean` and `std` are not
+        as long, a mean not finite or a deviation not above 0.
     """
+    check_whole_number("side", side, 1)
+    check_finite("mean", mean)
+    check_finite("std", std)
+    check_shapes(mean=(mean, "... finite"), std=(std, "... > 0"))
     check_choice("name", name, CLASSIFICATION)
     if strong not in (None, *STRONG):
         raise ValueError(f"strong={strong!r}: unknown; allowed: None, {', '.join(STRONG)}")
@@ -49,7 +56,11 @@ def classification_augmentation(
     black = -mean / std
 
     def on_black(function: Augmentation) -> Augmentation:
-        return lambda key, image: function(key, image - black.astype(image.dtype)) + black.astype(image.dtype)
+        def apply(key: jax.Array, image: jax.Array) -> jax.Array:
+            check_channels(image, black)
+            return function(key, image - black.astype(image.dtype)) + black.astype(image.dtype)
+
+        return apply
 
     pixels = max(1, round(side / 8))
     shift = augment.random_shift(max(1, pixels // 2))

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from dlcore.data.augment.examples import ExampleAugmentation
 from dlcore.learner import Range, check_range
 from dlcore.ops.boxes import box_area, masks_to_boxes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["SceneMixing", "copy_paste", "mix_scenes", "mosaic"]
 
@@ -67,7 +68,15 @@ def mosaic(examples: dict[str, jax.Array], center: jax.Array, min_fraction: floa
 
     Returns:
       The arrays of one example with 4 M objects, the first image's first.
+
+    Raises:
+      ValueError: an array is missing or not of four examples, `center` is not [2] of finite numbers, or `min_fraction`
+        is outside [0, 1].
     """
+    check_shapes(center=(center, "2 finite"), min_fraction=(min_fraction, "0 to 1"))
+    _check_arrays("examples", examples, ("image", "boxes", "box_mask"))
+    shapes = {"image": "4 H W C", "boxes": "4 M 4", "box_mask": "4 M", "labels": "4 M", "masks": "4 M H W"}
+    check_shapes(**{name: (examples[name], axes) for name, axes in shapes.items() if name in examples})
     height, width = examples["image"].shape[1:3]
     right, below = jnp.array([0, 1, 0, 1]), jnp.array([0, 0, 1, 1])
     # An image right of the point begins there, one left of it ends there.
@@ -107,7 +116,20 @@ def copy_paste(
 
     Returns:
       The arrays of one example with 2 M objects, the pasted ones behind.
+
+    Raises:
+      ValueError: an array is missing, the shapes do not fit together, or `min_fraction` is outside [0, 1].
     """
+    check_shapes(min_fraction=(min_fraction, "0 to 1"))
+    needed = ("image", "boxes", "box_mask", "masks", *(["labels"] if "labels" in example else []))
+    shapes = {"image": "H W C", "boxes": "M 4", "box_mask": "M", "masks": "M H W", "labels": "M"}
+    for name, arrays in (("example", example), ("other", other)):
+        _check_arrays(name, arrays, needed)
+    check_shapes(
+        **{f"example[{key!r}]": (example[key], shapes[key]) for key in needed},
+        **{f"other[{key!r}]": (other[key], shapes[key].replace("M", "N")) for key in needed},
+        is_copied=(is_copied, "N"),
+    )
     is_copied = is_copied & other["box_mask"].astype(bool)
     pasted = other["masks"] & is_copied[:, None, None]
     cover = pasted.any(0)
@@ -125,6 +147,11 @@ def copy_paste(
     if "labels" in example:
         mixed["labels"] = jnp.concatenate([example["labels"], other["labels"]])
     return mixed
+
+
+def _check_arrays(name: str, arrays: dict[str, jax.Array], needed: tuple[str, ...]) -> None:
+    if missing := [key for key in needed if key not in arrays]:
+        raise ValueError(f"{name}={sorted(arrays)}: holds no {', '.join(missing)}; allowed: {', '.join(needed)}")
 
 
 def _remaining(valid: jax.Array, after: jax.Array, before: jax.Array, min_fraction: float) -> jax.Array:
@@ -159,6 +186,7 @@ def mix_scenes(mixing: SceneMixing, keys: jax.Array, examples: dict[str, jax.Arr
             f"mosaic={mixing.mosaic}, copy_paste={mixing.copy_paste}: cannot mix {', '.join(left_out)}; "
             "allowed: 0, or images of one size with boxes and masks alone"
         )
+    _check_arrays("examples", examples, ("image", "boxes", "box_mask"))
     batch, (height, width) = len(keys), examples["image"].shape[1:3]
 
     def with_mosaic(key: jax.Array, index: jax.Array) -> dict[str, jax.Array]:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_whole_number
 from dlcore.data.augment.color import to_float
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = [
     "adjust_gamma",
@@ -88,9 +88,10 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
       The shape and dtype of `image`.
 
     Raises:
-      ValueError: a concrete factor is negative or NaN.
+      ValueError: a concrete factor is negative or not finite.
     """
     check_shapes(factor=(factor, ">= 0"))
+    check_finite("factor", factor)
     pixels, white = real_pixels(image)
     other = jnp.asarray(other, pixels.dtype)
     if white == 1:
@@ -123,7 +124,11 @@ def solarize(image: jax.Array, threshold: Number) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: a concrete threshold is outside [0, 1].
     """
+    check_shapes(threshold=(threshold, "0 to 1"))
     return jnp.where(image >= threshold, 1 - image, image)
 
 
@@ -164,9 +169,10 @@ def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Arr
       The same shape and dtype.
 
     Raises:
-      ValueError: `gamma` or `gain` is negative or NaN.
+      ValueError: `gamma` or `gain` is negative or not finite.
     """
     check_shapes(gamma=(gamma, ">= 0"), gain=(gain, ">= 0"))
+    check_shapes(gamma=(gamma, "finite"), gain=(gain, "finite"))
     return jnp.clip(gain * image**gamma, 0, 1).astype(image.dtype)
 
 
@@ -179,6 +185,9 @@ def autocontrast(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: the image is not [H, W, C].
     """
     check_shapes(image=(image, "H W C"))
     low, high = image.min((0, 1)), image.max((0, 1))
@@ -197,8 +206,11 @@ def equalize(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: the image is not [H, W, C], or a concrete one is not finite.
     """
-    check_shapes(image=(image, "H W C"))
+    check_shapes(image=(image, "H W C finite"))
     image = jnp.asarray(image)
     if image.dtype != jnp.uint8:
         return (equalize(_to_uint8(image, floor=True)) / jnp.asarray(255, image.dtype)).astype(image.dtype)
@@ -225,7 +237,13 @@ def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
 
     Returns:
       The same shape and dtype.
+
+    Raises:
+      ValueError: the image is not [H, W, C], or a concrete factor is negative or not finite.
     """
+    check_shapes(image=(image, "H W C"))
+    check_shapes(factor=(factor, ">= 0"))
+    check_finite("factor", factor)
     height, width, _ = image.shape
     if min(height, width) < 3:
         return image

@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.ops.checks import check_boxes, check_finite, check_shapes
 
 __all__ = [
@@ -68,6 +68,12 @@ class Warp(NamedTuple):
         return Warp(lambda p: second.forward(self.forward(p)), lambda p: self.inverse(second.inverse(p)))
 
 
+def _check_size(size: tuple[int, int]) -> None:
+    check_pair("size", size)
+    for side in size:
+        check_shapes(size=(side, "int >= 1"))
+
+
 def affine_warp(
     size: tuple[int, int],
     degrees: Number = 0.0,
@@ -94,12 +100,18 @@ def affine_warp(
       The map.
 
     Raises:
-      ValueError: a concrete number is not finite, or a scale is 0.
+      ValueError: `size` is no size, a pair has another length, a concrete number is not finite, or a scale is 0.
     """
-    across, down = shear if isinstance(shear, tuple | list) else (shear, 0.0)
-    scale_x, scale_y = scale if isinstance(scale, tuple | list) else (scale, scale)
+    _check_size(size)
+    shear = shear if isinstance(shear, tuple | list) else (shear, 0.0)
+    scale = scale if isinstance(scale, tuple | list) else (scale, scale)
+    center = (size[1] / 2, size[0] / 2) if center is None else center
+    for name, pair in (("translate", translate), ("scale", scale), ("shear", shear), ("center", center)):
+        check_pair(name, pair)
+        for number in pair:
+            check_shapes(**{name: (number, "finite")})
+    (across, down), (scale_x, scale_y) = shear, scale
     for number in (scale_x, scale_y):
-        check_shapes(scale=(number, "finite"))
         if not isinstance(number, jax.core.Tracer) and number == 0:
             raise ValueError("scale=0: the map has no inverse; allowed: numbers other than 0")
     check_shapes(degrees=(degrees, "finite"))
@@ -111,7 +123,7 @@ def affine_warp(
     matrix = _product(rotation, _product(lean, tilt)) * jnp.stack([scale_x * (1 + zero), scale_y * (1 + zero)])
     (a, b), (c, d) = matrix
     inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / (a * d - b * c)
-    middle = jnp.stack([jnp.asarray(v, matrix.dtype) for v in (center or (size[1] / 2, size[0] / 2))])
+    middle = jnp.stack([jnp.asarray(v, matrix.dtype) for v in center])
     offset = jnp.stack([jnp.asarray(v, matrix.dtype) for v in translate])
     return Warp(
         lambda p: _apply(matrix, p - middle) + middle + offset, lambda p: _apply(inverse, p - middle - offset) + middle
@@ -128,7 +140,11 @@ def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertic
 
     Returns:
       The map.
+
+    Raises:
+      ValueError: `size` is no pair of whole numbers of at least 1.
     """
+    _check_size(size)
     mirrored, extent = jnp.stack([jnp.asarray(horizontal), jnp.asarray(vertical)]), jnp.array([size[1], size[0]])
 
     def flip(p: jax.Array) -> jax.Array:
@@ -185,8 +201,12 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
       The map.
 
     Raises:
-      ValueError: the map would fold the image, so that it has no inverse.
+      ValueError: `size` is no size, `steps` no whole number of at least 1, or the map would fold the image, so that it
+        has no inverse.
     """
+    _check_size(size)
+    check_whole_number("steps", steps, 1)
+    check_shapes(k1=(k1, "finite"), k2=(k2, "finite"))
     if not any(isinstance(k, jax.core.Tracer) for k in (k1, k2)):
         u = np.linspace(0, _BEYOND**2, 100)
         if not (slope := (1 + 3 * k1 * u + 5 * k2 * u * u).min()) > 0:
@@ -233,9 +253,12 @@ def warp_image(
       [H, W, C] of the same dtype.
 
     Raises:
-      ValueError: `interpolation` is unknown.
+      ValueError: the image is not [H, W, C], `interpolation` is unknown, or `fill` is neither a number nor [C], or not
+        finite.
     """
     check_choice("interpolation", interpolation, ("bilinear", "nearest"))
+    check_shapes(image=(image, "H W C"), fill=(fill, "C finite" if np.ndim(fill) else "finite"))
+    image = jnp.asarray(image)
     height, width, _ = image.shape
     real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     y, x = jnp.meshgrid(jnp.arange(height, dtype=real) + 0.5, jnp.arange(width, dtype=real) + 0.5, indexing="ij")
@@ -281,7 +304,11 @@ def warp_points(points: jax.Array, warp: Warp) -> jax.Array:
 
     Returns:
       [..., 2].
+
+    Raises:
+      ValueError: the points are not [..., 2].
     """
+    check_shapes(points=(points, "... 2"))
     return warp.forward(points)
 
 
@@ -304,11 +331,13 @@ def warp_boxes(
       (boxes [M, 4], valid [M]).
 
     Raises:
-      ValueError: the shapes do not fit together, `keep` is outside [0, 1], or a concrete valid box is flipped or not
-        finite.
+      ValueError: the shapes do not fit together, `size` is no size, `keep` is outside [0, 1], or a concrete valid box
+        is flipped or not finite.
     """
+    _check_size(size)
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"), keep=(keep, "0 to 1"))
     check_boxes("boxes", boxes, valid)
+    boxes = jnp.asarray(boxes)
     boxes = boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]

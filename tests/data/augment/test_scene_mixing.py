@@ -178,3 +178,30 @@ def test_bad_input_is_named():
         mix_scenes(SceneMixing(1.0), keys, {**examples, "image_size": jnp.full((4, 2), 8)})
     with pytest.raises(ValueError, match=r"copy_paste=0.5: there are no masks; allowed: 0, or data with masks"):
         mix_scenes(SceneMixing(0.0, 0.5), keys, examples)
+
+
+def test_arrays_that_do_not_fit_are_named():
+    four = four_examples()
+    one, two = ({k: v[i] for k, v in four.items()} for i in (0, 1))
+    count, center = len(one["boxes"]), jnp.array([4, 4])
+    every, shorter = jnp.ones(count, bool), {**two, "image": two["image"][1:]}
+    for call, message in (
+        (lambda: mosaic(four, jnp.array([4])), r"center=int32\[1\]: wrong shape or dtype; allowed: \[2\]"),
+        (lambda: mosaic(four, center, 1.5), "min_fraction=1.5: out of range; allowed: 0 to 1"),
+        (lambda: mosaic({k: v[:3] for k, v in four.items()}, center), "image=.*wrong shape"),
+        (
+            lambda: mosaic({"image": four["image"]}, center),
+            "holds no boxes, box_mask; allowed: image, boxes",
+        ),
+        (lambda: copy_paste(one, two, jnp.ones(count + 1, bool)), "is_copied=.*wrong shape"),
+        (
+            lambda: copy_paste(one, shorter, every),
+            r"other\['image'\]=.*wrong",
+        ),
+        (
+            lambda: copy_paste(one, {"image": 0}, every),
+            "other=.*holds no boxes, box_mask, masks, labels",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
