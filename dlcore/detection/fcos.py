@@ -20,7 +20,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.detection.anchors import Grid
+from dlcore.detection.anchors import Grid, check_targets
 from dlcore.detection.dense import (
     Thresholds,
     detector_learner,
@@ -171,7 +171,13 @@ def match(
 
     Returns:
       [L] int32, index of a box, -1 for none.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, `center_sampling_radius` is
+        negative, or `regress_range` is not above 0.
     """
+    check_targets(boxes, valid)
+    check_shapes(center_sampling_radius=(center_sampling_radius, ">= 0"))
     points, (lower, upper) = grid.points[:, None], grid.bounds(regress_range)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     near = jnp.abs(points - centers).max(-1) < center_sampling_radius * grid.strides[:, None]
@@ -210,7 +216,20 @@ def image_losses(
 
     Returns:
       {"classification", "box", "centerness": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        setting is out of range.
     """
+    check_shapes(
+        **{
+            "grid.points": (grid.points, "L 2"),
+            "outputs.logits": (outputs.logits, "L C"),
+            "outputs.distances": (outputs.distances, "L 4"),
+            "outputs.centerness": (outputs.centerness, "L"),
+        }
+    )
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1])
     # Locations inside a box, of the level whose range its size is in.
     matched = match(grid, boxes, valid, center_sampling_radius, regress_range)  # [L]
     foreground = matched >= 0
@@ -244,6 +263,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     scores = jnp.sqrt(jax.nn.sigmoid(outputs.logits) * jax.nn.sigmoid(outputs.centerness)[:, None])
     boxes = distances_to_boxes(grid.points, outputs.distances * grid.strides[:, None])

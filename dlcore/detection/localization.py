@@ -109,7 +109,11 @@ def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `kind` is unknown, or the shapes differ.
     """
+    check_shapes(box=(box, "... 4"), target=(target, "... 4"))
     check_choice("kind", kind, ("l2", "smooth_l1"))
     return l2_loss(box, target) if kind == "l2" else 4 * smooth_l1_loss(box, target, BETA)
 

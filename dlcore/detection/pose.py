@@ -25,7 +25,7 @@ from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_argum
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, logits_dtype
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -93,7 +93,8 @@ def heat_map_targets(
       touches the map).
 
     Raises:
-      ValueError: keypoints have no visibility or another shape, or a concrete sigma is not positive.
+      ValueError: keypoints have no visibility or another shape, a size is no pair of whole numbers from 1, or a
+        concrete sigma is not positive.
     """
     if keypoints.ndim and keypoints.shape[-1] == 2:
         raise ValueError(
@@ -101,6 +102,8 @@ def heat_map_targets(
             "visibility is 0 where a keypoint is not labeled"
         )
     check_shapes(keypoints=(keypoints, "B K 3"), sigma=(sigma, "> 0"))
+    check_size("image_size", image_size)
+    check_size("map_size", map_size)
     (height, width), (rows, columns) = image_size, map_size
     scale = jnp.array([columns / width, rows / height], jnp.float32)
     is_labeled = keypoints[..., 2] > 0

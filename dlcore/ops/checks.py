@@ -24,6 +24,7 @@ __all__ = [
     "check_probabilities",
     "check_range",
     "check_shapes",
+    "check_size",
     "check_spacing",
     "check_spread",
     "check_values",
@@ -211,6 +212,22 @@ def check_probabilities(name: str, values: Any) -> None:
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         problem = "a negative number" if (values[at] < 0).any() else f"sums to {total[at]:g}"
         raise ValueError(f"{name}{_place(at)}={values[at]}: {problem}; allowed: probabilities that sum to 1")
+
+
+def check_size(name: str, size: Any, axes: str = "height, width") -> None:
+    """Check the sides of an image, a map or a volume.
+
+    Args:
+      name: name of the argument, for the message.
+      size: a whole number for each axis.
+      axes: names of the axes.
+
+    Raises:
+      ValueError: there are more or fewer sides, or one is no whole number from 1.
+    """
+    sides = tuple(size) if np.ndim(size) == 1 else ()
+    if len(sides) != len(axes.split(",")) or not all(is_whole_number(side) and side >= 1 for side in sides):
+        raise ValueError(f"{name}={size}: no size; allowed: ({axes}), whole numbers from 1")
 
 
 def check_spacing(spacing: Sequence[float]) -> np.ndarray:
