@@ -20,8 +20,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlcore.choices import check_whole_number
+from dlcore.detection.anchors import check_targets
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments
 from dlcore.metrics.panoptic import PanopticQuality
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.mask_paste import paste_masks
 
 __all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "target_segments"]
@@ -54,7 +57,23 @@ def merge(
     Returns:
       (segments [H, W] int32, -1 for none; classes [K + S] int32 of the segments, -1 for one that is not used). Object k
       is segment k, stuff s is segment K + s.
+
+    Raises:
+      ValueError: the shapes do not fit together, a score is NaN, the label of an object is negative, or a number is out
+        of range.
     """
+    check_shapes(
+        masks=(masks, "mask K H W"),
+        scores=(scores, "K finite"),
+        labels=(labels, "int K"),
+        valid=(valid, "mask K"),
+        semantic=(semantic, "int H W"),
+        score_thresh=(score_thresh, "0 to 1"),
+        min_visible=(min_visible, "0 to 1"),
+    )
+    check_targets(None, valid, labels)
+    check_whole_number("num_stuff", num_stuff, 0)
+    check_whole_number("min_stuff", min_stuff, 0)
     count = len(scores)
     masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]  # [K, H, W]
 
@@ -90,7 +109,17 @@ def target_segments(
 
     Returns:
       (segments [H, W] int32, -1 for void; classes [M + S] int32), as `merge`.
+
+    Raises:
+      ValueError: the shapes do not fit together, the label of an object or a class of the map is negative, or
+        `num_stuff` is no whole number from 0.
     """
+    check_shapes(
+        masks=(masks, "mask M H W"), labels=(labels, "int M"), valid=(valid, "mask M"), semantic=(semantic, "int H W")
+    )
+    check_targets(None, valid, labels)
+    check_range("semantic", semantic, 0)
+    check_whole_number("num_stuff", num_stuff, 0)
     count = len(labels)
     # The nearest mask owns a pixel; stuff is behind all things.
     nearest = jnp.where(masks, jnp.arange(1, count + 1)[:, None, None], 0).max(0, initial=0) - 1  # [H, W]
@@ -113,7 +142,14 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
 
     Returns:
       (segments [H, W] int32, classes [room + S] int32), as `merge`.
+
+    Raises:
+      ValueError: `semantic` is not [H, W] of whole numbers from 0, or `num_stuff` or `room` is no whole number from 0.
     """
+    check_shapes(semantic=(semantic, "int H W"))
+    check_range("semantic", semantic, 0)
+    check_whole_number("num_stuff", num_stuff, 0)
+    check_whole_number("room", room, 0)
     from scipy.ndimage import label
 
     segments = np.where(semantic < num_stuff, room + semantic.astype(np.int32), -1)
@@ -219,7 +255,11 @@ def learner(
     Returns:
       The learner; predict returns the outputs of both, and `{"segments": [B, H, W] int32, "segment_labels": [B, K +
       S]}`.
+
+    Raises:
+      ValueError: a number is out of range.
     """
+    check_whole_number("num_stuff", num_stuff, 0)
     learners = {"instances": instances, "semantic": semantic}
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible, "min_stuff": min_stuff}
 
@@ -272,7 +312,13 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
 
     Returns:
       The evaluator.
+
+    Raises:
+      ValueError: `num_stuff` is no whole number from 0 to the number of classes.
     """
+    check_whole_number("num_stuff", num_stuff, 0)
+    if num_stuff > len(class_names):
+        raise ValueError(f"num_stuff={num_stuff}: too large; allowed: at most the {len(class_names)} classes")
     from dlcore.data.masks import unpack_masks
 
     names = list(class_names)

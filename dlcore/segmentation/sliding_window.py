@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import is_whole_number
+
 __all__ = ["gaussian_window", "predict_volume", "window_starts"]
 
 
@@ -57,7 +59,9 @@ def window_starts(size: Sequence[int], window: Sequence[int], overlap: float = 0
       ValueError: size or window has other than three sides, a window exceeds the volume, or overlap is out of range.
     """
     _check_window(window)
-    if len(size) != 3 or any(whole < side for whole, side in zip(size, window, strict=True)):
+    if len(size) != 3 or any(
+        not is_whole_number(whole) or whole < side for whole, side in zip(size, window, strict=True)
+    ):
         raise ValueError(
             f"window={tuple(window)}: does not fit a volume of {tuple(size)}; allowed: sides up to its own"
         )
@@ -121,5 +125,5 @@ def _add(whole: jax.Array, part: jax.Array, corner: tuple[jax.Array | int, ...])
 
 
 def _check_window(window: Sequence[int]) -> None:
-    if len(window) != 3 or any(side < 1 for side in window):
-        raise ValueError(f"window={tuple(window)}: not the size of a window; allowed: three sides from 1")
+    if len(window) != 3 or not all(is_whole_number(side) and side >= 1 for side in window):
+        raise ValueError(f"window={tuple(window)}: not the size of a window; allowed: three whole numbers from 1")

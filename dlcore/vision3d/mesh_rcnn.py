@@ -25,7 +25,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import binary_cross_entropy_loss, chamfer_loss, chamfer_normal_loss, edge_length_loss, masked_mean
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, Dense
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.mesh import sample_mesh
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
@@ -63,7 +63,11 @@ def lattice(shape: tuple[int, int, int]) -> Lattice:
 
     Returns:
       The lattice.
+
+    Raises:
+      ValueError: a side is no whole number from 1, or there are not three.
     """
+    check_size("shape", shape, "I, J, K")
     size = np.array(shape)
     corners = np.stack(np.meshgrid(*(np.arange(n + 1) for n in shape), indexing="ij"), -1)
     index = np.arange(corners[..., 0].size).reshape(size + 1)

@@ -303,7 +303,7 @@ RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([
         ("resolution=1: too small", lambda: grid_points(1)),
         ("half_side=0", lambda: grid_points(4, 0.0)),
         ("num_samples=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, num_samples=0)),
-        (r"learning_rate=0\.0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=0.0)),
+        ("learning_rate=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=0.0)),
         ("decoder='dense'", lambda: started(VoxelGenerator(8, decoder="dense"), 1, 8, 8, 3)),
         ("resolution=4: cannot be reached", lambda: started(VoxelGenerator(4), 1, 8, 8, 3)),
         ("image.shape=.*cannot be halved", lambda: started(DepthNet((4, 4)), 1, 8, 7, 3)),
