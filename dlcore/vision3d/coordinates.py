@@ -90,11 +90,11 @@ def _checked(points: Any, rotation: Any, translation: Any, scale: Any) -> tuple[
             )
     if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) > 0):
         raise ValueError(f"scale={np.min(scale):g}: not positive; allowed: above 0")
-    batches = [jnp.shape(points)[:-2], jnp.shape(rotation)[:-2], jnp.shape(translation)[:-1], jnp.shape(scale)]
-    if jnp.shape(translation)[-1:] != (3,) or not _broadcast(batches):
+    batches = [np.shape(points)[:-2], np.shape(rotation)[:-2], np.shape(translation)[:-1], np.shape(scale)]
+    if np.shape(translation)[-1:] != (3,) or not _broadcast(batches):
         raise ValueError(
-            f"translation.shape={jnp.shape(translation)}: points {jnp.shape(points)}, rotation {jnp.shape(rotation)} "
-            f"and scale {jnp.shape(scale)} do not fit; allowed: [..., 3], batch axes that broadcast"
+            f"translation.shape={np.shape(translation)}: points {np.shape(points)}, rotation {np.shape(rotation)} "
+            f"and scale {np.shape(scale)} do not fit; allowed: [..., 3], batch axes that broadcast"
         )
     points, rotation = jnp.asarray(points), jnp.asarray(rotation)
     # Translation [..., 1, 3] and scale [..., 1, 1] broadcast over the N points.
