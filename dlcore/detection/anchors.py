@@ -145,12 +145,12 @@ class Anchors:
 
 
 def check_targets(
-    boxes: jax.Array | None, valid: jax.Array, labels: jax.Array | None = None, num_classes: int | None = None
+    boxes: jax.Array, valid: jax.Array, labels: jax.Array | None = None, num_classes: int | None = None
 ) -> None:
     """Check the true boxes of one image.
 
     Args:
-      boxes: [M, 4] pixels, corners; None for labels alone.
+      boxes: [M, 4] pixels, corners.
       valid: [M] bool, False for padding, whose box and label may be anything.
       labels: [M] int; None for boxes without.
       num_classes: C; None for any number of classes.
@@ -160,15 +160,9 @@ def check_targets(
         label is no class.
     """
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "mask M"), labels=(labels, "int M"))
-    if boxes is not None:
-        check_boxes("boxes", boxes, valid)
-    if labels is None or any(isinstance(x, jax.core.Tracer) for x in (labels, valid)):
-        return
-    counted = np.where(np.asarray(valid, bool), labels, 0)
-    if num_classes is None:
-        check_range("labels", counted, 0)
-    else:
-        check_class_ids("labels", counted, num_classes)
+    check_boxes("boxes", boxes, valid)
+    if labels is not None:
+        check_class_ids("labels", labels, num_classes, valid=valid)
 
 
 def match_anchors(

@@ -33,7 +33,7 @@ from dlcore.metrics.detection import cardinality_error
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["DETR", "LossWeights", "MatchingCosts", "Outputs", "image_losses", "learner", "match", "postprocess"]
 
@@ -188,9 +188,9 @@ def match(
       ValueError: the shapes do not fit together, the label of a box is no class, or a cost is negative.
     """
     check_shapes(logits=(logits, "Q C"), boxes=(boxes, "Q 4"))
-    check_shapes(true=(true, "M 4"), valid=(valid, "M"))
+    check_shapes(true=(true, "M 4"), labels=(labels, "int M"), valid=(valid, "mask M"))
     check_shapes(**{f"costs.{name}": (cost, ">= 0") for name, cost in costs._asdict().items()})
-    check_targets(None, valid, labels, logits.shape[-1] - 1)
+    check_class_ids("labels", labels, logits.shape[-1] - 1, valid=valid)
     probs = jax.nn.softmax(logits)[:, labels]  # [Q, M]
     cost_bbox = jnp.abs(boxes[:, None] - true).sum(-1)  # [Q, M]
     cost_giou = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))  # [Q, M]

@@ -55,18 +55,26 @@ def check_boxes(name: str, boxes: Any, valid: Any = None) -> None:
         raise ValueError(f"{name}{_place(at)}={boxes[at].tolist()}: flipped; allowed: x0 <= x1 and y0 <= y1")
 
 
-def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:
+def check_class_ids(name: str, labels: Any, num_classes: int | None, ignored: Any = None, valid: Any = None) -> None:
     """Check that labels are classes.
 
     Args:
       name: name of the argument, for the message.
       labels: int [...]; traced ones pass.
-      num_classes: C.
+      num_classes: C; None for any number of classes.
       ignored: a label that stands for none (void, padding), or several; None for no such label.
+      valid: [...], 0 or False for padding, whose label may be anything; None means that all are valid.
 
     Raises:
       ValueError: a label is outside [0, C) and not ignored; the first is named.
     """
+    if isinstance(labels, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
+        return
+    if valid is not None:
+        labels = np.where(np.asarray(valid, bool), labels, 0)
+    if num_classes is None:
+        check_range(name, labels, 0)
+        return
     check_indices(name, labels, num_classes, "classes", ignored)
 
 

@@ -212,9 +212,9 @@ def _check_clicks(images: jax.Array, points: jax.Array, labels: jax.Array, thres
     check_shapes(images=(images, "N H W C"), points=(points, "N K 2"), labels=(labels, "int N K"))
     check_shapes(threshold=(threshold, f"{len(images)} finite" if np.ndim(threshold) else "finite"))
     if not any(isinstance(x, jax.core.Tracer) for x in (points, labels)):
-        places = np.where(np.isin(labels, (0, 1))[..., None], np.floor(points), 0)
+        positions = np.where(np.isin(labels, (0, 1))[..., None], np.floor(points), 0)
         for axis, (size, what) in enumerate(((images.shape[2], "columns"), (images.shape[1], "rows"))):
-            check_indices(f"points {'xy'[axis]}", places[..., axis], size, what)
+            check_indices(f"points {'xy'[axis]}", positions[..., axis], size, what)
 
 
 def _at_points(images: jax.Array, points: jax.Array) -> jax.Array:

@@ -105,8 +105,8 @@ def color_model(pixels: np.ndarray, chosen: np.ndarray, components: int, rng: np
     check_whole_number("components", components, 1)
     if not np.any(chosen):
         raise ValueError("chosen: no pixel; allowed: at least one")
-    chosen = np.asarray(chosen, bool)
-    samples = pixels[chosen][rng.integers(0, chosen.sum(), SAMPLES)]
+    samples = pixels[np.asarray(chosen, bool)]
+    samples = samples[rng.integers(0, len(samples), SAMPLES)]
     centered = samples - samples.mean(0)
     axis = np.linalg.svd(centered.T @ centered)[0][:, 0]
     ranked = samples[np.argsort(centered @ axis, kind="stable")]

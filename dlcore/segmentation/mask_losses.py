@@ -21,11 +21,10 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.choices import check_whole_number
-from dlcore.detection.anchors import check_targets
 from dlcore.learner import Range, check_arguments
 from dlcore.losses.segmentation import dice_loss
 from dlcore.ops.assignment import assign
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.grid_sample import bilinear_sample
 
 __all__ = [
@@ -171,7 +170,7 @@ def match_masks(
         labels=(labels, "int M"),
         valid=(valid, "mask M"),
     )
-    check_targets(None, valid, labels, class_logits.shape[1] - 1)
+    check_class_ids("labels", labels, class_logits.shape[1] - 1, valid=valid)
     check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
     cost_class = -jax.nn.softmax(class_logits)[:, jnp.where(valid, labels, 0)]  # [Q, M]
     # All pairs by products: the sum over points of log(1 + e^s) - s y, and of p y.
@@ -225,7 +224,7 @@ def image_losses(
         labels=(labels, "int M"),
         valid=(valid, "mask M"),
     )
-    check_targets(None, valid, labels, class_logits.shape[-1] - 1)
+    check_class_ids("labels", labels, class_logits.shape[-1] - 1, valid=valid)
     num_layers, num_queries, outputs = class_logits.shape
     targets = masks.astype(mask_logits.dtype)  # [M, H, W]
     if not auxiliary:

@@ -301,7 +301,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    num_stuff: Any,
+    num_stuff: Annotated[Any, Range(0)],
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
     augment: Any = None,
     weights: MaskLossWeights = MaskLossWeights(),
@@ -339,7 +339,6 @@ def learner(
     Raises:
       ValueError: an argument is out of range; when used: there are fewer queries than segments of an image.
     """
-    check_whole_number("num_stuff", num_stuff, 0)
     losses = partial(image_losses, weights=weights, sampling=sampling, auxiliary=auxiliary)
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible}
 

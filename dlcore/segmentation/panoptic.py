@@ -21,10 +21,9 @@ import numpy as np
 from flax import struct
 
 from dlcore.choices import check_whole_number
-from dlcore.detection.anchors import check_targets
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments
 from dlcore.metrics.panoptic import PanopticQuality
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 from dlcore.ops.mask_paste import paste_masks
 
 __all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "target_segments"]
@@ -71,7 +70,7 @@ def merge(
         score_thresh=(score_thresh, "0 to 1"),
         min_visible=(min_visible, "0 to 1"),
     )
-    check_targets(None, valid, labels)
+    check_class_ids("labels", labels, None, valid=valid)
     check_whole_number("num_stuff", num_stuff, 0)
     check_whole_number("min_stuff", min_stuff, 0)
     count = len(scores)
@@ -117,7 +116,7 @@ def target_segments(
     check_shapes(
         masks=(masks, "mask M H W"), labels=(labels, "int M"), valid=(valid, "mask M"), semantic=(semantic, "int H W")
     )
-    check_targets(None, valid, labels)
+    check_class_ids("labels", labels, None, valid=valid)
     check_range("semantic", semantic, 0)
     check_whole_number("num_stuff", num_stuff, 0)
     count = len(labels)
@@ -234,7 +233,7 @@ def learner(
     *,
     instances: Learner,
     semantic: Learner,
-    num_stuff: Any,
+    num_stuff: Annotated[Any, Range(0)],
     score_thresh: Annotated[float, Range(0, 1)] = 0.5,
     min_visible: Annotated[float, Range(0, 1)] = 0.5,
     min_stuff: Annotated[int, Range(0)] = 64,
@@ -259,7 +258,6 @@ def learner(
     Raises:
       ValueError: a number is out of range.
     """
-    check_whole_number("num_stuff", num_stuff, 0)
     learners = {"instances": instances, "semantic": semantic}
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible, "min_stuff": min_stuff}
 

@@ -35,7 +35,7 @@ from dlcore.learner import (
     mask_of,
 )
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_class_ids, check_shapes, check_size
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
 from dlcore.segmentation.semantic import pixel_loss
@@ -75,8 +75,7 @@ class OrganDice(Metric):
         check_whole_number("num_classes", num_classes, 2)
         check_shapes(classes=(classes, "B D H W"), labels=(labels, "B D H W"), valid=(valid, "mask B D H W"))
         for name, values in (("classes", classes), ("labels", labels)):
-            if not any(isinstance(x, jax.core.Tracer) for x in (values, valid)):
-                check_class_ids(name, np.where(np.asarray(valid, bool), values, 0), num_classes)
+            check_class_ids(name, values, num_classes, valid=valid)
         totals, counts = [], []
         for organ in range(1, num_classes):
             a, b = ((values == organ) & valid for values in (classes, labels))
@@ -220,8 +219,6 @@ def learner(
     Raises:
       ValueError: a number is out of range; when used: the window exceeds the volumes, or logits are not one a voxel.
     """
-
-    check_size("window", window, "depth, height, width")
 
     def patch_input(batch: dict) -> jax.Array:
         images = preprocess(batch["image"])

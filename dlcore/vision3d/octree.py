@@ -229,8 +229,8 @@ def _check_nodes(nodes: jax.Array | np.ndarray) -> None:
         return
     values = np.asarray(nodes)
     children = (values > np.arange(len(values))) & (values <= len(values) - 8)
-    if (wrong := ~(children | np.isin(values, (EMPTY, FULL)))).any():
-        at = int(wrong.argmax())
+    if (is_damaged := ~(children | np.isin(values, (EMPTY, FULL)))).any():
+        at = int(is_damaged.argmax())
         raise ValueError(
             f"nodes[{at}]={values[at]}: no node; allowed: {EMPTY}, {FULL}, or the first of eight later nodes of "
             f"{len(values)}"

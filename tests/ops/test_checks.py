@@ -242,7 +242,7 @@ def test_boxes_of_several_axes_and_their_padding():
         (lambda: check_size("size", (4, 4, 4)), r"size=\(4, 4, 4\): no size"),
         (lambda: check_size("size", 4), "size=4: no size"),
         (lambda: check_size("size", (4.0, 4)), r"size=\(4.0, 4\): no size"),
-        (lambda: check_size("cells", (4, 4), "depth, height, width"), r"allowed: \(depth, height, width\), whole"),
+        (lambda: check_size("cells", (4, 4), "depth, height, width"), r"cells=\(4, 4\): no size; allowed: \(depth, h"),
         (lambda: check_spacing((1, 2)), r"spacing=\(1, 2\): not the sides of a voxel; allowed: three positive numbers"),
         (lambda: check_spacing((1, 2, 0)), "spacing=.*: not the sides"),
         (lambda: check_spacing((1, -2, 3)), "spacing=.*: not the sides"),
