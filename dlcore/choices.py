@@ -68,7 +68,7 @@ def repeated_options(argv: Sequence[str]) -> list[str]:
     values: dict[str, str] = {}
     notes = []
     words = list(argv)[: argv.index("--")] if "--" in argv else list(argv)
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in zip(words, [*words, ""][1:], strict=True):
         if not word.startswith("--"):
             continue
         name, equals, value = word.partition("=")
