@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlcore.ops.checks import check_boxes, check_class_ids, check_range, check_shapes, check_size
+from dlcore.ops.checks import check_boxes, check_class_ids, check_finite, check_range, check_shapes, check_size
 
 __all__ = [
     "BACKGROUND",
@@ -60,14 +60,16 @@ class Grid:
           The grid.
 
         Raises:
-          ValueError: a size is no pair of whole numbers from 1, there is no level, or the finest one does not divide
-            the image.
+          ValueError: a size is no pair of whole numbers from 1, there is no level, one is larger than that before it,
+            or the finest one does not divide the image.
         """
         check_size("image", image)
         if not len(sizes):
             raise ValueError("sizes: empty; allowed: at least one level")
         for i, size in enumerate(sizes):
             check_size(f"sizes[{i}]", size)
+            if i and (size[0] > sizes[i - 1][0] or size[1] > sizes[i - 1][1]):
+                raise ValueError(f"sizes={list(sizes)}: level {i} is larger than the one before; allowed: finest first")
         (height, width), (h, w) = image, sizes[0]
         if height % h or width % w or height // h != width // w:
             raise ValueError(f"image={height}x{width}: finest level of {h}x{w}; allowed: multiples of its stride")
@@ -134,6 +136,7 @@ class Anchors:
           ValueError: see `Grid.of`, or scales or aspect_ratios are empty or not positive.
         """
         for name, values in (("scales", scales), ("aspect_ratios", aspect_ratios)):
+            check_finite(name, values)
             if not len(values) or not all(0 < value < np.inf for value in values):
                 raise ValueError(f"{name}={tuple(values)}: empty or not positive; allowed: positive numbers")
         grid = Grid.of(sizes, image)
@@ -161,6 +164,8 @@ def check_targets(
     """
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "mask M"), labels=(labels, "int M"))
     check_boxes("boxes", boxes, valid)
+    if labels is None and num_classes is not None:
+        raise ValueError("labels=None: no classes; allowed: [M] int")
     if labels is not None:
         check_class_ids("labels", labels, num_classes, valid=valid)
 
@@ -199,6 +204,7 @@ def match_anchors(
         fg_iou_thresh=(fg_iou_thresh, "0 to 1"),
         bg_iou_thresh=(bg_iou_thresh, "0 to 1"),
     )
+    iou = jnp.asarray(iou)
     check_range("iou", iou, 0, 1)
     if not any(isinstance(x, jax.core.Tracer) for x in (fg_iou_thresh, bg_iou_thresh)):
         check_range("bg_iou_thresh", bg_iou_thresh, 0, fg_iou_thresh)
@@ -236,6 +242,7 @@ def best_possible_recall(
       ValueError: the shapes do not fit together, there is no anchor, a box is flipped or not finite, or `iou_thresh` is
         outside [0, 1].
     """
+    anchors, boxes, box_mask = (np.asarray(x) for x in (anchors, boxes, box_mask))
     check_shapes(
         anchors=(anchors, "L 4"),
         boxes=(boxes, "N M 4"),

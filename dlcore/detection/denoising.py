@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.boxes import box_convert
-from dlcore.ops.checks import check_boxes, check_shapes, check_size
+from dlcore.ops.checks import check_boxes, check_class_ids, check_shapes, check_size
 
 __all__ = ["NoisyQueries", "Targets", "noise_boxes", "of_image_fractions"]
 
@@ -97,9 +97,9 @@ def noise_boxes(
       The queries, of G = max(1, num_denoising // M) groups.
 
     Raises:
-      ValueError: the targets do not fit together, there is no room for a box, or a number is out of range:
-        `num_classes` no whole number from 1, `num_queries` or `num_denoising` none from 0, `label_noise` outside [0,
-        1], or `box_noise` negative.
+      ValueError: the targets do not fit together, there is no room for a box, a label that is no padding is no class,
+        or a number is out of range: `num_classes` no whole number from 1, `num_queries` or `num_denoising` none from 0,
+        `label_noise` outside [0, 1], or `box_noise` negative.
     """
     check_shapes(
         **{"targets.boxes": (targets.boxes, "B M 4"), "targets.labels": (targets.labels, "int B M")},
@@ -108,6 +108,7 @@ def noise_boxes(
     )
     check_shapes(box_noise=(box_noise, ">= 0"))
     check_whole_number("num_classes", num_classes, 1)
+    check_class_ids("targets.labels", targets.labels, num_classes, valid=targets.valid)
     check_whole_number("num_queries", num_queries, 0)
     check_whole_number("num_denoising", num_denoising, 0)
     if not targets.labels.shape[1]:

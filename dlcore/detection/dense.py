@@ -212,6 +212,8 @@ def topk_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], to
       ValueError: the shapes do not fit together, or `topk_candidates` is no whole number from 1.
     """
     check_whole_number("topk_candidates", topk_candidates, 1)
+    for i, count in enumerate(counts):
+        check_whole_number(f"counts[{i}]", count, 0)
     check_shapes(scores=(scores, f"{sum(counts)} C"), boxes=(boxes, f"{sum(counts)} 4"))
     classes, candidates, start = scores.shape[-1], [], 0
     for level, count in enumerate(counts):

@@ -57,6 +57,7 @@ def weighting_function(num_bins: int, bound: float | jax.Array = 0.5, curvature:
       ValueError: `num_bins` is odd, below 4 or no whole number, or `bound` or `curvature` is not above 0.
     """
     check_shapes(bound=(bound, "> 0"), curvature=(curvature, "> 0"))
+    check_shapes(bound=(bound, "finite"), curvature=(curvature, "finite"))
     check_whole_number("num_bins", num_bins)
     if num_bins % 2 or num_bins < 4:
         raise ValueError(f"num_bins={num_bins}: odd or below 4; allowed: even numbers from 4")

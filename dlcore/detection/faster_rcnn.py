@@ -120,6 +120,8 @@ def crop_regions(
     check_whole_number("output_size", output_size, 1)
     if not levels:
         raise ValueError("levels: there are none; allowed: at least one")
+    if any(whole < part for whole, part in zip(size, levels[0].shape[1:3], strict=True)):
+        raise ValueError(f"size={tuple(size)}: smaller than levels[0]; allowed: at least {levels[0].shape[1:3]}")
     check_shapes(
         boxes=(boxes, "B R 4"), **{f"levels[{i}]": (level, f"B h{i} w{i} C") for i, level in enumerate(levels)}
     )

@@ -35,7 +35,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["FCOS", "Outputs", "centerness", "image_losses", "learner", "match", "postprocess"]
@@ -140,9 +140,10 @@ def centerness(distances: jax.Array) -> jax.Array:
       [...] in [0, 1], o*.
 
     Raises:
-      ValueError: the last axis is not 4.
+      ValueError: the last axis is not 4, or a concrete distance is not finite.
     """
     check_shapes(distances=(distances, "... 4"))
+    check_finite("distances", distances)
     small = jnp.minimum(distances[..., :2], distances[..., 2:])
     large = jnp.maximum(distances[..., :2], distances[..., 2:])
     ratio = jnp.where(small > 0, small / jnp.where(large > 0, large, 1), 0)

@@ -11,14 +11,16 @@ those of torchvision's `keypointrcnn_resnet50_fpn`.
 from typing import Annotated, Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import Conv, ConvTranspose, logits_dtype
-from dlcore.ops.checks import check_boxes, check_indices, check_shapes
+from dlcore.ops.checks import check_boxes, check_finite, check_indices, check_shapes
 from dlcore.ops.mask_paste import heatmaps_to_keypoints
 from dlcore.ops.resize import resize
 
@@ -72,9 +74,12 @@ def keypoint_targets(keypoints: jax.Array, boxes: jax.Array, size: int = 56) -> 
       (position [R, K] int32, row * size + column; whether it has a loss, [R, K] bool: labeled and inside the proposal).
 
     Raises:
-      ValueError: the shapes do not fit together, a box is flipped or not finite, or `size` is no whole number from 1.
+      ValueError: the shapes do not fit together, a keypoint that is labeled is not finite, a box is flipped or not
+        finite, or `size` is no whole number from 1.
     """
     check_shapes(keypoints=(keypoints, "R K 3"), boxes=(boxes, "R 4"))
+    if not isinstance(keypoints, jax.core.Tracer):
+        check_finite("keypoints", np.where((keypoints[..., 2:] == 0) & (np.arange(3) < 2), 0, keypoints))
     check_boxes("boxes", boxes)
     check_whole_number("size", size, 1)
     low, high = boxes[:, None, :2], boxes[:, None, 2:]

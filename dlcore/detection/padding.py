@@ -33,6 +33,7 @@ def pixel_mask(image_size: jax.Array, shape: tuple[int, int], stride: tuple[int,
         numbers from 1.
     """
     check_shapes(image_size=(image_size, "B 2"))
+    image_size = jnp.asarray(image_size)
     check_range("image_size", image_size, 0)
     check_size("shape", shape)
     check_size("stride", stride, "down, across")

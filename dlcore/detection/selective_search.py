@@ -63,7 +63,7 @@ def selective_search(
     check_whole_number("min_size", min_size, 0)
     check_whole_number("max_proposals", max_proposals, 1)
     check_whole_number("seed", seed, 0)
-    check_shapes(sigma=(sigma, "finite"))
+    check_shapes(sigma=(sigma, "finite"), scales=(scales, "S finite"))
     if isinstance(spaces, str):
         raise ValueError(f"spaces={spaces!r}: a word; allowed: a sequence of {', '.join(SPACES)}")
     if not (len(spaces) and len(scales)):
@@ -96,8 +96,7 @@ def propose(images: np.ndarray, max_proposals: int = 2000, **settings: Any) -> d
     Raises:
       ValueError: `images` are not [N, H, W, 3]; see also `selective_search`.
     """
-    if np.ndim(images) != 4:
-        raise ValueError(f"images.shape={np.shape(images)}: no images; allowed: [N, H, W, 3]")
+    check_shapes(images=(images, "N H W 3"))
     check_whole_number("max_proposals", max_proposals, 1)
     boxes, valid = np.zeros((len(images), max_proposals, 4), np.float32), np.zeros((len(images), max_proposals), bool)
     for i, image in enumerate(images):

@@ -137,6 +137,8 @@ def default_boxes(
     ):
         if len(values) != count:
             raise ValueError(f"{name}={tuple(values)}: {len(values)} for {levels} levels; allowed: {count}")
+    for i, ratios in enumerate(aspect_ratios):
+        check_shapes(**{f"aspect_ratios[{i}]": (ratios, "A")})
     for name, numbers in (("scales", scales), ("steps", steps or ()), *(("aspect_ratios", r) for r in aspect_ratios)):
         if not all(0 < number < np.inf for number in numbers):
             raise ValueError(f"{name}={tuple(numbers)}: not positive; allowed: numbers above 0")

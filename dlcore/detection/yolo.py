@@ -25,6 +25,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.detection.anchors import check_targets
 from dlcore.detection.dense import (
     Thresholds,
@@ -39,7 +40,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv
 from dlcore.ops.boxes import paired_box_iou
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, check_size
 
 __all__ = [
     "YOLO",
@@ -172,6 +173,8 @@ def decode(outputs: Outputs, cells: Cells) -> tuple[jax.Array, jax.Array, jax.Ar
     Raises:
       ValueError: the outputs are not one row for each cell, or have no room for boxes and a class.
     """
+    check_size("cells.grid", cells.grid, "rows, columns")
+    check_whole_number("cells.boxes_per_cell", cells.boxes_per_cell, 1)
     check_shapes(**{"outputs.cells": (outputs.cells, f"{cells.grid[0] * cells.grid[1]} K")})
     if outputs.cells.shape[-1] <= 5 * cells.boxes_per_cell:
         raise ValueError(
@@ -201,6 +204,7 @@ def assign_cells(cells: Cells, boxes: jax.Array, valid: jax.Array) -> jax.Array:
       ValueError: the shapes do not fit together, or a box that is no padding is flipped or not finite.
     """
     check_targets(boxes, valid)
+    check_size("cells.grid", cells.grid, "rows, columns")
     count, (rows, columns) = boxes.shape[0], cells.grid
     at = jnp.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cells.size).astype(jnp.int32)
     at = jnp.clip(at, 0, np.array([columns - 1, rows - 1]))

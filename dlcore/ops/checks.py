@@ -47,7 +47,7 @@ def check_boxes(name: str, boxes: Any, valid: Any = None) -> None:
     """
     if isinstance(boxes, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
         return
-    boxes = np.asarray(boxes)
+    boxes = _numbers(name, boxes)
     counts = np.ones(boxes.shape[:-1], bool) if valid is None else np.asarray(valid, bool)
     check_finite(name, np.where(counts[..., None], boxes, 0))
     if (flipped := counts & (boxes[..., :2] > boxes[..., 2:]).any(-1)).any():
@@ -93,7 +93,7 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
     """
     if isinstance(indices, jax.core.Tracer):
         return
-    indices = np.asarray(indices)
+    indices = _numbers(name, indices)
     invalid = ~((indices >= 0) & (indices < size) & (indices == np.floor(indices)))
     if ignored is not None:
         invalid &= ~np.isin(indices, ignored)
@@ -117,7 +117,7 @@ def check_counts(name: str, counts: Any) -> None:
     """
     if isinstance(counts, jax.core.Tracer):
         return
-    counts = np.asarray(counts)
+    counts = _numbers(name, counts)
     if (invalid := ~((counts >= 0) & np.isfinite(counts))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={counts[at]:g}: no count; allowed: finite numbers, at least 0")
@@ -135,7 +135,7 @@ def check_finite(name: str, values: Any) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     if (invalid := ~np.isfinite(values)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
@@ -155,7 +155,7 @@ def check_range(name: str, values: Any, low: float, high: float = np.inf) -> Non
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     slack = 1e-6 * max(abs(limit) for limit in (low, high) if np.isfinite(limit))  # of sums in float32
     if (invalid := ~((values >= low - slack) & (values <= high + slack))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
@@ -176,7 +176,7 @@ def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     if (invalid := ~np.isin(values, allowed)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: unknown; allowed: {', '.join(f'{v:g}' for v in allowed)}")
@@ -194,7 +194,7 @@ def check_mask(name: str, mask: Any) -> None:
     """
     if mask is None or isinstance(mask, jax.core.Tracer):
         return
-    mask = np.asarray(mask)
+    mask = _numbers(name, mask)
     if (invalid := ~(mask >= 0)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(
@@ -214,7 +214,7 @@ def check_probabilities(name: str, values: Any) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values, np.float64)
+    values = _numbers(name, values).astype(np.float64)
     total = values.sum(-1)
     if (invalid := ~((values >= 0).all(-1) & (np.abs(total - 1) <= 0.01))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
@@ -250,7 +250,7 @@ def check_spacing(spacing: Sequence[float]) -> np.ndarray:
     Raises:
       ValueError: they are not three positive finite numbers.
     """
-    sides = np.asarray(spacing, np.float64)
+    sides = _numbers("spacing", spacing).astype(np.float64)
     if sides.shape != (3,) or not (np.isfinite(sides).all() and (sides > 0).all()):
         raise ValueError(f"spacing={tuple(spacing)}: not the sides of a voxel; allowed: three positive numbers")
     return sides
@@ -309,6 +309,8 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     for name, (array, axes) in arguments.items():
         if array is None:
             continue
+        if isinstance(array, list | tuple | np.ndarray):
+            array = _numbers(name, array)
         if limits := _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... ")):
             if axes.startswith("int "):
                 _check_whole(name, array)
@@ -318,6 +320,8 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
+        elif isinstance(array, str):
+            raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
         elif axes.endswith("finite"):
             axes = axes.removesuffix("finite").strip()
             if axes or np.ndim(array) == 0:
@@ -339,6 +343,17 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
             kind = "int" if is_integer else ""
             raise ValueError(f"{name}={describe_array(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """Return values as an array; refuse None, words and rows of unequal length."""
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        raise ValueError(f"{name}: rows of unequal length; allowed: an array of numbers") from None
+    if array.dtype.kind in "OSU":
+        raise ValueError(f"{name}={values!r:.60}: no numbers; allowed: numbers")
+    return array
 
 
 def _check_whole(name: str, number: Any) -> None:

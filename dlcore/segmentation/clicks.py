@@ -150,6 +150,7 @@ def mask_iou(masks: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ, or a mask is negative or NaN.
     """
     check_shapes(masks=(masks, "mask ... H W"), targets=(targets, "mask ... H W"))
+    masks, targets = jnp.asarray(masks), jnp.asarray(targets)
     masks, targets = masks.astype(bool), targets.astype(bool)
     intersection, union = (x.sum((-2, -1)) for x in (masks & targets, masks | targets))
     return jnp.where(union > 0, intersection / jnp.maximum(union, 1), 1.0).astype(jnp.float32)

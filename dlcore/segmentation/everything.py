@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.ops.boxes import masks_to_boxes
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.nms import nms, top_detections
 
 __all__ = ["MaskFilter", "filter_masks", "grid_points", "segment_everything", "stability_scores"]
@@ -77,9 +77,10 @@ def stability_scores(logits: jax.Array, offset: float | jax.Array = 1.0) -> jax.
       [...] in [0, 1]; 0 for an empty mask.
 
     Raises:
-      ValueError: the logits have fewer than two axes, or `offset` is negative or NaN.
+      ValueError: the logits have fewer than two axes or are not finite, or `offset` is negative or NaN.
     """
     check_shapes(logits=(logits, "... H W"), offset=(offset, ">= 0"))
+    check_finite("logits", logits)
     small, large = ((logits > threshold).sum((-2, -1)) for threshold in (offset, -offset))
     return small / jnp.maximum(large, 1)
 

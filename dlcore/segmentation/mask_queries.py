@@ -241,8 +241,13 @@ def true_masks(example: dict[str, jax.Array], num_stuff: int) -> tuple[jax.Array
       (masks [M + S, H, W] bool; classes [M + S] int, the stuff first; valid [M + S] bool, False for what is not there).
 
     Raises:
-      ValueError: see `dlcore.segmentation.panoptic.target_segments`.
+      ValueError: a key is not there; see also `dlcore.segmentation.panoptic.target_segments`.
     """
+    needed = ("image", "labels", "box_mask") if "masks" in example else ("image",)
+    if missing := [name for name in needed if name not in example]:
+        raise ValueError(
+            f"example: no {', '.join(missing)}; allowed: a dict of {', '.join(needed)} and what else it has"
+        )
     size = example["image"].shape[:2]
     semantic = example.get("semantic", jnp.full(size, 255, jnp.uint8))
     if "masks" in example:

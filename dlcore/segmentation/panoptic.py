@@ -146,6 +146,7 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
       ValueError: `semantic` is not [H, W] of whole numbers from 0, or `num_stuff` or `room` is no whole number from 0.
     """
     check_shapes(semantic=(semantic, "int H W"))
+    semantic = np.asarray(semantic)
     check_range("semantic", semantic, 0)
     check_whole_number("num_stuff", num_stuff, 0)
     check_whole_number("room", room, 0)
@@ -312,9 +313,11 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
       The evaluator.
 
     Raises:
-      ValueError: `num_stuff` is no whole number from 0 to the number of classes.
+      ValueError: `class_names` is a word, or `num_stuff` is no whole number from 0 to the number of classes.
     """
     check_whole_number("num_stuff", num_stuff, 0)
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names={class_names!r}: a word; allowed: a sequence of names")
     if num_stuff > len(class_names):
         raise ValueError(f"num_stuff={num_stuff}: too large; allowed: at most the {len(class_names)} classes")
     from dlcore.data.masks import unpack_masks

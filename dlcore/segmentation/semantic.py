@@ -37,7 +37,7 @@ from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_
 from dlcore.metrics import MeanIoU
 from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 from dlcore.ops.replica import psum, replica_count, replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -117,6 +117,7 @@ def pixel_loss(
         valid=(valid, "mask B H W"),
     )
     check_shapes(overlap_weight=(overlap_weight, ">= 0"), auxiliary_weight=(auxiliary_weight, ">= 0"))
+    check_class_ids("labels", labels, outputs["out"].shape[-1], valid=valid)
     if class_weights is not None:
         check_range("class_weights", class_weights, 0)
     # Pixel-wise cross-entropy: a weighted mean over the pixels.

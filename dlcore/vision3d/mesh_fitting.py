@@ -73,8 +73,9 @@ def topology(faces: np.ndarray) -> Topology:
       The topology.
 
     Raises:
-      ValueError: a face is no triple of whole numbers from 0, or an edge has three faces or more.
+      ValueError: `faces` are not [F, 3] of whole numbers from 0, or an edge has three faces or more.
     """
+    check_shapes(faces=(faces, "int F 3"))
     return Topology(np.asarray(faces, np.int32), mesh_edges(faces), adjacent_faces(faces))
 
 

@@ -25,7 +25,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import binary_cross_entropy_loss, chamfer_loss, chamfer_normal_loss, edge_length_loss, masked_mean
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, Dense
-from dlcore.ops.checks import check_shapes, check_size
+from dlcore.ops.checks import check_finite, check_shapes, check_size
 from dlcore.ops.mesh import sample_mesh
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
@@ -101,9 +101,10 @@ def cubify_masks(occupancy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
       (faces [F, 3] int32 of the lattice's vertices, normals outward; face_mask [F]; edge_mask [E]).
 
     Raises:
-      ValueError: the grid has not three axes.
+      ValueError: the grid has not three axes, or is not finite.
     """
     check_shapes(occupancy=(occupancy, "I J K"))
+    check_finite("occupancy", occupancy)
     grid = lattice(occupancy.shape)
     inside = jnp.concatenate([occupancy.reshape(-1) > 0, jnp.zeros(1, bool)])
     first, second = inside[grid.cells[:, 0]], inside[grid.cells[:, 1]]

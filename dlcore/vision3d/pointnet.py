@@ -226,6 +226,7 @@ def augment_points(
         is no axis, or `jitter` is negative.
     """
     check_shapes(points=(points, "N 3"), mask=(mask, "mask N"), rotation=(rotation, "finite"), jitter=(jitter, ">= 0"))
+    points = jnp.asarray(points)
     check_choice("up", up, ("x", "y", "z"))
     if num_points is not None:
         check_whole_number("num_points", num_points, 1)

@@ -58,6 +58,7 @@ def reprojection_errors(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array
       ValueError: the shapes do not fit, a pixel is not finite, or the intrinsics are singular.
     """
     _check(pixels, bundle.mask, intrinsics)
+    _check_bundle(bundle, pixels)
     zero = jnp.zeros((), pixels.dtype)
     errors = jax.vmap(lambda r, t, x: _error(zero, zero, r, t, bundle.points, x, intrinsics))(
         bundle.rotations, bundle.translations, pixels
@@ -83,6 +84,7 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
     """
     check_whole_number("steps", steps, 0)
     _check(pixels, bundle.mask, intrinsics)
+    _check_bundle(bundle, pixels)
     weights = bundle.mask.astype(pixels.dtype)
     views = len(pixels)
     is_free = (jnp.arange(views) > 0).astype(pixels.dtype)
@@ -255,3 +257,14 @@ def _check(pixels, mask, intrinsics) -> None:
         )
     check_finite("pixels", pixels)
     check_intrinsics(intrinsics)
+
+
+def _check_bundle(bundle: Bundle, pixels) -> None:
+    views, count = jnp.shape(pixels)[:2]
+    check_shapes(
+        **{
+            "bundle.rotations": (bundle.rotations, f"{views} 3 3"),
+            "bundle.translations": (bundle.translations, f"{views} 3"),
+            "bundle.points": (bundle.points, f"{count} 3"),
+        }
+    )

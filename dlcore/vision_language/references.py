@@ -71,6 +71,7 @@ def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
       ValueError: the shapes do not fit together, or a concrete token is negative.
     """
     check_shapes(tokens=(tokens, "int B L"), captions=(captions, "int B R T"))
+    tokens, captions = jnp.asarray(tokens), jnp.asarray(captions)
     check_range("tokens", tokens, 0)
     check_range("captions", captions, 0)
     length = max(tokens.shape[1], captions.shape[2] - 1)

@@ -150,6 +150,7 @@ def collapse(path: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
       ValueError: `path` has other axes or a negative token, or `max_length` is no whole number from 1.
     """
     check_shapes(path=(path, "int B T"))
+    path = jnp.asarray(path)
     check_range("path", path, 0)
     check_whole_number("max_length", max_length, 1)
     before = jnp.pad(path, ((0, 0), (1, 0)))[:, :-1]  # PAD stands before the first column

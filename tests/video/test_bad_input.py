@@ -31,6 +31,7 @@ def started(network, *inputs):
         (r"boxes\[0\]=.*flipped", lambda: init_box_state(np.float32([[4, 0, 0, 4]]))),
         ("boxes=", lambda: update_box_state(STATE, np.ones(3))),
         (r"boxes\[0\]=.*flipped", lambda: update_box_state(STATE, np.float32([[0, 4, 4, 0]]))),
+        ("state.mean=.*wrong shape", lambda: update_box_state(STATE, np.float32([[0, 0, 4, 4]] * 3))),
         ("first=", lambda: correlation_pyramid(MAPS[0], MAPS, 1)),
         ("second=", lambda: correlation_pyramid(MAPS, MAPS[:, :3], 1)),
         ("num_levels=0: does not fit", lambda: correlation_pyramid(MAPS, MAPS, 0)),

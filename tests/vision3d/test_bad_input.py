@@ -53,7 +53,7 @@ from dlcore.vision3d.coordinates import canonical_to_view, view_to_canonical
 from dlcore.vision3d.depth import DepthNet
 from dlcore.vision3d.implicit_surface import extract_surface, grid_points
 from dlcore.vision3d.mesh_fitting import MeshLossWeights, fit_mesh, mesh_loss, topology
-from dlcore.vision3d.mesh_rcnn import MeshRCNN, lattice
+from dlcore.vision3d.mesh_rcnn import MeshRCNN, cubify_masks, lattice
 from dlcore.vision3d.nerf import frequency_encoding, volume_render
 from dlcore.vision3d.octree import encode_octree, octree_from_distance, octree_leaves, octree_occupancy
 from dlcore.vision3d.pixel2mesh import image_intrinsics, sphere_levels
@@ -280,6 +280,7 @@ def started(network, *shape):
     return jax.eval_shape(network.init, KEY, jnp.zeros(shape))
 
 
+TALL = BUNDLE._replace(rotations=np.tile(EYE, (3, 1, 1)))
 IMAGE = np.ones((1, 4, 4, 1))
 SHAPES = {"image": IMAGE, "voxels": np.ones((1, 2, 2, 2))}
 RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([1, 2, 3])
@@ -308,6 +309,9 @@ RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([
         ("signed_distance=.*wrong shape", lambda: octree_from_distance(lambda points: points, 1)),
         ("half_side.*inf", lambda: grid_points(4, np.inf)),
         ("field=.*wrong shape", lambda: extract_surface(lambda points: points, 4)),
+        (r"occupancy\[0, 0, 0\]=nan", lambda: cubify_masks(np.full((2, 2, 2), np.nan))),
+        ("faces=.*no numbers", lambda: topology(np.array("faces"))),
+        ("bundle.rotations=.*wrong shape", lambda: reprojection_errors(TALL, TRACKS, EYE)),
         ("num_layers=1.5", lambda: encode_shape_layers(np.zeros((4, 4, 4)), 1.5)),
         ("num_frequencies=0.5", lambda: frequency_encoding(POINTS, 0.5)),
         ("x=.*wrong shape", lambda: frequency_encoding(np.float32(1), 1)),

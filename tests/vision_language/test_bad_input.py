@@ -6,6 +6,7 @@ import pytest
 
 from dlcore.vision_language.networks import append_coordinates, last_valid, relation_pairs
 from dlcore.vision_language.references import caption_losses, draw_references, is_reference
+from dlcore.vision_language.retrieval import softmax_contrast
 from dlcore.vision_language.text_reading import collapse, reading_order
 
 KEYS = jax.random.split(jax.random.key(0), 2)
@@ -17,6 +18,7 @@ LOGITS, ATTENTION = np.zeros((2, 3, 9), np.float32), np.ones((2, 4, 1, 3)) / 3
     ("message", "call"),
     [
         ("tokens=.*wrong shape", lambda: last_valid(LOGITS, TOKENS)),
+        ("scale=0", lambda: softmax_contrast(None, LOGITS[:, 0], LOGITS[:, 0], 0.0, np.ones(2))),
         ("grid=.*wrong shape", lambda: append_coordinates(LOGITS)),
         ("objects=.*wrong shape", lambda: relation_pairs(LOGITS[0])),
         ("captions=.*wrong shape", lambda: draw_references(KEYS, TOKENS, 1)),
