@@ -19,10 +19,10 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.choices import check_whole_number
-from dlcore.learner import Range
+from dlcore.learner import Range, check_arguments
 from dlcore.losses.detection import distribution_expectation, distribution_focal_loss
 from dlcore.ops.boxes import box_convert, boxes_to_distances, distances_to_boxes, paired_box_iou
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["RefinementWeights", "refinement_losses", "shift_sides", "weighting_function"]
@@ -87,6 +87,7 @@ def shift_sides(initial: jax.Array, side_logits: jax.Array, values: jax.Array) -
     return box_convert(distances_to_boxes(center, distances), "xyxy", "cxcywh")
 
 
+@check_arguments
 def refinement_losses(
     outputs: Any,
     owners: jax.Array,
@@ -108,7 +109,14 @@ def refinement_losses(
 
     Returns:
       {"fine_grained": sum, "distillation": (value, 1 image), the same with "denoising_" in front}.
+
+    Raises:
+      ValueError: the shapes do not fit together, an owner is no box and not -1, or a weight is negative.
     """
+    check_shapes(owners=(owners, "int layers Q"), targets=(targets, "M 4"))
+    check_shapes(noisy_owner=(noisy_owner, "int D"), noisy_counts=(noisy_counts, "mask D"))
+    check_indices("owners", owners, len(targets), "boxes", -1)
+    check_indices("noisy_owner", noisy_owner, len(targets), "boxes", -1)
     queries = (outputs.logits[2:], outputs.boxes[2:], outputs.side_logits, outputs.initial_boxes)
     noisy = (
         outputs.noisy_logits[1:],

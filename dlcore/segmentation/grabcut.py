@@ -62,6 +62,7 @@ def grabcut(
     check_finite("image", image)
     check_finite("saliency", saliency)
     for name, value in {"foreground_share": foreground_share, "background_share": background_share}.items():
+        check_shapes(**{name: (value, "0 to 1")})
         if not 0 < value < 1:
             raise ValueError(f"{name}={value}: out of range; allowed: in (0, 1)")
     check_whole_number("iterations", iterations, 1)

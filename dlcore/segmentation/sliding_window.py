@@ -38,7 +38,7 @@ def gaussian_window(window: Sequence[int], sigma: float = 0.125) -> jax.Array:
       ValueError: the window has other than three sides, a side is below 1, or sigma is below 0.1.
     """
     _check_window(window)
-    check_shapes(sigma=(sigma, "finite"))
+    check_shapes(sigma=(sigma, ">= 0"))
     if not (sigma >= 0.1 and math.isfinite(sigma)):
         raise ValueError(f"sigma={sigma}: the corners of a window need a weight; allowed: a finite number from 0.1")
     squares = (((np.arange(side) - (side - 1) / 2) / (sigma * side)) ** 2 for side in window)

@@ -51,9 +51,9 @@ def caption_losses(logits: jax.Array, captions: jax.Array) -> tuple[jax.Array, j
       ValueError: the shapes do not fit together, or a concrete token is outside the vocabulary.
     """
     check_shapes(captions=(captions, "int ... T"))
-    check_shapes(captions=(captions[..., 1:], "..."), logits=(logits, "... V"))
-    check_class_ids("captions", captions, logits.shape[-1])
     target = captions[..., 1:]
+    check_shapes(**{"captions[..., 1:]": (target, "...")}, logits=(logits, "... V"))
+    check_class_ids("captions", captions, logits.shape[-1])
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), target != PAD
 
 
