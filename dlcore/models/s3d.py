@@ -155,7 +155,7 @@ class S3D(Backbone):
         x = maps["conv3"] = self.perturb("conv3", x)
         x, position = pool(x), 5
         module = remat(SeparableInception, self.remat, static_argnums=(2,))
-        for last, name in zip(("3a", *MODULES[:-1]), MODULES, strict=True):
+        for last, name in zip(("3a", *list(MODULES)[:-1]), MODULES, strict=True):
             if name[0] != last[0]:
                 window, padding = POOLS[name[0]]
                 x, position = max_pool(x, window, (2, 2, 2), padding=padding), position + 1
