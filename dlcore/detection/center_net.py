@@ -264,9 +264,9 @@ def postprocess(
       As `dlcore.detection.dense.select`.
 
     Raises:
-      ValueError: `score_thresh` is outside [0, 1], or `detections_per_img` is no whole number from 1.
+      ValueError: `score_thresh` is not finite, or `detections_per_img` is no whole number from 1.
     """
-    check_shapes(score_thresh=(score_thresh, "0 to 1"))
+    check_shapes(score_thresh=(score_thresh, "finite"))
     check_whole_number("detections_per_img", detections_per_img, 1)
     scores, outputs = jax.nn.sigmoid(outputs.logits), _by_cell(outputs)  # [h, w, C], [L, ...]
     is_peak = scores == max_pool(scores, (3, 3), padding=1)

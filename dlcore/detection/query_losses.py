@@ -223,12 +223,12 @@ def postprocess(
       As `dlcore.detection.dense.select`.
 
     Raises:
-      ValueError: a side is not above 0, `score_thresh` is outside [0, 1], or `detections_per_img` is no whole number
+      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
         from 1.
     """
     check_shapes(sides=(sides, "4"))
     check_shapes(sides=(sides, "... > 0"))
-    check_shapes(score_thresh=(score_thresh, "0 to 1"))
+    check_shapes(score_thresh=(score_thresh, "finite"))
     check_whole_number("detections_per_img", detections_per_img, 1)
     scores = jax.nn.sigmoid(outputs.logits[-1])  # [Q, C]
     num_queries, num_classes = scores.shape

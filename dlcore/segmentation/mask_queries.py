@@ -206,7 +206,7 @@ def panoptic_segments(
     """
     check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
     _check_stuff(num_stuff, class_logits.shape[1] - 1)
-    check_shapes(score_thresh=(score_thresh, "0 to 1"), min_visible=(min_visible, "0 to 1"))
+    check_shapes(score_thresh=(score_thresh, "finite"), min_visible=(min_visible, "0 to 1"))
     num_queries, no_object = len(class_logits), class_logits.shape[1] - 1
     probs = jax.nn.softmax(class_logits)
     labels, scores = class_logits.argmax(-1), probs.max(-1)  # [Q]

@@ -283,7 +283,7 @@ CASES = [
     ("eos_coefficient=-1", lambda: losses("detr", weights=detr.LossWeights(eos_coefficient=-1.0))),
     ("classification='bce'", lambda: losses("query_losses", classification="bce")),
     ("box_weight=-1", lambda: losses("yolo_anchor_free", weights=yolo_anchor_free.YOLOWeights(box_weight=-1.0))),
-    ("score_thresh=2", lambda: detr.postprocess(QUERIES, SIDES, (8, 8), score_thresh=2.0, detections_per_img=3)),
+    ("score_thresh=nan", lambda: detr.postprocess(QUERIES, SIDES, (8, 8), score_thresh=NAN, detections_per_img=3)),
     ("detections_per_img=0", lambda: query_losses.postprocess(QUERIES, SIDES, (8, 8), detections_per_img=0)),
     (r"sides\[?0?\]?=0", lambda: detr.postprocess(QUERIES, 0 * SIDES, (8, 8), detections_per_img=3)),
     ("sides=.*wrong shape", lambda: detr.postprocess(QUERIES, SIDES[:2], (8, 8), detections_per_img=3)),
