@@ -201,8 +201,8 @@ def panoptic_segments(
       is the segment of its query, stuff s is segment Q + s, as in `dlcore.segmentation.panoptic.merge`.
 
     Raises:
-      ValueError: the shapes do not fit together, `num_stuff` is no whole number from 0 to C, or a threshold is outside
-        [0, 1].
+      ValueError: the shapes do not fit together, `num_stuff` is no whole number from 0 to C, `score_thresh` is not
+        finite, or `min_visible` is outside [0, 1].
     """
     check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
     _check_stuff(num_stuff, class_logits.shape[1] - 1)
