@@ -251,7 +251,7 @@ def check_range(name: str, value: Any, limits: Range) -> None:
 
     Args:
       name: name of the argument, for the error.
-      value: a number or a scalar array; traced numbers, arrays of more than one and None pass.
+      value: a number, a scalar array, or a tuple of them; traced numbers, arrays of more than one and None pass.
       limits: limits of the number.
 
     Raises:
@@ -260,6 +260,9 @@ def check_range(name: str, value: Any, limits: Range) -> None:
     high = "" if limits.high == np.inf else f", at most {limits.high:g}"
     if isinstance(value, str | bytes):
         raise ValueError(f"{name}={value!r}: no number; allowed: at least {limits.low:g}{high}")
+    if isinstance(value, tuple | list):
+        for i, part in enumerate(value):
+            check_range(f"{name}[{i}]", part, limits)
     if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0 and not isinstance(value, jax.core.Tracer):
         value = value.item()
     if isinstance(value, Real) and not limits.low <= value <= limits.high:  # pyright: ignore[reportOperatorIssue]

@@ -7,6 +7,7 @@ from dlcore.detection.anchors import BACKGROUND as BACKGROUND
 from dlcore.detection.anchors import Grid as Grid
 from dlcore.detection.anchors import IGNORED as IGNORED
 from dlcore.detection.anchors import best_possible_recall as best_possible_recall
+from dlcore.detection.anchors import check_targets as check_targets
 from dlcore.detection.anchors import match_anchors as match_anchors
 from dlcore.detection.cascade_rcnn import CascadeRCNN as CascadeRCNN
 from dlcore.detection.cascade_rcnn import mean_outputs as mean_outputs

@@ -154,6 +154,9 @@ def detect(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     boxes = decode_boxes(deltas, jnp.asarray(anchors.boxes), weights)
     return select(topk_by_level(scores, boxes, anchors.counts, topk_candidates), size, **thresholds)

@@ -10,13 +10,22 @@ Matching is that of torchvision's `Matcher` (Girshick et al. 2014, arXiv:1311.25
 from collections.abc import Sequence
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_class_ids, check_finite, check_range, check_shapes, check_size
 
-__all__ = ["BACKGROUND", "IGNORED", "Anchors", "Grid", "best_possible_recall", "match_anchors"]
+__all__ = [
+    "BACKGROUND",
+    "IGNORED",
+    "Anchors",
+    "Grid",
+    "best_possible_recall",
+    "check_targets",
+    "match_anchors",
+]
 
 BACKGROUND, IGNORED = -1, -2
 
@@ -51,8 +60,16 @@ class Grid:
           The grid.
 
         Raises:
-          ValueError: the finest level does not divide the image.
+          ValueError: a size is no pair of whole numbers from 1, there is no level, one is larger than that before it,
+            or the finest one does not divide the image.
         """
+        check_size("image", image)
+        if not len(sizes):
+            raise ValueError("sizes: empty; allowed: at least one level")
+        for i, size in enumerate(sizes):
+            check_size(f"sizes[{i}]", size)
+            if i and (size[0] > sizes[i - 1][0] or size[1] > sizes[i - 1][1]):
+                raise ValueError(f"sizes={list(sizes)}: level {i} is larger than the one before; allowed: finest first")
         (height, width), (h, w) = image, sizes[0]
         if height % h or width % w or height // h != width // w:
             raise ValueError(f"image={height}x{width}: finest level of {h}x{w}; allowed: multiples of its stride")
@@ -71,7 +88,11 @@ class Grid:
 
         Returns:
           (lower [L], upper [L]) in pixels.
+
+        Raises:
+          ValueError: `regress_range` is not above 0.
         """
+        check_shapes(regress_range=(regress_range, "> 0"))
         level = np.repeat(np.arange(len(self.counts)), self.counts)
         lower = jnp.where(level == 0, 0, self.strides * np.float32(regress_range / 2))
         return lower, jnp.where(level == len(self.counts) - 1, jnp.inf, self.strides * np.float32(regress_range))
@@ -115,7 +136,8 @@ class Anchors:
           ValueError: see `Grid.of`, or scales or aspect_ratios are empty or not positive.
         """
         for name, values in (("scales", scales), ("aspect_ratios", aspect_ratios)):
-            if not values or min(values) <= 0:
+            check_finite(name, values)
+            if not len(values) or not all(0 < value < np.inf for value in values):
                 raise ValueError(f"{name}={tuple(values)}: empty or not positive; allowed: positive numbers")
         grid = Grid.of(sizes, image)
         ratio, scale = (m.reshape(-1) for m in np.meshgrid(aspect_ratios, scales, indexing="ij"))
@@ -123,6 +145,29 @@ class Anchors:
         half = np.stack([side / np.sqrt(ratio), side * np.sqrt(ratio)], -1) / 2  # [L, A, (x, y)]
         corners = np.round(np.concatenate([-half, half], -1)) + np.tile(grid.points, 2)[:, None]
         return cls(corners.reshape(-1, 4).astype(np.float32), tuple(len(scale) * n for n in grid.counts))
+
+
+def check_targets(
+    boxes: jax.Array, valid: jax.Array, labels: jax.Array | None = None, num_classes: int | None = None
+) -> None:
+    """Check the true boxes of one image.
+
+    Args:
+      boxes: [M, 4] pixels, corners.
+      valid: [M] bool, False for padding, whose box and label may be anything.
+      labels: [M] int; None for boxes without.
+      num_classes: C; None for any number of classes.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete box that is no padding is flipped or not finite, or its
+        label is no class.
+    """
+    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "mask M"), labels=(labels, "int M"))
+    check_boxes("boxes", boxes, valid)
+    if labels is None and num_classes is not None:
+        raise ValueError("labels=None: no classes; allowed: [M] int")
+    if labels is not None:
+        check_class_ids("labels", labels, num_classes, valid=valid)
 
 
 def match_anchors(
@@ -148,8 +193,23 @@ def match_anchors(
 
     Returns:
       [L] int32: index of a box, BACKGROUND or IGNORED.
+
+    Raises:
+      ValueError: the shapes do not fit together, an IoU or a threshold is outside [0, 1], or `bg_iou_thresh` is above
+        `fg_iou_thresh`.
     """
-    check_shapes(iou=(iou, "M L"), valid=(valid, "M"))
+    check_shapes(
+        iou=(iou, "M L"),
+        valid=(valid, "mask M"),
+        fg_iou_thresh=(fg_iou_thresh, "0 to 1"),
+        bg_iou_thresh=(bg_iou_thresh, "0 to 1"),
+    )
+    iou = jnp.asarray(iou)
+    check_range("iou", iou, 0, 1)
+    if not any(isinstance(x, jax.core.Tracer) for x in (fg_iou_thresh, bg_iou_thresh)):
+        check_range("bg_iou_thresh", bg_iou_thresh, 0, fg_iou_thresh)
+    if not len(iou):
+        raise ValueError("iou: no true box; allowed: at least one, which `valid` may leave out")
     if valid is not None:
         iou = jnp.where(valid.astype(bool)[:, None], iou, -1.0)
     # Best box of each anchor.
@@ -177,7 +237,22 @@ def best_possible_recall(
 
     Returns:
       (share of boxes that some anchor covers, mean over the boxes of the largest IoU); NaN where there is no box.
+
+    Raises:
+      ValueError: the shapes do not fit together, there is no anchor, a box is flipped or not finite, or `iou_thresh` is
+        outside [0, 1].
     """
+    anchors, boxes, box_mask = (np.asarray(x) for x in (anchors, boxes, box_mask))
+    check_shapes(
+        anchors=(anchors, "L 4"),
+        boxes=(boxes, "N M 4"),
+        box_mask=(box_mask, "mask N M"),
+        iou_thresh=(iou_thresh, "0 to 1"),
+    )
+    check_boxes("anchors", anchors)
+    check_boxes("boxes", boxes, box_mask)
+    if not len(anchors):
+        raise ValueError("anchors: there are none; allowed: at least one")
     anchors, boxes = np.asarray(anchors, np.float32), np.asarray(boxes, np.float32)[np.asarray(box_mask, bool)]
     best = np.zeros(len(boxes), np.float32)
     area = np.prod(anchors[:, 2:] - anchors[:, :2], -1)

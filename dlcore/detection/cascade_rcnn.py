@@ -18,10 +18,12 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.detection.faster_rcnn import WEIGHTS, BoxHead, BoxOutputs, FasterRCNN
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Range
 from dlcore.ops.boxes import clip_boxes, decode_boxes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["CascadeRCNN", "mean_outputs", "refine_boxes", "stage_weights"]
 
@@ -85,7 +87,11 @@ def stage_weights(stage: int) -> tuple[float, float, float, float]:
 
     Returns:
       The weights of `dlcore.ops.boxes.encode_boxes`.
+
+    Raises:
+      ValueError: `stage` is no whole number from 0.
     """
+    check_whole_number("stage", stage, 0)
     x, y, width, height = ((1 + stage) * weight for weight in WEIGHTS)
     return x, y, width, height
 
@@ -101,7 +107,11 @@ def refine_boxes(outputs: BoxOutputs, boxes: jax.Array, size: ImageSize, stage: 
 
     Returns:
       [R, 4] pixels; no gradient goes through them.
+
+    Raises:
+      ValueError: the shapes do not fit together, a box is flipped or not finite, or `stage` is no whole number from 0.
     """
+    check_shapes(logits=(outputs.logits, "R C"), deltas=(outputs.deltas, "R C 4"), boxes=(boxes, "R 4"))
     labels = 1 + outputs.logits[:, 1:].argmax(-1)
     deltas = jnp.take_along_axis(outputs.deltas, labels[:, None, None], 1).squeeze(1)
     return jax.lax.stop_gradient(clip_boxes(decode_boxes(deltas, boxes, stage_weights(stage)), size))
@@ -115,7 +125,13 @@ def mean_outputs(outputs: list[BoxOutputs]) -> BoxOutputs:
 
     Returns:
       Outputs whose softmax is the mean.
+
+    Raises:
+      ValueError: there is no head, or the outputs of two heads differ in shape.
     """
+    if not outputs:
+        raise ValueError("outputs: there are none; allowed: those of at least one head")
+    check_shapes(**{f"outputs[{i}].logits": (part.logits, "... R C") for i, part in enumerate(outputs)})
     if len(outputs) == 1:
         return outputs[0]
     probs = sum(jax.nn.softmax(part.logits) for part in outputs) / len(outputs)

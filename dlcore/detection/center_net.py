@@ -22,13 +22,15 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.detection.anchors import Grid
+from dlcore.choices import check_whole_number
+from dlcore.detection.anchors import Grid, check_targets
 from dlcore.detection.dense import best_detections, detector_learner, head_conv, named_maps
 from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv, logits_dtype
 from dlcore.ops.boxes import clip_boxes
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.pooling import max_pool
 
 __all__ = [
@@ -115,7 +117,13 @@ def gaussian_radius(sizes: jax.Array, min_overlap: float = 0.7) -> jax.Array:
 
     Returns:
       [...], in the unit of the sizes.
+
+    Raises:
+      ValueError: a size is negative or there are not two, or `min_overlap` is not above 0 and at most 1.
     """
+    check_shapes(sizes=(sizes, "... 2"), min_overlap=(min_overlap, "0 to 1"))
+    check_shapes(min_overlap=(min_overlap, "> 0"))
+    check_range("sizes", sizes, 0)
     area, around = sizes.prod(-1), sizes.sum(-1)
     # (w - r)(h - r) = o (2 w h - (w - r)(h - r))
     shifted = (around - jnp.sqrt(around**2 - 4 * area * (1 - min_overlap) / (1 + min_overlap))) / 2
@@ -140,7 +148,13 @@ def target_heat_map(
 
     Returns:
       ([L, C] in [0, 1]; [M] int32, the cell that holds the center of each box, the nearest one for a center outside).
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or
+        `num_classes` is no whole number from 1.
     """
+    check_whole_number("num_classes", num_classes, 1)
+    check_targets(boxes, valid, labels, num_classes)
     points, stride = jnp.asarray(grid.points), grid.strides[0]
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     # Cell i covers i to i + 1 strides, and its point is its upper left corner.
@@ -166,7 +180,13 @@ def heat_map_loss(
 
     Returns:
       [...], one loss a cell.
+
+    Raises:
+      ValueError: the shapes differ, a target is outside [0, 1], or an exponent is negative.
     """
+    check_shapes(logits=(logits, "..."), targets=(targets, "..."))
+    check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
+    check_range("targets", targets, 0, 1)
     p = jax.nn.sigmoid(logits)
     at_center = -((1 - p) ** alpha) * jax.nn.log_sigmoid(logits)
     elsewhere = -((1 - targets) ** beta) * p**alpha * jax.nn.log_sigmoid(-logits)
@@ -200,7 +220,18 @@ def image_losses(
 
     Returns:
       {"heat_map", "size", "offset": sums, "num_foreground": int, the number of objects}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        weight or an exponent is negative.
     """
+    check_shapes(
+        **{
+            f"outputs.{name}": (maps, "h w C" if name == "logits" else "h w 2")
+            for name, maps in outputs._asdict().items()
+        }
+    )
+    check_shapes(size_weight=(size_weight, ">= 0"), offset_weight=(offset_weight, ">= 0"))
     target, cells = target_heat_map(grid, boxes, labels, valid, outputs.logits.shape[-1])  # [L, C], [M]
     outputs, stride = _by_cell(outputs), grid.strides[0]
     sizes = (boxes[:, 2:] - boxes[:, :2]) / stride  # [M, 2]
@@ -231,7 +262,12 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: `score_thresh` is not finite, or `detections_per_img` is no whole number from 1.
     """
+    check_shapes(score_thresh=(score_thresh, "finite"))
+    check_whole_number("detections_per_img", detections_per_img, 1)
     scores, outputs = jax.nn.sigmoid(outputs.logits), _by_cell(outputs)  # [h, w, C], [L, ...]
     is_peak = scores == max_pool(scores, (3, 3), padding=1)
     # The best peaks of all classes.

@@ -14,7 +14,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.boxes import box_convert
+from dlcore.ops.checks import check_boxes, check_class_ids, check_shapes, check_size
 
 __all__ = ["NoisyQueries", "Targets", "noise_boxes", "of_image_fractions"]
 
@@ -44,7 +46,14 @@ def of_image_fractions(boxes: jax.Array, labels: jax.Array, valid: jax.Array, si
 
     Returns:
       The targets.
+
+    Raises:
+      ValueError: the shapes do not fit together, a box that is no padding is flipped or not finite, or `size` is no
+        pair of whole numbers from 1.
     """
+    check_shapes(boxes=(boxes, "B M 4"), labels=(labels, "int B M"), valid=(valid, "mask B M"))
+    check_boxes("boxes", boxes, valid)
+    check_size("size", size)
     height, width = size
     boxes = jnp.where(valid[..., None], boxes, 0) / jnp.array([width, height, width, height], jnp.float32)
     return Targets(box_convert(boxes, "xyxy", "cxcywh"), labels, valid)
@@ -86,7 +95,24 @@ def noise_boxes(
 
     Returns:
       The queries, of G = max(1, num_denoising // M) groups.
+
+    Raises:
+      ValueError: the targets do not fit together, there is no room for a box, a label that is no padding is no class,
+        or a number is out of range: `num_classes` no whole number from 1, `num_queries` or `num_denoising` none from 0,
+        `label_noise` outside [0, 1], or `box_noise` negative.
     """
+    check_shapes(
+        **{"targets.boxes": (targets.boxes, "B M 4"), "targets.labels": (targets.labels, "int B M")},
+        **{"targets.valid": (targets.valid, "mask B M")},
+        label_noise=(label_noise, "0 to 1"),
+    )
+    check_shapes(box_noise=(box_noise, ">= 0"))
+    check_whole_number("num_classes", num_classes, 1)
+    check_class_ids("targets.labels", targets.labels, num_classes, valid=targets.valid)
+    check_whole_number("num_queries", num_queries, 0)
+    check_whole_number("num_denoising", num_denoising, 0)
+    if not targets.labels.shape[1]:
+        raise ValueError("targets: no room for a box; allowed: at least one, which `valid` may leave out")
     batch, size = targets.labels.shape
     groups = max(1, num_denoising // size)
     count = groups * 2 * size

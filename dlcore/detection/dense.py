@@ -6,9 +6,11 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.data.augment import augment_examples
 from dlcore.detection.denoising import of_image_fractions
 from dlcore.detection.fpn import FeaturePyramid
@@ -18,7 +20,7 @@ from dlcore.metrics.total_loss import at_most_float32, normalize_losses
 from dlcore.nn import Conv, GroupNorm, logits_dtype
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
@@ -71,7 +73,11 @@ def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.i
 
     Returns:
       The module.
+
+    Raises:
+      ValueError: `features` is no whole number from 1.
     """
+    check_whole_number("features", features, 1)
     init = nn.initializers.normal(0.01)
     return Conv(features, (3, 3), padding=1, dtype=dtype, kernel_init=init, bias_init=bias_init, name=name)
 
@@ -90,7 +96,12 @@ def tower(
 
     Returns:
       A function of one level, [B, h, w, C] -> [B, h, w, channels]; levels share its parameters.
+
+    Raises:
+      ValueError: `num_convs` is no whole number from 0, or `channels` none from 1.
     """
+    check_whole_number("num_convs", num_convs, 0)
+    check_whole_number("channels", channels, 1)
     layers = []
     for i in range(num_convs):
         layers.append(head_conv(f"{kind}_conv{i}", channels, dtype))
@@ -139,7 +150,16 @@ def flatten_levels(levels: Sequence[jax.Array], num_anchors: int = 1) -> jax.Arr
 
     Returns:
       [B, L, K], at least float32; L counts the anchors of all levels.
+
+    Raises:
+      ValueError: there is no level, or `num_anchors` does not divide the channels of one.
     """
+    check_whole_number("num_anchors", num_anchors, 1)
+    if not levels or any(x.ndim != 4 or x.shape[-1] % num_anchors for x in levels):
+        shapes = [x.shape for x in levels]
+        raise ValueError(
+            f"levels={shapes}: not of {num_anchors} anchors; allowed: [B, h, w, {num_anchors} K], at least one"
+        )
     flat = [x.reshape(x.shape[0], -1, x.shape[-1] // num_anchors) for x in levels]
     return jnp.concatenate(flat, 1).astype(logits_dtype(levels[0].dtype))
 
@@ -187,7 +207,13 @@ def topk_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], to
 
     Returns:
       The candidates, level by level.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `topk_candidates` is no whole number from 1.
     """
+    check_whole_number("topk_candidates", topk_candidates, 1)
+    for i, count in enumerate(counts):
+        check_whole_number(f"counts[{i}]", count, 0)
     check_shapes(scores=(scores, f"{sum(counts)} C"), boxes=(boxes, f"{sum(counts)} 4"))
     classes, candidates, start = scores.shape[-1], [], 0
     for level, count in enumerate(counts):
@@ -207,7 +233,13 @@ def topk_by_class(scores: jax.Array, boxes: jax.Array, topk_candidates: int | No
 
     Returns:
       The candidates, class by class, all of level 0.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `topk_candidates` is no whole number from 1.
     """
+    check_shapes(scores=(scores, "L C"), boxes=(boxes, "L 4" if np.ndim(boxes) == 2 else "L C 4"))
+    if topk_candidates is not None:
+        check_whole_number("topk_candidates", topk_candidates, 1)
     count, classes = scores.shape
     best, at = jax.lax.top_k(scores.T, count if topk_candidates is None else min(topk_candidates, count))
     labels = jnp.broadcast_to(jnp.arange(classes)[:, None], at.shape)
@@ -242,7 +274,29 @@ def select(
     Returns:
       `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first; padding has score 0,
       label -1 and an empty box.
+
+    Raises:
+      ValueError: the candidates do not fit together, a score is NaN, `within` is unknown, or a number is out of range:
+        `nms_thresh` outside [0, 1], `min_size` negative, `detections_per_img` no whole number from 1, or `num_blocks`
+        none that divides the candidates.
     """
+    check_shapes(
+        boxes=(candidates.boxes, "N 4"),
+        scores=(candidates.scores, "N"),
+        labels=(candidates.labels, "int N"),
+        levels=(candidates.levels, "int N"),
+        score_thresh=(score_thresh, "finite"),
+        nms_thresh=(nms_thresh, "0 to 1"),
+        min_size=(min_size, ">= 0"),
+    )
+    check_finite("scores", candidates.scores)
+    check_whole_number("detections_per_img", detections_per_img, 1)
+    check_choice("within", within, ("labels", "levels"))
+    check_whole_number("num_blocks", num_blocks, 1)
+    if len(candidates.scores) % num_blocks:
+        raise ValueError(
+            f"num_blocks={num_blocks}: do not divide {len(candidates.scores)} candidates; allowed: divisors"
+        )
     boxes, scores = clip_boxes(candidates.boxes, size), candidates.scores  # [N, 4], [N]
     sides = boxes[:, 2:] - boxes[:, :2]
     # Drop low scores and tiny boxes.
@@ -269,7 +323,11 @@ def best_detections(
 
     Returns:
       As `select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `count` is no whole number from 0.
     """
+    check_shapes(boxes=(boxes, "N 4"), scores=(scores, "N"), labels=(labels, "int N"), keep_mask=(keep_mask, "mask N"))
     best, valid = top_detections(keep_mask, scores, count)
     return {
         "boxes": jnp.where(valid[:, None], boxes[best], 0),

@@ -22,6 +22,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
+from dlcore.detection.anchors import check_targets
 from dlcore.detection.dense import best_detections, detector_learner, named_maps
 from dlcore.detection.detr_names import DETR_NAMES, DETR_OLD_NAMES
 from dlcore.detection.padding import ImageSize, token_positions
@@ -31,6 +33,7 @@ from dlcore.metrics.detection import cardinality_error
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["DETR", "LossWeights", "MatchingCosts", "Outputs", "image_losses", "learner", "match", "postprocess"]
 
@@ -180,7 +183,14 @@ def match(
 
     Returns:
       [M] int32, index of a query; -1 for padding.
+
+    Raises:
+      ValueError: the shapes do not fit together, the label of a box is no class, or a cost is negative.
     """
+    check_shapes(logits=(logits, "Q C"), boxes=(boxes, "Q 4"))
+    check_shapes(true=(true, "M 4"), labels=(labels, "int M"), valid=(valid, "mask M"))
+    check_shapes(**{f"costs.{name}": (cost, ">= 0") for name, cost in costs._asdict().items()})
+    check_class_ids("labels", labels, logits.shape[-1] - 1, valid=valid)
     probs = jax.nn.softmax(logits)[:, labels]  # [Q, M]
     cost_bbox = jnp.abs(boxes[:, None] - true).sum(-1)  # [Q, M]
     cost_giou = generalized_box_iou(*(box_convert(b, "cxcywh", "xyxy") for b in (boxes, true)))  # [Q, M]
@@ -188,6 +198,7 @@ def match(
     return assign(costs.bbox_cost * cost_bbox - costs.class_cost * probs - costs.giou_cost * cost_giou, valid)
 
 
+@check_arguments
 def image_losses(
     outputs: Outputs,
     sides: jax.Array,
@@ -214,7 +225,14 @@ def image_losses(
     Returns:
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
       earlier layers, "num_foreground": number of true boxes}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a side is not above 0, a true box is flipped or not finite, or its
+        label is no class, or a setting is unknown or out of range.
     """
+    check_shapes(sides=(sides, "4"))
+    check_shapes(sides=(sides, "... > 0"))
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1] - 1)
     target_boxes = box_convert(boxes / sides, "xyxy", "cxcywh")  # [M, 4]
 
     def of_layer(logits, pred_boxes):
@@ -261,7 +279,15 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
+        from 1.
     """
+    check_shapes(sides=(sides, "4"))
+    check_shapes(sides=(sides, "... > 0"))
+    check_shapes(score_thresh=(score_thresh, "finite"))
+    check_whole_number("detections_per_img", detections_per_img, 1)
     # The "no object" class is left out of the scores.
     probs = jax.nn.softmax(outputs.logits[-1])[:, :-1]  # [Q, C]
     scores, labels = probs.max(-1), probs.argmax(-1)  # [Q], [Q]

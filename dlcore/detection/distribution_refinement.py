@@ -18,9 +18,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.learner import Range
+from dlcore.choices import check_whole_number
+from dlcore.learner import Range, check_arguments
 from dlcore.losses.detection import distribution_expectation, distribution_focal_loss
 from dlcore.ops.boxes import box_convert, boxes_to_distances, distances_to_boxes, paired_box_iou
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["RefinementWeights", "refinement_losses", "shift_sides", "weighting_function"]
@@ -52,8 +54,11 @@ def weighting_function(num_bins: int, bound: float | jax.Array = 0.5, curvature:
       [N + 1] ascending, in sides of a box.
 
     Raises:
-      ValueError: `num_bins` is odd or below 4.
+      ValueError: `num_bins` is odd, below 4 or no whole number, or `bound` or `curvature` is not above 0.
     """
+    check_shapes(bound=(bound, "> 0"), curvature=(curvature, "> 0"))
+    check_shapes(bound=(bound, "finite"), curvature=(curvature, "finite"))
+    check_whole_number("num_bins", num_bins)
     if num_bins % 2 or num_bins < 4:
         raise ValueError(f"num_bins={num_bins}: odd or below 4; allowed: even numbers from 4")
     n = jnp.arange(num_bins + 1)
@@ -72,12 +77,17 @@ def shift_sides(initial: jax.Array, side_logits: jax.Array, values: jax.Array) -
 
     Returns:
       [..., 4], center and size; a side that moves inward by more than half flips the box.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(initial=(initial, "... 4"), side_logits=(side_logits, "... 4 K"), values=(values, "K"))
     center, size = initial[..., :2], jnp.tile(initial[..., 2:], 2)
     distances = (0.5 + distribution_expectation(side_logits, values)) * size
     return box_convert(distances_to_boxes(center, distances), "xyxy", "cxcywh")
 
 
+@check_arguments
 def refinement_losses(
     outputs: Any,
     owners: jax.Array,
@@ -99,7 +109,14 @@ def refinement_losses(
 
     Returns:
       {"fine_grained": sum, "distillation": (value, 1 image), the same with "denoising_" in front}.
+
+    Raises:
+      ValueError: the shapes do not fit together, an owner is no box and not -1, or a weight is negative.
     """
+    check_shapes(owners=(owners, "int layers Q"), targets=(targets, "M 4"))
+    check_shapes(noisy_owner=(noisy_owner, "int D"), noisy_counts=(noisy_counts, "mask D"))
+    check_indices("owners", owners, len(targets), "boxes", -1)
+    check_indices("noisy_owner", noisy_owner, len(targets), "boxes", -1)
     queries = (outputs.logits[2:], outputs.boxes[2:], outputs.side_logits, outputs.initial_boxes)
     noisy = (
         outputs.noisy_logits[1:],

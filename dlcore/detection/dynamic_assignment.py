@@ -22,8 +22,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.detection.anchors import Grid
+from dlcore.choices import check_whole_number
+from dlcore.detection.anchors import Grid, check_targets
 from dlcore.ops.boxes import box_iou, boxes_to_distances
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Assignment", "sim_ota_assignment", "task_aligned_assignment"]
 
@@ -67,7 +69,15 @@ def task_aligned_assignment(
 
     Returns:
       The assignment, without a gradient.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, `topk`
+        is no whole number from 1, or another setting is negative.
     """
+    check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
+    check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
+    check_targets(boxes, valid, labels, logits.shape[-1])
+    check_whole_number("topk", topk, 1)
     logits, pred_boxes = jax.lax.stop_gradient((logits, pred_boxes))
     inside, iou = _inside(grid, boxes, valid), _overlaps(boxes, pred_boxes, valid)  # [M, L]
     alignment = jax.nn.sigmoid(logits)[:, labels].T ** alpha * iou**beta  # [M, L]
@@ -108,7 +118,15 @@ def sim_ota_assignment(
 
     Returns:
       The assignment, without a gradient.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, `topk`
+        is no whole number from 1, or another setting is negative.
     """
+    check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
+    check_shapes(center_radius=(center_radius, ">= 0"), iou_cost=(iou_cost, ">= 0"))
+    check_targets(boxes, valid, labels, logits.shape[-1])
+    check_whole_number("topk", topk, 1)
     logits, pred_boxes = jax.lax.stop_gradient((logits, pred_boxes))
     inside, iou = _inside(grid, boxes, valid), _overlaps(boxes, pred_boxes, valid)  # [M, L]
     iou = jnp.where(inside, iou, 0)

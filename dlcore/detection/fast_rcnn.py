@@ -13,8 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.faster_rcnn import FasterRCNN
+from dlcore.ops.checks import check_size
 
 __all__ = ["FastRCNN", "window_proposals"]
 
@@ -43,8 +45,13 @@ def window_proposals(
       [P, 4] float32 corners in pixels.
 
     Raises:
-      ValueError: see `Anchors.of`.
+      ValueError: see `Anchors.of`, `size` is no pair of whole numbers, there is no stride, or strides do not double.
     """
+    check_size("size", size)
+    for stride in strides:
+        check_whole_number("strides", stride, 1)
+    if not len(strides) or any(stride != strides[0] * 2**i for i, stride in enumerate(strides)):
+        raise ValueError(f"strides={tuple(strides)}: do not double; allowed: at least one, each twice the one before")
     height, width = size
     anchors = Anchors.of([(height // s, width // s) for s in strides], size, scales, aspect_ratios)
     return np.clip(anchors.boxes, 0, np.array([width, height, width, height], np.float32))

@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.detection import rpn
 from dlcore.detection.anchors import Anchors
 from dlcore.detection.dense import named_maps, select, topk_by_class
@@ -29,6 +29,7 @@ from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Dense, NonLocalBlock, logits_dtype
 from dlcore.ops.boxes import decode_boxes, encode_boxes
+from dlcore.ops.checks import check_class_ids, check_indices, check_shapes, check_size
 from dlcore.ops.roi import multiscale_roi_align, roi_pool
 
 __all__ = ["BoxHead", "BoxOutputs", "FasterRCNN", "crop_regions", "image_losses", "postprocess"]
@@ -110,7 +111,20 @@ def crop_regions(
 
     Returns:
       [B, R, output_size, output_size, C].
+
+    Raises:
+      ValueError: `pool` is unknown, the shapes do not fit together, a box is flipped or not finite, or a number is out
+        of range.
     """
+    check_size("size", size)
+    check_whole_number("output_size", output_size, 1)
+    if not levels:
+        raise ValueError("levels: there are none; allowed: at least one")
+    if any(whole < part for whole, part in zip(size, levels[0].shape[1:3], strict=True)):
+        raise ValueError(f"size={tuple(size)}: smaller than levels[0]; allowed: at least {levels[0].shape[1:3]}")
+    check_shapes(
+        boxes=(boxes, "B R 4"), **{f"levels[{i}]": (level, f"B h{i} w{i} C") for i, level in enumerate(levels)}
+    )
     check_choice("pool", pool, Pool)
     first = size[0] // levels[0].shape[1]
     strides = [first * 2**i for i in range(len(levels))]
@@ -339,7 +353,25 @@ def image_losses(
 
     Returns:
       {"classification", "box": (sum, what the sum of a batch is divided by)}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a target is no class, a proposal is matched to a box that is not
+        there, or `classifier` is unknown.
     """
+    check_choice("classifier", classifier, ("softmax", "svm"))
+    check_shapes(
+        **{
+            "outputs.logits": (outputs.logits, "R C"),
+            "outputs.deltas": (outputs.deltas, "R C 4"),
+            "sampled.boxes": (sampled.boxes, "R 4"),
+            "sampled.matched": (sampled.matched, "int R"),
+            "sampled.target": (sampled.target, "int R"),
+            "sampled.valid": (sampled.valid, "mask R"),
+        },
+        boxes=(boxes, "M 4"),
+    )
+    check_class_ids("sampled.target", sampled.target, outputs.logits.shape[-1])
+    check_indices("sampled.matched", sampled.matched, len(boxes), "true boxes")
     if classifier == "svm":
         # One SVM a class, of its regions against all others; the background's score is in no loss.
         signs = 2 * jax.nn.one_hot(sampled.target, outputs.logits.shape[-1])[:, 1:] - 1  # [R, C]
@@ -379,7 +411,17 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, `classifier` is unknown, or a threshold is out of range, see
+        `dlcore.detection.dense.select`.
     """
+    check_choice("classifier", classifier, ("softmax", "svm"))
+    check_shapes(
+        **{"outputs.logits": (outputs.logits, "R C"), "outputs.deltas": (outputs.deltas, "R C 4")},
+        proposals=(proposals, "R 4"),
+        proposal_mask=(proposal_mask, "mask R"),
+    )
     logits = outputs.logits
     scores = nn.sigmoid(logits[:, 1:]) if classifier == "svm" else jax.nn.softmax(logits)[:, 1:]
     scores = jnp.where(proposal_mask[:, None], scores, 0)

@@ -20,7 +20,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.detection.anchors import Grid
+from dlcore.detection.anchors import Grid, check_targets
 from dlcore.detection.dense import (
     Thresholds,
     detector_learner,
@@ -35,7 +35,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.boxes import box_area, boxes_to_distances, distances_to_boxes
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["FCOS", "Outputs", "centerness", "image_losses", "learner", "match", "postprocess"]
@@ -140,9 +140,10 @@ def centerness(distances: jax.Array) -> jax.Array:
       [...] in [0, 1], o*.
 
     Raises:
-      ValueError: the last axis is not 4.
+      ValueError: the last axis is not 4, or a concrete distance is not finite.
     """
     check_shapes(distances=(distances, "... 4"))
+    check_finite("distances", distances)
     small = jnp.minimum(distances[..., :2], distances[..., 2:])
     large = jnp.maximum(distances[..., :2], distances[..., 2:])
     ratio = jnp.where(small > 0, small / jnp.where(large > 0, large, 1), 0)
@@ -171,7 +172,13 @@ def match(
 
     Returns:
       [L] int32, index of a box, -1 for none.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, `center_sampling_radius` is
+        negative, or `regress_range` is not above 0.
     """
+    check_targets(boxes, valid)
+    check_shapes(center_sampling_radius=(center_sampling_radius, ">= 0"))
     points, (lower, upper) = grid.points[:, None], grid.bounds(regress_range)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     near = jnp.abs(points - centers).max(-1) < center_sampling_radius * grid.strides[:, None]
@@ -210,7 +217,20 @@ def image_losses(
 
     Returns:
       {"classification", "box", "centerness": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        setting is out of range.
     """
+    check_shapes(
+        **{
+            "grid.points": (grid.points, "L 2"),
+            "outputs.logits": (outputs.logits, "L C"),
+            "outputs.distances": (outputs.distances, "L 4"),
+            "outputs.centerness": (outputs.centerness, "L"),
+        }
+    )
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1])
     # Locations inside a box, of the level whose range its size is in.
     matched = match(grid, boxes, valid, center_sampling_radius, regress_range)  # [L]
     foreground = matched >= 0
@@ -244,6 +264,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     scores = jnp.sqrt(jax.nn.sigmoid(outputs.logits) * jax.nn.sigmoid(outputs.centerness)[:, None])
     boxes = distances_to_boxes(grid.points, outputs.distances * grid.strides[:, None])

@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_area
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, check_size
 
 __all__ = ["FPN_OLD_NAMES", "FeaturePyramid", "add_extra_levels", "assign_levels", "upscale"]
 
@@ -39,7 +39,11 @@ def upscale(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: `x` has another number of axes, or `size` is no pair of whole numbers from 1.
     """
+    check_size("size", size)
     check_shapes(x=(x, "B h w C"))
     for axis, target in ((1, size[0]), (2, size[1])):
         length = x.shape[axis]
@@ -64,7 +68,15 @@ def assign_levels(
 
     Returns:
       [...] int32 in [lowest, highest].
+
+    Raises:
+      ValueError: a level is no whole number, `highest` is below `lowest`, `canonical_size` is not above 0, or a box is
+        flipped or not finite.
     """
+    check_whole_number("lowest", lowest)
+    check_whole_number("highest", highest, lowest)
+    check_whole_number("canonical_level", canonical_level)
+    check_shapes(canonical_size=(canonical_size, "> 0"))
     side = jnp.sqrt(box_area(boxes))
     level = jnp.floor(canonical_level + jnp.log2(jnp.maximum(side, 1e-6) / canonical_size) + 1e-6)
     return jnp.clip(level, lowest, highest).astype(jnp.int32)
@@ -89,8 +101,11 @@ def add_extra_levels(
       The levels, the extra ones at the end.
 
     Raises:
-      ValueError: `extra_blocks` is unknown.
+      ValueError: `extra_blocks` is unknown, there is no level, or `channels` is no whole number from 1.
     """
+    check_whole_number("channels", channels, 1)
+    if not levels:
+        raise ValueError("levels: there are none; allowed: at least one")
     check_choice("extra_blocks", extra_blocks, ExtraBlocks)
     if extra_blocks == "pool":
         # A subsampled level (Faster R-CNN).

@@ -11,12 +11,16 @@ those of torchvision's `keypointrcnn_resnet50_fpn`.
 from typing import Annotated, Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.ops.checks import check_boxes, check_finite, check_indices, check_shapes
 from dlcore.ops.mask_paste import heatmaps_to_keypoints
 from dlcore.ops.resize import resize
 
@@ -68,7 +72,16 @@ def keypoint_targets(keypoints: jax.Array, boxes: jax.Array, size: int = 56) -> 
 
     Returns:
       (position [R, K] int32, row * size + column; whether it has a loss, [R, K] bool: labeled and inside the proposal).
+
+    Raises:
+      ValueError: the shapes do not fit together, a keypoint that is labeled is not finite, a box is flipped or not
+        finite, or `size` is no whole number from 1.
     """
+    check_shapes(keypoints=(keypoints, "R K 3"), boxes=(boxes, "R 4"))
+    if not isinstance(keypoints, jax.core.Tracer):
+        check_finite("keypoints", np.where((keypoints[..., 2:] == 0) & (np.arange(3) < 2), 0, keypoints))
+    check_boxes("boxes", boxes)
+    check_whole_number("size", size, 1)
     low, high = boxes[:, None, :2], boxes[:, None, 2:]
     sides = high - low
     at = jnp.floor((keypoints[..., :2] - low) * (size / jnp.where(sides > 0, sides, 1)))
@@ -91,7 +104,17 @@ def image_losses(
 
     Returns:
       {"keypoint": (sum over keypoints, their number)}.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a position is outside the map.
     """
+    check_shapes(
+        logits=(logits, "R h w K"),
+        positions=(positions, "int R K"),
+        counted=(counted, "mask R K"),
+        positive=(positive, "mask R"),
+    )
+    check_indices("positions", positions, logits.shape[1] * logits.shape[2], "pixels")
     maps = jnp.moveaxis(logits, -1, 1).reshape(*positions.shape, -1)  # [R, K, S S]
     weights = counted & positive[:, None]  # [R, K]
     entropy = optax.softmax_cross_entropy_with_integer_labels(maps, positions)  # [R, K]
@@ -108,6 +131,9 @@ def read_keypoints(maps: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> 
 
     Returns:
       (keypoints [R, K, 3] (x, y, 1) in pixels, their scores [R, K], the highest logits).
+
+    Raises:
+      ValueError: the shapes do not fit together, a box is flipped or not finite, or a logit is not finite.
     """
 
     points, scores = heatmaps_to_keypoints(jnp.moveaxis(maps, -1, 1), boxes, size)

@@ -29,7 +29,7 @@ from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense, logits_dtype
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
-from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes, check_size
 from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
@@ -109,7 +109,11 @@ def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `kind` is unknown, or the shapes differ.
     """
+    check_shapes(box=(box, "... 4"), target=(target, "... 4"))
     check_choice("kind", kind, ("l2", "smooth_l1"))
     return l2_loss(box, target) if kind == "l2" else 4 * smooth_l1_loss(box, target, BETA)
 
@@ -127,12 +131,12 @@ def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     Raises:
       ValueError: there is no box, one is flipped or not finite, or a side of `size` is below 1.
     """
-    height, width = size
-    check_shapes(boxes=(boxes, "N 4"), height=(height, "int >= 1"), width=(width, "int >= 1"))
+    check_size("size", size)
+    check_shapes(boxes=(boxes, "N 4"))
     check_boxes("boxes", boxes)
     if not len(boxes):
         raise ValueError("boxes: none; allowed: at least one")
-    half, center = (boxes[:, 2:] - boxes[:, :2]).mean(0) / 2, jnp.array([width, height]) / 2
+    half, center = (boxes[:, 2:] - boxes[:, :2]).mean(0) / 2, jnp.array(size[::-1]) / 2
     return jnp.concatenate([center - half, center + half])
 
 

@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import Conv, ConvTranspose, logits_dtype
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_class_ids, check_indices, check_range, check_shapes
 from dlcore.ops.roi import multiscale_roi_align
 
 __all__ = ["MaskHead", "image_losses", "mask_targets", "probabilities"]
@@ -87,8 +88,11 @@ def mask_targets(
       [R, size, size] float32.
 
     Raises:
-      ValueError: a proposal's mask is not among the masks, or `threshold` is outside [0, 1].
+      ValueError: the shapes do not fit together, a proposal's mask is not among the masks, `size` is no whole number
+        from 1, or `threshold` is outside [0, 1].
     """
+    check_shapes(masks=(masks, "mask M H W"), matched=(matched, "int R"), boxes=(boxes, "R 4"))
+    check_whole_number("size", size, 1)
     check_indices("matched", matched, len(masks), "masks")
     check_shapes(threshold=(threshold, "0 to 1"))
     boxes = boxes - 0.5 if aligned else boxes
@@ -108,7 +112,14 @@ def image_losses(logits: jax.Array, targets: jax.Array, classes: jax.Array) -> d
 
     Returns:
       {"mask": (sum over pixels, number of pixels)}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a target is outside [0, 1], or a class is not among those of the
+        logits.
     """
+    check_shapes(logits=(logits, "R h w C"), targets=(targets, "R h w"), classes=(classes, "int R"))
+    check_range("targets", targets, 0, 1)
+    check_class_ids("classes", classes, logits.shape[-1])
     positive = classes > 0
     # Binary cross-entropy of the mask of the target class alone.
     entropy = optax.sigmoid_binary_cross_entropy(_of_class(logits, classes), targets)  # [R, h, w]
@@ -125,7 +136,12 @@ def probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
       [..., h, w] in [0, 1]; zeros for padding.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a label is no class and not -1.
     """
+    check_shapes(logits=(logits, "... h w C"), labels=(labels, "int ..."))
+    check_class_ids("labels", labels, logits.shape[-1] - 1, -1)
     return jnp.where((labels >= 0)[..., None, None], jax.nn.sigmoid(_of_class(logits, 1 + labels)), 0)
 
 

@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.models.clip import CLIP
 from dlcore.models.clip import TORCH_NAMES as CLIP_NAMES
 from dlcore.nn import Dense, LayerNorm, gelu, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["OWLViT", "WordOutputs", "patch_logits"]
 
@@ -48,7 +50,13 @@ def patch_logits(rows: int, columns: int, epsilon: float = 1e-4) -> np.ndarray:
 
     Returns:
       [rows columns, 4] float32, logits of the lower right corner of each patch and of its size.
+
+    Raises:
+      ValueError: `rows` or `columns` is no whole number from 1, or `epsilon` is negative.
     """
+    check_whole_number("rows", rows, 1)
+    check_whole_number("columns", columns, 1)
+    check_shapes(epsilon=(epsilon, "0 to 1"))
     y, x = np.mgrid[1 : rows + 1, 1 : columns + 1].reshape(2, -1)
     size = np.broadcast_to([1 / columns, 1 / rows], (rows * columns, 2))
     boxes = np.concatenate([np.stack([x / columns, y / rows], -1), size], -1)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.nn.position import sinusoidal_encoding_2d
+from dlcore.ops.checks import check_range, check_shapes, check_size
 
 __all__ = ["ImageSize", "add_image_sizes", "clip_sizes", "pixel_mask", "token_positions", "zero_padding"]
 
@@ -26,7 +27,16 @@ def pixel_mask(image_size: jax.Array, shape: tuple[int, int], stride: tuple[int,
 
     Returns:
       [B, h, w] bool.
+
+    Raises:
+      ValueError: `image_size` is not [B, 2] or holds a negative number, or `shape` or `stride` is no pair of whole
+        numbers from 1.
     """
+    check_shapes(image_size=(image_size, "B 2"))
+    image_size = jnp.asarray(image_size)
+    check_range("image_size", image_size, 0)
+    check_size("shape", shape)
+    check_size("stride", stride, "down, across")
     rows, columns = (jnp.arange(shape[k]) * stride[k] < image_size[:, k, None] for k in (0, 1))
     return rows[:, :, None] & columns[:, None]
 
@@ -45,7 +55,13 @@ def token_positions(
     Returns:
       (sines of row and column [h w, D], None, sides (W, H, W, H)); of padded images ([B, h w, D], which count the rows
       and columns of the image alone, mask [B, 1, 1, h w] bool that no token of the padding passes, [B, 4]).
+
+    Raises:
+      ValueError: `shape` or `canvas` is no pair of whole numbers from 1, `features` is no multiple of 4, or
+        `image_size` is not [B, 2].
     """
+    check_size("shape", shape)
+    check_size("canvas", canvas)
     if image_size is None:
         position = sinusoidal_encoding_2d(*shape, features).reshape(-1, features)
         return position, None, np.tile(np.array(canvas[::-1], np.float32), 2)
@@ -64,7 +80,11 @@ def zero_padding(images: jax.Array, batch: dict) -> jax.Array:
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: `images` have other axes, or `image_size` is not one size an image.
     """
+    check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2"))
     if "image_size" not in batch:
         return images
     return jnp.where(pixel_mask(batch["image_size"], images.shape[1:3])[..., None], images, 0)
@@ -79,7 +99,11 @@ def clip_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
 
     Returns:
       (sizes, the axis to map them by): [B, 2] and 0 of padded images; else (H, W) and None, the same for all.
+
+    Raises:
+      ValueError: `images` have other axes, or `image_size` is not one size an image.
     """
+    check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2"))
     return (batch["image_size"], 0) if "image_size" in batch else (images.shape[1:3], None)
 
 

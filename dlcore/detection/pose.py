@@ -15,7 +15,9 @@ the decoding, `dark_keypoints`.
 from typing import Annotated, Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -25,7 +27,7 @@ from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_argum
 from dlcore.losses import masked_mean
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, logits_dtype
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes, check_size
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -93,7 +95,8 @@ def heat_map_targets(
       touches the map).
 
     Raises:
-      ValueError: keypoints have no visibility or another shape, or a concrete sigma is not positive.
+      ValueError: keypoints have no visibility or another shape, one that is labeled is not finite, a size is no pair of
+        whole numbers from 1, or a concrete sigma is not positive.
     """
     if keypoints.ndim and keypoints.shape[-1] == 2:
         raise ValueError(
@@ -101,6 +104,10 @@ def heat_map_targets(
             "visibility is 0 where a keypoint is not labeled"
         )
     check_shapes(keypoints=(keypoints, "B K 3"), sigma=(sigma, "> 0"))
+    if not isinstance(keypoints, jax.core.Tracer):
+        check_finite("keypoints", np.where((keypoints[..., 2:] == 0) & (np.arange(3) < 2), 0, keypoints))
+    check_size("image_size", image_size)
+    check_size("map_size", map_size)
     (height, width), (rows, columns) = image_size, map_size
     scale = jnp.array([columns / width, rows / height], jnp.float32)
     is_labeled = keypoints[..., 2] > 0

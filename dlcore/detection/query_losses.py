@@ -22,13 +22,15 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.detection.anchors import check_targets
 from dlcore.detection.dense import best_detections, detector_learner
 from dlcore.detection.padding import ImageSize
-from dlcore.learner import Learner, Range
+from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou, paired_box_iou
+from dlcore.ops.checks import check_class_ids, check_shapes
 
 __all__ = ["QueryCosts", "QueryWeights", "image_losses", "match", "postprocess", "query_learner"]
 
@@ -79,7 +81,14 @@ def match(
 
     Returns:
       [M] int32, index of a query; -1 for padding.
+
+    Raises:
+      ValueError: the shapes do not fit together, the label of a box is no class, or a cost is negative.
     """
+    check_shapes(logits=(logits, "Q C"), boxes=(boxes, "Q 4"))
+    check_shapes(targets=(targets, "M 4"), labels=(labels, "int M"), valid=(valid, "mask M"))
+    check_shapes(**{f"costs.{name}": (cost, ">= 0") for name, cost in costs._asdict().items()})
+    check_class_ids("labels", labels, logits.shape[-1], valid=valid)
     class_logits = logits[:, labels]  # [Q, M]
     p, log_p, log_rest = (
         jax.nn.sigmoid(class_logits),
@@ -124,6 +133,7 @@ def _sums(
     }
 
 
+@check_arguments
 def image_losses(
     outputs: Any,
     sides: jax.Array,
@@ -157,7 +167,15 @@ def image_losses(
     Returns:
       {"classification", "box", "giou": sums, the same with "auxiliary_" in front: over all earlier layers, and with
       "denoising_" where the outputs have denoising queries, "num_foreground": number of true boxes}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a side is not above 0, a true box is flipped or not finite, or its
+        label is no class, or a setting is unknown or out of range.
     """
+    check_shapes(sides=(sides, "4"))
+    check_shapes(sides=(sides, "... > 0"))
+    check_choice("classification", classification, ("focal", "varifocal"))
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1])
     targets = box_convert(boxes / sides, "xyxy", "cxcywh")  # [M, 4]
 
     of_layer = partial(_sums, targets=targets, labels=labels, weights=weights, classification=classification)
@@ -203,7 +221,15 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
+        from 1.
     """
+    check_shapes(sides=(sides, "4"))
+    check_shapes(sides=(sides, "... > 0"))
+    check_shapes(score_thresh=(score_thresh, "finite"))
+    check_whole_number("detections_per_img", detections_per_img, 1)
     scores = jax.nn.sigmoid(outputs.logits[-1])  # [Q, C]
     num_queries, num_classes = scores.shape
     boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)  # [Q, 4]
@@ -213,6 +239,7 @@ def postprocess(
     return best_detections(boxes, scores, labels, scores > score_thresh, detections_per_img)
 
 
+@check_arguments
 def query_learner(
     *,
     model: nn.Module,
@@ -223,8 +250,8 @@ def query_learner(
     weights: QueryWeights,
     classification: Classification,
     auxiliary: bool,
-    score_thresh: float,
-    detections_per_img: int,
+    score_thresh: Annotated[float, Range(0, 1)],
+    detections_per_img: Annotated[int, Range(1)],
     more_losses: Callable[..., dict[str, Any]] | None = None,
 ) -> Learner:
     """Train a detector of queries on the batches of `dlcore.detection.dense.detector_learner`.
@@ -246,9 +273,8 @@ def query_learner(
       The learner, as `detector_learner` describes it.
 
     Raises:
-      ValueError: the classification is unknown.
+      ValueError: the classification is unknown, or a setting is out of range.
     """
-    check_choice("classification", classification, ("focal", "varifocal"))
     return detector_learner(
         model=model,
         optimizer=optimizer,

@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.detection.dense import named_maps
 from dlcore.detection.faster_rcnn import BoxHead, BoxOutputs
 from dlcore.learner import Range
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_boxes, check_shapes
 from dlcore.ops.roi import roi_align
 
 __all__ = ["RCNN", "warp_regions"]
@@ -41,8 +42,12 @@ def warp_regions(images: jax.Array, boxes: jax.Array, region_size: int, context:
       [B, R, S, S, C].
 
     Raises:
-      ValueError: `context` is negative.
+      ValueError: the shapes do not fit together, a box is flipped or not finite, `region_size` is no whole number from
+        1, or `context` is negative.
     """
+    check_shapes(images=(images, "B H W C"), boxes=(boxes, "B R 4"))
+    check_boxes("boxes", boxes)
+    check_whole_number("region_size", region_size, 1)
     check_shapes(context=(context, ">= 0"))
     center, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) * (1 + context) / 2
     grown = jnp.concatenate([center - half, center + half], -1)

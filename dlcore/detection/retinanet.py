@@ -20,13 +20,14 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.detection.anchor_detector import AnchorDetector, Matching, Outputs, check_matching, detect
-from dlcore.detection.anchors import IGNORED, Anchors, match_anchors
+from dlcore.detection.anchors import IGNORED, Anchors, check_targets, match_anchors
 from dlcore.detection.dense import Thresholds, detector_learner
 from dlcore.detection.fpn import FPN_OLD_NAMES
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import sigmoid_focal_loss
 from dlcore.ops.boxes import box_iou, encode_boxes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Outputs", "RetinaNet", "image_losses", "learner", "postprocess"]
 
@@ -79,7 +80,19 @@ def image_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        setting is out of range.
     """
+    check_shapes(
+        **{
+            "anchors.boxes": (anchors.boxes, "L 4"),
+            "outputs.logits": (outputs.logits, "L C"),
+            "outputs.deltas": (outputs.deltas, "L 4"),
+        }
+    )
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1])
     iou = box_iou(boxes, anchors.boxes)  # [M, L]
     # Match anchors to boxes by IoU; those in between are ignored.
     matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
@@ -112,6 +125,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     scores = jax.nn.sigmoid(outputs.logits)
     return detect(scores, outputs.deltas, anchors, size, (1.0, 1.0, 1.0, 1.0), topk_candidates, **thresholds)

@@ -17,8 +17,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice
-from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
+from dlcore.choices import check_choice, check_whole_number
+from dlcore.detection.anchors import BACKGROUND, Anchors, check_targets, match_anchors
 from dlcore.detection.dense import flatten_levels, head_conv, select, topk_by_level
 from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import balanced_sample
@@ -26,6 +26,7 @@ from dlcore.losses.detection import generalized_iou_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_iou, decode_boxes, encode_boxes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Outputs", "RegionProposalNetwork", "image_losses", "propose"]
 
@@ -116,8 +117,17 @@ def image_losses(
       {"rpn_objectness", "rpn_box": (sum, what the sum of a batch is divided by)}.
 
     Raises:
-      ValueError: `box_loss` is unknown.
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, `box_loss` is unknown, or a
+        setting is out of range.
     """
+    check_shapes(
+        **{
+            "anchors.boxes": (anchors.boxes, "L 4"),
+            "outputs.objectness": (outputs.objectness, "L"),
+            "outputs.deltas": (outputs.deltas, "L 4"),
+        }
+    )
+    check_targets(boxes, valid)
     check_choice("box_loss", box_loss, ("smooth_l1", "giou"))
     at = jnp.asarray(anchors.boxes)
     iou = box_iou(boxes, at)
@@ -163,7 +173,12 @@ def propose(
 
     Returns:
       (boxes [P, 4] best first, valid [P] bool); no gradient goes through them.
+
+    Raises:
+      ValueError: the shapes do not fit together, `topk_candidates` or `num_proposals` is no whole number from 1, or
+        `nms_thresh` is outside [0, 1].
     """
+    check_whole_number("num_proposals", num_proposals, 1)
     # No gradient from the second stage to proposals.
     outputs = jax.lax.stop_gradient(outputs)
     boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes))

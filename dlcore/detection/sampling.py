@@ -11,7 +11,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.detection.anchors import match_anchors
+from dlcore.choices import check_whole_number
+from dlcore.detection.anchors import check_targets, match_anchors
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.checks import check_shapes
 
@@ -32,8 +33,17 @@ def balanced_sample(
 
     Returns:
       (index [R] int32 of candidates, valid [R] bool); positives first, so that they are among the first f R slots.
+
+    Raises:
+      ValueError: the shapes do not fit together, `count` is no whole number from 1, or `positive_fraction` is outside
+        [0, 1].
     """
-    check_shapes(positive=(positive, "L"), negative=(negative, "L"))
+    check_shapes(
+        positive=(positive, "mask L"),
+        negative=(negative, "mask L"),
+        positive_fraction=(positive_fraction, "0 to 1"),
+    )
+    check_whole_number("count", count, 1)
     length = positive.shape[0]
     # Random priorities: positives first, up to their share, then negatives.
     number = jax.random.uniform(key, (length,))  # [N]
@@ -91,7 +101,13 @@ def sample_proposals(
 
     Returns:
       The sample; no gradient goes through it.
+
+    Raises:
+      ValueError: the shapes do not fit together, a box that is no padding is flipped or not finite, its label is
+        negative, or a setting is out of range.
     """
+    check_shapes(proposals=(proposals, "P 4"), proposal_mask=(proposal_mask, "mask P"))
+    check_targets(boxes, valid, labels)
     candidates = jnp.concatenate([proposals, boxes])  # [P + M, 4]
     filled = jnp.concatenate([proposal_mask, valid]).astype(bool)
     matched = match_anchors(box_iou(boxes, candidates), fg_iou_thresh, bg_iou_thresh, valid=valid)  # [P + M]

@@ -18,9 +18,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.classical_vision.color_histogram import rgb_to_hsv, rgb_to_lab
 from dlcore.classical_vision.graph_segmentation import graph_segmentation, neighbor_edges
+from dlcore.ops.checks import check_indices, check_range, check_shapes, check_size
 
 __all__ = ["SPACES", "color_space", "merge_regions", "propose", "random_boxes", "region_histograms", "selective_search"]
 
@@ -54,12 +55,18 @@ def selective_search(
       [P, 4] float32 corners in pixels, P <= max_proposals, best first, no box twice.
 
     Raises:
-      ValueError: `image` is not [H, W, 3] uint8, a space is unknown, or there is no space or scale.
+      ValueError: `image` is not [H, W, 3] uint8, a space is unknown, there is no space or scale, `max_proposals` is
+        below 1, `seed` is negative, one of them is no whole number, or `sigma` or a scale is negative or not finite.
     """
     image = np.asarray(image)
-    if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-        raise ValueError(f"image={image.dtype}{list(image.shape)}: not RGB; allowed: uint8 [H, W, 3]")
-    if not (spaces and scales):
+    _check_image(image)
+    check_whole_number("min_size", min_size, 0)
+    check_whole_number("max_proposals", max_proposals, 1)
+    check_whole_number("seed", seed, 0)
+    check_shapes(sigma=(sigma, "finite"), scales=(scales, "S finite"))
+    if isinstance(spaces, str):
+        raise ValueError(f"spaces={spaces!r}: a word; allowed: a sequence of {', '.join(SPACES)}")
+    if not (len(spaces) and len(scales)):
         raise ValueError(f"spaces={spaces}, scales={scales}: empty; allowed: at least one of each")
     rng, boxes, ranks = np.random.default_rng(seed), [], []
     # Diversify by color spaces and by scales of the first segmentation.
@@ -87,8 +94,10 @@ def propose(images: np.ndarray, max_proposals: int = 2000, **settings: Any) -> d
       {"proposals": [N, P, 4] float32, "proposal_mask": [N, P] bool, False for padding}.
 
     Raises:
-      ValueError: see `selective_search`.
+      ValueError: `images` are not [N, H, W, 3]; see also `selective_search`.
     """
+    check_shapes(images=(images, "N H W 3"))
+    check_whole_number("max_proposals", max_proposals, 1)
     boxes, valid = np.zeros((len(images), max_proposals, 4), np.float32), np.zeros((len(images), max_proposals), bool)
     for i, image in enumerate(images):
         proposals = selective_search(image, max_proposals=max_proposals, **settings)
@@ -107,8 +116,9 @@ def color_space(image: np.ndarray, space: Space) -> np.ndarray:
       [H, W, C] float32, C = 1 for gray.
 
     Raises:
-      ValueError: `space` is unknown.
+      ValueError: `space` is unknown, or `image` is not [H, W, 3] uint8.
     """
+    _check_image(image)
     check_choice("space", space, SPACES)
     rgb = image.astype(np.float32) / 255
     if space == "hsv":
@@ -116,6 +126,12 @@ def color_space(image: np.ndarray, space: Space) -> np.ndarray:
     if space == "lab":
         return (np.asarray(rgb_to_lab(rgb)) + np.float32((0, 128, 128))) / np.float32((100, 255, 255))
     return rgb if space == "rgb" else rgb.mean(-1, keepdims=True)
+
+
+def _check_image(image: np.ndarray) -> None:
+    if np.ndim(image) != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
+        image = np.asarray(image)
+        raise ValueError(f"image={image.dtype}{list(image.shape)}: not RGB; allowed: uint8 [H, W, 3]")
 
 
 def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +143,12 @@ def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
 
     Returns:
       (colors [R, 25 C], derivatives [R, 80 C]), rows of sum 1.
+
+    Raises:
+      ValueError: `values` are not in [0, 1], `labels` have another shape or are no whole numbers from 0, or a number
+        below the largest is not in use.
     """
+    _check_regions(values, labels)
     from scipy.ndimage import gaussian_filter
 
     dy, dx = (gaussian_filter(values, (1, 1, 0), order=(*order, 0)) for order in ((1, 0), (0, 1)))
@@ -136,6 +157,16 @@ def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
     slopes = np.maximum(dx[..., None] * np.cos(angles) + dy[..., None] * np.sin(angles), 0)
     slopes = slopes.reshape(*values.shape[:2], -1) / max(float(slopes.max()), 1e-6)
     return _histogram(values, labels, COLOR_BINS), _histogram(slopes, labels, TEXTURE_BINS)
+
+
+def _check_regions(values: np.ndarray, labels: np.ndarray) -> None:
+    check_shapes(values=(values, "H W C"), labels=(labels, "int H W"))
+    if not np.size(values):
+        raise ValueError(f"values.shape={np.shape(values)}: empty; allowed: at least one pixel")
+    check_range("values", values, 0, 1)
+    check_indices("labels", labels, np.size(labels), "pixels")
+    if unused := sorted(set(range(int(np.max(labels)))) - set(np.unique(labels).tolist())):
+        raise ValueError(f"labels: {unused[0]} is no region; allowed: every number from 0 to the largest")
 
 
 def _histogram(values, labels, bins):
@@ -156,7 +187,12 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
       [2 R - 1, 4] int boxes: those of the R regions, then of each that was joined; the last is the whole image's.
+
+    Raises:
+      ValueError: `values` are not in [0, 1], `labels` have another shape or are no whole numbers from 0, or a number
+        below the largest is not in use.
     """
+    _check_regions(values, labels)
     height, width = labels.shape
     count, area = int(labels.max()) + 1, height * width
     y, x = np.mgrid[:height, :width].reshape(2, -1)
@@ -222,8 +258,13 @@ def random_boxes(count: int, size: tuple[int, int], smallest: int = 8, seed: int
       [P, 4] float32 corners in pixels.
 
     Raises:
-      ValueError: `smallest` does not fit into the image.
+      ValueError: `size` is no pair of whole numbers from 1, `smallest` does not fit into the image, or `count`,
+        `smallest` or `seed` is negative or no whole number.
     """
+    check_size("size", size)
+    check_whole_number("count", count, 0)
+    check_whole_number("smallest", smallest)
+    check_whole_number("seed", seed, 0)
     height, width = size
     if not 1 <= smallest <= min(size):
         raise ValueError(f"smallest={smallest}: out of range; allowed: 1 to {min(size)}")

@@ -14,17 +14,19 @@ from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dlcore.detection.anchor_detector import AnchorDetector, Matching, Outputs, check_matching, detect
-from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
+from dlcore.detection.anchors import BACKGROUND, IGNORED, Anchors, check_targets, match_anchors
 from dlcore.detection.dense import Thresholds, detector_learner
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.ops.boxes import box_iou, encode_boxes
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = ["Outputs", "SingleStage", "hardest", "image_losses", "learner", "mined_losses", "postprocess"]
 
@@ -59,8 +61,12 @@ def hardest(losses: jax.Array, among: jax.Array, count: jax.Array) -> jax.Array:
 
     Returns:
       [L] bool.
+
+    Raises:
+      ValueError: the shapes do not fit together, a loss is not finite, or `count` is negative or NaN.
     """
-    check_shapes(losses=(losses, "L"), among=(among, "L"))
+    check_finite("losses", losses)
+    check_shapes(losses=(losses, "L"), among=(among, "mask L"), count=(count, ">= 0"))
     # Rank of each loss among the candidates.
     order = jnp.argsort(jnp.where(among, -losses, jnp.inf))
     rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.size, dtype=order.dtype))
@@ -93,7 +99,12 @@ def image_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        setting is out of range.
     """
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1] - 1)
     iou = box_iou(boxes, anchors.boxes)
     matched = match_anchors(iou, fg_iou_thresh, bg_iou_thresh, allow_low_quality_matches=True, valid=valid)
     return mined_losses(outputs, anchors, boxes, labels, matched, neg_to_pos_ratio)
@@ -121,7 +132,22 @@ def mined_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, an anchor is matched to a box that is not there, a true box is flipped
+        or not finite, or its label is no class, or a setting is negative.
     """
+    check_shapes(
+        **{"outputs.logits": (outputs.logits, "L C"), "outputs.deltas": (outputs.deltas, "L 4")},
+        matched=(matched, "int L"),
+        boxes=(boxes, "M 4"),
+        labels=(labels, "int M"),
+    )
+    check_shapes(neg_to_pos_ratio=(neg_to_pos_ratio, ">= 0"), min_positives=(min_positives, ">= 0"))
+    check_shapes(**{"anchors.boxes": (anchors.boxes, f"{len(matched)} 4")})
+    check_indices("matched", matched, len(boxes), "true boxes", (BACKGROUND, IGNORED))
+    if not isinstance(matched, jax.core.Tracer):
+        check_targets(boxes, np.isin(np.arange(len(boxes)), matched), labels, outputs.logits.shape[-1] - 1)
     foreground = matched >= 0  # [L]
     # Softmax over the background and the classes.
     target = jnp.where(foreground, 1 + labels[matched], 0)  # [L]
@@ -153,6 +179,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     scores = jax.nn.softmax(outputs.logits)[:, 1:]
     return detect(scores, outputs.deltas, anchors, size, WEIGHTS, topk_candidates, **thresholds)

@@ -16,7 +16,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.detection.dense import select, topk_by_class
+from dlcore.ops.checks import check_boxes, check_shapes, check_size
 from dlcore.ops.roi import roi_align
 
 __all__ = ["all_boxes", "count_boxes", "score_crops", "sliding_window", "window_boxes"]
@@ -34,7 +36,11 @@ def count_boxes(height: int, width: int) -> int:
 
     Returns:
       H (H + 1) / 2 * W (W + 1) / 2.
+
+    Raises:
+      ValueError: a side is no whole number from 1.
     """
+    check_size("height, width", (height, width))
     return height * (height + 1) // 2 * (width * (width + 1) // 2)
 
 
@@ -49,7 +55,7 @@ def all_boxes(height: int, width: int) -> np.ndarray:
       [N, 4] float32 corners in pixels, N = `count_boxes(height, width)`.
 
     Raises:
-      ValueError: there are more than 2^24 crops.
+      ValueError: a side is no whole number from 1, or there are more than 2^24 crops.
     """
     if count_boxes(height, width) > MOST:
         raise ValueError(
@@ -73,10 +79,12 @@ def window_boxes(size: tuple[int, int], windows: Sequence[tuple[int, int]], stri
       [N, 4] float32 corners in pixels, window by window and row by row.
 
     Raises:
-      ValueError: `stride` is below 1, or no window fits.
+      ValueError: a size is no pair of whole numbers from 1, `stride` is no whole number from 1, or no window fits.
     """
-    if stride < 1:
-        raise ValueError(f"stride={stride}: out of range; allowed: at least 1")
+    check_size("size", size)
+    for i, window in enumerate(windows):
+        check_size(f"windows[{i}]", window)
+    check_whole_number("stride", stride, 1)
     per_size = []
     for height, width in windows:
         y, x = (np.arange(0, side - length + 1, stride) for side, length in zip(size, (height, width), strict=True))
@@ -108,7 +116,18 @@ def score_crops(
 
     Returns:
       [N, K].
+
+    Raises:
+      ValueError: `image` or `boxes` have another shape, a box is flipped or not finite, there is none, `output_size` is
+        no pair of whole numbers from 1, or `batch_size` or `sampling_ratio` is no whole number from 1.
     """
+    check_shapes(image=(image, "H W C"), boxes=(boxes, "N 4"))
+    check_boxes("boxes", boxes)
+    check_size("output_size", output_size)
+    check_whole_number("batch_size", batch_size, 1)
+    check_whole_number("sampling_ratio", sampling_ratio, 1)
+    if not len(boxes):
+        raise ValueError("boxes: there are none; allowed: at least one")
     count = len(boxes)
     batches = -(-count // batch_size)
     padded = jnp.pad(jnp.asarray(boxes), ((0, batches * batch_size - count), (0, 0))).reshape(batches, batch_size, 4)
@@ -143,6 +162,9 @@ def sliding_window(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: see `score_crops`, `dlcore.detection.dense.topk_by_class` and `dlcore.detection.dense.select`.
     """
     scores = score_crops(score, image, boxes, output_size, batch_size, sampling_ratio)
     return select(topk_by_class(scores, jnp.asarray(boxes), topk_candidates), image.shape[:2], **thresholds)

@@ -24,13 +24,14 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.detection.anchors import BACKGROUND, Anchors, match_anchors
+from dlcore.detection.anchors import BACKGROUND, Anchors, check_targets, match_anchors
 from dlcore.detection.dense import Thresholds, detector_learner, flatten_levels, named_maps, select, topk_by_class
 from dlcore.detection.padding import ImageSize
 from dlcore.detection.single_stage import WEIGHTS, Outputs, mined_losses
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv
 from dlcore.ops.boxes import box_iou, decode_boxes
+from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.pooling import max_pool
 
 __all__ = [
@@ -120,8 +121,14 @@ def default_boxes(
       The boxes; sides are at most the image's.
 
     Raises:
-      ValueError: `scales`, `aspect_ratios` or `steps` are not as many as the levels need.
+      ValueError: a size is no pair of whole numbers from 1, `scales`, `aspect_ratios` or `steps` are not as many as the
+        levels need, or one is not above 0.
     """
+    check_size("image", image)
+    for i, size in enumerate(sizes):
+        check_size(f"sizes[{i}]", size)
+    if not len(sizes):
+        raise ValueError("sizes: empty; allowed: at least one level")
     levels = len(sizes)
     for name, values, count in (
         ("scales", scales, levels + 1),
@@ -130,6 +137,11 @@ def default_boxes(
     ):
         if len(values) != count:
             raise ValueError(f"{name}={tuple(values)}: {len(values)} for {levels} levels; allowed: {count}")
+    for i, ratios in enumerate(aspect_ratios):
+        check_shapes(**{f"aspect_ratios[{i}]": (ratios, "A")})
+    for name, numbers in (("scales", scales), ("steps", steps or ()), *(("aspect_ratios", r) for r in aspect_ratios)):
+        if not all(0 < number < np.inf for number in numbers):
+            raise ValueError(f"{name}={tuple(numbers)}: not positive; allowed: numbers above 0")
     boxes, counts, side = [], [], np.array(image[::-1], np.float64)
     for k, (h, w) in enumerate(sizes):
         # Two squares and two boxes of each aspect ratio.
@@ -257,7 +269,11 @@ def match_default_boxes(iou: jax.Array, iou_thresh: float | jax.Array = 0.5, *, 
     Returns:
       [L] int32: index of a true box or BACKGROUND. Of true boxes with the same best default box the last has it; one
       without area has none.
+
+    Raises:
+      ValueError: the shapes do not fit together, or an IoU or the threshold is outside [0, 1].
     """
+    check_shapes(iou=(iou, "M L"), valid=(valid, "mask M"), iou_thresh=(iou_thresh, "0 to 1"))
     count, length = iou.shape
     matched = match_anchors(iou, iou_thresh, iou_thresh, valid=valid)
     best = jnp.where(valid.astype(bool) & (iou.max(1) > 0), iou.argmax(1), length)
@@ -291,7 +307,12 @@ def image_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        setting is out of range.
     """
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1] - 1)
     matched = match_default_boxes(box_iou(boxes, anchors.boxes), iou_thresh, valid=valid)
     return mined_losses(outputs, anchors, boxes, labels, matched, neg_to_pos_ratio, min_positives)
 
@@ -310,6 +331,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     scores = jax.nn.softmax(outputs.logits)[:, 1:]
     boxes = decode_boxes(outputs.deltas, jnp.asarray(anchors.boxes), WEIGHTS)

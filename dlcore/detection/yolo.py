@@ -25,6 +25,8 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
+from dlcore.detection.anchors import check_targets
 from dlcore.detection.dense import (
     Thresholds,
     detector_learner,
@@ -38,6 +40,7 @@ from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Conv
 from dlcore.ops.boxes import paired_box_iou
+from dlcore.ops.checks import check_shapes, check_size
 
 __all__ = [
     "YOLO",
@@ -166,7 +169,18 @@ def decode(outputs: Outputs, cells: Cells) -> tuple[jax.Array, jax.Array, jax.Ar
 
     Returns:
       (raw [L, B, 4]: x, y, sqrt w, sqrt h; boxes [L, B, 4]: corners in pixels; confidence [L, B]; classes [L, C]).
+
+    Raises:
+      ValueError: the outputs are not one row for each cell, or have no room for boxes and a class.
     """
+    check_size("cells.grid", cells.grid, "rows, columns")
+    check_whole_number("cells.boxes_per_cell", cells.boxes_per_cell, 1)
+    check_shapes(**{"outputs.cells": (outputs.cells, f"{cells.grid[0] * cells.grid[1]} K")})
+    if outputs.cells.shape[-1] <= 5 * cells.boxes_per_cell:
+        raise ValueError(
+            f"outputs.cells.shape={outputs.cells.shape}: no class; allowed: more than "
+            f"{5 * cells.boxes_per_cell} numbers of a cell, 5 for each of {cells.boxes_per_cell} boxes"
+        )
     count = 5 * cells.boxes_per_cell
     boxes = outputs.cells[:, :count].reshape(-1, cells.boxes_per_cell, 5)
     raw, confidence = boxes[..., :4], boxes[..., 4]
@@ -185,7 +199,12 @@ def assign_cells(cells: Cells, boxes: jax.Array, valid: jax.Array) -> jax.Array:
 
     Returns:
       [L] int32, index of a box, -1 for none. A center on the image's right or lower edge is of the last cell.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a box that is no padding is flipped or not finite.
     """
+    check_targets(boxes, valid)
+    check_size("cells.grid", cells.grid, "rows, columns")
     count, (rows, columns) = boxes.shape[0], cells.grid
     at = jnp.floor((boxes[:, :2] + boxes[:, 2:]) / 2 / cells.size).astype(jnp.int32)
     at = jnp.clip(at, 0, np.array([columns - 1, rows - 1]))
@@ -209,6 +228,9 @@ def lost_objects(
 
     Returns:
       {"lost_objects": int}.
+
+    Raises:
+      ValueError: see `assign_cells`.
     """
     has_object = (assign_cells(cells, boxes, valid) >= 0).sum(dtype=jnp.int32)
     return {"lost_objects": valid.sum(dtype=jnp.int32) - has_object}
@@ -237,8 +259,14 @@ def image_losses(
 
     Returns:
       {"coordinates", "object", "no_object", "classification": sums, "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        weight is negative.
     """
+    check_shapes(lambda_coord=(lambda_coord, ">= 0"), lambda_noobj=(lambda_noobj, ">= 0"))
     raw, predicted, confidence, classes = decode(outputs, cells)  # [L, B, 4], [L, B, 4], [L, B], [L, C]
+    check_targets(boxes, valid, labels, classes.shape[-1])
     # The cell that holds a box's center is responsible for it.
     owner = assign_cells(cells, boxes, valid)
     has_object = owner >= 0  # [L]
@@ -276,6 +304,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     _, boxes, confidence, classes = decode(outputs, cells)
     # Class-specific confidence.

@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.detection.anchors import Grid
+from dlcore.detection.anchors import Grid, check_targets
 from dlcore.detection.dense import Thresholds, detector_learner, flatten_levels, named_maps, select, topk_by_level
 from dlcore.detection.dynamic_assignment import Assignment, sim_ota_assignment, task_aligned_assignment
 from dlcore.detection.hybrid_encoder import ConvNorm, HybridEncoder
@@ -34,6 +34,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import complete_iou_loss, distribution_expectation, distribution_focal_loss
 from dlcore.nn import Conv
 from dlcore.ops.boxes import boxes_to_distances, distances_to_boxes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["AnchorFreeYOLO", "Outputs", "YOLOWeights", "image_losses", "learner", "postprocess", "predicted_boxes"]
 
@@ -139,11 +140,16 @@ def predicted_boxes(side_logits: jax.Array, grid: Grid) -> jax.Array:
 
     Returns:
       [..., L, 4] pixels, corners.
+
+    Raises:
+      ValueError: the logits are not of four sides at each location.
     """
+    check_shapes(side_logits=(side_logits, f"... {len(grid.points)} 4 K"))
     distances = distribution_expectation(side_logits)  # [..., L, 4], in strides
     return distances_to_boxes(grid.points, distances * grid.strides[:, None])
 
 
+@check_arguments
 def image_losses(
     outputs: Outputs,
     grid: Grid,
@@ -167,7 +173,13 @@ def image_losses(
 
     Returns:
       {"classification", "box", "distribution": (sum, the image's part of N), "num_foreground": int}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
+        weight is negative.
     """
+    check_shapes(**{"outputs.logits": (outputs.logits, f"{len(grid.points)} C")})
+    check_targets(boxes, valid, labels, outputs.logits.shape[-1])
     pred_boxes = predicted_boxes(outputs.side_logits, grid)  # [L, 4]
     matched, quality = assign(outputs.logits, pred_boxes, grid, boxes, labels, valid)  # [L], [L]
     foreground = matched >= 0
@@ -203,6 +215,9 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a setting is out of range, see `dlcore.detection.dense.select`.
     """
     scores, boxes = jax.nn.sigmoid(outputs.logits), predicted_boxes(outputs.side_logits, grid)
     return select(topk_by_level(scores, boxes, grid.counts, topk_candidates), size, **thresholds)

@@ -294,7 +294,7 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array
     if np.shape(size) != (2,):
         raise ValueError(f"size={size}: not two sides; allowed: (height, width)")
     height, width = size
-    if not isinstance(height, jax.core.Tracer) and not min(height, width) >= 0:
+    if not isinstance(height, jax.core.Tracer) and not all(side >= 0 for side in (height, width)):
         raise ValueError(f"size={size}: negative; allowed: 0 or more")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)

@@ -27,6 +27,7 @@ __all__ = [
     "check_probabilities",
     "check_range",
     "check_shapes",
+    "check_size",
     "check_spacing",
     "check_spread",
     "check_values",
@@ -75,18 +76,26 @@ def check_broadcast(**arguments: jax.Array | np.ndarray) -> None:
         raise ValueError(f"{text}: do not fit; allowed: axes that broadcast, but for the last") from error
 
 
-def check_class_ids(name: str, labels: Any, num_classes: int, ignored: Any = None) -> None:
+def check_class_ids(name: str, labels: Any, num_classes: int | None, ignored: Any = None, valid: Any = None) -> None:
     """Check that labels are classes.
 
     Args:
       name: name of the argument, for the message.
       labels: int [...]; traced ones pass.
-      num_classes: C.
+      num_classes: C; None for any number of classes.
       ignored: a label that stands for none (void, padding), or several; None for no such label.
+      valid: [...], 0 or False for padding, whose label may be anything; None means that all are valid.
 
     Raises:
       ValueError: a label is outside [0, C) and not ignored; the first is named.
     """
+    if isinstance(labels, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
+        return
+    if valid is not None:
+        labels = np.where(np.asarray(valid, bool), labels, 0)
+    if num_classes is None:
+        check_range(name, labels, 0)
+        return
     check_indices(name, labels, num_classes, "classes", ignored)
 
 
@@ -271,6 +280,22 @@ def check_probabilities(name: str, values: Any) -> None:
         raise ValueError(f"{name}{_place(at)}={values[at]}: {problem}; allowed: probabilities that sum to 1")
 
 
+def check_size(name: str, size: Any, axes: str = "height, width") -> None:
+    """Check the sides of an image, a map or a volume.
+
+    Args:
+      name: name of the argument, for the message.
+      size: a whole number for each axis.
+      axes: names of the axes.
+
+    Raises:
+      ValueError: there are more or fewer sides, or one is no whole number from 1.
+    """
+    sides = tuple(size) if np.ndim(size) == 1 else ()
+    if len(sides) != len(axes.split(",")) or not all(is_whole_number(side) and side >= 1 for side in sides):
+        raise ValueError(f"{name}={size}: no size; allowed: ({axes}), whole numbers from 1")
+
+
 def check_spacing(spacing: Sequence[float]) -> np.ndarray:
     """Check the sides of a voxel.
 
@@ -283,7 +308,7 @@ def check_spacing(spacing: Sequence[float]) -> np.ndarray:
     Raises:
       ValueError: they are not three positive finite numbers.
     """
-    sides = np.asarray(spacing, np.float64)
+    sides = _numbers("spacing", spacing).astype(np.float64)
     if sides.shape != (3,) or not (np.isfinite(sides).all() and (sides > 0).all()):
         raise ValueError(f"spacing={tuple(spacing)}: not the sides of a voxel; allowed: three positive numbers")
     return sides
@@ -352,6 +377,8 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
+        elif isinstance(array, str):
+            raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
         elif axes.endswith("finite"):
             axes = axes.removesuffix("finite").strip()
             if axes or np.ndim(array) == 0:

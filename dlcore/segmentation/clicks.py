@@ -13,9 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
-from dlcore.ops.checks import check_shapes
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.pooling import max_pool
 from dlcore.segmentation.sam import HIDDEN
 
@@ -30,6 +33,9 @@ def region_depth(regions: jax.Array) -> jax.Array:
 
     Returns:
       [..., H, W] int32, 0 outside the region.
+
+    Raises:
+      ValueError: the regions have fewer than two axes, or one is negative or NaN.
     """
 
     def erode(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +44,7 @@ def region_depth(regions: jax.Array) -> jax.Array:
         region = ~max_pool(outside.astype(jnp.int8)[..., None], (3, 3)).squeeze(-1).astype(bool)
         return region, depth + region
 
-    check_shapes(regions=(regions, "... H W"))
+    check_shapes(regions=(regions, "mask ... H W"))
     start = regions.astype(bool), regions.astype(jnp.int32)
     return jax.lax.while_loop(lambda carry: carry[0].any(), erode, start)[1]
 
@@ -55,7 +61,12 @@ def place_click(predicted: jax.Array, targets: jax.Array, keys: jax.Array | None
     Returns:
       (points [N, 2], x and y of pixels counted from 0; labels [N] int32: 1 on the object, 0 beside it, HIDDEN where
       nothing is wrong).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a mask is negative or NaN.
     """
+    check_shapes(predicted=(predicted, "mask N H W"), targets=(targets, "mask N H W"), keys=(keys, "N"))
+    predicted, targets = predicted.astype(bool), targets.astype(bool)
     width = targets.shape[-1]
     depth = region_depth(jnp.stack([targets & ~predicted, predicted & ~targets]))  # [2, N, H, W]
     missed, extra = depth.max((-2, -1))
@@ -93,7 +104,17 @@ def simulate_clicks(
 
     Returns:
       The outputs, each [K, ...], after the first prompt and after each further click.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `num_clicks` is no whole number from 1.
     """
+    check_whole_number("num_clicks", num_clicks, 1)
+    points, labels = prompt or (None, None)
+    check_shapes(
+        **{"prompt points": (points, "N C 2"), "prompt labels": (labels, "int N C")},
+        targets=(targets, "mask N H W"),
+        keys=(keys, "N"),
+    )
     points = jnp.zeros((len(targets), num_clicks, 2))
     labels = jnp.full((len(targets), num_clicks), HIDDEN)
     has_prompt = jnp.zeros(len(targets), bool)
@@ -124,7 +145,13 @@ def mask_iou(masks: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...] float32; 1 where both are empty.
+
+    Raises:
+      ValueError: the shapes differ, or a mask is negative or NaN.
     """
+    check_shapes(masks=(masks, "mask ... H W"), targets=(targets, "mask ... H W"))
+    masks, targets = jnp.asarray(masks), jnp.asarray(targets)
+    masks, targets = masks.astype(bool), targets.astype(bool)
     intersection, union = (x.sum((-2, -1)) for x in (masks & targets, masks | targets))
     return jnp.where(union > 0, intersection / jnp.maximum(union, 1), 1.0).astype(jnp.float32)
 
@@ -143,7 +170,12 @@ def color_masks(images: jax.Array, points: jax.Array, labels: jax.Array, thresho
 
     Returns:
       [N, H, W] bool.
+
+    Raises:
+      ValueError: the shapes do not fit together, a click that counts is outside its image, or a threshold is not
+        finite.
     """
+    _check_clicks(images, points, labels, threshold)
     colors = _at_points(images, points)  # [N, K, C]
     distances = jnp.abs(images[:, None] - colors[:, :, None, None]).max(-1)  # [N, K, H, W]
     on_object, beside = (jnp.where((labels == kind)[..., None, None], distances, jnp.inf).min(1) for kind in (1, 0))
@@ -165,11 +197,25 @@ def brightness_masks(
 
     Returns:
       [N, H, W] bool.
+
+    Raises:
+      ValueError: the shapes do not fit together, a click that counts is outside its image, or a threshold is not
+        finite.
     """
+    _check_clicks(images, points, labels, threshold)
     is_bright = images.mean(-1) > jnp.asarray(threshold)[..., None, None]
     clicked = _at_points(is_bright, points)  # [N, K]
     votes = jnp.where(labels == 1, 2 * clicked - 1, jnp.where(labels == 0, 1 - 2 * clicked, 0)).sum(1)
     return is_bright == (votes >= 0)[:, None, None]
+
+
+def _check_clicks(images: jax.Array, points: jax.Array, labels: jax.Array, threshold: float | jax.Array) -> None:
+    check_shapes(images=(images, "N H W C"), points=(points, "N K 2"), labels=(labels, "int N K"))
+    check_shapes(threshold=(threshold, f"{len(images)} finite" if np.ndim(threshold) else "finite"))
+    if not any(isinstance(x, jax.core.Tracer) for x in (points, labels)):
+        positions = np.where(np.isin(labels, (0, 1))[..., None], np.floor(points), 0)
+        for axis, (size, what) in enumerate(((images.shape[2], "columns"), (images.shape[1], "rows"))):
+            check_indices(f"points {'xy'[axis]}", positions[..., axis], size, what)
 
 
 def _at_points(images: jax.Array, points: jax.Array) -> jax.Array:

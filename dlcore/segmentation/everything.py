@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.ops.boxes import masks_to_boxes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.nms import nms, top_detections
 
 __all__ = ["MaskFilter", "filter_masks", "grid_points", "segment_everything", "stability_scores"]
@@ -74,7 +75,12 @@ def stability_scores(logits: jax.Array, offset: float | jax.Array = 1.0) -> jax.
 
     Returns:
       [...] in [0, 1]; 0 for an empty mask.
+
+    Raises:
+      ValueError: the logits have fewer than two axes or are not finite, or `offset` is negative or NaN.
     """
+    check_shapes(logits=(logits, "... H W"), offset=(offset, ">= 0"))
+    check_finite("logits", logits)
     small, large = ((logits > threshold).sum((-2, -1)) for threshold in (offset, -offset))
     return small / jnp.maximum(large, 1)
 
@@ -90,7 +96,20 @@ def filter_masks(logits: jax.Array, iou: jax.Array, filters: MaskFilter) -> dict
     Returns:
       {"mask_logits": [K, h, w], "iou": [K], "stability": [K], "valid": [K] bool}, best first; zeros where there are
       fewer masks.
+
+    Raises:
+      ValueError: the shapes do not fit together, a predicted IoU is NaN, or a threshold is out of range.
     """
+    check_shapes(
+        **{
+            f"filters.{name}": (getattr(filters, name), "0 to 1")
+            for name in filters._fields
+            if name.endswith("_thresh")
+        },
+        **{"filters.masks_per_img": (filters.masks_per_img, "int >= 1")},
+        logits=(logits, "N h w"),
+        iou=(iou, "N"),
+    )
     stability = stability_scores(logits, filters.stability_offset)
     boxes = masks_to_boxes(logits > 0)
     valid = (iou >= filters.pred_iou_thresh) & (stability >= filters.stability_thresh) & (boxes[:, 2] > boxes[:, 0])

@@ -23,6 +23,7 @@ from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, Dropout
 from dlcore.nn.precision import compute_dtype
+from dlcore.ops.checks import check_size
 from dlcore.ops.replica import REPLICA
 from dlcore.segmentation.maps import KERNEL_INIT, enlarge, named_map, score
 
@@ -39,7 +40,13 @@ def bilinear_kernel(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) 
 
     Returns:
       The kernel: away from the border the layer equals `resize` by f with half-pixel centers.
+
+    Raises:
+      ValueError: `shape` is not [2 f, 2 f, O, C].
     """
+    check_size("shape", shape, "2 f, 2 f, O, C")
+    if shape[0] != shape[1] or shape[0] % 2:
+        raise ValueError(f"shape={shape}: taps are unequal or odd; allowed: (2 f, 2 f, O, C)")
     del key
     taps = shape[0]
     ramp = 1 - np.abs((np.arange(taps) + 0.5) / (taps / 2) - 1)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.nn import BatchNorm, Conv, GroupNorm
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
@@ -87,7 +88,12 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
 
     Returns:
       [B, H', W', C], with the images in the middle; `crop_to` undoes it.
+
+    Raises:
+      ValueError: `x` has other axes, or `multiple` is no whole number from 1.
     """
+    check_shapes(x=(x, "B H W C"))
+    check_whole_number("multiple", multiple, 1)
     pads = [(extra // 2, extra - extra // 2) for extra in (-side % multiple for side in x.shape[1:3])]
     return x if pads == [(0, 0)] * 2 else jnp.pad(x, ((0, 0), *pads, (0, 0)), mode="edge")
 
@@ -101,7 +107,14 @@ def crop_to(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: `x` has other axes, or `size` is no pair of whole numbers from 1 to its sides.
     """
+    check_shapes(x=(x, "B H W C"))
+    check_size("size", size)
+    if any(target > have for have, target in zip(x.shape[1:3], size, strict=True)):
+        raise ValueError(f"size={tuple(size)}: larger than x; allowed: at most {x.shape[1:3]}")
     top, left = ((have - target) // 2 for have, target in zip(x.shape[1:3], size, strict=True))
     return x[:, top : top + size[0], left : left + size[1]]
 
@@ -115,7 +128,12 @@ def enlarge(logits: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W, C].
+
+    Raises:
+      ValueError: `logits` have other axes, or `size` is no pair of whole numbers from 1.
     """
+    check_shapes(logits=(logits, "B h w C"))
+    check_size("size", size)
     return resize(logits.astype(logits_dtype(logits.dtype)), size)
 
 
@@ -151,6 +169,10 @@ def score(num_classes: int, name: str, x: jax.Array) -> jax.Array:
 
     Returns:
       [B, h, w, C] logits, at least float32.
+
+    Raises:
+      ValueError: `num_classes` is no whole number from 1.
     """
+    check_whole_number("num_classes", num_classes, 1)
     x = x.astype(logits_dtype(x.dtype))
     return Conv(num_classes, (1, 1), name=name)(x)

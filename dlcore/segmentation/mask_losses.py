@@ -20,10 +20,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.learner import Range
+from dlcore.choices import check_whole_number
+from dlcore.learner import Range, check_arguments
 from dlcore.losses.segmentation import dice_loss
 from dlcore.ops.assignment import assign
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.grid_sample import bilinear_sample
 
 __all__ = [
@@ -99,9 +100,14 @@ def important_points(key: jax.Array, mask_logits: jax.Array, sampling: PointSamp
       [M, P, 2], (x, y) in shares of the sides.
 
     Raises:
-      ValueError: the logits have other axes.
+      ValueError: the logits have other axes, or a number of `sampling` is out of range.
     """
-    check_shapes(mask_logits=(mask_logits, "M h w"))
+    ratios = {"oversample_ratio": ">= 1", "importance_sample_ratio": "0 to 1"}
+    check_shapes(
+        **{f"sampling.{name}": (getattr(sampling, name), allowed) for name, allowed in ratios.items()},
+        mask_logits=(mask_logits, "M h w"),
+    )
+    check_whole_number("sampling.num_points", sampling.num_points, 1)
     count, num_points = len(mask_logits), sampling.num_points
     num_uncertain = int(sampling.importance_sample_ratio * num_points)
     first_key, rest_key = jax.random.split(key)
@@ -155,15 +161,17 @@ def match_masks(
       [M] int32, index of a query; -1 for padding.
 
     Raises:
-      ValueError: the shapes do not fit together.
+      ValueError: the shapes do not fit together, a label that is no padding is no class, or a weight is negative.
     """
     check_shapes(
         class_logits=(class_logits, "Q K"),
         logits=(logits, "P Q"),
         targets=(targets, "P M"),
-        labels=(labels, "M"),
-        valid=(valid, "M"),
+        labels=(labels, "int M"),
+        valid=(valid, "mask M"),
     )
+    check_class_ids("labels", labels, class_logits.shape[1] - 1, valid=valid)
+    check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
     cost_class = -jax.nn.softmax(class_logits)[:, jnp.where(valid, labels, 0)]  # [Q, M]
     # All pairs by products: the sum over points of log(1 + e^s) - s y, and of p y.
     product = jax.lax.Precision.HIGHEST
@@ -176,6 +184,7 @@ def match_masks(
     return assign(cost, valid)
 
 
+@check_arguments
 def image_losses(
     class_logits: jax.Array,
     mask_logits: jax.Array,
@@ -204,7 +213,18 @@ def image_losses(
     Returns:
       {"classification": (sum, sum of weights), "mask", "dice": sums, the same with "auxiliary_" in front: over all
       earlier layers, "num_foreground": number of true masks}.
+
+    Raises:
+      ValueError: the shapes do not fit together, a label that is no padding is no class, or a number is out of range.
     """
+    check_shapes(
+        class_logits=(class_logits, "layers Q K"),
+        mask_logits=(mask_logits, "layers h w Q"),
+        masks=(masks, "mask M H W"),
+        labels=(labels, "int M"),
+        valid=(valid, "mask M"),
+    )
+    check_class_ids("labels", labels, class_logits.shape[-1] - 1, valid=valid)
     num_layers, num_queries, outputs = class_logits.shape
     targets = masks.astype(mask_logits.dtype)  # [M, H, W]
     if not auxiliary:

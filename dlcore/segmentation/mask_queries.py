@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment import augment_examples
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, check_arguments, example_keys, mask_of
 from dlcore.metrics import MeanIoU
@@ -33,6 +34,7 @@ from dlcore.models.swin import TORCH_LAYOUTS
 from dlcore.nn import Dense, LayerNorm
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import masks_to_boxes
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.ops.resize import resize
 from dlcore.ops.roi import roi_align
@@ -130,7 +132,11 @@ def semantic_scores(class_logits: jax.Array, mask_logits: jax.Array) -> jax.Arra
 
     Returns:
       [..., h, w, C], not normalized.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(class_logits=(class_logits, "... Q K"), mask_logits=(mask_logits, "... h w Q"))
     probs = jax.nn.softmax(class_logits)[..., :-1]  # [..., Q, C]
     return jnp.einsum("...hwq,...qc->...hwc", nn.sigmoid(mask_logits), probs)
 
@@ -149,7 +155,14 @@ def instance_detections(
     Returns:
       {"boxes" [K, 4] in pixels, around the masks; "scores" [K]; "labels" [K] int32, classes among the things; "valid"
       [K] bool; "masks" [K, 28, 28], probabilities in the frames of the boxes}, best first.
+
+    Raises:
+      ValueError: the shapes do not fit together, `num_stuff` is no whole number from 0 to C, or `detections_per_img`
+        none from 1.
     """
+    check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
+    _check_stuff(num_stuff, class_logits.shape[1] - 1)
+    check_whole_number("detections_per_img", detections_per_img, 1)
     probs = jax.nn.softmax(class_logits)[:, num_stuff:-1]  # [Q, things]
     count = min(detections_per_img, probs.size)
     best, index = jax.lax.top_k(probs.reshape(-1), count)
@@ -186,7 +199,14 @@ def panoptic_segments(
     Returns:
       (segments [H, W] int32, -1 for none; classes [Q + S] int32 of the segments, -1 for one that is not used). A thing
       is the segment of its query, stuff s is segment Q + s, as in `dlcore.segmentation.panoptic.merge`.
+
+    Raises:
+      ValueError: the shapes do not fit together, `num_stuff` is no whole number from 0 to C, `score_thresh` is not
+        finite, or `min_visible` is outside [0, 1].
     """
+    check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
+    _check_stuff(num_stuff, class_logits.shape[1] - 1)
+    check_shapes(score_thresh=(score_thresh, "finite"), min_visible=(min_visible, "0 to 1"))
     num_queries, no_object = len(class_logits), class_logits.shape[1] - 1
     probs = jax.nn.softmax(class_logits)
     labels, scores = class_logits.argmax(-1), probs.max(-1)  # [Q]
@@ -219,7 +239,15 @@ def true_masks(example: dict[str, jax.Array], num_stuff: int) -> tuple[jax.Array
 
     Returns:
       (masks [M + S, H, W] bool; classes [M + S] int, the stuff first; valid [M + S] bool, False for what is not there).
+
+    Raises:
+      ValueError: a key is not there; see also `dlcore.segmentation.panoptic.target_segments`.
     """
+    needed = ("image", "labels", "box_mask") if "masks" in example else ("image",)
+    if missing := [name for name in needed if name not in example]:
+        raise ValueError(
+            f"example: no {', '.join(missing)}; allowed: a dict of {', '.join(needed)} and what else it has"
+        )
     size = example["image"].shape[:2]
     semantic = example.get("semantic", jnp.full(size, 255, jnp.uint8))
     if "masks" in example:
@@ -229,6 +257,12 @@ def true_masks(example: dict[str, jax.Array], num_stuff: int) -> tuple[jax.Array
     segments, classes = target_segments(*things, semantic, num_stuff)
     masks = segments == jnp.arange(len(classes))[:, None, None]
     return masks, classes, (classes >= 0) & masks.any((1, 2))
+
+
+def _check_stuff(num_stuff: int, num_classes: int) -> None:
+    check_whole_number("num_stuff", num_stuff, 0)
+    if num_stuff > num_classes:
+        raise ValueError(f"num_stuff={num_stuff}: too large; allowed: at most the {num_classes} classes")
 
 
 def _check_queries(num_queries: int, num_segments: int, num_stuff: int) -> None:
@@ -272,7 +306,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    num_stuff: Any,
+    num_stuff: Annotated[Any, Range(0)],
     preprocess: Callable[[jax.Array], jax.Array] = lambda image: image,
     augment: Any = None,
     weights: MaskLossWeights = MaskLossWeights(),

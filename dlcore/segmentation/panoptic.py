@@ -20,8 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments
 from dlcore.metrics.panoptic import PanopticQuality
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 from dlcore.ops.mask_paste import paste_masks
 
 __all__ = ["PanopticState", "components", "learner", "merge", "panoptic_evaluator", "target_segments"]
@@ -54,7 +56,23 @@ def merge(
     Returns:
       (segments [H, W] int32, -1 for none; classes [K + S] int32 of the segments, -1 for one that is not used). Object k
       is segment k, stuff s is segment K + s.
+
+    Raises:
+      ValueError: the shapes do not fit together, a score is NaN, the label of an object is negative, or a number is out
+        of range.
     """
+    check_shapes(
+        masks=(masks, "mask K H W"),
+        scores=(scores, "K finite"),
+        labels=(labels, "int K"),
+        valid=(valid, "mask K"),
+        semantic=(semantic, "int H W"),
+        score_thresh=(score_thresh, "0 to 1"),
+        min_visible=(min_visible, "0 to 1"),
+    )
+    check_class_ids("labels", labels, None, valid=valid)
+    check_whole_number("num_stuff", num_stuff, 0)
+    check_whole_number("min_stuff", min_stuff, 0)
     count = len(scores)
     masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]  # [K, H, W]
 
@@ -90,7 +108,17 @@ def target_segments(
 
     Returns:
       (segments [H, W] int32, -1 for void; classes [M + S] int32), as `merge`.
+
+    Raises:
+      ValueError: the shapes do not fit together, the label of an object or a class of the map is negative, or
+        `num_stuff` is no whole number from 0.
     """
+    check_shapes(
+        masks=(masks, "mask M H W"), labels=(labels, "int M"), valid=(valid, "mask M"), semantic=(semantic, "int H W")
+    )
+    check_class_ids("labels", labels, None, valid=valid)
+    check_range("semantic", semantic, 0)
+    check_whole_number("num_stuff", num_stuff, 0)
     count = len(labels)
     # The nearest mask owns a pixel; stuff is behind all things.
     nearest = jnp.where(masks, jnp.arange(1, count + 1)[:, None, None], 0).max(0, initial=0) - 1  # [H, W]
@@ -113,7 +141,15 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
 
     Returns:
       (segments [H, W] int32, classes [room + S] int32), as `merge`.
+
+    Raises:
+      ValueError: `semantic` is not [H, W] of whole numbers from 0, or `num_stuff` or `room` is no whole number from 0.
     """
+    check_shapes(semantic=(semantic, "int H W"))
+    semantic = np.asarray(semantic)
+    check_range("semantic", semantic, 0)
+    check_whole_number("num_stuff", num_stuff, 0)
+    check_whole_number("room", room, 0)
     from scipy.ndimage import label
 
     segments = np.where(semantic < num_stuff, room + semantic.astype(np.int32), -1)
@@ -198,7 +234,7 @@ def learner(
     *,
     instances: Learner,
     semantic: Learner,
-    num_stuff: Any,
+    num_stuff: Annotated[Any, Range(0)],
     score_thresh: Annotated[float, Range(0, 1)] = 0.5,
     min_visible: Annotated[float, Range(0, 1)] = 0.5,
     min_stuff: Annotated[int, Range(0)] = 64,
@@ -219,6 +255,9 @@ def learner(
     Returns:
       The learner; predict returns the outputs of both, and `{"segments": [B, H, W] int32, "segment_labels": [B, K +
       S]}`.
+
+    Raises:
+      ValueError: a number is out of range.
     """
     learners = {"instances": instances, "semantic": semantic}
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible, "min_stuff": min_stuff}
@@ -272,7 +311,15 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
 
     Returns:
       The evaluator.
+
+    Raises:
+      ValueError: `class_names` is a word, or `num_stuff` is no whole number from 0 to the number of classes.
     """
+    check_whole_number("num_stuff", num_stuff, 0)
+    if isinstance(class_names, str):
+        raise ValueError(f"class_names={class_names!r}: a word; allowed: a sequence of names")
+    if num_stuff > len(class_names):
+        raise ValueError(f"num_stuff={num_stuff}: too large; allowed: at most the {len(class_names)} classes")
     from dlcore.data.masks import unpack_masks
 
     names = list(class_names)

@@ -22,12 +22,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment import augment_examples
 from dlcore.data.masks import unpack_masks
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses.detection import sigmoid_focal_loss
 from dlcore.losses.segmentation import dice_loss
 from dlcore.ops.boxes import clip_boxes, masks_to_boxes
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum, replica_count
 from dlcore.ops.resize import resize
 from dlcore.optim import apply_gradients
@@ -61,7 +63,12 @@ def mask_losses(
 
     Returns:
       [...], one loss a mask.
+
+    Raises:
+      ValueError: the shapes differ, a target is negative or NaN, or a weight is negative.
     """
+    check_shapes(logits=(logits, "... H W"), targets=(targets, "mask ... H W"))
+    check_shapes(focal_weight=(focal_weight, ">= 0"), dice_weight=(dice_weight, ">= 0"))
     targets = targets.astype(jnp.float32)
     focal = sigmoid_focal_loss(logits[..., None], targets[..., None], gamma=2).mean((-2, -1))
     return focal_weight * focal + dice_weight * dice_loss(logits, targets)
@@ -77,7 +84,14 @@ def sample_objects(key: jax.Array, valid: jax.Array, count: int) -> jax.Array:
 
     Returns:
       [P] int32; valid objects come first.
+
+    Raises:
+      ValueError: `valid` has other axes, or `count` is no whole number from 1 to M.
     """
+    check_shapes(valid=(valid, "mask M"))
+    check_whole_number("count", count, 1)
+    if count > len(valid):
+        raise ValueError(f"count={count}: too many; allowed: at most the {len(valid)} objects")
     return jax.lax.top_k(jnp.where(valid, jax.random.uniform(key, valid.shape), -1.0), count)[1]
 
 
@@ -91,7 +105,11 @@ def box_prompt(masks: jax.Array, has_box: jax.Array, keys: jax.Array | None = No
 
     Returns:
       (points [N, 2, 2], the corners in pixels counted from 0; labels [N, 2], CORNERS or HIDDEN).
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N"))
     boxes = masks_to_boxes(masks)
     if keys is not None:
         noise = jax.vmap(lambda key: jax.random.normal(key, (4,)))(keys)
@@ -132,7 +150,13 @@ def prompt_losses(
 
     Returns:
       {"mask_loss": L_mask, "iou_loss": squared error of the predicted IoU, "iou"}, each [K, N], after each prompt.
+
+    Raises:
+      ValueError: the shapes do not fit together, `num_clicks` is no whole number from 1, or a weight is negative.
     """
+    check_shapes(maps=(maps, "N h w D"), masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N"))
+    check_shapes(focal_weight=(focal_weight, ">= 0"), dice_weight=(dice_weight, ">= 0"))
+    check_whole_number("num_clicks", num_clicks, 1)
     side, scale = decoder_side(model), model.encoder.image_size / masks.shape[-1]
 
     def segment(points: jax.Array, labels: jax.Array, memory: tuple[jax.Array, jax.Array]):

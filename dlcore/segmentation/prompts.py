@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["check_boxes", "check_points"]
 
 LABELS = (1, 0, -1, -10)
@@ -17,8 +19,9 @@ def check_points(points: np.ndarray, labels: np.ndarray | None, limits: np.ndarr
       prefix: text before `points` and `labels` in messages.
 
     Raises:
-      ValueError: a point is outside, not finite, or its label unknown.
+      ValueError: the shapes do not fit together, a point is outside, not finite, or its label unknown.
     """
+    check_shapes(**{f"{prefix}points": (points, "B P N 2"), "limits": (limits, "B 2")})
     shape = points.shape[:-1]
     if labels is not None and (labels.shape != shape or not np.isin(labels, LABELS).all()):
         raise ValueError(
@@ -45,8 +48,9 @@ def check_boxes(boxes: np.ndarray, limits: np.ndarray, prefix: str = "") -> None
       prefix: text before `boxes` in messages.
 
     Raises:
-      ValueError: a corner is outside, or x1 >= x2 or y1 >= y2.
+      ValueError: the shapes do not fit together, a corner is outside, or x1 >= x2 or y1 >= y2.
     """
+    check_shapes(**{f"{prefix}boxes": (boxes, "B P 4"), "limits": (limits, "B 2")})
     for image, prompts in enumerate(boxes):
         width, height = limits[image]
         for x1, y1, x2, y2 in prompts:

@@ -22,7 +22,7 @@ from dlcore.learner import Range
 from dlcore.models.vitdet import ViTDet
 from dlcore.nn import Conv, LayerNorm, gelu
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_boxes
+from dlcore.ops.checks import check_boxes, check_shapes
 from dlcore.segmentation.mask_decoder import MaskDecoder
 
 __all__ = ["CORNERS", "HIDDEN", "SAM", "PromptEncoder", "fourier_positions"]
@@ -46,7 +46,11 @@ def fourier_positions(coordinates: jax.Array, frequencies: jax.Array) -> jax.Arr
 
     Returns:
       [..., 2 F].
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(coordinates=(coordinates, "... 2"), frequencies=(frequencies, "2 F"))
     angles = 2 * math.pi * ((2 * coordinates - 1) @ frequencies)
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
 

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.data.augment.examples import augment_examples
 from dlcore.learner import (
     Labels,
@@ -36,6 +37,7 @@ from dlcore.losses.segmentation import multiclass_dice_loss, multiclass_tversky_
 from dlcore.metrics import MeanIoU
 from dlcore.metrics.segmentation import BoundaryIoU
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 from dlcore.ops.replica import psum, replica_count, replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -100,7 +102,24 @@ def pixel_loss(
 
     Returns:
       (L, {"loss": cross-entropy, "overlap": where there is one, "accuracy"}).
+
+    Raises:
+      ValueError: there are no logits, the shapes do not fit together, a label of a pixel that counts is no class, or a
+        weight is negative, or `overlap` is unknown.
     """
+    check_choice("overlap", overlap, ("none", "dice", "tversky"))
+    if "out" not in outputs:
+        raise ValueError(f"outputs: {', '.join(outputs)}; allowed: a dict with `out`, the logits")
+    check_shapes(
+        **{f"outputs[{name!r}]": (logits, "B H W C") for name, logits in outputs.items() if name in ("out", "aux")},
+        class_weights=(class_weights, "C"),
+        labels=(labels, "int B H W"),
+        valid=(valid, "mask B H W"),
+    )
+    check_shapes(overlap_weight=(overlap_weight, ">= 0"), auxiliary_weight=(auxiliary_weight, ">= 0"))
+    check_class_ids("labels", labels, outputs["out"].shape[-1], valid=valid)
+    if class_weights is not None:
+        check_range("class_weights", class_weights, 0)
     # Pixel-wise cross-entropy: a weighted mean over the pixels.
     total, weight = _pixel_cross_entropy(outputs["out"], labels, valid, class_weights)
     divisor, replicas = jnp.where(psum(weight) > 0, psum(weight), 1), replica_count()

@@ -18,6 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import is_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["gaussian_window", "predict_volume", "window_starts"]
 
 
@@ -35,6 +38,7 @@ def gaussian_window(window: Sequence[int], sigma: float = 0.125) -> jax.Array:
       ValueError: the window has other than three sides, a side is below 1, or sigma is below 0.1.
     """
     _check_window(window)
+    check_shapes(sigma=(sigma, ">= 0"))
     if not (sigma >= 0.1 and math.isfinite(sigma)):
         raise ValueError(f"sigma={sigma}: the corners of a window need a weight; allowed: a finite number from 0.1")
     squares = (((np.arange(side) - (side - 1) / 2) / (sigma * side)) ** 2 for side in window)
@@ -57,7 +61,9 @@ def window_starts(size: Sequence[int], window: Sequence[int], overlap: float = 0
       ValueError: size or window has other than three sides, a window exceeds the volume, or overlap is out of range.
     """
     _check_window(window)
-    if len(size) != 3 or any(whole < side for whole, side in zip(size, window, strict=True)):
+    if len(size) != 3 or any(
+        not is_whole_number(whole) or whole < side for whole, side in zip(size, window, strict=True)
+    ):
         raise ValueError(
             f"window={tuple(window)}: does not fit a volume of {tuple(size)}; allowed: sides up to its own"
         )
@@ -121,5 +127,5 @@ def _add(whole: jax.Array, part: jax.Array, corner: tuple[jax.Array | int, ...])
 
 
 def _check_window(window: Sequence[int]) -> None:
-    if len(window) != 3 or any(side < 1 for side in window):
-        raise ValueError(f"window={tuple(window)}: not the size of a window; allowed: three sides from 1")
+    if len(window) != 3 or not all(is_whole_number(side) and side >= 1 for side in window):
+        raise ValueError(f"window={tuple(window)}: not the size of a window; allowed: three whole numbers from 1")

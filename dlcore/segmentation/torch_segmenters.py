@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.models import create_model
 from dlcore.models.torch_weights import count_from_torch, fill_from_torch
 from dlcore.segmentation.deeplab import DeepLabV3
@@ -49,8 +49,9 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
       The flax module.
 
     Raises:
-      ValueError: the name is unknown.
+      ValueError: the name is unknown, or `num_classes` is no whole number from 1.
     """
+    check_whole_number("num_classes", num_classes, 1)
     check_choice("name", name, SEGMENTERS)
     kind, _, backbone = name.partition("_")
     if kind == "lraspp":

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.nn import Conv, ConvTranspose, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import max_pool
@@ -38,11 +39,10 @@ def pooling_strides(spacing: Sequence[float], levels: int) -> tuple[tuple[int, i
       For each level the strides (depth, height, width), 1 or 2; 2 where a side is shorter than twice the shortest.
 
     Raises:
-      ValueError: the spacing is not three positive finite numbers, or levels is negative.
+      ValueError: the spacing is not three positive finite numbers, or levels is no whole number from 0.
     """
     sides = check_spacing(spacing)
-    if levels < 0:
-        raise ValueError(f"levels={levels}: negative; allowed: 0, 1, ...")
+    check_whole_number("levels", levels, 0)
     strides = []
     for _ in range(levels):
         halved = sides < 2 * sides.min()

@@ -21,6 +21,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.augment.examples import augment_examples
 from dlcore.learner import (
     Labels,
@@ -34,6 +35,7 @@ from dlcore.learner import (
     mask_of,
 )
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
 from dlcore.segmentation.semantic import pixel_loss
@@ -65,7 +67,15 @@ class OrganDice(Metric):
 
         Returns:
           The metric.
+
+        Raises:
+          ValueError: the shapes differ, `num_classes` is no whole number from 2, or a concrete class of a voxel that
+            counts is none.
         """
+        check_whole_number("num_classes", num_classes, 2)
+        check_shapes(classes=(classes, "B D H W"), labels=(labels, "B D H W"), valid=(valid, "mask B D H W"))
+        for name, values in (("classes", classes), ("labels", labels)):
+            check_class_ids(name, values, num_classes, valid=valid)
         totals, counts = [], []
         for organ in range(1, num_classes):
             a, b = ((values == organ) & valid for values in (classes, labels))
@@ -108,7 +118,14 @@ def patch_start(
 
     Returns:
       [3] int32.
+
+    Raises:
+      ValueError: the labels have other axes, the window does not fit them, `num_classes` is no whole number from 2, or
+        `foreground` is outside [0, 1].
     """
+    check_shapes(labels=(labels, "int D H W"), foreground=(foreground, "0 to 1"))
+    check_whole_number("num_classes", num_classes, 2)
+    window_starts(labels.shape, window)  # refuses a window that does not fit
     keys = jax.random.split(key, 4)
     last = jnp.asarray([whole - side for whole, side in zip(labels.shape, window, strict=True)], jnp.int32)
     # One of the organs of this volume, then one of its voxels.

@@ -114,9 +114,9 @@ def update_box_state(state: BoxState, boxes: jax.Array) -> BoxState:
       The state after the frame.
 
     Raises:
-      ValueError: a concrete box is flipped or not finite.
+      ValueError: there are not as many boxes as states, or a concrete box is flipped or not finite.
     """
-    check_shapes(boxes=(boxes, "... 4"))
+    check_shapes(boxes=(boxes, "... 4"), **{"state.mean": (state.mean, "... 4")})
     check_boxes("boxes", boxes)
     mean, velocity, variance, cross, velocity_variance = state
     innovation = _measurement(boxes) - mean

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.choices import check_whole_number
 from dlcore.ops import avg_pool
 from dlcore.ops.checks import check_shapes
 
@@ -36,6 +37,7 @@ def correlation_pyramid(first: jax.Array, second: jax.Array, num_levels: int = 4
       ValueError: the shapes differ, or the last level is empty.
     """
     check_shapes(first=(first, "B h w D"), second=(second, "B h w D"))
+    check_whole_number("num_levels", num_levels)
     if num_levels < 1 or min(first.shape[1:3]) < 2 ** (num_levels - 1):
         raise ValueError(
             f"num_levels={num_levels}: does not fit maps of {first.shape[1]} x {first.shape[2]}; allowed: at least 1, "
@@ -61,8 +63,13 @@ def lookup_correlation(pyramid: tuple[jax.Array, ...], points: jax.Array, radius
       [B, h, w, L (2r + 1)^2]: level by level, by offset in columns and then in rows.
 
     Raises:
-      ValueError: the radius is negative.
+      ValueError: there is no volume, the shapes do not fit, or the radius is no whole number from 0.
     """
+    if not pyramid:
+        raise ValueError("pyramid: there is no volume; allowed: those of `correlation_pyramid`")
+    check_shapes(
+        points=(points, "B h w 2"), **{f"pyramid[{i}]": (level, f"B h w r{i} c{i}") for i, level in enumerate(pyramid)}
+    )
     check_shapes(radius=(radius, "int >= 0"))
     offsets = jnp.arange(-radius, radius + 1, dtype=points.dtype)
     features = []
@@ -93,8 +100,9 @@ def convex_upsample(flow: jax.Array, logits: jax.Array, factor: int = 8) -> jax.
       [B, s h, s w, 2], in fine pixels.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: the shapes do not fit, or `factor` is no whole number from 1.
     """
+    check_whole_number("factor", factor, 1)
     check_shapes(flow=(flow, "B h w 2"), logits=(logits, f"B h w {9 * factor**2}"))
     batch, height, width, _ = flow.shape
     weights = jax.nn.softmax(logits.reshape(batch, height, width, 9, factor, factor), axis=3)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops import bilinear_sample
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["flow_stack", "follow", "subtract_mean_flow"]
 
@@ -23,7 +24,11 @@ def subtract_mean_flow(flow: jax.Array) -> jax.Array:
 
     Returns:
       The same shape; the mean of each [H, W] is 0.
+
+    Raises:
+      ValueError: the flow is of another shape.
     """
+    check_shapes(flow=(flow, "... H W 2"))
     return flow - flow.mean((-3, -2), keepdims=True)
 
 
@@ -36,7 +41,11 @@ def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
 
     Returns:
       [L + 1, N, 2], the places in each frame; at most at the edge.
+
+    Raises:
+      ValueError: the flow or the points are of another shape, or a point is not finite.
     """
+    check_shapes(flow=(flow, "L H W 2"), points=(points, "N 2 finite"))
     edge = jnp.array([flow.shape[2] - 1, flow.shape[1] - 1], flow.dtype)
 
     def step(points: jax.Array, field: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -20,11 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, NonLocalBlock, RecurrentStack
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import max_pool
+from dlcore.ops.checks import check_size
 from dlcore.video.slowfast import SlowFast
 
 __all__ = ["C3D", "ClipClassifier", "ConvNet", "Fusion", "inflate", "width_of"]
@@ -206,10 +207,9 @@ def inflate(variables: Any, taps: int) -> Any:
       The same tree; kernels of four axes are [taps, height, width, in, out].
 
     Raises:
-      ValueError: `taps` is below 1.
+      ValueError: `taps` is no whole number from 1.
     """
-    if taps < 1:
-        raise ValueError(f"taps={taps}: out of range; allowed: at least 1")
+    check_whole_number("taps", taps, 1)
 
     def one(path: Any, leaf: jax.Array) -> jax.Array:
         is_kernel = getattr(path[-1], "key", None) == "kernel" and jnp.ndim(leaf) == 4
@@ -230,7 +230,15 @@ def width_of(fusion: Fusion, parameters: int, num_classes: int, shape: tuple[int
 
     Returns:
       The width whose number of parameters is nearest, up to 128.
+
+    Raises:
+      ValueError: `fusion` is unknown, `shape` is not four whole numbers from 1, or `parameters`, `num_classes` or
+        `hidden` is none.
     """
+    check_choice("fusion", fusion, Fusion)
+    check_size("shape", shape, "T, H, W, C")
+    for name, number in (("parameters", parameters), ("num_classes", num_classes), ("hidden", hidden)):
+        check_whole_number(name, number, 1)
     clip = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
 
     def count(width: int) -> int:

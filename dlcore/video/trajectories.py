@@ -19,8 +19,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import apply_homography, ransac_homography
 from dlcore.ops import bilinear_sample
+from dlcore.ops.checks import check_shapes
 from dlcore.video.flow_stack import follow
 
 __all__ = ["describe_trajectories", "direction_votes", "hof_votes", "mbh_votes", "subtract_camera"]
@@ -37,10 +39,10 @@ def direction_votes(vectors: jax.Array, bins: int = 8) -> jax.Array:
       [..., bins]; sums to the length.
 
     Raises:
-      ValueError: `bins` is below 2.
+      ValueError: the vectors have other components than two, or `bins` is no whole number from 2.
     """
-    if bins < 2:
-        raise ValueError(f"bins={bins}: out of range; allowed: at least 2")
+    check_shapes(vectors=(vectors, "... 2"))
+    check_whole_number("bins", bins, 2)
     length = jnp.hypot(vectors[..., 0], vectors[..., 1])
     bin_position = jnp.arctan2(vectors[..., 1], vectors[..., 0]) / (2 * jnp.pi) * bins
     # Distance to each bin around the circle; a vote is shared by the two nearest.
@@ -58,7 +60,12 @@ def hof_votes(flow: jax.Array, bins: int = 8, threshold: float = 0.4) -> jax.Arr
 
     Returns:
       [..., bins + 1]; the last is 1 at still pixels.
+
+    Raises:
+      ValueError: the flow has other components than two, `bins` is no whole number from 2, or `threshold` is negative
+        or NaN.
     """
+    check_shapes(flow=(flow, "... 2"), threshold=(threshold, ">= 0"))
     is_still = jnp.hypot(flow[..., 0], flow[..., 1])[..., None] < threshold
     return jnp.concatenate([jnp.where(is_still, 0, direction_votes(flow, bins)), is_still.astype(flow.dtype)], -1)
 
@@ -74,7 +81,11 @@ def mbh_votes(flow: jax.Array, bins: int = 8) -> jax.Array:
 
     Returns:
       [..., H, W, 2 bins]: of the component to the right, then of that downward.
+
+    Raises:
+      ValueError: the flow has other axes, or `bins` is no whole number from 2.
     """
+    check_shapes(flow=(flow, "... H W 2"))
     return jnp.concatenate([direction_votes(_gradient(flow[..., i]), bins) for i in range(2)], -1)
 
 
@@ -94,8 +105,12 @@ def subtract_camera(
       (flow of what moves itself [L, H, W, 2], homographies [L, 3, 3] of (column, row)).
 
     Raises:
-      ValueError: the flow is of another shape, or `spacing` leaves fewer than four points.
+      ValueError: the flow is of another shape, `spacing` is no whole number from 1 or leaves fewer than four points,
+        `num_hypotheses` is no whole number from 1, or `threshold` is not above 0.
     """
+    check_whole_number("spacing", spacing, 1)
+    check_whole_number("num_hypotheses", num_hypotheses, 1)
+    check_shapes(threshold=(threshold, "> 0"))
     if flow.ndim != 4 or flow.shape[-1] != 2:
         raise ValueError(f"flow.shape={flow.shape}: no flow fields; allowed: [L, H, W, 2]")
     height, width = flow.shape[1:3]
@@ -135,8 +150,13 @@ def describe_trajectories(
     if clip.ndim != 3 or flow.shape != (len(clip) - 1, *clip.shape[1:], 2):
         raise ValueError(f"flow.shape={flow.shape}: clip.shape={clip.shape}; allowed: [L, H, W, 2] of [L + 1, H, W]")
     length, height, width, _ = flow.shape
+    check_whole_number("spacing", spacing)
+    for parts in cells:
+        check_whole_number("cells", parts)
     if not 1 <= spacing <= min(height, width):
         raise ValueError(f"spacing={spacing}: out of range; allowed: 1 to {min(height, width)}")
+    if len(cells) != 3:
+        raise ValueError(f"cells={cells}: {len(cells)} numbers; allowed: (across, down, in time)")
     for name, parts, size in zip(("across", "down", "in time"), cells, (spacing, spacing, length), strict=True):
         if parts < 1 or size % parts:
             raise ValueError(f"cells={cells}: {parts} {name} do not divide {size}; allowed: divisors of it")

@@ -40,7 +40,8 @@ def canonical_to_view(
       [..., N, 3] in view coordinates.
 
     Raises:
-      ValueError: the rotation is none, the scale is not positive, or a value is not finite.
+      ValueError: the shapes do not fit together, the rotation is none, the scale is not positive, or a value is not
+        finite.
     """
     points, rotation, translation, scale = _checked(points, rotation, translation, scale)
     # Points are rows, so that R x is written x Rᵀ.
@@ -65,7 +66,8 @@ def view_to_canonical(
       [..., N, 3] in canonical coordinates.
 
     Raises:
-      ValueError: the rotation is none, the scale is not positive, or a value is not finite.
+      ValueError: the shapes do not fit together, the rotation is none, the scale is not positive, or a value is not
+        finite.
     """
     points, rotation, translation, scale = _checked(points, rotation, translation, scale)
     return jnp.matmul((points - translation) / scale, rotation, precision="highest")
@@ -88,6 +90,21 @@ def _checked(points: Any, rotation: Any, translation: Any, scale: Any) -> tuple[
             )
     if not isinstance(scale, jax.core.Tracer) and not np.all(np.asarray(scale) > 0):
         raise ValueError(f"scale={np.min(scale):g}: not positive; allowed: above 0")
+    batches = [np.shape(points)[:-2], np.shape(rotation)[:-2], np.shape(translation)[:-1], np.shape(scale)]
+    if np.shape(translation)[-1:] != (3,) or not _broadcast(batches):
+        raise ValueError(
+            f"translation.shape={np.shape(translation)}: points {np.shape(points)}, rotation {np.shape(rotation)} "
+            f"and scale {np.shape(scale)} do not fit; allowed: [..., 3], batch axes that broadcast"
+        )
     points, rotation = jnp.asarray(points), jnp.asarray(rotation)
     # Translation [..., 1, 3] and scale [..., 1, 1] broadcast over the N points.
     return points, rotation, jnp.asarray(translation)[..., None, :], jnp.asarray(scale)[..., None, None]
+
+
+def _broadcast(shapes: list[tuple[int, ...]]) -> bool:
+    """Whether shapes broadcast to one."""
+    try:
+        np.broadcast_shapes(*shapes)
+    except ValueError:
+        return False
+    return True

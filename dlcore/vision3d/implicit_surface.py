@@ -74,6 +74,7 @@ def grid_points(resolution: int, half_side: float = 1.0) -> np.ndarray:
     """
     check_whole_number("resolution", resolution, 2)
     check_shapes(half_side=(half_side, "> 0"))
+    check_shapes(half_side=(half_side, "finite"))
     axis = np.linspace(-half_side, half_side, resolution, dtype=np.float32)
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
 
@@ -93,9 +94,12 @@ def extract_surface(
       (vertices [V, 3] float32, faces [F, 3] int32, outward).
 
     Raises:
-      ValueError: the surface leaves the cube with `closed`, or the field is not finite.
+      ValueError: the surface leaves the cube with `closed`, the field is not finite or not one number a point,
+        `resolution` is no whole number from 2, or the cube has no side.
     """
-    values = np.asarray(field(grid_points(resolution, half_side))).reshape((resolution,) * 3)  # [R, R, R]
+    values = np.asarray(field(grid_points(resolution, half_side)))
+    check_shapes(field=(values, f"{resolution**3}"))
+    values = values.reshape((resolution,) * 3)  # [R, R, R]
     vertices, faces = surface_nets(values, closed=closed)
     # From the grid's indices to coordinates of the cube.
     return vertices * np.float32(2 * half_side / (resolution - 1)) - np.float32(half_side), faces

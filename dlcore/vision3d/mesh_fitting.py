@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.losses import (
     chamfer_loss,
     chamfer_normal_loss,
@@ -21,6 +22,7 @@ from dlcore.losses import (
     laplacian_loss,
     normal_consistency_loss,
 )
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.mesh import adjacent_faces, check_mesh, mesh_edges, sample_mesh
 from dlcore.ops.point_sets import check_points
 
@@ -71,8 +73,9 @@ def topology(faces: np.ndarray) -> Topology:
       The topology.
 
     Raises:
-      ValueError: an edge has three faces or more.
+      ValueError: `faces` are not [F, 3] of whole numbers from 0, or an edge has three faces or more.
     """
+    check_shapes(faces=(faces, "int F 3"))
     return Topology(np.asarray(faces, np.int32), mesh_edges(faces), adjacent_faces(faces))
 
 
@@ -100,8 +103,12 @@ def mesh_loss(
       (loss, its Chamfer distance), scalars.
 
     Raises:
-      ValueError: `weights.normals` is not 0, and there are no normals.
+      ValueError: the shapes do not fit together, a weight is negative, `num_samples` is no whole number from 1, or
+        `weights.normals` is not 0, and there are no normals.
     """
+    check_shapes(vertices=(vertices, "V 3"), points=(points, "N 3"), normals=(normals, "N 3"))
+    check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
+    check_whole_number("num_samples", num_samples, 1)
     if weights.normals and normals is None:
         raise ValueError(f"normals=None: weights.normals={weights.normals}; allowed: normals of the target's points")
     # Chamfer distance between points on the mesh and the target.
@@ -153,11 +160,10 @@ def fit_mesh(
     """
     check_mesh(vertices, faces, closed=True)
     check_points("points", np.asarray(points))
-    if steps < 1 or num_samples < 1 or not learning_rate > 0:
-        allowed = "steps and num_samples of at least 1, learning_rate above 0"
-        raise ValueError(
-            f"steps={steps}, num_samples={num_samples}, learning_rate={learning_rate}: out of range; allowed: {allowed}"
-        )
+    check_shapes(points=(points, "N 3"), normals=(normals, "N 3 finite"), learning_rate=(learning_rate, "> 0"))
+    check_shapes(learning_rate=(learning_rate, "finite"))
+    check_whole_number("steps", steps, 1)
+    check_whole_number("num_samples", num_samples, 1)
     mesh = topology(faces)
     optimizer = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))
     points = jnp.asarray(points, jnp.float32)

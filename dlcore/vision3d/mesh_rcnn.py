@@ -25,7 +25,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import binary_cross_entropy_loss, chamfer_loss, chamfer_normal_loss, edge_length_loss, masked_mean
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, Dense
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes, check_size
 from dlcore.ops.mesh import sample_mesh
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
@@ -63,7 +63,11 @@ def lattice(shape: tuple[int, int, int]) -> Lattice:
 
     Returns:
       The lattice.
+
+    Raises:
+      ValueError: a side is no whole number from 1, or there are not three.
     """
+    check_size("shape", shape, "I, J, K")
     size = np.array(shape)
     corners = np.stack(np.meshgrid(*(np.arange(n + 1) for n in shape), indexing="ij"), -1)
     index = np.arange(corners[..., 0].size).reshape(size + 1)
@@ -97,9 +101,10 @@ def cubify_masks(occupancy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
       (faces [F, 3] int32 of the lattice's vertices, normals outward; face_mask [F]; edge_mask [E]).
 
     Raises:
-      ValueError: the grid has not three axes.
+      ValueError: the grid has not three axes, or is not finite.
     """
     check_shapes(occupancy=(occupancy, "I J K"))
+    check_finite("occupancy", occupancy)
     grid = lattice(occupancy.shape)
     inside = jnp.concatenate([occupancy.reshape(-1) > 0, jnp.zeros(1, bool)])
     first, second = inside[grid.cells[:, 0]], inside[grid.cells[:, 1]]

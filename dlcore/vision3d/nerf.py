@@ -53,9 +53,9 @@ def frequency_encoding(x: jax.Array, num_frequencies: int) -> jax.Array:
       [..., D (1 + 2 K)]: x, then the sines of all frequencies of the first coordinate and so on, then the cosines.
 
     Raises:
-      ValueError: `num_frequencies` is negative.
+      ValueError: `num_frequencies` is no whole number from 0.
     """
-    check_shapes(num_frequencies=(num_frequencies, ">= 0"))
+    check_shapes(x=(x, "... D"), num_frequencies=(num_frequencies, "int >= 0"))
     angle = (x[..., None] * 2.0 ** jnp.arange(num_frequencies)).reshape(*x.shape[:-1], -1)
     return jnp.concatenate([x, jnp.sin(angle), jnp.cos(angle)], -1)
 

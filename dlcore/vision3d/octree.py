@@ -49,9 +49,11 @@ def encode_octree(voxels: jax.Array, capacity: int | None = None) -> tuple[jax.A
       cut off and of no use).
 
     Raises:
-      ValueError: the grid is no cube of a power of two, a voxel is not finite, or the tree has more nodes than
-        `capacity`.
+      ValueError: the grid is no cube of a power of two, a voxel is not finite, `capacity` is no whole number from 1, or
+        the tree has more nodes than `capacity`.
     """
+    if capacity is not None:
+        check_whole_number("capacity", capacity, 1)
     side = voxels.shape[0] if voxels.ndim else 0
     if voxels.shape != (side,) * 3 or side < 1 or side & (side - 1):
         raise ValueError(f"voxels.shape={tuple(voxels.shape)}: no cube; allowed: [R, R, R] with R a power of two")
@@ -102,12 +104,10 @@ def octree_occupancy(nodes: jax.Array, points: jax.Array, half_side: float = 1.0
       [...] bool; False outside of the cube.
 
     Raises:
-      ValueError: a point is not finite, there are no nodes, or the cube has no side.
+      ValueError: a point is not finite or has not three coordinates, the nodes are no tree, or the cube has no side.
     """
-    check_finite("points", points)
-    check_shapes(half_side=(half_side, "> 0"))
-    if not len(nodes):
-        raise ValueError("nodes: there are none; allowed: a tree of at least its root")
+    check_shapes(points=(points, "... 3 finite"), half_side=(half_side, "> 0"))
+    _check_nodes(nodes)
     nodes, points = jnp.asarray(nodes), jnp.asarray(points)
     unit = (points / half_side + 1) / 2  # [..., 3], in [0, 1) inside the cube
     inside = ((unit >= 0) & (unit < 1)).all(-1)
@@ -135,7 +135,7 @@ def decode_octree(nodes: jax.Array, resolution: int) -> jax.Array:
       [R, R, R] bool: whether a voxel's center is full.
 
     Raises:
-      ValueError: `resolution` is no whole number from 1.
+      ValueError: `resolution` is no whole number from 1, or the nodes are no tree.
     """
     check_whole_number("resolution", resolution, 1)
     middle = (jnp.arange(resolution) + 0.5) * 2 / resolution - 1
@@ -152,7 +152,13 @@ def octree_leaves(nodes: np.ndarray, half_side: float = 1.0) -> tuple[np.ndarray
     Returns:
       (centers [L, 3] float32; sides [L] float32; full [L] bool), from large to small. The volume of the solid is that
       of its full leaves, `(sides[full] ** 3).sum()`.
+
+    Raises:
+      ValueError: the nodes are no tree, or the cube has no side.
     """
+    check_shapes(half_side=(half_side, "> 0"))
+    check_shapes(half_side=(half_side, "finite"))
+    _check_nodes(nodes)
     nodes = np.asarray(nodes)
     index, corner, side = np.zeros(1, np.int64), np.zeros((1, 3)), 1.0
     leaves = []
@@ -187,13 +193,15 @@ def octree_from_distance(
       ValueError: `depth` is out of range, `half_side` is not positive, or a distance is not finite.
     """
     check_shapes(half_side=(half_side, "> 0"))
+    check_shapes(half_side=(half_side, "finite"))
+    check_whole_number("depth", depth)
     if not 0 <= depth <= 12:
         raise ValueError(f"depth={depth}: out of range; allowed: 0 to 12")
     corner, states = np.zeros((1, 3), np.int64), []
     for level in range(depth + 1):
         side = 2 * half_side / 2**level
         distance = np.asarray(signed_distance((corner + 0.5) * side - half_side))
-        check_finite("signed_distance", distance)
+        check_shapes(signed_distance=(distance, f"{len(corner)} finite"))
         split = (np.abs(distance) <= side * np.sqrt(3) / 2) & (level < depth)
         states.append(np.where(split, _SPLIT, np.where(distance <= 0, FULL, EMPTY)))
         corner = (2 * corner[split][:, None] + _OCTANTS).reshape(-1, 3)
@@ -210,6 +218,23 @@ def octree_from_distance(
         split = state == _SPLIT
         nodes.append(np.where(split, start + 8 * (np.cumsum(split) - 1), state))
     return np.concatenate(nodes).astype(np.int32)
+
+
+def _check_nodes(nodes: jax.Array | np.ndarray) -> None:
+    """Refuse concrete nodes that are no leaf and whose eight children do not stand behind them."""
+    check_shapes(nodes=(nodes, "int N"))
+    if not len(nodes):
+        raise ValueError("nodes: there are none; allowed: a tree of at least its root")
+    if isinstance(nodes, jax.core.Tracer):
+        return
+    values = np.asarray(nodes)
+    children = (values > np.arange(len(values))) & (values <= len(values) - 8)
+    if (is_damaged := ~(children | np.isin(values, (EMPTY, FULL)))).any():
+        at = int(is_damaged.argmax())
+        raise ValueError(
+            f"nodes[{at}]={values[at]}: no node; allowed: {EMPTY}, {FULL}, or the first of eight later nodes of "
+            f"{len(values)}"
+        )
 
 
 def _to_morton(grid: jax.Array, depth: int) -> jax.Array:

@@ -20,9 +20,11 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense, GraphConv, LayerNorm
+from dlcore.ops.checks import check_shapes, check_size
 from dlcore.ops.mesh import icosphere, sample_mesh, subdivide_mesh
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
@@ -54,7 +56,12 @@ def sphere_levels(subdivisions: int, stages: int) -> tuple[np.ndarray, list[Leve
 
     Returns:
       (vertices of the first level [V, 3], one level a stage).
+
+    Raises:
+      ValueError: `subdivisions` is no whole number from 0, or `stages` none from 1.
     """
+    check_whole_number("subdivisions", subdivisions, 0)
+    check_whole_number("stages", stages, 1)
     vertices, faces = icosphere(subdivisions)
     levels, finer = [Level(topology(faces), np.zeros((0, 2), np.int32))], vertices
     # Each further level splits every face of the level before into four.
@@ -74,7 +81,12 @@ def image_intrinsics(height: int, width: int, focal: float) -> jax.Array:
 
     Returns:
       [3, 3].
+
+    Raises:
+      ValueError: a side is no whole number from 1, or `focal` is not above 0.
     """
+    check_size("height, width", (height, width))
+    check_shapes(focal=(focal, "> 0"))
     return jnp.array([[focal * width, 0, (width - 1) / 2], [0, focal * width, (height - 1) / 2], [0, 0, 1.0]])
 
 

@@ -17,6 +17,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import chamfer_loss, masked_mean
 from dlcore.metrics import point_f1
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
 
@@ -70,7 +71,13 @@ def point_measures(points: jax.Array, target: jax.Array, mask: jax.Array, thresh
 
     Returns:
       {"chamfer", "f1"}.
+
+    Raises:
+      ValueError: the shapes do not fit together, or `threshold` is negative or NaN.
     """
+    check_shapes(
+        points=(points, "B M 3"), target=(target, "B N 3"), mask=(mask, "mask B"), threshold=(threshold, ">= 0")
+    )
     f1 = jax.vmap(lambda p, q: point_f1(p, q, threshold)["f1"])(points, target)  # [B]
     return {"chamfer": Sum.of(chamfer_loss(points, target), mask), "f1": Sum.of(f1, mask)}
 

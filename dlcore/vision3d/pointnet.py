@@ -20,11 +20,13 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn import BatchNorm, Dense, Dropout
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import REPLICA, replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -185,7 +187,11 @@ def orthogonality_penalty(matrices: jax.Array) -> jax.Array:
 
     Returns:
       [...], one penalty a matrix.
+
+    Raises:
+      ValueError: the matrices are not square.
     """
+    check_shapes(matrices=(matrices, "... K K"))
     matrices = matrices.astype(jnp.promote_types(matrices.dtype, jnp.float32))
     error = jnp.eye(matrices.shape[-1]) - jnp.einsum("...ij,...kj->...ik", matrices, matrices)
     return jnp.square(error).sum((-2, -1))
@@ -214,7 +220,16 @@ def augment_points(
 
     Returns:
       (points [M, 3], their mask [M] or None); what counts is taken before padding.
+
+    Raises:
+      ValueError: the shapes do not fit together, `num_points` is no whole number from 1, `rotation` is not finite, `up`
+        is no axis, or `jitter` is negative.
     """
+    check_shapes(points=(points, "N 3"), mask=(mask, "mask N"), rotation=(rotation, "finite"), jitter=(jitter, ">= 0"))
+    points = jnp.asarray(points)
+    check_choice("up", up, ("x", "y", "z"))
+    if num_points is not None:
+        check_whole_number("num_points", num_points, 1)
     choose, turn, noise = jax.random.split(key, 3)
     if num_points is not None and num_points < len(points):
         order = jax.random.uniform(choose, (len(points),))

@@ -14,6 +14,8 @@ Richter & Roth 2018, "Matryoshka networks", arXiv:1804.10975.
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
+
 __all__ = ["decode_shape_layers", "encode_shape_layers"]
 
 
@@ -34,8 +36,7 @@ def encode_shape_layers(voxels: jax.Array, num_layers: int = 1) -> jax.Array:
     side = voxels.shape[-1] if voxels.ndim else 0
     if voxels.ndim < 3 or voxels.shape[-3:] != (side,) * 3 or side < 1:
         raise ValueError(f"voxels.shape={tuple(voxels.shape)}: no cubes; allowed: [..., R, R, R]")
-    if num_layers < 1:
-        raise ValueError(f"num_layers={num_layers}: too few; allowed: at least 1")
+    check_whole_number("num_layers", num_layers, 1)
     remaining, layers = jnp.asarray(voxels) > 0.5, []
     for _ in range(num_layers):
         layers.append(_extents(remaining))

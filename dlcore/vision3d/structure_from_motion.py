@@ -16,10 +16,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from dlcore.choices import check_whole_number
 from dlcore.classical_vision.pose import ransac_pose
 from dlcore.classical_vision.two_view import structure_from_motion, triangulate
 from dlcore.ops.camera import check_intrinsics, pixels_to_plane, rotation_from_vector
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["Bundle", "bundle_adjustment", "reconstruct", "reprojection_errors"]
 
@@ -57,6 +58,7 @@ def reprojection_errors(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array
       ValueError: the shapes do not fit, a pixel is not finite, or the intrinsics are singular.
     """
     _check(pixels, bundle.mask, intrinsics)
+    _check_bundle(bundle, pixels)
     zero = jnp.zeros((), pixels.dtype)
     errors = jax.vmap(lambda r, t, x: _error(zero, zero, r, t, bundle.points, x, intrinsics))(
         bundle.rotations, bundle.translations, pixels
@@ -77,9 +79,12 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
       The bundle; the first camera and the distance between the first and the last stay.
 
     Raises:
-      ValueError: the shapes do not fit, a pixel is not finite, or the intrinsics are singular.
+      ValueError: the shapes do not fit, a pixel is not finite, the intrinsics are singular, or `steps` is no whole
+        number from 0.
     """
+    check_whole_number("steps", steps, 0)
     _check(pixels, bundle.mask, intrinsics)
+    _check_bundle(bundle, pixels)
     weights = bundle.mask.astype(pixels.dtype)
     views = len(pixels)
     is_free = (jnp.arange(views) > 0).astype(pixels.dtype)
@@ -174,9 +179,13 @@ def reconstruct(
       The bundle, in units of the distance between the first and the last camera.
 
     Raises:
-      ValueError: the shapes do not fit, there are fewer than eight points, a pixel is not finite, or the intrinsics are
-        singular.
+      ValueError: the shapes do not fit, there are fewer than eight points, a pixel is not finite, the intrinsics are
+        singular, `threshold` is not above 0, or `num_hypotheses` or `steps` is too small or no whole number.
     """
+    check_shapes(threshold=(threshold, "> 0"))
+    check_shapes(threshold=(threshold, "finite"))
+    check_whole_number("num_hypotheses", num_hypotheses, 1)
+    check_whole_number("steps", steps, 0)
     pixels = jnp.asarray(pixels)
     mask = jnp.ones(pixels.shape[:2], bool) if mask is None else jnp.asarray(mask)
     _check(pixels, mask, intrinsics)
@@ -248,3 +257,14 @@ def _check(pixels, mask, intrinsics) -> None:
         )
     check_finite("pixels", pixels)
     check_intrinsics(intrinsics)
+
+
+def _check_bundle(bundle: Bundle, pixels) -> None:
+    views, count = jnp.shape(pixels)[:2]
+    check_shapes(
+        **{
+            "bundle.rotations": (bundle.rotations, f"{views} 3 3"),
+            "bundle.translations": (bundle.translations, f"{views} 3"),
+            "bundle.points": (bundle.points, f"{count} 3"),
+        }
+    )

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.camera import project
+from dlcore.ops.checks import check_size
 from dlcore.ops.grid_sample import bilinear_sample
 
 __all__ = ["vertex_align"]
@@ -31,9 +32,12 @@ def vertex_align(
       [B, V, sum of C_i].
 
     Raises:
-      ValueError: the shapes do not fit together; outside of jit, intrinsics are singular, or a vertex is not finite or
-        has a depth of 0.
+      ValueError: the shapes do not fit together, there is no map, or `image_size` is no pair of whole numbers from 1;
+        outside of jit, intrinsics are singular, or a vertex is not finite or has a depth of 0.
     """
+    check_size("image_size", image_size)
+    if not maps:
+        raise ValueError("maps: there are none; allowed: at least one")
     if vertices.ndim != 3 or vertices.shape[-1] != 3:
         raise ValueError(f"vertices.shape={vertices.shape}: no vertices; allowed: [B, V, 3]")
     if mismatched := [m.shape for m in maps if m.ndim != 4 or m.shape[0] != vertices.shape[0]]:

@@ -23,6 +23,7 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_finite, check_shapes, check_values
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VoxelGenerator", "learner", "mean_shape_iou", "nearest_image_iou"]
@@ -144,7 +145,11 @@ def mean_shape_iou(train: np.ndarray, test: np.ndarray) -> float:
 
     Returns:
       The mean IoU.
+
+    Raises:
+      ValueError: a set is empty, the grids of both differ, or a voxel is neither 0 nor 1.
     """
+    _check_voxels(train, test)
     mean, flat = train.reshape(len(train), -1).mean(0), test.reshape(len(test), -1) > 0
     best = 0.0
     for threshold in np.arange(0.1, 0.9, 0.1):
@@ -162,10 +167,35 @@ def nearest_image_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray])
 
     Returns:
       The mean IoU.
+
+    Raises:
+      ValueError: a set is empty, the shapes of both differ, an image is not finite, or a voxel is neither 0 nor 1.
     """
+    for name, part in (("train", train), ("test", test)):
+        if missing := [key for key in ("image", "voxels") if key not in part]:
+            raise ValueError(f"{name}: no {missing[0]}; allowed: a dict of image and voxels")
+    _check_voxels(train["voxels"], test["voxels"])
+    check_shapes(
+        **{
+            "train['image']": (train["image"], f"{len(train['voxels'])} H W C"),
+            "test['image']": (test["image"], f"{len(test['voxels'])} H W C"),
+        }
+    )
+    check_finite("train['image']", train["image"])
+    check_finite("test['image']", test["image"])
     a, b = (part["image"].reshape(len(part["image"]), -1).astype(np.float32) for part in (test, train))
     # |a - b|² without |a|², which is the same for all training images.
     nearest = ((b**2).sum(1) - 2 * a @ b.T).argmin(1)
     retrieved = train["voxels"].reshape(len(b), -1)[nearest] > 0
     flat = test["voxels"].reshape(len(a), -1) > 0
     return float(((flat & retrieved).sum(1) / np.maximum((flat | retrieved).sum(1), 1)).mean())
+
+
+def _check_voxels(train: np.ndarray, test: np.ndarray) -> None:
+    if not (len(train) and len(test)) or np.shape(train)[1:] != np.shape(test)[1:]:
+        raise ValueError(
+            f"train.shape={np.shape(train)}: test.shape={np.shape(test)}; allowed: [N, R, R, R] and [M, R, R, R], none "
+            "empty"
+        )
+    check_values("train", train, (0, 1))
+    check_values("test", test, (0, 1))

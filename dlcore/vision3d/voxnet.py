@@ -21,6 +21,7 @@ from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.ops import max_pool
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["VoxNet", "quarter_turn", "voxelize"]
 
@@ -74,7 +75,11 @@ def quarter_turn(key: jax.Array, voxels: jax.Array) -> jax.Array:
 
     Returns:
       The same shape; the same voxels in other places.
+
+    Raises:
+      ValueError: there are other axes, or not as many columns as depth.
     """
+    check_shapes(voxels=(voxels, "rows side side C"))
     turns = [lambda v, k=k: jnp.rot90(v, k, (1, 2)) for k in range(4)]
     return jax.lax.switch(jax.random.randint(key, (), 0, 4), turns, voxels)
 

@@ -10,6 +10,7 @@ from dlcore.data.words import PAD
 from dlcore.nn import Conv, Embed
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.nn.recurrent import RecurrentStack
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["GridEncoder", "PairLayer", "SentenceEncoder", "append_coordinates", "last_valid", "relation_pairs"]
 
@@ -93,7 +94,11 @@ def last_valid(h: jax.Array, tokens: jax.Array) -> jax.Array:
 
     Returns:
       [B, H]; the first state of a row of PAD alone.
+
+    Raises:
+      ValueError: the shapes do not fit together.
     """
+    check_shapes(h=(h, "B T H"), tokens=(tokens, "int B T"))
     last = jnp.maximum((tokens != PAD).sum(1) - 1, 0)
     return jnp.take_along_axis(h, last[:, None, None], axis=1)[:, 0]
 
@@ -106,7 +111,11 @@ def append_coordinates(grid: jax.Array) -> jax.Array:
 
     Returns:
       [B, h w, C + 2]; the last two are y and x in [-1, 1].
+
+    Raises:
+      ValueError: the grid has other axes.
     """
+    check_shapes(grid=(grid, "B h w C"))
     b, h, w, _ = grid.shape
     y, x = jnp.meshgrid(jnp.linspace(-1, 1, h), jnp.linspace(-1, 1, w), indexing="ij")
     where = jnp.broadcast_to(jnp.stack([y, x], -1).astype(grid.dtype), (b, h, w, 2))
@@ -121,7 +130,11 @@ def relation_pairs(objects: jax.Array) -> jax.Array:
 
     Returns:
       [B, N, N, 2 C]; entry [i, j] is object i before object j.
+
+    Raises:
+      ValueError: the objects have other axes.
     """
+    check_shapes(objects=(objects, "B N C"))
     b, n, c = objects.shape
     first = jnp.broadcast_to(objects[:, :, None], (b, n, n, c))
     return jnp.concatenate([first, first.swapaxes(1, 2)], -1)

@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.choices import check_whole_number
 from dlcore.data.words import END, PAD
+from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 
 __all__ = ["caption_losses", "draw_references", "is_reference"]
 
@@ -21,8 +23,10 @@ def draw_references(keys: jax.Array, captions: jax.Array, count: int) -> jax.Arr
       [B, count, T]; the last are all PAD where fewer than `count` exist.
 
     Raises:
-      ValueError: `count` is above R.
+      ValueError: the shapes do not fit together, or `count` is no whole number from 1 to R.
     """
+    check_shapes(keys=(keys, "B"), captions=(captions, "int B R T"))
+    check_whole_number("captions_per_image", count, 1)
     references = captions.shape[1]
     if count > references:
         raise ValueError(f"captions_per_image={count}: images have {references}; allowed: at most {references}")
@@ -42,8 +46,14 @@ def caption_losses(logits: jax.Array, captions: jax.Array) -> tuple[jax.Array, j
 
     Returns:
       (losses [..., T - 1] in nats, mask [..., T - 1], False at PAD).
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete token is outside the vocabulary.
     """
+    check_shapes(captions=(captions, "int ... T"))
     target = captions[..., 1:]
+    check_shapes(**{"captions[..., 1:]": (target, "...")}, logits=(logits, "... V"))
+    check_class_ids("captions", captions, logits.shape[-1])
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), target != PAD
 
 
@@ -56,7 +66,14 @@ def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
 
     Returns:
       [B] bool.
+
+    Raises:
+      ValueError: the shapes do not fit together, or a concrete token is negative.
     """
+    check_shapes(tokens=(tokens, "int B L"), captions=(captions, "int B R T"))
+    tokens, captions = jnp.asarray(tokens), jnp.asarray(captions)
+    check_range("tokens", tokens, 0)
+    check_range("captions", captions, 0)
     length = max(tokens.shape[1], captions.shape[2] - 1)
     # What follows END does not count.
     before_end = jnp.cumsum(tokens == END, 1) - (tokens == END) == 0

@@ -20,6 +20,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import clip_loss
 from dlcore.nn import Dense
 from dlcore.ops import l2_normalize
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision_language.networks import SentenceEncoder
@@ -107,7 +108,11 @@ def softmax_contrast(
 
     Returns:
       The loss [].
+
+    Raises:
+      ValueError: the shapes do not fit together, or `scale` is not above 0.
     """
+    check_shapes(scale=(scale, "> 0"))
     return clip_loss(clips, sentences, 1 / scale, mask)
 
 

@@ -26,6 +26,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Learner, Metrics, ModelState, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import ctc_loss, masked_mean
@@ -33,6 +34,7 @@ from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.nn.position import grid_positions
 from dlcore.ops import max_pool
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.optim import apply_gradients, init_model_state
 from dlcore.vision_language import captioning
 from dlcore.vision_language.references import is_reference
@@ -143,7 +145,14 @@ def collapse(path: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (tokens [B, L] int32, c1 .. cn END PAD; lengths [B], n + 1).
+
+    Raises:
+      ValueError: `path` has other axes or a negative token, or `max_length` is no whole number from 1.
     """
+    check_shapes(path=(path, "int B T"))
+    path = jnp.asarray(path)
+    check_range("path", path, 0)
+    check_whole_number("max_length", max_length, 1)
     before = jnp.pad(path, ((0, 0), (1, 0)))[:, :-1]  # PAD stands before the first column
     starts = (path != PAD) & (path != before)  # [B, T]
     position = jnp.where(starts, jnp.cumsum(starts, 1) - 1, max_length)
@@ -164,7 +173,13 @@ def reading_order(tokens: np.ndarray, alignment: np.ndarray) -> np.ndarray:
     Returns:
       [B] Spearman's rank correlation of the center's column with the position in the string: 1 where every next
       character is read further to the right; NaN for strings of fewer than two characters.
+
+    Raises:
+      ValueError: the shapes do not fit together, a token is negative, or a weight is negative or not finite.
     """
+    check_shapes(tokens=(tokens, "int B L"), alignment=(alignment, "B L h w finite"))
+    check_range("tokens", tokens, 0)
+    check_range("alignment", alignment, 0)
     columns = np.asarray(alignment, np.float64).sum(2)  # [B, L, w]
     centers = (columns * np.arange(columns.shape[-1])).sum(-1)  # [B, L]
     correlations = np.full(len(tokens), np.nan)

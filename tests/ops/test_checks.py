@@ -49,6 +49,7 @@ from dlcore.ops import (
     check_values,
     describe_array,
 )
+from dlcore.ops.checks import check_size
 
 IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
 NANS = np.full((2, 2), np.nan)
@@ -234,6 +235,17 @@ def test_boxes_of_several_axes_and_their_padding():
         (lambda: check_range("r", [[2, 4.1]], 2, 4), r"r\[0, 1\]=4.1: out of range; allowed: 2 to 4$"),
         (lambda: check_range("r", -4.1, -4, 2), "r=-4.1: out of range; allowed: -4 to 2$"),
         (lambda: check_range("r", 100.0002, 0, 100), "r=100: out of range"),
+        (
+            lambda: check_size("size", (0, 4)),
+            r"size=\(0, 4\): no size; allowed: \(height, width\), whole numbers from 1",
+        ),
+        (lambda: check_size("size", (4, 4, 4)), r"size=\(4, 4, 4\): no size"),
+        (lambda: check_range("r", None, 0), "r=None: no numbers; allowed: numbers"),
+        (lambda: check_finite("r", "12"), "r='12': no numbers; allowed: numbers"),
+        (lambda: check_mask("m", [[1], [1, 0]]), "m: rows of unequal length; allowed: an array of numbers"),
+        (lambda: check_size("size", 4), "size=4: no size"),
+        (lambda: check_size("size", (4.0, 4)), r"size=\(4.0, 4\): no size"),
+        (lambda: check_size("cells", (4, 4), "depth, height, width"), r"cells=\(4, 4\): no size; allowed: \(depth, h"),
         (lambda: check_spacing((1, 2)), r"spacing=\(1, 2\): not the sides of a voxel; allowed: three positive numbers"),
         (lambda: check_spacing((1, 2, 0)), "spacing=.*: not the sides"),
         (lambda: check_spacing((1, -2, 3)), "spacing=.*: not the sides"),

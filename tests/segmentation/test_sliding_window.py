@@ -55,7 +55,9 @@ def test_sizes_that_do_not_fit_are_refused():
         ValueError, match=r"window=\(5, 2, 2\): does not fit a volume of \(4, 4, 4\); allowed: sides up"
     ):
         predict_volume(jnp.negative, volume, (5, 2, 2))
-    with pytest.raises(ValueError, match=r"window=\(2, 0, 2\): not the size of a window; allowed: three sides from 1"):
+    with pytest.raises(
+        ValueError, match=r"window=\(2, 0, 2\): not the size of a window; allowed: three whole numbers from 1"
+    ):
         predict_volume(jnp.negative, volume, (2, 0, 2))
     for overlap in (1.0, -0.1):
         with pytest.raises(ValueError, match=rf"overlap={overlap}: not a fraction of a window; allowed: \[0, 1\)"):

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from dlcore.video.box_kalman import BoxState, init_box_state, update_box_state
-from dlcore.video.correlation import convex_upsample, correlation_pyramid
-from dlcore.video.flow_stack import flow_stack
-from dlcore.video.fusion import C3D
+from dlcore.video.correlation import convex_upsample, correlation_pyramid, lookup_correlation
+from dlcore.video.flow_stack import flow_stack, follow, subtract_mean_flow
+from dlcore.video.fusion import C3D, inflate, width_of
 from dlcore.video.raft import sequence_loss
 from dlcore.video.slowfast import SlowFast
 from dlcore.video.tracking import byte_track, sort_track
-from dlcore.video.trajectories import describe_trajectories, direction_votes, subtract_camera
+from dlcore.video.trajectories import describe_trajectories, direction_votes, hof_votes, mbh_votes, subtract_camera
 from dlcore.video.two_stream import ConvFusion, TwoStream, TwoStreamClips
 
 BOXES, SCORES = np.float32([[[0, 0, 4, 4]]] * 3), np.full((3, 1), 0.9, np.float32)
@@ -31,6 +31,7 @@ def started(network, *inputs):
         (r"boxes\[0\]=.*flipped", lambda: init_box_state(np.float32([[4, 0, 0, 4]]))),
         ("boxes=", lambda: update_box_state(STATE, np.ones(3))),
         (r"boxes\[0\]=.*flipped", lambda: update_box_state(STATE, np.float32([[0, 4, 4, 0]]))),
+        ("state.mean=.*wrong shape", lambda: update_box_state(STATE, np.float32([[0, 0, 4, 4]] * 3))),
         ("first=", lambda: correlation_pyramid(MAPS[0], MAPS, 1)),
         ("second=", lambda: correlation_pyramid(MAPS, MAPS[:, :3], 1)),
         ("num_levels=0: does not fit", lambda: correlation_pyramid(MAPS, MAPS, 0)),
@@ -61,6 +62,26 @@ def started(network, *inputs):
         (r"scores\[0, 0\]=1\.8", lambda: sort_track(BOXES, 2 * SCORES)),
         ("no area", lambda: sort_track(BOXES * [1, 1, 1, 0], SCORES)),
         ("bins=1", lambda: direction_votes(FLOW, 1)),
+        ("bins=2.5", lambda: mbh_votes(FLOW, 2.5)),
+        ("vectors=.*wrong shape", lambda: direction_votes(MAPS)),
+        ("threshold=nan", lambda: hof_votes(FLOW, threshold=float("nan"))),
+        ("spacing=0", lambda: subtract_camera(jax.random.key(0), FLOW, spacing=0)),
+        ("num_hypotheses=0", lambda: subtract_camera(jax.random.key(0), FLOW, num_hypotheses=0)),
+        ("threshold=0", lambda: subtract_camera(jax.random.key(0), FLOW, 0.0)),
+        ("cells=1.5", lambda: describe_trajectories(np.ones((2, 4, 6)), FLOW, cells=(1.5, 1, 1))),
+        (r"cells=\(1, 1\): 2 numbers", lambda: describe_trajectories(np.ones((2, 4, 6)), FLOW, cells=(1, 1))),
+        ("flow=.*wrong shape", lambda: subtract_mean_flow(MAPS)),
+        ("points=.*wrong shape", lambda: follow(FLOW, np.ones((2, 3)))),
+        (r"points\[0, 0\]=nan", lambda: follow(FLOW, np.full((2, 2), np.nan))),
+        ("pyramid: there is no volume", lambda: lookup_correlation((), FLOW, 1)),
+        ("points=.*wrong shape|pyramid.*wrong shape", lambda: lookup_correlation((np.ones((1, 4, 5, 4, 6)),), FLOW, 1)),
+        ("num_levels=1.5", lambda: correlation_pyramid(MAPS, MAPS, 1.5)),
+        ("factor=0", lambda: convex_upsample(FLOW, MAPS, 0)),
+        ("taps=3.5", lambda: inflate({}, 3.5)),
+        ("fusion='sum'", lambda: width_of("sum", 100, 3, (2, 8, 8, 3))),
+        (r"shape=\(2, 8, 8\)", lambda: width_of("early", 100, 3, (2, 8, 8))),
+        ("parameters=0", lambda: width_of("early", 0, 3, (2, 8, 8, 3))),
+        ("hidden=0", lambda: width_of("early", 100, 3, (2, 8, 8, 3), 0)),
         ("no flow fields", lambda: subtract_camera(jax.random.key(0), FLOW[0])),
         ("no flow fields", lambda: subtract_camera(jax.random.key(0), MAPS)),
         ("flow.shape=", lambda: describe_trajectories(np.ones((3, 4, 6)), FLOW)),

@@ -136,7 +136,7 @@ def test_inflated_weights_give_a_still_clip_the_logits_of_its_frame():
     maps, wanted = jax.jit(lambda: (deep.apply(inflated, still), flat.apply(variables, frame)))()
     np.testing.assert_allclose(maps[:, 2:-2], np.repeat(wanted[:, None], 3, 1), atol=1e-5)
     assert np.abs(maps[:, 0] - wanted).max() > 1e-3
-    with pytest.raises(ValueError, match="taps=0: out of range"):
+    with pytest.raises(ValueError, match="taps=0: too small"):
         inflate(variables, 0)
 
 

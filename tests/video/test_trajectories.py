@@ -128,7 +128,7 @@ def test_the_fast_pathway_takes_at_most_a_fifth_of_the_products():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: direction_votes(jnp.zeros(2), 1), "bins=1: out of range"),
+        (lambda: direction_votes(jnp.zeros(2), 1), "bins=1: too small"),
         (lambda: flow_stack(jnp.zeros((4, 4, 2))), r"no flow fields; allowed: \[L, H, W, 2\]"),
         (lambda: describe_trajectories(jnp.zeros((3, 4, 4)), jnp.zeros((3, 4, 4, 2))), r"allowed: \[L, H, W, 2\] of"),
         (lambda: describe_trajectories(jnp.zeros((2, 4, 4)), jnp.zeros((1, 4, 4, 2)), 5), "spacing=5: out of range"),

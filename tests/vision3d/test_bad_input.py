@@ -49,18 +49,21 @@ from dlcore.ops.depth_maps import depth_to_normals
 from dlcore.ops.point_sets import nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.surface_nets import surface_nets
 from dlcore.vision3d import nerf
-from dlcore.vision3d.coordinates import canonical_to_view
+from dlcore.vision3d.coordinates import canonical_to_view, view_to_canonical
 from dlcore.vision3d.depth import DepthNet
 from dlcore.vision3d.implicit_surface import extract_surface, grid_points
-from dlcore.vision3d.mesh_fitting import fit_mesh, topology
-from dlcore.vision3d.mesh_rcnn import MeshRCNN
-from dlcore.vision3d.nerf import volume_render
-from dlcore.vision3d.octree import octree_from_distance, octree_occupancy
+from dlcore.vision3d.mesh_fitting import MeshLossWeights, fit_mesh, mesh_loss, topology
+from dlcore.vision3d.mesh_rcnn import MeshRCNN, cubify_masks, lattice
+from dlcore.vision3d.nerf import frequency_encoding, volume_render
+from dlcore.vision3d.octree import encode_octree, octree_from_distance, octree_leaves, octree_occupancy
+from dlcore.vision3d.pixel2mesh import image_intrinsics, sphere_levels
+from dlcore.vision3d.point_generator import point_measures
+from dlcore.vision3d.pointnet import augment_points, orthogonality_penalty
 from dlcore.vision3d.shape_layers import decode_shape_layers, encode_shape_layers
 from dlcore.vision3d.structure_from_motion import Bundle, bundle_adjustment, reconstruct, reprojection_errors
 from dlcore.vision3d.vertex_align import vertex_align
-from dlcore.vision3d.voxel_generation import VoxelGenerator
-from dlcore.vision3d.voxnet import voxelize
+from dlcore.vision3d.voxel_generation import VoxelGenerator, mean_shape_iou, nearest_image_iou
+from dlcore.vision3d.voxnet import quarter_turn, voxelize
 
 EYE, KEY = np.eye(3), jax.random.key(0)
 FLAT = np.diag([0.0, 100, 1])  # fx = 0
@@ -277,6 +280,9 @@ def started(network, *shape):
     return jax.eval_shape(network.init, KEY, jnp.zeros(shape))
 
 
+TALL = BUNDLE._replace(rotations=np.tile(EYE, (3, 1, 1)))
+IMAGE = np.ones((1, 4, 4, 1))
+SHAPES = {"image": IMAGE, "voxels": np.ones((1, 2, 2, 2))}
 RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([1, 2, 3])
 
 
@@ -291,6 +297,58 @@ RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([
         ("depths: not ascending", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2], 2.5)),
         ("nodes: there are none", lambda: octree_occupancy(np.zeros(0, int), POINTS)),
         ("half_side=0", lambda: octree_occupancy(np.array([-1]), POINTS, 0.0)),
+        (r"nodes\[0\]=0: no node", lambda: octree_occupancy(np.zeros(9, int), POINTS)),
+        (r"nodes\[0\]=-7: no node", lambda: octree_leaves(np.array([-7]))),
+        (r"nodes\[0\]=2: no node", lambda: octree_leaves(np.array([2] + [-1] * 8))),
+        ("nodes=.*wrong shape or dtype", lambda: octree_leaves(np.array([-1.5]))),
+        ("half_side=nan", lambda: octree_leaves(np.array([-1]), np.nan)),
+        ("points=.*wrong shape", lambda: octree_occupancy(np.array([-1]), POINTS[:, :2])),
+        ("capacity=0", lambda: encode_octree(np.zeros((2, 2, 2)), 0)),
+        ("depth=1.5", lambda: octree_from_distance(None, 1.5)),
+        ("half_side.*inf", lambda: octree_from_distance(None, 1, np.inf)),
+        ("signed_distance=.*wrong shape", lambda: octree_from_distance(lambda points: points, 1)),
+        ("half_side.*inf", lambda: grid_points(4, np.inf)),
+        ("field=.*wrong shape", lambda: extract_surface(lambda points: points, 4)),
+        (r"occupancy\[0, 0, 0\]=nan", lambda: cubify_masks(np.full((2, 2, 2), np.nan))),
+        ("faces=.*no numbers", lambda: topology(np.array("faces"))),
+        ("bundle.rotations=.*wrong shape", lambda: reprojection_errors(TALL, TRACKS, EYE)),
+        ("num_layers=1.5", lambda: encode_shape_layers(np.zeros((4, 4, 4)), 1.5)),
+        ("num_frequencies=0.5", lambda: frequency_encoding(POINTS, 0.5)),
+        ("x=.*wrong shape", lambda: frequency_encoding(np.float32(1), 1)),
+        (r"shape=\(0, 2, 2\)", lambda: lattice((0, 2, 2))),
+        ("voxels=.*wrong shape", lambda: quarter_turn(KEY, np.zeros((4, 4, 3, 1)))),
+        (r"image_size=\(0, 8\)", lambda: vertex_align([np.ones((1, 4, 4, 2))], np.ones((1, 3, 3)), EYE, (0, 8))),
+        ("maps: there are none", lambda: vertex_align([], np.ones((1, 3, 3)), EYE, (8, 8))),
+        ("subdivisions=0.5", lambda: sphere_levels(0.5, 1)),
+        ("stages=0", lambda: sphere_levels(0, 0)),
+        (r"height, width=\(0, 4\)", lambda: image_intrinsics(0, 4, 1.0)),
+        ("focal=0", lambda: image_intrinsics(4, 4, 0.0)),
+        ("threshold=nan", lambda: point_measures(np.ones((1, 2, 3)), np.ones((1, 2, 3)), np.ones(1), np.nan)),
+        ("mask=.*wrong shape", lambda: point_measures(np.ones((1, 2, 3)), np.ones((1, 2, 3)), np.ones(2), 0.1)),
+        ("matrices=.*wrong shape", lambda: orthogonality_penalty(np.ones((2, 3, 2)))),
+        ("num_points=0", lambda: augment_points(KEY, POINTS, num_points=0)),
+        ("rotation=nan", lambda: augment_points(KEY, POINTS, rotation=np.nan)),
+        ("up='w'", lambda: augment_points(KEY, POINTS, up="w")),
+        ("jitter=-1", lambda: augment_points(KEY, POINTS, jitter=-1.0)),
+        ("mask=.*wrong shape", lambda: augment_points(KEY, POINTS, np.ones(2))),
+        ("threshold=nan", lambda: reconstruct(KEY, TRACKS, EYE, threshold=np.nan)),
+        ("num_hypotheses=-1", lambda: reconstruct(KEY, TRACKS, EYE, num_hypotheses=-1)),
+        ("steps=6.5", lambda: reconstruct(KEY, TRACKS, EYE, steps=6.5)),
+        ("steps=-1", lambda: bundle_adjustment(BUNDLE, TRACKS, EYE, -1)),
+        ("translation.shape=", lambda: canonical_to_view(POINTS, EYE, (0.0, 0.0))),
+        ("do not fit", lambda: view_to_canonical(np.ones((2, 4, 3)), np.stack([EYE] * 3))),
+        ("train.shape=", lambda: mean_shape_iou(np.ones((2, 4)), np.ones((2, 3)))),
+        ("train.shape=", lambda: mean_shape_iou(np.ones((0, 4)), np.ones((2, 4)))),
+        (r"test\[0, 0\]=0.5", lambda: mean_shape_iou(np.ones((2, 4)), np.full((2, 4), 0.5))),
+        ("test: no image", lambda: nearest_image_iou(SHAPES, {"voxels": np.ones((1, 2, 2, 2))})),
+        (r"test\['image'\]\[0, 0, 0, 0\]=nan", lambda: nearest_image_iou(SHAPES, SHAPES | {"image": np.nan * IMAGE})),
+        ("steps=60.5", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, steps=60.5)),
+        ("normals=.*wrong shape", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, POINTS[:1])),
+        ("learning_rate.*inf", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=np.inf)),
+        (
+            "weights.edges=-1",
+            lambda: mesh_loss(KEY, VERTICES, topology(FACES), POINTS, weights=MeshLossWeights(edges=-1.0)),
+        ),
         ("depth=-1: out of range", lambda: octree_from_distance(None, -1)),
         ("no cubes", lambda: encode_shape_layers(np.zeros((0, 0, 0)))),
         ("no cubes", lambda: encode_shape_layers(np.zeros((4, 4)))),
@@ -303,7 +361,7 @@ RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([
         ("resolution=1: too small", lambda: grid_points(1)),
         ("half_side=0", lambda: grid_points(4, 0.0)),
         ("num_samples=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, num_samples=0)),
-        (r"learning_rate=0\.0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=0.0)),
+        ("learning_rate=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=0.0)),
         ("decoder='dense'", lambda: started(VoxelGenerator(8, decoder="dense"), 1, 8, 8, 3)),
         ("resolution=4: cannot be reached", lambda: started(VoxelGenerator(4), 1, 8, 8, 3)),
         ("image.shape=.*cannot be halved", lambda: started(DepthNet((4, 4)), 1, 8, 7, 3)),
