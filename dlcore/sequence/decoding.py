@@ -61,9 +61,11 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
       [..., V], -inf where a token is ruled out.
 
     Raises:
-      ValueError: `top_k` is negative or above V, or `top_p` is outside [0, 1].
+      ValueError: `top_k` is negative or above V, `top_p` is outside [0, 1], or a concrete logit is NaN or inf.
     """
     check_range("top_p", top_p, 0, 1)
+    check_shapes(logits=(logits, "... V"))
+    _check_logits(logits)
     size = logits.shape[-1]
     check_shapes(top_k=(top_k, "int >= 0"))
     if top_k > size:
@@ -317,7 +319,11 @@ def forbid_special(logits: jax.Array) -> jax.Array:
 
     Returns:
       [..., V], -inf at these three.
+
+    Raises:
+      ValueError: V is no more than these three.
     """
+    check_shapes(logits=(logits, "... V"), size=(logits.shape[-1], ">= 4"))
     return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
 
 
@@ -341,7 +347,17 @@ def generate_sentences(
 
     Returns:
       (tokens [B, max_length], w1 .. wn END with PAD behind; lengths [B], END included).
+
+    Raises:
+      ValueError: a number is no whole one from 1, there are too few tokens for the hypotheses, or the penalty is
+        negative.
     """
+    check_shapes(
+        batch=(batch, "int >= 1"),
+        max_length=(max_length, "int >= 1"),
+        beam_size=(beam_size, "int >= 1"),
+        length_penalty=(length_penalty, ">= 0"),
+    )
 
     def allowed(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         carry, logits = step(carry, tokens)

@@ -81,8 +81,9 @@ def constant_velocity(
     Raises:
       ValueError: a deviation is negative or not finite, or there is no dimension.
     """
+    check_shapes(drift=(drift, ">= 0"), noise=(noise, ">= 0"))
+    check_range("start", start, 0)
     for name, value in (("drift", drift), ("noise", noise), ("start", start)):
-        check_range(name, value, 0)
         check_finite(name, value)
     check_whole_number("dimensions", dimensions, 1)
     if len(start) != 2:
@@ -153,10 +154,17 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
       (means [T, D], covariances [T, D, D]).
 
     Raises:
-      ValueError: the model's matrices do not fit together, or there is no step.
+      ValueError: the model's matrices or the estimates do not fit together, or there is no step.
     """
     if not len(filtered.mean):
         raise ValueError("filtered: no steps; allowed: at least one")
+    check_shapes(
+        transition=(model.transition, "D D"),
+        mean=(filtered.mean, "T D"),
+        covariance=(filtered.covariance, "T D D"),
+        predicted_mean=(filtered.predicted_mean, "T D"),
+        predicted_covariance=(filtered.predicted_covariance, "T D D"),
+    )
     f = _arrays(model, filtered.mean)[0].transition
 
     def step(later, inputs):
