@@ -95,6 +95,7 @@ def update_probability(
     Raises:
       ValueError: a number is out of range.
     """
+    check_shapes(num_images=(num_images, ">= 0"))
     check_shapes(
         probability=(probability, "0 to 1"),
         mean_sign=(mean_sign, "-1 to 1"),

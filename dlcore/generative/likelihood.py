@@ -215,9 +215,9 @@ def nats_to_bits(nats: jax.Array, dimensions: int) -> jax.Array:
       [...].
 
     Raises:
-      ValueError: `dimensions` is below 1.
+      ValueError: `dimensions` is no whole number from 1.
     """
-    check_shapes(dimensions=(dimensions, ">= 1"))
+    check_shapes(dimensions=(dimensions, "int >= 1"))
     return nats / (dimensions * math.log(2))
 
 
@@ -236,6 +236,7 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
     Raises:
       ValueError: the shapes do not fit together, or `dimensions` is no whole number of at least 1.
     """
+    check_shapes(nats=(nats, "B"), mask=(mask, "mask B"))
     check_whole_number("dimensions", dimensions, 1)
     return {
         f"nll_nats_{name}": Sum.of(nats, mask),

@@ -119,7 +119,7 @@ def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
       [T] float64, the last one 1.
 
     Raises:
-      ValueError: there is one beta only.
+      ValueError: the betas are not [T], there is one only, or one is out of range.
     """
     if len(betas) < 2:
         raise ValueError(f"betas={list(betas)}: too few; allowed: at least 2")
@@ -140,8 +140,9 @@ def alphas_cumprod(betas: np.ndarray) -> np.ndarray:
       abar, [T] float64.
 
     Raises:
-      ValueError: a beta is out of range.
+      ValueError: the betas are not [T], or one is out of range.
     """
+    check_shapes(betas=(betas, "T"))
     check_range("betas", betas, 0, 1)
     return np.cumprod(1 - np.asarray(betas, np.float64))
 
@@ -174,7 +175,7 @@ def signal_and_spread(name: str, alpha_cumprod: Any) -> tuple[jax.Array, jax.Arr
         or a concrete one is not in [0, 1].
     """
     dtype = getattr(alpha_cumprod, "dtype", None)
-    if dtype is not None and jnp.finfo(dtype).bits < 32:
+    if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
         raise ValueError(f"{name}={dtype}: cannot hold 1 - abar; allowed: float32, float64")
     check_range(name, alpha_cumprod, 0, 1)
     alpha_cumprod = to_acc_dtype(alpha_cumprod)
@@ -193,8 +194,9 @@ def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
       x_t, [...], computed in float32 and cast to the dtype of x.
 
     Raises:
-      ValueError: `alpha_cumprod` is in half precision, or a concrete one is not in [0, 1].
+      ValueError: the shapes differ, `alpha_cumprod` is in half precision, or a concrete one is not in [0, 1].
     """
+    check_shapes(x=(x, "..."), noise=(noise, "..."))
     signal, spread = signal_and_spread("alpha_cumprod", alpha_cumprod)
     return (signal * to_acc_dtype(x) + spread * to_acc_dtype(noise)).astype(jnp.asarray(x).dtype)
 
@@ -282,6 +284,7 @@ def sampling_grid(
     """
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))
+    check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     check_range("timesteps", timesteps, 0, len(alphas_cumprod) - 1)
     if np.ndim(timesteps) != 1 or len(timesteps) < 1 or not (np.diff(timesteps) < 0).all():

@@ -141,7 +141,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    mask_token: int,
+    mask_token: Annotated[int, Range(1)],
     mask_rate: Annotated[float, Range(0.001, 1)] = 0.15,
     masked_share: Annotated[float, Range(0, 1)] = 0.8,
     random_share: Annotated[float, Range(0, 1)] = 0.1,
