@@ -196,8 +196,7 @@ def learner(
         keys, mask = example_keys(jax.random.fold_in(state.rng, state.step), batch), mask_of(batch)
         # Chains go on from the replay buffer or start from noise; no gradient flows through them.
         start = _starts(keys, state.buffer, restart, langevin.start_range)  # [B, *shape]
-        network = functools.partial(logits_of, state.params)
-        negative_x = _sample(network, keys, start, langevin, langevin.langevin_steps)  # [B, *shape]
+        negative_x = _sample(functools.partial(logits_of, state.params), keys, start, langevin, langevin.langevin_steps)
 
         def objective(params):
             logits = logits_of(params, encode(batch))  # [B, C]

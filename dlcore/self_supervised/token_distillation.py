@@ -217,8 +217,10 @@ def token_learner(
       The learner. `predict` returns the teacher's `features`, and `untrained`, those before the first step.
 
     Raises:
-      ValueError: the momentum of the first step is outside [0, 1].
+      ValueError: the momentum of the first step is outside [0, 1], the temperature is not above 0, or the weight is
+        negative.
     """
+    check_shapes(student_temperature=(student_temperature, "> 0"), patch_weight=(patch_weight, ">= 0"))
     check_range("teacher_momentum", float(teacher_momentum(jnp.zeros((), jnp.int32))), Range(0, 1))
     apply = functools.partial(_apply, model, preprocess if normalize is None else normalize)
 

@@ -92,7 +92,7 @@ def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.
     Raises:
       ValueError: the threshold or a concrete fraction is outside [0, 1].
     """
-    check_shapes(confident=(confident, "C"))
+    check_shapes(confident=(confident, "C"), classes=(len(confident), ">= 1"))
     check_range("confident", confident, 0, 1)
     check_shapes(threshold=(threshold, "0 to 1"))
     lead = confident.max()
