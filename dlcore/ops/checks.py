@@ -84,7 +84,7 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
     """
     if isinstance(indices, jax.core.Tracer):
         return
-    indices = np.asarray(indices)
+    indices = _numbers(name, indices)
     invalid = ~((indices >= 0) & (indices < size) & (indices == np.floor(indices)))
     if ignored is not None:
         invalid &= ~np.isin(indices, ignored)
@@ -108,7 +108,7 @@ def check_counts(name: str, counts: Any) -> None:
     """
     if isinstance(counts, jax.core.Tracer):
         return
-    counts = np.asarray(counts)
+    counts = _numbers(name, counts)
     if (invalid := ~((counts >= 0) & np.isfinite(counts))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={counts[at]:g}: no count; allowed: finite numbers, at least 0")
@@ -126,7 +126,7 @@ def check_finite(name: str, values: Any) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     if (invalid := ~np.isfinite(values)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]}: not finite; allowed: finite numbers")
@@ -146,7 +146,7 @@ def check_range(name: str, values: Any, low: float, high: float = np.inf) -> Non
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     slack = 1e-6 * max(abs(limit) for limit in (low, high) if np.isfinite(limit))  # of sums in float32
     if (invalid := ~((values >= low - slack) & (values <= high + slack))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
@@ -167,7 +167,7 @@ def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values)
+    values = _numbers(name, values)
     if (invalid := ~np.isin(values, allowed)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: unknown; allowed: {', '.join(f'{v:g}' for v in allowed)}")
@@ -185,7 +185,7 @@ def check_mask(name: str, mask: Any) -> None:
     """
     if mask is None or isinstance(mask, jax.core.Tracer):
         return
-    mask = np.asarray(mask)
+    mask = _numbers(name, mask)
     if (invalid := ~(mask >= 0)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(
@@ -205,7 +205,7 @@ def check_probabilities(name: str, values: Any) -> None:
     """
     if isinstance(values, jax.core.Tracer):
         return
-    values = np.asarray(values, np.float64)
+    values = _numbers(name, values).astype(np.float64)
     total = values.sum(-1)
     if (invalid := ~((values >= 0).all(-1) & (np.abs(total - 1) <= 0.01))).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
@@ -314,6 +314,17 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
             kind = "int" if is_integer else ""
             raise ValueError(f"{name}={describe_array(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")
+
+
+def _numbers(name: str, values: Any) -> np.ndarray:
+    """Return an array of numbers; ValueError where values are words, None, or rows of several lengths."""
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ValueError(f"{name}: rows of several lengths; allowed: rows of one length") from error
+    if array.dtype.kind in "USO":
+        raise ValueError(f"{name}={values!r}: no number; allowed: numbers")
+    return array
 
 
 def _check_whole(name: str, number: Any) -> None:

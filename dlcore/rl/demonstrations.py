@@ -126,7 +126,7 @@ def load(path: Path | str) -> Demonstrations:
     try:
         stored = read_npz(path, Demonstrations._fields)
         arrays = {name: stored[name] for name in Demonstrations._fields}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"demonstrations={str(path)!r}: {problem}") from error
     fields: dict[str, Any] = arrays | {"environment": str(arrays["environment"])}
     return Demonstrations(**fields)

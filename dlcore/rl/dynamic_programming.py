@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.rl.mdp import MDP, check_endings, check_policy, expected_reward, uniform_policy
 
 __all__ = [
@@ -75,7 +75,11 @@ def greedy_policy(mdp: MDP, values: jax.Array) -> jax.Array:
 
     Returns:
       [S, A], a one in each row.
+
+    Raises:
+      ValueError: there is not a finite value for each state.
     """
+    check_finite("values", values)
     return jax.nn.one_hot(action_values(mdp, values).argmax(-1), mdp.num_actions)
 
 

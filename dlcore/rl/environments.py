@@ -24,7 +24,7 @@ from jax.extend import core
 from dlcore.choices import check_choice
 from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = [
     "AGENT_BATCHED",
@@ -150,6 +150,8 @@ def make(name: str) -> Environment:
       MissingPackage: gymnax is not installed.
       ValueError: there is no such environment (close names are listed), or its actions are neither numbers nor vectors.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"environment={name!r}: no name; allowed: names of gymnax such as CartPole-v1")
     require("gymnax", what="an environment")
     import gymnax
 
@@ -253,9 +255,11 @@ def epsilon_greedy(
       [N] int32.
 
     Raises:
-      ValueError: `epsilon` is out of range, or there is not a key a row or a value for each action.
+      ValueError: `epsilon` is out of range, there is not a key a row or a value for each action, or a concrete value is
+        not finite.
     """
     check_shapes(values=(values, f"N {environment.num_actions}"), keys=(keys, "N"), epsilon=(epsilon, "0 to 1"))
+    check_finite("values", values)
     keys = jax.vmap(jax.random.split)(keys)
     explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])  # [N]
     return jnp.where(explore, random_actions(environment, keys[:, 1]), values.argmax(-1)).astype(jnp.int32)

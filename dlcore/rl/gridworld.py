@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_shapes, describe_array
+from dlcore.ops.checks import check_finite, check_shapes, describe_array
 from dlcore.rl.environments import Environment
 from dlcore.rl.mdp import MDP, as_environment
 from dlcore.rl.mdp import make as make_mdp
@@ -118,9 +118,14 @@ def make(
       The grid. Without an S, episodes start in any cell that is no end.
 
     Raises:
-      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, `step_reward` is not finite,
-        or no cell is free.
+      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, a reward is not finite, or no
+        cell is free.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"text={text!r}: no map; allowed: a text, a line a row")
+    if not isinstance(ends, Mapping) or any(not isinstance(letter, str) or len(letter) != 1 for letter in ends):
+        raise ValueError(f"ends={ends!r}: no letters; allowed: one letter -> its reward")
+    check_finite("ends", list(ends.values()))
     rows = tuple(line.strip() for line in text.strip().splitlines())
     if len({len(row) for row in rows}) != 1:
         raise ValueError(f"text: rows of {sorted({len(row) for row in rows})} cells; allowed: rows of one length")

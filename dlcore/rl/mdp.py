@@ -114,8 +114,11 @@ def make(
       ValueError: shapes differ, a state does not exist or is a fraction, probabilities do not sum to 1, gamma is
         outside [0, 1], or an episode could start in an absorbing state.
     """
-    numbers = np.asarray(successor)
-    successor, probability = numbers.astype(np.int32), np.array(probability, np.float64)
+    try:
+        numbers, probability = np.asarray(successor, np.float64), np.array(probability, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("successor and probability: no arrays of numbers; allowed: [S, A, K] both") from error
+    successor = np.where(np.isfinite(numbers), numbers, -1).astype(np.int32)
     if (fraction := numbers != successor).any():
         raise ValueError(f"successor={numbers[fraction][0]}: no whole number; allowed: numbers of states")
     if successor.ndim != 3 or probability.shape != successor.shape:
@@ -132,6 +135,8 @@ def make(
     num_states = len(successor)
     # Absorbing states lead to themselves and pay nothing.
     is_absorbing = np.zeros(num_states, bool)
+    if np.ndim(absorbing) != 1:
+        raise ValueError(f"absorbing={absorbing}: no numbers of states; allowed: a list of them")
     check_indices("absorbing", list(absorbing), num_states, "states")
     is_absorbing[list(absorbing)] = True
     successor[is_absorbing], reward[is_absorbing] = np.flatnonzero(is_absorbing)[:, None, None], 0.0
@@ -140,6 +145,7 @@ def make(
         invalid = successor[(successor < 0) | (successor >= num_states)][0]
         raise ValueError(f"successor={invalid}: no such state; allowed: 0 to {num_states - 1}")
     _check_sums("probability", probability, "of an action's outcomes")
+    check_finite("gamma", gamma)
     check_shapes(gamma=(gamma, "0 to 1"))
     if start is None:
         start = ~is_absorbing / max(1, (~is_absorbing).sum())

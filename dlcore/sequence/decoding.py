@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Range, root_key
-from dlcore.ops.checks import check_indices, check_range, check_shapes
+from dlcore.ops.checks import check_indices, check_range, check_shapes, describe_array
 
 __all__ = [
     "Beam",
@@ -103,10 +103,11 @@ def sample_token(
       [] int32.
 
     Raises:
-      ValueError: `temperature` is negative, or as `filter_logits`.
+      ValueError: `temperature` is negative, logits are no floats [V], or as `filter_logits`.
     """
     check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
+    _check_logits(logits)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     sampled = jax.random.categorical(key, scaled)
@@ -115,9 +116,14 @@ def sample_token(
 
 def _check_logits(logits: Any) -> None:
     """The largest of logits with a NaN would be the NaN; -inf rules a token out."""
+    if not jnp.issubdtype(getattr(logits, "dtype", object), jnp.floating):
+        raise ValueError(f"logits={describe_array(logits)}: no array of floats; allowed: floats, such as float32")
     if isinstance(logits, jax.core.Tracer):
         return
     values = np.asarray(logits, np.float32)
+    if (ruled_out := (values == -np.inf).all(-1)).any():
+        at = list(map(int, np.argwhere(ruled_out)[0]))
+        raise ValueError(f"logits{at if at else ''}: -inf of all tokens; allowed: a finite one at least")
     if (invalid := np.isnan(values) | (values == np.inf)).any():
         at = list(map(int, np.argwhere(invalid)[0]))
         raise ValueError(f"logits{at}={values[tuple(at)]}: no logit; allowed: finite numbers, and -inf")

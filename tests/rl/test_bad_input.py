@@ -9,9 +9,9 @@ import pytest
 
 from dlcore.rl import dynamic_programming, gradient_estimators, gridworld, inverse, mdp, networks
 from dlcore.rl.behavior_cloning import actor
-from dlcore.rl.demonstrations import Demonstrations, record, select
+from dlcore.rl.demonstrations import Demonstrations, load, record, select
 from dlcore.rl.dqn import q_target
-from dlcore.rl.environments import check_environment, env_step, epsilon_greedy, rollout_episode
+from dlcore.rl.environments import check_environment, env_step, epsilon_greedy, make, rollout_episode
 from dlcore.rl.gail import discriminator_loss, features
 from dlcore.rl.model_based import cross_entropy_method, pendulum_reward
 from dlcore.rl.normalization import Moments, Normalizer
@@ -21,6 +21,7 @@ from dlcore.rl.ppo import PPO, objective, update_epochs
 from dlcore.rl.replay import Replay, Transition
 from dlcore.rl.rollout import collect, step_keys
 from dlcore.rl.sac import soft_value
+from dlcore.rl.wrappers import repeat_actions, stack_frames, time_limit
 
 KEY, KEYS = jax.random.key(0), jax.random.split(jax.random.key(0), 2)
 ONE, TWO, THREE, PAIRS = (np.ones(shape, np.float32) for shape in ((), 2, 3, (3, 2)))
@@ -159,6 +160,35 @@ CASES = {
     "part of the steps": (lambda: select(EPISODES, 1.5), "every=1.5: no whole number"),
     "seed": (lambda: select(EPISODES, 1, -1), "seed=-1: too small"),
     "half an episode": (lambda: EPISODES.first(0.5), "demonstrations=0.5: no whole number"),
+    "no map": (lambda: gridworld.make(None), "text=None: no map"),
+    "ends without rewards": (lambda: gridworld.make("..G", ends=["G"]), r"ends=\['G'\]: no letters"),
+    "end of two letters": (lambda: gridworld.make("..G", ends={"GO": 1.0}), "ends=.*: no letters; allowed: one letter"),
+    "reward of an end": (lambda: gridworld.make("..G", ends={"G": "one"}), r"ends=\['one'\]: no number"),
+    "unequal rows": (
+        lambda: mdp.make([[[0, 0]], [[0]]], [[[1.0]]], 0.0, gamma=0.9),
+        "successor and probability: no arr",
+    ),
+    "absorbing number": (
+        lambda: mdp.make(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), 0.0, gamma=0.9, absorbing=0),
+        "absorbing=0: no numbers of states; allowed: a list",
+    ),
+    "no discount": (
+        lambda: mdp.make(np.zeros((1, 1, 1)), np.ones((1, 1, 1)), 0.0, gamma=None),
+        "gamma=None: no number",
+    ),
+    "greedy values": (
+        lambda: dynamic_programming.greedy_policy(PROCESS, THREE * np.nan),
+        r"values\[0\]=nan: not finite",
+    ),
+    "values of actions": (
+        lambda: epsilon_greedy(ENVIRONMENT, KEYS, np.full((2, 4), np.nan), 0.0),
+        r"values\[0, 0\]=nan: not finite",
+    ),
+    "no name": (lambda: make(None), "environment=None: no name"),
+    "no file": (lambda: load(None), "demonstrations='None': no demonstrations"),
+    "no limit": (lambda: time_limit(ENVIRONMENT, None), "max_steps=None: no whole number"),
+    "no frames": (lambda: stack_frames(ENVIRONMENT, None), "num_frames=None: no whole number"),
+    "no repeats": (lambda: repeat_actions(ENVIRONMENT, None), "num_repeats=None: no whole number"),
     "key of an episode": (lambda: record(ENVIRONMENT, None, KEY), "keys=.*: wrong shape"),
 }
 

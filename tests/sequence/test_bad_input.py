@@ -16,7 +16,7 @@ from dlcore.sequence.decoding import (
     generate_sentences,
     sample_token,
 )
-from dlcore.sequence.kalman import Filtered, constant_velocity, kalman_smoother
+from dlcore.sequence.kalman import Filtered, constant_velocity, kalman_filter, kalman_smoother
 from dlcore.sequence.language_model import continue_text
 from dlcore.sequence.masked_language_model import hide_tokens, two_sided_table_accuracy
 from dlcore.sequence.ngram import ngram_loss
@@ -101,6 +101,20 @@ def fitted(target):
         ("max_length=2.5", lambda: generate_sentences(None, None, 2, 2.5)),
         ("beam_size=0", lambda: generate_sentences(None, None, 2, 3, 0)),
         ("length_penalty=-1", lambda: generate_sentences(None, None, 2, 3, 2, -1.0)),
+        ("logits=int32", lambda: sample_token(KEYS[0], np.array([1, 2]), 0.5)),
+        (
+            r"logits\[1\]: -inf of all tokens",
+            lambda: filter_logits(np.where(LOGITS > -1, [[0], [-np.inf]], 0).astype(np.float32)),
+        ),
+        ("temperature='hot': no number", lambda: sample_token(KEYS[0], LOGITS[0], "hot")),
+        ("top_p=None: no number", lambda: filter_logits(LOGITS, 0, None)),
+        ("start=3.0: not two deviations", lambda: constant_velocity(0.1, start=3.0)),
+        ("covariance: not symmetric", lambda: kalman_filter(SPACE._replace(covariance=np.triu(np.ones((4, 4)))), X[0])),
+        (
+            "observation_noise: an eigenvalue of -4",
+            lambda: kalman_filter(SPACE._replace(observation_noise=np.array([[1, 5], [5, 1]])), X[0]),
+        ),
+        (r"observations=\[0, 2\]: no steps", lambda: kalman_filter(SPACE, X[0, :0])),
         ("drift='far'", lambda: constant_velocity("far")),
         ("predicted_mean=", lambda: kalman_smoother(SPACE, Filtered(*ESTIMATES[:2], np.ones((3, 2)), *ESTIMATES[1:]))),
         ("lengths=", lambda: continue_text(None, None, TOKENS[None], np.ones(2, int), KEYS, 3)),
