@@ -176,6 +176,7 @@ from dlcore.generative.schedules import SCHEDULES as SCHEDULES
 from dlcore.generative.schedules import SamplingGrid as SamplingGrid
 from dlcore.generative.schedules import add_noise as add_noise
 from dlcore.generative.schedules import alphas_cumprod as alphas_cumprod
+from dlcore.generative.schedules import check_floats as check_floats
 from dlcore.generative.schedules import cosine_betas as cosine_betas
 from dlcore.generative.schedules import karras_sigmas as karras_sigmas
 from dlcore.generative.schedules import linear_betas as linear_betas

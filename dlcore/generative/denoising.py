@@ -18,6 +18,7 @@ from flax import struct
 from dlcore.data.augment import to_float
 from dlcore.generative.condition import Condition, classes_of, read
 from dlcore.generative.pixels import check_shape, denormalize, normalize
+from dlcore.generative.schedules import check_floats
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.precision import logits_dtype
@@ -76,8 +77,9 @@ def example_noise(keys: jax.Array, x: jax.Array) -> jax.Array:
       [B, ...], standard normal, at least float32.
 
     Raises:
-      ValueError: there are not as many keys as examples.
+      ValueError: there are not as many keys as examples, or these are whole numbers.
     """
+    check_floats("x", x)
     check_shapes(keys=(keys, str(len(x))))
 
     def one(key, x):

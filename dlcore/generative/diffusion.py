@@ -252,7 +252,7 @@ def sample(
         raise ValueError(
             f"{unknown[0]}={options[unknown[0]]}: no option of sampler={sampler}; allowed: {', '.join(allowed)}"
         )
-    if min(shape, default=1) < 1:
+    if np.ndim(shape) == 1 and min(shape, default=1) < 1:
         raise ValueError(f"shape={tuple(shape)}: holds nothing; allowed: sides of at least 1")
     check_shape(shape)
     check_shapes(shares=(shares, "... 0 to 1"))

@@ -133,7 +133,10 @@ def langevin_sample(
     slope = jax.grad(lambda x: energy(x).sum())
 
     def step(x, k):
-        return x - step_size / 2 * slope(x) + noise_scale * jnp.sqrt(step_size) * noise(k), None
+        moved, scale = x - step_size / 2 * slope(x), noise_scale * jnp.sqrt(step_size)
+        drawn = noise(k)
+        check_shapes(x=(x, "..."), noise=(drawn, "..."))
+        return moved + scale * drawn, None
 
     return jax.lax.scan(step, to_acc_dtype(x), jnp.arange(num_steps))[0]
 

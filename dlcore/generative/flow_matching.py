@@ -36,7 +36,7 @@ from dlcore.generative.consistency import Distillation
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
 from dlcore.generative.samplers import check_falling, walk
-from dlcore.generative.schedules import to_acc_dtype
+from dlcore.generative.schedules import check_floats, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
 
@@ -94,8 +94,9 @@ def flow_path(x: jax.Array, noise: jax.Array, t: Any) -> jax.Array:
       x_t = (1 - t) x_0 + t eps, [...], computed in float32 and cast to the dtype of x.
 
     Raises:
-      ValueError: the shapes differ, or a concrete t is not in [0, 1].
+      ValueError: the shapes differ, x holds whole numbers, or a concrete t is not in [0, 1].
     """
+    check_floats("x", x)
     check_shapes(x=(x, "..."), noise=(noise, "..."))
     check_range("t", t, 0, 1)
     t = to_acc_dtype(t)

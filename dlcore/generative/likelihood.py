@@ -152,6 +152,7 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     """
     if logits.shape[:1] != x.shape[:1] or logits.size != x.size * logits.shape[-1]:
         raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {(*x.shape, 'K')}")
+    check_shapes(x=(x, "int ..."))
     x = x.reshape(x.shape[0], -1)
     logits = logits.reshape(*x.shape, -1).astype(logits_dtype(logits.dtype))
     check_indices("x", x, logits.shape[-1], "levels")

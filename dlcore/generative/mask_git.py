@@ -123,7 +123,7 @@ def mask_codes(key: jax.Array, codes: jax.Array, count: jax.Array, mask_token: i
     Raises:
       ValueError: the codes are no grid of integers below `mask_token`, or `count` is out of range.
     """
-    check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, "int >= 1"), count=(count, f"0 to {codes.size}"))
+    check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, "int >= 1"), count=(count, f"int 0 to {codes.size}"))
     check_indices("codes", codes, mask_token, "codes below mask_token")
     ranks = jax.random.permutation(key, codes.size).reshape(codes.shape)
     is_masked = ranks < count

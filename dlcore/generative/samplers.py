@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.generative.schedules import SamplingGrid, signal_and_spread, to_acc_dtype
+from dlcore.generative.schedules import SamplingGrid, check_floats, signal_and_spread, to_acc_dtype
 from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
 
 __all__ = [
@@ -81,6 +81,7 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
         cannot hold 1 - abar.
     """
     check_choice("prediction", prediction, Prediction)
+    check_floats("x", x)
     dtype = jnp.asarray(x).dtype
     if jnp.shape(output) != jnp.shape(x):
         raise ValueError(f"output={describe_array(output)}: another shape than x; allowed: {describe_array(x)}")
@@ -111,6 +112,7 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
     Raises:
       ValueError: the shapes differ, or see `read_prediction`.
     """
+    check_floats("x0", x0)
     check_shapes(x0=(x0, "..."), eps=(eps, "..."))
     check_choice("prediction", prediction, Prediction)
     signal, spread = signal_and_spread("abar", abar)
@@ -172,6 +174,11 @@ def branches(
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
 
     def outputs(x: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
+        for leaf in jax.tree.leaves(both):
+            if len(leaf) != 2 * len(x):
+                raise ValueError(
+                    f"conditions: of {len(leaf) // 2} examples; allowed: {len(x)}, as x={describe_array(x)}"
+                )
         output = to_acc_dtype(network(jnp.concatenate([x, x]), t, both))
         if len(output) != 2 * len(x):
             raise ValueError(f"network: gives {describe_array(output)}; allowed: {2 * len(x)} rows, of both conditions")
@@ -285,8 +292,7 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
       ValueError: a concrete level is not finite, there are fewer than two, x holds whole numbers, or a step changes its
         shape.
     """
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"x={describe_array(x)}: no place for noise; allowed: floats, such as pixels in [-1, 1]")
+    check_floats("x", x)
     _check_levels(levels)
     start, dtype = to_acc_dtype(x), x.dtype
     levels = jnp.asarray(levels, start.dtype)

@@ -102,8 +102,9 @@ class SDE(NamedTuple):
           (a, b), both [...], at least float32.
 
         Raises:
-          ValueError: a concrete t is not in [0, 1].
+          ValueError: `sde` is unknown, or a concrete t is not in [0, 1].
         """
+        check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
         t = to_acc_dtype(t)
         if self.sde == "ve":
@@ -121,8 +122,9 @@ class SDE(NamedTuple):
           (rate, g^2), both [...], at least float32.
 
         Raises:
-          ValueError: a concrete t is not in [0, 1].
+          ValueError: `sde` is unknown, or a concrete t is not in [0, 1].
         """
+        check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
         t = to_acc_dtype(t)
         if self.sde == "ve":

@@ -19,6 +19,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source
@@ -115,7 +116,8 @@ def cluster(key: jax.Array, features: np.ndarray, num_clusters: int, dims: int =
     Raises:
       ValueError: there are fewer features than clusters, a number is no whole one from 1, or a feature is not finite.
     """
-    check_shapes(features=(features, "N D"), num_clusters=(num_clusters, "int >= 1"))
+    check_shapes(features=(features, "N D"))
+    check_whole_number("num_clusters", num_clusters, 1)
     check_shapes(dims=(dims, "int >= 1"))
     if len(features) < num_clusters:
         raise ValueError(f"num_clusters={num_clusters}: more than examples; allowed: at most {len(features)}")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["block_shapes", "check_patch_grid", "context_and_targets", "mask_count", "random_block", "random_mask"]
 
@@ -45,6 +45,8 @@ def block_shapes(
       ValueError: `grid` is not two whole numbers, a range is none, or no block of this grid is in range.
     """
     check_patch_grid(grid, ("rows", "columns"))
+    check_finite(name, scale)
+    check_finite("aspect", aspect)
     if np.shape(scale) != (2,) or not 0 <= scale[0] <= scale[1] <= 1:
         raise ValueError(f"{name}={tuple(scale)}: no range of shares; allowed: two of 0 to 1, the smaller first")
     if np.shape(aspect) != (2,) or not 0 < aspect[0] <= aspect[1]:
@@ -142,6 +144,7 @@ def mask_count(patches: int, mask_ratio: float) -> int:
         visible.
     """
     check_shapes(patches=(patches, "int >= 1"), mask_ratio=(mask_ratio, "0 to 1"))
+    check_finite("mask_ratio", mask_ratio)
     count = round(patches * mask_ratio)
     if not 0 < count < patches:
         raise ValueError(

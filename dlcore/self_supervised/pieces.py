@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["check_grid", "cut_pieces", "distant_orders"]
@@ -107,7 +108,8 @@ def distant_orders(pieces: int, count: int) -> np.ndarray:
     Raises:
       ValueError: there are not so many orders, or a number is no whole one from 1.
     """
-    check_shapes(pieces=(pieces, "int >= 1"), orders=(count, "int >= 0"))
+    check_whole_number("pieces", pieces, 1)
+    check_whole_number("orders", count)
     all_orders = np.array(list(itertools.permutations(range(pieces))), np.int8)
     if not 2 <= count <= len(all_orders):
         raise ValueError(f"orders={count}: of {pieces} pieces; allowed: 2 to {len(all_orders)}")

@@ -36,7 +36,7 @@ from dlcore.losses import (
 )
 from dlcore.metrics import ConfusionMatrix
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_class_ids, check_probabilities, check_shapes
+from dlcore.ops.checks import check_class_ids, check_finite, check_probabilities, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
@@ -75,6 +75,7 @@ def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray
       ValueError: `rate` or `noise` is not allowed, or there are fewer than two classes, or no whole number of them.
     """
     check_shapes(num_classes=(num_classes, "int >= 0"))
+    check_finite("noise_rate", rate)
     if not 0 <= rate < 1:
         raise ValueError(f"noise_rate={rate}: out of range; allowed: at least 0, below 1")
     if num_classes < 2:
@@ -106,6 +107,7 @@ def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
         raise ValueError(f"source={source.name!r}: has no label; allowed: sources with one, of {sorted(source.arrays)}")
     check_shapes(transition=(transition, "C C"))
     check_probabilities("transition", transition)
+    transition = np.asarray(transition)
     check_class_ids("label", source.arrays["label"], len(transition))
     label = np.asarray(source.arrays["label"])
     draws = np.random.default_rng((check_seed(seed), 5)).uniform(size=len(label))

@@ -24,6 +24,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
@@ -144,7 +145,8 @@ def ramp_up(step: jax.Array, steps: int) -> jax.Array:
     Raises:
       ValueError: a number is negative, or `steps` is no whole number.
     """
-    check_shapes(step=(step, ">= 0"), steps=(steps, "int >= 0"))
+    check_shapes(step=(step, ">= 0"))
+    check_whole_number("steps", steps, 0)
     progress = jnp.minimum(step / max(steps, 1), 1.0) if steps else jnp.ones(())
     return jnp.exp(-5 * jnp.square(1 - progress)).astype(jnp.float32)
 
@@ -174,7 +176,8 @@ def ramp_up_schedule(weight: float | jax.Array, steps: int = 0) -> Callable[[jax
     Raises:
       ValueError: the weight is negative, or `steps` is negative or no whole number.
     """
-    check_shapes(weight=(weight, ">= 0"), steps=(steps, "int >= 0"))
+    check_shapes(weight=(weight, ">= 0"))
+    check_whole_number("steps", steps, 0)
     return lambda step: weight * ramp_up(step, steps)
 
 
@@ -279,6 +282,8 @@ def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metri
     Raises:
       ValueError: the labels are no integers [B], or a concrete one is no class.
     """
+    if "label" not in labeled:
+        raise ValueError(f"labeled={sorted(labeled)}: has no label; allowed: a labeled batch")
     check_shapes(logits=(logits, "B C"), label=(labeled["label"], "int B"))
     check_class_ids("label", labeled["label"], logits.shape[-1])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labeled["label"])

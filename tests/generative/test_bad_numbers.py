@@ -21,7 +21,7 @@ from dlcore.generative import (
     var,
     vq_vae,
 )
-from dlcore.generative.adaptive_augmentation import update_probability
+from dlcore.generative.adaptive_augmentation import augment_images, update_probability
 from dlcore.generative.autoencoder import activation_divergence, mean_activation
 from dlcore.generative.condition import class_condition, read
 from dlcore.generative.cycle_gan import Pool, draw_from
@@ -29,8 +29,10 @@ from dlcore.generative.dcgan import num_levels
 from dlcore.generative.ddpm import diffuse, simple_loss
 from dlcore.generative.denoising import denoising_learner, example_noise
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, interpolate, noise_of
+from dlcore.generative.diffusion import sample as draw
 from dlcore.generative.discriminator_features import discriminator_features
 from dlcore.generative.dit import modulate
+from dlcore.generative.editing import strength_grid
 from dlcore.generative.energy_based import contrastive_energy_loss, langevin_sample
 from dlcore.generative.flux import image_positions
 from dlcore.generative.fvbn import made_masks
@@ -39,7 +41,7 @@ from dlcore.generative.image_to_image import paired_learner
 from dlcore.generative.latent_diffusion import latent_scale
 from dlcore.generative.lcm import lcm_timesteps
 from dlcore.generative.levels import encode, num_outputs, to_logits
-from dlcore.generative.likelihood import likelihood_metrics, nats_to_bits
+from dlcore.generative.likelihood import categorical_log_likelihood, likelihood_metrics, nats_to_bits
 from dlcore.generative.normalizing_flow import dequantize
 from dlcore.generative.personalization import object_pixels
 from dlcore.generative.pixels import check_shape, halve_sides
@@ -47,6 +49,7 @@ from dlcore.generative.ring import ring_centers, ring_points
 from dlcore.generative.style_gan import noise_maps, noise_sizes
 from dlcore.generative.style_gan2_networks import minibatch_deviation
 from dlcore.generative.super_resolution import enlarge, sharpness
+from dlcore.generative.tcd import tcd_sample
 from dlcore.generative.text_to_image import prompt_condition
 from dlcore.generative.two_players import discriminator_metrics, sample_latents
 from dlcore.generative.unet import timestep_embedding
@@ -156,6 +159,36 @@ CASES = {
     "half a cell": (lambda: discriminator_features(None, None, IMAGES, 2.5), "grid=2.5: no whole number"),
     "scale of tokens": (lambda: modulate(IMAGES[..., 0], IMAGES[:, 0, :, 0], PAIRS), r"scale=float32\[3, 2\]: wrong"),
     "noise of an example": (lambda: schedules.add_noise(PAIRS, PAIRS[:1], 0.5), r"noise=float32\[1, 2\]: wrong shape"),
+    "whole pixels": (
+        lambda: schedules.add_noise(PAIRS.astype(int), PAIRS, 0.5),
+        r"x=int32\[3, 2\]: no place for noise",
+    ),
+    "whole examples": (lambda: example_noise(KEYS, PAIRS.astype(int)), "x=int32.*: no place for noise"),
+    "whole path": (lambda: flow_matching.flow_path(PAIRS.astype(int), PAIRS, 0.5), "x=int32.*: no place for noise"),
+    "whole output": (lambda: samplers.read_prediction(CODES, CODES, 0.5), "x=int32.*: no place for noise"),
+    "bytes": (lambda: augment_images(KEYS, IMAGES.astype(jnp.uint8), 0.5), "images=uint8.*: no place for noise"),
+    "no noise": (lambda: schedules.add_noise(PAIRS, None, 0.5), "noise=None: no place for noise"),
+    "no beta": (lambda: schedules.linear_betas(10, None), "beta_start=None: no number"),
+    "no level": (lambda: schedules.karras_sigmas(5, None), "sigma_min=None: no number"),
+    "no strength": (lambda: strength_grid(GRID, None), "strength=None: no number"),
+    "word for an equation": (lambda: score_sde.SDE("vq").marginal(0.5), "sde='vq': unknown; allowed: ve, vp"),
+    "jump": (
+        lambda: tcd_sample(None, PAIRS, None, GRID._replace(train_alphas_cumprod=ABAR[:1])),
+        r"timesteps\[0\]=1: out of range; allowed: 0 to 0",
+    ),
+    "number for a shape": (lambda: draw(None, KEYS, 2, ABAR, num_inference_steps=1), "shape=2: no shape of an example"),
+    "noise of a walk": (
+        lambda: langevin_sample(jnp.sum, PAIRS, lambda k: TWO, num_steps=1, step_size=0.1),
+        r"noise=float32\[2\]: wrong shape",
+    ),
+    "conditions of other examples": (
+        lambda: samplers.branches(one_row, TWO, TWO)(PAIRS, 0),
+        "conditions: of 2 examples; allowed: 3",
+    ),
+    "levels of floats": (
+        lambda: categorical_log_likelihood(jnp.ones((3, 2, 4)), PAIRS),
+        r"x=float32\[3, 2\]: wrong shape or dtype; allowed: int",
+    ),
     "noise of a target": (lambda: samplers.target_of(PAIRS, PAIRS[:1], 0.5), r"eps=float32\[1, 2\]: wrong shape"),
     "preconditioning": (lambda: edm.precondition(one_row, np.nan), "sigma_data=nan: out of range"),
     "output that is scaled": (lambda: edm.precondition(one_row)(PAIRS, 1.0), r"output=float32\[1, 2\]: wrong shape"),

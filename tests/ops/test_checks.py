@@ -49,7 +49,6 @@ from dlcore.ops import (
     check_values,
     describe_array,
 )
-from dlcore.ops.checks import check_indices, check_mask, check_probabilities, check_range, check_values
 
 IMAGES, LABEL = jnp.ones((1, 4, 4, 1)), jnp.array([3])
 NANS = np.full((2, 2), np.nan)
@@ -351,7 +350,7 @@ def test_axes_and_ranges_that_fit_pass():
     ],
 )
 def test_words_and_rows_of_several_lengths_are_no_numbers(check):
-    with pytest.raises(ValueError, match="^x='one': no number; allowed: numbers$"):
+    with pytest.raises(ValueError, match=r"^x='one': no number; allowed: numbers$"):
         check("one")
-    with pytest.raises(ValueError, match="^x: rows of several lengths; allowed: rows of one length$"):
+    with pytest.raises(ValueError, match=r"^x: rows of several lengths; allowed: rows of one length$"):
         check([[0.5, 0.5], [1.0]])

@@ -8,6 +8,7 @@ from dlcore.data.source import Source
 from dlcore.semi_supervised.class_balance import align_distribution, class_thresholds, running_mean
 from dlcore.semi_supervised.gan_classifier import area_of_low_density, density_excess, feature_distance, pull_away
 from dlcore.semi_supervised.label_propagation import propagate
+from dlcore.semi_supervised.mixmatch import sharpen
 from dlcore.semi_supervised.noisy_labels import corrupt_labels, smallest, transition_matrix
 from dlcore.semi_supervised.temporal_ensembling import correct_startup_bias, remember
 from dlcore.semi_supervised.two_streams import (
@@ -46,6 +47,11 @@ CASES = {
     "made feature": (lambda: area_of_low_density(ROWS, ROWS * np.nan), r"made\[0, 0\]=nan: not finite"),
     "steps of a graph": (lambda: propagate(PAIRS, INDEX, max_steps=0), "max_steps=0: out of range"),
     "tolerance of a graph": (lambda: propagate(PAIRS, INDEX, tolerance=np.nan), "tolerance=nan: out of range"),
+    "kernel": (lambda: propagate(PAIRS, INDEX, gamma="wide"), "gamma='wide': no number"),
+    "rate": (lambda: transition_matrix(3, "high", "symmetric"), "noise_rate='high': no number"),
+    "whole probabilities": (lambda: sharpen(np.eye(2, dtype=int), 0.5), "p=int32.*: no probabilities; allowed: floats"),
+    "batch without labels": (lambda: supervised_terms(PAIRS, {"image": PAIRS}), r"labeled=\['image'\]: has no label"),
+    "no steps": (lambda: ramp_up(1, None), "steps=None: no whole number"),
     "half a class": (lambda: transition_matrix(2.5, 0.1, "symmetric"), "num_classes=2.5: no whole number"),
     "label": (lambda: corrupt_labels(LABELED, EVEN, 0), r"label\[1\]=2: out of range; allowed: 0 to 1, of 2 classes"),
     "transition": (lambda: corrupt_labels(LABELED, 2 * EVEN, 0), r"transition\[0\]=.*: sums to 2"),
