@@ -134,9 +134,9 @@ def langevin_sample(
 
     def step(x, k):
         moved, scale = x - step_size / 2 * slope(x), noise_scale * jnp.sqrt(step_size)
-        drawn = noise(k)
-        check_shapes(x=(x, "..."), noise=(drawn, "..."))
-        return moved + scale * drawn, None
+        sampled = noise(k)
+        check_shapes(x=(x, "..."), noise=(sampled, "..."))
+        return moved + scale * sampled, None
 
     return jax.lax.scan(step, to_acc_dtype(x), jnp.arange(num_steps))[0]
 
