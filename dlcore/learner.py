@@ -184,9 +184,10 @@ def check_arguments(function: Callable) -> Callable:
 def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
     for name, value in values.items():
         hint: Any = hints.get(name)
-        for limits in getattr(hint, "__metadata__", ()):
-            if isinstance(limits, Range):
-                check_range(name, value, limits)
+        for option in _options(hint):
+            for limits in getattr(option, "__metadata__", ()):
+                if isinstance(limits, Range):
+                    check_range(name, value, limits)
         if get_origin(hint) is Annotated:
             hint = get_args(hint)[0]
         check_kind(name, value, hint)
@@ -203,6 +204,11 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
             _check(get_type_hints(hint, include_extras=True), value._asdict())
 
 
+def _options(hint: Any) -> tuple[Any, ...]:
+    """Return what a value may be: `int | None` is two options."""
+    return get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+
+
 def check_kind(name: str, value: Any, hint: Any) -> None:
     """Refuse what is no bool, whole number or finite number where one is due; arrays pass.
 
@@ -216,7 +222,7 @@ def check_kind(name: str, value: Any, hint: Any) -> None:
     Raises:
       ValueError: it is of another kind.
     """
-    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    options = [get_args(option)[0] if get_origin(option) is Annotated else option for option in _options(hint)]
     if isinstance(value, np.ndarray | jax.Array) or (value is None and type(None) in options):
         return
     kinds = {*options} - {type(None)}

@@ -330,6 +330,9 @@ def test_numbers_of_numpy_are_limited_too(number):
         ({"on": "false"}, r"^on='false': no bool; allowed: True, False$"),
         ({"rate": math.inf}, r"^rate=inf: no finite number; allowed: finite numbers$"),
         ({"shift": math.nan}, r"^shift=nan: no finite number; allowed: finite numbers$"),
+        ({"share": 2.0}, r"^share=2\.0: out of range; allowed: at least 0, at most 1$"),
+        ({"share": math.nan}, r"^share=nan: out of range; allowed: at least 0, at most 1$"),
+        ({"depth": 1.5}, r"^depth=1\.5: no whole number; allowed: integers$"),
         ({"model": "mlp"}, r"^model='mlp': a word; allowed: a Module$"),
     ],
 )
@@ -345,6 +348,8 @@ def test_an_argument_of_another_kind_is_refused(argument, message):
         on: bool = False,
         rate: Annotated[float, Range(0)] = 0.5,
         shift: float | None = 0.0,
+        share: Annotated[float, Range(0, 1)] | None = None,
+        depth: Annotated[int, Range(1)] | None = None,
         sizes: tuple[int, int] = (1, 2),
     ):
         return count

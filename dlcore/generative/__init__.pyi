@@ -14,6 +14,7 @@ from dlcore.generative.condition import Condition as Condition
 from dlcore.generative.condition import check_guidance as check_guidance
 from dlcore.generative.condition import class_condition as class_condition
 from dlcore.generative.condition import classes_of as classes_of
+from dlcore.generative.condition import entry_of as entry_of
 from dlcore.generative.condition import read as read
 from dlcore.generative.conditional_unet import ConditionalUNet as ConditionalUNet
 from dlcore.generative.conditional_unet import UNetEncoder as UNetEncoder
@@ -142,6 +143,7 @@ from dlcore.generative.pipeline import open_pipeline as open_pipeline
 from dlcore.generative.pixart import PixArt as PixArt
 from dlcore.generative.pixel_cnn import PixelCNN as PixelCNN
 from dlcore.generative.pixel_rnn import PixelRNN as PixelRNN
+from dlcore.generative.pixels import check_shape as check_shape
 from dlcore.generative.pixels import denormalize as denormalize
 from dlcore.generative.pixels import halve_sides as halve_sides
 from dlcore.generative.pixels import normalize as normalize
@@ -174,6 +176,7 @@ from dlcore.generative.schedules import SCHEDULES as SCHEDULES
 from dlcore.generative.schedules import SamplingGrid as SamplingGrid
 from dlcore.generative.schedules import add_noise as add_noise
 from dlcore.generative.schedules import alphas_cumprod as alphas_cumprod
+from dlcore.generative.schedules import check_floats as check_floats
 from dlcore.generative.schedules import cosine_betas as cosine_betas
 from dlcore.generative.schedules import karras_sigmas as karras_sigmas
 from dlcore.generative.schedules import linear_betas as linear_betas

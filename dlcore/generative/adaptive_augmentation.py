@@ -19,6 +19,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from dlcore.generative.schedules import check_floats
 from dlcore.ops.checks import check_shapes
 
 __all__ = ["augment_images", "update_probability"]
@@ -46,6 +47,7 @@ def augment_images(keys: jax.Array, images: jax.Array, probability: float | jax.
       ValueError: images are not square, keys do not fit, or the probability is out of range.
     """
     check_shapes(keys=(keys, "B"), images=(images, "B H W C"), probability=(probability, "0 to 1"))
+    check_floats("images", images)
     if images.shape[1] != images.shape[2]:
         raise ValueError(f"images.shape={images.shape}: a quarter turn needs squares; allowed: [B, H, W, C] with H = W")
     return jax.vmap(_augment, (0, 0, None))(keys, images, probability)
@@ -95,6 +97,7 @@ def update_probability(
     Raises:
       ValueError: a number is out of range.
     """
+    check_shapes(num_images=(num_images, ">= 0"))
     check_shapes(
         probability=(probability, "0 to 1"),
         mean_sign=(mean_sign, "-1 to 1"),

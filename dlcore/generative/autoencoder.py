@@ -131,7 +131,11 @@ def mean_activation(codes: jax.Array, mask: jax.Array) -> jax.Array:
 
     Returns:
       [D]; 0 where no example counts.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(codes=(codes, "B D"), mask=(mask, "mask B"))
     is_valid = mask > 0
     total, count = jnp.where(is_valid[:, None], codes, 0).sum(0), is_valid.sum()
     total, count = psum((total, count))
@@ -151,7 +155,8 @@ def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.
     Raises:
       ValueError: `rho` is out of range.
     """
-    check_shapes(rho=(rho, "0 to 1"))
+    check_shapes(rho=(rho, "> 0"))
+    check_shapes(rho=(rho, "0 to <1"))
     a = jnp.clip(activation.astype(logits_dtype(activation.dtype)), 1e-6, 1 - 1e-6)
     return rho * jnp.log(rho / a) + (1 - rho) * jnp.log((1 - rho) / (1 - a))
 

@@ -22,12 +22,15 @@ from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
 from dlcore.generative.likelihood import binarize, categorical_log_likelihood, likelihood_metrics, quantize
+from dlcore.generative.pixels import check_shape
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_state
 
@@ -79,7 +82,22 @@ def sample(
 
     Returns:
       [B, H, W, C] int32 in [0, levels).
+
+    Raises:
+      ValueError: `shape` is not (H, W, C), there is not a key, a label and an image to complete for each sample,
+        `given` comes without `known` or a concrete one of its values is no level, or the temperature is negative.
     """
+    check_shape(shape, 3)
+    check_shapes(keys=(keys, "B"), temperature=(temperature, ">= 0"))
+    if (given is None) != (known is None):
+        raise ValueError("given and known: one is None; allowed: both, or none")
+    if given is not None:
+        check_shapes(given=(given, " ".join(map(str, (len(keys), *shape)))))
+        check_indices("given", given, model.levels, "levels")
+        if np.shape(known) not in (tuple(shape), np.shape(given)):
+            raise ValueError(f"known={list(np.shape(known))}: wrong shape; allowed: {list(shape)}, or that of given")
+    if label is not None and len(label) != len(keys):
+        raise ValueError(f"label={list(label.shape)}: wrong shape; allowed: one for each of {len(keys)} keys")
     height, width, colors = shape
     variables = {"params": params}
     x = jnp.zeros((keys.shape[0], *shape), jnp.int32)
@@ -137,7 +155,11 @@ def dependence(model: nn.Module, params: Any, shape: tuple[int, int, int], key: 
 
     Returns:
       [D, D] float32, the sum over levels of |d logits_i / d x_j| in row i and column j.
+
+    Raises:
+      ValueError: `shape` is not (H, W, C).
     """
+    check_shape(shape, 3)
     x = jax.random.uniform(key, shape, maxval=model.levels - 1)
     label = jnp.zeros(1, jnp.int32) if getattr(model, "num_classes", 0) else None
     jacobian = jax.jacrev(lambda x: model.apply({"params": params}, x[None], label)[0])(x)
@@ -184,7 +206,11 @@ def learner(
       too, under names that carry the binarization. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in
       [0, 1], "levels": the same as int, "nats": -log p of each}`. It keeps the pixels of `image` (or `codes`) that
       `known: [B, H, W, C]` marks, and draws class `label`, or without labels class `index` modulo their number.
+
+    Raises:
+      ValueError: a size of `shape` is no whole number from 1.
     """
+    check_shape(shape, 3)
     levels, num_classes = model.levels, getattr(model, "num_classes", 0)
     dimensions = math.prod(shape)
 

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_shapes
 
-__all__ = ["Condition", "check_guidance", "class_condition", "classes_of", "read"]
+__all__ = ["Condition", "check_guidance", "class_condition", "classes_of", "entry_of", "read"]
 
 
 class Condition(NamedTuple):
@@ -37,12 +37,35 @@ def class_condition(num_classes: int, name: str = "label") -> Condition:
       The condition, labels [B] from 0 to K.
 
     Raises:
-      ValueError: `num_classes` is no whole number of at least 1.
+      ValueError: `num_classes` is no whole number of at least 1; when a batch is read: it has no labels, or a concrete
+        one is above K.
     """
     check_shapes(num_classes=(num_classes, "int >= 1"))
-    return Condition(
-        lambda batch: batch[name].astype(jnp.int32), lambda y: jnp.full_like(y, num_classes), {name: num_classes}
-    )
+
+    def read(batch: dict) -> jax.Array:
+        labels = entry_of(batch, name)
+        check_class_ids(name, labels, num_classes + 1)
+        return labels.astype(jnp.int32)
+
+    return Condition(read, lambda y: jnp.full_like(y, num_classes), {name: num_classes})
+
+
+def entry_of(batch: dict, name: str) -> jax.Array:
+    """Look up what a network is conditioned on.
+
+    Args:
+      batch: the batch.
+      name: name of the entry.
+
+    Returns:
+      The entry.
+
+    Raises:
+      ValueError: the batch has no such entry.
+    """
+    if name not in batch:
+        raise ValueError(f"batch: has no {name!r}, which the network is given; allowed: a batch with it")
+    return batch[name]
 
 
 def check_guidance(guidance: float, conditional: bool) -> None:
@@ -73,10 +96,16 @@ def read(
 
     Returns:
       What the network takes after x and t: (pytree of [B, ...],), or ().
+
+    Raises:
+      ValueError: `dropout` is outside [0, 1], there are no keys to drop by, or as the condition.
     """
+    check_shapes(dropout=(dropout, "0 to 1"))
     if condition is None:
         return ()
     cond = condition.read(batch)
+    if keys is None and not (isinstance(dropout, Real) and dropout == 0):
+        raise ValueError(f"keys=None: dropout={dropout} draws; allowed: keys [B], or dropout=0")
     if not (isinstance(dropout, Real) and dropout == 0):
         cond_drop_mask = jax.vmap(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 3), dropout))(keys)  # [B]
 

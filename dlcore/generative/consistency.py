@@ -35,7 +35,7 @@ from dlcore.generative.edm import precondition, with_timesteps
 from dlcore.generative.samplers import Denoise, Noise, check_falling, walk
 from dlcore.generative.schedules import karras_sigmas, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_counts, check_shapes
 
 __all__ = [
     "ConsistencyLevels",
@@ -125,9 +125,10 @@ def discretization_steps(step: Any, num_steps: int, s0: int = 10, s1: int = 1280
       [] int32, intervals + 1.
 
     Raises:
-      ValueError: a number is out of range.
+      ValueError: a number is out of range or no whole one.
     """
-    check_shapes(num_steps=(num_steps, ">= 1"), s0=(s0, ">= 1"))
+    check_shapes(num_steps=(num_steps, "int >= 1"), s0=(s0, "int >= 1"), s1=(s1, "int >= 1"))
+    check_counts("step", step)
     if s1 < s0:
         raise ValueError(f"s1={s1}: below s0; allowed: at least {s0=}")
     period = max(int(num_steps / (math.log2(s1 // s0) + 1)), 1)
@@ -149,9 +150,9 @@ def sample_intervals(
       (sigma_n [B], sigma_(n+1) [B]), n from 1 to N - 1 with the probability p(n).
 
     Raises:
-      ValueError: sigma_min is not below sigma_max.
+      ValueError: `num_levels` is no whole number from 2, sigma_min is not below sigma_max, or `keys` are not [B].
     """
-    check_shapes(num_levels=(num_levels, ">= 2"))
+    check_shapes(keys=(keys, "B"), num_levels=(num_levels, "int >= 2"))
     karras_sigmas(2, levels.sigma_min, levels.sigma_max, levels.rho)
     bounds = [(math.log(sigma) - levels.p_mean) / levels.p_std for sigma in (levels.sigma_min, levels.sigma_max)]
     normal = jax.vmap(lambda key: jax.random.truncated_normal(key, *bounds))(keys)
@@ -210,7 +211,11 @@ def consistency_loss(
 
     Returns:
       [B], at least float32.
+
+    Raises:
+      ValueError: a number is out of range, there are not as many keys as examples, or the network gives another shape.
     """
+    check_shapes(sigma_data=(sigma_data, "> 0"))
 
     def expand(sigma):
         return sigma.reshape(-1, *[1] * (x.ndim - 1))

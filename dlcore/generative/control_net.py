@@ -18,12 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.generative.condition import Condition
+from dlcore.generative.condition import Condition, entry_of
 from dlcore.generative.conditional_unet import UNetEncoder
 from dlcore.learner import Evaluator
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes, describe_array
 
 __all__ = ["ControlNet", "ControlledUNet", "control_condition", "copy_encoder", "edge_map", "shape_iou"]
 
@@ -145,10 +145,13 @@ def control_condition(prompt: str = "tokens", hint: str = "hint") -> Condition:
 
     Returns:
       The condition.
+
+    Raises:
+      ValueError: when a batch is read: it lacks one of them.
     """
 
     def read(batch: dict) -> dict:
-        return {"prompt": batch[prompt].astype(jnp.int32), "hint": batch[hint].astype(jnp.float32)}
+        return {"prompt": entry_of(batch, prompt).astype(jnp.int32), "hint": entry_of(batch, hint).astype(jnp.float32)}
 
     return Condition(read, lambda cond: {**cond, "prompt": jnp.zeros_like(cond["prompt"])})
 
@@ -162,7 +165,13 @@ def edge_map(images: np.ndarray, least: float = 40) -> np.ndarray:
 
     Returns:
       [N, H, W, 1] float32, 1 at an edge and 0 elsewhere.
+
+    Raises:
+      ValueError: the images are not [N, H, W, C] uint8, or the slope is negative.
     """
+    check_shapes(images=(images, "N H W C"), least=(least, ">= 0"))
+    if np.asarray(images).dtype != np.uint8:
+        raise ValueError(f"images={describe_array(images)}: no levels of 255; allowed: uint8")
     x = np.pad(np.asarray(images, np.float32), ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
     across, down = x[:, 1:-1, 2:] - x[:, 1:-1, :-2], x[:, 2:, 1:-1] - x[:, :-2, 1:-1]
     slope = np.sqrt(np.square(across) + np.square(down)).max(-1, keepdims=True) / 2

@@ -27,6 +27,7 @@ from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Players, PlayerState
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather, local_rows
 
 __all__ = ["Both", "CycleState", "Pool", "draw_from", "learner"]
@@ -92,7 +93,12 @@ def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> 
 
     Returns:
       (the new pool, [B, H, W, C] to judge).
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(images=(pool.images, "P H W C"))
+    check_shapes(fakes=(fakes, " ".join(["B", *map(str, pool.images.shape[1:])])), mask=(mask, "mask B"))
     size = len(pool.images)
     if size == 0:
         return pool, fakes

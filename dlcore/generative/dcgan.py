@@ -38,9 +38,9 @@ def num_levels(side: int) -> int:
       The number of halvings.
 
     Raises:
-      ValueError: `side` is below 1.
+      ValueError: `side` is no whole number from 1.
     """
-    check_shapes(side=(side, ">= 1"))
+    check_shapes(side=(side, "int >= 1"))
     levels = 0
     while side % 2 == 0 and side >= 6:
         side, levels = side // 2, levels + 1

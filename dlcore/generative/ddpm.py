@@ -53,8 +53,11 @@ def diffuse(
       (t [B] int, x_t [B, ...], target of the prediction [B, ...]), of the dtype of x.
 
     Raises:
-      ValueError: there are not as many keys as examples.
+      ValueError: there are not as many keys as examples, `prediction` is unknown, or abar is not [T] in [0, 1].
     """
+    check_choice("prediction", prediction, Prediction)
+    check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
+    check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     check_shapes(keys=(keys, str(len(x))))
     acc_dtype = logits_dtype(x.dtype)
 
@@ -118,10 +121,15 @@ def simple_loss(
 
     Returns:
       [B], at least float32.
+
+    Raises:
+      ValueError: as `diffuse` and `min_snr_weight`, or the network gives another shape.
     """
     # Forward process: a timestep and noise for each example.
     t, noisy, target = diffuse(keys, x, alphas_cumprod, prediction)  # [B], [B, ...], [B, ...]
-    error = to_acc_dtype(target) - to_acc_dtype(network(noisy, t, *cond))
+    output = network(noisy, t, *cond)
+    check_shapes(x=(x, "..."), output=(output, "..."))
+    error = to_acc_dtype(target) - to_acc_dtype(output)
     values = jnp.square(error).reshape(x.shape[0], -1).mean(-1)  # [B]
     if min_snr_gamma is None:
         return values

@@ -17,10 +17,12 @@ from flax import struct
 
 from dlcore.data.augment import to_float
 from dlcore.generative.condition import Condition, classes_of, read
-from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.pixels import check_shape, denormalize, normalize
+from dlcore.generative.schedules import check_floats
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 
 __all__ = ["DiffusionState", "decode_pixels", "denoising_learner", "encode_pixels", "example_noise"]
@@ -73,7 +75,12 @@ def example_noise(keys: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [B, ...], standard normal, at least float32.
+
+    Raises:
+      ValueError: there are not as many keys as examples, or these are whole numbers.
     """
+    check_floats("x", x)
+    check_shapes(keys=(keys, str(len(x))))
 
     def one(key, x):
         return jax.random.normal(jax.random.fold_in(key, 1), x.shape, logits_dtype(x.dtype))
@@ -114,7 +121,12 @@ def denoising_learner(
 
     Returns:
       The learner; see `dlcore.generative.ddpm.learner`.
+
+    Raises:
+      ValueError: a size of `shape` is no whole number from 1, or `condition_dropout` is outside [0, 1].
     """
+    check_shape(shape)
+    check_shapes(condition_dropout=(condition_dropout, "0 to 1"))
 
     def init(rng: jax.Array, batch: dict) -> State:
         cond = read(condition, jax.tree.map(lambda leaf: leaf[:1], batch))

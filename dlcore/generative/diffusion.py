@@ -20,7 +20,8 @@ from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
-from dlcore.generative.samplers import Denoise, Noise, ddim_sample, ddpm_sample, euler_sample
+from dlcore.generative.pixels import check_shape
+from dlcore.generative.samplers import Denoise, Noise, Prediction, ddim_sample, ddpm_sample, euler_sample
 from dlcore.generative.schedules import (
     SCHEDULES,
     alphas_cumprod,
@@ -174,6 +175,7 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
         noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler would
         multiply an error of the predicted noise by more than 100.
     """
+    check_choice("prediction", prediction, Prediction)
     steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
     if steps > num_timesteps:
         raise ValueError(f"num_inference_steps={steps}: too many; allowed: at most {num_timesteps=}")
@@ -250,8 +252,9 @@ def sample(
         raise ValueError(
             f"{unknown[0]}={options[unknown[0]]}: no option of sampler={sampler}; allowed: {', '.join(allowed)}"
         )
-    if min(shape, default=1) < 1:
+    if np.ndim(shape) == 1 and min(shape, default=1) < 1:
         raise ValueError(f"shape={tuple(shape)}: holds nothing; allowed: sides of at least 1")
+    check_shape(shape)
     check_shapes(shares=(shares, "... 0 to 1"))
     sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
     grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
@@ -271,7 +274,11 @@ def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any
 
     Returns:
       As `sample`.
+
+    Raises:
+      ValueError: there are not two keys, or as `sample`.
     """
+    check_shapes(keys=(keys, "2"), shares=(shares, "B"))
     fractions = jnp.asarray(shares)
     return sample(denoise, jnp.broadcast_to(keys, (len(fractions), 2)), *args, shares=fractions, **options)
 
@@ -288,10 +295,11 @@ def noise_of(keys: jax.Array, shape: tuple[int, ...], fractions: jax.Array | Non
       Step k, from -1 (the start) on -> [B, *shape], standard normal.
 
     Raises:
-      ValueError: there are not two keys for each fraction.
+      ValueError: there is not a key, or with `fractions` not two, for each example.
     """
     if fractions is not None:
         check_shapes(keys=(keys, "B 2"), fractions=(fractions, "B"))
         start_noise, end_noise = noise_of(keys[:, 0], shape), noise_of(keys[:, 1], shape)
         return lambda k: jax.vmap(slerp)(start_noise(k), end_noise(k), fractions)
+    check_shapes(keys=(keys, "B"))
     return lambda k: jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, k + 1), shape))(keys)

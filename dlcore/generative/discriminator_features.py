@@ -16,6 +16,7 @@ from flax import linen as nn
 from dlcore.generative.dcgan import Discriminator
 from dlcore.nn import leaky_relu
 from dlcore.ops import adaptive_max_pool
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["discriminator_features"]
 
@@ -35,8 +36,9 @@ def discriminator_features(
       [B, D], all layers one after the other.
 
     Raises:
-      ValueError: `grid` is below 1, or the images are no [B, H, W, C].
+      ValueError: `grid` is no whole number from 1, or the images are no [B, H, W, C].
     """
+    check_shapes(grid=(grid, "int >= 0"))
     if grid is not None and grid < 1:
         raise ValueError(f"grid={grid}: out of range; allowed: 1 or more, or None")
     if images.ndim != 4:

@@ -28,6 +28,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import grid_positions
 from dlcore.nn.precision import compute_dtype, logits_dtype
 from dlcore.nn.transformer import FeedForward
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.patches import patchify, unpatchify
 
 __all__ = ["DiT", "modulate"]
@@ -49,7 +50,11 @@ def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
 
     Returns:
       [B, N, D].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(x=(x, "B N D"), shift=(shift, "B D"), scale=(scale, "B D"))
     return x * (1 + scale[:, None]) + shift[:, None]
 
 

@@ -23,7 +23,7 @@ from dlcore.choices import check_choice
 from dlcore.generative.inversion import ddim_invert
 from dlcore.generative.samplers import Denoise, Noise, Prediction, check_grid, ddim_sample, read_prediction, walk
 from dlcore.generative.schedules import SamplingGrid, add_noise, to_acc_dtype
-from dlcore.ops.checks import check_shapes, check_values
+from dlcore.ops.checks import check_finite, check_shapes, check_values
 
 __all__ = ["Editing", "composite", "edit_images", "inversion_edit", "repaint", "sdedit", "strength_grid"]
 
@@ -120,6 +120,7 @@ def strength_grid(grid: SamplingGrid, strength: float) -> SamplingGrid:
       ValueError: strength is not in [0, 1].
     """
     check_shapes(strength=(strength, "0 to 1"))
+    check_finite("strength", strength)
     first = len(grid.timesteps) - round(strength * len(grid.timesteps))
     return grid._replace(timesteps=grid.timesteps[first:], alphas_cumprod=grid.alphas_cumprod[first:])
 

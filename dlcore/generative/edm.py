@@ -101,12 +101,17 @@ def precondition(network: Callable[..., jax.Array], sigma_data: float = 0.5, sig
 
     Returns:
       (x [B, ...], sigma [] or [B], *cond) -> x0 [B, ...], at least float32; the network's input has the dtype of x.
+
+    Raises:
+      ValueError: a number is out of range; when it is called: the network gives another shape.
     """
+    check_shapes(sigma_data=(sigma_data, "> 0"), sigma_min=(sigma_min, ">= 0"))
 
     def denoise(x, sigma, *cond):
         factors = edm_factors(sigma, sigma_data, sigma_min)
         c_skip, c_out, c_in = (jnp.reshape(f, (-1, *[1] * (x.ndim - 1))) for f in factors[:3])
         output = to_acc_dtype(network((c_in * x).astype(x.dtype), factors.c_noise, *cond))
+        check_shapes(x=(x, "..."), output=(output, "..."))
         return c_skip * x + c_out * output
 
     return denoise
@@ -136,9 +141,9 @@ def sample_sigmas(keys: jax.Array, p_mean: float = -1.2, p_std: float = 1.2) -> 
       [B], above 0.
 
     Raises:
-      ValueError: p_std is not above 0.
+      ValueError: p_std is not above 0, p_mean is not finite, or `keys` are not [B].
     """
-    check_shapes(p_std=(p_std, "> 0"))
+    check_shapes(keys=(keys, "B"), p_mean=(p_mean, "finite"), p_std=(p_std, "> 0"))
     return jnp.exp(p_mean + p_std * jax.vmap(jax.random.normal)(keys))
 
 
@@ -165,7 +170,11 @@ def edm_loss(
 
     Returns:
       [B], at least float32.
+
+    Raises:
+      ValueError: a number is out of range, there are not as many keys as examples, or the network gives another shape.
     """
+    check_shapes(sigma_data=(sigma_data, "> 0"))
     # A noise level and noise for each example.
     sigma = sample_sigmas(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), p_mean, p_std)  # [B]
     level = sigma.reshape(-1, *[1] * (x.ndim - 1))
@@ -226,6 +235,7 @@ class EDMSampling(NamedTuple):
 
 
 def _check_churn(s_tmin: float, s_tmax: float) -> None:
+    check_shapes(s_tmin=(s_tmin, ">= 0"), s_tmax=(s_tmax, ">= 0"))
     if s_tmin > s_tmax:
         raise ValueError(f"s_tmin={s_tmin}: above s_tmax, no level gets noise; allowed: at most s_tmax={s_tmax}")
 

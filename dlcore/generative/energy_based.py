@@ -28,7 +28,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.generative.diffusion import noise_of
-from dlcore.generative.pixels import denormalize, normalize
+from dlcore.generative.pixels import check_shape, denormalize, normalize
 from dlcore.generative.samplers import Noise
 from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
@@ -97,8 +97,9 @@ def contrastive_energy_loss(
       [B].
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or the weight is negative.
     """
+    check_shapes(energy_penalty=(energy_penalty, ">= 0"))
     check_shapes(positive=(positive, "B"), negative=(negative, "B"))
     return positive - negative + energy_penalty * (jnp.square(positive) + jnp.square(negative))
 
@@ -128,11 +129,14 @@ def langevin_sample(
     Raises:
       ValueError: a number is out of range.
     """
-    check_shapes(num_steps=(num_steps, ">= 1"), step_size=(step_size, "> 0"), noise_scale=(noise_scale, ">= 0"))
+    check_shapes(num_steps=(num_steps, "int >= 1"), step_size=(step_size, "> 0"), noise_scale=(noise_scale, ">= 0"))
     slope = jax.grad(lambda x: energy(x).sum())
 
     def step(x, k):
-        return x - step_size / 2 * slope(x) + noise_scale * jnp.sqrt(step_size) * noise(k), None
+        moved, scale = x - step_size / 2 * slope(x), noise_scale * jnp.sqrt(step_size)
+        sampled = noise(k)
+        check_shapes(x=(x, "..."), noise=(sampled, "..."))
+        return moved + scale * sampled, None
 
     return jax.lax.scan(step, to_acc_dtype(x), jnp.arange(num_steps))[0]
 
@@ -170,8 +174,10 @@ def learner(
       classes where they are learned; `predict` needs `index`, and gives `{"sample": [B, *shape]}`.
 
     Raises:
-      ValueError: a number is out of range; of `init`, the buffer is smaller than a batch.
+      ValueError: a size of `shape` is no whole number from 1, or a number is out of range; of `init`, the buffer is
+        smaller than a batch.
     """
+    check_shape(shape)
     has_classes = not (isinstance(class_weight, Real) and class_weight == 0)
 
     def logits_of(params, x):
@@ -193,8 +199,7 @@ def learner(
         keys, mask = example_keys(jax.random.fold_in(state.rng, state.step), batch), mask_of(batch)
         # Chains go on from the replay buffer or start from noise; no gradient flows through them.
         start = _starts(keys, state.buffer, restart, langevin.start_range)  # [B, *shape]
-        network = functools.partial(logits_of, state.params)
-        negative_x = _sample(network, keys, start, langevin, langevin.langevin_steps)  # [B, *shape]
+        negative_x = _sample(functools.partial(logits_of, state.params), keys, start, langevin, langevin.langevin_steps)
 
         def objective(params):
             logits = logits_of(params, encode(batch))  # [B, C]

@@ -36,9 +36,9 @@ from dlcore.generative.consistency import Distillation
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
 from dlcore.generative.samplers import check_falling, walk
-from dlcore.generative.schedules import to_acc_dtype
+from dlcore.generative.schedules import check_floats, to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
 
 __all__ = [
     "FlowSampling",
@@ -94,10 +94,14 @@ def flow_path(x: jax.Array, noise: jax.Array, t: Any) -> jax.Array:
       x_t = (1 - t) x_0 + t eps, [...], computed in float32 and cast to the dtype of x.
 
     Raises:
-      ValueError: a concrete t is not in [0, 1].
+      ValueError: the shapes differ, x holds whole numbers, or a concrete t is not in [0, 1].
     """
+    check_floats("x", x)
+    check_shapes(x=(x, "..."), noise=(noise, "..."))
     check_range("t", t, 0, 1)
     t = to_acc_dtype(t)
+    if t.ndim not in (0, np.ndim(x)) or any(size not in (1, np.shape(x)[k]) for k, size in enumerate(t.shape)):
+        raise ValueError(f"t={describe_array(t)}: wrong shape; allowed: a number, or the axes of {describe_array(x)}")
     return ((1 - t) * to_acc_dtype(x) + t * to_acc_dtype(noise)).astype(jnp.asarray(x).dtype)
 
 
@@ -112,8 +116,9 @@ def sample_times(keys: jax.Array, time_density: Literal["uniform", "logit_normal
       [B] in [0, 1].
 
     Raises:
-      ValueError: `time_density` is unknown.
+      ValueError: `time_density` is unknown, or `keys` are not [B].
     """
+    check_shapes(keys=(keys, "B"))
     check_choice("time_density", time_density, ("uniform", "logit_normal"))
     if time_density == "uniform":
         return jax.vmap(jax.random.uniform)(keys)
@@ -138,6 +143,9 @@ def flow_loss(
 
     Returns:
       [B], at least float32.
+
+    Raises:
+      ValueError: as `sample_times` and `reflow_loss`.
     """
     # A time and noise for each example.
     t = sample_times(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), time_density)  # [B]
@@ -159,10 +167,15 @@ def reflow_loss(
 
     Returns:
       [B], at least float32.
+
+    Raises:
+      ValueError: the shapes differ, a concrete t is not in [0, 1], or the network gives another shape.
     """
     # Straight line from data to noise; its velocity is the target.
+    check_shapes(t=(t, str(len(x))))
     noisy = flow_path(x, noise, t.reshape(-1, *[1] * (x.ndim - 1)))  # [B, ...]
     velocity = to_acc_dtype(network(noisy, TIME_SCALE * t, *cond))
+    check_shapes(x=(x, "..."), velocity=(velocity, "..."))
     error = to_acc_dtype(noise) - to_acc_dtype(x) - velocity
     return jnp.square(error).reshape(x.shape[0], -1).mean(-1)
 
@@ -204,12 +217,16 @@ def path_straightness(path: jax.Array, times: np.ndarray) -> jax.Array:
       S of each path, [B], at least float32; 0 is a straight line, and one step is always one.
 
     Raises:
-      ValueError: there are other numbers of times and points, or fewer than two.
+      ValueError: there are other numbers of times and points, or fewer than two, or times do not fall.
     """
     times = np.asarray(times)
     check_shapes(times=(times, "N finite"))
     if len(times) != len(path) or len(times) < 2:
         raise ValueError(f"times={len(times)}: of {len(path)} points; allowed: a time for each point, at least two")
+    if path.ndim < 2 or not (np.diff(times) < 0).all():
+        raise ValueError(
+            f"times={times.tolist()} of path={list(path.shape)}: allowed: falling times, path [N + 1, B, ...]"
+        )
     path = to_acc_dtype(path)
     path = path.reshape(*path.shape[:2], -1)  # [N + 1, B, D]
     lengths = jnp.asarray(np.diff(times), path.dtype)[:, None, None]  # [N, 1, 1], below 0
@@ -234,6 +251,7 @@ def flow_times(num_inference_steps: int, shift: float = 1.0, *, last: float = 0.
     """
     check_whole_number("num_inference_steps", num_inference_steps, 1)
     check_shapes(shift=(shift, "> 0"), last=(last, "0 to 1"))
+    check_finite("shift", shift)
     even = np.linspace(1.0, 0.0, num_inference_steps + 1)[:-1]
     t = np.linspace(1.0, last, num_inference_steps) if last > 0 else even
     return np.append(shift * t / (1 + (shift - 1) * t), 0.0)

@@ -27,6 +27,7 @@ from dlcore.generative.two_stream import JointAttention, Modulation, PooledCondi
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Flux", "image_positions"]
 
@@ -42,7 +43,11 @@ def image_positions(rows: int, columns: int) -> np.ndarray:
 
     Returns:
       [rows columns, 3] float32, row by row.
+
+    Raises:
+      ValueError: a number is no whole one from 1.
     """
+    check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
     row, column = np.mgrid[:rows, :columns]
     return np.stack([np.zeros_like(row), row, column], -1).reshape(-1, 3).astype(np.float32)
 

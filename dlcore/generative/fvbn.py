@@ -221,10 +221,10 @@ def made_masks(dimensions: int, hidden_sizes: Sequence[int]) -> list[np.ndarray]
       direct connections from input to output.
 
     Raises:
-      ValueError: a size is below 1.
+      ValueError: a size is no whole number from 1.
     """
     for name, size in (("dimensions", dimensions), *(("hidden_sizes", size) for size in hidden_sizes)):
-        check_shapes(**{name: (size, ">= 1")})
+        check_shapes(**{name: (size, "int >= 1")})
     order = np.arange(1, dimensions + 1)
     degrees = [order, *(1 + np.arange(n) * max(1, dimensions - 1) // n for n in hidden_sizes)]
     hidden = [(a[:, None] <= b).astype(np.float32) for a, b in itertools.pairwise(degrees)]

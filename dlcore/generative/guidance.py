@@ -73,12 +73,14 @@ def guide_interval(
       The guided network, for any sampler; its output is at least float32.
 
     Raises:
-      ValueError: the interval is empty, or rescale is not in [0, 1].
+      ValueError: the interval is empty, rescale is not in [0, 1], the scale is not finite, or conditions and null
+        differ in shape.
     """
-    low, high = interval
-    if not low < high:
+    if np.shape(interval) != (2,) or not interval[0] < interval[1]:
         raise ValueError(f"interval={tuple(interval)}: empty; allowed: (low, high), low below high")
+    low, high = interval
     check_shapes(rescale=(rescale, "0 to 1"))
+    check_shapes(scale=(scale, "... finite"))
     outputs = branches(network, conditions, null)
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:

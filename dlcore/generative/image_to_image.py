@@ -309,7 +309,11 @@ def paired_learner(
 
     Returns:
       The learner; `predict` returns `{"sample": images in [0, 1]}` and needs what `source` reads.
+
+    Raises:
+      ValueError: `loss` is unknown, or a weight is negative.
     """
+    check_shapes(adversarial_weight=(adversarial_weight, ">= 0"), content_weight=(content_weight, ">= 0"))
     check_choice("loss", loss, LossName)
     is_adversarial, weights = adversarial_weight > 0, (content_weight, adversarial_weight)
     players = Players({"generator": generator}, {"generator": generator_optimizer})

@@ -19,7 +19,7 @@ from flax import linen as nn
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.pixels import denormalize, normalize
 from dlcore.generative.vae import reparameterize
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
 __all__ = ["LatentDiffusion", "latent_scale"]
 
@@ -93,8 +93,9 @@ def latent_scale(mean: np.ndarray, logvar: np.ndarray) -> float:
       The root of the variance of the means plus the mean variance.
 
     Raises:
-      ValueError: a number is not finite.
+      ValueError: the shapes differ, there is no latent, or a number is not finite.
     """
+    check_shapes(mean=(mean, "..."), logvar=(logvar, "..."), latents=(np.size(mean), ">= 1"))
     check_finite("mean", mean)
     check_finite("logvar", logvar)
     return float(np.sqrt(np.var(np.asarray(mean, np.float64)) + np.exp(np.asarray(logvar, np.float64)).mean()))

@@ -60,9 +60,9 @@ def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
       [B, num_steps, Z].
 
     Raises:
-      ValueError: there are fewer than two steps.
+      ValueError: the shapes differ, or `num_steps` is no whole number from 2.
     """
-    check_shapes(num_steps=(num_steps, ">= 2"))
+    check_shapes(a=(a, "B Z"), b=(b, "B Z"), num_steps=(num_steps, "int >= 2"))
     fractions = jnp.linspace(0, 1, num_steps)
     return jax.vmap(lambda a, b: jax.vmap(lambda fraction: slerp(a, b, fraction))(fractions))(a, b)
 
@@ -79,8 +79,10 @@ def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Arra
       [D, V, Z].
 
     Raises:
-      ValueError: a concrete dimension is none of the code.
+      ValueError: the shapes differ, there is no dimension, or a concrete one is none of the code.
     """
+    check_shapes(z=(z, "Z"), values=(values, "V"))
+    check_shapes(dimensions=(dimensions, "D"), number=(len(dimensions), ">= 1"))
     check_indices("dimensions", dimensions, len(z), "dimensions")
     dimensions, values = jnp.asarray(dimensions), jnp.asarray(values)
     return jax.vmap(lambda d: jax.vmap(lambda v: z.at[d].set(v.astype(z.dtype)))(values))(dimensions)
@@ -127,7 +129,12 @@ def edit(z: jax.Array, direction: jax.Array, amounts: jax.Array) -> jax.Array:
 
     Returns:
       [A, ..., Z].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(z=(z, "... Z"))
+    check_shapes(direction=(direction, str(z.shape[-1])), amounts=(amounts, "A"))
     amounts = jnp.asarray(amounts, z.dtype)
     return z + amounts.reshape(-1, *(1,) * z.ndim) * direction
 
@@ -144,8 +151,10 @@ def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.
       Their signs make the largest entry of each positive.
 
     Raises:
-      ValueError: there are fewer than two codes, or too few for `count`, or one is not finite.
+      ValueError: there are fewer than two codes, or too few for `count`, which is no whole number, or one is not
+        finite.
     """
+    check_shapes(count=(count, "int >= 0"))
     codes = np.asarray(codes, np.float64)
     if codes.ndim != 2 or len(codes) < 2 or not 1 <= count <= min(codes.shape):
         raise ValueError(f"count={count} of codes={codes.shape}: does not fit; allowed: 1 to the smaller of [N, Z]")

@@ -35,6 +35,7 @@ def lcm_timesteps(num_timesteps: int, num_inference_steps: int, num_distilled_st
     Raises:
       ValueError: a number of steps is no whole number, or out of range.
     """
+    check_shapes(num_timesteps=(num_timesteps, "int >= 1"))
     for name, value, most in (
         ("num_distilled_steps", num_distilled_steps, num_timesteps),
         ("num_inference_steps", num_inference_steps, num_distilled_steps),

@@ -23,9 +23,9 @@ def encode(x: jax.Array, levels: int) -> jax.Array:
       [...] float32 in [-1, 1].
 
     Raises:
-      ValueError: there are fewer than two levels, or a concrete x is none.
+      ValueError: there are fewer than two levels, or no whole number of them, or a concrete x is none.
     """
-    check_shapes(levels=(levels, ">= 2"))
+    check_shapes(levels=(levels, "int >= 2"))
     check_range("x", x, 0, levels - 1)
     return 2 * x.astype(jnp.float32) / (levels - 1) - 1
 
@@ -40,9 +40,9 @@ def num_outputs(levels: int) -> int:
       1 or `levels`.
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, or no whole number of them.
     """
-    check_shapes(levels=(levels, ">= 2"))
+    check_shapes(levels=(levels, "int >= 2"))
     return 1 if levels == 2 else levels
 
 
@@ -57,9 +57,10 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
       [..., levels], at least float32.
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, or no whole number of them, or `h` has other outputs.
     """
-    check_shapes(levels=(levels, ">= 2"))
+    check_shapes(h=(h, f"... {num_outputs(levels)}"))
+    check_shapes(levels=(levels, "int >= 2"))
     h = h.astype(logits_dtype(h.dtype))
     return jnp.concatenate([jnp.zeros_like(h), h], -1) if levels == 2 else h
 

@@ -152,6 +152,7 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     """
     if logits.shape[:1] != x.shape[:1] or logits.size != x.size * logits.shape[-1]:
         raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {(*x.shape, 'K')}")
+    check_shapes(x=(x, "int ..."))
     x = x.reshape(x.shape[0], -1)
     logits = logits.reshape(*x.shape, -1).astype(logits_dtype(logits.dtype))
     check_indices("x", x, logits.shape[-1], "levels")
@@ -215,9 +216,9 @@ def nats_to_bits(nats: jax.Array, dimensions: int) -> jax.Array:
       [...].
 
     Raises:
-      ValueError: `dimensions` is below 1.
+      ValueError: `dimensions` is no whole number from 1.
     """
-    check_shapes(dimensions=(dimensions, ">= 1"))
+    check_shapes(dimensions=(dimensions, "int >= 1"))
     return nats / (dimensions * math.log(2))
 
 
@@ -236,6 +237,7 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
     Raises:
       ValueError: the shapes do not fit together, or `dimensions` is no whole number of at least 1.
     """
+    check_shapes(nats=(nats, "B"), mask=(mask, "mask B"))
     check_whole_number("dimensions", dimensions, 1)
     return {
         f"nll_nats_{name}": Sum.of(nats, mask),

@@ -21,6 +21,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 
@@ -33,7 +34,7 @@ from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import LearnedPositions
 from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import TransformerEncoderBlock
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["CodeTransformer", "learner", "mask_codes", "num_masked", "sample"]
 
@@ -101,9 +102,9 @@ def num_masked(progress: jax.Array, num_codes: int) -> jax.Array:
       [...] float32, from N at 0 to 0 at 1.
 
     Raises:
-      ValueError: the progress is outside [0, 1].
+      ValueError: the progress is outside [0, 1], or `num_codes` is no whole number from 1.
     """
-    check_shapes(progress=(progress, "... 0 to 1"), num_codes=(num_codes, ">= 1"))
+    check_shapes(progress=(progress, "... 0 to 1"), num_codes=(num_codes, "int >= 1"))
     return jnp.maximum(jnp.cos(jnp.pi / 2 * jnp.asarray(progress, jnp.float32)), 0) * num_codes
 
 
@@ -120,9 +121,10 @@ def mask_codes(key: jax.Array, codes: jax.Array, count: jax.Array, mask_token: i
       (codes with the mask token [h, w] int32, bool [h, w]: masked).
 
     Raises:
-      ValueError: the codes are no grid of integers.
+      ValueError: the codes are no grid of integers below `mask_token`, or `count` is out of range.
     """
-    check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, ">= 1"), count=(count, f"0 to {codes.size}"))
+    check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, "int >= 1"), count=(count, f"int 0 to {codes.size}"))
+    check_indices("codes", codes, mask_token, "codes below mask_token")
     ranks = jax.random.permutation(key, codes.size).reshape(codes.shape)
     is_masked = ranks < count
     return jnp.where(is_masked, mask_token, codes).astype(jnp.int32), is_masked
@@ -153,9 +155,17 @@ def sample(
       [B, h, w] int32 in [0, K).
 
     Raises:
-      ValueError: there is no step.
+      ValueError: `grid` is not two whole numbers, or a number is out of range.
     """
-    check_shapes(num_steps=(num_steps, ">= 1"))
+    check_shapes(
+        keys=(keys, "B"),
+        num_steps=(num_steps, "int >= 1"),
+        temperature=(temperature, ">= 0"),
+        choice_temperature=(choice_temperature, ">= 0"),
+    )
+    if np.shape(grid) != (2,):
+        raise ValueError(f"grid={tuple(grid)}: wrong axes; allowed: (h, w) of codes")
+    check_shapes(h=(grid[0], "int >= 1"), w=(grid[1], "int >= 1"))
     mask_token, size = model.num_codes, grid[0] * grid[1]
     is_greedy = isinstance(temperature, Real) and temperature == 0
 

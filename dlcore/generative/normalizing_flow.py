@@ -31,11 +31,11 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.generative.likelihood import likelihood_metrics, quantize
-from dlcore.generative.pixels import halve_sides
+from dlcore.generative.pixels import check_shape, halve_sides
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.optim import apply_gradients, init_state
 
@@ -286,9 +286,10 @@ def dequantize(keys: jax.Array, x: jax.Array, levels: int) -> jax.Array:
       [B, ...] float32 in [-1/2, 1/2).
 
     Raises:
-      ValueError: there are fewer than two levels.
+      ValueError: there are fewer than two levels, not as many keys as examples, or a concrete number is no level.
     """
-    check_shapes(levels=(levels, ">= 2"))
+    check_shapes(levels=(levels, "int >= 2"), keys=(keys, str(len(x))))
+    check_indices("x", x, levels, "levels")
     u = jax.vmap(lambda key: jax.random.uniform(key, x.shape[1:]))(keys)
     return (x + u) / levels - 0.5
 
@@ -330,7 +331,11 @@ def learner(
       The learner. `loss` is in nats a dimension; `evaluate` returns a bound on the nats of an image and its bits per
       dimension too, with one draw of u. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in [0, 1]}`,
       and with an `image` its `nats: [B]`.
+
+    Raises:
+      ValueError: a size of `shape` is no whole number from 1.
     """
+    check_shape(shape)
     dimensions = math.prod(shape)
 
     def nats_of(params, batch, key):

@@ -276,7 +276,11 @@ def object_pixels(images: np.ndarray, side: int) -> np.ndarray:
 
     Returns:
       [N, side * side * 3] float32, differences from the median of the gray background; 0 where nothing is colored.
+
+    Raises:
+      ValueError: the images are not [N, H, W, 3], or `side` is no whole number from 1.
     """
+    check_shapes(images=(images, "N H W 3"), side=(side, "int >= 1"))
     masks, crops = foreground(images), np.zeros((len(images), side, side, 3), np.float32)
     pixels = np.asarray(images, np.float32) / (255 if images.dtype == np.uint8 else 1)
     for crop, image, mask in zip(crops, pixels, masks, strict=True):
@@ -300,7 +304,7 @@ def subject_similarity(reference: np.ndarray, source: Any, side: int, name: str 
       The evaluator: 1 for equal objects, 0 where nothing is in a sample.
 
     Raises:
-      ValueError: there is no image of the subject.
+      ValueError: there is no image [H, W, 3] of the subject, or `side` is no whole number from 1.
     """
     if not len(reference):
         raise ValueError("reference: no image of the subject; allowed: one or more")

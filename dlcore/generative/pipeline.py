@@ -27,6 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Sharding
 
+from dlcore.choices import check_whole_number
 from dlcore.generative.flow_matching import flow_times, solve_flow
 from dlcore.generative.flux import image_positions
 from dlcore.generative.pixels import denormalize
@@ -44,6 +45,7 @@ from dlcore.generative.schedules import (
 from dlcore.learner import root_key
 from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.models.pretrained.snapshot import read_config
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Pipeline", "open_pipeline"]
 
@@ -146,13 +148,18 @@ class Pipeline:
           ValueError: a number is out of range, the sides do not divide, or images shall be guided without words or by a
             network that takes no guidance.
         """
+        if not isinstance(words, str):
+            raise ValueError(f"words={words!r}: no text; allowed: one prompt, a str")
+        check_whole_number("seed", seed, 0)
         kind = KINDS[self.name]
         steps = kind.steps if steps is None else steps
+        if size is not None and np.shape(size) != (2,):
+            raise ValueError(f"size={size}: not two sides; allowed: (H, W) in pixels")
         height, width = (self.side, self.side) if size is None else size
+        check_shapes(height=(height, "int >= 0"), width=(width, "int >= 0"))
         guidance = self._guidance(words, guidance)
         for name, number in (("count", count), ("steps", steps)):
-            if number < 1:
-                raise ValueError(f"{name}={number}: out of range; allowed: at least 1")
+            check_shapes(**{name: (number, "int >= 1")})
         unit = self._downsampling * self._patch
         if min(height, width) < unit or height % unit or width % unit:
             raise ValueError(f"size={height}x{width}: sides do not divide; allowed: multiples of {unit} pixels")

@@ -2,10 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.data.augment import to_float
+from dlcore.ops.checks import check_shapes
 
-__all__ = ["denormalize", "halve_sides", "normalize"]
+__all__ = ["check_shape", "denormalize", "halve_sides", "normalize"]
 
 
 def normalize(image: jax.Array) -> jax.Array:
@@ -32,6 +34,23 @@ def denormalize(x: jax.Array) -> jax.Array:
     return jnp.clip((x + 1) / 2, 0, 1)
 
 
+def check_shape(shape: tuple[int, ...], axes: int | None = None) -> None:
+    """Check the shape of an example.
+
+    Args:
+      shape: sizes of its axes.
+      axes: how many there are; None for any number.
+
+    Raises:
+      ValueError: there are others, or a size is no whole number from 1.
+    """
+    if np.ndim(shape) != 1 or axes not in (None, len(shape)):
+        allowed = "sizes of axes" if axes is None else f"sizes of {axes} axes"
+        raise ValueError(f"shape={shape}: no shape of an example; allowed: {allowed}")
+    for size in shape:
+        check_shapes(shape=(size, "int >= 1"))
+
+
 def halve_sides(shape: tuple[int, ...], halvings: int, why: str = "") -> tuple[int, int]:
     """Halve the sides of an image several times.
 
@@ -44,8 +63,10 @@ def halve_sides(shape: tuple[int, ...], halvings: int, why: str = "") -> tuple[i
       (H, W) / 2^halvings.
 
     Raises:
-      ValueError: a side is no multiple of 2^halvings.
+      ValueError: `shape` is not (H, W, C), or a side is no multiple of 2^halvings.
     """
+    check_shape(shape, 3)
+    check_shapes(halvings=(halvings, "int >= 0"))
     height, width, _ = shape
     factor = 2**halvings
     if height % factor or width % factor:

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
+from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.nn import Dense, leaky_relu
 from dlcore.ops.checks import check_shapes
@@ -25,9 +26,9 @@ def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
       [K, 2] float32.
 
     Raises:
-      ValueError: a number is out of range.
+      ValueError: a number is out of range or no whole one.
     """
-    check_shapes(num_modes=(num_modes, ">= 1"), radius=(radius, "> 0"))
+    check_shapes(num_modes=(num_modes, "int >= 1"), radius=(radius, "> 0"))
     angle = 2 * np.pi * np.arange(num_modes) / num_modes
     return (radius * np.stack([np.cos(angle), np.sin(angle)], -1)).astype(np.float32)
 
@@ -46,11 +47,10 @@ def ring_points(num_points: int, seed: int, num_modes: int = 8, radius: float = 
       A source of `point: [N, 2] float32` and `label: [N] int32`, the mode.
 
     Raises:
-      ValueError: a number is too small.
+      ValueError: a number is too small or no whole one.
     """
-    if num_points < 1 or num_modes < 1 or std < 0:
-        allowed = "num_points and num_modes of at least 1, std of at least 0"
-        raise ValueError(f"num_points={num_points}, num_modes={num_modes}, std={std}: too small; allowed: {allowed}")
+    check_shapes(num_points=(num_points, "int >= 1"), num_modes=(num_modes, "int >= 1"), std=(std, ">= 0"))
+    check_whole_number("seed", seed, 0)
     label = (np.arange(num_points) % num_modes).astype(np.int32)
     noise = std * np.random.default_rng(seed).normal(size=(num_points, 2))
     point = ring_centers(num_modes, radius)[label] + noise

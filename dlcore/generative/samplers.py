@@ -35,7 +35,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.generative.schedules import SamplingGrid, signal_and_spread, to_acc_dtype
+from dlcore.generative.schedules import SamplingGrid, check_floats, signal_and_spread, to_acc_dtype
 from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
 
 __all__ = [
@@ -81,6 +81,7 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
         cannot hold 1 - abar.
     """
     check_choice("prediction", prediction, Prediction)
+    check_floats("x", x)
     dtype = jnp.asarray(x).dtype
     if jnp.shape(output) != jnp.shape(x):
         raise ValueError(f"output={describe_array(output)}: another shape than x; allowed: {describe_array(x)}")
@@ -109,8 +110,10 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
       [...], computed in float32 and cast to the dtype of x0.
 
     Raises:
-      ValueError: see `read_prediction`.
+      ValueError: the shapes differ, or see `read_prediction`.
     """
+    check_floats("x0", x0)
+    check_shapes(x0=(x0, "..."), eps=(eps, "..."))
     check_choice("prediction", prediction, Prediction)
     signal, spread = signal_and_spread("abar", abar)
     if prediction == "v":
@@ -136,7 +139,7 @@ def guide(
       The guided network, for any sampler; its output is at least float32.
 
     Raises:
-      ValueError: the scale is not finite.
+      ValueError: the scale is not finite, or as `branches`.
     """
     check_shapes(scale=(scale, "... finite"))
     outputs = branches(network, conditions, null)
@@ -160,11 +163,26 @@ def branches(
 
     Returns:
       (x [B, ...], timestep []) -> (unconditional output, conditional output), both [B, ...], at least float32.
+
+    Raises:
+      ValueError: the conditions and those of unconditional examples differ in shape, or, when it is called, the network
+        gives other rows.
     """
+    shapes = [jax.tree.map(jnp.shape, tree) for tree in (null, conditions)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"null: of shapes {shapes[0]}; allowed: {shapes[1]}, as the conditions")
     both = jax.tree.map(lambda *parts: jnp.concatenate(parts), null, conditions)
 
     def outputs(x: jax.Array, t: jax.Array) -> tuple[jax.Array, jax.Array]:
-        unconditional, conditional = jnp.split(to_acc_dtype(network(jnp.concatenate([x, x]), t, both)), 2)
+        for leaf in jax.tree.leaves(both):
+            if len(leaf) != 2 * len(x):
+                raise ValueError(
+                    f"conditions: of {len(leaf) // 2} examples; allowed: {len(x)}, as x={describe_array(x)}"
+                )
+        output = to_acc_dtype(network(jnp.concatenate([x, x]), t, both))
+        if len(output) != 2 * len(x):
+            raise ValueError(f"network: gives {describe_array(output)}; allowed: {2 * len(x)} rows, of both conditions")
+        unconditional, conditional = jnp.split(output, 2)
         return unconditional, conditional
 
     return outputs
@@ -188,9 +206,10 @@ def condition(
       The conditioned network, for any sampler; its output is at least float32.
 
     Raises:
-      ValueError: the scale is not finite, or a value of the schedule is outside [0, 1].
+      ValueError: the scale is not finite, the schedule is not [T], or a value of it is outside [0, 1].
     """
     check_shapes(scale=(scale, "... finite"))
+    check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     alpha_cumprod = jnp.asarray(alphas_cumprod)
 
@@ -270,16 +289,20 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
       The last x [B, ...], of the dtype of the start; with `return_trajectory` (x, [N + 1, B, ...] from the start on).
 
     Raises:
-      ValueError: a concrete level is not finite, there are fewer than two, or x holds whole numbers.
+      ValueError: a concrete level is not finite, there are fewer than two, x holds whole numbers, or a step changes its
+        shape.
     """
-    if not jnp.issubdtype(x.dtype, jnp.floating):
-        raise ValueError(f"x={describe_array(x)}: no place for noise; allowed: floats, such as pixels in [-1, 1]")
+    check_floats("x", x)
     _check_levels(levels)
     start, dtype = to_acc_dtype(x), x.dtype
     levels = jnp.asarray(levels, start.dtype)
 
     def body(carry, row):
         carry = step(*carry, *row)
+        if carry[0].shape != start.shape:
+            raise ValueError(
+                f"x={describe_array(x)}: a step gives {list(carry[0].shape)}; allowed: outputs and noise like x"
+            )
         return carry, carry[0].astype(dtype) if return_trajectory else None
 
     rows = jnp.arange(len(levels) - 1), levels[:-1], levels[1:]
@@ -290,6 +313,7 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
 
 def _check_levels(levels: Any) -> None:
     """Check that the levels of noise are finite, where they are concrete, and that there is a step between them."""
+    check_shapes(levels=(levels, "N"))
     check_finite("levels", levels)
     if len(levels) < 2:
         raise ValueError(f"levels={len(levels)}: no step; allowed: at least two levels")
@@ -321,12 +345,16 @@ def check_grid(grid: SamplingGrid, prediction: Prediction) -> None:
       prediction: what the network predicts.
 
     Raises:
-      ValueError: `prediction` is unknown, the network predicts noise at a timestep that is noise alone, or a timestep
-        has no noise.
+      ValueError: `prediction` is unknown, the levels are not one more than the timesteps or outside [0, 1], the network
+        predicts noise at a timestep that is noise alone, or a timestep has no noise.
     """
     check_choice("prediction", prediction, Prediction)
+    if len(grid.alphas_cumprod) != len(grid.timesteps) + 1:
+        counts = f"{len(grid.alphas_cumprod)} of {len(grid.timesteps)} timesteps"
+        raise ValueError(f"alphas_cumprod: {counts}; allowed: one more than timesteps")
     if isinstance(grid.alphas_cumprod, jax.core.Tracer):
         return
+    check_range("alphas_cumprod", grid.alphas_cumprod, 0, 1)
     alpha_cumprod = np.asarray(grid.alphas_cumprod, np.float32)[:-1]
     for value, problem, allowed in (
         (0, "is noise alone, which tells nothing of the example, with prediction=epsilon", "prediction=v, sample"),

@@ -25,13 +25,14 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number, is_whole_number
 from dlcore.nn.precision import logits_dtype
-from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
 
 __all__ = [
     "SCHEDULES",
     "SamplingGrid",
     "add_noise",
     "alphas_cumprod",
+    "check_floats",
     "cosine_betas",
     "karras_sigmas",
     "linear_betas",
@@ -119,7 +120,7 @@ def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
       [T] float64, the last one 1.
 
     Raises:
-      ValueError: there is one beta only.
+      ValueError: the betas are not [T], there is one only, or one is out of range.
     """
     if len(betas) < 2:
         raise ValueError(f"betas={list(betas)}: too few; allowed: at least 2")
@@ -140,8 +141,9 @@ def alphas_cumprod(betas: np.ndarray) -> np.ndarray:
       abar, [T] float64.
 
     Raises:
-      ValueError: a beta is out of range.
+      ValueError: the betas are not [T], or one is out of range.
     """
+    check_shapes(betas=(betas, "T"))
     check_range("betas", betas, 0, 1)
     return np.cumprod(1 - np.asarray(betas, np.float64))
 
@@ -159,6 +161,21 @@ def to_acc_dtype(x: Any) -> jax.Array:
     return x.astype(logits_dtype(x.dtype))
 
 
+def check_floats(name: str, x: Any) -> None:
+    """Check that numbers have a place for noise.
+
+    Args:
+      name: name of the argument, for the message.
+      x: [...], numbers.
+
+    Raises:
+      ValueError: they are whole numbers, to which a sum with noise would be rounded.
+    """
+    if x is None or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+        what = x if x is None else describe_array(x)
+        raise ValueError(f"{name}={what}: no place for noise; allowed: floats, such as pixels in [-1, 1]")
+
+
 def signal_and_spread(name: str, alpha_cumprod: Any) -> tuple[jax.Array, jax.Array]:
     """Compute the factors of x_t = signal x_0 + spread eps.
 
@@ -174,7 +191,7 @@ def signal_and_spread(name: str, alpha_cumprod: Any) -> tuple[jax.Array, jax.Arr
         or a concrete one is not in [0, 1].
     """
     dtype = getattr(alpha_cumprod, "dtype", None)
-    if dtype is not None and jnp.finfo(dtype).bits < 32:
+    if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
         raise ValueError(f"{name}={dtype}: cannot hold 1 - abar; allowed: float32, float64")
     check_range(name, alpha_cumprod, 0, 1)
     alpha_cumprod = to_acc_dtype(alpha_cumprod)
@@ -193,8 +210,12 @@ def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
       x_t, [...], computed in float32 and cast to the dtype of x.
 
     Raises:
-      ValueError: `alpha_cumprod` is in half precision, or a concrete one is not in [0, 1].
+      ValueError: the shapes differ, the numbers are no floats, `alpha_cumprod` is in half precision, or a concrete one
+        is not in [0, 1].
     """
+    check_floats("x", x)
+    check_floats("noise", noise)
+    check_shapes(x=(x, "..."), noise=(noise, "..."))
     signal, spread = signal_and_spread("alpha_cumprod", alpha_cumprod)
     return (signal * to_acc_dtype(x) + spread * to_acc_dtype(noise)).astype(jnp.asarray(x).dtype)
 
@@ -282,6 +303,7 @@ def sampling_grid(
     """
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))
+    check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     check_range("timesteps", timesteps, 0, len(alphas_cumprod) - 1)
     if np.ndim(timesteps) != 1 or len(timesteps) < 1 or not (np.diff(timesteps) < 0).all():
@@ -322,6 +344,7 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
     """
     check_shapes(steps=(steps, "int >= 1"), rho=(rho, "> 0"))
     check_finite("sigma_max", sigma_max)
+    check_finite("sigma_min", sigma_min)
     if not 0 < sigma_min < sigma_max:
         raise ValueError(f"sigma_min={sigma_min}: out of range; allowed: above 0, below sigma_max={sigma_max}")
     return _evenly_in_root(sigma_max, sigma_min, steps, rho)
@@ -339,5 +362,7 @@ def _checked(num_timesteps: int) -> int:
 
 def _check_betas(beta_start: float, beta_end: float) -> None:
     check_shapes(beta_start=(beta_start, "0 to 1"), beta_end=(beta_end, "0 to 1"))
+    check_finite("beta_start", beta_start)
+    check_finite("beta_end", beta_end)
     if beta_start > beta_end:
         raise ValueError(f"beta_start={beta_start:g}: above beta_end; allowed: at most beta_end={beta_end:g}")

@@ -37,7 +37,7 @@ from dlcore.generative.samplers import Noise, walk
 from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn.ode import odeint
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = [
     "SDE",
@@ -100,7 +100,12 @@ class SDE(NamedTuple):
 
         Returns:
           (a, b), both [...], at least float32.
+
+        Raises:
+          ValueError: `sde` is unknown, or a concrete t is not in [0, 1].
         """
+        check_choice("sde", self.sde, ("ve", "vp"))
+        check_range("t", t, 0, 1)
         t = to_acc_dtype(t)
         if self.sde == "ve":
             return jnp.ones_like(t), self.sigma_min * (self.sigma_max / self.sigma_min) ** t
@@ -115,7 +120,12 @@ class SDE(NamedTuple):
 
         Returns:
           (rate, g^2), both [...], at least float32.
+
+        Raises:
+          ValueError: `sde` is unknown, or a concrete t is not in [0, 1].
         """
+        check_choice("sde", self.sde, ("ve", "vp"))
+        check_range("t", t, 0, 1)
         t = to_acc_dtype(t)
         if self.sde == "ve":
             spread = self.marginal(t)[1]
@@ -175,7 +185,9 @@ def score_of(network: Callable[..., jax.Array], sde: SDE) -> Callable[..., jax.A
     def score(x, t, *cond):
         signal, spread = (jnp.reshape(f, (-1, *[1] * (x.ndim - 1))) for f in sde.marginal(t))
         scaled = (x / jnp.sqrt(signal**2 + spread**2)).astype(x.dtype)
-        return -to_acc_dtype(network(scaled, 1000 * to_acc_dtype(t), *cond)) / spread
+        output = to_acc_dtype(network(scaled, 1000 * to_acc_dtype(t), *cond))
+        check_shapes(x=(x, "..."), output=(output, "..."))
+        return -output / spread
 
     return score
 
@@ -192,14 +204,20 @@ def score_loss(score: Callable[..., jax.Array], keys: jax.Array, x: jax.Array, s
 
     Returns:
       [B], at least float32.
+
+    Raises:
+      ValueError: there are not as many keys as examples, or the score has another shape.
     """
+    sde.check()
     # A time and noise for each example.
     first = sde.first_time
     t = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0), minval=first))(keys)  # [B]
     noise = example_noise(keys, x)  # [B, ...]
     signal, spread = (f.reshape(-1, *[1] * (x.ndim - 1)) for f in sde.marginal(t))
     noisy = signal * to_acc_dtype(x) + spread * noise
-    error = spread * score(noisy.astype(x.dtype), t, *cond) + noise
+    slope = score(noisy.astype(x.dtype), t, *cond)
+    check_shapes(x=(x, "..."), score=(slope, "..."))
+    error = spread * slope + noise
     return jnp.square(error).reshape(x.shape[0], -1).mean(-1)
 
 
@@ -279,9 +297,14 @@ def annealed_langevin(
     Raises:
       ValueError: a number is out of range, or the levels do not fall.
     """
-    check_shapes(langevin_steps=(langevin_steps, ">= 1"), step_size=(step_size, "> 0"))
+    check_shapes(langevin_steps=(langevin_steps, "int >= 1"), step_size=(step_size, "> 0"))
     sigmas = np.asarray(sigmas, np.float64)
-    if sigmas.ndim != 1 or len(sigmas) < 1 or (np.diff(sigmas) >= 0).any() or sigmas[-1] <= 0:
+    if (
+        sigmas.ndim != 1
+        or len(sigmas) < 1
+        or not (np.diff(sigmas) < 0).all()
+        or not 0 < sigmas[-1] <= sigmas[0] < np.inf
+    ):
         raise ValueError(f"sigmas={sigmas.tolist()}: do not fall; allowed: falling numbers above 0")
     levels, dtype = jnp.asarray(sigmas, jnp.float32), x.dtype
 
@@ -319,7 +342,7 @@ def flow_log_likelihood(
       ValueError: num_steps is below 1, probes have another shape, or the equation's numbers are out of order.
     """
     sde.check()
-    check_shapes(num_steps=(num_steps, ">= 1"))
+    check_shapes(num_steps=(num_steps, "int >= 1"))
     if probes is not None:
         check_shapes(x=(x, "..."), probes=(probes[0], "..."))
     shape, x = x.shape, to_acc_dtype(x)

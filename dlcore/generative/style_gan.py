@@ -19,9 +19,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.generative.dcgan import num_levels
+from dlcore.generative.pixels import check_shape
 from dlcore.learner import Range
 from dlcore.nn import AdaptiveInstanceNorm, Conv, Dense, leaky_relu
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["Generator", "Mapping", "Synthesis", "noise_maps", "noise_sizes"]
 
@@ -34,7 +36,11 @@ def noise_sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
     Returns:
       (h, w) of each layer, from the first on.
+
+    Raises:
+      ValueError: `shape` is not (H, W, C).
     """
+    check_shape(shape, 3)
     levels = min(num_levels(shape[0]), num_levels(shape[1]))
     return [(shape[0] // 2**k, shape[1] // 2**k) for k in reversed(range(levels + 1)) for _ in range(2)]
 
@@ -48,7 +54,11 @@ def noise_maps(noise: jax.Array, sizes: list[tuple[int, int]]) -> list[jax.Array
 
     Returns:
       [B, h, w, 1] of each layer.
+
+    Raises:
+      ValueError: there are other numbers than the layers take.
     """
+    check_shapes(noise=(noise, f"B {sum(height * width for height, width in sizes)}"))
     boundaries = list(itertools.accumulate(height * width for height, width in sizes))
     parts = jnp.split(noise, boundaries[:-1], -1)
     return [part.reshape(-1, *size, 1) for part, size in zip(parts, sizes, strict=True)]

@@ -88,9 +88,9 @@ def minibatch_deviation(x: jax.Array, group_size: int = 4) -> jax.Array:
       [B], at least float32.
 
     Raises:
-      ValueError: `group_size` is below 1.
+      ValueError: `group_size` is no whole number from 1.
     """
-    check_shapes(group_size=(group_size, ">= 1"))
+    check_shapes(group_size=(group_size, "int >= 1"))
     size = math.gcd(len(x), group_size)
     groups = x.reshape(len(x) // size, size, -1).astype(logits_dtype(x.dtype))
     variance = jnp.square(groups - groups.mean(1, keepdims=True)).mean(1)  # [B / size, features]

@@ -25,6 +25,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.metrics.image_quality import psnr
 from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.pixel_shuffle import pixel_shuffle
 from dlcore.ops.resize import resize
 
@@ -41,7 +42,11 @@ def enlarge(x: jax.Array, factor: int, method: str = "bicubic") -> jax.Array:
 
     Returns:
       [B, factor H, factor W, C].
+
+    Raises:
+      ValueError: the images are not [B, H, W, C], `factor` is no whole number from 1, or `method` is unknown.
     """
+    check_shapes(x=(x, "B H W C"), factor=(factor, "int >= 1"))
     size = factor * x.shape[1], factor * x.shape[2]
     return resize(x, size, method, antialias=method != "nearest")
 
@@ -54,7 +59,11 @@ def sharpness(images: jax.Array) -> jax.Array:
 
     Returns:
       [B], the mean absolute difference of a pixel from its right and lower neighbors.
+
+    Raises:
+      ValueError: the images are not [B, H, W, C], with sides of at least 2.
     """
+    check_shapes(images=(images, "B H W C"), side=(min(images.shape[1:3]), ">= 2"))
     across, down = images[:, :, 1:] - images[:, :, :-1], images[:, 1:] - images[:, :-1]
     return (jnp.abs(across).mean((1, 2, 3)) + jnp.abs(down).mean((1, 2, 3))) / 2
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
 from dlcore.generative.schedules import SamplingGrid
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 
 __all__ = ["tcd_sample"]
 
@@ -55,6 +55,7 @@ def tcd_sample(
     if grid.train_alphas_cumprod is None:
         raise ValueError("train_alphas_cumprod=None: tcd jumps between the steps; allowed: a grid of sampling_grid")
     # Noise level of each jump; the last one is that where sampling ends.
+    check_range("timesteps", grid.timesteps, 0, len(grid.train_alphas_cumprod) - 1)
     jumps = jnp.floor((1 - eta) * jnp.asarray(grid.timesteps, jnp.float32)[1:]).astype(jnp.int32)
     jump_levels = jnp.append(jnp.asarray(grid.train_alphas_cumprod)[jumps], jnp.asarray(grid.alphas_cumprod)[-1])
 

@@ -17,7 +17,7 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.shape_grid import Placed
-from dlcore.generative.condition import Condition
+from dlcore.generative.condition import Condition, entry_of
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.learner import Evaluator, Range
 from dlcore.nn.embed import Embed
@@ -120,8 +120,11 @@ def prompt_condition(name: str = "tokens") -> Condition:
 
     Returns:
       The condition.
+
+    Raises:
+      ValueError: when a batch is read: it has no tokens.
     """
-    return Condition(lambda batch: batch[name].astype(jnp.int32), jnp.zeros_like)
+    return Condition(lambda batch: entry_of(batch, name).astype(jnp.int32), jnp.zeros_like)
 
 
 def object_correctness(

@@ -25,6 +25,7 @@ from dlcore.losses import (
     non_saturating_generator_loss,
 )
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_part_gradients
 
 __all__ = [
@@ -166,7 +167,11 @@ def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
 
     Returns:
       [B, Z].
+
+    Raises:
+      ValueError: `latent_dim` is no whole number from 1, or there are not two ends for each share.
     """
+    check_shapes(latent_dim=(latent_dim, "int >= 1"), ends=(batch.get("ends"), "B 2"), share=(batch.get("share"), "B"))
 
     def normal(key):
         return jax.random.normal(key, (latent_dim,))
@@ -215,7 +220,11 @@ def discriminator_metrics(real_logits: jax.Array, fake_logits: jax.Array, mask: 
 
     Returns:
       `d_real` and `d_fake`.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(real_logits=(real_logits, "B"), fake_logits=(fake_logits, "B"), mask=(mask, "mask B"))
     return {
         "d_real": Sum.of(jax.nn.sigmoid(real_logits), mask),
         "d_fake": Sum.of(jax.nn.sigmoid(fake_logits), mask),

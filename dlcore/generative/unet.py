@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, GroupNorm
 from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["ResidualBlock", "SelfAttention", "TimestepEmbedding", "UNet", "timestep_embedding"]
 
@@ -47,8 +48,12 @@ def timestep_embedding(
       [B, features] float32.
 
     Raises:
-      ValueError: `features` is odd.
+      ValueError: `features` is odd or below 2, or 2 where the slowest frequency ends at the period, or the period is
+        not above 0, or the timesteps are not [B].
     """
+    check_shapes(
+        t=(t, "B"), features=(features, f"int >= {4 if ends_at_period else 2}"), max_period=(max_period, "> 0")
+    )
     if features % 2:
         raise ValueError(f"features={features}: odd; allowed: even numbers")
     frequencies = jnp.exp(-math.log(max_period) * jnp.arange(features // 2) / (features // 2 - ends_at_period))

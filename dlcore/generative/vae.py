@@ -191,7 +191,13 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
 
     Returns:
       [B] nats, at least float32.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(
+        x=(x, "..."), **{k: (v, "...") for k, v in (("mean", mean), ("log_variance", log_variance)) if np.ndim(v)}
+    )
     x, mean, log_variance = (_logits(jnp.asarray(v)) for v in (x, mean, log_variance))
     terms = -0.5 * (jnp.log(2 * jnp.pi) + log_variance + jnp.square(x - mean) * jnp.exp(-log_variance))
     return jnp.broadcast_to(terms, x.shape).reshape(x.shape[0], -1).sum(-1)

@@ -238,7 +238,11 @@ def sample(
 
     Returns:
       (codes [B, s, s] int32 of each scale, their sum f^ [B, h, h, D]).
+
+    Raises:
+      ValueError: the vectors are not [K, D], the keys not [B], or the temperature is not above 0.
     """
+    check_shapes(vectors=(vectors, f"{model.num_codes} D"), keys=(keys, "B"), temperature=(temperature, "> 0"))
     side, vectors = model.scales[-1], jnp.asarray(vectors)
     total, maps, codes, caches = jnp.zeros((keys.shape[0], side, side, vectors.shape[-1])), [], [], None
     for k, scale in enumerate(model.scales):

@@ -74,8 +74,12 @@ def perceptual_distance(maps: dict[str, jax.Array], targets: dict[str, jax.Array
       [B], the sum over layers of the mean squared distance of unit vectors, each from 0 to 4.
 
     Raises:
-      ValueError: the shapes of a layer differ.
+      ValueError: there is no layer, the targets lack one, or the shapes of a layer differ.
     """
+    if not maps or maps.keys() - targets.keys():
+        raise ValueError(
+            f"targets: of layers {sorted(targets)}; allowed: those of the maps, {sorted(maps)}, at least one"
+        )
     total = jnp.zeros(())
     for name, f in maps.items():
         check_shapes(maps=(f, "B h w D"), targets=(targets[name], "B h w D"))

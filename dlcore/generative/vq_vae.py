@@ -213,8 +213,10 @@ def nearest_codes(z: jax.Array, vectors: jax.Array) -> jax.Array:
       [...] int32; the first of several.
 
     Raises:
-      ValueError: the vectors have another D than z.
+      ValueError: the vectors have another D than z, or a concrete number is not finite.
     """
+    check_finite("z", z)
+    check_finite("vectors", vectors)
     check_shapes(z=(z, "... D"), vectors=(vectors, f"K {z.shape[-1]}"))
     return nearest_points(z.astype(jnp.float32), vectors)
 
@@ -442,7 +444,11 @@ def prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array)
 
     Returns:
       (mean nats a code, {"prior_bits"}: bits a code).
+
+    Raises:
+      ValueError: the shapes differ, or a code is no integer.
     """
+    check_shapes(codes=(codes, "int B h w"), mask=(mask, "mask B"))
     codes = jax.lax.stop_gradient(codes)[..., None]
     nats = -log_likelihood(prior, params, codes) / (codes[0].size)  # [B]
     return masked_mean(nats, mask), {"prior_bits": BitsPerDim.of(nats, mask)}

@@ -33,6 +33,7 @@ from dlcore.generative.vq_vae import (
 )
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.metrics import psnr
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
@@ -92,7 +93,11 @@ def code_learner(
 
     Returns:
       The learner, as `learner` describes it; `evaluate` returns what `prior.measure` does in place of `prior_bits`.
+
+    Raises:
+      ValueError: `num_codes` is no whole number from 1.
     """
+    check_shapes(num_codes=(num_codes, "int >= 1"))
 
     def encode(frozen: Any, batch: dict) -> tuple[jax.Array, jax.Array]:
         _, codes, q = quantize(model, frozen["autoencoder"], frozen["codebook"], normalize(batch["image"]))

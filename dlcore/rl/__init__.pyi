@@ -57,6 +57,7 @@ from dlcore.rl.mdp import MDP as MDP
 from dlcore.rl.mdp import Trajectory as Trajectory
 from dlcore.rl.mdp import as_environment as as_environment
 from dlcore.rl.mdp import check_endings as check_endings
+from dlcore.rl.mdp import check_policy as check_policy
 from dlcore.rl.mdp import discounted_sum as discounted_sum
 from dlcore.rl.mdp import expected_reward as expected_reward
 from dlcore.rl.mdp import from_transition as from_transition

@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.nn import Dense
 from dlcore.nn.initializers import orthogonal
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients, init_state
 from dlcore.rl.distributions import DiagonalGaussian
 from dlcore.rl.environments import Environment, episodes
@@ -64,7 +65,11 @@ def actor(environment: Environment, width: int = 64) -> nn.Module:
 
     Returns:
       The module.
+
+    Raises:
+      ValueError: `width` is no whole number from 1.
     """
+    check_shapes(width=(width, "int >= 1"))
     if environment.num_actions is None:
         return GaussianActor(environment.action_size, width)
     return CategoricalActor(environment.num_actions, width)

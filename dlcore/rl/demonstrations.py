@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.models.weight_files import read_npz
 from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.rl.environments import Environment, trace
@@ -53,8 +54,9 @@ class Demonstrations(NamedTuple):
           Those.
 
         Raises:
-          ValueError: there are fewer.
+          ValueError: there are fewer, or `count` is no whole number from 1.
         """
+        check_whole_number("demonstrations", count)
         if not 1 <= count <= len(self.length):
             raise ValueError(f"demonstrations={count}: not that many; allowed: 1 to {len(self.length)} episodes")
         return Demonstrations(self.environment, *(x[:count] for x in self[1:]))
@@ -72,7 +74,11 @@ def record(
 
     Returns:
       The episodes.
+
+    Raises:
+      ValueError: `keys` are not [E].
     """
+    check_shapes(keys=(keys, "E"))
 
     def one(key):
         episode = trace(environment, lambda key, memory, x: (memory, policy(key, x)), (), key, environment.max_steps)
@@ -120,7 +126,7 @@ def load(path: Path | str) -> Demonstrations:
     try:
         stored = read_npz(path, Demonstrations._fields)
         arrays = {name: stored[name] for name in Demonstrations._fields}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"demonstrations={str(path)!r}: {problem}") from error
     fields: dict[str, Any] = arrays | {"environment": str(arrays["environment"])}
     return Demonstrations(**fields)
@@ -164,6 +170,9 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
 
 def _steps(demonstrations: Demonstrations) -> np.ndarray:
     """[E, T] bool, the steps that are of an episode; ValueError where the arrays do not fit together."""
+    if demonstrations.observation.ndim < 2:
+        shape = list(demonstrations.observation.shape)
+        raise ValueError(f"observation: shape {shape}; allowed: [E, T, ...], episodes of steps")
     (episodes, steps), action = demonstrations.observation.shape[:2], demonstrations.action
     length, name = np.asarray(demonstrations.length), f"demonstrations={demonstrations.environment!r}"
     check_shapes(
@@ -195,11 +204,12 @@ def select(
       nothing, either.
 
     Raises:
-      ValueError: `every` is not positive, or a length is not that of an episode.
+      ValueError: `every` is not positive, `seed` is negative, one is no whole number, or a length is not that of an
+        episode.
     """
+    check_whole_number("every", every, 1)
+    check_whole_number("seed", seed, 0)
     _steps(demonstrations)
-    if every < 1:
-        raise ValueError(f"every={every}: too small; allowed: at least 1")
     # Subsample each episode from a random first step on.
     starts = np.random.default_rng(seed).integers(0, np.minimum(every, demonstrations.length))
     rows = [np.arange(start, length, every) for start, length in zip(starts, demonstrations.length, strict=True)]

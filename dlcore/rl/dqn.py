@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment, episodes, epsilon_greedy, params_of, start
 from dlcore.rl.off_policy import BATCHED, OffPolicy, OffPolicyState, off_policy_update, start_off_policy
@@ -46,7 +47,17 @@ def q_target(
 
     Returns:
       [].
+
+    Raises:
+      ValueError: the shapes differ, or `gamma` is out of range.
     """
+    check_shapes(
+        reward=(reward, ""),
+        terminated=(terminated, "mask"),
+        next_q=(next_q, "A"),
+        next_target_q=(next_target_q, "A"),
+        gamma=(gamma, "0 to 1"),
+    )
     best = next_target_q[next_q.argmax()] if double else next_target_q.max()
     return jax.lax.stop_gradient(reward + gamma * jnp.where(terminated, 0.0, best))
 

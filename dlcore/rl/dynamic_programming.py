@@ -16,8 +16,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_range, check_shapes
-from dlcore.rl.mdp import MDP, check_endings, expected_reward, uniform_policy
+from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.rl.mdp import MDP, check_endings, check_policy, expected_reward, uniform_policy
 
 __all__ = [
     "Solution",
@@ -75,7 +75,11 @@ def greedy_policy(mdp: MDP, values: jax.Array) -> jax.Array:
 
     Returns:
       [S, A], a one in each row.
+
+    Raises:
+      ValueError: there is not a finite value for each state.
     """
+    check_finite("values", values)
     return jax.nn.one_hot(action_values(mdp, values).argmax(-1), mdp.num_actions)
 
 
@@ -212,6 +216,7 @@ def policy_iteration(
     """
     check_endings(mdp)
     _check_limits(tolerance, max_sweeps)
+    check_shapes(max_improvements=(max_improvements, "int >= 0"))
     return _policy_iteration(mdp, uniform_policy(mdp), tolerance, max_sweeps, max_improvements)
 
 
@@ -256,9 +261,11 @@ def value_sweeps(mdp: MDP, num_sweeps: int, policy: jax.Array | None = None) -> 
       [num_sweeps + 1, S], zeros first.
 
     Raises:
-      ValueError: `num_sweeps` is negative.
+      ValueError: `num_sweeps` is negative or no whole number, or `policy` is not [S, A] probabilities.
     """
-    check_range("num_sweeps", num_sweeps, 0)
+    check_shapes(num_sweeps=(num_sweeps, "int >= 0"))
+    if policy is not None:
+        check_policy(mdp, policy)
     return _value_sweeps(mdp, policy, num_sweeps)
 
 

@@ -24,7 +24,7 @@ from jax.extend import core
 from dlcore.choices import check_choice
 from dlcore.extras import require
 from dlcore.learner import Metrics, State, Sum, example_keys, mask_of
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 
 __all__ = [
     "AGENT_BATCHED",
@@ -150,6 +150,8 @@ def make(name: str) -> Environment:
       MissingPackage: gymnax is not installed.
       ValueError: there is no such environment (close names are listed), or its actions are neither numbers nor vectors.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"environment={name!r}: no name; allowed: names of gymnax such as CartPole-v1")
     require("gymnax", what="an environment")
     import gymnax
 
@@ -210,8 +212,10 @@ def check_environment(
       actions: actions that the learner can choose.
 
     Raises:
-      ValueError: the actions are of another kind, or values are infinite: `gamma` is 1 and episodes never terminate.
+      ValueError: the actions are of another kind, `gamma` is out of range, or values are infinite: it is 1 and episodes
+        never terminate.
     """
+    check_shapes(gamma=(gamma, "0 to 1"))
     check_choice("actions", actions, ("discrete", "continuous", "any"))
     kind = "continuous" if environment.action_size else "discrete"
     if actions not in ("any", kind):
@@ -251,9 +255,11 @@ def epsilon_greedy(
       [N] int32.
 
     Raises:
-      ValueError: `epsilon` is out of range, or there is not a value for each action.
+      ValueError: `epsilon` is out of range, there is not a key a row or a value for each action, or a concrete value is
+        not finite.
     """
-    check_shapes(values=(values, f"N {environment.num_actions}"), epsilon=(epsilon, "0 to 1"))
+    check_shapes(values=(values, f"N {environment.num_actions}"), keys=(keys, "N"), epsilon=(epsilon, "0 to 1"))
+    check_finite("values", values)
     keys = jax.vmap(jax.random.split)(keys)
     explore = jax.vmap(lambda key: jax.random.bernoulli(key, epsilon))(keys[:, 0])  # [N]
     return jnp.where(explore, random_actions(environment, keys[:, 1]), values.argmax(-1)).astype(jnp.int32)
@@ -318,7 +324,12 @@ def env_step(environment: Environment, state: Any, keys: jax.Array, action: jax.
 
     Returns:
       (state after the step, Step of [N, ...], sum and number of the returns of episodes that ended).
+
+    Raises:
+      ValueError: a concrete action is none of the environment.
     """
+    if environment.num_actions is not None:
+        check_indices("action", action, environment.num_actions, "actions")
     env_state, out = jax.vmap(environment.step)(keys, state.environment, action)
     total, done = state.episode_return + out.reward, out.terminated | out.truncated
     finished = Sum(jnp.where(done, total, 0).sum(), done.sum(dtype=jnp.int32))
@@ -344,7 +355,11 @@ def trace(
 
     Returns:
       The episode.
+
+    Raises:
+      ValueError: `max_steps` is no whole number from 1.
     """
+    check_shapes(max_steps=(max_steps, "int >= 1"))
     state, observation = environment.reset(jax.random.fold_in(key, 0))
 
     def step(carry, t):
@@ -374,6 +389,9 @@ def rollout_episode(
 
     Returns:
       (return [] float32, length [] int32).
+
+    Raises:
+      ValueError: `max_steps` is no whole number from 1.
     """
     episode = trace(environment, lambda k, memory, x: (memory, policy(k, x)), (), key, max_steps)
     return episode.reward.sum(), episode.running.sum(dtype=jnp.int32)

@@ -15,12 +15,14 @@ expert are sub-sampled and its ends are not, ends weigh too much: an expert that
 """
 
 import functools
+import math
 from collections.abc import Callable
 from numbers import Real
 from typing import Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
@@ -28,6 +30,7 @@ from flax import struct
 from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment, episodes, params_of
@@ -96,9 +99,21 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
 
     Returns:
       [B, D].
+
+    Raises:
+      ValueError: the rows differ, or a concrete action is none of `num_actions`.
     """
+    check_shapes(
+        observation=(observation, " ".join(["B", *map(str, np.shape(observation)[1:])])),
+        action=(action, "B A" if num_actions is None else "B"),
+        absorbing=(absorbing, "mask B"),
+        num_actions=(num_actions, "int >= 1"),
+    )
+    if num_actions is not None:
+        check_indices("action", action, num_actions, "actions")
     action = action if num_actions is None else jax.nn.one_hot(action, num_actions)
-    inputs = jnp.concatenate([observation.reshape(len(observation), -1), action], -1).astype(jnp.float32)
+    rows = observation.reshape(len(observation), math.prod(observation.shape[1:]))
+    inputs = jnp.concatenate([rows, action], -1).astype(jnp.float32)
     flag = absorbing[:, None]
     # Absorbing states have zeros and a flag.
     return jnp.concatenate([jnp.where(flag, 0.0, inputs), flag], -1)
@@ -113,6 +128,9 @@ def imitation_reward(logits: jax.Array, kind: Literal["positive", "negative"]) -
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: another kind.
     """
     check_choice("kind", kind, ("positive", "negative"))
     return jax.nn.softplus(logits) if kind == "positive" else -jax.nn.softplus(-logits)
@@ -147,7 +165,16 @@ def discriminator_loss(
 
     Returns:
       (mean loss, metrics).
+
+    Raises:
+      ValueError: the shapes differ, or a weight is negative.
     """
+    check_shapes(
+        expert=(expert, "B D"),
+        weight=(weight, "mask B"),
+        policy=(policy, "B D"),
+        gradient_penalty=(gradient_penalty, ">= 0"),
+    )
     real, fake = logits_of(params, expert), logits_of(params, policy)  # [B], [B]
     # Binary cross-entropy, expert against policy.
     losses = weight / weight.mean() * jax.nn.softplus(-real) + jax.nn.softplus(fake)  # [B]

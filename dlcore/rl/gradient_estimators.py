@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["enumerated_gradient", "pathwise_gradients", "score_function_gradients", "surrogate_loss"]
 
 
@@ -28,7 +30,11 @@ def surrogate_loss(cost: jax.Array, log_probability: jax.Array) -> jax.Array:
 
     Returns:
       [], of the same value as the cost.
+
+    Raises:
+      ValueError: one is no scalar.
     """
+    check_shapes(cost=(cost, ""), log_probability=(log_probability, ""))
     score = log_probability - jax.lax.stop_gradient(log_probability)
     return cost + score * jax.lax.stop_gradient(cost)
 
@@ -53,12 +59,18 @@ def score_function_gradients(
 
     Returns:
       Gradients of the structure of `params`, [N, ...] each.
+
+    Raises:
+      ValueError: the cost of a sample is no scalar, or the baseline is no finite one.
     """
+    check_shapes(baseline=(baseline, "finite"))
 
     def one(key):
         x = jax.lax.stop_gradient(sample(params, key))
+        value = cost(x)
+        check_shapes(cost=(value, ""))
         # (cost - baseline) times the score, no gradient through the sample.
-        weight = jax.lax.stop_gradient(cost(x)) - baseline
+        weight = jax.lax.stop_gradient(value) - baseline
         return jax.grad(lambda p: weight * log_probability(p, x))(params)
 
     return jax.jit(jax.vmap(one))(keys)
@@ -96,6 +108,16 @@ def enumerated_gradient(
 
     Returns:
       The exact gradient, of the structure of `params`.
+
+    Raises:
+      ValueError: `count` is no whole number from 1, or there is not a probability or not one cost for each value.
     """
+    check_shapes(count=(count, "int >= 1"))
     costs = jax.vmap(cost)(jnp.arange(count))
-    return jax.grad(lambda p: probabilities(p) @ costs)(params)
+
+    def expected(p):
+        p_of_x = probabilities(p)
+        check_shapes(probabilities=(p_of_x, str(count)), cost=(costs, str(count)))
+        return p_of_x @ costs
+
+    return jax.grad(expected)(params)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from dlcore.choices import check_choice
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_finite, check_shapes, describe_array
 from dlcore.rl.environments import Environment
 from dlcore.rl.mdp import MDP, as_environment
 from dlcore.rl.mdp import make as make_mdp
@@ -75,9 +75,9 @@ def open_map(height: int, width: int) -> str:
       The map.
 
     Raises:
-      ValueError: there are too few rows or columns.
+      ValueError: there are too few rows or columns, or a fraction of one.
     """
-    check_shapes(height=(height, ">= 1"), width=(width, ">= 2"))
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 2"))
     return "\n".join(["." * width] * (height - 1) + ["." * (width - 1) + "G"])
 
 
@@ -91,9 +91,9 @@ def corridor(length: int) -> str:
       The map.
 
     Raises:
-      ValueError: `length` is below 1.
+      ValueError: `length` is no whole number from 1.
     """
-    check_shapes(length=(length, ">= 1"))
+    check_shapes(length=(length, "int >= 1"))
     return "S" + "." * (length - 1) + "G"
 
 
@@ -118,18 +118,21 @@ def make(
       The grid. Without an S, episodes start in any cell that is no end.
 
     Raises:
-      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, `step_reward` is not finite,
-        or no cell is free.
+      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, a reward is not finite, or no
+        cell is free.
     """
+    if not isinstance(text, str):
+        raise ValueError(f"text={text!r}: no map; allowed: a text, a line a row")
+    if not isinstance(ends, Mapping) or any(not isinstance(letter, str) or len(letter) != 1 for letter in ends):
+        raise ValueError(f"ends={ends!r}: no letters; allowed: one letter -> its reward")
+    check_finite("ends", list(ends.values()))
     rows = tuple(line.strip() for line in text.strip().splitlines())
     if len({len(row) for row in rows}) != 1:
         raise ValueError(f"text: rows of {sorted({len(row) for row in rows})} cells; allowed: rows of one length")
     letters = np.array([list(row) for row in rows])
     if unknown := sorted({*letters.ravel().tolist()} - {".", "#", "S", *ends}):
         raise ValueError(f"text: unknown letter {unknown[0]!r}; allowed: {' '.join(['.', '#', 'S', *ends])}")
-    check_finite("step_reward", step_reward)
-    if not 0 <= slip <= 1:
-        raise ValueError(f"slip={slip}: out of range; allowed: at least 0, at most 1")
+    check_shapes(step_reward=(step_reward, "finite"), slip=(slip, "0 to 1"))
     cells = np.argwhere(letters != "#")
     letter = letters[tuple(cells.T)]
     absorbing = np.isin(letter, list(ends))
@@ -174,8 +177,15 @@ def on_grid(grid: GridWorld, values: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W, ...] float, NaN at walls.
+
+    Raises:
+      ValueError: there is not a value for each state.
     """
     values = np.asarray(values, np.float64)
+    if values.shape[:1] != (len(grid.cells),):
+        raise ValueError(
+            f"values={describe_array(values)}: wrong shape; allowed: [{len(grid.cells)}, ...], one a state"
+        )
     values_on_grid = values[grid.index]
     values_on_grid[grid.index < 0] = np.nan
     return values_on_grid

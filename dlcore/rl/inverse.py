@@ -21,7 +21,7 @@ import numpy as np
 import optax
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_finite, check_indices
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 from dlcore.rl.mdp import MDP, rollout, state_distributions
 
 __all__ = ["Demonstrations", "Explanation", "demonstrate", "explain", "soft_policy", "visits"]
@@ -70,7 +70,11 @@ def soft_policy(mdp: MDP, reward: jax.Array, horizon: int) -> jax.Array:
 
     Returns:
       [T, S, A] probabilities.
+
+    Raises:
+      ValueError: there is not a reward for each state, or `horizon` is no whole number from 1.
     """
+    check_shapes(reward=(reward, str(mdp.num_states)), horizon=(horizon, "int >= 1"))
 
     def step(values, _):
         q_values = reward[:, None] + (mdp.probability * values[mdp.successor]).sum(-1)
@@ -90,7 +94,11 @@ def demonstrate(mdp: MDP, policy: jax.Array, key: jax.Array, count: int) -> Demo
 
     Returns:
       The demonstrations.
+
+    Raises:
+      ValueError: `policy` is not [T, S, A] probabilities, or `count` is no whole number from 1.
     """
+    check_shapes(policy=(policy, f"T {mdp.num_states} {mdp.num_actions}"), count=(count, "int >= 1"))
     trajectories = jax.vmap(lambda key: rollout(mdp, policy, key, len(policy)))(jax.random.split(key, count))
     return Demonstrations(np.asarray(trajectories.state), np.asarray(trajectories.action), mdp.num_states)
 
@@ -103,9 +111,20 @@ def visits(demonstrations: Demonstrations) -> np.ndarray:
 
     Returns:
       [S], the mean of a trajectory.
+
+    Raises:
+      ValueError: the states are no numbers of states, or not [N, T].
     """
+    _check_states(demonstrations)
     counts = np.bincount(demonstrations.states.ravel(), minlength=demonstrations.num_states)
     return counts / len(demonstrations.states)
+
+
+def _check_states(demonstrations: Demonstrations) -> None:
+    states, count = demonstrations.states, demonstrations.num_states
+    if np.ndim(states) != 2 or not np.size(states):
+        raise ValueError(f"demonstrations: not [N, T] numbers of states; allowed: from 0 to {count - 1}")
+    check_indices("states", states, count, "states")
 
 
 def _check(mdp: MDP, demonstrations: Demonstrations, features: np.ndarray) -> None:
@@ -114,9 +133,7 @@ def _check(mdp: MDP, demonstrations: Demonstrations, features: np.ndarray) -> No
         raise ValueError(
             f"demonstrations: of {demonstrations.num_states} states; allowed: of the process's {mdp.num_states}"
         )
-    if states.ndim != 2 or not states.size:
-        raise ValueError(f"demonstrations: not [N, T] numbers of states; allowed: from 0 to {mdp.num_states - 1}")
-    check_indices("states", states, mdp.num_states, "states")
+    _check_states(demonstrations)
     if actions.shape != states.shape:
         raise ValueError(f"actions: shape {list(actions.shape)}; allowed: {list(states.shape)}, as the states")
     check_indices("actions", actions, mdp.num_actions, "actions")
@@ -148,8 +165,10 @@ def explain(
       The reward, and the policy that it leads to.
 
     Raises:
-      ValueError: the demonstrations or the features are of another process, or `steps` is no whole number from 1.
+      ValueError: the demonstrations or the features are of another process, `steps` is no whole number from 1, or a
+        setting is out of range.
     """
+    check_shapes(learning_rate=(learning_rate, "> 0"), l2=(l2, ">= 0"))
     check_whole_number("steps", steps, 1)
     features = np.eye(mdp.num_states) if features is None else np.asarray(features)
     _check(mdp, demonstrations, features)

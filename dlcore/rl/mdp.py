@@ -26,6 +26,7 @@ __all__ = [
     "Trajectory",
     "as_environment",
     "check_endings",
+    "check_policy",
     "discounted_sum",
     "expected_reward",
     "from_transition",
@@ -113,18 +114,29 @@ def make(
       ValueError: shapes differ, a state does not exist or is a fraction, probabilities do not sum to 1, gamma is
         outside [0, 1], or an episode could start in an absorbing state.
     """
-    numbers = np.asarray(successor)
-    successor, probability = numbers.astype(np.int32), np.array(probability, np.float64)
+    try:
+        numbers, probability = np.asarray(successor, np.float64), np.array(probability, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError("successor and probability: no arrays of numbers; allowed: [S, A, K] both") from error
+    successor = np.where(np.isfinite(numbers), numbers, -1).astype(np.int32)
     if (fraction := numbers != successor).any():
         raise ValueError(f"successor={numbers[fraction][0]}: no whole number; allowed: numbers of states")
     if successor.ndim != 3 or probability.shape != successor.shape:
         shapes = f"{list(successor.shape)} and {list(probability.shape)}"
         raise ValueError(f"successor and probability: shapes {shapes}; allowed: [S, A, K] both")
-    reward = np.broadcast_to(np.asarray(reward, np.float64), successor.shape).copy()
+    if not successor.size:
+        raise ValueError(f"successor: shape {list(successor.shape)}; allowed: [S, A, K], none of them 0")
+    try:
+        reward = np.broadcast_to(np.asarray(reward, np.float64), successor.shape).copy()
+    except ValueError as error:
+        allowed = f"what broadcasts to {list(successor.shape)}"
+        raise ValueError(f"reward: shape {list(np.shape(reward))}; allowed: {allowed}") from error
     check_finite("reward", reward)
     num_states = len(successor)
     # Absorbing states lead to themselves and pay nothing.
     is_absorbing = np.zeros(num_states, bool)
+    if np.ndim(absorbing) != 1:
+        raise ValueError(f"absorbing={absorbing}: no numbers of states; allowed: a list of them")
     check_indices("absorbing", list(absorbing), num_states, "states")
     is_absorbing[list(absorbing)] = True
     successor[is_absorbing], reward[is_absorbing] = np.flatnonzero(is_absorbing)[:, None, None], 0.0
@@ -133,8 +145,8 @@ def make(
         invalid = successor[(successor < 0) | (successor >= num_states)][0]
         raise ValueError(f"successor={invalid}: no such state; allowed: 0 to {num_states - 1}")
     _check_sums("probability", probability, "of an action's outcomes")
-    if not 0 <= gamma <= 1:
-        raise ValueError(f"gamma={gamma}: out of range; allowed: at least 0, at most 1")
+    check_finite("gamma", gamma)
+    check_shapes(gamma=(gamma, "0 to 1"))
     if start is None:
         start = ~is_absorbing / max(1, (~is_absorbing).sum())
     start = np.asarray(start, np.float64)
@@ -233,6 +245,22 @@ def uniform_policy(mdp: MDP) -> np.ndarray:
     return np.full((mdp.num_states, mdp.num_actions), 1 / mdp.num_actions)
 
 
+def check_policy(mdp: MDP, policy: np.ndarray | jax.Array) -> None:
+    """Check that a policy is one of a process.
+
+    Args:
+      mdp: the process.
+      policy: [S, A] probabilities; traced ones pass.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if np.shape(policy) != (mdp.num_states, mdp.num_actions):
+        expected = [mdp.num_states, mdp.num_actions]
+        raise ValueError(f"policy={list(np.shape(policy))}: wrong shape; allowed: {expected}, states and actions")
+    check_probabilities("policy", policy)
+
+
 def check_endings(mdp: MDP, policy: np.ndarray | jax.Array | None = None) -> None:
     """Refuse values that need not exist: undiscounted sums over episodes that may never end.
 
@@ -247,10 +275,7 @@ def check_endings(mdp: MDP, policy: np.ndarray | jax.Array | None = None) -> Non
       ValueError: a concrete policy is not [S, A] probabilities, or gamma is 1 and an episode may be endless.
     """
     if policy is not None:
-        if np.shape(policy) != (mdp.num_states, mdp.num_actions):
-            expected = [mdp.num_states, mdp.num_actions]
-            raise ValueError(f"policy={list(np.shape(policy))}: wrong shape; allowed: {expected}, states and actions")
-        check_probabilities("policy", policy)
+        check_policy(mdp, policy)
     if mdp.gamma < 1:
         return
     possible = mdp.probability > 0
@@ -396,11 +421,14 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
       The environment; its state is (state of the process, steps so far).
 
     Raises:
-      ValueError: `max_steps` is not positive, or there is not an observation for each state.
+      ValueError: `max_steps` is not positive, or there is not a finite observation for each state; when a step is
+        taken: a concrete action is none of the process.
     """
     check_whole_number("max_steps", max_steps, 1)
-    if observations is not None and len(observations) != mdp.num_states:
-        raise ValueError(f"observations={len(observations)}: for {mdp.num_states} states; allowed: one a state")
+    if observations is not None:
+        if len(observations) != mdp.num_states:
+            raise ValueError(f"observations={len(observations)}: for {mdp.num_states} states; allowed: one a state")
+        check_finite("observations", observations)
 
     def observe(state):
         if observations is None:
@@ -412,6 +440,7 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
         return (state, jnp.zeros((), jnp.int32)), observe(state)
 
     def step(key, before, action):
+        check_indices("action", action, mdp.num_actions, "actions")
         move_key, reset_key = jax.random.split(key)
         after, reward = _outcome(mdp, move_key, before[0], action)
         num_steps = before[1] + 1

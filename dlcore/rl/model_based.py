@@ -21,11 +21,13 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import optimizer_step
 from dlcore.rl.environments import (
@@ -63,7 +65,12 @@ def pendulum_reward(observation: jax.Array, action: jax.Array, next_observation:
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(observation=(observation, "... 3"))
+    check_shapes(action=(action, "... 1"))
     del next_observation
     cosine, sine, velocity = jnp.moveaxis(observation, -1, 0)
     torque = 2 * jnp.clip(action[..., 0], -1, 1)
@@ -166,9 +173,14 @@ def cross_entropy_method(
       [...], the last mean.
 
     Raises:
-      ValueError: there are fewer candidates than elites.
+      ValueError: there are fewer candidates than elites, a number is no whole one from 1, a deviation is not above 0,
+        or there is not a score for each candidate.
     """
-    if not 1 <= num_elites <= population:
+    check_shapes(
+        num_elites=(num_elites, "int >= 1"), population=(population, "int >= 1"), iterations=(iterations, "int >= 1")
+    )
+    check_shapes(mean=(mean, "..."), std=(std, "... > 0" if np.ndim(std) else "> 0"))
+    if num_elites > population:
         raise ValueError(f"num_elites={num_elites}: not among the candidates; allowed: 1 to population={population}")
 
     def step(carry, i):
@@ -177,6 +189,7 @@ def cross_entropy_method(
         noise = jax.random.normal(jax.random.fold_in(key, i), (population, *mean.shape)).at[0].set(0.0)
         candidates = jnp.clip(mean + std * noise, -1, 1)  # [P, ...]
         scores = score(candidates)  # [P]
+        check_shapes(score=(scores, str(population)))
         _, best = jax.lax.top_k(jnp.where(jnp.isnan(scores), -jnp.inf, scores), num_elites)
         # Refit the Gaussian to the elites.
         elites = candidates[best]

@@ -12,6 +12,7 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
+from dlcore.ops.checks import check_shapes
 from dlcore.rl.distributions import Categorical, DiagonalGaussian, TanhGaussian
 from dlcore.rl.environments import Environment
 
@@ -130,7 +131,11 @@ def actor_critic(environment: Environment, width: int = 64) -> nn.Module:
 
     Returns:
       The module.
+
+    Raises:
+      ValueError: `width` is no whole number from 1.
     """
+    check_shapes(width=(width, "int >= 1"))
     if environment.num_actions is None:
         return GaussianActorCritic(environment.action_size, width)
     return ActorCritic(environment.num_actions, width)
@@ -288,7 +293,11 @@ def actor_twin_critic(environment: Environment, width: int = 64) -> nn.Module:
 
     Returns:
       The module.
+
+    Raises:
+      ValueError: `width` is no whole number from 1.
     """
+    check_shapes(width=(width, "int >= 1"))
     return ActorTwinCritic(environment.num_actions, environment.action_size, width)
 
 
@@ -326,8 +335,14 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
 
     Returns:
       The module.
+
+    Raises:
+      ValueError: `width` is no whole number from 1, or the actions are continuous.
     """
-    return QNetwork(environment.num_actions or 0, width)
+    check_shapes(width=(width, "int >= 1"))
+    if environment.num_actions is None:
+        raise ValueError(f"environment={environment.name!r}: continuous actions; allowed: discrete actions")
+    return QNetwork(environment.num_actions, width)
 
 
 def _lstm_loop(kernel, memory, inputs, is_initial, added=None):
@@ -463,5 +478,9 @@ def recurrent_actor_critic(environment: Environment, width: int = 64) -> nn.Modu
 
     Returns:
       The module.
+
+    Raises:
+      ValueError: `width` is no whole number from 1.
     """
+    check_shapes(width=(width, "int >= 1"))
     return RecurrentActorCritic(environment.num_actions, environment.action_size, width)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import population_moments
 from dlcore.ops.replica import psum
 
@@ -54,7 +55,11 @@ class Moments:
 
         Returns:
           The moments after it.
+
+        Raises:
+          ValueError: the values have another shape.
         """
+        check_shapes(x=(x, " ".join(["N", *map(str, self.mean.shape)])))
         x = x.astype(jnp.float32)
         count = jnp.float32(len(x))
         # Moments of the batch, over all replicas.
@@ -113,7 +118,13 @@ class Normalizer:
 
         Returns:
           The normalizer after it.
+
+        Raises:
+          ValueError: the shapes differ, or `gamma` is out of range.
         """
+        check_shapes(
+            discounted=(self.discounted, "N"), reward=(reward, "N"), done=(done, "mask N"), gamma=(gamma, "0 to 1")
+        )
         moments = self.observation if self.observation is None else self.observation.update(observation)
         # Rewards are divided by the deviation of the discounted return, as in VecNormalize.
         discounted = gamma * self.discounted + reward

@@ -122,7 +122,11 @@ def td_target(data: Transition, next_value: jax.Array, off_policy: OffPolicy) ->
 
     Returns:
       [B].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(reward=(data.reward, "B"), terminated=(data.terminated, "mask B"), next_value=(next_value, "B"))
     following = off_policy.gamma * jnp.where(data.terminated, 0.0, next_value)
     return jax.lax.stop_gradient(off_policy.reward_scale * data.reward + following)
 

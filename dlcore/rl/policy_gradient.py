@@ -74,9 +74,10 @@ def score_weights(
       [N, T].
 
     Raises:
-      ValueError: another kind.
+      ValueError: another kind, or `gamma` is out of range.
     """
     check_choice("kind", kind, WEIGHTS)
+    check_shapes(rewards=(rewards, "N T"), gamma=(gamma, "0 to 1"))
     to_go = jax.vmap(returns_to_go, in_axes=(0, None))(rewards, gamma)
     if kind == "return":
         return jnp.broadcast_to(to_go[:, :1], to_go.shape)

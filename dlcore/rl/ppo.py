@@ -91,8 +91,9 @@ def objective(
       (mean loss, metrics).
 
     Raises:
-      ValueError: there is one advantage alone, which is 0 once it is normalized.
+      ValueError: the shapes differ, or there is one advantage alone, which is 0 once it is normalized.
     """
+    check_shapes(value=(value, "..."), advantage=(advantage, "..."), target=(target, "..."))
     if advantage.size * replica_count() < 2:
         problem = "a minibatch of one step, whose normalized advantage is 0"
         raise ValueError(f"num_minibatches={ppo.num_minibatches}: {problem}; allowed: minibatches of at least 2 steps")
@@ -131,9 +132,13 @@ def update_epochs(
       (state after the last epoch, one step on; metrics).
 
     Raises:
-      ValueError: `num_minibatches` does not divide M.
+      ValueError: `num_minibatches` does not divide M, the data are not of M rows all, or a number of `ppo` is no whole
+        one from 1.
     """
+    check_shapes(num_epochs=(ppo.num_epochs, "int >= 1"), num_minibatches=(ppo.num_minibatches, "int >= 1"))
     size = len(jax.tree.leaves(data)[0])
+    if sizes := sorted({len(leaf) for leaf in jax.tree.leaves(data)} - {size}):
+        raise ValueError(f"data: arrays of {size} and of {sizes[0]} rows; allowed: of as many all")
     if size % ppo.num_minibatches:
         raise ValueError(f"num_minibatches={ppo.num_minibatches}: not a divisor; allowed: divisors of {size}")
 

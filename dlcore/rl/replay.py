@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["Replay", "Transition"]
 
 
@@ -57,8 +59,9 @@ class Replay:
           The buffer, of zeros.
 
         Raises:
-          ValueError: the buffer holds fewer transitions than a minibatch.
+          ValueError: the buffer holds fewer transitions than a minibatch, or a number is no whole one from 1.
         """
+        check_shapes(buffer_size=(size, "int >= 1"), minibatch_size=(minibatch_size, "int >= 1"))
         instances = len(example.reward)
         if instances * size < minibatch_size:
             raise ValueError(
@@ -76,7 +79,12 @@ class Replay:
 
         Returns:
           The buffer after it.
+
+        Raises:
+          ValueError: the shapes are not those of the buffer.
         """
+        for name, buffer, x in zip(step._fields, self.data, step, strict=True):
+            check_shapes(**{name: (x, " ".join(map(str, (buffer.shape[0], *buffer.shape[2:]))))})
         # The oldest step is overwritten.
         position = self.written % self.data.reward.shape[1]
         data = jax.tree.map(lambda buffer, x: buffer.at[:, position].set(x), self.data, step)
@@ -91,7 +99,11 @@ class Replay:
 
         Returns:
           Transition of [B, ...].
+
+        Raises:
+          ValueError: `count` is no whole number from 1, or nothing was written.
         """
+        check_shapes(count=(count, "int >= 1"), written=(self.written, ">= 1"))
         row_key, column_key = jax.random.split(key)
         # Uniform over instances and over the steps written so far.
         instances, size = self.data.reward.shape

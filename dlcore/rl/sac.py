@@ -21,7 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_probabilities, check_shapes
 from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_part_gradients
 from dlcore.rl.distributions import Categorical
@@ -53,12 +53,14 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
       [B].
 
     Raises:
-      ValueError: the shapes do not fit together, or `alpha` is negative.
+      ValueError: the shapes do not fit together, `alpha` is negative, or concrete probabilities do not sum to 1.
     """
     axes = "B" if probability is None else "B A"
     check_shapes(q=(q, f"2 {axes}"), log_prob=(log_prob, axes), probability=(probability, axes), alpha=(alpha, ">= 0"))
     # Clipped double Q-learning minus the temperature times log pi.
-    if probability is None:
+    if probability is not None:
+        check_probabilities("probability", probability)
+    else:
         return q.min(0) - alpha * log_prob
     # An action that is not allowed has probability 0 and log pi = -inf.
     return (safe_product(probability, q.min(0)) - alpha * safe_product(probability, log_prob)).sum(-1)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_shapes
 from dlcore.rl.environments import Environment, Step
 
@@ -84,6 +85,7 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
     Raises:
       ValueError: `max_steps` is not between 1 and the environment's own limit.
     """
+    check_whole_number("max_steps", max_steps, 1)
     check_shapes(max_steps=(max_steps, f"int 1 to {environment.max_steps}"))
 
     def reset(key: jax.Array):
@@ -121,7 +123,7 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
     Raises:
       ValueError: `num_frames` is not positive.
     """
-    check_shapes(num_frames=(num_frames, "int >= 1"))
+    check_whole_number("num_frames", num_frames, 1)
     *front, depth = environment.observation_shape
 
     def joined(frames: jax.Array) -> jax.Array:
@@ -163,7 +165,7 @@ def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
     Raises:
       ValueError: `num_repeats` is not positive.
     """
-    check_shapes(num_repeats=(num_repeats, "int >= 1"))
+    check_whole_number("num_repeats", num_repeats, 1)
 
     def step(key: jax.Array, state: Any, action: jax.Array):
         def once(carry, key):

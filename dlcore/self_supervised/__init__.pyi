@@ -51,6 +51,7 @@ from dlcore.self_supervised.nnclr import NNCLRState as NNCLRState
 from dlcore.self_supervised.nnclr import nearest_neighbors as nearest_neighbors
 from dlcore.self_supervised.outpainting import crop_alone as crop_alone
 from dlcore.self_supervised.patch_masks import block_shapes as block_shapes
+from dlcore.self_supervised.patch_masks import check_patch_grid as check_patch_grid
 from dlcore.self_supervised.patch_masks import context_and_targets as context_and_targets
 from dlcore.self_supervised.patch_masks import mask_count as mask_count
 from dlcore.self_supervised.patch_masks import random_block as random_block

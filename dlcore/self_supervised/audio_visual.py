@@ -18,6 +18,7 @@ from dlcore.data.augment import Preprocess, to_float
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Dense
 from dlcore.ops import adaptive_avg_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.networks import pool_features
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
@@ -84,11 +85,15 @@ def correspondence(shift: int = 2) -> Task:
       (key, example with `clip: [F, H, W, C]` and `sound: [F, S]`) -> ({"frames", "sound"}, 1 where they correspond).
 
     Raises:
-      ValueError: of the task: the clip is too short for such a shift.
+      ValueError: `shift` is no whole number from 1; of the task: the clip is too short for such a shift, or the sound
+        has another number of frames.
     """
+    check_shapes(shift=(shift, "int >= 1"))
 
     def task(key: jax.Array, example: dict) -> tuple[dict[str, jax.Array], jax.Array]:
         frames, sound = to_float(example["clip"]), example["sound"]
+        if len(sound) != len(frames):
+            raise ValueError(f"sound: {len(sound)} frames; allowed: {len(frames)}, as the clip")
         if 2 * shift > len(frames):
             most = len(frames) // 2
             raise ValueError(f"shift={shift}: too far for clips of {len(frames)} frames; allowed: 1 to {most}")

@@ -22,7 +22,8 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.generative.vq_vae import codebook_from, codebook_usage, quantize
 from dlcore.learner import Learner, Metrics, Range, check_arguments, mask_of
 from dlcore.nn import Dense
-from dlcore.self_supervised.patch_masks import random_mask
+from dlcore.ops.checks import check_shapes
+from dlcore.self_supervised.patch_masks import check_patch_grid, random_mask
 from dlcore.self_supervised.patch_predictors import TeacherState, masked_patch_mean, patch_learner
 
 __all__ = ["learner", "patch_codes"]
@@ -41,8 +42,10 @@ def patch_codes(tokenizer: nn.Module, frozen: dict[str, Any], images: jax.Array,
       [B, N] int32, in the order of the patches.
 
     Raises:
-      ValueError: there is another number of codes than of patches.
+      ValueError: the images are not [B, H, W, C], or there is another number of codes than of patches.
     """
+    check_shapes(images=(images, "B H W C"))
+    check_patch_grid(grid, ("rows", "columns"))
     codes = quantize(tokenizer, frozen["autoencoder"], frozen["codebook"], images)[1]  # [B, h, w]
     if codes.shape[1:] != tuple(grid):
         rows, columns = codes.shape[1:]

@@ -18,6 +18,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.networks import unit
 from dlcore.self_supervised.siamese import Outputs, momentum_learner
 
@@ -33,7 +34,11 @@ def byol_losses(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], in [0, 4].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
     return 2 - 2 * (unit(predictions) * unit(jax.lax.stop_gradient(targets))).sum(-1)
 
 

@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Metrics, State, check_arguments
 from dlcore.losses import siglip_loss
 from dlcore.models.clip import LARGEST_SCALE
 from dlcore.ops import l2_normalize
+from dlcore.ops.checks import check_shapes
 from dlcore.vision_language import retrieval
 
 __all__ = ["class_vectors", "learner"]
@@ -41,8 +42,12 @@ def class_vectors(model: nn.Module, params: Any, prompts: jax.Array) -> jax.Arra
       [K, D], the mean of a class's vectors, of length 1.
 
     Raises:
-      ValueError: a concrete prompt is none that the model reads, such as one without an end token.
+      ValueError: the prompts are no integers [K, P, T], none of them 0, or a concrete prompt is none that the model
+        reads, such as one without an end token.
     """
+    check_shapes(prompts=(prompts, "int K P T"))
+    if not prompts.size:
+        raise ValueError(f"prompts={list(prompts.shape)}: none; allowed: [K, P, T], none of them 0")
     count, several, length = prompts.shape
     vectors = model.apply({"params": params}, prompts.reshape(-1, length), method="encode_text")
     mean = vectors.reshape(count, several, -1).mean(1)

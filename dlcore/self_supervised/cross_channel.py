@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
 __all__ = ["hidden_channel", "learner", "remove_channel"]
@@ -36,6 +37,7 @@ def remove_channel(image: jax.Array, channel: int) -> jax.Array:
     Raises:
       ValueError: there is no such channel, or it is the only one.
     """
+    check_shapes(image=(image, "H W C"), channel=(channel, "int >= 0"))
     count = image.shape[-1]
     if count < 2 or not 0 <= channel < count:
         raise ValueError(f"channel={channel}: of images of {count} channels; allowed: 0 to {count - 1}, of 2 or more")
@@ -52,6 +54,9 @@ def hidden_channel(image: jax.Array, channel: int = 0) -> FillIn:
 
     Returns:
       What is to be filled in, of one channel.
+
+    Raises:
+      ValueError: as `remove_channel`.
     """
     input_image, channel_slice = remove_channel(image, channel), slice(channel, channel + 1)
     return FillIn(

@@ -25,6 +25,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import smooth_l1_loss
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.patch_masks import random_mask
 from dlcore.self_supervised.patch_predictors import masked_patch_mean, normalize_features, patch_learner
 
@@ -42,8 +43,9 @@ def mean_of_layers(layers: list[jax.Array], top_layers: int) -> jax.Array:
       [..., D].
 
     Raises:
-      ValueError: there are fewer layers.
+      ValueError: there are fewer layers, or `top_layers` is no whole number.
     """
+    check_shapes(top_layers=(top_layers, "int >= 0"))
     if not 0 < top_layers <= len(layers):
         raise ValueError(f"top_layers={top_layers}: of {len(layers)} blocks; allowed: 1 to {len(layers)}")
     return jnp.stack([normalize_features(layer) for layer in layers[-top_layers:]]).mean(0)

@@ -19,6 +19,7 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.classic_ml.kmeans import kmeans
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source
@@ -26,7 +27,7 @@ from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, che
 from dlcore.losses import masked_mean
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_indices, check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables
 
@@ -55,7 +56,12 @@ def whiten(features: np.ndarray, dims: int) -> np.ndarray:
 
     Returns:
       [N, at most dims] float32; one column of zeros where all features are the same.
+
+    Raises:
+      ValueError: the features are not [N, D] of finite numbers, or `dims` is no whole number from 1.
     """
+    check_shapes(features=(features, "N D"), examples=(len(features), ">= 1"), dims=(dims, "int >= 1"))
+    check_finite("features", features)
     x = np.asarray(features, np.float64)
     x = x - x.mean(0)
     # PCA whitening, then length 1.
@@ -78,7 +84,13 @@ def split_largest(x: np.ndarray, clusters: np.ndarray, num_clusters: int) -> np.
 
     Returns:
       [N] int, in which every cluster has a member.
+
+    Raises:
+      ValueError: the shapes differ, a number is not finite, a cluster is none of the K, or K is above N.
     """
+    check_shapes(x=(x, "N D"), clusters=(clusters, "N"), num_clusters=(num_clusters, f"int 1 to {max(len(x), 1)}"))
+    check_finite("x", x)
+    check_indices("clusters", clusters, num_clusters, "clusters")
     clusters = np.array(clusters)
     for empty in np.setdiff1d(np.arange(num_clusters), clusters):
         # An empty cluster takes half of the largest, along its first principal axis.
@@ -102,8 +114,10 @@ def cluster(key: jax.Array, features: np.ndarray, num_clusters: int, dims: int =
       [N] int32.
 
     Raises:
-      ValueError: there are fewer features than clusters, or `dims` is below 1.
+      ValueError: there are fewer features than clusters, a number is no whole one from 1, or a feature is not finite.
     """
+    check_shapes(features=(features, "N D"))
+    check_whole_number("num_clusters", num_clusters, 1)
     check_shapes(dims=(dims, "int >= 1"))
     if len(features) < num_clusters:
         raise ValueError(f"num_clusters={num_clusters}: more than examples; allowed: at most {len(features)}")

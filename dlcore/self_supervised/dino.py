@@ -32,6 +32,7 @@ from dlcore.data.augment import Augmentation, Preprocess, to_float
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
@@ -70,7 +71,11 @@ def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, moment
 
     Returns:
       [K]; as it was where no example counts.
+
+    Raises:
+      ValueError: the shapes differ, or `momentum` is outside [0, 1].
     """
+    check_shapes(center=(center, "K"), logits=(logits, "V B K"), mask=(mask, "mask B"), momentum=(momentum, "0 to 1"))
     valid_logits = jnp.where(mask[:, None] > 0, logits, 0).astype(center.dtype)  # [V, B, K]
     total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
     total, count = psum((total, count))
@@ -98,7 +103,7 @@ def dino_losses(
       (L [B], entropy of the teacher [B], probabilities of the teacher [2, B, K]).
 
     Raises:
-      ValueError: a temperature is not above 0.
+      ValueError: the shapes differ, or a temperature is not above 0.
     """
     # Teacher distribution: centered and sharpened, no gradient.
     teacher_probs, entropy = centered_targets(teacher_logits, center, teacher_temperature)  # [2, B, K], [2, B]

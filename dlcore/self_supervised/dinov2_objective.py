@@ -48,7 +48,7 @@ def koleo_losses(features: jax.Array, mask: jax.Array) -> jax.Array:
     Raises:
       ValueError: there is one example.
     """
-    check_shapes(features=(features, "B D"), mask=(mask, "B"))
+    check_shapes(features=(features, "B D"), mask=(mask, "mask B"))
     x = unit(jnp.where(mask[:, None] > 0, features, 0))
     neighbors, is_valid = all_gather((x, mask > 0))  # [M, D], [M]
     if len(neighbors) < 2:

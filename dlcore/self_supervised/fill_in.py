@@ -61,8 +61,9 @@ def random_square(key: jax.Array, height: int, width: int, fraction: float) -> t
       ([H, W] bool, True inside the square; its side in pixels).
 
     Raises:
-      ValueError: `fraction` is outside [0, 1].
+      ValueError: `fraction` is outside [0, 1], or a side is no whole number from 1.
     """
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_shapes(fraction=(fraction, "0 to 1"))
     side = max(1, round(fraction * min(height, width)))
     top, left = (

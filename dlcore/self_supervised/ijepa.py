@@ -31,6 +31,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import smooth_l1_loss
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.patch_masks import context_and_targets
 from dlcore.self_supervised.patch_predictors import masked_patch_mean, normalize_features, patch_learner
 
@@ -99,7 +100,11 @@ def target_block_losses(prediction: jax.Array, target: jax.Array, targets: jax.A
 
     Returns:
       [B], the mean over blocks of the mean smooth L1 loss of their patches.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(prediction=(prediction, "B M N D"), target=(target, "B N D"), targets=(targets, "mask B M N"))
     target = jnp.broadcast_to(jax.lax.stop_gradient(target)[:, None], prediction.shape)
     return masked_patch_mean(smooth_l1_loss(prediction, target), targets).mean(1)
 

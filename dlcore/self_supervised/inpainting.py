@@ -15,6 +15,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
 
 __all__ = ["hole", "learner"]
@@ -32,7 +33,11 @@ def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
 
     Returns:
       What is to be filled in.
+
+    Raises:
+      ValueError: the image is not [H, W, C], or `share` is outside [0, 1].
     """
+    check_shapes(image=(image, "H W C"))
     # A square hole, filled with the mean of what is visible.
     cut, _ = random_square(key, *image.shape[:2], share)  # [H, W]
     mean = jnp.where(cut[..., None], 0, image).sum((0, 1)) / jnp.maximum((~cut).sum(), 1)

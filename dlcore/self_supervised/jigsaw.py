@@ -32,7 +32,11 @@ def order_count(grid: int, orders: int | None) -> int:
 
     Returns:
       The number of orders.
+
+    Raises:
+      ValueError: a number is out of range or no whole one.
     """
+    check_shapes(grid=(grid, "int 2 to 3"), orders=(orders, "int >= 2"))
     return orders or {2: 24}.get(grid, 64)
 
 

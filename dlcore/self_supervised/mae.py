@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import mse_loss
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 
 __all__ = ["filling_learner", "learner", "mean_patch_loss", "patch_targets"]
@@ -37,8 +38,9 @@ def patch_targets(patches: jax.Array, norm_pix_loss: bool = False) -> jax.Array:
       [B, N, P], at least float32.
 
     Raises:
-      ValueError: patches of one value shall be normalized, which have no variance.
+      ValueError: the patches are not [B, N, P], or those of one value shall be normalized, which have no variance.
     """
+    check_shapes(patches=(patches, "B N P"))
     if norm_pix_loss and patches.shape[-1] < 2:
         raise ValueError(
             f"patches={patches.shape}: one value has no variance; allowed: at least 2, or norm_pix_loss=False"
@@ -59,7 +61,11 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
 
     Returns:
       [B, N], the mean squared error in each patch; the mean of no patch is 0.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(targets=(targets, "B N P"), masked=(masked, "mask B N"))
     is_visible = (1 - masked)[..., None]
     mean = (targets * is_visible).sum(1, keepdims=True) / jnp.maximum(is_visible.sum(1, keepdims=True), 1)
     return jnp.square(targets - mean).mean(-1)

@@ -66,8 +66,10 @@ def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.
       (queue, pointer to the oldest).
 
     Raises:
-      ValueError: there are more keys than the queue holds.
+      ValueError: the shapes differ, there are more keys than the queue holds, or a concrete pointer is negative or no
+        whole number.
     """
+    check_shapes(pointer=(pointer, "int >= 0"))
     check_shapes(queue=(queue, "K E"), keys=(keys, "B E"))
     size, count = queue.shape[0], keys.shape[0]
     if count > size:

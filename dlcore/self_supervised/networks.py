@@ -266,11 +266,17 @@ def encode_views(
 
     Returns:
       (the output [V, B, ...] of all views, model_state), the latter updated in training.
+
+    Raises:
+      ValueError: there are no views, or the model has no such output.
     """
+    if not views:
+        raise ValueError("views: none; allowed: at least one array [V, B, H, W, C]")
     outputs = []
     for view in views:
         images = preprocess(view.reshape(-1, *view.shape[2:]))  # [V_s * B, H_s, W_s, C]
         out, model_state = encode(model, params, model_state, images, dropout)
+        check_choice("output", output, out)
         outputs.append(out[output].reshape(*view.shape[:2], -1))
     return jnp.concatenate(outputs), model_state
 

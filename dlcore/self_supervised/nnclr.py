@@ -20,7 +20,7 @@ from flax import struct
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.moco import enqueue
@@ -55,7 +55,13 @@ def nearest_neighbors(queue: jax.Array, queries: jax.Array) -> jax.Array:
 
     Returns:
       [B, D], rows of the queue; no gradient passes.
+
+    Raises:
+      ValueError: the shapes differ, the queue is empty, or a concrete number is not finite.
     """
+    check_shapes(keys=(len(queue), ">= 1"))
+    check_finite("queue", queue)
+    check_finite("queries", queries)
     check_shapes(queue=(queue, "K D"), queries=(queries, "B D"))
     return jax.lax.stop_gradient(queue[(queries @ queue.T).argmax(-1)])
 

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
 
 __all__ = ["crop_alone", "learner"]
@@ -31,7 +32,11 @@ def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
 
     Returns:
       What is to be filled in: everything outside the square.
+
+    Raises:
+      ValueError: the image is not [H, W, C], or `share` is outside [0, 1].
     """
+    check_shapes(image=(image, "H W C"))
     # A square stays; its mean fills the rest.
     crop, side = random_square(key, *image.shape[:2], share)  # [H, W]
     mean = jnp.where(crop[..., None], image, 0).sum((0, 1)) / side**2

@@ -7,9 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
-__all__ = ["block_shapes", "context_and_targets", "mask_count", "random_block", "random_mask"]
+__all__ = ["block_shapes", "check_patch_grid", "context_and_targets", "mask_count", "random_block", "random_mask"]
+
+
+def check_patch_grid(grid: tuple[int, ...], axes: tuple[str, ...]) -> None:
+    """Check the numbers of patches along the axes of an image or a clip.
+
+    Args:
+      grid: the numbers.
+      axes: names of the axes.
+
+    Raises:
+      ValueError: there are more or fewer numbers than axes, or one is no whole number from 1.
+    """
+    if np.shape(grid) != (len(axes),):
+        raise ValueError(f"grid={grid}: wrong axes; allowed: ({', '.join(axes)}) of patches")
+    check_shapes(**{axis: (count, "int >= 1") for axis, count in zip(axes, grid, strict=True)})
 
 
 def block_shapes(
@@ -27,10 +42,15 @@ def block_shapes(
       [S, 2] int, height and width of each block.
 
     Raises:
-      ValueError: `scale` is no range of shares, or no block of this grid is in range.
+      ValueError: `grid` is not two whole numbers, a range is none, or no block of this grid is in range.
     """
-    if not 0 <= scale[0] <= scale[1] <= 1:
+    check_patch_grid(grid, ("rows", "columns"))
+    check_finite(name, scale)
+    check_finite("aspect", aspect)
+    if np.shape(scale) != (2,) or not 0 <= scale[0] <= scale[1] <= 1:
         raise ValueError(f"{name}={tuple(scale)}: no range of shares; allowed: two of 0 to 1, the smaller first")
+    if np.shape(aspect) != (2,) or not 0 < aspect[0] <= aspect[1]:
+        raise ValueError(f"aspect={tuple(aspect)}: no range of ratios; allowed: two above 0, the smaller first")
     sides = np.stack(np.meshgrid(np.arange(1, grid[0] + 1), np.arange(1, grid[1] + 1), indexing="ij"), -1)
     height, width = shapes = sides.reshape(-1, 2).T  # [grid rows * grid columns] each
     area, ratio = height * width / (grid[0] * grid[1]), height / width
@@ -55,7 +75,14 @@ def random_block(key: jax.Array, grid: tuple[int, int], shapes: np.ndarray) -> j
 
     Returns:
       [N] bool, True inside the block.
+
+    Raises:
+      ValueError: `grid` is not two whole numbers, or a concrete block does not fit into it.
     """
+    check_patch_grid(grid, ("rows", "columns"))
+    check_shapes(shapes=(shapes, "S 2"), blocks=(len(shapes), ">= 1"))
+    check_range("height", shapes[:, 0], 1, grid[0])
+    check_range("width", shapes[:, 1], 1, grid[1])
     shape_key, corner_key = jax.random.split(key)
     shape = jnp.asarray(shapes)[jax.random.randint(shape_key, (), 0, len(shapes))]  # [2]
     free = jnp.asarray(grid) - shape + 1  # [2] places along each side
@@ -86,8 +113,9 @@ def context_and_targets(
       (context [N] bool, targets [M, N] bool), disjoint; neither is ever empty.
 
     Raises:
-      ValueError: no block is in range, or targets could cover the whole context.
+      ValueError: no block is in range, `count` is no whole number from 1, or targets could cover the whole context.
     """
+    check_shapes(count=(count, "int >= 1"))
     target_shapes = block_shapes(grid, target_scale, target_aspect, "target_scale")
     context_shapes = block_shapes(grid, context_scale, (1.0, 1.0), "context_scale")
     most, least = count * target_shapes.prod(1).max(), context_shapes.prod(1).min()
@@ -112,8 +140,11 @@ def mask_count(patches: int, mask_ratio: float) -> int:
       N ratio, rounded.
 
     Raises:
-      ValueError: no patch would be masked, or none visible.
+      ValueError: `patches` is no whole number from 1, the share is outside [0, 1], or no patch would be masked, or none
+        visible.
     """
+    check_shapes(patches=(patches, "int >= 1"), mask_ratio=(mask_ratio, "0 to 1"))
+    check_finite("mask_ratio", mask_ratio)
     count = round(patches * mask_ratio)
     if not 0 < count < patches:
         raise ValueError(
@@ -137,6 +168,7 @@ def random_mask(key: jax.Array, grid: tuple[int, int], mask_ratio: float, cell: 
     Raises:
       ValueError: cells do not divide the grid, or the share masks all of them or none.
     """
+    check_patch_grid(grid, ("rows", "columns"))
     check_shapes(cell=(cell, "int >= 1"))
     if any(n % cell for n in grid):
         raise ValueError(f"cell={cell}: does not divide {grid[0]}x{grid[1]} patches; allowed: a divisor of both")

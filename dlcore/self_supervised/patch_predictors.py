@@ -20,6 +20,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions
 from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patch_grid, patchify
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 
@@ -129,7 +130,11 @@ def normalize_features(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
 
     Returns:
       [..., D].
+
+    Raises:
+      ValueError: `epsilon` is negative.
     """
+    check_shapes(x=(x, "... D"), epsilon=(epsilon, ">= 0"))
     return jax.nn.standardize(x, epsilon=epsilon)
 
 
@@ -142,7 +147,11 @@ def masked_patch_mean(losses: jax.Array, masked: jax.Array) -> jax.Array:
 
     Returns:
       [...]; 0 where no patch is masked.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(losses=(losses, "... N"), masked=(masked, "mask ... N"))
     return jnp.where(masked, losses, 0).sum(-1) / jnp.maximum(masked.sum(-1), 1)
 
 

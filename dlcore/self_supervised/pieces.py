@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.choices import check_whole_number
+from dlcore.ops.checks import check_shapes
+
 __all__ = ["check_grid", "cut_pieces", "distant_orders"]
 
 
@@ -30,8 +33,15 @@ def check_grid(side: int, grid: int, gap: int, jitter: int, smallest: int = 1) -
       The side in pixels.
 
     Raises:
-      ValueError: the cells do not divide the image, or a piece is too small.
+      ValueError: a number is no whole one, the cells do not divide the image, or a piece is too small.
     """
+    check_shapes(
+        side=(side, "int >= 1"),
+        grid=(grid, "int >= 1"),
+        gap=(gap, "int >= 0"),
+        jitter=(jitter, "int >= 0"),
+        smallest=(smallest, "int >= 1"),
+    )
     if side % grid:
         raise ValueError(
             f"grid={grid}: cells do not divide images of {side}x{side} pixels; allowed: divisors of {side}"
@@ -62,8 +72,9 @@ def cut_pieces(
       [grid * grid, p, p, C], row by row.
 
     Raises:
-      ValueError: the image is not square, or as `check_grid`.
+      ValueError: the image is not [S, S, C], or as `check_grid`.
     """
+    check_shapes(image=(image, "H W C"))
     height, width, channels = image.shape
     if height != width:
         raise ValueError(f"image={image.shape}: not square; allowed: [S, S, C]")
@@ -95,8 +106,10 @@ def distant_orders(pieces: int, count: int) -> np.ndarray:
       [count, pieces] int.
 
     Raises:
-      ValueError: there are not so many orders.
+      ValueError: there are not so many orders, or a number is no whole one from 1.
     """
+    check_whole_number("pieces", pieces, 1)
+    check_whole_number("orders", count)
     all_orders = np.array(list(itertools.permutations(range(pieces))), np.int8)
     if not 2 <= count <= len(all_orders):
         raise ValueError(f"orders={count}: of {pieces} pieces; allowed: 2 to {len(all_orders)}")

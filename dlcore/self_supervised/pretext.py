@@ -22,6 +22,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops import adaptive_avg_pool
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pool_features
 
@@ -107,8 +108,10 @@ def pretext_learner(
       and `target` ([B] int32).
 
     Raises:
-      ValueError: of the learner's functions: the model has another number of outputs than the task has classes.
+      ValueError: `num_classes` is no whole number from 1; of the learner's functions: the model has another number of
+        outputs than the task has classes.
     """
+    check_shapes(num_classes=(num_classes, "int >= 1"))
 
     def draw(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
         example = {name: rows for name, rows in batch.items() if name != "mask"}

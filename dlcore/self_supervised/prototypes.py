@@ -29,7 +29,11 @@ def log_probabilities(scores: jax.Array, temperature: float | jax.Array) -> jax.
 
     Returns:
       [..., K].
+
+    Raises:
+      ValueError: the temperature is not above 0.
     """
+    check_shapes(scores=(scores, "... K"), temperature=(temperature, "> 0"))
     log_probs = jax.nn.log_softmax(scores / temperature)
     return jnp.maximum(log_probs, jnp.finfo(log_probs.dtype).min)
 
@@ -43,7 +47,14 @@ def soft_cross_entropy(targets: jax.Array, log_probs: jax.Array) -> jax.Array:
 
     Returns:
       [...], in nats.
+
+    Raises:
+      ValueError: the last axes differ.
     """
+    if targets.shape[-1:] != log_probs.shape[-1:]:
+        raise ValueError(
+            f"targets={list(targets.shape)}: wrong shape; allowed: [..., {log_probs.shape[-1]}], as log_probs"
+        )
     return -safe_product(targets, log_probs).sum(-1)
 
 
@@ -61,8 +72,9 @@ def centered_targets(
       (q [..., K], entropy of q [...]).
 
     Raises:
-      ValueError: the temperature is not above 0.
+      ValueError: the shapes differ, or the temperature is not above 0.
     """
+    check_shapes(scores=(scores, "... K"), center=(center, "K"))
     check_shapes(teacher_temperature=(temperature, "> 0"))
     log_probs = log_probabilities(jax.lax.stop_gradient(scores - center), temperature)
     targets = jnp.exp(log_probs)
@@ -110,10 +122,13 @@ def sinkhorn(
     Raises:
       ValueError: there are more prototypes than examples, or `temperature` or `iterations` is out of range.
     """
-    check_shapes(scores=(scores, "N K"), mask=(mask, "N"), temperature=(temperature, "> 0"))
+    check_shapes(
+        scores=(scores, "N K"),
+        mask=(mask, "mask N"),
+        temperature=(temperature, "> 0"),
+        iterations=(iterations, "int >= 1"),
+    )
     (count, prototypes), dtype = scores.shape, jnp.promote_types(scores.dtype, jnp.float32)
-    if iterations < 1:
-        raise ValueError(f"iterations={iterations}: out of range; allowed: at least 1")
     if prototypes > count:
         raise ValueError(
             f"prototypes={prototypes}: more than the {count} examples to share them; allowed: at most {count}, or a "
@@ -144,8 +159,9 @@ def sinkhorn_targets(
       (q [V, B, ..., K], entropy of q [V, B, ...]), 0 where nothing is assigned.
 
     Raises:
-      ValueError: as `sinkhorn`.
+      ValueError: the shapes differ, or as `sinkhorn`.
     """
+    check_shapes(scores=(scores, "... K"), mask=(mask, "mask ..."))
     by_image, mask = all_gather((jnp.moveaxis(scores, 1, 0), jnp.moveaxis(mask, 1, 0)))
     targets = sinkhorn(by_image.reshape(-1, scores.shape[-1]), temperature, iterations, mask.reshape(-1))
     targets = jnp.moveaxis(local_rows(targets.reshape(by_image.shape)), 0, 1)

@@ -16,6 +16,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.pieces import cut_pieces
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
@@ -34,7 +35,11 @@ def relative_patch(gap: int = 1, jitter: int = 1, by_piece: bool = True) -> Task
 
     Returns:
       (key, example) -> (the middle patch and a neighbor [2, p, p, C], the neighbor's number).
+
+    Raises:
+      ValueError: a number is negative or no whole one.
     """
+    check_shapes(gap=(gap, "int >= 0"), jitter=(jitter, "int >= 0"))
 
     def task(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
         cut_key, label_key = jax.random.split(key)

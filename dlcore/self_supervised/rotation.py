@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.pretext import pretext_learner
 
 __all__ = ["NUM_CLASSES", "learner", "rotation"]
@@ -34,6 +35,7 @@ def rotation(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
       ValueError: the image is not square.
     """
     image = example["image"]
+    check_shapes(image=(image, "H W C"))
     if image.shape[0] != image.shape[1]:
         raise ValueError(f"image={image.shape}: a quarter turn changes its shape; allowed: [S, S, C]")
     quarter_turns = jax.random.randint(key, (), 0, NUM_CLASSES)

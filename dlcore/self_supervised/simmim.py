@@ -22,6 +22,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import l1_loss
 from dlcore.nn import Dense
 from dlcore.ops import patchify
+from dlcore.ops.checks import check_shapes, describe_array
 from dlcore.self_supervised.patch_masks import random_mask
 from dlcore.self_supervised.patch_predictors import masked_patch_mean, patch_learner
 
@@ -37,7 +38,13 @@ def visible_mean(patches: jax.Array, masked: jax.Array) -> jax.Array:
 
     Returns:
       [B, 1, P]; 0 where no patch is visible.
+
+    Raises:
+      ValueError: the shapes differ, or the mask is not of bools.
     """
+    check_shapes(patches=(patches, "B N P"), masked=(masked, "B N"))
+    if masked.dtype != bool:
+        raise ValueError(f"masked={describe_array(masked)}: no mask; allowed: bool")
     total = jnp.where(masked[..., None], 0, patches).sum(1, keepdims=True)
     return total / jnp.maximum((~masked).sum(1)[:, None, None], 1)
 

@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.networks import unit
 from dlcore.self_supervised.siamese import Outputs, siamese_learner
 
@@ -31,7 +32,11 @@ def simsiam_losses(predictions: jax.Array, projections: jax.Array, stop_gradient
 
     Returns:
       [...], in [-1, 1].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(predictions=(predictions, "... D"), projections=(projections, "... D"))
     z = jax.lax.stop_gradient(projections) if stop_gradient else projections
     return -(unit(predictions) * unit(z)).sum(-1)
 

@@ -17,6 +17,7 @@ from flax import linen as nn
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops import resize
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
 __all__ = ["learner", "shrink_and_enlarge"]
@@ -35,8 +36,9 @@ def shrink_and_enlarge(image: jax.Array, factor: int = 2) -> FillIn:
       What is to be filled in.
 
     Raises:
-      ValueError: the factor does not divide the sides.
+      ValueError: the image is not [H, W, C], or the factor is no whole number that divides the sides.
     """
+    check_shapes(image=(image, "H W C"), factor=(factor, "int >= 1"))
     height, width, _ = image.shape
     if height % factor or width % factor:
         raise ValueError(

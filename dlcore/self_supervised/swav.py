@@ -28,6 +28,7 @@ from dlcore.data.augment import Augmentation, Preprocess, to_float
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather, local_rows
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.moco import enqueue
@@ -76,8 +77,14 @@ def swav_codes(
       [2, B, K], the codes, without a gradient.
 
     Raises:
-      ValueError: there are more prototypes than images in the batch and the queue.
+      ValueError: the shapes differ, or there are more prototypes than images in the batch and the queue.
     """
+    check_shapes(
+        scores=(scores, "2 B K"),
+        queue_scores=(queue_scores, "2 Q K"),
+        mask=(mask, "mask B"),
+        uses_queue=(uses_queue, ""),
+    )
     batch_scores, mask = all_gather((jnp.moveaxis(scores, 1, 0), mask))  # [M, 2, K], [M]
     in_queue = jnp.broadcast_to(jnp.asarray(uses_queue).astype(scores.dtype), queue_scores.shape[1:2])
     codes = [

@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_range, exa
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import init_variables
@@ -91,8 +92,11 @@ def token_losses(
       (losses of the class tokens [B], losses of the patches [B]).
 
     Raises:
-      ValueError: the temperature is not above 0.
+      ValueError: the shapes differ, or the temperature is not above 0.
     """
+    check_shapes(
+        patches=(targets.patches, "V B N K"), patch_logits=(patch_logits, "V B N K"), masked=(masked, "mask V B N")
+    )
     # Class tokens of different crops.
     class_losses = crop_losses(targets.tokens, logits, temperature)  # [B]
     # Masked patches of the same crop.
@@ -213,8 +217,10 @@ def token_learner(
       The learner. `predict` returns the teacher's `features`, and `untrained`, those before the first step.
 
     Raises:
-      ValueError: the momentum of the first step is outside [0, 1].
+      ValueError: the momentum of the first step is outside [0, 1], the temperature is not above 0, or the weight is
+        negative.
     """
+    check_shapes(student_temperature=(student_temperature, "> 0"), patch_weight=(patch_weight, ">= 0"))
     check_range("teacher_momentum", float(teacher_momentum(jnp.zeros((), jnp.int32))), Range(0, 1))
     apply = functools.partial(_apply, model, preprocess if normalize is None else normalize)
 

@@ -8,7 +8,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dlcore.self_supervised.patch_masks import block_shapes, random_block
+from dlcore.ops.checks import check_shapes
+from dlcore.self_supervised.patch_masks import block_shapes, check_patch_grid, random_block
 
 __all__ = ["block_tubes", "tube_noise"]
 
@@ -25,7 +26,11 @@ def tube_noise(key: jax.Array, grid: Grid) -> jax.Array:
 
     Returns:
       [N] in [0, 1).
+
+    Raises:
+      ValueError: `grid` is not three whole numbers from 1.
     """
+    check_patch_grid(grid, ("times", "rows", "columns"))
     return jnp.tile(jax.random.uniform(key, (grid[1] * grid[2],)), grid[0])
 
 
@@ -53,8 +58,11 @@ def block_tubes(
       [N] bool, True where a tubelet is hidden; never all of them, never none.
 
     Raises:
-      ValueError: no block is in range, or one could cover all places.
+      ValueError: `grid` is not three whole numbers, `count` is none from 1, no block is in range, or one could cover
+        all places.
     """
+    check_patch_grid(grid, ("times", "rows", "columns"))
+    check_shapes(count=(count, "int >= 1"))
     times, sides = grid[0], (grid[1], grid[2])
     shapes = block_shapes(sides, scale, aspect, name)
     if shapes.prod(1).max() == math.prod(sides):

@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops import affine_grid, grid_sample
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner
 
 __all__ = ["learner", "rotate_image"]
@@ -34,8 +35,9 @@ def rotate_image(key: jax.Array, image: jax.Array, num_angles: int = 0) -> FillI
       What is to be painted: the upright image, everywhere.
 
     Raises:
-      ValueError: the image is not square.
+      ValueError: the image is not [S, S, C], or `num_angles` is negative or no whole number.
     """
+    check_shapes(image=(image, "H W C"), num_angles=(num_angles, "int >= 0"))
     if image.shape[0] != image.shape[1]:
         raise ValueError(f"image={image.shape}: a turn changes its shape; allowed: [S, S, C]")
     turn = jax.random.randint(key, (), 0, num_angles) / num_angles if num_angles else jax.random.uniform(key)

@@ -24,6 +24,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, check_arguments
 from dlcore.models.mae import VideoMAE, visible_count
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.mae import filling_learner
 from dlcore.self_supervised.tube_masks import tube_noise
 
@@ -63,8 +64,14 @@ def tubelet_targets(tubelets: jax.Array, channels: int, norm_pix_loss: bool = Tr
       [B, N, P], at least float32.
 
     Raises:
-      ValueError: tubelets of one pixel shall be normalized, which have no deviation.
+      ValueError: the tubelets are not [B, N, P], P is not of C channels, or those of one pixel shall be normalized,
+        which have no deviation.
     """
+    check_shapes(tubelets=(tubelets, "B N P"), channels=(channels, "int >= 1"))
+    if tubelets.shape[-1] % channels:
+        raise ValueError(
+            f"channels={channels}: not of tubelets of {tubelets.shape[-1]} numbers; allowed: divisors of it"
+        )
     tubelets = tubelets.astype(jnp.promote_types(tubelets.dtype, jnp.float32))
     if not norm_pix_loss:
         return tubelets

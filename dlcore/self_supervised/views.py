@@ -27,8 +27,11 @@ def two_views(
 
     Returns:
       Two batches of preprocessed views.
+
+    Raises:
+      ValueError: there is not a key for each image [H, W, C].
     """
-    check_shapes(images=(images, "B H W C"))
+    check_shapes(images=(images, "B H W C"), keys=(keys, "B"))
     images = to_float(images)
     first, second = (
         jax.vmap(lambda key, image: augment(jax.random.fold_in(key, view), image))(keys, images) for view in (0, 1)
@@ -48,7 +51,11 @@ def crops(augment: Augmentation, keys: jax.Array, images: jax.Array, count: int,
 
     Returns:
       [V, B, h, w, C].
+
+    Raises:
+      ValueError: there is not a key for each image [H, W, C], or a number is out of range or no whole one.
     """
+    check_shapes(images=(images, "B H W C"), keys=(keys, "B"), count=(count, "int >= 1"), first=(first, "int >= 0"))
     images = to_float(images)
 
     def crop(view: int) -> jax.Array:
@@ -71,7 +78,11 @@ def multi_crops(
 
     Returns:
       [2, B, H, W, C], and [L, B, h, w, C] where there are small ones.
+
+    Raises:
+      ValueError: the images are not [B, H, W, C], or `local_crops` is negative or no whole number.
     """
+    check_shapes(local_crops=(local_crops, "int >= 0"))
     keys = example_keys(rng, batch)
     views = [crops(augment, keys, batch["image"], GLOBAL_CROPS)]
     if local_crops:
@@ -91,6 +102,10 @@ def alignment(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:
 
     Returns:
       `alignment`, the mean squared distance.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(a=(a, "B E"), b=(b, "B E"), mask=(mask, "mask B"))
     a, b = (jnp.where(mask[:, None] > 0, z, 0) for z in (a, b))
     return {"alignment": Sum.of(alignment_loss(a, b), mask)}

@@ -27,6 +27,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import l1_loss
+from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.patch_predictors import masked_patch_mean, normalize_features, patch_learner
 from dlcore.self_supervised.tube_masks import block_tubes
 
@@ -43,7 +44,11 @@ def masked_tube_losses(prediction: jax.Array, target: jax.Array, masked: jax.Arr
 
     Returns:
       [B], the mean absolute error over the masked tubelets.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(prediction=(prediction, "B N D"), target=(target, "B N D"), masked=(masked, "mask B N"))
     return masked_patch_mean(l1_loss(prediction, jax.lax.stop_gradient(target)), masked)
 
 

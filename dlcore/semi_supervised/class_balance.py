@@ -10,7 +10,7 @@ running fraction of images whose pseudo-label is c with confidence tau; FlexMatc
 import jax
 import jax.numpy as jnp
 
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.replica import psum
 
 __all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
@@ -46,7 +46,11 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
 
     Returns:
       [C]; as it was where no image counts.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(mean=(mean, "C"), values=(values, "U C"), mask=(mask, "mask U"))
     is_valid = mask > 0
     total = jnp.where(is_valid[:, None], values.astype(mean.dtype), 0).sum(0)  # [C]
     total, count = psum((total, is_valid.sum()))
@@ -63,7 +67,13 @@ def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
 
     Returns:
       aligned probabilities [U, C]; uniform where all of an image are 0.
+
+    Raises:
+      ValueError: the shapes differ, or a concrete number is outside [0, 1].
     """
+    check_shapes(probabilities=(probabilities, "U C"), mean=(mean, "C"))
+    check_range("probabilities", probabilities, 0, 1)
+    check_range("mean", mean, 0, 1)
     scaled = probabilities / jnp.maximum(mean * mean.shape[-1], 1e-6)
     total = scaled.sum(-1, keepdims=True)
     return jnp.where(total > 0, scaled / jnp.where(total > 0, total, 1), 1 / mean.shape[-1])
@@ -80,8 +90,10 @@ def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.
       [C]; tau for the class that leads, and for all while there is no confident pseudo-label.
 
     Raises:
-      ValueError: the threshold is outside [0, 1].
+      ValueError: the threshold or a concrete fraction is outside [0, 1].
     """
+    check_shapes(confident=(confident, "C"), classes=(len(confident), ">= 1"))
+    check_range("confident", confident, 0, 1)
     check_shapes(threshold=(threshold, "0 to 1"))
     lead = confident.max()
     learning_effect = jnp.where(lead > 0, confident / jnp.where(lead > 0, lead, 1), 1)  # [C]

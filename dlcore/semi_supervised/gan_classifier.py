@@ -43,6 +43,7 @@ from dlcore.generative.two_players import Players, PlayerState
 from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.ops import l2_normalize
+from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.two_streams import augment_stream, averaging, streams
@@ -124,7 +125,11 @@ def feature_distance(real: jax.Array, made: jax.Array, mask: jax.Array) -> jax.A
 
     Returns:
       [], the mean over features of the squared difference.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(real=(real, "B D"), made=(made, "B D"), mask=(mask, "mask B"))
     means = (jax.vmap(masked_mean, in_axes=(1, None))(x, mask) for x in (real, made))
     return jnp.square(next(means) - next(means)).mean()
 
@@ -138,7 +143,11 @@ def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
 
     Returns:
       [], in [0, 1]: 0 where all are orthogonal, 1 where all are parallel.
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(features=(features, "B D"), mask=(mask, "mask B"))
     unit = l2_normalize(features)  # [B, D]
     pairs = mask[:, None] * mask[None] * (1 - jnp.eye(len(mask)))  # [B, B]
     return (jnp.square(unit @ unit.T) * pairs).sum() / jnp.maximum(pairs.sum(), 1)
@@ -155,7 +164,11 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
 
     Returns:
       [B], max(0, log p - t) up to a constant of p; the kernel is as wide as real images are apart from their nearest.
+
+    Raises:
+      ValueError: the shapes differ, or `quantile` is outside [0, 1].
     """
+    check_shapes(real=(real, "B D"), made=(made, "B D"), mask=(mask, "mask B"), quantile=(quantile, "0 to 1"))
     real = jax.lax.stop_gradient(real)
     # Kernel density of the real features; its width is twice the mean squared distance to the nearest one.
     pairwise = jnp.where((mask[None] > 0) & ~jnp.eye(len(mask), dtype=bool), squared_distances(real, real), jnp.inf)
@@ -386,7 +399,14 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
     Returns:
       The area under the ROC curve of the kernel density: 1 where all made images are the less likely, 0.5 where they
       have the density of real ones, less where they crowd where real ones are frequent.
+
+    Raises:
+      ValueError: the shapes do not fit together, there are too few features, or one is not finite.
     """
+    check_shapes(features=(features, "N D"), rows=(len(features), ">= 4"))
+    check_shapes(made=(made, f"M {features.shape[1]}"), rows=(len(made), ">= 1"))
+    check_finite("features", features)
+    check_finite("made", made)
     kernels, queries = features[::2], features[1::2]
     mean_distance = np.sqrt(np.asarray(squared_distances(jnp.asarray(queries), jnp.asarray(kernels))).min(1)).mean()
     width = max(2 * float(mean_distance), 1e-6)

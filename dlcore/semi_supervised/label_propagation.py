@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classic_ml.points import check_points, squared_distances
-from dlcore.ops.checks import check_range
+from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["MOST", "UNLABELED", "Propagated", "extend", "propagate"]
 
@@ -85,7 +85,9 @@ def propagate(
         raise ValueError(f"points={shape[0]:,}: the graph would have N^2 edges; allowed: at most {MOST:,} points")
     if method not in ("propagation", "spreading"):
         raise ValueError(f"method={method!r}: unknown; allowed: propagation or spreading")
+    check_shapes(tolerance=(tolerance, ">= 0"), max_steps=(max_steps, "int >= 1"))
     for name, value, high in (("gamma", gamma, np.inf), ("alpha", alpha, 1)):
+        check_finite(name, value)
         if not 0 < value < high:
             raise ValueError(f"{name}={value}: out of range; allowed: above 0{', below 1' if high == 1 else ''}")
     with jax.enable_x64(np.asarray(points).dtype == np.float64):

@@ -36,6 +36,7 @@ from dlcore.losses import (
 )
 from dlcore.metrics import ConfusionMatrix
 from dlcore.nn.apply import apply_model
+from dlcore.ops.checks import check_class_ids, check_finite, check_probabilities, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 
@@ -71,8 +72,10 @@ def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray
       [C, C], T; rows sum to 1.
 
     Raises:
-      ValueError: `rate` or `noise` is not allowed, or there are fewer than two classes.
+      ValueError: `rate` or `noise` is not allowed, or there are fewer than two classes, or no whole number of them.
     """
+    check_shapes(num_classes=(num_classes, "int >= 0"))
+    check_finite("noise_rate", rate)
     if not 0 <= rate < 1:
         raise ValueError(f"noise_rate={rate}: out of range; allowed: at least 0, below 1")
     if num_classes < 2:
@@ -97,8 +100,15 @@ def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
       The source with noisy labels; the true ones are `hidden_label`, for measures alone.
 
     Raises:
-      ValueError: `seed` is negative.
+      ValueError: the source has no labels, one is none of the C, the rows of T are no probabilities, or `seed` is
+        negative.
     """
+    if "label" not in source.arrays:
+        raise ValueError(f"source={source.name!r}: has no label; allowed: sources with one, of {sorted(source.arrays)}")
+    check_shapes(transition=(transition, "C C"))
+    check_probabilities("transition", transition)
+    transition = np.asarray(transition)
+    check_class_ids("label", source.arrays["label"], len(transition))
     label = np.asarray(source.arrays["label"])
     draws = np.random.default_rng((check_seed(seed), 5)).uniform(size=len(label))
     noisy = (draws[:, None] >= transition.cumsum(1)[label, :-1]).sum(1).astype(label.dtype)
@@ -116,7 +126,11 @@ def smallest(losses: jax.Array, mask: jax.Array, share: float | jax.Array) -> ja
 
     Returns:
       [B] float32, 1 for the chosen ones.
+
+    Raises:
+      ValueError: the shapes differ, or `share` is outside [0, 1].
     """
+    check_shapes(losses=(losses, "B"), mask=(mask, "mask B"), share=(share, "0 to 1"))
     rank = jnp.where(mask > 0, losses, jnp.inf).argsort().argsort()  # [B]
     return ((rank < jnp.ceil(share * mask.sum())) & (mask > 0)).astype(jnp.float32)
 

@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
-from dlcore.ops.checks import check_indices
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.replica import all_gather
 from dlcore.semi_supervised.two_streams import (
     Networks,
@@ -51,8 +51,15 @@ def remember(
       The memory after it.
 
     Raises:
-      ValueError: a concrete index is none of the table.
+      ValueError: the shapes differ, a concrete index is none of the table, or `alpha` is outside [0, 1].
     """
+    check_shapes(ensemble=(memory["ensemble"], "N C"), visits=(memory["visits"], "N"))
+    check_shapes(
+        predictions=(predictions, f"U {memory['ensemble'].shape[1]}"),
+        index=(index, "U"),
+        mask=(mask, "mask U"),
+        alpha=(alpha, "0 to 1"),
+    )
     table, visits = memory["ensemble"], memory["visits"]
     check_indices("index", index, len(table), "rows")
     # An image that occurs twice in a batch is stored once.
@@ -75,8 +82,9 @@ def correct_startup_bias(memory: dict[str, jax.Array], index: jax.Array, alpha: 
       [U, C], probabilities; zeros of rows without a visit.
 
     Raises:
-      ValueError: a concrete index is none of the table.
+      ValueError: a concrete index is none of the table, or `alpha` is outside [0, 1].
     """
+    check_shapes(index=(index, "U"), alpha=(alpha, "0 to 1"))
     check_indices("index", index, len(memory["ensemble"]), "rows")
     # Bias correction, as in Adam.
     bias = 1 - alpha ** memory["visits"][index].astype(jnp.float32)

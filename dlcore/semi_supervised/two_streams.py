@@ -24,12 +24,13 @@ import optax
 from flax import linen as nn
 from flax import struct
 
+from dlcore.choices import check_whole_number
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import ema_decay, init_average, momentum_update
@@ -140,7 +141,12 @@ def ramp_up(step: jax.Array, steps: int) -> jax.Array:
 
     Returns:
       [] float32.
+
+    Raises:
+      ValueError: a number is negative, or `steps` is no whole number.
     """
+    check_shapes(step=(step, ">= 0"))
+    check_whole_number("steps", steps, 0)
     progress = jnp.minimum(step / max(steps, 1), 1.0) if steps else jnp.ones(())
     return jnp.exp(-5 * jnp.square(1 - progress)).astype(jnp.float32)
 
@@ -166,7 +172,12 @@ def ramp_up_schedule(weight: float | jax.Array, steps: int = 0) -> Callable[[jax
 
     Returns:
       Step, from 0 -> w.
+
+    Raises:
+      ValueError: the weight is negative, or `steps` is negative or no whole number.
     """
+    check_shapes(weight=(weight, ">= 0"))
+    check_whole_number("steps", steps, 0)
     return lambda step: weight * ramp_up(step, steps)
 
 
@@ -214,7 +225,12 @@ def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
 
     Returns:
       (labeled, unlabeled without its label, the hidden labels [U] or None).
+
+    Raises:
+      ValueError: a labeled stream has no unlabeled one beside it.
     """
+    if "labeled" in batch and "unlabeled" not in batch:
+        raise ValueError(f"batch={sorted(batch)}: no unlabeled stream; allowed: labeled and unlabeled, or a flat batch")
     if "labeled" not in batch:
         unlabeled = {name: rows for name, rows in batch.items() if name != "label"}
         return batch, unlabeled, batch.get("label")
@@ -245,7 +261,11 @@ def mean_squared(p: jax.Array, q: jax.Array) -> jax.Array:
 
     Returns:
       [U].
+
+    Raises:
+      ValueError: the shapes differ.
     """
+    check_shapes(p=(p, "... C"), q=(q, "... C"))
     return jnp.square(p - q).mean(-1)
 
 
@@ -258,7 +278,14 @@ def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metri
 
     Returns:
       ([B] losses, their mean and accuracy to log).
+
+    Raises:
+      ValueError: the labels are no integers [B], or a concrete one is no class.
     """
+    if "label" not in labeled:
+        raise ValueError(f"labeled={sorted(labeled)}: has no label; allowed: a labeled batch")
+    check_shapes(logits=(logits, "B C"), label=(labeled["label"], "int B"))
+    check_class_ids("label", labeled["label"], logits.shape[-1])
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labeled["label"])
     mask = mask_of(labeled)
     return losses, {"loss": Sum.of(losses, mask), "accuracy": Sum.of(logits.argmax(-1) == labeled["label"], mask)}
@@ -337,7 +364,11 @@ def two_stream_learner(
     Returns:
       The learner. `evaluate` and `predict` take flat batches, measure the teacher where there is one, and give what
       those of `dlcore.classification.supervised` give; all functions take flat batches, which serve as both streams.
+
+    Raises:
+      ValueError: `num_unlabeled` is no whole number from 1.
     """
+    check_shapes(num_unlabeled=(num_unlabeled, "int >= 1"))
     evaluator = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
 
     def init(rng: jax.Array, batch: dict) -> TwoStreamState:

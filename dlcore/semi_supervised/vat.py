@@ -24,6 +24,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import entropy_loss, kl_divergence_loss
+from dlcore.ops.checks import check_shapes
 from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
@@ -55,7 +56,11 @@ def adversarial_direction(
 
     Returns:
       Like `images`, of norm 1 for each.
+
+    Raises:
+      ValueError: `xi` is not above 0, or `iterations` is negative or no whole number.
     """
+    check_shapes(xi=(xi, "> 0"), iterations=(iterations, "int >= 0"))
     clean_probs = jax.nn.softmax(logits(images))
     length = xi * _norm(images)
 

@@ -51,6 +51,7 @@ def forward(weights: RNNWeights, h0: jax.Array, x: jax.Array, linear: bool = Fal
       ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "B T D"), input_kernel=(weights.input_kernel, "D H"), h0=(h0, "B H"))
+    check_shapes(h0=(h0, "B H"), hidden_kernel=(weights.hidden_kernel, "H H"), bias=(weights.bias, "H"))
     states = [h0]
     for t in range(x.shape[1]):
         z = x[:, t] @ weights.input_kernel + states[-1] @ weights.hidden_kernel + weights.bias
@@ -78,6 +79,7 @@ def backward(
     """
     check_shapes(x=(x, "B T D"), input_kernel=(weights.input_kernel, "D H"), gradient=(gradient, "B T H"))
     check_shapes(states=(states, f"B {x.shape[1] + 1} H"), gradient=(gradient, "B T H"))
+    check_shapes(gradient=(gradient, "B T H"), hidden_kernel=(weights.hidden_kernel, "H H"), bias=(weights.bias, "H"))
     if not x.shape[1]:
         raise ValueError(f"x.shape={x.shape}: no steps; allowed: at least one")
     total = jax.tree.map(jnp.zeros_like, weights)

@@ -22,7 +22,7 @@ from flax import struct
 from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 from dlcore.sequence.decoding import generate
@@ -55,9 +55,9 @@ def chunk_at(streams: jax.Array, step: jax.Array, chunk_length: int) -> tuple[ja
       (tokens [B, T + 1], whether a pass over the streams begins); input and target overlap but for one token.
 
     Raises:
-      ValueError: the streams are shorter than T + 1, or T is below 1.
+      ValueError: the streams are shorter than T + 1, T is below 1, or a concrete step is negative or a fraction.
     """
-    check_shapes(streams=(streams, "B L"), chunk_length=(chunk_length, "int >= 1"))
+    check_shapes(streams=(streams, "B L"), step=(step, "int >= 0"), chunk_length=(chunk_length, "int >= 1"))
     chunks, spare = divmod(streams.shape[1] - 1, chunk_length)
     if chunks < 1:
         raise ValueError(f"chunk_length={chunk_length}: longer than a stream; allowed: at most {streams.shape[1] - 1}")
@@ -80,9 +80,16 @@ def next_token_loss(
 
     Returns:
       (losses [B, T] in nats, the carry after the tokens, logits [B, T, V]).
+
+    Raises:
+      ValueError: the tokens are no integers [B, T + 1], T of at least 1, or a concrete one is none of the V.
     """
+    check_shapes(tokens=(tokens, "int B T"))
+    if tokens.shape[1] < 2:
+        raise ValueError(f"tokens={list(tokens.shape)}: nothing to predict; allowed: at least 2 in a row")
     rngs = None if dropout is None else {"dropout": dropout}
     carry, logits = model.apply({"params": params}, carry, tokens[:, :-1], rngs=rngs)
+    check_indices("tokens", tokens, logits.shape[-1], "tokens")
     target = tokens[:, 1:].astype(jnp.int32)
     return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Range, root_key
-from dlcore.ops.checks import check_indices, check_range, check_shapes
+from dlcore.ops.checks import check_indices, check_range, check_shapes, describe_array
 
 __all__ = [
     "Beam",
@@ -61,9 +61,11 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
       [..., V], -inf where a token is ruled out.
 
     Raises:
-      ValueError: `top_k` is negative or above V, or `top_p` is outside [0, 1].
+      ValueError: `top_k` is negative or above V, `top_p` is outside [0, 1], or a concrete logit is NaN or inf.
     """
     check_range("top_p", top_p, 0, 1)
+    check_shapes(logits=(logits, "... V"))
+    _check_logits(logits)
     size = logits.shape[-1]
     check_shapes(top_k=(top_k, "int >= 0"))
     if top_k > size:
@@ -101,10 +103,11 @@ def sample_token(
       [] int32.
 
     Raises:
-      ValueError: `temperature` is negative, or as `filter_logits`.
+      ValueError: `temperature` is negative, logits are no floats [V], or as `filter_logits`.
     """
     check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
+    _check_logits(logits)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     sampled = jax.random.categorical(key, scaled)
@@ -113,9 +116,14 @@ def sample_token(
 
 def _check_logits(logits: Any) -> None:
     """The largest of logits with a NaN would be the NaN; -inf rules a token out."""
+    if not jnp.issubdtype(getattr(logits, "dtype", object), jnp.floating):
+        raise ValueError(f"logits={describe_array(logits)}: no array of floats; allowed: floats, such as float32")
     if isinstance(logits, jax.core.Tracer):
         return
     values = np.asarray(logits, np.float32)
+    if (ruled_out := (values == -np.inf).all(-1)).any():
+        at = list(map(int, np.argwhere(ruled_out)[0]))
+        raise ValueError(f"logits{at if at else ''}: -inf of all tokens; allowed: a finite one at least")
     if (invalid := np.isnan(values) | (values == np.inf)).any():
         at = list(map(int, np.argwhere(invalid)[0]))
         raise ValueError(f"logits{at}={values[tuple(at)]}: no logit; allowed: finite numbers, and -inf")
@@ -317,7 +325,11 @@ def forbid_special(logits: jax.Array) -> jax.Array:
 
     Returns:
       [..., V], -inf at these three.
+
+    Raises:
+      ValueError: V is no more than these three.
     """
+    check_shapes(logits=(logits, "... V"), size=(logits.shape[-1], ">= 4"))
     return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
 
 
@@ -341,7 +353,17 @@ def generate_sentences(
 
     Returns:
       (tokens [B, max_length], w1 .. wn END with PAD behind; lengths [B], END included).
+
+    Raises:
+      ValueError: a number is no whole one from 1, there are too few tokens for the hypotheses, or the penalty is
+        negative.
     """
+    check_shapes(
+        batch=(batch, "int >= 1"),
+        max_length=(max_length, "int >= 1"),
+        beam_size=(beam_size, "int >= 1"),
+        length_penalty=(length_penalty, ">= 0"),
+    )
 
     def allowed(carry: Any, tokens: jax.Array) -> tuple[Any, jax.Array]:
         carry, logits = step(carry, tokens)

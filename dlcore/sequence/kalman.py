@@ -81,12 +81,13 @@ def constant_velocity(
     Raises:
       ValueError: a deviation is negative or not finite, or there is no dimension.
     """
+    if np.shape(start) != (2,):
+        raise ValueError(f"start={start}: not two deviations; allowed: (of the position, of the velocity)")
+    check_shapes(drift=(drift, ">= 0"), noise=(noise, ">= 0"))
+    check_range("start", start, 0)
     for name, value in (("drift", drift), ("noise", noise), ("start", start)):
-        check_range(name, value, 0)
         check_finite(name, value)
     check_whole_number("dimensions", dimensions, 1)
-    if len(start) != 2:
-        raise ValueError(f"start={tuple(start)}: not two deviations; allowed: (of the position, of the velocity)")
     eye = np.eye(dimensions)
     push = drift * np.concatenate([eye / 2, eye])
     return LinearGaussian(
@@ -110,13 +111,15 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
       The estimates, in the precision of the observations.
 
     Raises:
-      ValueError: the observations are not [T, M], the model's matrices do not fit together, concrete numbers are not
-        finite, or a concrete variance is negative.
+      ValueError: the observations are not [T, M], T of at least 1, the model's matrices do not fit together, concrete
+        numbers are not finite, or a concrete covariance is none.
     """
     model, observations = _arrays(model, observations)
     f, q, h, r, mean, covariance = model
     if observations.ndim != 2 or observations.shape[1] != len(h):
         raise ValueError(f"observations.shape={observations.shape}: wrong shape; allowed: [T, {len(h)}]")
+    if not len(observations):
+        raise ValueError(f"observations={list(observations.shape)}: no steps; allowed: at least one")
     check_finite("observations", observations)
     eye = jnp.eye(len(mean), dtype=mean.dtype)
 
@@ -153,10 +156,17 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
       (means [T, D], covariances [T, D, D]).
 
     Raises:
-      ValueError: the model's matrices do not fit together, or there is no step.
+      ValueError: the model's matrices or the estimates do not fit together, or there is no step.
     """
     if not len(filtered.mean):
         raise ValueError("filtered: no steps; allowed: at least one")
+    check_shapes(
+        transition=(model.transition, "D D"),
+        mean=(filtered.mean, "T D"),
+        covariance=(filtered.covariance, "T D D"),
+        predicted_mean=(filtered.predicted_mean, "T D"),
+        predicted_covariance=(filtered.predicted_covariance, "T D D"),
+    )
     f = _arrays(model, filtered.mean)[0].transition
 
     def step(later, inputs):
@@ -177,6 +187,15 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
     return tuple(jnp.concatenate([s, end[None]]) for s, end in zip(smoothed, last, strict=True))
 
 
+def _check_covariance(name: str, matrix: np.ndarray) -> None:
+    """Refuse a matrix that no covariance is; rounding may take an eigenvalue of 0 a little below it."""
+    slack = 1e-4 * max(float(np.abs(matrix).max()), 1e-30)
+    if np.abs(matrix - matrix.T).max() > slack:
+        raise ValueError(f"{name}: not symmetric; allowed: covariances")
+    if (least := np.linalg.eigvalsh(matrix)[0]) < -slack:
+        raise ValueError(f"{name}: an eigenvalue of {least:g}; allowed: covariances, whose eigenvalues are at least 0")
+
+
 def _arrays(model: LinearGaussian, like: jax.Array) -> tuple[LinearGaussian, jax.Array]:
     like = jnp.asarray(like)
     check_shapes(
@@ -192,4 +211,6 @@ def _arrays(model: LinearGaussian, like: jax.Array) -> tuple[LinearGaussian, jax
         matrix = getattr(model, name)
         if not isinstance(matrix, jax.core.Tracer):
             check_range(f"{name}: variances", np.diagonal(np.asarray(matrix)), 0)
+            check_finite(name, matrix)
+            _check_covariance(name, np.asarray(matrix, np.float64))
     return jax.tree.map(lambda v: jnp.asarray(v, like.dtype), model), like

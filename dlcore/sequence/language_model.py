@@ -17,6 +17,7 @@ from flax import linen as nn
 from dlcore.learner import Batch, Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.ops.split_sequence import split_sequence
 from dlcore.optim import apply_gradients, init_state
@@ -52,8 +53,11 @@ def continue_text(
       (tokens [B, max_length] int32, lengths [B] int32).
 
     Raises:
-      ValueError: the prompt is longer than the window, or as `generate`.
+      ValueError: the shapes differ, the prompt is longer than the window, or as `generate`.
     """
+    check_shapes(
+        prompt=(prompt, "int B P"), lengths=(lengths, "int B"), keys=(keys, "B"), max_length=(max_length, "int >= 1")
+    )
     batch, width = prompt.shape
     fits = width + max_length - 1 <= model.window
     capacity = width + max_length - 1 if fits else model.window

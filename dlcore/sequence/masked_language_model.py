@@ -53,12 +53,14 @@ def hide_tokens(
     """
     check_shapes(
         tokens=(tokens, "int T"),
-        mask_token=(mask_token, ">= 1"),
+        mask_token=(mask_token, "int >= 1"),
         rate=(rate, "0 to 1"),
         masked=(masked, "0 to 1"),
         random=(random, "0 to 1"),
     )
     check_indices("tokens", tokens, mask_token, "tokens below mask_token")
+    if not tokens.shape[0]:
+        raise ValueError("tokens: none; allowed: at least one")
     if masked + random > 1:
         raise ValueError(f"random={random}: with masked={masked} above 1; allowed: at most {1 - masked:g}")
     order, kind, token_key = jax.random.split(key, 3)
@@ -87,8 +89,13 @@ def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> 
       overall, between neighbors that never stood so).
 
     Raises:
-      ValueError: a token is not below `size`.
+      ValueError: a token is not below `size`, or a text has fewer than three.
     """
+    check_shapes(train=(train, "int M"), size=(size, "int >= 1"))
+    check_shapes(test=(test, "int N"))
+    for name, text in (("train", train), ("test", test)):
+        if len(text) < 3:
+            raise ValueError(f"{name}: {len(text)} tokens, none between two; allowed: at least 3")
     check_indices("train", train, size, "tokens")
     check_indices("test", test, size, "tokens")
     most_frequent = np.bincount(train, minlength=size).argmax()
@@ -134,7 +141,7 @@ def learner(
     *,
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    mask_token: int,
+    mask_token: Annotated[int, Range(1)],
     mask_rate: Annotated[float, Range(0.001, 1)] = 0.15,
     masked_share: Annotated[float, Range(0, 1)] = 0.8,
     random_share: Annotated[float, Range(0, 1)] = 0.1,

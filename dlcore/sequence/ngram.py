@@ -7,7 +7,7 @@ Shannon 1948, "A mathematical theory of communication".
 
 import numpy as np
 
-from dlcore.ops.checks import check_indices, check_range
+from dlcore.ops.checks import check_indices, check_shapes
 
 __all__ = ["ngram_loss"]
 
@@ -28,13 +28,16 @@ def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoot
       Mean nats a token.
 
     Raises:
-      ValueError: the test text is not longer than a context, contexts do not fit into 64 bits, `order` or `smoothing`
-        is negative, or a token is not below `size`.
+      ValueError: a text is not longer than a context, contexts do not fit into 64 bits, a number is out of range, or a
+        token is not below `size`.
     """
-    check_range("order", order, 0)
-    check_range("smoothing", smoothing, 0)
+    check_shapes(order=(order, "int >= 0"), size=(size, "int >= 1"), smoothing=(smoothing, ">= 0"))
+    check_shapes(train=(train, "int M"))
+    check_shapes(test=(test, "int N"))
     check_indices("train", train, size, "tokens")
     check_indices("test", test, size, "tokens")
+    if len(train) <= order:
+        raise ValueError(f"train: {len(train)} tokens; allowed: above order={order}")
     if len(test) <= order or size ** (order + 1) >= 2**63:
         raise ValueError(f"order={order}: does not fit; allowed: below {len(test)} tokens, contexts within 64 bits")
 

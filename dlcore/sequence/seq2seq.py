@@ -35,6 +35,7 @@ from dlcore.data.words import PAD, START
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, check_arguments, mask_of
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import apply_gradients, init_state
 from dlcore.sequence.decoding import Beam, check_beam, forbid_special, generate_sentences
@@ -193,7 +194,11 @@ def matches(tokens: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Returns:
       [N] bool.
+
+    Raises:
+      ValueError: there are not as many rows of both.
     """
+    check_shapes(tokens=(tokens, "N L"), target=(target, "N T"))
     tokens, target = np.asarray(tokens), np.asarray(target)[:, 1:]
     width = max(tokens.shape[1], target.shape[1])
     tokens, target = (np.pad(x, ((0, 0), (0, width - x.shape[1])), constant_values=PAD) for x in (tokens, target))

@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.decoder_only import DecoderOnly
 from dlcore.nn import Dense
 from dlcore.nn.precision import logits_dtype
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["PADDING", "Pooling", "TextClassifier", "learner", "pool_features"]
 
@@ -44,12 +45,16 @@ def pool_features(features: jax.Array, mask: jax.Array, pooling: Pooling) -> jax
       [B, D]; NaN for a traced text without a token.
 
     Raises:
-      ValueError: `pooling` is none of the three, or a concrete text has no token.
+      ValueError: `pooling` is none of the three, the shapes differ, or a concrete text has no token, or one behind
+        padding.
     """
     check_choice("pooling", pooling, Pooling)
+    check_shapes(features=(features, "B T D"), mask=(mask, "mask B T"))
     count = mask.sum(1, keepdims=True)[..., None]  # [B, 1, 1]
     if not isinstance(count, jax.core.Tracer) and not np.asarray(count).all():
         raise ValueError(f"mask[{np.asarray(count).argmin()}]: a text without a token; allowed: one token at least")
+    if not isinstance(mask, jax.core.Tracer) and (gap := (np.diff(np.asarray(mask, np.int32)) > 0).any(1)).any():
+        raise ValueError(f"mask[{gap.argmax()}]: a token behind padding; allowed: tokens before padding")
     if pooling == "first":
         pooled = features[:, 0]
     elif pooling == "last":

@@ -347,3 +347,22 @@ def test_axes_and_ranges_that_fit_pass():
     jax.jit(lambda x: check_shapes(a=(x, "0 to 1"), b=(x, "finite")))(7.0)
     assert describe_array(2) == "int32[]"
     assert describe_array(np.ones((2, 3))) == "float32[2, 3]"
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        lambda values: check_counts("x", values),
+        lambda values: check_finite("x", values),
+        lambda values: check_indices("x", values, 3, "rows"),
+        lambda values: check_mask("x", values),
+        lambda values: check_probabilities("x", values),
+        lambda values: check_range("x", values, 0, 1),
+        lambda values: check_values("x", values, (0, 1)),
+    ],
+)
+def test_words_and_rows_of_several_lengths_are_no_numbers(check):
+    with pytest.raises(ValueError, match=r"^x='one': no number; allowed: numbers$"):
+        check("one")
+    with pytest.raises(ValueError, match=r"^x: rows of several lengths; allowed: rows of one length$"):
+        check([[0.5, 0.5], [1.0]])

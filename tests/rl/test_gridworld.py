@@ -103,8 +103,8 @@ def test_maps():
         ("..\n.", {}, r"text: rows of \[1, 2\] cells; allowed: rows of one length"),
         ("..X", {}, r"text: unknown letter 'X'; allowed: \. # S G P"),
         ("#G#", {}, r"text: no free cell; allowed: at least one \. or S"),
-        ("..G", {"slip": 2.0}, "slip=2.0: out of range; allowed: at least 0, at most 1"),
-        ("..G", {"gamma": -1.0}, "gamma=-1.0: out of range"),
+        ("..G", {"slip": 2.0}, "slip=2: out of range; allowed: 0 to 1"),
+        ("..G", {"gamma": -1.0}, "gamma=-1: out of range"),
     ],
 )
 def test_bad_maps_get_one_clear_error(text, change, message):

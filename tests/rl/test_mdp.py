@@ -151,7 +151,7 @@ def test_an_environment_ends_by_absorption_or_by_time():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"gamma": 1.5}, "gamma=1.5: out of range; allowed: at least 0, at most 1"),
+        ({"gamma": 1.5}, "gamma=1.5: out of range; allowed: 0 to 1"),
         ({"probability": [[[0.5, 0.6]], [[1, 0]]]}, r"probability: a sum of 1.1 at \[0, 0\]; allowed: 1"),
         ({"probability": [[[0.5, 0.4]], [[1, 0.5]]]}, r"probability: a sum of 1.5 at \[1, 0\]; allowed: 1"),
         ({"probability": [[[0.5, 0.6]], [[0.2, 0]]]}, r"probability: a sum of 0.2 at \[1, 0\]; allowed: 1"),

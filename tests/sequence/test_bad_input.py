@@ -7,16 +7,28 @@ import pytest
 
 from dlcore.sequence import patterns
 from dlcore.sequence.bptt import RNNWeights, backward, forward
-from dlcore.sequence.char_rnn import chunk_at
-from dlcore.sequence.decoding import beam_search, generate, sample_token
-from dlcore.sequence.masked_language_model import two_sided_table_accuracy
+from dlcore.sequence.char_rnn import chunk_at, next_token_loss
+from dlcore.sequence.decoding import (
+    beam_search,
+    filter_logits,
+    forbid_special,
+    generate,
+    generate_sentences,
+    sample_token,
+)
+from dlcore.sequence.kalman import Filtered, constant_velocity, kalman_filter, kalman_smoother
+from dlcore.sequence.language_model import continue_text
+from dlcore.sequence.masked_language_model import hide_tokens, two_sided_table_accuracy
 from dlcore.sequence.ngram import ngram_loss
 from dlcore.sequence.patterns import PatternNet
+from dlcore.sequence.seq2seq import matches
+from dlcore.sequence.text_classification import pool_features
 
 WEIGHTS = RNNWeights(np.ones((2, 3)), np.ones((3, 3)), np.ones(3))
 X, H0, STATES, GRADIENT = np.ones((4, 5, 2)), np.ones((4, 3)), np.ones((4, 6, 3)), np.ones((4, 5, 3))
 LOGITS, TOKENS = np.zeros((2, 4), np.float32), np.arange(6) % 3
 KEYS = jax.random.split(jax.random.key(0), 2)
+SPACE, ESTIMATES = constant_velocity(0.1), (np.ones((3, 4)), np.ones((3, 4, 4)), np.zeros(()))
 
 
 def drawn(logits=LOGITS, keys=KEYS, max_length=3, temperature=1.0, stop_token=None):
@@ -74,6 +86,49 @@ def fitted(target):
         (r"target.shape=\(4, 2\): does not fit the answers; allowed: \(4, 1\)", lambda: fitted(np.zeros((4, 2), int))),
         (r"target.shape=\(4, 1, 2\): does not fit the answers", lambda: fitted(np.zeros((4, 1, 2)))),
         ("top_k=-1", lambda: sample_token(KEYS[0], LOGITS[0], 1.0, -1)),
+        (r"logits\[1\]=nan", lambda: sample_token(KEYS[0], np.array([0, np.nan, 1, 2]))),
+        (r"logits\[0, 0\]=nan", lambda: filter_logits(LOGITS * np.nan, 2)),
+        ("hidden_kernel=", lambda: forward(WEIGHTS._replace(hidden_kernel=np.ones((3, 1))), H0, X)),
+        ("bias=", lambda: forward(WEIGHTS._replace(bias=np.ones(1)), H0, X)),
+        ("hidden_kernel=", lambda: backward(WEIGHTS._replace(hidden_kernel=np.ones((1, 3))), STATES, X, GRADIENT)),
+        ("bias=", lambda: backward(WEIGHTS._replace(bias=np.ones(1)), STATES, X, GRADIENT)),
+        ("step=-1", lambda: chunk_at(LOGITS, -1, 2)),
+        ("step=0.5", lambda: chunk_at(LOGITS, 0.5, 2)),
+        ("tokens=", lambda: next_token_loss(None, None, None, LOGITS)),
+        ("nothing to predict", lambda: next_token_loss(None, None, None, TOKENS[:, None])),
+        ("size=3", lambda: forbid_special(LOGITS[:, :3])),
+        ("batch=0", lambda: generate_sentences(None, None, 0, 3)),
+        ("max_length=2.5", lambda: generate_sentences(None, None, 2, 2.5)),
+        ("beam_size=0", lambda: generate_sentences(None, None, 2, 3, 0)),
+        ("length_penalty=-1", lambda: generate_sentences(None, None, 2, 3, 2, -1.0)),
+        ("logits=int32", lambda: sample_token(KEYS[0], np.array([1, 2]), 0.5)),
+        (
+            r"logits\[1\]: -inf of all tokens",
+            lambda: filter_logits(np.where(LOGITS > -1, [[0], [-np.inf]], 0).astype(np.float32)),
+        ),
+        ("temperature='hot': no number", lambda: sample_token(KEYS[0], LOGITS[0], "hot")),
+        ("top_p=None: no number", lambda: filter_logits(LOGITS, 0, None)),
+        ("start=3.0: not two deviations", lambda: constant_velocity(0.1, start=3.0)),
+        ("covariance: not symmetric", lambda: kalman_filter(SPACE._replace(covariance=np.triu(np.ones((4, 4)))), X[0])),
+        (
+            "observation_noise: an eigenvalue of -4",
+            lambda: kalman_filter(SPACE._replace(observation_noise=np.array([[1, 5], [5, 1]])), X[0]),
+        ),
+        (r"observations=\[0, 2\]: no steps", lambda: kalman_filter(SPACE, X[0, :0])),
+        ("drift='far'", lambda: constant_velocity("far")),
+        ("predicted_mean=", lambda: kalman_smoother(SPACE, Filtered(*ESTIMATES[:2], np.ones((3, 2)), *ESTIMATES[1:]))),
+        ("lengths=", lambda: continue_text(None, None, TOKENS[None], np.ones(2, int), KEYS, 3)),
+        ("max_length=0", lambda: continue_text(None, None, TOKENS[None], np.ones(1, int), KEYS[:1], 0)),
+        ("mask_token=2.5", lambda: hide_tokens(KEYS[0], TOKENS, 2.5)),
+        ("tokens: none", lambda: hide_tokens(KEYS[0], TOKENS[:0], 3)),
+        ("test: 2 tokens", lambda: two_sided_table_accuracy(TOKENS, TOKENS[:2], 3)),
+        ("train=", lambda: two_sided_table_accuracy(TOKENS[None], TOKENS, 3)),
+        ("order=0.5", lambda: ngram_loss(TOKENS, TOKENS, 0.5, 3)),
+        ("size=0", lambda: ngram_loss(TOKENS, TOKENS, 1, 0)),
+        ("train: 1 tokens; allowed: above order=1", lambda: ngram_loss(TOKENS[:1], TOKENS, 1, 3)),
+        ("target=", lambda: matches(TOKENS[None], np.ones((2, 3), int))),
+        ("mask=", lambda: pool_features(X, np.ones((4, 1), bool), "mean")),
+        (r"mask\[0\]: a token behind padding", lambda: pool_features(X, np.arange(20).reshape(4, 5) > 0, "last")),
     ],
 )
 def test_an_argument_that_does_not_fit_is_named(message, call):
