@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,19 +48,24 @@ line = {
 '''
 
 
-@pytest.fixture
-def checkout(tmp_path):
-    """A folder with a fake experiment and a fake study, as a checkout of this repository looks."""
-    topic = tmp_path / "experiments" / "topic"
+def filled(folder):
+    """Put a fake experiment and a fake study into a folder, as a checkout of this repository looks."""
+    topic = folder / "experiments" / "topic"
     topic.mkdir(parents=True)
-    for folder in (topic, topic.parent):
-        (folder / "__init__.py").write_text("")
+    for package in (topic, topic.parent):
+        (package / "__init__.py").write_text("")
     (topic / "fake.py").write_text(FAKE)
     (topic / "study.py").write_text(STUDY)
-    (tmp_path / "shift.txt").write_text("0")
-    (tmp_path / "study.txt").write_text("[0, true]")
-    (tmp_path / "hardware.txt").write_text("2 CPU cores")
-    return tmp_path
+    (folder / "shift.txt").write_text("0")
+    (folder / "study.txt").write_text("[0, true]")
+    (folder / "hardware.txt").write_text("2 CPU cores")
+    return folder
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A folder with a fake experiment and a fake study."""
+    return filled(tmp_path)
 
 
 def launch(checkout, seed, *flags):
@@ -69,12 +75,19 @@ def launch(checkout, seed, *flags):
     return str(folder)
 
 
-@pytest.fixture
-def measured(checkout):
-    """The checkout with one row of two seeds, and its README rendered."""
+@pytest.fixture(scope="module")
+def two_runs(tmp_path_factory):
+    """A checkout with one row of two seeds, and its README rendered."""
+    checkout = filled(tmp_path_factory.mktemp("measured"))
     runs = [launch(checkout, seed, "--width=8") for seed in (0, 1)]
     assert results.main(["--add", *runs, "--tolerance=0.004", "--note=a <fake>"], checkout) == 0
     return checkout
+
+
+@pytest.fixture
+def measured(two_runs, tmp_path):
+    """A copy of the checkout of two runs."""
+    return shutil.copytree(two_runs, tmp_path, dirs_exist_ok=True)
 
 
 def rows(checkout):
@@ -375,8 +388,8 @@ def test_rows_that_claim_too_much_are_refused(measured, change, message):
         ({"commit": None}, "commit=None"),
     ],
 )
-def test_candidates_are_checked(checkout, change, message):
-    folder = Path(launch(checkout, 0))
+def test_candidates_are_checked(measured, change, message):
+    folder = measured / "runs" / "seed0"
     line = json.loads((folder / "result.json").read_text())
     (folder / "result.json").write_text(json.dumps(line | change))
     with pytest.raises(ValueError, match=message):
@@ -446,14 +459,21 @@ def test_every_row_is_of_a_commit_of_this_history():
     assert not [row["id"] for row in measured if not commits.issuperset(row["commit"].split(", "))]
 
 
-@pytest.fixture
-def studied(checkout):
-    """The checkout with the row of a study."""
+@pytest.fixture(scope="module")
+def one_study(tmp_path_factory):
+    """A checkout with the row of a study."""
+    checkout = filled(tmp_path_factory.mktemp("studied"))
     folder = checkout / "runs" / "study"
     command = [sys.executable, "-m", "experiments.topic.study", f"--run_dir={folder}", "--steps=5"]
     subprocess.run(command, cwd=checkout, check=True)
     assert results.main(["--add", str(folder)], checkout) == 0
     return checkout
+
+
+@pytest.fixture
+def studied(one_study, tmp_path):
+    """A copy of the checkout of a study."""
+    return shutil.copytree(one_study, tmp_path, dirs_exist_ok=True)
 
 
 def test_a_study_becomes_a_row_with_its_outcome(studied):

@@ -69,15 +69,16 @@ def test_the_label_goes_by_the_area_exactly_also_at_the_border():
 @pytest.mark.covers("RG-26")
 def test_a_box_by_hand():
     # 1 - .75 = .25: sides of half the image's, 4 of 8 rows and 5 of 10 columns, 2 either side of the center.
-    box = np.asarray(cutmix_box(jnp.float32(0.75), jnp.array([4.0, 5.0]), (8, 10)))
+    place = jax.jit(lambda share, center: cutmix_box(share, center, (8, 10)))
+    box = np.asarray(place(np.float32(0.75), np.float32([4, 5])))
     want = np.zeros((8, 10), bool)
     want[2:6, 3:7] = True
     np.testing.assert_array_equal(box, want)
-    cut = np.asarray(cutmix_box(jnp.float32(0.75), jnp.array([0.0, 9.0]), (8, 10)))
+    cut = np.asarray(place(np.float32(0.75), np.float32([0, 9])))
     want = np.zeros((8, 10), bool)
     want[:2, 7:10] = True
     np.testing.assert_array_equal(cut, want)
-    assert not cutmix_box(jnp.float32(1.0), jnp.array([4.0, 5.0]), (8, 10)).any()
+    assert not np.asarray(place(np.float32(1), np.float32([4, 5]))).any()
 
 
 @pytest.mark.slow
@@ -151,23 +152,28 @@ def third(monkeypatch):
 
 
 def test_mixup_by_hand(third):
-    images, eye = jnp.float32([[0.0], [10.0], [100.0]]), jnp.eye(3)
-    mixed, labels = augment.mixup(jax.random.key(0), images, eye, 1.0)
+    images, eye, key = np.float32([[0], [10], [100]]), np.eye(3, dtype=np.float32), jax.random.key(0)
+
+    @jax.jit
+    def call(images, eye, mask):
+        most, padded = {"keep_most": True}, {"mask": mask}
+        mixes = [augment.mixup(key, images, eye, 1.0, **options) for options in ({}, most, padded)]
+        return *mixes, augment.mixup(key, images, eye, 0.0)
+
+    (mixed, labels), (most, _), (padded, _), (unmixed, _) = call(images, eye, np.array([1, 1, 0]))
     np.testing.assert_allclose(mixed[:, 0], [0.7 * 10, 3 + 70, 30], rtol=1e-6)
     np.testing.assert_allclose(labels, [[0.3, 0.7, 0], [0, 0.3, 0.7], [0.7, 0, 0.3]], rtol=1e-6)
-    mixed, _ = augment.mixup(jax.random.key(0), images, eye, 1.0, keep_most=True)
-    np.testing.assert_allclose(mixed[:, 0], [0.3 * 10, 7 + 30, 70], rtol=1e-6)
+    np.testing.assert_allclose(most[:, 0], [0.3 * 10, 7 + 30, 70], rtol=1e-6)
     # The third is padding: it mixes with nothing, nor does the second, whose partner it is.
-    mixed, _ = augment.mixup(jax.random.key(0), images, eye, 1.0, jnp.array([1, 1, 0]))
-    np.testing.assert_allclose(mixed[:, 0], [7, 10, 100], rtol=1e-6)
-    np.testing.assert_array_equal(augment.mixup(jax.random.key(0), images, eye, 0.0)[0], images)
+    np.testing.assert_allclose(padded[:, 0], [7, 10, 100], rtol=1e-6)
+    np.testing.assert_array_equal(unmixed, images)
 
 
 def test_cutmix_by_hand(third, monkeypatch):
     """Boxes of sqrt(0.7) = 0.837 of each side of 4 x 6: 3 x 5, to even numbers 2 x 4, around (1, 1.5) rounded down."""
     monkeypatch.setattr(mixing.jax.random, "uniform", lambda key, shape: jnp.full(shape, 0.25))
-    images = jnp.broadcast_to(jnp.arange(2.0)[:, None, None, None], (2, 4, 6, 1))
-    mixed, labels = augment.cutmix(jax.random.key(0), images, jnp.eye(2), 1.0)
+    images = np.broadcast_to(np.float32([0, 1])[:, None, None, None], (2, 4, 6, 1))
+    mixed, labels = jax.jit(augment.cutmix)(jax.random.key(0), images, np.eye(2, dtype=np.float32))
     expected = np.zeros((4, 6))
     expected[0:2, 0:3] = 1
     np.testing.assert_array_equal(mixed[..., 0], [expected, 1 - expected])

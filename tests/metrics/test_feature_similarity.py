@@ -14,13 +14,19 @@ def test_lpips_by_hand():
     # Layer x, two pixels: (3, 4) / 5 = (.6, .8) against (1, 0): squares .16 and .64; equal ones: 0.
     # Weights 2 and 1: .32 + .64 = .96, half of it over the pixels: .48.
     # Layer y, one pixel: (0, 1) against (1, 0): 1 and 1, weights 0 and .5: .5. Together .98.
-    a = {"x": jnp.array([[[[3.0, 4.0], [1.0, 1.0]]]]), "y": jnp.array([[[[0.0, 2.0]]]])}
-    b = {"x": jnp.array([[[[7.0, 0.0], [5.0, 5.0]]]]), "y": jnp.array([[[[3.0, 0.0]]]])}
-    weights = {"x": jnp.array([2.0, 1.0]), "y": jnp.array([0.0, 0.5])}
-    np.testing.assert_allclose(lpips(a, b, weights), [0.98], rtol=1e-6)
+    a = {"x": np.float32([[[[3, 4], [1, 1]]]]), "y": np.float32([[[[0, 2]]]])}
+    b = {"x": np.float32([[[[7, 0], [5, 5]]]]), "y": np.float32([[[[3, 0]]]])}
+    weights = {"x": np.float32([2, 1]), "y": np.float32([0, 0.5])}
+
+    @jax.jit
+    def call(a, b):
+        return lpips(a, b, weights), lpips(a, b), lpips(a, b, {"y": weights["y"]})
+
+    weighed, plain, of_one_layer = call(a, b)
+    np.testing.assert_allclose(weighed, [0.98], rtol=1e-6)
     # Without weights 1: (.16 + .64) / 2 + 2 = 2.4.
-    np.testing.assert_allclose(lpips(a, b), [2.4], rtol=1e-6)
-    np.testing.assert_allclose(lpips(a, b, {"y": weights["y"]}), [0.5], rtol=1e-6)
+    np.testing.assert_allclose(plain, [2.4], rtol=1e-6)
+    np.testing.assert_allclose(of_one_layer, [0.5], rtol=1e-6)
 
 
 @pytest.mark.covers("ME-16")

@@ -34,10 +34,10 @@ def formula(params, query, keys):
 @pytest.mark.covers("AT-01")
 def test_scores_log_one_and_log_three_weigh_a_quarter_and_three_quarters():
     """W = U = 1 and v = 2: a score is 2 tanh(s + h); with s = 0, h_1 = 0 and h_2 = artanh(log 3 / 2): 0 and log 3."""
-    one = {"kernel": jnp.ones((1, 1))}
-    params = {"query": one, "key": one, "score": {"kernel": jnp.full((1, 1), 2.0)}}
-    keys = jnp.asarray([[[0.0], [np.arctanh(np.log(3) / 2)]]])
-    context, weights = AdditiveAttention(1).apply({"params": params}, jnp.zeros((1, 1, 1)), keys)
+    one = {"kernel": np.ones((1, 1), np.float32)}
+    params = {"query": one, "key": one, "score": {"kernel": np.full((1, 1), 2, np.float32)}}
+    keys = np.float32([[[0], [np.arctanh(np.log(3) / 2)]]])
+    context, weights = jax.jit(AdditiveAttention(1).apply)({"params": params}, np.zeros((1, 1, 1), np.float32), keys)
     np.testing.assert_allclose(weights[0, 0], [0.25, 0.75], atol=1e-6)
     np.testing.assert_allclose(context[0, 0, 0], 0.75 * np.arctanh(np.log(3) / 2), atol=1e-6)
 

@@ -1,7 +1,6 @@
 """A model in use and in training: dropout, batch statistics, and the method that is called."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
@@ -19,8 +18,8 @@ class Model(nn.Module):
         return 2 * x, train
 
 
-X = jnp.array([[1.0], [3.0]])
-STATE = dict(Model().init(jax.random.key(0), X, train=False))
+X = np.float32([[1], [3]])
+STATE = dict(jax.jit(Model().init, static_argnames="train")(jax.random.key(0), X, train=False))
 PARAMS = STATE.pop("params")
 
 

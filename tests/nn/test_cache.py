@@ -17,12 +17,17 @@ def numbered(batch, tokens, first=1):
 
 
 def test_every_row_appends_behind_its_own_tokens():
-    cache = Cache.zeros(2, 5, 1, 1).append(*numbered(2, 3))
-    cache = cache.rewind(jnp.asarray([3, 1])).append(*numbered(2, 2, first=7))
+    @jax.jit
+    def run():
+        cache = Cache.zeros(2, 5, 1, 1).append(*numbered(2, 3))
+        cache = cache.rewind(jnp.asarray([3, 1])).append(*numbered(2, 2, first=7))
+        return cache, cache.append(*numbered(2, 2, first=3))
+
+    cache, full = run()
     np.testing.assert_array_equal(cache.length, [5, 3])
     np.testing.assert_array_equal(cache.key[:, 0, :, 0], [[1, 2, 3, 7, 8], [1, 7, 8, 0, 0]])
     np.testing.assert_array_equal(cache.value, 10 * cache.key)
-    full = cache.append(*numbered(2, 2, first=3))  # the first row is full, the second just takes them
+    # The first row is full, the second just takes them.
     assert bool(np.isnan(full.value[0]).any())
     np.testing.assert_array_equal(full.value[1, 0, :, 0], [10, 70, 80, 30, 40])
 

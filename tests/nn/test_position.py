@@ -46,7 +46,7 @@ def test_sines_by_hand():
 
 def test_rows_and_columns_of_a_map_have_half_of_the_channels_each():
     # A map of 2 x 4 with 4 channels: row 1 of 2 is pi, column 3 of 4 is 3/2 pi; (sin, cos) of each.
-    table = sinusoidal_encoding_2d(2, 4, 4)
+    table = jax.device_get(jax.jit(lambda: sinusoidal_encoding_2d(2, 4, 4))())
     chex.assert_shape(table, (2, 4, 4))
     np.testing.assert_allclose(table[0, 2], [0, -1, -1, 0], atol=1e-5)
     np.testing.assert_allclose(table[1, 3], [0, 1, 0, 1], atol=1e-5)

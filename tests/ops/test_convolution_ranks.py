@@ -59,7 +59,7 @@ def convolve(function, case):
 
 def operands(case, seed, dtype=np.float32):
     rng = np.random.default_rng(seed)
-    return tuple(jnp.asarray(rng.normal(size=shape).astype(dtype)) for shape in CASES[case][:2])
+    return tuple(rng.normal(size=shape).astype(dtype) for shape in CASES[case][:2])
 
 
 def ours_and_lax(case, transformed, *arguments):
@@ -86,8 +86,8 @@ def test_values_of_a_volume_by_loops():
     for d, h, w in np.ndindex(2, 2, 3):
         window = x[2 * d : 2 * d + 3, h : h + 2, w : w + 2]
         want[d, h, w] = np.einsum("ijkc,ijkco->o", window, kernel)
-    got = conv_general_dilated(
-        jnp.asarray(x[None], jnp.float32), jnp.asarray(kernel, jnp.float32), (2, 1, 1), "VALID", None, None, LAYOUTS[5]
+    got = jax.jit(lambda x, w: conv_general_dilated(x, w, (2, 1, 1), "VALID", None, None, LAYOUTS[5]))(
+        x[None].astype(np.float32), kernel.astype(np.float32)
     )
     np.testing.assert_array_equal(got[0], want)
 

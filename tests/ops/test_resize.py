@@ -103,9 +103,14 @@ def test_labels_stay_labels():
 @pytest.mark.parametrize("method", ["bilinear", "bicubic"])
 @pytest.mark.parametrize("arguments", [{}, {"align_corners": True}, {"antialias": True}])
 def test_constants_stay_and_sizes_of_one_work(method, arguments):
-    for size in ((1, 9), (3, 1)):
-        np.testing.assert_allclose(resize(jnp.full((4, 5, 2), 7.0), size, method, **arguments), 7, rtol=1e-6)
-        np.testing.assert_allclose(resize(jnp.full((1, 1, 2), 7.0), size, method, **arguments), 7, rtol=1e-6)
+    images = [np.full((*size, 2), 7, np.float32) for size in ((4, 5), (1, 1))]
+
+    @jax.jit
+    def call(images):
+        return [resize(image, size, method, **arguments) for image in images for size in ((1, 9), (3, 1))]
+
+    for got in call(images):
+        np.testing.assert_allclose(got, 7, rtol=1e-6)
 
 
 @pytest.mark.slow
@@ -121,11 +126,16 @@ def test_dtypes_and_axes():
 @pytest.mark.covers("CV-31")
 def test_pixel_shuffle_by_hand_and_back():
     # One pixel of four channels becomes 2x2 pixels, row by row.
-    np.testing.assert_array_equal(pixel_shuffle(jnp.arange(4).reshape(1, 1, 4), 2)[..., 0], [[0, 1], [2, 3]])
-    x = jnp.arange(2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
-    np.testing.assert_array_equal(pixel_shuffle(pixel_unshuffle(x, 2), 2), x)
-    y = jnp.arange(2 * 3 * 2 * 18).reshape(2, 3, 2, 18)
-    np.testing.assert_array_equal(pixel_unshuffle(pixel_shuffle(y, 3), 3), y)
+    one, x, y = (np.arange(np.prod(s)).reshape(s) for s in ((1, 1, 4), (2, 4, 6, 3), (2, 3, 2, 18)))
+
+    @jax.jit
+    def call(one, x, y):
+        return pixel_shuffle(one, 2), pixel_shuffle(pixel_unshuffle(x, 2), 2), pixel_unshuffle(pixel_shuffle(y, 3), 3)
+
+    shuffled, x_again, y_again = call(one, x, y)
+    np.testing.assert_array_equal(shuffled[..., 0], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(x_again, x)
+    np.testing.assert_array_equal(y_again, y)
 
 
 def test_sizes_of_adaptive_pooling_may_be_an_array():

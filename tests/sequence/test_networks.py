@@ -2,7 +2,6 @@
 
 import chex
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -30,9 +29,9 @@ def test_an_embedding_is_the_one_hot_vector_times_its_matrix():
 @pytest.mark.covers("SQ-08")
 def test_a_one_hot_vector_picks_a_row_of_the_kernel():
     model = CharRNN(7, 4, cell="rnn")
-    params = model.init(jax.random.key(1), model.start(7), jnp.zeros((7, 1), jnp.uint8))["params"]
-    (((h,),), _) = model.apply({"params": params}, model.start(7), jnp.arange(7, dtype=jnp.uint8)[:, None])
-    layer = params["recurrent"]["layer0"]
+    run = jax.jit(lambda key, tokens: model.init_with_output(key, model.start(7), tokens))
+    (((h,),), _), variables = run(jax.random.key(1), np.arange(7, dtype=np.uint8)[:, None])
+    layer = variables["params"]["recurrent"]["layer0"]
     np.testing.assert_allclose(h, np.tanh(layer["input_kernel"] + layer["input_bias"]), atol=1e-6)
 
 
@@ -40,7 +39,8 @@ def test_a_one_hot_vector_picks_a_row_of_the_kernel():
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_the_first_logits_are_zero(cell):
     model = CharRNN(7, 4, 2, cell)
-    carry, logits = model.init_with_output(jax.random.key(0), model.start(3), jnp.ones((3, 5), jnp.uint8))[0]
+    run = jax.jit(lambda key, tokens: model.init_with_output(key, model.start(3), tokens)[0])
+    carry, logits = run(jax.random.key(0), np.ones((3, 5), np.uint8))
     chex.assert_shape(logits, (3, 5, 7))
     np.testing.assert_array_equal(logits, 0)
     assert jax.tree.structure(carry) == jax.tree.structure(model.start(3))
