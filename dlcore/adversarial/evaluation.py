@@ -238,7 +238,7 @@ def masking_checks(
     for name in succeeded:
         check_choice("succeeded", name, (*ATTACKS, "transfer"))
     tables = {f"succeeded[{name!r}]": (rows, "E N") for name, rows in succeeded.items()}
-    tables |= {"few_steps": (few_steps, "E N"), "unbounded": (unbounded, "N")}
+    tables |= {"few_steps": (few_steps, "E N or None"), "unbounded": (unbounded, "N or None")}
     check_shapes(**tables, tolerance=(tolerance, "0 to 1"))
     for name, (rows, _) in tables.items():
         if rows is not None:

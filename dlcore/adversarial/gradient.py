@@ -79,7 +79,7 @@ def check_attack(
       ValueError: epsilon is outside [0, 1], the step size is not positive, or a number of steps or restarts is no whole
         number of at least 1.
     """
-    check_shapes(epsilon=(epsilon, ""), step_size=(step_size, ""))
+    check_shapes(epsilon=(epsilon, ""), step_size=(step_size, "or None"))
     check_shapes(steps=(steps, "int >= 1"), restarts=(restarts, "int >= 1"))
     step = 1 if step_size is None else step_size
     for name, value in (("epsilon", epsilon), ("step_size", step), ("steps", steps), ("restarts", restarts)):
@@ -110,7 +110,7 @@ def attack_loss(
         (traced classes are not checked), or DLR has too few classes.
     """
     check_choice("loss", loss, Loss)
-    check_shapes(scores=(scores, "K"), label=(label, "int"), target=(target, "int"))
+    check_shapes(scores=(scores, "K"), label=(label, "int"), target=(target, "int or None"))
     check_class_ids("label", label, len(scores))
     least = 3 if target is None else 4
     if loss == "dlr" and len(scores) < least:

@@ -202,7 +202,7 @@ def grid_positions(shape: tuple[int, int]) -> jax.Array:
 
 
 def _check(x: jax.Array, w: jax.Array, positions: jax.Array | None = None) -> None:
-    check_shapes(x=(x, "N D finite"), w=(w, "M D finite"), positions=(positions, "M 2 finite"))
+    check_shapes(x=(x, "N D finite"), w=(w, "M D finite"), positions=(positions, "M 2 finite or None"))
     if len(w) < 2:
         raise ValueError(f"w.shape={np.shape(w)}: no second nearest; allowed: at least two prototypes")
     if not len(x):

@@ -67,7 +67,7 @@ def fit_similarity(
         )
     check_finite("source", source)
     check_finite("target", target)
-    check_shapes(source=(source, "N D"), weights=(weights, "mask N"))
+    check_shapes(source=(source, "N D"), weights=(weights, "mask N or None"))
     for name, points in (("source", source), ("target", target)):
         check_spread(name, points, max(1, source.shape[1] - 1), "points that fix a rotation, in 3-D a triangle")
     weights = jnp.ones(len(source), source.dtype) if weights is None else weights

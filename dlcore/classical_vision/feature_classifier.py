@@ -121,7 +121,7 @@ def fit_classifier(
         )
     check_whole_number("num_classes", num_classes, 1)
     check_whole_number("steps", steps, 1)
-    check_shapes(hidden=(hidden, "int >= 1"))
+    check_shapes(hidden=(hidden, "int >= 1 or None"))
     check_class_ids("labels", labels, num_classes)
     check_choice("loss", loss, _LOSSES)
     check_shapes(l2=(l2, ">= 0"))

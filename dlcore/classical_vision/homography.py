@@ -221,7 +221,7 @@ def normalize_points(points: jax.Array, weights: jax.Array | None = None) -> tup
       ValueError: the shapes do not fit, or a weight is negative.
     """
     dimensions = points.shape[1]
-    check_shapes(points=(points, "N D"), weights=(weights, "mask N"))
+    check_shapes(points=(points, "N D"), weights=(weights, "mask N or None"))
     weights = jnp.ones(len(points), points.dtype) if weights is None else weights
     total = jnp.maximum(weights.sum(), 1e-9)
     mean = (weights[:, None] * points).sum(0) / total

@@ -147,7 +147,7 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
         raise ValueError(f"points.shape={points.shape}: no line; allowed: [N, 2], N at least 2")
     check_finite("points", points)
     check_spread("points", points, 1, "points of which two differ")
-    check_shapes(points=(points, "N 2"), weights=(weights, "mask N"))
+    check_shapes(points=(points, "N 2"), weights=(weights, "mask N or None"))
     weights = jnp.ones(len(points), points.dtype) if weights is None else weights
     mean = (weights[:, None] * points).sum(0) / weights.sum()
     x, y = (points - mean).T

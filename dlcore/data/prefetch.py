@@ -38,7 +38,7 @@ class Prefetch(Iterator[tuple[int, Any]]):
         size: int = 2,
         put: Callable[[Any], Any] = lambda batch: batch,
     ):
-        check_shapes(start=(start, "int >= 0"), stop=(stop, "int >= 0"), size=(size, "int >= 1"))
+        check_shapes(start=(start, "int >= 0"), stop=(stop, "int >= 0 or None"), size=(size, "int >= 1"))
         self.wait_seconds = 0.0
         self._ready: queue.SimpleQueue = queue.SimpleQueue()
         self._free = threading.Semaphore(size)

@@ -105,7 +105,7 @@ def token_rows(
       FileNotFoundError: there is no such file.
     """
     check_path("path", path)
-    check_shapes(num_tokens=(num_tokens, "int >= 1"))
+    check_shapes(num_tokens=(num_tokens, "int >= 1 or None"))
     rows = TokenRows(path, size, stride, part, dtype)
     if num_tokens is not None:
         _check_tokens(path, rows.tokens, rows.settings["first"], num_tokens)

@@ -162,7 +162,7 @@ def check_targets(
       ValueError: the shapes do not fit together, or a concrete box that is no padding is flipped or not finite, or its
         label is no class.
     """
-    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "mask M"), labels=(labels, "int M"))
+    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "mask M"), labels=(labels, "int M or None"))
     check_boxes("boxes", boxes, valid)
     if labels is None and num_classes is not None:
         raise ValueError("labels=None: no classes; allowed: [M] int")
@@ -200,7 +200,7 @@ def match_anchors(
     """
     check_shapes(
         iou=(iou, "M L"),
-        valid=(valid, "mask M"),
+        valid=(valid, "mask M or None"),
         fg_iou_thresh=(fg_iou_thresh, "0 to 1"),
         bg_iou_thresh=(bg_iou_thresh, "0 to 1"),
     )

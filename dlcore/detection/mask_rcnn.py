@@ -94,7 +94,7 @@ def mask_targets(
     check_shapes(masks=(masks, "mask M H W"), matched=(matched, "int R"), boxes=(boxes, "R 4"))
     check_whole_number("size", size, 1)
     check_indices("matched", matched, len(masks), "masks")
-    check_shapes(threshold=(threshold, "0 to 1"))
+    check_shapes(threshold=(threshold, "0 to 1 or None"))
     boxes = boxes - 0.5 if aligned else boxes
     maps = [mask[..., None].astype(jnp.float32) for mask in masks]
     # RoIAlign of the target masks gives the covered fraction of each cell.

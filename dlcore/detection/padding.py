@@ -84,7 +84,7 @@ def zero_padding(images: jax.Array, batch: dict) -> jax.Array:
     Raises:
       ValueError: `images` have other axes, or `image_size` is not one size an image.
     """
-    check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2"))
+    check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2 or None"))
     if "image_size" not in batch:
         return images
     return jnp.where(pixel_mask(batch["image_size"], images.shape[1:3])[..., None], images, 0)
@@ -103,7 +103,7 @@ def clip_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
     Raises:
       ValueError: `images` have other axes, or `image_size` is not one size an image.
     """
-    check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2"))
+    check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2 or None"))
     return (batch["image_size"], 0) if "image_size" in batch else (images.shape[1:3], None)
 
 

@@ -56,9 +56,9 @@ def learning_rate_triage(
       ValueError: `loss` is not [N] with N at least 1, `steps` or `rate` has another shape, or a threshold is out of
         range.
     """
-    check_shapes(flat=(flat, "0 to 1"), blown=(blown, ">= 1"), floor=(floor, "finite"))
+    check_shapes(flat=(flat, "0 to 1"), blown=(blown, ">= 1"), floor=(floor, "finite or None"))
     loss, steps = _curve("loss", loss, steps)
-    check_shapes(loss=(loss, "N"), rate=(rate, "N"))
+    check_shapes(loss=(loss, "N"), rate=(rate, "N or None"))
     bad = np.flatnonzero(~np.isfinite(loss))
     if bad.size:
         return Finding("too high", f"the loss is not finite at {steps[bad[0]]:g}: lower the rate, try {RANGE}")
@@ -249,7 +249,7 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
     Raises:
       ValueError: `floor` is not finite.
     """
-    check_shapes(floor=(floor, "finite"))
+    check_shapes(floor=(floor, "finite or None"))
     curves = {
         (split, name): _column(history, split, name) for split in ("train", "valid") for name in ("loss", "accuracy")
     }

@@ -371,7 +371,7 @@ def coco_evaluator(
     """
     if sigmas is not None and not keypoints:
         raise ValueError("sigmas: of no use without keypoints; allowed: None, or keypoints too")
-    check_shapes(sigmas=(sigmas, "... > 0"))
+    check_shapes(sigmas=(sigmas, "... > 0 or None"))
     require("pycocotools", what="COCO's mAP")
     names = list(class_names)
 

@@ -180,7 +180,7 @@ def pseudo_huber(x: jax.Array, y: jax.Array, c: float | None = None) -> jax.Arra
     Raises:
       ValueError: c is not above 0, or the shapes differ.
     """
-    check_shapes(x=(x, "..."), y=(y, "..."), c=(c, "> 0"))
+    check_shapes(x=(x, "..."), y=(y, "..."), c=(c, "> 0 or None"))
     c = 0.00054 * math.sqrt(math.prod(x.shape[1:])) if c is None else c
     squares = jnp.square(to_acc_dtype(x) - to_acc_dtype(y)).reshape(x.shape[0], -1).sum(-1)
     return jnp.sqrt(squares + c**2) - c

@@ -255,7 +255,7 @@ def sample(
     if np.ndim(shape) == 1 and min(shape, default=1) < 1:
         raise ValueError(f"shape={tuple(shape)}: holds nothing; allowed: sides of at least 1")
     check_shape(shape)
-    check_shapes(shares=(shares, "... 0 to 1"))
+    check_shapes(shares=(shares, "... 0 to 1 or None"))
     sampling_timesteps = timesteps(len(alphas_cumprod), num_inference_steps, spacing)
     grid = sampling_grid(alphas_cumprod, sampling_timesteps, final_alpha=final_alpha, sigmas=sigmas)
     noise = noise_of(keys, shape, shares)
@@ -298,7 +298,7 @@ def noise_of(keys: jax.Array, shape: tuple[int, ...], fractions: jax.Array | Non
       ValueError: there is not a key, or with `fractions` not two, for each example.
     """
     if fractions is not None:
-        check_shapes(keys=(keys, "B 2"), fractions=(fractions, "B"))
+        check_shapes(keys=(keys, "B 2"), fractions=(fractions, "B or None"))
         start_noise, end_noise = noise_of(keys[:, 0], shape), noise_of(keys[:, 1], shape)
         return lambda k: jax.vmap(slerp)(start_noise(k), end_noise(k), fractions)
     check_shapes(keys=(keys, "B"))

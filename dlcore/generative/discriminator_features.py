@@ -38,7 +38,7 @@ def discriminator_features(
     Raises:
       ValueError: `grid` is no whole number from 1, or the images are no [B, H, W, C].
     """
-    check_shapes(grid=(grid, "int >= 0"))
+    check_shapes(grid=(grid, "int >= 0 or None"))
     if grid is not None and grid < 1:
         raise ValueError(f"grid={grid}: out of range; allowed: 1 or more, or None")
     if images.ndim != 4:

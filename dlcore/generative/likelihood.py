@@ -237,7 +237,7 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
     Raises:
       ValueError: the shapes do not fit together, or `dimensions` is no whole number of at least 1.
     """
-    check_shapes(nats=(nats, "B"), mask=(mask, "mask B"))
+    check_shapes(nats=(nats, "B"), mask=(mask, "mask B or None"))
     check_whole_number("dimensions", dimensions, 1)
     return {
         f"nll_nats_{name}": Sum.of(nats, mask),

@@ -171,7 +171,11 @@ def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
     Raises:
       ValueError: `latent_dim` is no whole number from 1, or there are not two ends for each share.
     """
-    check_shapes(latent_dim=(latent_dim, "int >= 1"), ends=(batch.get("ends"), "B 2"), share=(batch.get("share"), "B"))
+    check_shapes(
+        latent_dim=(latent_dim, "int >= 1"),
+        ends=(batch.get("ends"), "B 2 or None"),
+        share=(batch.get("share"), "B or None"),
+    )
 
     def normal(key):
         return jax.random.normal(key, (latent_dim,))

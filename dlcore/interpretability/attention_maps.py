@@ -119,7 +119,7 @@ def query_attention_maps(
     Raises:
       ValueError: the images are not [B, H, W, C], or there is not a size for each.
     """
-    check_shapes(images=(images, "B H W C"), image_size=(image_size, "B 2"))
+    check_shapes(images=(images, "B H W C"), image_size=(image_size, "B 2 or None"))
 
     @jax.jit
     def apply(variables: Any, *inputs: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -158,7 +158,7 @@ def layer_gradient(
       ValueError: the images are not [B, H, W, C], there is no such layer, the scores do not depend on it, or there is
         not a label for each image that is one of the classes (traced ones pass).
     """
-    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     scores, maps = _shapes(forward, images)
     layer = list(maps)[-1] if layer is None else layer
     check_choice("layer", layer, maps)

@@ -73,7 +73,7 @@ def occlusion_grid(
       ValueError: see `window_starts`, or the images are not float [B, H, W, C], `value` is not finite, `chunk` is no
         whole number from 1, or there is not a label for each image that is one of the classes (traced ones pass).
     """
-    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     check_shapes(chunk=(chunk, "int >= 1"))
     check_finite("value", value)
     if not jnp.issubdtype(jnp.asarray(images).dtype, jnp.floating):

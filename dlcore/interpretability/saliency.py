@@ -49,7 +49,7 @@ def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = N
         classes (traced ones pass).
     """
 
-    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     if not jnp.issubdtype(jnp.asarray(images).dtype, jnp.floating):
         raise ValueError(f"images={jnp.asarray(images).dtype}: no floats; allowed: float, such as to_float gives")
     labels = None if labels is None else jnp.asarray(labels)
@@ -135,7 +135,7 @@ def smooth_gradient(
     """
     check_whole_number("samples", samples)
     check_finite("noise", noise)
-    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     if samples < 1 or noise < 0:
         raise ValueError(f"samples={samples}, noise={noise}: out of range; allowed: samples >= 1, noise >= 0")
     labels = _labels(score, images, labels)
@@ -202,7 +202,7 @@ def integrated_gradients(
     """
     points, weights = integration_points(steps, rule)
     check_shapes(chunk=(chunk, "int >= 1"))
-    check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
+    check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     labels = _labels(score, images, labels)
     way, chunk = images - baseline, min(chunk, steps)
     rest = -steps % chunk  # points that fill the last chunk, of weight 0

@@ -59,7 +59,9 @@ def softmax_cross_entropy_loss(
     """
     logits, labels = at_least_float32(logits), jnp.asarray(labels)
     check_shapes(
-        logits=(logits, "... C"), label_smoothing=(label_smoothing, "0 to 1"), class_weights=(class_weights, "C")
+        logits=(logits, "... C"),
+        label_smoothing=(label_smoothing, "0 to 1"),
+        class_weights=(class_weights, "C or None"),
     )
     if class_weights is not None:
         check_range("class_weights", class_weights, 0)

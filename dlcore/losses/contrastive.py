@@ -94,7 +94,7 @@ def nt_xent_scores(
     Raises:
       ValueError: the shapes do not fit together, or there is one image.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "mask N"))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "mask N or None"))
     is_valid, a, b = _kept_units(a, b, mask)
     # Views of all replicas; the positives of this one begin at `first`.
     negatives, first = all_gather((a, b, is_valid)), replica_index() * len(a)
@@ -182,7 +182,7 @@ def clip_loss(
     Raises:
       ValueError: the shapes do not fit together, or there is one pair.
     """
-    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "mask N"))
+    check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "mask N or None"))
     _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     scores, query_idx = a @ b.T / temperature, jnp.arange(len(a))  # [N, N], [N]
@@ -221,7 +221,11 @@ def siglip_loss(
       ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(
-        a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), bias=(bias, "finite"), mask=(mask, "mask N")
+        a=(a, "N D"),
+        b=(b, "N D"),
+        temperature=(temperature, "> 0"),
+        bias=(bias, "finite"),
+        mask=(mask, "mask N or None"),
     )
     _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
@@ -262,7 +266,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
     Raises:
       ValueError: the shapes do not fit together, or there is one embedding.
     """
-    check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "mask N"))
+    check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "mask N or None"))
     _check_negatives(len(z))
     is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
     z = jnp.where(is_valid[:, None], at_least_float32(z), 0)

@@ -39,7 +39,7 @@ def scale_invariant_depth_loss(
     check_shapes(
         log_depth=(log_depth, "... H W"),
         target=(target, "... H W"),
-        mask=(mask, "mask ... H W"),
+        mask=(mask, "mask ... H W or None"),
         variance_weight=(variance_weight, "0 to 1"),
     )
     log_depth, target = at_least_float32(log_depth), at_least_float32(target)
@@ -79,7 +79,7 @@ def scale_and_shift_invariant_loss(
     check_shapes(
         prediction=(prediction, "... H W"),
         target=(target, "... H W"),
-        mask=(mask, "mask ... H W"),
+        mask=(mask, "mask ... H W or None"),
         gradient_weight=(gradient_weight, ">= 0"),
         scales=(scales, "int 1 to 30"),
     )

@@ -56,7 +56,9 @@ def sigmoid_focal_loss(
       ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
     logits = at_least_float32(logits)
-    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1"), gamma=(gamma, ">= 0"))
+    check_shapes(
+        logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1 or None"), gamma=(gamma, ">= 0")
+    )
     check_range("targets", targets, 0, 1)
     p = jax.nn.sigmoid(logits)  # [..., C]
     # 1 - p_t, kept above 0 for a finite gradient of its power.
@@ -200,7 +202,7 @@ def distribution_expectation(logits: jax.Array, values: jax.Array | None = None)
 def _distribution(logits: jax.Array, values: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Logits and values [K], 0 to K - 1 where there are none, in at least float32."""
     logits = at_least_float32(logits)
-    check_shapes(logits=(logits, "... K"), values=(values, "K"))
+    check_shapes(logits=(logits, "... K"), values=(values, "K or None"))
     return logits, jnp.asarray(np.arange(logits.shape[-1]) if values is None else values, logits.dtype)
 
 

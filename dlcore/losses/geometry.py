@@ -46,7 +46,9 @@ def chamfer_loss(
       ValueError: the shapes do not fit together, or outside of jit a point that counts is not finite.
     """
     p, q = _as_array("p", p), _as_array("q", q)
-    check_shapes(p=(p, "... N D"), q=(q, "... M D"), p_mask=(p_mask, "mask ... N"), q_mask=(q_mask, "mask ... M"))
+    check_shapes(
+        p=(p, "... N D"), q=(q, "... M D"), p_mask=(p_mask, "mask ... N or None"), q_mask=(q_mask, "mask ... M or None")
+    )
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
     p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
@@ -86,7 +88,9 @@ def chamfer_normal_loss(
       ValueError: the shapes do not fit together, or outside of jit a point or normal that counts is not finite.
     """
     p, q = _as_array("p", p), _as_array("q", q)
-    check_shapes(p=(p, "... N 3"), q=(q, "... M 3"), p_mask=(p_mask, "mask ... N"), q_mask=(q_mask, "mask ... M"))
+    check_shapes(
+        p=(p, "... N 3"), q=(q, "... M 3"), p_mask=(p_mask, "mask ... N or None"), q_mask=(q_mask, "mask ... M or None")
+    )
     check_shapes(p=(p, "... N 3"), p_normals=(p_normals, "... N 3"))
     check_shapes(q=(q, "... M 3"), q_normals=(q_normals, "... M 3"))
     for name, values, mask in (
@@ -138,7 +142,7 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
       ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
-    check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E"))
+    check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
     check_indices("edges", edges, vertices.shape[-2], "vertices")
     endpoints = vertices[..., edges, :]  # [..., E, 2, 3]
     return _average(jnp.square(endpoints[..., 0, :] - endpoints[..., 1, :]).sum(-1), edge_mask)
@@ -159,7 +163,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
       ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
-    check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E"))
+    check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
     flat = vertices.reshape(-1, *vertices.shape[-2:])
     # The mean of the neighbors minus the vertex.
     laplacian = jax.vmap(lambda v: mesh_laplacian(v, edges, edge_mask))(flat).reshape(vertices.shape)
@@ -184,7 +188,7 @@ def normal_consistency_loss(
       ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
-    check_shapes(faces=(faces, "int F 3"), pairs=(pairs, "int P 2"), pair_mask=(pair_mask, "mask P"))
+    check_shapes(faces=(faces, "int F 3"), pairs=(pairs, "int P 2"), pair_mask=(pair_mask, "mask P or None"))
     check_indices("faces", faces, vertices.shape[-2], "vertices")
     check_indices("pairs", pairs, len(faces), "faces")
     corners = vertices[..., faces, :]  # [..., F, 3, 3]

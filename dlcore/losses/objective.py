@@ -65,7 +65,7 @@ def full_loss(
     """
     check_choice("reduction", reduction, ("mean", "sum"))
     losses = at_least_float32(losses)
-    check_shapes(losses=(losses, "..."), mask=(mask, "mask ..."), penalty=(penalty, ""))
+    check_shapes(losses=(losses, "..."), mask=(mask, "mask ... or None"), penalty=(penalty, ""))
     check_shapes(weight=(weight, ">= 0"))
     mask = jnp.ones(losses.shape, bool) if mask is None else mask
     data = masked_mean(losses, mask) if reduction == "mean" else jnp.where(mask > 0, losses, 0).sum()

@@ -65,7 +65,7 @@ def tversky_loss(
     check_shapes(
         logits=(logits, "... H W"),
         targets=(targets, "... H W"),
-        mask=(mask, "mask ... H W"),
+        mask=(mask, "mask ... H W or None"),
         alpha=(alpha, ">= 0"),
         beta=(beta, ">= 0"),
         smooth=(smooth, ">= 0"),
@@ -124,7 +124,7 @@ def multiclass_tversky_loss(
     check_shapes(
         logits=(logits, "... H W C"),
         labels=(labels, "int ... H W"),
-        mask=(mask, "mask ... H W"),
+        mask=(mask, "mask ... H W or None"),
         alpha=(alpha, ">= 0"),
         beta=(beta, ">= 0"),
         smooth=(smooth, ">= 0"),

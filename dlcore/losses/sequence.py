@@ -42,7 +42,7 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
     """
     check_choice("steps", steps, ("all", "last"))
     losses = at_least_float32(losses)
-    check_shapes(losses=(losses, "... T"), mask=(mask, "mask ... T"))
+    check_shapes(losses=(losses, "... T"), mask=(mask, "mask ... T or None"))
     is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0  # [..., T]
     if steps == "last":
         position = jnp.arange(losses.shape[-1])
@@ -80,8 +80,8 @@ def ctc_loss(
     check_shapes(
         logits=(logits, "... T C"),
         labels=(labels, "int ... L"),
-        logits_length=(logits_length, "int ..."),
-        labels_length=(labels_length, "int ..."),
+        logits_length=(logits_length, "int ... or None"),
+        labels_length=(labels_length, "int ... or None"),
     )
     batch, (t, c), n = logits.shape[:-2], logits.shape[-2:], labels.shape[-1]
     check_class_ids("blank", blank, c)

@@ -72,7 +72,9 @@ def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | N
       ValueError: the shapes do not fit together, or `target_size` is below 1.
     """
     check_shapes(
-        features=(features, "... H W C"), target_gram=(target_gram, "... C C"), target_size=(target_size, "int >= 1")
+        features=(features, "... H W C"),
+        target_gram=(target_gram, "... C C"),
+        target_size=(target_size, "int >= 1 or None"),
     )
     size, channels = features.shape[-3] * features.shape[-2], features.shape[-1]
     # Gram matrices a pixel, so that sizes may differ.

@@ -180,7 +180,7 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
                 f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
             )
         data_range = kinds.pop()
-    check_shapes(data_range=(data_range, "> 0"))
+    check_shapes(data_range=(data_range, "> 0 or None"))
     if not 0 < data_range < np.inf:
         raise ValueError(f"data_range={data_range}: out of range; allowed: above 0, finite")
     acc_dtype = jnp.result_type(jnp.float32, *(v.dtype for v in (a, b) if jnp.issubdtype(v.dtype, jnp.inexact)))

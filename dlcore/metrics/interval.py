@@ -41,7 +41,7 @@ class HalfInterval(Metric):
         Raises:
           ValueError: the shapes do not fit together.
         """
-        check_shapes(values=(values, "B"), mask=(mask, "mask B"))
+        check_shapes(values=(values, "B"), mask=(mask, "mask B or None"))
         valid = jnp.ones(values.shape, bool) if mask is None else mask > 0
         valid_values = jnp.where(valid, values, 0).astype(jnp.float32)
         count = valid.sum(dtype=jnp.int32)

@@ -83,7 +83,10 @@ def token_metrics(
       ValueError: the shapes do not fit together.
     """
     check_shapes(
-        nats=(nats, "... T"), target=(target, "int ... T"), mask=(mask, "mask ... T"), logits=(logits, "... T V")
+        nats=(nats, "... T"),
+        target=(target, "int ... T"),
+        mask=(mask, "mask ... T or None"),
+        logits=(logits, "... T V"),
     )
     mask = None if mask is None else mask.reshape(-1)
     flat = nats.reshape(-1), mask

@@ -74,7 +74,7 @@ class PanopticQuality(Metric):
             labels=(labels, "int B S"),
             true_segments=(true_segments, "int B H W"),
             true_labels=(true_labels, "int B T"),
-            mask=(mask, "mask B"),
+            mask=(mask, "mask B or None"),
         )
         count = functools.partial(_count, num_classes=num_classes)
         counts = jax.vmap(count)(segments, labels, true_segments, true_labels)

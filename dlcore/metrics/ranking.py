@@ -33,7 +33,7 @@ def ndcg(relevance: np.ndarray, scores: np.ndarray, k: int | None = None) -> flo
     relevance, scores = _two_tables("relevance", relevance, scores)
     if (relevance < 0).any():
         raise ValueError(f"relevance={relevance.min()}: negative; allowed: 0 or more")
-    check_shapes(k=(k, "int >= 1"))
+    check_shapes(k=(k, "int >= 1 or None"))
     discount = 1 / np.log2(np.arange(relevance.shape[1]) + 2)
     discount[len(discount) if k is None else k :] = 0
     best = -np.sort(-relevance, 1) @ discount

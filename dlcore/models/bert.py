@@ -152,7 +152,7 @@ class BERT(CheckedFields):
           ValueError: the tokens are no table of integers, the mask or the segments have another shape, or there are
             more tokens than the window.
         """
-        check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T"), segments=(segments, "int B T"))
+        check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T or None"), segments=(segments, "int B T or None"))
         length = tokens.shape[1]
         if length > self.window:
             raise ValueError(f"tokens.shape={tokens.shape}: {length} tokens; allowed: at most window={self.window}")

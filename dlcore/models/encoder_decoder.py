@@ -65,7 +65,7 @@ class EncoderDecoder(CheckedFields):
         Raises:
           ValueError: the source is no table of integers, has no token, or the mask has another shape.
         """
-        check_shapes(source=(source, "int B S"), mask=(mask, "B S"))
+        check_shapes(source=(source, "int B S"), mask=(mask, "B S or None"))
         if source.shape[1] < 1:
             raise ValueError(f"source.shape={source.shape}: no token; allowed: at least 1")
         mask = (source != self.pad_token if mask is None else mask.astype(bool))[:, None, None]

@@ -159,7 +159,7 @@ def _softmax_of_scores(scores: jax.Array, mask: jax.Array | None, bias: jax.Arra
 def _check_attention(
     query: jax.Array, key: jax.Array, mask: jax.Array | None, bias: jax.Array | None, scale: float | None
 ) -> None:
-    check_shapes(scale=(scale, "... > 0"))
+    check_shapes(scale=(scale, "... > 0 or None"))
     batch, heads = query.shape[:-3], query.shape[-2:]
     if query.ndim < 3 or (batch, heads) != (key.shape[:-3], key.shape[-2:]):
         raise ValueError(

@@ -215,7 +215,7 @@ def _check_step(carry: Carry, a: jax.Array, u: jax.Array, gates: int, states: in
     *projected, cell = carry  # the h of a projected LSTM has another width
     width = gates * cell.shape[-1]
     check_shapes(
-        h=(projected[0] if projected else None, "... P"),
+        h=(projected[0] if projected else None, "... P or None"),
         carry=(cell, "... H"),
         a=(a, f"... {width}"),
         u=(u, f"... {width}"),

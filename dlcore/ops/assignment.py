@@ -34,7 +34,7 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
     Raises:
       ValueError: the shapes do not fit together, or a concrete cost is NaN.
     """
-    check_shapes(cost=(cost, "Q M"), valid=(valid, "M"))
+    check_shapes(cost=(cost, "Q M"), valid=(valid, "M or None"))
     count, columns = cost.shape
     if not any(isinstance(x, jax.core.Tracer) for x in (cost, valid)):
         check_finite("cost", np.where(np.isinf(cost) | (valid is not None and ~np.asarray(valid, bool)), 0, cost))

@@ -103,8 +103,8 @@ def soft_nms(
         scores=(scores, "N"),
         iou_threshold=(iou_threshold, "0 to 1"),
         sigma=(sigma, "> 0"),
-        groups=(groups, "int N"),
-        valid=(valid, "N"),
+        groups=(groups, "int N or None"),
+        valid=(valid, "N or None"),
     )
     check_boxes("boxes", boxes, valid)
     boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
@@ -157,8 +157,8 @@ def weighted_boxes_fusion(
         scores=(scores, "N"),
         num_views=(num_views, "int >= 1"),
         iou_threshold=(iou_threshold, "0 to 1"),
-        groups=(groups, "int N"),
-        valid=(valid, "N"),
+        groups=(groups, "int N or None"),
+        valid=(valid, "N or None"),
     )
     check_boxes("boxes", boxes, valid)
     boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)

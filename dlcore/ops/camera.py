@@ -219,7 +219,7 @@ def project(
     """
     points = jnp.asarray(points, _float_of(points))
     check_shapes(points=(points, "... 3"))
-    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
+    check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     check_finite("points", points)
     points = points if rotation is None else _apply(rotation, points)
     points = points if translation is None else points + translation
@@ -298,7 +298,7 @@ def pixel_rays(
     Raises:
       ValueError: the shapes do not fit, the intrinsics are singular, or a pixel is not finite.
     """
-    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
+    check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     plane = pixels_to_plane(pixels, intrinsics, distortion)
     directions = jnp.concatenate([plane, jnp.ones_like(plane[..., :1])], -1)
     rotation = jnp.eye(3, dtype=plane.dtype) if rotation is None else jnp.asarray(rotation)

@@ -358,19 +358,21 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
     is the range of each number of an array of batch axes, `"int >= 1"` that of a whole number.
 
     Args:
-      **arguments: (array, axes) by the name of the argument; an array of None is not checked.
+      **arguments: (array, axes) by the name of the argument; `"... C or None"` is of one that may be left out.
 
     Raises:
-      ValueError: an array has another rank, size or dtype, or a number is out of range or not finite.
+      ValueError: an array is missing, or has another rank, size or dtype, or a number is out of range or not finite.
     """
     sizes: dict[str, tuple[int, ...]] = {}
     for name, (array, axes) in arguments.items():
-        if array is None:
-            continue
+        if axes.endswith("or None"):
+            if array is None:
+                continue
+            axes = axes.removesuffix("or None").rstrip()
         limits = _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... "))
         if limits and axes.startswith("int "):
             _check_whole(name, array)
-        if isinstance(array, list | tuple | str | np.ndarray):
+        if array is None or isinstance(array, list | tuple | str | np.ndarray):
             _numbers(name, array)
         if limits:
             axes = "..." if axes.startswith("... ") else ""

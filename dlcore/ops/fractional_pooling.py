@@ -83,12 +83,12 @@ def fractional_max_pool(
     if ratio is not None and output_size is None:
         check_range("ratio", ratio, 1)
         check_finite("ratio", ratio)
-        check_shapes(ratio=(ratio, "2" if np.ndim(ratio) else ""))
+        check_shapes(ratio=(ratio, "2" if np.ndim(ratio) else "or None"))
         ratios = np.broadcast_to(ratio, 2).tolist()
         output_size = [math.floor(size / alpha + 1e-9) for size, alpha in zip(sizes, ratios, strict=True)]
     elif ratio is not None or output_size is None:
         raise ValueError(f"ratio={ratio} and output_size={output_size}: ambiguous; allowed: exactly one of them")
-    check_shapes(window=(windows, "2"), output_size=(output_size, "2"))
+    check_shapes(window=(windows, "2"), output_size=(output_size, "2 or None"))
     draws = jax.random.uniform(key, (2,))
     for axis, size, out, k, u in zip((-3, -2), sizes, output_size, windows, draws, strict=True):
         starts = fractional_starts(u, size, out, k)

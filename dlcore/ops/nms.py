@@ -48,8 +48,8 @@ def nms(
         boxes=(boxes, "N 4"),
         scores=(scores, "N"),
         iou_threshold=(iou_threshold, "0 to 1"),
-        groups=(groups, "int N"),
-        valid=(valid, "N"),
+        groups=(groups, "int N or None"),
+        valid=(valid, "N or None"),
     )
     check_boxes("boxes", boxes, valid)
     _check_ranks(scores, valid)

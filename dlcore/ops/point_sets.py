@@ -69,7 +69,7 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
     """
     if p.shape[-1:] != q.shape[-1:]:
         raise ValueError(f"p.shape={p.shape}, q.shape={q.shape}: do not fit; allowed: [..., N, D] and [..., M, D]")
-    check_shapes(p=(p, "... N D"), q=(q, "... M D"), q_mask=(q_mask, "... M"))
+    check_shapes(p=(p, "... N D"), q=(q, "... M D"), q_mask=(q_mask, "... M or None"))
     if not q.shape[-2]:
         raise ValueError(f"q.shape={q.shape}: no points; allowed: at least one")
     check_points("p", p)

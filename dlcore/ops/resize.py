@@ -66,7 +66,7 @@ def resize(
         )
     if not nearest and not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
-    check_shapes(cubic_coefficient=(cubic_coefficient, "finite"))
+    check_shapes(cubic_coefficient=(cubic_coefficient, "finite or None"))
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1
     dtype, acc_dtype = x.dtype, jnp.promote_types(x.dtype, jnp.float32) if not nearest else x.dtype

@@ -53,10 +53,12 @@ def draw_boxes(
         outside [0, 1], or `scale` is no whole number from 1.
     """
     image, n = np.asarray(image), len(boxes)
-    check_shapes(image=(image, "H W 3"), masks=(None if masks is None else np.asarray(masks), f"{n} H W"))
-    check_shapes(boxes=(np.reshape(boxes, (-1, 4)) if not n else boxes, "N 4"), target_boxes=(target_boxes, "M 4"))
-    check_shapes(labels=(np.asarray(labels, None if n else int), f"int {n}"), scores=(scores, f"{n}"))
-    check_shapes(scale=(scale, "int >= 1"), keypoints=(keypoints, f"{n} K D"))
+    check_shapes(image=(image, "H W 3"), masks=(None if masks is None else np.asarray(masks), f"{n} H W or None"))
+    check_shapes(
+        boxes=(np.reshape(boxes, (-1, 4)) if not n else boxes, "N 4"), target_boxes=(target_boxes, "M 4 or None")
+    )
+    check_shapes(labels=(np.asarray(labels, None if n else int), f"int {n}"), scores=(scores, f"{n} or None"))
+    check_shapes(scale=(scale, "int >= 1"), keypoints=(keypoints, f"{n} K D or None"))
     if image.dtype != np.uint8:
         raise ValueError(f"image={image.dtype}: no bytes; allowed: uint8, such as to_uint8 gives")
     check_finite("boxes", boxes)

@@ -66,7 +66,7 @@ def episode(supports: np.ndarray | None, queries: np.ndarray, logits: np.ndarray
     """
     check_shapes(classes=(classes, "int >= 1"), queries=(queries, "1 W Q H L C"))
     way, num_queries = queries.shape[1:3]
-    check_shapes(supports=(supports, f"1 {way} S H L C"), logits=(logits, f"{way * num_queries} {way}"))
+    check_shapes(supports=(supports, f"1 {way} S H L C or None"), logits=(logits, f"{way * num_queries} {way}"))
     check_finite("logits", logits)
     predicted, images = logits.argmax(-1), queries[0].reshape(-1, *queries.shape[3:])
 

@@ -36,7 +36,7 @@ def draw_grid(
       ValueError: the shapes do not fit, no value is a number, or the limits are not two, the smaller first.
     """
     check_shapes(values=(values, "H W"))
-    check_shapes(policy=(policy, f"{np.shape(values)[0]} {np.shape(values)[1]} 4"))
+    check_shapes(policy=(policy, f"{np.shape(values)[0]} {np.shape(values)[1]} 4 or None"))
     if limits is not None and not (len(limits) == 2 and limits[0] <= limits[1]):
         raise ValueError(f"limits={limits}: no limits; allowed: two numbers, the smaller first")
     if np.isnan(values).all():

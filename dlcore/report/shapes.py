@@ -121,7 +121,7 @@ def render_points(
       ValueError: a point or a number is not finite, `highlighted` is not [N], or an argument is out of range.
     """
     _check("points", points, view, size, up, extent)
-    check_shapes(highlighted=(highlighted, f"{len(points)}"))
+    check_shapes(highlighted=(highlighted, f"{len(points)} or None"))
     points = np.asarray(points, np.float64)
     side = size * _SUPERSAMPLING
     image = np.full((side, side, 3), _BACKGROUND)

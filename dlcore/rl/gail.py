@@ -107,7 +107,7 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
         observation=(observation, " ".join(["B", *map(str, np.shape(observation)[1:])])),
         action=(action, "B A" if num_actions is None else "B"),
         absorbing=(absorbing, "mask B"),
-        num_actions=(num_actions, "int >= 1"),
+        num_actions=(num_actions, "int >= 1 or None"),
     )
     if num_actions is not None:
         check_indices("action", action, num_actions, "actions")

@@ -98,7 +98,7 @@ def policy_gradient_loss(log_probabilities: jax.Array, weights: jax.Array, mask:
     Raises:
       ValueError: the shapes differ.
     """
-    check_shapes(log_probabilities=(log_probabilities, "T"), weights=(weights, "T"), mask=(mask, "mask T"))
+    check_shapes(log_probabilities=(log_probabilities, "T"), weights=(weights, "T"), mask=(mask, "mask T or None"))
     weights = jax.lax.stop_gradient(weights)
     terms = safe_product(weights, log_probabilities)
     return -jnp.sum(terms if mask is None else jnp.where(mask > 0, terms * mask, 0))

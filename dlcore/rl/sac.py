@@ -56,7 +56,12 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
       ValueError: the shapes do not fit together, `alpha` is negative, or concrete probabilities do not sum to 1.
     """
     axes = "B" if probability is None else "B A"
-    check_shapes(q=(q, f"2 {axes}"), log_prob=(log_prob, axes), probability=(probability, axes), alpha=(alpha, ">= 0"))
+    check_shapes(
+        q=(q, f"2 {axes}"),
+        log_prob=(log_prob, axes),
+        probability=(probability, f"{axes} or None"),
+        alpha=(alpha, ">= 0"),
+    )
     # Clipped double Q-learning minus the temperature times log pi.
     if probability is not None:
         check_probabilities("probability", probability)

@@ -65,7 +65,7 @@ def place_click(predicted: jax.Array, targets: jax.Array, keys: jax.Array | None
     Raises:
       ValueError: the shapes do not fit together, or a mask is negative or NaN.
     """
-    check_shapes(predicted=(predicted, "mask N H W"), targets=(targets, "mask N H W"), keys=(keys, "N"))
+    check_shapes(predicted=(predicted, "mask N H W"), targets=(targets, "mask N H W"), keys=(keys, "N or None"))
     predicted, targets = predicted.astype(bool), targets.astype(bool)
     width = targets.shape[-1]
     depth = region_depth(jnp.stack([targets & ~predicted, predicted & ~targets]))  # [2, N, H, W]
@@ -113,7 +113,7 @@ def simulate_clicks(
     check_shapes(
         **{"prompt points": (points, "N C 2"), "prompt labels": (labels, "int N C")},
         targets=(targets, "mask N H W"),
-        keys=(keys, "N"),
+        keys=(keys, "N or None"),
     )
     points = jnp.zeros((len(targets), num_clicks, 2))
     labels = jnp.full((len(targets), num_clicks), HIDDEN)

@@ -109,7 +109,7 @@ def box_prompt(masks: jax.Array, has_box: jax.Array, keys: jax.Array | None = No
     Raises:
       ValueError: the shapes do not fit together.
     """
-    check_shapes(masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N"))
+    check_shapes(masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N or None"))
     boxes = masks_to_boxes(masks)
     if keys is not None:
         noise = jax.vmap(lambda key: jax.random.normal(key, (4,)))(keys)
@@ -154,7 +154,9 @@ def prompt_losses(
     Raises:
       ValueError: the shapes do not fit together, `num_clicks` is no whole number from 1, or a weight is negative.
     """
-    check_shapes(maps=(maps, "N h w D"), masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N"))
+    check_shapes(
+        maps=(maps, "N h w D"), masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N or None")
+    )
     check_shapes(focal_weight=(focal_weight, ">= 0"), dice_weight=(dice_weight, ">= 0"))
     check_whole_number("num_clicks", num_clicks, 1)
     side, scale = decoder_side(model), model.encoder.image_size / masks.shape[-1]

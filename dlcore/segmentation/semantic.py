@@ -112,11 +112,11 @@ def pixel_loss(
         raise ValueError(f"outputs: {', '.join(outputs)}; allowed: a dict with `out`, the logits")
     check_shapes(
         **{f"outputs[{name!r}]": (logits, "B H W C") for name, logits in outputs.items() if name in ("out", "aux")},
-        class_weights=(class_weights, "C"),
+        class_weights=(class_weights, "C or None"),
         labels=(labels, "int B H W"),
         valid=(valid, "mask B H W"),
     )
-    check_shapes(overlap_weight=(overlap_weight, ">= 0"), auxiliary_weight=(auxiliary_weight, ">= 0"))
+    check_shapes(overlap_weight=(overlap_weight, ">= 0"), auxiliary_weight=(auxiliary_weight, ">= 0 or None"))
     check_class_ids("labels", labels, outputs["out"].shape[-1], valid=valid)
     if class_weights is not None:
         check_range("class_weights", class_weights, 0)

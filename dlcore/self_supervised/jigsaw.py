@@ -36,7 +36,7 @@ def order_count(grid: int, orders: int | None) -> int:
     Raises:
       ValueError: a number is out of range or no whole one.
     """
-    check_shapes(grid=(grid, "int 2 to 3"), orders=(orders, "int >= 2"))
+    check_shapes(grid=(grid, "int 2 to 3"), orders=(orders, "int >= 2 or None"))
     return orders or {2: 24}.get(grid, 64)
 
 

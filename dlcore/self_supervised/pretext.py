@@ -111,7 +111,7 @@ def pretext_learner(
       ValueError: `num_classes` is no whole number from 1; of the learner's functions: the model has another number of
         outputs than the task has classes.
     """
-    check_shapes(num_classes=(num_classes, "int >= 1"))
+    check_shapes(num_classes=(num_classes, "int >= 1 or None"))
 
     def draw(rng: jax.Array, batch: dict) -> tuple[jax.Array, jax.Array]:
         example = {name: rows for name, rows in batch.items() if name != "mask"}

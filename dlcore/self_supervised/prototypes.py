@@ -124,7 +124,7 @@ def sinkhorn(
     """
     check_shapes(
         scores=(scores, "N K"),
-        mask=(mask, "mask N"),
+        mask=(mask, "mask N or None"),
         temperature=(temperature, "> 0"),
         iterations=(iterations, "int >= 1"),
     )

@@ -368,7 +368,7 @@ def two_stream_learner(
     Raises:
       ValueError: `num_unlabeled` is no whole number from 1.
     """
-    check_shapes(num_unlabeled=(num_unlabeled, "int >= 1"))
+    check_shapes(num_unlabeled=(num_unlabeled, "int >= 1 or None"))
     evaluator = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)
 
     def init(rng: jax.Array, batch: dict) -> TwoStreamState:

@@ -102,7 +102,7 @@ def fisher_diagonal(
     check_whole_number("chunk", chunk, 1)
     if not len(images):
         raise ValueError("images=[0]: none; allowed: at least one")
-    check_shapes(labels=(labels, f"int {len(images)}"))
+    check_shapes(labels=(labels, f"int {len(images)} or None"))
     if labels is None:
         if key is None:
             raise ValueError("key=None: labels cannot be drawn; allowed: a key, or labels")

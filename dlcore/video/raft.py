@@ -48,7 +48,7 @@ def sequence_loss(
     check_shapes(
         flows=(flows, "N B H W 2"),
         target=(target, "B H W 2"),
-        valid=(valid, "mask B H W"),
+        valid=(valid, "mask B H W or None"),
         gamma=(gamma, ">= 0"),
     )
     is_valid = jnp.ones(target.shape[:3], bool) if valid is None else valid > 0

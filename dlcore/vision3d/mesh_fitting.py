@@ -106,7 +106,7 @@ def mesh_loss(
       ValueError: the shapes do not fit together, a weight is negative, `num_samples` is no whole number from 1, or
         `weights.normals` is not 0, and there are no normals.
     """
-    check_shapes(vertices=(vertices, "V 3"), points=(points, "N 3"), normals=(normals, "N 3"))
+    check_shapes(vertices=(vertices, "V 3"), points=(points, "N 3"), normals=(normals, "N 3 or None"))
     check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
     check_whole_number("num_samples", num_samples, 1)
     if weights.normals and normals is None:
@@ -160,7 +160,7 @@ def fit_mesh(
     """
     check_mesh(vertices, faces, closed=True)
     check_points("points", np.asarray(points))
-    check_shapes(points=(points, "N 3"), normals=(normals, "N 3 finite"), learning_rate=(learning_rate, "> 0"))
+    check_shapes(points=(points, "N 3"), normals=(normals, "N 3 finite or None"), learning_rate=(learning_rate, "> 0"))
     check_shapes(learning_rate=(learning_rate, "finite"))
     check_whole_number("steps", steps, 1)
     check_whole_number("num_samples", num_samples, 1)

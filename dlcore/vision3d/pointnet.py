@@ -225,7 +225,9 @@ def augment_points(
       ValueError: the shapes do not fit together, `num_points` is no whole number from 1, `rotation` is not finite, `up`
         is no axis, or `jitter` is negative.
     """
-    check_shapes(points=(points, "N 3"), mask=(mask, "mask N"), rotation=(rotation, "finite"), jitter=(jitter, ">= 0"))
+    check_shapes(
+        points=(points, "N 3"), mask=(mask, "mask N or None"), rotation=(rotation, "finite"), jitter=(jitter, ">= 0")
+    )
     points = jnp.asarray(points)
     check_choice("up", up, ("x", "y", "z"))
     if num_points is not None:

@@ -240,9 +240,9 @@ def test_boxes_of_several_axes_and_their_padding():
             r"size=\(0, 4\): no size; allowed: \(height, width\), whole numbers from 1",
         ),
         (lambda: check_size("size", (4, 4, 4)), r"size=\(4, 4, 4\): no size"),
-        (lambda: check_range("r", None, 0), "r=None: no numbers; allowed: numbers"),
-        (lambda: check_finite("r", "12"), "r='12': no numbers; allowed: numbers"),
-        (lambda: check_mask("m", [[1], [1, 0]]), "m: rows of unequal length; allowed: an array of numbers"),
+        (lambda: check_range("r", None, 0), "r=None: no number; allowed: numbers"),
+        (lambda: check_finite("r", "12"), "r='12': no number; allowed: numbers"),
+        (lambda: check_mask("m", [[1], [1, 0]]), "m: rows of unequal lengths; allowed: numbers in rows of one length"),
         (lambda: check_size("size", 4), "size=4: no size"),
         (lambda: check_size("size", (4.0, 4)), r"size=\(4.0, 4\): no size"),
         (lambda: check_size("cells", (4, 4), "depth, height, width"), r"cells=\(4, 4\): no size; allowed: \(depth, h"),
@@ -331,7 +331,9 @@ def test_axes_and_ranges_that_do_not_fit_are_named(arguments, message):
 
 
 def test_axes_and_ranges_that_fit_pass():
-    check_shapes(a=(np.ones((2, 7, 3)), "... T 3"), b=(None, "T"), c=(np.ones((2, 5)), "... M"), d=(np.ones(7), "T"))
+    check_shapes(
+        a=(np.ones((2, 7, 3)), "... T 3"), b=(None, "T or None"), c=(np.ones((2, 5)), "... M"), d=(np.ones(7), "T")
+    )
     check_shapes(a=(np.ones(3), "... N"), b=(np.ones((3, 3)), "N N"), c=(np.ones((1, 1), int), "int K K"))
     check_shapes(a=(np.array([0.0, 2]), "mask N"), b=(np.array([1.0, -2]), "N finite"), c=(-3.0, "finite"), d=(1, ""))
     for value, limits in (
@@ -364,5 +366,20 @@ def test_axes_and_ranges_that_fit_pass():
 def test_words_and_rows_of_several_lengths_are_no_numbers(check):
     with pytest.raises(ValueError, match=r"^x='one': no number; allowed: numbers$"):
         check("one")
-    with pytest.raises(ValueError, match=r"^x: rows of several lengths; allowed: rows of one length$"):
+    with pytest.raises(ValueError, match=r"^x: rows of unequal lengths; allowed: numbers in rows of one length$"):
         check([[0.5, 0.5], [1.0]])
+
+
+@pytest.mark.parametrize("axes", ["N", "", "> 0", "finite", "... 0 to 1", "mask N"])
+def test_an_array_is_left_out_only_where_its_axes_say_so(axes):
+    check_shapes(a=(None, f"{axes} or None"))
+    with pytest.raises(ValueError, match=r"^a=None: no number; allowed: numbers$"):
+        check_shapes(a=(None, axes))
+
+
+def test_a_whole_number_is_not_left_out():
+    check_shapes(a=(None, "int >= 1 or None"))
+    with pytest.raises(ValueError, match=r"^a=None: no whole number; allowed: whole numbers$"):
+        check_shapes(a=(None, "int >= 1"))
+    with pytest.raises(ValueError, match=r"^a=0: out of range; allowed: at least 1$"):
+        check_shapes(a=(0, "int >= 1 or None"))

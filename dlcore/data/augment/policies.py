@@ -155,7 +155,7 @@ def rand_augment(
         num_magnitude_bins - 1], `interpolation` unknown, or `fill` not finite.
     """
     check_finite("magnitude", magnitude)
-    check_shapes(fill=(fill, "finite"), magnitude=(magnitude, "finite"))
+    check_shapes(fill=(fill, "finite or None"), magnitude=(magnitude, "finite"))
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     check_whole_number("num_ops", num_ops, 0)
     check_whole_number("num_magnitude_bins", num_magnitude_bins, 1)
@@ -194,7 +194,7 @@ def auto_augment(
     Raises:
       ValueError: `policy` or `interpolation` is unknown, or `fill` is not finite.
     """
-    check_shapes(fill=(fill, "finite"))
+    check_shapes(fill=(fill, "finite or None"))
     check_choice("policy", policy, POLICIES)
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
     operations, chances, strengths = _table(policy)

@@ -138,5 +138,5 @@ def warp_augmentation(draw: RandomWarp, interpolation: str = "bilinear", fill: f
       ValueError: `interpolation` is unknown, or `fill` is not finite.
     """
     check_choice("interpolation", interpolation, ("bilinear", "nearest"))
-    check_shapes(fill=(fill, "finite"))
+    check_shapes(fill=(fill, "finite or None"))
     return lambda key, image: warp_image(image, draw(key, image.shape[:2]), interpolation, fill)

@@ -257,7 +257,7 @@ def warp_image(
         finite.
     """
     check_choice("interpolation", interpolation, ("bilinear", "nearest"))
-    check_shapes(image=(image, "H W C"), fill=(fill, "C finite" if np.ndim(fill) else "finite"))
+    check_shapes(image=(image, "H W C"), fill=(fill, "C finite" if np.ndim(fill) else "finite or None"))
     image = jnp.asarray(image)
     height, width, _ = image.shape
     real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
@@ -335,7 +335,7 @@ def warp_boxes(
         is flipped or not finite.
     """
     _check_size(size)
-    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M"), keep=(keep, "0 to 1"))
+    check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M or None"), keep=(keep, "0 to 1"))
     check_boxes("boxes", boxes, valid)
     boxes = jnp.asarray(boxes)
     boxes = boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
