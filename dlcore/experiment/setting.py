@@ -360,7 +360,7 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
             default := keywords.get(f.name, f.default),
             helps.get(f.name, ""),
             hints[f.name],
-            limits=_count_limits(f.name, hints[f.name], default),
+            limits=_field_limits(f.name, hints[f.name], default),
             identity=_identity(hints[f.name]),
         )
         for f in dataclasses.fields(cls)
@@ -370,12 +370,17 @@ def module_settings(prefix: str, module: Callable, given: frozenset[str] = EXTER
     }
 
 
-def _count_limits(name: str, annotation: Any, default: Any) -> Range:
-    """Limits of the integers of a field: without ones of its own it counts something, unless its default is negative.
+def _field_limits(name: str, annotation: Any, default: Any) -> Range:
+    """Limits of the numbers of a field without ones of its own: it counts or measures something.
 
-    A network is built block by block, and a depth of millions would take for ever before any error.
+    A number may be negative where the default is. A network is built block by block, and a depth of millions would take
+    for ever before any error.
     """
+    from dlcore.models.fields import LIMITS
+
     kind = _kind(annotation)
+    if kind is not None and kind.element is float and not kind.choices:
+        return LIMITS.get(name, Range(0)) if kind.limits == Range() else Range()
     if kind is None or kind.element is not int or kind.choices or math.isfinite(kind.limits.high):
         return Range()
     values = default if isinstance(default, tuple) else () if default is None else (default,)

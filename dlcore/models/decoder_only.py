@@ -52,7 +52,7 @@ class DecoderOnly(CheckedFields):
             than the window.
         """
         rows = None if cache is None else cache[0]["self"].length
-        check_shapes(cache=(rows, "B"), tokens=(tokens, "int B T"))
+        check_shapes(cache=(rows, "B or None"), tokens=(tokens, "int B T"))
         length = tokens.shape[1]
         if length < 1:
             raise ValueError(f"tokens.shape={tokens.shape}: no token; allowed: at least 1")

@@ -159,10 +159,10 @@ class MeshRCNN(nn.Module):
     widths: tuple[int, ...] = (16, 32, 64)
     features: int = 16
     blocks: int = 1
-    near: float = 3.0
-    far: float = 5.0
+    near: Annotated[float, Range(0)] = 3.0
+    far: Annotated[float, Range(0.01)] = 5.0
     threshold: Annotated[float, Range(0, 1)] = 0.5
-    focal: float = 1 / 0.55
+    focal: Annotated[float, Range(0.01)] = 1 / 0.55
     dtype: Any = None
 
     @nn.compact

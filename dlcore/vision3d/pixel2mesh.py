@@ -153,9 +153,9 @@ class Pixel2Mesh(nn.Module):
     widths: tuple[int, ...] = (16, 32, 64)
     features: int = 32
     blocks: int = 2
-    radius: float = 0.6
-    depth: float = 4.0
-    focal: float = 1 / 0.55
+    radius: Annotated[float, Range(0.01)] = 0.6
+    depth: Annotated[float, Range(0.01)] = 4.0
+    focal: Annotated[float, Range(0.01)] = 1 / 0.55
     dtype: Any = None
 
     @property

@@ -38,7 +38,7 @@ class PointGenerator(nn.Module):
     num_points: int = 256
     widths: tuple[int, ...] = (16, 32, 64)
     hidden: tuple[int, ...] = (256,)
-    depth: float = 4.0
+    depth: Annotated[float, Range(0.01)] = 4.0
     dtype: Any = None
 
     @nn.compact

@@ -8,14 +8,25 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 import pytest
 
+from dlcore.detection.fcos import FCOS
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import read_config, resolve, split_runs
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.setting import FlagError, NonNegativeFloat, PositiveInt, Setting, model_settings, settings_of
+from dlcore.experiment.setting import (
+    FlagError,
+    NonNegativeFloat,
+    PositiveInt,
+    Setting,
+    model_settings,
+    module_settings,
+    read_value,
+    settings_of,
+)
 from dlcore.experiment.settings import RUN
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
+from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.learner import Range, check_arguments
 from dlcore.main import MODES, run
 from dlcore.models import list_models
@@ -721,3 +732,15 @@ def test_numbers_that_no_array_holds_and_negative_counts_are_refused(flag, error
 
     with pytest.raises(FlagError, match=re.escape(f"{flag}: {error}")):
         resolve(experiment, ["--model=resnet8_cifar", flag])
+
+
+def test_numbers_of_a_module_are_at_least_0_or_as_their_name_says():
+    settings = module_settings("fcos", FCOS) | module_settings("autoencoder", AutoencoderKL)
+    for name, text, allowed in (
+        ("fcos.prior_probability", "0", r"1e-06 to 0\.999"),
+        ("autoencoder.scaling_factor", "-1", "at least 0"),
+        ("autoencoder.scaling_factor", "nan", "at least 0"),
+    ):
+        with pytest.raises(FlagError, match=f"^--{name}={text}.*; allowed: {allowed}$"):
+            read_value(name, settings[name], text)
+    assert read_value("autoencoder.shift_factor", settings["autoencoder.shift_factor"], "-1") == -1

@@ -242,12 +242,15 @@ class Tower(nn.Module):
 COUNT, BLOCKS, FREE = Range(0, 2**31 - 1), Range(0, 10_000), Range()
 
 
-def test_integers_of_a_module_count_something_unless_they_say_otherwise():
-    """A network has at most 10,000 blocks; an integer with a negative default, choices or limits counts nothing."""
+def test_numbers_of_a_module_count_or_measure_something_unless_they_say_otherwise():
+    """A network has at most 10,000 blocks, and a float is at least 0.
+
+    An integer with a negative default, choices or limits counts nothing.
+    """
     found = module_settings("net", Tower)
     assert {name.removeprefix("net."): setting.limits for name, setting in found.items()} == {
         "width": COUNT, "depth": Range(2, 10_000), "num_layers": BLOCKS, "stages": BLOCKS, "offset": FREE,
-        "shifts": FREE, "bits": FREE, "side": FREE, "size": FREE, "most": COUNT, "rate": FREE, "units": COUNT,
+        "shifts": FREE, "bits": FREE, "side": FREE, "size": FREE, "most": COUNT, "rate": Range(0), "units": COUNT,
         "young": COUNT,
     }  # fmt: skip
     for name, low in (("depth", 2), ("side", 1), ("bits", 1)):
