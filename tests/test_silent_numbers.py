@@ -30,11 +30,13 @@ from dlcore.generative.latents import principal_directions
 from dlcore.generative.vq_vae import codebook_from
 from dlcore.interpretability.class_image import random_shift
 from dlcore.interpretability.dissection import concept_iou
+from dlcore.nn.cache import Cache
 from dlcore.nn.ode import odeint
 from dlcore.nn.position import relative_buckets, sinusoidal_encoding
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
 from dlcore.ops import camera, conv_general_dilated
 from dlcore.optim.apply import optimizer_step
+from dlcore.optim.constraints import project_max_norm
 from dlcore.rl import dynamic_programming, inverse, mdp
 from dlcore.rl.distributions import DiagonalGaussian, TanhGaussian
 from dlcore.rl.rollout import generalized_advantages
@@ -189,6 +191,15 @@ CASES = {
     "tree": (lambda: octree_occupancy(jnp.zeros(1, int), jnp.zeros(3), 0.0), "half_side=0: out of range"),
     "voxels": (lambda: decode_octree(jnp.zeros(1, int), 2.5), "resolution=2.5: no whole number"),
     "features": (lambda: nn.Dense(0), "features=0: too small; allowed: at least 1"),
+    "image below a kernel": (
+        lambda: jax.eval_shape(nn.Conv(2, (7, 7), padding="VALID").init, KEY, jnp.ones((1, 9, 5, 3))),
+        r"inputs.shape=\(1, 9, 5, 3\): no place for kernel_size=\(7, 7\) with padding='VALID'",
+    ),
+    "rows of a cache": (
+        lambda: Cache.zeros(2, 4, 1, 2).append(TOKENS[:, :1], TOKENS[:, :1]),
+        r"length=int32\[2\]: wrong shape or dtype; allowed: \[1\]",
+    ),
+    "axis of a norm": (lambda: project_max_norm(Z, 1.0, axis=2), "axis=2: not an axis; allowed: -2 to 1"),
     "channels": (lambda: nn.Conv(0, (3, 3)), "features=0: too small; allowed: at least 1"),
     "transposed": (
         lambda: jax.eval_shape(nn.ConvTranspose(0, (3, 3)).init, KEY, jnp.ones((1, 4, 4, 1))),

@@ -78,12 +78,12 @@ class Cache:
           The longer cache. A row that would not fit gets values of NaN, so that what follows is not silently wrong.
 
         Raises:
-          ValueError: T is above L.
+          ValueError: T is above L, or there are not B rows.
         """
         new, capacity = key.shape[1], self.capacity
         if new > capacity:
             raise ValueError(f"key.shape={key.shape}: {new} tokens; allowed: at most the cache's length of {capacity}")
-        check_shapes(key=(key, "B T H D"), value=(value, "B T H D"))
+        check_shapes(key=(key, "B T H D"), value=(value, "B T H D"), length=(self.length, "B"))
         fits = (self.length + new <= capacity)[:, None, None, None]
         value = jnp.where(fits, value, jnp.nan)
 

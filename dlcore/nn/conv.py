@@ -65,7 +65,8 @@ class Conv(nn.Conv):
           [B, H', W', features].
 
         Raises:
-          ValueError: the inputs have too few axes, or the groups do not divide their channels and the features.
+          ValueError: the inputs have too few axes or are smaller than the kernel, or the groups do not divide their
+            channels and the features.
         """
         axes = len(self.kernel_size) if isinstance(self.kernel_size, Sequence) else 1
         if inputs.ndim <= axes:
@@ -76,7 +77,13 @@ class Conv(nn.Conv):
                 f"feature_group_count={groups}: not a divisor; allowed: common divisors of {channels} channels and "
                 f"features={self.features}"
             )
-        return _convolve(self, inputs)
+        y = _convolve(self, inputs)
+        if y.size == 0 < inputs.size:
+            raise ValueError(
+                f"inputs.shape={inputs.shape}: no place for kernel_size={self.kernel_size} with "
+                f"padding={self.padding!r}; allowed: sides as large as the kernel"
+            )
+        return y
 
     @nn.nowrap
     def _check_padding(self, axes: int) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "check_finite",
     "check_indices",
     "check_keys",
+    "check_logits",
     "check_mask",
     "check_probabilities",
     "check_range",
@@ -238,6 +239,29 @@ def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
     if (invalid := ~np.isin(values, allowed)).any():
         at = np.unravel_index(invalid.argmax(), invalid.shape)
         raise ValueError(f"{name}{_place(at)}={values[at]:g}: unknown; allowed: {', '.join(f'{v:g}' for v in allowed)}")
+
+
+def check_logits(name: str, logits: Any) -> None:
+    """Check that logits leave a choice: the largest of some with a NaN would be the NaN, and -inf rules a class out.
+
+    Args:
+      name: name of the argument, for the message.
+      logits: [..., C] floats; the values of traced ones pass.
+
+    Raises:
+      ValueError: they are no array of floats, one is NaN or infinity, or all of a row are -inf; the first is named.
+    """
+    if not jnp.issubdtype(getattr(logits, "dtype", object), jnp.floating):
+        raise ValueError(f"{name}={describe_array(logits)}: no array of floats; allowed: floats, such as float32")
+    if isinstance(logits, jax.core.Tracer):
+        return
+    values = np.asarray(logits, np.float32)
+    if (ruled_out := (values == -np.inf).all(-1)).any():
+        at = list(map(int, np.argwhere(ruled_out)[0]))
+        raise ValueError(f"{name}{at if at else ''}: -inf of all; allowed: a finite one at least")
+    if (invalid := np.isnan(values) | (values == np.inf)).any():
+        at = list(map(int, np.argwhere(invalid)[0]))
+        raise ValueError(f"{name}{at}={values[tuple(at)]}: no logit; allowed: finite numbers, and -inf")
 
 
 def check_mask(name: str, mask: Any) -> None:

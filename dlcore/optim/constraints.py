@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from dlcore.ops.checks import check_range, check_shapes
@@ -56,10 +57,12 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
       Array like `kernel`.
 
     Raises:
-      ValueError: `limit` is not positive.
+      ValueError: `limit` is not positive, or the kernel has no such axis.
     """
     check_shapes(limit=(limit, "... > 0"))
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
+    if not set(np.ravel(axis)) <= set(range(-kernel.ndim, kernel.ndim)):
+        raise ValueError(f"axis={axis}: not an axis; allowed: {-kernel.ndim} to {kernel.ndim - 1}")
     squares = jnp.square(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
     norm = safe_sqrt(squares.sum(axis, keepdims=True))
     return (kernel * jnp.where(norm > limit, limit / jnp.where(norm > limit, norm, 1), 1)).astype(kernel.dtype)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlcore.losses.divergence import entropy_loss
-from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.checks import check_indices, check_logits, check_shapes
 
 __all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
 
@@ -41,7 +41,11 @@ class Categorical:
 
         Returns:
           [...] int32.
+
+        Raises:
+          ValueError: concrete logits hold NaN, or none of a row is finite.
         """
+        check_logits("logits", self.logits)
         return jax.random.categorical(key, self.logits).astype(jnp.int32)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
@@ -73,7 +77,11 @@ class Categorical:
 
         Returns:
           [...] int32.
+
+        Raises:
+          ValueError: concrete logits hold NaN, or none of a row is finite.
         """
+        check_logits("logits", self.logits)
         return self.logits.argmax(-1).astype(jnp.int32)
 
 

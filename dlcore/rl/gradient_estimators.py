@@ -61,9 +61,10 @@ def score_function_gradients(
       Gradients of the structure of `params`, [N, ...] each.
 
     Raises:
-      ValueError: the cost of a sample is no scalar, or the baseline is no finite one.
+      ValueError: there is no key, the cost of a sample is no scalar, or the baseline is no finite one.
     """
     check_shapes(baseline=(baseline, "finite"))
+    _check_keys(keys)
 
     def one(key):
         x = jax.lax.stop_gradient(sample(params, key))
@@ -74,6 +75,11 @@ def score_function_gradients(
         return jax.grad(lambda p: weight * log_probability(p, x))(params)
 
     return jax.jit(jax.vmap(one))(keys)
+
+
+def _check_keys(keys: jax.Array) -> None:
+    if not len(keys):
+        raise ValueError("keys.shape=(0,): none; allowed: at least one")
 
 
 def pathwise_gradients(
@@ -91,7 +97,11 @@ def pathwise_gradients(
 
     Returns:
       Gradients of the structure of `params`, [N, ...] each.
+
+    Raises:
+      ValueError: there is no key.
     """
+    _check_keys(keys)
     return jax.jit(jax.vmap(lambda key: jax.grad(lambda p: cost(sample(p, key)))(params)))(keys)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Range, root_key
-from dlcore.ops.checks import check_indices, check_range, check_shapes, describe_array
+from dlcore.ops.checks import check_indices, check_logits, check_range, check_shapes
 
 __all__ = [
     "Beam",
@@ -65,7 +65,7 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
     """
     check_range("top_p", top_p, 0, 1)
     check_shapes(logits=(logits, "... V"))
-    _check_logits(logits)
+    check_logits("logits", logits)
     size = logits.shape[-1]
     check_shapes(top_k=(top_k, "int >= 0"))
     if top_k > size:
@@ -107,26 +107,11 @@ def sample_token(
     """
     check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
-    _check_logits(logits)
+    check_logits("logits", logits)
     temperature = jnp.asarray(temperature, logits.dtype)
     scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
     sampled = jax.random.categorical(key, scaled)
     return jnp.where(temperature > 0, sampled, logits.argmax(-1)).astype(jnp.int32)
-
-
-def _check_logits(logits: Any) -> None:
-    """The largest of logits with a NaN would be the NaN; -inf rules a token out."""
-    if not jnp.issubdtype(getattr(logits, "dtype", object), jnp.floating):
-        raise ValueError(f"logits={describe_array(logits)}: no array of floats; allowed: floats, such as float32")
-    if isinstance(logits, jax.core.Tracer):
-        return
-    values = np.asarray(logits, np.float32)
-    if (ruled_out := (values == -np.inf).all(-1)).any():
-        at = list(map(int, np.argwhere(ruled_out)[0]))
-        raise ValueError(f"logits{at if at else ''}: -inf of all tokens; allowed: a finite one at least")
-    if (invalid := np.isnan(values) | (values == np.inf)).any():
-        at = list(map(int, np.argwhere(invalid)[0]))
-        raise ValueError(f"logits{at}={values[tuple(at)]}: no logit; allowed: finite numbers, and -inf")
 
 
 def _check_stop(stop_token: Any, size: int) -> None:
@@ -171,7 +156,7 @@ def generate(
     check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"), keys=(keys, "B"))
     if np.ndim(temperature):
         check_shapes(logits=(logits, "B V"), temperature=(temperature, "B"))
-    _check_logits(logits)
+    check_logits("logits", logits)
     _check_stop(stop_token, logits.shape[1])
     batch = logits.shape[0]
     greedy = isinstance(temperature, float | int) and temperature == 0
@@ -252,7 +237,7 @@ def beam_search(
         `stop_token` is no token, a concrete logit is NaN or inf, or the penalty is negative.
     """
     check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"))
-    _check_logits(logits)
+    check_logits("logits", logits)
     batch, size = logits.shape
     check_beam(beam_size, size)
     check_range("length_penalty", length_penalty, 0)

@@ -10,6 +10,7 @@ import pytest
 from dlcore.rl import dynamic_programming, gradient_estimators, gridworld, inverse, mdp, networks
 from dlcore.rl.behavior_cloning import actor
 from dlcore.rl.demonstrations import Demonstrations, load, record, select
+from dlcore.rl.distributions import Categorical
 from dlcore.rl.dqn import q_target
 from dlcore.rl.environments import check_environment, env_step, epsilon_greedy, make, rollout_episode
 from dlcore.rl.gail import discriminator_loss, features
@@ -183,6 +184,16 @@ CASES = {
     "values of actions": (
         lambda: epsilon_greedy(ENVIRONMENT, KEYS, np.full((2, 4), np.nan), 0.0),
         r"values\[0, 0\]=nan: not finite",
+    ),
+    "chances of actions": (lambda: Categorical(THREE * np.nan).sample(KEY), r"logits\[0\]=nan: no logit"),
+    "best of no action": (lambda: Categorical(-THREE * np.inf).mode(), "logits: -inf of all"),
+    "samples of no key": (
+        lambda: gradient_estimators.pathwise_gradients(None, None, ONE, KEYS[:0]),
+        r"keys.shape=\(0,\): none",
+    ),
+    "scores of no key": (
+        lambda: gradient_estimators.score_function_gradients(None, None, None, ONE, KEYS[:0]),
+        r"keys.shape=\(0,\): none",
     ),
     "no name": (lambda: make(None), "environment=None: no name"),
     "no file": (lambda: load(None), "demonstrations='None': no demonstrations"),

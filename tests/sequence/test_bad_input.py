@@ -103,7 +103,7 @@ def fitted(target):
         ("length_penalty=-1", lambda: generate_sentences(None, None, 2, 3, 2, -1.0)),
         ("logits=int32", lambda: sample_token(KEYS[0], np.array([1, 2]), 0.5)),
         (
-            r"logits\[1\]: -inf of all tokens",
+            r"logits\[1\]: -inf of all",
             lambda: filter_logits(np.where(LOGITS > -1, [[0], [-np.inf]], 0).astype(np.float32)),
         ),
         ("temperature='hot': no number", lambda: sample_token(KEYS[0], LOGITS[0], "hot")),
