@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax.export import is_symbolic_dim
 
 from dlcore.choices import check_whole_number
 from dlcore.models.fields import CheckedFields
@@ -133,7 +134,8 @@ class DecoderOnly(CheckedFields):
           ValueError: a number is no positive whole number, or the length is above the window.
         """
         length = self.window if length is None else length
-        check_whole_number("batch_size", batch_size, 1)
+        if not is_symbolic_dim(batch_size):  # exports leave it open
+            check_whole_number("batch_size", batch_size, 1)
         check_whole_number("length", length, 1)
         if length > self.window:
             raise ValueError(f"length={length}: too long; allowed: at most window={self.window}")

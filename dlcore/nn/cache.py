@@ -15,6 +15,7 @@ from typing import Any, Self
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.export import is_symbolic_dim
 
 from dlcore.choices import is_whole_number
 from dlcore.ops.checks import check_shapes
@@ -53,7 +54,7 @@ class Cache:
         Raises:
           ValueError: a size is below 1.
         """
-        sizes = batch_size, length, num_heads, features
+        sizes = length, num_heads, features, 1 if is_symbolic_dim(batch_size) else batch_size  # exports leave B open
         if not all(is_whole_number(size) and size >= 1 for size in sizes):
             raise ValueError(
                 f"batch_size={batch_size}, length={length}, num_heads={num_heads}, features={features}: empty; "

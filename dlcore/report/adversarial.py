@@ -24,15 +24,15 @@ def attacked_images(images: np.ndarray, attacked: np.ndarray, epsilon: float, ti
       A matplotlib Figure.
 
     Raises:
-      ValueError: the images differ in shape, `epsilon` is not above 0, or there is not a title for each image.
+      ValueError: the images differ in shape, `epsilon` is negative, or there is not a title for each image.
     """
-    check_shapes(images=(images, "N H W C"), attacked=(attacked, "N H W C"), epsilon=(epsilon, "> 0"))
+    check_shapes(images=(images, "N H W C"), attacked=(attacked, "N H W C"), epsilon=(epsilon, ">= 0"))
     if len(titles) != len(images) or not len(images):
         raise ValueError(f"titles={len(titles)} titles: for {len(images)} images; allowed: one each, at least one")
     rows = {
         "image": images,
         "attacked": attacked,
-        "change,\ngray is 0": np.clip(0.5 + (attacked - images) / (2 * epsilon), 0, 1),
+        "change,\ngray is 0": np.clip(0.5 + (attacked - images) / (2 * max(epsilon, 1e-6)), 0, 1),
     }
     count = len(images)
     figure, axes = new_figure((1.25 * count + 0.8, 4.4), 3, count)

@@ -147,7 +147,7 @@ def byte_track(
 
 
 def _checked_track(boxes, scores, valid, rules: _Rules, max_tracks: int, fractions: dict[str, float]) -> Tracks:
-    check_shapes(boxes=(boxes, "F D 4"), scores=(scores, "F D"), valid=(valid, "mask F D"))
+    check_shapes(boxes=(boxes, "F D 4"), scores=(scores, "F D"), valid=(valid, "mask F D or None"))
     boxes, scores = jnp.asarray(boxes, jnp.float32), jnp.asarray(scores, jnp.float32)
     if boxes.shape[0] < 2:
         raise ValueError(f"boxes={boxes.shape}: {boxes.shape[0]} frame(s) have no tracks; allowed: at least 2 frames")

@@ -53,7 +53,7 @@ def attacked(**options):
 
 
 CASES = {
-    "pixel change": (lambda: attacked(epsilon=0.0), "epsilon=0: out of range; allowed: above 0"),
+    "pixel change": (lambda: attacked(epsilon=-1.0), "epsilon=-1: out of range; allowed: at least 0"),
     "fewer attacked": (lambda: attacked(attacked=IMAGES[:1]), r"attacked=.*\[1, 4, 4, 3\]: wrong shape"),
     "fewer titles": (lambda: attacked(titles=("a",)), "titles=1 titles: for 2 images"),
     "size of a chart": (lambda: chart.new_chart((4, 0)), "size=0: out of range; allowed: above 0"),

@@ -310,7 +310,7 @@ RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([
         ("half_side.*inf", lambda: grid_points(4, np.inf)),
         ("field=.*wrong shape", lambda: extract_surface(lambda points: points, 4)),
         (r"occupancy\[0, 0, 0\]=nan", lambda: cubify_masks(np.full((2, 2, 2), np.nan))),
-        ("faces=.*no numbers", lambda: topology(np.array("faces"))),
+        ("faces=.*no number", lambda: topology(np.array("faces"))),
         ("bundle.rotations=.*wrong shape", lambda: reprojection_errors(TALL, TRACKS, EYE)),
         ("num_layers=1.5", lambda: encode_shape_layers(np.zeros((4, 4, 4)), 1.5)),
         ("num_frequencies=0.5", lambda: frequency_encoding(POINTS, 0.5)),

@@ -215,7 +215,7 @@ def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
         raise ValueError(
             f"images and targets have shapes {images.shape} and {targets.shape}; allowed: one target an image"
         )
-    check_shapes(mask=(mask, f"mask {batch}"))
+    check_shapes(mask=(mask, f"mask {batch} or None"))
     drawing, ordering = jax.random.split(key)
     positive = jnp.asarray(alpha, jnp.float32)
     safe = jnp.where(positive > 0, positive, 1)
