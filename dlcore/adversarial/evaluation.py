@@ -241,8 +241,9 @@ def masking_checks(
     tables |= {"few_steps": (few_steps, "E N or None"), "unbounded": (unbounded, "N or None")}
     check_shapes(**tables, tolerance=(tolerance, "0 to 1"))
     for name, (rows, _) in tables.items():
-        if rows is not None:
-            check_values(name, rows, (0, 1))
+        if rows is None:
+            continue
+        check_values(name, rows, (0, 1))
         if np.size(rows) == 0:
             raise ValueError(f"{name}: empty; allowed: at least one radius and one image")
     rates = {name: np.mean(rows, -1) for name, rows in succeeded.items()}  # [E] each

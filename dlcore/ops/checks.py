@@ -372,7 +372,7 @@ def describe_array(array: jax.Array | np.ndarray | float) -> str:
     return f"{array.dtype}{list(array.shape)}"
 
 
-def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str]) -> None:
+def check_shapes(**arguments: tuple[Any, str]) -> None:
     """Check each array against its axes: `labels=(labels, "int ... T")`.
 
     `...` stands for the batch axes, which must be the same for all; a name stands for one size, a number for itself;
@@ -403,8 +403,6 @@ def check_shapes(**arguments: tuple[jax.Array | np.ndarray | float | None, str])
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
                 for value in np.ravel(array):
                     _check_number(name, float(value), *limits.groups())
-        elif isinstance(array, str):
-            raise ValueError(f"{name}={array!r}: no number; allowed: numbers")
         elif axes.endswith("finite"):
             axes = axes.removesuffix("finite").strip()
             if axes or np.ndim(array) == 0:
