@@ -396,8 +396,7 @@ def check_shapes(**arguments: tuple[Any, str]) -> None:
         limits = _RANGE.fullmatch(axes.removeprefix("int ").removeprefix("... "))
         if limits and axes.startswith("int "):
             _check_whole(name, array)
-        if array is None or isinstance(array, list | tuple | str | np.ndarray):
-            _numbers(name, array)
+        _check_numbers(name, array)
         if limits:
             axes = "..." if axes.startswith("... ") else ""
             if not isinstance(array, jax.core.Tracer) and (axes or np.ndim(array) == 0):
@@ -424,6 +423,12 @@ def check_shapes(**arguments: tuple[Any, str]) -> None:
             allowed = ", ".join(str(size) for word in words for size in size_of.get(word, (word,)))
             kind = "int" if is_integer else ""
             raise ValueError(f"{name}={describe_array(array)}: wrong shape or dtype; allowed: {kind}[{allowed}]")
+
+
+def _check_numbers(name: str, values: Any) -> None:
+    """Refuse what `_numbers` refuses; arrays of jax, traced ones too, hold numbers."""
+    if values is None or isinstance(values, list | tuple | str | np.ndarray):
+        _numbers(name, values)
 
 
 def _numbers(name: str, values: Any) -> np.ndarray:
