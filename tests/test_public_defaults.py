@@ -2,7 +2,8 @@
 
 A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
 there changes results without an error. The snapshot also has the limits of arguments and fields, and of a flag in a
-table, such as `SETTINGS`, whether it names a run's folder; its help is free.
+table, such as `SETTINGS`, whether it names a run's folder; its help is free. And it has what a public function states
+of its arguments by the `check_` functions: without one of these, bad input passes silently.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
@@ -28,8 +29,23 @@ def limits_of(name, annotation):
     return {f"{name} limits": "; ".join(ranges)} if ranges else {}
 
 
+def checks_of(node):
+    """{"checks": the calls of `check_` functions in a function}, in their order.
+
+    Calls with f-strings are left out: Python 3.12 and newer print their quotes in another way.
+    """
+    calls = [part.value for part in ast.walk(node) if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call)]
+    texts = [
+        ast.unparse(call)
+        for call in calls
+        if ast.unparse(call.func).startswith("check_")
+        and not any(isinstance(part, ast.JoinedStr) for part in ast.walk(call))
+    ]
+    return {"checks": "; ".join(texts)} if texts else {}
+
+
 def defaults_of_function(node):
-    """{argument: the text of its default} of a function, in the order of its signature, and its limits."""
+    """{argument: the text of its default} of a function, in the order of its signature, its limits and its checks."""
     arguments = [*node.args.posonlyargs, *node.args.args]
     limits = {}
     for argument in [*arguments, *node.args.kwonlyargs]:
@@ -39,7 +55,11 @@ def defaults_of_function(node):
         *zip(with_default, node.args.defaults, strict=True),
         *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True),
     ]
-    return {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None} | limits
+    return (
+        {argument.arg: ast.unparse(default) for argument, default in pairs if default is not None}
+        | limits
+        | checks_of(node)
+    )
 
 
 def constants_of(body):
@@ -134,6 +154,19 @@ def test_defaults_of_functions_fields_and_methods_are_read():
         "": {"SMALL": "{'steps': 5}", "SIDE": "2 * STEP", "side": "2 * STEP"},
         "f": {"b": "2", "d": "0.5"},
         "A": {"rate": "0.1", "__call__.train": "False", "plain": "{'flip': False}"},
+    }
+
+
+def test_checks_of_arguments_are_read():
+    tree = ast.parse(
+        "def f(a, b=2):\n    check_shapes(a=(a, 'N'))\n    if b:\n        check_choice('b', b, (2, 3))\n    check(a)\n"
+        "    check_shapes(b=(b, f'{a} N'))\n    return check_shapes(a)\n"
+        "def _own(a):\n    check_shapes(a=(a, 'N'))\n"
+        "class A:\n    def go(self, c):\n        for x in c:\n            check_finite('c', x)\n"
+    )
+    assert defaults_of_module(tree) == {
+        "f": {"b": "2", "checks": "check_shapes(a=(a, 'N')); check_choice('b', b, (2, 3))"},
+        "A": {"go.checks": "check_finite('c', x)"},
     }
 
 
