@@ -55,12 +55,14 @@ def test_other_text_is_refused(text):
         (Unit("c", 0), "units='c': no such layer; allowed: a, b"),
         (Unit("a", 4), "units: channel 4 of a; allowed: 0 to 3"),
         (Unit("b", 1, (2, 0)), r"units: position \(2, 0\) in b; allowed: below \(2, 3\)"),
+        (Unit("b", 1, (-1, 0)), r"units: position \(-1, 0\) in b; allowed: below \(2, 3\)"),
+        (Unit("b", 1, (0, -1)), r"units: position \(0, -1\) in b; allowed: below \(2, 3\)"),
         (Unit("b", 1, (1, 3)), r"units: position \(1, 3\) in b; allowed: below \(2, 3\)"),
     ],
 )
 def test_units_that_a_network_lacks_are_refused(unit, problem):
     shapes = {"a": (1, 4, 6, 4), "b": (1, 2, 3, 2)}
-    check_units((Unit("a", 3, (3, 5)), Unit("b", 1)), shapes, "units")
+    check_units((Unit("a", 3, (3, 5)), Unit("a", 0, (0, 0)), Unit("b", 1)), shapes, "units")
     with pytest.raises(ValueError, match=problem):
         check_units((unit,), shapes, "units")
 

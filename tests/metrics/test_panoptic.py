@@ -101,3 +101,9 @@ def test_a_number_in_use_needs_a_class():
         quality = PanopticQuality.of(FOUND, jnp.array(labels), TRUTH, jnp.array(true_labels), 2)
         with pytest.raises(ValueError, match="outside=1: classes out of range; allowed: 0 to 1"):
             quality.compute()
+
+
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_number_behind_the_table_of_labels_is_outside(number):
+    for maps in ((FOUND.at[0, 0, 0].set(number), TRUTH), (FOUND, TRUTH.at[0, 0, 0].set(number))):
+        assert PanopticQuality.of(maps[0], LABELS, maps[1], TRUE_LABELS, 2).outside == 1

@@ -223,7 +223,7 @@ def test_spheres_and_samples_at_their_limits():
     assert (np.linalg.det(vertices[faces].astype(float)) > 0).all()
     for arguments, message in (
         ((-1,), "subdivisions=-1"),
-        ((1, 0.0), "radius=0.0: out of range"),
+        ((1, 0.0), "radius=0: out of range"),
         ((1, -1.0), "radius"),
         ((1, np.inf), "radius"),
     ):
