@@ -38,7 +38,7 @@ LIMITS = {
 }
 """Of fields that many networks have."""
 
-MAY_BE_EMPTY = frozenset({"hidden", "global_blocks", "residual_blocks", "attention_levels", "skips"})
+MAY_BE_EMPTY = frozenset({"hidden", "global_blocks", "residual_blocks", "attention_levels", "skips", "modules"})
 """Tuples that mean nothing of their kind where they are empty."""
 
 

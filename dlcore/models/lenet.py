@@ -85,7 +85,6 @@ def _to_32(x: jax.Array) -> jax.Array:
     if sides == (32, 32):
         return x
     if min(sides) < 28:
-        x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
         return jax.image.resize(x, (x.shape[0], 32, 32, x.shape[3]), "bilinear")
     return jnp.pad(x, ((0, 0), *(((32 - n) // 2, 32 - n - (32 - n) // 2) for n in sides), (0, 0)))
 

@@ -111,7 +111,7 @@ def simulate_clicks(
     check_whole_number("num_clicks", num_clicks, 1)
     points, labels = prompt or (None, None)
     check_shapes(
-        **{"prompt points": (points, "N C 2"), "prompt labels": (labels, "int N C")},
+        **{"prompt points": (points, "N C 2 or None"), "prompt labels": (labels, "int N C or None")},
         targets=(targets, "mask N H W"),
         keys=(keys, "N or None"),
     )

@@ -81,17 +81,6 @@ def test_28_is_padded_by_two_and_8_is_resized():
     assert np.abs(model.apply(variables, images(8))).max() > 0
 
 
-@pytest.mark.slow
-def test_integer_images_are_taken():
-    model = create_model("lenet5", head_init=nn.initializers.lecun_normal())
-    for size in (8, 28):
-        whole = (255 * np.asarray(images(size))).astype(np.uint8)
-        both = jax.jit(lambda v, x, y: (model.apply(v, x), model.apply(v, y)))
-        found, expected = both(draw(model, whole), whole, whole.astype(np.float32))
-        np.testing.assert_allclose(found, expected, atol=1e-5)
-        assert np.abs(expected).max() > 0.5
-
-
 @pytest.mark.parametrize("field", ["activation", "pooling"])
 def test_an_unknown_option_is_an_error(field):
     with pytest.raises(ValueError, match=f"{field}='odd': unknown; allowed: "):

@@ -82,8 +82,8 @@ def test_bert_takes_its_activation():
 
 @pytest.mark.slow
 def test_registers_stand_behind_the_class_token_and_have_no_positions():
-    """Without blocks: a call of the encoder normalizes [token + P0; registers; patches + P]."""
-    model = DINOv2(image_size=4, patch_size=2, depth=0, width=4, num_heads=1, num_registers=2)
+    """A block whose branches count nothing: a call of the encoder normalizes [token + P0; registers; patches + P]."""
+    model = DINOv2(image_size=4, patch_size=2, depth=1, width=4, num_heads=1, num_registers=2, layer_scale=0.0)
     x = jnp.arange(48.0).reshape(1, 4, 4, 3) / 48
     variables = jax.jit(lambda x: model.init(jax.random.key(0), x))(x)
     tokens = np.asarray(jax.jit(lambda v, x: model.apply(v, x, method="tokens"))(variables, x))
