@@ -230,6 +230,8 @@ CASES = {
         lambda: color_histogram(np.full((1, 1, 1, 1), np.nan), 2),
         r"images\[0, 0, 0, 0\]=nan: not finite",
     ),
+    "base of a local norm": (lambda: nn.local_response_norm(TOKENS, k=-1.0), "k=-1: out of range; allowed: at least 0"),
+    "weight of edges": (lambda: harris_response(DEVIATIONS, k=-1.0), "k=-1: out of range; allowed: at least 0"),
     "window of corners": (lambda: harris_response(DEVIATIONS, 0.0), "sigma=0: out of range; allowed: above 0"),
     "window of other corners": (lambda: shi_tomasi_response(DEVIATIONS, 0.0), "sigma=0: out of range"),
     "variance of a mixture": (

@@ -51,9 +51,11 @@ def harris_response(
       [..., H, W]; large at corners, negative at edges (of "k").
 
     Raises:
-      ValueError: the image has fewer than two axes or is not finite, `sigma` is not positive, or the method is unknown.
+      ValueError: the image has fewer than two axes or is not finite, `sigma` is not positive, `k` or `eps` is negative,
+        or the method is unknown.
     """
     check_choice("method", method, ("k", "eps"))
+    check_shapes(k=(k, ">= 0"), eps=(eps, ">= 0"))
     rr, rc, cc = _structure_tensor(image, sigma)
     determinant, trace = rr * cc - rc**2, rr + cc
     return determinant - k * trace**2 if method == "k" else 2 * determinant / (trace + eps)

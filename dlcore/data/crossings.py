@@ -58,6 +58,7 @@ def crossings(
     for name, (value, low) in (limits | {"score_drop": (score_drop, 0), "alarms": (alarms, 0)}).items():
         check_range(name, value, low)
         check_finite(name, value)
+    check_range("score_drop", score_drop, 0, 1)
     arrays = {
         "clip": np.zeros((count, frames, size, size, 3), np.uint8),
         "boxes": np.zeros((count, frames, objects, 4), np.float32),

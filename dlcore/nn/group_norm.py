@@ -231,11 +231,11 @@ def local_response_norm(
       [..., C].
 
     Raises:
-      ValueError: size is below 1, or another number is not finite.
+      ValueError: size is below 1, `alpha` or `k` is negative, or `beta` is not finite.
     """
     if not is_whole_number(size) or size < 1:
         raise ValueError(f"size={size}: no channels; allowed: whole numbers of at least 1")
-    check_shapes(alpha=(alpha, "finite"), beta=(beta, "finite"), k=(k, "finite"))
+    check_shapes(alpha=(alpha, ">= 0"), beta=(beta, "finite"), k=(k, ">= 0"))
     x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(jnp.square(x32), padding)

@@ -21,7 +21,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.augment.mixing import mixup
 from dlcore.learner import Learner, Range, Sum, check_arguments, mask_of
-from dlcore.ops.checks import check_range, check_shapes, describe_array
+from dlcore.ops.checks import check_probabilities, check_range, check_shapes, describe_array
 from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
@@ -47,12 +47,14 @@ def sharpen(p: jax.Array, temperature: float | jax.Array) -> jax.Array:
       [..., C], probabilities.
 
     Raises:
-      ValueError: the temperature is not above 0, or a concrete probability is outside [0, 1].
+      ValueError: the temperature is not above 0, or concrete probabilities are outside [0, 1] or do not sum
+        to 1.
     """
     if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
         raise ValueError(f"p={describe_array(p)}: no probabilities; allowed: floats in [0, 1]")
     check_shapes(temperature=(temperature, "> 0"))
     check_range("p", p, 0, 1)
+    check_probabilities("p", p)
     return jax.nn.softmax(jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny)) / temperature)
 
 

@@ -37,3 +37,5 @@ def test_bad_input_is_named():
         crossings(1, frames=1)
     with pytest.raises(ValueError, match=r"score_drop=-1: out of range; allowed: at least 0"):
         crossings(1, score_drop=-1)
+    with pytest.raises(ValueError, match=r"score_drop=2: out of range; allowed: 0 to 1"):
+        crossings(1, score_drop=2)

@@ -49,6 +49,7 @@ CASES = {
     "tolerance of a graph": (lambda: propagate(PAIRS, INDEX, tolerance=np.nan), "tolerance=nan: out of range"),
     "kernel": (lambda: propagate(PAIRS, INDEX, gamma="wide"), "gamma='wide': no number"),
     "rate": (lambda: transition_matrix(3, "high", "symmetric"), "noise_rate='high': no number"),
+    "probabilities of two": (lambda: sharpen(np.ones((2, 2)), 0.5), r"p\[0\]=.*: sums to 2; allowed: probabilities"),
     "whole probabilities": (lambda: sharpen(np.eye(2, dtype=int), 0.5), "p=int32.*: no probabilities; allowed: floats"),
     "batch without labels": (lambda: supervised_terms(PAIRS, {"image": PAIRS}), r"labeled=\['image'\]: has no label"),
     "no steps": (lambda: ramp_up(1, None), "steps=None: no whole number"),
