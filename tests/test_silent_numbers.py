@@ -18,6 +18,7 @@ from dlcore.classical_vision.homography import fit_homography, warp_perspective
 from dlcore.classical_vision.ransac import fit_line
 from dlcore.classical_vision.retrieval import search
 from dlcore.cost.formulas import dense_parameters
+from dlcore.data.sentiment import word_counts
 from dlcore.detection.fcos import centerness
 from dlcore.detection.localization import mean_size_boxes
 from dlcore.detection.mask_rcnn import mask_targets
@@ -230,6 +231,8 @@ CASES = {
         lambda: color_histogram(np.full((1, 1, 1, 1), np.nan), 2),
         r"images\[0, 0, 0, 0\]=nan: not finite",
     ),
+    "noise of integers": (lambda: nn.stochastic_gelu(KEY, np.arange(3)), r"x=int32\[3\]: no floats; allowed"),
+    "counts of fractions": (lambda: word_counts(np.ones((2, 3))), r"text=float32\[2, 3\]: wrong shape or dtype"),
     "base of a local norm": (lambda: nn.local_response_norm(TOKENS, k=-1.0), "k=-1: out of range; allowed: at least 0"),
     "weight of edges": (lambda: harris_response(DEVIATIONS, k=-1.0), "k=-1: out of range; allowed: at least 0"),
     "window of corners": (lambda: harris_response(DEVIATIONS, 0.0), "sigma=0: out of range; allowed: above 0"),

@@ -110,9 +110,9 @@ def word_counts(text: np.ndarray) -> np.ndarray:
       Counts [N, len(WORDS)] float32; 0 for <pad> and the other special tokens.
 
     Raises:
-      ValueError: the text is not [N, L], or a token is none of WORDS.
+      ValueError: the text is not [N, L] int, or a token is none of WORDS.
     """
-    check_shapes(text=(text, "N L"))
+    check_shapes(text=(text, "int N L"))
     check_indices("text", text, len(WORDS), "words")
     counts = np.zeros((len(text), len(WORDS)), np.float32)
     np.add.at(counts, (np.arange(len(text))[:, None], text), 1)

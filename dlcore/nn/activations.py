@@ -44,7 +44,7 @@ from jax.nn import (
 from dlcore.choices import is_whole_number
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
-from dlcore.ops.checks import check_shapes
+from dlcore.ops.checks import check_shapes, describe_array
 
 __all__ = [
     "ACTIVATIONS",
@@ -171,11 +171,16 @@ def stochastic_gelu(rng: jax.Array, x: jax.Array) -> jax.Array:
 
     Args:
       rng: PRNG key.
-      x: [...].
+      x: [...], floats.
 
     Returns:
       [...].
+
+    Raises:
+      ValueError: `x` is no array of floats.
     """
+    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+        raise ValueError(f"x={describe_array(x)}: no floats; allowed: such as float32")
     return jnp.where(jax.random.normal(rng, x.shape, x.dtype) <= x, x, 0)
 
 
