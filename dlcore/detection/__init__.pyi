@@ -28,6 +28,7 @@ from dlcore.detection.dense import Candidates as Candidates
 from dlcore.detection.dense import Predictions as Predictions
 from dlcore.detection.dense import Thresholds as Thresholds
 from dlcore.detection.dense import best_detections as best_detections
+from dlcore.detection.dense import check_postprocess as check_postprocess
 from dlcore.detection.dense import detector_learner as detector_learner
 from dlcore.detection.dense import flatten_levels as flatten_levels
 from dlcore.detection.dense import head_conv as head_conv

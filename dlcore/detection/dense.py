@@ -30,6 +30,7 @@ __all__ = [
     "Predictions",
     "Thresholds",
     "best_detections",
+    "check_postprocess",
     "detector_learner",
     "flatten_levels",
     "head_conv",
@@ -307,6 +308,23 @@ def select(
         lambda boxes, scores, groups, valid: nms(boxes, scores, nms_thresh, groups=groups, valid=valid)
     )(*(part.reshape(num_blocks, -1, *part.shape[1:]) for part in (boxes, scores, groups, valid))).reshape(-1)
     return best_detections(boxes, scores, candidates.labels, keep_mask, detections_per_img)
+
+
+def check_postprocess(sides: jax.Array, score_thresh: float | jax.Array, detections_per_img: int) -> None:
+    """Check what a detector of queries is given beside its outputs.
+
+    Args:
+      sides: [4], (width, height, width, height) of the image in pixels.
+      score_thresh: detections score more than this.
+      detections_per_img: K.
+
+    Raises:
+      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
+        from 1.
+    """
+    check_shapes(sides=(sides, "4"))
+    check_shapes(sides=(sides, "... > 0"), score_thresh=(score_thresh, "finite"))
+    check_whole_number("detections_per_img", detections_per_img, 1)
 
 
 def best_detections(

@@ -22,9 +22,8 @@ import numpy as np
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_whole_number
 from dlcore.detection.anchors import check_targets
-from dlcore.detection.dense import best_detections, detector_learner, named_maps
+from dlcore.detection.dense import best_detections, check_postprocess, detector_learner, named_maps
 from dlcore.detection.detr_names import DETR_NAMES, DETR_OLD_NAMES
 from dlcore.detection.padding import ImageSize, token_positions
 from dlcore.learner import Learner, Range, check_arguments
@@ -284,10 +283,7 @@ def postprocess(
       ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
         from 1.
     """
-    check_shapes(sides=(sides, "4"))
-    check_shapes(sides=(sides, "... > 0"))
-    check_shapes(score_thresh=(score_thresh, "finite"))
-    check_whole_number("detections_per_img", detections_per_img, 1)
+    check_postprocess(sides, score_thresh, detections_per_img)
     # The "no object" class is left out of the scores.
     probs = jax.nn.softmax(outputs.logits[-1])[:, :-1]  # [Q, C]
     scores, labels = probs.max(-1), probs.argmax(-1)  # [Q], [Q]

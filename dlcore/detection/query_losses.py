@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.detection.anchors import check_targets
-from dlcore.detection.dense import best_detections, detector_learner
+from dlcore.detection.dense import best_detections, check_postprocess, detector_learner
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
@@ -226,10 +226,7 @@ def postprocess(
       ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
         from 1.
     """
-    check_shapes(sides=(sides, "4"))
-    check_shapes(sides=(sides, "... > 0"))
-    check_shapes(score_thresh=(score_thresh, "finite"))
-    check_whole_number("detections_per_img", detections_per_img, 1)
+    check_postprocess(sides, score_thresh, detections_per_img)
     scores = jax.nn.sigmoid(outputs.logits[-1])  # [Q, C]
     num_queries, num_classes = scores.shape
     boxes = clip_boxes(box_convert(outputs.boxes[-1], "cxcywh", "xyxy") * sides, size)  # [Q, 4]

@@ -20,7 +20,7 @@ from dlcore.choices import check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.image_headers import target_size
 from dlcore.learner import Range, example_keys, mask_of
-from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
 
 __all__ = ["Mixed", "Mixing", "augmented_batch", "cutmix", "cutmix_box", "mix_batch", "mixup"]
@@ -205,7 +205,6 @@ def augmented_batch(
 
 def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     """Draw (lam [B] float32, index of each example's partner [B])."""
-    check_range("alpha", alpha, 0)
     check_shapes(alpha=(alpha, ">= 0"))
     if isinstance(alpha, Real) and not 0 <= alpha < np.inf:
         raise ValueError(f"alpha={alpha}: out of range; allowed: at least 0, finite")
