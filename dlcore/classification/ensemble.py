@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice, check_whole_number
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["ensemble_log_probabilities", "snapshot_steps"]
 
@@ -42,7 +43,7 @@ def ensemble_log_probabilities(
         raise ValueError(f"axis={axis}: not the members'; allowed: 0 to {logits.ndim - 2}; the classes are last")
     if logits.ndim < 2 or not logits.shape[axis]:
         raise ValueError(f"logits={logits.shape}: no member; allowed: [K, ..., C] of at least one")
-    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+    logits = to_acc_dtype(logits)
     if average == "logits":
         return jax.nn.log_softmax(logits.mean(axis))
     return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis) - jnp.log(logits.shape[axis])

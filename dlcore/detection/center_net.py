@@ -28,10 +28,11 @@ from dlcore.detection.dense import best_detections, detector_learner, head_conv,
 from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.nn import Conv, logits_dtype
+from dlcore.nn import Conv
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.checks import check_range, check_shapes
 from dlcore.ops.pooling import max_pool
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "CenterNet",
@@ -100,7 +101,7 @@ class CenterNet(nn.Module):
         def head(name: str, features: int, bias_init: Any = nn.initializers.zeros) -> jax.Array:
             hidden = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name=f"{name}_conv")(finest))
             output = head_conv(name, features, self.dtype, bias_init)(hidden)
-            return output.astype(logits_dtype(output.dtype))
+            return to_acc_dtype(output)
 
         outputs = Outputs(head("heat_map", self.num_classes, bias), head("size", 2), head("offset", 2))
         return outputs, Grid.of([finest.shape[1:3]], x.shape[1:3])

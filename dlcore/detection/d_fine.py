@@ -38,7 +38,7 @@ from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learne
 from dlcore.detection.resnet_d import RESNET_D_NAMES
 from dlcore.detection.rt_detr import RTDETR
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.nn import logits_dtype
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["DFINE", "FineOutputs", "learner"]
 
@@ -146,7 +146,7 @@ class DFINE(RTDETR):
             layer = self._decoder_layer(i, gated=True)
             position = jnp.clip(query_pos_head(reference.astype(queries.dtype)), -10, 10)
             queries = layer(queries, position, reference[:, :, None], memory, shapes, mask=mask, train=train)
-            acc_dtype = logits_dtype(queries.dtype)
+            acc_dtype = acc_dtype_of(queries.dtype)
             logits = self._class_head(f"class_embed_{i}")(queries).astype(acc_dtype)
             if i == 0:
                 delta = BoxHead(self.features, dtype=self.dtype, name="pre_bbox_head")(queries).astype(acc_dtype)

@@ -30,9 +30,10 @@ from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inver
 from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.resnet import transformers_names
-from dlcore.nn import Conv, Dense, GroupNorm, LayerNorm, logits_dtype
+from dlcore.nn import Conv, Dense, GroupNorm, LayerNorm
 from dlcore.nn.deformable_encoder import DeformableEncoderLayer, flatten_maps, grid_centers
 from dlcore.nn.position import sinusoidal_encoding, sinusoidal_encoding_2d
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["DeformableDETR", "learner"]
 
@@ -184,7 +185,7 @@ class DeformableDETR(nn.Module):
                 queries, query_pos, reference[:, :, None] * sides, memory, shapes, memory_mask=mask, train=train
             )
             at = i if self.box_refine else 0
-            acc_dtype = logits_dtype(queries.dtype)
+            acc_dtype = acc_dtype_of(queries.dtype)
             delta, logit = boxes[at](queries).astype(acc_dtype), inverse_sigmoid(reference.astype(acc_dtype))
             box = nn.sigmoid(delta + jnp.pad(logit, ((0, 0), (0, 0), (0, 4 - logit.shape[-1]))))
             states.append((classes[at](queries).astype(acc_dtype), box))

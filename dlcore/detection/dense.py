@@ -17,11 +17,12 @@ from dlcore.detection.fpn import FeaturePyramid
 from dlcore.detection.padding import ImageSize, add_image_sizes, clip_sizes, zero_padding
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
 from dlcore.metrics.total_loss import at_most_float32, normalize_losses
-from dlcore.nn import Conv, GroupNorm, logits_dtype
+from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
 from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.nms import nms, top_detections
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -162,7 +163,7 @@ def flatten_levels(levels: Sequence[jax.Array], num_anchors: int = 1) -> jax.Arr
             f"levels={shapes}: not of {num_anchors} anchors; allowed: [B, h, w, {num_anchors} K], at least one"
         )
     flat = [x.reshape(x.shape[0], -1, x.shape[-1] // num_anchors) for x in levels]
-    return jnp.concatenate(flat, 1).astype(logits_dtype(levels[0].dtype))
+    return jnp.concatenate(flat, 1).astype(acc_dtype_of(levels[0].dtype))
 
 
 class Thresholds(NamedTuple):

@@ -29,10 +29,11 @@ from dlcore.detection.padding import ImageSize, token_positions
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss
 from dlcore.metrics.detection import cardinality_error
-from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock, logits_dtype
+from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou
 from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["DETR", "LossWeights", "MatchingCosts", "Outputs", "image_losses", "learner", "match", "postprocess"]
 
@@ -134,7 +135,7 @@ class DETR(nn.Module):
         box_hidden = hs
         for i in range(2):
             box_hidden = nn.relu(dense(self.features, name=f"bbox_predictor_layers_{i}")(box_hidden))
-        acc_dtype = logits_dtype(logits.dtype)
+        acc_dtype = acc_dtype_of(logits.dtype)
         boxes = nn.sigmoid(dense(4, name="bbox_predictor_layers_2")(box_hidden).astype(acc_dtype))  # [B, layers, Q, 4]
         return Outputs(logits.astype(acc_dtype), boxes), sides
 

@@ -27,9 +27,10 @@ from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import Sampled
 from dlcore.learner import Range
 from dlcore.losses.regression import smooth_l1_loss
-from dlcore.nn import Dense, NonLocalBlock, logits_dtype
+from dlcore.nn import Dense, NonLocalBlock
 from dlcore.ops.boxes import decode_boxes, encode_boxes
 from dlcore.ops.checks import check_class_ids, check_indices, check_shapes, check_size
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.roi import multiscale_roi_align, roi_pool
 
 __all__ = ["BoxHead", "BoxOutputs", "FasterRCNN", "crop_regions", "image_losses", "postprocess"]
@@ -78,7 +79,7 @@ class BoxHead(nn.Module):
         for name in ("fc6", "fc7"):
             init = nn.initializers.he_normal()
             x = nn.relu(Dense(self.channels, dtype=self.dtype, kernel_init=init, name=name)(x))
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
 
         def last(name, features, std):
             return Dense(features, dtype=x.dtype, kernel_init=nn.initializers.normal(std), name=name)(x)

@@ -19,9 +19,10 @@ from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
-from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.nn import Conv, ConvTranspose
 from dlcore.ops.checks import check_boxes, check_finite, check_indices, check_shapes
 from dlcore.ops.mask_paste import heatmaps_to_keypoints
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.resize import resize
 
 __all__ = ["KeypointHead", "image_losses", "keypoint_targets", "read_keypoints"]
@@ -58,7 +59,7 @@ class KeypointHead(nn.Module):
             name = f"conv{i}"
             x = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, kernel_init=init, name=name)(x))
         x = ConvTranspose(self.num_keypoints, (4, 4), 2, padding=1, dtype=self.dtype, name="kps_score_lowres")(x)
-        x = resize(x.astype(logits_dtype(x.dtype)), (2 * x.shape[1], 2 * x.shape[2]), "bilinear")
+        x = resize(to_acc_dtype(x), (2 * x.shape[1], 2 * x.shape[2]), "bilinear")
         return x.reshape(*crops.shape[:2], *x.shape[1:])
 
 

@@ -26,10 +26,11 @@ from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, che
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.losses.regression import l2_loss, smooth_l1_loss
 from dlcore.metrics import accuracy
-from dlcore.nn import Conv, Dense, logits_dtype
+from dlcore.nn import Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
 from dlcore.ops.checks import check_boxes, check_shapes, check_size
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
@@ -83,7 +84,7 @@ class Localizer(nn.Module):
         """
         (last,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
         shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
-        shared = shared.astype(logits_dtype(shared.dtype))
+        shared = to_acc_dtype(shared)
         height, width = shared.shape[1:3]
         # Every cell predicts classes, a box and a weight; the output is their weighted mean.
         logits = Dense(self.num_classes, name="cls_score")(shared)

@@ -18,8 +18,9 @@ from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
-from dlcore.nn import Conv, ConvTranspose, logits_dtype
+from dlcore.nn import Conv, ConvTranspose
 from dlcore.ops.checks import check_class_ids, check_indices, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.roi import multiscale_roi_align
 
 __all__ = ["MaskHead", "image_losses", "mask_targets", "probabilities"]
@@ -59,7 +60,7 @@ class MaskHead(nn.Module):
         init = nn.initializers.normal(0.01)
         last = Conv(1 + self.num_classes, (1, 1), padding=0, dtype=self.dtype, kernel_init=init, name="mask_fcn_logits")
         x = last(x)
-        return x.astype(logits_dtype(x.dtype)).reshape(*crops.shape[:2], *x.shape[1:])
+        return to_acc_dtype(x).reshape(*crops.shape[:2], *x.shape[1:])
 
 
 def mask_targets(

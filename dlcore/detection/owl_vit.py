@@ -20,8 +20,9 @@ from flax import linen as nn
 from dlcore.choices import check_whole_number
 from dlcore.models.clip import CLIP
 from dlcore.models.clip import TORCH_NAMES as CLIP_NAMES
-from dlcore.nn import Dense, LayerNorm, gelu, logits_dtype
+from dlcore.nn import Dense, LayerNorm, gelu
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["OWLViT", "WordOutputs", "patch_logits"]
 
@@ -107,7 +108,7 @@ class OWLViT(nn.Module):
         if len(tokens) % batch:
             raise ValueError(f"tokens.shape={tokens.shape}: not as many texts an image; allowed: a multiple of {batch}")
         image_tokens = self.clip.image_tokens(images)
-        y = self.clip.vision_norm(image_tokens.astype(logits_dtype(image_tokens.dtype)))
+        y = self.clip.vision_norm(to_acc_dtype(image_tokens))
         y = LayerNorm(self.clip.epsilon, dtype=self.dtype, name="layer_norm")(y[:, 1:] * y[:, :1])  # [B, N, D]
         texts = self.clip.text_tokens(tokens)  # [B T, L, E]
         texts = self.clip.text_head(jnp.take_along_axis(texts, tokens.argmax(1)[:, None, None], 1).squeeze(1))
@@ -117,14 +118,14 @@ class OWLViT(nn.Module):
             for i, features in enumerate((x.shape[-1], x.shape[-1], out_features)):
                 x = Dense(features, dtype=self.dtype, name=f"{name}_head_dense{i}")(x)
                 x = gelu(x) if i < 2 else x
-            return x.astype(logits_dtype(x.dtype))
+            return to_acc_dtype(x)
 
         # Scores: cosines, shifted and scaled by each patch.
         embedded = Dense(self.clip.text_width, dtype=self.dtype, name="class_head_dense0")(y)
         cosines = jnp.einsum("bnd,btd->bnt", _unit(embedded), _unit(texts))
         shift, scale = (Dense(1, dtype=self.dtype, name=f"class_head_logit_{part}")(y) for part in ("shift", "scale"))
         logits = (cosines + shift) * (nn.elu(scale) + 1)
-        logits = logits.astype(logits_dtype(logits.dtype))
+        logits = to_acc_dtype(logits)
         present = tokens.reshape(batch, -1, tokens.shape[-1])[..., 0] > 0  # [B, T]
         logits = jnp.where(present[:, None], logits, jnp.finfo(logits.dtype).min)
         rows, columns = (side // self.clip.patch_size for side in images.shape[1:3])
@@ -134,5 +135,5 @@ class OWLViT(nn.Module):
 
 
 def _unit(x: jax.Array) -> jax.Array:
-    x = x.astype(logits_dtype(x.dtype))
+    x = to_acc_dtype(x)
     return x / (jnp.linalg.norm(x, axis=-1, keepdims=True) + 1e-6)

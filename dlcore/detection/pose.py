@@ -25,9 +25,10 @@ from dlcore.data.augment import Preprocess
 from dlcore.detection.vitpose import dark_keypoints
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn import BatchNorm, Conv, ConvTranspose, logits_dtype
+from dlcore.nn import BatchNorm, Conv, ConvTranspose
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_finite, check_shapes, check_size
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -75,7 +76,7 @@ class SimpleBaseline(nn.Module):
             )
             norm = BatchNorm(not train, dtype=self.dtype, axis_name=self.axis_name, name=f"deconv{i}_norm")
             y = nn.relu(norm(up(y)))
-        y = y.astype(logits_dtype(y.dtype))
+        y = to_acc_dtype(y)
         return Conv(self.num_keypoints, (1, 1), dtype=y.dtype, kernel_init=init, name="head")(y)
 
 

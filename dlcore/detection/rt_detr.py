@@ -31,8 +31,9 @@ from dlcore.detection.query_blocks import BoxHead, DeformableDecoderLayer, inver
 from dlcore.detection.query_losses import QueryCosts, QueryWeights, query_learner
 from dlcore.detection.resnet_d import RESNET_D_NAMES
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.nn import BatchNorm, Conv, Dense, LayerNorm, logits_dtype
+from dlcore.nn import BatchNorm, Conv, Dense, LayerNorm
 from dlcore.nn.deformable_encoder import flatten_maps, grid_centers
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["RTDETR", "Proposals", "QueryOutputs", "learner", "select_queries"]
 
@@ -106,7 +107,7 @@ def select_queries(
     bias = nn.initializers.constant(class_bias)
     xavier = nn.initializers.xavier_uniform()
     classes = Dense(num_classes, dtype=dtype, kernel_init=xavier, bias_init=bias, name="enc_score_head")(y)
-    acc_dtype = logits_dtype(y.dtype)
+    acc_dtype = acc_dtype_of(y.dtype)
     boxes = BoxHead(features, last_init=last_init, dtype=dtype, name="enc_bbox_head")(y).astype(acc_dtype) + logits
     _, best = jax.lax.top_k(classes.max(-1), num_queries)  # [B, Q]
     classes, boxes, y = (jnp.take_along_axis(part, best[..., None], 1) for part in (classes, boxes, y))
@@ -219,7 +220,7 @@ class RTDETR(nn.Module):
             layer = self._decoder_layer(i)
             position = query_pos_head(reference.astype(queries.dtype))
             queries = layer(queries, position, reference[:, :, None], memory, shapes, mask=mask, train=train)
-            acc_dtype = logits_dtype(queries.dtype)
+            acc_dtype = acc_dtype_of(queries.dtype)
             delta = BoxHead(self.features, dtype=self.dtype, name=f"bbox_embed_{i}")(queries).astype(acc_dtype)
             boxes = nn.sigmoid(delta + inverse_sigmoid(reference.astype(acc_dtype)))
             states.append((self._class_head(f"class_embed_{i}")(queries).astype(acc_dtype), boxes))

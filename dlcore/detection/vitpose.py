@@ -23,8 +23,9 @@ from dlcore.learner import Range
 from dlcore.models.inputs import check_images
 from dlcore.models.vit import TRANSFORMERS
 from dlcore.nn import BatchNorm, Conv, ConvTranspose, LayerNorm, TransformerEncoderBlock, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
@@ -127,7 +128,7 @@ class ViTPose(nn.Module):
                 )
                 norm = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"keypoint_head_batchnorm{i}")
                 y = nn.relu(norm(up(y)))
-        y, side = y.astype(logits_dtype(y.dtype)), 3 if self.simple else 1
+        y, side = to_acc_dtype(y), 3 if self.simple else 1
         return Conv(self.num_keypoints, (side, side), padding=side // 2, dtype=y.dtype, name="keypoint_head_conv")(y)
 
 

@@ -22,7 +22,8 @@ from dlcore.learner import Range
 from dlcore.models.inputs import check_images
 from dlcore.models.vit import TRANSFORMERS
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerEncoderBlock, gelu, interpolate_positions
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["YOLOS"]
 
@@ -150,4 +151,4 @@ class YOLOS(nn.Module):
         for i in range(2):
             x = nn.relu(Dense(self.width, dtype=dtype, name=f"{name}_layers_{i}")(x))
         x = Dense(features, dtype=dtype, name=f"{name}_layers_2")(x)
-        return x.astype(logits_dtype(x.dtype))
+        return to_acc_dtype(x)

@@ -28,8 +28,9 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.nn import Conv, ConvTranspose, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import psum
 from dlcore.optim import apply_gradients, init_state
 
@@ -88,7 +89,7 @@ class Autoencoder(nn.Module):
         for k in reversed(range(len(self.widths))):
             width = self.widths[k - 1] if k else self.shape[-1]
             y = self._layer(f"up{k}", ConvTranspose, nn.relu(y), width, (4, 4), 2, 1)
-        return y.astype(logits_dtype(y.dtype))
+        return to_acc_dtype(y)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Reconstruct images.
@@ -157,7 +158,7 @@ def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.
     """
     check_shapes(rho=(rho, "> 0"))
     check_shapes(rho=(rho, "0 to <1"))
-    a = jnp.clip(activation.astype(logits_dtype(activation.dtype)), 1e-6, 1 - 1e-6)
+    a = jnp.clip(to_acc_dtype(activation), 1e-6, 1 - 1e-6)
     return rho * jnp.log(rho / a) + (1 - rho) * jnp.log((1 - rho) / (1 - a))
 
 

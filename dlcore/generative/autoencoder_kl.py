@@ -23,7 +23,7 @@ from dlcore.generative.vae import kl_to_standard_normal
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, GroupNorm
-from dlcore.nn.precision import logits_dtype
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["AutoencoderKL", "Decoder", "Encoder", "learner"]
@@ -51,7 +51,7 @@ class _Half(nn.Module):
     @nn.nowrap
     def _head(self, x: jax.Array) -> jax.Array:
         x = nn.silu(GroupNorm(self.groups, epsilon=1e-6, dtype=self.dtype, name="conv_norm_out")(x))
-        return Conv(self.out_channels, (3, 3), name="conv_out")(x.astype(logits_dtype(x.dtype)))
+        return Conv(self.out_channels, (3, 3), name="conv_out")(to_acc_dtype(x))
 
 
 class Encoder(_Half):

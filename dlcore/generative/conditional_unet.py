@@ -24,8 +24,9 @@ from dlcore.generative.unet import TimestepEmbedding, timestep_embedding
 from dlcore.generative.unet_blocks import AttentionBlock, Resample, ResnetBlock, SpatialTransformer
 from dlcore.learner import Range
 from dlcore.nn import Conv, Embed, GroupNorm
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.patches import patchify, unpatchify
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["ConditionalUNet", "UNetEncoder"]
 
@@ -300,6 +301,6 @@ class ConditionalUNet(UNetEncoder):
                     x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=f"{name}_conv")(x.repeat(2, 1).repeat(2, 2))
         # The head starts at zero.
         x = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=dtype, name="conv_norm_out")(x))
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
         x = Conv(self.patch_size**2 * out, (3, 3), kernel_init=_ZEROS, name="conv_out")(x)
         return unpatchify(x, self.patch_size, height, width)

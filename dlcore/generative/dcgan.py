@@ -19,8 +19,9 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense, leaky_relu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["Discriminator", "Generator", "num_levels"]
@@ -87,7 +88,7 @@ class Generator(nn.Module):
             x = x.repeat(2, 1).repeat(2, 2)
             x = conv(features // 2 ** (k + 1), use_bias=False, name=f"up{k}")(x)
             x = nn.relu(norm(name=f"up{k}_norm")(x))
-        return jnp.tanh(conv(channels, name="head")(x).astype(logits_dtype(dtype or x.dtype)))
+        return jnp.tanh(conv(channels, name="head")(x).astype(acc_dtype_of(dtype or x.dtype)))
 
 
 class Discriminator(nn.Module):
@@ -125,5 +126,5 @@ class Discriminator(nn.Module):
             if k:
                 x = BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name=f"conv{k}_norm")(x)
             x = leaky_relu(x, 0.2)
-        x = x.reshape(x.shape[0], -1).astype(logits_dtype(x.dtype))
+        x = x.reshape(x.shape[0], -1).astype(acc_dtype_of(x.dtype))
         return Dense(1, kernel_init=INIT, name="head")(x)[:, 0]

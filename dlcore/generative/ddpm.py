@@ -30,10 +30,10 @@ from dlcore.generative.denoising import DiffusionState, decode_pixels, denoising
 from dlcore.generative.diffusion import NoiseSchedule, Sampling, check_sampling, denoiser, noise_of, sample
 from dlcore.generative.editing import Editing, edit_images
 from dlcore.generative.samplers import Prediction, target_of
-from dlcore.generative.schedules import add_noise, sampling_grid, timesteps, to_acc_dtype
+from dlcore.generative.schedules import add_noise, sampling_grid, timesteps
 from dlcore.learner import Learner, Range, check_arguments
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["DiffusionState", "diffuse", "learner", "min_snr_weight", "simple_loss"]
 
@@ -59,7 +59,7 @@ def diffuse(
     check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
     check_range("alphas_cumprod", alphas_cumprod, 0, 1)
     check_shapes(keys=(keys, str(len(x))))
-    acc_dtype = logits_dtype(x.dtype)
+    acc_dtype = acc_dtype_of(x.dtype)
 
     def one(key, x):
         t = jax.random.randint(jax.random.fold_in(key, 0), (), 0, len(alphas_cumprod))

@@ -21,8 +21,8 @@ from dlcore.generative.pixels import check_shape, denormalize, normalize
 from dlcore.generative.schedules import check_floats
 from dlcore.learner import Learner, Metrics, State, Sum, example_keys, mask_of
 from dlcore.losses import masked_mean
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.optim import apply_gradients
 
 __all__ = ["DiffusionState", "decode_pixels", "denoising_learner", "encode_pixels", "example_noise"]
@@ -83,7 +83,7 @@ def example_noise(keys: jax.Array, x: jax.Array) -> jax.Array:
     check_shapes(keys=(keys, str(len(x))))
 
     def one(key, x):
-        return jax.random.normal(jax.random.fold_in(key, 1), x.shape, logits_dtype(x.dtype))
+        return jax.random.normal(jax.random.fold_in(key, 1), x.shape, acc_dtype_of(x.dtype))
 
     return jax.vmap(one)(keys, x)
 

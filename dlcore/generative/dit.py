@@ -26,10 +26,11 @@ from dlcore.nn.attention import MultiHeadAttention
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import grid_positions
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.patches import patchify, unpatchify
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["DiT", "modulate"]
 
@@ -167,6 +168,6 @@ class DiT(nn.Module):
             x = _Block(self.num_heads, self.mlp_ratio, dtype, name=f"transformer_blocks_{k}")(x, block_cond)
         # Final layer, adaptive norm and a linear head that starts at zero.
         modulation = Dense(2 * self.width, kernel_init=_ZEROS, dtype=dtype, name="proj_out_1")(nn.silu(c))
-        x = modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(logits_dtype(x.dtype))
+        x = modulate(_norm(dtype)(x), *jnp.split(modulation, 2, -1)).astype(acc_dtype_of(x.dtype))
         x = Dense(p * p * out, kernel_init=_ZEROS, name="proj_out_2")(x)
         return unpatchify(x, p, height, width)

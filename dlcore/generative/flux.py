@@ -26,8 +26,9 @@ from dlcore.generative.dit import modulate
 from dlcore.generative.two_stream import JointAttention, Modulation, PooledConditioning, TwoStreamBlock, plain_norm
 from dlcore.learner import Range
 from dlcore.nn import Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["Flux", "image_positions"]
 
@@ -155,7 +156,7 @@ class Flux(nn.Module):
         x = tokens[:, context.shape[1] :]
         # The head starts at zero.
         scale, shift = Modulation(2, self.width, dtype, name="norm_out")(c)
-        x = modulate(plain_norm(x, dtype), shift, scale).astype(logits_dtype(x.dtype))
+        x = modulate(plain_norm(x, dtype), shift, scale).astype(acc_dtype_of(x.dtype))
         return Dense(channels, kernel_init=nn.initializers.zeros, name="proj_out")(x)
 
     @nn.nowrap

@@ -25,8 +25,8 @@ from flax import linen as nn
 from dlcore.generative.levels import encode, num_outputs, to_logits
 from dlcore.learner import Range
 from dlcore.nn.embed import Embed
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["FVBN", "MADE", "NADE", "made_masks"]
 
@@ -39,7 +39,7 @@ def _position(shape: Sequence[int], position: tuple) -> jax.Array:
 
 def _product(equation: str, x: jax.Array, w: jax.Array, dtype: Any) -> jax.Array:
     product = jnp.einsum(equation, *nn.dtypes.promote_dtype(x, w, dtype=dtype))
-    return product.astype(logits_dtype(product.dtype))
+    return to_acc_dtype(product)
 
 
 class FVBN(nn.Module):

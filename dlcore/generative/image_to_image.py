@@ -27,8 +27,9 @@ from dlcore.generative.two_players import LOSSES, AdversarialLoss, LossName, Pla
 from dlcore.learner import Learner, Metrics, Range, Sum, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Conv, InstanceNorm, leaky_relu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["PatchDiscriminator", "ResidualGenerator", "UNetGenerator", "l1", "paired_learner"]
 
@@ -131,7 +132,7 @@ class UNetGenerator(nn.Module):
             x = nn.relu(_norm(x, self.norm, f"up{k}_norm", dtype))
             x = jnp.concatenate([x, maps[k]], -1)
         x = conv(self.channels, (3, 3), name="head")(_up(x))
-        return jnp.tanh(x.astype(logits_dtype(dtype or x.dtype)))
+        return jnp.tanh(x.astype(acc_dtype_of(dtype or x.dtype)))
 
 
 class ResidualGenerator(nn.Module):
@@ -190,7 +191,7 @@ class ResidualGenerator(nn.Module):
             x = nn.relu(block(_up(x), self.width * 2**k, 3, f"up{k}"))
         head = Conv(self.channels, (7, 7), dtype=dtype, kernel_init=init, padding="VALID", name="head")
         x = head(_edged(x, 3))
-        return jnp.tanh(x.astype(logits_dtype(dtype or x.dtype)))
+        return jnp.tanh(x.astype(acc_dtype_of(dtype or x.dtype)))
 
 
 def _edged(x: jax.Array, by: int) -> jax.Array:
@@ -236,7 +237,7 @@ class PatchDiscriminator(nn.Module):
         x = conv(self.width * min(8, 2**self.depth), (3, 3), name="last")(x)
         x = leaky_relu(_norm(x, self.norm, "last_norm", dtype), 0.2)
         # One logit for each patch.
-        return conv(1, (3, 3), name="head")(x)[..., 0].astype(logits_dtype(dtype or x.dtype))
+        return conv(1, (3, 3), name="head")(x)[..., 0].astype(acc_dtype_of(dtype or x.dtype))
 
 
 def _discriminator_objective(

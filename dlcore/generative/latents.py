@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["arcs", "attribute_direction", "edit", "principal_directions", "slerp", "traverse"]
 
@@ -34,7 +34,7 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
     """
     check_shapes(a=(a, "..."), b=(b, "..."), share=(share, "0 to 1"))
     dtype = jnp.result_type(a, b)
-    a, b = (jnp.asarray(code, logits_dtype(dtype)) for code in (a, b))
+    a, b = (jnp.asarray(code, acc_dtype_of(dtype)) for code in (a, b))
     squared = jnp.square(a).sum(), jnp.square(b).sum()
     # Norms of 1 stand for those of zero, and the right angle for none: neither root nor arccos has a gradient there.
     is_zero = (squared[0] == 0) | (squared[1] == 0)

@@ -6,8 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["check_blocks", "encode", "num_outputs", "to_logits"]
 
@@ -61,7 +61,7 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
     """
     check_shapes(h=(h, f"... {num_outputs(levels)}"))
     check_shapes(levels=(levels, "int >= 2"))
-    h = h.astype(logits_dtype(h.dtype))
+    h = to_acc_dtype(h)
     return jnp.concatenate([jnp.zeros_like(h), h], -1) if levels == 2 else h
 
 

@@ -26,8 +26,8 @@ from dlcore.choices import check_whole_number
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum, root_key
 from dlcore.metrics.language import BitsPerDim
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_indices, check_probabilities, check_range, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = [
     "bayes_rule",
@@ -131,7 +131,7 @@ def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     """
     if logits.shape[:1] != x.shape[:1] or logits.size != x.size:
         raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {x.shape}")
-    logits = logits.reshape(x.shape[0], -1).astype(logits_dtype(logits.dtype))
+    logits = logits.reshape(x.shape[0], -1).astype(acc_dtype_of(logits.dtype))
     check_range("x", x, 0, 1)
     x = x.reshape(logits.shape).astype(logits.dtype)
     return -optax.sigmoid_binary_cross_entropy(logits, x).sum(-1)
@@ -154,7 +154,7 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
         raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {(*x.shape, 'K')}")
     check_shapes(x=(x, "int ..."))
     x = x.reshape(x.shape[0], -1)
-    logits = logits.reshape(*x.shape, -1).astype(logits_dtype(logits.dtype))
+    logits = logits.reshape(*x.shape, -1).astype(acc_dtype_of(logits.dtype))
     check_indices("x", x, logits.shape[-1], "levels")
     return -optax.softmax_cross_entropy_with_integer_labels(logits, x).sum(-1)
 

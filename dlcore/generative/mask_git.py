@@ -32,9 +32,9 @@ from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Dense, Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import LearnedPositions
-from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import TransformerEncoderBlock
 from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["CodeTransformer", "learner", "mask_codes", "num_masked", "sample"]
 
@@ -86,7 +86,7 @@ class CodeTransformer(nn.Module):
                 kernel_init=init,
                 name=f"blocks_{k}",
             )(x, train)
-        x = LayerNorm(dtype=self.dtype, name="norm")(x).astype(logits_dtype(x.dtype))
+        x = LayerNorm(dtype=self.dtype, name="norm")(x).astype(acc_dtype_of(x.dtype))
         logits = Dense(self.num_codes, kernel_init=nn.initializers.zeros, name="logits")(x)  # [B, N, K]
         return logits.reshape(batch, height, width, self.num_codes)
 

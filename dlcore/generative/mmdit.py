@@ -24,8 +24,9 @@ from dlcore.generative.two_stream import Modulation, PooledConditioning, TwoStre
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.position import grid_positions
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.patches import patchify, unpatchify
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["MMDiT"]
 
@@ -102,6 +103,6 @@ class MMDiT(nn.Module):
             x, context = block(x, context, c)
         # The head starts at zero.
         scale, shift = Modulation(2, self.width, dtype, name="norm_out")(c)
-        x = modulate(plain_norm(x, dtype), shift, scale).astype(logits_dtype(x.dtype))
+        x = modulate(plain_norm(x, dtype), shift, scale).astype(acc_dtype_of(x.dtype))
         x = Dense(p * p * out, kernel_init=nn.initializers.zeros, name="proj_out")(x)
         return unpatchify(x, p, height, width)

@@ -27,9 +27,10 @@ from dlcore.generative.unet_blocks import CrossAttention
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.position import grid_positions
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops.patches import patchify, unpatchify
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["PixArt"]
 
@@ -136,6 +137,6 @@ class PixArt(nn.Module):
             x = _Block(self.num_heads, dtype, name=f"transformer_blocks_{k}")(x, context, c)
         # The head starts at zero.
         table = self.param("scale_shift_table", _table, (2, self.width)) + e[:, None]  # [B, 2, D]
-        x = modulate(plain_norm(x, dtype), table[:, 0], table[:, 1]).astype(logits_dtype(x.dtype))
+        x = modulate(plain_norm(x, dtype), table[:, 0], table[:, 1]).astype(acc_dtype_of(x.dtype))
         x = Dense(p * p * out, kernel_init=_ZEROS, name="proj_out")(x)
         return unpatchify(x, p, height, width)

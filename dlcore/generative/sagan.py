@@ -27,7 +27,8 @@ from flax import linen as nn
 from dlcore.generative.dcgan import num_levels
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense, Embed, SAGANAttention, SpectralNorm
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["AdaptiveBatchNorm", "ConditionalBatchNorm", "Discriminator", "Generator"]
@@ -204,7 +205,7 @@ class Generator(nn.Module):
             x = h + _up(wrap(conv(features(k), (1, 1), name=f"up{k}_skip"), x))
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="head_norm")(x))
         x = wrap(conv(channels, (3, 3), name="head"), x)
-        return jnp.tanh(x.astype(logits_dtype(dtype or x.dtype)))
+        return jnp.tanh(x.astype(acc_dtype_of(dtype or x.dtype)))
 
     def _check(self, latent_dim: int, parts: int) -> None:
         if self.class_embedding and not self.num_classes:
@@ -264,7 +265,7 @@ class Discriminator(nn.Module):
             if self.attention and k == 0:
                 x = wrap(SAGANAttention(dtype=dtype, name="attention"), x)
         # Sum pooling.
-        f = nn.relu(x).astype(logits_dtype(x.dtype)).sum((1, 2))
+        f = nn.relu(x).astype(acc_dtype_of(x.dtype)).sum((1, 2))
         logit = wrap(Dense(1, kernel_init=INIT, name="head"), f)[:, 0]
         if not self.num_classes:
             return logit

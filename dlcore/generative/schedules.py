@@ -24,8 +24,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number, is_whole_number
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_finite, check_range, check_shapes, describe_array
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "SCHEDULES",
@@ -41,7 +41,6 @@ __all__ = [
     "scaled_linear_betas",
     "signal_and_spread",
     "timesteps",
-    "to_acc_dtype",
 ]
 
 MAX_BETA = 0.999
@@ -146,19 +145,6 @@ def alphas_cumprod(betas: np.ndarray) -> np.ndarray:
     check_shapes(betas=(betas, "T"))
     check_range("betas", betas, 0, 1)
     return np.cumprod(1 - np.asarray(betas, np.float64))
-
-
-def to_acc_dtype(x: Any) -> jax.Array:
-    """Cast an array for the arithmetic of diffusion.
-
-    Args:
-      x: [...].
-
-    Returns:
-      The same, at least float32.
-    """
-    x = jnp.asarray(x)
-    return x.astype(logits_dtype(x.dtype))
 
 
 def check_floats(name: str, x: Any) -> None:

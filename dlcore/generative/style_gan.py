@@ -22,8 +22,9 @@ from dlcore.generative.dcgan import num_levels
 from dlcore.generative.pixels import check_shape
 from dlcore.learner import Range
 from dlcore.nn import AdaptiveInstanceNorm, Conv, Dense, leaky_relu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["Generator", "Mapping", "Synthesis", "noise_maps", "noise_sizes"]
 
@@ -136,7 +137,7 @@ class Synthesis(nn.Module):
             # The style sets mean and deviation of each channel.
             x = AdaptiveInstanceNorm(dtype=self.dtype, name=f"style{k}")(x, w)
         x = Conv(self.shape[-1], (1, 1), dtype=self.dtype, name="head")(x)
-        return jnp.tanh(x.astype(logits_dtype(self.dtype or x.dtype)))
+        return jnp.tanh(x.astype(acc_dtype_of(self.dtype or x.dtype)))
 
 
 class Generator(nn.Module):

@@ -28,9 +28,10 @@ from dlcore.generative.dcgan import num_levels
 from dlcore.generative.style_gan import noise_maps, noise_sizes
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, leaky_relu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops import avg_pool, conv_general_dilated, resize
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 from dlcore.ops.replica import pmean
 
 __all__ = [
@@ -72,7 +73,7 @@ def modulated_conv(
     if not demodulate:
         return y
     # Norm of the weights of each example and output channel.
-    weights, styles = (values.astype(logits_dtype(x.dtype)) for values in (kernel, styles))
+    weights, styles = (values.astype(acc_dtype_of(x.dtype)) for values in (kernel, styles))
     squares = jnp.square(styles) @ jnp.square(weights).sum((0, 1))  # [B, O]
     return y * jax.lax.rsqrt(squares + epsilon)[:, None, None].astype(y.dtype)
 
@@ -92,7 +93,7 @@ def minibatch_deviation(x: jax.Array, group_size: int = 4) -> jax.Array:
     """
     check_shapes(group_size=(group_size, "int >= 1"))
     size = math.gcd(len(x), group_size)
-    groups = x.reshape(len(x) // size, size, -1).astype(logits_dtype(x.dtype))
+    groups = x.reshape(len(x) // size, size, -1).astype(acc_dtype_of(x.dtype))
     variance = jnp.square(groups - groups.mean(1, keepdims=True)).mean(1)  # [B / size, features]
     return jnp.sqrt(variance + 1e-8).mean(-1).repeat(size)
 
@@ -194,7 +195,7 @@ class StyledSynthesis(nn.Module):
         levels = len(sizes) // 2
         constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[0], self._features(levels)))
         x = jnp.broadcast_to(constant, (w.shape[0], *constant.shape)).astype(w.dtype)
-        image = jnp.zeros((w.shape[0], *sizes[0], self.shape[-1]), logits_dtype(self.dtype or x.dtype))
+        image = jnp.zeros((w.shape[0], *sizes[0], self.shape[-1]), acc_dtype_of(self.dtype or x.dtype))
         for k, (size, n) in enumerate(zip(sizes, noise_maps(noise, sizes), strict=True)):
             # The first of two layers of a resolution enlarges the map.
             level = levels - (k + 1) // 2
@@ -282,4 +283,4 @@ class Discriminator(nn.Module):
         features = x.shape[-1] - 1
         x = leaky_relu(Conv(features, (3, 3), dtype=dtype, name="last_conv")(x), 0.2)
         x = leaky_relu(Dense(features, dtype=dtype, name="last_dense")(x.reshape(len(x), -1)), 0.2)
-        return Dense(1, name="head")(x.astype(logits_dtype(x.dtype)))[:, 0]
+        return Dense(1, name="head")(to_acc_dtype(x))[:, 0]

@@ -24,9 +24,10 @@ from dlcore.generative.two_players import LossName
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.metrics.image_quality import psnr
 from dlcore.nn import Conv
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.pixel_shuffle import pixel_shuffle
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 
 __all__ = ["SRResNet", "enlarge", "learner", "sharpness"]
@@ -114,7 +115,7 @@ class SRResNet(nn.Module):
             h = nn.relu(pixel_shuffle(conv(h, 4 * self.width, 3, f"up{k}"), 2))
         h = conv(h, x.shape[-1], 3, "head", kernel_init=nn.initializers.normal(1e-3))
         # The network predicts the residual to bicubic enlargement.
-        return enlarge(x, self.factor) + h.astype(logits_dtype(dtype or x.dtype))
+        return enlarge(x, self.factor) + h.astype(acc_dtype_of(dtype or x.dtype))
 
 
 @check_arguments

@@ -21,8 +21,9 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, GroupNorm
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["ResidualBlock", "SelfAttention", "TimestepEmbedding", "UNet", "timestep_embedding"]
 
@@ -226,7 +227,7 @@ class UNet(nn.Module):
                 x = x.repeat(2, 1).repeat(2, 2)
                 x = Conv(x.shape[-1], (3, 3), dtype=dtype, name=f"up{level}")(x)
         # The head starts at zero, and back from channels to patches.
-        x = nn.silu(_norm(x.shape[-1], dtype, "norm")(x)).astype(logits_dtype(x.dtype))
+        x = nn.silu(_norm(x.shape[-1], dtype, "norm")(x)).astype(acc_dtype_of(x.dtype))
         x = Conv(p * p * channels, (3, 3), kernel_init=nn.initializers.zeros, name="head")(x)
         x = x.reshape(b, height // p, width // p, p, p, channels).swapaxes(2, 3)
         return x.reshape(b, height, width, channels)

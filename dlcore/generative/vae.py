@@ -31,8 +31,9 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.nn import Conv, ConvTranspose, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VAE", "kl_to_standard_normal", "learner", "log_normal", "reparameterize"]
@@ -141,7 +142,7 @@ class VAE(nn.Module):
 
 
 def _logits(x: jax.Array) -> jax.Array:
-    return x.astype(logits_dtype(x.dtype))
+    return to_acc_dtype(x)
 
 
 def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array:
@@ -158,7 +159,7 @@ def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array
       ValueError: the shapes differ.
     """
     check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
-    mean, log_variance = (v.astype(logits_dtype(v.dtype)) for v in (mean, log_variance))
+    mean, log_variance = (to_acc_dtype(v) for v in (mean, log_variance))
     return 0.5 * (jnp.square(mean) + jnp.expm1(log_variance) - log_variance)
 
 

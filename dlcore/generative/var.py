@@ -46,9 +46,9 @@ from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Dense
 from dlcore.nn.attention import dot_product_attention
 from dlcore.nn.group_norm import LayerNorm
-from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import replica_key
 from dlcore.ops.resize import resize
 from dlcore.optim import apply_part_gradients
@@ -205,7 +205,7 @@ class ScaleTransformer(nn.Module):
             block = _Block(self.num_heads, self.mlp_ratio, self.dropout, self.dtype, name=f"blocks_{k}")
             x, cache = block(x, mask, None if caches is None else caches[k], train)
             after.append(cache)
-        x = LayerNorm(dtype=self.dtype, name="norm")(x).astype(logits_dtype(x.dtype))
+        x = LayerNorm(dtype=self.dtype, name="norm")(x).astype(acc_dtype_of(x.dtype))
         logits = Dense(self.num_codes, kernel_init=nn.initializers.zeros, name="logits")(x)  # [B, T, K]
         by_scale = jnp.split(logits, np.cumsum(sizes[first : first + len(maps)])[:-1], 1)
         return [a.reshape(*m.shape[:3], self.num_codes) for a, m in zip(by_scale, maps, strict=True)], after

@@ -31,9 +31,10 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import psnr
 from dlcore.metrics.language import BitsPerDim
 from dlcore.nn import Conv
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
 from dlcore.ops.moments import nearest_points
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import all_gather, is_replicated, psum
 from dlcore.optim import apply_gradients
 
@@ -148,7 +149,7 @@ class VQVAE(nn.Module):
     def _conv(self, name: str, features: int, x: jax.Array, side: int, stride: int = 1) -> jax.Array:
         dtype = compute_dtype(self.dtype, x, self.variables)
         last = name.endswith("_out")
-        dtype = logits_dtype(dtype or x.dtype) if last else dtype
+        dtype = acc_dtype_of(dtype or x.dtype) if last else dtype
         return Conv(features, (side, side), stride, padding=(side - stride + 1) // 2, dtype=dtype, name=name)(x)
 
 

@@ -21,7 +21,7 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Dense, Embed
-from dlcore.nn.precision import logits_dtype
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["WaveNet"]
 
@@ -82,7 +82,7 @@ class WaveNet(nn.Module):
 
     def _outputs(self, skips: list[jax.Array]) -> jax.Array:
         logits = self.logits(nn.relu(self.head(nn.relu(sum(skips)))))
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)
 
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each sample from those before it.

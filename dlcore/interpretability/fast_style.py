@@ -29,8 +29,9 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.models.backbone import check_layers
 from dlcore.nn import ConditionalInstanceNorm, Conv
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.optim import apply_gradients
 
 __all__ = ["FastStyleState", "StyleNet", "learner"]
@@ -81,7 +82,7 @@ class StyleNet(nn.Module):
         h = block(upsample(h, half), 2 * self.width, 3, "up0")
         h = block(upsample(h, full), self.width, 3, "up1")
         head = Conv(x.shape[-1], (5, 5), dtype=dtype, name="head", kernel_init=nn.initializers.normal(1e-3))(h)
-        return x + jnp.tanh(head.astype(logits_dtype(dtype or x.dtype)))
+        return x + jnp.tanh(head.astype(acc_dtype_of(dtype or x.dtype)))
 
 
 @struct.dataclass

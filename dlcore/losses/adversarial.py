@@ -16,8 +16,8 @@ Some lectures maximize -log D(G(z)), which is the wrong sign. log D = -softplus(
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "discriminator_loss",
@@ -56,7 +56,7 @@ def minimax_generator_loss(fake_logits: jax.Array) -> jax.Array:
     Returns:
       [...], element by element.
     """
-    return -jax.nn.softplus(at_least_float32(fake_logits))
+    return -jax.nn.softplus(to_acc_dtype(fake_logits))
 
 
 def non_saturating_generator_loss(fake_logits: jax.Array) -> jax.Array:
@@ -68,7 +68,7 @@ def non_saturating_generator_loss(fake_logits: jax.Array) -> jax.Array:
     Returns:
       [...], element by element.
     """
-    return jax.nn.softplus(-at_least_float32(fake_logits))
+    return jax.nn.softplus(-to_acc_dtype(fake_logits))
 
 
 def hinge_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -97,7 +97,7 @@ def hinge_generator_loss(fake_logits: jax.Array) -> jax.Array:
     Returns:
       [...], element by element.
     """
-    return -at_least_float32(fake_logits)
+    return -to_acc_dtype(fake_logits)
 
 
 def least_squares_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Array:
@@ -126,10 +126,10 @@ def least_squares_generator_loss(fake_logits: jax.Array) -> jax.Array:
     Returns:
       [...], element by element.
     """
-    return jnp.square(at_least_float32(fake_logits) - 1) / 2
+    return jnp.square(to_acc_dtype(fake_logits) - 1) / 2
 
 
 def _pair(real_logits: jax.Array, fake_logits: jax.Array) -> tuple[jax.Array, jax.Array]:
-    real_logits, fake_logits = at_least_float32(real_logits), at_least_float32(fake_logits)
+    real_logits, fake_logits = to_acc_dtype(real_logits), to_acc_dtype(fake_logits)
     check_shapes(real_logits=(real_logits, "..."), fake_logits=(fake_logits, "..."))
     return real_logits, fake_logits

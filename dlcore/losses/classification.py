@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import optax
 from jax.nn import log_softmax, softmax
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_class_ids, check_probabilities, check_range, check_shapes, describe_array
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.safe_product import safe_product
 
 __all__ = [
@@ -57,7 +57,7 @@ def softmax_cross_entropy_loss(
       ValueError: `labels` are neither integers [...] nor floats [..., C], concrete floats do not sum to 1, or
         a concrete weight is negative or NaN.
     """
-    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(
         logits=(logits, "... C"),
         label_smoothing=(label_smoothing, "0 to 1"),
@@ -104,7 +104,7 @@ def binary_cross_entropy_loss(
     Raises:
       ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
-    logits = at_least_float32(logits)
+    logits = to_acc_dtype(logits)
     check_shapes(
         logits=(logits, "... C"),
         targets=(targets, "... C"),
@@ -165,7 +165,7 @@ def _are_classes(logits: jax.Array, labels: jax.Array) -> bool:
 
 def _violations(logits: jax.Array, labels: jax.Array, margin: float | jax.Array) -> jax.Array:
     """By how much each score comes too close to that of the label: [..., C], 0 for the label itself."""
-    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margin=(margin, ">= 0"))
     check_class_ids("labels", labels, logits.shape[-1])
     is_other_class = jnp.arange(logits.shape[-1]) != labels[..., None]  # [..., C]

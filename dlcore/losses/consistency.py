@@ -11,9 +11,9 @@ Examples whose confidence is below beta cost 0, and still divide the mean.
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.losses.divergence import kl_divergence_loss
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["consistency_loss"]
 
@@ -45,6 +45,6 @@ def consistency_loss(
         threshold=(threshold, "0 to 1"),
     )
     # Target distribution, no gradient; sharpened where the temperature is below 1.
-    plain = jax.lax.stop_gradient(at_least_float32(target_logits))  # [..., C]
+    plain = jax.lax.stop_gradient(to_acc_dtype(target_logits))  # [..., C]
     is_confident = jax.nn.softmax(plain).max(-1) >= threshold  # [...]
     return jnp.where(is_confident, kl_divergence_loss(logits, jax.nn.softmax(plain / temperature)), 0)

@@ -21,11 +21,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_shapes, describe_array
 from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.moments import squared_distances
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather, replica_index
 
 __all__ = [
@@ -57,7 +57,7 @@ def info_nce_loss(
     Raises:
       ValueError: the shapes do not fit together, or there are no negatives.
     """
-    query, positive, negatives = (at_least_float32(z) for z in (query, positive, negatives))
+    query, positive, negatives = (to_acc_dtype(z) for z in (query, positive, negatives))
     check_shapes(
         query=(query, "... D"),
         positive=(positive, "... D"),
@@ -249,7 +249,7 @@ def alignment_loss(a: jax.Array, b: jax.Array) -> jax.Array:
       ValueError: the two shapes differ.
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"))
-    return jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)
+    return jnp.square(to_acc_dtype(a) - to_acc_dtype(b)).sum(-1)
 
 
 def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None) -> jax.Array:
@@ -269,7 +269,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
     check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "mask N or None"))
     _check_negatives(len(z))
     is_valid = jnp.ones(len(z), bool) if mask is None else mask > 0
-    z = jnp.where(is_valid[:, None], at_least_float32(z), 0)
+    z = jnp.where(is_valid[:, None], to_acc_dtype(z), 0)
     squared = squared_distances(z, z)  # [N, N]
     pairs = is_valid[:, None] & is_valid[None] & ~jnp.eye(len(z), dtype=bool)  # [N, N]
     count = pairs.sum()
@@ -286,7 +286,7 @@ def _check_negatives(batch_size: int) -> None:
 def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Which pairs count [N] bool, and both sides of length 1; what does not count has no say, not even as NaN."""
     is_valid = jnp.ones(len(a), bool) if mask is None else mask > 0
-    a, b = (at_least_float32(z if mask is None else jnp.where(is_valid[:, None], z, 0)) for z in (a, b))
+    a, b = (to_acc_dtype(z if mask is None else jnp.where(is_valid[:, None], z, 0)) for z in (a, b))
     return is_valid, l2_normalize(a), l2_normalize(b)
 
 

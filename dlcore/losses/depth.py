@@ -13,8 +13,8 @@ gradient term wants edges where the truth has them.
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["scale_and_shift_invariant_loss", "scale_invariant_depth_loss", "surface_normal_loss"]
 
@@ -42,7 +42,7 @@ def scale_invariant_depth_loss(
         mask=(mask, "mask ... H W or None"),
         variance_weight=(variance_weight, "0 to 1"),
     )
-    log_depth, target = at_least_float32(log_depth), at_least_float32(target)
+    log_depth, target = to_acc_dtype(log_depth), to_acc_dtype(target)
     # Pixels with a depth.
     valid = (target > 0) & jnp.isfinite(target)
     valid = valid if mask is None else valid & (mask > 0)
@@ -83,7 +83,7 @@ def scale_and_shift_invariant_loss(
         gradient_weight=(gradient_weight, ">= 0"),
         scales=(scales, "int 1 to 30"),
     )
-    prediction, target = at_least_float32(prediction), at_least_float32(target)
+    prediction, target = to_acc_dtype(prediction), to_acc_dtype(target)
     valid = jnp.isfinite(target) if mask is None else jnp.isfinite(target) & (mask > 0)
     n = jnp.maximum(valid.sum((-2, -1), keepdims=True), 1)  # [..., 1, 1]
 
@@ -124,7 +124,7 @@ def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(prediction=(prediction, "... 3"), target=(target, "... 3"))
-    x, y = at_least_float32(prediction), at_least_float32(target)
+    x, y = to_acc_dtype(prediction), to_acc_dtype(target)
     return 1 - (_unit(x) * _unit(y)).sum(-1)
 
 

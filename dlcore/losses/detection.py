@@ -20,9 +20,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.boxes import box_angle, box_area, box_union
 from dlcore.ops.checks import check_boxes, check_finite, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.safe_product import safe_product
 
 __all__ = [
@@ -55,7 +55,7 @@ def sigmoid_focal_loss(
     Raises:
       ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
-    logits = at_least_float32(logits)
+    logits = to_acc_dtype(logits)
     check_shapes(
         logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1 or None"), gamma=(gamma, ">= 0")
     )
@@ -166,7 +166,7 @@ def distribution_focal_loss(logits: jax.Array, targets: jax.Array, values: jax.A
         concrete target is not finite.
     """
     logits, values = _distribution(logits, values)
-    targets = at_least_float32(targets)
+    targets = to_acc_dtype(targets)
     check_shapes(logits=(logits, "... K"), targets=(targets, "..."))
     check_finite("targets", targets)
     if (count := logits.shape[-1]) < 2:
@@ -201,7 +201,7 @@ def distribution_expectation(logits: jax.Array, values: jax.Array | None = None)
 
 def _distribution(logits: jax.Array, values: jax.Array | None) -> tuple[jax.Array, jax.Array]:
     """Logits and values [K], 0 to K - 1 where there are none, in at least float32."""
-    logits = at_least_float32(logits)
+    logits = to_acc_dtype(logits)
     check_shapes(logits=(logits, "... K"), values=(values, "K or None"))
     return logits, jnp.asarray(np.arange(logits.shape[-1]) if values is None else values, logits.dtype)
 
@@ -209,7 +209,7 @@ def _distribution(logits: jax.Array, values: jax.Array | None) -> tuple[jax.Arra
 def _pairs(boxes: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.Array]:
     check_shapes(boxes=(boxes, "... 4"), targets=(targets, "... 4"))
     check_boxes("targets", targets)
-    return at_least_float32(boxes), at_least_float32(targets)
+    return to_acc_dtype(boxes), to_acc_dtype(targets)
 
 
 def _hull(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -17,9 +17,9 @@ student (or the same, d = s).
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.losses.classification import softmax_cross_entropy_loss
 from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["distillation_loss", "hard_distillation_loss"]
 
@@ -45,7 +45,7 @@ def distillation_loss(
         teacher_logits=(teacher_logits, "... C"),
         temperature=(temperature, "> 0"),
     )
-    student, teacher = (at_least_float32(x) / temperature for x in (student_logits, teacher_logits))  # [..., C]
+    student, teacher = (to_acc_dtype(x) / temperature for x in (student_logits, teacher_logits))  # [..., C]
     # No gradient to the teacher.
     log_q, log_p = jax.nn.log_softmax(student), jax.nn.log_softmax(jax.lax.stop_gradient(teacher))  # [..., C]
     # A class that the teacher excludes costs nothing.

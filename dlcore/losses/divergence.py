@@ -11,8 +11,8 @@ exact where a probability underflows, and a logit of -inf (an action that is not
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_probabilities, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.safe_product import safe_product
 
 __all__ = ["cross_entropy", "entropy", "entropy_loss", "kl_divergence", "kl_divergence_loss"]
@@ -32,7 +32,7 @@ def entropy(p: jax.Array) -> jax.Array:
     """
     check_shapes(p=(p, "... C"))
     check_probabilities("p", p)
-    p = at_least_float32(p)
+    p = to_acc_dtype(p)
     return -(p * _log(p)).sum(-1)
 
 
@@ -85,8 +85,8 @@ def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
     """
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
     check_probabilities("targets", targets)
-    targets = at_least_float32(targets)
-    log_q = jax.nn.log_softmax(at_least_float32(logits))  # [..., C]
+    targets = to_acc_dtype(targets)
+    log_q = jax.nn.log_softmax(to_acc_dtype(logits))  # [..., C]
     # A class without probability costs nothing, even at a logit of -inf.
     return safe_product(targets, _log(targets) - log_q).sum(-1)
 
@@ -101,7 +101,7 @@ def entropy_loss(logits: jax.Array) -> jax.Array:
       [...], one loss an example, in nats.
     """
     check_shapes(logits=(logits, "... C"))
-    log_p = jax.nn.log_softmax(at_least_float32(logits))  # [..., C]
+    log_p = jax.nn.log_softmax(to_acc_dtype(logits))  # [..., C]
     return -safe_product(jnp.exp(log_p), log_p).sum(-1)
 
 
@@ -109,7 +109,7 @@ def _pair(p: jax.Array, q: jax.Array) -> tuple[jax.Array, jax.Array]:
     check_shapes(p=(p, "... C"), q=(q, "... C"))
     check_probabilities("p", p)
     check_probabilities("q", q)
-    return at_least_float32(p), at_least_float32(q)
+    return to_acc_dtype(p), to_acc_dtype(q)
 
 
 def _log(p: jax.Array) -> jax.Array:

@@ -15,10 +15,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.mesh import mesh_laplacian
 from dlcore.ops.point_sets import check_points, nearest_neighbors
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["chamfer_loss", "chamfer_normal_loss", "edge_length_loss", "laplacian_loss", "normal_consistency_loss"]
 
@@ -51,7 +51,7 @@ def chamfer_loss(
     )
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
-    p, q = _visible(at_least_float32(p), p_mask), _visible(at_least_float32(q), q_mask)
+    p, q = _visible(to_acc_dtype(p), p_mask), _visible(to_acc_dtype(q), q_mask)
     if 0 in (p.shape[-2], q.shape[-2]):
         return jnp.zeros(p.shape[:-2], p.dtype)
     total = 0

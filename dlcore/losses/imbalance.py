@@ -16,9 +16,9 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.losses.classification import softmax_cross_entropy_loss
 from dlcore.ops.checks import check_class_ids, check_counts, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["class_balanced_weights", "enet_weights", "ldam_loss", "ldam_margins", "median_frequency_weights"]
 
@@ -38,7 +38,7 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
     """
     check_shapes(counts=(counts, "C"), beta=(beta, "0 to <1"))
     check_counts("counts", counts)
-    counts = at_least_float32(counts)
+    counts = to_acc_dtype(counts)
     # Effective number (1 - beta^n) / (1 - beta), up to a constant factor.
     effective = -jnp.expm1(counts * jnp.log1p(-jnp.asarray(1 - beta, counts.dtype)))  # [C]
     weights = jnp.where(counts > 0, 1 / jnp.where(counts > 0, effective, 1), 0)  # [C]
@@ -69,10 +69,10 @@ def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 
             f"pixels[{at}]={pixels[at]:g}: more than all pixels of its images; allowed: at most beside[{at}]="
             f"{beside[at]:g}"
         )
-    pixels = at_least_float32(pixels)
+    pixels = to_acc_dtype(pixels)
     occurs = pixels > 0
     # Frequency of a class in the images that contain it.
-    frequency = pixels / jnp.maximum(at_least_float32(beside), 1)  # [C]
+    frequency = pixels / jnp.maximum(to_acc_dtype(beside), 1)  # [C]
     median = jnp.nanmedian(jnp.where(occurs, frequency, jnp.nan))
     return jnp.where(occurs, jnp.minimum(median / jnp.where(occurs, frequency, 1), cap), 0)
 
@@ -92,7 +92,7 @@ def enet_weights(pixels: jax.Array, c: float = 1.02) -> jax.Array:
     """
     check_shapes(pixels=(pixels, "C"), c=(c, "> 1"))
     check_counts("pixels", pixels)
-    pixels = at_least_float32(pixels)
+    pixels = to_acc_dtype(pixels)
     return 1 / jnp.log(c + pixels / jnp.maximum(pixels.sum(), 1))
 
 
@@ -113,7 +113,7 @@ def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.
     check_counts("counts", counts)
     if not jnp.size(counts):
         raise ValueError("counts=[]: no classes; allowed: at least one")
-    margins = jnp.maximum(at_least_float32(counts), 1) ** -0.25  # [C]
+    margins = jnp.maximum(to_acc_dtype(counts), 1) ** -0.25  # [C]
     return margins * max_margin / margins.max()
 
 
@@ -133,7 +133,7 @@ def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: f
       ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, or `margins`
         are not [C].
     """
-    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, "> 0"))
     check_class_ids("labels", labels, logits.shape[-1])
     check_range("margins", margins, 0)

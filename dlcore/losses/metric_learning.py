@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
-from dlcore.losses._precision import at_least_float32
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_range, check_shapes, check_values
 from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
@@ -79,7 +79,7 @@ def triplet_loss(
     """
     if squared and p != 2:
         raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
-    anchor, positive, negative = (at_least_float32(x) for x in (anchor, positive, negative))
+    anchor, positive, negative = (to_acc_dtype(x) for x in (anchor, positive, negative))
     check_shapes(
         anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, ">= 0")
     )
@@ -109,7 +109,7 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
       ValueError: `embeddings` are not [N, D].
     """
     check_shapes(embeddings=(embeddings, "N D"))
-    embeddings = at_least_float32(embeddings)
+    embeddings = to_acc_dtype(embeddings)
     distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)  # [N, N]
     return distances if squared else safe_sqrt(distances)
 
@@ -208,7 +208,7 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ">= 0"))
     check_values("same", same, (0, 1))
-    squared = jnp.square(at_least_float32(a) - at_least_float32(b)).sum(-1)  # [...]
+    squared = jnp.square(to_acc_dtype(a) - to_acc_dtype(b)).sum(-1)  # [...]
     return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
 
@@ -227,7 +227,7 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
     Raises:
       ValueError: the shapes do not fit together, or a concrete `y` is neither -1 nor 1.
     """
-    a, b = at_least_float32(a), at_least_float32(b)
+    a, b = to_acc_dtype(a), to_acc_dtype(b)
     check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, "-1 to 1"))
     check_values("y", y, (-1, 1))
     cosine = _dot(l2_normalize(a), l2_normalize(b))  # [...]
@@ -248,7 +248,7 @@ def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.
     Raises:
       ValueError: the two shapes differ, or a concrete `y` is neither -1 nor 1.
     """
-    distance = at_least_float32(distance)
+    distance = to_acc_dtype(distance)
     check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ">= 0"))
     check_values("y", y, (-1, 1))
     check_range("distance", distance, 0)
@@ -272,7 +272,7 @@ def margin_ranking_loss(
     Raises:
       ValueError: the shapes differ, or a concrete `y` is neither -1 nor 1.
     """
-    first, second = at_least_float32(first), at_least_float32(second)
+    first, second = to_acc_dtype(first), to_acc_dtype(second)
     check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ">= 0"))
     check_values("y", y, (-1, 1))
     return jax.nn.relu(margin - y * (first - second))

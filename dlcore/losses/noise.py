@@ -12,8 +12,8 @@ label with what the network says the *label* will be, so that at the minimum p i
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_class_ids, check_probabilities, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.safe_product import safe_product
 
 __all__ = ["forward_corrected_loss", "generalized_cross_entropy_loss"]
@@ -34,7 +34,7 @@ def generalized_cross_entropy_loss(logits: jax.Array, labels: jax.Array, q: floa
       ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, or `q` is out
         of range.
     """
-    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), q=(q, "0 to 1"))
     check_class_ids("labels", labels, logits.shape[-1])
     log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[..., None], -1, mode="clip")[..., 0]  # [...]
@@ -58,7 +58,7 @@ def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax
       ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, `transition`
         is not [C, C], or a row of a concrete one does not sum to 1.
     """
-    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), transition=(transition, "C C"))
     check_class_ids("labels", labels, logits.shape[-1])
     check_probabilities("transition", transition)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["full_loss", "masked_mean", "multi_task_loss"]
 
@@ -33,7 +33,7 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     Raises:
       ValueError: the two shapes differ, or a concrete mask is negative or NaN.
     """
-    values = at_least_float32(values)
+    values = to_acc_dtype(values)
     check_shapes(values=(values, "..."), mask=(mask, "mask ..."))
     is_valid = mask > 0
     # where, not a product: a padded value may be NaN.
@@ -64,7 +64,7 @@ def full_loss(
         or is negative.
     """
     check_choice("reduction", reduction, ("mean", "sum"))
-    losses = at_least_float32(losses)
+    losses = to_acc_dtype(losses)
     check_shapes(losses=(losses, "..."), mask=(mask, "mask ... or None"), penalty=(penalty, ""))
     check_shapes(weight=(weight, ">= 0"))
     mask = jnp.ones(losses.shape, bool) if mask is None else mask

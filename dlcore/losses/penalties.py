@@ -22,8 +22,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["elastic_net_penalty", "l1_penalty", "l2_penalty", "orthogonal_penalty"]
 
@@ -102,5 +102,5 @@ def _magnitude(w: jax.Array) -> jax.Array:
 
 def _sum(function: Callable, params: Any, where: Where | None) -> jax.Array:
     leaves = [(path, jnp.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
-    terms = [function(at_least_float32(leaf)).sum() for path, leaf in leaves if where is None or where(path, leaf)]
+    terms = [function(to_acc_dtype(leaf)).sum() for path, leaf in leaves if where is None or where(path, leaf)]
     return sum(terms, jnp.zeros((), jnp.result_type(float) if not terms else terms[0].dtype))

@@ -16,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -126,7 +126,7 @@ def gaussian_nll_loss(
     Raises:
       ValueError: the shapes do not fit together, or a concrete variance is negative or NaN.
     """
-    error, variance = _error(mean, targets), at_least_float32(variance)
+    error, variance = _error(mean, targets), to_acc_dtype(variance)
     check_shapes(
         mean=(error, "... D"),
         variance=(variance, "... 1" if variance.shape[-1:] == (1,) else "... D"),
@@ -146,4 +146,4 @@ def _distance(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
 def _error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
-    return at_least_float32(predictions) - at_least_float32(targets)
+    return to_acc_dtype(predictions) - to_acc_dtype(targets)

@@ -11,8 +11,8 @@ half the smoothing. An example has two spatial axes; reshape volumes [..., D, H,
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_class_ids, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["dice_loss", "multiclass_dice_loss", "multiclass_tversky_loss", "tversky_loss"]
 
@@ -73,7 +73,7 @@ def tversky_loss(
     if mask is not None:
         logits, targets = (jnp.where(mask > 0, v, 0) for v in (logits, targets))
     check_range("targets", targets, 0, 1)
-    return _tversky(jax.nn.sigmoid(at_least_float32(logits)), targets, alpha, beta, smooth, mask, (-2, -1))
+    return _tversky(jax.nn.sigmoid(to_acc_dtype(logits)), targets, alpha, beta, smooth, mask, (-2, -1))
 
 
 def multiclass_dice_loss(
@@ -133,7 +133,7 @@ def multiclass_tversky_loss(
         labels, mask = jnp.where(mask > 0, labels, 0), mask[..., None]
         logits = jnp.where(mask > 0, logits, 0)
     check_class_ids("labels", labels, logits.shape[-1])
-    p = jax.nn.softmax(at_least_float32(logits))  # [..., H, W, C]
+    p = jax.nn.softmax(to_acc_dtype(logits))  # [..., H, W, C]
     q = jax.nn.one_hot(labels, p.shape[-1], dtype=p.dtype)  # [..., H, W, C]
     return _tversky(p, q, alpha, beta, smooth, mask, (-3, -2)).mean(-1)
 

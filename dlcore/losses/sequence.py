@@ -18,8 +18,8 @@ import numpy as np
 import optax
 
 from dlcore.choices import check_choice
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_class_ids, check_indices, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["ctc_loss", "sequence_loss"]
 
@@ -41,7 +41,7 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
       ValueError: `steps` is unknown, or `mask` does not have the shape of `losses`.
     """
     check_choice("steps", steps, ("all", "last"))
-    losses = at_least_float32(losses)
+    losses = to_acc_dtype(losses)
     check_shapes(losses=(losses, "... T"), mask=(mask, "mask ... T or None"))
     is_valid = jnp.ones(losses.shape, bool) if mask is None else mask > 0  # [..., T]
     if steps == "last":
@@ -76,7 +76,7 @@ def ctc_loss(
       ValueError: the shapes do not fit together, `labels` are not integers, `blank` is no class, or, outside of jit, a
         symbol that counts is none or the blank, or a length is negative or exceeds the steps or symbols.
     """
-    logits, labels = at_least_float32(logits), jnp.asarray(labels)
+    logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(
         logits=(logits, "... T C"),
         labels=(labels, "int ... L"),

@@ -16,8 +16,8 @@ import math
 import jax
 import jax.numpy as jnp
 
-from dlcore.losses._precision import at_least_float32
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["content_loss", "gram_matrix", "style_loss", "total_variation_loss"]
 
@@ -36,7 +36,7 @@ def gram_matrix(features: jax.Array) -> jax.Array:
     """
     check_shapes(features=(features, "... H W C"))
     *batch, height, width, channels = features.shape
-    flat = at_least_float32(features).reshape(*batch, height * width, channels)  # [..., H W, C]
+    flat = to_acc_dtype(features).reshape(*batch, height * width, channels)  # [..., H W, C]
     return jnp.swapaxes(flat, -1, -2) @ flat
 
 
@@ -54,7 +54,7 @@ def content_loss(features: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the two shapes differ.
     """
     check_shapes(features=(features, "... H W C"), targets=(targets, "... H W C"))
-    return jnp.square(at_least_float32(features) - targets).mean((-3, -2, -1))
+    return jnp.square(to_acc_dtype(features) - targets).mean((-3, -2, -1))
 
 
 def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | None = None) -> jax.Array:
@@ -95,7 +95,7 @@ def total_variation_loss(image: jax.Array) -> jax.Array:
       ValueError: `image` has fewer than three axes.
     """
     check_shapes(image=(image, "... H W C"))
-    image = at_least_float32(image)
+    image = to_acc_dtype(image)
     # Squared differences of vertical and horizontal neighbors.
     steps = (jnp.square(jnp.diff(image, axis=axis)) for axis in (-3, -2))
     down, across = (step.sum((-3, -2, -1)) / max(math.prod(step.shape[-3:]), 1) for step in steps)

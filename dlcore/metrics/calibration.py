@@ -17,6 +17,7 @@ from dlcore.choices import check_whole_number
 from dlcore.learner import Metric
 from dlcore.metrics.classification import _check_logits, class_predictions
 from dlcore.ops.checks import check_mask, check_range, check_values
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Calibration"]
 
@@ -52,7 +53,7 @@ class Calibration(Metric):
         """
         _check_logits(logits, labels, mask)
         logits = logits if mask is None else jnp.where(mask[:, None] > 0, logits, 0)
-        probabilities = jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), axis=-1)
+        probabilities = jax.nn.softmax(to_acc_dtype(logits), axis=-1)
         return cls.of_confidence(probabilities.max(-1), class_predictions(logits) == labels, mask, num_bins)
 
     @classmethod
@@ -86,7 +87,7 @@ class Calibration(Metric):
         check_mask("mask", mask)
         valid = jnp.ones(confidence.shape, bool) if mask is None else mask > 0
         check_range("confidence", jnp.where(valid, confidence, 0), 0, 1)
-        confidence = confidence.astype(jnp.promote_types(confidence.dtype, jnp.float32))
+        confidence = to_acc_dtype(confidence)
         inner_edges = np.linspace(0, 1, num_bins + 1)[1:-1].astype(confidence.dtype)
         index = (confidence[:, None] > inner_edges).sum(-1)  # [B], bins closed above
         member = (index[:, None] == jnp.arange(num_bins)) & valid[:, None]  # [B, M]

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["LAYERS", "clip_score", "lpips", "lpips_weights"]
@@ -104,5 +105,5 @@ def clip_score(images: jax.Array, texts: jax.Array, scale: float = 100.0) -> jax
 
 def _directions(x: jax.Array) -> jax.Array:
     """Vectors of length 1 along the last axis; one of zeros stays."""
-    x = jnp.asarray(x).astype(jnp.promote_types(jnp.asarray(x).dtype, jnp.float32))
+    x = to_acc_dtype(x)
     return x / (safe_sqrt(jnp.square(x).sum(-1, keepdims=True)) + 1e-10)

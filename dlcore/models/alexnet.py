@@ -23,9 +23,10 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, initializers, local_response_norm
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AlexNet"]
@@ -80,7 +81,7 @@ class AlexNet(Backbone):
             x = dropout()(x) if self.towers == 1 else x
             x = nn.relu(Dense(self.hidden, dtype=x.dtype, name=name, **self._inits(x.shape[-1], 1.0))(x))
             x = dropout()(x) if self.towers == 2 else x
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
         return self._linear(x)
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:

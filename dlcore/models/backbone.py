@@ -18,8 +18,8 @@ from dlcore.choices import check_whole_number
 from dlcore.learner import Range, check_kind
 from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["HEADS", "PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head", "check_layers"]
 
@@ -93,14 +93,14 @@ class Backbone(CheckedFields):
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         """Average over places and classify."""
-        return self._linear(global_avg_pool(x.astype(logits_dtype(x.dtype))))
+        return self._linear(global_avg_pool(to_acc_dtype(x)))
 
     def _class_maps(self, x: jax.Array) -> jax.Array:
         """Classify each place by a 1x1 convolution, and average the rectified maps: a head without a linear layer."""
         maps = Conv(
             self.num_classes,
             (1, 1),
-            dtype=logits_dtype(x.dtype),
+            dtype=acc_dtype_of(x.dtype),
             kernel_init=self.head_init,
             bias_init=nn.initializers.ones,
             name="head",

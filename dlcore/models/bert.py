@@ -25,10 +25,10 @@ from dlcore.nn import Dense
 from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
-from dlcore.nn.precision import logits_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.transformer import TransformerEncoderBlock
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["BERT", "MODELS"]
 
@@ -186,7 +186,7 @@ class BERT(CheckedFields):
         if self.head == "pooled":
             return jnp.tanh(self.pooler(x[:, 0]))
         logits = self.word_embeddings.attend(self.transform_norm(self.activate(self.transform(x))))
-        return logits.astype(logits_dtype(logits.dtype)) + self.head_bias
+        return to_acc_dtype(logits) + self.head_bias
 
 
 _published = functools.partial(BERT, vocab_size=30522, window=512)

@@ -24,7 +24,7 @@ from dlcore.models import vit
 from dlcore.models.fields import CheckedFields
 from dlcore.models.vit import ViT
 from dlcore.nn import FeedForward, LayerNorm, MultiHeadAttention, gelu
-from dlcore.nn.precision import logits_dtype
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["MODELS", "CaiT", "ClassAttentionBlock"]
 
@@ -132,7 +132,7 @@ class CaiT(ViT):
                 name=f"blocks_token_only_{i}",
             )(token, x)
         tokens = jnp.concatenate([token, x], 1)
-        return self._classify(self._norm("norm", logits_dtype(x.dtype))(tokens)[:, 0], "head")
+        return self._classify(self._norm("norm", acc_dtype_of(x.dtype))(tokens)[:, 0], "head")
 
 
 def _variant(width: int, depth: int, num_heads: int, image_size: int, layer_scale: float = 1e-5) -> functools.partial:

@@ -41,9 +41,9 @@ from dlcore.nn import (
 )
 from dlcore.nn.activations import named_activation
 from dlcore.nn.embed import Embed
-from dlcore.nn.precision import logits_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops import check_shapes, l2_normalize
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["CLIP", "MODELS", "SigLIP", "example_inputs", "from_torch_names", "unit"]
 
@@ -59,7 +59,7 @@ def unit(x: jax.Array) -> jax.Array:
     Returns:
       [..., D], at least float32.
     """
-    return l2_normalize(x.astype(logits_dtype(x.dtype)))
+    return l2_normalize(to_acc_dtype(x))
 
 
 class CLIP(CheckedFields):
@@ -203,7 +203,7 @@ class CLIP(CheckedFields):
           [B, D], of length 1, at least float32.
         """
         token = self.image_tokens(images)[:, 0]
-        return unit(self.vision_head(self.vision_norm(token.astype(logits_dtype(token.dtype)))))
+        return unit(self.vision_head(self.vision_norm(to_acc_dtype(token))))
 
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Read images.
@@ -252,7 +252,7 @@ class CLIP(CheckedFields):
         x = self.token_embed(tokens) + self.text_positions(jnp.arange(length))
         for block in self.text_blocks:
             x = block(x, False, mask)
-        return self.text_norm(x.astype(logits_dtype(x.dtype)))
+        return self.text_norm(to_acc_dtype(x))
 
     def encode_text(self, tokens: jax.Array) -> jax.Array:
         """Encode texts.
@@ -352,7 +352,7 @@ class SigLIP(CLIP):
 
     def _pool(self, x: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         """Read the image's vector from its tokens; the mask [B, 1, 1, N] says which tokens."""
-        x = self.vision_norm(x.astype(logits_dtype(x.dtype)))
+        x = self.vision_norm(to_acc_dtype(x))
         probe = jnp.broadcast_to(self.probe.astype(x.dtype), (x.shape[0], 1, self.vision_width))
         x = self.probe_attn(probe, x, mask=mask)
         return unit((x + self.probe_mlp(self.probe_norm(x)))[:, 0])

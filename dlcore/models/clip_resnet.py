@@ -23,8 +23,8 @@ from dlcore.models import clip
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense, MultiHeadAttention
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops import avg_pool
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["MODELS", "AttentionPool", "CLIPResNet", "ModifiedResNet", "example_inputs", "from_torch_names"]
 
@@ -188,7 +188,7 @@ class CLIPResNet(clip.CLIP):
           [B, D], of length 1, at least float32.
         """
         x = self.visual(images, train)
-        return clip.unit(x.astype(logits_dtype(x.dtype)))
+        return clip.unit(to_acc_dtype(x))
 
     def image_tokens(self, images: jax.Array) -> jax.Array:
         """Refuse: a residual network has no tokens.

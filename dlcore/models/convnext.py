@@ -22,9 +22,10 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, GlobalResponseNorm, LayerNorm, drop_path, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
@@ -179,7 +180,7 @@ class ConvNeXt(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         x = LayerNorm(EPSILON, dtype=x.dtype, name="classifier_0")(x)
         return self._linear(x)
 

@@ -15,9 +15,9 @@ from jax.export import is_symbolic_dim
 
 from dlcore.choices import check_whole_number
 from dlcore.models.fields import CheckedFields
-from dlcore.nn.precision import logits_dtype
 from dlcore.nn.scanned_blocks import scan_blocks
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.split_sequence import split_batch
 
 __all__ = ["DecoderOnly"]
@@ -117,7 +117,7 @@ class DecoderOnly(CheckedFields):
 
     def _logits(self, x: jax.Array) -> jax.Array:
         logits = split_batch(self.logits(x))
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)
 
     @nn.nowrap
     def init_cache(self, batch_size: int, length: int | None = None) -> Any:

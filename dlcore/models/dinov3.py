@@ -28,9 +28,9 @@ from dlcore.models.convnext import ConvNeXt
 from dlcore.models.torch_weights import Layout
 from dlcore.models.vit import ViT, qkv_bias_part
 from dlcore.nn import LayerNorm
-from dlcore.nn.precision import logits_dtype
 from dlcore.nn.rotary import axial_angles
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["MODELS", "DINOv3", "DINOv3ConvNeXt", "center_angles"]
 
@@ -200,7 +200,7 @@ class DINOv3ConvNeXt(ConvNeXt):
           [B, 1 + N, widths[-1]], normalized: the mean over the map first.
         """
         x = self._stages(x, train)[0]
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
         locations = x.reshape(x.shape[0], -1, x.shape[-1])
         tokens = jnp.concatenate([global_avg_pool(x)[:, None], locations], 1)
         return LayerNorm(convnext.EPSILON, dtype=x.dtype, name="classifier_0")(tokens)

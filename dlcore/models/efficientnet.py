@@ -32,10 +32,11 @@ from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, Padding, round_cha
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Dropout, StochasticDepth
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "EfficientNet", "MBConv", "Scale", "StageSetting", "compound_scale", "search_reward"]
@@ -308,7 +309,7 @@ class EfficientNet(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         x = Dropout(self.dropout, deterministic=not train)(x)
         return self._linear(x)
 

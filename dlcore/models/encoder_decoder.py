@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.models.fields import CheckedFields
 from dlcore.nn.attention import causal_mask
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["EncoderDecoder"]
 
@@ -173,4 +173,4 @@ class EncoderDecoder(CheckedFields):
 
     def _logits(self, x: jax.Array, train: bool) -> jax.Array:
         logits = self.logits(self.finish("decoder", x, train))
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)

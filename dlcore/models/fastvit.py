@@ -29,9 +29,10 @@ from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm
 from dlcore.models.repvgg import EPSILON, RepConv, fold_rep_conv, identity_kernel
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import BatchNorm, Conv, FeedForward, MultiHeadAttention, drop_path, fold_batch_norm, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "FastViT", "FastViTBlock", "RepBlock", "RepMixer", "fold_branches"]
@@ -347,7 +348,7 @@ class FastViT(Backbone):
         fields = {"folded": self.folded, "dtype": x.dtype, "axis_name": self.axis_name}
         channels = x.shape[-1]
         x = RepBlock(2 * channels, 3, 1, channels, use_se=True, **fields, name="final_conv")(x, train)
-        return self._linear(global_avg_pool(x.astype(logits_dtype(x.dtype))))
+        return self._linear(global_avg_pool(to_acc_dtype(x)))
 
 
 _deep = functools.partial(FastViT, stages=(6, 6, 18, 6), attention=True)

@@ -29,10 +29,11 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dense, initializers
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool, max_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = [
@@ -269,7 +270,7 @@ class AuxiliaryHead(CheckedFields):
         kernel_init = initializers.normal(0.01) if self.batch_norm else initializers.xavier_uniform()
         x = nn.relu(Dense(self.hidden, dtype=self.dtype, kernel_init=kernel_init, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
@@ -362,7 +363,7 @@ class GoogLeNet(Backbone):
         return self._head(x, train) if head else None, maps, auxiliaries
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -27,9 +27,10 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.swin import join_windows, windows
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, LearnedPositions, dot_product_attention, drop_path, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Hiera", "HieraBlock", "UnitAttention"]
@@ -222,7 +223,7 @@ class Hiera(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         return self._linear(LayerNorm(1e-6, dtype=x.dtype, name="norm")(x))
 
 

@@ -19,8 +19,9 @@ from dlcore.choices import check_choice
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops import avg_pool, max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "LeNet5"]
@@ -69,7 +70,7 @@ class LeNet5(Backbone):
         x = x.reshape(x.shape[0], -1)
         for i, size in enumerate((120, 84), 1):
             x = activation(Dense(size, dtype=x.dtype, kernel_init=init, name=f"dense{i}")(x))
-        return self._linear(x.astype(logits_dtype(x.dtype)))
+        return self._linear(to_acc_dtype(x))
 
     def _kernel_init(self) -> Any:
         return nn.initializers.glorot_uniform() if self.activation == "tanh" else nn.initializers.he_normal()

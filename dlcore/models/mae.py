@@ -35,9 +35,9 @@ from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.weight_files import unwrap_state_dict
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions, sinusoidal_encoding
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patch_grid, patchify
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["MAE", "MODELS", "VideoMAE", "example_inputs", "from_torch_names", "visible_count"]
 
@@ -263,7 +263,7 @@ class MAE(CheckedFields):
             tokens = jnp.concatenate([first, tokens], 1)
         for block in self.blocks:
             tokens = block(tokens)
-        tokens = tokens.astype(logits_dtype(tokens.dtype))
+        tokens = to_acc_dtype(tokens)
         return self.norm(tokens) if self.final_norm else tokens
 
     def _check_table(self, grid: tuple[int, ...]) -> None:
@@ -281,7 +281,7 @@ class MAE(CheckedFields):
         y = jnp.concatenate([y[:, :front], patches], 1)
         for block in self.decoder:
             y = block(y)
-        return self.decoder_pred(self.decoder_norm(y.astype(logits_dtype(y.dtype)))[:, front:])
+        return self.decoder_pred(self.decoder_norm(to_acc_dtype(y))[:, front:])
 
 
 class VideoMAE(MAE):

@@ -39,10 +39,11 @@ from dlcore.nn import (
     drop_path,
     gelu,
 )
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, global_avg_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MaxViT", "MaxViTConv", "MaxViTLayer", "PartitionAttention", "join_sets", "sets_of_pixels"]
@@ -349,7 +350,7 @@ class MaxViT(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         x = LayerNorm(dtype=x.dtype, name="classifier_2")(x)
         x = nn.tanh(Dense(x.shape[-1], dtype=x.dtype, kernel_init=KERNEL_INIT, name="classifier_3")(x))
         return self._linear(x)

@@ -21,8 +21,9 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Mixer", "MixerBlock"]
@@ -139,7 +140,7 @@ class Mixer(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(LayerNorm(EPSILON, dtype=logits_dtype(x.dtype), name="norm")(x).mean(1))
+        return self._linear(LayerNorm(EPSILON, dtype=acc_dtype_of(x.dtype), name="norm")(x).mean(1))
 
 
 MODELS = {

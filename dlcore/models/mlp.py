@@ -20,7 +20,8 @@ from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_floats
 from dlcore.nn import Dense, DropConnect, VanillaDropout
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MLP", "MODELS"]
@@ -74,7 +75,7 @@ class MLP(Backbone):
         return x, stages
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(x.astype(logits_dtype(x.dtype)))
+        return self._linear(to_acc_dtype(x))
 
     def _check(self, x: jax.Array) -> None:
         check_choice("activation", self.activation, ACTIVATIONS)

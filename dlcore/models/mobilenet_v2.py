@@ -23,10 +23,11 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import BatchNorm, Conv, Dropout, relu6
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 from dlcore.ops.checks import check_counts
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNorm", "InvertedResidual", "MobileNetV2", "round_channels"]
@@ -212,7 +213,7 @@ class MobileNetV2(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         x = Dropout(self.dropout, deterministic=not train)(x)
         return self._linear(x)
 

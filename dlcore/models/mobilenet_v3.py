@@ -22,9 +22,10 @@ from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, round_channels
 from dlcore.models.resnet import SqueezeExcitation
 from dlcore.nn import Dense, Dropout, hard_sigmoid, hard_swish
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BlockSetting", "MobileNetV3", "MobileNetV3Block"]
@@ -184,7 +185,7 @@ class MobileNetV3(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         normal = nn.initializers.normal(0.01)
         hidden = round_channels(self.hidden * self.width_mult)
         x = hard_swish(Dense(hidden, dtype=x.dtype, kernel_init=normal, name="classifier_0")(x))

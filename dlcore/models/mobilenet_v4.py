@@ -30,9 +30,10 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.models.mobilenet_v2 import ConvNorm, round_channels
 from dlcore.nn import BatchNorm, Dropout, MultiHeadAttention, drop_path, gelu, relu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BlockSetting", "MobileAttention", "MobileNetV4", "UniversalBottleneck"]
@@ -368,7 +369,7 @@ class MobileNetV4(Backbone):
         )
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))[:, None, None]
+        x = global_avg_pool(to_acc_dtype(x))[:, None, None]
         fields = {"dtype": x.dtype, "axis_name": self.axis_name}
         x = ConvNorm(self.last_channel, 1, activation=self._activation(), **fields, name="conv_head")(x, train)
         return self._linear(Dropout(self.dropout, deterministic=not train)(x[:, 0, 0]))

@@ -30,9 +30,10 @@ from dlcore.models.mobilenet_v2 import KERNEL_INIT, ConvNorm, InvertedResidual
 from dlcore.models.swin import windows
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dropout, LayerNorm, TransformerEncoderBlock, silu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, resize
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MobileViT", "MobileViTBlock", "fold", "unfold"]
@@ -253,7 +254,7 @@ class MobileViT(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         return self._linear(Dropout(self.dropout, deterministic=not train)(x))
 
 

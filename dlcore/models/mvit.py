@@ -38,9 +38,10 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, dot_product_attention, drop_path, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
@@ -145,7 +146,7 @@ class PooledAttention(CheckedFields):
 
     def _position_bias(self, query: jax.Array, grid: Grid, key_grid: Grid) -> jax.Array:
         """Products of queries [B, 1 + q, heads, d] and rows of three tables: [B, heads, 1 + q, 1 + k]."""
-        dtype, channels = logits_dtype(query.dtype), query.shape[-1]
+        dtype, channels = acc_dtype_of(query.dtype), query.shape[-1]
         patches = query[:, 1:].reshape(len(query), *grid, *query.shape[2:])
         stride = min(self.query_stride, self.key_stride)
         sizes = (self.table_grid[0], self.table_grid[1] // stride, self.table_grid[2] // stride)
@@ -319,7 +320,7 @@ class MViT(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = x[:, 0].astype(logits_dtype(x.dtype))
+        x = x[:, 0].astype(acc_dtype_of(x.dtype))
         x = LayerNorm(1e-6, dtype=x.dtype, name="norm")(x)
         return self._linear(nn.Dropout(self.dropout)(x, deterministic=not train))
 

@@ -25,9 +25,10 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, LayerNorm, MultiHeadAttention, drop_path, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PVTv2", "PVTv2Block", "ReducedAttention"]
@@ -255,7 +256,7 @@ class PVTv2(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(global_avg_pool(x.astype(logits_dtype(x.dtype))))
+        return self._linear(global_avg_pool(to_acc_dtype(x)))
 
 
 _large = functools.partial(PVTv2, drop_path=0.3)

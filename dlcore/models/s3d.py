@@ -29,9 +29,10 @@ from dlcore.models.googlenet import MODULES, ConvNorm
 from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn.initializers import torch_default
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "S3D", "SeparableConv", "SeparableInception", "example_inputs", "from_torch_names"]
@@ -167,7 +168,7 @@ class S3D(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = _window_means(x.astype(logits_dtype(x.dtype)))
+        x = _window_means(to_acc_dtype(x))
         return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x).mean((1, 2, 3)))
 
     def _scaled(self, features: int) -> int:

@@ -26,7 +26,7 @@ from flax import linen as nn
 from dlcore.models import clip
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
-from dlcore.nn.precision import logits_dtype
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["MODELS", "PackedImages", "SigLIP2", "example_inputs", "from_torch_names", "positions_of_grids"]
 
@@ -59,7 +59,7 @@ def positions_of_grids(table: jax.Array, spatial_shapes: jax.Array, length: int)
       [B, N, D], at least float32: the grid's positions in row order; padding has the first one. NaN for a grid that
       has no patch, or more than N.
     """
-    table = table.astype(logits_dtype(table.dtype))
+    table = to_acc_dtype(table)
     source = jnp.arange(len(table), dtype=table.dtype)
 
     def weights(index: jax.Array, size: jax.Array) -> jax.Array:

@@ -17,7 +17,8 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "SmallCNN"]
@@ -55,7 +56,7 @@ class SmallCNN(Backbone):
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
         dense = Dense(self.hidden, dtype=x.dtype, kernel_init=nn.initializers.he_normal(), name="dense1")
         x = nn.relu(dense(x.reshape(x.shape[0], -1)))
-        return self._linear(x.astype(logits_dtype(x.dtype)))
+        return self._linear(to_acc_dtype(x))
 
 
 MODELS = {"small_cnn": functools.partial(SmallCNN)}

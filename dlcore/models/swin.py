@@ -34,9 +34,10 @@ from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import Conv, Dense, FeedForward, LayerNorm, MultiHeadAttention, RelativePositionBias, drop_path, gelu
 from dlcore.nn.initializers import torch_default
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "join_windows", "shift_mask", "windows"]
@@ -398,7 +399,7 @@ class Swin(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        return self._linear(LayerNorm(dtype=logits_dtype(x.dtype), name="norm")(x).mean(tuple(range(1, x.ndim - 1))))
+        return self._linear(LayerNorm(dtype=acc_dtype_of(x.dtype), name="norm")(x).mean(tuple(range(1, x.ndim - 1))))
 
 
 MODELS = {

@@ -29,9 +29,10 @@ from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.models.torch_weights import Layout
 from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, fractional_max_pool, max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "VGG", "from_torch"]
@@ -135,7 +136,7 @@ class VGG(Backbone):
         dense = functools.partial(Dense, self.hidden, dtype=x.dtype, kernel_init=nn.initializers.normal(0.01))
         for name in ("classifier_0", "classifier_3"):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
-        return self._linear(x.astype(logits_dtype(x.dtype)))
+        return self._linear(to_acc_dtype(x))
 
     def _stage(self, x: jax.Array, train: bool, i: int, layer: int, dtype: Any) -> dict[str, jax.Array]:
         """Return the maps of stage i, whose first layer is torchvision's features[layer]."""

@@ -22,7 +22,8 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_clips
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = [
@@ -113,7 +114,7 @@ class VideoResNet(CheckedFields):
                 x = nn.relu(x + y)
         x = x.mean((1, 2, 3))
         x = Dense(self.num_classes, dtype=dtype, name="fc")(x)
-        return x.astype(logits_dtype(x.dtype))
+        return to_acc_dtype(x)
 
 
 VIDEO_MODELS = {

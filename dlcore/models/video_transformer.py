@@ -37,7 +37,8 @@ from dlcore.nn import (
     gelu,
     named_activation,
 )
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["MODELS", "DividedBlock", "TimeSformer", "ViViT", "example_inputs", "from_torch_names"]
 
@@ -108,7 +109,7 @@ class _Clips(CheckedFields):
             )
 
     def _classify(self, z: jax.Array) -> jax.Array:
-        token = z[:, 0].astype(logits_dtype(z.dtype))
+        token = z[:, 0].astype(acc_dtype_of(z.dtype))
         if self.num_classes == 0:
             return token
         return Dense(self.num_classes, dtype=token.dtype, kernel_init=self.head_init, name="head")(token)

@@ -45,9 +45,10 @@ from dlcore.nn import (
     interpolate_positions,
 )
 from dlcore.nn.initializers import torch_default
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.scanned_blocks import STACK, scan_blocks
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ViT", "from_torch", "qkv_bias_part"]
@@ -345,7 +346,7 @@ class ViT(Backbone):
                 if self.has_variable(PERTURBATIONS, name):
                     x = x.at[:, first:last].add(self._perturbation(name, x, grid))
                 maps[name] = self._map(x, first, grid)
-        return self._norm("norm", logits_dtype(x.dtype))(x) if self.final_norm else x, maps
+        return self._norm("norm", acc_dtype_of(x.dtype))(x) if self.final_norm else x, maps
 
     def _perturbation(self, name: str, x: jax.Array, grid: tuple[int, int]) -> jax.Array:
         """Return what is added to the patches [B, h w, width] of a map."""
@@ -402,7 +403,7 @@ class ViT(Backbone):
 
     def _mean_of_patches(self, x: jax.Array) -> jax.Array:
         """Normalize the mean of the tokens behind the class token, in at least float32 (`fc_norm` in timm)."""
-        dtype = logits_dtype(x.dtype)
+        dtype = acc_dtype_of(x.dtype)
         return self._norm("fc_norm", dtype)(x[:, 1:].astype(dtype).mean(1))
 
     def _classify(self, x: jax.Array, name: str) -> jax.Array:

@@ -40,9 +40,10 @@ from dlcore.nn import (
     drop_path,
     gelu,
 )
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BottleneckBranch", "ViTDet", "WindowBlock", "from_torch"]
@@ -278,7 +279,7 @@ class ViTDet(Backbone):
         return x, maps
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(x.astype(logits_dtype(x.dtype)))
+        x = global_avg_pool(to_acc_dtype(x))
         if self.num_classes == 0:
             return x
         return self._linear(LayerNorm(1e-6, dtype=x.dtype, name="fc_norm")(x))

@@ -31,8 +31,9 @@ from dlcore.models.fields import CheckedFields
 from dlcore.models.inputs import check_floats
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerEncoderBlock, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["MODELS", "VJEPA2", "ClipEncoder", "TubePredictor", "clip_angles", "example_inputs", "from_torch_names"]
 
@@ -96,7 +97,7 @@ def _run_blocks(module: Any, z: jax.Array, angles: np.ndarray, mask: jax.Array |
             kernel_init=INIT,
             name=f"blocks_{i}",
         )(z, mask=mask, angles=jnp.asarray(angles, jnp.float32))
-    return LayerNorm(module.epsilon, name="norm")(z.astype(logits_dtype(z.dtype)))
+    return LayerNorm(module.epsilon, name="norm")(to_acc_dtype(z))
 
 
 class ClipEncoder(CheckedFields):

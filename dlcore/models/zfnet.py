@@ -19,9 +19,10 @@ from flax import linen as nn
 from dlcore.models.backbone import Backbone
 from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense, initializers, local_response_norm
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ZFNet"]
@@ -68,7 +69,7 @@ class ZFNet(Backbone):
         dense = functools.partial(Dense, self.hidden, dtype=x.dtype, kernel_init=initializers.normal(0.01))
         for name in ("fc6", "fc7"):
             x = nn.Dropout(self.dropout, deterministic=not train)(nn.relu(dense(name=name)(x)))
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
         return self._linear(x)
 
     def _convolve(self, x: jax.Array, i: int, dtype: Any) -> tuple[jax.Array, jax.Array]:

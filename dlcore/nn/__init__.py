@@ -120,7 +120,6 @@ lazy_exports(
         "local_response_norm": "group_norm",
         "log_sigmoid": "activations",
         "log_softmax": "activations",
-        "logits_dtype": "precision",
         "lstm_cell": "recurrent_cells",
         "maxout": "activations",
         "mean_and_variance": "normalization",

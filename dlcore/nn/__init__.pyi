@@ -92,7 +92,6 @@ from dlcore.nn.position import sinusoidal_encoding as sinusoidal_encoding
 from dlcore.nn.position import sinusoidal_encoding_2d as sinusoidal_encoding_2d
 from dlcore.nn.precision import check_float_dtype as check_float_dtype
 from dlcore.nn.precision import compute_dtype as compute_dtype
-from dlcore.nn.precision import logits_dtype as logits_dtype
 from dlcore.nn.recurrent import BidirectionalRecurrent as BidirectionalRecurrent
 from dlcore.nn.recurrent import Recurrent as Recurrent
 from dlcore.nn.recurrent import RecurrentStack as RecurrentStack

@@ -45,6 +45,7 @@ from dlcore.choices import is_whole_number
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes, describe_array
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "ACTIVATIONS",
@@ -132,7 +133,7 @@ def gelu(x: jax.Array, approximate: bool = False) -> jax.Array:
     if approximate:
         return jax.nn.gelu(x)
     x = jnp.asarray(x, jnp.result_type(x, 0.0))
-    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # 1 + erf loses the small values of a narrow type
+    x32 = to_acc_dtype(x)  # 1 + erf loses the small values of a narrow type
     return (x32 * (0.5 * (1 + jax.lax.erf(x32 * math.sqrt(0.5))))).astype(x.dtype)
 
 

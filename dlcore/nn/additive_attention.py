@@ -20,6 +20,7 @@ from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes, describe_array
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["AdditiveAttention"]
 
@@ -91,7 +92,7 @@ class AdditiveAttention(CheckedModule):
         projected = self.project(keys) if projected is None else projected
         hidden = jnp.tanh(self.query(query)[..., :, None, :] + projected[..., None, :, :])
         scores = self.score(hidden)[..., 0]
-        scores = scores.astype(jnp.promote_types(scores.dtype, jnp.float32))
+        scores = to_acc_dtype(scores)
         if mask is not None:
             scores = jnp.where(mask[..., None, :], scores, jnp.finfo(scores.dtype).min)
         weights = jax.nn.softmax(scores, axis=-1)

@@ -38,6 +38,7 @@ from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.attention_kernels import log_plain_attention, suitable_kernels
 from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = [
     "MultiHeadAttention",
@@ -126,7 +127,7 @@ def attention_weights(
 def _scores(formula: str, query: jax.Array, key: jax.Array, scale: float | None) -> jax.Array:
     """Scaled scores, at least float32. The queries are scaled, being fewer, unless their type is too narrow for it."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    acc_dtype = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    acc_dtype = acc_dtype_of(query, key)
     if query.dtype == acc_dtype:
         return jnp.einsum(formula, query * scale, key)
     return _wide_product(formula, query, key) * scale
@@ -135,7 +136,7 @@ def _scores(formula: str, query: jax.Array, key: jax.Array, scale: float | None)
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _wide_product(formula: str, query: jax.Array, key: jax.Array) -> jax.Array:
     """Products of narrow numbers, at least float32."""
-    acc_dtype = jnp.promote_types(jnp.result_type(query, key), jnp.float32)
+    acc_dtype = acc_dtype_of(query, key)
     return jnp.einsum(formula, query, key, preferred_element_type=acc_dtype)
 
 
@@ -268,7 +269,7 @@ def _swap_heads(x: jax.Array) -> jax.Array:
 
 def _unit_vectors(x: jax.Array) -> jax.Array:
     """Vectors of length 1 along the last axis, computed in at least float32; zeros stay zeros."""
-    values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    values = to_acc_dtype(x)
     return (values * jax.lax.rsqrt(jnp.maximum(jnp.square(values).sum(-1, keepdims=True), 1e-24))).astype(x.dtype)
 
 

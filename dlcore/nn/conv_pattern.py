@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import is_whole_number
@@ -19,6 +18,7 @@ from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.conv import Conv
 from dlcore.nn.dense import Dense
 from dlcore.ops.pooling import max_pool
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["FullyConnected", "PatternNet", "conv_pattern", "expand_pattern"]
 
@@ -188,5 +188,5 @@ class PatternNet(CheckedModule):
             else:
                 x = nn.relu(x)
         x = x.reshape(x.shape[0], -1)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = to_acc_dtype(x)
         return Dense(self.num_classes, kernel_init=nn.initializers.zeros, name="head")(x)

@@ -22,6 +22,7 @@ from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.nn.dense import Dense
 from dlcore.ops.deformable_attention import deformable_attention
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["DeformableAttention", "star_offsets"]
 
@@ -121,7 +122,7 @@ class DeformableAttention(CheckedModule):
         value = value.reshape(*value.shape[:2], heads, -1)  # [B, N, H, D / H]
         offsets = dense(heads * total * 2, "sampling_offsets", zeros, lambda *_: jnp.asarray(star))(query)
         weights = dense(heads * total, "attention_weights", zeros)(query)
-        acc_dtype = jnp.promote_types(offsets.dtype, jnp.float32)
+        acc_dtype = acc_dtype_of(offsets.dtype)
         offsets = offsets.astype(acc_dtype).reshape(*query.shape[:2], heads, total, 2)
         weights = jax.nn.softmax(weights.astype(acc_dtype).reshape(*query.shape[:2], heads, total))
         # The reference of each point, by its level: [B, Q, 1, P, 2 or 4].

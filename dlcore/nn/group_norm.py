@@ -32,6 +32,7 @@ from dlcore.choices import is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["GlobalResponseNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_norm"]
 
@@ -116,7 +117,7 @@ class GroupNorm(CheckedModule):
         scale = self.param("scale", self.scale_init, (channels,), self.param_dtype) if self.use_scale else None
         bias = self.param("bias", self.bias_init, (channels,), self.param_dtype) if self.use_bias else None
         dtype = self.dtype or jnp.result_type(x, *(p for p in (scale, bias) if p is not None))
-        acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
+        acc_dtype = acc_dtype_of(x.dtype)
         a = jnp.ones(channels, acc_dtype) if scale is None else scale.astype(acc_dtype)
         c = jnp.zeros(channels, acc_dtype) if bias is None else bias.astype(acc_dtype)
         groups = channels // value if self.num_groups is None else value
@@ -201,7 +202,7 @@ class GlobalResponseNorm(CheckedModule):
         scale = self.param("scale", nn.initializers.zeros, x.shape[-1:], self.param_dtype)
         bias = self.param("bias", nn.initializers.zeros, x.shape[-1:], self.param_dtype)
         dtype = self.dtype or jnp.result_type(x, scale, bias)
-        squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+        squares = jnp.square(to_acc_dtype(x))
         norm = _root(squares.sum(tuple(range(1, x.ndim - 1)), keepdims=True))
         gate = scale * norm / (norm.mean(-1, keepdims=True) + self.epsilon) + 1
         return (x * gate + bias).astype(dtype)
@@ -236,7 +237,7 @@ def local_response_norm(
     if not is_whole_number(size) or size < 1:
         raise ValueError(f"size={size}: no channels; allowed: whole numbers of at least 1")
     check_shapes(alpha=(alpha, ">= 0"), beta=(beta, "finite"), k=(k, ">= 0"))
-    x32 = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x32 = to_acc_dtype(x)
     padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
     squares = jnp.pad(jnp.square(x32), padding)
     channels = x.shape[-1]

@@ -24,6 +24,7 @@ from jax import lax
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA, is_replicated
 
 __all__ = ["BatchNorm", "fold_batch_norm", "mean_and_variance"]
@@ -158,7 +159,7 @@ def _moments(x: jax.Array, mask: jax.Array | None, axis_name: str | None) -> tup
 
     Statistics of the devices of `axis_name` are combined as in Chan, Golub & LeVeque (1979).
     """
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = to_acc_dtype(x)
     if mask is None:
         count = jnp.asarray(x.size // x.shape[-1], x.dtype)
         mean, var = mean_and_variance(x)

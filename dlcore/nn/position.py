@@ -29,6 +29,7 @@ from dlcore.nn.attention import Initializer
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.im2col import pair_of
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 
 __all__ = [
@@ -68,7 +69,7 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
         check_whole_number("positions", positions, 0)
         positions = jnp.arange(positions)
     positions = jnp.asarray(positions)
-    acc_dtype = jnp.promote_types(positions.dtype, jnp.float32)
+    acc_dtype = acc_dtype_of(positions.dtype)
     frequencies = max_period ** (-np.arange(0, features, 2) / features)
     angles = positions[..., None].astype(acc_dtype) * jnp.asarray(frequencies, acc_dtype)
     return jnp.stack([jnp.sin(angles), jnp.cos(angles)], -1).reshape(*angles.shape[:-1], features)

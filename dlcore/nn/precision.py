@@ -1,7 +1,7 @@
 """The dtype that a model computes in.
 
 A model's `dtype` field is meant for speed (bfloat16), and None leaves it to inputs and parameters. A float64 parameter
-or input means that gradients are being checked, so it overrides the field. Logits are at least float32.
+or input means that gradients are being checked, so it overrides the field.
 """
 
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-__all__ = ["check_float_dtype", "compute_dtype", "logits_dtype"]
+__all__ = ["check_float_dtype", "compute_dtype"]
 
 
 def check_float_dtype(name: str, dtype: Any) -> None:
@@ -42,15 +42,3 @@ def compute_dtype(dtype: Any, *trees: Any) -> Any:
     """
     has_float64 = any(getattr(leaf, "dtype", None) == jnp.float64 for leaf in jax.tree.leaves(trees))
     return jnp.dtype(jnp.float64) if has_float64 else dtype
-
-
-def logits_dtype(dtype: Any) -> Any:
-    """Return the dtype of logits, losses and statistics: at least float32.
-
-    Args:
-      dtype: dtype of the values that they are computed from.
-
-    Returns:
-      `dtype` promoted with float32.
-    """
-    return jnp.promote_types(dtype, jnp.float32)

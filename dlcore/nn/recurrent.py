@@ -30,6 +30,7 @@ from dlcore.nn.initializers import orthogonal
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS, Carry, RecurrentCell
 from dlcore.ops.checks import check_shapes, describe_array
 from dlcore.ops.cpu.dense import dense_product
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["BidirectionalRecurrent", "Recurrent", "RecurrentStack", "orthogonal_by_gate", "reverse_sequences"]
 
@@ -168,7 +169,7 @@ class Recurrent(CheckedModule):
         b_x = self.param("input_bias", self._bias, (width,))
         b_h = self.param("hidden_bias", nn.initializers.zeros, (width,))
         x, w_x, w_h = promote_dtype(x, w_x, w_h, dtype=self.dtype)
-        acc_dtype = jnp.promote_types(jnp.promote_types(carry[0].dtype, w_h.dtype), jnp.float32)
+        acc_dtype = acc_dtype_of(carry[0].dtype, w_h.dtype)
         carry = jax.tree.map(lambda h: h.astype(acc_dtype), carry)
         a = dense_product(x.swapaxes(0, 1), w_x).astype(acc_dtype) + b_x
         a = a if term is None else a + term.astype(acc_dtype)

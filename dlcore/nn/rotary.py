@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["axial_angles", "rotary", "rotate_pairs"]
 
@@ -45,7 +46,7 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
         raise ValueError(
             f"angles.shape={np.shape(angles)}: does not fit {x.shape}; allowed: [..., {sizes[1]}] or [..., {sizes[2]}]"
         )
-    acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    acc_dtype = acc_dtype_of(x.dtype)
 
     def members(values: jax.Array) -> tuple[jax.Array, jax.Array]:
         """First and second channel of each pair."""
@@ -90,7 +91,7 @@ def axial_angles(
     frequencies = period ** (-np.arange(features // 4) / (features // 4))
     axes = jnp.meshgrid(jnp.asarray(rows), jnp.asarray(columns), indexing="ij")
     axes = axes[::-1] if columns_first else axes
-    acc_dtype = jnp.promote_types(axes[0].dtype, jnp.float32)
+    acc_dtype = acc_dtype_of(axes[0].dtype)
     turns = [axis.astype(acc_dtype)[..., None] * jnp.asarray(frequencies, acc_dtype) for axis in axes]
     return jnp.concatenate(turns, -1).reshape(-1, 1, features // 2)
 
@@ -116,6 +117,6 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
     if features % 2:
         raise ValueError(f"x.shape={x.shape}: {features} channels are no pairs; allowed: an even number")
     check_shapes(period=(period, "> 0"))
-    acc_dtype = jnp.promote_types(x.dtype, jnp.float32)
+    acc_dtype = acc_dtype_of(x.dtype)
     frequencies = jnp.asarray(period ** (-np.arange(0, features, 2) / features), acc_dtype)
     return rotate_pairs(x, positions[..., None, None].astype(acc_dtype) * frequencies)

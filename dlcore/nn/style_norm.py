@@ -24,6 +24,7 @@ from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["AdaptiveInstanceNorm", "ConditionalInstanceNorm", "adaptive_instance_norm"]
 
@@ -146,7 +147,7 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
 
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance over all axes but the first and the last; reduced axes have size 1."""
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    x = to_acc_dtype(x)
     axes = tuple(range(1, x.ndim - 1))
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)

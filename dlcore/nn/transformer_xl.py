@@ -26,6 +26,7 @@ from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import sinusoidal_encoding
 from dlcore.nn.transformer import FeedForward
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["RelativeAttention", "SegmentMemory", "TransformerXL", "by_distance"]
 
@@ -185,4 +186,4 @@ class TransformerXL(CheckedModule):
         x = LayerNorm(dtype=self.dtype, name="norm")(x)
         logits = Dense(self.vocab_size, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="head")(x)
         after = SegmentMemory(tuple(states), jnp.minimum(memory.length + length, self.memory))
-        return after, logits.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return after, logits.astype(acc_dtype_of(x.dtype))

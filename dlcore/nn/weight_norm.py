@@ -26,6 +26,7 @@ from dlcore.choices import is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "SpectralNorm",
@@ -117,7 +118,7 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     if kernel.ndim < 2:
         raise ValueError(f"kernel.shape={kernel.shape}: no inputs to average over; allowed: [..., inputs, C]")
     axes = tuple(range(kernel.ndim - 1))
-    kernel32 = kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32))
+    kernel32 = to_acc_dtype(kernel)
     centered = kernel32 - kernel32.mean(axes, keepdims=True)
     var = jnp.square(centered).mean(axes, keepdims=True)
     return (centered * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(kernel.dtype)

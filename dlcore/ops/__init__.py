@@ -120,6 +120,7 @@ from dlcore.ops.patches import patch_grid, patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
+from dlcore.ops.precision import acc_dtype_of, centered, result_dtype, to_acc_dtype
 from dlcore.ops.replica import (
     REPLICA,
     all_gather,
@@ -148,6 +149,7 @@ __all__ = [
     "BoxClusters",
     "Decay",
     "DetectorView",
+    "acc_dtype_of",
     "adaptive_avg_pool",
     "adaptive_max_pool",
     "adjacent_faces",
@@ -166,6 +168,7 @@ __all__ = [
     "boxes_to_distances",
     "camera_center",
     "camera_matrix",
+    "centered",
     "check_boxes",
     "check_broadcast",
     "check_class_ids",
@@ -276,6 +279,7 @@ __all__ = [
     "replica_key",
     "resize",
     "resize_boxes",
+    "result_dtype",
     "roi_align",
     "roi_pool",
     "rotation_from_vector",
@@ -291,6 +295,7 @@ __all__ = [
     "stack_points",
     "subdivide_mesh",
     "surface_nets",
+    "to_acc_dtype",
     "top_detections",
     "undistort",
     "unpatchify",

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import is_whole_number
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["adaptive_avg_pool", "adaptive_max_pool"]
 
@@ -30,7 +31,7 @@ def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
     """
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x.dtype={x.dtype}: an average needs fractions; allowed: floating dtypes")
-    total = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    total = to_acc_dtype(x)
     for axis, out in _axes(x, size):
         start, stop = _windows(x.shape[axis], out)
         pixel = np.arange(x.shape[axis])

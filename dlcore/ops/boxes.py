@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_boxes, check_broadcast, check_finite, check_shapes, describe_array
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "box_angle",
@@ -48,7 +49,7 @@ def _wide(name: str, boxes: jax.Array, check: Callable = check_finite) -> jax.Ar
     """Checked boxes in at least float32, for products of their sides."""
     check(name, boxes)
     boxes = jnp.asarray(boxes)
-    return boxes.astype(jnp.promote_types(boxes.dtype, jnp.float32))
+    return to_acc_dtype(boxes)
 
 
 def _floating(name: str, boxes: jax.Array) -> jax.Array:

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import check_choice, is_whole_number
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["deformable_attention"]
 
@@ -66,7 +67,7 @@ def deformable_attention(
     is_count = all(is_whole_number(count) and count >= 0 for count in counts)
     if len(counts) != levels or not is_count or sum(counts) != total:
         raise ValueError(f"num_points={num_points}: {total} points in {levels} levels; allowed: counts that add up")
-    acc_dtype = jnp.promote_types(jnp.result_type(value, locations, weights), jnp.float32)
+    acc_dtype = acc_dtype_of(value, locations, weights)
     # Facts of the level of each point, [P].
     rows, columns = (np.repeat([shape[axis] for shape in shapes], counts) for axis in (0, 1))
     first = np.repeat(np.cumsum([0, *(a * b for a, b in shapes[:-1])]), counts)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from dlcore.ops.im2col import Padding, check_operands, pads_of, pair_of, window_counts
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["conv_fft"]
 
@@ -42,7 +43,7 @@ def conv_fft(
     pads = pads_of(padding, x.shape[1:3], size, strides, (1, 1))
     counts = window_counts(x.shape[1:3], size, strides, pads, (1, 1))
     dtype = jnp.result_type(x, kernel)
-    acc_dtype = jnp.promote_types(dtype, jnp.float32)
+    acc_dtype = acc_dtype_of(dtype)
     x = jnp.pad(x.astype(acc_dtype), ((0, 0), *pads, (0, 0)))
     length = [_smooth(n) for n in x.shape[1:3]]
     image = jnp.fft.rfft2(x, length, (1, 2))

@@ -15,6 +15,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import check_whole_number
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["affine_grid", "bilinear_sample", "grid_sample"]
 
@@ -42,7 +43,7 @@ def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = F
     check_whole_number("size", width)
     if min(height, width) < 1:
         raise ValueError(f"size={size}: empty output; allowed: at least 1 for each axis")
-    dtype = jnp.promote_types(theta.dtype, jnp.float32)
+    dtype = acc_dtype_of(theta.dtype)
 
     def axis(n: int) -> jax.Array:
         if align_corners:
@@ -139,7 +140,7 @@ def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
         )
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x.dtype={x.dtype}: a weighted mean has fractions; allowed: floating dtypes")
-    acc_dtype = jnp.promote_types(jnp.result_type(jnp.float32, rows), x.dtype)
+    acc_dtype = acc_dtype_of(rows, x)
     rows, columns = rows.astype(acc_dtype), columns.astype(acc_dtype)
     top, left = lax.stop_gradient(jnp.floor(rows)), lax.stop_gradient(jnp.floor(columns))
     down, across = rows - top, columns - left

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["l2_normalize"]
 
@@ -33,7 +34,7 @@ def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
     dtype = x.dtype
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"x.dtype={dtype}: a direction needs fractions; allowed: floating dtypes")
-    x = x.astype(jnp.promote_types(dtype, jnp.float32))
+    x = x.astype(acc_dtype_of(dtype))
     largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(axis, keepdims=True), 1e-30))
     x = x / largest
     floor = jnp.square(_FLOOR / largest)

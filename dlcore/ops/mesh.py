@@ -21,6 +21,7 @@ import numpy as np
 
 from dlcore.choices import is_whole_number
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "adjacent_faces",
@@ -165,7 +166,7 @@ def euler_characteristic(faces: np.ndarray) -> int:
 
 def _corners(vertices: jax.Array, faces: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     vertices, faces = jnp.asarray(vertices), jnp.asarray(faces)
-    vertices = vertices.astype(jnp.promote_types(jnp.float32, vertices.dtype))
+    vertices = to_acc_dtype(vertices)
     return vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
 
 

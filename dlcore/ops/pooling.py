@@ -20,6 +20,7 @@ from jax import lax
 
 from dlcore.choices import is_whole_number
 from dlcore.ops.im2col import Padding, pads_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["avg_pool", "global_avg_pool", "max_pool"]
 
@@ -82,7 +83,7 @@ def avg_pool(
     """
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         raise ValueError(f"x.dtype={x.dtype}: an average needs fractions; allowed: floating dtypes")
-    total = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    total = to_acc_dtype(x)
     plan = _plan(x, window_shape, strides, padding, ceil_mode)
     if all(k == stride and not (low or high or extra) for _, k, stride, (low, high), extra in plan):
         return _tile_means(total, [(axis, k) for axis, k, *_ in plan]).astype(x.dtype)
@@ -114,7 +115,7 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
     if 0 in x.shape[-3:-1]:
         raise ValueError(f"x.shape={x.shape}: no pixels to average; allowed: spatial axes of at least 1")
-    return x.mean((-3, -2), dtype=jnp.promote_types(x.dtype, jnp.float32)).astype(x.dtype)
+    return x.mean((-3, -2), dtype=acc_dtype_of(x.dtype)).astype(x.dtype)
 
 
 def _tile_means(x: jax.Array, windows: list[tuple[int, int]]) -> jax.Array:

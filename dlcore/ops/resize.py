@@ -22,6 +22,7 @@ from jax import lax
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["RESIZE_METHODS", "resize"]
 
@@ -69,7 +70,7 @@ def resize(
     check_shapes(cubic_coefficient=(cubic_coefficient, "finite or None"))
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1
-    dtype, acc_dtype = x.dtype, jnp.promote_types(x.dtype, jnp.float32) if not nearest else x.dtype
+    dtype, acc_dtype = x.dtype, acc_dtype_of(x.dtype) if not nearest else x.dtype
     for i, (out, ratio) in enumerate(zip(sizes, scales, strict=True)):
         axis, n = first + i, x.shape[first + i]
         if nearest:

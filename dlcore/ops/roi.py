@@ -25,6 +25,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
 
@@ -222,7 +223,7 @@ def _crops(
     reduce: str = "mean",
 ) -> jax.Array:
     level = jnp.clip(assigned, 0, len(levels) - 1)
-    dtype = jnp.promote_types(boxes.dtype, jnp.float32)
+    dtype = acc_dtype_of(boxes.dtype)
     boxes = boxes.astype(dtype) * jnp.asarray(scales, dtype)[level, None] - (0.5 if aligned else 0.0)
     rows, columns = (
         _taps(boxes[:, 1 - axis], boxes[:, 3 - axis], bins, _of_level(levels, axis, level), ratio, aligned)

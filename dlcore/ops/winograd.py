@@ -15,6 +15,7 @@ from jax import lax
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.im2col import Padding, check_operands, pads_of, window_counts
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["conv_winograd", "winograd_multiplications"]
 
@@ -43,7 +44,7 @@ def conv_winograd(x: jax.Array, kernel: jax.Array, padding: Padding = "VALID") -
     pads = pads_of(padding, x.shape[1:3], (3, 3), (1, 1), (1, 1))
     rows, columns = window_counts(x.shape[1:3], (3, 3), (1, 1), pads, (1, 1))
     dtype = jnp.result_type(x, kernel)
-    acc_dtype = jnp.promote_types(dtype, jnp.float32)
+    acc_dtype = acc_dtype_of(dtype)
     b, g, a = (m.astype(acc_dtype) for m in (_B, _G, _A))
     whole = [(low, high + n % 2) for (low, high), n in zip(pads, (rows, columns), strict=True)]
     x = jnp.pad(x.astype(acc_dtype), ((0, 0), *whole, (0, 0)))

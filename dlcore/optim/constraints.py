@@ -18,6 +18,7 @@ import numpy as np
 import optax
 
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
 from dlcore.optim._rules import check_above_0, check_at_least_0
 
@@ -63,7 +64,7 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
     if not set(np.ravel(axis)) <= set(range(-kernel.ndim, kernel.ndim)):
         raise ValueError(f"axis={axis}: not an axis; allowed: {-kernel.ndim} to {kernel.ndim - 1}")
-    squares = jnp.square(kernel.astype(jnp.promote_types(kernel.dtype, jnp.float32)))
+    squares = jnp.square(to_acc_dtype(kernel))
     norm = safe_sqrt(squares.sum(axis, keepdims=True))
     return (kernel * jnp.where(norm > limit, limit / jnp.where(norm > limit, norm, 1), 1)).astype(kernel.dtype)
 

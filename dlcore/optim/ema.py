@@ -15,6 +15,7 @@ import optax
 
 from dlcore.learner import Learner
 from dlcore.ops.checks import check_counts, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "ParameterEmaState",
@@ -72,7 +73,7 @@ def init_average(params: Any) -> Any:
     def copy(leaf: jax.Array) -> jax.Array:
         leaf = jnp.array(leaf, copy=True)
         floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-        return leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) if floating else leaf
+        return to_acc_dtype(leaf) if floating else leaf
 
     return jax.tree.map(copy, params)
 

@@ -25,8 +25,8 @@ from dlcore.nn import (
     Dense,
     LayerNorm,
     TransformerEncoderBlock,
-    logits_dtype,
 )
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 from dlcore.segmentation.mask_queries import MaskOutputs
 
@@ -156,7 +156,7 @@ class _Heads(nn.Module):
 
     @nn.compact
     def __call__(self, y: jax.Array, count: int, prefix: int, side: int) -> tuple[jax.Array, jax.Array]:
-        width, acc_dtype = y.shape[-1], logits_dtype(y.dtype)
+        width, acc_dtype = y.shape[-1], acc_dtype_of(y.dtype)
         queries, pixels = y[:, :count], y[:, count + prefix :].reshape(len(y), side, side, width)
         classes = Dense(self.num_classes + 1, dtype=self.dtype, name="class_predictor")(queries)
         for i in range(3):

@@ -13,8 +13,8 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.nn import BatchNorm, Conv, GroupNorm
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes, check_size
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
@@ -134,7 +134,7 @@ def enlarge(logits: jax.Array, size: tuple[int, int]) -> jax.Array:
     """
     check_shapes(logits=(logits, "B h w C"))
     check_size("size", size)
-    return resize(logits.astype(logits_dtype(logits.dtype)), size)
+    return resize(to_acc_dtype(logits), size)
 
 
 def named_map(maps: Mapping[str, jax.Array], stage: str) -> jax.Array:
@@ -174,5 +174,5 @@ def score(num_classes: int, name: str, x: jax.Array) -> jax.Array:
       ValueError: `num_classes` is no whole number from 1.
     """
     check_whole_number("num_classes", num_classes, 1)
-    x = x.astype(logits_dtype(x.dtype))
+    x = to_acc_dtype(x)
     return Conv(num_classes, (1, 1), name=name)(x)

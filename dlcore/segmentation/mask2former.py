@@ -19,9 +19,10 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import Conv, Dense, FeedForward, GroupNorm, LayerNorm, MultiHeadAttention, logits_dtype
+from dlcore.nn import Conv, Dense, FeedForward, GroupNorm, LayerNorm, MultiHeadAttention
 from dlcore.nn.deformable_encoder import DeformableEncoderLayer, flatten_maps, grid_centers
 from dlcore.nn.position import sinusoidal_encoding_2d
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 from dlcore.segmentation.mask_queries import (
     BACKBONE_NAMES,
@@ -167,7 +168,7 @@ class Mask2Former(nn.Module):
         norm = LayerNorm(dtype=self.dtype, name="decoder_norm")
         embed = [Dense(self.features, dtype=self.dtype, name=f"mask_embedder_{i}_0") for i in range(2)]
         embed.append(Dense(self.mask_features, dtype=self.dtype, name="mask_embedder_2_0"))
-        acc_dtype = logits_dtype(pixels.dtype)
+        acc_dtype = acc_dtype_of(pixels.dtype)
 
         def predict(queries: jax.Array) -> tuple[jax.Array, jax.Array]:
             """(normed queries, masks [B, h, w, Q])."""

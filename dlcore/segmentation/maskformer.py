@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.learner import Range
-from dlcore.nn import Conv, Dense, GroupNorm, LayerNorm, TransformerDecoderBlock, logits_dtype
+from dlcore.nn import Conv, Dense, GroupNorm, LayerNorm, TransformerDecoderBlock
 from dlcore.nn.position import sinusoidal_encoding_2d
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.resize import resize
 from dlcore.segmentation.mask_queries import (
     BACKBONE_NAMES,
@@ -140,7 +141,7 @@ class MaskFormer(nn.Module):
             queries = layer(queries, memory, train, position=query_pos, memory_position=position)
             states.append(last(queries))
         hs = jnp.stack(states, 1)  # [B, layers, Q, D]
-        acc_dtype = logits_dtype(hs.dtype)
+        acc_dtype = acc_dtype_of(hs.dtype)
         classes = Dense(self.num_classes + 1, dtype=self.dtype, name="class_predictor")(hs)
         embedded = embed_masks(hs, self.features, self.mask_features, "mask_embedder", self.dtype)
         masks = jnp.einsum("blqd,bhwd->blhwq", embedded, pixels, preferred_element_type=acc_dtype)

@@ -21,8 +21,8 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.vitdet import ViTDet
 from dlcore.nn import Conv, LayerNorm, gelu
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.segmentation.mask_decoder import MaskDecoder
 
 __all__ = ["CORNERS", "HIDDEN", "SAM", "PromptEncoder", "fourier_positions"]
@@ -328,7 +328,7 @@ class SAM(nn.Module):
         valid = None if valid is None else valid.reshape(batch * prompts, length)
         logits, iou = self.mask_decoder(jnp.repeat(image, prompts, 0), image_positions.astype(dtype), tokens, valid)
         logits, iou = (y.reshape(batch, prompts, *y.shape[1:]) for y in (logits, iou))
-        return logits.astype(logits_dtype(logits.dtype)), iou.astype(logits_dtype(iou.dtype))
+        return to_acc_dtype(logits), to_acc_dtype(iou)
 
     def _check(self, points: jax.Array | None, boxes: jax.Array | None, masks: jax.Array | None) -> None:
         if points is None and boxes is None and masks is None:

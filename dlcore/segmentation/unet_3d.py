@@ -21,9 +21,10 @@ from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.nn import Conv, ConvTranspose, GroupNorm
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
 from dlcore.ops.checks import check_spacing
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["UNet3D", "pooling_strides"]
 
@@ -104,5 +105,5 @@ class UNet3D(nn.Module):
         for k in reversed(range(len(strides))):
             x = ConvTranspose(self.widths[k], strides[k], strides[k], padding=0, dtype=dtype, name=f"up{k}")(x)
             x = block(jnp.concatenate([maps[k], x], -1), self.widths[k], f"join{k}")
-        x = x.astype(logits_dtype(x.dtype))
+        x = to_acc_dtype(x)
         return Conv(self.num_classes, (1, 1, 1), name="classifier")(x)

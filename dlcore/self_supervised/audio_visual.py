@@ -19,6 +19,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.nn import Dense
 from dlcore.ops import adaptive_avg_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.self_supervised.networks import pool_features
 from dlcore.self_supervised.pretext import Task, pretext_learner
 
@@ -55,7 +56,7 @@ class AudioVisual(nn.Module):
         count, length = frames.shape[:2]
         maps = self.backbone.features(frames.reshape(-1, *frames.shape[2:]), train)
         last = list(maps.values())[-1]
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        last = to_acc_dtype(last)
         visual = nn.relu(Dense(self.width, name="seen")(adaptive_avg_pool(last, self.side).reshape(count, length, -1)))
         audio = nn.relu(Dense(self.width, name="heard_hidden")(sound.astype(last.dtype)))
         audio = nn.relu(Dense(self.width, name="heard")(audio))

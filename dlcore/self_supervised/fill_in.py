@@ -23,6 +23,7 @@ from dlcore.nn import Conv
 from dlcore.nn.apply import apply_model
 from dlcore.ops import pixel_shuffle
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pool_features
 
@@ -107,7 +108,7 @@ class Filler(nn.Module):
                 f"x.shape={x.shape}: not a whole multiple of the last map's {last.shape[1]}x{last.shape[2]}; allowed: "
                 "sides that the encoder's strides divide"
             )
-        y = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        y = to_acc_dtype(last)
         y = nn.relu(Conv(self.width, (3, 3), padding=1, name="decoder_hidden")(y))
         return pixel_shuffle(Conv(self.channels * factor**2, (3, 3), padding=1, name="decoder")(y), factor)
 

@@ -30,8 +30,8 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import smooth_l1_loss
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.self_supervised.patch_masks import context_and_targets
 from dlcore.self_supervised.patch_predictors import masked_patch_mean, normalize_features, patch_learner
 
@@ -86,7 +86,7 @@ class BlockPredictor(nn.Module):
                 dtype=self.dtype,
                 name=f"blocks_{i}",
             )(z, mask=attention)
-        z = LayerNorm(self.epsilon, name="norm")(z.astype(logits_dtype(z.dtype)))
+        z = LayerNorm(self.epsilon, name="norm")(to_acc_dtype(z))
         return Dense(tokens.shape[-1], name="project")(z).reshape(batch, count, patches, -1)
 
 

@@ -22,6 +22,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import mse_loss
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients
 
 __all__ = ["filling_learner", "learner", "mean_patch_loss", "patch_targets"]
@@ -45,7 +46,7 @@ def patch_targets(patches: jax.Array, norm_pix_loss: bool = False) -> jax.Array:
         raise ValueError(
             f"patches={patches.shape}: one value has no variance; allowed: at least 2, or norm_pix_loss=False"
         )
-    patches = patches.astype(jnp.promote_types(patches.dtype, jnp.float32))
+    patches = to_acc_dtype(patches)
     if not norm_pix_loss:
         return patches
     mean, variance = patches.mean(-1, keepdims=True), patches.var(-1, keepdims=True, ddof=1)

@@ -14,6 +14,7 @@ from dlcore.nn import BatchNorm, Dense, gelu
 from dlcore.nn.apply import apply_model
 from dlcore.ops import patch_grid
 from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 
 __all__ = [
@@ -52,7 +53,7 @@ def pool_features(maps: dict[str, jax.Array]) -> jax.Array:
       [B, D], at least float32.
     """
     last = list(maps.values())[-1]
-    return last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean(tuple(range(1, last.ndim - 1)))
+    return to_acc_dtype(last).mean(tuple(range(1, last.ndim - 1)))
 
 
 def backbone_features(backbone: nn.Module, x: jax.Array, train: bool = False) -> jax.Array:
@@ -70,7 +71,7 @@ def backbone_features(backbone: nn.Module, x: jax.Array, train: bool = False) ->
     if getattr(backbone, "num_classes", 1) != 0:
         return pool_features(backbone.features(x, train))
     h = backbone(x, train)
-    return h.astype(jnp.promote_types(h.dtype, jnp.float32))
+    return to_acc_dtype(h)
 
 
 class Embedder(nn.Module):

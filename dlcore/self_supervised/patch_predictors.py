@@ -18,9 +18,9 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_range, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops import patch_grid, patchify
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 
@@ -105,7 +105,7 @@ class PatchViT(nn.Module):
                 dtype=self.dtype,
                 name=f"blocks_{i}",
             )(z, mask=attention)
-            layers.append(z.astype(logits_dtype(z.dtype)))
+            layers.append(to_acc_dtype(z))
         tokens = LayerNorm(self.epsilon, name="norm")(layers[-1])
         return {"tokens": tokens, "layers": layers, "features": tokens.mean(1)}
 

@@ -23,6 +23,7 @@ from dlcore.nn import Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops import adaptive_avg_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import init_variables, pool_features
 
@@ -62,7 +63,7 @@ class PieceClassifier(nn.Module):
         count, parts = pieces.shape[:2]
         maps = self.backbone.features(pieces.reshape(-1, *pieces.shape[2:]), train)
         last = list(maps.values())[-1]
-        last = last.astype(jnp.promote_types(last.dtype, jnp.float32))
+        last = to_acc_dtype(last)
         x = adaptive_avg_pool(last, self.side).reshape(count, -1)
         if self.hidden:
             x = nn.relu(Dense(self.hidden, name="hidden")(x))

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import all_gather, local_rows
 from dlcore.ops.safe_product import safe_product
 
@@ -128,7 +129,7 @@ def sinkhorn(
         temperature=(temperature, "> 0"),
         iterations=(iterations, "int >= 1"),
     )
-    (count, prototypes), dtype = scores.shape, jnp.promote_types(scores.dtype, jnp.float32)
+    (count, prototypes), dtype = scores.shape, acc_dtype_of(scores.dtype)
     if prototypes > count:
         raise ValueError(
             f"prototypes={prototypes}: more than the {count} examples to share them; allowed: at most {count}, or a "

@@ -21,6 +21,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, State, example_keys, mask_of
 from dlcore.nn import BatchNorm, Dense
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA, all_gather, pmean, psum, replica_count, replica_index
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
@@ -180,7 +181,7 @@ def center_batch(z: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
     if len(z) * replica_count() < 2:
         raise ValueError("batch_size=1: one example has no variance; allowed: at least 2")
     is_valid = (mask > 0)[:, None]
-    z = jnp.where(is_valid, z, 0).astype(jnp.promote_types(z.dtype, jnp.float32))
+    z = jnp.where(is_valid, z, 0).astype(acc_dtype_of(z.dtype))
     total, count = psum((z.sum(0), is_valid.sum()))
     count = jnp.maximum(count, 1)
     return jnp.where(is_valid, z - total / count, 0), count

@@ -23,6 +23,7 @@ from dlcore.losses import l1_loss
 from dlcore.nn import Dense
 from dlcore.ops import patchify
 from dlcore.ops.checks import check_shapes, describe_array
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.self_supervised.patch_masks import random_mask
 from dlcore.self_supervised.patch_predictors import masked_patch_mean, patch_learner
 
@@ -87,7 +88,7 @@ def learner(
 
     def losses(params: dict, teacher_params: Any, images: jax.Array, keys: jax.Array) -> dict[str, jax.Array]:
         masked = mask(images, keys)  # [B, N]
-        patches = patchify(images, model.patch_size).astype(jnp.promote_types(images.dtype, jnp.float32))  # [B, N, P]
+        patches = patchify(images, model.patch_size).astype(acc_dtype_of(images.dtype))  # [B, N, P]
         # Mask tokens in the encoder, then one linear layer to pixels.
         tokens = model.apply({"params": params["encoder"]}, images, masked=masked)["tokens"]  # [B, N, D]
         prediction = Dense(patches.shape[-1]).apply({"params": params["head"]}, tokens)  # [B, N, P]

@@ -17,7 +17,6 @@ The network's `mask_ratio` counts places here: of R x S places floor(R S (1 - r)
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
@@ -25,6 +24,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, check_arguments
 from dlcore.models.mae import VideoMAE, visible_count
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.self_supervised.mae import filling_learner
 from dlcore.self_supervised.tube_masks import tube_noise
 
@@ -72,7 +72,7 @@ def tubelet_targets(tubelets: jax.Array, channels: int, norm_pix_loss: bool = Tr
         raise ValueError(
             f"channels={channels}: not of tubelets of {tubelets.shape[-1]} numbers; allowed: divisors of it"
         )
-    tubelets = tubelets.astype(jnp.promote_types(tubelets.dtype, jnp.float32))
+    tubelets = to_acc_dtype(tubelets)
     if not norm_pix_loss:
         return tubelets
     pixels = tubelets.reshape(*tubelets.shape[:-1], -1, channels)

@@ -10,6 +10,7 @@ from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["CharRNN"]
 
@@ -79,4 +80,4 @@ class CharRNN(nn.Module):
         else:
             x = jax.nn.one_hot(tokens, self.vocab_size, dtype=self.dtype or jnp.float32)
         carry, h = self.recurrent(carry, x)
-        return carry, self.head(h).astype(jnp.promote_types(h.dtype, jnp.float32))
+        return carry, self.head(h).astype(acc_dtype_of(h.dtype))

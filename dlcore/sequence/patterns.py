@@ -26,6 +26,7 @@ from dlcore.metrics import RootMeanSquare
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["PATTERNS", "PatternNet", "learner"]
@@ -116,7 +117,7 @@ class PatternNet(nn.Module):
         return self._write(carry, nothing, self.output_steps, start=True)
 
     def _answer(self, h: jax.Array) -> jax.Array:
-        return self.head(h).astype(jnp.promote_types(h.dtype, jnp.float32))
+        return self.head(h).astype(acc_dtype_of(h.dtype))
 
     def _write(self, carry: Any, y: jax.Array, steps: int, start: bool = False) -> jax.Array:
         """Answers [B, steps, K] from a carry on; `start`: y [B, K] is no answer but the zeros before the first one."""

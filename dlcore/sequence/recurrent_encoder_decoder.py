@@ -30,6 +30,7 @@ from dlcore.nn.additive_attention import AdditiveAttention
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import BidirectionalRecurrent, orthogonal_by_gate
 from dlcore.nn.recurrent_cells import gru_cell
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["RecurrentEncoderDecoder"]
 
@@ -165,7 +166,7 @@ class RecurrentEncoderDecoder(nn.Module):
 
     def _first_state(self, memory: dict[str, jax.Array]) -> jax.Array:
         state = jnp.tanh(self.bridge(memory["summary"]))
-        return state.astype(jnp.promote_types(state.dtype, jnp.float32))
+        return to_acc_dtype(state)
 
     def _read(
         self, state: jax.Array, memory: dict[str, jax.Array], tokens: jax.Array, train: bool
@@ -174,7 +175,7 @@ class RecurrentEncoderDecoder(nn.Module):
         state, (states, contexts, weights) = self.decoder(state, memory, x)
         h = jnp.tanh(self.readout(jnp.concatenate([states.astype(x.dtype), contexts.astype(x.dtype), x], -1)))
         logits = self.embed.attend(self.dropout(h, deterministic=not train))
-        return state, logits.astype(jnp.promote_types(logits.dtype, jnp.float32)) + self.bias, weights
+        return state, to_acc_dtype(logits) + self.bias, weights
 
 
 class _Decoder(nn.Module):

@@ -23,8 +23,8 @@ from dlcore.classification import supervised
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.decoder_only import DecoderOnly
 from dlcore.nn import Dense
-from dlcore.nn.precision import logits_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["PADDING", "Pooling", "TextClassifier", "learner", "pool_features"]
 
@@ -108,7 +108,7 @@ class TextClassifier(nn.Module):
         x = pool_features(features, mask, self.pooling)  # [B, D]
         x = nn.Dropout(self.dropout)(x, deterministic=not train)
         logits = Dense(self.num_classes, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="head")(x)
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)
 
 
 @check_arguments

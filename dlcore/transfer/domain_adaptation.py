@@ -30,6 +30,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
@@ -71,7 +72,7 @@ def maps_and_features(
     h = maps = x.reshape(x.shape[0], -1)
     for i in range(2):
         h = nn.relu(Dense(width, dtype=dtype, name=f"dense{i}")(h))
-    return maps, h.astype(jnp.promote_types(h.dtype, jnp.float32))
+    return maps, to_acc_dtype(h)
 
 
 class AdaptationNet(nn.Module):
@@ -138,9 +139,9 @@ class BackboneAdaptationNet(nn.Module):
           As `AdaptationNet`.
         """
         last = list(self.backbone.features(x, False).values())[-1]
-        averaged = last.astype(jnp.promote_types(last.dtype, jnp.float32)).mean((1, 2))
+        averaged = to_acc_dtype(last).mean((1, 2))
         h = nn.relu(Dense(self.width, dtype=self.dtype, name="dense")(averaged))
-        h = h.astype(jnp.promote_types(h.dtype, jnp.float32))
+        h = to_acc_dtype(h)
         return {
             "features": h,
             "logits": Dense(self.num_classes, name="head")(h),

@@ -24,6 +24,7 @@ from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops import max_pool, squared_distances
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 from dlcore.optim import apply_gradients
 
@@ -64,7 +65,7 @@ class PrototypicalNet(nn.Module):
             x = Conv(self.channels, (3, 3), use_bias=False, dtype=self.dtype, name=f"conv{i}")(x)
             x = BatchNorm(not train, axis_name=self.axis_name, dtype=self.dtype, name=f"norm{i}")(x)
             x = max_pool(nn.relu(x), (2, 2), (2, 2))
-        x = x.reshape(x.shape[0], -1).astype(jnp.promote_types(x.dtype, jnp.float32))
+        x = x.reshape(x.shape[0], -1).astype(acc_dtype_of(x.dtype))
         return x, None if attributes is None else Dense(x.shape[-1], name="description")(attributes)
 
 

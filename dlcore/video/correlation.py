@@ -18,6 +18,7 @@ from jax import lax
 from dlcore.choices import check_whole_number
 from dlcore.ops import avg_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["convex_upsample", "correlation_pyramid", "lookup_correlation"]
 
@@ -43,7 +44,7 @@ def correlation_pyramid(first: jax.Array, second: jax.Array, num_levels: int = 4
             f"num_levels={num_levels}: does not fit maps of {first.shape[1]} x {first.shape[2]}; allowed: at least 1, "
             "and sides of at least 2^(num_levels - 1)"
         )
-    dtype = jnp.promote_types(first.dtype, jnp.float32)
+    dtype = acc_dtype_of(first.dtype)
     scale, levels = first.shape[-1] ** -0.5, []
     for level in range(num_levels):
         second = avg_pool(second, (2, 2), (2, 2)) if level else second

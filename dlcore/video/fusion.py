@@ -23,9 +23,10 @@ from flax import linen as nn
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense, NonLocalBlock, RecurrentStack
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
 from dlcore.ops.checks import check_size
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.video.slowfast import SlowFast
 
 __all__ = ["C3D", "ClipClassifier", "ConvNet", "Fusion", "inflate", "width_of"]
@@ -137,7 +138,7 @@ class ClipClassifier(nn.Module):
                 stack = RecurrentStack(self.hidden, dtype=dtype, name="lstm")
                 _, states = stack(stack.initial_carry(batch), maps.reshape(batch, frames, -1))
                 logits = head(states[:, -1])
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)
 
 
 class C3D(nn.Module):
@@ -190,7 +191,7 @@ class C3D(nn.Module):
             x = nn.relu(Dense(self.hidden, dtype=dtype, name=name)(x))
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
         logits = Dense(self.num_classes, dtype=dtype, name="fc8")(x)
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)
 
 
 def inflate(variables: Any, taps: int) -> Any:

@@ -17,8 +17,9 @@ from dlcore.learner import Range, check_range
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import BatchNorm, Conv, InstanceNorm
 from dlcore.nn.initializers import kaiming_normal
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 from dlcore.video.correlation import convex_upsample, correlation_pyramid, lookup_correlation
@@ -105,7 +106,7 @@ class RAFT(nn.Module):
         hidden = jnp.tanh(context[..., : self.hidden_features])
         context = nn.relu(context[..., self.hidden_features :])
 
-        flow = jnp.zeros((*hidden.shape[:3], 2), logits_dtype(hidden.dtype))
+        flow = jnp.zeros((*hidden.shape[:3], 2), acc_dtype_of(hidden.dtype))
         update_block = nn.scan(
             _UpdateBlock,
             variable_broadcast="params",

@@ -15,8 +15,9 @@ from flax import linen as nn
 
 from dlcore.learner import Range
 from dlcore.nn import Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["SlowFast"]
 
@@ -76,4 +77,4 @@ class SlowFast(nn.Module):
                 slow = jnp.concatenate([slow, lateral(fast)], -1)
         pooled = jnp.concatenate([path.mean((1, 2, 3)) for path in (slow, fast)], -1)
         logits = Dense(self.num_classes, dtype=dtype, name="logits")(pooled)
-        return logits.astype(logits_dtype(logits.dtype))
+        return to_acc_dtype(logits)

@@ -17,6 +17,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean, scale_invariant_depth_loss, surface_normal_loss
 from dlcore.metrics.depth import depth_metrics
 from dlcore.nn import Conv, ConvTranspose
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["DepthNet", "learner"]
@@ -65,7 +66,7 @@ class DepthNet(nn.Module):
             up = ConvTranspose(self.widths[i], (4, 4), strides=2, padding=1, dtype=self.dtype, name=f"up{i}")
             x = conv(jnp.concatenate([nn.relu(up(x)), maps[i]], -1), self.widths[i], f"join{i}")
         x = Conv(4, (3, 3), padding=1, dtype=self.dtype, name="head")(x)
-        x = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # [B, H, W, 4]
+        x = to_acc_dtype(x)  # [B, H, W, 4]
         # An output of 0 stands for the initial depth.
         return x[..., 0] + jnp.log(self.initial_depth), x[..., 1:]
 

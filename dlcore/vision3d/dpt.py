@@ -25,7 +25,8 @@ from dlcore.models import dinov2, vit
 from dlcore.models.dinov2 import DINOv2
 from dlcore.models.vit import ViT
 from dlcore.nn import Conv, ConvTranspose, Dense, gelu
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 from dlcore.ops.resize import resize
 
 __all__ = ["DPT", "ClassTokenViT", "DPTNeck", "NormalizedDINOv2"]
@@ -53,7 +54,7 @@ class NormalizedDINOv2(DINOv2):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         x, maps = super()._stages(x, train)
-        norm = self._norm("norm", logits_dtype(x.dtype))
+        norm = self._norm("norm", acc_dtype_of(x.dtype))
         return norm(x), {name: norm(value) for name, value in maps.items()}
 
 
@@ -275,5 +276,5 @@ class DepthHead(nn.Module):
         size = self.size or (2 * y.shape[1], 2 * y.shape[2])
         y = resize(y, size, align_corners=True)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name="conv2")(y))
-        y = y.astype(logits_dtype(y.dtype))
+        y = to_acc_dtype(y)
         return Conv(1, (1, 1), dtype=y.dtype, name="conv3")(y)[..., 0]

@@ -20,7 +20,8 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.models.mit import ENCODER_NAMES, ENCODER_OLD_NAMES
 from dlcore.nn import BatchNorm, Conv
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
@@ -123,5 +124,5 @@ class GLPN(nn.Module):
                 local = SelectiveFusion(dtype, self.axis_name, name=f"decoder_stages_{i}_fusion")(local, y, train)
             y = double(local)
         y = nn.relu(Conv(self.features, (3, 3), padding=1, dtype=dtype, name="head_0")(double(y)))
-        y = y.astype(logits_dtype(y.dtype))
+        y = to_acc_dtype(y)
         return self.max_depth * nn.sigmoid(Conv(1, (3, 3), padding=1, dtype=y.dtype, name="head_2")(y)[..., 0])

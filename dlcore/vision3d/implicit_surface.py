@@ -22,6 +22,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.surface_nets import surface_nets
 from dlcore.optim import apply_gradients, init_state
 
@@ -56,7 +57,7 @@ class ImplicitSurface(nn.Module):
             x = Dense(width, dtype=self.dtype, name=f"hidden{i}")(x)
             x = jax.nn.softplus(self.sharpness * x) / self.sharpness  # smooth: the loss needs second derivatives
         x = Dense(1, dtype=self.dtype, name="field")(x)[..., 0]
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        return to_acc_dtype(x)
 
 
 def grid_points(resolution: int, half_side: float = 1.0) -> np.ndarray:

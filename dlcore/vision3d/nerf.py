@@ -24,6 +24,7 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["PeakSignalToNoise", "RadianceField", "frequency_encoding", "learner", "volume_render"]
@@ -135,7 +136,7 @@ class RadianceField(nn.Module):
         x = jnp.concatenate([x, frequency_encoding(directions, self.direction_frequencies).astype(x.dtype)], -1)
         x = nn.relu(Dense(self.hidden[-1] // 2, dtype=self.dtype, name="view")(x))
         color = Dense(3, dtype=self.dtype, name="color")(x)
-        acc_dtype = jnp.promote_types(color.dtype, jnp.float32)
+        acc_dtype = acc_dtype_of(color.dtype)
         return jax.nn.softplus(density.astype(acc_dtype)), jax.nn.sigmoid(color.astype(acc_dtype))
 
 

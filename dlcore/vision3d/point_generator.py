@@ -18,6 +18,7 @@ from dlcore.losses import chamfer_loss, masked_mean
 from dlcore.metrics import point_f1
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision3d.image_encoder import ImageEncoder
 
@@ -57,7 +58,7 @@ class PointGenerator(nn.Module):
             x = nn.relu(Dense(width, dtype=self.dtype, name=f"hidden{i}")(x))
         x = Dense(3 * self.num_points, dtype=self.dtype, name="points")(x).reshape(-1, self.num_points, 3)
         # Outputs near 0 are points around the center, in front of the camera.
-        return x.astype(jnp.promote_types(x.dtype, jnp.float32)) + jnp.array([0.0, 0.0, self.depth])
+        return to_acc_dtype(x) + jnp.array([0.0, 0.0, self.depth])
 
 
 def point_measures(points: jax.Array, target: jax.Array, mask: jax.Array, threshold: float) -> Metrics:

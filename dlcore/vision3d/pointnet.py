@@ -27,6 +27,7 @@ from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn import BatchNorm, Dense, Dropout
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import REPLICA, replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -192,7 +193,7 @@ def orthogonality_penalty(matrices: jax.Array) -> jax.Array:
       ValueError: the matrices are not square.
     """
     check_shapes(matrices=(matrices, "... K K"))
-    matrices = matrices.astype(jnp.promote_types(matrices.dtype, jnp.float32))
+    matrices = to_acc_dtype(matrices)
     error = jnp.eye(matrices.shape[-1]) - jnp.einsum("...ij,...kj->...ik", matrices, matrices)
     return jnp.square(error).sum((-2, -1))
 

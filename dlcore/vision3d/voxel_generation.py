@@ -22,8 +22,9 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, ConvTranspose, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_finite, check_shapes, check_values
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VoxelGenerator", "learner", "mean_shape_iou", "nearest_image_iou"]
@@ -83,7 +84,7 @@ class VoxelGenerator(nn.Module):
             x = nn.relu(up(x))  # [B, 8, 8, (8,) features], [B, 16, 16, (16,) features / 2], ...
         depths = 1 if axes == 3 else self.resolution
         x = Conv(depths, (3,) * axes, padding=1, dtype=dtype, name="occupancy")(x)
-        return x.astype(logits_dtype(x.dtype)).reshape(-1, *(self.resolution,) * 3)
+        return to_acc_dtype(x).reshape(-1, *(self.resolution,) * 3)
 
 
 @check_arguments

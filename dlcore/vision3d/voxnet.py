@@ -19,9 +19,10 @@ from flax import linen as nn
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn import BatchNorm, Conv, Dense
-from dlcore.nn.precision import compute_dtype, logits_dtype
+from dlcore.nn.precision import compute_dtype
 from dlcore.ops import max_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["VoxNet", "quarter_turn", "voxelize"]
 
@@ -63,7 +64,7 @@ class VoxNet(nn.Module):
         x = nn.relu(Dense(self.hidden, dtype=dtype, name="hidden")(x.reshape(x.shape[0], -1)))
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = Dense(self.num_classes, dtype=dtype, name="logits")(x)
-        return x.astype(logits_dtype(x.dtype))
+        return to_acc_dtype(x)
 
 
 def quarter_turn(key: jax.Array, voxels: jax.Array) -> jax.Array:

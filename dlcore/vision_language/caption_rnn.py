@@ -22,6 +22,7 @@ from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import Recurrent
 from dlcore.nn.recurrent_cells import RECURRENT_CELLS
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["CaptionRNN", "Captioner", "last_map"]
 
@@ -144,7 +145,7 @@ class CaptionRNN(Captioner):
                 "state": self.recurrent.initial_carry(vector.shape[0]),
                 "term": self.inject_term(vector),
             }
-        acc_dtype = jnp.promote_types(vector.dtype, jnp.float32)
+        acc_dtype = acc_dtype_of(vector.dtype)
         hidden, *other_states = (layer(vector).astype(acc_dtype) for layer in self.inject_state)
         return {"state": (jnp.tanh(hidden), *other_states), "term": None}
 
@@ -176,4 +177,4 @@ class CaptionRNN(Captioner):
         x = self.drop(self.embed(tokens), deterministic=not train)
         state, h = self.recurrent(carry["state"], x, term=carry["term"])
         logits = self.head(self.drop(h, deterministic=not train))
-        return carry | {"state": state}, logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return carry | {"state": state}, to_acc_dtype(logits)

@@ -21,6 +21,7 @@ from dlcore.nn.attention import causal_mask
 from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.transformer import TransformerDecoderBlock, TransformerEncoderBlock
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.vision_language.caption_rnn import Captioner, last_map
 
 __all__ = ["CaptionTransformer"]
@@ -168,7 +169,7 @@ class CaptionTransformer(Captioner):
 
     def _logits(self, x: jax.Array) -> jax.Array:
         logits = self.head(self.norm(x))
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return to_acc_dtype(logits)
 
 
 class _Place(nn.Module):

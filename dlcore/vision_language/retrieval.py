@@ -21,6 +21,7 @@ from dlcore.losses import clip_loss
 from dlcore.nn import Dense
 from dlcore.ops import l2_normalize
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision_language.networks import SentenceEncoder
@@ -71,7 +72,7 @@ class DualEncoder(nn.Module):
 
         def embedded(x, name):
             x = Dense(self.embedding_size, use_bias=False, dtype=self.dtype, name=name)(x)
-            x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+            x = to_acc_dtype(x)
             # Unit vectors, for cosines.
             return l2_normalize(x)
 

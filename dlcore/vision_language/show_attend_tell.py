@@ -29,6 +29,7 @@ from dlcore.nn.embed import Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.recurrent import orthogonal_by_gate
 from dlcore.nn.recurrent_cells import lstm_cell
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 from dlcore.vision_language.caption_rnn import Captioner, last_map
 from dlcore.vision_language.networks import append_coordinates
 
@@ -114,7 +115,7 @@ class ShowAttendTell(Captioner):
         """
         grid = memory["grid"]
         keys = grid.reshape(grid.shape[0], -1, grid.shape[-1])
-        state = self.bridge(keys.mean(1)).astype(jnp.promote_types(grid.dtype, jnp.float32))
+        state = self.bridge(keys.mean(1)).astype(acc_dtype_of(grid.dtype))
         h, c = jnp.split(state, 2, -1)
         return {"state": (jnp.tanh(h), c), "keys": keys, "projected": self.decoder.attend.project(keys)}
 
@@ -148,7 +149,7 @@ class ShowAttendTell(Captioner):
         state, (states, contexts, weights) = self.decoder(carry["state"], carry["keys"], carry["projected"], x)
         h = jnp.tanh(self.readout(jnp.concatenate([states.astype(x.dtype), contexts.astype(x.dtype), x], -1)))
         logits = self.head(self.drop(h, deterministic=not train))
-        return carry | {"state": state}, logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), weights
+        return carry | {"state": state}, to_acc_dtype(logits), weights
 
 
 class _Decoder(nn.Module):

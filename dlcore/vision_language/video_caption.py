@@ -27,6 +27,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 from dlcore.sequence.decoding import generate_sentences
 from dlcore.vision_language.networks import GridEncoder
@@ -151,7 +152,7 @@ class VideoCaptioner(nn.Module):
         )
         state, h = self.decoder(state, jnp.concatenate([words, clip_per_token], -1))
         logits = self.head(nn.relu(self.output(jnp.concatenate([h, clip_per_token.astype(h.dtype)], -1))))
-        return (clip_features, state), logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+        return (clip_features, state), to_acc_dtype(logits)
 
     def __call__(self, clip: jax.Array, tokens: jax.Array) -> jax.Array:
         """Predict each next word of given sentences.

@@ -29,6 +29,7 @@ from dlcore.data.words import PAD
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 from dlcore.vision_language.networks import GridEncoder, PairLayer, SentenceEncoder, append_coordinates
 
@@ -105,7 +106,7 @@ class RelationNetwork(nn.Module):
         x = nn.relu((1 + scale) * dense(2 * size, "answer")(jnp.concatenate([attended, count], -1)) + shift)
         logits = dense(self.num_answers, "head")(x)
         maps = weights.mean(2).reshape(image.shape[0], 2, *grid.shape[1:3])
-        return logits.astype(jnp.promote_types(logits.dtype, jnp.float32)), maps
+        return to_acc_dtype(logits), maps
 
 
 @check_arguments

@@ -12,7 +12,7 @@ import pytest
 
 from dlcore.classification import supervised
 from dlcore.models import create_model
-from dlcore.nn import compute_dtype, dot_product_attention, logits_dtype
+from dlcore.nn import compute_dtype, dot_product_attention
 
 PACKAGE = pathlib.Path(__file__).parents[2] / "dlcore"
 
@@ -45,14 +45,6 @@ def test_the_field_decides_unless_something_is_float64():
         for dtype in (None, jnp.float32, jnp.bfloat16):
             assert compute_dtype(dtype, x, {"params": {"w": wide}}) == jnp.float64
             assert compute_dtype(dtype, wide) == jnp.float64
-
-
-@pytest.mark.parametrize(
-    ("dtype", "logits"),
-    [(jnp.bfloat16, jnp.float32), (jnp.float16, jnp.float32), (jnp.float32, jnp.float32), (jnp.float64, jnp.float64)],
-)
-def test_logits_are_at_least_float32(dtype, logits):
-    assert logits_dtype(dtype) == logits
 
 
 def operands(text, *operations):

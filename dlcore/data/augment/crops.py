@@ -20,6 +20,7 @@ from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.image_headers import target_size
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = [
     "average_over_crops",
@@ -180,7 +181,7 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
         slack = jnp.array(image.shape[:2]) * factor - jnp.array([height, width])
         corner = jnp.floor(jax.random.uniform(position, (2,)) * (slack + 1))
         corner = jnp.minimum(corner, slack)
-        real = jnp.promote_types(image.dtype, jnp.float32)
+        real = acc_dtype_of(image.dtype)
         scale = jnp.stack([factor, factor]).astype(real)
         window = jax.image.scale_and_translate(
             image.astype(real), (height, width, image.shape[2]), (0, 1), scale, -corner.astype(real), "linear", False

@@ -24,6 +24,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.ops.checks import check_boxes, check_finite, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = [
     "Warp",
@@ -260,7 +261,7 @@ def warp_image(
     check_shapes(image=(image, "H W C"), fill=(fill, "C finite" if np.ndim(fill) else "finite or None"))
     image = jnp.asarray(image)
     height, width, _ = image.shape
-    real = jnp.promote_types(image.dtype, jnp.float32) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
+    real = acc_dtype_of(image.dtype) if jnp.issubdtype(image.dtype, jnp.inexact) else jnp.float32
     y, x = jnp.meshgrid(jnp.arange(height, dtype=real) + 0.5, jnp.arange(width, dtype=real) + 0.5, indexing="ij")
     source = warp.inverse(jnp.stack([x, y], -1)) - 0.5
     out, inside = (_nearest if interpolation == "nearest" else _bilinear)(image, source[..., 1], source[..., 0])

@@ -31,6 +31,7 @@ from dlcore.ops.convolution_window import Window, equally_varying, lax_conv, tra
 from dlcore.ops.cpu.depthwise import MAX_DEPTHWISE_TAPS, depthwise_conv, depthwise_kernel_gradient, depthwise_transpose
 from dlcore.ops.cpu.images import conv_by_images
 from dlcore.ops.cpu.phases import conv_by_phases
+from dlcore.ops.precision import acc_dtype_of
 
 __all__: list[str] = []
 
@@ -100,7 +101,7 @@ def rhs_gradient(convolve: Convolve, window: Window, rhs: jax.ShapeDtypeStruct, 
 def _by_images(convolve: Convolve, window: Window, lhs: jax.Array, rhs: jax.Array) -> jax.Array:
     """Convolve sequences or volumes by the convolution of images, in at least float32."""
     dtype = window.preferred_element_type or lhs.dtype
-    acc_dtype = jnp.promote_types(jnp.promote_types(lhs.dtype, dtype), jnp.float32)
+    acc_dtype = acc_dtype_of(lhs.dtype, dtype)
 
     def convolve_images(x: jax.Array, kernel: jax.Array, *numbers: Any) -> jax.Array:
         strides, padding, lhs_dilation, rhs_dilation = numbers
@@ -199,7 +200,7 @@ def _canonical_rhs_gradient(
         block = (lax.dynamic_index_in_dim(x, i, 1, keepdims=False) for x in (lhs, cotangent))
         return total + _block_rhs_gradient(convolve, window, rhs, *block)
 
-    acc_dtype = jnp.promote_types(jnp.result_type(rhs, cotangent), jnp.float32)
+    acc_dtype = acc_dtype_of(rhs, cotangent)
     zeros, _ = equally_varying(jnp.zeros(rhs.shape, acc_dtype), cotangent)
     return lax.fori_loop(0, blocks, add, zeros).astype(rhs.dtype)
 

@@ -13,7 +13,7 @@ from dlcore.models.clip import CLIP, TORCH_NAMES
 from dlcore.models.pretrained.family import Family, check_config
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.nn import Dense, causal_mask
-from dlcore.nn.precision import logits_dtype
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["FAMILIES", "CLIPText"]
 
@@ -59,7 +59,7 @@ class CLIPText(CLIP):
         penultimate = x
         for block in self.text_blocks:
             penultimate, x = x, block(x, False, mask)
-        x = self.text_norm(x.astype(logits_dtype(x.dtype)))
+        x = self.text_norm(to_acc_dtype(x))
         end = (tokens == self.end_token).argmax(1)
         pooled = jnp.take_along_axis(x, end[:, None, None], 1)[:, 0]
         outputs = {"last_hidden_state": x, "penultimate": penultimate, "pooler_output": pooled}

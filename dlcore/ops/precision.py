@@ -1,0 +1,86 @@
+"""The type that a function computes in, whatever the type that its arrays come in.
+
+    bool, bytes, integers    compute in float32            the result is float32
+    float16, bfloat16        compute in float32            the result comes back in their type, where it is data
+    float32, float64         compute in their own type     float64 outside of jax's x64 mode becomes float32
+
+Differences of unsigned numbers wrap, whole numbers cut scales and noise, and sums, norms, draws and floors lose their
+digits in 8 or 11 bits: so a public function casts what it is given once, by `to_acc_dtype`, before its first equation.
+Logits, losses and statistics stay in the type of the computation; images, points and features that a function changes
+and returns go back by `.astype(result_dtype(x))`.
+
+Coordinates far from 0 (a map's metres, milliseconds since 1970) lose their digits in the cast. A function that does not
+depend on where the origin lies subtracts a center first: `centered` does so in NumPy's float64, before the cast.
+"""
+
+from typing import Any
+
+import jax
+import jax.core
+import jax.numpy as jnp
+import numpy as np
+
+__all__ = ["acc_dtype_of", "centered", "result_dtype", "to_acc_dtype"]
+
+
+def acc_dtype_of(*values: Any) -> Any:
+    """Return the dtype that a function computes in: at least float32.
+
+    Args:
+      *values: arrays, numbers or dtypes.
+
+    Returns:
+      The dtype that they promote to, together with float32.
+    """
+    return jnp.promote_types(jnp.result_type(*values), jnp.float32)
+
+
+def result_dtype(*values: Any) -> Any:
+    """Return the dtype of data that a function changes and gives back.
+
+    Args:
+      *values: arrays, numbers or dtypes.
+
+    Returns:
+      The dtype that they promote to where it is floating, else float32: whole numbers would cut the result.
+    """
+    dtype = jnp.result_type(*values)
+    return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+
+
+def to_acc_dtype(x: Any) -> jax.Array:
+    """Cast an array to the dtype that a function computes in.
+
+    Args:
+      x: [...], numbers of any type.
+
+    Returns:
+      The same, at least float32.
+    """
+    if not isinstance(x, jax.Array) and np.asarray(x).dtype.kind in "iu":
+        return jnp.asarray(np.asarray(x, np.float32))  # by jnp alone, what int32 cannot hold would wrap
+    x = jnp.asarray(x)
+    return x.astype(acc_dtype_of(x))
+
+
+def centered(x: Any, *others: Any, center: Any = None) -> tuple[jax.Array, ...]:
+    """Subtract a center from points before they are cast, so that those far from 0 keep their digits.
+
+    Args:
+      x: [N, D], points of any type.
+      *others: [..., D], points of the same space.
+      center: [D]; None for the mean of `x`, through which no gradient flows.
+
+    Returns:
+      (x - center, each of the others - center, center), at least float32. The center is rounded to its dtype before it
+      is subtracted: add it, and the points are where they were.
+    """
+    arrays = (x, *others)
+    if any(isinstance(array, jax.Array) for array in (*arrays, center)):
+        arrays = tuple(to_acc_dtype(array) for array in arrays)
+        center = jax.lax.stop_gradient(arrays[0].mean(0)) if center is None else to_acc_dtype(center)
+        return (*(array - center for array in arrays), center)
+    wide = tuple(np.asarray(array, np.float64) for array in arrays)
+    dtype = acc_dtype_of(*map(np.asarray, arrays))
+    center = jnp.asarray(wide[0].mean(0) if center is None else center, dtype)
+    return (*(jnp.asarray(array - np.asarray(center, np.float64), dtype) for array in wide), center)
