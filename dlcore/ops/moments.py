@@ -4,8 +4,8 @@
     |x - y|^2 = sum_d (x_d - y_d)^2         not |x|^2 - 2 x·y + |y|^2
 
 In float32 the other forms lose all digits where the mean is a few thousand deviations, or where two groups of points
-are far from each other: then no center helps. The differences of all pairs are summed as they are computed; no [N, M, D]
-is stored, in the backward pass neither. On a CPU this takes 2 to 8 times as long as a matrix product.
+are far from each other: then no center helps. The differences of all pairs are summed as they are computed: no array of
+all N M D of them is kept, nor in the backward pass. On a CPU it takes 2 to 8 times as long as a matrix product.
 """
 
 from typing import Any

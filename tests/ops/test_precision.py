@@ -1,0 +1,59 @@
+"""The type of a computation, and points far from 0."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dlcore.ops import acc_dtype_of, centered, nearest_points, result_dtype, squared_distances, to_acc_dtype
+
+
+@pytest.mark.parametrize(
+    ("given", "computed", "returned"),
+    [
+        (np.bool_, np.float32, np.float32),
+        (np.uint8, np.float32, np.float32),
+        (np.int32, np.float32, np.float32),
+        (np.float16, np.float32, np.float16),
+        (jnp.bfloat16, np.float32, jnp.bfloat16),
+        (np.float32, np.float32, np.float32),
+        (np.float64, np.float32, np.float32),
+    ],
+)
+def test_functions_compute_in_at_least_float32(given, computed, returned):
+    x = np.zeros(3, given)
+    assert acc_dtype_of(x) == computed == to_acc_dtype(x).dtype
+    assert result_dtype(x) == returned
+
+
+def test_float64_stays_under_x64():
+    with jax.enable_x64(True):
+        assert acc_dtype_of(np.zeros(3)) == np.float64 == result_dtype(np.zeros(3), np.zeros(3, np.uint8))
+
+
+def test_whole_numbers_beyond_int32_do_not_wrap():
+    np.testing.assert_array_equal(to_acc_dtype(np.array([2**40, -(2**40)])), [2.0**40, -(2.0**40)])
+
+
+def test_float64_is_centered_before_it_is_cast():
+    x = np.array([[5_782_566.125, 0.25], [5_782_567.125, 0.75]])  # float32 knows halves there
+    points, others, center = centered(x, x[:1] + 0.0625)
+    np.testing.assert_array_equal(points[1] - points[0], [1, 0.5])
+    np.testing.assert_array_equal(others - points[:1], [[0.0625, 0.0625]])
+    assert points.dtype == others.dtype == center.dtype == np.float32
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
+def test_distances_of_two_far_groups_are_those_of_their_points(dtype):
+    corners, far = np.array([[0, 0], [3, 4], [1, 0]]), np.array([10_000, 0])
+    x = np.concatenate([corners - far, corners + far]).astype(dtype)
+    inner = np.array([[0, 25, 1], [25, 0, 20], [1, 20, 0]])  # 3² + 4², 1², 2² + 4²
+    np.testing.assert_array_equal(squared_distances(x, x)[:3, :3], inner)
+    np.testing.assert_array_equal(squared_distances(x, x)[3:, 3:], inner)
+    np.testing.assert_array_equal(nearest_points(x[:, None], x), np.arange(6)[:, None])
+
+
+def test_distances_of_bytes_and_halves():
+    x, y = np.array([[200, 3]], np.uint8), np.array([[10, 5]], np.uint8)
+    np.testing.assert_array_equal(squared_distances(x, y), [[190**2 + 2**2]])
+    assert squared_distances(x.astype(np.float16), y.astype(np.float16)).dtype == np.float32
