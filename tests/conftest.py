@@ -12,7 +12,7 @@ each file and fails the run where a test or a file of the default tier is above 
 the budget, for a slow or busy machine.
 
 DLCORE_TESTS_COMPILE=user compiles as a user's program does: no cheaper compiler settings, no shared MLIR contexts, no
-compilation cache (it keeps oneDNN out), one device. tests/test_compiled_as_users_do.py runs the numeric tests so.
+compilation cache, one device. tests/test_compiled_as_users_do.py runs the numeric tests so.
 """
 
 import csv

@@ -1,7 +1,7 @@
 """The numeric tests, and one step of every experiment, compiled exactly as a user's program is.
 
-All other tests run with a compiler that optimizes little, with a compilation cache (which keeps oneDNN out), and on
-eight virtual devices. What a fused, vectorized or oneDNN program computes is seen here alone.
+All other tests run with a compiler that optimizes little, with a compilation cache, and on eight virtual
+devices. What a fused or vectorized program computes is seen here alone.
 """
 
 import os

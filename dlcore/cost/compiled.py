@@ -3,9 +3,8 @@
 XLA's "flops" are 2 MACs and every elementwise operation besides: activations, normalization, the maxima of poolings,
 the sums and exponentials of a softmax. It does not count taps that fall on padding, so a convolution of small maps has
 fewer than its formula says, and it counts the body of a `while` or `scan` once, whatever its length. What is handed to
-a library as a custom call (cuDNN, cuBLAS) may be counted as nothing; dlcore's calls of oneDNN are left out here. The
-figures are those of the backend that compiles: a CPU's program has other fusions, and other temporaries, than an
-accelerator's.
+a library as a custom call (cuDNN, cuBLAS) may be counted as nothing. The figures are those of the backend that
+compiles: a CPU's program has other fusions, and other temporaries, than an accelerator's.
 """
 
 from typing import Any, NamedTuple
@@ -16,7 +15,6 @@ from flax import linen as nn
 from dlcore.cost.layers import Total
 from dlcore.cost.module_program import abstract_variables, split_arguments
 from dlcore.learner import root_key
-from dlcore.ops import disable_onednn
 
 __all__ = ["Compiled", "compiled_cost", "compiled_summary"]
 
@@ -60,8 +58,7 @@ def compiled_cost(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwarg
         rest, named = rebuild(arrays)
         return model.apply(variables, x, *rest, **named, rngs={"dropout": root_key(0)})
 
-    with disable_onednn():
-        program = jax.jit(run).lower(variables, arrays, x).compile()
+    program = jax.jit(run).lower(variables, arrays, x).compile()
     cost, memory = program.cost_analysis() or {}, program.memory_analysis()
     sizes = (getattr(memory, f"{what}_size_in_bytes", None) for what in ("argument", "temp", "output"))
     return Compiled(jax.default_backend(), cost.get("flops"), cost.get("bytes accessed"), *sizes)

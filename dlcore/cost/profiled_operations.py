@@ -24,7 +24,6 @@ import numpy as np
 
 from dlcore.cost.roofline import CHIPS, Chip
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.cpu.onednn import CONVOLUTION, PRODUCT
 
 __all__ = [
     "HotOperation",
@@ -40,8 +39,6 @@ __all__ = [
 DEFINED = re.compile(r"^\s+(?:ROOT )?%?([\w.\-]+) = ")
 COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) (?:\(.*\) -> .*)?\{\s*$")
 SHAPE = re.compile(r"\b([a-z]+[0-9]*[a-z0-9]*)\[([0-9,]*)\]")
-ONEDNN = {CONVOLUTION: "convolution", PRODUCT: "dot"}
-"""What oneDNN's calls compute."""
 NOISE = re.compile(r"^(cond|while|body|scan|checkpoint|rematted_computation|closed_call|pjit|branch_\d+_fun)$|\.")
 """Parts of an op_name that are no module: what JAX puts around, and the methods of modules (Class.method)."""
 KINDS = {
@@ -127,8 +124,7 @@ def instructions(text: str) -> dict[str, Instruction]:
                 continue
             shapes[name] = _shapes(rest[: opcode.start(1)])
             arguments = rest[opcode.end() :].split("), ")[0]
-            kind = next((kind for call, kind in ONEDNN.items() if f'"{call}"' in rest), opcode[1])
-            lines[name] = (kind, rest, re.findall(r"%([\w.\-]+)", arguments), here)
+            lines[name] = (opcode[1], rest, re.findall(r"%([\w.\-]+)", arguments), here)
             inside.setdefault(here, []).append(name)
     flops = {
         name: _flops(opcode, rest, [shapes.get(o, []) for o in operands], shapes[name])
@@ -163,13 +159,10 @@ def _flops(opcode: str, rest: str, operands: list, result: list) -> float:
     left, right, out = operands[0][0][1], operands[1][0][1], math.prod(result[0][1])
     if opcode == "dot":
         axes = re.search(r"lhs_contracting_dims=\{([\d,]*)\}", rest)
-        if axes:
-            return 2.0 * out * math.prod(left[int(a)] for a in axes[1].split(",") if a)
-        return 2.0 * out * left[-2 if '"transpose_a":true' in rest else -1] if PRODUCT in rest else 0.0
+        return 2.0 * out * math.prod(left[int(a)] for a in axes[1].split(",") if a) if axes else 0.0
     if opcode == "convolution":
         labels = re.search(r"dim_labels=\w+_(\w+)->", rest)
-        features = labels[1].index("o") if labels else -1  # oneDNN's kernels are HWIO
-        return 2.0 * out * math.prod(right) / right[features]
+        return 2.0 * out * math.prod(right) / right[labels[1].index("o")] if labels else 0.0
     return 0.0
 
 
@@ -211,8 +204,6 @@ def trace_times(folder: Path | str) -> dict[str, float]:
             for event in line.events:
                 operation = dict(event.stats).get("hlo_op")
                 if operation is not None:
-                    for call in ONEDNN:
-                        operation = operation.removesuffix(call)
                     seconds[operation] += event.duration_ns * 1e-9
     return dict(seconds)
 

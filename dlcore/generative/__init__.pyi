@@ -185,7 +185,6 @@ from dlcore.generative.schedules import sampling_grid as sampling_grid
 from dlcore.generative.schedules import scaled_linear_betas as scaled_linear_betas
 from dlcore.generative.schedules import signal_and_spread as signal_and_spread
 from dlcore.generative.schedules import timesteps as timesteps
-from dlcore.generative.schedules import to_acc_dtype as to_acc_dtype
 from dlcore.generative.score_sde import SDE as SDE
 from dlcore.generative.score_sde import ScoreSampling as ScoreSampling
 from dlcore.generative.score_sde import annealed_langevin as annealed_langevin

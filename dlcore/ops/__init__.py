@@ -85,7 +85,6 @@ from dlcore.ops.cpu.depthwise import (
     depthwise_kernel_gradient,
     depthwise_transpose,
 )
-from dlcore.ops.cpu.onednn import disable_onednn, has_onednn, leave_out_of_cache, use_onednn
 from dlcore.ops.deformable_attention import deformable_attention
 from dlcore.ops.deformable_convolution import deform_conv
 from dlcore.ops.depth_maps import depth_to_normals
@@ -213,7 +212,6 @@ __all__ = [
     "depthwise_kernel_gradient",
     "depthwise_transpose",
     "describe_array",
-    "disable_onednn",
     "distance_box_iou",
     "distances_to_boxes",
     "distort",
@@ -229,7 +227,6 @@ __all__ = [
     "generalized_box_iou",
     "global_avg_pool",
     "grid_sample",
-    "has_onednn",
     "heatmaps_to_keypoints",
     "icosphere",
     "im2col",
@@ -239,7 +236,6 @@ __all__ = [
     "is_kernel",
     "is_replicated",
     "l2_normalize",
-    "leave_out_of_cache",
     "local_rows",
     "look_at",
     "masks_to_boxes",
@@ -300,7 +296,6 @@ __all__ = [
     "undistort",
     "unpatchify",
     "unproject",
-    "use_onednn",
     "vertex_normals",
     "weighted_boxes_fusion",
     "winograd_multiplications",

@@ -1,8 +1,6 @@
 """Cache compiled programs in the user's cache folder, so that the second run of a command starts sooner.
 
-Programs that call oneDNN (`dlcore.ops.cpu.onednn`) cannot be cached and are compiled by each run; training speed does
-not change. With jax's own cache (JAX_COMPILATION_CACHE_DIR) all programs are cached, without oneDNN;
-JAX_ENABLE_COMPILATION_CACHE=false disables the cache.
+JAX_COMPILATION_CACHE_DIR names another folder, and JAX_ENABLE_COMPILATION_CACHE=false disables the cache.
 """
 
 import contextlib
@@ -44,12 +42,8 @@ def use_program_cache() -> None:
     """
     import jax
 
-    from dlcore.ops.cpu import onednn
-
     config: Any = jax.config
     if config.jax_compilation_cache_dir or not config.jax_enable_compilation_cache:
-        return
-    if onednn.has_onednn() and not onednn.leave_out_of_cache():
         return
     with contextlib.suppress(OSError, RuntimeError):  # a read-only or missing home
         folder = program_folder()

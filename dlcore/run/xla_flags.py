@@ -3,8 +3,6 @@
 import os
 from importlib.metadata import version
 
-from dlcore.ops import use_onednn
-
 __all__ = ["CPU_CONVOLUTIONS", "use_fast_cpu_convolutions"]
 
 CPU_CONVOLUTIONS = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
@@ -14,12 +12,11 @@ TRIED = ("0.10.",)
 
 
 def use_fast_cpu_convolutions() -> None:
-    """Use oneDNN and Eigen instead of YNNPACK for convolutions on CPUs, in all programs compiled afterwards.
+    """Use Eigen instead of YNNPACK for convolutions on CPUs, in all programs compiled afterwards.
 
     jaxlib 0.10 computes convolutions on a CPU with YNNPACK, which uses one core only and has slow gradients
-    (`experiments.bench.conv_algorithms`). Accelerators are not affected. `dlcore.ops.cpu.onednn` lists the convolutions
-    and matrix products of oneDNN. Eigen computes the other convolutions; YNNPACK still computes reductions and the
-    other products.
+    (`experiments.bench.conv_algorithms`). YNNPACK still computes reductions and products, and accelerators are not
+    affected.
 
     It sets the environment variable XLA_FLAGS, which takes effect if jax has not started its backends (by the first
     array or `jax.devices()`), and in child processes. Nothing changes if XLA_FLAGS sets the flag already
@@ -27,9 +24,5 @@ def use_fast_cpu_convolutions() -> None:
     jaxlib is untested. dlcore's command lines call it; users of the model functions may.
     """
     options = os.environ.get("XLA_FLAGS", "")
-    if not version("jaxlib").startswith(TRIED):
-        return
-    if CPU_CONVOLUTIONS.partition("=")[0] not in options:
-        os.environ["XLA_FLAGS"] = options = f"{options} {CPU_CONVOLUTIONS}".strip()
-    if CPU_CONVOLUTIONS in options.split():
-        use_onednn()
+    if version("jaxlib").startswith(TRIED) and CPU_CONVOLUTIONS.partition("=")[0] not in options:
+        os.environ["XLA_FLAGS"] = f"{options} {CPU_CONVOLUTIONS}".strip()

@@ -8,15 +8,13 @@ Winograd's F(2x2, 3x3), on images and kernels of several sizes; then depthwise c
 shifted images on a CPU, and dilated ones, beside their form as plain convolutions of every d-th pixel. Forward and
 backward (both gradients), each as the median of interleaved turns. Only dlcore's replacement is claimed to win.
 
-On a CPU, lax is timed twice more: as XLA compiles it without the calls of oneDNN that dlcore's command lines bring
-(`dlcore.ops.cpu.onednn`), by Eigen, and as jaxlib 0.10 compiles it by default, by YNNPACK (`dlcore.run.xla_flags`).
+On a CPU, lax is timed once more: as jaxlib 0.10 compiles it by default, by YNNPACK; dlcore's command lines have Eigen
+compute convolutions (`dlcore.run.xla_flags`).
 
-Measured on two quiet cores (Intel Xeon with AVX-512, jax 0.10.2), forward passes, oneDNN's time by Eigen's: 0.62 for
-56 x 56 x 64, 0.84 for 14 x 14 x 256, 0.74 for the 5x5 kernel, 0.76, 0.62 and 0.50 dilated by 6, 12 and 18. Depthwise,
-lax over dlcore: 3x3 34x forward and 12x backward, 7x7 32x and 8x.
+Measured on two quiet cores (Intel Xeon with AVX-512, jax 0.10.2), depthwise, lax over dlcore: 3x3 34x forward and 12x
+backward, 7x7 32x and 8x.
 """
 
-import contextlib
 import functools
 import os
 from collections.abc import Callable
@@ -28,17 +26,14 @@ from jax import lax
 
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd, disable_onednn
+from dlcore.ops import conv_fft, conv_general_dilated, conv_im2col, conv_winograd
 from dlcore.ops.winograd import winograd_multiplications
 from dlcore.run import provenance
 from dlcore.run.xla_flags import CPU_CONVOLUTIONS
 from experiments.bench.timing import Times, bar_chart, interleaved, ratio
 
-PLAIN = {
-    "lax by Eigen": {},
-    "lax by YNNPACK": {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"},
-}
-"""lax without oneDNN, and the options of XLA's compiler that it takes."""
+YNNPACK = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_CONVOLUTION"}
+"""The option of XLA's compiler by which YNNPACK computes convolutions."""
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 
@@ -99,12 +94,11 @@ def normal(seed: int, *shape: int) -> jax.Array:
 def timed(functions: dict[str, Callable], x: jax.Array, w: jax.Array, num_repeats: int) -> dict[str, dict[str, Times]]:
     """{"forward", "backward"} -> times of each algorithm, after a comparison of its result with lax's."""
     if jax.default_backend() == "cpu" and CPU_CONVOLUTIONS in os.environ.get("XLA_FLAGS", ""):
-        functions = functions | dict.fromkeys(PLAIN, functions["lax"])
+        functions = functions | {"lax by YNNPACK": functions["lax"]}
 
     def compiled(name: str, f: Callable) -> Callable:
         uncached = jax.jit(lambda *args: f(*args))  # what was lowered once is not lowered anew
-        with disable_onednn() if name in PLAIN else contextlib.nullcontext():
-            return uncached.lower(x, w).compile(PLAIN.get(name))
+        return uncached.lower(x, w).compile(YNNPACK if name == "lax by YNNPACK" else None)
 
     forward = {name: compiled(name, f) for name, f in functions.items()}
     expected = forward["lax"](x, w)

@@ -11,15 +11,10 @@ formats, units that multiply small matrices at once. Peaks: for accelerators the
 cycle of the widest fused multiply-add that /proc/cpuinfo names (AVX-512: 64 in float32, AVX2: 32, two units of each),
 at the clock that it gives; bfloat16 has no such figure and no share.
 
-On a CPU, products of a small vision transformer (`--batch_size` images of 65 tokens, 192 features, 6 heads) are timed
-as dlcore's command lines compile them, by oneDNN (`dlcore.ops.cpu.onednn`), and as XLA does.
-
 Measured on two quiet cores of an Intel Xeon with AVX-512: float32 0.30 TFLOP/s at 1,024 (the nominal peak is 0.29) and
-bfloat16 0.25. oneDNN's speed over XLA's: a layer 0.98x, the gradient of its kernel 1.44x, attention's scores 1.90x and
-its values 1.86x; in two other runs 1.95x and 0.96x, 1.25x and 1.25x, 1.83x and 2.25x, 2.38x and 2.57x.
+bfloat16 0.25.
 """
 
-import functools
 import os
 import re
 from pathlib import Path
@@ -27,24 +22,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore.cost.profiled_operations import chip_of
 from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.main import main
-from dlcore.ops import disable_onednn
-from dlcore.ops.cpu.onednn import PRODUCT
 from dlcore.run import provenance
-from experiments.bench.timing import Ratio, bar_chart, interleaved, ratio
-
-TOKENS, FEATURES, HEADS = 65, 192, 6
-PARTS = {
-    "layer": ("nd,dk->nk", "nd", "dk"),
-    "its kernel's gradient": ("nd,nk->dk", "nd", "nk"),
-    "attention's scores": ("bthd,bshd->bhts", "bthd", "bshd"),
-    "attention's values": ("bhts,bshd->bthd", "bhts", "bshd"),
-}
-"""Products of a transformer: the sum, and the axes of both operands."""
+from experiments.bench.timing import bar_chart, interleaved
 
 
 def cpu_peak(cpuinfo: str, cores: int) -> float | None:
@@ -91,41 +74,17 @@ def measure_product(size: int, dtype: str, num_repeats: int) -> dict[str, Any]:
     }
 
 
-def by_library(batch_size: int, num_repeats: int) -> dict[str, Ratio]:
-    """XLA's time over oneDNN's for each of PARTS; {} where oneDNN is not called."""
-    sizes = {"b": batch_size, "t": TOKENS, "s": TOKENS, "h": HEADS, "d": FEATURES // HEADS}
-    layer = {"n": batch_size * TOKENS, "d": FEATURES, "k": 4 * FEATURES}
-    ratios = {}
-    for name, (formula, *operands) in PARTS.items():
-        size = layer if "n" in operands[0] else sizes
-        x, y = (jnp.asarray(np.random.default_rng(0).random([size[a] for a in axes], np.float32)) for axes in operands)
-
-        def compiled(x: jax.Array, y: jax.Array, formula: str = formula) -> Any:
-            return jax.jit(lambda x, y: jnp.einsum(formula, x, y)).lower(x, y).compile()
-
-        ours = compiled(x, y)
-        with disable_onednn():
-            torch_product = compiled(x, y)
-        if PRODUCT not in ours.as_text():
-            return {}
-        functions = {"oneDNN": functools.partial(ours, x, y), "XLA": functools.partial(torch_product, x, y)}
-        ratios[name] = ratio(interleaved(functions, num_repeats), "XLA", "oneDNN")
-    return ratios
-
-
 def measure(
     *,
     sizes: tuple[PositiveInt, ...] = (512, 1024, 2048),
     dtypes: tuple[str, ...] = ("float32", "bfloat16"),
-    batch_size: PositiveInt = 128,
     num_repeats: PositiveInt = 10,
 ) -> StudyResult:
-    """Time products of square matrices, and those of a transformer by oneDNN and XLA.
+    """Time products of square matrices.
 
     Args:
       sizes: sides of the matrices.
       dtypes: names of jax.numpy's floating-point types.
-      batch_size: images of the transformer's batch.
     """
     if min(sizes) < 1:
         raise ValueError(f"sizes={sizes}: too small; allowed: at least 1")
@@ -146,20 +105,12 @@ def measure(
         of_peak = "" if fraction is None else f", {fraction:.0%} of the peak"
         sentences.append(f"{dtype} {speeds[size][dtype]:.3g} TFLOP/s at {size}{of_peak}")
     figures = {"speed": bar_chart(speeds, "TFLOP/s", reference=None)}
-    if ratios := by_library(batch_size, num_repeats) if jax.default_backend() == "cpu" else {}:
-        for name, value in ratios.items():
-            numbers |= value.rows(f"{name}: XLA over oneDNN")
-        summary = ", ".join(f"{name} {value.median:.2f}x" for name, value in ratios.items())
-        sentences.append(f"oneDNN's speed over XLA's: {summary}")
-        figures["libraries"] = bar_chart(
-            {name: {"oneDNN": value.median} for name, value in ratios.items()}, "times as fast as XLA's product"
-        )
     verdict = f"{provenance.hardware()}: {'; '.join(sentences)}."
     headline = Headline(f"TFLOP/s, {dtypes[0]}", speeds[best[dtypes[0]]][dtypes[0]], "synthetic", tolerance=0.5)
     return StudyResult(numbers, verdict, figures, headline=headline)
 
 
-experiment = Study(__file__, __doc__, measure, smoke={"sizes": (64, 96), "batch_size": 2, "num_repeats": 2})
+experiment = Study(__file__, __doc__, measure, smoke={"sizes": (64, 96), "num_repeats": 2})
 
 if __name__ == "__main__":
     main(experiment)

@@ -18,7 +18,6 @@ from dlcore.cost.profiled_operations import (
     trace_times,
 )
 from dlcore.cost.roofline import CHIPS, Chip
-from dlcore.ops.cpu.onednn import CONVOLUTION, PRODUCT
 
 TEXT = """HloModule jit_update
 
@@ -48,12 +47,8 @@ def test_flops_and_bytes_by_hand():
     assert (found["fusion.2"].opcode, found["a"].flops) == ("fusion", 0)
 
 
-def test_calls_of_onednn_are_counted_as_what_they_compute():
-    """A product over 16 and, with the left side transposed, over 8; a convolution whose kernel is 3 x 3 from 3 to 5."""
+def test_what_a_line_leaves_out_counts_nothing():
     lines = [
-        f'  %p = f32[8,4]{{1,0}} custom-call(%a, %b), custom_call_target="{PRODUCT}"',
-        f'  %t = f32[16,8]{{1,0}} custom-call(%a, %p), custom_call_target="{PRODUCT}", api={{"transpose_a":true}}',
-        f'  %c = bf16[2,8,8,5]{{3,2,1,0}} custom-call(%x, %k), custom_call_target="{CONVOLUTION}"',
         "  %d = f32[] dot(%s, %s), lhs_contracting_dims={}, rhs_contracting_dims={}",
         '  %other = f32[8,4]{1,0} custom-call(%a, %b), custom_call_target="topk"',
         "  %outer = f32[8,16,16,4]{3,2,1,0} dot(%a, %b), lhs_contracting_dims={}, rhs_contracting_dims={}",
@@ -62,9 +57,6 @@ def test_calls_of_onednn_are_counted_as_what_they_compute():
         "  %odd = f32[8,4]{1,0}",
     ]
     found = instructions(TEXT.replace("  %conv.7", "\n".join(lines) + "\n  %conv.7"))
-    assert (found["p"].opcode, found["p"].flops) == ("dot", 2 * 8 * 4 * 16)
-    assert found["t"].flops == 2 * 16 * 8 * 8
-    assert (found["c"].opcode, found["c"].flops) == ("convolution", 2 * (2 * 8 * 8 * 5) * (3 * 3 * 3))
     assert (found["other"].flops, found["d"].flops, found["bare"].flops) == (0, 0, 0)
     assert found["outer"].flops == 2 * 8 * 16 * 16 * 4, "each number of one with each of the other"
     assert found["less"].bytes == 2 * 4 * 8 * 16 + 8 * 16, "a byte a truth value"
@@ -151,7 +143,7 @@ def test_times_are_those_of_the_devices_operations_in_the_newest_trace(tmp_path,
     )
     host = SimpleNamespace(name="/host:CPU", lines=[line("thread", event(60, hlo_op="dot.1"))])
     chip = SimpleNamespace(name="/device:TPU:0", lines=[modules, operations])
-    unnamed = SimpleNamespace(name="/device:TPU:1", lines=[line("thread", event(20, hlo_op="dot.1" + PRODUCT))])
+    unnamed = SimpleNamespace(name="/device:TPU:1", lines=[line("thread", event(20, hlo_op="dot.1"))])
     traces = {"1": [host, chip, unnamed], "0": []}
     for folder in traces:
         (tmp_path / "plugins" / "profile" / folder).mkdir(parents=True)

@@ -15,7 +15,7 @@ is therefore written as NHWC/HWIO convolutions of transposed operands, which are
 The kernel's gradient sums over images. On one CPU device it goes through them in blocks that fit into the cache, in a
 loop, which takes half the time: of a whole batch XLA would compute the activation before the convolution once more,
 pixel by pixel in the transposed order, where each read misses the cache. A program of several devices has no such loop:
-each turn would sum over the devices. `dlcore.ops.cpu.onednn` can hand what remains to oneDNN.
+each turn would sum over the devices.
 """
 
 import functools
