@@ -93,6 +93,12 @@ RUN = {
         60.0, "longest time between two checkpoints; 0: off", limits=Range(0), identity=False
     ),
     "checkpoint_steps": Setting(0, "most steps between two checkpoints; 0: off", limits=Range(0), identity=False),
+    "grace_seconds": Setting(
+        60.0,
+        "seconds that SIGTERM and Ctrl-C leave a step to end, and again the checkpoint; then the process ends",
+        limits=Range(0),
+        identity=False,
+    ),
     "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1), identity=False),
     "fresh": Setting(
         False,

@@ -250,6 +250,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
             flags.keep_last,
             monitor=None if data.valid is None or "headline" in spec else run.experiment.task.monitor,
             mode=run.experiment.task.monitor_mode,
+            grace_seconds=flags.grace_seconds,
         ),
         **{**arguments, "hooks": hooks},
     )

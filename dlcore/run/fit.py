@@ -52,6 +52,7 @@ from dlcore.run.saving import Saver, Saving
 from dlcore.run.step import Carry, Placement
 from dlcore.run.sums import fold
 from dlcore.run.trackers import Tracking
+from dlcore.run.watchdog import Watchdog
 
 __all__ = ["Result", "Saving", "fit"]
 
@@ -249,6 +250,7 @@ class _Run:
         if arguments.valid is not None:
             self.evaluation.check(self.program.abstract_state, arguments.valid, arguments.eval_batch_size)
         self.saver = Saver(arguments.saving, arguments.folder)
+        self.watchdog = Watchdog(self.saver.step_on_disk)
         self.progress, self.shows = Progress(arguments.steps, enabled=False), arguments.progress and is_first()
         self.writer: MetricsWriter | None = None
         self.rows: list[dict] = []
@@ -359,14 +361,21 @@ class _Run:
             self.program.put,
         )
         try:
-            with batches, Preemption() as preemption, activity("training, step", arguments.steps) as count:
+            with (
+                batches,
+                Preemption(arguments.saving.grace_seconds, self.saver.step_on_disk) as preemption,
+                self.watchdog,
+                activity("training, step", arguments.steps) as count,
+            ):
                 for index, batch in batches:
-                    carry = self.program.step(carry, batch)
                     step = index + 1
+                    with self.watchdog.waiting(step, returns=False):
+                        carry = self.program.step(carry, batch)
                     self.progress.advance(step)
                     count(step)
                     carry = self._after_step(step, carry)
                     if preemption.requested(step):
+                        preemption.begin_saving()
                         self._save(step, carry)
                         self.saver.wait()
                         self._publish()
@@ -410,7 +419,9 @@ class _Run:
         return carry
 
     def _fold(self, step: int, carry: Carry) -> Carry:
-        sums, carry = self.program.take_sums(carry)
+        with self.watchdog.waiting(step, returns=True):
+            sums, carry = self.program.take_sums(carry)
+            jax.block_until_ready(carry.bad_step)
         self._check_finite(step, self.program.join(carry))
         self.host_sums = fold(self.host_sums, sums)
         return carry

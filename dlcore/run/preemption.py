@@ -1,13 +1,23 @@
-"""Stop at the next step boundary after SIGTERM or SIGINT: save, then exit with a status for schedulers."""
+"""Stop at the next step boundary after SIGTERM or SIGINT: save, then exit with a status for schedulers.
 
+Python handles a signal between two of its own instructions. A step that never returns would keep it waiting forever, so
+a thread reads the signals too, and ends the process after a time of grace.
+"""
+
+import os
+import select
 import signal
 import threading
+import time
+from collections.abc import Callable
 from typing import Any
 
 __all__ = ["REQUEUE", "Preempted", "Preemption"]
 
 REQUEUE = 75
 """Exit status after a preemption: EX_TEMPFAIL, "run me again". Schedulers should requeue on 75, 134 and 143."""
+IMPATIENT = 1.0
+"""Seconds of grace after a second Ctrl-C."""
 
 
 class Preempted(SystemExit):
@@ -30,29 +40,76 @@ class Preemption:
 
     In one process a signal sets a flag. With several processes jax's notifier catches it, and its sync point makes all
     processes stop after the same step.
+
+    Args:
+      grace_seconds: time that a signal leaves for the step to end, and again for the checkpoint to be written; then the
+        process ends with 128 + the signal's number.
+      saved_step: () -> the last step on disk, or None; for the line that is then printed.
     """
 
-    def __init__(self):
+    def __init__(self, grace_seconds: float = 60.0, saved_step: Callable[[], int | None] = lambda: None):
         import jax
 
         self._flag = threading.Event()
         self._several = jax.process_count() > 1
         self._previous: dict[int, Any] = {}
+        self._grace, self._saved_step = grace_seconds, saved_step
 
     def __enter__(self) -> "Preemption":
         if not self._several and threading.current_thread() is threading.main_thread():
+            self._reading, self._writing = os.pipe()
+            os.set_blocking(self._writing, False)
+            self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._received)
+            self._thread = threading.Thread(target=self._watch, name="preemption", daemon=True)
+            self._thread.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
+        if not self._previous:
+            return
         for number, previous in self._previous.items():
             signal.signal(number, previous)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self._writing)
+        self._thread.join()
+        os.close(self._reading)
 
     def _received(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT and self._flag.is_set():  # a second Ctrl-C does not wait
             raise KeyboardInterrupt
         self._flag.set()
+
+    def _watch(self) -> None:
+        """Read the signals of the process, pass them on, and end it where the time of grace is over."""
+        signals, deadline = {signal.SIGTERM, signal.SIGINT}, None
+        first = 0
+        while True:
+            left = None if deadline is None else max(0.0, deadline - time.monotonic())
+            if not select.select([self._reading], [], [], left)[0]:
+                self._end(first)
+            if not (numbers := os.read(self._reading, 64)):
+                return
+            if self._wakeup_before >= 0:
+                os.write(self._wakeup_before, numbers)
+            if caught := [number for number in numbers if number in signals]:
+                grace = IMPATIENT if deadline is not None and signal.SIGINT in caught else self._grace
+                first, deadline = first or caught[0], time.monotonic() + grace
+            elif 0 in numbers and deadline is not None:
+                deadline = time.monotonic() + self._grace
+
+    def _end(self, number: int) -> None:
+        step = self._saved_step()
+        saved = "nothing is saved" if step is None else f"saved after step {step}; the same command resumes"
+        text = f"stopped by a signal: the step did not end within {self._grace:g} s; {saved}"
+        os.write(2, f"\n{text}\n".encode())
+        os._exit(128 + number)
+
+    def begin_saving(self) -> None:
+        """Give a checkpoint its own time of grace, after the step has ended."""
+        if self._previous:
+            os.write(self._writing, b"\0")
 
     def requested(self, step: int) -> bool:
         """Return whether to save and stop.

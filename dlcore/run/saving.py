@@ -29,6 +29,8 @@ class Saving:
       keep_last: number of newest checkpoints to keep.
       monitor: validation metric whose best checkpoint is kept too; None keeps none.
       mode: whether the largest ("max") or the smallest ("min") value of `monitor` is the best.
+      grace_seconds: time that SIGTERM and Ctrl-C leave for a step to end, and again for the checkpoint to be written;
+        then the process ends.
 
     Raises:
       ValueError: a number or a word is none of these.
@@ -39,14 +41,12 @@ class Saving:
     keep_last: int = 2
     monitor: str | None = None
     mode: str = "max"
+    grace_seconds: float = 60.0
 
     def __post_init__(self):
         check_whole_number("saving.keep_last", self.keep_last, 1)
         check_whole_number("saving.steps", self.steps)
-        check_shapes(**{"saving.seconds": (self.seconds, "finite")})
-        for name, value in {"steps": self.steps, "seconds": self.seconds}.items():
-            if value < 0:
-                raise ValueError(f"saving.{name}={value}: negative; allowed: at least 0")
+        check_shapes(**{"saving.seconds": (self.seconds, ">= 0"), "saving.grace_seconds": (self.grace_seconds, ">= 0")})
         check_choice("saving.mode", self.mode, ("max", "min"))
         if self.monitor is not None and not isinstance(self.monitor, str):
             raise ValueError(f"saving.monitor={self.monitor!r}: no name; allowed: the name of a metric, or None")
@@ -164,6 +164,15 @@ class Saver:
           The step; None if there is none.
         """
         return None if self.store is None else self.store.finished_save
+
+    def step_on_disk(self) -> int | None:
+        """Return the step that a resume would begin with.
+
+        Returns:
+          The newest step in the folder, without waiting for a save that runs; None if there is none.
+        """
+        paths = () if self.store is None else self.store.folder.glob("*")
+        return max((int(path.name) for path in paths if path.name.isdigit()), default=None)
 
     def best_step(self) -> int | None:
         """Find the best checkpoint.

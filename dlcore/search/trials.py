@@ -256,7 +256,7 @@ def run_together(
 
 def _fit(trial_folder: TrialFolder, learner: Learner, pipeline: Any, arguments: dict[str, Any]) -> Result:
     run, folder = trial_folder.run, trial_folder.claim()
-    saving = Saving(run.flags.checkpoint_seconds, run.flags.checkpoint_steps, 1)
+    saving = Saving(run.flags.checkpoint_seconds, run.flags.checkpoint_steps, 1, grace_seconds=run.flags.grace_seconds)
     return fit(learner, pipeline, folder=folder, progress=False, saving=saving, **arguments)
 
 
