@@ -63,24 +63,24 @@ def to_acc_dtype(x: Any) -> jax.Array:
     return x.astype(acc_dtype_of(x))
 
 
-def centered(x: Any, *others: Any, center: Any = None) -> tuple[jax.Array, ...]:
+def centered(x: Any, *more_points: Any, center: Any = None) -> tuple[jax.Array, ...]:
     """Subtract a center from points before they are cast, so that those far from 0 keep their digits.
 
     Args:
       x: [N, D], points of any type.
-      *others: [..., D], points of the same space.
+      *more_points: [..., D], points of the same space.
       center: [D]; None for the mean of `x`, through which no gradient flows.
 
     Returns:
-      (x - center, each of the others - center, center), at least float32. The center is rounded to its dtype before it
-      is subtracted: add it, and the points are where they were.
+      (x - center, each of `more_points` - center, center), at least float32. The center is rounded to its dtype first,
+      so that adding it puts the points back where they were.
     """
-    arrays = (x, *others)
+    arrays = (x, *more_points)
     if any(isinstance(array, jax.Array) for array in (*arrays, center)):
         arrays = tuple(to_acc_dtype(array) for array in arrays)
         center = jax.lax.stop_gradient(arrays[0].mean(0)) if center is None else to_acc_dtype(center)
         return (*(array - center for array in arrays), center)
-    wide = tuple(np.asarray(array, np.float64) for array in arrays)
+    arrays64 = tuple(np.asarray(array, np.float64) for array in arrays)
     dtype = acc_dtype_of(*map(np.asarray, arrays))
-    center = jnp.asarray(wide[0].mean(0) if center is None else center, dtype)
-    return (*(jnp.asarray(array - np.asarray(center, np.float64), dtype) for array in wide), center)
+    center = jnp.asarray(arrays64[0].mean(0) if center is None else center, dtype)
+    return (*(jnp.asarray(array - np.asarray(center, np.float64), dtype) for array in arrays64), center)

@@ -46,7 +46,11 @@ class Saving:
     def __post_init__(self):
         check_whole_number("saving.keep_last", self.keep_last, 1)
         check_whole_number("saving.steps", self.steps)
-        check_shapes(**{"saving.seconds": (self.seconds, ">= 0"), "saving.grace_seconds": (self.grace_seconds, ">= 0")})
+        seconds = {"seconds": self.seconds, "grace_seconds": self.grace_seconds}
+        check_shapes(**{f"saving.{name}": (value, "finite") for name, value in seconds.items()})
+        for name, value in {"steps": self.steps, **seconds}.items():
+            if value < 0:
+                raise ValueError(f"saving.{name}={value}: negative; allowed: at least 0")
         check_choice("saving.mode", self.mode, ("max", "min"))
         if self.monitor is not None and not isinstance(self.monitor, str):
             raise ValueError(f"saving.monitor={self.monitor!r}: no name; allowed: the name of a metric, or None")

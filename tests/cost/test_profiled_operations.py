@@ -47,7 +47,7 @@ def test_flops_and_bytes_by_hand():
     assert (found["fusion.2"].opcode, found["a"].flops) == ("fusion", 0)
 
 
-def test_what_a_line_leaves_out_counts_nothing():
+def test_operations_whose_line_names_no_axes_count_nothing():
     lines = [
         "  %d = f32[] dot(%s, %s), lhs_contracting_dims={}, rhs_contracting_dims={}",
         '  %other = f32[8,4]{1,0} custom-call(%a, %b), custom_call_target="topk"',

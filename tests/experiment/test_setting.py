@@ -280,7 +280,8 @@ def test_settings_of_every_page_keep_their_defaults():
         "epochs": 10.0, "batch_size": 128, "seed": 0, "select": "best", "patience": 0, "eval_batch_size": 256,
         "precision": "f32", "sharding": "replicate", "spmd": "jit", "device_data": False, "input_pipeline": "dlcore",
         "deterministic": False, "distributed": "auto", "heartbeat_seconds": 10.0, "join_seconds": 300.0,
-        "checkpoint_seconds": 60.0, "checkpoint_steps": 0, "keep_last": 2, "fresh": False, "changed_data": False,
+        "checkpoint_seconds": 60.0, "checkpoint_steps": 0, "grace_seconds": 60.0, "keep_last": 2,
+        "fresh": False, "changed_data": False,
         "progress": True, "track": ("tensorboard",), "watch": 0, "smoke": False, "runs": "runs", "traceback": False,
     }  # fmt: skip
     assert {name: RUN[name] for name in FOLDER} == FOLDER

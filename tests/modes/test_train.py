@@ -17,7 +17,7 @@ DATA = Splits(Source.indices(7), Source.indices(5), None, {}, ("of the data",))
 FLAGS = {
     "seed": 3, "eval_batch_size": 9, "log_every": 4, "patience": 0, "fresh": False, "input_pipeline": "dlcore",
     "batch_size": 16, "accumulate": 4, "progress": False, "changed_data": True, "checkpoint_seconds": 7.0,
-    "checkpoint_steps": 8, "keep_last": 6,
+    "checkpoint_steps": 8, "grace_seconds": 5.0, "keep_last": 6,
 }  # fmt: skip
 
 
@@ -99,7 +99,7 @@ def test_fit_gets_what_was_prepared_and_all_that_flags_say_of_its_folder(fitted,
         **module.fit_arguments(asked.run, asked.run.setup_of(DATA), DATA),
         "folder": asked.run.folder, "progress": False, "changed_data": True, "tracking": "tracking",
         "input_pipeline": "dlcore", "hooks": hooks,
-        "saving": Saving(7.0, 8, 6, monitor="accuracy", mode="min"),
+        "saving": Saving(7.0, 8, 6, monitor="accuracy", mode="min", grace_seconds=5.0),
     }  # fmt: skip
     assert asked.config == [({"train_size": 7}, ("written", "known"))]
     assert json.loads((asked.run.folder / "sources.json").read_text()) == {"a.py": "1"}

@@ -32,7 +32,10 @@ def update(state, batch):
     params = jax.pure_callback(wait, jax.ShapeDtypeStruct((), jnp.float32), state.params + 1)
     return state.replace(step=state.step + 1, params=params), {"w": Sum(params)}
 
-learner = Learner(lambda rng, batch: State(jnp.int32(0), rng, jnp.float32(0), ()), update, lambda s, b: {}, lambda s, b: b["x"])
+def init(rng, batch):
+    return State(jnp.int32(0), rng, jnp.float32(0), ())
+
+learner = Learner(init, update, lambda s, b: {}, lambda s, b: b["x"])
 data = Pipeline(Source({"x": np.zeros((8, 2), np.float32)}, 8), 8)
 saving = Saving(seconds=0, steps=3, grace_seconds=2.0)
 print(fit(learner, data, steps=8, folder=folder, log_every=1, saving=saving, progress=False).step)
