@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import is_whole_number
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["adaptive_avg_pool", "adaptive_max_pool"]
 
@@ -20,17 +20,15 @@ def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
     """Average pooling to a given size; sums are taken in at least float32.
 
     Args:
-      x: [..., H, W, C], floating.
+      x: [..., H, W, C].
       size: output size, one number for each spatial axis; a single number stands for two equal axes.
 
     Returns:
-      [..., *size, C], with the dtype of x.
+      [..., *size, C], with the dtype of x; float32 for integers.
 
     Raises:
-      ValueError: a size is below 1, x has too few axes or no pixels, or its dtype is not floating.
+      ValueError: a size is below 1, x has too few axes or no pixels.
     """
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x.dtype={x.dtype}: an average needs fractions; allowed: floating dtypes")
     total = to_acc_dtype(x)
     for axis, out in _axes(x, size):
         start, stop = _windows(x.shape[axis], out)
@@ -38,7 +36,7 @@ def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
         inside = (pixel >= start[:, None]) & (pixel < stop[:, None])
         weight = (inside / (stop - start)[:, None]).astype(total.dtype)
         total = jnp.moveaxis(jnp.tensordot(total, weight, ((axis,), (1,)), precision=lax.Precision.HIGHEST), -1, axis)
-    return total.astype(x.dtype)
+    return total.astype(result_dtype(x))
 
 
 def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:

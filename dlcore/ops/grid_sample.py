@@ -15,7 +15,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype
 
 __all__ = ["affine_grid", "bilinear_sample", "grid_sample"]
 
@@ -53,7 +53,7 @@ def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = F
     x, y = jnp.meshgrid(axis(width), axis(height))
     points = jnp.stack([x, y, jnp.ones_like(x)], -1)
     grid = jnp.einsum("...ij,hwj->...hwi", theta.astype(dtype), points, precision=lax.Precision.HIGHEST)
-    return grid.astype(theta.dtype)
+    return grid.astype(result_dtype(theta))
 
 
 def grid_sample(
@@ -74,11 +74,10 @@ def grid_sample(
       align_corners: -1 and 1 are the centers of the border pixels instead of their outer edges.
 
     Returns:
-      [N, H', W', C], with the dtype of x.
+      [N, H', W', C], with the dtype of x; float32 for integers, unless the method is nearest.
 
     Raises:
-      ValueError: a method or padding mode is unknown, the shapes do not fit, or integers are sampled by another method
-        than nearest.
+      ValueError: a method or padding mode is unknown, or the shapes do not fit.
     """
     if method not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(f"method={method!r}: unknown; allowed: bilinear, nearest or bicubic")
@@ -88,8 +87,6 @@ def grid_sample(
         raise ValueError(
             f"x.shape={x.shape} and grid.shape={grid.shape}: do not fit; allowed: [N, H, W, C] and [N, H', W', 2]"
         )
-    if method != "nearest" and not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
     acc_dtype = jnp.result_type(jnp.float32, grid)
     height, width = x.shape[1:3]
     u, v = (
@@ -114,7 +111,7 @@ def grid_sample(
     rows = [inside(top + i - 1, height) for i in range(4)]
     columns = [inside(left + i - 1, width) for i in range(4)]
     total = sum((down[i] * across[j])[..., None] * sample(x, rows[i], columns[j]) for i in range(4) for j in range(4))
-    return jnp.asarray(total).astype(x.dtype)
+    return jnp.asarray(total).astype(result_dtype(x))
 
 
 def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
@@ -128,18 +125,16 @@ def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
       columns: [N, ...], horizontal coordinates.
 
     Returns:
-      [N, ..., C], with the dtype of x.
+      [N, ..., C], with the dtype of x; float32 for integers.
 
     Raises:
-      ValueError: the shapes do not fit together, or x has an integer dtype.
+      ValueError: the shapes do not fit together.
     """
     if x.ndim != 4 or rows.shape != columns.shape or rows.shape[:1] != x.shape[:1]:
         raise ValueError(
             f"x.shape={x.shape}, rows.shape={rows.shape} and columns.shape={columns.shape}: do not fit; "
             "allowed: [N, H, W, C] and two of [N, ...]"
         )
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x.dtype={x.dtype}: a weighted mean has fractions; allowed: floating dtypes")
     acc_dtype = acc_dtype_of(rows, x)
     rows, columns = rows.astype(acc_dtype), columns.astype(acc_dtype)
     top, left = lax.stop_gradient(jnp.floor(rows)), lax.stop_gradient(jnp.floor(columns))
@@ -153,7 +148,7 @@ def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
         (top + 1, left + 1, down * across),
     ):
         total += weight[..., None] * sample(x, row, column)
-    return total.astype(x.dtype)
+    return total.astype(result_dtype(x))
 
 
 def _pixels(image: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dlcore.ops.precision import to_acc_dtype
+
 __all__ = ["orthonormal_columns"]
 
 
@@ -21,7 +23,7 @@ def orthonormal_columns(x: jax.Array) -> jax.Array:
     """Orthonormalize the columns of a matrix by Gram-Schmidt.
 
     Args:
-      x: [N, M] floating, N >= M, of full rank.
+      x: [N, M], N >= M, of full rank.
 
     Returns:
       [N, M]: Q of x = Q R, R upper triangular with a positive diagonal.
@@ -31,6 +33,7 @@ def orthonormal_columns(x: jax.Array) -> jax.Array:
     """
     if x.ndim != 2 or x.shape[0] < x.shape[1]:
         raise ValueError(f"x.shape={x.shape}: wrong shape; allowed: [N, M] with N >= M")
+    x = to_acc_dtype(x)
     return lax.platform_dependent(x, cpu=_gram_schmidt, default=_qr)
 
 

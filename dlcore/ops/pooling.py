@@ -20,7 +20,7 @@ from jax import lax
 
 from dlcore.choices import is_whole_number
 from dlcore.ops.im2col import Padding, pads_of
-from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["avg_pool", "global_avg_pool", "max_pool"]
 
@@ -67,7 +67,7 @@ def avg_pool(
     """Average pooling: the mean of each window; sums are taken in at least float32.
 
     Args:
-      x: [..., H, W, C], floating; all axes before the spatial ones are batch axes.
+      x: [..., H, W, C]; all axes before the spatial ones are batch axes.
       window_shape: window size along each spatial axis.
       strides: step between neighboring windows along each axis; None means 1, as in flax.
       padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
@@ -76,17 +76,15 @@ def avg_pool(
       ceil_mode: keep a last partial window that starts inside the input or its low padding, as in torch.
 
     Returns:
-      [..., H', W', C], with the dtype of x.
+      [..., H', W', C], with the dtype of x; float32 for integers.
 
     Raises:
-      ValueError: windows, strides or paddings do not fit x, or its dtype is not floating.
+      ValueError: windows, strides or paddings do not fit x.
     """
-    if not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x.dtype={x.dtype}: an average needs fractions; allowed: floating dtypes")
     total = to_acc_dtype(x)
     plan = _plan(x, window_shape, strides, padding, ceil_mode)
     if all(k == stride and not (low or high or extra) for _, k, stride, (low, high), extra in plan):
-        return _tile_means(total, [(axis, k) for axis, k, *_ in plan]).astype(x.dtype)
+        return _tile_means(total, [(axis, k) for axis, k, *_ in plan]).astype(result_dtype(x))
     for axis, k, stride, (low, high), extra in reversed(plan):
         num_valid = np.ones(low + x.shape[axis] + high)
         if not count_include_pad:
@@ -96,7 +94,7 @@ def avg_pool(
         counts = np.array([num_valid[start : start + k].sum() for start in starts])
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         total = total / np.maximum(counts, 1).reshape(shape).astype(total.dtype)
-    return total.astype(x.dtype)
+    return total.astype(result_dtype(x))
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
@@ -106,7 +104,7 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
       x: [..., H, W, C].
 
     Returns:
-      [..., C], with the dtype of x.
+      [..., C], with the dtype of x; float32 for integers.
 
     Raises:
       ValueError: x has fewer than three axes or no pixels.
@@ -115,7 +113,7 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")
     if 0 in x.shape[-3:-1]:
         raise ValueError(f"x.shape={x.shape}: no pixels to average; allowed: spatial axes of at least 1")
-    return x.mean((-3, -2), dtype=acc_dtype_of(x.dtype)).astype(x.dtype)
+    return x.mean((-3, -2), dtype=acc_dtype_of(x)).astype(result_dtype(x))
 
 
 def _tile_means(x: jax.Array, windows: list[tuple[int, int]]) -> jax.Array:

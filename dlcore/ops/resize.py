@@ -22,7 +22,7 @@ from jax import lax
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype
 
 __all__ = ["RESIZE_METHODS", "resize"]
 
@@ -46,7 +46,7 @@ def resize(
       size: (H', W'), or one number for both; one number in a sequence resizes one axis, three resize a volume. None
         where `scale` is given.
       method: "nearest" (torch's and OpenCV's, which takes the pixel at floor(s i)), "nearest_exact" (the nearest pixel
-        center), "bilinear" (linear along every axis) or "bicubic". The nearest methods take every dtype.
+        center), "bilinear" (linear along every axis) or "bicubic".
       align_corners: keep the centers of the corner pixels in place.
       antialias: widen the kernel when shrinking, so that every input pixel counts.
       scale: output size / input size for each axis, or one number for both, in place of `size`. Sizes are rounded down,
@@ -54,10 +54,10 @@ def resize(
       cubic_coefficient: a of the bicubic kernel; None means -0.75, and -0.5 under antialias.
 
     Returns:
-      [..., H', W', C], with the dtype of x.
+      [..., H', W', C], with the dtype of x; float32 for integers, unless the method is a nearest one.
 
     Raises:
-      ValueError: a method, size or dtype is not allowed, or both or neither of size and scale are given.
+      ValueError: a method or a size is not allowed, or both or neither of size and scale are given.
     """
     check_choice("method", method, RESIZE_METHODS)
     nearest = method.startswith("nearest")
@@ -65,12 +65,10 @@ def resize(
         raise ValueError(
             f"align_corners={align_corners} and antialias={antialias}: undefined for {method}; allowed: False for both"
         )
-    if not nearest and not jnp.issubdtype(x.dtype, jnp.inexact):
-        raise ValueError(f"x.dtype={x.dtype}: not floating; allowed: floating dtypes, or any with method='nearest'")
     check_shapes(cubic_coefficient=(cubic_coefficient, "finite or None"))
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1
-    dtype, acc_dtype = x.dtype, acc_dtype_of(x.dtype) if not nearest else x.dtype
+    dtype, acc_dtype = (x.dtype, x.dtype) if nearest else (result_dtype(x), acc_dtype_of(x))
     for i, (out, ratio) in enumerate(zip(sizes, scales, strict=True)):
         axis, n = first + i, x.shape[first + i]
         if nearest:

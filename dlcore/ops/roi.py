@@ -25,7 +25,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.checks import check_boxes, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
 
@@ -68,7 +68,7 @@ def roi_align(
     check_shapes(spatial_scale=(spatial_scale, "> 0"))
     assigned = jnp.zeros(boxes.shape[0], int)
     crops = _crops([features], boxes, output_size, [spatial_scale], assigned, sampling_ratio, aligned, reduce)
-    return crops.astype(features.dtype)
+    return crops.astype(result_dtype(features))
 
 
 def multiscale_roi_align(
@@ -109,7 +109,7 @@ def multiscale_roi_align(
     check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"), strides=(np.asarray(strides), "... > 0"))
     scales = [1 / stride for stride in strides]
     crops = _crops(levels, boxes, output_size, scales, assigned, sampling_ratio, aligned, reduce)
-    return crops.astype(levels[0].dtype)
+    return crops.astype(result_dtype(levels[0]))
 
 
 def roi_pool(

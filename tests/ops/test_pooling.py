@@ -210,10 +210,12 @@ def test_errors_name_the_argument(pool, arguments, message):
         pool(board(), *arguments)
 
 
-@pytest.mark.slow
-def test_an_average_of_integers_is_an_error():
-    with pytest.raises(ValueError, match="int32"):
-        avg_pool(board().astype(jnp.int32), (2, 2))
+@pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32, jnp.bfloat16])
+def test_an_average_of_integers_has_fractions(dtype):
+    """Windows (1, 2; 3, 4) and (200, 255; 255, 255)."""
+    x = jnp.array([[1, 2, 200, 255], [3, 4, 255, 255]], dtype)[..., None]
+    np.testing.assert_allclose(avg_pool(x, (2, 2), (2, 2))[0, :, 0], [2.5, 241.25], rtol=4e-3)
+    assert avg_pool(x, (2, 2)).dtype == (jnp.bfloat16 if dtype == jnp.bfloat16 else jnp.float32)
 
 
 def line_windows(size, k, stride, low, high, ceil):

@@ -342,7 +342,6 @@ CASES = [
     ("ops.resize", (np.zeros((1, 4, 4, 1), np.float32), ()), r"size=\(\)"),
     ("ops.roi_pool", (IMAGE, BOX, 1.5), r"output_size=1\.5"),
     ("ops.affine_grid", (np.zeros((2, 3)), (4, 4, 3)), r"size=\(4, 4, 3\)"),
-    ("ops.bilinear_sample", (np.zeros((1, 4, 4, 1), np.uint8), np.zeros((1, 2)), np.zeros((1, 2))), "x.dtype=uint8"),
     ("ops.checks.check_finite", ("x", [[1, 2], [3]]), "x"),
     ("ops.checks.check_indices", ("labels", ["a", "b"], 2, "classes"), r"labels=\['a', 'b'\]"),
     ("nn.activations.maxout", (SEVERAL, 1.5), r"pieces=1\.5"),
