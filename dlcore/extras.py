@@ -21,6 +21,7 @@ EXTRAS = {
     "pycocotools": "detection",
     "safetensors": "convert",
     "submitit": "launch",
+    "tensorflow_datasets": "tfds",
     "tokenizers": "text",
     "wandb": "track",
     "yaml": "launch",

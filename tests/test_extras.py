@@ -25,6 +25,7 @@ DISTRIBUTIONS = {
     "kubernetes_validate": "kubernetes-validate",
     "libtpu": "jax[tpu]",
     "mlflow": "mlflow-skinny",
+    "tensorflow_datasets": "tensorflow-datasets",
     "yaml": "PyYAML",
 }
 

@@ -23,6 +23,7 @@ from dlcore.data.image_headers import SAMPLE_SIZE, default_crop_pct, read_header
 from dlcore.data.source import Source
 from dlcore.data.streaming import StreamedImages, streaming_note
 from dlcore.data.workers import Workers
+from dlcore.extras import require
 from dlcore.json_content import parse_json
 from dlcore.ops.checks import check_range
 
@@ -72,7 +73,7 @@ def tfds_sources(
     """
     check_range("limit_bytes", limit_bytes, 0)
     prepared = prepared_datasets(data_dir) if data_dir is not None else ()
-    if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names()}):
+    if name not in prepared and name.split("/")[0] not in (names := {*known, *prepared, *_tfds_names(name)}):
         close = difflib.get_close_matches(name, sorted(names))
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"allowed: {', '.join(known)}, ..."
         raise ValueError(f"dataset={name!r}: neither a data set of TFDS nor one of dlcore; {hint}")
@@ -179,7 +180,8 @@ def prepared_datasets(data_dir: str | Path) -> tuple[str, ...]:
     return tuple(sorted({"/".join(path.relative_to(data_dir).parts[:-2]) for path in files}))
 
 
-def _tfds_names() -> list[str]:
+def _tfds_names(name: str) -> list[str]:
+    require("tensorflow_datasets", what=f"dataset={name!r}, none of dlcore's own,")
     import tensorflow_datasets as tfds
 
     return tfds.list_builders(with_community_datasets=False)
@@ -228,6 +230,7 @@ def _how_to_prepare(name: str, data_dir: str | Path) -> str:
 
 def _open(name: str, split: str, folder: Path) -> _Records:
     """LIST the records of a split."""
+    require("tensorflow_datasets", what=f"data set {name!r}")
     import tensorflow_datasets as tfds
 
     # A builder made from the folder alone cannot download, whatever the name.

@@ -14,6 +14,7 @@ import numpy as np
 
 from dlcore.choices import check_path, check_whole_number
 from dlcore.data.source import Source
+from dlcore.extras import require
 
 __all__ = ["NUM_CLASSES", "read_youtube8m"]
 
@@ -41,6 +42,7 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
     """
     check_path("root", root)
     check_whole_number("num_classes", num_classes, 1)
+    require("tensorflow_datasets", what="YouTube-8M")
     from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_generated_pb2
 
