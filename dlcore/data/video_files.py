@@ -10,7 +10,7 @@ is scaled until it covers the requested size, and its center is cut out.
 
 `read_frames` decodes the requested frames only: it opens no other file of a folder, and starts to decode a video file
 at the last key frame before them, where a seek is known to give what decoding from the start gives. Files whose packets
-do not tell their frames, such as .avi, .mpg and .wmv, are decoded once to list them.
+do not tell what is shown, such as .avi, .mpg, .wmv and those of open groups of pictures, are decoded once to list it.
 """
 
 import functools
@@ -123,13 +123,16 @@ def frame_times(path: str | Path) -> np.ndarray:
 
     Returns:
       [N] float64, seconds from the start; frames of a variable rate are not evenly spaced.
+
+    Raises:
+      FileNotFoundError, ValueError, MissingPackage: as `open_video`; or a folder of frames, which has no times.
     """
-    video = open_video(path)
-    if video.frame_rate is None:
+    if open_video(path).frame_rate is None:
         raise ValueError(f"path={str(path)!r}: a folder of frames, which has no times; allowed: a GIF or a video file")
-    if Path(path).suffix.lower() in ANIMATIONS:
-        return np.cumsum([0, *_durations(*_version(Path(path)))[:-1]]) / 1000
-    return _index(*_version(Path(path))).times
+    path = Path(path)
+    if path.suffix.lower() in ANIMATIONS:
+        return np.cumsum([0, *_durations(*_version(path))[:-1]]) / 1000
+    return _index(*_version(path)).times.copy()
 
 
 def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -229,7 +232,9 @@ def _open_file(path: Path) -> VideoFile:
     index = _index(*_version(path))
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        width, height = _shown(next(container.decode(stream)), stream.sample_aspect_ratio).size
+        if (first := next(container.decode(stream), None)) is None:
+            raise ValueError("no frame can be decoded")
+        width, height = _shown(first, stream.sample_aspect_ratio).size
     return VideoFile(str(path), len(index.times), index.rate, (height, width))
 
 
@@ -267,11 +272,8 @@ def _index(path: str, modified: int, num_bytes: int) -> _Index:
         rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
         # An .avi has no stamps: PyAV numbers its packets, of which the first may not be shown first.
         start = None if container.start_time is None or kind == "avi" else Fraction(container.start_time, av.time_base)
-        frames = (
-            _from_packets(container)
-            if kind in _STAMPED and stream.codec_context.codec.canonical_name in _ONE_A_PACKET
-            else None
-        )
+        is_listed = kind in _STAMPED and stream.codec_context.codec.canonical_name in _ONE_A_PACKET
+        frames = _from_packets(container) if is_listed else None
     if frames is None:
         with av.open(path) as container:
             frames = [(frame.pts, frame.key_frame) for frame in container.decode(video=0)]
@@ -288,9 +290,13 @@ def _index(path: str, modified: int, num_bytes: int) -> _Index:
 def _from_packets(container: Any) -> list[tuple[int, bool]] | None:
     """Return the stamp of each frame and whether it is a key frame; None where packets do not say what is shown."""
     packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(video=0) if p.size]
-    # A decoder may drop what is shown before the first key frame: it lacks the frames that it is predicted from.
-    if not packets or any(pts is None for pts, _, _ in packets) or not packets[0][1] or min(packets) != packets[0]:
-        return None
+    latest, key = -np.inf, np.inf
+    for pts, is_key, _ in packets:
+        key = pts if is_key else key
+        # A decoder may drop what is shown before its key frame: an open group of pictures needs the group before it.
+        if pts is None or pts < (latest if is_key else key):
+            return None
+        latest = max(latest, pts)
     return [(pts, is_key) for pts, is_key, is_discard in sorted(packets) if not is_discard]
 
 

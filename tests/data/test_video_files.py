@@ -75,7 +75,7 @@ def assert_each_alone_is_right(path, numbers):
 
 
 X264, X265 = {"x264-params": "scenecut=0"}, {"x265-params": "keyint=8:scenecut=0:bframes=3:log-level=none"}
-OPEN = {"x264-params": "scenecut=0:open-gop=1:keyint=8"}
+OPEN = {"x264-params": "scenecut=0:open-gop=1:keyint=8:b-adapt=0"}
 
 
 @pytest.mark.covers("VD-15")
