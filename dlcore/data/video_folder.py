@@ -252,12 +252,12 @@ def _frames_of(
     part = np.arange(first, max(first + 1, np.searchsorted(times, end - close)))
     if frame_rate is None:
         return part, None
-    shown, periods = times[part] - times[first], np.diff(times[part])
+    display_times, periods = times[part] - times[first], np.diff(times[part])
     if len(periods) == 0 or np.ptp(periods) < close:
-        rate = round(len(periods) / shown[-1], 6) if len(periods) else file.frame_rate
+        rate = round(len(periods) / display_times[-1], 6) if len(periods) else file.frame_rate
         return part, max(1, round(rate / frame_rate))
-    wanted = np.arange(int((shown[-1] + close) * frame_rate) + 1) / frame_rate
-    return part[np.searchsorted(shown, wanted + close, "right") - 1], 1
+    sample_times = np.arange(int((display_times[-1] + close) * frame_rate) + 1) / frame_rate
+    return part[np.searchsorted(display_times, sample_times + close, "right") - 1], 1
 
 
 def _folders(path: Path) -> list[Path]:
