@@ -47,17 +47,31 @@ def write_video(path, codec, options=(), b_frames=None, stamps=None, rate=25, im
     return path
 
 
-def cut(source, path, seconds):
-    """Copy packets from the last key frame before a time, as editors do; what is before the time has stamps below 0."""
+def copy(source, path, select):
+    """Copy packets without encoding, as editors do: those of `select`, a function to (packet, frames to move it)."""
     with av.open(str(source)) as whole, av.open(str(path), "w") as part:
         stream = whole.streams.video[0]
-        copied, offset = part.add_stream_from_template(stream), round(seconds / stream.time_base)
-        packets = [packet for packet in whole.demux(stream) if packet.dts is not None]
-        start = max(i for i, packet in enumerate(packets) if packet.is_keyframe and packet.pts <= offset)
-        for packet in packets[start:]:
-            packet.pts, packet.dts, packet.stream = packet.pts - offset, packet.dts - offset, copied
+        copied, period = part.add_stream_from_template(stream), 1 / (25 * stream.time_base)
+        for packet, frames in select([packet for packet in whole.demux(stream) if packet.dts is not None], period):
+            packet.pts, packet.dts = (stamp + int(frames * period) for stamp in (packet.pts, packet.dts))
+            packet.stream = copied
             part.mux(packet)
     return path
+
+
+def from_frame(k):
+    """All from the last key frame before frame k; what is before frame k has stamps below 0."""
+
+    def select(packets, period):
+        start = max(i for i, packet in enumerate(packets) if packet.is_keyframe and packet.pts <= k * period)
+        return [(packet, -k) for packet in packets[start:]]
+
+    return select
+
+
+def without_second_group(packets, period):
+    _, second, third = (i for i, packet in enumerate(packets) if packet.is_keyframe)
+    return [(packet, 0) for packet in packets[:second] + packets[third:]]
 
 
 def in_sequence(path):
@@ -74,7 +88,7 @@ def assert_each_alone_is_right(path, numbers):
         np.testing.assert_array_equal(read_frames(path, np.array([k]))[0], frame)
 
 
-X264, X265 = {"x264-params": "scenecut=0"}, {"x265-params": "keyint=8:scenecut=0:bframes=3:log-level=none"}
+X264, X265 = {"x264-params": "scenecut=0"}, {"x265-params": "keyint=8:scenecut=0:bframes=3:b-adapt=0:log-level=none"}
 OPEN = {"x264-params": "scenecut=0:open-gop=1:keyint=8:b-adapt=0"}
 
 
@@ -123,12 +137,21 @@ def test_each_frame_alone_in_more_files(tmp_path, name, codec, options, b_frames
 )
 def test_a_part_cut_without_encoding_is_what_is_shown(tmp_path, codec, options, b_frames):
     """From 0.56 s of 25 frames a second on: frames 14 to 19; those from the key frame on are copied and hidden."""
-    path = cut(write_video(tmp_path / "whole.mp4", codec, options, b_frames), tmp_path / "part.mp4", 0.56)
+    whole = write_video(tmp_path / "whole.mp4", codec, options, b_frames)
+    path = copy(whole, tmp_path / "part.mp4", from_frame(14))
     assert_each_alone_is_right(path, range(14, NUM_FRAMES))
     np.testing.assert_allclose(frame_times(path), np.arange(6) / 25, rtol=1e-12)
     # .mkv has no such list: what is copied is shown, but for frames whose key frame is gone.
-    path = cut(tmp_path / "whole.mp4", tmp_path / "part.mkv", 0.56)
+    path = copy(whole, tmp_path / "part.mkv", from_frame(14))
     assert_each_alone_is_right(path, [number_of(frame) for frame in in_sequence(path)])
+
+
+@pytest.mark.covers("VD-15")
+def test_frames_that_lack_the_group_before_them_are_not_counted(tmp_path):
+    """Frames 13, 14 and 15 follow the key frame 16 in the file and are predicted from frame 12, too, which is gone."""
+    whole = write_video(tmp_path / "whole.mp4", "libx265", X265, 3)
+    path = copy(whole, tmp_path / "part.mp4", without_second_group)
+    assert_each_alone_is_right(path, [*range(8), 16, 17, 18, 19])
 
 
 @pytest.mark.covers("VD-15")
