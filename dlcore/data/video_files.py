@@ -4,14 +4,19 @@
     .gif, .apng        Pillow
     .mp4, .avi, ...    PyAV, an extra: pip install -e '.[video]'
 
-`read_frames` decodes the requested frames only: it opens no other file of a folder, and starts to decode a video file
-at the last key frame before them. Frames are turned as the file says, such as those of a phone held upright. Each frame
+Frames and their times are those that a player shows: a part that was cut off without encoding anew is not counted,
+and frames are turned, mirrored and stretched as the file says, such as those of a phone held upright. Then each frame
 is scaled until it covers the requested size, and its center is cut out.
+
+`read_frames` decodes the requested frames only: it opens no other file of a folder, and starts to decode a video file
+at the last key frame before them, where a seek is known to give what decoding from the start gives. Files whose packets
+do not tell what is shown, such as .avi, .mpg, .wmv and those of open groups of pictures, are decoded once to list it.
 """
 
 import functools
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,12 +28,17 @@ from dlcore.data.image_headers import target_size
 from dlcore.data.image_pixels import decode_image, scale_to_cover
 from dlcore.extras import require
 
-__all__ = ["ANIMATIONS", "VIDEO_EXTENSIONS", "VideoFile", "frame_files", "open_video", "read_frames"]
+__all__ = ["ANIMATIONS", "VIDEO_EXTENSIONS", "VideoFile", "frame_files", "frame_times", "open_video", "read_frames"]
 
 VIDEO_EXTENSIONS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv", ".3gp")
 """Endings of files that PyAV decodes."""
 ANIMATIONS = (".gif", ".apng")
 """Endings of files that Pillow decodes frame by frame."""
+# PyAV's formats that hold the time at which each frame is shown, and codecs of which a packet is one frame.
+_STAMPED = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm")
+_ONE_A_PACKET = ("h264", "hevc", "mpeg4", "vp9", "av1", "mjpeg")
+# Formats whose stamps may be in another order than the frames, but are the same after a seek.
+_NUMBERED = ("avi", "flv", "asf")
 _FRAME_EXTENSIONS = tuple(ending for ending in IMAGE_EXTENSIONS if ending not in ANIMATIONS)
 
 
@@ -38,8 +48,8 @@ class VideoFile(NamedTuple):
     Args:
       path: path of a file or of a folder of frames.
       num_frames: number of frames.
-      frame_rate: frames per second; None for a folder of frames.
-      size: (H, W) of a frame in pixels.
+      frame_rate: frames per second, on average where the rate varies; None for a folder of frames.
+      size: (H, W) of a frame in pixels, as it is shown.
     """
 
     path: str
@@ -68,7 +78,7 @@ def frame_files(folder: str | Path) -> list[Path]:
 def open_video(path: str | Path) -> VideoFile:
     """Find the number, the rate and the size of a video's frames.
 
-    The frames of a GIF are decoded for this, and the first one of a video file.
+    The frames of a GIF are decoded for this, and the first one of most video files.
 
     Args:
       path: path of a folder of frames, a GIF or a video file.
@@ -103,6 +113,26 @@ def open_video(path: str | Path) -> VideoFile:
     if video.frame_rate is not None and not video.frame_rate > 0:
         raise ValueError(f"path={str(path)!r}: frame rate {video.frame_rate:g}; allowed: above 0 frames a second")
     return video
+
+
+def frame_times(path: str | Path) -> np.ndarray:
+    """Find the time at which each frame of a video is shown.
+
+    Args:
+      path: path of a GIF or a video file.
+
+    Returns:
+      [N] float64, seconds from the start; frames of a variable rate are not evenly spaced.
+
+    Raises:
+      FileNotFoundError, ValueError, MissingPackage: as `open_video`; or a folder of frames, which has no times.
+    """
+    if open_video(path).frame_rate is None:
+        raise ValueError(f"path={str(path)!r}: a folder of frames, which has no times; allowed: a GIF or a video file")
+    path = Path(path)
+    if path.suffix.lower() in ANIMATIONS:
+        return np.cumsum([0, *_durations(*_version(path))[:-1]]) / 1000
+    return _index(*_version(path)).times.copy()
 
 
 def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -175,42 +205,115 @@ def _open_folder(path: Path) -> VideoFile:
 def _open_animation(path: Path) -> VideoFile:
     from PIL import Image
 
+    milliseconds = _durations(*_version(path))
     with Image.open(path) as image:
-        count = getattr(image, "n_frames", 1)
-        milliseconds = 0
-        for i in range(count):
+        rate = float(1000 * len(milliseconds) / sum(milliseconds))
+        return VideoFile(str(path), len(milliseconds), rate, (image.height, image.width))
+
+
+@functools.lru_cache(maxsize=2**16)
+def _durations(path: str, modified: int, num_bytes: int) -> list[float]:
+    """Return the milliseconds for which each frame of an animation is shown."""
+    from PIL import Image
+
+    milliseconds = []
+    with Image.open(path) as image:
+        for i in range(getattr(image, "n_frames", 1)):
             image.seek(i)
             image.load()
-            milliseconds += image.info.get("duration", 0)
-        # Browsers show a frame without a duration for a tenth of a second.
-        rate = 1000 * count / milliseconds if milliseconds else 10.0
-        return VideoFile(str(path), count, rate, (image.height, image.width))
+            milliseconds.append(image.info.get("duration", 0))
+    # Browsers show a frame without a duration for a tenth of a second.
+    return milliseconds if any(milliseconds) else [100] * len(milliseconds)
 
 
 def _open_file(path: Path) -> VideoFile:
     import av
 
+    index = _index(*_version(path))
     with av.open(str(path)) as container:
-        if not container.streams.video:
-            raise ValueError("no video stream")
         stream = container.streams.video[0]
-        first = next(container.decode(stream), None)
-        if first is None:
+        if (first := next(container.decode(stream), None)) is None:
             raise ValueError("no frame can be decoded")
-        size = (first.height, first.width) if _turn(first) % 180 == 0 else (first.width, first.height)
-        rate = float(stream.average_rate or 0)
-    return VideoFile(str(path), len(_times(str(path))), rate, size)
+        width, height = _shown(first, stream.sample_aspect_ratio).size
+    return VideoFile(str(path), len(index.times), index.rate, (height, width))
 
 
-@functools.lru_cache(maxsize=4096)
-def _times(path: str) -> tuple[int, ...]:
-    """Return the sorted timestamps of a video file's frames in the stream's units; no packet is decoded."""
+class _Index(NamedTuple):
+    """Frames of a video file in the order in which they are shown.
+
+    Args:
+      times: [N] float64, seconds at which each frame is shown.
+      rate: frames per second.
+      stamps: [N] int, by which the decoder names each frame after a seek; [0] where a seek cannot be trusted.
+      keys: sorted numbers of the key frames.
+    """
+
+    times: np.ndarray
+    rate: float
+    stamps: np.ndarray
+    keys: np.ndarray
+
+
+def _version(path: Path) -> tuple[str, int, int]:
+    """Return what tells a file from another one of its name."""
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=2**16)
+def _index(path: str, modified: int, num_bytes: int) -> _Index:
     import av
 
     with av.open(path) as container:
-        stream = container.streams.video[0]
-        timestamps = [packet.pts for packet in container.demux(stream) if packet.pts is not None and packet.size]
-    return tuple(sorted(timestamps))
+        if not container.streams.video:
+            raise ValueError("no video stream")
+        stream, kind = container.streams.video[0], container.format.name
+        tick = stream.time_base
+        rates = [rate for rate in (stream.average_rate, stream.guessed_rate) if rate]
+        # An .avi has no stamps: PyAV numbers its packets, of which the first may not be shown first.
+        start = None if container.start_time is None or kind == "avi" else Fraction(container.start_time, av.time_base)
+        is_listed = kind in _STAMPED and stream.codec_context.codec.canonical_name in _ONE_A_PACKET
+        frames = _from_packets(container) if is_listed else None
+    if frames is None:
+        with av.open(path) as container:
+            frames = [(frame.pts, frame.key_frame) for frame in container.decode(video=0)]
+    stamps, is_key = [pts for pts, _ in frames], np.array([key for _, key in frames], bool)
+    if is_named := frames and None not in stamps and len(set(stamps)) == len(stamps):
+        times, rate = _times([pts * tick for pts in sorted(stamps)], tick, start, rates)
+    else:
+        rate = float(rates[0]) if rates else 0.0
+        times = [k / (rate or 1.0) for k in range(len(stamps))]
+    named = np.array(stamps if is_named and kind in _STAMPED + _NUMBERED else [], int)
+    return _Index(np.array(times, float), rate, named, np.flatnonzero(is_key))
+
+
+def _from_packets(container: Any) -> list[tuple[int, bool]] | None:
+    """Return the stamp of each frame and whether it is a key frame; None where packets do not say what is shown."""
+    packets = [(p.pts, p.is_keyframe, p.is_discard) for p in container.demux(video=0) if p.size]
+    latest, key = -np.inf, np.inf
+    for pts, is_key, _ in packets:
+        key = pts if is_key else key
+        # A decoder may drop what is shown before its key frame: an open group of pictures needs the group before it.
+        if pts is None or pts < (latest if is_key else key):
+            return None
+        latest = max(latest, pts)
+    return [(pts, is_key) for pts, is_key, is_discard in sorted(packets) if not is_discard]
+
+
+def _times(
+    stamps: list[Fraction], tick: Fraction, start: Fraction | None, rates: list[Fraction]
+) -> tuple[list[Fraction], float]:
+    """Return the time of each frame from the file's start in seconds, and the frames per second.
+
+    Files round stamps to their ticks, such as milliseconds; where the rate is constant, it gives the times themselves.
+    """
+    first = stamps[0] - (stamps[0] if start is None else min(start, stamps[0]))
+    for rate in rates:
+        away = max(abs(stamp - stamps[0] - k / rate) for k, stamp in enumerate(stamps))
+        if away < min(tick, 1 / (4 * rate)):
+            return [first + k / rate for k in range(len(stamps))], float(rate)
+    rate = (len(stamps) - 1) / (stamps[-1] - stamps[0]) if len(stamps) > 1 else Fraction(0)
+    return [first + stamp - stamps[0] for stamp in stamps], float(rate)
 
 
 def _from_folder(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:
@@ -233,23 +336,43 @@ def _from_animation(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tupl
 def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int, np.ndarray]]:
     import av
 
-    times = _times(str(path))
-    asked = {times[i]: int(i) for i in numbers if i < len(times)}
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        if asked:
-            container.seek(min(asked), stream=stream)  # seeks to the last key frame before this time
-        for frame in container.decode(stream):
-            if frame.pts in asked:
-                image, turn = frame.to_image(), _turn(frame)
-                yield asked.pop(frame.pts), _pixels(image.rotate(turn, expand=True) if turn else image, size)
-            if not asked:
-                return
+    index = _index(*_version(path))
+    number, keys = {int(stamp): i for i, stamp in enumerate(index.stamps)}, set(index.keys.tolist())
+    asked = {int(i) for i in numbers if i < len(index.times)}
+    # From the last key frame before the first frame; where the file is sought too late, from the one before, and at
+    # last from the start.
+    before = index.keys[index.keys <= numbers[0]][:0:-1][:2] if number else []
+    for key in [*before, None]:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if key is not None:
+                container.seek(int(index.stamps[key]), stream=stream)
+            is_whole = key is None  # what is shown before the first key frame may lack frames that it is predicted from
+            for count, frame in enumerate(container.decode(stream)):
+                i = count if key is None else number.get(frame.pts, -1)
+                is_whole = is_whole or i in keys
+                if not asked or (is_whole and i > max(asked)):
+                    break
+                if is_whole and i in asked:
+                    asked.remove(i)
+                    yield i, _pixels(_shown(frame, stream.sample_aspect_ratio), size)
 
 
-def _turn(frame: Any) -> int:
-    """Return the quarter turns, in degrees counterclockwise, by which a frame is to be shown."""
-    return round(frame.rotation / 90) * 90 % 360
+def _shown(frame: Any, aspect: Fraction | None) -> Any:
+    """Return a frame as a Pillow image with square pixels, turned and mirrored as its display matrix says."""
+    from PIL.Image import Resampling, Transpose
+
+    image = frame.to_image()
+    if aspect and aspect != 1:
+        image = image.resize((max(1, round(image.width * aspect)), image.height), Resampling.BILINEAR)
+    if (matrix := frame.side_data.get("DISPLAYMATRIX")) is None:
+        return image
+    # Pixel (x, y) is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        image, a, d = image.transpose(Transpose.TRANSPOSE), c, b
+    image = image.transpose(Transpose.FLIP_LEFT_RIGHT) if a < 0 else image
+    return image.transpose(Transpose.FLIP_TOP_BOTTOM) if d < 0 else image
 
 
 def _pixels(image: Any, size: tuple[int, int] | None) -> np.ndarray:

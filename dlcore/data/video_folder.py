@@ -18,7 +18,15 @@ from dlcore.data.clip_sampling import SampledClips, Short
 from dlcore.data.image_headers import target_size
 from dlcore.data.source import Source
 from dlcore.data.split_names import allowed_names, check_one_name, split_of
-from dlcore.data.video_files import ANIMATIONS, VIDEO_EXTENSIONS, frame_files, open_video, read_frames
+from dlcore.data.video_files import (
+    ANIMATIONS,
+    VIDEO_EXTENSIONS,
+    VideoFile,
+    frame_files,
+    frame_times,
+    open_video,
+    read_frames,
+)
 from dlcore.data.workers import Workers
 from dlcore.ops.checks import check_finite
 
@@ -32,7 +40,8 @@ class LabeledVideo(NamedTuple):
       path: path of the file or of the folder of frames.
       label: class, an index into the class names.
       name: path below the root of the data, or the name of the video in its data set.
-      seconds: (start, end) in seconds of the part that shows the class; None for the whole video.
+      seconds: (start, end) in seconds of the part that shows the class: from the frame on display at the start to the
+        last one that is shown before the end; None for the whole video.
     """
 
     path: Path
@@ -157,7 +166,8 @@ def labeled_clips(
       length: frames of a clip.
       size: side or (H, W) of a frame in pixels: frames are scaled until they cover it, and their center is cut out.
       stride: distance between consecutive frames of a clip, in frames of the video.
-      frame_rate: frames per second of a clip, in place of `stride`; None takes the stride.
+      frame_rate: frames per second of a clip, in place of `stride`; None takes the stride. A constant rate is divided
+        by the nearest whole number; of a variable one, a clip has the frames on display at its times.
       short: what to do with a video shorter than a clip: "error", "loop" (begin again) or "clamp" (repeat its last
         frame).
       workers: threads that decode; None takes one for each core.
@@ -180,27 +190,26 @@ def labeled_clips(
         check_finite("frame_rate", frame_rate)
     if frame_rate is not None and not frame_rate > 0:
         raise ValueError(f"frame_rate={frame_rate:g}: out of range; allowed: above 0 frames a second")
-    opened = [open_video(video.path) for video in videos]
-    strides, firsts, counts = [], [], []
+    workers = Workers() if workers is None else workers
+    paths = sorted({str(video.path) for video in videos})
+    files = dict(zip(paths, workers.fill(np.empty(len(paths), object), lambda i: open_video(paths[i])), strict=True))
+    opened, frames, strides = [files[str(video.path)] for video in videos], [], []
     for video, file in zip(videos, opened, strict=True):
         if file.frame_rate is None and (frame_rate is not None or video.seconds is not None):
             raise ValueError(
                 f"frame_rate={frame_rate}: {video.name} is a folder of frames, which has no times; allowed: a stride"
             )
-        rate = file.frame_rate or 1.0
-        strides.append(stride if frame_rate is None else max(1, round(rate / frame_rate)))
-        start, end = (0.0, np.inf) if video.seconds is None else video.seconds
-        first = min(int(start * rate), file.num_frames - 1)
-        firsts.append(first)
-        counts.append(max(1, int(min(np.ceil(end * rate), file.num_frames)) - first))
+        part, step = _frames_of(file, video.seconds, frame_rate)
+        frames.append(part)
+        strides.append(step or stride)
 
-    def read(i: int, frames: np.ndarray) -> np.ndarray:
-        return read_frames(opened[i].path, frames + firsts[i], pair)
+    def read(i: int, indices: np.ndarray) -> np.ndarray:
+        return read_frames(opened[i].path, frames[i][indices], pair)
 
     clips = SampledClips(
         read,
         lambda i: videos[i].name,
-        np.array(counts),
+        np.array([len(part) for part in frames]),
         np.array(strides),
         np.arange(len(videos)),
         np.zeros(len(videos), int),
@@ -208,15 +217,15 @@ def labeled_clips(
         length,
         pair,
         short,
-        Workers() if workers is None else workers,
+        workers,
     )
     num_short = int((clips.spans > clips.num_frames).sum())
     done = {"loop": "they begin again", "clamp": "their last frame is repeated"}
     messages = (
         (f"{name}: {num_short} of {len(videos)} videos are shorter than a clip; {done[short]}",) if num_short else ()
     )
-    paths = [Path(file.path) for file in opened]
-    sizes = [sum(f.stat().st_size for f in frame_files(p)) if p.is_dir() else p.stat().st_size for p in paths]
+    folders = [Path(file.path) for file in opened]
+    sizes = [sum(f.stat().st_size for f in frame_files(p)) if p.is_dir() else p.stat().st_size for p in folders]
     arrays = {
         "image": clips,
         "label": np.array([video.label for video in videos], np.int32),
@@ -226,6 +235,29 @@ def labeled_clips(
     return Source(
         arrays, len(videos), tuple(class_names), name=name, notes=messages, names=names, sizes=np.array(sizes)
     )
+
+
+def _frames_of(
+    file: VideoFile, seconds: tuple[float, float] | None, frame_rate: float | None
+) -> tuple[np.ndarray, int | None]:
+    """Return the numbers of the frames that a part of a video shows, and their distance in a clip; None for any.
+
+    Where frames are not evenly spaced, these are the frames on display at the times of `frame_rate`.
+    """
+    if seconds is None and frame_rate is None:
+        return np.arange(file.num_frames), None
+    times, close = frame_times(file.path), 1e-6  # sums of decimals, such as 0.1 + 0.2, differ by less
+    start, end = (0.0, np.inf) if seconds is None else seconds
+    first = max(0, np.searchsorted(times, start + close, "right") - 1)
+    part = np.arange(first, max(first + 1, np.searchsorted(times, end - close)))
+    if frame_rate is None:
+        return part, None
+    display_times, periods = times[part] - times[first], np.diff(times[part])
+    if len(periods) == 0 or np.ptp(periods) < close:
+        rate = round(len(periods) / display_times[-1], 6) if len(periods) else file.frame_rate
+        return part, max(1, round(rate / frame_rate))
+    sample_times = np.arange(int((display_times[-1] + close) * frame_rate) + 1) / frame_rate
+    return part[np.searchsorted(display_times, sample_times + close, "right") - 1], 1
 
 
 def _folders(path: Path) -> list[Path]:

@@ -3,7 +3,7 @@
 Kalman 1960; Wojke, Bewley & Paulus 2017, arXiv:1703.07402 (DeepSORT), whose state and noise these are.
 
     measurement  z = (cx, cy, a, h),   a = width / height;   the state adds the velocity v of each of the four
-    predict      x' = x + v
+    predict      x' = x + v,           v of a or h set to 0 where the box would lose its width or height
                  P' = F P F^T + Q,     F = [[1, 1], [0, 1]],   Q = diag(q_x^2, q_v^2)
     update       S = P_xx + r^2,       K = (P_xx, P_xv) / S
                  (x, v) += K (z - x),  P -= K K^T S
@@ -26,6 +26,7 @@ import jax.numpy as jnp
 
 from dlcore.ops import box_convert
 from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["BoxState", "init_box_state", "predict_box_state", "state_boxes", "update_box_state"]
 
@@ -52,7 +53,7 @@ class BoxState(NamedTuple):
 
 def _measurement(boxes: jax.Array) -> jax.Array:
     """Return [..., 4] (cx, cy, a, h) of corners; a box without height has the aspect ratio 0."""
-    center, sides = jnp.split(box_convert(boxes, "xyxy", "cxcywh"), 2, -1)
+    center, sides = jnp.split(box_convert(to_acc_dtype(boxes), "xyxy", "cxcywh"), 2, -1)
     width, height = sides[..., :1], sides[..., 1:]
     aspect = jnp.where(height > 0, width / jnp.where(height > 0, height, 1), 0)
     return jnp.concatenate([center, aspect, height], -1)
@@ -93,6 +94,8 @@ def predict_box_state(state: BoxState) -> BoxState:
       The state before the next frame's boxes.
     """
     mean, velocity, variance, cross, velocity_variance = state
+    # As SORT does with the area: a box that shrinks does not turn inside out.
+    velocity = jnp.where((jnp.arange(4) >= 2) & (mean + velocity <= 0), 0, velocity)
     height = mean[..., 3]
     return BoxState(
         mean + velocity,

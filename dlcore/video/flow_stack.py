@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from dlcore.ops import bilinear_sample
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["flow_stack", "follow", "subtract_mean_flow"]
 
@@ -29,7 +30,8 @@ def subtract_mean_flow(flow: jax.Array) -> jax.Array:
       ValueError: the flow is of another shape.
     """
     check_shapes(flow=(flow, "... H W 2"))
-    return flow - flow.mean((-3, -2), keepdims=True)
+    fields = to_acc_dtype(flow)
+    return (fields - fields.mean((-3, -2), keepdims=True)).astype(result_dtype(flow))
 
 
 def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
@@ -46,6 +48,7 @@ def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
       ValueError: the flow or the points are of another shape, or a point is not finite.
     """
     check_shapes(flow=(flow, "L H W 2"), points=(points, "N 2 finite"))
+    flow, points = to_acc_dtype(flow), to_acc_dtype(points)
     edge = jnp.array([flow.shape[2] - 1, flow.shape[1] - 1], flow.dtype)
 
     def step(points: jax.Array, field: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -54,7 +57,6 @@ def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
         moved = jnp.clip(inside + bilinear_sample(field[None], inside[None, :, 1], inside[None, :, 0])[0], 0, edge)
         return moved, moved
 
-    points = points.astype(flow.dtype)
     return jnp.concatenate([points[None], jax.lax.scan(step, points, flow)[1]])
 
 
@@ -74,6 +76,7 @@ def flow_stack(flow: jax.Array, subtract_mean: bool = True, trajectories: bool =
     """
     if flow.ndim != 4 or flow.shape[-1] != 2:
         raise ValueError(f"flow.shape={flow.shape}: no flow fields; allowed: [L, H, W, 2]")
+    dtype, flow = result_dtype(flow), to_acc_dtype(flow)
     fields = subtract_mean_flow(flow) if subtract_mean else flow
     length, height, width, _ = flow.shape
     if trajectories:
@@ -81,4 +84,4 @@ def flow_stack(flow: jax.Array, subtract_mean: bool = True, trajectories: bool =
         # Sample each field where the points of the first frame have moved to.
         positions = follow(flow, jnp.stack([columns, rows], -1).reshape(-1, 2))[:-1]  # [L, H W, 2]
         fields = bilinear_sample(fields, positions[..., 1], positions[..., 0]).reshape(flow.shape)
-    return jnp.moveaxis(fields, 0, 2).reshape(height, width, 2 * length)
+    return jnp.moveaxis(fields, 0, 2).reshape(height, width, 2 * length).astype(dtype)

@@ -1,6 +1,6 @@
 """Tracking by detection: identities of the boxes that a detector finds in each frame, by SORT and by ByteTrack.
 
-    predict    each track by its Kalman filter (`dlcore.video.box_kalman`)
+    predict    each track by its Kalman filter (`dlcore.video.box_kalman`); one that missed a frame keeps its height
     associate  tracks and detections: the assignment of least sum of 1 - IoU; pairs of a lower IoU than allowed are cut
     update     the filters of matched tracks
     births     each remaining detection of a high score starts a track, reported once it has been matched in `min_hits`
@@ -14,7 +14,8 @@
 Bewley et al. 2016, "Simple online and realtime tracking", arXiv:1602.00763; Zhang et al. 2022, "ByteTrack",
 arXiv:2110.06864. Both are one `lax.scan` over frames, with a fixed number of tracks. Here both filter (cx, cy, a, h),
 where SORT has (cx, cy, area, a) with a constant a; both keep the rule of births above, where SORT counts hits anew
-after each miss; and ByteTrack's IoU is not weighted by the score.
+after each miss; in both the height of a lost track stays, which is ByteTrack's rule; and ByteTrack's IoU is not
+weighted by the score.
 """
 
 import functools
@@ -197,7 +198,9 @@ def _track(boxes: jax.Array, scores: jax.Array, valid: jax.Array, rules: _Rules,
     def step(memory: _Memory, inputs):
         frame, boxes, scores, valid = inputs
         # Predict each track's box.
-        state = predict_box_state(memory.state)
+        velocity = memory.state.velocity
+        velocity = velocity.at[:, 3].set(jnp.where(memory.age > 0, 0, velocity[:, 3]))
+        state = predict_box_state(memory.state._replace(velocity=velocity))
         predicted = state_boxes(state)
         # Associate detections of high scores, then those of low scores with the tracks that remain.
         high = valid & (scores >= rules.high)

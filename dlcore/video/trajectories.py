@@ -23,6 +23,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import apply_homography, ransac_homography
 from dlcore.ops import bilinear_sample
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.video.flow_stack import follow
 
 __all__ = ["describe_trajectories", "direction_votes", "hof_votes", "mbh_votes", "subtract_camera"]
@@ -43,6 +44,7 @@ def direction_votes(vectors: jax.Array, bins: int = 8) -> jax.Array:
     """
     check_shapes(vectors=(vectors, "... 2"))
     check_whole_number("bins", bins, 2)
+    vectors = to_acc_dtype(vectors)
     length = jnp.hypot(vectors[..., 0], vectors[..., 1])
     bin_position = jnp.arctan2(vectors[..., 1], vectors[..., 0]) / (2 * jnp.pi) * bins
     # Distance to each bin around the circle; a vote is shared by the two nearest.
@@ -66,6 +68,7 @@ def hof_votes(flow: jax.Array, bins: int = 8, threshold: float = 0.4) -> jax.Arr
         or NaN.
     """
     check_shapes(flow=(flow, "... 2"), threshold=(threshold, ">= 0"))
+    flow = to_acc_dtype(flow)
     is_still = jnp.hypot(flow[..., 0], flow[..., 1])[..., None] < threshold
     return jnp.concatenate([jnp.where(is_still, 0, direction_votes(flow, bins)), is_still.astype(flow.dtype)], -1)
 
@@ -86,6 +89,7 @@ def mbh_votes(flow: jax.Array, bins: int = 8) -> jax.Array:
       ValueError: the flow has other axes, or `bins` is no whole number from 2.
     """
     check_shapes(flow=(flow, "... H W 2"))
+    flow = to_acc_dtype(flow)
     return jnp.concatenate([direction_votes(_gradient(flow[..., i]), bins) for i in range(2)], -1)
 
 
@@ -111,6 +115,7 @@ def subtract_camera(
     check_whole_number("spacing", spacing, 1)
     check_whole_number("num_hypotheses", num_hypotheses, 1)
     check_shapes(threshold=(threshold, "> 0"))
+    flow = to_acc_dtype(flow)
     if flow.ndim != 4 or flow.shape[-1] != 2:
         raise ValueError(f"flow.shape={flow.shape}: no flow fields; allowed: [L, H, W, 2]")
     height, width = flow.shape[1:3]
@@ -147,6 +152,7 @@ def describe_trajectories(
       ValueError: clip and flow do not fit, `spacing` is below 1 or leaves no point, or the cells do not divide the
         window and the length.
     """
+    clip, flow = to_acc_dtype(clip), to_acc_dtype(flow)
     if clip.ndim != 3 or flow.shape != (len(clip) - 1, *clip.shape[1:], 2):
         raise ValueError(f"flow.shape={flow.shape}: clip.shape={clip.shape}; allowed: [L, H, W, 2] of [L + 1, H, W]")
     length, height, width, _ = flow.shape

@@ -1,7 +1,5 @@
 """Own videos: folders of frames, GIFs and video files by their frames; classes; what is refused, in one line."""
 
-import struct
-
 import chex
 import numpy as np
 import pytest
@@ -155,29 +153,6 @@ def test_invalid_video_folders_are_refused_in_one_line(tmp_path, what):
     with pytest.raises((ValueError, FileNotFoundError), match=message) as caught:
         call()
     assert "\n" not in str(caught.value)
-
-
-def test_a_video_of_a_phone_held_upright_is_turned(tmp_path):
-    """The display matrix of an .mp4 turns by a quarter clockwise: the white left half goes to the top."""
-    av = pytest.importorskip("av")
-    path = tmp_path / "v.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
-        image = np.zeros((16, 32, 3), np.uint8)
-        image[:, :16] = 255
-        packets = [*stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")), *stream.encode()]
-        container.mux(packets)
-    one, upright = 2**16, struct.pack(">9i", 2**16, 0, 0, 0, 2**16, 0, 0, 0, 2**30)
-    data = path.read_bytes()
-    start = data.index(upright, data.index(b"tkhd"))
-    turned = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 2**30)
-    path.write_bytes(data[:start] + turned + data[start + 36 :])
-    assert open_video(path).size == (32, 16)
-    (frame,) = read_frames(path, np.array([0]))
-    assert frame.shape == (32, 16, 3)
-    assert (frame[:12] > 200).all()
-    assert (frame[20:] < 50).all()
 
 
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path):

@@ -64,6 +64,7 @@ def byte_track_by_loop(boxes, scores, valid, high=0.5, low=0.1, birth=0.6, iou_h
     tracks, ids, count = [], np.full(scores.shape, -1), 0
     for f in range(len(boxes)):
         for track in tracks:
+            track["filter"].m[7] *= track["missed"] == 0  # the height of a lost track stays
             track["filter"].predict()
         matched = {}
         for group, threshold, second in ((scores[f] >= high, iou_high, 0), (scores[f] < high, iou_low, 1)):
@@ -182,6 +183,48 @@ def test_an_occlusion_is_bridged_for_max_age_frames():
     # One frame less: another track, which needs three frames to be reported.
     ids = np.asarray(sort_track(boxes, scores, valid, max_age=3, max_tracks=TRACKS).ids)[:, 0]
     np.testing.assert_array_equal(ids, [0] * 6 + [-1] * 4 + [-1, -1, 1, 1])
+
+
+def hidden(sides, gap):
+    """A box that is seen with the first sides, hidden for `gap` frames, and seen as the last one in four frames."""
+    box = [square(100, 100, side) for side in [*sides] + [sides[-1]] * (gap + 4)]
+    boxes, scores = np.array(box, np.float32)[:, None], np.full((len(box), 1), 0.9, np.float32)
+    scores[len(sides) : len(sides) + gap] = 0
+    return boxes, scores, scores > 0
+
+
+@pytest.mark.covers("DE-38")
+@pytest.mark.parametrize("track", [byte_track, sort_track])
+@pytest.mark.parametrize(
+    ("sides", "gap"),
+    [
+        (120 - 8.0 * np.arange(12), 10),  # to 32, 8 pixels a frame
+        (120 * 0.96 ** np.arange(24), 20),  # a person who walks away, then stands
+    ],
+)
+def test_a_lost_track_that_was_shrinking_keeps_its_identity(track, sides, gap):
+    """ByteTrack's program stops the height of lost tracks: identity 1 before and after."""
+    ids = np.asarray(track(*hidden(sides, gap)).ids)[:, 0]
+    np.testing.assert_array_equal(ids, [0] * len(sides) + [-1] * gap + [0] * 4)
+
+
+@pytest.mark.covers("DE-38")
+def test_the_height_of_a_lost_track_is_that_of_byte_track():
+    """120, 112, ..., 32: bytetracker 0.3.2 predicts 24.18 in the hidden frames, and so does the filter's first step."""
+    boxes = hidden(120 - 8.0 * np.arange(12), 0)[0][:12, 0]
+
+    @jax.jit
+    def heights(boxes):
+        state = init_box_state(boxes[0])
+        state, _ = jax.lax.scan(lambda s, box: (update_box_state(predict_box_state(s), box), None), state, boxes[1:])
+        return jax.lax.scan(lambda s, _: (predict_box_state(s), predict_box_state(s).mean[3]), state, length=9)[1]
+
+    heights = heights(boxes)
+    np.testing.assert_allclose(heights[0], 24.18, atol=0.005)
+    # SORT's rule, where the velocity goes on: 24.2, 16.4, 8.5, 0.7, and no smaller.
+    np.testing.assert_allclose(heights[:4], heights[0] - np.arange(4) * (heights[0] - heights[1]), rtol=1e-4)
+    np.testing.assert_array_equal(heights[3:], heights[3])
+    assert heights[3] > 0
 
 
 @pytest.mark.covers("DE-38")

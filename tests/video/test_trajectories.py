@@ -141,3 +141,21 @@ def test_the_fast_pathway_takes_at_most_a_fifth_of_the_products():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.covers("VD-12")
+def test_bytes_and_halves_are_described_as_the_same_numbers_in_float32():
+    """Differences of unsigned bytes would wrap, and positions above 256 have no digits left in bfloat16."""
+    rng = np.random.default_rng(0)
+    clip = rng.integers(0, 256, (2, 4, 4)).astype(np.uint8)
+    flow = rng.integers(-2, 3, (1, 4, 4, 2)).astype(np.int8)
+    wide = jnp.ones((2, 2, 400, 2), jnp.bfloat16)
+    described, expected, points = jax.jit(
+        lambda: (
+            describe_trajectories(clip, flow),
+            describe_trajectories(clip.astype(np.float32), flow.astype(np.float32)),
+            follow(wide, jnp.array([[301, 0]])),
+        )
+    )()
+    chex.assert_trees_all_close(described, expected, rtol=1e-6)
+    np.testing.assert_array_equal(points[:, 0, 0], [301, 302, 303])
