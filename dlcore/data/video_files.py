@@ -343,6 +343,8 @@ def _from_file(path: Path, numbers: np.ndarray, size: Any) -> Iterator[tuple[int
     # last from the start.
     before = index.keys[index.keys <= numbers[0]][:0:-1][:2] if number else []
     for key in [*before, None]:
+        if not asked:
+            return
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             if key is not None:

@@ -692,11 +692,11 @@ def test_interpolation_costs_a_linear_network_nothing_and_others_something():
     assert measured(linear, linear.init(KEY, data), data)[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
     bent, state = start(ict, alpha=1.0)
     images = batch()["unlabeled"]["image"].reshape(6, 4)
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(state.rng, state.step), 2), 1)
+    key = jax.random.fold_in(jax.random.fold_in(state.rng, 2), 1)
     shares = mixup(key, batch()["unlabeled"]["image"], jnp.eye(6), 1.0)[1]
     p, of_mixed = softmax(logits(state.params, images)), softmax(logits(state.params, shares @ images))
     distance = np.square(of_mixed - shares @ p).mean()
-    assert distance > 5e-4
+    assert distance > 1e-3
     assert measured(bent, state, batch())[1]["unlabeled_loss"] == pytest.approx(distance, rel=1e-5)
     unmixed, _ = start(ict, alpha=0.0)
     assert measured(unmixed, state, batch())[1]["unlabeled_loss"] == pytest.approx(0, abs=1e-12)
