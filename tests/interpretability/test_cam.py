@@ -172,7 +172,6 @@ def test_a_model_that_gives_no_maps_is_named():
         logits_and_maps(nn.Dense(2), {"params": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}})(jnp.ones((1, 3)))
 
 
-@pytest.mark.slow
 def test_maps_are_resized_as_torch_does():
     """Centers of 4 pixels fall at -.25, .25, .75 and 1.25 of 2: 0, .25, .75, 1."""
     got = resize_map(jnp.array([[[0.0, 1.0]]]), (2, 4))
