@@ -203,7 +203,6 @@ CASES = {
         lambda: nn.linear_attention(IMAGES[:, 0], IMAGES[:1, 0], IMAGES[:1, 0]),
         r"key=float32\[1, 4, 1\]: wrong shape or dtype; allowed: \[2, 4, 1\]",
     ),
-    "directions": (lambda: ops.l2_normalize(CODES), "x.dtype=int32: a direction needs fractions; allowed: floating"),
     "boxes": (lambda: ops.box_angle(Z), r"boxes=float32\[3, 2\]: wrong shape or dtype; allowed: \[..., 4\]"),
     "points": (lambda: ops.project(Z, np.eye(3)), r"points=float32\[3, 2\]: wrong shape or dtype; allowed: \[..., 3\]"),
     "depths": (

@@ -22,6 +22,7 @@ from dlcore.adversarial.gradient import ScoreFn, check_attack, check_images, fgs
 from dlcore.adversarial.queries import nes, random_signs
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.learner import root_key
+from dlcore.metrics.classification import class_predictions
 from dlcore.ops.checks import check_class_ids, check_finite, check_shapes, check_values
 
 __all__ = ["ATTACKS", "BLACK_BOX", "AttackSettings", "Attacked", "MaskingCheck", "attack_images", "masking_checks"]
@@ -42,10 +43,10 @@ class AttackSettings(NamedTuple):
 
 
 class Attacked(NamedTuple):
-    """Adversarial images and predictions at one radius.
+    """Adversarial images and predictions at one radius, of N images; with a target, of those of other classes.
 
     Args:
-      classes: [N] int, what the network takes the changed images for.
+      classes: [N] int, what the network takes the changed images for; -1 where a score is NaN.
       succeeded: [N] bool, wrong classes; with a target, the target.
       max_change: largest change of a pixel.
       images: [M, H, W, C] in [0, 1], the first changed images.
@@ -117,7 +118,7 @@ def attack_images(
       labels: [N] int, the true classes.
       epsilons: radii in [0, 1].
       attack: name from ATTACKS.
-      target: class to be taken for; None for any wrong one.
+      target: class to be taken for, whose own images are left out; None for any wrong one.
       settings: settings of the attacks; None for the defaults.
       source: (forward, variables) of the network that is attacked in place of this one (transfer); None for this one.
       num_images: changed images that are kept.
@@ -129,7 +130,8 @@ def attack_images(
 
     Raises:
       ValueError: the attack is unknown or knows no target, there is no image or not one label for each, a radius or an
-        image is outside [0, 1], a label or the target is no class, or another number is out of range.
+        image is outside [0, 1], a label or the target is no class, all images are of the target, or another number is
+        out of range.
       AssertionError: an attack left its ball or [0, 1].
     """
     settings = settings or AttackSettings()
@@ -160,7 +162,13 @@ def attack_images(
     check_class_ids("labels", np.asarray(labels), num_classes)
     if target is not None:
         check_class_ids("target", target, num_classes)
-    x, y = jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.int32)
+    labels = np.asarray(labels)
+    # An image of the target would succeed without a change.
+    rows = np.arange(len(labels)) if target is None else np.flatnonzero(labels != target)
+    if not rows.size:
+        raise ValueError(f"target={target}: the class of all images; allowed: another class")
+    labels = labels[rows]
+    x, y = jnp.asarray(images[rows], jnp.float32), jnp.asarray(labels, jnp.int32)
     source_forward, source_variables = source or (forward, variables)
 
     @jax.jit
@@ -174,9 +182,9 @@ def attack_images(
             key = jax.random.fold_in(root_key(seed), index)
             # The attack follows the source network; the prediction is that of the other.
             adversarial = ATTACKS[attack](score_fn, key, image, label, target, epsilon, settings)
-            return adversarial, forward(variables, adversarial[None])[0].argmax()
+            return adversarial, class_predictions(forward(variables, adversarial[None])[0])
 
-        return jax.lax.map(each, (jnp.arange(len(x)), x, y), batch_size=min(batch_size, len(x)))
+        return jax.lax.map(each, (rows, x, y), batch_size=min(batch_size, len(x)))
 
     results = []
     for epsilon in epsilons:
@@ -186,7 +194,7 @@ def attack_images(
         change = float(np.abs(adversarial - np.asarray(x)).max())
         if not (change <= epsilon + 1e-6 and adversarial.min() >= 0 and adversarial.max() <= 1):
             raise AssertionError(f"{attack}: left its ball or [0, 1]: changed by {change:g}, allowed {epsilon:g}")
-        succeeded = classes != np.asarray(labels) if target is None else classes == target
+        succeeded = classes != labels if target is None else classes == target
         results.append(Attacked(classes, succeeded, change, adversarial[:num_images]))
     return results
 

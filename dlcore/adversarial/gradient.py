@@ -10,12 +10,15 @@ Goodfellow, Shlens & Szegedy 2014, arXiv:1412.6572 (FGSM); Madry et al. 2017, ar
     targeted     cross-entropy and margin of the target t are lowered instead;
                  DLR becomes (z_t - z_y) / (z_1st - (z_3rd + z_4th) / 2), which is raised
 
+The gradient of -log p_y is 1 - p_y times that of the log-odds log((1 - p_y) / p_y) and dies out where the network is
+sure; its sign and direction do not, so the attacks follow the log-odds.
+
 The ball is that of the original image, and images stay in [0, 1]: `score_fn` takes such an image and normalizes it
 itself. Every function attacks one image; map it over a batch by `jax.vmap`. The gradient is taken by the image alone.
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.core
@@ -25,7 +28,9 @@ from jax import lax
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.losses import softmax_cross_entropy_loss
+from dlcore.ops import l2_normalize
 from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = [
     "attack_loss",
@@ -103,13 +108,15 @@ def attack_loss(
 
     Returns:
       []. Without a target the margin and DLR are positive where the network errs. With one, the cross-entropy and the
-      margin of the target with their signs changed (the label has no part in them), and the targeted DLR.
+      margin of the target with their signs changed (the label has no part in them), and the targeted DLR. Where the
+      denominator of DLR is 0, it is taken as 1.
 
     Raises:
       ValueError: the shapes do not fit, `loss` is unknown, label or target is no class, the target of DLR is the label
         (traced classes are not checked), or DLR has too few classes.
     """
     check_choice("loss", loss, Loss)
+    scores = to_acc_dtype(scores)
     check_shapes(scores=(scores, "K"), label=(label, "int"), target=(target, "int or None"))
     check_class_ids("label", label, len(scores))
     least = 3 if target is None else 4
@@ -121,8 +128,9 @@ def attack_loss(
             return -attack_loss(scores, target, loss)
         if not isinstance(target, jax.core.Tracer) and not isinstance(label, jax.core.Tracer) and target == label:
             raise ValueError(f"target={int(target)}: the true class; allowed: another class for loss='dlr'")
-        ordered = jnp.sort(scores)
-        return (scores[target] - scores[label]) / (ordered[-1] - (ordered[-3] + ordered[-4]) / 2 + 1e-12)
+        first, _, third, fourth = jnp.sort(scores)[:-5:-1]
+        spread = (first - third + (first - fourth)) / 2
+        return (scores[target] - scores[label]) / jnp.where(spread > 0, spread, 1)
     if loss == "cross_entropy":
         return softmax_cross_entropy_loss(scores, label)
     # Margin of the strongest other class.
@@ -131,8 +139,18 @@ def attack_loss(
     if loss == "margin":
         return margin
     ordered = jnp.sort(scores)
+    spread = ordered[-1] - ordered[-3]
     # A quotient of differences: scaling or shifting all scores changes nothing.
-    return margin / (ordered[-1] - ordered[-3] + 1e-12)
+    return margin / jnp.where(spread > 0, spread, 1)
+
+
+def _ascended(scores: jax.Array, label: jax.Array, loss: Loss, target: jax.Array | None) -> jax.Array:
+    """Return `attack_loss`, or a number with a gradient of the same direction that does not die out."""
+    value = attack_loss(scores, label, loss, target)
+    if loss != "cross_entropy":
+        return value
+    scores, sign, y = to_acc_dtype(scores), *((1, label) if target is None else (-1, target))
+    return sign * (jax.nn.logsumexp(jnp.where(jnp.arange(len(scores)) == y, -jnp.inf, scores)) - scores[y])
 
 
 def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
@@ -145,17 +163,14 @@ def project(delta: jax.Array, epsilon: float, norm: Norm = "linf") -> jax.Array:
 
     Returns:
       The nearest point of the ball.
-
-    Raises:
-      ValueError: epsilon is negative or NaN, or `norm` is unknown.
     """
     check_choice("norm", norm, Norm)
     check_shapes(epsilon=(epsilon, ">= 0"))
     if norm == "linf":
         return jnp.clip(delta, -epsilon, epsilon)
-    # The small term keeps the root's derivative finite at 0.
-    length = jnp.sqrt(jnp.square(delta).sum() + 1e-24)
-    return delta * jnp.minimum(1, epsilon / length)
+    unit = l2_normalize(to_acc_dtype(delta), None, 0)
+    # Its part along its own direction is its length.
+    return jnp.where((delta * unit).sum() > epsilon, epsilon * unit, delta).astype(result_dtype(delta))
 
 
 def projected_ascent(
@@ -180,15 +195,12 @@ def projected_ascent(
 
     Returns:
       [H, W, C] in [0, 1], at most epsilon away from the image in the norm.
-
-    Raises:
-      ValueError: the start has another shape than the image, `norm` is unknown, epsilon is negative, or the step size
-        or the number of steps is not positive.
     """
     check_choice("norm", norm, Norm)
     check_shapes(image=(image, "..."), start=(start, "..."))
     check_shapes(epsilon=(epsilon, ">= 0"), step_size=(step_size, "> 0"), steps=(steps, "int >= 1"))
-    slope = jax.grad(objective)
+    slope, dtype = jax.grad(objective), result_dtype(image)
+    image, start = to_acc_dtype(image), to_acc_dtype(start)
 
     def inside(x):
         # Project into the epsilon ball, then clip to [0, 1].
@@ -197,10 +209,17 @@ def projected_ascent(
     def step(_, x):
         g = slope(x)
         # Direction of steepest ascent: the sign in Linf, the normalized gradient in L2.
-        move = jnp.sign(g) if norm == "linf" else g / jnp.sqrt(jnp.square(g).sum() + 1e-24)
+        move = jnp.sign(g) if norm == "linf" else l2_normalize(g, None, 0)
         return inside(x + step_size * move)
 
-    return lax.fori_loop(0, steps, step, inside(start))
+    return _rounded(lax.fori_loop(0, steps, step, inside(start)), image, dtype)
+
+
+def _rounded(x: jax.Array, image: jax.Array, dtype: Any) -> jax.Array:
+    """Cast a changed image; where that would change it more, take the next number toward the original."""
+    rounded, original = x.astype(dtype), image.astype(dtype)
+    too_far = jnp.abs(rounded.astype(x.dtype) - image) > jnp.abs(x - image)
+    return jnp.where(too_far, jnp.nextafter(rounded, original), rounded)
 
 
 def fgsm(
@@ -225,15 +244,13 @@ def fgsm(
 
     Returns:
       [H, W, C] in [0, 1], at most epsilon away in each pixel.
-
-    Raises:
-      ValueError: epsilon is outside [0, 1], or the image no floats in [0, 1].
     """
     check_attack(epsilon)
     check_images(image, floats=True)
     # Gradient of the loss by the pixels, and one step along its sign.
-    slope = jax.grad(lambda x: attack_loss(score_fn(x), label, loss, target))(image)
-    return jnp.clip(image + epsilon * jnp.sign(slope), 0, 1)
+    x = to_acc_dtype(image)
+    slope = jax.grad(lambda x: _ascended(score_fn(x), label, loss, target))(x)
+    return _rounded(jnp.clip(x + epsilon * jnp.sign(slope), 0, 1), x, image.dtype)
 
 
 def pgd(
@@ -268,14 +285,12 @@ def pgd(
 
     Returns:
       [H, W, C] in [0, 1], at most epsilon away in the norm.
-
-    Raises:
-      ValueError: a setting is out of range, `norm` is unknown, or the image no floats in [0, 1].
     """
     check_choice("norm", norm, Norm)
     check_finite("step_size", step_size)
     check_attack(epsilon, step_size, steps, restarts)
     check_images(image, floats=True)
+    image, dtype = to_acc_dtype(image), image.dtype
 
     def run(key):
         start = image
@@ -284,7 +299,7 @@ def pgd(
             start = image + epsilon * _point_of_unit_ball(key, image, norm)
 
         def objective(x):
-            return attack_loss(score_fn(x), label, loss, target)
+            return _ascended(score_fn(x), label, loss, target)
 
         # Projected gradient ascent on the loss.
         adversarial = projected_ascent(objective, image, start, epsilon, step_size, steps, norm)
@@ -292,7 +307,7 @@ def pgd(
 
     # Keep the restart of the greatest margin.
     adversarial, margins = lax.map(run, jax.random.split(key, restarts))  # [restarts, H, W, C], [restarts]
-    return adversarial[margins.argmax()]
+    return _rounded(adversarial[margins.argmax()], image, dtype)
 
 
 def fool_from_noise(
@@ -334,4 +349,4 @@ def _point_of_unit_ball(key: jax.Array, like: jax.Array, norm: Norm) -> jax.Arra
     first, second = jax.random.split(key)
     direction = jax.random.normal(first, like.shape, like.dtype)
     radius = jax.random.uniform(second, (), like.dtype) ** (1 / like.size)
-    return radius * direction / jnp.sqrt(jnp.square(direction).sum())
+    return radius * l2_normalize(direction, None, 0)

@@ -17,6 +17,7 @@ from jax import lax
 
 from dlcore.adversarial.gradient import ScoreFn, attack_loss, check_attack, check_images
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["QueryResult", "nes", "random_signs", "simba"]
 
@@ -61,15 +62,13 @@ def nes(
 
     Returns:
       The result; `queries` counts one more for each step, which looks whether the network errs.
-
-    Raises:
-      ValueError: a setting is out of range, or the image no floats in [0, 1].
     """
     check_attack(epsilon, step_size)
     check_images(image, floats=True)
     for name, value in (("step_size", step_size), ("max_queries", max_queries), ("samples", samples), ("sigma", sigma)):
         check_finite(name, value)
     check_shapes(samples=(samples, "int >= 1"), max_queries=(max_queries, "int >= 1"), sigma=(sigma, "> 0"))
+    image, dtype = to_acc_dtype(image), image.dtype
 
     def margin(x):
         return attack_loss(score_fn(x), label, "margin")
@@ -92,7 +91,7 @@ def nes(
         return moved, k + 1, margin(moved)
 
     adversarial, steps, value = lax.while_loop(unfinished, step, (image, jnp.int32(0), margin(image)))
-    return QueryResult(adversarial, 1 + steps * (2 * samples + 1), value > 0)
+    return QueryResult(adversarial.astype(dtype), 1 + steps * (2 * samples + 1), value > 0)
 
 
 def simba(
@@ -110,14 +109,12 @@ def simba(
 
     Returns:
       The result.
-
-    Raises:
-      ValueError: epsilon is outside [0, 1], `max_queries` is below 1, or the image no floats in [0, 1].
     """
     check_attack(epsilon)
     check_images(image, floats=True)
     check_finite("max_queries", max_queries)
     check_shapes(max_queries=(max_queries, "int >= 1"))
+    image, dtype = to_acc_dtype(image), image.dtype
     order = jax.random.permutation(key, image.size)
 
     def margin(flat):
@@ -143,7 +140,7 @@ def simba(
     adversarial, _, queries, value = lax.while_loop(
         unfinished, step, (start, jnp.int32(0), jnp.int32(1), margin(start))
     )
-    return QueryResult(adversarial.reshape(image.shape), queries, value > 0)
+    return QueryResult(adversarial.reshape(image.shape).astype(dtype), queries, value > 0)
 
 
 def random_signs(
@@ -160,11 +157,8 @@ def random_signs(
 
     Returns:
       The result of one query.
-
-    Raises:
-      ValueError: epsilon is outside [0, 1], or the image no floats in [0, 1].
     """
     check_attack(epsilon)
     check_images(image, floats=True)
-    noisy = jnp.clip(image + epsilon * jax.random.rademacher(key, image.shape, image.dtype), 0, 1)
-    return QueryResult(noisy, jnp.int32(1), attack_loss(score_fn(noisy), label, "margin") > 0)
+    noisy = jnp.clip(to_acc_dtype(image) + epsilon * jax.random.rademacher(key, image.shape), 0, 1)
+    return QueryResult(noisy.astype(image.dtype), jnp.int32(1), attack_loss(score_fn(noisy), label, "margin") > 0)

@@ -32,6 +32,7 @@ from dlcore.data.augment.color import to_float
 from dlcore.learner import Learner, Max, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import kl_divergence_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
+from dlcore.metrics.classification import class_predictions
 from dlcore.nn.apply import apply_model
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_model_state
@@ -102,7 +103,7 @@ def _robustness(scores: _InUse, attack: Callable[..., jax.Array], keys: jax.Arra
 
     logits = scores.logits(images)  # [B, C]
     withstands, change = jax.vmap(attacked)(keys, images, labels)  # [B], [B]
-    robust = withstands & (logits.argmax(-1) == labels)
+    robust = withstands & (class_predictions(logits) == labels)
     return {
         "loss": Sum.of(softmax_cross_entropy_loss(logits, labels), mask),
         "accuracy": accuracy(logits, labels, mask),

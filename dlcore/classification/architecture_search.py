@@ -25,6 +25,7 @@ from dlcore.losses import entropy_loss, softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, Conv, Dense, Embed
 from dlcore.nn.initializers import orthogonal
 from dlcore.ops import global_avg_pool, max_pool
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_class_ids, check_indices, check_shapes
 
 __all__ = [
@@ -240,7 +241,7 @@ def sample(key: jax.Array, controller: nn.Module, params: Any, length: int = len
 
     def choose(t: int, architecture: jax.Array) -> jax.Array:
         scores = controller.apply({"params": params}, architecture)[t]
-        return architecture.at[t].set(jax.random.categorical(jax.random.fold_in(key, t), scores))
+        return architecture.at[t].set(sample_categorical(jax.random.fold_in(key, t), scores))
 
     return jax.lax.fori_loop(0, length, choose, jnp.zeros(length, jnp.int32))
 

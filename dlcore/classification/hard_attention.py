@@ -25,6 +25,7 @@ from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import accuracy
 from dlcore.nn import Conv, Dense
 from dlcore.ops import affine_grid, grid_sample, max_pool
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_boxes, check_shapes
 from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients, init_state
@@ -204,7 +205,7 @@ class _Glimpse(NamedTuple):
             return weights, weights, self.mean(scene, weights)
         location = log_policy.argmax(-1)
         if self.attention == "random":
-            location = jax.vmap(jax.random.categorical)(keys, log_policy)
+            location = jax.vmap(sample_categorical)(keys, log_policy)
         return weights, jax.nn.one_hot(location, weights.shape[-1]), self.at(scene, location)
 
 

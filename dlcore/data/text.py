@@ -4,6 +4,7 @@ By default the last tenth of a text is the test part (published as "validation" 
 before it is the validation part, on which settings are chosen.
 """
 
+import unicodedata
 from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
@@ -37,7 +38,7 @@ _NUM_MELODIES = 1000
 
 
 class Vocabulary(NamedTuple):
-    """Characters, each once; a token is the position of its character.
+    """Characters, each once; a token is the position of its character. Texts are read in NFC, which composes accents.
 
     Args:
       characters: all of them, in one string.
@@ -55,7 +56,7 @@ class Vocabulary(NamedTuple):
         Returns:
           The vocabulary.
         """
-        return cls("".join(sorted(set(text))))
+        return cls("".join(sorted(set(unicodedata.normalize("NFC", text)))))
 
     def encode(self, text: str) -> np.ndarray:
         """Turn text into tokens.
@@ -74,6 +75,7 @@ class Vocabulary(NamedTuple):
         index = {character: i for i, character in enumerate(self.characters)}
         if len(index) != len(self.characters):
             raise ValueError(f"characters={self.characters!r:.60}: one stands there twice; allowed: each once")
+        text = unicodedata.normalize("NFC", text)
         for position, character in enumerate(text):
             if character not in index:
                 raise ValueError(
@@ -90,9 +92,6 @@ class Vocabulary(NamedTuple):
 
         Returns:
           The text.
-
-        Raises:
-          ValueError: a token is none of them.
         """
         tokens = list(tokens)
         check_indices("tokens", tokens, len(self.characters), "characters")

@@ -4,14 +4,16 @@ Byte-pair encoding (BPE): Sennrich, Haddow & Birch 2016, arXiv:1508.07909, by th
 
     a sequence is START w1 .. wn END PAD PAD, and its mask is `tokens != PAD`
 
-Only `tokenize` lower-cases and splits text; training and scoring both use it. `decode(encode(text))` equals
-`" ".join(tokenize(text))` if all words are in the vocabulary.
+Only `tokenize` lower-cases and splits text; training and scoring both use it. Texts that Unicode calls equal have equal
+words: accents are composed (NFC, UAX #15), and marks that do not compose stay with their letter.
+`decode(encode(text))` equals `" ".join(tokenize(text))` if all words are in the vocabulary.
 """
 
 import dataclasses
 import functools
 import json
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
@@ -37,8 +39,12 @@ __all__ = [
 
 PAD, START, END, UNKNOWN = 0, 1, 2, 3
 SPECIAL = ("<pad>", "<s>", "</s>", "<unk>")
-_PIECE = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
+_MARK = "\u0300"
+_WORD = rf"\w[\w{_MARK}]*"
+_PIECE = re.compile(rf"{_WORD}(?:['’]{_WORD})*|[^\w\s]{_MARK}*")
 _BLANK = "▁"
+_STORED_BLANK = "\uffff"
+"""What stands for a "▁" of the text in a vocabulary of byte pairs, where "▁" itself begins a word."""
 
 
 def tokenize(text: str) -> list[str]:
@@ -48,9 +54,15 @@ def tokenize(text: str) -> list[str]:
       text: any text.
 
     Returns:
-      The words and marks; an apostrophe between letters stays in its word, and a hyphen is a mark of its own.
+      The words and marks, in NFC; an apostrophe between letters stays in its word, as do combining marks and joiners,
+      and a hyphen is a mark of its own.
     """
-    return _PIECE.findall(text.lower())
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
+    if text.isascii():
+        return _PIECE.findall(text)
+    # Python's \w knows no combining marks (Mn, Mc, Me) and no joiners: find the pieces as if all were one mark.
+    shape = "".join(_MARK if unicodedata.category(c)[0] == "M" or c in "\u200c\u200d" else c for c in text)
+    return [text[piece.start() : piece.end()] for piece in _PIECE.finditer(shape)]
 
 
 def pad_sequences(
@@ -299,7 +311,7 @@ class BytePairs:
         require("tokenizers", what="a vocabulary of byte pairs")
         from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-        split = [" ".join(tokenize(sentence)) for sentence in sentences]
+        split = [_stored(sentence) for sentence in sentences]
         characters = sorted(set("".join(split)) - {" "})
         least = len(SPECIAL) + len(characters) + 1
         if not characters or size < least:
@@ -331,7 +343,7 @@ class BytePairs:
         Returns:
           Tokens [n] int32, without START and END; characters outside the vocabulary are UNKNOWN.
         """
-        return np.array(self._model.encode(" ".join(tokenize(sentence))).ids, np.int32)
+        return np.array(self._model.encode(_stored(sentence)).ids, np.int32)
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:
         """Look up the subword of each token up to END, as labels of an attention map.
@@ -346,7 +358,8 @@ class BytePairs:
           ValueError: a token is not in the vocabulary.
         """
         parts = _named(_until_end(tokens), self._parts)
-        return [p.removeprefix(_BLANK) if p.startswith(_BLANK) or p in SPECIAL else f"##{p}" for p in parts]
+        parts = [p.removeprefix(_BLANK) if p.startswith(_BLANK) or p in SPECIAL else f"##{p}" for p in parts]
+        return [p.replace(_STORED_BLANK, _BLANK) for p in parts]
 
     def decode(self, tokens: Iterable[int]) -> str:
         """Turn tokens into text; subwords are joined to words.
@@ -361,7 +374,7 @@ class BytePairs:
           ValueError: a token is not in the vocabulary.
         """
         parts = _named(_until_end(tokens), self._parts)
-        return " ".join("".join(parts).replace(_BLANK, " ").split())
+        return " ".join("".join(parts).replace(_BLANK, " ").split()).replace(_STORED_BLANK, _BLANK)
 
     def to_dict(self) -> dict[str, Any]:
         """Make a JSON-able copy.
@@ -405,6 +418,10 @@ def vocabulary_from_dict(entry: dict[str, Any]) -> Words | BytePairs:
     if content not in entry:
         raise ValueError(f"entry={sorted(entry)}: holds no {content}; allowed: a dict, of `to_dict`")
     return kinds[entry["kind"]].from_dict(entry)
+
+
+def _stored(sentence: str) -> str:
+    return " ".join(tokenize(sentence)).replace(_BLANK, _STORED_BLANK)
 
 
 def _named(tokens: list[int], names: Sequence[str]) -> list[str]:

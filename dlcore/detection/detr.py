@@ -27,6 +27,7 @@ from dlcore.detection.dense import best_detections, check_postprocess, detector_
 from dlcore.detection.detr_names import DETR_NAMES, DETR_OLD_NAMES
 from dlcore.detection.padding import ImageSize, token_positions
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.detection import generalized_iou_loss
 from dlcore.metrics.detection import cardinality_error
 from dlcore.nn import Conv, Dense, LayerNorm, TransformerDecoderBlock, TransformerEncoderBlock
@@ -243,7 +244,7 @@ def image_losses(
         label = jnp.where(is_matched, labels[pairs.argmax(0)], logits.shape[-1] - 1)  # [Q]
         weight = jnp.where(is_matched, 1.0, weights.eos_coefficient)  # [Q]
         # Class loss over all queries, box losses over matched pairs alone.
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [Q]
+        entropy = softmax_cross_entropy_loss(logits, label)  # [Q]
         matched_boxes = jnp.where(has_query[:, None], pred_boxes[query_idx], 0.5)  # [M, 4]
         target = jnp.where(has_query[:, None], target_boxes, 0.5)  # [M, 4]
         giou_loss = generalized_iou_loss(*(box_convert(b, "cxcywh", "xyxy") for b in (matched_boxes, target)))  # [M]

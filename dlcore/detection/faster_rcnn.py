@@ -15,7 +15,6 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 
 from dlcore.choices import check_choice, check_whole_number
@@ -26,6 +25,7 @@ from dlcore.detection.fpn import FPN_OLD_NAMES, ExtraBlocks, FeaturePyramid, ass
 from dlcore.detection.padding import ImageSize
 from dlcore.detection.sampling import Sampled
 from dlcore.learner import Range
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.nn import Dense, NonLocalBlock
 from dlcore.ops.boxes import decode_boxes, encode_boxes
@@ -378,7 +378,7 @@ def image_losses(
         signs = 2 * jax.nn.one_hot(sampled.target, outputs.logits.shape[-1])[:, 1:] - 1  # [R, C]
         class_losses = jax.nn.relu(1 - signs * outputs.logits[:, 1:]).sum(-1)  # [R]
     else:
-        class_losses = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, sampled.target)
+        class_losses = softmax_cross_entropy_loss(outputs.logits, sampled.target)
     positive = sampled.target > 0
     target_boxes = jnp.where(positive[:, None], boxes[sampled.matched], sampled.boxes)  # [R, 4]
     deltas = jnp.take_along_axis(outputs.deltas, sampled.target[:, None, None], 1).squeeze(1)

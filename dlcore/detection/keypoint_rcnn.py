@@ -14,11 +14,11 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import Conv, ConvTranspose
 from dlcore.ops.checks import check_boxes, check_finite, check_indices, check_shapes
 from dlcore.ops.mask_paste import heatmaps_to_keypoints
@@ -118,7 +118,7 @@ def image_losses(
     check_indices("positions", positions, logits.shape[1] * logits.shape[2], "pixels")
     maps = jnp.moveaxis(logits, -1, 1).reshape(*positions.shape, -1)  # [R, K, S S]
     weights = counted & positive[:, None]  # [R, K]
-    entropy = optax.softmax_cross_entropy_with_integer_labels(maps, positions)  # [R, K]
+    entropy = softmax_cross_entropy_loss(maps, positions)  # [R, K]
     return {"keypoint": (jnp.where(weights, entropy, 0).sum(), weights.sum(dtype=jnp.int32))}
 
 

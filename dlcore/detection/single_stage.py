@@ -24,6 +24,7 @@ from dlcore.detection.anchors import BACKGROUND, IGNORED, Anchors, check_targets
 from dlcore.detection.dense import Thresholds, detector_learner
 from dlcore.detection.padding import ImageSize
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.regression import smooth_l1_loss
 from dlcore.ops.boxes import box_iou, encode_boxes
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
@@ -151,7 +152,7 @@ def mined_losses(
     foreground = matched >= 0  # [L]
     # Softmax over the background and the classes.
     target = jnp.where(foreground, 1 + labels[matched], 0)  # [L]
-    entropy = optax.softmax_cross_entropy_with_integer_labels(outputs.logits, target)  # [L]
+    entropy = softmax_cross_entropy_loss(outputs.logits, target)  # [L]
     # Hard negative mining: the background with the largest losses, `neg_to_pos_ratio` for each foreground.
     count = neg_to_pos_ratio * jnp.maximum(foreground.sum(), min_positives)
     selected = foreground | hardest(jax.lax.stop_gradient(entropy), matched == BACKGROUND, count)  # [L]

@@ -5,10 +5,11 @@ Popović 2015, "chrF: character n-gram F-score for automatic MT evaluation".
     chrF = (1 + b^2) P R / (b^2 P + R)            P, R: matched fraction of the text's and of the reference's character
                                                   n-grams, summed over the set, the mean over n = 1 .. 6
 
-Whitespace is ignored. Of several references each text uses the best match. Recall counts b = 2 times as much as
-precision. Numbers are those of sacrebleu over 100.
+Whitespace is ignored, and accents are composed (NFC). Of several references each text uses the best match. Recall
+counts b = 2 times as much as precision. Numbers are those of sacrebleu over 100, for texts in NFC.
 """
 
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 
@@ -51,7 +52,7 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], max_n: 
 
 def _counts(hypothesis: str, reference: str, max_n: int) -> np.ndarray:
     """Count the n-grams of the text, of the reference, and of both, [3, max_n]."""
-    texts = ["".join(text.split()) for text in (hypothesis, reference)]
+    texts = ["".join(unicodedata.normalize("NFC", text).split()) for text in (hypothesis, reference)]
     counts = np.zeros((3, max_n))
     for n in range(1, max_n + 1):
         hypothesis_ngrams, reference_ngrams = (

@@ -23,6 +23,7 @@ from dlcore.data.stratified import stratified_sample
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.learner import Evaluator, root_key
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.classification import class_predictions
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_class_ids, check_range, check_shapes
@@ -181,7 +182,7 @@ class Tuning:
                     x = jax.vmap(encoder.augment)(jax.random.split(key, len(x)), x)
                 features, model_state = encoder.apply(variables, x, key)
                 logits = features @ trained["head"]["kernel"] + trained["head"]["bias"]
-                return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), model_state
+                return softmax_cross_entropy_loss(logits, labels).mean(), model_state
 
             gradients, rest = jax.grad(objective, has_aux=True)(trained)
             updates, opt_state = self._optimizer(rate).update(gradients, opt_state, trained)

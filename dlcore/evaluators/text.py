@@ -10,12 +10,14 @@ Papineni et al. 2002; Lin 2004; Vedantam, Zitnick & Parikh 2014, arXiv:1411.5726
     WER     = edit distance in words / words of the reference, over the whole set
 
 A text is a string, split at whitespace, or a sequence of tokens; the caller normalizes case, punctuation and stems.
+Words are compared in NFC: an accent of its own equals the composed letter (Unicode's canonical equivalence, UAX #15).
 Numbers equal those of the COCO caption tools, whose corpus BLEU divides (matched + 1e-15) by (n-grams + 1e-9): it is
 tiny if no n-gram of some length matches, and p_n is 1e-6 if all texts are shorter than n. nltk counts one n-gram in a
 text shorter than n; otherwise its BLEU is the same.
 """
 
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -43,10 +45,6 @@ def bleu(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], max_n
 
     Returns:
       BLEU in [0, 1]; tiny, but not 0, if some n has no match.
-
-    Raises:
-      ValueError: the numbers of hypotheses and references differ, a hypothesis has no reference, or `max_n` is no whole
-        number from 1.
     """
     check_shapes(max_n=(max_n, "int >= 1"))
     hypotheses, references = _checked(hypotheses, references)
@@ -68,9 +66,6 @@ def sentence_bleu(hypothesis: Text, references: Sequence[Text], max_n: int = 4, 
 
     Returns:
       BLEU in [0, 1].
-
-    Raises:
-      ValueError: there is no reference, `max_n` is no whole number from 1, or `epsilon` is negative or not finite.
     """
     check_shapes(max_n=(max_n, "int >= 1"), epsilon=(epsilon, ">= 0"))
     check_finite("epsilon", epsilon)
@@ -94,9 +89,6 @@ def rouge_l(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]], be
 
     Returns:
       [N] float64, 0 to 1.
-
-    Raises:
-      ValueError: `beta` is negative or not finite; else see `bleu`.
     """
     check_shapes(beta=(beta, ">= 0"))
     check_finite("beta", beta)
@@ -125,9 +117,6 @@ def cider(
 
     Returns:
       [N] float64, 0 to 10.
-
-    Raises:
-      ValueError: `max_n` is no whole number from 1, or `sigma` is not above 0; else see `bleu`.
     """
     check_shapes(max_n=(max_n, "int >= 1"), sigma=(sigma, "> 0"))
     hypotheses, references = _checked(hypotheses, references)
@@ -240,7 +229,9 @@ def _check_list(name: str, texts: Any) -> None:
 def _tokens(text: Text) -> list:
     if not isinstance(text, str | Sequence | np.ndarray):
         raise ValueError(f"text={text!r}: no text; allowed: a string, or a sequence of tokens")
-    return text.split() if isinstance(text, str) else list(text)
+    if isinstance(text, str):
+        return unicodedata.normalize("NFC", text).split()
+    return [unicodedata.normalize("NFC", token) if isinstance(token, str) else token for token in text]
 
 
 def _checked(hypotheses: Sequence[Text], references: Sequence[Sequence[Text]]) -> tuple[list[list], list[list[list]]]:

@@ -30,6 +30,7 @@ from dlcore.generative.likelihood import binarize, categorical_log_likelihood, l
 from dlcore.generative.pixels import check_shape
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients, init_state
@@ -61,7 +62,7 @@ def sample(
     label: jax.Array | None = None,
     given: jax.Array | None = None,
     known: jax.Array | None = None,
-    temperature: float = 1.0,
+    temperature: float | jax.Array = 1.0,
     cached: bool = True,
 ) -> jax.Array:
     """Draw one image for each key, from that key alone, dimension by dimension in one scan.
@@ -110,9 +111,7 @@ def sample(
     rows, columns = min(height, reach + 1), min(width, 2 * reach + 1)
 
     def draw(key, logits, d):
-        if temperature == 0:
-            return logits.argmax().astype(jnp.int32)
-        return jax.random.categorical(jax.random.fold_in(key, d), logits / temperature).astype(jnp.int32)
+        return sample_categorical(jax.random.fold_in(key, d), logits, temperature)
 
     def one(carry, d):
         x, cache = carry
@@ -155,9 +154,6 @@ def dependence(model: nn.Module, params: Any, shape: tuple[int, int, int], key: 
 
     Returns:
       [D, D] float32, the sum over levels of |d logits_i / d x_j| in row i and column j.
-
-    Raises:
-      ValueError: `shape` is not (H, W, C).
     """
     check_shape(shape, 3)
     x = jax.random.uniform(key, shape, maxval=model.levels - 1)
@@ -206,9 +202,6 @@ def learner(
       too, under names that carry the binarization. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in
       [0, 1], "levels": the same as int, "nats": -log p of each}`. It keeps the pixels of `image` (or `codes`) that
       `known: [B, H, W, C]` marks, and draws class `label`, or without labels class `index` modulo their number.
-
-    Raises:
-      ValueError: a size of `shape` is no whole number from 1.
     """
     check_shape(shape, 3)
     levels, num_classes = model.levels, getattr(model, "num_classes", 0)

@@ -25,6 +25,7 @@ import optax
 from dlcore.choices import check_whole_number
 from dlcore.data.augment import to_float
 from dlcore.learner import Metrics, Sum, root_key
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import BitsPerDim
 from dlcore.ops.checks import check_indices, check_probabilities, check_range, check_shapes
 from dlcore.ops.precision import acc_dtype_of
@@ -156,7 +157,7 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
     x = x.reshape(x.shape[0], -1)
     logits = logits.reshape(*x.shape, -1).astype(acc_dtype_of(logits.dtype))
     check_indices("x", x, logits.shape[-1], "levels")
-    return -optax.softmax_cross_entropy_with_integer_labels(logits, x).sum(-1)
+    return -softmax_cross_entropy_loss(logits, x).sum(-1)
 
 
 def independent_log_likelihood(train: jax.Array, x: jax.Array, levels: int = 2) -> jax.Array:

@@ -16,7 +16,6 @@ al. 2021, arXiv:2110.02037). The paper's transformer normalizes after each branc
 """
 
 import math
-from numbers import Real
 from typing import Annotated, Any
 
 import jax
@@ -33,8 +32,9 @@ from dlcore.nn import Dense, Embed
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.position import LearnedPositions
 from dlcore.nn.transformer import TransformerEncoderBlock
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_indices, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["CodeTransformer", "learner", "mask_codes", "num_masked", "sample"]
 
@@ -100,9 +100,6 @@ def num_masked(progress: jax.Array, num_codes: int) -> jax.Array:
 
     Returns:
       [...] float32, from N at 0 to 0 at 1.
-
-    Raises:
-      ValueError: the progress is outside [0, 1], or `num_codes` is no whole number from 1.
     """
     check_shapes(progress=(progress, "... 0 to 1"), num_codes=(num_codes, "int >= 1"))
     return jnp.maximum(jnp.cos(jnp.pi / 2 * jnp.asarray(progress, jnp.float32)), 0) * num_codes
@@ -119,9 +116,6 @@ def mask_codes(key: jax.Array, codes: jax.Array, count: jax.Array, mask_token: i
 
     Returns:
       (codes with the mask token [h, w] int32, bool [h, w]: masked).
-
-    Raises:
-      ValueError: the codes are no grid of integers below `mask_token`, or `count` is out of range.
     """
     check_shapes(codes=(codes, "int h w"), mask_token=(mask_token, "int >= 1"), count=(count, f"int 0 to {codes.size}"))
     check_indices("codes", codes, mask_token, "codes below mask_token")
@@ -167,15 +161,14 @@ def sample(
         raise ValueError(f"grid={tuple(grid)}: wrong axes; allowed: (h, w) of codes")
     check_shapes(h=(grid[0], "int >= 1"), w=(grid[1], "int >= 1"))
     mask_token, size = model.num_codes, grid[0] * grid[1]
-    is_greedy = isinstance(temperature, Real) and temperature == 0
 
     def choose(key, codes, logits, t):
         """One image: codes [h, w] after pass t."""
         draw_key, noise_key = jax.random.split(jax.random.fold_in(key, t))
         # Candidates for the masked codes.
         is_masked = codes == mask_token
-        draws = logits.argmax(-1) if is_greedy else jax.random.categorical(draw_key, logits / temperature)
-        candidates = jnp.where(is_masked, draws, codes)
+        logits = to_acc_dtype(logits)
+        candidates = jnp.where(is_masked, sample_categorical(draw_key, logits, temperature), codes)
         # Confidence: log p of the candidate, and noise that falls; what was decided before stays.
         log_p = jnp.take_along_axis(jax.nn.log_softmax(logits), candidates[..., None], -1)[..., 0]
         noise = jax.random.gumbel(noise_key, log_p.shape, log_p.dtype)

@@ -47,6 +47,7 @@ from dlcore.nn import Dense
 from dlcore.nn.attention import dot_product_attention
 from dlcore.nn.group_norm import LayerNorm
 from dlcore.nn.transformer import FeedForward
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import replica_key
@@ -103,9 +104,6 @@ def residual_quantize(
 
     Returns:
       (residuals [B, s, s, D] that were quantized, codes [B, s, s] int32, sums f^ [B, h, h, D] after each scale).
-
-    Raises:
-      ValueError: the sides do not rise to h.
     """
     check_shapes(z=(z, "B h w D"), vectors=(vectors, f"K {z.shape[-1]}"))
     _check_scales(scales, z.shape[1:3])
@@ -233,16 +231,14 @@ def sample(
       params: its parameters.
       vectors: [K, D], e.
       keys: [B].
-      temperature: what logits are divided by; below 1 samples are more probable and less diverse.
+      temperature: what logits are divided by; below 1 samples are more probable and less diverse, 0 takes the most
+        probable codes.
       cached: keep keys and values of coarser scales; else each pass reads all scales anew. The samples are the same.
 
     Returns:
       (codes [B, s, s] int32 of each scale, their sum f^ [B, h, h, D]).
-
-    Raises:
-      ValueError: the vectors are not [K, D], the keys not [B], or the temperature is not above 0.
     """
-    check_shapes(vectors=(vectors, f"{model.num_codes} D"), keys=(keys, "B"), temperature=(temperature, "> 0"))
+    check_shapes(vectors=(vectors, f"{model.num_codes} D"), keys=(keys, "B"), temperature=(temperature, ">= 0"))
     side, vectors = model.scales[-1], jnp.asarray(vectors)
     total, maps, codes, caches = jnp.zeros((keys.shape[0], side, side, vectors.shape[-1])), [], [], None
     for k, scale in enumerate(model.scales):
@@ -251,8 +247,9 @@ def sample(
             logits, caches = model.apply({"params": params}, maps[-1:], k, caches)
         else:
             logits, _ = model.apply({"params": params}, maps)
-        scaled, fold = logits[-1] / temperature, jax.vmap(jax.random.fold_in, (0, None))  # [B, s, s, K]
-        codes.append(jax.vmap(jax.random.categorical)(fold(keys, k), scaled).astype(jnp.int32))
+        scale_keys = jax.vmap(jax.random.fold_in, (0, None))(keys, k)
+        draw = jax.vmap(lambda key, scores: sample_categorical(key, scores, temperature))
+        codes.append(draw(scale_keys, logits[-1]))  # [B, s, s]
         total += _resized(vectors[codes[-1]], side)
     return codes, total
 

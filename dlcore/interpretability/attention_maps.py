@@ -23,6 +23,7 @@ from flax.traverse_util import flatten_dict
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["attention_rollout", "attention_weights_of", "layer_weights", "query_attention_maps", "token_map"]
 
@@ -97,7 +98,7 @@ def attention_rollout(weights: Sequence[jax.Array]) -> jax.Array:
     rollout = jnp.eye(shapes[0][3])  # [T, T], then [B, T, T]
     for layer in weights:
         # Mean over heads; the residual connection counts as much as the attention.
-        rollout = (layer.mean(1) + jnp.eye(layer.shape[-1])) / 2 @ rollout
+        rollout = (to_acc_dtype(layer).mean(1) + jnp.eye(layer.shape[-1])) / 2 @ rollout
     return rollout
 
 
@@ -115,9 +116,6 @@ def query_attention_maps(
     Returns:
       (scores [B, Q], labels [B, Q] of the likeliest classes, [B, Q, h, w] attention of each query of the last decoder
       layer to the tokens, the mean over heads, with sum 1).
-
-    Raises:
-      ValueError: the images are not [B, H, W, C], or there is not a size for each.
     """
     check_shapes(images=(images, "B H W C"), image_size=(image_size, "B 2 or None"))
 

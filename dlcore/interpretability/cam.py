@@ -23,6 +23,7 @@ from dlcore.choices import check_choice, is_whole_number
 from dlcore.diagnostics.jaxpr import propagate
 from dlcore.models.backbone import PERTURBATIONS, Backbone
 from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = [
     "class_activation_map",
@@ -131,13 +132,11 @@ def class_activation_map(features: jax.Array, kernel: jax.Array, labels: jax.Arr
 
     Returns:
       [B, h, w], signed; its mean is the logit of the class without the bias.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a label is none of the classes (traced ones pass).
     """
     check_shapes(features=(features, "B h w D"), kernel=(kernel, "D K"), labels=(labels, "int B"))
     check_class_ids("labels", labels, kernel.shape[1])
-    return jnp.einsum("bhwd,db->bhw", features, jnp.asarray(kernel)[:, labels])
+    features, kernel = to_acc_dtype(features), to_acc_dtype(kernel)
+    return jnp.einsum("bhwd,db->bhw", features, kernel[:, labels])
 
 
 def layer_gradient(
@@ -200,11 +199,8 @@ def grad_cam(
 
     Returns:
       [B, h, w].
-
-    Raises:
-      ValueError: see `layer_gradient`.
     """
-    features, gradient = layer_gradient(forward, images, labels, layer)
+    features, gradient = map(to_acc_dtype, layer_gradient(forward, images, labels, layer))
     # Weight each channel by its mean gradient.
     combined = jnp.einsum("bhwd,bd->bhw", features, gradient.mean((1, 2)))  # [B, h, w]
     return jnp.maximum(combined, 0) if relu else combined
@@ -226,4 +222,6 @@ def resize_map(values: jax.Array, size: tuple[int, int]) -> jax.Array:
     check_shapes(values=(values, "B h w"))
     if np.shape(size) != (2,) or not all(is_whole_number(side) and side >= 1 for side in size):
         raise ValueError(f"size={size}: no size; allowed: (H, W), at least 1")
-    return jax.image.resize(values, (values.shape[0], *size), "bilinear")
+    shape = (values.shape[0], *size)
+    resized = jax.image.resize(to_acc_dtype(values), shape, "bilinear", antialias=False)
+    return resized.astype(result_dtype(values))

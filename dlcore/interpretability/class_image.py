@@ -50,9 +50,6 @@ def blur(image: jax.Array, sigma: float | jax.Array) -> jax.Array:
 
     Returns:
       [H, W, C].
-
-    Raises:
-      ValueError: the image has other axes, or `sigma` is negative.
     """
     check_shapes(image=(image, "H W C"), sigma=(sigma, ">= 0"))
     offsets = jnp.arange(-4, 5)
@@ -76,9 +73,6 @@ def random_shift(image: jax.Array, key: jax.Array | None, jitter: int) -> jax.Ar
 
     Returns:
       [H, W, C]; what leaves at one edge enters at the other.
-
-    Raises:
-      ValueError: `jitter` is negative.
     """
     check_shapes(jitter=(jitter, "int >= 0"))
     if key is None or not jitter:
@@ -141,9 +135,6 @@ def learner(
 
     Returns:
       The learner, with metrics `score`, `probability`, and `norm`, ||x||^2 / HW.
-
-    Raises:
-      ValueError: a deviation is not above 0, or mean and std differ in shape.
     """
 
     check_shapes(mean=(mean, "..."), std=(std, "... > 0"))

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["ascend", "deep_dream", "octave_sizes", "squared_norm"]
 
@@ -94,6 +95,8 @@ def ascend(
     if not jnp.issubdtype(jnp.asarray(image).dtype, jnp.floating):
         raise ValueError(f"image={jnp.asarray(image).dtype}: no floats; allowed: float in [0, 1]")
 
+    image, dtype = to_acc_dtype(image), jnp.asarray(image).dtype
+
     def step(carry: tuple[jax.Array, jax.Array], key: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
         image, size = carry
         # Shift at random, so that no pattern depends on the grid of the strides.
@@ -101,7 +104,8 @@ def ascend(
         shifted = jnp.roll(image, shift, (0, 1))
         # Gradient ascent on the layer's response, by `size` a pixel on average.
         before, gradient = jax.value_and_grad(objective)(shifted)
-        changed = jnp.clip(shifted + size * gradient / jnp.maximum(jnp.abs(gradient).mean(), 1e-12), 0, 1)
+        mean = jnp.abs(gradient).mean()
+        changed = jnp.clip(shifted + size * gradient / jnp.where(mean > 0, mean, 1), 0, 1)
         after = objective(changed)
         # Leave out a step that would lower the response, and halve the next; shift back.
         taken = after > before
@@ -110,7 +114,7 @@ def ascend(
 
     start = (image, jnp.asarray(step_size, image.dtype))
     (image, _), values = jax.lax.scan(step, start, jax.random.split(key, steps))
-    return image, values
+    return image.astype(dtype), values
 
 
 def deep_dream(
@@ -138,9 +142,6 @@ def deep_dream(
 
     Returns:
       The image, in [0, 1], and the [steps, 2] values of each copy, as `ascend` returns them.
-
-    Raises:
-      ValueError: see `octave_sizes` and `ascend`.
     """
     check_shapes(image=(image, "H W C"))
     detail, values = jnp.zeros_like(image), []

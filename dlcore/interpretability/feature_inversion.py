@@ -51,9 +51,6 @@ def learner(
     Returns:
       The learner, with metrics `features` and `variation`, and `pixels`, the mean squared distance from the image
       itself, which is not optimized.
-
-    Raises:
-      ValueError: the layer is not one of the model's, a deviation is not above 0, or mean and std differ in shape.
     """
     check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(model, variables, len(mean), layer=(layer,))

@@ -16,6 +16,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["occlusion_grid", "occlusion_map", "window_starts"]
 
@@ -59,7 +60,7 @@ def occlusion_grid(
 
     Args:
       score: images [B, H, W, C] -> scores [B, K], each of its own image.
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       labels: [B] int, whose scores; None for the highest of each image.
       window: side of a window, in pixels.
       stride: between two windows, in pixels.
@@ -68,20 +69,15 @@ def occlusion_grid(
 
     Returns:
       [B, rows, columns], positive where the window hides what speaks for the class.
-
-    Raises:
-      ValueError: see `window_starts`, or the images are not float [B, H, W, C], `value` is not finite, `chunk` is no
-        whole number from 1, or there is not a label for each image that is one of the classes (traced ones pass).
     """
     check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     check_shapes(chunk=(chunk, "int >= 1"))
     check_finite("value", value)
-    if not jnp.issubdtype(jnp.asarray(images).dtype, jnp.floating):
-        raise ValueError(f"images={jnp.asarray(images).dtype}: no floats; allowed: float, such as to_float gives")
+    images = to_acc_dtype(images)
     height, width = images.shape[1:3]
     rows, columns = window_starts(height, window, stride), window_starts(width, window, stride)
     top, left = (x.reshape(-1) for x in np.meshgrid(rows, columns, indexing="ij"))
-    whole = score(images)
+    whole = to_acc_dtype(score(images))
     if labels is not None:
         check_class_ids("labels", labels, whole.shape[-1])
     labels = (whole.argmax(-1) if labels is None else labels)[:, None]
@@ -93,7 +89,7 @@ def occlusion_grid(
 
     def scores(corners: tuple[jax.Array, jax.Array]) -> jax.Array:
         some = jax.vmap(covered)(corners)  # [chunk, B, H, W, C]
-        logits = score(some.reshape(-1, *images.shape[1:])).reshape(len(some), len(images), -1)
+        logits = to_acc_dtype(score(some.reshape(-1, *images.shape[1:]))).reshape(len(some), len(images), -1)
         return jnp.take_along_axis(logits, labels[None], 2)[..., 0]
 
     count = len(top)
@@ -119,7 +115,7 @@ def occlusion_map(
 
     Args:
       score: images [B, H, W, C] -> scores [B, K], each of its own image.
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       labels: [B] int, whose scores; None for the highest of each image.
       window: side of a window, in pixels.
       stride: between two windows, in pixels; pixels that none covers, where it is larger than the window, get 0.
@@ -128,9 +124,6 @@ def occlusion_map(
 
     Returns:
       [B, H, W].
-
-    Raises:
-      ValueError: see `occlusion_grid`.
     """
     fall = occlusion_grid(score, images, labels, window=window, stride=stride, value=value, chunk=chunk)
     covers = []

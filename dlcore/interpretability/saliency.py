@@ -4,7 +4,8 @@
     SmoothGrad             the mean of d s_k(x + n) / dx over Gaussian n     Smilkov et al. 2017, arXiv:1706.03825
     integrated gradients   (x - x0) mean_a d s_k(x0 + a (x - x0)) / dx       Sundararajan, Taly & Yan 2017, 1703.01365
 
-s_k is the score before the softmax: the probability would rise by the fall of the others, too. Guided backpropagation
+s_k is the score before the softmax: the probability would rise by the fall of the others, too. Scores are given images
+of at least float32, whatever the images' own type. Guided backpropagation
 and the deconvnet are the gradient of a score whose ReLUs have another rule (`dlcore.interpretability.relu_rules`).
 """
 
@@ -17,6 +18,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "gradient_saliency",
@@ -38,20 +40,14 @@ def input_gradient(score: Score, images: jax.Array, labels: jax.Array | None = N
 
     Args:
       score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       labels: [B] int, whose scores; None for the highest of each image.
 
     Returns:
-      [B, H, W, C].
-
-    Raises:
-      ValueError: the images are not float [B, H, W, C], there is not a label for each, or a label is none of the
-        classes (traced ones pass).
+      [B, H, W, C], at least float32.
     """
-
+    images = to_acc_dtype(images)
     check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
-    if not jnp.issubdtype(jnp.asarray(images).dtype, jnp.floating):
-        raise ValueError(f"images={jnp.asarray(images).dtype}: no floats; allowed: float, such as to_float gives")
     labels = None if labels is None else jnp.asarray(labels)
 
     def class_score(x: jax.Array) -> jax.Array:
@@ -88,14 +84,11 @@ def gradient_saliency(score: Score, images: jax.Array, labels: jax.Array | None 
 
     Args:
       score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       labels: [B] int, whose scores; None for the highest of each image.
 
     Returns:
       [B, H, W], not negative.
-
-    Raises:
-      ValueError: see `input_gradient`.
     """
     return pixel_saliency(input_gradient(score, images, labels))
 
@@ -121,7 +114,7 @@ def smooth_gradient(
 
     Args:
       score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       key: PRNG key of the noise.
       labels: [B] int, whose scores; None for the highest of each image without noise.
       samples: noisy copies of each image.
@@ -138,6 +131,7 @@ def smooth_gradient(
     check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     if samples < 1 or noise < 0:
         raise ValueError(f"samples={samples}, noise={noise}: out of range; allowed: samples >= 1, noise >= 0")
+    images = to_acc_dtype(images)
     labels = _labels(score, images, labels)
     axes = tuple(range(1, images.ndim))
     sigma = noise * (images.max(axes, keepdims=True) - images.min(axes, keepdims=True))  # [B, 1, 1, 1]
@@ -158,9 +152,6 @@ def integration_points(steps: int, rule: Rule = "gauss_legendre") -> tuple[np.nd
 
     Returns:
       points [steps] in [0, 1], and their weights [steps], whose sum is 1.
-
-    Raises:
-      ValueError: `steps` is no whole number from 1, or the rule is unknown.
     """
     check_choice("rule", rule, Rule)
     check_whole_number("steps", steps, 1)
@@ -187,7 +178,7 @@ def integrated_gradients(
 
     Args:
       score: images [B, H, W, C] -> scores [B, K] before the softmax, each of its own image (no batch statistics).
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       labels: [B] int, whose scores; None for the highest of each image.
       baseline: x0, in the units of `images`; anything that broadcasts to them: black, the mean, a blurred copy.
       steps: gradients on the way.
@@ -196,13 +187,11 @@ def integrated_gradients(
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: see `integration_points` and `input_gradient`, or `chunk` is no whole number from 1.
     """
     points, weights = integration_points(steps, rule)
     check_shapes(chunk=(chunk, "int >= 1"))
     check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
+    images, baseline = to_acc_dtype(images), to_acc_dtype(baseline)
     labels = _labels(score, images, labels)
     way, chunk = images - baseline, min(chunk, steps)
     rest = -steps % chunk  # points that fill the last chunk, of weight 0

@@ -19,6 +19,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_class_ids, check_finite, check_shapes, check_values
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["area_under_curve", "box_of_map", "deletion_insertion", "pointing_game", "rank_correlation"]
 
@@ -89,7 +90,7 @@ def deletion_insertion(
 
     Args:
       score: images [B, H, W, C] -> scores [B, K], probabilities in the paper, each of its own image.
-      images: [B, H, W, C] float.
+      images: [B, H, W, C].
       maps: [B, H, W]; the largest value comes first, of equal ones the upper left.
       labels: [B] int, whose scores.
       steps: number of steps in which all pixels are covered.
@@ -110,22 +111,24 @@ def deletion_insertion(
     check_shapes(images=(images, "B H W C"), labels=(labels, "int B"))
     check_finite("maps", maps)
     check_finite("baseline", baseline)
+    images = to_acc_dtype(images)
     classes = jax.eval_shape(score, images).shape[-1]
     check_class_ids("labels", labels, classes)
     count = maps[0].size
-    order = jnp.argsort(-maps.reshape(len(maps), count), axis=1, stable=True)
+    order = jnp.argsort(maps.reshape(len(maps), count), axis=1, stable=True, descending=True)
     rank = jnp.argsort(order, axis=1).reshape(maps.shape)  # [B, H, W]
     covering = jnp.broadcast_to(jnp.asarray(baseline, images.dtype), images.shape)
 
-    def at(step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        # The pixels of the highest values, step / steps of all.
-        first = (rank * steps < step * count)[..., None]
+    def at(number: jax.Array) -> tuple[jax.Array, jax.Array]:
+        first = (rank < number)[..., None]
         # Deletion covers them; insertion shows them alone.
         both = jnp.concatenate([jnp.where(first, covering, images), jnp.where(first, images, covering)])
         values = jnp.take_along_axis(score(both), jnp.tile(labels, 2)[:, None], 1)[:, 0]
         return values[: len(images)], values[len(images) :]
 
-    deletion, insertion = jax.lax.map(at, jnp.arange(steps + 1))
+    # Step k takes the k / steps of the pixels with the highest values.
+    numbers = -(-np.arange(steps + 1) * count // steps)
+    deletion, insertion = jax.lax.map(at, jnp.asarray(numbers, jnp.int32))
     return deletion.T, insertion.T
 
 
@@ -155,9 +158,6 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
     Returns:
       [N] in [-1, 1]; nan where a map is constant.
-
-    Raises:
-      ValueError: the shapes differ, or a map is not finite.
     """
     a, b = np.asarray(a), np.asarray(b)
     check_shapes(a=(a, "N H W"), b=(b, "N H W"))

@@ -35,9 +35,6 @@ def style_grams(maps: dict[str, jax.Array], style_layers: tuple[str, ...]) -> di
 
     Returns:
       {layer: [..., C, C]}.
-
-    Raises:
-      ValueError: a map is missing.
     """
     check_keys("maps", maps, style_layers)
     return {s: gram_matrix(maps[s]) / (maps[s].shape[-3] * maps[s].shape[-2]) for s in style_layers}
@@ -52,9 +49,6 @@ def gram_loss(maps: dict[str, jax.Array], grams: dict[str, jax.Array]) -> jax.Ar
 
     Returns:
       [...], the mean over the layers of `grams`.
-
-    Raises:
-      ValueError: a map is missing.
     """
     check_keys("maps", maps, tuple(grams))
     return sum(style_loss(maps[s], gram, 1) for s, gram in grams.items()) / max(1, len(grams))
@@ -69,9 +63,6 @@ def noise_image(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
       [H, W, C], about [0, 1].
-
-    Raises:
-      ValueError: the shape is not three whole numbers from 1.
     """
     check_shapes(shape=(shape, "3"))
     for side in shape:
@@ -97,9 +88,6 @@ def transfer_terms(
 
     Returns:
       `content`, `style` (the mean over the layers of `grams`) and `variation`, each [...].
-
-    Raises:
-      ValueError: a map is missing.
     """
     check_keys("maps", maps, (content_layer, *grams))
     return {
@@ -141,9 +129,6 @@ def learner(
 
     Returns:
       The learner, of images in uint8, or float in [0, 1]. Its metrics are the unweighted terms.
-
-    Raises:
-      ValueError: a layer is not one of the model's, a deviation is not above 0, or mean and std differ in shape.
     """
 
     def features(network, image):

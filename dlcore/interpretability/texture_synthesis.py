@@ -134,10 +134,6 @@ def learner(
     Returns:
       The learner, of samples in uint8, or float in [0, 1]. Its metrics are the loss and its terms without weights,
       `gram_loss` and `variation`.
-
-    Raises:
-      ValueError: a layer is not one of the model's, a deviation is not above 0, or mean and std differ in shape, or the
-        size is not two whole numbers from 1.
     """
     _check_size("size", size)
     check_shapes(mean=(mean, "..."), std=(std, "... > 0"))

@@ -94,9 +94,6 @@ def unit_activation(maps: dict[str, jax.Array], unit: Unit) -> jax.Array:
 
     Returns:
       [B].
-
-    Raises:
-      ValueError: there is no such unit.
     """
     check_units((unit,), {layer: features.shape for layer, features in maps.items()})
     channel = maps[unit.layer][..., unit.channel]  # [B, h, w]
@@ -133,9 +130,6 @@ def learner(
 
     Returns:
       The learner, with metrics `activation`, a_u, and `norm`, ||x||^2 / HW.
-
-    Raises:
-      ValueError: the network has no such unit, a deviation is not above 0, or mean and std differ in shape.
     """
     check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(model, variables, len(mean))

@@ -9,7 +9,11 @@
 Bridle 1990; label smoothing eps is Szegedy et al. 2016 (arXiv:1512.00567); the hinge is Weston & Watkins 1999, and its
 sum over classes is C times torch's. `optax.multiclass_hinge_loss` is another function: Crammer & Singer's, which has
 max_j in place of the sum. Some lectures lose the minus sign of the binary cross-entropy, or the one of the hinge.
-All are computed in at least float32.
+All are computed in at least float32. With classes as labels the softmax cross-entropy is
+
+    L = log(1 + sum_{j != y} e^{s_j - s_y})
+
+so that neither a number added to all scores nor a large margin takes digits of the loss or its gradient.
 """
 
 from numbers import Real
@@ -52,10 +56,6 @@ def softmax_cross_entropy_loss(
 
     Returns:
       [...], one loss an example, in nats.
-
-    Raises:
-      ValueError: `labels` are neither integers [...] nor floats [..., C], concrete floats do not sum to 1, or
-        a concrete weight is negative or NaN.
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(
@@ -72,7 +72,7 @@ def softmax_cross_entropy_loss(
         # Classes outside [0, C) are ignored.
         is_class = (labels >= 0) & (labels < logits.shape[-1])  # [...]
         labels = jnp.where(is_class, labels, 0)
-        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels)  # [...]
+        loss = _surprise(logits, labels)  # [...]
         if class_weights is not None:
             loss = safe_product(jnp.asarray(class_weights)[labels], loss)
         return jnp.where(is_class, loss, 0)
@@ -83,6 +83,19 @@ def softmax_cross_entropy_loss(
         targets = targets * class_weights
     loss = optax.safe_softmax_cross_entropy(logits, targets)  # [...]
     return jnp.where((labels >= 0) & (labels < logits.shape[-1]), loss, 0) if are_classes else loss
+
+
+def _surprise(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """-log p of the label, from the differences of the scores: [...]."""
+    is_label = jnp.arange(logits.shape[-1]) == labels[..., None]  # [..., C]
+    score = jnp.take_along_axis(logits, labels[..., None], -1)  # [..., 1]
+    is_possible = score[..., 0] != -jnp.inf
+    score = jnp.where(is_possible[..., None], score, 0)
+    difference = jnp.where(is_label | (logits == -jnp.inf), -jnp.inf, logits - score)
+    # log(1 + sum e^d) = m + log(e^-m + sum e^(d - m)), with m = max(0, max d)
+    largest = jax.lax.stop_gradient(jnp.maximum(difference.max(-1), 0))  # [...]
+    loss = largest + jnp.log1p(jnp.exp(difference - largest[..., None]).sum(-1) + jnp.expm1(-largest))
+    return jnp.where(is_possible, loss, jnp.inf)
 
 
 def binary_cross_entropy_loss(
@@ -100,9 +113,6 @@ def binary_cross_entropy_loss(
 
     Returns:
       [...], one loss an example, in nats.
-
-    Raises:
-      ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
     logits = to_acc_dtype(logits)
     check_shapes(

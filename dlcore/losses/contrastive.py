@@ -19,8 +19,8 @@ number.
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from dlcore.losses.classification import softmax_cross_entropy_loss
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_shapes, describe_array
 from dlcore.ops.l2_normalize import l2_normalize
@@ -70,7 +70,7 @@ def info_nce_loss(
     to_negatives = jnp.einsum("...kd,...d->...k", negatives, query)  # [..., K]
     # The positive is class 0.
     scores = jnp.concatenate([to_positive, to_negatives], -1) / temperature  # [..., 1 + K]
-    return optax.softmax_cross_entropy_with_integer_labels(scores, jnp.zeros(scores.shape[:-1], jnp.int32))
+    return softmax_cross_entropy_loss(scores, jnp.zeros(scores.shape[:-1], jnp.int32))
 
 
 def nt_xent_scores(
@@ -90,9 +90,6 @@ def nt_xent_scores(
     Returns:
       (scores [2N, 2M], positives [2N] int, the column of each row's positive); M is N, times the number of replicas
       under pmap, whose views are negatives too.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one image.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "mask N or None"))
     is_valid, a, b = _kept_units(a, b, mask)
@@ -131,7 +128,7 @@ def nt_xent_loss(
     Raises:
       ValueError: the shapes do not fit together, or there is one image.
     """
-    losses = optax.softmax_cross_entropy_with_integer_labels(*nt_xent_scores(a, b, temperature, mask))
+    losses = softmax_cross_entropy_loss(*nt_xent_scores(a, b, temperature, mask))
     return _mean_over_views(losses, mask)
 
 
@@ -178,9 +175,6 @@ def clip_loss(
 
     Returns:
       Scalar, in nats; log N where all embeddings are the same.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(a=(a, "N D"), b=(b, "N D"), temperature=(temperature, "> 0"), mask=(mask, "mask N or None"))
     _check_negatives(len(a))
@@ -190,9 +184,7 @@ def clip_loss(
     allowed = is_valid | (query_idx == query_idx[:, None])  # [N, N]
     # Image to text and text to image.
     image_to_text, text_to_image = (
-        masked_mean(
-            optax.softmax_cross_entropy_with_integer_labels(jnp.where(allowed, s, -jnp.inf), query_idx), is_valid
-        )
+        masked_mean(softmax_cross_entropy_loss(jnp.where(allowed, s, -jnp.inf), query_idx), is_valid)
         for s in (scores, scores.T)
     )
     return (image_to_text + text_to_image) / 2
@@ -216,9 +208,6 @@ def siglip_loss(
 
     Returns:
       Scalar, in nats: the sum over captions, averaged over images.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one pair.
     """
     check_shapes(
         a=(a, "N D"),
@@ -244,9 +233,6 @@ def alignment_loss(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an image.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"))
     return jnp.square(to_acc_dtype(a) - to_acc_dtype(b)).sum(-1)
@@ -262,9 +248,6 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
 
     Returns:
       Scalar, at most 0; 0 where all embeddings are the same, or where no pair counts.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one embedding.
     """
     check_shapes(z=(z, "N D"), t=(t, "> 0"), mask=(mask, "mask N or None"))
     _check_negatives(len(z))

@@ -36,9 +36,6 @@ def sequence_loss(losses: jax.Array, mask: jax.Array | None = None, steps: Liter
 
     Returns:
       [...], one loss a sequence; 0 where no step counts.
-
-    Raises:
-      ValueError: `steps` is unknown, or `mask` does not have the shape of `losses`.
     """
     check_choice("steps", steps, ("all", "last"))
     losses = to_acc_dtype(losses)
@@ -71,10 +68,6 @@ def ctc_loss(
 
     Returns:
       [...], one loss a sequence, in nats; infinite, with a gradient of 0, where the label does not fit into the steps.
-
-    Raises:
-      ValueError: the shapes do not fit together, `labels` are not integers, `blank` is no class, or, outside of jit, a
-        symbol that counts is none or the blank, or a length is negative or exceeds the steps or symbols.
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(
@@ -91,6 +84,11 @@ def ctc_loss(
     if not any(isinstance(x, jax.core.Tracer) for x in (labels, labels_length)):
         _check_symbols(np.asarray(labels), labels_length, c, blank)
     size = math.prod(batch)
+    if logits_length is not None:
+        is_step = jnp.arange(t) < jnp.expand_dims(jnp.asarray(logits_length), -1)
+        logits = jnp.where(is_step[..., None], logits, 0)
+    # optax multiplies log-probabilities by zeros and ones: a class that is ruled out takes the finite log 0.
+    logits = jnp.maximum(jax.nn.log_softmax(logits), _LOG_ZERO)
 
     def padding(steps, length):
         if length is None:

@@ -57,6 +57,7 @@ from dlcore.ops.camera import (
     unproject,
     world_to_camera,
 )
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import (
     check_boxes,
     check_broadcast,
@@ -282,6 +283,7 @@ __all__ = [
     "safe_product",
     "safe_sqrt",
     "same_padding",
+    "sample_categorical",
     "sample_mesh",
     "sobel_filter",
     "soft_nms",

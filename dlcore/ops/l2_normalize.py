@@ -1,6 +1,6 @@
 """Vectors of length 1, whatever their length was.
 
-    y = x / max(|x|, 1e-12)          the floor of torch.nn.functional.normalize
+    y = x / max(|x|, floor)          1e-12 is torch.nn.functional.normalize's; 0 keeps the direction at any length
 
 Squares of numbers above 1e19 overflow in float32, and those below 1e-19 are 0: the vector is divided by its largest
 number first.
@@ -10,32 +10,30 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["l2_normalize"]
 
-_FLOOR = 1e-12
 
-
-def l2_normalize(x: jax.Array, axis: int = -1) -> jax.Array:
+def l2_normalize(x: jax.Array, axis: int | tuple[int, ...] | None = -1, floor: float = 1e-12) -> jax.Array:
     """Scale vectors to length 1.
 
     Args:
-      x: [..., D], floating.
-      axis: axis of the vectors.
+      x: [..., D].
+      axis: axis or axes of the vectors; None takes all numbers as one vector.
+      floor: least length that a vector is divided by; 0 for what must not depend on a scale, such as gradients.
 
     Returns:
-      [..., D] of the same dtype; vectors shorter than 1e-12 are divided by 1e-12, so that zero stays zero.
+      [..., D]; zero stays zero.
 
     Raises:
-      ValueError: the numbers are integers, which have no fractions, or there is no such axis.
+      ValueError: there is no such axis.
     """
-    check_shapes(axis=(axis, f"int {-x.ndim} to {max(x.ndim - 1, 0)}"))
-    dtype = x.dtype
-    if not jnp.issubdtype(dtype, jnp.floating):
-        raise ValueError(f"x.dtype={dtype}: a direction needs fractions; allowed: floating dtypes")
-    x = x.astype(acc_dtype_of(dtype))
+    x, dtype = to_acc_dtype(x), result_dtype(x)
+    if isinstance(axis, int):
+        check_shapes(axis=(axis, f"int {-x.ndim} to {max(x.ndim - 1, 0)}"))
     largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(axis, keepdims=True), 1e-30))
     x = x / largest
-    floor = jnp.square(_FLOOR / largest)
-    return (x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis, keepdims=True), floor))).astype(dtype)
+    # The squares sum to 1e-16 or more unless all are 0.
+    least = jnp.maximum(jnp.square(floor / largest), 1e-16)
+    return (x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis, keepdims=True), least))).astype(dtype)

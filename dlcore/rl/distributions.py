@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from dlcore.losses.divergence import entropy_loss
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_indices, check_logits, check_shapes
 
 __all__ = ["Categorical", "DiagonalGaussian", "TanhGaussian"]
@@ -46,7 +47,7 @@ class Categorical:
           ValueError: concrete logits hold NaN, or none of a row is finite.
         """
         check_logits("logits", self.logits)
-        return jax.random.categorical(key, self.logits).astype(jnp.int32)
+        return sample_categorical(key, self.logits)
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """Compute the log-probability of actions.

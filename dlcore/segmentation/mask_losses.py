@@ -22,6 +22,7 @@ import optax
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range, check_arguments
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import dice_loss
 from dlcore.ops.assignment import assign
 from dlcore.ops.checks import check_class_ids, check_shapes
@@ -241,7 +242,7 @@ def image_losses(
         is_matched, has_query = pairs.any(0), query_idx >= 0  # [Q], [M]
         label = jnp.where(is_matched, labels[pairs.argmax(0)], outputs - 1)  # [Q]
         weight = jnp.where(is_matched, 1.0, weights.no_object_weight)  # [Q]
-        entropy = optax.softmax_cross_entropy_with_integer_labels(class_logits, label)  # [Q]
+        entropy = softmax_cross_entropy_loss(class_logits, label)  # [Q]
         # Mask losses of matched pairs, at points of their own.
         matched = jnp.moveaxis(mask_logits, -1, 0)[jnp.maximum(query_idx, 0)]  # [M, h, w]
         points = important_points(loss_key, matched, sampling)  # [M, P, 2]

@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.generative.vq_vae import codebook_from, codebook_usage, quantize
 from dlcore.learner import Learner, Metrics, Range, check_arguments, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
 from dlcore.self_supervised.patch_masks import check_patch_grid, random_mask
@@ -112,7 +113,7 @@ def learner(
         # Mask tokens in the encoder, then one linear layer to the codes.
         tokens = model.apply({"params": params["encoder"]}, images, masked=masked)["tokens"]  # [B, N, D]
         logits = head.apply({"params": params["head"]}, tokens)  # [B, N, K]
-        nats = optax.softmax_cross_entropy_with_integer_labels(logits, codes)  # [B, N]
+        nats = softmax_cross_entropy_loss(logits, codes)  # [B, N]
         return {
             "loss": masked_patch_mean(nats, masked),
             "accuracy": masked_patch_mean((logits.argmax(-1) == codes).astype(nats.dtype), masked),

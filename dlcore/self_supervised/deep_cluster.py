@@ -24,7 +24,7 @@ from dlcore.classic_ml.kmeans import kmeans
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.data.source import Source
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics.clustering import normalized_mutual_information
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
@@ -273,7 +273,7 @@ def learner(
         label = state.clusters[batch["index"]]  # [B]
         sizes = jnp.bincount(state.clusters, length=num_clusters)  # [K]
         weight = train_size / (num_clusters * jnp.maximum(sizes[label], 1))  # [B]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [B]
+        losses = softmax_cross_entropy_loss(logits, label)  # [B]
         metrics = {"loss": Sum.of(weight * losses, mask), "accuracy": Sum.of(logits.argmax(-1) == label, mask)}
         return masked_mean(weight * losses, mask), (model_state, metrics)
 

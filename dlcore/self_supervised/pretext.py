@@ -18,7 +18,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn import Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops import adaptive_avg_pool
@@ -126,7 +126,7 @@ def pretext_learner(
         _check_outputs(logits.shape[-1], num_classes)
         mask = mask_of(batch) * (label >= 0)
         # Cross-entropy of the pretext label; examples without one are left out.
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(label, 0))  # [B]
+        losses = softmax_cross_entropy_loss(logits, jnp.maximum(label, 0))  # [B]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(logits.argmax(-1) == label, mask)}
         return masked_mean(losses, mask), (model_state, metrics)
 

@@ -19,6 +19,7 @@ from flax import struct
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, State, example_keys, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.nn import BatchNorm, Dense
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of
@@ -213,7 +214,7 @@ def contrast_batch(
     positives = replica_index() * len(queries) + jnp.arange(len(queries))
     allowed = all_valid | (jnp.arange(len(all_keys)) == positives[:, None])
     scores = jnp.where(allowed, queries @ all_keys.T / temperature, -jnp.inf)  # [B, M]
-    losses = optax.softmax_cross_entropy_with_integer_labels(scores, positives)
+    losses = softmax_cross_entropy_loss(scores, positives)
     return losses, scores.argmax(-1) == positives
 
 

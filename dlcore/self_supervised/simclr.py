@@ -17,7 +17,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean, nt_xent_scores
+from dlcore.losses import masked_mean, nt_xent_scores, softmax_cross_entropy_loss
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.networks import encode, init_variables, predict_features
 from dlcore.self_supervised.views import alignment, two_views
@@ -58,7 +58,7 @@ def learner(
         mask = mask_of(batch)
         # NT-Xent: 2N views, each against all others.
         scores, positives = nt_xent_scores(a, b, temperature, mask)  # [2B, 2N], [2B]
-        losses, mask = optax.softmax_cross_entropy_with_integer_labels(scores, positives), jnp.concatenate([mask, mask])
+        losses, mask = softmax_cross_entropy_loss(scores, positives), jnp.concatenate([mask, mask])
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(scores.argmax(-1) == positives, mask)}
         return masked_mean(losses, mask), metrics
 

@@ -21,7 +21,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn import Dense
 from dlcore.optim import apply_gradients, init_state
 from dlcore.transfer.domain_adaptation import maps_and_features
@@ -103,7 +103,7 @@ def learner(
         # Forward on renderings and photographs, with gradient reversal before the domain classifier.
         rendered, photo = describe(params, batch, factor)
         # Shape and factor losses on renderings, which have labels; domain loss on both.
-        shape = optax.softmax_cross_entropy_with_integer_labels(rendered["shape"], batch["label"])  # [B]
+        shape = softmax_cross_entropy_loss(rendered["shape"], batch["label"])  # [B]
         factor_errors = error(rendered, batch["factors"])  # [B]
         domain, is_domain_correct = domain_losses([rendered["domain"], photo["domain"]])
         return masked_mean(shape + factor_errors + domain, mask), {

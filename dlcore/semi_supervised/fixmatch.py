@@ -21,6 +21,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments, mask_of
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.semi_supervised.class_balance import align_distribution, class_thresholds, init_class_means, running_mean
 from dlcore.semi_supervised.two_streams import (
     Networks,
@@ -85,7 +86,7 @@ def learner(
         tau = class_thresholds(threshold, memory["confident"])[pseudo_label] if thresholds == "class" else threshold
         accepted = confidence >= tau
         # Cross-entropy of the strong view against the weak view's pseudo-label.
-        losses = accepted * optax.softmax_cross_entropy_with_integer_labels(strong_logits, pseudo_label)  # [U]
+        losses = accepted * softmax_cross_entropy_loss(strong_logits, pseudo_label)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         pseudo, memory = PseudoLabels(pseudo_label, accepted), {"mean": mean, "confident": confident}
         return Terms(supervised, model_state, metrics, losses, pseudo, memory)

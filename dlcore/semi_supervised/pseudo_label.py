@@ -21,6 +21,7 @@ from flax import linen as nn
 
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.semi_supervised.two_streams import (
     Networks,
     PseudoLabels,
@@ -74,7 +75,7 @@ def learner(
         confidence, label = p.max(-1), p.argmax(-1).astype(jnp.int32)  # [U], [U]
         accepted = confidence >= (threshold if weighting == "threshold" else 0)
         label_weight = confidence if weighting == "confidence" else accepted
-        losses = label_weight * optax.softmax_cross_entropy_with_integer_labels(student_logits, label)  # [U]
+        losses = label_weight * softmax_cross_entropy_loss(student_logits, label)  # [U]
         supervised, metrics = supervised_terms(logits, labeled)
         return Terms(supervised, model_state, metrics, losses, PseudoLabels(label, accepted))
 

@@ -28,7 +28,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classification.supervised import learner as supervised_learner
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.replica import replica_key
@@ -286,7 +286,7 @@ def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metri
         raise ValueError(f"labeled={sorted(labeled)}: has no label; allowed: a labeled batch")
     check_shapes(logits=(logits, "B C"), label=(labeled["label"], "int B"))
     check_class_ids("label", labeled["label"], logits.shape[-1])
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labeled["label"])
+    losses = softmax_cross_entropy_loss(logits, labeled["label"])
     mask = mask_of(labeled)
     return losses, {"loss": Sum.of(losses, mask), "accuracy": Sum.of(logits.argmax(-1) == labeled["label"], mask)}
 

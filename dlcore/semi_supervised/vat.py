@@ -24,7 +24,9 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses import entropy_loss, kl_divergence_loss
+from dlcore.ops import l2_normalize
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.semi_supervised.two_streams import (
     Networks,
     RampUp,
@@ -56,11 +58,9 @@ def adversarial_direction(
 
     Returns:
       Like `images`, of norm 1 for each.
-
-    Raises:
-      ValueError: `xi` is not above 0, or `iterations` is negative or no whole number.
     """
     check_shapes(xi=(xi, "> 0"), iterations=(iterations, "int >= 0"))
+    images, dtype = to_acc_dtype(images), result_dtype(images)
     clean_probs = jax.nn.softmax(logits(images))
     length = xi * _norm(images)
 
@@ -68,23 +68,16 @@ def adversarial_direction(
         return kl_divergence_loss(logits(images + r), clean_probs).sum()
 
     # Power iteration from a random direction.
-    d = _unit(jax.random.normal(rng, images.shape, images.dtype))
+    axes = tuple(range(1, images.ndim))
+    d = l2_normalize(jax.random.normal(rng, images.shape), axes, 0)
     for _ in range(iterations):
-        d = _unit(jax.grad(divergence)(length * d))
-    return d
+        d = l2_normalize(jax.grad(divergence)(length * d), axes, 0)
+    return d.astype(dtype)
 
 
 def _norm(x: jax.Array) -> jax.Array:
     """Return the norm of each example, over all its pixels; shaped to divide x."""
     return jnp.sqrt(jnp.square(x).sum(tuple(range(1, x.ndim)), keepdims=True))
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    """x of norm 1; zeros stay. Scaled first, as small gradients square to 0."""
-    largest = jnp.abs(x).max(tuple(range(1, x.ndim)), keepdims=True)
-    x = x / jnp.where(largest > 0, largest, 1)
-    norm = _norm(x)
-    return x / jnp.where(norm > 0, norm, 1)
 
 
 @check_arguments

@@ -20,7 +20,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.replica import replica_key
@@ -91,7 +91,7 @@ def next_token_loss(
     carry, logits = model.apply({"params": params}, carry, tokens[:, :-1], rngs=rngs)
     check_indices("tokens", tokens, logits.shape[-1], "tokens")
     target = tokens[:, 1:].astype(jnp.int32)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, target), carry, logits
+    return softmax_cross_entropy_loss(logits, target), carry, logits
 
 
 def _measure_streams(model: nn.Module, params: Any, text: jax.Array, length: jax.Array, chunk_length: int) -> Metrics:

@@ -8,6 +8,7 @@
 
 A decoder is a function step: (carry, tokens [B]) -> (carry, logits [B, V]), recurrent or with a cache. A sequence ends
 with the stop token, or at `max_length`. All of it runs inside jit, and stops when every sequence of the batch has.
+Where the logits of a step are NaN (a cache that is too short, weights that diverged) the token is -1, which is none.
 """
 
 from collections.abc import Callable
@@ -19,7 +20,9 @@ import numpy as np
 
 from dlcore.data.words import END, PAD, START, UNKNOWN
 from dlcore.learner import Range, root_key
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_indices, check_logits, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "Beam",
@@ -66,7 +69,7 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
     check_range("top_p", top_p, 0, 1)
     check_shapes(logits=(logits, "... V"))
     check_logits("logits", logits)
-    size = logits.shape[-1]
+    logits, size = to_acc_dtype(logits), logits.shape[-1]
     check_shapes(top_k=(top_k, "int >= 0"))
     if top_k > size:
         raise ValueError(f"top_k={top_k}: out of range; allowed: 0 (all) to the {size} tokens")
@@ -74,13 +77,14 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
         logits = jnp.where(logits >= jax.lax.top_k(logits, top_k)[0][..., -1:], logits, -jnp.inf)
     if isinstance(top_p, float | int) and top_p >= 1:
         return logits
+    top_p = jnp.asarray(top_p)[..., None]
     order = jnp.argsort(logits, axis=-1, stable=True, descending=True)  # [..., V]
     p = jax.nn.softmax(jnp.take_along_axis(logits, order, -1), axis=-1)
     # A sum may miss `top_p` by its rounding: 0.5 + 0.3 reaches 0.8.
-    reached = jnp.cumsum(p, axis=-1)[..., :-1] >= jnp.asarray(top_p)[..., None] - 1e-6
+    reached = jnp.cumsum(p, axis=-1)[..., :-1] >= top_p - 1e-6
     inside = jnp.concatenate([jnp.ones_like(reached[..., :1]), ~reached], -1)
     is_allowed = jnp.take_along_axis(inside, jnp.argsort(order, axis=-1), -1)
-    return jnp.where(is_allowed, logits, -jnp.inf)
+    return jnp.where(is_allowed | (top_p >= 1), logits, -jnp.inf)
 
 
 def sample_token(
@@ -100,18 +104,17 @@ def sample_token(
       top_p: draw from the fewest tokens whose probabilities sum to this; 1: from all.
 
     Returns:
-      [] int32.
-
-    Raises:
-      ValueError: `temperature` is negative, logits are no floats [V], or as `filter_logits`.
+      [] int32; -1 where a traced logit is NaN.
     """
     check_range("temperature", temperature, 0)
     check_shapes(logits=(logits, "V"))
     check_logits("logits", logits)
+    logits = to_acc_dtype(logits)
     temperature = jnp.asarray(temperature, logits.dtype)
-    scaled = filter_logits(logits / jnp.where(temperature > 0, temperature, 1), top_k, top_p)
-    sampled = jax.random.categorical(key, scaled)
-    return jnp.where(temperature > 0, sampled, logits.argmax(-1)).astype(jnp.int32)
+    # Differences to the largest logit stay finite at any temperature.
+    scaled = (logits - logits.max()) / jnp.where(temperature > 0, temperature, 1)
+    sampled = sample_categorical(key, filter_logits(scaled, top_k, top_p))
+    return jnp.where(temperature > 0, sampled, sample_categorical(key, logits, 0))
 
 
 def _check_stop(stop_token: Any, size: int) -> None:
@@ -147,10 +150,7 @@ def generate(
 
     Returns:
       (tokens [B, max_length] int32, lengths [B] int32); the stop token counts, and is repeated after a sequence's end.
-
-    Raises:
-      ValueError: `max_length` is no whole number from 1, `temperature` is negative, `stop_token` is no token, there is
-        not a key or, of several, a temperature a sequence, a concrete logit is NaN or inf, or as `filter_logits`.
+      So is -1, where the logits of a step are NaN.
     """
     check_range("temperature", temperature, 0)
     check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"), keys=(keys, "B"))
@@ -158,7 +158,7 @@ def generate(
         check_shapes(logits=(logits, "B V"), temperature=(temperature, "B"))
     check_logits("logits", logits)
     _check_stop(stop_token, logits.shape[1])
-    batch = logits.shape[0]
+    logits, batch = to_acc_dtype(logits), logits.shape[0]
     greedy = isinstance(temperature, float | int) and temperature == 0
     temperature = jnp.broadcast_to(jnp.asarray(temperature, logits.dtype), (batch,))
     fill = 0 if stop_token is None else stop_token
@@ -167,10 +167,13 @@ def generate(
         return sample_token(jax.random.fold_in(key, t), logits, temperature, top_k, top_p)
 
     def choose(t, logits, tokens, lengths, done):
-        token = logits.argmax(-1) if greedy else jax.vmap(draw, (0, 0, 0, None))(keys, logits, temperature, t)
+        if greedy:
+            token = sample_categorical(keys, logits, 0)
+        else:
+            token = jax.vmap(draw, (0, 0, 0, None))(keys, logits, temperature, t)
         # A finished sequence repeats the stop token.
         token = jnp.where(done, fill, token).astype(jnp.int32)
-        ended = False if stop_token is None else token == stop_token
+        ended = token < 0 if stop_token is None else (token < 0) | (token == stop_token)
         return tokens.at[:, t].set(token), lengths + ~done, done | ended
 
     def unfinished(loop):
@@ -186,7 +189,7 @@ def generate(
     tokens = jnp.full((batch, max_length), fill, jnp.int32)
     first = choose(0, logits, tokens, jnp.zeros(batch, jnp.int32), jnp.zeros(batch, bool))
     _, _, tokens, lengths, _ = jax.lax.while_loop(unfinished, append, (jnp.ones((), jnp.int32), carry, *first))
-    return tokens, lengths
+    return jnp.where(jnp.cumsum(tokens < 0, 1) > 0, -1, tokens), lengths
 
 
 def check_beam(beam_size: int, size: int | None) -> None:
@@ -230,15 +233,12 @@ def beam_search(
 
     Returns:
       (tokens [B, K, max_length] int32, lengths [B, K] int32, scores [B, K]), the finished ones first, then those that
-      reached `max_length`, each by score. The stop token counts, and is repeated after a sequence's end.
-
-    Raises:
-      ValueError: `max_length` is no whole number from 1, `beam_size` is below 1 or not below the number of tokens,
-        `stop_token` is no token, a concrete logit is NaN or inf, or the penalty is negative.
+      reached `max_length`, each by score. The stop token counts, and is repeated after a sequence's end. Where
+      logits of a step are NaN, tokens are -1 from there on, and scores NaN.
     """
     check_shapes(max_length=(max_length, "int >= 1"), logits=(logits, "B V"))
     check_logits("logits", logits)
-    batch, size = logits.shape
+    logits, (batch, size) = to_acc_dtype(logits), logits.shape
     check_beam(beam_size, size)
     check_range("length_penalty", length_penalty, 0)
     _check_stop(stop_token, size)
@@ -256,10 +256,12 @@ def beam_search(
     def extend(t, carry, logits, active, log_p, finished, scores, lengths):
         """Choose token t of every hypothesis; carry's leaves lead with [B K]."""
         # Scores of all extensions, [B, K, V].
-        total = log_p[..., None] + jax.nn.log_softmax(logits.reshape(batch, k, size), axis=-1)
-        # The 2K best: at least K of them do not end.
-        best, flat_idx = jax.lax.top_k(total.reshape(batch, k * size), 2 * k)  # [B, 2K] each
-        parent, token = flat_idx // size, (flat_idx % size).astype(jnp.int32)
+        total = log_p[..., None] + jax.nn.log_softmax(to_acc_dtype(logits).reshape(batch, k, size), axis=-1)
+        # The 2K best: at least K of them do not end. NaN of one sign comes first.
+        total = jnp.where(jnp.isnan(total), jnp.nan, total).reshape(batch, k * size)
+        best, flat_idx = jax.lax.top_k(total, 2 * k)  # [B, 2K] each
+        parent = flat_idx // size
+        token = jnp.where(jnp.isnan(best), -1, flat_idx % size).astype(jnp.int32)
         sequences = active[rows, parent].at[:, :, t].set(token)  # [B, 2K, T]
         done = is_finished(log_p, scores)[:, None]
         # Hypotheses that end compete with the finished ones, by normalized score.
@@ -270,11 +272,11 @@ def beam_search(
         finished = jnp.concatenate([finished, sequences], 1)[rows, top_idx]
         lengths = jnp.concatenate([lengths, jnp.full((batch, 2 * k), t + 1)], 1)[rows, top_idx]
         # The best that do not end stay active.
-        log_p, top_idx = jax.lax.top_k(jnp.where(is_stop, -infinity, best), k)
+        active_log_p, top_idx = jax.lax.top_k(jnp.where(is_stop, -infinity, best), k)
         # Reorder the decoder's cache.
         source = (rows * k + parent[rows, top_idx]).reshape(-1)
         carry = jax.tree.map(lambda x: x[source], carry)
-        return carry, sequences[rows, top_idx], log_p, finished, scores, lengths
+        return carry, sequences[rows, top_idx], jnp.where(done, log_p, active_log_p), finished, scores, lengths
 
     def unfinished(loop):
         t, _, _, log_p, _, scores, _ = loop
@@ -293,7 +295,7 @@ def beam_search(
     loop = jax.lax.while_loop(unfinished, append, (jnp.ones((), jnp.int32), *first))
     _, _, active, log_p, finished, scores, lengths = loop
     # Empty slots of `finished` are its last ones: the best of the alive fill them.
-    missing = ~jnp.isfinite(scores)
+    missing = ~jnp.isfinite(scores) | jnp.isnan(log_p).any(1, keepdims=True)
     order = jnp.maximum(jnp.cumsum(missing, 1) - 1, 0)
     return (
         jnp.where(missing[..., None], active[rows, order], finished),
@@ -310,9 +312,6 @@ def forbid_special(logits: jax.Array) -> jax.Array:
 
     Returns:
       [..., V], -inf at these three.
-
-    Raises:
-      ValueError: V is no more than these three.
     """
     check_shapes(logits=(logits, "... V"), size=(logits.shape[-1], ">= 4"))
     return logits.at[..., np.array([PAD, START, UNKNOWN])].set(-jnp.inf)
@@ -338,10 +337,6 @@ def generate_sentences(
 
     Returns:
       (tokens [B, max_length], w1 .. wn END with PAD behind; lengths [B], END included).
-
-    Raises:
-      ValueError: a number is no whole one from 1, there are too few tokens for the hypotheses, or the penalty is
-        negative.
     """
     check_shapes(
         batch=(batch, "int >= 1"),

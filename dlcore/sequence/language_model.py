@@ -15,7 +15,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Batch, Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import replica_key
@@ -51,9 +51,6 @@ def continue_text(
 
     Returns:
       (tokens [B, max_length] int32, lengths [B] int32).
-
-    Raises:
-      ValueError: the shapes differ, the prompt is longer than the window, or as `generate`.
     """
     check_shapes(
         prompt=(prompt, "int B P"), lengths=(lengths, "int B"), keys=(keys, "B"), max_length=(max_length, "int >= 1")
@@ -116,7 +113,7 @@ def _next_token_losses(
     rngs = None if dropout is None else {"dropout": dropout}
     inputs, target = split_sequence(tokens[:, :-1]), split_sequence(tokens[:, 1:].astype(jnp.int32))  # [B, T] each
     logits = model.apply({"params": params}, inputs, dropout is not None, rngs=rngs)
-    return optax.softmax_cross_entropy_with_integer_labels(logits, target), logits, target
+    return softmax_cross_entropy_loss(logits, target), logits, target
 
 
 def _token_mask(batch: dict, window: int) -> jax.Array:

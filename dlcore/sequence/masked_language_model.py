@@ -17,7 +17,8 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
+from dlcore.metrics.classification import class_predictions
 from dlcore.metrics.language import token_metrics
 from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.optim import apply_gradients, init_state
@@ -131,7 +132,7 @@ def _objective(
     logits = model.apply({"params": params}, masked_tokens, dropout is not None, rngs=rngs)  # [B, T, V]
     target = tokens.astype(jnp.int32)
     # Only selected tokens count, whether masked, replaced or unchanged.
-    nats = optax.softmax_cross_entropy_with_integer_labels(logits, target)  # [B, T]
+    nats = softmax_cross_entropy_loss(logits, target)  # [B, T]
     count = is_selected & (mask[:, None] > 0)  # [B, T]
     return masked_mean(nats, count), token_metrics(nats, logits, target, count)
 
@@ -215,7 +216,7 @@ def learner(
     def predict(state: State, batch: dict) -> dict[str, jax.Array]:
         tokens, masked_tokens, is_selected = hidden(state.rng, batch)
         logits = model.apply({"params": state.params}, masked_tokens, False)
-        best = logits[..., :mask_token].argmax(-1).astype(jnp.int32)
+        best = class_predictions(logits[..., :mask_token]).astype(jnp.int32)
         return {"shown": masked_tokens, "filled": jnp.where(is_selected, best, tokens.astype(jnp.int32))}
 
     def classes(state: State, batch: dict) -> dict[str, int]:

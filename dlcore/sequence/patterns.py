@@ -21,8 +21,9 @@ from flax import linen as nn
 
 from dlcore.choices import check_choice
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics import RootMeanSquare
+from dlcore.metrics.classification import class_predictions
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
@@ -184,8 +185,8 @@ def learner(
             losses = squares.mean(-1)  # [B, T]
             metrics = {"rmse": RootMeanSquare.of(squares.reshape(-1, squares.shape[-1]), flat)}
         else:
-            losses = optax.softmax_cross_entropy_with_integer_labels(y, target.astype(jnp.int32))  # [B, T]
-            correct = y.argmax(-1) == target
+            losses = softmax_cross_entropy_loss(y, target.astype(jnp.int32))  # [B, T]
+            correct = class_predictions(y) == target
             metrics = {
                 "accuracy": Sum.of(correct.reshape(-1), flat),
                 "exact": Sum.of((correct | ~counts).all(1), mask_of(batch)),

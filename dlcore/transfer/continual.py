@@ -32,6 +32,7 @@ import optax
 
 from dlcore.choices import check_whole_number
 from dlcore.learner import Range, check_arguments, root_key
+from dlcore.ops.categorical import sample_categorical
 from dlcore.ops.checks import check_class_ids, check_finite, check_range, check_shapes
 
 __all__ = ["SCENARIOS", "STRATEGIES", "Recipe", "TaskData", "fisher_diagonal", "forgetting", "learn_in_turn"]
@@ -107,7 +108,7 @@ def fisher_diagonal(
         if key is None:
             raise ValueError("key=None: labels cannot be drawn; allowed: a key, or labels")
         # True Fisher information: labels drawn from the model.
-        sample_label = functools.partial(jax.random.categorical, key)
+        sample_label = functools.partial(sample_categorical, key)
         labels = sample_label(jax.lax.map(lambda x: log_probabilities(params, x[None])[0], images, batch_size=chunk))
     check_class_ids("labels", labels, jax.eval_shape(log_probabilities, params, images[:1]).shape[-1])
 

@@ -26,7 +26,7 @@ from flax import linen as nn
 from flax import struct
 
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
 from dlcore.ops.checks import check_shapes
@@ -217,7 +217,7 @@ def _source_and_domain_loss(source: dict, target: dict, batch: dict) -> tuple[ja
     """Return the mean loss of labels and of domains, by the outputs of both domains."""
     mask = mask_of(batch)
     # Source classification and domain classification.
-    losses = optax.softmax_cross_entropy_with_integer_labels(source["logits"], batch["label"])  # [B]
+    losses = softmax_cross_entropy_loss(source["logits"], batch["label"])  # [B]
     domain, is_domain_correct = domain_losses([source["domain"], target["domain"]])
     return masked_mean(losses + domain, mask), {
         "loss": Sum.of(losses, mask),

@@ -15,7 +15,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, State, Sum, mask_of
-from dlcore.losses import masked_mean, multi_task_loss
+from dlcore.losses import masked_mean, multi_task_loss, softmax_cross_entropy_loss
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients, init_state
@@ -90,7 +90,7 @@ def learner(
         for name, part in batch.items():
             # Shared trunk, one head for each task.
             logits, mask = model.apply({"params": params}, part["image"])[name], mask_of(part)  # [B, C], [B]
-            losses = optax.softmax_cross_entropy_with_integer_labels(logits, part["label"])  # [B]
+            losses = softmax_cross_entropy_loss(logits, part["label"])  # [B]
             # Mean loss of the task.
             values[name] = masked_mean(losses, mask)
             metrics[f"loss/{name}"] = Sum.of(losses, mask)

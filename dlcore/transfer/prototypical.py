@@ -18,7 +18,7 @@ import optax
 from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.metrics.interval import HalfInterval
 from dlcore.nn import BatchNorm, Conv, Dense
 from dlcore.nn.apply import apply_model
@@ -90,7 +90,7 @@ def _loss_and_accuracy(logits: jax.Array, batch: dict) -> tuple[jax.Array, jax.A
     """(loss [B], accuracy [B]) of episodes."""
     way, queries = batch["query"].shape[1:3]
     label = jnp.broadcast_to(jnp.arange(way).repeat(queries), logits.shape[:2])  # [B, W Q]
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, label)  # [B, W Q]
+    losses = softmax_cross_entropy_loss(logits, label)  # [B, W Q]
     return losses.mean(1), (logits.argmax(-1) == label).astype(jnp.float32).mean(1)
 
 

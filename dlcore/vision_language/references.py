@@ -2,10 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from dlcore.choices import check_whole_number
 from dlcore.data.words import END, PAD
+from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.ops.checks import check_class_ids, check_range, check_shapes
 
 __all__ = ["caption_losses", "draw_references", "is_reference"]
@@ -46,15 +46,12 @@ def caption_losses(logits: jax.Array, captions: jax.Array) -> tuple[jax.Array, j
 
     Returns:
       (losses [..., T - 1] in nats, mask [..., T - 1], False at PAD).
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete token is outside the vocabulary.
     """
     check_shapes(captions=(captions, "int ... T"))
     target = captions[..., 1:]
     check_shapes(**{"captions[..., 1:]": (target, "...")}, logits=(logits, "... V"))
     check_class_ids("captions", captions, logits.shape[-1])
-    return optax.softmax_cross_entropy_with_integer_labels(logits, target), target != PAD
+    return softmax_cross_entropy_loss(logits, target), target != PAD
 
 
 def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
@@ -66,9 +63,6 @@ def is_reference(tokens: jax.Array, captions: jax.Array) -> jax.Array:
 
     Returns:
       [B] bool.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete token is negative.
     """
     check_shapes(tokens=(tokens, "int B L"), captions=(captions, "int B R T"))
     tokens, captions = jnp.asarray(tokens), jnp.asarray(captions)

@@ -18,6 +18,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import clip_loss
+from dlcore.metrics.classification import class_predictions
 from dlcore.nn import Dense
 from dlcore.ops import l2_normalize
 from dlcore.ops.checks import check_shapes
@@ -153,7 +154,7 @@ def learner(
         # Symmetric contrastive loss.
         value = contrast(params, clips, sentences, scale, mask)
         scores = jnp.where(mask > 0, sentences @ clips.T, -jnp.inf)  # [N, N]
-        correct = scores.argmax(-1) == jnp.arange(len(scores))
+        correct = class_predictions(scores) == jnp.arange(len(scores))
         count = mask.sum().astype(jnp.int32)
         metrics = {"loss": Sum(value * count, count), "accuracy": Sum.of(correct, mask)}
         return value, metrics

@@ -145,9 +145,6 @@ def collapse(path: jax.Array, max_length: int) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (tokens [B, L] int32, c1 .. cn END PAD; lengths [B], n + 1).
-
-    Raises:
-      ValueError: `path` has other axes or a negative token, or `max_length` is no whole number from 1.
     """
     check_shapes(path=(path, "int B T"))
     path = jnp.asarray(path)
@@ -173,9 +170,6 @@ def reading_order(tokens: np.ndarray, alignment: np.ndarray) -> np.ndarray:
     Returns:
       [B] Spearman's rank correlation of the center's column with the position in the string: 1 where every next
       character is read further to the right; NaN for strings of fewer than two characters.
-
-    Raises:
-      ValueError: the shapes do not fit together, a token is negative, or a weight is negative or not finite.
     """
     check_shapes(tokens=(tokens, "int B L"), alignment=(alignment, "B L h w finite"))
     check_range("tokens", tokens, 0)

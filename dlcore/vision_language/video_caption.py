@@ -24,6 +24,7 @@ from flax import linen as nn
 
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
+from dlcore.metrics.classification import class_predictions
 from dlcore.nn import Dense
 from dlcore.nn.embed import Embed
 from dlcore.nn.recurrent import RecurrentStack
@@ -200,7 +201,7 @@ def learner(
         logits = model.apply({"params": params}, clip, captions[:, :-1])  # [B, T - 1, V]
         losses, real = caption_losses(logits, captions)  # [B, T - 1] each
         real = (real & (mask_of(batch)[:, None] > 0)).reshape(-1)
-        correct = logits.argmax(-1) == captions[:, 1:]
+        correct = class_predictions(logits) == captions[:, 1:]
         metrics = {"loss": Sum.of(losses.reshape(-1), real), "accuracy": Sum.of(correct.reshape(-1), real)}
         return masked_mean(losses.reshape(-1), real.astype(losses.dtype)), metrics
 

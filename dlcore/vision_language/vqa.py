@@ -27,7 +27,8 @@ from flax import linen as nn
 
 from dlcore.data.words import PAD
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
-from dlcore.losses import masked_mean
+from dlcore.losses import masked_mean, softmax_cross_entropy_loss
+from dlcore.metrics.classification import class_predictions
 from dlcore.nn import Dense
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
@@ -145,9 +146,9 @@ def learner(
 
     def loss(params: Any, state: State, batch: dict) -> tuple[jax.Array, Metrics]:
         logits, _ = model.apply({"params": params}, *model_inputs(batch))  # [B, A]
-        losses = optax.softmax_cross_entropy_with_integer_labels(logits, batch["answer"])  # [B]
+        losses = softmax_cross_entropy_loss(logits, batch["answer"])  # [B]
         mask = mask_of(batch)
-        correct = logits.argmax(-1) == batch["answer"]
+        correct = class_predictions(logits) == batch["answer"]
         metrics = {"loss": Sum.of(losses, mask), "accuracy": Sum.of(correct, mask)}
         if "kind" in batch:
             metrics |= {

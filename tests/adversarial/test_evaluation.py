@@ -102,7 +102,9 @@ def test_an_attack_that_leaves_its_ball_or_the_range_is_an_error(monkeypatch, ch
 @pytest.mark.covers("AD-02")
 def test_a_target_is_what_success_means():
     (far,) = attacked("pgd", (0.2,), target=0)
-    np.testing.assert_array_equal(far.succeeded, [False, True, True, True], "the last is of class 0 already")
+    np.testing.assert_array_equal(far.succeeded, [False, True, True], "the last image is of class 0 and left out")
+    with pytest.raises(ValueError, match="target=1: the class of all images; allowed: another class"):
+        attack_images(forward, jnp.float32(1), IMAGES[:3], LABELS[:3], (0.1,), target=1)
 
 
 def test_transferred_images_are_found_on_the_source():

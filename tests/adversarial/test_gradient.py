@@ -118,6 +118,52 @@ def test_l2_steps_of_a_linear_function_follow_its_gradient():
     np.testing.assert_allclose(found, IMAGE + 0.2 * direction / np.linalg.norm(direction), atol=1e-5)
 
 
+@pytest.mark.parametrize(("loss", "scale"), [("cross_entropy", 1e4), ("cross_entropy", 0.1), ("margin", 1e-25)])
+def test_steps_do_not_depend_on_the_scale_of_the_scores(loss, scale):
+    """Two classes: the end is epsilon along the difference of the weights in L2, its sign in Linf, however sure the
+    network is (a scale of 1e4 is a margin in the thousands)."""
+    weights = WEIGHTS[:, :2]
+    label = int(np.argmax(IMAGE.reshape(-1) @ weights))
+    direction = (weights[:, 1 - label] - weights[:, label]).reshape(IMAGE.shape)
+
+    @jax.jit
+    def run(x, scale):
+        score_fn = lambda v: scale * (v.reshape(-1) @ weights)  # noqa: E731
+        l2 = pgd(score_fn, KEY, x, label, 0.2, 0.05, 10, "l2", loss=loss, random_start=False)
+        return l2, fgsm(score_fn, KEY, x, label, 0.1, loss=loss), fgsm(score_fn, KEY, x, label, 0.1, 1 - label, loss)
+
+    l2, sign, targeted = run(IMAGE, scale)
+    np.testing.assert_allclose(l2, IMAGE + 0.2 * direction / np.linalg.norm(direction), atol=1e-5)
+    np.testing.assert_allclose(sign, IMAGE + 0.1 * np.sign(direction), atol=1e-6)
+    np.testing.assert_allclose(targeted, sign, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_attacks_in_half_precision(dtype):
+    """The image comes back in its type, as far as in float32; where there is no slope it stays as it is."""
+    image = jnp.asarray(IMAGE, dtype)
+
+    @jax.jit
+    def run(x):
+        steps = {"epsilon": 0.2, "step_size": 0.001, "steps": 300, "norm": "l2", "random_start": False}
+        return pgd(scores, KEY, x, LABEL, loss="margin", **steps), pgd(lambda v: jnp.zeros(3), KEY, x, 0, **steps)
+
+    moved, still = run(image)
+    exact, _ = run(image.astype(jnp.float32))
+    assert moved.dtype == dtype
+    np.testing.assert_allclose(moved.astype(jnp.float32), exact, atol=float(jnp.finfo(dtype).eps))
+    change = np.asarray(moved, np.float64) - np.asarray(image, np.float64)
+    assert 0.19 < np.linalg.norm(change) <= 0.2 + 1e-6
+    change = jnp.abs(fgsm(scores, KEY, image, LABEL, 0.1).astype(jnp.float32) - image.astype(jnp.float32))
+    assert 0.09 < float(change.min()) <= float(change.max()) <= 0.1 + 1e-6
+    np.testing.assert_array_equal(still, image)
+    # Three equal scores: there is no third to divide by, and the margin of a wrong class is 1.
+    value, slope = jax.value_and_grad(attack_loss)(jnp.array([1, 1, 1, 0], dtype), 0, "dlr")
+    assert (float(value), float(attack_loss(jnp.array([1, 1, 1, 0], dtype), 3, "dlr"))) == (0, 1)
+    assert np.isfinite(np.asarray(slope, np.float32)).all()
+    assert float(attack_loss(jnp.array([2, 1, -1, 0], dtype) * dtype(1e-6), 0, "dlr")) == pytest.approx(-0.5, abs=0.1)
+
+
 def test_restarts_keep_the_greatest_margin():
     found = [jax.jit(lambda x, n=n: pgd(scores, KEY, x, LABEL, 0.05, 0.001, 1, restarts=n))(IMAGE) for n in (1, 8)]
 

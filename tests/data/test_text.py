@@ -195,3 +195,11 @@ def test_texts_are_utf8_in_any_locale(tmp_path):
     (tmp_path / "x.txt").write_bytes("\ufeffMädchen\n鳥\n".encode())
     assert load_text("file", tmp_path / "x.txt") == "Mädchen\n鳥\n"
     assert read_lines(tmp_path / "x.txt", "input") == ["Mädchen", "鳥"]
+
+
+def test_composed_and_decomposed_texts_have_the_same_characters():
+    composed, apart = "\u00e9t\u00e9 q\u0308", "e\u0301te\u0301 q\u0308"
+    vocabulary = Vocabulary.of(apart)
+    assert vocabulary == Vocabulary.of(composed)
+    np.testing.assert_array_equal(vocabulary.encode(apart), vocabulary.encode(composed))
+    assert vocabulary.decode(vocabulary.encode(apart)) == composed

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import unicodedata
 
 import chex
 import numpy as np
@@ -17,6 +18,34 @@ SENTENCES = ["The red circle.", "the green circle", "a red square"]
 def test_a_text_is_split_at_punctuation_and_lower_cased():
     assert tokenize("A Grün-Blau dog, isn't it?") == ["a", "grün", "-", "blau", "dog", ",", "isn't", "it", "?"]
     assert tokenize(" \n") == []
+
+
+def test_texts_that_unicode_calls_equal_have_equal_words():
+    """Canonical equivalence (UAX #15): composed or not; and a mark that does not compose belongs to its letter."""
+    for text, words in (
+        ("Café noir, ǅ", ["café", "noir", ",", "ǆ"]),
+        ("हिन्दी भाषा", ["हिन्दी", "भाषा"]),
+        ("İstanbul'da", ["i\u0307stanbul'da"]),
+        ("J\u030cx", ["\u01f0x"]),
+        ("q\u0308y a\u0332\u0332", ["q\u0308y", "a\u0332\u0332"]),
+        ("می\u200cخواهم!", ["می\u200cخواهم", "!"]),
+        ("≠ a", ["≠", "a"]),
+        ("!\u20dd \u0301", ["!\u20dd", "\u0301"]),
+        ("한국어", ["한국어"]),
+    ):
+        for form in ("NFC", "NFD"):
+            assert tokenize(unicodedata.normalize(form, text)) == words
+    composed, apart = "a café", "a cafe\u0301"
+    np.testing.assert_array_equal(Words.of([composed]).encode(apart), Words.of([apart]).encode(composed))
+    assert UNKNOWN not in Words.of([composed]).encode(apart)
+
+
+def test_byte_pairs_keep_the_mark_that_begins_their_words():
+    texts = ["a \u2581 b", "x\u2581y \u2581\u2581", "cafe\u0301 a b"]
+    pairs = BytePairs.train(texts, 40)
+    for text in texts:
+        assert pairs.decode(pairs.encode(text)) == " ".join(tokenize(text))
+        assert "".join(p.removeprefix("##") for p in pairs.pieces(pairs.encode(text))) == "".join(tokenize(text))
 
 
 def test_words_are_sorted_by_frequency_behind_the_special_ones():

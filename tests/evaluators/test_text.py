@@ -157,3 +157,17 @@ def test_chrf_equals_sacrebleu_and_by_hand(golden):
             chrf(hypotheses, references)
     with pytest.raises(ValueError, match="max_n=0: out of range; allowed: at least 1"):
         chrf(["a"], [["a"]], 0)
+
+
+def test_composed_and_decomposed_texts_are_equal():
+    """Unicode's canonical equivalence (UAX #15); other numbers are those of the composed texts."""
+    composed, apart = "un caf\u00e9 no\u00efr", "un cafe\u0301 noi\u0308r"
+    other = "un cafe\u0301 creme"
+    for one, two in ((composed, apart), (apart, composed), (composed.split(), apart.split())):
+        assert word_error_rate([one], [two]) == 0
+        assert edit_distance(one, two) == 0
+        assert bleu([one], [[two]], 2) == pytest.approx(1)
+        np.testing.assert_allclose(rouge_l([one], [[two]]), 1)
+    assert chrf([composed], [[apart]]) == 1
+    assert chrf([other], [[apart]]) == chrf(["un caf\u00e9 creme"], [[composed]])
+    assert word_error_rate([other], [composed]) == pytest.approx(1 / 3)

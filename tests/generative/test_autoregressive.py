@@ -159,7 +159,7 @@ class Counting(nn.Module):
 
 def test_every_dimension_is_drawn_in_its_own_place_after_those_before_it():
     keys = jax.random.split(jax.random.key(0), 2)
-    images = jax.jit(lambda keys: sample(Counting(), {}, keys, (3, 4, 2), temperature=0))(keys)
+    images = jax.jit(lambda keys, t: sample(Counting(), {}, keys, (3, 4, 2), temperature=t))(keys, 0.0)
     np.testing.assert_array_equal(images, np.broadcast_to(1 + np.arange(24).reshape(3, 4, 2), (2, 3, 4, 2)))
 
 

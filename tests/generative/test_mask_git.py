@@ -113,11 +113,18 @@ def test_the_surest_codes_are_decided_first():
 
     keys = jax.vmap(jax.random.key)(np.arange(1))
     settings = {"num_steps": 3, "temperature": 0.0, "choice_temperature": 0.0}
-    codes = jax.jit(lambda params, keys: sample(Recorder(), params, keys, (1, 5), **settings))({"logits": logits}, keys)
+
+    @jax.jit
+    def run(params, keys, temperature):
+        traced = sample(Fixed(), params, keys, (1, 5), **{**settings, "temperature": temperature})
+        return sample(Recorder(), params, keys, (1, 5), **settings), traced
+
+    codes, traced = run({"logits": logits}, keys, jnp.float32(0))
     jax.effects_barrier()
     # Code 1 is the surest, then 3 and 4.
     assert passes == [[4, 4, 4, 4, 4], [4, 2, 4, 4, 4], [4, 2, 4, 0, 3]]
     np.testing.assert_array_equal(codes[0, 0], [3, 2, 1, 0, 3])
+    np.testing.assert_array_equal(traced, codes)
 
 
 @pytest.mark.slow

@@ -71,6 +71,17 @@ def test_logits_depend_on_their_own_and_coarser_scales_alone(transformer):
 
 @pytest.mark.slow
 @pytest.mark.covers("GE-39")
+def test_at_temperature_zero_codes_are_the_most_probable(transformer):
+    model, params, _ = transformer
+    vectors = np.random.default_rng(1).normal(size=(K, D)).astype(np.float32)
+    keys = jax.vmap(jax.random.key)(np.arange(3))
+    draw = jax.jit(lambda temperature: sample(model, params, vectors, keys, temperature=temperature))
+    chex.assert_trees_all_close(draw(0.0), draw(1e-6))
+    assert all((codes == codes[:1]).all() for codes in draw(0.0)[0])
+
+
+@pytest.mark.slow
+@pytest.mark.covers("GE-39")
 def test_decoding_with_a_cache_equals_decoding_without(transformer):
     model, params, _ = transformer
     vectors = np.random.default_rng(1).normal(size=(K, D)).astype(np.float32)

@@ -54,15 +54,7 @@ CASES = {
         r"labels=int32\[1\]: wrong shape",
     ),
     "an image of 3 axes": (lambda: saliency.input_gradient(score, IMAGES[0]), "images=.*: wrong shape"),
-    "bytes": (
-        lambda: saliency.input_gradient(score, IMAGES.astype(np.uint8)),
-        "images=uint8: no floats; allowed: float",
-    ),
     "no map": (lambda: saliency.pixel_saliency(jnp.float32(1)), "gradient=1.0: no map"),
-    "bytes to cover": (
-        lambda: occlusion.occlusion_grid(score, IMAGES.astype(np.uint8), window=2),
-        "images=uint8: no floats",
-    ),
     "bytes to dream": (lambda: climb(IMAGES[0].astype(np.uint8)), "image=uint8: no floats"),
     "half a pixel": (lambda: cam.resize_map(MAPS, (2.5, 2)), r"size=\(2.5, 2\): no size"),
     "unit": (

@@ -65,3 +65,11 @@ def test_images_are_explained_one_by_one():
 def test_windows_that_do_not_fit_are_named(settings):
     with pytest.raises(ValueError, match=r"do not fit a side of 3 pixels; allowed: 1 <= window <= 3"):
         occlusion_grid(total, IMAGE, **settings)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.uint8])
+def test_images_of_any_type_fall_as_the_same_floats(dtype):
+    """A linear score of whole numbers: the fall of a window is its sum minus 4 times the value that covers it."""
+    images = jnp.arange(16).reshape(1, 4, 4, 1).astype(dtype)
+    fall = jax.jit(lambda x: occlusion_grid(lambda x: x.sum((1, 2)), x, window=2, stride=2, value=0.5))(images)
+    np.testing.assert_allclose(fall, [[[10 - 2, 18 - 2], [42 - 2, 50 - 2]]])

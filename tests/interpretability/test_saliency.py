@@ -127,3 +127,28 @@ def test_smooth_gradient_averages_the_gradient_over_noise():
 def test_bad_settings_are_named(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.uint8])
+def test_images_of_any_type_have_the_gradients_of_the_same_floats(dtype):
+    """Of tanh(x w) many steps are complete, and of a linear score the mean over many noisy copies is the weight."""
+    images = jax.random.randint(jax.random.key(0), (2, 3, 3, 1), 0, 3).astype(dtype)
+    weights = jax.random.normal(jax.random.key(1), (9, 2)) / 4
+    linear = lambda x: x.reshape(len(x), -1) @ weights  # noqa: E731
+    score = lambda x: jnp.tanh(linear(x))  # noqa: E731
+    labels = jnp.array([0, 1])
+
+    @jax.jit
+    def run(x):
+        return (
+            integrated_gradients(score, x, labels, steps=500, rule="midpoint", baseline=0.5, chunk=50),
+            smooth_gradient(linear, x, jax.random.key(2), labels, samples=1000),
+            input_gradient(linear, x, labels),
+        )
+
+    integrated, smooth, plain = run(images)
+    change = score(images.astype(jnp.float32)) - score(0.5 * jnp.ones(images.shape))
+    np.testing.assert_allclose(integrated.sum((1, 2, 3)), [change[0, 0], change[1, 1]], atol=1e-5)
+    want = weights.T.reshape(images.shape)
+    np.testing.assert_allclose(smooth, want, rtol=1e-4)
+    np.testing.assert_allclose(plain, want, rtol=1e-6)

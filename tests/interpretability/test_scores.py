@@ -66,3 +66,28 @@ def test_rank_correlation_sees_order_only():
     assert rank_correlation(a, -a).tolist() == pytest.approx([-1])
     # Ranks 2 1 3 4: 1 - 6 (1 + 1) / (4 * 15) = .8
     assert rank_correlation(a, np.array([[[5.0, 2], [8, 9]]])).tolist() == pytest.approx([0.8])
+
+
+def test_many_steps_of_a_large_image_cover_all_of_it():
+    """256 x 256 pixels in 2 ** 15 steps (a product of 2 ** 31): two pixels a step, first the darkest of the map."""
+    score = lambda x: x.mean((1, 2))  # noqa: E731
+    maps = -jnp.arange(2.0**16).reshape(1, 256, 256)
+    program = jax.make_jaxpr(lambda x: deletion_insertion(score, x, maps, np.array([0]), steps=2**15))(
+        jnp.ones((1, 256, 256, 1))
+    )
+    (numbers,) = [c for c in program.consts if np.shape(c) == (2**15 + 1,)]
+    np.testing.assert_array_equal(numbers, 2 * np.arange(2**15 + 1))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float16, np.float32])
+def test_bytes_are_covered_by_fractions_and_large_numbers(dtype):
+    """Four pixels of 2, 4, 6 and 8, the last first, behind 0.5 or 300; the map may be unsigned."""
+    images = np.array([2, 4, 6, 8], dtype).reshape(1, 2, 2, 1)
+    maps = np.arange(4, dtype=np.uint8).reshape(1, 2, 2)
+    for baseline in (0.5, 300):
+        deletion, insertion = deletion_insertion(
+            lambda x: x.sum((1, 2)), images, maps, np.array([0]), steps=4, baseline=baseline
+        )
+        b = baseline
+        np.testing.assert_allclose(deletion, [[20, 12 + b, 6 + 2 * b, 2 + 3 * b, 4 * b]], rtol=1e-6)
+        np.testing.assert_allclose(insertion, [[4 * b, 8 + 3 * b, 14 + 2 * b, 18 + b, 20]], rtol=1e-6)

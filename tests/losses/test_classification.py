@@ -228,3 +228,29 @@ def test_a_class_that_is_ignored_costs_nothing_with_smoothing_either():
     labels = np.array([0, -1, 2])
     loss = jax.jit(lambda s: softmax_cross_entropy_loss(s, labels, 0.1))(np.float32([[1, 0]] * 3))
     np.testing.assert_allclose(loss, [0.3633, 0, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, -1e6, 1e8])
+def test_a_number_added_to_all_scores_changes_nothing(offset):
+    """Two equal scores cost log 2, and differences of 16, 8 and 0 (which float32 holds at 1e8) as in float64."""
+    logits = np.float32(offset) + np.float32([[0, 0, -np.inf], [16, 8, 0], [-16, 16, 16]])
+    want = [np.log(2), np.log1p(np.exp(-8) + np.exp(-16)), np.log1p(2 * np.exp(32))]
+    labels = np.array([0, 0, 0], np.uint8)
+    np.testing.assert_allclose(jax.jit(softmax_cross_entropy_loss)(logits, labels), want, rtol=2e-6)
+    np.testing.assert_allclose(jax.nn.log_softmax(jnp.asarray(logits))[:, 0], -np.array(want), rtol=1e-4)
+
+
+def test_a_large_margin_keeps_its_loss_and_its_gradient():
+    """Of margin m over one other class: log(1 + e^-m), gradient -+1 / (1 + e^m); a class ruled out takes no part."""
+    run = jax.jit(jax.vmap(jax.value_and_grad(softmax_cross_entropy_loss), (0, None)))
+    margins = np.array([-60.0, 0.0, 20.0, 60.0])
+    logits = np.stack([margins, 0 * margins, 0 * margins - np.inf], 1).astype(np.float32)
+    value, slope = run(logits, 0)
+    np.testing.assert_allclose(value, np.logaddexp(0, -margins), rtol=1e-5)
+    wrong = 1 / (1 + np.exp(margins))
+    np.testing.assert_allclose(slope, np.stack([-wrong, wrong, 0 * wrong], 1), rtol=1e-5)
+    # The only class, and one that is ruled out itself.
+    value, slope = run(np.float32([[2, -np.inf, -np.inf], [-np.inf, 1, 2], [-np.inf, -np.inf, 2]]), 0)
+    np.testing.assert_array_equal(value, [0, np.inf, np.inf])
+    assert np.isfinite(slope).all()
+    assert np.isnan(softmax_cross_entropy_loss(jnp.array([0.0, jnp.nan]), 0))

@@ -118,3 +118,31 @@ def test_ctc_of_a_label_that_does_not_fit_is_infinite_and_flat():
         value, slope = jax.value_and_grad(ctc_loss)(jnp.zeros((steps, 3)), jnp.array(label))
         assert float(value) == math.inf
         np.testing.assert_array_equal(slope, 0)
+
+
+def test_ctc_where_classes_are_ruled_out():
+    """torch 2.14.1, float64, with -500 in place of -inf, as -inf gives NaN gradients there."""
+    logits = np.round(np.sin(7 * np.arange(40)).reshape(2, 5, 4), 1).astype(np.float32)
+    logits[0, 1, 2] = logits[0, 3, 0] = logits[1, :, 3] = -np.inf
+    logits[1, 4] = np.nan
+    loss = lambda x: ctc_loss(x, np.array([[1, 2], [2, 2]]), np.array([5, 4]))  # noqa: E731
+    value, pullback = jax.vjp(jax.jit(loss), logits)
+    np.testing.assert_allclose(value, [3.95877, 2.82721], rtol=1e-5)
+    (slope,) = pullback(jnp.ones(2))
+    first = [
+        [-0.2498, -0.3715, 0.3416, 0.2797],
+        [0.0422, -0.1963, 0.0, 0.154],
+        [-0.0749, -0.2362, -0.0903, 0.4014],
+        [0.0, 0.2432, -0.4252, 0.182],
+        [-0.078, 0.1372, -0.5625, 0.5034],
+    ]
+    second = [
+        [-0.0984, 0.3346, -0.2362, 0.0],
+        [0.0214, 0.2747, -0.296, 0.0],
+        [-0.5114, 0.3745, 0.1369, 0.0],
+        [0.2878, 0.28, -0.5678, 0.0],
+        [0.0, 0.0, 0.0, 0.0],
+    ]
+    np.testing.assert_allclose(slope, [first, second], atol=1e-4)
+    # A label that is ruled out at every step.
+    assert float(ctc_loss(logits[1, :4], np.array([3]))) == math.inf

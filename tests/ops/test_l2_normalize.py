@@ -26,6 +26,22 @@ def test_gradients():
     assert np.isfinite(slope(jnp.zeros(2))).all()
 
 
+@pytest.mark.parametrize("length", [1e-37, 1e-20, 1.0, 1e30])
+def test_without_a_floor_the_direction_is_kept_at_any_length(length):
+    x = jnp.float32(length) * jnp.array([[[3.0, 0.0], [0.0, 4.0]], [[0.0, 0.0], [0.0, 0.0]]])
+    found = jax.jit(lambda x: l2_normalize(x, (1, 2), 0))(x)
+    np.testing.assert_allclose(found[0], [[0.6, 0], [0, 0.8]], rtol=1e-5)
+    np.testing.assert_array_equal(found[1], 0)
+    np.testing.assert_allclose(jax.jit(lambda x: l2_normalize(x, None, 0))(x)[0], found[0], rtol=1e-6)
+    slope = jax.grad(lambda x: l2_normalize(x, None, 0).sum())(jnp.zeros(2))
+    assert np.isfinite(slope).all()
+
+
+def test_integers_and_halves_have_the_direction_of_the_same_floats():
+    np.testing.assert_allclose(l2_normalize(np.array([3, -4], np.int8)), [0.6, -0.8], rtol=1e-6)
+    np.testing.assert_allclose(l2_normalize(jnp.array([3e-5, 4e-5], jnp.float16), floor=0), [0.6, 0.8], atol=2e-3)
+
+
 def test_axis_and_dtype():
     x = jnp.array([[3.0, 0], [4.0, 2]], jnp.bfloat16)
     assert l2_normalize(x).dtype == jnp.bfloat16

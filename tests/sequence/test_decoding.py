@@ -315,3 +315,72 @@ def test_a_sentence_of_a_beam_is_its_best_one(monkeypatch):
     forbidden = sorted((PAD, START, UNKNOWN))
     options = {"stop_token": END, "beam_size": 4, "max_length": 3, "length_penalty": 0.25}
     assert asked == [(4, [*forbidden, *forbidden], options)]
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_tokens_of_half_precision_follow_their_probabilities(dtype):
+    """Of 50 equal tokens each is drawn with probability 1 / 50; chi squared of 49 degrees has a deviation of 10."""
+    draws = jax.vmap(lambda k: sample_token(k, jnp.zeros(50, dtype)))(jax.random.split(jax.random.key(1), 20000))
+    assert np.square(np.bincount(draws, minlength=50) - 400).sum() / 400 < 99
+    step = lambda carry, tokens: (carry, jnp.zeros((len(tokens), 50), dtype))  # noqa: E731
+    tokens, _ = jax.jit(lambda keys: generate(step, (), jnp.zeros((200, 50), dtype), keys, 100, 0.9))(
+        jax.random.split(jax.random.key(2), 200)
+    )
+    assert np.square(np.bincount(np.ravel(tokens), minlength=50) - 400).sum() / 400 < 99
+
+
+def test_small_temperatures_take_the_largest_logit():
+    logits = jnp.array([-7.0, 3.0, 9.0, 8.0], jnp.float16)
+    for temperature in (1e-4, 1e-6, 1e-38, jnp.float32(1e-6)):
+        assert int(sample_token(jax.random.key(0), logits, temperature)) == 2
+        assert int(jax.jit(sample_token)(jax.random.key(0), logits, temperature)) == 2
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+def test_a_beam_of_any_type_finds_what_float32_finds(dtype):
+    """Logits are multiples of 1 / 4, which all types hold."""
+    table = np.random.default_rng(3).integers(-12, 12, (7, 7)) / 4
+
+    run = jax.jit(lambda table: beam_search(lambda c, t: (c, table[t]), jnp.zeros(1), table[:1], 4, 2, stop_token=6))
+    tokens, lengths, scores = run(jnp.asarray(table, dtype))
+    want = run(jnp.asarray(table, jnp.float32))
+    np.testing.assert_array_equal(tokens, want[0])
+    np.testing.assert_array_equal(lengths, want[1])
+    np.testing.assert_allclose(scores, want[2], rtol=1e-6)
+
+
+def test_a_step_of_nan_is_told_by_minus_one():
+    """The logits of the fourth token are NaN: it and all that follow are -1, in the row alone that reaches it."""
+
+    def step(count, tokens):
+        logits = 50.0 * jax.nn.one_hot((tokens + 1) % 5, 5)
+        return count + 1, jnp.where((count >= 2)[:, None], jnp.nan, logits)
+
+    first = 50 * jnp.eye(5)[jnp.array([0, 3])]
+    for temperature in (0.0, 1.0, jnp.zeros(2)):
+        run = jax.jit(lambda t: generate(step, jnp.zeros(2), first, keys(2), 6, t, stop_token=4))
+        tokens, lengths = run(temperature)
+        np.testing.assert_array_equal(tokens, [[0, 1, 2, -1, -1, -1], [3, 4, 4, 4, 4, 4]])
+        np.testing.assert_array_equal(lengths, [4, 2])
+    tokens, lengths = generate(step, jnp.zeros(2), first, keys(2), 6, 0)
+    np.testing.assert_array_equal(tokens, [[0, 1, 2, -1, -1, -1], [3, 4, 0, -1, -1, -1]])
+    for beam_size in (1, 2):
+        tokens, _, scores = jax.jit(beam_search, static_argnums=(0, 3, 4, 5))(
+            step, jnp.zeros(2), first, 6, beam_size, 4
+        )
+        np.testing.assert_array_equal(np.asarray(tokens)[0, :, 3:], -1)
+        assert np.isnan(scores[0]).all()
+        if beam_size == 1:
+            np.testing.assert_array_equal(tokens[1, 0], [3, 4, 4, 4, 4, 4])
+            assert np.isfinite(scores[1]).all()
+    with pytest.raises(ValueError, match="logits"):
+        sample_token(jax.random.key(0), jnp.array([0, jnp.nan]))
+
+
+def test_a_nucleus_of_one_keeps_all_tokens():
+    logits = jnp.array([0.0, -15.0, -16.0])
+    for top_p in (1.0, np.float32(1), jnp.float32(1)):
+        np.testing.assert_array_equal(filter_logits(logits, top_p=top_p), logits)
+        np.testing.assert_array_equal(jax.jit(lambda p: filter_logits(logits, top_p=p))(top_p), logits)
+    rows = filter_logits(jnp.stack([logits, logits]), top_p=jnp.array([1.0, 0.5]))
+    np.testing.assert_array_equal(rows, [logits, [0, -np.inf, -np.inf]])

@@ -35,6 +35,11 @@ def test_padding_is_no_target():
     np.testing.assert_allclose(losses, np.log(9), rtol=1e-6)
 
 
+def test_a_number_added_to_all_logits_changes_no_loss():
+    losses, _ = caption_losses(jnp.full((1, 2, 8), 1e8), jnp.array([[START, 4, END]]))
+    np.testing.assert_allclose(losses, np.log(8) * np.ones((1, 2)), rtol=1e-6)
+
+
 def test_a_sentence_counts_up_to_its_end():
     cases = (
         ([5, 6, END, END, END], True),

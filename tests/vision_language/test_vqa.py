@@ -135,6 +135,19 @@ def test_one_update_by_hand(blind):
     assert metrics["loss"].compute() == pytest.approx(-np.log(p[[0, 1], [1, 0]]).mean(), rel=1e-5)
 
 
+def test_an_answer_that_is_none_costs_nothing_and_trains_no_class():
+    """Logits 1e8 and 1e8 of the first: log 2, and of the second, whose answer is -1, nothing."""
+    learner = vqa.learner(model=Parts(), optimizer=optax.sgd(1.0))
+    params = {"colors": np.zeros((3, 2), np.float32), "words": np.full((6, 2), 1e8, np.float32)}
+    batch = {"image": np.zeros((2, 1, 1, 3)), "question": np.array([[4], [5]]), "answer": np.array([0, -1])}
+    batch["index"] = np.arange(2)
+    state = State(np.int32(0), jax.random.key(0), params, optax.sgd(1.0).init(params))
+    gradients, metrics = jax.jit(jax.grad(learner.loss, has_aux=True))(params, state, batch)
+    assert metrics["loss"].compute() == pytest.approx(np.log(2) / 2)
+    assert metrics["accuracy"].compute() == 0.5
+    np.testing.assert_allclose(gradients["words"][4:], [[-0.25, 0.25], [0, 0]])
+
+
 def test_the_wiring_of_the_relation_network_is_as_it_was():
     """A regression: the numbers are of the network that the slow tier trains."""
     network = vqa.RelationNetwork(6, 5, (8, 8), (2, 2), hidden_size=8, embedding_dim=4, num_heads=2)
