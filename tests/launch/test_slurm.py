@@ -151,7 +151,8 @@ def test_a_dry_run_prints_the_course_and_starts_nothing(submit):
     status, out, calls = submit(words=("--dry-run", "experiments.a.page", "--words=a cat"), SLURM_NTASKS="2")
     lines = out.splitlines()
     assert (status, calls) == (0, [])
-    assert lines[2].startswith("srun --label") and lines[2].endswith("-m experiments.a.page --words=a\\ cat ")
+    assert lines[2].startswith("srun --label")
+    assert lines[2].endswith("-m experiments.a.page --words=a\\ cat ")
     assert "--judge=2" in lines[3]
 
 
