@@ -130,8 +130,9 @@ def _items() -> tuple[Item, ...]:
     flags: dict[str, str] = {}
     for folder in ("experiment", "search", "tasks", "modes", "kits"):
         for path in (package / folder).rglob("*.py"):
-            for name, title in re.findall(r'"([a-z][\w.]+)": Setting\([^"]*?\s"([^"\n]+)"', path.read_text()):
-                flags.setdefault(name, title)
+            settings = r'(?:"([a-z][\w.]*)": |^([A-Z_]+) = )Setting\((?:"\w*", |[^"]*?\s)"([^"\n]+)"'
+            for name, constant, title in re.findall(settings, path.read_text(), re.MULTILINE):
+                flags.setdefault(name or constant.lower(), title)
     items += [Item("flag", f"--{name}", title) for name, title in flags.items()]
     for path, title in re.findall(r"^- \[[\w.]+\]\((\S+)\): (.*)", (package / "README.md").read_text(), re.MULTILINE):
         if package / path not in techniques:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError, Setting, text_of
+from dlcore.experiment.setting import FlagError, Setting, did_you_mean, text_of
 from dlcore.extras import MissingPackage, require
 from dlcore.learner import Range
 from dlcore.run.progress import say
@@ -102,7 +102,8 @@ def sweep(module: str, words: Sequence[str]) -> int:
     experiment = experiment_of(module)
     flags = resolve(experiment, argv)
     if unknown := [name for name in space if name not in flags]:
-        raise FlagError(f"{experiment.name} has no setting {', '.join(unknown)}; --help of the experiment lists all")
+        hint = did_you_mean(unknown[0], flags)
+        raise FlagError(f"{', '.join(unknown)}: unknown{hint}; allowed: the settings of --help of {experiment.name}")
     metric = own.metric or experiment.task.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")

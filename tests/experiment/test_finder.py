@@ -115,7 +115,7 @@ FIRST = {
     "adam": "adam",
     "focal loss": "losses.distribution_focal_loss",
     "uncertainty": "metrics.Calibration",
-    "tta": "dlcore/ops/box_fusion.py",
+    "tta": "--tta",
     "hyperband": "dlcore/search/halving.py",
     "Llama": "dlcore/models/llama.py",
     "dinov3": "dinov3_convnext_base",

@@ -230,7 +230,7 @@ def test_draws_are_those_of_the_search():
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["no_such=1,2"], 2, "has no setting no_such"),
+        (["no_such=1,2"], 2, "no_such: unknown; allowed"),
         (["learning_rate=1,2", "--method=pbt"], 2, "method"),
         (["learning_rate=1,2", "--trials=0"], 2, "trials"),
         (["learning_rate=log:-1:1"], 1, "not positive; allowed: positive ends"),
