@@ -448,7 +448,7 @@ def test_a_network_that_is_none_is_told_what_is_near(words, capsys):
     assert error.endswith("; allowed: names of `dlcore models`, of any kind\n")
 
 
-def test_what_is_not_in_dlcore_has_status_1(capsys):
+def test_absent_words_have_status_1(capsys):
     assert cli.main(["experiments", "gaussian", "splatting"]) == 1
     assert "error: gaussian splatting: not in dlcore; nearest: vision3d.nerf" in capsys.readouterr().err
     assert cli.main(["experiments"]) == 0

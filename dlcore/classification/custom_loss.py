@@ -47,9 +47,9 @@ def _one_each(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
     try:
         losses = jnp.asarray(loss(logits, labels))
     except (TypeError, ValueError) as error:
-        given, first = f"logits {logits.shape} and labels {labels.dtype} {labels.shape}", str(error).splitlines()[:1]
+        shapes, first = f"logits {logits.shape} and labels {labels.dtype} {labels.shape}", str(error).splitlines()[:1]
         allowed = "(logits [B, C], labels [B] int) -> [B], as softmax_cross_entropy_loss of dlcore.losses"
-        raise ValueError(f"loss={name}: fails on {given} ({''.join(first)}); allowed: {allowed}") from error
+        raise ValueError(f"loss={name}: fails on {shapes} ({''.join(first)}); allowed: {allowed}") from error
     if losses.shape != logits.shape[:1]:
         raise ValueError(
             f"loss={name}: gives {losses.shape} for logits {logits.shape}; allowed: one number for each example, "

@@ -56,7 +56,14 @@ def _folder() -> Path:
 
 
 def flag_error(message: str) -> ValueError:
-    """Build a FlagError, importing its module only here: the module imports jax, which `dlcore experiments` avoids."""
+    """Build a FlagError, importing its module only here: the module imports jax, which `dlcore experiments` avoids.
+
+    Args:
+      message: the message.
+
+    Returns:
+      The error.
+    """
     from dlcore.experiment.setting import FlagError
 
     return FlagError(message)
@@ -164,11 +171,18 @@ def listing(topic: str = "", columns: int = 80) -> str:
 
 
 def topics() -> dict[str, list[str]]:
-    """List the names of the experiments of each topic, studies and benches last."""
-    found: dict[str, list[str]] = {}
+    """List the names of the experiments of each topic.
+
+    Returns:
+      {topic: names without the topic}, benches and studies last.
+
+    Raises:
+      FlagError: there is no checkout.
+    """
+    stems_of_topic: dict[str, list[str]] = {}
     for entry in sorted(experiment_names(), key=lambda entry: entry.path.parent.name in ("bench", "studies")):
-        found.setdefault(entry.path.parent.name, []).append(entry.path.stem)
-    return found
+        stems_of_topic.setdefault(entry.path.parent.name, []).append(entry.path.stem)
+    return stems_of_topic
 
 
 def overview(columns: int = 80) -> str:
@@ -180,9 +194,9 @@ def overview(columns: int = 80) -> str:
     Raises:
       FlagError: there is no checkout.
     """
-    found = topics()
-    lines = [f"{sum(map(len, found.values()))} experiments and studies:"]
-    for topic, stems in found.items():
+    stems_of_topic = topics()
+    lines = [f"{sum(map(len, stems_of_topic.values()))} experiments and studies:"]
+    for topic, stems in stems_of_topic.items():
         names = textwrap.shorten(", ".join(stems), columns - 24, placeholder=" ...")
         lines.append(f"  {topic:16} {len(stems):3}  {names}")
     return "\n".join([*lines, *HOW_TO_GO_ON])

@@ -73,7 +73,7 @@ class Item(NamedTuple):
       kind: page, network, published, loss, metric, optimizer, flag, part (a file of dlcore), or guide (of docs/).
       name: what it is called.
       title: what it is, a line.
-      text: what else is said of it, as `words_of`.
+      text: the rest of its description, as `words_of`.
     """
 
     kind: str
@@ -232,15 +232,15 @@ def nearest(words: str, count: int = 3) -> list[Item]:
     joined = "".join(words_of(words).split())
     stems = {item.stem.replace("_", ""): item for item in reversed(items)}
     similar = {stems[stem] for stem in difflib.get_close_matches(joined, stems, count, 0.8)}
-    other = next((ours for ours, theirs in NEAR.items() if joined in theirs.split()), words)
+    other = next((ours for ours, names in NEAR.items() if joined in names.split()), words)
     parts = {re.sub(r"(?<=[a-z])v?\d+$", "", part) for part in words_of(other).split()}
-    said = {item: collections.Counter(words_of(f"{item.stem} {item.name} {item.title}").split()) for item in items}
-    number = collections.Counter(itertools.chain.from_iterable(said.values()))
+    counts = {item: collections.Counter(words_of(f"{item.stem} {item.name} {item.title}").split()) for item in items}
+    number = collections.Counter(itertools.chain.from_iterable(counts.values()))
 
     def score(item: Item) -> float:
         """Sum over the words, of which rare ones count more; names and pages count more too."""
-        shared = [part for part in parts if len(part) > 2 and said[item][part]]
-        value = sum(math.log(len(items) / number[part]) * min(said[item][part], 2) for part in shared)
+        shared = [part for part in parts if len(part) > 2 and counts[item][part]]
+        value = sum(math.log(len(items) / number[part]) * min(counts[item][part], 2) for part in shared)
         value += 6 * (item in similar)
         return value and value + 3 * (item.kind == "page") - 6 * (item.name.split(".")[0] in LAST)
 

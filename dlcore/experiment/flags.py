@@ -165,8 +165,8 @@ def parse(
 def _long_name(word: str, settings: Mapping[str, Setting]) -> str:
     """Return --learning_rate=0.1 for --lr=0.1."""
     name, equals, value = word.removeprefix("--").partition("=")
-    known = word.startswith("--") and name not in settings and ALIASES.get(name) in settings
-    return f"--{ALIASES[name]}{equals}{value}" if known else word
+    is_short = word.startswith("--") and name not in settings and ALIASES.get(name) in settings
+    return f"--{ALIASES[name]}{equals}{value}" if is_short else word
 
 
 def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:

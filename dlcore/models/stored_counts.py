@@ -49,5 +49,8 @@ def natural_order(name: str) -> list[tuple[str, int]]:
 
     Args:
       name: a name.
+
+    Returns:
+      The key.
     """
     return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

@@ -80,6 +80,9 @@ class Sums:
 
         Returns:
           The empty sums.
+
+        Raises:
+          ValueError: a value is no Metric.
         """
         for name, metric in metrics.items() if isinstance(metrics, dict) else [("", metrics)]:
             if not isinstance(metric, Metric):

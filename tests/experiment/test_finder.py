@@ -129,7 +129,7 @@ FIRST = {
 """Word -> what is found first."""
 
 
-def test_what_is_meant_is_found_first():
+def test_the_meant_thing_is_found_first():
     assert {word: find(word)[0].name for word in FIRST} == FIRST
 
 
@@ -177,7 +177,7 @@ def test_benches_and_studies_come_last():
         ("patchcore", "classic_ml.density"),
     ],
 )
-def test_what_is_not_there_leads_to_what_is_nearest(word, near):
+def test_absent_words_lead_to_the_nearest(word, near):
     assert not find(word)
     assert near in [item.name for item in nearest(word)]
     with pytest.raises(FlagError, match=rf"^{word}: not in dlcore; nearest: .*{near}"):
