@@ -148,7 +148,7 @@ def _report(error: Exception, show: bool, flags: Flags) -> int:
         traceback.print_exc()
     message = _in_flags(str(error), flags)
     print(f"error: {message}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
-    return 2 if isinstance(error, FlagError) or message.startswith("--") else 1
+    return 2 if isinstance(error, FlagError) or message != str(error) else 1
 
 
 def _in_flags(message: str, flags: Flags) -> str:
