@@ -1,12 +1,13 @@
 """The console script `dlcore`.
 
-dlcore experiments [WORD]                     list every experiment and study with what it was measured to reach
+dlcore experiments [TOPIC | WORD ...]         list the topics, or one with what its experiments were measured to reach,
+                                              or find pages, networks, losses, optimizers, metrics, flags and chapters
 dlcore run TOPIC.NAME [--FLAG=VALUE ...]      run one: python -m experiments.TOPIC.NAME; --help lists its flags
 dlcore search TOPIC.NAME FLAG=SPACE ...       search its settings: python -m dlcore.search
 dlcore compare RUN RUN ...                    overlay the curves of runs, list the settings that differ
-dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters and image sizes; or another kind: tokens,
-                                              pairs, encoder, video, detection, segmentation,
-                                              generative; --published: what from_pretrained loads
+dlcore models ["resnet*"] [--kind=KIND]       list the zoo: names, parameters and what they read; a pattern is looked
+                                              for in all kinds: image, tokens, pairs, encoder, video, detection,
+                                              segmentation, depth, generative; --published: what from_pretrained loads
 dlcore cost MODEL [--chip=h100] [--xla]       parameters, multiply-adds, memory and receptive field, layer by layer
 dlcore convert FILE --model=MODEL --out=DIR   a .safetensors, .npz or .pth file of torch weights, for --init_from;
                                               --mean and --std where it normalizes images in another way
@@ -20,6 +21,7 @@ experiments, run and search work in a checkout of dlcore.
 """
 
 import argparse
+import difflib
 import fnmatch
 import os
 import re
@@ -32,6 +34,9 @@ from typing import Any
 from dlcore.run.endings import note_repeats, orderly_ending
 
 __all__ = ["main"]
+
+OTHER_WORDS = {"train": "run", "evaluate": "run", "predict": "run", "list": "experiments", "find": "experiments"}
+"""What other tools call a command."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -55,12 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _main(argv: list[str]) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # a console script does not see the checkout that it is called in
+    if (checkout := str(Path(__file__).resolve().parents[1])) not in sys.path:
+        sys.path.append(checkout)  # nor, of `pip install -e`, the one that dlcore is imported from
     if argv[:1] in (["run"], ["search"]):
         return _run(argv) if argv[0] == "run" else _search(argv[1:])
     parser = argparse.ArgumentParser(
         prog="dlcore",
         usage="dlcore COMMAND [...]",
-        description=__doc__,
+        description=(__doc__ or "").partition("\n\n")[2],
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -71,8 +78,9 @@ def _main(argv: list[str]) -> int:
     def command(name: str, description: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, description=description, allow_abbrev=False)
 
-    experiments = command("experiments", "List the experiments and studies with what they were measured to reach.")
-    experiments.add_argument("word", nargs="?", default="", help="only those about this word")
+    experiments = command("experiments", "List the experiments and studies, or find what a word is about.")
+    experiments.add_argument("words", nargs="*", help="a topic, or words to find; nothing lists the topics")
+    experiments.add_argument("--all", action="store_true", help="list all that is found, or all experiments")
     command("run", "Run an experiment: dlcore run TOPIC.NAME --FLAG=VALUE ...")
     command("search", "Search an experiment's settings: dlcore search TOPIC.NAME FLAG=SPACE ...")
     compared = command("compare", "Overlay the curves of runs, and list the settings that differ.")
@@ -84,7 +92,7 @@ def _main(argv: list[str]) -> int:
     models = command("models", "List the models.")
     models.add_argument("pattern", nargs="?", default="*", help="a shell pattern")
     kinds = ("image", "tokens", "pairs", "encoder", "video", "detection", "segmentation", "depth", "generative")
-    models.add_argument("--kind", choices=kinds, default="image", help="what the models read or give")
+    models.add_argument("--kind", choices=kinds, help="what they read or give; a pattern is looked for in all")
     models.add_argument(
         "--published", action="store_true", help="list the architectures that from_pretrained and hf:ORG/NAME take"
     )
@@ -144,6 +152,11 @@ def _main(argv: list[str]) -> int:
     if not argv:
         parser.print_help()
         return 1
+    if not argv[0].startswith("-") and argv[0] not in commands.choices:
+        near = difflib.get_close_matches(argv[0], [*commands.choices, *OTHER_WORDS], 1)
+        hint = f" (did you mean {OTHER_WORDS.get(near[0], near[0])}?)" if near else ""
+        print(f"error: {argv[0]}: no command{hint}; allowed: {', '.join(commands.choices)}", file=sys.stderr)
+        return 2
     options = parser.parse_args(argv)
     try:
         handlers = {"experiments": _experiments, "compare": _compare, "models": _models, "cost": _cost}
@@ -159,9 +172,17 @@ def _main(argv: list[str]) -> int:
 def _experiments(options: argparse.Namespace) -> None:
     import pydoc
 
-    from dlcore.experiment.catalog import listing
+    from dlcore.experiment.catalog import listing, overview, topics
 
-    text = listing(options.word, min(shutil.get_terminal_size().columns, 120))
+    columns, words = min(shutil.get_terminal_size().columns, 120), " ".join(options.words)
+    if not words:
+        text = listing("", columns) if options.all else overview(columns)
+    elif words in topics():
+        text = listing(words, columns)
+    else:
+        from dlcore.experiment.finder import found_text
+
+        text = found_text(words, columns, None if options.all else 16)
     if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
         pydoc.pager(text)
     else:
@@ -204,15 +225,24 @@ def _models(options: argparse.Namespace) -> None:
     if options.published:
         _published_models(options.pattern)
         return
-    from dlcore.models.stored_counts import stored_models
+    from dlcore.models.stored_counts import all_stored_models, natural_order
 
-    models = stored_models(options.kind)
-    names = fnmatch.filter(models, options.pattern)
+    kinds = all_stored_models()
+    if options.kind or options.pattern == "*":
+        kinds = {(kind := options.kind or "image"): kinds[kind]}
+    names = {name: kind for kind, rows in kinds.items() for name in fnmatch.filter(rows, options.pattern)}
     if not names:
-        allowed = f"the {len(models)} names of `dlcore models --kind={options.kind}`"
-        raise ValueError(f"pattern={options.pattern!r}: matches none; allowed: {allowed}")
-    for name in names:
-        print(f"{name:36}{models[name]['parameters']:>14,} parameters   {models[name]['reads']}")
+        everything = {name: kind for kind, rows in all_stored_models().items() for name in rows}
+        others = {everything[name] for name in fnmatch.filter(everything, options.pattern)}
+        near = [f"--kind={kind}" for kind in sorted(others)]
+        near = near or difflib.get_close_matches(options.pattern.strip("*"), everything)
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        allowed = f"names of `dlcore models --kind=KIND`, of {', '.join(all_stored_models())}"
+        raise ValueError(f"pattern={options.pattern!r}: matches none{hint}; allowed: {allowed}")
+    for name in sorted(names, key=natural_order):
+        row = kinds[names[name]][name]
+        kind = "" if len({*names.values()}) == 1 else f"   {names[name]}"
+        print(f"{name:36}{row['parameters']:>14,} parameters   {row['reads']:11}{kind}".rstrip())
 
 
 def _published_models(pattern: str) -> None:
@@ -229,7 +259,19 @@ def _published_models(pattern: str) -> None:
         print(f"{library:14}{name}")
 
 
+def _check_model(argument: str, name: str) -> None:
+    """Refuse a name that no network has, before jax is imported."""
+    from dlcore.models.stored_counts import all_stored_models
+
+    names = {name for rows in all_stored_models().values() for name in rows}
+    if name not in names:
+        near = difflib.get_close_matches(name, names)
+        hint = f" (did you mean {', '.join(near)}?)" if near else ""
+        raise ValueError(f"{argument}={name!r}: unknown{hint}; allowed: names of `dlcore models`, of any kind")
+
+
 def _cost(options: argparse.Namespace) -> None:
+    _check_model("name", options.name)
     import jax
     import jax.numpy as jnp
 
@@ -340,6 +382,7 @@ def _convert(options: argparse.Namespace) -> None:
     elif options.model is None:
         raise ValueError("model=None: missing; allowed: --model=NAME, a name of `dlcore models`")
     else:
+        _check_model("model", options.model)
         _convert_to_dlcore(options)
 
 

@@ -48,6 +48,8 @@ __all__ = [
 ]
 
 MOST_SEED = 2**32 - 1
+EXAMPLES = {"GradientTransformation": ", as optax.adam(1e-3)", "Module": ", as create_model('resnet18')"}
+"""What an argument of a class may be, for errors."""
 Batch = Any
 Metrics = dict[str, "Metric"]
 
@@ -176,9 +178,26 @@ def check_arguments(function: Callable) -> Callable:
     @functools.wraps(function)
     def checked(*args: Any, **kwargs: Any) -> Any:
         _check(hints, dict(zip(names, args, strict=False)) | kwargs)  # too many are the function's own error
-        return function(*args, **kwargs)
+        result = function(*args, **kwargs)
+        return result._replace(predict=_of_batches(result.predict)) if isinstance(result, Learner) else result
 
     return checked
+
+
+def _of_batches(predict: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], Any]:
+    """Return `predict`, which says what a batch is where it is given an array in place of one."""
+
+    @functools.wraps(predict)
+    def explained(state: Any, batch: Batch) -> Any:
+        try:
+            return predict(state, batch)
+        except (IndexError, TypeError) as error:
+            if not isinstance(batch, np.ndarray | jax.Array):
+                raise
+            allowed = "a dict of arrays, as {'image': [B, H, W, C], 'index': [B]}"
+            raise ValueError(f"batch: an array {list(batch.shape)}; allowed: {allowed}") from error
+
+    return explained
 
 
 def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
@@ -196,8 +215,12 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
         if _is_instance_hint(hint) and (isinstance(value, type) or isfunction(value)) and not isinstance(value, hint):
             kind = "class" if isinstance(value, type) else "function"
             raise ValueError(f"{name}={value.__name__}: a {kind}; allowed: a {hint.__name__}, as {value.__name__}(...)")
-        if _is_instance_hint(hint) and not issubclass(hint, str) and isinstance(value, str):
-            raise ValueError(f"{name}={value!r}: a word; allowed: a {hint.__name__}")
+        classes = tuple(option for option in _options(hint) if option is not type(None))
+        is_data = isinstance(value, str | Real | list | dict) and all(map(_is_instance_hint, classes))
+        if is_data and not isinstance(value, classes) and not issubclass(classes[0], str | Real | jax.Array):
+            found = "word" if isinstance(value, str) else "number" if isinstance(value, Real) else type(value).__name__
+            kind = classes[0].__name__
+            raise ValueError(f"{name}={value!r}: a {found}; allowed: a {kind}{EXAMPLES.get(kind, '')}")
         if is_record(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")
@@ -382,6 +405,7 @@ class Sum(Metric):
         Raises:
           ValueError: there are more values than int32 counts, or `mask` has another shape.
         """
+        values = jnp.asarray(values)
         keep = value_mask(mask, values.shape)
         if jnp.issubdtype(values.dtype, jnp.floating):
             dtype = jnp.promote_types(values.dtype, jnp.float32)

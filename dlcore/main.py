@@ -146,8 +146,9 @@ def _report(error: Exception, show: bool, flags: Flags) -> int:
     """Print an error; its exit status."""
     if show:
         traceback.print_exc()
-    print(f"error: {_in_flags(str(error), flags)}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
-    return 2 if isinstance(error, FlagError) else 1
+    message = _in_flags(str(error), flags)
+    print(f"error: {message}" + ("" if show else "  (--traceback shows where)"), file=sys.stderr)
+    return 2 if isinstance(error, FlagError) or message != str(error) else 1
 
 
 def _in_flags(message: str, flags: Flags) -> str:

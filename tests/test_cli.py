@@ -52,7 +52,7 @@ def test_help_names_each_command_once(capsys):
 
 @pytest.mark.slow
 def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
-    assert cli.main(["experiments"]) == 0
+    assert cli.main(["experiments", "--all"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "classification" in lines
     assert max(map(len, lines)) <= 80
@@ -62,8 +62,8 @@ def test_experiments_are_listed_by_topic_with_what_they_reached(capsys):
     files = {path.stem for path in Path("experiments/rl").glob("[!_]*.py")}
     assert {line.split(":")[0].strip() for line in lines if line.startswith("  rl.")} == {f"rl.{x}" for x in files}
     assert any(line.startswith("  studies.depth:") for line in lines), "studies are listed too"
-    assert cli.main(["experiments", "cartpole"]) == 0
-    names = re.findall(r"^  (\w+\.\w+): ", capsys.readouterr().out, re.MULTILINE)
+    assert cli.main(["experiments", "cartpole", "--all"]) == 0
+    names = re.findall(r"^(?:\w+ )?(\w+\.\w+): ", capsys.readouterr().out, re.MULTILINE)
     assert {name.split(".")[0] for name in names} == {"rl", "studies"}
     assert {"rl.ppo", "rl.a2c", "studies.policy_gradient_variance"} <= set(names)
 
@@ -181,7 +181,10 @@ def test_cost_with_every_option(tmp_path, capsys):
             ["models", "nothing*", "--published"],
             "pattern='nothing*': matches none; allowed: the names of `dlcore models",
         ),
-        (["models", "resnet18", "--kind=tokens"], "names of `dlcore models --kind=tokens`"),
+        (
+            ["models", "resnet18", "--kind=tokens"],
+            "matches none (did you mean --kind=image?); allowed: names of `dlcore models --kind=KIND`, of image, ",
+        ),
         (["cost", "resnet19"], "did you mean"),
         (["cost", "gpt2"], "name='gpt2': it reads tokens; allowed: models of images"),
         (["cost", "resnet18", "--input=224"], "input='224': not HxWxC"),
@@ -415,10 +418,41 @@ def test_a_long_list_is_paged_on_a_terminal_alone(monkeypatch, capsys):
     assert len(paged[0].splitlines()) > 24
 
 
-def test_a_command_that_is_none_is_refused():
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["train"])
-    assert stop.value.code == 2
+@pytest.mark.parametrize(("word", "meant"), [("trian", "run"), ("train", "run"), ("modles", "models"), ("zzz", None)])
+def test_a_command_that_is_none_is_one_line_with_what_is_near(word, meant, capsys):
+    assert cli.main([word]) == 2
+    hint = f" (did you mean {meant}?)" if meant else ""
+    assert capsys.readouterr().err.startswith(f"error: {word}: no command{hint}; allowed: experiments, run, search")
+
+
+def test_a_pattern_is_looked_for_in_all_kinds_and_numbers_are_in_order(capsys):
+    assert cli.main(["models", "dino*"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert {row[0].partition("_")[0]: row[-1] for row in rows} == {"dinov2": "encoder", "dinov3": "image"}
+    assert cli.main(["models", "resnet[1-9]*[0-9]"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["resnet18", "resnet34", "resnet50", "resnet101", "resnet152"]
+    for pattern in ("clip*", "yolo*", "sam*"):
+        assert cli.main(["models", pattern]) == 0
+    capsys.readouterr()
+    assert cli.main(["models", "clip*", "--kind=image"]) == 1
+    assert "matches none (did you mean --kind=pairs?); allowed: names of" in capsys.readouterr().err
+    assert cli.main(["models", "resnt18"]) == 1
+    assert "matches none (did you mean resnet18, " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["cost", "resnet51"], ["convert", "x.pth", "--model=resnet51"]])
+def test_a_network_that_is_none_is_told_what_is_near(words, capsys):
+    assert cli.main(words) == 1
+    assert "='resnet51': unknown (did you mean resnet50, " in (error := capsys.readouterr().err)
+    assert error.endswith("; allowed: names of `dlcore models`, of any kind\n")
+
+
+def test_absent_words_have_status_1(capsys):
+    assert cli.main(["experiments", "gaussian", "splatting"]) == 1
+    assert "error: gaussian splatting: not in dlcore; nearest: vision3d.nerf" in capsys.readouterr().err
+    assert cli.main(["experiments"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) < 24
 
 
 def test_commands_without_options_take_their_defaults(tmp_path, monkeypatch, capsys):
@@ -506,10 +540,10 @@ def test_of_a_model_and_its_average_the_average_is_taken_unless_it_is_refused(tm
 
 def test_a_list_is_at_most_120_columns_wide(monkeypatch):
     asked = []
-    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda word, width: asked.append((word, width)) or "")
+    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda topic, width: asked.append((topic, width)) or "")
     for columns in ("119", "121"):
         monkeypatch.setenv("COLUMNS", columns)
-        assert cli.main(["experiments", "nerf"]) == 0
+        assert cli.main(["experiments", "video"]) == 0
     assert [width for _, width in asked] == [119, 120]
 
 

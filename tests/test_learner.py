@@ -333,7 +333,11 @@ def test_numbers_of_numpy_are_limited_too(number):
         ({"share": 2.0}, r"^share=2\.0: out of range; allowed: at least 0, at most 1$"),
         ({"share": math.nan}, r"^share=nan: out of range; allowed: at least 0, at most 1$"),
         ({"depth": 1.5}, r"^depth=1\.5: no whole number; allowed: integers$"),
-        ({"model": "mlp"}, r"^model='mlp': a word; allowed: a Module$"),
+        ({"model": "mlp"}, r"^model='mlp': a word; allowed: a Module, as create_model\("),
+        ({"model": ["mlp"]}, r"^model=\['mlp'\]: a list; allowed: a Module"),
+        ({"optimizer": 0.1}, r"^optimizer=0\.1: a number; allowed: a GradientTransformation, as optax\.adam\(1e-3\)$"),
+        ({"optimizer": "adam"}, r"^optimizer='adam': a word; allowed: a GradientTransformation, as optax\.adam\("),
+        ({"second": 0.1}, r"^second=0\.1: a number; allowed: a GradientTransformation"),
     ],
 )
 def test_an_argument_of_another_kind_is_refused(argument, message):
@@ -343,6 +347,8 @@ def test_an_argument_of_another_kind_is_refused(argument, message):
     def learner(
         *,
         model: nn.Module = nn.Dense(1),
+        optimizer: optax.GradientTransformation = optax.sgd(0.1),
+        second: optax.GradientTransformation | None = None,
         count: Annotated[int, Range(1)] = 3,
         limit: int | None = None,
         on: bool = False,
@@ -355,9 +361,27 @@ def test_an_argument_of_another_kind_is_refused(argument, message):
         return count
 
     allowed = {"limit": None, "on": np.bool_(True), "rate": jnp.float32(0.5), "shift": 1, "sizes": (3, 4)}
-    assert learner(count=np.int64(4), **allowed) == 4
+    assert learner(count=np.int64(4), optimizer=optax.adam(1e-3), second=optax.identity(), **allowed) == 4
     with pytest.raises(ValueError, match=message):
         learner(**argument)
+
+
+def test_an_array_in_place_of_a_batch_is_named():
+    @check_arguments
+    def learner():
+        return Learner(None, None, None, lambda state, batch: state + batch["image"])
+
+    predict = learner().predict
+    assert predict(1, {"image": 2}) == 3
+    for call in (predict, jax.jit(predict)):
+        with pytest.raises(ValueError, match=r"^batch: an array \[2, 3\]; allowed: a dict of arrays, as \{'image'"):
+            call(1, np.zeros((2, 3)))
+    with pytest.raises(TypeError):
+        learner().predict(1, {"image": "word"})
+
+
+def test_sums_are_of_numbers_and_lists_too():
+    assert (Sum.of(0.5).compute(), Sum.of([1.0, 2.0]).compute()) == (0.5, 1.5)
 
 
 @pytest.mark.parametrize("seed", [2**70, 2**32, -1, np.int64(-1), np.uint64(2**63)])

@@ -43,9 +43,14 @@ def per_example_loss(loss: Loss | None, label_smoothing: float | jax.Array) -> L
 
 def _one_each(loss: Loss, logits: jax.Array, labels: jax.Array) -> jax.Array:
     """Return a caller's loss, which must give one number for each example."""
-    losses = jnp.asarray(loss(logits, labels))
+    name = getattr(loss, "__name__", type(loss).__name__)
+    try:
+        losses = jnp.asarray(loss(logits, labels))
+    except (TypeError, ValueError) as error:
+        shapes, first = f"logits {logits.shape} and labels {labels.dtype} {labels.shape}", str(error).splitlines()[:1]
+        allowed = "(logits [B, C], labels [B] int) -> [B], as softmax_cross_entropy_loss of dlcore.losses"
+        raise ValueError(f"loss={name}: fails on {shapes} ({''.join(first)}); allowed: {allowed}") from error
     if losses.shape != logits.shape[:1]:
-        name = getattr(loss, "__name__", type(loss).__name__)
         raise ValueError(
             f"loss={name}: gives {losses.shape} for logits {logits.shape}; allowed: one number for each example, "
             f"{logits.shape[:1]}"

@@ -42,6 +42,8 @@ from dlcore.json_content import parse_json
 
 __all__ = ["coco_source", "coco_splits"]
 
+LAYOUT = "instances_train.json in COCO's format, and images/ or images.zip"
+
 
 def coco_splits(
     data_dir: str | Path,
@@ -80,7 +82,7 @@ def coco_splits(
     candidates = (folder / "images.zip", folder / "images", *(zips if len(zips) == 1 else ()))
     images = next((p for p in candidates if p.exists()), None)
     if images is None:
-        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds neither images.zip nor images/, nor one other zip")
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: holds neither images.zip nor images/; allowed: {LAYOUT}")
     annotations, messages = _annotation_files(folder, keypoints)
     categories = _read(annotations["train"])["categories"]
     sources = {
@@ -105,7 +107,11 @@ def _annotation_files(folder: Path, keypoints: bool) -> tuple[dict[str, Path], t
             else:
                 file_of_split.setdefault(split, path)
     if "train" not in file_of_split:
-        there = f" but {', '.join(unused)}; allowed names of splits: {allowed_names()}" if unused else ""
+        there = (
+            f" but {', '.join(unused)}; allowed names of splits: {allowed_names()}"
+            if unused
+            else f"; allowed: {LAYOUT}"
+        )
         raise FileNotFoundError(f"data_dir={str(folder)!r}: holds no instances_train.json{there}")
     messages = (f"{folder.name}: not read, as their names name no split ({allowed_names()}): {', '.join(unused)}",)
     return {

@@ -52,7 +52,11 @@ __all__ = [
     "segmentation_splits",
 ]
 
-LAYOUTS = ("pairs", "cityscapes", "ade20k")
+LAYOUTS = {
+    "pairs": "images/ and masks/ with files of the same names, or train/images/ and train/masks/ (docs/data.md)",
+    "cityscapes": "leftImg8bit/train/CITY/X_leftImg8bit.png, gtFine/train/CITY/X_gtFine_labelIds.png",
+    "ade20k": "images/training/X.jpg, annotations/training/X.png",
+}
 ADE20K_CLASSES = 150
 CITYSCAPES = {
     7: "road",
@@ -144,7 +148,7 @@ def segmentation_splits(
     check_choice("layout", layout, LAYOUTS)
     names, table, pairs, messages = {"pairs": _pairs, "cityscapes": _cityscapes, "ade20k": _ade20k}[layout](path)
     if not pairs.get("train"):
-        raise ValueError(f"data_dir={str(data_dir)!r}: holds no training images with masks; allowed: those of {layout}")
+        raise ValueError(f"data_dir={str(data_dir)!r}: no training images with masks; allowed: {LAYOUTS[layout]}")
     size = None if image_size is None else target_size(image_size)
     sources, values = {}, {}
     for split in ("train", "valid", "test"):

@@ -78,7 +78,10 @@ def tfds_sources(
         hint = f"did you mean {' or '.join(map(repr, close))}?" if close else f"allowed: {', '.join(known)}, ..."
         raise ValueError(f"dataset={name!r}: neither a data set of TFDS nor one of dlcore; {hint}")
     if data_dir is None:
-        raise ValueError(f"data_dir=None: dataset {name!r} needs the folder in which TFDS prepared it")
+        raise ValueError(
+            f"data_dir=None: dataset {name!r} needs the folder in which TFDS prepared it; allowed: data_dir=FOLDER. "
+            f"{_how_to_prepare(name, 'FOLDER')}"
+        )
     splits = tfds_splits(name, data_dir)
     options = {"limit_bytes": limit_bytes, "image_size": image_size, "workers": workers}
     if len(splits) == 1:

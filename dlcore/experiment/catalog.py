@@ -5,7 +5,6 @@ import functools
 import json
 import re
 import textwrap
-from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,10 +19,18 @@ __all__ = [
     "experiment_names",
     "find_experiment",
     "first_line",
+    "flag_error",
     "listing",
-    "matching_entries",
+    "overview",
     "read_measured_numbers",
+    "topics",
 ]
+
+
+HOW_TO_GO_ON = (
+    "dlcore experiments TOPIC      its experiments with the numbers that they reached",
+    "dlcore experiments WORD ...   pages, networks, losses, metrics, flags, chapters",
+)
 
 
 class Entry(NamedTuple):
@@ -41,15 +48,22 @@ class Entry(NamedTuple):
 def _folder() -> Path:
     spec = find_spec("experiments")
     if spec is None or not spec.submodule_search_locations:
-        raise _error(
-            "experiments: not importable, as an installed package has none; "
-            "allowed: a checkout of dlcore as the working directory"
+        raise flag_error(
+            "experiments: none in this folder, as an installed package has none; "
+            "allowed: in the folder of a checkout (git clone, then cd dlcore)"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def _error(message: str) -> ValueError:
-    """Build a FlagError, importing its module only here: the module imports jax, which `dlcore experiments` avoids."""
+def flag_error(message: str) -> ValueError:
+    """Build a FlagError, importing its module only here: the module imports jax, which `dlcore experiments` avoids.
+
+    Args:
+      message: the message.
+
+    Returns:
+      The error.
+    """
     from dlcore.experiment.setting import FlagError
 
     return FlagError(message)
@@ -100,7 +114,7 @@ def find_experiment(name: str) -> "Experiment | Study":
         similar = [stems[s] for s in difflib.get_close_matches(name.rpartition(".")[2], stems, 3, 0.8)]
         similar += difflib.get_close_matches(name, names, 3, 0.6)
         hint = f" (did you mean {', '.join(list(dict.fromkeys(similar))[:3])}?)" if similar else ""
-        raise _error(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
+        raise flag_error(f"{name}: unknown{hint}; allowed: the names of `dlcore experiments`")
     return import_module(f"experiments.{name}").experiment
 
 
@@ -124,71 +138,23 @@ def read_measured_numbers() -> dict[str, str]:
     return {name: min(values)[1] for name, values in numbers.items()}
 
 
-def _words(text: str) -> str:
-    """Normalize a text for the search: lower case, one space for all between letters and digits."""
-    return " " + re.sub(r"[\W_]+", " ", text).lower() + " "
-
-
-@functools.cache
-def _docstrings(path: Path) -> str:
-    """Read all docstrings of a file as `_words`, without parsing it, which takes ten times as long."""
-    return _words(" ".join(re.findall(r'"""(.*?)"""', path.read_text(encoding="utf-8"), re.DOTALL)))
-
-
-@functools.cache
-def _own_text(entry: Entry) -> str:
-    """The name and the docstrings of an experiment and of the technique of the same name, as `_words`."""
-    technique = Path(__file__).resolve().parents[1] / entry.path.parent.name / entry.path.name
-    return _words(entry.name) + "".join(_docstrings(path) for path in (entry.path, technique) if path.exists())
-
-
-@functools.cache
-def _imported_text(entry: Entry) -> str:
-    """The docstrings of the files of dlcore's topics, models, losses and the like that an experiment imports itself."""
-    package, paths = Path(__file__).resolve().parents[1], []
-    imports = r"^from dlcore\.([\w.]+) import \(?([\w, \n]+)"
-    for module, names in re.findall(imports, entry.path.read_text(encoding="utf-8"), re.MULTILINE):
-        if module.split(".")[0] not in ("experiment", "kits", "main", "learner", "run"):
-            folder = package / module.replace(".", "/")
-            paths += [folder.with_suffix(".py"), *(folder / f"{name}.py" for name in re.findall(r"\w+", names))]
-    return "".join(_docstrings(path) for path in paths if path.exists())
-
-
-def matching_entries(word: str) -> list[Entry]:
-    """Find the experiments that a word is about.
+def listing(topic: str = "", columns: int = 80) -> str:
+    """List every experiment and study of a topic, with its first line and its measured number.
 
     Args:
-      word: a word, or several that follow each other; case, hyphens and line breaks do not matter.
-
-    Returns:
-      The entries with the word in their name, in a docstring of their file, or in one of the technique of the same
-      name. If there are none, those with a word that begins like it; if there are none either, those that import a
-      technique whose docstrings have it.
-    """
-    entries, start = experiment_names(), _words(word).rstrip()
-
-    def having(text_of: Callable[[Entry], str]) -> list[Entry]:
-        whole = [entry for entry in entries if any(f"{start}{end} " in text_of(entry) for end in ("", "s"))]
-        return whole or [entry for entry in entries if start in text_of(entry)]
-
-    return having(_own_text) or having(_imported_text)
-
-
-def listing(word: str = "", columns: int = 80) -> str:
-    """List every experiment and study by topic, with its first line and its measured number.
-
-    Args:
-      word: word to filter by, see `matching_entries`.
+      topic: name of the topic; "" for all.
       columns: largest length of a line in characters.
 
     Raises:
-      FlagError: there is no checkout, or no entry contains the word.
+      FlagError: there is no checkout, or no such topic.
     """
-    numbers, lines, topic = read_measured_numbers(), [], None
-    for entry in matching_entries(word) if word else experiment_names():
-        if entry.path.parent.name != topic:
-            topic = entry.path.parent.name
-            lines += ["", topic]
+    numbers, lines, last = read_measured_numbers(), [], None
+    for entry in experiment_names():
+        if topic not in ("", entry.path.parent.name):
+            continue
+        if entry.path.parent.name != last:
+            last = entry.path.parent.name
+            lines += ["", last]
         number = f" [{numbers[entry.name]}]" if entry.name in numbers else ""
         text = f"{entry.name}: {first_line(entry)}{number}"
         lines += textwrap.wrap(
@@ -200,8 +166,37 @@ def listing(word: str = "", columns: int = 80) -> str:
             break_long_words=False,
         )
     if not lines:
-        names = [entry.name.rpartition(".")[2] for entry in experiment_names()]
-        similar = difflib.get_close_matches(word, dict.fromkeys(names), 3, 0.8)
-        hint = f" (did you mean {', '.join(similar)}?)" if similar else ""
-        raise _error(f"word={word!r}: no experiment has it{hint}; allowed: words of `dlcore experiments`")
+        raise flag_error(f"topic={topic!r}: unknown; allowed: {', '.join(topics())}")
     return "\n".join(lines[1:])
+
+
+def topics() -> dict[str, list[str]]:
+    """List the names of the experiments of each topic.
+
+    Returns:
+      {topic: names without the topic}, benches and studies last.
+
+    Raises:
+      FlagError: there is no checkout.
+    """
+    stems_of_topic: dict[str, list[str]] = {}
+    for entry in sorted(experiment_names(), key=lambda entry: entry.path.parent.name in ("bench", "studies")):
+        stems_of_topic.setdefault(entry.path.parent.name, []).append(entry.path.stem)
+    return stems_of_topic
+
+
+def overview(columns: int = 80) -> str:
+    """List the topics with their number of experiments, and how to go on: one screen.
+
+    Args:
+      columns: largest length of a line in characters.
+
+    Raises:
+      FlagError: there is no checkout.
+    """
+    stems_of_topic = topics()
+    lines = [f"{sum(map(len, stems_of_topic.values()))} experiments and studies:"]
+    for topic, stems in stems_of_topic.items():
+        names = textwrap.shorten(", ".join(stems), columns - 24, placeholder=" ...")
+        lines.append(f"  {topic:16} {len(stems):3}  {names}")
+    return "\n".join([*lines, *HOW_TO_GO_ON])

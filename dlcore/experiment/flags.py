@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 
 from dlcore.experiment.help import help_text
-from dlcore.experiment.setting import FlagError, Setting, did_you_mean, kind_name, read_value
+from dlcore.experiment.setting import ALIASES, FlagError, Setting, did_you_mean, kind_name, read_value
 
 __all__ = ["Flags", "check_names", "parse"]
 
@@ -131,6 +131,7 @@ def parse(
         print(usage.strip() + "\n\n" + help_text(groups, everything="--help=all" in argv or "--helpfull" in argv))
         raise SystemExit(0)
     public_settings = {name: setting for name, setting in settings.items() if not setting.external}
+    argv = [_long_name(word, public_settings) for word in argv]
     check_names(argv, public_settings)
     try:
         rest = values(["experiment", *argv])[1:]
@@ -159,6 +160,13 @@ def parse(
     )
     records = {name: setting.record for name, setting in settings.items() if setting.record}
     return Flags(resolved, {group: tuple(entries) for group, entries in groups.items()}, explicit, identity, records)
+
+
+def _long_name(word: str, settings: Mapping[str, Setting]) -> str:
+    """Return --learning_rate=0.1 for --lr=0.1."""
+    name, equals, value = word.removeprefix("--").partition("=")
+    is_short = word.startswith("--") and name not in settings and ALIASES.get(name) in settings
+    return f"--{ALIASES[name]}{equals}{value}" if is_short else word
 
 
 def check_names(argv: list[str], settings: Mapping[str, Setting]) -> None:

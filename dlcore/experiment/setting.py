@@ -45,6 +45,9 @@ NonNegativeFloat = Annotated[float, Range(0)]
 Seed = Annotated[int, Range(0, MOST_SEED)]
 """A seed that a key of jax distinguishes: seeds that are equal modulo 2^32 would be the same run."""
 
+ALIASES = {"lr": "learning_rate", "bs": "batch_size", "wd": "weight_decay"}
+"""Short names of flags, taken where an experiment has the long one and none of the short name."""
+
 EXTERNAL_FIELDS = frozenset({"num_classes", "axis_name", "dtype", "parent", "name"})
 """Fields of a module that the experiment passes itself, or that flax adds."""
 
@@ -465,5 +468,10 @@ def did_you_mean(name: str, names: Any, count: int = 3) -> str:
     Returns:
       " (did you mean a, b?)", or "" if no name is close.
     """
-    suggestions = difflib.get_close_matches(name, list(names), count, 0.5)
+    names = list(names)
+    if ALIASES.get(name) in names:
+        return f" (did you mean {ALIASES[name]}?)"
+    suggestions = difflib.get_close_matches(name, names, count, 0.5 if len(name) <= 3 else 0.65)
+    ratios = [difflib.SequenceMatcher(None, name, other).ratio() for other in suggestions]
+    suggestions = [other for other, ratio in zip(suggestions, ratios, strict=True) if ratio >= max(ratios) - 0.15]
     return f" (did you mean {', '.join(suggestions)}?)" if suggestions else ""

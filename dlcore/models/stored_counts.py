@@ -5,12 +5,13 @@
 
 import functools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from dlcore.choices import check_choice
 
-__all__ = ["STORED", "all_stored_models", "stored_models"]
+__all__ = ["STORED", "all_stored_models", "natural_order", "stored_models"]
 
 STORED = Path(__file__).with_name("zoo.json")
 
@@ -41,3 +42,15 @@ def stored_models(kind: str) -> dict[str, dict[str, Any]]:
     models = all_stored_models()
     check_choice("kind", kind, models)
     return models[kind]
+
+
+def natural_order(name: str) -> list[tuple[str, int]]:
+    """Return a key that sorts names as a reader does: resnet18 before resnet101.
+
+    Args:
+      name: a name.
+
+    Returns:
+      The key.
+    """
+    return [(text, int(number or 0)) for text, number in re.findall(r"(\D*)(\d*)", name)]

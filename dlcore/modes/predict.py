@@ -34,7 +34,8 @@ def _predict_files(run: ResolvedRun) -> None:
         raise FlagError(f"--mode=predict: {experiment.name} has none; allowed: the other modes")
     read_inputs = experiment.task.drawn if flags.input is None else experiment.task.inputs
     if read_inputs is None and flags.input is None:
-        raise FlagError(f"--input: missing; allowed: --mode=predict --input={experiment.task.input_kind}")
+        missing, run_flag = ("--input", "") if flags.get("run") else ("--run, --input", " --run=RUN")
+        raise FlagError(f"{missing}: missing; allowed: --mode=predict{run_flag} --input={experiment.task.input_kind}")
     if read_inputs is None:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no input; allowed: --mode=predict without it")
     if flags.input is not None and "num_drawn" in flags.given:

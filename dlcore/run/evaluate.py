@@ -96,7 +96,7 @@ class Evaluation:
                 program = self._predict if method == "predict" else functools.partial(self._next, None)
                 jax.eval_shape(program, state, jax.tree.map(widened, rows))
         except (ArithmeticError, LookupError, TypeError, ValueError, FlaxError) as error:
-            if isinstance(error.__cause__, KeyError):  # the message names the missing key
+            if isinstance(error.__cause__, KeyError) or str(error).startswith("metrics"):  # the message says it all
                 raise
             shapes = {
                 jax.tree_util.keystr(p, simple=True): np.shape(x)[1:]

@@ -80,7 +80,16 @@ class Sums:
 
         Returns:
           The empty sums.
+
+        Raises:
+          ValueError: a value is no Metric.
         """
+        for name, metric in metrics.items() if isinstance(metrics, dict) else [("", metrics)]:
+            if not isinstance(metric, Metric):
+                is_array = isinstance(metric, jax.Array | jax.ShapeDtypeStruct)
+                what = f"an array {list(metric.shape)}" if is_array else f"a {type(metric).__name__}"
+                allowed = "{name: Sum.of(values, mask), Max(value) or Last(value)}"
+                raise ValueError(f"metrics{[name] if name else ''}: {what}, no Metric; allowed: {allowed}")
         return cls(
             {name: metric.empty() for name, metric in metrics.items()},
             {name: [jnp.zeros(x.shape, jnp.int32) for x in _counts(metric)] for name, metric in metrics.items()},

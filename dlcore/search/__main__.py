@@ -27,7 +27,7 @@ from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
 from dlcore.experiment.run_data import load_data
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError, Setting, did_you_mean
 from dlcore.learner import Range
 from dlcore.run.endings import note_repeats, orderly_ending
 from dlcore.run.processes import is_first
@@ -164,7 +164,8 @@ def search(module: str, words: Sequence[str]) -> int:
     if hidden := sorted(flags.keys() & SETTINGS.keys()):
         raise FlagError(f"--{hidden[0]}: a flag of {experiment.name} and of the search; allowed: another name there")
     if unknown := [name for name in space if name not in flags]:
-        raise FlagError(f"{', '.join(unknown)}: unknown; allowed: the settings of --help of {experiment.name}")
+        hint = did_you_mean(unknown[0], flags)
+        raise FlagError(f"{', '.join(unknown)}: unknown{hint}; allowed: the settings of --help of {experiment.name}")
     if fixed := sorted(flags.given & space.keys()):
         raise FlagError(f"--{fixed[0]}={flags[fixed[0]]}: fixed, and an axis of the search; allowed: either")
     metric = search_flags.metric or experiment.task.monitor

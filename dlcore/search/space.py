@@ -450,7 +450,7 @@ def _check(space: Space) -> None:
     if not isinstance(space, Mapping):
         raise ValueError(f"space={type(space).__name__}: no space; allowed: {{name: axis}}")
     if not space:
-        raise ValueError("space: empty; allowed: at least one axis")
+        raise ValueError("space: empty; allowed: at least one axis, such as learning_rate=log:1e-4:1")
     for name, axis in space.items():
         if not isinstance(axis, Uniform | LogUniform | Integers | Choice):
             raise ValueError(f"{name}={axis!r}: no axis; allowed: Uniform, LogUniform, Integers, Choice")

@@ -12,10 +12,10 @@ compared by the experiment's validation metric and never see the test split. Whe
 command waits forever for a job that Slurm itself has killed: stop it, and start it again.
 """
 
-import dataclasses
 import hashlib
 import json
 import logging
+import shlex
 import sys
 import time
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from dlcore.experiment.flags import Flags, parse
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.setting import FlagError, Setting
+from dlcore.experiment.setting import FlagError, Setting, did_you_mean, text_of
 from dlcore.extras import MissingPackage, require
 from dlcore.learner import Range
 from dlcore.run.progress import say
@@ -49,6 +49,7 @@ SETTINGS = {
     "hours": Setting(4.0, "time limit of a job, after which it saves and is requeued", limits=Range(0)),
     "cpus": Setting(4, "of a job", limits=Range(1)),
     "gpus": Setting(0, "of a job", limits=Range(0)),
+    "dry_run": Setting(False, "print the command of each trial, and submit none"),
     "restarts": Setting(20, "how often a job may reach its time limit and restart", limits=Range(0)),
 }
 
@@ -94,13 +95,15 @@ def sweep(module: str, words: Sequence[str]) -> int:
       FlagError: a flag is unknown or its value not allowed.
       ValueError: no trial has a finite score.
     """
-    require("submitit", what="launch.slurm.sweep")
     own, axes, argv = _split_arguments(words)
+    if not own.dry_run:
+        require("submitit", what="launch.slurm.sweep")
     space = parse_space(axes)
     experiment = experiment_of(module)
     flags = resolve(experiment, argv)
     if unknown := [name for name in space if name not in flags]:
-        raise FlagError(f"{experiment.name} has no setting {', '.join(unknown)}; --help of the experiment lists all")
+        hint = did_you_mean(unknown[0], flags)
+        raise FlagError(f"{', '.join(unknown)}: unknown{hint}; allowed: the settings of --help of {experiment.name}")
     metric = own.metric or experiment.task.monitor
     if metric is None:
         raise FlagError(f"{experiment.name} names no validation metric: give --metric")
@@ -121,6 +124,10 @@ def sweep(module: str, words: Sequence[str]) -> int:
     rows = _draw(own, space)
     for values in rows:
         run_of(experiment, argv, values)  # a value that is not allowed is known here, not in a job
+    if own.dry_run:
+        for values in rows:
+            print(shlex.join(["python", "-m", module, *argv, *(f"--{k}={text_of(v)}" for k, v in values.items())]))
+        return 0
     jobs = []
     for number, values in enumerate(rows):
         (folder / f"trial{number}").mkdir(parents=True, exist_ok=True)
@@ -128,15 +135,16 @@ def sweep(module: str, words: Sequence[str]) -> int:
         (folder / f"trial{number}" / TRIAL).write_text(json.dumps(told))
         jobs.append(TrialJob(folder / f"trial{number}"))
     _run([job for job in jobs if not (job.folder / SCORE).exists()], own, folder, experiment.name)
-    return _finish(module, dataclasses.replace(experiment, monitor_mode=mode), own, space, argv, metric, folder, rows)
+    return _finish(module, experiment.name, own, space, argv, metric, mode, folder, rows)
 
 
 def _split_arguments(words: Sequence[str]) -> tuple[Flags, list[str], list[str]]:
     """(the sweep's own flags, words of the space, flags of the experiment)."""
     own, axes, rest = [], [], []
     for word in words:
-        (axes if not word.startswith("-") else own if word.lstrip("-").split("=")[0] in SETTINGS else rest).append(word)
-    return parse({"sweep": SETTINGS}, own), axes, rest
+        name = word.lstrip("-").split("=")[0].replace("dry-run", "dry_run")
+        (axes if not word.startswith("-") else own if name in SETTINGS else rest).append(word)
+    return parse({"sweep": SETTINGS}, [word.replace("--dry-run", "--dry_run") for word in own]), axes, rest
 
 
 def _draw(own: Flags, space: Space) -> list[dict]:
@@ -148,10 +156,10 @@ def _draw(own: Flags, space: Space) -> list[dict]:
 
 def _run(jobs: Sequence[TrialJob], own: Flags, folder: Path, name: str) -> None:
     """Submit, and wait until every job has ended."""
-    import submitit
-
     if not jobs:
         return
+    import submitit
+
     logging.getLogger("submitit").setLevel(logging.ERROR)  # it warns at every look where sacct has no accounts
     options = {"slurm_max_num_timeout": own.restarts} if own.cluster == "slurm" else {}
     executor = submitit.AutoExecutor(folder / "jobs", cluster=own.cluster, **options)
@@ -188,11 +196,11 @@ def _trial(folder: Path, values: dict[str, Any]) -> Trial:
     return Trial(values, score, result["step"], tuple(result["curve"]))
 
 
-def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Sequence[dict]) -> int:
+def _finish(module, name, own, space, argv, metric, mode, folder: Path, rows: Sequence[dict]) -> int:
     trials = [_trial(folder / f"trial{number}", values) for number, values in enumerate(rows)]
     lost = [number for number in range(len(rows)) if not (folder / f"trial{number}" / SCORE).exists()]
     sentences = [f"Trials {', '.join(map(str, lost))} failed; the same command tries them again."] if lost else []
-    best = trials[ranked(trials, experiment.task.monitor_mode)[0]]
+    best = trials[ranked(trials, mode)[0]]
     if best.score != best.score:
         raise ValueError(f"no trial of {len(trials)} has a finite {metric}; logs: {folder / 'jobs'}")
     sentences += [f"{edge}." for edge in edges(space, best.values)]
@@ -205,11 +213,9 @@ def _finish(module, experiment, own, space, argv, metric, folder: Path, rows: Se
         "flags": " ".join(argv),
         **{k: str(v) for k, v in space.items()},
     }
-    html = search_report(
-        trials, space, metric, experiment.task.monitor_mode, f"sweep of {experiment.name}", sentences, cards, details
-    )
+    html = search_report(trials, space, metric, mode, f"sweep of {name}", sentences, cards, details)
     (folder / "report.html").write_text(html)
-    print(text_table(trials, metric, experiment.task.monitor_mode))
+    print(text_table(trials, metric, mode))
     for sentence in sentences:
         say(sentence)
     say(f"report: {folder / 'report.html'}")

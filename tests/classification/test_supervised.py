@@ -117,6 +117,12 @@ def test_a_loss_of_another_shape_and_smoothing_beside_an_own_loss_are_refused():
     expected = r"loss=averaged: gives \(\) for logits \(16, 10\); allowed: one number for each example, \(16,\)"
     with pytest.raises(ValueError, match=expected):
         jax.eval_shape(learner.update, state, batch())
+    one_hot = supervised.learner(model=Linear(), optimizer=optax.sgd(1.0), loss=optax.softmax_cross_entropy)
+    expected = (
+        r"loss=softmax_cross_entropy: fails on logits \(16, 10\) and labels int32 \(16,\) \(.*\); allowed: \(logits"
+    )
+    with pytest.raises(ValueError, match=expected):
+        jax.eval_shape(one_hot.update, state, batch())
     with pytest.raises(
         ValueError, match=r"loss='hinge': no function; allowed: \(logits \[B, C\], labels \[B\]\) -> \[B\]"
     ):

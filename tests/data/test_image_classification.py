@@ -65,7 +65,9 @@ def test_errors_of_load_say_what_to_pass(tmp_path):
         load("mnits")
     with pytest.raises(ValueError, match=r"allowed: digits, photographs, folder"):
         load("xqzw", tmp_path)
-    with pytest.raises(ValueError, match=r"data_dir=None: dataset 'mnist' needs"):
+    with pytest.raises(
+        ValueError, match=r"dataset 'mnist' needs the folder .*\. Prepare it, .*tfds\.builder\('mnist', data_dir"
+    ):
         load("mnist")
     with pytest.raises(ValueError, match=r"data_dir=None: dataset 'folder' needs"):
         load("folder")

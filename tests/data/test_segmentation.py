@@ -315,7 +315,9 @@ def test_a_link_to_a_split_is_followed(tmp_path):
 def test_errors_name_missing_folders_masks_and_unreadable_files(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such folder or .zip"):
         segmentation_splits(tmp_path / "none")
-    with pytest.raises(ValueError, match=r"holds no training images"):
+    with pytest.raises(
+        ValueError, match=r"no training images with masks; allowed: images/ and masks/ with files of the same"
+    ):
         segmentation_splits(tmp_path)
     pairs(tmp_path, [MASK, MASK])
     for k in (5, 1, 3, 4, 2):

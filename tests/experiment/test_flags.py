@@ -645,6 +645,16 @@ def test_no_update_would_be_made():
         ResolvedRun(page, flags.replace(steps=3)).steps(10)
 
 
+def test_short_names_of_other_programs_stand_for_the_long_ones():
+    settings = {"learning_rate": Setting(0.1), "weight_decay": Setting(0.0), "bs": Setting(1)}
+    flags = parse({"run": settings}, ["--lr=0.5", "--wd", "0.25", "--bs=7"])
+    assert dict(flags) == {"learning_rate": 0.5, "weight_decay": 0.25, "bs": 7}
+    assert flags.given == {"learning_rate", "weight_decay", "bs"}
+    with pytest.raises(FlagError, match=r"^--learning_rate=x: not a float; allowed"):
+        parse({"run": settings}, ["--lr=x"])
+    assert resolve(PAGE, ["--bs=7"]).batch_size == 7
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -652,6 +662,8 @@ def test_no_update_would_be_made():
         (["--mode=trian"], r"error: --mode=trian: unknown (did you mean train?); allowed: train, evaluate"),
         (["--batch_size=0"], r"error: --batch_size=0: out of range; allowed: at least 1"),
         (["--seed=-1"], r"error: --seed=-1: out of range; allowed: 0 to 4294967295"),
+        (["--batch_siz=3"], r"error: --batch_siz: unknown (did you mean batch_size?); --help"),
+        (["--zzz=3"], r"error: --zzz: unknown; --help"),
         (["--bach_size=3"], r"error: --bach_size: unknown (did you mean batch_size"),
         (["--model.widht=3"], r"error: --model.widht: unknown (did you mean model.width"),
         (["--precision=fp16"], r"error: --precision=fp16: unknown"),

@@ -141,6 +141,8 @@ def test_at_most_three_names_are_suggested_and_no_name_that_is_far():
     assert did_you_mean("rate", ["rates", "rated", "rater", "ratex"]).count(",") == 2
     assert did_you_mean("rate", ["rates", "rated"], 1).count(",") == 0
     assert did_you_mean("ab", ["axyz"]) == ""
+    assert did_you_mean("learning_rat", ["learning_rate", "sharding"]) == " (did you mean learning_rate?)"
+    assert did_you_mean("lr", ["l1", "l2", "learning_rate"]) == " (did you mean learning_rate?)"
     assert did_you_mean("ab", iter(["axb"])) == " (did you mean axb?)"
 
 

@@ -147,6 +147,15 @@ def test_without_an_experiment_it_prints_its_usage(submit):
     assert "sbatch [OPTIONS] launch/slurm/run.sbatch experiments.TOPIC.NAME" in out
 
 
+def test_a_dry_run_prints_the_course_and_starts_nothing(submit):
+    status, out, calls = submit(words=("--dry-run", "experiments.a.page", "--words=a cat"), SLURM_NTASKS="2")
+    lines = out.splitlines()
+    assert (status, calls) == (0, [])
+    assert lines[2].startswith("srun --label")
+    assert lines[2].endswith("-m experiments.a.page --words=a\\ cat ")
+    assert "--judge=2" in lines[3]
+
+
 def test_where_srun_starts_nothing_that_is_an_error(submit, tmp_path):
     (tmp_path / "bin" / "srun").write_text("#!/usr/bin/env bash\nexit 1\n")
     status, out, calls = submit(0, 0)

@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -182,6 +184,39 @@ def test_a_sweep_scores_its_trials_and_goes_on(tmp_path, monkeypatch, capsys):
     assert not list(tmp_path.glob("trial*/**/result.json")), "no trial was tested"
 
 
+def test_a_sweep_whose_trials_have_scores_ends_with_its_table_and_report(tmp_path, capsys):
+    for k, score in enumerate((0.25, 0.5)):
+        (tmp_path / f"trial{k}").mkdir()
+        told = {"score": score, "step": 6, "curve": [[3, 6], [score, score]]}
+        (tmp_path / f"trial{k}" / SCORE).write_text(json.dumps(told))
+    assert sweep.main([PAGE, "learning_rate=0.01,0.1", "--method=grid", f"--out={tmp_path}", *FLAGS]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.partition("rank")[2].splitlines()[1:3]]
+    assert [row[1] for row in rows] == ["1", "0"], "the larger accuracy is first"
+    assert "trial" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_grid_of_two_trials_trains_on_this_machine(tmp_path):
+    """In a process of its own, as submitit closes the handlers of others' logs where it is imported."""
+    words = [PAGE, "model.hidden=4,8", "--method=grid", "--cluster=local", "--jobs=2", f"--out={tmp_path}"]
+    words += [flag for flag in FLAGS if "hidden" not in flag]
+    command = [sys.executable, "-m", "launch.slurm.sweep", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    scores = [json.loads((tmp_path / f"trial{k}" / SCORE).read_text())["score"] for k in (0, 1)]
+    table = done.stdout.partition("rank")[2].splitlines()[1:3]
+    assert [float(line.split()[2]) for line in table] == pytest.approx(sorted(scores, reverse=True), abs=1e-4)
+    assert (tmp_path / "report.html").exists()
+
+
+def test_a_dry_run_prints_the_command_of_each_trial(tmp_path, capsys):
+    words = ["learning_rate=0.01,0.1", "--method=grid", "--dry-run", f"--out={tmp_path / 'out'}", "--model=mlp"]
+    assert sweep.main([PAGE, *words]) == 0
+    command = f"python -m {PAGE} --model=mlp --learning_rate="
+    assert capsys.readouterr().out.splitlines() == [command + "0.01", command + "0.1"]
+    assert not (tmp_path / "out").exists()
+
+
 def test_draws_are_those_of_the_search():
     words = ["a=uniform:0:1", "--method=random", "--trials=3", "--search_seed=5", "--model=mlp"]
     own, axes, rest = sweep._split_arguments(words)
@@ -195,7 +230,7 @@ def test_draws_are_those_of_the_search():
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (["no_such=1,2"], 2, "has no setting no_such"),
+        (["no_such=1,2"], 2, "no_such: unknown; allowed"),
         (["learning_rate=1,2", "--method=pbt"], 2, "method"),
         (["learning_rate=1,2", "--trials=0"], 2, "trials"),
         (["learning_rate=log:-1:1"], 1, "not positive; allowed: positive ends"),

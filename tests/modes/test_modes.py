@@ -631,7 +631,9 @@ def test_the_error_without_input_says_what_the_page_reads():
 
     for page, kind in ((seq2seq, "TEXT_OR_FILE"), (language_model, "PROMPT_OR_FILE")):
         run = resolve(page.experiment, [], predict.MODE.settings)
-        with pytest.raises(FlagError, match=f"--input: missing; allowed: --mode=predict --input={kind}$"):
+        with pytest.raises(
+            FlagError, match=f"--run, --input: missing; allowed: --mode=predict --run=RUN --input={kind}$"
+        ):
             predict._predict_files(ResolvedRun(page.experiment, run))
 
 

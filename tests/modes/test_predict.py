@@ -84,7 +84,8 @@ def test_files_are_read_where_they_are_given_and_samples_drawn_where_not(predict
     [
         ({"describe": None}, (), {}, "--mode=predict: a.page has none; allowed: the other modes"),
         ({"inputs": None, "drawn": None}, (), {"input": "x"}, "--mode=predict: a.page has none"),
-        ({"drawn": None}, (), {}, "--input: missing; allowed: --mode=predict --input=FOLDER"),
+        ({"drawn": None}, (), {}, "--run, --input: missing; allowed: --mode=predict --run=RUN --input=FOLDER"),
+        ({"drawn": None}, (), {"run": "r"}, "--input: missing; allowed: --mode=predict --input=FOLDER"),
         ({"inputs": None}, (), {"input": "x"}, "--input=x: a.page reads no input; allowed: --mode=predict without it"),
         ({}, ["num_drawn"], {"input": "x", "num_drawn": 4}, "--num_drawn=4: beside --input=x; allowed: one of them"),
         ({"write": None}, (), {"output": "o"}, "--output=o: a.page writes no files; allowed: none"),

@@ -5,9 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, example_keys, mask_of
-from dlcore.run import Placement, evaluate, make_mesh, predict
+from dlcore.run import Placement, evaluate, fit, make_mesh, predict
 from dlcore.run.evaluate import Evaluation, arrays, compute_metrics, pad_local_batches, scalars
 
 
@@ -134,6 +135,27 @@ def test_metrics_of_several_values_and_of_arrays():
     assert set(arrays(measures)) == {"both/bins", "matrix"}
     assert measures.keys() == numbers.keys() | arrays(measures).keys()
     assert all(isinstance(value, float | type(None)) for value in numbers.values())
+
+
+@pytest.mark.parametrize(
+    ("metrics", "what"),
+    [
+        ({"a": jnp.zeros(3)}, r"metrics\['a'\]: an array \[3\]"),
+        ({"a": 0.5}, r"metrics\['a'\]: an array \[\]"),
+        ({"a": None}, r"metrics\['a'\]: a NoneType"),
+        (jnp.zeros(()), r"metrics: an array \[\]"),
+    ],
+)
+@pytest.mark.parametrize("method", ["evaluate", "update"])
+def test_metrics_that_do_not_add_up_are_named(metrics, what, method):
+    learner = measure()
+    learner = learner._replace(
+        init=lambda rng, batch: STATE, **{method: lambda s, b: metrics if method == "evaluate" else (s, metrics)}
+    )
+    source = Source({"x": np.zeros((4, 1), np.float32)})
+    message = rf"^{what}, no Metric; allowed: \{{name: Sum.of\(values, mask\), Max\(value\) or Last\(value\)\}}"
+    with pytest.raises(ValueError, match=message):
+        fit(learner, Pipeline(source, 2), steps=1, progress=False, placement=one_device(), valid=source)
 
 
 def test_a_metric_may_not_be_called_details():

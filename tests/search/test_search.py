@@ -433,7 +433,7 @@ def test_sources_are_joined_only_where_they_hold_the_same():
     [
         (["l2=log:1e-4:1", "--ensemble=0"], "--ensemble=0: out of range; allowed: at least 1"),
         ([], "space: empty; allowed: at least one axis"),
-        (["learning_rat=log:1e-4:1"], "learning_rat: unknown; allowed: the settings"),
+        (["learning_rat=log:1e-4:1"], "learning_rat: unknown (did you mean learning_rate?); allowed: the settings"),
         (["learning_rate=log:1:1e-4"], "learning_rate"),
         (["l2=log:1e-4:1", "--l2=0.1"], "--l2=0.1: fixed, and an axis of the search; allowed: either"),
         (["learning_rate=log:1e-4:1", "--method=annealing"], "--method=annealing: unknown"),

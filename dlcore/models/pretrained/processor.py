@@ -8,6 +8,7 @@ most one gray level.
 import math
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -171,7 +172,10 @@ def photographs_of(images: Any) -> list[Any]:
     Raises:
       ValueError: there is none.
     """
-    if not isinstance(images, np.ndarray | Sequence) or isinstance(images, str):
+    for path in images if isinstance(images, Sequence) and not isinstance(images, str) else [images]:
+        if isinstance(path, str | Path):
+            raise ValueError(f"images={str(path)!r}: a path; allowed: dlcore.data.load_image(path), [H, W, 3] uint8")
+    if not isinstance(images, np.ndarray | Sequence):
         raise ValueError(f"images: a {type(images).__name__}; allowed: one or more of [H, W, 3] uint8")
     photographs = [images] if isinstance(images, np.ndarray) and images.ndim in (2, 3) else list(images)
     if not photographs:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dlcore.extras import require
 from dlcore.json_content import parse_json
+from dlcore.models.stored_counts import all_stored_models
 from dlcore.models.weight_files import read_state_dict
 
 __all__ = ["Snapshot", "StoredArray", "open_snapshot", "read_config", "read_safetensors"]
@@ -130,11 +131,19 @@ def open_snapshot(
     match = HUB_ID.match(str(source))
     if match is None or str(source).startswith((".", "/", "~")):
         raise FileNotFoundError(
-            f"source={str(source)!r}: no such folder or file; allowed: a hub id such as facebook/dinov2-base, a folder "
+            f"source={str(source)!r}: no such folder or file; allowed: a hub id such as {_hub_id(source)}, a folder "
             "with config.json and weights, or a file of weights"
         )
     folder = _download(match[1], revision, token, cache_dir, offline)
     return _open_folder(folder, str(source), verify=True)
+
+
+def _hub_id(source: str | Path) -> str:
+    """Return an example of a hub id, for errors: that of trained weights of the network that a name stands for."""
+    models = {name for rows in all_stored_models().values() for name in rows}
+    if near := get_close_matches(str(source), models, 1, 0.8):
+        return f"timm/{near[0]}.* (create_model({near[0]!r}) builds it untrained)"
+    return "facebook/dinov2-base"
 
 
 def _open_folder(folder: Path, source: str, verify: bool = False) -> Snapshot:

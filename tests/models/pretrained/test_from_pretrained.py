@@ -122,6 +122,8 @@ def edit(folder: pathlib.Path, **changes) -> None:
 def test_errors_name_missing_weights_and_unknown_architectures(folder):
     with pytest.raises(FileNotFoundError, match=r"no such folder or file; allowed: a hub id such as"):
         from_pretrained("./nowhere")
+    with pytest.raises(FileNotFoundError, match=r"such as timm/resnet50\.\* \(create_model\('resnet50'\) builds it"):
+        from_pretrained("resnet5O")
     edit(folder, architectures=["ViTForImageClasification"])
     with pytest.raises(ValueError, match=r"transformers's ViTForImageClasification is not in dlcore \(close: ViTForIm"):
         from_pretrained(folder)
