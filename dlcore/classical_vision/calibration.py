@@ -128,10 +128,6 @@ def calibrate_solid(
 
     Returns:
       Calibration of one image.
-
-    Raises:
-      ValueError: there are fewer than six points, as many pixels are not given, points are on a plane, or one is not
-        finite; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
     check_shapes(points=(points, "N 3"), pixels=(pixels, "N 2"))
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)

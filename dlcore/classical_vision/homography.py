@@ -37,9 +37,6 @@ def apply_homography(homography: jax.Array, points: jax.Array) -> jax.Array:
 
     Returns:
       [..., 2]; NumPy's float64 where both are arrays of the host.
-
-    Raises:
-      ValueError: the shapes do not fit, or a point is not finite.
     """
     check_shapes(homography=(homography, "3 3"))
     check_shapes(points=(points, "... 2"))
@@ -189,7 +186,7 @@ def ransac_homography(
     # On the host, points far from 0 are centered before they are cast to float32.
     counts = True if mask is None or xp is jnp else np.asarray(mask)[:, None] > 0
     centers = [points.mean(0, where=counts) if xp is np else np.zeros(2) for points in (source, target)]
-    found = ransac(
+    consensus = ransac(
         key,
         tuple(to_acc_dtype(points - center) for points, center in zip((source, target), centers, strict=True)),
         lambda pairs: homography_from_four_points(*pairs),
@@ -201,10 +198,10 @@ def ransac_homography(
         mask=mask,
     )
     if xp is jnp:
-        return found
-    model = found.model if isinstance(found.model, jax.core.Tracer) else np.asarray(found.model)
+        return consensus
+    model = consensus.model if isinstance(consensus.model, jax.core.Tracer) else np.asarray(consensus.model)
     model = product(_shift(centers[1]), model, _shift(-centers[0]))
-    return found._replace(model=rescale_homography(model))
+    return consensus._replace(model=rescale_homography(model))
 
 
 def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -257,9 +254,6 @@ def normalize_points(points: jax.Array, weights: jax.Array | None = None) -> tup
 
     Returns:
       (points [N, D], the matrix [D + 1, D + 1] that does so), NumPy's float64 of arrays of the host.
-
-    Raises:
-      ValueError: the shapes do not fit, or a weight is negative.
     """
     check_shapes(points=(points, "N D"), weights=(weights, "mask N or None"))
     xp, points, weights = to_namespace(points, weights)

@@ -117,11 +117,11 @@ def overlap_psnr(first: jax.Array, second: jax.Array, mask: jax.Array) -> tuple[
     """
     first, second = _to_unit_range(first), _to_unit_range(second)
     weights = mask[..., None].astype(first.dtype)
-    both, own = (weights * first * second).sum(), (weights * second**2).sum()
+    product, energy = (weights * first * second).sum(), (weights * second**2).sum()
     # Least-squares exposure factor on the overlap.
-    gain = jnp.where(both > 0, both / jnp.where(own > 0, own, 1), 1)
+    gain = jnp.where(product > 0, product / jnp.where(energy > 0, energy, 1), 1)
     squared = (weights * (first - gain * second) ** 2).sum() / jnp.maximum(weights.sum() * first.shape[-1], 1)
-    return jnp.where(both > 0, -10 * jnp.log10(jnp.maximum(squared, 1e-12)), jnp.nan), gain
+    return jnp.where(product > 0, -10 * jnp.log10(jnp.maximum(squared, 1e-12)), jnp.nan), gain
 
 
 def blend_images(

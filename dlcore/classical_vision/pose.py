@@ -47,10 +47,6 @@ def solve_pose(
 
     Returns:
       The pose.
-
-    Raises:
-      ValueError: there are fewer than six points, they are on a plane or not finite, the intrinsics are singular, or a
-        weight is negative.
     """
     return _solve(to_acc_dtype(points), pixels_to_plane(pixels, intrinsics), weights, steps)
 

@@ -194,7 +194,7 @@ def ransac_line(
     # On the host, points far from 0 are centered before they are cast to float32.
     counts = True if mask is None or xp is jnp else np.asarray(mask)[:, None] > 0
     center = points.mean(0, where=counts) if xp is np else np.zeros(2)
-    found = ransac(
+    consensus = ransac(
         key,
         to_acc_dtype(points - center),
         fit_line,
@@ -206,10 +206,10 @@ def ransac_line(
         mask=mask,
     )
     if xp is jnp:
-        return found
-    model = found.model if isinstance(found.model, jax.core.Tracer) else np.asarray(found.model)
+        return consensus
+    model = consensus.model if isinstance(consensus.model, jax.core.Tracer) else np.asarray(consensus.model)
     shift = np.array([[1, 0, -center[0]], [0, 1, -center[1]], [0, 0, 1]])
-    return found._replace(model=product(model, shift))
+    return consensus._replace(model=product(model, shift))
 
 
 def _samples(key: jax.Array, mask: jax.Array, sample_size: int, count: int) -> jax.Array:

@@ -135,9 +135,6 @@ def essential_poses(essential: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (rotations [4, 3, 3], translations [4, 3] of length 1), from the first camera to the second.
-
-    Raises:
-      ValueError: the matrix is not finite.
     """
     check_finite("essential", essential)
     u, _, vt = jnp.linalg.svd(essential)
@@ -231,9 +228,9 @@ def structure_from_motion(
 
         Noise σ leaves 95 % of Sampson distances within √3.84 σ, and of these, of two pixels, within √(2 · 5.99) σ.
         """
-        turned = product(_homogeneous(pairs[0]), rotation.T)
-        distance = jnp.sqrt(jnp.square(turned[:, :2] / turned[:, 2:] - pairs[1]).sum(1))
-        return jnp.where(turned[:, 2] > 0, focal * distance / 1.77, jnp.inf)
+        rotated = product(_homogeneous(pairs[0]), rotation.T)
+        distance = jnp.sqrt(jnp.square(rotated[:, :2] / rotated[:, 2:] - pairs[1]).sum(1))
+        return jnp.where(rotated[:, 2] > 0, focal * distance / 1.77, jnp.inf)
 
     turn = ransac(
         key,

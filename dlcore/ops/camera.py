@@ -72,9 +72,6 @@ def intrinsic_matrix(
 
     Returns:
       [3, 3].
-
-    Raises:
-      ValueError: a focal length is 0 or not finite.
     """
     zero, one = jnp.zeros_like(jnp.asarray(fx, float)), jnp.ones_like(jnp.asarray(fx, float))
     rows = ((fx, skew, cx), (zero, fy, cy), (zero, zero, one))
@@ -116,9 +113,6 @@ def camera_matrix(intrinsics: jax.Array, rotation: jax.Array, translation: jax.A
 
     Returns:
       [3, 4], which takes (X, Y, Z, 1) to (u w, v w, w).
-
-    Raises:
-      ValueError: the shapes do not fit, or the intrinsics are singular.
     """
     check_intrinsics(intrinsics)
     check_shapes(intrinsics=(intrinsics, "3 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
@@ -134,9 +128,6 @@ def camera_center(rotation: jax.Array, translation: jax.Array) -> jax.Array:
 
     Returns:
       [3].
-
-    Raises:
-      ValueError: the shapes do not fit.
     """
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     return -_product(jnp.asarray(rotation).T, jnp.asarray(translation))
@@ -186,9 +177,6 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
 
     Returns:
       [..., 3]; the last coordinate is the depth.
-
-    Raises:
-      ValueError: a point is not finite.
     """
     check_shapes(points=(points, "... 3"))
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
@@ -215,9 +203,6 @@ def project(
     Returns:
       (pixels [..., 2], depth [...]): what `depth > 0` leaves out is not in front of the camera. Under jit, pixels of
       depth 0 are finite and mean nothing.
-
-    Raises:
-      ValueError: the shapes do not fit, the intrinsics are singular, or a point is not finite or has a depth of 0.
     """
     check_shapes(points=(points, "... 3"))
     check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
@@ -241,9 +226,6 @@ def plane_to_pixels(plane: jax.Array, intrinsics: jax.Array, distortion: jax.Arr
 
     Returns:
       [..., 2], (u, v).
-
-    Raises:
-      ValueError: the shapes do not fit, or the intrinsics are singular.
     """
     check_intrinsics(intrinsics)
     check_shapes(plane=(plane, "... 2"), intrinsics=(intrinsics, "3 3"))
@@ -264,9 +246,6 @@ def pixels_to_plane(
 
     Returns:
       [..., 2], (x, y) of a perfect lens; NaN where the lens has no image (`undistort`).
-
-    Raises:
-      ValueError: the shapes do not fit, the intrinsics are singular, or a pixel is not finite.
     """
     check_intrinsics(intrinsics)
     check_shapes(pixels=(pixels, "... 2"), intrinsics=(intrinsics, "3 3"))
@@ -299,9 +278,6 @@ def pixel_rays(
     Returns:
       (origin [3], the camera's center; directions [..., 3], of depth 1, not of length 1, NaN where the lens has no
       image).
-
-    Raises:
-      ValueError: the shapes do not fit, the intrinsics are singular, or a pixel is not finite.
     """
     check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     plane = pixels_to_plane(pixels, intrinsics, distortion)
@@ -332,9 +308,6 @@ def unproject(
 
     Returns:
       [..., 3]; NaN where the lens has no image.
-
-    Raises:
-      ValueError: the shapes do not fit, the intrinsics are singular, a pixel or depth is not finite, or a depth is 0.
     """
     check_shapes(pixels=(pixels, "... 2"), depth=(depth, "..." if np.ndim(depth) else ""))
     check_finite("depth", depth)
@@ -352,9 +325,6 @@ def pixel_grid(height: int, width: int) -> jax.Array:
 
     Returns:
       [height, width, 2] of (u, v).
-
-    Raises:
-      ValueError: a side is no whole number of at least 1.
     """
     check_whole_number("height", height, 1)
     check_whole_number("width", width, 1)
@@ -373,9 +343,6 @@ def distort(plane: jax.Array, distortion: jax.Array) -> jax.Array:
 
     Returns:
       [..., 2].
-
-    Raises:
-      ValueError: there are not 4 or 5 coefficients or not two coordinates, or a number is not finite.
     """
     check_shapes(plane=(plane, "... 2"))
     check_finite("plane", plane)
@@ -398,10 +365,6 @@ def undistort(plane: jax.Array, distortion: jax.Array, steps: int = 20) -> jax.A
 
     Returns:
       [..., 2], exact to rounding; NaN where no such x is found, as where a barrel lens has no image.
-
-    Raises:
-      ValueError: there are not 4 or 5 coefficients or not two coordinates, a number is not finite, or `steps` is no
-        whole number from 1.
     """
     check_shapes(plane=(plane, "... 2"))
     check_finite("plane", plane)
@@ -439,10 +402,10 @@ def undistort(plane: jax.Array, distortion: jax.Array, steps: int = 20) -> jax.A
         return jax.lax.while_loop(lambda carry: (carry[0] < steps) & carry[2], step, (0, start, True))[1]
 
     x = jax.lax.custom_root(error_of, jnp.zeros_like(plane), solve, _solve_columns)
-    found = jax.lax.stop_gradient(x)
-    limit = 100 * jnp.finfo(plane.dtype).eps * (jnp.abs(plane).max(-1) + jnp.abs(found).max(-1))
-    line = jnp.linspace(0, 1, 33, dtype=plane.dtype)[1:].reshape(-1, *axes) * found
-    converged = (jnp.abs(error_of(found)).max(-1) <= limit) & jax.vmap(is_regular)(line).all(0)
+    root = jax.lax.stop_gradient(x)
+    limit = 100 * jnp.finfo(plane.dtype).eps * (jnp.abs(plane).max(-1) + jnp.abs(root).max(-1))
+    line = jnp.linspace(0, 1, 33, dtype=plane.dtype)[1:].reshape(-1, *axes) * root
+    converged = (jnp.abs(error_of(root)).max(-1) <= limit) & jax.vmap(is_regular)(line).all(0)
     return jnp.where(converged[..., None], x, jnp.nan).astype(dtype)
 
 
@@ -454,9 +417,6 @@ def rotation_from_vector(vector: jax.Array) -> jax.Array:
 
     Returns:
       [..., 3, 3]; gradients are right at 0 too.
-
-    Raises:
-      ValueError: there are not three numbers a vector, or one is not finite.
     """
     check_shapes(vector=(vector, "... 3"))
     check_finite("vector", vector)
@@ -489,9 +449,6 @@ def convert_extrinsics(
 
     Returns:
       (rotation [3, 3], translation [3]).
-
-    Raises:
-      ValueError: a library is unknown, or the shapes do not fit.
     """
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_choice("source", source, _AXES)

@@ -93,9 +93,6 @@ def normalize_points(points: jax.Array, mask: jax.Array | None = None) -> jax.Ar
 
     Returns:
       [..., N, D]; the farthest point has norm 1, and padding is 0. A set of one place becomes zeros.
-
-    Raises:
-      ValueError: the mask does not fit, or outside of jit a point that counts is not finite.
     """
     check_points("points", points, mask)
     dtype = result_dtype(points)
@@ -118,9 +115,6 @@ def stack_points(clouds: Sequence[np.ndarray]) -> np.ndarray:
 
     Returns:
       [B, N, D] float32; float64 of clouds of float64, which far from 0 need its digits until they are centered.
-
-    Raises:
-      ValueError: lengths differ, or a point is not finite.
     """
     check_points("clouds", list(clouds))
     return np.stack(clouds).astype(np.result_type(np.float32, *map(np.asarray, clouds)))

@@ -55,9 +55,6 @@ def reprojection_errors(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array
 
     Returns:
       [V, N, 2] in pixels; 0 where the mask of the bundle is False.
-
-    Raises:
-      ValueError: the shapes do not fit, a pixel is not finite, or the intrinsics are singular.
     """
     _check(pixels, bundle.mask, intrinsics)
     _check_bundle(bundle, pixels)
@@ -80,10 +77,6 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
 
     Returns:
       The bundle; the first camera and the distance between the first and the last stay.
-
-    Raises:
-      ValueError: the shapes do not fit, a pixel is not finite, the intrinsics are singular, or `steps` is no whole
-        number from 0.
     """
     check_whole_number("steps", steps, 0)
     _check(pixels, bundle.mask, intrinsics)
