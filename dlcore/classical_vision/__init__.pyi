@@ -26,6 +26,8 @@ from dlcore.classical_vision.homography import fit_homography as fit_homography
 from dlcore.classical_vision.homography import homography_from_four_points as homography_from_four_points
 from dlcore.classical_vision.homography import normalize_points as normalize_points
 from dlcore.classical_vision.homography import ransac_homography as ransac_homography
+from dlcore.classical_vision.homography import rescale_homography as rescale_homography
+from dlcore.classical_vision.homography import solve_dlt as solve_dlt
 from dlcore.classical_vision.homography import warp_perspective as warp_perspective
 from dlcore.classical_vision.matching import Matches as Matches
 from dlcore.classical_vision.matching import match_descriptors as match_descriptors

@@ -10,9 +10,9 @@ S = diag(1, ..., det U det V) excludes reflections.
 from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from dlcore.ops.checks import check_finite, check_shapes, check_spread
+from dlcore.ops.precision import product, to_namespace
 
 __all__ = ["Similarity", "fit_similarity"]
 
@@ -37,9 +37,10 @@ class Similarity(NamedTuple):
           points: [..., D].
 
         Returns:
-          [..., D].
+          [..., D]; NumPy's float64 where the points and the map are of the host.
         """
-        return self.scale * jnp.matmul(points, self.rotation.T, precision="highest") + self.translation
+        _, scale, rotation, translation, points = to_namespace(*self, points)
+        return scale * product(points, rotation.T) + translation
 
 
 def fit_similarity(
@@ -54,13 +55,13 @@ def fit_similarity(
       with_scale: False for a rigid motion, of scale 1.
 
     Returns:
-      The similarity.
+      The similarity, in NumPy's float64 of arrays of the host.
 
     Raises:
       ValueError: the shapes differ, there are fewer than D points, one is not finite, or all coincide,
         or in 3-D are collinear; a weight is negative.
     """
-    source, target = jnp.asarray(source), jnp.asarray(target)
+    xp, source, target, weights = to_namespace(source, target, weights)
     if source.shape != target.shape or source.ndim != 2 or len(source) < source.shape[1]:
         raise ValueError(
             f"source.shape={source.shape}, target.shape={target.shape}: do not fit; allowed: both [N, D], N at least D"
@@ -70,14 +71,14 @@ def fit_similarity(
     check_shapes(source=(source, "N D"), weights=(weights, "mask N or None"))
     for name, points in (("source", source), ("target", target)):
         check_spread(name, points, max(1, source.shape[1] - 1), "points that fix a rotation, in 3-D a triangle")
-    weights = jnp.ones(len(source), source.dtype) if weights is None else weights
+    weights = xp.ones(len(source), source.dtype) if weights is None else weights
     weights = (weights / weights.sum())[:, None]
     x_mean, y_mean = (weights * source).sum(0), (weights * target).sum(0)
     # Without the means the translation drops out.
     x, y = source - x_mean, target - y_mean
     # Rotation from the SVD of the covariance [D, D]; the last sign excludes a reflection.
-    u, d, vt = jnp.linalg.svd(jnp.matmul((weights * y).T, x, precision="highest"))
-    signs = jnp.ones_like(d).at[-1].set(jnp.sign(jnp.linalg.det(u) * jnp.linalg.det(vt)))
-    rotation = jnp.matmul(u * signs, vt, precision="highest")
-    scale = (d * signs).sum() / (weights * x**2).sum() if with_scale else jnp.ones((), x.dtype)
-    return Similarity(scale, rotation, y_mean - scale * rotation @ x_mean)
+    u, d, vt = xp.linalg.svd(product((weights * y).T, x))
+    signs = xp.append(xp.ones_like(d[1:]), xp.sign(xp.linalg.det(u) * xp.linalg.det(vt)))
+    rotation = product(u * signs, vt)
+    scale = (d * signs).sum() / (weights * x**2).sum() if with_scale else xp.ones((), x.dtype)
+    return Similarity(scale, rotation, y_mean - scale * product(rotation, x_mean))

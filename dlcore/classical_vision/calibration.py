@@ -6,11 +6,10 @@ Zhang 2000, "A flexible new technique for camera calibration", IEEE PAMI 22; Har
     images of a plane      H = K [r₁ r₂ t] of each;   r₁·r₂ = 0 and |r₁| = |r₂| are linear in K⁻ᵀ K⁻¹, which gives K
     then                   min over K, k, R, t of Σ |pixel - project(X)|², by Levenberg-Marquardt
 
-In float64, exact without noise. With V images of N points and noise σ the remaining RMS of a coordinate is
-σ √(1 - p / 2VN), p the number of parameters.
+In float64, exact without noise where `converged` says so. With V images of N points and noise σ the remaining RMS of a
+coordinate is σ √(1 - p / 2VN), p the number of parameters.
 """
 
-import functools
 from typing import Literal, NamedTuple
 
 import jax
@@ -18,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.classical_vision.homography import fit_homography, normalize_points
+from dlcore.classical_vision.homography import fit_homography, normalize_points, solve_dlt
 from dlcore.ops.camera import distort, rotation_from_vector
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import product, to_namespace
 
 __all__ = ["Calibration", "calibrate_plane", "calibrate_solid", "decompose_camera_matrix", "fit_camera_matrix"]
 
@@ -35,6 +35,7 @@ class Calibration(NamedTuple):
       translations: [V, 3].
       errors: [V, N, 2], pixels minus projections.
       num_parameters: number of parameters of the fit.
+      converged: whether the errors stopped falling; False asks for more steps or another start.
     """
 
     intrinsics: np.ndarray
@@ -43,6 +44,7 @@ class Calibration(NamedTuple):
     translations: np.ndarray
     errors: np.ndarray
     num_parameters: int
+    converged: bool
 
     @property
     def rms(self) -> float:
@@ -59,12 +61,12 @@ def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array |
       weights: [N], 0 leaves a point out; None for ones.
 
     Returns:
-      [3, 4], of norm 1.
+      [3, 4], of norm 1, NumPy's float64 of arrays of the host.
 
     Raises:
       ValueError: there are fewer than six points, they are on a plane, or one is not finite; a weight is negative.
     """
-    points, pixels = jnp.asarray(points), jnp.asarray(pixels)
+    xp, points, pixels, weights = to_namespace(points, pixels, weights)
     if points.shape[1:] != (3,) or pixels.shape != (len(points), 2) or len(points) < 6:
         raise ValueError(
             f"points.shape={points.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [N, 3] and [N, 2], N at "
@@ -77,13 +79,8 @@ def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array |
         if spread[2] <= 1e-6 * spread[0]:
             raise ValueError("points: on one plane; allowed: points of a solid, or calibrate_plane for a plane")
     (p, to_p), (q, to_q) = normalize_points(points, weights), normalize_points(pixels, weights)
-    p = jnp.concatenate([p, jnp.ones_like(p[:, :1])], 1)
-    zero = jnp.zeros_like(p)
-    rows = jnp.concatenate([p, zero, -q[:, :1] * p], 1), jnp.concatenate([zero, p, -q[:, 1:] * p], 1)
-    scale = 1.0 if weights is None else jnp.sqrt(weights)[:, None]
-    vector = jnp.linalg.svd(jnp.concatenate([row * scale for row in rows]), full_matrices=False)[2][-1]
-    matrix = jnp.linalg.inv(to_q) @ vector.reshape(3, 4) @ to_p
-    return matrix / jnp.linalg.norm(matrix)
+    matrix = product(xp.linalg.inv(to_q), solve_dlt(p, q, weights), to_p)
+    return matrix / xp.linalg.norm(matrix)
 
 
 def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -114,7 +111,11 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
 
 
 def calibrate_solid(
-    points: np.ndarray, pixels: np.ndarray, num_distortion: Literal[0, 2, 4, 5] = 0, skew: bool = False, steps: int = 20
+    points: np.ndarray,
+    pixels: np.ndarray,
+    num_distortion: Literal[0, 2, 4, 5] = 0,
+    skew: bool = False,
+    steps: int = 200,
 ) -> Calibration:
     """Calibrate from one image of points that are not on a plane.
 
@@ -123,26 +124,26 @@ def calibrate_solid(
       pixels: [N, 2].
       num_distortion: how many of k1, k2, p1, p2, k3 are estimated.
       skew: whether the skew is estimated, or 0.
-      steps: number of steps of Levenberg-Marquardt.
+      steps: most steps of Levenberg-Marquardt that lower the error.
 
     Returns:
       Calibration of one image.
-
-    Raises:
-      ValueError: there are fewer than six points, as many pixels are not given, points are on a plane, or one is not
-        finite; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
     check_shapes(points=(points, "N 3"), pixels=(pixels, "N 2"))
     points, pixels = np.asarray(points, np.float64), np.asarray(pixels, np.float64)
     _check_settings(num_distortion, steps)
     with jax.enable_x64(True):
-        intrinsics, rotation, translation = decompose_camera_matrix(fit_camera_matrix(points, pixels))
+        intrinsics, rotation, translation = decompose_camera_matrix(fit_camera_matrix(points - points.mean(0), pixels))
         start = (intrinsics, rotation[None], translation[None])
         return _refine(points, pixels[None], start, num_distortion, skew, steps)
 
 
 def calibrate_plane(
-    points: np.ndarray, pixels: np.ndarray, num_distortion: Literal[0, 2, 4, 5] = 0, skew: bool = False, steps: int = 20
+    points: np.ndarray,
+    pixels: np.ndarray,
+    num_distortion: Literal[0, 2, 4, 5] = 0,
+    skew: bool = False,
+    steps: int = 200,
 ) -> Calibration:
     """Calibrate from several images of a plane, such as a checkerboard.
 
@@ -151,7 +152,7 @@ def calibrate_plane(
       pixels: [V, N, 2], the same points in each image.
       num_distortion: how many of k1, k2, p1, p2, k3 are estimated.
       skew: whether the skew is estimated, or 0.
-      steps: number of steps of Levenberg-Marquardt.
+      steps: most steps of Levenberg-Marquardt that lower the error.
 
     Returns:
       Calibration of V images.
@@ -175,8 +176,11 @@ def calibrate_plane(
         spread = np.linalg.svd(side - side.mean(1, keepdims=True), compute_uv=False)
         if (spread[:, 1] <= 1e-6 * spread[:, 0]).any():
             raise ValueError(f"{name}: on one line; allowed: points of a plane")
+    center = points.mean(0)
     with jax.enable_x64(True):
-        intrinsics, rotations, translations, conditioning = jax.jit(_zhang, static_argnums=2)(points, pixels, skew)
+        intrinsics, rotations, translations, conditioning = jax.jit(_zhang, static_argnums=2)(
+            points - center, pixels, skew
+        )
         if not np.isfinite(intrinsics).all() or conditioning < 1e-7:
             raise ValueError("pixels: images of parallel planes; allowed: planes of two directions or more")
         solid = np.concatenate([points, np.zeros_like(points[:, :1])], 1)
@@ -184,7 +188,7 @@ def calibrate_plane(
 
 
 def _zhang(points, pixels, skew):
-    """(K, R [V, 3, 3], t [V, 3], the last but one singular value over the first), in closed form."""
+    """Of points of mean 0: (K, R [V, 3, 3], t [V, 3], the last but one singular value over the first)."""
     homographies = jax.vmap(lambda image: fit_homography(points, image))(pixels)
     _, to_unit = normalize_points(pixels.reshape(-1, 2))
     h = jnp.einsum("ij,vjk->vik", to_unit, homographies)
@@ -214,6 +218,8 @@ def _zhang(points, pixels, skew):
     # Extrinsics: K⁻¹ H = [r1, r2, t] up to scale.
     columns = jnp.linalg.solve(unit, h)
     columns /= jnp.linalg.norm(columns[:, :, :1], axis=1, keepdims=True)
+    # The plane is in front of the camera: so is the mean of its points, which is 0.
+    columns *= jnp.sign(columns[:, 2:, 2:])
     r1, r2 = columns[:, :, 0], columns[:, :, 1]
     # The nearest rotation.
     u, _, vt = jnp.linalg.svd(jnp.stack([r1, r2, jnp.cross(r1, r2)], -1))
@@ -227,13 +233,16 @@ def _check_settings(num_distortion, steps):
 
 
 def _refine(points, pixels, start, num_distortion, skew, steps):
+    """The calibration; the start is that of the points minus their mean, about which the views turn."""
     free = np.array([True] * 4 + [skew] + [i < num_distortion for i in range(5)] + [True] * 6 * len(pixels))
-    intrinsics, distortion, rotations, translations, errors = _levenberg_marquardt(points, pixels, start, free, steps)
-    parts = (intrinsics, distortion, rotations, translations, errors)
-    return Calibration(*(np.asarray(part) for part in parts), int(free.sum()))
+    center = points.mean(0)
+    *parts, converged = _levenberg_marquardt(points - center, pixels, start, free, steps)
+    intrinsics, distortion, rotations, translations, errors = (np.asarray(part) for part in parts)
+    translations = translations - rotations @ center
+    return Calibration(intrinsics, distortion, rotations, translations, errors, int(free.sum()), bool(converged))
 
 
-@functools.partial(jax.jit, static_argnums=4)
+@jax.jit
 def _levenberg_marquardt(points, pixels, start, free, steps):
     intrinsics, rotations, translations = start
     (fx, gamma, cx), (_, fy, cy) = intrinsics[0], intrinsics[1]
@@ -251,22 +260,29 @@ def _levenberg_marquardt(points, pixels, start, free, steps):
         x, y = jnp.moveaxis(distort(camera[..., :2] / camera[..., 2:], lens[5:]), -1, 0)
         return pixels - jnp.stack([lens[0] * x + lens[4] * y + lens[2], lens[1] * y + lens[3]], -1)
 
-    def step(carry, _):
-        state, damping = carry
+    def step(carry):
+        state, damping, count, _ = carry
         errors = errors_of(state).ravel()
         # Fixed parameters have columns of zeros.
         jacobian = jax.jacfwd(lambda c: errors_of(move(state, c)).ravel())(jnp.zeros(len(free))) * free
         normal = jacobian.T @ jacobian
-        scale = jnp.sqrt(jnp.where(free, jnp.diag(normal), 1))
+        scale = jnp.sqrt(jnp.where(jnp.diag(normal) > 0, jnp.diag(normal), 1))
         matrix = normal / scale / scale[:, None] + jnp.diag(jnp.where(free, damping, 1))
         change = -jnp.linalg.solve(matrix, jacobian.T @ errors / scale) / scale * free
         candidate = move(state, change)
-        better = jnp.square(errors_of(candidate)).sum() < jnp.square(errors).sum()
+        before, after = jnp.square(errors).sum(), jnp.square(errors_of(candidate)).sum()
+        better = after < before
         state = jax.tree.map(lambda new, old: jnp.where(better, new, old), candidate, state)
-        return (state, jnp.clip(jnp.where(better, damping / 10, damping * 10), 1e-12, 1e6)), None
+        # At the minimum errors fall no more, by whatever step.
+        damping = jnp.where(better, jnp.maximum(damping / 10, 1e-12), damping * 10)
+        converged = jnp.where(better, before - after <= 1e-12 * before, damping > 1e10)
+        return state, damping, count + better, converged
+
+    def goes_on(carry):
+        return (carry[2] < steps) & ~carry[3]
 
     state = (lens, rotations, translations)
-    (state, _), _ = jax.lax.scan(step, (state, jnp.asarray(1e-6)), length=steps)
+    state, _, _, converged = jax.lax.while_loop(goes_on, step, (state, jnp.asarray(1e-6), 0, jnp.asarray(False)))
     fx, fy, cx, cy, gamma = state[0][:5]
     intrinsics = jnp.array([[fx, gamma, cx], [0, fy, cy], [0, 0, 1]])
-    return intrinsics, state[0][5:], *state[1:], errors_of(state)
+    return intrinsics, state[0][5:], *state[1:], errors_of(state), converged

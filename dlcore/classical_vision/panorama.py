@@ -16,12 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.classical_vision.homography import ransac_homography, warp_perspective
+from dlcore.classical_vision.homography import ransac_homography, rescale_homography, warp_perspective
 from dlcore.classical_vision.matching import match_descriptors
 from dlcore.classical_vision.ransac import Consensus
 from dlcore.classical_vision.sift import sift
 from dlcore.learner import root_key
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Panorama", "blend_images", "canvas_size", "overlap_psnr", "stitch"]
 
@@ -36,7 +37,7 @@ class Panorama(NamedTuple):
       image: [H, W, C].
       mask: [H, W] bool, where an image covers the canvas.
       homographies: [V, 3, 3], from each image to the canvas.
-      psnr: PSNR of neighbors in their overlap after matching the exposure, in dB, [V - 1].
+      psnr: PSNR of neighbors in their overlap after matching the exposure, in dB, [V - 1]; NaN without one.
       inliers: [V - 1], matches that follow the homography.
     """
 
@@ -89,7 +90,8 @@ def canvas_size(homographies: np.ndarray, sizes: Sequence[tuple[int, int]]) -> t
     corners = []
     for index, (matrix, (height, width)) in enumerate(zip(homographies, sizes, strict=True)):
         points = np.array([[0, 0, 1], [width - 1, 0, 1], [0, height - 1, 1], [width - 1, height - 1, 1]]) @ matrix.T
-        if not (points[:, 2] > 1e-6).all():
+        points *= np.sign(points[:, 2].mean())  # a homography has any sign
+        if not (points[:, 2] > 1e-6 * abs(points[:, 2].mean())).all():
             raise ValueError(
                 f"homographies[{index}]: the image crosses the horizon; allowed: views less than 90° apart"
             )
@@ -106,18 +108,20 @@ def overlap_psnr(first: jax.Array, second: jax.Array, mask: jax.Array) -> tuple[
     """Compare two images where both are, after matching the exposure by one factor.
 
     Args:
-      first: [H, W, C].
+      first: [H, W, C] in [0, 1], or integers of their type's range.
       second: [H, W, C].
       mask: [H, W] bool, where both are.
 
     Returns:
-      (PSNR in dB of values in [0, 1], the gain of the second).
+      (PSNR in dB, the gain of the second): NaN and 1 where they do not overlap or one is black.
     """
+    first, second = _to_unit_range(first), _to_unit_range(second)
     weights = mask[..., None].astype(first.dtype)
+    product, energy = (weights * first * second).sum(), (weights * second**2).sum()
     # Least-squares exposure factor on the overlap.
-    gain = (weights * first * second).sum() / jnp.maximum((weights * second**2).sum(), 1e-9)
+    gain = jnp.where(product > 0, product / jnp.where(energy > 0, energy, 1), 1)
     squared = (weights * (first - gain * second) ** 2).sum() / jnp.maximum(weights.sum() * first.shape[-1], 1)
-    return -10 * jnp.log10(jnp.maximum(squared, 1e-12)), gain
+    return jnp.where(product > 0, -10 * jnp.log10(jnp.maximum(squared, 1e-12)), jnp.nan), gain
 
 
 def blend_images(
@@ -126,12 +130,13 @@ def blend_images(
     """Draw images into a canvas, exposures matched along the chain, seams feathered.
 
     Args:
-      images: V of [H, W, C] in [0, 1], neighbors overlap.
+      images: V of [H, W, C] in [0, 1], or integers of their type's range; neighbors overlap.
       homographies: [V, 3, 3], from each to the canvas.
       size: (rows, columns) of the canvas.
 
     Returns:
-      (canvas [*size, C], mask [*size] bool, PSNR of each overlap [V - 1]).
+      (canvas [*size, C], mask [*size] bool, PSNR of each overlap [V - 1], NaN where one is empty
+      or black, which matches no exposure).
 
     Raises:
       ValueError: there are fewer than two images, or not as many homographies.
@@ -142,6 +147,7 @@ def blend_images(
         )
     total, weight_sum, psnr, last, gain = 0.0, 0.0, [], None, 1.0
     for image, homography in zip(images, homographies, strict=True):
+        image = _to_unit_range(image)
         height, width, _ = image.shape
         rows, columns = jnp.arange(height, dtype=image.dtype)[:, None], jnp.arange(width, dtype=image.dtype)
         # Feathering: weights fall to the image's border, so that seams fade.
@@ -161,7 +167,8 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
     """Stitch images, each of which overlaps with the next.
 
     Args:
-      images: V of [H, W, C] in [0, 1], from left to right or in any order of neighbors.
+      images: V of [H, W, C] in [0, 1], or integers of their type's range, from left to right or in any order of
+        neighbors.
       seed: random seed of RANSAC.
       count: keypoints of each image.
       threshold: largest error of an inlier, in pixels.
@@ -180,6 +187,7 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
     check_whole_number("count", count, 4)
     check_shapes(threshold=(threshold, "> 0"))
     check_finite("threshold", threshold)
+    images = [np.asarray(_to_unit_range(image)) for image in images]
     align = jax.jit(_align_images, static_argnums=(3, 4))
     chain, inliers = [np.eye(3)], []
     for index in range(1, len(images)):
@@ -194,10 +202,15 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
         inliers.append(int(alignment.num_inliers))
     # The middle image is the reference, which keeps distortion low at both ends.
     homographies = np.linalg.inv(chain[(len(images) - 1) // 2]) @ np.stack(chain)  # [V, 3, 3]
-    homographies /= homographies[:, 2:, 2:]
     size, shift = canvas_size(homographies, [image.shape[:2] for image in images])
-    homographies = shift @ homographies
+    homographies = rescale_homography(shift @ homographies)
     canvas, mask, psnr = jax.jit(blend_images, static_argnums=2)(
         [jnp.asarray(image) for image in images], jnp.asarray(homographies, jnp.float32), size
     )
     return Panorama(np.asarray(canvas), np.asarray(mask), homographies, np.asarray(psnr), np.array(inliers))
+
+
+def _to_unit_range(image: jax.Array) -> jax.Array:
+    """Floats as they are, integers over the largest of their type."""
+    dtype = jnp.asarray(image).dtype
+    return to_acc_dtype(image) / (jnp.iinfo(dtype).max if jnp.issubdtype(dtype, jnp.integer) else 1)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from dlcore.classical_vision.calibration import fit_camera_matrix
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane, rotation_from_vector, world_to_camera
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Pose", "ransac_pose", "solve_pose"]
 
@@ -46,12 +47,8 @@ def solve_pose(
 
     Returns:
       The pose.
-
-    Raises:
-      ValueError: there are fewer than six points, they are on a plane or not finite, the intrinsics are singular, or a
-        weight is negative.
     """
-    return _solve(jnp.asarray(points), pixels_to_plane(pixels, intrinsics), weights, steps)
+    return _solve(to_acc_dtype(points), pixels_to_plane(pixels, intrinsics), weights, steps)
 
 
 def ransac_pose(
@@ -77,7 +74,7 @@ def ransac_pose(
     Returns:
       The consensus; its model is a Pose.
     """
-    focal = jnp.sqrt(jnp.asarray(intrinsics)[0, 0] * jnp.asarray(intrinsics)[1, 1])
+    focal = jnp.sqrt(to_acc_dtype(intrinsics)[0, 0] * to_acc_dtype(intrinsics)[1, 1])
 
     def residual(pose: Pose, data: tuple[jax.Array, jax.Array]) -> jax.Array:
         camera = world_to_camera(data[0], *pose)
@@ -86,7 +83,7 @@ def ransac_pose(
 
     return ransac(
         key,
-        (jnp.asarray(points), pixels_to_plane(pixels, intrinsics)),
+        (to_acc_dtype(points), pixels_to_plane(pixels, intrinsics)),
         lambda data: _solve(*data, None, 0),
         residual,
         sample_size=6,
@@ -102,7 +99,7 @@ def _solve(points: jax.Array, plane: jax.Array, weights: jax.Array | None, steps
     matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
     # The nearest rotation to the DLT's left part; the mean singular value is its scale.
     u, values, vt = jnp.linalg.svd(matrix[:, :3])
-    weights = jnp.ones(len(points), points.dtype) if weights is None else weights
+    weights = jnp.ones(len(points), points.dtype) if weights is None else to_acc_dtype(weights)
 
     def errors(change: jax.Array, pose: Pose) -> jax.Array:
         rotation = rotation_from_vector(change[:3]) @ pose.rotation

@@ -14,11 +14,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_shapes, check_spread
+from dlcore.ops.precision import acc_dtype_of, product, to_acc_dtype, to_namespace
 
 __all__ = ["Consensus", "fit_line", "line_residual", "ransac", "ransac_line", "required_hypotheses"]
 
@@ -122,7 +124,7 @@ def ransac(
     inliers = inliers_of(model) & (counts.max() > 0)
     for _ in range(refits if refit is not None else 0):
         # Refit to all inliers; a degenerate fit that loses most of them is rejected.
-        candidate = refit(data, inliers.astype(leaves[0].dtype))
+        candidate = refit(data, inliers.astype(acc_dtype_of(*leaves)))
         agrees = inliers_of(candidate)
         accepted = 2 * agrees.sum() > inliers.sum()
         model = jax.tree.map(lambda new, old, accepted=accepted: jnp.where(accepted, new, old), candidate, model)
@@ -138,7 +140,7 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
       weights: [N]; None for ones.
 
     Returns:
-      [3], (a, b, c); NaN under jit where all points are one.
+      [3], (a, b, c), NumPy's float64 of arrays of the host; NaN under jit where all points are one.
 
     Raises:
       ValueError: there are fewer than two points, one is not finite, or all are one; a weight is negative.
@@ -148,14 +150,15 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     check_finite("points", points)
     check_spread("points", points, 1, "points of which two differ")
     check_shapes(points=(points, "N 2"), weights=(weights, "mask N or None"))
-    weights = jnp.ones(len(points), points.dtype) if weights is None else weights
+    xp, points, weights = to_namespace(points, weights)
+    weights = xp.ones(len(points), points.dtype) if weights is None else weights
     mean = (weights[:, None] * points).sum(0) / weights.sum()
     x, y = (points - mean).T
     xx, xy, yy = (weights * x * x).sum(), (weights * x * y).sum(), (weights * y * y).sum()
     # The normal is the direction of the least variance.
-    angle = 0.5 * jnp.arctan2(2 * xy, xx - yy) + jnp.pi / 2
-    normal = jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-    return jnp.where(xx + yy > 0, jnp.append(normal, -(normal * mean).sum()), jnp.nan)
+    angle = 0.5 * xp.arctan2(2 * xy, xx - yy) + np.pi / 2
+    normal = xp.stack([xp.cos(angle), xp.sin(angle)])
+    return xp.where(xx + yy > 0, xp.append(normal, -(normal * mean).sum()), xp.nan)
 
 
 def line_residual(line: jax.Array, points: jax.Array) -> jax.Array:
@@ -168,7 +171,8 @@ def line_residual(line: jax.Array, points: jax.Array) -> jax.Array:
     Returns:
       [N].
     """
-    return jnp.abs((line[:2] * points).sum(-1) + line[2])
+    _, line, points = to_namespace(line, points)
+    return abs((line[:2] * points).sum(-1) + line[2])
 
 
 def ransac_line(
@@ -186,9 +190,13 @@ def ransac_line(
     Returns:
       The consensus; its model is [3], (a, b, c).
     """
-    return ransac(
+    xp, points = to_namespace(points)
+    # On the host, points far from 0 are centered before they are cast to float32.
+    counts = True if mask is None or xp is jnp else np.asarray(mask)[:, None] > 0
+    center = points.mean(0, where=counts) if xp is np else np.zeros(2)
+    consensus = ransac(
         key,
-        points,
+        to_acc_dtype(points - center),
         fit_line,
         line_residual,
         sample_size=2,
@@ -197,6 +205,11 @@ def ransac_line(
         refit=fit_line,
         mask=mask,
     )
+    if xp is jnp:
+        return consensus
+    model = consensus.model if isinstance(consensus.model, jax.core.Tracer) else np.asarray(consensus.model)
+    shift = np.array([[1, 0, -center[0]], [0, 1, -center[1]], [0, 0, 1]])
+    return consensus._replace(model=product(model, shift))
 
 
 def _samples(key: jax.Array, mask: jax.Array, sample_size: int, count: int) -> jax.Array:

@@ -17,6 +17,7 @@ from dlcore.classical_vision.homography import normalize_points
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane
 from dlcore.ops.checks import check_finite, check_spread
+from dlcore.ops.precision import product, to_acc_dtype
 
 __all__ = [
     "Structure",
@@ -34,9 +35,10 @@ class Structure(NamedTuple):
 
     Args:
       rotation: [3, 3], from the first camera to the second.
-      translation: [3], of length 1.
+      translation: [3], of length 1; 0 where the camera only turned or stood still, which leaves no points.
       points: [N, 3]; means nothing where the mask is False.
-      mask: [N] bool, inliers in front of both cameras.
+      mask: [N] bool, inliers in front of both cameras, near enough that they move more than the threshold between the
+        images once these are turned alike.
     """
 
     rotation: jax.Array
@@ -59,7 +61,7 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
     Raises:
       ValueError: the shapes do not fit, or a camera or pixel is not finite.
     """
-    cameras, pixels = jnp.asarray(cameras), jnp.asarray(pixels)
+    cameras, pixels = to_acc_dtype(cameras), to_acc_dtype(pixels)
     if cameras.shape[1:] != (3, 4) or pixels.shape[::2] != (len(cameras), 2) or len(cameras) < 2:
         raise ValueError(
             f"cameras.shape={cameras.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [V, 3, 4] and "
@@ -89,6 +91,7 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
       ValueError: there are fewer than eight pairs, one is not finite, or all of a side are on a line; a weight is
         negative.
     """
+    first, second = to_acc_dtype(first), to_acc_dtype(second)
     if first.shape != second.shape or first.ndim != 2 or first.shape[1] != 2 or len(first) < 8:
         raise ValueError(
             f"first.shape={first.shape}, second.shape={second.shape}: do not fit; allowed: both [N, 2], N at least 8"
@@ -97,7 +100,7 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
         check_finite(name, points)
         check_spread(name, points, 2, "pixels all over the image")
     (p, to_p), (q, to_q) = normalize_points(first, weights), normalize_points(second, weights)
-    p, q = (jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1) for x in (p, q))
+    p, q = _homogeneous(p), _homogeneous(q)
     # One equation a pair, qᵀ E p = 0.
     rows = (q[:, :, None] * p[:, None]).reshape(-1, 9)
     rows = rows if weights is None else rows * jnp.sqrt(weights)[:, None]
@@ -118,7 +121,7 @@ def sampson_distance(matrix: jax.Array, pairs: tuple[jax.Array, jax.Array]) -> j
     Returns:
       [N], in these coordinates.
     """
-    first, second = (jnp.concatenate([x, jnp.ones_like(x[:, :1])], 1) for x in pairs)
+    first, second = map(_homogeneous, map(to_acc_dtype, pairs))
     lines, back = first @ matrix.T, second @ matrix
     squared = (lines[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1)
     return jnp.abs((second * lines).sum(1)) / jnp.sqrt(squared)
@@ -132,9 +135,6 @@ def essential_poses(essential: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (rotations [4, 3, 3], translations [4, 3] of length 1), from the first camera to the second.
-
-    Raises:
-      ValueError: the matrix is not finite.
     """
     check_finite("essential", essential)
     u, _, vt = jnp.linalg.svd(essential)
@@ -199,7 +199,8 @@ def structure_from_motion(
       mask: [N] bool, which pairs count; None for all.
 
     Returns:
-      The structure, in units of the distance between the cameras.
+      The structure, in units of the distance between the cameras. Where a turn alone explains more than 80 % of the
+      inliers (COLMAP's limit of a panorama), there is none: the translation is 0, and the mask False.
 
     Raises:
       ValueError: the intrinsics are singular, there are fewer than eight pairs, or one is not finite.
@@ -209,7 +210,8 @@ def structure_from_motion(
     if len(first) != len(second):
         raise ValueError(f"second: {len(second)} pixels of {len(first)} pairs; allowed: as many as first has")
     one, two = pixels_to_plane(first, intrinsics), pixels_to_plane(second, intrinsics)
-    focal = jnp.sqrt(jnp.asarray(intrinsics)[0, 0] * jnp.asarray(intrinsics)[1, 1])
+    focal = jnp.sqrt(to_acc_dtype(intrinsics)[0, 0] * to_acc_dtype(intrinsics)[1, 1])
+    settings = {"threshold": threshold, "num_hypotheses": num_hypotheses, "mask": mask}
     # The threshold of RANSAC is static; distances are brought to pixels instead.
     consensus = ransac(
         key,
@@ -217,11 +219,29 @@ def structure_from_motion(
         lambda pairs: fit_essential(*pairs),
         lambda matrix, pairs: focal * sampson_distance(matrix, pairs),
         sample_size=8,
-        threshold=threshold,
-        num_hypotheses=num_hypotheses,
         refit=lambda pairs, weights: fit_essential(*pairs, weights),
-        mask=mask,
+        **settings,
     )
+
+    def parallax(rotation, pairs):
+        """How far the second pixels are from where the first go by a turn alone.
+
+        Noise σ leaves 95 % of Sampson distances within √3.84 σ, and of these, of two pixels, within √(2 · 5.99) σ.
+        """
+        rotated = product(_homogeneous(pairs[0]), rotation.T)
+        distance = jnp.sqrt(jnp.square(rotated[:, :2] / rotated[:, 2:] - pairs[1]).sum(1))
+        return jnp.where(rotated[:, 2] > 0, focal * distance / 1.77, jnp.inf)
+
+    turn = ransac(
+        key,
+        (one, two),
+        lambda pairs: _fit_turn(*pairs),
+        parallax,
+        sample_size=2,
+        refit=lambda pairs, weights: _fit_turn(*pairs, weights),
+        **settings,
+    )
+    moves = turn.num_inliers <= 0.8 * consensus.num_inliers
     rotations, translations = essential_poses(consensus.model)
     world = jnp.eye(3, 4, dtype=one.dtype)
 
@@ -233,4 +253,22 @@ def structure_from_motion(
     points, in_front = jax.vmap(reconstruct)(rotations, translations)
     # Cheirality: of the four motions, the one with most points in front of both cameras.
     best = (in_front & consensus.inliers).sum(1).argmax()
-    return Structure(rotations[best], translations[best], points[best], consensus.inliers & in_front[best])
+    is_near = parallax(rotations[best], (one, two)) > threshold
+    return Structure(
+        jnp.where(moves, rotations[best], turn.model),
+        jnp.where(moves, translations[best], 0),
+        points[best],
+        moves & consensus.inliers & in_front[best] & is_near,
+    )
+
+
+def _fit_turn(first: jax.Array, second: jax.Array, weights: jax.Array | None = None) -> jax.Array:
+    """The rotation [3, 3] that takes the directions of points [N, 2] to those of others (Kabsch)."""
+    x, y = (points / jnp.linalg.norm(points, axis=1, keepdims=True) for points in map(_homogeneous, (first, second)))
+    u, _, vt = jnp.linalg.svd(product((y if weights is None else weights[:, None] * y).T, x))
+    sign = jnp.linalg.det(u) * jnp.linalg.det(vt)
+    return product(u.at[:, 2].multiply(jnp.sign(sign)), vt)
+
+
+def _homogeneous(points: jax.Array) -> jax.Array:
+    return jnp.concatenate([points, jnp.ones_like(points[:, :1])], 1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_mask, check_shapes
+from dlcore.ops.precision import centered, result_dtype, to_acc_dtype, to_namespace
 
 __all__ = ["check_points", "nearest_neighbors", "normalize_points", "pad_points", "stack_points"]
 
@@ -74,8 +75,9 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
         raise ValueError(f"q.shape={q.shape}: no points; allowed: at least one")
     check_points("p", p)
     check_points("q", q, q_mask)
-    acc_dtype = jnp.result_type(jnp.float32, p, q)
-    p, q = jax.lax.stop_gradient((p.astype(acc_dtype), q.astype(acc_dtype)))
+    if not isinstance(p, jax.Array) and not isinstance(q, jax.Array):
+        p, q, _ = centered(p, q, center=np.asarray(p, np.float64).reshape(-1, p.shape[-1]).mean(0))
+    p, q = jax.lax.stop_gradient((to_acc_dtype(p), to_acc_dtype(q)))
     squared = jnp.asarray(sum(jnp.square(p[..., :, None, i] - q[..., None, :, i]) for i in range(p.shape[-1])))
     if q_mask is not None:
         squared = jnp.where(q_mask[..., None, :] > 0, squared, jnp.inf)
@@ -91,18 +93,18 @@ def normalize_points(points: jax.Array, mask: jax.Array | None = None) -> jax.Ar
 
     Returns:
       [..., N, D]; the farthest point has norm 1, and padding is 0. A set of one place becomes zeros.
-
-    Raises:
-      ValueError: the mask does not fit, or outside of jit a point that counts is not finite.
     """
     check_points("points", points, mask)
-    count = jnp.ones(points.shape[:-1], points.dtype) if mask is None else (mask > 0).astype(points.dtype)
+    dtype = result_dtype(points)
+    # Sets of the host are centered in float64, before those far from 0 lose their digits.
+    xp, points, mask = to_namespace(points, mask)
+    count = xp.ones(points.shape[:-1], points.dtype) if mask is None else (mask > 0).astype(points.dtype)
     count = count[..., None]
-    points = jnp.where(count > 0, points, 0)
-    center = points.sum(-2, keepdims=True) / jnp.maximum(count.sum(-2, keepdims=True), 1)
+    points = xp.where(count > 0, points, 0)
+    center = points.sum(-2, keepdims=True) / xp.maximum(count.sum(-2, keepdims=True), 1)
     points = (points - center) * count
-    largest = jnp.sqrt(jnp.square(points).sum(-1).max(-1))[..., None, None]
-    return points / jnp.where(largest > 0, largest, 1)
+    largest = xp.sqrt(xp.square(points).sum(-1).max(-1))[..., None, None]
+    return jnp.asarray(points / xp.where(largest > 0, largest, 1), dtype)
 
 
 def stack_points(clouds: Sequence[np.ndarray]) -> np.ndarray:
@@ -112,13 +114,10 @@ def stack_points(clouds: Sequence[np.ndarray]) -> np.ndarray:
       clouds: [N, D] each.
 
     Returns:
-      [B, N, D] float32.
-
-    Raises:
-      ValueError: lengths differ, or a point is not finite.
+      [B, N, D] float32; float64 of clouds of float64, which far from 0 need its digits until they are centered.
     """
     check_points("clouds", list(clouds))
-    return np.stack([np.asarray(cloud, np.float32) for cloud in clouds])
+    return np.stack(clouds).astype(np.result_type(np.float32, *map(np.asarray, clouds)))
 
 
 def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -129,7 +128,8 @@ def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple
       length: N of the result; None takes the longest.
 
     Returns:
-      (points [B, N, D] float32, padded with zeros, mask [B, N] float32, 0 for padding).
+      (points [B, N, D], padded with zeros, float32 or, of clouds of float64, float64; mask [B, N] float32, 0 for
+      padding).
 
     Raises:
       ValueError: there is no set, they differ in D, one is longer than `length`, or a point is not finite.
@@ -145,7 +145,8 @@ def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple
     length = longest if length is None else length
     if longest > length:
         raise ValueError(f"length={length}: a set has {longest} points; allowed: at least {longest}")
-    points = np.zeros((len(clouds), length, np.shape(clouds[0])[-1]), np.float32)
+    dtype = np.result_type(np.float32, *map(np.asarray, clouds))
+    points = np.zeros((len(clouds), length, np.shape(clouds[0])[-1]), dtype)
     mask = np.zeros((len(clouds), length), np.float32)
     for i, cloud in enumerate(clouds):
         points[i, : len(cloud)], mask[i, : len(cloud)] = cloud, 1

@@ -13,6 +13,7 @@ Coordinates far from 0 (a map's metres, milliseconds since 1970) lose their digi
 depend on where the origin lies subtracts a center first: `centered` does so in NumPy's float64, before the cast.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -20,7 +21,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["acc_dtype_of", "centered", "result_dtype", "to_acc_dtype"]
+__all__ = ["acc_dtype_of", "centered", "product", "result_dtype", "to_acc_dtype", "to_namespace"]
 
 
 def acc_dtype_of(*values: Any) -> Any:
@@ -84,3 +85,33 @@ def centered(x: Any, *more_points: Any, center: Any = None) -> tuple[jax.Array, 
     dtype = acc_dtype_of(*map(np.asarray, arrays))
     center = jnp.asarray(arrays64[0].mean(0) if center is None else center, dtype)
     return (*(jnp.asarray(array - np.asarray(center, np.float64), dtype) for array in arrays64), center)
+
+
+def product(*matrices: Any) -> Any:
+    """Multiply matrices in full precision: on the host in NumPy's float64.
+
+    Args:
+      *matrices: [..., M, N], or vectors [N].
+
+    Returns:
+      Their matrix product.
+    """
+    xp, *matrices = to_namespace(*matrices)
+    return functools.reduce(functools.partial(xp.matmul, **({} if xp is np else {"precision": "highest"})), matrices)
+
+
+def to_namespace(*arrays: Any) -> tuple[Any, ...]:
+    """Cast arrays to the type of one computation: on the host NumPy's float64, else that of `to_acc_dtype`.
+
+    A matrix of float32 cannot hold a map's coordinates, wherever its points are centered: what a function fits to
+    arrays of the host is therefore float64, and maps arrays of the host in float64.
+
+    Args:
+      *arrays: [...], numbers of any type; None stays None.
+
+    Returns:
+      (numpy where none is an array of jax, else jax.numpy, each of the arrays).
+    """
+    if any(isinstance(array, jax.Array) for array in arrays):
+        return jnp, *(None if array is None else to_acc_dtype(array) for array in arrays)
+    return np, *(None if array is None else np.asarray(array, np.float64) for array in arrays)

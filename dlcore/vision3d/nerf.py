@@ -75,7 +75,9 @@ def volume_render(
 
     Returns:
       {"color": [..., C], "depth": [...], the mean depth of what is hit, `far` where nothing is, "opacity": [...], 1
-      where no light passes, "weights": [..., S], of the samples}.
+      where no light passes, "weights": [..., S], of the samples}. Depth is measured as `depths` are: along rays of
+      length 1 it is the distance, not the z that `unproject` takes, which is the distance over the length of the
+      direction that `pixel_rays` gives.
 
     Raises:
       ValueError: the shapes do not fit together, or concrete densities are negative, depths fall, or `far` is before

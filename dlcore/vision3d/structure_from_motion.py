@@ -14,6 +14,7 @@ result is a point cloud, or a mesh where the points are a mesh's vertices: `data
 from typing import NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 
 from dlcore.choices import check_whole_number
@@ -21,6 +22,7 @@ from dlcore.classical_vision.pose import ransac_pose
 from dlcore.classical_vision.two_view import structure_from_motion, triangulate
 from dlcore.ops.camera import check_intrinsics, pixels_to_plane, rotation_from_vector
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Bundle", "bundle_adjustment", "reconstruct", "reprojection_errors"]
 
@@ -34,7 +36,7 @@ class Bundle(NamedTuple):
       rotations: [V, 3, 3], world to camera.
       translations: [V, 3].
       points: [N, 3]; 0 where no two images show the point.
-      mask: [V, N] bool, which pixels the bundle explains.
+      mask: [V, N] bool, which pixels the bundle explains; none where the camera did not move, only turned.
     """
 
     rotations: jax.Array
@@ -53,12 +55,10 @@ def reprojection_errors(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array
 
     Returns:
       [V, N, 2] in pixels; 0 where the mask of the bundle is False.
-
-    Raises:
-      ValueError: the shapes do not fit, a pixel is not finite, or the intrinsics are singular.
     """
     _check(pixels, bundle.mask, intrinsics)
     _check_bundle(bundle, pixels)
+    pixels = to_acc_dtype(pixels)
     zero = jnp.zeros((), pixels.dtype)
     errors = jax.vmap(lambda r, t, x: _error(zero, zero, r, t, bundle.points, x, intrinsics))(
         bundle.rotations, bundle.translations, pixels
@@ -77,14 +77,11 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
 
     Returns:
       The bundle; the first camera and the distance between the first and the last stay.
-
-    Raises:
-      ValueError: the shapes do not fit, a pixel is not finite, the intrinsics are singular, or `steps` is no whole
-        number from 0.
     """
     check_whole_number("steps", steps, 0)
     _check(pixels, bundle.mask, intrinsics)
     _check_bundle(bundle, pixels)
+    pixels = to_acc_dtype(pixels)
     weights = bundle.mask.astype(pixels.dtype)
     views = len(pixels)
     is_free = (jnp.arange(views) > 0).astype(pixels.dtype)
@@ -146,7 +143,7 @@ def bundle_adjustment(bundle: Bundle, pixels: jax.Array, intrinsics: jax.Array, 
 
     length = _baseline(bundle)
     bundle = jax.lax.fori_loop(0, steps, step, (bundle, jnp.asarray(1e-3, pixels.dtype), cost(bundle)))[0]
-    scale = length / _baseline(bundle)
+    scale = jnp.where(length > 0, length / jnp.where(length > 0, _baseline(bundle), 1), 1)
     # A change of the world's unit changes no pixel; the first camera's translation is scaled about its center.
     first = bundle.rotations[0].T @ bundle.translations[0]
     origin = jnp.matmul(bundle.rotations, first, precision=_HIGHEST)
@@ -176,22 +173,27 @@ def reconstruct(
       steps: number of steps of the bundle adjustment.
 
     Returns:
-      The bundle, in units of the distance between the first and the last camera.
+      The bundle, in units of the distance between the first and the last camera. Where a turn alone takes the first
+      image to the last (`classical_vision.structure_from_motion`), nothing has a place: under jit the mask is False
+      everywhere.
 
     Raises:
       ValueError: the shapes do not fit, there are fewer than eight points, a pixel is not finite, the intrinsics are
-        singular, `threshold` is not above 0, or `num_hypotheses` or `steps` is too small or no whole number.
+        singular, the camera does not move, `threshold` is not above 0, or `num_hypotheses` or `steps` is too small or
+        no whole number.
     """
     check_shapes(threshold=(threshold, "> 0"))
     check_shapes(threshold=(threshold, "finite"))
     check_whole_number("num_hypotheses", num_hypotheses, 1)
     check_whole_number("steps", steps, 0)
-    pixels = jnp.asarray(pixels)
+    pixels = to_acc_dtype(pixels)
     mask = jnp.ones(pixels.shape[:2], bool) if mask is None else jnp.asarray(mask)
     _check(pixels, mask, intrinsics)
     both = mask[0] & mask[-1]
     # Two views: the first and the last image give their poses and points.
     start = structure_from_motion(key, pixels[0], pixels[-1], intrinsics, threshold, num_hypotheses, both)
+    if not isinstance(start.mask, jax.core.Tracer) and not start.mask.any():
+        raise ValueError("pixels: the camera does not move from the first to the last image; allowed: two places")
     points = jnp.where(start.mask[:, None], start.points, 0)
 
     def locate(index, image, is_visible):
@@ -207,6 +209,7 @@ def reconstruct(
         views = jnp.arange(1, len(pixels) - 1)
         rotations[1:1], translations[1:1] = map(list, jax.vmap(locate)(views, pixels[1:-1], mask[1:-1]))
     rotations, translations = jnp.stack(rotations), jnp.stack(translations)
+    mask &= start.mask.any()
     bundle = Bundle(rotations, translations, points, mask)
     # Points come from the first and the last image where both show them, so that a wrong pixel between does no harm.
     endpoints = jnp.zeros_like(mask).at[jnp.array([0, -1])].set(both)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -63,3 +64,19 @@ def test_two_points_fix_a_similarity_of_the_plane_but_a_line_none_in_space():
         fit_similarity(np.array([[0.0, 0], [1, 0]]), np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"target: 4 points on one line.*in 3-D a triangle"):
         fit_similarity(np.eye(4)[:, :3], np.arange(4.0)[:, None] * [1, 2, 3])
+
+
+def test_a_map_in_meters_is_aligned_and_whole_numbers_are_points():
+    points = np.random.default_rng(0).normal(size=(8, 3))
+    place = np.array([396000, 5782000, 100.0])
+    for source, target, shift in ((points + place, points, -place), (points, points + place, place)):
+        found = fit_similarity(source, target)
+        np.testing.assert_allclose(found.rotation, np.eye(3), atol=1e-8)
+        np.testing.assert_allclose(found.scale, 1, rtol=1e-8)
+        np.testing.assert_allclose(found.apply(source), target, atol=1e-7)
+        np.testing.assert_allclose(found.translation, shift, atol=0.1)
+    whole = (100 * points).astype(np.int16)
+    for convert in (np.asarray, jnp.asarray):
+        found = fit_similarity(convert(whole), convert(2 * whole), convert(np.arange(8) > 0))
+        np.testing.assert_allclose(found.scale, 2, rtol=1e-5)
+        np.testing.assert_allclose(found.apply(convert(whole)), 2.0 * whole, atol=1e-2)

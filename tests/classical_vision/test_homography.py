@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from dlcore.classical_vision import homography as homography_module
 from dlcore.classical_vision.homography import (
     apply_homography,
     fit_homography,
     homography_from_four_points,
     normalize_points,
     ransac_homography,
+    rescale_homography,
     warp_perspective,
 )
 
@@ -120,23 +120,83 @@ def test_a_warp_is_bilinear_in_the_image_where_the_inverse_looks():
 
 
 @pytest.mark.covers("CL-10")
-def test_samples_of_four_agree_within_pixels_of_the_target(monkeypatch):
-    given = {}
+@pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
+def test_the_last_entry_of_a_homography_may_be_zero(convert):
+    """(u, v) to (1 / u, v / u): the matrix with ones from corner to corner, of norm √3."""
+    source = np.array([[1.0, 1], [2, 1], [2, 2], [1, 2], [1.5, 1.2], [3, 0.5]])
+    target = np.stack([1 / source[:, 0], source[:, 1] / source[:, 0]], 1)
+    p, q = convert(source), convert(target)
+    found = [fit_homography(p, q), homography_from_four_points(p[:4], q[:4])]
+    found.append(ransac_homography(jax.random.key(0), p, q, 0.01, 20).model)
+    for homography in found:
+        np.testing.assert_allclose(apply_homography(homography, p), target, atol=1e-5)
+        unit = np.asarray(homography) / np.linalg.norm(homography)
+        np.testing.assert_allclose(unit * np.sign(unit[0, 2]), np.eye(3)[::-1] / 3**0.5, atol=1e-5)
+    np.testing.assert_allclose(rescale_homography(-2 * np.eye(3)), np.eye(3))
+    np.testing.assert_allclose(rescale_homography(5 * np.eye(3)[::-1]), np.eye(3)[::-1] / 3**0.5)
 
-    def ransac(key, data, fit, residual, **settings):
-        given.update(settings, key=key, data=data)
-        shift = np.array([[1, 0, 3.0], [0, 1, 0], [0, 0, 1]])  # (1, 1) to (4, 1), 4 from (4, 5); (2, 0) to its target
-        return residual(shift, (np.array([[1.0, 1], [2, 0]]), np.array([[4.0, 5], [5, 0]])))
 
-    monkeypatch.setattr(homography_module, "ransac", ransac)
-    monkeypatch.setattr(homography_module, "fit_homography", lambda *arguments: arguments)
-    source, target, mask = np.zeros((5, 2)), np.ones((5, 2)), np.ones(5, bool)
-    distance = jax.jit(lambda: ransac_homography("key", source, target, 1.5, 7, mask))()
-    np.testing.assert_allclose(distance, [4, 0], atol=1e-6)
-    assert (given["key"], given["sample_size"], given["threshold"], given["num_hypotheses"]) == ("key", 4, 1.5, 7)
-    assert given["mask"] is mask
-    assert given["data"] == (source, target)
-    assert given["refit"](("source", "target"), "weights") == ("source", "target", "weights")
+@pytest.mark.covers("CL-10")
+@pytest.mark.parametrize("dtype", ["int64", "uint16"])
+def test_whole_numbers_are_points(dtype):
+    """x' = x + .1 y + 20, y' = .05 x + y + 10, of the corners of an image of 640 x 480."""
+    source = np.array([[0, 0], [640, 0], [640, 480], [0, 480]], dtype)
+    target = np.array([[20, 10], [660, 42], [708, 522], [68, 490]], dtype)
+    want = [[1, 0.1, 20], [0.05, 1, 10], [0, 0, 1]]
+    for p, q in ((source, target), (jnp.asarray(source), jnp.asarray(target))):
+        found = homography_from_four_points(p, q), fit_homography(p, q), fit_homography(p, q, np.ones(4, int))
+        found += (ransac_homography(jax.random.key(0), p, q, num_hypotheses=4).model,)
+        for homography in found:
+            np.testing.assert_allclose(homography, want, atol=1e-3)
+        np.testing.assert_allclose(
+            apply_homography(np.array([[1, 0, 5], [0, 1, 0], [0, 0, 1]]), p), source + np.array([5.0, 0]), rtol=1e-6
+        )
+        np.testing.assert_allclose(np.square(normalize_points(p)[0]).sum(1), 2, rtol=1e-5)
+
+
+@pytest.mark.covers("CL-10")
+def test_a_map_in_meters_keeps_its_digits():
+    """Corners of an aerial image in UTM, of 23,000 pixels: back and forth, in float64 of the host."""
+    meters = np.array([[396388.56, 5782566.0], [399000.1, 5782560], [399010, 5779500.3], [396380, 5779490]])
+    pixels = np.array([[0.0, 0], [22992, 0], [22992, 25095], [0, 25095]])
+    inner = np.array([[397000.25, 5781000.5]])
+    for p, q in ((meters, pixels), (pixels, meters)):
+        for homography in (fit_homography(p, q), homography_from_four_points(p, q)):
+            np.testing.assert_allclose(apply_homography(homography, p), q, atol=1e-6)
+        found = ransac_homography(jax.random.key(0), p, q, 2.0, 4, np.array([1, 1, 1, 1]) > 0)
+        np.testing.assert_allclose(apply_homography(found.model, p), q, atol=0.02)
+    there = apply_homography(fit_homography(meters, pixels), inner)
+    np.testing.assert_allclose(apply_homography(fit_homography(pixels, meters), there), inner, atol=1e-6)
+
+
+@pytest.mark.covers("CL-10")
+def test_rounding_takes_no_border_from_a_warp():
+    """Identity, shift and quarter turn of an image of ones, as fitted, in float32: each pixel is covered."""
+    corners = jnp.array([[0.0, 0], [639, 0], [639, 479], [0, 479]])
+    warp = jax.jit(warp_perspective, static_argnums=2)
+    image, turn = np.ones((480, 640, 1), np.float32), jnp.array([[0, -1, 479], [1, 0, 0], [0, 0, 1.0]])
+    turned = jnp.stack([479 - corners[:, 1], corners[:, 0]], 1)
+    for fit in (homography_from_four_points, fit_homography):
+        same, shifted = fit(corners, corners), fit(corners, corners + jnp.array([10.0, 20]))
+        for homography, covered in ((same, 480 * 640), (shifted, 460 * 630)):
+            warped, mask = warp(image, homography, (480, 640))
+            assert (int(mask.sum()), float(warped.sum())) == (covered, covered)
+        for homography in (turn, fit(corners, turned)):
+            assert warp(image, homography, (640, 480))[1].all()
+    warped, mask = warp_perspective(np.full((2, 300, 1), 200, np.uint8), np.eye(3), (2, 300))
+    assert mask.all()
+    np.testing.assert_array_equal(warped, 200)
+
+
+@pytest.mark.covers("CL-10")
+def test_inliers_are_those_within_pixels_of_the_target_and_of_the_mask():
+    rng = np.random.default_rng(0)
+    source = rng.uniform(0, 100, (14, 2)).astype(np.float32)
+    target = source + np.float32([3, 0])
+    target[:4] += np.float32([[3, 4], [0, 0.5], [0, 0], [30, 0]])  # 5, .5, 0 and 30 pixels off
+    mask = np.arange(14) != 2
+    found = jax.jit(lambda p, q: ransac_homography(jax.random.key(0), p, q, 1.5, 60, mask))(source, target)
+    np.testing.assert_array_equal(found.inliers, ~np.isin(np.arange(14), (0, 2, 3)))
 
 
 def test_bad_input_is_named():

@@ -54,6 +54,8 @@ def test_a_canvas_holds_the_corners_of_all_images():
         size, shift = canvas_size(shifted(offset, -2.5)[None], [(3, 5)])
         assert size == (4, columns)
         np.testing.assert_array_equal(shift, shifted(start, 3))
+    for scale in (-1.0, 1e-9):  # a homography has any scale and sign
+        assert canvas_size(scale * shifted(0, -2.5)[None], [(3, 5)])[0] == (4, 5)
     assert canvas_size(np.diag([39 / 4, 1, 1])[None], [(3, 5)])[0] == (3, 40)
     with pytest.raises(ValueError, match="canvas=3x41: too large; allowed: at most 40"):
         canvas_size(np.diag([10.0, 1, 1])[None], [(3, 5)])
@@ -83,6 +85,33 @@ def test_the_overlap_by_hand():
     psnr, gain = jax.jit(overlap_psnr)(first, second, np.array([[True, True, False]]))
     assert float(gain) == pytest.approx(1.923, abs=1e-3)
     assert float(psnr) == pytest.approx(20.17, abs=0.01)
+
+
+@pytest.mark.covers("CL-11")
+def test_an_overlap_that_is_empty_or_black_has_no_exposure():
+    images = [np.full((20, 30, 1), value, np.float32) for value in (0.5, 0.6)]
+    canvas, mask, psnr = blend(images, np.stack([np.eye(3), shifted(40)]).astype(np.float32), (20, 70))
+    np.testing.assert_allclose(canvas[:, :30], 0.5, atol=1e-6)
+    np.testing.assert_allclose(canvas[:, 40:], 0.6, atol=1e-6)
+    np.testing.assert_array_equal(mask[0], (np.arange(70) < 30) | (np.arange(70) >= 40))
+    assert np.isnan(psnr).all()
+    for first, second in ((0, 0.5), (0.5, 0), (0, 0)):
+        psnr, gain = overlap_psnr(np.full((2, 2, 1), first), np.full((2, 2, 1), second), np.ones((2, 2), bool))
+        assert np.isnan(psnr)
+        assert gain == 1
+
+
+@pytest.mark.covers("CL-11")
+def test_bytes_are_images_like_fractions():
+    first, second = np.random.default_rng(0).integers(0, 256, (2, 6, 300, 3), dtype=np.uint8)
+    mask = np.ones((6, 300), bool)
+    floats = first / np.float32(255), second / np.float32(255)
+    np.testing.assert_allclose(overlap_psnr(first, second, mask), overlap_psnr(*floats, mask), rtol=1e-5)
+    homographies = np.stack([np.eye(3), shifted(40)]).astype(np.float32)
+    for ours, theirs in zip(
+        blend([first, second], homographies, (6, 340)), blend(floats, homographies, (6, 340)), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
 @pytest.mark.weekly
@@ -136,7 +165,7 @@ def test_images_are_chained_to_the_middle_one(monkeypatch):
     images = [np.full((8, 10, 3), i, np.float32) for i in range(4)]
     found = stitch(images, count=7, threshold=1.5)
     assert set(calls) == {(7, 1.5)}
-    np.testing.assert_array_equal(found.homographies, [shifted(5 * i, i) for i in range(4)])
+    np.testing.assert_allclose(found.homographies, [shifted(5 * i, i) for i in range(4)], atol=1e-12)
     np.testing.assert_array_equal(found.inliers, [10, 12, 11])
     assert found.mask.shape == (8 + 3, 10 + 15)
     np.testing.assert_array_equal(found.image, [0, 1, 2, 3])

@@ -28,6 +28,19 @@ def test_six_points_locate_the_camera():
     np.testing.assert_allclose(found.translation, T, atol=1e-2)
 
 
+def test_whole_numbers_are_points_and_pixels():
+    points = np.random.default_rng(0).integers(-20, 20, (12, 3))
+    camera = points @ R.T + 10 * T
+    pixels = np.round(((camera / camera[:, 2:]) @ K.T)[:, :2])
+    run = jax.jit(lambda p, q, k: solve_pose(p, q, k, np.ones(12, np.int32)))
+    want = run(points.astype(np.float32), pixels.astype(np.float32), K)
+    for dtype in (np.int32, np.int16):
+        found = run(points.astype(dtype), pixels.astype(dtype), K.astype(dtype))
+        np.testing.assert_allclose(found.rotation, want.rotation, atol=1e-5)
+        np.testing.assert_allclose(found.translation, want.translation, rtol=1e-4)
+    np.testing.assert_allclose(want.rotation, R, atol=5e-3)
+
+
 @pytest.mark.slow
 def test_a_point_of_weight_two_counts_twice_and_the_error_is_least():
     """Of noisy pixels: the gradient of the weighted squared errors by the pose is 0."""

@@ -143,3 +143,13 @@ def test_bad_input_is_named():
     for points in (np.zeros(4), np.zeros((4, 3)), np.zeros((1, 2))):
         with pytest.raises(ValueError, match=r"no line; allowed: \[N, 2\], N at least 2"):
             fit_line(points)
+
+
+def test_a_line_on_a_map_keeps_its_digits():
+    """y = 2 x + 1 about a place in UTM, in float64 of the host: the residuals are those about 0."""
+    points = np.stack([np.arange(20.0), 2 * np.arange(20.0) + 1], 1) + np.array([396000, 5782000])
+    np.testing.assert_allclose(line_residual(fit_line(points), points), 0, atol=1e-6)
+    found = ransac_line(jax.random.key(0), points, 0.1, 20)
+    assert found.num_inliers == 20
+    np.testing.assert_allclose(line_residual(found.model, points), 0, atol=1e-4)
+    np.testing.assert_allclose(line_residual(found.model, points + np.array([0, 5.0])), 5 / 5**0.5, rtol=1e-4)

@@ -72,7 +72,11 @@ def test_sets_are_padded_to_the_longest():
     points, mask = ops.pad_points([np.ones((1, 2)), 2 * np.ones((3, 2))])
     np.testing.assert_array_equal(points[..., 1], [[1, 0, 0], [2, 2, 2]])
     np.testing.assert_array_equal(mask, [[1, 0, 0], [1, 1, 1]])
-    assert (points.dtype, mask.dtype, ops.stack_points([np.ones((2, 3))]).dtype) == (np.float32,) * 3
+    assert (points.dtype, mask.dtype, ops.stack_points([np.ones((2, 3), np.float16)]).dtype) == (
+        np.float64,
+        np.float32,
+        np.float32,
+    )
     for call, message in (
         (lambda: ops.pad_points([]), r"clouds=\[\]: no set; allowed: at least one"),
         (lambda: ops.pad_points([np.full((1, 2), np.inf)]), r"clouds\[0, 0, 0\]=inf: not finite"),
@@ -87,3 +91,19 @@ def test_sets_are_padded_to_the_longest():
     with pytest.raises(ValueError, match="p: sets of 2 to 4 points"):
         ops.check_points("p", ragged)
     ops.check_points("p", [np.zeros((2, 3)), np.zeros((2, 3))])
+
+
+def test_sets_far_from_zero_keep_their_digits_until_they_are_centered():
+    rng = np.random.default_rng(0)
+    clouds, place = [5 * rng.normal(size=(n, 3)) for n in (20, 7)], np.array([396000, 5782000, 100.0])
+    want = [ops.normalize_points(cloud) for cloud in clouds]
+    points, mask = ops.pad_points([cloud + place for cloud in clouds])
+    for got, n in ((ops.normalize_points(points, mask)[0], 0), (ops.normalize_points(points, mask)[1, :7], 1)):
+        np.testing.assert_allclose(got, want[n], atol=1e-6)
+        assert got.dtype == np.float32
+    stacked = ops.stack_points([clouds[0] + place, clouds[0] - place])
+    np.testing.assert_allclose(ops.normalize_points(stacked), [want[0]] * 2, atol=1e-6)
+    order = rng.permutation(20)
+    np.testing.assert_array_equal(ops.nearest_neighbors(clouds[0][order] + place, clouds[0] + place), order)
+    whole = rng.integers(0, 200, (9, 3)).astype(np.uint8)
+    np.testing.assert_allclose(ops.normalize_points(whole), ops.normalize_points(np.float32(whole)), atol=1e-6)

@@ -173,6 +173,18 @@ def test_views_between_are_located_and_outliers_leave_in_two_rounds(monkeypatch)
     np.testing.assert_array_equal(rounds[4][0].rotations[:, 0, 0], [1, pixels[1, 0, 0], 2])
 
 
+@pytest.mark.slow
+def test_a_camera_that_does_not_move_gives_no_bundle():
+    """Twice the same image, in whole pixels: an error, and under jit a mask of False and points that are 0."""
+    pixels = np.round(scene(2, 12)[3][[0, 0]]).astype(np.int32)
+    with pytest.raises(ValueError, match="pixels: the camera does not move from the first to the last image"):
+        reconstruct(jax.random.key(0), pixels, K, num_hypotheses=20, steps=1)
+    found = jax.jit(lambda p: reconstruct(jax.random.key(0), p, K, num_hypotheses=20, steps=1))(pixels)
+    assert not found.mask.any()
+    np.testing.assert_array_equal(found.points, 0)
+    np.testing.assert_array_equal(found.translations, 0)
+
+
 def test_bad_input_is_named():
     pixels = scene(2, 9)[3]
     with pytest.raises(ValueError, match="V at least 2"):
