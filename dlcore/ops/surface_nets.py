@@ -16,20 +16,19 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
     """Extract the surface between the values above a level, the inside, and those below.
 
     Args:
-      values: [X, Y, Z] at the corners of cells, at least 2 x 2 x 2: occupancy, or the negative of a signed distance.
+      values: [X, Y, Z] at the corners of cells, at least 2 x 2 x 2: occupancy, or the negative of a signed distance, of
+        any type.
       level: level of the surface.
       closed: refuse a surface that reaches the border of the grid, where the mesh would be open.
 
     Returns:
       (vertices [V, 3] float32 in steps of the grid from its first corner, faces [F, 3] int32, outward); both are empty
       where nothing crosses. Where two parts meet in one cell they share its vertex.
-
-    Raises:
-      ValueError: the grid is too small, it or the level is not finite, or the surface would be open.
     """
     values = np.asarray(values)
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"values.shape={values.shape}: no grid; allowed: [X, Y, Z] of at least 2 x 2 x 2")
+    values = values.astype(np.result_type(values, np.float32))  # differences of unsigned numbers wrap
     check_finite("values", values)
     check_shapes(level=(level, "finite"))
     inside = values > level
