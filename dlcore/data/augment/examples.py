@@ -351,7 +351,10 @@ def _moved(
             ends = warp.forward(jnp.stack(jnp.meshgrid(columns, rows), -1))
             visible = example["masks"] & ((ends >= 0) & (ends <= jnp.array(size[::-1]))).all(-1)
             before, after, area = (masks.sum((1, 2)) for masks in (example["masks"], visible, moved["masks"]))
-            boxes, stays = masks_to_boxes(moved["masks"]).astype(boxes.dtype), after >= min_fraction * before
+            of_masks, stays = masks_to_boxes(moved["masks"]), after >= min_fraction * before
+            # Where a whole mask ends within a pixel of the box, the box is the more exact one.
+            is_exact = (after == before)[:, None] & (jnp.abs(boxes - of_masks) < 1)
+            boxes = jnp.where(is_exact, boxes, of_masks.astype(boxes.dtype))
         stays &= area > (min_fraction is not None)
         valid = example.get("box_mask", jnp.ones(len(boxes), bool))
         moved["boxes"], moved["box_mask"] = boxes, valid * stays.astype(valid.dtype)
