@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcore.learner import Metric
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["KeypointAccuracy", "object_keypoint_similarity"]
 
@@ -58,6 +59,7 @@ class KeypointAccuracy(Metric):
                 f"predicted={predicted.shape}, boxes={boxes.shape}: do not fit; allowed: [..., K, 2] and [..., 4] for "
                 f"truth [..., K, 3] of {truth.shape}"
             )
+        predicted, truth, boxes = map(to_acc_dtype, (predicted, truth, boxes))
         # Tolerance relative to the box's longer side.
         reach = alpha * (boxes[..., 2:] - boxes[..., :2]).max(-1)
         near = jnp.linalg.norm(predicted - truth[..., :2], axis=-1) <= reach[..., None]  # [..., K]

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from dlcore.ops import bilinear_sample
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["flow_stack", "follow", "subtract_mean_flow"]
 
@@ -46,6 +47,7 @@ def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
       ValueError: the flow or the points are of another shape, or a point is not finite.
     """
     check_shapes(flow=(flow, "L H W 2"), points=(points, "N 2 finite"))
+    flow, points = to_acc_dtype(flow), to_acc_dtype(points)
     edge = jnp.array([flow.shape[2] - 1, flow.shape[1] - 1], flow.dtype)
 
     def step(points: jax.Array, field: jax.Array) -> tuple[jax.Array, jax.Array]:

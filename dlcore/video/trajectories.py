@@ -23,6 +23,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import apply_homography, ransac_homography
 from dlcore.ops import bilinear_sample
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.video.flow_stack import follow
 
 __all__ = ["describe_trajectories", "direction_votes", "hof_votes", "mbh_votes", "subtract_camera"]
@@ -190,7 +191,7 @@ def describe_trajectories(
 
 def _gradient(image: jax.Array) -> jax.Array:
     """Centered differences, 0 at the border: [..., H, W] -> [..., H, W, 2], (right, down)."""
-    pad = [(0, 0)] * (image.ndim - 2)
+    image, pad = to_acc_dtype(image), [(0, 0)] * (image.ndim - 2)
     right = jnp.pad(image[..., 2:] - image[..., :-2], [*pad, (0, 0), (1, 1)])
     down = jnp.pad(image[..., 2:, :] - image[..., :-2, :], [*pad, (1, 1), (0, 0)])
     return jnp.stack([right, down], -1) / 2

@@ -141,3 +141,18 @@ def test_the_fast_pathway_takes_at_most_a_fifth_of_the_products():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32])
+def test_descriptors_of_clips_of_bytes_are_those_of_float32(dtype):
+    rng = np.random.default_rng(0)
+    clip, flow = rng.integers(0, 256, (2, 4, 4)), jnp.zeros((1, 4, 4, 2))
+    describe = jax.jit(lambda clip: describe_trajectories(clip, flow, 4, cells=(1, 1, 1))["hog"])
+    np.testing.assert_allclose(describe(clip.astype(dtype)), describe(clip.astype(np.float32)), rtol=1e-6)
+
+
+def test_flow_of_whole_numbers_is_followed():
+    """One pixel to the right a frame, two frames; the points are whole numbers too."""
+    flow = np.zeros((2, 6, 6, 2), np.int8)
+    flow[..., 0] = 1
+    np.testing.assert_array_equal(follow(flow, np.array([[2, 3]])), [[[2, 3]], [[3, 3]], [[4, 3]]])
