@@ -115,7 +115,7 @@ def copy_paste(
     Args:
       example: image [H, W, C], boxes [M, 4], box_mask [M], masks [M, H, W], and perhaps labels [M].
       other: the same arrays of the example whose objects are copied.
-      is_copied: [M] bool, which objects of `other` are copied; padding never is.
+      is_copied: [M] bool, which objects of `other` are copied; padding never is, nor an object without a pixel.
       min_fraction: fraction of a mask's area that must be visible for its box to stay.
 
     Returns:
@@ -134,7 +134,7 @@ def copy_paste(
         **{f"other[{key!r}]": (other[key], shapes[key].replace("M", "N")) for key in needed},
         is_copied=(is_copied, "N"),
     )
-    is_copied = is_copied & other["box_mask"].astype(bool)
+    is_copied = is_copied & other["box_mask"].astype(bool) & (other["masks"] > 0).any((1, 2))
     pasted = other["masks"] & is_copied[:, None, None]
     cover = pasted.any(0)
     visible = example["masks"] & ~cover
