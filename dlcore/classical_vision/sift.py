@@ -151,11 +151,11 @@ def octave_keypoints(
     value = jnp.abs(here + (gradient * offset).sum(-1) / 2)
     # Reject low contrast, and edges: their two curvatures differ much.
     determinant, trace = xx * yy - xy**2, xx + yy
-    kept = is_extremum & (value >= threshold)
-    kept &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
-    # The strongest of those that are kept.
-    value, index = jax.lax.top_k(jnp.where(kept, value, 0).ravel(), min(count, value.size))
-    scale, row, column = jnp.unravel_index(index, kept.shape)
+    valid = is_extremum & (value >= threshold)
+    valid &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
+    # The strongest of the rest.
+    value, index = jax.lax.top_k(jnp.where(valid, value, 0).ravel(), min(count, value.size))
+    scale, row, column = jnp.unravel_index(index, valid.shape)
     scale, row, column, offset = scale + 1, row + border, column + border, offset.reshape(-1, 3)[index]
     points = jnp.stack([column, row], -1) + offset[:, :2]
     sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)

@@ -124,9 +124,9 @@ def _ears(points: np.ndarray) -> list[tuple[int, ...]]:
     while len(corners) > 3:
         triangle = tuple(corners[(at + step) % len(corners)] for step in (-1, 0, 1))
         p, q, r = (flat[i] for i in triangle)
-        others = (flat[i] for i in corners if flat[i] not in (p, q, r))
-        is_ear = turn(p, q, r) > 0 and all(min(turn(p, q, x), turn(q, r, x), turn(r, p, x)) < 0 for x in others)
-        if is_ear or passed == len(corners):
+        other_corners = (flat[i] for i in corners if flat[i] not in (p, q, r))
+        is_ear = turn(p, q, r) > 0 and all(min(turn(p, q, x), turn(q, r, x), turn(r, p, x)) < 0 for x in other_corners)
+        if is_ear := is_ear or passed == len(corners):
             triangles.append(triangle)
             del corners[at]
         at, passed = (at + (not is_ear)) % len(corners), 0 if is_ear else passed + 1

@@ -59,10 +59,10 @@ class KeypointAccuracy(Metric):
                 f"predicted={predicted.shape}, boxes={boxes.shape}: do not fit; allowed: [..., K, 2] and [..., 4] for "
                 f"truth [..., K, 3] of {truth.shape}"
             )
-        predicted, truth, boxes = map(to_acc_dtype, (predicted, truth, boxes))
         # Tolerance relative to the box's longer side.
+        boxes, target = to_acc_dtype(boxes), to_acc_dtype(truth)[..., :2]
         reach = alpha * (boxes[..., 2:] - boxes[..., :2]).max(-1)
-        near = jnp.linalg.norm(predicted - truth[..., :2], axis=-1) <= reach[..., None]  # [..., K]
+        near = jnp.linalg.norm(to_acc_dtype(predicted) - target, axis=-1) <= reach[..., None]  # [..., K]
         labeled = truth[..., 2] > 0
         axes = tuple(range(labeled.ndim - 1))
         right = (near & labeled & found[..., None]).sum(axes, dtype=jnp.int32)

@@ -109,7 +109,7 @@ def test_disparities_are_those_of_the_same_numbers_as_float32(dtype):
 
 @pytest.mark.covers("CL-12")
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8])
-def test_what_has_no_texture_along_its_rows_has_no_disparity(dtype):
+def test_windows_without_texture_along_their_rows_have_no_disparity(dtype):
     """A wall of one gray, and one of stripes along the rows, between random dots; all at a disparity of 5.
 
     Windows of 7 are all wall from 3 columns behind its edge on. What the mask keeps has a depth, f T / d.

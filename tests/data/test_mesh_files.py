@@ -89,6 +89,17 @@ def test_a_star_on_a_slope_far_away_keeps_its_area(tmp_path, count):
     np.testing.assert_allclose(np.linalg.norm(normals.sum(0)), area, rtol=1e-6)
 
 
+def test_a_polygon_without_an_area_or_crossing_itself_is_split_too(tmp_path):
+    """Six corners on a line, and a pentagram: as many triangles as of any polygon."""
+    star = [(np.cos(4 * np.pi * i / 5), np.sin(4 * np.pi * i / 5)) for i in range(5)]
+    for corners in ([(i, i) for i in (0, 3, 1, 4, 2, 5)], star):
+        lines = [f"v {x} {y} 0" for x, y in corners]
+        (tmp_path / "a.obj").write_text("\n".join([*lines, f"f {' '.join(str(i + 1) for i in range(len(corners)))}"]))
+        faces = read_mesh(tmp_path / "a.obj")[1]
+        assert len(faces) == len(corners) - 2
+        assert set(faces.ravel()) == set(range(len(corners)))
+
+
 @pytest.mark.parametrize("ending", ["obj", "ply", "off"])
 def test_map_coordinates_keep_their_centimeters(tmp_path, ending):
     corners = np.array([[500_000.0, 4_000_000, 0], [500_000.01, 4_000_000, 0], [500_000, 4_000_000.01, 0]])

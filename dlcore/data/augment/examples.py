@@ -348,8 +348,8 @@ def _moved(
         area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
         if "masks" in example and min_fraction is not None:
             rows, columns = (jnp.arange(n) + 0.5 for n in example["masks"].shape[1:])
-            ends = warp.forward(jnp.stack(jnp.meshgrid(columns, rows), -1))
-            visible = example["masks"] & ((ends >= 0) & (ends <= jnp.array(size[::-1]))).all(-1)
+            endpoints = warp.forward(jnp.stack(jnp.meshgrid(columns, rows), -1))
+            visible = example["masks"] & ((endpoints >= 0) & (endpoints <= jnp.array(size[::-1]))).all(-1)
             before, after, area = (masks.sum((1, 2)) for masks in (example["masks"], visible, moved["masks"]))
             of_masks, stays = masks_to_boxes(moved["masks"]), after >= min_fraction * before
             # Where a whole mask ends within a pixel of the box, the box is the more exact one.
