@@ -17,6 +17,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.filters import gaussian_filter, sobel_filter
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Corners", "detect_corners", "harris_response", "shi_tomasi_response"]
 
@@ -108,6 +109,7 @@ def detect_corners(
     if min_distance < 1:
         raise ValueError(f"min_distance={min_distance}: out of range; allowed: at least 1")
     check_finite("response", response)
+    response = to_acc_dtype(response)
     height, width = response.shape
     border = max(1, min_distance if border is None else border)
     side = 2 * min_distance + 1
@@ -145,5 +147,5 @@ def _structure_tensor(image: jax.Array, sigma: float) -> tuple[jax.Array, jax.Ar
     if not isinstance(image, jax.core.Tracer):
         check_finite("image", image)
     check_shapes(sigma=(sigma, "> 0"))
-    down, right = sobel_filter(image, "constant")
+    down, right = sobel_filter(to_acc_dtype(image), "constant")
     return tuple(gaussian_filter(p, sigma, mode="constant") for p in (down * down, down * right, right * right))

@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.im2col import im2col, pair_of
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["cell_histograms", "hog", "image_gradients"]
 
@@ -63,7 +64,8 @@ def hog(
             f"block={block}: larger than images.shape={images.shape} in cells; allowed: at most {cells} cells of {cell}"
         )
     one = functools.partial(_descriptor, orientations=orientations, cell=cell, block=block, norm=norm, signed=signed)
-    return _in_batches(one, jnp.asarray(images), min(batch_size, len(images)))
+    descriptors = _in_batches(one, to_acc_dtype(images), min(batch_size, len(images)))
+    return descriptors.astype(result_dtype(images))
 
 
 @jax.jit
@@ -71,7 +73,7 @@ def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Centered differences of the channel with the largest gradient at each pixel; 0 at the border.
 
     Args:
-      images: [N, H, W, C] float.
+      images: [N, H, W, C].
 
     Returns:
       (down [N, H, W], right [N, H, W]).
@@ -80,10 +82,11 @@ def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
       ValueError: `images` are not [N, H, W, C].
     """
     check_shapes(images=(images, "N H W C"))
+    dtype, images = result_dtype(images), to_acc_dtype(images)
     down = jnp.pad(images[:, 2:] - images[:, :-2], ((0, 0), (1, 1), (0, 0), (0, 0)))
     right = jnp.pad(images[:, :, 2:] - images[:, :, :-2], ((0, 0), (0, 0), (1, 1), (0, 0)))
     best = (down**2 + right**2).argmax(-1, keepdims=True)
-    return tuple(jnp.take_along_axis(g, best, -1)[..., 0] for g in (down, right))
+    return tuple(jnp.take_along_axis(g, best, -1)[..., 0].astype(dtype) for g in (down, right))
 
 
 @functools.partial(jax.jit, static_argnames=("orientations", "cell", "signed"))
@@ -106,6 +109,7 @@ def cell_histograms(
     """
     _check(images, orientations)
     height, width = pair_of("cell", cell)
+    dtype, images = images.dtype, to_acc_dtype(images)
     down, right = image_gradients(images)
     bins = _eighths(down, right) * orientations / (8 if signed else 4)
     bin_of = jnp.floor(bins).astype(jnp.int32) % orientations
@@ -113,7 +117,7 @@ def cell_histograms(
     votes = jnp.hypot(down, right)[..., None] * jax.nn.one_hot(bin_of, orientations, dtype=images.dtype)
     rows, columns = images.shape[1] // height, images.shape[2] // width
     votes = votes[:, : rows * height, : columns * width]  # [N, H, W, orientations], whole cells
-    return votes.reshape(len(images), rows, height, columns, width, orientations).mean((2, 4))
+    return votes.reshape(len(images), rows, height, columns, width, orientations).mean((2, 4)).astype(dtype)
 
 
 def _eighths(down, right):

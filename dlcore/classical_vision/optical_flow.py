@@ -18,6 +18,8 @@ import numpy as np
 from dlcore.ops.checks import check_broadcast, check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable, gaussian_filter
 from dlcore.ops.grid_sample import bilinear_sample
+from dlcore.ops.precision import result_dtype, to_acc_dtype
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["Flow", "dense_lucas_kanade", "endpoint_error", "horn_schunck", "image_pyramid", "lucas_kanade", "warp_back"]
 
@@ -79,7 +81,8 @@ def lucas_kanade(
     Raises:
       ValueError: the images differ in shape or are not finite, or the window is even or larger than the top level.
     """
-    _check(first, second, window, levels)
+    first, second = _checked(first, second, window, levels)
+    points = to_acc_dtype(points)
     half = window // 2
     offsets = jnp.arange(-half, half + 1, dtype=first.dtype)
     across, down = jnp.meshgrid(offsets, offsets)
@@ -140,7 +143,7 @@ def dense_lucas_kanade(
     Raises:
       ValueError: the images differ in shape or are not finite, or the window is even or larger than the top level.
     """
-    _check(first, second, window, levels)
+    first, second = _checked(first, second, window, levels)
     box = np.full(window, 1 / window)
 
     def mean(x: jax.Array) -> jax.Array:
@@ -188,7 +191,7 @@ def horn_schunck(
     Raises:
       ValueError: the images differ in shape or are not finite, or alpha is not positive.
     """
-    _check(first, second, 1, 1)
+    first, second = _checked(first, second, 1, 1)
     if not alpha > 0:
         raise ValueError(f"alpha={alpha}: out of range; allowed: above 0")
     first, second = gaussian_filter(first, sigma), gaussian_filter(second, sigma)
@@ -220,9 +223,10 @@ def warp_back(image: jax.Array, flow: jax.Array) -> jax.Array:
       [H, W]; beyond the edges the image goes on.
     """
     height, width = image.shape
+    dtype, image, flow = result_dtype(image), to_acc_dtype(image), to_acc_dtype(flow)
     rows = jnp.clip(jnp.arange(height)[:, None] + flow[..., 1], 0, height - 1)
     columns = jnp.clip(jnp.arange(width) + flow[..., 0], 0, width - 1)
-    return bilinear_sample(image[None, :, :, None], rows[None], columns[None])[0, ..., 0]
+    return bilinear_sample(image[None, :, :, None], rows[None], columns[None])[0, ..., 0].astype(dtype)
 
 
 def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
@@ -233,7 +237,7 @@ def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
       target: [..., 2].
 
     Returns:
-      [...], in pixels.
+      [...], in pixels; its gradient is 0 where the two are equal.
 
     Raises:
       ValueError: the vectors are not of two numbers, or the others of their axes do not broadcast.
@@ -241,7 +245,7 @@ def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
     check_shapes(flow=(flow, "... 2"))
     check_shapes(target=(target, "... 2"))
     check_broadcast(flow=flow, target=target)
-    return jnp.sqrt(jnp.square(flow - target).sum(-1))
+    return safe_sqrt(jnp.square(to_acc_dtype(flow) - to_acc_dtype(target)).sum(-1))
 
 
 class _Matrix(NamedTuple):
@@ -268,7 +272,7 @@ def _gradients(image: jax.Array) -> tuple[jax.Array, jax.Array]:
     return right, correlate_separable(image, difference, smooth, "nearest")
 
 
-def _check(first: jax.Array, second: jax.Array, window: int, levels: int) -> None:
+def _checked(first: jax.Array, second: jax.Array, window: int, levels: int) -> tuple[jax.Array, jax.Array]:
     if first.ndim != 2 or first.shape != second.shape or not jnp.issubdtype(first.dtype, jnp.floating):
         raise ValueError(
             f"first={first.dtype}{list(first.shape)}, second={second.dtype}{list(second.shape)}: do not fit; allowed: "
@@ -282,3 +286,4 @@ def _check(first: jax.Array, second: jax.Array, window: int, levels: int) -> Non
     for name, image in (("first", first), ("second", second)):
         if not isinstance(image, jax.core.Tracer):
             check_finite(name, image)
+    return to_acc_dtype(first), to_acc_dtype(second)

@@ -21,6 +21,7 @@ import numpy as np
 
 from dlcore.ops.checks import check_finite
 from dlcore.ops.filters import gaussian_filter
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Keypoints", "describe", "octave_keypoints", "sift"]
 
@@ -86,6 +87,7 @@ def sift(
         )
     if not isinstance(image, jax.core.Tracer):
         check_finite("image", image)
+    image = to_acc_dtype(image)
     base = _doubled(image) if double else image
     # The camera has blurred by half a pixel already, which doubling makes a whole one.
     base = gaussian_filter(base, math.sqrt(_SIGMA**2 - (1.0 if double else 0.5) ** 2))
@@ -113,7 +115,8 @@ def octave_keypoints(
 
     Args:
       levels: [6, H, W], the image at blurs of 1.6 * 2^(s / 3) pixels.
-      count: number of extrema; each has two rows for two orientations.
+      count: number of extrema, the strongest of those with contrast and without an edge; each has two rows for two
+        orientations.
       threshold: least absolute difference of Gaussians.
       edge_ratio: largest ratio of the principal curvatures.
       pixel: side of a pixel of the octave in pixels of the image.
@@ -128,43 +131,39 @@ def octave_keypoints(
     highest = jax.lax.reduce_window(difference, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
     lowest = jax.lax.reduce_window(difference, jnp.inf, jax.lax.min, window, (1, 1, 1), "SAME")
     is_extremum = ((difference == highest) & (difference > 0)) | ((difference == lowest) & (difference < 0))
-    inner = np.zeros(difference.shape, bool)
     border = 5 if min(height, width) > 20 else 2
-    inner[1:-1, border:-border, border:-border] = True
-    strength = jnp.where(is_extremum & inner, jnp.abs(difference), 0)
-    scores, index = jax.lax.top_k(strength.ravel(), min(count, int(inner.sum())))
-    scale, row, column = index // (height * width), index // width % height, index % width
-    scale, row, column = jnp.clip(scale, 1, _SCALES), jnp.clip(row, 1, height - 2), jnp.clip(column, 1, width - 2)
-    # The 27 values around each extremum: [scale, row, column, N].
-    s, r, c = np.mgrid[-1:2, -1:2, -1:2]
-    steps = ((s * height + r) * width + c)[..., None]
-    cube = difference.ravel()[(scale * height + row) * width + column + steps]
-    here = cube[1, 1, 1]
-    gradient = (
-        jnp.stack([cube[1, 1, 2] - cube[1, 1, 0], cube[1, 2, 1] - cube[1, 0, 1], cube[2, 1, 1] - cube[0, 1, 1]], -1) / 2
-    )
-    xx, yy, ss = (
-        cube[1, 1, 2] + cube[1, 1, 0] - 2 * here,
-        cube[1, 2, 1] + cube[1, 0, 1] - 2 * here,
-        cube[2, 1, 1] + cube[0, 1, 1] - 2 * here,
-    )
-    xy = (cube[1, 2, 2] - cube[1, 2, 0] - cube[1, 0, 2] + cube[1, 0, 0]) / 4
-    xs = (cube[2, 1, 2] - cube[2, 1, 0] - cube[0, 1, 2] + cube[0, 1, 0]) / 4
-    ys = (cube[2, 2, 1] - cube[2, 0, 1] - cube[0, 2, 1] + cube[0, 0, 1]) / 4
+
+    def moved(s: int, r: int, c: int) -> jax.Array:
+        """The difference (s, r, c) further on, without the border of each axis."""
+        return difference[
+            1 + s : difference.shape[0] - 1 + s, border + r : height - border + r, border + c : width - border + c
+        ]
+
+    here, is_extremum = moved(0, 0, 0), is_extremum[1:-1, border:-border, border:-border]
+    ahead, behind = ([moved(*(step * np.eye(3, dtype=int)[axis])) for axis in (2, 1, 0)] for step in (1, -1))
+    gradient = jnp.stack([b - a for a, b in zip(behind, ahead, strict=True)], -1) / 2
+    xx, yy, ss = (a + b - 2 * here for a, b in zip(behind, ahead, strict=True))
+    xy = (moved(0, 1, 1) - moved(0, 1, -1) - moved(0, -1, 1) + moved(0, -1, -1)) / 4
+    xs = (moved(1, 0, 1) - moved(1, 0, -1) - moved(-1, 0, 1) + moved(-1, 0, -1)) / 4
+    ys = (moved(1, 1, 0) - moved(1, -1, 0) - moved(-1, 1, 0) + moved(-1, -1, 0)) / 4
     # Subpixel position: the extremum of a quadratic through the 27 values.
     offset = jnp.clip(_solve_symmetric(xx, yy, ss, xy, xs, ys, -gradient), -0.5, 0.5)
     value = jnp.abs(here + (gradient * offset).sum(-1) / 2)
     # Reject low contrast, and edges: their two curvatures differ much.
     determinant, trace = xx * yy - xy**2, xx + yy
-    mask = (scores > 0) & (value >= threshold)
-    mask &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
+    valid = is_extremum & (value >= threshold)
+    valid &= (determinant > 0) & (trace**2 * edge_ratio < (edge_ratio + 1) ** 2 * determinant)
+    # The strongest of the rest.
+    value, index = jax.lax.top_k(jnp.where(valid, value, 0).ravel(), min(count, value.size))
+    scale, row, column = jnp.unravel_index(index, valid.shape)
+    scale, row, column, offset = scale + 1, row + border, column + border, offset.reshape(-1, 3)[index]
     points = jnp.stack([column, row], -1) + offset[:, :2]
     sigmas = _SIGMA * 2 ** ((scale + offset[:, 2]) / _SCALES)
     level = jnp.round(scale + offset[:, 2]).astype(jnp.int32)
     angles, has_angle = _orientations(levels, points, level, sigmas)  # [N, 2]
     # A point with two dominant orientations counts twice.
     points, sigmas, level, value = (jnp.repeat(x, 2, 0) for x in (points, sigmas, level, value))
-    mask = (mask[:, None] & has_angle).ravel()
+    mask = ((value[::2] > 0)[:, None] & has_angle).ravel()
     descriptors = describe(levels, points, level, sigmas, angles.ravel())
     return Keypoints(points * pixel, sigmas * pixel, angles.ravel(), value, mask, descriptors)
 
@@ -271,10 +270,11 @@ def _sample_gradients(levels, level, rows, columns):
 
 
 def _solve_symmetric(xx, yy, ss, xy, xs, ys, right):
-    """Solve [[xx, xy, xs], [xy, yy, ys], [xs, ys, ss]] v = right [N, 3] by the adjugate; 0 where it is singular."""
+    """Solve [[xx, xy, xs], [xy, yy, ys], [xs, ys, ss]] v = right [..., 3] by the adjugate; 0 where it is singular."""
     c00, c01, c02 = yy * ss - ys**2, xs * ys - xy * ss, xy * ys - xs * yy
     c11, c12, c22 = xx * ss - xs**2, xy * xs - xx * ys, xx * yy - xy**2
     determinant = xx * c00 + xy * c01 + xs * c02
-    x, y, s = right[:, 0], right[:, 1], right[:, 2]
+    x, y, s = jnp.moveaxis(right, -1, 0)
     product = jnp.stack([c00 * x + c01 * y + c02 * s, c01 * x + c11 * y + c12 * s, c02 * x + c12 * y + c22 * s], -1)
-    return jnp.where(determinant != 0, 1, 0)[:, None] * product / jnp.where(determinant != 0, determinant, 1)[:, None]
+    solvable = (determinant != 0)[..., None]
+    return jnp.where(solvable, product / jnp.where(solvable, determinant[..., None], 1), 0)

@@ -18,6 +18,7 @@ import numpy as np
 from dlcore.ops.camera import check_intrinsics
 from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Disparity", "block_matching", "depth_to_disparity", "disparity_to_depth", "disparity_to_points"]
 
@@ -27,7 +28,8 @@ class Disparity(NamedTuple):
 
     Args:
       disparity: [H, W], in pixels.
-      mask: [H, W] bool; False where the right image disagrees (occlusion), or the match may lie beyond its edge.
+      mask: [H, W] bool; False where the right image disagrees (occlusion), the window has no texture along its rows,
+        the match may lie beyond the right image's edge, or the disparity is 0, without a depth.
       cost: [H, W], mean absolute difference of the best window.
     """
 
@@ -52,7 +54,7 @@ def disparity_to_depth(disparity: jax.Array, focal: float, baseline: float, mask
       ValueError: a disparity that counts is not finite or not positive, or `focal` or `baseline` is not positive.
     """
     _check_stereo(focal, baseline)
-    disparity = jnp.asarray(disparity)
+    disparity = to_acc_dtype(disparity)
     valid = jnp.ones(disparity.shape, bool) if mask is None else jnp.asarray(mask) > 0
     if valid.shape != disparity.shape:
         raise ValueError(f"mask.shape={valid.shape}: does not fit disparity; allowed: {disparity.shape}")
@@ -87,7 +89,7 @@ def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.A
     check_shapes(depth=(depth, "..."))
     if not isinstance(depth, jax.core.Tracer) and not (np.asarray(depth) > 0).all():
         raise ValueError(f"depth={np.asarray(depth).min():g}: not in front of the cameras; allowed: above 0")
-    return focal * baseline / jnp.asarray(depth)
+    return focal * baseline / to_acc_dtype(depth)
 
 
 def disparity_to_points(
@@ -117,16 +119,23 @@ def disparity_to_points(
 
 
 def block_matching(
-    left: jax.Array, right: jax.Array, max_disparity: int, window: int = 7, tolerance: float = 1.0
+    left: jax.Array,
+    right: jax.Array,
+    max_disparity: int,
+    window: int = 7,
+    tolerance: float = 1.0,
+    texture_threshold: float = 2e-4,
 ) -> Disparity:
     """Match windows of the left image along the rows of the right.
 
     Args:
-      left: [H, W] gray.
+      left: [H, W] gray, of any type and range.
       right: [H, W].
       max_disparity: largest disparity tried, in pixels.
       window: odd side of the windows.
       tolerance: largest difference between the disparities of both images.
+      texture_threshold: a window has texture where the mean of |I[c + 1] - I[c - 1]| along its rows is above this part
+        of the left image's range. The default is about that of OpenCV's StereoBM; 0 leaves out flat windows alone.
 
     Returns:
       Disparity of [H, W].
@@ -141,32 +150,39 @@ def block_matching(
         )
     if window < 1 or window % 2 == 0:
         raise ValueError(f"window={window}: out of range; allowed: odd and positive")
+    check_shapes(texture_threshold=(texture_threshold, ">= 0"))
     for name, image in (("left", left), ("right", right)):
         if not isinstance(image, jax.core.Tracer):
             check_finite(name, image)
+    left, right = to_acc_dtype(left), to_acc_dtype(right)
     box = np.full(window, 1 / window)
     column = jnp.arange(left.shape[1])
     shifts = jnp.arange(max_disparity + 1)
-    # [D, H, W]: the difference of left (x) and right (x - d); 1e3 where the right image has no such column.
+    # [D, H, W]: the difference of left (x) and right (x - d), and a larger one where right has no such column.
     source = column - shifts[:, None]
     difference = jnp.abs(left[None] - jnp.moveaxis(right[:, jnp.maximum(source, 0)], 1, 0))
     costs = correlate_separable(difference, box, box, "nearest")
-    costs = jnp.where(source[:, None] >= 0, costs, 1e3)
+    beyond = 2 * costs.max() + 1
+    costs = jnp.where(source[:, None] >= 0, costs, beyond)
     best = costs.argmin(0)
     inner = jnp.clip(best, 1, max(max_disparity - 1, 1))
     before, here, after = (jnp.take_along_axis(costs, (inner + i)[None], 0)[0] for i in (-1, 0, 1))
     # Subpixel disparity: the minimum of a parabola through three costs.
     curvature = before - 2 * here + after
     offset = jnp.where(curvature > 0, (before - after) / 2 / jnp.where(curvature > 0, curvature, 1), 0)
-    is_inner = (best == inner) & (before < 1e3) & (jnp.abs(offset) <= 0.5)
+    is_inner = (best == inner) & (before < beyond) & (jnp.abs(offset) <= 0.5)
     disparity = best + jnp.where(is_inner, offset, 0)
     # The right image's own match: of its column x the least cost over left columns x + d.
     target = column + shifts[:, None]
     from_right = jnp.take_along_axis(costs, jnp.minimum(target, left.shape[1] - 1)[:, None], 2)
-    other = jnp.where(target[:, None] < left.shape[1], from_right, 1e3).argmin(0)
+    other = jnp.where(target[:, None] < left.shape[1], from_right, beyond).argmin(0)
     back = jnp.take_along_axis(other, jnp.maximum(column - best, 0), 1)
     # Left-right consistency.
-    mask = (jnp.abs(back - best) <= tolerance) & (column >= max_disparity)
+    mask = (jnp.abs(back - best) <= tolerance) & (column >= max_disparity) & (disparity > 0)
+    # Without texture along the rows, all disparities fit alike.
+    slope = jnp.abs(correlate_separable(left, np.ones(1), np.array([-1, 0, 1]), "nearest"))
+    texture = correlate_separable(slope, box, box, "nearest")
+    mask &= texture > texture_threshold * (left.max() - left.min())
     return Disparity(disparity, mask, costs.min(0))
 
 

@@ -4,10 +4,11 @@
     ply   a header, then vertices and faces, as text or as little- or big-endian binary; written as little-endian binary
     off   "OFF", the counts, the vertices, the faces; the counts may stand on the first line, as in ModelNet
 
-Polygons are split into triangles that fan out from their first corner. Colors, textures and other elements are not
-read.
+Polygons are split into triangles, convex ones into a fan from their first corner. Colors, normals, textures and other
+elements are not read.
 """
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
       path: path of a .obj, .ply or .off file.
 
     Returns:
-      (vertices [V, 3] float32, faces [F, 3] int32).
+      (vertices [V, 3] float64, as map coordinates need it, faces [F, 3] int32).
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -54,8 +55,8 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             raise ValueError(f"a vertex of {len(short[0])} numbers")
         if not len(vertices):
             raise ValueError("it has no vertex")
-        vertices = np.asarray(vertices, np.float32).reshape(-1, 3)
-        faces = _triangles(polygons)
+        vertices = np.asarray(vertices, np.float64).reshape(-1, 3)
+        faces = _triangles(polygons, vertices)
         check_mesh(vertices, faces)
     except (ValueError, IndexError, KeyError, OverflowError, StopIteration) as error:
         problem = "it ends too early, or lacks a field" if isinstance(error, StopIteration) else error
@@ -66,11 +67,11 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Path:
     """Write a mesh; the ending of the file's name determines the format.
 
-    `read_mesh` returns the same float32 vertices and the same faces, bit by bit.
+    `read_mesh` returns the same vertices and the same faces, bit by bit.
 
     Args:
       path: path of the file to write, ending in .obj, .ply or .off.
-      vertices: [V, 3], converted to float32.
+      vertices: [V, 3]; those that are not float32 become float64.
       faces: [F, 3] int, indices of vertices.
 
     Returns:
@@ -82,7 +83,8 @@ def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Pat
     check_path("path", path)
     path = Path(path)
     writer = _format(path)[1]
-    vertices, faces = np.asarray(vertices, np.float32), np.asarray(faces)
+    vertices, faces = np.asarray(vertices), np.asarray(faces)
+    vertices = vertices.astype(np.result_type(vertices, np.float32))
     check_mesh(vertices, faces)
     path.write_bytes(writer(vertices, faces.astype(np.int32)))
     return path
@@ -94,17 +96,46 @@ def _format(path: Path):
     return MESH_FORMATS[path.suffix.lower()]
 
 
-def _triangles(polygons: list) -> np.ndarray:
+def _triangles(polygons: list, vertices: np.ndarray) -> np.ndarray:
     """Split polygons of three or more corners into triangles [F, 3] int32."""
     if short := [p for p in polygons if len(p) < 3]:
         raise ValueError(f"a face of {len(short[0])} corners")
-    fans = [(p[0], p[k], p[k + 1]) for p in polygons for k in range(1, len(p) - 1)]
-    return np.asarray(fans, np.int32).reshape(-1, 3)
+    split = ((p, _ears(vertices[list(p)]) if len(p) > 3 else [(0, 1, 2)]) for p in polygons)
+    return np.asarray([[p[i] for i in ear] for p, ears in split for ear in ears], np.int32).reshape(-1, 3)
+
+
+def _ears(points: np.ndarray) -> list[tuple[int, ...]]:
+    """Triangles of a polygon [N, 3] in a plane, by clipping ears (Meisters 1975).
+
+    An ear is a corner that turns left and whose triangle holds no other corner. Where there is none, as the polygon
+    crosses itself or has no area, the next corner is clipped.
+    """
+    points = (points - points[0]).tolist()
+    planes, edges = [(1, 2), (2, 0), (0, 1)], list(zip(points, points[1:] + points[:1], strict=True))
+    normal = [sum(p[j] * q[k] - p[k] * q[j] for p, q in edges) for j, k in planes]
+    axis = max(range(3), key=lambda i: abs(normal[i]))
+    j, k = planes[axis] if normal[axis] > 0 else planes[axis][::-1]
+    flat = [complex(p[j], p[k]) for p in points]  # counterclockwise
+
+    def turn(p: complex, q: complex, r: complex) -> float:
+        return ((q - p).conjugate() * (r - p)).imag
+
+    corners, triangles, at, passed = list(range(len(flat))), [], 1, 0
+    while len(corners) > 3:
+        triangle = tuple(corners[(at + step) % len(corners)] for step in (-1, 0, 1))
+        p, q, r = (flat[i] for i in triangle)
+        other_corners = (flat[i] for i in corners if flat[i] not in (p, q, r))
+        is_ear = turn(p, q, r) > 0 and all(min(turn(p, q, x), turn(q, r, x), turn(r, p, x)) < 0 for x in other_corners)
+        if is_ear := is_ear or passed == len(corners):
+            triangles.append(triangle)
+            del corners[at]
+        at, passed = (at + (not is_ear)) % len(corners), 0 if is_ear else passed + 1
+    return [*triangles, tuple(corners)]
 
 
 def _text(vertices: np.ndarray) -> list[str]:
-    """Format vertices with nine significant digits, as many as reading the same float32 back needs."""
-    return [" ".join(f"{x:.9g}" for x in vertex) for vertex in vertices]
+    """Format vertices with the digits that reading the same numbers back needs."""
+    return [" ".join(map(repr, vertex)) for vertex in vertices.astype(np.float64).tolist()]
 
 
 def _read_obj(content: bytes):
@@ -128,9 +159,10 @@ def _write_obj(vertices: np.ndarray, faces: np.ndarray) -> bytes:
 
 def _read_off(content: bytes):
     text = "\n".join(line.partition("#")[0] for line in content.decode("utf-8-sig", "replace").splitlines()).strip()
-    if not text.upper().startswith("OFF"):
+    # Texture, color and normal of a vertex follow its place.
+    if not (key := re.match("(ST)?C?N?(OFF|off)(?!.*BINARY)", text)):
         raise ValueError("it does not start with OFF")
-    lines = [line.split() for line in text[3:].splitlines() if line.strip()] or [[]]
+    lines = [line.split() for line in text[key.end() :].splitlines() if line.strip()] or [[]]
     counts = [int(word) for word in lines[0]]
     if len(counts) not in (2, 3) or min(counts) < 0 or len(lines) - 1 < sum(counts[:2]):
         raise ValueError(f"it has {len(lines) - 1} lines after the counts {counts}")
@@ -152,10 +184,10 @@ def _write_off(vertices: np.ndarray, faces: np.ndarray) -> bytes:
 
 
 def _read_ply(content: bytes):
-    head, end, body = content.partition(b"end_header")
-    if not head.startswith(b"ply") or not end:
+    end = re.search(rb"[\r\n]end_header[ \t]*(\r\n|\r|\n|$)", content)  # a line of its own: comments may hold the word
+    if not content.startswith(b"ply") or not end:
         raise ValueError("it has no header of a ply file")
-    body = body[2:] if body.startswith(b"\r\n") else body[1:]
+    head, body = content[: end.start()], content[end.end() :]
     kind, elements = "", []
     for line in head.decode("ascii", "replace").splitlines():
         match line.split():
@@ -201,12 +233,13 @@ def _bytes(body: bytes, order: str):
 def _write_ply(vertices: np.ndarray, faces: np.ndarray) -> bytes:
     header = [
         *("ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"),
-        *(f"property float {axis}" for axis in "xyz"),
+        *(f"property {'float' if vertices.itemsize == 4 else 'double'} {axis}" for axis in "xyz"),
         *(f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header"),
     ]
     rows = np.zeros(len(faces), [("count", "u1"), ("corners", "<i4", 3)])
     rows["count"], rows["corners"] = 3, faces
-    return ("\n".join(header) + "\n").encode() + vertices.astype("<f4").tobytes() + rows.tobytes()
+    vertices = vertices.astype(vertices.dtype.newbyteorder("<"))
+    return ("\n".join(header) + "\n").encode() + vertices.tobytes() + rows.tobytes()
 
 
 MESH_FORMATS = {".obj": (_read_obj, _write_obj), ".ply": (_read_ply, _write_ply), ".off": (_read_off, _write_off)}

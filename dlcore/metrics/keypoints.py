@@ -20,6 +20,7 @@ import numpy as np
 
 from dlcore.learner import Metric
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["KeypointAccuracy", "object_keypoint_similarity"]
 
@@ -59,8 +60,9 @@ class KeypointAccuracy(Metric):
                 f"truth [..., K, 3] of {truth.shape}"
             )
         # Tolerance relative to the box's longer side.
+        boxes, target = to_acc_dtype(boxes), to_acc_dtype(truth)[..., :2]
         reach = alpha * (boxes[..., 2:] - boxes[..., :2]).max(-1)
-        near = jnp.linalg.norm(predicted - truth[..., :2], axis=-1) <= reach[..., None]  # [..., K]
+        near = jnp.linalg.norm(to_acc_dtype(predicted) - target, axis=-1) <= reach[..., None]  # [..., K]
         labeled = truth[..., 2] > 0
         axes = tuple(range(labeled.ndim - 1))
         right = (near & labeled & found[..., None]).sum(axes, dtype=jnp.int32)

@@ -1,7 +1,7 @@
 """Triangle meshes as two arrays: vertices [V, 3] and faces [F, 3], which hold rows of the vertices.
 
     area     A = |(b - a) x (c - a)| / 2 of a face (a, b, c); its normal points to where (a, b, c) is counterclockwise
-    volume   sum over faces of a·(b x c) / 6                      of a closed mesh whose normals point outward
+    volume   sum over faces of a·((b - a) x (c - a)) / 6          of a closed mesh whose normals point outward
     Euler    V - E + F, 2 for each closed surface without holes, 0 for a torus
     Laplacian of vertex i = mean of its neighbors - vertex i      "uniform" weights
     sampling a face by its area, then a (1 - √r) + b √r (1 - s) + c √r s with r, s uniform: uniform over the surface
@@ -21,7 +21,8 @@ import numpy as np
 
 from dlcore.choices import is_whole_number
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import centered, result_dtype
+from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
     "adjacent_faces",
@@ -164,10 +165,15 @@ def euler_characteristic(faces: np.ndarray) -> int:
     return len(np.unique(faces)) - len(mesh_edges(faces)) + len(faces)
 
 
-def _corners(vertices: jax.Array, faces: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    vertices, faces = jnp.asarray(vertices), jnp.asarray(faces)
-    vertices = to_acc_dtype(vertices)
-    return vertices[faces[:, 0]], vertices[faces[:, 1]], vertices[faces[:, 2]]
+def _from_first(vertices: Any) -> tuple[jax.Array, jax.Array]:
+    """(vertices less the first one, the first one), so that those far from 0 keep their digits."""
+    return centered(vertices, center=vertices[:1].sum(0))
+
+
+def _corners(vertices: Any, faces: Any) -> tuple[jax.Array, ...]:
+    """The corners (a, b, c) of each face, seen from the first vertex."""
+    vertices = _from_first(vertices)[0]
+    return tuple(vertices[jnp.asarray(faces)[:, k]] for k in range(3))
 
 
 def _scaled_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
@@ -178,8 +184,7 @@ def _scaled_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
 def _length(x: jax.Array) -> jax.Array:
     """Length of vectors [..., 3], whose gradient is 0, not NaN, at 0."""
-    squared = jnp.square(x).sum(-1)
-    return jnp.where(squared > 0, jnp.sqrt(jnp.where(squared > 0, squared, 1)), 0)
+    return safe_sqrt(jnp.square(x).sum(-1))
 
 
 def _unit(x: jax.Array) -> jax.Array:
@@ -254,7 +259,8 @@ def mesh_volume(vertices: jax.Array, faces: jax.Array) -> jax.Array:
     """
     check_mesh(vertices, faces, closed=True)
     a, b, c = _corners(vertices, faces)
-    return (a * jnp.cross(b, c)).sum() / 6
+    # The sum does not depend on the origin; that of the corners' mean has the smallest terms.
+    return ((a - a.mean(0)) * jnp.cross(b - a, c - a)).sum() / 6
 
 
 def mesh_laplacian(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array | None = None) -> jax.Array:
@@ -271,16 +277,16 @@ def mesh_laplacian(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     Raises:
       ValueError: an index is out of range, or the mask has another length.
     """
-    vertices, edges = jnp.asarray(vertices), jnp.asarray(edges)
+    dtype, vertices, edges = result_dtype(vertices), _from_first(vertices)[0], jnp.asarray(edges)
     check_indices("edges", edges, len(vertices), "vertices")
     if edge_mask is not None and edge_mask.shape != edges.shape[:1]:
         raise ValueError(f"edge_mask.shape={edge_mask.shape}: does not fit edges; allowed: {edges.shape[:1]}")
     weight = jnp.ones(len(edges)) if edge_mask is None else (edge_mask > 0).astype(jnp.float32)
     tail, head = jnp.concatenate([edges[:, 0], edges[:, 1]]), jnp.concatenate([edges[:, 1], edges[:, 0]])
     weight = jnp.concatenate([weight, weight]).astype(vertices.dtype)
-    total = jax.ops.segment_sum(vertices[head] * weight[:, None], tail, len(vertices))
+    total = jax.ops.segment_sum((vertices[head] - vertices[tail]) * weight[:, None], tail, len(vertices))
     degree = jax.ops.segment_sum(weight, tail, len(vertices))[:, None]
-    return jnp.where(degree > 0, total / jnp.maximum(degree, 1) - vertices, 0)
+    return (total / jnp.maximum(degree, 1)).astype(dtype)
 
 
 @functools.partial(jax.jit, static_argnames="count")
@@ -331,7 +337,9 @@ def sample_mesh(
         area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
         if not (area if face_mask is None else area[np.asarray(face_mask) > 0]).sum() > 0:
             raise ValueError("vertices: no face has an area; allowed: a mesh with a surface")
-    return _sample(key, jnp.asarray(vertices), jnp.asarray(faces), count, face_mask)
+    vertices, origin = _from_first(vertices)
+    points, normals, face = _sample(key, vertices, jnp.asarray(faces), count, face_mask)
+    return points + origin, normals, face
 
 
 def subdivide_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -83,8 +83,8 @@ def centered(x: Any, *more_points: Any, center: Any = None) -> tuple[jax.Array, 
         return (*(array - center for array in arrays), center)
     arrays64 = tuple(np.asarray(array, np.float64) for array in arrays)
     dtype = acc_dtype_of(*map(np.asarray, arrays))
-    center = jnp.asarray(arrays64[0].mean(0) if center is None else center, dtype)
-    return (*(jnp.asarray(array - np.asarray(center, np.float64), dtype) for array in arrays64), center)
+    center = np.asarray(arrays64[0].mean(0) if center is None else center, dtype)
+    return (*(jnp.asarray(array - center.astype(np.float64), dtype) for array in arrays64), jnp.asarray(center))
 
 
 def product(*matrices: Any) -> Any:

@@ -16,7 +16,8 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
     """Extract the surface between the values above a level, the inside, and those below.
 
     Args:
-      values: [X, Y, Z] at the corners of cells, at least 2 x 2 x 2: occupancy, or the negative of a signed distance.
+      values: [X, Y, Z] at the corners of cells, at least 2 x 2 x 2: occupancy, or the negative of a signed distance, of
+        any type.
       level: level of the surface.
       closed: refuse a surface that reaches the border of the grid, where the mesh would be open.
 
@@ -30,6 +31,7 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
     values = np.asarray(values)
     if values.ndim != 3 or min(values.shape) < 2:
         raise ValueError(f"values.shape={values.shape}: no grid; allowed: [X, Y, Z] of at least 2 x 2 x 2")
+    values = values.astype(np.result_type(values, np.float32))  # differences of unsigned numbers wrap
     check_finite("values", values)
     check_shapes(level=(level, "finite"))
     inside = values > level

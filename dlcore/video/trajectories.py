@@ -196,7 +196,7 @@ def describe_trajectories(
 
 def _gradient(image: jax.Array) -> jax.Array:
     """Centered differences, 0 at the border: [..., H, W] -> [..., H, W, 2], (right, down)."""
-    pad = [(0, 0)] * (image.ndim - 2)
+    image, pad = to_acc_dtype(image), [(0, 0)] * (image.ndim - 2)
     right = jnp.pad(image[..., 2:] - image[..., :-2], [*pad, (0, 0), (1, 1)])
     down = jnp.pad(image[..., 2:, :] - image[..., :-2, :], [*pad, (1, 1), (0, 0)])
     return jnp.stack([right, down], -1) / 2

@@ -24,7 +24,8 @@ from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments,
 from dlcore.losses import masked_mean
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_range, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["PeakSignalToNoise", "RadianceField", "frequency_encoding", "learner", "volume_render"]
@@ -70,14 +71,14 @@ def volume_render(
       density: [..., S], at least 0.
       color: [..., S, C].
       depths: [..., S] of the samples, ascending, or [S] of those of all rays.
-      far: depth at which the last interval ends.
+      far: depth at which the last interval ends; in one without an end any density stops all light.
       background: radiance of the light from behind.
 
     Returns:
-      {"color": [..., C], "depth": [...], the mean depth of what is hit, `far` where nothing is, "opacity": [...], 1
-      where no light passes, "weights": [..., S], of the samples}. Depth is measured as `depths` are: along rays of
-      length 1 it is the distance, not the z that `unproject` takes, which is the distance over the length of the
-      direction that `pixel_rays` gives.
+      {"color": [..., C], "depth": [...], the mean depth of what is hit, where light that passes counts as `far` (not at
+      all where `far` is infinite and anything is hit), "opacity": [...], 1 where no light passes, "weights": [..., S],
+      of the samples}. Depth is measured as `depths` are: along rays of length 1 it is the distance, not the z that
+      `unproject` takes, which is the distance over the length of the direction that `pixel_rays` gives.
 
     Raises:
       ValueError: the shapes do not fit together, or concrete densities are negative, depths fall, or `far` is before
@@ -90,15 +91,20 @@ def volume_render(
         endpoints = np.concatenate([depths, np.broadcast_to(far, (*depths.shape[:-1], 1))], -1)
         if not (np.diff(endpoints) >= 0).all():
             raise ValueError("depths: not ascending up to far; allowed: ascending depths, far behind the last")
+    density, color, depths = map(to_acc_dtype, (density, color, depths))
     depths = jnp.broadcast_to(depths, density.shape)
     bin_ends = jnp.concatenate([depths[..., 1:], jnp.full_like(depths[..., :1], far)], -1)
-    optical = density * (bin_ends - depths)  # optical depth of each interval
+    is_open = jnp.isinf(bin_ends)
+    optical = safe_product(jnp.where(is_open, 0, bin_ends - depths), density)  # optical depth of each interval
+    stopped = jnp.where(is_open, density > 0, -jnp.expm1(-optical))
     # The light that passes all intervals before, times what this interval stops.
     before = jnp.concatenate([jnp.zeros_like(optical[..., :1]), jnp.cumsum(optical[..., :-1], -1)], -1)
-    weights = jnp.exp(-before) * -jnp.expm1(-optical)  # [..., S]
+    weights = jnp.exp(-before) * stopped  # [..., S]
     opacity = weights.sum(-1)
     shade = (weights[..., None] * color).sum(-2) + background * (1 - opacity)[..., None]
-    depth = (weights * depths).sum(-1) + far * (1 - opacity)
+    depth = (weights * depths).sum(-1)
+    mean = jnp.where(opacity > 0, depth / jnp.where(opacity > 0, opacity, 1), jnp.inf)
+    depth = jnp.where(jnp.isinf(far), mean, depth + jnp.where(jnp.isinf(far), 0, far) * (1 - opacity))
     return {"color": shade, "depth": depth, "opacity": opacity, "weights": weights}
 
 

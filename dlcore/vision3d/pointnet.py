@@ -27,7 +27,7 @@ from dlcore.metrics import Calibration, ConfusionMatrix, accuracy
 from dlcore.nn import BatchNorm, Dense, Dropout
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.ops.replica import REPLICA, replica_key
 from dlcore.optim import apply_gradients, init_model_state
 
@@ -229,7 +229,7 @@ def augment_points(
     check_shapes(
         points=(points, "N 3"), mask=(mask, "mask N or None"), rotation=(rotation, "finite"), jitter=(jitter, ">= 0")
     )
-    points = jnp.asarray(points)
+    dtype, points = result_dtype(points), to_acc_dtype(points)
     check_choice("up", up, ("x", "y", "z"))
     if num_points is not None:
         check_whole_number("num_points", num_points, 1)
@@ -248,7 +248,7 @@ def augment_points(
         points = points.at[:, i].set(cos * x - sin * y).at[:, j].set(sin * x + cos * y)
     if jitter:
         points = points + jitter * jax.random.truncated_normal(noise, -2.5, 2.5, points.shape, points.dtype)
-    return points, mask
+    return points.astype(dtype), mask
 
 
 @check_arguments

@@ -105,14 +105,12 @@ def voxelize(points: np.ndarray, resolution: int, radius: float = 1.0) -> np.nda
     check_whole_number("resolution", resolution, 1)
     if not 0 < radius < np.inf:
         raise ValueError(f"radius={radius}: out of range; allowed: above 0, finite")
-    points = points.astype(np.float32)
+    points = points.astype(np.result_type(points, np.float32))
     if not np.isfinite(points).all():
         raise ValueError("points: a coordinate is not finite; allowed: numbers")
-    cell = np.floor((points / radius + 1) * (resolution / 2)).astype(np.int64)
-    # a point on the far face belongs to the last voxel
-    cell = np.where(points == radius, resolution - 1, cell)
-    inside = ((cell >= 0) & (cell < resolution)).all(-1)
-    cloud = np.broadcast_to(np.arange(len(points))[:, None], inside.shape)[inside]
+    inside = (np.abs(points) <= radius).all(-1)
+    cell = np.floor((points[inside] / radius + 1) * (resolution / 2)).astype(np.int64)
     voxels = np.zeros((len(points), *(resolution,) * 3), np.uint8)
-    voxels[cloud, *cell[inside].T] = 1
+    # A point on the far face, or rounded to it, belongs to the last voxel.
+    voxels[np.nonzero(inside)[0], *np.minimum(cell, resolution - 1).T] = 1
     return voxels

@@ -110,3 +110,16 @@ def test_peaks_of_a_wide_map_are_those_of_loops():
     np.testing.assert_array_equal(found.scores, np.append(-expected[:, 0], np.zeros(30 - count)))
     np.testing.assert_allclose(found.points[:count], expected[:, 2:], rtol=1e-5)
     np.testing.assert_array_equal(found.points[count:], 0)
+
+
+def test_maps_of_half_precision_and_peaks_of_whole_numbers_are_those_of_float32():
+    """A structure tensor's determinant cancels in 11 bits, and a place between pixels is no whole number."""
+    image = GREY[:24, :24].astype(np.float16)
+    run = jax.jit(lambda x: (harris_response(x), shi_tomasi_response(x)))
+    for got, expected in zip(run(image), run(image.astype(np.float32)), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
+    peak = np.zeros((9, 9), np.uint8)
+    peak[4, 3:6] = [100, 200, 150]
+    # The parabola through 100, 200, 150 has its top (150 - 100) / 2 / (400 - 250) = 1/6 to the right of the middle.
+    found = jax.jit(lambda x: detect_corners(x, 1))(peak)
+    np.testing.assert_allclose(found.points, [[4 + 1 / 6, 4]], rtol=1e-6)

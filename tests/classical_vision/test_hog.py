@@ -155,3 +155,18 @@ def test_float32_bins_angles_on_a_border_as_exact_arithmetic_does(orientations, 
     got = cell_histograms(images, orientations, 1, signed)[:, 1, 1]
     steep = np.hypot(down, right).ravel() > 0
     np.testing.assert_array_equal(got.argmax(-1)[steep], want[steep])
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float16, bool])
+def test_gradients_are_those_of_the_same_numbers_as_float32(dtype):
+    images = np.random.default_rng(0).integers(0, 256, (2, 6, 7, 3)).astype(dtype)
+    for got, expected in zip(image_gradients(images), image_gradients(images.astype(np.float32)), strict=True):
+        np.testing.assert_array_equal(got, expected)
+
+
+def test_descriptors_of_half_precision_are_near_those_of_float32():
+    """Sums of squares and their floor are computed in float32: a flat image has no NaN."""
+    images = np.stack([GREY[:32, :32, None], np.full((32, 32, 1), 0.5)]).astype(np.float16)
+    got = hog(images, block=2)
+    assert got.dtype == np.float16
+    np.testing.assert_allclose(got, hog(images.astype(np.float32), block=2), atol=1e-3)

@@ -204,6 +204,23 @@ def test_one_step_of_horn_and_schunck_by_hand():
     np.testing.assert_allclose(flow[4, 4], [-0.1 * 0.05 / (0.04 + 0.01), 0], atol=1e-6)
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.float16])
+def test_points_of_whole_numbers_are_tracked_between_pixels(dtype):
+    points = np.array([[24, 20], [18, 30]])
+    track = jax.jit(lambda a, b, p: lucas_kanade(a, b, p, levels=1))
+    found = track(texture((0, 0)), texture((1.4, 0.7)), points.astype(dtype))
+    assert np.asarray(found.mask).all()
+    np.testing.assert_allclose(found.flow, np.broadcast_to([1.4, 0.7], (2, 2)), atol=0.1)
+
+
+def test_the_endpoint_error_is_a_distance_with_a_gradient():
+    """3 and 4 are 5 apart, in bytes too; the gradient is the unit vector, 0 where the two are equal."""
+    assert float(endpoint_error(np.array([3, 0], np.uint8), np.array([0, 4], np.uint8))) == 5
+    flow, target = jnp.array([[3.0, 0], [1, 2]]), jnp.array([[0.0, 4], [1, 2]])
+    gradient = jax.grad(lambda flow: endpoint_error(flow, target).sum())(flow)
+    np.testing.assert_allclose(gradient, [[0.6, -0.8], [0, 0]], rtol=1e-6)
+
+
 def test_bad_input_is_named():
     image = jnp.zeros((16, 16))
     for first, second in ((image, image[:8]), (image[None], image[None]), (image.astype(int), image.astype(int))):

@@ -116,6 +116,21 @@ def test_extrema_are_those_of_quadratics(keypoints):
     np.testing.assert_allclose(np.cos(found.angles[kept]), 1, atol=1e-3)
 
 
+@pytest.mark.covers("CL-07")
+def test_the_strongest_are_counted_without_edges_and_faint_ones():
+    """Of the differences h - a x^2 - b y^2 - e s^2: three edges (12 to 1) are higher than the three that are kept."""
+    s, y, x = np.mgrid[:5, :40, :72]
+    caps = [(c, 10, 0.05, 0.006, 0.0005) for c in (12, 32, 52)]  # column, row, height, curvatures
+    caps += [(c, 28, h, 0.003, 0.003) for c, h in ((12, 0.02), (32, 0.03), (52, 0.025))]
+    difference = np.zeros((5, 40, 72))
+    for c, r, h, a, b in caps:
+        difference += np.maximum(h - a * (x - c) ** 2 - b * (y - r) ** 2 - 0.006 * (s - 2) ** 2, 0)
+    levels = (x[0] + np.concatenate([np.zeros((1, 40, 72)), difference.cumsum(0)])).astype(np.float32)
+    found = jax.device_get(jax.jit(lambda levels: octave_keypoints(levels, 2, 0.005))(levels))
+    np.testing.assert_allclose(found.points[found.mask], [[32, 28], [52, 28]], atol=1e-3)
+    np.testing.assert_allclose(found.scores[found.mask], [0.03, 0.025], rtol=1e-3)
+
+
 @pytest.mark.parametrize(("shape", "border"), [((20, 30), 2), ((21, 30), 5), ((30, 21), 5)])
 def test_keypoints_keep_off_the_border_more_where_the_level_is_larger_than_20_pixels(shape, border):
     """Of three inner scales; each place may be two keypoints, of two angles."""

@@ -81,7 +81,7 @@ def test_blocks_are_matched_as_by_loops():
     for r, c in np.ndindex(6, 14):
         best = costs[:, r, c].argmin()
         back = min(range(most + 1), key=lambda d, r=r, x=c - best: costs[d, r, x + d] if x + d < 14 else np.inf)
-        disparity[r, c], mask[r, c] = best, abs(back - best) <= 1 and c >= most
+        disparity[r, c], mask[r, c] = best, abs(back - best) <= 1 and c >= most and best > 0
         if 0 < best < most and np.isfinite(costs[best + 1, r, c]):
             before, here, after = costs[best - 1 : best + 2, r, c]
             disparity[r, c] += (before - after) / 2 / (before - 2 * here + after)
@@ -91,6 +91,49 @@ def test_blocks_are_matched_as_by_loops():
     np.testing.assert_array_equal(found.mask, mask > 0)
     np.testing.assert_allclose(found.cost, costs.min(0), rtol=1e-6)
     np.testing.assert_allclose(found.disparity[:, most:], disparity[:, most:], atol=1e-6)
+
+
+@pytest.mark.covers("CL-12")
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.float16, np.uint16])
+def test_disparities_are_those_of_the_same_numbers_as_float32(dtype):
+    """Random dots of 0 to 255 (65535), moved by 5; differences of unsigned numbers wrap, and costs are above 1000."""
+    scene = np.random.default_rng(0).integers(0, 256, (9, 45)) * (257 if dtype == np.uint16 else 1)
+    left, right = scene[:, :40], scene[:, 5:]
+    match = jax.jit(lambda a, b: block_matching(a, b, 8))
+    found, expected = match(left.astype(dtype), right.astype(dtype)), match(np.float32(left), np.float32(right))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert np.asarray(found.mask)[:, 12:35].all()
+    np.testing.assert_allclose(found.disparity[:, 12:35], 5, atol=0.1)
+
+
+@pytest.mark.covers("CL-12")
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_windows_without_texture_along_their_rows_have_no_disparity(dtype):
+    """A wall of one gray, and one of stripes along the rows, between random dots; all at a disparity of 5.
+
+    Windows of 7 are all wall from 3 columns behind its edge on. What the mask keeps has a depth, f T / d.
+    """
+    scene = np.random.default_rng(0).integers(0, 256, (16, 65))
+    scene[:, 25:50] = np.where(np.arange(16)[:, None] < 8, 128, 40 * (np.arange(16)[:, None] % 3))
+    scene = scene.astype(dtype) if dtype == np.uint8 else (scene / 255).astype(dtype)
+    match = jax.jit(lambda a, b: block_matching(a, b, 8))
+    found = match(scene[:, :60], scene[:, 5:])
+    mask = np.asarray(found.mask)
+    assert not mask[:, 29:46].any()
+    assert mask[:, 12:20].all()
+    assert mask[:, 54:].all()
+    depth = np.asarray(disparity_to_depth(found.disparity, 100, 0.2, found.mask))
+    np.testing.assert_allclose(depth[:, 12:20], 100 * 0.2 / 5, rtol=0.02)
+    assert np.isinf(depth[~mask]).all()
+    flat = np.full((16, 60), scene[0, 30])
+    found = match(flat, flat)
+    assert not np.asarray(found.mask).any()
+    assert np.isinf(disparity_to_depth(found.disparity, 100, 0.2, found.mask)).all()
+    # Dots at infinity match at 0, of which there is no depth.
+    found = match(scene[:, :20], scene[:, :20])
+    np.testing.assert_array_equal(found.disparity[:, 8:], 0)
+    assert not np.asarray(found.mask).any()
 
 
 @pytest.mark.slow

@@ -295,3 +295,45 @@ def test_names_are_one_a_keypoint(names):
     points = {"image": jnp.zeros((4, 4, 1)), "keypoints": jnp.ones((1, 3, 3))}
     with pytest.raises(ValueError, match=f"keypoint_names=.*: {len(names)} names for 3 keypoints; allowed: one a key"):
         jax.eval_shape(random_flip_example(keypoint_names=names), jax.random.key(0), points)
+
+
+def l_shape():
+    """An object that is a pole at the left and a foot below: its box is 12 x 12, of which it covers 44 pixels."""
+    mask = np.zeros((16, 16), bool)
+    mask[:12, :2] = mask[10:12, :12] = True
+    return {
+        "image": mask[..., None].astype(np.float32),
+        "boxes": np.array([[0, 0, 12, 12]], np.float32),
+        "box_mask": np.ones(1, bool),
+        "masks": mask[None],
+    }
+
+
+def test_boxes_of_a_zoom_are_those_of_what_is_visible_of_the_masks():
+    """An object stays by the part of its mask that is inside: of 44 pixels, each 1.9 x 1.9 when enlarged."""
+    keys, example = jax.random.split(jax.random.key(0), 200), l_shape()
+    run = jax.jit(jax.vmap(lambda key: random_zoom_example(1.9, 1.9, keep=0.25)(key, example)))
+    moved = jax.device_get(run(keys))
+    part = moved["masks"].sum((1, 2, 3)) / (44 * 1.9**2)
+    valid = moved["box_mask"][:, 0]
+    assert 30 < valid.sum() < 190
+    # The image's border cuts through the enlarged pixels.
+    assert part[valid].min() > 0.15
+    assert part[~valid].max() < 0.35
+    for box, mask in zip(moved["boxes"][valid, 0], moved["masks"][valid, 0], strict=True):
+        rows, columns = np.nonzero(mask)
+        np.testing.assert_allclose(box, [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], atol=1)
+
+
+@pytest.mark.parametrize(("keep", "stays"), [(0.3, True), (0.4, False)])
+def test_a_warp_cuts_the_pole_off_and_the_box_is_that_of_the_foot(keep, stays):
+    """Four pixels to the left: 8 x 2 pixels of the foot are left, 16 of 44 (36 %); of the box it were 8 of 12."""
+    warp = warp_example(lambda key, size: affine_warp(size, translate=(-4.0, 0.0)), keep)
+    moved = jax.jit(lambda example: warp(jax.random.key(0), example))(l_shape())
+    np.testing.assert_array_equal(moved["boxes"], [[0, 10, 8, 12]])
+    assert moved["box_mask"].tolist() == [stays]
+    # Without a mask only the box is known.
+    alone = {name: x for name, x in l_shape().items() if name != "masks"}
+    moved = jax.jit(lambda example: warp(jax.random.key(0), example))(alone)
+    np.testing.assert_allclose(moved["boxes"], [[0, 0, 8, 12]], atol=1e-5)
+    assert moved["box_mask"].all()

@@ -279,3 +279,10 @@ def test_a_lens_that_folds_the_image_is_refused(k1, k2):
     with pytest.raises(ValueError, match=rf"k1={k1}, k2={k2}: the map folds"):
         augment.lens_warp((6, 8), k1, k2)
     augment.lens_warp((6, 8), -0.3)
+
+
+def test_points_of_bytes_are_moved_as_float32():
+    points = np.array([[3, 250], [200, 7]], np.uint8)
+    for warp in (augment.flip_warp((300, 400), True, True), augment.affine_warp((300, 400), 20.0)):
+        moved = augment.warp_points(points, warp)
+        np.testing.assert_array_equal(moved, augment.warp_points(points.astype(np.float32), warp))

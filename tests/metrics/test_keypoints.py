@@ -52,3 +52,12 @@ def test_similarity_by_hand():
         shape(np.float32([9, -0.5, 9]), sigmas)
     with pytest.raises(ValueError, match="sigmas=0: out of range; allowed: above 0"):
         shape(np.float32([9, 9, 9]), 0 * sigmas)
+
+
+def test_distances_of_bytes_do_not_wrap():
+    """(3, 3) is 1 left of (4, 3): within a tenth of the box's 12 pixels; (3, 200) is not near (4, 3)."""
+    truth = np.array([[[4, 3, 2], [4, 3, 2]]], np.uint8)
+    found = KeypointAccuracy.of(
+        np.array([[[3, 3], [3, 200]]], np.uint8), truth, np.array([[0, 0, 12, 5]], np.uint8), np.array([True])
+    )
+    assert found.compute()["pck"] == 1 / 2

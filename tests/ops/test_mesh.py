@@ -53,6 +53,28 @@ def test_a_cube_has_the_measures_of_a_cube():
     np.testing.assert_allclose(outward, 0.5)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("offset", [1e2, 1e4, [-3e5, 4e6, 7]])
+def test_a_mesh_far_from_the_origin_has_the_measures_of_its_vertices(dtype, offset):
+    """Of the same vertices in float64, seen from their mean; those of map coordinates are not collapsed by the cast."""
+    vertices, faces = ops.icosphere(1, radius=100 if dtype == np.float32 else 0.01)
+    far = (vertices + np.array(offset)).astype(dtype)
+    a, b, c = (far.astype(np.float64)[faces[:, k]] - far.astype(np.float64).mean(0) for k in range(3))
+    normals = np.cross(b - a, c - a)
+    areas = np.linalg.norm(normals, axis=1) / 2
+    volume = (a * normals).sum() / 6
+    assert float(ops.mesh_volume(far, faces)) == pytest.approx(volume, rel=1e-5)
+    np.testing.assert_allclose(ops.face_areas(far, faces), areas, rtol=1e-4)
+    np.testing.assert_allclose(ops.face_normals(far, faces), normals / areas[:, None] / 2, atol=1e-4)
+    _, sampled, face = ops.sample_mesh(jax.random.key(0), far, faces, 20)
+    np.testing.assert_allclose(sampled, (normals / areas[:, None] / 2)[face], atol=1e-4)
+    edges = ops.mesh_edges(faces)
+    neighbors = [np.concatenate([edges[edges[:, 0] == i, 1], edges[edges[:, 1] == i, 0]]) for i in range(len(far))]
+    wide = far.astype(np.float64)
+    expected = [wide[n].mean(0) - wide[i] for i, n in enumerate(neighbors)]
+    np.testing.assert_allclose(ops.mesh_laplacian(far, edges), expected, atol=1e-5 * float(np.abs(expected).max()))
+
+
 def test_an_icosphere_is_a_sphere():
     vertices, faces = ops.icosphere(3, radius=2.0)
     # V = 10 4^3 + 2, F = 20 4^3; the polyhedron is a little smaller than the sphere of 4/3 pi r^3 and 4 pi r^2.

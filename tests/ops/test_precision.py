@@ -43,6 +43,11 @@ def test_float64_is_centered_before_it_is_cast():
     assert points.dtype == others.dtype == center.dtype == np.float32
 
 
+def test_constants_of_a_compiled_program_are_centered_alike():
+    x = np.array([[5_782_566.125, 0.25], [5_782_567.125, 0.75]])
+    np.testing.assert_array_equal(jax.jit(lambda: centered(x)[0])(), centered(x)[0])
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32, np.float64])
 def test_distances_of_two_far_groups_are_those_of_their_points(dtype):
     corners, far = np.array([[0, 0], [3, 4], [1, 0]]), np.array([10_000, 0])

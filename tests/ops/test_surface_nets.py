@@ -90,3 +90,19 @@ def test_vertices_and_faces_of_any_grid_equal_a_loop():
         corner = np.max([a, b, c], 0)  # the first corner of the edge that the cells lie around
         corner[axis] = a[axis]
         assert (values[tuple(corner)] > level) == (normal[axis] > 0)
+
+
+@pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.int64, np.float16, np.float64])
+def test_a_surface_is_that_of_the_same_numbers_as_float32(dtype):
+    """Of a soft ball of radius 4 in 0 to 120, and of its occupancy, whose vertices lie half a step from it at most."""
+    grid = np.stack(np.meshgrid(*[np.arange(12) - 5.5] * 3, indexing="ij"), -1)
+    radius = np.linalg.norm(grid, axis=-1)
+    soft = np.round(120 / (1 + np.exp(2 * (radius - 4))))
+    for values, level, reach in ((radius < 4, 0.5, 0.5), (soft, 60.0, 0.5 if dtype is bool else 0.1)):
+        values = values > level if dtype is bool else values.astype(dtype)
+        level = 0.5 if dtype is bool else level
+        vertices, faces = surface_nets(values, level)
+        expected = surface_nets(values.astype(np.float32), level)
+        np.testing.assert_array_equal(vertices, expected[0])
+        np.testing.assert_array_equal(faces, expected[1])
+        assert np.abs(np.linalg.norm(vertices - 5.5, axis=1) - 4).max() < reach

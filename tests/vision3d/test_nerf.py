@@ -38,6 +38,23 @@ def test_volume_rendering_by_hand():
     np.testing.assert_allclose(got["weights"], [0.5, 0.5, 0], atol=1e-6)
 
 
+def test_an_interval_without_an_end_stops_all_light_or_none():
+    """Samples at 1 and 2; the first of density log 2 stops half, the last, without an end, the rest if it has any."""
+    depths, colors = jnp.array([1.0, 2]), jnp.array([[1.0], [3]])
+    render = jax.jit(jax.vmap(lambda density: volume_render(density, colors, depths, jnp.inf, 0.8)))
+    density = jnp.log(jnp.array([[2.0, 1], [2, 4], [1, 1]]))  # log 2 and 0, log 2 and log 4, 0 and 0
+    got = render(density)
+    np.testing.assert_allclose(got["opacity"], [0.5, 1, 0], rtol=1e-6)
+    np.testing.assert_allclose(got["color"][:, 0], [0.5 + 0.5 * 0.8, 0.5 + 0.5 * 3, 0.8], rtol=1e-6)
+    # Of what is hit alone: light that passes would end at infinity.
+    np.testing.assert_allclose(got["depth"], [1, 0.5 * 1 + 0.5 * 2, np.inf], rtol=1e-6)
+
+    # The color of the second, w + 3 (1 - w) with w = 1 - exp(-density), falls by 2 exp(-density) = 1; a denser end is
+    # no darker.
+    gradient = jax.jit(jax.grad(lambda density: render(density)["color"][1, 0]))(density)
+    np.testing.assert_allclose(gradient, [[0, 0], [-1, 0], [0, 0]], rtol=1e-6)
+
+
 def test_a_constant_density_absorbs_as_beer_and_lambert_say():
     depths = jnp.linspace(1, 4, 30, endpoint=False)
     got = jax.jit(volume_render)(jnp.full(30, 0.7), jnp.ones((30, 1)), depths, 4.0)

@@ -240,3 +240,14 @@ def test_bad_settings_are_one_clear_line():
 def test_the_wiring_of_pointnet_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (2, 6, 3), [280.825, -63.3111], train=False)
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8])
+def test_whole_numbers_are_turned_as_float32(dtype):
+    points = np.array([[10, 0, 0], [0, 7, 1]], dtype)
+    for settings in ({"jitter": 0.0}, {"jitter": 0.1}):
+        got, _ = pointnet.augment_points(jax.random.key(0), points, **settings)
+        expected, _ = pointnet.augment_points(jax.random.key(0), points.astype(np.float32), **settings)
+        np.testing.assert_array_equal(got, expected)
+    np.testing.assert_allclose(np.linalg.norm(got[:, :2], axis=1), [10, 7], atol=0.5)
+    assert np.abs(got - np.round(got)).max() > 0.01

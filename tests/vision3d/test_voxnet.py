@@ -97,6 +97,16 @@ def test_points_mark_their_voxels():
     np.testing.assert_array_equal(voxelize(2 * points, 4, radius=2.0), voxels)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_points_next_to_the_faces_are_inside_the_cube(dtype):
+    """Those between -1 and 1, and on them; the next numbers beyond are outside."""
+    one, zero, two = dtype(1), dtype(0), dtype(2)
+    inside, outside = (one, np.nextafter(one, zero)), np.nextafter(one, two)
+    for x in inside:
+        assert np.argwhere(voxelize(np.array([[[x, -x, 0]]], dtype), 32)).tolist() == [[0, 31, 0, 16]]
+    assert voxelize(np.array([[[outside, 0, 0], [0, -outside, 0]]], dtype), 32).sum() == 0
+
+
 @pytest.mark.parametrize(
     ("points", "resolution", "message"),
     [

@@ -4,7 +4,8 @@ An augmentation here is `(key, example) -> example`, run inside jit on one prepr
 arrays by the same `Warp` and leaves the others unchanged:
 
     image      [H, W, C] float            bilinear; pixels from outside the image are 0
-    boxes      [M, 4] corners in pixels   clipped to the image; box_mask [M] becomes false for boxes that leave it
+    boxes      [M, 4] corners in pixels   clipped to the image; box_mask [M] becomes false for boxes that leave it;
+                                          where there are masks, a zoom or warp makes them those of what is visible
     masks      [M, H, W] bool             nearest pixel; pixels from outside the image are False
     keypoints  [M, K, 3]                  (x, y, visibility as in COCO); keypoints that leave the image become zeros
     semantic   [H, W] uint8               nearest pixel; pixels from outside the image are void (255)
@@ -23,6 +24,7 @@ import jax.numpy as jnp
 from dlcore.data.augment.random_warp import RandomWarp
 from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, warp_boxes, warp_image, warp_points
 from dlcore.data.masks import unpack_masks
+from dlcore.ops.boxes import masks_to_boxes
 from dlcore.ops.checks import check_shapes
 
 __all__ = [
@@ -129,7 +131,7 @@ def random_flip_example(
             pixels = jnp.where(across, _mirrored(pixels, 1, width), pixels)
             return jnp.where(down, _mirrored(pixels, 0, height), pixels)
 
-        moved = _moved(example, flip_warp((height, width), across, down), read, least=0.0)
+        moved = _moved(example, flip_warp((height, width), across, down), read, None)
         if "keypoints" in moved and keypoint_names:
             count = moved["keypoints"].shape[-2]
             if len(keypoint_names) != count:
@@ -240,8 +242,8 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
     Args:
       low: smallest scale factor.
       high: largest scale factor; factors are log-uniform in [low, high].
-      keep: fraction of a box's area, in [0, 1], that must be inside the image for the box to stay valid; it must also
-        have more than one square pixel inside.
+      keep: fraction of a box's area, in [0, 1], of a mask's where there are masks, that must be inside the image for
+        the box to stay valid; it must also have more than one square pixel inside.
 
     Returns:
       `(key, example) -> example`.
@@ -290,8 +292,8 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
 
     Args:
       draw: sampler of maps, from `random_warp`.
-      keep: fraction of a box's area, in [0, 1], that must be inside the image for the box to stay valid; it must also
-        have more than one square pixel inside.
+      keep: fraction of a box's area, in [0, 1], of a mask's where there are masks, that must be inside the image for
+        the box to stay valid; it must also have more than one square pixel inside.
 
     Returns:
       `(key, example) -> example`.
@@ -321,13 +323,13 @@ def _moved(
     example: dict,
     warp: Warp,
     read: Callable[[jax.Array, bool], jax.Array],
-    min_fraction: float = 0.0,
-    least: float = 1.0,
+    min_fraction: float | None,
 ) -> dict:
     """Move all arrays of an example by `warp`; `read(pixels [H, W, C], nearest)` applies it to pixels.
 
-    A box becomes invalid where its part inside the image has at most `least` square pixels, or less than `min_fraction`
-    of its area.
+    A box becomes that of the moved mask, if there is one, and invalid where its part inside the image has at most one
+    square pixel, or less than `min_fraction` of its area, of its mask's if there is one. None is for a map of whole
+    boxes on whole boxes, which cuts nothing off.
     """
     size, moved = _own_size(example), dict(example)
     moved["image"] = read(example["image"], False)
@@ -342,9 +344,18 @@ def _moved(
         inside = ((points >= 0) & (points <= jnp.array(size[::-1]))).all(-1, keepdims=True) & (visibility > 0)
         moved["keypoints"] = jnp.where(inside, jnp.concatenate([points, visibility], -1), 0)
     if "boxes" in example:
-        boxes = example["boxes"]
-        inside, stays = warp_boxes(boxes, warp, size, None, min_fraction)
-        stays &= (inside[:, 2:] - inside[:, :2]).prod(-1) > least
+        boxes, stays = warp_boxes(example["boxes"], warp, size, None, min_fraction or 0.0)
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(-1)
+        if "masks" in example and min_fraction is not None:
+            rows, columns = (jnp.arange(n) + 0.5 for n in example["masks"].shape[1:])
+            endpoints = warp.forward(jnp.stack(jnp.meshgrid(columns, rows), -1))
+            visible = example["masks"] & ((endpoints >= 0) & (endpoints <= jnp.array(size[::-1]))).all(-1)
+            before, after, area = (masks.sum((1, 2)) for masks in (example["masks"], visible, moved["masks"]))
+            of_masks, stays = masks_to_boxes(moved["masks"]), after >= min_fraction * before
+            # Where a whole mask ends within a pixel of the box, the box is the more exact one.
+            is_exact = (after == before)[:, None] & (jnp.abs(boxes - of_masks) < 1)
+            boxes = jnp.where(is_exact, boxes, of_masks.astype(boxes.dtype))
+        stays &= area > (min_fraction is not None)
         valid = example.get("box_mask", jnp.ones(len(boxes), bool))
-        moved["boxes"], moved["box_mask"] = inside, valid * stays.astype(valid.dtype)
+        moved["boxes"], moved["box_mask"] = boxes, valid * stays.astype(valid.dtype)
     return moved

@@ -4,8 +4,9 @@
     copy-paste  objects of one image are laid over another one, pixel by pixel
 
 Bochkovskiy et al. 2020 (YOLOv4), arXiv:2004.10934; Ghiasi et al. 2021, arXiv:2012.07177. An example holds the arrays of
-`dlcore.data.augment.examples` and `labels` [M]. Boxes are clipped to what is visible, and dropped (box_mask False)
-where less than `min_fraction` of the former area is left, or one square pixel. Large-scale jitter, which Ghiasi et al.
+`dlcore.data.augment.examples` and `labels` [M]. Boxes are clipped to what is visible, of their masks where there are
+any, and dropped (box_mask False) where less than `min_fraction` of the former area, of the mask where there is one, is
+left, or one square pixel. Large-scale jitter, which Ghiasi et al.
 combine with copy-paste, is `random_zoom_example(0.1, 2.0)`, with log-uniform factors where theirs are uniform.
 """
 
@@ -64,7 +65,7 @@ def mosaic(examples: dict[str, jax.Array], center: jax.Array, min_fraction: floa
       examples: arrays with a leading axis of 4: image [4, H, W, C], boxes [4, M, 4], box_mask [4, M], and labels [4, M]
         or masks [4, M, H, W].
       center: [2] int, x and y of the point in pixels, from 0 to (W, H).
-      min_fraction: fraction of a box's area that must be visible for the box to stay.
+      min_fraction: fraction of a mask's area, without masks of a box's, that must be visible for the box to stay.
 
     Returns:
       The arrays of one example with 4 M objects, the first image's first.
@@ -91,13 +92,16 @@ def mosaic(examples: dict[str, jax.Array], center: jax.Array, min_fraction: floa
     mixed = {"image": examples["image"][quadrant, y, x]}
     boxes = examples["boxes"] + jnp.tile(shift, 2)[:, None]
     clipped = jnp.clip(boxes, jnp.tile(low, 2)[:, None], jnp.tile(high, 2)[:, None])
+    after, before = box_area(clipped), box_area(boxes)
+    if "masks" in examples:
+        visible = examples["masks"][:, :, y, x] & (quadrant == jnp.arange(4)[:, None, None])[:, None]
+        mixed["masks"] = visible.reshape(-1, height, width)
+        after, before = (masks.sum((-2, -1)) for masks in (visible, examples["masks"]))
+        clipped = jnp.where((before > after)[..., None], masks_to_boxes(visible), clipped)
     mixed["boxes"] = clipped.reshape(-1, 4)
-    mixed["box_mask"] = _remaining(examples["box_mask"], box_area(clipped), box_area(boxes), min_fraction).reshape(-1)
+    mixed["box_mask"] = _remaining(examples["box_mask"], after, before, min_fraction).reshape(-1)
     if "labels" in examples:
         mixed["labels"] = examples["labels"].reshape(-1)
-    if "masks" in examples:
-        moved = examples["masks"][:, :, y, x] & (quadrant == jnp.arange(4)[:, None, None])[:, None]
-        mixed["masks"] = moved.reshape(-1, height, width)
     return mixed
 
 
@@ -111,7 +115,7 @@ def copy_paste(
     Args:
       example: image [H, W, C], boxes [M, 4], box_mask [M], masks [M, H, W], and perhaps labels [M].
       other: the same arrays of the example whose objects are copied.
-      is_copied: [M] bool, which objects of `other` are copied; padding never is.
+      is_copied: [M] bool, which objects of `other` are copied; padding never is, nor an object without a pixel.
       min_fraction: fraction of a mask's area that must be visible for its box to stay.
 
     Returns:
@@ -130,7 +134,7 @@ def copy_paste(
         **{f"other[{key!r}]": (other[key], shapes[key].replace("M", "N")) for key in needed},
         is_copied=(is_copied, "N"),
     )
-    is_copied = is_copied & other["box_mask"].astype(bool)
+    is_copied = is_copied & other["box_mask"].astype(bool) & (other["masks"] > 0).any((1, 2))
     pasted = other["masks"] & is_copied[:, None, None]
     cover = pasted.any(0)
     visible = example["masks"] & ~cover

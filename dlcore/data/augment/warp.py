@@ -24,7 +24,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_pair, check_whole_number
 from dlcore.ops.checks import check_boxes, check_finite, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = [
     "Warp",
@@ -310,7 +310,7 @@ def warp_points(points: jax.Array, warp: Warp) -> jax.Array:
       ValueError: the points are not [..., 2].
     """
     check_shapes(points=(points, "... 2"))
-    return warp.forward(points)
+    return warp.forward(to_acc_dtype(points)).astype(result_dtype(points))
 
 
 def warp_boxes(
@@ -338,8 +338,7 @@ def warp_boxes(
     _check_size(size)
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M or None"), keep=(keep, "0 to 1"))
     check_boxes("boxes", boxes, valid)
-    boxes = jnp.asarray(boxes)
-    boxes = boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
+    dtype, boxes = result_dtype(boxes), to_acc_dtype(boxes)
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
     across, down = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
@@ -351,7 +350,7 @@ def warp_boxes(
     area, whole = (jnp.prod(b[..., 2:] - b[..., :2], -1) for b in (inside, jnp.concatenate([low, high], -1)))
     stays = (area >= keep * whole) & (area > 0)
     valid = jnp.ones(boxes.shape[:1], bool) if valid is None else valid
-    return inside.astype(boxes.dtype), valid * stays.astype(valid.dtype)
+    return inside.astype(dtype), valid * stays.astype(valid.dtype)
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:

@@ -38,11 +38,11 @@ def test_a_mosaic_by_hand():
             [0, 0, 1, 3],
             [1, 3, 3, 5],
             [5, 0, 8, 3],  # (5, -1, 9, 3): 9 of 16
-            [8, 3, 8, 5],  # (9, 3, 11, 5): nothing
+            [0, 0, 0, 0],  # (9, 3, 11, 5): nothing
             [0, 7, 1, 8],  # (-3, 7, 1, 11): 1 of 16
-            [1, 8, 3, 8],  # (1, 11, 3, 13): nothing
+            [0, 0, 0, 0],  # (1, 11, 3, 13): nothing
             [5, 7, 8, 8],  # padding
-            [8, 8, 8, 8],
+            [0, 0, 0, 0],
         ],
     )
     assert mixed["box_mask"].tolist() == [False, True, True, False, False, False, False, False]
@@ -56,7 +56,7 @@ def test_a_mosaic_by_hand():
 
 def test_a_box_of_two_pixels_stays_and_one_of_a_pixel_does_not():
     """The fourth image moves by (3, 5): both of its boxes are inside."""
-    examples = four_examples()
+    examples = {name: x for name, x in four_examples().items() if name != "masks"}
     boxes = np.array(examples["boxes"])
     boxes[3] = [[0, 0, 2, 1], [1, 0, 2, 1]]
     valid = np.array(examples["box_mask"])
@@ -64,6 +64,38 @@ def test_a_box_of_two_pixels_stays_and_one_of_a_pixel_does_not():
     mixed = jax.jit(mosaic)({**examples, "boxes": boxes, "box_mask": valid}, jnp.array([3, 5]))
     np.testing.assert_array_equal(mixed["boxes"][6:], [[3, 5, 5, 6], [4, 5, 5, 6]])
     assert mixed["box_mask"][6:].tolist() == [True, False]
+
+
+def l_shapes():
+    """An object that is a pole at the left and a foot below: its box is 12 x 12, most of which it does not cover."""
+    mask = np.zeros((16, 16), bool)
+    mask[:12, :2] = mask[10:12, :12] = True
+    return {
+        "image": mask[..., None].astype(np.float32),
+        "boxes": np.array([[0, 0, 12, 12]], np.float32),
+        "box_mask": np.ones(1, bool),
+        "masks": mask[None],
+    }
+
+
+def box_of(mask):
+    rows, columns = np.nonzero(mask)
+    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+
+
+def test_boxes_of_a_mosaic_are_those_of_what_is_visible_of_the_masks():
+    """At (12, 6) the first shows its rows from 10 on, 12 columns from 4: the foot from 4 on, 16 of its 44 pixels."""
+    four = {name: np.stack([x] * 4) for name, x in l_shapes().items()}
+    mixed = jax.device_get(jax.jit(lambda four: mosaic(four, jnp.array([12, 6])))(four))
+    # The first: columns 4 to 12 of rows 10 and 11, at the top left. The second: columns 0 to 4 of rows 10 and 11 and
+    # nothing of the pole; 8 of 44. The third: columns 4 to 16 of rows 0 to 10: nothing. The fourth: the pole's rows 0
+    # to 10 at (12, 6), 20 of 44.
+    assert mixed["masks"].sum((1, 2)).tolist() == [16, 8, 0, 20]
+    assert mixed["box_mask"].tolist() == [True, False, False, True]
+    np.testing.assert_array_equal(mixed["boxes"][[0, 3]], [[0, 0, 8, 2], [12, 6, 14, 16]])
+    without = {name: x for name, x in four.items() if name != "masks"}
+    mixed = jax.device_get(jax.jit(lambda four: mosaic(four, jnp.array([12, 6])))(without))
+    np.testing.assert_array_equal(mixed["boxes"][3], [12, 6, 16, 16])
 
 
 @pytest.mark.covers("DE-36")
