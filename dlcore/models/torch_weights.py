@@ -42,6 +42,7 @@ __all__ = [
     "fill_from_torch",
     "head_paths",
     "load_torch",
+    "names_by_rules",
     "published_names",
     "put_variables",
     "size_of_layers",
@@ -135,6 +136,19 @@ def published_names(name: str, project: int = 0, **fields: Any) -> dict[str, str
         raise ValueError(f"project={project}: out of range; allowed: -1 to {len(_layouts(name)) - 1}")
     layout = _layouts(name)[project]
     return PublishedNames(_names(layout, _leaves(_variables(name, fields))), layout.older)
+
+
+def names_by_rules(variables: Any, rules: Sequence[tuple[str, Any]]) -> PublishedNames:
+    """Map the variables of any module to the names that `fill_from_torch` reads.
+
+    Args:
+      variables: {"params": ...}, of arrays or shapes.
+      rules: see `fill_from_torch`.
+
+    Returns:
+      {path of a variable: its name in a state dict; "q + k + v" where it joins several entries}.
+    """
+    return PublishedNames({path: _torch_name(path, tuple(rules)) for path in _leaves(variables)})
 
 
 def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:

@@ -26,7 +26,7 @@ from dlcore.models.torch_weights import JOIN
 from dlcore.transfer.adapters import Target
 from dlcore.transfer.low_rank import LoRA
 
-__all__ = ["LoRA", "Names", "read_peft", "write_peft"]
+__all__ = ["LoRA", "Names", "read_peft", "scale_of", "write_peft"]
 
 PREFIX = "base_model.model."
 """Before every name of peft's files."""
@@ -209,11 +209,10 @@ def from_peft(
         if ("m" in matrices) != method.dora:
             raise ValueError(f"use_dora={method.dora}: beside {layer}, with {', '.join(matrices)}; allowed: m of DoRA")
         rank = _of_pattern(config.get("rank_pattern"), layer, config["r"])
-        alpha = _of_pattern(config.get("alpha_pattern"), layer, config["lora_alpha"])
         if matrices["a"].shape[-1] != rank:
             raise ValueError(f"{layer}: of rank {matrices['a'].shape[-1]}; allowed: {rank}, of r and rank_pattern")
-        if (rank, alpha) != (method.rank, method.alpha):
-            factor = method._replace(rank=rank, alpha=alpha).scale / method.scale
+        if (scale := scale_of(config, layer)) != method.scale:
+            factor = scale / method.scale
             new[name] = matrices | {kind: factor * matrices[kind] for kind in ("b", "bias") if kind in matrices}
     return method._replace(targets=tuple(name.replace("/kernel", "") for name in adapted)), new
 
@@ -242,6 +241,21 @@ def _method(config: Mapping[str, Any]) -> LoRA:
     if config.get("alpha_pattern") and method.scale == 0:
         raise ValueError("alpha_pattern: beside lora_alpha=0; allowed: lora_alpha above 0")
     return method._replace(start=STARTS[start])
+
+
+def scale_of(config: Mapping[str, Any], layer: str) -> float:
+    """Compute the factor of a layer's product.
+
+    Args:
+      config: content of adapter_config.json.
+      layer: its name in the file.
+
+    Returns:
+      alpha / r, or alpha / sqrt(r), with the alpha and the rank of the layer.
+    """
+    rank = _of_pattern(config.get("rank_pattern"), layer, config["r"])
+    alpha = _of_pattern(config.get("alpha_pattern"), layer, config["lora_alpha"])
+    return _method(config)._replace(rank=rank, alpha=alpha).scale
 
 
 def _of_pattern(patterns: Mapping[str, Any] | None, layer: str, default: Any) -> Any:
