@@ -188,7 +188,7 @@ def read_lora(
         layers.setdefault((part, match[2]), {})[KINDS[match[3]]] = np.asarray(value, np.float32)
         entries.setdefault((part, match[2]), entry)
     tables, configs = {part: _table(networks[part]) for part, _ in layers}, _configurations(Path(file))
-    found: dict[str, dict[str, dict[str, Any]]] = {}
+    products: dict[str, dict[str, dict[str, Any]]] = {}
     for (part, layer), arrays in layers.items():
         entry = entries[part, layer]
         if not (targets := _find(tables[part], layer.replace(".", "_"))):
@@ -201,24 +201,24 @@ def read_lora(
         scale = arrays["alpha"].item() / rank if "alpha" in arrays else 1.0
         if part in configs:
             config = configs[part]
-            for key, alone in (
+            for key, refused in (
                 ("init_lora_weights", ("pissa", "olora")),
                 ("use_dora", () if "m" in arrays else (True,)),
             ):
-                if config.get(key) in alone:
+                if config.get(key) in refused:
                     raise ValueError(
                         f"{key}={config[key]!r}: beside {entry}, not in dlcore; allowed: read_peft's files"
                     )
             scale = scale_of(config, layer)
         flat = flatten_dict(networks[part].variables["params"])
         new = _products(entry, arrays, scale, targets, flat)
-        if repeated := new.keys() & found.setdefault(part, {}).keys():
+        if repeated := new.keys() & products.setdefault(part, {}).keys():
             raise ValueError(f"{entry}: a second product of {min(repeated)}; allowed: one of each layer")
-        found[part] |= new
+        products[part] |= new
     # The factor alpha / r of each layer is in its B.
     return {
         part: (LoRA(1, 1.0, tuple(name.replace("/kernel", "") for name in new), dora=_has_norms(new)), new)
-        for part, new in found.items()
+        for part, new in products.items()
     }
 
 
@@ -261,8 +261,8 @@ def _sgm_name(name: str, resnets: int, table: Mapping[str, Any]) -> str:
     """Count the blocks of a U-Net in a row, as its authors do: down blocks from 1 on, up blocks from 0 on."""
     match = re.match(r"^(down|up)_blocks_(\d+)_(resnets|attentions|downsamplers|upsamplers)_(\d+)_(.*)$", name)
     if match:
-        way, block, kind, place = match[1], int(match[2]), match[3], int(match[4])
-        count = block * (resnets + 1) + (resnets if kind.endswith("samplers") else place) + (way == "down")
+        way, block, kind, position = match[1], int(match[2]), match[3], int(match[4])
+        count = block * (resnets + 1) + (resnets if kind.endswith("samplers") else position) + (way == "down")
         has_attention = any(key.startswith(f"up_blocks_{block}_attentions_") for key in table)
         inner = {"resnets": 0, "attentions": 1, "downsamplers": 0, "upsamplers": 1 + has_attention}[kind]
         rest = "op" if kind == "downsamplers" else match[5]
@@ -278,8 +278,8 @@ def _find(table: Mapping[str, Target], layer: str) -> list[Target]:
         return [table[layer]]
     for pattern, names in AUTHORS.items():
         if match := re.match(pattern, layer):
-            found = [table.get(match.expand(name).replace(".", "_")) for name in names]
-            return [] if None in found else found
+            targets = [table.get(match.expand(name).replace(".", "_")) for name in names]
+            return [] if None in targets else targets
     return []
 
 

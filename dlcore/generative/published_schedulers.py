@@ -1,7 +1,7 @@
 """Schedulers of published pipelines: what each key of scheduler_config.json says of the steps of a sampler.
 
     abar_t = prod (1 - beta),   sigma = sqrt((1 - abar) / abar)
-    karras       sigma^(1/7) evenly       exponential  log sigma evenly       beta  by the quantiles of Beta(.6, .6)
+    karras       sigma^(1/7) evenly       exponential  log sigma evenly       beta  by the quantiles of Beta(0.6, 0.6)
     flow         t' = s t / (1 + (s - 1) t);   dynamic: s = e^mu ("exponential") or mu ("linear"), mu linear in the
                  number of tokens;   terminal: 1 - t is stretched so that the last time is the terminal
 
@@ -225,30 +225,30 @@ def diffusion_grid(config: Mapping[str, Any], steps: int) -> SamplingGrid:
     name, c = _read(config, "DDIMScheduler", False)
     count, spacing, betas = c["num_train_timesteps"], c["timestep_spacing"], _betas(c)
     betas = rescale_zero_terminal_snr(betas) if c.get("rescale_betas_zero_snr") else betas
-    abar, is_multistep = alphas_cumprod(betas), "solver_order" in c
+    alpha_cumprod, is_multistep = alphas_cumprod(betas), "solver_order" in c
     if c.get("rescale_betas_zero_snr") and name not in ("DDIMScheduler", "DDPMScheduler"):
-        abar[-1] = 2**-24  # sigma stays finite
+        alpha_cumprod[-1] = 2**-24  # sigma stays finite
     with np.errstate(divide="ignore"):
-        train_sigmas = np.sqrt((1 - abar) / abar)
+        train_sigmas = np.sqrt((1 - alpha_cumprod) / alpha_cumprod)
     if is_multistep:
         # From the noisiest timestep that is not clipped; of one more, the last is left out.
-        kept = count - int(np.searchsorted(-np.log(train_sigmas)[::-1], c.get("lambda_min_clipped", -np.inf)))
+        last_count = count - int(np.searchsorted(-np.log(train_sigmas)[::-1], c.get("lambda_min_clipped", -np.inf)))
         times = {
-            "linspace": np.round(np.linspace(0, kept - 1, steps + 1))[:0:-1],
-            "leading": np.arange(steps, 0, -1) * (kept // (steps + 1)) + c["steps_offset"],
-            "trailing": np.round(np.arange(kept, 1e-6, -count / steps)) - 1,
+            "linspace": np.round(np.linspace(0, last_count - 1, steps + 1))[:0:-1],
+            "leading": np.arange(steps, 0, -1) * (last_count // (steps + 1)) + c["steps_offset"],
+            "trailing": np.round(np.arange(last_count, 1e-6, -count / steps)) - 1,
         }[spacing]
     elif spacing == "linspace" and not _is_exact(name):
         times = np.linspace(0, count - 1, steps)[::-1]
     else:
         times = timesteps(count, steps, spacing, c["steps_offset"] if spacing == "leading" else 0)
     sigmas = np.interp(times, np.arange(count), train_sigmas)
-    ends = (train_sigmas[-1], train_sigmas[0]) if is_multistep else (sigmas[0], sigmas[-1])
+    endpoints = (train_sigmas[-1], train_sigmas[0]) if is_multistep else (sigmas[0], sigmas[-1])
     log_linear = c.get("interpolation_type") == "log_linear"
     if log_linear:  # its last level is the first timestep's
-        ends = train_sigmas[-1], train_sigmas[0]
-        sigmas = np.exp(np.linspace(*np.log(ends), steps + 1))
-    spaced = _respaced(c, *ends, steps)
+        endpoints = train_sigmas[-1], train_sigmas[0]
+        sigmas = np.exp(np.linspace(*np.log(endpoints), steps + 1))
+    spaced = _respaced(c, *endpoints, steps)
     if spaced is not None:
         sigmas = spaced
         times = np.interp(np.log(sigmas), np.log(train_sigmas), np.arange(count))
@@ -260,8 +260,8 @@ def diffusion_grid(config: Mapping[str, Any], steps: int) -> SamplingGrid:
     first = c.get("final_sigmas_type") == "sigma_min" or c.get("set_alpha_to_one") is False
     levels = 1 / (1 + sigmas**2)
     if not log_linear or spaced is not None:
-        levels = np.append(levels, abar[0] if first else 1.0)
-    return SamplingGrid(np.asarray(times, np.float32), levels, abar)
+        levels = np.append(levels, alpha_cumprod[0] if first else 1.0)
+    return SamplingGrid(np.asarray(times, np.float32), levels, alpha_cumprod)
 
 
 def _is_exact(name: str) -> bool:
@@ -335,8 +335,8 @@ def flow_times_of(config: Mapping[str, Any], steps: int, tokens: float, first_la
     check_whole_number("num_train_timesteps", c["num_train_timesteps"], 1)
     shift, last = c["shift"], 1 / c["num_train_timesteps"]
     if c["use_dynamic_shifting"]:
-        share = (tokens - c["base_image_seq_len"]) / (c["max_image_seq_len"] - c["base_image_seq_len"])
-        shift = c["base_shift"] + share * (c["max_shift"] - c["base_shift"])
+        fraction = (tokens - c["base_image_seq_len"]) / (c["max_image_seq_len"] - c["base_image_seq_len"])
+        shift = c["base_shift"] + fraction * (c["max_shift"] - c["base_shift"])
         shift = np.exp(shift) if c["time_shift_type"] == "exponential" else shift
     else:
         last = shift * last / (1 + (shift - 1) * last)

@@ -136,9 +136,9 @@ class Names:
         """
         path, _, part = name.partition(":")
         targets = [Target(path, part)] if part else [Target(path), *(Target(path, part) for part in "qkv")]
-        if not (found := [self.names[target] for target in targets if target in self.names]):
+        if not (matched := [self.names[target] for target in targets if target in self.names]):
             raise ValueError(f"names: lacks {name}, which was trained; allowed: names of all that was trained")
-        return found
+        return matched
 
 
 def read_peft(folder: str | Path, names: Mapping[str, str]) -> tuple[LoRA, dict[str, Any]]:
@@ -182,15 +182,15 @@ def from_peft(
       ValueError: as `read_peft`.
     """
     method = _method(config)
-    known, new, adapted = Names(names), {}, {}
+    published, new, adapted = Names(names), {}, {}
     for entry, value in entries.items():
         name = entry.removeprefix(PREFIX).replace(".base_layer.", ".").replace(".modules_to_save.", ".")
         if ".original_module." in name:
             continue  # the base's own, which a module of modules_to_save replaces
         match = _ENTRY.match(name)
-        target = known.find(f"{match[1]}.weight" if match else name)
+        target = published.find(f"{match[1]}.weight" if match else name)
         if target is None:
-            layers = ", ".join(name.removesuffix(".weight") for name in list(known.targets)[:5])
+            layers = ", ".join(name.removesuffix(".weight") for name in list(published.targets)[:5])
             raise ValueError(f"{entry}: the network has no layer {match[1] if match else name}; allowed: {layers}, ...")
         array = jnp.asarray(np.asarray(value, np.float32))
         if match is None:
@@ -260,8 +260,8 @@ def scale_of(config: Mapping[str, Any], layer: str) -> float:
 
 def _of_pattern(patterns: Mapping[str, Any] | None, layer: str, default: Any) -> Any:
     """What the first pattern of a layer gives, as peft matches them: at the end of the layer's name."""
-    found = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", layer))
-    return next(found, default)
+    matched = (value for key, value in (patterns or {}).items() if re.match(rf"(.*\.)?({key})$", layer))
+    return next(matched, default)
 
 
 def _transposed(array: Any) -> Any:
@@ -289,7 +289,7 @@ def write_peft(
     require("safetensors", what=f"folder={str(folder)!r}")
     from safetensors.numpy import save_file
 
-    folder, known = Path(folder), Names(names)
+    folder, published = Path(folder), Names(names)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
     if new.keys() == {"adapter", "trained"}:
@@ -298,14 +298,14 @@ def write_peft(
 
     def entries_of(name: str) -> list[str]:
         is_head = HEADS & {*name.partition(":")[0].split("/")}
-        return [("" if is_head else inside) + entry for entry in known.entries_of(name)]
+        return [("" if is_head else inside) + entry for entry in published.entries_of(name)]
 
     layers = {name: entries_of(name)[0].removesuffix(".weight") for name in new if "a" in new[name]}
     entries: dict[str, np.ndarray] = {}
     for name, matrices in new.items():
         if "value" in matrices:
-            found = entries_of(name)
-            for entry, part in zip(found, np.split(np.asarray(matrices["value"]), len(found), -1), strict=True):
+            matched = entries_of(name)
+            for entry, part in zip(matched, np.split(np.asarray(matrices["value"]), len(matched), -1), strict=True):
                 layer, _, leaf = entry.rpartition(".")
                 if layer in layers.values():
                     entry = f"{layer}.base_layer.{leaf}"
@@ -324,7 +324,7 @@ def write_peft(
             entries[f"{layers[name]}.lora_B.bias"] = np.asarray(matrices["bias"])
     # peft takes whole modules and any biases.
     modules: dict[str, list[str]] = {}
-    for target, entry in known.names.items():
+    for target, entry in published.names.items():
         prefix = "" if HEADS & {*target.path.split("/")} else inside
         modules.setdefault(prefix + entry.rpartition(".")[0], []).append(prefix + entry)
     whole = sorted(layer for layer, parts in modules.items() if {*parts} <= entries.keys())

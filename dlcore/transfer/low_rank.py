@@ -159,8 +159,8 @@ class LoRA(NamedTuple):
 def _place(flat: dict[tuple[str, ...], Any], name: str) -> tuple[tuple[str, ...], slice]:
     """(path of a parameter, the output features that a target's name stands for)."""
     path, _, part = name.partition(":")
-    place = tuple(path.split("/"))
-    return place, Target(path, part or None).columns(flat[place].shape[-1])
+    key = tuple(path.split("/"))
+    return key, Target(path, part or None).columns(flat[key].shape[-1])
 
 
 def _column_norms(kernel: jax.Array) -> jax.Array:

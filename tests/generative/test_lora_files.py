@@ -181,7 +181,7 @@ def test_norms_of_dora_scale_each_output(opened, tmp_path):
         ),
     ],
 )  # fmt: skip
-def test_what_is_not_understood_is_refused_by_its_name(entries, message, opened, tmp_path):
+def test_entries_that_are_not_understood_are_refused_by_name(entries, message, opened, tmp_path):
     file = written(tmp_path, {name: np.zeros(shape, np.float32) for name, shape in entries.items()})
     with pytest.raises(ValueError, match=message):
         read_lora(file, {"unet": opened("sd")})

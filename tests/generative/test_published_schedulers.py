@@ -155,6 +155,6 @@ def test_each_key_changes_the_samples_or_is_refused_or_has_its_reason(name):
         ({"beta_schedule": "sigmoid"}, "beta_schedule='sigmoid': not in dlcore's EulerDiscreteScheduler; allowed: 'li"),
     ],
 )
-def test_what_dlcore_lacks_is_refused_by_name(change, message):
+def test_unknown_classes_keys_and_values_are_refused_by_name(change, message):
     with pytest.raises(ValueError, match=message):
         diffusion_solver(PUBLISHED["sdxl"] | change, 10)

@@ -119,7 +119,7 @@ def test_a_change_of_each_number_changes_the_product(key, network):
         ),
     ],
 )
-def test_what_no_file_holds_is_refused(change, message):
+def test_starts_that_no_file_holds_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         from_peft({**META["configs"]["head"], **change}, entries_of("head"), NAMES)
 
