@@ -122,6 +122,8 @@ from dlcore.generative.likelihood import check_intensities as check_intensities
 from dlcore.generative.likelihood import independent_log_likelihood as independent_log_likelihood
 from dlcore.generative.likelihood import likelihood_metrics as likelihood_metrics
 from dlcore.generative.likelihood import nats_to_bits as nats_to_bits
+from dlcore.generative.lora_files import merge_lora as merge_lora
+from dlcore.generative.lora_files import read_lora as read_lora
 from dlcore.generative.mask_git import CodeTransformer as CodeTransformer
 from dlcore.generative.mask_git import mask_codes as mask_codes
 from dlcore.generative.mask_git import num_masked as num_masked
@@ -151,6 +153,13 @@ from dlcore.generative.pretrained import FAMILIES as FAMILIES
 from dlcore.generative.prompt_encoder import PromptEncoder as PromptEncoder
 from dlcore.generative.prompt_encoder import open_prompt_encoder as open_prompt_encoder
 from dlcore.generative.prompt_encoder import open_tokenizer as open_tokenizer
+from dlcore.generative.published_schedulers import CLASSES as CLASSES
+from dlcore.generative.published_schedulers import ONLY as ONLY
+from dlcore.generative.published_schedulers import UNREAD as UNREAD
+from dlcore.generative.published_schedulers import diffusion_grid as diffusion_grid
+from dlcore.generative.published_schedulers import diffusion_solver as diffusion_solver
+from dlcore.generative.published_schedulers import flow_solver as flow_solver
+from dlcore.generative.published_schedulers import flow_times_of as flow_times_of
 from dlcore.generative.ring import PointClassifier as PointClassifier
 from dlcore.generative.ring import PointDiscriminator as PointDiscriminator
 from dlcore.generative.ring import PointGenerator as PointGenerator
@@ -209,6 +218,7 @@ from dlcore.generative.text_to_image import TextUNet as TextUNet
 from dlcore.generative.text_to_image import WordEncoder as WordEncoder
 from dlcore.generative.text_to_image import object_correctness as object_correctness
 from dlcore.generative.text_to_image import prompt_condition as prompt_condition
+from dlcore.generative.torch_diffusers import published_names as published_names
 from dlcore.generative.torch_networks import MODELS as MODELS
 from dlcore.generative.torch_networks import example_inputs as example_inputs
 from dlcore.generative.two_players import AdversarialLoss as AdversarialLoss

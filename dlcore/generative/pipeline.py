@@ -6,14 +6,15 @@ Rombach et al. 2022, arXiv:2112.10752 (Stable Diffusion); Podell et al. 2023, ar
     condition = text encoders(words),   z_T ~ N(0, I),   z_0 = sampler(network(z_t, t, condition)),   x = decoder(z_0)
     guided: network(z, t, no words) + g (network(z, t, words) - network(z, t, no words))
 
-    StableDiffusionPipeline      CLIP's last states                                              DDIM
-    StableDiffusionXLPipeline    states before the last block of two CLIPs; pooled; sizes        DDIM
-    StableDiffusion3Pipeline     two CLIPs' states before the last block, then T5's; both pooled Euler on the flow
-    FluxPipeline                 T5's states, CLIP's pooled; guidance is an input of "dev"       Euler on the flow
-    PixArtAlphaPipeline          T5's states of the words without padding                        DDIM
+    StableDiffusionPipeline      CLIP's last states
+    StableDiffusionXLPipeline    states before the last block of two CLIPs; pooled; sizes
+    StableDiffusion3Pipeline     two CLIPs' states before the last block, then T5's; both pooled
+    FluxPipeline                 T5's states, CLIP's pooled; guidance is an input of "dev"
+    PixArtAlphaPipeline          T5's states of the words without padding
 
-A folder is what diffusers' `save_pretrained` writes: model_index.json beside the folders of the parts. Samplers are
-those above, whatever the scheduler's class, on the schedule and the timesteps of its configuration.
+A folder is what diffusers' `save_pretrained` writes: model_index.json beside the folders of the parts. The sampler is
+that of the scheduler's class, see `dlcore.generative.published_schedulers`: DPM-Solver++, UniPC or Euler on the flow;
+DDIM's steps for the others, without noise, on the timesteps and levels of their configuration.
 """
 
 import dataclasses
@@ -28,20 +29,10 @@ import numpy as np
 from jax.sharding import Sharding
 
 from dlcore.choices import check_whole_number
-from dlcore.generative.flow_matching import flow_times, solve_flow
 from dlcore.generative.flux import image_positions
 from dlcore.generative.pixels import denormalize
 from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder
-from dlcore.generative.samplers import ddim_sample
-from dlcore.generative.schedules import (
-    alphas_cumprod,
-    cosine_betas,
-    linear_betas,
-    rescale_zero_terminal_snr,
-    sampling_grid,
-    scaled_linear_betas,
-    timesteps,
-)
+from dlcore.generative.published_schedulers import diffusion_solver, flow_solver
 from dlcore.learner import root_key
 from dlcore.models.pretrained import Pretrained, from_pretrained
 from dlcore.models.pretrained.snapshot import read_config
@@ -269,40 +260,13 @@ class Pipeline:
         return model.apply(variables, z, times, *condition)[..., : z.shape[-1]]
 
     def _flow(self, steps: int, positions: int) -> Callable[[Callable, jax.Array], jax.Array]:
-        config = self.scheduler
-        shift, last = config.get("shift", 1.0), 0.0
-        if config.get("use_dynamic_shifting"):
-            first, longest = config.get("base_image_seq_len", 256), config.get("max_image_seq_len", 4096)
-            low, high = config.get("base_shift", 0.5), config.get("max_shift", 1.15)
-            shift = float(np.exp(low + (high - low) * (positions / 4 - first) / (longest - first)))
-        elif self.name == "StableDiffusion3Pipeline":
-            last = shift * 0.001 / (1 + (shift - 1) * 0.001)
-        times = flow_times(steps, shift, last=last)
-        return lambda network, start: solve_flow(network, start, times)
+        """Solver of a flow of this many latents; Flux gives its own times, down to 1 / N before the shift."""
+        patch = getattr(getattr(self.network, "model", None), "patch_size", 2)
+        last = 1 / steps if self.name == "FluxPipeline" else None
+        return flow_solver(self.scheduler, steps, positions / patch**2, last)
 
     def _diffusion(self, steps: int) -> Callable[[Callable, jax.Array], jax.Array]:
-        config = self.scheduler
-        count, name = config.get("num_train_timesteps", 1000), config.get("beta_schedule", "linear")
-        if name not in ("linear", "scaled_linear", "squaredcos_cap_v2"):
-            raise ValueError(
-                f"beta_schedule={name!r}: not in dlcore; allowed: linear, scaled_linear, squaredcos_cap_v2"
-            )
-        if name == "squaredcos_cap_v2":
-            betas = cosine_betas(count)
-        else:
-            space = linear_betas if name == "linear" else scaled_linear_betas
-            factor = count / 1000  # dlcore's betas are those of 1000 timesteps
-            betas = space(count, config.get("beta_start", 1e-4) * factor, config.get("beta_end", 0.02) * factor)
-        betas = rescale_zero_terminal_snr(betas) if config.get("rescale_betas_zero_snr") else betas
-        spacing, offset = config.get("timestep_spacing", "leading"), config.get("steps_offset", 0)
-        steps_of = timesteps(count, steps, spacing, offset if spacing == "leading" else 0)
-        final = "one" if config.get("set_alpha_to_one", True) else "first"
-        grid = sampling_grid(alphas_cumprod(betas), steps_of, final_alpha=final)
-        prediction = {"epsilon": "epsilon", "v_prediction": "v", "sample": "sample"}[
-            config.get("prediction_type", "epsilon")
-        ]
-        options = {"prediction": prediction, "clip_sample": False}
-        return lambda network, start: ddim_sample(network, start, lambda k: 0, grid, **options)
+        return diffusion_solver(self.scheduler, steps)
 
 
 def open_pipeline(

@@ -25,10 +25,10 @@ from flax import linen as nn
 from dlcore.generative.flux import Flux
 from dlcore.generative.mmdit import MMDiT
 from dlcore.generative.pixart import PixArt
-from dlcore.models.torch_weights import fill_from_torch
+from dlcore.models.torch_weights import PublishedNames, fill_from_torch, names_by_rules
 from dlcore.models.weight_files import unwrap_state_dict
 
-__all__ = ["from_torch_names"]
+__all__ = ["from_torch_names", "published_names"]
 
 NAMES = [
     (r"(\d)_(?=[a-z])", r"\1."),
@@ -106,8 +106,24 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any], *inputs: A
             continue
         entries[name] = value
     shapes = jax.eval_shape(lambda key, *inputs: model.init(key, *inputs), jax.random.key(0), *inputs)
-    names = TRANSFORMER_NAMES if isinstance(model, TRANSFORMERS) else NAMES
-    return fill_from_torch(shapes, entries, names, what=type(model).__name__)
+    return fill_from_torch(shapes, entries, _rules(model), what=type(model).__name__)
+
+
+def published_names(model: nn.Module, variables: Any) -> PublishedNames:
+    """Name the variables of a network as diffusers does.
+
+    Args:
+      model: a network of the list above.
+      variables: its variables, {"params": ...}.
+
+    Returns:
+      {path of a variable: its name in a state dict}.
+    """
+    return names_by_rules(variables, _rules(model))
+
+
+def _rules(model: nn.Module) -> list[tuple[str, str]]:
+    return TRANSFORMER_NAMES if isinstance(model, TRANSFORMERS) else NAMES
 
 
 def _check_positions(model: MMDiT, table: np.ndarray) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "fill_from_torch",
     "head_paths",
     "load_torch",
+    "names_by_rules",
     "published_names",
     "put_variables",
     "size_of_layers",
@@ -85,6 +86,19 @@ class Layout(NamedTuple):
         return {_renamed(key, self.older): value for key, value in state_dict.items() if not re.search(ignored, key)}
 
 
+class PublishedNames(dict[str, str]):
+    """{path of a variable: its name in a state dict}, and what turns names of older files into these.
+
+    Args:
+      names: the pairs.
+      older: pairs of `re.sub`, see `Layout`.
+    """
+
+    def __init__(self, names: Mapping[str, str], older: tuple = ()):
+        super().__init__(names)
+        self.older = older
+
+
 def torch_names(name: str, **fields: Any) -> dict[str, str]:
     """Map the variables of a model to the names of a PyTorch state dict.
 
@@ -120,7 +134,21 @@ def published_names(name: str, project: int = 0, **fields: Any) -> dict[str, str
     check_whole_number("project", project)
     if not -1 <= project < len(_layouts(name)):
         raise ValueError(f"project={project}: out of range; allowed: -1 to {len(_layouts(name)) - 1}")
-    return _names(_layouts(name)[project], _leaves(_variables(name, fields)))
+    layout = _layouts(name)[project]
+    return PublishedNames(_names(layout, _leaves(_variables(name, fields))), layout.older)
+
+
+def names_by_rules(variables: Any, rules: Sequence[tuple[str, Any]]) -> PublishedNames:
+    """Map the variables of any module to the names that `fill_from_torch` reads.
+
+    Args:
+      variables: {"params": ...}, of arrays or shapes.
+      rules: see `fill_from_torch`.
+
+    Returns:
+      {path of a variable: its name in a state dict; "q + k + v" where it joins several entries}.
+    """
+    return PublishedNames({path: _torch_name(path, tuple(rules)) for path in _leaves(variables)})
 
 
 def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:

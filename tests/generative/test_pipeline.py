@@ -16,7 +16,6 @@ from dlcore.generative.prompt_encoder import PromptEncoder, open_prompt_encoder,
 from dlcore.models import from_pretrained
 from dlcore.run.sharding import make_mesh, sharding_of
 from tests.generative.pipelines import (
-    DIFFUSION,
     VOCAB,
     write_clip_tokenizer,
     write_json,
@@ -268,7 +267,7 @@ def test_numbers_out_of_range_are_named():
     ):
         with pytest.raises(ValueError, match=text):
             pipeline.draw("a", **options)
-    with pytest.raises(ValueError, match="beta_schedule='sigmoid': not in dlcore; allowed: linear"):
+    with pytest.raises(ValueError, match="beta_schedule='sigmoid': not in dlcore's DDIMScheduler; allowed: 'li"):
         dataclasses.replace(pipeline, scheduler={"beta_schedule": "sigmoid"})._diffusion(5)
 
 
@@ -376,16 +375,12 @@ def one_call(monkeypatch):
     """Solvers that call the network once, at timestep 250, and note how many steps they have."""
     steps = []
 
-    def ddim(network, start, noise, grid, **_):
-        steps.append(len(grid.timesteps))
-        return network(start, 250.0)
+    def solver(config, count, *_):
+        steps.append(count)
+        return lambda network, start: network(start, 250.0)
 
-    def euler(network, start, times):
-        steps.append(len(times) - 1)
-        return network(start, 250.0)
-
-    monkeypatch.setattr("dlcore.generative.pipeline.ddim_sample", ddim)
-    monkeypatch.setattr("dlcore.generative.pipeline.solve_flow", euler)
+    monkeypatch.setattr("dlcore.generative.pipeline.diffusion_solver", solver)
+    monkeypatch.setattr("dlcore.generative.pipeline.flow_solver", solver)
     return steps
 
 
@@ -513,65 +508,6 @@ def test_words_guide_and_latents_are_decoded(one_call):
         images, _ = draw(pipeline, guidance=guidance, size=(16, 8))
         expected = (1 + (0.1 + 0.2 * strength) / 10 + 0.1) / 2
         np.testing.assert_allclose(images, np.full((1, 8, 4, 3), expected), rtol=1e-6)
-
-
-def test_the_times_of_a_flow_follow_its_configuration(monkeypatch):
-    """Two steps: 1, a time, 0. At shift s the middle is s / (1 + s), the sigmoid of log s.
-
-    Flux's log s is .5 for 256 tokens and 1.15 for 4096, of four latents each, and a line between.
-    """
-    asked = []
-    solve = lambda network, start, times: asked.append(times) or start  # noqa: E731
-    monkeypatch.setattr("dlcore.generative.pipeline.solve_flow", solve)
-    sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
-    ends = {"base_image_seq_len": 10, "max_image_seq_len": 20, "base_shift": 1.0, "max_shift": 2.0}
-    for name, config, size, middle in (
-        ("FluxPipeline", {}, (16, 16), 0.5),
-        ("FluxPipeline", {"shift": 3.0}, (16, 16), 0.75),
-        ("FluxPipeline", {"use_dynamic_shifting": True}, (64, 64), sigmoid(0.5)),
-        ("FluxPipeline", {"use_dynamic_shifting": True}, (256, 256), sigmoid(1.15)),
-        ("FluxPipeline", {"use_dynamic_shifting": True, **ends}, (12, 20), sigmoid(1.5)),  # 15 tokens
-        ("StableDiffusion3Pipeline", {}, (16, 16), 0.001),
-        ("StableDiffusion3Pipeline", {"shift": 3.0}, (16, 16), shifted(shifted(0.001, 3), 3)),
-    ):
-        draw(pipeline_of(name, (Reader(1, 1), Reader(2, 1)), scheduler=config), size=size, steps=2)
-        np.testing.assert_allclose(asked.pop(), [1, middle, 0], rtol=1e-6, err_msg=f"{name} {config}")
-
-
-def test_the_grid_of_diffusion_follows_its_configuration(monkeypatch):
-    asked = []
-
-    def sample(network, start, noise, grid, *, prediction, clip_sample):
-        assert (noise(3), clip_sample) == (0, False)
-        asked.append((grid.timesteps.tolist(), grid.alphas_cumprod, prediction))
-        return start
-
-    monkeypatch.setattr("dlcore.generative.pipeline.ddim_sample", sample)
-
-    def grid_of(**config):
-        draw(pipeline_of("StableDiffusionPipeline", (Reader(1, 1),), scheduler=config), size=(2, 2), steps=2)
-        return asked.pop()
-
-    linear = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
-    times, abar, prediction = grid_of()
-    assert (times, prediction) == ([500, 0], "epsilon")
-    np.testing.assert_allclose(abar, [*linear[[500, 0]], 1])
-    times, abar, prediction = grid_of(**DIFFUSION, prediction_type="v_prediction")
-    expected = schedule(2)
-    assert (times, prediction) == (expected[0].tolist(), "v")
-    np.testing.assert_allclose(abar, expected[1])
-    # An offset is one of leading timesteps alone.
-    times, abar, prediction = grid_of(timestep_spacing="trailing", steps_offset=1, prediction_type="sample")
-    assert (times, prediction) == ([999, 499], "sample")
-    np.testing.assert_allclose(grid_of(timestep_spacing="trailing", rescale_betas_zero_snr=True)[1][0], 0, atol=1e-12)
-    # The ends are betas of the configuration's own number of timesteps.
-    times, abar, _ = grid_of(num_train_timesteps=10, beta_start=0.1, beta_end=0.4)
-    assert times == [5, 0]
-    np.testing.assert_allclose(abar, [*np.cumprod(1 - np.linspace(0.1, 0.4, 10))[[5, 0]], 1])
-    # cos^2(pi / 2 (t / T + .008) / 1.008) over its value at 0; timestep k has t = k + 1.
-    f = np.cos((np.arange(11) / 10 + 0.008) / 1.008 * np.pi / 2) ** 2
-    _, abar, _ = grid_of(num_train_timesteps=10, beta_schedule="squaredcos_cap_v2")
-    np.testing.assert_allclose(abar, [f[6] / f[0], f[1] / f[0], 1])
 
 
 def test_open_pipeline_opens_each_part_in_its_folder(tmp_path, monkeypatch):
