@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-__all__ = ["Argument", "call_of", "documented_functions"]
+__all__ = ["MODULES", "Argument", "call_of", "documented_functions"]
 
 ROOMS = (
     *("ops", "losses", "metrics", "data", "evaluators", "diagnostics", "classic_ml", "classical_vision", "detection"),
@@ -43,17 +43,17 @@ class Argument(NamedTuple):
     is_free: bool = False
 
 
-def documented_functions() -> Iterator[tuple[str, Callable]]:
-    """Every public function of the rooms, by its full name."""
-    for module, names in NAMES.items():
-        parts = module.split(".")
-        if len(parts) < 3 or parts[1] not in ROOMS:
-            continue
-        home = importlib.import_module(module)
-        for name in names:
-            function = getattr(home, name, None)
-            if inspect.isfunction(function) and inspect.unwrap(function).__module__ == module:
-                yield f"{module}.{name}", function
+MODULES = [module for module in NAMES if module.count(".") > 1 and module.split(".")[1] in ROOMS]
+"""The modules of the rooms, whose public functions are called."""
+
+
+def documented_functions(module: str) -> Iterator[tuple[str, Callable]]:
+    """The public functions that a module defines, by their names."""
+    home = importlib.import_module(module)
+    for name in NAMES[module]:
+        function = getattr(home, name, None)
+        if inspect.isfunction(function) and inspect.unwrap(function).__module__ == module:
+            yield name, function
 
 
 KINDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {

@@ -1,0 +1,115 @@
+"""One rule of types for all public functions: the same numbers in another type, moved or scaled, give the same answer.
+
+The functions are found by themselves: every public function of the rooms whose docstring says the shapes of its arrays
+(`tests/documented_calls.py`). Each is called on whole numbers that all types hold exactly.
+
+    types    bytes, int32, float16, bfloat16 and float64 against float32: to the precision of the type that comes back
+    places   float32 moved by 1e4, and scaled by 2^13 and 2^-13, against float64 under jax's x64 mode: to 2e-3
+
+A ValueError is an answer too: it says that the type, or the place, is not allowed. What is in DIFFERS says why.
+"""
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+import pytest
+
+from tests.documented_calls import MODULES, call_of, documented_functions
+
+TYPES = {
+    "uint8": np.uint8,
+    "int32": np.int32,
+    "float16": np.float16,
+    "bfloat16": ml_dtypes.bfloat16,
+    "float64": np.float64,
+}
+PLACES = {"moved": lambda x: x + 10_000, "large": lambda x: x * 2**13, "small": lambda x: x / 2**13}
+DIFFERS: dict[str, tuple[str, str]] = {}
+"""Functions that answer otherwise by design: in which types and places, and why."""
+
+
+@pytest.mark.slow(unless=["dlcore.ops.boxes"])
+@pytest.mark.parametrize("module", MODULES)
+def test_answers_depend_on_neither_the_type_nor_the_place_of_numbers(module):
+    faults, count = {}, 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, function in documented_functions(module):
+            if (made := call_of(function)) is None:
+                continue
+            count += 1
+            allowed = DIFFERS.get(f"{module}.{name}", ("", ""))[0].split()
+            found = {**in_other_types(function, *made), **at_other_places(function, made[0])}
+            faults |= {f"{name}, {case}": fault for case, fault in found.items() if case not in allowed}
+    assert not faults
+    if not count:
+        pytest.skip("no docstring says enough for a call")
+
+
+def in_other_types(function, call, answer) -> dict[str, str]:
+    faults = {}
+    for case, dtype in TYPES.items():
+        changed = {
+            name: a.value.astype(dtype)
+            for name, a in call.items()
+            if a.is_data and (a.value.astype(dtype).astype(np.float32) == a.value).all()
+        }
+        try:
+            given = function(**{name: a.value for name, a in call.items()} | changed) if changed else answer
+        except ValueError:
+            continue
+        except Exception as error:
+            faults[case] = f"{type(error).__name__}: {error}"
+            continue
+        if fault := difference(answer, given, lambda dtype: 4 * max(_epsilon(dtype), 2e-6)):
+            faults[case] = fault
+    return faults
+
+
+def at_other_places(function, call) -> dict[str, str]:
+    faults = {}
+    for case, move in PLACES.items():
+        values = {name: move(a.value) if a.is_data else a.value for name, a in call.items()}
+        try:
+            with jax.enable_x64(True):
+                exact = function(**{n: v.astype(np.float64) if call[n].is_data else v for n, v in values.items()})
+            given = function(**values)
+        except Exception:  # out of what the function takes
+            continue
+        if fault := difference(exact, given, lambda dtype: 2e-3):
+            faults[case] = fault
+    return faults
+
+
+def difference(expected: Any, given: Any, tolerance) -> str | None:
+    """What differs by more than the tolerance of the largest number; None where nothing does."""
+    expected, given = _numbers(expected), _numbers(given)
+    if len(expected) != len(given):
+        return f"{len(given)} arrays for {len(expected)}"
+    for a, b in zip(expected, given, strict=True):
+        if a.shape != b.shape:
+            return f"shape {b.shape} for {a.shape}"
+        dtype, a, b = b.dtype, *(x if x.dtype.kind == "c" else x.astype(np.float64) for x in (a, b))
+        finite = np.isfinite(a)
+        if not (np.isfinite(b) == finite).all() or not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return "NaN or infinite elsewhere"
+        if finite.any() and np.abs(a - b)[finite].max() > tolerance(dtype) * np.abs(a[finite]).max():
+            return f"{np.abs(a - b)[finite].max():.3g} of {np.abs(a[finite]).max():.3g} ({dtype})"
+    return None
+
+
+def _numbers(tree: Any) -> list[np.ndarray]:
+    arrays = []
+    for leaf in jax.tree.leaves(tree):
+        is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        if isinstance(leaf, int | float | np.ndarray | np.generic | jax.Array) and not is_key:
+            arrays.append(np.asarray(leaf))
+    return [array for array in arrays if array.dtype.kind in "biufc" or array.dtype == ml_dtypes.bfloat16]
+
+
+def _epsilon(dtype: np.dtype) -> float:
+    return float(jnp.finfo(dtype).eps) if jnp.issubdtype(dtype, jnp.floating) else 0.0
