@@ -224,7 +224,7 @@ def _check(hints: dict[str, Any], values: dict[str, Any]) -> None:
         if is_record(hint):
             if not isinstance(value, hint):
                 raise ValueError(f"{name}={value!r}: no {hint.__name__}; allowed: {hint.__name__}(...)")
-            _check(get_type_hints(hint, include_extras=True), value._asdict())
+            _check(get_type_hints(hint, include_extras=True), hint._asdict(value))
 
 
 def _options(hint: Any) -> tuple[Any, ...]:
