@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_whole_number
-from dlcore.classic_ml.points import check_points
+from dlcore.classic_ml.points import check_points, product_rounding
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.moments import squared_distances
+from dlcore.ops.precision import centered
 
 __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 
@@ -75,10 +77,12 @@ def kmeans(
     Raises:
       ValueError: `x` is not finite [N, D], `num_clusters` is outside [1, N], or a count is below 1.
     """
-    x = check_points("x", x)
+    check_points("x", x)
     check_whole_number("num_clusters", num_clusters)
     _check_counts(restarts=restarts, max_iterations=max_iterations, block=block)
-    return _best_of(key, x, num_clusters, restarts, max_iterations, block)
+    x, mean = centered(x)
+    best = _best_of(key, x, num_clusters, restarts, max_iterations, block)
+    return best._replace(centers=best.centers + mean)
 
 
 def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None = None) -> KMeans:
@@ -96,10 +100,11 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None 
     Raises:
       ValueError: `x` or `centers` are not finite points of the same dimension, or a count is below 1.
     """
-    x = check_points("x", x)
-    centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
+    check_points("centers", centers, dim=check_points("x", x).shape[1])
     _check_counts(max_iterations=max_iterations, block=block)
-    return _from_centers(x, centers, max_iterations, block)
+    x, centers, mean = centered(x, centers)
+    result = _lloyd(x, centers.astype(x.dtype), max_iterations, block)
+    return result._replace(centers=result.centers + mean)
 
 
 def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[jax.Array, jax.Array]:
@@ -116,10 +121,10 @@ def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[j
     Raises:
       ValueError: `x` or `centers` are not finite points of the same dimension, or `block` is below 1.
     """
-    x = check_points("x", x)
-    centers = check_points("centers", centers, dim=x.shape[1]).astype(x.dtype)
+    check_points("centers", centers, dim=check_points("x", x).shape[1])
     _check_counts(block=block)
-    return _nearest_center(x, centers, block)
+    centers, x, _ = centered(centers, x)
+    return _nearest_center(x, centers.astype(x.dtype), block)
 
 
 def _check_counts(**counts: int | None) -> None:
@@ -146,44 +151,35 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
     check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
-    return _plus_plus(key, jnp.asarray(x), num_clusters)
+    return jnp.asarray(x)[_plus_plus(key, centered(x)[0], num_clusters)]
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
     keys = jax.random.split(key, num_clusters)
-    centers = jnp.zeros((num_clusters, x.shape[1]), x.dtype).at[0].set(x[jax.random.randint(keys[0], (), 0, len(x))])
+    chosen = jnp.zeros(num_clusters, jnp.int32).at[0].set(jax.random.randint(keys[0], (), 0, len(x)))
 
     def choose(k, carry):
-        centers, distance = carry
-        distance = jnp.minimum(distance, jnp.square(x - centers[k - 1]).sum(1))
-        return centers.at[k].set(x[jax.random.categorical(keys[k], jnp.log(distance))]), distance
+        chosen, distance = carry
+        distance = jnp.minimum(distance, jnp.square(x - x[chosen[k - 1]]).sum(1))
+        return chosen.at[k].set(jax.random.categorical(keys[k], jnp.log(distance))), distance
 
-    return jax.lax.fori_loop(1, num_clusters, choose, (centers, jnp.full(len(x), jnp.inf, x.dtype)))[0]
+    return jax.lax.fori_loop(1, num_clusters, choose, (chosen, jnp.full(len(x), jnp.inf, x.dtype)))[0]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _best_of(key, x, num_clusters, restarts, max_iterations, block) -> KMeans:
-    mean = x.mean(0)
-    x = x - mean
-    # All restarts at once; the lowest inertia wins.
-    starts = jax.vmap(lambda key: kmeans_plus_plus(key, x, num_clusters))(jax.random.split(key, restarts))
-    runs = jax.vmap(lambda start: _lloyd(x, start, max_iterations, block))(starts)
-    best = jax.tree.map(lambda leaf: leaf[runs.inertia.argmin()], runs)
-    return best._replace(centers=best.centers + mean)
+    def run(key):
+        return _lloyd(x, x[_plus_plus(key, x, num_clusters)], max_iterations, block)
 
-
-@functools.partial(jax.jit, static_argnums=(2, 3))
-def _from_centers(x, centers, max_iterations, block) -> KMeans:
-    mean = x.mean(0)
-    result = _lloyd(x - mean, centers - mean, max_iterations, block)
-    return result._replace(centers=result.centers + mean)
+    # One restart after the other, so that only blocks in doubt are computed twice; the lowest inertia wins.
+    runs = jax.lax.map(run, jax.random.split(key, restarts))
+    return jax.tree.map(lambda leaf: leaf[runs.inertia.argmin()], runs)
 
 
 @functools.partial(jax.jit, static_argnums=2)
 def _nearest_center(x, centers, block):
-    mean = centers.mean(0)
-    labels, distance, *_ = _assign(*_rows(x - mean, len(centers), block), centers - mean)
+    labels, distance, *_ = _assign(*_rows(x, len(centers), block), centers)
     return labels[: len(x)], distance[: len(x)]
 
 
@@ -230,10 +226,10 @@ def _rows(x, num_centers, block):
 def _assign(rows, num_blocks, centers):
     """(labels [n], squared distances, sums of each center's points [K, D], their number [K, 1]).
 
-    Distances come from the differences themselves, since |x|^2 - 2 x·c + |c|^2 loses digits. On a CPU minima over rows
-    are faster than over columns, and adding rows than a product with one-hot labels. What is compared is the output of
-    one matrix product, [-2 c, |c|^2]·[x, 1]: sums of products that XLA computes twice, once for the minimum and once
-    for the comparison, may be rounded in two ways, and no center equals the minimum then.
+    A product of matrices, [-2 c, |c|^2]·[x, 1] = |x - c|^2 - |x|^2, finds the two nearest centers of each point, and
+    their differences say which is nearer. Far from 0 the product is rounded by more than distances differ: where a third
+    center could be the nearest, all distances of the block are sums of differences. On a CPU minima over rows are faster
+    than over columns, and adding rows than a product with one-hot labels.
     """
     num_centers = len(centers)
     # |x - c|² - |x|² = -2 x·c + |c|², one product with points that end in 1.
@@ -247,11 +243,26 @@ def _assign(rows, num_blocks, centers):
         return jnp.matmul(one_hot.T, rows, precision=jax.lax.Precision.HIGHEST)
 
     def one_block(rows):
+        points, real = rows[:, :-1], rows[:, -1]
         # [K, block], |x - c|^2 less |x|^2
         farther = jnp.einsum("kd,nd->kn", sides, rows, precision=jax.lax.Precision.HIGHEST)
-        labels, real = _lowest_row(farther), rows[:, -1]
+        best = _lowest_row(farther)
+        others = jnp.where(jnp.arange(num_centers)[:, None] == best, jnp.inf, farther)
+        second = _lowest_row(others)
+        third = jnp.where(jnp.arange(num_centers)[:, None] == second, jnp.inf, others).min(0)
+        doubt = (third - farther.min(0) <= 2 * product_rounding(points, centers)) & (real > 0)
+
+        def nearer():
+            pair = jnp.stack([jnp.minimum(best, second), jnp.maximum(best, second)])
+            first, last = (_squared_norms(points - centers[label]) for label in pair)
+            return jnp.where(last < first, pair[1], pair[0])
+
+        def by_differences():
+            return squared_distances(points, centers).argmin(1)
+
+        labels = jax.lax.cond(doubt.any(), by_differences, nearer)
         total = jax.lax.platform_dependent(rows, labels, cpu=add_rows, default=multiply)
-        return labels, real * _squared_norms(rows[:, :-1] - centers[labels]), total
+        return labels, real * _squared_norms(points - centers[labels]), total
 
     if num_blocks == 1:
         labels, distance, total = one_block(rows)
