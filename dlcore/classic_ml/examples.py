@@ -25,7 +25,7 @@ class Examples(NamedTuple):
 
 
 def as_rows(images: Any, width: int | None = None) -> np.ndarray:
-    """Flatten images to rows; float64 stays, every other dtype becomes float32.
+    """Flatten images to rows; float64 stays, as do integers that float32 cannot hold; others become float32.
 
     Args:
       images: [N, ...], finite.
@@ -52,7 +52,8 @@ def as_rows(images: Any, width: int | None = None) -> np.ndarray:
         raise ValueError(
             f"images.shape={images.shape}: {rows.shape[1]} numbers per example; allowed: {width}, as in training"
         )
-    rows = rows if rows.dtype == np.float64 else rows.astype(np.float32)
+    is_wide = rows.dtype == np.float64 or (rows.dtype.kind in "iu" and (rows.astype(np.float32) != rows).any())
+    rows = rows.astype(np.float64 if is_wide else np.float32)
     if not np.isfinite(rows).all():
         raise ValueError(f"images[{_first_bad(rows)}]: has numbers that are not finite; allowed: finite numbers")
     return rows

@@ -170,7 +170,7 @@ def _plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
 def _best_of(key, x, num_clusters, restarts, max_iterations, block) -> KMeans:
     def run(key):
-        return _lloyd(x, x[_plus_plus(key, x, num_clusters)], max_iterations, block)
+        return _lloyd(x, kmeans_plus_plus(key, x, num_clusters), max_iterations, block)
 
     # One restart after the other, so that only blocks in doubt are computed twice; the lowest inertia wins.
     runs = jax.lax.map(run, jax.random.split(key, restarts))
@@ -227,9 +227,9 @@ def _assign(rows, num_blocks, centers):
     """(labels [n], squared distances, sums of each center's points [K, D], their number [K, 1]).
 
     A product of matrices, [-2 c, |c|^2]·[x, 1] = |x - c|^2 - |x|^2, finds the two nearest centers of each point, and
-    their differences say which is nearer. Far from 0 the product is rounded by more than distances differ: where a third
-    center could be the nearest, all distances of the block are sums of differences. On a CPU minima over rows are faster
-    than over columns, and adding rows than a product with one-hot labels.
+    their differences say which is nearer. Far from 0 the product is rounded by more than distances differ: where a
+    third center could be the nearest, all distances of the block are sums of differences. On a CPU minima over rows are
+    faster than over columns, and adding rows than a product with one-hot labels.
     """
     num_centers = len(centers)
     # |x - c|² - |x|² = -2 x·c + |c|², one product with points that end in 1.

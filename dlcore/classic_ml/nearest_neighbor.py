@@ -9,7 +9,9 @@ Training costs nothing, predicting costs N distances per query, most of which ca
     |a - b|² = |a|² - 2 (a·b - |b|² / 2),    so the nearest b has the largest a·b - |b|² / 2
 
 The difference of large numbers loses digits, so the product only selects candidates, k and a few more; their distances
-are then computed by definition. Of equal distances the earlier example counts as nearer, of equal votes the smaller
+are then computed by definition. Where another row could be nearer than the k-th, as in data of two far groups, a block
+of queries is searched again by the definition. With u of length 1, 1 - u·v = |u - v|² / 2, which keeps the digits of
+small angles. Of equal distances the earlier example counts as nearer, of equal votes the smaller
 label wins, as in scikit-learn. Queries and examples are processed in blocks, so memory does not grow with their
 product.
 """
@@ -24,7 +26,10 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
+from dlcore.classic_ml.points import product_rounding
 from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "METRICS",
@@ -41,7 +46,7 @@ __all__ = [
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
 
-_QUERIES, _ROWS, _GROUP, _SPARE = 256, 4096, 32, 8
+_QUERIES, _ROWS, _GROUP, _SPARE = 256, 4096, 32, 16
 
 
 def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
@@ -58,6 +63,7 @@ def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
       ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
+    query, rows = to_acc_dtype(query), to_acc_dtype(rows)
     return jnp.abs(rows - query).sum(-1)
 
 
@@ -75,6 +81,7 @@ def l2_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
       ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
+    query, rows = to_acc_dtype(query), to_acc_dtype(rows)
     return jnp.sqrt(jnp.square(rows - query).sum(-1))
 
 
@@ -92,7 +99,7 @@ def cosine_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
       ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
-    return 1 - _unit(rows) @ _unit(query)
+    return jnp.square(_unit(rows, (0, 1)) - _unit(query, (1, 0))).sum(-1) / 2
 
 
 METRICS: dict[str, Metric] = {"l1": l1_distance, "l2": l2_distance, "cosine": cosine_distance}
@@ -215,7 +222,7 @@ def nearest(
         queries, they differ in D, or a number is not finite.
     """
     check_shapes(rows=(rows, "N D finite"), queries=(queries, "M D finite"))
-    rows, queries = np.asarray(rows), np.asarray(queries)
+    rows, queries = as_rows(rows), as_rows(queries)
     _check(k, metric, len(rows))
     if not len(queries):
         raise ValueError(f"queries.shape={queries.shape}: none; allowed: at least one")
@@ -230,53 +237,62 @@ def nearest(
 @functools.partial(jax.jit, static_argnames=("k", "metric"))
 def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric) -> tuple[jax.Array, jax.Array]:
     """Find the nearest rows as `nearest` does, traceable inside jit."""
-    n, num_candidates, distance = len(rows), min(k + _SPARE, len(rows)), METRICS.get(metric, metric)
-    size = min(_ROWS, n)
-    searched, transformed, score = _prepared(rows, queries, metric)
+    n, m, distance = len(rows), len(queries), METRICS.get(metric, metric)
+    size, width, num_candidates = min(_ROWS, n), min(_QUERIES, m), min(k + _SPARE, n)
+    if metric == "cosine":
+        # Cosines are distances of vectors of length 1.
+        rows, queries, distance = (
+            _unit(rows, (0, 1)),
+            _unit(queries, (1, 0)),
+            lambda q, r: jnp.square(q - r).sum(-1) / 2,
+        )
+    # Rounded, the center takes an offset out of the data and leaves whole numbers whole.
+    center = jnp.round(rows.mean(0))
+    centered_rows = rows - center
+    half = jnp.square(centered_rows).sum(1) / 2
 
-    def block(pair):
-        """Return the nearest of one block of queries."""
-        query, transformed_query = pair
+    def best(score, count):
+        """Return the rows with the `count` largest scores of each query, from score(start) [Q, size]."""
 
         def step(best, start):
             start_in = jnp.minimum(start, n - size)  # the last block reaches back rather than beyond the end
-            position = start_in + jnp.arange(size)
-            scores = score(transformed_query, jax.lax.dynamic_slice_in_dim(searched, start_in, size))
-            values, at = jax.vmap(_largest, (0, None))(jnp.where(position >= start, scores, -jnp.inf), num_candidates)
+            scores = jnp.where(start_in + jnp.arange(size) >= start, score(start_in), -jnp.inf)
+            values, at = jax.vmap(_largest, (0, None))(scores, count)
             values, at = (jnp.concatenate(two, 1) for two in zip(best, (values, at + start_in), strict=True))
-            values, candidate_idx = jax.lax.top_k(values, num_candidates)
-            return (values, jnp.take_along_axis(at, candidate_idx, 1)), None
+            values, index = jax.lax.top_k(values, count)
+            return (values, jnp.take_along_axis(at, index, 1)), None
 
-        none = (
-            jnp.full((len(query), num_candidates), -jnp.inf, searched.dtype),
-            jnp.zeros((len(query), num_candidates), int),
-        )
-        (_, candidates), _ = jax.lax.scan(step, none, jnp.arange(0, n, size))
-        # Exact distances of a few candidates more than k: the scores of the search are rounded.
+        none = jnp.full((width, count), -jnp.inf, rows.dtype), jnp.zeros((width, count), int)
+        return jax.lax.scan(step, none, jnp.arange(0, n, size))[0]
+
+    def of_block(x, start):
+        return jax.lax.dynamic_slice_in_dim(x, start, size)
+
+    def by_definition(query):
+        scores, found = best(lambda start: -jax.vmap(distance, (0, None))(query, of_block(rows, start)), k)
+        return -scores, found
+
+    def block(query):
+        """Return the nearest of one block of queries."""
+        if metric not in ("l2", "cosine"):
+            return by_definition(query)
+        about = query - center
+
+        def score(start):
+            product = jnp.einsum("qd,nd->qn", about, of_block(centered_rows, start), precision="highest")
+            return product - of_block(half, start)
+
+        scores, candidates = best(score, num_candidates)
         distances = jax.lax.map(lambda one: distance(one[0], rows[one[1]]), (query, candidates))
-        return tuple(x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
+        distances, found = (x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
+        # |a - b|² = |a|² - 2 score of every other row is at least that of the last candidate, but for the rounding.
+        others = jnp.square(about).sum(1) - 2 * scores[:, -1] - product_rounding(about, centered_rows)
+        farthest = jnp.square(distances[:, -1]) if metric == "l2" else 2 * distances[:, -1]
+        certain = (farthest < others).all() | (num_candidates == n)
+        return jax.lax.cond(certain, lambda: (distances, found), lambda: by_definition(query))
 
-    m, width = len(queries), min(_QUERIES, len(queries))
-    blocks = [jnp.pad(x, ((0, -m % width), (0, 0))).reshape(-1, width, x.shape[1]) for x in (queries, transformed)]
-    return tuple(x.reshape(-1, k)[:m] for x in jax.lax.map(block, tuple(blocks)))
-
-
-def _prepared(rows: jax.Array, queries: jax.Array, metric: str | Metric):
-    """(rows, queries, score): score(queries [Q, D'], rows [B, D']) -> [Q, B] is larger for what is nearer."""
-    if metric == "l2":
-        # Rounded, the center takes an offset out of the data and leaves whole numbers whole.
-        center = jnp.round(rows.mean(0))
-        rows, queries = rows - center, queries - center
-        half = jnp.square(rows).sum(1, keepdims=True) / 2
-        return jnp.concatenate([rows, -half], 1), jnp.pad(queries, ((0, 0), (0, 1)), constant_values=1), _product
-    if metric == "cosine":
-        return _unit(rows), _unit(queries), _product
-    distance = METRICS.get(metric, metric)
-    return rows, queries, lambda q, r: -jax.vmap(distance, (0, None))(q, r)
-
-
-def _product(queries: jax.Array, rows: jax.Array) -> jax.Array:
-    return jnp.einsum("qd,nd->qn", queries, rows, precision="highest")
+    blocks = jnp.pad(queries, ((0, -m % width), (0, 0)), mode="edge").reshape(-1, width, queries.shape[1])
+    return tuple(x.reshape(-1, k)[:m] for x in jax.lax.map(block, blocks))
 
 
 def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
@@ -291,9 +307,11 @@ def _largest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     return top, group_idx[at // _GROUP] * _GROUP + at % _GROUP
 
 
-def _unit(x: jax.Array) -> jax.Array:
-    norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.where(norm > 0, norm, 1)
+def _unit(x: jax.Array, zero: tuple[int, int]) -> jax.Array:
+    """Return [..., D + 2] of length 1; vectors of zeros point in a direction of their own, at right angles to all."""
+    x = to_acc_dtype(x)
+    is_zero = (x == 0).all(-1, keepdims=True)
+    return jnp.concatenate([l2_normalize(x), is_zero * jnp.array(zero, x.dtype)], -1)
 
 
 def _check(k: int, metric: str | Metric, n: int) -> None:

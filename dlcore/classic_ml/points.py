@@ -12,7 +12,7 @@ __all__ = ["check_points", "product_rounding", "squared_distances"]
 
 
 def product_rounding(x: jax.Array, y: jax.Array) -> jax.Array:
-    """Bound the rounding of |y_m|^2 - 2 x·y_m, the product of matrices in place of a squared distance.
+    """Bound the rounding of |x|^2 - 2 x·y_m + |y_m|^2, the product of matrices in place of a squared distance.
 
     A sum of D products is rounded by at most D epsilon/2 times the sum of their sizes (Higham 2002, section 3.1).
 
@@ -24,7 +24,7 @@ def product_rounding(x: jax.Array, y: jax.Array) -> jax.Array:
       [N], the largest error over all m.
     """
     x_length, y_length = (jnp.sqrt(jnp.square(points).sum(-1)) for points in (x, y))
-    return (x.shape[-1] + 4) * jnp.finfo(x.dtype).eps * jnp.square(x_length + y_length.max())
+    return (x.shape[-1] + 4) * jnp.finfo(x.dtype).eps / 2 * jnp.square(x_length + y_length.max())
 
 
 def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> jax.Array:

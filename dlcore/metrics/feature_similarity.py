@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["LAYERS", "clip_score", "lpips", "lpips_weights"]
 
@@ -52,7 +52,9 @@ def lpips(
     for name, weight in weights.items():
         check_shapes(a=(a[name], "B H W C"), b=(b[name], "B H W C"), weights=(weight, "C"))
         check_range(f"weights[{name!r}]", weight, 0)
-        gap = jnp.square(_directions(a[name]) - _directions(b[name])) * jnp.asarray(weight)
+        gap = jnp.square(l2_normalize(to_acc_dtype(a[name])) - l2_normalize(to_acc_dtype(b[name]))) * jnp.asarray(
+            weight
+        )
         total = total + gap.sum(-1).mean((1, 2))
     return total
 
@@ -100,10 +102,5 @@ def clip_score(images: jax.Array, texts: jax.Array, scale: float = 100.0) -> jax
     """
     check_shapes(images=(images, "B D finite"), texts=(texts, "B D finite"), scale=(scale, "> 0"))
     check_finite("scale", scale)
-    return scale * jnp.maximum((_directions(images) * _directions(texts)).sum(-1), 0)
-
-
-def _directions(x: jax.Array) -> jax.Array:
-    """Vectors of length 1 along the last axis; one of zeros stays."""
-    x = to_acc_dtype(x)
-    return x / (safe_sqrt(jnp.square(x).sum(-1, keepdims=True)) + 1e-10)
+    images, texts = l2_normalize(to_acc_dtype(images)), l2_normalize(to_acc_dtype(texts))
+    return scale * jnp.maximum((images * texts).sum(-1), 0)

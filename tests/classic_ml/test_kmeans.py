@@ -150,3 +150,28 @@ def test_every_point_has_its_nearest_center(dim, num_centers):
     true = np.square(x[:, None].astype(np.float64) - x[:num_centers]).sum(-1)
     np.testing.assert_allclose(true[np.arange(300), labels], true.min(1), rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(distance, true.min(1), rtol=1e-4, atol=1e-5)
+
+
+def test_two_far_groups_are_clustered_as_in_scikit_learn():
+    """Unit squares at x = -1e4 and 1e4, with 20 points at each corner; no center serves both in |c|^2 - 2 x·c."""
+    from sklearn.cluster import KMeans
+
+    corners = np.array([[far + i, j] for far in (-1e4, 1e4) for i in (0, 1) for j in (0, 1)])
+    x = (corners[:, None] + np.random.default_rng(0).normal(0, 0.1, (8, 20, 2))).reshape(-1, 2)
+    theirs = KMeans(8, init=corners, n_init=1).fit(x)
+    for points in (x, x.astype(np.float32), x.astype(np.float32) + np.float32(5e4)):
+        starts = corners + (5e4 if points[0, 0] > 0 else 0)
+        np.testing.assert_array_equal(nearest_center(points, starts, block=64)[0], np.repeat(np.arange(8), 20))
+        found = lloyd(points, starts)
+        np.testing.assert_array_equal(found.labels, theirs.labels_)
+        assert float(found.inertia) == pytest.approx(theirs.inertia_, rel=0.02)
+    assert float(kmeans(jax.random.key(0), x, 8).inertia) == pytest.approx(theirs.inertia_, rel=0.01)
+
+
+def test_offsets_that_float32_cannot_hold_are_subtracted_first():
+    """Milliseconds since 1970, as float64 and int64: float32 has steps of 131072 there."""
+    x = np.array([[0.0], [1], [50], [51]])
+    for moved in (x + 1.7e12, (x + 1.7e12).astype(np.int64)):
+        assert float(lloyd(moved, moved[[0, 2]]).inertia) == pytest.approx(1.0)
+        np.testing.assert_array_equal(nearest_center(moved, moved[[0, 2]])[0], [0, 0, 1, 1])
+        assert sorted(np.asarray(kmeans(jax.random.key(0), moved, 2).labels)[::2]) == [0, 1]

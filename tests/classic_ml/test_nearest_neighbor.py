@@ -195,3 +195,45 @@ def test_bad_input_is_refused():
         knn.train(images, labels, metric="l3")
     with pytest.raises(ValueError, match=r"3 numbers per example; allowed: 4, as in training"):
         knn.predict(knn.train(images, labels), np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_two_far_groups_have_the_neighbors_of_a_plain_search(dtype):
+    """More rows than candidates tie where |a|² - 2 a·b + |b|² is rounded to steps of 64 and more."""
+    rng = np.random.default_rng(0)
+    x = 20 * rng.normal(size=(400, 2))
+    x[:, 0] += 3e5 * np.repeat([-1, 1], 200)
+    rows, queries = x.astype(dtype), (x[::8] + rng.normal(size=(50, 2))).astype(dtype)
+    distances, positions = knn.nearest(rows, queries, 3)
+    expected, order = plain_search(rows.astype(float), queries.astype(float), 3, DISTANCES["l2"])
+    np.testing.assert_allclose(distances, expected, rtol=1e-6)
+    np.testing.assert_array_equal(positions, order)
+
+
+def test_small_angles_keep_their_digits():
+    """Angles of about .02 and less: 1 - cos has no digit in float32, |u - v|² / 2 has four."""
+    x = (1e4 + np.random.default_rng(0).normal(size=(60, 3))).astype(np.float32)
+    expected, order = plain_search(x[:40].astype(float), x[40:].astype(float), 1, cosine)
+    distances, positions = knn.nearest(x[:40], x[40:], 1, "cosine")
+    np.testing.assert_allclose(distances, expected, rtol=0.2)
+    assert (positions == order).mean() >= 0.9
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-20, 1.0, 1e20])
+def test_cosines_are_those_of_vectors_of_any_length(length):
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    distances, positions = knn.nearest(np.float32(length) * x, x, 1, "cosine")
+    np.testing.assert_array_equal(positions[:, 0], np.arange(50))
+    np.testing.assert_allclose(distances, 0, atol=1e-6)
+    np.testing.assert_allclose(knn.cosine_distance(jnp.float32(length) * x[0], x[:1]), [0], atol=1e-6)
+
+
+def test_a_vector_of_zeros_is_at_cosine_distance_one():
+    distances, _ = knn.nearest(np.array([[0, 0], [1, 1.0]]), np.array([[0, 0], [2, 2], [1, -1.0]]), 2, "cosine")
+    np.testing.assert_allclose(distances, [[1, 1], [0, 1], [1, 1]], atol=1e-12)
+
+
+def test_integers_that_float32_cannot_hold_keep_their_digits():
+    rows = np.array([[1_700_000_000_000], [1_700_000_000_007], [1_700_000_000_002]])
+    np.testing.assert_array_equal(knn.nearest(rows, rows[:1] + 2, 3)[1], [[2, 0, 1]])
+    assert knn.predict(knn.train(rows, [0, 1, 2]), rows + 1).tolist() == [0, 1, 2]
