@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = [
     "Gaussian",
@@ -74,7 +75,9 @@ def gaussian_mle(x: Any) -> Gaussian:
     Raises:
       ValueError: `x` is not finite [N, D].
     """
-    return _gaussian_mle(check_points("x", x))
+    check_points("x", x)
+    x, center = centered(x)
+    return Gaussian(x.mean(0) + center, _scatter(x) / len(x))
 
 
 def gaussian_map(x: Any, prior: Prior) -> Gaussian:
@@ -91,7 +94,7 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
       ValueError: `x` is not finite [N, D], the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit, or its
         mean or scatter has a number that is not finite, or a negative variance.
     """
-    x = check_points("x", x)
+    points, prior_mean, x = x, prior.mean, check_points("x", x)
     dim = x.shape[1]
     prior = prior._replace(mean=jnp.asarray(prior.mean, x.dtype), scatter=jnp.asarray(prior.scatter, x.dtype))
     if prior.mean.shape != (dim,) or prior.scatter.shape != (dim, dim):
@@ -109,7 +112,9 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
             f"prior.strength={prior.strength} and prior.degrees={prior.degrees}: out of range; "
             f"allowed: finite, >= 0 and > {dim - 1}"
         )
-    return _gaussian_map(x, prior)
+    x, mean, center = centered(points, prior_mean)
+    found = _gaussian_map(x, prior._replace(mean=mean))
+    return found._replace(mean=found.mean + center)
 
 
 def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
@@ -126,7 +131,8 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
       ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "N D"), mean=(gaussian.mean, "D"), covariance=(gaussian.covariance, "D D"))
-    return _gaussian_log_density(jnp.asarray(x), gaussian)
+    x, mean, _ = centered(x, gaussian.mean)
+    return _gaussian_log_density(x, Gaussian(mean, to_acc_dtype(gaussian.covariance)))
 
 
 @jax.jit
@@ -153,11 +159,11 @@ def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _
     Raises:
       ValueError: queries or x are not finite points of the same dimension, or `bandwidth` is not positive.
     """
-    x = check_points("x", x)
-    queries = check_points("queries", queries, dim=x.shape[1])
+    check_points("queries", queries, dim=check_points("x", x).shape[1])
     check_shapes(bandwidth=(bandwidth, "> 0"))
     check_finite("bandwidth", bandwidth)
     check_whole_number("block", block, 1)
+    x, queries, _ = centered(x, queries)
     return _kernel_log_density(queries, x, bandwidth, block)
 
 
@@ -173,25 +179,17 @@ def skewness(x: Any) -> jax.Array:
     Raises:
       ValueError: `x` is not finite [N, D].
     """
-    return _skewness(check_points("x", x))
+    check_points("x", x)
+    return _skewness(centered(x)[0])
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _kernel_log_density(queries, x, bandwidth, block):
-    center = x.mean(0)
-    # About the center, as squared distances by products lose digits far from 0.
-    queries, x = queries - center, x - center
-
     def one(query):
         return jax.nn.logsumexp(-squared_distances(query[None], x)[0] / (2 * bandwidth**2))
 
     constant = jnp.log(len(x)) + x.shape[1] * jnp.log(bandwidth * jnp.sqrt(2 * jnp.pi))
     return jax.lax.map(one, queries, batch_size=min(block, len(queries))) - constant
-
-
-@jax.jit
-def _gaussian_mle(x):
-    return Gaussian(x.mean(0), _scatter(x) / len(x))
 
 
 @jax.jit

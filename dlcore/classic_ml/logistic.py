@@ -21,6 +21,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import append_one
 from dlcore.ops.checks import check_finite, check_shapes, check_values
+from dlcore.ops.precision import centered
 
 __all__ = ["LogisticModel", "fit_binary", "predict", "predict_probability", "train"]
 
@@ -118,15 +119,20 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
     check_finite("l2", l2)
     check_whole_number("steps", steps, 1)
     check_values("target", target, (0, 1))
-    return _fit_binary(x, target, l2, steps)
+    x, center = centered(x)
+    w = _fit_binary(x, jnp.asarray(target), l2, steps)
+    return w.at[-1].add(-(w[:-1] * center).sum())
 
 
 @functools.partial(jax.jit, static_argnames=("steps",))
 def _fit_binary(x: jax.Array, target: jax.Array, l2: float, steps: int) -> jax.Array:
-    x = append_one(x)
+    # About the mean and in units of the deviation, as float32 cannot solve for columns of far or of several sizes.
+    deviation = jnp.sqrt(jnp.square(x).mean(0))
+    unit = jnp.append(jnp.where(deviation > 0, deviation, 1), 1)
+    x = append_one(x) / unit
     sign = 2 * target.astype(x.dtype) - 1
     # The bias, the last weight, is not penalized.
-    penalty = jnp.full(x.shape[1], l2, x.dtype).at[-1].set(0)
+    penalty = (l2 / jnp.square(unit)).at[-1].set(0)
 
     def value(w):
         return jax.nn.softplus(-sign * (x @ w)).sum() + (penalty * w * w).sum() / 2
@@ -137,11 +143,15 @@ def _fit_binary(x: jax.Array, target: jax.Array, l2: float, steps: int) -> jax.A
         # Newton step; epsilon keeps the Hessian invertible.
         hessian = x.T @ ((p * (1 - p))[:, None] * x) + jnp.diag(penalty + jnp.finfo(x.dtype).eps)
         step = jnp.linalg.solve(hessian, gradient)
-        # Backtracking line search: halve the step until the loss does not rise.
+        # Backtracking line search: halve the step until the loss does not rise; no step where none helps, or is NaN.
         before = value(w)
-        size = jax.lax.while_loop(
-            lambda size: (value(w - size * step) > before) & (size > 1e-3), lambda size: size / 2, jnp.ones((), x.dtype)
-        )
-        return w - size * step, None
 
-    return jax.lax.scan(newton, jnp.zeros(x.shape[1], x.dtype), length=steps)[0]
+        def rises(size):
+            return ~(value(w - size * step) <= before)
+
+        size = jax.lax.while_loop(
+            lambda size: rises(size) & (size > 1e-3), lambda size: size / 2, jnp.ones((), x.dtype)
+        )
+        return jnp.where(rises(size), w, w - size * step), None
+
+    return jax.lax.scan(newton, jnp.zeros(x.shape[1], x.dtype), length=steps)[0] / unit

@@ -5,10 +5,12 @@ Dempster, Laird & Rubin 1977.
     p(x)  = Σ_k π_k N(x | μ_k, Σ_k)
     E     r_nk = π_k N(x_n | μ_k, Σ_k) / p(x_n)
     M     N_k = Σ_n r_nk,  π_k = N_k / N,  μ_k = Σ_n r_nk x_n / N_k,
-          Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε I
+          Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε diag(var x)
 
 The diagonal kind keeps the diagonals of Σ_k alone. No step lowers Σ log p(x_n) while ε, which keeps a component from
-collapsing onto one point, is small.
+collapsing onto one point, is small. It is relative to the variance of each column, so that the units of x do not
+matter; scikit-learn's `reg_covar` is the same for columns of variance 1. A fit computes in float64: where columns
+depend on each other, Σ_k is singular but for ε.
 """
 
 import functools
@@ -22,6 +24,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.density import Gaussian, gaussian_log_density
 from dlcore.classic_ml.points import check_points
 from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = [
     "Mixture",
@@ -83,7 +86,7 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
 
 
 def fit_mixture(
-    x: Any, start: Mixture, *, iterations: int = 100, epsilon: float = 1e-6, diagonal: bool = False
+    x: Any, start: Mixture, *, iterations: int = 100, epsilon: float | np.ndarray = 1e-6, diagonal: bool = False
 ) -> MixtureFit:
     """Fit a mixture of Gaussians by EM.
 
@@ -91,7 +94,8 @@ def fit_mixture(
       x: [N, D], finite.
       start: initial mixture, for example of `start_from`.
       iterations: number of iterations of EM.
-      epsilon: added to the variances in each M step, in squared units of x.
+      epsilon: this share of the variance of each column of x is added to the variances in each M step; one number, or
+        [D].
       diagonal: keep the axes of each component along those of x: D variances in place of D (D + 1) / 2 numbers.
 
     Returns:
@@ -101,9 +105,9 @@ def fit_mixture(
       ValueError: `x` is not finite [N, D], `start` does not fit, its weights do not sum to 1 or a variance is not
         positive, `iterations` is below 1 or `epsilon` below 0.
     """
-    x = check_points("x", x, dim=np.shape(start.means)[-1])
+    dtype = check_points("x", x, dim=np.shape(start.means)[-1]).dtype
     check_whole_number("iterations", iterations, 1)
-    check_shapes(epsilon=(epsilon, ">= 0"))
+    check_shapes(epsilon=(epsilon, "... >= 0"))
     check_finite("epsilon", epsilon)
     check_shapes(
         weights=(start.weights, "K"), means=(start.means, "K D finite"), covariances=(start.covariances, "K D D")
@@ -111,8 +115,14 @@ def fit_mixture(
     check_probabilities("start.weights", start.weights)
     variances = np.diagonal(np.asarray(start.covariances), axis1=1, axis2=2)
     check_shapes(**{"start.covariances, diagonal": (variances, "... > 0")})
-    start = jax.tree.map(lambda leaf: jnp.asarray(leaf, x.dtype), start)
-    return MixtureFit(*_fit(x, start, iterations, epsilon, diagonal))
+    with jax.enable_x64(True):
+        start = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float64), start)
+        x, means, center = centered(np.asarray(x, np.float64), np.asarray(start.means))
+        variance = x.var(0)
+        added = epsilon * jnp.where(variance > 0, variance, jnp.where(variance.any(), variance.mean(), 1))
+        mixture, values = _fit(x, start._replace(means=means), iterations, added, diagonal)
+        fit = MixtureFit(mixture._replace(means=mixture.means + center), values)
+        return jax.tree.map(lambda leaf: leaf.astype(dtype), fit)
 
 
 def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
@@ -129,7 +139,7 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
       ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
-    return _log_density(jnp.asarray(x), mixture)
+    return _log_density(*_to_center(x, mixture))
 
 
 def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
@@ -146,7 +156,7 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
       ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
-    return _responsibilities(jnp.asarray(x), mixture)
+    return _responsibilities(*_to_center(x, mixture))
 
 
 def mixture_step(
@@ -157,7 +167,7 @@ def mixture_step(
     Args:
       x: [N, D].
       mixture: mixture in D dimensions.
-      epsilon: added to the variances.
+      epsilon: added to the variances, one number or [D].
       diagonal: keep the diagonals of the covariances alone.
 
     Returns:
@@ -170,9 +180,11 @@ def mixture_step(
     _check(x, mixture)
     if not len(x):
         raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
-    check_shapes(epsilon=(epsilon, ">= 0"))
+    check_shapes(epsilon=(epsilon, "... >= 0"))
     check_finite("epsilon", epsilon)
-    return _step(jnp.asarray(x), mixture, epsilon, diagonal)
+    x, mixture, center = *_to_center(x, mixture), centered(x)[-1]
+    mixture, value = _step(x, mixture, epsilon, diagonal)
+    return mixture._replace(means=mixture.means + center), value
 
 
 @functools.partial(jax.jit, static_argnames="diagonal")
@@ -191,7 +203,7 @@ def _step(x, mixture, epsilon, diagonal):
         else:
             spread = jnp.matmul((weight[:, None] * away).T, away, precision=jax.lax.Precision.HIGHEST)
         # Epsilon keeps a component from collapsing onto one point.
-        return spread / mass + epsilon * jnp.eye(x.shape[1], dtype=x.dtype)
+        return spread / mass + jnp.diag(jnp.broadcast_to(epsilon, x.shape[1:]))
 
     # One component at a time, so that memory is O(N D).
     covariances = jax.lax.map(lambda args: covariance(*args), (r.T, means, mass))
@@ -215,7 +227,7 @@ def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
     _check(x, mixture)
     if not len(x):
         raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
-    return _bic(jnp.asarray(x), mixture, diagonal)
+    return _bic(*_to_center(x, mixture), diagonal)
 
 
 @jax.jit
@@ -243,6 +255,11 @@ def _check(x, mixture):
         covariances=(mixture.covariances, "K D D"),
     )
     check_probabilities("mixture.weights", mixture.weights)
+
+
+def _to_center(x, mixture):
+    x, means, _ = centered(x, mixture.means)
+    return x, Mixture(to_acc_dtype(mixture.weights), means, to_acc_dtype(mixture.covariances))
 
 
 def _joint(x, mixture):

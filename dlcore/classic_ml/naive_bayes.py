@@ -88,11 +88,9 @@ def predict_log_probability(model: NaiveBayesModel, images: Any) -> np.ndarray:
     from scipy.special import logsumexp
 
     x = as_rows(images, model.mean.shape[1]).astype(np.float64)
-    precision = 1 / model.variance
-    # (x - μ)² / σ² summed over d as three products, about the mean of the classes to keep the numbers small.
-    center = model.mean.mean(0)
-    x, mean = x - center, model.mean - center
-    distance = x**2 @ precision.T - 2 * x @ (mean * precision).T + (mean**2 * precision).sum(1)
+    # (x - μ)² / σ² summed over d; as products of matrices, the terms of far classes would cancel.
+    classes = zip(model.mean, model.variance, strict=True)
+    distance = np.stack([(x - mean) ** 2 @ (1 / variance) for mean, variance in classes], 1)
     # log p(c) + log p(x | c), up to nothing: both are normalized.
     joint = model.log_share - (distance + np.log(2 * np.pi * model.variance).sum(1)) / 2
     return joint - logsumexp(joint, axis=1, keepdims=True)

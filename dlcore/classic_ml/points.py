@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.moments import squared_distances
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["check_points", "product_rounding", "squared_distances"]
 
@@ -28,7 +29,7 @@ def product_rounding(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> jax.Array:
-    """Validate points and convert them to floating point, float64 only where jax has it enabled.
+    """Validate points and convert them to the dtype to compute in.
 
     Args:
       name: name of the argument, for the message.
@@ -37,7 +38,7 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
       dim: the D required; None allows any.
 
     Returns:
-      [N, D] float.
+      [N, D], at least float32.
 
     Raises:
       ValueError: `x` is not [N, D] (with D = dim), has fewer than `least` points, or what is no finite number.
@@ -50,8 +51,7 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
         raise ValueError(f"{name}.shape={shape}: wrong shape; allowed: [N, {dim or 'D'}] with N of at least {least}")
     if kind in "cmMOSU":
         raise ValueError(f"{name}.dtype={np.asarray(x).dtype}: no real numbers; allowed: integers, floats or bools")
-    x = jnp.asarray(x)
-    x = x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32)
+    x = to_acc_dtype(x)
     if not np.isfinite(np.asarray(x)).all():
         raise ValueError(f"{name}: has values that are not finite; allowed: finite values")
     return x

@@ -22,6 +22,7 @@ import numpy as np
 from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = ["SOM", "grid_positions", "quantization_error", "som", "som_batch_update", "topographic_error", "winners"]
 
@@ -65,7 +66,7 @@ def som(
       ValueError: `x` is not finite [N, D], there are fewer than two prototypes, `epochs` is below 1, or a sigma is not
         positive.
     """
-    x = check_points("x", x)
+    check_points("x", x)
     if np.shape(shape) != (2,) or not all(map(is_whole_number, shape)) or min(shape) < 1 or max(shape) < 2:
         raise ValueError(f"shape={shape}: too small; allowed: (rows, columns) of at least two prototypes")
     rows, columns = shape
@@ -75,10 +76,11 @@ def som(
     first, last = (max(shape) / 2, 0.5) if sigma is None else sigma
     if not (0 < first < math.inf and 0 < last < math.inf):
         raise ValueError(f"sigma={sigma}: out of range; allowed: two positive widths")
+    x, center = centered(x)
     noise = jax.random.normal(key, (rows * columns, x.shape[1]), x.dtype)
-    start = x.mean(0) + 0.01 * x.std() * noise
+    start = x.mean(0) + 0.01 * (x + center).std() * noise
     w, quantization, topographic = _train(x, start, jnp.geomspace(first, last, epochs), tuple(shape))
-    return SOM(w.reshape(rows, columns, -1), quantization, topographic)
+    return SOM((w + center).reshape(rows, columns, -1), quantization, topographic)
 
 
 def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: float | jax.Array) -> jax.Array:
@@ -100,7 +102,8 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
     _check(x, w, positions)
     check_shapes(sigma=(sigma, "> 0"))
     check_finite("sigma", sigma)
-    return _batch_update(*map(jnp.asarray, (x, w, positions)), sigma)
+    x, w, center = centered(x, w)
+    return _batch_update(x, w, to_acc_dtype(positions), sigma) + center
 
 
 @jax.jit
@@ -129,7 +132,7 @@ def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
       ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
     _check(x, w)
-    return _winners(jnp.asarray(x), jnp.asarray(w))
+    return _winners(*centered(x, w)[:2])
 
 
 @jax.jit
@@ -152,7 +155,7 @@ def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
       ValueError: see `winners`.
     """
     _check(x, w)
-    return _quantization_error(jnp.asarray(x), jnp.asarray(w))
+    return _quantization_error(*centered(x, w)[:2])
 
 
 @jax.jit
@@ -175,7 +178,7 @@ def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.A
       ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
     _check(x, w, positions)
-    return _topographic_error(*map(jnp.asarray, (x, w, positions)))
+    return _topographic_error(*centered(x, w)[:2], to_acc_dtype(positions))
 
 
 @jax.jit

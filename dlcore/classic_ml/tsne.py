@@ -25,6 +25,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.precision import centered
 
 __all__ = ["TSNE", "affinities", "conditional_affinities", "kl_divergence", "tsne"]
 
@@ -88,7 +89,7 @@ def tsne(
     x = np.asarray(x)
     # Start from principal components, scaled down, so that the embedding depends on no seed.
     start = fit_svd(x, num_components)(np.asarray(x, np.float64))
-    start = jnp.asarray(1e-4 * start / max(start[:, 0].std(), _TINY), p.dtype)
+    start = jnp.asarray(1e-4 * start / (start[:, 0].std() or 1.0), p.dtype)
     step_size = max(len(x) / (4 * exaggeration), 50.0) if learning_rate is None else learning_rate
     return _descend(p, start, step_size, exaggeration, exaggerated_steps, steps // record_every, record_every)
 
@@ -106,17 +107,16 @@ def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
     Raises:
       ValueError: `x` is not finite [N, D] with N at least 4, or `perplexity` is outside (1, N - 1).
     """
-    x = check_points("x", x, least=4)
+    check_points("x", x, least=4)
     check_shapes(perplexity=(perplexity, ""))
     check_finite("perplexity", perplexity)
     if not 1 < perplexity < len(x) - 1:
         raise ValueError(f"perplexity={perplexity}: out of range; allowed: (1, {len(x) - 1})")
-    return _affinities(x, perplexity)
+    return _affinities(centered(x)[0], perplexity)
 
 
 @jax.jit
 def _affinities(x, perplexity):
-    x = x - x.mean(0)
     conditional = _conditional_affinities(squared_distances(x, x), perplexity)
     return (conditional + conditional.T) / (2 * len(x))
 
@@ -147,11 +147,11 @@ def _conditional_affinities(squared, perplexity):
     n = len(squared)
     # Subtracting the nearest distance changes no probability and avoids underflow.
     squared = squared - jnp.where(jnp.eye(n, dtype=bool), jnp.inf, squared).min(1, keepdims=True)
-    scale = jnp.maximum(squared.sum(1) / n, _TINY)
+    total = jnp.where(jnp.eye(n, dtype=bool), 0, squared).sum(1, keepdims=True)
+    squared = squared / jnp.where(total > 0, total / n, 1)
 
     def row(log_beta):
-        logits = jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, -jnp.exp(log_beta)[:, None] * squared / scale[:, None])
-        return jax.nn.softmax(logits)
+        return jax.nn.softmax(jnp.where(jnp.eye(n, dtype=bool), -jnp.inf, -jnp.exp(log_beta)[:, None] * squared))
 
     def halve(_, bounds):
         low, high = bounds
@@ -160,7 +160,8 @@ def _conditional_affinities(squared, perplexity):
         too_flat = jax.scipy.special.entr(row(middle)).sum(1) > jnp.log(perplexity)
         return jnp.where(too_flat, middle, low), jnp.where(too_flat, high, middle)
 
-    bounds = jax.lax.fori_loop(0, 50, halve, (jnp.full(n, -30.0, squared.dtype), jnp.full(n, 30.0, squared.dtype)))
+    # Far groups make the mean distance large beside the nearest: beta may be as large as float32 holds.
+    bounds = jax.lax.fori_loop(0, 50, halve, (jnp.full(n, -30.0, squared.dtype), jnp.full(n, 80.0, squared.dtype)))
     return row(sum(bounds) / 2)
 
 

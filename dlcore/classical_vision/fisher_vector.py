@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_probabilities, check_shapes
+from dlcore.ops.l2_normalize import l2_normalize
 
 __all__ = ["fisher_vector"]
 
@@ -54,4 +55,4 @@ def fisher_vector(
     if not improved:
         return vector
     vector = jnp.sign(vector) * jnp.sqrt(jnp.abs(vector))
-    return vector / jnp.maximum(jnp.linalg.norm(vector), 1e-12)
+    return l2_normalize(vector)

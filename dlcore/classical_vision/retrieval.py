@@ -17,6 +17,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_classes, check_finite
+from dlcore.ops.l2_normalize import l2_normalize, unit_rows
 
 __all__ = ["SearchResult", "acceptance_threshold", "all_pairs", "search"]
 
@@ -85,7 +86,7 @@ def all_pairs(embeddings: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
             "allowed: [N, D] and [N], N > 1"
         )
     check_classes("labels", labels)
-    unit = embeddings / np.maximum(np.linalg.norm(embeddings, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(embeddings).astype(np.float32)
     i, j = np.triu_indices(len(unit), 1)
     return (unit @ unit.T)[i, j], labels[i] == labels[j]
 
@@ -125,13 +126,12 @@ def acceptance_threshold(similarity: Any, same: Any, false_accept_rate: float = 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _search(queries, gallery, k, batch_size):
-    def unit(x):
-        return x / jnp.maximum(jnp.linalg.norm(x, axis=-1, keepdims=True), 1e-12)
-
-    gallery = unit(gallery)
+    gallery = l2_normalize(gallery)
 
     def one(query):
-        similarity, index = jax.lax.top_k(jnp.matmul(gallery, unit(query), precision=jax.lax.Precision.HIGHEST), k)
+        similarity, index = jax.lax.top_k(
+            jnp.matmul(gallery, l2_normalize(query), precision=jax.lax.Precision.HIGHEST), k
+        )
         return SearchResult(index, similarity)
 
     return jax.lax.map(one, queries, batch_size=batch_size)

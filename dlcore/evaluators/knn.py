@@ -13,6 +13,7 @@ from dlcore.choices import check_whole_number
 from dlcore.evaluators.feature_memory import collect_features
 from dlcore.learner import Evaluator
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.l2_normalize import unit_rows
 
 __all__ = ["knn", "knn_predict"]
 
@@ -53,7 +54,7 @@ def knn_predict(
         raise ValueError(f"labels={invalid}: no class; allowed: integers from 0")
     check_finite("bank", bank)
     check_finite("queries", queries)
-    bank, queries = _unit(bank), _unit(queries)
+    bank, queries = unit_rows(bank), unit_rows(queries)
     classes = int(labels.max()) + 1
     predictions = []
     for start in range(0, len(queries), _CHUNK):
@@ -91,10 +92,3 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
         return {name: float((knn_predict(bank, labels, queries, k, temperature) == targets).mean())}
 
     return Evaluator(collect_features(key), finish, source, (name,))
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x, np.float32)
-    # Squares of large numbers overflow in float32.
-    norm = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    return (x / np.maximum(norm, 1e-12)).astype(x.dtype)

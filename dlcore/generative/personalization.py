@@ -37,6 +37,7 @@ from dlcore.generative.text_to_image import prompt_condition
 from dlcore.learner import Evaluator, Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.l2_normalize import unit_rows
 from dlcore.optim import apply_gradients
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.lora import LoRA
@@ -310,8 +311,7 @@ def subject_similarity(reference: np.ndarray, source: Any, side: int, name: str 
         raise ValueError("reference: no image of the subject; allowed: one or more")
 
     def directions(images: np.ndarray) -> np.ndarray:
-        features = object_pixels(images, side)
-        return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-6)
+        return unit_rows(object_pixels(images, side))
 
     mean = directions(reference).mean(0)
 

@@ -43,6 +43,7 @@ from dlcore.learner import Last, Learner, Metrics, Range, Sum, check_arguments, 
 from dlcore.losses import masked_mean
 from dlcore.models.backbone import check_layers
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.replica import pmean
 
 __all__ = ["VQGANState", "adaptive_weight", "learner", "perceptual_distance"]
@@ -83,13 +84,8 @@ def perceptual_distance(maps: dict[str, jax.Array], targets: dict[str, jax.Array
     total = jnp.zeros(())
     for name, f in maps.items():
         check_shapes(maps=(f, "B h w D"), targets=(targets[name], "B h w D"))
-        total += jnp.square(_unit(f) - _unit(targets[name])).sum(-1).mean((1, 2))
+        total += jnp.square(l2_normalize(f) - l2_normalize(targets[name])).sum(-1).mean((1, 2))
     return total
-
-
-def _unit(f: jax.Array) -> jax.Array:
-    # The small number keeps the gradient at a vector of zeros finite.
-    return f * jax.lax.rsqrt(jnp.square(f).sum(-1, keepdims=True) + 1e-10)
 
 
 def adaptive_weight(gradient: jax.Array, adversarial_gradient: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.l2_normalize import l2_normalize
 from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["scale_and_shift_invariant_loss", "scale_invariant_depth_loss", "surface_normal_loss"]
@@ -124,10 +125,4 @@ def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(prediction=(prediction, "... 3"), target=(target, "... 3"))
-    x, y = to_acc_dtype(prediction), to_acc_dtype(target)
-    return 1 - (_unit(x) * _unit(y)).sum(-1)
-
-
-def _unit(x: jax.Array) -> jax.Array:
-    squares = jnp.square(x).sum(-1, keepdims=True)
-    return jnp.where(squares > 0, x * jax.lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return 1 - (l2_normalize(to_acc_dtype(prediction)) * l2_normalize(to_acc_dtype(target))).sum(-1)

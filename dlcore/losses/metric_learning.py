@@ -19,6 +19,7 @@ from dlcore.choices import check_choice
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_range, check_shapes, check_values
 from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.moments import squared_distances
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
 
@@ -110,7 +111,7 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
     """
     check_shapes(embeddings=(embeddings, "N D"))
     embeddings = to_acc_dtype(embeddings)
-    distances = jnp.square(embeddings[:, None] - embeddings[None]).sum(-1)  # [N, N]
+    distances = squared_distances(embeddings, embeddings)  # [N, N]
     return distances if squared else safe_sqrt(distances)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_classes, check_finite, check_range, check_values
+from dlcore.ops.l2_normalize import unit_rows
 
 __all__ = ["Verification", "recall_at_k", "verification"]
 
@@ -62,7 +63,7 @@ def recall_at_k(
     if not 1 <= k <= most:
         raise ValueError(f"k={k}: out of range; allowed: 1 to {most}, the number to search among")
     if metric == "cosine":
-        queries, database = _unit(queries), _unit(database)
+        queries, database = unit_rows(queries), unit_rows(database)
     else:
         center = database.mean(0)
         queries, database = queries - center, database - center
@@ -138,10 +139,3 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
     eer = fpr[before] + fraction * (fpr[after] - fpr[before])
     at = {rate: float(tpr[fpr <= rate].max()) for rate in rates}
     return Verification(fpr, tpr, thresholds, float(auc(fpr, tpr)), float(correct.max()), float(eer), at)
-
-
-def _unit(x: np.ndarray) -> np.ndarray:
-    x = np.asarray(x)
-    # Squares of large numbers overflow in float32.
-    norm = np.linalg.norm(x.astype(np.float64), axis=1, keepdims=True)
-    return (x / np.maximum(norm, 1e-12)).astype(x.dtype)

@@ -6,13 +6,16 @@ Squares of numbers above 1e19 overflow in float32, and those below 1e-19 are 0: 
 number first.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import result_dtype, to_acc_dtype
 
-__all__ = ["l2_normalize"]
+__all__ = ["l2_normalize", "unit_rows"]
 
 
 def l2_normalize(x: jax.Array, axis: int | tuple[int, ...] | None = -1, floor: float = 1e-12) -> jax.Array:
@@ -24,7 +27,7 @@ def l2_normalize(x: jax.Array, axis: int | tuple[int, ...] | None = -1, floor: f
       floor: least length that a vector is divided by; 0 for what must not depend on a scale, such as gradients.
 
     Returns:
-      [..., D]; zero stays zero.
+      [..., D]; zero stays zero, with the gradient 0.
 
     Raises:
       ValueError: there is no such axis.
@@ -32,8 +35,25 @@ def l2_normalize(x: jax.Array, axis: int | tuple[int, ...] | None = -1, floor: f
     x, dtype = to_acc_dtype(x), result_dtype(x)
     if isinstance(axis, int):
         check_shapes(axis=(axis, f"int {-x.ndim} to {max(x.ndim - 1, 0)}"))
-    largest = jax.lax.stop_gradient(jnp.maximum(jnp.abs(x).max(axis, keepdims=True), 1e-30))
+    largest = jnp.abs(x).max(axis, keepdims=True)
+    largest = jax.lax.stop_gradient(jnp.where(largest == 0, 1, largest))
     x = x / largest
-    # The squares sum to 1e-16 or more unless all are 0.
-    least = jnp.maximum(jnp.square(floor / largest), 1e-16)
-    return (x * jax.lax.rsqrt(jnp.maximum(jnp.square(x).sum(axis, keepdims=True), least))).astype(dtype)
+    squared = jnp.square(x).sum(axis, keepdims=True)
+    is_zero = squared == 0
+    squared = jnp.maximum(jnp.where(is_zero, 1, squared), jnp.square(floor / largest))
+    return jnp.where(is_zero, 0, x * jax.lax.rsqrt(squared)).astype(dtype)
+
+
+def unit_rows(x: Any) -> np.ndarray:
+    """Scale vectors to length 1 on the host, in float64.
+
+    Args:
+      x: [N, D].
+
+    Returns:
+      [N, D] float64; a vector of zeros stays.
+    """
+    x = np.asarray(x, np.float64)
+    largest = np.abs(x).max(1, keepdims=True, initial=0)
+    x = x / np.where(largest > 0, largest, 1)
+    return x / np.maximum(np.linalg.norm(x, axis=1, keepdims=True), 1)  # of numbers up to 1, one of them 1

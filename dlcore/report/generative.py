@@ -167,11 +167,11 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, n
 
     def flat(x: np.ndarray) -> np.ndarray:
         x = np.asarray(x)
-        return x.reshape(len(x), -1).astype(np.float32) / (255 if x.dtype == np.uint8 else 1)
+        return x.reshape(len(x), -1).astype(np.float64) / (255 if x.dtype == np.uint8 else 1)
 
     center = flat(among[:4096]).mean(0)
     queries = flat(images) - center
-    best, nearest = np.full(len(queries), np.inf, np.float32), np.zeros(len(queries), np.int64)
+    best, nearest = np.full(len(queries), np.inf), np.zeros(len(queries), np.int64)
     for first in range(0, len(among), 4096):
         part = flat(among[first : first + 4096]) - center
         squares = np.square(queries).sum(1)[:, None] - 2 * queries @ part.T + np.square(part).sum(1)

@@ -8,6 +8,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.evaluators.feature_rank import COLLAPSE_RATIO, is_collapsed
 from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_shapes
+from dlcore.ops.l2_normalize import unit_rows
 from dlcore.report.figure import GRAY, LIGHT_GRAY, PALETTE, YELLOW, figure_panel, new_figure
 from dlcore.report.panel import Panel
 from dlcore.report.pictures import data_uri, strip
@@ -114,7 +115,7 @@ def nearest_neighbors(
     check_shapes(labels=(labels, f"int {len(images)}"), features=(features, f"{len(images)} D"))
     check_finite("features", features)
     check_class_ids("labels", labels, len(class_names))
-    unit = _unit(features)
+    unit = unit_rows(features)
     html = []
     for i in np.linspace(0, len(images) - 1, min(num_queries, len(images))).astype(int):
         similarity = unit @ unit[i]
@@ -333,7 +334,7 @@ def feature_plane(
     check_class_ids("labels", labels, len(class_names))
     if np.shape(features)[1] < 2 or not len(features):
         raise ValueError(f"features={np.shape(features)}: no plane; allowed: [N, D] with D at least 2")
-    unit, labels = _unit(features)[:max_points], np.asarray(labels)[:max_points]
+    unit, labels = unit_rows(features)[:max_points], np.asarray(labels)[:max_points]
     centered = unit - unit.mean(0)
     _, s, axes = np.linalg.svd(centered, full_matrices=False)
     points = centered @ axes[:2].T
@@ -351,10 +352,6 @@ def feature_plane(
         f"the variance){'; colors are classes, which training did not use' if labeled else ''}."
     )
     return figure_panel("Plane of the features", figure, subtitle)._replace(half=True)
-
-
-def _unit(features: np.ndarray) -> np.ndarray:
-    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
 
 
 def _are_film_strips(images: np.ndarray) -> bool:

@@ -173,7 +173,7 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
     # Kernel density of the real features; its width is twice the mean squared distance to the nearest one.
     pairwise = jnp.where((mask[None] > 0) & ~jnp.eye(len(mask), dtype=bool), squared_distances(real, real), jnp.inf)
     nearest = jnp.where((mask > 0) & jnp.isfinite(pairwise.min(1)), pairwise.min(1), 0)  # [B]
-    width = 2 * jnp.maximum(masked_mean(nearest, mask), 1e-6)
+    width = 2 * jnp.maximum(masked_mean(nearest, mask), jnp.finfo(nearest.dtype).tiny)
     count = jnp.maximum(mask.sum(), 2)
     log_density = jax.nn.logsumexp(-pairwise / width, axis=1) - jnp.log(count - 1)  # [B]
     # Density below which `quantile` of the real images lie.

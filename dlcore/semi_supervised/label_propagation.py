@@ -22,6 +22,7 @@ import numpy as np
 
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.precision import centered
 
 __all__ = ["MOST", "UNLABELED", "Propagated", "extend", "propagate"]
 
@@ -102,7 +103,7 @@ def propagate(
             raise ValueError(f"labels={UNLABELED}: of every point; allowed: at least one label")
         # One-hot labels; unlabeled rows are zero.
         clamped = jnp.asarray(labels[:, None] == classes[None], x.dtype)  # [N, C]
-        x = x - x.mean(0)
+        x = centered(points)[0]
         distributions, steps = _fixed_point(x, clamped, gamma, alpha, tolerance, max_steps, method == "spreading")
         distributions = np.asarray(distributions)
     return Propagated(
@@ -125,9 +126,9 @@ def extend(graph: Propagated, queries: Any) -> np.ndarray:
     """
     with jax.enable_x64(graph.points.dtype == np.float64):
         x = check_points("points", graph.points)
-        queries = check_points("queries", queries, dim=x.shape[1])
-        center = x.mean(0)
-        logits = -graph.gamma * squared_distances(queries - center, x - center)
+        check_points("queries", queries, dim=x.shape[1])
+        x, queries, _ = centered(graph.points, queries)
+        logits = -graph.gamma * squared_distances(queries, x)
         near = jax.nn.softmax(logits, axis=1)  # far from all points the kernel alone would underflow
         return np.asarray(_to_one(near @ jnp.asarray(graph.distributions)))
 

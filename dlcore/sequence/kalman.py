@@ -22,6 +22,7 @@ import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_range, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Filtered", "LinearGaussian", "constant_velocity", "kalman_filter", "kalman_smoother"]
 
@@ -108,7 +109,7 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
       observations: [T, M].
 
     Returns:
-      The estimates, in the precision of the observations.
+      The estimates, in the precision of the observations, at least float32.
 
     Raises:
       ValueError: the observations are not [T, M], T of at least 1, the model's matrices do not fit together, concrete
@@ -197,7 +198,7 @@ def _check_covariance(name: str, matrix: np.ndarray) -> None:
 
 
 def _arrays(model: LinearGaussian, like: jax.Array) -> tuple[LinearGaussian, jax.Array]:
-    like = jnp.asarray(like)
+    like = to_acc_dtype(like)
     check_shapes(
         mean=(model.mean, "D"),
         transition=(model.transition, "D D"),

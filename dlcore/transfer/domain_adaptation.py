@@ -30,6 +30,7 @@ from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn import Conv, Dense
 from dlcore.ops import max_pool
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.moments import squared_distances
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
@@ -179,8 +180,9 @@ def mmd_distance(source: jax.Array, target: jax.Array) -> jax.Array:
     """
     check_shapes(source=(source, "N D"), target=(target, "M D"))
     both = jnp.concatenate([source, target])
-    squared = jnp.square(both[:, None] - both).sum(-1)
-    width = jnp.maximum(jax.lax.stop_gradient(squared.mean()), 1e-12)
+    squared = squared_distances(both, both)
+    mean = jax.lax.stop_gradient(squared.mean())
+    width = jnp.where(mean > 0, mean, 1)
     kernel = sum(jnp.exp(-squared / (multiple * width)) for multiple in MULTIPLES) / len(MULTIPLES)
     n = len(source)
     return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()

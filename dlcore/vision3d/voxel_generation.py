@@ -24,6 +24,7 @@ from dlcore.metrics import voxel_iou
 from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_finite, check_shapes, check_values
+from dlcore.ops.moments import nearest_points
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 
@@ -185,8 +186,7 @@ def nearest_image_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray])
     check_finite("train['image']", train["image"])
     check_finite("test['image']", test["image"])
     a, b = (part["image"].reshape(len(part["image"]), -1).astype(np.float32) for part in (test, train))
-    # |a - b|² without |a|², which is the same for all training images.
-    nearest = ((b**2).sum(1) - 2 * a @ b.T).argmin(1)
+    nearest = np.asarray(nearest_points(a, b))
     retrieved = train["voxels"].reshape(len(b), -1)[nearest] > 0
     flat = test["voxels"].reshape(len(a), -1) > 0
     return float(((flat & retrieved).sum(1) / np.maximum((flat | retrieved).sum(1), 1)).mean())

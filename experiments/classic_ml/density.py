@@ -59,7 +59,9 @@ def fit_densities(
     for count in range(1, max_components + 1, 3):
         centers = kmeans(jax.random.key(seed), train, count, restarts=3).centers
         start = start_from(centers, float(train.var()))
-        fit = fit_mixture(train, start, iterations=iterations, epsilon=VARIANCE)
+        spread = train.var(0)
+        share = VARIANCE / np.where(spread > 0, spread, spread.mean())
+        fit = fit_mixture(train, start, iterations=iterations, epsilon=share)
         mixtures[count] = fit.mixture
         likelihood[count] = float(log_density(held_out, fit.mixture).mean())
         rose &= bool(np.diff(fit.log_likelihood).min() > -1e-2)

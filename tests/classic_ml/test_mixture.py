@@ -99,6 +99,7 @@ def test_diagonal_components_are_scikit_learns():
     from sklearn.mixture import GaussianMixture
 
     x = np.random.default_rng(3).normal(size=(80, 2)) @ [[1, 0.8], [0, 1]] + np.repeat([[0, 0], [4, 1]], 40, 0)
+    x = x / x.std(0)  # their `reg_covar` has the units of x
     theirs = GaussianMixture(
         2, covariance_type="diag", tol=0, max_iter=15, means_init=x[[0, 50]], weights_init=[0.5, 0.5],
         precisions_init=np.ones((2, 2)),
