@@ -21,6 +21,7 @@ from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.linear import LOSSES, Linear, objective, scores
 from dlcore.learner import root_key
 from dlcore.ops.checks import check_class_ids, check_finite, check_shapes
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = ["LinearModel", "descend", "minimize", "momentum_step", "predict", "random_search", "train"]
 
@@ -128,7 +129,7 @@ def _checked(function: Callable) -> Callable:
     def checked(x: jax.Array, label: jax.Array, *, num_classes: int, **settings: Any) -> tuple[Linear, jax.Array]:
         check_whole_number("num_classes", num_classes, 1)
         check_shapes(x=(x, "N D finite"), label=(label, "int N"))
-        x, label = jnp.asarray(x), jnp.asarray(label)
+        label = jnp.asarray(label)
         if not len(x):
             raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one example")
         check_class_ids("label", label, num_classes)
@@ -188,6 +189,8 @@ def descend(
       ValueError: `x` is not finite [N, D], a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
 
+    x = to_acc_dtype(x)
+
     def update(carry, step):
         w, state = carry
         # One minibatch, drawn with replacement.
@@ -205,7 +208,6 @@ def descend(
 
 
 @_checked
-@functools.partial(jax.jit, static_argnames=("num_classes", "loss", "steps"))
 def minimize(
     x: jax.Array, label: jax.Array, *, num_classes: int, loss: str = "softmax", l2: float = 0.0, steps: int = 200
 ) -> tuple[Linear, jax.Array]:
@@ -220,7 +222,7 @@ def minimize(
       steps: number of steps of L-BFGS.
 
     Returns:
-      (parameters, the largest |gradient| there).
+      (parameters, the largest |gradient| there, of data about their mean in units of each column's deviation).
 
     Raises:
       ValueError: `loss` is hinge, which has kinks, or not in LOSSES, `x` is not finite [N, D], a label is no class,
@@ -228,22 +230,35 @@ def minimize(
     """
     if loss == "hinge":
         raise ValueError(f"loss='hinge': has kinks; allowed: {', '.join(name for name in LOSSES if name != 'hinge')}")
-    optimizer = optax.lbfgs()
+    x, center = centered(x)
+    w, gradient = _minimize(x, label, num_classes, loss, l2, steps)
+    return w._replace(bias=w.bias - (w.weights * center).sum(1)), gradient
 
-    def value(w):
-        return objective(w, x, label, loss, l2)[0]
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 5))
+def _minimize(x, label, num_classes, loss, l2, steps):
+    optimizer = optax.lbfgs()
+    deviation = jnp.sqrt(jnp.square(x).mean(0))
+    unit = jnp.where(deviation > 0, deviation, 1)
+
+    def in_units(w):
+        return Linear(w.weights / unit, w.bias)
+
+    def slope(w):
+        value, g = objective(in_units(w), x, label, loss, l2)
+        return value, in_units(g)
 
     def update(carry, _):
         w, state = carry
         # Full-batch L-BFGS; its line search evaluates the objective again.
-        current, g = objective(w, x, label, loss, l2)
-        updates, state = optimizer.update(g, state, w, value=current, grad=g, value_fn=value)
+        current, g = slope(w)
+        updates, state = optimizer.update(g, state, w, value=current, grad=g, value_fn=lambda w: slope(w)[0])
         return (optax.apply_updates(w, updates), state), None
 
     w = _zeros(x, num_classes)
     (w, _), _ = jax.lax.scan(update, (w, optimizer.init(w)), length=steps)
-    remaining = objective(w, x, label, loss, l2)[1]
-    return w, jnp.maximum(jnp.abs(remaining.weights).max(), jnp.abs(remaining.bias).max())
+    remaining = slope(w)[1]
+    return in_units(w), jnp.maximum(jnp.abs(remaining.weights).max(), jnp.abs(remaining.bias).max())
 
 
 @_checked
@@ -275,6 +290,8 @@ def random_search(
     Raises:
       ValueError: `x` is not finite [N, D], a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
+
+    x = to_acc_dtype(x)
 
     def attempt(best, key):
         w = jax.tree.map(lambda z: scale * jax.random.normal(key, z.shape, z.dtype), zero)

@@ -64,9 +64,11 @@ def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> Logi
     check_finite("l2", l2)
     positives = [1] if len(examples.classes) == 2 else range(len(examples.classes))
     with jax.enable_x64(examples.rows.dtype == np.float64):
-        rows = jnp.asarray(examples.rows)
-        parameters = jnp.stack([fit_binary(rows, jnp.asarray(examples.label == c), l2, steps=steps) for c in positives])
-        return LogisticModel(np.asarray(parameters[:, :-1]), np.asarray(parameters[:, -1]), examples.classes)
+        rows, center = centered(examples.rows)
+        fits = [_fit_binary(rows, jnp.asarray(examples.label == c), l2, steps) for c in positives]
+    weights, bias = np.stack(fits)[:, :-1], np.stack(fits)[:, -1]
+    # In float64: far from 0 the bias is large, and nearly cancels the product.
+    return LogisticModel(weights, bias - weights.astype(np.float64) @ np.asarray(center), examples.classes)
 
 
 def predict(model: LogisticModel, images: Any) -> np.ndarray:
@@ -93,8 +95,8 @@ def predict_probability(model: LogisticModel, images: Any) -> np.ndarray:
       [M, C], rows that sum to 1.
     """
     rows = as_rows(images, model.weights.shape[1])
-    with jax.enable_x64(rows.dtype == np.float64):
-        p = np.asarray(jax.nn.sigmoid(rows @ model.weights.T + model.bias))
+    with jax.enable_x64(True):
+        p = np.asarray(jax.nn.sigmoid(rows.astype(np.float64) @ model.weights.T + model.bias))
     p = np.concatenate([1 - p, p], 1) if len(model.classes) == 2 else p
     return p / p.sum(1, keepdims=True)
 

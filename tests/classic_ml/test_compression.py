@@ -95,3 +95,11 @@ def test_bad_input_is_refused(call, message):
     x = np.random.default_rng(0).normal(size=(5, 3))
     with pytest.raises(ValueError, match=message):
         call(fit_svd(x), x)
+
+
+def test_prototypes_of_two_far_groups_keep_their_own():
+    """Corners of unit squares at -1e4 and 1e4: each corner is a label."""
+    corners = np.array([[far + i, j] for far in (-1e4, 1e4) for i in (0, 1) for j in (0, 1)])
+    x = (corners[:, None] + np.random.default_rng(0).normal(0, 0.1, (8, 10, 2))).reshape(-1, 2).astype(np.float32)
+    label = np.repeat(np.arange(8), 10)
+    assert prototype_accuracy(corners.astype(np.float32), x, label, x, label) == 1.0

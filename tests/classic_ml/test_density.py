@@ -127,3 +127,26 @@ def test_bad_arguments():
         kernel_log_density(XT, X, 0)
     with pytest.raises(ValueError, match=r"queries.shape=\(12, 3\)"):
         kernel_log_density(XT[:, :3], X, 1.0)
+
+
+def test_kernels_of_two_far_groups_are_scikit_learns():
+    from sklearn.neighbors import KernelDensity
+
+    x = np.random.default_rng(0).normal(0, 0.1, (80, 2)) + np.repeat([[-1e4, 0], [1e4, 0]], 40, 0)
+    theirs = KernelDensity(bandwidth=0.2).fit(x).score_samples(x[:9])
+    for queries, points in ((x[:9], x), (x[:9].astype(np.float32), x.astype(np.float32))):
+        np.testing.assert_allclose(kernel_log_density(queries, points, 0.2), theirs, atol=0.01)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.int64])
+def test_a_far_origin_is_subtracted_before_the_cast(dtype):
+    """Milliseconds since 1970: float32 has steps of 131072 there."""
+    x = (1.7e12 + np.array([[0.0], [1], [5]])).astype(dtype)
+    fit = gaussian_mle(x)
+    np.testing.assert_allclose(fit.covariance, [[14 / 3]], rtol=1e-6)
+    np.testing.assert_allclose(kernel_log_density(x[:1], x, 1.0), kernel_log_density(x[:1] - x[0], x - x[0], 1.0))
+    np.testing.assert_allclose(skewness(x), skewness(x - x[0]), rtol=1e-5)
+    prior = Prior(x[0], 1.0, np.eye(1), 1.0)
+    np.testing.assert_allclose(
+        gaussian_map(x, prior).covariance, gaussian_map(x - x[0], prior._replace(mean=np.zeros(1))).covariance
+    )

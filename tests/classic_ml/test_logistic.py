@@ -64,3 +64,29 @@ def test_bad_input_is_refused(labels, l2, message):
 def test_at_least_one_step_of_newton_is_taken():
     with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
         logistic.train(np.eye(2), np.array([0, 1]), steps=0)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+@pytest.mark.parametrize(("offset", "scale"), [(1e4, 1), (1e6, 1), (0, 1e4), (1e4, 1e-4)])
+def test_an_offset_and_a_scale_leave_scikit_learns_solution(offset, scale, dtype):
+    """A year with a deviation of 20, and one that is no whole number where the scale is small."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(0)
+    year = rng.normal(0, 20, (300, 1))
+    label = (year[:, 0] + 10 * rng.normal(size=300) > 0).astype(int)
+    x = ((year + offset) * (scale if dtype != np.int64 or scale > 1 else 1)).astype(dtype)
+    away = x.astype(np.float64) - x.mean(dtype=np.float64)
+    theirs = LogisticRegression(solver="newton-cholesky", tol=1e-12, max_iter=1000).fit(away, label)
+    model = logistic.train(x, label)
+    np.testing.assert_allclose(model.weights, theirs.coef_, rtol=1e-4)
+    np.testing.assert_allclose(logistic.predict_probability(model, x), theirs.predict_proba(away), atol=2e-3)
+    w = logistic.fit_binary(x, label, 1.0)
+    np.testing.assert_allclose(w[:1], theirs.coef_[0], rtol=1e-4)
+
+
+def test_a_column_that_is_the_sum_of_others_gives_numbers():
+    x = 1e4 + np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    model = logistic.train(np.c_[x, x.sum(1)], (x[:, 0] > 1e4).astype(int))
+    assert np.isfinite(model.weights).all()
+    assert (logistic.predict(model, np.c_[x, x.sum(1)]) == (x[:, 0] > 1e4)).mean() > 0.9

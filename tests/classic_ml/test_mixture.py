@@ -116,3 +116,36 @@ def test_diagonal_components_are_scikit_learns():
         # A full matrix of 2 by 2 has three free numbers: one more for each of the two components.
         full = float(bic(jnp.asarray(x), found.mixture))
         assert full - theirs.bic(x) == pytest.approx(2 * np.log(80), rel=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 100.0, 1e4])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_columns_that_depend_on_each_other_fit_as_in_scikit_learn(scale, dtype):
+    """The last of four columns is the sum of the others; `reg_covar` has the units of columns of variance 1."""
+    from sklearn.mixture import GaussianMixture
+
+    x = np.random.default_rng(0).normal(size=(200, 3)) + 5
+    x = (scale * np.c_[x, x.sum(1)]).astype(dtype)
+    unit = x.std(0, dtype=np.float64)
+    z = x / unit
+    start = start_from(x[:2], scale**2)
+    theirs = GaussianMixture(
+        2, tol=0, max_iter=20, means_init=z[:2], weights_init=[0.5, 0.5],
+        precisions_init=np.stack([np.diag(np.square(unit / scale))] * 2),
+    )  # fmt: skip
+    with pytest.warns(match="did not converge"):
+        theirs.fit(z)
+    found = fit_mixture(x, start, iterations=20)
+    assert float(found.log_likelihood[-1]) == pytest.approx(theirs.score(z) - np.log(unit).sum(), abs=1e-4)
+    np.testing.assert_allclose(found.mixture.means, theirs.means_ * unit, rtol=1e-5)
+    assert np.isfinite(log_density(x, found.mixture)).all()
+    np.testing.assert_allclose(responsibilities(x, found.mixture), theirs.predict_proba(z), atol=0.1)
+
+
+def test_points_far_from_the_origin_fit_as_near_it():
+    x = np.random.default_rng(1).normal(size=(60, 2)) + np.repeat([[0, 0], [6, 1]], 30, 0)
+    near = fit_mixture(x, start_from(x[[0, 40]]), iterations=5)
+    far = x + np.array([4e5, 6e6])
+    found = fit_mixture(far, start_from(x[[0, 40]])._replace(means=far[[0, 40]]), iterations=5)
+    np.testing.assert_allclose(found.mixture.covariances, near.mixture.covariances, rtol=1e-4)
+    np.testing.assert_allclose(found.log_likelihood, near.log_likelihood, rtol=1e-4)

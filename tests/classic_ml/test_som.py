@@ -95,3 +95,20 @@ def test_bad_arguments():
         som(key, x, epochs=0)
     with pytest.raises(ValueError, match=r"sigma=\(1.0, 0.0\): out of range; allowed: two positive widths"):
         som(key, x, sigma=(1.0, 0.0))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_two_far_groups_have_their_own_winners(dtype):
+    """Prototypes 1 apart at -1e4 and 1e4, each with ten points at a tenth of that."""
+    w = np.array([[far + i, j] for far in (-1e4, 1e4) for i in (0, 1) for j in (0, 1)])
+    x = (w[:, None] + np.random.default_rng(0).normal(0, 0.1, (8, 10, 2))).reshape(-1, 2)
+    np.testing.assert_array_equal(winners(x.astype(dtype), w.astype(dtype))[0], np.repeat(np.arange(8), 10))
+    assert float(quantization_error(x.astype(dtype), w.astype(dtype))) == pytest.approx(0.125, rel=0.1)
+    moved = som_batch_update(x.astype(dtype), w.astype(dtype), grid_positions((2, 4)), 1e-3)
+    np.testing.assert_allclose(moved, x.reshape(8, 10, 2).mean(1), atol=2e-3)
+
+
+def test_integers_and_far_origins_train_as_the_same_points_near_0():
+    x = np.random.default_rng(0).integers(0, 100, (40, 2))
+    near, far = (som(jax.random.key(0), points, (2, 2), epochs=3) for points in (x, x + 3_000_000_000))
+    np.testing.assert_allclose(far.quantization[1:], near.quantization[1:], rtol=1e-3)

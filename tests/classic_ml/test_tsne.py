@@ -130,3 +130,23 @@ def test_bad_arguments():
         tsne(x, perplexity=3, num_components=4)
     with pytest.raises(ValueError, match=r"x.shape=\(2, 3\): wrong shape; allowed: \[N, D\] with N of at least 4"):
         tsne(x[:2])
+
+
+def two_far_groups():
+    """Unit squares at x = -1e4 and 1e4 with 20 points at each corner; no one center keeps the digits of both."""
+    corners = np.array([[far + i, j] for far in (-1e4, 1e4) for i in (0, 1) for j in (0, 1)])
+    return (corners[:, None] + np.random.default_rng(0).normal(0, 0.1, (8, 20, 2))).reshape(-1, 2), corners
+
+
+@pytest.mark.parametrize("scale", [1e-7, 1.0, 1e4])
+def test_affinities_of_two_far_groups_are_scikit_learns(scale):
+    from scipy.spatial.distance import cdist, squareform
+    from sklearn.manifold._t_sne import _joint_probabilities
+
+    x = two_far_groups()[0]
+    theirs = squareform(_joint_probabilities(np.float32(cdist(x, x, "sqeuclidean")), 10, 0))
+    for points in (scale * x, np.float32(scale * x)):
+        found = np.asarray(affinities(points, 10))
+        np.testing.assert_allclose(found, theirs, atol=0.02 * theirs.max())  # x itself is rounded to float32
+        own = np.arange(160)[:, None] // 20 == np.arange(160) // 20
+        assert found[own].sum() > 0.999

@@ -75,3 +75,11 @@ def test_bad_arguments():
         acceptance_threshold([0.1, 0.2], [True, False, True])
     with pytest.raises(ValueError, match="false_accept_rate=2:"):
         acceptance_threshold([0.1, 0.2], [True, False], 2)
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e20])
+def test_embeddings_of_any_length_have_a_direction(length):
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    mixed = np.where(np.arange(20)[:, None] % 2, np.float32(length) * x, x)
+    np.testing.assert_array_equal(search(x, mixed, 1).index[:, 0], np.arange(20))
+    np.testing.assert_allclose(all_pairs(mixed, np.zeros(20))[0], all_pairs(x, np.zeros(20))[0], atol=1e-6)

@@ -87,3 +87,16 @@ def test_the_temperature_of_the_evaluator_weighs_the_neighbors():
     for temperature, accuracy in ((1.0, 0), (0.1, 1)):
         evaluator = knn("rows", k=3, temperature=temperature, key="z")
         assert evaluator.finish(evaluator.add(None, {"z": features}, rows)) == {"knn": accuracy}
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-20, 1e20])
+def test_features_of_any_length_have_a_direction(length):
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    mixed = np.where(np.arange(20)[:, None] % 2, np.float32(length) * x, x)
+    np.testing.assert_array_equal(knn_predict(mixed, np.arange(20), x, 1), np.arange(20))
+
+
+def test_nearly_parallel_features_keep_their_neighbors():
+    """Features with an offset of 1e4: their cosines differ by 1e-8, less than float32 holds."""
+    x = (1e4 + np.random.default_rng(0).normal(size=(20, 8))).astype(np.float32)
+    np.testing.assert_array_equal(knn_predict(x, np.arange(20), x, 1), np.arange(20))

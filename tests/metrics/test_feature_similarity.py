@@ -79,3 +79,11 @@ def test_bad_input_is_named():
             clip_score(jnp.ones((1, 2)), texts)
     with pytest.raises(ValueError, match="scale=0: out of range; allowed: above 0"):
         clip_score(jnp.ones((1, 2)), jnp.ones((1, 2)), 0)
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-20, 1e20])
+def test_lengths_do_not_matter(length):
+    x = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    np.testing.assert_allclose(clip_score(np.float32(length) * x, x), 100, rtol=1e-5)
+    maps = {"x": x[:, None, None]}
+    np.testing.assert_allclose(lpips({"x": np.float32(length) * maps["x"]}, maps), 0, atol=1e-6)

@@ -97,3 +97,13 @@ def test_the_equal_error_rate_lies_between_thresholds():
     # (false accepts, rejects): (0, 1/2) at .9, (1/3, 1/2) at .6, (1/3, 0) at .4: they cross where 1/3 is accepted
     result = verification([0.9, 0.4, 0.6, 0.1, 0.05], [1, 1, 0, 0, 0])
     assert result.eer == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("length", [1e-30, 1e-20, 1e20])
+def test_vectors_of_any_length_have_a_direction(length):
+    """Each query is one of the gallery at another length; every second vector of the gallery is short or long."""
+    gallery = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    queries = np.float32(length) * gallery
+    mixed = np.where(np.arange(50)[:, None] % 2, queries, gallery)
+    assert recall_at_k(queries, np.arange(50), 1, gallery, np.arange(50)) == 1
+    assert recall_at_k(gallery, np.arange(50), 1, mixed, np.arange(50)) == 1

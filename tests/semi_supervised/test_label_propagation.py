@@ -95,3 +95,14 @@ def test_bad_input_gets_one_clear_error(change, error):
     arguments = {"points": np.arange(4.0)[:, None], "labels": np.array([0, 1, -1, -1])} | change
     with pytest.raises(ValueError, match=error):
         propagate(**arguments)
+
+
+@pytest.mark.parametrize("method", ["propagation", "spreading"])
+def test_two_far_pairs_of_groups_are_scikit_learns_in_float32(method):
+    corners = np.array([[far + i, 0] for far in (-1e4, 1e4) for i in (0, 1)])
+    x = (corners[:, None] + np.random.default_rng(0).normal(0, 0.1, (4, 20, 2))).reshape(-1, 2)
+    labels = np.where(np.arange(80) % 20 == 0, np.arange(80) // 20, -1)
+    theirs = {"propagation": LabelPropagation, "spreading": LabelSpreading}[method]().fit(x, labels)
+    found = propagate(x.astype(np.float32), labels, method=method)
+    np.testing.assert_array_equal(found.labels, theirs.transduction_)
+    np.testing.assert_array_equal(extend(found, x.astype(np.float32)).argmax(1), np.arange(80) // 20)

@@ -183,3 +183,16 @@ def test_models_that_do_not_fit_together_are_named():
         kalman_filter(model, np.pad([[0.0], [0], [np.inf]], ((0, 0), (1, 0))))
     with pytest.raises(ValueError, match="filtered: no steps; allowed: at least one"):
         kalman_smoother(model, Filtered(*(np.zeros((0, 4)),) * 4, np.zeros(())))
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.uint8, np.float16, jnp.bfloat16])
+def test_whole_numbers_and_halves_are_filtered_as_the_same_floats(dtype):
+    model, seen = constant_velocity(0.5, 0.5), np.array([[0, 0], [1, 2], [2, 4], [3, 6]])
+    want = kalman_filter(model, seen.astype(np.float32))
+    found = kalman_filter(model, jnp.asarray(seen, dtype))
+    for ours, theirs in zip(found, want, strict=True):
+        assert ours.dtype == jnp.float32
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6)
+    for ours, theirs in zip(kalman_smoother(model, found), kalman_smoother(model, want), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kalman_filter(model, seen.tolist()).mean, want.mean, rtol=1e-5)
