@@ -97,6 +97,7 @@ from dlcore.classic_ml.perceptron import margin as margin
 from dlcore.classic_ml.pixel_distance import contrast as contrast
 from dlcore.classic_ml.pixel_distance import equal_edits as equal_edits
 from dlcore.classic_ml.points import check_points as check_points
+from dlcore.classic_ml.points import product_rounding as product_rounding
 from dlcore.classic_ml.points import squared_distances as squared_distances
 from dlcore.classic_ml.som import SOM as SOM
 from dlcore.classic_ml.som import grid_positions as grid_positions

@@ -113,8 +113,8 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
             f"allowed: finite, >= 0 and > {dim - 1}"
         )
     x, mean, center = centered(points, prior_mean)
-    found = _gaussian_map(x, prior._replace(mean=mean))
-    return found._replace(mean=found.mean + center)
+    gaussian = _gaussian_map(x, prior._replace(mean=mean))
+    return gaussian._replace(mean=gaussian.mean + center)
 
 
 def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:

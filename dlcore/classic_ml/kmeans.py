@@ -5,7 +5,7 @@ Lloyd 1957/1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 200
     assign    a_n = argmin_k |x_n - c_k|^2
     move      c_k = mean of x_n with a_n = k
     inertia   Σ_n |x_n - c_(a_n)|^2           neither step can raise it
-    k-means++ the next center is x_n with probability proportional to its squared distance from those chosen so far
+    k-means++ the next center is x_n with probability proportional to its squared distance from those selected_idx so far
 
 A center without points would never move again. Here one such center per iteration moves to the point farthest from its
 own center, which cannot raise the inertia either; `reseeded` counts these moves. Points are processed in blocks, so
@@ -157,14 +157,14 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
 @functools.partial(jax.jit, static_argnums=2)
 def _plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Array:
     keys = jax.random.split(key, num_clusters)
-    chosen = jnp.zeros(num_clusters, jnp.int32).at[0].set(jax.random.randint(keys[0], (), 0, len(x)))
+    selected_idx = jnp.zeros(num_clusters, jnp.int32).at[0].set(jax.random.randint(keys[0], (), 0, len(x)))
 
     def choose(k, carry):
-        chosen, distance = carry
-        distance = jnp.minimum(distance, jnp.square(x - x[chosen[k - 1]]).sum(1))
-        return chosen.at[k].set(jax.random.categorical(keys[k], jnp.log(distance))), distance
+        selected_idx, distance = carry
+        distance = jnp.minimum(distance, jnp.square(x - x[selected_idx[k - 1]]).sum(1))
+        return selected_idx.at[k].set(jax.random.categorical(keys[k], jnp.log(distance))), distance
 
-    return jax.lax.fori_loop(1, num_clusters, choose, (chosen, jnp.full(len(x), jnp.inf, x.dtype)))[0]
+    return jax.lax.fori_loop(1, num_clusters, choose, (selected_idx, jnp.full(len(x), jnp.inf, x.dtype)))[0]
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5))
@@ -247,9 +247,9 @@ def _assign(rows, num_blocks, centers):
         # [K, block], |x - c|^2 less |x|^2
         farther = jnp.einsum("kd,nd->kn", sides, rows, precision=jax.lax.Precision.HIGHEST)
         best = _lowest_row(farther)
-        others = jnp.where(jnp.arange(num_centers)[:, None] == best, jnp.inf, farther)
-        second = _lowest_row(others)
-        third = jnp.where(jnp.arange(num_centers)[:, None] == second, jnp.inf, others).min(0)
+        rest = jnp.where(jnp.arange(num_centers)[:, None] == best, jnp.inf, farther)
+        second = _lowest_row(rest)
+        third = jnp.where(jnp.arange(num_centers)[:, None] == second, jnp.inf, rest).min(0)
         doubt = (third - farther.min(0) <= 2 * product_rounding(points, centers)) & (real > 0)
 
         def nearer():

@@ -269,8 +269,8 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
         return jax.lax.dynamic_slice_in_dim(x, start, size)
 
     def by_definition(query):
-        scores, found = best(lambda start: -jax.vmap(distance, (0, None))(query, of_block(rows, start)), k)
-        return -scores, found
+        scores, position = best(lambda start: -jax.vmap(distance, (0, None))(query, of_block(rows, start)), k)
+        return -scores, position
 
     def block(query):
         """Return the nearest of one block of queries."""
@@ -284,12 +284,12 @@ def search(rows: jax.Array, queries: jax.Array, *, k: int, metric: str | Metric)
 
         scores, candidates = best(score, num_candidates)
         distances = jax.lax.map(lambda one: distance(one[0], rows[one[1]]), (query, candidates))
-        distances, found = (x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
+        distances, position = (x[:, :k] for x in jax.lax.sort((distances, candidates), num_keys=2))
         # |a - b|² = |a|² - 2 score of every other row is at least that of the last candidate, but for the rounding.
-        others = jnp.square(about).sum(1) - 2 * scores[:, -1] - product_rounding(about, centered_rows)
+        bound = jnp.square(about).sum(1) - 2 * scores[:, -1] - product_rounding(about, centered_rows)
         farthest = jnp.square(distances[:, -1]) if metric == "l2" else 2 * distances[:, -1]
-        certain = (farthest < others).all() | (num_candidates == n)
-        return jax.lax.cond(certain, lambda: (distances, found), lambda: by_definition(query))
+        certain = (farthest < bound).all() | (num_candidates == n)
+        return jax.lax.cond(certain, lambda: (distances, position), lambda: by_definition(query))
 
     blocks = jnp.pad(queries, ((0, -m % width), (0, 0)), mode="edge").reshape(-1, width, queries.shape[1])
     return tuple(x.reshape(-1, k)[:m] for x in jax.lax.map(block, blocks))
