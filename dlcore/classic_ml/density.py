@@ -71,9 +71,6 @@ def gaussian_mle(x: Any) -> Gaussian:
 
     Returns:
       The Gaussian under which x is most likely.
-
-    Raises:
-      ValueError: `x` is not finite [N, D].
     """
     check_points("x", x)
     x, center = centered(x)
@@ -126,9 +123,6 @@ def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:
 
     Returns:
       [N], log N(x | mean, covariance); NaN if the covariance is not positive definite.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "N D"), mean=(gaussian.mean, "D"), covariance=(gaussian.covariance, "D D"))
     x, mean, _ = centered(x, gaussian.mean)
@@ -175,9 +169,6 @@ def skewness(x: Any) -> jax.Array:
 
     Returns:
       [D]; 0 for symmetric and for constant columns.
-
-    Raises:
-      ValueError: `x` is not finite [N, D].
     """
     check_points("x", x)
     return _skewness(centered(x)[0])

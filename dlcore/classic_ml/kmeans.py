@@ -5,7 +5,7 @@ Lloyd 1957/1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 200
     assign    a_n = argmin_k |x_n - c_k|^2
     move      c_k = mean of x_n with a_n = k
     inertia   Σ_n |x_n - c_(a_n)|^2           neither step can raise it
-    k-means++ the next center is x_n with probability proportional to its squared distance from those selected_idx so far
+    k-means++ the next center is x_n with probability proportional to its squared distance from those chosen so far
 
 A center without points would never move again. Here one such center per iteration moves to the point farthest from its
 own center, which cannot raise the inertia either; `reseeded` counts these moves. Points are processed in blocks, so

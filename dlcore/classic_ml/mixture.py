@@ -134,9 +134,6 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
 
     Returns:
       [N], log p(x).
-
-    Raises:
-      ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
     return _log_density(*_to_center(x, mixture))
@@ -151,9 +148,6 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
 
     Returns:
       [N, K], rows that sum to 1.
-
-    Raises:
-      ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
     return _responsibilities(*_to_center(x, mixture))

@@ -58,9 +58,6 @@ def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
 
     Returns:
       [B], sums of |differences|.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
     query, rows = to_acc_dtype(query), to_acc_dtype(rows)
@@ -76,9 +73,6 @@ def l2_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
 
     Returns:
       [B], roots of the sums of squared differences.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
     query, rows = to_acc_dtype(query), to_acc_dtype(rows)
@@ -94,9 +88,6 @@ def cosine_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
 
     Returns:
       [B]; 1 where one of the two vectors is zero.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
     return jnp.square(_unit(rows, (0, 1)) - _unit(query, (1, 0))).sum(-1) / 2

@@ -127,9 +127,6 @@ def winners(x: jax.Array, w: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (nearest [N], second nearest [N]), indices of prototypes.
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
     _check(x, w)
     return _winners(*centered(x, w)[:2])
@@ -150,9 +147,6 @@ def quantization_error(x: jax.Array, w: jax.Array) -> jax.Array:
 
     Returns:
       The error, in units of x.
-
-    Raises:
-      ValueError: see `winners`.
     """
     _check(x, w)
     return _quantization_error(*centered(x, w)[:2])
@@ -173,9 +167,6 @@ def topographic_error(x: jax.Array, w: jax.Array, positions: jax.Array) -> jax.A
 
     Returns:
       Share in [0, 1].
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no point or one prototype, or a number is not finite.
     """
     _check(x, w, positions)
     return _topographic_error(*centered(x, w)[:2], to_acc_dtype(positions))

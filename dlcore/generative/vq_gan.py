@@ -97,9 +97,6 @@ def adaptive_weight(gradient: jax.Array, adversarial_gradient: jax.Array) -> jax
 
     Returns:
       [] lambda, from 0 to 10^4, without a gradient.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(gradient=(gradient, "..."), adversarial_gradient=(adversarial_gradient, "..."))
     lengths = [jnp.sqrt(jnp.square(g).sum()) for g in (gradient, adversarial_gradient)]

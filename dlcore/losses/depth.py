@@ -33,9 +33,6 @@ def scale_invariant_depth_loss(
 
     Returns:
       [...], one loss a map; 0 where no pixel counts.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(
         log_depth=(log_depth, "... H W"),
@@ -73,9 +70,6 @@ def scale_and_shift_invariant_loss(
 
     Returns:
       [...], one loss a map; 0 where no pixel counts. A constant prediction gets the mean of the target.
-
-    Raises:
-      ValueError: the shapes differ, or there is no scale.
     """
     check_shapes(
         prediction=(prediction, "... H W"),
@@ -120,9 +114,6 @@ def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [...] from 0 to 2.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(prediction=(prediction, "... 3"), target=(target, "... 3"))
     return 1 - (l2_normalize(to_acc_dtype(prediction)) * l2_normalize(to_acc_dtype(target))).sum(-1)

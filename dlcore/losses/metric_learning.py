@@ -125,9 +125,6 @@ def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.A
 
     Returns:
       Three boolean arrays [N, N, N] over (anchor, positive, negative).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     labels = jnp.asarray(labels)
     check_shapes(distances=(distances, "N N"), labels=(labels, "int N"), margin=(margin, ">= 0"))
@@ -203,9 +200,6 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
 
     Returns:
       [...], one loss a pair.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete `same` is neither 0 nor 1.
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ">= 0"))
     check_values("same", same, (0, 1))
@@ -224,9 +218,6 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
 
     Returns:
       [...], one loss a pair.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete `y` is neither -1 nor 1.
     """
     a, b = to_acc_dtype(a), to_acc_dtype(b)
     check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, "-1 to 1"))
@@ -269,9 +260,6 @@ def margin_ranking_loss(
 
     Returns:
       [...], element by element.
-
-    Raises:
-      ValueError: the shapes differ, or a concrete `y` is neither -1 nor 1.
     """
     first, second = to_acc_dtype(first), to_acc_dtype(second)
     check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ">= 0"))

@@ -83,9 +83,6 @@ def sample_grid(images: np.ndarray, title: str = "Samples", subtitle: str = "", 
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: see `picture_grid`.
     """
     images = np.asarray(images)
     check_shapes(images=(images, "N H W C"), columns=(columns, "int >= 1"))

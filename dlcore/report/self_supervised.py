@@ -213,9 +213,6 @@ def view_pairs(images: np.ndarray, first: np.ndarray, second: np.ndarray) -> Pan
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(images=(images, "N H W C"), first=(first, "N H W C"), second=(second, "N H W C"))
     html = "".join(_figure(np.clip(np.stack(row), 0, 1)) for row in zip(images, first, second, strict=True))
@@ -234,9 +231,6 @@ def reconstructions(images: np.ndarray, masked: np.ndarray, filled: np.ndarray, 
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the shapes do not fit.
     """
     check_shapes(images=(images, "N H W C"), masked=(masked, "N H W 1"), filled=(filled, "N H W C"))
     visible = np.where(masked > 0, 0.5, images)

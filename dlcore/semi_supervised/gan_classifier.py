@@ -125,9 +125,6 @@ def feature_distance(real: jax.Array, made: jax.Array, mask: jax.Array) -> jax.A
 
     Returns:
       [], the mean over features of the squared difference.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(real=(real, "B D"), made=(made, "B D"), mask=(mask, "mask B"))
     means = (jax.vmap(masked_mean, in_axes=(1, None))(x, mask) for x in (real, made))
@@ -143,9 +140,6 @@ def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
 
     Returns:
       [], in [0, 1]: 0 where all are orthogonal, 1 where all are parallel.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(features=(features, "B D"), mask=(mask, "mask B"))
     unit = l2_normalize(features)  # [B, D]
@@ -164,9 +158,6 @@ def density_excess(real: jax.Array, made: jax.Array, mask: jax.Array, quantile: 
 
     Returns:
       [B], max(0, log p - t) up to a constant of p; the kernel is as wide as real images are apart from their nearest.
-
-    Raises:
-      ValueError: the shapes differ, or `quantile` is outside [0, 1].
     """
     check_shapes(real=(real, "B D"), made=(made, "B D"), mask=(mask, "mask B"), quantile=(quantile, "0 to 1"))
     real = jax.lax.stop_gradient(real)
@@ -399,9 +390,6 @@ def area_of_low_density(features: np.ndarray, made: np.ndarray) -> float:
     Returns:
       The area under the ROC curve of the kernel density: 1 where all made images are the less likely, 0.5 where they
       have the density of real ones, less where they crowd where real ones are frequent.
-
-    Raises:
-      ValueError: the shapes do not fit together, there are too few features, or one is not finite.
     """
     check_shapes(features=(features, "N D"), rows=(len(features), ">= 4"))
     check_shapes(made=(made, f"M {features.shape[1]}"), rows=(len(made), ">= 1"))

@@ -174,9 +174,6 @@ def mmd_distance(source: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [], at least 0; 0 where the samples are the same. No gradient goes through the kernels' widths.
-
-    Raises:
-      ValueError: the samples are no points of the same dimension.
     """
     check_shapes(source=(source, "N D"), target=(target, "M D"))
     both = jnp.concatenate([source, target])
