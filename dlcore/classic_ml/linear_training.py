@@ -222,7 +222,7 @@ def minimize(
       steps: number of steps of L-BFGS.
 
     Returns:
-      (parameters, the largest |gradient| there, of data about their mean in units of each column's deviation).
+      (parameters, the largest |gradient| there).
 
     Raises:
       ValueError: `loss` is hinge, which has kinks, or not in LOSSES, `x` is not finite [N, D], a label is no class,
@@ -232,14 +232,17 @@ def minimize(
         raise ValueError(f"loss='hinge': has kinks; allowed: {', '.join(name for name in LOSSES if name != 'hinge')}")
     x, center = centered(x)
     w, gradient = _minimize(x, label, num_classes, loss, l2, steps)
-    return w._replace(bias=w.bias - (w.weights * center).sum(1)), gradient
+    by_weights = gradient.weights + gradient.bias[:, None] * center  # back about 0, as the bias
+    largest = jnp.maximum(jnp.abs(by_weights).max(), jnp.abs(gradient.bias).max())
+    return w._replace(bias=w.bias - (w.weights * center).sum(1)), largest
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 5))
 def _minimize(x, label, num_classes, loss, l2, steps):
     optimizer = optax.lbfgs()
-    deviation = jnp.sqrt(jnp.square(x).mean(0))
-    unit = jnp.where(deviation > 0, deviation, 1)
+    # In units of the root of its curvature every weight has about the same.
+    curvature = jnp.square(x).mean(0) + l2
+    unit = jnp.sqrt(jnp.where(curvature > 0, curvature, 1))
 
     def in_units(w):
         return Linear(w.weights / unit, w.bias)
@@ -257,8 +260,7 @@ def _minimize(x, label, num_classes, loss, l2, steps):
 
     w = _zeros(x, num_classes)
     (w, _), _ = jax.lax.scan(update, (w, optimizer.init(w)), length=steps)
-    remaining = slope(w)[1]
-    return in_units(w), jnp.maximum(jnp.abs(remaining.weights).max(), jnp.abs(remaining.bias).max())
+    return in_units(w), objective(in_units(w), x, label, loss, l2)[1]
 
 
 @_checked

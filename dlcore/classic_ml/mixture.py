@@ -5,18 +5,18 @@ Dempster, Laird & Rubin 1977.
     p(x)  = Σ_k π_k N(x | μ_k, Σ_k)
     E     r_nk = π_k N(x_n | μ_k, Σ_k) / p(x_n)
     M     N_k = Σ_n r_nk,  π_k = N_k / N,  μ_k = Σ_n r_nk x_n / N_k,
-          Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε diag(var x)
+          Σ_k = Σ_n r_nk (x_n - μ_k)(x_n - μ_k)^T / N_k + ε I
 
-The diagonal kind keeps the diagonals of Σ_k alone. No step lowers Σ log p(x_n) while ε, which keeps a component from
-collapsing onto one point, is small. It is relative to the variance of each column, so that the units of x do not
-matter; scikit-learn's `reg_covar` is the same for columns of variance 1. A fit computes in float64: where columns
-depend on each other, Σ_k is singular but for ε.
+The diagonal kind keeps the diagonals of Σ_k alone. No step lowers Σ log p(x_n) while ε, scikit-learn's `reg_covar`,
+which keeps a component from collapsing onto one point, is small. Where columns depend on each other, Σ_k is singular
+but for ε, 1e-10 of the variances in data of hundreds: fits compute in float64, and give NumPy's float64.
 """
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -24,7 +24,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.density import Gaussian, gaussian_log_density
 from dlcore.classic_ml.points import check_points
 from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
-from dlcore.ops.precision import centered, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, centered, to_acc_dtype
 
 __all__ = [
     "Mixture",
@@ -86,7 +86,7 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
 
 
 def fit_mixture(
-    x: Any, start: Mixture, *, iterations: int = 100, epsilon: float | np.ndarray = 1e-6, diagonal: bool = False
+    x: Any, start: Mixture, *, iterations: int = 100, epsilon: float | None = None, diagonal: bool = False
 ) -> MixtureFit:
     """Fit a mixture of Gaussians by EM.
 
@@ -94,8 +94,8 @@ def fit_mixture(
       x: [N, D], finite.
       start: initial mixture, for example of `start_from`.
       iterations: number of iterations of EM.
-      epsilon: this share of the variance of each column of x is added to the variances in each M step; one number, or
-        [D].
+      epsilon: added to the variances in each M step, in squared units of x; None adds 1e-6, but to each column at least
+        1e-12 and at most 1e-4 of its variance in x.
       diagonal: keep the axes of each component along those of x: D variances in place of D (D + 1) / 2 numbers.
 
     Returns:
@@ -105,10 +105,11 @@ def fit_mixture(
       ValueError: `x` is not finite [N, D], `start` does not fit, its weights do not sum to 1 or a variance is not
         positive, `iterations` is below 1 or `epsilon` below 0.
     """
-    dtype = check_points("x", x, dim=np.shape(start.means)[-1]).dtype
+    check_points("x", x, dim=np.shape(start.means)[-1])
     check_whole_number("iterations", iterations, 1)
-    check_shapes(epsilon=(epsilon, "... >= 0"))
-    check_finite("epsilon", epsilon)
+    if epsilon is not None:
+        check_shapes(epsilon=(epsilon, ">= 0"))
+        check_finite("epsilon", epsilon)
     check_shapes(
         weights=(start.weights, "K"), means=(start.means, "K D finite"), covariances=(start.covariances, "K D D")
     )
@@ -116,13 +117,14 @@ def fit_mixture(
     variances = np.diagonal(np.asarray(start.covariances), axis1=1, axis2=2)
     check_shapes(**{"start.covariances, diagonal": (variances, "... > 0")})
     with jax.enable_x64(True):
-        start = jax.tree.map(lambda leaf: jnp.asarray(leaf, np.float64), start)
-        x, means, center = centered(np.asarray(x, np.float64), np.asarray(start.means))
+        x, start, center = _to_center(*_in_float64(x, start))
         variance = x.var(0)
-        added = epsilon * jnp.where(variance > 0, variance, jnp.where(variance.any(), variance.mean(), 1))
-        mixture, values = _fit(x, start._replace(means=means), iterations, added, diagonal)
+        scaled = jnp.where(variance > 0, jnp.clip(1e-6, 1e-12 * variance, 1e-4 * variance), 1e-6)
+        mixture, values = _fit(x, start, iterations, scaled if epsilon is None else epsilon, diagonal)
         fit = MixtureFit(mixture._replace(means=mixture.means + center), values)
-        return jax.tree.map(lambda leaf: leaf.astype(dtype), fit)
+    if not np.isfinite(fit.log_likelihood).all():
+        raise ValueError(f"epsilon={epsilon}: a covariance is singular; allowed: larger ones, or None")
+    return jax.tree.map(np.asarray, fit)
 
 
 def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
@@ -136,7 +138,7 @@ def log_density(x: jax.Array, mixture: Mixture) -> jax.Array:
       [N], log p(x).
     """
     _check(x, mixture)
-    return _log_density(*_to_center(x, mixture))
+    return _evaluated(_log_density, x, mixture)
 
 
 def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
@@ -150,7 +152,7 @@ def responsibilities(x: jax.Array, mixture: Mixture) -> jax.Array:
       [N, K], rows that sum to 1.
     """
     _check(x, mixture)
-    return _responsibilities(*_to_center(x, mixture))
+    return _evaluated(_responsibilities, x, mixture)
 
 
 def mixture_step(
@@ -161,7 +163,7 @@ def mixture_step(
     Args:
       x: [N, D].
       mixture: mixture in D dimensions.
-      epsilon: added to the variances, one number or [D].
+      epsilon: added to the variances.
       diagonal: keep the diagonals of the covariances alone.
 
     Returns:
@@ -174,9 +176,9 @@ def mixture_step(
     _check(x, mixture)
     if not len(x):
         raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
-    check_shapes(epsilon=(epsilon, "... >= 0"))
+    check_shapes(epsilon=(epsilon, ">= 0"))
     check_finite("epsilon", epsilon)
-    x, mixture, center = *_to_center(x, mixture), centered(x)[-1]
+    x, mixture, center = _to_center(x, mixture)
     mixture, value = _step(x, mixture, epsilon, diagonal)
     return mixture._replace(means=mixture.means + center), value
 
@@ -221,7 +223,7 @@ def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
     _check(x, mixture)
     if not len(x):
         raise ValueError(f"x.shape={np.shape(x)}: empty; allowed: at least one point")
-    return _bic(*_to_center(x, mixture), diagonal)
+    return _evaluated(_bic, x, mixture, diagonal)
 
 
 @jax.jit
@@ -252,8 +254,21 @@ def _check(x, mixture):
 
 
 def _to_center(x, mixture):
-    x, means, _ = centered(x, mixture.means)
-    return x, Mixture(to_acc_dtype(mixture.weights), means, to_acc_dtype(mixture.covariances))
+    x, means, center = centered(x, mixture.means)
+    return x, Mixture(to_acc_dtype(mixture.weights), means, to_acc_dtype(mixture.covariances)), center
+
+
+def _in_float64(x, mixture):
+    return np.asarray(x, np.float64), Mixture(*(np.asarray(leaf, np.float64) for leaf in mixture))
+
+
+def _evaluated(function, x, mixture, *settings):
+    """Apply a function of points and a mixture, in float64 outside of jit, for nearly singular covariances."""
+    if any(isinstance(leaf, jax.core.Tracer) for leaf in (x, *mixture)):
+        return function(*_to_center(x, mixture)[:2], *settings)
+    dtype = acc_dtype_of(x)
+    with jax.enable_x64(True):
+        return function(*_to_center(*_in_float64(x, mixture))[:2], *settings).astype(dtype)
 
 
 def _joint(x, mixture):

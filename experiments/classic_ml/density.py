@@ -59,9 +59,7 @@ def fit_densities(
     for count in range(1, max_components + 1, 3):
         centers = kmeans(jax.random.key(seed), train, count, restarts=3).centers
         start = start_from(centers, float(train.var()))
-        spread = train.var(0)
-        fraction = VARIANCE / np.where(spread > 0, spread, spread.mean() or 1.0)
-        fit = fit_mixture(train, start, iterations=iterations, epsilon=fraction)
+        fit = fit_mixture(train, start, iterations=iterations, epsilon=VARIANCE)
         mixtures[count] = fit.mixture
         likelihood[count] = float(log_density(held_out, fit.mixture).mean())
         rose &= bool(np.diff(fit.log_likelihood).min() > -1e-2)

@@ -99,7 +99,6 @@ def test_diagonal_components_are_scikit_learns():
     from sklearn.mixture import GaussianMixture
 
     x = np.random.default_rng(3).normal(size=(80, 2)) @ [[1, 0.8], [0, 1]] + np.repeat([[0, 0], [4, 1]], 40, 0)
-    x = x / x.std(0)  # their `reg_covar` has the units of x
     theirs = GaussianMixture(
         2, covariance_type="diag", tol=0, max_iter=15, means_init=x[[0, 50]], weights_init=[0.5, 0.5],
         precisions_init=np.ones((2, 2)),
@@ -118,28 +117,43 @@ def test_diagonal_components_are_scikit_learns():
         assert full - theirs.bic(x) == pytest.approx(2 * np.log(80), rel=1e-6)
 
 
-@pytest.mark.parametrize("scale", [1e-4, 100.0, 1e4])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_columns_that_depend_on_each_other_fit_as_in_scikit_learn(scale, dtype):
-    """The last of four columns is the sum of the others; `reg_covar` has the units of columns of variance 1."""
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
+@pytest.mark.parametrize("columns", [[[1, 1]], [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]])
+def test_columns_that_depend_on_each_other_fit_as_in_scikit_learn(columns, dtype):
+    """A column twice, and one that is the sum of three: of deviations about 100, with 1e-6 added to the variances."""
     from sklearn.mixture import GaussianMixture
 
-    x = np.random.default_rng(0).normal(size=(200, 3)) + 5
-    x = (scale * np.c_[x, x.sum(1)]).astype(dtype)
-    unit = x.std(0, dtype=np.float64)
-    z = x / unit
-    start = start_from(x[:2], scale**2)
+    rng = np.random.default_rng(0)
+    x = np.round(100 * rng.normal(size=(200, len(columns))) + 500) @ columns
     theirs = GaussianMixture(
-        2, tol=0, max_iter=20, means_init=z[:2], weights_init=[0.5, 0.5],
-        precisions_init=np.stack([np.diag(np.square(unit / scale))] * 2),
+        2, tol=0, max_iter=20, means_init=x[:2], weights_init=[0.5, 0.5],
+        precisions_init=np.stack([np.eye(x.shape[1]) / 1e4] * 2),
     )  # fmt: skip
     with pytest.warns(match="did not converge"):
-        theirs.fit(z)
-    found = fit_mixture(x, start, iterations=20)
-    assert float(found.log_likelihood[-1]) == pytest.approx(theirs.score(z) - np.log(unit).sum(), abs=1e-4)
-    np.testing.assert_allclose(found.mixture.means, theirs.means_ * unit, rtol=1e-5)
-    assert np.isfinite(log_density(x, found.mixture)).all()
-    np.testing.assert_allclose(responsibilities(x, found.mixture), theirs.predict_proba(z), atol=0.1)
+        theirs.fit(x)
+    for epsilon in (None, 1e-6):
+        found = fit_mixture(x.astype(dtype), start_from(x[:2], 1e4), iterations=20, epsilon=epsilon)
+        assert float(found.log_likelihood[-1]) == pytest.approx(theirs.score(x), abs=0.02)
+        np.testing.assert_allclose(found.mixture.means, theirs.means_, rtol=1e-3)
+        np.testing.assert_allclose(log_density(x, found.mixture).mean(), theirs.score(x), atol=0.02)
+        np.testing.assert_allclose(responsibilities(x, found.mixture), theirs.predict_proba(x), atol=0.01)
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e4, 1e6])
+def test_the_units_of_the_points_do_not_matter(scale):
+    """Nor where a column is the sum of the others."""
+    x = np.random.default_rng(0).normal(size=(60, 2)) + np.repeat([[0, 0], [6, 1]], 30, 0)
+    near, found = (fit_mixture(s * x, start_from(s * x[[0, 40]], s**2), iterations=5).mixture for s in (1, scale))
+    np.testing.assert_allclose(found.means / scale, near.means, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.covariances / scale**2, near.covariances, rtol=1e-3, atol=1e-3)
+    x = scale * np.c_[x, x.sum(1)]
+    assert np.isfinite(fit_mixture(x, start_from(x[[0, 40]], scale**2), iterations=5).log_likelihood).all()
+
+
+def test_a_singular_covariance_is_an_error():
+    x = np.arange(6.0)[:, None] * [1, 1]
+    with pytest.raises(ValueError, match="epsilon=0: a covariance is singular; allowed: larger ones, or None"):
+        fit_mixture(x, start_from(x[[0, 4]]), epsilon=0)
 
 
 def test_points_far_from_the_origin_fit_as_near_it():
