@@ -149,9 +149,6 @@ def kernel_log_density(queries: Any, x: Any, bandwidth: float, *, block: int = _
 
     Returns:
       [M], log p of each query.
-
-    Raises:
-      ValueError: queries or x are not finite points of the same dimension, or `bandwidth` is not positive.
     """
     check_points("queries", queries, dim=check_points("x", x).shape[1])
     check_shapes(bandwidth=(bandwidth, "> 0"))

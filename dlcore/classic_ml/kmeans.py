@@ -96,9 +96,6 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None 
 
     Returns:
       KMeans.
-
-    Raises:
-      ValueError: `x` or `centers` are not finite points of the same dimension, or a count is below 1.
     """
     check_points("centers", centers, dim=check_points("x", x).shape[1])
     _check_counts(max_iterations=max_iterations, block=block)
@@ -117,9 +114,6 @@ def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[j
 
     Returns:
       (labels [N], squared distances [N]).
-
-    Raises:
-      ValueError: `x` or `centers` are not finite points of the same dimension, or `block` is below 1.
     """
     check_points("centers", centers, dim=check_points("x", x).shape[1])
     _check_counts(block=block)

@@ -94,10 +94,6 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
 
     Returns:
       [M, D], the new prototypes.
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no point or one prototype, a number is not finite, or `sigma`
-        is not positive.
     """
     _check(x, w, positions)
     check_shapes(sigma=(sigma, "> 0"))
