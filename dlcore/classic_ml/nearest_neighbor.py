@@ -302,7 +302,7 @@ def _unit(x: jax.Array, zero: tuple[int, int]) -> jax.Array:
     """Return [..., D + 2] of length 1; vectors of zeros point in a direction of their own, at right angles to all."""
     x = to_acc_dtype(x)
     is_zero = (x == 0).all(-1, keepdims=True)
-    return jnp.concatenate([l2_normalize(x), is_zero * jnp.array(zero, x.dtype)], -1)
+    return jnp.concatenate([l2_normalize(x, floor=0), is_zero * jnp.array(zero, x.dtype)], -1)
 
 
 def _check(k: int, metric: str | Metric, n: int) -> None:

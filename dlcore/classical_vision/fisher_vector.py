@@ -55,4 +55,4 @@ def fisher_vector(
     if not improved:
         return vector
     vector = jnp.sign(vector) * jnp.sqrt(jnp.abs(vector))
-    return l2_normalize(vector)
+    return l2_normalize(vector, floor=0)

@@ -126,11 +126,11 @@ def acceptance_threshold(similarity: Any, same: Any, false_accept_rate: float = 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
 def _search(queries, gallery, k, batch_size):
-    gallery = l2_normalize(gallery)
+    gallery = l2_normalize(gallery, floor=0)
 
     def one(query):
         similarity, index = jax.lax.top_k(
-            jnp.matmul(gallery, l2_normalize(query), precision=jax.lax.Precision.HIGHEST), k
+            jnp.matmul(gallery, l2_normalize(query, floor=0), precision=jax.lax.Precision.HIGHEST), k
         )
         return SearchResult(index, similarity)
 

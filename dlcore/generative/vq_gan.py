@@ -84,7 +84,7 @@ def perceptual_distance(maps: dict[str, jax.Array], targets: dict[str, jax.Array
     total = jnp.zeros(())
     for name, f in maps.items():
         check_shapes(maps=(f, "B h w D"), targets=(targets[name], "B h w D"))
-        total += jnp.square(l2_normalize(f) - l2_normalize(targets[name])).sum(-1).mean((1, 2))
+        total += jnp.square(l2_normalize(f, floor=0) - l2_normalize(targets[name], floor=0)).sum(-1).mean((1, 2))
     return total
 
 

@@ -116,4 +116,4 @@ def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
       [...] from 0 to 2.
     """
     check_shapes(prediction=(prediction, "... 3"), target=(target, "... 3"))
-    return 1 - (l2_normalize(to_acc_dtype(prediction)) * l2_normalize(to_acc_dtype(target))).sum(-1)
+    return 1 - (l2_normalize(to_acc_dtype(prediction), floor=0) * l2_normalize(to_acc_dtype(target), floor=0)).sum(-1)

@@ -52,9 +52,9 @@ def lpips(
     for name, weight in weights.items():
         check_shapes(a=(a[name], "B H W C"), b=(b[name], "B H W C"), weights=(weight, "C"))
         check_range(f"weights[{name!r}]", weight, 0)
-        gap = jnp.square(l2_normalize(to_acc_dtype(a[name])) - l2_normalize(to_acc_dtype(b[name]))) * jnp.asarray(
-            weight
-        )
+        gap = jnp.square(
+            l2_normalize(to_acc_dtype(a[name]), floor=0) - l2_normalize(to_acc_dtype(b[name]), floor=0)
+        ) * jnp.asarray(weight)
         total = total + gap.sum(-1).mean((1, 2))
     return total
 
@@ -102,5 +102,5 @@ def clip_score(images: jax.Array, texts: jax.Array, scale: float = 100.0) -> jax
     """
     check_shapes(images=(images, "B D finite"), texts=(texts, "B D finite"), scale=(scale, "> 0"))
     check_finite("scale", scale)
-    images, texts = l2_normalize(to_acc_dtype(images)), l2_normalize(to_acc_dtype(texts))
+    images, texts = l2_normalize(to_acc_dtype(images), floor=0), l2_normalize(to_acc_dtype(texts), floor=0)
     return scale * jnp.maximum((images * texts).sum(-1), 0)
