@@ -3,8 +3,9 @@
 Each example that has a name is assigned to a part by a hash of the seed and its name, so that it stays in its part when
 other examples are added or removed. The price is that sizes are random: of a class of n examples, fraction * n are held
 out on average, with standard deviation sqrt(n * fraction * (1 - fraction)). (One example of each class of five or more
-is held out in any case.) Examples without names, as in arrays that come with a package, are split by position, with
-exact sizes and stratified by class.
+is held out in any case.) `split_test` gives exact sizes, stratified by class, for a split that is the same for every
+seed of a run. Examples without names, as in arrays that come with a package, are split by position, with exact sizes
+and stratified by class.
 """
 
 from collections.abc import Mapping
@@ -14,9 +15,9 @@ import numpy as np
 
 from dlcore.data.fingerprint import fingerprint, hash_texts
 from dlcore.data.source import Source, check_seed, check_source
-from dlcore.ops.checks import check_finite
+from dlcore.ops.checks import check_finite, check_shapes
 
-__all__ = ["complete_splits", "shared_images", "split_validation"]
+__all__ = ["complete_splits", "shared_images", "split_test", "split_validation"]
 
 _LEAST = 5
 """Smallest size of a class that is sure to have an example in the part that is carved by name."""
@@ -115,9 +116,7 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
     seed, length = check_seed(seed), len(source)
     if fraction > 0 and length < 2:
         raise ValueError(f"fraction={fraction}: leaves nothing of {length} examples to train on; allowed: 0")
-    label = source.arrays.get("label")
-    if label is None or label.ndim != 1 or not np.issubdtype(label.dtype, np.integer):
-        label = np.zeros(length, np.int32)
+    label = _classes(source)
     if fraction == 0:
         is_valid = np.zeros(length, bool)
     elif source.names is None:
@@ -128,7 +127,40 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
     return source.subset(np.flatnonzero(~is_valid)), replace(valid, name=f"{source.name} ({part})")
 
 
-def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+def split_test(source: Source, fraction: float) -> tuple[Source, Source]:
+    """Carve a test split out of all examples: of each class the same fraction, to within one example.
+
+    It is the same for every seed of a run. An example's place in its class is a hash of its name, so that new examples
+    move only those at the boundary.
+
+    Args:
+      source: all N examples; ints `label: [N]`, if any, are their classes.
+      fraction: fraction of the examples that the test split takes, in [0, 1).
+
+    Returns:
+      (rest, test).
+
+    Raises:
+      ValueError: `fraction` is outside [0, 1), or leaves nothing to train on.
+    """
+    check_source("source", source)
+    check_shapes(fraction=(fraction, "0 to <1"))
+    names = source.names
+    order = None if names is None else np.argsort(hash_texts(names, "0 test"), kind="stable")
+    is_test = _by_position(_classes(source), fraction, 0, order)
+    test = source.subset(np.flatnonzero(is_test))
+    return source.subset(np.flatnonzero(~is_test)), replace(test, name=f"{source.name} (test)")
+
+
+def _classes(source: Source) -> np.ndarray:
+    """Return the class of each example; 0 where the source has no classes."""
+    label = source.arrays.get("label")
+    is_class = label is not None and label.ndim == 1 and np.issubdtype(label.dtype, np.integer)
+    return label if is_class else np.zeros(len(source), np.int32)
+
+
+def _by_position(label: np.ndarray, fraction: float, seed: int, order: np.ndarray | None = None) -> np.ndarray:
+    """Choose the first examples of each class in an order, which is random by default."""
     length = len(label)
     num_valid = max(round(fraction * length), 1)
     if num_valid >= length:
@@ -139,7 +171,7 @@ def _by_position(label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     take = np.floor(quota).astype(int)
     by_remainder = np.argsort(-(quota - take), kind="stable")
     take[by_remainder[: num_valid - take.sum()]] += 1
-    order = rng.permutation(length)
+    order = rng.permutation(length) if order is None else order
     is_valid = np.zeros(length, bool)
     for class_id, amount in enumerate(take):
         is_valid[order[group[order] == class_id][:amount]] = True

@@ -218,11 +218,10 @@ def coco_source(
         "area": np.zeros((count, max_boxes), np.float32),
         "image_id": np.array(list(rows), np.int64),
     }
+    original_sizes = [(image["height"], image["width"]) for image in content["images"]]
+    arrays["original_size"] = np.array(original_sizes, np.int32).reshape(count, 2)
     if edge is not None:
         arrays["image_size"] = np.array(resized, np.int32).reshape(count, 2)
-        arrays["original_size"] = np.array(
-            [(image["height"], image["width"]) for image in content["images"]], np.int32
-        ).reshape(count, 2)
     if masks:
         arrays["masks"] = np.zeros((count, max_boxes, height, -(-width // 8)), np.uint8)
     if keypoints:

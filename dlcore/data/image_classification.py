@@ -20,7 +20,7 @@ import numpy as np
 from absl import logging
 
 from dlcore.choices import check_choice, check_whole_number
-from dlcore.data.carving import shared_images, split_validation
+from dlcore.data.carving import shared_images, split_test, split_validation
 from dlcore.data.decoding import decode_files
 from dlcore.data.digits import digits
 from dlcore.data.image_folder import ImageFolder, list_folder, list_unlabeled
@@ -50,6 +50,8 @@ DATASETS = ("digits", "photographs", "folder", *SHARDS, "mnist", "fashion_mnist"
 PHOTO_CROPS = {"train": 4800, "valid": 600, "test": 1200}
 """Crops of the embedded photographs by split."""
 _TEST_FRACTION = 0.2
+_FEW = 100
+"""Number of test examples below which a note says how coarse an accuracy is."""
 _LIMIT_BYTES = 4 * 2**30
 
 
@@ -160,6 +162,8 @@ def load(
         sources = tfds_sources(name, data_dir, DATASETS, limit_bytes, image_size, workers)
     sources, messages = _with_test_and_valid(name, sources, valid_fraction, seed)
     if name in ("folder", *SHARDS):
+        if 0 < (num_test := len(sources["test"])) < _FEW:
+            messages += (f"few test examples, {num_test}: an accuracy moves in steps of {100 / num_test:.1f} %",)
         messages += shared_images(sources["train"], sources["valid"], sources["test"])
     return _checked(sources["train"], sources["valid"], sources["test"], messages)
 
@@ -419,9 +423,9 @@ def _with_test_and_valid(
     sources, messages = dict(sources), ()
     if len(sources) == 1:
         (whole,) = sources.values()
-        train, test = split_validation(whole, _TEST_FRACTION, seed, "test")
+        train, test = split_test(whole, _TEST_FRACTION)
         sources = {"train": train, "test": test}
-        messages += (f"no test split: {len(test)} examples were set aside for it by seed {seed}",)
+        messages += (f"no test split: {len(test)} examples were set aside for it, the same for every seed",)
     elif "train" not in sources:
         raise ValueError(f"dataset={name!r}: has no train split, only {sorted(sources)}")
     elif "test" not in sources:

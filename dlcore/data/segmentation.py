@@ -109,13 +109,15 @@ class _Pair(NamedTuple):
 
 
 class _Row(NamedTuple):
-    """A decoded pair; `values`: the numbers in its mask; `turned`: whether EXIF rotated the image and not the mask."""
+    """A decoded pair; `values`: the numbers in its mask; `turned`: whether EXIF rotated the image and not the mask;
+    `original_size`: height and width before the resize."""
 
     image: np.ndarray
     labels: np.ndarray
     num_bytes: int
     values: np.ndarray
     turned: bool
+    original_size: tuple[int, int]
 
 
 def segmentation_splits(
@@ -471,6 +473,8 @@ def _load(pairs: list[_Pair], size: tuple[int, int] | None, table: _Table) -> tu
                 f"{rows[0].image.shape[:2]}; allowed: height,width that all are resized to"
             )
     arrays = {"image": np.stack([row.image for row in rows]), "semantic": np.stack([row.labels for row in rows])}
+    if size is not None:
+        arrays["original_size"] = np.array([row.original_size for row in rows], np.int32)
     names = np.array([pair.key for pair in pairs], object)
     messages = ()
     if rotated := [pair.key for pair, row in zip(pairs, rows, strict=True) if row.turned]:
@@ -514,8 +518,8 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
             f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}; the mask holds "
             f"{_listed(class_ids)}"
         )
-    labels = classes.astype(np.uint8)
+    labels, original_size = classes.astype(np.uint8), image.shape[:2]
     if size is not None and image.shape[:2] != size:
         image = stretch_image(image, size)
         labels = np.asarray(Image.fromarray(labels).resize(size[::-1], Image.Resampling.NEAREST))
-    return _Row(image, labels, len(content), class_ids, is_rotated)
+    return _Row(image, labels, len(content), class_ids, is_rotated, original_size)

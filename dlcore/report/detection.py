@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.decoding import stretch_image
 from dlcore.evaluators.coco import pasted_masks
 from dlcore.ops.checks import check_class_ids, check_counts, check_finite, check_range, check_shapes
 from dlcore.report.chart import INK, SERIES, chart_svg, legend_key, new_chart, percent_ticks
@@ -15,6 +16,8 @@ from dlcore.report.pictures import data_uri, to_uint8
 
 __all__ = ["detections", "draw_boxes", "draw_outputs", "error_kinds", "outline", "precision_recall"]
 
+_SIDE = 300
+"""About the width in pixels of an enlarged image."""
 _RED = ",".join(map(str, rgb(VERMILION)))
 COLORS = (rgb(SKY), rgb(ORANGE), (0, 200, 140), (240, 100, 170), rgb(YELLOW), (255, 110, 40))
 """Colors of the classes, repeated: the palette of `dlcore.report.figure` with lighter dark colors for photographs."""
@@ -124,6 +127,7 @@ def detections(
     min_score: float = 0.3,
     title: str = "Detections",
     captions: Sequence[str] | None = None,
+    sizes: np.ndarray | None = None,
 ) -> Panel:
     """Show images with a detector's boxes, and its masks and keypoints if it has them.
 
@@ -137,6 +141,8 @@ def detections(
       min_score: least score of a drawn box.
       title: title of the panel.
       captions: N plain texts below the box counts; None for none.
+      sizes: [N, 2], height and width of the photographs that were stretched to `images`, which are shown in their
+        aspect ratio; None for images that were not.
 
     Returns:
       The panel.
@@ -151,13 +157,21 @@ def detections(
         if values is not None and len(values) < len(images[:count]):
             raise ValueError(f"{name}: for {len(values)} images; allowed: for each of {len(images)}")
     images = to_uint8(images[:count])
-    scale = max(1, round(300 / images.shape[2])) if len(images) else 1
+    scale = max(1, round(_SIDE / images.shape[2])) if len(images) else 1
     cells = []
     for i, image in enumerate(images):
         image_outputs = {name: np.asarray(values[i]) for name, values in outputs.items()}
         target_boxes = (
             None if targets is None else np.asarray(targets["boxes"][i])[np.asarray(targets["box_mask"][i]) > 0]
         )
+        if sizes is not None:
+            height, width = np.rint(np.asarray(sizes[i]) * max(_SIDE, *image.shape[:2]) / np.max(sizes[i])).astype(int)
+            factor = np.array([width, height]) / image.shape[1::-1]
+            image, scale = stretch_image(image, (max(height, 1), max(width, 1))), 1
+            image_outputs["boxes"] = image_outputs["boxes"] * np.tile(factor, 2)
+            if "keypoints" in image_outputs:
+                image_outputs["keypoints"] = image_outputs["keypoints"][..., :2] * factor
+            target_boxes = None if target_boxes is None else target_boxes * np.tile(factor, 2)
         picture, num_drawn = draw_outputs(image, image_outputs, class_names, min_score, target_boxes, scale)
         caption = f"{num_drawn} predicted" + ("" if target_boxes is None else f", {len(target_boxes)} true")
         caption += "" if captions is None else f"<br>{escape(captions[i])}"
@@ -165,7 +179,7 @@ def detections(
             f'<figure><img class="smooth" alt="" src="{data_uri(picture)}"><figcaption>{caption}</figcaption></figure>'
         )
     columns = "grid-template-columns: repeat(auto-fill, minmax(min(100%, 260px), 1fr))"
-    subtitle = f"Boxes with a score of at least {100 * min_score:.0f}, by class"
+    subtitle = f"Boxes with a score of at least {100 * min_score:.0f} %, by class"
     subtitle += "." if targets is None else "; true boxes dashed, in white."
     return Panel(title, f'<div class="images" style="{columns}">{"".join(cells)}</div>', subtitle)
 
@@ -191,9 +205,6 @@ def draw_outputs(
 
     Returns:
       (uint8 [H * scale, W * scale, 3], number of boxes drawn).
-
-    Raises:
-      ValueError: shapes do not fit, or `min_score` is outside [0, 1]; else see `draw_boxes`.
     """
     check_shapes(min_score=(min_score, "0 to 1"), boxes=(outputs["boxes"], "K 4"))
     check_shapes(**{name: (outputs[name], f"{len(outputs['boxes'])}") for name in ("scores", "labels", "valid")})
@@ -220,9 +231,6 @@ def precision_recall(precision: np.ndarray, class_names: Sequence[str], title: s
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `precision` is not [R, C] or above 1, or there are not C names.
     """
     precision = np.asarray(precision, float)
     check_shapes(precision=(precision, f"R {len(class_names)}"))
@@ -271,9 +279,6 @@ def error_kinds(
 
     Returns:
       The panel, with the twenty classes that have the most errors.
-
-    Raises:
-      ValueError: `counts` is not [C, K] with C names and K kinds, or one is no count.
     """
     counts = np.asarray(counts)
     check_shapes(counts=(counts, f"{len(class_names)} {len(kinds)}"))

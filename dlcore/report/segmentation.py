@@ -110,9 +110,6 @@ def overlay(image: np.ndarray, classes: np.ndarray, colors: np.ndarray, opacity:
 
     Returns:
       [H, W, 3] uint8.
-
-    Raises:
-      ValueError: the image is of another size, or `opacity` is outside [0, 1]; else see `color_classes`.
     """
     check_shapes(image=(image, "H W 3"), classes=(classes, "H W"), opacity=(opacity, "0 to 1"))
     gray = image.mean(-1, keepdims=True).repeat(3, -1)
@@ -130,9 +127,6 @@ def error_map(image: np.ndarray, classes: np.ndarray, targets: np.ndarray) -> np
 
     Returns:
       [H, W, 3] uint8.
-
-    Raises:
-      ValueError: the shapes do not fit.
     """
     check_shapes(image=(image, "H W 3"), classes=(classes, "H W"), targets=(targets, "H W"))
     pale = (160 + 0.35 * image.mean(-1, keepdims=True)).astype(np.uint8).repeat(3, -1)
@@ -150,9 +144,6 @@ def image_iou(classes: np.ndarray, targets: np.ndarray, num_classes: int) -> np.
 
     Returns:
       [N] float; 1 for an image of void only.
-
-    Raises:
-      ValueError: the shapes do not fit, a target is neither a class nor 255, or a prediction beside it is no class.
     """
     classes, targets = np.asarray(classes), np.asarray(targets)
     check_whole_number("num_classes", num_classes, 1)
@@ -180,9 +171,6 @@ def legend(class_names: Sequence[str], colors: np.ndarray) -> str:
 
     Returns:
       HTML.
-
-    Raises:
-      ValueError: there is not a color for each class.
     """
     check_shapes(colors=(colors, f"{len(class_names)} 3"))
     square = "display:inline-block;width:0.9em;height:0.9em;margin-right:0.35em;vertical-align:-0.1em"
@@ -203,6 +191,7 @@ def segmentations(
     title: str = "Worst images first",
     typical: bool = False,
     num_worst: int = 0,
+    sizes: np.ndarray | None = None,
 ) -> Panel:
     """Show images with predictions, targets and error maps, lowest IoU first.
 
@@ -215,13 +204,11 @@ def segmentations(
       title: title of the panel.
       typical: whether to show the images around the median IoU in place of the lowest.
       num_worst: number of images of the lowest IoU that another panel shows, and this one leaves out.
+      sizes: [N, 2], height and width of the photographs that were stretched to `images`, whose aspect ratio is shown;
+        None for images that were not.
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there are not maps for each image, `count` is no whole number from 1, or `num_worst` none from 0; else
-        see `image_iou`.
     """
     check_whole_number("count", count, 1)
     check_whole_number("num_worst", num_worst, 0)
@@ -238,8 +225,9 @@ def segmentations(
             ("true", overlay(image, targets[i], colors)),
             ("wrong", error_map(image, classes[i], targets[i])),
         )
+        shape = "" if sizes is None else f' style="width: 100%; aspect-ratio: {sizes[i][1]} / {sizes[i][0]}"'
         rows += [
-            f'<figure><img class="smooth" alt="" src="{data_uri(picture.repeat(scale, 0).repeat(scale, 1))}">'
+            f'<figure><img class="smooth"{shape} alt="" src="{data_uri(picture.repeat(scale, 0).repeat(scale, 1))}">'
             f"<figcaption>{name}</figcaption></figure>"
             for name, picture in pictures
         ]
@@ -272,9 +260,6 @@ def class_table(
 
     Returns:
       The panel, classes with the lowest IoU first.
-
-    Raises:
-      ValueError: there are not C numbers of each kind.
     """
     count = len(class_names)
     check_shapes(iou=(iou, f"{count}"), boundary=(boundary, f"{count}"), confusion=(confusion, f"{count} {count}"))

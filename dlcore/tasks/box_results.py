@@ -183,8 +183,8 @@ def panels(context: ReportContext) -> list:
         result_panels.append(precision_recall(context.arrays["mask_pr50"], names, "Precision over recall of masks"))
     errors = detection_errors(context.outputs, test.arrays, len(names), _MIN_SCORE, by_image=True)
     caption_kinds = (
-        f"Test detections with a score of at least {100 * _MIN_SCORE:.0f}, by their class; missed boxes by their true "
-        "one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
+        f"Test detections with a score of at least {100 * _MIN_SCORE:.0f} %, by their class; missed boxes by their "
+        "true one. Right: IoU of at least 0.5 with a true box of the class; poor box: 0.1 to 0.5; background: less."
     )
     history = [{k: v for k, v in row.items() if "/" not in k} for row in context.history if row]
     worst_first = np.argsort(-errors[:, :, 1:].sum((1, 2)), kind="stable")
@@ -198,7 +198,11 @@ def panels(context: ReportContext) -> list:
         outputs = {name: np.asarray(values)[idx] for name, values in context.outputs.items()}
         targets = {name: test.arrays[name][idx] for name in ("boxes", "box_mask")}
         images = test.arrays["image"][idx]
-        return detections(images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions)
+        stretched = "original_size" in test.arrays and "image_size" not in test.arrays
+        sizes = test.arrays["original_size"][idx] if stretched else None
+        return detections(
+            images, outputs, targets, names, min_score=_MIN_SCORE, title=title, captions=captions, sizes=sizes
+        )
 
     typical = worst_first[max(middle, _SHOWN) : middle + _TYPICAL]
     return [

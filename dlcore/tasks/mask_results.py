@@ -63,9 +63,10 @@ def panels(context: ReportContext) -> list:
     confusion = _confusion(classes, test["semantic"], len(names))
     plain = [{k: v for k, v in row.items() if "/" not in k} for row in context.history]
     arrays = test["image"], classes, test["semantic"], names
-    more = [segmentations(*arrays, 4, "Images of median IoU", typical=True, num_worst=_SHOWN)]
+    sizes = test.get("original_size")
+    more = [segmentations(*arrays, 4, "Images of median IoU", typical=True, num_worst=_SHOWN, sizes=sizes)]
     return [
-        segmentations(*arrays, _SHOWN),
+        segmentations(*arrays, _SHOWN, sizes=sizes),
         *(more if (len(classes) + 4) // 2 > _SHOWN else []),
         class_table(
             context.arrays["mean_iou/by_class"],

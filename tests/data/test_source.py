@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.carving import complete_splits, shared_images, split_validation
+from dlcore.data.carving import complete_splits, shared_images, split_test, split_validation
 from dlcore.data.fingerprint import hash_texts
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, concatenate, join, shuffle_labels
@@ -336,3 +336,19 @@ def test_the_first_examples_are_taken():
     assert [len(source.take(n)) for n in (0, 2, 9)] == [0, 2, 3]
     with pytest.raises(ValueError, match="n=-1: negative; allowed: 0 or more"):
         source.take(-1)
+
+
+def test_a_test_split_has_a_fifth_of_each_class_and_depends_on_no_order():
+    """Of 10, 20 and 35 images 2, 4 and 7; of four classes of one image at most one is taken, a fifth of four."""
+    label = np.repeat(np.arange(3, dtype=np.int32), (10, 20, 35))
+    names = np.array([f"{k}/{i}.png" for i, k in enumerate(label)], object)
+    source = Source({"label": label}, len(label), names=names)
+    rest, test = split_test(source, 0.2)
+    assert np.bincount(test.arrays["label"]).tolist() == [2, 4, 7]
+    assert sorted([*rest.names, *test.names]) == sorted(names)
+    order = np.random.default_rng(0).permutation(len(label))
+    assert set(split_test(source.subset(order), 0.2)[1].names) == set(test.names)
+    single = Source({"label": np.arange(4, dtype=np.int32)}, 4, names=names[:4])
+    assert [len(part) for part in split_test(single, 0.2)] == [3, 1]
+    plain = Source({"label": label}, len(label))
+    assert np.bincount(split_test(plain, 0.2)[1].arrays["label"]).tolist() == [2, 4, 7]

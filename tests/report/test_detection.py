@@ -226,7 +226,7 @@ def test_boxes_from_the_least_score_on_are_drawn_on_enlarged_images():
     shown = []
     panel = detections(images, outputs, None, ["a"], min_score=0.5, title="Found")
     assert "<figcaption>1 predicted</figcaption>" in panel.html
-    assert (panel.title, panel.subtitle) == ("Found", "Boxes with a score of at least 50, by class.")
+    assert (panel.title, panel.subtitle) == ("Found", "Boxes with a score of at least 50 %, by class.")
     truth = {"boxes": np.zeros((1, 1, 4)), "box_mask": np.ones((1, 1))}
     assert detections(images, outputs, truth, ["a"]).subtitle.endswith("; true boxes dashed, in white.")
     three = {name: np.repeat(values, 3, 0) for name, values in outputs.items()}
@@ -270,3 +270,20 @@ def test_colors_of_errors_grow_within_their_row_and_twenty_classes_are_shown():
     assert rows == ["all", "c0", *(f"c{k}" for k in range(3, 22))], "c1 and c2 have the fewest errors"
     five = ("right", "a", "b", "c", "d")
     assert [error_kinds(np.ones((1, n)), five[:n], ["x"]).half for n in (4, 5)] == [True, False]
+
+
+def test_stretched_photographs_are_shown_in_their_aspect_ratio():
+    """A photograph of 240 x 120 pixels in a square of 60: it is shown as 300 x 150, and a box fills its right half."""
+    outputs = {
+        "boxes": np.array([[[30, 0, 60, 60]]], np.float32),
+        "scores": np.ones((1, 1)),
+        "labels": np.zeros((1, 1), int),
+        "valid": np.ones((1, 1)),
+    }
+    images, sizes = np.zeros((1, 60, 60, 3), np.uint8), np.array([[120, 240]])
+    panel = detections(images, outputs, None, ["cat"], sizes=sizes)
+    with Image.open(io.BytesIO(base64.b64decode(re.search('base64,([^"]+)', panel.html)[1]))) as file:
+        picture = np.asarray(file)
+    assert picture.shape == (150, 300, 3)
+    colored = np.flatnonzero((picture != 0).any(-1)[75])
+    assert (colored.min(), colored.max()) == (150, 299)

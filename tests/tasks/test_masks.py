@@ -271,10 +271,10 @@ def test_images_of_median_iou_are_shown_where_they_are_others(monkeypatch, count
     )
     panels = mask_results.panels(context)
     assert panels[: 1 + typical] == ["images"] * (1 + typical)
-    assert calls[-1] == ((8,), {})
+    assert calls[-1] == ((8,), {"sizes": None})
     median = [call for call in calls if "typical" in call[1]]
     assert (median if typical else []) == (
-        [((4, "Images of median IoU"), {"typical": True, "num_worst": 8})] if typical else []
+        [((4, "Images of median IoU"), {"typical": True, "num_worst": 8, "sizes": None})] if typical else []
     )
     iou, boundary, confusion, names, mean, baselines = panels[1 + typical]
     assert (iou, boundary, names, mean, baselines) == ("iou", "boundary", ["a", "b"], 0.25, "baselines")
