@@ -396,6 +396,7 @@ def _publish(options: argparse.Namespace) -> None:
     network = load_network(options.file, "file")
     save_pretrained(out, source, network.variables, network.class_names)
     print(f"{out}: {network.name}, {len(network.class_names)} classes, under the names of {source}")
+    print("note: its processor is the published one, which may resize photographs that are not square in another way")
 
 
 def _convert_to_dlcore(options: argparse.Namespace) -> None:

@@ -40,6 +40,9 @@ MODES = {
 }
 """What an experiment can do; a new mode is a module with a `MODE` and a line here."""
 
+VERBS = {"sanity": "check", "gradcheck": "check gradients"}
+"""Verbs of the modes whose names are none."""
+
 EXPECTED = (ValueError, OSError, FloatingPointError, MissingPackage)
 """Errors whose message says it all."""
 
@@ -79,10 +82,12 @@ def run(experiment: Experiment, argv: list[str]) -> int:
       Preempted: SIGTERM came, and everything is saved; its status is 75.
     """
     show = "--traceback" in argv
+    shows = "--noprogress" not in argv and (last_value(argv, "progress") or "true").lower() not in ("false", "0", "no")
     try:
-        mode, settings = mode_of(argv)
-        argv = split_runs(argv, settings)
-        flags = resolve(experiment, argv, settings)
+        with heartbeat(lambda: shows), activity("importing, and reading the flags"):
+            mode, settings = mode_of(argv)
+            argv = split_runs(argv, settings)
+            flags = resolve(experiment, argv, settings)
     except FlagError as error:
         print(f"error: {error}{_other_mode(argv, error)}", file=sys.stderr)
         return 2
@@ -91,7 +96,10 @@ def run(experiment: Experiment, argv: list[str]) -> int:
         prepare_process(flags)
         with join_processes(flags.distributed, flags.heartbeat_seconds, flags.join_seconds):
             try:
-                with heartbeat(lambda: flags.progress and is_first()), activity(f"--mode={flags.mode}"):
+                with (
+                    heartbeat(lambda: flags.progress and is_first()),
+                    activity(f"preparing to {VERBS.get(flags.mode, flags.mode)}"),
+                ):
                     status = mode.run(ResolvedRun(experiment, flags)) or 0
             except BrokenPipeError:
                 raise

@@ -47,7 +47,7 @@ from tests.layers import LAYERS, TOPICS
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path.relative_to(ROOT).as_posix() for depth in ("*.md", "[!.]*/*.md") for path in ROOT.glob(depth))
 COMMANDS = (
-    "python -m pip install -e . && python -m experiments.classification.supervised",
+    "python -m pip install -e . && python -m experiments.classification.supervised --epochs=15",
     "python -m pip install -e '.[test]' && python -m pytest",
 )
 BEGIN, END = "<!-- index:begin -->", "<!-- index:end -->"

@@ -5,6 +5,7 @@ import dataclasses
 import html
 import importlib
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -160,6 +161,52 @@ def test_fresh_trains_again_and_keeps_the_old(finished, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_fresh_starts_anew_where_another_command_was_stopped(finished, tmp_path, capsys):
+    """A refused command leaves the run where it is."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    for file in ("result.json", "finished.json"):
+        (folder / file).unlink()
+    before = snapshot(folder)
+    words = [*SMALL, f"--run_dir={folder}", "--fresh"]
+    assert run(experiment, [*words, "--dataset=folder", f"--data_dir={tmp_path / 'nowhere'}"]) == 1
+    assert snapshot(folder) == before
+    capsys.readouterr()
+    assert run(experiment, words) == 0
+    out = capsys.readouterr().out
+    assert f"the earlier run is now {folder}.old1" in out
+    assert "resuming" not in out
+    old = snapshot(folder.with_name("run.old1"))
+    assert {**old, ".run.lock": 0} == {**before, ".run.lock": 0}
+
+
+@pytest.mark.slow
+def test_a_refused_command_and_a_plan_without_an_end_leave_no_folder(tmp_path):
+    runs = tmp_path / "runs"
+    words = [*SMALL, f"--runs={runs}", "--dataset=folder", f"--data_dir={tmp_path / 'nowhere'}"]
+    for mode in ("train", "plan", "profile"):
+        assert run(experiment, [*words, f"--mode={mode}"]) == 1
+        assert not runs.exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_is_only_tested_again_reports_the_memory_of_its_step(finished, tmp_path):
+    """Nothing is compiled then; the temporaries of the step are in its checkpoint."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished[1], folder)
+    (folder / "result.json").unlink()
+    title = "Memory of a step: .*?<"
+    before = re.search(title, (folder / "report.html").read_text())[0]
+    (folder / "report.html").unlink()
+    jax.clear_caches()
+    assert run(experiment, [*SMALL, f"--run_dir={folder}"]) == 0
+    page = (folder / "report.html").read_text()
+    assert re.search(title, page)[0] == before
+    assert "temporaries" in page
+    assert "waiting for data" not in page, "no step waited"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
@@ -225,7 +272,7 @@ def test_an_unfinished_run_is_resumed_by_the_same_command(tmp_path, capsys):
 
 @pytest.mark.weekly
 def test_fresh_is_for_finished_runs_so_that_a_requeued_job_gets_on(tmp_path, capsys):
-    """`--fresh`: "train again where the run had finished". A resolved that was told to requeue had not."""
+    """A stopped command that began with `--fresh` goes on when it is run again."""
     words = [*SMALL, f"--run_dir={tmp_path / 'run'}", "--checkpoint_steps=1", "--checkpoint_seconds=0", "--fresh"]
     with pytest.raises(Died):
         run(dying(4), words)
@@ -633,7 +680,7 @@ def raising(error):
 def test_a_mode_runs_in_a_prepared_process_beside_the_others(commanded):
     status, asked = commanded()
     assert status == 0
-    assert asked == ["process", ("join", "auto", 5.0, 6.0), ("heartbeat", True), "run"]
+    assert asked == [("heartbeat", True), "process", ("join", "auto", 5.0, 6.0), ("heartbeat", True), "run"]
     assert ("heartbeat", False) in commanded(progress=False)[1]
     status, asked = commanded(lambda run: 1)
     assert (status, asked[-1]) == (1, ("leave", 1))

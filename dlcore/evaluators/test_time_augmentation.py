@@ -109,7 +109,7 @@ def by_probabilities(learner: Learner, probabilities_of: Callable[[Any, Batch], 
             "loss": Sum.of(softmax_cross_entropy_loss(logits, label), mask),
             "accuracy": accuracy(logits, label, mask),
             # Of five classes or fewer every label is among the best five.
-            **({"top5": top_k_accuracy(logits, label, 5, mask)} if logits.shape[-1] > 5 else {}),
+            **({"top5": top_k_accuracy(logits, label, 5, mask)} if logits.shape[-1] > 20 else {}),
             "confusion": ConfusionMatrix.of(logits, label, mask),
             "calibration": Calibration.of(logits, label, mask),
         }

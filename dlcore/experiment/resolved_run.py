@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dlcore.activity import activity
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -359,6 +360,11 @@ def restore_state(run: ResolvedRun, learner: Learner, batch: Any, select: str) -
       FileNotFoundError: there is no checkpoint.
       OSError: no checkpoint can be read.
     """
+    with activity("reading the checkpoint"):
+        return _restored(run, learner, batch, select)
+
+
+def _restored(run: ResolvedRun, learner: Learner, batch: Any, select: str) -> tuple[int, Any]:
     from absl import logging
 
     from dlcore.run.checkpoint import Checkpoints

@@ -102,7 +102,7 @@ RUN = {
     "keep_last": Setting(2, "newest checkpoints to keep, beside the best", limits=Range(1), identity=False),
     "fresh": Setting(
         False,
-        "train again where the run had finished; the old folder is kept under another name",
+        "train anew; an earlier run of the folder is kept under another name",
         identity=False,
         essential=True,
     ),

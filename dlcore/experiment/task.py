@@ -344,6 +344,15 @@ class Task(OptionalMethods):
         """
         return []
 
+    def explanations(self, flags: Flags, spec: Spec) -> list[str]:
+        """Explain what limits the numbers of a run, in sentences of its report.
+
+        Args:
+          flags: the run's settings.
+          spec: facts of the data.
+        """
+        return []
+
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list:
         """Build evaluators, which measure the outputs of `predict`.
 

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.activity import activity
 from dlcore.data import image_pixels
 from dlcore.diagnostics.trace import first_reads
 from dlcore.experiment.mode import Mode
@@ -356,6 +357,7 @@ def _export_run(run: ResolvedRun) -> int:
     spec = config["spec"]
     batch = example_batch(run, spec)
     learner = run.experiment.build(run.setup(spec))
+    say(f"run: {run.folder}")
     step, state = restore_state(run, learner, batch, run.flags.select)
     predict, weights = flat_predict(learner, state)
     rng = np.random.default_rng(0)
@@ -380,7 +382,8 @@ def _export_run(run: ResolvedRun) -> int:
         raise ValueError(f"{folder}: holds other files than an export; allowed: after they are moved away")
     shutil.rmtree(new_folder, ignore_errors=True)
     try:
-        manifest = export_function(new_folder, exported_predict, weights, batch, about)
+        with activity("tracing and writing the export"):
+            manifest = export_function(new_folder, exported_predict, weights, batch, about)
     except ValueError as error:
         raise FlagError(f"--mode=export: predict of {run.experiment.name} as a {error}, or the other modes") from error
     if detections := detection_rule(spec, manifest["outputs"]):
@@ -394,10 +397,11 @@ def _export_run(run: ResolvedRun) -> int:
         shutil.rmtree(folder)
         say(f"{folder}: the earlier export is replaced")
     new_folder.rename(folder)
-    _, saved, function = load_exported(folder)
-    inputs = {k: samples[k] for k in manifest["inputs"]}
-    unread_inputs = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
-    expected, exported = jax.jit(predict)(weights, {**unread_inputs, **inputs}), function(saved, inputs)
+    with activity("running the export"):
+        _, saved, function = load_exported(folder)
+        inputs = {k: samples[k] for k in manifest["inputs"]}
+        unread_inputs = {k: np.zeros((3, *v.shape[1:]), v.dtype) for k, v in batch.items() if k not in inputs}
+        expected, exported = jax.jit(predict)(weights, {**unread_inputs, **inputs}), function(saved, inputs)
     difference = max(
         float(np.max(np.abs(np.asarray(a) - np.asarray(b)), initial=0))
         for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(exported), strict=True)

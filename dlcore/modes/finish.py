@@ -1,6 +1,8 @@
 """End of a training: evaluate the test split once, write the report and a candidate row for the ledger."""
 
+import shlex
 import sys
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from dlcore.experiment.splits import Spec, Splits, metric_label
 from dlcore.experiment.study import SMOKE
 from dlcore.learner import Learner
 from dlcore.modes.report_context import ReportContext
-from dlcore.report.measures import better_direction, number_panels, number_text
+from dlcore.report.measures import better_direction, describe, in_per_cent, number_panels, number_text
+from dlcore.report.panel import Panel
+from dlcore.report.tables import text
 from dlcore.run import provenance
+from dlcore.run.attempts import wall_seconds
 from dlcore.run.evaluate import Evaluation, arrays, pad_local_batches, scalars
 from dlcore.run.fit import Result
 from dlcore.run.json_files import write_json
@@ -26,6 +31,8 @@ from dlcore.run.report import REPORT, card, loss_residuals, write_report
 __all__ = ["REPORT", "RESULT", "finish", "heading"]
 
 RESULT = "result.json"
+MAX_NUMBERS = 6
+"""Largest number of measures of the printed line."""
 
 
 def finish(
@@ -59,10 +66,18 @@ def finish(
     numbers = scalars(measures)
     row = {"step": step, "split": "test", **numbers}
     history = [r for r in read_metrics(folder) if r["split"] != "test"] + [row]
-    seconds = provenance.process_seconds() + result.seconds_before
     context = ReportContext(
         history, numbers, arrays(measures), outputs, state, data, spec, flags, learner, run.experiment.build
     )
+    wall_seconds(folder)
+    with activity("drawing the report"):
+        _draw(run, context, result, row, hooks, batch)
+
+
+def _draw(run: ResolvedRun, context: ReportContext, result: Result, row: dict, hooks: list, batch: Any) -> None:
+    """Write the report, result.json and the pictures for trackers."""
+    folder, flags, data, spec, numbers = run.folder, run.flags, context.data, context.spec, context.numbers
+    step, history = row["step"], context.history
     with MetricsWriter(folder, tracking=run.tracking) as writer:
         if len(history) > len(read_metrics(folder)):
             writer.write(row)
@@ -71,8 +86,7 @@ def finish(
         writer.publish()
     trivial = trivial_measures(data.train, data.test, numbers, spec.get("trivial", {}))
     hook_panels = [panel for hook in hooks if hasattr(hook, "panels") for panel in hook.panels(context)]
-    with activity("drawing the report"):
-        report = _report(run, context, trivial, result, step, seconds, hook_panels, batch)
+    report, seconds = _report(run, context, trivial, result, step, hook_panels, batch)
     headline = spec.get("headline", run.experiment.task.headline)
     value = numbers.get(headline)
     line = {
@@ -87,8 +101,9 @@ def finish(
         **provenance.result_facts(flags.smoke),
     }
     write_json(folder / RESULT, line)
-    predicted_split = ", ".join(f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None)
-    say(f"test at step {step}: {predicted_split}")
+    texts = [f"{k} {v:.4f}" for k, v in numbers.items() if "/" not in k and v is not None]
+    more = f" and {len(texts) - MAX_NUMBERS} more in the report" if len(texts) > MAX_NUMBERS else ""
+    say(f"test at step {step}: {', '.join(texts[:MAX_NUMBERS])}{more}")
     say(f"{duration(seconds)} in all; report: {report}")
 
 
@@ -115,18 +130,21 @@ def _report(
     trivial: dict[str, Trivial],
     result: Result,
     step: int,
-    seconds: float,
     hook_panels: list,
     batch: Any,
-) -> Path:
+) -> tuple[Path, float]:
+    """Write the report; return its path, and the wall time, taken once all is drawn."""
     data, flags = context.data, run.flags
     first, *rest = (run.experiment.task.panels or _curves)(context)
-    panels = [first, *hook_panels, *rest, *number_panels(context.numbers, trivial)]
+    panels = [*_first_panels(run, context, trivial), first, *hook_panels, *rest]
+    panels += number_panels(context.numbers, trivial)
     headline = context.spec.get("headline", run.experiment.task.headline)
     value, counts = context.numbers.get(headline), context.spec.get("counts", "examples")
     config = run.config() or {}
     title, subtitle = heading(run, context.spec, data)
     path = run.folder / REPORT
+    residuals = loss_residuals(context.learner, context.state, batch, flags.spmd)
+    seconds = wall_seconds(run.folder)
     write_report(
         path,
         title,
@@ -145,11 +163,40 @@ def _report(
         seconds=seconds,
         rates=counts == "examples",
         flags=set(flags),
-        residuals=loss_residuals(context.learner, context.state, batch, flags.spmd),
+        residuals=residuals,
         settings={"command": config.get("command", ""), **{f"--{k}": v for k, v in sorted(run.identity.items())}},
         environment={"commit": config.get("commit"), **config.get("versions", {})},
     )
-    return path
+    return path, seconds
+
+
+def _first_panels(run: ResolvedRun, context: ReportContext, trivial: dict[str, Trivial]) -> list[Panel]:
+    """Explain the headline, and list the commands that use the run."""
+    task, spec, test = run.experiment.task, context.spec, context.data.test
+    headline, counts = spec.get("headline", task.headline), spec.get("counts", "examples")
+    sentences, measure, value = [], describe(headline), context.numbers.get(headline)
+    if measure is not None and value is not None:
+        better = f" ({measure.better} is better)" if measure.better else ""
+        unit = f" {measure.unit}" if measure.unit not in ("", "%") else ""
+        sentences.append(f"{measure.title}, {number_text(headline, value)}{unit}: {measure.about}{better}.")
+    few = f" One of them is {100 / len(test):.1f} %." if len(test) < 100 and in_per_cent(headline) else ""
+    sentences.append(f"Measured on {len(test):,} test {counts}, which no step has trained on.{few}")
+    if base := baseline(headline, {**spec, **context.numbers}, trivial):
+        sentences.append(f"The baseline, {base.rule}, reaches {number_text(headline, base.value)}.")
+    sentences += task.explanations(run.flags, spec)
+    page = (run.config() or {}).get("command", "").split(" --")[0] or f"python -m experiments.{run.experiment.name}"
+    inputs = {"evaluate": ""}
+    if task.describe is not None and (task.inputs is not None or task.drawn is not None):
+        inputs["predict"] = f" --input={task.input_kind}" if task.drawn is None else ""
+    if counts == "examples":
+        inputs["export"] = ""
+    folder = shlex.quote(str(run.folder))
+    lines = [f"{page} --mode={mode} --run={folder}{rest}" for mode, rest in inputs.items()]
+    commands = "".join(f"<pre>{escape(line)}</pre>" for line in lines)
+    return [
+        text("What the numbers mean", "\n\n".join(sentences))._replace(half=True),
+        Panel("What comes next", commands, "Commands that use this run:", half=True),
+    ]
 
 
 def heading(run: ResolvedRun, spec: Spec, data: Splits) -> tuple[str, str]:

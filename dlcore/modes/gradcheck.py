@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dlcore.activity import activity
 from dlcore.choices import check_whole_number
 from dlcore.data.pipeline import padded_batches
 from dlcore.data.source import Source
@@ -44,9 +45,6 @@ def sampled_batch(data: Splits, size: int, seed: int) -> dict:
 
     Returns:
       The batch, or a dict with that of each source.
-
-    Raises:
-      ValueError: `size` is no whole number from 1, or `seed` none from 0.
     """
     check_whole_number("size", size, 1)
     check_whole_number("seed", seed, 0)
@@ -147,7 +145,7 @@ def gradcheck(run: ResolvedRun) -> int:
     data = load_data(run)
     run.check_network(data, sampled_batch(data, EXAMPLES, flags.seed))
     num_wrong, passed = 0, True
-    with jax.enable_x64(True):
+    with jax.enable_x64(True), activity("training briefly, then comparing gradients"):
         losses_and_params = losses_after_burn_in(run, data)
         if losses_and_params is None:
             say("not applicable: the learner has no loss")

@@ -40,13 +40,16 @@ def _predict_files(run: ResolvedRun) -> None:
         raise FlagError(f"--input={flags.input}: {experiment.name} reads no input; allowed: --mode=predict without it")
     if flags.input is not None and "num_drawn" in flags.given:
         raise FlagError(f"--num_drawn={flags.num_drawn}: beside --input={flags.input}; allowed: one of them")
+    if not (flags.get("run") or flags.get("run_dir")):
+        usable = "" if run.config() is None else f"--run={run.folder}, the run of these settings, or "
+        raise FlagError(f"--run: missing; allowed: {usable}--run=RUN of another trained run")
     write_outputs = experiment.task.write
     if flags.output is not None and write_outputs is None:
         raise FlagError(f"--output={flags.output}: {experiment.name} writes no files; allowed: none")
     spec = config_of(run)["spec"]
     example = run.example(spec)
     source, names = read_inputs(flags, spec)
-    learner, _, state = restore_members(members_of(run), flags.tta, flags.select, example)
+    learner, step, state = restore_members(members_of(run), flags.tta, flags.select, example)
     if (seed := flags.get("sample_seed")) is not None:
         state = state.replace(rng=jax.random.fold_in(state.rng, seed))
     outputs = predict(learner, state, source, batch_size=flags.eval_batch_size, placement=run.placement())
@@ -59,6 +62,9 @@ def _predict_files(run: ResolvedRun) -> None:
     if flags.format == "json":
         say(json_text([{"input": name, **row} for name, row in zip(names, rows, strict=True)]))
         return
+    shape = spec.get("image_shape") if flags.input is not None else None
+    pixels = f"; images are read as {shape[0]} x {shape[1]} {'gray' if shape[2] == 1 else 'RGB'}" if shape else ""
+    say(f"run: {run.folder}, step {step}{pixels}")
     for name, row in zip(names, rows, strict=True):
         text = row.get("text") or "  ".join(f"{label} {p:.3f}" for label, p in list(row["probabilities"].items())[:5])
         say(f"{name}: {text}")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import jax
 
+from dlcore.activity import activity
 from dlcore.cost.memory import memory_report, readable
 from dlcore.cost.profiled_operations import HotOperation, chip_of, hot_operations, measured_chip, trace_times
 from dlcore.data.pipeline import batch_at
@@ -22,7 +23,7 @@ from dlcore.report.html import render
 from dlcore.report.memory import memory_panel
 from dlcore.report.tables import table
 from dlcore.run import provenance
-from dlcore.run.checkpoint import check_writable
+from dlcore.run.checkpoint import check_writable, remove_empty
 from dlcore.run.json_files import write_json
 from dlcore.run.pmap import program_for
 from dlcore.run.progress import say
@@ -49,7 +50,7 @@ def profile(run: ResolvedRun) -> int:
     if jax.process_count() > 1:
         raise ValueError(f"--mode=profile: there are {jax.process_count()} processes; allowed: one process")
     folder = run.folder / "profile"
-    check_writable(folder)
+    remove_empty(check_writable(folder))
     data = load_data(run)
     setup = run.setup_of(data)
     pipelines = run.pipelines(data)
@@ -58,7 +59,8 @@ def profile(run: ResolvedRun) -> int:
     program = program_for(run.experiment.build(setup), batch, run.placement(), run.flags.seed)
     carry = program.split(program.init(batch, run.experiment.task.start(setup)))
     started = time.perf_counter()
-    program.compile()
+    with activity("compiling"):
+        program.compile()
     compiling = time.perf_counter() - started
     steps = run.flags.profile_steps
     batches = [program.put(batch_at(pipelines, t)) for t in range(WARMUP_STEPS + steps)]
@@ -66,9 +68,10 @@ def profile(run: ResolvedRun) -> int:
         carry = jax.block_until_ready(program.step(carry, batches[t]))
     trace = folder / "trace"
     shutil.rmtree(trace, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
     options = jax.profiler.ProfileOptions()
     options.python_tracer_level, options.host_tracer_level = 0, 2
-    with jax.profiler.trace(str(trace), profiler_options=options):
+    with activity("profiling"), jax.profiler.trace(str(trace), profiler_options=options):
         started = time.perf_counter()
         for t in range(WARMUP_STEPS, WARMUP_STEPS + steps):
             carry = program.step(carry, batches[t])

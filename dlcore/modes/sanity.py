@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from dlcore.activity import activity
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source, shuffle_labels
 from dlcore.data.stratified import stratified_sample
@@ -292,7 +293,8 @@ def sanity(run: ResolvedRun) -> int:
     failed = 0
     say(f"{'check':32} {'measured':44} {'expected':44} verdict")
     for check in CHECKS:
-        row = check(bench)
+        with activity(check.__name__.removeprefix("_").replace("_", " ")):
+            row = check(bench)
         failed += row.passed is False
         verdict = {True: "pass", False: "FAIL", None: "not applicable"}[row.passed]
         say(f"{row.name:32} {row.measured:44} {row.expected:44} {verdict}")

@@ -1,10 +1,10 @@
 """`--mode=train`: train an experiment, or resume it."""
 
-import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.input_pipeline import check_input_pipeline
 from dlcore.data.pipeline import batch_at
@@ -22,7 +22,8 @@ from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
 from dlcore.optim.plateau import has_plateau_scale
 from dlcore.run import provenance
-from dlcore.run.checkpoint import check_writable
+from dlcore.run.attempts import wall_seconds
+from dlcore.run.checkpoint import check_writable, remove_empty
 from dlcore.run.evaluate import Evaluation
 from dlcore.run.fit import Saving, fit
 from dlcore.run.hooks import EarlyStopping, ReduceOnPlateau
@@ -97,21 +98,20 @@ def train(run: ResolvedRun) -> int:
     Returns:
       The exit status, 0.
     """
-    if run.flags.fresh and (run.folder / RESULT).exists():
-        _set_aside(run.folder)
-    if _is_finished(run):
+    anew = run.flags.fresh and _is_of_another_command(run)
+    if not anew and _is_finished(run):
         return 0
     run.placement()  # a bad --mesh is an error before any work
     check_input_pipeline(run.flags.input_pipeline)
-    new = not run.folder.exists()
-    check_writable(run.folder)
+    new_folders = check_writable(run.folder)
     try:
-        prepared = None if _is_resumed(run) else prepare(run)
+        prepared = prepare(run) if anew or not _is_resumed(run) else None
     except BaseException:
-        if new and is_first():
-            with contextlib.suppress(OSError):  # another process may have begun there
-                run.folder.rmdir()
+        if is_first():
+            remove_empty(new_folders)
         raise
+    if anew:
+        _set_aside(run.folder)
     with lock_folder(run.folder, ".run.lock"):
         if not _is_finished(run):  # by another process, while this one waited
             _train(run, prepared)
@@ -134,6 +134,15 @@ def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
         with provenance.inner_command(f"experiments.{name}", words):
             train(run)
     return run.folder
+
+
+def _is_of_another_command(run: ResolvedRun) -> bool:
+    """Return whether the folder holds a run for `--fresh` to set aside: not its own, which a signal stopped."""
+    if (run.folder / RESULT).exists():
+        return True
+    config = run.config()
+    same = config and config["settings"].get("fresh") and config.get("command") == provenance.command()
+    return config is not None and not same
 
 
 def _is_finished(run: ResolvedRun) -> bool:
@@ -182,20 +191,23 @@ def prepare(run: ResolvedRun) -> Prepared:
     data = load_data(run, origins=origins)
     pipelines, setup, placement = run.pipelines(data), run.setup_of(data), run.placement()
     batch = batch_at(pipelines, 0)
-    run.check_network(data, batch)
-    messages = run.experiment.task.notes(setup, data)
-    learner = run.experiment.build(setup)
-    program = program_for(learner, batch, placement, run.flags.seed)  # traces init and update
-    if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
-        raise FlagError(f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others")
-    start = run.experiment.task.start(setup)
-    if isinstance(start, Start):
-        start.check(program.abstract_state)
-    check_labels(learner, program.abstract_state, batch, pipelines, data.valid)
-    evaluation = Evaluation(learner, placement)
-    for name, split in (("valid", data.valid), ("test", data.test)):
-        if split is not None:
-            evaluation.check(program.abstract_state, split, run.flags.eval_batch_size, name)
+    with activity("tracing the programs"):
+        run.check_network(data, batch)
+        messages = run.experiment.task.notes(setup, data)
+        learner = run.experiment.build(setup)
+        program = program_for(learner, batch, placement, run.flags.seed)  # traces init and update
+        if _plateau(run, setup, data) and not has_plateau_scale(program.abstract_state.opt_state):
+            raise FlagError(
+                f"--schedule=plateau: {run.experiment.name} has an optimizer of its own; allowed: the others"
+            )
+        start = run.experiment.task.start(setup)
+        if isinstance(start, Start):
+            start.check(program.abstract_state)
+        check_labels(learner, program.abstract_state, batch, pipelines, data.valid)
+        evaluation = Evaluation(learner, placement)
+        for name, split in (("valid", data.valid), ("test", data.test)):
+            if split is not None:
+                evaluation.check(program.abstract_state, split, run.flags.eval_batch_size, name)
     return Prepared(data, inherited_keys(origins), learner, messages)
 
 
@@ -236,24 +248,30 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
     arguments = fit_arguments(run, setup, data)
     report_hooks = run.experiment.task.report_hooks(setup, run.experiment.build)
     hooks = [*arguments["hooks"], *report_hooks, *watch_hooks(run, setup, batch)]
-    result = fit(
-        learner,
-        pipelines,
-        folder=folder,
-        progress=flags.progress,
-        changed_data=flags.changed_data,
-        tracking=run.tracking,
-        input_pipeline=flags.input_pipeline,
-        saving=Saving(
-            flags.checkpoint_seconds,
-            flags.checkpoint_steps,
-            flags.keep_last,
-            monitor=None if data.valid is None or "headline" in spec else run.experiment.task.monitor,
-            mode=run.experiment.task.monitor_mode,
-            grace_seconds=flags.grace_seconds,
-        ),
-        **{**arguments, "hooks": hooks},
-    )
+    if is_first():
+        wall_seconds(folder, done=False)
+    try:
+        result = fit(
+            learner,
+            pipelines,
+            folder=folder,
+            progress=flags.progress,
+            changed_data=flags.changed_data,
+            tracking=run.tracking,
+            input_pipeline=flags.input_pipeline,
+            saving=Saving(
+                flags.checkpoint_seconds,
+                flags.checkpoint_steps,
+                flags.keep_last,
+                monitor=None if data.valid is None or "headline" in spec else run.experiment.task.monitor,
+                mode=run.experiment.task.monitor_mode,
+                grace_seconds=flags.grace_seconds,
+            ),
+            **{**arguments, "hooks": hooks},
+        )
+    finally:
+        if is_first():
+            wall_seconds(folder)
     finish(run, data, setup, learner, result, hooks, batch)
 
 
@@ -282,13 +300,15 @@ def _check_finished(run: ResolvedRun, config: dict) -> None:
 
 
 def _set_aside(folder: Path) -> None:
-    barrier("an earlier run")  # all processes know that it had finished
-    if is_first():
-        number = 1
-        while (new_name := folder.with_name(f"{folder.name}.old{number}")).exists():
-            number += 1
-        folder.rename(new_name)
-        say(f"the earlier run is now {new_name}")
+    barrier("an earlier run")  # all processes have seen it
+    with lock_folder(folder, ".run.lock"):  # no other process trains there
+        if is_first():
+            number = 1
+            while (new_name := folder.with_name(f"{folder.name}.old{number}")).exists():
+                number += 1
+            folder.rename(new_name)
+            say(f"the earlier run is now {new_name}")
+            folder.mkdir()
     barrier("set aside")
 
 

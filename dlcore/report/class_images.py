@@ -100,7 +100,10 @@ def best_and_worst(
         cells = ""
         for idx in (order[:per_side], order[-per_side:][::-1] if len(order) > 1 else order[:0]):
             picture = f'<img alt="" src="{data_uri(strip(images[idx], 0))}">' if len(idx) else ""
-            span = f"{100 * probs[idx].max():.0f} – {100 * probs[idx].min():.0f} %" if len(idx) else ""
+            texts = (
+                dict.fromkeys(f"{100 * end:.0f}" for end in (probs[idx].max(), probs[idx].min())) if len(idx) else {}
+            )
+            span = f"{' – '.join(texts)} %" if texts else ""
             cells += f'<td>{picture}</td><td class="rate">{span}</td>'
         rows.append(
             f'<tr><th scope="row">{escape(str(names[k]))}</th><td class="number">{100 * recall[int(k)]:.1f} %</td>'

@@ -184,12 +184,13 @@ def worst_mistakes(
     return Panel(title, captioned_images(to_uint8(pictures), captions), subtitle, half=True)
 
 
-def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration") -> Panel:
+def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Calibration", about: str = "") -> Panel:
     """Show the reliability diagram: accuracy by confidence, and the histogram of confidences.
 
     Args:
       calibration: result of `dlcore.metrics.Calibration.compute()`; None if there were no examples.
-      title: title of the panel; the expected calibration error is appended.
+      title: title of the panel.
+      about: a sentence that is added to the numbers, such as what makes the error.
 
     Returns:
       The panel.
@@ -222,10 +223,11 @@ def reliability_diagram(calibration: Mapping[str, Any] | None, title: str = "Cal
     chart = f"<figure><figcaption>{''.join(keys)}</figcaption>{chart_svg(figure, 'reliability diagram')}</figure>"
     subtitle = (
         f"Accuracy {100 * (count * accuracy).sum() / count.sum():.1f} % at a mean confidence of "
-        f"{100 * calibration['mean_confidence']:.1f} %; the largest gap of a bin is {100 * calibration['mce']:.1f} %."
-    )
+        f"{100 * calibration['mean_confidence']:.1f} %. Their gap is {100 * calibration['ece']:.2f} % on average "
+        f"(expected calibration error) and {100 * calibration['mce']:.1f} % in the worst bin. {about}"
+    ).rstrip()
     html = f"{chart}<details><summary>As numbers</summary>{_bins(count, confidence, accuracy)}</details>"
-    return Panel(f"{title}: expected calibration error {100 * calibration['ece']:.2f} %", html, subtitle, half=True)
+    return Panel(title, html, subtitle, half=True)
 
 
 def _bins(count: np.ndarray, conf: np.ndarray, acc: np.ndarray) -> str:

@@ -20,6 +20,7 @@ def classifier_panels(
     probabilities: np.ndarray,
     class_names: Sequence[str],
     params: Any,
+    about: str = "",
 ) -> list[Panel]:
     """Show a classifier's mistakes, confusion matrix, calibration, examples by class, and first-layer filters.
 
@@ -30,6 +31,7 @@ def classifier_panels(
       probabilities: [N, K], the predicted probabilities.
       class_names: K names.
       params: parameters of the model.
+      about: a sentence on what the loss and the calibration can reach; see `smoothing_sentence`.
 
     Returns:
       The panels; those without numbers are left out.
@@ -39,7 +41,7 @@ def classifier_panels(
     return [
         worst_mistakes(images, labels, probabilities, class_names),
         *([] if confusion is None else [confusion_matrix(confusion, class_names)]),
-        *([reliability_diagram(calibration)] if calibration else []),
+        *([reliability_diagram(calibration, "Calibration", about)] if calibration else []),
         best_and_worst(images, labels, probabilities, class_names),
         *([] if kernel is None else [filters(kernel)]),
     ]

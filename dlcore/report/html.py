@@ -156,6 +156,8 @@ p { margin: .4rem 0; max-width: 90ch; }
 dt { font-size: .85rem; }
 dd { margin: 0; font-size: 1.55rem; font-weight: 650; line-height: 1.25; overflow-wrap: anywhere;
   font-variant-numeric: tabular-nums; }
+.measures { margin: 0; columns: 2 380px; column-gap: 36px; } .measures dt { font-weight: 600; color: var(--ink); }
+.measures dd { font-size: .9rem; font-weight: 400; margin: 0 0 .5rem; break-inside: avoid; break-before: avoid; }
 nav { display: flex; flex-wrap: wrap; gap: 6px 18px; margin: 1.2rem 0 0; font-size: .92rem; }
 a { color: var(--c1); text-underline-offset: 3px; }
 section, details { margin: 20px 0; padding: clamp(14px, 2.5vw, 24px); }
@@ -195,7 +197,10 @@ img.clear { background: none; border: 1px solid var(--line); }
 img.tiles { background: var(--gap); }
 .once { max-width: none; font-size: .88rem; } .once b { font-weight: 600; margin: 0 .4em 0 .6em; }
 .highlight { color: var(--c2); font-weight: 600; }
-.scroll { overflow-x: auto; }
+.scroll { overflow-x: auto; background: linear-gradient(90deg, var(--surface) 30%, transparent) 0 0 / 40px 100% local,
+  linear-gradient(-90deg, var(--surface) 30%, transparent) 100% 0 / 40px 100% local,
+  linear-gradient(90deg, var(--gap), transparent) 0 0 / 12px 100% scroll,
+  linear-gradient(-90deg, var(--gap), transparent) 100% 0 / 12px 100% scroll; background-repeat: no-repeat; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 th, td { padding: 4px 10px; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { font-weight: 600; }
@@ -218,10 +223,14 @@ td.number, th.number, td.unit { white-space: nowrap; }
 .wide { grid-column: span 2; }
 h3:not(:first-child) { margin-top: 18px; }
 h3 { font-size: .95rem; margin: 0 0 6px; }
+pre + pre { margin-top: 8px; }
 pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere; font-size: .88rem; }
 @media (max-width: 640px) { svg { --text: 1.45; } .charts.small svg { --text: 1; }
   .wide { grid-column: auto; } .images { grid-template-columns: repeat(3, 1fr); }
-  .confusion td { min-width: 34px; height: 30px; padding: 0 2px; } .confusion th { padding: 2px 4px; } }
+  .confusion { font-size: .76rem; } .confusion .axis { font-size: .7rem; white-space: normal; }
+  .confusion .rate { font-size: .6rem; }
+  .confusion td, .halves .confusion td { min-width: 23px; height: 26px; padding: 0; }
+  .confusion th, .halves .confusion th { padding: 2px; } }
 @media print {
   body { max-width: none; padding: 0; background: none; font-size: 12px; }
   section, details { border: 0; padding: 0; } nav { display: none; }

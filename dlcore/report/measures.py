@@ -6,10 +6,9 @@ A report shows the explanation as a name's tooltip, and lists all measures of th
 import re
 from collections.abc import Iterable, Mapping
 from html import escape
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from dlcore.report.panel import Panel
-from dlcore.report.tables import table
 
 __all__ = [
     "MEASURES",
@@ -52,9 +51,7 @@ _DOWN: Literal["lower"] = "lower"
 
 MEASURES = {
     "loss": Measure("Loss", "what training minimizes, the mean over examples", "", _DOWN),
-    "accuracy": Measure(
-        "Accuracy", "fraction of examples whose class (or pair of views) was predicted", _FRACTION, _UP
-    ),
+    "accuracy": Measure("Accuracy", "fraction of predictions that are right", _FRACTION, _UP),
     "accuracy_by_video": Measure(
         "Accuracy by video",
         "fraction of videos whose class has the largest mean logit over their clips",
@@ -400,14 +397,12 @@ def legend_panels(names: Iterable[str]) -> list[Panel]:
     Returns:
       One panel of the known measures; none if there are none.
     """
-    rows: list[dict[str, Any]] = []
+    rows = []
     kinds = (name.partition("/")[0] if describe(name.partition("/")[0]) else name for name in names)
     for name in dict.fromkeys(kinds):
         if (measure := describe(name)) is not None:
-            better = f"{measure.better} is better" if measure.better else ""
-            rows.append({"name": name, "measure": measure.title, "meaning": measure.about, "": better})
-            rows[-1]["unit"] = measure.unit
-    return [table(rows, "Measures")] if rows else []
+            rows.append(f"<dt>{escape(name)}</dt><dd>{escape(_sentence(measure))}</dd>")
+    return [Panel("Measures", f'<dl class="measures">{"".join(rows)}</dl>')] if rows else []
 
 
 def _without_split(name: str) -> str:

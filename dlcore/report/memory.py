@@ -38,9 +38,6 @@ def memory_panel(report: Mapping[str, int], flags: Collection[str], residuals: i
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: a size is negative or not finite.
     """
     for name, size in {**report, "residuals": residuals or 0}.items():
         check_counts(name, size)

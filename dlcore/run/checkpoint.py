@@ -6,6 +6,7 @@ checksums of the arrays, falls back to the previous step if the newest one is da
 full disk, and never lets the process exit during a save.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -24,7 +25,7 @@ from dlcore.run.orbax_output import quiet_orbax, stderr_kept_on_success
 from dlcore.run.processes import agree, barrier, is_first
 from dlcore.run.sharding import leaf_paths, path_of
 
-__all__ = ["CheckpointMismatch", "Checkpoints", "check_writable"]
+__all__ = ["CheckpointMismatch", "Checkpoints", "check_writable", "remove_empty"]
 
 STATE, NOTE = "state", "note"
 LEAVES, EMPTY_NODES, CHECKSUMS = "leaves", "empty_nodes", "checksums"
@@ -37,15 +38,19 @@ class CheckpointMismatch(ValueError):
     """The checkpoint belongs to another model or optimizer."""
 
 
-def check_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> list[Path]:
     """Create `folder` and verify that files can be written there.
 
     Args:
       folder: a run's folder.
 
+    Returns:
+      The folders that did not exist, the innermost first.
+
     Raises:
       OSError: the folder cannot be written; the message names it.
     """
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{jax.process_index()}-{os.getpid()}"
@@ -53,6 +58,18 @@ def check_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise OSError(f"run folder {folder} cannot be written to: {error.strerror or error}") from None
+    return new
+
+
+def remove_empty(folders: list[Path]) -> None:
+    """Remove folders in which nothing was written.
+
+    Args:
+      folders: result of `check_writable`.
+    """
+    with contextlib.suppress(OSError):  # not empty: another process began there
+        for folder in folders:
+            folder.rmdir()
 
 
 class Checkpoints:

@@ -256,6 +256,7 @@ class _Run:
         self.rows: list[dict] = []
         self.host_sums: Metrics | None = None
         self.unbounded: set[str] = set()
+        self.memory: dict[str, int] = {}
         self.step_values: dict[str, float] = {}
         self.seconds = self.seconds_before = self.compile_seconds = 0.0
         self.timed_from = time.monotonic()
@@ -266,7 +267,8 @@ class _Run:
     def run(self) -> Result:
         began = time.monotonic()
         try:
-            self.first_step, carry = self._resume()
+            with activity("initializing, or reading the checkpoint"):
+                self.first_step, carry = self._resume()
             step = self.first_step
             with resumable(step):
                 if step and self.shows:
@@ -317,7 +319,7 @@ class _Run:
         self.seconds = self.seconds_before = metadata["seconds"]
         self.saver.best = metadata["best"]
         self.unbounded = set(metadata["unbounded"])
-        self.stopped = metadata["stopped"]
+        self.stopped, self.memory = metadata["stopped"], metadata.get("memory", {})
         return step, carry
 
     def _result(self, step: int, carry: Carry, wait_fraction: float) -> Result:
@@ -332,8 +334,14 @@ class _Run:
             seconds_before=self.seconds_before,
             first_step=self.first_step,
             best_step=self.saver.best_step(),
-            memory=memory_report(self.program.abstract_state, self.program.batch, self.program.compiled),
+            memory=self._memory(),
         )
+
+    def _memory(self) -> dict[str, int]:
+        """Bytes of the step; where none was compiled, those that the last checkpoint holds."""
+        program = self.program
+        compiled = program.compiled
+        return self.memory if compiled is None else memory_report(program.abstract_state, program.batch, compiled)
 
     def _history(self) -> list[dict]:
         if self.arguments.folder is None:
@@ -382,9 +390,10 @@ class _Run:
                         raise Preempted(step)
                     if self.stopped:
                         break
-            self._save(step, carry)
-            self.saver.wait()
-            self._publish()
+            with activity("saving the checkpoint"):
+                self._save(step, carry)
+                self.saver.wait()
+                self._publish()
         finally:
             self.progress.close()
             if self.writer is not None:
@@ -494,6 +503,7 @@ class _Run:
             "folded": None if sums is None else [np.asarray(x).tolist() for x in jax.tree.leaves(sums)],
             "seconds": self.seconds,
             "stopped": self.stopped,
+            "memory": self._memory(),
             "unbounded": sorted(self.unbounded),
         }
         self.saver.save(step, joined, metadata, score)

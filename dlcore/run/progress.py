@@ -57,7 +57,7 @@ class Progress:
 
     def __init__(self, total: int, start: int = 0, *, enabled: bool = True, description: str = "train"):
         self.total, self.start, self.enabled = total, start, enabled
-        self._began = self._drawn = time.monotonic()
+        self._began = time.monotonic()
         self._bar = None
         if enabled and sys.stdout.isatty():
             self._bar = self._rich(description)
@@ -89,13 +89,12 @@ class Progress:
         return progress_bar
 
     def advance(self, step: int) -> None:
-        """Advance the bar, at most ten times per second.
+        """Advance the bar, which redraws itself four times per second.
 
         Args:
           step: number of steps done.
         """
-        if self._bar is not None and (now := time.monotonic()) - self._drawn > 0.1:
-            self._drawn = now
+        if self._bar is not None:
             self._bar.update(self._task, completed=step)
 
     def log(self, row: dict) -> None:

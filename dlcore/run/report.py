@@ -104,16 +104,17 @@ def write_report(
         **measured,
         "parameters": f"{parameters:,}",
         "steps": f"{result.step:,}" + (f" (tested: {step:,})" if step not in (None, result.step) else ""),
-        "wall time": duration(result.seconds if seconds is None else seconds),
+        **({"time in steps": duration(result.seconds)} if seconds is None else {"wall time": duration(seconds)}),
         **({"examples/s": f"{np.median(speeds):,.0f}"} if speeds and rates else {}),
-        "waiting for data": f"{100 * result.wait_fraction:.1f} %",
+        **({"waiting for data": f"{100 * result.wait_fraction:.1f} %"} if result.step > result.first_step else {}),
     }
     details = {
         "Settings": dict(settings or {}),
         "Environment": {"hardware": provenance.hardware(), **(environment or {})},
     }
     names = [*measures, *(name for row in result.history for name in row if name not in _FACTS)]
-    panels = [*panels, memory_panel(result.memory, flags, residuals), *legend_panels(names)]
+    memory = [memory_panel(result.memory, flags, residuals)] if result.memory else []
+    panels = [*panels, *memory, *legend_panels(names)]
     page = render(title, panels, cards, subtitle=subtitle, details=details, banner=banner)
     path.write_text(page, encoding="utf-8")
 

@@ -107,7 +107,7 @@ def _main(argv: list[str]) -> int:
     use_fast_cpu_convolutions()
     use_program_cache()
     try:
-        with heartbeat(is_first), activity("search"):
+        with heartbeat(is_first), activity("preparing the trials"):
             return search(argv[0], argv[1:])
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -383,7 +383,7 @@ def run_trials(
             if not can_share(run, splits, numbers):
                 alone_rows += rows
                 continue
-            say(f"{len(rows)} trials in one step ({number + 1} of {len(parts)})")
+            say(f"{len(rows)} trials in one step, one compiled program (group {number + 1} of {len(parts)})")
             history = run_together(run, splits, _columns(trials, rows, numbers), folder / f"group{number}").history
         except OtherTraining:
             raise

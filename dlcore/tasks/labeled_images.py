@@ -5,10 +5,13 @@ import math
 from typing import Any
 
 from dlcore.experiment.experiment import Setup
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.splits import Spec, Splits
 from dlcore.experiment.weights import Start
 from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
 from dlcore.kits.training import backbone, init_from
+from dlcore.report.triage import FEWEST_STEPS
 
 __all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
 
@@ -25,6 +28,20 @@ class LabeledImages(ImageFlags):
     describe = staticmethod(prediction.describe)
     panels = staticmethod(classifier_panels.panels)
     pictures = staticmethod(classifier_panels.pictures)
+
+    def notes(self, setup: Setup, splits: Splits) -> list[str]:
+        """Say what label smoothing and few steps do to the numbers."""
+        ema = setup.flags.get("ema")
+        short = bool(ema) and setup.steps < FEWEST_STEPS and not setup.flags.smoke
+        few = (
+            f"{setup.steps} steps are few: the average of the weights that is tested (--ema={ema}) lags behind training"
+        )
+        sentences = [text[0].lower() + text[1:].rstrip(".") for text in self.explanations(setup.flags, setup.spec)]
+        return [*sentences, *([few] if short else [])]
+
+    def explanations(self, flags: Flags, spec: Spec) -> list[str]:
+        """Say which loss and which confidence label smoothing leaves."""
+        return classifier_panels.smoothing_sentences(flags, len(spec["class_names"]))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the model, the preprocessing and the augmentation."""

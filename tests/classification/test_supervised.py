@@ -331,8 +331,8 @@ def test_masked_examples_change_nothing_even_if_they_are_not_numbers():
     assert int(right["confusion"].compute().sum()) == 12
 
 
-@pytest.mark.parametrize(("classes", "has_top5"), [(3, False), (5, False), (6, True)])
-def test_five_classes_have_no_top_5(classes, has_top5):
+@pytest.mark.parametrize(("classes", "has_top5"), [(3, False), (10, False), (20, False), (21, True)])
+def test_few_classes_have_no_top_5(classes, has_top5):
     learner = make_learner(model=create_model("mlp", num_classes=classes), optimizer=optax.sgd(0.1))
     rows = {name: jax.ShapeDtypeStruct(value.shape, value.dtype) for name, value in batch(4).items()}
     state = jax.eval_shape(learner.init, jax.random.key(0), rows)
@@ -349,7 +349,6 @@ def test_metrics_of_a_whole_split_are_exact():
     logits = np.asarray(learner.predict(state, rows)["logits"], np.float64)
     order = np.argsort(-logits, axis=-1)
     assert measures["accuracy"] == (order[:, 0] == rows["label"]).mean()
-    assert measures["top5"] == (order[:, :5] == rows["label"][:, None]).any(-1).mean()
     assert measures["details"]["confusion"].sum() == 37
     assert np.trace(measures["details"]["confusion"]) == (order[:, 0] == rows["label"]).sum()
     log_p = logits - np.log(np.exp(logits).sum(-1, keepdims=True))

@@ -440,6 +440,7 @@ def test_an_export_says_its_run_and_how_near_it_is_to_predict(exported, tmp_path
     assert (shape, 0 <= low < high <= 1) == ((3, 8, 12, 1), True)
     folder = tmp_path / "export"
     assert capsys.readouterr().out.splitlines() == [
+        f"run: {tmp_path}",
         f"{folder}: step 40, 1 arrays, 0.2 MB, for cpu, cuda, tpu",
         "loaded again and run on 3 examples: at most 2.5e-01 from predict here",
     ]

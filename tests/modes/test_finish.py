@@ -1,6 +1,7 @@
 """The end of a training around its parts: what is measured, shown and written down."""
 
 import json
+import time
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.study import SMOKE
 from dlcore.modes import finish as module
+from dlcore.run.json_files import write_json
 from dlcore.run.metrics_writer import MetricsWriter, read_metrics
 from dlcore.run.result import Result
 from dlcore.run.trackers import Tracking
@@ -54,7 +56,9 @@ def finished(monkeypatch, tmp_path):
             headline="accuracy",
             pictures=pictures,
             panels=default_panels if panels is None else panels,
-        )
+            explanations=lambda flags, spec: ["One more sentence."],
+            describe=print, inputs=print, drawn=None, input_kind="FILE",
+        )  # fmt: skip
         merged = SimpleNamespace(settings={}, defaults={})
         experiment = SimpleNamespace(
             name="topic.page", task=task, merged=merged, build="build", doc="Doc. More.", learner=np.mean
@@ -79,7 +83,8 @@ def finished(monkeypatch, tmp_path):
         monkeypatch.setattr(module, "number_panels", lambda *args: [("numbers", *args)])
         monkeypatch.setattr(MetricsWriter, "image", lambda self, *args: asked["images"].append(args))
         setup = SimpleNamespace(spec=spec)
-        result = Result("last state", 40, [], best_step=best_step, seconds_before=5.0)
+        result = Result("last state", 40, [], best_step=best_step)
+        write_json(tmp_path / "attempts.json", {"1000.00": 5.0})
         module.finish(run, data, setup, "learner", result, list(hooks), "batch")
         return SimpleNamespace(**asked)
 
@@ -156,7 +161,7 @@ def test_panels_of_hooks_stand_behind_the_first_of_the_task_and_numbers_last(fin
     hook = SimpleNamespace(panels=lambda context: [("hook", context.flags.seed)])
     asked = finished(hooks=[print, hook])
     (((path, title, panels, result), words),) = asked.reports
-    assert panels == ["first", ("hook", 3), "second", ("numbers", asked.context.numbers, {})]
+    assert panels[2:] == ["first", ("hook", 3), "second", ("numbers", asked.context.numbers, {})]
     assert (path, title, result.step) == (tmp_path / "report.html", "topic.page: toy", 40)
     assert words["measured"] == {"test accuracy": "87.50 %", "baseline: chance": "12.50 %", "test examples": "1,200"}
     assert words["banner"] == ""
@@ -172,6 +177,32 @@ def test_panels_of_hooks_stand_behind_the_first_of_the_task_and_numbers_last(fin
     assert words["subtitle"].endswith("Data: toy (7 training, 1,200 test examples); seed 3.")
     assert smoke["subtitle"].endswith("Data: toy (1,200 test episodes); seed 3."), "no data are trained on"
     assert "test episodes" in smoke["measured"]
+
+
+def test_the_first_screen_says_what_the_headline_means_and_which_commands_come_next(finished, trained, tmp_path):
+    (((_, _, panels, _), _),) = finished().reports
+    meaning, commands = panels[:2]
+    assert (meaning.half, commands.half) == (True, True)
+    for words in ("Accuracy, 87.50 %: fraction of", "(higher is better)", "1,200 test examples", "12.50 %", "One more"):
+        assert words in meaning.html
+    start = f"<pre>python x --mode={{}} --run={tmp_path}"
+    assert commands.html.count("<pre>") == 3
+    for mode, rest in (("evaluate", ""), ("predict", " --input=FILE"), ("export", "")):
+        assert f"{start.format(mode)}{rest}</pre>" in commands.html
+
+
+def test_the_time_is_taken_after_the_drawing(finished, trained, tmp_path, monkeypatch):
+    """A panel that takes ten seconds: 5 of an earlier process, 60.0625 before the panel and 10 for it."""
+
+    def slow(context):
+        later = time.time() + 10
+        monkeypatch.setattr(module.provenance, "process_seconds", lambda: 70.0625)
+        monkeypatch.setattr(time, "time", lambda: later)
+        return ["drawn"]
+
+    ((_, words),) = finished(panels=slow).reports
+    assert words["seconds"] == 75.0625
+    assert json.loads((tmp_path / "result.json").read_text())["wall_seconds"] == 75.1
 
 
 def test_other_examples_may_be_shown_than_those_that_are_measured(finished, trained):
@@ -195,4 +226,4 @@ def test_a_page_without_panels_shows_its_curves_and_what_they_tell(finished, tra
     monkeypatch.setattr("dlcore.report.triage.triage_panels", lambda history: [("triage", len(history))])
     ((arguments, _),) = finished(panels=False).reports
     (panels,) = [value for value in arguments if isinstance(value, list) and ("curves", 3) in value]
-    assert panels[:2] == [("curves", 3), ("triage", 3)], "of the two rows of the training and that of the test"
+    assert panels[2:4] == [("curves", 3), ("triage", 3)], "of the two rows of the training and that of the test"

@@ -14,6 +14,7 @@ from dlcore.experiment.setting import FlagError
 from dlcore.learner import State
 from dlcore.modes import predict as module
 
+SPEC = {"image_shape": [8, 8, 1]}
 ROWS = [{"text": "", "probabilities": {c: 0.5 / i for i, c in enumerate("abcdef", 1)}}, {"text": "two words"}]
 
 
@@ -38,25 +39,35 @@ def predicted(monkeypatch):
             return "outputs"
 
         parts = {
-            "describe": lambda outputs, spec: ROWS if (outputs, spec) == ("outputs", "spec") else None,
+            "describe": lambda outputs, spec: ROWS if (outputs, spec) == ("outputs", SPEC) else None,
             "inputs": read("inputs"),
             "drawn": read("drawn"),
             "write": write,
             "input_kind": "FOLDER",
         }
-        flags = {"input": None, "output": None, "format": "text", "tta": "flip", "select": "last", **flags}
+        flags = {
+            "input": None,
+            "output": None,
+            "format": "text",
+            "tta": "flip",
+            "select": "last",
+            "run": "RUN",
+            **flags,
+        }
         run = SimpleNamespace(
             experiment=SimpleNamespace(name="a.page", task=SimpleNamespace(**{**parts, **(task or {})})),
             flags=Flags({"eval_batch_size": 9, **flags}, given=frozenset(given)),
             example=lambda spec: ("example", spec),
             placement=lambda: "placement",
+            folder="runs/a.page/1",
+            config=lambda: {"spec": SPEC},
         )
 
         def restore(*args):
             asked["restore"] = args
             return "learner", 4, State(None, jax.random.key(3), None, None)
 
-        monkeypatch.setattr(module, "config_of", lambda one: {"spec": "spec"})
+        monkeypatch.setattr(module, "config_of", lambda one: {"spec": SPEC})
         monkeypatch.setattr(module, "members_of", lambda one: ["runs"])
         monkeypatch.setattr(module, "restore_members", restore)
         monkeypatch.setattr(module, "predict", predict)
@@ -68,14 +79,14 @@ def predicted(monkeypatch):
 
 def test_files_are_read_where_they_are_given_and_samples_drawn_where_not(predicted):
     asked = predicted(input="x.png")
-    assert asked.restore == (["runs"], "flip", "last", ("example", "spec"))
+    assert asked.restore == (["runs"], "flip", "last", ("example", SPEC))
     assert asked.predict == (
         "learner",
-        ("inputs", "x.png", "spec"),
+        ("inputs", "x.png", SPEC),
         {"batch_size": 9, "placement": "placement"},
     )
-    assert predicted().predict[1] == ("drawn", None, "spec")
-    assert predicted(num_drawn=4, given=["num_drawn"]).predict[1] == ("drawn", None, "spec")
+    assert predicted().predict[1] == ("drawn", None, SPEC)
+    assert predicted(num_drawn=4, given=["num_drawn"]).predict[1] == ("drawn", None, SPEC)
     assert predicted(num_drawn=4, input="x.png").predict[1][0] == "inputs", "a default is no contradiction"
 
 
@@ -84,10 +95,21 @@ def test_files_are_read_where_they_are_given_and_samples_drawn_where_not(predict
     [
         ({"describe": None}, (), {}, "--mode=predict: a.page has none; allowed: the other modes"),
         ({"inputs": None, "drawn": None}, (), {"input": "x"}, "--mode=predict: a.page has none"),
-        ({"drawn": None}, (), {}, "--run, --input: missing; allowed: --mode=predict --run=RUN --input=FOLDER"),
+        (
+            {"drawn": None},
+            (),
+            {"run": None},
+            "--run, --input: missing; allowed: --mode=predict --run=RUN --input=FOLDER",
+        ),
         ({"drawn": None}, (), {"run": "r"}, "--input: missing; allowed: --mode=predict --input=FOLDER"),
         ({"inputs": None}, (), {"input": "x"}, "--input=x: a.page reads no input; allowed: --mode=predict without it"),
         ({}, ["num_drawn"], {"input": "x", "num_drawn": 4}, "--num_drawn=4: beside --input=x; allowed: one of them"),
+        (
+            {},
+            (),
+            {"run": None, "run_dir": ""},
+            "--run: missing; allowed: --run=runs/a.page/1, the run of these settings",
+        ),
         ({"write": None}, (), {"output": "o"}, "--output=o: a.page writes no files; allowed: none"),
     ],
 )
@@ -101,9 +123,18 @@ def test_each_prediction_is_one_line_of_its_text_or_of_its_five_best_classes(pre
     """1/2, 1/4, 1/6, 1/8 and 1/10; the sixth is left out."""
     assert predicted(task={"write": None}).written == []
     assert capsys.readouterr().out.splitlines() == [
+        "run: runs/a.page/1, step 4",
         "one: a 0.500  b 0.250  c 0.167  d 0.125  e 0.100",
         "two: two words",
     ]
+
+
+def test_the_run_and_what_becomes_of_the_images_are_named(predicted, capsys):
+    predicted(input="cat.png")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first == "run: runs/a.page/1, step 4; images are read as 8 x 8 gray"
+    predicted(run=None, run_dir="mine", input="cat.png")  # a folder is a name, too
+    assert capsys.readouterr().out.startswith("run: ")
 
 
 def test_json_holds_the_input_and_all_that_is_known_of_each(predicted, capsys):
@@ -117,7 +148,7 @@ def test_files_are_written_where_a_folder_is_given(predicted, capsys):
     assert predicted().written == []
     capsys.readouterr()
     asked = predicted(output="o")
-    assert asked.written == [(Path("o"), "outputs", ("drawn", None, "spec"), ["one", "two"], "spec")]
+    assert asked.written == [(Path("o"), "outputs", ("drawn", None, SPEC), ["one", "two"], SPEC)]
     assert capsys.readouterr().out.splitlines()[-1] == "wrote 2 files to o"
 
 

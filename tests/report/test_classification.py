@@ -133,9 +133,9 @@ def test_reliability_diagram_shows_the_gaps():
     # ECE = 4/6 * 0.20 + 2/6 * 0.25 = 0.13333 + 0.08333 = 0.21667
     panel = reliability_diagram(Calibration.of_confidence(confidence, correct, num_bins=10).compute())
     assert panel.half
-    assert "21.67 %" in panel.title
+    assert (panel.title, "21.67 % on average" in panel.subtitle) == ("Calibration", True)
     assert "Accuracy 66.7 % at a mean confidence of 71.7 %" in panel.subtitle  # 4/6; (4 * 0.95 + 2 * 0.25) / 6
-    assert "the largest gap of a bin is 25.0 %" in panel.subtitle
+    assert "25.0 % in the worst bin" in panel.subtitle
     assert "overconfident by" in panel.html
     assert "underconfident by" in panel.html
     cells = re.findall(r'<td class="number">([^<]+)</td>', panel.html)

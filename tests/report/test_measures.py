@@ -122,12 +122,12 @@ def test_an_interval_stands_beside_its_value():
 
 def test_the_legend_lists_known_measures_once():
     (panel,) = legend_panels(["loss", "loss", "unknown", "psnr"])
-    assert panel.html.count("<tr>") == 3  # the head, the loss and the PSNR
+    assert panel.html.count("<dt>") == 2  # the loss and the PSNR
     assert "higher is better" in panel.html
     assert "lower is better" in panel.html
     assert legend_panels(["unknown"]) == []
     (panel,) = legend_panels(["return/seed0", "return/seed1", "calibration/mce"])
-    assert panel.html.count("<tr>") == 3  # the return, once, and the calibration error
+    assert panel.html.count("<dt>") == 2  # the return, once, and the calibration error
 
 
 def test_columns_of_baselines_stand_where_there_is_one():

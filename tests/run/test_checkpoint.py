@@ -21,7 +21,7 @@ from flax import struct
 
 from dlcore.learner import State
 from dlcore.run import make_mesh
-from dlcore.run.checkpoint import CheckpointMismatch, Checkpoints, check_writable
+from dlcore.run.checkpoint import CheckpointMismatch, Checkpoints, check_writable, remove_empty
 from dlcore.run.sharding import leaf_paths, state_shardings
 
 
@@ -583,8 +583,14 @@ def test_close_waits_for_the_save_in_flight(tmp_path):
 
 
 def test_a_folder_that_can_be_written_is_created_and_left_clean(tmp_path):
-    check_writable(tmp_path / "a" / "b")
+    created = check_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
+    assert check_writable(tmp_path / "a" / "b") == []
+    (tmp_path / "a" / "mine").write_text("kept")
+    remove_empty(created)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["mine"]
+    remove_empty(check_writable(tmp_path / "c" / "d"))
+    assert not (tmp_path / "c").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):

@@ -644,6 +644,8 @@ def test_a_finished_run_is_not_trained_again_and_says_so(tmp_path, capsys):
     chex.assert_trees_all_equal(plain(first.state), plain(again.state))
     assert again.step == 6
     assert (again.wait_fraction, again.compile_seconds) == (0, 0)
+    assert again.memory == first.memory, "of its step, although none was compiled"
+    assert first.memory["temporaries"] > 0
     assert again.seconds == again.seconds_before == pytest.approx(first.seconds)
     assert again.history == first.history
     assert (tmp_path / "metrics.jsonl").stat().st_mtime_ns == stamp

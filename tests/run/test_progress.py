@@ -1,7 +1,6 @@
 import io
 import re
 import sys
-import time
 
 import pytest
 
@@ -105,7 +104,7 @@ def test_the_time_that_is_left_is_that_of_the_steps_since_the_start(monkeypatch,
     assert capsys.readouterr().out == "step 5/10 train a 1 b 2 c 3 d 4 eta 0:40\n"
 
 
-def test_a_bar_advances_at_most_ten_times_a_second(monkeypatch):
+def test_a_bar_shows_the_last_step(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True
@@ -115,11 +114,9 @@ def test_a_bar_advances_at_most_ten_times_a_second(monkeypatch):
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "160")
     progress = Progress(10, 2, description="fit")
-    time.sleep(0.12)
     progress.advance(7)
     progress.advance(8)
     progress.close()
     shown = terminal.getvalue()
     assert "fit" in shown
-    assert "7/10" in shown
-    assert "8/10" not in shown, "not a tenth of a second later"
+    assert "8/10" in shown, "however soon it follows another"

@@ -51,7 +51,7 @@ def test_the_headline_counts_parameters_steps_time_and_examples(rendered):
         "accuracy": "50 %",
         "parameters": "1,240",
         "steps": "1,500",
-        "wall time": "1:15",
+        "time in steps": "1:15",
         "examples/s": "2,000",
         "waiting for data": "12.5 %",
     }
@@ -63,6 +63,7 @@ def test_another_tested_step_and_the_total_time_are_said(rendered):
     assert "examples/s" not in cards
     assert rendered(step=1500).cards["steps"] == "1,500"
     assert "examples/s" not in rendered(Result(None, 1, [])).cards
+    assert "waiting for data" not in rendered(Result(None, 4, [], first_step=4)).cards, "no step was trained"
 
 
 def test_memory_and_a_legend_of_all_measures_close_the_report(rendered):

@@ -2,11 +2,12 @@
 
 import numpy as np
 
+from dlcore.experiment.flags import Flags
 from dlcore.kits.images import labeled_images
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.panel import Panel
 
-__all__ = ["PLAIN", "panels", "pictures", "training_images"]
+__all__ = ["PLAIN", "panels", "pictures", "smoothing_sentences", "training_images"]
 
 PLAIN = {
     "augment": "none",
@@ -36,11 +37,14 @@ def panels(context: ReportContext) -> list:
 
     names, test = context.spec["class_names"], context.data.test.arrays
     measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
+    # The calibration has a panel of its own.
+    history = [{k: v for k, v in row.items() if not k.startswith("calibration/")} for row in context.history]
+    about = " ".join(smoothing_sentences(context.flags, len(names)))
     return [
-        curves(context.history),
+        curves(history),
         *triage_panels(context.history, _floor(context), labeled_images.is_augmented(context.flags, context.spec)),
         *training_images(context),
-        *classifier_panels(measures, test["image"], test["label"], probabilities, names, context.state.params),
+        *classifier_panels(measures, test["image"], test["label"], probabilities, names, context.state.params, about),
     ]
 
 
@@ -63,6 +67,29 @@ def training_images(context: ReportContext, count: int = 10, versions: int = 6) 
     )
     class_labels = [names[label] for label in labels[idx]]
     return [class_images.training_images(train.arrays["image"][idx], versions_of_each, class_labels, caption)]
+
+
+def smoothing_sentences(flags: Flags, classes: int) -> list[str]:
+    """Say which loss and which confidence label smoothing leaves to a network that is always right.
+
+    Args:
+      flags: the run's settings; without `label_smoothing` there is nothing to say.
+      classes: number of classes.
+
+    Returns:
+      At most one sentence.
+    """
+    from dlcore.diagnostics.triage import smoothing_floor
+
+    smoothing = flags.get("label_smoothing", 0.0)
+    if not smoothing or classes < 2:
+        return []
+    gap = smoothing - smoothing / classes
+    return [
+        f"Label smoothing of {smoothing:g} keeps the loss above {smoothing_floor(smoothing, classes):.2f}, and teaches "
+        f"confidences of {100 * (1 - gap):.0f} %: a network that is always right has a calibration error of "
+        f"{100 * gap:.0f} %."
+    ]
 
 
 def _floor(context: ReportContext) -> float | None:

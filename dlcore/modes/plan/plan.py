@@ -26,6 +26,7 @@ from typing import Any
 
 import jax
 
+from dlcore.activity import activity
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.run_data import load_data
@@ -35,7 +36,7 @@ from dlcore.extras import require
 from dlcore.modes.plan.report import lines_of, report_of, row_of, row_summary
 from dlcore.modes.plan.topology import Topology, cases_of, topology_at_hand, topology_of
 from dlcore.run import provenance
-from dlcore.run.checkpoint import check_writable
+from dlcore.run.checkpoint import check_writable, remove_empty
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
 
@@ -65,18 +66,21 @@ def plan(run: ResolvedRun) -> int:
     cases = [cases_of(topology.devices, flags.meshes, flags.rules) for topology in topologies]
     if any(t.platform == "tpu" for t in topologies):
         require("libtpu", what=f"--topology={names}")
-    check_writable(run.folder)
+    remove_empty(check_writable(run.folder))
     spec, batch = planned_batch(run)
     plans = []
     for topology, pairs in zip(topologies, cases, strict=True):
         say(f"{run.experiment.name} on {topology.name}: {len(pairs)} to compile" + COMPILE_TIME[topology.platform])
         facts, rows = {}, []
-        for measures in compiled_cases(run, spec, batch, topology, pairs):
-            if "mesh" not in measures:
-                facts = measures
-                continue
-            rows.append(row_of(topology, facts, measures, flags.batch_size))
-            say(f"  {row_summary(rows[-1])} ({measures['compile_seconds']:.0f} s)")
+        with activity(f"compiling for {topology.name}, mesh", len(pairs)) as count:
+            count(1)
+            for measures in compiled_cases(run, spec, batch, topology, pairs):
+                if "mesh" not in measures:
+                    facts = measures
+                    continue
+                rows.append(row_of(topology, facts, measures, flags.batch_size))
+                say(f"  {row_summary(rows[-1])} ({measures['compile_seconds']:.0f} s)")
+                count(min(len(rows) + 1, len(pairs)))
         plans.append({"topology": topology._asdict(), **facts, "rows": rows})
         for line in lines_of(plans[-1], flags):
             say(line)
@@ -88,6 +92,7 @@ def plan(run: ResolvedRun) -> int:
         "versions": provenance.versions(),
         "commit": provenance.commit(),
     }
+    run.folder.mkdir(parents=True, exist_ok=True)
     write_json(run.folder / "plan.json", content)
     (run.folder / "plan.html").write_text(report_of(run, content))
     say(f"report: {run.folder / 'plan.html'}")

@@ -65,7 +65,7 @@ NOISE = with_task(gan.experiment, build=build_noise)
 
 def images_of(folder, experiment, *words):
     """{name: pixels} of the files that predict writes."""
-    assert run(experiment, ["--smoke", "--mode=predict", f"--output={folder}", *words]) == 0
+    assert run(experiment, ["--smoke", "--mode=predict", f"--run_dir={folder}.run", f"--output={folder}", *words]) == 0
     return {path.name: np.asarray(Image.open(path)) for path in sorted(folder.iterdir())}
 
 
