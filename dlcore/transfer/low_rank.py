@@ -47,7 +47,7 @@ class LoRA(NamedTuple):
     targets: tuple[str, ...] = ("*attn/qkv:q", "*attn/qkv:v")
     rank_stabilized: bool = False
     dora: bool = False
-    start: Literal["noise", "pissa", "olora"] = "noise"
+    start: Annotated[Literal["noise", "pissa", "olora"], "if changed"] = "noise"
 
     @property
     def scale(self) -> float:
