@@ -28,7 +28,24 @@ TYPES = {
     "float64": np.float64,
 }
 PLACES = {"moved": lambda x: x + 10_000, "large": lambda x: x * 2**13, "small": lambda x: x / 2**13}
-DIFFERS: dict[str, tuple[str, str]] = {}
+ELSEWHERE = " ".join(PLACES)
+DRAWS = "jax.random draws other numbers under x64"
+SEPARABLE = "examples fewer than their dimensions are separable: no optimum is the only one"
+DIFFERS: dict[str, tuple[str, str]] = {
+    "dlcore.classic_ml.kmeans.kmeans": (ELSEWHERE, DRAWS),
+    "dlcore.classic_ml.kmeans.kmeans_plus_plus": (ELSEWHERE, DRAWS),
+    "dlcore.classic_ml.linear_training.descend": (ELSEWHERE, DRAWS),
+    "dlcore.classic_ml.linear_training.minimize": (ELSEWHERE, SEPARABLE),
+    "dlcore.classic_ml.linear_training.random_search": (ELSEWHERE, DRAWS),
+    "dlcore.classic_ml.linear_training.train": (
+        f"float64 {ELSEWHERE}",
+        f"float64 examples train in x64, where {DRAWS}",
+    ),
+    "dlcore.classic_ml.logistic.train": (ELSEWHERE, SEPARABLE),
+    "dlcore.classic_ml.mlp.train": (f"float64 {ELSEWHERE}", f"float64 trains in x64, where {DRAWS}"),
+    "dlcore.classic_ml.points.product_rounding": (" ".join([*TYPES, *PLACES]), "the rounding of a type is the answer"),
+    "dlcore.classic_ml.som.som": (ELSEWHERE, DRAWS),
+}
 """Functions that answer otherwise by design: in which types and places, and why."""
 
 

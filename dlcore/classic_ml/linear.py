@@ -22,6 +22,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.safe_product import safe_product
 
 __all__ = [
@@ -112,6 +113,7 @@ def softmax_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     Raises:
       ValueError: the shapes do not fit together, or a concrete label is no class.
     """
+    s = to_acc_dtype(s)
     log_p = jax.nn.log_softmax(s)
     right = _onehot(s, label)  # [N, C]
     return -safe_product(right, log_p).sum(1), jnp.exp(log_p) - right
@@ -130,6 +132,7 @@ def logistic_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]
     Raises:
       ValueError: the shapes do not fit together, or a concrete label is no class.
     """
+    s = to_acc_dtype(s)
     right = _onehot(s, label)
     return jax.nn.softplus(-(2 * right - 1) * s).sum(1), jax.nn.sigmoid(s) - right
 
@@ -147,6 +150,7 @@ def hinge_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.Array]:
     Raises:
       ValueError: the shapes do not fit together, or a concrete label is no class.
     """
+    s = to_acc_dtype(s)
     right = _onehot(s, label)
     # Violations of the margin by the other classes.
     gaps = jnp.where(right == 1, 0, s - (right * s).sum(1, keepdims=True) + 1)
@@ -167,6 +171,7 @@ def squared_hinge_loss(s: jax.Array, label: jax.Array) -> tuple[jax.Array, jax.A
     Raises:
       ValueError: the shapes do not fit together, or a concrete label is no class.
     """
+    s = to_acc_dtype(s)
     sign = 2 * _onehot(s, label) - 1
     gap = jnp.maximum(1 - sign * s, 0)
     return jnp.square(gap).sum(1), -2 * sign * gap

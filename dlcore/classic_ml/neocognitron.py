@@ -21,6 +21,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_range, check_shapes
 from dlcore.ops.im2col import im2col
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Stage", "c_layer", "grow_stages", "grow_templates", "neocognitron", "s_layer"]
 
@@ -100,7 +101,7 @@ def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array
       ValueError: a concrete number of `images` is negative or NaN, or see `s_layer` and `c_layer`.
     """
     check_range("images", images, 0)
-    responses, u = [], images
+    responses, u = [], to_acc_dtype(images)
     for stage in stages:
         u = c_layer(s_layer(u, stage.templates, stage.selectivity), stage.pool, stage.stride)
         responses.append(u)
@@ -179,7 +180,7 @@ def grow_stages(
     for theta in selectivity:
         _check_selectivity(theta)
     check_range("images", images, 0)
-    stages, u = [], jnp.asarray(images)
+    stages, u = [], to_acc_dtype(images)
     for i, (size, count, theta, pool, stride) in enumerate(zip(*settings, strict=True)):
         templates, _ = grow_templates(jax.random.fold_in(key, i), u, size, count, theta)
         stages.append(Stage(templates, theta, pool, stride))

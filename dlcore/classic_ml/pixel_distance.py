@@ -30,7 +30,7 @@ def contrast(x: np.ndarray, query: np.ndarray, order: float = 2) -> float:
       ValueError: the shapes do not fit together, there is no example, a number is not finite, an example equals the
         query, or `order` is not positive.
     """
-    x, query = np.asarray(x), np.asarray(query)
+    x, query = np.asarray(x, np.float64), np.asarray(query, np.float64)
     check_shapes(x=(x, "N D finite"), query=(query, "D finite"))
     check_shapes(order=(order, "> 0"))
     if not len(x):
