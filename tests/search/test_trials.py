@@ -281,7 +281,14 @@ class Part:
         task = SimpleNamespace(start=start, evaluators=evaluators)
         self.experiment = SimpleNamespace(build=build, task=task)
         self.flags = Flags(
-            {"rate": rate, "smoke": False, "checkpoint_seconds": 3, "checkpoint_steps": 4, "eval_batch_size": 9}
+            {
+                "rate": rate,
+                "smoke": False,
+                "checkpoint_seconds": 3,
+                "checkpoint_steps": 4,
+                "grace_seconds": 5.0,
+                "eval_batch_size": 9,
+            }
         )
 
     def setup_of(self, data):
@@ -349,7 +356,7 @@ def test_a_shared_run_builds_each_trial_from_its_values_and_has_no_single_rate(f
         "data": "data",
     }
     assert (arguments["folder"], arguments["progress"]) == (Path("g"), False)
-    assert arguments["saving"] == Saving(seconds=3, steps=4, keep_last=1)
+    assert arguments["saving"] == Saving(seconds=3, steps=4, keep_last=1, grace_seconds=5.0)
 
 
 def test_a_part_of_a_shared_run_begins_later_and_is_known_by_its_place(fitted):
