@@ -70,7 +70,7 @@ class Environment(NamedTuple):
     """Pure functions of one instance of an environment.
 
     Args:
-      name: name of the environment in gymnax.
+      name: name of the environment in gymnax, within those of its wrappers.
       reset: key -> (state, observation).
       step: (key, state, action) -> (state, Step); a discrete action is [] int, a continuous one [A] in [-1, 1].
       num_actions: discrete actions are 0 to num_actions - 1; None where actions are continuous.
@@ -97,6 +97,17 @@ class Environment(NamedTuple):
     def action_size(self) -> int:
         """A of a continuous action; 0 where actions are discrete."""
         return 0 if self.action_low is None else len(self.action_low)
+
+    def clip_action(self, action: jax.Array) -> jax.Array:
+        """Clip continuous actions to what `step` plays.
+
+        Args:
+          action: [...] int, or [..., A].
+
+        Returns:
+          The same; vectors in [-1, 1].
+        """
+        return jnp.clip(action, -1, 1) if self.action_size else action
 
 
 class Episode(NamedTuple):

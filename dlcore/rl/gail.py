@@ -93,7 +93,8 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
 
     Args:
       observation: [B, ...].
-      action: [B] int, or [B, A].
+      action: [B] int, or [B, A], clipped to [-1, 1] as the environment plays it: a policy's samples go further, and
+        would be told from an expert's actions by that alone.
       absorbing: [B] bool.
       num_actions: number of discrete actions; None for continuous ones.
 
@@ -111,7 +112,7 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
     )
     if num_actions is not None:
         check_indices("action", action, num_actions, "actions")
-    action = action if num_actions is None else jax.nn.one_hot(action, num_actions)
+    action = jnp.clip(action, -1, 1) if num_actions is None else jax.nn.one_hot(action, num_actions)
     rows = observation.reshape(len(observation), math.prod(observation.shape[1:]))
     inputs = jnp.concatenate([rows, action], -1).astype(jnp.float32)
     flag = absorbing[:, None]

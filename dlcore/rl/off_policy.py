@@ -191,7 +191,7 @@ def off_policy_update(
         def step(state, t):
             key = jax.vmap(lambda k: jax.random.split(jax.random.fold_in(k, t)))(keys)
             # Act, step all environments, and store the transitions.
-            action = act(state, key[:, 0])
+            action = environment.clip_action(act(state, key[:, 0]))
             after, out, finished = env_step(environment, state, key[:, 1], action)
             transition = Transition(state.observation, action, out.reward, out.terminated, out.final_observation)
             after = after.replace(replay=state.replay.add(transition))

@@ -252,15 +252,18 @@ def test_epsilon_falls_in_a_line_and_the_target_is_copied_at_each_interval(monke
 
 
 def test_gradient_steps_follow_each_step_once_learning_has_started():
-    """Five steps, of which those after the second are each followed by three gradient steps on minibatches of four."""
-    environment, sizes = constant_reward(terminates=False, reward=2.0), []
+    """Five steps, of which those after the second are each followed by three gradient steps on minibatches of four.
+
+    The buffer holds what was played: 2.5 is clipped to 1.
+    """
+    environment, sizes = constant_reward(terminates=False, action_size=1, reward=2.0), []
 
     def learn(state, data, key):
         sizes.append(len(data.reward))
         return state.replace(params=state.params + 1), {"reward": Sum.of(data.reward)}
 
     update = off_policy.off_policy_update(
-        environment, lambda state, keys: jnp.ones(len(keys), jnp.int32), learn,
+        environment, lambda state, keys: jnp.full((len(keys), 1), 2.5), learn,
         off_policy.OffPolicy(num_steps=5, gradient_steps=3, minibatch_size=4, learning_starts=2),
     )  # fmt: skip
     rows = {"index": np.arange(2)}
@@ -280,7 +283,7 @@ def test_gradient_steps_follow_each_step_once_learning_has_started():
     assert set(sizes) == {4}
     assert (float(params), int(step), int(replay.written)) == (3 * 3, 1, 5)
     np.testing.assert_array_equal(replay.data.reward, [[2] * 5 + [0] * 2] * 2)
-    np.testing.assert_array_equal(replay.data.action, [[1] * 5 + [0] * 2] * 2)
+    np.testing.assert_array_equal(replay.data.action[..., 0], [[1] * 5 + [0] * 2] * 2)
     # Every step is cut off by time: ten episodes of the return 2; the minibatches of the fifteen gradient steps.
     assert (float(metrics["return"].total), int(metrics["return"].count)) == (20, 10)
     assert (float(metrics["reward"].compute()), int(metrics["reward"].count)) == (2, 60)

@@ -35,6 +35,9 @@ def test_features_by_hand():
     np.testing.assert_array_equal(found, [[5, 6, 0, 1, 0, 0], [0, 0, 0, 0, 0, 1]])
     found = gail.features(jnp.array([[5.0, 6.0]] * 2), jnp.array([[0.5], [0.5]]), absorbing, None)
     np.testing.assert_array_equal(found, [[5, 6, 0.5, 0], [0, 0, 0, 1]])
+    # A torque of 2.5 is played as 1, so that the two are one step.
+    found = gail.features(jnp.array([[5.0, 6.0]] * 2), jnp.array([[2.5, -7.0], [1, -1]]), jnp.zeros(2, bool), None)
+    np.testing.assert_array_equal(found, [[5, 6, 1, -1, 0]] * 2)
 
 
 def test_ends_of_episodes_become_absorbing_rows():
