@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_whole_number
@@ -82,9 +81,7 @@ def record(
 
     def one(key):
         episode = trace(environment, lambda key, memory, x: (memory, policy(key, x)), (), key, environment.max_steps)
-        action = episode.action
-        # What is played is what `Environment.step` leaves of a continuous action.
-        return episode._replace(state=None, action=jnp.clip(action, -1, 1) if environment.action_size else action)
+        return episode._replace(state=None, action=environment.clip_action(episode.action))
 
     episode = jax.device_get(jax.jit(jax.vmap(one))(keys))
     length = episode.running.sum(1).astype(np.int32)
@@ -140,8 +137,8 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
       environment: environment in which a learner imitates them.
 
     Raises:
-      ValueError: they are of another one, their observations or actions have another form, a length is not that of an
-        episode, an observation or a total is not finite, or an action is out of range.
+      ValueError: they are of another one or of other wrappers, their observations or actions have another form, a
+        length is not that of an episode, an observation or a total is not finite, or an action is out of range.
     """
     recorded, expected_name = demonstrations.environment, environment.name
     if recorded != expected_name:
@@ -151,6 +148,7 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
         expected = environment.observation_shape
         raise ValueError(f"demonstrations={recorded!r}: observations of shape {shape}; allowed: {expected}")
     is_step, size, action = _steps(demonstrations), environment.action_size, demonstrations.action
+    check_range("length", demonstrations.length, 1, environment.max_steps)
     check_finite("observation", demonstrations.observation[is_step])
     check_finite("total", demonstrations.total)
     if size:

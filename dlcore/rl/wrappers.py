@@ -1,4 +1,7 @@
-"""Environments made of other environments: a shorter time, hidden velocities, stacked frames, repeated actions."""
+"""Environments made of other environments: a shorter time, hidden velocities, stacked frames, repeated actions.
+
+Their names say so, as in "repeat_actions(Pendulum-v1, 4)": episodes of other steps are of another environment.
+"""
 
 from typing import Any, NamedTuple
 
@@ -63,8 +66,8 @@ def mask_velocities(environment: Environment) -> Environment:
             observation=out.observation[position_idx], final_observation=out.final_observation[position_idx]
         )
 
-    shape, left = (len(positions),), tuple(range(len(positions)))
-    return environment._replace(reset=reset, step=step, observation_shape=shape, positions=left)
+    name, shape, left = f"mask_velocities({environment.name})", (len(positions),), tuple(range(len(positions)))
+    return environment._replace(name=name, reset=reset, step=step, observation_shape=shape, positions=left)
 
 
 def _positions_of(environment: Environment) -> tuple[int, ...] | None:
@@ -107,7 +110,8 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
         truncated = out.truncated | (is_time_limit & ~out.terminated)
         return _Timed(inner, time), out._replace(observation=observation, truncated=truncated)
 
-    return environment._replace(reset=reset, step=step, max_steps=max_steps)
+    name, positions = f"time_limit({environment.name}, {max_steps})", _positions_of(environment)
+    return environment._replace(name=name, reset=reset, step=step, max_steps=max_steps, positions=positions)
 
 
 def stack_frames(environment: Environment, num_frames: int) -> Environment:
@@ -148,8 +152,8 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
     positions = _positions_of(environment)
     if positions is not None:
         positions = tuple(frame * depth + entry for frame in range(num_frames) for entry in positions)
-    shape = (*front, num_frames * depth)
-    return environment._replace(reset=reset, step=step, observation_shape=shape, positions=positions)
+    name, shape = f"stack_frames({environment.name}, {num_frames})", (*front, num_frames * depth)
+    return environment._replace(name=name, reset=reset, step=step, observation_shape=shape, positions=positions)
 
 
 def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
@@ -180,4 +184,6 @@ def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
         carry: tuple[Any, Step] = environment.step(keys[0], state, action)
         return jax.lax.scan(once, carry, keys[1:])[0]
 
-    return environment._replace(step=step, max_steps=-(-environment.max_steps // num_repeats))
+    name, positions = f"repeat_actions({environment.name}, {num_repeats})", _positions_of(environment)
+    max_steps = -(-environment.max_steps // num_repeats)
+    return environment._replace(name=name, step=step, max_steps=max_steps, positions=positions)

@@ -7,6 +7,7 @@ import pytest
 
 from dlcore.rl import demonstrations as demos
 from dlcore.rl.environments import Environment, Step
+from dlcore.rl.wrappers import repeat_actions, stack_frames, time_limit
 
 ENDS = 3
 """Where the walk is over; its time is up after five steps."""
@@ -59,6 +60,21 @@ def test_a_continuous_action_is_recorded_as_it_is_played():
     found = demos.record(one_way, lambda key, x: jnp.array([2.5, -0.5]), keys(1))
     np.testing.assert_array_equal(found.action[0, :3], [[1, -0.5]] * 3)
     demos.check(found, one_way)
+
+
+@pytest.mark.parametrize("wrapped", [repeat_actions(walk(), 2), time_limit(walk(), 3), stack_frames(walk(), 1)])
+def test_steps_of_a_wrapped_environment_are_of_another(recorded, wrapped):
+    found = demos.record(wrapped, lambda key, x: jnp.int32(0), keys(1))
+    demos.check(found, wrapped)
+    with pytest.raises(ValueError, match=r"environment='walk': the demonstrations are of another; allowed: .*\(walk, "):
+        demos.check(found, walk())
+    with pytest.raises(ValueError, match=r"the demonstrations are of another; allowed: walk"):
+        demos.check(recorded, wrapped)
+
+
+def test_episodes_longer_than_the_environment_allows_are_refused(recorded):
+    with pytest.raises(ValueError, match=r"length\[.*\]=.*: out of range; allowed: 1 to 3"):
+        demos.check(recorded, walk()._replace(max_steps=3))
 
 
 def test_the_policy_draws_with_its_own_keys(recorded):

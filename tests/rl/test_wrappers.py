@@ -138,3 +138,11 @@ def test_repeated_actions_sum_rewards_and_stop_at_the_end():
     assert [o.terminated for o in outs] == [False, True, False]
     assert [o.final_observation for o in outs] == [[3], [5], [3]]
     assert repeat_actions(counter(5), 3).max_steps == 2
+
+
+def test_names_tell_the_wrappers_and_positions_stay_known():
+    environment = time_limit(repeat_actions(make("CartPole-v1"), 4), 20)
+    assert environment.name == "time_limit(repeat_actions(CartPole-v1, 4), 20)"
+    hidden = mask_velocities(environment)
+    assert (hidden.name, hidden.observation_shape) == (f"mask_velocities({environment.name})", (2,))
+    assert stack_frames(hidden, 3).name == f"stack_frames({hidden.name}, 3)"
