@@ -396,7 +396,7 @@ lstm_sequence.defvjp(_lstm_forward, _lstm_backward)
 
 
 class RecurrentActorCritic(nn.Module):
-    """A policy and a value that remember: a dense layer, an LSTM, and two heads.
+    """A policy and a value that remember: a dense layer, behind a 3x3 convolution for images, an LSTM, and two heads.
 
     Args:
       num_actions: number of discrete actions; None where actions are continuous.
@@ -410,6 +410,7 @@ class RecurrentActorCritic(nn.Module):
 
     def setup(self) -> None:
         """Build the layers."""
+        self.conv = Conv(16, (3, 3), padding="VALID", kernel_init=orthogonal(np.sqrt(2)))  # of images alone
         self.encoder = Dense(self.width, kernel_init=orthogonal(np.sqrt(2)))
         self.gates = Dense(4 * self.width)
         self.hidden_kernel = self.param("hidden_kernel", orthogonal_by_gate(4), (self.width, 4 * self.width))
@@ -423,7 +424,7 @@ class RecurrentActorCritic(nn.Module):
 
         Args:
           memory: the LSTM's two vectors, [B, width] each.
-          x: observations [B, D].
+          x: observations [B, D] or [B, H, W, C].
 
         Returns:
           (memory after it, (distribution over actions, values [B])).
@@ -438,13 +439,13 @@ class RecurrentActorCritic(nn.Module):
 
         Args:
           memory: before the first step.
-          x: observations [T, B, D].
+          x: observations [T, B, D] or [T, B, H, W, C].
           fresh: [T, B] bool, the memory is cleared before this step.
 
         Returns:
           (memory after the last step, (distributions [T, B, ...], values [T, B])).
         """
-        memory, hidden = lstm_sequence(self.hidden_kernel, memory, self._inputs(x), fresh)
+        memory, hidden = lstm_sequence(self.hidden_kernel, memory, self._inputs(x, 2), fresh)
         return memory, self._heads(hidden)
 
     @nn.nowrap
@@ -459,8 +460,11 @@ class RecurrentActorCritic(nn.Module):
         """
         return jnp.zeros((count, self.width), jnp.float32), jnp.zeros((count, self.width), jnp.float32)
 
-    def _inputs(self, x: jax.Array) -> jax.Array:
-        return self.gates(nn.tanh(self.encoder(x.astype(jnp.float32))))
+    def _inputs(self, x: jax.Array, batch_axes: int = 1) -> jax.Array:
+        x = x.astype(jnp.float32)
+        if x.ndim == batch_axes + 3:
+            x = nn.relu(self.conv(x))
+        return self.gates(nn.tanh(self.encoder(x.reshape(*x.shape[:batch_axes], -1))))
 
     def _heads(self, x: jax.Array) -> tuple[Categorical | DiagonalGaussian, jax.Array]:
         scores, value = self.actor(x), self.critic(x)[..., 0]

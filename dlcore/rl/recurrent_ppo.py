@@ -41,7 +41,7 @@ class RecurrentState(OnPolicyState):
 
 
 def _reset_memory(memory: Any, is_initial: jax.Array) -> Any:
-    return jax.tree.map(lambda h: jnp.where(is_initial[:, None], 0.0, h), memory)
+    return jax.tree.map(lambda h: jnp.where(is_initial.reshape(-1, *[1] * (h.ndim - 1)), 0, h), memory)
 
 
 def _collect(
@@ -72,7 +72,7 @@ def _collect(
 
     state, (data, is_initial, memories, final, finished) = jax.lax.scan(step, state, step_keys(rng, batch, num_steps))
     # Values of the final observations, by the memory after each step.
-    _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, x.shape[-1]), (memories, final)))
+    _, (_, next_value) = apply(state.params, *jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (memories, final)))
     return state, data._replace(next_value=next_value.reshape(data.value.shape)), is_initial, finished.collapse()
 
 

@@ -10,6 +10,8 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.rl import recurrent_ppo
 from dlcore.rl.distributions import Categorical
+from dlcore.rl.environments import make
+from dlcore.rl.networks import recurrent_actor_critic
 from dlcore.rl.ppo import PPO
 from dlcore.rl.rollout import GAE
 from tests.rl.corridors import chain, constant_reward, zeros_of
@@ -115,3 +117,65 @@ def test_in_use_the_memory_goes_from_step_to_step():
     params = {"c": np.float32(2), "v": np.float32(0), "logits": np.float32([-1, 1])}
     metrics = jax.jit(learner.evaluate)(zeros_of(learner, rows).replace(params=params), rows)
     assert (metrics["return"].compute(), metrics["length"].compute()) == (3, 2)
+
+
+class Pictures(Leaky):
+    """The same of pictures, all pixels of one value, with a memory of pictures and one of numbers."""
+
+    def memory(self, count):
+        return jnp.zeros((count, 2, 3, 1)), jnp.zeros(count)
+
+    def __call__(self, memory, x):
+        pictures, out = super().__call__(memory[0][:, 0, 0], x[:, 0, 0])
+        return (jnp.broadcast_to(pictures[:, None, None], memory[0].shape), memory[1] + 1), out
+
+
+def test_pictures_and_memories_of_any_rank_are_played_as_numbers_are():
+    """Rewards, log-probabilities and both values of a rollout are those of the numbers; both memories are cleared."""
+    numbers = constant_reward(False, reward=2.0, every=2)
+
+    def shown(x):
+        return jnp.broadcast_to(x, (2, 3, 1))
+
+    def step(key, state, action):
+        state, out = numbers.step(key, state, action)
+        return state, out._replace(observation=shown(out.observation), final_observation=shown(out.final_observation))
+
+    def reset(key):
+        state, x = numbers.reset(key)
+        return state, shown(x)
+
+    pictures = numbers._replace(reset=reset, step=step, observation_shape=(2, 3, 1))
+    rows, params = (
+        {"index": np.arange(2)},
+        {"c": jnp.float32(0.5), "v": jnp.float32(0.4), "logits": jnp.float32([1, -1])},
+    )
+
+    @jax.jit
+    def run():
+        found = []
+        for model, environment in ((Leaky(), numbers), (Pictures(), pictures)):
+            learner = recurrent_ppo.learner(model=model, optimizer=optax.sgd(RATE), environment=environment)
+            state = learner.init(jax.random.key(0), rows).replace(params=params)
+            apply = lambda params, *inputs, model=model: model.apply({"params": params}, *inputs)  # noqa: E731
+            after, data, *_ = recurrent_ppo._collect(apply, environment, state, jax.random.key(1), rows, STEPS, GAMMA)
+            found.append((data._replace(observation=None), after.memory))
+        return found
+
+    (expected, memory), (data, (seen, counts)) = jax.device_get(run())
+    jax.tree.map(np.testing.assert_array_equal, data, expected)
+    np.testing.assert_array_equal(seen, np.broadcast_to(memory[:, None, None], (2, 2, 3, 1)))
+    np.testing.assert_array_equal(counts, [1, 1])  # cleared after the second of three steps
+    assert (data.next_value != data.value).any()
+
+
+def test_the_boards_of_minatar_are_learned_from():
+    environment = make("Breakout-MinAtar")
+    model = recurrent_actor_critic(environment, 8)
+    learner = recurrent_ppo.learner(model=model, optimizer=optax.sgd(RATE), environment=environment, num_steps=STEPS)
+    rows = Source.indices(4)[np.arange(4)]
+    state = jax.eval_shape(learner.init, jax.random.key(0), rows)
+    assert state.params["conv"]["kernel"].shape == (3, 3, 4, 16)
+    after, metrics = jax.eval_shape(learner.update, state, rows)
+    assert metrics.keys() >= {"policy_loss", "value_loss", "return"}
+    assert jax.eval_shape(learner.evaluate, after, rows).keys() == {"return", "length"}
