@@ -66,9 +66,11 @@ class PersonalizationState(DiffusionState):
 
     Args:
       class_image: [M, H, W, C] in [0, 1], drawn from the prompts of the class before the first update.
+      token: token of the new word.
     """
 
     class_image: jax.Array
+    token: int = struct.field(pytree_node=False)
 
 
 class TokenEmbedding(NamedTuple):
@@ -170,7 +172,7 @@ def start_from(state: PersonalizationState, params: Any, optimizer: optax.Gradie
     else:
         adapter = state.params["adapter"]
         if "embedding" in adapter:
-            adapter = {"embedding": flatten_dict(params)[TABLE][-1]}
+            adapter = {"embedding": flatten_dict(params)[TABLE][state.token]}
         else:
             adapter = LoRA().rebase(params, adapter)  # the norms of DoRA are those of the network
         trained, frozen = {"adapter": adapter, "trained": {}}, {"frozen": params}
@@ -229,7 +231,7 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         state = base.init(rng, batch)
-        return PersonalizationState(**vars(state), class_image=jnp.zeros((len(class_tokens), *shape)))
+        return PersonalizationState(**vars(state), class_image=jnp.zeros((len(class_tokens), *shape)), token=token)
 
     def objective(params, state, batch, rng):
         keys, mask = example_keys(rng, batch), mask_of(batch)

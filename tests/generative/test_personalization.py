@@ -178,6 +178,20 @@ def test_lora_starts_as_the_base_and_moves_its_matrices_alone(base, batch):
     jax.tree.map(np.testing.assert_array_equal, after.locked, state.locked)
 
 
+@pytest.mark.parametrize("token", [6, 7])
+def test_each_of_two_new_words_starts_from_its_own_row(base, batch, token):
+    """Rows 6 and 7 start as words 2 and 5; before a step the network is the given one."""
+    params = add_token(add_token(base, jax.random.key(1), 2), jax.random.key(1), 5)
+    model = TextUNet(WordEncoder(8, 4, 0, 2), TinyUNet())
+    learner = learner_of("textual_inversion", token=token, model=model)
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), batch)
+    started = start_from(shapes, params, optax.sgd(RATE))
+    row = started.params["adapter"]["embedding"]
+    np.testing.assert_array_equal(row, base["words"]["embed"]["embedding"][{6: 2, 7: 5}[token]])
+    merged = personalization.TokenEmbedding(token).merge(started.locked["frozen"], started.params["adapter"])
+    chex.assert_trees_all_equal(merged, params)
+
+
 def test_a_new_word_is_a_row_behind_the_table(base):
     table = base["words"]["embed"]["embedding"]
     for initializer in (None, 2):
