@@ -77,6 +77,8 @@ def min_snr_weight(alpha_cumprod: Any, gamma: float = 5.0, prediction: Predictio
         SNR = abar / (1 - abar)
         epsilon: min(SNR, gamma) / SNR,   v: min(SNR, gamma) / (SNR + 1),   sample: min(SNR, gamma)
 
+    Where the SNR is 0 the weight is 1, as in the authors' program: samples start there, so that it must be learned.
+
     Args:
       alpha_cumprod: [...], abar of the timesteps, below 1.
       gamma: largest weight of the clean example's error, above 0.
@@ -93,10 +95,13 @@ def min_snr_weight(alpha_cumprod: Any, gamma: float = 5.0, prediction: Predictio
     check_range("alpha_cumprod", alpha_cumprod, 0, 1)
     alpha_cumprod = to_acc_dtype(alpha_cumprod)
     # Written so that no weight is 0 / 0 where abar is 0 or 1.
-    if prediction == "v":
-        return jnp.minimum(alpha_cumprod, gamma * (1 - alpha_cumprod))
     snr = alpha_cumprod / (1 - alpha_cumprod)
-    return jnp.minimum(gamma / snr, 1) if prediction == "epsilon" else jnp.minimum(snr, gamma)
+    weight = {
+        "epsilon": jnp.minimum(gamma / snr, 1),
+        "v": jnp.minimum(alpha_cumprod, gamma * (1 - alpha_cumprod)),
+        "sample": jnp.minimum(snr, gamma),
+    }[prediction]
+    return jnp.where(alpha_cumprod > 0, weight, 1.0)
 
 
 def simple_loss(

@@ -435,8 +435,12 @@ def test_min_snr_weights_by_hand(prediction):
     weights = {"epsilon": [5 / 9, 1, 1], "v": [5 / 10, 1 / 2, 0.25 / 1.25], "sample": [5, 1, 0.25]}[prediction]
     alphas = np.array([0.9, 0.5, 0.2])
     np.testing.assert_allclose(ddpm.min_snr_weight(alphas, 5.0, prediction), weights, rtol=1e-6)
-    ends = ddpm.min_snr_weight(np.array([0.0, 1.0]), 5.0, prediction)
-    assert np.isfinite(ends).all()
+    # abar = 0, where samples start, has the weight 1, as in the authors' program; abar = 1 the limit of the weights.
+    weight = jax.jit(ddpm.min_snr_weight, static_argnums=2)
+    for gamma in (0.25, 1.0, 5.0, 20.0):
+        ends = [1, {"epsilon": 0, "v": 0, "sample": gamma}[prediction]]
+        np.testing.assert_allclose(weight(np.array([0.0, 1.0]), jnp.float32(gamma), prediction), ends)
+    np.testing.assert_allclose(weight(np.float16([0, 0.5]), 5.0, prediction), [1, weights[1]])
     # The loss of each example is weighted by that of its timestep.
     keys = jax.random.split(jax.random.key(0), 8)
 
