@@ -244,6 +244,7 @@ def consistency_sample(
     noise: Noise,
     sigmas: np.ndarray,
     *,
+    sigma_min: float | None = None,
     sigma_data: float = 0.5,
     clip_sample: bool = True,
     return_trajectory: bool = False,
@@ -254,7 +255,8 @@ def consistency_sample(
       network: (scaled x [B, ...], 1000 c_noise []) -> output [B, ...].
       x: [B, ...], noise of the deviation sigmas[0].
       noise: draws a step's noise.
-      sigmas: [N + 1], falling to sigma_min, where the last step adds no noise.
+      sigmas: [N + 1], falling to sigma_min, where the last step adds no noise; or [N] without it.
+      sigma_min: smallest level of training, where the network gives its input; None for the last of `sigmas`.
       sigma_data: deviation of the examples.
       clip_sample: clip the predicted clean example to [-1, 1].
       return_trajectory: return x after every step too.
@@ -265,6 +267,8 @@ def consistency_sample(
     Raises:
       ValueError: a sigma is not finite or negative, they do not fall, or there are fewer than two.
     """
+    if sigma_min is not None and sigma_min < sigmas[-1]:
+        sigmas = np.append(sigmas, sigma_min)
     check_falling("sigmas", sigmas)
     sigma_min, dtype = float(sigmas[-1]), x.dtype
     denoise = precondition(with_timesteps(network), sigma_data, sigma_min)
