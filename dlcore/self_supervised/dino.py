@@ -34,10 +34,9 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import psum
-from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import encode, encode_views, init_variables
-from dlcore.self_supervised.prototypes import centered_targets, crop_losses
+from dlcore.self_supervised.prototypes import centered_targets, crop_losses, prototype_step
 from dlcore.self_supervised.views import GLOBAL_CROPS, multi_crops
 
 __all__ = ["DINOState", "dino_losses", "learner", "updated_center"]
@@ -151,7 +150,7 @@ def learner(
       augment_local: the same for a small crop, of a smaller shape.
       teacher_momentum: step -> m, by which the teacher keeps its weights.
       teacher_temperature: step -> tau_t.
-      last_layer: step -> factor of the gradient of the prototypes; 0 lets them stand still.
+      last_layer: step -> factor of the gradient of the prototypes; at 0 they stand still under any optimizer.
       preprocess: batch of whole images to the model's input.
       normalize: batch of crops to the model's input; None takes `preprocess`.
       local_crops: small crops of an image.
@@ -188,14 +187,13 @@ def learner(
             mean, metrics = compare(teacher_logits, student_logits, state, batch)
             return mean, (model_state, metrics)
 
-        # Gradient; the prototypes stand still in the first epochs.
+        # Gradient by the student.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
-        gradients = {**gradients, "prototypes": gradients["prototypes"] * last_layer(state.step)}
         # EMA of the center.
         center = updated_center(state.center, teacher_logits, mask_of(batch), center_momentum)
-        momentum = teacher_momentum(state.step)
-        # Optimizer step of the student.
-        state = apply_gradients(state, optimizer, gradients, model_state=model_state, center=center)
+        momentum, changes = teacher_momentum(state.step), {"model_state": model_state, "center": center}
+        # Optimizer step of the student; the prototypes stand still in the first epochs.
+        state = prototype_step(state, optimizer, gradients, last_layer(state.step), **changes)
         # EMA of the teacher.
         teacher = state.teacher_params, state.teacher_model_state
         teacher_params, teacher_state = momentum_update(teacher, (state.params, state.model_state), momentum)

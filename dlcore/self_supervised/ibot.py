@@ -59,7 +59,7 @@ def learner(
       augment_local: the same for a small crop, of a smaller shape.
       teacher_momentum: step -> m, by which the teacher keeps its weights.
       teacher_temperature: step -> tau_t.
-      last_layer: step -> factor of the gradient of the prototypes; 0 lets them stand still.
+      last_layer: step -> factor of the gradient of the prototypes; at 0 they stand still under any optimizer.
       preprocess: batch of whole images to the model's input.
       normalize: batch of crops to the model's input, of the same sides; None takes `preprocess`.
       local_crops: small crops of an image.

@@ -54,13 +54,16 @@ class MoCoState(State):
     pointer: jax.Array
 
 
-def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.Array, jax.Array]:
+def enqueue(
+    queue: jax.Array, pointer: jax.Array, keys: jax.Array, mask: jax.Array | None = None
+) -> tuple[jax.Array, jax.Array]:
     """Replace the oldest keys of a circular queue.
 
     Args:
       queue: [K, E].
       pointer: [] int32, index of the oldest key.
       keys: [B, E], B at most K.
+      mask: [B], 0 for padding, which does not enter; None: all keys do.
 
     Returns:
       (queue, pointer to the oldest).
@@ -70,13 +73,15 @@ def enqueue(queue: jax.Array, pointer: jax.Array, keys: jax.Array) -> tuple[jax.
         whole number.
     """
     check_shapes(pointer=(pointer, "int >= 0"))
-    check_shapes(queue=(queue, "K E"), keys=(keys, "B E"))
+    check_shapes(queue=(queue, "K E"), keys=(keys, "B E"), mask=(mask, "mask B or None"))
     size, count = queue.shape[0], keys.shape[0]
     if count > size:
         raise ValueError(f"queue_size={size}: smaller than a batch; allowed: at least {count}")
-    # Ring buffer: the oldest keys are overwritten.
-    queue = jnp.asarray(queue).at[(pointer + jnp.arange(count)) % size].set(keys)
-    return queue, ((pointer + count) % size).astype(jnp.int32)
+    is_key = jnp.ones(count, bool) if mask is None else jnp.asarray(mask) > 0
+    # Ring buffer: the oldest keys are overwritten; padding goes to a row that does not exist.
+    rows = jnp.where(is_key, (pointer + jnp.cumsum(is_key) - 1) % size, size)
+    queue = jnp.asarray(queue).at[rows].set(keys, mode="drop")
+    return queue, ((pointer + is_key.sum()) % size).astype(jnp.int32)
 
 
 def shuffle(rng: jax.Array, x: jax.Array) -> jax.Array:
@@ -191,7 +196,7 @@ def learner(
         # Gradient by the query encoder alone.
         gradients, (model_state, metrics) = jax.grad(objective, has_aux=True)(state.params)
         # Enqueue the keys of all replicas; the oldest leave.
-        queue, pointer = enqueue(state.queue, state.pointer, all_gather(keys))
+        queue, pointer = enqueue(state.queue, state.pointer, *all_gather((keys, mask_of(batch))))
         # Optimizer step of the query encoder.
         state = apply_gradients(state, optimizer, gradients, model_state=model_state, queue=queue, pointer=pointer)
         return state.replace(key_params=key_params, key_model_state=pmean(key_model_state)), metrics

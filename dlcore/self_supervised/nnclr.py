@@ -126,7 +126,7 @@ def learner(
         # Gradient through the predictions.
         gradients, (model_state, metrics, embeddings) = jax.grad(objective, has_aux=True)(state.params)
         # Enqueue the first views of all replicas; the oldest leave.
-        queue, pointer = enqueue(state.queue, state.pointer, all_gather(embeddings))
+        queue, pointer = enqueue(state.queue, state.pointer, *all_gather((embeddings, mask_of(batch))))
         # Optimizer step.
         changes = {"model_state": model_state, "queue": queue, "pointer": pointer}
         return apply_gradients(state, optimizer, gradients, **changes), metrics

@@ -10,15 +10,32 @@ Sinkhorn-Knopp divides the columns of e^{g / tau_t} by their sums and then the r
 arXiv:1306.0895. All images cannot then have one prototype, which is how such methods collapse.
 """
 
+from typing import Any, TypeVar
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
 
+from dlcore.learner import State
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import all_gather, local_rows
 from dlcore.ops.safe_product import safe_product
+from dlcore.optim import apply_gradients
 
-__all__ = ["centered_targets", "crop_losses", "log_probabilities", "sinkhorn", "sinkhorn_targets", "soft_cross_entropy"]
+__all__ = [
+    "centered_targets",
+    "crop_losses",
+    "log_probabilities",
+    "prototype_step",
+    "sinkhorn",
+    "sinkhorn_targets",
+    "soft_cross_entropy",
+]
+
+
+StateT = TypeVar("StateT", bound=State)
 
 
 def log_probabilities(scores: jax.Array, temperature: float | jax.Array) -> jax.Array:
@@ -121,7 +138,8 @@ def sinkhorn(
       iterations have converged. Rows that are no examples are 0.
 
     Raises:
-      ValueError: there are more prototypes than examples, or `temperature` or `iterations` is out of range.
+      ValueError: there are more prototypes than examples (than rows, where the mask is traced), or `temperature` or
+        `iterations` is out of range.
     """
     check_shapes(
         scores=(scores, "N K"),
@@ -130,7 +148,9 @@ def sinkhorn(
         iterations=(iterations, "int >= 1"),
     )
     (count, prototypes), dtype = scores.shape, acc_dtype_of(scores.dtype)
-    if prototypes > count:
+    if mask is not None and not isinstance(mask, jax.core.Tracer):
+        count = int((np.asarray(mask) > 0).sum())
+    if prototypes > count > 0:
         raise ValueError(
             f"prototypes={prototypes}: more than the {count} examples to share them; allowed: at most {count}, or a "
             "larger batch or queue"
@@ -143,6 +163,31 @@ def sinkhorn(
             total = jax.nn.logsumexp(log_q, axis, keepdims=True)
             log_q = log_q - jnp.maximum(total, jnp.finfo(dtype).min)
     return jnp.exp(log_q)
+
+
+def prototype_step(
+    state: StateT, optimizer: optax.GradientTransformation, gradients: Any, factor: float | jax.Array, **changes: Any
+) -> StateT:
+    """Take one optimizer step of a network in which the prototypes may stand still.
+
+    Args:
+      state: state before the step, whose parameters with names that end in "prototypes" are prototypes.
+      optimizer: any optax transformation.
+      gradients: pytree like `state.params`.
+      factor: of the gradients of the prototypes. At 0 they stand still, whatever the optimizer does without a gradient:
+        weight decay turns them where Adam divides it by its own size, and momentum goes on.
+      **changes: further fields of `apply_gradients`.
+
+    Returns:
+      The state after the step.
+    """
+    scaled = {name: g * factor if name.endswith("prototypes") else g for name, g in gradients.items()}
+    after = apply_gradients(state, optimizer, scaled, **changes)
+    params = {
+        name: jnp.where(factor == 0, state.params[name], w) if name.endswith("prototypes") else w
+        for name, w in after.params.items()
+    }
+    return after.replace(params=params)
 
 
 def sinkhorn_targets(

@@ -30,10 +30,15 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.replica import all_gather, local_rows
-from dlcore.optim import apply_gradients
 from dlcore.self_supervised.moco import enqueue
 from dlcore.self_supervised.networks import encode_views, init_variables, unit
-from dlcore.self_supervised.prototypes import crop_losses, log_probabilities, sinkhorn, soft_cross_entropy
+from dlcore.self_supervised.prototypes import (
+    crop_losses,
+    log_probabilities,
+    prototype_step,
+    sinkhorn,
+    soft_cross_entropy,
+)
 from dlcore.self_supervised.siamese import siamese_predict
 from dlcore.self_supervised.views import GLOBAL_CROPS, multi_crops
 
@@ -96,11 +101,11 @@ def swav_codes(
     return jnp.stack([local_rows(code[: len(batch_scores)]) for code in codes])
 
 
-def _enqueue_crops(state: SwAVState, embeddings: jax.Array) -> SwAVState:
-    """Put the embeddings [2, B, E] of each large crop, of all replicas, into its queue."""
-    keys = jnp.moveaxis(all_gather(jnp.moveaxis(embeddings, 1, 0)), 0, 1)  # [2, M, E]
-    queue, pointer = jax.vmap(enqueue, (0, None, 0), (0, None))(state.queue, state.pointer, keys)
-    filled = jnp.minimum(state.filled + keys.shape[1], state.queue.shape[1])
+def _enqueue_crops(state: SwAVState, embeddings: jax.Array, mask: jax.Array) -> SwAVState:
+    """Put the embeddings [2, B, E] of each large crop, of all replicas, into its queue, but for padding, mask [B] 0."""
+    keys, mask = all_gather((jnp.moveaxis(embeddings, 1, 0), mask))  # [M, 2, E], [M]
+    queue, pointer = jax.vmap(enqueue, (0, None, 1, None), (0, None))(state.queue, state.pointer, keys, mask)
+    filled = jnp.minimum(state.filled + (mask > 0).sum(dtype=jnp.int32), state.queue.shape[1])
     return state.replace(queue=queue, pointer=pointer, filled=filled)
 
 
@@ -142,7 +147,7 @@ def learner(
       optimizer: any optax transformation.
       augment: `(key, image [H, W, C] in [0, 1]) -> image`, a large crop; two are drawn.
       augment_local: the same for a small crop, of a smaller shape.
-      last_layer: step -> factor of the gradient of the prototypes; 0 lets them stand still.
+      last_layer: step -> factor of the gradient of the prototypes; at 0 they stand still under any optimizer.
       preprocess: batch of whole images to the model's input.
       normalize: batch of crops to the model's input; None takes `preprocess`.
       local_crops: small crops of an image.
@@ -186,14 +191,13 @@ def learner(
             mean, metrics = compare(params, embeddings, state, batch)
             return mean, (model_state, metrics, embeddings[:GLOBAL_CROPS])
 
-        # Gradient; the prototypes stand still in the first steps.
+        # Gradient of the loss.
         gradients, (model_state, metrics, embeddings) = jax.grad(objective, has_aux=True)(state.params)
-        gradients = {**gradients, "prototypes": gradients["prototypes"] * last_layer(state.step)}
         if queue_size:
             # Enqueue the large crops of all replicas; the oldest leave.
-            state = _enqueue_crops(state, embeddings)
-        # Optimizer step.
-        return apply_gradients(state, optimizer, gradients, model_state=model_state), metrics
+            state = _enqueue_crops(state, embeddings, mask_of(batch))
+        # Optimizer step; the prototypes stand still in the first steps.
+        return prototype_step(state, optimizer, gradients, last_layer(state.step), model_state=model_state), metrics
 
     def loss(params: Any, state: SwAVState, batch: dict) -> tuple[jax.Array, Metrics]:
         embeddings, _ = embed(params, state.model_state, views(batch, state.rng))

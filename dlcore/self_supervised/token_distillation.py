@@ -25,12 +25,11 @@ from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
-from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import init_variables
 from dlcore.self_supervised.patch_masks import random_mask
 from dlcore.self_supervised.patch_predictors import masked_patch_mean
-from dlcore.self_supervised.prototypes import crop_losses, log_probabilities, soft_cross_entropy
+from dlcore.self_supervised.prototypes import crop_losses, log_probabilities, prototype_step, soft_cross_entropy
 from dlcore.self_supervised.views import GLOBAL_CROPS, multi_crops
 
 __all__ = ["Targets", "TokenState", "masked_crops", "token_learner", "token_losses"]
@@ -155,11 +154,6 @@ def masked_crops(
     return crops, jnp.stack([mask(keys, view) for view in range(GLOBAL_CROPS)])
 
 
-def _scale_prototypes(gradients: dict[str, Any], factor: jax.Array | float) -> dict[str, Any]:
-    """Multiply the gradients of the prototypes by a factor."""
-    return {name: g * factor if name.endswith("prototypes") else g for name, g in gradients.items()}
-
-
 def _predict(model: nn.Module, preprocess: Preprocess, state: TokenState, batch: dict) -> dict[str, jax.Array]:
     """Return the teacher's features of whole images, and those before the first step."""
     images = preprocess(to_float(batch["image"]))
@@ -204,7 +198,7 @@ def token_learner(
       optimizer: any optax transformation.
       views: (batch, key) -> (crops, masks) of `masked_crops`.
       teacher_momentum: step -> m, by which the teacher keeps its weights.
-      last_layer: step -> factor of the gradient of the prototypes; 0 lets them stand still.
+      last_layer: step -> factor of the gradient of the prototypes; at 0 they stand still under any optimizer.
       preprocess: batch of whole images to the model's input.
       normalize: batch of crops to the model's input, of the same sides; None takes `preprocess`.
       student_temperature: tau_s.
@@ -255,14 +249,13 @@ def token_learner(
         crops, masked = views(batch, rng)
         # Targets of the teacher, which sees whole global crops.
         targets = teach(state, batch, crops, masked)
-        # Gradient by the student; the prototypes stand still in the first epochs.
+        # Gradient by the student.
         gradient = jax.grad(compare, has_aux=True)
         dropout = jax.random.fold_in(rng, 2)
         gradients, (model_state, metrics) = gradient(state.params, targets, state, batch, crops, masked, dropout)
-        gradients = _scale_prototypes(gradients, last_layer(state.step))
-        momentum = teacher_momentum(state.step)
-        # Optimizer step of the student.
-        state = apply_gradients(state, optimizer, gradients, model_state=model_state, centers=targets.centers)
+        momentum, changes = teacher_momentum(state.step), {"model_state": model_state, "centers": targets.centers}
+        # Optimizer step of the student; the prototypes stand still in the first epochs.
+        state = prototype_step(state, optimizer, gradients, last_layer(state.step), **changes)
         # EMA of the teacher.
         teacher = state.teacher_params, state.teacher_model_state
         teacher_params, teacher_state = momentum_update(teacher, (state.params, state.model_state), momentum)

@@ -7,8 +7,9 @@ Bardes, Ponce & LeCun 2021, arXiv:2105.04906.
     v = 1/D sum_j max(0, 1 - sqrt(Var(z_j) + epsilon))                  variance: a hinge on every number's deviation
     c = 1/D sum_{i != j} Cov(z_i, z_j)^2                                covariance
 
-Variances and covariances are over the examples of all devices, by N - 1. As in the authors' program, s is also a mean
-over the D numbers. Without the variance term all images get one projection.
+Variances and covariances are over the examples of all devices, by N - 1. As in the authors' program, which the default
+weights are of, s is also a mean over the D numbers; the variance term is the paper's sum over both views, where the
+program halves it: `variance_weight=12.5` gives the program's loss. Without it all images get one projection.
 """
 
 from typing import Annotated

@@ -44,6 +44,16 @@ def toy(norm=False, **kwargs):
     return moco.learner(model=Tiny(norm), optimizer=optax.sgd(0.1), augment=augment, **settings)
 
 
+def test_padding_of_a_batch_is_no_later_negative():
+    """Rows 1 and 3 are copies, mask 0: two keys stand in the queue and not four, and the pointer is at the third."""
+    learner, rows = toy(), source()[np.arange(4)] | {"mask": np.float32([1, 0, 1, 0])}
+    shapes = jax.eval_shape(learner.init, jax.random.key(0), rows).replace(rng=None)
+    state = jax.tree.map(lambda s: np.full(s.shape, 0.5, s.dtype), shapes).replace(rng=jax.random.key(0))
+    state = state.replace(step=np.int32(0), pointer=np.int32(11), queue=np.full((12, 4), 7, np.float32))
+    after = jax.jit(learner.update)(state, rows)[0]
+    assert (np.flatnonzero(after.queue[:, 0] != 7).tolist(), int(after.pointer)) == ([0, 11], 1)
+
+
 def plain(state):
     return jax.tree.map(np.asarray, state.replace(rng=jax.random.key_data(state.rng)))
 
@@ -68,6 +78,22 @@ def test_the_queue_is_first_in_first_out_around_its_end():
     assert pointer == 3  # where 12, the oldest, stands
     with pytest.raises(ValueError, match="queue_size=5: smaller than a batch; allowed: at least 6"):
         moco.enqueue(queue, pointer, jnp.zeros((6, 1)))
+
+
+@pytest.mark.parametrize(
+    "mask", [[1, 0, 0, 1, 1], [0, 0, 0, 0, 0], [0.5, 1, 1, 1, 0], [False, True, False, False, False]]
+)
+def test_padding_does_not_enter_the_queue(mask):
+    """Real keys 1 to 5 follow each other around the end of two queues, whose oldest is the sixth of seven."""
+    queue, keys = -np.ones((2, 7, 1), np.float32), np.arange(1, 6, dtype=np.float32)[None, :, None] * [[[1]], [[10]]]
+    expected, real = queue.copy(), np.flatnonzero(np.asarray(mask))
+    for k, row in enumerate(real):
+        expected[:, (5 + k) % 7] = keys[:, row]
+    keys = np.where(np.asarray(mask)[:, None] > 0, keys, np.nan)
+    enqueue = jax.jit(jax.vmap(moco.enqueue, (0, None, 0, None), (0, None)))
+    found, pointer = enqueue(queue, jnp.int32(5), keys, np.asarray(mask))
+    np.testing.assert_array_equal(found, expected)
+    assert (pointer, pointer.dtype) == ((5 + len(real)) % 7, jnp.int32)
 
 
 @pytest.mark.covers("SS-15")

@@ -16,7 +16,7 @@ def learner(norm=False, rate=toys.RATE, queue_size=7):
 
 @pytest.mark.covers("SS-39")
 def test_one_update_by_hand():
-    """A queue of seven whose oldest is the fifth: the five first views replace 5, 6, 0, 1 and 2."""
+    """A queue of seven whose oldest is the fifth: four first views replace 5, 6, 0 and 1, padding none."""
     params = toys.weights(2)
     built = learner()
     queue = toys.unit_rows(np.random.default_rng(3).normal(size=(7, 3)))
@@ -39,8 +39,8 @@ def test_one_update_by_hand():
     assert 0 < np.mean(hits) < 1
     after = toys.check_update(built, state, params, loss, accuracy=np.mean(hits))
     first = toys.unit_rows(toys.views(state, 5)[0] @ params["w"])
-    np.testing.assert_allclose(after.queue, np.concatenate([first[2:], queue[3:5], first[:2]]), atol=1e-5)
-    assert after.pointer == 3
+    np.testing.assert_allclose(after.queue, np.concatenate([first[2:4], queue[2:5], first[:2]]), atol=1e-5)
+    assert after.pointer == 2
 
 
 @pytest.mark.covers("SS-39")

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore.learner import State
+from dlcore.optim import OPTIMIZERS, create_optimizer
 from dlcore.self_supervised import prototypes
 from tests import prototype_toys
 
@@ -73,3 +75,35 @@ def test_crops_and_patches_share_one_assignment():
 def test_bad_input(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_prototypes_stand_still_under_every_optimizer(name):
+    """Factors 0, 0, 1, 0: neither weight decay, soft thresholds, a limit nor momentum turns or shortens them."""
+    tx = create_optimizer(name, 0.01, weight_decay=0.05, l1=0.01, max_norm=1.0)
+    rng, names = np.random.default_rng(4), ("prototypes", "patch_prototypes", "kernel")
+    params, gradients = ({name: rng.normal(size=(4, 3)).astype(np.float32) for name in names} for _ in range(2))
+
+    @jax.jit
+    def run(factors):
+        def step(state, factor):
+            state = prototypes.prototype_step(state, tx, gradients, factor)
+            return state, state.params
+
+        return jax.lax.scan(step, State(jnp.int32(0), jax.random.key(0), params, tx.init(params)), factors)
+
+    state, after = run(jnp.float32([0, 0, 1, 0]))
+    assert state.step == 4
+    for name in names[:2]:
+        np.testing.assert_array_equal(after[name][:2], [params[name]] * 2)
+        np.testing.assert_array_equal(after[name][3], after[name][2])
+        assert (after[name][2] != params[name]).any()
+    assert (np.diff(after["kernel"], axis=0) != 0).any((1, 2)).all()
+
+
+def test_examples_are_counted_and_not_rows():
+    """Four examples can share four prototypes, three cannot, however many rows of padding stand beside them."""
+    scores, mask = np.zeros((9, 4), np.float32), np.arange(9) < 4
+    np.testing.assert_allclose(prototypes.sinkhorn(scores, mask=mask).sum(1), mask, atol=1e-6)
+    with pytest.raises(ValueError, match="prototypes=4: more than the 3 examples"):
+        prototypes.sinkhorn(scores, mask=np.arange(9) < 3)

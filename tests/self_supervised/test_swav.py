@@ -56,8 +56,8 @@ def test_one_update_by_hand():
     prototype_toys.check_descent(after, params, loss, {"w": rate, "prototypes": rate / 4})
     for t in range(2):
         new = embeddings(params, crops[t])
-        np.testing.assert_allclose(after.queue[t], np.concatenate([new[2:], queue[t, 3:5], new[:2]]), atol=1e-5)
-    assert (after.pointer, after.filled) == (3, 7)
+        np.testing.assert_allclose(after.queue[t], np.concatenate([new[2:4], queue[t, 2:5], new[:2]]), atol=1e-5)
+    assert (after.pointer, after.filled) == (2, 7)  # the fifth row is padding
     assert passes(after.model_state) == 3 + 2  # of the large crops and of the small ones
 
 
