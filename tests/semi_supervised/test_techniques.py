@@ -172,13 +172,16 @@ def test_one_update_of_fixmatch_by_hand():
 def test_one_update_of_fixmatch_with_alignment_and_thresholds_of_the_classes_by_hand():
     """q by the running mean, 0.99 mean + 0.01 of the batch, at sum 1; tau_c = 0.9 s / (2 - s).
 
-    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9. The seventh image is padding.
+    Counts 0.1, 0.32 and 0.4, s = 1/4, 4/5 and 1: tau = 0.9 / 7, 0.9 * 2 / 3 and 0.9. The seventh image is padding. The
+    counts are those before the step: where none is confident yet, all classes have 0.9.
     """
     settings = {"threshold": 0.9, "thresholds": "class", "alignment": True, "unlabeled_weight": 2.0}
     learner, state = drawn(fixmatch, augment=lambda key, image: image, strong=darken, **settings)
     mean, counts = np.array([0.5, 0.3, 0.2], np.float32), np.array([0.1, 0.32, 0.4], np.float32)
     data = batch(unlabeled=7, mask=np.float32([1] * 6 + [0]))
-    after, _ = jax.jit(learner.update)(state.replace(memory={"mean": mean, "confident": counts}), data)
+    update = jax.jit(learner.update)
+    after, _ = update(state.replace(memory={"mean": mean, "confident": counts}), data)
+    none_yet = update(state.replace(memory={"mean": mean, "confident": 0 * counts}), data)[1]
     images = data["unlabeled"]["image"][:6]
     p = softmax(logits(state.params, images))
     moved = 0.99 * mean + 0.01 * p.mean(0)
@@ -187,6 +190,7 @@ def test_one_update_of_fixmatch_with_alignment_and_thresholds_of_the_classes_by_
     confidence, label = q.max(-1), q.argmax(-1)
     accepted = confidence >= np.array([0.9 / 7, 0.6, 0.9])[label]
     assert (accepted.sum(), (confidence >= 0.9).sum()) == (2, 1)
+    assert none_yet["mask_rate"].compute() == pytest.approx(1 / 6)
     other = 2 * (softmax(logits(state.params, 0.5 * images)) - np.eye(3)[label]) * accepted[:, None] / 6
     assert_layer(after.params, descended(state, data, (0.5 * images, other)))
     confident = (np.eye(3)[label] * (confidence >= 0.9)[:, None]).mean(0)
