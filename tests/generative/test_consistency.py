@@ -309,3 +309,27 @@ def test_the_learner_draws_in_two_steps_and_measures_at_its_levels_by_hand():
     assert loss.compute() == pytest.approx(
         ((np.sqrt((gap**2).sum(1) + c**2) - c) / (upper - lower)[:, 0]).mean(), rel=1e-3
     )
+
+
+def test_the_smallest_level_of_training_may_be_left_out_of_the_list():
+    """Of one example c the exact D(x, sigma) is c + (x - c) sigma_min / sigma; the last noise, 5.84 z, leaves 0.002."""
+    least, deviation, c = 0.002, 0.5, 0.7
+
+    def exact(scaled, t):
+        sigma = jnp.exp(4 * t / 1000)
+        x = scaled * jnp.sqrt(sigma**2 + deviation**2)
+        skip = deviation**2 / ((sigma - least) ** 2 + deviation**2)
+        out = deviation * (sigma - least) / jnp.sqrt(sigma**2 + deviation**2)
+        return (c + (x - c) * least / sigma - skip * x) / out
+
+    levels, x = [80, 24.4, 5.84], jnp.full((1, 2), 80.0)
+
+    @jax.jit
+    def run():
+        given = {"noise": lambda k: jnp.float32(3), "sigma_data": deviation, "clip_sample": False}
+        whole = consistency_sample(exact, x, sigmas=np.array([*levels, least]), sigma_min=least, **given)
+        return consistency_sample(exact, x, sigmas=np.array(levels), sigma_min=least, **given), whole
+
+    found, whole = run()
+    np.testing.assert_allclose(found, np.full((1, 2), c + 3 * least), atol=1e-5)
+    np.testing.assert_array_equal(found, whole)

@@ -10,7 +10,6 @@ from flax import linen as nn
 from dlcore.data.source import Source
 from dlcore.rl import recurrent_ppo
 from dlcore.rl.distributions import Categorical
-from dlcore.rl.environments import make
 from dlcore.rl.networks import recurrent_actor_critic
 from dlcore.rl.ppo import PPO
 from dlcore.rl.rollout import GAE
@@ -123,29 +122,35 @@ class Pictures(Leaky):
     """The same of pictures, all pixels of one value, with a memory of pictures and one of numbers."""
 
     def memory(self, count):
-        return jnp.zeros((count, 2, 3, 1)), jnp.zeros(count)
+        return jnp.zeros((count, 3, 4, 1)), jnp.zeros(count)
 
     def __call__(self, memory, x):
         pictures, out = super().__call__(memory[0][:, 0, 0], x[:, 0, 0])
         return (jnp.broadcast_to(pictures[:, None, None], memory[0].shape), memory[1] + 1), out
 
 
-def test_pictures_and_memories_of_any_rank_are_played_as_numbers_are():
-    """Rewards, log-probabilities and both values of a rollout are those of the numbers; both memories are cleared."""
-    numbers = constant_reward(False, reward=2.0, every=2)
+NUMBERS = constant_reward(False, reward=2.0, every=2)
+
+
+def pictures():
+    """The same environment, seen as pictures."""
 
     def shown(x):
-        return jnp.broadcast_to(x, (2, 3, 1))
+        return jnp.broadcast_to(x, (3, 4, 1))
 
     def step(key, state, action):
-        state, out = numbers.step(key, state, action)
+        state, out = NUMBERS.step(key, state, action)
         return state, out._replace(observation=shown(out.observation), final_observation=shown(out.final_observation))
 
     def reset(key):
-        state, x = numbers.reset(key)
+        state, x = NUMBERS.reset(key)
         return state, shown(x)
 
-    pictures = numbers._replace(reset=reset, step=step, observation_shape=(2, 3, 1))
+    return NUMBERS._replace(reset=reset, step=step, observation_shape=(3, 4, 1))
+
+
+def test_pictures_and_memories_of_any_rank_are_played_as_numbers_are():
+    """Rewards, log-probabilities and both values of a rollout are those of the numbers; both memories are cleared."""
     rows, params = (
         {"index": np.arange(2)},
         {"c": jnp.float32(0.5), "v": jnp.float32(0.4), "logits": jnp.float32([1, -1])},
@@ -154,7 +159,7 @@ def test_pictures_and_memories_of_any_rank_are_played_as_numbers_are():
     @jax.jit
     def run():
         found = []
-        for model, environment in ((Leaky(), numbers), (Pictures(), pictures)):
+        for model, environment in ((Leaky(), NUMBERS), (Pictures(), pictures())):
             learner = recurrent_ppo.learner(model=model, optimizer=optax.sgd(RATE), environment=environment)
             state = learner.init(jax.random.key(0), rows).replace(params=params)
             apply = lambda params, *inputs, model=model: model.apply({"params": params}, *inputs)  # noqa: E731
@@ -164,18 +169,18 @@ def test_pictures_and_memories_of_any_rank_are_played_as_numbers_are():
 
     (expected, memory), (data, (seen, counts)) = jax.device_get(run())
     jax.tree.map(np.testing.assert_array_equal, data, expected)
-    np.testing.assert_array_equal(seen, np.broadcast_to(memory[:, None, None], (2, 2, 3, 1)))
+    np.testing.assert_array_equal(seen, np.broadcast_to(memory[:, None, None], (2, 3, 4, 1)))
     np.testing.assert_array_equal(counts, [1, 1])  # cleared after the second of three steps
     assert (data.next_value != data.value).any()
 
 
-def test_the_boards_of_minatar_are_learned_from():
-    environment = make("Breakout-MinAtar")
-    model = recurrent_actor_critic(environment, 8)
-    learner = recurrent_ppo.learner(model=model, optimizer=optax.sgd(RATE), environment=environment, num_steps=STEPS)
+def test_the_network_of_an_environment_of_pictures_sees_them_through_a_convolution():
+    model = recurrent_actor_critic(pictures(), 8)
+    learner = recurrent_ppo.learner(model=model, optimizer=optax.sgd(RATE), environment=pictures(), num_steps=STEPS)
     rows = Source.indices(4)[np.arange(4)]
     state = jax.eval_shape(learner.init, jax.random.key(0), rows)
-    assert state.params["conv"]["kernel"].shape == (3, 3, 4, 16)
+    assert state.params["conv"]["kernel"].shape == (3, 3, 1, 16)
+    assert state.params["encoder"]["kernel"].shape == (1 * 2 * 16, 8)
     after, metrics = jax.eval_shape(learner.update, state, rows)
     assert metrics.keys() >= {"policy_loss", "value_loss", "return"}
     assert jax.eval_shape(learner.evaluate, after, rows).keys() == {"return", "length"}
