@@ -88,6 +88,14 @@ def test_an_evaluation_uses_a_full_queue_from_its_first_step_on():
         assert metrics["loss"].compute() == pytest.approx(loss, rel=1e-5)
 
 
+def test_padding_does_not_fill_the_queues():
+    """Three of five rows are images: two and three are in the queue of seven, and the pointer goes from 5 to 8 - 7."""
+    state = siamese_toys.state_of(learner(queue_size=7)).replace(pointer=np.int32(5), filled=np.int32(2))
+    after = swav._enqueue_crops(state, jnp.ones((2, 5, 3)), jnp.float32([1, 0, 1, 1, 0]))
+    assert (int(after.filled), int(after.pointer)) == (5, 1)
+    np.testing.assert_array_equal(after.queue.any(-1), [[True, False, False, False, False, True, True]] * 2)
+
+
 def test_queues_and_batches_that_are_too_small():
     short = learner(queue_size=4)
     with pytest.raises(ValueError, match="queue_size=4: smaller than a batch; allowed: at least 5"):
