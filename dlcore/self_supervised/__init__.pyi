@@ -70,6 +70,7 @@ from dlcore.self_supervised.pretext import pretext_learner as pretext_learner
 from dlcore.self_supervised.prototypes import centered_targets as centered_targets
 from dlcore.self_supervised.prototypes import crop_losses as crop_losses
 from dlcore.self_supervised.prototypes import log_probabilities as log_probabilities
+from dlcore.self_supervised.prototypes import prototype_step as prototype_step
 from dlcore.self_supervised.prototypes import sinkhorn as sinkhorn
 from dlcore.self_supervised.prototypes import sinkhorn_targets as sinkhorn_targets
 from dlcore.self_supervised.prototypes import soft_cross_entropy as soft_cross_entropy
