@@ -176,9 +176,6 @@ def pseudo_huber(x: jax.Array, y: jax.Array, c: float | None = None) -> jax.Arra
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: c is not above 0, or the shapes differ.
     """
     check_shapes(x=(x, "..."), y=(y, "..."), c=(c, "> 0 or None"))
     c = 0.00054 * math.sqrt(math.prod(x.shape[1:])) if c is None else c
@@ -263,9 +260,6 @@ def consistency_sample(
 
     Returns:
       The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
-
-    Raises:
-      ValueError: a sigma is not finite or negative, they do not fall, or there are fewer than two.
     """
     if sigma_min is not None and sigma_min < sigmas[-1]:
         sigmas = np.append(sigmas, sigma_min)

@@ -51,9 +51,6 @@ def diffuse(
 
     Returns:
       (t [B] int, x_t [B, ...], target of the prediction [B, ...]), of the dtype of x.
-
-    Raises:
-      ValueError: there are not as many keys as examples, `prediction` is unknown, or abar is not [T] in [0, 1].
     """
     check_choice("prediction", prediction, Prediction)
     check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
@@ -86,9 +83,6 @@ def min_snr_weight(alpha_cumprod: Any, gamma: float = 5.0, prediction: Predictio
 
     Returns:
       [...], at least float32.
-
-    Raises:
-      ValueError: gamma is not above 0, `prediction` is unknown, or a concrete abar is not in [0, 1].
     """
     check_choice("prediction", prediction, Prediction)
     check_shapes(gamma=(gamma, "> 0"))
@@ -126,9 +120,6 @@ def simple_loss(
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: as `diffuse` and `min_snr_weight`, or the network gives another shape.
     """
     # Forward process: a timestep and noise for each example.
     t, noisy, target = diffuse(keys, x, alphas_cumprod, prediction)  # [B], [B, ...], [B, ...]

@@ -279,9 +279,6 @@ def object_pixels(images: np.ndarray, side: int) -> np.ndarray:
 
     Returns:
       [N, side * side * 3] float32, differences from the median of the gray background; 0 where nothing is colored.
-
-    Raises:
-      ValueError: the images are not [N, H, W, 3], or `side` is no whole number from 1.
     """
     check_shapes(images=(images, "N H W 3"), side=(side, "int >= 1"))
     masks, crops = foreground(images), np.zeros((len(images), side, side, 3), np.float32)

@@ -65,9 +65,6 @@ def actor(environment: Environment, width: int = 64) -> nn.Module:
 
     Returns:
       The module.
-
-    Raises:
-      ValueError: `width` is no whole number from 1.
     """
     check_shapes(width=(width, "int >= 1"))
     if environment.num_actions is None:

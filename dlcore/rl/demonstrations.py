@@ -73,9 +73,6 @@ def record(
 
     Returns:
       The episodes.
-
-    Raises:
-      ValueError: `keys` are not [E].
     """
     check_shapes(keys=(keys, "E"))
 

@@ -42,9 +42,6 @@ class Categorical:
 
         Returns:
           [...] int32.
-
-        Raises:
-          ValueError: concrete logits hold NaN, or none of a row is finite.
         """
         check_logits("logits", self.logits)
         return sample_categorical(key, self.logits)
@@ -57,9 +54,6 @@ class Categorical:
 
         Returns:
           [...].
-
-        Raises:
-          ValueError: a concrete action is none of the A.
         """
         check_shapes(action=(action, "int ..."), logits=(self.logits, "... A"))
         check_indices("action", action, self.logits.shape[-1], "actions")
@@ -78,9 +72,6 @@ class Categorical:
 
         Returns:
           [...] int32.
-
-        Raises:
-          ValueError: concrete logits hold NaN, or none of a row is finite.
         """
         check_logits("logits", self.logits)
         return self.logits.argmax(-1).astype(jnp.int32)
@@ -125,9 +116,6 @@ class DiagonalGaussian:
 
         Returns:
           [...].
-
-        Raises:
-          ValueError: the actions or the deviations do not fit the means.
         """
         check_shapes(action=(action, "... A"), mean=(self.mean, "... A"))
         log_std = self._log_std()

@@ -264,10 +264,6 @@ def epsilon_greedy(
 
     Returns:
       [N] int32.
-
-    Raises:
-      ValueError: `epsilon` is out of range, there is not a key a row or a value for each action, or a concrete value is
-        not finite.
     """
     check_shapes(values=(values, f"N {environment.num_actions}"), keys=(keys, "N"), epsilon=(epsilon, "0 to 1"))
     check_finite("values", values)
@@ -335,9 +331,6 @@ def env_step(environment: Environment, state: Any, keys: jax.Array, action: jax.
 
     Returns:
       (state after the step, Step of [N, ...], sum and number of the returns of episodes that ended).
-
-    Raises:
-      ValueError: a concrete action is none of the environment.
     """
     if environment.num_actions is not None:
         check_indices("action", action, environment.num_actions, "actions")
@@ -366,9 +359,6 @@ def trace(
 
     Returns:
       The episode.
-
-    Raises:
-      ValueError: `max_steps` is no whole number from 1.
     """
     check_shapes(max_steps=(max_steps, "int >= 1"))
     state, observation = environment.reset(jax.random.fold_in(key, 0))

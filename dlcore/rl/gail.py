@@ -100,9 +100,6 @@ def features(observation: jax.Array, action: jax.Array, absorbing: jax.Array, nu
 
     Returns:
       [B, D].
-
-    Raises:
-      ValueError: the rows differ, or a concrete action is none of `num_actions`.
     """
     check_shapes(
         observation=(observation, " ".join(["B", *map(str, np.shape(observation)[1:])])),
@@ -129,9 +126,6 @@ def imitation_reward(logits: jax.Array, kind: Literal["positive", "negative"]) -
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: another kind.
     """
     check_choice("kind", kind, ("positive", "negative"))
     return jax.nn.softplus(logits) if kind == "positive" else -jax.nn.softplus(-logits)
@@ -166,9 +160,6 @@ def discriminator_loss(
 
     Returns:
       (mean loss, metrics).
-
-    Raises:
-      ValueError: the shapes differ, or a weight is negative.
     """
     check_shapes(
         expert=(expert, "B D"),

@@ -65,9 +65,6 @@ def pendulum_reward(observation: jax.Array, action: jax.Array, next_observation:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(observation=(observation, "... 3"))
     check_shapes(action=(action, "... 1"))

@@ -131,9 +131,6 @@ def actor_critic(environment: Environment, width: int = 64) -> nn.Module:
 
     Returns:
       The module.
-
-    Raises:
-      ValueError: `width` is no whole number from 1.
     """
     check_shapes(width=(width, "int >= 1"))
     if environment.num_actions is None:
@@ -293,9 +290,6 @@ def actor_twin_critic(environment: Environment, width: int = 64) -> nn.Module:
 
     Returns:
       The module.
-
-    Raises:
-      ValueError: `width` is no whole number from 1.
     """
     check_shapes(width=(width, "int >= 1"))
     return ActorTwinCritic(environment.num_actions, environment.action_size, width)
@@ -482,9 +476,6 @@ def recurrent_actor_critic(environment: Environment, width: int = 64) -> nn.Modu
 
     Returns:
       The module.
-
-    Raises:
-      ValueError: `width` is no whole number from 1.
     """
     check_shapes(width=(width, "int >= 1"))
     return RecurrentActorCritic(environment.num_actions, environment.action_size, width)

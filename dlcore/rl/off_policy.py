@@ -122,9 +122,6 @@ def td_target(data: Transition, next_value: jax.Array, off_policy: OffPolicy) ->
 
     Returns:
       [B].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(reward=(data.reward, "B"), terminated=(data.terminated, "mask B"), next_value=(next_value, "B"))
     following = off_policy.gamma * jnp.where(data.terminated, 0.0, next_value)
@@ -141,9 +138,6 @@ def average_targets(targets: Any, params: Any, tau: float | jax.Array) -> Any:
 
     Returns:
       (1 - tau) targets + tau params.
-
-    Raises:
-      ValueError: `tau` is out of range.
     """
     check_shapes(tau=(tau, "0 to 1"))
     return jax.tree.map(lambda target, new: target + tau * (new - target), targets, params)

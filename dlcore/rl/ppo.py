@@ -60,9 +60,6 @@ def clipped_surrogate_loss(
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: the shapes differ, or `clip_eps` is negative.
     """
     check_shapes(
         log_prob=(log_prob, "..."),

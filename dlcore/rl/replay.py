@@ -79,9 +79,6 @@ class Replay:
 
         Returns:
           The buffer after it.
-
-        Raises:
-          ValueError: the shapes are not those of the buffer.
         """
         for name, buffer, x in zip(step._fields, self.data, step, strict=True):
             check_shapes(**{name: (x, " ".join(map(str, (buffer.shape[0], *buffer.shape[2:]))))})
@@ -99,9 +96,6 @@ class Replay:
 
         Returns:
           Transition of [B, ...].
-
-        Raises:
-          ValueError: `count` is no whole number from 1, or nothing was written.
         """
         check_shapes(count=(count, "int >= 1"), written=(self.written, ">= 1"))
         row_key, column_key = jax.random.split(key)

@@ -195,9 +195,6 @@ def step_keys(rng: jax.Array, batch: dict, num_steps: int) -> jax.Array:
 
     Returns:
       [T, N, 2] keys.
-
-    Raises:
-      ValueError: `num_steps` is no whole number from 1.
     """
     check_shapes(num_steps=(num_steps, "int >= 1"))
     keys = example_keys(rng, batch)
@@ -233,9 +230,6 @@ def collect(
 
     Returns:
       (state after T steps, Rollout, sum and number of the returns of episodes that ended).
-
-    Raises:
-      ValueError: `num_steps` is no whole number from 1, or `gamma` is out of range.
     """
     check_shapes(num_steps=(num_steps, "int >= 1"), gamma=(gamma, "0 to 1"))
 

@@ -84,9 +84,6 @@ def time_limit(environment: Environment, max_steps: int) -> Environment:
 
     Returns:
       The environment.
-
-    Raises:
-      ValueError: `max_steps` is not between 1 and the environment's own limit.
     """
     check_whole_number("max_steps", max_steps, 1)
     check_shapes(max_steps=(max_steps, f"int 1 to {environment.max_steps}"))
@@ -123,9 +120,6 @@ def stack_frames(environment: Environment, num_frames: int) -> Environment:
 
     Returns:
       The environment, with observations [..., K D], the newest last.
-
-    Raises:
-      ValueError: `num_frames` is not positive.
     """
     check_whole_number("num_frames", num_frames, 1)
     *front, depth = environment.observation_shape
@@ -165,9 +159,6 @@ def repeat_actions(environment: Environment, num_repeats: int) -> Environment:
 
     Returns:
       The environment, whose steps are so much longer.
-
-    Raises:
-      ValueError: `num_repeats` is not positive.
     """
     check_whole_number("num_repeats", num_repeats, 1)
 

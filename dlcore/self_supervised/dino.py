@@ -70,9 +70,6 @@ def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, moment
 
     Returns:
       [K]; as it was where no example counts.
-
-    Raises:
-      ValueError: the shapes differ, or `momentum` is outside [0, 1].
     """
     check_shapes(center=(center, "K"), logits=(logits, "V B K"), mask=(mask, "mask B"), momentum=(momentum, "0 to 1"))
     valid_logits = jnp.where(mask[:, None] > 0, logits, 0).astype(center.dtype)  # [V, B, K]

@@ -55,9 +55,6 @@ def nearest_neighbors(queue: jax.Array, queries: jax.Array) -> jax.Array:
 
     Returns:
       [B, D], rows of the queue; no gradient passes.
-
-    Raises:
-      ValueError: the shapes differ, the queue is empty, or a concrete number is not finite.
     """
     check_shapes(keys=(len(queue), ">= 1"))
     check_finite("queue", queue)

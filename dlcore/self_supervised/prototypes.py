@@ -47,9 +47,6 @@ def log_probabilities(scores: jax.Array, temperature: float | jax.Array) -> jax.
 
     Returns:
       [..., K].
-
-    Raises:
-      ValueError: the temperature is not above 0.
     """
     check_shapes(scores=(scores, "... K"), temperature=(temperature, "> 0"))
     log_probs = jax.nn.log_softmax(scores / temperature)
@@ -88,9 +85,6 @@ def centered_targets(
 
     Returns:
       (q [..., K], entropy of q [...]).
-
-    Raises:
-      ValueError: the shapes differ, or the temperature is not above 0.
     """
     check_shapes(scores=(scores, "... K"), center=(center, "K"))
     check_shapes(teacher_temperature=(temperature, "> 0"))
@@ -109,9 +103,6 @@ def crop_losses(targets: jax.Array, student_scores: jax.Array, temperature: floa
 
     Returns:
       [B], the mean over the T V - T pairs.
-
-    Raises:
-      ValueError: the shapes differ, or the temperature is not above 0.
     """
     check_shapes(
         targets=(targets, "T B K"), student_logits=(student_scores, "V B K"), student_temperature=(temperature, "> 0")
@@ -203,9 +194,6 @@ def sinkhorn_targets(
 
     Returns:
       (q [V, B, ..., K], entropy of q [V, B, ...]), 0 where nothing is assigned.
-
-    Raises:
-      ValueError: the shapes differ, or as `sinkhorn`.
     """
     check_shapes(scores=(scores, "... K"), mask=(mask, "mask ..."))
     by_image, mask = all_gather((jnp.moveaxis(scores, 1, 0), jnp.moveaxis(mask, 1, 0)))

@@ -89,9 +89,6 @@ def token_losses(
 
     Returns:
       (losses of the class tokens [B], losses of the patches [B]).
-
-    Raises:
-      ValueError: the shapes differ, or the temperature is not above 0.
     """
     check_shapes(
         patches=(targets.patches, "V B N K"), patch_logits=(patch_logits, "V B N K"), masked=(masked, "mask V B N")
@@ -209,10 +206,6 @@ def token_learner(
 
     Returns:
       The learner. `predict` returns the teacher's `features`, and `untrained`, those before the first step.
-
-    Raises:
-      ValueError: the momentum of the first step is outside [0, 1], the temperature is not above 0, or the weight is
-        negative.
     """
     check_shapes(student_temperature=(student_temperature, "> 0"), patch_weight=(patch_weight, ">= 0"))
     check_range("teacher_momentum", float(teacher_momentum(jnp.zeros((), jnp.int32))), Range(0, 1))
