@@ -45,6 +45,20 @@ DIFFERS: dict[str, tuple[str, str]] = {
     "dlcore.classic_ml.mlp.train": (f"float64 {ELSEWHERE}", f"float64 trains in x64, where {DRAWS}"),
     "dlcore.classic_ml.points.product_rounding": (" ".join([*TYPES, *PLACES]), "the rounding of a type is the answer"),
     "dlcore.classic_ml.som.som": (ELSEWHERE, DRAWS),
+    "dlcore.generative.adaptive_augmentation.augment_images": (ELSEWHERE, DRAWS),
+    "dlcore.generative.ddpm.diffuse": ("small", DRAWS),
+    "dlcore.generative.denoising.example_noise": (ELSEWHERE, DRAWS),
+    "dlcore.generative.vae.reparameterize": (ELSEWHERE, DRAWS),
+    "dlcore.interpretability.class_image.random_shift": ("large small", DRAWS),
+    "dlcore.nn.activations.stochastic_gelu": ("small", DRAWS),
+    "dlcore.nn.attention.attention_weights": ("moved", "scores of 1e8 have no fractions in float32"),
+    "dlcore.nn.stochastic.stochastic_depth": (ELSEWHERE, DRAWS),
+    "dlcore.self_supervised.deep_cluster.cluster": (ELSEWHERE, DRAWS),
+    "dlcore.self_supervised.inpainting.hole": (ELSEWHERE, DRAWS),
+    "dlcore.self_supervised.outpainting.crop_alone": (ELSEWHERE, DRAWS),
+    "dlcore.self_supervised.prototypes.sinkhorn": ("large", "scores of 1e6 temperatures have no fractions in float32"),
+    "dlcore.self_supervised.unrotation.rotate_image": ("large small", DRAWS),
+    "dlcore.sequence.decoding.sample_token": ("moved small", DRAWS),
 }
 """Functions that answer otherwise by design: in which types and places, and why."""
 

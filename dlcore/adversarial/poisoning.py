@@ -137,6 +137,7 @@ def spectral_scores(features: np.ndarray) -> np.ndarray:
     check_shapes(features=(features, "N D finite"))
     if not np.size(features):
         raise ValueError(f"features.shape={np.shape(features)}: empty; allowed: at least one example and one feature")
-    centered = np.asarray(features, np.float64) - np.mean(features, 0)
+    features = np.asarray(features, np.float64)
+    centered = features - features.mean(0)
     # The first row of Vᵀ is the direction of the largest variance.
     return np.square(centered @ np.linalg.svd(centered, full_matrices=False)[2][0])

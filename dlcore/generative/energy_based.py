@@ -30,10 +30,10 @@ from flax import struct
 from dlcore.generative.diffusion import noise_of
 from dlcore.generative.pixels import check_shape, denormalize, normalize
 from dlcore.generative.samplers import Noise
-from dlcore.generative.schedules import to_acc_dtype
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 
@@ -101,6 +101,7 @@ def contrastive_energy_loss(
     """
     check_shapes(energy_penalty=(energy_penalty, ">= 0"))
     check_shapes(positive=(positive, "B"), negative=(negative, "B"))
+    positive, negative = to_acc_dtype(positive), to_acc_dtype(negative)
     return positive - negative + energy_penalty * (jnp.square(positive) + jnp.square(negative))
 
 

@@ -29,7 +29,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Conv, InstanceNorm, leaky_relu
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["PatchDiscriminator", "ResidualGenerator", "UNetGenerator", "l1", "paired_learner"]
 
@@ -69,7 +69,7 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(a=(a, "..."), b=(b, "..."))
-    return jnp.abs(a - b).reshape(a.shape[0], -1).mean(-1)
+    return jnp.abs(to_acc_dtype(a) - to_acc_dtype(b)).reshape(a.shape[0], -1).mean(-1)
 
 
 def _kernel_init(norm: bool) -> nn.initializers.Initializer:

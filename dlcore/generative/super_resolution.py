@@ -27,7 +27,7 @@ from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.pixel_shuffle import pixel_shuffle
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 from dlcore.ops.resize import resize
 
 __all__ = ["SRResNet", "enlarge", "learner", "sharpness"]
@@ -65,6 +65,7 @@ def sharpness(images: jax.Array) -> jax.Array:
       ValueError: the images are not [B, H, W, C], with sides of at least 2.
     """
     check_shapes(images=(images, "B H W C"), side=(min(images.shape[1:3]), ">= 2"))
+    images = to_acc_dtype(images)
     across, down = images[:, :, 1:] - images[:, :, :-1], images[:, 1:] - images[:, :-1]
     return (jnp.abs(across).mean((1, 2, 3)) + jnp.abs(down).mean((1, 2, 3))) / 2
 

@@ -26,6 +26,7 @@ from dlcore.losses import (
 )
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_part_gradients
 
 __all__ = [
@@ -197,7 +198,7 @@ def gradient_penalty(logits_of: Callable[[jax.Array], jax.Array], real: jax.Arra
       1/2 |grad_x logit(x)|^2, [B].
     """
     slopes = jax.grad(lambda x: logits_of(x).sum())(real)
-    return 0.5 * jnp.square(slopes).reshape(real.shape[0], -1).sum(-1)
+    return 0.5 * jnp.square(to_acc_dtype(slopes)).reshape(real.shape[0], -1).sum(-1)
 
 
 def player_variables(player: str, params: dict, model_state: dict) -> dict:
@@ -230,6 +231,6 @@ def discriminator_metrics(real_logits: jax.Array, fake_logits: jax.Array, mask: 
     """
     check_shapes(real_logits=(real_logits, "B"), fake_logits=(fake_logits, "B"), mask=(mask, "mask B"))
     return {
-        "d_real": Sum.of(jax.nn.sigmoid(real_logits), mask),
-        "d_fake": Sum.of(jax.nn.sigmoid(fake_logits), mask),
+        "d_real": Sum.of(jax.nn.sigmoid(to_acc_dtype(real_logits)), mask),
+        "d_fake": Sum.of(jax.nn.sigmoid(to_acc_dtype(fake_logits)), mask),
     }

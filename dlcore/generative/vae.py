@@ -33,7 +33,7 @@ from dlcore.metrics import psnr
 from dlcore.nn import Conv, ConvTranspose, Dense
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.optim import apply_gradients, init_state
 
 __all__ = ["VAE", "kl_to_standard_normal", "learner", "log_normal", "reparameterize"]
@@ -179,7 +179,7 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
     """
     check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
     z, deviation = _logits(mean), jnp.exp(0.5 * _logits(log_variance))
-    return (z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(mean.dtype)
+    return (z + deviation * jax.random.normal(key, z.shape, z.dtype)).astype(result_dtype(mean))
 
 
 def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Array:

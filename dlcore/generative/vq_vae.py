@@ -34,7 +34,7 @@ from dlcore.nn import Conv
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
 from dlcore.ops.moments import nearest_points
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 from dlcore.ops.replica import all_gather, is_replicated, psum
 from dlcore.optim import apply_gradients
 
@@ -360,7 +360,8 @@ def reconstruction_loss(
     """
     check_shapes(y=(y, "B H W C"), x=(x, "B H W C"), commitment_losses=(commitment_losses, "B"), mask=(mask, "mask B"))
     check_shapes(commitment=(commitment, ">= 0"))
-    losses = jnp.square(y - x).mean((1, 2, 3)) + commitment * commitment_losses  # [B]
+    y, x = to_acc_dtype(y), to_acc_dtype(x)
+    losses = jnp.square(y - x).mean((1, 2, 3)) + commitment * to_acc_dtype(commitment_losses)  # [B]
     y, x = denormalize(y), (x + 1) / 2
     metrics = {
         "loss": Sum.of(losses, mask),
@@ -420,7 +421,7 @@ def autoencode(
     # Straight-through gradient from the decoder to the encoder.
     y = model.apply({"params": params}, straight_through(z, q), method="decode")  # [B, H, W, C]
     # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
-    commitment_losses = jnp.square(z - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
+    commitment_losses = jnp.square(to_acc_dtype(z) - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
     return y, commitment_losses, z, codes
 
 

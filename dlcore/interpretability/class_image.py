@@ -21,6 +21,7 @@ from flax import linen as nn
 from dlcore.interpretability.image_optimization import image_learner
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["ImageRegularization", "blur", "blur_and_clip", "learner", "random_shift"]
 
@@ -99,14 +100,15 @@ def blur_and_clip(
     Returns:
       [H, W, C] in [0, 1].
     """
-    x = (image - mean) / std
+    mean, std = to_acc_dtype(mean), to_acc_dtype(std)
+    x = (to_acc_dtype(image) - mean) / std
     # Every few steps, blur and set pixels of small norm to 0.
     smooth = blur(x, regularization.blur_sigma) if regularization.blur_sigma > 0 else x
     norm = jnp.sqrt(jnp.square(smooth).sum(-1, keepdims=True))
     clipped = jnp.where(norm < jnp.percentile(norm, regularization.clip_percentile), 0.0, smooth)
     x = jnp.where(step % regularization.blur_every == 0, clipped, x)
     # Back to pixels, in [0, 1].
-    return jnp.clip(x * std + mean, 0, 1)
+    return jnp.clip(x * std + mean, 0, 1).astype(result_dtype(image))
 
 
 @check_arguments

@@ -22,6 +22,7 @@ import numpy as np
 
 from dlcore.interpretability.cam import resize_map
 from dlcore.ops.checks import check_finite, check_shapes, check_values
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["DETECTOR", "Selectivity", "activation_thresholds", "class_selectivity", "concept_iou"]
 
@@ -87,7 +88,7 @@ def concept_iou(maps: jax.Array, masks: jax.Array, thresholds: jax.Array) -> jax
     height, width = masks.shape[1:3]
 
     def add(sums: tuple[jax.Array, ...], pair: tuple[jax.Array, jax.Array]) -> tuple[tuple[jax.Array, ...], None]:
-        features, mask = pair
+        features, mask = to_acc_dtype(pair[0]), pair[1]
         # Where each channel exceeds its threshold, at the masks' size.
         active = resize_map(features.transpose(2, 0, 1), (height, width)) > thresholds[:, None, None]  # [D, H, W]
         active, mask = active.astype(jnp.float32), mask.astype(jnp.float32)

@@ -159,7 +159,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     Returns:
       [N] in [-1, 1]; nan where a map is constant.
     """
-    a, b = np.asarray(a), np.asarray(b)
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     check_shapes(a=(a, "N H W"), b=(b, "N H W"))
     check_finite("a", a)
     check_finite("b", b)

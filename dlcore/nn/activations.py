@@ -45,7 +45,7 @@ from dlcore.choices import is_whole_number
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes, describe_array
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = [
     "ACTIVATIONS",
@@ -182,7 +182,7 @@ def stochastic_gelu(rng: jax.Array, x: jax.Array) -> jax.Array:
     """
     if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
         raise ValueError(f"x={describe_array(x)}: no floats; allowed: such as float32")
-    return jnp.where(jax.random.normal(rng, x.shape, x.dtype) <= x, x, 0)
+    return jnp.where(jax.random.normal(rng, x.shape, acc_dtype_of(x)) <= x, x, 0)
 
 
 def hard_tanh(x: jax.Array) -> jax.Array:
@@ -206,7 +206,11 @@ def tanh_shrink(x: jax.Array) -> jax.Array:
     Returns:
       [...].
     """
-    return x - jnp.tanh(x)
+    x, dtype = to_acc_dtype(x), result_dtype(x)
+    # Near 0 the difference has no digits left: Taylor's series, |x| < 0.3.
+    square = jnp.square(jnp.clip(x, -0.3, 0.3))
+    series = 1 / 3 - square * (2 / 15 - square * (17 / 315 - square * (62 / 2835 - square * 1382 / 155925)))
+    return jnp.where(jnp.abs(x) < 0.3, x * square * series, x - jnp.tanh(x)).astype(dtype)
 
 
 def soft_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:

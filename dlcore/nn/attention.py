@@ -38,7 +38,7 @@ from dlcore.nn.group_norm import RMSNorm
 from dlcore.nn.rotary import Pairs, rotary, rotate_pairs
 from dlcore.ops.attention_kernels import log_plain_attention, suitable_kernels
 from dlcore.ops.checks import check_indices, check_shapes
-from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = [
     "MultiHeadAttention",
@@ -211,7 +211,7 @@ def dot_product_attention(
     _check_attention(query, key, mask, bias, scale)
     if value.shape[:-1] != key.shape[:-1]:
         raise ValueError(f"value.shape={value.shape}: does not fit key; allowed: {(*key.shape[:-1], 'E')}")
-    length, size = query.shape[-3], key.shape[-3]
+    value, length, size = value.astype(result_dtype(value)), query.shape[-3], key.shape[-3]
 
     def plain(query, key, value, mask, bias):
         return _attend(query, key, value, scale, mask, bias, is_causal)

@@ -14,6 +14,7 @@ from flax import linen as nn
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_indices
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["GraphConv", "neighbor_sum"]
 
@@ -47,17 +48,17 @@ def neighbor_sum(
     if adjacency is not None:
         if adjacency.shape != (f.shape[0], f.shape[0]):
             raise ValueError(f"adjacency.shape={adjacency.shape}: does not fit f; allowed: {(f.shape[0], f.shape[0])}")
-        return adjacency.astype(f.dtype) @ f
+        return (to_acc_dtype(adjacency) @ to_acc_dtype(f)).astype(result_dtype(f))
     if edges.ndim != 2 or edges.shape[1] != 2 or not jnp.issubdtype(edges.dtype, jnp.integer):
         raise ValueError(f"edges={edges.dtype}{list(edges.shape)}: not edges; allowed: [E, 2] of integers")
     if isinstance(f.shape[0], int):  # the number of examples may be free
         check_indices("edges", edges, f.shape[0], "nodes")
-    messages = f[edges[:, 1]]
+    messages = to_acc_dtype(f)[edges[:, 1]]
     if edge_mask is not None:
         if edge_mask.shape != edges.shape[:1]:
             raise ValueError(f"edge_mask.shape={edge_mask.shape}: does not fit edges; allowed: {edges.shape[:1]}")
         messages = jnp.where(edge_mask[:, None] > 0, messages, 0)
-    return jax.ops.segment_sum(messages, edges[:, 0], f.shape[0])
+    return jax.ops.segment_sum(messages, edges[:, 0], f.shape[0]).astype(result_dtype(f))
 
 
 class GraphConv(CheckedModule):

@@ -32,7 +32,7 @@ from dlcore.choices import is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["GlobalResponseNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm", "local_response_norm"]
 
@@ -242,4 +242,4 @@ def local_response_norm(
     squares = jnp.pad(jnp.square(x32), padding)
     channels = x.shape[-1]
     total = sum(squares[..., i : i + channels] for i in range(size))
-    return (x32 / (k + alpha / size * total) ** beta).astype(x.dtype)
+    return (x32 / (k + alpha / size * total) ** beta).astype(result_dtype(x))

@@ -146,7 +146,7 @@ def fold_batch_norm(
     for name, arrays, needed in (("layer", layer, ("kernel",)), ("batch_stats", batch_stats, ("mean", "var"))):
         if missing := [key for key in needed if key not in arrays]:
             raise ValueError(f"{name}: has no {missing[0]!r}; allowed: with {' and '.join(needed)}")
-    kernel, mean, var = layer["kernel"], batch_stats["mean"], batch_stats["var"]
+    kernel, mean, var = layer["kernel"], to_acc_dtype(batch_stats["mean"]), to_acc_dtype(batch_stats["var"])
     if kernel.shape[-1:] != mean.shape:
         raise ValueError(f"kernel.shape={kernel.shape}: does not fit the batch norm; allowed: {mean.shape[0]} outputs")
     a = lax.rsqrt(var + jnp.asarray(epsilon, var.dtype)) * params.get("scale", 1)
@@ -191,7 +191,7 @@ def mean_and_variance(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
       (mean, variance), both [C].
     """
-    axes = tuple(range(x.ndim - 1))
+    x, axes = to_acc_dtype(x), tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     var = jnp.square(x).mean(axes) - jnp.square(mean)
     safe = jnp.all(var >= 1e-2 * jnp.square(mean))
@@ -200,7 +200,7 @@ def mean_and_variance(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 @mean_and_variance.defjvp
 def _mean_and_variance_jvp(primals: tuple, tangents: tuple) -> tuple:
-    (x,), (dx,) = primals, tangents
+    x, dx = map(to_acc_dtype, (*primals, *tangents))
     axes = tuple(range(x.ndim - 1))
     mean, var = mean_and_variance(x)
     return (mean, var), (dx.mean(axes), 2 * ((x - mean) * dx).mean(axes))

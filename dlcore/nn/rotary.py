@@ -15,7 +15,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["axial_angles", "rotary", "rotate_pairs"]
 
@@ -46,7 +46,7 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
         raise ValueError(
             f"angles.shape={np.shape(angles)}: does not fit {x.shape}; allowed: [..., {sizes[1]}] or [..., {sizes[2]}]"
         )
-    acc_dtype = acc_dtype_of(x.dtype)
+    angles, dtype = to_acc_dtype(angles), result_dtype(x)
 
     def members(values: jax.Array) -> tuple[jax.Array, jax.Array]:
         """First and second channel of each pair."""
@@ -57,12 +57,12 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
             return first, second
         return values[..., ::2], values[..., 1::2]
 
-    a, b = members(x.astype(acc_dtype))
+    a, b = members(to_acc_dtype(x))
     (cos_a, cos_b), (sin_a, sin_b) = members(jnp.cos(angles)), members(jnp.sin(angles))
     rotated = a * cos_a - b * sin_a, b * cos_b + a * sin_b
     if pairs == "halves":
-        return jnp.concatenate(rotated, axis=-1).astype(x.dtype)
-    return jnp.stack(rotated, -1).reshape(x.shape).astype(x.dtype)
+        return jnp.concatenate(rotated, axis=-1).astype(dtype)
+    return jnp.stack(rotated, -1).reshape(x.shape).astype(dtype)
 
 
 def axial_angles(

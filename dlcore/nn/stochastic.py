@@ -158,6 +158,7 @@ def stochastic_depth(
         raise ValueError(f"mode={mode!r}: unknown; allowed: row or batch")
     if branch.ndim < 1:
         raise ValueError(f"branch.shape={branch.shape}: no batch axis; allowed: [B, ...]")
+    branch = _floating(branch)
     if key is None:
         return branch if inverted else branch * jnp.asarray(survival_probability, branch.dtype)
     rows = branch.shape[0] if mode == "row" else 1

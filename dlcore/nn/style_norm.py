@@ -24,7 +24,7 @@ from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["AdaptiveInstanceNorm", "ConditionalInstanceNorm", "adaptive_instance_norm"]
 
@@ -142,7 +142,7 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
     mean, var = _moments(style)
     mean, deviation = (jnp.reshape(v, (v.shape[0], -1)) for v in (mean, jnp.sqrt(var + epsilon)))
     y = _normalized(content, epsilon) * _per_map(deviation, content) + _per_map(mean, content)
-    return y.astype(content.dtype)
+    return y.astype(result_dtype(content))
 
 
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:

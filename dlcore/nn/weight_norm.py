@@ -26,7 +26,7 @@ from dlcore.choices import is_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = [
     "SpectralNorm",
@@ -62,9 +62,10 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
     shape = [1] * v.ndim
     shape[axis] = -1
     reduced_axes = tuple(i for i in range(v.ndim) if i != axis % v.ndim)
+    v, g, dtype = to_acc_dtype(v), to_acc_dtype(g), result_dtype(v)
     squared = jnp.square(v).sum(reduced_axes, keepdims=True)
     inverse = jnp.where(squared > 0, lax.rsqrt(jnp.where(squared > 0, squared, 1)), 0)
-    return (v * inverse * g.reshape(shape)).astype(v.dtype)
+    return (v * inverse * g.reshape(shape)).astype(dtype)
 
 
 def spectral_norm(
@@ -92,13 +93,13 @@ def spectral_norm(
         raise ValueError(f"u.shape={u.shape}: does not fit kernel.shape={kernel.shape}; allowed: {kernel.shape[-1:]}")
     if not is_whole_number(steps) or steps < 1:
         raise ValueError(f"steps={steps}: too few; allowed: at least 1, whole")
-    matrix = kernel.reshape(-1, kernel.shape[-1])
+    matrix, u = to_acc_dtype(kernel).reshape(-1, kernel.shape[-1]), to_acc_dtype(u)
     for _ in range(steps):
         z = _unit(matrix @ u, epsilon)
         u = _unit(z @ matrix, epsilon)
     z, u = lax.stop_gradient((z, u))
     sigma = z @ matrix @ u
-    return kernel / jnp.where(sigma == 0, 1, sigma), u
+    return (kernel / jnp.where(sigma == 0, 1, sigma)).astype(result_dtype(kernel)), u
 
 
 def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
@@ -121,7 +122,7 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
     kernel32 = to_acc_dtype(kernel)
     centered = kernel32 - kernel32.mean(axes, keepdims=True)
     var = jnp.square(centered).mean(axes, keepdims=True)
-    return (centered * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(kernel.dtype)
+    return (centered * lax.rsqrt(var + jnp.asarray(epsilon, var.dtype))).astype(result_dtype(kernel))
 
 
 class WeightStandardization(CheckedModule):

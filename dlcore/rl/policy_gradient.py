@@ -20,6 +20,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.safe_product import safe_product
 
 __all__ = ["WEIGHTS", "leave_one_out_mean", "policy_gradient_loss", "returns_to_go", "score_weights"]
@@ -38,7 +39,7 @@ def returns_to_go(rewards: jax.Array, gamma: float | jax.Array = 1.0) -> jax.Arr
       [T].
     """
     check_shapes(rewards=(rewards, "T"), gamma=(gamma, "0 to 1"))
-    discounted = rewards * gamma ** jnp.arange(rewards.shape[0])
+    discounted = to_acc_dtype(rewards) * gamma ** jnp.arange(rewards.shape[0])
     # Reverse cumulative sum: what comes after each step.
     return jnp.cumsum(discounted[::-1])[::-1]
 
@@ -57,6 +58,7 @@ def leave_one_out_mean(values: jax.Array) -> jax.Array:
     """
     if values.shape[0] < 2:
         raise ValueError(f"values={values.shape}: {values.shape[0]} row; allowed: at least 2 rows")
+    values = to_acc_dtype(values)
     return (values.sum(0) - values) / (values.shape[0] - 1)
 
 
@@ -99,6 +101,5 @@ def policy_gradient_loss(log_probabilities: jax.Array, weights: jax.Array, mask:
       ValueError: the shapes differ.
     """
     check_shapes(log_probabilities=(log_probabilities, "T"), weights=(weights, "T"), mask=(mask, "mask T or None"))
-    weights = jax.lax.stop_gradient(weights)
-    terms = safe_product(weights, log_probabilities)
+    terms = safe_product(jax.lax.stop_gradient(to_acc_dtype(weights)), to_acc_dtype(log_probabilities))
     return -jnp.sum(terms if mask is None else jnp.where(mask > 0, terms * mask, 0))

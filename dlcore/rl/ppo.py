@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import population_moments
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import replica_count
 from dlcore.optim import optimizer_step
 from dlcore.rl.environments import Environment, check_environment
@@ -67,7 +68,7 @@ def clipped_surrogate_loss(
         advantage=(advantage, "..."),
         clip_eps=(clip_eps, ">= 0"),
     )
-    ratio = jnp.exp(log_prob - old_log_prob)
+    ratio = jnp.exp(to_acc_dtype(log_prob) - to_acc_dtype(old_log_prob))
     return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_eps, 1 + clip_eps) * advantage)
 
 

@@ -21,6 +21,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, example_keys
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.rl.environments import AGENT_BATCHED, AgentState, Environment, env_step, episodes, params_of, start
 from dlcore.rl.normalization import NORMALIZER_BATCHED, Normalizer
 
@@ -296,6 +297,7 @@ def generalized_advantages(
     )
     if not len(reward):
         raise ValueError(f"reward.shape={reward.shape}: no steps; allowed: at least one")
+    reward, value, next_value = map(to_acc_dtype, (reward, value, next_value))
     # TD error; a terminal state has no value.
     delta = reward + gamma * jnp.where(terminated, 0.0, next_value) - value  # [T, ...]
 

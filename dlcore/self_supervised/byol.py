@@ -12,6 +12,7 @@ network without a predictor collapses. The paper trains with LARS on batches of 
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
@@ -19,6 +20,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.self_supervised.networks import unit
 from dlcore.self_supervised.siamese import Outputs, momentum_learner
 
@@ -39,7 +41,8 @@ def byol_losses(predictions: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
-    return 2 - 2 * (unit(predictions) * unit(jax.lax.stop_gradient(targets))).sum(-1)
+    predictions, targets = to_acc_dtype(predictions), jax.lax.stop_gradient(to_acc_dtype(targets))
+    return jnp.square(unit(predictions) - unit(targets)).sum(-1)
 
 
 @check_arguments

@@ -33,6 +33,7 @@ from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_argu
 from dlcore.losses import masked_mean
 from dlcore.metrics import PrototypeUsage
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.ops.replica import psum
 from dlcore.optim.ema import init_average, momentum_update
 from dlcore.self_supervised.networks import encode, encode_views, init_variables
@@ -72,11 +73,12 @@ def updated_center(center: jax.Array, logits: jax.Array, mask: jax.Array, moment
       [K]; as it was where no example counts.
     """
     check_shapes(center=(center, "K"), logits=(logits, "V B K"), mask=(mask, "mask B"), momentum=(momentum, "0 to 1"))
-    valid_logits = jnp.where(mask[:, None] > 0, logits, 0).astype(center.dtype)  # [V, B, K]
+    center, dtype = to_acc_dtype(center), result_dtype(center)
+    valid_logits = jnp.where(mask[:, None] > 0, to_acc_dtype(logits), 0)  # [V, B, K]
     total, count = valid_logits.sum((0, 1)), logits.shape[0] * (mask > 0).sum()
     total, count = psum((total, count))
     new = momentum * center + (1 - momentum) * total / jnp.maximum(count, 1)
-    return jnp.where(count > 0, new, center)
+    return jnp.where(count > 0, new, center).astype(dtype)
 
 
 def dino_losses(

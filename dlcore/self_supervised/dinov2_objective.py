@@ -27,6 +27,8 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.moments import squared_distances
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather, replica_index
 from dlcore.self_supervised.networks import unit
 from dlcore.self_supervised.prototypes import sinkhorn_targets
@@ -49,15 +51,14 @@ def koleo_losses(features: jax.Array, mask: jax.Array) -> jax.Array:
       ValueError: there is one example.
     """
     check_shapes(features=(features, "B D"), mask=(mask, "mask B"))
-    x = unit(jnp.where(mask[:, None] > 0, features, 0))
+    x = unit(jnp.where(mask[:, None] > 0, to_acc_dtype(features), 0))
     neighbors, is_valid = all_gather((x, mask > 0))  # [M, D], [M]
     if len(neighbors) < 2:
         raise ValueError("batch_size=1: one example has no neighbor; allowed: at least 2")
     diagonal = replica_index() * len(x) + jnp.arange(len(x))  # [B]
     allowed = is_valid & (jnp.arange(len(neighbors)) != diagonal[:, None])  # [B, M]
-    # The neighbor of the largest cosine.
-    cosines = jnp.where(allowed, jax.lax.stop_gradient(x @ neighbors.T), -jnp.inf)
-    squared = jnp.square(x - neighbors[cosines.argmax(-1)]).sum(-1)  # [B]
+    distances = jnp.where(allowed, squared_distances(*jax.lax.stop_gradient((x, neighbors))), jnp.inf)
+    squared = jnp.square(x - neighbors[distances.argmin(-1)]).sum(-1)  # [B]
     # Equal features have no direction to move apart, and a finite loss.
     distances = jnp.sqrt(jnp.maximum(squared, 1e-16))
     return jnp.where(allowed.any(-1) & (mask > 0), -jnp.log(distances + 1e-8), 0)

@@ -16,6 +16,7 @@ from flax import linen as nn
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
 
 __all__ = ["hole", "learner"]
@@ -40,7 +41,7 @@ def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
     check_shapes(image=(image, "H W C"))
     # A square hole, filled with the mean of what is visible.
     cut, _ = random_square(key, *image.shape[:2], share)  # [H, W]
-    mean = jnp.where(cut[..., None], 0, image).sum((0, 1)) / jnp.maximum((~cut).sum(), 1)
+    mean = jnp.where(cut[..., None], 0, to_acc_dtype(image)).sum((0, 1)) / jnp.maximum((~cut).sum(), 1)
     trivial = jnp.broadcast_to(mean, image.shape)
     return FillIn(jnp.where(cut[..., None], trivial, image), trivial, image, cut.astype(image.dtype))
 

@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.data.augment import Preprocess
 from dlcore.learner import Learner, Range, check_arguments
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.self_supervised.fill_in import FillIn, fill_in_learner, random_square
 
 __all__ = ["crop_alone", "learner"]
@@ -39,7 +40,7 @@ def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
     check_shapes(image=(image, "H W C"))
     # A square stays; its mean fills the rest.
     crop, side = random_square(key, *image.shape[:2], share)  # [H, W]
-    mean = jnp.where(crop[..., None], image, 0).sum((0, 1)) / side**2
+    mean = jnp.where(crop[..., None], to_acc_dtype(image), 0).sum((0, 1)) / side**2
     trivial = jnp.broadcast_to(mean, image.shape)
     return FillIn(jnp.where(crop[..., None], image, trivial), trivial, image, (~crop).astype(image.dtype))
 

@@ -20,7 +20,7 @@ from dlcore.losses import masked_mean
 from dlcore.nn import Dense, LayerNorm, TransformerEncoderBlock, gelu, grid_positions
 from dlcore.ops import patch_grid, patchify
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import init_average, momentum_update
 
@@ -135,7 +135,9 @@ def normalize_features(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
       ValueError: `epsilon` is negative.
     """
     check_shapes(x=(x, "... D"), epsilon=(epsilon, ">= 0"))
-    return jax.nn.standardize(x, epsilon=epsilon)
+    x, dtype = to_acc_dtype(x), result_dtype(x)
+    x = x - x.mean(-1, keepdims=True)
+    return (x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + epsilon)).astype(dtype)
 
 
 def masked_patch_mean(losses: jax.Array, masked: jax.Array) -> jax.Array:
@@ -152,7 +154,7 @@ def masked_patch_mean(losses: jax.Array, masked: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(losses=(losses, "... N"), masked=(masked, "mask ... N"))
-    return jnp.where(masked, losses, 0).sum(-1) / jnp.maximum(masked.sum(-1), 1)
+    return jnp.where(masked, to_acc_dtype(losses), 0).sum(-1) / jnp.maximum(masked.sum(-1), 1)
 
 
 def patch_learner(

@@ -19,7 +19,7 @@ import optax
 
 from dlcore.learner import State
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather, local_rows
 from dlcore.ops.safe_product import safe_product
 from dlcore.optim import apply_gradients
@@ -49,7 +49,7 @@ def log_probabilities(scores: jax.Array, temperature: float | jax.Array) -> jax.
       [..., K].
     """
     check_shapes(scores=(scores, "... K"), temperature=(temperature, "> 0"))
-    log_probs = jax.nn.log_softmax(scores / temperature)
+    log_probs = jax.nn.log_softmax(to_acc_dtype(scores) / temperature)
     return jnp.maximum(log_probs, jnp.finfo(log_probs.dtype).min)
 
 
@@ -70,7 +70,7 @@ def soft_cross_entropy(targets: jax.Array, log_probs: jax.Array) -> jax.Array:
         raise ValueError(
             f"targets={list(targets.shape)}: wrong shape; allowed: [..., {log_probs.shape[-1]}], as log_probs"
         )
-    return -safe_product(targets, log_probs).sum(-1)
+    return -safe_product(to_acc_dtype(targets), to_acc_dtype(log_probs)).sum(-1)
 
 
 def centered_targets(
@@ -88,7 +88,7 @@ def centered_targets(
     """
     check_shapes(scores=(scores, "... K"), center=(center, "K"))
     check_shapes(teacher_temperature=(temperature, "> 0"))
-    log_probs = log_probabilities(jax.lax.stop_gradient(scores - center), temperature)
+    log_probs = log_probabilities(jax.lax.stop_gradient(to_acc_dtype(scores) - center), temperature)
     targets = jnp.exp(log_probs)
     return targets, soft_cross_entropy(targets, log_probs)
 
@@ -138,7 +138,7 @@ def sinkhorn(
         temperature=(temperature, "> 0"),
         iterations=(iterations, "int >= 1"),
     )
-    (count, prototypes), dtype = scores.shape, acc_dtype_of(scores.dtype)
+    count, prototypes = scores.shape
     if mask is not None and not isinstance(mask, jax.core.Tracer):
         count = int((np.asarray(mask) > 0).sum())
     if prototypes > count > 0:
@@ -146,13 +146,13 @@ def sinkhorn(
             f"prototypes={prototypes}: more than the {count} examples to share them; allowed: at most {count}, or a "
             "larger batch or queue"
         )
-    log_q = jax.lax.stop_gradient(scores).astype(dtype) / temperature
+    log_q = jax.lax.stop_gradient(to_acc_dtype(scores)) / temperature
     if mask is not None:
         log_q = jnp.where(mask[:, None] > 0, log_q, -jnp.inf)
     for _ in range(iterations):
         for axis in (0, 1):  # columns, then rows
             total = jax.nn.logsumexp(log_q, axis, keepdims=True)
-            log_q = log_q - jnp.maximum(total, jnp.finfo(dtype).min)
+            log_q = log_q - jnp.maximum(total, jnp.finfo(log_q.dtype).min)
     return jnp.exp(log_q)
 
 

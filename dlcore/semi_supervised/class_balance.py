@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_range, check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.ops.replica import psum
 
 __all__ = ["align_distribution", "class_thresholds", "init_class_means", "running_mean"]
@@ -51,11 +52,11 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
       ValueError: the shapes differ.
     """
     check_shapes(mean=(mean, "C"), values=(values, "U C"), mask=(mask, "mask U"))
-    is_valid = mask > 0
-    total = jnp.where(is_valid[:, None], values.astype(mean.dtype), 0).sum(0)  # [C]
+    mean, dtype, is_valid = to_acc_dtype(mean), result_dtype(mean), mask > 0
+    total = jnp.where(is_valid[:, None], to_acc_dtype(values), 0).sum(0)  # [C]
     total, count = psum((total, is_valid.sum()))
     new = DECAY * mean + (1 - DECAY) * total / jnp.maximum(count, 1)
-    return jnp.where(count > 0, new, mean)
+    return jnp.where(count > 0, new, mean).astype(dtype)
 
 
 def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:

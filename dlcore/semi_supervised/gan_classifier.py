@@ -44,6 +44,7 @@ from dlcore.learner import Evaluator, Learner, Metrics, ModelState, Range, Sum, 
 from dlcore.losses import entropy_loss, masked_mean, softmax_cross_entropy_loss
 from dlcore.ops import l2_normalize
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.two_streams import augment_stream, averaging, streams
@@ -142,7 +143,7 @@ def pull_away(features: jax.Array, mask: jax.Array) -> jax.Array:
       [], in [0, 1]: 0 where all are orthogonal, 1 where all are parallel.
     """
     check_shapes(features=(features, "B D"), mask=(mask, "mask B"))
-    unit = l2_normalize(features)  # [B, D]
+    unit = l2_normalize(to_acc_dtype(features))  # [B, D]
     pairs = mask[:, None] * mask[None] * (1 - jnp.eye(len(mask)))  # [B, B]
     return (jnp.square(unit @ unit.T) * pairs).sum() / jnp.maximum(pairs.sum(), 1)
 

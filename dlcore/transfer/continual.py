@@ -143,7 +143,7 @@ def forgetting(accuracies: np.ndarray) -> float:
     Raises:
       ValueError: the array is not square, there are fewer than two tasks, or an accuracy is not in [0, 1].
     """
-    accuracies = np.asarray(accuracies)
+    accuracies = np.asarray(accuracies, np.float64)
     if accuracies.ndim != 2 or len(accuracies) < 2 or len(accuracies) != accuracies.shape[1]:
         raise ValueError(f"accuracies={list(accuracies.shape)}: wrong shape; allowed: [T, T] of at least two tasks")
     check_range("accuracies", accuracies, 0, 1)

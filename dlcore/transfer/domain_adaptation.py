@@ -203,7 +203,7 @@ def coral_distance(source: jax.Array, target: jax.Array) -> jax.Array:
         raise ValueError("batch_size=1: no covariance of a single point; allowed: at least 2")
 
     def covariance(x: jax.Array) -> jax.Array:
-        centered = x - x.mean(0)
+        centered = to_acc_dtype(x) - to_acc_dtype(x).mean(0)
         return centered.T @ centered / (len(x) - 1)
 
     return jnp.square(covariance(source) - covariance(target)).sum() / (4 * source.shape[1] ** 2)

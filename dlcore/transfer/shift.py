@@ -79,7 +79,7 @@ def density_ratio(source: Any, target: Any, l2: float = 1.0) -> np.ndarray:
     Raises:
       ValueError: the examples are no points of the same dimension, there are none, or `l2` is not positive.
     """
-    source, target = np.asarray(source), np.asarray(target)
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.ndim != 2 or target.shape[1:] != source.shape[1:] or not len(source) or not len(target):
         raise ValueError(
             f"source and target: shapes {list(source.shape)} and {list(target.shape)}; "
@@ -91,7 +91,7 @@ def density_ratio(source: Any, target: Any, l2: float = 1.0) -> np.ndarray:
     is_target = np.repeat([0, 1], [len(source), len(target)])
     # A classifier of source against target; its odds are the density ratio.
     model = logistic.train(both, is_target, l2=l2)
-    score = both[: len(source)].astype(np.float64) @ model.weights[0] + model.bias[0]
+    score = both[: len(source)] @ model.weights[0] + model.bias[0]
     # Subtract the largest score against overflow.
     weights = np.exp(score - score.max())
     return weights / weights.mean()

@@ -11,6 +11,7 @@ from dlcore.nn import Conv, Embed
 from dlcore.nn.group_norm import GroupNorm
 from dlcore.nn.recurrent import RecurrentStack
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import result_dtype
 
 __all__ = ["GridEncoder", "PairLayer", "SentenceEncoder", "append_coordinates", "last_valid", "relation_pairs"]
 
@@ -118,7 +119,7 @@ def append_coordinates(grid: jax.Array) -> jax.Array:
     check_shapes(grid=(grid, "B h w C"))
     b, h, w, _ = grid.shape
     y, x = jnp.meshgrid(jnp.linspace(-1, 1, h), jnp.linspace(-1, 1, w), indexing="ij")
-    where = jnp.broadcast_to(jnp.stack([y, x], -1).astype(grid.dtype), (b, h, w, 2))
+    where = jnp.broadcast_to(jnp.stack([y, x], -1).astype(result_dtype(grid)), (b, h, w, 2))
     return jnp.concatenate([grid, where], -1).reshape(b, h * w, -1)
 
 

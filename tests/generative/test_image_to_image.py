@@ -156,3 +156,8 @@ def test_a_skip_carries_the_image_past_the_inner_layers():
 )
 def test_networks_by_the_weight_rule(network, inputs, count, shape, numbers):
     check_filled(filled(network, *[(2, 8, 8, 1)] * inputs), count, shape, numbers)
+
+
+def test_differences_of_bytes_do_not_wrap():
+    a, b = np.full((1, 2, 2, 1), 3, np.uint8), np.full((1, 2, 2, 1), 5, np.uint8)
+    assert l1(a, b) == l1(b, a) == 2

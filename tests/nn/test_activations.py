@@ -295,3 +295,15 @@ def test_softmax_tends_to_the_argmax_as_it_cools(seed):
     distance = [float(np.abs(activations.softmax(x / t) - one_hot).sum()) for t in (4.0, 2.0, 1.0, 0.5)]
     assert distance == sorted(distance, reverse=True)
     assert float(activations.softmax(x).sum()) == pytest.approx(1, abs=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_tanh_shrink_keeps_its_digits_near_0(dtype):
+    """x - tanh x is about x^3 / 3, of which the difference in float32 keeps nothing at x = 1e-3."""
+    x = jnp.asarray([-0.5, -0.3, -1e-3, 0, 1e-4, 0.01, 0.29], dtype)
+    exact = np.asarray(x, np.float64)
+    exact = exact - np.tanh(exact)
+    exact[4] = float(x[4]) ** 3 / 3
+    y = activations.tanh_shrink(x)
+    assert y.dtype == dtype
+    np.testing.assert_allclose(np.asarray(y, np.float64), exact, rtol=1e-5 if dtype == jnp.float32 else 4e-3)

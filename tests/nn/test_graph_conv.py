@@ -55,3 +55,9 @@ def test_no_neighbors_and_errors():
         neighbor_sum(f, edges=EDGES, edge_mask=jnp.ones(2))
     with pytest.raises(ValueError, match=r"f.shape="):
         neighbor_sum(f[None], PATH)
+
+
+def test_sums_of_bytes_do_not_wrap():
+    f, expected = np.full((3, 1), 200, np.uint8), [[200], [400], [200]]
+    np.testing.assert_array_equal(neighbor_sum(jnp.asarray(f), PATH), expected)
+    np.testing.assert_array_equal(neighbor_sum(jnp.asarray(f), edges=EDGES, edge_mask=MASK), expected)

@@ -278,3 +278,15 @@ def test_bad_arguments_are_named():
         stochastic.survival_probabilities(2, 3)
     with pytest.raises(ValueError, match=r"x.shape="):
         stochastic.DropConnect(3).init(key, x, deterministic=True)
+
+
+@pytest.mark.parametrize("key", [None, jax.random.key(0)])
+def test_whole_numbers_are_scaled_as_floats(key):
+    branch = np.arange(6).reshape(6, 1)
+    for inverted in (False, True):
+        expected = stochastic.stochastic_depth(
+            key, branch.astype(np.float32), survival_probability=0.5, inverted=inverted
+        )
+        y = stochastic.stochastic_depth(key, branch, survival_probability=0.5, inverted=inverted)
+        np.testing.assert_array_equal(y, expected)
+        assert inverted or key is not None or y[5] == 2.5

@@ -96,3 +96,9 @@ def test_without_a_predictor_the_predictions_are_the_projections():
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     toys.check_eight_devices(lambda norm: learner(norm, lambda step: 0.9), spmd, norm)
+
+
+def test_the_loss_of_almost_equal_directions():
+    """(1, 0) and (1, d) are atan d apart, and 2 - 2 cos is about its square."""
+    losses = byol.byol_losses(jnp.array([[1.0, 0], [3, 0]]), jnp.array([[1, 1e-4], [1, 1e-3]]))
+    np.testing.assert_allclose(losses, np.square(np.arctan([1e-4, 1e-3])), rtol=1e-3)

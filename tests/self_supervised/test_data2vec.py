@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.self_supervised import data2vec
+from dlcore.self_supervised.patch_predictors import normalize_features
 from tests import patch_toys as toys
 from tests.told_sgd import told_sgd
 
@@ -85,3 +86,10 @@ def test_eight_devices_equal_one(spmd):
 def test_arguments_out_of_range(kwargs, message):
     with pytest.raises(ValueError, match=message):
         learner(**kwargs)
+
+
+def test_normalized_features_far_from_0():
+    x = np.random.default_rng(0).integers(0, 8, (3, 6)).astype(np.float32)
+    expected = (x - x.mean(-1, keepdims=True)) / x.std(-1, keepdims=True)
+    np.testing.assert_allclose(normalize_features(x + 1e4), expected, atol=1e-3)
+    np.testing.assert_allclose(normalize_features(x.astype(np.uint8)), expected, atol=1e-5)

@@ -115,3 +115,10 @@ def test_eight_devices_equal_one(spmd):
         return x + 0.3 * jax.random.normal(key, jnp.shape(x))
 
     siamese_toys.check_eight_devices(lambda norm: learner(rate=0.01, augment=noisy), spmd, False)
+
+
+def test_koleo_of_features_around_one_direction():
+    """Directions that differ by 1e-4 have the same cosine in float32, and other distances."""
+    features = 1e4 + np.random.default_rng(0).integers(0, 8, (6, 4)).astype(np.float32)
+    losses = jax.jit(dinov2_objective.koleo_losses)(features, np.ones(6))
+    np.testing.assert_allclose(losses, koleo(features.astype(np.float64)), rtol=1e-3)
