@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = ["filter_normalized_direction", "loss_surface"]
 
@@ -34,9 +35,9 @@ def filter_normalized_direction(key: jax.Array, params: Any) -> Any:
     def direction(key: jax.Array, w: jax.Array) -> jax.Array:
         if w.ndim < 2:
             return jnp.zeros_like(w)
-        d, axes = jax.random.normal(key, w.shape, w.dtype), tuple(range(w.ndim - 1))
-        length = jnp.sqrt(jnp.square(w).sum(axes)) / jnp.sqrt(jnp.square(d).sum(axes))
-        return d * length
+        d, axes = jax.random.normal(key, w.shape, acc_dtype_of(w)), tuple(range(w.ndim - 1))
+        length = jnp.sqrt(jnp.square(to_acc_dtype(w)).sum(axes)) / jnp.sqrt(jnp.square(d).sum(axes))
+        return (d * length).astype(w.dtype)
 
     keys = jax.random.split(key, len(leaves))
     return jax.tree.unflatten(tree, [direction(k, w) for k, w in zip(keys, leaves, strict=True)])

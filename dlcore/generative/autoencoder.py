@@ -138,7 +138,7 @@ def mean_activation(codes: jax.Array, mask: jax.Array) -> jax.Array:
     """
     check_shapes(codes=(codes, "B D"), mask=(mask, "mask B"))
     is_valid = mask > 0
-    total, count = jnp.where(is_valid[:, None], codes, 0).sum(0), is_valid.sum()
+    total, count = jnp.where(is_valid[:, None], to_acc_dtype(codes), 0).sum(0), is_valid.sum()
     total, count = psum((total, count))
     return total / jnp.maximum(count, 1)
 

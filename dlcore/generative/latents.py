@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["arcs", "attribute_direction", "edit", "principal_directions", "slerp", "traverse"]
 
@@ -33,8 +33,7 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
       ValueError: the shapes differ, or `share` is out of range.
     """
     check_shapes(a=(a, "..."), b=(b, "..."), share=(share, "0 to 1"))
-    dtype = jnp.result_type(a, b)
-    a, b = (jnp.asarray(code, acc_dtype_of(dtype)) for code in (a, b))
+    a, b, dtype = to_acc_dtype(a), to_acc_dtype(b), result_dtype(a, b)
     squared = jnp.square(a).sum(), jnp.square(b).sum()
     # Norms of 1 stand for those of zero, and the right angle for none: neither root nor arccos has a gradient there.
     is_zero = (squared[0] == 0) | (squared[1] == 0)
@@ -84,7 +83,7 @@ def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Arra
     check_shapes(z=(z, "Z"), values=(values, "V"))
     check_shapes(dimensions=(dimensions, "D"), number=(len(dimensions), ">= 1"))
     check_indices("dimensions", dimensions, len(z), "dimensions")
-    dimensions, values = jnp.asarray(dimensions), jnp.asarray(values)
+    z, dimensions, values = z.astype(result_dtype(z)), jnp.asarray(dimensions), jnp.asarray(values)
     return jax.vmap(lambda d: jax.vmap(lambda v: z.at[d].set(v.astype(z.dtype)))(values))(dimensions)
 
 
@@ -135,8 +134,8 @@ def edit(z: jax.Array, direction: jax.Array, amounts: jax.Array) -> jax.Array:
     """
     check_shapes(z=(z, "... Z"))
     check_shapes(direction=(direction, str(z.shape[-1])), amounts=(amounts, "A"))
-    amounts = jnp.asarray(amounts, z.dtype)
-    return z + amounts.reshape(-1, *(1,) * z.ndim) * direction
+    amounts = to_acc_dtype(amounts).reshape(-1, *(1,) * z.ndim)
+    return (to_acc_dtype(z) + amounts * direction).astype(result_dtype(z))
 
 
 def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:

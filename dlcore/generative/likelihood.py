@@ -28,7 +28,7 @@ from dlcore.learner import Metrics, Sum, root_key
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.metrics.language import BitsPerDim
 from dlcore.ops.checks import check_indices, check_probabilities, check_range, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
 
 __all__ = [
     "bayes_rule",
@@ -201,7 +201,7 @@ def bayes_rule(log_likelihood: jax.Array, log_prior: jax.Array) -> tuple[jax.Arr
     check_shapes(log_likelihood=(log_likelihood, "... C"), log_prior=(log_prior, "C"))
     if not isinstance(log_prior, jax.core.Tracer):
         check_probabilities("exp(log_prior)", np.exp(log_prior))
-    joint = log_likelihood + log_prior
+    joint = to_acc_dtype(log_likelihood) + log_prior
     evidence = jax.nn.logsumexp(joint, axis=-1)
     return joint - evidence[..., None], evidence
 

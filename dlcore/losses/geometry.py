@@ -119,7 +119,7 @@ def _as_array(name: str, points: Any) -> jax.Array:
     """Stack a list of sets of one length."""
     if isinstance(points, list | tuple):
         check_points(name, points)
-    return jnp.asarray(points)
+    return to_acc_dtype(points)
 
 
 def _visible(points: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -144,7 +144,7 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
     check_indices("edges", edges, vertices.shape[-2], "vertices")
-    endpoints = vertices[..., edges, :]  # [..., E, 2, 3]
+    endpoints = to_acc_dtype(vertices)[..., edges, :]  # [..., E, 2, 3]
     return _average(jnp.square(endpoints[..., 0, :] - endpoints[..., 1, :]).sum(-1), edge_mask)
 
 
@@ -164,7 +164,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
-    flat = vertices.reshape(-1, *vertices.shape[-2:])
+    flat = to_acc_dtype(vertices).reshape(-1, *vertices.shape[-2:])
     # The mean of the neighbors minus the vertex.
     laplacian = jax.vmap(lambda v: mesh_laplacian(v, edges, edge_mask))(flat).reshape(vertices.shape)
     return _root(jnp.square(laplacian).sum(-1)).mean(-1)
@@ -191,7 +191,7 @@ def normal_consistency_loss(
     check_shapes(faces=(faces, "int F 3"), pairs=(pairs, "int P 2"), pair_mask=(pair_mask, "mask P or None"))
     check_indices("faces", faces, vertices.shape[-2], "vertices")
     check_indices("pairs", pairs, len(faces), "faces")
-    corners = vertices[..., faces, :]  # [..., F, 3, 3]
+    corners = to_acc_dtype(vertices)[..., faces, :]  # [..., F, 3, 3]
     a, b, c = (corners[..., k, :] for k in range(3))
     normals = jnp.cross(b - a, c - a)  # [..., F, 3]
     length = _root(jnp.square(normals).sum(-1, keepdims=True))

@@ -91,4 +91,4 @@ def multi_task_loss(losses: Mapping[str, jax.Array], weights: Mapping[str, float
         raise ValueError("losses: none; allowed: at least one task")
     for name, loss in losses.items():
         check_shapes(**{f"losses[{name!r}]": (loss, ""), f"weights[{name!r}]": (weights[name], "")})
-    return jnp.asarray(sum(weights[name] * losses[name] for name in sorted(losses)))
+    return jnp.asarray(sum(weights[name] * to_acc_dtype(losses[name]) for name in sorted(losses)))

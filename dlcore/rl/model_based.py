@@ -28,6 +28,7 @@ from flax import struct
 
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, example_keys, mask_of
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 from dlcore.ops.replica import pmean, replica_key
 from dlcore.optim import optimizer_step
 from dlcore.rl.environments import (
@@ -180,6 +181,8 @@ def cross_entropy_method(
     if num_elites > population:
         raise ValueError(f"num_elites={num_elites}: not among the candidates; allowed: 1 to population={population}")
 
+    mean, dtype = to_acc_dtype(mean), result_dtype(mean)
+
     def step(carry, i):
         mean, std = carry
         # The first candidate is the mean itself.
@@ -193,7 +196,7 @@ def cross_entropy_method(
         return (elites.mean(0), elites.std(0)), None
 
     std = jnp.broadcast_to(jnp.asarray(std, mean.dtype), mean.shape)
-    return jax.lax.scan(step, (mean, std), jnp.arange(iterations))[0][0]
+    return jax.lax.scan(step, (mean, std), jnp.arange(iterations))[0][0].astype(dtype)
 
 
 class Planner(NamedTuple):

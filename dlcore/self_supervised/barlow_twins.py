@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import psum
 from dlcore.self_supervised.siamese import Outputs, center_batch, siamese_learner
 
@@ -66,9 +67,10 @@ def barlow_twins_loss(correlation: jax.Array, redundancy_weight: float | jax.Arr
       ValueError: the correlation is not square, or the weight is negative.
     """
     check_shapes(correlation=(correlation, "D D"), redundancy_weight=(redundancy_weight, ">= 0"))
-    diagonal = jnp.diagonal(correlation)
-    off_diagonal = jnp.square(correlation).sum() - jnp.square(diagonal).sum()
-    return jnp.square(1 - diagonal).sum() + redundancy_weight * off_diagonal
+    # The difference from 1 where it is the diagonal's, and from 0 elsewhere.
+    is_diagonal = jnp.eye(len(correlation), dtype=bool)
+    squares = jnp.square(to_acc_dtype(correlation) - is_diagonal)
+    return jnp.where(is_diagonal, squares, redundancy_weight * squares).sum()
 
 
 @check_arguments

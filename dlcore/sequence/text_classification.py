@@ -24,7 +24,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.models.decoder_only import DecoderOnly
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["PADDING", "Pooling", "TextClassifier", "learner", "pool_features"]
 
@@ -60,7 +60,8 @@ def pool_features(features: jax.Array, mask: jax.Array, pooling: Pooling) -> jax
     elif pooling == "last":
         pooled = jnp.take_along_axis(features, count - 1, 1)[:, 0]
     else:
-        pooled = jnp.where(mask[..., None], features, 0).sum(1) / count[:, 0].astype(features.dtype)
+        pooled = jnp.where(mask[..., None], to_acc_dtype(features), 0).sum(1) / count[:, 0]
+        pooled = pooled.astype(result_dtype(features))
     # A text without a token has no features; those of its padding would be read.
     return jnp.where(count[:, 0] > 0, pooled, jnp.nan)
 

@@ -25,6 +25,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_finite, check_probabilities, check_shapes, describe_array
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = ["STRATEGIES", "area_under_curve", "buy", "buy_in_rounds", "core_set", "score"]
 
@@ -58,7 +59,7 @@ def score(strategy: str, probabilities: jax.Array) -> jax.Array:
             f"probabilities={list(probabilities.shape)}: one class; allowed: [N, C] of two classes or more"
         )
     check_probabilities("probabilities", probabilities)
-    return SCORES[strategy](probabilities)
+    return SCORES[strategy](to_acc_dtype(probabilities))
 
 
 def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
@@ -78,7 +79,7 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
     check_shapes(features=(features, "N D"), labeled=(labeled, "N"))
     _check_purchase(f"count={count}", count, labeled)
     check_finite("features", features)
-    features, labeled = jnp.asarray(features), jnp.asarray(labeled, bool)
+    (features, _), labeled = centered(features), jnp.asarray(labeled, bool)
 
     def squared_distance(center: jax.Array) -> jax.Array:
         return jnp.square(features - center).sum(-1)

@@ -19,6 +19,7 @@ from flax import linen as nn
 from dlcore.learner import Range
 from dlcore.nn import Dense
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["DomainClassifier", "domain_losses", "reversal_strength", "reverse_gradient"]
 
@@ -106,7 +107,7 @@ def domain_losses(logits: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
     """
     if len(logits) != 2:
         raise ValueError(f"logits: of {len(logits)} domains; allowed: two")
-    first, second = logits
+    first, second = map(to_acc_dtype, logits)
     check_shapes(first=(first, "..."), second=(second, "..."))
     losses = optax.sigmoid_binary_cross_entropy(first, jnp.zeros_like(first))
     losses = (losses + optax.sigmoid_binary_cross_entropy(second, jnp.ones_like(second))) / 2
