@@ -30,7 +30,7 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.transformer import FeedForward
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.patches import patchify, unpatchify
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["DiT", "modulate"]
 
@@ -56,7 +56,9 @@ def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(x=(x, "B N D"), shift=(shift, "B D"), scale=(scale, "B D"))
-    return x * (1 + scale[:, None]) + shift[:, None]
+    dtype = result_dtype(x, shift, scale)
+    x, shift, scale = map(to_acc_dtype, (x, shift, scale))
+    return (x * (1 + scale[:, None]) + shift[:, None]).astype(dtype)
 
 
 class _Conditioning(nn.Module):

@@ -44,6 +44,7 @@ from dlcore.losses import masked_mean
 from dlcore.models.backbone import check_layers
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import pmean
 
 __all__ = ["VQGANState", "adaptive_weight", "learner", "perceptual_distance"]
@@ -84,7 +85,8 @@ def perceptual_distance(maps: dict[str, jax.Array], targets: dict[str, jax.Array
     total = jnp.zeros(())
     for name, f in maps.items():
         check_shapes(maps=(f, "B h w D"), targets=(targets[name], "B h w D"))
-        total += jnp.square(l2_normalize(f, floor=0) - l2_normalize(targets[name], floor=0)).sum(-1).mean((1, 2))
+        unit, target = (l2_normalize(to_acc_dtype(x), floor=0) for x in (f, targets[name]))
+        total += jnp.square(unit - target).sum(-1).mean((1, 2))
     return total
 
 
@@ -99,7 +101,7 @@ def adaptive_weight(gradient: jax.Array, adversarial_gradient: jax.Array) -> jax
       [] lambda, from 0 to 10^4, without a gradient.
     """
     check_shapes(gradient=(gradient, "..."), adversarial_gradient=(adversarial_gradient, "..."))
-    lengths = [jnp.sqrt(jnp.square(g).sum()) for g in (gradient, adversarial_gradient)]
+    lengths = [jnp.sqrt(jnp.square(to_acc_dtype(g)).sum()) for g in (gradient, adversarial_gradient)]
     return jax.lax.stop_gradient(jnp.minimum(lengths[0] / (lengths[1] + DELTA), MAX_WEIGHT))
 
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.l2_normalize import cosine_distance
 from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["scale_and_shift_invariant_loss", "scale_invariant_depth_loss", "surface_normal_loss"]
@@ -116,4 +116,4 @@ def surface_normal_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
       [...] from 0 to 2.
     """
     check_shapes(prediction=(prediction, "... 3"), target=(target, "... 3"))
-    return 1 - (l2_normalize(to_acc_dtype(prediction), floor=0) * l2_normalize(to_acc_dtype(target), floor=0)).sum(-1)
+    return cosine_distance(prediction, target)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_indices, check_shapes
+from dlcore.ops.l2_normalize import cosine_distance
 from dlcore.ops.mesh import mesh_laplacian
 from dlcore.ops.point_sets import check_points, nearest_neighbors
 from dlcore.ops.precision import to_acc_dtype
@@ -110,7 +111,7 @@ def chamfer_normal_loss(
         (q, p, q_normals, p_normals, q_mask, p_mask),
     ):
         index = nearest_neighbors(source, target, other_mask)  # [..., N]
-        cosine = (n * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)  # [..., N]
+        cosine = (to_acc_dtype(n) * jnp.take_along_axis(m, index[..., None], -2)).sum(-1)  # [..., N]
         total += _mean(1 - jnp.abs(cosine), own_mask, other_mask)
     return total
 
@@ -194,10 +195,9 @@ def normal_consistency_loss(
     corners = to_acc_dtype(vertices)[..., faces, :]  # [..., F, 3, 3]
     a, b, c = (corners[..., k, :] for k in range(3))
     normals = jnp.cross(b - a, c - a)  # [..., F, 3]
-    length = _root(jnp.square(normals).sum(-1, keepdims=True))
-    # Unit normals of the two faces at each shared edge.
-    normals = (normals / jnp.where(length > 0, length, 1))[..., pairs, :]  # [..., P, 2, 3]
-    return _average(1 - (normals[..., 0, :] * normals[..., 1, :]).sum(-1), pair_mask)
+    # Normals of the two faces at each shared edge.
+    normals = normals[..., pairs, :]  # [..., P, 2, 3]
+    return _average(cosine_distance(normals[..., 0, :], normals[..., 1, :]), pair_mask)
 
 
 def _nearest(source: jax.Array, target: jax.Array, other_mask: jax.Array | None) -> jax.Array:

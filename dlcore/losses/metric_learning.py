@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice
 from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_range, check_shapes, check_values
-from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.l2_normalize import cosine_distance
 from dlcore.ops.moments import squared_distances
 from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
@@ -126,7 +126,7 @@ def triplet_kinds(distances: jax.Array, labels: jax.Array, margin: float | jax.A
     Returns:
       Three boolean arrays [N, N, N] over (anchor, positive, negative).
     """
-    labels = jnp.asarray(labels)
+    distances, labels = to_acc_dtype(distances), jnp.asarray(labels)
     check_shapes(distances=(distances, "N N"), labels=(labels, "int N"), margin=(margin, ">= 0"))
     same = labels[:, None] == labels[None]  # [N, N]
     # [anchor, positive, negative]: the positive of the same class, the negative of another.
@@ -222,8 +222,8 @@ def cosine_embedding_loss(a: jax.Array, b: jax.Array, y: jax.Array, margin: floa
     a, b = to_acc_dtype(a), to_acc_dtype(b)
     check_shapes(a=(a, "... D"), b=(b, "... D"), y=(y, "..."), margin=(margin, "-1 to 1"))
     check_values("y", y, (-1, 1))
-    cosine = _dot(l2_normalize(a), l2_normalize(b))  # [...]
-    return jnp.where(jnp.asarray(y) > 0, 1 - cosine, jax.nn.relu(cosine - margin))
+    distance = cosine_distance(a, b)  # [...]
+    return jnp.where(jnp.asarray(y) > 0, distance, jax.nn.relu(1 - margin - distance))
 
 
 def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.Array = 1.0) -> jax.Array:
@@ -265,7 +265,3 @@ def margin_ranking_loss(
     check_shapes(first=(first, "..."), second=(second, "..."), y=(y, "..."), margin=(margin, ">= 0"))
     check_values("y", y, (-1, 1))
     return jax.nn.relu(margin - y * (first - second))
-
-
-def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.einsum("...d,...d->...", a, b)

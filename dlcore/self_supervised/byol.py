@@ -12,7 +12,6 @@ network without a predictor collapses. The paper trains with LARS on batches of 
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import optax
 from flax import linen as nn
 
@@ -20,8 +19,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
-from dlcore.self_supervised.networks import unit
+from dlcore.ops.l2_normalize import cosine_distance
 from dlcore.self_supervised.siamese import Outputs, momentum_learner
 
 __all__ = ["byol_losses", "learner"]
@@ -41,8 +39,7 @@ def byol_losses(predictions: jax.Array, targets: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
-    predictions, targets = to_acc_dtype(predictions), jax.lax.stop_gradient(to_acc_dtype(targets))
-    return jnp.square(unit(predictions) - unit(targets)).sum(-1)
+    return 2 * cosine_distance(predictions, jax.lax.stop_gradient(targets))
 
 
 @check_arguments

@@ -21,6 +21,7 @@ from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, State, Sum, check_arguments, example_keys, mask_of
 from dlcore.losses import masked_mean
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import all_gather
 from dlcore.optim import apply_gradients
 from dlcore.self_supervised.moco import enqueue
@@ -60,7 +61,7 @@ def nearest_neighbors(queue: jax.Array, queries: jax.Array) -> jax.Array:
     check_finite("queue", queue)
     check_finite("queries", queries)
     check_shapes(queue=(queue, "K D"), queries=(queries, "B D"))
-    return jax.lax.stop_gradient(queue[(queries @ queue.T).argmax(-1)])
+    return jax.lax.stop_gradient(queue[(to_acc_dtype(queries) @ to_acc_dtype(queue).T).argmax(-1)])
 
 
 @check_arguments

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from dlcore.ops import l2_normalize
+from dlcore.ops.l2_normalize import cosine_distance
 
 
 @pytest.mark.parametrize("length", [1e-30, 1e-11, 1e-7, 1.0, 1e19, 1e30])
@@ -46,3 +47,14 @@ def test_axis_and_dtype():
     x = jnp.array([[3.0, 0], [4.0, 2]], jnp.bfloat16)
     assert l2_normalize(x).dtype == jnp.bfloat16
     np.testing.assert_allclose(l2_normalize(x.astype(jnp.float32), axis=0), [[0.6, 0], [0.8, 1]], rtol=1e-6)
+
+
+def test_the_cosine_distance_keeps_small_angles():
+    """(1, 0) and (1, d) are atan d apart, and 1 - cos is half its square; the lengths do not matter."""
+    x, y = (
+        np.float32([[1, 0], [3e20, 0], [2, 0], [1, 0], [0, 0]]),
+        np.float32([[1, 1e-4], [1, 1e-3], [0, 7], [-2, 0], [1, 1]]),
+    )
+    expected = [0.5 * np.arctan(1e-4) ** 2, 0.5 * np.arctan(1e-3) ** 2, 1, 2, 1]
+    np.testing.assert_allclose(cosine_distance(x, y), expected, rtol=1e-3)
+    np.testing.assert_array_equal(jax.grad(lambda x: cosine_distance(x, y[4]))(jnp.zeros(2)), 0)
