@@ -83,7 +83,7 @@ def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Arra
     check_shapes(z=(z, "Z"), values=(values, "V"))
     check_shapes(dimensions=(dimensions, "D"), number=(len(dimensions), ">= 1"))
     check_indices("dimensions", dimensions, len(z), "dimensions")
-    z, dimensions, values = z.astype(result_dtype(z)), jnp.asarray(dimensions), jnp.asarray(values)
+    z, dimensions, values = jnp.asarray(z, result_dtype(z)), jnp.asarray(dimensions), jnp.asarray(values)
     return jax.vmap(lambda d: jax.vmap(lambda v: z.at[d].set(v.astype(z.dtype)))(values))(dimensions)
 
 

@@ -32,7 +32,7 @@ def squared_norm(features: jax.Array) -> jax.Array:
     Returns:
       [].
     """
-    return jnp.square(features).mean()
+    return jnp.square(to_acc_dtype(features)).mean()
 
 
 def octave_sizes(size: tuple[int, int], octaves: int, scale: float, smallest: int = 32) -> list[tuple[int, int]]:

@@ -146,6 +146,7 @@ def area_under_curve(curve: jax.Array) -> jax.Array:
     """
     if not np.ndim(curve) or curve.shape[-1] < 2:
         raise ValueError(f"curve={np.shape(curve)}: no area under a point; allowed: at least two")
+    curve = to_acc_dtype(curve)
     return ((curve[..., 1:] + curve[..., :-1]) / 2).mean(-1)
 
 

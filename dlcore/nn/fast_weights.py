@@ -21,6 +21,7 @@ from jax import lax
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.dense import Dense
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["FastWeightAttention", "FastWeights", "linear_attention", "linear_attention_step", "positive_features"]
 
@@ -29,8 +30,8 @@ class FastWeights(NamedTuple):
     """The memory of linear attention.
 
     Args:
-      matrix: S, [..., K, V], the sum of the outer products.
-      norm: z, [..., K], the sum of the keys' features.
+      matrix: S, [..., K, V], the sum of the outer products, at least float32.
+      norm: z, [..., K], the sum of the keys' features, at least float32.
     """
 
     matrix: jax.Array
@@ -64,8 +65,10 @@ def linear_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.
       ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "... T K"), key=(key, "... T K"), value=(value, "... T V"))
+    dtype = result_dtype(query, key, value)
+    query, key, value = map(to_acc_dtype, (query, key, value))
     weights = jnp.tril(jnp.einsum("...tk,...sk->...ts", positive_features(query), positive_features(key)))
-    return jnp.einsum("...ts,...sv->...tv", weights, value) / weights.sum(-1, keepdims=True)
+    return (jnp.einsum("...ts,...sv->...tv", weights, value) / weights.sum(-1, keepdims=True)).astype(dtype)
 
 
 def linear_attention_step(
@@ -92,11 +95,12 @@ def linear_attention_step(
         matrix=(memory.matrix, "... K V"),
         norm=(memory.norm, "... K"),
     )
-    query, key = positive_features(query), positive_features(key)
+    dtype = result_dtype(query, key, value)
+    query, key = positive_features(to_acc_dtype(query)), positive_features(to_acc_dtype(key))
     matrix = memory.matrix + key[..., :, None] * value[..., None, :]
     norm = memory.norm + key
     read = jnp.einsum("...kv,...k->...v", matrix, query)
-    return FastWeights(matrix, norm), read / (norm * query).sum(-1, keepdims=True)
+    return FastWeights(matrix, norm), (read / (norm * query).sum(-1, keepdims=True)).astype(dtype)
 
 
 class FastWeightAttention(CheckedModule):
@@ -125,8 +129,8 @@ class FastWeightAttention(CheckedModule):
             return linear_attention(query, key, value)
         batch = x.shape[0]
         start = FastWeights(
-            jnp.zeros((batch, self.features, self.features), query.dtype),
-            jnp.zeros((batch, self.features), query.dtype),
+            jnp.zeros((batch, self.features, self.features), acc_dtype_of(query)),
+            jnp.zeros((batch, self.features), acc_dtype_of(query)),
         )
         steps = tuple(jnp.moveaxis(array, 1, 0) for array in (query, key, value))
         _, outputs = lax.scan(lambda memory, step: linear_attention_step(memory, *step), start, steps)

@@ -67,7 +67,7 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(targets=(targets, "B N P"), masked=(masked, "mask B N"))
-    is_visible = (1 - masked)[..., None]
+    targets, is_visible = to_acc_dtype(targets), (1 - masked)[..., None]
     mean = (targets * is_visible).sum(1, keepdims=True) / jnp.maximum(is_visible.sum(1, keepdims=True), 1)
     return jnp.square(targets - mean).mean(-1)
 

@@ -22,6 +22,7 @@ from flax import linen as nn
 from dlcore.data.augment import Augmentation, Preprocess
 from dlcore.learner import Learner, Metrics, Range, Sum, check_arguments, mask_of
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import psum
 from dlcore.self_supervised.siamese import Outputs, center_batch, siamese_learner
 
@@ -51,10 +52,10 @@ def vicreg_terms(a: jax.Array, b: jax.Array, mask: jax.Array, epsilon: float = 1
         covariance = psum(centered.T @ centered) / jnp.maximum(count - 1, 1)  # [D, D]
         variances = jnp.diagonal(covariance)
         hinge = jax.nn.relu(1 - jnp.sqrt(variances + epsilon)).mean()
-        return hinge, (jnp.square(covariance).sum() - jnp.square(variances).sum()) / width
+        return hinge, jnp.square(covariance * (1 - jnp.eye(width))).sum() / width
 
     is_valid = (mask > 0)[:, None]
-    difference = jnp.where(is_valid, a, 0) - jnp.where(is_valid, b, 0)
+    difference = jnp.where(is_valid, to_acc_dtype(a), 0) - jnp.where(is_valid, to_acc_dtype(b), 0)
     total, count = psum((jnp.square(difference).sum(), is_valid.sum()))
     (first_hinge, first_covariance), (second_hinge, second_covariance) = spread(a), spread(b)
     invariance = total / (width * jnp.maximum(count, 1))

@@ -101,7 +101,7 @@ def real_losses(logits: jax.Array) -> jax.Array:
     Returns:
       [...], log(1 + Z) - log Z.
     """
-    return jax.nn.softplus(-jax.nn.logsumexp(logits, axis=-1))
+    return jax.nn.softplus(-jax.nn.logsumexp(to_acc_dtype(logits), axis=-1))
 
 
 def fake_losses(logits: jax.Array) -> jax.Array:
@@ -113,7 +113,7 @@ def fake_losses(logits: jax.Array) -> jax.Array:
     Returns:
       [...], log(1 + Z).
     """
-    return jax.nn.softplus(jax.nn.logsumexp(logits, axis=-1))
+    return jax.nn.softplus(jax.nn.logsumexp(to_acc_dtype(logits), axis=-1))
 
 
 def feature_distance(real: jax.Array, made: jax.Array, mask: jax.Array) -> jax.Array:

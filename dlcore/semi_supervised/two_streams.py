@@ -31,6 +31,7 @@ from dlcore.learner import Labels, Learner, Metrics, ModelState, Range, Sum, exa
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import replica_key
 from dlcore.optim import apply_gradients
 from dlcore.optim.ema import ema_decay, init_average, momentum_update
@@ -266,7 +267,7 @@ def mean_squared(p: jax.Array, q: jax.Array) -> jax.Array:
       ValueError: the shapes differ.
     """
     check_shapes(p=(p, "... C"), q=(q, "... C"))
-    return jnp.square(p - q).mean(-1)
+    return jnp.square(to_acc_dtype(p) - to_acc_dtype(q)).mean(-1)
 
 
 def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metrics]:

@@ -193,7 +193,7 @@ def area_under_curve(accuracies: np.ndarray) -> np.ndarray:
     Raises:
       ValueError: there are fewer than two rounds, or an accuracy is not finite.
     """
-    accuracies = np.asarray(accuracies)
+    accuracies = np.asarray(accuracies, np.float64)
     check_finite("accuracies", accuracies)
     if not accuracies.ndim or accuracies.shape[-1] < 2:
         raise ValueError(f"accuracies={list(accuracies.shape)}: no area under a point; allowed: at least two rounds")

@@ -165,4 +165,4 @@ def _place(flat: dict[tuple[str, ...], Any], name: str) -> tuple[tuple[str, ...]
 
 def _column_norms(kernel: jax.Array) -> jax.Array:
     """[..., out] -> the norm of each output's weights, [out]."""
-    return jnp.sqrt(jnp.square(kernel).sum(tuple(range(kernel.ndim - 1))))
+    return jnp.sqrt(jnp.square(to_acc_dtype(kernel)).sum(tuple(range(kernel.ndim - 1)))).astype(kernel.dtype)

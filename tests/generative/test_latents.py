@@ -89,3 +89,10 @@ def test_principal_directions_are_the_axes_of_an_ellipsoid():
 def test_the_wiring_of_autoencoder_tiny_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(AutoencoderTiny(channels=(4, 4), num_blocks=(1, 1)), (1, 4, 8, 3), [31.3321, -13.6786])
+
+
+def test_codes_of_whole_numbers_move_by_fractions():
+    z = np.array([0, 2])
+    np.testing.assert_allclose(edit(z, np.float32([1, 0]), np.array([0.25, 0.5])), [[0.25, 2], [0.5, 2]])
+    np.testing.assert_allclose(traverse(z, np.array([1]), np.array([0.25])), [[[0, 0.25]]])
+    np.testing.assert_allclose(slerp(z, np.array([2, 0]), 0.5), [2**0.5, 2**0.5], rtol=1e-6)

@@ -131,3 +131,9 @@ def test_wrong_shapes_are_refused():
     ):
         with pytest.raises(ValueError, match=f"^{problem}"):
             losses.normal_consistency_loss(**({"vertices": vertices, "faces": FACES, "pairs": PAIRS} | wrong))
+
+
+def test_edges_of_bytes_do_not_wrap():
+    vertices = np.array([[200, 0, 0], [0, 0, 0]], np.uint8)
+    for edges in ([[0, 1]], [[1, 0]]):
+        assert losses.edge_length_loss(vertices, np.array(edges)) == 40_000

@@ -63,3 +63,11 @@ def test_one_example_is_refused():
 @pytest.mark.parametrize(("spmd", "norm"), [("jit", True), ("pmap", True)])
 def test_eight_devices_equal_one(spmd, norm):
     toys.check_eight_devices(lambda norm: learner(norm, 0.01), spmd, norm)
+
+
+def test_small_correlations_beside_a_diagonal_of_1():
+    """The squares off the diagonal of 512 features sum to 0.0026, and those on it to 512."""
+    correlation = np.full((512, 512), 1e-4, np.float32)
+    np.fill_diagonal(correlation, 1)
+    loss = barlow_twins.barlow_twins_loss(correlation, 1.0)
+    np.testing.assert_allclose(loss, 512 * 511 * 1e-8, rtol=1e-5)
