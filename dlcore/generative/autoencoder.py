@@ -132,9 +132,6 @@ def mean_activation(codes: jax.Array, mask: jax.Array) -> jax.Array:
 
     Returns:
       [D]; 0 where no example counts.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(codes=(codes, "B D"), mask=(mask, "mask B"))
     is_valid = mask > 0

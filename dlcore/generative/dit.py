@@ -51,9 +51,6 @@ def modulate(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
 
     Returns:
       [B, N, D].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(x=(x, "B N D"), shift=(shift, "B D"), scale=(scale, "B D"))
     dtype = result_dtype(x, shift, scale)

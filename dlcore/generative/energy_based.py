@@ -95,9 +95,6 @@ def contrastive_energy_loss(
 
     Returns:
       [B].
-
-    Raises:
-      ValueError: the shapes differ, or the weight is negative.
     """
     check_shapes(energy_penalty=(energy_penalty, ">= 0"))
     check_shapes(positive=(positive, "B"), negative=(negative, "B"))

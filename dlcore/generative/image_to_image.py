@@ -64,9 +64,6 @@ def l1(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [B].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(a=(a, "..."), b=(b, "..."))
     return jnp.abs(to_acc_dtype(a) - to_acc_dtype(b)).reshape(a.shape[0], -1).mean(-1)

@@ -28,9 +28,6 @@ def slerp(a: jax.Array, b: jax.Array, share: float | jax.Array) -> jax.Array:
 
     Returns:
       Of the same shape and dtype, computed in float32.
-
-    Raises:
-      ValueError: the shapes differ, or `share` is out of range.
     """
     check_shapes(a=(a, "..."), b=(b, "..."), share=(share, "0 to 1"))
     a, b, dtype = to_acc_dtype(a), to_acc_dtype(b), result_dtype(a, b)
@@ -128,9 +125,6 @@ def edit(z: jax.Array, direction: jax.Array, amounts: jax.Array) -> jax.Array:
 
     Returns:
       [A, ..., Z].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(z=(z, "... Z"))
     check_shapes(direction=(direction, str(z.shape[-1])), amounts=(amounts, "A"))

@@ -60,9 +60,6 @@ def sharpness(images: jax.Array) -> jax.Array:
 
     Returns:
       [B], the mean absolute difference of a pixel from its right and lower neighbors.
-
-    Raises:
-      ValueError: the images are not [B, H, W, C], with sides of at least 2.
     """
     check_shapes(images=(images, "B H W C"), side=(min(images.shape[1:3]), ">= 2"))
     images = to_acc_dtype(images)

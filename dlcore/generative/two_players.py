@@ -225,9 +225,6 @@ def discriminator_metrics(real_logits: jax.Array, fake_logits: jax.Array, mask: 
 
     Returns:
       `d_real` and `d_fake`.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(real_logits=(real_logits, "B"), fake_logits=(fake_logits, "B"), mask=(mask, "mask B"))
     return {

@@ -154,9 +154,6 @@ def kl_to_standard_normal(mean: jax.Array, log_variance: jax.Array) -> jax.Array
 
     Returns:
       [...] nats, 0 or more.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
     mean, log_variance = (to_acc_dtype(v) for v in (mean, log_variance))
@@ -173,9 +170,6 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
 
     Returns:
       [...], computed in float32 and cast to the dtype of the mean.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(mean=(mean, "..."), log_variance=(log_variance, "..."))
     z, deviation = _logits(mean), jnp.exp(0.5 * _logits(log_variance))
@@ -192,9 +186,6 @@ def log_normal(x: jax.Array, mean: jax.Array, log_variance: jax.Array) -> jax.Ar
 
     Returns:
       [B] nats, at least float32.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(
         x=(x, "..."), **{k: (v, "...") for k, v in (("mean", mean), ("log_variance", log_variance)) if np.ndim(v)}

@@ -231,9 +231,6 @@ def straight_through(z: jax.Array, q: jax.Array) -> jax.Array:
 
     Returns:
       [...], q.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(z=(z, "..."), q=(q, "..."))
     return z + jax.lax.stop_gradient(q - z)
@@ -354,9 +351,6 @@ def reconstruction_loss(
 
     Returns:
       (mean loss, metrics: `mse` and `psnr` are of pixels in [0, 1]).
-
-    Raises:
-      ValueError: the shapes do not fit together, or `commitment` is negative.
     """
     check_shapes(y=(y, "B H W C"), x=(x, "B H W C"), commitment_losses=(commitment_losses, "B"), mask=(mask, "mask B"))
     check_shapes(commitment=(commitment, ">= 0"))
@@ -446,9 +440,6 @@ def prior_loss(prior: nn.Module, params: Any, codes: jax.Array, mask: jax.Array)
 
     Returns:
       (mean nats a code, {"prior_bits"}: bits a code).
-
-    Raises:
-      ValueError: the shapes differ, or a code is no integer.
     """
     check_shapes(codes=(codes, "int B h w"), mask=(mask, "mask B"))
     codes = jax.lax.stop_gradient(codes)[..., None]

@@ -42,9 +42,6 @@ def chamfer_loss(
 
     Returns:
       [...], one loss a pair of sets; 0 where a set is empty.
-
-    Raises:
-      ValueError: the shapes do not fit together, or outside of jit a point that counts is not finite.
     """
     p, q = _as_array("p", p), _as_array("q", q)
     check_shapes(
@@ -84,9 +81,6 @@ def chamfer_normal_loss(
 
     Returns:
       [...] in [0, 2], one loss a pair of sets; 0 where a set is empty.
-
-    Raises:
-      ValueError: the shapes do not fit together, or outside of jit a point or normal that counts is not finite.
     """
     p, q = _as_array("p", p), _as_array("q", q)
     check_shapes(
@@ -138,9 +132,6 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
 
     Returns:
       [...], one loss a mesh.
-
-    Raises:
-      ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
@@ -159,9 +150,6 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
 
     Returns:
       [...], one loss a mesh.
-
-    Raises:
-      ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
@@ -184,9 +172,6 @@ def normal_consistency_loss(
 
     Returns:
       [...] in [0, 2], one loss a mesh.
-
-    Raises:
-      ValueError: the shapes do not fit together, or outside of jit an index is out of range.
     """
     check_shapes(vertices=(vertices, "... V 3"))
     check_shapes(faces=(faces, "int F 3"), pairs=(pairs, "int P 2"), pair_mask=(pair_mask, "mask P or None"))

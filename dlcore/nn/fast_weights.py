@@ -60,9 +60,6 @@ def linear_attention(query: jax.Array, key: jax.Array, value: jax.Array) -> jax.
 
     Returns:
       [..., T, V].
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(query=(query, "... T K"), key=(key, "... T K"), value=(value, "... T V"))
     dtype = result_dtype(query, key, value)
@@ -84,9 +81,6 @@ def linear_attention_step(
 
     Returns:
       (memory, output [..., V]).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(
         query=(query, "... K"),

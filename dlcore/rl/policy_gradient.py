@@ -96,9 +96,6 @@ def policy_gradient_loss(log_probabilities: jax.Array, weights: jax.Array, mask:
 
     Returns:
       A scalar.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(log_probabilities=(log_probabilities, "T"), weights=(weights, "T"), mask=(mask, "mask T or None"))
     terms = safe_product(jax.lax.stop_gradient(to_acc_dtype(weights)), to_acc_dtype(log_probabilities))

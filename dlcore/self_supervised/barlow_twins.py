@@ -38,9 +38,6 @@ def cross_correlation(a: jax.Array, b: jax.Array, mask: jax.Array, epsilon: floa
 
     Returns:
       C [D, D], in [-1, 1].
-
-    Raises:
-      ValueError: the shapes differ, or there is one example.
     """
     check_shapes(a=(a, "B D"), b=(b, "B D"), epsilon=(epsilon, ">= 0"))
 

@@ -34,9 +34,6 @@ def byol_losses(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], in [0, 4].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
     return 2 * cosine_distance(predictions, jax.lax.stop_gradient(targets))

@@ -62,9 +62,6 @@ def mean_patch_loss(targets: jax.Array, masked: jax.Array) -> jax.Array:
 
     Returns:
       [B, N], the mean squared error in each patch; the mean of no patch is 0.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(targets=(targets, "B N P"), masked=(masked, "mask B N"))
     targets, is_visible = to_acc_dtype(targets), (1 - masked)[..., None]

@@ -149,9 +149,6 @@ def masked_patch_mean(losses: jax.Array, masked: jax.Array) -> jax.Array:
 
     Returns:
       [...]; 0 where no patch is masked.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(losses=(losses, "... N"), masked=(masked, "mask ... N"))
     return jnp.where(masked, to_acc_dtype(losses), 0).sum(-1) / jnp.maximum(masked.sum(-1), 1)

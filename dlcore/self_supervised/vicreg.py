@@ -40,9 +40,6 @@ def vicreg_terms(a: jax.Array, b: jax.Array, mask: jax.Array, epsilon: float = 1
 
     Returns:
       (invariance s, variance v(Z) + v(Z'), covariance c(Z) + c(Z')), scalars.
-
-    Raises:
-      ValueError: the shapes differ, or there is one example.
     """
     check_shapes(a=(a, "B D"), b=(b, "B D"), mask=(mask, "mask B"), epsilon=(epsilon, ">= 0"))
     width = a.shape[1]

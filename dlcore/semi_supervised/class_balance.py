@@ -47,9 +47,6 @@ def running_mean(mean: jax.Array, values: jax.Array, mask: jax.Array) -> jax.Arr
 
     Returns:
       [C]; as it was where no image counts.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(mean=(mean, "C"), values=(values, "U C"), mask=(mask, "mask U"))
     mean, dtype, is_valid = to_acc_dtype(mean), result_dtype(mean), mask > 0
@@ -68,9 +65,6 @@ def align_distribution(probabilities: jax.Array, mean: jax.Array) -> jax.Array:
 
     Returns:
       aligned probabilities [U, C]; uniform where all of an image are 0.
-
-    Raises:
-      ValueError: the shapes differ, or a concrete number is outside [0, 1].
     """
     check_shapes(probabilities=(probabilities, "U C"), mean=(mean, "C"))
     check_range("probabilities", probabilities, 0, 1)

@@ -262,9 +262,6 @@ def mean_squared(p: jax.Array, q: jax.Array) -> jax.Array:
 
     Returns:
       [U].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(p=(p, "... C"), q=(q, "... C"))
     return jnp.square(to_acc_dtype(p) - to_acc_dtype(q)).mean(-1)

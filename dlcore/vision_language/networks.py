@@ -95,9 +95,6 @@ def last_valid(h: jax.Array, tokens: jax.Array) -> jax.Array:
 
     Returns:
       [B, H]; the first state of a row of PAD alone.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(h=(h, "B T H"), tokens=(tokens, "int B T"))
     last = jnp.maximum((tokens != PAD).sum(1) - 1, 0)
