@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_shapes
 from dlcore.ops.im2col import im2col
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["encode", "normalize_patches", "random_patches"]
 
@@ -57,8 +58,9 @@ def normalize_patches(patches: jax.Array, epsilon: float = 1e-2) -> jax.Array:
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     check_finite("epsilon", epsilon)
+    dtype, patches = result_dtype(patches), to_acc_dtype(patches)
     away = patches - patches.mean(-1, keepdims=True)
-    return away / jnp.sqrt(jnp.square(away).mean(-1, keepdims=True) + epsilon**2)
+    return (away / jnp.sqrt(jnp.square(away).mean(-1, keepdims=True) + epsilon**2)).astype(dtype)
 
 
 def encode(
@@ -83,7 +85,7 @@ def encode(
     """
     _check(images, size)
     check_finite("codebook", codebook)
-    codebook = jnp.asarray(codebook, images.dtype)
+    images, codebook = to_acc_dtype(images), to_acc_dtype(codebook)
     if codebook.ndim != 2 or not len(codebook) or codebook.shape[1] != size * size * images.shape[3]:
         raise ValueError(
             f"codebook.shape={codebook.shape}: does not fit size={size} and images.shape={images.shape}; "
@@ -95,7 +97,7 @@ def encode(
     most = min((side - size) // stride + 1 for side in images.shape[1:3])
     if not 1 <= grid <= most:
         raise ValueError(f"grid={grid}: out of range; allowed: 1..{most}")
-    return _encode(jnp.asarray(images), codebook, size, stride, grid, min(batch_size, len(images)))
+    return _encode(images, codebook, size, stride, grid, min(batch_size, len(images)))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))

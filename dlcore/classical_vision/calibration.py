@@ -20,7 +20,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import fit_homography, normalize_points, solve_dlt
 from dlcore.ops.camera import distort, rotation_from_vector
 from dlcore.ops.checks import check_finite, check_shapes
-from dlcore.ops.precision import product, to_namespace
+from dlcore.ops.precision import product, to_acc_dtype, to_namespace
 
 __all__ = ["Calibration", "calibrate_plane", "calibrate_solid", "decompose_camera_matrix", "fit_camera_matrix"]
 
@@ -97,9 +97,9 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
     """
     check_shapes(matrix=(matrix, "3 4"))
     check_finite("matrix", matrix)
-    if not isinstance(matrix, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(matrix)[:, :3]) < 3:
+    if not isinstance(matrix, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(matrix, np.float64)[:, :3]) < 3:
         raise ValueError(f"matrix={np.asarray(matrix).tolist()}: its left part is singular; allowed: K [R | t]")
-    matrix = jnp.asarray(matrix)
+    matrix = to_acc_dtype(matrix)
     matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
     # RQ by QR of the matrix with its rows reversed.
     q, r = jnp.linalg.qr(matrix[::-1, :3].T)

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from dlcore.ops.checks import check_probabilities, check_shapes
 from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["fisher_vector"]
 
@@ -46,6 +47,7 @@ def fisher_vector(
     check_probabilities("weights", weights)
     check_shapes(weights=(weights, "... > 0"))
     check_shapes(variances=(variances, "... > 0"))
+    descriptors, weights, means, variances = map(to_acc_dtype, (descriptors, weights, means, variances))
     away = (descriptors[:, None] - means) / jnp.sqrt(variances)  # [N, K, D]
     log_density = jnp.log(weights) - 0.5 * (jnp.square(away) + jnp.log(2 * jnp.pi * variances)).sum(-1)
     gamma = jax.nn.softmax(log_density, -1)[..., None]

@@ -227,7 +227,7 @@ def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, i
     check_shapes(size=(np.asarray(size), "2"))
     rows, columns = size
     check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
-    if not isinstance(homography, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(homography)) < 3:
+    if not isinstance(homography, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(homography, np.float64)) < 3:
         raise ValueError(f"homography={np.asarray(homography).tolist()}: singular; allowed: a matrix with an inverse")
     dtype = acc_dtype_of(image)
     u, v = jnp.meshgrid(jnp.arange(columns, dtype=dtype), jnp.arange(rows, dtype=dtype))

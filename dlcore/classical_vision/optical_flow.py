@@ -18,7 +18,7 @@ import numpy as np
 from dlcore.ops.checks import check_broadcast, check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable, gaussian_filter
 from dlcore.ops.grid_sample import bilinear_sample
-from dlcore.ops.precision import result_dtype, to_acc_dtype
+from dlcore.ops.precision import centered, result_dtype, to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["Flow", "dense_lucas_kanade", "endpoint_error", "horn_schunck", "image_pyramid", "lucas_kanade", "warp_back"]
@@ -286,4 +286,5 @@ def _checked(first: jax.Array, second: jax.Array, window: int, levels: int) -> t
     for name, image in (("first", first), ("second", second)):
         if not isinstance(image, jax.core.Tracer):
             check_finite(name, image)
-    return to_acc_dtype(first), to_acc_dtype(second)
+    # No equation depends on the brightness itself, of which large values would lose the digits of the change.
+    return centered(first, second, center=to_acc_dtype(first).mean())[:2]

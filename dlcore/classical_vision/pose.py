@@ -48,7 +48,7 @@ def solve_pose(
     Returns:
       The pose.
     """
-    return _solve(to_acc_dtype(points), pixels_to_plane(pixels, intrinsics), weights, steps)
+    return _solve(to_acc_dtype(points), pixels_to_plane(to_acc_dtype(pixels), intrinsics), weights, steps)
 
 
 def ransac_pose(
@@ -83,7 +83,7 @@ def ransac_pose(
 
     return ransac(
         key,
-        (to_acc_dtype(points), pixels_to_plane(pixels, intrinsics)),
+        (to_acc_dtype(points), pixels_to_plane(to_acc_dtype(pixels), intrinsics)),
         lambda data: _solve(*data, None, 0),
         residual,
         sample_size=6,

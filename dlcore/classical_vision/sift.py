@@ -124,6 +124,7 @@ def octave_keypoints(
     Returns:
       Keypoints of 2 `count` rows, or fewer in a small octave, in no order.
     """
+    levels = to_acc_dtype(levels)
     height, width = levels.shape[1:]
     # Extrema of the difference of Gaussians over space and scale.
     difference = levels[1:] - levels[:-1]
@@ -181,6 +182,7 @@ def describe(levels: jax.Array, points: jax.Array, level: jax.Array, sigmas: jax
     Returns:
       [N, 128] in the order (row of cells, column of cells, angle), of norm 1.
     """
+    levels, points, sigmas, angles = map(to_acc_dtype, (levels, points, sigmas, angles))
     # The grid spans 4 cells of 3 sigma; its middle is the point.
     grid = (np.arange(_SAMPLES) + 0.5) / _SAMPLES - 0.5
     x, y = (g.ravel().astype(np.float32) for g in np.meshgrid(grid, grid))

@@ -111,7 +111,7 @@ def disparity_to_points(
     """
     check_intrinsics(intrinsics)
     check_shapes(disparity=(disparity, "H W"), intrinsics=(intrinsics, "3 3"))
-    intrinsics = jnp.asarray(intrinsics)
+    intrinsics = to_acc_dtype(intrinsics)
     depth = disparity_to_depth(disparity, intrinsics[0, 0], baseline, mask)
     x = (jnp.arange(disparity.shape[1]) - intrinsics[0, 2]) / intrinsics[0, 0]
     y = (jnp.arange(disparity.shape[0])[:, None] - intrinsics[1, 2]) / intrinsics[1, 1]

@@ -121,7 +121,7 @@ def sampson_distance(matrix: jax.Array, pairs: tuple[jax.Array, jax.Array]) -> j
     Returns:
       [N], in these coordinates.
     """
-    first, second = map(_homogeneous, map(to_acc_dtype, pairs))
+    matrix, first, second = to_acc_dtype(matrix), *map(_homogeneous, map(to_acc_dtype, pairs))
     lines, back = first @ matrix.T, second @ matrix
     squared = (lines[:, :2] ** 2).sum(1) + (back[:, :2] ** 2).sum(1)
     return jnp.abs((second * lines).sum(1)) / jnp.sqrt(squared)
@@ -137,7 +137,7 @@ def essential_poses(essential: jax.Array) -> tuple[jax.Array, jax.Array]:
       (rotations [4, 3, 3], translations [4, 3] of length 1), from the first camera to the second.
     """
     check_finite("essential", essential)
-    u, _, vt = jnp.linalg.svd(essential)
+    u, _, vt = jnp.linalg.svd(to_acc_dtype(essential))
     u, vt = u * jnp.sign(jnp.linalg.det(u)), vt * jnp.sign(jnp.linalg.det(vt))
     quarter = jnp.array([[0, -1, 0], [1, 0, 0], [0, 0, 1]], u.dtype)
     one, other, t = u @ quarter @ vt, u @ quarter.T @ vt, u[:, 2]
@@ -209,7 +209,7 @@ def structure_from_motion(
         raise ValueError(f"first: {len(first)} pairs; allowed: at least 8")
     if len(first) != len(second):
         raise ValueError(f"second: {len(second)} pixels of {len(first)} pairs; allowed: as many as first has")
-    one, two = pixels_to_plane(first, intrinsics), pixels_to_plane(second, intrinsics)
+    one, two = (pixels_to_plane(to_acc_dtype(pixels), intrinsics) for pixels in (first, second))
     focal = jnp.sqrt(to_acc_dtype(intrinsics)[0, 0] * to_acc_dtype(intrinsics)[1, 1])
     settings = {"threshold": threshold, "num_hypotheses": num_hypotheses, "mask": mask}
     # The threshold of RANSAC is static; distances are brought to pixels instead.

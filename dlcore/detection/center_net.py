@@ -125,6 +125,7 @@ def gaussian_radius(sizes: jax.Array, min_overlap: float = 0.7) -> jax.Array:
     check_shapes(sizes=(sizes, "... 2"), min_overlap=(min_overlap, "0 to 1"))
     check_shapes(min_overlap=(min_overlap, "> 0"))
     check_range("sizes", sizes, 0)
+    sizes = to_acc_dtype(sizes)
     area, around = sizes.prod(-1), sizes.sum(-1)
     # (w - r)(h - r) = o (2 w h - (w - r)(h - r))
     shifted = (around - jnp.sqrt(around**2 - 4 * area * (1 - min_overlap) / (1 + min_overlap))) / 2
@@ -188,6 +189,7 @@ def heat_map_loss(
     check_shapes(logits=(logits, "..."), targets=(targets, "..."))
     check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
     check_range("targets", targets, 0, 1)
+    logits, targets = to_acc_dtype(logits), to_acc_dtype(targets)
     p = jax.nn.sigmoid(logits)
     at_center = -((1 - p) ** alpha) * jax.nn.log_sigmoid(logits)
     elsewhere = -((1 - targets) ** beta) * p**alpha * jax.nn.log_sigmoid(-logits)

@@ -137,6 +137,7 @@ def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     check_boxes("boxes", boxes)
     if not len(boxes):
         raise ValueError("boxes: none; allowed: at least one")
+    boxes = to_acc_dtype(boxes)
     half, center = (boxes[:, 2:] - boxes[:, :2]).mean(0) / 2, jnp.array(size[::-1]) / 2
     return jnp.concatenate([center - half, center + half])
 

@@ -123,7 +123,7 @@ def image_losses(logits: jax.Array, targets: jax.Array, classes: jax.Array) -> d
     check_class_ids("classes", classes, logits.shape[-1])
     positive = classes > 0
     # Binary cross-entropy of the mask of the target class alone.
-    entropy = optax.sigmoid_binary_cross_entropy(_of_class(logits, classes), targets)  # [R, h, w]
+    entropy = optax.sigmoid_binary_cross_entropy(_of_class(logits, classes), to_acc_dtype(targets))  # [R, h, w]
     number = positive.sum(dtype=jnp.int32) * entropy[0].size
     return {"mask": (jnp.where(positive[:, None, None], entropy, 0).sum(), number)}
 
@@ -147,4 +147,4 @@ def probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _of_class(logits: jax.Array, classes: jax.Array) -> jax.Array:
-    return jnp.take_along_axis(logits, classes[..., None, None, None], -1).squeeze(-1)
+    return jnp.take_along_axis(to_acc_dtype(logits), classes[..., None, None, None], -1).squeeze(-1)

@@ -15,6 +15,7 @@ from flax import linen as nn
 from dlcore.nn import DeformableAttention, Dense, FeedForward, LayerNorm, MultiHeadAttention
 from dlcore.nn.deformable_encoder import Shapes
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["BoxHead", "DeformableDecoderLayer", "inverse_sigmoid"]
 
@@ -33,7 +34,7 @@ def inverse_sigmoid(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
       ValueError: `epsilon` is outside [0, 1].
     """
     check_shapes(epsilon=(epsilon, "0 to 1"))
-    x = jnp.clip(x, 0, 1)
+    x = jnp.clip(to_acc_dtype(x), 0, 1)
     return jnp.log(jnp.maximum(x, epsilon) / jnp.maximum(1 - x, epsilon))
 
 

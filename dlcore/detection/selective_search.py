@@ -149,6 +149,7 @@ def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
         below the largest is not in use.
     """
     _check_regions(values, labels)
+    values = np.asarray(values, np.promote_types(values.dtype, np.float32))
     from scipy.ndimage import gaussian_filter
 
     dy, dx = (gaussian_filter(values, (1, 1, 0), order=(*order, 0)) for order in ((1, 0), (0, 1)))

@@ -130,7 +130,7 @@ def camera_center(rotation: jax.Array, translation: jax.Array) -> jax.Array:
       [3].
     """
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
-    return -_product(jnp.asarray(rotation).T, jnp.asarray(translation))
+    return -_product(jnp.asarray(rotation).T, translation)
 
 
 def look_at(
@@ -181,7 +181,7 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
     check_shapes(points=(points, "... 3"))
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_finite("points", points)
-    return _apply(rotation, points) + translation
+    return _apply(rotation, points) + to_acc_dtype(translation)
 
 
 def project(
@@ -209,7 +209,7 @@ def project(
     check_finite("points", points)
     points = to_acc_dtype(points)
     points = points if rotation is None else _apply(rotation, points)
-    points = points if translation is None else points + translation
+    points = points if translation is None else points + to_acc_dtype(translation)
     depth = points[..., 2]
     _check_nonzero("points", depth)
     plane = points[..., :2] / jnp.where(depth == 0, 1, depth)[..., None]
@@ -229,8 +229,9 @@ def plane_to_pixels(plane: jax.Array, intrinsics: jax.Array, distortion: jax.Arr
     """
     check_intrinsics(intrinsics)
     check_shapes(plane=(plane, "... 2"), intrinsics=(intrinsics, "3 3"))
-    plane = plane if distortion is None else distort(plane, distortion)
-    return _apply(jnp.asarray(intrinsics)[:2, :2], plane) + jnp.asarray(intrinsics)[:2, 2]
+    plane, intrinsics = to_acc_dtype(plane), to_acc_dtype(intrinsics)
+    plane = plane if distortion is None else distort(plane, to_acc_dtype(distortion))
+    return _apply(intrinsics[:2, :2], plane) + intrinsics[:2, 2]
 
 
 def pixels_to_plane(
@@ -313,7 +314,7 @@ def unproject(
     check_finite("depth", depth)
     _check_nonzero("depth", depth)
     origin, directions = pixel_rays(pixels, intrinsics, rotation, translation, distortion)
-    return origin + jnp.asarray(depth)[..., None] * directions
+    return origin + to_acc_dtype(depth)[..., None] * directions
 
 
 def pixel_grid(height: int, width: int) -> jax.Array:
@@ -420,7 +421,7 @@ def rotation_from_vector(vector: jax.Array) -> jax.Array:
     """
     check_shapes(vector=(vector, "... 3"))
     check_finite("vector", vector)
-    vector = jnp.asarray(vector)
+    vector = to_acc_dtype(vector)
     squared = jnp.square(vector).sum(-1)[..., None, None]
     is_small = squared < 1e-6
     safe = jnp.where(is_small, 1.0, squared)
@@ -488,12 +489,12 @@ def _solve_columns(linear: Callable, right: jax.Array) -> jax.Array:
 
 
 def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-    return jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
+    return jnp.matmul(to_acc_dtype(a), to_acc_dtype(b), precision=jax.lax.Precision.HIGHEST)
 
 
 def _apply(matrix: jax.Array, vectors: jax.Array) -> jax.Array:
     """matrix [M, N] times each of vectors [..., N]."""
-    return _product(jnp.asarray(vectors), jnp.asarray(matrix).T)
+    return _product(vectors, jnp.asarray(matrix).T)
 
 
 def _is_concrete(values: Any) -> bool:

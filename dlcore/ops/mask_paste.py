@@ -12,6 +12,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.ops.checks import check_boxes, check_range, check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["heatmaps_to_keypoints", "paste_masks"]
 
@@ -36,7 +37,8 @@ def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole
     check_shapes(masks=(masks, "K M M"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)
     _check_size(size)
-    side = masks.shape[-1]
+    dtype, side = result_dtype(masks), masks.shape[-1]
+    masks, boxes = to_acc_dtype(masks), to_acc_dtype(boxes)
     if whole_pixels:
         # With a border of zeros, so that masks fade out, and the box that much larger.
         masks, side, before = jnp.pad(masks, ((0, 0), (1, 1), (1, 1))), side + 2, side
@@ -56,11 +58,11 @@ def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole
         near = jnp.maximum(1 - jnp.abs(source[..., None] - jnp.arange(side)), 0)
         if whole_pixels:
             near = jnp.where(((offset >= 0) & (offset < extent[:, axis, None]))[..., None], near, 0)
-        return near.astype(masks.dtype)
+        return near
 
     rows, columns = weights(1, size[0]), weights(0, size[1])
     across = jnp.einsum("kij,kxj->kix", masks, columns, precision=lax.Precision.HIGHEST)
-    return jnp.einsum("kyi,kix->kyx", rows, across, precision=lax.Precision.HIGHEST)
+    return jnp.einsum("kyi,kix->kyx", rows, across, precision=lax.Precision.HIGHEST).astype(dtype)
 
 
 def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
@@ -81,15 +83,13 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
     check_shapes(heatmaps=(heatmaps, "K J M M finite"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)
     _check_size(size)
+    heatmaps, boxes = to_acc_dtype(heatmaps), to_acc_dtype(boxes)
 
     def one(argument: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         maps, box = argument
         sides = jnp.maximum(box[2:] - box[:2], 1)
         pixels = jnp.ceil(sides)
-        rows, columns = (
-            _cubic(maps.shape[-1], pixels[axis], length).astype(maps.dtype)
-            for axis, length in ((1, size[0]), (0, size[1]))
-        )
+        rows, columns = (_cubic(maps.shape[-1], pixels[axis], size[1 - axis]) for axis in (1, 0))
         large = jnp.einsum("yi,jik,xk->jyx", rows, maps, columns, precision=lax.Precision.HIGHEST)
         y, x = (jnp.arange(length) < pixels[axis] for axis, length in ((1, size[0]), (0, size[1])))
         flat = jnp.where(y[:, None] & x, large, -jnp.inf).reshape(len(maps), -1)

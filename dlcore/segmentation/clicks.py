@@ -20,6 +20,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.pooling import max_pool
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.segmentation.sam import HIDDEN
 
 __all__ = ["brightness_masks", "color_masks", "mask_iou", "place_click", "region_depth", "simulate_clicks"]
@@ -176,6 +177,7 @@ def color_masks(images: jax.Array, points: jax.Array, labels: jax.Array, thresho
         finite.
     """
     _check_clicks(images, points, labels, threshold)
+    images = to_acc_dtype(images)
     colors = _at_points(images, points)  # [N, K, C]
     distances = jnp.abs(images[:, None] - colors[:, :, None, None]).max(-1)  # [N, K, H, W]
     on_object, beside = (jnp.where((labels == kind)[..., None, None], distances, jnp.inf).min(1) for kind in (1, 0))
@@ -203,7 +205,7 @@ def brightness_masks(
         finite.
     """
     _check_clicks(images, points, labels, threshold)
-    is_bright = images.mean(-1) > jnp.asarray(threshold)[..., None, None]
+    is_bright = to_acc_dtype(images).mean(-1) > jnp.asarray(threshold)[..., None, None]
     clicked = _at_points(is_bright, points)  # [N, K]
     votes = jnp.where(labels == 1, 2 * clicked - 1, jnp.where(labels == 0, 1 - 2 * clicked, 0)).sum(1)
     return is_bright == (votes >= 0)[:, None, None]

@@ -171,8 +171,8 @@ def minimum_cut(gain: np.ndarray, edges: np.ndarray, weights: np.ndarray, limit:
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
     scale, count = 1000, len(gain)
-    gain = np.round(scale * np.clip(gain, -limit, limit)).astype(np.int32)
-    weights = np.round(scale * np.asarray(weights)).astype(np.int32)
+    gain = np.round(scale * np.clip(np.asarray(gain, np.float64), -limit, limit)).astype(np.int32)
+    weights = np.round(scale * np.asarray(weights, np.float64)).astype(np.int32)
     # A node for each pixel, a source (foreground) and a sink (background).
     source, sink, pixel_nodes = count, count + 1, np.arange(count)
     rows = np.concatenate([edges[:, 0], edges[:, 1], np.full(count, source), pixel_nodes])

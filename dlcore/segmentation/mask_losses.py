@@ -27,6 +27,7 @@ from dlcore.losses.segmentation import dice_loss
 from dlcore.ops.assignment import assign
 from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.grid_sample import bilinear_sample
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "MaskLossWeights",
@@ -136,6 +137,7 @@ def point_losses(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.
       ValueError: the shapes differ, or concrete targets are outside [0, 1].
     """
     check_shapes(logits=(logits, "... P"), targets=(targets, "... P"))
+    logits, targets = to_acc_dtype(logits), to_acc_dtype(targets)
     cross_entropy = optax.sigmoid_binary_cross_entropy(logits, targets).mean(-1)
     return cross_entropy, dice_loss(logits[..., None], targets[..., None])
 
@@ -173,6 +175,7 @@ def match_masks(
     )
     check_class_ids("labels", labels, class_logits.shape[1] - 1, valid=valid)
     check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
+    class_logits, logits, targets = map(to_acc_dtype, (class_logits, logits, targets))
     cost_class = -jax.nn.softmax(class_logits)[:, jnp.where(valid, labels, 0)]  # [Q, M]
     # All pairs by products: the sum over points of log(1 + e^s) - s y, and of p y.
     product = jax.lax.Precision.HIGHEST

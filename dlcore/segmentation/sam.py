@@ -22,7 +22,7 @@ from dlcore.learner import Range
 from dlcore.models.vitdet import ViTDet
 from dlcore.nn import Conv, LayerNorm, gelu
 from dlcore.ops.checks import check_boxes, check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import product, to_acc_dtype
 from dlcore.segmentation.mask_decoder import MaskDecoder
 
 __all__ = ["CORNERS", "HIDDEN", "SAM", "PromptEncoder", "fourier_positions"]
@@ -51,7 +51,8 @@ def fourier_positions(coordinates: jax.Array, frequencies: jax.Array) -> jax.Arr
       ValueError: the shapes do not fit together.
     """
     check_shapes(coordinates=(coordinates, "... 2"), frequencies=(frequencies, "2 F"))
-    angles = 2 * math.pi * ((2 * coordinates - 1) @ frequencies)
+    turns = product(2 * to_acc_dtype(coordinates) - 1, frequencies)
+    angles = 2 * math.pi * (turns - jnp.round(turns))  # of many whole turns a sine loses its digits
     return jnp.concatenate([jnp.sin(angles), jnp.cos(angles)], -1)
 
 

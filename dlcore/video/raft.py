@@ -23,6 +23,7 @@ from dlcore.learner import Learner, Metrics, ModelState, Range, Sum, check_argum
 from dlcore.losses import masked_mean
 from dlcore.nn.apply import apply_model
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["learner", "sequence_loss"]
@@ -51,6 +52,7 @@ def sequence_loss(
         valid=(valid, "mask B H W or None"),
         gamma=(gamma, ">= 0"),
     )
+    flows, target = to_acc_dtype(flows), to_acc_dtype(target)
     is_valid = jnp.ones(target.shape[:3], bool) if valid is None else valid > 0
     distances = jnp.abs(flows - jnp.where(is_valid[..., None], target, 0)).sum(-1)  # [N, B, H, W]
     weights = jnp.asarray(gamma, distances.dtype) ** jnp.arange(len(flows) - 1, -1, -1)  # [N]

@@ -139,7 +139,7 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
     # R, G and B are the same function of the hue, shifted by a third of the circle.
     k = (jnp.array([5.0, 3.0, 1.0], image.dtype) + sixth[..., None]) % 6
     shifted = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-    return shifted.astype(image.dtype)
+    return shifted
 
 
 @keeps_uint8
@@ -167,7 +167,7 @@ def gaussian_blur(
         check_whole_number("radius", reach, 0)
     for axis in (0, 1):
         offset = jnp.arange(-radius[axis], radius[axis] + 1)
-        weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis])).astype(image.dtype)
+        weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis]))
         width = [(radius[a], radius[a]) if a == axis else (0, 0) for a in range(3)]
         padded = jnp.pad(image, width, mode="reflect")
         size = image.shape[axis]

@@ -21,6 +21,7 @@ from dlcore.data.augment.compose import Augmentation
 from dlcore.data.image_headers import target_size
 from dlcore.learner import Range, example_keys, mask_of
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import replica_key
 
 __all__ = ["Mixed", "Mixing", "augmented_batch", "cutmix", "cutmix_box", "mix_batch", "mixup"]
@@ -231,5 +232,5 @@ def _check_floating(name: str, values: jax.Array) -> None:
 
 
 def _blend(lam: jax.Array, values: jax.Array, partner_idx: jax.Array) -> jax.Array:
-    lam = lam.reshape(lam.shape + (1,) * (values.ndim - 1)).astype(values.dtype)
-    return lam * values + (1 - lam) * jnp.where(lam < 1, values[partner_idx], 0)
+    lam, dtype, values = lam.reshape(lam.shape + (1,) * (values.ndim - 1)), values.dtype, to_acc_dtype(values)
+    return (lam * values + (1 - lam) * jnp.where(lam < 1, values[partner_idx], 0)).astype(dtype)

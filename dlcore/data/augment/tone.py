@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.data.augment.color import to_float
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = [
     "adjust_gamma",
@@ -39,7 +40,7 @@ Number = float | jax.Array
 
 
 def keeps_uint8(function: Callable) -> Callable:
-    """Extend a function of float images in [0, 1] to uint8 images: convert to float, apply, round to uint8.
+    """Extend a function of float32 images in [0, 1] to uint8 and halves: convert, apply, go back (bytes are rounded).
 
     Args:
       function: (image [H, W, C] in [0, 1], ...) -> image.
@@ -52,7 +53,7 @@ def keeps_uint8(function: Callable) -> Callable:
     def wrapped(image: jax.Array, *arguments, **named) -> jax.Array:
         image = jnp.asarray(image)
         if jnp.issubdtype(image.dtype, jnp.inexact):
-            return function(image, *arguments, **named)
+            return function(to_acc_dtype(image), *arguments, **named).astype(image.dtype)
         return _to_uint8(function(to_float(image), *arguments, **named))
 
     return wrapped
@@ -65,7 +66,7 @@ def real_pixels(image: jax.Array) -> tuple[jax.Array, int]:
       image: any shape, uint8 in [0, 255] or floating in [0, 1].
 
     Returns:
-      (pixels, white): the same values, float32 where they were uint8, and the value of white, 255 or 1.
+      (pixels, white): the same values, at least float32, and the value of white, 255 or 1.
 
     Raises:
       TypeError: `image` is neither uint8 nor floating.
@@ -73,7 +74,7 @@ def real_pixels(image: jax.Array) -> tuple[jax.Array, int]:
     image = jnp.asarray(image)
     if image.dtype == jnp.uint8:
         return image.astype(jnp.float32), 255
-    return to_float(image), 1
+    return to_acc_dtype(to_float(image)), 1
 
 
 def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Array:
@@ -213,7 +214,7 @@ def equalize(image: jax.Array) -> jax.Array:
     check_shapes(image=(image, "H W C finite"))
     image = jnp.asarray(image)
     if image.dtype != jnp.uint8:
-        return (equalize(_to_uint8(image, floor=True)) / jnp.asarray(255, image.dtype)).astype(image.dtype)
+        return (equalize(_to_uint8(to_acc_dtype(image), floor=True)) / 255).astype(image.dtype)
 
     def channel(plane: jax.Array) -> jax.Array:
         level = plane.astype(jnp.int32)
