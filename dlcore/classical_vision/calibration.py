@@ -20,7 +20,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import fit_homography, normalize_points, solve_dlt
 from dlcore.ops.camera import distort, rotation_from_vector
 from dlcore.ops.checks import check_finite, check_shapes
-from dlcore.ops.precision import product, to_acc_dtype, to_namespace
+from dlcore.ops.precision import product, to_namespace
 
 __all__ = ["Calibration", "calibrate_plane", "calibrate_solid", "decompose_camera_matrix", "fit_camera_matrix"]
 
@@ -90,7 +90,8 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
       matrix: [3, 4], up to scale.
 
     Returns:
-      (intrinsics [3, 3] with positive focal lengths, rotation [3, 3], translation [3]).
+      (intrinsics [3, 3] with positive focal lengths, rotation [3, 3], translation [3]), NumPy's float64 of an array of
+      the host.
 
     Raises:
       ValueError: the matrix is not finite, or its left part is singular: no camera, or one at infinity.
@@ -99,15 +100,15 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
     check_finite("matrix", matrix)
     if not isinstance(matrix, jax.core.Tracer) and np.linalg.matrix_rank(np.asarray(matrix, np.float64)[:, :3]) < 3:
         raise ValueError(f"matrix={np.asarray(matrix).tolist()}: its left part is singular; allowed: K [R | t]")
-    matrix = to_acc_dtype(matrix)
-    matrix = matrix * jnp.sign(jnp.linalg.det(matrix[:, :3]))
+    xp, matrix = to_namespace(matrix)
+    matrix = matrix * xp.sign(xp.linalg.det(matrix[:, :3]))
     # RQ by QR of the matrix with its rows reversed.
-    q, r = jnp.linalg.qr(matrix[::-1, :3].T)
+    q, r = xp.linalg.qr(matrix[::-1, :3].T)
     upper, rotation = r.T[::-1, ::-1], q.T[::-1]
     # Focal lengths are positive.
-    signs = jnp.sign(jnp.diag(upper))
+    signs = xp.sign(xp.diag(upper))
     upper, rotation = upper * signs, signs[:, None] * rotation
-    return upper / upper[2, 2], rotation, jnp.linalg.solve(upper, matrix[:, 3])
+    return upper / upper[2, 2], rotation, xp.linalg.solve(upper, matrix[:, 3])
 
 
 def calibrate_solid(

@@ -138,8 +138,7 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
     sixth = (jnp.where(chroma > 0, sixth, 0) + 6 * shift) % 6
     # R, G and B are the same function of the hue, shifted by a third of the circle.
     k = (jnp.array([5.0, 3.0, 1.0], image.dtype) + sixth[..., None]) % 6
-    shifted = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
-    return shifted
+    return value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(k, 4 - k), 0, 1)
 
 
 @keeps_uint8
