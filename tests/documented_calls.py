@@ -30,7 +30,7 @@ SIZES = {
 NAMES = json.loads((Path(__file__).parent / "goldens" / "public_names.json").read_text())
 SECTION = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.M | re.S)
 LINE = re.compile(r"^  (\*{0,2}\w+): (.*?)(?=^  \*{0,2}\w+: |\Z)", re.M | re.S)
-SHAPE = re.compile(r"(?:(int32|int|bool|uint8|float32|floating|float)\s+)?\[([^\]]*)\]")
+SHAPE = re.compile(r"(?:(int32|int|bool|uint8|float32|floating|float)\s+)?\[([^\]]*)\](?:\s+(int32|int|bool|uint8)\b)?")
 LABELS = re.compile(r"label|class|index|indices|codes|tokens|token_ids|groups|clusters|_ids?$|faces|edges")
 MASKS = re.compile(r"mask|valid|train$|ignored|matched|is_")
 
@@ -95,7 +95,7 @@ def arguments(function: Callable) -> dict[str, Argument] | None:
         if not is_required and not (shape and parameter.name in ("mask", "valid", "weights")):
             continue
         if shape and (sizes := _sizes(shape[2])) is not None:
-            call[parameter.name] = _array(parameter.name, text, shape[1], sizes, position)
+            call[parameter.name] = _array(parameter.name, text, shape[1] or shape[3], sizes, position)
         elif re.match(r"(PRNG )?key\b", text):
             call[parameter.name] = Argument(jax.random.key(0))
         elif is_required and (number := _number(parameter)) is not None:

@@ -21,7 +21,7 @@ import numpy as np
 
 from dlcore.ops.checks import check_finite
 from dlcore.ops.filters import gaussian_filter
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = ["Keypoints", "describe", "octave_keypoints", "sift"]
 
@@ -87,7 +87,8 @@ def sift(
         )
     if not isinstance(image, jax.core.Tracer):
         check_finite("image", image)
-    image = to_acc_dtype(image)
+    # Differences alone count, of which large values would lose the digits.
+    image, _ = centered(image, center=to_acc_dtype(image).mean())
     base = _doubled(image) if double else image
     # The camera has blurred by half a pixel already, which doubling makes a whole one.
     base = gaussian_filter(base, math.sqrt(_SIGMA**2 - (1.0 if double else 0.5) ** 2))

@@ -155,7 +155,7 @@ def block_matching(
         if not isinstance(image, jax.core.Tracer):
             check_finite(name, image)
     left, right = to_acc_dtype(left), to_acc_dtype(right)
-    box = np.full(window, 1 / window)
+    box = np.ones(window)  # sums, not means: those of whole numbers are exact, and equal windows tie
     column = jnp.arange(left.shape[1])
     shifts = jnp.arange(max_disparity + 1)
     # [D, H, W]: the difference of left (x) and right (x - d), and a larger one where right has no such column.
@@ -181,9 +181,9 @@ def block_matching(
     mask = (jnp.abs(back - best) <= tolerance) & (column >= max_disparity) & (disparity > 0)
     # Without texture along the rows, all disparities fit alike.
     slope = jnp.abs(correlate_separable(left, np.ones(1), np.array([-1, 0, 1]), "nearest"))
-    texture = correlate_separable(slope, box, box, "nearest")
+    texture = correlate_separable(slope, box, box, "nearest") / window**2
     mask &= texture > texture_threshold * (left.max() - left.min())
-    return Disparity(disparity, mask, costs.min(0))
+    return Disparity(disparity, mask, costs.min(0) / window**2)
 
 
 def _check_stereo(focal: float, baseline: float) -> None:

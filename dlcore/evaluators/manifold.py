@@ -95,7 +95,7 @@ def half_interval(values: np.ndarray) -> float:
     check_shapes(values=(values, "N"))
     if len(values) < 2:
         raise ValueError(f"values={len(values)} numbers: too few for an interval; allowed: at least 2")
-    return float(1.96 * np.std(values, ddof=1) / np.sqrt(len(values)))
+    return float(1.96 * np.std(values, ddof=1, dtype=np.float64) / np.sqrt(len(values)))
 
 
 def _radii(points: np.ndarray, k: int) -> np.ndarray:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 
 from dlcore.learner import Sum
 from dlcore.ops.checks import check_finite, check_mask
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["depth_errors", "depth_metrics"]
@@ -41,15 +42,15 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
         if v is not None and v.shape != prediction.shape:
             raise ValueError(f"{name}={v.shape}: wrong shape; allowed: {prediction.shape}, as prediction")
     check_mask("mask", mask)
-    acc_dtype = jnp.result_type(jnp.float32, prediction, truth)
+    prediction, truth = to_acc_dtype(prediction), to_acc_dtype(truth)
     valid = (truth > 0) & jnp.isfinite(truth)
     valid = valid if mask is None else valid & (mask > 0)
     if not any(isinstance(v, jax.core.Tracer) for v in (prediction, valid)):
         check_finite("prediction", jnp.where(valid, prediction, 1))
     # Invalid pixels become 1 in both, whose errors are 0.
-    g = jnp.where(valid, truth, 1).astype(acc_dtype)
-    p = jnp.where(valid, jnp.maximum(prediction, 1e-6), 1).astype(acc_dtype)
-    count = jnp.maximum(valid.sum(), 1).astype(acc_dtype)
+    g = jnp.where(valid, truth, 1)
+    p = jnp.where(valid, jnp.maximum(prediction, 1e-6), 1)
+    count = jnp.maximum(valid.sum(), 1)
 
     def mean(v: jax.Array) -> jax.Array:
         return jnp.where(valid, v, 0).sum() / count
@@ -66,7 +67,7 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
         "log10": mean(jnp.abs(d)) / math.log(10),
         "silog": 100 * safe_sqrt(mean(jnp.square(d - mean_d))),
     }
-    return errors | {f"delta{i}": mean((ratio < 1.25**i).astype(acc_dtype)) for i in (1, 2, 3)}
+    return errors | {f"delta{i}": mean(ratio < 1.25**i) for i in (1, 2, 3)}
 
 
 def depth_metrics(

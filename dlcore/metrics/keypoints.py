@@ -104,7 +104,9 @@ def object_keypoint_similarity(
     )
     check_shapes(sigmas=(sigmas, "... > 0"))
     check_range("areas", areas, 0)
+    predicted, target, areas, sigmas = map(to_acc_dtype, (predicted, target, areas, sigmas))
     is_labeled = target[..., 2] > 0
+    # The addend keeps an area of 0 finite, as in COCO's tools.
     squares = jnp.square(predicted - jnp.where(is_labeled[..., None], target[..., :2], 0)).sum(-1)  # [..., K]
-    similarity = jnp.exp(-squares / (2 * areas[..., None] * jnp.square(2 * sigmas)))
+    similarity = jnp.exp(-squares / (2 * (areas[..., None] + np.spacing(1)) * jnp.square(2 * sigmas)))
     return jnp.where(is_labeled, similarity, 0).sum(-1) / jnp.maximum(is_labeled.sum(-1), 1)

@@ -13,6 +13,7 @@ import numpy as np
 
 from dlcore.choices import check_choice
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import result_dtype, to_acc_dtype
 
 __all__ = ["correlate_separable", "gaussian_filter", "sobel_filter"]
 
@@ -45,7 +46,7 @@ def correlate_separable(
     check_finite("rows", rows)
     check_finite("columns", columns)
     check_choice("mode", mode, _PADDING)
-    image = jnp.asarray(image)
+    dtype, image = result_dtype(image), to_acc_dtype(image)
     for axis, kernel in ((image.ndim - 2, rows), (image.ndim - 1, columns)):
         if len(kernel) % 2 == 0:
             raise ValueError(f"kernel of {len(kernel)} weights: no middle; allowed: odd lengths")
@@ -59,7 +60,7 @@ def correlate_separable(
             if weight
         ]
         image = jnp.asarray(sum(shifted))
-    return image
+    return image.astype(dtype)
 
 
 def gaussian_filter(
@@ -87,7 +88,7 @@ def gaussian_filter(
     check_shapes(sigma=(sigma, ">= 0"), truncate=(truncate, ">= 0"))
     check_finite("sigma, truncate", (sigma, truncate))
     if sigma == 0:
-        return jnp.asarray(image)
+        return jnp.asarray(image, result_dtype(image))
     offsets = np.arange(-int(truncate * sigma + 0.5), int(truncate * sigma + 0.5) + 1)
     kernel = np.exp(-0.5 * np.square(offsets / sigma))
     kernel /= kernel.sum()
