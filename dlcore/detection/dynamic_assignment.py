@@ -26,6 +26,7 @@ from dlcore.choices import check_whole_number
 from dlcore.detection.anchors import Grid, check_targets
 from dlcore.ops.boxes import box_iou, boxes_to_distances
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["Assignment", "sim_ota_assignment", "task_aligned_assignment"]
 
@@ -78,7 +79,7 @@ def task_aligned_assignment(
     check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
     check_targets(boxes, valid, labels, logits.shape[-1])
     check_whole_number("topk", topk, 1)
-    logits, pred_boxes = jax.lax.stop_gradient((logits, pred_boxes))
+    logits, pred_boxes = jax.lax.stop_gradient((to_acc_dtype(logits), to_acc_dtype(pred_boxes)))
     inside, iou = _inside(grid, boxes, valid), _overlaps(boxes, pred_boxes, valid)  # [M, L]
     alignment = jax.nn.sigmoid(logits)[:, labels].T ** alpha * iou**beta  # [M, L]
     # The K most aligned locations inside each box, then one box for each location.
@@ -127,7 +128,7 @@ def sim_ota_assignment(
     check_shapes(center_radius=(center_radius, ">= 0"), iou_cost=(iou_cost, ">= 0"))
     check_targets(boxes, valid, labels, logits.shape[-1])
     check_whole_number("topk", topk, 1)
-    logits, pred_boxes = jax.lax.stop_gradient((logits, pred_boxes))
+    logits, pred_boxes = jax.lax.stop_gradient((to_acc_dtype(logits), to_acc_dtype(pred_boxes)))
     inside, iou = _inside(grid, boxes, valid), _overlaps(boxes, pred_boxes, valid)  # [M, L]
     iou = jnp.where(inside, iou, 0)
     centers = (boxes[:, None, :2] + boxes[:, None, 2:]) / 2  # [M, 1, 2]

@@ -79,6 +79,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
       ValueError: a moment is not finite, or a covariance is not symmetric or has a negative eigenvalue.
     """
     check_shapes(mean_f=(mean_f, "D"), cov_f=(cov_f, "D D"), mean_g=(mean_g, "D"), cov_g=(cov_g, "D D"))
+    mean_f, cov_f, mean_g, cov_g = (np.asarray(moment, np.float64) for moment in (mean_f, cov_f, mean_g, cov_g))
     for name, moment in (("mean_f", mean_f), ("cov_f", cov_f), ("mean_g", mean_g), ("cov_g", cov_g)):
         check_finite(name, moment)
     for name, cov in (("cov_f", cov_f), ("cov_g", cov_g)):
@@ -89,7 +90,7 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
     values, vectors = np.linalg.eigh(cov_f)
     root = vectors * np.sqrt(values.clip(0)) @ vectors.T
     inner = np.linalg.eigvalsh(root @ cov_g @ root)
-    gap = np.square(np.asarray(mean_f) - mean_g).sum()
+    gap = np.square(mean_f - mean_g).sum()
     return float(max(0.0, gap + np.trace(cov_f) + np.trace(cov_g) - 2 * np.sqrt(inner.clip(0)).sum()))
 
 

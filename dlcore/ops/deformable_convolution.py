@@ -16,6 +16,7 @@ from jax import lax
 from dlcore.choices import is_whole_number
 from dlcore.ops.grid_sample import bilinear_sample
 from dlcore.ops.im2col import Padding, pads_of, pair_of, window_counts
+from dlcore.ops.precision import result_dtype
 
 __all__ = ["deform_conv"]
 
@@ -44,7 +45,7 @@ def deform_conv(
       groups: groups of channels that are convolved separately.
 
     Returns:
-      [N, H', W', O], with the dtype of x.
+      [N, H', W', O], with the dtype of x, float32 for integers.
 
     Raises:
       ValueError: the shapes do not fit together.
@@ -91,4 +92,4 @@ def deform_conv(
     samples = jnp.swapaxes(samples, 3, 4).reshape(n, *counts, taps, groups, channels // groups)
     weight = kernel.reshape(taps, channels // groups, groups, -1)
     out = jnp.einsum("nhwkgc,kcgo->nhwgo", samples, weight.astype(samples.dtype), precision=lax.Precision.HIGHEST)
-    return out.reshape(n, *counts, -1).astype(x.dtype)
+    return out.reshape(n, *counts, -1).astype(result_dtype(x))

@@ -35,6 +35,7 @@ from dlcore.nn import Dense, LayerNorm
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import masks_to_boxes
 from dlcore.ops.checks import check_shapes
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.ops.replica import replica_key
 from dlcore.ops.resize import resize
 from dlcore.ops.roi import roi_align
@@ -137,6 +138,7 @@ def semantic_scores(class_logits: jax.Array, mask_logits: jax.Array) -> jax.Arra
       ValueError: the shapes do not fit together.
     """
     check_shapes(class_logits=(class_logits, "... Q K"), mask_logits=(mask_logits, "... h w Q"))
+    class_logits, mask_logits = to_acc_dtype(class_logits), to_acc_dtype(mask_logits)
     probs = jax.nn.softmax(class_logits)[..., :-1]  # [..., Q, C]
     return jnp.einsum("...hwq,...qc->...hwc", nn.sigmoid(mask_logits), probs)
 
@@ -163,6 +165,7 @@ def instance_detections(
     check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
     _check_stuff(num_stuff, class_logits.shape[1] - 1)
     check_whole_number("detections_per_img", detections_per_img, 1)
+    class_logits, mask_logits = to_acc_dtype(class_logits), to_acc_dtype(mask_logits)
     probs = jax.nn.softmax(class_logits)[:, num_stuff:-1]  # [Q, things]
     count = min(detections_per_img, probs.size)
     best, index = jax.lax.top_k(probs.reshape(-1), count)

@@ -18,7 +18,7 @@ from jax import lax
 from dlcore.choices import check_whole_number
 from dlcore.ops import avg_pool
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["convex_upsample", "correlation_pyramid", "lookup_correlation"]
 
@@ -72,6 +72,7 @@ def lookup_correlation(pyramid: tuple[jax.Array, ...], points: jax.Array, radius
         points=(points, "B h w 2"), **{f"pyramid[{i}]": (level, f"B h w r{i} c{i}") for i, level in enumerate(pyramid)}
     )
     check_shapes(radius=(radius, "int >= 0"))
+    points = to_acc_dtype(points)
     offsets = jnp.arange(-radius, radius + 1, dtype=points.dtype)
     features = []
     for level, volume in enumerate(pyramid):
@@ -105,9 +106,10 @@ def convex_upsample(flow: jax.Array, logits: jax.Array, factor: int = 8) -> jax.
     """
     check_whole_number("factor", factor, 1)
     check_shapes(flow=(flow, "B h w 2"), logits=(logits, f"B h w {9 * factor**2}"))
+    dtype, flow, logits = result_dtype(flow), to_acc_dtype(flow), to_acc_dtype(logits)
     batch, height, width, _ = flow.shape
     weights = jax.nn.softmax(logits.reshape(batch, height, width, 9, factor, factor), axis=3)
     padded = jnp.pad(factor * flow, ((0, 0), (1, 1), (1, 1), (0, 0)))
     neighbors = [padded[:, y : y + height, x : x + width] for y in range(3) for x in range(3)]
     fine = jnp.einsum("bhwkyx,bhwkc->bhywxc", weights, jnp.stack(neighbors, 3), precision=lax.Precision.HIGHEST)
-    return fine.reshape(batch, factor * height, factor * width, 2)
+    return fine.reshape(batch, factor * height, factor * width, 2).astype(dtype)

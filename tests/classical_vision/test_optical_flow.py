@@ -237,3 +237,10 @@ def test_bad_input_is_named():
         horn_schunck(image, image.at[0, 0].set(jnp.nan))
     with pytest.raises(ValueError, match="alpha=0: out of range"):
         horn_schunck(image, image, 0)
+
+
+def test_flow_does_not_depend_on_the_brightness():
+    first = np.random.default_rng(0).random((12, 12)).round(3)
+    second = np.roll(first, 1, 1)
+    expected = horn_schunck(first, second, iterations=20)
+    np.testing.assert_allclose(horn_schunck(first + 1e4, second + 1e4, iterations=20), expected, rtol=1e-3, atol=1e-4)

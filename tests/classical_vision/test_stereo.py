@@ -194,3 +194,13 @@ def test_bad_input_is_named():
         depth_to_disparity(np.array([1.0, 0.0]), 1, 1)
     with pytest.raises(ValueError, match=r"right\[0, 0\]=nan"):
         block_matching(image, np.full((8, 8), np.nan, np.float32), 3)
+
+
+def test_equal_windows_tie_at_any_scale_of_the_images():
+    left, right = np.random.default_rng(0).integers(0, 3, (2, 12, 12)).astype(np.float32)
+    scales = (1, 2.0**-13, 2.0**13)
+    expected, *others = (block_matching(left * scale, right * scale, 4, window=5).disparity for scale in scales)
+    for other in others:
+        np.testing.assert_allclose(other, expected, rtol=1e-6)
+    sums = np.stack([np.abs(left[3:8, 5:10] - right[3:8, 5 - d : 10 - d]).sum() for d in range(5)])
+    assert int(np.round(expected[5, 7])) == sums.argmin()

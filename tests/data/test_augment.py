@@ -376,3 +376,8 @@ def test_arrays_of_numpy_are_taken_as_those_of_jax():
         np.testing.assert_array_equal(augment.warp_image(image, warp, method), augment.warp_image(IMAGE, warp, method))
     moved = augment.warp_boxes(boxes.tolist(), warp, (8, 8))[0]
     np.testing.assert_array_equal(moved, augment.warp_boxes(jnp.asarray(boxes), warp, (8, 8))[0])
+
+
+def test_bytes_are_normalized_as_their_numbers():
+    image = np.array([[[0, 100, 200]]], np.uint8)
+    np.testing.assert_allclose(normalize(128.0, 64.0)(None, image), [[[-2, -0.4375, 1.125]]])

@@ -153,3 +153,10 @@ def test_a_square_stays_inside_unless_it_may_leave(monkeypatch):
     expected[0:2, 0:4] = 0
     np.testing.assert_array_equal(cut[..., 0], expected)
     assert ranges == [(0, [3, 6]), (0, [6, 9])]
+
+
+def test_noise_of_halves_is_the_one_of_float32():
+    image = jnp.full((8, 8, 3), 0.5)
+    expected = gaussian_noise(0.1)(jax.random.key(0), image)
+    found = gaussian_noise(0.1)(jax.random.key(0), image.astype(jnp.bfloat16))
+    np.testing.assert_array_equal(found, expected.astype(jnp.bfloat16))

@@ -61,3 +61,13 @@ def test_distances_of_bytes_do_not_wrap():
         np.array([[[3, 3], [3, 200]]], np.uint8), truth, np.array([[0, 0, 12, 5]], np.uint8), np.array([True])
     )
     assert found.compute()["pck"] == 1 / 2
+
+
+def test_an_area_of_0_counts_exact_keypoints_alone_as_pycocotools():
+    predicted = np.array([[3, 4], [1, 1]], np.uint8)
+    target = np.array([[3, 4, 2], [2, 1, 2]], np.uint8)
+    distance = predicted.astype(float) - target[:, :2]
+    sigmas = np.array([0.1, 0.1])
+    exponent = np.square(distance).sum(1) / np.square(2 * sigmas) / (0 + np.spacing(1)) / 2
+    found = object_keypoint_similarity(predicted, target, np.uint8(0), sigmas)
+    np.testing.assert_allclose(found, np.exp(-exponent).mean(), rtol=1e-6)

@@ -339,3 +339,10 @@ def test_more_bad_input_is_named():
             camera.world_to_camera(np.zeros((2, 3), np.float32), *other)
     with pytest.raises(ValueError, match="target='blender': unknown"):
         camera.convert_extrinsics(eye, np.zeros(3), "opencv", "blender")
+
+
+def test_a_rotation_of_bytes_is_that_of_their_numbers():
+    vector = np.array([1, 2, 5], np.uint8)
+    expected = Rotation.from_rotvec(vector.astype(float)).as_matrix()
+    np.testing.assert_allclose(camera.rotation_from_vector(vector), expected, atol=1e-6)
+    np.testing.assert_array_equal(camera.camera_center(np.eye(3, dtype=np.uint8), vector), [-1, -2, -5])

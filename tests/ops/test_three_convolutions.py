@@ -185,3 +185,12 @@ def test_windows_of_unequal_axes_are_copied_and_added_back():
         np.testing.assert_array_equal(rows[:, p, q], padded[:, *window].reshape(2, 12))
         counts[window] += 1
     np.testing.assert_array_equal(back, (counts * padded)[:, 1:, :6])
+
+
+def test_the_convolution_by_fft_of_whole_numbers_is_exact():
+    x, kernel = (
+        np.arange(50, dtype=np.int32).reshape(1, 5, 5, 2),
+        np.arange(-18, 18, dtype=np.int32).reshape(3, 3, 2, 2),
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], (3, 3), (0, 1))  # [3, 3, C, 3, 3]
+    np.testing.assert_array_equal(conv_fft(x, kernel)[0], np.einsum("yxcij,ijco->yxo", windows, kernel))

@@ -277,3 +277,10 @@ def test_the_decoder_has_the_papers_sizes():
         assert (model.iou_hidden, model.iou_depth) == (256, 3)
     assert (SAM(ENCODER).features, SAM(ENCODER).decoder_depth, MaskDecoder().depth) == (256, 2, 2)
     assert SAM(ENCODER).mask_channels == 16
+
+
+def test_positions_of_many_turns_keep_their_phase():
+    places, frequencies = np.float32([[0.3, 0.7], [900.25, 1000.5]]), np.float32([[3, 8.5], [16, 0.25]])
+    angles = 2 * np.pi * ((2 * places.astype(float) - 1) @ frequencies)
+    expected = np.concatenate([np.sin(angles), np.cos(angles)], -1)
+    np.testing.assert_allclose(fourier_positions(places, frequencies), expected, atol=2e-5)

@@ -10,6 +10,7 @@ import numpy as np
 from dlcore.data.augment.compose import Augmentation, check_channels
 from dlcore.data.source import Source, check_source
 from dlcore.ops.checks import check_finite
+from dlcore.ops.precision import acc_dtype_of, result_dtype
 
 __all__ = ["channel_statistics", "normalize", "to_float"]
 
@@ -45,7 +46,7 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
       std: one number for all channels, or [C], positive.
 
     Returns:
-      `(key, image [H, W, C] float) -> image`.
+      `(key, image [H, W, C]) -> image`.
 
     Raises:
       ValueError: `mean` or `std` is not finite or neither a scalar nor [C], or `std` is not positive.
@@ -61,7 +62,7 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
     def apply(key: jax.Array | None, image: jax.Array) -> jax.Array:
         del key
         check_channels(image, mean, std)
-        return (image - mean.astype(image.dtype)) / std.astype(image.dtype)
+        return ((image.astype(acc_dtype_of(image)) - mean) / std).astype(result_dtype(image))
 
     return apply
 

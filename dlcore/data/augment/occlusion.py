@@ -13,6 +13,7 @@ import numpy as np
 from dlcore.choices import check_pair, check_whole_number
 from dlcore.data.augment.compose import Augmentation
 from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["cutout", "erase", "gaussian_noise", "random_erasing", "random_resized_crop"]
 
@@ -187,6 +188,7 @@ def gaussian_noise(std: float = 0.1) -> Augmentation:
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         if not jnp.issubdtype(image.dtype, jnp.floating):
             raise ValueError(f"image.dtype={image.dtype}: no floats to add noise to; allowed: floating dtypes")
-        return image + std * jax.random.normal(key, image.shape, image.dtype)
+        noise = jax.random.normal(key, image.shape, acc_dtype_of(image))
+        return (image + std * noise).astype(image.dtype)
 
     return apply

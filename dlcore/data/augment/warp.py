@@ -170,7 +170,7 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
     Raises:
       ValueError: `start` or `end` is not [4, 2], or three concrete points lie on a line.
     """
-    start, end = jnp.asarray(start), jnp.asarray(end)
+    start, end = to_acc_dtype(start), to_acc_dtype(end)
     if start.shape != (4, 2) or end.shape != (4, 2):
         raise ValueError(f"start and end have shapes {start.shape} and {end.shape}; allowed: [4, 2] each")
     for name, points in (("start", start), ("end", end)):
@@ -180,8 +180,6 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
             areas = np.abs(np.linalg.det(triangles[:, 1:] - triangles[:, :1]))
             if (areas <= 1e-6 * areas.max()).any():
                 raise ValueError(f"{name}={np.asarray(points).tolist()}: three on a line; allowed: no three on a line")
-    dtype = jnp.result_type(float, start, end)
-    start, end = start.astype(dtype), end.astype(dtype)
     return Warp(_homography(start, end), _homography(end, start))
 
 
