@@ -287,4 +287,4 @@ def _checked(first: jax.Array, second: jax.Array, window: int, levels: int) -> t
         if not isinstance(image, jax.core.Tracer):
             check_finite(name, image)
     # No equation depends on the brightness itself, of which large values would lose the digits of the change.
-    return centered(first, second, center=to_acc_dtype(first).mean())[:2]
+    return centered(first, second, center=first.mean())[:2]

@@ -88,7 +88,7 @@ def sift(
     if not isinstance(image, jax.core.Tracer):
         check_finite("image", image)
     # Differences alone count, of which large values would lose the digits.
-    image, _ = centered(image, center=to_acc_dtype(image).mean())
+    image, _ = centered(image, center=image.mean())
     base = _doubled(image) if double else image
     # The camera has blurred by half a pixel already, which doubling makes a whole one.
     base = gaussian_filter(base, math.sqrt(_SIGMA**2 - (1.0 if double else 0.5) ** 2))

@@ -170,7 +170,7 @@ def block_matching(
     # Subpixel disparity: the minimum of a parabola through three costs.
     curvature = before - 2 * here + after
     offset = jnp.where(curvature > 0, (before - after) / 2 / jnp.where(curvature > 0, curvature, 1), 0)
-    is_inner = (best == inner) & (before < beyond) & (jnp.abs(offset) <= 0.5)
+    is_inner = (best == inner) & (after < beyond) & (jnp.abs(offset) <= 0.5)
     disparity = best + jnp.where(is_inner, offset, 0)
     # The right image's own match: of its column x the least cost over left columns x + d.
     target = column + shifts[:, None]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
@@ -307,7 +308,7 @@ def _floating(x: Array) -> Array:
     x = x if hasattr(x, "dtype") else np.asarray(x)
     if x.dtype.kind in "OSU":
         raise ValueError(f"x={x.dtype}: no numbers; allowed: arrays of numbers")
-    return x if x.dtype in (np.float32, np.float64) else x.astype(np.float32)
+    return x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(np.float32)
 
 
 def _mean(train: np.ndarray, per: str) -> np.ndarray:

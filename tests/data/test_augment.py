@@ -380,4 +380,4 @@ def test_arrays_of_numpy_are_taken_as_those_of_jax():
 
 def test_bytes_are_normalized_as_their_numbers():
     image = np.array([[[0, 100, 200]]], np.uint8)
-    np.testing.assert_allclose(normalize(128.0, 64.0)(None, image), [[[-2, -0.4375, 1.125]]])
+    np.testing.assert_allclose(augment.normalize(128.0, 64.0)(None, image), [[[-2, -0.4375, 1.125]]])

@@ -157,6 +157,6 @@ def test_a_square_stays_inside_unless_it_may_leave(monkeypatch):
 
 def test_noise_of_halves_is_the_one_of_float32():
     image = jnp.full((8, 8, 3), 0.5)
-    expected = gaussian_noise(0.1)(jax.random.key(0), image)
-    found = gaussian_noise(0.1)(jax.random.key(0), image.astype(jnp.bfloat16))
+    expected = occlusion.gaussian_noise(0.1)(jax.random.key(0), image)
+    found = occlusion.gaussian_noise(0.1)(jax.random.key(0), image.astype(jnp.bfloat16))
     np.testing.assert_array_equal(found, expected.astype(jnp.bfloat16))
