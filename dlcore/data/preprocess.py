@@ -80,7 +80,8 @@ class Standardizer:
           ValueError: the examples do not have the shape of those of the fit.
         """
         x = self._checked("x", x)
-        return (x - self.mean.astype(x.dtype)) / self.std.astype(x.dtype)
+        dtype = np.promote_types(x.dtype, np.float32)
+        return ((x.astype(dtype) - self.mean.astype(dtype)) / self.std.astype(dtype)).astype(x.dtype)
 
     def inverse(self, y: Array) -> Array:
         """Undo the standardization.
@@ -95,7 +96,8 @@ class Standardizer:
           ValueError: the examples do not have the shape of those of the fit.
         """
         y = self._checked("y", y)
-        return y * self.std.astype(y.dtype) + self.mean.astype(y.dtype)
+        dtype = np.promote_types(y.dtype, np.float32)
+        return (y.astype(dtype) * self.std.astype(dtype) + self.mean.astype(dtype)).astype(y.dtype)
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,10 @@ class PCA:
         if tuple(x.shape[1:]) != self.shape:
             raise ValueError(f"x has shape {tuple(x.shape)}; allowed: {('N', *self.shape)}, as in the fit")
         x = x.reshape(x.shape[0], self.mean.size)
-        return (x - self.mean.astype(x.dtype)) @ (self.basis / self._scale()).astype(x.dtype)
+        dtype = np.promote_types(x.dtype, np.float32)
+        return ((x.astype(dtype) - self.mean.astype(dtype)) @ (self.basis / self._scale()).astype(dtype)).astype(
+            x.dtype
+        )
 
     def inverse(self, y: Array) -> Array:
         """Reconstruct examples from their projections.
@@ -150,8 +155,9 @@ class PCA:
         """
         y = _floating(y)
         check_shapes(y=(y, f"N {self.variance.size}"))
-        x = y @ (self.basis * self._scale()).T.astype(y.dtype) + self.mean.astype(y.dtype)
-        return x.reshape(y.shape[0], *self.shape)
+        dtype = np.promote_types(y.dtype, np.float32)
+        x = y.astype(dtype) @ (self.basis * self._scale()).T.astype(dtype) + self.mean.astype(dtype)
+        return x.astype(y.dtype).reshape(y.shape[0], *self.shape)
 
     def _scale(self) -> np.ndarray:
         return np.sqrt(self.variance + self.epsilon) if self.whiten else np.ones_like(self.variance)

@@ -336,7 +336,7 @@ def warp_boxes(
     _check_size(size)
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M or None"), keep=(keep, "0 to 1"))
     check_boxes("boxes", boxes, valid)
-    dtype, boxes = result_dtype(boxes), to_acc_dtype(boxes)
+    dtype, boxes = result_dtype(jnp.asarray(boxes)), to_acc_dtype(boxes)
     x0, y0, x1, y1 = jnp.moveaxis(boxes, -1, 0)
     t = jnp.linspace(0, 1, 5, dtype=boxes.dtype)[:, None]
     across, down = x0 + t * (x1 - x0), y0 + t * (y1 - y0)
