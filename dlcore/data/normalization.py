@@ -12,7 +12,6 @@ import numpy as np
 from dlcore.data.augment.color import to_float
 from dlcore.data.image_headers import target_size
 from dlcore.ops.checks import check_finite, check_shapes
-from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["IMAGENET_MEAN", "IMAGENET_STD", "normalizer"]
 
@@ -50,7 +49,7 @@ def normalizer(
         if not deviation > 0:
             raise ValueError(f"std[{i}]={deviation:g}: out of range; allowed: above 0")
     mean, std = np.asarray(mean), np.asarray(std)
-    dtype = acc_dtype_of(dtype)
+    dtype = jnp.promote_types(dtype, jnp.float32)
 
     def normalize(images: jax.Array) -> jax.Array:
         if len(mean) > 1 and images.shape[-1] not in (1, len(mean)):

@@ -9,8 +9,8 @@
 
 Kohya writes "_" for the dots of a layer's name. Names are diffusers', or those of the network's authors: SDXL's blocks
 are counted in a row, and Flux and Stable Diffusion 3 have one layer for queries, keys and values. A file of diffusers
-may hold the configuration of peft (`lora_adapter_metadata`), which is read as `dlcore.transfer.lora` reads it. What is
-not understood is refused by its name.
+may hold the configuration of peft (`lora_adapter_metadata`), which is read as `dlcore.transfer.peft_files` reads it.
+What is not understood is refused by its name.
 """
 
 import copy
@@ -38,7 +38,8 @@ from dlcore.models.t5 import T5
 from dlcore.models.torch_weights import names_by_rules
 from dlcore.ops.checks import check_shapes
 from dlcore.transfer.adapters import Target
-from dlcore.transfer.lora import LoRA, Names, scale_of
+from dlcore.transfer.lora import LoRA
+from dlcore.transfer.peft_files import Names, scale_of
 
 __all__ = ["merge_lora", "read_lora"]
 

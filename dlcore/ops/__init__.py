@@ -95,7 +95,7 @@ from dlcore.ops.fractional_pooling import fractional_max_pool, fractional_starts
 from dlcore.ops.grid_sample import affine_grid, bilinear_sample, grid_sample
 from dlcore.ops.im2col import col2im, conv_im2col, im2col
 from dlcore.ops.kernels import is_kernel
-from dlcore.ops.l2_normalize import l2_normalize
+from dlcore.ops.l2_normalize import cosine_distance, l2_normalize, unit_rows
 from dlcore.ops.mask_paste import heatmaps_to_keypoints, paste_masks
 from dlcore.ops.mesh import (
     adjacent_faces,
@@ -120,7 +120,7 @@ from dlcore.ops.patches import patch_grid, patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
-from dlcore.ops.precision import acc_dtype_of, centered, result_dtype, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, centered, product, result_dtype, to_acc_dtype, to_namespace
 from dlcore.ops.replica import (
     REPLICA,
     all_gather,
@@ -203,6 +203,7 @@ __all__ = [
     "conv_winograd",
     "convert_extrinsics",
     "correlate_separable",
+    "cosine_distance",
     "decode_boxes",
     "deform_conv",
     "deformable_attention",
@@ -268,6 +269,7 @@ __all__ = [
     "plane_to_pixels",
     "pmean",
     "population_moments",
+    "product",
     "project",
     "psum",
     "receptive_field",
@@ -294,8 +296,10 @@ __all__ = [
     "subdivide_mesh",
     "surface_nets",
     "to_acc_dtype",
+    "to_namespace",
     "top_detections",
     "undistort",
+    "unit_rows",
     "unpatchify",
     "unproject",
     "vertex_normals",

@@ -9,6 +9,7 @@ from numbers import Real
 import jax
 import jax.numpy as jnp
 
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import to_acc_dtype
 
 __all__ = ["sample_categorical"]
@@ -25,6 +26,7 @@ def sample_categorical(key: jax.Array, logits: jax.Array, temperature: float | j
     Returns:
       [...] int32; -1, which is no category, where a logit is NaN or inf, or all are -inf.
     """
+    check_shapes(temperature=(temperature, "... >= 0"))
     logits = to_acc_dtype(logits)
     scores = logits - logits.max(-1, keepdims=True)
     index = scores.argmax(-1)

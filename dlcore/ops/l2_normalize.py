@@ -33,6 +33,7 @@ def l2_normalize(x: jax.Array, axis: int | tuple[int, ...] | None = -1, floor: f
       ValueError: there is no such axis.
     """
     x, dtype = to_acc_dtype(x), result_dtype(x)
+    check_shapes(floor=(floor, ">= 0"))
     if isinstance(axis, int):
         check_shapes(axis=(axis, f"int {-x.ndim} to {max(x.ndim - 1, 0)}"))
     largest = jnp.abs(x).max(axis, keepdims=True)

@@ -33,7 +33,7 @@ def acc_dtype_of(*values: Any) -> Any:
     Returns:
       The dtype that they promote to, together with float32.
     """
-    return jnp.promote_types(jnp.result_type(*values), jnp.float32)
+    return jnp.promote_types(jnp.result_type(*map(_typed, values)), jnp.float32)
 
 
 def result_dtype(*values: Any) -> Any:
@@ -45,8 +45,13 @@ def result_dtype(*values: Any) -> Any:
     Returns:
       The dtype that they promote to where it is floating, else float32: whole numbers would cut the result.
     """
-    dtype = jnp.result_type(*values)
+    dtype = jnp.result_type(*map(_typed, values))
     return dtype if jnp.issubdtype(dtype, jnp.inexact) else jnp.dtype(jnp.float32)
+
+
+def _typed(value: Any) -> Any:
+    """Return a list as an array; numbers, dtypes and arrays have types of their own."""
+    return np.asarray(value) if isinstance(value, list | tuple) else value
 
 
 def to_acc_dtype(x: Any) -> jax.Array:

@@ -35,10 +35,10 @@ from dlcore.transfer.gradient_reversal import DomainClassifier as DomainClassifi
 from dlcore.transfer.gradient_reversal import domain_losses as domain_losses
 from dlcore.transfer.gradient_reversal import reversal_strength as reversal_strength
 from dlcore.transfer.gradient_reversal import reverse_gradient as reverse_gradient
-from dlcore.transfer.lora import Names as Names
-from dlcore.transfer.lora import read_peft as read_peft
-from dlcore.transfer.lora import scale_of as scale_of
-from dlcore.transfer.lora import write_peft as write_peft
+from dlcore.transfer.peft_files import Names as Names
+from dlcore.transfer.peft_files import read_peft as read_peft
+from dlcore.transfer.peft_files import scale_of as scale_of
+from dlcore.transfer.peft_files import write_peft as write_peft
 from dlcore.transfer.methods import AdapterName as AdapterName
 from dlcore.transfer.methods import HEAD as HEAD
 from dlcore.transfer.methods import adapter_fields as adapter_fields

@@ -285,8 +285,8 @@ CASES = {
     "features at a period": (lambda: timestep_embedding(TWO, 2, ends_at_period=True), "features=2: out of range"),
     "mean of a density": (lambda: log_normal(PAIRS, TWO, 0.0), r"mean=float32\[2\]: wrong shape"),
     "temperature of scales": (
-        lambda: var.sample(LEVELS, None, jnp.ones((5, 2)), KEYS, temperature=0.0),
-        "temperature=0: out",
+        lambda: var.sample(LEVELS, None, jnp.ones((5, 2)), KEYS, temperature=-1.0),
+        "temperature=-1: out",
     ),
     "vectors of scales": (lambda: var.sample(LEVELS, None, PAIRS, KEYS), r"vectors=float32\[3, 2\]: wrong shape"),
     "layer": (lambda: perceptual_distance({"a": IMAGES}, {"b": IMAGES}), r"targets: of layers \['b'\]; allowed"),

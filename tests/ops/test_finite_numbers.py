@@ -24,6 +24,8 @@ OTHERS: dict[str, Any] = {
     "box_fusion.weighted_boxes_fusion": {"boxes": BOXES, "scores": SCORES},
     "boxes.encode_boxes": {"boxes": BOXES, "anchors": BOXES},
     "boxes.decode_boxes": {"deltas": BOXES, "anchors": BOXES},
+    "categorical.sample_categorical": {"key": KEY, "logits": SCORES},
+    "l2_normalize.l2_normalize": {"x": SCORES},
     "filters.gaussian_filter": {"image": IMAGE, "sigma": 1.0},
     "fractional_pooling.fractional_starts": {"size": 4, "output_size": 2},
     "fractional_pooling.fractional_max_pool": {"key": KEY, "x": IMAGE},

@@ -474,7 +474,7 @@ def test_the_report_shows_twelve_images_of_most_errors_and_four_of_the_median(mo
         counts[:, 1, 1], counts[:, 0, 0] = np.arange(number), 100
         return counts
 
-    def detections(images, found, targets, names, min_score, title, captions):
+    def detections(images, found, targets, names, min_score, title, captions, sizes):
         least.append(min_score)
         assert len(found["boxes"]) == len(targets["boxes"]) == len(targets["box_mask"]) == len(images)
         assert found["boxes"].tolist() == targets["boxes"].tolist() == images.tolist()

@@ -17,8 +17,9 @@ from dlcore.classification import supervised
 from dlcore.models import create_model
 from dlcore.models.torch_weights import published_names
 from dlcore.transfer.adapters import IA3, Adapted, BitFit, Bottleneck, Prompts, find_targets
-from dlcore.transfer.lora import PREFIX, LoRA, from_peft, read_peft, write_peft
+from dlcore.transfer.lora import LoRA
 from dlcore.transfer.methods import AdapterName, create_adapter, merge_adapter
+from dlcore.transfer.peft_files import PREFIX, from_peft, read_peft, write_peft
 from tests.models.parity import read_golden
 from tests.passes import PASSED, count_pass, passes
 

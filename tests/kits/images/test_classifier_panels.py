@@ -62,13 +62,13 @@ def test_the_panels_of_a_classifier_come_in_their_order(monkeypatch):
     monkeypatch.setattr("dlcore.report.classifier.classifier_panels", lambda *rest: [rest])
     monkeypatch.setattr(labeled_images, "is_augmented", lambda flags, spec: "augmented")
     monkeypatch.setattr(classifier_panels, "training_images", lambda context: ["training images"])
-    names = ["a", "b"]
+    names, history = ["a", "b"], [{"loss": 1.0, "calibration/ece": 0.5}]
     context = types.SimpleNamespace(
-        flags={}, spec={"class_names": names}, history="history", numbers={"loss": 1}, arrays={"confusion": 2},
+        flags={}, spec={"class_names": names}, history=history, numbers={"loss": 1}, arrays={"confusion": 2},
         data=types.SimpleNamespace(test=Source({"image": np.arange(3), "label": np.arange(3)})),
         outputs={"probabilities": "p"}, state=types.SimpleNamespace(params="params"),
     )  # fmt: skip
     curves, triage, training, classifier = classifier_panels.panels(context)
-    assert (curves, triage, training) == ("history", ("history", 0.0, "augmented"), "training images")
-    assert (classifier[0], classifier[3:]) == ({"loss": 1, "confusion": 2}, ("p", names, "params"))
+    assert (curves, triage, training) == ([{"loss": 1.0}], (history, 0.0, "augmented"), "training images")
+    assert (classifier[0], classifier[3:]) == ({"loss": 1, "confusion": 2}, ("p", names, "params", ""))
     assert [column.tolist() for column in classifier[1:3]] == [[0, 1, 2], [0, 1, 2]]

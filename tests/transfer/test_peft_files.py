@@ -10,7 +10,8 @@ import pytest
 from dlcore.models import create_model
 from dlcore.models.torch_weights import load_torch, published_names
 from dlcore.transfer.adapters import Adapted
-from dlcore.transfer.lora import IGNORED, ONLY, PREFIX, READ, LoRA, from_peft, read_peft, write_peft
+from dlcore.transfer.lora import LoRA
+from dlcore.transfer.peft_files import IGNORED, ONLY, PREFIX, READ, from_peft, read_peft, write_peft
 from tests.models.parity import read_golden, weight_rule
 
 FIELDS = {
