@@ -18,9 +18,6 @@ def check_choice(name: str, value: Any, allowed: Any) -> None:
       name: of the argument, for the error.
       value: what was given.
       allowed: the choices, as a `Literal` type or a collection.
-
-    Raises:
-      ValueError: it is none of them.
     """
     choices = get_args(allowed) or tuple(allowed)
     if value not in choices:
@@ -46,9 +43,6 @@ def check_whole_number(name: str, value: Any, least: int | None = None) -> None:
       name: of the argument, for the error.
       value: what was given.
       least: the smallest allowed number; None for no limit.
-
-    Raises:
-      ValueError: it is a fraction, a word or a bool, or below the limit.
     """
     allowed = "integers" if least is None else f"integers from {least}"
     if not is_whole_number(value):
@@ -63,9 +57,6 @@ def check_pair(name: str, value: Any) -> None:
     Args:
       name: of the argument, for the error.
       value: what was given; its numbers may be traced.
-
-    Raises:
-      ValueError: it is no sequence, not of two, or one of the two is no number.
     """
     is_pair = isinstance(value, Sequence) and not isinstance(value, str) and len(value) == 2
     is_pair |= getattr(value, "shape", None) == (2,)
@@ -79,9 +70,6 @@ def check_path(name: str, path: Any) -> None:
     Args:
       name: of the argument, for the error.
       path: what was given.
-
-    Raises:
-      ValueError: it is neither a text nor a path object.
     """
     if not isinstance(path, str | os.PathLike):
         raise ValueError(f"{name}={path!r:.60}: no path; allowed: a text or a pathlib.Path")

@@ -14,9 +14,6 @@ def parse_json(text: str | bytes) -> Any:
 
     Returns:
       What it describes.
-
-    Raises:
-      ValueError: it is not JSON, or nested too deeply.
     """
     try:
         return json.loads(text)

@@ -168,10 +168,6 @@ def check_arguments(function: Callable) -> Callable:
 
     Returns:
       The function; traced numbers, and arrays of more than one, pass.
-
-    Raises:
-      ValueError: of the decorated function, where an argument is of another kind, outside its `Range`, or no word of
-        its `Literal`.
     """
     hints, names = get_type_hints(function, include_extras=True), list(signature(function).parameters)
 
@@ -241,9 +237,6 @@ def check_kind(name: str, value: Any, hint: Any) -> None:
       name: name of the argument, for the error.
       value: what was given.
       hint: annotation of the argument.
-
-    Raises:
-      ValueError: it is of another kind.
     """
     options = [get_args(option)[0] if get_origin(option) is Annotated else option for option in _options(hint)]
     if isinstance(value, np.ndarray | jax.Array) or (value is None and type(None) in options):
@@ -282,9 +275,6 @@ def check_range(name: str, value: Any, limits: Range) -> None:
       name: name of the argument, for the error.
       value: a number, a scalar array, or a tuple of them; traced numbers, arrays of more than one and None pass.
       limits: limits of the number.
-
-    Raises:
-      ValueError: the number is out of range, or a word stands in its place.
     """
     high = "" if limits.high == np.inf else f", at most {limits.high:g}"
     if isinstance(value, str | bytes):
@@ -309,9 +299,6 @@ def root_key(seed: int) -> jax.Array:
 
     Returns:
       [] key.
-
-    Raises:
-      ValueError: the seed is not an integer, or outside.
     """
     if isinstance(seed, jax.core.Tracer):
         return jax.random.key(seed, impl="threefry2x32")
@@ -475,9 +462,6 @@ def check_countable(shape: tuple[int, ...]) -> None:
 
     Args:
       shape: shape of the values.
-
-    Raises:
-      ValueError: there are 2^31 values or more.
     """
     if math.prod(shape) >= 2**31:
         raise ValueError(f"values={shape}: {math.prod(shape):,} in one step; allowed: fewer than 2^31, a smaller batch")
@@ -492,10 +476,6 @@ def value_mask(mask: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
       Bool, of that shape.
-
-    Raises:
-      ValueError: `mask` has another shape, which would broadcast to a wrong axis; a concrete one is negative or NaN; or
-        there are 2^31 values or more.
     """
     check_countable(shape)
     if mask is None:

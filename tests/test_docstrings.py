@@ -74,10 +74,22 @@ def parameters(function, is_method):
     return [name for name in names[1 if is_method and not static else 0 :] if not name.startswith("_")]
 
 
-def raises_itself(function):
-    """Whether the body raises ValueError, TypeError, OSError or another error of its own accord."""
+def shows_errors(function):
+    """Whether the body raises a ValueError or calls a check, or its decorator checks the arguments."""
+    parts = list(ast.walk(function))
+    raised = [ast.unparse(n.exc) for n in parts if isinstance(n, ast.Raise) and n.exc is not None]
+    called = [n.func for n in parts if isinstance(n, ast.Call)]
+    names = [call.attr if isinstance(call, ast.Attribute) else getattr(call, "id", "") for call in called]
+    is_checked = any("check_arguments" in ast.unparse(d) for d in function.decorator_list)
+    is_raised = any(re.match(r"(Value|Flag)Error\b", text) for text in raised)
+    return is_checked or is_raised or any(re.match(r"_?check(ed)?(_|$)", name) for name in names)
+
+
+def is_other_error(function):
+    """Whether the body raises an error that is no ValueError of an argument."""
     inside = [n for n in statements(function) if isinstance(n, ast.Raise) and n.exc is not None]
-    return any(re.match(r"\w*(Error|Mismatch|Preempted)\b", ast.unparse(n.exc)) for n in inside)
+    pattern = r"(?!ValueError|FlagError)\w*(Error|Mismatch|Preempted)\b"
+    return any(re.match(pattern, ast.unparse(n.exc)) for n in inside)
 
 
 def statements(node):
@@ -109,8 +121,10 @@ def wrong_function(function, is_method=False, bases=()):
     is_clear = returns in ("None", "NoReturn") or CLASS_NAME.fullmatch(returns)
     if not is_clear and not ({"Returns", "Yields"} & set(merged)):
         yield "no Returns"
-    if "Raises" not in merged and raises_itself(function):
+    if "Raises" not in merged and is_other_error(function):
         yield "no Raises"
+    if entries(inheritance.split_sections(function).get("Raises", [])) == {"ValueError"} and shows_errors(function):
+        yield "Raises repeats the body"
 
 
 def fields(node):
@@ -211,13 +225,17 @@ def f(x, y=1):
     Args:
       x: [N].
     """
-    raise ValueError
+    raise OSError
 def g(*, x: int) -> None:
     """Do.
 
     Args:
       x: a number.
+
+    Raises:
+      ValueError: x is negative.
     """
+    check_range("x", x, 0)
 class A(NamedTuple):
     """A pair.
 
@@ -234,6 +252,7 @@ class A(NamedTuple):
         ("f", "Args lacks y"),
         ("f", "no Returns"),
         ("f", "no Raises"),
+        ("g", "Raises repeats the body"),
         ("A", "Args lacks y"),
         ("A.h", "Args lacks z"),
         ("A.h", "no Returns"),
@@ -265,7 +284,7 @@ class Override(Between):
     """An override."""
     def load(self, path):
         """Load a third way."""
-        raise ValueError
+        raise OSError
 '''
 
 

@@ -235,10 +235,6 @@ def masking_checks(
 
     Returns:
       The checks; of each the largest fraction over the radii.
-
-    Raises:
-      ValueError: an attack is unknown, the arrays do not fit together, are empty or hold other than 0 and 1, or
-        `tolerance` is outside [0, 1].
     """
     if not isinstance(succeeded, Mapping):
         raise ValueError(f"succeeded={type(succeeded).__name__}: no dict; allowed: attack -> [E, N]")

@@ -54,9 +54,6 @@ def check_images(images: jax.Array | np.ndarray, floats: bool = False) -> None:
     Args:
       images: [..., H, W, C].
       floats: refuse integers, to which no small change can be added, and empty arrays.
-
-    Raises:
-      ValueError: a number is outside [0, 1] or not finite, or the dtype is none of floats where it must be.
     """
     dtype = getattr(images, "dtype", None)
     if floats and (dtype is None or not jnp.issubdtype(dtype, jnp.floating) or np.size(images) == 0):
@@ -79,10 +76,6 @@ def check_attack(
       step_size: size of one step.
       steps: number of steps of the attack.
       restarts: random starts.
-
-    Raises:
-      ValueError: epsilon is outside [0, 1], the step size is not positive, or a number of steps or restarts is no whole
-        number of at least 1.
     """
     check_shapes(epsilon=(epsilon, ""), step_size=(step_size, "or None"))
     check_shapes(steps=(steps, "int >= 1"), restarts=(restarts, "int >= 1"))
@@ -110,10 +103,6 @@ def attack_loss(
       []. Without a target the margin and DLR are positive where the network errs. With one, the cross-entropy and the
       margin of the target with their signs changed (the label has no part in them), and the targeted DLR. Where the
       denominator of DLR is 0, it is taken as 1.
-
-    Raises:
-      ValueError: the shapes do not fit, `loss` is unknown, label or target is no class, the target of DLR is the label
-        (traced classes are not checked), or DLR has too few classes.
     """
     check_choice("loss", loss, Loss)
     scores = to_acc_dtype(scores)
@@ -330,9 +319,6 @@ def fool_from_noise(
 
     Returns:
       [H, W, C] in [0, 1].
-
-    Raises:
-      ValueError: a setting is out of range, or a side is no whole number of at least 1.
     """
     if np.ndim(shape) != 1:
         raise ValueError(f"shape={shape!r}: no shape; allowed: (H, W, C)")

@@ -37,10 +37,6 @@ def flip_labels(labels: np.ndarray, rate: float, num_classes: int, seed: int = 0
 
     Returns:
       [N], of which round(rate N) differ.
-
-    Raises:
-      ValueError: rate is outside [0, 1], there are fewer than two classes, a label is none of them, or the seed is no
-        whole number of at least 0.
     """
     _check_rate(rate)
     check_shapes(labels=(labels, "int N"))
@@ -66,9 +62,6 @@ def add_trigger(images: np.ndarray, size: int = 2) -> np.ndarray:
 
     Returns:
       [N, H, W, C].
-
-    Raises:
-      ValueError: `images` are not [N, H, W, C], the square is larger than they are, or an image is outside [0, 1].
     """
     check_shapes(images=(images, "N H W C"))
     images = np.asarray(images)
@@ -97,11 +90,6 @@ def poison(
 
     Returns:
       (images [N, H, W, C], labels [N], is_poisoned [N] bool).
-
-    Raises:
-      ValueError: there is no image or not one label for each, a label or the seed is negative or a fraction, rate is
-        outside [0, 1] or asks for more examples than other classes have, the target is none of the labels' classes, the
-        trigger is larger than the images, or an image is outside [0, 1].
     """
     _check_rate(rate)
     check_shapes(images=(images, "N H W C"), labels=(labels, "int N"))
@@ -130,9 +118,6 @@ def spectral_scores(features: np.ndarray) -> np.ndarray:
 
     Returns:
       [N], squares of the centered projections on the first right singular vector; poisoned examples have large ones.
-
-    Raises:
-      ValueError: `features` are not finite [N, D], or there are none.
     """
     check_shapes(features=(features, "N D finite"))
     if not np.size(features):

@@ -245,9 +245,6 @@ def apply(gate: Gate, *inputs: Any) -> Value:
 
     Returns:
       The gate's output.
-
-    Raises:
-      ValueError: the shapes of the inputs do not fit the gate.
     """
     parents = tuple(x if isinstance(x, Value) else Value(x) for x in inputs)
     output = Value(0.0, gate=gate, parents=parents)
@@ -298,9 +295,6 @@ def topological(root: Value) -> list[Value]:
 
     Returns:
       Every value that the root depends on, each after its parents; the root comes last.
-
-    Raises:
-      ValueError: the root is no Value.
     """
     if not isinstance(root, Value):
         raise ValueError(f"root={root!r:.60}: no value of a graph; allowed: Value")
@@ -337,9 +331,6 @@ def backward(root: Value, upstream: Any = None) -> None:
     Args:
       root: output of the graph.
       upstream: gradient of the loss with respect to the root, of the root's shape; None means 1, for a scalar root.
-
-    Raises:
-      ValueError: the root is not a scalar and `upstream` is None, or the shape of `upstream` is not the root's.
     """
     order = topological(root)
     if upstream is None and root.data.size != 1:

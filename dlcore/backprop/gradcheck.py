@@ -31,9 +31,6 @@ def numerical_gradient(
 
     Returns:
       The gradient, of x's shape, float64.
-
-    Raises:
-      ValueError: `h` is outside [1e-10, 1), as below it rounding takes over, or the function gives more than a number.
     """
     check_finite("h", h)
     if not TINY <= h < 1:

@@ -54,9 +54,6 @@ def affine_forward(x, w, b):
 
     Returns:
       (y [N, M], cache).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     flat = _flattened(x)
     check_shapes(x=(flat, "N D"), w=(w, "D M"), b=(b, "M"))
@@ -72,9 +69,6 @@ def affine_backward(dy, cache):
 
     Returns:
       (dx, dw, db).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     x, w = cache
     flat = _flattened(x)
@@ -107,9 +101,6 @@ def relu_backward(dy, x):
 
     Returns:
       dx.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "..."), dy=(dy, "..."))
     return dy * (x > 0)
@@ -139,9 +130,6 @@ def sigmoid_backward(dy, y):
 
     Returns:
       dx.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(y=(y, "..."), dy=(dy, "..."))
     return dy * (1 - y) * y
@@ -159,10 +147,6 @@ def im2col(x, kh, kw, stride=1, pad=0):
 
     Returns:
       [N, H', W', kh, kw, C] with H' = (H + 2 pad - kh) / stride + 1, rounded down.
-
-    Raises:
-      ValueError: `x` is not [N, H, W, C], the patch is larger than the padded image, or a size or the stride is below
-        1, or the padding below 0.
     """
     check_shapes(x=(x, "N H W C"))
     for name, value, least in (("kh", kh, 1), ("kw", kw, 1), ("stride", stride, 1), ("pad", pad, 0)):
@@ -187,9 +171,6 @@ def col2im(patches, shape, stride=1, pad=0):
 
     Returns:
       [N, H, W, C], sums over the patches that contain each pixel.
-
-    Raises:
-      ValueError: `im2col` cuts no such patches from images of this shape.
     """
     check_shapes(patches=(patches, "N R S h w C"))
     check_whole_number("stride", stride, 1)
@@ -221,9 +202,6 @@ def conv_forward(x, w, b, stride=1, pad=0):
 
     Returns:
       (y [N, H', W', O], cache).
-
-    Raises:
-      ValueError: the shapes do not fit together, or see `im2col`.
     """
     check_shapes(x=(x, "N H W C"), w=(w, "h w C O"), b=(b, "O"))
     patches = im2col(x, *w.shape[:2], stride, pad)  # [N, H', W', kh, kw, C]
@@ -239,9 +217,6 @@ def conv_backward(dy, cache):
 
     Returns:
       (dx, dw, db).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     patches, shape, w, stride, pad = cache
     check_shapes(patches=(patches, "N R S h w C"), w=(w, "h w C O"), dy=(dy, "N R S O"))
@@ -261,9 +236,6 @@ def max_pool_forward(x, size=2, stride=2):
 
     Returns:
       (y [N, H', W', C], cache).
-
-    Raises:
-      ValueError: `size` is no whole number of at least 1, or see `im2col`.
     """
     check_whole_number("size", size, 1)
     patches = im2col(x, size, size, stride)
@@ -281,9 +253,6 @@ def max_pool_backward(dy, cache):
 
     Returns:
       dx.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     winner, patches, shape, stride = cache
     check_shapes(winner=(winner, "..."), dy=(dy, "..."))
@@ -302,9 +271,6 @@ def avg_pool_forward(x, size=2, stride=2):
 
     Returns:
       (y [N, H', W', C], cache).
-
-    Raises:
-      ValueError: `size` is no whole number of at least 1, or see `im2col`.
     """
     check_whole_number("size", size, 1)
     patches = im2col(x, size, size, stride)
@@ -320,9 +286,6 @@ def avg_pool_backward(dy, cache):
 
     Returns:
       dx.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     patches, shape, stride = cache
     check_shapes(dy=(dy, "{} {} {} {}".format(*patches[:3], patches[5])))
@@ -423,9 +386,6 @@ def dropout_forward(x, dropout_rate, rng):
 
     Returns:
       (y, cache); the cache is the scaled mask.
-
-    Raises:
-      ValueError: `dropout_rate` is outside [0, 1), or `rng` is no Generator.
     """
     if not isinstance(rng, np.random.Generator):
         raise ValueError(f"rng={rng!r}: no generator; allowed: of numpy.random.default_rng")
@@ -445,9 +405,6 @@ def dropout_backward(dy, scale):
 
     Returns:
       dx.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(scale=(scale, "..."), dy=(dy, "..."))
     return dy * scale
@@ -461,9 +418,6 @@ def softmax_forward(scores):
 
     Returns:
       (p, cache); the cache is p.
-
-    Raises:
-      ValueError: there is no class.
     """
     if not np.shape(scores)[-1:] > (0,):
         raise ValueError(f"scores.shape={np.shape(scores)}: no class; allowed: [..., C]")
@@ -482,9 +436,6 @@ def softmax_backward(dp, p):
 
     Returns:
       Gradient of the scores.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(p=(p, "... C"), dp=(dp, "... C"))
     return p * (dp - (dp * p).sum(-1, keepdims=True))
@@ -499,9 +450,6 @@ def softmax_loss(scores, label):
 
     Returns:
       (loss in nats, gradient [N, C]).
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no example, or a label is no class.
     """
     _check_labels(scores, label)
     shifted = scores - scores.max(1, keepdims=True)
@@ -522,9 +470,6 @@ def svm_loss(scores, label, margin=1.0):
 
     Returns:
       (loss, gradient [N, C]).
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no example, a label is no class, or `margin` is negative.
     """
     _check_labels(scores, label)
     check_shapes(margin=(margin, ">= 0"))

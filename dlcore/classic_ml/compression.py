@@ -32,9 +32,6 @@ def dropped_variance(variance: Any, total: float) -> np.ndarray:
 
     Returns:
       [K + 1], sums over the D numbers of an example, falling.
-
-    Raises:
-      ValueError: `variance` is not [K], holds what is negative or not finite, or has more than `total`.
     """
     variance = np.asarray(variance, np.float64)
     if variance.ndim != 1:
@@ -58,9 +55,6 @@ def level_bits(levels: Any, train_levels: Any) -> np.ndarray:
 
     Returns:
       [M], bits of each row.
-
-    Raises:
-      ValueError: the arrays are not integers of as many columns.
     """
     levels, train_levels = np.asarray(levels), np.asarray(train_levels)
     for name, value in (("levels", levels), ("train_levels", train_levels)):
@@ -89,10 +83,6 @@ def pca_code(pca: PCA, images: Any, train: Any, num_components: int, step: float
 
     Returns:
       (decoded images [M, ...], bits of each image [M]).
-
-    Raises:
-      ValueError: images have a number that is not finite, `num_components` is out of range, `step` is not positive and
-        finite, or the PCA whitens.
     """
     most = pca.basis.shape[1]
     check_whole_number("num_components", num_components)
@@ -123,9 +113,6 @@ def jpeg_code(image: Any, quality: int) -> tuple[np.ndarray, int]:
     Returns:
       (decoded image, uint8 of the same shape; bits of its entropy-coded segment, without the header, which is the same
       for all images of a size and a quality).
-
-    Raises:
-      ValueError: the image is not uint8 of such a shape, or `quality` is out of range.
     """
     from PIL import Image
 
@@ -156,10 +143,6 @@ def prototype_accuracy(prototypes: Any, train: Any, labels: Any, test: Any, test
 
     Returns:
       Accuracy on the test examples.
-
-    Raises:
-      ValueError: points are not finite of the same dimension, or there are none, or numbers of examples and labels
-        differ, or a label is negative or no integer.
     """
     prototypes, labels, test_labels = np.asarray(prototypes), np.asarray(labels), np.asarray(test_labels)
     check_points("prototypes", prototypes)

@@ -86,10 +86,6 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
 
     Returns:
       The most probable Gaussian given x.
-
-    Raises:
-      ValueError: `x` is not finite [N, D], the prior's shapes, strength (>= 0) or degrees (> D - 1) do not fit, or its
-        mean or scatter has a number that is not finite, or a negative variance.
     """
     points, prior_mean, x = x, prior.mean, check_points("x", x)
     dim = x.shape[1]

@@ -41,9 +41,6 @@ def elastic_net(
 
     Returns:
       (w [D], b).
-
-    Raises:
-      ValueError: the shapes do not fit, or a number is out of its range.
     """
     x, y = check_regression(x, y)
     for name, value in (("alpha", alpha), ("tolerance", tolerance)):

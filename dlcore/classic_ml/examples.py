@@ -33,10 +33,6 @@ def as_rows(images: Any, width: int | None = None) -> np.ndarray:
 
     Returns:
       [N, D].
-
-    Raises:
-      ValueError: images are of several sizes, have only one axis, no pixel or what is no finite number, or D is not
-        `width`.
     """
     try:
         images = np.asarray(images)
@@ -68,9 +64,6 @@ def as_examples(images: Any, labels: Any) -> Examples:
 
     Returns:
       Examples.
-
-    Raises:
-      ValueError: the images fail `as_rows`, the labels are not N integers, or N is 0.
     """
     rows = as_rows(images)
     try:

@@ -27,9 +27,6 @@ def xor(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (points [n, 2] in [-1, 1]², labels [n]: 1 where the coordinates have the same sign).
-
-    Raises:
-      ValueError: `n` is no whole number of at least 1, or the seed none of at least 0.
     """
     _check_numbers(n, seed)
     rng = np.random.default_rng(seed)
@@ -46,9 +43,6 @@ def annulus(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (points [n, 2], labels [n]).
-
-    Raises:
-      ValueError: `n` is no whole number of at least 1, or the seed none of at least 0.
     """
     _check_numbers(n, seed)
     rng = np.random.default_rng(seed)
@@ -65,9 +59,6 @@ def three_modes(n: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (points [n, 2], labels [n]).
-
-    Raises:
-      ValueError: `n` is no whole number of at least 1, or the seed none of at least 0.
     """
     _check_numbers(n, seed)
     rng = np.random.default_rng(seed)
@@ -84,9 +75,6 @@ def parity(bits: int) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (all 2^bits points of {-1, 1}^bits, labels [2^bits]: 1 where the number of ones is odd).
-
-    Raises:
-      ValueError: `bits` is outside [2, 16].
     """
     check_whole_number("bits", bits)
     if not 2 <= bits <= 16:
@@ -110,9 +98,6 @@ def polar(x: np.ndarray) -> np.ndarray:
 
     Returns:
       [N, 2], radius and angle in (-π, π].
-
-    Raises:
-      ValueError: `x` is not [N, 2].
     """
     check_shapes(x=(x, "N 2"))
     x = np.asarray(x)
@@ -129,10 +114,6 @@ def linear_bound(x: np.ndarray, label: np.ndarray, directions: int = 360) -> flo
 
     Returns:
       Accuracy in [0, 1].
-
-    Raises:
-      ValueError: `x` is not finite [N, 2] with N of at least 1, a label is neither 0 nor 1, or `directions` no whole
-        number of at least 1.
     """
     check_shapes(x=(x, "N 2 finite"), label=(label, "N"))
     if not len(x):

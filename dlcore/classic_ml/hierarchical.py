@@ -36,9 +36,6 @@ def linkage(x: Any, method: str = "ward") -> np.ndarray:
     Returns:
       [N - 1, 4], one merge per row: two cluster numbers, the smaller first (points are 0..N-1, row i forms cluster
       N + i), their distance, and the size of the union.
-
-    Raises:
-      ValueError: `x` is not finite [N, D] with at least two points, or `method` is not in LINKAGES.
     """
     from scipy.spatial.distance import pdist, squareform
 
@@ -56,9 +53,6 @@ def cut_tree(merges: np.ndarray, num_clusters: int) -> np.ndarray:
 
     Returns:
       [N], labels in 0..num_clusters - 1, numbered in the order of each cluster's first point.
-
-    Raises:
-      ValueError: `merges` is not [N - 1, 4], names a cluster that is none, or `num_clusters` is outside [1, N].
     """
     merges = np.asarray(merges)
     check_shapes(merges=(merges, "M 4"))

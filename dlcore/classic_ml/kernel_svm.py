@@ -73,10 +73,6 @@ def kernel_matrix(a: Any, b: Any, kernel: Kernel = "rbf", gamma: float = 1.0, de
 
     Returns:
       [N, M] float64.
-
-    Raises:
-      ValueError: `a` and `b` are not rows of the same length, `kernel` is unknown, or `gamma` or `degree` is not
-        positive.
     """
     check_choice("kernel", kernel, Kernel)
     check_shapes(a=(a, "N D"), b=(b, "M D"))
@@ -107,9 +103,6 @@ def fit_binary(
 
     Returns:
       BinarySVM.
-
-    Raises:
-      ValueError: the shapes do not fit, `sign` is not of both signs, `gram` is not finite, or a number is not positive.
     """
     gram, sign = np.asarray(gram, np.float64), np.asarray(sign, np.float64)
     if sign.ndim != 1 or gram.shape != (len(sign), len(sign)) or set(sign) != {-1.0, 1.0}:
@@ -170,9 +163,6 @@ def train(
 
     Returns:
       KernelSVM.
-
-    Raises:
-      ValueError: see `as_examples`; there is only one class, or a setting is not allowed.
     """
     check_choice("kernel", kernel, Kernel)
     examples = as_examples(images, labels)

@@ -73,9 +73,6 @@ def kmeans(
 
     Returns:
       The run with the lowest inertia.
-
-    Raises:
-      ValueError: `x` is not finite [N, D], `num_clusters` is outside [1, N], or a count is below 1.
     """
     check_points("x", x)
     check_whole_number("num_clusters", num_clusters)
@@ -137,9 +134,6 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
 
     Returns:
       [K, D], points of x; some stand there again where x has fewer different ones.
-
-    Raises:
-      ValueError: `x` is not finite [N, D], or `num_clusters` no whole number in [1, N].
     """
     check_shapes(x=(x, "N D finite"))
     check_whole_number("num_clusters", num_clusters)

@@ -60,9 +60,6 @@ def scores(parameters: Linear, x: jax.Array) -> jax.Array:
 
     Returns:
       [N, C].
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(weights=(parameters.weights, "C D"), bias=(parameters.bias, "C"), x=(x, "N D"))
     return x @ parameters.weights.T + parameters.bias
@@ -76,9 +73,6 @@ def append_one(x: jax.Array) -> jax.Array:
 
     Returns:
       [N, D + 1].
-
-    Raises:
-      ValueError: `x` is not [N, D].
     """
     check_shapes(x=(x, "N D"))
     return jnp.concatenate([x, jnp.ones((len(x), 1), x.dtype)], 1)
@@ -92,9 +86,6 @@ def fold_bias(parameters: Linear) -> jax.Array:
 
     Returns:
       [C, D + 1].
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(weights=(parameters.weights, "C D"), bias=(parameters.bias, "C"))
     return jnp.concatenate([parameters.weights, parameters.bias[:, None]], 1)
@@ -197,10 +188,6 @@ def objective(parameters: Linear, x: jax.Array, label: jax.Array, loss: str, l2:
 
     Returns:
       (value, gradient by weights and bias).
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete label is no class, `loss` is not in LOSSES, or `l2` is
-        negative or NaN.
     """
     check_choice("loss", loss, LOSSES)
     check_shapes(l2=(l2, ">= 0"))

@@ -31,9 +31,6 @@ def least_squares(x: np.ndarray, y: np.ndarray, l2: float = 0.0) -> tuple[np.nda
 
     Returns:
       (w [D], b).
-
-    Raises:
-      ValueError: the shapes do not fit, or `l2` is negative.
     """
     x, y = check_regression(x, y)
     check_shapes(l2=(l2, ">= 0"))
@@ -70,9 +67,6 @@ def momentum_regression(
 
     Returns:
       (w [D], b, mean squared error of each step's examples [steps]).
-
-    Raises:
-      ValueError: the shapes do not fit, `momentum` is outside [0, 1), or another number is not positive.
     """
     x, y = check_regression(x, y)
     check_shapes(momentum=(momentum, "0 to <1"))
@@ -111,9 +105,6 @@ def check_regression(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     Returns:
       (x, y).
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no example, or a number is not finite.
     """
     check_shapes(x=(x, "N D"), y=(y, "M"))
     x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)

@@ -112,9 +112,6 @@ def momentum_step(w: Any, v: Any, g: Any, learning_rate: float, momentum: float)
 
     Returns:
       (w, v) after the step.
-
-    Raises:
-      ValueError: `learning_rate` is negative or not finite, or `momentum` is outside [0, 1).
     """
     check_shapes(learning_rate=(learning_rate, ">= 0"), momentum=(momentum, "0 to <1"))
     check_finite("learning_rate", learning_rate)
@@ -223,10 +220,6 @@ def minimize(
 
     Returns:
       (parameters, the largest |gradient| there).
-
-    Raises:
-      ValueError: `loss` is hinge, which has kinks, or not in LOSSES, `x` is not finite [N, D], a label is no class,
-        or a number out of range.
     """
     if loss == "hinge":
         raise ValueError(f"loss='hinge': has kinks; allowed: {', '.join(name for name in LOSSES if name != 'hinge')}")

@@ -51,9 +51,6 @@ def train(images: Any, labels: Any, *, l2: float = 1.0, steps: int = 15) -> Logi
 
     Returns:
       LogisticModel.
-
-    Raises:
-      ValueError: see `as_examples`; there is only one class, or `l2` or `steps` is not positive.
     """
     examples = as_examples(images, labels)
     if len(examples.classes) < 2:
@@ -112,10 +109,6 @@ def fit_binary(x: jax.Array, target: jax.Array, l2: float, *, steps: int = 15) -
 
     Returns:
       [D + 1], w and then b.
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete target is neither 0 nor 1, `l2` is negative or not finite,
-        or `steps` below 1.
     """
     check_shapes(x=(x, "N D"), target=(target, "N"), l2=(l2, ">= 0"))
     check_finite("l2", l2)

@@ -73,9 +73,6 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
 
     Returns:
       Mixture.
-
-    Raises:
-      ValueError: `means` are not finite [K, D], or `variance` is not positive.
     """
     means = check_points("means", means)
     check_shapes(variance=(variance, "> 0"))
@@ -100,10 +97,6 @@ def fit_mixture(
 
     Returns:
       MixtureFit.
-
-    Raises:
-      ValueError: `x` is not finite [N, D], `start` does not fit, its weights do not sum to 1 or a variance is not
-        positive, `iterations` is below 1 or `epsilon` below 0.
     """
     check_points("x", x, dim=np.shape(start.means)[-1])
     check_whole_number("iterations", iterations, 1)
@@ -168,10 +161,6 @@ def mixture_step(
 
     Returns:
       (the next mixture, the mean log-likelihood of the present one).
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no point, the weights do not sum to 1, or `epsilon` is
-        negative or not finite.
     """
     _check(x, mixture)
     if not len(x):
@@ -216,9 +205,6 @@ def bic(x: jax.Array, mixture: Mixture, diagonal: bool = False) -> jax.Array:
 
     Returns:
       The criterion, a scalar.
-
-    Raises:
-      ValueError: the shapes do not fit together, or the weights do not sum to 1.
     """
     _check(x, mixture)
     if not len(x):

@@ -80,9 +80,6 @@ def count(sizes: Sequence[int]) -> Counts:
 
     Returns:
       Counts.
-
-    Raises:
-      ValueError: there are fewer than two sizes, or one is below 1.
     """
     sizes = _checked(sizes)
     neurons, weights = sum(sizes[1:]), sum(a * b for a, b in itertools.pairwise(sizes))
@@ -97,9 +94,6 @@ def edges(sizes: Sequence[int]) -> list[tuple[tuple[int, int], tuple[int, int]]]
 
     Returns:
       ((layer, neuron), (layer + 1, neuron)) of every weight; layer 0 is the input.
-
-    Raises:
-      ValueError: see `count`.
     """
     sizes = _checked(sizes)
     return [
@@ -118,9 +112,6 @@ def equations(sizes: Sequence[int]) -> list[str]:
 
     Returns:
       One line per neuron.
-
-    Raises:
-      ValueError: see `count`.
     """
     sizes, lines = _checked(sizes), []
     for layer, (a, b) in enumerate(itertools.pairwise(sizes), 1):
@@ -142,9 +133,6 @@ def neuron(weights: np.ndarray, bias: float, inputs: np.ndarray) -> float:
 
     Returns:
       The firing rate.
-
-    Raises:
-      ValueError: there is not one weight for each input, or a number is not finite.
     """
     check_shapes(weights=(weights, "D finite"), inputs=(inputs, "D finite"), bias=(bias, "finite"))
     return max(0.0, float(sum(w * x for w, x in zip(weights, inputs, strict=True)) + bias))
@@ -160,9 +148,6 @@ def initialize(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> 
 
     Returns:
       One Linear per layer.
-
-    Raises:
-      ValueError: see `count`; the seed is no whole number of at least 0, or `dtype` is none of floats.
     """
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(f"dtype={np.dtype(dtype)}: no floats; allowed: such as float32")
@@ -201,9 +186,6 @@ def gradients(layers: Layers, x: jax.Array, label: jax.Array, l2: float = 0.0) -
 
     Returns:
       (value, gradient by weights and bias of every layer).
-
-    Raises:
-      ValueError: there is no layer, the shapes do not fit together, a concrete label is no class, or `l2` is negative.
     """
     check_shapes(l2=(l2, ">= 0"))
     h = _hidden(layers, x)
@@ -226,9 +208,6 @@ def collapse(layers: Layers) -> Linear:
 
     Returns:
       The one equivalent linear layer.
-
-    Raises:
-      ValueError: there is no layer, or the shapes do not fit together.
     """
     _check_layers(layers)
     return functools.reduce(
@@ -263,9 +242,6 @@ def train(
 
     Returns:
       MLPModel.
-
-    Raises:
-      ValueError: see `as_examples`; a size, `steps` or `batch_size` is below 1, or another number out of range.
     """
     examples = as_examples(images, labels)
     if np.ndim(hidden) != 1:

@@ -42,9 +42,6 @@ def train(images: Any, labels: Any, *, smoothing: float = 1e-9) -> NaiveBayesMod
 
     Returns:
       NaiveBayesModel.
-
-    Raises:
-      ValueError: see `as_examples`; `smoothing` is negative or not finite, or too small where a pixel does not vary.
     """
     x, label, classes = as_examples(images, labels)
     check_shapes(smoothing=(smoothing, ">= 0"))

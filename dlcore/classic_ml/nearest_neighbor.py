@@ -125,9 +125,6 @@ def train(images: Any, labels: Any, *, k: int = 1, metric: str | Metric = "l2") 
 
     Returns:
       NearestNeighborModel.
-
-    Raises:
-      ValueError: see `as_examples`; `k` is outside [1, N] or `metric` unknown.
     """
     examples = as_examples(images, labels)
     _check(k, metric, len(examples.rows))
@@ -157,9 +154,6 @@ def predict_for_each_k(model: NearestNeighborModel, images: Any, ks: Sequence[in
 
     Returns:
       [len(ks), M], labels.
-
-    Raises:
-      ValueError: there is no number, or one is outside [1, N].
     """
     queries = as_rows(images, model.rows.shape[1])
     if np.ndim(ks) != 1 or not len(ks):
@@ -179,9 +173,6 @@ def vote(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
     Returns:
       [M], the most frequent label of each row.
-
-    Raises:
-      ValueError: `labels` are not [M, k] with k of at least 1, or a label is no class.
     """
     check_whole_number("num_classes", num_classes, 1)
     check_shapes(labels=(labels, "int M k"))
@@ -207,10 +198,6 @@ def nearest(
 
     Returns:
       (distances [M, k] ascending, indices [M, k] of the rows).
-
-    Raises:
-      ValueError: `k` is outside [1, N], `metric` unknown or its distances are not one for each row, there are no
-        queries, they differ in D, or a number is not finite.
     """
     check_shapes(rows=(rows, "N D finite"), queries=(queries, "M D finite"))
     rows, queries = as_rows(rows), as_rows(queries)

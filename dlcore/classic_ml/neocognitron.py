@@ -52,9 +52,6 @@ def s_layer(u: jax.Array, templates: jax.Array, selectivity: float) -> jax.Array
 
     Returns:
       [N, H, W, Q], not negative.
-
-    Raises:
-      ValueError: the shapes do not fit, or `selectivity` is outside [0, 1).
     """
     _check_selectivity(selectivity)
     if u.ndim != 4 or templates.ndim != 4 or templates.shape[2] != u.shape[3]:
@@ -75,9 +72,6 @@ def c_layer(u: jax.Array, pool: int, stride: int) -> jax.Array:
 
     Returns:
       [N, ceil(H / stride), ceil(W / stride), Q].
-
-    Raises:
-      ValueError: `u` is not [N, H, W, Q], a concrete number of it is negative, or `pool` or `stride` is below 1.
     """
     if u.ndim != 4:
         raise ValueError(f"u.shape={u.shape}: wrong number of axes; allowed: [N, H, W, Q]")
@@ -96,9 +90,6 @@ def neocognitron(images: jax.Array, stages: tuple[Stage, ...]) -> list[jax.Array
 
     Returns:
       The C-layers' responses [N, H', W', Q], stage by stage.
-
-    Raises:
-      ValueError: a concrete number of `images` is negative or NaN, or see `s_layer` and `c_layer`.
     """
     check_range("images", images, 0)
     responses, u = [], to_acc_dtype(images)
@@ -122,10 +113,6 @@ def grow_templates(key: jax.Array, u: jax.Array, size: int, count: int, selectiv
 
     Returns:
       (templates [size, size, P, count], number of grown templates).
-
-    Raises:
-      ValueError: `u` is not [N, H, W, P] with sides of at least `size`, `count` is below 1, or `selectivity` is outside
-        [0, 1).
     """
     _check_selectivity(selectivity)
     check_whole_number("size", size)
@@ -162,10 +149,6 @@ def grow_stages(
 
     Returns:
       The stages.
-
-    Raises:
-      ValueError: the settings have different lengths, an entry is out of range, a number of `images` is negative or
-        NaN, or see `grow_templates`.
     """
     settings = (sizes, counts, selectivity, pools, strides)
     lengths = [np.size(entries) for entries in settings]

@@ -27,9 +27,6 @@ def rejection_threshold(log_density: Any, false_alarm_rate: float = 0.05) -> flo
 
     Returns:
       The threshold t; below it, examples are outliers.
-
-    Raises:
-      ValueError: `log_density` is not [N] with N at least 1, holds NaN, or `false_alarm_rate` is outside [0, 1).
     """
     scores = _scores("log_density", log_density)
     check_shapes(false_alarm_rate=(false_alarm_rate, "0 to <1"))
@@ -46,9 +43,6 @@ def is_outlier(log_density: Any, threshold: float) -> np.ndarray:
 
     Returns:
       [N] bool.
-
-    Raises:
-      ValueError: `log_density` is not [N] with N at least 1, or holds NaN, or `threshold` is NaN.
     """
     if np.ndim(threshold) or np.asarray(threshold).dtype.kind not in "iuf" or np.isnan(threshold):
         raise ValueError(f"threshold={threshold}: no number; allowed: a number, or an infinity")

@@ -30,9 +30,6 @@ def fit_svd(x: Any, num_components: int | None = None) -> PCA:
 
     Returns:
       PCA.
-
-    Raises:
-      ValueError: `x` is not finite [N, D], or `num_components` is outside [1, min(N, D)].
     """
     check_points("x", x)
     x = np.asarray(x, np.float64)
@@ -57,9 +54,6 @@ def cumulative_variance(variance: Any) -> np.ndarray:
 
     Returns:
       [K], ascending to 1.
-
-    Raises:
-      ValueError: `variance` is not finite [K], rises somewhere, or holds a negative number or no positive one.
     """
     check_shapes(variance=(variance, "K"))
     variance = np.asarray(variance, np.float64)
@@ -80,9 +74,6 @@ def num_components_for(variance: Any, share: float) -> int:
 
     Returns:
       The smallest sufficient number.
-
-    Raises:
-      ValueError: `share` is outside (0, 1], or see `cumulative_variance`.
     """
     check_shapes(share=(share, "0 to 1"))
     check_finite("share", share)

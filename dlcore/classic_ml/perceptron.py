@@ -50,9 +50,6 @@ def train(images: Any, labels: Any, *, epochs: int = 20, seed: int = 0) -> Perce
 
     Returns:
       PerceptronModel.
-
-    Raises:
-      ValueError: see `as_examples`; `epochs` is below 1, or the seed no whole number of at least 0.
     """
     examples = as_examples(images, labels)
     _check(epochs)
@@ -88,9 +85,6 @@ def binary_perceptron(x: np.ndarray, sign: np.ndarray, *, epochs: int = 100) -> 
 
     Returns:
       (w [D], mistakes [epochs]).
-
-    Raises:
-      ValueError: the shapes do not fit, `sign` holds something else, or `epochs` is below 1.
     """
     x, sign = np.asarray(x, np.float64), np.asarray(sign, np.float64)
     _check_signs(x, sign)
@@ -110,9 +104,6 @@ def margin(w: np.ndarray, x: np.ndarray, sign: np.ndarray) -> float:
 
     Returns:
       Signed distance of the nearest example from the hyperplane.
-
-    Raises:
-      ValueError: the shapes do not fit, or `sign` holds something else.
     """
     x, sign = np.asarray(x), np.asarray(sign)
     _check_signs(x, sign)

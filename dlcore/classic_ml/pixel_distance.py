@@ -25,10 +25,6 @@ def contrast(x: np.ndarray, query: np.ndarray, order: float = 2) -> float:
 
     Returns:
       The contrast, at least 0.
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no example, a number is not finite, an example equals the
-        query, or `order` is not positive.
     """
     x, query = np.asarray(x, np.float64), np.asarray(query, np.float64)
     check_shapes(x=(x, "N D finite"), query=(query, "D finite"))
@@ -52,10 +48,6 @@ def equal_edits(image: np.ndarray, shift: int = 1) -> dict[str, np.ndarray]:
 
     Returns:
       {"shifted", "darkened", "covered"}: float64 images in [0, 1].
-
-    Raises:
-      ValueError: `image` has another shape or range, `shift` is outside [1, W) or changes nothing, or its distance is
-        larger than that to black or to any covered image.
     """
     image = np.asarray(image, np.float64)
     if image.ndim not in (2, 3) or not image.size or not (image.min() >= 0 and image.max() <= 1):

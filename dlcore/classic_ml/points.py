@@ -39,9 +39,6 @@ def check_points(name: str, x: Any, least: int = 1, dim: int | None = None) -> j
 
     Returns:
       [N, D], at least float32.
-
-    Raises:
-      ValueError: `x` is not [N, D] (with D = dim), has fewer than `least` points, or what is no finite number.
     """
     try:
         shape, kind = np.shape(x), np.asarray(x).dtype.kind

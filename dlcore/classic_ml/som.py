@@ -61,10 +61,6 @@ def som(
 
     Returns:
       SOM.
-
-    Raises:
-      ValueError: `x` is not finite [N, D], there are fewer than two prototypes, `epochs` is below 1, or a sigma is not
-        positive.
     """
     check_points("x", x)
     if np.shape(shape) != (2,) or not all(map(is_whole_number, shape)) or min(shape) < 1 or max(shape) < 2:
@@ -182,9 +178,6 @@ def grid_positions(shape: tuple[int, int]) -> jax.Array:
 
     Returns:
       [rows columns, 2], (row, column) of each.
-
-    Raises:
-      ValueError: `shape` is not two whole numbers of at least 1.
     """
     if np.shape(shape) != (2,) or not all(map(is_whole_number, shape)) or min(shape) < 1:
         raise ValueError(f"shape={shape}: no grid; allowed: (rows, columns), each at least 1")

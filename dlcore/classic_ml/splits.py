@@ -44,10 +44,6 @@ def shuffled_split(n: int, train: float = 0.7, valid: float = 0.15, seed: int = 
 
     Returns:
       Split.
-
-    Raises:
-      ValueError: `train` is outside [0.5, 0.9], `valid` outside (0, 1), a part is empty, or `n` or the seed is no whole
-        number.
     """
     check_whole_number("n", n)
     check_whole_number("seed", seed, 0)
@@ -74,9 +70,6 @@ def first_as_validation(n: int, valid: int = 1000) -> tuple[np.ndarray, np.ndarr
 
     Returns:
       (train, valid), indices.
-
-    Raises:
-      ValueError: `valid` leaves nothing to train on, or is below 1, or a number is no whole one.
     """
     check_whole_number("n", n)
     check_whole_number("valid", valid)
@@ -139,9 +132,6 @@ def k_folds(n: int, folds: int, seed: int | None = None) -> list[tuple[np.ndarra
 
     Returns:
       (train, valid) indices of each fold.
-
-    Raises:
-      ValueError: `folds` is outside [2, n], or a number is no whole one.
     """
     check_whole_number("n", n)
     if seed is not None:
@@ -171,10 +161,6 @@ def cross_validate(
 
     Returns:
       [settings, folds], accuracies.
-
-    Raises:
-      ValueError: there are no folds, or not one label for each image, a fold is empty or has an index that is none, or
-        the predictions are not one for each setting and new image.
     """
     if not len(folds):
         raise ValueError("folds=[]: none; allowed: at least one")

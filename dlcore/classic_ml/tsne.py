@@ -69,11 +69,6 @@ def tsne(
 
     Returns:
       TSNE.
-
-    Raises:
-      ValueError: `x` is not finite [N, D] with N at least 4, `perplexity` is outside (1, N - 1), `num_components`
-        outside 1..min(N, D), `steps` is not a positive multiple of `record_every`, `exaggerated_steps` is negative, or
-        another number is not positive.
     """
     for name, value in (("exaggeration", exaggeration), ("learning_rate", learning_rate)):
         if value is not None or name == "exaggeration":
@@ -103,9 +98,6 @@ def affinities(x: Any, perplexity: float = 30.0) -> jax.Array:
 
     Returns:
       [N, N], symmetric with sum 1 and diagonal 0.
-
-    Raises:
-      ValueError: `x` is not finite [N, D] with N at least 4, or `perplexity` is outside (1, N - 1).
     """
     check_points("x", x, least=4)
     check_shapes(perplexity=(perplexity, ""))
@@ -130,9 +122,6 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
 
     Returns:
       [N, N], rows that sum to 1, diagonal 0.
-
-    Raises:
-      ValueError: `squared` is not finite [N, N] with N of at least 2, or `perplexity` is outside [1, N - 1].
     """
     check_shapes(squared=(squared, "N N finite"))
     n = len(squared)
@@ -174,9 +163,6 @@ def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
 
     Returns:
       The divergence in nats.
-
-    Raises:
-      ValueError: the shapes do not fit together, there are fewer than two points, or a number of `p` is no probability.
     """
     check_shapes(p=(p, "N N"), y=(y, "N K"))
     if len(p) < 2:

@@ -34,9 +34,6 @@ def step_pair(left: float, right: float, height: float, steepness: float) -> Net
 
     Returns:
       (w [2], bias [2], output weights [2], output bias).
-
-    Raises:
-      ValueError: `right` is not above `left`, `steepness` is not positive, or a number is not finite.
     """
     check_shapes(left=(left, "finite"), right=(right, "finite"), height=(height, "finite"))
     check_shapes(steepness=(steepness, "finite"))
@@ -64,10 +61,6 @@ def staircase(
 
     Returns:
       (w, bias, output weights, output bias).
-
-    Raises:
-      ValueError: `steps` is below 1, `high` is not above `low`, the function does not give one value for each x, or see
-        `step_pair`.
     """
     check_whole_number("steps", steps, 1)
     _check_interval(low, high)
@@ -91,9 +84,6 @@ def network(parameters: Network, x: np.ndarray) -> np.ndarray:
 
     Returns:
       [N].
-
-    Raises:
-      ValueError: `x` is not [N], or the parameters are not those of a network.
     """
     if not isinstance(parameters, tuple | list) or len(parameters) != 4:
         raise ValueError("parameters: no network; allowed: (w, bias, output weights, output bias)")
@@ -118,10 +108,6 @@ def sup_error(
 
     Returns:
       The error.
-
-    Raises:
-      ValueError: `high` is not above `low`, `points` is below 1, the function does not give one value for each x, or
-        see `network`.
     """
     _check_interval(low, high)
     check_whole_number("points", points, 1)

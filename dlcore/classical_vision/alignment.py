@@ -56,10 +56,6 @@ def fit_similarity(
 
     Returns:
       The similarity, in NumPy's float64 of arrays of the host.
-
-    Raises:
-      ValueError: the shapes differ, there are fewer than D points, one is not finite, or all coincide,
-        or in 3-D are collinear; a weight is negative.
     """
     xp, source, target, weights = to_namespace(source, target, weights)
     if source.shape != target.shape or source.ndim != 2 or len(source) < source.shape[1]:

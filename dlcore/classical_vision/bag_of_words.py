@@ -34,9 +34,6 @@ def random_patches(key: jax.Array, images: jax.Array, count: int, size: int) -> 
 
     Returns:
       [count, size size C].
-
-    Raises:
-      ValueError: `images` are not floating [N, H, W, C], `size` is outside 1..min(H, W), or `count` is below 1.
     """
     _check(images, size)
     check_whole_number("count", count, 1)
@@ -52,9 +49,6 @@ def normalize_patches(patches: jax.Array, epsilon: float = 1e-2) -> jax.Array:
 
     Returns:
       [..., D].
-
-    Raises:
-      ValueError: epsilon is negative or not finite.
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     check_finite("epsilon", epsilon)
@@ -78,10 +72,6 @@ def encode(
 
     Returns:
       [N, grid grid K].
-
-    Raises:
-      ValueError: `images` or `codebook` have other shapes or are not finite, `stride` or `batch_size` is no whole
-        number of at least 1, or there are fewer patches along a side than parts.
     """
     _check(images, size)
     check_finite("codebook", codebook)

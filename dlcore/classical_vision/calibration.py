@@ -62,9 +62,6 @@ def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array |
 
     Returns:
       [3, 4], of norm 1, NumPy's float64 of arrays of the host.
-
-    Raises:
-      ValueError: there are fewer than six points, they are on a plane, or one is not finite; a weight is negative.
     """
     xp, points, pixels, weights = to_namespace(points, pixels, weights)
     if points.shape[1:] != (3,) or pixels.shape != (len(points), 2) or len(points) < 6:
@@ -92,9 +89,6 @@ def decompose_camera_matrix(matrix: jax.Array) -> tuple[jax.Array, jax.Array, ja
     Returns:
       (intrinsics [3, 3] with positive focal lengths, rotation [3, 3], translation [3]), NumPy's float64 of an array of
       the host.
-
-    Raises:
-      ValueError: the matrix is not finite, or its left part is singular: no camera, or one at infinity.
     """
     check_shapes(matrix=(matrix, "3 4"))
     check_finite("matrix", matrix)
@@ -157,10 +151,6 @@ def calibrate_plane(
 
     Returns:
       Calibration of V images.
-
-    Raises:
-      ValueError: there are fewer than four points or two images (three with skew), points are on a line or not finite,
-        or the planes are parallel; `num_distortion` is unknown, or `steps` no whole number from 0.
     """
     check_finite("points", points)
     check_finite("pixels", pixels)

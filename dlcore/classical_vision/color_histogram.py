@@ -44,10 +44,6 @@ def color_histogram(
 
     Returns:
       [N, bins^C] if joint, else [N, C bins].
-
-    Raises:
-      ValueError: `images` are not [N, H, W, C] (C = 3 for hsv), are integers other than uint8, or not finite;
-        `bins` is below 1; `space` is unknown.
     """
     if images.ndim != 4 or 0 in images.shape:
         raise ValueError(f"images.shape={images.shape}: not an image batch; allowed: [N, H, W, C], none of them 0")
@@ -69,9 +65,6 @@ def rgb_to_hsv(images: jax.Array) -> jax.Array:
 
     Returns:
       [..., 3] in [0, 1]: hue (0 red, 1/3 green, 2/3 blue; 0 for gray), saturation and value.
-
-    Raises:
-      ValueError: the last axis is not 3.
     """
     if images.shape[-1] != 3:
         raise ValueError(f"images.shape={images.shape}: not RGB; allowed: [..., 3]")
@@ -93,9 +86,6 @@ def rgb_to_lab(images: jax.Array) -> jax.Array:
 
     Returns:
       [..., 3]: lightness in [0, 100], green to red and blue to yellow (about -128 to 127; 0 for gray).
-
-    Raises:
-      ValueError: the last axis is not 3.
     """
     if images.shape[-1] != 3:
         raise ValueError(f"images.shape={images.shape}: not RGB; allowed: [..., 3]")

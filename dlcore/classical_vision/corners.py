@@ -50,10 +50,6 @@ def harris_response(
 
     Returns:
       [..., H, W]; large at corners, negative at edges (of "k").
-
-    Raises:
-      ValueError: the image has fewer than two axes or is not finite, `sigma` is not positive, `k` or `eps` is negative,
-        or the method is unknown.
     """
     check_choice("method", method, ("k", "eps"))
     check_shapes(k=(k, ">= 0"), eps=(eps, ">= 0"))
@@ -99,10 +95,6 @@ def detect_corners(
 
     Returns:
       Corners of `count` rows.
-
-    Raises:
-      ValueError: `response` is no [H, W] or has fewer than `count` pixels, it is not finite, or a setting
-        is out of range.
     """
     if response.ndim != 2 or not 1 <= count <= response.size:
         raise ValueError(f"count={count} of response.shape={response.shape}: does not fit; allowed: 1 to H W of [H, W]")

@@ -73,9 +73,6 @@ def concatenate(*features: Any) -> np.ndarray:
 
     Returns:
       [N, D] float32.
-
-    Raises:
-      ValueError: there are no features, or their lengths differ.
     """
     if len({len(f) for f in features}) != 1:
         raise ValueError(
@@ -109,10 +106,6 @@ def fit_classifier(
 
     Returns:
       FeatureClassifier.
-
-    Raises:
-      ValueError: shapes do not fit, a label is outside [0, num_classes), `loss` is unknown, `l2` is negative, or
-        `steps` or `hidden` is below 1.
     """
     features, labels = _rows("features", features), np.asarray(labels)
     if labels.shape != features.shape[:1]:
@@ -151,9 +144,6 @@ def choose_l2(
 
     Returns:
       (the best classifier, its l2, {l2: validation accuracy}).
-
-    Raises:
-      ValueError: `grid` is empty, the data are no pairs, or see `fit_classifier`.
     """
     if not grid:
         raise ValueError("grid=(): empty; allowed: at least one l2")

@@ -32,10 +32,6 @@ def fisher_vector(
 
     Returns:
       [2 K D]: the K D of the means, then those of the deviations.
-
-    Raises:
-      ValueError: the shapes do not fit, there is no descriptor, the weights are no probabilities, or a weight or a
-        variance is not positive.
     """
     check_shapes(weights=(weights, "K"))
     count, size = descriptors.shape if descriptors.ndim == 2 else (0, 0)

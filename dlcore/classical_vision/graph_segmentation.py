@@ -29,10 +29,6 @@ def graph_segmentation(image: np.ndarray, scale: float = 1.0, sigma: float = 0.8
 
     Returns:
       [H, W] int32, regions numbered from 0 in the order of their first pixel.
-
-    Raises:
-      ValueError: `image` is not a finite [H, W, C], a setting is negative or not finite, or `min_size` is
-        no whole number.
     """
     check_finite("image", image)
     image = np.asarray(image)
@@ -66,9 +62,6 @@ def neighbor_edges(height: int, width: int) -> np.ndarray:
 
     Returns:
       [E, 2] int, pixels numbered row by row: pairs to the right, down, down right, and down left.
-
-    Raises:
-      ValueError: a side is no whole number of at least 1.
     """
     check_whole_number("height", height, 1)
     check_whole_number("width", width, 1)

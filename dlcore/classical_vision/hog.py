@@ -50,9 +50,6 @@ def hog(
 
     Returns:
       [N, block rows * block columns * cells of a block * orientations].
-
-    Raises:
-      ValueError: `images` are not floating [N, H, W, C], not even one block fits, or a setting is not allowed.
     """
     _check(images, orientations)
     check_choice("norm", norm, _NORMS)
@@ -77,9 +74,6 @@ def image_gradients(images: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (down [N, H, W], right [N, H, W]).
-
-    Raises:
-      ValueError: `images` are not [N, H, W, C].
     """
     check_shapes(images=(images, "N H W C"))
     dtype, images = result_dtype(images), to_acc_dtype(images)
@@ -103,9 +97,6 @@ def cell_histograms(
 
     Returns:
       [N, H / cell, W / cell, orientations].
-
-    Raises:
-      ValueError: `images` are not floating [N, H, W, C], or a setting is not allowed.
     """
     _check(images, orientations)
     height, width = pair_of("cell", cell)

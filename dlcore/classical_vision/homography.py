@@ -56,9 +56,6 @@ def homography_from_four_points(source: jax.Array, target: jax.Array) -> jax.Arr
     Returns:
       [3, 3] as of `rescale_homography`, NumPy's float64 of arrays of the host; NaN under jit where three points are on
       a line.
-
-    Raises:
-      ValueError: there are not four points, one is not finite, or three are on a line.
     """
     xp, source, target = to_namespace(source, target)
     if source.shape != (4, 2) or target.shape != (4, 2):
@@ -89,10 +86,6 @@ def fit_homography(source: jax.Array, target: jax.Array, weights: jax.Array | No
 
     Returns:
       [3, 3] as of `rescale_homography`, NumPy's float64 of arrays of the host.
-
-    Raises:
-      ValueError: there are fewer than four points, one is not finite, or all of a side are on a line; a weight is
-        negative.
     """
     _, source, target, weights = to_namespace(source, target, weights)
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2 or len(source) < 4:
@@ -176,9 +169,6 @@ def ransac_homography(
 
     Returns:
       The consensus; its model is [3, 3].
-
-    Raises:
-      ValueError: the shapes do not fit.
     """
     xp, source, target = to_namespace(source, target)
     if source.shape != target.shape or source.ndim != 2 or source.shape[1] != 2:
@@ -214,10 +204,6 @@ def warp_perspective(image: jax.Array, homography: jax.Array, size: tuple[int, i
 
     Returns:
       (warped [*size, C], 0 outside; mask [*size] bool, where the image covers the result).
-
-    Raises:
-      ValueError: the image is not [H, W, C] or the homography not [3, 3], not finite or singular; a side of `size` is
-        below 1.
     """
     if image.ndim != 3 or homography.shape != (3, 3):
         raise ValueError(

@@ -53,10 +53,6 @@ def match_descriptors(
 
     Returns:
       Matches of N rows.
-
-    Raises:
-      ValueError: the shapes do not fit, the second image has fewer than two descriptors, a descriptor that
-        counts is not finite, or the ratio is out of range.
     """
     if first.ndim != 2 or second.ndim != 2 or first.shape[1] != second.shape[1] or len(second) < 2:
         raise ValueError(

@@ -77,9 +77,6 @@ def lucas_kanade(
 
     Returns:
       Flow of [N].
-
-    Raises:
-      ValueError: the images differ in shape or are not finite, or the window is even or larger than the top level.
     """
     first, second = _checked(first, second, window, levels)
     points = to_acc_dtype(points)
@@ -139,9 +136,6 @@ def dense_lucas_kanade(
 
     Returns:
       Flow of [H, W].
-
-    Raises:
-      ValueError: the images differ in shape or are not finite, or the window is even or larger than the top level.
     """
     first, second = _checked(first, second, window, levels)
     box = np.full(window, 1 / window)
@@ -187,9 +181,6 @@ def horn_schunck(
 
     Returns:
       [H, W, 2], (right, down) in pixels; defined everywhere, carried into what has no texture.
-
-    Raises:
-      ValueError: the images differ in shape or are not finite, or alpha is not positive.
     """
     first, second = _checked(first, second, 1, 1)
     if not alpha > 0:
@@ -238,9 +229,6 @@ def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [...], in pixels; its gradient is 0 where the two are equal.
-
-    Raises:
-      ValueError: the vectors are not of two numbers, or the others of their axes do not broadcast.
     """
     check_shapes(flow=(flow, "... 2"))
     check_shapes(target=(target, "... 2"))

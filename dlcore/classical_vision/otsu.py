@@ -22,9 +22,6 @@ def otsu_threshold(values: np.ndarray, bins: int = 256) -> float:
 
     Returns:
       The middle of a bin; the upper class is what is larger. For equal values it is their value.
-
-    Raises:
-      ValueError: there are no values, some are not finite, or `bins` is below 2.
     """
     check_finite("values", values)
     values = np.asarray(values, np.float64).ravel()

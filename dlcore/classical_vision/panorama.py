@@ -77,10 +77,6 @@ def canvas_size(homographies: np.ndarray, sizes: Sequence[tuple[int, int]]) -> t
 
     Returns:
       ((rows, columns) of the canvas, [3, 3] the shift from the plane to it).
-
-    Raises:
-      ValueError: there are not as many homographies as sizes, an image crosses the horizon of the plane, or the canvas
-        is 8 times as large as an image.
     """
     check_shapes(homographies=(homographies, "V 3 3"))
     homographies = np.asarray(homographies, np.float64)
@@ -137,9 +133,6 @@ def blend_images(
     Returns:
       (canvas [*size, C], mask [*size] bool, PSNR of each overlap [V - 1], NaN where one is empty
       or black, which matches no exposure).
-
-    Raises:
-      ValueError: there are fewer than two images, or not as many homographies.
     """
     if len(images) < 2 or len(images) != len(homographies):
         raise ValueError(
@@ -175,10 +168,6 @@ def stitch(images: Sequence[np.ndarray], seed: int = 0, count: int = 500, thresh
 
     Returns:
       The panorama, in the plane of the middle image (of two, the first).
-
-    Raises:
-      ValueError: there are fewer than two images, one is not finite or no [H, W, C], a setting is out of range, or two
-        neighbors have fewer than 10 matches that fit.
     """
     if len(images) < 2:
         raise ValueError(f"images: {len(images)}; allowed: at least 2")

@@ -49,9 +49,6 @@ def required_hypotheses(inlier_ratio: float, sample_size: int, confidence: float
 
     Returns:
       At least 1; 72 for half outliers and 4 points.
-
-    Raises:
-      ValueError: a part is not between 0 and 1, or `sample_size` is no whole number of at least 1.
     """
     check_whole_number("sample_size", sample_size)
     check_finite("inlier_ratio, confidence", (inlier_ratio, confidence))
@@ -92,9 +89,6 @@ def ransac(
 
     Returns:
       The consensus.
-
-    Raises:
-      ValueError: there are fewer data than a fit takes, they are not finite, or a setting is out of range.
     """
     leaves = jax.tree.leaves(data)
     total = len(leaves[0])
@@ -141,9 +135,6 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
 
     Returns:
       [3], (a, b, c), NumPy's float64 of arrays of the host; NaN under jit where all points are one.
-
-    Raises:
-      ValueError: there are fewer than two points, one is not finite, or all are one; a weight is negative.
     """
     if points.ndim != 2 or points.shape[1] != 2 or len(points) < 2:
         raise ValueError(f"points.shape={points.shape}: no line; allowed: [N, 2], N at least 2")

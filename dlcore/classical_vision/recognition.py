@@ -68,9 +68,6 @@ def recognize(
 
     Returns:
       The recognition.
-
-    Raises:
-      ValueError: the threshold is below 5, which any four matches reach.
     """
     if threshold < 5:
         raise ValueError(f"threshold={threshold}: any four matches fit a homography; allowed: at least 5")

@@ -45,10 +45,6 @@ def search(queries: Any, gallery: Any, k: int = 5, *, batch_size: int = 256) -> 
 
     Returns:
       SearchResult.
-
-    Raises:
-      ValueError: `queries` or `gallery` are not [N, D] and [M, D], or not finite, `k` is outside 1..M, or
-        `batch_size` is no whole number of at least 1.
     """
     check_finite("queries", queries)
     check_finite("gallery", gallery)
@@ -73,10 +69,6 @@ def all_pairs(embeddings: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (cosines [P], whether the labels are equal [P]).
-
-    Raises:
-      ValueError: the shapes do not fit, there are fewer than two embeddings, one is not finite, or a label is
-        fractional.
     """
     check_finite("embeddings", embeddings)
     embeddings, labels = np.asarray(embeddings, np.float32), np.asarray(labels)
@@ -101,10 +93,6 @@ def acceptance_threshold(similarity: Any, same: Any, false_accept_rate: float = 
 
     Returns:
       The threshold t.
-
-    Raises:
-      ValueError: shapes differ, no pair is different, a similarity is not finite, or `false_accept_rate` is outside
-        [0, 1].
     """
     check_finite("similarity", similarity)
     similarity, same = np.asarray(similarity), np.asarray(same, bool)

@@ -71,10 +71,6 @@ def sift(
 
     Returns:
       Keypoints of `count` rows.
-
-    Raises:
-      ValueError: the image is no floating [H, W] of at least 16 pixels per side or not finite, or a setting is out of
-        range.
     """
     if image.ndim != 2 or min(image.shape) < 16 or not jnp.issubdtype(image.dtype, jnp.floating):
         raise ValueError(

@@ -49,9 +49,6 @@ def disparity_to_depth(disparity: jax.Array, focal: float, baseline: float, mask
 
     Returns:
       [...]; infinite where the mask is False, and under jit for a disparity of 0 or less.
-
-    Raises:
-      ValueError: a disparity that counts is not finite or not positive, or `focal` or `baseline` is not positive.
     """
     _check_stereo(focal, baseline)
     disparity = to_acc_dtype(disparity)
@@ -81,9 +78,6 @@ def depth_to_disparity(depth: jax.Array, focal: float, baseline: float) -> jax.A
 
     Returns:
       [...], in pixels.
-
-    Raises:
-      ValueError: a depth is 0 or less, or `focal` or `baseline` is not positive.
     """
     _check_stereo(focal, baseline)
     check_shapes(depth=(depth, "..."))
@@ -105,9 +99,6 @@ def disparity_to_points(
 
     Returns:
       [H, W, 3], in the left camera's axes; not finite where there is no disparity.
-
-    Raises:
-      ValueError: the shapes do not fit, the intrinsics are singular, or as `disparity_to_depth`.
     """
     check_intrinsics(intrinsics)
     check_shapes(disparity=(disparity, "H W"), intrinsics=(intrinsics, "3 3"))
@@ -139,9 +130,6 @@ def block_matching(
 
     Returns:
       Disparity of [H, W].
-
-    Raises:
-      ValueError: the images differ in shape or are not finite, or a setting does not fit them.
     """
     if left.ndim != 2 or left.shape != right.shape or not 1 <= max_disparity < left.shape[1]:
         raise ValueError(

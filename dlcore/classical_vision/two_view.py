@@ -57,9 +57,6 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
 
     Returns:
       [N, 3]; not finite for points at infinity.
-
-    Raises:
-      ValueError: the shapes do not fit, or a camera or pixel is not finite.
     """
     cameras, pixels = to_acc_dtype(cameras), to_acc_dtype(pixels)
     if cameras.shape[1:] != (3, 4) or pixels.shape[::2] != (len(cameras), 2) or len(cameras) < 2:
@@ -86,10 +83,6 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
 
     Returns:
       [3, 3] with the singular values 1, 1 and 0.
-
-    Raises:
-      ValueError: there are fewer than eight pairs, one is not finite, or all of a side are on a line; a weight is
-        negative.
     """
     first, second = to_acc_dtype(first), to_acc_dtype(second)
     if first.shape != second.shape or first.ndim != 2 or first.shape[1] != 2 or len(first) < 8:
@@ -201,9 +194,6 @@ def structure_from_motion(
     Returns:
       The structure, in units of the distance between the cameras. Where a turn alone explains more than 80 % of the
       inliers (COLMAP's limit of a panorama), there is none: the translation is 0, and the mask False.
-
-    Raises:
-      ValueError: the intrinsics are singular, there are fewer than eight pairs, or one is not finite.
     """
     if len(first) < 8:
         raise ValueError(f"first: {len(first)} pairs; allowed: at least 8")

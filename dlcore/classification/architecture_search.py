@@ -120,9 +120,6 @@ def train_child(
 
     Returns:
       [], accuracy on the validation data.
-
-    Raises:
-      ValueError: `architecture` is not six operations, there is no validation data, or see `train_network`.
     """
     check_shapes(architecture=(architecture, f"int {len(EDGES)}"), width=(width, "int >= 1"))
     check_indices("architecture", architecture, len(OPERATIONS), "operations")
@@ -159,10 +156,6 @@ def train_network(
 
     Returns:
       The network's `params` and `batch_stats`.
-
-    Raises:
-      ValueError: `data` lacks images or labels, they do not fit together, a concrete label is no class, `steps` or
-        `batch_size` is below 1, or the learning rate is negative.
     """
     _check_data(net, data, "image", "label")
     check_shapes(steps=(steps, "int >= 1"), batch_size=(batch_size, "int >= 1"), learning_rate=(learning_rate, ">= 0"))
@@ -282,10 +275,6 @@ def reward_advantages(
 
     Returns:
       (advantages [children], the running mean, the running mean of squares).
-
-    Raises:
-      ValueError: `rewards` are not [children] of at least one, a running mean is no finite scalar, `square` is
-        negative, or `decay` outside [0, 1].
     """
     check_shapes(rewards=(rewards, "K"), mean=(mean, "finite"), square=(square, ">= 0"), decay=(decay, "0 to 1"))
     if not len(rewards):
@@ -326,10 +315,6 @@ def reinforce_search(
 
     Returns:
       The search.
-
-    Raises:
-      ValueError: a count is below 1, `learning_rate` or `entropy_weight` is negative, or `baseline_decay` is outside
-        [0, 1].
     """
     check_shapes(updates=(updates, "int >= 1"), children=(children, "int >= 1"), length=(length, "int >= 1"))
     check_shapes(

@@ -24,9 +24,6 @@ def per_example_loss(loss: Loss | None, label_smoothing: float | jax.Array) -> L
 
     Returns:
       The loss. Of a caller's own it raises a ValueError where that gives other than one number for each example.
-
-    Raises:
-      ValueError: `loss` is no function, or has `label_smoothing` beside it, or that is outside [0, 1].
     """
     check_finite("label_smoothing", label_smoothing)
     check_shapes(label_smoothing=(label_smoothing, "0 to 1"))

@@ -32,9 +32,6 @@ def ensemble_log_probabilities(
 
     Returns:
       log p [..., C], at least float32.
-
-    Raises:
-      ValueError: the average is unknown, there is no member, or `axis` is none, or that of the classes.
     """
     check_choice("average", average, ("probabilities", "logits"))
     check_whole_number("axis", axis)
@@ -58,9 +55,6 @@ def snapshot_steps(steps: int, cycles: int) -> tuple[int, ...]:
 
     Returns:
       Ascending numbers of updates, the last one `steps`.
-
-    Raises:
-      ValueError: `cycles` is not in [1, steps], or a number is no whole one.
     """
     check_whole_number("steps", steps)
     check_whole_number("cycles", cycles)

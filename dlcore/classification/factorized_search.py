@@ -88,9 +88,6 @@ def choice_counts(blocks: int) -> tuple[int, ...]:
 
     Returns:
       6 B counts, block after block.
-
-    Raises:
-      ValueError: `blocks` is no whole number of at least 1.
     """
     check_whole_number("blocks", blocks, 1)
     return tuple(len(options) for options in CHOICES) * blocks
@@ -104,9 +101,6 @@ def child_blocks(architecture: np.ndarray) -> tuple[BlockChoice, ...]:
 
     Returns:
       B blocks.
-
-    Raises:
-      ValueError: the length is no multiple of six, or an index names no option.
     """
     _check_architecture(architecture)
     rows = np.asarray(architecture, int).reshape(-1, len(CHOICES))
@@ -304,9 +298,6 @@ def multiply_adds(architecture: jax.Array, side: int, *, width: int = 8, num_cla
 
     Returns:
       [], float32.
-
-    Raises:
-      ValueError: a concrete architecture is none, or a size is below 1.
     """
     _check_architecture(architecture)
     for name, value in (("side", side), ("width", width), ("num_classes", num_classes)):

@@ -111,9 +111,6 @@ def centers(grid: int, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [G * G, 2] of (x, y) in pixels from the scene's corner, row by row.
-
-    Raises:
-      ValueError: `grid` is below 1, or `size` is not two whole numbers of at least 1.
     """
     check_whole_number("grid", grid, 1)
     if np.shape(size) != (2,):
@@ -136,9 +133,6 @@ def crop(scene: jax.Array, center: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, g, g, C].
-
-    Raises:
-      ValueError: the shapes do not fit together, or `size` is below 1.
     """
     check_whole_number("size", size, 1)
     check_shapes(scene=(scene, "B H W C"), center=(center, "B 2"))
@@ -159,9 +153,6 @@ def places_inside(grid: int, size: tuple[int, int], box: jax.Array) -> jax.Array
 
     Returns:
       bool [B, G * G].
-
-    Raises:
-      ValueError: see `centers`; or a concrete box is flipped or not finite.
     """
     check_shapes(box=(box, "B 4"))
     check_boxes("box", box)

@@ -108,10 +108,6 @@ def retina(scene: jax.Array, location: jax.Array, size: int, num_scales: int) ->
 
     Returns:
       [B, S, g, g, C].
-
-    Raises:
-      ValueError: the shapes do not fit together, `size` or `num_scales` is below 1, or the sides are no multiples of
-        2^(S - 1).
     """
     check_whole_number("size", size, 1)
     check_whole_number("num_scales", num_scales, 1)
@@ -255,9 +251,6 @@ def learner(
       The learner. `accuracy_1` .. `accuracy_T` are the accuracies after each glimpse, and `accuracy` is the last. With
       `box: [B, 4]` in a batch, `looks` is the share of the later glimpses whose center lies in the box. `predict`
       returns `{"probabilities": [B, T, num_classes], "locations": [B, T, 2], "glimpses": [B, T, S, g, g, C]}`.
-
-    Raises:
-      ValueError: of `init`, where the scenes have no num_scales scales or the smallest patch is larger than a scene.
     """
     glimpses = _Glimpses(policy, num_glimpses, glimpse_size, num_scales, location_std)
     unroll = functools.partial(_unroll, model, glimpses)

@@ -59,10 +59,6 @@ def learner(
 
     Returns:
       The learner. `predict` returns `{"logits": [B, C], "probabilities": [B, C]}`.
-
-    Raises:
-      ValueError: `loss` is no function, or has `label_smoothing` beside it; in `update`, a loss that does not give one
-        number for each example.
     """
     loss_of = per_example_loss(loss, label_smoothing)
     apply = functools.partial(apply_with_auxiliary, model)

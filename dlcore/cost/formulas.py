@@ -50,9 +50,6 @@ def dense_parameters(inputs: int, outputs: int, *, bias: bool = True) -> int:
 
     Returns:
       The number of parameters.
-
-    Raises:
-      ValueError: a number is no whole number from 1, or `bias` is no bool.
     """
     _check(inputs=inputs, outputs=outputs)
     if not isinstance(bias, bool):
@@ -70,9 +67,6 @@ def dense_macs(inputs: int, outputs: int, *, positions: int = 1) -> int:
 
     Returns:
       The number of multiply-adds.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(positions=positions)
     return positions * dense_parameters(inputs, outputs, bias=False)
@@ -87,9 +81,6 @@ def activation_kb(shape: Sequence[int], *, itemsize: int = 4) -> float:
 
     Returns:
       KB of 1024 bytes.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(itemsize=itemsize, **_numbered("shape", shape))
     return math.prod(shape) * itemsize / 1024
@@ -105,9 +96,6 @@ def stacked_conv_weights(channels: int, kernel_size: int, layers: int) -> int:
 
     Returns:
       The number of weights.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(channels=channels, kernel_size=kernel_size, layers=layers)
     return layers * conv_parameters(channels, channels, (kernel_size, kernel_size), bias=False)
@@ -123,9 +111,6 @@ def single_conv_weights(channels: int, kernel_size: int, layers: int) -> int:
 
     Returns:
       The number of weights.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(channels=channels, kernel_size=kernel_size, layers=layers)
     return stacked_conv_weights(channels, receptive_field([kernel_size] * layers), 1)
@@ -139,9 +124,6 @@ def pixel_attention_entries(side: int) -> int:
 
     Returns:
       The number of attention weights.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(side=side)
     return side**4
@@ -156,9 +138,6 @@ def patch_tokens(side: int, patch: int) -> int:
 
     Returns:
       (side / patch)^2.
-
-    Raises:
-      ValueError: a number is no whole number from 1, or `patch` does not divide `side`.
     """
     _check(side=side, patch=patch)
     if side % patch:
@@ -175,9 +154,6 @@ def attention_macs(tokens: int, channels: int) -> int:
 
     Returns:
       The number of multiply-adds.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(tokens=tokens, channels=channels)
     return 2 * tokens**2 * channels
@@ -194,9 +170,6 @@ def window_attention_macs(height: int, width: int, window: int, channels: int) -
 
     Returns:
       The number of multiply-adds.
-
-    Raises:
-      ValueError: a number is no whole number from 1, or the windows do not tile the map.
     """
     _check(height=height, width=width, window=window)
     if height % window or width % window:
@@ -218,9 +191,6 @@ def reduced_conv_macs(
 
     Returns:
       The number of multiply-adds.
-
-    Raises:
-      ValueError: a number is no whole number from 1, or there is not an output size for each kernel size.
     """
     _check(channels=channels, reduced=reduced, features=features)
     _check(**_numbered("kernel_size", kernel_size), **_numbered("output_size", output_size))
@@ -255,9 +225,6 @@ def bottleneck_block_weights(channels: int) -> int:
 
     Returns:
       The number of weights.
-
-    Raises:
-      ValueError: `channels` is no whole number from 1.
     """
     _check(channels=channels)
     pointwise = conv_parameters(4 * channels, channels, (1, 1), bias=False)
@@ -274,9 +241,6 @@ def voxel_bytes(side: int, *, channels: int = 1, itemsize: int = 4) -> int:
 
     Returns:
       Bytes.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(side=side, channels=channels, itemsize=itemsize)
     return side**3 * channels * itemsize
@@ -294,9 +258,6 @@ def video_bytes(height: int, width: int, frames: int, *, channels: int = 3, item
 
     Returns:
       Bytes.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     _check(height=height, width=width, frames=frames, channels=channels, itemsize=itemsize)
     return height * width * channels * frames * itemsize
@@ -311,9 +272,6 @@ def layer_parameters(layer: nn.Module, input_shape: Sequence[int]) -> int | None
 
     Returns:
       The number of parameters; None for a class whose formula is not here.
-
-    Raises:
-      ValueError: the input has no axis, or its channels are no whole number from 1.
     """
     _numbered("input_shape", input_shape)
     if not len(input_shape):

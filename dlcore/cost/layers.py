@@ -98,9 +98,6 @@ def layer_costs(model: nn.Module, x: jax.ShapeDtypeStruct, *args: Any, **kwargs:
 
     Returns:
       The layers in the order in which they run; modules that do not run come last, one row a parameter, as "not run".
-
-    Raises:
-      ValueError: the model is no flax module, or x no array.
     """
     if not isinstance(model, nn.Module):
         raise ValueError(f"model={model!r}: no flax module; allowed: one with its fields, such as nn.Dense(2)")
@@ -133,9 +130,6 @@ def fold(layers: Sequence[Layer], depth: int) -> list[list[Layer]]:
 
     Returns:
       The groups, in the same order.
-
-    Raises:
-      ValueError: `depth` is no whole number from 1.
     """
     check_whole_number("depth", depth, 1)
 
@@ -156,9 +150,6 @@ def merge_layers(layers: Sequence[Layer], path: str) -> Layer:
     Returns:
       Their sums, with the shape and the stride of the last that has an output, and the largest receptive field: the
         last may be a shortcut, which sees less of the image than the branch that it is added to.
-
-    Raises:
-      ValueError: there is no layer.
     """
     if not layers:
         raise ValueError("layers=[]: none; allowed: at least one")

@@ -65,9 +65,6 @@ def residual_bytes(function: Callable, *args: Any) -> int:
 
     Returns:
       Bytes.
-
-    Raises:
-      ValueError: `function` is none.
     """
     if not callable(function):
         raise ValueError(f"function={function!r}: no function; allowed: one that JAX can differentiate")
@@ -82,9 +79,6 @@ def readable(count: float) -> str:
 
     Returns:
       Text, in GiB at most.
-
-    Raises:
-      ValueError: the number is not finite.
     """
     check_finite("count", count)
     units = ("B", "KiB", "MiB", "GiB")

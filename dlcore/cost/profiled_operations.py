@@ -219,9 +219,6 @@ def hot_operations(times: Mapping[str, float], text: str, runs: int, chip: Chip)
 
     Returns:
       The operations, the longest first.
-
-    Raises:
-      ValueError: `runs` is no whole number from 1, or a time or a peak of the chip is out of range.
     """
     check_shapes(runs=(runs, "int >= 1"), times=(np.fromiter(times.values(), float), "... >= 0"))
     check_shapes(flops=(chip.flops, "> 0"), bandwidth=(chip.bandwidth, "> 0"))
@@ -271,9 +268,6 @@ def measured_chip(size: int = 1024, megabytes: int = 64, repeats: int = 5) -> Ch
 
     Returns:
       FLOPs and bytes per second.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     check_shapes(size=(size, "int >= 1"), megabytes=(megabytes, "int >= 1"), repeats=(repeats, "int >= 1"))
     x = jnp.ones((size, size), jnp.float32)

@@ -70,9 +70,6 @@ def roofline(layer: Layer, chip: Chip) -> Bound:
 
     Returns:
       The bound; 0 s for a layer that moves nothing.
-
-    Raises:
-      ValueError: a peak of the chip is not above 0.
     """
     if not isinstance(chip, Chip):
         raise ValueError(

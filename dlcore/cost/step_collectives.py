@@ -50,9 +50,6 @@ def data_parallel_bytes(
 
     Returns:
       {"all-reduce": bytes, "all-gather": bytes}.
-
-    Raises:
-      ValueError: the rule is unknown, or a number is no whole number from 0.
     """
     check_choice("rule", rule, ("replicate", "zero1", "fsdp"))
     numbers = {"gradients": gradients, "split": split, "twice": twice, "norm_channels": norm_channels, "mixed": mixed}
@@ -74,9 +71,6 @@ def bytes_by_axis(operations: Iterable[Collective], axes: Mapping[str, int]) -> 
 
     Returns:
       {(kind, axes such as "data" or "data+model"): bytes}.
-
-    Raises:
-      ValueError: two sets of axes have the same size, or a group has another one.
     """
     names: dict[int, str] = {}
     large = [axis for axis, size in axes.items() if size > 1]
@@ -108,9 +102,6 @@ def unexpected_collectives(
 
     Returns:
       A line for each kind and axis that is not in the formula, or has more bytes; empty where the program fits.
-
-    Raises:
-      ValueError: `slack` is no whole number from 0; else see `bytes_by_axis`.
     """
     check_whole_number("slack", slack, 0)
     operations = list(operations)

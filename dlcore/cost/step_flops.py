@@ -48,9 +48,6 @@ def step_flops(function: Callable, *args: Any) -> StepFlops:
 
     Returns:
       The counts.
-
-    Raises:
-      ValueError: `function` is none.
     """
     if not callable(function):
         raise ValueError(f"function={function!r}: no function; allowed: one that JAX can trace")

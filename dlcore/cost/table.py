@@ -31,9 +31,6 @@ def text_table(layers: Sequence[Layer], batch: int = 1, chip: Chip | None = None
 
     Returns:
       Several lines of text.
-
-    Raises:
-      ValueError: `batch` or `depth` is no whole number from 1.
     """
     check_whole_number("batch", batch, 1)
     sums = total(layers)
@@ -64,9 +61,6 @@ def write_csv(
       batch: the examples that `layers` were counted for.
       chip: adds the roofline's columns; None leaves them out.
       depth: fold layers that share so many names of the path; None writes all.
-
-    Raises:
-      ValueError: `batch` or `depth` is no whole number from 1.
     """
     check_whole_number("batch", batch, 1)
     blocks = _blocks(layers, depth)

@@ -25,9 +25,6 @@ def adding(count: int, seed: int = 0, length: int = 100) -> Source:
 
     Returns:
       A source of `sequence: [N, T, 2] float32`, each step's (value, marker), and `target: [N] float32`.
-
-    Raises:
-      ValueError: `length` is below 2, `count` below 1, or the seed negative.
     """
     if length < 2:
         raise ValueError(f"length={length}: too short for two markers; allowed: at least 2")

@@ -19,9 +19,6 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
 
     Returns:
       The bank in the order of `train`, then the queries, with `bank: [N] int32`, 1 in the bank and 0 for queries.
-
-    Raises:
-      ValueError: `size` is no whole number of at least 1, `seed` is negative, or the sources hold different arrays.
     """
     check_seed(seed)
     if size is not None:

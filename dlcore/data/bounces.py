@@ -36,9 +36,6 @@ def bounces(count: int, seed: int = 0, *, frames: int = 8, size: int = 24, sampl
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `frames`, `size` or `samples` is too small, or the seed is negative.
     """
     check_seed(seed)
     for name, value, least in (("frames", frames, 2), ("size", size, 16), ("samples", samples, 4)):

@@ -61,10 +61,6 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `grid` is neither 2 nor 3 or its cells are narrower than 8 pixels, the seed is negative, or `pairs` is
-        outside [0, 1].
     """
     check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)
@@ -178,10 +174,6 @@ def caption_source(
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `length` is no whole number of at least 1, an image has no caption, none that is short enough, or one
-        without a word; or `image`, `texts` and `names` differ in length.
     """
     if length is not None:
         check_whole_number("length", length, 1)

@@ -38,9 +38,6 @@ def complete_splits(
 
     Returns:
       (train, valid, test, messages about replaced splits and shared images).
-
-    Raises:
-      ValueError: see `split_validation`.
     """
     if "train" not in splits:
         raise ValueError(f"splits={sorted(splits)}: holds no train; allowed: train, and perhaps valid and test")
@@ -105,9 +102,6 @@ def split_validation(source: Source, fraction: float, seed: int, part: str = "va
 
     Returns:
       (train, valid).
-
-    Raises:
-      ValueError: `fraction` is outside [0, 1) or leaves nothing to train on, or `seed` is negative.
     """
     check_source("source", source)
     check_finite("fraction", fraction)
@@ -139,9 +133,6 @@ def split_test(source: Source, fraction: float) -> tuple[Source, Source]:
 
     Returns:
       (rest, test).
-
-    Raises:
-      ValueError: `fraction` is outside [0, 1), or leaves nothing to train on.
     """
     check_source("source", source)
     check_shapes(fraction=(fraction, "0 to <1"))

@@ -42,9 +42,6 @@ def clip_start(seed: int, epoch: Any, video: Any, num_frames: Any, span: Any) ->
 
     Returns:
       Ints in [0, num_frames - span]; 0 where the video is shorter.
-
-    Raises:
-      ValueError: a number is not whole or negative, `num_frames` or `span` is below 1, or the batches differ in length.
     """
     _check_numbers(0, epoch=epoch, video=video)
     _check_numbers(1, num_frames=num_frames, span=span)
@@ -91,10 +88,6 @@ def clip_indices(start: Any, length: int, stride: Any, num_frames: Any, short: S
 
     Returns:
       [L] or [B, L] int64, indices of frames in the video.
-
-    Raises:
-      ValueError: a number is not whole or out of range, the batches differ in length, or the clip is longer than its
-        video and `short` is "error".
     """
     check_shapes(length=(length, "int >= 1"))
     _check_numbers(None, start=start, stride=stride, num_frames=num_frames)
@@ -130,9 +123,6 @@ def view_starts(views: int, num_frames: int, span: int) -> np.ndarray:
 
     Returns:
       [V] int64 first frames, from 0 to num_frames - span.
-
-    Raises:
-      ValueError: a number is not whole, or below 1.
     """
     check_shapes(views=(views, "int >= 1"), num_frames=(num_frames, "int >= 1"), span=(span, "int >= 1"))
     last = max(num_frames - span, 0)
@@ -272,9 +262,6 @@ class SampledClips:
 
         Returns:
           The clips of both, these first.
-
-        Raises:
-          ValueError: the shapes or the numbers of views differ.
         """
         if (self.shape[1:], self.num_views) != (other.shape[1:], other.num_views):
             raise ValueError(
@@ -316,10 +303,6 @@ def clips_in_memory(videos: np.ndarray, length: int, stride: int = 1, short: Sho
 
     Returns:
       The clips, one per video; `repeat_for_views` gives several.
-
-    Raises:
-      ValueError: the clip is longer than the videos, and `short` is "error"; `length` or `stride` is no whole number of
-        at least 1; or the videos are not [M, F, H, W, 3] uint8.
     """
     check_choice("short", short, Short)
     check_shapes(length=(length, "int >= 1"), stride=(stride, "int >= 1"), videos=(videos, "M F H W 3"))
@@ -355,9 +338,6 @@ def repeat_for_views(source: Source, views: int) -> Source:
     Returns:
       Source of N V rows, one per clip. The rows of a video follow each other and have the same other arrays, among them
       its `video` id.
-
-    Raises:
-      ValueError: `views` is no whole number of at least 1, or `image` is not of clips.
     """
     view_starts(views, 1, 1)
     if not isinstance(source.arrays.get("image"), SampledClips):

@@ -47,9 +47,6 @@ def clip_sentences(directions: int = 4) -> list[str]:
 
     Returns:
       The captions; a clip has the one at index appearance * directions + action.
-
-    Raises:
-      ValueError: `directions` is neither 4 nor 8.
     """
     check_choice("directions", directions, (4, 8))
     ways = list(DIRECTIONS)[:directions]
@@ -100,10 +97,6 @@ def clips(
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: a number is out of range, `distinct` clips are more than the captions, or "hopping" is combined with 8
-        directions or `flow` with `shuffled`.
     """
     check_seed(seed)
     sentences = clip_sentences(directions)

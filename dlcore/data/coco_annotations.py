@@ -57,9 +57,6 @@ def is_ignored(annotation: Mapping[str, Any]) -> bool:
 
     Returns:
       Whether it is.
-
-    Raises:
-      ValueError: a mark is neither 0 nor 1.
     """
     for key in ("iscrowd", "ignore"):
         if annotation.get(key, 0) not in (0, 1):
@@ -103,9 +100,6 @@ def keypoint_names(categories: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
     Returns:
       The names; empty if no category has any.
-
-    Raises:
-      ValueError: names are no texts, a name stands there twice, or two categories have different names.
     """
     for c in categories:
         names = c.get("keypoints") or []
@@ -129,9 +123,6 @@ def keypoint_order(file_names: Sequence[str], names: Sequence[str]) -> list[int]
 
     Returns:
       For each of `names`, its position in the file.
-
-    Raises:
-      ValueError: the names differ.
     """
     if sorted(file_names) != sorted(names):
         raise ValueError(f"keypoints {', '.join(file_names) or 'without names'}; allowed: {', '.join(names)}, as train")
@@ -147,9 +138,6 @@ def box_corners(bbox: Any, image: Mapping[str, Any]) -> np.ndarray:
 
     Returns:
       [4], the corners, clipped to the image; the area is 0 where the box's is.
-
-    Raises:
-      ValueError: it is no box, has a negative side or lies outside of its image.
     """
     try:
         x, y, w, h = _numbers(bbox)
@@ -175,9 +163,6 @@ def object_area(annotation: Mapping[str, Any], box: np.ndarray) -> tuple[float, 
     Returns:
       (its `area` in square pixels of the file, or the area of its box where there is none or the two contradict each
       other, see `AREA_RATIOS`; whether they do).
-
-    Raises:
-      ValueError: `area` is no number of at least 0.
     """
     box_area = float((box[2:] - box[:2]).prod())
     if annotation.get("area") is None:
@@ -199,9 +184,6 @@ def object_mask(annotation: Mapping[str, Any], image: Mapping[str, Any], size: t
 
     Returns:
       [H, W] bool, true where at least half is covered.
-
-    Raises:
-      ValueError: there is no mask, or see `dlcore.data.masks.segmentation_to_mask`.
     """
     from PIL import Image
 
@@ -248,9 +230,6 @@ def object_keypoints(
     Returns:
       [K, 3] (x, y, visibility) in pixels of the file, the center of the first pixel at 0.5; zeros where one is not
       labeled.
-
-    Raises:
-      ValueError: they are no numbers, not as many as the names, or outside of their image.
     """
     try:
         values = _numbers(values)
@@ -300,9 +279,6 @@ def annotation_errors(path: Path, annotation: Mapping[str, Any]) -> Iterator[Non
 
     Returns:
       The context.
-
-    Raises:
-      ValueError: in place of the error.
     """
     try:
         yield

@@ -49,9 +49,6 @@ def crossings(
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_seed(seed)
     limits = {"count": (count, 1), "frames": (frames, 2), "size": (size, 48), "objects": (objects, 1)}

@@ -64,9 +64,6 @@ def decode_files(
 
     Returns:
       (images [N, h, w, channels] uint8, their N files), without the dropped files.
-
-    Raises:
-      ValueError: `shape` is none, or a file cannot be read.
     """
     if len(shape) != 3:
         raise ValueError(f"shape={shape}: no shape; allowed: (h, w, channels)")
@@ -123,10 +120,6 @@ def load_center_crop(path: str | Path, size: tuple[int, int], channels: int = 3,
 
     Returns:
       [h, w, channels] uint8.
-
-    Raises:
-      ValueError: `path` is no path; `size` is no size, `crop_pct` is outside (0, 1], `channels` is neither 1 nor 3, or
-        the file is missing or not a readable image.
     """
     check_path("path", path)
     size = target_size(size, "size")
@@ -149,9 +142,6 @@ def stretch_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       [h, w, 3] uint8.
-
-    Raises:
-      ValueError: the image is not [H, W, 3] uint8, or `size` is no size.
     """
     image = np.asarray(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -217,9 +207,6 @@ def random_box(
 
     Returns:
       The box, in pixels of the image.
-
-    Raises:
-      ValueError: a side is no whole number of at least 1, or a range is not ascending or out of bounds.
     """
     check_whole_number("height", height, 1)
     check_whole_number("width", width, 1)

@@ -35,9 +35,6 @@ def digit_scenes(
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `split` is unknown, `size` is below 16, or another number is out of range.
     """
     check_choice("split", split, _SPLITS)
     check_shapes(count=(count, ">= 0"), clutter=(clutter, ">= 0"), noise=(noise, "0 to 1"))

@@ -24,9 +24,6 @@ def digits(split: str) -> Source:
 
     Returns:
       The split, copied, so that a caller may change its arrays.
-
-    Raises:
-      ValueError: `split` is neither "train" nor "test".
     """
     check_choice("split", split, _SPLITS)
     image, label = _load()

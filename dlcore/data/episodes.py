@@ -157,10 +157,6 @@ def episodes(
     Returns:
       A source of `query: [count, W, Q, H, W', C]` and `support: [count, W, S, H, W', C]`, or with `shot=0` of
       `attributes: [count, W, A]` in place of `support`; all are drawn when they are indexed.
-
-    Raises:
-      ValueError: see `Episodes`; `count` is below 1; or `shot=0` where the source has no attributes or together with
-        `turned`.
     """
     check_whole_number("count", count, 1)
     if shot == 0 and "attributes" not in source.arrays:

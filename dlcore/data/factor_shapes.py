@@ -31,9 +31,6 @@ def factor_shapes(count: int, seed: int = 0, size: int = 16) -> Source:
     Returns:
       A source of `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` (index of SHAPES), and
       `factors: [N, 4] float32` (in the order of FACTORS).
-
-    Raises:
-      ValueError: `count` is below 1, `size` below 8, or the seed negative.
     """
     if count < 1 or size < 8:
         raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")
@@ -56,10 +53,6 @@ def draw_factors(factors: np.ndarray, label: np.ndarray, size: int) -> np.ndarra
 
     Returns:
       [N, size, size, 1] float32 in [0, 1].
-
-    Raises:
-      ValueError: the arrays do not fit together, a factor is not finite, a label is none of SHAPES, or `size` is below
-        1.
     """
     check_shapes(factors=(factors, "N 4 finite"), label=(label, "N"), size=(size, "int >= 1"))
     check_indices("label", label, len(SHAPES), "shapes")
@@ -80,9 +73,6 @@ def simulate_camera(images: np.ndarray, seed: int = 0) -> np.ndarray:
 
     Returns:
       [N, H, H, 1] float32 in [0, 1].
-
-    Raises:
-      ValueError: the images are not [N, H, H, 1], or the seed is negative.
     """
     check_shapes(images=(images, "N H H 1"))
     check_seed(seed)

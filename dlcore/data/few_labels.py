@@ -25,9 +25,6 @@ def few_labels(source: Source, per_class: int, seed: int) -> Source:
 
     Returns:
       A new source of the drawn examples, in which the classes alternate.
-
-    Raises:
-      ValueError: the source has no label, `per_class` is not positive, or a class has fewer examples.
     """
     check_source("source", source)
     if "label" not in source.arrays:
@@ -54,10 +51,6 @@ def two_streams(labeled: Source, unlabeled: Source) -> dict[str, Source]:
 
     Returns:
       {"labeled": source, "unlabeled": source without `label`}.
-
-    Raises:
-      ValueError: a source lacks its arrays, the images differ in shape or dtype, or a labeled class is not among the
-        hidden labels.
     """
     for part, source, needed in (("labeled", labeled, {"image", "label"}), ("unlabeled", unlabeled, {"image"})):
         if missing := sorted(needed - set(source.arrays)):

@@ -80,9 +80,6 @@ def open_zip(path: Path) -> zipfile.ZipFile:
 
     Returns:
       The archive.
-
-    Raises:
-      ValueError: the file is no .zip, or damaged.
     """
     try:
         return zipfile.ZipFile(path)

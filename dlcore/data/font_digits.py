@@ -47,9 +47,6 @@ def font_digits(
     Returns:
       A source of `image: [N, 8, 8, 1] float32 in [0, 1]` in steps of 1/16, `label: [N] int32` and `font: [N] int32`,
       an index of FONTS.
-
-    Raises:
-      ValueError: a number is negative or not finite.
     """
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont

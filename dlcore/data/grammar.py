@@ -102,9 +102,6 @@ def grammar_pairs(count: int, seed: int = 0, source: str = "de", target: str = "
 
     Returns:
       The sentences, with a blank between words and punctuation marks.
-
-    Raises:
-      ValueError: the languages are not German and English, or the seed or `count` is negative.
     """
     if sorted((source, target)) != sorted(LANGUAGES):
         raise ValueError(f"source={source!r}, target={target!r}: not these two; allowed: de and en, or en and de")

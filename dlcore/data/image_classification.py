@@ -361,10 +361,6 @@ def check_labels(source: Source, num_classes: int) -> None:
     Args:
       source: source with `label`.
       num_classes: labels must be in [0, num_classes).
-
-    Raises:
-      ValueError: there is no label, `num_classes` is no whole number of at least 0, or a label is outside
-        [0, num_classes) or no whole number; the message names the first one and its example.
     """
     check_whole_number("num_classes", num_classes, 0)
     if "label" not in source.arrays:

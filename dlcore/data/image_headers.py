@@ -68,10 +68,6 @@ def check_headers(
 
     Returns:
       The shape of the images and the files that can be read.
-
-    Raises:
-      ValueError: `image_size` is no size; `channels` is not None, 1 or 3; a header cannot be read (the message names
-        the files); or, with `skip_bad`, none can.
     """
     image_size = None if image_size is None else target_size(image_size)
     if channels not in (None, 1, 3):
@@ -137,9 +133,6 @@ def target_size(image_size: int | tuple[int, int], name: str = "image_size") -> 
 
     Returns:
       (H, W).
-
-    Raises:
-      ValueError: `image_size` is neither a positive int nor a pair of positive ints.
     """
     is_pair = isinstance(image_size, tuple | list) or getattr(image_size, "ndim", 0) == 1
     size = tuple(image_size) if is_pair else (image_size, image_size)
@@ -170,9 +163,6 @@ def take_evenly(items: Sequence[Any], count: int) -> list[Any]:
 
     Returns:
       min(count, len(items)) items, in order.
-
-    Raises:
-      ValueError: `count` is no whole number of at least 0.
     """
     check_whole_number("count", count, 0)
     return [items[i] for i in np.unique(np.linspace(0, len(items) - 1, min(count, len(items))).astype(int))]

@@ -64,9 +64,6 @@ def open_image(file: Path | IO[bytes]) -> Any:
 
     Returns:
       The Pillow image, a context manager.
-
-    Raises:
-      ValueError: the file is not an image in a format that Pillow reads.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -201,9 +198,6 @@ def scale_to_cover(image: Any, size: tuple[int, int]) -> Any:
 
     Returns:
       The Pillow image; the same object where it already has the size.
-
-    Raises:
-      ValueError: `size` is no size.
     """
     _check_size(size)
     from PIL import Image, ImageOps
@@ -224,9 +218,6 @@ def resize_box(image: Any, box: Box, size: tuple[int, int]) -> Any:
 
     Returns:
       The Pillow image.
-
-    Raises:
-      ValueError: `size` is no size.
     """
     _check_size(size)
     from PIL import Image
@@ -250,9 +241,6 @@ def center_box(height: int, width: int, size: tuple[int, int], crop_pct: float =
 
     Returns:
       The box, in pixels of the image.
-
-    Raises:
-      ValueError: `size` is no size, the image has no pixel, or `crop_pct` is outside (0, 1].
     """
     _check_size(size)
     if not min(height, width) >= 1:

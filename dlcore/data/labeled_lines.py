@@ -57,9 +57,6 @@ def page_lines(length: int) -> LabeledLines:
 
     Returns:
       The pages and the lines as tokens (one per character), and the lines' labels in the order of PAGE_TEXTS.
-
-    Raises:
-      ValueError: `length` is no whole number, below 1, or above the number of characters of the pages.
     """
     check_whole_number("length", length)
     text = embedded_pages()

@@ -57,10 +57,6 @@ def unpack_masks(packed: Any, width: int) -> Any:
 
     Returns:
       [..., H, W] bool, a NumPy array for a NumPy array, else a JAX array.
-
-    Raises:
-      ValueError: `width` is no whole number of at least 1, a row does not have ceil(W / 8) bytes, or the dtype is
-        another.
     """
     check_whole_number("width", width, 1)
     if packed.dtype != np.uint8:
@@ -99,10 +95,6 @@ def rle_to_mask(rle: Mapping[str, Any]) -> np.ndarray:
 
     Returns:
       [H, W] bool.
-
-    Raises:
-      ValueError: a field is missing, `size` is no size, the lengths do not add up to H * W, or the string is not in
-        COCO's format.
     """
     if not isinstance(rle, Mapping):
         raise ValueError(f"rle={type(rle).__name__}: no run lengths; allowed: a dict of size and counts")

@@ -36,9 +36,6 @@ def melodies(count: int, seed: int = 0) -> str:
 
     Returns:
       The text of the melodies, one per line.
-
-    Raises:
-      ValueError: `count` is below 1, or the seed is negative.
     """
     check_seed(seed)
     if count < 1:
@@ -74,9 +71,6 @@ def melody_waveform(text: str, *, sample_rate: int = 4000, beat: float = 0.2) ->
 
     Returns:
       [T] float32 in [-1, 1]; a single zero where `text` has no note.
-
-    Raises:
-      ValueError: the rate is below 1, or a beat is not longer than 0.
     """
     if sample_rate < 1 or not 0 < beat < np.inf:
         raise ValueError(f"sample_rate={sample_rate}, beat={beat}: out of range; allowed: at least 1, above 0")

@@ -76,9 +76,6 @@ def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray) -> Pat
 
     Returns:
       The path.
-
-    Raises:
-      ValueError: `path` is no path; the ending is unknown, or the arrays are not a mesh (see `dlcore.ops.check_mesh`).
     """
     check_path("path", path)
     path = Path(path)

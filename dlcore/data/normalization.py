@@ -37,10 +37,6 @@ def normalizer(
 
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> [B, H, W, C] float; a gray image [B, H, W, 1] becomes C channels.
-
-    Raises:
-      ValueError: `mean` and `std` differ in length, a mean is not finite, a deviation is not positive, or `size` is no
-        size; when applied, also that the images have other channels.
     """
     check_shapes(mean=(mean, "C"), std=(std, "C"))
     check_finite("mean", mean)

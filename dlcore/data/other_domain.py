@@ -24,9 +24,6 @@ def blend(images: np.ndarray, patches: np.ndarray) -> np.ndarray:
 
     Returns:
       [N, H, W, 3] uint8, |image - patch|.
-
-    Raises:
-      ValueError: images and patches are no uint8, differ in height or width, have other channels, or there is no patch.
     """
     for name, pixels, channels in (("images", images, (1, 3)), ("patches", patches, (3,))):
         if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] not in channels:
@@ -54,9 +51,6 @@ def two_domains(
     Returns:
       A source of the first domain in `image: [N, H, W, 3] uint8` and `label: [N]`, and of the second in `target` and
       `target_label`, of the same shapes. Row i of the two domains is not a pair, as the second is shuffled.
-
-    Raises:
-      ValueError: see `blend`.
     """
     check_choice("kind", kind, ("blended", "inverted"))
     image = source.arrays["image"]

@@ -84,9 +84,6 @@ def pair_source(
 
     Returns:
       The pairs; `names` are the numbers of their lines, from 1.
-
-    Raises:
-      ValueError: no pair is short enough, a sentence is empty, or there are more sentences than translations or fewer.
     """
     if len(sentences.source) != len(sentences.target):
         raise ValueError(

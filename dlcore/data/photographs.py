@@ -42,9 +42,6 @@ def photo_crops(split: str, count: int, seed: int = 0, size: int = 32) -> Source
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `split` is unknown, `size` is outside [1, 40], or the seed is negative.
     """
     check_choice("split", split, ("train", "valid", "test"))
     if not 1 <= size <= 40:

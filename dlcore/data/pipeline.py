@@ -105,9 +105,6 @@ class Pipeline:
 
         Returns:
           The position, from 0.
-
-        Raises:
-          ValueError: `step` is negative or no whole number.
         """
         if step is None or isinstance(step, str) or not step >= 0 or step % 1:
             raise ValueError(f"step={step}: no step; allowed: whole numbers of 0 or more")
@@ -132,9 +129,6 @@ class Pipeline:
 
         Returns:
           [N] int32, a read-only permutation of the examples (0, 1, ... without `shuffle`).
-
-        Raises:
-          ValueError: `epoch` is no whole number of at least 0.
         """
         check_whole_number("epoch", epoch, 0)
         return self._orders(epoch)
@@ -190,9 +184,6 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 
     Returns:
       The number of steps; 1000 examples in batches of 100 are 10.
-
-    Raises:
-      ValueError: `num_examples` is no whole number of at least 0, or `batch_size` none of at least 1.
     """
     check_shapes(num_examples=(num_examples, "int >= 0"), batch_size=(batch_size, "int >= 1"))
     return -(-num_examples // batch_size)
@@ -207,9 +198,6 @@ def batch_at(pipelines: Any, step: int) -> Any:
 
     Returns:
       A batch, or a dict of batches of the same structure.
-
-    Raises:
-      ValueError: `pipelines` is neither.
     """
     if isinstance(pipelines, Mapping):
         return {name: batch_at(pipeline, step) for name, pipeline in pipelines.items()}
@@ -242,9 +230,6 @@ def epochs(settings: Mapping[str, Any], step: int, batch_size: int) -> float | N
 
     Returns:
       The number of epochs, a fraction; None where no source has a length.
-
-    Raises:
-      ValueError: `step` is no whole number of at least 0, or `batch_size` none of at least 1.
     """
     check_shapes(step=(step, "int >= 0"), batch_size=(batch_size, "int >= 1"))
     if isinstance(settings.get("length"), int):
@@ -270,10 +255,6 @@ def padded_batches(
 
     Returns:
       Batches with `mask: [B / P] float32`, 1 for examples and 0 for padding.
-
-    Raises:
-      ValueError: a number is not whole, `batch_size` is below 1 or not a multiple of `process_count`, or
-        `process_index` is outside [0, process_count).
     """
     check_source("source", source)
     first, count = _share(batch_size, process_index, process_count)

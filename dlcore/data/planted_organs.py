@@ -46,9 +46,6 @@ def planted_organs(
     Returns:
       A source of `image: [N, D, H, W, 1] float32`, each volume of mean 0 and deviation 1, and
       `semantic: [N, D, H, W] uint8`, an index into ORGANS. A voxel has the sides SPACING.
-
-    Raises:
-      ValueError: `count` is below 1, a side is below 8, noise or bias is negative, or `seed` is negative.
     """
     if count < 1:
         raise ValueError(f"count={count}: too small; allowed: at least 1")
@@ -78,9 +75,6 @@ def standardize(volume: np.ndarray) -> np.ndarray:
 
     Returns:
       float32 of the same shape.
-
-    Raises:
-      ValueError: it has another number of axes, or no voxel.
     """
     volume = np.asarray(volume, np.float64)
     if volume.ndim not in (3, 4) or not volume.size:
@@ -163,9 +157,6 @@ def interval_dice(source: Source, intervals: np.ndarray) -> float:
 
     Returns:
       The mean over organs of the mean over volumes.
-
-    Raises:
-      ValueError: the intervals are not [C - 1, 2], or hold NaN; or no volume holds an organ.
     """
     count = max(len(source.class_names) - 1, 1) if source.class_names else len(intervals)
     check_shapes(intervals=(intervals, f"{count} 2"))

@@ -75,9 +75,6 @@ class Standardizer:
 
         Returns:
           The same shape, floating.
-
-        Raises:
-          ValueError: the examples do not have the shape of those of the fit.
         """
         x = self._checked("x", x)
         dtype = np.promote_types(x.dtype, np.float32)
@@ -91,9 +88,6 @@ class Standardizer:
 
         Returns:
           The same shape, on the scale of the data.
-
-        Raises:
-          ValueError: the examples do not have the shape of those of the fit.
         """
         y = self._checked("y", y)
         dtype = np.promote_types(y.dtype, np.float32)
@@ -128,9 +122,6 @@ class PCA:
 
         Returns:
           [N, K].
-
-        Raises:
-          ValueError: the examples do not have the shape of those of the fit.
         """
         x = _floating(x)
         if tuple(x.shape[1:]) != self.shape:
@@ -149,9 +140,6 @@ class PCA:
 
         Returns:
           [N, ...], the points with these projections in the span of the K components through the mean.
-
-        Raises:
-          ValueError: `y` is not [N, K].
         """
         y = _floating(y)
         check_shapes(y=(y, f"N {self.variance.size}"))
@@ -173,9 +161,6 @@ def fit_standardizer(train: np.ndarray, per: Literal["feature", "channel", "all"
 
     Returns:
       The transform.
-
-    Raises:
-      ValueError: `per` is unknown, there are no examples, or a value is not finite.
     """
     check_choice("per", per, ("feature", "channel", "all"))
     mean = _mean(train, per)
@@ -193,9 +178,6 @@ def mean_image(train: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W, C].
-
-    Raises:
-      ValueError: `train` is not [N, H, W, C], holds no example, or a value that is not finite.
     """
     check_shapes(train=(train, "N H W C"))
     return _mean(train, "feature")
@@ -209,9 +191,6 @@ def channel_mean(train: np.ndarray) -> np.ndarray:
 
     Returns:
       [C].
-
-    Raises:
-      ValueError: `train` is not [N, H, W, C], holds no example, or a value that is not finite.
     """
     check_shapes(train=(train, "N H W C"))
     return _mean(train, "channel")
@@ -228,9 +207,6 @@ def fit_pca(train: np.ndarray, num_components: int | None = None) -> PCA:
 
     Returns:
       The projection.
-
-    Raises:
-      ValueError: `num_components` is no whole number in [1, D], there are no examples, or a value is not finite.
     """
     train = np.asarray(train)
     if num_components is not None:
@@ -260,9 +236,6 @@ def fit_whitening(train: np.ndarray, num_components: int | None = None, epsilon:
 
     Returns:
       The projection.
-
-    Raises:
-      ValueError: `epsilon` is negative, or 0 together with an eigenvalue, or see `fit_pca`.
     """
     pca = fit_pca(train, num_components)
     if not (epsilon >= 0 and pca.variance.min() + epsilon > 0):
@@ -284,9 +257,6 @@ def fit_on_first(
 
     Returns:
       The transformed splits, train first.
-
-    Raises:
-      ValueError: a split has examples of another shape than train.
     """
     for i, split in enumerate(others):
         if np.shape(split)[1:] != np.shape(train)[1:]:

@@ -58,9 +58,6 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
 
     Returns:
       Tokens [N, Q] int32, w1 .. wn PAD.
-
-    Raises:
-      ValueError: a question is empty or too long, or holds a word that is not in the vocabulary.
     """
     for text in texts:
         if unknown := words.unknown(text):
@@ -82,9 +79,6 @@ def answer_number(answer: str, answers: Sequence[str] = ANSWERS) -> int:
 
     Returns:
       Index of `answer` in `answers`.
-
-    Raises:
-      ValueError: `answer` is not in `answers`.
     """
     check_choice("answer", answer, answers)
     return list(answers).index(answer)
@@ -105,9 +99,6 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: the grid is too small or does not fit into the image, or the seed is negative.
     """
     check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)

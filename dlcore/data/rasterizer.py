@@ -32,10 +32,6 @@ def rasterize(
     Returns:
       (index [height, width] int32 of the visible face, -1 where there is none; its nearness [height, width], -inf where
       there is none).
-
-    Raises:
-      ValueError: the shapes do not fit together, a number is not finite, a side is below 1, or an index of `faces` is
-        out of range.
     """
     check_shapes(pixels=(pixels, "V 2"), nearness=(nearness, "V"), faces=(faces, "F 3"))
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
@@ -70,9 +66,6 @@ def shade(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
     Returns:
       Brightness [F] in [0.3, 1].
-
-    Raises:
-      ValueError: the arrays are not [V, 3] and [F, 3], or an index of `faces` is out of range.
     """
     check_shapes(vertices=(vertices, "V 3"), faces=(faces, "F 3"))
     check_indices("faces", faces, len(vertices), "vertices")

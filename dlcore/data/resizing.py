@@ -49,9 +49,6 @@ class ShortestEdge(NamedTuple):
 
         Returns:
           (height, width) in pixels, each at least 1.
-
-        Raises:
-          ValueError: a side is no whole number of at least 1, or the canvas is smaller than the resized image.
         """
         check_whole_number("height", height, 1)
         check_whole_number("width", width, 1)
@@ -132,10 +129,6 @@ def shortest_edge(value: str, canvas: tuple[int, int] | None = None) -> Shortest
 
     Returns:
       The resizing; None for stretch.
-
-    Raises:
-      ValueError: `value` is neither, `canvas` is no size, a canvas is given for stretch, or one of its sides is below
-        S, or both are below L.
     """
     canvas = None if canvas is None else target_size(canvas, "canvas")
     if (sides := _read(value)) is None:
@@ -162,9 +155,6 @@ def resize_bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       Resized image [h, w, C]: uint8 (rounded) if `image` is uint8, else float32; `image` itself if it has the size.
-
-    Raises:
-      ValueError: the image is not [H, W, C], or `size` is no size.
     """
     size = target_size(size, "size")
     image = np.asarray(image)

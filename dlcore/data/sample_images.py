@@ -66,9 +66,6 @@ def fit_to(image: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
     Returns:
       [H, W, 3] uint8.
-
-    Raises:
-      ValueError: the image is not [h, w, 3] uint8, or `shape` is none.
     """
     shape = target_size(tuple(shape[:2]), "shape")
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:

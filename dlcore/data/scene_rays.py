@@ -37,9 +37,6 @@ def scene_rays(num_views: int, seed: int = 0, size: int = 32) -> Source:
     Returns:
       A source of N = V size² rays, view by view and row by row: `origin`, `direction` (of length 1) and `color` (in
       [0, 1]), each [N, 3] float32, and `depth: [N] float32`, the distance along the ray.
-
-    Raises:
-      ValueError: `num_views` is below 1, `size` is below 8, or `seed` is negative.
     """
     if num_views < 1 or size < 8:
         raise ValueError(f"num_views={num_views}, size={size}: too small; allowed: 1 view of 8 pixels a side at least")

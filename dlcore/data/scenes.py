@@ -33,9 +33,6 @@ def check_scene_size(image_size: tuple[int, int]) -> int:
 
     Returns:
       The side.
-
-    Raises:
-      ValueError: it is no size, the two differ, or there is no room for an object.
     """
     height, width = target_size(image_size)
     if height != width:
@@ -87,9 +84,6 @@ def scenes(
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: the sizes do not fit, or a number is out of range.
     """
     if not 3 <= smallest <= largest < size:
         raise ValueError(
@@ -159,9 +153,6 @@ def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray)
 
     Returns:
       Class of each pixel [H, W] uint8, an index into (*STUFF, *SHAPES).
-
-    Raises:
-      ValueError: the arrays do not fit together, or an index is out of range.
     """
     check_shapes(textures=(textures, "H W"), masks=(masks, "M H W"))
     check_shapes(labels=(labels, "L"))
@@ -185,9 +176,6 @@ def covers(shape: str, u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
     Returns:
       [...] bool, whether the point (u, v) is inside.
-
-    Raises:
-      ValueError: the shape is unknown.
     """
     if shape == "circle":
         return np.hypot(u, v) <= 1

@@ -266,10 +266,6 @@ def class_pixels(source: Source, num_classes: int) -> tuple[np.ndarray, np.ndarr
     Returns:
       (number of pixels of each class [C] int64, number of pixels other than void in all images that contain the class
       [C] int64).
-
-    Raises:
-      ValueError: the source has no maps, `num_classes` is no whole number of at least 1, or a label is neither a class
-        nor void.
     """
     check_whole_number("num_classes", num_classes, 1)
     if "semantic" not in source.arrays:

@@ -83,9 +83,6 @@ def sentiment_sentences(count: int, seed: int = 0) -> Source:
     Returns:
       A source of `text: [N, LENGTH] int32` (w1 .. wn and <pad>), `length: [N] int32` (n, the number of words) and
       `label: [N] int32` (1 for praise, 0 for blame).
-
-    Raises:
-      ValueError: `count` is below 1, or the seed negative.
     """
     if count < 1:
         raise ValueError(f"count={count}: no sentences; allowed: at least 1")
@@ -108,9 +105,6 @@ def word_counts(text: np.ndarray) -> np.ndarray:
 
     Returns:
       Counts [N, len(WORDS)] float32; 0 for <pad> and the other special tokens.
-
-    Raises:
-      ValueError: the text is not [N, L] int, or a token is none of WORDS.
     """
     check_shapes(text=(text, "int N L"))
     check_indices("text", text, len(WORDS), "words")

@@ -55,9 +55,6 @@ def check_grid(size: int, grid: int) -> None:
     Args:
       size: side of the image in pixels.
       grid: cells in a row and in a column.
-
-    Raises:
-      ValueError: a cell is narrower than 8 pixels, or there are fewer than two in a row.
     """
     if grid < 2:
         raise ValueError(f"grid={grid}: too few cells; allowed: at least 2")
@@ -73,9 +70,6 @@ def cell_names(grid: int) -> tuple[str, ...]:
 
     Returns:
       The names of the grid^2 cells, row by row.
-
-    Raises:
-      ValueError: `grid` is neither 2 nor 3.
     """
     if grid not in (2, 3):
         raise ValueError(f"grid={grid}: its cells have no names; allowed: 2, 3")
@@ -96,9 +90,6 @@ def cell_shares(grid: int, height: int, width: int) -> np.ndarray:
 
     Returns:
       Fractions [grid^2, height, width] in [0, 1]; those of a position add up to 1 over the cells.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1.
     """
     check_shapes(grid=(grid, "int >= 1"), height=(height, "int >= 1"), width=(width, "int >= 1"))
 
@@ -122,9 +113,6 @@ def draw_shapes(rng: np.random.Generator, shapes: Sequence[Placed], size: int, g
 
     Returns:
       [size, size, 3] uint8.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1, or a color, a shape or a cell is unknown.
     """
     check_shapes(size=(size, "int >= 1"), grid=(grid, "int >= 1"))
     for placed in shapes:
@@ -161,9 +149,6 @@ def paint(
 
     Returns:
       [H, W] bool, the painted pixels.
-
-    Raises:
-      ValueError: the shape is unknown, the arrays have other axes, or the radius is not above 0 or not finite.
     """
     check_choice("shape", shape, SHAPES)
     check_pair("center", center)
@@ -190,9 +175,6 @@ def foreground(image: np.ndarray, least: float = 60) -> np.ndarray:
 
     Returns:
       [..., H, W] bool, True on shapes.
-
-    Raises:
-      ValueError: the image has other channels, or `least` is outside [0, 255].
     """
     check_shapes(image=(image, "... H W 3"), least=(least, "0 to 255"))
     pixels = np.asarray(image, np.float32) * (1 if image.dtype == np.uint8 else 255)
@@ -216,10 +198,6 @@ def read_shapes(
 
     Returns:
       The recognized shapes, in the order of their cells.
-
-    Raises:
-      ValueError: the image is not square, its side is not a multiple of `grid`, there are no shapes or unknown ones, or
-        `least` is outside [0, 1].
     """
     check_shapes(grid=(grid, "int >= 1"), least=(least, "0 to 1"), image=(image, "H W 3"))
     if not shapes:

@@ -41,10 +41,6 @@ def mesh_points(vertices: np.ndarray, faces: np.ndarray, count: int, rng: np.ran
 
     Returns:
       Points [count, 3] float32 of mean 0, the farthest at a distance of 1 from it; a single point is at 0.
-
-    Raises:
-      ValueError: `count` is no whole number of at least 1, the mesh has no area, a vertex is not finite, or an index is
-        out of range.
     """
     check_whole_number("count", count, 1)
     check_mesh(np.asarray(vertices, np.float64), faces)

@@ -119,11 +119,6 @@ def sharded_images(
 
     Returns:
       The images by split, with their classes.
-
-    Raises:
-      ValueError: `min_classes` is no whole number of at least 0; a record has no label, a negative one, one above
-        100,000 and the number of records, or one that the training split lacks; there are both numbers and names; a
-        label names two classes; or there are too few classes.
     """
     check_whole_number("min_classes", min_classes, 0)
     path = Path(path)

@@ -30,9 +30,6 @@ def camera_intrinsics(size: int) -> np.ndarray:
 
     Returns:
       [3, 3] float32.
-
-    Raises:
-      ValueError: `size` is no whole number of at least 1.
     """
     check_shapes(size=(size, "int >= 1"))
     focal, center = size / (2 * _FIELD), (size - 1) / 2
@@ -66,9 +63,6 @@ def solid_images(
       `grid` adds `occupancy: [N, G, G, G] uint8` of (row, column, depth), with depths from DISTANCE - 1 to
       DISTANCE + 1: 1 where the center of a cell is inside. `pose` adds `rotation: [N, 3, 3] float32` from the solid's
       canonical axes (`posed_solid_mesh`) to the camera's.
-
-    Raises:
-      ValueError: `count`, `size`, `num_points`, `grid` or `seed` is too small, or a solid is unknown or has a hole.
     """
     if count < 1 or size < 8 or num_points < 1:
         allowed = "count and num_points of at least 1, size of at least 8"

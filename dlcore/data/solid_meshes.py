@@ -44,9 +44,6 @@ def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
-
-    Raises:
-      ValueError: the profile does not start and end on the axis, or there are too few segments.
     """
     check_shapes(profile=(profile, "K 2"))
     profile = np.asarray(profile, float)
@@ -83,9 +80,6 @@ def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[
 
     Returns:
       (vertices [segments * sides, 3] float32, faces [F, 3] int32), closed, normals outward.
-
-    Raises:
-      ValueError: the tube is not between 0 and 1, or there are too few steps.
     """
     if not 0 < tube < 1 or min(segments, sides) < 3:
         raise ValueError(
@@ -131,9 +125,6 @@ def posed_solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32, rotation [3, 3] from the solid's canonical axes to those of the
       vertices). The canonical x axis is along the larger of the two horizontal extents, the z axis along the solid's.
-
-    Raises:
-      ValueError: `kind` is unknown.
     """
     check_choice("kind", kind, SOLID_MESHES)
     tube = 0.4 if rng is None else rng.uniform(0.25, 0.55)
@@ -160,9 +151,6 @@ def solid_clouds(count: int, seed: int = 0, num_points: int = 256, noise: float 
 
     Returns:
       A source of `points: [N, num_points, 3] float32` and `label: [N] int32`.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     if count < 1 or num_points < 1 or not 0 <= noise < np.inf:
         allowed = "count and num_points of at least 1, noise of at least 0"

@@ -46,9 +46,6 @@ class Solid(NamedTuple):
 
         Returns:
           Signed distances [...], an array of the same library.
-
-        Raises:
-          ValueError: `kind` is unknown, or a length of `size` is not positive.
         """
         check_choice("kind", self.kind, SOLID_KINDS)
         if not np.all(np.asarray(self.size) > 0):
@@ -98,9 +95,6 @@ def random_solid(rng: np.random.Generator, kind: str | None = None, upright: boo
 
     Returns:
       The solid, centered at the origin.
-
-    Raises:
-      ValueError: `kind` is unknown.
     """
     kind = SOLID_KINDS[rng.integers(len(SOLID_KINDS))] if kind is None else kind
     check_choice("kind", kind, SOLID_KINDS)
@@ -128,9 +122,6 @@ def occupancy_grid(solid: Solid, resolution: int, half_side: float = 1.0) -> np.
 
     Returns:
       [R, R, R] bool with axes (x, y, z), True where occupied.
-
-    Raises:
-      ValueError: `resolution` is no whole number of at least 1, or `half_side` is not above 0 or not finite.
     """
     check_shapes(half_side=(half_side, "> 0"))
     check_shapes(half_side=(half_side, "finite"))
@@ -159,9 +150,6 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
 
     Returns:
       (points [count, 3], normals [count, 3] outward), float32.
-
-    Raises:
-      ValueError: `count` is below 1.
     """
     if count < 1:
         raise ValueError(f"count={count}: no points; allowed: at least 1")
@@ -197,9 +185,6 @@ def render_depth(
     Returns:
       (depth [H, W] along the optical axis, infinite where a ray hits nothing; normals [H, W, 3] in the camera's axes;
       index [H, W] int of the visible solid, len(solids) for the floor and where a ray hits nothing).
-
-    Raises:
-      ValueError: the intrinsics are singular, an array has another shape, or a side is below 1.
     """
     check_shapes(intrinsics=(intrinsics, "3 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
@@ -242,9 +227,6 @@ def rgbd_scenes(count: int, seed: int = 0, size: int = 32) -> Source:
       A source of `image: [N, size, size, 3] float32 in [0, 1]`, `depth: [N, size, size] float32`,
       `normals: [N, size, size, 3] float32` in the camera's axes, and `intrinsics: [N, 3, 3] float32` in pixels. Depth
       is along the optical axis.
-
-    Raises:
-      ValueError: `count` is below 1, `size` is below 8, or `seed` is negative.
     """
     if count < 1 or size < 8:
         raise ValueError(f"count={count}, size={size}: too small; allowed: count of at least 1, size of at least 8")

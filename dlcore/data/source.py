@@ -209,9 +209,6 @@ class Source:
 
         Returns:
           A new source of the first min(n, N) examples.
-
-        Raises:
-          ValueError: `n` is negative.
         """
         check_whole_number("n", n)
         if n < 0:
@@ -228,10 +225,6 @@ def join(first: Source, second: Source) -> Source:
 
     Returns:
       The source of N1 + N2 examples, called "FIRST and SECOND".
-
-    Raises:
-      ValueError: one is no source; the sources hold different arrays, arrays of different shapes, or other classes; or
-        one is on disk and the other in memory.
     """
     check_source("first", first)
     check_source("second", second)
@@ -266,9 +259,6 @@ def concatenate(first: Any, second: Any) -> Any:
 
     Returns:
       [N + M, ...].
-
-    Raises:
-      ValueError: only one of them is in memory, or their examples have other shapes.
     """
     if hasattr(first, "concatenate") != hasattr(second, "concatenate"):
         storage = ["on disk" if hasattr(part, "concatenate") else "in memory" for part in (first, second)]
@@ -292,9 +282,6 @@ def shuffle_labels(source: Source, seed: int) -> Source:
 
     Returns:
       The source with permuted labels; the other arrays stay in place.
-
-    Raises:
-      ValueError: there is no `label`, or `seed` is negative.
     """
     check_source("source", source)
     if "label" not in source.arrays:
@@ -310,9 +297,6 @@ def check_source(name: str, source: Any) -> None:
     Args:
       name: of the argument, for the error.
       source: what was given.
-
-    Raises:
-      ValueError: it has no `arrays`, as a source has.
     """
     if not hasattr(source, "arrays"):
         raise ValueError(f"{name}={type(source).__name__}: no source; allowed: Source(arrays)")
@@ -326,9 +310,6 @@ def check_seed(seed: int) -> int:
 
     Returns:
       The seed.
-
-    Raises:
-      ValueError: it is negative, or no whole number.
     """
     check_whole_number("seed", seed)
     if seed < 0:

@@ -25,9 +25,6 @@ def spirals(count: int, seed: int = 0, length: int = 101, interval: float = 0.1)
 
     Returns:
       A source of `state: [N, T, 2] float32` and `time: [N, T] float32`.
-
-    Raises:
-      ValueError: `count`, `length` or `interval` is too small, or `seed` is negative.
     """
     if count < 1 or length < 2 or not 0 < interval < np.inf:
         allowed = "count of at least 1, length of at least 2, interval above 0"
@@ -51,9 +48,6 @@ def segments(source: Source, length: int) -> Source:
 
     Returns:
       A source of the same arrays, [N ((T - 1) // (length - 1)), length, ...].
-
-    Raises:
-      ValueError: the length is below 2 or above T.
     """
     points = source.arrays["time"].shape[1]
     if not 2 <= length <= points:

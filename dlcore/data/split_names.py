@@ -39,9 +39,6 @@ def check_one_name(names: Iterable[str], where: str) -> None:
     Args:
       names: names of split folders.
       where: start of the error message, such as "data_dir='x'".
-
-    Raises:
-      ValueError: two names mean the same split.
     """
     folder_of_split: dict[str | None, str] = {}
     for name in sorted(names):

@@ -18,9 +18,6 @@ def stratified_sample(source: Source, size: int, seed: int) -> Source:
 
     Returns:
       A new source of `size` examples; its first n examples are the sample of size n.
-
-    Raises:
-      ValueError: `size` is negative or above N, or `seed` is negative.
     """
     check_source("source", source)
     if not 0 <= size <= len(source):

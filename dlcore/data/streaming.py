@@ -147,9 +147,6 @@ class StreamedImages:
 
         Returns:
           The images of both, these first.
-
-        Raises:
-          ValueError: the sizes differ.
         """
         if self.shape[1:] != other.shape[1:]:
             raise ValueError(f"other: images of {other.shape[1:]}; allowed: of {self.shape[1:]}, as the first")
@@ -258,9 +255,6 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
 
     Returns:
       The source whose `sample` crops at random; `source[idx]` still gives center crops.
-
-    Raises:
-      ValueError: the images are in memory, or `area` is no range in (0, 1].
     """
     _check_area("area", area)
     images = streamed_images(source)
@@ -281,9 +275,6 @@ def sample_of(source: Source, count: int = 1000) -> Source:
 
     Returns:
       A source in memory of min(count, N) examples.
-
-    Raises:
-      ValueError: `count` is no whole number of at least 1.
     """
     check_whole_number("count", count, 1)
     rows = np.array(take_evenly(range(len(source)), count), int)

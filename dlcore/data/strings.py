@@ -29,9 +29,6 @@ def symbols(vocabulary: int = 20) -> Words:
 
     Returns:
       The vocabulary, which begins with the special tokens.
-
-    Raises:
-      ValueError: `vocabulary` is no whole number of at least 1.
     """
     check_shapes(vocabulary=(vocabulary, "int >= 1"))
     return Words(tuple(string.ascii_lowercase[:vocabulary] if vocabulary <= 26 else map(str, range(vocabulary))))
@@ -53,9 +50,6 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `task` is unknown, the seed negative, or a number out of range.
     """
     check_pair("length", length)
     low, high = length

@@ -37,9 +37,6 @@ def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> So
     Returns:
       A source, character by character: `image: [N, size, size, 1] float32 in [0, 1]`, `label: [N] int32` from 0 in the
       order of `classes`, and `attributes: [N, 20] float32`, 1 for each line of LINES that is a stroke.
-
-    Raises:
-      ValueError: `classes` is empty or out of range, `per_class` is below 1, or `size` is below 8.
     """
     sets = np.array(list(itertools.combinations(range(len(LINES)), STROKES)))
     if not classes or min(classes) < 0 or max(classes) >= len(sets) or per_class < 1:

@@ -26,9 +26,6 @@ def style_pattern(name: str, side: int, seed: int = 0) -> np.ndarray:
 
     Returns:
       [side, side, 3] uint8.
-
-    Raises:
-      ValueError: `name` is unknown, or `side` is below 8.
     """
     if name not in STYLE_PATTERNS:
         raise ValueError(f"name={name!r}: no such pattern; allowed: {', '.join(STYLE_PATTERNS)}")

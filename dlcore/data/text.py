@@ -66,9 +66,6 @@ class Vocabulary(NamedTuple):
 
         Returns:
           Tokens [N], uint8 for a vocabulary of up to 256 characters, else int32.
-
-        Raises:
-          ValueError: `text` is no text, a character of it is not in the vocabulary, or one stands there twice.
         """
         if not isinstance(text, str):
             raise ValueError(f"text={type(text).__name__}: no text; allowed: a str")
@@ -167,10 +164,6 @@ def read_texts(text: str, argument: str) -> list[str]:
 
     Returns:
       The lines of the file; [text] where there is no such file.
-
-    Raises:
-      ValueError: `text` is no text; the file is not in UTF-8; or one word ends in .txt or in a slash, as a path does,
-        and is no file.
     """
     check_path(argument, text)
     path = Path(text)
@@ -193,9 +186,6 @@ def read_utf8(path: Path, argument: str) -> str:
 
     Returns:
       The text; a line ends with a newline.
-
-    Raises:
-      ValueError: `path` is no path; there is no such file, or it is not in UTF-8.
     """
     check_path(argument, path)
     try:
@@ -222,10 +212,6 @@ def split_text(
 
     Returns:
       (train, valid, test), in the order of the text.
-
-    Raises:
-      ValueError: `tokens` are not [N], a fraction is not above 0, both add up to 1 or more, or a part would have fewer
-        than two tokens.
     """
     check_shapes(tokens=(tokens, "N"))
     test_fraction = valid_fraction if test_fraction is None else test_fraction
@@ -264,10 +250,6 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `tokens` are not int [N], `count` is no whole number of at least 1, or the text is too short to give
-        each row a target.
     """
     _check_text(tokens)
     check_whole_number("count", count)
@@ -301,10 +283,6 @@ def windows(tokens: np.ndarray, length: int, stride: int | None = None, name: st
 
     Returns:
       The source.
-
-    Raises:
-      ValueError: `tokens` are not int [M], the text has no transition, a number is not whole, or the stride is not 1 to
-        T.
     """
     _check_text(tokens)
     check_whole_number("length", length, 1)
@@ -338,10 +316,6 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
 
     Returns:
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
-
-    Raises:
-      ValueError: `tokens` are not int [M], `length` is no whole number of at least 1, or the text is not longer than a
-        window.
     """
     _check_text(tokens)
     check_whole_number("length", length)

@@ -56,11 +56,6 @@ def text_images(
 
     Returns:
       The source; `names` are the strings.
-
-    Raises:
-      ValueError: the alphabet is empty or has a character twice, the lengths, the sizes of the font or the size of the
-        image are no whole numbers or no range, the seed is negative, all strings are excluded, or a string does not fit
-        into the image.
     """
     from matplotlib import get_data_path
     from PIL import Image, ImageDraw, ImageFont

@@ -173,9 +173,6 @@ def prepared_datasets(data_dir: str | Path) -> tuple[str, ...]:
 
     Returns:
       Their names, sorted.
-
-    Raises:
-      ValueError: `data_dir` is no path.
     """
     check_path("data_dir", data_dir)
     depths = ("*/*/dataset_info.json", "*/*/*/dataset_info.json")

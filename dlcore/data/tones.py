@@ -47,9 +47,6 @@ def tones(
 
     Returns:
       A source of `waveform: [N, T] float32 in [-1, 1]` and `label: [N] int32`, an index into PITCHES.
-
-    Raises:
-      ValueError: a number is out of range, or `seed` is negative.
     """
     check_seed(seed)
     if count < 1 or length < 1:

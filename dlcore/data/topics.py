@@ -54,9 +54,6 @@ def topic_lines(length: int, count: int = 600, documents: int = 600, seed: int =
 
     Returns:
       The text, and lines with labels in [0, 8).
-
-    Raises:
-      ValueError: a number is below 1, or the seed is negative.
     """
     check_seed(seed)
     for name, value in (("length", length), ("count", count), ("documents", documents)):
@@ -82,9 +79,6 @@ def as_characters(tokens: np.ndarray) -> str:
 
     Returns:
       N characters; token i is the character U+4E00 + i.
-
-    Raises:
-      ValueError: the tokens are not [N], or one is not in the vocabulary.
     """
     check_shapes(tokens=(tokens, "N"))
     check_indices("tokens", tokens, _COMMON_WORDS + _TOPIC_WORDS * NUM_TOPICS, "words")

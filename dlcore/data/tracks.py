@@ -38,9 +38,6 @@ def tracks(count: int, seed: int = 0, length: int = 50, maneuvering: bool = Fals
 
     Returns:
       A source of `observation: [N, T, 2] float32` and `position: [N, T, 2] float32`.
-
-    Raises:
-      ValueError: `count` or `length` is below 1, or `seed` is negative.
     """
     _check(count, length)
     check_seed(seed)
@@ -79,9 +76,6 @@ def noisy_depths(count: int, seed: int = 0, length: int = 60, noise: float = 0.2
 
     Returns:
       A source of `seen: [N, T, 1] float32`, the noisy estimates, and `depth: [N, T, 1] float32`, both in m.
-
-    Raises:
-      ValueError: `count` or `length` is below 1, or `seed` or `noise` is negative.
     """
     _check(count, length)
     check_seed(seed)

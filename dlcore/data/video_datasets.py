@@ -111,9 +111,6 @@ def labeled_videos(dataset: VideoDataset) -> dict[str, list[LabeledVideo]]:
 
     Returns:
       Split -> labeled videos, or labeled parts of videos.
-
-    Raises:
-      ValueError: the annotations are sentences.
     """
     if not dataset.class_names:
         raise ValueError("dataset: sentences describe its videos, which have no classes; allowed: one with classes")

@@ -66,9 +66,6 @@ def frame_files(folder: str | Path) -> list[Path]:
 
     Returns:
       The image files directly in the folder; [] if there are none.
-
-    Raises:
-      ValueError: `folder` is no path.
     """
     check_path("folder", folder)
     files = [f for f in Path(folder).iterdir() if f.suffix.lower() in _FRAME_EXTENSIONS and not f.name.startswith(".")]

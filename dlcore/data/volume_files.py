@@ -227,9 +227,6 @@ def resample(values: np.ndarray, size: Sequence[int], nearest: bool = False) -> 
 
     Returns:
       [D', H', W'] or [D', H', W', C]; float32 unless nearest.
-
-    Raises:
-      ValueError: the volume has another number of axes, or `size` is not three whole numbers of at least 1.
     """
     if np.ndim(values) not in (3, 4):
         raise ValueError(f"values.shape={np.shape(values)}: no volume; allowed: [D, H, W] or [D, H, W, C]")
@@ -252,9 +249,6 @@ def size_at(volume: Volume, spacing: Sequence[float]) -> tuple[int, ...]:
 
     Returns:
       (D', H', W').
-
-    Raises:
-      ValueError: `spacing` is not three positive finite numbers.
     """
     check_spacing(spacing)
     sides = zip(volume.values.shape[:3], volume.spacing, spacing, strict=True)
@@ -276,9 +270,6 @@ def pad_volumes(volumes: Sequence[np.ndarray], value: float, size: Sequence[int]
 
     Returns:
       [N, D, H, W] or [N, D, H, W, C].
-
-    Raises:
-      ValueError: there is no volume, they differ in dtype or channels, or `size` is smaller than one.
     """
     if not len(volumes):
         raise ValueError("volumes: none; allowed: one or more")

@@ -54,10 +54,6 @@ def glottal_pulses(pitch: np.ndarray, sample_rate: int, phase: float = 0.0) -> n
 
     Returns:
       [T], of mean zero over a period.
-
-    Raises:
-      ValueError: the pitch is not [T], one is not positive, or not below half the sample rate, or `phase` is not
-        finite.
     """
     check_shapes(pitch=(pitch, "T"), phase=(phase, "finite"))
     pitch = np.asarray(pitch, np.float64)
@@ -86,9 +82,6 @@ def resonate(waveform: np.ndarray, frequency: float, bandwidth: float, sample_ra
 
     Returns:
       [..., T].
-
-    Raises:
-      ValueError: a number is out of range.
     """
     if not 0 <= frequency < sample_rate / 2:
         raise ValueError(
@@ -116,9 +109,6 @@ def vowels(count: int, seed: int = 0, *, length: int = 1024, sample_rate: int = 
 
     Returns:
       A source of `waveform: [N, T] float32 in [-1, 1]` and `label: [N] int32`, an index into VOWELS.
-
-    Raises:
-      ValueError: a number is out of range, or `seed` is negative.
     """
     check_seed(seed)
     if count < 1 or length < 1:

@@ -42,9 +42,6 @@ def solid_volume(kind: str, half_extents: np.ndarray) -> float:
 
     Returns:
       The volume in cubed units of `half_extents`.
-
-    Raises:
-      ValueError: `kind` is unknown, or the half extents are not three positive numbers.
     """
     check_choice("kind", kind, SOLIDS)
     check_shapes(half_extents=(half_extents, "3 finite"))
@@ -73,9 +70,6 @@ def occupancy(
 
     Returns:
       [R, R, R] bool with axes rows (z decreases), columns (x increases) and depth (y increases), True where occupied.
-
-    Raises:
-      ValueError: `kind` is unknown, `resolution` is below 1, or another number is not finite or of another shape.
     """
     check_choice("kind", kind, SOLIDS)
     check_shapes(half_extents=(half_extents, "3 finite"), center=(center, "3 finite"))
@@ -112,9 +106,6 @@ def depth_map(voxels: np.ndarray) -> np.ndarray:
 
     Returns:
       Nearness [..., H, W] float32: 1 for the nearest plane, 1 / D for the farthest, 0 if no voxel is occupied.
-
-    Raises:
-      ValueError: the voxels are not [..., H, W, D].
     """
     check_shapes(voxels=(voxels, "... H W D"))
     hit = np.asarray(voxels) > 0.5
@@ -134,9 +125,6 @@ def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
     Returns:
       A source of `voxels: [N, R, R, R] uint8`, 1 where occupied, `image: [N, 2 R, 2 R, 1] float32 in [0, 1]`, shaded by
       a light above and left of the camera, and `label: [N] int32`, an index into SOLIDS.
-
-    Raises:
-      ValueError: `count` is below 1, `resolution` is below 8, or `seed` is negative.
     """
     if count < 1 or resolution < 8:
         raise ValueError(

@@ -78,9 +78,6 @@ def pad_sequences(
 
     Returns:
       Tokens [N, L] int32.
-
-    Raises:
-      ValueError: `length` or a token is no whole number of at least 0, or a row is longer than `length`.
     """
     if length is not None:
         check_whole_number("length", length, 0)
@@ -159,9 +156,6 @@ class Words:
 
         Returns:
           The vocabulary.
-
-        Raises:
-          ValueError: `min_count` is no whole number of at least 1, or no word occurs so often.
         """
         check_whole_number("min_count", min_count, 1)
         _check_sentences(sentences)
@@ -259,9 +253,6 @@ def tokenizer_from_json(text: str) -> Any:
 
     Returns:
       The `tokenizers.Tokenizer`; its tokens of a text are those of the text alone, and all of them.
-
-    Raises:
-      ValueError: the text is none.
     """
     from tokenizers import Tokenizer
 
@@ -405,9 +396,6 @@ def vocabulary_from_dict(entry: dict[str, Any]) -> Words | BytePairs:
 
     Returns:
       The vocabulary.
-
-    Raises:
-      ValueError: it is neither, or lacks its content.
     """
     kinds = {kind.kind: kind for kind in (Words, BytePairs)}
     if not isinstance(entry, dict):

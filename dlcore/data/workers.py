@@ -94,9 +94,6 @@ def try_each(function: Callable[[int, ImageFile], Any], files: list[ImageFile], 
 
     Returns:
       The results, in the order of the files.
-
-    Raises:
-      ValueError: a call raised; the message names the first ten files that did.
     """
     errors: dict[int, Exception] = {}
 

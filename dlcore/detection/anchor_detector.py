@@ -51,9 +51,6 @@ def check_matching(matching: Matching) -> None:
 
     Args:
       matching: thresholds of a learner.
-
-    Raises:
-      ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
     """
     foreground, background = matching
     if background > foreground:

@@ -58,10 +58,6 @@ class Grid:
 
         Returns:
           The grid.
-
-        Raises:
-          ValueError: a size is no pair of whole numbers from 1, there is no level, one is larger than that before it,
-            or the finest one does not divide the image.
         """
         check_size("image", image)
         if not len(sizes):
@@ -88,9 +84,6 @@ class Grid:
 
         Returns:
           (lower [L], upper [L]) in pixels.
-
-        Raises:
-          ValueError: `regress_range` is not above 0.
         """
         check_shapes(regress_range=(regress_range, "> 0"))
         level = np.repeat(np.arange(len(self.counts)), self.counts)
@@ -131,9 +124,6 @@ class Anchors:
 
         Returns:
           The anchors.
-
-        Raises:
-          ValueError: see `Grid.of`, or scales or aspect_ratios are empty or not positive.
         """
         for name, values in (("scales", scales), ("aspect_ratios", aspect_ratios)):
             check_finite(name, values)
@@ -157,10 +147,6 @@ def check_targets(
       valid: [M] bool, False for padding, whose box and label may be anything.
       labels: [M] int; None for boxes without.
       num_classes: C; None for any number of classes.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete box that is no padding is flipped or not finite, or its
-        label is no class.
     """
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "mask M"), labels=(labels, "int M or None"))
     check_boxes("boxes", boxes, valid)
@@ -193,10 +179,6 @@ def match_anchors(
 
     Returns:
       [L] int32: index of a box, BACKGROUND or IGNORED.
-
-    Raises:
-      ValueError: the shapes do not fit together, an IoU or a threshold is outside [0, 1], or `bg_iou_thresh` is above
-        `fg_iou_thresh`.
     """
     check_shapes(
         iou=(iou, "M L"),
@@ -237,10 +219,6 @@ def best_possible_recall(
 
     Returns:
       (share of boxes that some anchor covers, mean over the boxes of the largest IoU); NaN where there is no box.
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no anchor, a box is flipped or not finite, or `iou_thresh` is
-        outside [0, 1].
     """
     anchors, boxes, box_mask = (np.asarray(x) for x in (anchors, boxes, box_mask))
     check_shapes(

@@ -87,9 +87,6 @@ def stage_weights(stage: int) -> tuple[float, float, float, float]:
 
     Returns:
       The weights of `dlcore.ops.boxes.encode_boxes`.
-
-    Raises:
-      ValueError: `stage` is no whole number from 0.
     """
     check_whole_number("stage", stage, 0)
     x, y, width, height = ((1 + stage) * weight for weight in WEIGHTS)
@@ -107,9 +104,6 @@ def refine_boxes(outputs: BoxOutputs, boxes: jax.Array, size: ImageSize, stage: 
 
     Returns:
       [R, 4] pixels; no gradient goes through them.
-
-    Raises:
-      ValueError: the shapes do not fit together, a box is flipped or not finite, or `stage` is no whole number from 0.
     """
     check_shapes(logits=(outputs.logits, "R C"), deltas=(outputs.deltas, "R C 4"), boxes=(boxes, "R 4"))
     labels = 1 + outputs.logits[:, 1:].argmax(-1)
@@ -125,9 +119,6 @@ def mean_outputs(outputs: list[BoxOutputs]) -> BoxOutputs:
 
     Returns:
       Outputs whose softmax is the mean.
-
-    Raises:
-      ValueError: there is no head, or the outputs of two heads differ in shape.
     """
     if not outputs:
         raise ValueError("outputs: there are none; allowed: those of at least one head")

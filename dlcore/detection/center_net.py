@@ -118,9 +118,6 @@ def gaussian_radius(sizes: jax.Array, min_overlap: float = 0.7) -> jax.Array:
 
     Returns:
       [...], in the unit of the sizes.
-
-    Raises:
-      ValueError: a size is negative or there are not two, or `min_overlap` is not above 0 and at most 1.
     """
     check_shapes(sizes=(sizes, "... 2"), min_overlap=(min_overlap, "0 to 1"))
     check_shapes(min_overlap=(min_overlap, "> 0"))
@@ -150,10 +147,6 @@ def target_heat_map(
 
     Returns:
       ([L, C] in [0, 1]; [M] int32, the cell that holds the center of each box, the nearest one for a center outside).
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or
-        `num_classes` is no whole number from 1.
     """
     check_whole_number("num_classes", num_classes, 1)
     check_targets(boxes, valid, labels, num_classes)
@@ -182,9 +175,6 @@ def heat_map_loss(
 
     Returns:
       [...], one loss a cell.
-
-    Raises:
-      ValueError: the shapes differ, a target is outside [0, 1], or an exponent is negative.
     """
     check_shapes(logits=(logits, "..."), targets=(targets, "..."))
     check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
@@ -223,10 +213,6 @@ def image_losses(
 
     Returns:
       {"heat_map", "size", "offset": sums, "num_foreground": int, the number of objects}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        weight or an exponent is negative.
     """
     check_shapes(
         **{
@@ -265,9 +251,6 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
-
-    Raises:
-      ValueError: `score_thresh` is not finite, or `detections_per_img` is no whole number from 1.
     """
     check_shapes(score_thresh=(score_thresh, "finite"))
     check_whole_number("detections_per_img", detections_per_img, 1)

@@ -123,9 +123,6 @@ class DFINE(RTDETR):
 
         Returns:
           (outputs, (W, H, W, H): what turns their boxes into pixels).
-
-        Raises:
-          ValueError: `num_bins`, `num_probabilities` or `num_levels` do not fit.
         """
         # The shifts are no parameters: nothing trains them, but published weights have them.
         scale, up = (

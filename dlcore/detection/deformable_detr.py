@@ -113,9 +113,6 @@ class DeformableDETR(nn.Module):
         Returns:
           (outputs, their logits without "no object"; (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded
           images).
-
-        Raises:
-          ValueError: two stages without refinement.
         """
         if self.two_stage and not self.box_refine:
             raise ValueError("two_stage=True: needs the heads of refinement; allowed: with box_refine=True")

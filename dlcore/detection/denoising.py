@@ -46,10 +46,6 @@ def of_image_fractions(boxes: jax.Array, labels: jax.Array, valid: jax.Array, si
 
     Returns:
       The targets.
-
-    Raises:
-      ValueError: the shapes do not fit together, a box that is no padding is flipped or not finite, or `size` is no
-        pair of whole numbers from 1.
     """
     check_shapes(boxes=(boxes, "B M 4"), labels=(labels, "int B M"), valid=(valid, "mask B M"))
     check_boxes("boxes", boxes, valid)
@@ -95,11 +91,6 @@ def noise_boxes(
 
     Returns:
       The queries, of G = max(1, num_denoising // M) groups.
-
-    Raises:
-      ValueError: the targets do not fit together, there is no room for a box, a label that is no padding is no class,
-        or a number is out of range: `num_classes` no whole number from 1, `num_queries` or `num_denoising` none from 0,
-        `label_noise` outside [0, 1], or `box_noise` negative.
     """
     check_shapes(
         **{"targets.boxes": (targets.boxes, "B M 4"), "targets.labels": (targets.labels, "int B M")},

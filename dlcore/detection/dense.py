@@ -55,9 +55,6 @@ def named_maps(maps: Mapping[str, jax.Array], stages: Sequence[str]) -> list[jax
 
     Returns:
       The maps of the stages.
-
-    Raises:
-      ValueError: the backbone lacks a stage.
     """
     if missing := [name for name in stages if name not in maps]:
         raise ValueError(f"stages={missing}: not in the backbone; allowed: {list(maps)}")
@@ -75,9 +72,6 @@ def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.i
 
     Returns:
       The module.
-
-    Raises:
-      ValueError: `features` is no whole number from 1.
     """
     check_whole_number("features", features, 1)
     init = nn.initializers.normal(0.01)
@@ -98,9 +92,6 @@ def tower(
 
     Returns:
       A function of one level, [B, h, w, C] -> [B, h, w, channels]; levels share its parameters.
-
-    Raises:
-      ValueError: `num_convs` is no whole number from 0, or `channels` none from 1.
     """
     check_whole_number("num_convs", num_convs, 0)
     check_whole_number("channels", channels, 1)
@@ -152,9 +143,6 @@ def flatten_levels(levels: Sequence[jax.Array], num_anchors: int = 1) -> jax.Arr
 
     Returns:
       [B, L, K], at least float32; L counts the anchors of all levels.
-
-    Raises:
-      ValueError: there is no level, or `num_anchors` does not divide the channels of one.
     """
     check_whole_number("num_anchors", num_anchors, 1)
     if not levels or any(x.ndim != 4 or x.shape[-1] % num_anchors for x in levels):
@@ -209,9 +197,6 @@ def topk_by_level(scores: jax.Array, boxes: jax.Array, counts: Sequence[int], to
 
     Returns:
       The candidates, level by level.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `topk_candidates` is no whole number from 1.
     """
     check_whole_number("topk_candidates", topk_candidates, 1)
     for i, count in enumerate(counts):
@@ -235,9 +220,6 @@ def topk_by_class(scores: jax.Array, boxes: jax.Array, topk_candidates: int | No
 
     Returns:
       The candidates, class by class, all of level 0.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `topk_candidates` is no whole number from 1.
     """
     check_shapes(scores=(scores, "L C"), boxes=(boxes, "L 4" if np.ndim(boxes) == 2 else "L C 4"))
     if topk_candidates is not None:
@@ -276,11 +258,6 @@ def select(
     Returns:
       `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first; padding has score 0,
       label -1 and an empty box.
-
-    Raises:
-      ValueError: the candidates do not fit together, a score is NaN, `within` is unknown, or a number is out of range:
-        `nms_thresh` outside [0, 1], `min_size` negative, `detections_per_img` no whole number from 1, or `num_blocks`
-        none that divides the candidates.
     """
     check_shapes(
         boxes=(candidates.boxes, "N 4"),
@@ -318,10 +295,6 @@ def check_postprocess(sides: jax.Array, score_thresh: float | jax.Array, detecti
       sides: [4], (width, height, width, height) of the image in pixels.
       score_thresh: detections score more than this.
       detections_per_img: K.
-
-    Raises:
-      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
-        from 1.
     """
     check_shapes(sides=(sides, "4"))
     check_shapes(sides=(sides, "... > 0"), score_thresh=(score_thresh, "finite"))
@@ -342,9 +315,6 @@ def best_detections(
 
     Returns:
       As `select`.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `count` is no whole number from 0.
     """
     check_shapes(boxes=(boxes, "N 4"), scores=(scores, "N"), labels=(labels, "int N"), keep_mask=(keep_mask, "mask N"))
     best, valid = top_detections(keep_mask, scores, count)

@@ -184,9 +184,6 @@ def match(
 
     Returns:
       [M] int32, index of a query; -1 for padding.
-
-    Raises:
-      ValueError: the shapes do not fit together, the label of a box is no class, or a cost is negative.
     """
     check_shapes(logits=(logits, "Q C"), boxes=(boxes, "Q 4"))
     check_shapes(true=(true, "M 4"), labels=(labels, "int M"), valid=(valid, "mask M"))
@@ -226,10 +223,6 @@ def image_losses(
     Returns:
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
       earlier layers, "num_foreground": number of true boxes}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a side is not above 0, a true box is flipped or not finite, or its
-        label is no class, or a setting is unknown or out of range.
     """
     check_shapes(sides=(sides, "4"))
     check_shapes(sides=(sides, "... > 0"))
@@ -280,10 +273,6 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
-
-    Raises:
-      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
-        from 1.
     """
     check_postprocess(sides, score_thresh, detections_per_img)
     # The "no object" class is left out of the scores.

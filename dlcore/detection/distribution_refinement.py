@@ -52,9 +52,6 @@ def weighting_function(num_bins: int, bound: float | jax.Array = 0.5, curvature:
 
     Returns:
       [N + 1] ascending, in sides of a box.
-
-    Raises:
-      ValueError: `num_bins` is odd, below 4 or no whole number, or `bound` or `curvature` is not above 0.
     """
     check_shapes(bound=(bound, "> 0"), curvature=(curvature, "> 0"))
     check_shapes(bound=(bound, "finite"), curvature=(curvature, "finite"))
@@ -77,9 +74,6 @@ def shift_sides(initial: jax.Array, side_logits: jax.Array, values: jax.Array) -
 
     Returns:
       [..., 4], center and size; a side that moves inward by more than half flips the box.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(initial=(initial, "... 4"), side_logits=(side_logits, "... 4 K"), values=(values, "K"))
     center, size = initial[..., :2], jnp.tile(initial[..., 2:], 2)
@@ -109,9 +103,6 @@ def refinement_losses(
 
     Returns:
       {"fine_grained": sum, "distillation": (value, 1 image), the same with "denoising_" in front}.
-
-    Raises:
-      ValueError: the shapes do not fit together, an owner is no box and not -1, or a weight is negative.
     """
     check_shapes(owners=(owners, "int layers Q"), targets=(targets, "M 4"))
     check_shapes(noisy_owner=(noisy_owner, "int D"), noisy_counts=(noisy_counts, "mask D"))

@@ -70,10 +70,6 @@ def task_aligned_assignment(
 
     Returns:
       The assignment, without a gradient.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, `topk`
-        is no whole number from 1, or another setting is negative.
     """
     check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
     check_shapes(alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
@@ -119,10 +115,6 @@ def sim_ota_assignment(
 
     Returns:
       The assignment, without a gradient.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, `topk`
-        is no whole number from 1, or another setting is negative.
     """
     check_shapes(logits=(logits, f"{len(grid.points)} C"), pred_boxes=(pred_boxes, f"{len(grid.points)} 4"))
     check_shapes(center_radius=(center_radius, ">= 0"), iou_cost=(iou_cost, ">= 0"))

@@ -43,9 +43,6 @@ def window_proposals(
 
     Returns:
       [P, 4] float32 corners in pixels.
-
-    Raises:
-      ValueError: see `Anchors.of`, `size` is no pair of whole numbers, there is no stride, or strides do not double.
     """
     check_size("size", size)
     for stride in strides:

@@ -112,10 +112,6 @@ def crop_regions(
 
     Returns:
       [B, R, output_size, output_size, C].
-
-    Raises:
-      ValueError: `pool` is unknown, the shapes do not fit together, a box is flipped or not finite, or a number is out
-        of range.
     """
     check_size("size", size)
     check_whole_number("output_size", output_size, 1)
@@ -354,10 +350,6 @@ def image_losses(
 
     Returns:
       {"classification", "box": (sum, what the sum of a batch is divided by)}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a target is no class, a proposal is matched to a box that is not
-        there, or `classifier` is unknown.
     """
     check_choice("classifier", classifier, ("softmax", "svm"))
     check_shapes(
@@ -412,10 +404,6 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
-
-    Raises:
-      ValueError: the shapes do not fit together, `classifier` is unknown, or a threshold is out of range, see
-        `dlcore.detection.dense.select`.
     """
     check_choice("classifier", classifier, ("softmax", "svm"))
     check_shapes(

@@ -138,9 +138,6 @@ def centerness(distances: jax.Array) -> jax.Array:
 
     Returns:
       [...] in [0, 1], o*.
-
-    Raises:
-      ValueError: the last axis is not 4, or a concrete distance is not finite.
     """
     check_shapes(distances=(distances, "... 4"))
     check_finite("distances", distances)
@@ -172,10 +169,6 @@ def match(
 
     Returns:
       [L] int32, index of a box, -1 for none.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, `center_sampling_radius` is
-        negative, or `regress_range` is not above 0.
     """
     check_targets(boxes, valid)
     check_shapes(center_sampling_radius=(center_sampling_radius, ">= 0"))
@@ -217,10 +210,6 @@ def image_losses(
 
     Returns:
       {"classification", "box", "centerness": sums, "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        setting is out of range.
     """
     check_shapes(
         **{

@@ -39,9 +39,6 @@ def upscale(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: `x` has another number of axes, or `size` is no pair of whole numbers from 1.
     """
     check_size("size", size)
     check_shapes(x=(x, "B h w C"))
@@ -68,10 +65,6 @@ def assign_levels(
 
     Returns:
       [...] int32 in [lowest, highest].
-
-    Raises:
-      ValueError: a level is no whole number, `highest` is below `lowest`, `canonical_size` is not above 0, or a box is
-        flipped or not finite.
     """
     check_whole_number("lowest", lowest)
     check_whole_number("highest", highest, lowest)
@@ -99,9 +92,6 @@ def add_extra_levels(
 
     Returns:
       The levels, the extra ones at the end.
-
-    Raises:
-      ValueError: `extra_blocks` is unknown, there is no level, or `channels` is no whole number from 1.
     """
     check_whole_number("channels", channels, 1)
     if not levels:
@@ -139,9 +129,6 @@ class FeaturePyramid(nn.Module):
 
         Returns:
           [B, H_i, W_i, channels], finest first, the extra levels at the end.
-
-        Raises:
-          ValueError: there is no map, or `extra_blocks` is unknown.
         """
         if not maps:
             raise ValueError("maps=[]: empty; allowed: at least one map of the backbone")

@@ -73,10 +73,6 @@ def keypoint_targets(keypoints: jax.Array, boxes: jax.Array, size: int = 56) -> 
 
     Returns:
       (position [R, K] int32, row * size + column; whether it has a loss, [R, K] bool: labeled and inside the proposal).
-
-    Raises:
-      ValueError: the shapes do not fit together, a keypoint that is labeled is not finite, a box is flipped or not
-        finite, or `size` is no whole number from 1.
     """
     check_shapes(keypoints=(keypoints, "R K 3"), boxes=(boxes, "R 4"))
     if not isinstance(keypoints, jax.core.Tracer):
@@ -105,9 +101,6 @@ def image_losses(
 
     Returns:
       {"keypoint": (sum over keypoints, their number)}.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a position is outside the map.
     """
     check_shapes(
         logits=(logits, "R h w K"),

@@ -110,9 +110,6 @@ def box_distance(box: jax.Array, target: jax.Array, kind: Literal["l2", "smooth_
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `kind` is unknown, or the shapes differ.
     """
     check_shapes(box=(box, "... 4"), target=(target, "... 4"))
     check_choice("kind", kind, ("l2", "smooth_l1"))
@@ -128,9 +125,6 @@ def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [4] corners in pixels.
-
-    Raises:
-      ValueError: there is no box, one is flipped or not finite, or a side of `size` is below 1.
     """
     check_size("size", size)
     check_shapes(boxes=(boxes, "N 4"))
@@ -165,9 +159,6 @@ def learner(
     Returns:
       The learner; evaluate measures `accuracy` and `iou`, and predict returns one detection an image, as
       `dlcore.detection.dense.select` does: `{"boxes": [B, 1, 4] in pixels, "scores", "labels", "valid": [B, 1]}`.
-
-    Raises:
-      ValueError: at the first batch, where it has room for another number of boxes than one.
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:

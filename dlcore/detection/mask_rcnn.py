@@ -87,10 +87,6 @@ def mask_targets(
 
     Returns:
       [R, size, size] float32.
-
-    Raises:
-      ValueError: the shapes do not fit together, a proposal's mask is not among the masks, `size` is no whole number
-        from 1, or `threshold` is outside [0, 1].
     """
     check_shapes(masks=(masks, "mask M H W"), matched=(matched, "int R"), boxes=(boxes, "R 4"))
     check_whole_number("size", size, 1)
@@ -113,10 +109,6 @@ def image_losses(logits: jax.Array, targets: jax.Array, classes: jax.Array) -> d
 
     Returns:
       {"mask": (sum over pixels, number of pixels)}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a target is outside [0, 1], or a class is not among those of the
-        logits.
     """
     check_shapes(logits=(logits, "R h w C"), targets=(targets, "R h w"), classes=(classes, "int R"))
     check_range("targets", targets, 0, 1)
@@ -137,9 +129,6 @@ def probabilities(logits: jax.Array, labels: jax.Array) -> jax.Array:
 
     Returns:
       [..., h, w] in [0, 1]; zeros for padding.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a label is no class and not -1.
     """
     check_shapes(logits=(logits, "... h w C"), labels=(labels, "int ..."))
     check_class_ids("labels", labels, logits.shape[-1] - 1, -1)

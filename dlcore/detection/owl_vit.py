@@ -51,9 +51,6 @@ def patch_logits(rows: int, columns: int, epsilon: float = 1e-4) -> np.ndarray:
 
     Returns:
       [rows columns, 4] float32, logits of the lower right corner of each patch and of its size.
-
-    Raises:
-      ValueError: `rows` or `columns` is no whole number from 1, or `epsilon` is negative.
     """
     check_whole_number("rows", rows, 1)
     check_whole_number("columns", columns, 1)
@@ -100,9 +97,6 @@ class OWLViT(nn.Module):
 
         Returns:
           The outputs.
-
-        Raises:
-          ValueError: the texts are not so many for each image.
         """
         batch = len(images)
         if len(tokens) % batch:

@@ -27,10 +27,6 @@ def pixel_mask(image_size: jax.Array, shape: tuple[int, int], stride: tuple[int,
 
     Returns:
       [B, h, w] bool.
-
-    Raises:
-      ValueError: `image_size` is not [B, 2] or holds a negative number, or `shape` or `stride` is no pair of whole
-        numbers from 1.
     """
     check_shapes(image_size=(image_size, "B 2"))
     image_size = jnp.asarray(image_size)
@@ -55,10 +51,6 @@ def token_positions(
     Returns:
       (sines of row and column [h w, D], None, sides (W, H, W, H)); of padded images ([B, h w, D], which count the rows
       and columns of the image alone, mask [B, 1, 1, h w] bool that no token of the padding passes, [B, 4]).
-
-    Raises:
-      ValueError: `shape` or `canvas` is no pair of whole numbers from 1, `features` is no multiple of 4, or
-        `image_size` is not [B, 2].
     """
     check_size("shape", shape)
     check_size("canvas", canvas)
@@ -80,9 +72,6 @@ def zero_padding(images: jax.Array, batch: dict) -> jax.Array:
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: `images` have other axes, or `image_size` is not one size an image.
     """
     check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2 or None"))
     if "image_size" not in batch:
@@ -99,9 +88,6 @@ def clip_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
 
     Returns:
       (sizes, the axis to map them by): [B, 2] and 0 of padded images; else (H, W) and None, the same for all.
-
-    Raises:
-      ValueError: `images` have other axes, or `image_size` is not one size an image.
     """
     check_shapes(images=(images, "B H W C"), image_size=(batch.get("image_size"), "B 2 or None"))
     return (batch["image_size"], 0) if "image_size" in batch else (images.shape[1:3], None)

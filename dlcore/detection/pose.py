@@ -94,10 +94,6 @@ def heat_map_targets(
     Returns:
       (maps [B, h, w, K], weights [B, K]: 1 where the visibility is above 0 and the bump, cut off at three sigma,
       touches the map).
-
-    Raises:
-      ValueError: keypoints have no visibility or another shape, one that is labeled is not finite, a size is no pair of
-        whole numbers from 1, or a concrete sigma is not positive.
     """
     if keypoints.ndim and keypoints.shape[-1] == 2:
         raise ValueError(
@@ -131,9 +127,6 @@ def heat_map_error(maps: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [B, K].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(maps=(maps, "B h w K"), targets=(targets, "B h w K"))
     return jnp.square(maps - targets).mean((1, 2))

@@ -29,9 +29,6 @@ def inverse_sigmoid(x: jax.Array, epsilon: float = 1e-5) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `epsilon` is outside [0, 1].
     """
     check_shapes(epsilon=(epsilon, "0 to 1"))
     x = jnp.clip(to_acc_dtype(x), 0, 1)

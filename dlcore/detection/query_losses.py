@@ -81,9 +81,6 @@ def match(
 
     Returns:
       [M] int32, index of a query; -1 for padding.
-
-    Raises:
-      ValueError: the shapes do not fit together, the label of a box is no class, or a cost is negative.
     """
     check_shapes(logits=(logits, "Q C"), boxes=(boxes, "Q 4"))
     check_shapes(targets=(targets, "M 4"), labels=(labels, "int M"), valid=(valid, "mask M"))
@@ -167,10 +164,6 @@ def image_losses(
     Returns:
       {"classification", "box", "giou": sums, the same with "auxiliary_" in front: over all earlier layers, and with
       "denoising_" where the outputs have denoising queries, "num_foreground": number of true boxes}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a side is not above 0, a true box is flipped or not finite, or its
-        label is no class, or a setting is unknown or out of range.
     """
     check_shapes(sides=(sides, "4"))
     check_shapes(sides=(sides, "... > 0"))
@@ -221,10 +214,6 @@ def postprocess(
 
     Returns:
       As `dlcore.detection.dense.select`.
-
-    Raises:
-      ValueError: a side is not above 0, `score_thresh` is not finite, or `detections_per_img` is no whole number
-        from 1.
     """
     check_postprocess(sides, score_thresh, detections_per_img)
     scores = jax.nn.sigmoid(outputs.logits[-1])  # [Q, C]
@@ -268,9 +257,6 @@ def query_learner(
 
     Returns:
       The learner, as `detector_learner` describes it.
-
-    Raises:
-      ValueError: the classification is unknown, or a setting is out of range.
     """
     return detector_learner(
         model=model,

@@ -40,10 +40,6 @@ def warp_regions(images: jax.Array, boxes: jax.Array, region_size: int, context:
 
     Returns:
       [B, R, S, S, C].
-
-    Raises:
-      ValueError: the shapes do not fit together, a box is flipped or not finite, `region_size` is no whole number from
-        1, or `context` is negative.
     """
     check_shapes(images=(images, "B H W C"), boxes=(boxes, "B R 4"))
     check_boxes("boxes", boxes)

@@ -80,10 +80,6 @@ def image_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        setting is out of range.
     """
     check_shapes(
         **{
@@ -159,9 +155,6 @@ def learner(
 
     Returns:
       The learner, as `detector_learner` describes it.
-
-    Raises:
-      ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
     """
     check_matching(matching)
     return detector_learner(

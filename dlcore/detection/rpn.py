@@ -115,10 +115,6 @@ def image_losses(
 
     Returns:
       {"rpn_objectness", "rpn_box": (sum, what the sum of a batch is divided by)}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, `box_loss` is unknown, or a
-        setting is out of range.
     """
     check_shapes(
         **{
@@ -173,10 +169,6 @@ def propose(
 
     Returns:
       (boxes [P, 4] best first, valid [P] bool); no gradient goes through them.
-
-    Raises:
-      ValueError: the shapes do not fit together, `topk_candidates` or `num_proposals` is no whole number from 1, or
-        `nms_thresh` is outside [0, 1].
     """
     check_whole_number("num_proposals", num_proposals, 1)
     # No gradient from the second stage to proposals.

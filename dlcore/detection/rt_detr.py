@@ -90,9 +90,6 @@ def select_queries(
 
     Returns:
       The proposals, best first.
-
-    Raises:
-      ValueError: there are fewer locations than queries.
     """
     if memory.shape[1] < num_queries:
         raise ValueError(f"num_queries={num_queries}: too many; allowed: at most the {memory.shape[1]} locations")

@@ -33,10 +33,6 @@ def balanced_sample(
 
     Returns:
       (index [R] int32 of candidates, valid [R] bool); positives first, so that they are among the first f R slots.
-
-    Raises:
-      ValueError: the shapes do not fit together, `count` is no whole number from 1, or `positive_fraction` is outside
-        [0, 1].
     """
     check_shapes(
         positive=(positive, "mask L"),
@@ -101,10 +97,6 @@ def sample_proposals(
 
     Returns:
       The sample; no gradient goes through it.
-
-    Raises:
-      ValueError: the shapes do not fit together, a box that is no padding is flipped or not finite, its label is
-        negative, or a setting is out of range.
     """
     check_shapes(proposals=(proposals, "P 4"), proposal_mask=(proposal_mask, "mask P"))
     check_targets(boxes, valid, labels)

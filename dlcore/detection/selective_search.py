@@ -53,10 +53,6 @@ def selective_search(
 
     Returns:
       [P, 4] float32 corners in pixels, P <= max_proposals, best first, no box twice.
-
-    Raises:
-      ValueError: `image` is not [H, W, 3] uint8, a space is unknown, there is no space or scale, `max_proposals` is
-        below 1, `seed` is negative, one of them is no whole number, or `sigma` or a scale is negative or not finite.
     """
     image = np.asarray(image)
     _check_image(image)
@@ -92,9 +88,6 @@ def propose(images: np.ndarray, max_proposals: int = 2000, **settings: Any) -> d
 
     Returns:
       {"proposals": [N, P, 4] float32, "proposal_mask": [N, P] bool, False for padding}.
-
-    Raises:
-      ValueError: `images` are not [N, H, W, 3]; see also `selective_search`.
     """
     check_shapes(images=(images, "N H W 3"))
     check_whole_number("max_proposals", max_proposals, 1)
@@ -114,9 +107,6 @@ def color_space(image: np.ndarray, space: Space) -> np.ndarray:
 
     Returns:
       [H, W, C] float32, C = 1 for gray.
-
-    Raises:
-      ValueError: `space` is unknown, or `image` is not [H, W, 3] uint8.
     """
     _check_image(image)
     check_choice("space", space, SPACES)
@@ -143,10 +133,6 @@ def region_histograms(values: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
 
     Returns:
       (colors [R, 25 C], derivatives [R, 80 C]), rows of sum 1.
-
-    Raises:
-      ValueError: `values` are not in [0, 1], `labels` have another shape or are no whole numbers from 0, or a number
-        below the largest is not in use.
     """
     _check_regions(values, labels)
     values = np.asarray(values, np.promote_types(values.dtype, np.float32))
@@ -188,10 +174,6 @@ def merge_regions(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     Returns:
       [2 R - 1, 4] int boxes: those of the R regions, then of each that was joined; the last is the whole image's.
-
-    Raises:
-      ValueError: `values` are not in [0, 1], `labels` have another shape or are no whole numbers from 0, or a number
-        below the largest is not in use.
     """
     _check_regions(values, labels)
     height, width = labels.shape
@@ -257,10 +239,6 @@ def random_boxes(count: int, size: tuple[int, int], smallest: int = 8, seed: int
 
     Returns:
       [P, 4] float32 corners in pixels.
-
-    Raises:
-      ValueError: `size` is no pair of whole numbers from 1, `smallest` does not fit into the image, or `count`,
-        `smallest` or `seed` is negative or no whole number.
     """
     check_size("size", size)
     check_whole_number("count", count, 0)

@@ -40,9 +40,6 @@ def rescale(x: jax.Array, factor: float, dtype: Any = None) -> jax.Array:
 
     Returns:
       [B, factor h, factor w, C'], C' of a quarter of the channels, half of them, or all.
-
-    Raises:
-      ValueError: x is not such a map, or there is no such factor.
     """
     if factor not in FACTORS:
         raise ValueError(f"factors={factor}: no such scale; allowed: {', '.join(f'{scale:g}' for scale in FACTORS)}")
@@ -130,10 +127,6 @@ class BlockFeaturePyramid(nn.Module):
 
         Returns:
           [B, factor h, factor w, channels] by factor, and the extra levels.
-
-        Raises:
-          ValueError: there are other maps than factors, a map cannot be scaled, or a factor or `extra_blocks` is
-            unknown.
         """
         if len(maps) != len(self.factors):
             raise ValueError(f"maps: {len(maps)} of them; allowed: {len(self.factors)}, one a factor of {self.factors}")

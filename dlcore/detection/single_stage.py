@@ -62,9 +62,6 @@ def hardest(losses: jax.Array, among: jax.Array, count: jax.Array) -> jax.Array:
 
     Returns:
       [L] bool.
-
-    Raises:
-      ValueError: the shapes do not fit together, a loss is not finite, or `count` is negative or NaN.
     """
     check_finite("losses", losses)
     check_shapes(losses=(losses, "L"), among=(among, "mask L"), count=(count, ">= 0"))
@@ -100,10 +97,6 @@ def image_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        setting is out of range.
     """
     check_targets(boxes, valid, labels, outputs.logits.shape[-1] - 1)
     iou = box_iou(boxes, anchors.boxes)
@@ -133,10 +126,6 @@ def mined_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, an anchor is matched to a box that is not there, a true box is flipped
-        or not finite, or its label is no class, or a setting is negative.
     """
     check_shapes(
         **{"outputs.logits": (outputs.logits, "L C"), "outputs.deltas": (outputs.deltas, "L 4")},
@@ -212,9 +201,6 @@ def learner(
 
     Returns:
       The learner, as `detector_learner` describes it.
-
-    Raises:
-      ValueError: `bg_iou_thresh` is above `fg_iou_thresh`.
     """
     check_matching(matching)
     return detector_learner(

@@ -36,9 +36,6 @@ def count_boxes(height: int, width: int) -> int:
 
     Returns:
       H (H + 1) / 2 * W (W + 1) / 2.
-
-    Raises:
-      ValueError: a side is no whole number from 1.
     """
     check_size("height, width", (height, width))
     return height * (height + 1) // 2 * (width * (width + 1) // 2)
@@ -53,9 +50,6 @@ def all_boxes(height: int, width: int) -> np.ndarray:
 
     Returns:
       [N, 4] float32 corners in pixels, N = `count_boxes(height, width)`.
-
-    Raises:
-      ValueError: a side is no whole number from 1, or there are more than 2^24 crops.
     """
     if count_boxes(height, width) > MOST:
         raise ValueError(
@@ -77,9 +71,6 @@ def window_boxes(size: tuple[int, int], windows: Sequence[tuple[int, int]], stri
 
     Returns:
       [N, 4] float32 corners in pixels, window by window and row by row.
-
-    Raises:
-      ValueError: a size is no pair of whole numbers from 1, `stride` is no whole number from 1, or no window fits.
     """
     check_size("size", size)
     for i, window in enumerate(windows):
@@ -116,10 +107,6 @@ def score_crops(
 
     Returns:
       [N, K].
-
-    Raises:
-      ValueError: `image` or `boxes` have another shape, a box is flipped or not finite, there is none, `output_size` is
-        no pair of whole numbers from 1, or `batch_size` or `sampling_ratio` is no whole number from 1.
     """
     check_shapes(image=(image, "H W C"), boxes=(boxes, "N 4"))
     check_boxes("boxes", boxes)

@@ -119,10 +119,6 @@ def default_boxes(
 
     Returns:
       The boxes; sides are at most the image's.
-
-    Raises:
-      ValueError: a size is no pair of whole numbers from 1, `scales`, `aspect_ratios` or `steps` are not as many as the
-        levels need, or one is not above 0.
     """
     check_size("image", image)
     for i, size in enumerate(sizes):
@@ -214,9 +210,6 @@ class SSD(nn.Module):
 
         Returns:
           (outputs, their default boxes).
-
-        Raises:
-          ValueError: the fields are not one for each level.
         """
         # Maps of the backbone; the first is normalized to a learned length.
         levels = named_maps(self.backbone.features(x, train=train), self.stages)
@@ -269,9 +262,6 @@ def match_default_boxes(iou: jax.Array, iou_thresh: float | jax.Array = 0.5, *, 
     Returns:
       [L] int32: index of a true box or BACKGROUND. Of true boxes with the same best default box the last has it; one
       without area has none.
-
-    Raises:
-      ValueError: the shapes do not fit together, or an IoU or the threshold is outside [0, 1].
     """
     check_shapes(iou=(iou, "M L"), valid=(valid, "mask M"), iou_thresh=(iou_thresh, "0 to 1"))
     count, length = iou.shape
@@ -307,10 +297,6 @@ def image_losses(
 
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        setting is out of range.
     """
     check_targets(boxes, valid, labels, outputs.logits.shape[-1] - 1)
     matched = match_default_boxes(box_iou(boxes, anchors.boxes), iou_thresh, valid=valid)

@@ -281,10 +281,6 @@ def learner(
       The learner; predict returns `{"boxes": [B, K, 4] in pixels, "scores", "labels", "valid": [B, K]}`, best first,
       and with the heads `masks` [B, K, 28, 28], probabilities over the box, `keypoints` [B, K, J, 3] (x, y, 1) in
       pixels, and `keypoint_scores` [B, K, J]; sizes of padded images (`dlcore.detection.padding.add_image_sizes`).
-
-    Raises:
-      ValueError: a threshold of the background is above that of the foreground, or a cascade has other thresholds than
-        heads, or is one of SVMs.
     """
     _check_cascade(model, cascade_iou_thresh, classifier)
     _check_thresholds(rpn=(rpn_bg_iou_thresh, rpn_fg_iou_thresh), box=(box_bg_iou_thresh, box_fg_iou_thresh))

@@ -86,9 +86,6 @@ class ViTPose(nn.Module):
 
         Returns:
           [B, h, w, K], at least float32.
-
-        Raises:
-          ValueError: the images have another size.
         """
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
@@ -141,9 +138,6 @@ def dark_keypoints(heat_maps: jax.Array) -> tuple[jax.Array, jax.Array]:
     Returns:
       (points [B, K, 2], x and y in pixels of the map, where pixel centers are integers; values at the largest pixels
       [B, K]). At the border, or where the parabola has no maximum within a pixel, the pixel itself.
-
-    Raises:
-      ValueError: it is no such array.
     """
     check_shapes(heat_maps=(heat_maps, "B h w K"))
     maps = jnp.moveaxis(heat_maps, -1, 1)  # [B, K, h, w]

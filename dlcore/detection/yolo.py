@@ -169,9 +169,6 @@ def decode(outputs: Outputs, cells: Cells) -> tuple[jax.Array, jax.Array, jax.Ar
 
     Returns:
       (raw [L, B, 4]: x, y, sqrt w, sqrt h; boxes [L, B, 4]: corners in pixels; confidence [L, B]; classes [L, C]).
-
-    Raises:
-      ValueError: the outputs are not one row for each cell, or have no room for boxes and a class.
     """
     check_size("cells.grid", cells.grid, "rows, columns")
     check_whole_number("cells.boxes_per_cell", cells.boxes_per_cell, 1)
@@ -199,9 +196,6 @@ def assign_cells(cells: Cells, boxes: jax.Array, valid: jax.Array) -> jax.Array:
 
     Returns:
       [L] int32, index of a box, -1 for none. A center on the image's right or lower edge is of the last cell.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a box that is no padding is flipped or not finite.
     """
     check_targets(boxes, valid)
     check_size("cells.grid", cells.grid, "rows, columns")
@@ -259,10 +253,6 @@ def image_losses(
 
     Returns:
       {"coordinates", "object", "no_object", "classification": sums, "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        weight is negative.
     """
     check_shapes(lambda_coord=(lambda_coord, ">= 0"), lambda_noobj=(lambda_noobj, ">= 0"))
     raw, predicted, confidence, classes = decode(outputs, cells)  # [L, B, 4], [L, B, 4], [L, B], [L, C]

@@ -140,9 +140,6 @@ def predicted_boxes(side_logits: jax.Array, grid: Grid) -> jax.Array:
 
     Returns:
       [..., L, 4] pixels, corners.
-
-    Raises:
-      ValueError: the logits are not of four sides at each location.
     """
     check_shapes(side_logits=(side_logits, f"... {len(grid.points)} 4 K"))
     distances = distribution_expectation(side_logits)  # [..., L, 4], in strides
@@ -173,10 +170,6 @@ def image_losses(
 
     Returns:
       {"classification", "box", "distribution": (sum, the image's part of N), "num_foreground": int}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a true box is flipped or not finite, or its label is no class, or a
-        weight is negative.
     """
     check_shapes(**{"outputs.logits": (outputs.logits, f"{len(grid.points)} C")})
     check_targets(boxes, valid, labels, outputs.logits.shape[-1])

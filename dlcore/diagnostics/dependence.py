@@ -54,9 +54,6 @@ def dependence(function: Callable[[jax.Array], jax.Array], x: Any, axis: int = 0
 
     Returns:
       bool [*output shape, N].
-
-    Raises:
-      ValueError: the input is no array, has no such axis, or `function` is none.
     """
     if not callable(function) or not hasattr(x, "shape"):
         raise ValueError(f"function={function!r}, x={x!r}: no function of an array; allowed: both")
@@ -83,9 +80,6 @@ def steps_to_see_all(dependence_masks: np.ndarray) -> int | None:
 
     Returns:
       The first step, counted from 1, after which every element depends on all N; None if there is none.
-
-    Raises:
-      ValueError: there is no step, or an element is neither 0 nor 1.
     """
     dependence_masks = np.asarray(dependence_masks)
     if dependence_masks.ndim < 2 or not dependence_masks.size:

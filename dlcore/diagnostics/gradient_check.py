@@ -89,9 +89,6 @@ def relative_error(a: np.ndarray, b: np.ndarray, over: Literal["max", "sum"] = "
 
     Returns:
       The largest relative error; 0 for empty arrays.
-
-    Raises:
-      ValueError: the shapes differ, or `over` is neither.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape:
@@ -114,9 +111,6 @@ def verdict(error: float, kinks: bool = False) -> str:
     Returns:
       "wrong" (above 1e-2), "uncomfortable" (from 1e-4), "fine with kinks" or "too high without kinks", "happy" (to
         1e-7).
-
-    Raises:
-      ValueError: the error is negative.
     """
     if error is None or isinstance(error, str):
         raise ValueError(f"error={error!r}: no number; allowed: at least 0, or NaN")
@@ -137,9 +131,6 @@ def check_step(h: float, method: str = "centered") -> None:
     Args:
       h: step size.
       method: "centered", "one_sided" or "complex_step" (see the module).
-
-    Raises:
-      ValueError: the method is unknown, or h is outside [1e-10, 1), for a complex step outside (0, 1).
     """
     check_choice("method", method, METHODS)
     if h is None or isinstance(h, str):

@@ -33,9 +33,6 @@ def hessian_vector_product(loss: Callable[[Any], jax.Array], params: Any, vector
 
     Returns:
       H v, a tree like `params`.
-
-    Raises:
-      ValueError: `vector` has other names or shapes than `params`.
     """
     if jax.tree.map(jnp.shape, vector) != jax.tree.map(jnp.shape, params):
         raise ValueError("vector: of other names or shapes than params; allowed: a tree like params")
@@ -70,9 +67,6 @@ def top_eigenvalues(
     Returns:
       (values [count] with their signs, the largest magnitude first; vectors, a tree like `params` with a leading axis
         `count`).
-
-    Raises:
-      ValueError: `count` is not in [1, D], `steps` is no whole number from 1, or `tolerance` is negative.
     """
     flat, unravel = ravel_pytree(params)
     check_shapes(tolerance=(tolerance, ">= 0"))
@@ -123,9 +117,6 @@ def lanczos_eigenvalues(loss: Callable[[Any], jax.Array], params: Any, key: jax.
 
     Returns:
       values [steps], ascending.
-
-    Raises:
-      ValueError: `steps` is not in [1, D].
     """
     flat, unravel = ravel_pytree(params)
     check_whole_number("steps", steps)
@@ -162,9 +153,6 @@ def hessian_trace(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array,
 
     Returns:
       [samples]; their mean estimates the trace with variance 2 Σ_{i≠j} H_ij^2 / samples.
-
-    Raises:
-      ValueError: `samples` is no whole number from 1.
     """
     check_whole_number("samples", samples, 1)
     flat, unravel = ravel_pytree(params)

@@ -56,9 +56,6 @@ def loss_surface(
 
     Returns:
       [K, K], a along rows and b along columns.
-
-    Raises:
-      ValueError: there are not two directions of the shapes of `params`, or an offset is not finite.
     """
     check_shapes(offsets=(offsets, "K"))
     check_finite("offsets", offsets)

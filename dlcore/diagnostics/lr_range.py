@@ -58,9 +58,6 @@ def lr_range_test(
 
     Returns:
       (rates [T], losses [T], each before its step).
-
-    Raises:
-      ValueError: not 0 < low < high, both finite, there are fewer than two batches, or not as many of each leaf.
     """
     lengths = [len(leaf) if jnp.ndim(leaf) else 0 for leaf in jax.tree.leaves(batches)]
     if len(set(lengths)) != 1:
@@ -98,10 +95,6 @@ def read_range_test(rates: np.ndarray, losses: np.ndarray, window: int | None = 
 
     Returns:
       The learning rates.
-
-    Raises:
-      ValueError: the shapes differ, the rates are not above 0 or do not rise, the window is not in [3, T], `blown` is
-        below 1, or the first window's losses are not finite.
     """
     rates, losses = np.asarray(rates, np.float64), np.asarray(losses, np.float64)
     window = max(3, len(losses) // 10) if window is None else window

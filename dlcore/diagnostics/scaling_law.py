@@ -48,9 +48,6 @@ class PowerLaw(NamedTuple):
 
         Returns:
           L(n), with the shape of `sizes`.
-
-        Raises:
-          ValueError: a size is not above 0.
         """
         check_shapes(sizes=(sizes, "... > 0"))
         return self.a * np.asarray(sizes, np.float64) ** -self.b + self.c
@@ -64,9 +61,6 @@ class PowerLaw(NamedTuple):
 
         Returns:
           (lower end, upper end).
-
-        Raises:
-          ValueError: `size` is not above 0, or `confidence` is not above 0 and below 1.
         """
         check_shapes(size=(size, "> 0"))
         _check_confidence(confidence)
@@ -85,9 +79,6 @@ class PowerLaw(NamedTuple):
 
         Returns:
           (lower end, upper end).
-
-        Raises:
-          ValueError: `confidence` is not above 0 and below 1.
         """
         _check_confidence(confidence)
         from scipy.stats import t
@@ -106,10 +97,6 @@ def fit_power_law(sizes: Any, losses: Any, max_exponent: float = 3.0) -> PowerLa
 
     Returns:
       The law.
-
-    Raises:
-      ValueError: there are fewer than 4 measurements or 3 sizes, a number is not finite, a size is not positive, the
-        losses do not fall with the size, or `max_exponent` is not above 0.001 and finite.
     """
     check_shapes(max_exponent=(max_exponent, "> 0.001"))
     check_finite("max_exponent", max_exponent)

@@ -51,10 +51,6 @@ def learning_rate_triage(
 
     Returns:
       The finding, of a kind above.
-
-    Raises:
-      ValueError: `loss` is not [N] with N at least 1, `steps` or `rate` has another shape, or a threshold is out of
-        range.
     """
     check_shapes(flat=(flat, "0 to 1"), blown=(blown, ">= 1"), floor=(floor, "finite or None"))
     loss, steps = _curve("loss", loss, steps)
@@ -109,9 +105,6 @@ def smoothing_floor(label_smoothing: float, num_classes: int) -> float:
 
     Returns:
       The floor in nats; 0 without smoothing.
-
-    Raises:
-      ValueError: `label_smoothing` is outside [0, 1], or `num_classes` is no whole number from 1.
     """
     check_shapes(label_smoothing=(label_smoothing, "0 to 1"), num_classes=(num_classes, "int >= 1"))
     q = label_smoothing / num_classes
@@ -139,9 +132,6 @@ def fit_triage(
 
     Returns:
       The findings, of the kinds above; at least one, except for augmented images.
-
-    Raises:
-      ValueError: an accuracy or a threshold lies outside [0, 1], or a curve is empty.
     """
     check_shapes(gap=(gap, "0 to 1"), enough=(enough, "0 to 1"))
     curves = {}
@@ -189,9 +179,6 @@ def plateaus(loss: Sequence[float], window: int | None = None, fall: float = 0.0
 
     Returns:
       [(first, end), ...], indices into `loss`, `end` excluded; lower the learning rate at `first`.
-
-    Raises:
-      ValueError: `window` is no whole number from 3, or `fall` is negative or not finite.
     """
     check_shapes(fall=(fall, ">= 0"))
     check_finite("fall", fall)
@@ -222,9 +209,6 @@ def turning_point(loss: Sequence[float], rise: float = 0.1) -> int | None:
 
     Returns:
       The index into `loss`; None if it has not risen, is not finite, or has fewer than five points.
-
-    Raises:
-      ValueError: `rise` is negative, or `loss` is not [N] with N at least 1.
     """
     check_shapes(rise=(rise, ">= 0"))
     loss = _curve("loss", loss)[0]
@@ -245,9 +229,6 @@ def triage(history: Sequence[Mapping[str, Any]], floor: float | None = 0.0, augm
 
     Returns:
       Sentences without a capital letter and a full stop; none without findings.
-
-    Raises:
-      ValueError: `floor` is not finite.
     """
     check_shapes(floor=(floor, "finite or None"))
     curves = {

@@ -44,9 +44,6 @@ def best_constant(captions: Sequence[str], references: Sequence[Sequence[str]]) 
 
     Returns:
       The caption.
-
-    Raises:
-      ValueError: there is no caption, or no image, or the captions are one string.
     """
     if isinstance(captions, str):
         raise ValueError("captions=str: one string; allowed: a list of captions")

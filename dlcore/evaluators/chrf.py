@@ -31,10 +31,6 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]], max_n: 
 
     Returns:
       chrF in [0, 1].
-
-    Raises:
-      ValueError: the two differ in number, a hypothesis has no reference, `max_n` is no whole number from
-        1, or `beta` is negative or not finite.
     """
     check_shapes(max_n=(max_n, "int >= 1"), beta=(beta, ">= 0"))
     check_finite("beta", beta)

@@ -26,10 +26,6 @@ def class_consistency(
 
     Returns:
       The evaluator of `class_consistency`.
-
-    Raises:
-      ValueError: when used: `predict` has no output of the name, or the probabilities are not [B, K] with the requested
-        classes below K.
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:

@@ -35,9 +35,6 @@ def clip_score_evaluator(
     Returns:
       The evaluator of `clip_score`, `clip_score_interval` (half of its 95 % interval) and `shuffled_clip_score`, that
       by the prompt of the next sample.
-
-    Raises:
-      ValueError: when used: `predict` has no such output, a sample is not finite, or there are fewer than two samples.
     """
 
     def add(acc: list | None, outputs: dict, rows: dict) -> list:

@@ -285,10 +285,6 @@ def pasted_masks(masks: np.ndarray, boxes: np.ndarray, size: tuple[int, int], th
 
     Returns:
       [K, H, W] bool.
-
-    Raises:
-      ValueError: `size` is not two whole numbers from 1, the threshold or a probability is outside [0, 1], a box is not
-        finite, or there is not one for each mask.
     """
     check_shapes(size=(size, "2"), masks=(masks, "K M M"), boxes=(boxes, "K 4"))
     height, width = size
@@ -322,9 +318,6 @@ def coco_rows(
 
     Returns:
       (targets [G, 7], detections [D, 7]), of the targets and crowds and of the valid detections.
-
-    Raises:
-      ValueError: a key is missing, the boxes are not of these shapes, or `first_image` is no whole number from 0.
     """
     check_keys("outputs", outputs, ("boxes", "scores", "labels", "valid"))
     check_keys("rows", rows, ("boxes", "labels", "box_mask"))

@@ -52,10 +52,6 @@ def detection_errors(
     Returns:
       int [C, 7], or [N, C, 7] by image, with the columns KINDS; a detection counts for its predicted class, a missed
       box for its true class.
-
-    Raises:
-      ValueError: a key is missing, shapes do not fit, a label is none of the classes, a score or a box is not finite, a
-        threshold is outside [0, 1], or `background` is above `foreground`.
     """
     check_shapes(num_classes=(num_classes, "int >= 1"))
     check_shapes(min_score=(min_score, "0 to 1"), foreground=(foreground, "0 to 1"), background=(background, "0 to 1"))

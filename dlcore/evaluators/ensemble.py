@@ -27,9 +27,6 @@ def ensemble(learners: Sequence[Learner], example: Batch) -> Learner:
     Returns:
       The first learner with the ensemble's `evaluate` and `predict`, see `by_probabilities`; its state is the tuple of
       the K states.
-
-    Raises:
-      ValueError: a learner is no classifier, or their numbers of classes differ.
     """
     widths = []
     for number, learner in enumerate(learners):

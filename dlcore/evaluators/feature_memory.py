@@ -18,9 +18,6 @@ class FeatureMemory(list):
 
         Returns:
           (bank features [N, D], bank labels [N], query features [M, D], query labels [M]).
-
-        Raises:
-          ValueError: the bank or the queries are empty.
         """
         features, labels, bank = (np.concatenate(parts) for parts in zip(*self, strict=True))
         in_bank = bank > 0
@@ -37,9 +34,6 @@ def collect_features(key: str) -> Callable[[FeatureMemory | None, Any, Any], Fea
 
     Returns:
       (memory or None, outputs, rows with `label` and `bank`) -> memory.
-
-    Raises:
-      ValueError: when used: `predict` has no output `key`.
     """
 
     def add(memory: FeatureMemory | None, outputs: Any, rows: Any) -> FeatureMemory:

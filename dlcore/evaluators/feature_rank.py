@@ -34,9 +34,6 @@ def is_collapsed(rank: float, untrained_rank: float) -> bool:
 
     Returns:
       True where the rank is below half of the untrained network's.
-
-    Raises:
-      ValueError: a rank is below 1.
     """
     check_shapes(rank=(rank, ">= 1"), untrained_rank=(untrained_rank, ">= 1"))
     return rank < COLLAPSE_RATIO * untrained_rank

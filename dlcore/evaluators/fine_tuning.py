@@ -78,9 +78,6 @@ def module_encoder(
 
     Returns:
       The encoder.
-
-    Raises:
-      ValueError: by `variables`: the state lacks what `method` uses, or has it in another shape.
     """
     options = {"train": False} if takes_train else {}
 
@@ -138,10 +135,6 @@ def label_counts(amounts: Sequence[float], size: int, num_classes: int, name: st
 
     Returns:
       Unique counts in ascending order.
-
-    Raises:
-      ValueError: an amount is no count and no fraction, or larger than `size`; `size` or `num_classes` is no whole
-        number from 1.
     """
     check_shapes(size=(size, "int >= 1"), num_classes=(num_classes, "int >= 1"))
     counts = set()
@@ -203,9 +196,6 @@ class Tuning:
 
         Returns:
           (variables of the encoder, the head's {"kernel": [D, K], "bias": [K]}).
-
-        Raises:
-          ValueError: a label is none of the K classes.
         """
         check_class_ids("label", labeled.arrays["label"], self.num_classes)
         root, batch_size, steps = root_key(self.seed), self.recipe.batch_size, steps or self.recipe.steps
@@ -275,9 +265,6 @@ def fine_tuning(
     Returns:
       The evaluator of `fine_tune_N` and `fine_tune_N_untrained` for each count N; with `supervised` also of
       `supervised`, `knn_supervised` and `probe_supervised`.
-
-    Raises:
-      ValueError: a count, `supervised`, `k` or `seed` is no whole number or too small, or see `Tuning`.
     """
     check_shapes(
         counts=(np.asarray(counts, None if len(counts) else int), "int N"),

@@ -49,9 +49,6 @@ def moments(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (mean [D], covariance [D, D] divided by N - 1), float64.
-
-    Raises:
-      ValueError: the shape is wrong, or a value is not finite.
     """
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
@@ -74,9 +71,6 @@ def frechet_distance(mean_f: np.ndarray, cov_f: np.ndarray, mean_g: np.ndarray, 
 
     Returns:
       The distance, 0 or more.
-
-    Raises:
-      ValueError: a moment is not finite, or a covariance is not symmetric or has a negative eigenvalue.
     """
     check_shapes(mean_f=(mean_f, "D"), cov_f=(cov_f, "D D"), mean_g=(mean_g, "D"), cov_g=(cov_g, "D D"))
     mean_f, cov_f, mean_g, cov_g = (np.asarray(moment, np.float64) for moment in (mean_f, cov_f, mean_g, cov_g))
@@ -103,9 +97,6 @@ def frechet_of_features(f: np.ndarray, g: np.ndarray) -> float:
 
     Returns:
       The distance, 0 or more.
-
-    Raises:
-      ValueError: see `moments`, or the widths differ.
     """
     if np.shape(f)[-1:] != np.shape(g)[-1:]:
         raise ValueError(f"g.shape={np.shape(g)}: another width than f, {np.shape(f)}; allowed: [N, D] and [M, D]")
@@ -139,9 +130,6 @@ def kid_with_interval(f: np.ndarray, g: np.ndarray) -> tuple[float, float | None
 
     Returns:
       (distance, half of the interval: 1.96 standard errors; None where a set has two examples).
-
-    Raises:
-      ValueError: a set has fewer than two examples, their widths differ, or a value is not finite.
     """
     f, g = np.asarray(f, np.float64), np.asarray(g, np.float64)
     if f.ndim != 2 or g.ndim != 2 or f.shape[1] != g.shape[1] or min(len(f), len(g)) < 2:
@@ -176,9 +164,6 @@ def kid_of_subsets(
 
     Returns:
       (mean, standard deviation over the subsets).
-
-    Raises:
-      ValueError: `num_subsets` or `subset_size` is out of range, `seed` is no whole number from 0; else see `kid`.
     """
     check_shapes(num_subsets=(num_subsets, "int >= 1"), seed=(seed, "int >= 0"))
     check_whole_number("subset_size", subset_size)
@@ -215,9 +200,6 @@ def inception_score(probabilities: np.ndarray) -> float:
 
     Returns:
       The score, from 1 (all equal) to K.
-
-    Raises:
-      ValueError: the shape is wrong, a number is negative, or a row does not add up to 1.
     """
     p = np.asarray(probabilities, np.float64)
     if p.ndim != 2 or not len(p) or (p < 0).any() or not np.allclose(p.sum(1), 1, atol=1e-3):
@@ -247,9 +229,6 @@ def frechet_evaluator(
 
     Returns:
       The evaluator.
-
-    Raises:
-      ValueError: there are fewer than two samples; when used: `predict` has no output of the name.
     """
     if not hasattr(source, "__len__"):
         raise ValueError(f"source={type(source).__name__}: no source; allowed: Source(arrays)")

@@ -74,10 +74,6 @@ def wilson_interval(right: int, count: int, z: float = 1.96) -> tuple[float, flo
 
     Returns:
       (low, high), within [0, 1].
-
-    Raises:
-      ValueError: there is no trial, there are more successes than trials, one of the two is no whole number, or `z` is
-        not above 0 and finite.
     """
     check_whole_number("right", right)
     check_whole_number("count", count)
@@ -103,10 +99,6 @@ def audit_groups(predicted: np.ndarray, label: np.ndarray, group: np.ndarray, le
 
     Returns:
       The audit.
-
-    Raises:
-      ValueError: an array is not [N], a prediction or label is neither 0 nor 1, a group is NaN, `least` is no whole
-        number from 1, or no group is large enough.
     """
     predicted, label, group = (np.asarray(x) for x in (predicted, label, group))
     for name, values in (("predicted", predicted), ("label", label), ("group", group)):

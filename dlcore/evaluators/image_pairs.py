@@ -37,9 +37,6 @@ def image_pair_evaluator(
 
     Returns:
       The evaluator of `psnr`, `psnr_interval`, `lpips` and `lpips_interval`, over the images of all pairs.
-
-    Raises:
-      ValueError: there are no pairs; when used: there are fewer than two images.
     """
     if not pairs:
         raise ValueError("pairs={}: nothing to compare; allowed: at least one image and its target")

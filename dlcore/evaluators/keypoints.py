@@ -28,9 +28,6 @@ def pck_evaluator(
 
     Returns:
       The evaluator.
-
-    Raises:
-      ValueError: `alpha` is not above 0, or `min_iou` is outside [0, 1].
     """
     check_shapes(alpha=(alpha, "> 0"), min_iou=(min_iou, "0 to 1"))
 

@@ -34,10 +34,6 @@ def knn_predict(
 
     Returns:
       [M] int classes.
-
-    Raises:
-      ValueError: `k` is outside [1, N], `temperature` is not positive, there are no queries, a feature is
-        not finite, or a label is not an integer from 0.
     """
     bank, labels, queries = np.asarray(bank), np.asarray(labels), np.asarray(queries)
     check_shapes(bank=(bank, "N D"), labels=(labels, "N"), queries=(queries, "M W"))
@@ -81,9 +77,6 @@ def knn(source: Any, *, k: int = 20, temperature: float = 0.07, key: str = "feat
 
     Returns:
       The evaluator of the accuracy on the queries.
-
-    Raises:
-      ValueError: `k` is no whole number from 1, or `temperature` is not above 0; when used: see `knn_predict`.
     """
     check_shapes(k=(k, "int >= 1"), temperature=(temperature, "> 0"))
 

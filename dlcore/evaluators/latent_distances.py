@@ -33,10 +33,6 @@ def path_length(features: Features, source: Any, step: float, name: str = "decod
 
     Returns:
       The evaluator of `path_length`.
-
-    Raises:
-      ValueError: `step` is not above 0; when used: `predict` has no output of the name, one is not finite, or a latent
-        has no neighbor.
     """
     check_shapes(step=(step, "> 0"))
 

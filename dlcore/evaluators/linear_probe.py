@@ -32,10 +32,6 @@ def probe_predict(
 
     Returns:
       [M] int classes.
-
-    Raises:
-      ValueError: `c` is not above 0, `max_iterations` is no whole number from 1, the shapes do not fit together,
-        there are no queries, a feature is not finite, or the bank has a single class.
     """
     bank, labels, queries = np.asarray(bank), np.asarray(labels), np.asarray(queries)
     if labels.dtype.kind not in "iufb":
@@ -73,9 +69,6 @@ def linear_probe(source: Any, *, c: float = 1.0, key: str = "features", name: st
 
     Returns:
       The evaluator of the accuracy on the queries.
-
-    Raises:
-      ValueError: `c` is not above 0; when used: see `probe_predict`.
     """
     check_shapes(c=(c, "> 0"))
 

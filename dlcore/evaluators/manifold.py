@@ -51,9 +51,6 @@ def neighborhoods(real: np.ndarray, samples: np.ndarray, k: int = 5) -> Neighbor
 
     Returns:
       The values of every point, float64.
-
-    Raises:
-      ValueError: the shapes do not fit, a value is not finite, or `k` is out of range.
     """
     real, samples = np.asarray(real, np.float64), np.asarray(samples, np.float64)
     if real.ndim != 2 or samples.ndim != 2 or real.shape[1] != samples.shape[1]:
@@ -88,9 +85,6 @@ def half_interval(values: np.ndarray) -> float:
 
     Returns:
       Half of the width. It covers the choice of these points, not that of the other set.
-
-    Raises:
-      ValueError: the values are not [N] with N at least 2.
     """
     check_shapes(values=(values, "N"))
     if len(values) < 2:

@@ -22,10 +22,6 @@ def mean_masks(rows: Mapping[str, np.ndarray], num_classes: int, side: int = 28)
 
     Returns:
       [C, side, side] float32 in [0, 1]; zeros for a class without an object.
-
-    Raises:
-      ValueError: a key is missing, `num_classes` or `side` is no whole number from 1, or a label is none of the
-        classes.
     """
     check_keys("rows", rows, ("image", "masks", "boxes", "labels", "box_mask"))
     check_shapes(num_classes=(num_classes, "int >= 1"), side=(side, "int >= 1"))
@@ -52,9 +48,6 @@ def mean_keypoints(rows: Mapping[str, np.ndarray], num_classes: int) -> np.ndarr
 
     Returns:
       [C, K, 2] float32, (x, y) in units of the box; its center for a keypoint that is never labeled.
-
-    Raises:
-      ValueError: a key is missing, `num_classes` is no whole number from 1, or a label is none of the classes.
     """
     check_keys("rows", rows, ("keypoints", "boxes", "labels", "box_mask"))
     check_shapes(num_classes=(num_classes, "int >= 1"))

@@ -34,10 +34,6 @@ def mode_coverage(
     Returns:
       `modes`, number of covered modes; `high_quality`, fraction of samples near a mode; `mode_share: [K]`, that
       fraction for each mode.
-
-    Raises:
-      ValueError: shapes do not fit, there is no sample or no center, one is not finite, `deviation` is not above 0, or
-        `least` is outside [0, 1].
     """
     samples, centers = np.asarray(samples, np.float64), np.asarray(centers, np.float64)
     if samples.ndim != 2 or not len(samples) or centers.ndim != 2 or samples.shape[1] != centers.shape[1]:
@@ -66,9 +62,6 @@ def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, 
 
     Returns:
       The evaluator of `modes` and `high_quality`.
-
-    Raises:
-      ValueError: `deviation` is not above 0; when used: `predict` has no output of the name, or see `mode_coverage`.
     """
     check_shapes(deviation=(deviation, "> 0"))
 

@@ -24,9 +24,6 @@ def spectral_pitch(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 
     Returns:
       [...] Hz; 0 for silence.
-
-    Raises:
-      ValueError: a sound has fewer than three samples, or one that is not finite; `sample_rate` is not positive.
     """
     waveform = np.asarray(waveform, np.float64)
     length = waveform.shape[-1] if waveform.ndim else 0
@@ -54,9 +51,6 @@ def semitones(frequency: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     Returns:
       [...] semitones, 12 per octave, positive above the reference; -inf for no pitch.
-
-    Raises:
-      ValueError: a frequency is negative, a reference is not above 0, or their shapes differ.
     """
     check_shapes(frequency=(frequency, "... >= 0"), reference=(reference, "... > 0"))
     with np.errstate(divide="ignore"):
@@ -77,10 +71,6 @@ def pitch_evaluator(
 
     Returns:
       The evaluator of `pitch_accuracy`, and of `pitch_error`, the median absolute deviation in semitones.
-
-    Raises:
-      ValueError: a frequency or `sample_rate` is not above 0, or `tolerance` is negative; when used: `predict` has no
-        output of the name, or a label is none of the classes.
     """
     check_shapes(frequencies=(frequencies, "... > 0"), sample_rate=(sample_rate, "> 0"), tolerance=(tolerance, ">= 0"))
     frequencies = np.asarray(frequencies)

@@ -26,10 +26,6 @@ def surface_evaluator(
       The evaluator of `surface_distance`, in mm, the mean over organs of the mean over volumes in which truth and
       prediction have the organ; of `surface_distance_by_organ` [C - 1], NaN for an organ without such a volume; and of
       `missed_organs`, the share of true organs without any predicted voxel.
-
-    Raises:
-      ValueError: `num_classes` is no whole number from 2, `void_label` is none from 0, or the spacing is not three
-        positive numbers; when used: a label is neither a class nor void, or a prediction is no class.
     """
     check_shapes(num_classes=(num_classes, "int >= 2"), void_label=(void_label, "int >= 0"))
     check_spacing(spacing)

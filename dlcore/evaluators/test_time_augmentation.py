@@ -39,9 +39,6 @@ def views(image: jax.Array, kind: Views) -> jax.Array:
 
     Returns:
       [V, H, W, C], with the image's dtype.
-
-    Raises:
-      ValueError: the kind is unknown, or the image is not [H, W, C].
     """
     check_choice("kind", kind, Views)
     check_shapes(image=(image, "H W C"))
@@ -65,9 +62,6 @@ def test_time_augmentation(learner: Learner, kind: Views, example: Batch) -> Lea
 
     Returns:
       The learner, see `by_probabilities`.
-
-    Raises:
-      ValueError: the kind is unknown, or the learner is no classifier of images.
     """
     check_choice("kind", kind, Views)
     if kind == "none":

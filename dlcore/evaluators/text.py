@@ -177,9 +177,6 @@ def word_error_rate(hypotheses: Sequence[Text], references: Sequence[Text]) -> f
 
     Returns:
       The rate, at least 0.
-
-    Raises:
-      ValueError: one of the two is no list of texts, their numbers differ, or the references have no word.
     """
     _check_list("hypotheses", hypotheses)
     _check_list("references", references)

@@ -30,9 +30,6 @@ def uniformity_of(embeddings: np.ndarray, t: float = 2.0) -> float:
 
     Returns:
       The logarithm of the mean potential, at most 0; 0 if all embeddings are equal.
-
-    Raises:
-      ValueError: there are fewer than two embeddings, one is not finite, or `t` is not above 0 and finite.
     """
     check_shapes(embeddings=(embeddings, "N E"), t=(t, "> 0"))
     check_finite("t", t)

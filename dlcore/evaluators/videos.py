@@ -25,9 +25,6 @@ def average_by_video(logits: np.ndarray, videos: np.ndarray) -> tuple[np.ndarray
 
     Returns:
       (ids [V] in ascending order, mean logits [V, C] float64).
-
-    Raises:
-      ValueError: the two differ in length, there is no clip, or an id is no integer.
     """
     logits, videos = np.asarray(logits, np.float64), np.asarray(videos)
     if len(logits) != len(videos) or not len(videos):

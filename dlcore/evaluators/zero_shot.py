@@ -29,9 +29,6 @@ def zero_shot(
 
     Returns:
       The evaluator of the accuracy.
-
-    Raises:
-      ValueError: when used: `predict` has no output `key`, or a label has no class vector.
     """
 
     def start(state: Any) -> tuple[np.ndarray, list, list]:

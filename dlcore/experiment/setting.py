@@ -308,9 +308,6 @@ def check_fields(record: Any) -> None:
 
     Args:
       record: instance of a dataclass.
-
-    Raises:
-      ValueError: a value is not allowed.
     """
     for name, setting in field_settings(record).items():
         try:

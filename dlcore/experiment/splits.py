@@ -85,9 +85,6 @@ def zero_batch(facts: Mapping[str, Any], rows: int) -> dict[str, Any]:
 
     Returns:
       Arrays [B, ...] by name and `index: [B] int32`, or a dict of such batches.
-
-    Raises:
-      ValueError: `rows` is no whole number from 0.
     """
     check_whole_number("rows", rows, 0)
     if any(isinstance(part, Mapping) for part in facts.values()):

@@ -121,9 +121,6 @@ def take_normalization(splits: Splits, origins: list[Weights]) -> Splits:
 
     Returns:
       The splits, with the mean and standard deviation of the first initializing origin that has them.
-
-    Raises:
-      ValueError: the images have another number of channels; gray images are repeated for an RGB network.
     """
     for origin in origins:
         if not origin.initializes or origin.mean is None or "mean" not in splits.spec:

@@ -152,9 +152,6 @@ def open_weights(source: str | Path, argument: str) -> Weights:
       source: the folder of a run, a folder of `dlcore convert`, a packed .npz, hf:ORG/NAME, or a folder as a hub serves
         it.
       argument: name of the flag that names the source.
-
-    Raises:
-      ValueError: `source` is none of these, or is damaged.
     """
     path = Path(source)
     if path.suffix == ".npz" and path.exists():
@@ -267,9 +264,6 @@ def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
 
     Returns:
       Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
-
-    Raises:
-      ValueError: what it recorded is damaged.
     """
     try:
         keys = read_npz(folder / DATA_FILE)

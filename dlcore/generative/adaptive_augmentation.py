@@ -42,9 +42,6 @@ def augment_images(keys: jax.Array, images: jax.Array, probability: float | jax.
 
     Returns:
       [B, H, W, C], not clipped.
-
-    Raises:
-      ValueError: images are not square, keys do not fit, or the probability is out of range.
     """
     check_shapes(keys=(keys, "B"), images=(images, "B H W C"), probability=(probability, "0 to 1"))
     check_floats("images", images)
@@ -93,9 +90,6 @@ def update_probability(
 
     Returns:
       [], the new p in [0, 1].
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_shapes(num_images=(num_images, ">= 0"))
     check_shapes(

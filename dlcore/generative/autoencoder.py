@@ -149,9 +149,6 @@ def activation_divergence(activation: jax.Array, rho: float | jax.Array) -> jax.
 
     Returns:
       [...] nats.
-
-    Raises:
-      ValueError: `rho` is out of range.
     """
     check_shapes(rho=(rho, "> 0"))
     check_shapes(rho=(rho, "0 to <1"))

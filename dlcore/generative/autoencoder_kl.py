@@ -165,9 +165,6 @@ class AutoencoderKL(nn.Module):
 
         Returns:
           (mean, logvar), both [B, h, w, latent_channels]; logvar is clipped to [-30, 20].
-
-        Raises:
-          ValueError: the levels do not divide H or W.
         """
         multiple = self.downsampling
         if x.shape[1] % multiple or x.shape[2] % multiple:
@@ -184,9 +181,6 @@ class AutoencoderKL(nn.Module):
 
         Returns:
           [B, H, W, C], about [-1, 1].
-
-        Raises:
-          ValueError: the latent has another number of channels.
         """
         if z.shape[-1] != self.latent_channels:
             raise ValueError(f"z={z.shape}: another latent; allowed: [B, h, w, {self.latent_channels}]")

@@ -83,10 +83,6 @@ def sample(
 
     Returns:
       [B, H, W, C] int32 in [0, levels).
-
-    Raises:
-      ValueError: `shape` is not (H, W, C), there is not a key, a label and an image to complete for each sample,
-        `given` comes without `known` or a concrete one of its values is no level, or the temperature is negative.
     """
     check_shape(shape, 3)
     check_shapes(keys=(keys, "B"), temperature=(temperature, ">= 0"))

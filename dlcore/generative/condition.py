@@ -35,10 +35,6 @@ def class_condition(num_classes: int, name: str = "label") -> Condition:
 
     Returns:
       The condition, labels [B] from 0 to K.
-
-    Raises:
-      ValueError: `num_classes` is no whole number of at least 1; when a batch is read: it has no labels, or a concrete
-        one is above K.
     """
     check_shapes(num_classes=(num_classes, "int >= 1"))
 
@@ -59,9 +55,6 @@ def entry_of(batch: dict, name: str) -> jax.Array:
 
     Returns:
       The entry.
-
-    Raises:
-      ValueError: the batch has no such entry.
     """
     if name not in batch:
         raise ValueError(f"batch: has no {name!r}, which the network is given; allowed: a batch with it")
@@ -74,9 +67,6 @@ def check_guidance(guidance: float, conditional: bool) -> None:
     Args:
       guidance: strength of the condition in samples; 1 as trained.
       conditional: whether the network has a condition.
-
-    Raises:
-      ValueError: samples shall be guided without one, or `guidance` is not finite.
     """
     check_shapes(guidance=(guidance, "finite"))
     if not conditional and guidance != 1:
@@ -96,9 +86,6 @@ def read(
 
     Returns:
       What the network takes after x and t: (pytree of [B, ...],), or ().
-
-    Raises:
-      ValueError: `dropout` is outside [0, 1], there are no keys to drop by, or as the condition.
     """
     check_shapes(dropout=(dropout, "0 to 1"))
     if condition is None:

@@ -94,9 +94,6 @@ class UNetEncoder(nn.Module):
 
         Returns:
           The module.
-
-        Raises:
-          ValueError: resnet_time_scale_shift or resample is unknown.
         """
         check_choice("resample", self.resample, ("conv", "resnet"))
         check_choice("resnet_time_scale_shift", self.resnet_time_scale_shift, ("default", "scale_shift"))
@@ -118,9 +115,6 @@ class UNetEncoder(nn.Module):
 
         Returns:
           [B, H, W, C].
-
-        Raises:
-          ValueError: transformer_depths has not one depth for each level.
         """
         if self.transformer_depths and len(self.transformer_depths) != len(self.channels):
             count = len(self.channels)
@@ -142,9 +136,6 @@ class UNetEncoder(nn.Module):
 
         Returns:
           [B, H / patch_size, W / patch_size, channels[0]].
-
-        Raises:
-          ValueError: the patches or the levels do not divide H or W.
         """
         b, height, width, _ = x.shape
         p, multiple = self.patch_size, self.patch_size * 2 ** (len(self.channels) - 1)
@@ -167,9 +158,6 @@ class UNetEncoder(nn.Module):
 
         Returns:
           [B, 4 channels[0]].
-
-        Raises:
-          ValueError: `added` is missing, or of no use.
         """
         if (added is not None) != (self.size_features is not None):
             problem = "missing" if added is None else "the network embeds none"
@@ -208,9 +196,6 @@ class UNetEncoder(nn.Module):
 
         Returns:
           (the middle's map, the maps on the way, from x on).
-
-        Raises:
-          ValueError: downsample_padding is neither 0 nor 1.
         """
         if self.downsample_padding not in (0, 1):
             raise ValueError(f"downsample_padding={self.downsample_padding}: out of range; allowed: 0, 1")
@@ -269,10 +254,6 @@ class ConditionalUNet(UNetEncoder):
 
         Returns:
           [B, H, W, out_channels], at least float32.
-
-        Raises:
-          ValueError: the levels do not divide H or W, heads do not divide channels, or `control` has another number of
-            maps.
         """
         _, height, width, channels = x.shape
         dtype, out = compute_dtype(self.dtype, x, self.variables), self.out_channels or channels

@@ -123,9 +123,6 @@ def discretization_steps(step: Any, num_steps: int, s0: int = 10, s1: int = 1280
 
     Returns:
       [] int32, intervals + 1.
-
-    Raises:
-      ValueError: a number is out of range or no whole one.
     """
     check_shapes(num_steps=(num_steps, "int >= 1"), s0=(s0, "int >= 1"), s1=(s1, "int >= 1"))
     check_counts("step", step)
@@ -148,9 +145,6 @@ def sample_intervals(
 
     Returns:
       (sigma_n [B], sigma_(n+1) [B]), n from 1 to N - 1 with the probability p(n).
-
-    Raises:
-      ValueError: `num_levels` is no whole number from 2, sigma_min is not below sigma_max, or `keys` are not [B].
     """
     check_shapes(keys=(keys, "B"), num_levels=(num_levels, "int >= 2"))
     karras_sigmas(2, levels.sigma_min, levels.sigma_max, levels.rho)
@@ -208,9 +202,6 @@ def consistency_loss(
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: a number is out of range, there are not as many keys as examples, or the network gives another shape.
     """
     check_shapes(sigma_data=(sigma_data, "> 0"))
 
@@ -310,9 +301,6 @@ def learner(
     Returns:
       The learner. `evaluate` measures the loss at the levels of the present step; `predict` needs `index` and the
       condition, and gives `{"sample": images}`.
-
-    Raises:
-      ValueError: sigma_min is not below sigma_max, or s1 is below s0.
     """
     levels = consistency_levels
     sigmas = karras_sigmas(consistency_sampling.num_inference_steps + 1, levels.sigma_min, levels.sigma_max, levels.rho)

@@ -75,9 +75,6 @@ class ControlNet(UNetEncoder):
 
         Returns:
           (maps, map): what is added to the U-Net's maps on the way down, and to its middle's.
-
-        Raises:
-          ValueError: the hint has another size.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         embedding = self.embed(t, label, dtype)
@@ -165,9 +162,6 @@ def edge_map(images: np.ndarray, least: float = 40) -> np.ndarray:
 
     Returns:
       [N, H, W, 1] float32, 1 at an edge and 0 elsewhere.
-
-    Raises:
-      ValueError: the images are not [N, H, W, C] uint8, or the slope is negative.
     """
     check_shapes(images=(images, "N H W C"), least=(least, ">= 0"))
     if np.asarray(images).dtype != np.uint8:

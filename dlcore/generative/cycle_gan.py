@@ -93,9 +93,6 @@ def draw_from(pool: Pool, key: jax.Array, fakes: jax.Array, mask: jax.Array) -> 
 
     Returns:
       (the new pool, [B, H, W, C] to judge).
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(images=(pool.images, "P H W C"))
     check_shapes(fakes=(fakes, " ".join(["B", *map(str, pool.images.shape[1:])])), mask=(mask, "mask B"))

@@ -37,9 +37,6 @@ def num_levels(side: int) -> int:
 
     Returns:
       The number of halvings.
-
-    Raises:
-      ValueError: `side` is no whole number from 1.
     """
     check_shapes(side=(side, "int >= 1"))
     levels = 0

@@ -171,13 +171,6 @@ def learner(
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index, every condition
       kept; `predict` needs `index` and the condition, and gives `{"sample": images}`. With `ends: [B, 2]` and `share:
       [B]` in the batch it draws between the samples of two indices.
-
-    Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition or in an empty
-        interval, noise is predicted where there is nothing but noise, sampling starts where a schedule that ends in
-        noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler, from
-        almost pure noise to x_s, would multiply an error of the predicted noise by more than 100: sqrt(abar_s /
-        abar_t), where nothing is clipped.
     """
     check_sampling(noise_schedule, sampling, prediction, condition is not None)
     alphas_cumprod = noise_schedule.alphas_cumprod()

@@ -75,9 +75,6 @@ def example_noise(keys: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [B, ...], standard normal, at least float32.
-
-    Raises:
-      ValueError: there are not as many keys as examples, or these are whole numbers.
     """
     check_floats("x", x)
     check_shapes(keys=(keys, str(len(x))))
@@ -121,9 +118,6 @@ def denoising_learner(
 
     Returns:
       The learner; see `dlcore.generative.ddpm.learner`.
-
-    Raises:
-      ValueError: a size of `shape` is no whole number from 1, or `condition_dropout` is outside [0, 1].
     """
     check_shape(shape)
     check_shapes(condition_dropout=(condition_dropout, "0 to 1"))

@@ -149,9 +149,6 @@ def denoiser(
 
     Returns:
       (x, t) -> prediction.
-
-    Raises:
-      ValueError: there is no condition to guide by.
     """
     if guidance != 1:
         check_guidance(guidance, condition is not None)
@@ -168,12 +165,6 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
       sampling: how examples are drawn.
       prediction: what the network predicts.
       conditional: whether it has a condition.
-
-    Raises:
-      ValueError: num_inference_steps exceeds num_timesteps, samples shall be guided without a condition or in an empty
-        interval, noise is predicted where there is nothing but noise, sampling starts where a schedule that ends in
-        noise alone has signal left, sigmas are spaced from an infinite one on, or the first step of the sampler would
-        multiply an error of the predicted noise by more than 100.
     """
     check_choice("prediction", prediction, Prediction)
     steps, num_timesteps = sampling.num_inference_steps, noise_schedule.num_timesteps
@@ -240,10 +231,6 @@ def sample(
 
     Returns:
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
-
-    Raises:
-      ValueError: an option is unknown, a number is out of range, the network predicts noise at a timestep that is noise
-        alone, or a timestep has no noise.
     """
     check_choice("sampler", sampler, Sampler)
     parameters = inspect.signature(SAMPLERS[sampler]).parameters
@@ -274,9 +261,6 @@ def interpolate(denoise: Denoise, keys: jax.Array, shares: jax.Array, *args: Any
 
     Returns:
       As `sample`.
-
-    Raises:
-      ValueError: there are not two keys, or as `sample`.
     """
     check_shapes(keys=(keys, "2"), shares=(shares, "B"))
     fractions = jnp.asarray(shares)
@@ -293,9 +277,6 @@ def noise_of(keys: jax.Array, shape: tuple[int, ...], fractions: jax.Array | Non
 
     Returns:
       Step k, from -1 (the start) on -> [B, *shape], standard normal.
-
-    Raises:
-      ValueError: there is not a key, or with `fractions` not two, for each example.
     """
     if fractions is not None:
         check_shapes(keys=(keys, "B 2"), fractions=(fractions, "B or None"))

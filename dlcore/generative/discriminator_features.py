@@ -34,9 +34,6 @@ def discriminator_features(
 
     Returns:
       [B, D], all layers one after the other.
-
-    Raises:
-      ValueError: `grid` is no whole number from 1, or the images are no [B, H, W, C].
     """
     check_shapes(grid=(grid, "int >= 0 or None"))
     if grid is not None and grid < 1:

@@ -140,9 +140,6 @@ class DiT(nn.Module):
 
         Returns:
           [B, H, W, out_channels], at least float32.
-
-        Raises:
-          ValueError: patches do not divide H or W.
         """
         _, height, width, channels = x.shape
         p, out = self.patch_size, self.out_channels or channels

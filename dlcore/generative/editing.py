@@ -69,9 +69,6 @@ def edit_images(
 
     Returns:
       [B, H, W, C], bit-equal to x where the mask is 0.
-
-    Raises:
-      ValueError: the method is unknown, or as the method.
     """
     check_choice("method", editing.method, ("sdedit", "inversion", "repaint"))
     check_shapes(strength=(editing.strength, "0 to 1"), resamples=(editing.resamples, "int >= 1"))
@@ -97,9 +94,6 @@ def composite(image: jax.Array, edited: jax.Array, mask: jax.Array) -> jax.Array
 
     Returns:
       [B, H, W, C], bit-equal to the image where the mask is 0.
-
-    Raises:
-      ValueError: the mask or the edited image has another size, or the mask is neither 0 nor 1.
     """
     check_shapes(image=(image, "B H W C"), edited=(edited, "B H W C"), mask=(mask, "B H W 1"))
     check_values("mask", mask, (0, 1))
@@ -115,9 +109,6 @@ def strength_grid(grid: SamplingGrid, strength: float) -> SamplingGrid:
 
     Returns:
       The grid of the last round(strength N) steps.
-
-    Raises:
-      ValueError: strength is not in [0, 1].
     """
     check_shapes(strength=(strength, "0 to 1"))
     check_finite("strength", strength)
@@ -180,9 +171,6 @@ def inversion_edit(
 
     Returns:
       [B, ...], the edited examples.
-
-    Raises:
-      ValueError: see `dlcore.generative.samplers.integrate`.
     """
     check_grid(grid, prediction)
     start = ddim_invert(source, x, grid, prediction=prediction)
@@ -218,9 +206,6 @@ def repaint(
 
     Returns:
       As `dlcore.generative.samplers.integrate`; bit-equal to x where the mask is 0, unless the grid ends in noise.
-
-    Raises:
-      ValueError: the mask has another size or is neither 0 nor 1, resamples is below 1, or as `integrate`.
     """
     check_shapes(x=(x, "B H W C"), start=(start, "B H W C"), resamples=(resamples, "int >= 1"))
     composite(x, x, mask)

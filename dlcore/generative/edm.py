@@ -79,9 +79,6 @@ def edm_factors(sigma: Any, sigma_data: float = 0.5, sigma_min: float = 0.0) -> 
 
     Returns:
       The factors, each [...], at least float32.
-
-    Raises:
-      ValueError: sigma_data is not above 0, or sigma_min or a concrete sigma is below 0.
     """
     check_shapes(sigma_data=(sigma_data, "> 0"), sigma_min=(sigma_min, ">= 0"))
     check_range("sigma", sigma, 0)
@@ -101,9 +98,6 @@ def precondition(network: Callable[..., jax.Array], sigma_data: float = 0.5, sig
 
     Returns:
       (x [B, ...], sigma [] or [B], *cond) -> x0 [B, ...], at least float32; the network's input has the dtype of x.
-
-    Raises:
-      ValueError: a number is out of range; when it is called: the network gives another shape.
     """
     check_shapes(sigma_data=(sigma_data, "> 0"), sigma_min=(sigma_min, ">= 0"))
 
@@ -139,9 +133,6 @@ def sample_sigmas(keys: jax.Array, p_mean: float = -1.2, p_std: float = 1.2) -> 
 
     Returns:
       [B], above 0.
-
-    Raises:
-      ValueError: p_std is not above 0, p_mean is not finite, or `keys` are not [B].
     """
     check_shapes(keys=(keys, "B"), p_mean=(p_mean, "finite"), p_std=(p_std, "> 0"))
     return jnp.exp(p_mean + p_std * jax.vmap(jax.random.normal)(keys))
@@ -170,9 +161,6 @@ def edm_loss(
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: a number is out of range, there are not as many keys as examples, or the network gives another shape.
     """
     check_shapes(sigma_data=(sigma_data, "> 0"))
     # A noise level and noise for each example.
@@ -217,9 +205,6 @@ class EDMSampling(NamedTuple):
 
         Returns:
           [N + 1] float64, from sigma_max down to sigma_min, and 0.
-
-        Raises:
-          ValueError: sigma_min is not below sigma_max, or s_tmin is above s_tmax.
         """
         _check_churn(self.s_tmin, self.s_tmax)
         check_choice("solver", self.solver, ("euler", "heun"))
@@ -271,10 +256,6 @@ def edm_sample(
 
     Returns:
       The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
-
-    Raises:
-      ValueError: `solver` is unknown, a number is out of range, noise is to be added but `noise` is None, a sigma is
-        not finite or negative, sigmas do not fall, or there are fewer than two.
     """
     check_choice("solver", solver, ("euler", "heun"))
     check_shapes(s_churn=(s_churn, ">= 0"), s_noise=(s_noise, ">= 0"), s_tmin=(s_tmin, ">= 0"))
@@ -345,9 +326,6 @@ def learner(
     Returns:
       The learner. `evaluate` measures the loss with sigma and noise drawn for each example by its index; `predict`
       needs `index` and the condition, and gives `{"sample": images}`.
-
-    Raises:
-      ValueError: samples shall be guided without a condition, or sigma_min is not below sigma_max.
     """
     check_guidance(edm_sampling.guidance, condition is not None)
     sigmas = edm_sampling.sigmas()

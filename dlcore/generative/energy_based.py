@@ -123,9 +123,6 @@ def langevin_sample(
 
     Returns:
       The sample [B, ...], at least float32.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_shapes(num_steps=(num_steps, "int >= 1"), step_size=(step_size, "> 0"), noise_scale=(noise_scale, ">= 0"))
     slope = jax.grad(lambda x: energy(x).sum())
@@ -170,10 +167,6 @@ def learner(
     Returns:
       The learner. `evaluate` gives the mean energies of examples and of samples from noise, and the accuracy of the
       classes where they are learned; `predict` needs `index`, and gives `{"sample": [B, *shape]}`.
-
-    Raises:
-      ValueError: a size of `shape` is no whole number from 1, or a number is out of range; of `init`, the buffer is
-        smaller than a batch.
     """
     check_shape(shape)
     has_classes = not (isinstance(class_weight, Real) and class_weight == 0)

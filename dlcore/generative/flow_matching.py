@@ -92,9 +92,6 @@ def flow_path(x: jax.Array, noise: jax.Array, t: Any) -> jax.Array:
 
     Returns:
       x_t = (1 - t) x_0 + t eps, [...], computed in float32 and cast to the dtype of x.
-
-    Raises:
-      ValueError: the shapes differ, x holds whole numbers, or a concrete t is not in [0, 1].
     """
     check_floats("x", x)
     check_shapes(x=(x, "..."), noise=(noise, "..."))
@@ -114,9 +111,6 @@ def sample_times(keys: jax.Array, time_density: Literal["uniform", "logit_normal
 
     Returns:
       [B] in [0, 1].
-
-    Raises:
-      ValueError: `time_density` is unknown, or `keys` are not [B].
     """
     check_shapes(keys=(keys, "B"))
     check_choice("time_density", time_density, ("uniform", "logit_normal"))
@@ -167,9 +161,6 @@ def reflow_loss(
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: the shapes differ, a concrete t is not in [0, 1], or the network gives another shape.
     """
     # Straight line from data to noise; its velocity is the target.
     check_shapes(t=(t, str(len(x))))
@@ -215,9 +206,6 @@ def path_straightness(path: jax.Array, times: np.ndarray) -> jax.Array:
 
     Returns:
       S of each path, [B], at least float32; 0 is a straight line, and one step is always one.
-
-    Raises:
-      ValueError: there are other numbers of times and points, or fewer than two, or times do not fall.
     """
     times = np.asarray(times)
     check_shapes(times=(times, "N finite"))
@@ -245,9 +233,6 @@ def flow_times(num_inference_steps: int, shift: float = 1.0, *, last: float = 0.
 
     Returns:
       [N + 1] float64, falling.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_whole_number("num_inference_steps", num_inference_steps, 1)
     check_shapes(shift=(shift, "> 0"), last=(last, "0 to 1"))
@@ -276,9 +261,6 @@ def solve_flow(
 
     Returns:
       [B, ...], of the dtype of the start; with `return_trajectory` (sample, [N + 1, B, ...] from the start on).
-
-    Raises:
-      ValueError: `solver` is unknown, a time is not finite, they do not fall, or there are fewer than two.
     """
     check_choice("solver", solver, ("euler", "heun"))
     check_falling("times", times)
@@ -334,9 +316,6 @@ def learner(
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs
       `index` and the condition, and gives `{"sample": images}`.
-
-    Raises:
-      ValueError: samples shall be guided without a condition, or there is a teacher beside frozen submodules.
     """
     check_guidance(flow_sampling.guidance, condition is not None)
     if teacher is not None and frozen:

@@ -44,9 +44,6 @@ def image_positions(rows: int, columns: int) -> np.ndarray:
 
     Returns:
       [rows columns, 3] float32, row by row.
-
-    Raises:
-      ValueError: a number is no whole one from 1.
     """
     check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
     row, column = np.mgrid[:rows, :columns]
@@ -131,10 +128,6 @@ class Flux(nn.Module):
 
         Returns:
           [B, N, C], at least float32.
-
-        Raises:
-          ValueError: heads or axes do not divide width, positions are not those of the tokens, or there is a guidance
-            without has_guidance or none with it.
         """
         self._check(x, positions, guidance)
         dtype, channels = compute_dtype(self.dtype, x, self.variables), x.shape[-1]

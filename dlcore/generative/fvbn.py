@@ -219,9 +219,6 @@ def made_masks(dimensions: int, hidden_sizes: Sequence[int]) -> list[np.ndarray]
     Returns:
       A [inputs, units] of zeros and ones for each hidden layer, then [units, D] of the output, then [D, D] of the
       direct connections from input to output.
-
-    Raises:
-      ValueError: a size is no whole number from 1.
     """
     for name, size in (("dimensions", dimensions), *(("hidden_sizes", size) for size in hidden_sizes)):
         check_shapes(**{name: (size, "int >= 1")})

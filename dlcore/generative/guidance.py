@@ -38,9 +38,6 @@ def rescale_guidance(guided: jax.Array, conditional: jax.Array, rescale: float |
 
     Returns:
       [B, ...], at least float32.
-
-    Raises:
-      ValueError: rescale is not in [0, 1], or the shapes differ.
     """
     check_shapes(guided=(guided, "..."), conditional=(conditional, "..."), rescale=(rescale, "0 to 1"))
     guided, conditional = to_acc_dtype(guided), to_acc_dtype(conditional)
@@ -71,10 +68,6 @@ def guide_interval(
 
     Returns:
       The guided network, for any sampler; its output is at least float32.
-
-    Raises:
-      ValueError: the interval is empty, rescale is not in [0, 1], the scale is not finite, or conditions and null
-        differ in shape.
     """
     if np.shape(interval) != (2,) or not interval[0] < interval[1]:
         raise ValueError(f"interval={tuple(interval)}: empty; allowed: (low, high), low below high")
@@ -102,9 +95,6 @@ def autoguide(network: Denoise, worse_network: Denoise, scale: float | jax.Array
 
     Returns:
       The guided network, for any sampler; its output is at least float32.
-
-    Raises:
-      ValueError: the scale is not finite.
     """
     check_shapes(scale=(scale, "... finite"))
 
@@ -142,10 +132,6 @@ def cfg_pp_sample(
 
     Returns:
       As `dlcore.generative.samplers.integrate`.
-
-    Raises:
-      ValueError: scale is not in [0, 1], `prediction` is unknown, the network predicts noise at a timestep that is
-        noise alone, or a timestep has no noise.
     """
     check_shapes(scale=(scale, "0 to 1"))
     check_grid(grid, prediction)

@@ -43,9 +43,6 @@ def _check_halvings(shape: tuple[int, ...], halvings: int, name: str) -> None:
       shape: [..., H, W, C] of the image.
       halvings: how often.
       name: name of the argument that says so, for the error.
-
-    Raises:
-      ValueError: a side is no multiple of 2^halvings.
     """
     height, width = shape[-3:-1]
     if height % 2**halvings or width % 2**halvings:
@@ -109,9 +106,6 @@ class UNetGenerator(nn.Module):
 
         Returns:
           [B, H, W, channels] in (-1, 1).
-
-        Raises:
-          ValueError: the sides cannot be halved so often.
         """
         _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -161,9 +155,6 @@ class ResidualGenerator(nn.Module):
 
         Returns:
           [B, H, W, channels] in (-1, 1).
-
-        Raises:
-          ValueError: the sides cannot be halved so often.
         """
         _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -307,9 +298,6 @@ def paired_learner(
 
     Returns:
       The learner; `predict` returns `{"sample": images in [0, 1]}` and needs what `source` reads.
-
-    Raises:
-      ValueError: `loss` is unknown, or a weight is negative.
     """
     check_shapes(adversarial_weight=(adversarial_weight, ">= 0"), content_weight=(content_weight, ">= 0"))
     check_choice("loss", loss, LossName)

@@ -41,9 +41,6 @@ def ddim_invert(
     Returns:
       The noisy examples [B, ...] at the grid's first timestep, of the dtype of x; with `return_trajectory`
       (examples, [N + 1, B, ...] from x on).
-
-    Raises:
-      ValueError: the network predicts something unknown.
     """
     check_choice("prediction", prediction, Prediction)
     rising_timesteps, dtype = jnp.asarray(grid.timesteps[::-1]), x.dtype

@@ -91,9 +91,6 @@ def latent_scale(mean: np.ndarray, logvar: np.ndarray) -> float:
 
     Returns:
       The root of the variance of the means plus the mean variance.
-
-    Raises:
-      ValueError: the shapes differ, there is no latent, or a number is not finite.
     """
     check_shapes(mean=(mean, "..."), logvar=(logvar, "..."), latents=(np.size(mean), ">= 1"))
     check_finite("mean", mean)

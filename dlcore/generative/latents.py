@@ -54,9 +54,6 @@ def arcs(a: jax.Array, b: jax.Array, num_steps: int) -> jax.Array:
 
     Returns:
       [B, num_steps, Z].
-
-    Raises:
-      ValueError: the shapes differ, or `num_steps` is no whole number from 2.
     """
     check_shapes(a=(a, "B Z"), b=(b, "B Z"), num_steps=(num_steps, "int >= 2"))
     fractions = jnp.linspace(0, 1, num_steps)
@@ -73,9 +70,6 @@ def traverse(z: jax.Array, dimensions: jax.Array, values: jax.Array) -> jax.Arra
 
     Returns:
       [D, V, Z].
-
-    Raises:
-      ValueError: the shapes differ, there is no dimension, or a concrete one is none of the code.
     """
     check_shapes(z=(z, "Z"), values=(values, "V"))
     check_shapes(dimensions=(dimensions, "D"), number=(len(dimensions), ">= 1"))
@@ -93,9 +87,6 @@ def attribute_direction(codes: np.ndarray, attribute: np.ndarray) -> np.ndarray:
 
     Returns:
       [Z] float32, w / |w|^2: a step of t along it raises the predicted attribute by t; 0 where codes say nothing.
-
-    Raises:
-      ValueError: the lengths differ, there are fewer than two, a number is not finite, or all attributes are equal.
     """
     codes, attribute = np.asarray(codes, np.float64), np.asarray(attribute, np.float64)
     if codes.ndim != 2 or attribute.shape != codes.shape[:1] or len(codes) < 2:
@@ -142,10 +133,6 @@ def principal_directions(codes: np.ndarray, count: int) -> tuple[np.ndarray, np.
     Returns:
       (directions [count, Z], each as long as the codes' deviation along it; the share of all variance of each [count]).
       Their signs make the largest entry of each positive.
-
-    Raises:
-      ValueError: there are fewer than two codes, or too few for `count`, which is no whole number, or one is not
-        finite.
     """
     check_shapes(count=(count, "int >= 0"))
     codes = np.asarray(codes, np.float64)

@@ -31,9 +31,6 @@ def lcm_timesteps(num_timesteps: int, num_inference_steps: int, num_distilled_st
 
     Returns:
       [N] int32, falling from the last timestep.
-
-    Raises:
-      ValueError: a number of steps is no whole number, or out of range.
     """
     check_shapes(num_timesteps=(num_timesteps, "int >= 1"))
     for name, value, most in (

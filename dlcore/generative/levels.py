@@ -21,9 +21,6 @@ def encode(x: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [...] float32 in [-1, 1].
-
-    Raises:
-      ValueError: there are fewer than two levels, or no whole number of them, or a concrete x is none.
     """
     check_shapes(levels=(levels, "int >= 2"))
     check_range("x", x, 0, levels - 1)
@@ -38,9 +35,6 @@ def num_outputs(levels: int) -> int:
 
     Returns:
       1 or `levels`.
-
-    Raises:
-      ValueError: there are fewer than two levels, or no whole number of them.
     """
     check_shapes(levels=(levels, "int >= 2"))
     return 1 if levels == 2 else levels
@@ -55,9 +49,6 @@ def to_logits(h: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [..., levels], at least float32.
-
-    Raises:
-      ValueError: there are fewer than two levels, or no whole number of them, or `h` has other outputs.
     """
     check_shapes(h=(h, f"... {num_outputs(levels)}"))
     check_shapes(levels=(levels, "int >= 2"))
@@ -71,9 +62,6 @@ def check_blocks(model: Any, kernels: Sequence[str]) -> None:
     Args:
       model: model with fields `colors`, `features` and `head_features`.
       kernels: fields that are sides of masked kernels.
-
-    Raises:
-      ValueError: a kernel is even, or the colors do not divide the features.
     """
     for name in kernels:
         if getattr(model, name) % 2 == 0:

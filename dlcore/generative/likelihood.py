@@ -51,9 +51,6 @@ def check_intensities(images: np.ndarray, name: str = "image") -> None:
     Args:
       images: [...], uint8, or float in [0, 1].
       name: name of the images, for the error.
-
-    Raises:
-      ValueError: they are not.
     """
     images = np.asarray(images)
     if images.dtype == np.uint8 or not images.size:
@@ -78,9 +75,6 @@ def binarize(
 
     Returns:
       [B, ...] float32, zeros and ones.
-
-    Raises:
-      ValueError: the rule is unknown, there is not an index an image, or a concrete pixel is outside [0, 1].
     """
     images = to_float(images)
     check_range("images", images, 0, 1)
@@ -107,9 +101,6 @@ def quantize(images: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [...] int32 in [0, levels).
-
-    Raises:
-      ValueError: there are fewer than two levels, or a concrete pixel is outside [0, 1].
     """
     check_whole_number("levels", levels, 2)
     images = to_float(images)
@@ -126,9 +117,6 @@ def bernoulli_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [B] float32, in nats.
-
-    Raises:
-      ValueError: there is not a logit for each number of x, or a concrete one of these is outside [0, 1].
     """
     if logits.shape[:1] != x.shape[:1] or logits.size != x.size:
         raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {x.shape}")
@@ -147,9 +135,6 @@ def categorical_log_likelihood(logits: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [B] float32, in nats.
-
-    Raises:
-      ValueError: there are not K logits for each number of x, or a concrete one of these is outside [0, K).
     """
     if logits.shape[:1] != x.shape[:1] or logits.size != x.size * logits.shape[-1]:
         raise ValueError(f"logits.shape={logits.shape}: do not fit x; allowed: {(*x.shape, 'K')}")
@@ -172,9 +157,6 @@ def independent_log_likelihood(train: jax.Array, x: jax.Array, levels: int = 2) 
 
     Returns:
       [B] float32, in nats: what a model of the dependence must beat.
-
-    Raises:
-      ValueError: `levels` is no whole number of at least 1, the dimensions differ, or a concrete number is no level.
     """
     check_whole_number("levels", levels, 1)
     if train.shape[1:] != x.shape[1:]:
@@ -194,9 +176,6 @@ def bayes_rule(log_likelihood: jax.Array, log_prior: jax.Array) -> tuple[jax.Arr
 
     Returns:
       (log p(y | x) [N, C], log p(x) [N]); the second is low for an x that no class explains, whatever the first says.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete prior does not sum to 1.
     """
     check_shapes(log_likelihood=(log_likelihood, "... C"), log_prior=(log_prior, "C"))
     if not isinstance(log_prior, jax.core.Tracer):
@@ -215,9 +194,6 @@ def nats_to_bits(nats: jax.Array, dimensions: int) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `dimensions` is no whole number from 1.
     """
     check_shapes(dimensions=(dimensions, "int >= 1"))
     return nats / (dimensions * math.log(2))
@@ -234,9 +210,6 @@ def likelihood_metrics(nats: jax.Array, dimensions: int, name: str, mask: jax.Ar
 
     Returns:
       {"nll_nats_NAME": mean nats an image, "bits_per_dim_NAME": mean bits per dimension}.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `dimensions` is no whole number of at least 1.
     """
     check_shapes(nats=(nats, "B"), mask=(mask, "mask B or None"))
     check_whole_number("dimensions", dimensions, 1)

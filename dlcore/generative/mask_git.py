@@ -147,9 +147,6 @@ def sample(
 
     Returns:
       [B, h, w] int32 in [0, K).
-
-    Raises:
-      ValueError: `grid` is not two whole numbers, or a number is out of range.
     """
     check_shapes(
         keys=(keys, "B"),

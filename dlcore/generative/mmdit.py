@@ -78,9 +78,6 @@ class MMDiT(nn.Module):
 
         Returns:
           [B, H, W, out_channels], at least float32.
-
-        Raises:
-          ValueError: patches do not divide H or W, the grid of positions is smaller, or heads do not divide width.
         """
         _, height, width, channels = x.shape
         p, n, out = self.patch_size, self.max_grid, self.out_channels or channels

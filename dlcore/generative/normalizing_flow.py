@@ -203,11 +203,7 @@ class NormalizingFlow(nn.Module):
     mixing: Literal["conv", "swap"] = "conv"
 
     def setup(self) -> None:
-        """Make the layers.
-
-        Raises:
-          ValueError: the sides cannot be halved so often, or `mixing` is unknown.
-        """
+        """Make the layers."""
         check_choice("mixing", self.mixing, ("conv", "swap"))
         grid = halve_sides(self.shape, self.num_levels, f", as num_levels={self.num_levels} asks")
         self.steps = [
@@ -284,9 +280,6 @@ def dequantize(keys: jax.Array, x: jax.Array, levels: int) -> jax.Array:
 
     Returns:
       [B, ...] float32 in [-1/2, 1/2).
-
-    Raises:
-      ValueError: there are fewer than two levels, not as many keys as examples, or a concrete number is no level.
     """
     check_shapes(levels=(levels, "int >= 2"), keys=(keys, str(len(x))))
     check_indices("x", x, levels, "levels")
@@ -331,9 +324,6 @@ def learner(
       The learner. `loss` is in nats a dimension; `evaluate` returns a bound on the nats of an image and its bits per
       dimension too, with one draw of u. `predict` needs `index` alone and gives `{"sample": [B, H, W, C] in [0, 1]}`,
       and with an `image` its `nats: [B]`.
-
-    Raises:
-      ValueError: a size of `shape` is no whole number from 1.
     """
     check_shape(shape)
     dimensions = math.prod(shape)

@@ -142,9 +142,6 @@ def add_token(params: Any, rng: jax.Array, initializer: int | None = None) -> An
 
     Returns:
       Parameters with a table [V + 1, D].
-
-    Raises:
-      ValueError: `initializer` is no token of the table.
     """
     flat = dict(flatten_dict(params))
     table = jnp.asarray(flat[TABLE])
@@ -213,9 +210,6 @@ def learner(
     Returns:
       The learner. `init` starts with untrained weights and black images of the class: `start_from` puts those of a
       trained network in their place, and `predict` of the state then draws the images from `class_tokens`.
-
-    Raises:
-      ValueError: `class_tokens` is empty or names the new word, or as in `dlcore.generative.ddpm.learner`.
     """
     check_shapes(class_tokens=(class_tokens, "M T"))
     if not len(class_tokens):
@@ -302,9 +296,6 @@ def subject_similarity(reference: np.ndarray, source: Any, side: int, name: str 
 
     Returns:
       The evaluator: 1 for equal objects, 0 where nothing is in a sample.
-
-    Raises:
-      ValueError: there is no image [H, W, 3] of the subject, or `side` is no whole number from 1.
     """
     if not len(reference):
         raise ValueError("reference: no image of the subject; allowed: one or more")

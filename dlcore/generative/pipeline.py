@@ -134,10 +134,6 @@ class Pipeline:
 
         Returns:
           [B, H, W, 3] float32 in [0, 1].
-
-        Raises:
-          ValueError: a number is out of range, the sides do not divide, or images shall be guided without words or by a
-            network that takes no guidance.
         """
         if not isinstance(words, str):
             raise ValueError(f"words={words!r}: no text; allowed: one prompt, a str")

@@ -118,9 +118,6 @@ class PixArt(nn.Module):
 
         Returns:
           [B, H, W, out_channels], at least float32.
-
-        Raises:
-          ValueError: patches do not divide H or W, or heads do not divide width.
         """
         _, height, width, channels = x.shape
         p, out = self.patch_size, self.out_channels or channels

@@ -111,11 +111,7 @@ class PixelCNN(nn.Module):
     dtype: Any = None
 
     def setup(self) -> None:
-        """Make the layers.
-
-        Raises:
-          ValueError: a kernel is even, or the colors divide no channels.
-        """
+        """Make the layers."""
         check_blocks(self, ("first_kernel", "kernel_size"))
         rest = (self.colors, self.num_classes)
         inputs = self.colors * max(1, self.embedding_dim)

@@ -144,11 +144,7 @@ class PixelRNN(nn.Module):
     dtype: Any = None
 
     def setup(self) -> None:
-        """Make the layers.
-
-        Raises:
-          ValueError: the kernel is even, or the colors divide no channels.
-        """
+        """Make the layers."""
         check_blocks(self, ("first_kernel",))
         half, side = self.first_kernel // 2, self.first_kernel
         mask = causal_kernel_mask((side, side), self.colors, self.features, "A", self.colors)[: half + 1]

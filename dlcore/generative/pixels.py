@@ -40,9 +40,6 @@ def check_shape(shape: tuple[int, ...], axes: int | None = None) -> None:
     Args:
       shape: sizes of its axes.
       axes: how many there are; None for any number.
-
-    Raises:
-      ValueError: there are others, or a size is no whole number from 1.
     """
     if np.ndim(shape) != 1 or axes not in (None, len(shape)):
         allowed = "sizes of axes" if axes is None else f"sizes of {axes} axes"
@@ -61,9 +58,6 @@ def halve_sides(shape: tuple[int, ...], halvings: int, why: str = "") -> tuple[i
 
     Returns:
       (H, W) / 2^halvings.
-
-    Raises:
-      ValueError: `shape` is not (H, W, C), or a side is no multiple of 2^halvings.
     """
     check_shape(shape, 3)
     check_shapes(halvings=(halvings, "int >= 0"))

@@ -278,9 +278,6 @@ def diffusion_solver(config: Mapping[str, Any], steps: int) -> Callable[[Denoise
 
     Returns:
       (network, noise [B, ...]) -> samples [B, ...].
-
-    Raises:
-      ValueError: as `diffusion_grid`.
     """
     name, c = _read(config, "DDIMScheduler", False)
     grid, prediction = diffusion_grid(config, steps), PREDICTIONS[c["prediction_type"]]
@@ -327,9 +324,6 @@ def flow_times_of(config: Mapping[str, Any], steps: int, tokens: float, first_la
 
     Returns:
       [N + 1], falling from 1 to 0.
-
-    Raises:
-      ValueError: dlcore lacks the class, or a key has a value that it lacks.
     """
     _, c = _read(config, "FlowMatchEulerDiscreteScheduler", True)
     check_whole_number("num_train_timesteps", c["num_train_timesteps"], 1)

@@ -24,9 +24,6 @@ def ring_centers(num_modes: int = 8, radius: float = 2.0) -> np.ndarray:
 
     Returns:
       [K, 2] float32.
-
-    Raises:
-      ValueError: a number is out of range or no whole one.
     """
     check_shapes(num_modes=(num_modes, "int >= 1"), radius=(radius, "> 0"))
     angle = 2 * np.pi * np.arange(num_modes) / num_modes
@@ -45,9 +42,6 @@ def ring_points(num_points: int, seed: int, num_modes: int = 8, radius: float = 
 
     Returns:
       A source of `point: [N, 2] float32` and `label: [N] int32`, the mode.
-
-    Raises:
-      ValueError: a number is too small or no whole one.
     """
     check_shapes(num_points=(num_points, "int >= 1"), num_modes=(num_modes, "int >= 1"), std=(std, ">= 0"))
     check_whole_number("seed", seed, 0)

@@ -156,10 +156,6 @@ class Generator(nn.Module):
 
         Returns:
           [B, H, W, C] in (-1, 1).
-
-        Raises:
-          ValueError: an embedding without classes, split noise with classes and without an embedding, or less noise
-            than parts.
         """
         height, width, channels = self.shape
         levels = min(num_levels(height), num_levels(width))

@@ -75,10 +75,6 @@ def read_prediction(output: Any, x: Any, abar: Any, prediction: Prediction = "ep
 
     Returns:
       (x_0, eps), both [...], computed in float32 and cast to the dtype of x.
-
-    Raises:
-      ValueError: `prediction` is unknown, the output has another shape than x, or `abar` is in half precision, which
-        cannot hold 1 - abar.
     """
     check_choice("prediction", prediction, Prediction)
     check_floats("x", x)
@@ -108,9 +104,6 @@ def target_of(x0: Any, eps: Any, abar: Any, prediction: Prediction = "epsilon") 
 
     Returns:
       [...], computed in float32 and cast to the dtype of x0.
-
-    Raises:
-      ValueError: the shapes differ, or see `read_prediction`.
     """
     check_floats("x0", x0)
     check_shapes(x0=(x0, "..."), eps=(eps, "..."))
@@ -137,9 +130,6 @@ def guide(
 
     Returns:
       The guided network, for any sampler; its output is at least float32.
-
-    Raises:
-      ValueError: the scale is not finite, or as `branches`.
     """
     check_shapes(scale=(scale, "... finite"))
     outputs = branches(network, conditions, null)
@@ -163,10 +153,6 @@ def branches(
 
     Returns:
       (x [B, ...], timestep []) -> (unconditional output, conditional output), both [B, ...], at least float32.
-
-    Raises:
-      ValueError: the conditions and those of unconditional examples differ in shape, or, when it is called, the network
-        gives other rows.
     """
     shapes = [jax.tree.map(jnp.shape, tree) for tree in (null, conditions)]
     if shapes[0] != shapes[1]:
@@ -204,9 +190,6 @@ def condition(
 
     Returns:
       The conditioned network, for any sampler; its output is at least float32.
-
-    Raises:
-      ValueError: the scale is not finite, the schedule is not [T], or a value of it is outside [0, 1].
     """
     check_shapes(scale=(scale, "... finite"))
     check_shapes(alphas_cumprod=(alphas_cumprod, "T"))
@@ -255,10 +238,6 @@ def integrate(
     Returns:
       The sample [B, ...], of the dtype of the start; with `return_trajectory` (sample, [N + 1, B, ...] from the start
       on).
-
-    Raises:
-      ValueError: the network predicts noise at a timestep that is noise alone, a timestep has no noise, or as
-        `walk`.
     """
     dtype = x.dtype
     check_grid(grid, prediction)
@@ -287,10 +266,6 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
 
     Returns:
       The last x [B, ...], of the dtype of the start; with `return_trajectory` (x, [N + 1, B, ...] from the start on).
-
-    Raises:
-      ValueError: a concrete level is not finite, there are fewer than two, x holds whole numbers, or a step changes its
-        shape.
     """
     check_floats("x", x)
     _check_levels(levels)
@@ -325,9 +300,6 @@ def check_falling(name: str, levels: Any) -> None:
     Args:
       name: of the argument, for the message.
       levels: [N]; traced ones pass.
-
-    Raises:
-      ValueError: one is not finite or negative, they do not fall, or there are fewer than two.
     """
     if isinstance(levels, jax.core.Tracer):
         return
@@ -343,10 +315,6 @@ def check_grid(grid: SamplingGrid, prediction: Prediction) -> None:
     Args:
       grid: steps of a sampler; a traced one passes.
       prediction: what the network predicts.
-
-    Raises:
-      ValueError: `prediction` is unknown, the levels are not one more than the timesteps or outside [0, 1], the network
-        predicts noise at a timestep that is noise alone, or a timestep has no noise.
     """
     check_choice("prediction", prediction, Prediction)
     if len(grid.alphas_cumprod) != len(grid.timesteps) + 1:

@@ -56,9 +56,6 @@ def linear_betas(num_timesteps: int, beta_start: float = 1e-4, beta_end: float =
 
     Returns:
       [T] float64.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     scale = 1000 / _checked(num_timesteps)
     _check_betas(beta_start, beta_end)
@@ -75,9 +72,6 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float = 0.00085, beta_en
 
     Returns:
       [T] float64.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     scale = 1000 / _checked(num_timesteps)
     _check_betas(beta_start, beta_end)
@@ -93,9 +87,6 @@ def cosine_betas(num_timesteps: int, offset: float = 0.008) -> np.ndarray:
 
     Returns:
       [T] float64, at most 0.999.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_shapes(offset=(offset, ">= 0"))
     t = np.arange(_checked(num_timesteps) + 1) / num_timesteps
@@ -117,9 +108,6 @@ def rescale_zero_terminal_snr(betas: np.ndarray) -> np.ndarray:
 
     Returns:
       [T] float64, the last one 1.
-
-    Raises:
-      ValueError: the betas are not [T], there is one only, or one is out of range.
     """
     if len(betas) < 2:
         raise ValueError(f"betas={list(betas)}: too few; allowed: at least 2")
@@ -138,9 +126,6 @@ def alphas_cumprod(betas: np.ndarray) -> np.ndarray:
 
     Returns:
       abar, [T] float64.
-
-    Raises:
-      ValueError: the betas are not [T], or one is out of range.
     """
     check_shapes(betas=(betas, "T"))
     check_range("betas", betas, 0, 1)
@@ -153,9 +138,6 @@ def check_floats(name: str, x: Any) -> None:
     Args:
       name: name of the argument, for the message.
       x: [...], numbers.
-
-    Raises:
-      ValueError: they are whole numbers, to which a sum with noise would be rounded.
     """
     if x is None or not jnp.issubdtype(jnp.result_type(x), jnp.floating):
         what = x if x is None else describe_array(x)
@@ -171,10 +153,6 @@ def signal_and_spread(name: str, alpha_cumprod: Any) -> tuple[jax.Array, jax.Arr
 
     Returns:
       (sqrt(abar_t), sqrt(1 - abar_t)), both [...], at least float32.
-
-    Raises:
-      ValueError: `alpha_cumprod` is in half precision, which rounds abar of the first timesteps to 1,
-        or a concrete one is not in [0, 1].
     """
     dtype = getattr(alpha_cumprod, "dtype", None)
     if dtype is not None and jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32:
@@ -194,10 +172,6 @@ def add_noise(x: Any, noise: Any, alpha_cumprod: Any) -> Any:
 
     Returns:
       x_t, [...], computed in float32 and cast to the dtype of x.
-
-    Raises:
-      ValueError: the shapes differ, the numbers are no floats, `alpha_cumprod` is in half precision, or a concrete one
-        is not in [0, 1].
     """
     check_floats("x", x)
     check_floats("noise", noise)
@@ -241,9 +215,6 @@ def timesteps(
 
     Returns:
       [N] int32, falling, without duplicates.
-
-    Raises:
-      ValueError: N is no whole number in [1, T], or the offset leads past the last timestep or below 0.
     """
     check_choice("spacing", spacing, ("leading", "trailing", "linspace"))
     count, last = num_inference_steps, _checked(num_timesteps) - 1
@@ -283,9 +254,6 @@ def sampling_grid(
 
     Returns:
       The grid.
-
-    Raises:
-      ValueError: a number is out of range; or karras, from a timestep on that is noise alone.
     """
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))
@@ -323,10 +291,6 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
 
     Returns:
       [N] float64, falling from sigma_max to sigma_min.
-
-    Raises:
-      ValueError: steps is no whole number of at least 1, rho is not above 0, sigma_max is not finite, or sigma_min is
-        not between 0 and sigma_max.
     """
     check_shapes(steps=(steps, "int >= 1"), rho=(rho, "> 0"))
     check_finite("sigma_max", sigma_max)

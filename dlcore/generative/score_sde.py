@@ -77,11 +77,7 @@ class SDE(NamedTuple):
         return 0.0 if self.sde == "ve" else 1e-5
 
     def check(self) -> None:
-        """Check the numbers.
-
-        Raises:
-          ValueError: `sde` is unknown, or a smallest number is not below the largest.
-        """
+        """Check the numbers."""
         check_choice("sde", self.sde, ("ve", "vp"))
         if not 0 < self.sigma_min < self.sigma_max:
             raise ValueError(
@@ -100,9 +96,6 @@ class SDE(NamedTuple):
 
         Returns:
           (a, b), both [...], at least float32.
-
-        Raises:
-          ValueError: `sde` is unknown, or a concrete t is not in [0, 1].
         """
         check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
@@ -120,9 +113,6 @@ class SDE(NamedTuple):
 
         Returns:
           (rate, g^2), both [...], at least float32.
-
-        Raises:
-          ValueError: `sde` is unknown, or a concrete t is not in [0, 1].
         """
         check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
@@ -162,9 +152,6 @@ class ScoreSampling(NamedTuple):
 
         Args:
           sde: how noise rises.
-
-        Raises:
-          ValueError: the sampler is unknown, or langevin's levels are asked for with vp.
         """
         check_choice("sampler", self.sampler, ("sde", "ode", "langevin"))
         if self.sampler == "langevin" and sde.sde != "ve":
@@ -204,9 +191,6 @@ def score_loss(score: Callable[..., jax.Array], keys: jax.Array, x: jax.Array, s
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: there are not as many keys as examples, or the score has another shape.
     """
     sde.check()
     # A time and noise for each example.
@@ -244,9 +228,6 @@ def score_sample(
 
     Returns:
       The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
-
-    Raises:
-      ValueError: num_steps is below 1, or the equation's numbers are out of order.
     """
     sde.check()
     check_shapes(num_steps=(num_steps, "int >= 1"))
@@ -293,9 +274,6 @@ def annealed_langevin(
 
     Returns:
       The sample [B, ...], of the dtype of x.
-
-    Raises:
-      ValueError: a number is out of range, or the levels do not fall.
     """
     check_shapes(langevin_steps=(langevin_steps, "int >= 1"), step_size=(step_size, "> 0"))
     sigmas = np.asarray(sigmas, np.float64)
@@ -337,9 +315,6 @@ def flow_log_likelihood(
 
     Returns:
       log p_0(x) in nats, [B].
-
-    Raises:
-      ValueError: num_steps is below 1, probes have another shape, or the equation's numbers are out of order.
     """
     sde.check()
     check_shapes(num_steps=(num_steps, "int >= 1"))
@@ -402,9 +377,6 @@ def learner(
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs
       `index`, and gives `{"sample": images}`.
-
-    Raises:
-      ValueError: numbers of the equation are out of order, or the sampler does not belong to it.
     """
     sde.check()
     score_sampling.check(sde)

@@ -37,9 +37,6 @@ def noise_sizes(shape: tuple[int, ...]) -> list[tuple[int, int]]:
 
     Returns:
       (h, w) of each layer, from the first on.
-
-    Raises:
-      ValueError: `shape` is not (H, W, C).
     """
     check_shape(shape, 3)
     levels = min(num_levels(shape[0]), num_levels(shape[1]))
@@ -55,9 +52,6 @@ def noise_maps(noise: jax.Array, sizes: list[tuple[int, int]]) -> list[jax.Array
 
     Returns:
       [B, h, w, 1] of each layer.
-
-    Raises:
-      ValueError: there are other numbers than the layers take.
     """
     check_shapes(noise=(noise, f"B {sum(height * width for height, width in sizes)}"))
     boundaries = list(itertools.accumulate(height * width for height, width in sizes))
@@ -176,9 +170,6 @@ class Generator(nn.Module):
 
         Returns:
           [B, H, W, C] in (-1, 1).
-
-        Raises:
-          ValueError: nothing is left for the latent.
         """
         if z.shape[-1] <= self.num_noise:
             raise ValueError(f"z={z.shape}: no latent beside the noise; allowed: more than {self.num_noise} numbers")

@@ -62,9 +62,6 @@ def modulated_conv(
 
     Returns:
       [B, H, W, O], padded by zeros.
-
-    Raises:
-      ValueError: the shapes do not fit, or epsilon is negative.
     """
     check_shapes(x=(x, "B H W I"), kernel=(kernel, "h w I O"), styles=(styles, "B I"), epsilon=(epsilon, ">= 0"))
     y = conv_general_dilated(
@@ -87,9 +84,6 @@ def minibatch_deviation(x: jax.Array, group_size: int = 4) -> jax.Array:
 
     Returns:
       [B], at least float32.
-
-    Raises:
-      ValueError: `group_size` is no whole number from 1.
     """
     check_shapes(group_size=(group_size, "int >= 1"))
     size = math.gcd(len(x), group_size)

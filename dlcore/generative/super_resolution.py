@@ -43,9 +43,6 @@ def enlarge(x: jax.Array, factor: int, method: str = "bicubic") -> jax.Array:
 
     Returns:
       [B, factor H, factor W, C].
-
-    Raises:
-      ValueError: the images are not [B, H, W, C], `factor` is no whole number from 1, or `method` is unknown.
     """
     check_shapes(x=(x, "B H W C"), factor=(factor, "int >= 1"))
     size = factor * x.shape[1], factor * x.shape[2]
@@ -92,9 +89,6 @@ class SRResNet(nn.Module):
 
         Returns:
           [B, factor H, factor W, C], about [-1, 1].
-
-        Raises:
-          ValueError: the factor is neither 2 nor 4.
         """
         if self.factor not in (2, 4):
             raise ValueError(f"factor={self.factor}: not available; allowed: 2, 4")

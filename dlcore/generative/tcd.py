@@ -47,9 +47,6 @@ def tcd_sample(
 
     Returns:
       As `integrate`.
-
-    Raises:
-      ValueError: eta is not in [0, 1], or the grid does not say abar of training.
     """
     check_shapes(eta=(eta, "0 to 1"))
     if grid.train_alphas_cumprod is None:

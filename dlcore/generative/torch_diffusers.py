@@ -80,9 +80,6 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any], *inputs: A
 
     Returns:
       {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     entries, state_dict = {}, unwrap_state_dict(state_dict)
     if isinstance(model, MMDiT) and "pos_embed.pos_embed" in state_dict:

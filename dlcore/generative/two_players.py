@@ -168,9 +168,6 @@ def sample_latents(latent_dim: int, rng: jax.Array, batch: dict) -> jax.Array:
 
     Returns:
       [B, Z].
-
-    Raises:
-      ValueError: `latent_dim` is no whole number from 1, or there are not two ends for each share.
     """
     check_shapes(
         latent_dim=(latent_dim, "int >= 1"),

@@ -133,9 +133,6 @@ class JointAttention(nn.Module):
 
         Returns:
           ([B, N, D], [B, T, D] or None).
-
-        Raises:
-          ValueError: the heads do not divide D.
         """
         width = x.shape[-1]
         if width % self.num_heads:

@@ -47,10 +47,6 @@ def timestep_embedding(
 
     Returns:
       [B, features] float32.
-
-    Raises:
-      ValueError: `features` is odd or below 2, or 2 where the slowest frequency ends at the period, or the period is
-        not above 0, or the timesteps are not [B].
     """
     check_shapes(
         t=(t, "B"), features=(features, f"int >= {4 if ends_at_period else 2}"), max_period=(max_period, "> 0")
@@ -186,9 +182,6 @@ class UNet(nn.Module):
 
         Returns:
           [B, H, W, C], at least float32.
-
-        Raises:
-          ValueError: the levels do not divide H or W.
         """
         b, height, width, channels = x.shape
         p, multiple = self.patch_size, self.patch_size * 2 ** (len(self.channel_multipliers) - 1)

@@ -55,9 +55,6 @@ class ResnetBlock(nn.Module):
 
         Returns:
           [B, H, W, features], or of half or twice the sides.
-
-        Raises:
-          ValueError: resample is unknown.
         """
         h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm1")(x))
         check_choice("resample", self.resample, Resample)
@@ -108,9 +105,6 @@ class CrossAttention(nn.Module):
 
         Returns:
           [B, N, D].
-
-        Raises:
-          ValueError: the heads do not divide D.
         """
         features, context = x.shape[-1], x if context is None else context
         if features % self.num_heads:

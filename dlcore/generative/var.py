@@ -67,9 +67,6 @@ def scale_mask(scales: Sequence[int]) -> np.ndarray:
 
     Returns:
       [L, L] bool, L the sum of the squared sides; True where the row's code may attend to the column's.
-
-    Raises:
-      ValueError: there is no scale, or a side is below 1.
     """
     _check_scales(scales)
     level = np.repeat(np.arange(len(scales)), np.square(scales))
@@ -179,9 +176,6 @@ class ScaleTransformer(nn.Module):
 
         Returns:
           (logits [B, s, s, K] of each of these scales, at least float32; caches of all scales so far).
-
-        Raises:
-          ValueError: heads do not divide the width.
         """
         if self.width % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: no divisor; allowed: divisors of width={self.width}")
@@ -339,9 +333,6 @@ def learner(
       have log2 K. `predict` returns a `sample` by the index alone, and of images `codes [B, h, h]` of the last scale
       and `reconstruction [B, H, W, C]` with its `psnr [B]`. There is no `loss`: what passes straight through is not the
       gradient of any value.
-
-    Raises:
-      ValueError: the scales do not rise to the side of the grid.
     """
     scales = prior.scales
     _check_scales(scales, model.grid)

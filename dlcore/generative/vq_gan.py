@@ -74,9 +74,6 @@ def perceptual_distance(maps: dict[str, jax.Array], targets: dict[str, jax.Array
 
     Returns:
       [B], the sum over layers of the mean squared distance of unit vectors, each from 0 to 4.
-
-    Raises:
-      ValueError: there is no layer, the targets lack one, or the shapes of a layer differ.
     """
     if not maps or maps.keys() - targets.keys():
         raise ValueError(
@@ -233,9 +230,6 @@ def learner(
       `perceptual` distance, and `perplexity` and `usage` of the codebook over all examples. `predict` returns the same
       as that of `dlcore.generative.vq_vae.learner`. There is no `loss`: what passes straight through is not the
       gradient of any value.
-
-    Raises:
-      ValueError: a layer is not one of the network's.
     """
     check_layers(network, variables, len(mean), layers=layers)
     is_adversarial, is_perceptual = not _is_zero(adversarial_weight), not _is_zero(perceptual_weight)

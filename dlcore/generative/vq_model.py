@@ -56,11 +56,7 @@ class VQModel(nn.Module):
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(h, w) of the codes.
-
-        Raises:
-          ValueError: the levels do not divide the sides.
-        """
+        """(h, w) of the codes."""
         factor = 2 ** (len(self.channels) - 1)
         height, width, _ = self.shape
         if height % factor or width % factor:
@@ -117,9 +113,6 @@ def from_torch_names(model: VQModel, state_dict: Mapping[str, Any]) -> tuple[Any
 
     Returns:
       (variables of the model, the codebook's vectors [K, D]).
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     state_dict = unwrap_state_dict(state_dict)
     if CODEBOOK not in state_dict:

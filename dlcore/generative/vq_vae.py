@@ -189,9 +189,6 @@ def codebook_from(key: jax.Array, z: jax.Array, num_codes: int) -> Codebook:
 
     Returns:
       The codebook; codes are distinct where N is at least K and the outputs are.
-
-    Raises:
-      ValueError: `z` is not finite [N, D] with N of at least 1, or `num_codes` no whole number of at least 1.
     """
     check_whole_number("num_codes", num_codes, 1)
     check_shapes(z=(z, "N D"))
@@ -212,9 +209,6 @@ def nearest_codes(z: jax.Array, vectors: jax.Array) -> jax.Array:
 
     Returns:
       [...] int32; the first of several.
-
-    Raises:
-      ValueError: the vectors have another D than z, or a concrete number is not finite.
     """
     check_finite("z", z)
     check_finite("vectors", vectors)
@@ -259,9 +253,6 @@ def update_codebook(
 
     Returns:
       The codebook after; as it was where no output counts.
-
-    Raises:
-      ValueError: the shapes do not fit together, a number is out of range, or a concrete code is none of the book.
     """
     num_codes = len(book.counts)
     check_shapes(z=(z, "N D"), codes=(codes, "int N"), mask=(mask, "mask N"), vectors=(book.vectors, f"{num_codes} D"))
@@ -457,9 +448,6 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
 
     Returns:
       {"perplexity", "usage"}.
-
-    Raises:
-      ValueError: the mask does not fit, there is no code, or a concrete code is none of the K.
     """
     check_whole_number("num_codes", num_codes, 1)
     check_shapes(codes=(codes, "int ..."))

@@ -93,9 +93,6 @@ def code_learner(
 
     Returns:
       The learner, as `learner` describes it; `evaluate` returns what `prior.measure` does in place of `prior_bits`.
-
-    Raises:
-      ValueError: `num_codes` is no whole number from 1.
     """
     check_shapes(num_codes=(num_codes, "int >= 1"))
 

@@ -38,9 +38,6 @@ def attention_weights_of(model: nn.Module, variables: Any, *inputs: Any) -> dict
 
     Returns:
       {path of the layer: [B, heads, T, S]}, numbered layers in the order of their numbers.
-
-    Raises:
-      ValueError: no layer sows its weights.
     """
     _, sown = model.apply(variables, *inputs, mutable=["intermediates"])
     flat = flatten_dict(sown.get("intermediates", {}))
@@ -64,9 +61,6 @@ def layer_weights(weights: dict[str, jax.Array], layer: str) -> jax.Array:
 
     Returns:
       [B, heads, T, S].
-
-    Raises:
-      ValueError: there is no such layer, or several; the message names the closest.
     """
     if layer in weights:
         return weights[layer]
@@ -86,9 +80,6 @@ def attention_rollout(weights: Sequence[jax.Array]) -> jax.Array:
 
     Returns:
       R [B, T, T], rows of sum 1.
-
-    Raises:
-      ValueError: there is no layer, or the layers do not attend among the same tokens.
     """
     shapes = [w.shape for w in weights]
     if not shapes or any(len(s) != 4 or s[2] != s[3] or s[2] != shapes[0][3] for s in shapes):
@@ -144,10 +135,6 @@ def token_map(rows: jax.Array, grid: tuple[int, int], query: int | None = 0) -> 
 
     Returns:
       [B, h, w].
-
-    Raises:
-      ValueError: `rows` is not [B, T, T], `grid` is not two whole numbers from 1, there are fewer tokens than patches,
-        or no such token.
     """
     check_shapes(rows=(rows, "B T T"), grid=(grid, "2"))
     for side in grid:

@@ -63,9 +63,6 @@ def logits_and_maps(model: nn.Module, variables: Any) -> Forward:
 
     Returns:
       (Images [B, H, W, C], perturbations) -> (logits [B, K], {layer: map}).
-
-    Raises:
-      ValueError: the model gives no maps.
     """
     if not isinstance(model, Backbone):
         raise ValueError(f"model={type(model).__name__}: does not give its maps; allowed: classifiers of dlcore.models")
@@ -113,9 +110,6 @@ def default_layer(model: nn.Module, layers: Sequence[str]) -> str:
 
     Returns:
       The last layer, or the one before where the head sees only a class token.
-
-    Raises:
-      ValueError: there is no layer.
     """
     if not layers:
         raise ValueError("layers=(): none; allowed: at least one")
@@ -152,10 +146,6 @@ def layer_gradient(
 
     Returns:
       The map [B, h, w, D] and the gradient, of the same shape.
-
-    Raises:
-      ValueError: the images are not [B, H, W, C], there is no such layer, the scores do not depend on it, or there is
-        not a label for each image that is one of the classes (traced ones pass).
     """
     check_shapes(images=(images, "B H W C"), labels=(labels, "int B or None"))
     scores, maps = _shapes(forward, images)
@@ -215,9 +205,6 @@ def resize_map(values: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W].
-
-    Raises:
-      ValueError: the maps have other axes, or `size` is none.
     """
     check_shapes(values=(values, "B h w"))
     if np.shape(size) != (2,) or not all(is_whole_number(side) and side >= 1 for side in size):

@@ -43,9 +43,6 @@ def unit_areas(activations: np.ndarray, concepts: np.ndarray) -> np.ndarray:
 
     Returns:
       [D, K], areas under the ROC curve in [0, 1]; 1/2 is chance.
-
-    Raises:
-      ValueError: numbers of inputs differ, an activation is not finite, or a concept is in all inputs or in none.
     """
     activations, concepts = np.asarray(activations, np.float64), np.asarray(concepts)
     if activations.ndim != 2 or concepts.ndim != 2 or len(activations) != len(concepts):
@@ -79,9 +76,6 @@ def find_concept_units(
 
     Returns:
       The units.
-
-    Raises:
-      ValueError: the units or the concepts of pictures and texts differ in number, or see `unit_areas`.
     """
     images, texts = unit_areas(image_activations, image_concepts), unit_areas(text_activations, text_concepts)
     if images.shape != texts.shape:

@@ -46,10 +46,6 @@ def octave_sizes(size: tuple[int, int], octaves: int, scale: float, smallest: in
 
     Returns:
       (H, W) of each copy; the last is `size`.
-
-    Raises:
-      ValueError: `size` is not two whole numbers from 1, `octaves` or `smallest` is no whole number from 1, or `scale`
-        is not above 1 and finite.
     """
     check_shapes(size=(size, "2"))
     for name, number in (("size", size[0]), ("size", size[1]), ("smallest", smallest)):
@@ -84,10 +80,6 @@ def ascend(
     Returns:
       The image, and [steps, 2]: the objective of the shifted image before and after each step (equal where the step was
       left out).
-
-    Raises:
-      ValueError: the image is not float [H, W, C], `steps` is no whole number from 1, `step_size` is not above 0 and
-        finite, or `jitter` is no whole number from 0.
     """
     check_shapes(image=(image, "H W C"), steps=(steps, "int >= 1"))
     check_shapes(step_size=(step_size, "> 0"), jitter=(jitter, "int >= 0"))

@@ -51,9 +51,6 @@ def activation_thresholds(maps: jax.Array, share: float = 0.005) -> jax.Array:
 
     Returns:
       [D].
-
-    Raises:
-      ValueError: `share` is not in (0, 1), or the maps are not [N, h, w, D], empty or not finite.
     """
     if not 0 < share < 1:
         raise ValueError(f"share={share}: out of range; allowed: between 0 and 1")
@@ -74,10 +71,6 @@ def concept_iou(maps: jax.Array, masks: jax.Array, thresholds: jax.Array) -> jax
 
     Returns:
       [D, K], IoU; 0 where neither is anywhere.
-
-    Raises:
-      ValueError: maps and masks are not of as many images, thresholds not of as many channels as maps, an activation or
-        a threshold is not finite, or a mask is neither 0 nor 1.
     """
     if len(maps) != len(masks) or masks.ndim != 4:
         raise ValueError(f"masks.shape={masks.shape}: maps are {maps.shape}; allowed: [N, H, W, K] of the same N")
@@ -111,9 +104,6 @@ def class_selectivity(activations: np.ndarray, labels: np.ndarray) -> Selectivit
 
     Returns:
       The selectivity of each channel.
-
-    Raises:
-      ValueError: there is not a label for each image, an activation is not finite, or there are fewer than two classes.
     """
     activations, labels = np.asarray(activations), np.asarray(labels)
     check_shapes(activations=(activations, "N D"), labels=(labels, "N"))

@@ -142,10 +142,6 @@ def learner(
     Returns:
       The learner. A step renders each photograph in one random style; `evaluate` averages over all styles and gives the
       unweighted terms too; `predict` returns `{"images": [B, num_styles, H, W, C] in [0, 1]}`.
-
-    Raises:
-      ValueError: a layer is not one of the network's, a deviation is not above 0, mean and std differ in shape, or the
-        model has another number of styles.
     """
     check_shapes(mean=(mean, "..."), std=(std, "... > 0"))
     check_layers(network, variables, len(mean), content_layer=(content_layer,), style_layers=style_layers)

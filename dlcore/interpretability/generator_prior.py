@@ -46,10 +46,6 @@ def ascend_code(
 
     Returns:
       (codes [B, D], scores of the classes [steps + 1, B], from the start on).
-
-    Raises:
-      ValueError: no step, a negative weight, or there is not a label for each code that is one of the classes (traced
-        ones pass).
     """
     check_whole_number("steps", steps)
     check_shapes(codes=(codes, "B D"), labels=(labels, "int B"))

@@ -63,9 +63,6 @@ def image_learner(
     Returns:
       The learner. Training logs the loss and the evaluations so far; `evaluate` returns the terms too; `predict`
       returns `{"image": [B, H, W, C] in [0, 1]}`.
-
-    Raises:
-      ValueError: `update` runs under pmap.
     """
 
     def init(rng: jax.Array, batch: dict) -> ImageState:

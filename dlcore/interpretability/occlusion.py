@@ -31,9 +31,6 @@ def window_starts(side: int, window: int, stride: int) -> np.ndarray:
 
     Returns:
       [N] int32, the first pixel of each window; the last one ends at the border.
-
-    Raises:
-      ValueError: a number is no whole number, window or stride is not positive, or the window is larger than the image.
     """
     for name, number in (("side", side), ("window", window), ("stride", stride)):
         check_whole_number(name, number)

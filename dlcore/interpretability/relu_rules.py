@@ -66,9 +66,6 @@ def replace_relu(function: Callable[..., Any], relu: Callable[[jax.Array], jax.A
 
     Returns:
       A function of the same arguments.
-
-    Raises:
-      ValueError: when called: no ReLU is there, or one is in a loop or a branch.
     """
 
     def changed(*args: Any) -> Any:

@@ -70,9 +70,6 @@ def pixel_saliency(gradient: jax.Array) -> jax.Array:
 
     Returns:
       [..., H, W], not negative.
-
-    Raises:
-      ValueError: the gradient has no axis.
     """
     if not jnp.ndim(gradient):
         raise ValueError(f"gradient={gradient}: no map; allowed: [..., H, W, C]")
@@ -122,9 +119,6 @@ def smooth_gradient(
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: `samples` is no whole number from 1, or `noise` is negative or not finite; else see `input_gradient`.
     """
     check_whole_number("samples", samples)
     check_finite("noise", noise)

@@ -33,9 +33,6 @@ def pointing_game(maps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
     Returns:
       [N] bool; of several largest values the first counts.
-
-    Raises:
-      ValueError: the shapes differ, a map is not finite, or a mask is neither 0 nor 1.
     """
     maps, masks = np.asarray(maps), np.asarray(masks)
     if maps.shape != masks.shape or maps.ndim != 3:
@@ -56,9 +53,6 @@ def box_of_map(values: np.ndarray, share: float = 0.2) -> np.ndarray:
 
     Returns:
       [4] float32: left, top, right, bottom, in pixels; the whole image where no value is positive.
-
-    Raises:
-      ValueError: `share` is not in (0, 1], or the map is not [H, W], empty or not finite.
     """
     from scipy.ndimage import find_objects, label
 
@@ -98,10 +92,6 @@ def deletion_insertion(
 
     Returns:
       deletion [B, steps + 1] and insertion [B, steps + 1], from none to all of the pixels.
-
-    Raises:
-      ValueError: no step, the maps are not of the images' size or not finite, the baseline is not finite, or there is
-        not a label for each image that is one of the classes.
     """
     check_whole_number("steps", steps)
     if steps < 1 or maps.shape != images.shape[:3]:
@@ -140,9 +130,6 @@ def area_under_curve(curve: jax.Array) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: there are fewer than two points.
     """
     if not np.ndim(curve) or curve.shape[-1] < 2:
         raise ValueError(f"curve={np.shape(curve)}: no area under a point; allowed: at least two")

@@ -39,9 +39,6 @@ def tile_sample(sample: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
     Returns:
       [H, W, C], cut off where a repetition does not fit.
-
-    Raises:
-      ValueError: the sample is not [h, w, C] or empty, or the size is not two whole numbers from 1.
     """
     _check_size("size", size)
     check_shapes(sample=(sample, "h w C"))
@@ -60,10 +57,6 @@ def repetition(image: np.ndarray, period: tuple[int, int]) -> float:
 
     Returns:
       The larger of the two correlations of the pixels with those one period on; 1 for a tiled sample.
-
-    Raises:
-      ValueError: the image is not [H, W, C] or not finite, the period is not two whole numbers from 1, or it leaves no
-        pixels to compare.
     """
     _check_size("period", period)
     check_shapes(image=(image, "H W C"))

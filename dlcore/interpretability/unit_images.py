@@ -53,9 +53,6 @@ def parse_unit(text: str, argument: str = "unit") -> Unit:
 
     Returns:
       The unit.
-
-    Raises:
-      ValueError: the text has another form.
     """
     match = _UNIT.fullmatch(text.strip())
     if match is None:
@@ -71,9 +68,6 @@ def check_units(units: tuple[Unit, ...], shapes: dict[str, tuple[int, ...]], arg
       units: units to look at.
       shapes: {layer: (B, h, w, D)} of the network's maps.
       argument: name for errors.
-
-    Raises:
-      ValueError: a layer, channel or position does not exist.
     """
     for layer, channel, position in units:
         if layer not in shapes:

@@ -62,10 +62,6 @@ def receptive_field(function: Callable[[jax.Array], jax.Array], shape: tuple[int
 
     Returns:
       The reach along the height and along the width.
-
-    Raises:
-      ValueError: the shape is not four whole numbers from 1, or a position sees the whole image, as after attention or
-        global pooling.
     """
     check_shapes(shape=(shape, "4"))
     for size in shape:
@@ -105,10 +101,6 @@ def top_patches(
 
     Returns:
       The patches.
-
-    Raises:
-      ValueError: there is not a map for each image, one is not finite, there is no such channel, there are fewer images
-        than patches, or `reach` is not two.
     """
     check_shapes(maps=(maps, "N h w D"), images=(images, "N H W C"))
     check_finite("maps", maps)

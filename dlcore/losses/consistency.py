@@ -34,9 +34,6 @@ def consistency_loss(
 
     Returns:
       [...], one loss an example, in nats.
-
-    Raises:
-      ValueError: `temperature` or `threshold` is out of range, or the two shapes differ.
     """
     check_shapes(
         logits=(logits, "... C"),

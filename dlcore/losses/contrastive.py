@@ -53,9 +53,6 @@ def info_nce_loss(
 
     Returns:
       [...], one loss a query, in nats; log(K + 1) where all scores are equal.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there are no negatives.
     """
     query, positive, negatives = (to_acc_dtype(z) for z in (query, positive, negatives))
     check_shapes(

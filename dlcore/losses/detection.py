@@ -51,9 +51,6 @@ def sigmoid_focal_loss(
 
     Returns:
       [...], one loss an example (an anchor), in nats.
-
-    Raises:
-      ValueError: `targets` do not have the shape of `logits`, or concrete ones are outside [0, 1].
     """
     logits = to_acc_dtype(logits)
     check_shapes(
@@ -160,10 +157,6 @@ def distribution_focal_loss(logits: jax.Array, targets: jax.Array, values: jax.A
 
     Returns:
       [...], one loss a number, in nats.
-
-    Raises:
-      ValueError: the shapes do not fit, there are fewer than two values, they do not increase, or a
-        concrete target is not finite.
     """
     logits, values = _distribution(logits, values)
     targets = to_acc_dtype(targets)

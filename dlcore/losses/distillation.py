@@ -36,9 +36,6 @@ def distillation_loss(
 
     Returns:
       [...], one loss an example: tau^2 times the divergence in nats.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     check_shapes(
         student_logits=(student_logits, "... C"),
@@ -67,9 +64,6 @@ def hard_distillation_loss(
 
     Returns:
       [...], one loss an example, in nats.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete label is no class.
     """
     check_shapes(
         class_logits=(class_logits, "... C"),

@@ -26,9 +26,6 @@ def entropy(p: jax.Array) -> jax.Array:
 
     Returns:
       [...], in nats: 0 where one class has all, log C where all are equal.
-
-    Raises:
-      ValueError: concrete probabilities are negative or do not sum to 1.
     """
     check_shapes(p=(p, "... C"))
     check_probabilities("p", p)
@@ -79,9 +76,6 @@ def kl_divergence_loss(logits: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an example, in nats.
-
-    Raises:
-      ValueError: the two shapes differ, or concrete probabilities are negative or do not sum to 1.
     """
     check_shapes(logits=(logits, "... C"), targets=(targets, "... C"))
     check_probabilities("targets", targets)

@@ -32,9 +32,6 @@ def class_balanced_weights(counts: jax.Array, beta: float | jax.Array = 0.999) -
 
     Returns:
       [C], weights that sum to C; a class without examples gets 0.
-
-    Raises:
-      ValueError: `beta` is out of range, or a concrete count is negative or not finite.
     """
     check_shapes(counts=(counts, "C"), beta=(beta, "0 to <1"))
     check_counts("counts", counts)
@@ -55,9 +52,6 @@ def median_frequency_weights(pixels: jax.Array, beside: jax.Array, cap: float = 
 
     Returns:
       [C]; a class without pixels gets 0, and no part in the median.
-
-    Raises:
-      ValueError: the shapes differ, or a concrete count is negative or not finite.
     """
     check_shapes(pixels=(pixels, "C"), beside=(beside, "C"), cap=(cap, "> 0"))
     check_counts("pixels", pixels)
@@ -86,9 +80,6 @@ def enet_weights(pixels: jax.Array, c: float = 1.02) -> jax.Array:
 
     Returns:
       [C].
-
-    Raises:
-      ValueError: a concrete count is negative or not finite.
     """
     check_shapes(pixels=(pixels, "C"), c=(c, "> 1"))
     check_counts("pixels", pixels)
@@ -105,9 +96,6 @@ def ldam_margins(counts: jax.Array, max_margin: float | jax.Array = 0.5) -> jax.
 
     Returns:
       [C], the margins.
-
-    Raises:
-      ValueError: `max_margin` is negative, or a concrete count is negative or not finite.
     """
     check_shapes(counts=(counts, "C"), max_margin=(max_margin, ">= 0"))
     check_counts("counts", counts)
@@ -128,10 +116,6 @@ def ldam_loss(logits: jax.Array, labels: jax.Array, margins: jax.Array, scale: f
 
     Returns:
       [...], one loss an example, in nats.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, or `margins`
-        are not [C].
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), margins=(margins, "C"), scale=(scale, "> 0"))

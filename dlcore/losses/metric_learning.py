@@ -74,9 +74,6 @@ def triplet_loss(
 
     Returns:
       [...], one loss a triplet.
-
-    Raises:
-      ValueError: the shapes differ, `p` is not above 0, or it is not 2 and distances are squared.
     """
     if squared and p != 2:
         raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
@@ -105,9 +102,6 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
 
     Returns:
       [N, N], with 0 on the diagonal.
-
-    Raises:
-      ValueError: `embeddings` are not [N, D].
     """
     check_shapes(embeddings=(embeddings, "N D"))
     embeddings = to_acc_dtype(embeddings)
@@ -175,9 +169,6 @@ def mined_triplet_loss(
 
     Returns:
       Scalar; 0 where the batch has no such triplet.
-
-    Raises:
-      ValueError: `kind` is unknown, the shapes do not fit together, or there are fewer examples than a triplet has.
     """
     check_choice("kind", kind, ("all", "semi_hard", "hard"))
     if len(embeddings) < 3:
@@ -236,9 +227,6 @@ def hinge_embedding_loss(distance: jax.Array, y: jax.Array, margin: float | jax.
 
     Returns:
       [...], element by element.
-
-    Raises:
-      ValueError: the two shapes differ, or a concrete `y` is neither -1 nor 1.
     """
     distance = to_acc_dtype(distance)
     check_shapes(distance=(distance, "..."), y=(y, "..."), margin=(margin, ">= 0"))

@@ -29,10 +29,6 @@ def generalized_cross_entropy_loss(logits: jax.Array, labels: jax.Array, q: floa
 
     Returns:
       [...], one loss an example, at most 1 / q.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, or `q` is out
-        of range.
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), q=(q, "0 to 1"))
@@ -53,10 +49,6 @@ def forward_corrected_loss(logits: jax.Array, labels: jax.Array, transition: jax
 
     Returns:
       [...], one loss an example, in nats; infinite where no class that is possible has this label.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, a concrete one is no class, `transition`
-        is not [C, C], or a row of a concrete one does not sum to 1.
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
     check_shapes(logits=(logits, "... C"), labels=(labels, "int ..."), transition=(transition, "C C"))

@@ -29,9 +29,6 @@ def masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
 
     Returns:
       Scalar; 0 where no value counts.
-
-    Raises:
-      ValueError: the two shapes differ, or a concrete mask is negative or NaN.
     """
     values = to_acc_dtype(values)
     check_shapes(values=(values, "..."), mask=(mask, "mask ..."))
@@ -58,10 +55,6 @@ def full_loss(
 
     Returns:
       Scalar; the penalty's part alone where no example counts.
-
-    Raises:
-      ValueError: `reduction` is unknown, `weight` is negative, or `mask` does not have the shape of `losses`
-        or is negative.
     """
     check_choice("reduction", reduction, ("mean", "sum"))
     losses = to_acc_dtype(losses)
@@ -81,9 +74,6 @@ def multi_task_loss(losses: Mapping[str, jax.Array], weights: Mapping[str, float
 
     Returns:
       Scalar.
-
-    Raises:
-      ValueError: losses and weights name different tasks, or none, or one is no scalar.
     """
     if losses.keys() != weights.keys():
         raise ValueError(f"weights={sorted(weights)}: other tasks than the losses'; allowed: {sorted(losses)}")

@@ -67,9 +67,6 @@ def elastic_net_penalty(params: Any, beta: float | jax.Array = 1.0, where: Where
 
     Returns:
       Scalar.
-
-    Raises:
-      ValueError: `beta` is negative or NaN.
     """
     check_shapes(beta=(beta, ">= 0"))
     return _sum(lambda w: beta * jnp.square(w) + _magnitude(w), params, where)

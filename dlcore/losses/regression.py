@@ -80,9 +80,6 @@ def smooth_l1_loss(predictions: jax.Array, targets: jax.Array, beta: float | jax
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     check_shapes(beta=(beta, ">= 0"))
     abs_error = _distance(predictions, targets)  # [..., D]
@@ -101,9 +98,6 @@ def huber_loss(predictions: jax.Array, targets: jax.Array, delta: float | jax.Ar
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     check_shapes(delta=(delta, "> 0"))
     return optax.huber_loss(_error(predictions, targets), delta=delta).mean(-1)
@@ -122,9 +116,6 @@ def gaussian_nll_loss(
 
     Returns:
       [...], one loss an example, in nats, without log(2 pi) / 2.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete variance is negative or NaN.
     """
     error, variance = _error(mean, targets), to_acc_dtype(variance)
     check_shapes(

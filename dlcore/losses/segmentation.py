@@ -30,9 +30,6 @@ def dice_loss(
 
     Returns:
       [...], one loss a mask, in [0, 1].
-
-    Raises:
-      ValueError: the shapes differ, or concrete targets that count are outside [0, 1].
     """
     check_shapes(smooth=(smooth, ">= 0"))
     return tversky_loss(logits, targets, 0.5, 0.5, smooth / 2, mask)
@@ -58,9 +55,6 @@ def tversky_loss(
 
     Returns:
       [...], one loss a mask, in [0, 1].
-
-    Raises:
-      ValueError: the shapes differ, or concrete targets that count are outside [0, 1].
     """
     check_shapes(
         logits=(logits, "... H W"),
@@ -89,9 +83,6 @@ def multiclass_dice_loss(
 
     Returns:
       [...], one loss a label map, in [0, 1].
-
-    Raises:
-      ValueError: the shapes do not fit together, `labels` are not integers, or a concrete one that counts is no class.
     """
     check_shapes(smooth=(smooth, ">= 0"))
     return multiclass_tversky_loss(logits, labels, 0.5, 0.5, smooth / 2, mask)
@@ -117,9 +108,6 @@ def multiclass_tversky_loss(
 
     Returns:
       [...], one loss a label map, in [0, 1].
-
-    Raises:
-      ValueError: the shapes do not fit together, `labels` are not integers, or a concrete one that counts is no class.
     """
     check_shapes(
         logits=(logits, "... H W C"),

@@ -30,9 +30,6 @@ def gram_matrix(features: jax.Array) -> jax.Array:
 
     Returns:
       [..., C, C], inner products of channels, summed over H W.
-
-    Raises:
-      ValueError: `features` have fewer than three axes.
     """
     check_shapes(features=(features, "... H W C"))
     *batch, height, width, channels = features.shape
@@ -49,9 +46,6 @@ def content_loss(features: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an image.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     check_shapes(features=(features, "... H W C"), targets=(targets, "... H W C"))
     return jnp.square(to_acc_dtype(features) - targets).mean((-3, -2, -1))
@@ -67,9 +61,6 @@ def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | N
 
     Returns:
       [...], one loss an image.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `target_size` is below 1.
     """
     check_shapes(
         features=(features, "... H W C"),
@@ -90,9 +81,6 @@ def total_variation_loss(image: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an image; a direction one pixel long adds 0.
-
-    Raises:
-      ValueError: `image` has fewer than three axes.
     """
     check_shapes(image=(image, "... H W C"))
     image = to_acc_dtype(image)

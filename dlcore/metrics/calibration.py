@@ -47,9 +47,6 @@ class Calibration(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: `num_bins` is below 1, or the shapes do not fit together.
         """
         _check_logits(logits, labels, mask)
         logits = logits if mask is None else jnp.where(mask[:, None] > 0, logits, 0)
@@ -70,10 +67,6 @@ class Calibration(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: `num_bins` is below 1, the shapes do not fit together, `correct` is neither 0 nor 1, or a concrete
-            confidence that counts is outside [0, 1] or NaN.
         """
         check_whole_number("num_bins", num_bins, 1)
         check_values("correct", correct, (0, 1))

@@ -49,9 +49,6 @@ def accuracy(logits: jax.Array, labels: jax.Array, mask: jax.Array | None = None
 
     Returns:
       The metric, in [0, 1].
-
-    Raises:
-      ValueError: the shapes or dtypes do not fit together.
     """
     _check_logits(logits, labels, mask)
     return Sum.of((class_predictions(logits) == labels) & (labels >= 0), mask)
@@ -71,9 +68,6 @@ def top_k_accuracy(logits: jax.Array, labels: jax.Array, k: int, mask: jax.Array
 
     Returns:
       The metric, in [0, 1].
-
-    Raises:
-      ValueError: `k` is out of range, or the shapes or dtypes do not fit together.
     """
     _check_logits(logits, labels, mask)
     num_classes = logits.shape[-1]
@@ -97,9 +91,6 @@ def mean_loss(values: jax.Array, mask: jax.Array | None = None) -> Sum:
 
     Returns:
       The metric.
-
-    Raises:
-      ValueError: `values` is not [B] (a batch average does not add up over unequal batches), or `mask` is not.
     """
     if values.ndim != 1:
         raise ValueError(f"values={values.shape}: wrong rank; allowed: [B], one loss an example")
@@ -157,9 +148,6 @@ class ConfusionMatrix(Metric):
 
         Returns:
           [C, C] int64; None where nothing was counted.
-
-        Raises:
-          ValueError: labels or predictions lay outside [0, C), or logits were NaN.
         """
         check_outside(self.outside, self.counts.shape[0])
         counts = np.asarray(self.counts, np.int64)
@@ -224,9 +212,6 @@ class PrecisionRecall(Metric):
         Returns:
           precision, recall, f1: [C] float64, and of each `macro_` (mean over classes) and `micro_` (pooled counts);
           None where nothing was counted.
-
-        Raises:
-          ValueError: labels or predictions lay outside [0, C), or logits were NaN.
         """
         check_outside(self.outside, self.true_positive.shape[0])
         tp, fp, fn = (np.asarray(a, np.int64) for a in (self.true_positive, self.false_positive, self.false_negative))
@@ -287,9 +272,6 @@ def check_outside(outside: Any, num_classes: int) -> None:
     Args:
       outside: number of labels or predictions that lay outside [0, C) and were not masked.
       num_classes: C.
-
-    Raises:
-      ValueError: there are some.
     """
     if outside > 0:
         raise ValueError(

@@ -67,10 +67,6 @@ def silhouette(x: np.ndarray, clusters: np.ndarray) -> float:
 
     Returns:
       In [-1, 1].
-
-    Raises:
-      ValueError: the shapes do not fit together, a point is not finite, or there are fewer than two clusters or as
-        many as points.
     """
     from scipy.spatial.distance import cdist
 

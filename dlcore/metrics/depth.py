@@ -34,9 +34,6 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
 
     Returns:
       {name: scalar}; 0 where no pixel counts.
-
-    Raises:
-      ValueError: the shapes differ, or outside of jit a predicted depth of a pixel that counts is not finite.
     """
     for name, v in (("truth", truth), ("mask", mask)):
         if v is not None and v.shape != prediction.shape:
@@ -83,9 +80,6 @@ def depth_metrics(
 
     Returns:
       {name: metric}, named as in `depth_errors`.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     for name, v in (("truth", truth), ("valid", valid)):
         if v is not None and v.shape != prediction.shape:

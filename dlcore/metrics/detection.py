@@ -33,10 +33,6 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
 
     Returns:
       [N] bool, which detections are correct, in the order given.
-
-    Raises:
-      ValueError: the shapes do not fit together, a box is flipped or not finite, a score is not finite, or the
-        threshold is outside [0, 1].
     """
     boxes, targets = (np.zeros((0, 4)) if np.size(b) == 0 else np.asarray(b, np.float64) for b in (boxes, truth))
     check_shapes(truth=(targets, "M 4"))
@@ -63,10 +59,6 @@ def precision_recall_curve(correct: np.ndarray, scores: np.ndarray, num_truth: i
 
     Returns:
       (precision [N], recall [N]).
-
-    Raises:
-      ValueError: `num_truth` is no whole number of at least 1 or below the number of correct detections, the two differ
-        in shape, `correct` is neither 0 nor 1, or a score is not finite.
     """
     check_shapes(num_truth=(num_truth, "int >= 1"))  # without a true box there is no recall
     if np.ndim(correct) != 1 or np.shape(scores) != np.shape(correct):
@@ -105,9 +97,6 @@ def cardinality_error(logits: jax.Array, valid: jax.Array) -> jax.Array:
 
     Returns:
       [...] int32, the absolute difference.
-
-    Raises:
-      ValueError: the batch axes differ.
     """
     check_shapes(logits=(logits, "... Q C"), valid=(valid, "mask ... M"))
     # NaN is no decision: it counts as no object.

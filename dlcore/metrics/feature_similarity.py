@@ -40,9 +40,6 @@ def lpips(
 
     Returns:
       [B].
-
-    Raises:
-      ValueError: a layer is missing, the shapes do not fit together, or a concrete weight is negative or NaN.
     """
     weights = {name: jnp.ones(value.shape[-1]) for name, value in a.items()} if weights is None else weights
     missing = [name for name in weights if name not in a or name not in b]
@@ -68,9 +65,6 @@ def lpips_weights(state_dict: Mapping[str, Any], layers: tuple[str, ...] = LAYER
 
     Returns:
       Weights of the channels by layer, [C] each, float32.
-
-    Raises:
-      ValueError: the entries are of another number than the layers, have other names, or a weight is negative.
     """
     matches = ((re.search(r"lin(\d+)\.model\.1\.weight$", name), value) for name, value in state_dict.items())
     entries = {match[1]: value for match, value in matches if match}
@@ -95,10 +89,6 @@ def clip_score(images: jax.Array, texts: jax.Array, scale: float = 100.0) -> jax
 
     Returns:
       [B], from 0 to `scale`.
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete feature is not finite, or `scale` is not positive and
-        finite.
     """
     check_shapes(images=(images, "B D finite"), texts=(texts, "B D finite"), scale=(scale, "> 0"))
     check_finite("scale", scale)

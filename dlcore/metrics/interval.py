@@ -37,9 +37,6 @@ class HalfInterval(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together.
         """
         check_shapes(values=(values, "B"), mask=(mask, "mask B or None"))
         valid = jnp.ones(values.shape, bool) if mask is None else mask > 0

@@ -49,9 +49,6 @@ class KeypointAccuracy(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together, or `alpha` is not above 0.
         """
         check_shapes(alpha=(alpha, "> 0"), found=(found, "..."), boxes=(boxes, "... 4"))
         if predicted.shape[:-1] != truth.shape[:-1] or boxes.shape[:-1] != truth.shape[:-2]:
@@ -95,9 +92,6 @@ def object_keypoint_similarity(
 
     Returns:
       [...] in [0, 1], the mean over labeled keypoints; 0 where none is labeled.
-
-    Raises:
-      ValueError: the shapes do not fit, a concrete sigma is not above 0, or a concrete area is negative.
     """
     check_shapes(
         predicted=(predicted, "... K 2"), target=(target, "... K 3"), areas=(areas, "..."), sigmas=(sigmas, "K")

@@ -30,9 +30,6 @@ class _MeanNats(Sum):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: `mask` has another shape.
         """
         if mask is not None and mask.shape != nats.shape:
             raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {nats.shape}, as nats")
@@ -78,9 +75,6 @@ def token_metrics(
 
     Returns:
       {"loss", "accuracy", "perplexity", "bits"}.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(
         nats=(nats, "... T"),

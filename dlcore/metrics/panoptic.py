@@ -64,9 +64,6 @@ class PanopticQuality(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together, segments or labels are no integers, or there is no class.
         """
         check_whole_number("num_classes", num_classes, 1)
         check_shapes(
@@ -89,9 +86,6 @@ class PanopticQuality(Metric):
         Returns:
           pq, sq, rq: float, means over the classes that occur; pq_by_class, sq_by_class, rq_by_class: [C] float64, NaN
           for a class that does not occur. None where no class occurs.
-
-        Raises:
-          ValueError: classes lay outside [0, C), or segments had numbers without a class.
         """
         check_outside(self.outside, len(self.iou))
         parts = (self.iou, self.matched, self.wrong, self.missed)

@@ -33,9 +33,6 @@ def nearest_squared_distances(
 
     Returns:
       (d(p, Q)^2 [N], d(q, P)^2 [M]); 0 for a masked point, infinite where the other set is empty.
-
-    Raises:
-      ValueError: the shapes do not fit together, or outside of jit a point that counts is not finite.
     """
     if p.ndim != 2 or q.ndim != 2 or p.shape[1] != q.shape[1]:
         raise ValueError(f"p={p.shape}, q={q.shape}: wrong shapes; allowed: [N, D] and [M, D]")
@@ -74,9 +71,6 @@ def chamfer_distance(
 
     Returns:
       Scalar; infinite where one set is empty and the other not, 0 where both are.
-
-    Raises:
-      ValueError: `reduction` is unknown, or as `nearest_squared_distances`.
     """
     check_choice("reduction", reduction, ("mean", "sum"))
     total = 0
@@ -104,9 +98,6 @@ def point_f1(
 
     Returns:
       {precision, recall, f1}, scalars; a share of nothing is 0.
-
-    Raises:
-      ValueError: `threshold` is negative, or as `nearest_squared_distances`.
     """
     if not threshold >= 0:
         raise ValueError(f"threshold={threshold}: negative; allowed: 0 or more")

@@ -26,9 +26,6 @@ def ndcg(relevance: np.ndarray, scores: np.ndarray, k: int | None = None) -> flo
 
     Returns:
       In [0, 1]; a query without a relevant item counts as 0.
-
-    Raises:
-      ValueError: the shapes differ or are not [Q, N], a gain is negative, or `k` is no whole number of at least 1.
     """
     relevance, scores = _two_tables("relevance", relevance, scores)
     if (relevance < 0).any():
@@ -51,9 +48,6 @@ def multilabel_average_precision(targets: np.ndarray, scores: np.ndarray) -> tup
 
     Returns:
       (mAP, AP [L]; NaN for a label that no example has).
-
-    Raises:
-      ValueError: the shapes differ or are not [N, L], or no example has a label.
     """
     targets, scores = _two_tables("targets", targets, scores)
     if (invalid := targets[(targets != 0) & (targets != 1)]).size:

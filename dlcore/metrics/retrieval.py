@@ -39,10 +39,6 @@ def recall_at_k(
 
     Returns:
       The share, in [0, 1].
-
-    Raises:
-      ValueError: `k` is out of range, `metric` is unknown, an embedding is not finite, a label is fractional, or
-        shapes do not fit together.
     """
     check_finite("queries", queries)
     queries, labels = np.asarray(queries, np.float64), np.asarray(labels)
@@ -113,10 +109,6 @@ def verification(scores: np.ndarray, same: np.ndarray, rates: tuple[float, ...] 
 
     Returns:
       The curve and its summary.
-
-    Raises:
-      ValueError: the shapes differ, a score is not finite, a rate is not in [0, 1], `same` is neither 0 nor 1, or all
-        pairs are of one kind.
     """
     from sklearn.metrics import auc, roc_curve
 

@@ -32,9 +32,6 @@ def iou_per_class(confusion: np.ndarray) -> np.ndarray:
 
     Returns:
       [C] float64; NaN for a class that does not occur.
-
-    Raises:
-      ValueError: `confusion` is not square, or a number is no count.
     """
     confusion = np.asarray(confusion, np.float64)
     if confusion.ndim != 2 or confusion.shape[0] != confusion.shape[1]:
@@ -142,10 +139,6 @@ class BoundaryIoU(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes differ, labels or predictions are no integers, or `width` or `num_classes` is no whole
-            number of at least 1.
         """
         check_shapes(width=(width, "int >= 1"), num_classes=(num_classes, "int >= 1"))
         check_shapes(labels=(labels, "int B H W"), predictions=(predictions, "int B H W"))
@@ -184,9 +177,6 @@ class BoundaryIoU(Metric):
         Returns:
           boundary_iou: float, the mean over the classes that occur; boundary_iou_by_class: [C] float64, NaN for a class
           that does not occur, or is void. None where none occurs.
-
-        Raises:
-          ValueError: labels or predictions lay outside [0, C).
         """
         check_outside(self.outside, len(self.either))
         shared, either = np.asarray(self.shared, np.float64), np.asarray(self.either, np.float64)
@@ -206,9 +196,6 @@ def voxel_iou(prediction: jax.Array, truth: jax.Array, threshold: float = 0.5) -
 
     Returns:
       Scalar float32; 1 for two empty grids, NaN where an occupancy is NaN.
-
-    Raises:
-      ValueError: the shapes differ, the threshold is not finite, or no number could be above it.
     """
     if truth.shape != prediction.shape:
         raise ValueError(f"truth={truth.shape}: another shape than the prediction; allowed: {prediction.shape}")

@@ -67,10 +67,6 @@ def lidar(embeddings: np.ndarray, delta: float = 1e-4) -> float:
 
     Returns:
       From 1 to D; 1 where the means of all images are equal.
-
-    Raises:
-      ValueError: the shape is another, there are fewer than two images or views, an embedding is not finite, or `delta`
-        is not above 0.
     """
     embeddings = np.asarray(embeddings, np.float64)
     check_shapes(embeddings=(embeddings, "N V D"), delta=(delta, "> 0"))

@@ -49,9 +49,6 @@ def surface_dice(
 
     Returns:
       The share in [0, 1]; NaN if both masks are empty, 0 if one is.
-
-    Raises:
-      ValueError: the masks or the spacing do not fit, or the tolerance is negative or not finite.
     """
     if not 0 <= tolerance < np.inf:
         raise ValueError(f"tolerance={tolerance}: not a distance; allowed: a finite number from 0")

@@ -89,10 +89,6 @@ def clear_mot(
 
     Returns:
       The counts, and MOTA.
-
-    Raises:
-      ValueError: the numbers of frames differ, there is one frame or no true box, an id occurs twice in a frame, or a
-        box is not finite or has no area.
     """
     check_shapes(threshold=(threshold, "0 to 1"))
     clip = _clip(target_boxes, target_ids, predicted_boxes, predicted_ids)
@@ -132,9 +128,6 @@ def idf1(
 
     Returns:
       IDF1 in [0, 1].
-
-    Raises:
-      ValueError: as `clear_mot`.
     """
     check_shapes(threshold=(threshold, "0 to 1"))
     clip = _clip(target_boxes, target_ids, predicted_boxes, predicted_ids)

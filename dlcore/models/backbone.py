@@ -46,9 +46,6 @@ class Backbone(CheckedFields):
 
         Returns:
           [B, num_classes], the logits, at least float32.
-
-        Raises:
-          ValueError: `train` is no bool, or see the family.
         """
         check_kind("train", train, bool)
         return self._forward(x, train, True)[0]
@@ -62,9 +59,6 @@ class Backbone(CheckedFields):
 
         Returns:
           {stage: [B, h, w, channels]}, from the image to the head.
-
-        Raises:
-          ValueError: `train` is no bool, or see the family.
         """
         check_kind("train", train, bool)
         return self._forward(x, train, False)[1]
@@ -162,9 +156,6 @@ def add_mlp_head(model: Backbone, units: int) -> Backbone:
 
     Returns:
       The same network with the other head.
-
-    Raises:
-      ValueError: the network has a head of its own kind, or the units are no positive whole number.
     """
     check_whole_number("units", units, 1)
     if not isinstance(model, Backbone):
@@ -194,9 +185,6 @@ def check_layers(model: nn.Module, variables: Any, channels: int, **layers: tupl
       variables: variables of the model.
       channels: number of channels of its images.
       **layers: names by argument.
-
-    Raises:
-      ValueError: `model.features` returns no such layer for a 64x64 image, or takes images of other channels.
     """
     image = jax.ShapeDtypeStruct((1, 64, 64, channels), jnp.float32)
     try:

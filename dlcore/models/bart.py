@@ -141,9 +141,6 @@ class BART(EncoderDecoder):
 
         Returns:
           [B, T, width].
-
-        Raises:
-          ValueError: there are more tokens than the window.
         """
         length = tokens.shape[1]
         if length > self.window:

@@ -147,10 +147,6 @@ class BERT(CheckedFields):
 
         Returns:
           [B, T, width], of the last block.
-
-        Raises:
-          ValueError: the tokens are no table of integers, the mask or the segments have another shape, or there are
-            more tokens than the window.
         """
         check_shapes(tokens=(tokens, "int B T"), mask=(mask, "B T or None"), segments=(segments, "int B T or None"))
         length = tokens.shape[1]

@@ -262,9 +262,6 @@ class CLIP(CheckedFields):
 
         Returns:
           [B, D], of length 1, at least float32; NaN for a traced text without an end token.
-
-        Raises:
-          ValueError: a concrete text has no end token, or a token that is not in the vocabulary.
         """
         check_shapes(tokens=(tokens, "int B T"))
         is_end = tokens == self.end_token  # [B, T]
@@ -448,9 +445,6 @@ def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, An
 
     Returns:
       The variables, {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     unwrapped = unwrap_state_dict(state_dict)
     names = getattr(model, "OPENAI_NAMES", OPENAI_NAMES)

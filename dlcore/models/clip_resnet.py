@@ -55,9 +55,6 @@ class AttentionPool(CheckedFields):
 
         Returns:
           [B, D].
-
-        Raises:
-          ValueError: the map has another size.
         """
         if x.shape[1:3] != self.grid:
             rows, columns = self.grid
@@ -124,9 +121,6 @@ class ModifiedResNet(CheckedFields):
 
         Returns:
           [B, D].
-
-        Raises:
-          ValueError: x is not [B, H, W, C] of floats.
         """
         check_images(self, x, "conv1", smallest=2 ** (len(self.stages) + 1))
         for i, (features, stride) in enumerate(((self.width // 2, 2), (self.width // 2, 1), (self.width, 1)), 1):
@@ -198,9 +192,6 @@ class CLIPResNet(clip.CLIP):
 
         Returns:
           Nothing.
-
-        Raises:
-          ValueError: always.
         """
         raise ValueError("image_tokens: a residual network has none; allowed: CLIP with a vision transformer")
 

@@ -47,10 +47,6 @@ class DecoderOnly(CheckedFields):
 
         Returns:
           [B, T, width], of the last norm; with a cache (that, the cache after the tokens).
-
-        Raises:
-          ValueError: the tokens are no table of integers, have other rows than the cache, or there are none, or more
-            than the window.
         """
         rows = None if cache is None else cache[0]["self"].length
         check_shapes(cache=(rows, "B or None"), tokens=(tokens, "int B T"))
@@ -103,9 +99,6 @@ class DecoderOnly(CheckedFields):
 
         Returns:
           (the cache after the prompts, logits [B, V] of the token after each).
-
-        Raises:
-          ValueError: the lengths are not [B] integers, or a concrete one is below 1 or above T.
         """
         check_shapes(tokens=(tokens, "int B T"), lengths=(lengths, "int B"))
         check_range("lengths", lengths, 1, tokens.shape[1])
@@ -129,9 +122,6 @@ class DecoderOnly(CheckedFields):
 
         Returns:
           One cache a block.
-
-        Raises:
-          ValueError: a number is no positive whole number, or the length is above the window.
         """
         length = self.window if length is None else length
         if not is_symbolic_dim(batch_size):  # exports leave it open

@@ -80,9 +80,6 @@ class DeiT(ViT):
 
         Returns:
           The class logits [B, num_classes], and {"distillation": the teacher head's logits [B, num_classes]}.
-
-        Raises:
-          ValueError: `distilled` is False.
         """
         if not self.distilled:
             raise ValueError("distilled=False: this DeiT has no distillation token; allowed: distilled=True")

@@ -94,9 +94,6 @@ def center_angles(grid: tuple[int, int], features: int, period: float = 100.0) -
 
     Returns:
       [rows columns, 1, D / 2] radians, row by row.
-
-    Raises:
-      ValueError: the grid is not two positive whole numbers, or see `dlcore.nn.rotary.axial_angles`.
     """
     if len(grid) != 2:
         raise ValueError(f"grid={grid}: {len(grid)} axes; allowed: (rows, columns)")

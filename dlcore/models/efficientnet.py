@@ -139,9 +139,6 @@ def compound_scale(phi: float, alpha: float = 1.2, beta: float = 1.1, gamma: flo
 
     Returns:
       Depth alpha^phi, width beta^phi and resolution gamma^phi.
-
-    Raises:
-      ValueError: a number is not finite, or a base is below 1, with which more cost would buy less.
     """
     check_shapes(phi=(phi, "finite"), alpha=(alpha, "finite"), beta=(beta, "finite"), gamma=(gamma, "finite"))
     if min(alpha, beta, gamma) < 1:
@@ -161,9 +158,6 @@ def search_reward(accuracy: float, cost: float, target: float, exponent: float =
 
     Returns:
       The reward, equal to the accuracy where the cost is the target.
-
-    Raises:
-      ValueError: the accuracy is not from 0 to 1, a cost not above 0, or a number not finite.
     """
     check_shapes(
         accuracy=(accuracy, "0 to 1"), cost=(cost, "> 0"), target=(target, "> 0"), exponent=(exponent, "finite")

@@ -61,9 +61,6 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           The memory: `states: [B, S, width]` and `mask: [B, 1, 1, S]`, True where there is a token.
-
-        Raises:
-          ValueError: the source is no table of integers, has no token, or the mask has another shape.
         """
         check_shapes(source=(source, "int B S"), mask=(mask, "B S or None"))
         if source.shape[1] < 1:
@@ -85,9 +82,6 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           [B, T, V], at least float32.
-
-        Raises:
-          ValueError: the tokens are no table of integers, none, or have other rows than the memory.
         """
         check_shapes(memory=(memory["states"], "B S D"), tokens=(tokens, "int B T"))
         length = tokens.shape[1]
@@ -108,9 +102,6 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           The carry: an empty cache for each block, and the memory, which the first step projects into them.
-
-        Raises:
-          ValueError: the length is no positive whole number.
         """
         check_whole_number("length", length, 1)
         rows, _, width = memory["states"].shape
@@ -126,9 +117,6 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           (carry after it, logits [B, V] of the next).
-
-        Raises:
-          ValueError: the tokens are not [B] integers.
         """
         check_shapes(tokens=(tokens, "int B"))
         carry, logits = self.read(carry, tokens[:, None])
@@ -143,9 +131,6 @@ class EncoderDecoder(CheckedFields):
 
         Returns:
           (carry after them, logits [B, T, V] of the token after each).
-
-        Raises:
-          ValueError: the tokens are no table of integers, or have other rows than the carry.
         """
         memory, caches = carry.get("memory", {}), []
         before = carry["caches"][0]["self"]

@@ -60,9 +60,6 @@ def check_fields(module: Any, values: Mapping[str, Any]) -> None:
     Args:
       module: class of the network.
       values: values by the name of the field.
-
-    Raises:
-      ValueError: one is of another kind than its annotation, out of range, or an empty tuple.
     """
     fields = _fields(module)
     for name, value in values.items():

@@ -75,9 +75,6 @@ def auxiliary_loss(
 
     Returns:
       The mean over the batch, in nats.
-
-    Raises:
-      ValueError: the logits of a head have another shape, or the weight is negative or not finite.
     """
     check_shapes(logits=(logits, "B C"), **{f"auxiliaries[{name!r}]": (h, "B C") for name, h in auxiliaries.items()})
     check_shapes(weight=(weight, ">= 0"))
@@ -97,9 +94,6 @@ def standardized_to_symmetric(x: jax.Array) -> jax.Array:
 
     Returns:
       [..., 3], 2 p - 1.
-
-    Raises:
-      ValueError: x does not have 3 channels.
     """
     if x.shape[-1:] != (3,):
         raise ValueError(f"x.shape={x.shape}: transform_input needs colors; allowed: 3 channels")
@@ -319,9 +313,6 @@ class GoogLeNet(Backbone):
 
         Returns:
           The logits [B, num_classes], and {"aux1": [B, num_classes], "aux2": ...}.
-
-        Raises:
-          ValueError: `aux` is False.
         """
         if not self.aux:
             raise ValueError("aux=False: this GoogLeNet has no auxiliary heads; allowed: aux=True")

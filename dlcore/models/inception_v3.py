@@ -321,9 +321,6 @@ class InceptionV3(Backbone):
 
         Returns:
           The logits [B, num_classes], and {"aux": [B, num_classes]}.
-
-        Raises:
-          ValueError: `aux` is False.
         """
         if not self.aux:
             raise ValueError("aux=False: this InceptionV3 has no auxiliary head; allowed: aux=True")

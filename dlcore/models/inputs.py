@@ -16,9 +16,6 @@ def check_floats(name: str, x: Any) -> None:
     Args:
       name: name of the argument, for the message.
       x: what was given.
-
-    Raises:
-      ValueError: it is no array, has other numbers, or no channels.
     """
     if not isinstance(x, jax.Array | np.ndarray):
         raise ValueError(f"{name}: a {type(x).__name__}; allowed: arrays")
@@ -37,9 +34,6 @@ def check_images(module: nn.Module, x: jax.Array, first: str, smallest: int, lar
       first: path of its first convolution ("stem/conv"), whose kernel gives C once there are parameters.
       smallest: least height and width in pixels.
       largest: greatest height and width in pixels; None: no limit.
-
-    Raises:
-      ValueError: x is not [B, H, W, C] of floats, a side is out of range, or C is not what the model was built with.
     """
     kind = type(module).__name__
     check_floats("x", x)
@@ -60,9 +54,6 @@ def check_clips(module: nn.Module, x: jax.Array, first: str, smallest: tuple[int
       x: [B, T, H, W, C], clips.
       first: path of its first convolution ("stem/conv"), whose kernel gives C once there are parameters.
       smallest: (least frames, least height and width in pixels).
-
-    Raises:
-      ValueError: x is not [B, T, H, W, C] of floats, it is too small, or C is not what the model was built with.
     """
     frames, side = smallest
     check_floats("x", x)

@@ -51,9 +51,6 @@ def visible_count(patches: int, mask_ratio: float) -> int:
 
     Returns:
       N (1 - ratio), rounded down.
-
-    Raises:
-      ValueError: none would be seen, or none masked; the number is not whole, or the share not between 0 and 1.
     """
     check_whole_number("patches", patches, 1)
     check_shapes(mask_ratio=(mask_ratio, "0 to 1"))
@@ -152,9 +149,6 @@ class MAE(CheckedFields):
 
         Returns:
           (rows, columns).
-
-        Raises:
-          ValueError: x is no array of floats, or patches do not cover the image.
         """
         check_floats("x", x)
         return patch_grid(x, self.patch_size)
@@ -207,10 +201,6 @@ class MAE(CheckedFields):
         Returns:
           `prediction: [B, N, P P C]`, at least float32; `mask: [B, N]`, 1 where a patch was masked; `restore: [B, N]`,
           the rank of each patch's noise; `tokens`, the encoder's output, [B, 1 + seen, width].
-
-        Raises:
-          ValueError: patches do not cover the image, there is other noise, no patch would be seen, or there is no
-            decoder.
         """
         if not self.decoder_depth:
             raise ValueError("decoder_depth=0: an encoder alone fills nothing in; allowed: `encode`, or at least 1")
@@ -239,9 +229,6 @@ class MAE(CheckedFields):
 
         Returns:
           [B, 1 + K, width], normalized, the class token first; at least float32.
-
-        Raises:
-          ValueError: patches do not cover the image.
         """
         grid = self.grid(x)
         patches = self.patches(x)
@@ -315,9 +302,6 @@ class VideoMAE(MAE):
 
         Returns:
           (times, rows, columns).
-
-        Raises:
-          ValueError: x is no array of floats, or patches do not cover the clip.
         """
         check_floats("x", x)
         size = (self.tubelet, self.patch_size, self.patch_size)
@@ -416,9 +400,6 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int
 
     Returns:
       The variables, {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape, or a table is another; they are listed by name.
     """
     image = image or example_inputs(model)[0].shape[1:]
     for side in image:

@@ -86,9 +86,6 @@ def sets_of_pixels(x: jax.Array, size: int, partition: Partition) -> jax.Array:
 
     Returns:
       [B, H / P * W / P, P * P, C].
-
-    Raises:
-      ValueError: `partition` is unknown, or sets of `size` do not cover the map.
     """
     check_choice("partition", partition, Partition)
     check_shapes(x=(x, "B H W C"))
@@ -112,9 +109,6 @@ def join_sets(x: jax.Array, height: int, width: int, size: int, partition: Parti
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: `partition` is unknown, sets of `size` do not cover the map, or x has other sets.
     """
     check_choice("partition", partition, Partition)
     _check_cover(size, height=height, width=width)
@@ -155,9 +149,6 @@ class PartitionAttention(CheckedFields):
 
         Returns:
           [B, H, W, C].
-
-        Raises:
-          ValueError: P does not divide a side, or the heads do not divide C.
         """
         check_choice("partition", self.partition, ("window", "grid"))
         height, width, channels = x.shape[1:]

@@ -46,9 +46,6 @@ def round_channels(channels: float, divisor: int = 8) -> int:
 
     Returns:
       The nearest multiple (halves up, at least `divisor`), or the next one where that is less than 0.9 of `channels`.
-
-    Raises:
-      ValueError: the channels are negative or not finite, or the divisor is no positive whole number.
     """
     check_counts("channels", channels)
     check_whole_number("divisor", divisor, 1)

@@ -67,9 +67,6 @@ def distance_indices(queries: int, keys: int) -> np.ndarray:
     Returns:
       [q, k] int: i q' - j k' + (k - 1) k' rounded down, with q' = max(k / q, 1) and k' = max(q / k, 1) steps of the
       finer map; from 0 to 2 max(q, k) - 2.
-
-    Raises:
-      ValueError: a number is no positive whole number.
     """
     check_whole_number("queries", queries, 1)
     check_whole_number("keys", keys, 1)
@@ -118,9 +115,6 @@ class PooledAttention(CheckedFields):
 
         Returns:
           [B, 1 + T H' W', features], H' and W' of the pooled queries.
-
-        Raises:
-          ValueError: the version is unknown.
         """
         check_choice("version", self.version, (1, 2))
         dense = functools.partial(Dense, dtype=self.dtype, kernel_init=KERNEL_INIT)

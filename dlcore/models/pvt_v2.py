@@ -78,9 +78,6 @@ class ReducedAttention(CheckedFields):
 
         Returns:
           [B, H, W, C].
-
-        Raises:
-          ValueError: R is above a side of x.
         """
         channels, source = x.shape[-1], x
         if not self.linear and self.reduction > min(x.shape[1:3]):

@@ -144,10 +144,6 @@ def create_model(name: str, **fields: Any) -> nn.Module:
 
     Returns:
       The flax module.
-
-    Raises:
-      ValueError: there is no such model or field (close names are listed), or a value is out of range or of another
-        kind than the field's annotation.
     """
     variant = family_of(name).MODELS[name]
     module = getattr(variant, "func", variant)
@@ -171,9 +167,6 @@ def list_models(pattern: str = "*", kind: Kind = "image") -> list[str]:
 
     Returns:
       The names, sorted.
-
-    Raises:
-      ValueError: the kind is unknown, or the pattern is no text.
     """
     check_choice("kind", kind, FILES)
     if not isinstance(pattern, str):
@@ -189,9 +182,6 @@ def input_shape(name: str) -> tuple[int, int, int]:
 
     Returns:
       (H, W, C).
-
-    Raises:
-      ValueError: there is no such model, or it reads tokens.
     """
     family = family_of(name)
     if (kind := kind_of(name)) not in ("image", "encoder"):
@@ -222,9 +212,6 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
 
     Returns:
       {stage: {"stride": pixels of the image to one of the map, "channels": C}}, in the model's order.
-
-    Raises:
-      ValueError: the model has no method `features`, or the shape is not that of an image.
     """
     if not isinstance(shape, tuple | list) or len(shape) != 3:
         raise ValueError(f"shape={shape!r}: not of an image; allowed: (H, W, C)")

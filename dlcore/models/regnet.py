@@ -97,10 +97,6 @@ def quantized_widths(
 
     Returns:
       The blocks of each stage, and the channels of each stage.
-
-    Raises:
-      ValueError: the depth or the group's width is no positive whole number, the width no positive multiple of 8, the
-        slope below 0, the step at most 1, or one of them not finite.
     """
     check_whole_number("depth", depth, 1)
     check_whole_number("group_width", group_width, 1)

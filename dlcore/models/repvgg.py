@@ -119,9 +119,6 @@ def identity_kernel(shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
       The kernel: 1 in the middle where an output channel meets its own input.
-
-    Raises:
-      ValueError: the shape is another.
     """
     if not (len(shape) == 4 and all(is_whole_number(n) and n > 0 for n in shape) and shape[0] == shape[1]):
         raise ValueError(f"shape={tuple(shape)}: no kernel; allowed: (k, k, C / groups, C)")
@@ -171,9 +168,6 @@ def fold_branches(variables: Mapping[str, Any], rules: tuple[Rule, ...] = (fold_
 
     Returns:
       Variables of the folded network; a module that no rule folds is as it was.
-
-    Raises:
-      ValueError: there are no parameters, or no module has branches.
     """
     if not (isinstance(variables, Mapping) and isinstance(variables.get("params"), Mapping)):
         raise ValueError("variables: no parameters; allowed: {'params': ..., 'batch_stats': ...} of a network")

@@ -154,9 +154,6 @@ class BasicBlock(CheckedFields):
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
-
-        Raises:
-          ValueError: `groups` is not 1 or `base_width` not 64.
         """
         if self.groups != 1 or self.base_width != 64:
             raise ValueError(

@@ -48,9 +48,6 @@ def shortcut_a(x: jax.Array, features: int, stride: int) -> jax.Array:
 
     Returns:
       [B, ceil(H / stride), ceil(W / stride), features].
-
-    Raises:
-      ValueError: x is no map, has more channels than `features`, or a number is no positive whole number.
     """
     check_shapes(x=(x, "B H W C"))
     check_whole_number("features", features, 1)

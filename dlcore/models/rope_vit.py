@@ -45,9 +45,6 @@ def mixed_frequencies(
 
     Returns:
       [2, blocks, heads, D / 2]: of columns, then of rows. The second half of the pairs is orthogonal to the first.
-
-    Raises:
-      ValueError: the shape is another, D is no multiple of 4, or the period is not above 0.
     """
     if len(shape) != 4 or shape[0] != 2 or not all(is_whole_number(n) and n > 0 for n in shape):
         raise ValueError(f"shape={tuple(shape)}: no table of frequencies; allowed: (2, blocks, heads, D / 2)")

@@ -45,9 +45,6 @@ def channel_shuffle(x: jax.Array, groups: int) -> jax.Array:
     Returns:
       [..., C]: channel g n + i of x, n = C / groups, is channel i groups + g. Shuffling it in C / groups gives x
       again.
-
-    Raises:
-      ValueError: `groups` does not divide C.
     """
     channels = x.shape[-1]
     check_whole_number("groups", groups)
@@ -81,9 +78,6 @@ class ShuffleUnit(CheckedFields):
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
-
-        Raises:
-          ValueError: `features` is odd, or at stride 1 not C.
         """
         if self.features % 2 or (self.stride == 1 and x.shape[-1] != self.features):
             raise ValueError(

@@ -116,9 +116,6 @@ class SigLIP2(clip.SigLIP):
 
         Returns:
           [B, N, width], of the last block; padding gives tokens too, which no patch sees.
-
-        Raises:
-          ValueError: shapes do not fit together, or a concrete grid does not fit the patches or the mask.
         """
         images = PackedImages(*map(jnp.asarray, images))
         _check_images(images, CHANNELS * self.patch_size**2)

@@ -35,9 +35,6 @@ def stored_models(kind: str) -> dict[str, dict[str, Any]]:
 
     Returns:
       {name: {"family": file, "parameters": count, "reads": "224x224x3" or "tokens"}}, sorted.
-
-    Raises:
-      ValueError: the kind is unknown.
     """
     models = all_stored_models()
     check_choice("kind", kind, models)

@@ -141,9 +141,6 @@ def join_windows(x: jax.Array, sides: Sequence[int], size: int | tuple[int, ...]
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: a side is no whole number, windows do not cover the map, or x has other windows.
     """
     axes = len(sides)
     size, counts = _lengths(size, sides, axes)
@@ -163,9 +160,6 @@ def shift_mask(sides: Sequence[int], size: int | tuple[int, ...], shift: Sequenc
 
     Returns:
       [windows, M * M, M * M] bool: whether two pixels come from the same region of the map.
-
-    Raises:
-      ValueError: a side is no whole number, windows do not cover the map, or the shift is not within a window.
     """
     size, _ = _lengths(size, sides, len(sides))
     if len(shift) != len(sides) or not all(is_whole_number(n) and 0 <= n < m for n, m in zip(shift, size, strict=True)):

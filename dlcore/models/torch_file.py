@@ -79,9 +79,6 @@ class TorchTensor(NamedTuple):
 
         Returns:
           A new array.
-
-        Raises:
-          ValueError: the type is unknown, or the storage is too short.
         """
         if self.storage.kind not in DTYPES:
             raise ValueError(f"holds a torch.{self.storage.kind}; allowed: {', '.join(DTYPES)}")
@@ -133,9 +130,6 @@ def read_torch_file(path: str | Path) -> Any:
 
     Returns:
       The content, with a `TorchTensor` for each tensor and an `Unknown` for each object of another class.
-
-    Raises:
-      ValueError: the file is none of torch's, or is cut.
     """
     try:
         with open(path, "rb") as file:

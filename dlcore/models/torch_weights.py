@@ -108,9 +108,6 @@ def torch_names(name: str, **fields: Any) -> dict[str, str]:
 
     Returns:
       {path of a variable, "params/layer1_0/conv1/kernel": its name in a state dict, "layer1.0.conv1.weight"}.
-
-    Raises:
-      ValueError: the model's family has no table of names.
     """
     if hasattr(family_of(name), "from_torch_names"):
         raise ValueError(f"name={name!r}: has no table of names; allowed: models that read an image or tokens")
@@ -127,9 +124,6 @@ def published_names(name: str, project: int = 0, **fields: Any) -> dict[str, str
 
     Returns:
       {path of a variable: its name in a state dict; "q + k + v" where it joins several entries}.
-
-    Raises:
-      ValueError: there is no such project.
     """
     check_whole_number("project", project)
     if not -1 <= project < len(_layouts(name)):
@@ -197,9 +191,6 @@ def size_of_layers(
 
     Returns:
       The size; None where no such layer has an entry.
-
-    Raises:
-      ValueError: the layers have different sizes, or one fits none.
     """
     sizes = {}
     for path, leaf in leaves[0].items():
@@ -296,10 +287,6 @@ def load_torch(
     Returns:
       {"params": ..., "batch_stats": ...} of float32 arrays. Position embeddings of another image size are
       interpolated to that of the field `image_size`.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name. Or one holds integers,
-        NaN, infinity or a negative variance. Or `state_dict` is no dict.
     """
     if not isinstance(state_dict, Mapping):
         raise ValueError(f"state_dict={type(state_dict).__name__}: no state dict; allowed: a dict of name -> array")
@@ -356,10 +343,6 @@ def fill_from_torch(
 
     Returns:
       The tree, of arrays.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name. Or one holds integers,
-        NaN, infinity or a negative variance.
     """
     leaves = _leaves(shapes)
     names = {path: _torch_name(path, tuple(rules)) for path in leaves}

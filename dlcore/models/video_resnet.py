@@ -65,9 +65,6 @@ class VideoResNet(CheckedFields):
 
         Returns:
           logits, [B, num_classes].
-
-        Raises:
-          ValueError: the kind is unknown, or x is not [B, T, H, W, C] of floats.
         """
         check_choice("kind", self.kind, Kind)
         check_clips(self, x, "stem_0", smallest=(1, 1))

@@ -200,9 +200,6 @@ class VisionEncoderDecoder(EncoderDecoder):
 
         Returns:
           [B, T, width].
-
-        Raises:
-          ValueError: there are more tokens than the window.
         """
         length = tokens.shape[1]
         if length > self.window:

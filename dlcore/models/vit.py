@@ -252,9 +252,6 @@ class ViT(Backbone):
 
         Returns:
           (class token [B, width], patches [B, N, width]) after the last norm, at least float32.
-
-        Raises:
-          ValueError: there is no class token, or patches do not cover the image.
         """
         if self.pool != "token":
             raise ValueError(f"pool={self.pool!r}: has no class token; allowed: token")

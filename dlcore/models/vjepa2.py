@@ -64,10 +64,6 @@ def clip_angles(grid: Grid, features: int, period: float = 10_000.0) -> np.ndarr
 
     Returns:
       [N, 1, features] radians: three parts of 2 (features // 6) channels, and zeros.
-
-    Raises:
-      ValueError: the grid is not three positive whole numbers, a head has fewer than 6 channels, or the period is not
-        above 0.
     """
     if len(grid) != 3:
         raise ValueError(f"grid={grid}: {len(grid)} axes; allowed: (times, rows, columns)")
@@ -131,9 +127,6 @@ class ClipEncoder(CheckedFields):
 
         Returns:
           (times, rows, columns).
-
-        Raises:
-          ValueError: x is no array of floats, or tubelets do not cover the clip.
         """
         size = (self.tubelet, self.patch_size, self.patch_size)
         check_floats("x", x)

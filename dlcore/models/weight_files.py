@@ -187,9 +187,6 @@ def unwrap_state_dict(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
       The entries; while all names begin with the same one of `WRAPPERS` ("model.", "module."), without it. Of a
       self-supervised pair (`ENCODERS`) those of the encoder, without its projection head.
-
-    Raises:
-      ValueError: it is no dict, or a name no word.
     """
     if not isinstance(state_dict, Mapping) or not all(isinstance(key, str) for key in state_dict):
         raise ValueError(f"state_dict: a {type(state_dict).__name__}; allowed: {{name: array}}")

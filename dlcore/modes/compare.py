@@ -32,9 +32,6 @@ def compare(folders: Sequence[str | Path], out: Path, x: str = "step") -> str:
     Returns:
       Two text tables: the settings that differ, and the last and best metrics. A run is named by its differing
       settings.
-
-    Raises:
-      ValueError: a folder is no run, is repeated, or there are fewer than two.
     """
     from dlcore.report.curves import curves
     from dlcore.report.html import render

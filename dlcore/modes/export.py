@@ -138,9 +138,6 @@ def trace_program(
     Returns:
       (program of the weights and inputs that it reads, names of these weights, {name of such an input: its shape
       [batch, ...] and dtype}).
-
-    Raises:
-      ValueError: the function cannot be traced for a symbolic batch size.
     """
     weight_shapes = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in weights.items()}
     names_read = _read_by(function, weight_shapes, inputs)

@@ -34,9 +34,6 @@ def load(folder: str | Path = HERE) -> tuple[dict, dict[str, np.ndarray], Callab
 
     Returns:
       (manifest, weights, function of (weights, inputs)).
-
-    Raises:
-      ValueError: the program's checksum differs from the manifest's.
     """
     from safetensors.numpy import load_file
 
@@ -59,9 +56,6 @@ def preprocess(images: np.ndarray, rule: dict[str, Any]) -> np.ndarray:
       [N, h, w, C] float32 in [0, 1]: each image is scaled to cover (h, w) / crop_pct (bilinear, antialiased, in 8
       bits: floats are rounded to k / 255 first) and center-cropped to (h, w). Images of size (h, w) at a crop_pct of 1
       or None are not resized.
-
-    Raises:
-      ValueError: the shape, dtype or range is wrong.
     """
     height, width, channels = rule["shape"][1:]
     if images.ndim != 4 or images.shape[-1] != channels:
@@ -99,9 +93,6 @@ def read(path: str | Path, rule: dict[str, Any]) -> np.ndarray:
 
     Returns:
       [1, h, w, C] float32 in [0, 1].
-
-    Raises:
-      ValueError: the file is not a readable image.
     """
     height, width, channels = rule["shape"][1:]
     size, crop_pct = (height, width), rule["crop_pct"]
@@ -126,9 +117,6 @@ def predict(image: str | Path | np.ndarray, folder: str | Path = HERE) -> dict[s
 
     Returns:
       {"class": name, "probabilities": {name: probability}, the most probable first}; a list of these for a batch.
-
-    Raises:
-      ValueError: the function does not classify images, or `image` does not fit it.
     """
     manifest, weights, run = load(folder)
     if "input" not in manifest:

@@ -43,9 +43,6 @@ def profile(run: ResolvedRun) -> int:
 
     Returns:
       The exit status, 0.
-
-    Raises:
-      ValueError: there are several processes, or the profiler recorded no operation.
     """
     if jax.process_count() > 1:
         raise ValueError(f"--mode=profile: there are {jax.process_count()} processes; allowed: one process")

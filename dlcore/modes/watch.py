@@ -96,9 +96,6 @@ def watch_hooks(run: ResolvedRun, setup: Setup, batch: Any) -> list[Watch]:
 
     Returns:
       The hook in a list; an empty list if the flag is 0.
-
-    Raises:
-      ValueError: there are several processes.
     """
     if not run.flags.watch:
         return []

@@ -90,9 +90,6 @@ def relu(x: jax.Array, slope_at_zero: float | jax.Array = 0.0) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `slope_at_zero` is not finite.
     """
     check_shapes(slope_at_zero=(slope_at_zero, "... finite"))
     return jnp.where(x == 0, slope_at_zero * x, jax.nn.relu(x))
@@ -107,9 +104,6 @@ def leaky_relu(x: jax.Array, negative_slope: float | jax.Array = 0.01) -> jax.Ar
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `negative_slope` is not finite.
     """
     check_shapes(negative_slope=(negative_slope, "... finite"))
     return _leaky_relu(x, negative_slope)
@@ -158,9 +152,6 @@ def named_activation(name: str, argument: str = "activation") -> Callable[[jax.A
 
     Returns:
       The function, [...] -> [...].
-
-    Raises:
-      ValueError: the name is unknown.
     """
     if name not in ACTIVATIONS:
         raise ValueError(f"{argument}={name!r}: unknown; allowed: {', '.join(ACTIVATIONS)}")
@@ -176,9 +167,6 @@ def stochastic_gelu(rng: jax.Array, x: jax.Array) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `x` is no array of floats.
     """
     if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
         raise ValueError(f"x={describe_array(x)}: no floats; allowed: such as float32")
@@ -222,9 +210,6 @@ def soft_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `threshold` is negative.
     """
     check_shapes(threshold=(threshold, "... >= 0"))
     return jnp.where(jnp.abs(x) > threshold, x - threshold * jnp.sign(x), 0)
@@ -239,9 +224,6 @@ def hard_shrink(x: jax.Array, threshold: float | jax.Array = 0.5) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `threshold` is negative.
     """
     check_shapes(threshold=(threshold, "... >= 0"))
     return jnp.where(jnp.abs(x) > threshold, x, 0)
@@ -256,9 +238,6 @@ def maxout(x: jax.Array, pieces: int = 2) -> jax.Array:
 
     Returns:
       [..., F].
-
-    Raises:
-      ValueError: pieces do not divide the channels.
     """
     check_shapes(x=(x, "... F"))
     if not is_whole_number(pieces) or pieces < 1 or x.shape[-1] % pieces:

@@ -77,9 +77,6 @@ class AdditiveAttention(CheckedModule):
 
         Returns:
           (context [..., T, E], weights [..., T, S] with sum 1 over S).
-
-        Raises:
-          ValueError: the mask is not bool.
         """
         check_shapes(query=(query, "... T D"))
         check_shapes(keys=(keys, "... S E"))

@@ -32,9 +32,6 @@ def apply_model(
 
     Returns:
       (outputs, model_state), the latter as it was where `train` is False.
-
-    Raises:
-      ValueError: the model has no such method.
     """
     if isinstance(model, nn.Module) and not hasattr(model, method):
         raise ValueError(f"method={method!r}: {type(model).__name__} has none such; allowed: its methods")

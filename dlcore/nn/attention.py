@@ -63,9 +63,6 @@ def causal_mask(length: int, key_length: int | None = None, *, window: int | Non
 
     Returns:
       [T, S] bool, True where a query may attend.
-
-    Raises:
-      ValueError: there are more queries than keys, or the window is below 1.
     """
     key_length = length if key_length is None else key_length
     check_whole_number("length", length, 0)
@@ -89,9 +86,6 @@ def padding_mask(lengths: jax.Array, key_length: int) -> jax.Array:
 
     Returns:
       [B, 1, 1, S] bool, True where there is a key.
-
-    Raises:
-      ValueError: a concrete length is negative or above S.
     """
     check_indices("lengths", lengths, key_length + 1, f"lengths up to {key_length}")
     return (jnp.arange(key_length) < lengths[:, None])[:, None, None]
@@ -116,9 +110,6 @@ def attention_weights(
 
     Returns:
       [..., H, T, S], with sum 1 over S.
-
-    Raises:
-      ValueError: the shapes do not fit together, or the mask is not bool.
     """
     _check_attention(query, key, mask, bias, scale)
     return _softmax_of_scores(_scores("...thd,...shd->...hts", query, key, scale), mask, bias)
@@ -204,9 +195,6 @@ def dot_product_attention(
 
     Returns:
       [..., T, H, E].
-
-    Raises:
-      ValueError: the shapes do not fit together, or the mask is not bool.
     """
     _check_attention(query, key, mask, bias, scale)
     if value.shape[:-1] != key.shape[:-1]:
@@ -400,10 +388,6 @@ class MultiHeadAttention(CheckedModule):
 
         Returns:
           [..., T, features]; with a cache (that, the cache after it).
-
-        Raises:
-          ValueError: heads do not divide the features, the shapes do not fit together, or a key or value is given
-            although `fused_qkv` is on or the cache holds them.
         """
         features = self.features or query.shape[-1]
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads

@@ -50,9 +50,6 @@ class Cache:
 
         Returns:
           The cache.
-
-        Raises:
-          ValueError: a size is below 1.
         """
         sizes = length, num_heads, features, 1 if is_symbolic_dim(batch_size) else batch_size  # exports leave B open
         if not all(is_whole_number(size) and size >= 1 for size in sizes):
@@ -77,9 +74,6 @@ class Cache:
 
         Returns:
           The longer cache. A row that would not fit gets values of NaN, so that what follows is not silently wrong.
-
-        Raises:
-          ValueError: T is above L, or there are not B rows.
         """
         new, capacity = key.shape[1], self.capacity
         if new > capacity:

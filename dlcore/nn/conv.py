@@ -63,10 +63,6 @@ class Conv(nn.Conv):
 
         Returns:
           [B, H', W', features].
-
-        Raises:
-          ValueError: the inputs have too few axes or are smaller than the kernel, or the groups do not divide their
-            channels and the features.
         """
         axes = len(self.kernel_size) if isinstance(self.kernel_size, Sequence) else 1
         if inputs.ndim <= axes:

@@ -36,9 +36,6 @@ def conv_pattern(n: int = 2, m: int = 3, k: int = 1, pool: bool = True) -> str:
 
     Returns:
       The pattern.
-
-    Raises:
-      ValueError: a number is too small.
     """
     if not all(map(is_whole_number, (n, m, k))) or min(n, m) < 1 or k < 0:
         raise ValueError(f"n={n}, m={m} and k={k}: too small; allowed: whole numbers, n and m from 1, k from 0")
@@ -55,9 +52,6 @@ def expand_pattern(pattern: str, include_optional: bool = True) -> list[str]:
 
     Returns:
       Layer names in upper case.
-
-    Raises:
-      ValueError: a layer is unknown, or the string is no pattern.
     """
     tokens = re.findall(r"[A-Za-z]+|\d+|[^\s\w]", pattern)
     if "".join(tokens) != re.sub(r"\s", "", pattern):
@@ -160,9 +154,6 @@ class PatternNet(CheckedModule):
 
         Returns:
           [B, num_classes], at least float32.
-
-        Raises:
-          ValueError: the pattern does not end in its only SOFTMAX, has a CONV after an FC, or pools below one pixel.
         """
         layers = expand_pattern(self.pattern)
         if not isinstance(self.features, Sequence) or not self.features:

@@ -78,9 +78,6 @@ class ConvRecurrent(CheckedModule):
 
         Returns:
           (state after the last step, outputs [B, T, H, W, features]).
-
-        Raises:
-          ValueError: the cell is unknown, or x has another rank.
         """
         self._check()
         if x.ndim != 5:

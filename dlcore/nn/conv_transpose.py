@@ -63,9 +63,6 @@ class ConvTranspose(CheckedModule):
 
         Returns:
           [B, H', W', features].
-
-        Raises:
-          ValueError: groups do not divide the features, which are no whole number from 1, or shapes do not fit.
         """
         axes, groups = x.ndim - 2, self.feature_group_count
         if np.shape(self.kernel_size) != (axes,):

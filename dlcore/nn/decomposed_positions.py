@@ -46,9 +46,6 @@ class DecomposedRelativePositions(CheckedModule):
 
         Returns:
           [..., H, h' w', h' w'], queries before keys, to be added to the scaled scores.
-
-        Raises:
-          ValueError: the queries are not those of that grid.
         """
         rows, columns = pair_of("grid", self.grid)
         height, width = grid = self.grid if grid is None else pair_of("grid", grid)

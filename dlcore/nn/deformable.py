@@ -64,9 +64,6 @@ class DeformableConv(CheckedModule):
 
         Returns:
           [B, H', W', features].
-
-        Raises:
-          ValueError: groups do not divide the channels, or shapes do not fit.
         """
         check_shapes(x=(x, "B H W C"))
         size, channels = pair_of("kernel_size", self.kernel_size), x.shape[-1]

@@ -37,9 +37,6 @@ def star_offsets(num_heads: int, counts: Sequence[int]) -> np.ndarray:
     Returns:
       [H, sum(counts), 2] float32 of (x, y): point k of a level lies k steps in the direction of the head, whose
       longer component is 1.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1, or there is no level.
     """
     check_whole_number("num_heads", num_heads, 1)
     if np.ndim(counts) != 1 or not len(counts) or not all(is_whole_number(count) and count >= 1 for count in counts):
@@ -92,9 +89,6 @@ class DeformableAttention(CheckedModule):
 
         Returns:
           [B, Q, D].
-
-        Raises:
-          ValueError: the heads do not divide D, or the shapes do not fit.
         """
         features, levels, heads = query.shape[-1], len(shapes), self.num_heads
         if features % heads:

@@ -34,9 +34,6 @@ def flatten_maps(maps: Sequence[jax.Array]) -> tuple[jax.Array, tuple[tuple[int,
 
     Returns:
       ([B, N, D], (h, w) of each level).
-
-    Raises:
-      ValueError: there is no map, or they differ in B or D.
     """
     if not maps:
         raise ValueError("maps=[]: no level; allowed: at least one")
@@ -55,9 +52,6 @@ def grid_centers(shapes: Shapes) -> np.ndarray:
 
     Returns:
       [N, 2] float32 of (x, y) in fractions of the map's sides, row by row, one level after the other.
-
-    Raises:
-      ValueError: there is no level, or a side is no whole number of at least 1.
     """
     if not shapes:
         raise ValueError("shapes=(): no level; allowed: at least one")

@@ -36,9 +36,6 @@ class Embed(nn.Embed):
         Returns:
           [..., features] in `dtype`, or in that of the parameters where it is None; NaN for a traced index
           outside the table.
-
-        Raises:
-          ValueError: the inputs are no integers, or a concrete one is outside the table.
         """
         if not jnp.issubdtype(inputs.dtype, jnp.integer):
             raise ValueError(f"inputs={inputs.dtype}: not an index; allowed: integers below {self.num_embeddings}")

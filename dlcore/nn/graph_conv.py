@@ -36,10 +36,6 @@ def neighbor_sum(
 
     Returns:
       [N, D].
-
-    Raises:
-      ValueError: a shape or dtype is wrong, a concrete edge names no node, or both or neither of adjacency and edges
-        are given.
     """
     if f.ndim != 2:
         raise ValueError(f"f.shape={f.shape}: not one graph; allowed: [N, D] (vmap over several graphs)")

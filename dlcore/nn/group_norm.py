@@ -101,9 +101,6 @@ class GroupNorm(CheckedModule):
 
         Returns:
           [B, ..., C].
-
-        Raises:
-          ValueError: groups do not divide C, or not exactly one of num_groups and group_size is given.
         """
         channels = x.shape[-1]
         if (self.num_groups is None) == (self.group_size is None):
@@ -230,9 +227,6 @@ def local_response_norm(
 
     Returns:
       [..., C].
-
-    Raises:
-      ValueError: size is below 1, `alpha` or `k` is negative, or `beta` is not finite.
     """
     if not is_whole_number(size) or size < 1:
         raise ValueError(f"size={size}: no channels; allowed: whole numbers of at least 1")

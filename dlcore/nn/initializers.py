@@ -101,9 +101,6 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs]; the leading axes count as inputs.
-
-    Raises:
-      ValueError: the scale is not finite, or the initializer is asked for a vector or a scalar.
     """
     check_shapes(scale=(scale, "finite"))
 
@@ -153,9 +150,6 @@ def kaiming_normal(mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
-
-    Raises:
-      ValueError: the slope is not finite.
     """
     check_shapes(slope=(slope, "finite"))
     return _scaled(2 / (1 + slope**2), mode, "normal")
@@ -171,9 +165,6 @@ def kaiming_uniform(mode: Mode = "fan_in", slope: float = 0.0) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array for kernels [..., inputs, outputs].
-
-    Raises:
-      ValueError: the slope is not finite.
     """
     check_shapes(slope=(slope, "finite"))
     return _scaled(2 / (1 + slope**2), mode, "uniform")

@@ -36,9 +36,6 @@ def causal_kernel_mask(
 
     Returns:
       [rows, columns, channels, features] of zeros and ones.
-
-    Raises:
-      ValueError: the type is unknown, the kernel is even, or colors do not divide channels and features.
     """
     if mask_type not in ("A", "B"):
         raise ValueError(f"mask_type={mask_type!r}: unknown; allowed: A (excludes the pixel itself) or B")

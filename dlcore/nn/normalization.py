@@ -77,10 +77,6 @@ class BatchNorm(CheckedModule):
 
         Returns:
           [B, ..., C].
-
-        Raises:
-          ValueError: the mask has another shape, `use_running_average` is given twice or never, or there is one value
-            a channel in training.
         """
         frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if mask is not None and mask.shape != x.shape[:1]:
@@ -138,9 +134,6 @@ def fold_batch_norm(
 
     Returns:
       `kernel` and `bias` of the merged layer.
-
-    Raises:
-      ValueError: an array is missing, the kernel's outputs are not the batch norm's channels, or epsilon is negative.
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     for name, arrays, needed in (("layer", layer, ("kernel",)), ("batch_stats", batch_stats, ("mean", "var"))):

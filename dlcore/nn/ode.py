@@ -58,10 +58,6 @@ def odeint(
 
     Returns:
       h at all N times, leaves [N, ...]; the first is `state`.
-
-    Raises:
-      ValueError: the method or the gradient is unknown, `steps` is no whole number from 1, or `times` is no vector of
-        finite numbers that rise or fall.
     """
     check_choice("method", method, _RULES)
     check_choice("gradient", gradient, ("direct", "adjoint"))

@@ -56,10 +56,6 @@ def sinusoidal_encoding(positions: int | jax.Array, features: int, max_period: f
 
     Returns:
       [..., features], at least float32.
-
-    Raises:
-      ValueError: features is odd or below 2, the period is not above 0, or a number of positions is negative or a
-        fraction.
     """
     check_whole_number("features", features)
     if features < 2 or features % 2:
@@ -100,10 +96,6 @@ def sinusoidal_encoding_2d(
 
     Returns:
       [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
-
-    Raises:
-      ValueError: a side is no whole number of at least 1, features is no multiple of 4, the period is not above 0, or
-        the shift is not finite.
     """
     check_whole_number("height", height, 1)
     check_whole_number("width", width, 1)
@@ -139,10 +131,6 @@ def grid_positions(rows: int, columns: int, features: int, scales: tuple[float, 
 
     Returns:
       [rows columns, D] float32, row by row.
-
-    Raises:
-      ValueError: D is no multiple of 4, rows or columns are no whole numbers of at least 1, or there are not two finite
-        scales.
     """
     check_whole_number("rows", rows, 1)
     check_whole_number("columns", columns, 1)
@@ -179,9 +167,6 @@ def interpolate_positions(
 
     Returns:
       [..., num_prefix_tokens + h' w', D].
-
-    Raises:
-      ValueError: a grid is not two whole numbers of at least 1, or the table does not have it.
     """
     grid, new_grid = pair_of("grid", grid), pair_of("new_grid", new_grid)
     check_whole_number("num_prefix_tokens", num_prefix_tokens, 0)
@@ -222,9 +207,6 @@ class LearnedPositions(CheckedModule):
 
         Returns:
           The shape of x.
-
-        Raises:
-          ValueError: x does not have the tokens of that grid.
         """
         rows, columns = pair_of("grid", self.grid)
         grid = (rows, columns) if grid is None else pair_of("grid", grid)
@@ -251,9 +233,6 @@ def interpolate_offsets(
 
     Returns:
       [(2 h' - 1)(2 w' - 1), H], and the 3 rows of a class token.
-
-    Raises:
-      ValueError: a window is not two whole numbers of at least 1, or the table does not have its rows.
     """
     window, new_window = pair_of("window", window), pair_of("new_window", new_window)
     check_shapes(table=(table, f"{(2 * window[0] - 1) * (2 * window[1] - 1) + 3 * class_token} H"))
@@ -294,9 +273,6 @@ class RelativePositionBias(CheckedModule):
         Returns:
           [num_heads, N, N] with the window's N pixels in row order, queries before keys; with a class token, it is
           before the pixels, [num_heads, 1 + N, 1 + N].
-
-        Raises:
-          ValueError: the field's window is not two or three whole numbers of at least 1.
         """
         sides = self.window
         if np.shape(sides) not in ((2,), (3,)) or not all(is_whole_number(side) and side >= 1 for side in sides):
@@ -372,10 +348,6 @@ def relative_buckets(
 
     Returns:
       [...] int32, from 0 to num_buckets - 1.
-
-    Raises:
-      ValueError: there are too few buckets, `max_distance` is within the buckets of one distance, one of them is no
-        whole number, or the offsets are no integers.
     """
     check_shapes(offset=(offset, "int ..."))
     check_whole_number("num_buckets", num_buckets)

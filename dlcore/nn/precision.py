@@ -18,9 +18,6 @@ def check_float_dtype(name: str, dtype: Any) -> None:
     Args:
       name: name of the argument, for the message.
       dtype: dtype, its name, or None, which passes.
-
-    Raises:
-      ValueError: it is a dtype of other numbers, or none.
     """
     try:
         is_float = dtype is None or jnp.issubdtype(dtype, jnp.floating)

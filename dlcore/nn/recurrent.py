@@ -44,9 +44,6 @@ def reverse_sequences(x: jax.Array, lengths: jax.Array | None = None) -> jax.Arr
 
     Returns:
       [B, T, ...], x[b, lengths[b] - 1 - t] at step t; the steps behind are reversed among themselves.
-
-    Raises:
-      ValueError: x has no two axes, or the lengths do not fit it.
     """
     if jnp.ndim(x) < 2:
         raise ValueError(f"x={describe_array(x)}: no rows of steps; allowed: [B, T, ...]")
@@ -144,9 +141,6 @@ class Recurrent(CheckedModule):
 
         Returns:
           (state after the last step of each row, outputs [B, T, H], zero behind it).
-
-        Raises:
-          ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
         kind = self._kind
         step, gates = kind.step, kind.gates
@@ -206,9 +200,6 @@ def orthogonal_by_gate(gates: int) -> Any:
 
     Returns:
       (key, shape, dtype) -> the kernel.
-
-    Raises:
-      ValueError: `gates` is no whole number of at least 1, or the kernel asked for has no such number of gates.
     """
     check_whole_number("gates", gates, 1)
 

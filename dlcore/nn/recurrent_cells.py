@@ -52,9 +52,6 @@ def rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h',).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 1, 1)
     return (jnp.tanh(a + u),)
@@ -70,9 +67,6 @@ def relu_rnn_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h',).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 1, 1)
     return (nn.relu(a + u),)
@@ -88,9 +82,6 @@ def lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 4, 2)
     _, c = carry
@@ -109,9 +100,6 @@ def gru_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h',).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 3, 1)
     (h,) = carry
@@ -132,9 +120,6 @@ def no_forget_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 3, 2)
     _, c = carry
@@ -153,9 +138,6 @@ def no_output_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 3, 2)
     _, c = carry
@@ -174,9 +156,6 @@ def coupled_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array) -> Carry:
 
     Returns:
       (h', c').
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 3, 2)
     _, c = carry
@@ -197,9 +176,6 @@ def peephole_lstm_cell(carry: Carry, a: jax.Array, u: jax.Array, peephole: jax.A
 
     Returns:
       (h', c').
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     _check_step(carry, a, u, 4, 2)
     check_shapes(peephole=(peephole, f"3 {carry[-1].shape[-1]}"))

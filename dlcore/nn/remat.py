@@ -48,9 +48,6 @@ def remat(block: Any, policy: Remat, static_argnums: tuple[int, ...] = (), *, is
 
     Returns:
       The wrapped class or method; `block` itself for "none".
-
-    Raises:
-      ValueError: the policy is unknown, or a number of an argument is no whole number from 0.
     """
     if policy not in REMAT_POLICIES:
         raise ValueError(f"remat={policy!r}: unknown; allowed: {', '.join(get_args(Remat))}")

@@ -33,9 +33,6 @@ def rotate_pairs(x: jax.Array, angles: jax.Array, pairs: Pairs = "halves") -> ja
 
     Returns:
       The shape and dtype of x.
-
-    Raises:
-      ValueError: D is odd, the angles do not fit x, or pairs is unknown.
     """
     if x.shape[-1] % 2:
         raise ValueError(f"x.shape={x.shape}: {x.shape[-1]} channels are no pairs; allowed: an even number")
@@ -79,9 +76,6 @@ def axial_angles(
 
     Returns:
       [h w, 1, D / 2], row by row, for all heads.
-
-    Raises:
-      ValueError: D is no multiple of 4, rows or columns are no vector, or the period is not above 0.
     """
     check_whole_number("features", features, 4)
     check_shapes(rows=(rows, "h"), columns=(columns, "w"))
@@ -106,9 +100,6 @@ def rotary(x: jax.Array, positions: jax.Array, period: float = 10_000.0) -> jax.
 
     Returns:
       The shape and dtype of x.
-
-    Raises:
-      ValueError: D is odd, the positions do not fit x, or the period is not above 0.
     """
     check_shapes(x=(x, "... T H D"))
     features = x.shape[-1]

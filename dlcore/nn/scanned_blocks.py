@@ -44,9 +44,6 @@ def scan_blocks(
 
     Returns:
       (What the last block returns, the outputs of all blocks [K, ...]).
-
-    Raises:
-      ValueError: `length` is no whole number of at least 1.
     """
     check_whole_number("length", length, 1)
     scan = nn.scan(
@@ -67,9 +64,6 @@ def stack_blocks(variables: Any) -> Any:
 
     Returns:
       The tree with a module `blocks`, whose leaves have a first axis of the blocks.
-
-    Raises:
-      ValueError: blocks differ in structure or shapes.
     """
     if not isinstance(variables, Mapping):
         return variables

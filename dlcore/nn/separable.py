@@ -60,9 +60,6 @@ class DepthwiseSeparableConv(CheckedModule):
 
         Returns:
           [B, H', W', features].
-
-        Raises:
-          ValueError: the kernel has not two sides, or as `Conv`.
         """
         if np.shape(self.kernel_size) != (2,):
             raise ValueError(f"kernel_size={self.kernel_size}: not two sides; allowed: (rows, columns)")
@@ -114,9 +111,6 @@ class FactorizedConv(CheckedModule):
 
         Returns:
           [B, H', W', features].
-
-        Raises:
-          ValueError: the strides or the padding do not fit two axes, or as `Conv`.
         """
         sy, sx = pair_of("strides", self.strides)
         if isinstance(self.padding, str):

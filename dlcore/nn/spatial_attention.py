@@ -65,9 +65,6 @@ class NonLocalBlock(CheckedModule):
 
         Returns:
           [B, ..., C].
-
-        Raises:
-          ValueError: the kind is unknown, or `pool` is on and x is not [B, H, W, C].
         """
         if self.pool and x.ndim != 4:
             raise ValueError(f"x.shape={x.shape}: no image batch to pool; allowed: [B, H, W, C], or pool=False")
@@ -157,9 +154,6 @@ class LocalAttention(CheckedModule):
 
         Returns:
           [B, H, W, features].
-
-        Raises:
-          ValueError: the window is even, or heads do not divide the features.
         """
         check_shapes(x=(x, "B H W C"))
         features = self.features or x.shape[-1]

@@ -69,9 +69,6 @@ class SpatialTransformer(CheckedModule):
 
         Returns:
           (transformed images [B, *size, C], theta [B, 2, 3]).
-
-        Raises:
-          ValueError: the kind is unknown.
         """
         check_choice("kind", self.kind, ("affine", "rotation", "similarity"))
         counts = {"affine": 6, "rotation": 1, "similarity": 4}

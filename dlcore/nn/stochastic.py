@@ -149,9 +149,6 @@ def stochastic_depth(
 
     Returns:
       [B, ...].
-
-    Raises:
-      ValueError: the probability is outside [0, 1], the mode is unknown, or the branch has no axes.
     """
     survival_probability = _keep_prob(survival_probability, None, "survival_probability")
     if mode not in ("row", "batch"):
@@ -175,9 +172,6 @@ def survival_probabilities(num_blocks: int, last: float = 0.5) -> tuple[float, .
 
     Returns:
       L probabilities, the first block first.
-
-    Raises:
-      ValueError: there is no block, or `last` is outside [0, 1].
     """
     if not is_whole_number(num_blocks) or num_blocks < 1:
         raise ValueError(f"num_blocks={num_blocks}: too few; allowed: whole numbers of at least 1")
@@ -247,9 +241,6 @@ class DropConnect(CheckedModule):
 
         Returns:
           [B, features].
-
-        Raises:
-          ValueError: x has another rank, or `deterministic` is given twice or never.
         """
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         if x.ndim != 2:

@@ -55,9 +55,6 @@ class ConditionalInstanceNorm(CheckedModule):
 
         Returns:
           [B, ..., C].
-
-        Raises:
-          ValueError: style has another shape.
         """
         ids = jnp.issubdtype(style.dtype, jnp.integer)
         expected = x.shape[:1] if ids else (x.shape[0], self.num_styles)
@@ -105,9 +102,6 @@ class AdaptiveInstanceNorm(CheckedModule):
 
         Returns:
           [B, ..., C].
-
-        Raises:
-          ValueError: style has another shape.
         """
         if style.ndim != 2 or style.shape[0] != x.shape[0]:
             raise ValueError(f"style.shape={style.shape}: does not fit x.shape={x.shape}; allowed: ({x.shape[0]}, D)")
@@ -129,9 +123,6 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
 
     Returns:
       The shape and dtype of `content`.
-
-    Raises:
-      ValueError: channels or examples do not fit, or epsilon is negative.
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     if style.shape[-1] != content.shape[-1] or style.shape[0] not in (1, content.shape[0]):

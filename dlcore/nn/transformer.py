@@ -44,9 +44,6 @@ def drop_path(branch: jax.Array, rate: float | jax.Array, train: bool) -> jax.Ar
 
     Returns:
       [B, ...].
-
-    Raises:
-      ValueError: the rate is outside [0, 1].
     """
     check_shapes(rate=(rate, "0 to 1"))
     if not isinstance(rate, jax.Array) and rate <= 0:

@@ -84,9 +84,6 @@ class RelativeAttention(CheckedModule):
 
         Returns:
           [B, T, D].
-
-        Raises:
-          ValueError: the heads do not divide the features.
         """
         features, length, keys = x.shape[-1], x.shape[1], context.shape[1]
         if features % self.num_heads:

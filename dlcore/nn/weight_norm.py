@@ -48,9 +48,6 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
 
     Returns:
       The shape of v.
-
-    Raises:
-      ValueError: g has another shape or is not finite, or there is no such axis.
     """
     check_shapes(g=(g, "... finite"))
     check_shapes(axis=(axis, f"int {-v.ndim} to {max(v.ndim - 1, 0)}"))
@@ -84,9 +81,6 @@ def spectral_norm(
 
     Returns:
       (normalized kernel, u for the next call).
-
-    Raises:
-      ValueError: u has another shape, there are fewer than one step, or epsilon is negative.
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     if u.shape != kernel.shape[-1:]:
@@ -111,9 +105,6 @@ def standardize_weight(kernel: jax.Array, epsilon: float = 1e-5) -> jax.Array:
 
     Returns:
       The shape of `kernel`.
-
-    Raises:
-      ValueError: the kernel has fewer than two axes, or epsilon is negative.
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     if kernel.ndim < 2:

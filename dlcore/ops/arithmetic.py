@@ -41,9 +41,6 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
 
     Returns:
       Pixels from the first tap to the last, both included.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1.
     """
     check_whole_number("kernel_size", kernel_size, 1)
     check_whole_number("dilation", dilation, 1)
@@ -71,10 +68,6 @@ def conv_output_size(
 
     Returns:
       Output pixels, at least 1.
-
-    Raises:
-      ValueError: an argument is out of range, the kernel is larger than the padded input, or the division leaves a
-        remainder under `exact`.
     """
     check_whole_number("size", size, 1)
     check_whole_number("stride", stride, 1)
@@ -110,9 +103,6 @@ def conv_transpose_output_size(
 
     Returns:
       Output pixels, at least 1.
-
-    Raises:
-      ValueError: an argument is out of range, or no output pixel remains.
     """
     check_whole_number("size", size, 1)
     check_whole_number("stride", stride, 1)
@@ -141,9 +131,6 @@ def same_padding(kernel_size: int, dilation: int = 1) -> int:
 
     Returns:
       Pixels of padding on each side.
-
-    Raises:
-      ValueError: the dilated kernel has an even extent, for which no equal padding of both sides keeps the size.
     """
     extent = effective_kernel_size(kernel_size, dilation)
     if extent % 2 == 0:
@@ -166,10 +153,6 @@ def conv_parameters(channels: int, features: int, kernel_size: Sizes, groups: in
 
     Returns:
       The number of parameters.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1, there is none, or groups do not divide channels and
-        features.
     """
     for name, value in (("channels", channels), ("features", features), ("groups", groups)):
         check_whole_number(name, value, 1)
@@ -192,9 +175,6 @@ def conv_macs(out_size: Sizes, channels: int, features: int, kernel_size: Sizes,
 
     Returns:
       The number of multiply-adds; FLOPs are twice as many.
-
-    Raises:
-      ValueError: as `conv_parameters`, or the output and the kernel differ in their number of axes.
     """
     axes, kernel_axes = (2 if is_whole_number(v) else np.size(v) for v in (out_size, kernel_size))
     if axes != kernel_axes:
@@ -211,9 +191,6 @@ def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None =
 
     Returns:
       Extent of the receptive field in input pixels; 1 without layers.
-
-    Raises:
-      ValueError: the two sequences differ in length or hold anything else than whole numbers of at least 1.
     """
     if np.ndim(kernel_sizes) != 1:
         raise ValueError(f"kernel_sizes={kernel_sizes}: no sequence; allowed: one number for each layer")

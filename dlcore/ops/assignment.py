@@ -31,9 +31,6 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
     Returns:
       [M] int32, row of each column; -1 for padding, and for the columns left out where there are fewer rows than valid
       columns.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete cost is NaN.
     """
     check_shapes(cost=(cost, "Q M"), valid=(valid, "M or None"))
     count, columns = cost.shape

@@ -58,9 +58,6 @@ def attention_kernels(*platforms: Platform) -> Iterator[None]:
 
     Yields:
       Nothing.
-
-    Raises:
-      ValueError: a platform is unknown.
     """
     for platform in platforms:
         check_choice("platforms", platform, get_args(Platform))

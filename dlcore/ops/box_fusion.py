@@ -92,10 +92,6 @@ def soft_nms(
 
     Returns:
       [N], the lowered scores in the order of `boxes`; 0 for padding.
-
-    Raises:
-      ValueError: the shapes do not fit together, a number is out of range, `decay` is unknown, or a concrete valid box
-        is flipped or not finite.
     """
     check_choice("decay", decay, Decay)
     check_shapes(
@@ -147,10 +143,6 @@ def weighted_boxes_fusion(
 
     Returns:
       The clusters, in the order of their first boxes' scores.
-
-    Raises:
-      ValueError: the shapes do not fit together, a number is out of range, or a concrete valid box is flipped or not
-        finite.
     """
     check_shapes(
         boxes=(boxes, "N 4"),
@@ -191,9 +183,6 @@ def image_view(image: jax.Array, view: DetectorView) -> jax.Array:
 
     Returns:
       [..., round(scale H), round(scale W), C].
-
-    Raises:
-      ValueError: the image has fewer than three axes, or the scale is not above 0 or leaves no pixel.
     """
     check_shapes(image=(image, "... H W C"))
     height, width = _view_size(image.shape[-3:-1], view)
@@ -211,9 +200,6 @@ def boxes_of_view(boxes: jax.Array, view: DetectorView, size: tuple[int, int]) -
 
     Returns:
       [..., 4] in pixels of the image.
-
-    Raises:
-      ValueError: as `image_view`.
     """
     check_shapes(boxes=(boxes, "... 4"))
     height, width = _view_size(size, view)
@@ -241,9 +227,6 @@ def fuse_views(
 
     Returns:
       The clusters, in pixels of the image.
-
-    Raises:
-      ValueError: the numbers of views differ, there is none, or as `weighted_boxes_fusion`.
     """
     if len(detections) != len(views) or not views:
         raise ValueError(f"detections={len(detections)} views: views has {len(views)}; allowed: as many, at least one")

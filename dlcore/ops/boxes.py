@@ -89,9 +89,6 @@ def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (intersection, union), areas [...] in square pixels.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete coordinate is not finite.
     """
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
@@ -111,9 +108,6 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [...], IoU in [0, 1].
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete box is flipped or not finite.
     """
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
@@ -210,9 +204,6 @@ def box_angle(boxes: jax.Array) -> jax.Array:
 
     Returns:
       [...] in radians; a point has the angle 0 and no gradient.
-
-    Raises:
-      ValueError: there are not four numbers a box, or a concrete one is not finite.
     """
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _wide("boxes", boxes)
@@ -232,9 +223,6 @@ def masks_to_boxes(masks: jax.Array) -> jax.Array:
 
     Returns:
       [..., 4] float32 (x0, y0, x1, y1); zeros for an empty mask.
-
-    Raises:
-      ValueError: the masks have fewer than two axes or no pixels, or a concrete pixel is negative or NaN.
     """
     check_shapes(masks=(masks, "mask ... H W"))
     if 0 in np.shape(masks)[-2:]:
@@ -258,9 +246,6 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
 
     Returns:
       [..., 4] in the format `target`.
-
-    Raises:
-      ValueError: a format is unknown.
     """
     for name, value in (("source", source), ("target", target)):
         if value not in ("xyxy", "xywh", "cxcywh"):
@@ -288,9 +273,6 @@ def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array
 
     Returns:
       [..., 4], coordinates in [0, width] and [0, height].
-
-    Raises:
-      ValueError: there are not two sides, one is negative, or a concrete coordinate is not finite.
     """
     if np.shape(size) != (2,):
         raise ValueError(f"size={size}: not two sides; allowed: (height, width)")
@@ -312,9 +294,6 @@ def resize_boxes(boxes: jax.Array, original_size: tuple[int, int], new_size: tup
 
     Returns:
       [..., 4] in the resized image.
-
-    Raises:
-      ValueError: a side is not positive.
     """
     for name, size in (("original_size", original_size), ("new_size", new_size)):
         if np.shape(size) != (2,) or not all(0 < side < math.inf for side in size):
@@ -334,9 +313,6 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
 
     Returns:
       [..., 4] (left, top, right, bottom) in pixels; negative where the location is outside the box.
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete number is not finite.
     """
     check_shapes(points=(points, "... 2"))
     check_shapes(boxes=(boxes, "... 4"))
@@ -354,9 +330,6 @@ def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
 
     Returns:
       [..., 4] (x0, y0, x1, y1).
-
-    Raises:
-      ValueError: the shapes do not fit together, or a concrete number is not finite.
     """
     check_shapes(points=(points, "... 2"))
     check_shapes(distances=(distances, "... 4"))
@@ -377,9 +350,6 @@ def encode_boxes(
 
     Returns:
       [..., 4] deltas times `weights`.
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete box is flipped or not finite, or a weight is not above 0.
     """
     _check_weights(weights)
     check_boxes("boxes", boxes)
@@ -407,10 +377,6 @@ def decode_boxes(
 
     Returns:
       [..., 4] (x0, y0, x1, y1).
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete anchor is flipped or not finite, or a weight or the limit
-        is not above 0.
     """
     check_shapes(deltas=(deltas, "... 4"), scale_clamp=(scale_clamp, "> 0"))
     _check_weights(weights)

@@ -85,9 +85,6 @@ def check_intrinsics(intrinsics: Any) -> None:
 
     Args:
       intrinsics: [..., 3, 3].
-
-    Raises:
-      ValueError: the shape is another, or the matrix is singular, not finite, or not upper triangular with a last 1.
     """
     if jnp.shape(intrinsics)[-2:] != (3, 3):
         raise ValueError(f"intrinsics.shape={jnp.shape(intrinsics)}: not a matrix K; allowed: [3, 3]")
@@ -145,10 +142,6 @@ def look_at(
 
     Returns:
       (rotation [3, 3], translation [3]), world to camera.
-
-    Raises:
-      ValueError: there are not three numbers each, the target is the center, or `up` is parallel to the direction of
-        view.
     """
     check_shapes(center=(center, "3"), target=(target, "3"), up=(up, "3"))
     center, target, up = (jnp.asarray(v, float) for v in (center, target, up))

@@ -45,9 +45,6 @@ def check_boxes(name: str, boxes: Any, valid: Any = None) -> None:
       name: name of the argument, for the message.
       boxes: [..., 4] (x0, y0, x1, y1); traced ones pass.
       valid: [...], 0 or False for padding, which may hold anything; None means that all are valid.
-
-    Raises:
-      ValueError: a coordinate is NaN or infinite, x1 < x0, or y1 < y0; the first box is named.
     """
     if isinstance(boxes, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
         return
@@ -66,9 +63,6 @@ def check_broadcast(**arguments: jax.Array | np.ndarray) -> None:
 
     Args:
       **arguments: [..., D] by the name of the argument.
-
-    Raises:
-      ValueError: they do not.
     """
     try:
         np.broadcast_shapes(*(np.shape(array)[:-1] for array in arguments.values()))
@@ -86,9 +80,6 @@ def check_class_ids(name: str, labels: Any, num_classes: int | None, ignored: An
       num_classes: C; None for any number of classes.
       ignored: a label that stands for none (void, padding), or several; None for no such label.
       valid: [...], 0 or False for padding, whose label may be anything; None means that all are valid.
-
-    Raises:
-      ValueError: a label is outside [0, C) and not ignored; the first is named.
     """
     if isinstance(labels, jax.core.Tracer) or isinstance(valid, jax.core.Tracer):
         return
@@ -109,9 +100,6 @@ def check_indices(name: str, indices: Any, size: int, what: str, ignored: Any = 
       size: size of what they point into.
       what: plural noun for it ("images").
       ignored: an index that stands for none, or several; None for no such index.
-
-    Raises:
-      ValueError: an index is outside [0, size) and not ignored, or no whole number; the first is named.
     """
     if isinstance(indices, jax.core.Tracer):
         return
@@ -133,9 +121,6 @@ def check_classes(name: str, labels: Any) -> None:
     Args:
       name: name of the argument, for the message.
       labels: [...], whole numbers or words; traced ones pass.
-
-    Raises:
-      ValueError: one is a fraction or NaN; the first is named.
     """
     if isinstance(labels, jax.core.Tracer) or np.asarray(labels).dtype.kind != "f":
         return
@@ -152,9 +137,6 @@ def check_keys(name: str, record: Any, keys: Sequence[str]) -> None:
       name: name of the argument, for the message.
       record: the dict.
       keys: keys that it must have.
-
-    Raises:
-      ValueError: it is no dict, or lacks a key; the first is named.
     """
     if not hasattr(record, "keys"):
         raise ValueError(f"{name}={type(record).__name__}: no dict; allowed: a dict with {', '.join(keys)}")
@@ -170,9 +152,6 @@ def check_counts(name: str, counts: Any) -> None:
     Args:
       name: name of the argument, for the message.
       counts: [...]; traced ones pass.
-
-    Raises:
-      ValueError: one is negative, NaN or infinite; the first is named.
     """
     if isinstance(counts, jax.core.Tracer):
         return
@@ -188,9 +167,6 @@ def check_finite(name: str, values: Any) -> None:
     Args:
       name: name of the argument, for the message.
       values: [...]; traced ones pass.
-
-    Raises:
-      ValueError: one is NaN or infinite; the first is named.
     """
     if isinstance(values, jax.core.Tracer):
         return
@@ -208,9 +184,6 @@ def check_range(name: str, values: Any, low: float, high: float = np.inf) -> Non
       values: [...]; traced ones pass.
       low: least number.
       high: largest number; infinity sets no limit.
-
-    Raises:
-      ValueError: one is outside or NaN; the first is named.
     """
     if isinstance(values, jax.core.Tracer):
         return
@@ -229,9 +202,6 @@ def check_values(name: str, values: Any, allowed: tuple[float, ...]) -> None:
       name: name of the argument, for the message.
       values: [...], numbers or bools; traced ones pass.
       allowed: the values.
-
-    Raises:
-      ValueError: one is another; the first is named.
     """
     if isinstance(values, jax.core.Tracer):
         return
@@ -247,9 +217,6 @@ def check_logits(name: str, logits: Any) -> None:
     Args:
       name: name of the argument, for the message.
       logits: [..., C] floats; the values of traced ones pass.
-
-    Raises:
-      ValueError: they are no array of floats, one is NaN or infinity, or all of a row are -inf; the first is named.
     """
     if not jnp.issubdtype(getattr(logits, "dtype", object), jnp.floating):
         raise ValueError(f"{name}={describe_array(logits)}: no array of floats; allowed: floats, such as float32")
@@ -270,9 +237,6 @@ def check_mask(name: str, mask: Any) -> None:
     Args:
       name: name of the argument, for the message.
       mask: [...], numbers or bools; traced ones and None pass.
-
-    Raises:
-      ValueError: one is negative or NaN; the first is named.
     """
     if mask is None or isinstance(mask, jax.core.Tracer):
         return
@@ -290,9 +254,6 @@ def check_probabilities(name: str, values: Any) -> None:
     Args:
       name: name of the argument, for the message.
       values: [..., C]; traced ones pass.
-
-    Raises:
-      ValueError: one is negative, or a row does not sum to 1 within 0.01, what bfloat16 rounds off; it is named.
     """
     if isinstance(values, jax.core.Tracer):
         return
@@ -311,9 +272,6 @@ def check_size(name: str, size: Any, axes: str = "height, width") -> None:
       name: name of the argument, for the message.
       size: a whole number for each axis.
       axes: names of the axes.
-
-    Raises:
-      ValueError: there are more or fewer sides, or one is no whole number from 1.
     """
     sides = tuple(size) if np.ndim(size) == 1 else ()
     if len(sides) != len(axes.split(",")) or not all(is_whole_number(side) and side >= 1 for side in sides):
@@ -328,9 +286,6 @@ def check_spacing(spacing: Sequence[float]) -> np.ndarray:
 
     Returns:
       [3] float64.
-
-    Raises:
-      ValueError: they are not three positive finite numbers.
     """
     sides = _numbers("spacing", spacing).astype(np.float64)
     if sides.shape != (3,) or not (np.isfinite(sides).all() and (sides > 0).all()):
@@ -346,9 +301,6 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
       points: [N, D], finite; traced ones pass.
       dimensions: number of dimensions that they must span: 1 refuses one point, 2 a line, 3 a plane.
       allowed: what is allowed, for the message.
-
-    Raises:
-      ValueError: they span fewer dimensions.
     """
     if isinstance(points, jax.core.Tracer):
         return
@@ -383,9 +335,6 @@ def check_shapes(**arguments: tuple[Any, str]) -> None:
 
     Args:
       **arguments: (array, axes) by the name of the argument; `"... C or None"` is of one that may be left out.
-
-    Raises:
-      ValueError: an array is missing, or has another rank, size or dtype, or a number is out of range or not finite.
     """
     sizes: dict[str, tuple[int, ...]] = {}
     for name, (array, axes) in arguments.items():

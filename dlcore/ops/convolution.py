@@ -66,10 +66,6 @@ def conv_general_dilated(
 
     Returns:
       [N, H', W', O], with the spatial axes of lhs.
-
-    Raises:
-      ValueError: steps or pairs of numbers do not fit the spatial axes, or padding is a name although `lhs_dilation`
-        is not 1; other errors in the arguments are lax's.
     """
     if not _is_canonical(lhs, rhs, dimension_numbers, batch_group_count, out_sharding):
         return lax.conv_general_dilated(

@@ -43,9 +43,6 @@ def deformable_attention(
 
     Returns:
       [B, Q, H, D], with the dtype of value; computed in float32 at least.
-
-    Raises:
-      ValueError: the shapes do not fit together, or the method is unknown.
     """
     check_choice("method", method, ("bilinear", "discrete"))
     if np.shape(shapes)[1:] != (2,) or not all(is_whole_number(n) and n >= 1 for shape in shapes for n in shape):

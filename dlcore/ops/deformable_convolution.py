@@ -46,9 +46,6 @@ def deform_conv(
 
     Returns:
       [N, H', W', O], with the dtype of x, float32 for integers.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")

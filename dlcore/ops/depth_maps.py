@@ -20,9 +20,6 @@ def depth_to_normals(depth: jax.Array, intrinsics: jax.Array) -> jax.Array:
 
     Returns:
       [H, W, 3] of length 1 in the camera's axes (right, down, forward), turned toward the camera.
-
-    Raises:
-      ValueError: a depth is not positive or not finite, the map is too small, or the intrinsics are singular.
     """
     if jnp.ndim(depth) != 2 or min(jnp.shape(depth)) < 2:
         raise ValueError(f"depth.shape={jnp.shape(depth)}: no depth map; allowed: [H, W] of at least 2 x 2")

@@ -34,9 +34,6 @@ def conv_fft(
 
     Returns:
       [N, H', W', O], with the dtype of the operands.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_operands(x, kernel)
     strides, size = pair_of("strides", strides), kernel.shape[:2]

@@ -36,10 +36,6 @@ def correlate_separable(
 
     Returns:
       [..., H, W].
-
-    Raises:
-      ValueError: the mode is unknown, the image has fewer than two axes, or a kernel is no sequence of an odd number of
-        finite weights.
     """
     check_shapes(image=(image, "... H W"))
     check_shapes(rows=(rows, "M"), columns=(columns, "N"))
@@ -79,9 +75,6 @@ def gaussian_filter(
 
     Returns:
       [..., H, W].
-
-    Raises:
-      ValueError: sigma or truncate is negative or not finite, the mode is unknown, or the image has too few axes.
     """
     check_choice("mode", mode, _PADDING)
     check_shapes(image=(image, "... H W"))

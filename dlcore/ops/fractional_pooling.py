@@ -34,10 +34,6 @@ def fractional_starts(u: jax.Array | float, size: int, output_size: int, window:
 
     Returns:
       [output_size] int32.
-
-    Raises:
-      ValueError: a size is no whole number of at least 1, window + output_size - 1 > size, or the shift is outside
-        [0, 1).
     """
     check_shapes(u=(u, "0 to <1"))
     for name, number in (("size", size), ("output_size", output_size), ("window", window)):
@@ -72,9 +68,6 @@ def fractional_max_pool(
 
     Returns:
       [..., H', W', C], where H' = floor(H / alpha) for a ratio.
-
-    Raises:
-      ValueError: both or neither of ratio and output_size are given, or they do not fit x.
     """
     if x.ndim < 3:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")

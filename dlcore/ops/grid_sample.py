@@ -30,9 +30,6 @@ def affine_grid(theta: jax.Array, size: tuple[int, int], align_corners: bool = F
 
     Returns:
       [..., H, W, 2] of (x, y), in [-1, 1] inside the image.
-
-    Raises:
-      ValueError: theta has another shape, or a size is below 1.
     """
     if theta.shape[-2:] != (2, 3):
         raise ValueError(f"theta.shape={theta.shape}: not an affine map; allowed: [..., 2, 3]")
@@ -75,9 +72,6 @@ def grid_sample(
 
     Returns:
       [N, H', W', C], with the dtype of x; float32 for integers, unless the method is nearest.
-
-    Raises:
-      ValueError: a method or padding mode is unknown, or the shapes do not fit.
     """
     if method not in ("bilinear", "nearest", "bicubic"):
         raise ValueError(f"method={method!r}: unknown; allowed: bilinear, nearest or bicubic")
@@ -126,9 +120,6 @@ def bilinear_sample(x: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Ar
 
     Returns:
       [N, ..., C], with the dtype of x; float32 for integers.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     if x.ndim != 4 or rows.shape != columns.shape or rows.shape[:1] != x.shape[:1]:
         raise ValueError(

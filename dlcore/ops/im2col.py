@@ -45,9 +45,6 @@ def im2col(
 
     Returns:
       [N, H', W', kh kw C].
-
-    Raises:
-      ValueError: shapes, windows, strides or paddings do not fit.
     """
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
@@ -89,9 +86,6 @@ def col2im(
 
     Returns:
       [N, H, W, C].
-
-    Raises:
-      ValueError: cols do not have the shape that `im2col` gives for images of that size.
     """
     kernel = pair_of("kernel_size", kernel_size)
     if cols.ndim != 4 or cols.shape[-1] % (kernel[0] * kernel[1]):
@@ -126,9 +120,6 @@ def conv_im2col(
 
     Returns:
       [N, H', W', O].
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_operands(x, kernel)
     cols = im2col(x, kernel.shape[:2], strides, padding, dilation)

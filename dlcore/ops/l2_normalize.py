@@ -28,9 +28,6 @@ def l2_normalize(x: jax.Array, axis: int | tuple[int, ...] | None = -1, floor: f
 
     Returns:
       [..., D]; zero stays zero, with the gradient 0.
-
-    Raises:
-      ValueError: there is no such axis.
     """
     x, dtype = to_acc_dtype(x), result_dtype(x)
     check_shapes(floor=(floor, ">= 0"))

@@ -29,10 +29,6 @@ def paste_masks(masks: jax.Array, boxes: jax.Array, size: tuple[int, int], whole
 
     Returns:
       [K, H, W], 0 outside the boxes.
-
-    Raises:
-      ValueError: the shapes do not fit, the size is not two whole numbers of at least 1, or a concrete box is flipped
-        or not finite.
     """
     check_shapes(masks=(masks, "K M M"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)
@@ -75,10 +71,6 @@ def heatmaps_to_keypoints(heatmaps: jax.Array, boxes: jax.Array, size: tuple[int
 
     Returns:
       (keypoints [K, J, 2], (x, y) in pixels, scores [K, J], the heights there).
-
-    Raises:
-      ValueError: the shapes do not fit, the size is not two whole numbers of at least 1, a concrete box is flipped or
-        not finite, or a concrete height is not finite.
     """
     check_shapes(heatmaps=(heatmaps, "K J M M finite"), boxes=(boxes, "K 4"))
     check_boxes("boxes", boxes)

@@ -48,10 +48,6 @@ def check_mesh(vertices: Any, faces: Any, closed: bool = False) -> None:
       vertices: [V, 3], finite.
       faces: [F, 3] int, rows of `vertices`.
       closed: whether each edge must have two faces that pass it in opposite directions.
-
-    Raises:
-      ValueError: a shape or dtype is wrong, an index is out of range, a vertex is not finite, or the mesh is open where
-        a closed one is due.
     """
     for name, value, kind in (("vertices", vertices, np.floating), ("faces", faces, np.integer)):
         shape, dtype = np.shape(value), np.asarray(value).dtype if not hasattr(value, "dtype") else value.dtype
@@ -119,9 +115,6 @@ def mesh_edges(faces: np.ndarray) -> np.ndarray:
 
     Returns:
       [E, 2] int32, the smaller index first, sorted.
-
-    Raises:
-      ValueError: `faces` is no [F, 3] of integers, or an index is negative.
     """
     return np.unique(np.sort(_half_edges(_checked_faces(faces)), 1), axis=0).astype(np.int32)
 
@@ -134,9 +127,6 @@ def adjacent_faces(faces: np.ndarray) -> np.ndarray:
 
     Returns:
       [P, 2] int32, rows of `faces`.
-
-    Raises:
-      ValueError: an edge has three faces or more, or as `mesh_edges`.
     """
     faces = _checked_faces(faces)
     edges = np.sort(_half_edges(faces), 1)
@@ -157,9 +147,6 @@ def euler_characteristic(faces: np.ndarray) -> int:
 
     Returns:
       2 for each closed surface without a hole, 0 for each torus; sums over the parts of a mesh.
-
-    Raises:
-      ValueError: see `mesh_edges`.
     """
     faces = _checked_faces(faces)
     return len(np.unique(faces)) - len(mesh_edges(faces)) + len(faces)
@@ -201,9 +188,6 @@ def face_areas(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
     Returns:
       [F].
-
-    Raises:
-      ValueError: see `check_mesh`.
     """
     check_mesh(vertices, faces)
     return _length(_scaled_normals(vertices, faces)) / 2
@@ -218,9 +202,6 @@ def face_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
     Returns:
       [F, 3].
-
-    Raises:
-      ValueError: see `check_mesh`.
     """
     check_mesh(vertices, faces)
     return _unit(_scaled_normals(vertices, faces))
@@ -235,9 +216,6 @@ def vertex_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
     Returns:
       [V, 3]; 0 for a vertex without a face.
-
-    Raises:
-      ValueError: see `check_mesh`.
     """
     check_mesh(vertices, faces)
     normals = _scaled_normals(vertices, faces)
@@ -253,9 +231,6 @@ def mesh_volume(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
     Returns:
       Scalar; negative where normals point inward.
-
-    Raises:
-      ValueError: see `check_mesh`; the mesh is open.
     """
     check_mesh(vertices, faces, closed=True)
     a, b, c = _corners(vertices, faces)
@@ -273,9 +248,6 @@ def mesh_laplacian(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
 
     Returns:
       [V, D]; 0 for a vertex without an edge.
-
-    Raises:
-      ValueError: an index is out of range, or the mask has another length.
     """
     dtype, vertices, edges = result_dtype(vertices), _from_first(vertices)[0], jnp.asarray(edges)
     check_indices("edges", edges, len(vertices), "vertices")
@@ -321,9 +293,6 @@ def sample_mesh(
 
     Returns:
       (points [count, 3], unit normals [count, 3], face of each [count] int32).
-
-    Raises:
-      ValueError: see `check_mesh`; the mesh has no area, the mask another length, or `count` is below 1.
     """
     check_mesh(vertices, faces)
     if not is_whole_number(count) or count < 1:
@@ -352,9 +321,6 @@ def subdivide_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray,
     Returns:
       (vertices [V + E, D], the old ones first; faces [4 F, 3] int32; edges [E, 2] int32, whose midpoint is vertex V +
       e: features of new vertices are means over them).
-
-    Raises:
-      ValueError: `faces` is no [F, 3] of integers, an index is out of range, or a vertex is not finite.
     """
     vertices, faces = np.asarray(vertices), _checked_faces(faces)
     check_indices("faces", faces, len(vertices), "vertices")
@@ -376,9 +342,6 @@ def icosphere(subdivisions: int = 2, radius: float = 1.0) -> tuple[np.ndarray, n
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
-
-    Raises:
-      ValueError: `subdivisions` is no whole number from 0 to 8, or the radius is not positive and finite.
     """
     check_shapes(subdivisions=(subdivisions, "int 0 to 8"), radius=(radius, "> 0"))
     check_finite("radius", radius)

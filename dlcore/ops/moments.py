@@ -46,9 +46,6 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], at least float32. Distances of float64 points in NumPy are right wherever the origin lies.
-
-    Raises:
-      ValueError: the points differ in D.
     """
     check_shapes(x=(x, "N D"), y=(y, "M D"))
     return _squared_distances(*_to_same_origin(x, y))
@@ -63,9 +60,6 @@ def nearest_points(x: jax.Array, y: jax.Array) -> jax.Array:
 
     Returns:
       [...] int32, rows of `y`; the first of several at the same distance, and 0 for a point that is NaN.
-
-    Raises:
-      ValueError: the points differ in D, or `y` has none.
     """
     check_shapes(y=(y, "M D"), x=(x, "... D"))
     if not len(y):

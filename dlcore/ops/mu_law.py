@@ -24,9 +24,6 @@ def mu_law_encode(waveform: jax.Array, levels: int = 256) -> jax.Array:
 
     Returns:
       [...] int32 in [0, levels).
-
-    Raises:
-      ValueError: there are fewer than two levels, the samples are integers, or a concrete sample is not finite.
     """
     mu = _mu(levels)
     waveform = jnp.asarray(waveform)
@@ -47,9 +44,6 @@ def mu_law_decode(codes: jax.Array, levels: int = 256) -> jax.Array:
 
     Returns:
       [...] float32 in [-1, 1].
-
-    Raises:
-      ValueError: there are fewer than two levels, or a concrete code is none of them.
     """
     mu = _mu(levels)
     codes = jnp.asarray(codes)

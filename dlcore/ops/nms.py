@@ -39,10 +39,6 @@ def nms(
 
     Returns:
       [N] bool, whether each box is kept, in the order of `boxes`.
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete score of a valid box is NaN, or a
-        concrete valid box is flipped or not finite.
     """
     check_shapes(
         boxes=(boxes, "N 4"),
@@ -96,10 +92,6 @@ def top_detections(keep: jax.Array, scores: jax.Array, count: int) -> tuple[jax.
 
     Returns:
       ([count] int32 indices, best first; [count] bool, False for padding where fewer boxes are kept).
-
-    Raises:
-      ValueError: the shapes do not fit together, a concrete score of a kept box is NaN, or `count` is no whole number
-        of at least 0.
     """
     check_shapes(keep=(keep, "N"), scores=(scores, "N"), count=(count, "int >= 0"))
     _check_ranks(scores, keep)

@@ -27,9 +27,6 @@ def orthonormal_columns(x: jax.Array) -> jax.Array:
 
     Returns:
       [N, M]: Q of x = Q R, R upper triangular with a positive diagonal.
-
-    Raises:
-      ValueError: x is not a matrix, or has more columns than rows.
     """
     if x.ndim != 2 or x.shape[0] < x.shape[1]:
         raise ValueError(f"x.shape={x.shape}: wrong shape; allowed: [N, M] with N >= M")

@@ -19,9 +19,6 @@ def patch_grid(x: jax.Array, patch_size: int) -> tuple[int, int]:
 
     Returns:
       (rows, columns).
-
-    Raises:
-      ValueError: the size is no whole number of at least 1, or patches do not cover the image.
     """
     check_whole_number("patch_size", patch_size, 1)
     if x.ndim != 4 or any(side % patch_size for side in x.shape[1:3]):
@@ -41,9 +38,6 @@ def patchify(x: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, H W / p^2, p p C], row by row.
-
-    Raises:
-      ValueError: x is no batch of images, or `size` is no whole number of at least 1 that divides their sides.
     """
     check_shapes(x=(x, "B H W C"))
     b, height, width, channels = x.shape
@@ -66,10 +60,6 @@ def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Ar
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: a number is no whole number of at least 1, or the patches are not as many as those of such an image,
-        or do not have p p C numbers each.
     """
     for name, number in (("size", size), ("height", height), ("width", width)):
         check_whole_number(name, number, 1)

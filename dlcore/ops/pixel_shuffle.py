@@ -22,10 +22,6 @@ def pixel_shuffle(x: jax.Array, factor: int) -> jax.Array:
 
     Returns:
       [..., H r, W r, C].
-
-    Raises:
-      ValueError: the factor is no whole number of at least 1, the channels are no multiple of r r, or x has too few
-        axes.
     """
     is_size = is_whole_number(factor) and factor >= 1
     if not is_size or x.ndim < 3 or x.shape[-1] % factor**2:
@@ -44,9 +40,6 @@ def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
 
     Returns:
       [..., H, W, C r r].
-
-    Raises:
-      ValueError: the factor is no whole number of at least 1, a side is no multiple of r, or x has too few axes.
     """
     is_size = is_whole_number(factor) and factor >= 1
     if not is_size or x.ndim < 3 or x.shape[-3] % factor or x.shape[-2] % factor:

@@ -25,9 +25,6 @@ def check_points(name: str, points: Any, mask: Any = None) -> None:
       name: name of the argument, for the message.
       points: [..., N, D]; lists of sets are refused where their lengths differ.
       mask: [..., N], 0 where a point is padding and may hold anything; None means that all points count.
-
-    Raises:
-      ValueError: lengths differ without a mask, a shape does not fit, or a point that counts is not finite.
     """
     if isinstance(points, list | tuple) or getattr(points, "dtype", None) == np.dtype(object):
         lengths = sorted({len(cloud) for cloud in points})
@@ -64,9 +61,6 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
 
     Returns:
       [..., N] int32, rows of q; 0 where q has no points that count.
-
-    Raises:
-      ValueError: the shapes do not fit together, q has no points, or outside of jit one that counts is not finite.
     """
     if p.shape[-1:] != q.shape[-1:]:
         raise ValueError(f"p.shape={p.shape}, q.shape={q.shape}: do not fit; allowed: [..., N, D] and [..., M, D]")
@@ -130,9 +124,6 @@ def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple
     Returns:
       (points [B, N, D], padded with zeros, float32 or, of clouds of float64, float64; mask [B, N] float32, 0 for
       padding).
-
-    Raises:
-      ValueError: there is no set, they differ in D, one is longer than `length`, or a point is not finite.
     """
     if not len(clouds):
         raise ValueError("clouds=[]: no set; allowed: at least one")

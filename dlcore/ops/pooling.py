@@ -105,9 +105,6 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
 
     Returns:
       [..., C], with the dtype of x; float32 for integers.
-
-    Raises:
-      ValueError: x has fewer than three axes or no pixels.
     """
     if x.ndim < 3:
         raise ValueError(f"x.shape={x.shape}: too few axes; allowed: [..., H, W, C]")

@@ -55,9 +55,6 @@ def resize(
 
     Returns:
       [..., H', W', C], with the dtype of x; float32 for integers, unless the method is a nearest one.
-
-    Raises:
-      ValueError: a method or a size is not allowed, or both or neither of size and scale are given.
     """
     check_choice("method", method, RESIZE_METHODS)
     nearest = method.startswith("nearest")

@@ -58,10 +58,6 @@ def roi_align(
 
     Returns:
       [R, h, w, C].
-
-    Raises:
-      ValueError: the shapes do not fit, concrete boxes are flipped or not finite, there are no bins, `sampling_ratio`
-        is 0 or below -1, it is -1 and the boxes are traced, or `reduce` is unknown.
     """
     check_choice("reduce", reduce, ("mean", "max"))
     _check(features, boxes, output_size, sampling_ratio)
@@ -95,9 +91,6 @@ def multiscale_roi_align(
 
     Returns:
       [R, h, w, C]; zeros where `assigned` is no level.
-
-    Raises:
-      ValueError: there are no levels or not as many strides, or as `roi_align`.
     """
     check_choice("reduce", reduce, ("mean", "max"))
     if not levels or len(levels) != len(strides):
@@ -127,9 +120,6 @@ def roi_pool(
 
     Returns:
       [R, h, w, C]; 0 where a bin is outside the map. The gradient of a bin goes to the first of its largest values.
-
-    Raises:
-      ValueError: see `roi_align`.
     """
     _check(features, boxes, output_size)
     check_shapes(spatial_scale=(spatial_scale, "> 0"))

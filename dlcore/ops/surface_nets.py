@@ -24,9 +24,6 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
     Returns:
       (vertices [V, 3] float32 in steps of the grid from its first corner, faces [F, 3] int32, outward); both are empty
       where nothing crosses. Where two parts meet in one cell they share its vertex.
-
-    Raises:
-      ValueError: the grid is too small, it or the level is not finite, or the surface would be open.
     """
     values = np.asarray(values)
     if values.ndim != 3 or min(values.shape) < 2:

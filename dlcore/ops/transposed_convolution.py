@@ -49,9 +49,6 @@ def conv_transpose(
 
     Returns:
       [N, H', W', O].
-
-    Raises:
-      ValueError: shapes and numbers do not fit together.
     """
     n = x.ndim - 2
     if n not in _LAYOUTS:

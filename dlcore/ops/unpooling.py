@@ -76,9 +76,6 @@ def max_pool_with_indices(
 
     Returns:
       (values, int32 indices row W + column), both [N, H', W', C].
-
-    Raises:
-      ValueError: windows, strides or paddings do not fit x.
     """
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
@@ -131,10 +128,6 @@ def max_unpool(
 
     Returns:
       [N, H, W, C].
-
-    Raises:
-      ValueError: the shapes do not fit, a map of that size does not pool to the shape of y, or a concrete index is no
-        position of it.
     """
     if y.ndim != 4 or indices.shape != y.shape:
         raise ValueError(

@@ -34,9 +34,6 @@ def conv_winograd(x: jax.Array, kernel: jax.Array, padding: Padding = "VALID") -
 
     Returns:
       [N, H', W', O], with the dtype of the operands.
-
-    Raises:
-      ValueError: the kernel is not 3x3, or the shapes do not fit together.
     """
     check_operands(x, kernel)
     if kernel.shape[:2] != (3, 3):
@@ -77,9 +74,6 @@ def winograd_multiplications(rows: int, columns: int) -> dict[str, int]:
 
     Returns:
       {"direct": number, "winograd": number}.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1.
     """
     check_whole_number("rows", rows, 1)
     check_whole_number("columns", columns, 1)

@@ -46,9 +46,6 @@ def check_above_0(**numbers: Any) -> None:
 
     Args:
       **numbers: each by the name of its argument; traced ones and arrays of several pass.
-
-    Raises:
-      ValueError: one is 0, negative or NaN, a word or None.
     """
     for name, value in numbers.items():
         value = concrete(value)
@@ -61,9 +58,6 @@ def check_at_least_0(**numbers: Any) -> None:
 
     Args:
       **numbers: each by the name of its argument; schedules, traced numbers and arrays of several pass.
-
-    Raises:
-      ValueError: one is negative, NaN or infinite, a word or None.
     """
     for name, value in numbers.items():
         value = concrete(value)
@@ -81,9 +75,6 @@ def each_array(rule: Callable, rate: Rate, **slots: Callable) -> optax.GradientT
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: the rate is negative or not finite, or `update` was called without params.
     """
     check_at_least_0(learning_rate=rate)
 

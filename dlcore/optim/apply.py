@@ -79,10 +79,6 @@ def optimizer_step(
 
     Returns:
       (params, opt_state) after the step, the same on all replicas.
-
-    Raises:
-      ValueError: the optimizer is `optax.lookahead` or `optax.contrib.sam`, or a gradient has another shape than its
-        parameter.
     """
     _check_plain(opt_state)
     _check_gradients(gradients, params)
@@ -162,9 +158,6 @@ def apply_part_gradients(
 
     Returns:
       The state after it, of the same class.
-
-    Raises:
-      ValueError: there is no such part, or as `optimizer_step`.
     """
     check_choice("part", part, state.params)
     params, opt_state = optimizer_step(optimizer, gradients, state.opt_state[part], state.params[part])

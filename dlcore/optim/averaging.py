@@ -46,9 +46,6 @@ def track_swa(start: int, every: int = 1) -> optax.GradientTransformation:
 
     Returns:
       The optax transformation; `swa_params` reads the average.
-
-    Raises:
-      ValueError: `start` is no whole number of at least 0, or `every` none of at least 1.
     """
     check_whole_number("start", start, 0)
     check_whole_number("every", every, 1)
@@ -80,9 +77,6 @@ def swa_params(opt_state: Any, params: Any) -> Any:
 
     Returns:
       Pytree like `params`.
-
-    Raises:
-      ValueError: the chain does not have exactly one `track_swa`.
     """
     leaves = jax.tree.leaves(opt_state, is_leaf=lambda x: isinstance(x, SwaState))
     states = [leaf for leaf in leaves if isinstance(leaf, SwaState)]
@@ -104,9 +98,6 @@ def recompute_batch_stats(forward: Callable[[Any, Any], Any], batch_stats: Any, 
 
     Returns:
       Pytree like `batch_stats`.
-
-    Raises:
-      ValueError: `batches` is empty.
     """
     zeros, ones = jax.tree.map(jnp.zeros_like, batch_stats), jax.tree.map(jnp.ones_like, batch_stats)
 

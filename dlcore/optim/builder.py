@@ -111,10 +111,6 @@ def create_schedule(
 
     Returns:
       Function of the update's number, from 0, to the learning rate.
-
-    Raises:
-      ValueError: the name is unknown, a rate is negative or not finite, there is no step, the warm-up is longer than
-        the run, or milestones are not positive and rising.
     """
     check_choice("schedule", name, SCHEDULES)
     check_at_least_0(peak=peak, decay_factor=decay_factor)
@@ -137,9 +133,6 @@ def check_milestones(milestones: Sequence[float]) -> None:
 
     Args:
       milestones: milestones in updates, steps or epochs.
-
-    Raises:
-      ValueError: they are not.
     """
     marks = [0, *milestones, math.inf]
     if len(marks) < 3 or not all(a < b for a, b in itertools.pairwise(marks)):
@@ -195,9 +188,6 @@ def create_optimizer(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: the name is unknown or a number is outside its range.
     """
     check_choice("optimizer", name, OPTIMIZERS)
     check_whole_number("accumulate", accumulate, 1)

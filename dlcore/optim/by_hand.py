@@ -69,9 +69,6 @@ def momentum(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(dampening=dampening)
     check_shapes(rho=(rho, "0 to <1"))
@@ -99,9 +96,6 @@ def nesterov(learning_rate: Rate, rho: float = 0.9) -> optax.GradientTransformat
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: `rho` is out of range.
     """
     check_shapes(rho=(rho, "0 to <1"))
 
@@ -124,9 +118,6 @@ def nesterov_look_ahead(gradient: Callable, x: jax.Array, v: jax.Array, learning
 
     Returns:
       (x, v) after one step.
-
-    Raises:
-      ValueError: `rho` or the learning rate is out of range, or `x` and `v` differ in shape.
     """
     check_shapes(rho=(rho, "0 to <1"), x=(x, "..."), v=(v, "..."))
     check_at_least_0(learning_rate=learning_rate)
@@ -147,9 +138,6 @@ def adagrad(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps, start=start)
 
@@ -180,9 +168,6 @@ def rmsprop(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps)
     check_shapes(gamma=(gamma, "0 to <1"), rho=(rho, "0 to <1"))
@@ -212,9 +197,6 @@ def adadelta(learning_rate: Rate = 1.0, rho: float = 0.9, eps: float = 1e-6) -> 
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps)
     check_shapes(rho=(rho, "0 to <1"))
@@ -250,9 +232,6 @@ def adam(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
@@ -282,9 +261,6 @@ def adamw(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps, weight_decay=weight_decay)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
@@ -311,9 +287,6 @@ def adamax(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
@@ -342,9 +315,6 @@ def nadam(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps, momentum_decay=momentum_decay)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
@@ -376,9 +346,6 @@ def radam(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(eps=eps)
     check_shapes(b1=(b1, "0 to <1"), b2=(b2, "0 to <1"))
@@ -412,9 +379,6 @@ def rprop(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_shapes(shrink=(shrink, "0 to <1"), grow=(grow, "> 1"))
     sizes = concrete(smallest), concrete(largest)
@@ -445,9 +409,6 @@ def asgd(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(decay=decay, power=power)
     check_shapes(average_from=(average_from, ">= 0"))  # infinity averages never
@@ -477,9 +438,6 @@ def lars(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(weight_decay=weight_decay, trust=trust)
     check_shapes(rho=(rho, "0 to <1"))

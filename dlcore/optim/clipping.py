@@ -25,9 +25,6 @@ def clip_by_value(limit: float) -> optax.GradientTransformation:
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: `limit` is not positive.
     """
     check_above_0(limit=limit)
     return optax.clip(limit)
@@ -42,9 +39,6 @@ def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformati
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: `limit` or `order` is not positive.
     """
     check_above_0(limit=limit, order=order)
 

@@ -33,9 +33,6 @@ def constrain(project: Callable[[Any], Any]) -> optax.GradientTransformation:
 
     Returns:
       The optax transformation; its updates lead to project(params + updates).
-
-    Raises:
-      ValueError: `update` was called without params.
     """
 
     def update(updates, state, params=None):
@@ -56,9 +53,6 @@ def project_max_norm(kernel: jax.Array, limit: float | jax.Array, axis: int | Se
 
     Returns:
       Array like `kernel`.
-
-    Raises:
-      ValueError: `limit` is not positive, or the kernel has no such axis.
     """
     check_shapes(limit=(limit, "... > 0"))
     axis = tuple(range(kernel.ndim - 1)) if axis is None else axis
@@ -78,9 +72,6 @@ def max_norm(limit: float, axis: int | Sequence[int] | None = None) -> optax.Gra
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: `limit` is not positive.
     """
     check_above_0(limit=limit)
     return constrain(
@@ -97,9 +88,6 @@ def soft_threshold(w: jax.Array, threshold: float | jax.Array) -> jax.Array:
 
     Returns:
       Array like `w`.
-
-    Raises:
-      ValueError: `threshold` is negative.
     """
     check_range("threshold", threshold, 0)
     return jnp.sign(w) * jnp.maximum(jnp.abs(w) - threshold, 0)
@@ -127,9 +115,6 @@ def l1_proximal(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: `weight` or the learning rate is negative or not finite.
     """
     check_at_least_0(learning_rate=learning_rate, weight=weight)
     where = where or (lambda w: w.ndim > 1)

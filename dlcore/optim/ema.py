@@ -51,9 +51,6 @@ def ema_decay(decay: float | jax.Array, count: jax.Array) -> jax.Array:
 
     Returns:
       [] float32.
-
-    Raises:
-      ValueError: `decay` is out of range, or a concrete count is negative.
     """
     check_shapes(decay=(decay, "0 to <1"))
     check_counts("count", count)
@@ -101,9 +98,6 @@ def ema_update(average: Any, new: Any, decay: float | jax.Array, count: jax.Arra
 
     Returns:
       e + (1 - d_t) (w - e).
-
-    Raises:
-      ValueError: the average is in half precision, an array of `new` has another shape, or `decay` is out of range.
     """
     _check_average(average, new)
     d = ema_decay(decay, count)
@@ -120,9 +114,6 @@ def momentum_update(average: Any, new: Any, momentum: float | jax.Array) -> Any:
 
     Returns:
       m e + (1 - m) w.
-
-    Raises:
-      ValueError: the average is in half precision, an array of `new` has another shape, or `momentum` is out of range.
     """
     check_shapes(momentum=(momentum, "0 to 1"))
     _check_average(average, new)
@@ -138,9 +129,6 @@ def cosine_momentum(start: float, steps: int) -> optax.Schedule:
 
     Returns:
       step -> m.
-
-    Raises:
-      ValueError: `start` or `steps` is out of range.
     """
     check_shapes(start=(start, "0 to 1"), steps=(steps, "int >= 0"))
 
@@ -159,9 +147,6 @@ def track_parameter_ema(decay: float) -> optax.GradientTransformation:
 
     Returns:
       The optax transformation; `parameter_ema` reads the average.
-
-    Raises:
-      ValueError: `decay` is outside [0, 1).
     """
     if isinstance(decay, str) or (isinstance(decay, Real) and not 0 <= decay < 1):
         raise ValueError(f"decay={decay}: out of range; allowed: 0 to below 1")
@@ -188,9 +173,6 @@ def parameter_ema(opt_state: Any, params: Any) -> Any:
 
     Returns:
       Pytree like `params`.
-
-    Raises:
-      ValueError: the chain does not have exactly one `track_parameter_ema`.
     """
     if isinstance(opt_state, dict) and opt_state.keys() == params.keys():
         return {name: parameter_ema(opt_state[name], params[name]) for name in params}

@@ -41,9 +41,6 @@ def armijo_backtracking(
 
     Returns:
       α; 0.0 where none has enough decrease.
-
-    Raises:
-      ValueError: the value is not finite, the slope is not negative, or a number is outside its range.
     """
     _check(value, slope, c1, c1, first, max_steps)
     if not 0 < shrink < 1:
@@ -80,10 +77,6 @@ def strong_wolfe(
     Returns:
       α. Where rounding leaves none within `max_steps`, the one with the lowest value among those with enough decrease;
       0.0 if there is none.
-
-    Raises:
-      ValueError: the value is not finite, the slope is not negative, not 0 < c1 <= c2 < 1, or `first` or `max_steps` is
-        not positive.
     """
     _check(value, slope, c1, c2, first, max_steps)
     low, low_value, low_slope = 0.0, value, slope

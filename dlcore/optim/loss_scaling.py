@@ -50,10 +50,6 @@ def dynamic_loss_scale(
 
     Returns:
       The optax transformation.
-
-    Raises:
-      ValueError: `initial` is below 1, `factor` not above 1, or `period` no whole number
-        from 1.
     """
     is_period = is_whole_number(period) and period >= 1
     if not (1 <= initial < math.inf and 1 < factor < math.inf and is_period):

@@ -78,9 +78,6 @@ def parse_part(text: str) -> Part:
 
     Returns:
       The part.
-
-    Raises:
-      ValueError: it is none.
     """
     match = re.fullmatch(r"(?P<pattern>[^:@\s]+)(:(?P<rate>[^:@]+))?(@(?P<start>[^:@]+))?", text)
     try:
@@ -130,9 +127,6 @@ def part_labels(params: Any, parts: Sequence[Part]) -> Any:
 
     Returns:
       A tree like `params` of "0", "1", ... or "frozen".
-
-    Raises:
-      ValueError: a pattern names no parameter; the message names close paths. Or nothing learns.
     """
     paths = [_path(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for part in parts:
@@ -198,9 +192,6 @@ def layer_parts(layers: Sequence[tuple[str, ...]], decay: float, fraction: float
 
     Returns:
       The parts, those of the last layer first.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     if not (0 < decay <= 1 and 0 < fraction < 1):
         raise ValueError(
@@ -230,9 +221,6 @@ def partial_optimizer(
 
     Returns:
       The transformation. The state of a frozen leaf is empty, its update zero.
-
-    Raises:
-      ValueError: a number is out of range; or, at initialization, see `part_labels`.
     """
 
     check_whole_number("steps", steps, 0)
@@ -283,9 +271,6 @@ def scale_by_layer(decay: float) -> optax.GradientTransformation:
 
     Returns:
       The transformation, to chain after the optimizer.
-
-    Raises:
-      ValueError: `decay` is out of range, or, at initialization, the network has no `blocks_0`, `blocks_1`, ...
     """
     if isinstance(decay, Real) and not 0 < decay <= 1:
         raise ValueError(f"layer_decay={decay}: out of range; allowed: above 0, at most 1")

@@ -60,9 +60,6 @@ class Plateau(NamedTuple):
 
         Returns:
           State with the first rate.
-
-        Raises:
-          ValueError: `factor` is not between 0 and 1, or another number is negative or not finite.
         """
         check_at_least_0(rate=self.rate, min_rate=self.min_rate)
         if not 0 < self.factor < 1:
@@ -149,9 +146,6 @@ def set_plateau_scale(opt_state: Any, scale: float) -> Any:
 
     Returns:
       The state.
-
-    Raises:
-      ValueError: a concrete number is negative or not finite.
     """
     check_at_least_0(scale=scale)
     return jax.tree.map(

@@ -32,9 +32,6 @@ def power_exponent(width: float) -> float:
 
     Returns:
       g, at least 0.
-
-    Raises:
-      ValueError: width is not above 0 or above 0.28.
     """
     if not 0 < width <= 0.28:
         raise ValueError(f"width={width}: out of range; allowed: above 0, at most 0.28")
@@ -52,9 +49,6 @@ def power_decay(step: Any, exponent: float) -> jax.Array:
 
     Returns:
       [], 0 at the first step.
-
-    Raises:
-      ValueError: the exponent is below 0, or a concrete step below 1.
     """
     check_shapes(exponent=(exponent, ">= 0"))
     check_range("step", step, 1)
@@ -73,9 +67,6 @@ def posthoc_weights(steps: Sequence[float], exponents: Sequence[float], step: fl
 
     Returns:
       [N] float64, the weights; their sum is about 1.
-
-    Raises:
-      ValueError: there is none, their numbers differ, a step is below 1, or `step` is after the last of `steps`.
     """
     times, powers = np.asarray(steps, np.float64), np.asarray(exponents, np.float64)
     check_shapes(steps=(times, "N"), exponents=(powers, "N"))
@@ -107,10 +98,6 @@ def combine_averages(averages: Sequence[Any], weights: np.ndarray) -> Any:
 
     Returns:
       A pytree like each of them.
-
-    Raises:
-      ValueError: there are other numbers of averages and weights, a weight is not finite, or the averages differ in
-        shape.
     """
     if len(averages) != len(weights):
         raise ValueError(f"averages={len(averages)}: not as many as weights; allowed: {len(weights)}")

@@ -53,9 +53,6 @@ def constant(rate: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate)
     return optax.constant_schedule(rate)
@@ -71,9 +68,6 @@ def step_decay(rate: float, step_size: int, gamma: float = 0.1) -> optax.Schedul
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate, gamma=gamma)
     _positive("step_size", step_size)
@@ -90,9 +84,6 @@ def multi_step(rate: float, milestones: Sequence[int], gamma: float = 0.1) -> op
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: the milestones are not in order, or a number is out of range.
     """
     check_at_least_0(rate=rate, gamma=gamma)
     check_shapes(milestones=(milestones, "N"))
@@ -111,9 +102,6 @@ def exponential(rate: float, k: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate, k=k)
     return lambda t: rate * jnp.exp(-k * jnp.maximum(t, 0))
@@ -130,9 +118,6 @@ def cosine(rate: float, steps: int, end: float = 0.0, hold: bool = True) -> opta
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate, end=end)
     _positive("steps", steps)
@@ -155,9 +140,6 @@ def cosine_restarts(rate: float, first: int, factor: int = 1, end: float = 0.0) 
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: `first` or `factor` is no whole number of at least 1, or a rate is out of range.
     """
     check_at_least_0(rate=rate, end=end)
     check_whole_number("first", first, 1)
@@ -187,9 +169,6 @@ def linear(start: float, end: float, steps: int) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(start=start, end=end)
     _positive("steps", steps)
@@ -206,9 +185,6 @@ def polynomial(rate: float, steps: int, power: float = 2.0) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate, power=power)
     _positive("steps", steps)
@@ -223,9 +199,6 @@ def inverse_sqrt(rate: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate)
     return lambda t: rate / jnp.sqrt(jnp.maximum(t, 1))
@@ -240,9 +213,6 @@ def inverse_time(rate: float, k: float) -> optax.Schedule:
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate, k=k)
     return lambda t: rate / (1 + k * jnp.maximum(t, 0))
@@ -279,9 +249,6 @@ def cyclic(
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: `mode` is unknown, or a number is out of range.
     """
     check_at_least_0(low=low, high=high, gamma=gamma)
     down = up if down is None else down
@@ -322,10 +289,6 @@ def one_cycle(
 
     Returns:
       The schedule, a function of step t.
-
-    Raises:
-      ValueError: `steps` is below 2, `anneal` is unknown, `rise` leaves a phase without a step, or a number is out of
-        range.
     """
     check_at_least_0(peak=peak)
     _positive("div", div)
@@ -364,9 +327,6 @@ def linear_scaling(rate: float, batch_size: int, base_batch_size: int = 256) -> 
 
     Returns:
       The learning rate for `batch_size`.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_at_least_0(rate=rate)
     for name, size in (("batch_size", batch_size), ("base_batch_size", base_batch_size)):
@@ -388,9 +348,6 @@ def batch_ramp(rate: float, batch_sizes: Sequence[int], steps: Sequence[int]) ->
 
     Returns:
       [(steps, batch size, rate)], one a phase.
-
-    Raises:
-      ValueError: the two sequences differ in length, are empty, or hold anything else than whole numbers of at least 1.
     """
     if len(batch_sizes) != len(steps) or not batch_sizes:
         raise ValueError(

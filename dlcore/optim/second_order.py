@@ -48,9 +48,6 @@ def newton_step(function: Callable, x: jax.Array, damping: float = 0.0) -> jax.A
 
     Returns:
       [D], the next point; not finite where the damped Hessian is singular.
-
-    Raises:
-      ValueError: `x` is not [D], or `damping` is negative or not finite.
     """
     check_shapes(x=(x, "D"))
     check_at_least_0(damping=damping)
@@ -68,9 +65,6 @@ def bfgs_update(inverse: np.ndarray, s: np.ndarray, y: np.ndarray) -> np.ndarray
 
     Returns:
       [D, D].
-
-    Raises:
-      ValueError: the shapes do not fit together, or y·s is not positive.
     """
     check_shapes(inverse=(inverse, "D D"), s=(s, "D"), y=(y, "D"))
     if not y @ s > 0:
@@ -116,9 +110,6 @@ def lbfgs_direction(gradient: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.n
 
     Returns:
       [D].
-
-    Raises:
-      ValueError: the shapes do not fit together, or a pair has no positive curvature.
     """
     for s, y in [(gradient, gradient), *pairs]:
         check_shapes(gradient=(gradient, "D finite"), s=(s, "D finite"), y=(y, "D finite"))
@@ -148,9 +139,6 @@ def lbfgs(function: Callable, x: np.ndarray, steps: int = 100, memory: int = 10,
 
     Returns:
       The points, values and α of its steps.
-
-    Raises:
-      ValueError: `x` is not [D] or not finite, or a number is out of range.
     """
     check_whole_number("memory", memory, 1)
     return _descend(

@@ -22,9 +22,6 @@ def attacked_images(images: np.ndarray, attacked: np.ndarray, epsilon: float, ti
 
     Returns:
       A matplotlib Figure.
-
-    Raises:
-      ValueError: the images differ in shape, `epsilon` is negative, or there is not a title for each image.
     """
     check_shapes(images=(images, "N H W C"), attacked=(attacked, "N H W C"), epsilon=(epsilon, ">= 0"))
     if len(titles) != len(images) or not len(images):

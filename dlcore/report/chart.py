@@ -50,9 +50,6 @@ def new_chart(size: tuple[float, float], rows: int = 1, **kwargs: Any):
 
     Returns:
       (figure, axes): one Axes, or an array [rows] of them.
-
-    Raises:
-      ValueError: `size` is not two numbers above 0, or `rows` is no whole number from 1.
     """
     check_shapes(size=(size, "2"), rows=(rows, "int >= 1"))
     check_shapes(size=(size, "... > 0"))
@@ -124,9 +121,6 @@ def legend_key(text: str, series: int) -> str:
 
     Returns:
       A `<span>` with a square of the series' color.
-
-    Raises:
-      ValueError: `series` is no whole number from 1.
     """
     check_shapes(series=(series, "int >= 1"))
     return f'<span class="key" style="--color:var(--c{series})">{escape(text)}</span>'

@@ -26,9 +26,6 @@ def training_images(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is not a name, and in each version an image, for each of the images.
     """
     if np.ndim(versions) != 5 or not len(names) == len(images) == np.shape(versions)[1]:
         shape = np.shape(versions)
@@ -74,10 +71,6 @@ def best_and_worst(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the lengths differ, there are not K names, a label is no class, a probability is not finite, or a
-        count is no whole number from 1.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     check_shapes(count=(count, "int >= 1"), max_classes=(max_classes, "int >= 1"))

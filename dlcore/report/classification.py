@@ -36,9 +36,6 @@ def confusion_matrix(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `counts` is not square or empty, one is no count, or there are not C names.
     """
     counts = np.asarray(counts)
     if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or not counts.size:
@@ -142,10 +139,6 @@ def worst_mistakes(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the lengths differ, there are not K names, a label is no class, a probability is not finite, or
-        `count` is no whole number from 1.
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
     if not len(images) == len(labels) == len(probabilities):

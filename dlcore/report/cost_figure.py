@@ -31,9 +31,6 @@ def cost_figure(layers: Sequence[Layer], title: str) -> "Figure":
 
     Returns:
       A matplotlib figure of four panels.
-
-    Raises:
-      ValueError: no layer runs.
     """
     from matplotlib.patches import Patch
 

@@ -44,9 +44,6 @@ def curves(
 
     Returns:
       The panel; if nothing was recorded its `html` is empty, so that reports leave it out.
-
-    Raises:
-      ValueError: the history is no list of rows.
     """
     if not isinstance(history, Sequence) or not all(isinstance(row, Mapping) for row in history):
         raise ValueError(f"history={type(history).__name__}: no rows; allowed: a list of dicts, such as Result.history")
@@ -85,9 +82,6 @@ def thin(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndar
 
     Returns:
       (x, y), each [M] with M at most `limit`; unchanged if N is at most `limit`.
-
-    Raises:
-      ValueError: x and y differ in length, or `limit` is no whole number from 2.
     """
     check_whole_number("limit", limit, 2)
     if np.shape(x) != np.shape(y) or np.ndim(x) != 1:

@@ -50,10 +50,6 @@ def draw_boxes(
 
     Returns:
       uint8 [H * scale, W * scale, 3].
-
-    Raises:
-      ValueError: shapes do not fit, the image is not uint8, a box is not finite, a label has no name, a score is
-        outside [0, 1], or `scale` is no whole number from 1.
     """
     image, n = np.asarray(image), len(boxes)
     check_shapes(image=(image, "H W 3"), masks=(None if masks is None else np.asarray(masks), f"{n} H W or None"))
@@ -107,9 +103,6 @@ def outline(mask: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W] bool.
-
-    Raises:
-      ValueError: the mask is not [H, W] bool.
     """
     mask = np.asarray(mask)
     if mask.ndim != 2 or mask.dtype != bool:
@@ -146,10 +139,6 @@ def detections(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `count` is no whole number from 1, `min_score` is outside [0, 1], or there are not outputs, and
-        captions if any, for each image; else see `draw_boxes`.
     """
     check_shapes(count=(count, "int >= 1"), min_score=(min_score, "0 to 1"))
     parts = {"outputs": outputs["boxes"], "targets": (targets or {}).get("boxes"), "captions": captions}

@@ -60,9 +60,6 @@ def episode(supports: np.ndarray | None, queries: np.ndarray, logits: np.ndarray
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the shapes do not fit, a logit is not finite, or `classes` is no whole number from 1.
     """
     check_shapes(classes=(classes, "int >= 1"), queries=(queries, "1 W Q H L C"))
     way, num_queries = queries.shape[1:3]

@@ -84,9 +84,6 @@ def rgb(color: str) -> tuple[int, int, int]:
 
     Returns:
       (red, green, blue), each in [0, 255].
-
-    Raises:
-      ValueError: the color is not of this form.
     """
     if not re.fullmatch("#[0-9a-fA-F]{6}", color):
         raise ValueError(f"color={color!r}: no color; allowed: '#rrggbb'")
@@ -112,10 +109,6 @@ def new_figure(
 
     Returns:
       (figure, axes): one Axes, or an array of them, as `Figure.subplots` returns.
-
-    Raises:
-      ValueError: `size` is not two numbers above 0, `rows` or `columns` is no whole number from 1, or `grid` is
-        unknown.
     """
     check_shapes(size=(size, "2"), rows=(rows, "int >= 1"), columns=(columns, "int >= 1"))
     check_shapes(size=(size, "... > 0"))
@@ -163,10 +156,6 @@ def seed_dots(
       shift: distance from the ticks, by which several series stand side by side.
       horizontal: place the groups from top to bottom, in place of left to right.
       pairs: also join the values of each seed by a line.
-
-    Raises:
-      ValueError: a group has no value, there is not a color for each group, `scale` or `shift` is not finite, or with
-        `pairs` the groups have values of other numbers of seeds.
     """
     check_shapes(scale=(scale, "finite"), shift=(shift, "finite"))
     counts = [len(values) for values in groups.values()]
@@ -203,9 +192,6 @@ def mean_and_range(axes: "Axes", x: Any, rows: Any, color: str, label: str | Non
       color: color of both.
       label: name in the legend.
       style: format of the line, such as "o-" with a dot at each position.
-
-    Raises:
-      ValueError: `rows` is not [seeds, N] with as many positions.
     """
     values = np.asarray(rows)
     check_shapes(rows=(values, f"seeds {len(x)}"))
@@ -222,9 +208,6 @@ def seed_lines(axes: "Axes", rows: Any, color: str, label: str | None = None, st
       color: color of all.
       label: name in the legend.
       step: position of the first value, and distance of the others.
-
-    Raises:
-      ValueError: `step` is not above 0.
     """
     check_shapes(step=(step, "> 0"))
     for i, values in enumerate(rows):
@@ -258,9 +241,6 @@ def figure_png(figure: "Figure", dpi: int = 150) -> bytes:
 
     Returns:
       The PNG file's content.
-
-    Raises:
-      ValueError: `dpi` is not above 0.
     """
     check_shapes(dpi=(dpi, "> 0"))
     buffer = io.BytesIO()
@@ -315,9 +295,6 @@ def figure_panel(title: str, figure: "Figure | bytes", subtitle: str = "", width
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `width` is no whole number from 1.
     """
     check_shapes(width=(width, "int >= 1"))
     if not isinstance(figure, bytes):

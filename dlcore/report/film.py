@@ -31,9 +31,6 @@ def film_webp(frames: Sequence[np.ndarray], milliseconds: int = 250, max_bytes: 
 
     Returns:
       The WebP file's content.
-
-    Raises:
-      ValueError: there is no frame, their shapes differ, one is not uint8, or a number is no whole number from 1.
     """
     check_shapes(milliseconds=(milliseconds, "int >= 1"), max_bytes=(max_bytes, "int >= 1"))
     from PIL import Image
@@ -72,9 +69,6 @@ def film(
 
     Returns:
       The panel, of half the page's width.
-
-    Raises:
-      ValueError: there is no frame, their shapes differ, or a number is no whole number from 1.
     """
     check_shapes(milliseconds=(milliseconds, "int >= 1"), width=(width, "int >= 1"))
     if not len(frames) or len({np.shape(frame) for frame in frames}) > 1:

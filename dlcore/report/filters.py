@@ -27,9 +27,6 @@ def filters(kernel: np.ndarray, title: str = "First-layer filters", max_tiles: i
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: see `filter_grid`.
     """
     kernel = np.asarray(kernel, np.float32)
     _check_kernel(kernel)
@@ -57,9 +54,6 @@ def filter_grid(kernel: np.ndarray, max_tiles: int = 256, scale: int = 1) -> np.
 
     Returns:
       uint8 [H, W, 4].
-
-    Raises:
-      ValueError: `kernel` does not have four axes, is empty or not finite, or a number is no whole number from 1.
     """
     kernel = np.asarray(kernel)
     _check_kernel(kernel)

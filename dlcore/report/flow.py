@@ -25,9 +25,6 @@ def flow_colors(flow: np.ndarray, largest: float | None = None) -> np.ndarray:
 
     Returns:
       [..., H, W, 3] float32 in [0, 1]: red is right, yellow-green down, cyan left, violet up; white is no motion.
-
-    Raises:
-      ValueError: the flow has another shape or is not finite, or `largest` is not positive.
     """
     flow = np.asarray(flow, np.float32)
     if flow.ndim < 3 or flow.shape[-1] != 2:
@@ -53,9 +50,6 @@ def color_wheel(size: int = 64) -> np.ndarray:
 
     Returns:
       [size, size, 3] float32 in [0, 1]; white outside the circle.
-
-    Raises:
-      ValueError: `size` is no whole number from 1.
     """
     check_whole_number("size", size, 1)
     offsets = (np.arange(size) - (size - 1) / 2) / (size / 2)
@@ -74,9 +68,6 @@ def flow_panel(frames: Sequence[np.ndarray], flows: Sequence[np.ndarray], title:
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is no frame, or not one finite flow of its size per frame.
     """
     from dlcore.report.generative import sample_rows
     from dlcore.report.pictures import to_uint8

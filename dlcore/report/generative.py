@@ -28,9 +28,6 @@ def picture_grid(images: np.ndarray, columns: int, gap: int = 1) -> np.ndarray:
 
     Returns:
       uint8 [rows (H + gap) - gap, columns (W + gap) - gap, C].
-
-    Raises:
-      ValueError: there is no image, `columns` is no whole number from 1, or `gap` none from 0.
     """
     check_shapes(columns=(columns, "int >= 1"), gap=(gap, "int >= 0"))
     images = np.asarray(images)
@@ -56,9 +53,6 @@ def save_picture(path: Path, picture: np.ndarray, scale: int = 1) -> Path:
 
     Returns:
       The path.
-
-    Raises:
-      ValueError: the picture is not uint8 [H, W, 1 or 3], or `scale` is no whole number from 1.
     """
     from PIL import Image
 
@@ -104,9 +98,6 @@ def sample_path(images: np.ndarray, title: str = "From noise to samples", subtit
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `images` does not have five axes.
     """
     images = np.asarray(images)
     if images.ndim != 5:
@@ -127,9 +118,6 @@ def sample_rows(rows: Mapping[str, np.ndarray], title: str, subtitle: str = "") 
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: a row has no image or another number of axes.
     """
     for name, images in rows.items():
         if np.ndim(images) != 4 or not len(images):
@@ -151,9 +139,6 @@ def nearest_images(images: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, n
 
     Returns:
       (indices [N] int, distances [N] of pixels in [0, 1]).
-
-    Raises:
-      ValueError: the images of the two sets differ in shape, the set is empty, or a pixel is not finite.
     """
     if np.shape(images)[1:] != np.shape(among)[1:] or not len(among):
         raise ValueError(
@@ -198,9 +183,6 @@ def scatter(points: np.ndarray, centers: np.ndarray, title: str = "Samples", sub
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `points` is not [N, 2], or `centers` is not [K, 2], K at least 1, or not finite.
     """
     points, centers = np.asarray(points), np.asarray(centers)
     if points.ndim != 2 or points.shape[1] != 2:

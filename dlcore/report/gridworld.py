@@ -31,9 +31,6 @@ def draw_grid(
         None draws no arrows.
       title: title above the grid.
       limits: values of the darkest and the brightest color; None takes the smallest and the largest value.
-
-    Raises:
-      ValueError: the shapes do not fit, no value is a number, or the limits are not two, the smaller first.
     """
     check_shapes(values=(values, "H W"))
     check_shapes(policy=(policy, f"{np.shape(values)[0]} {np.shape(values)[1]} 4 or None"))

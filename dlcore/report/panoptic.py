@@ -26,9 +26,6 @@ def draw_segments(image: np.ndarray, segments: np.ndarray, labels: np.ndarray, n
 
     Returns:
       [H, W, 3] uint8.
-
-    Raises:
-      ValueError: the shapes do not fit, a segment has no label, or `num_stuff` is no whole number from 0.
     """
     check_shapes(image=(image, "H W 3"), segments=(segments, "H W"), labels=(labels, "S"))
     check_whole_number("num_stuff", num_stuff, 0)
@@ -55,9 +52,6 @@ def semantic_of(classes: np.ndarray, num_stuff: int) -> tuple[np.ndarray, np.nda
 
     Returns:
       (segments [H, W] int, labels).
-
-    Raises:
-      ValueError: the map is not int [H, W], or `num_stuff` is no whole number from 0.
     """
     check_shapes(classes=(classes, "int H W"))
     check_whole_number("num_stuff", num_stuff, 0)
@@ -83,9 +77,6 @@ def panoptic_images(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there are not maps and a caption for each image; else see `draw_segments`.
     """
     for name, several in {**columns, "captions": captions}.items():
         if len(several) != len(images):
@@ -113,9 +104,6 @@ def quality_table(numbers: Mapping[str, float | None], class_names: Sequence[str
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `num_stuff` is no whole number from 0, or more than there are names.
     """
     check_shapes(num_stuff=(num_stuff, f"0 to {len(class_names)}"))
     check_whole_number("num_stuff", num_stuff, 0)

@@ -31,9 +31,6 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
 
     Returns:
       uint8 of the same shape.
-
-    Raises:
-      ValueError: `images` has another shape.
     """
     images = np.asarray(images)
     if images.ndim not in (3, 4) or (images.ndim == 4 and images.shape[-1] not in (1, 3)):
@@ -55,9 +52,6 @@ def data_uri(image: np.ndarray, scale: int = 1) -> str:
 
     Returns:
       "data:image/png;base64,...", or "data:image/webp;base64,...".
-
-    Raises:
-      ValueError: the image is not of these, or `scale` is no whole number from 1.
     """
     check_whole_number("scale", scale, 1)
     image = np.asarray(image)
@@ -94,9 +88,6 @@ def examples(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the numbers of titles and images differ, or `count` is no whole number from 1.
     """
     check_whole_number("count", count, 1)
     if titles is not None and len(titles) != len(images):
@@ -113,9 +104,6 @@ def stretch(image: np.ndarray) -> np.ndarray:
 
     Returns:
       The same shape, in [0, 1].
-
-    Raises:
-      ValueError: the image is empty.
     """
     image = np.asarray(image)
     if not image.size:
@@ -133,9 +121,6 @@ def captioned_images(images: np.ndarray, captions: Sequence[str]) -> str:
 
     Returns:
       HTML.
-
-    Raises:
-      ValueError: there is not a caption for each image.
     """
     if len(images) != len(captions):
         raise ValueError(f"captions={len(captions)} texts: for {len(images)} images; allowed: one each")
@@ -164,9 +149,6 @@ def strip(images: np.ndarray, apart: int = 1, height: int = 40) -> np.ndarray:
 
     Returns:
       uint8 [H', W', C].
-
-    Raises:
-      ValueError: there is no image, `apart` is no whole number from 0, or `height` none from 1.
     """
     check_whole_number("apart", apart, 0)
     check_whole_number("height", height, 1)

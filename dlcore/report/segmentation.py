@@ -84,10 +84,6 @@ def color_classes(classes: np.ndarray, colors: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W, 3] uint8.
-
-    Raises:
-      ValueError: the shapes do not fit, there are more than 256 colors, or a class is neither void, 255, nor has a
-        color.
     """
     classes = np.asarray(classes)
     check_shapes(classes=(classes, "int H W"), colors=(colors, "C 3"))

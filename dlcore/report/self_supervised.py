@@ -105,10 +105,6 @@ def nearest_neighbors(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is not a label and a feature for each image, a feature is not finite, a label has no name, or
-        `num_queries` is no whole number from 1.
     """
     check_whole_number("num_queries", num_queries, 1)
     labels, features = np.asarray(labels), np.asarray(features)
@@ -144,10 +140,6 @@ def cluster_sheets(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is not a cluster and a label for each image, a cluster is negative, a label has no name, or
-        `count` is no whole number from 1.
     """
     check_whole_number("count", count, 1)
     clusters, labels = np.asarray(clusters), np.asarray(labels)
@@ -177,9 +169,6 @@ def task_sheet(pieces: np.ndarray, target: np.ndarray, predictions: np.ndarray, 
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is not a label and a prediction for each image, or one of them has no name.
     """
     target, predictions = np.asarray(target), np.asarray(predictions)
     check_shapes(pieces=(pieces, "N P h w C"), target=(target, f"int {len(pieces)}"))
@@ -248,9 +237,6 @@ def attention_maps(images: np.ndarray, weights: np.ndarray) -> Panel:
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there are not maps for each image whose sides divide the image's.
     """
     check_shapes(images=(images, "N H W C"), weights=(weights, "N heads h w"))
     if any(side % patches for side, patches in zip(images.shape[1:3], weights.shape[2:], strict=True)):
@@ -278,10 +264,6 @@ def domain_plane(first: np.ndarray, second: np.ndarray, names: tuple[str, str], 
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the features are not of one width, 2 or more, or not finite, there are not two names, or `max_points`
-        is no whole number from 1.
     """
     check_whole_number("max_points", max_points, 1)
     check_shapes(first=(first, "N D"))
@@ -317,10 +299,6 @@ def feature_plane(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the features are not [N, D] with D at least 2, or not finite, there is not a label with a name for
-        each, or `max_points` is no whole number from 1.
     """
     check_whole_number("max_points", max_points, 1)
     check_shapes(features=(features, "N D"), labels=(labels, "int N"))

@@ -61,9 +61,6 @@ def pseudo_label_table(history: Sequence[Mapping[str, Any]], count: int = 6) -> 
 
     Returns:
       One panel; none for a technique without pseudo-labels.
-
-    Raises:
-      ValueError: `count` is no whole number from 1.
     """
     check_whole_number("count", count, 1)
     rows = [row for row in history if row.get("split") == "train" and "mask_rate" in row]

@@ -31,9 +31,6 @@ def alignments(
 
     Returns:
       The panel: one map per pair, source tokens as columns, output tokens as rows; darker is more.
-
-    Raises:
-      ValueError: there are not weights, a source and an output for each pair, or fewer weights than tokens.
     """
     if not len(weights) == len(sources) == len(outputs):
         counts = f"weights={len(weights)}, sources={len(sources)}, outputs={len(outputs)}"
@@ -79,9 +76,6 @@ def text_samples(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there are not a prompt, a sample and a temperature of at least 0 for each.
     """
     if not len(prompts) == len(samples) == len(temperatures):
         counts = f"prompts={len(prompts)}, samples={len(samples)}, temperatures={len(temperatures)}"
@@ -104,9 +98,6 @@ def filled_text(texts: Sequence[tuple[str, str, Sequence[bool]]], subtitle: str 
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: a text, its filled-in text and its mask differ in length.
     """
     figures = []
     for text, filled, hidden in texts:

@@ -76,9 +76,6 @@ def render_mesh(
 
     Returns:
       [size, size, 3] float in [0, 1], on white.
-
-    Raises:
-      ValueError: a vertex or a number is not finite, a face has no such vertex, or an argument is out of range.
     """
     _check("vertices", vertices, view, size, up, extent)
     check_indices("faces", faces, len(vertices), "vertices")
@@ -116,9 +113,6 @@ def render_points(
 
     Returns:
       [size, size, 3] float in [0, 1], on white.
-
-    Raises:
-      ValueError: a point or a number is not finite, `highlighted` is not [N], or an argument is out of range.
     """
     _check("points", points, view, size, up, extent)
     check_shapes(highlighted=(highlighted, f"{len(points)} or None"))
@@ -184,9 +178,6 @@ def shape_panel(images: Sequence[np.ndarray], titles: Sequence[str], title: str,
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is no image, they differ in size, or there is not a title for each.
     """
     if not len(images) or len({np.shape(image) for image in images}) > 1:
         raise ValueError(f"images={len(images)}: none, or of several sizes; allowed: at least one, all of one size")

@@ -26,9 +26,6 @@ def wav_bytes(waveform: np.ndarray, sample_rate: int) -> bytes:
 
     Returns:
       The file's content.
-
-    Raises:
-      ValueError: the sound has another shape or is not finite, or `sample_rate` is no whole number from 1.
     """
     check_whole_number("sample_rate", sample_rate, 1)
     waveform = np.asarray(waveform, np.float64)
@@ -78,10 +75,6 @@ def sound_panel(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is no sound or not a name for each, one is not finite, or `sample_rate` is no whole number from
-        1.
     """
     _check(waveforms, names, sample_rate)
     columns = 3
@@ -125,10 +118,6 @@ def spectrum_panel(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there is no sound or not a name and a frequency for each, one is not finite, or `sample_rate` is no
-        whole number from 1.
     """
     _check(waveforms, names, sample_rate)
     check_shapes(frequencies=(frequencies, f"{len(waveforms)}"))

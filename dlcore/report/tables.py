@@ -35,9 +35,6 @@ def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], title: str = "T
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: the rows are neither.
     """
     if not isinstance(rows, Mapping | Sequence) or not all(isinstance(row, Mapping | str) for row in rows):
         raise ValueError(f"rows={type(rows).__name__}: no rows; allowed: a list of dicts, or one dict")

@@ -21,9 +21,6 @@ def film_strip(clip: np.ndarray, boxes: np.ndarray, ids: np.ndarray, count: int 
 
     Returns:
       uint8 [H * scale, count * (W * scale + 4) - 4, 3], the frames with 4 white pixels between them.
-
-    Raises:
-      ValueError: the shapes do not fit, `count` is outside 1 to F, or `scale` is no whole number from 1.
     """
     if not len(clip) == len(boxes) == len(ids):
         raise ValueError(f"boxes={len(boxes)} frames, ids={len(ids)}: clip has {len(clip)}; allowed: as many")

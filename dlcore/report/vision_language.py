@@ -33,9 +33,6 @@ def sentences(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there are not a text and references for each image.
     """
     if not len(images) == len(texts) == len(references):
         raise ValueError(
@@ -59,9 +56,6 @@ def attention_overlay(image: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
     Returns:
       uint8 [H', W', 3], enlarged to at least about 96 pixels.
-
-    Raises:
-      ValueError: the image or the weights have other axes, or a weight is negative.
     """
     check_shapes(image=(image, "H W 3"), weight=(weight, "mask h w"))
     from PIL import Image
@@ -93,9 +87,6 @@ def attention_strips(
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: there are not words, weights and a title for each image, or fewer weights than words.
     """
     check_shapes(weights=(weights, f"{len(images)} T h w"))
     if not len(pieces) == len(titles) == len(images) or any(len(words) > np.shape(weights)[1] for words in pieces):

@@ -65,9 +65,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, with the most probable action.
-
-    Raises:
-      ValueError: values are infinite in this environment.
     """
     check_environment(environment, gae.gamma)
 

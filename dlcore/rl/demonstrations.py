@@ -51,9 +51,6 @@ class Demonstrations(NamedTuple):
 
         Returns:
           Those.
-
-        Raises:
-          ValueError: there are fewer, or `count` is no whole number from 1.
         """
         check_whole_number("demonstrations", count)
         if not 1 <= count <= len(self.length):
@@ -112,9 +109,6 @@ def load(path: Path | str) -> Demonstrations:
 
     Returns:
       The episodes.
-
-    Raises:
-      ValueError: it is no such file.
     """
     problem = "no demonstrations; allowed: a file of dlcore.rl.demonstrations.save, such as RUN/demonstrations.npz"
     try:
@@ -132,10 +126,6 @@ def check(demonstrations: Demonstrations, environment: Environment) -> None:
     Args:
       demonstrations: the episodes.
       environment: environment in which a learner imitates them.
-
-    Raises:
-      ValueError: they are of another one or of other wrappers, their observations or actions have another form, a
-        length is not that of an episode, an observation or a total is not finite, or an action is out of range.
     """
     recorded, expected_name = demonstrations.environment, environment.name
     if recorded != expected_name:
@@ -197,10 +187,6 @@ def select(
       {"observation": [M, ...], "action": [M] or [M, A]}, and with `absorbing` its [M] bool and "weight" [M] float32: 1
       for a step; for the end of an episode the share of its steps that is taken, since a step that is left out weighs
       nothing, either.
-
-    Raises:
-      ValueError: `every` is not positive, `seed` is negative, one is no whole number, or a length is not that of an
-        episode.
     """
     check_whole_number("every", every, 1)
     check_whole_number("seed", seed, 0)

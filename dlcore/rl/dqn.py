@@ -47,9 +47,6 @@ def q_target(
 
     Returns:
       [].
-
-    Raises:
-      ValueError: the shapes differ, or `gamma` is out of range.
     """
     check_shapes(
         reward=(reward, ""),
@@ -96,10 +93,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, greedily.
-
-    Raises:
-      ValueError: actions are continuous, values are infinite in this environment, or the buffer is smaller than a
-        minibatch (when init is traced).
     """
     check_environment(environment, gamma, "discrete")
     off_policy = OffPolicy(num_steps, 1, buffer_size, minibatch_size, learning_starts)

@@ -58,9 +58,6 @@ def action_values(mdp: MDP, values: jax.Array) -> jax.Array:
 
     Returns:
       [S, A].
-
-    Raises:
-      ValueError: there is not a value for each state.
     """
     check_shapes(values=(values, str(mdp.num_states)))
     return expected_reward(mdp) + mdp.gamma * (mdp.probability * jnp.asarray(values)[mdp.successor]).sum(-1)
@@ -75,9 +72,6 @@ def greedy_policy(mdp: MDP, values: jax.Array) -> jax.Array:
 
     Returns:
       [S, A], a one in each row.
-
-    Raises:
-      ValueError: there is not a finite value for each state.
     """
     check_finite("values", values)
     return jax.nn.one_hot(action_values(mdp, values).argmax(-1), mdp.num_actions)
@@ -92,10 +86,6 @@ def solve_policy(mdp: MDP, policy: jax.Array) -> jax.Array:
 
     Returns:
       [S].
-
-    Raises:
-      ValueError: `policy` is not [S, A] probabilities, or gamma is 1 and some state never reaches an absorbing one
-        under the policy.
     """
     check_endings(mdp, policy)
     return _solve_policy(mdp, policy)
@@ -145,10 +135,6 @@ def evaluate_policy(mdp: MDP, policy: jax.Array, tolerance: float = 1e-6, max_sw
 
     Returns:
       The solution.
-
-    Raises:
-      ValueError: `policy` is not [S, A] probabilities, gamma is 1 and some state never reaches an absorbing one under
-        the policy, or a limit is out of range.
     """
     check_endings(mdp, policy)
     _check_limits(tolerance, max_sweeps)
@@ -179,9 +165,6 @@ def value_iteration(mdp: MDP, tolerance: float = 1e-6, max_sweeps: int = 100_000
 
     Returns:
       The solution, with the greedy policy.
-
-    Raises:
-      ValueError: gamma is 1 and a policy may be endless (`check_endings`), or a limit is out of range.
     """
     check_endings(mdp)
     _check_limits(tolerance, max_sweeps)
@@ -210,9 +193,6 @@ def policy_iteration(
 
     Returns:
       The solution; `sweeps` counts those of all evaluations.
-
-    Raises:
-      ValueError: gamma is 1 and a policy may be endless (`check_endings`), or a limit is out of range.
     """
     check_endings(mdp)
     _check_limits(tolerance, max_sweeps)
@@ -259,9 +239,6 @@ def value_sweeps(mdp: MDP, num_sweeps: int, policy: jax.Array | None = None) -> 
 
     Returns:
       [num_sweeps + 1, S], zeros first.
-
-    Raises:
-      ValueError: `num_sweeps` is negative or no whole number, or `policy` is not [S, A] probabilities.
     """
     check_shapes(num_sweeps=(num_sweeps, "int >= 0"))
     if policy is not None:

@@ -221,10 +221,6 @@ def check_environment(
       environment: environment to learn in.
       gamma: discount a step.
       actions: actions that the learner can choose.
-
-    Raises:
-      ValueError: the actions are of another kind, `gamma` is out of range, or values are infinite: it is 1 and episodes
-        never terminate.
     """
     check_shapes(gamma=(gamma, "0 to 1"))
     check_choice("actions", actions, ("discrete", "continuous", "any"))

@@ -285,9 +285,6 @@ def learner(
     Returns:
       The learner. evaluate and predict play one episode per example, with the most probable action, and report the
       environment's reward.
-
-    Raises:
-      ValueError: values are infinite.
     """
     gamma = gae.gamma
     check_environment(environment, gamma)

@@ -30,9 +30,6 @@ def surrogate_loss(cost: jax.Array, log_probability: jax.Array) -> jax.Array:
 
     Returns:
       [], of the same value as the cost.
-
-    Raises:
-      ValueError: one is no scalar.
     """
     check_shapes(cost=(cost, ""), log_probability=(log_probability, ""))
     score = log_probability - jax.lax.stop_gradient(log_probability)
@@ -59,9 +56,6 @@ def score_function_gradients(
 
     Returns:
       Gradients of the structure of `params`, [N, ...] each.
-
-    Raises:
-      ValueError: there is no key, the cost of a sample is no scalar, or the baseline is no finite one.
     """
     check_shapes(baseline=(baseline, "finite"))
     _check_keys(keys)
@@ -97,9 +91,6 @@ def pathwise_gradients(
 
     Returns:
       Gradients of the structure of `params`, [N, ...] each.
-
-    Raises:
-      ValueError: there is no key.
     """
     _check_keys(keys)
     return jax.jit(jax.vmap(lambda key: jax.grad(lambda p: cost(sample(p, key)))(params)))(keys)
@@ -118,9 +109,6 @@ def enumerated_gradient(
 
     Returns:
       The exact gradient, of the structure of `params`.
-
-    Raises:
-      ValueError: `count` is no whole number from 1, or there is not a probability or not one cost for each value.
     """
     check_shapes(count=(count, "int >= 1"))
     costs = jax.vmap(cost)(jnp.arange(count))

@@ -73,9 +73,6 @@ def open_map(height: int, width: int) -> str:
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: there are too few rows or columns, or a fraction of one.
     """
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 2"))
     return "\n".join(["." * width] * (height - 1) + ["." * (width - 1) + "G"])
@@ -89,9 +86,6 @@ def corridor(length: int) -> str:
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: `length` is no whole number from 1.
     """
     check_shapes(length=(length, "int >= 1"))
     return "S" + "." * (length - 1) + "G"
@@ -116,10 +110,6 @@ def make(
 
     Returns:
       The grid. Without an S, episodes start in any cell that is no end.
-
-    Raises:
-      ValueError: the rows differ in length, a letter is unknown, `slip` is out of range, a reward is not finite, or no
-        cell is free.
     """
     if not isinstance(text, str):
         raise ValueError(f"text={text!r}: no map; allowed: a text, a line a row")
@@ -177,9 +167,6 @@ def on_grid(grid: GridWorld, values: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W, ...] float, NaN at walls.
-
-    Raises:
-      ValueError: there is not a value for each state.
     """
     values = np.asarray(values, np.float64)
     if values.shape[:1] != (len(grid.cells),):
@@ -203,9 +190,6 @@ def environment(
 
     Returns:
       The environment.
-
-    Raises:
-      ValueError: another observation.
     """
     check_choice("observation", observation, ("one_hot", "coordinates"))
     observations = None if observation == "one_hot" else grid.cells / np.array(grid.index.shape)

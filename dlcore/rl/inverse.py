@@ -70,9 +70,6 @@ def soft_policy(mdp: MDP, reward: jax.Array, horizon: int) -> jax.Array:
 
     Returns:
       [T, S, A] probabilities.
-
-    Raises:
-      ValueError: there is not a reward for each state, or `horizon` is no whole number from 1.
     """
     check_shapes(reward=(reward, str(mdp.num_states)), horizon=(horizon, "int >= 1"))
 
@@ -94,9 +91,6 @@ def demonstrate(mdp: MDP, policy: jax.Array, key: jax.Array, count: int) -> Demo
 
     Returns:
       The demonstrations.
-
-    Raises:
-      ValueError: `policy` is not [T, S, A] probabilities, or `count` is no whole number from 1.
     """
     check_shapes(policy=(policy, f"T {mdp.num_states} {mdp.num_actions}"), count=(count, "int >= 1"))
     trajectories = jax.vmap(lambda key: rollout(mdp, policy, key, len(policy)))(jax.random.split(key, count))
@@ -111,9 +105,6 @@ def visits(demonstrations: Demonstrations) -> np.ndarray:
 
     Returns:
       [S], the mean of a trajectory.
-
-    Raises:
-      ValueError: the states are no numbers of states, or not [N, T].
     """
     _check_states(demonstrations)
     counts = np.bincount(demonstrations.states.ravel(), minlength=demonstrations.num_states)
@@ -163,10 +154,6 @@ def explain(
 
     Returns:
       The reward, and the policy that it leads to.
-
-    Raises:
-      ValueError: the demonstrations or the features are of another process, `steps` is no whole number from 1, or a
-        setting is out of range.
     """
     check_shapes(learning_rate=(learning_rate, "> 0"), l2=(l2, ">= 0"))
     check_whole_number("steps", steps, 1)

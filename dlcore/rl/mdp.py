@@ -109,10 +109,6 @@ def make(
 
     Returns:
       The process.
-
-    Raises:
-      ValueError: shapes differ, a state does not exist or is a fraction, probabilities do not sum to 1, gamma is
-        outside [0, 1], or an episode could start in an absorbing state.
     """
     try:
         numbers, probability = np.asarray(successor, np.float64), np.array(probability, np.float64)
@@ -189,9 +185,6 @@ def from_transition(
 
     Returns:
       The process, whose K is the largest number of next states of an action.
-
-    Raises:
-      ValueError: what `make` refuses, or other shapes.
     """
     transition, reward = np.asarray(transition, np.float64), np.asarray(reward, np.float64)
     if transition.ndim != 3 or transition.shape[0] != transition.shape[2]:
@@ -251,9 +244,6 @@ def check_policy(mdp: MDP, policy: np.ndarray | jax.Array) -> None:
     Args:
       mdp: the process.
       policy: [S, A] probabilities; traced ones pass.
-
-    Raises:
-      ValueError: it is not.
     """
     if np.shape(policy) != (mdp.num_states, mdp.num_actions):
         expected = [mdp.num_states, mdp.num_actions]
@@ -270,9 +260,6 @@ def check_endings(mdp: MDP, policy: np.ndarray | jax.Array | None = None) -> Non
     Args:
       mdp: the process.
       policy: [S, A] probabilities; None asks for all policies.
-
-    Raises:
-      ValueError: a concrete policy is not [S, A] probabilities, or gamma is 1 and an episode may be endless.
     """
     if policy is not None:
         check_policy(mdp, policy)
@@ -318,9 +305,6 @@ def discounted_sum(rewards: jax.Array, gamma: float | jax.Array) -> jax.Array:
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: `gamma` is out of range.
     """
     check_shapes(gamma=(gamma, "0 to 1"))
     dtype = jnp.result_type(rewards.dtype, jnp.float32)
@@ -419,10 +403,6 @@ def as_environment(mdp: MDP, max_steps: int, observations: np.ndarray | None = N
 
     Returns:
       The environment; its state is (state of the process, steps so far).
-
-    Raises:
-      ValueError: `max_steps` is not positive, or there is not a finite observation for each state; when a step is
-        taken: a concrete action is none of the process.
     """
     check_whole_number("max_steps", max_steps, 1)
     if observations is not None:

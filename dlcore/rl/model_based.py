@@ -169,10 +169,6 @@ def cross_entropy_method(
 
     Returns:
       [...], the last mean.
-
-    Raises:
-      ValueError: there are fewer candidates than elites, a number is no whole one from 1, a deviation is not above 0,
-        or there is not a score for each candidate.
     """
     check_shapes(
         num_elites=(num_elites, "int >= 1"), population=(population, "int >= 1"), iterations=(iterations, "int >= 1")
@@ -405,9 +401,6 @@ def learner(
       The learner. evaluate and predict play one episode per example; predict also gives each episode's "model_error",
       the mean squared error of the next observation over deviations of the change, and "no_change_error", that of
       predicting that nothing changes.
-
-    Raises:
-      ValueError: actions are discrete or observations are no vectors; there are fewer candidates than elites.
     """
     _check(environment, planner)
     (dimensions,), size = environment.observation_shape, environment.action_size

@@ -329,9 +329,6 @@ def q_network(environment: Environment, width: int = 128) -> nn.Module:
 
     Returns:
       The module.
-
-    Raises:
-      ValueError: `width` is no whole number from 1, or the actions are continuous.
     """
     check_shapes(width=(width, "int >= 1"))
     if environment.num_actions is None:

@@ -55,9 +55,6 @@ class Moments:
 
         Returns:
           The moments after it.
-
-        Raises:
-          ValueError: the values have another shape.
         """
         check_shapes(x=(x, " ".join(["N", *map(str, self.mean.shape)])))
         x = x.astype(jnp.float32)
@@ -118,9 +115,6 @@ class Normalizer:
 
         Returns:
           The normalizer after it.
-
-        Raises:
-          ValueError: the shapes differ, or `gamma` is out of range.
         """
         check_shapes(
             discounted=(self.discounted, "N"), reward=(reward, "N"), done=(done, "mask N"), gamma=(gamma, "0 to 1")

@@ -52,9 +52,6 @@ def leave_one_out_mean(values: jax.Array) -> jax.Array:
 
     Returns:
       [N, ...].
-
-    Raises:
-      ValueError: there is a single row.
     """
     if values.shape[0] < 2:
         raise ValueError(f"values={values.shape}: {values.shape[0]} row; allowed: at least 2 rows")
@@ -74,9 +71,6 @@ def score_weights(
 
     Returns:
       [N, T].
-
-    Raises:
-      ValueError: another kind, or `gamma` is out of range.
     """
     check_choice("kind", kind, WEIGHTS)
     check_shapes(rewards=(rewards, "N T"), gamma=(gamma, "0 to 1"))

@@ -87,9 +87,6 @@ def objective(
 
     Returns:
       (mean loss, metrics).
-
-    Raises:
-      ValueError: the shapes differ, or there is one advantage alone, which is 0 once it is normalized.
     """
     check_shapes(value=(value, "..."), advantage=(advantage, "..."), target=(target, "..."))
     if advantage.size * replica_count() < 2:
@@ -128,10 +125,6 @@ def update_epochs(
 
     Returns:
       (state after the last epoch, one step on; metrics).
-
-    Raises:
-      ValueError: `num_minibatches` does not divide M, the data are not of M rows all, or a number of `ppo` is no whole
-        one from 1.
     """
     check_shapes(num_epochs=(ppo.num_epochs, "int >= 1"), num_minibatches=(ppo.num_minibatches, "int >= 1"))
     size = len(jax.tree.leaves(data)[0])
@@ -180,10 +173,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, with the most probable action.
-
-    Raises:
-      ValueError: values are infinite in this environment; when update is traced: `num_minibatches` does not divide the
-        steps of a rollout, or leaves one step a minibatch.
     """
     check_environment(environment, gae.gamma)
 

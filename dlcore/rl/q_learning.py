@@ -67,10 +67,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, greedily.
-
-    Raises:
-      ValueError: the environment's observations are no one-hot vectors, its actions are continuous, or its episodes
-        never terminate and `gamma` is 1.
     """
     check_environment(environment, gamma, "discrete")
     first_observation = np.asarray(environment.reset(root_key(0))[1])

@@ -102,10 +102,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, with the most probable action.
-
-    Raises:
-      ValueError: values are infinite in this environment, or `num_minibatches` does not divide the number of instances
-        (when update is traced).
     """
     check_environment(environment, gae.gamma)
 

@@ -57,9 +57,6 @@ class Replay:
 
         Returns:
           The buffer, of zeros.
-
-        Raises:
-          ValueError: the buffer holds fewer transitions than a minibatch, or a number is no whole one from 1.
         """
         check_shapes(buffer_size=(size, "int >= 1"), minibatch_size=(minibatch_size, "int >= 1"))
         instances = len(example.reward)

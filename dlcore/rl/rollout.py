@@ -282,9 +282,6 @@ def generalized_advantages(
 
     Returns:
       [T, ...].
-
-    Raises:
-      ValueError: the shapes differ, there is no step, or a discount is out of range.
     """
     check_shapes(
         reward=(reward, "... T"),

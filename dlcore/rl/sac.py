@@ -51,9 +51,6 @@ def soft_value(q: jax.Array, log_prob: jax.Array, alpha: float | jax.Array, prob
 
     Returns:
       [B].
-
-    Raises:
-      ValueError: the shapes do not fit together, `alpha` is negative, or concrete probabilities do not sum to 1.
     """
     axes = "B" if probability is None else "B A"
     check_shapes(
@@ -114,10 +111,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, with the most probable action.
-
-    Raises:
-      ValueError: values are infinite in this environment, or the buffer is smaller than a minibatch (when init is
-        traced).
     """
     check_environment(environment, off_policy.gamma)
     size = environment.action_size

@@ -79,10 +79,6 @@ def learner(
 
     Returns:
       The learner. evaluate and predict play one episode per example, without noise.
-
-    Raises:
-      ValueError: actions are discrete, values are infinite in this environment, or the buffer is smaller than a
-        minibatch (when init is traced).
     """
     check_environment(environment, off_policy.gamma, "continuous")
     has_twin_critics = kind == "td3"

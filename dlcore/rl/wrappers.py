@@ -45,9 +45,6 @@ def mask_velocities(environment: Environment) -> Environment:
 
     Returns:
       The environment.
-
-    Raises:
-      ValueError: it is not known which observations are velocities.
     """
     positions = _positions_of(environment)
     if positions is None:

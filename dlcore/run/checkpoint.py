@@ -179,9 +179,6 @@ class Checkpoints:
           state: pytree of arrays.
           note: JSON-able facts to restore with the state.
           score: value of the monitored metric; None if this step is not compared.
-
-        Raises:
-          ValueError: two leaves have one name in a checkpoint.
         """
         args = self._ocp.args
         _check_names(state)

@@ -79,9 +79,6 @@ class Evaluation:
           batch_size: examples per batch.
           name: name of the source, for errors.
           method: which of the two.
-
-        Raises:
-          ValueError: the source is empty, or its examples have other arrays or shapes than the method takes.
         """
         if not len(source):
             raise ValueError(f"{name}: holds no example; allowed: at least one, or {name}=None")
@@ -119,9 +116,6 @@ class Evaluation:
 
         Returns:
           The merged metrics of all examples, before `compute`.
-
-        Raises:
-          ValueError: there is no batch.
         """
         host, sums = None, None
         with activity("evaluating, batch") as show_count:
@@ -171,9 +165,6 @@ class Evaluation:
 
         Returns:
           The predictions stacked on the host in the order of the batches, padding removed.
-
-        Raises:
-          ValueError: there is no batch.
         """
         parts = [out for out, _ in self.stream(state, batches)]
         if not parts:
@@ -191,10 +182,6 @@ class Evaluation:
 
         Returns:
           The results of all evaluators.
-
-        Raises:
-          ValueError: two evaluators return the same name, one returns a number that is not among its names, or a source
-            is empty.
         """
         sources = [source if e.source is None else e.source for e in evaluators]
         measures: Measures = {}
@@ -228,9 +215,6 @@ class Evaluation:
 
         Returns:
           name -> number, None or array.
-
-        Raises:
-          ValueError: the source is empty, or an evaluator returns the name of a metric.
         """
         metrics = compute_metrics(self.metrics(state, pad_local_batches(source, batch_size, self.placement)))
         results = self.evaluator_measures(state, evaluators, source, batch_size)
@@ -298,9 +282,6 @@ def pad_local_batches(source: Any, batch_size: int, placement: Placement) -> Any
 
     Returns:
       An iterable of batches with a `mask`, 0 for padding.
-
-    Raises:
-      ValueError: `batch_size` is no whole number from 1.
     """
     check_whole_number("batch_size", batch_size, 1)
     size = padded_size(source, batch_size, placement)
@@ -335,10 +316,6 @@ def evaluate(
     Returns:
       {name: number, or None without examples}, and under "details" {name: array} of measures that are arrays, such as a
       confusion matrix or calibration bins.
-
-    Raises:
-      ValueError: the source is empty, an argument is no learner, state or source, an evaluator returns the name of a
-        metric, or a metric is called "details".
     """
     check_evaluators(evaluators)
     evaluation = _evaluation(learner, state, source, batch_size, placement, "evaluate")

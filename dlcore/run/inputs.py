@@ -37,9 +37,6 @@ def check_learner(learner: Any) -> None:
 
     Args:
       learner: a learner.
-
-    Raises:
-      ValueError: it is a model or something else.
     """
     if not hasattr(learner, "update") or not hasattr(learner, "predict"):
         allowed = "a Learner, such as supervised.learner(model=..., optimizer=...)"
@@ -52,9 +49,6 @@ def check_source(name: str, source: Any) -> None:
     Args:
       name: name of the argument, for the error.
       source: a source.
-
-    Raises:
-      ValueError: they are arrays, a pipeline or something else.
     """
     if not _is_source(source):
         raise ValueError(f"{name}={type(source).__name__}: no source; allowed: Source(arrays)")
@@ -69,9 +63,6 @@ def check_pipelines(train: Any) -> None:
 
     Args:
       train: a pipeline, or a (nested) dict of them.
-
-    Raises:
-      ValueError: they do not; for a source the message shows how to make a pipeline.
     """
     for _, pipeline in _named(train, "train"):
         if not hasattr(pipeline, "batch_at"):
@@ -86,9 +77,6 @@ def check_valid(valid: Any) -> None:
 
     Args:
       valid: a source, or None.
-
-    Raises:
-      ValueError: they are not.
     """
     if valid is not None and not _is_source(valid):
         raise ValueError(f"valid={type(valid).__name__}: is no source; allowed: Source, or None")
@@ -102,9 +90,6 @@ def check_each(name: str, values: Any, allowed: Callable[[Any], bool], kind: str
       values: the argument.
       allowed: value -> whether it is of the kind.
       kind: the kind, such as "hook".
-
-    Raises:
-      ValueError: it is neither, or one of its values is of another kind.
     """
     if not isinstance(values, (list, tuple)) or hasattr(values, "_fields"):
         raise ValueError(f"{name}={values!r}: no list; allowed: a list or tuple of {kind}s")
@@ -118,9 +103,6 @@ def check_evaluators(evaluators: Any) -> None:
 
     Args:
       evaluators: a list or tuple of `Evaluator`.
-
-    Raises:
-      ValueError: they are something else.
     """
     check_each("evaluators", evaluators, lambda evaluator: isinstance(evaluator, Evaluator), "Evaluator")
 
@@ -130,9 +112,6 @@ def check_folder(folder: Any) -> None:
 
     Args:
       folder: a path, or None.
-
-    Raises:
-      ValueError: it is something else.
     """
     if folder is not None and (not isinstance(folder, str | Path) or folder == ""):
         raise ValueError(f"folder={folder!r}: no path; allowed: a path, or None")
@@ -145,9 +124,6 @@ def check_is(name: str, value: Any, kind: type) -> None:
       name: name of the argument, for the error.
       value: the argument.
       kind: the class.
-
-    Raises:
-      ValueError: it is not.
     """
     if not isinstance(value, kind):
         allowed = "True, False" if kind is bool else f"{kind.__name__}(...)"
@@ -176,9 +152,6 @@ def check_checkpoint(
       hook_types: name of the type of each hook; one that gets a memory back must be of the type that left it.
       changed_data: accept other data.
       folder: folder of the checkpoints, for the error.
-
-    Raises:
-      ValueError: the seed, the data or a hook differ, or the checkpoint has more steps.
     """
     seed, where = int(seed), repr(str(folder))
     if metadata.get("seed", seed) != seed:
@@ -215,9 +188,6 @@ def batch_errors(batch: Any, name: str = "batch") -> Iterator[None]:
 
     Yields:
       None.
-
-    Raises:
-      ValueError: code inside looked up such a key.
     """
     try:
         yield
@@ -262,9 +232,6 @@ def check_labels(learner: Learner, state: Any, batch: Any, train: Any, valid: An
       batch: first training batch, on the host.
       train: training pipeline, or a (nested) dict of them.
       valid: a source, or None.
-
-    Raises:
-      ValueError: a label is no integer, or none of the classes; the message names the first.
     """
     if learner.classes is None:
         return

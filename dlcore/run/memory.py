@@ -25,9 +25,6 @@ def check_memory(argument: str, value: int, bytes_each: int, memory: int | None 
       value: value of the argument, a number of entries.
       bytes_each: least number of bytes per entry.
       memory: available bytes; None takes this machine's.
-
-    Raises:
-      ValueError: the entries take more than the memory.
     """
     memory = memory_bytes() if memory is None else memory
     if memory is not None and value * bytes_each > memory:

@@ -68,9 +68,6 @@ class MetricsWriter:
         Args:
           row: values may be numbers, None, strings, arrays (lists in the file; not for trackers) or dicts of these,
             which are flattened: {"calibration": {"ece": 0.1}} is "calibration/ece".
-
-        Raises:
-          ValueError: `step` is missing or not an int.
         """
         row = dict(_flatten(row))
         if not isinstance(row.get("step"), int):
@@ -101,9 +98,6 @@ class MetricsWriter:
           tag: name of the picture.
           array: [H, W], [H, W, 1] or [H, W, 3], uint8 or float in [0, 1].
           step: training step of the picture.
-
-        Raises:
-          ValueError: `array` has another shape.
         """
         array = np.array(array)
         if array.ndim == 2:

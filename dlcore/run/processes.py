@@ -59,9 +59,6 @@ def membership(environ: Mapping[str, str] = os.environ) -> Membership | None:
 
     Returns:
       The rank; None if the variables are not set or there is one process.
-
-    Raises:
-      ValueError: a variable is missing, not a number, or out of range; the message names it.
     """
     if environ.get(ADDRESS) and (COUNT in environ or INDEX in environ):
         rank = Membership(environ[ADDRESS], _number(environ, COUNT), _number(environ, INDEX))
@@ -112,9 +109,6 @@ def join_processes(
 
     Yields:
       None.
-
-    Raises:
-      ValueError: the environment contradicts itself, or `distributed` is "on" and no rank was detected.
 
     If not all processes arrive in time, jax aborts this one (134).
     """

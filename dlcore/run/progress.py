@@ -34,9 +34,6 @@ def duration(seconds: float) -> str:
 
     Returns:
       Minutes and seconds, with hours from one hour on.
-
-    Raises:
-      ValueError: the duration is negative or not finite.
     """
     if not 0 <= seconds < math.inf:
         raise ValueError(f"seconds={seconds}: no duration; allowed: finite numbers, at least 0")

@@ -125,9 +125,6 @@ class Saver:
 
         Returns:
           The score to save with the checkpoint; None without a monitor, or if it is not the best.
-
-        Raises:
-          ValueError: `monitor` is not among the numbers.
         """
         monitor = self.saving.monitor
         if monitor is None:

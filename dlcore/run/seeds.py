@@ -50,9 +50,6 @@ def over_seeds(learner: Learner, seeds: int) -> Learner:
     Returns:
       A learner with metrics merged over the seeds under their own names, and single-seed metrics "name/seed0",
       "name/seed1", ...; its predictions have the seeds as their second axis.
-
-    Raises:
-      ValueError: `seeds` is no whole number from 1, or `learner` is none.
     """
     check_whole_number("seeds", seeds, 1)
     check_learner(learner)

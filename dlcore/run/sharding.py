@@ -67,9 +67,6 @@ def mesh_axes(spec: str) -> dict[str, int]:
 
     Returns:
       {axis: size}, the axis `data` first.
-
-    Raises:
-      ValueError: the spec is malformed, or an axis is unknown.
     """
     try:
         parts = [(name.strip(), int(size)) for name, size in (part.split(":") for part in spec.split(","))]
@@ -92,9 +89,6 @@ def make_mesh(spec: str | None = None, devices: list | None = None) -> Mesh:
 
     Returns:
       A mesh with the axis `data` first.
-
-    Raises:
-      ValueError: the spec is malformed, its sizes do not multiply to the number of devices, or there is none.
     """
     if spec is not None and not isinstance(spec, str):
         raise ValueError(f"mesh={spec!r}: no description; allowed: such as 'data:4,model:2', or None")
@@ -204,9 +198,6 @@ def sharding_of(mesh: Mesh, rule: str | Rule = "fsdp") -> Callable[[str, tuple[i
 
     Returns:
       (path of an array of the variables, its shape) -> its sharding; what is no parameter is on all devices.
-
-    Raises:
-      ValueError: the rule is unknown or needs an axis that the mesh lacks.
     """
     rule = _checked_rule(mesh, rule)
 
@@ -244,9 +235,6 @@ def state_shardings(
 
     Returns:
       A NamedSharding for each leaf.
-
-    Raises:
-      ValueError: the rule is unknown or needs an axis that the mesh lacks, or a leaf that must divide does not.
     """
     optimizer_rule = OPTIMIZER_RULES.get(rule) if isinstance(rule, str) else None
     rule = _checked_rule(mesh, rule)
@@ -296,9 +284,6 @@ def batch_shardings(batch: Any, mesh: Mesh, processes: int = 1) -> Any:
 
     Returns:
       A NamedSharding for each leaf.
-
-    Raises:
-      ValueError: a leaf of several processes does not divide; the message names it.
     """
     size = mesh.shape[DATA]
 
@@ -350,9 +335,6 @@ def put_batch(batch: Any, shardings: Any) -> Any:
 
     Returns:
       The global batch.
-
-    Raises:
-      ValueError: the devices of one index of `data` belong to several processes.
     """
     if jax.process_count() == 1:
         return jax.device_put(batch, shardings)

@@ -376,9 +376,6 @@ def check_avals(expected: Any, actual: Any, name: str = "update") -> None:
       expected: abstract state before.
       actual: state, or abstract state, after.
       name: what changed it, for the message.
-
-    Raises:
-      ValueError: it does not.
     """
     expected_structure, structure = jax.tree.structure(expected), jax.tree.structure(actual)
     if expected_structure != structure:

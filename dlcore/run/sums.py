@@ -80,9 +80,6 @@ class Sums:
 
         Returns:
           The empty sums.
-
-        Raises:
-          ValueError: a value is no Metric.
         """
         for name, metric in metrics.items() if isinstance(metrics, dict) else [("", metrics)]:
             if not isinstance(metric, Metric):

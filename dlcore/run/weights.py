@@ -32,9 +32,6 @@ def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
       folder: a new or empty folder.
       variables: variables of the model.
       about: JSON-able facts, including the model's name as `model`.
-
-    Raises:
-      ValueError: `folder` is not empty.
     """
     import orbax.checkpoint as ocp
 
@@ -56,9 +53,6 @@ def load_weights(folder: str | Path) -> tuple[dict, Any]:
 
     Returns:
       (about, variables as NumPy arrays).
-
-    Raises:
-      ValueError: the folder has no weights, or they are damaged.
     """
     import orbax.checkpoint as ocp
 
@@ -119,9 +113,6 @@ def fit_modules(weights: Any, variables: Any, same_classes: bool, name: str = "w
 
     Returns:
       (the variables with the weights, the modules and layers that keep their initial values).
-
-    Raises:
-      ValueError: there is no common module, or a common module's leaf is missing, left over or of another shape.
     """
     common = weights["params"].keys() & variables["params"].keys()
     if not common:

@@ -41,9 +41,6 @@ def rungs(trials: int, first: int, last: int, eta: int = 3) -> list[Rung]:
 
     Returns:
       The rungs.
-
-    Raises:
-      ValueError: a number is below 1, `eta` below 2, or `last` below `first`.
     """
     for name, value, least in (("trials", trials, 1), ("first", first, 1), ("eta", eta, 2), ("last", last, first)):
         check_whole_number(name, value, least)
@@ -66,9 +63,6 @@ def hyperband_brackets(last: int, eta: int = 3, first: int = 1) -> list[list[Run
 
     Returns:
       The rungs of every bracket, the bracket with the most trials first.
-
-    Raises:
-      ValueError: `eta` is below 2, or `first` is not in [1, `last`].
     """
     check_whole_number("eta", eta, 2)
     check_whole_number("last", last, 1)
@@ -98,10 +92,6 @@ def successive_halving(
       {"best": index of the best trial, None if no score of the last rung is finite, "scores": [trials], last scores or
         NaN, "steps": [trials], steps trained, "dropped": [trials], number of rungs not reached, "rungs": indices of the
         trials of each rung}.
-
-    Raises:
-      ValueError: there is no rung, one has more trials or no more steps than the one before, there are fewer trials
-        than in the first one, or not as many scores as trials.
     """
     if not plan:
         raise ValueError("plan=[]: no rungs; allowed: at least one")

@@ -33,9 +33,6 @@ def exploit(scores: np.ndarray, rng: np.random.Generator, share: float = 0.2) ->
 
     Returns:
       [trials] int, indices of the parents.
-
-    Raises:
-      ValueError: the share is not above 0 and at most a half, or the scores are not [trials].
     """
     _check_generator(rng)
     scores = np.asarray(scores, float)
@@ -78,9 +75,6 @@ def explore(
 
     Returns:
       {name: [trials]}.
-
-    Raises:
-      ValueError: an array is not [trials], a value has no interval in the space, or there are not two factors above 0.
     """
     _check_generator(rng)
     check_shapes(copied=(copied, "trials"), **{name: (column, "trials") for name, column in values.items()})

@@ -25,9 +25,6 @@ def ranked(trials: Sequence[Trial], monitor_mode: str) -> list[int]:
 
     Returns:
       Indices of the trials, best first, those without a score last.
-
-    Raises:
-      ValueError: there is no trial, or `monitor_mode` is unknown.
     """
     check_choice("monitor_mode", monitor_mode, ("max", "min"))
     if not trials:
@@ -52,9 +49,6 @@ def text_table(trials: Sequence[Trial], metric: str, monitor_mode: str = "max", 
 
     Returns:
       Text.
-
-    Raises:
-      ValueError: there is no trial, `monitor_mode` is unknown, or `limit` is no whole number from 1.
     """
     check_whole_number("limit", limit, 1)
     best = ranked(trials, monitor_mode)[:limit]

@@ -56,9 +56,6 @@ class Uniform(NamedTuple):
 
         Returns:
           The value.
-
-        Raises:
-          ValueError: u is outside [0, 1].
         """
         _check_unit(u)
         return float(np.clip(self.low + u * (self.high - self.low), self.low, self.high))
@@ -94,9 +91,6 @@ class LogUniform(NamedTuple):
 
         Returns:
           The value.
-
-        Raises:
-          ValueError: u is outside [0, 1].
         """
         _check_unit(u)
         return float(np.clip(self.low ** (1 - u) * self.high**u, self.low, self.high))
@@ -132,9 +126,6 @@ class Integers(NamedTuple):
 
         Returns:
           The value.
-
-        Raises:
-          ValueError: u is outside [0, 1].
         """
         _check_unit(u)
         return int(min(self.low + math.floor(u * (self.high - self.low + 1)), self.high))
@@ -168,9 +159,6 @@ class Choice(NamedTuple):
 
         Returns:
           The value.
-
-        Raises:
-          ValueError: u is outside [0, 1].
         """
         _check_unit(u)
         return self.options[min(math.floor(u * len(self.options)), len(self.options) - 1)]
@@ -188,9 +176,6 @@ def parse_space(words: Sequence[str]) -> Space:
 
     Returns:
       The space.
-
-    Raises:
-      ValueError: a word is malformed, its numbers are no range, or it names an axis twice.
     """
     if isinstance(words, str) or not isinstance(words, Sequence) or not all(isinstance(word, str) for word in words):
         raise ValueError(f"words={words!r}: no words; allowed: a list of texts such as 'learning_rate=log:1e-5:1'")
@@ -225,9 +210,6 @@ def grid(space: Space, points: int) -> list[dict]:
 
     Returns:
       The trials, {name: value} each.
-
-    Raises:
-      ValueError: `points` is below 1, or the space is empty or has no valid axis.
     """
     _check(space)
     check_whole_number("points", points, 1)
@@ -321,10 +303,6 @@ def narrow(space: Space, trials: Sequence[dict], scores: Sequence[float], keep: 
 
     Returns:
       The finer space.
-
-    Raises:
-      ValueError: no score is finite, there is not one per trial, `keep` is not in (0, 1], or a trial is outside the
-        space.
     """
     _check(space)
     scores = np.asarray(scores, np.float64)
@@ -365,9 +343,6 @@ def edges(space: Space, best: dict) -> list[str]:
 
     Returns:
       A sentence for each such axis.
-
-    Raises:
-      ValueError: `best` lacks an axis or lies outside the space.
     """
     _check(space)
     warnings = []

@@ -111,9 +111,6 @@ def together(
 
     Returns:
       The learner, whose state is a `TrialsState` and whose metrics are `OfTrials`.
-
-    Raises:
-      ValueError: there is no value, or their numbers differ.
     """
     check_choice("mapping", mapping, ("auto", "vmap", "map"))
     lengths = {name: len(column) for name, column in values.items()}
@@ -199,9 +196,6 @@ def select(state: TrialsState, rows: Sequence[int]) -> TrialsState:
 
     Returns:
       The state of these trials.
-
-    Raises:
-      ValueError: a row is none of the trials, or there is none.
     """
     rows = np.asarray(rows)
     check_shapes(rows=(rows, "int N"))
@@ -221,9 +215,6 @@ def start_of_trials(starts: Sequence[Callable[[Any], Any]]) -> Callable[[TrialsS
 
     Returns:
       Argument `start` of `fit` for all trials.
-
-    Raises:
-      ValueError: when used: there is not one for each trial.
     """
 
     def start(state: TrialsState) -> TrialsState:
@@ -244,9 +235,6 @@ def evaluator_of_trials(evaluator: Evaluator, trials: int) -> Evaluator:
 
     Returns:
       The evaluator of "name/0", "name/1", ...
-
-    Raises:
-      ValueError: `trials` is no whole number from 1; when used: the outputs are of another number of trials.
     """
     check_whole_number("trials", trials, 1)
 
@@ -273,9 +261,6 @@ def scores_of(row: Mapping[str, Any], metric: str, trials: int) -> np.ndarray:
 
     Returns:
       [trials]; NaN if the row has None, or the trial diverged.
-
-    Raises:
-      ValueError: the row has no such metric, or another number of trials.
     """
     check_whole_number("trials", trials, 1)
     if f"{metric}/0" not in row:

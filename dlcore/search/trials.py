@@ -110,9 +110,6 @@ def experiment_of(module: str) -> Experiment:
 
     Returns:
       The module's `experiment`.
-
-    Raises:
-      ValueError: there is no such module, or it has no experiment with a learner.
     """
     try:
         experiment = import_module(module).experiment
@@ -309,9 +306,6 @@ def trial_of(values: dict[str, Any], steps: Sequence[int], scores: Sequence[floa
 
     Returns:
       The trial.
-
-    Raises:
-      ValueError: `monitor_mode` is unknown, or there is not a step for each score.
     """
     check_choice("monitor_mode", monitor_mode, ("max", "min"))
     check_shapes(steps=(steps, "N"), scores=(scores, "N"))

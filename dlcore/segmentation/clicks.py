@@ -34,9 +34,6 @@ def region_depth(regions: jax.Array) -> jax.Array:
 
     Returns:
       [..., H, W] int32, 0 outside the region.
-
-    Raises:
-      ValueError: the regions have fewer than two axes, or one is negative or NaN.
     """
 
     def erode(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -62,9 +59,6 @@ def place_click(predicted: jax.Array, targets: jax.Array, keys: jax.Array | None
     Returns:
       (points [N, 2], x and y of pixels counted from 0; labels [N] int32: 1 on the object, 0 beside it, HIDDEN where
       nothing is wrong).
-
-    Raises:
-      ValueError: the shapes do not fit together, or a mask is negative or NaN.
     """
     check_shapes(predicted=(predicted, "mask N H W"), targets=(targets, "mask N H W"), keys=(keys, "N or None"))
     predicted, targets = predicted.astype(bool), targets.astype(bool)
@@ -105,9 +99,6 @@ def simulate_clicks(
 
     Returns:
       The outputs, each [K, ...], after the first prompt and after each further click.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `num_clicks` is no whole number from 1.
     """
     check_whole_number("num_clicks", num_clicks, 1)
     points, labels = prompt or (None, None)
@@ -146,9 +137,6 @@ def mask_iou(masks: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...] float32; 1 where both are empty.
-
-    Raises:
-      ValueError: the shapes differ, or a mask is negative or NaN.
     """
     check_shapes(masks=(masks, "mask ... H W"), targets=(targets, "mask ... H W"))
     masks, targets = jnp.asarray(masks), jnp.asarray(targets)
@@ -171,10 +159,6 @@ def color_masks(images: jax.Array, points: jax.Array, labels: jax.Array, thresho
 
     Returns:
       [N, H, W] bool.
-
-    Raises:
-      ValueError: the shapes do not fit together, a click that counts is outside its image, or a threshold is not
-        finite.
     """
     _check_clicks(images, points, labels, threshold)
     images = to_acc_dtype(images)
@@ -199,10 +183,6 @@ def brightness_masks(
 
     Returns:
       [N, H, W] bool.
-
-    Raises:
-      ValueError: the shapes do not fit together, a click that counts is outside its image, or a threshold is not
-        finite.
     """
     _check_clicks(images, points, labels, threshold)
     is_bright = to_acc_dtype(images).mean(-1) > jnp.asarray(threshold)[..., None, None]

@@ -96,9 +96,6 @@ class EoMT(nn.Module):
 
         Returns:
           The outputs before each block with queries, and at the end.
-
-        Raises:
-          ValueError: the images have another size, or there are fewer blocks than such with queries.
         """
         if x.shape[1:3] != (self.image_size, self.image_size):
             raise ValueError(f"x.shape={x.shape}: not of image_size; allowed: {self.image_size} x {self.image_size}")

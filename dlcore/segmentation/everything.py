@@ -55,9 +55,6 @@ def grid_points(points_per_side: int, image_size: int) -> jax.Array:
 
     Returns:
       [n^2, 2], x and y of pixels counted from 0, row by row.
-
-    Raises:
-      ValueError: a number is no whole number of at least 1.
     """
     check_whole_number("points_per_side", points_per_side, 1)
     check_whole_number("image_size", image_size, 1)
@@ -75,9 +72,6 @@ def stability_scores(logits: jax.Array, offset: float | jax.Array = 1.0) -> jax.
 
     Returns:
       [...] in [0, 1]; 0 for an empty mask.
-
-    Raises:
-      ValueError: the logits have fewer than two axes or are not finite, or `offset` is negative or NaN.
     """
     check_shapes(logits=(logits, "... H W"), offset=(offset, ">= 0"))
     check_finite("logits", logits)
@@ -96,9 +90,6 @@ def filter_masks(logits: jax.Array, iou: jax.Array, filters: MaskFilter) -> dict
     Returns:
       {"mask_logits": [K, h, w], "iou": [K], "stability": [K], "valid": [K] bool}, best first; zeros where there are
       fewer masks.
-
-    Raises:
-      ValueError: the shapes do not fit together, a predicted IoU is NaN, or a threshold is out of range.
     """
     check_shapes(
         **{

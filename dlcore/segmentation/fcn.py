@@ -40,9 +40,6 @@ def bilinear_kernel(key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32) 
 
     Returns:
       The kernel: away from the border the layer equals `resize` by f with half-pixel centers.
-
-    Raises:
-      ValueError: `shape` is not [2 f, 2 f, O, C].
     """
     check_size("shape", shape, "2 f, 2 f, O, C")
     if shape[0] != shape[1] or shape[0] % 2:
@@ -124,9 +121,6 @@ class FCN(nn.Module):
 
         Returns:
           {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
         """
         check_choice("upsampling", self.upsampling, ("bilinear", "transposed"))
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)

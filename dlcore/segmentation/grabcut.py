@@ -48,9 +48,6 @@ def grabcut(
 
     Returns:
       [H, W] bool, the largest connected part of the object.
-
-    Raises:
-      ValueError: image and saliency have other shapes or types or are not finite, or a setting is out of range.
     """
     image, saliency = np.asarray(image), np.asarray(saliency, np.float64)
     if image.ndim != 3 or saliency.shape != image.shape[:2]:
@@ -97,10 +94,6 @@ def color_model(pixels: np.ndarray, chosen: np.ndarray, components: int, rng: np
 
     Returns:
       [N] log-densities.
-
-    Raises:
-      ValueError: the shapes do not fit together, a pixel is not finite, none is chosen, or `components` is no whole
-        number from 1.
     """
     check_shapes(pixels=(pixels, "N C finite"), chosen=(chosen, "mask N"))
     check_whole_number("components", components, 1)
@@ -126,9 +119,6 @@ def neighbor_weights(colors: np.ndarray, gamma: float) -> tuple[np.ndarray, np.n
 
     Returns:
       (edges [E, 2] int, pixels numbered row by row, each pair of 8 neighbors once; prices [E]).
-
-    Raises:
-      ValueError: there are fewer than two pixels, a color is not finite, or `gamma` is negative.
     """
     check_shapes(colors=(colors, "H W C"))
     if colors.shape[0] * colors.shape[1] < 2:
@@ -157,10 +147,6 @@ def minimum_cut(gain: np.ndarray, edges: np.ndarray, weights: np.ndarray, limit:
 
     Returns:
       [N] bool, True inside; the least of the best sets.
-
-    Raises:
-      ValueError: the shapes do not fit together, a gain is NaN, an edge is of no pixel, a price is negative or not
-        finite, or `limit` is not above 0.
     """
     check_shapes(gain=(gain, "N"), edges=(edges, "int E 2"), weights=(weights, "E finite"), limit=(limit, "> 0"))
     check_shapes(limit=(limit, "finite"))
@@ -195,9 +181,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W] bool.
-
-    Raises:
-      ValueError: the mask has other axes, or is negative or NaN.
     """
     check_shapes(mask=(mask, "mask H W"))
     from scipy.ndimage import label

@@ -88,9 +88,6 @@ def pad_to_multiple(x: jax.Array, multiple: int) -> jax.Array:
 
     Returns:
       [B, H', W', C], with the images in the middle; `crop_to` undoes it.
-
-    Raises:
-      ValueError: `x` has other axes, or `multiple` is no whole number from 1.
     """
     check_shapes(x=(x, "B H W C"))
     check_whole_number("multiple", multiple, 1)
@@ -107,9 +104,6 @@ def crop_to(x: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: `x` has other axes, or `size` is no pair of whole numbers from 1 to its sides.
     """
     check_shapes(x=(x, "B H W C"))
     check_size("size", size)
@@ -128,9 +122,6 @@ def enlarge(logits: jax.Array, size: tuple[int, int]) -> jax.Array:
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: `logits` have other axes, or `size` is no pair of whole numbers from 1.
     """
     check_shapes(logits=(logits, "B h w C"))
     check_size("size", size)
@@ -146,9 +137,6 @@ def named_map(maps: Mapping[str, jax.Array], stage: str) -> jax.Array:
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: the backbone has no such stage.
     """
     if stage not in maps:
         raise ValueError(f"stage={stage!r}: not in the backbone; allowed: {', '.join(maps)}")
@@ -169,9 +157,6 @@ def score(num_classes: int, name: str, x: jax.Array) -> jax.Array:
 
     Returns:
       [B, h, w, C] logits, at least float32.
-
-    Raises:
-      ValueError: `num_classes` is no whole number from 1.
     """
     check_whole_number("num_classes", num_classes, 1)
     x = to_acc_dtype(x)

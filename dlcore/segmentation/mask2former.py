@@ -141,9 +141,6 @@ class Mask2Former(nn.Module):
 
         Returns:
           The outputs of the queries at first and after each layer; masks have the size of the first stage.
-
-        Raises:
-          ValueError: the stages are not four.
         """
         if len(self.stages) != LEVELS + 1:
             raise ValueError(f"stages={self.stages}: {len(self.stages)} of them; allowed: {LEVELS + 1}")

@@ -79,9 +79,6 @@ def sample_masks(masks: jax.Array, points: jax.Array) -> jax.Array:
 
     Returns:
       [N, P, C].
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(masks=(masks, "N h w C"), points=(points, "N P 2"))
     columns, rows = (
@@ -100,9 +97,6 @@ def important_points(key: jax.Array, mask_logits: jax.Array, sampling: PointSamp
 
     Returns:
       [M, P, 2], (x, y) in shares of the sides.
-
-    Raises:
-      ValueError: the logits have other axes, or a number of `sampling` is out of range.
     """
     ratios = {"oversample_ratio": ">= 1", "importance_sample_ratio": "0 to 1"}
     check_shapes(
@@ -132,9 +126,6 @@ def point_losses(logits: jax.Array, targets: jax.Array) -> tuple[jax.Array, jax.
 
     Returns:
       (cross-entropy [...], a mean over points; dice loss [...]).
-
-    Raises:
-      ValueError: the shapes differ, or concrete targets are outside [0, 1].
     """
     check_shapes(logits=(logits, "... P"), targets=(targets, "... P"))
     logits, targets = to_acc_dtype(logits), to_acc_dtype(targets)
@@ -162,9 +153,6 @@ def match_masks(
 
     Returns:
       [M] int32, index of a query; -1 for padding.
-
-    Raises:
-      ValueError: the shapes do not fit together, a label that is no padding is no class, or a weight is negative.
     """
     check_shapes(
         class_logits=(class_logits, "Q K"),
@@ -217,9 +205,6 @@ def image_losses(
     Returns:
       {"classification": (sum, sum of weights), "mask", "dice": sums, the same with "auxiliary_" in front: over all
       earlier layers, "num_foreground": number of true masks}.
-
-    Raises:
-      ValueError: the shapes do not fit together, a label that is no padding is no class, or a number is out of range.
     """
     check_shapes(
         class_logits=(class_logits, "layers Q K"),

@@ -133,9 +133,6 @@ def semantic_scores(class_logits: jax.Array, mask_logits: jax.Array) -> jax.Arra
 
     Returns:
       [..., h, w, C], not normalized.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(class_logits=(class_logits, "... Q K"), mask_logits=(mask_logits, "... h w Q"))
     class_logits, mask_logits = to_acc_dtype(class_logits), to_acc_dtype(mask_logits)
@@ -157,10 +154,6 @@ def instance_detections(
     Returns:
       {"boxes" [K, 4] in pixels, around the masks; "scores" [K]; "labels" [K] int32, classes among the things; "valid"
       [K] bool; "masks" [K, 28, 28], probabilities in the frames of the boxes}, best first.
-
-    Raises:
-      ValueError: the shapes do not fit together, `num_stuff` is no whole number from 0 to C, or `detections_per_img`
-        none from 1.
     """
     check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
     _check_stuff(num_stuff, class_logits.shape[1] - 1)
@@ -202,10 +195,6 @@ def panoptic_segments(
     Returns:
       (segments [H, W] int32, -1 for none; classes [Q + S] int32 of the segments, -1 for one that is not used). A thing
       is the segment of its query, stuff s is segment Q + s, as in `dlcore.segmentation.panoptic.merge`.
-
-    Raises:
-      ValueError: the shapes do not fit together, `num_stuff` is no whole number from 0 to C, `score_thresh` is not
-        finite, or `min_visible` is outside [0, 1].
     """
     check_shapes(class_logits=(class_logits, "Q K"), mask_logits=(mask_logits, "H W Q"))
     _check_stuff(num_stuff, class_logits.shape[1] - 1)
@@ -242,9 +231,6 @@ def true_masks(example: dict[str, jax.Array], num_stuff: int) -> tuple[jax.Array
 
     Returns:
       (masks [M + S, H, W] bool; classes [M + S] int, the stuff first; valid [M + S] bool, False for what is not there).
-
-    Raises:
-      ValueError: a key is not there; see also `dlcore.segmentation.panoptic.target_segments`.
     """
     needed = ("image", "labels", "box_mask") if "masks" in example else ("image",)
     if missing := [name for name in needed if name not in example]:
@@ -343,9 +329,6 @@ def learner(
       The learner; predict returns `classes: [B, H, W] uint8`, the semantic map; `segments: [B, H, W] int32` and
       `segment_labels: [B, Q + S]`, the panoptic one; `boxes: [B, K, 4]`, `scores`, `labels`, `valid: [B, K]` and
       `masks: [B, K, 28, 28]`, the objects.
-
-    Raises:
-      ValueError: an argument is out of range; when used: there are fewer queries than segments of an image.
     """
     losses = partial(image_losses, weights=weights, sampling=sampling, auxiliary=auxiliary)
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible}

@@ -56,10 +56,6 @@ def merge(
     Returns:
       (segments [H, W] int32, -1 for none; classes [K + S] int32 of the segments, -1 for one that is not used). Object k
       is segment k, stuff s is segment K + s.
-
-    Raises:
-      ValueError: the shapes do not fit together, a score is NaN, the label of an object is negative, or a number is out
-        of range.
     """
     check_shapes(
         masks=(masks, "mask K H W"),
@@ -108,10 +104,6 @@ def target_segments(
 
     Returns:
       (segments [H, W] int32, -1 for void; classes [M + S] int32), as `merge`.
-
-    Raises:
-      ValueError: the shapes do not fit together, the label of an object or a class of the map is negative, or
-        `num_stuff` is no whole number from 0.
     """
     check_shapes(
         masks=(masks, "mask M H W"), labels=(labels, "int M"), valid=(valid, "mask M"), semantic=(semantic, "int H W")
@@ -141,9 +133,6 @@ def components(semantic: np.ndarray, num_stuff: int, room: int = 64) -> tuple[np
 
     Returns:
       (segments [H, W] int32, classes [room + S] int32), as `merge`.
-
-    Raises:
-      ValueError: `semantic` is not [H, W] of whole numbers from 0, or `num_stuff` or `room` is no whole number from 0.
     """
     check_shapes(semantic=(semantic, "int H W"))
     semantic = np.asarray(semantic)
@@ -255,9 +244,6 @@ def learner(
     Returns:
       The learner; predict returns the outputs of both, and `{"segments": [B, H, W] int32, "segment_labels": [B, K +
       S]}`.
-
-    Raises:
-      ValueError: a number is out of range.
     """
     learners = {"instances": instances, "semantic": semantic}
     thresholds = {"score_thresh": score_thresh, "min_visible": min_visible, "min_stuff": min_stuff}
@@ -311,9 +297,6 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
 
     Returns:
       The evaluator.
-
-    Raises:
-      ValueError: `class_names` is a word, or `num_stuff` is no whole number from 0 to the number of classes.
     """
     check_whole_number("num_stuff", num_stuff, 0)
     if isinstance(class_names, str):

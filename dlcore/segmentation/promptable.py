@@ -63,9 +63,6 @@ def mask_losses(
 
     Returns:
       [...], one loss a mask.
-
-    Raises:
-      ValueError: the shapes differ, a target is negative or NaN, or a weight is negative.
     """
     check_shapes(logits=(logits, "... H W"), targets=(targets, "mask ... H W"))
     check_shapes(focal_weight=(focal_weight, ">= 0"), dice_weight=(dice_weight, ">= 0"))
@@ -84,9 +81,6 @@ def sample_objects(key: jax.Array, valid: jax.Array, count: int) -> jax.Array:
 
     Returns:
       [P] int32; valid objects come first.
-
-    Raises:
-      ValueError: `valid` has other axes, or `count` is no whole number from 1 to M.
     """
     check_shapes(valid=(valid, "mask M"))
     check_whole_number("count", count, 1)
@@ -105,9 +99,6 @@ def box_prompt(masks: jax.Array, has_box: jax.Array, keys: jax.Array | None = No
 
     Returns:
       (points [N, 2, 2], the corners in pixels counted from 0; labels [N, 2], CORNERS or HIDDEN).
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N or None"))
     boxes = masks_to_boxes(masks)
@@ -150,9 +141,6 @@ def prompt_losses(
 
     Returns:
       {"mask_loss": L_mask, "iou_loss": squared error of the predicted IoU, "iou"}, each [K, N], after each prompt.
-
-    Raises:
-      ValueError: the shapes do not fit together, `num_clicks` is no whole number from 1, or a weight is negative.
     """
     check_shapes(
         maps=(maps, "N h w D"), masks=(masks, "mask N H W"), has_box=(has_box, "mask N"), keys=(keys, "N or None")

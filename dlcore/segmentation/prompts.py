@@ -17,9 +17,6 @@ def check_points(points: np.ndarray, labels: np.ndarray | None, limits: np.ndarr
       labels: [B, P, N] int, 1 for a point on the object, 0 for one beside it, -1 or -10 for none; None: all are on it.
       limits: [B, 2], width and height of each photograph.
       prefix: text before `points` and `labels` in messages.
-
-    Raises:
-      ValueError: the shapes do not fit together, a point is outside, not finite, or its label unknown.
     """
     check_shapes(**{f"{prefix}points": (points, "B P N 2"), "limits": (limits, "B 2")})
     shape = points.shape[:-1]
@@ -46,9 +43,6 @@ def check_boxes(boxes: np.ndarray, limits: np.ndarray, prefix: str = "") -> None
       boxes: [B, P, 4], x1, y1, x2, y2 in pixels.
       limits: [B, 2], width and height of each photograph.
       prefix: text before `boxes` in messages.
-
-    Raises:
-      ValueError: the shapes do not fit together, a corner is outside, or x1 >= x2 or y1 >= y2.
     """
     check_shapes(**{f"{prefix}boxes": (boxes, "B P 4"), "limits": (limits, "B 2")})
     for image, prompts in enumerate(boxes):

@@ -107,9 +107,6 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
 
     Returns:
       {"params": ..., "batch_stats": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     entries = dict(unwrap_state_dict(state_dict))
     if isinstance(model, SAM):

@@ -46,9 +46,6 @@ def fourier_positions(coordinates: jax.Array, frequencies: jax.Array) -> jax.Arr
 
     Returns:
       [..., 2 F].
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(coordinates=(coordinates, "... 2"), frequencies=(frequencies, "2 F"))
     turns = product(2 * to_acc_dtype(coordinates) - 1, frequencies)
@@ -267,10 +264,6 @@ class SAM(nn.Module):
 
         Returns:
           (logits [B, P, 1 + M, S / 4, S / 4], the single mask first; their predicted IoU [B, P, 1 + M]).
-
-        Raises:
-          ValueError: there is no prompt, points and boxes are not of as many objects, a concrete box is flipped, or a
-            mask has another size.
         """
         self._check(points, boxes, masks)
         return self.decode(self.encode(x), points, labels, boxes, masks)
@@ -307,9 +300,6 @@ class SAM(nn.Module):
 
         Returns:
           As a call.
-
-        Raises:
-          ValueError: as of a call.
         """
         self._check(points, boxes, masks)
         dtype, frequencies = image.dtype, self.positional_embedding

@@ -102,10 +102,6 @@ def pixel_loss(
 
     Returns:
       (L, {"loss": cross-entropy, "overlap": where there is one, "accuracy"}).
-
-    Raises:
-      ValueError: there are no logits, the shapes do not fit together, a label of a pixel that counts is no class, or a
-        weight is negative, or `overlap` is unknown.
     """
     check_choice("overlap", overlap, ("none", "dice", "tversky"))
     if "out" not in outputs:
@@ -167,9 +163,6 @@ def learner(
 
     Returns:
       The learner; predict returns `{"classes": [B, H, W] uint8}`.
-
-    Raises:
-      ValueError: a number is out of range or a word unknown; when used: the logits are not one a pixel.
     """
 
     def init(rng: jax.Array, batch: dict) -> ModelState:

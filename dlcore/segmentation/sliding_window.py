@@ -33,9 +33,6 @@ def gaussian_window(window: Sequence[int], sigma: float = 0.125) -> jax.Array:
 
     Returns:
       [d, h, w] float32.
-
-    Raises:
-      ValueError: the window has other than three sides, a side is below 1, or sigma is below 0.1.
     """
     _check_window(window)
     check_shapes(sigma=(sigma, ">= 0"))
@@ -56,9 +53,6 @@ def window_starts(size: Sequence[int], window: Sequence[int], overlap: float = 0
 
     Returns:
       int32 [N, 3], in row-major order.
-
-    Raises:
-      ValueError: size or window has other than three sides, a window exceeds the volume, or overlap is out of range.
     """
     _check_window(window)
     if len(size) != 3 or any(
@@ -96,9 +90,6 @@ def predict_volume(
 
     Returns:
       [D, H, W, K] float32: of each voxel the weighted mean over the windows that contain it.
-
-    Raises:
-      ValueError: volume is not [D, H, W, C], the windows do not fit, or predict returns another size.
     """
     if volume.ndim != 4:
         raise ValueError(f"volume.shape={volume.shape}: not a volume; allowed: [D, H, W, C]")

@@ -47,9 +47,6 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
 
     Returns:
       The flax module.
-
-    Raises:
-      ValueError: the name is unknown, or `num_classes` is no whole number from 1.
     """
     check_whole_number("num_classes", num_classes, 1)
     check_choice("name", name, SEGMENTERS)
@@ -116,9 +113,6 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
 
     Returns:
       {"params": ..., "batch_stats": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     if getattr(model, "aux_stage", None) is not None and not any("aux_classifier." in name for name in state_dict):
         raise ValueError(

@@ -69,9 +69,6 @@ class UNet(nn.Module):
 
         Returns:
           [B, H, W, C] logits, at least float32.
-
-        Raises:
-          ValueError: max_unpool without pool.
         """
         check_choice("norm", self.norm, Norm)
         check_choice("down", self.down, ("pool", "strided"))

@@ -38,9 +38,6 @@ def pooling_strides(spacing: Sequence[float], levels: int) -> tuple[tuple[int, i
 
     Returns:
       For each level the strides (depth, height, width), 1 or 2; 2 where a side is shorter than twice the shortest.
-
-    Raises:
-      ValueError: the spacing is not three positive finite numbers, or levels is no whole number from 0.
     """
     sides = check_spacing(spacing)
     check_whole_number("levels", levels, 0)
@@ -78,9 +75,6 @@ class UNet3D(nn.Module):
 
         Returns:
           [B, D, H, W, C] logits, at least float32.
-
-        Raises:
-          ValueError: x is not [B, D, H, W, C'], or a side cannot be halved as often as the levels ask.
         """
         strides = pooling_strides(self.spacing, len(self.widths) - 1)
         multiples = tuple(int(factor) for factor in np.prod(np.asarray(strides).reshape(-1, 3), 0))

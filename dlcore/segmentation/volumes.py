@@ -67,10 +67,6 @@ class OrganDice(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes differ, `num_classes` is no whole number from 2, or a concrete class of a voxel that
-            counts is none.
         """
         check_whole_number("num_classes", num_classes, 2)
         check_shapes(classes=(classes, "B D H W"), labels=(labels, "B D H W"), valid=(valid, "mask B D H W"))
@@ -118,10 +114,6 @@ def patch_start(
 
     Returns:
       [3] int32.
-
-    Raises:
-      ValueError: the labels have other axes, the window does not fit them, `num_classes` is no whole number from 2, or
-        `foreground` is outside [0, 1].
     """
     check_shapes(labels=(labels, "int D H W"), foreground=(foreground, "0 to 1"))
     check_whole_number("num_classes", num_classes, 2)
@@ -215,9 +207,6 @@ def learner(
 
     Returns:
       The learner; predict returns `{"classes": [B, D, H, W] uint8}`, and `size` where the batch has it.
-
-    Raises:
-      ValueError: a number is out of range; when used: the window exceeds the volumes, or logits are not one a voxel.
     """
 
     def patch_input(batch: dict) -> jax.Array:

@@ -84,10 +84,6 @@ def correspondence(shift: int = 2) -> Task:
 
     Returns:
       (key, example with `clip: [F, H, W, C]` and `sound: [F, S]`) -> ({"frames", "sound"}, 1 where they correspond).
-
-    Raises:
-      ValueError: `shift` is no whole number from 1; of the task: the clip is too short for such a shift, or the sound
-        has another number of frames.
     """
     check_shapes(shift=(shift, "int >= 1"))
 

@@ -59,9 +59,6 @@ def barlow_twins_loss(correlation: jax.Array, redundancy_weight: float | jax.Arr
 
     Returns:
       Scalar.
-
-    Raises:
-      ValueError: the correlation is not square, or the weight is negative.
     """
     check_shapes(correlation=(correlation, "D D"), redundancy_weight=(redundancy_weight, ">= 0"))
     # The difference from 1 where it is the diagonal's, and from 0 elsewhere.

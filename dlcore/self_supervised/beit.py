@@ -41,9 +41,6 @@ def patch_codes(tokenizer: nn.Module, frozen: dict[str, Any], images: jax.Array,
 
     Returns:
       [B, N] int32, in the order of the patches.
-
-    Raises:
-      ValueError: the images are not [B, H, W, C], or there is another number of codes than of patches.
     """
     check_shapes(images=(images, "B H W C"))
     check_patch_grid(grid, ("rows", "columns"))

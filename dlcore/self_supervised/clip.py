@@ -40,10 +40,6 @@ def class_vectors(model: nn.Module, params: Any, prompts: jax.Array) -> jax.Arra
 
     Returns:
       [K, D], the mean of a class's vectors, of length 1.
-
-    Raises:
-      ValueError: the prompts are no integers [K, P, T], none of them 0, or a concrete prompt is none that the model
-        reads, such as one without an end token.
     """
     check_shapes(prompts=(prompts, "int K P T"))
     if not prompts.size:
@@ -75,9 +71,6 @@ def learner(
     Returns:
       The learner of `retrieval`: training draws one caption an example in each step; `predict` returns the vectors
       `clip`, of the image, and `sentence`, of the first caption, both [B, D].
-
-    Raises:
-      ValueError: of `init`: a batch has captions without images, or images without captions.
     """
 
     def sigmoid_contrast(params, images, captions, scale, mask):

@@ -30,9 +30,6 @@ def to_grayscale(image: jax.Array) -> jax.Array:
 
     Returns:
       [H, W, 3], all channels the same.
-
-    Raises:
-      ValueError: the image has no three channels.
     """
     if image.shape[-1] != 3:
         raise ValueError(f"image={image.shape}: has no colors; allowed: [H, W, 3]")

@@ -33,9 +33,6 @@ def remove_channel(image: jax.Array, channel: int) -> jax.Array:
 
     Returns:
       [H, W, C].
-
-    Raises:
-      ValueError: there is no such channel, or it is the only one.
     """
     check_shapes(image=(image, "H W C"), channel=(channel, "int >= 0"))
     count = image.shape[-1]

@@ -41,9 +41,6 @@ def mean_of_layers(layers: list[jax.Array], top_layers: int) -> jax.Array:
 
     Returns:
       [..., D].
-
-    Raises:
-      ValueError: there are fewer layers, or `top_layers` is no whole number.
     """
     check_shapes(top_layers=(top_layers, "int >= 0"))
     if not 0 < top_layers <= len(layers):

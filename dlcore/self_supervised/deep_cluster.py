@@ -56,9 +56,6 @@ def whiten(features: np.ndarray, dims: int) -> np.ndarray:
 
     Returns:
       [N, at most dims] float32; one column of zeros where all features are the same.
-
-    Raises:
-      ValueError: the features are not [N, D] of finite numbers, or `dims` is no whole number from 1.
     """
     check_shapes(features=(features, "N D"), examples=(len(features), ">= 1"), dims=(dims, "int >= 1"))
     check_finite("features", features)
@@ -84,9 +81,6 @@ def split_largest(x: np.ndarray, clusters: np.ndarray, num_clusters: int) -> np.
 
     Returns:
       [N] int, in which every cluster has a member.
-
-    Raises:
-      ValueError: the shapes differ, a number is not finite, a cluster is none of the K, or K is above N.
     """
     check_shapes(x=(x, "N D"), clusters=(clusters, "N"), num_clusters=(num_clusters, f"int 1 to {max(len(x), 1)}"))
     check_finite("x", x)
@@ -112,9 +106,6 @@ def cluster(key: jax.Array, features: np.ndarray, num_clusters: int, dims: int =
 
     Returns:
       [N] int32.
-
-    Raises:
-      ValueError: there are fewer features than clusters, a number is no whole one from 1, or a feature is not finite.
     """
     check_shapes(features=(features, "N D"))
     check_whole_number("num_clusters", num_clusters, 1)
@@ -254,9 +245,6 @@ def learner(
       The learner. Clusters are those of training examples, so that `evaluate` has no loss: it gives `confidence`, the
       mean probability of the likeliest cluster. `predict` returns `features` and `untrained` [B, D], and `guess`, [B]
       int32, the likeliest cluster.
-
-    Raises:
-      ValueError: there are fewer examples than clusters.
     """
     if train_size < num_clusters:
         raise ValueError(f"num_clusters={num_clusters}: more than examples; allowed: at most {train_size}")

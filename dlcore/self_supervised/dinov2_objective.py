@@ -46,9 +46,6 @@ def koleo_losses(features: jax.Array, mask: jax.Array) -> jax.Array:
 
     Returns:
       [B], -log of the distance of the unit vectors to their nearest neighbors; 0 where there is none.
-
-    Raises:
-      ValueError: there is one example.
     """
     check_shapes(features=(features, "B D"), mask=(mask, "mask B"))
     x = unit(jnp.where(mask[:, None] > 0, to_acc_dtype(features), 0))

@@ -60,9 +60,6 @@ def random_square(key: jax.Array, height: int, width: int, fraction: float) -> t
 
     Returns:
       ([H, W] bool, True inside the square; its side in pixels).
-
-    Raises:
-      ValueError: `fraction` is outside [0, 1], or a side is no whole number from 1.
     """
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_shapes(fraction=(fraction, "0 to 1"))
@@ -97,9 +94,6 @@ class Filler(nn.Module):
 
         Returns:
           [B, H, W, channels], what is to be added to the trivial answer, at least float32.
-
-        Raises:
-          ValueError: the last map's side does not divide the image's.
         """
         last = list(self.backbone.features(x, train).values())[-1]
         factor = x.shape[1] // last.shape[1]

@@ -35,9 +35,6 @@ def frame_order(stride: int = 2) -> Task:
 
     Returns:
       (key, example with `clip: [F, H, W, C]`) -> (three frames [3, H, W, C], 1 in order and 0 not).
-
-    Raises:
-      ValueError: `stride` is below 1, or, of the task, the clip is too short.
     """
     check_shapes(stride=(stride, "int >= 1"))
 

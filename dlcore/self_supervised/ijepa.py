@@ -100,9 +100,6 @@ def target_block_losses(prediction: jax.Array, target: jax.Array, targets: jax.A
 
     Returns:
       [B], the mean over blocks of the mean smooth L1 loss of their patches.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(prediction=(prediction, "B M N D"), target=(target, "B N D"), targets=(targets, "mask B M N"))
     target = jnp.broadcast_to(jax.lax.stop_gradient(target)[:, None], prediction.shape)

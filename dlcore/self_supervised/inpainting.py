@@ -34,9 +34,6 @@ def hole(key: jax.Array, image: jax.Array, share: float = 0.5) -> FillIn:
 
     Returns:
       What is to be filled in.
-
-    Raises:
-      ValueError: the image is not [H, W, C], or `share` is outside [0, 1].
     """
     check_shapes(image=(image, "H W C"))
     # A square hole, filled with the mean of what is visible.

@@ -32,9 +32,6 @@ def order_count(grid: int, orders: int | None) -> int:
 
     Returns:
       The number of orders.
-
-    Raises:
-      ValueError: a number is out of range or no whole one.
     """
     check_shapes(grid=(grid, "int 2 to 3"), orders=(orders, "int >= 2 or None"))
     return orders or {2: 24}.get(grid, 64)
@@ -52,9 +49,6 @@ def jigsaw(grid: int = 2, orders: int | None = None, gap: int = 1, jitter: int =
 
     Returns:
       (key, example) -> (shuffled pieces [grid * grid, p, p, C], the order's number).
-
-    Raises:
-      ValueError: a number is out of range.
     """
     check_shapes(grid=(grid, "int 2 to 3"), gap=(gap, "int >= 0"), jitter=(jitter, "int >= 0"))
     table = jnp.asarray(distant_orders(grid * grid, order_count(grid, orders)))

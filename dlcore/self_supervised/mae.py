@@ -37,9 +37,6 @@ def patch_targets(patches: jax.Array, norm_pix_loss: bool = False) -> jax.Array:
 
     Returns:
       [B, N, P], at least float32.
-
-    Raises:
-      ValueError: the patches are not [B, N, P], or those of one value shall be normalized, which have no variance.
     """
     check_shapes(patches=(patches, "B N P"))
     if norm_pix_loss and patches.shape[-1] < 2:

@@ -67,10 +67,6 @@ def enqueue(
 
     Returns:
       (queue, pointer to the oldest).
-
-    Raises:
-      ValueError: the shapes differ, there are more keys than the queue holds, or a concrete pointer is negative or no
-        whole number.
     """
     check_shapes(pointer=(pointer, "int >= 0"))
     check_shapes(queue=(queue, "K E"), keys=(keys, "B E"), mask=(mask, "mask B or None"))

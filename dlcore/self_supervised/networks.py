@@ -267,9 +267,6 @@ def encode_views(
 
     Returns:
       (the output [V, B, ...] of all views, model_state), the latter updated in training.
-
-    Raises:
-      ValueError: there are no views, or the model has no such output.
     """
     if not views:
         raise ValueError("views: none; allowed: at least one array [V, B, H, W, C]")

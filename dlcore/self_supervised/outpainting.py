@@ -33,9 +33,6 @@ def crop_alone(key: jax.Array, image: jax.Array, share: float = 0.6) -> FillIn:
 
     Returns:
       What is to be filled in: everything outside the square.
-
-    Raises:
-      ValueError: the image is not [H, W, C], or `share` is outside [0, 1].
     """
     check_shapes(image=(image, "H W C"))
     # A square stays; its mean fills the rest.

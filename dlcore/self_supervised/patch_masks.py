@@ -18,9 +18,6 @@ def check_patch_grid(grid: tuple[int, ...], axes: tuple[str, ...]) -> None:
     Args:
       grid: the numbers.
       axes: names of the axes.
-
-    Raises:
-      ValueError: there are more or fewer numbers than axes, or one is no whole number from 1.
     """
     if np.shape(grid) != (len(axes),):
         raise ValueError(f"grid={grid}: wrong axes; allowed: ({', '.join(axes)}) of patches")
@@ -40,9 +37,6 @@ def block_shapes(
 
     Returns:
       [S, 2] int, height and width of each block.
-
-    Raises:
-      ValueError: `grid` is not two whole numbers, a range is none, or no block of this grid is in range.
     """
     check_patch_grid(grid, ("rows", "columns"))
     check_finite(name, scale)
@@ -75,9 +69,6 @@ def random_block(key: jax.Array, grid: tuple[int, int], shapes: np.ndarray) -> j
 
     Returns:
       [N] bool, True inside the block.
-
-    Raises:
-      ValueError: `grid` is not two whole numbers, or a concrete block does not fit into it.
     """
     check_patch_grid(grid, ("rows", "columns"))
     check_shapes(shapes=(shapes, "S 2"), blocks=(len(shapes), ">= 1"))
@@ -111,9 +102,6 @@ def context_and_targets(
 
     Returns:
       (context [N] bool, targets [M, N] bool), disjoint; neither is ever empty.
-
-    Raises:
-      ValueError: no block is in range, `count` is no whole number from 1, or targets could cover the whole context.
     """
     check_shapes(count=(count, "int >= 1"))
     target_shapes = block_shapes(grid, target_scale, target_aspect, "target_scale")
@@ -138,10 +126,6 @@ def mask_count(patches: int, mask_ratio: float) -> int:
 
     Returns:
       N ratio, rounded.
-
-    Raises:
-      ValueError: `patches` is no whole number from 1, the share is outside [0, 1], or no patch would be masked, or none
-        visible.
     """
     check_shapes(patches=(patches, "int >= 1"), mask_ratio=(mask_ratio, "0 to 1"))
     check_finite("mask_ratio", mask_ratio)
@@ -164,9 +148,6 @@ def random_mask(key: jax.Array, grid: tuple[int, int], mask_ratio: float, cell: 
 
     Returns:
       [N] bool, True where a patch is masked.
-
-    Raises:
-      ValueError: cells do not divide the grid, or the share masks all of them or none.
     """
     check_patch_grid(grid, ("rows", "columns"))
     check_shapes(cell=(cell, "int >= 1"))

@@ -130,9 +130,6 @@ def normalize_features(x: jax.Array, epsilon: float = 1e-6) -> jax.Array:
 
     Returns:
       [..., D].
-
-    Raises:
-      ValueError: `epsilon` is negative.
     """
     check_shapes(x=(x, "... D"), epsilon=(epsilon, ">= 0"))
     x, dtype = to_acc_dtype(x), result_dtype(x)
@@ -179,9 +176,6 @@ def patch_learner(
 
     Returns:
       The learner; `predict` returns `features: [B, D]` and `untrained`, the same before the first step.
-
-    Raises:
-      ValueError: the momentum of the first step is outside [0, 1].
     """
     if teacher_momentum is not None:
         check_range("teacher_momentum", float(teacher_momentum(jnp.zeros((), jnp.int32))), Range(0, 1))

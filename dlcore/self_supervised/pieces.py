@@ -31,9 +31,6 @@ def check_grid(side: int, grid: int, gap: int, jitter: int, smallest: int = 1) -
 
     Returns:
       The side in pixels.
-
-    Raises:
-      ValueError: a number is no whole one, the cells do not divide the image, or a piece is too small.
     """
     check_shapes(
         side=(side, "int >= 1"),
@@ -70,9 +67,6 @@ def cut_pieces(
 
     Returns:
       [grid * grid, p, p, C], row by row.
-
-    Raises:
-      ValueError: the image is not [S, S, C], or as `check_grid`.
     """
     check_shapes(image=(image, "H W C"))
     height, width, channels = image.shape
@@ -104,9 +98,6 @@ def distant_orders(pieces: int, count: int) -> np.ndarray:
 
     Returns:
       [count, pieces] int.
-
-    Raises:
-      ValueError: there are not so many orders, or a number is no whole one from 1.
     """
     check_whole_number("pieces", pieces, 1)
     check_whole_number("orders", count)

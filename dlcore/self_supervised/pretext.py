@@ -107,10 +107,6 @@ def pretext_learner(
       The learner. `evaluate` draws one task for each example by its index alone. `predict` returns `features` and
       `untrained` of whole images, [B, D], and of the task that `evaluate` draws `pieces` ([B, P, D] features), `guess`
       and `target` ([B] int32).
-
-    Raises:
-      ValueError: `num_classes` is no whole number from 1; of the learner's functions: the model has another number of
-        outputs than the task has classes.
     """
     check_shapes(num_classes=(num_classes, "int >= 1 or None"))
 

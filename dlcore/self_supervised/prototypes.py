@@ -62,9 +62,6 @@ def soft_cross_entropy(targets: jax.Array, log_probs: jax.Array) -> jax.Array:
 
     Returns:
       [...], in nats.
-
-    Raises:
-      ValueError: the last axes differ.
     """
     if targets.shape[-1:] != log_probs.shape[-1:]:
         raise ValueError(
@@ -127,10 +124,6 @@ def sinkhorn(
     Returns:
       [N, K], at least float32: each row has the sum 1, and each column the number of examples / K as far as the
       iterations have converged. Rows that are no examples are 0.
-
-    Raises:
-      ValueError: there are more prototypes than examples (than rows, where the mask is traced), or `temperature` or
-        `iterations` is out of range.
     """
     check_shapes(
         scores=(scores, "N K"),

@@ -35,9 +35,6 @@ def relative_patch(gap: int = 1, jitter: int = 1, by_piece: bool = True) -> Task
 
     Returns:
       (key, example) -> (the middle patch and a neighbor [2, p, p, C], the neighbor's number).
-
-    Raises:
-      ValueError: a number is negative or no whole one.
     """
     check_shapes(gap=(gap, "int >= 0"), jitter=(jitter, "int >= 0"))
 

@@ -30,9 +30,6 @@ def rotation(key: jax.Array, example: dict) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       ([1, S, S, C], quarter turns).
-
-    Raises:
-      ValueError: the image is not square.
     """
     image = example["image"]
     check_shapes(image=(image, "H W C"))

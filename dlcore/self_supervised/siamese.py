@@ -174,9 +174,6 @@ def center_batch(z: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Returns:
       (z - mean [B, D], 0 at padding and at least float32; number of examples [], at least 1).
-
-    Raises:
-      ValueError: there is one example.
     """
     check_shapes(z=(z, "B D"), mask=(mask, "mask B"))
     if len(z) * replica_count() < 2:
@@ -201,9 +198,6 @@ def contrast_batch(
 
     Returns:
       (losses [B] in nats, whether the image's own key is the nearest [B] bool).
-
-    Raises:
-      ValueError: the shapes differ, or there is one image.
     """
     check_shapes(queries=(queries, "B D"), keys=(keys, "B D"), mask=(mask, "mask B"), temperature=(temperature, "> 0"))
     is_valid = mask > 0

@@ -39,9 +39,6 @@ def visible_mean(patches: jax.Array, masked: jax.Array) -> jax.Array:
 
     Returns:
       [B, 1, P]; 0 where no patch is visible.
-
-    Raises:
-      ValueError: the shapes differ, or the mask is not of bools.
     """
     check_shapes(patches=(patches, "B N P"), masked=(masked, "B N"))
     if masked.dtype != bool:

@@ -32,9 +32,6 @@ def simsiam_losses(predictions: jax.Array, projections: jax.Array, stop_gradient
 
     Returns:
       [...], in [-1, 1].
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(predictions=(predictions, "... D"), projections=(projections, "... D"))
     z = jax.lax.stop_gradient(projections) if stop_gradient else projections

@@ -44,9 +44,6 @@ def supcon_losses(
 
     Returns:
       [2N], in nats.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one image.
     """
     check_shapes(labels=(labels, "int N"), a=(a, "N D"))
     scores, positives = nt_xent_scores(a, b, temperature, mask)  # [2N, 2M], [2N]

@@ -34,9 +34,6 @@ def shrink_and_enlarge(image: jax.Array, factor: int = 2) -> FillIn:
 
     Returns:
       What is to be filled in.
-
-    Raises:
-      ValueError: the image is not [H, W, C], or the factor is no whole number that divides the sides.
     """
     check_shapes(image=(image, "H W C"), factor=(factor, "int >= 1"))
     height, width, _ = image.shape

@@ -80,9 +80,6 @@ def swav_codes(
 
     Returns:
       [2, B, K], the codes, without a gradient.
-
-    Raises:
-      ValueError: the shapes differ, or there are more prototypes than images in the batch and the queue.
     """
     check_shapes(
         scores=(scores, "2 B K"),

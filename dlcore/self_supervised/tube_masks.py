@@ -26,9 +26,6 @@ def tube_noise(key: jax.Array, grid: Grid) -> jax.Array:
 
     Returns:
       [N] in [0, 1).
-
-    Raises:
-      ValueError: `grid` is not three whole numbers from 1.
     """
     check_patch_grid(grid, ("times", "rows", "columns"))
     return jnp.tile(jax.random.uniform(key, (grid[1] * grid[2],)), grid[0])
@@ -56,10 +53,6 @@ def block_tubes(
 
     Returns:
       [N] bool, True where a tubelet is hidden; never all of them, never none.
-
-    Raises:
-      ValueError: `grid` is not three whole numbers, `count` is none from 1, no block is in range, or one could cover
-        all places.
     """
     check_patch_grid(grid, ("times", "rows", "columns"))
     check_shapes(count=(count, "int >= 1"))

@@ -33,9 +33,6 @@ def rotate_image(key: jax.Array, image: jax.Array, num_angles: int = 0) -> FillI
 
     Returns:
       What is to be painted: the upright image, everywhere.
-
-    Raises:
-      ValueError: the image is not [S, S, C], or `num_angles` is negative or no whole number.
     """
     check_shapes(image=(image, "H W C"), num_angles=(num_angles, "int >= 0"))
     if image.shape[0] != image.shape[1]:

@@ -62,10 +62,6 @@ def tubelet_targets(tubelets: jax.Array, channels: int, norm_pix_loss: bool = Tr
 
     Returns:
       [B, N, P], at least float32.
-
-    Raises:
-      ValueError: the tubelets are not [B, N, P], P is not of C channels, or those of one pixel shall be normalized,
-        which have no deviation.
     """
     check_shapes(tubelets=(tubelets, "B N P"), channels=(channels, "int >= 1"))
     if tubelets.shape[-1] % channels:

@@ -27,9 +27,6 @@ def two_views(
 
     Returns:
       Two batches of preprocessed views.
-
-    Raises:
-      ValueError: there is not a key for each image [H, W, C].
     """
     check_shapes(images=(images, "B H W C"), keys=(keys, "B"))
     images = to_float(images)
@@ -51,9 +48,6 @@ def crops(augment: Augmentation, keys: jax.Array, images: jax.Array, count: int,
 
     Returns:
       [V, B, h, w, C].
-
-    Raises:
-      ValueError: there is not a key for each image [H, W, C], or a number is out of range or no whole one.
     """
     check_shapes(images=(images, "B H W C"), keys=(keys, "B"), count=(count, "int >= 1"), first=(first, "int >= 0"))
     images = to_float(images)
@@ -78,9 +72,6 @@ def multi_crops(
 
     Returns:
       [2, B, H, W, C], and [L, B, h, w, C] where there are small ones.
-
-    Raises:
-      ValueError: the images are not [B, H, W, C], or `local_crops` is negative or no whole number.
     """
     check_shapes(local_crops=(local_crops, "int >= 0"))
     keys = example_keys(rng, batch)
@@ -102,9 +93,6 @@ def alignment(a: jax.Array, b: jax.Array, mask: jax.Array) -> Metrics:
 
     Returns:
       `alignment`, the mean squared distance.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(a=(a, "B E"), b=(b, "B E"), mask=(mask, "mask B"))
     a, b = (jnp.where(mask[:, None] > 0, z, 0) for z in (a, b))

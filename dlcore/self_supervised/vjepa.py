@@ -44,9 +44,6 @@ def masked_tube_losses(prediction: jax.Array, target: jax.Array, masked: jax.Arr
 
     Returns:
       [B], the mean absolute error over the masked tubelets.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     check_shapes(prediction=(prediction, "B N D"), target=(target, "B N D"), masked=(masked, "mask B N"))
     return masked_patch_mean(l1_loss(prediction, jax.lax.stop_gradient(target)), masked)

@@ -29,9 +29,6 @@ def init_class_means(num_classes: int) -> dict[str, jax.Array]:
     Returns:
       {"mean": [C] of the predicted distribution, "confident": [C], the fraction of images with a confident pseudo-label
       of each class}.
-
-    Raises:
-      ValueError: `num_classes` is no whole number of at least 1.
     """
     check_shapes(num_classes=(num_classes, "int >= 1"))
     return {"mean": jnp.full(num_classes, 1 / num_classes, jnp.float32), "confident": jnp.zeros(num_classes)}
@@ -83,9 +80,6 @@ def class_thresholds(threshold: float | jax.Array, confident: jax.Array) -> jax.
 
     Returns:
       [C]; tau for the class that leads, and for all while there is no confident pseudo-label.
-
-    Raises:
-      ValueError: the threshold or a concrete fraction is outside [0, 1].
     """
     check_shapes(confident=(confident, "C"), classes=(len(confident), ">= 1"))
     check_range("confident", confident, 0, 1)

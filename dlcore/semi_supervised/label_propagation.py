@@ -76,9 +76,6 @@ def propagate(
 
     Returns:
       The distributions and labels.
-
-    Raises:
-      ValueError: there are too many points, a value is out of range, or no point is labeled.
     """
     labels = np.asarray(labels)
     shape = np.shape(points)
@@ -120,9 +117,6 @@ def extend(graph: Propagated, queries: Any) -> np.ndarray:
 
     Returns:
       [M, C], rows that sum to 1.
-
-    Raises:
-      ValueError: queries are no finite points of the graph's dimension.
     """
     with jax.enable_x64(graph.points.dtype == np.float64):
         x = check_points("points", graph.points)

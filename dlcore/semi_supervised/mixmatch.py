@@ -45,10 +45,6 @@ def sharpen(p: jax.Array, temperature: float | jax.Array) -> jax.Array:
 
     Returns:
       [..., C], probabilities.
-
-    Raises:
-      ValueError: the temperature is not above 0, or concrete probabilities are outside [0, 1] or do not sum
-        to 1.
     """
     if not jnp.issubdtype(jnp.result_type(p), jnp.floating):
         raise ValueError(f"p={describe_array(p)}: no probabilities; allowed: floats in [0, 1]")

@@ -70,9 +70,6 @@ def transition_matrix(num_classes: int, rate: float, noise: Noise) -> np.ndarray
 
     Returns:
       [C, C], T; rows sum to 1.
-
-    Raises:
-      ValueError: `rate` or `noise` is not allowed, or there are fewer than two classes, or no whole number of them.
     """
     check_shapes(num_classes=(num_classes, "int >= 0"))
     check_finite("noise_rate", rate)
@@ -98,10 +95,6 @@ def corrupt_labels(source: Source, transition: np.ndarray, seed: int) -> Source:
 
     Returns:
       The source with noisy labels; the true ones are `hidden_label`, for measures alone.
-
-    Raises:
-      ValueError: the source has no labels, one is none of the C, the rows of T are no probabilities, or `seed` is
-        negative.
     """
     if "label" not in source.arrays:
         raise ValueError(f"source={source.name!r}: has no label; allowed: sources with one, of {sorted(source.arrays)}")
@@ -126,9 +119,6 @@ def smallest(losses: jax.Array, mask: jax.Array, share: float | jax.Array) -> ja
 
     Returns:
       [B] float32, 1 for the chosen ones.
-
-    Raises:
-      ValueError: the shapes differ, or `share` is outside [0, 1].
     """
     check_shapes(losses=(losses, "B"), mask=(mask, "mask B"), share=(share, "0 to 1"))
     rank = jnp.where(mask > 0, losses, jnp.inf).argsort().argsort()  # [B]

@@ -49,9 +49,6 @@ def remember(
 
     Returns:
       The memory after it.
-
-    Raises:
-      ValueError: the shapes differ, a concrete index is none of the table, or `alpha` is outside [0, 1].
     """
     check_shapes(ensemble=(memory["ensemble"], "N C"), visits=(memory["visits"], "N"))
     check_shapes(
@@ -80,9 +77,6 @@ def correct_startup_bias(memory: dict[str, jax.Array], index: jax.Array, alpha: 
 
     Returns:
       [U, C], probabilities; zeros of rows without a visit.
-
-    Raises:
-      ValueError: a concrete index is none of the table, or `alpha` is outside [0, 1].
     """
     check_shapes(index=(index, "U"), alpha=(alpha, "0 to 1"))
     check_indices("index", index, len(memory["ensemble"]), "rows")

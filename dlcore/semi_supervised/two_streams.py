@@ -142,9 +142,6 @@ def ramp_up(step: jax.Array, steps: int) -> jax.Array:
 
     Returns:
       [] float32.
-
-    Raises:
-      ValueError: a number is negative, or `steps` is no whole number.
     """
     check_shapes(step=(step, ">= 0"))
     check_whole_number("steps", steps, 0)
@@ -173,9 +170,6 @@ def ramp_up_schedule(weight: float | jax.Array, steps: int = 0) -> Callable[[jax
 
     Returns:
       Step, from 0 -> w.
-
-    Raises:
-      ValueError: the weight is negative, or `steps` is negative or no whole number.
     """
     check_shapes(weight=(weight, ">= 0"))
     check_whole_number("steps", steps, 0)
@@ -190,9 +184,6 @@ def averaging(decay: float | jax.Array) -> Teacher:
 
     Returns:
       The rule.
-
-    Raises:
-      ValueError: the share is out of range.
     """
     check_shapes(decay=(decay, "0 to <1"))
     return Teacher(lambda teacher, student, step: momentum_update(teacher, student, ema_decay(decay, step)))
@@ -206,9 +197,6 @@ def snapshots(every: int) -> Teacher:
 
     Returns:
       The rule; the student is measured.
-
-    Raises:
-      ValueError: `every` is no whole number of at least 1.
     """
     check_shapes(every=(every, "int >= 1"))
 
@@ -226,9 +214,6 @@ def streams(batch: dict) -> tuple[dict, dict, jax.Array | None]:
 
     Returns:
       (labeled, unlabeled without its label, the hidden labels [U] or None).
-
-    Raises:
-      ValueError: a labeled stream has no unlabeled one beside it.
     """
     if "labeled" in batch and "unlabeled" not in batch:
         raise ValueError(f"batch={sorted(batch)}: no unlabeled stream; allowed: labeled and unlabeled, or a flat batch")
@@ -276,9 +261,6 @@ def supervised_terms(logits: jax.Array, labeled: dict) -> tuple[jax.Array, Metri
 
     Returns:
       ([B] losses, their mean and accuracy to log).
-
-    Raises:
-      ValueError: the labels are no integers [B], or a concrete one is no class.
     """
     if "label" not in labeled:
         raise ValueError(f"labeled={sorted(labeled)}: has no label; allowed: a labeled batch")
@@ -362,9 +344,6 @@ def two_stream_learner(
     Returns:
       The learner. `evaluate` and `predict` take flat batches, measure the teacher where there is one, and give what
       those of `dlcore.classification.supervised` give; all functions take flat batches, which serve as both streams.
-
-    Raises:
-      ValueError: `num_unlabeled` is no whole number from 1.
     """
     check_shapes(num_unlabeled=(num_unlabeled, "int >= 1 or None"))
     evaluator = supervised_learner(model=model, optimizer=optimizer, preprocess=preprocess)

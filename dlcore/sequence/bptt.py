@@ -46,9 +46,6 @@ def forward(weights: RNNWeights, h0: jax.Array, x: jax.Array, linear: bool = Fal
 
     Returns:
       [B, T + 1, H], the states from h0 on: what the backward pass needs.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(x=(x, "B T D"), input_kernel=(weights.input_kernel, "D H"), h0=(h0, "B H"))
     check_shapes(h0=(h0, "B H"), hidden_kernel=(weights.hidden_kernel, "H H"), bias=(weights.bias, "H"))
@@ -73,9 +70,6 @@ def backward(
 
     Returns:
       (gradients of the weights, of h0 [B, H], of x [B, T, D]).
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is no step.
     """
     check_shapes(x=(x, "B T D"), input_kernel=(weights.input_kernel, "D H"), gradient=(gradient, "B T H"))
     check_shapes(states=(states, f"B {x.shape[1] + 1} H"), gradient=(gradient, "B T H"))

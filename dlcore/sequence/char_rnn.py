@@ -53,9 +53,6 @@ def chunk_at(streams: jax.Array, step: jax.Array, chunk_length: int) -> tuple[ja
 
     Returns:
       (tokens [B, T + 1], whether a pass over the streams begins); input and target overlap but for one token.
-
-    Raises:
-      ValueError: the streams are shorter than T + 1, T is below 1, or a concrete step is negative or a fraction.
     """
     check_shapes(streams=(streams, "B L"), step=(step, "int >= 0"), chunk_length=(chunk_length, "int >= 1"))
     chunks, spare = divmod(streams.shape[1] - 1, chunk_length)
@@ -80,9 +77,6 @@ def next_token_loss(
 
     Returns:
       (losses [B, T] in nats, the carry after the tokens, logits [B, T, V]).
-
-    Raises:
-      ValueError: the tokens are no integers [B, T + 1], T of at least 1, or a concrete one is none of the V.
     """
     check_shapes(tokens=(tokens, "int B T"))
     if tokens.shape[1] < 2:

@@ -62,9 +62,6 @@ def filter_logits(logits: jax.Array, top_k: int = 0, top_p: float | jax.Array = 
 
     Returns:
       [..., V], -inf where a token is ruled out.
-
-    Raises:
-      ValueError: `top_k` is negative or above V, `top_p` is outside [0, 1], or a concrete logit is NaN or inf.
     """
     check_range("top_p", top_p, 0, 1)
     check_shapes(logits=(logits, "... V"))
@@ -198,9 +195,6 @@ def check_beam(beam_size: int, size: int | None) -> None:
     Args:
       beam_size: sequences that are kept.
       size: number of tokens; None where it is not known yet.
-
-    Raises:
-      ValueError: it is not, or no whole number of at least 1.
     """
     check_shapes(beam_size=(beam_size, "int >= 1"))
     if size is not None and beam_size >= size:

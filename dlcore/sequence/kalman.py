@@ -78,9 +78,6 @@ def constant_velocity(
 
     Returns:
       The model of the state (position [d], velocity [d]).
-
-    Raises:
-      ValueError: a deviation is negative or not finite, or there is no dimension.
     """
     if np.shape(start) != (2,):
         raise ValueError(f"start={start}: not two deviations; allowed: (of the position, of the velocity)")
@@ -110,10 +107,6 @@ def kalman_filter(model: LinearGaussian, observations: jax.Array) -> Filtered:
 
     Returns:
       The estimates, in the precision of the observations, at least float32.
-
-    Raises:
-      ValueError: the observations are not [T, M], T of at least 1, the model's matrices do not fit together, concrete
-        numbers are not finite, or a concrete covariance is none.
     """
     model, observations = _arrays(model, observations)
     f, q, h, r, mean, covariance = model
@@ -155,9 +148,6 @@ def kalman_smoother(model: LinearGaussian, filtered: Filtered) -> tuple[jax.Arra
 
     Returns:
       (means [T, D], covariances [T, D, D]).
-
-    Raises:
-      ValueError: the model's matrices or the estimates do not fit together, or there is no step.
     """
     if not len(filtered.mean):
         raise ValueError("filtered: no steps; allowed: at least one")

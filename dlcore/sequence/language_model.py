@@ -97,9 +97,6 @@ def check_rows(batch: Batch, least: int, what: str) -> None:
       batch: batch with `text: [B, L]`.
       least: tokens of a row.
       what: noun for them in the error message.
-
-    Raises:
-      ValueError: L is less.
     """
     shape = batch["text"].shape
     if shape[1] < least:

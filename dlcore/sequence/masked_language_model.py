@@ -48,9 +48,6 @@ def hide_tokens(
 
     Returns:
       (tokens to show [T] int32, bool [T]: chosen).
-
-    Raises:
-      ValueError: the tokens are no text of integers or not below `mask_token`, or the shares are none.
     """
     check_shapes(
         tokens=(tokens, "int T"),
@@ -88,9 +85,6 @@ def two_sided_table_accuracy(train: np.ndarray, test: np.ndarray, size: int) -> 
     Returns:
       {name: accuracy}: of the most frequent token, and of the one that was most frequent between the two neighbors (or
       overall, between neighbors that never stood so).
-
-    Raises:
-      ValueError: a token is not below `size`, or a text has fewer than three.
     """
     check_shapes(train=(train, "int M"), size=(size, "int >= 1"))
     check_shapes(test=(test, "int N"))
@@ -161,9 +155,6 @@ def learner(
       The learner. `update` cuts a window out of every row, at a random place where the row is longer; `evaluate` and
       `predict` read the first window. `predict` returns `{"shown": [B, T] with `mask_token` at hidden places, "filled":
       [B, T] tokens}`.
-
-    Raises:
-      ValueError: the two shares are more than 1 together.
     """
     if masked_share + random_share > 1:
         raise ValueError(

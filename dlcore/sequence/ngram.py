@@ -26,10 +26,6 @@ def ngram_loss(train: np.ndarray, test: np.ndarray, order: int, size: int, smoot
 
     Returns:
       Mean nats a token.
-
-    Raises:
-      ValueError: a text is not longer than a context, contexts do not fit into 64 bits, a number is out of range, or a
-        token is not below `size`.
     """
     check_shapes(order=(order, "int >= 0"), size=(size, "int >= 1"), smoothing=(smoothing, ">= 0"))
     check_shapes(train=(train, "int M"))

@@ -91,10 +91,6 @@ class PatternNet(nn.Module):
 
         Returns:
           [B, T, K] float32 at least; T is 1 for one answer, and S for "many_to_many".
-
-        Raises:
-          ValueError: the pattern is unknown, or x has more than one step where it wants one, or a network that writes
-            would read both ways.
         """
         check_choice("pattern", pattern, PATTERNS)
         if pattern.startswith("one") and x.shape[1] != 1:
@@ -157,9 +153,6 @@ def learner(
     Returns:
       The learner. `evaluate` returns `accuracy` over steps and `exact` over sequences of classes, or `rmse` of numbers.
       `predict` returns `{"output": [B, T, K]}`, the logits or the numbers.
-
-    Raises:
-      ValueError: of `loss`, `update` and `evaluate`, where the target does not have the shape of the answers.
     """
 
     def outputs(params: Any, batch: dict) -> jax.Array:

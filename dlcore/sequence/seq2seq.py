@@ -194,9 +194,6 @@ def matches(tokens: np.ndarray, target: np.ndarray) -> np.ndarray:
 
     Returns:
       [N] bool.
-
-    Raises:
-      ValueError: there are not as many rows of both.
     """
     check_shapes(tokens=(tokens, "N L"), target=(target, "N T"))
     tokens, target = np.asarray(tokens), np.asarray(target)[:, 1:]

@@ -43,10 +43,6 @@ def pool_features(features: jax.Array, mask: jax.Array, pooling: Pooling) -> jax
 
     Returns:
       [B, D]; NaN for a traced text without a token.
-
-    Raises:
-      ValueError: `pooling` is none of the three, the shapes differ, or a concrete text has no token, or one behind
-        padding.
     """
     check_choice("pooling", pooling, Pooling)
     check_shapes(features=(features, "B T D"), mask=(mask, "mask B T"))

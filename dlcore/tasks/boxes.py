@@ -204,11 +204,7 @@ class QueryBoxes(Boxes):
     """Boxes, each of a query: a detector with fewer queries than an image may have objects is refused."""
 
     def detector(self, setup: Setup) -> nn.Module:
-        """Build the detector, see `Boxes`.
-
-        Raises:
-          ValueError: there are fewer queries than boxes.
-        """
+        """Build the detector, see `Boxes`."""
         name = next(iter(self.modules))
         queries, max_boxes = setup.flags.group(name)["num_queries"], setup.spec["max_boxes"]
         if setup.flags.mosaic:

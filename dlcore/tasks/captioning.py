@@ -161,9 +161,6 @@ def attention_mass(grid: int, source: Source | None = None) -> Evaluator:
     Returns:
       The evaluator of `attention_mass`, the mean over these words of the captions that equal a reference, and of
       `cell_share`, what equal attention to all positions has.
-
-    Raises:
-      ValueError: `grid` is no whole number from 1.
     """
     check_whole_number("grid", grid, 1)
     from dlcore.data.shape_grid import cell_shares

@@ -118,9 +118,6 @@ def class_source(count: int, num_classes: int) -> Source:
 
     Returns:
       A source with `label`.
-
-    Raises:
-      ValueError: a number is no whole number from 1.
     """
     check_whole_number("count", count, 1)
     check_whole_number("num_classes", num_classes, 1)

@@ -42,9 +42,6 @@ def origin(flags: Flags) -> Weights | None:
 
     Returns:
       The origin; None where the flag names none and the autoencoder is trained.
-
-    Raises:
-      ValueError: the folder is no run of a VQ-VAE, or its autoencoder has another form than the flags say.
     """
     source_run = earlier_run.origin(flags, "init_from", VQ_VAE)
     if source_run is not None:

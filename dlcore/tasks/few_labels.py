@@ -126,11 +126,7 @@ class FewLabels(LabeledImages):
         return add_twin(learner, baseline)
 
     def start(self, setup: Setup) -> Start | None:
-        """Start the technique, its teacher and its baseline from the weights of `--init_from`.
-
-        Raises:
-          ValueError: when applied or checked: the weights are of another model, or do not fit.
-        """
+        """Start the technique, its teacher and its baseline from the weights of `--init_from`."""
         classifier_start = init_from.start_classifier(setup)
         if classifier_start is None:
             return None

@@ -128,9 +128,6 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
 
     Args:
       flags: resolved settings, with those of `Imitation`. A smoke run without an expert uses an untrained network.
-
-    Raises:
-      ValueError: a file or a folder is not what its flag says.
     """
     environment = environment_of(flags)
     path = flags.demonstrations
@@ -190,9 +187,6 @@ def clone_return(
 
     Returns:
       A function from a PRNG key to the mean return [].
-
-    Raises:
-      ValueError: `steps` is no whole number from 1.
     """
     check_whole_number("steps", steps, 1)
     is_step = ~demonstrations["absorbing"]

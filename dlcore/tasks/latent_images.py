@@ -111,10 +111,6 @@ class LatentImages(GuidedImages):
         """Initialize with the weights of the first phase's autoencoder, and the scale of its latents.
 
         The state's `locked` holds them.
-
-        Raises:
-          ValueError: when applied or checked: the autoencoder has another form, or was trained on images of
-            another shape.
         """
 
         def check(state):
@@ -153,9 +149,6 @@ def latent_arguments(setup: Setup, network: nn.Module) -> dict[str, Any]:
 
     Returns:
       Keyword arguments of the technique.
-
-    Raises:
-      ValueError: the autoencoder's levels do not divide the sides of the images.
     """
     autoencoder = _autoencoder(setup)
     model, (height, width, _) = LatentDiffusion(network, autoencoder), setup.spec["image_shape"]

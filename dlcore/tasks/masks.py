@@ -175,9 +175,6 @@ def baselines(train: np.ndarray, test: np.ndarray, num_classes: int) -> dict[str
 
     Returns:
       Mean IoU by name.
-
-    Raises:
-      ValueError: the maps are not int [N, H, W] of one size, there is none, or `num_classes` is no whole number from 1.
     """
     check_whole_number("num_classes", num_classes, 1)
     check_shapes(train=(train, "int N H W"), test=(test, "int M H W"))
@@ -210,9 +207,6 @@ def class_weights(kind: str, spec: dict) -> np.ndarray | None:
 
     Returns:
       [C]; None for equal weights.
-
-    Raises:
-      ValueError: the kind is unknown.
     """
     check_choice("kind", kind, ("none", "median", "enet"))
     from dlcore.losses import enet_weights, median_frequency_weights

@@ -124,9 +124,6 @@ def check_batch_size(batch_size: int, num_images: int) -> None:
     Args:
       batch_size: of training.
       num_images: number of images that the data ask for.
-
-    Raises:
-      ValueError: the batch is smaller.
     """
     if batch_size < num_images:
         raise ValueError(f"batch_size={batch_size}: {num_images} images are optimized; allowed: at least {num_images}")

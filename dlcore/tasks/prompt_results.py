@@ -27,9 +27,6 @@ def prompts_of(flags: Flags) -> dict[str, np.ndarray]:
     Returns:
       points [1, P, N, 2], labels [1, P, N] and boxes [1, P, 4] in pixels of the photograph, those that there are.
       Points are of one object; boxes beside points are of the same object, else of one object each.
-
-    Raises:
-      ValueError: numbers are missing, a label is unknown, or there are several boxes beside points.
     """
     prompts = {}
     if flags.points is not None:
@@ -60,9 +57,6 @@ def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
 
     Returns:
       (source with `original_size`, and the prompts in pixels of the network's image; paths).
-
-    Raises:
-      ValueError: a file cannot be read, a prompt lies outside a photograph, or the rough mask has another size.
     """
     from dlcore.data.decoding import load_image, stretch_image
     from dlcore.data.image_folder import list_images
@@ -131,9 +125,6 @@ def photograph_masks(outputs: dict, i: int) -> np.ndarray:
 
     Returns:
       [K, H, W] bool, of the valid masks.
-
-    Raises:
-      ValueError: there is no such photograph.
     """
     from PIL import Image
 

@@ -133,9 +133,6 @@ def prompted_scenes(count: int, seed: int, size: int) -> Source:
     Returns:
       `image`, `masks` [N, 2 M, S, ceil(S / 8)] of the visible parts of M objects and of their cores, with the bits
       packed along the width, and `box_mask` [N, 2 M], False for padding and for what is hidden.
-
-    Raises:
-      ValueError: `count` is no whole number from 1, `seed` none from 0, or see `dlcore.data.scenes.check_scene_size`.
     """
     check_whole_number("count", count, 1)
     check_whole_number("seed", seed, 0)

@@ -73,11 +73,7 @@ class QuerySegments(Segments):
             )
 
     def detector(self, setup: Setup) -> nn.Module:
-        """Build the network for the classes of stuff and things.
-
-        Raises:
-          ValueError: there are fewer queries than segments.
-        """
+        """Build the network for the classes of stuff and things."""
         name, spec = setup.flags.network, setup.spec
         num_classes = len(segment_results.class_names(spec))
         queries, segments = setup.flags.group(name)["num_queries"], spec["max_boxes"] + len(spec["stuff_names"])

@@ -146,9 +146,6 @@ def outputs_panel(context: ReportContext, count: int = 12) -> Any:
 
     Returns:
       The panel.
-
-    Raises:
-      ValueError: `count` is no whole number from 1.
     """
     check_whole_number("count", count, 1)
     from dlcore.report.tables import table
@@ -179,9 +176,6 @@ def attention_panel(context: ReportContext, count: int = 3, choose: Callable[[in
 
     Returns:
       The panel; None for a model without attention.
-
-    Raises:
-      ValueError: `count` is no whole number from 1.
     """
     check_whole_number("count", count, 1)
     from dlcore.report.sequence import alignments

@@ -175,9 +175,6 @@ def check_window(flags: Flags, name: str, size: tuple[int, ...], spacing: Any) -
       name: name of the volume, for the message.
       size: (D, H, W) of the volume in voxels.
       spacing: (depth, height, width) of a voxel in mm.
-
-    Raises:
-      ValueError: it does not fit, or the volume is not three sides.
     """
     if len(size) != 3:
         raise ValueError(f"size={size} of {name}: no volume; allowed: (D, H, W)")

@@ -35,10 +35,6 @@ from dlcore.transfer.gradient_reversal import DomainClassifier as DomainClassifi
 from dlcore.transfer.gradient_reversal import domain_losses as domain_losses
 from dlcore.transfer.gradient_reversal import reversal_strength as reversal_strength
 from dlcore.transfer.gradient_reversal import reverse_gradient as reverse_gradient
-from dlcore.transfer.peft_files import Names as Names
-from dlcore.transfer.peft_files import read_peft as read_peft
-from dlcore.transfer.peft_files import scale_of as scale_of
-from dlcore.transfer.peft_files import write_peft as write_peft
 from dlcore.transfer.methods import AdapterName as AdapterName
 from dlcore.transfer.methods import HEAD as HEAD
 from dlcore.transfer.methods import adapter_fields as adapter_fields
@@ -46,6 +42,10 @@ from dlcore.transfer.methods import create_adapter as create_adapter
 from dlcore.transfer.methods import merge_adapter as merge_adapter
 from dlcore.transfer.multi_task import HeadsNet as HeadsNet
 from dlcore.transfer.multi_task import rotate_quarter_turns as rotate_quarter_turns
+from dlcore.transfer.peft_files import Names as Names
+from dlcore.transfer.peft_files import read_peft as read_peft
+from dlcore.transfer.peft_files import scale_of as scale_of
+from dlcore.transfer.peft_files import write_peft as write_peft
 from dlcore.transfer.prototypical import PrototypicalNet as PrototypicalNet
 from dlcore.transfer.prototypical import prototype_logits as prototype_logits
 from dlcore.transfer.shift import Estimate as Estimate

@@ -46,10 +46,6 @@ def score(strategy: str, probabilities: jax.Array) -> jax.Array:
 
     Returns:
       [N], larger where the label would say more.
-
-    Raises:
-      ValueError: the strategy is no score, or concrete probabilities are not [N, C] of two classes or more, or do not
-        sum to 1.
     """
     if strategy not in SCORES:
         raise ValueError(f"strategy={strategy!r}: no score; allowed: {', '.join(SCORES)}")
@@ -72,9 +68,6 @@ def core_set(features: jax.Array, labeled: jax.Array, count: int) -> jax.Array:
 
     Returns:
       [count] int32, the first the farthest from all labeled ones.
-
-    Raises:
-      ValueError: there are fewer examples without a label, the shapes do not fit, or a concrete feature is not finite.
     """
     check_shapes(features=(features, "N D"), labeled=(labeled, "N"))
     _check_purchase(f"count={count}", count, labeled)
@@ -122,10 +115,6 @@ def buy(
 
     Returns:
       [N] bool, the labels after the purchase: `count` more.
-
-    Raises:
-      ValueError: the strategy is unknown, fewer than `count` examples are without a label, or concrete probabilities or
-        features are none.
     """
     check_choice("strategy", strategy, STRATEGIES)
     _check_purchase(f"count={count}", count, labeled)
@@ -160,10 +149,6 @@ def buy_in_rounds(
 
     Returns:
       (accuracies [rounds + 1], before the first purchase and after each; labels [N] bool at the end).
-
-    Raises:
-      ValueError: the strategy is unknown, `rounds` is no whole number from 1, or `count` none from 0, or the labels of
-        all rounds are more than there are examples without one.
     """
     check_choice("strategy", strategy, STRATEGIES)
     check_whole_number("rounds", rounds, 1)
@@ -189,9 +174,6 @@ def area_under_curve(accuracies: np.ndarray) -> np.ndarray:
 
     Returns:
       [...], in the unit of the accuracies.
-
-    Raises:
-      ValueError: there are fewer than two rounds, or an accuracy is not finite.
     """
     accuracies = np.asarray(accuracies, np.float64)
     check_finite("accuracies", accuracies)

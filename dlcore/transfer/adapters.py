@@ -73,9 +73,6 @@ def find_targets(params: Any, patterns: Sequence[str]) -> list[Target]:
 
     Returns:
       The targets, in the order of the parameters.
-
-    Raises:
-      ValueError: the patterns are one string, or one names no layer, or a part that is none of q, k and v.
     """
     if isinstance(patterns, str):
         raise ValueError(f"targets={patterns!r}: one string; allowed: a tuple of patterns")
@@ -209,9 +206,6 @@ class Adapted:
 
         Returns:
           Variables of `model` alone, with the same outputs.
-
-        Raises:
-          ValueError: the adapter is a part of the computation and not of the parameters.
         """
         if hasattr(self.method, "intercept"):
             name = type(self.method).__name__
@@ -364,9 +358,6 @@ class Bottleneck(NamedTuple):
 
         Returns:
           {path of a module: {"down", "down_bias", "up", "up_bias"}}.
-
-        Raises:
-          ValueError: a pattern names no module, or `features` is no whole number from 1.
         """
         check_shapes(features=(self.features, "int >= 1"))
         widths: dict[str, int] = {}
@@ -455,9 +446,6 @@ class Prompts(NamedTuple):
 
         Returns:
           {"tokens": [1, p, D], or [L, p, D] where they are deep}, uniform as Xavier's of a patch.
-
-        Raises:
-          ValueError: the network has no such blocks, or `tokens` is no whole number from 1.
         """
         check_shapes(tokens=(self.tokens, "int >= 1"))
         params = variables["params"][self.inside] if self.inside else variables["params"]

@@ -50,9 +50,6 @@ def advice(data: Literal["little", "much"], similarity: Literal["similar", "diff
 
     Returns:
       The advice.
-
-    Raises:
-      ValueError: a word is unknown.
     """
     check_choice("data", data, ("little", "much"))
     check_choice("similarity", similarity, ("similar", "different"))
@@ -93,9 +90,6 @@ def name_setting(setting: Setting) -> tuple[str, ...]:
       `covariate shift` (P(X) alone differs) of a transductive setting; `label shift` where P(Y) differs and P(X | Y)
       does not, which by the definition of a task makes the setting inductive. `("no transfer",)` where domain and task
       are the same.
-
-    Raises:
-      ValueError: the facts contradict each other.
     """
     if not setting.same_inputs and (setting.same_marginal or setting.same_conditional or setting.same_likelihood):
         raise ValueError("same_inputs=False: P(X), P(Y | X) and P(X | Y) cannot be the same; allowed: all differ")

@@ -95,10 +95,6 @@ def fisher_diagonal(
 
     Returns:
       A tree like `params`.
-
-    Raises:
-      ValueError: there is no image, `chunk` is no whole number from 1, there are neither labels nor a key, or there is
-        not a label for each image that is one of the C classes.
     """
     check_whole_number("chunk", chunk, 1)
     if not len(images):
@@ -139,9 +135,6 @@ def forgetting(accuracies: np.ndarray) -> float:
 
     Returns:
       The mean over the tasks but the last of their best accuracy so far less that at the end.
-
-    Raises:
-      ValueError: the array is not square, there are fewer than two tasks, or an accuracy is not in [0, 1].
     """
     accuracies = np.asarray(accuracies, np.float64)
     if accuracies.ndim != 2 or len(accuracies) < 2 or len(accuracies) != accuracies.shape[1]:
@@ -187,11 +180,6 @@ def learn_in_turn(
     Returns:
       [seeds, T, T], entry (i, j) the accuracy on task j after task i was learned; 0 in the scenario `class` where task
       j is not known yet.
-
-    Raises:
-      ValueError: a word is unknown or a number out of range, there is one task or a part of one, labels are not 0, 1, 2
-        and so on, a task has no test images, an image is not finite, a class has too few images to store, or `net` has
-        another number of outputs.
     """
     classes, counts = np.unique(train.labels, return_counts=True)
     tasks, rest = divmod(len(classes), classes_per_task)

@@ -194,9 +194,6 @@ def coral_distance(source: jax.Array, target: jax.Array) -> jax.Array:
 
     Returns:
       [], the squared Frobenius norm of the difference over 4 D^2.
-
-    Raises:
-      ValueError: the samples are no points of the same dimension, or one is a single point, which has no covariance.
     """
     check_shapes(source=(source, "N D"), target=(target, "M D"))
     if min(len(source), len(target)) < 2:

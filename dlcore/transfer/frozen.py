@@ -133,9 +133,6 @@ def is_named(path: str, patterns: Sequence[str]) -> bool:
 
     Returns:
       Whether one does.
-
-    Raises:
-      ValueError: the patterns are one string.
     """
     if isinstance(patterns, str):
         raise ValueError(f"patterns={patterns!r}: one string; allowed: a tuple of patterns")

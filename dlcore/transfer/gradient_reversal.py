@@ -58,9 +58,6 @@ def reversal_strength(share: float | jax.Array, sharpness: float = 10.0) -> jax.
 
     Returns:
       2 / (1 + e^(-sharpness p)) - 1.
-
-    Raises:
-      ValueError: `share` is out of range, or `sharpness` is not positive and finite.
     """
     check_shapes(share=(share, "... 0 to 1"))
     check_shapes(sharpness=(sharpness, "> 0"))
@@ -101,9 +98,6 @@ def domain_losses(logits: Sequence[jax.Array]) -> tuple[jax.Array, jax.Array]:
     Returns:
       (the loss of each pair, the share that got its domain), both [B]; a classifier that knows nothing has log 2 and
       0.5.
-
-    Raises:
-      ValueError: there are not two domains of as many logits.
     """
     if len(logits) != 2:
         raise ValueError(f"logits: of {len(logits)} domains; allowed: two")

@@ -66,9 +66,6 @@ class LoRA(NamedTuple):
 
         Returns:
           {name of a target: {"a": [..., in, r], "b": [r, out], with `dora` also "m": [out]}}.
-
-        Raises:
-          ValueError: a pattern names no layer, `rank` is no whole number from 1, or `alpha` is negative.
         """
         check_shapes(rank=(self.rank, "int >= 1"), alpha=(self.alpha, ">= 0"))
         check_choice("start", self.start, ("noise", "pissa", "olora"))

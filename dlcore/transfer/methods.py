@@ -47,9 +47,6 @@ def create_adapter(
 
     Returns:
       A method of `dlcore.transfer.adapters.Adapted`.
-
-    Raises:
-      ValueError: there is no such adapter, or a number is out of range.
     """
 
     def within(patterns: tuple[str, ...]) -> tuple[str, ...]:

@@ -57,9 +57,6 @@ def rotate_quarter_turns(images: jax.Array, index: jax.Array) -> tuple[jax.Array
 
     Returns:
       (images, quarters [B] int32).
-
-    Raises:
-      ValueError: the images are not square, or there is not an index for each.
     """
     check_shapes(images=(images, "B H H C"), index=(index, "int B"))
     quarters = (index % 4).astype(jnp.int32)

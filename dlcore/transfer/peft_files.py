@@ -130,9 +130,6 @@ class Names:
 
         Returns:
           Its published name; three of them where it joins three.
-
-        Raises:
-          ValueError: the parameter has no name.
         """
         path, _, part = name.partition(":")
         targets = [Target(path, part)] if part else [Target(path), *(Target(path, part) for part in "qkv")]
@@ -177,9 +174,6 @@ def from_peft(
 
     Returns:
       (the method, its parameters).
-
-    Raises:
-      ValueError: as `read_peft`.
     """
     method = _method(config)
     published, new, adapted = Names(names), {}, {}
@@ -282,9 +276,6 @@ def write_peft(
       names: see `Names`.
       inside: what the library writes before the names of the network, such as "vit." of a classifier; its heads stand
         beside the network.
-
-    Raises:
-      ValueError: the folder is not empty, or what was trained has no name.
     """
     require("safetensors", what=f"folder={str(folder)!r}")
     from safetensors.numpy import save_file

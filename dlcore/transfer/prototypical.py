@@ -78,9 +78,6 @@ def prototype_logits(queries: jax.Array, prototypes: jax.Array) -> jax.Array:
 
     Returns:
       [N, W], -|query - prototype|^2.
-
-    Raises:
-      ValueError: the shapes do not fit together.
     """
     check_shapes(queries=(queries, "N D"), prototypes=(prototypes, "W D"))
     return -squared_distances(queries, prototypes)

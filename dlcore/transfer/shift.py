@@ -75,9 +75,6 @@ def density_ratio(source: Any, target: Any, l2: float = 1.0) -> np.ndarray:
 
     Returns:
       [N], w, of mean 1.
-
-    Raises:
-      ValueError: the examples are no points of the same dimension, there are none, or `l2` is not positive.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     if source.ndim != 2 or target.shape[1:] != source.shape[1:] or not len(source) or not len(target):
@@ -105,9 +102,6 @@ def effective_sample_size(weights: Any) -> float:
 
     Returns:
       Between 1 and N.
-
-    Raises:
-      ValueError: the weights are not [N], one is negative or not finite, or all are 0.
     """
     weights = _weights(weights)
     check_shapes(weights=(weights, "N"))
@@ -123,9 +117,6 @@ def weighted_mean(values: Any, weights: Any = None) -> Estimate:
 
     Returns:
       The self-normalized importance-sampling estimate and its standard error, for weights that are known exactly.
-
-    Raises:
-      ValueError: there is not one weight a value, a weight is negative or not finite, or all are 0.
     """
     values = np.asarray(values, np.float64)
     weights = _weights(np.ones(len(values)) if weights is None else weights)
@@ -146,10 +137,6 @@ def black_box_priors(held_out: Any, labels: Any, target: Any, num_classes: int) 
 
     Returns:
       The priors.
-
-    Raises:
-      ValueError: a prediction or label is no class, there are not as many predictions as labels, a class is missing
-        among the labels, or the confusion matrix cannot be inverted.
     """
     check_whole_number("num_classes", num_classes, 1)
     held_out, labels, target = (np.asarray(x) for x in (held_out, labels, target))
@@ -192,10 +179,6 @@ def em_priors(probabilities: Any, source_priors: Any, tolerance: float = 1e-7, m
 
     Returns:
       The priors.
-
-    Raises:
-      ValueError: a source prior is not positive or they do not sum to 1, a row of probabilities does not sum to 1,
-        there is none, `tolerance` is negative, or `max_steps` is no whole number from 1.
     """
     check_shapes(tolerance=(tolerance, ">= 0"), max_steps=(max_steps, "int >= 1"))
     check_finite("tolerance", tolerance)
@@ -222,10 +205,6 @@ def reweigh(probabilities: Any, source_priors: Any, target_priors: Any) -> np.nd
 
     Returns:
       [M, C], rows that sum to 1.
-
-    Raises:
-      ValueError: a source prior is not positive or they do not sum to 1, a target prior is negative, a row of
-        probabilities does not sum to 1, or all its classes have a target prior of 0.
     """
     source, target = _positive(source_priors), np.asarray(target_priors, np.float64)
     if target.shape != source.shape or not (np.isfinite(target) & (target >= 0)).all():

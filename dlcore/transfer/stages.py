@@ -36,9 +36,6 @@ def stage_features(
 
     Returns:
       stage -> [N, D], from the first stage to the last.
-
-    Raises:
-      ValueError: the images are not [N, H, W, C] or there is none, or `batch_size` is no whole number from 1.
     """
     check_whole_number("batch_size", batch_size, 1)
     check_shapes(images=(images, "N H W C"))
@@ -74,9 +71,6 @@ def probe_stages(
 
     Returns:
       stage -> accuracy on the other images.
-
-    Raises:
-      ValueError: the two have other stages, or there is not a label for each image; else see `probe_predict`.
     """
     if set(bank) != set(queries):
         raise ValueError(f"queries: stages {', '.join(queries)}; allowed: those of the bank, {', '.join(bank)}")

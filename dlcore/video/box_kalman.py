@@ -73,9 +73,6 @@ def init_box_state(boxes: jax.Array) -> BoxState:
 
     Returns:
       The state.
-
-    Raises:
-      ValueError: a concrete box is flipped or not finite.
     """
     check_shapes(boxes=(boxes, "... 4"))
     check_boxes("boxes", boxes)
@@ -115,9 +112,6 @@ def update_box_state(state: BoxState, boxes: jax.Array) -> BoxState:
 
     Returns:
       The state after the frame.
-
-    Raises:
-      ValueError: there are not as many boxes as states, or a concrete box is flipped or not finite.
     """
     check_shapes(boxes=(boxes, "... 4"), **{"state.mean": (state.mean, "... 4")})
     check_boxes("boxes", boxes)

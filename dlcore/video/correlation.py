@@ -33,9 +33,6 @@ def correlation_pyramid(first: jax.Array, second: jax.Array, num_levels: int = 4
 
     Returns:
       L volumes [B, h, w, h / 2^l, w / 2^l], sizes rounded down, at least float32.
-
-    Raises:
-      ValueError: the shapes differ, or the last level is empty.
     """
     check_shapes(first=(first, "B h w D"), second=(second, "B h w D"))
     check_whole_number("num_levels", num_levels)
@@ -62,9 +59,6 @@ def lookup_correlation(pyramid: tuple[jax.Array, ...], points: jax.Array, radius
 
     Returns:
       [B, h, w, L (2r + 1)^2]: level by level, by offset in columns and then in rows.
-
-    Raises:
-      ValueError: there is no volume, the shapes do not fit, or the radius is no whole number from 0.
     """
     if not pyramid:
         raise ValueError("pyramid: there is no volume; allowed: those of `correlation_pyramid`")
@@ -100,9 +94,6 @@ def convex_upsample(flow: jax.Array, logits: jax.Array, factor: int = 8) -> jax.
 
     Returns:
       [B, s h, s w, 2], in fine pixels.
-
-    Raises:
-      ValueError: the shapes do not fit, or `factor` is no whole number from 1.
     """
     check_whole_number("factor", factor, 1)
     check_shapes(flow=(flow, "B h w 2"), logits=(logits, f"B h w {9 * factor**2}"))

@@ -25,9 +25,6 @@ def subtract_mean_flow(flow: jax.Array) -> jax.Array:
 
     Returns:
       The same shape; the mean of each [H, W] is 0.
-
-    Raises:
-      ValueError: the flow is of another shape.
     """
     check_shapes(flow=(flow, "... H W 2"))
     fields = to_acc_dtype(flow)
@@ -43,9 +40,6 @@ def follow(flow: jax.Array, points: jax.Array) -> jax.Array:
 
     Returns:
       [L + 1, N, 2], the places in each frame; at most at the edge.
-
-    Raises:
-      ValueError: the flow or the points are of another shape, or a point is not finite.
     """
     check_shapes(flow=(flow, "L H W 2"), points=(points, "N 2 finite"))
     flow, points = to_acc_dtype(flow), to_acc_dtype(points)
@@ -70,9 +64,6 @@ def flow_stack(flow: jax.Array, subtract_mean: bool = True, trajectories: bool =
 
     Returns:
       [H, W, 2 L]: (right, down) of the first frame, of the second, ...
-
-    Raises:
-      ValueError: the flow is of another shape.
     """
     if flow.ndim != 4 or flow.shape[-1] != 2:
         raise ValueError(f"flow.shape={flow.shape}: no flow fields; allowed: [L, H, W, 2]")

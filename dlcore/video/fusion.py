@@ -100,9 +100,6 @@ class ClipClassifier(nn.Module):
 
         Returns:
           logits, [B, num_classes].
-
-        Raises:
-          ValueError: x has another number of axes, or the fusion is unknown.
         """
         if x.ndim != 5:
             raise ValueError(f"x.shape={x.shape}: no clips; allowed: [B, T, H, W, C]")
@@ -170,9 +167,6 @@ class C3D(nn.Module):
 
         Returns:
           logits, [B, num_classes].
-
-        Raises:
-          ValueError: x is no clip, or smaller than that.
         """
         if x.ndim != 5 or min(x.shape[1:4]) < 16:
             raise ValueError(f"x.shape={x.shape}: no such clips; allowed: [B, T, H, W, C], T, H and W at least 16")
@@ -206,9 +200,6 @@ def inflate(variables: Any, taps: int) -> Any:
 
     Returns:
       The same tree; kernels of four axes are [taps, height, width, in, out].
-
-    Raises:
-      ValueError: `taps` is no whole number from 1.
     """
     check_whole_number("taps", taps, 1)
 
@@ -231,10 +222,6 @@ def width_of(fusion: Fusion, parameters: int, num_classes: int, shape: tuple[int
 
     Returns:
       The width whose number of parameters is nearest, up to 128.
-
-    Raises:
-      ValueError: `fusion` is unknown, `shape` is not four whole numbers from 1, or `parameters`, `num_classes` or
-        `hidden` is none.
     """
     check_choice("fusion", fusion, Fusion)
     check_size("shape", shape, "T, H, W, C")

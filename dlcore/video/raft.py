@@ -42,9 +42,6 @@ def sequence_loss(
 
     Returns:
       [B], one loss an example; 0 where no pixel is valid.
-
-    Raises:
-      ValueError: the shapes do not fit, or gamma is negative.
     """
     check_shapes(
         flows=(flows, "N B H W 2"),

@@ -86,9 +86,6 @@ class RAFT(nn.Module):
 
         Returns:
           [N, B, H, W, 2], (right, down) in pixels after each update, at least float32; N is 1 with `last_only`.
-
-        Raises:
-          ValueError: the frames differ in shape, or their sides do not fit the stride and the levels.
         """
         stride = prod(self.strides)
         _check(self, first, second, stride)

@@ -51,9 +51,6 @@ class SlowFast(nn.Module):
 
         Returns:
           logits, [B, num_classes].
-
-        Raises:
-          ValueError: x has another number of axes, or its frames are no multiple of alpha.
         """
         if x.ndim != 5 or x.shape[1] % self.alpha:
             raise ValueError(

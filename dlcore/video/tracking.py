@@ -95,10 +95,6 @@ def sort_track(
 
     Returns:
       The tracks. Inside jit, `num_lost` counts what `max_tracks` cut off.
-
-    Raises:
-      ValueError: the clip has one frame, shapes do not fit, a number is out of range, a concrete box has no area, or
-        there are more tracks than `max_tracks`.
     """
     rules = _Rules(min_score, np.inf, min_score, iou_threshold, iou_threshold, min_hits, max_age)
     return _checked_track(boxes, scores, valid, rules, max_tracks, {"min_score": min_score})
@@ -135,9 +131,6 @@ def byte_track(
 
     Returns:
       The tracks. Inside jit, `num_lost` counts what `max_tracks` cut off.
-
-    Raises:
-      ValueError: as `sort_track`; or `low_score` is above `high_score`.
     """
     check_shapes(low_score=(low_score, "0 to 1"), high_score=(high_score, "0 to 1"))
     if low_score > high_score:

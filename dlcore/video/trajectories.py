@@ -38,9 +38,6 @@ def direction_votes(vectors: jax.Array, bins: int = 8) -> jax.Array:
 
     Returns:
       [..., bins]; sums to the length.
-
-    Raises:
-      ValueError: the vectors have other components than two, or `bins` is no whole number from 2.
     """
     check_shapes(vectors=(vectors, "... 2"))
     check_whole_number("bins", bins, 2)
@@ -62,10 +59,6 @@ def hof_votes(flow: jax.Array, bins: int = 8, threshold: float = 0.4) -> jax.Arr
 
     Returns:
       [..., bins + 1]; the last is 1 at still pixels.
-
-    Raises:
-      ValueError: the flow has other components than two, `bins` is no whole number from 2, or `threshold` is negative
-        or NaN.
     """
     check_shapes(flow=(flow, "... 2"), threshold=(threshold, ">= 0"))
     flow = to_acc_dtype(flow)
@@ -84,9 +77,6 @@ def mbh_votes(flow: jax.Array, bins: int = 8) -> jax.Array:
 
     Returns:
       [..., H, W, 2 bins]: of the component to the right, then of that downward.
-
-    Raises:
-      ValueError: the flow has other axes, or `bins` is no whole number from 2.
     """
     check_shapes(flow=(flow, "... H W 2"))
     flow = to_acc_dtype(flow)
@@ -107,10 +97,6 @@ def subtract_camera(
 
     Returns:
       (flow of what moves itself [L, H, W, 2], homographies [L, 3, 3] of (column, row)).
-
-    Raises:
-      ValueError: the flow is of another shape, `spacing` is no whole number from 1 or leaves fewer than four points,
-        `num_hypotheses` is no whole number from 1, or `threshold` is not above 0.
     """
     check_whole_number("spacing", spacing, 1)
     check_whole_number("num_hypotheses", num_hypotheses, 1)
@@ -147,10 +133,6 @@ def describe_trajectories(
       `points` [L + 1, N, 2]; `shape` [N, 2 L], displacements divided by the sum of their lengths; `hog` [N, M bins],
       `hof` [N, M (bins + 1)] and `mbh` [N, M 2 bins], means over each of the M cells: the cells of the first part of
       time row by row, then those of the next.
-
-    Raises:
-      ValueError: clip and flow do not fit, `spacing` is below 1 or leaves no point, or the cells do not divide the
-        window and the length.
     """
     clip, flow = to_acc_dtype(clip), to_acc_dtype(flow)
     if clip.ndim != 3 or flow.shape != (len(clip) - 1, *clip.shape[1:], 2):

@@ -52,9 +52,6 @@ class ConvFusion(nn.Module):
 
         Returns:
           [B, T, h, w, features].
-
-        Raises:
-          ValueError: the shapes do not fit.
         """
         if spatial.ndim != 5 or spatial.shape[:4] != temporal.shape[:4]:
             raise ValueError(
@@ -91,9 +88,6 @@ class TwoStream(nn.Module):
 
         Returns:
           (logits of the frame, logits of the flow), [B, num_classes] each.
-
-        Raises:
-          ValueError: the shapes do not fit.
         """
         if frame.ndim != 4 or frame.shape[:3] != flow.shape[:3] or flow.shape[-1] % 2:
             raise ValueError(

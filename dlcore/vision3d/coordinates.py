@@ -38,10 +38,6 @@ def canonical_to_view(
 
     Returns:
       [..., N, 3] in view coordinates.
-
-    Raises:
-      ValueError: the shapes do not fit together, the rotation is none, the scale is not positive, or a value is not
-        finite.
     """
     points, rotation, translation, scale = _checked(points, rotation, translation, scale)
     # Points are rows, so that R x is written x Rᵀ.
@@ -64,10 +60,6 @@ def view_to_canonical(
 
     Returns:
       [..., N, 3] in canonical coordinates.
-
-    Raises:
-      ValueError: the shapes do not fit together, the rotation is none, the scale is not positive, or a value is not
-        finite.
     """
     points, rotation, translation, scale = _checked(points, rotation, translation, scale)
     return jnp.matmul((points - translation) / scale, rotation, precision="highest")

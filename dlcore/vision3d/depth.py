@@ -45,9 +45,6 @@ class DepthNet(nn.Module):
 
         Returns:
           (log depth [B, H, W], normals [B, H, W, 3], of any length).
-
-        Raises:
-          ValueError: H or W is not a multiple of the coarsest stride.
         """
         stride = 2 ** (len(self.widths) - 1)
         if image.shape[1] % stride or image.shape[2] % stride:

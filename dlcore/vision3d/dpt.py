@@ -229,9 +229,6 @@ class DPT(nn.Module):
 
         Returns:
           [B, H', W'], at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage, or `channels`, `factors` and `stages` differ in length.
         """
         check_choice("readout", self.readout, ("ignore", "add", "project"))
         for field in ("channels", "factors"):

@@ -105,9 +105,6 @@ class GLPN(nn.Module):
 
         Returns:
           [B, H, W] from 0 to D, at least float32.
-
-        Raises:
-          ValueError: a side is no multiple of 32, or the backbone lacks a stage.
         """
         if x.shape[1] % 32 or x.shape[2] % 32:
             raise ValueError(f"x.shape={x.shape}: cannot be halved five times; allowed: sides that 32 divides")

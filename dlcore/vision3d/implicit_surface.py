@@ -69,9 +69,6 @@ def grid_points(resolution: int, half_side: float = 1.0) -> np.ndarray:
 
     Returns:
       [R³, 3] float32, the last axis the fastest.
-
-    Raises:
-      ValueError: there are fewer than two corners along a side, or the cube has no side.
     """
     check_whole_number("resolution", resolution, 2)
     check_shapes(half_side=(half_side, "> 0"))
@@ -93,10 +90,6 @@ def extract_surface(
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32, outward).
-
-    Raises:
-      ValueError: the surface leaves the cube with `closed`, the field is not finite or not one number a point,
-        `resolution` is no whole number from 2, or the cube has no side.
     """
     values = np.asarray(field(grid_points(resolution, half_side)))
     check_shapes(field=(values, f"{resolution**3}"))

@@ -71,9 +71,6 @@ def topology(faces: np.ndarray) -> Topology:
 
     Returns:
       The topology.
-
-    Raises:
-      ValueError: `faces` are not [F, 3] of whole numbers from 0, or an edge has three faces or more.
     """
     check_shapes(faces=(faces, "int F 3"))
     return Topology(np.asarray(faces, np.int32), mesh_edges(faces), adjacent_faces(faces))
@@ -101,10 +98,6 @@ def mesh_loss(
 
     Returns:
       (loss, its Chamfer distance), scalars.
-
-    Raises:
-      ValueError: the shapes do not fit together, a weight is negative, `num_samples` is no whole number from 1, or
-        `weights.normals` is not 0, and there are no normals.
     """
     check_shapes(vertices=(vertices, "V 3"), points=(points, "N 3"), normals=(normals, "N 3 or None"))
     check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
@@ -154,9 +147,6 @@ def fit_mesh(
 
     Returns:
       (vertices [V, 3] float32, Chamfer distance at each step [steps]).
-
-    Raises:
-      ValueError: the mesh is open or damaged, points are not finite, or a number is out of range.
     """
     check_mesh(vertices, faces, closed=True)
     check_points("points", np.asarray(points))

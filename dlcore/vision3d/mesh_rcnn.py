@@ -63,9 +63,6 @@ def lattice(shape: tuple[int, int, int]) -> Lattice:
 
     Returns:
       The lattice.
-
-    Raises:
-      ValueError: a side is no whole number from 1, or there are not three.
     """
     check_size("shape", shape, "I, J, K")
     size = np.array(shape)
@@ -99,9 +96,6 @@ def cubify_masks(occupancy: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]
 
     Returns:
       (faces [F, 3] int32 of the lattice's vertices, normals outward; face_mask [F]; edge_mask [E]).
-
-    Raises:
-      ValueError: the grid has not three axes, or is not finite.
     """
     check_shapes(occupancy=(occupancy, "I J K"))
     check_finite("occupancy", occupancy)
@@ -124,9 +118,6 @@ def cubify(occupancy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
       (vertices [V, 3] float32, cell (i, j, k) from (i, j, k) to (i + 1, j + 1, k + 1); faces [F, 3] int32, normals
       outward). The volume inside is the number of cells.
-
-    Raises:
-      ValueError: the grid has another number of axes, is not finite, or no cell is occupied.
     """
     occupancy = np.asarray(occupancy)
     if occupancy.ndim != 3:
@@ -175,9 +166,6 @@ class MeshRCNN(nn.Module):
         Returns:
           {"voxels": logits [B, H / 4, W / 4, D] of (row, column, depth), D = W / 4; "stages": [B, V, 3] each, the
           cubified vertices first; "faces" [B, F, 3]; "face_mask" [B, F]; "edge_mask" [B, E]}.
-
-        Raises:
-          ValueError: the image's sides are not multiples of 4.
         """
         batch, height, width = image.shape[:3]
         if height % 4 or width % 4:

@@ -53,9 +53,6 @@ def frequency_encoding(x: jax.Array, num_frequencies: int) -> jax.Array:
 
     Returns:
       [..., D (1 + 2 K)]: x, then the sines of all frequencies of the first coordinate and so on, then the cosines.
-
-    Raises:
-      ValueError: `num_frequencies` is no whole number from 0.
     """
     check_shapes(x=(x, "... D"), num_frequencies=(num_frequencies, "int >= 0"))
     angle = (x[..., None] * 2.0 ** jnp.arange(num_frequencies)).reshape(*x.shape[:-1], -1)
@@ -79,10 +76,6 @@ def volume_render(
       all where `far` is infinite and anything is hit), "opacity": [...], 1 where no light passes, "weights": [..., S],
       of the samples}. Depth is measured as `depths` are: along rays of length 1 it is the distance, not the z that
       `unproject` takes, which is the distance over the length of the direction that `pixel_rays` gives.
-
-    Raises:
-      ValueError: the shapes do not fit together, or concrete densities are negative, depths fall, or `far` is before
-        the last.
     """
     axes = "... S" if np.ndim(depths) > 1 else "S"
     check_shapes(density=(density, "... S"), depths=(depths, axes), color=(color, "... S C"))
@@ -171,9 +164,6 @@ def learner(
     Returns:
       The learner. `evaluate` returns the loss, `mse` and `psnr` of all pixels together; `predict` returns `color [B,
       3]`, `depth [B]` and `opacity [B]`.
-
-    Raises:
-      ValueError: `far` is not above `near`.
     """
     if far <= near:
         raise ValueError(f"far={far}: not behind near={near}; allowed: above near")

@@ -47,10 +47,6 @@ def encode_octree(voxels: jax.Array, capacity: int | None = None) -> tuple[jax.A
     Returns:
       (nodes [N] int32; the number of nodes that are used, an int32 scalar: where it is above N, under jit, the tree is
       cut off and of no use).
-
-    Raises:
-      ValueError: the grid is no cube of a power of two, a voxel is not finite, `capacity` is no whole number from 1, or
-        the tree has more nodes than `capacity`.
     """
     if capacity is not None:
         check_whole_number("capacity", capacity, 1)
@@ -102,9 +98,6 @@ def octree_occupancy(nodes: jax.Array, points: jax.Array, half_side: float = 1.0
 
     Returns:
       [...] bool; False outside of the cube.
-
-    Raises:
-      ValueError: a point is not finite or has not three coordinates, the nodes are no tree, or the cube has no side.
     """
     check_shapes(points=(points, "... 3 finite"), half_side=(half_side, "> 0"))
     _check_nodes(nodes)
@@ -133,9 +126,6 @@ def decode_octree(nodes: jax.Array, resolution: int) -> jax.Array:
 
     Returns:
       [R, R, R] bool: whether a voxel's center is full.
-
-    Raises:
-      ValueError: `resolution` is no whole number from 1, or the nodes are no tree.
     """
     check_whole_number("resolution", resolution, 1)
     middle = (jnp.arange(resolution) + 0.5) * 2 / resolution - 1
@@ -152,9 +142,6 @@ def octree_leaves(nodes: np.ndarray, half_side: float = 1.0) -> tuple[np.ndarray
     Returns:
       (centers [L, 3] float32; sides [L] float32; full [L] bool), from large to small. The volume of the solid is that
       of its full leaves, `(sides[full] ** 3).sum()`.
-
-    Raises:
-      ValueError: the nodes are no tree, or the cube has no side.
     """
     check_shapes(half_side=(half_side, "> 0"))
     check_shapes(half_side=(half_side, "finite"))
@@ -188,9 +175,6 @@ def octree_from_distance(
 
     Returns:
       nodes [N] int32.
-
-    Raises:
-      ValueError: `depth` is out of range, `half_side` is not positive, or a distance is not finite.
     """
     check_shapes(half_side=(half_side, "> 0"))
     check_shapes(half_side=(half_side, "finite"))

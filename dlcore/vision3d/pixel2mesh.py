@@ -56,9 +56,6 @@ def sphere_levels(subdivisions: int, stages: int) -> tuple[np.ndarray, list[Leve
 
     Returns:
       (vertices of the first level [V, 3], one level a stage).
-
-    Raises:
-      ValueError: `subdivisions` is no whole number from 0, or `stages` none from 1.
     """
     check_whole_number("subdivisions", subdivisions, 0)
     check_whole_number("stages", stages, 1)
@@ -81,9 +78,6 @@ def image_intrinsics(height: int, width: int, focal: float) -> jax.Array:
 
     Returns:
       [3, 3].
-
-    Raises:
-      ValueError: a side is no whole number from 1, or `focal` is not above 0.
     """
     check_size("height, width", (height, width))
     check_shapes(focal=(focal, "> 0"))

@@ -72,9 +72,6 @@ def point_measures(points: jax.Array, target: jax.Array, mask: jax.Array, thresh
 
     Returns:
       {"chamfer", "f1"}.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `threshold` is negative or NaN.
     """
     check_shapes(
         points=(points, "B M 3"), target=(target, "B N 3"), mask=(mask, "mask B"), threshold=(threshold, ">= 0")

@@ -142,9 +142,6 @@ class PointNet(nn.Module):
         Returns:
           (logits [B, num_classes], {"critical": [B, F] int32, which point attains each maximum; "transform": [B, K, K],
           the feature transform, where there is one}).
-
-        Raises:
-          ValueError: the points have another number of axes.
         """
         if points.ndim != 3:
             raise ValueError(f"points.shape={points.shape}: no point sets; allowed: [B, N, 3]")
@@ -188,9 +185,6 @@ def orthogonality_penalty(matrices: jax.Array) -> jax.Array:
 
     Returns:
       [...], one penalty a matrix.
-
-    Raises:
-      ValueError: the matrices are not square.
     """
     check_shapes(matrices=(matrices, "... K K"))
     matrices = to_acc_dtype(matrices)
@@ -221,10 +215,6 @@ def augment_points(
 
     Returns:
       (points [M, 3], their mask [M] or None); what counts is taken before padding.
-
-    Raises:
-      ValueError: the shapes do not fit together, `num_points` is no whole number from 1, `rotation` is not finite, `up`
-        is no axis, or `jitter` is negative.
     """
     check_shapes(
         points=(points, "N 3"), mask=(mask, "mask N or None"), rotation=(rotation, "finite"), jitter=(jitter, ">= 0")

@@ -29,9 +29,6 @@ def encode_shape_layers(voxels: jax.Array, num_layers: int = 1) -> jax.Array:
     Returns:
       [..., L, 3, 2, R, R] int32: for each axis the first occupied voxel and the one after the last, 0 and 0 on a line
       that meets nothing; the two axes of a map are the other two in their order.
-
-    Raises:
-      ValueError: the grid is no cube, or `num_layers` is below 1.
     """
     side = voxels.shape[-1] if voxels.ndim else 0
     if voxels.ndim < 3 or voxels.shape[-3:] != (side,) * 3 or side < 1:
@@ -53,9 +50,6 @@ def decode_shape_layers(layers: jax.Array) -> jax.Array:
 
     Returns:
       [..., R, R, R] bool.
-
-    Raises:
-      ValueError: the shape is another.
     """
     if layers.ndim < 5 or layers.shape[-4:-2] != (3, 2) or layers.shape[-1] != layers.shape[-2]:
         raise ValueError(f"layers.shape={tuple(layers.shape)}: no shape layers; allowed: [..., L, 3, 2, R, R]")

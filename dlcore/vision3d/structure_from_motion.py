@@ -176,11 +176,6 @@ def reconstruct(
       The bundle, in units of the distance between the first and the last camera. Where a turn alone takes the first
       image to the last (`classical_vision.structure_from_motion`), nothing has a place: under jit the mask is False
       everywhere.
-
-    Raises:
-      ValueError: the shapes do not fit, there are fewer than eight points, a pixel is not finite, the intrinsics are
-        singular, the camera does not move, `threshold` is not above 0, or `num_hypotheses` or `steps` is too small or
-        no whole number.
     """
     check_shapes(threshold=(threshold, "> 0"))
     check_shapes(threshold=(threshold, "finite"))

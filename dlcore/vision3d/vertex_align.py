@@ -30,10 +30,6 @@ def vertex_align(
 
     Returns:
       [B, V, sum of C_i].
-
-    Raises:
-      ValueError: the shapes do not fit together, there is no map, or `image_size` is no pair of whole numbers from 1;
-        outside of jit, intrinsics are singular, or a vertex is not finite or has a depth of 0.
     """
     check_size("image_size", image_size)
     if not maps:

@@ -60,9 +60,6 @@ class VoxelGenerator(nn.Module):
 
         Returns:
           logits of occupancy, [B, R, R, R]: rows, columns, depth.
-
-        Raises:
-          ValueError: `resolution` is no power of two, or below 8.
         """
         check_choice("decoder", self.decoder, ("deconvolution", "tubes"))
         doublings = self.resolution.bit_length() - SMALLEST.bit_length()
@@ -99,9 +96,6 @@ def learner(*, model: nn.Module, optimizer: optax.GradientTransformation) -> Lea
     Returns:
       The learner. `evaluate` returns the loss and `iou`, the mean over solids; `predict` returns `voxels [B, R, R, R]`,
       the probabilities.
-
-    Raises:
-      ValueError: in `init`, the voxels of a batch have another shape than the model's.
     """
 
     def init(rng: jax.Array, batch: dict) -> State:
@@ -147,9 +141,6 @@ def mean_shape_iou(train: np.ndarray, test: np.ndarray) -> float:
 
     Returns:
       The mean IoU.
-
-    Raises:
-      ValueError: a set is empty, the grids of both differ, or a voxel is neither 0 nor 1.
     """
     _check_voxels(train, test)
     mean, flat = train.reshape(len(train), -1).mean(0), test.reshape(len(test), -1) > 0
@@ -169,9 +160,6 @@ def nearest_image_iou(train: dict[str, np.ndarray], test: dict[str, np.ndarray])
 
     Returns:
       The mean IoU.
-
-    Raises:
-      ValueError: a set is empty, the shapes of both differ, an image is not finite, or a voxel is neither 0 nor 1.
     """
     for name, part in (("train", train), ("test", test)):
         if missing := [key for key in ("image", "voxels") if key not in part]:

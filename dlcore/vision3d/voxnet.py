@@ -76,9 +76,6 @@ def quarter_turn(key: jax.Array, voxels: jax.Array) -> jax.Array:
 
     Returns:
       The same shape; the same voxels in other places.
-
-    Raises:
-      ValueError: there are other axes, or not as many columns as depth.
     """
     check_shapes(voxels=(voxels, "rows side side C"))
     turns = [lambda v, k=k: jnp.rot90(v, k, (1, 2)) for k in range(4)]
@@ -95,9 +92,6 @@ def voxelize(points: np.ndarray, resolution: int, radius: float = 1.0) -> np.nda
 
     Returns:
       [N, resolution, resolution, resolution] uint8, axes as the points' coordinates.
-
-    Raises:
-      ValueError: the shape is another, `resolution` is below 1, `radius` not above 0, or a coordinate is not finite.
     """
     points = np.asarray(points)
     if points.ndim != 3 or points.shape[-1] != 3:

@@ -104,9 +104,6 @@ class CaptionTransformer(Captioner):
 
         Returns:
           [B, T, V], at least float32.
-
-        Raises:
-          ValueError: there are more tokens than the window.
         """
         length = tokens.shape[1]
         if length > self.window:
@@ -126,9 +123,6 @@ class CaptionTransformer(Captioner):
 
         Returns:
           The carry: the image until the first step has projected it, and an empty cache a block.
-
-        Raises:
-          ValueError: the length is above the window.
         """
         if length > self.window:
             raise ValueError(f"length={length}: too long; allowed: at most window={self.window}")

@@ -40,9 +40,6 @@ class GridEncoder(nn.Module):
 
         Returns:
           [B, h, w, C].
-
-        Raises:
-          ValueError: `channels` and `strides` differ in number.
         """
         if len(self.channels) != len(self.strides):
             raise ValueError(
@@ -109,9 +106,6 @@ def append_coordinates(grid: jax.Array) -> jax.Array:
 
     Returns:
       [B, h w, C + 2]; the last two are y and x in [-1, 1].
-
-    Raises:
-      ValueError: the grid has other axes.
     """
     check_shapes(grid=(grid, "B h w C"))
     b, h, w, _ = grid.shape
@@ -128,9 +122,6 @@ def relation_pairs(objects: jax.Array) -> jax.Array:
 
     Returns:
       [B, N, N, 2 C]; entry [i, j] is object i before object j.
-
-    Raises:
-      ValueError: the objects have other axes.
     """
     check_shapes(objects=(objects, "B N C"))
     b, n, c = objects.shape

@@ -21,9 +21,6 @@ def draw_references(keys: jax.Array, captions: jax.Array, count: int) -> jax.Arr
 
     Returns:
       [B, count, T]; the last are all PAD where fewer than `count` exist.
-
-    Raises:
-      ValueError: the shapes do not fit together, or `count` is no whole number from 1 to R.
     """
     check_shapes(keys=(keys, "B"), captions=(captions, "int B R T"))
     check_whole_number("captions_per_image", count, 1)

@@ -110,9 +110,6 @@ def softmax_contrast(
 
     Returns:
       The loss [].
-
-    Raises:
-      ValueError: the shapes do not fit together, or `scale` is not above 0.
     """
     check_shapes(scale=(scale, "> 0"))
     return clip_loss(clips, sentences, 1 / scale, mask)

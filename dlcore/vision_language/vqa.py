@@ -71,9 +71,6 @@ class RelationNetwork(nn.Module):
         Returns:
           (logits [B, num_answers], weights [B, 2, h, w] of the named positions and of those asked for besides, the mean
           over heads, each map of sum 1).
-
-        Raises:
-          ValueError: `hidden_size` is no multiple of `num_heads`.
         """
         size, heads = self.hidden_size, self.num_heads
         if size % heads:

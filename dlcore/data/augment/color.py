@@ -47,9 +47,6 @@ def normalize(mean: float | Sequence[float] | np.ndarray, std: float | Sequence[
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `mean` or `std` is not finite or neither a scalar nor [C], or `std` is not positive.
     """
     check_finite("mean", mean)
     check_finite("std", std)
@@ -79,9 +76,6 @@ def channel_statistics(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
     Returns:
       (mean [C], std [C]), float32.
-
-    Raises:
-      ValueError: the source is none, or has no images.
     """
     check_source("source", source)
     image = source.arrays.get("image")

@@ -63,9 +63,6 @@ def check_channels(image: Any, *statistics: Any) -> None:
     Args:
       image: [..., C].
       *statistics: [] or [C] each.
-
-    Raises:
-      ValueError: the image has other channels.
     """
     for values in statistics:
         if values.ndim and values.shape[0] not in (1, image.shape[-1]):

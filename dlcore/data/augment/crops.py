@@ -111,9 +111,6 @@ def resized_crop(
 
     Returns:
       [h, w, C].
-
-    Raises:
-      ValueError: a number is not whole, the box is empty or not inside the image, or `size` or `method` is none.
     """
     check_shapes(image=(image, "H W C"), top=(top, "int >= 0"), left=(left, "int >= 0"))
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
@@ -139,9 +136,6 @@ def scale_shorter_side(image: jax.Array, length: int, method: str = "linear") ->
 
     Returns:
       [h, w, C] with min(h, w) = length.
-
-    Raises:
-      ValueError: `length` is no whole number of at least 1, `method` is unknown, or the image has no pixel.
     """
     check_shapes(image=(image, "H W C"))
     check_choice("method", method, _METHODS)
@@ -164,9 +158,6 @@ def random_scale_crop(size: Size, shorter_side: tuple[float, float]) -> Augmenta
 
     Returns:
       `(key, image [H, W, C]) -> [h, w, C]`.
-
-    Raises:
-      ValueError: `size` is none, or `shorter_side` is not ascending, or starts below the window's longer side.
     """
     height, width = target_size(size, "size")
     check_pair("shorter_side", shorter_side)

@@ -109,9 +109,6 @@ def random_flip_example(
 
     Returns:
       `(key, example) -> example`.
-
-    Raises:
-      ValueError: a probability is outside [0, 1]; when applied, also that there are not as many names as keypoints.
     """
     for name, value in (("horizontal", horizontal), ("vertical", vertical)):
         check_shapes(**{name: (value, "finite")})
@@ -247,9 +244,6 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
 
     Returns:
       `(key, example) -> example`.
-
-    Raises:
-      ValueError: the factors are not finite and 0 < low <= high, or `keep` is outside [0, 1].
     """
     check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "finite"))
     if not 0 < low <= high:

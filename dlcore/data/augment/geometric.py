@@ -40,9 +40,6 @@ def flip_horizontal(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape.
-
-    Raises:
-      ValueError: the image has no channels.
     """
     check_shapes(image=(image, "... H W C"))
     return image[..., ::-1, :]
@@ -56,9 +53,6 @@ def flip_vertical(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape.
-
-    Raises:
-      ValueError: the image has no channels.
     """
     check_shapes(image=(image, "... H W C"))
     return image[..., ::-1, :, :]
@@ -103,9 +97,6 @@ def random_crop(padding: int, mode: str = "constant") -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `padding` is no whole number of at least 0, or `mode` unknown.
     """
     check_whole_number("padding", padding, 0)
     check_choice("mode", mode, _MODES)
@@ -127,9 +118,6 @@ def random_shift(max_pixels: int) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `max_pixels` is no whole number of at least 0.
     """
     check_whole_number("max_pixels", max_pixels, 0)
     return random_crop(max_pixels, "constant")
@@ -151,9 +139,6 @@ def random_affine(
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: an argument is out of range.
     """
     degrees, shear = _interval("degrees", degrees), _interval("shear", shear)
     check_pair("scale", scale)
@@ -195,9 +180,6 @@ def affine(
 
     Returns:
       [H, W, C], 0 where the map reads outside the image.
-
-    Raises:
-      ValueError: the image is not [H, W, C], a concrete number is not finite, or a scale is 0.
     """
     check_shapes(image=(image, "H W C"))
     check_pair("translate", translate)

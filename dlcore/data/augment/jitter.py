@@ -41,9 +41,6 @@ def gray(image: jax.Array) -> jax.Array:
 
     Returns:
       [H, W, 1], with the dtype of the image.
-
-    Raises:
-      ValueError: the image has neither one channel nor three.
     """
     image = jnp.asarray(image)
     _check_colors(image)
@@ -84,9 +81,6 @@ def adjust_contrast(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, 3] or [H, W, 1], or a concrete factor is negative or not finite.
     """
     check_shapes(image=(image, "H W C"))
     pixels, _ = real_pixels(gray(image))
@@ -102,9 +96,6 @@ def adjust_saturation(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image has neither one channel nor three, or a concrete factor is negative or not finite.
     """
     _check_colors(image)
     check_shapes(factor=(factor, ">= 0"))
@@ -122,9 +113,6 @@ def adjust_hue(image: jax.Array, shift: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image has neither one channel nor three, or `shift` is not finite.
     """
     check_shapes(shift=(shift, "finite"))
     _check_colors(image)
@@ -154,9 +142,6 @@ def gaussian_blur(
 
     Returns:
       [H, W, C] of the same dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, C], a sigma is not above 0, or a radius no whole number of at least 0.
     """
     check_shapes(image=(image, "H W C"))
     check_pair("sigma", sigma)
@@ -218,9 +203,6 @@ def color_jitter(
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: a number is negative, or `hue` is above 0.5.
     """
     for name, value in {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}.items():
         check_range(name, value, 0)
@@ -266,10 +248,6 @@ def random_blur(sigma: tuple[float, float] = (0.1, 2.0), probability: float = 0.
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `sigma` is not an ascending range of positive numbers, `radius` no whole number of at least 0, or
-        `probability` outside [0, 1].
     """
     check_whole_number("radius", radius, 0)
     check_pair("sigma", sigma)

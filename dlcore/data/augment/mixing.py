@@ -67,9 +67,6 @@ def mixup(
 
     Returns:
       (images, targets), blended.
-
-    Raises:
-      ValueError: `alpha` is negative, images or targets are integers, or the batches have different lengths.
     """
     images, targets = jnp.asarray(images), jnp.asarray(targets)
     _check_floating("images", images)
@@ -92,10 +89,6 @@ def cutmix(
 
     Returns:
       (images, targets), mixed.
-
-    Raises:
-      ValueError: `images` is not [B, H, W, C], `alpha` is negative, the targets are integers, or the batches have
-        different lengths.
     """
     images, targets = jnp.asarray(images), jnp.asarray(targets)
     if images.ndim != 4:
@@ -122,9 +115,6 @@ def cutmix_box(share: jax.Array, center: jax.Array, size: tuple[int, int]) -> ja
 
     Returns:
       [H, W] bool, True inside.
-
-    Raises:
-      ValueError: a concrete share is outside [0, 1], the center is not [2] of finite numbers, or `size` is none.
     """
     check_shapes(share=(share, "0 to 1"), center=(center, "2 finite"))
     size = target_size(size, "size")
@@ -155,9 +145,6 @@ def mix_batch(
 
     Returns:
       (images, targets), mixed.
-
-    Raises:
-      ValueError: an alpha is negative or not finite, or see `mixup` and `cutmix`.
     """
     check_shapes(mixup_alpha=(mixup_alpha, ">= 0"), cutmix_alpha=(cutmix_alpha, ">= 0"))
     blends, pastes = (not isinstance(alpha, Real) or alpha != 0 for alpha in (mixup_alpha, cutmix_alpha))
@@ -188,9 +175,6 @@ def augmented_batch(
 
     Returns:
       (images, labels): labels are [B] ints, or class probabilities [B, K] where examples are mixed.
-
-    Raises:
-      ValueError: `num_classes` is no whole number of at least 1.
     """
     check_whole_number("num_classes", num_classes, 1)
     targets = batch["label"]

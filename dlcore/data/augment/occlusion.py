@@ -50,9 +50,6 @@ def random_resized_crop(area: Span = (0.2, 1.0), ratio: Span = (3 / 4, 4 / 3), s
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: a range is not ascending or out of bounds, or `side` is no whole number of at least 1.
     """
     _check(area, ratio)
     if side is not None:
@@ -83,9 +80,6 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: an argument is out of range.
     """
     _check(area, ratio)
     check_finite("probability", probability)
@@ -124,10 +118,6 @@ def erase(
 
     Returns:
       [H, W, C].
-
-    Raises:
-      ValueError: the image is not [H, W, C], a side of the box is negative, `value` is neither a number nor [C], or a
-        number is not finite.
     """
     check_shapes(image=(image, "H W C"), value=(value, "C finite" if np.ndim(value) else "finite"))
     check_shapes(top=(top, "finite"), left=(left, "finite"), height=(height, ">= 0"), width=(width, ">= 0"))
@@ -147,10 +137,6 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `size` is no whole number of at least 1 or, at the first call, larger than the image; or `value` is
-        not finite.
     """
     check_whole_number("size", size, 1)
     check_shapes(value=(value, "finite"))
@@ -176,9 +162,6 @@ def gaussian_noise(std: float = 0.1) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `std` is negative or not finite.
     """
     check_finite("std", std)
     check_shapes(std=(std, "finite"))

@@ -104,10 +104,6 @@ def apply_operation(
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, C], `strength` is out of range, `interpolation` unknown, or a concrete
-        operation is none.
     """
     check_shapes(image=(image, "H W C"), strength=(strength, "0 to 1"), sign=(sign, "finite"))
     check_indices("operation", operation, len(OPERATIONS), "operations")
@@ -149,10 +145,6 @@ def rand_augment(
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `num_ops` or `num_magnitude_bins` is no whole number or too small, `magnitude` is outside [0,
-        num_magnitude_bins - 1], `interpolation` unknown, or `fill` not finite.
     """
     check_finite("magnitude", magnitude)
     check_shapes(fill=(fill, "finite or None"), magnitude=(magnitude, "finite"))
@@ -190,9 +182,6 @@ def auto_augment(
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `policy` or `interpolation` is unknown, or `fill` is not finite.
     """
     check_shapes(fill=(fill, "finite or None"))
     check_choice("policy", policy, POLICIES)

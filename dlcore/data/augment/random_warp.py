@@ -46,9 +46,6 @@ def random_warp(
 
     Returns:
       (key, size (H, W)) -> Warp.
-
-    Raises:
-      ValueError: an argument is out of range.
     """
     for name, value, low, high in (
         ("degrees", degrees, 0, math.inf),
@@ -133,9 +130,6 @@ def warp_augmentation(draw: RandomWarp, interpolation: str = "bilinear", fill: f
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `interpolation` is unknown, or `fill` is not finite.
     """
     check_choice("interpolation", interpolation, ("bilinear", "nearest"))
     check_shapes(fill=(fill, "finite or None"))

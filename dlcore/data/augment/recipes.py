@@ -40,10 +40,6 @@ def classification_augmentation(
 
     Returns:
       `(key, image [H, W, C]) -> image`; None for the recipe "none" without a strong augmentation.
-
-    Raises:
-      ValueError: `name` or `strong` is unknown, `side` is no whole number of at least 1, or `mean` and `std` are not
-        as long, a mean not finite or a deviation not above 0.
     """
     check_whole_number("side", side, 1)
     check_finite("mean", mean)
@@ -96,9 +92,6 @@ def contrastive_augmentation(
 
     Returns:
       `(key, image [H, W, C] in [0, 1]) -> image`.
-
-    Raises:
-      ValueError: `kind` is unknown, or `area` is not a range inside (0, 1].
     """
     check_choice("kind", kind, VIEWS)
 

@@ -69,10 +69,6 @@ def mosaic(examples: dict[str, jax.Array], center: jax.Array, min_fraction: floa
 
     Returns:
       The arrays of one example with 4 M objects, the first image's first.
-
-    Raises:
-      ValueError: an array is missing or not of four examples, `center` is not [2] of finite numbers, or `min_fraction`
-        is outside [0, 1].
     """
     check_shapes(center=(center, "2 finite"), min_fraction=(min_fraction, "0 to 1"))
     _check_arrays("examples", examples, ("image", "boxes", "box_mask"))
@@ -120,9 +116,6 @@ def copy_paste(
 
     Returns:
       The arrays of one example with 2 M objects, the pasted ones behind.
-
-    Raises:
-      ValueError: an array is missing, the shapes do not fit together, or `min_fraction` is outside [0, 1].
     """
     check_shapes(min_fraction=(min_fraction, "0 to 1"))
     needed = ("image", "boxes", "box_mask", "masks", *(["labels"] if "labels" in example else []))
@@ -177,9 +170,6 @@ def mix_scenes(mixing: SceneMixing, keys: jax.Array, examples: dict[str, jax.Arr
 
     Returns:
       Examples with 4 M objects under mosaic, and twice as many under copy-paste.
-
-    Raises:
-      ValueError: a probability is outside [0, 1], copy-paste has no masks, or an array cannot be mixed.
     """
     for name in ("mosaic", "copy_paste"):
         check_range(name, getattr(mixing, name), Range(0, 1))

@@ -87,9 +87,6 @@ def blend(image: jax.Array, other: jax.Array | float, factor: Number) -> jax.Arr
 
     Returns:
       The shape and dtype of `image`.
-
-    Raises:
-      ValueError: a concrete factor is negative or not finite.
     """
     check_shapes(factor=(factor, ">= 0"))
     check_finite("factor", factor)
@@ -125,9 +122,6 @@ def solarize(image: jax.Array, threshold: Number) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: a concrete threshold is outside [0, 1].
     """
     check_shapes(threshold=(threshold, "0 to 1"))
     return jnp.where(image >= threshold, 1 - image, image)
@@ -142,9 +136,6 @@ def posterize(image: jax.Array, bits: int | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: `bits` is no whole number in [0, 8].
     """
     check_shapes(bits=(bits, "0 to 8"))
     if isinstance(bits, Real):
@@ -168,9 +159,6 @@ def adjust_gamma(image: jax.Array, gamma: Number, gain: Number = 1.0) -> jax.Arr
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: `gamma` or `gain` is negative or not finite.
     """
     check_shapes(gamma=(gamma, ">= 0"), gain=(gain, ">= 0"))
     check_shapes(gamma=(gamma, "finite"), gain=(gain, "finite"))
@@ -186,9 +174,6 @@ def autocontrast(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, C].
     """
     check_shapes(image=(image, "H W C"))
     low, high = image.min((0, 1)), image.max((0, 1))
@@ -207,9 +192,6 @@ def equalize(image: jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, C], or a concrete one is not finite.
     """
     check_shapes(image=(image, "H W C finite"))
     image = jnp.asarray(image)
@@ -238,9 +220,6 @@ def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, C], or a concrete factor is negative or not finite.
     """
     check_shapes(image=(image, "H W C"))
     check_shapes(factor=(factor, ">= 0"))

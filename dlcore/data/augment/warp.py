@@ -99,9 +99,6 @@ def affine_warp(
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: `size` is no size, a pair has another length, a concrete number is not finite, or a scale is 0.
     """
     _check_size(size)
     shear = shear if isinstance(shear, tuple | list) else (shear, 0.0)
@@ -141,9 +138,6 @@ def flip_warp(size: tuple[int, int], horizontal: bool | jax.Array = True, vertic
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: `size` is no pair of whole numbers of at least 1.
     """
     _check_size(size)
     mirrored, extent = jnp.stack([jnp.asarray(horizontal), jnp.asarray(vertical)]), jnp.array([size[1], size[0]])
@@ -166,9 +160,6 @@ def perspective_warp(start: jax.Array, end: jax.Array) -> Warp:
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: `start` or `end` is not [4, 2], or three concrete points lie on a line.
     """
     start, end = to_acc_dtype(start), to_acc_dtype(end)
     if start.shape != (4, 2) or end.shape != (4, 2):
@@ -198,10 +189,6 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
 
     Returns:
       The map.
-
-    Raises:
-      ValueError: `size` is no size, `steps` no whole number of at least 1, or the map would fold the image, so that it
-        has no inverse.
     """
     _check_size(size)
     check_whole_number("steps", steps, 1)
@@ -250,10 +237,6 @@ def warp_image(
 
     Returns:
       [H, W, C] of the same dtype.
-
-    Raises:
-      ValueError: the image is not [H, W, C], `interpolation` is unknown, or `fill` is neither a number nor [C], or not
-        finite.
     """
     check_choice("interpolation", interpolation, ("bilinear", "nearest"))
     check_shapes(image=(image, "H W C"), fill=(fill, "C finite" if np.ndim(fill) else "finite or None"))
@@ -303,9 +286,6 @@ def warp_points(points: jax.Array, warp: Warp) -> jax.Array:
 
     Returns:
       [..., 2].
-
-    Raises:
-      ValueError: the points are not [..., 2].
     """
     check_shapes(points=(points, "... 2"))
     return warp.forward(to_acc_dtype(points)).astype(result_dtype(points))
@@ -328,10 +308,6 @@ def warp_boxes(
 
     Returns:
       (boxes [M, 4], valid [M]).
-
-    Raises:
-      ValueError: the shapes do not fit together, `size` is no size, `keep` is outside [0, 1], or a concrete valid box
-        is flipped or not finite.
     """
     _check_size(size)
     check_shapes(boxes=(boxes, "M 4"), valid=(valid, "M or None"), keep=(keep, "0 to 1"))

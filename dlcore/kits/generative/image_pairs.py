@@ -143,9 +143,6 @@ def unpaired_source(a: np.ndarray, b: np.ndarray, cut_longer: bool = False, name
 
     Returns:
       The source with `a` and `b`.
-
-    Raises:
-      ValueError: the lists have different lengths.
     """
     if len(a) != len(b) and not cut_longer:
         raise ValueError(f"{name}: {len(a)} images of a and {len(b)} of b; allowed: as many of each, or --cut_longer")
@@ -229,9 +226,6 @@ def downscale(pixels: np.ndarray, factor: int) -> np.ndarray:
 
     Returns:
       [N, H / factor, W / factor, C] uint8.
-
-    Raises:
-      ValueError: the images are not [N, H, W, C], `factor` is no whole number from 1, or a side is no multiple of it.
     """
     from PIL import Image
 
@@ -253,9 +247,6 @@ def small_images(flags: Flags, factor: int) -> Splits:
 
     Args:
       factor: ratio of the sides.
-
-    Raises:
-      ValueError: `factor` is no whole number from 1, or see `downscale`.
     """
     check_whole_number("factor", factor, 1)
     from dlcore.data.carving import shared_images

@@ -108,9 +108,6 @@ def write(folder: Path, outputs: dict, source: Any, names: list[str], spec: dict
     Args:
       outputs: outputs of `predict`; must contain `sample: [N, H, W, C]` in [0, 1].
       source: conditions of the samples; a `hint` is drawn left of its sample.
-
-    Raises:
-      ValueError: a sample is not finite.
     """
     from dlcore.report.generative import picture_grid
 
@@ -137,9 +134,6 @@ def file_name(number: int, count: int, name: str) -> str:
 
     Returns:
       NUMBER_NAME.png, of at most 60 letters, digits and underscores of the name.
-
-    Raises:
-      ValueError: `number` is not from 0 to below `count`.
     """
     check_whole_number("count", count, 1)
     check_indices("number", number, count, "samples")
@@ -154,9 +148,6 @@ def save(path: Path, picture: np.ndarray, least: int = 128) -> Path:
       path: path of the .png file; its folder is created if it is missing.
       picture: [H, W, C] uint8.
       least: height in pixels.
-
-    Raises:
-      ValueError: `least` is no whole number from 1, or see `dlcore.report.generative.save_picture`.
     """
     check_whole_number("least", least, 1)
     from dlcore.report.generative import save_picture

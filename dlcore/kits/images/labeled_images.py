@@ -103,9 +103,6 @@ def check_zoom(zoom: tuple[float, float] | None) -> None:
 
     Args:
       zoom: the least and the greatest factor; None for the default.
-
-    Raises:
-      ValueError: the first is above the second.
     """
     if zoom is not None and zoom[0] > zoom[1]:
         raise ValueError(f"zoom={zoom[0]:g},{zoom[1]:g}: no range; allowed: the least factor, then the greatest")

@@ -34,9 +34,6 @@ def photograph_depth(net: Pretrained, photograph: np.ndarray) -> np.ndarray:
 
     Returns:
       [H, W] float32, in meters or inverse depth, see `is_metric`; resized bilinearly.
-
-    Raises:
-      ValueError: the photograph is not [H, W, 3] uint8.
     """
     check_shapes(photograph=(photograph, "int H W 3"))
     depth = net(photograph)["predicted_depth"][0]
@@ -52,9 +49,6 @@ def depth_levels(depth: np.ndarray, metric: bool) -> np.ndarray:
 
     Returns:
       [H, W] uint16: millimeters, at most 65535; or 0 at the least and 65535 at the largest inverse depth.
-
-    Raises:
-      ValueError: the depth is not [H, W], or not finite.
     """
     check_shapes(depth=(depth, "H W"))
     check_finite("depth", depth)

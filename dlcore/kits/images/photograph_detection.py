@@ -66,9 +66,6 @@ def check_words(words: str) -> tuple[str, ...]:
 
     Returns:
       The names without spaces around them.
-
-    Raises:
-      ValueError: a name has no letter or comes twice, or there are more than 1000 of them.
     """
     names = tuple(name.strip() for name in words.split(","))
     if len(names) > MOST_WORDS:
@@ -95,9 +92,6 @@ def word_tokens(
 
     Returns:
       [T, window] int32, filled up with 0.
-
-    Raises:
-      ValueError: a name has more tokens than the window, or the tokenizer has tokens that the encoder lacks.
     """
     if tokenizer.get_vocab_size() > vocab_size:
         count = tokenizer.get_vocab_size()
@@ -122,9 +116,6 @@ def square_pixels(photograph: np.ndarray, side: int) -> np.ndarray:
 
     Returns:
       [side, side, 3] float32, normalized.
-
-    Raises:
-      ValueError: the photograph is not [H, W, 3] uint8, or `side` is no whole number from 1.
     """
     from scipy import ndimage
 
@@ -187,10 +178,6 @@ def detect_objects(
 
     Returns:
       The objects; boxes end at the photograph's edges.
-
-    Raises:
-      ValueError: the threshold is out of range, the photograph is not [H, W, 3] uint8, or the detector was published
-        without a processor.
     """
     _check_threshold(threshold)
     check_shapes(photograph=(photograph, "int H W 3"))

@@ -77,9 +77,6 @@ def read_all(
 
     Returns:
       (images [N, H, W, C], their paths).
-
-    Raises:
-      ValueError: files cannot be read, or none can, or two have different shapes; the message names them.
     """
     from absl import logging
 

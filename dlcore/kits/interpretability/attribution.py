@@ -134,10 +134,6 @@ def attribution_maps(
 
     Returns:
       {method: [N, H, W] float32}.
-
-    Raises:
-      ValueError: a method is unknown, there is not a label for each image, a number is no whole number from 1, or the
-        network lacks what a method needs: a ReLU, a layer, a window that fits.
     """
     check_shapes(images=(images, "N H W C"), labels=(labels, "int N"))
     check_shapes(window=(window, "int >= 1"), seed=(seed, "int >= 0"), batch_size=(batch_size, "int >= 1"))
@@ -170,9 +166,6 @@ def draw_maps(pictures: np.ndarray, maps: dict[str, np.ndarray], names: Sequence
 
     Returns:
       A matplotlib Figure: one row per image, one column per technique.
-
-    Raises:
-      ValueError: there is no map, or not a picture, a map of each technique and a title for each image.
     """
     shape = np.shape(pictures)[:3]
     if not maps or len(names) != len(pictures) or any(np.shape(values) != shape for values in maps.values()):

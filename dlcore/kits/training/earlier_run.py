@@ -87,9 +87,6 @@ def origin(flags: Flags, argument: str, name: str, *modules: str) -> Weights | N
 
     Returns:
       The origin; None where the flag names none and the first page is run.
-
-    Raises:
-      ValueError: the folder is no run of that page, or its modules have other fields.
     """
     given = flags.get(argument)
     if given is None:
@@ -191,9 +188,6 @@ def check_same(
       setup: facts of the second phase.
       *modules: modules whose fields must be the same.
       facts: facts of both specs that must be the same.
-
-    Raises:
-      ValueError: they differ; the message says in what.
     """
     check_facts(what, phase.spec, setup.spec, *facts)
     for module in modules:
@@ -208,9 +202,6 @@ def check_facts(what: str, before: dict, now: dict, *facts: str) -> None:
       before: spec of the first.
       now: spec of the second.
       *facts: such as image_shape.
-
-    Raises:
-      ValueError: they differ; the message says in what.
     """
     for name in facts:
         if before[name] != now[name]:

@@ -81,9 +81,6 @@ def open_classifier_of_model(flags: Flags) -> Weights | None:
 
     Returns:
       The weights; None without `--init_from`.
-
-    Raises:
-      ValueError: there are no weights, or they are of another model.
     """
     if flags.init_from is None:
         return None
@@ -101,9 +98,6 @@ def open_modules(flags: Flags) -> Weights | None:
 
     Returns:
       The weights; None without `--init_from`.
-
-    Raises:
-      ValueError: there are no weights, or their backbone is not `model`.
     """
     if flags.init_from is None:
         return None

@@ -166,9 +166,6 @@ def require_classifier(weights: Weights, headless: bool = False) -> None:
     Args:
       weights: the weights.
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
-
-    Raises:
-      ValueError: they are of something else.
     """
     if weights.page is not None:
         experiment = find_experiment(weights.page)
@@ -190,9 +187,6 @@ def published_source(run: str | Path, argument: str) -> str:
 
     Returns:
       Its hub id or folder.
-
-    Raises:
-      ValueError: `run` is no run, or started from other weights.
     """
     found = open_classifier(run, argument)
     source = found.settings.get("init_from") if found.page is not None else None
@@ -240,9 +234,6 @@ def check_fits(
 
     Returns:
       The names of its classes; their numbers where they were not recorded.
-
-    Raises:
-      ValueError: it does not.
     """
     mean = found.mean or ()
     if channels not in (None, len(mean)):
@@ -383,9 +374,6 @@ def pack(run: str | Path, path: str | Path) -> None:
     Args:
       run: the run's folder.
       path: path of the .npz to write.
-
-    Raises:
-      ValueError: the run's head is no linear layer.
     """
     found = open_classifier(Path(run), "run")
     if found.settings.get("head") == "mlp":

@@ -68,9 +68,6 @@ def check_config(config: Mapping[str, Any], allowed: Mapping[str, Any], where: s
       config: content of its configuration.
       allowed: {name: the only value that dlcore's network has, also where the configuration leaves it out}.
       where: dlcore, or dlcore's network, for the error.
-
-    Raises:
-      ValueError: a value is another.
     """
     for name, value in allowed.items():
         actual = config.get(name, value)
@@ -90,9 +87,6 @@ def timm_arguments(
 
     Returns:
       The arguments.
-
-    Raises:
-      ValueError: an argument is not read, or a value is another.
     """
     arguments, architecture, fixed = config.get("model_args") or {}, config["architecture"], fixed or {}
     allowed = ("num_classes", *read)
@@ -113,9 +107,6 @@ def read_network(family: Family, config: Mapping[str, Any]) -> tuple[str, dict[s
 
     Returns:
       (name of `dlcore.models.create_model`, its fields).
-
-    Raises:
-      ValueError: a value is missing that the library always writes, or dlcore's network has another.
     """
     try:
         return family.model(fill_defaults(config))
@@ -146,9 +137,6 @@ def library_of(config: Mapping[str, Any]) -> tuple[Library, str]:
 
     Returns:
       (library, architecture).
-
-    Raises:
-      ValueError: no library's configuration.
     """
     if config.get("architectures"):
         architecture = config["architectures"][0]
@@ -177,9 +165,6 @@ def find_family(config: Mapping[str, Any], source: str = "config.json") -> Famil
 
     Returns:
       The family.
-
-    Raises:
-      ValueError: dlcore has no network of this architecture; those of the library are listed, close ones first.
     """
     library, architecture = library_of(config)
     candidates = [family for family in all_families() if family.library == library]

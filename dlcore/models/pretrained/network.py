@@ -74,10 +74,6 @@ class Pretrained:
 
         Returns:
           Outputs by the library's names, such as `logits`; images and maps have channels last.
-
-        Raises:
-          ValueError: an input is unknown, missing or given twice, it does not fit the network, or the network takes no
-            photograph. Tokens, masks and timesteps are compared with what the network has; images on the host, too.
         """
         names = {alias: key.split("|")[0] for key in self.family.inputs for alias in key.split("|")}
         if unknown := [key for key in inputs if key not in names]:

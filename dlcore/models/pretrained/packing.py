@@ -34,9 +34,6 @@ def fitting_grid(height: int, width: int, patch_size: int = 16, max_num_patches:
 
     Returns:
       (rows, columns) of patches.
-
-    Raises:
-      ValueError: an argument is no integer of at least 1.
     """
     sizes = {"height": height, "width": width, "patch_size": patch_size, "max_num_patches": max_num_patches}
     for name, value in sizes.items():
@@ -138,9 +135,6 @@ def patch_processor_of_transformers(config: Mapping[str, Any]) -> PatchProcessor
 
     Returns:
       The processor.
-
-    Raises:
-      ValueError: it is no object of JSON, the filter is unknown, or a number is out of range.
     """
     if not isinstance(config, Mapping):
         raise ValueError(f"preprocessor_config.json: a {type(config).__name__}; allowed: a JSON object")

@@ -99,9 +99,6 @@ class Processor(NamedTuple):
 
         Returns:
           [H', W', 3] uint8.
-
-        Raises:
-          ValueError: it is no such array, or a field is out of range.
         """
         from PIL import Image
 
@@ -123,9 +120,6 @@ class Processor(NamedTuple):
 
         Returns:
           [..., 3] float32.
-
-        Raises:
-          ValueError: a field is out of range.
         """
         _checked(self)
         x = np.asarray(pixels, np.float32) * np.float32(self.scale)
@@ -141,9 +135,6 @@ class Processor(NamedTuple):
           `pixel_values: [B, H', W', 3]` float32, padded with zeros at the right and the bottom to the largest of them
           (or to `pad`); `pixel_mask: [B, H', W']` int32, 1 where there is an image; `original_sizes: [B, 2]` and
           `resized_sizes: [B, 2]` int32, (height, width) in pixels.
-
-        Raises:
-          ValueError: there is no image, one is no photograph, or one is larger than `pad`.
         """
         photographs = photographs_of(images)
         pixels = [self.pixels(np.asarray(image)) for image in photographs]
@@ -168,9 +159,6 @@ def photographs_of(images: Any) -> list[Any]:
 
     Returns:
       The photographs.
-
-    Raises:
-      ValueError: there is none.
     """
     for path in images if isinstance(images, Sequence) and not isinstance(images, str) else [images]:
         if isinstance(path, str | Path):
@@ -226,9 +214,6 @@ def check_normalization(resample: str, scale: float, mean: Sequence[float] | Non
       scale: factor of a gray level.
       mean: mean of each channel; None leaves out mean and deviation.
       std: standard deviation of each channel.
-
-    Raises:
-      ValueError: the filter is unknown, or a number is out of range.
     """
     check_choice("resample", resample, RESAMPLE.values())
     for name, values, least in (("mean", mean, -math.inf), ("std", std, 0.0)):

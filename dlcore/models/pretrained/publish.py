@@ -108,9 +108,6 @@ def entries_of(
 
     Returns:
       {name in the file: float32 array}.
-
-    Raises:
-      ValueError: the variables have other shapes, or the loader computes.
     """
     names, tied = list(entries), {copy: key for copy, key in (tied or {}).items() if {copy, key} <= entries.keys()}
     number = {key: i + 1 for i, key in enumerate(names)}

@@ -179,9 +179,6 @@ def read_config(path: Path) -> dict[str, Any]:
 
     Returns:
       The object that it holds.
-
-    Raises:
-      ValueError: the file is not JSON, or holds no object.
     """
     try:
         content = parse_json(path.read_bytes())

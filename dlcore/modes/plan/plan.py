@@ -134,9 +134,6 @@ def compiled_cases(run: ResolvedRun, spec: Spec, batch: Any, topology: Topology,
     Yields:
       First the result of `dlcore.modes.plan.worker.step_facts`, then of `dlcore.modes.plan.worker.measure` for each
       case.
-
-    Raises:
-      ValueError: the process failed; the message is the last line of its stderr.
     """
     task = {
         "file": str(Path(run.experiment.file).resolve()),

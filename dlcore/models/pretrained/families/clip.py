@@ -33,9 +33,6 @@ def tower_fields(vision: Mapping[str, Any], text: Mapping[str, Any]) -> dict[str
 
     Returns:
       Fields of `dlcore.models.clip.CLIP`, but for `end_token` and `embedding_size`.
-
-    Raises:
-      ValueError: the towers have other activations or epsilons.
     """
     shared = {name: vision[name] for name in ("hidden_act", "layer_norm_eps")}
     check_config(text, shared, "dlcore's text tower, beside its image tower")

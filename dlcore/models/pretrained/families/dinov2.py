@@ -18,9 +18,6 @@ def dinov2_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Fields of `dlcore.models.dinov2.DINOv2`.
-
-    Raises:
-      ValueError: dlcore's network differs.
     """
     check_config(config, {"hidden_act": "gelu"}, "dlcore's DINOv2")
     hidden = int(config["hidden_size"] * config["mlp_ratio"])

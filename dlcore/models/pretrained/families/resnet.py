@@ -38,9 +38,6 @@ def backbone_of(config: Mapping[str, Any]) -> nn.Module:
 
     Returns:
       The flax module.
-
-    Raises:
-      ValueError: the backbone is no ResNet.
     """
     inner = config.get("backbone_config") or {}
     if inner.get("model_type") == "resnet":

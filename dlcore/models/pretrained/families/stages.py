@@ -69,9 +69,6 @@ def mit_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Fields of `dlcore.models.mit.MiT`, without `num_classes`.
-
-    Raises:
-      ValueError: dlcore's network differs.
     """
     check_config(config, MIT, NETWORK)
     return {

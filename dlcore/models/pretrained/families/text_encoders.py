@@ -48,9 +48,6 @@ class CLIPText(CLIP):
           `last_hidden_state: [B, T, width]` of the last norm; `penultimate: [B, T, width]` before the last block,
           without a norm; `pooler_output: [B, width]` of the last norm at the end token; `text_embeds: [B, D]`, the
           pooled one by the head.
-
-        Raises:
-          ValueError: there are more tokens than the window.
         """
         length = tokens.shape[1]
         if length > self.window:

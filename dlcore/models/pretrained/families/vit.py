@@ -20,9 +20,6 @@ def transformer_fields(config: Mapping[str, Any], activation: str = "gelu") -> d
 
     Returns:
       Fields of `dlcore.models.vit.ViT`.
-
-    Raises:
-      ValueError: the configuration has another activation.
     """
     check_config(config, {"hidden_act": activation}, "dlcore's ViT")
     return {
