@@ -39,13 +39,13 @@ def depth_errors(prediction: jax.Array, truth: jax.Array, mask: jax.Array | None
         if v is not None and v.shape != prediction.shape:
             raise ValueError(f"{name}={v.shape}: wrong shape; allowed: {prediction.shape}, as prediction")
     check_mask("mask", mask)
-    prediction, truth = to_acc_dtype(prediction), to_acc_dtype(truth)
-    valid = (truth > 0) & jnp.isfinite(truth)
+    prediction, targets = to_acc_dtype(prediction), to_acc_dtype(truth)
+    valid = (targets > 0) & jnp.isfinite(targets)
     valid = valid if mask is None else valid & (mask > 0)
     if not any(isinstance(v, jax.core.Tracer) for v in (prediction, valid)):
         check_finite("prediction", jnp.where(valid, prediction, 1))
     # Invalid pixels become 1 in both, whose errors are 0.
-    g = jnp.where(valid, truth, 1)
+    g = jnp.where(valid, targets, 1)
     p = jnp.where(valid, jnp.maximum(prediction, 1e-6), 1)
     count = jnp.maximum(valid.sum(), 1)
 
