@@ -101,8 +101,8 @@ def product(*matrices: Any) -> Any:
     Returns:
       Their matrix product.
     """
-    xp, *matrices = to_namespace(*matrices)
-    return functools.reduce(functools.partial(xp.matmul, **({} if xp is np else {"precision": "highest"})), matrices)
+    xp, *factors = to_namespace(*matrices)
+    return functools.reduce(functools.partial(xp.matmul, **({} if xp is np else {"precision": "highest"})), factors)
 
 
 def to_namespace(*arrays: Any) -> tuple[Any, ...]:
