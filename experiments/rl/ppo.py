@@ -1,6 +1,6 @@
 """PPO (proximal policy optimization) on CartPole, five seeds at once.
 
-python -m experiments.rl.ppo        (return 500 of 500 for each of the five, 25 s on two cores)
+python -m experiments.rl.ppo        (return 472 of 500, mean of three runs from 453 to 500; 17 s on two cores)
 python -m experiments.rl.ppo --environment=Acrobot-v1 --eval_every=100 --eval_episodes=100      (return -78.4; 44 s)
 python -m experiments.rl.ppo --environment=Pendulum-v1 --normalize_observation --normalize_reward --gamma=0.9 \\
     --num_epochs=10 --learning_rate=1e-3 --steps=150 --eval_episodes=100                          (return -210; 2 min)
