@@ -577,7 +577,7 @@ HEADLINES = {
     "IoU {:.3f} and {:.3f} on procedural scenes": ["scenes-unet", "scenes-deeplab"],
     "of masks {:.2f} on procedural scenes": ["scenes-mask-rcnn"],
     "reach {:.1f} % on digits": ["digits-features"],
-    "return {:.0f} of 500 on all five seeds (PPO), {:.0f} (DQN), {:.0f} (A2C); Pendulum: {:.0f} (TD3)": [
+    "return {:.0f} of 500 in three runs (PPO), {:.0f} (DQN), {:.0f} (A2C); Pendulum: {:.0f} (TD3)": [
         "ppo-cartpole",
         "dqn-cartpole",
         "a2c-cartpole",
