@@ -4,6 +4,7 @@ Python handles a signal between two of its own instructions. A step that never r
 a thread reads the signals too, and ends the process after a time of grace.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -18,6 +19,8 @@ REQUEUE = 75
 """Exit status after a preemption: EX_TEMPFAIL, "run me again". Schedulers should requeue on 75, 134 and 143."""
 IMPATIENT = 1.0
 """Seconds of grace after a second Ctrl-C."""
+SAVES, STOP = b"\x00", b"\xff"
+"""What the process itself writes into the pipe of signals: that it saves, and that nothing is watched any longer."""
 
 
 class Preempted(SystemExit):
@@ -42,8 +45,8 @@ class Preemption:
     processes stop after the same step.
 
     Args:
-      grace_seconds: time that a signal leaves for the step to end, and again for the checkpoint to be written; then the
-        process ends with 128 + the signal's number.
+      grace_seconds: time that a signal leaves for the step or the evaluation to end, and again for the checkpoint to be
+        written; then the process ends with 128 + the signal's number.
       saved_step: () -> the last step on disk, or None; for the line that is then printed.
     """
 
@@ -62,6 +65,7 @@ class Preemption:
             self._wakeup_before = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
             for number in (signal.SIGTERM, signal.SIGINT):
                 self._previous[number] = signal.signal(number, self._received)
+            os.register_at_fork(after_in_child=self._leave_to_parent)
             self._thread = threading.Thread(target=self._watch, name="preemption", daemon=True)
             self._thread.start()
         return self
@@ -72,9 +76,18 @@ class Preemption:
         for number, previous in self._previous.items():
             signal.signal(number, previous)
         signal.set_wakeup_fd(self._wakeup_before)
-        os.close(self._writing)
+        self._previous = {}
+        os.write(self._writing, STOP)
         self._thread.join()
+        os.close(self._writing)
         os.close(self._reading)
+
+    def _leave_to_parent(self) -> None:
+        """Give a forked process, such as a worker that may be terminated, the signals that it had before."""
+        if self._previous:
+            signal.set_wakeup_fd(-1)
+            for number, previous in self._previous.items():
+                signal.signal(number, previous)
 
     def _received(self, number: int, frame: Any) -> None:
         if number == signal.SIGINT and self._flag.is_set():  # a second Ctrl-C does not wait
@@ -83,33 +96,36 @@ class Preemption:
 
     def _watch(self) -> None:
         """Read the signals of the process, pass them on, and end it where the time of grace is over."""
-        signals, deadline = {signal.SIGTERM, signal.SIGINT}, None
-        first = 0
+        deadline, first = None, 0
         while True:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             if not select.select([self._reading], [], [], left)[0]:
                 self._end(first)
-            if not (numbers := os.read(self._reading, 64)):
+            numbers = os.read(self._reading, 64)
+            if STOP in numbers:
                 return
-            if self._wakeup_before >= 0:
-                os.write(self._wakeup_before, numbers)
-            if caught := [number for number in numbers if number in signals]:
-                grace = IMPATIENT if deadline is not None and signal.SIGINT in caught else self._grace
-                first, deadline = first or caught[0], time.monotonic() + grace
-            elif 0 in numbers and deadline is not None:
-                deadline = time.monotonic() + self._grace
+            if self._wakeup_before >= 0 and (signals := numbers.replace(SAVES, b"")):
+                with contextlib.suppress(BlockingIOError):
+                    os.write(self._wakeup_before, signals)
+            now, caught = time.monotonic(), [n for n in numbers if n in (signal.SIGTERM, signal.SIGINT)]
+            if caught and deadline is None:
+                first, deadline = caught[0], now + self._grace
+            elif deadline is not None and signal.SIGINT in caught:
+                deadline = min(deadline, now + IMPATIENT)
+            elif deadline is not None and SAVES in numbers:
+                deadline = now + self._grace
 
     def _end(self, number: int) -> None:
         step = self._saved_step()
         saved = "nothing is saved" if step is None else f"saved after step {step}; the same command resumes"
-        text = f"stopped by a signal: the step did not end within {self._grace:g} s; {saved}"
+        text = f"stopped by a signal: what was running did not end within {self._grace:g} s; {saved}"
         os.write(2, f"\n{text}\n".encode())
         os._exit(128 + number)
 
     def begin_saving(self) -> None:
         """Give a checkpoint its own time of grace, after the step has ended."""
         if self._previous:
-            os.write(self._writing, b"\0")
+            os.write(self._writing, SAVES)
 
     def requested(self, step: int) -> bool:
         """Return whether to save and stop.

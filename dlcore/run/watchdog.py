@@ -2,8 +2,9 @@
 
 A step hangs where
 
-    idle > max(10 usual, 60 s)        idle: seconds in which the process waited for the device and computed nothing
-                                      usual: the longest that it waited for the device before
+    idle > max(10 usual n, 60 s)      idle: seconds of one wait for the device in which the process computed nothing
+                                      usual: seconds a step, the most that earlier waits took
+                                      n: steps that were dispatched since the device was last waited for
 
 Libraries below JAX can wait forever: collectives for a lost peer, pools of threads for their own workers. Nothing in
 Python returns then, and a scheduler sees a process that runs. Compilation, evaluation, reading data and saving are not
@@ -37,6 +38,7 @@ class Watchdog:
         self._stopped = threading.Event()
         self._step: int | None = None
         self._waited = self._usual = 0.0
+        self._dispatched = self._waits = 0
 
     def __enter__(self) -> "Watchdog":
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -58,23 +60,27 @@ class Watchdog:
         Yields:
           Nothing.
         """
-        began, self._step = time.monotonic(), step
+        began, self._step, self._waits = time.monotonic(), step, self._waits + 1
+        self._dispatched += not returns
         try:
             yield
         finally:
             self._step = None
             self._waited += time.monotonic() - began
             if returns:
-                self._usual, self._waited = max(self._usual, self._waited), 0.0
+                self._usual = max(self._usual, self._waited / max(1, self._dispatched))
+                self._waited, self._dispatched = 0.0, 0
 
     def _watch(self) -> None:
-        idle, looked, computed = 0.0, time.monotonic(), time.process_time()
+        idle, waits, looked, computed = 0.0, 0, time.monotonic(), time.process_time()
         while not self._stopped.wait(INTERVAL):
             passed = min(time.monotonic() - looked, 2 * INTERVAL)
             works = time.process_time() - computed > BUSY * passed
             looked, computed = time.monotonic(), time.process_time()
-            step, usual = self._step, self._usual
-            idle = 0.0 if works or step is None or not usual else idle + passed
+            step, usual = self._step, self._usual * max(1, self._dispatched)
+            is_same = waits == self._waits
+            waits = self._waits
+            idle = 0.0 if works or step is None or not usual or not is_same else idle + passed
             if idle > max(TIMES * usual, LEAST) and step is not None:
                 self._end(step, idle)
 

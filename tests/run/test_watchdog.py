@@ -8,6 +8,9 @@ import time
 
 import pytest
 
+from dlcore.run import watchdog
+from dlcore.run.watchdog import Watchdog
+
 STEP = """
 import sys, time
 import jax, jax.numpy as jnp, numpy as np
@@ -57,9 +60,48 @@ def test_a_step_that_never_returns_ends_the_run_and_names_what_is_saved(tmp_path
     assert start(tmp_path, "none").communicate(timeout=100)[0] == "8\n"
 
 
+FORK = """
+import os, signal, time
+from dlcore.run.preemption import Preemption
+
+with Preemption(0.5):
+    if (child := os.fork()) == 0:
+        time.sleep(60)
+        os._exit(0)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGTERM)
+    status = os.waitpid(child, 0)[1]
+    time.sleep(1)
+print(status)
+"""
+
+
+@pytest.mark.slow
+def test_a_signal_to_a_forked_worker_is_the_workers_own():
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, f"{signal.SIGTERM.value}\n"), done.stderr
+
+
 @pytest.mark.slow
 def test_a_step_that_computes_for_long_is_none(tmp_path):
     assert start(tmp_path, "long").communicate(timeout=100)[0] == "8\n"
+
+
+def test_steps_that_were_dispatched_together_may_wait_as_many_times_as_long(monkeypatch):
+    """Ten steps of 0.1 s behind one of as long: 1 s is none of ten times 0.1 s alone, nor of a hang."""
+    monkeypatch.setattr(watchdog, "LEAST", 0.05)
+    monkeypatch.setattr(watchdog, "INTERVAL", 0.01)
+    monkeypatch.setattr(watchdog, "TIMES", 3.0)
+    hung = []
+    monkeypatch.setattr(watchdog.os, "_exit", hung.append)
+    with Watchdog(lambda: None) as watched:
+        for steps in (1, 10):
+            for step in range(steps):
+                with watched.waiting(step, returns=False):
+                    pass
+            with watched.waiting(steps, returns=True):
+                time.sleep(0.1 * steps)
+    assert not hung
 
 
 @pytest.mark.slow
@@ -71,4 +113,4 @@ def test_a_signal_ends_a_step_that_never_returns(tmp_path, number, status):
     os.kill(process.pid, number)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, time.monotonic() - began < 10) == (status, True), err
-    assert "the step did not end within 2 s; saved after step 3; the same command resumes" in err
+    assert "what was running did not end within 2 s; saved after step 3; the same command resumes" in err
