@@ -26,6 +26,7 @@ from dlcore.ops.point_sets import nearest_neighbors, normalize_points
 from dlcore.self_supervised.barlow_twins import cross_correlation
 from dlcore.self_supervised.dino import updated_center
 from dlcore.self_supervised.dinov2_objective import koleo_losses
+from dlcore.self_supervised.moco import enqueue
 from dlcore.self_supervised.prototypes import sinkhorn, sinkhorn_targets
 from dlcore.self_supervised.siamese import center_batch, contrast_batch
 from dlcore.self_supervised.supcon import supcon_losses
@@ -108,6 +109,7 @@ CASES = {
     "sinkhorn": (lambda z: sinkhorn(z, 0.5, 3, KEEP), VECTORS),
     "sinkhorn_targets": (lambda z: sinkhorn_targets(z[None], 0.5, 3, KEEP[None]), VECTORS),
     "swav_codes": (lambda z: swav_codes(jnp.stack([z, 2 * z]), jnp.eye(3)[None].repeat(2, 0), KEEP), VECTORS),
+    "enqueue": (lambda z: enqueue(jnp.zeros((7, 3)), jnp.int32(1), z, KEEP), VECTORS),
     "BatchNorm.__call__": (batch_norm, ((5, 3, 2), ROWS)),
     "neighbor_sum": (
         lambda f: nn.neighbor_sum(f, edges=EDGES, edge_mask=jnp.array([1, 0, 1, 0]))[jnp.array([0, 3])],

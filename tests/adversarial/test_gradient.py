@@ -138,6 +138,7 @@ def test_steps_do_not_depend_on_the_scale_of_the_scores(loss, scale):
     np.testing.assert_allclose(targeted, sign, atol=1e-6)
 
 
+@pytest.mark.slow(only=["float16"])
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
 def test_attacks_in_half_precision(dtype):
     """The image comes back in its type, as far as in float32; where there is no slope it stays as it is."""

@@ -117,6 +117,7 @@ def test_diagonal_components_are_scikit_learns():
         assert full - theirs.bic(x) == pytest.approx(2 * np.log(80), rel=1e-6)
 
 
+@pytest.mark.slow(unless=["columns0-float64"])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64])
 @pytest.mark.parametrize("columns", [[[1, 1]], [[1, 0, 0, 1], [0, 1, 0, 1], [0, 0, 1, 1]]])
 def test_columns_that_depend_on_each_other_fit_as_in_scikit_learn(columns, dtype):
@@ -139,6 +140,7 @@ def test_columns_that_depend_on_each_other_fit_as_in_scikit_learn(columns, dtype
         np.testing.assert_allclose(responsibilities(x, found.mixture), theirs.predict_proba(x), atol=0.01)
 
 
+@pytest.mark.slow(unless=["10000.0"])
 @pytest.mark.parametrize("scale", [1e-6, 1e-4, 1e4, 1e6])
 def test_the_units_of_the_points_do_not_matter(scale):
     """Nor where a column is the sum of the others."""

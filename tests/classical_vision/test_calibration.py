@@ -110,6 +110,7 @@ def test_planes_are_in_front_of_the_camera_wherever_their_origin_is():
 
 
 @pytest.mark.covers("CL-05")
+@pytest.mark.slow(only=["lens1"])
 @pytest.mark.parametrize("lens", [(-0.45, 0.2), (0.6, 0.2)])
 def test_a_strong_lens_is_found_and_too_few_steps_are_said(lens):
     """Exact without noise, as is OpenCV 5.0.0's calibrateCamera from its own start."""
@@ -151,6 +152,7 @@ def test_planes_of_one_direction_are_refused():
 
 
 @pytest.mark.covers("CL-05")
+@pytest.mark.slow
 def test_whole_numbers_give_the_camera_matrix_too():
     points, pixels = np.random.default_rng(0).integers(-20, 20, (8, 3)), np.zeros((8, 2), int)
     pixels[:] = np.round(project(points, np.eye(3), [2, -1, 60.0]))

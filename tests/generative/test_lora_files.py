@@ -55,6 +55,7 @@ def kernel_of(net, *path):
 
 
 @pytest.mark.covers("PT-04")
+@pytest.mark.slow(unless=["flux"])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_with_kohya_s_files_compute_what_diffusers_does(name, opened, tmp_path):
     net = opened(name)

@@ -40,6 +40,7 @@ def relative(found, expected):
 
 
 @pytest.mark.covers("GE-40")
+@pytest.mark.slow(unless=["sdxl", "turbo", "ddim", "ddim_trained", "unipc"])
 @pytest.mark.parametrize("name", META["configs"])
 def test_diffusion_s_levels_and_samples_are_those_of_diffusers(name):
     config, steps = META["configs"][name], STEPS.get(name, 10)
@@ -129,6 +130,7 @@ def moves(name, key):
     return key in SAMPLER_KEYS and not np.array_equal(*map(drawn, solvers))
 
 
+@pytest.mark.slow(unless=["sdxl", "flux_dev"])
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_each_key_changes_the_samples_or_is_refused_or_has_its_reason(name):
     assert {*CHANGES} == ALL_KEYS

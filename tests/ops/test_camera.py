@@ -123,6 +123,7 @@ def test_strong_lenses_are_inverted_where_they_have_an_inverse():
 
 
 @pytest.mark.covers("CL-04")
+@pytest.mark.slow
 def test_the_inverse_has_the_inverse_derivatives_and_takes_whole_numbers():
     lens, point = np.float32([-0.3, 0.1, 0.01, 0.02]), np.float32([0.3, 0.4])
 

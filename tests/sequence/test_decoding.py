@@ -317,6 +317,7 @@ def test_a_sentence_of_a_beam_is_its_best_one(monkeypatch):
     assert asked == [(4, [*forbidden, *forbidden], options)]
 
 
+@pytest.mark.slow(only=["float16"])
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
 def test_tokens_of_half_precision_follow_their_probabilities(dtype):
     """Of 50 equal tokens each is drawn with probability 1 / 50; chi squared of 49 degrees has a deviation of 10."""

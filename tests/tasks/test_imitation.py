@@ -139,8 +139,9 @@ def toy(monkeypatch):
         return EPISODES._replace(total=np.full(3, float(action)))
 
     environment = types.SimpleNamespace(
-        name="CartPole-v1", observation_shape=(4,), action_size=0, num_actions=2, reset=lambda key: (None, np.zeros(4))
-    )
+        name="CartPole-v1", observation_shape=(4,), action_size=0, num_actions=2, max_steps=500,
+        reset=lambda key: (None, np.zeros(4)),
+    )  # fmt: skip
     monkeypatch.setattr(imitation, "environment_of", lambda flags: environment)
     monkeypatch.setattr(imitation.demos, "record", record)
     monkeypatch.setattr(imitation.networks, "actor_critic", lambda environment, **fields: Threshold())
