@@ -1,6 +1,6 @@
 """LoRA (low-rank adaptation) and DoRA: a frozen kernel and the product of two thin matrices.
 
-    W' = W + (alpha / r) A B          A: [in, r], normal at the start; B: [r, out], zero, so that W' = W     LoRA
+    W' = W + (alpha / r) A B          A: [in, r], uniform at the start; B: [r, out], zero, so that W' = W    LoRA
     W' = W + (alpha / sqrt(r)) A B                                                                    rank-stabilized
     W' = m (W + s A B) / |W + s A B|  m: the norm of each output's weights; the norm is a constant for the gradient
                                                                                                                DoRA
@@ -39,7 +39,8 @@ class LoRA(NamedTuple):
       targets: patterns of layers, such as "*attn/qkv:q" (its queries) or "*mlp/fc1".
       rank_stabilized: take alpha / sqrt(r) (rsLoRA).
       dora: learn the norm of each output's weights apart from their direction (DoRA).
-      start: A and B at the start: noise and zero; pissa or olora, parts of W, which W is less of from then on.
+      start: A and B at the start: noise and zero; pissa or olora, parts of W, which W is less of from then on. `merge`
+        finds them anew, so that training takes an SVD or a QR decomposition of each W in each step.
     """
 
     rank: Annotated[int, Range(1)] = 8
@@ -84,7 +85,7 @@ class LoRA(NamedTuple):
         return new
 
     def rebase(self, params: Any, new: dict[str, Any]) -> dict[str, Any]:
-        """Start from other parameters of the network: the norms of DoRA are theirs.
+        """Start from other parameters of the network: DoRA's norms and the parts of PiSSA and OLoRA are theirs.
 
         Args:
           params: parameters of the network.
@@ -93,13 +94,15 @@ class LoRA(NamedTuple):
         Returns:
           The matrices.
         """
-        flat = flatten_dict(params)
-
-        def norms(name: str) -> jax.Array:
+        flat, rebased = flatten_dict(params), {}
+        for name, old in new.items():
             path, columns = _place(flat, name)
-            return _column_norms(flat[path][..., columns])
-
-        return {name: {**old, "m": norms(name)} if "m" in old else old for name, old in new.items()}
+            kernel, rebased[name] = flat[path][..., columns], dict(old)
+            if self.start != "noise" and path[-1] == "kernel" and "a" in old:
+                rebased[name]["a"], rebased[name]["b"] = self._parts(kernel, old["a"].shape[-1])
+            if "m" in old:
+                rebased[name]["m"] = _column_norms(kernel)
+        return rebased
 
     def merge(self, params: Any, new: dict[str, Any]) -> Any:
         """Add the products to the kernels.
