@@ -119,18 +119,19 @@ class LoRA(NamedTuple):
         for name, matrices in new.items():
             if "value" in matrices:  # a head may have other classes
                 path, columns = _place(flat, name)
-                whole = ":" not in name
-                flat[path] = (
-                    matrices["value"] if whole else jnp.asarray(flat[path]).at[..., columns].set(matrices["value"])
-                )
+                leaf = jnp.asarray(flat[path])
+                value = _without_ones(matrices["value"], leaf[..., columns].shape)
+                flat[path] = leaf.at[..., columns].set(value) if ":" in name else value
         for name, matrices in new.items():
             if "a" not in matrices:
                 continue
             kernel_path, columns = _place(flat, name)
             leaf = jnp.asarray(flat[kernel_path])
             kernel = to_acc_dtype(leaf[..., columns])
-            product = matrices["a"] @ matrices["b"]  # [..., in, out]
-            if self.start != "noise":
+            product = _without_ones(matrices["a"] @ matrices["b"], kernel.shape)  # [..., in, out]
+            if product.shape != kernel.shape:
+                raise ValueError(f"{name}: A B {list(product.shape)}; allowed: {list(kernel.shape)}, as the kernel")
+            if self.start != "noise" and kernel_path[-1] != "embedding":  # peft's tables start with noise
                 a, b = jax.lax.stop_gradient(self._parts(kernel, matrices["a"].shape[-1]))
                 product = product - a @ b
             adapted = kernel + self.scale * product
@@ -139,6 +140,8 @@ class LoRA(NamedTuple):
             flat[kernel_path] = leaf.at[..., columns].set(adapted.astype(leaf.dtype))
             if "bias" in matrices:
                 bias_path = (*kernel_path[:-1], "bias")
+                if bias_path not in flat:
+                    raise ValueError(f"{name}: a bias of B; allowed: none, as the layer has no bias")
                 bias = jnp.asarray(flat[bias_path])
                 flat[bias_path] = bias.at[columns].add((self.scale * matrices["bias"]).astype(bias.dtype))
         return unflatten_dict(flat)
@@ -161,6 +164,12 @@ def _place(flat: dict[tuple[str, ...], Any], name: str) -> tuple[tuple[str, ...]
     path, _, part = name.partition(":")
     key = tuple(path.split("/"))
     return key, Target(path, part or None).columns(flat[key].shape[-1])
+
+
+def _without_ones(value: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Leave out or insert axes of size 1: a 1x1 convolution as a linear layer, a table [1, N, D] as [N, D]."""
+    same = [n for n in value.shape if n > 1] == [n for n in shape if n > 1]
+    return value.reshape(shape) if same and value.ndim != len(shape) else value
 
 
 def _column_norms(kernel: jax.Array) -> jax.Array:
