@@ -186,9 +186,13 @@ def read_lora(
             part = "text_encoder_2"  # Flux's T5 is its second
         if part not in networks:
             raise ValueError(f"{entry}: the pipeline has no {part}; allowed: {', '.join(networks)}")
-        layers.setdefault((part, match[2]), {})[KINDS[match[3]]] = np.asarray(value, np.float32)
+        value = np.asarray(value, np.float32)
+        value = value.reshape(-1) if match[3].startswith("lora_magnitude") else value  # [1, out, 1, 1] of a convolution
+        layers.setdefault((part, match[2]), {})[KINDS[match[3]]] = value
         entries.setdefault((part, match[2]), entry)
-    tables, configs = {part: _table(networks[part]) for part, _ in layers}, _configurations(Path(file))
+    parts, configs = {part for part, _ in layers}, _configurations(Path(file))
+    tables = {part: _table(networks[part]) for part in parts}
+    flat = {part: flatten_dict(networks[part].variables["params"]) for part in parts}
     products: dict[str, dict[str, dict[str, Any]]] = {}
     for (part, layer), arrays in layers.items():
         entry = entries[part, layer]
@@ -211,8 +215,7 @@ def read_lora(
                         f"{key}={config[key]!r}: beside {entry}, not in dlcore; allowed: read_peft's files"
                     )
             scale = scale_of(config, layer)
-        flat = flatten_dict(networks[part].variables["params"])
-        new = _products(entry, arrays, scale, targets, flat)
+        new = _products(entry, arrays, scale, targets, flat[part])
         if repeated := new.keys() & products.setdefault(part, {}).keys():
             raise ValueError(f"{entry}: a second product of {min(repeated)}; allowed: one of each layer")
         products[part] |= new
@@ -298,20 +301,16 @@ def _products(
     if down.size != inputs * rank or up.size != outputs * rank or len(up) != outputs:
         raise ValueError(f"{entry}: down {down.shape}, up {up.shape}; allowed: ({rank}, {inputs}), ({outputs}, {rank})")
     a = down.transpose(*range(2, down.ndim), 1, 0).reshape(*kernels[0].shape[:-1], rank)
-    b = scale * up.reshape(outputs, rank).T
-    if "final_layer_adaLN" in entry or "final_layer.adaLN" in entry:
-        b = np.roll(b, outputs // 2, -1)  # the authors have the shift before the scale
+    # The authors have the shift before the scale.
+    shift = outputs // 2 if re.search(r"final_layer[._]adaLN", entry) else 0
+    b = np.roll(scale * up.reshape(outputs, rank).T, shift, -1)
     cuts = np.cumsum(widths)[:-1]
     norms = [None] * len(targets)
     if "m" in arrays:
         m = arrays["m"]
-        if (
-            m.size != outputs
-            or (m.ndim > 1 and outputs not in m.shape[:2])
-            or (m.ndim > 1 and m.shape[0] == 1 != outputs)
-        ):
+        if m.size != outputs or m.shape[:1] != (outputs,):  # LyCORIS has norms of inputs, [1, in], too
             raise ValueError(f"{entry}: norms {m.shape}; allowed: ({outputs}, 1), one for each output")
-        norms = np.split(m.reshape(-1), cuts)
+        norms = np.split(np.roll(m.reshape(-1), shift), cuts)
     return {
         target.name: {"a": jnp.asarray(a), "b": jnp.asarray(part)} | ({} if m is None else {"m": jnp.asarray(m)})
         for target, part, m in zip(targets, np.split(b, cuts, -1), norms, strict=True)

@@ -67,10 +67,12 @@ class PersonalizationState(DiffusionState):
     Args:
       class_image: [M, H, W, C] in [0, 1], drawn from the prompts of the class before the first update.
       token: token of the new word.
+      lora: the low-rank matrices of lora.
     """
 
     class_image: jax.Array
     token: int = struct.field(pytree_node=False)
+    lora: LoRA = struct.field(pytree_node=False)
 
 
 class TokenEmbedding(NamedTuple):
@@ -171,7 +173,7 @@ def start_from(state: PersonalizationState, params: Any, optimizer: optax.Gradie
         if "embedding" in adapter:
             adapter = {"embedding": flatten_dict(params)[TABLE][state.token]}
         else:
-            adapter = LoRA().rebase(params, adapter)  # the norms of DoRA are those of the network
+            adapter = state.lora.rebase(params, adapter)
         trained, frozen = {"adapter": adapter, "trained": {}}, {"frozen": params}
     return state.replace(params=trained, locked=frozen, opt_state=optimizer.init(trained))
 
@@ -225,7 +227,8 @@ def learner(
 
     def init(rng: jax.Array, batch: dict) -> State:
         state = base.init(rng, batch)
-        return PersonalizationState(**vars(state), class_image=jnp.zeros((len(class_tokens), *shape)), token=token)
+        images = jnp.zeros((len(class_tokens), *shape))
+        return PersonalizationState(**vars(state), class_image=images, token=token, lora=lora)
 
     def objective(params, state, batch, rng):
         keys, mask = example_keys(rng, batch), mask_of(batch)

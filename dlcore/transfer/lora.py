@@ -1,6 +1,6 @@
 """LoRA (low-rank adaptation) and DoRA: a frozen kernel and the product of two thin matrices.
 
-    W' = W + (alpha / r) A B          A: [in, r], normal at the start; B: [r, out], zero, so that W' = W     LoRA
+    W' = W + (alpha / r) A B          A: [in, r], uniform at the start; B: [r, out], zero, so that W' = W    LoRA
     W' = W + (alpha / sqrt(r)) A B                                                                    rank-stabilized
     W' = m (W + s A B) / |W + s A B|  m: the norm of each output's weights; the norm is a constant for the gradient
                                                                                                                DoRA
@@ -39,7 +39,8 @@ class LoRA(NamedTuple):
       targets: patterns of layers, such as "*attn/qkv:q" (its queries) or "*mlp/fc1".
       rank_stabilized: take alpha / sqrt(r) (rsLoRA).
       dora: learn the norm of each output's weights apart from their direction (DoRA).
-      start: A and B at the start: noise and zero; pissa or olora, parts of W, which W is less of from then on.
+      start: A and B at the start: noise and zero; pissa or olora, parts of W, which W is less of from then on. `merge`
+        finds them anew, so that training takes an SVD or a QR decomposition of each W in each step.
     """
 
     rank: Annotated[int, Range(1)] = 8
@@ -84,7 +85,7 @@ class LoRA(NamedTuple):
         return new
 
     def rebase(self, params: Any, new: dict[str, Any]) -> dict[str, Any]:
-        """Start from other parameters of the network: the norms of DoRA are theirs.
+        """Start from other parameters of the network: DoRA's norms and the parts of PiSSA and OLoRA are theirs.
 
         Args:
           params: parameters of the network.
@@ -93,13 +94,15 @@ class LoRA(NamedTuple):
         Returns:
           The matrices.
         """
-        flat = flatten_dict(params)
-
-        def norms(name: str) -> jax.Array:
+        flat, rebased = flatten_dict(params), {}
+        for name, old in new.items():
             path, columns = _place(flat, name)
-            return _column_norms(flat[path][..., columns])
-
-        return {name: {**old, "m": norms(name)} if "m" in old else old for name, old in new.items()}
+            kernel, rebased[name] = flat[path][..., columns], dict(old)
+            if self.start != "noise" and path[-1] == "kernel" and "a" in old:
+                rebased[name]["a"], rebased[name]["b"] = self._parts(kernel, old["a"].shape[-1])
+            if "m" in old:
+                rebased[name]["m"] = _column_norms(kernel)
+        return rebased
 
     def merge(self, params: Any, new: dict[str, Any]) -> Any:
         """Add the products to the kernels.
@@ -116,18 +119,19 @@ class LoRA(NamedTuple):
         for name, matrices in new.items():
             if "value" in matrices:  # a head may have other classes
                 path, columns = _place(flat, name)
-                whole = ":" not in name
-                flat[path] = (
-                    matrices["value"] if whole else jnp.asarray(flat[path]).at[..., columns].set(matrices["value"])
-                )
+                leaf = jnp.asarray(flat[path])
+                value = _without_ones(matrices["value"], leaf[..., columns].shape)
+                flat[path] = leaf.at[..., columns].set(value) if ":" in name else value
         for name, matrices in new.items():
             if "a" not in matrices:
                 continue
             kernel_path, columns = _place(flat, name)
             leaf = jnp.asarray(flat[kernel_path])
             kernel = to_acc_dtype(leaf[..., columns])
-            product = matrices["a"] @ matrices["b"]  # [..., in, out]
-            if self.start != "noise":
+            product = _without_ones(matrices["a"] @ matrices["b"], kernel.shape)  # [..., in, out]
+            if product.shape != kernel.shape:
+                raise ValueError(f"{name}: A B {list(product.shape)}; allowed: {list(kernel.shape)}, as the kernel")
+            if self.start != "noise" and kernel_path[-1] != "embedding":  # peft's tables start with noise
                 a, b = jax.lax.stop_gradient(self._parts(kernel, matrices["a"].shape[-1]))
                 product = product - a @ b
             adapted = kernel + self.scale * product
@@ -136,6 +140,8 @@ class LoRA(NamedTuple):
             flat[kernel_path] = leaf.at[..., columns].set(adapted.astype(leaf.dtype))
             if "bias" in matrices:
                 bias_path = (*kernel_path[:-1], "bias")
+                if bias_path not in flat:
+                    raise ValueError(f"{name}: a bias of B; allowed: none, as the layer has no bias")
                 bias = jnp.asarray(flat[bias_path])
                 flat[bias_path] = bias.at[columns].add((self.scale * matrices["bias"]).astype(bias.dtype))
         return unflatten_dict(flat)
@@ -158,6 +164,12 @@ def _place(flat: dict[tuple[str, ...], Any], name: str) -> tuple[tuple[str, ...]
     path, _, part = name.partition(":")
     key = tuple(path.split("/"))
     return key, Target(path, part or None).columns(flat[key].shape[-1])
+
+
+def _without_ones(value: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Leave out or insert axes of size 1: a 1x1 convolution as a linear layer, a table [1, N, D] as [N, D]."""
+    same = [n for n in value.shape if n > 1] == [n for n in shape if n > 1]
+    return value.reshape(shape) if same and value.ndim != len(shape) else value
 
 
 def _column_norms(kernel: jax.Array) -> jax.Array:

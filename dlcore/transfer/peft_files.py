@@ -179,23 +179,29 @@ def from_peft(
     published, new, adapted = Names(names), {}, {}
     for entry, value in entries.items():
         name = entry.removeprefix(PREFIX).replace(".base_layer.", ".").replace(".modules_to_save.", ".")
-        if ".original_module." in name:
-            continue  # the base's own, which a module of modules_to_save replaces
+        if ".original_module." in name or name.endswith(".num_batches_tracked"):
+            continue  # the base's own, which a module of modules_to_save replaces; torch's count of updates
         match = _ENTRY.match(name)
         target = published.find(f"{match[1]}.weight" if match else name)
         if target is None:
             layers = ", ".join(name.removesuffix(".weight") for name in list(published.targets)[:5])
             raise ValueError(f"{entry}: the network has no layer {match[1] if match else name}; allowed: {layers}, ...")
-        array = jnp.asarray(np.asarray(value, np.float32))
+        if target.path.startswith("batch_stats/"):
+            raise ValueError(f"{entry}: a running statistic; allowed: parameters")
+        array, kind = jnp.asarray(np.asarray(value, np.float32)), "value"
         if match is None:
-            value = _transposed(array) if target.path.endswith("kernel") else array
-            new.setdefault(target.name, {})["value"] = value
-            continue
-        adapted[target.name] = match[1]
-        kind = "bias" if match[3] == "bias" else match[2].removeprefix("embedding_")[0].lower()
-        if kind in "ab":
-            array = _transposed(array) if kind == "a" else _transposed(array).reshape(-1, len(array))
-        new.setdefault(target.name, {})[kind] = array if kind in "ab" else array.reshape(-1)
+            array = _transposed(array) if target.path.endswith("kernel") else array
+        else:
+            if method.start != "noise" and array.ndim > 2:
+                raise ValueError(f"init_lora_weights={method.start!r}: beside {entry}, a convolution; allowed: true")
+            adapted[target.name] = match[1]
+            kind = "bias" if match[3] == "bias" else match[2].removeprefix("embedding_")[0].lower()
+            array = _transposed(array) if kind in "ab" else array.reshape(-1)
+            array = array.reshape(-1, array.shape[-1]) if kind == "b" else array
+        # peft writes the bias of a module of modules_to_save twice.
+        first = new.setdefault(target.name, {}).setdefault(kind, array)
+        if first is not array and not np.array_equal(first, array):
+            raise ValueError(f"{entry}: a second {kind} of {target.name}; allowed: one")
     for name, layer in adapted.items():
         matrices = new[name]
         if not {"a", "b"} <= matrices.keys():
@@ -285,40 +291,47 @@ def write_peft(
         raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
     if new.keys() == {"adapter", "trained"}:
         trained = {"/".join(path): {"value": leaf} for path, leaf in flatten_dict(new["trained"]).items()}
-        new = trained | dict(new["adapter"])
+        new = trained | {name: trained.get(name, {}) | matrices for name, matrices in new["adapter"].items()}
 
     def entries_of(name: str) -> list[str]:
         is_head = HEADS & {*name.partition(":")[0].split("/")}
         return [("" if is_head else inside) + entry for entry in published.entries_of(name)]
 
-    layers = {name: entries_of(name)[0].removesuffix(".weight") for name in new if "a" in new[name]}
+    layers = {name: [entry.removesuffix(".weight") for entry in entries_of(name)] for name in new if "a" in new[name]}
+    ranks = {layer: new[name]["a"].shape[-1] for name, joined in layers.items() for layer in joined}
     entries: dict[str, np.ndarray] = {}
     for name, matrices in new.items():
         if "value" in matrices:
             matched = entries_of(name)
             for entry, part in zip(matched, np.split(np.asarray(matrices["value"]), len(matched), -1), strict=True):
                 layer, _, leaf = entry.rpartition(".")
-                if layer in layers.values():
+                if layer in ranks:
                     entry = f"{layer}.base_layer.{leaf}"
                 entries[entry] = _back(part) if name.partition(":")[0].endswith("kernel") else part
         if "a" not in matrices:
             continue
         more = [1] * (matrices["a"].ndim - 2)  # B of a convolution is one of a pixel
         is_embedding = name.partition(":")[0].endswith("embedding")
-        a, b = (_back(np.asarray(matrices[kind])) for kind in "ab")
-        entries[f"{layers[name]}.lora_{'embedding_A' if is_embedding else 'A.weight'}"] = a
-        entries[f"{layers[name]}.lora_{'embedding_B' if is_embedding else 'B.weight'}"] = b.reshape(*b.shape, *more)
-        if "m" in matrices:
-            m = np.asarray(matrices["m"])
-            entries[f"{layers[name]}.lora_magnitude_vector"] = m.reshape(1, -1, *more) if more else m
-        if "bias" in matrices:
-            entries[f"{layers[name]}.lora_B.bias"] = np.asarray(matrices["bias"])
-    # peft takes whole modules and any biases.
+        if method.start != "noise" and len(layers[name]) > 1:
+            raise ValueError(f"start={method.start!r}: of {name}, which the file cuts; allowed: {name}:q, :k, :v")
+        # Layers that are one here have A in common, and their own outputs of the rest.
+        kinds = matrices.keys() & {"b", "m", "bias"}
+        cut = {kind: np.split(np.asarray(matrices[kind]), len(layers[name]), -1) for kind in kinds}
+        for k, layer in enumerate(layers[name]):
+            b = _back(cut["b"][k])
+            entries[f"{layer}.lora_{'embedding_A' if is_embedding else 'A.weight'}"] = _back(np.asarray(matrices["a"]))
+            entries[f"{layer}.lora_{'embedding_B' if is_embedding else 'B.weight'}"] = b.reshape(*b.shape, *more)
+            if "m" in matrices:
+                entries[f"{layer}.lora_magnitude_vector"] = cut["m"][k].reshape(1, -1, *more) if more else cut["m"][k]
+            if "bias" in matrices:
+                entries[f"{layer}.lora_B.bias"] = cut["bias"][k]
+    # peft takes whole modules, with the modules in them, and any biases.
     modules: dict[str, list[str]] = {}
     for target, entry in published.names.items():
         prefix = "" if HEADS & {*target.path.split("/")} else inside
-        modules.setdefault(prefix + entry.rpartition(".")[0], []).append(prefix + entry)
-    whole = sorted(layer for layer, parts in modules.items() if {*parts} <= entries.keys())
+        modules.setdefault((prefix + entry).rpartition(".")[0], []).append(prefix + entry)
+    outer = {layer[:k] for layer in modules for k, letter in enumerate(layer) if letter == "."} | {""}
+    whole = sorted(layer for layer, parts in modules.items() if layer not in outer and {*parts} <= entries.keys())
     biases = [entry for entry in entries if entry.endswith(".bias") and entry.rpartition(".")[0] not in whole]
     folder.mkdir(parents=True, exist_ok=True)
     arrays = {f"{PREFIX}{entry}": np.ascontiguousarray(array) for entry, array in entries.items()}
@@ -327,7 +340,7 @@ def write_peft(
         "peft_type": "LORA",
         "r": method.rank,
         "lora_alpha": method.alpha,
-        "target_modules": sorted({layer.rpartition(".")[2] for layer in layers.values()}),
+        "target_modules": sorted({layer.rpartition(".")[2] for layer in ranks}),
         "use_rslora": method.rank_stabilized,
         "use_dora": method.dora,
         "init_lora_weights": True if method.start == "noise" else method.start,
@@ -336,7 +349,6 @@ def write_peft(
         "bias": "all" if any(".lora_" not in entry for entry in biases) else "none",
         "task_type": None,
     }
-    ranks = {layer: new[name]["a"].shape[-1] for name, layer in layers.items()}
     if other := {layer: rank for layer, rank in ranks.items() if rank != method.rank}:
         power = 0.5 if method.rank_stabilized else 1
         config["rank_pattern"] = other

@@ -164,6 +164,35 @@ def test_norms_of_dora_scale_each_output(opened, tmp_path):
         read_lora(written(tmp_path, entries), {"unet": net})
 
 
+def test_norms_of_a_convolution_are_read_as_peft_writes_them(opened, tmp_path):
+    """m is [1, out, 1, 1] in peft, and [out, 1, 1, 1] in dora_scale, whose [1, in, 1, 1] are norms of inputs."""
+    net, path, rng = opened("sd"), ("conv_out", "kernel"), np.random.default_rng(4)
+    kernel = kernel_of(net, *path)
+    down, up = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 8, 3, 3), (4, 2, 1, 1)))
+    entries = {"unet.conv_out.lora_A.weight": down, "unet.conv_out.lora_B.weight": up}
+    m = rng.normal(size=(1, 4, 1, 1)).astype(np.float32)
+    adapted = kernel + np.einsum("rihw,or->hwio", down, up[..., 0, 0])
+    expected = adapted * m[0, :, 0, 0] / np.sqrt(np.square(adapted).sum((0, 1, 2)))
+    for more in ({"lora_magnitude_vector": m}, {"dora_scale": m.reshape(4, 1, 1, 1)}):
+        file = written(tmp_path, entries | {f"unet.conv_out.{kind}": value for kind, value in more.items()})
+        method, new = read_lora(file, {"unet": net})["unet"]
+        found = flatten_dict(method.merge(net.variables["params"], new))[path]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"norms \(1, 4, 1, 1\); allowed: \(4, 1\), one for each output"):
+        read_lora(written(tmp_path, entries | {"unet.conv_out.dora_scale": m}), {"unet": net})
+
+
+def test_the_authors_shift_and_scale_change_places_with_their_norms(opened, tmp_path):
+    """Outputs [shift, scale] of the file are [scale, shift] here: B and m alike."""
+    net, rng = opened("flux"), np.random.default_rng(5)
+    down, up, m = (rng.normal(size=shape).astype(np.float32) for shape in ((2, 32), (64, 2), (64, 1)))
+    name = "lora_unet_final_layer_adaLN_modulation_1"
+    entries = {f"{name}.lora_down.weight": down, f"{name}.lora_up.weight": up, f"{name}.dora_scale": m}
+    ((_, matrices),) = read_lora(written(tmp_path, entries), {"transformer": net})["transformer"][1].items()
+    np.testing.assert_array_equal(matrices["b"], np.concatenate([up[32:], up[:32]]).T)
+    np.testing.assert_array_equal(matrices["m"], np.concatenate([m[32:, 0], m[:32, 0]]))
+
+
 @pytest.mark.parametrize(
     ("entries", "message"),
     [

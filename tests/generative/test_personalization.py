@@ -178,6 +178,16 @@ def test_lora_starts_as_the_base_and_moves_its_matrices_alone(base, batch):
     jax.tree.map(np.testing.assert_array_equal, after.locked, state.locked)
 
 
+@pytest.mark.parametrize("start", ["pissa", "olora"])
+def test_parts_of_kernels_are_those_of_the_trained_network(start, base, batch):
+    """Before a step the network is the given one, W - s A B + s A B = W."""
+    lora = LoRA(rank=2, alpha=2.0, targets=("unet/to_*",), dora=True, start=start)
+    state = state_of(learner_of("lora", lora=lora), base, batch)
+    merged = lora.merge(state.locked["frozen"], state.params["adapter"])
+    chex.assert_trees_all_close(merged["unet"], base["unet"], atol=1e-5)
+    assert all(np.abs(new["b"]).max() > 0.1 for new in state.params["adapter"].values())
+
+
 @pytest.mark.parametrize("token", [6, 7])
 def test_each_of_two_new_words_starts_from_its_own_row(base, batch, token):
     """Rows 6 and 7 start as words 2 and 5; before a step the network is the given one."""

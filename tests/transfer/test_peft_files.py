@@ -2,12 +2,14 @@
 
 import json
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.models import create_model
+from dlcore.models.pretrained.snapshot import read_safetensors
 from dlcore.models.torch_weights import load_torch, published_names
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.lora import LoRA
@@ -150,19 +152,21 @@ def test_a_trained_head_is_written_beside_the_adapter(network, tmp_path):
     np.testing.assert_allclose(logits(method.merge(params, again)), expected, atol=1e-5)
 
 
-def test_the_adapter_of_an_embedding_by_hand(tmp_path):
-    """W [3 words, 2] + (4 / 1) (B A)^T with A = [1, 0, 2] over the words and B = [1, 3]."""
+@pytest.mark.parametrize("start", [True, "pissa", "olora"])
+def test_the_adapter_of_an_embedding_by_hand(start, tmp_path):
+    """W [3 words, 2] + (4 / 1) (B A)^T with A = [1, 0, 2] over the words and B = [1, 3]; tables start as they are."""
+    config = {"r": 1, "lora_alpha": 4, "init_lora_weights": start}
     entries = {
         f"{PREFIX}words.lora_embedding_A": np.array([[1.0, 0, 2]]),
         f"{PREFIX}words.lora_embedding_B": np.array([[1.0], [3]]),
     }
     names = {"params/table/embedding": "words.weight"}
-    method, new = from_peft({"r": 1, "lora_alpha": 4}, entries, names)
+    method, new = from_peft(config, entries, names)
     found = method.merge({"table": {"embedding": jnp.ones((3, 2))}}, new)["table"]["embedding"]
     np.testing.assert_allclose(found, [[5, 13], [1, 1], [9, 25]])
     # A resized table is saved beside its adapter.
     entries[f"{PREFIX}words.base_layer.weight"] = np.full((3, 2), 2.0)
-    method, new = from_peft({"r": 1, "lora_alpha": 4}, entries, names)
+    method, new = from_peft(config, entries, names)
     write_peft(tmp_path / "a", method, new, names)
     method, new = read_peft(tmp_path / "a", names)
     found = method.merge({"table": {"embedding": jnp.ones((2, 2))}}, new)["table"]["embedding"]
@@ -183,3 +187,97 @@ def test_parts_of_the_kernel_start_as_the_network(start):
         np.testing.assert_allclose(np.linalg.svd(3 * np.asarray(a @ b), compute_uv=False)[:2], s[:2], rtol=1e-5)
     else:
         np.testing.assert_allclose(np.asarray(b @ b.T), np.eye(2), atol=1e-6)
+    # From another network they start as its parts.
+    other = jnp.asarray(np.random.default_rng(1).normal(size=(5, 4)), jnp.float32)
+    adapted = Adapted(None, method)
+    variables = {"params": {"adapter": new, "trained": {}}, "frozen": params}
+    found = adapted.merge(adapted.rebase(variables, {"params": {"layer": {"kernel": other}}}))
+    np.testing.assert_allclose(found["params"]["layer"]["kernel"], other, atol=1e-6)
+
+
+QKV = {"params/qkv/kernel": "q.weight + k.weight + v.weight", "params/qkv/bias": "q.bias + k.bias + v.bias"}
+
+
+def test_an_adapter_of_queries_keys_and_values_is_written_under_the_names_of_all_three(tmp_path):
+    """With A in common, B, m and bias [B_q | B_k | B_v], and the rank of each: the merged network is the same."""
+    rng = np.random.default_rng(0)
+    shapes = {"a": (4, 2), "b": (2, 6), "m": (6,), "bias": (6,)}
+    new = {"qkv/kernel": {kind: rng.normal(size=shape).astype(np.float32) for kind, shape in shapes.items()}}
+    params = {"qkv": {"kernel": rng.normal(size=(4, 6)).astype(np.float32), "bias": np.zeros(6, np.float32)}}
+    method = LoRA(3, 6, ("qkv",), dora=True)
+    write_peft(tmp_path / "a", method, new, QKV)
+    entries = read_safetensors(tmp_path / "a" / "adapter_model.safetensors")
+    config = json.loads((tmp_path / "a" / "adapter_config.json").read_text())
+    assert config["target_modules"] == ["k", "q", "v"]
+    assert config["rank_pattern"] == {"q": 2, "k": 2, "v": 2}
+    for k, layer in enumerate("qkv"):
+        part, name = slice(2 * k, 2 * k + 2), f"{PREFIX}{layer}.lora_"
+        np.testing.assert_array_equal(entries[f"{name}A.weight"], new["qkv/kernel"]["a"].T)
+        np.testing.assert_array_equal(entries[f"{name}B.weight"], new["qkv/kernel"]["b"].T[part])
+        np.testing.assert_array_equal(entries[f"{name}B.bias"], new["qkv/kernel"]["bias"][part])
+        np.testing.assert_array_equal(entries[f"{name}magnitude_vector"], new["qkv/kernel"]["m"][part])
+    same, again = read_peft(tmp_path / "a", QKV)
+    chex.assert_trees_all_close(same.merge(params, again), method.merge(params, new), atol=1e-6)
+    with pytest.raises(ValueError, match="start='pissa': of qkv/kernel, which the file cuts; allowed: qkv/k"):
+        write_peft(tmp_path / "b", method._replace(start="pissa"), new, QKV)
+
+
+def test_a_layer_that_learns_beside_its_adapter_keeps_its_kernel(tmp_path):
+    """W' = V + 2 A B with the trained V; a parameter of no module, such as a class token, is in no module's list."""
+    names = {"params/cls_token": "cls_token", "params/fc/kernel": "fc.weight", "params/fc/inner/kernel": "fc.in.weight"}
+    rng = np.random.default_rng(0)
+    v, w = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    a, b = rng.normal(size=(3, 1)).astype(np.float32), rng.normal(size=(1, 4)).astype(np.float32)
+    token = np.ones((1, 1, 4), np.float32)
+    new = {"adapter": {"fc/kernel": {"a": a, "b": b}}, "trained": {"fc": {"kernel": v}, "cls_token": token}}
+    for inside in ("", "vit."):
+        folder = tmp_path / f"{inside}a"
+        write_peft(folder, LoRA(1, 2), new, names, inside=inside)
+        assert json.loads((folder / "adapter_config.json").read_text())["modules_to_save"] is None
+        method, again = read_peft(folder, names)
+        merged = method.merge({"fc": {"kernel": w}, "cls_token": 0 * token}, again)
+        np.testing.assert_allclose(merged["fc"]["kernel"], v + 2 * a @ b, atol=1e-6)
+        np.testing.assert_array_equal(merged["cls_token"], token)
+    new = {"adapter": {}, "trained": {"fc": {"kernel": v}}}
+    write_peft(tmp_path / "outer", LoRA(1, 2), new, names)  # fc has a module in it that did not learn
+    assert json.loads((tmp_path / "outer" / "adapter_config.json").read_text())["modules_to_save"] is None
+
+
+def test_values_and_matrices_of_a_1x1_convolution_fit_a_linear_layer():
+    """W [out, in, 1, 1] of the file is W^T here, and W^T + 3 (B A)^T with its adapter; a table [1, N, D] is [N, D]."""
+    names = {"params/fc/kernel": "fc.weight", "params/table": "table"}
+    rng = np.random.default_rng(0)
+    w, a, b, table = (rng.normal(size=shape).astype(np.float32) for shape in ((4, 3), (1, 3), (4, 1), (1, 5, 2)))
+    entries = {f"{PREFIX}fc.base_layer.weight": w[..., None, None], f"{PREFIX}table": table}
+    entries |= {f"{PREFIX}fc.lora_A.weight": a[..., None, None], f"{PREFIX}fc.lora_B.weight": b[..., None, None]}
+    method, new = from_peft({"r": 1, "lora_alpha": 3}, entries, names)
+    params = {"fc": {"kernel": np.zeros((3, 4), np.float32)}, "table": np.zeros((5, 2), np.float32)}
+    merged = method.merge(params, new)
+    np.testing.assert_allclose(merged["fc"]["kernel"], (w + 3 * b @ a).T, atol=1e-6)
+    np.testing.assert_array_equal(merged["table"], table[0])
+
+
+A_AND_B = {f"{PREFIX}fc.lora_A.weight": np.ones((1, 3)), f"{PREFIX}fc.lora_B.weight": np.ones((4, 1))}
+
+
+def test_entries_that_have_no_place_are_refused_by_name():
+    """A count of updates says nothing; statistics, a second file's layer and a convolution's parts have no place."""
+    names = {"params/fc/kernel": "fc.weight", "batch_stats/norm/mean": "norm.running_mean"}
+    config, params = {"r": 1, "lora_alpha": 1}, {"fc": {"kernel": jnp.zeros((3, 4))}}
+    method, new = from_peft(config, A_AND_B | {f"{PREFIX}norm.num_batches_tracked": np.array(3)}, names)
+    np.testing.assert_array_equal(method.merge(params, new)["fc"]["kernel"], np.ones((3, 4)))
+    square = {f"{PREFIX}fc.lora_A.weight": np.ones((1, 3, 3, 3)), f"{PREFIX}fc.lora_B.weight": np.ones((4, 1, 1, 1))}
+    for change, entries, message in (
+        ({}, A_AND_B | {f"{PREFIX}norm.running_mean": np.zeros(4)}, "norm.running_mean: a running statistic; allowed"),
+        ({}, A_AND_B | {f"{PREFIX}other.fc.lora_A.weight": np.zeros((1, 3))}, "other.fc.* a second a of fc/kernel"),
+        ({"init_lora_weights": "pissa"}, square, "init_lora_weights='pissa': beside .*, a convolution"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            from_peft(config | change, entries, names)
+    for entries, message in (
+        (A_AND_B | {f"{PREFIX}fc.lora_B.bias": np.ones(4)}, "fc/kernel: a bias of B; allowed: none"),
+        (square, r"fc/kernel: A B \[3, 3, 3, 4\]; allowed: \[3, 4\], as the kernel"),
+    ):
+        method, new = from_peft(config, entries, names)
+        with pytest.raises(ValueError, match=message):
+            method.merge(params, new)
