@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_range, check_shapes
-from dlcore.ops.precision import centered, to_acc_dtype
+from dlcore.ops.precision import add_center, centered, to_acc_dtype
 
 __all__ = [
     "Gaussian",
@@ -74,7 +74,7 @@ def gaussian_mle(x: Any) -> Gaussian:
     """
     check_points("x", x)
     x, center = centered(x)
-    return Gaussian(x.mean(0) + center, _scatter(x) / len(x))
+    return Gaussian(add_center(x.mean(0), center), _scatter(x) / len(x))
 
 
 def gaussian_map(x: Any, prior: Prior) -> Gaussian:
@@ -107,7 +107,7 @@ def gaussian_map(x: Any, prior: Prior) -> Gaussian:
         )
     x, mean, center = centered(points, prior_mean)
     gaussian = _gaussian_map(x, prior._replace(mean=mean))
-    return gaussian._replace(mean=gaussian.mean + center)
+    return gaussian._replace(mean=add_center(gaussian.mean, center))
 
 
 def gaussian_log_density(x: jax.Array, gaussian: Gaussian) -> jax.Array:

@@ -22,7 +22,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points, product_rounding
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import squared_distances
-from dlcore.ops.precision import centered
+from dlcore.ops.precision import add_center, centered
 
 __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 
@@ -79,7 +79,7 @@ def kmeans(
     _check_counts(restarts=restarts, max_iterations=max_iterations, block=block)
     x, mean = centered(x)
     best = _best_of(key, x, num_clusters, restarts, max_iterations, block)
-    return best._replace(centers=best.centers + mean)
+    return best._replace(centers=add_center(best.centers, mean))
 
 
 def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None = None) -> KMeans:
@@ -98,7 +98,7 @@ def lloyd(x: Any, centers: Any, *, max_iterations: int = 100, block: int | None 
     _check_counts(max_iterations=max_iterations, block=block)
     x, centers, mean = centered(x, centers)
     result = _lloyd(x, centers.astype(x.dtype), max_iterations, block)
-    return result._replace(centers=result.centers + mean)
+    return result._replace(centers=add_center(result.centers, mean))
 
 
 def nearest_center(x: Any, centers: Any, *, block: int | None = None) -> tuple[jax.Array, jax.Array]:

@@ -24,7 +24,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.density import Gaussian, gaussian_log_density
 from dlcore.classic_ml.points import check_points
 from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
-from dlcore.ops.precision import acc_dtype_of, centered, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, add_center, centered, to_acc_dtype
 
 __all__ = [
     "Mixture",
@@ -169,7 +169,7 @@ def mixture_step(
     check_finite("epsilon", epsilon)
     x, mixture, center = _to_center(x, mixture)
     mixture, value = _step(x, mixture, epsilon, diagonal)
-    return mixture._replace(means=mixture.means + center), value
+    return mixture._replace(means=add_center(mixture.means, center)), value
 
 
 @functools.partial(jax.jit, static_argnames="diagonal")

@@ -22,7 +22,7 @@ import numpy as np
 from dlcore.choices import check_whole_number, is_whole_number
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_shapes
-from dlcore.ops.precision import centered, to_acc_dtype
+from dlcore.ops.precision import add_center, centered, to_acc_dtype
 
 __all__ = ["SOM", "grid_positions", "quantization_error", "som", "som_batch_update", "topographic_error", "winners"]
 
@@ -76,7 +76,7 @@ def som(
     noise = jax.random.normal(key, (rows * columns, x.shape[1]), x.dtype)
     start = x.mean(0) + 0.01 * (x + center).std() * noise
     w, quantization, topographic = _train(x, start, jnp.geomspace(first, last, epochs), tuple(shape))
-    return SOM((w + center).reshape(rows, columns, -1), quantization, topographic)
+    return SOM(add_center(w, center).reshape(rows, columns, -1), quantization, topographic)
 
 
 def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: float | jax.Array) -> jax.Array:
@@ -95,7 +95,7 @@ def som_batch_update(x: jax.Array, w: jax.Array, positions: jax.Array, sigma: fl
     check_shapes(sigma=(sigma, "> 0"))
     check_finite("sigma", sigma)
     x, w, center = centered(x, w)
-    return _batch_update(x, w, to_acc_dtype(positions), sigma) + center
+    return add_center(_batch_update(x, w, to_acc_dtype(positions), sigma), center)
 
 
 @jax.jit

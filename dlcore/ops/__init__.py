@@ -120,7 +120,7 @@ from dlcore.ops.patches import patch_grid, patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
-from dlcore.ops.precision import acc_dtype_of, centered, product, result_dtype, to_acc_dtype, to_namespace
+from dlcore.ops.precision import acc_dtype_of, add_center, centered, product, result_dtype, to_acc_dtype, to_namespace
 from dlcore.ops.replica import (
     REPLICA,
     all_gather,
@@ -152,6 +152,7 @@ __all__ = [
     "acc_dtype_of",
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "add_center",
     "adjacent_faces",
     "affine_grid",
     "all_gather",

@@ -21,7 +21,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["acc_dtype_of", "centered", "product", "result_dtype", "to_acc_dtype", "to_namespace"]
+__all__ = ["acc_dtype_of", "add_center", "centered", "product", "result_dtype", "to_acc_dtype", "to_namespace"]
 
 
 def acc_dtype_of(*values: Any) -> Any:
@@ -78,18 +78,42 @@ def centered(x: Any, *more_points: Any, center: Any = None) -> tuple[jax.Array, 
       center: [D]; None for the mean of `x`, through which no gradient flows.
 
     Returns:
-      (x - center, each of `more_points` - center, center), at least float32. The center is rounded to its dtype first,
-      so that adding it puts the points back where they were.
+      (x - center, each of `more_points` - center, center), at least float32. The center is rounded to this dtype first,
+      so that adding it (`add_center`) puts the points back where they were; it is NumPy's float64 where an array of the
+      host has 64 bits.
     """
     arrays = (x, *more_points)
-    if any(isinstance(array, jax.Array) for array in (*arrays, center)):
+    is_wide = _are_wide(arrays)
+    if any(isinstance(array, jax.core.Tracer if is_wide else jax.Array) for array in (*arrays, center)):
         arrays = tuple(to_acc_dtype(array) for array in arrays)
         center = jax.lax.stop_gradient(arrays[0].mean(0)) if center is None else to_acc_dtype(center)
         return (*(array - center for array in arrays), center)
     arrays64 = tuple(np.asarray(array, np.float64) for array in arrays)
     dtype = acc_dtype_of(*map(np.asarray, arrays))
     center = np.asarray(arrays64[0].mean(0) if center is None else center, dtype)
-    return (*(jnp.asarray(array - center.astype(np.float64), dtype) for array in arrays64), jnp.asarray(center))
+    center64 = center.astype(np.float64)
+    moved = (jnp.asarray(array - center64, dtype) for array in arrays64)
+    return (*moved, center64 if is_wide else jnp.asarray(center))
+
+
+def _are_wide(arrays: tuple[Any, ...]) -> bool:
+    """Whether one of the arrays is of the host and has 64 bits, which jax would cut."""
+    return any(not isinstance(array, jax.Array) and np.asarray(array).dtype in ("f8", "i8", "u8") for array in arrays)
+
+
+def add_center(points: jax.Array, center: Any) -> Any:
+    """Put points back where they were before `centered`.
+
+    Args:
+      points: [..., D], relative to the center.
+      center: [D], of `centered`.
+
+    Returns:
+      points + center, NumPy's float64 where the center is: a step of float32 is half a meter on a map.
+    """
+    if isinstance(center, np.ndarray) and not isinstance(points, jax.core.Tracer):
+        return np.asarray(points, np.float64) + center
+    return points + center
 
 
 def product(*matrices: Any) -> Any:
@@ -115,8 +139,9 @@ def to_namespace(*arrays: Any) -> tuple[Any, ...]:
       *arrays: [...], numbers of any type; None stays None.
 
     Returns:
-      (numpy where none is an array of jax, else jax.numpy, each of the arrays).
+      (numpy where none is an array of jax, or none is traced and one of the host has 64 bits, else jax.numpy; each of
+      the arrays).
     """
-    if any(isinstance(array, jax.Array) for array in arrays):
+    if any(isinstance(array, jax.core.Tracer if _are_wide(arrays) else jax.Array) for array in arrays):
         return jnp, *(None if array is None else to_acc_dtype(array) for array in arrays)
     return np, *(None if array is None else np.asarray(array, np.float64) for array in arrays)

@@ -150,3 +150,16 @@ def test_a_far_origin_is_subtracted_before_the_cast(dtype):
     np.testing.assert_allclose(
         gaussian_map(x, prior).covariance, gaussian_map(x - x[0], prior._replace(mean=np.zeros(1))).covariance
     )
+
+
+def test_a_fit_far_from_0_evaluates_the_points_it_was_fitted_to():
+    """Meters on a map, where float32 has steps of half a meter: densities do not depend on the origin."""
+    x = np.array([[-0.1], [0.0], [0.1], [0.2]])
+    far = x + 5_782_566.125
+    fit = gaussian_mle(far)
+    np.testing.assert_allclose(fit.mean, [5_782_566.175], rtol=1e-15, atol=1e-7)
+    expected = -0.5 * ((x[:, 0] - 0.05) ** 2 / x.var() + np.log(2 * np.pi * x.var()))
+    np.testing.assert_allclose(gaussian_log_density(far, fit), expected, rtol=1e-4)
+    # A prior worth four points, whose mean is 0.2 m away: halfway between.
+    at_map = gaussian_map(far, Prior(far.mean(0) + 0.2, 4.0, np.eye(1), 1.0))
+    np.testing.assert_allclose(at_map.mean - far.mean(0), [0.1], atol=1e-7)

@@ -175,3 +175,13 @@ def test_offsets_that_float32_cannot_hold_are_subtracted_first():
         assert float(lloyd(moved, moved[[0, 2]]).inertia) == pytest.approx(1.0)
         np.testing.assert_array_equal(nearest_center(moved, moved[[0, 2]])[0], [0, 0, 1, 1])
         assert sorted(np.asarray(kmeans(jax.random.key(0), moved, 2).labels)[::2]) == [0, 1]
+
+
+def test_centers_far_from_0_are_means_of_their_points():
+    """Two groups 0.2 m apart on a map, where float32 has steps of half a meter."""
+    x = 5_782_566.125 + np.array([[0.0], [0.02], [0.2], [0.22]])
+    found = kmeans(jax.random.key(0), x, 2, restarts=2)
+    np.testing.assert_allclose(np.sort(found.centers, axis=0) - x[0], [[0.01], [0.21]], atol=1e-7)
+    labels, distances = nearest_center(x, found.centers)
+    np.testing.assert_array_equal(labels, found.labels)
+    np.testing.assert_allclose(distances, 1e-4, rtol=1e-4)

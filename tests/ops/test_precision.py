@@ -5,7 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.ops import acc_dtype_of, centered, nearest_points, result_dtype, squared_distances, to_acc_dtype
+from dlcore.ops import (
+    acc_dtype_of,
+    add_center,
+    centered,
+    nearest_points,
+    result_dtype,
+    squared_distances,
+    to_acc_dtype,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +48,11 @@ def test_float64_is_centered_before_it_is_cast():
     points, others, center = centered(x, x[:1] + 0.0625)
     np.testing.assert_array_equal(points[1] - points[0], [1, 0.5])
     np.testing.assert_array_equal(others - points[:1], [[0.0625, 0.0625]])
-    assert points.dtype == others.dtype == center.dtype == np.float32
+    assert points.dtype == others.dtype == np.float32
+    np.testing.assert_array_equal(add_center(points, center), x)
+    # Results of jax beside arrays of the host.
+    others = centered(x, jnp.float32(x[:1]))[1]
+    np.testing.assert_array_equal(others - points[:1], np.float64(np.float32(x[:1])) - x[:1])
 
 
 def test_constants_of_a_compiled_program_are_centered_alike():
