@@ -11,6 +11,7 @@ all N M D of them is kept, nor in the backward pass. On a CPU it takes 2 to 8 ti
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -45,7 +46,7 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
       y: [M, D].
 
     Returns:
-      [N, M], at least float32. Distances of float64 points in NumPy are right wherever the origin lies.
+      [N, M], at least float32. Those of float64 and whole numbers in NumPy are right wherever the origin is.
     """
     check_shapes(x=(x, "N D"), y=(y, "M D"))
     return _squared_distances(*_to_same_origin(x, y))
@@ -68,10 +69,21 @@ def nearest_points(x: jax.Array, y: jax.Array) -> jax.Array:
 
 
 def _to_same_origin(x: Any, y: Any) -> tuple[jax.Array, jax.Array]:
-    if all(isinstance(points, np.ndarray) and points.dtype == np.float64 for points in (x, y)):
-        y, x, _ = centered(y, x)
-        return x, y
+    if any(map(_loses_digits, (x, y))) and not any(isinstance(points, jax.core.Tracer) for points in (x, y)):
+        center = np.asarray(y, np.float64).mean(0)
+        is_whole = all(np.asarray(points).dtype.kind in "iu" for points in (x, y))  # distances stay whole, too
+        return centered(*map(np.asarray, (x, y)), center=np.round(center) if is_whole else center)[:2]
     return to_acc_dtype(x), to_acc_dtype(y)
+
+
+def _loses_digits(points: Any) -> bool:
+    """Whether a cast to float32 would round an array of the host."""
+    if isinstance(points, jax.Array):
+        return False
+    points = np.asarray(points)
+    return points.dtype == np.float64 or (
+        points.dtype.kind in "iu" and np.abs(points.astype(float)).max(initial=0) > 2**24
+    )
 
 
 @jax.jit

@@ -74,3 +74,16 @@ def test_distances_of_bytes_and_halves():
     x, y = np.array([[200, 3]], np.uint8), np.array([[10, 5]], np.uint8)
     np.testing.assert_array_equal(squared_distances(x, y), [[190**2 + 2**2]])
     assert squared_distances(x.astype(np.float16), y.astype(np.float16)).dtype == np.float32
+
+
+def test_distances_of_points_that_float32_cannot_hold_are_those_near_0():
+    """A second in milliseconds since 1970 is 1e6 squared; small whole numbers have whole distances."""
+    times = np.array([[1_700_000_000_000], [1_700_000_001_000]])
+    for x, y in ((times, times), (times.astype(float), times), (times, times.astype(float))):
+        np.testing.assert_array_equal(squared_distances(x, y), [[0, 1e6], [1e6, 0]])
+        np.testing.assert_array_equal(nearest_points(x[:, None], y), [[0], [1]])
+    meters = np.array([[2.0**24 + 4], [2.0**24 + 7]])  # beside float32, which has steps of 2 there
+    np.testing.assert_array_equal(squared_distances(meters, meters[:1].astype(np.float32)), [[0], [9]])
+    squares = np.array([[0], [1], [5]], np.int32) + 2**25
+    np.testing.assert_array_equal(squared_distances(squares, squares), [[0, 1, 25], [1, 0, 16], [25, 16, 0]])
+    np.testing.assert_array_equal(squared_distances(squares[1:], jnp.float32(squares[:1])), [[1], [25]])
