@@ -21,7 +21,7 @@ import numpy as np
 
 from dlcore.choices import is_whole_number
 from dlcore.ops.checks import check_finite, check_indices, check_shapes
-from dlcore.ops.precision import centered, result_dtype
+from dlcore.ops.precision import add_center, centered, result_dtype
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
@@ -154,13 +154,16 @@ def euler_characteristic(faces: np.ndarray) -> int:
 
 def _from_first(vertices: Any) -> tuple[jax.Array, jax.Array]:
     """(vertices less the first one, the first one), so that those far from 0 keep their digits."""
-    points, first = centered(vertices, center=vertices[:1].sum(0))
-    return points, first
+    vertices = vertices if isinstance(vertices, jax.Array) else np.asarray(vertices)
+    return centered(vertices, center=vertices[:1].sum(0))
 
 
 def _corners(vertices: Any, faces: Any) -> tuple[jax.Array, ...]:
     """The corners (a, b, c) of each face, seen from the first vertex."""
-    vertices = _from_first(vertices)[0]
+    return _rows_of(_from_first(vertices)[0], faces)
+
+
+def _rows_of(vertices: jax.Array, faces: Any) -> tuple[jax.Array, ...]:
     return tuple(vertices[jnp.asarray(faces)[:, k]] for k in range(3))
 
 
@@ -264,10 +267,10 @@ def mesh_laplacian(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
 
 @functools.partial(jax.jit, static_argnames="count")
 def _sample(key, vertices, faces, count, face_mask):
-    a, b, c = _corners(vertices, faces)
+    a, b, c = _rows_of(vertices, faces)
     normals = jnp.cross(b - a, c - a)
     weights = jax.lax.stop_gradient(_length(normals))
-    weights = weights if face_mask is None else jnp.where(face_mask > 0, weights, 0)
+    weights = weights if face_mask is None else jnp.where(jnp.asarray(face_mask) > 0, weights, 0)
     choice, square = jax.random.split(key)
     # A face by its share of the total area.
     cumulative = jnp.cumsum(weights)
@@ -298,18 +301,18 @@ def sample_mesh(
     check_mesh(vertices, faces)
     if not is_whole_number(count) or count < 1:
         raise ValueError(f"count={count}: no points; allowed: whole numbers of at least 1")
-    if face_mask is not None and face_mask.shape != faces.shape[:1]:
-        raise ValueError(f"face_mask.shape={face_mask.shape}: does not fit faces; allowed: {faces.shape[:1]}")
+    if face_mask is not None and np.shape(face_mask) != (len(faces),):
+        raise ValueError(f"face_mask.shape={np.shape(face_mask)}: does not fit faces; allowed: {(len(faces),)}")
     if not len(faces):
         raise ValueError("faces: there are none; allowed: at least one face")
+    vertices, origin = _from_first(vertices)
     if not any(isinstance(v, jax.core.Tracer) for v in (vertices, faces, face_mask)):
-        a, b, c = (np.asarray(v) for v in _corners(vertices, faces))
+        a, b, c = np.asarray(vertices)[np.asarray(faces).T]
         area = np.linalg.norm(np.cross(b - a, c - a), axis=-1)
         if not (area if face_mask is None else area[np.asarray(face_mask) > 0]).sum() > 0:
             raise ValueError("vertices: no face has an area; allowed: a mesh with a surface")
-    vertices, origin = _from_first(vertices)
     points, normals, face = _sample(key, vertices, jnp.asarray(faces), count, face_mask)
-    return points + origin, normals, face
+    return add_center(points, origin), normals, face
 
 
 def subdivide_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -66,7 +66,9 @@ def test_a_mesh_far_from_the_origin_has_the_measures_of_its_vertices(dtype, offs
     assert float(ops.mesh_volume(far, faces)) == pytest.approx(volume, rel=1e-5)
     np.testing.assert_allclose(ops.face_areas(far, faces), areas, rtol=1e-4)
     np.testing.assert_allclose(ops.face_normals(far, faces), normals / areas[:, None] / 2, atol=1e-4)
-    _, sampled, face = ops.sample_mesh(jax.random.key(0), far, faces, 20)
+    points, sampled, face = ops.sample_mesh(jax.random.key(0), far, faces, 20)
+    away = np.abs(((points - far.astype(np.float64).mean(0) - a[face]) * normals[face]).sum(1)) / areas[face] / 2
+    np.testing.assert_allclose(away, 0, atol=1e-6 if dtype == np.float64 else 1)  # from the plane of their face
     np.testing.assert_allclose(sampled, (normals / areas[:, None] / 2)[face], atol=1e-4)
     edges = ops.mesh_edges(faces)
     neighbors = [np.concatenate([edges[edges[:, 0] == i, 1], edges[edges[:, 1] == i, 0]]) for i in range(len(far))]
@@ -270,3 +272,10 @@ def test_spheres_and_samples_at_their_limits():
     ):
         with pytest.raises(ValueError, match=message):
             ops.mesh_laplacian(BENT, np.array(edges), mask)
+
+
+def test_meshes_may_be_lists():
+    vertices, faces = [[0.0, 0, 0], [3, 0, 0], [0, 4, 0], [0, 0, 12]], [[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]
+    np.testing.assert_allclose(ops.face_areas(vertices, faces)[:3], [6, 18, 24])
+    np.testing.assert_allclose(ops.mesh_laplacian(vertices, [[0, 1], [0, 2]])[0], [1.5, 2, 0])
+    assert (ops.sample_mesh(jax.random.key(0), vertices, faces, 4, [0, 1, 0, 0])[2] == 1).all()
