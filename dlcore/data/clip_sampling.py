@@ -150,6 +150,7 @@ class SampledClips:
       workers: threads that decode.
       read_rows: function (videos [B], frames [B, length]) -> [B, length, H, W, 3] that reads all clips of a batch at
         once; None calls `read` for each.
+      frame_rate: frames per second at which videos of a variable rate are read; None where strides say it.
 
     Raises:
       ValueError: `length` or `num_views` is no whole number of at least 1, `short` is unknown, or a clip is longer than
@@ -168,6 +169,7 @@ class SampledClips:
     short: Short = "error"
     workers: Workers = field(default_factory=lambda: Workers(0))
     read_rows: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = field(default=None, repr=False)
+    frame_rate: float | None = None
 
     dtype = np.dtype(np.uint8)
     ndim = 5
@@ -201,7 +203,8 @@ class SampledClips:
     def settings(self) -> dict[str, Any]:
         """The settings that pixels depend on, JSON-able, to compare on resume."""
         strides = sorted(set(self.strides.tolist()))
-        return {"size": list(self.size), "length": self.length, "strides": strides, "short": self.short}
+        rate = {} if self.frame_rate is None else {"frame_rate": self.frame_rate}
+        return {"size": list(self.size), "length": self.length, "strides": strides, "short": self.short} | rate
 
     def __len__(self) -> int:
         return len(self.records)
@@ -278,6 +281,7 @@ class SampledClips:
             records=np.concatenate([self.records, other.records + first]),
             read_rows=None,
             views=np.concatenate([self.views, other.views]),
+            frame_rate=other.frame_rate if self.frame_rate is None else self.frame_rate,
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

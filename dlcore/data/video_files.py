@@ -112,11 +112,11 @@ def open_video(path: str | Path) -> VideoFile:
     return video
 
 
-def frame_times(path: str | Path) -> np.ndarray:
+def frame_times(path: str | Path | VideoFile) -> np.ndarray:
     """Find the time at which each frame of a video is shown.
 
     Args:
-      path: path of a GIF or a video file.
+      path: path of a GIF or a video file, or what `open_video` read of it.
 
     Returns:
       [N] float64, seconds from the start; frames of a variable rate are not evenly spaced.
@@ -124,9 +124,10 @@ def frame_times(path: str | Path) -> np.ndarray:
     Raises:
       FileNotFoundError, ValueError, MissingPackage: as `open_video`; or a folder of frames, which has no times.
     """
-    if open_video(path).frame_rate is None:
-        raise ValueError(f"path={str(path)!r}: a folder of frames, which has no times; allowed: a GIF or a video file")
-    path = Path(path)
+    video = path if isinstance(path, VideoFile) else open_video(path)
+    if video.frame_rate is None:
+        raise ValueError(f"path={video.path!r}: a folder of frames, which has no times; allowed: a GIF or a video file")
+    path = Path(video.path)
     if path.suffix.lower() in ANIMATIONS:
         return np.cumsum([0, *_durations(*_version(path))[:-1]]) / 1000
     return _index(*_version(path)).times.copy()
@@ -218,9 +219,8 @@ def _durations(path: str, modified: int, num_bytes: int) -> list[float]:
         for i in range(getattr(image, "n_frames", 1)):
             image.seek(i)
             image.load()
-            milliseconds.append(image.info.get("duration", 0))
-    # Browsers show a frame without a duration for a tenth of a second.
-    return milliseconds if any(milliseconds) else [100] * len(milliseconds)
+            milliseconds.append(image.info.get("duration", 0) or 100)  # as browsers show a frame without a duration
+    return milliseconds
 
 
 def _open_file(path: Path) -> VideoFile:

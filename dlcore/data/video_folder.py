@@ -193,14 +193,15 @@ def labeled_clips(
     workers = Workers() if workers is None else workers
     paths = sorted({str(video.path) for video in videos})
     files = dict(zip(paths, workers.fill(np.empty(len(paths), object), lambda i: open_video(paths[i])), strict=True))
-    opened, frames, strides = [files[str(video.path)] for video in videos], [], []
+    opened, frames, strides, is_resampled = [files[str(video.path)] for video in videos], [], [], False
     for video, file in zip(videos, opened, strict=True):
         if file.frame_rate is None and (frame_rate is not None or video.seconds is not None):
             raise ValueError(
                 f"frame_rate={frame_rate}: {video.name} is a folder of frames, which has no times; allowed: a stride"
             )
-        part, step = _frames_of(file, video.seconds, frame_rate)
+        part, step, by_time = _frames_of(file, video.seconds, frame_rate)
         frames.append(part)
+        is_resampled |= by_time
         strides.append(step or stride)
 
     def read(i: int, indices: np.ndarray) -> np.ndarray:
@@ -218,6 +219,7 @@ def labeled_clips(
         pair,
         short,
         workers,
+        frame_rate=frame_rate if is_resampled else None,
     )
     num_short = int((clips.spans > clips.num_frames).sum())
     done = {"loop": "they begin again", "clamp": "their last frame is repeated"}
@@ -239,25 +241,25 @@ def labeled_clips(
 
 def _frames_of(
     file: VideoFile, seconds: tuple[float, float] | None, frame_rate: float | None
-) -> tuple[np.ndarray, int | None]:
-    """Return the numbers of the frames that a part of a video shows, and their distance in a clip; None for any.
+) -> tuple[np.ndarray, int | None, bool]:
+    """Return (the numbers of a part's frames, their distance in a clip or None for any, whether they are not even).
 
     Where frames are not evenly spaced, these are the frames on display at the times of `frame_rate`.
     """
     if seconds is None and frame_rate is None:
-        return np.arange(file.num_frames), None
-    times, close = frame_times(file.path), 1e-6  # sums of decimals, such as 0.1 + 0.2, differ by less
+        return np.arange(file.num_frames), None, False
+    times, close = frame_times(file), 1e-6  # sums of decimals, such as 0.1 + 0.2, differ by less
     start, end = (0.0, np.inf) if seconds is None else seconds
     first = max(0, np.searchsorted(times, start + close, "right") - 1)
     part = np.arange(first, max(first + 1, np.searchsorted(times, end - close)))
     if frame_rate is None:
-        return part, None
+        return part, None, False
     display_times, periods = times[part] - times[first], np.diff(times[part])
     if len(periods) == 0 or np.ptp(periods) < close:
         rate = round(len(periods) / display_times[-1], 6) if len(periods) else file.frame_rate
-        return part, max(1, round(rate / frame_rate))
+        return part, max(1, round(rate / frame_rate)), False
     sample_times = np.arange(int((display_times[-1] + close) * frame_rate) + 1) / frame_rate
-    return part[np.searchsorted(display_times, sample_times + close, "right") - 1], 1
+    return part[np.searchsorted(display_times, sample_times + close, "right") - 1], 1, True
 
 
 def _folders(path: Path) -> list[Path]:

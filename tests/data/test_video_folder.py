@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.data.video_files import open_video, read_frames
+from dlcore.data.video_files import frame_times, open_video, read_frames
 from dlcore.data.video_folder import LabeledVideo, labeled_clips, list_classes, list_videos
 
 
@@ -273,3 +273,26 @@ def test_a_part_of_a_video_ends_with_it_and_has_a_frame(tmp_path):
     for rate, stride in ((60, 1), (10, 2), (17, 1)):
         clips = labeled_clips([LabeledVideo(path, 0, "v")], "x", length=3, size=8, frame_rate=rate).arrays["image"]
         assert clips.settings == {"size": [8, 8], "length": 3, "strides": [stride], "short": "error"}
+
+
+def test_clips_of_another_frame_rate_have_other_settings(tmp_path):
+    """A resumed run compares settings: of a variable rate, the stride is 1 whatever the rate of its clips."""
+    first, *rest = (Image.fromarray(gray(value)) for value in (0, 50, 100, 150))
+    first.save(tmp_path / "v.gif", save_all=True, append_images=rest, duration=[100, 300, 100, 100])
+
+    def clips(rate):
+        return labeled_clips([LabeledVideo(tmp_path / "v.gif", 0, "v")], "x", length=2, size=8, frame_rate=rate)
+
+    ten, five = (clips(rate).arrays["image"] for rate in (10, 5))
+    assert ten.settings == {"size": [8, 8], "length": 2, "strides": [1], "short": "error", "frame_rate": 10}
+    assert five.concatenate(five).settings == ten.settings | {"frame_rate": 5}
+
+
+def test_single_frames_without_a_duration_have_a_tenth_of_a_second(tmp_path):
+    first, *rest = (Image.fromarray(gray(value)) for value in (0, 50, 100, 150, 200))
+    first.save(tmp_path / "v.gif", save_all=True, append_images=rest, duration=[0, 0, 0, 0, 1000])
+    np.testing.assert_allclose(frame_times(tmp_path / "v.gif"), [0, 0.1, 0.2, 0.3, 0.4])
+    assert open_video(tmp_path / "v.gif").frame_rate == pytest.approx(5 / 1.4)
+    videos = [LabeledVideo(tmp_path / "v.gif", 0, "v")]
+    source = labeled_clips(videos, "x", length=2, size=8, frame_rate=5)
+    assert source.arrays["image"].settings["strides"] == [2]  # 10 frames a second
