@@ -17,7 +17,7 @@ from dlcore.classical_vision.homography import normalize_points
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane
 from dlcore.ops.checks import check_finite, check_spread
-from dlcore.ops.precision import product, to_acc_dtype
+from dlcore.ops.precision import product, to_acc_dtype, to_namespace
 
 __all__ = [
     "Structure",
@@ -37,8 +37,8 @@ class Structure(NamedTuple):
       rotation: [3, 3], from the first camera to the second.
       translation: [3], of length 1; 0 where the camera only turned or stood still, which leaves no points.
       points: [N, 3]; means nothing where the mask is False.
-      mask: [N] bool, inliers in front of both cameras, near enough that they move more than the threshold between the
-        images once these are turned alike.
+      mask: [N] bool, inliers in front of both cameras, near enough that they move more than 1.77 times the threshold
+        between the images once these are turned alike.
     """
 
     rotation: jax.Array
@@ -56,9 +56,9 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
       mask: [V, N] bool, where a view shows a point; None for everywhere.
 
     Returns:
-      [N, 3]; not finite for points at infinity.
+      [N, 3], NumPy's float64 of arrays of the host; not finite for points at infinity.
     """
-    cameras, pixels = to_acc_dtype(cameras), to_acc_dtype(pixels)
+    xp, cameras, pixels = to_namespace(cameras, pixels)
     if cameras.shape[1:] != (3, 4) or pixels.shape[::2] != (len(cameras), 2) or len(cameras) < 2:
         raise ValueError(
             f"cameras.shape={cameras.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [V, 3, 4] and "
@@ -67,9 +67,9 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
     check_finite("cameras", cameras)
     check_finite("pixels", pixels)
     rows = pixels[..., None] * cameras[:, None, 2:] - cameras[:, None, :2]  # [V, N, 2, 4]
-    rows = rows if mask is None else rows * mask[..., None, None]
-    matrices = jnp.moveaxis(rows, 1, 0).reshape(pixels.shape[1], -1, 4)
-    points = jnp.linalg.svd(matrices, full_matrices=False)[2][:, -1]
+    rows = rows if mask is None else rows * xp.asarray(mask)[..., None, None]
+    matrices = xp.moveaxis(rows, 1, 0).reshape(pixels.shape[1], -1, 4)
+    points = xp.linalg.svd(matrices, full_matrices=False)[2][:, -1]
     return points[:, :3] / points[:, 3:]
 
 

@@ -30,7 +30,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, check_whole_number
 from dlcore.ops.checks import check_finite, check_shapes
-from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, add_center, product, result_dtype, to_acc_dtype, to_namespace
 
 __all__ = [
     "camera_center",
@@ -109,11 +109,12 @@ def camera_matrix(intrinsics: jax.Array, rotation: jax.Array, translation: jax.A
       translation: [3], world to camera.
 
     Returns:
-      [3, 4], which takes (X, Y, Z, 1) to (u w, v w, w).
+      [3, 4], which takes (X, Y, Z, 1) to (u w, v w, w); NumPy's float64 of arrays of the host.
     """
     check_intrinsics(intrinsics)
     check_shapes(intrinsics=(intrinsics, "3 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
-    return _product(intrinsics, jnp.concatenate([rotation, jnp.asarray(translation)[:, None]], 1))
+    xp, intrinsics, rotation, translation = to_namespace(intrinsics, rotation, translation)
+    return product(intrinsics, xp.concatenate([rotation, translation[:, None]], 1))
 
 
 def camera_center(rotation: jax.Array, translation: jax.Array) -> jax.Array:
@@ -124,10 +125,11 @@ def camera_center(rotation: jax.Array, translation: jax.Array) -> jax.Array:
       translation: [3], world to camera.
 
     Returns:
-      [3].
+      [3], NumPy's float64 of arrays of the host.
     """
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
-    return -_product(jnp.asarray(rotation).T, translation)
+    _, rotation, translation = to_namespace(rotation, translation)
+    return -product(rotation.T, translation)
 
 
 def look_at(
@@ -141,23 +143,24 @@ def look_at(
       up: [3], direction in the world that is up in the image.
 
     Returns:
-      (rotation [3, 3], translation [3]), world to camera.
+      (rotation [3, 3], translation [3]), world to camera, NumPy's float64 of arrays of the host.
     """
     check_shapes(center=(center, "3"), target=(target, "3"), up=(up, "3"))
-    center, target, up = (jnp.asarray(v, float) for v in (center, target, up))
+    xp, center, target = to_namespace(center, target)
+    up = xp.asarray(up, center.dtype)
     forward = target - center
-    right = jnp.cross(forward, up)
+    right = xp.cross(forward, up)
     if _is_concrete(right):
-        check_finite("center, target, up", jnp.stack([center, target, up]))
+        check_finite("center, target, up", xp.stack([center, target, up]))
         if not np.any(forward):
             raise ValueError(f"target={_text(target)}: is the center; allowed: a point other than the camera's center")
         if np.linalg.norm(right) <= 1e-6 * np.linalg.norm(forward) * np.linalg.norm(up):
             raise ValueError(
                 f"up={_text(up)}: parallel to the direction of view {_text(forward)}; allowed: another direction"
             )
-    forward, right = forward / jnp.linalg.norm(forward), right / jnp.linalg.norm(right)
-    rotation = jnp.stack([right, jnp.cross(forward, right), forward])
-    return rotation, -_product(rotation, center)
+    forward, right = forward / xp.linalg.norm(forward), right / xp.linalg.norm(right)
+    rotation = xp.stack([right, xp.cross(forward, right), forward])
+    return rotation, -product(rotation, center)
 
 
 def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Array) -> jax.Array:
@@ -174,7 +177,15 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
     check_shapes(points=(points, "... 3"))
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_finite("points", points)
-    return _apply(rotation, points) + to_acc_dtype(translation)
+    return _in_camera(points, rotation, translation)
+
+
+def _in_camera(points: Any, rotation: Any, translation: Any) -> jax.Array:
+    """R X + t, whose terms may cancel: cast behind the sum."""
+    dtype = acc_dtype_of(*(value for value in (points, rotation, translation) if value is not None))
+    _, points, rotation, translation = to_namespace(points, rotation, translation)
+    points = points if rotation is None else product(points, rotation.T)
+    return jnp.asarray(points if translation is None else points + translation, dtype)
 
 
 def project(
@@ -200,9 +211,7 @@ def project(
     check_shapes(points=(points, "... 3"))
     check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     check_finite("points", points)
-    points = to_acc_dtype(points)
-    points = points if rotation is None else _apply(rotation, points)
-    points = points if translation is None else points + to_acc_dtype(translation)
+    points = _in_camera(points, rotation, translation)
     depth = points[..., 2]
     _check_nonzero("points", depth)
     plane = points[..., :2] / jnp.where(depth == 0, 1, depth)[..., None]
@@ -276,9 +285,9 @@ def pixel_rays(
     check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     plane = pixels_to_plane(pixels, intrinsics, distortion)
     directions = jnp.concatenate([plane, jnp.ones_like(plane[..., :1])], -1)
-    rotation = jnp.eye(3, dtype=plane.dtype) if rotation is None else jnp.asarray(rotation)
+    rotation = jnp.eye(3, dtype=plane.dtype) if rotation is None else rotation
     translation = jnp.zeros(3, plane.dtype) if translation is None else translation
-    return camera_center(rotation, translation), _apply(rotation.T, directions)
+    return camera_center(rotation, translation), _apply(jnp.asarray(rotation).T, directions)
 
 
 def unproject(
@@ -301,13 +310,13 @@ def unproject(
       distortion: [4] or [5]; None for a perfect lens.
 
     Returns:
-      [..., 3]; NaN where the lens has no image.
+      [..., 3], NumPy's float64 where the extrinsics are arrays of the host; NaN where the lens has no image.
     """
     check_shapes(pixels=(pixels, "... 2"), depth=(depth, "..." if np.ndim(depth) else ""))
     check_finite("depth", depth)
     _check_nonzero("depth", depth)
     origin, directions = pixel_rays(pixels, intrinsics, rotation, translation, distortion)
-    return origin + to_acc_dtype(depth)[..., None] * directions
+    return add_center(to_acc_dtype(depth)[..., None] * directions, origin)
 
 
 def pixel_grid(height: int, width: int) -> jax.Array:
@@ -442,15 +451,15 @@ def convert_extrinsics(
       target: library that they go to.
 
     Returns:
-      (rotation [3, 3], translation [3]).
+      (rotation [3, 3], translation [3]), NumPy's float64 of arrays of the host.
     """
     check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_choice("source", source, _AXES)
     check_choice("target", target, _AXES)
-    signs = jnp.asarray(_AXES[source]) * jnp.asarray(_AXES[target])
-    rotation = jnp.asarray(rotation).T if source == "pytorch3d" else jnp.asarray(rotation)
-    rotation = signs[:, None] * rotation
-    return rotation.T if target == "pytorch3d" else rotation, signs * jnp.asarray(translation)
+    xp, rotation, translation = to_namespace(rotation, translation)
+    signs = xp.asarray(_AXES[source], rotation.dtype) * xp.asarray(_AXES[target], rotation.dtype)
+    rotation = signs[:, None] * (rotation.T if source == "pytorch3d" else rotation)
+    return rotation.T if target == "pytorch3d" else rotation, signs * translation
 
 
 def _distortion(plane: jax.Array, distortion: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -193,3 +193,12 @@ def test_a_camera_that_only_turns_or_stands_still_has_no_structure(reconstruct, 
         assert not found.mask.any()
         np.testing.assert_array_equal(found.translation, 0)
         np.testing.assert_allclose(found.rotation, turn, atol=2e-3)
+
+
+def test_points_of_a_map_are_located_where_they_are():
+    """Two views, a meter apart, of points in meters of UTM, where float32 has steps of half a meter."""
+    points = np.array([[396_388.56, 5_782_566.3, 5.0], [396_387.76, 5_782_566.2, 4.0]])
+    centers = np.array([[396_388.06, 5_782_566.1, 0], [396_389.06, 5_782_566.1, 0]])
+    cameras = np.stack([np.concatenate([np.eye(3), -center[:, None]], 1) for center in centers])
+    seen = points - centers[:, None]
+    np.testing.assert_allclose(triangulate(cameras, seen[..., :2] / seen[..., 2:]), points, atol=1e-3)

@@ -347,3 +347,26 @@ def test_a_rotation_of_bytes_is_that_of_their_numbers():
     expected = Rotation.from_rotvec(vector.astype(float)).as_matrix()
     np.testing.assert_allclose(camera.rotation_from_vector(vector), expected, atol=1e-6)
     np.testing.assert_array_equal(camera.camera_center(np.eye(3, dtype=np.uint8), vector), [-1, -2, -5])
+
+
+def test_a_map_has_the_pixels_of_the_same_scene_near_0():
+    """Meters of UTM, where float32 has steps of half a meter: nothing depends on where the origin is."""
+    origin = np.array([396_388.06, 5_782_566.1, 50])
+    rotation = Rotation.from_rotvec([0.2, -0.3, 0.1]).as_matrix()
+    near = np.array([[0.5, 0.2, 5.0], [-0.3, 0.1, 4.0]])
+    points, translation = near + origin, -rotation @ origin
+    expected = near @ rotation.T
+    for turn in (rotation, jnp.eye(3)):
+        in_camera = camera.world_to_camera(points, turn, -np.asarray(turn) @ origin)
+        np.testing.assert_allclose(in_camera, near @ np.asarray(turn).T, atol=1e-6)
+    intrinsics = np.array([[500.0, 0, 320], [0, 500, 240], [0, 0, 1]])
+    pixels, depth = camera.project(points, intrinsics, rotation, translation)
+    np.testing.assert_allclose(depth, expected[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(pixels, 500 * expected[:, :2] / expected[:, 2:] + [320, 240], rtol=1e-5)
+    np.testing.assert_allclose(camera.camera_center(rotation, translation), origin, atol=1e-6)
+    np.testing.assert_allclose(camera.unproject(pixels, depth, intrinsics, rotation, translation), points, atol=1e-5)
+    matrix = camera.camera_matrix(intrinsics, rotation, translation)
+    np.testing.assert_allclose(matrix @ [*points[0], 1], np.array([*pixels[0], 1]) * depth[0], rtol=1e-5)
+    turn, shift = camera.look_at(origin, points[0])
+    np.testing.assert_allclose(turn @ points[0] + shift, [0, 0, np.linalg.norm(near[0])], atol=1e-6)
+    np.testing.assert_array_equal(camera.convert_extrinsics(turn, shift, "opencv", "opengl")[1], shift * [1, -1, -1])
