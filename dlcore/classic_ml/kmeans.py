@@ -9,20 +9,22 @@ Lloyd 1957/1982, "Least squares quantization in PCM"; Arthur & Vassilvitskii 200
 
 A center without points would never move again. Here one such center per iteration moves to the point farthest from its
 own center, which cannot raise the inertia either; `reseeded` counts these moves. Points are processed in blocks, so
-memory is [block, K] and not [N, K]. Restarts run in parallel, and the best one is returned.
+memory is [block, K] and not [N, K]. Restarts run one after the other, and the best one is returned.
 """
 
 import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.choices import check_whole_number
 from dlcore.classic_ml.points import check_points, product_rounding
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.moments import squared_distances
-from dlcore.ops.precision import add_center, centered
+from dlcore.ops.precision import add_center, centered, to_acc_dtype
 
 __all__ = ["KMeans", "kmeans", "kmeans_plus_plus", "lloyd", "nearest_center"]
 
@@ -139,7 +141,10 @@ def kmeans_plus_plus(key: jax.Array, x: jax.Array, num_clusters: int) -> jax.Arr
     check_whole_number("num_clusters", num_clusters)
     if not 1 <= num_clusters <= len(x):
         raise ValueError(f"num_clusters={num_clusters}: out of range; allowed: 1..{len(x)}")
-    return jnp.asarray(x)[_plus_plus(key, centered(x)[0], num_clusters)]
+    rows = _plus_plus(key, centered(x)[0], num_clusters)
+    if isinstance(x, jax.Array) or isinstance(rows, jax.core.Tracer):
+        return to_acc_dtype(x)[rows]
+    return np.asarray(x)[np.asarray(rows)]  # jax would wrap or round what 32 bits cannot hold
 
 
 @functools.partial(jax.jit, static_argnums=2)

@@ -143,6 +143,8 @@ def _checked(function: Callable) -> Callable:
                 check_choice("loss", value, LOSSES)
             elif name == "optimizer" and value is not None and not hasattr(value, "update"):
                 raise ValueError(f"optimizer={value!r}: no optimizer; allowed: an optax transformation, or None")
+        if isinstance(function, jax.stages.Wrapped):  # under jit, whole numbers would wrap at 32 bits
+            x = to_acc_dtype(x)
         return function(x, label, num_classes=num_classes, **settings)
 
     return checked
@@ -185,8 +187,6 @@ def descend(
     Raises:
       ValueError: `x` is not finite [N, D], a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
-
-    x = to_acc_dtype(x)
 
     def update(carry, step):
         w, state = carry
@@ -285,8 +285,6 @@ def random_search(
     Raises:
       ValueError: `x` is not finite [N, D], a label is no class, a number is out of range, or `loss` is not in LOSSES.
     """
-
-    x = to_acc_dtype(x)
 
     def attempt(best, key):
         w = jax.tree.map(lambda z: scale * jax.random.normal(key, z.shape, z.dtype), zero)

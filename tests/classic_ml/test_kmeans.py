@@ -185,3 +185,6 @@ def test_centers_far_from_0_are_means_of_their_points():
     labels, distances = nearest_center(x, found.centers)
     np.testing.assert_array_equal(labels, found.labels)
     np.testing.assert_allclose(distances, 1e-4, rtol=1e-4)
+    # Outside of int32: k-means++ gives points.
+    days = np.array([[1_700_000_000_000], [1_700_086_400_000]])
+    np.testing.assert_array_equal(np.sort(kmeans_plus_plus(jax.random.key(0), days, 2), axis=0), days)

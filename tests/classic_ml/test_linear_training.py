@@ -240,3 +240,12 @@ def test_the_minimum_does_not_depend_on_the_origin_or_the_units(dtype):
     away = x - x.mean(0, dtype=np.float64)
     theirs = LogisticRegression(solver="newton-cholesky", tol=1e-12).fit(away, label)
     np.testing.assert_allclose(found.weights, theirs.coef_, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("fit", [linear_training.descend, linear_training.random_search])
+def test_whole_numbers_beyond_int32_are_those_of_float32(fit):
+    x, label = np.array([[2**40], [-(2**40)]]), np.array([0, 1])
+    settings = {"num_classes": 2} | ({"steps": 1} if fit is linear_training.descend else {"tries": 2})
+    found = fit(x, label, **settings), fit(x.astype(np.float32), label, **settings)
+    jax.tree.map(np.testing.assert_array_equal, *found)
+    assert np.abs(found[0][0].weights).max() > 0
