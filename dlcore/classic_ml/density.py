@@ -190,7 +190,7 @@ def _gaussian_map(x, prior):
 def _skewness(x):
     z = x - x.mean(0)
     std = jnp.sqrt(jnp.square(z).mean(0))
-    return jnp.where(std > 0, (z**3).mean(0) / jnp.where(std > 0, std, 1) ** 3, 0)
+    return ((z / jnp.where(std > 0, std, 1)) ** 3).mean(0)
 
 
 def _scatter(x):
