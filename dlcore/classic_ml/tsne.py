@@ -25,7 +25,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.pca import fit_svd
 from dlcore.classic_ml.points import check_points, squared_distances
 from dlcore.ops.checks import check_finite, check_range, check_shapes
-from dlcore.ops.precision import centered
+from dlcore.ops.precision import centered, to_acc_dtype
 
 __all__ = ["TSNE", "affinities", "conditional_affinities", "kl_divergence", "tsne"]
 
@@ -128,7 +128,7 @@ def conditional_affinities(squared: jax.Array, perplexity: float | jax.Array) ->
     if n < 2:
         raise ValueError(f"squared.shape={np.shape(squared)}: no neighbors; allowed: [N, N] with N of at least 2")
     check_shapes(perplexity=(perplexity, f"1 to {n - 1}"))
-    return _conditional_affinities(jnp.asarray(squared), perplexity)
+    return _conditional_affinities(to_acc_dtype(squared), perplexity)
 
 
 @jax.jit
@@ -168,7 +168,7 @@ def kl_divergence(p: jax.Array, y: jax.Array) -> jax.Array:
     if len(p) < 2:
         raise ValueError(f"p.shape={np.shape(p)}: no pair; allowed: [N, N] with N of at least 2")
     check_range("p", p, 0, 1)
-    return _kl_divergence(jnp.asarray(p), jnp.asarray(y))
+    return _kl_divergence(to_acc_dtype(p), centered(y)[0])
 
 
 @jax.jit

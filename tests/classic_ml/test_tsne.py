@@ -150,3 +150,16 @@ def test_affinities_of_two_far_groups_are_scikit_learns(scale):
         np.testing.assert_allclose(found, theirs, atol=0.02 * theirs.max())  # x itself is rounded to float32
         own = np.arange(160)[:, None] // 20 == np.arange(160) // 20
         assert found[own].sum() > 0.999
+
+
+def test_halves_and_whole_numbers_have_the_numbers_of_float32():
+    squared = np.array([[0, 1, 9], [1, 0, 4], [9, 4, 0]])
+    p, y = conditional_affinities(np.float32(squared), 1.5), np.array([[0], [1], [3]])
+    joint = np.array((p + p.T) / 6)
+    near = np.where(np.eye(3), 0, 1 / (1.0 + (y - y.T) ** 2))
+    rounded = joint.astype(np.float16).astype(float)
+    divergence = (rounded * np.log(np.where(rounded > 0, rounded, 1) / np.where(near > 0, near / near.sum(), 1))).sum()
+    for dtype in (np.float16, jnp.bfloat16, np.int64):
+        np.testing.assert_array_equal(conditional_affinities(squared.astype(dtype), 1.5), p)
+        assert float(kl_divergence(joint.astype(np.float16), y.astype(dtype))) == pytest.approx(divergence, rel=1e-4)
+    assert float(kl_divergence(joint.astype(np.float16), y + 2.0**30)) == pytest.approx(divergence, rel=1e-4)
