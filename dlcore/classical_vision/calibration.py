@@ -183,6 +183,7 @@ def _zhang(points, pixels, skew):
     homographies = jax.vmap(lambda image: fit_homography(points, image))(pixels)
     _, to_unit = normalize_points(pixels.reshape(-1, 2))
     h = jnp.einsum("ij,vjk->vik", to_unit, homographies)
+    h /= jnp.linalg.norm(h[:, :, :2], axis=(1, 2), keepdims=True)  # one weight for all views
 
     def constraint(i, j):
         a, b = h[:, :, i], h[:, :, j]
@@ -193,7 +194,6 @@ def _zhang(points, pixels, skew):
 
     # The images of two orthogonal axes of equal length constrain the image of the absolute conic.
     rows = jnp.concatenate([constraint(0, 1), constraint(0, 0) - constraint(1, 1)])
-    rows /= jnp.linalg.norm(rows, axis=1, keepdims=True)
     rows = jnp.concatenate([rows, jnp.zeros((2, rows.shape[1]))])
     _, values, vectors = jnp.linalg.svd(rows, full_matrices=False)
     # The conic is K⁻ᵀ K⁻¹ up to scale; its entries give the intrinsics in closed form (Zhang, appendix B).

@@ -235,3 +235,14 @@ def test_a_camera_of_any_sign_is_taken_apart():
     found = jax.jit(lambda: decompose_camera_matrix(matrix))()
     for part, expected in zip(found, (SKEWED, rotation, [0.1, -0.2, 5]), strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_exact_views_along_the_axes_give_the_camera():
+    """Of a frontal view one equation is 0 = 0, which has no weight."""
+    grid = np.array([[x, y] for x in (-1.0, 0, 1) for y in (-1.0, 0, 1)])
+    solid = np.concatenate([grid, np.zeros((9, 1))], 1)
+    rotations = Rotation.from_rotvec([[0, 0, 0], [0.3, 0, 0], [0, 0.3, 0]]).as_matrix()
+    pixels = np.stack([project(solid, rotation, [0, 0, 5]) for rotation in rotations])
+    with jax.enable_x64(True):
+        start = jax.jit(calibration._zhang, static_argnums=2)(grid, pixels, False)[0]
+    np.testing.assert_allclose(start, K, rtol=1e-6, atol=1e-6)
