@@ -11,9 +11,8 @@ Training costs nothing, predicting costs N distances per query, most of which ca
 The difference of large numbers loses digits, so the product only selects candidates, k and a few more; their distances
 are then computed by definition. Where another row could be nearer than the k-th, as in data of two far groups, a block
 of queries is searched again by the definition. With u of length 1, 1 - u·v = |u - v|² / 2, which keeps the digits of
-small angles. Of equal distances the earlier example counts as nearer, of equal votes the smaller
-label wins, as in scikit-learn. Queries and examples are processed in blocks, so memory does not grow with their
-product.
+small angles. Of equal distances the earlier example counts as nearer, of equal votes the smaller label wins, as in
+scikit-learn. Queries and examples are processed in blocks, so memory does not grow with their product.
 """
 
 import functools

@@ -6,8 +6,8 @@
 Bochkovskiy et al. 2020 (YOLOv4), arXiv:2004.10934; Ghiasi et al. 2021, arXiv:2012.07177. An example holds the arrays of
 `dlcore.data.augment.examples` and `labels` [M]. Boxes are clipped to what is visible, of their masks where there are
 any, and dropped (box_mask False) where less than `min_fraction` of the former area, of the mask where there is one, is
-left, or one square pixel. Large-scale jitter, which Ghiasi et al.
-combine with copy-paste, is `random_zoom_example(0.1, 2.0)`, with log-uniform factors where theirs are uniform.
+left, or one square pixel. Large-scale jitter, which Ghiasi et al. combine with copy-paste, is
+`random_zoom_example(0.1, 2.0)`, with log-uniform factors where theirs are uniform.
 """
 
 from typing import NamedTuple
