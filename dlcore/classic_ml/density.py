@@ -39,7 +39,7 @@ class Gaussian(NamedTuple):
     """A multivariate normal distribution.
 
     Args:
-      mean: [D].
+      mean: [D], NumPy's float64 where points of the host have 64 bits.
       covariance: [D, D].
     """
 

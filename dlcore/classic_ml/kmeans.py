@@ -38,7 +38,7 @@ class KMeans(NamedTuple):
     """Result of k-means.
 
     Args:
-      centers: [K, D].
+      centers: [K, D], NumPy's float64 where points of the host have 64 bits.
       labels: [N], index of each point's center.
       inertia: sum of squared distances to the centers.
       history: [max_iterations + 1], the inertia before each iteration; the final one repeats after convergence.

@@ -24,7 +24,7 @@ from dlcore.choices import check_whole_number
 from dlcore.classic_ml.density import Gaussian, gaussian_log_density
 from dlcore.classic_ml.points import check_points
 from dlcore.ops.checks import check_finite, check_probabilities, check_shapes
-from dlcore.ops.precision import acc_dtype_of, add_center, centered, to_acc_dtype
+from dlcore.ops.precision import acc_dtype_of, add_center, centered, to_acc_dtype, to_namespace
 
 __all__ = [
     "Mixture",
@@ -74,12 +74,13 @@ def start_from(means: Any, variance: float = 1.0) -> Mixture:
     Returns:
       Mixture.
     """
-    means = check_points("means", means)
+    dtype = check_points("means", means).dtype
     check_shapes(variance=(variance, "> 0"))
     check_finite("variance", variance)
+    _, means = to_namespace(means)
     count, dim = means.shape
-    covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=means.dtype), (count, dim, dim))
-    return Mixture(jnp.full(count, 1 / count, means.dtype), means, covariances)
+    covariances = jnp.broadcast_to(variance * jnp.eye(dim, dtype=dtype), (count, dim, dim))
+    return Mixture(jnp.full(count, 1 / count, dtype), means, covariances)
 
 
 def fit_mixture(

@@ -165,3 +165,13 @@ def test_points_far_from_the_origin_fit_as_near_it():
     found = fit_mixture(far, start_from(x[[0, 40]])._replace(means=far[[0, 40]]), iterations=5)
     np.testing.assert_allclose(found.mixture.covariances, near.mixture.covariances, rtol=1e-4)
     np.testing.assert_allclose(found.log_likelihood, near.log_likelihood, rtol=1e-4)
+
+
+def test_a_mixture_of_a_map_steps_as_near_0():
+    """Meters, where float32 has steps of half a meter: nothing depends on where the origin is."""
+    x = np.array([[0.0], [0.02], [0.2], [0.22]])
+    near, value = mixture_step(x, start_from(x[[0, 2]], 0.01), 1e-6)
+    far, far_value = mixture_step(x + 5_782_566.125, start_from(x[[0, 2]] + 5_782_566.125, 0.01), 1e-6)
+    np.testing.assert_allclose(far.means - 5_782_566.125, near.means, atol=1e-6)
+    assert float(far_value) == pytest.approx(float(value), rel=1e-4)
+    np.testing.assert_allclose(log_density(x + 5_782_566.125, far), log_density(x, near), rtol=1e-3)
