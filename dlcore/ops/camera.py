@@ -510,5 +510,5 @@ def _check_nonzero(name: str, depth: Any) -> None:
         raise ValueError(f"{name}{position}: depth of 0; allowed: points outside the plane of the camera")
 
 
-def _text(vector: jax.Array) -> str:
+def _text(vector: Any) -> str:
     return "(" + ", ".join(f"{float(v):g}" for v in vector) + ")"

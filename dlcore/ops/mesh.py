@@ -155,7 +155,8 @@ def euler_characteristic(faces: np.ndarray) -> int:
 def _from_first(vertices: Any) -> tuple[jax.Array, jax.Array]:
     """(vertices less the first one, the first one), so that those far from 0 keep their digits."""
     vertices = vertices if isinstance(vertices, jax.Array) else np.asarray(vertices)
-    return centered(vertices, center=vertices[:1].sum(0))
+    points, first = centered(vertices, center=vertices[:1].sum(0))
+    return points, first
 
 
 def _corners(vertices: Any, faces: Any) -> tuple[jax.Array, ...]:

@@ -72,7 +72,8 @@ def _to_same_origin(x: Any, y: Any) -> tuple[jax.Array, jax.Array]:
     if any(map(_loses_digits, (x, y))) and not any(isinstance(points, jax.core.Tracer) for points in (x, y)):
         center = np.asarray(y, np.float64).mean(0)
         is_whole = all(np.asarray(points).dtype.kind in "iu" for points in (x, y))  # distances stay whole, too
-        return centered(*map(np.asarray, (x, y)), center=np.round(center) if is_whole else center)[:2]
+        x, y, _ = centered(*map(np.asarray, (x, y)), center=np.round(center) if is_whole else center)
+        return x, y
     return to_acc_dtype(x), to_acc_dtype(y)
 
 
