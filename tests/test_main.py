@@ -169,7 +169,7 @@ def test_fresh_starts_anew_where_another_command_was_stopped(finished, tmp_path,
         (folder / file).unlink()
     before = snapshot(folder)
     words = [*SMALL, f"--run_dir={folder}", "--fresh"]
-    assert run(experiment, [*words, "--dataset=folder", f"--data_dir={tmp_path / 'nowhere'}"]) == 1
+    assert run(experiment, [*words, "--dataset=folder", f"--data_dir={tmp_path / 'nowhere'}"]) == 2
     assert snapshot(folder) == before
     capsys.readouterr()
     assert run(experiment, words) == 0
@@ -185,7 +185,7 @@ def test_a_refused_command_and_a_plan_without_an_end_leave_no_folder(tmp_path):
     runs = tmp_path / "runs"
     words = [*SMALL, f"--runs={runs}", "--dataset=folder", f"--data_dir={tmp_path / 'nowhere'}"]
     for mode in ("train", "plan", "profile"):
-        assert run(experiment, [*words, f"--mode={mode}"]) == 1
+        assert run(experiment, [*words, f"--mode={mode}"]) == 2
         assert not runs.exists()
 
 
@@ -609,7 +609,7 @@ def test_a_traceback_on_demand(capsys, tmp_path):
 def test_main_leaves_with_the_status(finished, capsys):
     runs, _ = finished
     machinery.main(experiment, [*SMALL, f"--runs={runs}"])
-    for words, status in ((["--nonsense=1"], 2), (["--mesh=data:3", f"--runs={runs}"], 1)):
+    for words, status in ((["--nonsense=1"], 2), (["--mesh=data:3", f"--runs={runs}"], 2)):
         with pytest.raises(SystemExit) as caught:
             machinery.main(experiment, words)
         assert caught.value.code == status

@@ -108,12 +108,14 @@ def test_images_that_are_added_are_said_and_none_that_was_trained_on_is_measured
 
 @pytest.mark.slow
 def test_a_split_that_is_drawn_anew_is_refused(trained, capsys):
-    argv = ["--mode=evaluate", f"--run={trained / 'run'}", "--seed=1"]
+    """The seed draws the validation split; the test split is the same for all seeds."""
+    argv = ["--mode=evaluate", f"--run={trained / 'run'}", "--seed=1", "--split=valid"]
     said = failed(capsys, *argv)
-    assert "--split=test: the run was trained on" in said
+    assert "--split=valid: the run was trained on" in said
     assert "(same path and size)" in said
-    got = evaluated(capsys, trained, "--seed=1", "--changed_data")
+    got = evaluated(capsys, trained, "--seed=1", "--split=valid", "--changed_data")
     assert 0 < got["trained_on"] <= got["examples"]
+    assert evaluated(capsys, trained, "--seed=1")["trained_on"] == 0
     assert evaluated(capsys, trained, "--split=train")["trained_on"] == 0
 
 
