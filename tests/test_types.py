@@ -52,6 +52,10 @@ DIFFERS: dict[str, tuple[str, str]] = {
     "dlcore.data.augment.mixing.cutmix": ("large small", DRAWS),
     "dlcore.data.augment.mixing.mixup": ("large small", DRAWS),
     "dlcore.data.resizing.resize_bilinear": ("uint8", "a resized image of bytes is rounded to them"),
+    "dlcore.classical_vision.pose.solve_pose": (
+        " ".join([*TYPES, *PLACES]),
+        "pixels at random are the image of no pose: the least singular values nearly tie, and rounding chooses",
+    ),
     "dlcore.generative.adaptive_augmentation.augment_images": (ELSEWHERE, DRAWS),
     "dlcore.generative.ddpm.diffuse": ("small", DRAWS),
     "dlcore.generative.denoising.example_noise": (ELSEWHERE, DRAWS),

@@ -8,7 +8,7 @@ Hartley & Zisserman 2004, section 7.1; Fischler & Bolles 1981 for the name and t
 The DLT takes six points or more that are not on a plane: of a plane there are two poses with nearly the same image.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dlcore.classical_vision.calibration import fit_camera_matrix
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane, rotation_from_vector, world_to_camera
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import add_center, centered, product, to_acc_dtype
 
 __all__ = ["Pose", "ransac_pose", "solve_pose"]
 
@@ -26,7 +26,7 @@ class Pose(NamedTuple):
 
     Args:
       rotation: [3, 3].
-      translation: [3].
+      translation: [3], NumPy's float64 where the points are an array of the host of 64 bits.
     """
 
     rotation: jax.Array
@@ -48,7 +48,8 @@ def solve_pose(
     Returns:
       The pose.
     """
-    return _solve(to_acc_dtype(points), pixels_to_plane(to_acc_dtype(pixels), intrinsics), weights, steps)
+    near_points, center = centered(points)  # points of a map lie millions of meters from 0
+    return _moved(_solve(near_points, pixels_to_plane(to_acc_dtype(pixels), intrinsics), weights, steps), center)
 
 
 def ransac_pose(
@@ -81,9 +82,10 @@ def ransac_pose(
         distance = jnp.sqrt(jnp.square(camera[:, :2] / camera[:, 2:] - data[1]).sum(1))
         return jnp.where(camera[:, 2] > 0, focal * distance, jnp.inf)
 
-    return ransac(
+    near_points, center = centered(points)
+    consensus = ransac(
         key,
-        (to_acc_dtype(points), pixels_to_plane(to_acc_dtype(pixels), intrinsics)),
+        (near_points, pixels_to_plane(to_acc_dtype(pixels), intrinsics)),
         lambda data: _solve(*data, None, 0),
         residual,
         sample_size=6,
@@ -92,6 +94,12 @@ def ransac_pose(
         refit=lambda data, weights: _solve(*data, weights, 5),
         mask=mask,
     )
+    return consensus._replace(model=_moved(consensus.model, center))
+
+
+def _moved(pose: Pose, center: Any) -> Pose:
+    """From points relative to a center to the world's: R (x - c) + t = R x + (t - R c)."""
+    return pose._replace(translation=add_center(pose.translation, -product(pose.rotation, center)))
 
 
 def _solve(points: jax.Array, plane: jax.Array, weights: jax.Array | None, steps: int) -> Pose:

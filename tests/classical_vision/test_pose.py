@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from dlcore.classical_vision import pose as pose_module
 from dlcore.classical_vision.pose import ransac_pose, solve_pose
 
 K = np.array([[500.0, 0, 320], [0, 480, 240], [0, 0, 1]], np.float32)
@@ -86,22 +85,23 @@ def test_bad_input_is_named():
         solve_pose(points, pixels, K * [[1, 1, 1], [1, 0, 1], [1, 1, 1]])
 
 
-def test_samples_of_six_agree_within_pixels_in_front_of_the_camera(monkeypatch):
-    """Pixels are the geometric mean of both focal lengths, sqrt(500 x 480); what lies behind is infinitely far."""
-    given = {}
+def test_points_of_a_map_are_as_exact_as_those_near_0():
+    """A million meters from 0, UTM's coordinates: float32 has steps of 6 cm there, the host's float64 has not."""
+    points, pixels = view(12)
+    offset = np.array([500_000, 4_600_000, 100.0])
+    found = solve_pose(points.astype(float) + offset, pixels.astype(float), K)
+    np.testing.assert_allclose(found.rotation, R, atol=1e-5)
+    np.testing.assert_allclose(np.asarray(found.rotation, float) @ offset + found.translation, T, atol=1e-4)
+    agreed = ransac_pose(jax.random.key(0), points.astype(float) + offset, pixels.astype(float), K, num_hypotheses=3)
+    np.testing.assert_allclose(agreed.model.rotation, R, atol=1e-5)
+    assert agreed.num_inliers == 12
 
-    def ransac(key, data, fit, residual, **settings):
-        given.update(settings)
-        pose = pose_module.Pose(np.eye(3), np.array([0.0, 0, 1]))
-        points = np.array([[0.0, 0, 1], [4, 0, 1], [1, 1, -2]])  # of depth 2, 2 and -1
-        return residual(pose, (points, np.array([[3.0, 4], [0, 0], [0, 0]])))
 
-    monkeypatch.setattr(pose_module, "ransac", ransac)
-    mask = np.ones(6, bool)
-    residual = jax.jit(lambda p, q: ransac_pose(None, p, q, K, 1.5, 7, mask))(*view(6))
-    # The first point is seen at (0, 0) of the plane, the second at (2, 0).
-    np.testing.assert_allclose(residual, [5 * np.sqrt(240_000), 2 * np.sqrt(240_000), np.inf], rtol=1e-6)
-    assert (given["sample_size"], given["threshold"], given["num_hypotheses"]) == (6, 1.5, 7)
-    assert given["mask"] is mask
-    pose = jax.eval_shape(given["refit"], view(6), np.ones(6, np.float32))
-    assert (pose.rotation.shape, pose.translation.shape) == ((3, 3), (3,))
+def test_inliers_are_within_pixels_in_front_of_the_camera():
+    """The last three of 20 points: 1.2 and 2 pixels off, and behind the camera on the ray of its pixel."""
+    points, pixels = view(20)
+    pixels[17:19, 1] += [1.2, 2]
+    points[19] = (-(points[19] @ R.T + T) - T) @ R
+    run = jax.jit(lambda p, q, mask: ransac_pose(jax.random.key(0), p, q, K, 1.5, 20, mask))
+    found = run(points, pixels, np.arange(20) > 0)
+    np.testing.assert_array_equal(found.inliers, (np.arange(20) > 0) & (np.arange(20) < 18))
