@@ -63,6 +63,7 @@ class AdamW:
 
     ema: ClassVar[float | None] = None
     accumulate: ClassVar[int] = 1
+    takes_setup: ClassVar[bool] = False
     parameters: ClassVar[tuple[str, ...]] = ("optimizer",)
     """Parameters of the technique that take the optimizer."""
 

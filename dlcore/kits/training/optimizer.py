@@ -16,6 +16,8 @@ __all__ = ["SETTINGS", "AdamW", "AveragedAdamW", "EMAAdamW", "build", "record_of
 class _BuiltFromSetup:
     """The methods that a task calls, from the flags of a run."""
 
+    takes_setup = True
+
     def build(self, setup: Setup) -> optax.GradientTransformationExtraArgs:
         """Build the optimizer, with a schedule over the run's steps."""
         return build(setup)
