@@ -10,8 +10,15 @@ from typing import Annotated, Any, Literal
 import jax
 import numpy as np
 
-from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
+from dlcore.data.augment.recipes import (
+    CLASSIFICATION,
+    STRONG,
+    VIEWS,
+    classification_augmentation,
+    contrastive_augmentation,
+)
 from dlcore.data.facts import Facts
+from dlcore.data.known_datasets import describe_known_dataset
 from dlcore.data.normalization import normalizer
 from dlcore.data.source import Source
 from dlcore.data.splits import Splits
@@ -19,7 +26,7 @@ from dlcore.data.workers import DECODERS, Workers
 from dlcore.extras import require
 from dlcore.learner import Range, check_record, root_key
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Images", "Resizing"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "Images", "Resizing", "Views"]
 
 WITHOUT_FILES = frozenset({"digits", "photographs"})
 """Data sets of images that come with dlcore or its packages."""
@@ -31,6 +38,10 @@ AUGMENTATIONS = {
     "imagenet2012": "resized_crop_flip",
 }
 """Augmentation of `augment="auto"` by data set; otherwise crop_flip, or resized_crop_flip of streamed images."""
+
+
+AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
+"""Views of `views="auto"` by data set; color for other names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +92,15 @@ class Augmentation:
         other = "resized_crop_flip" if (facts.crop_pct or 1.0) < 1 else "crop_flip"
         return AUGMENTATIONS.get(facts.dataset, other)
 
+    def names(self, facts: Facts) -> list[str]:
+        """Name what is done to training images."""
+        name = self.recipe(facts)
+        return [*([] if name == "none" else [name]), *([self.augment] if self.augment in STRONG else [])]
+
+    def crops_streamed(self, facts: Facts) -> bool:
+        """Return whether the host crops and mirrors streamed images."""
+        return self.recipe(facts) == "resized_crop_flip"
+
     def build(self, facts: Facts, side: int) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
         """Build the augmentation.
 
@@ -99,6 +119,32 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Views:
+    """Random views of an image, which a technique without labels compares.
+
+    Args:
+      views: augmentation that makes the views, by the kind of image
+    """
+
+    views: Literal["auto", *VIEWS] = "auto"
+
+    def __post_init__(self):
+        check_record(self)
+
+    def names(self, facts: Facts) -> list[str]:
+        """Name the kind of views, which `auto` takes from the data set."""
+        return [AUTO_VIEWS.get(facts.dataset, "color") if self.views == "auto" else self.views]
+
+    def crops_streamed(self, facts: Facts) -> bool:
+        """Return that views are cropped on the device."""
+        return False
+
+    def build(self, facts: Facts, side: int = 0) -> Callable[[jax.Array, jax.Array], jax.Array]:
+        """Build the random view: `(key, image [H, W, C] in [0, 1]) -> image`."""
+        return contrastive_augmentation(*self.names(facts))
+
+
+@dataclasses.dataclass(frozen=True)
 class Images:
     """Images by name: an embedded set, tfds, a folder of class folders, or shards.
 
@@ -110,7 +156,7 @@ class Images:
       skip_bad: folder and shards: leave out images that cannot be read, and say how many
       columns: parquet: the columns of images and of labels, such as img,fine_label
       resizing: how images become a network's input; None for a technique that takes images as they are
-      augmentation: augmentation of training images; None for none
+      augmentation: `Augmentation`, or `Views`, of training images; None for none
       labels: whether labels are needed; if not, a folder needs no class folders
     """
 
@@ -121,7 +167,7 @@ class Images:
     skip_bad: bool = False
     columns: Annotated[tuple[str, str] | None, "if changed"] = None
     resizing: Resizing | None = None
-    augmentation: Augmentation | None = None
+    augmentation: Any = None
     labels: Annotated[bool, "no flag"] = True
 
     def __post_init__(self):
@@ -180,12 +226,16 @@ class Images:
         )
         if images is not None:
             messages += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
-            if self.augmentation is not None and self.augmentation.recipe(facts) == "resized_crop_flip":
+            if self.augmentation is not None and self.augmentation.crops_streamed(facts):
                 train = random_crops(train)
                 messages += (
                     "training images are random crops of those on disk, mirrored at random (resized_crop_flip)",
                 )
         return Splits(train, splits.valid, splits.test, facts.spec(), messages)
+
+    def planned(self) -> tuple[dict[str, Any], Any] | None:
+        """Tell the shapes of a well-known data set with labels without loading it; None for another."""
+        return describe_known_dataset(self.dataset, self.image_size) if self.labels else None
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the `shape` of the images, `preprocess`, and `augment`, where the record has them."""
@@ -215,18 +265,14 @@ class Images:
 
     def is_augmented(self, facts: Facts) -> bool:
         """Return whether training images are augmented."""
-        augmentation = self.augmentation
-        return augmentation is not None and (augmentation.augment in STRONG or augmentation.recipe(facts) != "none")
+        return self.augmentation is not None and bool(self.augmentation.names(facts))
 
     def preparation(self, facts: Facts) -> str:
         """Describe the preprocessing and augmentation of training images."""
         height, width, _ = facts.image_shape
         size = self.input_size(facts)
         resized = ", resized to {} × {} (bilinear)".format(*np.broadcast_to(size, 2)) if size else ""
-        recipes = []
-        if self.augmentation is not None:
-            name, strong = self.augmentation.recipe(facts), self.augmentation.augment
-            recipes = [*([] if name == "none" else [name]), *([strong] if strong in STRONG else [])]
+        recipes = [] if self.augmentation is None else self.augmentation.names(facts)
         augmented = f"augmented by {' and '.join(recipes)}, anew in each epoch" if recipes else "not augmented"
         return f"{height} × {width} pixels{resized}; {augmented}"
 

@@ -158,8 +158,8 @@ def part_settings(part: Any) -> dict[str, Setting]:
     Returns:
       {field: setting}; `part.settings` adds flags that are no fields.
     """
-    if not dataclasses.is_dataclass(part) or isinstance(part, nn.Module):
-        return {}
+    if not dataclasses.is_dataclass(part) or isinstance(part, nn.Module | type):
+        return dict(getattr(part, "settings", {}))
     settings = field_settings(part)
     for field in dataclasses.fields(part):
         settings |= part_settings(getattr(part, field.name))

@@ -19,6 +19,7 @@ The learner gets no labels. Its `predict` returns `features` and `untrained`, an
 import dataclasses
 from typing import Annotated, Any, ClassVar
 
+from dlcore.data.known_datasets import TRAIN_SIZES
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
@@ -26,7 +27,6 @@ from dlcore.experiment.setting import LARGEST, FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.experiment.weights import Start
-from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import init_from
 from dlcore.learner import Evaluator, Learner, Range

@@ -29,6 +29,7 @@ __all__ = [
     "input_size",
     "is_augmented",
     "labeled_batch",
+    "planned",
     "preparation",
     "preprocess",
     "shorter_side",
@@ -124,6 +125,11 @@ def data(flags: Flags, labels: bool = True) -> Splits:
     if "augment" not in flags:  # streamed images are cropped by the technique
         images = dataclasses.replace(images, augmentation=None)
     return images.load(flags.seed, 1 if flags.get("run") else 2)
+
+
+def planned(flags: Flags) -> tuple[dict, Any] | None:
+    """Tell the shapes of a well-known data set, for `--mode=plan`."""
+    return images_of(flags).planned()
 
 
 def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
