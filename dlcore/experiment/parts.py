@@ -128,13 +128,12 @@ class Parts:
         taken, given = inspect.signature(self.technique).parameters, {}
         for arguments in self.having("arguments"):
             given |= arguments(run)
-        if self.optimizer is not None and hasattr(self.optimizer, "parameters"):
-            for name in self.optimizer.parameters:
-                given[name] = self.optimizer.build(run.steps, run.steps_per_epoch)
+        for name in getattr(self.optimizer, "parameters", ()):
+            given[name] = self.optimizer.build(run.steps, run.steps_per_epoch)
         if isinstance(self.network, nn.Module):
             given["model"] = self.network.clone(dtype=run.dtype)
         learner = self.technique(**{name: value for name, value in given.items() if name in taken})
-        if self.optimizer is not None:
+        if hasattr(self.optimizer, "wrap"):
             learner = self.optimizer.wrap(learner)
         for part in (self.data, self.network, *self.measures):
             learner = part.wrap(learner, run) if hasattr(part, "wrap") else learner

@@ -4,6 +4,7 @@ The modes pass flags; here they become values of the parts, once, and nothing be
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ class TaskOfParts:
     def data(self, flags: Flags) -> Splits:
         """Load the data."""
         run = self._run_of(flags, {})
-        splits = run.parts.data.load(**_loading(run.parts.data, flags))
+        taken = inspect.signature(run.parts.data.load).parameters
+        given = {"seed": flags.seed, "batch_size": flags.batch_size, "min_classes": 1 if flags.get("run") else 2}
+        splits = run.parts.data.load(**{name: value for name, value in given.items() if name in taken})
         for finish in run.parts.having("finish_data"):
             splits = finish(splits, run)
         return splits
@@ -178,11 +181,3 @@ class TaskOfParts:
     def _encoder(self, setup: Setup) -> Any:
         run = self.run(setup)
         return next(run.parts.having("encoder"))(run)
-
-
-def _loading(data: Any, flags: Flags) -> dict[str, Any]:
-    """Return what `load` of a data set takes of the run: its seed, and whether a trained run is evaluated."""
-    words = {"seed": flags.seed}
-    if flags.get("run"):
-        words["min_classes"] = 1
-    return words
