@@ -31,6 +31,7 @@ __all__ = [
     "labeled_batch",
     "planned",
     "preparation",
+    "prepared_images",
     "preprocess",
     "shorter_side",
     "training_versions",
@@ -101,14 +102,19 @@ def check_zoom(zoom: tuple[float, float] | None) -> None:
         raise ValueError(f"zoom={zoom[0]:g},{zoom[1]:g}: no range; allowed: the least factor, then the greatest")
 
 
+def _given(record: type, flags: Flags) -> dict[str, Any]:
+    return {field.name: flags[field.name] for field in dataclasses.fields(record) if field.name in flags}
+
+
+def prepared_images(flags: Flags) -> Images:
+    """Read from the flags how images are resized and augmented; without `augment` it is `auto`."""
+    resizing = Resizing(**_given(Resizing, flags)) if "input_size" in flags else None
+    return Images(resizing=resizing, augmentation=Augmentation(**_given(Augmentation, flags)))
+
+
 def images_of(flags: Flags, labels: bool = True) -> Images:
-    """Read the record of the images from the flags, of which some may be missing; without `augment` it is `auto`."""
-
-    def given(record: type) -> dict[str, Any]:
-        return {f.name: flags[f.name] for f in dataclasses.fields(record) if f.name in flags}
-
-    resizing = Resizing(**given(Resizing)) if "input_size" in flags else None
-    return Images(**given(Images), resizing=resizing, augmentation=Augmentation(**given(Augmentation)), labels=labels)
+    """Read the record of the images from the flags."""
+    return dataclasses.replace(prepared_images(flags), **_given(Images, flags), labels=labels)
 
 
 def _facts(flags: Flags, spec: dict) -> Facts:
@@ -154,7 +160,7 @@ def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
     Returns:
       The side in pixels, (height, width) of images that are not square; None leaves images as they are.
     """
-    return images_of(flags).input_size(_facts(flags, spec))
+    return prepared_images(flags).input_size(_facts(flags, spec))
 
 
 def shorter_side(flags: Flags, spec: dict) -> int:
@@ -176,7 +182,7 @@ def preprocess(setup: Setup):
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
-    return images_of(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
+    return prepared_images(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
 
 
 def augmentation(flags: Flags, spec: dict):
@@ -188,7 +194,7 @@ def augmentation(flags: Flags, spec: dict):
     Returns:
       `(key, normalized image) -> image`; None for none.
     """
-    return images_of(flags).augment(_facts(flags, spec))
+    return prepared_images(flags).augment(_facts(flags, spec))
 
 
 def is_augmented(flags: Flags, spec: dict) -> bool:
@@ -198,16 +204,16 @@ def is_augmented(flags: Flags, spec: dict) -> bool:
       True where images are augmented or mixed.
     """
     mixed = any(flags.get(name, 0) for name in ("mixup_alpha", "cutmix_alpha"))
-    return mixed or images_of(flags).is_augmented(_facts(flags, spec))
+    return mixed or prepared_images(flags).is_augmented(_facts(flags, spec))
 
 
 def preparation(flags: Flags, spec: dict) -> str:
     """Describe the preprocessing and augmentation of training images."""
     mix_names = [k for k in ("mixup", "cutmix") if flags.get(f"{k}_alpha", 0)]
     mixing = f", then mixed in pairs ({' and '.join(mix_names)}, not shown)" if mix_names else ""
-    return f"{images_of(flags).preparation(_facts(flags, spec))}{mixing}."
+    return f"{prepared_images(flags).preparation(_facts(flags, spec))}{mixing}."
 
 
 def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, count: int) -> np.ndarray:
     """Sample augmented training images, without the normalization, see `Images.training_versions`."""
-    return images_of(flags).training_versions(_facts(flags, spec), train, idx, count, flags.seed)
+    return prepared_images(flags).training_versions(_facts(flags, spec), train, idx, count, flags.seed)

@@ -2,10 +2,12 @@
 
 from typing import Any
 
-from dlcore.experiment.parts import Run
-from dlcore.kits.training import init_from
+from flax import linen as nn
 
-__all__ = ["BackboneWeights", "ClassifierWeights", "ModuleWeights"]
+from dlcore.experiment.parts import Run
+from dlcore.kits.training import adapters, backbone, init_from
+
+__all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWeights"]
 
 
 class ClassifierWeights:
@@ -26,6 +28,21 @@ class ModuleWeights:
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
         return init_from.start_modules(run.setup)
+
+
+class DenseAdaptation:
+    """A frozen backbone with an adapter, where `--adapt` names one."""
+
+    settings = adapters.DENSE_SETTINGS
+
+    def adapt(self, model: nn.Module, run: Run) -> Any:
+        """Freeze the backbone and add the adapter."""
+        return adapters.adapt_dense(model, run.setup.flags)
+
+    def check(self, run: Run) -> None:
+        """Check that the backbone has the maps that the network reads, and that the adapter fits it."""
+        backbone.check_stages(run.parts.network.modules, run.setup.flags)
+        adapters.check_dense(run.setup.flags)
 
 
 class BackboneWeights:
