@@ -54,7 +54,7 @@ class TaskOfParts:
         # A method that no part has is None, as the modes ask for it.
         for name in ("inputs", "drawn", "describe", "write"):
             facts[name] = getattr(self, f"_{name}") if hasattr(self.parts.use, name) else None
-        facts["panels"] = self._panels if self.parts.report else None
+        facts["panels"] = self._panels if self.parts.report or any(self.parts.having("panels")) else None
         facts["pictures"] = self._pictures if any(self.parts.having("pictures")) else None
         facts["encoder"] = self._encoder if any(self.parts.having("encoder")) else None
         facts["expected_loss"] = None if sanity.expected_loss is None else self._expected_loss
@@ -169,7 +169,8 @@ class TaskOfParts:
 
     def _panels(self, context: Any) -> list:
         run = self._run_of(context.flags, context.spec)
-        drawn = (part.panels(context, run) if hasattr(part, "panels") else part(context) for part in run.parts.report)
+        drawn = [part.panels(context, run) for part in run.parts if hasattr(part, "panels")]
+        drawn += [part(context) for part in run.parts.report if not hasattr(part, "panels")]
         return [panel for panels in drawn for panel in panels]
 
     def _pictures(self, context: Any) -> dict[str, Any]:
