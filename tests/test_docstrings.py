@@ -23,6 +23,8 @@ RECORDS = {
     ("data", "Splits"),
     ("context", "ReportContext"),
     ("run", "ResolvedRun"),
+    ("run", "Run"),
+    ("facts", "Facts"),
     ("learner", "Learner"),
     ("experiment", "Experiment"),
     ("setting", "Setting"),
@@ -34,6 +36,7 @@ CLASS_NAME = re.compile(
 )
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
 TASK_METHODS = ROOT / "dlcore" / "experiment" / "task.py"
+PART_METHODS = ROOT / "dlcore" / "experiment" / "part.py"
 
 
 def _load(path):
@@ -54,9 +57,9 @@ def parse(path):
 
 
 @functools.cache
-def task_methods():
-    """{(name, parameters): method} of the classes that tasks override."""
-    classes = [node for node in parse(TASK_METHODS).body if isinstance(node, ast.ClassDef)]
+def contract(path):
+    """{(name, parameters): method} of the classes of a file whose methods others have: of tasks, or of parts."""
+    classes = [node for node in parse(path).body if isinstance(node, ast.ClassDef)]
     methods = [part for node in classes for part in node.body if isinstance(part, ast.FunctionDef)]
     return {(method.name, *parameters(method, True)): method for method in methods}
 
@@ -149,7 +152,9 @@ def wrong_class(node, tree):
         if not isinstance(part, ast.FunctionDef) or part.name in ("__init__", "setup", "features"):
             continue
         if part.name == "__call__" or (not part.name.startswith("_") and ast.get_docstring(part)):
-            for text in wrong_function(part, True, inheritance.base_methods(tree, node, part.name, parse)):
+            like_part = contract(PART_METHODS).get((part.name, *parameters(part, True)))
+            bases = (*inheritance.base_methods(tree, node, part.name, parse), *([like_part] if like_part else []))
+            for text in wrong_function(part, True, bases):
                 yield part.lineno, f"{node.name}.{part.name}", text
 
 
@@ -164,7 +169,7 @@ def wrong_module(tree, is_task_room=False):
             public = set(ast.literal_eval(node.value))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in public:
-            method = task_methods().get((node.name, *parameters(node, False))) if is_task_room else None
+            method = contract(TASK_METHODS).get((node.name, *parameters(node, False))) if is_task_room else None
             bases = () if method is None else (method,)
             yield from ((node.lineno, node.name, text) for text in wrong_function(node, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:

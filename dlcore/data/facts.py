@@ -54,13 +54,20 @@ class Facts:
 
     @classmethod
     def of(cls, spec: Mapping[str, Any]) -> "Facts":
-        """Read facts from the content of config.json; what is no field is left out."""
+        """Read facts from the content of config.json; what is no field is left out.
+
+        Args:
+          spec: {fact: value}.
+        """
         fields = {field.name for field in dataclasses.fields(cls)}
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k in fields})
 
     def spec(self) -> dict[str, Any]:
-        """List the facts that are known as JSON-able values, for config.json."""
-        known = {
-            k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items() if v not in (None, False, (), {})
-        }
-        return {**known, "num_classes": self.num_classes} if self.class_names else known
+        """List the facts for config.json.
+
+        Returns:
+          {fact: JSON-able value} of those that differ from their defaults.
+        """
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        facts = {k: v for k, v in values.items() if v not in (None, False, [], {})}
+        return {**facts, "num_classes": self.num_classes} if self.class_names else facts

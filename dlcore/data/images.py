@@ -65,7 +65,11 @@ class Resizing:
         check_record(self)
 
     def size(self, facts: Facts) -> int | tuple[int, int] | None:
-        """Return the side in pixels, (H, W) of images that are not square; None leaves images as they are."""
+        """Compute the size that images are resized to.
+
+        Returns:
+          The side in pixels, (H, W) of images that are not square; None leaves images as they are.
+        """
         height, width = facts.image_shape[:2]
         if self.input_size or min(height, width) >= 16:
             return self.input_size
@@ -140,7 +144,14 @@ class Views:
         return False
 
     def build(self, facts: Facts, side: int = 0) -> Callable[[jax.Array, jax.Array], jax.Array]:
-        """Build the random view: `(key, image [H, W, C] in [0, 1]) -> image`."""
+        """Build the random view.
+
+        Args:
+          side: not used; views are cropped to the size of the image.
+
+        Returns:
+          `(key, image [H, W, C] in [0, 1]) -> image`.
+        """
         return contrastive_augmentation(*self.names(facts))
 
 
@@ -239,24 +250,35 @@ class Images:
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the `shape` of the images, `preprocess`, and `augment`, where the record has them."""
-        given: dict[str, Any] = {"shape": run.facts.image_shape}
+        values: dict[str, Any] = {"shape": run.facts.image_shape}
         if self.resizing is not None:
-            given["preprocess"] = self.preprocess(run.facts, run.dtype)
+            values["preprocess"] = self.preprocess(run.facts, run.dtype)
         if self.augmentation is not None:
-            given["augment"] = self.augment(run.facts)
-        return given
+            values["augment"] = self.augment(run.facts)
+        return values
 
     def input_size(self, facts: Facts) -> int | tuple[int, int] | None:
-        """Return the size that images are resized to; None leaves them as they are."""
+        """Compute the size that images are resized to.
+
+        Returns:
+          The side in pixels, (H, W) of images that are not square; None leaves images as they are.
+        """
         return None if self.resizing is None else self.resizing.size(facts)
 
     def augment(self, facts: Facts) -> Callable[[jax.Array, jax.Array], jax.Array] | None:
-        """Build the augmentation of the network's input; None for none."""
+        """Build the augmentation of the network's input.
+
+        Returns:
+          `(key, image [H, W, C]) -> image`; None for none.
+        """
         side = int(np.min(self.input_size(facts) or facts.image_shape[:2]))
         return None if self.augmentation is None else self.augmentation.build(facts, side)
 
     def preprocess(self, facts: Facts, dtype: Any = np.float32) -> Callable[[jax.Array], jax.Array]:
         """Build the function from images to a network's input.
+
+        Args:
+          dtype: dtype of the computation.
 
         Returns:
           Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats [B, h, w, C].

@@ -22,44 +22,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Parts, Sanity
 from dlcore.experiment.setting import Setting, field_settings
-from dlcore.experiment.splits import Spec
+from dlcore.experiment.setup import Setup
+from dlcore.experiment.task_of_parts import TaskOfParts
 from dlcore.learner import Learner
 
 __all__ = ["Experiment", "Merged", "Setup", "name_of"]
-
-
-class Setup(NamedTuple):
-    """Argument of `Experiment.build`.
-
-    Args:
-      flags: the resolved settings.
-      spec: `Splits.spec`, and `train_size`.
-      steps: length of the run.
-      dtype: dtype of the computation.
-      optimizer: the experiment's record of an optimizer; None for a technique without one.
-    """
-
-    flags: Flags
-    spec: Spec
-    steps: int
-    dtype: Any
-    optimizer: Any = None
-
-    def transformation(self) -> Any:
-        """Build the experiment's optimizer.
-
-        Returns:
-          An optax transformation.
-        """
-        if getattr(self.optimizer, "takes_setup", True):
-            return self.optimizer.build(self)
-        from dlcore.experiment.parts import with_flags
-
-        size = self.spec.get("train_size")
-        per_epoch = None if size is None else size / self.flags.batch_size
-        return with_flags(self.optimizer, self.flags).build(self.steps, per_epoch)
 
 
 def name_of(file: str) -> str:
@@ -160,9 +129,6 @@ class Experiment:
     def __post_init__(self):
         if self.technique is None:
             return
-        from dlcore.experiment.parts import Parts, Sanity
-        from dlcore.experiment.task_of_parts import TaskOfParts
-
         technique = self.technique
         values = dict(technique.keywords) if isinstance(technique, functools.partial) else {}
         learner = technique.func if isinstance(technique, functools.partial) else technique

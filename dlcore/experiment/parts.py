@@ -2,17 +2,9 @@
 
     data=Images("digits", augmentation=Augmentation("affine")), optimizer=AdamW(learning_rate=1e-3)
 
-A flag replaces a field of a part before anything is built (`with_flags`). A part has those of these methods that it
-needs; the frame asks each part, in the order of the page:
-
-    arguments(run) -> {parameter of the technique: value}       check()                    before the data are loaded
-    load(seed, ...) -> Splits                                   notes(run, splits)         lines before the training
-    wrap(learner, run) -> Learner                               evaluators(run, splits, split)
-    start(run) -> Start | None                                  panels(context, run), pictures(context)
-    hooks(run), report_hooks(run, build)                        explanations(run)          sentences of the report
-
-`use` has `inputs(path, run)`, `drawn(run)`, `describe(outputs, facts)`, `write(folder, outputs, source, names, facts)`.
-The first of `measures` has the `metric` that selects the checkpoint, and its `mode`, "max" or "min".
+A flag replaces a field of a part before anything is built (`with_flags`). The frame asks each part, in the order of the
+page, for the methods of `dlcore.experiment.part.Part`. The first of `measures` has the `metric` that selects the
+checkpoint, and its `mode`, "max" or "min".
 """
 
 import dataclasses
@@ -104,7 +96,14 @@ class Parts:
         return (part for part in parts if part is not None)
 
     def having(self, method: str) -> Iterator[Callable]:
-        """Yield the methods of a name of the parts that have it."""
+        """Find the methods of a name of the parts that have it.
+
+        Args:
+          method: name of the method.
+
+        Yields:
+          The methods, in the order of the parts.
+        """
         return (getattr(part, method) for part in self if hasattr(part, method))
 
     def settings(self) -> dict[str, Setting]:
@@ -119,20 +118,28 @@ class Parts:
         return settings
 
     def with_flags(self, flags: Any) -> "Parts":
-        """Return the parts with the values of the flags in their fields."""
+        """Return the parts with the values of the flags in their fields.
+
+        Args:
+          flags: resolved settings.
+        """
         technique = partial(self.technique, **flags.group("learner"))
         return dataclasses.replace(with_flags(self, flags), technique=technique)
 
     def build(self, run: Run) -> Learner:
-        """Build the learner: the technique, with those arguments of the parts that it takes."""
-        taken, given = inspect.signature(self.technique).parameters, {}
+        """Build the learner: the technique, with those arguments of the parts that it takes.
+
+        Args:
+          run: the run.
+        """
+        parameters, values = inspect.signature(self.technique).parameters, {}
         for arguments in self.having("arguments"):
-            given |= arguments(run)
+            values |= arguments(run)
         for name in getattr(self.optimizer, "parameters", ()):
-            given[name] = self.optimizer.build(run.steps, run.steps_per_epoch)
+            values[name] = self.optimizer.build(run.steps, run.steps_per_epoch)
         if isinstance(self.network, nn.Module):
-            given["model"] = self.network.clone(dtype=run.dtype)
-        learner = self.technique(**{name: value for name, value in given.items() if name in taken})
+            values["model"] = self.network.clone(dtype=run.dtype)
+        learner = self.technique(**{name: value for name, value in values.items() if name in parameters})
         if hasattr(self.optimizer, "wrap"):
             learner = self.optimizer.wrap(learner)
         for part in (self.data, self.network, *self.measures):
@@ -140,7 +147,11 @@ class Parts:
         return learner
 
     def modules(self) -> dict[str, Callable]:
-        """Find the flax modules whose fields are flags, by the prefix of these."""
+        """Find the flax modules whose fields are flags.
+
+        Returns:
+          {prefix of the flags: module's class}.
+        """
         if self.network is None:
             return {}
         if isinstance(self.network, nn.Module):

@@ -3,7 +3,6 @@
 The modes pass flags; here they become values of the parts, once, and nothing behind this file reads a flag.
 """
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +10,17 @@ from typing import Any
 
 from dlcore.data.facts import Facts
 from dlcore.data.splits import Spec, Splits
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Parts, Run
 from dlcore.experiment.setting import Setting
+from dlcore.experiment.setup import Setup
+from dlcore.experiment.task import Task
 from dlcore.learner import Learner
 
 __all__ = ["TaskOfParts"]
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskOfParts:
+class TaskOfParts(Task):
     """What the modes ask of a task, answered by parts.
 
     Args:
@@ -31,10 +30,10 @@ class TaskOfParts:
     """
 
     parts: Parts
-    defaults: dict[str, Any]
-    smoke: dict[str, Any]
 
-    def __post_init__(self):
+    def __init__(self, parts: Parts, defaults: dict[str, Any], smoke: dict[str, Any]):
+        for name, value in (("parts", parts), ("defaults", defaults), ("smoke", smoke)):
+            object.__setattr__(self, name, value)
         measure, sanity = self.parts.measures[0], self.parts.sanity
         facts = {
             "monitor": measure.metric,
@@ -52,8 +51,9 @@ class TaskOfParts:
             "own_fields": tuple(getattr(self.parts.network, "own_fields", ())),
         }
         # A method that no part has is None, as the modes ask for it.
-        for name in ("inputs", "drawn", "describe", "write"):
+        for name in ("inputs", "describe", "write"):
             facts[name] = getattr(self, f"_{name}") if hasattr(self.parts.use, name) else None
+        facts["drawn"] = self._samples if hasattr(self.parts.use, "samples") else None
         facts["panels"] = self._panels if self.parts.report or any(self.parts.having("panels")) else None
         facts["pictures"] = self._pictures if any(self.parts.having("pictures")) else None
         facts["encoder"] = self._encoder if any(self.parts.having("encoder")) else None
@@ -84,8 +84,8 @@ class TaskOfParts:
         """Load the data."""
         run = self._run_of(flags, {})
         taken = inspect.signature(run.parts.data.load).parameters
-        given = {"seed": flags.seed, "batch_size": flags.batch_size, "min_classes": 1 if flags.get("run") else 2}
-        splits = run.parts.data.load(**{name: value for name, value in given.items() if name in taken})
+        words = {"seed": flags.seed, "batch_size": flags.batch_size, "min_classes": 1 if flags.get("run") else 2}
+        splits = run.parts.data.load(**{name: value for name, value in words.items() if name in taken})
         for finish in run.parts.having("finish_data"):
             splits = finish(splits, run)
         return splits
@@ -97,10 +97,10 @@ class TaskOfParts:
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build what the technique takes besides its flags and the optimizer."""
-        run, given = self.run(setup), {}
+        run, values = self.run(setup), {}
         for arguments in run.parts.having("arguments"):
-            given |= arguments(run)
-        return given
+            values |= arguments(run)
+        return values
 
     def check(self, flags: Flags) -> None:
         """Check the parts against each other."""
@@ -136,7 +136,7 @@ class TaskOfParts:
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
         """List facts that matter to this training, to print before it."""
         run = self.run(setup)
-        return [line for notes in run.parts.having("notes") for line in notes(run, splits)]
+        return [line for messages in run.parts.having("messages") for line in messages(run, splits)]
 
     def explanations(self, flags: Flags, spec: Spec) -> list[str]:
         """Explain what limits the numbers of a run, in sentences of its report."""
@@ -157,9 +157,9 @@ class TaskOfParts:
         run = self._run_of(flags, spec)
         return run.parts.use.inputs(flags.input, run)
 
-    def _drawn(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
+    def _samples(self, flags: Flags, spec: Spec) -> tuple[Any, list[str]]:
         run = self._run_of(flags, spec)
-        return run.parts.use.drawn(run)
+        return run.parts.use.samples(run)
 
     def _describe(self, outputs: Any, spec: Spec) -> list[dict]:
         return self.parts.use.describe(outputs, Facts.of(spec))
@@ -169,9 +169,9 @@ class TaskOfParts:
 
     def _panels(self, context: Any) -> list:
         run = self._run_of(context.flags, context.spec)
-        drawn = [part.panels(context, run) for part in run.parts if hasattr(part, "panels")]
-        drawn += [part(context) for part in run.parts.report if not hasattr(part, "panels")]
-        return [panel for panels in drawn for panel in panels]
+        panels = [part.panels(context, run) for part in run.parts if hasattr(part, "panels")]
+        panels += [part(context) for part in run.parts.report if not hasattr(part, "panels")]
+        return [panel for several in panels for panel in several]
 
     def _pictures(self, context: Any) -> dict[str, Any]:
         pictures: dict[str, Any] = {}

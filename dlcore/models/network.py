@@ -12,8 +12,6 @@ from typing import Annotated, Any
 
 from flax import linen as nn
 
-from dlcore.data.facts import Facts
-
 __all__ = ["OnBackbone", "Zoo", "flag_prefix"]
 
 
@@ -110,19 +108,20 @@ class OnBackbone:
             self, network=partial(self.network, **fields), backbone=self.backbone.with_flags(flags)
         )
 
-    def build(self, facts: Facts, dtype: Any = None, **fields: Any) -> nn.Module:
-        """Build the network for the classes of the data.
+    def build(self, num_classes: int, dtype: Any = None, **fields: Any) -> nn.Module:
+        """Build the network.
 
         Args:
+          num_classes: number of classes.
           dtype: dtype of the computation.
           **fields: other fields, such as heads.
         """
-        backbone = self.backbone.build(facts.num_classes, dtype)
-        return self.network(dtype=dtype, **{"num_classes": facts.num_classes, "backbone": backbone, **fields})
+        backbone = self.backbone.build(num_classes, dtype)
+        return self.network(dtype=dtype, **{"num_classes": num_classes, "backbone": backbone, **fields})
 
     def arguments(self, run: Any) -> dict[str, Any]:
         """Give the technique the network as `model`."""
-        model = self.build(run.facts, run.dtype)
+        model = self.build(run.facts.num_classes, run.dtype)
         return {"model": model if self.adaptation is None else self.adaptation.adapt(model, run)}
 
     def check(self, run: Any) -> None:

@@ -98,6 +98,10 @@ class AdamW:
     def rate_of_update(self, steps: int, steps_per_epoch: float | None = None) -> optax.Schedule:
         """Build the learning-rate schedule over updates, of which there is one every `accumulate` steps.
 
+        Args:
+          steps: length of the training.
+          steps_per_epoch: training steps of an epoch, which `milestones` count in.
+
         Returns:
           A function from the update, counted from 0, to the learning rate.
         """

@@ -77,7 +77,11 @@ class Agent:
         return dataclasses.replace(self, fields=flags.group("network"))
 
     def build(self, environment: Any) -> nn.Module:
-        """Build the network for the observations and actions of an environment."""
+        """Build the network for the observations and actions of an environment.
+
+        Args:
+          environment: the environment.
+        """
         return self.network(environment, **self.fields)
 
     def arguments(self, run: Run) -> dict[str, Any]:

@@ -246,7 +246,11 @@ class BoxImages:
         return self.dataset == "coco"
 
     def load(self, seed: int = 0) -> Splits:
-        """Load the splits, see `data`."""
+        """Load the splits, see `data`.
+
+        Args:
+          seed: seed of the held-out validation images.
+        """
         return data(self, seed=seed)
 
     def check(self, run: Run) -> None:
@@ -279,7 +283,7 @@ class BoxMAP:
 
         return [coco_evaluator(list(run.facts.class_names), masks=False, keypoints=False)]
 
-    def notes(self, run: Run, splits: Splits) -> list[str]:
+    def messages(self, run: Run, splits: Splits) -> list[str]:
         """Describe the best possible recall of the detector's anchors."""
         if not self.anchors:
             return []
@@ -427,6 +431,7 @@ def augmentation(flags: Any, keypoint_names: Sequence[str] = ()):
     """Build the augmentation of `--flip` and `--zoom`, behind `--mosaic` and `--copy_paste`.
 
     Args:
+      flags: `BoxImages`, or flags of the same names.
       keypoint_names: names of the keypoints; a mirror swaps left and right.
 
     Returns:

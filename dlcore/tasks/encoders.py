@@ -117,8 +117,8 @@ class Encoders(Task):
     def measures(self, flags: Flags) -> "FeatureMeasures":
         """Read the record of the protocol from the flags."""
         names = ("bank_size", "knn_k", "fine_tune", "fine_tune_steps", "supervised")
-        given = {name: flags[name] for name in names if name in flags}
-        return FeatureMeasures(**given, embeddings=self.embeddings, uses_labels=self.uses_labels)
+        values = {name: flags[name] for name in names if name in flags}
+        return FeatureMeasures(**values, embeddings=self.embeddings, uses_labels=self.uses_labels)
 
     def pretext_panels(self, context: ReportContext) -> list:
         """Show what the technique solves in training.
@@ -191,7 +191,7 @@ class FeatureMeasures:
         """Remove the labels from the learner's batches, unless the technique uses them."""
         return learner if self.uses_labels else remove_labels(learner)
 
-    def notes(self, run: Run, splits: Splits) -> list[str]:
+    def messages(self, run: Run, splits: Splits) -> list[str]:
         """Describe the evaluation protocol."""
         return [self.protocol(splits)] if _has_labels(splits) else []
 
@@ -204,7 +204,15 @@ class FeatureMeasures:
         return self.build(splits, split, run.facts.num_classes, run.seed, lambda: self.encoder(run))
 
     def counts(self, train_size: int, num_classes: int) -> tuple[int, ...]:
-        """Compute the numbers of labels that `fine_tune` requests, in ascending order."""
+        """Compute the numbers of labels that `fine_tune` requests.
+
+        Args:
+          train_size: number of training images.
+          num_classes: number of classes.
+
+        Returns:
+          The numbers, in ascending order.
+        """
         try:
             return label_counts(self.fine_tune, train_size, num_classes)
         except ValueError as error:
@@ -284,6 +292,9 @@ class FeatureMeasures:
         Args:
           pretext: panels of what the technique solves in training.
           pictures_of: examples [N, ...] -> images [N, h, w, C].
+
+        Returns:
+          The panels.
         """
         from dlcore.report import self_supervised as report
         from dlcore.report.curves import curves
@@ -324,6 +335,9 @@ def view_panels(context: ReportContext, augment: Callable[[jax.Array, jax.Array]
 
     Args:
       augment: the random view, `(key, image [H, W, C] in [0, 1]) -> image`.
+
+    Returns:
+      The panel, in a list.
     """
     from dlcore.data.augment import to_float
     from dlcore.report import self_supervised as report

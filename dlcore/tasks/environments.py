@@ -156,11 +156,20 @@ class GymnaxEnvironments:
         check_record(self)
 
     def build(self) -> Any:
-        """Build the environment with its wrappers."""
+        """Build the environment with its wrappers.
+
+        Returns:
+          The Environment.
+        """
         return environment_of(self)
 
     def load(self, seed: int = 0, batch_size: int = 128) -> Splits:
-        """Build splits of indices: training environments, validation episodes, test episodes."""
+        """Build splits of indices: training environments, validation episodes, test episodes.
+
+        Args:
+          seed: not used; keys of episodes come from the run.
+          batch_size: environments to train in.
+        """
         return episode_splits(self.environment, batch_size, self.eval_episodes)
 
     def arguments(self, run: Run) -> dict[str, Any]:
@@ -314,7 +323,10 @@ def check_rollouts(environment: Any, flags: Any, whole_sequences: bool = False) 
 
 
 def environment_of(flags: Any) -> Any:
-    """Build the environment with the wrappers of the flags.
+    """Build the environment with its wrappers.
+
+    Args:
+      flags: `GymnaxEnvironments`, or flags of the same names.
 
     Returns:
       The Environment.

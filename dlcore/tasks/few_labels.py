@@ -101,8 +101,8 @@ class FewLabels(LabeledImages):
         """Add the supervised baseline, with `--twin`."""
         if not setup.flags.twin:
             return learner
-        given = {**LabeledImages.arguments(self, setup), "optimizer": optimizer.build(setup)}
-        return add_baseline(learner, given, setup.flags.get("ema_decay"))
+        values = {**LabeledImages.arguments(self, setup), "optimizer": optimizer.build(setup)}
+        return add_baseline(learner, values, setup.flags.get("ema_decay"))
 
     def start(self, setup: Setup) -> Start | None:
         """Start the technique, its teacher and its baseline from the weights of `--init_from`."""
@@ -143,7 +143,14 @@ class StrongView:
     strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
 
     def build(self, images: Images, facts: Facts) -> Any:
-        """Build the view: `(key, normalized image [H, W, C]) -> image`."""
+        """Build the view.
+
+        Args:
+          images: the images, with the size that they are resized to.
+
+        Returns:
+          `(key, normalized image [H, W, C]) -> image`.
+        """
         side = int(min(np.broadcast_to(images.input_size(facts) or facts.image_shape[:2], 2)))
         augmentation = Augmentation("auto" if self.strong == "none" else self.strong)
         base, erase = augmentation.build(facts, side), cutout(max(1, side // 2))
@@ -245,8 +252,8 @@ class FewLabelImages:
 
     def arguments(self, run: Run) -> dict[str, Any]:
         """Give the technique its `preprocess`, `augment` and `strong`."""
-        given = self.images.arguments(run)
-        return given if self.strong is None else {**given, "strong": self.strong.build(self.images, run.facts)}
+        values = self.images.arguments(run)
+        return values if self.strong is None else {**values, "strong": self.strong.build(self.images, run.facts)}
 
     def _unlabeled_images(self, shape: Sequence[int]) -> Source:
         """Read the images of `unlabeled_dir` at the size and with the channels of the labeled ones."""
@@ -282,14 +289,14 @@ class AccuracyBesideTwin:
         """Add the supervised baseline."""
         if not self.twin:
             return learner
-        given = {**run.parts.data.images.arguments(run), **run.parts.network.arguments(run)}
-        given = {name: given[name] for name in ("model", "preprocess", "augment") if name in given}
-        given["optimizer"] = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
-        return add_baseline(learner, given, run.parts.technique.keywords.get("ema_decay"))
+        values = {**run.parts.data.images.arguments(run), **run.parts.network.arguments(run)}
+        values = {name: values[name] for name in ("model", "preprocess", "augment") if name in values}
+        values["optimizer"] = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
+        return add_baseline(learner, values, run.parts.technique.keywords.get("ema_decay"))
 
-    def notes(self, run: Run, splits: Splits) -> list[str]:
+    def messages(self, run: Run, splits: Splits) -> list[str]:
         """Say what label smoothing and few steps do to the numbers."""
-        return classifier_panels.Accuracy().notes(run, splits)
+        return classifier_panels.Accuracy().messages(run, splits)
 
     def explanations(self, run: Run) -> list[str]:
         """Say which loss and which confidence label smoothing leaves."""
@@ -315,7 +322,11 @@ class TwinWeights:
 
 
 def log_classes_of_twins(run: Run) -> float:
-    """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C."""
+    """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C.
+
+    Returns:
+      Nats.
+    """
     return (2 if run.parts.measures[0].twin else 1) * math.log(run.facts.num_classes)
 
 

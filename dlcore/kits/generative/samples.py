@@ -186,7 +186,7 @@ class DrawSamples:
     num_drawn: Annotated[int, Range(1), "no identity"] = 16
     sample_seed: Annotated[Seed | None, "no identity"] = None
 
-    def drawn(self, run: Any) -> tuple[Source, list[str]]:
+    def samples(self, run: Any) -> tuple[Source, list[str]]:
         """Number the samples."""
         return Source.indices(self.num_drawn, "samples"), [f"sample {k}" for k in range(self.num_drawn)]
 

@@ -43,7 +43,7 @@ class Accuracy:
         """Say which loss and which confidence label smoothing leaves."""
         return smoothing_sentences(run.parts.technique.keywords.get("label_smoothing", 0.0), run.facts.num_classes)
 
-    def notes(self, run: Run, splits: Splits) -> list[str]:
+    def messages(self, run: Run, splits: Splits) -> list[str]:
         """Say what label smoothing and few steps do to the numbers."""
         ema = run.parts.optimizer.ema
         short = bool(ema) and run.steps < FEWEST_STEPS and not run.setup.flags.smoke
@@ -57,7 +57,11 @@ class Accuracy:
 
 
 def log_classes(run: Run) -> float:
-    """Compute the initial loss of equally probable classes."""
+    """Compute the initial loss of equally probable classes.
+
+    Returns:
+      Nats.
+    """
     return math.log(run.facts.num_classes)
 
 

@@ -113,7 +113,11 @@ def prepared_images(flags: Flags) -> Images:
 
 
 def images_of(flags: Flags, labels: bool = True) -> Images:
-    """Read the record of the images from the flags."""
+    """Read the record of the images from the flags.
+
+    Args:
+      labels: whether the experiment needs labels.
+    """
     return dataclasses.replace(prepared_images(flags), **_given(Images, flags), labels=labels)
 
 
@@ -215,5 +219,14 @@ def preparation(flags: Flags, spec: dict) -> str:
 
 
 def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, count: int) -> np.ndarray:
-    """Sample augmented training images, without the normalization, see `Images.training_versions`."""
+    """Sample augmented training images, without the normalization, see `Images.training_versions`.
+
+    Args:
+      train: the training split.
+      idx: [N] int, indices of its images.
+      count: augmentations of each image.
+
+    Returns:
+      [count, N, H, W, C] in [0, 1].
+    """
     return prepared_images(flags).training_versions(_facts(flags, spec), train, idx, count, flags.seed)

@@ -54,7 +54,11 @@ def record_of(setup: Setup) -> adamw.AveragedAdamW:
 
 
 def steps_per_epoch(setup: Setup) -> float | None:
-    """Count the training steps of an epoch; None where the data say no size."""
+    """Count the training steps of an epoch.
+
+    Returns:
+      The steps, a fraction too; None where the data have no size.
+    """
     size = setup.spec.get("train_size")
     return None if size is None else size / setup.flags.batch_size
 

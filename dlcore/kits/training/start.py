@@ -36,7 +36,14 @@ class DenseAdaptation:
     settings = adapters.DENSE_SETTINGS
 
     def adapt(self, model: nn.Module, run: Run) -> Any:
-        """Freeze the backbone and add the adapter."""
+        """Freeze the backbone and add the adapter.
+
+        Args:
+          model: the network.
+
+        Returns:
+          The network, or `Adapted` with `--adapt`.
+        """
         return adapters.adapt_dense(model, run.setup.flags)
 
     def check(self, run: Run) -> None:
