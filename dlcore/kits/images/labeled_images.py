@@ -106,10 +106,13 @@ def _given(record: type, flags: Flags) -> dict[str, Any]:
     return {field.name: flags[field.name] for field in dataclasses.fields(record) if field.name in flags}
 
 
+def _resized_images(flags: Flags) -> Images:
+    return Images(resizing=Resizing(**_given(Resizing, flags)) if "input_size" in flags else None)
+
+
 def prepared_images(flags: Flags) -> Images:
     """Read from the flags how images are resized and augmented; without `augment` it is `auto`."""
-    resizing = Resizing(**_given(Resizing, flags)) if "input_size" in flags else None
-    return Images(resizing=resizing, augmentation=Augmentation(**_given(Augmentation, flags)))
+    return dataclasses.replace(_resized_images(flags), augmentation=Augmentation(**_given(Augmentation, flags)))
 
 
 def images_of(flags: Flags, labels: bool = True) -> Images:
@@ -164,7 +167,7 @@ def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
     Returns:
       The side in pixels, (height, width) of images that are not square; None leaves images as they are.
     """
-    return prepared_images(flags).input_size(_facts(flags, spec))
+    return _resized_images(flags).input_size(_facts(flags, spec))
 
 
 def shorter_side(flags: Flags, spec: dict) -> int:
@@ -186,7 +189,7 @@ def preprocess(setup: Setup):
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
-    return prepared_images(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
+    return _resized_images(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
 
 
 def augmentation(flags: Flags, spec: dict):
