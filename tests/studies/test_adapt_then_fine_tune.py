@@ -1,4 +1,4 @@
-"""Which network each arm starts from, what validation chooses, and the verdict, by hand."""
+"""What validation chooses, which digits are apart, and the verdict, by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The study in smoke settings, and its verdict on numbers that were written for it."""
+"""The cells, the digits of the children, and the verdict on numbers that were written for it."""
 
 import numpy as np
 import pytest

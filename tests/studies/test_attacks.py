@@ -1,4 +1,4 @@
-"""The arms of the study of attacks, by what each alone does, and the verdict."""
+"""The network, a whole measurement of it, and the verdict."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""The verdict on written scores, the helpers by hand, and a miniature."""
+"""The verdict on written scores, and the helpers by hand."""
 
 import numpy as np
 import pytest

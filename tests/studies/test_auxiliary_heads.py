@@ -1,4 +1,4 @@
-"""Auxiliary heads and batch norm: what is trained and measured, and that the verdict turns with the numbers."""
+"""Auxiliary heads and batch norm: the nets, the loss by hand, and the verdict."""
 
 import jax
 import jax.numpy as jnp

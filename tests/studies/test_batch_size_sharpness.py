@@ -1,4 +1,4 @@
-"""Sharpness read at equal loss, the verdict, and a short run whose eigenvalue numpy confirms."""
+"""Sharpness read at equal loss, the figure, and the verdict."""
 
 import numpy as np
 import pytest

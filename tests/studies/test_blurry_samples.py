@@ -1,4 +1,4 @@
-"""The measure by hand, what each arm trains, and the verdict."""
+"""The measure by hand, a short run, and the verdict."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""What each loss says of two boxes, by hand."""
+"""What each loss says of two boxes, by hand, and the verdict."""
 
 import jax.numpy as jnp
 import numpy as np

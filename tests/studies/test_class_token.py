@@ -1,4 +1,4 @@
-"""The verdict on numbers written for it, the nets' tokens, and a student that follows its teacher."""
+"""The verdict on numbers written for it, and the nets' tokens."""
 
 import jax
 import jax.numpy as jnp

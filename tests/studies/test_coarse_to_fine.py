@@ -1,4 +1,4 @@
-"""Two stages cost what one does, the second searches where the first was good, and the verdict."""
+"""The verdict on written runs."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Each arm leaves out one part and nothing else; the rule, the verdict, and runs that collapse."""
+"""The rule, the verdict, and runs that collapse."""
 
 import jax.numpy as jnp
 import numpy as np

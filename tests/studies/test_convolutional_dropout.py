@@ -1,4 +1,4 @@
-"""What each form of dropout drops, the choice of its rate, and the verdict."""
+"""What each form of dropout drops, and the verdict."""
 
 import jax
 import jax.numpy as jnp

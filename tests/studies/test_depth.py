@@ -1,4 +1,4 @@
-"""The study in smoke settings, and its verdict on numbers that were written for it."""
+"""The networks, and the verdict on numbers that were written for it."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""Every page is built with one budget on the same scenes; sizes of scenes, rows, seeds that are added, the verdict."""
+"""Every page is built on the same scenes; sizes of scenes, and the verdict."""
 
 import jax
 import jax.numpy as jnp

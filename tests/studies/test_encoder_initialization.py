@@ -1,4 +1,4 @@
-"""The arms by what they start from, a short run, and the verdict."""
+"""The autoencoder learns, the draw of the labels, and the verdict."""
 
 import jax
 import jax.numpy as jnp

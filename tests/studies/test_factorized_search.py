@@ -1,4 +1,4 @@
-"""The target's cost, the reward's part in the choice, and the verdict."""
+"""The target's cost, and the verdict."""
 
 import jax.numpy as jnp
 import numpy as np

@@ -1,4 +1,4 @@
-"""Whose losses and times are compared, and the verdict."""
+"""The verdict, and the photograph that is shown."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The verdict on written numbers, labels bought, and what a start from trained weights keeps."""
+"""The verdict on written numbers, labels bought, and batches of both streams."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""What each way learns and what stays bit-equal, its counts by hand, what validation chooses, and the verdict."""
+"""What each way learns and what stays bit-equal, its counts by hand, and the verdict."""
 
 import jax
 import jax.numpy as jnp

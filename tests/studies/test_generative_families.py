@@ -1,4 +1,4 @@
-"""Families, their runs, the references, the quality of samples, rows, parts and the verdict."""
+"""Families, their runs, the references, the quality of samples, and the verdict."""
 
 import chex
 import jax

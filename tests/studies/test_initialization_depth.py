@@ -1,4 +1,4 @@
-"""The study of initial weights: its numbers, and that its verdict turns when a start is not what it is called."""
+"""The study of initial weights: its numbers and its claims."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""The arms are what they are called, and the verdict."""
+"""A frozen network stays, pretraining learns, and the verdict."""
 
 import jax
 import jax.numpy as jnp

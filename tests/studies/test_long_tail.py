@@ -1,4 +1,4 @@
-"""The tail's counts, and what each loss says of one image of a rare class."""
+"""The tail's counts, what each loss says of one image of a rare class, recall, and the claim."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The triplets of a batch, the steps to a level, that arms differ in the margin alone, and the verdict."""
+"""The triplets of a batch, the loss of a margin, the steps to a level, and the verdict."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The study in smoke settings, its verdict on written numbers, and the work of its variants."""
+"""The verdict on written numbers, and the work of the variants."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""The three trainings of the study of poison, and its verdict."""
+"""The verdict, and a back door that opens."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which vectors each arm's probe reads, a run that moves the net, and the verdict."""
+"""A run that moves the net, and the verdict."""
 
 import jax
 import numpy as np

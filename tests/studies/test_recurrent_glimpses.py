@@ -1,4 +1,4 @@
-"""The arms and the verdict of the study of rows and glimpses."""
+"""Rows of digits, and the verdict of the study of rows and glimpses."""
 
 import chex
 import numpy as np

@@ -1,4 +1,4 @@
-"""Calls of the network, the networks that are trained, rows, parts and the verdict."""
+"""Calls of the network, rows, and the verdict."""
 
 import jax
 import jax.numpy as jnp

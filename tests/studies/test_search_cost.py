@@ -1,4 +1,4 @@
-"""The cost of a cell by hand, the reward's part in it, and the verdict."""
+"""The cost of a cell by hand, and the verdict."""
 
 import numpy as np
 import pytest

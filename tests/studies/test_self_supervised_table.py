@@ -1,4 +1,4 @@
-"""Every objective trains the same backbone and gives it back; what each arm alone does; rows, parts and the verdict."""
+"""Every objective trains the same backbone and gives it back; rows and the verdict."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""A tiny run of every technique's settings, the draw of the labels, and the verdict on written numbers."""
+"""A short run, the draw of the labels, and the verdict on written numbers."""
 
 import chex
 import jax

@@ -1,4 +1,4 @@
-"""Each source of randomness changes what it is named after, and the study varies one at a time."""
+"""Each source of randomness changes what it is named after, and has a spread."""
 
 import jax
 import numpy as np

@@ -1,4 +1,4 @@
-"""The study of the spatial transformer: what it measures, in a few steps."""
+"""The spread of angles, and the image that the classifier sees."""
 
 import jax
 import jax.numpy as jnp

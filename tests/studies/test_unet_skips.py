@@ -1,4 +1,4 @@
-"""A run of two steps, and the verdict on written numbers."""
+"""A short run, and the verdict on written numbers."""
 
 import chex
 import numpy as np
