@@ -57,11 +57,11 @@ def trained_accuracy(model: Any, key: jax.Array, x: Any, y: Any, test_x: Any, te
     return (logits.argmax(-1) == test_y).mean()
 
 
-def judge(mean: dict[tuple[str, str], float], chance: float) -> bool:
+def judge(mean: dict[tuple[str, str], float], baseline: float) -> bool:
     """Whether one frame shows no motion and late pooling no order, which early and slow fusion both see."""
     return (
         mean["single", "appearance"] >= 0.95
-        and mean["single", "motion"] <= chance + 0.06
+        and mean["single", "motion"] <= baseline + 0.06
         and mean["late_pool", "order"] <= 0.56
         and min(mean[fusion, task] for fusion in ("early", "slow") for task in ("motion", "order")) >= 0.95
     )

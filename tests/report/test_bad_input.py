@@ -32,6 +32,6 @@ def boxes_on(image=PIXELS, labels=(0,), **options):
         (lambda: shapes.render_mesh(POINTS, np.array([[0, 1, 3]])), r"faces\[0, 2\]=3: out of range; allowed: 0 to 2"),
     ],
 )
-def test_what_would_be_drawn_as_something_else_is_refused(call, message):
+def test_arrays_that_would_be_drawn_as_something_else_are_refused(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()

@@ -30,7 +30,7 @@ def written(tmp_path):
 
 
 def card_of(name, value):
-    return f"<dt>{name}</dt><dd>{value}</dd>"
+    return f">{name}</dt><dd>{value}</dd>"
 
 
 def test_the_headline_counts_parameters_steps_time_and_examples(written):
@@ -49,9 +49,9 @@ def test_another_tested_step_and_the_total_time_are_said(written):
     page = written(step=1000, seconds=3600, rates=False)
     assert card_of("steps", "1,500 (tested: 1,000)") in page
     assert card_of("wall time", "1:00:00") in page
-    assert "<dt>examples/s" not in page
+    assert ">examples/s</dt>" not in page
     assert card_of("steps", "1,500") in written(step=1500)
-    assert "<dt>waiting for data" not in written(Result(None, 4, [], first_step=4)), "no step was trained"
+    assert ">waiting for data</dt>" not in written(Result(None, 4, [], first_step=4)), "no step was trained"
 
 
 def test_a_card_is_a_percentage_of_a_fraction_and_a_dash_without_examples():

@@ -44,9 +44,9 @@ def test_a_checkpoint_is_due_after_its_steps_or_its_seconds(saver, clock):
 def test_several_processes_ask_their_clocks_at_log_steps_alone(saver, clock, monkeypatch):
     from jax.experimental import multihost_utils
 
+    late = saver(seconds=60)
     monkeypatch.setattr(module.jax, "process_count", lambda: 2)
     monkeypatch.setattr(multihost_utils, "broadcast_one_to_all", lambda value: value)
-    late = saver(seconds=60)
     clock.now = 200.0
     assert (late.due(1, at_log=False), late.due(1, at_log=True)) == (False, True)
 
