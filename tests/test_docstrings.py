@@ -137,7 +137,8 @@ def fields(node):
 
 
 def wrong_class(node, tree):
-    said = entries(inheritance.split_sections(node).get("Args", []))
+    bases = inheritance.base_classes(tree, node, parse)
+    said = entries(inheritance.class_sections(node, bases).get("Args", []))
     is_enum = any("Enum" in ast.unparse(base) for base in node.bases)
     missing = [] if is_enum else [name for name in fields(node) if name not in said]
     for part in node.body:

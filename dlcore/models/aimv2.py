@@ -94,7 +94,6 @@ class AttentionPool(CheckedFields):
 
     Args:
       num_heads: attention heads; divides D.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels.
     """
 
@@ -132,7 +131,6 @@ class AIMv2(ViT):
     Args:
       num_classes: number of classes, the length of the logits; 0, as published: no head, a call gives what it would
         see.
-      patch_size: P, side in pixels of a patch.
       pool: what the head sees: mean, the mean over tokens, or attention, what a learned query attends to.
       epsilon: added to mean squares by the RMS norms.
       token_last: False; an AIMv2 has no class token.

@@ -39,16 +39,12 @@ class AlexNet(Backbone):
     """AlexNet on [B, H, W, C], with sides of at least 63, or 67 for two towers.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       widths: channels of the five convolutions.
       towers: 1, or 2 for the network of 2012: the second, fourth and fifth convolution in two groups, local response
         normalization, an unpadded image, and that paper's initial values.
       hidden: units of each of the two hidden dense layers.
       dropout: probability of dropping a unit of the dense layers in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each convolution in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -33,14 +33,9 @@ class AllCNN(Backbone):
     """All-CNN-C on [B, H, W, C], with sides of at least 9. Stages stage1 to stage3, of strides 1, 2 and 4.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       width: channels of the first three convolutions; the others have twice as many.
       dropout: probability of dropping a value after each convolution of stride 2.
       input_dropout: probability of dropping a value of the image.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10

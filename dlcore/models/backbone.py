@@ -33,7 +33,20 @@ PERTURBATIONS = "perturbations"
 class Backbone(CheckedFields):
     """An image classifier with stages.
 
-    A family has at least the fields `num_classes` and `head_init`, initializer of the head's kernel.
+    A family has at least the fields `num_classes` and `head_init`, and each has `axis_name`.
+
+    Args:
+      num_classes: number of classes, the length of the logits; 0, where the head is one linear layer: no head, a call
+        gives what it would see.
+      stages: blocks in each stage.
+      widths: channels of each stage.
+      num_heads: attention heads of each block.
+      dropout: probability of dropping a value before the head in training.
+      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
+        at the first block.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself. A
+        network without batch normalization does not use it.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:

@@ -45,8 +45,6 @@ class ClassAttentionBlock(CheckedFields):
       num_heads: attention heads; divides D.
       hidden_features: units of the MLP.
       layer_scale: initial factor of each channel of a branch, a parameter `layer_scale1` or `layer_scale2`.
-      epsilon: added to variances by the layer norms.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int

@@ -85,7 +85,6 @@ class CLIP(CheckedFields):
       text_mlp_features: MLP width of the text transformer, if it differs; None for mlp_features.
       activation: activation of the MLPs, by transformers' name: quick_gelu (OpenAI's weights), gelu (OpenCLIP's H and
         G), gelu_pytorch_tanh (SigLIP's).
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -288,7 +287,6 @@ class SigLIP(CLIP):
 
     Args:
       activation: activation of the MLPs, by transformers' name.
-      epsilon: epsilon of the layer norms.
     """
 
     activation: str = "gelu_pytorch_tanh"

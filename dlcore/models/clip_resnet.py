@@ -36,9 +36,7 @@ class AttentionPool(CheckedFields):
 
     Args:
       features: D, of the output.
-      num_heads: attention heads.
       grid: rows and columns of the map whose positions are learned.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -101,7 +99,6 @@ class ModifiedResNet(CheckedFields):
       width: channels of the stem.
       num_heads: number of heads of the attention that pools.
       image_size: side in pixels of the square images.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int

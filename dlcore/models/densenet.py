@@ -43,8 +43,6 @@ class DenseLayer(CheckedFields):
       growth_rate: K, channels that the layer adds.
       bottleneck: channels between the two convolutions, as a multiple of K.
       dropout: probability of dropping a value of the output in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     growth_rate: int
@@ -81,8 +79,6 @@ class DenseBlock(CheckedFields):
       growth_rate: K, channels that a layer adds.
       bottleneck: channels between a layer's two convolutions, as a multiple of K.
       dropout: probability of dropping a value after each layer in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each layer in the backward pass: none, products, weights or full, with which memory grows
         with the layers, not with their square.
     """
@@ -117,13 +113,7 @@ class DenseBlock(CheckedFields):
 
 
 class Transition(CheckedFields):
-    """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling.
-
-    Args:
-      features: output channels.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-    """
+    """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling."""
 
     features: int
     dtype: Any = None
@@ -149,7 +139,6 @@ class DenseNet(Backbone):
     """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, ... (strides 2, 4, 8, ...; the last after its batch norm).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: layers in each block.
       growth_rate: K, channels that a layer adds.
       stem_width: channels of the stem.
@@ -157,10 +146,6 @@ class DenseNet(Backbone):
       dropout: probability of dropping a value after each layer in training.
       stem: imagenet: a 7x7 convolution of stride 2, batch norm, ReLU and max pooling; cifar: a 3x3 convolution of
         stride 1.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -39,7 +39,6 @@ class DINOv2(ViT):
       num_classes: number of classes; 0: no head, a call gives what it would see.
       pool: what a head sees: token, the class token, or token_mean, the class token and the mean over patches.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for others.
-      patch_size: P, side in pixels of a patch.
       layer_scale: initial factor of each channel of a block's branches.
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token, without positions; patches are read beside them.

@@ -114,7 +114,6 @@ class DINOv3(ViT):
       image_size: side in pixels of the images that initialize a model; all others have their own locations.
       pool: what the head sees: token, the class token, or mean, the mean over patches.
       layer_scale: initial factor of each channel of a block's branches, which is learned.
-      epsilon: added to variances by the layer norms.
       token_last: False; a DINOv3 allows nothing else.
       position_features: 0; a DINOv3 has no table of positions.
       scan_blocks: compute the blocks in one loop, see `ViT`.
@@ -178,8 +177,6 @@ class DINOv3ConvNeXt(ConvNeXt):
     Args:
       num_classes: number of classes, the length of the logits; 0, as published: no head, a call gives what it would
         see.
-      drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
-        at the first block.
     """
 
     num_classes: int = 0

@@ -172,10 +172,7 @@ class MBConv(CheckedFields):
       setting: the stage; its `stride` and `layers` are not read here.
       stride: stride of the block.
       survival: probability of keeping the branch of an example in training (stochastic depth).
-      epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       padding: zeros around the maps: both or same, see `dlcore.models.mobilenet_v2.ConvNorm`.
     """
 
@@ -246,20 +243,13 @@ class EfficientNet(Backbone):
     """An EfficientNet on [B, H, W, C]. Stages: stem, stage1, ..., last (B0: strides 2 2 4 8 16 16 32 32 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       settings: one StageSetting a stage.
       width_mult: multiplier of all channels but `last_channel`, rounded to multiples of 8.
       depth_mult: multiplier of the layers of each stage, rounded up.
       stem_width: channels of the stem, before `width_mult`.
       last_channel: channels of the last convolution; None: four times its input's.
-      dropout: probability of dropping a value before the head in training.
       drop_path: block i of n drops the branch of an example in training with probability drop_path * i / n.
-      epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       padding: zeros around the maps: both, as many on both sides, or same, as TensorFlow (`tf_*` of timm).
     """
 

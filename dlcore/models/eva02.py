@@ -81,8 +81,6 @@ class EVA02(ViT):
     All fields of `ViT`.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      patch_size: P, side in pixels of a patch.
       pool: what the head sees: mean, the normalized mean over patches, or token, the class token after a norm of all
         tokens.
       mlp_norm: normalize the units of a block's MLP before its last layer (sub-LN).

@@ -79,14 +79,11 @@ class RepBlock(CheckedFields):
     """A `RepConv` (submodule `conv`), squeeze-and-excitation (`se`) and GELU.
 
     Args:
-      features: output channels.
       kernel_size: side of the large kernel; 1 has no small branch.
       stride: stride of the convolutions.
       groups: groups of channels; as many as the input's channels is depthwise.
       use_se: squeeze-and-excitation with a sixteenth of the channels.
       folded: one convolution with a bias in place of the branches.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -132,8 +129,6 @@ class RepMixer(CheckedFields):
     Args:
       layer_scale: initial value of gamma, the gain of each channel of the branch.
       folded: one convolution with a bias in place of branches and shortcut.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     layer_scale: float = 1e-5
@@ -170,8 +165,6 @@ class FastViTBlock(CheckedFields):
       layer_scale: initial value of gamma, the gain of each channel of a branch.
       drop_path: probability of dropping a branch of an example in training (stochastic depth); the mixer's stays.
       folded: the mixer is one convolution.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     attention: bool = False
@@ -222,7 +215,6 @@ class ConditionalPositions(CheckedFields):
 
     Args:
       folded: one convolution in place of the sum.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     folded: bool = False
@@ -281,19 +273,10 @@ class FastViT(Backbone):
     """A FastViT on [B, H, W, C]. Stages: stem (stride 4), stage1 to stage4 (strides 4, 8, 16 and 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      stages: blocks in each stage.
-      widths: channels of each stage.
       mlp_ratio: hidden units of a block's MLP as a multiple of its channels.
       attention: attention between all pixels in the last stage, in place of mixers.
       layer_scale: initial value of gamma, the gain of each channel of a branch.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
       folded: one convolution with a bias in place of branches, for use; `fold_branches` gives its variables.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

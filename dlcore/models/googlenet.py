@@ -105,14 +105,11 @@ class ConvNorm(CheckedFields):
     """A convolution, batch norm (or, without it, a bias) and a ReLU.
 
     Args:
-      features: output channels.
       kernel_size: height and width of the kernel; of clips, its length along each axis.
       stride: stride of the convolution, or that along each axis.
       padding: pixels on each side, or as `dlcore.nn.Conv` takes it.
       batch_norm: False: a bias of 0.2 and Xavier kernels instead.
       kernel_init: initializer of the kernel where there is batch norm.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -153,8 +150,6 @@ class Inception(CheckedFields):
       widths: channels of the branches, as in MODULES.
       largest_kernel: kernel of the third branch: 3, or the paper's 5.
       batch_norm: batch norm after every convolution; False: biases.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, int, int, int, int, int]
@@ -194,8 +189,6 @@ class NaiveInception(CheckedFields):
     Args:
       widths: channels of the 1x1, 3x3 and 5x5 kernels; the pooling keeps those of x.
       batch_norm: batch norm after every convolution; False: biases.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, int, int]
@@ -231,8 +224,6 @@ class AuxiliaryHead(CheckedFields):
       hidden: units of the hidden layer.
       batch_norm: batch norm after every convolution; False: biases.
       dropout: probability of dropping a hidden unit in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
@@ -272,7 +263,6 @@ class GoogLeNet(Backbone):
     """GoogLeNet on [B, H, W, C]: modules 3a and 3b at stride 8, 4a to 4e at 16, 5a and 5b at 32.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       modules: names from MODULES, in order; a pooling stands where the digit changes. Fewer make a smaller network.
       aux: build auxiliary heads behind 4a and 4d, which only `auxiliary` evaluates.
       batch_norm: batch norm after every convolution; False: biases.
@@ -280,12 +270,7 @@ class GoogLeNet(Backbone):
       width_mult: multiplier of all channels.
       stem: imagenet: as published, for sides of at least 31; cifar: a 3x3 convolution of stride 1, for at least 4.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
-      dropout: probability of dropping a value before the head in training.
       aux_dropout: probability of dropping a hidden unit of an auxiliary head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -66,9 +66,7 @@ class GPT2(DecoderOnly):
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       scan_blocks: compute the blocks in one loop, which compiles faster; their parameters are stacked, see
         `dlcore.nn.scanned_blocks`.
     """

@@ -61,11 +61,9 @@ class UnitAttention(CheckedFields):
     """Attention in square units of a map or everywhere, with or without pooling of queries.
 
     Args:
-      features: output channels.
       num_heads: attention heads; divides the features.
       unit: side of a unit on the input's map; 0: the whole map is one.
       pool: keep the largest query of 2 x 2 neighbors.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -104,13 +102,9 @@ class HieraBlock(CheckedFields):
     """Attention and an MLP, each with a residual connection.
 
     Args:
-      features: output channels.
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       unit: side of a unit on the input's map; 0: the whole map is one.
       pool: halve the sides, by the largest query of 2 x 2 neighbors.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -146,21 +140,13 @@ class Hiera(Backbone):
     """A Hiera on [B, H, W, C], sides multiples of 4 `unit`. Stages stage1 to stage4, of strides 4, 8, 16 and 32.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
         sizes.
-      stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of each stage.
       unit: side of a unit of attention on the first map; each further stage halves it.
       in_units: whether the attention of each stage stays in units.
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

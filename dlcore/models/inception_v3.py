@@ -65,8 +65,6 @@ class InceptionBlock(CheckedFields):
       width_mult: multiplier of all channels.
       pool: what the pooled branch of A, C and E takes of 3x3: average, of the map and zeros around it; inside, of the
         map alone; or max.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int = 0
@@ -284,18 +282,12 @@ class InceptionV3(Backbone):
     """Inception v3 on [B, H, W, C]: modules Mixed_5b to 5d at stride 8, 6a to 6e at 16, 7a to 7c at 32.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       modules: names from MODULES, in order; 6a and 7a halve the map. Fewer make a smaller network.
       aux: build an auxiliary head behind 6e, which only `auxiliary` evaluates.
       width_mult: multiplier of all channels.
       stem: imagenet: as published, for sides of at least 75; cifar: a 3x3 convolution of stride 1, for at least 7.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
       fid: pool as the network of published Fréchet distances.
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

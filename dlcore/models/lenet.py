@@ -37,12 +37,8 @@ class LeNet5(Backbone):
     zeros as evenly as possible (MNIST by 2), smaller ones are resized bilinearly.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       activation: nonlinearity of every layer but the head.
       pooling: average or maximum over each 2x2.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10

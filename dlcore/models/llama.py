@@ -64,7 +64,6 @@ class Llama(DecoderOnly):
       dropout: probability to drop a value of a branch in training.
       epsilon: epsilon of the norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int = 32000

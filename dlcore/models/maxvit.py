@@ -127,8 +127,6 @@ class PartitionAttention(CheckedFields):
       head_features: channels of a head.
       mlp_ratio: hidden units of the MLP as a multiple of the channels.
       dropout: probability of dropping a value of the attention output and the MLP in training.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     partition: Partition
@@ -181,13 +179,9 @@ class MaxViTConv(CheckedFields):
     """An inverted residual with a batch norm in front and gates after the depthwise convolution.
 
     Args:
-      features: output channels.
       stride: stride of the depthwise convolution and of the pool of the shortcut.
       expansion: inner channels as a multiple of the output's.
       se_ratio: units of squeeze-and-excitation as a fraction of the output channels.
-      drop_path: probability of dropping the branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -230,14 +224,10 @@ class MaxViTLayer(CheckedFields):
     """A convolution, block attention and grid attention.
 
     Args:
-      features: output channels.
       stride: stride of the convolution.
       size: P, side of a set of pixels.
       head_features: channels of a head.
       dropout: probability of dropping a value of the attention outputs and the MLPs in training.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -285,19 +275,13 @@ class MaxViT(Backbone):
     """A MaxViT on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage4 (strides 4, 8, 16 and 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       stages: layers in each stage.
-      widths: channels of each stage.
       stem_width: channels of the stem.
       partition_size: P, side of a set of pixels that attend to each other; divides the sides of every map.
       head_features: channels of a head of attention.
       dropout: probability of dropping a value of the attention outputs and the MLPs in training.
       drop_path: probability of dropping the last layer's branches of an example in training; it rises linearly from 0
         at the first layer.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -39,8 +39,6 @@ class MixerBlock(CheckedFields):
       tokens_hidden: hidden units of the MLP across tokens.
       channels_hidden: hidden units of the MLP across channels.
       dropout: probability of dropping a value of the MLPs in training.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     tokens_hidden: int
@@ -73,7 +71,6 @@ class Mixer(Backbone):
     """An MLP-Mixer on [B, H, W, C] of one size. Stages block1, block2, ... of stride P = patch_size.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       patch_size: P, side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
@@ -81,10 +78,6 @@ class Mixer(Backbone):
       channels_ratio: hidden units of channel mixing, as a multiple of `width`.
       dropout: probability of dropping a value of the MLPs in training.
       drop_path: probability of dropping a branch of an example in training, the same in all blocks.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -33,15 +33,11 @@ class MLP(Backbone):
     """Fully connected layers on [B, ...], flattened in row-major order. Stages: hidden1, hidden2, ...
 
     Args:
-      num_classes: number of classes, the length of the logits.
       hidden: units of each hidden layer; none at all gives the linear classifier.
       activation: nonlinearity after each hidden layer.
       dropout: probability of dropping a hidden unit in training.
       dropout_form: inverted, units that stay are scaled in training; or vanilla, all units are scaled in use.
       drop_connect: probability of dropping a weight into a hidden unit in training, drawn for each example.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10

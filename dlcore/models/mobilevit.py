@@ -130,12 +130,9 @@ class MobileViTBlock(CheckedFields):
     Args:
       features: D, channels of the transformers.
       depth: number of transformers.
-      num_heads: attention heads.
       mlp_ratio: hidden units of an MLP as a multiple of D.
       patch_size: P, side of a patch.
       dropout: probability of dropping a value of an attention output or an MLP in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -188,19 +185,13 @@ class MobileViT(Backbone):
     """A MobileViT on [B, H, W, C]. Stages: stem, stage1 to stage5, last (strides 2, 2, 4, 8, 16, 32, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       widths: channels of the stem, of each of the five stages, and of the last convolution.
       hidden_sizes: channels of the transformers of the last three stages.
       depths: number of transformers of the last three stages.
-      num_heads: attention heads.
       mlp_ratio: hidden units of an MLP as a multiple of a transformer's channels.
       expansion: inner channels of inverted residuals as a multiple of their input's.
       patch_size: P, side of a patch.
       dropout: probability of dropping a value of an attention output, an MLP, or before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

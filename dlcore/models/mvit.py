@@ -88,13 +88,11 @@ class PooledAttention(CheckedFields):
     """Self-attention whose queries, keys and values are pooled by convolutions.
 
     Args:
-      features: output channels.
       num_heads: attention heads; divides the features.
       query_stride: stride of the queries in height and width.
       key_stride: stride of the keys and values in height and width.
       table_grid: (T, H, W) of the input that the tables of distances are made for; those of another are interpolated.
       version: 2; or 1, without tables and without the queries behind the attention.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -178,14 +176,10 @@ class MViTBlock(CheckedFields):
     """Pooled attention and an MLP, each with a residual connection.
 
     Args:
-      features: output channels.
-      num_heads: attention heads.
       query_stride: stride of the queries, and of the output, in height and width.
       key_stride: stride of the keys and values in height and width.
       table_grid: (T, H, W) of the input that the tables of distances are made for.
       version: 2, where the attention changes the number of channels; or 1, where the MLP does.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -241,17 +235,9 @@ class MViT(Backbone):
       frames: frames of the clips that the tables of positions are made for; an even number.
       image_size: side in pixels of the frames that the tables of positions are made for; a multiple of 32 with four
         stages.
-      stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of the first stage; each further stage doubles them.
       version: 2; or 1, the first paper's.
-      dropout: probability of dropping a value before the head in training.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 400

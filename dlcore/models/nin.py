@@ -36,7 +36,6 @@ class MLPConv(CheckedFields):
     Args:
       features: units of each layer.
       kernel_size: side in pixels of a patch.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: tuple[int, ...]
@@ -66,14 +65,10 @@ class NetworkInNetwork(Backbone):
     """Network in network on [B, H, W, C]. Stages stage1 to stage3, of strides 1, 2 and 4.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: units of each layer of each mlpconv; the class maps follow as the last layer of the last one.
       kernel_sizes: side in pixels of the patches of each stage.
       dropout: probability of dropping a value after each pooling in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each mlpconv in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10

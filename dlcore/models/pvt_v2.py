@@ -53,11 +53,9 @@ class ReducedAttention(CheckedFields):
     """Attention of every pixel to a smaller map.
 
     Args:
-      num_heads: attention heads.
       reduction: R, stride of the convolution before keys and values; 1 for none.
       linear: keys and values of a map of 7 x 7 cells, in place of the convolution.
       dropout: probability of dropping an attention weight in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       epsilon: added to variances by the layer norm.
     """
 
@@ -110,15 +108,11 @@ class PVTv2Block(CheckedFields):
     """Attention to a smaller map and an MLP with a depthwise convolution, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       reduction: R, stride of the convolution before keys and values; 1 for none.
       linear: keys and values of a map of 7 x 7 cells.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      epsilon: added to variances by the layer norms.
     """
 
     num_heads: int
@@ -178,21 +172,12 @@ class PVTv2(Backbone):
     """A PVT v2 on [B, H, W, C]. Stages stage1 to stage4, of strides 4, 8, 16 and 32.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      stages: blocks in each stage.
-      widths: channels of each stage.
       num_heads: attention heads of each stage.
       reductions: R of each stage, the stride of the convolution before keys and values; 1 for none.
       mlp_ratios: hidden units of a block's MLP of each stage, as a multiple of its channels.
       linear: keys and values of 7 x 7 cells in place of the strided convolutions.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

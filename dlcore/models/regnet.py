@@ -119,8 +119,6 @@ class RegNetBlock(CheckedFields):
       stride: stride of the 3x3 convolution.
       group_width: channels of a group of the 3x3 convolution.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -158,7 +156,6 @@ class RegNet(Backbone):
     """A RegNet on [B, H, W, C]. Stages: stem, block1 to block4 (strides 2, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       depth: d, number of blocks (`quantized_widths`).
       width: w_0, width of the first block, a multiple of 8.
       slope: w_a, by how much the wanted width grows from block to block.
@@ -166,10 +163,6 @@ class RegNet(Backbone):
       group_width: channels of a group of the 3x3 convolutions.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
       stem_width: channels of the stem.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -90,7 +90,6 @@ class SqueezeExcitation(CheckedFields):
       features: units between the two layers: C / 16 in the paper, which timm rounds to a multiple of 8.
       activation: function after the first layer.
       gate: function after the second layer.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       kernel_init: initializer of both kernels.
     """
 
@@ -119,7 +118,6 @@ class BasicBlock(CheckedFields):
     """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes.
 
     Args:
-      features: output channels.
       stride: stride of the first 3x3 convolution.
       dilate: keep the size of the map: convolutions behind the strided one are dilated by the stride instead.
       dilation: distance between the taps of the first 3x3 convolution.
@@ -128,8 +126,6 @@ class BasicBlock(CheckedFields):
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -181,8 +177,6 @@ class Bottleneck(CheckedFields):
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -250,7 +244,6 @@ class ResNet(Backbone):
     """A residual network on [B, H, W, C]. Stages: stem, layer1 to layer4 (strides 2, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       block: BasicBlock or Bottleneck.
       width: `features` of the first stage's blocks.
@@ -265,10 +258,6 @@ class ResNet(Backbone):
         (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True) have stride 8; () is no.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -62,12 +62,9 @@ class BasicBlock(CheckedFields):
     """Two 3x3 convolutions with batch norm, beside the option-A shortcut.
 
     Args:
-      features: output channels.
       stride: stride of the first convolution.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       drop_path: probability of dropping the branch of an example in training.
     """
 
@@ -108,16 +105,11 @@ class CifarResNet(Backbone):
     The smallest image has one pixel left in the last stage: 4x4 with three stages.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       width: channels of the stem and of the first stage.
       stem_stride: 2 halves the map at once and quarters the cost: a wider network in the same time.
       skip: shortcuts; False gives the plain network.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
         at the input.
     """

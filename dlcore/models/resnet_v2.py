@@ -58,8 +58,6 @@ class PreActBottleneck(CheckedFields):
       features: a quarter of the output channels.
       stride: stride of the 3x3 convolution.
       project: make the shortcut a 1x1 convolution, for where the shape changes.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -91,11 +89,8 @@ class PreActBasicBlock(CheckedFields):
     """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut.
 
     Args:
-      features: output channels.
       stride: stride of the first convolution.
       project: make the shortcut a 1x1 convolution, for where the shape changes.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -132,15 +127,10 @@ class ResNetV2(Backbone):
     """A pre-activation network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       block: PreActBottleneck or PreActBasicBlock.
       width: channels of the stem and `features` of the first stage's blocks.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

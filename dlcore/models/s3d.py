@@ -52,7 +52,6 @@ class SeparableConv(CheckedFields):
       size: side of the kernel over space, and length of the one over time.
       stride: stride along all axes.
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     features: int
@@ -83,7 +82,6 @@ class SeparableInception(CheckedFields):
     Args:
       widths: channels of the branches, as in `dlcore.models.googlenet`.
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     widths: tuple[int, int, int, int, int, int]
@@ -131,11 +129,6 @@ class S3D(Backbone):
     Args:
       num_classes: number of classes; 400 of Kinetics in the published weights.
       width_mult: multiplier of all channels.
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 400

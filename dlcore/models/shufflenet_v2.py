@@ -59,8 +59,6 @@ class ShuffleUnit(CheckedFields):
     Args:
       features: output channels, an even number; at stride 1 those of x.
       stride: stride of the depthwise convolutions, 1 or 2.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -108,15 +106,9 @@ class ShuffleNetV2(Backbone):
     """A ShuffleNetV2 on [B, H, W, C]. Stages: stem, stage2, stage3, stage4, last (strides 2, 8, 16, 32, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: units in each stage, the first of stride 2.
-      widths: channels of each stage.
       last_channel: channels of the last convolution.
       stem_width: channels of the stem.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each unit in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

@@ -28,12 +28,8 @@ class SmallCNN(Backbone):
     """Strided convolutions and one hidden layer, on [B, H, W, C]. Stages: stage1 [B, H/2, W/2, .], stage2, ...
 
     Args:
-      num_classes: number of classes, the length of the logits.
       widths: output channels of each 4x4 convolution of stride 2.
       hidden: units of the hidden layer.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10

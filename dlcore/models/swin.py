@@ -189,14 +189,11 @@ class SwinBlock(CheckedFields):
     """Attention in (shifted) windows and an MLP, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       window_size: M, side of a window.
       shift: shift of the windows in patches, in both axes.
       hidden: hidden units of the MLP.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     num_heads: int
@@ -270,11 +267,7 @@ class SwinBlock(CheckedFields):
 
 
 class PatchMerging(CheckedFields):
-    """Concatenate every 2x2 neighboring patches, normalize them and project them to twice the channels.
-
-    Args:
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-    """
+    """Concatenate every 2x2 neighboring patches, normalize them and project them to twice the channels."""
 
     dtype: Any = None
 
@@ -306,8 +299,6 @@ class Swin(Backbone):
     """A Swin transformer on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
     Args:
-      num_classes: number of classes, the length of the logits.
-      stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of each stage.
       patch_size: P, side in pixels of a patch.
@@ -315,12 +306,6 @@ class Swin(Backbone):
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

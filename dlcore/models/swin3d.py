@@ -76,8 +76,6 @@ class Swin3D(Swin):
       patch_frames: frames of a patch.
       window_frames: P, frames of a window of attention, in patches.
       dropout: probability of dropping a value of the patches, and of each block's attention output and MLP in training.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
     """
 
     num_classes: int = 400

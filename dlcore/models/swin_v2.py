@@ -142,7 +142,6 @@ class SwinV2(Swin):
     All fields of `Swin`.
 
     Args:
-      window_size: M, side of a window of attention, in patches.
       pretrained_window: side of the window of each stage in an earlier training, whose scale of offsets stays, such as
         (12, 12, 12, 6); 0, or an empty tuple, means that of `window_size`.
     """

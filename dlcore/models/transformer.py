@@ -40,7 +40,6 @@ class Transformer(EncoderDecoder):
       dropout_rate: probability to drop a value of an embedding, of a branch or of a perceptron in training.
       attention_dropout_rate: probability to drop an attention weight in training.
       pre_norm: normalize the input of each branch instead of the sum after it, which learns without a long warm-up.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     vocab_size: int

@@ -71,7 +71,6 @@ class VGG(Backbone):
     """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1), or 2^stages with hidden layers.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: convolutions in each stage.
       width: channels of the first stage; each further one doubles them, up to eight times.
       hidden: units of each of the two dense layers before the head, as published; 0 averages the last map instead,
@@ -79,10 +78,6 @@ class VGG(Backbone):
       batch_norm: batch norm after each convolution.
       pooling: max, or avg, which Gatys et al. prefer where gradients reach the image; weights serve either.
       dropout: probability of dropping a hidden unit of the dense layers in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       pool_ratio: factor by which each max pooling shrinks the sides; below 2 it is fractional, over regions of 2 x 2
         whose places are drawn in training.
     """

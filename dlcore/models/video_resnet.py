@@ -45,8 +45,6 @@ class VideoResNet(CheckedFields):
       num_classes: number of classes; 400 of Kinetics in the published weights.
       kind: "r3d", "mc3" or "r2plus1d".
       width: channels of the first stage; each further one doubles them.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     num_classes: int = 400

@@ -49,11 +49,8 @@ class DividedBlock(CheckedFields):
     """Attention over time, attention over space and an MLP, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       frames: T.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -149,10 +146,6 @@ class TimeSformer(_Clips):
       patch_size: side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
       dtype: dtype of the computation; None for that of the input.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
@@ -216,8 +209,6 @@ class ViViT(_Clips):
       tubelet: frames, rows and columns of a token.
       depth: number of blocks.
       width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       pooler: without classes, a call gives tanh(W token), as VivitModel's `pooler_output`.
       dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
       dtype: dtype of the computation; None for that of the input.

@@ -121,7 +121,6 @@ class VisionEncoderDecoder(EncoderDecoder):
       encoder_epsilon: epsilon of the ViT's layer norms.
       epsilon: epsilon of the decoder's layer norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int = 50257

@@ -156,25 +156,16 @@ class ViT(Backbone):
     """A vision transformer on [B, H, W, C], sides multiples of P = patch_size. Stages block1, block2, ... of stride P.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
         sizes.
       patch_size: P, side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       pool: what the head sees: token, the class token, or mean, the mean over patches.
       dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
       layer_scale: initial factor of each channel of a block's branches, which is learned; None: they have none.
       epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       token_last: put the class token behind the patches, not before them.
       position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
         all channels are added.

@@ -83,7 +83,6 @@ class MapAttention(CheckedFields):
     Args:
       num_heads: attention heads; divides the features.
       grid: rows and columns of the map whose relative positions are learned; None: there are none.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -113,11 +112,7 @@ class MapAttention(CheckedFields):
 
 
 class BottleneckBranch(CheckedFields):
-    """Three convolutions 1x1, 3x3 and 1x1 with half the channels between them; a branch that starts at 0.
-
-    Args:
-      dtype: dtype of the computation; None means by promotion.
-    """
+    """Three convolutions 1x1, 3x3 and 1x1 with half the channels between them; a branch that starts at 0."""
 
     dtype: Any = None
 
@@ -145,13 +140,10 @@ class WindowBlock(CheckedFields):
     """Attention in windows or everywhere and an MLP, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       grid: rows and columns of the map, or of a window, whose relative positions are learned; None: there are none.
       window_size: side of a window; 0: attention everywhere.
       residual: add a `BottleneckBranch` behind the MLP.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -202,18 +194,10 @@ class ViTDet(Backbone):
       patch_size: P, side in pixels of a patch.
       depth: number of blocks.
       width: channels of the map.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       window_size: side of a window of attention, in patches.
       global_blocks: indices of the blocks whose attention is not in windows, from 0.
       residual_blocks: indices of the blocks that end in a residual block of convolutions.
       relative_positions: learn the relative positions of attention.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

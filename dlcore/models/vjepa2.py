@@ -104,9 +104,6 @@ class ClipEncoder(CheckedFields):
       tubelet: frames of a tubelet; a shorter clip is repeated.
       depth: number of blocks.
       width: D, channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -170,10 +167,7 @@ class TubePredictor(CheckedFields):
     Args:
       depth: number of blocks.
       width: W, channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       mask_tokens: learned tokens for hidden tubelets, one for each kind of mask.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
     """
 

@@ -34,14 +34,10 @@ class ZFNet(Backbone):
     """ZFNet on [B, H, W, C], with sides of at least 53.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       widths: channels of the five convolutions.
       hidden: units of each of the two hidden dense layers.
       dropout: probability of dropping a unit of the hidden dense layers in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each convolution in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000

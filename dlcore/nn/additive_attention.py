@@ -32,7 +32,6 @@ class AdditiveAttention(CheckedModule):
 
     Args:
       features: size of v, units between a query, a key and their score.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of the three kernels.
     """
 

@@ -274,7 +274,6 @@ class SelfAttention(CheckedModule):
       qk_features: D_Q, dimension of queries and keys.
       v_features: D_V, dimension of values; None means D_X, that of the input.
       use_bias: add biases to the three projections.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of the three kernels.
     """
 
@@ -323,7 +322,6 @@ class MultiHeadAttention(CheckedModule):
       rotary: period of rotary positions of queries and keys, in self-attention; None: the scores see no position.
       use_bias: add biases to all projections.
       dropout_rate: probability to drop an attention weight in training.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels but `proj`'s.
       out_kernel_init: initializer of the kernel of `proj`; None means `kernel_init`.
       qkv_bias: which get a bias, where `use_bias` adds biases: qkv, queries, keys and values; qv, all but the keys; or

@@ -102,7 +102,6 @@ class FullyConnected(CheckedModule):
 
     Args:
       features: outputs.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count

@@ -30,7 +30,6 @@ class DeformableConv(CheckedModule):
     `mask`.
 
     Args:
-      features: output channels.
       kernel_size: (rows, columns).
       strides: step between neighboring windows, one number or (rows, columns).
       padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
@@ -38,9 +37,6 @@ class DeformableConv(CheckedModule):
       feature_group_count: groups of channels that are convolved separately.
       offset_groups: groups of input channels with offsets of their own.
       modulated: multiply each sampled value by a predicted mask (v2).
-      use_bias: add a bias to each output channel.
-      dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of the kernel.
     """
 
     features: Count

@@ -59,7 +59,6 @@ class DeformableAttention(CheckedModule):
       offset_scale: s, the share of a box's side that an offset of K_l reaches.
       method: how points are read, see `dlcore.ops.deformable_attention`.
       projections: layers before and after the attention; without them (D-FINE) it reads the maps as they are.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: Annotated[int, Range(1)]

@@ -73,12 +73,10 @@ class GroupNorm(CheckedModule):
     Args:
       num_groups: number of groups, a divisor of C; None where `group_size` is given.
       group_size: channels in each group, in place of `num_groups`.
-      epsilon: added to the variance.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of scale and bias.
       use_bias: add a bias to each channel.
       use_scale: multiply each channel by a scale.
-      bias_init: initializer of the bias.
       scale_init: initializer of the scale.
     """
 

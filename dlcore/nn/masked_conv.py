@@ -62,14 +62,11 @@ class MaskedConv(CheckedModule):
     Parameters are `Conv`'s, in the submodule `conv`.
 
     Args:
-      features: output channels.
       kernel_size: (rows, columns), both odd.
       mask_type: "A" for the first layer of a network, "B" for the others.
       colors: colors of a pixel, as for `causal_kernel_mask`.
       kernel_dilation: distance between neighboring taps.
-      use_bias: add a bias to each output channel.
       kernel_init: initial values of the kernel, before the mask.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count

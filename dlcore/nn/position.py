@@ -253,7 +253,6 @@ class RelativePositionBias(CheckedModule):
 
     Args:
       window: (rows, columns), or (frames, rows, columns).
-      num_heads: heads of the attention.
       embedding_init: initializer of the table.
       class_token: a token stands in front of the pixels.
     """
@@ -302,10 +301,8 @@ class ContinuousPositionBias(CheckedModule):
 
     Args:
       window: (rows, columns).
-      num_heads: heads of the attention.
       reference: M, side of the window of an earlier training, whose scale of offsets stays; None means the window's.
       hidden_features: units of the perceptron.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     window: tuple[int, int]
@@ -372,7 +369,6 @@ class RelativePositionBuckets(CheckedModule):
     Parameter `embedding: [num_buckets, num_heads]`.
 
     Args:
-      num_heads: heads of the attention.
       num_buckets: number of buckets, see `relative_buckets`.
       max_distance: largest distance, see `relative_buckets`.
       bidirectional: buckets for both directions, see `relative_buckets`.

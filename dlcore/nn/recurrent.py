@@ -81,7 +81,6 @@ class Recurrent(CheckedModule):
       proj_features: P, size of the projected output; None for no projection.
       forget_bias: initial bias of the LSTM's forget gate.
       unroll: time steps in one iteration of the loop; changes the speed alone.
-      dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the input kernel.
       learned_carry: without a carry, start from parameters `initial0: [H]`, `initial1`, ..., one for each state of the
         cell, zero at first; otherwise from zeros.
@@ -223,7 +222,6 @@ class RecurrentStack(CheckedModule):
       num_layers: number of layers.
       cell: one of RECURRENT_CELLS.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
-      dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
         not grow with their dimension.
       bidirectional: let each layer read both ways.
@@ -302,7 +300,6 @@ class BidirectionalRecurrent(CheckedModule):
       cell: one of RECURRENT_CELLS.
       proj_features: P, size of each projected output; None for no projection.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
-      dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the input kernels.
       learned_carry: as of `Recurrent`, in both layers.
     """

@@ -217,9 +217,6 @@ class DropConnect(CheckedModule):
       use_bias: add a bias, which is never dropped.
       per_example: draw a mask for each example, which holds B masked kernels; otherwise one for the batch.
       deterministic: True in evaluation, False in training; None leaves it to the call.
-      dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of the kernel.
-      bias_init: initializer of the bias.
     """
 
     features: Count

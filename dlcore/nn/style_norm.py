@@ -34,7 +34,6 @@ class ConditionalInstanceNorm(CheckedModule):
 
     Args:
       num_styles: number of styles.
-      epsilon: added to the variance.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of the parameters.
     """
@@ -81,7 +80,6 @@ class AdaptiveInstanceNorm(CheckedModule):
     The map is the submodule `affine`. With `kernel_init` zeros it starts as plain instance norm.
 
     Args:
-      epsilon: added to the variance.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of the parameters.
       kernel_init: initializer of the kernel of the affine map.

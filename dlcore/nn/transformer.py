@@ -60,7 +60,6 @@ class FeedForward(CheckedModule):
       hidden_features: units between the two layers.
       activation: function between the two layers.
       dropout_rate: probability to drop a value after each layer in training.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels but that of `out_kernel_init`.
       bias_init: initializer of the biases.
       out_kernel_init: initializer of the second kernel; None means `kernel_init`.
@@ -121,7 +120,6 @@ class TransformerBlock(CheckedModule):
       attention_dropout_rate: probability to drop an attention weight in training.
       epsilon: epsilon of the norms.
       fused_qkv: compute queries, keys and values of the self-attention by one layer `qkv`.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels but those of `out_kernel_init`.
       out_kernel_init: initializer of the last kernels of branches, see the block; None means `kernel_init`.
       bias_init: initializer of the perceptron's biases.

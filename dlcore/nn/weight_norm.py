@@ -123,7 +123,6 @@ class WeightStandardization(CheckedModule):
 
     Args:
       layer_instance: the layer.
-      epsilon: added to the variance.
     """
 
     layer_instance: nn.Module
