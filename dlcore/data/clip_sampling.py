@@ -151,10 +151,6 @@ class SampledClips:
       read_rows: function (videos [B], frames [B, length]) -> [B, length, H, W, 3] that reads all clips of a batch at
         once; None calls `read` for each.
       frame_rate: frames per second at which videos of a variable rate are read; None where strides say it.
-
-    Raises:
-      ValueError: `length` or `num_views` is no whole number of at least 1, `short` is unknown, or a clip is longer than
-        its video, and `short` is "error"; the message names the video.
     """
 
     read: Callable[[int, np.ndarray], np.ndarray] = field(repr=False)
@@ -220,7 +216,6 @@ class SampledClips:
 
         Raises:
           IndexError: `idx` is not a valid index of an array of N rows, or indexes more than the first axis.
-          ValueError: a video cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
             raise IndexError(f"idx={idx}: indexes more than one axis; allowed: an index of the first axis")

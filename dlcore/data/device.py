@@ -22,9 +22,6 @@ class DeviceResident:
     Args:
       pipeline: pipeline without a host transform, whose images are in memory.
       sharding: sharding of the batch; None returns this process' examples on the default device.
-
-    Raises:
-      ValueError: the pipeline has a host transform, or its images stay on disk.
     """
 
     def __init__(self, pipeline: Pipeline, sharding: Sharding | None = None):
@@ -81,9 +78,6 @@ def device_resident(pipeline: Pipeline, sharding: Sharding | None = None) -> Dev
 
     Returns:
       A pipeline that returns the same batches.
-
-    Raises:
-      ValueError: the pipeline has a host transform, or its images stay on disk.
     """
     return DeviceResident(pipeline, sharding)
 

@@ -27,10 +27,6 @@ class Episodes:
       query: Q, number of queries of each class.
       seed: random seed.
       turned: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
-
-    Raises:
-      ValueError: the source lacks images or labels, a number is not whole, `way` exceeds the number of classes, a class
-        has fewer than shot + query examples, or `turned` images are not square.
     """
 
     def __init__(self, source: Source, way: int, shot: int, query: int, seed: int, turned: bool = False):

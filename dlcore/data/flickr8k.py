@@ -55,8 +55,6 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
     Raises:
       FileNotFoundError: the folder, a file or an image that has captions is missing.
-      ValueError: `folder` is no path; an image has no caption or an empty one, a file cannot be read, a split is there
-        under two names, or `image_size` is no whole number of at least 1.
     """
     check_path("folder", folder)
     folder = Path(folder)

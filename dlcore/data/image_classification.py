@@ -114,9 +114,6 @@ def load(
       The splits.
 
     Raises:
-      ValueError: `name` is unknown, a number is out of range, `data_dir` is missing, `columns` are not None for other
-        data than Parquet files, labels or image shapes do not agree, or digits or photographs are asked for in a size
-        that they lack.
       FileNotFoundError: the data is not in `data_dir`.
     """
     if not isinstance(name, str):
@@ -199,8 +196,6 @@ def folder_splits(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no image, no class folder, too few classes, a class that train lacks, an unreadable image,
-        more than `limit_bytes`, or a number is out of range.
     """
     _check_reading(limit_bytes, workers)
     return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
@@ -248,8 +243,6 @@ def shard_splits(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `kind` is unknown, the shards cannot be listed, an image cannot be read, more than `limit_bytes`, or a
-        number is out of range.
     """
     _check_reading(limit_bytes, workers)
     check_choice("kind", kind, SHARDS)
@@ -281,7 +274,6 @@ def unlabeled_source(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no image, an unreadable one, more than `limit_bytes`, or `limit_bytes` is negative.
     """
     _check_reading(limit_bytes, workers)
     source = _read(list_unlabeled(path), image_size, channels, skip_bad, limit_bytes, workers)["all"]
@@ -342,7 +334,6 @@ def folder_source(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds splits, or see `folder_splits`.
     """
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:

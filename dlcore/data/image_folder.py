@@ -108,9 +108,6 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; `path` holds no image, no class
-        folders or too few; a split has a class that train lacks; a folder beside the splits is not a split, or one
-        split has two folders; or several folders that are not splits hold the same classes.
     """
     check_path("path", path)
     check_whole_number("min_classes", min_classes, 0)
@@ -151,7 +148,6 @@ def list_unlabeled(path: str | Path) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; `path` holds no image.
     """
     check_path("path", path)
     path = Path(path)
@@ -171,7 +167,6 @@ def list_images(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; the folder holds no image.
     """
     check_path("path", path)
     path = Path(path)

@@ -41,7 +41,6 @@ class GrainBatches(Iterator[tuple[int, Any]]):
       put: function from the batch to the yielded value, called in the same thread, to move the batch to the device.
 
     Raises:
-      ValueError: a number is not whole or negative, or `size` is below 1.
       MissingPackage: grain is not installed.
     """
 
@@ -98,7 +97,6 @@ def check_input_pipeline(name: str) -> None:
       name: "dlcore" or "grain".
 
     Raises:
-      ValueError: `name` is unknown.
       MissingPackage: "grain", and grain is not installed.
     """
     check_choice("input_pipeline", name, INPUT_PIPELINES)
@@ -128,7 +126,6 @@ def open_batches(
       An iterator of (step, put(batch_at(step))).
 
     Raises:
-      ValueError: `input_pipeline` is unknown, a number is not whole or negative, or `size` is below 1.
       MissingPackage: grain is not installed.
     """
     check_input_pipeline(input_pipeline)

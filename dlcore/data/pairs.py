@@ -48,8 +48,6 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
 
     Raises:
       FileNotFoundError: the folder or one of its files is missing.
-      ValueError: the two languages are the same, a line is empty, a file is not UTF-8 or cannot be unpacked, or the two
-        files of a split differ in their number of lines.
     """
     folder = Path(folder)
     if source == target:

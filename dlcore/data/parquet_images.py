@@ -43,8 +43,6 @@ def list_parquet(path: str | Path, min_classes: int = 2, columns: tuple[str, str
     Raises:
       FileNotFoundError: `path` does not exist.
       MissingPackage: pyarrow is not installed.
-      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; there is no .parquet file; one
-        cannot be read; a column is missing, unclear or of another type; or see `list_shards` and `sharded_images`.
     """
     check_path("path", path)
     check_whole_number("min_classes", min_classes, 0)

@@ -38,10 +38,6 @@ class Pipeline:
       transform: function (example, rng) -> example, run on the host: a dict of the arrays of one example without the
         batch axis (and its `index`), and a NumPy generator seeded by (seed, epoch, index), so that the result does not
         depend on the batch or the number of processes. None for none.
-
-    Raises:
-      ValueError: `source` is none, a number is not whole, the batch is larger than the source, the processes cannot
-        share it equally, `seed` is negative, or `process_index` is outside [0, process_count).
     """
 
     source: Source

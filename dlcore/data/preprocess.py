@@ -46,9 +46,6 @@ class Standardizer:
     Args:
       mean: mean of the training split.
       std: standard deviation of the training split, positive.
-
-    Raises:
-      ValueError: mean and std have other shapes, or a deviation is not above 0.
     """
 
     mean: np.ndarray

@@ -70,9 +70,6 @@ class ShortestEdge(NamedTuple):
 
         Returns:
           The same resizing with a canvas whose sides are multiples of `STRIDE`.
-
-        Raises:
-          ValueError: the present canvas is smaller than the resized image.
         """
         size = self.size(height, width)
         return self._replace(canvas=(-(-size[0] // STRIDE) * STRIDE, -(-size[1] // STRIDE) * STRIDE))
@@ -85,9 +82,6 @@ class ShortestEdge(NamedTuple):
 
         Returns:
           (padded image [H, W, C] uint8, (height, width) of the part that is not padding).
-
-        Raises:
-          ValueError: the canvas is smaller than the resized image.
         """
         size = self.size(*image.shape[:2])
         canvas = np.zeros((*self.canvas, image.shape[2]), np.uint8)
@@ -100,9 +94,6 @@ def check_resize(value: str) -> None:
 
     Args:
       value: "stretch", or "shortest_edge:S,L" with 0 < S <= L.
-
-    Raises:
-      ValueError: the value is neither.
     """
     _read(value)
 

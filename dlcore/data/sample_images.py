@@ -27,8 +27,6 @@ def sample_image(name: str, height: int, smallest: int = 1) -> np.ndarray:
 
     Raises:
       FileNotFoundError: `name` is neither one of SAMPLE_IMAGES nor a file.
-      ValueError: the file is no image or smaller than `smallest`, `height` is below 1, or the image would have more
-        than 67 million pixels.
     """
     from PIL import Image
 

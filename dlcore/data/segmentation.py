@@ -136,11 +136,6 @@ def segmentation_splits(
 
     Raises:
       FileNotFoundError: there is no such folder or .zip.
-      ValueError: `data_dir` is no path; there are no training pairs; an image lacks its mask or a mask its image; a
-        mask differs in size from its image, is in color or in a lossy format, or holds a number that is no class
-        (without classes.json: that no training mask holds); the training masks hold fewer than two classes, or, without
-        classes.json, numbers with gaps; a folder beside the split folders is no split; or sizes differ and `image_size`
-        is None. The message names the file.
     """
     check_path("data_dir", data_dir)
     path = Path(data_dir)

@@ -73,8 +73,6 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
       in the unit sphere.
 
     Raises:
-      ValueError: `data_dir` is no path; the split is unknown, the folder holds several .npz of it, `num_points` is
-        below 1 or above that of the .npz, a mesh is damaged, a point is not finite, or a label has no class.
       FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
     check_path("data_dir", data_dir)
@@ -137,8 +135,6 @@ def shapenet(
       are SYNSET/MODEL.
 
     Raises:
-      ValueError: `data_dir` is no path; `num_points` is no whole number of at least 1, the folder lacks a synset, or a
-        mesh is damaged.
       FileNotFoundError: the folder holds no models.
     """
     check_path("data_dir", data_dir)
@@ -226,8 +222,6 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 
     Raises:
       FileNotFoundError: the index, or a file that it names, does not exist.
-      ValueError: `data_dir` is no path; the index has no such category, or an entry lacks a field or has a matrix of
-        another shape.
     """
     check_path("data_dir", data_dir)
     root = Path(data_dir)

@@ -57,8 +57,6 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; there is no shard; the name of one has no split, while others have one, or has
-        several; or there is no training split.
     """
     check_path("path", path)
     path, allowed = Path(path), " or ".join(endings)

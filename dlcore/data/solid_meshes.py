@@ -108,9 +108,6 @@ def solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.nd
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
-
-    Raises:
-      ValueError: `kind` is unknown.
     """
     return posed_solid_mesh(kind, rng)[:2]
 

@@ -39,11 +39,6 @@ class Source:
         the data; None if examples are known by position only.
       sizes: [N] int, size of each example's file in bytes; None if there are no files.
       keypoint_names: names of an object's keypoints; empty if the data has none.
-
-    Raises:
-      ValueError: `arrays` are no dict, `class_names` a text, the arrays, names and sizes differ in length, one is
-        called `index`, there is neither an array nor a length, a label in memory has no class name, or images that are
-        no uint8 have numbers of pixels, up to 255.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)

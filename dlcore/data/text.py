@@ -116,7 +116,6 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
       The text.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, or the file is empty or not in UTF-8.
       FileNotFoundError: the file does not exist.
     """
     check_choice("dataset", name, TEXTS)
@@ -147,9 +146,6 @@ def read_lines(path: Path, argument: str) -> list[str]:
 
     Returns:
       The lines, without their ends; blank ones too.
-
-    Raises:
-      ValueError: the file is not in UTF-8.
     """
     text = read_utf8(path, argument)
     return text.removesuffix("\n").split("\n") if text else []

@@ -79,8 +79,6 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
       The annotations; `notes` counts the missing videos.
 
     Raises:
-      ValueError: `root` is no path; the name is unknown, `fold` is out of range, a list has another format than the
-        module's docstring says or names an unknown class, or no video of a split exists.
       FileNotFoundError: a list does not exist.
     """
     check_path("root", root)

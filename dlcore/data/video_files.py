@@ -85,7 +85,6 @@ def open_video(path: str | Path) -> VideoFile:
 
     Raises:
       FileNotFoundError: there is no such file or folder.
-      ValueError: `path` is no path; it is no video, has no frame, a frame rate of 0, or frames of two sizes.
       MissingPackage: it is a video file, and PyAV is not installed.
     """
     check_path("path", path)
@@ -145,8 +144,6 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
       Frames [T, H, W, 3] uint8.
 
     Raises:
-      ValueError: `path` is no path; `size` is no size, a frame cannot be decoded, an index is out of range, or the
-        frames differ in size and `size` is None.
       MissingPackage: it is a video file, and PyAV is not installed.
     """
     check_path("path", path)

@@ -78,7 +78,6 @@ def list_videos(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; the folder holds no video.
     """
     check_path("path", path)
     path = Path(path)
@@ -105,9 +104,6 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
 
     Raises:
       FileNotFoundError: the folder does not exist.
-      ValueError: `root` is no path; the folder is one video or holds no video, fewer than two classes, a class without
-        videos, videos outside class folders, a class that train lacks, or a folder beside the split folders that is no
-        split.
     """
     check_path("root", root)
     root = Path(root)
@@ -177,9 +173,6 @@ def labeled_clips(
       The source, of one clip per video; a note says how many videos are shorter than a clip, and what is done.
 
     Raises:
-      ValueError: a number is out of range; a video cannot be read, has no frame or frames of two sizes; a clip is
-        longer than its video and `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no
-        times, is given with `frame_rate` or as a part in seconds.
       MissingPackage: there are video files, and PyAV is not installed.
     """
     check_choice("short", short, Short)

@@ -92,7 +92,6 @@ def list_volumes(path: Path) -> list[Path]:
       The paths, sorted.
 
     Raises:
-      ValueError: `path` is no path.
       FileNotFoundError: there is no such file, or the folder holds no volume.
     """
     check_path("path", path)
@@ -119,8 +118,6 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
       The volume, with its values as the file scales them.
 
     Raises:
-      ValueError: `path` is no path; the file cannot be read, has no spacing, another number of axes, or values that are
-        no finite real numbers; the message names it.
       MissingPackage: the file is NIfTI, and nibabel is not installed.
     """
     check_path("path", path)
@@ -194,7 +191,6 @@ def save_labels(path: str | Path, labels: np.ndarray, scan: str | Path) -> Path:
       The file, .nii.gz or .npy.
 
     Raises:
-      ValueError: the labels are not [D, H, W] of whole numbers from 0 to 255, or the scan cannot be read.
       MissingPackage: the scan is NIfTI, and nibabel is not installed.
     """
     check_shapes(labels=(labels, "D H W"))
@@ -308,9 +304,6 @@ def volume_splits(
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: `data_dir` is no path; a file cannot be read or has no spacing; a scan lacks its labels, or labels
-        their scan; sizes or numbers of channels differ; labels are no classes; or there are no training scans. The
-        message names the file.
       MissingPackage: files are NIfTI, and nibabel is not installed.
     """
     check_path("data_dir", data_dir)

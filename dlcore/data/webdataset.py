@@ -40,9 +40,6 @@ def list_webdataset(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; there is no .tar file; one is
-        compressed or damaged, holds no image, a link, an image without a label, a label without an image or a sample
-        with two images; a line of classnames.txt is empty; or see `list_shards` and `sharded_images`.
     """
     check_path("path", path)
     check_whole_number("min_classes", min_classes, 0)

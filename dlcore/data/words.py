@@ -130,9 +130,6 @@ class Words:
 
     Args:
       words: words of the vocabulary without the special tokens, each once.
-
-    Raises:
-      ValueError: `words` are no list of texts, or a word occurs twice.
     """
 
     words: tuple[str, ...]
@@ -204,9 +201,6 @@ class Words:
 
         Returns:
           One word per token.
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         return _named(_until_end(tokens), (*SPECIAL, *self.words))
 
@@ -218,9 +212,6 @@ class Words:
 
         Returns:
           The words, joined by blanks.
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         return " ".join(self.pieces(tokens))
 
@@ -295,7 +286,6 @@ class BytePairs:
 
         Raises:
           MissingPackage: `tokenizers` is not installed.
-          ValueError: `size` is no whole number, or too small for the characters of the sentences.
         """
         check_whole_number("size", size)
         _check_sentences(sentences)
@@ -344,9 +334,6 @@ class BytePairs:
 
         Returns:
           One subword per token; those that do not begin a word begin with "##".
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         parts = _named(_until_end(tokens), self._parts)
         parts = [p.removeprefix(_BLANK) if p.startswith(_BLANK) or p in SPECIAL else f"##{p}" for p in parts]
@@ -360,9 +347,6 @@ class BytePairs:
 
         Returns:
           The words, joined by blanks.
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         parts = _named(_until_end(tokens), self._parts)
         return " ".join("".join(parts).replace(_BLANK, " ").split()).replace(_STORED_BLANK, _BLANK)

@@ -37,8 +37,6 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
 
     Raises:
       FileNotFoundError: there is no file of the split.
-      ValueError: `root` is no path; `num_classes` is no whole number of at least 1, a file is cut off or holds no
-        examples of videos, or a label is out of range.
     """
     check_path("root", root)
     check_whole_number("num_classes", num_classes, 1)

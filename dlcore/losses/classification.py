@@ -137,9 +137,6 @@ def multiclass_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | 
 
     Returns:
       [...], one loss an example; (C - 1) margin where all scores are equal.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return _violations(logits, labels, margin).sum(-1)
 
@@ -154,9 +151,6 @@ def squared_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return jnp.square(_violations(logits, labels, margin)).sum(-1)
 

@@ -121,9 +121,6 @@ def nt_xent_loss(
 
     Returns:
       Scalar, in nats; log(2N - 1) where all embeddings are the same.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one image.
     """
     losses = softmax_cross_entropy_loss(*nt_xent_scores(a, b, temperature, mask))
     return _mean_over_views(losses, mask)
@@ -145,9 +142,6 @@ def decoupled_contrastive_loss(
 
     Returns:
       Scalar, in nats. A view without negatives has 0 in place of their log-sum-exp.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one image.
     """
     scores, positives = nt_xent_scores(a, b, temperature, mask)
     is_positive = jnp.arange(scores.shape[1]) == positives[:, None]  # [2N, 2M]

@@ -128,9 +128,6 @@ class ConfusionMatrix(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
         valid = value_mask(mask, labels.shape)
@@ -187,9 +184,6 @@ class PrecisionRecall(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
         valid = value_mask(mask, labels.shape)

@@ -151,9 +151,6 @@ def hota(
 
     Returns:
       HOTA, DetA and AssA.
-
-    Raises:
-      ValueError: as `clear_mot`.
     """
     clip = _clip(target_boxes, target_ids, predicted_boxes, predicted_ids)
     num_targets, num_predicted = clip.target_counts[:, None], clip.predicted_counts[None]

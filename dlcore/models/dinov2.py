@@ -125,9 +125,6 @@ def from_torch_names(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, 
 
     Returns:
       The variables, {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     entries = {}
     for name, value in unwrap_state_dict(state_dict).items():

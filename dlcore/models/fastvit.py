@@ -262,9 +262,6 @@ def fold_branches(variables: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Variables of the folded network.
-
-    Raises:
-      ValueError: no module has branches.
     """
     return repvgg.fold_branches(variables, (_fold_mixer, _fold_positions, fold_rep_conv))
 

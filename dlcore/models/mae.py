@@ -161,9 +161,6 @@ class MAE(CheckedFields):
 
         Returns:
           N (1 - mask_ratio), rounded down.
-
-        Raises:
-          ValueError: none would be seen, or none masked.
         """
         return visible_count(int(np.prod(grid)), self.mask_ratio)
 

@@ -99,9 +99,6 @@ def unfold(x: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, P * P, H W / P^2, C].
-
-    Raises:
-      ValueError: patches of `size` do not cover the map.
     """
     return windows(x, size).swapaxes(1, 2)
 
@@ -117,9 +114,6 @@ def fold(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: patches of `size` do not cover the map, or x has other patches.
     """
     return join_sets(x.swapaxes(1, 2), height, width, size, "window")
 

@@ -192,9 +192,6 @@ def from_torch_names(model: S3D, state_dict: Mapping[str, Any]) -> Any:
 
     Returns:
       {"params": ..., "batch_stats": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="S3D")

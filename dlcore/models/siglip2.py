@@ -134,9 +134,6 @@ class SigLIP2(clip.SigLIP):
 
         Returns:
           [B, width], of length 1, at least float32.
-
-        Raises:
-          ValueError: shapes do not fit together, or a concrete grid does not fit the patches or the mask.
         """
         return self._pool(self.image_tokens(images), _key_mask(images))
 

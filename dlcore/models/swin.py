@@ -119,9 +119,6 @@ def windows(x: jax.Array, size: int | tuple[int, ...]) -> jax.Array:
 
     Returns:
       [B, H / M * W / M, M * M, ...]: windows and their pixels, both in row order.
-
-    Raises:
-      ValueError: a side of the window is no whole number, or windows do not cover the map.
     """
     axes = len(size) if isinstance(size, Sequence) else 2
     size, counts = _lengths(size, x.shape[1 : 1 + axes], axes)

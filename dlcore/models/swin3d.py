@@ -130,9 +130,6 @@ def from_torch_names(model: Swin3D, state_dict: Mapping[str, Any]) -> Any:
 
     Returns:
       {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="Swin3D", optional=swin.TORCH_IGNORED)

@@ -287,9 +287,6 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
 
     Returns:
       {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     names = (*model.TORCH_NAMES, (r"^pooler_dense\.", "pooler.dense."))

@@ -146,9 +146,6 @@ class ClipEncoder(CheckedFields):
 
         Returns:
           `tokens: [B, N, D]`, normalized, at least float32; `features: [B, D]`, the mean of the tokens.
-
-        Raises:
-          ValueError: tubelets do not cover the clip.
         """
         grid = self.grid(x)
         x = jnp.tile(x, (1, self.tubelet, 1, 1, 1)) if x.shape[1] < self.tubelet else x
@@ -279,9 +276,6 @@ class VJEPA2(CheckedFields):
 
         Returns:
           `tokens: [B, N, D]`, `features: [B, D]`, their mean, and `prediction: [B, N, D]`.
-
-        Raises:
-          ValueError: tubelets do not cover the clip.
         """
         out = self.encoder(x)
         everywhere = jnp.ones(out["tokens"].shape[:2], bool)
@@ -317,9 +311,6 @@ def from_torch_names(model: VJEPA2, state_dict: Mapping[str, Any]) -> Any:
 
     Returns:
       {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
     """
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="VJEPA2", older=TORCH_OLD_NAMES)

@@ -34,10 +34,6 @@ class Conv(nn.Conv):
 
     Args:
       conv_general_dilated: the convolution function, with the arguments of `jax.lax.conv_general_dilated`.
-
-    Raises:
-      ValueError: `features`, or a size, stride or dilation, is no whole number from 1, or one of them or the padding
-        does not fit the axes.
     """
 
     conv_general_dilated: Any = conv_general_dilated

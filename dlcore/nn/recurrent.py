@@ -103,9 +103,6 @@ class Recurrent(CheckedModule):
 
         Returns:
           One [B, H] of zeros for each state of the cell; the first is [B, P] with a projection.
-
-        Raises:
-          ValueError: the cell is unknown.
         """
         sizes = [self._outputs] + [self.features] * (self._kind.states - 1)
         return tuple(jnp.zeros((batch_size, size), jnp.float32) for size in sizes)
@@ -268,9 +265,6 @@ class RecurrentStack(CheckedModule):
         Returns:
           (carries after the last step of each row, outputs [B, T, H] of the last layer, zero behind it); [B, T, 2 H]
           of a bidirectional stack.
-
-        Raises:
-          ValueError: the cell is unknown, or the lengths do not fit x.
         """
         states = []
         for i in range(self.num_layers):
@@ -338,9 +332,6 @@ class BidirectionalRecurrent(CheckedModule):
         Returns:
           ((the forward layer's state after the last step of each row, the backward layer's after the first), outputs
           [B, T, 2 H], zero behind each row's last step).
-
-        Raises:
-          ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
         forward, backward = (
             Recurrent(

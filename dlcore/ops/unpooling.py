@@ -29,9 +29,6 @@ def nearest_unpool(x: jax.Array, factor: int | Sequence[int] = 2) -> jax.Array:
 
     Returns:
       [..., H fy, W fx, C].
-
-    Raises:
-      ValueError: a factor is below 1, or x has too few axes.
     """
     fy, fx = _factors(x, factor)
     return jnp.repeat(jnp.repeat(x, fy, -3), fx, -2)
@@ -46,9 +43,6 @@ def bed_of_nails(x: jax.Array, factor: int | Sequence[int] = 2) -> jax.Array:
 
     Returns:
       [..., H fy, W fx, C].
-
-    Raises:
-      ValueError: a factor is below 1, or x has too few axes.
     """
     fy, fx = _factors(x, factor)
     config = [(0, 0, 0)] * (x.ndim - 3) + [(0, fy - 1, fy - 1), (0, fx - 1, fx - 1), (0, 0, 0)]

@@ -293,7 +293,6 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
       `(key, example) -> example`.
 
     Raises:
-      ValueError: `keep` is outside [0, 1].
       TypeError: `draw` is not callable; call its factory first, as in `random_warp()`.
     """
     check_shapes(keep=(keep, "0 to 1"))

@@ -66,9 +66,6 @@ def random_flip(probability: float = 0.5) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `probability` is outside [0, 1].
     """
     return _sometimes(flip_horizontal, probability)
 
@@ -81,9 +78,6 @@ def random_vertical_flip(probability: float = 0.5) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `probability` is outside [0, 1].
     """
     return _sometimes(flip_vertical, probability)
 

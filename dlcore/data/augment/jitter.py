@@ -65,9 +65,6 @@ def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: a concrete factor is negative or not finite.
     """
     return blend(image, 0.0, factor)
 
@@ -172,7 +169,6 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `probability` is outside [0, 1].
       TypeError: `augmentation` is not callable; call its factory first.
     """
     check_finite("probability", probability)
@@ -231,9 +227,6 @@ def random_gray(probability: float = 0.2) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `probability` is outside [0, 1].
     """
     return random_apply(lambda key, image: jnp.broadcast_to(gray(image), image.shape), probability)
 

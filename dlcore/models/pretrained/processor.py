@@ -267,9 +267,6 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
 
     Returns:
       The processor.
-
-    Raises:
-      ValueError: its `size` is of no known form, a value is missing, or a number is out of range.
     """
     inner = config.get("image_processor", config) if isinstance(config, Mapping) else config
     return _read(_of_transformers, inner, "preprocessor_config.json")
@@ -336,9 +333,6 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
 
     Returns:
       The processor.
-
-    Raises:
-      ValueError: a value is missing, or a number is out of range.
     """
     return _read(_of_timm, config, "pretrained_cfg")
 
