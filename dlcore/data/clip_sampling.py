@@ -172,8 +172,7 @@ class SampledClips:
 
     def __post_init__(self):
         check_choice("short", self.short, Short)
-        check_whole_number("length", self.length, 1)
-        check_whole_number("num_views", self.num_views, 1)
+        check_shapes(length=(self.length, "int >= 1"), num_views=(self.num_views, "int >= 1"))
         if self.short != "error":
             return
         for i in np.unique(self.records)[

@@ -121,8 +121,7 @@ def load(
     check_seed(seed)
     _check_reading(limit_bytes, workers)
     check_finite("valid_fraction", valid_fraction)
-    check_shapes(valid_fraction=(valid_fraction, "0 to <1"))
-    check_whole_number("min_classes", min_classes, 0)
+    check_shapes(valid_fraction=(valid_fraction, "0 to <1"), min_classes=(min_classes, "int >= 0"))
     workers = Workers() if workers is None else workers
     if columns is not None and name != "parquet":
         raise ValueError(f"columns={columns}: dataset {name!r} has none; allowed: None, or dataset 'parquet'")

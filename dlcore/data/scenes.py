@@ -154,8 +154,7 @@ def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray)
     Returns:
       Class of each pixel [H, W] uint8, an index into (*STUFF, *SHAPES).
     """
-    check_shapes(textures=(textures, "H W"), masks=(masks, "M H W"))
-    check_shapes(labels=(labels, "L"))
+    check_shapes(textures=(textures, "H W"), masks=(masks, "M H W"), labels=(labels, "L"))
     if len(labels) < len(masks):
         raise ValueError(f"labels: {len(labels)} of them; allowed: at least {len(masks)}, one a mask")
     check_indices("textures", textures, len(STUFF), "textures")

@@ -152,8 +152,7 @@ def paint(
     """
     check_choice("shape", shape, SHAPES)
     check_pair("center", center)
-    check_shapes(canvas=(canvas, "H W 3"), color=(color, "3"), center=(center, "2 finite"))
-    check_shapes(radius=(radius, "> 0"))
+    check_shapes(canvas=(canvas, "H W 3"), color=(color, "3"), center=(center, "2 finite"), radius=(radius, "> 0"))
     check_shapes(radius=(radius, "finite"))
     height, width = canvas.shape[:2]
     dx, dy = np.arange(width) + 0.5 - center[0], np.arange(height) + 0.5 - center[1]

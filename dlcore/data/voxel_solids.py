@@ -73,8 +73,7 @@ def occupancy(
     """
     check_choice("kind", kind, SOLIDS)
     check_shapes(half_extents=(half_extents, "3 finite"), center=(center, "3 finite"))
-    check_shapes(half_extents=(half_extents, "... > 0"))
-    check_shapes(yaw=(yaw, "finite"), tilt=(tilt, "finite"))
+    check_shapes(half_extents=(half_extents, "... > 0"), yaw=(yaw, "finite"), tilt=(tilt, "finite"))
     if resolution < 1:
         raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
     along = (np.arange(resolution, dtype=np.float32) + 0.5) * 2 / resolution - 1

@@ -52,8 +52,7 @@ def visible_count(patches: int, mask_ratio: float) -> int:
     Returns:
       N (1 - ratio), rounded down.
     """
-    check_whole_number("patches", patches, 1)
-    check_shapes(mask_ratio=(mask_ratio, "0 to 1"))
+    check_shapes(patches=(patches, "int >= 1"), mask_ratio=(mask_ratio, "0 to 1"))
     count = int(patches * (1 - mask_ratio) + 1e-9)
     if not 0 < count < patches:
         raise ValueError(

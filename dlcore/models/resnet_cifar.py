@@ -49,9 +49,7 @@ def shortcut_a(x: jax.Array, features: int, stride: int) -> jax.Array:
     Returns:
       [B, ceil(H / stride), ceil(W / stride), features].
     """
-    check_shapes(x=(x, "B H W C"))
-    check_whole_number("features", features, 1)
-    check_whole_number("stride", stride, 1)
+    check_shapes(x=(x, "B H W C"), features=(features, "int >= 1"), stride=(stride, "int >= 1"))
     extra = features - x.shape[-1]
     if extra < 0:
         raise ValueError(f"features={features}: option A adds channels only; allowed: at least the {x.shape[-1]} of x")

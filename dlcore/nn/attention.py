@@ -65,8 +65,7 @@ def causal_mask(length: int, key_length: int | None = None, *, window: int | Non
       [T, S] bool, True where a query may attend.
     """
     key_length = length if key_length is None else key_length
-    check_whole_number("length", length, 0)
-    check_whole_number("key_length", key_length, 0)
+    check_shapes(length=(length, "int >= 0"), key_length=(key_length, "int >= 0"))
     if window is not None:
         check_whole_number("window", window)
     if length > key_length:

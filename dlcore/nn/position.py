@@ -97,8 +97,7 @@ def sinusoidal_encoding_2d(
     Returns:
       [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
     """
-    check_whole_number("height", height, 1)
-    check_whole_number("width", width, 1)
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_whole_number("features", features)
     if features < 4 or features % 4:
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
@@ -132,9 +131,7 @@ def grid_positions(rows: int, columns: int, features: int, scales: tuple[float, 
     Returns:
       [rows columns, D] float32, row by row.
     """
-    check_whole_number("rows", rows, 1)
-    check_whole_number("columns", columns, 1)
-    check_whole_number("features", features, 4)
+    check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"), features=(features, "int >= 4"))
     if features % 4:
         raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
     check_shapes(scales=(scales, "2 finite"))

@@ -174,8 +174,7 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
     Returns:
       [..., 3]; the last coordinate is the depth.
     """
-    check_shapes(points=(points, "... 3"))
-    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
+    check_shapes(points=(points, "... 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_finite("points", points)
     return _in_camera(points, rotation, translation)
 
@@ -208,8 +207,7 @@ def project(
       (pixels [..., 2], depth [...]): what `depth > 0` leaves out is not in front of the camera. Under jit, pixels of
       depth 0 are finite and mean nothing.
     """
-    check_shapes(points=(points, "... 3"))
-    check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
+    check_shapes(points=(points, "... 3"), rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     check_finite("points", points)
     points = _in_camera(points, rotation, translation)
     depth = points[..., 2]
@@ -329,8 +327,7 @@ def pixel_grid(height: int, width: int) -> jax.Array:
     Returns:
       [height, width, 2] of (u, v).
     """
-    check_whole_number("height", height, 1)
-    check_whole_number("width", width, 1)
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(float)
 
 

@@ -144,8 +144,7 @@ def gaussian_blur(
     check_pair("sigma", sigma)
     check_pair("radius", radius)
     for deviation, reach in zip(sigma, radius, strict=True):
-        check_shapes(sigma=(deviation, "> 0"))
-        check_whole_number("radius", reach, 0)
+        check_shapes(sigma=(deviation, "> 0"), radius=(reach, "int >= 0"))
     for axis in (0, 1):
         offset = jnp.arange(-radius[axis], radius[axis] + 1)
         weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis]))

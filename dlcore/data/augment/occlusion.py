@@ -138,8 +138,7 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
     Returns:
       `(key, image [H, W, C]) -> image`.
     """
-    check_whole_number("size", size, 1)
-    check_shapes(value=(value, "finite"))
+    check_shapes(size=(size, "int >= 1"), value=(value, "finite"))
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         sides = jnp.array(image.shape[:2])
