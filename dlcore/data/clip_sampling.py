@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.data.source import Source, whole_numbers
 from dlcore.data.workers import Workers
 from dlcore.ops.checks import check_shapes
@@ -261,10 +261,7 @@ class SampledClips:
           The clips of both, these first.
         """
         if (self.shape[1:], self.num_views) != (other.shape[1:], other.num_views):
-            raise ValueError(
-                f"other: clips of shape {other.shape[1:]}, {other.num_views} per video; allowed: shape "
-                f"{self.shape[1:]}, {self.num_views} per video"
-            )
+            raise ValueError(f"other: clips of shape {other.shape[1:]}, {other.num_views} a video; allowed: the same")
         first = len(self.num_frames)
         return replace(
             self,

@@ -310,9 +310,7 @@ def _by_image(
         if position in copies:
             continue
         if not isinstance(annotation, dict):
-            raise ValueError(
-                f"{path}: annotation number {position} is {_kind(annotation)}; allowed: an object with bbox, ..."
-            )
+            raise ValueError(f"{path}: annotation number {position} is {_kind(annotation)}; allowed: an object")
         annotation.setdefault("id", f"number {position}")
         with annotation_errors(path, annotation):
             for key in ("image_id", "category_id"):

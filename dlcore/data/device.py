@@ -30,9 +30,7 @@ class DeviceResident:
         if pipeline.transform is not None:
             raise ValueError("pipeline.transform: runs on the host; a device-resident pipeline cannot apply it")
         if any(hasattr(array, "sample") for array in pipeline.source.arrays.values()):
-            raise ValueError(
-                f"the images of {pipeline.source.name!r} stay on disk; device_data is for what fits in memory"
-            )
+            raise ValueError(f"pipeline: images of {pipeline.source.name!r} stay on disk; allowed: images in memory")
         self.pipeline = pipeline
         self.sharding = sharding
         self._replicated = sharding

@@ -62,9 +62,7 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
     if image_size < 1:
         raise ValueError(f"image_size={image_size}: out of range; allowed: at least 1")
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"data_dir={str(folder)!r}: no folder there; allowed: the folder of captions_train.json.gz"
-        )
+        raise FileNotFoundError(f"data_dir={str(folder)!r}: no folder there; allowed: with captions_train.json.gz")
     stems = _stems(folder)
     return {split: _split(folder, stems[split], image_size, f"flickr8k ({split})") for split in _FLICKR8K}
 

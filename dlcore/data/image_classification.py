@@ -336,10 +336,7 @@ def folder_source(
     """
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:
-        raise ValueError(
-            f"path={str(path)!r}: holds the splits {sorted(splits)}; allowed: a folder without splits, such as one of "
-            "these (`folder_splits` reads all)"
-        )
+        raise ValueError(f"path={str(path)!r}: holds the splits {sorted(splits)}; allowed: a folder without splits")
     for message in splits["all"].notes:
         logging.warning("%s", message)
     return splits["all"]
@@ -358,10 +355,7 @@ def check_labels(source: Source, num_classes: int) -> None:
     label = np.asarray(source.arrays["label"])
     bad = np.flatnonzero(~((label >= 0) & (label < num_classes) & (label == np.floor(label))))
     if bad.size:
-        raise ValueError(
-            f"label {label[bad[0]]} of example {bad[0]} in {source.name!r} is outside [0, {num_classes}) "
-            f"({bad.size} such labels)"
-        )
+        raise ValueError(f"label {label[bad[0]]} of example {bad[0]} in {source.name!r} is outside [0, {num_classes})")
 
 
 def _check_fits(path: str, count: int, shape: tuple[int, int, int], limit_bytes: int) -> None:
@@ -427,8 +421,6 @@ def _checked(train: Source, valid: Source, test: Source, messages: tuple[str, ..
         check_labels(source, len(train.class_names))
     shapes = {source.name: source.arrays["image"].shape[1:] for source in (train, valid, test)}
     if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"image_size=None: the splits have several shapes, {shapes}; allowed: an image_size, which gives them one"
-        )
+        raise ValueError(f"image_size=None: the splits have several shapes, {shapes}; allowed: a size for all")
     messages = tuple(dict.fromkeys(messages + train.notes + valid.notes + test.notes))
     return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], messages)

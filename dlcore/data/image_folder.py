@@ -270,13 +270,9 @@ def _by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
         _check_repeats(path, entries)
         return {"all": entries}
     if unknown := [name for name in top if name not in splits]:
-        raise ValueError(
-            f"path={path!r}: folder {unknown[0]!r} beside {', '.join(splits)} is no split; allowed: {allowed_names()}"
-        )
+        raise ValueError(f"{path=}: {unknown[0]!r} is no split; allowed: {allowed_names()}")
     if "train" not in splits.values():
-        raise ValueError(
-            f"path={path!r}: holds {', '.join(splits)} and no training split; allowed: a folder 'train', too"
-        )
+        raise ValueError(f"path={path!r}: {', '.join(splits)} and no training split; allowed: 'train', too")
     check_one_name(splits, f"path={path!r}")
     groups: dict[str, list[_Entry]] = {}
     for name, split in splits.items():
@@ -303,10 +299,7 @@ def _check_repeats(path: str, entries: list[_Entry]) -> None:
     for name, classes in below.items():
         children = sorted({c.split("/")[0] for c in classes if split_of(c.split("/")[0])})
         if len({split_of(child) for child in children}) > 1:
-            raise ValueError(
-                f"path={path!r}: the splits {', '.join(children)} are below {name!r}, which is not all; allowed: "
-                "splits as the only folders, or below one that holds everything"
-            )
+            raise ValueError(f"{path=}: {', '.join(children)} below {name!r}, which is not all; allowed: all there")
         if deeper := [e._replace(parts=e.parts[1:]) for e in entries if e.parts[0] == name and len(e.parts) > 2]:
             _check_repeats(path, deeper)
 

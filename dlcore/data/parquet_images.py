@@ -95,14 +95,9 @@ def _columns(shard: Path, schema: Any, columns: tuple[str, str] | None, needs_la
             raise ValueError(f"columns={name!r}: is not in {shard.name}; allowed: {', '.join(names)}")
     image, label = columns
     if not _is_image(schema.field(image).type):
-        raise ValueError(
-            f"columns={image!r}: is {schema.field(image).type} in {shard.name}; allowed: images, as bytes or as a "
-            "struct of bytes and path"
-        )
+        raise ValueError(f"columns={image!r}: {schema.field(image).type} in {shard.name}; allowed: images as bytes")
     if label is not None and not _is_label(schema.field(label).type):
-        raise ValueError(
-            f"columns={label!r}: is {schema.field(label).type} in {shard.name}; allowed: labels, as integers or strings"
-        )
+        raise ValueError(f"columns={label!r}: {schema.field(label).type} in {shard.name}; allowed: integers, strings")
     return image, label
 
 

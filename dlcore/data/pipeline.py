@@ -285,9 +285,7 @@ def _share(batch_size: int, process_index: int, process_count: int) -> tuple[int
     if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}: out of range; allowed: at least 1")
     if process_index >= process_count:
-        raise ValueError(
-            f"process_index={process_index}: out of range; allowed: in [0, process_count), which is {process_count}"
-        )
+        raise ValueError(f"{process_index=}: out of range; allowed: in [0, {process_count=})")
     if batch_size % process_count:
         raise ValueError(f"batch_size={batch_size}: invalid; allowed: a multiple of process_count {process_count}")
     count = batch_size // process_count

@@ -61,10 +61,7 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
     """
     for text in texts:
         if unknown := words.unknown(text):
-            raise ValueError(
-                f"question={text!r}: {unknown[0]!r} is not among the {len(words.words)} words of the vocabulary; "
-                f"allowed: {', '.join(words.words)}"
-            )
+            raise ValueError(f"question={text!r}: {unknown[0]!r} is unknown; allowed: {', '.join(words.words)}")
         if not 1 <= (number := len(words.encode(text))) <= length:
             raise ValueError(f"question={text!r}: {number} words; allowed: 1 to {length}")
     return pad_sequences([words.encode(text) for text in texts], length, start=False, end=False)

@@ -86,9 +86,7 @@ def scenes(
       The source.
     """
     if not 3 <= smallest <= largest < size:
-        raise ValueError(
-            f"smallest={smallest}, largest={largest}: no range; allowed: 3 <= smallest <= largest < {size}"
-        )
+        raise ValueError(f"{smallest=}, {largest=}: no range; allowed: 3 <= smallest <= largest < {size}")
     check_shapes(count=(count, ">= 0"), overlap=(overlap, "0 to 1"), empty=(empty, "0 to 1"))
     if max_boxes < 1:
         raise ValueError(f"max_boxes={max_boxes}: out of range; allowed: at least 1")

@@ -88,10 +88,7 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
         return _modelnet_file(files[0], split, num_points)
     paths = sorted(root.glob(f"*/{split}/*.off"))
     if not paths:
-        raise FileNotFoundError(
-            f"data_dir={str(data_dir)!r}: no ModelNet; allowed: a folder with modelnet10_{split}.npz, or with "
-            f"CLASS/{split}/NAME.off"
-        )
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no ModelNet; allowed: .npz or CLASS/{split}/NAME.off")
     classes = sorted({path.parts[-3] for path in root.glob("*/*/*.off")})
     names = [f"{path.parts[-3]}/{path.stem}" for path in paths]
     label = [classes.index(path.parts[-3]) for path in paths]
@@ -144,9 +141,7 @@ def shapenet(
     root = Path(data_dir)
     files = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
     if not files:
-        raise FileNotFoundError(
-            f"data_dir={str(data_dir)!r}: no ShapeNet; allowed: a folder with SYNSET/MODEL/models/model_normalized.obj"
-        )
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no ShapeNet; allowed: SYNSET/MODEL/models/*.obj")
     ids = [path.relative_to(root).parts[:2] for path in files]
     taxonomy = root / "taxonomy.json"
     taxonomy_entries = _read_list(taxonomy, ("synsetId", "name")) if taxonomy.is_file() else []

@@ -82,10 +82,7 @@ def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[
       (vertices [segments * sides, 3] float32, faces [F, 3] int32), closed, normals outward.
     """
     if not 0 < tube < 1 or min(segments, sides) < 3:
-        raise ValueError(
-            f"tube={tube}, segments={segments}, sides={sides}: no torus; allowed: 0 < tube < 1, segments and sides of "
-            "at least 3"
-        )
+        raise ValueError(f"{tube=}, {segments=}, {sides=}: no torus; allowed: 0 < tube < 1, from 3 and from 3")
     i, j = np.meshgrid(np.arange(segments), np.arange(sides), indexing="ij")
     a, b = 2 * np.pi * i / segments, 2 * np.pi * j / sides
     ring = 1 + tube * np.cos(b)

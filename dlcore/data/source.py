@@ -107,9 +107,7 @@ class Source:
             return
         largest = float(np.nanmax(images[:_NUM_CHECKED_IMAGES], initial=0))
         if largest > _LARGEST_FLOAT:
-            raise ValueError(
-                f"image: {images.dtype} up to {largest:g}; allowed: uint8, or floats in [0, 1], image / 255"
-            )
+            raise ValueError(f"image: {images.dtype} up to {largest:g}; allowed: uint8, or floats in [0, 1]")
 
     def _check_labels(self) -> None:
         """Refuse labels beyond the class names; a negative one may stand for none."""
@@ -232,9 +230,7 @@ def join(first: Source, second: Source) -> Source:
     for key, value in first.arrays.items():
         here, there = np.shape(value)[1:], np.shape(second.arrays[key])[1:]
         if here != there:
-            raise ValueError(
-                f"second={second.name!r}: an example's {key} is {list(there)}; allowed: {list(here)}, as in the first"
-            )
+            raise ValueError(f"second={second.name!r}: {key} of {list(there)}; allowed: {list(here)}, as in the first")
     arrays = {key: concatenate(value, second.arrays[key]) for key, value in first.arrays.items()}
     fields = {
         key: None if a is None or b is None else np.concatenate([a, b])
@@ -262,9 +258,7 @@ def concatenate(first: Any, second: Any) -> Any:
             "or both on disk, by the same memory limit"
         )
     if np.shape(first)[1:] != np.shape(second)[1:] or not np.ndim(first) or not np.ndim(second):
-        raise ValueError(
-            f"second.shape={np.shape(second)}: other examples; allowed: [M, ...] of those of {np.shape(first)}"
-        )
+        raise ValueError(f"second.shape={np.shape(second)}: other examples; allowed: [M, ...] of {np.shape(first)}")
     return first.concatenate(second) if hasattr(first, "concatenate") else np.concatenate([first, second])
 
 

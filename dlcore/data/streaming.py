@@ -252,10 +252,7 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
     _check_area("area", area)
     images = streamed_images(source)
     if images is None:
-        raise ValueError(
-            f"source={source.name!r}: its images are in memory; allowed: images on disk (those in memory are cropped "
-            "on the device)"
-        )
+        raise ValueError(f"source={source.name!r}: its images are in memory; allowed: images on disk")
     return replace(source, arrays={**source.arrays, "image": replace(images, crop=area)})
 
 

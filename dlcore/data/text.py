@@ -75,10 +75,7 @@ class Vocabulary(NamedTuple):
         text = unicodedata.normalize("NFC", text)
         for position, character in enumerate(text):
             if character not in index:
-                raise ValueError(
-                    f"text: {character!r} at position {position} is not among the {len(index)} characters of the "
-                    "vocabulary"
-                )
+                raise ValueError(f"text: {character!r} at position {position}: unknown; allowed: {len(index)} others")
         return np.array([index[c] for c in text], np.uint8 if len(index) <= 256 else np.int32)
 
     def decode(self, tokens: Iterable[int]) -> str:

@@ -249,9 +249,7 @@ def _moments_in_time(root: Path) -> VideoDataset:
         path = root / f"{part}Set.csv"
         rows = list(csv.reader(_lines(path)))
         if short := [row for row in rows if len(row) < 2]:
-            raise ValueError(
-                f"path={str(path)!r}: {short[0][0][:60]!r} is no such line; allowed: CLASS/CLIP.mp4,CLASS,..."
-            )
+            raise ValueError(f"path={str(path)!r}: {short[0][0][:60]!r}; allowed: CLASS/CLIP.mp4,CLASS,...")
         listed = [row[:2] for row in rows]
         splits[split] = [
             VideoAnnotation(root / part / file, file, (_index(path, number, name),)) for file, name in listed

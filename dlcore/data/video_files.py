@@ -95,9 +95,7 @@ def open_video(path: str | Path) -> VideoFile:
         return _open_folder(path)
     ending = path.suffix.lower()
     if ending not in VIDEO_EXTENSIONS + ANIMATIONS:
-        raise ValueError(
-            f"path={str(path)!r}: no video; allowed: {', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}, or a folder of frames"
-        )
+        raise ValueError(f"path={str(path)!r}: no video; allowed: a folder, {', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}")
     if ending in VIDEO_EXTENSIONS:
         require("av", what=f"reading {ending} videos")
     try:
@@ -178,9 +176,7 @@ def _open_folder(path: Path) -> VideoFile:
 
     files = frame_files(path)
     if not files:
-        raise ValueError(
-            f"path={str(path)!r}: holds no frame; allowed: a folder of images, {', '.join(IMAGE_EXTENSIONS)}"
-        )
+        raise ValueError(f"path={str(path)!r}: holds no frame; allowed: {', '.join(IMAGE_EXTENSIONS)}")
     first = None
     for file in files:
         try:
@@ -190,10 +186,7 @@ def _open_folder(path: Path) -> VideoFile:
             raise ValueError(f"path={str(file)!r}: cannot be read as a frame ({error}); allowed: images") from error
         first = size if first is None else first
         if size != first:
-            raise ValueError(
-                f"path={str(file)!r}: {size[0]} by {size[1]} pixels, {files[0].name} {first[0]} by {first[1]}; "
-                "allowed: frames of one size in a video"
-            )
+            raise ValueError(f"path={str(file)!r}: {size} pixels; allowed: {first}, as {files[0].name} has")
     return VideoFile(str(path), len(files), None, first)
 
 

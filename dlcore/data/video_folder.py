@@ -115,10 +115,7 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
         groups = {"all": root}
     else:
         if unused := sorted(folder.name for folder in folders if folder.name not in splits):
-            raise ValueError(
-                f"path={str(root)!r}: folder {unused[0]!r} beside {', '.join(sorted(splits))} is no split; allowed: "
-                f"{allowed_names()}"
-            )
+            raise ValueError(f"path={str(root)!r}: folder {unused[0]!r} is no split; allowed: {allowed_names()}")
         check_one_name(splits, f"path={str(root)!r}")
         groups = {split: root / name for name, split in sorted(splits.items())}
         if "train" not in groups:
@@ -189,9 +186,7 @@ def labeled_clips(
     opened, frames, strides, is_resampled = [files[str(video.path)] for video in videos], [], [], False
     for video, file in zip(videos, opened, strict=True):
         if file.frame_rate is None and (frame_rate is not None or video.seconds is not None):
-            raise ValueError(
-                f"frame_rate={frame_rate}: {video.name} is a folder of frames, which has no times; allowed: a stride"
-            )
+            raise ValueError(f"{frame_rate=}: {video.name} is a folder, which has no times; allowed: a stride")
         part, step, by_time = _frames_of(file, video.seconds, frame_rate)
         frames.append(part)
         is_resampled |= by_time
@@ -282,9 +277,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
             continue
         classes[path.name] = _below(path)
         if not classes[path.name]:
-            raise ValueError(
-                f"path={str(path)!r}: class {path.name!r} has no clips; allowed: a video in each class folder"
-            )
+            raise ValueError(f"path={str(path)!r}: class {path.name!r} has no clips; allowed: a video a class")
     if loose:
         raise ValueError(f"path={str(folder)!r}: {loose[0]!r} lies in no class folder; allowed: one folder a class")
     return classes

@@ -24,7 +24,7 @@ from dlcore.choices import check_path, is_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
-from dlcore.data.split_names import allowed_names, check_one_name, split_of
+from dlcore.data.split_names import check_one_name, split_of
 from dlcore.extras import require
 from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_npz
@@ -316,10 +316,7 @@ def volume_splits(
         check_one_name(names, f"data_dir={str(data_dir)!r}")
         folders = {str(split_of(name)): root / name for name in names}
     if "train" not in folders:
-        raise ValueError(
-            f"data_dir={str(data_dir)!r}: holds no training scans; allowed: images/ and labels/, or folders of splits "
-            f"({allowed_names()}) with these two in each"
-        )
+        raise ValueError(f"data_dir={str(data_dir)!r}: holds no training scans; allowed: images/ and labels/")
     pairs = {split: _load_pairs(folder, root) for split, folder in folders.items()}
     names = _class_names(root, pairs)
     sides = np.median([pair.spacing for pair in pairs["train"]], 0) if spacing is None else check_spacing(spacing)
@@ -362,16 +359,11 @@ def _load_pairs(folder: Path, root: Path) -> list[_Pair]:
     for name, path in sorted(files["images"].items()):
         scan, labels = load_volume(path), load_volume(files["labels"][name], "labels").values
         if labels.shape != scan.values.shape[:3]:
-            raise ValueError(
-                f"{files['labels'][name]}: labels {list(labels.shape)} of a scan {list(scan.values.shape[:3])}; "
-                "allowed: one label for each voxel"
-            )
+            raise ValueError(f"{files['labels'][name]}: labels {labels.shape}; allowed: {scan.values.shape[:3]}")
         _check_same_place(path, files["labels"][name])
         whole = np.rint(labels)
         if not (whole == labels).all() or whole.min() < 0 or whole.max() > VOID:
-            raise ValueError(
-                f"{files['labels'][name]}: labels that are no classes; allowed: 0 to {VOID}, whole numbers"
-            )
+            raise ValueError(f"{files['labels'][name]}: labels that are no classes; allowed: 0 to {VOID}")
         image = scan.values.reshape(*labels.shape, -1)
         key = str(path.relative_to(root))
         pairs.append(_Pair(image, whole.astype(np.uint8), scan.spacing, key, str(files["labels"][name])))
@@ -407,19 +399,14 @@ def _class_names(root: Path, pairs: dict[str, list[_Pair]]) -> tuple[str, ...]:
             names = tuple(map(str, listed))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: is no {{'classes': [names]}} ({error!r}); allowed: that") from None
-        source = "the classes of classes.json"
     else:
         labels = [pair.labels for pair in pairs["train"]]
         most = max(int(part[part != VOID].max(initial=0)) for part in labels)
-        names, source = tuple(map(str, range(most + 1))), "as in the training scans"
+        names = tuple(map(str, range(most + 1)))
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(
-            f"{root}: classes {', '.join(names)}; allowed: the background and at least one organ, no twice"
-        )
+        raise ValueError(f"{root}: classes {', '.join(names)}; allowed: the background and organs, no twice")
     for pair in (pair for several in pairs.values() for pair in several):
         outside = pair.labels[(pair.labels >= len(names)) & (pair.labels != VOID)]
         if outside.size:
-            raise ValueError(
-                f"{pair.label_file}: label {outside.max()}; allowed: 0 to {len(names) - 1}, {source}; {VOID} for void"
-            )
+            raise ValueError(f"{pair.label_file}: label {outside.max()}; allowed: 0 to {len(names) - 1}, {VOID}")
     return names

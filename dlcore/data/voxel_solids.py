@@ -126,9 +126,7 @@ def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
       a light above and left of the camera, and `label: [N] int32`, an index into SOLIDS.
     """
     if count < 1 or resolution < 8:
-        raise ValueError(
-            f"count={count}, resolution={resolution}: too small; allowed: count of at least 1, resolution of at least 8"
-        )
+        raise ValueError(f"{count=}, {resolution=}: too small; allowed: count from 1, resolution of at least 8")
     check_seed(seed)
     voxels = np.empty((count, *(resolution,) * 3), np.uint8)
     image = np.empty((count, 2 * resolution, 2 * resolution, 1), np.float32)

@@ -159,9 +159,7 @@ class Words:
         counts = Counter(word for sentence in sentences for word in tokenize(sentence))
         words = tuple(w for w, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])) if n >= min_count)
         if not words:
-            raise ValueError(
-                f"sentences: none of their {len(counts)} words occurs min_count={min_count} times; allowed: one or more"
-            )
+            raise ValueError(f"sentences: no word occurs {min_count=} times; allowed: one or more")
         return cls(words)
 
     @functools.cached_property

@@ -268,7 +268,4 @@ def check_outside(outside: Any, num_classes: int) -> None:
       num_classes: C.
     """
     if outside > 0:
-        raise ValueError(
-            f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, or masked out; NaN among "
-            "the logits is no class"
-        )
+        raise ValueError(f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, masked ones")

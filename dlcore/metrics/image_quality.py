@@ -164,9 +164,7 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
     if data_range is None:
         kinds = {1.0 if not jnp.issubdtype(v.dtype, jnp.integer) else float(jnp.iinfo(v.dtype).max) for v in (a, b)}
         if len(kinds) > 1:
-            raise ValueError(
-                f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
-            )
+            raise ValueError(f"b={b.dtype}: another range than a={a.dtype}; allowed: one dtype, or a data_range")
         data_range = kinds.pop()
     check_shapes(data_range=(data_range, "> 0 or None"))
     if not 0 < data_range < np.inf:

@@ -186,9 +186,7 @@ def _assign(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _clip(target_boxes, target_ids, predicted_boxes, predicted_ids) -> _Clip:
     if len(target_boxes) != len(predicted_boxes):
-        raise ValueError(
-            f"predicted_boxes={len(predicted_boxes)} frames: target_boxes has {len(target_boxes)}; allowed: as many"
-        )
+        raise ValueError(f"predicted_boxes={len(predicted_boxes)} frames; allowed: {len(target_boxes)}, the targets'")
     if len(target_boxes) < 2:
         raise ValueError(f"target_boxes={len(target_boxes)} frame(s): no tracks; allowed: at least 2 frames")
     check_shapes(target_boxes=(target_boxes, "F N 4"), target_ids=(target_ids, "int F N"))

@@ -177,9 +177,7 @@ def add_mlp_head(model: Backbone, units: int) -> Backbone:
     fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.init}
     fields.pop("parent", None)
     if "_linear" not in _names_of(family._head):
-        raise ValueError(
-            f"model={family.__name__}: has a head of its own kind; allowed: networks that end in one linear layer"
-        )
+        raise ValueError(f"model={family.__name__}: has a head of its own kind; allowed: those with a linear one")
     return _mlp_class(family, units)(**fields)
 
 

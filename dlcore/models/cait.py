@@ -111,10 +111,7 @@ class CaiT(ViT):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pool != "token" or self.layer_scale is None:
-            raise ValueError(
-                f"pool={self.pool!r}, layer_scale={self.layer_scale}: a CaiT has a class token and layer scale; "
-                "allowed: token and a number"
-            )
+            raise ValueError(f"pool={self.pool!r}, layer_scale={self.layer_scale}: no CaiT; allowed: token, a number")
         return self._encode(x, train, {})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -128,9 +128,7 @@ class CLIP(CheckedFields):
     def _towers(self, prefix: int = 1) -> None:
         """Build what both kinds have: two transformers."""
         if self.image_size % self.patch_size and not self.crop_rest:
-            raise ValueError(
-                f"patch_size={self.patch_size}: does not divide image_size={self.image_size}; allowed: its divisors"
-            )
+            raise ValueError(f"patch_size={self.patch_size}: no divisor; allowed: of image_size={self.image_size}")
         self._patch_layers(prefix)
         self.vision_blocks = self._blocks(self.vision_depth, self.vision_width, self.vision_heads, self.mlp_features)
         self.vision_norm = LayerNorm(self.epsilon)
@@ -223,10 +221,7 @@ class CLIP(CheckedFields):
     def _patches(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
         check_floats("images", images)
         if images.ndim != 4 or (any(side % self.patch_size for side in images.shape[1:3]) and not self.crop_rest):
-            raise ValueError(
-                f"images.shape={images.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples "
-                f"of patch_size={self.patch_size}"
-            )
+            raise ValueError(f"{images.shape=}: patches do not cover it; allowed: multiples of {self.patch_size}")
         x = self.patch_embed(images)
         return x.reshape(x.shape[0], -1, self.vision_width), x.shape[1:3]
 

@@ -167,20 +167,13 @@ class Hiera(Backbone):
         """Refuse fields that do not fit together, and images that units do not cover."""
         for field in ("num_heads", "in_units"):
             if len(getattr(self, field)) != len(self.stages):
-                raise ValueError(
-                    f"{field}={getattr(self, field)}: wrong length; allowed: one for each of {len(self.stages)} stages"
-                )
+                raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {len(self.stages)}")
         if self.unit % 2 ** (len(self.stages) - 1):
-            raise ValueError(
-                f"unit={self.unit}: later stages cannot halve it; allowed: multiples of {2 ** (len(self.stages) - 1)}"
-            )
+            raise ValueError(f"unit={self.unit}: cannot be halved; allowed: multiples of {2 ** (len(self.stages) - 1)}")
         size = STRIDE * self.unit
         check_images(self, x, "patch_embed", smallest=size)
         if any(side % size for side in (self.image_size, *x.shape[1:3])):
-            raise ValueError(
-                f"x.shape={x.shape}, image_size={self.image_size}: units do not cover the image; allowed: multiples of "
-                f"4 unit={size}"
-            )
+            raise ValueError(f"{x.shape=}, image_size={self.image_size}: no whole units; allowed: multiples of {size}")
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         self._check(x)

@@ -55,9 +55,7 @@ def visible_count(patches: int, mask_ratio: float) -> int:
     check_shapes(patches=(patches, "int >= 1"), mask_ratio=(mask_ratio, "0 to 1"))
     count = int(patches * (1 - mask_ratio) + 1e-9)
     if not 0 < count < patches:
-        raise ValueError(
-            f"mask_ratio={mask_ratio}: leaves {count} of {patches} patches; allowed: 1 to {patches - 1} seen"
-        )
+        raise ValueError(f"{mask_ratio=}: leaves {count} of {patches} patches; allowed: 1 to {patches - 1} seen")
     return count
 
 
@@ -302,9 +300,7 @@ class VideoMAE(MAE):
         check_floats("x", x)
         size = (self.tubelet, self.patch_size, self.patch_size)
         if x.ndim != 5 or any(side % s for side, s in zip(x.shape[1:4], size, strict=True)):
-            raise ValueError(
-                f"x.shape={x.shape}: patches do not cover the clip; allowed: [B, F, H, W, C] with multiples of {size}"
-            )
+            raise ValueError(f"{x.shape=}: patches do not cover the clip; allowed: 5 axes, multiples of {size}")
         return tuple(side // s for side, s in zip(x.shape[1:4], size, strict=True))
 
     def patches(self, x: jax.Array) -> jax.Array:

@@ -151,10 +151,7 @@ class PartitionAttention(CheckedFields):
         check_choice("partition", self.partition, ("window", "grid"))
         height, width, channels = x.shape[1:]
         if height % self.size or width % self.size:
-            raise ValueError(
-                f"x.shape={x.shape}: sets of {self.size}x{self.size} pixels do not fit; allowed: sides that are "
-                f"multiples of {self.size}"
-            )
+            raise ValueError(f"{x.shape=}: sets do not fit; allowed: sides that are multiples of {self.size}")
         num_heads = channels // self.head_features
         bias = RelativePositionBias((self.size, self.size), num_heads, name="bias_table")()
         attend = MultiHeadAttention(

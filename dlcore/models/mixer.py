@@ -99,9 +99,7 @@ class Mixer(Backbone):
         check_images(self, x, "stem", smallest=size)
         sides = x.shape[1:3]
         if any(side % size for side in sides):
-            raise ValueError(
-                f"x.shape={x.shape}: patches do not cover the image; allowed: multiples of patch_size={size}"
-            )
+            raise ValueError(f"{x.shape=}: patches do not cover the image; allowed: multiples of {size}")
         patches = sides[0] // size * (sides[1] // size)
         built = self.variables.get("params", {}).get("blocks_0", {}).get("mlp_tokens", {}).get("fc1", {}).get("kernel")
         if built is not None and built.shape[0] != patches:

@@ -83,9 +83,7 @@ class NetworkInNetwork(Backbone):
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that at the end of each stage before its pooling)."""
         if len(self.stages) != len(self.kernel_sizes):
-            raise ValueError(
-                f"kernel_sizes={self.kernel_sizes}: wrong length; allowed: one for each of {len(self.stages)} stages"
-            )
+            raise ValueError(f"kernel_sizes={self.kernel_sizes}: wrong length; allowed: {len(self.stages)}")
         check_images(self, x, "mlpconv1/conv", smallest=2 ** len(self.stages))
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = remat(MLPConv, self.remat)

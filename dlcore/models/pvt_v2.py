@@ -79,10 +79,7 @@ class ReducedAttention(CheckedFields):
         """
         channels, source = x.shape[-1], x
         if not self.linear and self.reduction > min(x.shape[1:3]):
-            raise ValueError(
-                f"reduction={self.reduction}: no key of a map of {x.shape[1]}x{x.shape[2]}; allowed: at most "
-                f"{min(x.shape[1:3])}"
-            )
+            raise ValueError(f"reduction={self.reduction}: no key of this map; allowed: at most {min(x.shape[1:3])}")
         if self.linear or self.reduction > 1:
             size = 1 if self.linear else self.reduction
             source = adaptive_avg_pool(x, CELLS) if self.linear else x
@@ -201,9 +198,7 @@ class PVTv2(Backbone):
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for field in ("widths", "num_heads", "reductions", "mlp_ratios"):
             if len(getattr(self, field)) != len(self.stages):
-                raise ValueError(
-                    f"{field}={getattr(self, field)}: wrong length; allowed: one for each of {len(self.stages)} stages"
-                )
+                raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {len(self.stages)}")
         check_images(self, x, "layers_0_patch_embedding_proj", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         block, maps, index = remat(PVTv2Block, self.remat, static_argnums=(2,)), {}, 0

@@ -150,9 +150,7 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     allowed = [f.name for f in dataclasses.fields(module) if f.name != "parent"]
     for field, value in fields.items():
         if field not in allowed:
-            raise ValueError(
-                f"{field}={value!r}: not a field of {name}{_nearest(field, allowed)}; allowed: {', '.join(allowed)}"
-            )
+            raise ValueError(f"{field}={value!r}: not a field{_nearest(field, allowed)}; allowed: {', '.join(allowed)}")
     check_fields(module, fields)
     return variant(**fields)
 
@@ -219,9 +217,7 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
         check_whole_number("shape", side, 1)
     is_built = not isinstance(model, type)
     if not (is_built and callable(getattr(model, "features", None))):  # many layers have a field `features`, a number
-        raise ValueError(
-            f"model={type(model).__name__}: it has no feature maps; allowed: modules with a method `features`"
-        )
+        raise ValueError(f"model={type(model).__name__}: it has no feature maps; allowed: with a method `features`")
     info: dict[str, dict[str, int]] = {}  # filled while tracing: eval_shape would sort its keys
 
     def run() -> None:

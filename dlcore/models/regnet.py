@@ -101,9 +101,7 @@ def quantized_widths(
     check_whole_number("depth", depth, 1)
     check_whole_number("group_width", group_width, 1)
     if not (width > 0 and width % 8 == 0 and 0 <= slope < np.inf and 1 < step < np.inf):
-        raise ValueError(
-            f"width={width}, slope={slope}, step={step}: no widths follow; allowed: a multiple of 8, >= 0, > 1"
-        )
+        raise ValueError(f"{width=}, {slope=}, {step=}: no widths follow; allowed: a multiple of 8, >= 0, > 1")
     continuous_widths = width + slope * np.arange(depth)
     power = np.round(np.log(continuous_widths / width) / np.log(step))
     widths = 8 * np.round(width * step**power / 8).astype(int)

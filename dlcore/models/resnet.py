@@ -152,9 +152,7 @@ class BasicBlock(CheckedFields):
           [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
         """
         if self.groups != 1 or self.base_width != 64:
-            raise ValueError(
-                f"groups={self.groups}, base_width={self.base_width}: not for a basic block; allowed: 1, 64"
-            )
+            raise ValueError(f"groups={self.groups}, base_width={self.base_width}: no basic block; allowed: 1, 64")
         conv, norm = _layers(self, train)
         stride, apart = (1, self.stride * self.dilation) if self.dilate else (self.stride, self.dilation)
         first = conv(self.features, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
@@ -285,9 +283,7 @@ class ResNet(Backbone):
         check_choice("stem", self.stem, ("imagenet", "cifar"))
         dilate = self.dilate or (False,) * (len(self.stages) - 1)
         if len(dilate) != len(self.stages) - 1:
-            raise ValueError(
-                f"dilate={dilate}: one for each stage but the first; allowed: {len(self.stages) - 1} of them"
-            )
+            raise ValueError(f"{dilate=}: wrong length; allowed: {len(self.stages) - 1}, a stage but the first")
         check_images(self, x, "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         width = self.width if self.stem_width is None else self.stem_width

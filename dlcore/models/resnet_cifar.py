@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields

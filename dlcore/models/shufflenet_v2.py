@@ -78,10 +78,7 @@ class ShuffleUnit(CheckedFields):
           [B, ceil(H / stride), ceil(W / stride), features].
         """
         if self.features % 2 or (self.stride == 1 and x.shape[-1] != self.features):
-            raise ValueError(
-                f"features={self.features}: the halves do not fit x; allowed: even, and at stride 1 the channels of x, "
-                f"{x.shape[-1]}"
-            )
+            raise ValueError(f"features={self.features}: the halves do not fit x; allowed: even, or {x.shape[-1]}")
         half = self.features // 2
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)

@@ -345,9 +345,7 @@ class Swin(Backbone):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
-            raise ValueError(
-                f"num_heads={self.num_heads}: wrong length; allowed: one for each of {len(self.stages)} stages"
-            )
+            raise ValueError(f"num_heads={self.num_heads}: wrong length; allowed: one a stage, {len(self.stages)}")
         x = self._checked(x)
         dtype, patch = compute_dtype(self.dtype, x, self.variables), self._patch()
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)

@@ -160,10 +160,7 @@ class SwinV2(Swin):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pretrained_window and len(self.pretrained_window) != len(self.stages):
-            raise ValueError(
-                f"pretrained_window={self.pretrained_window}: wrong length; allowed: one for each of "
-                f"{len(self.stages)} stages, or none"
-            )
+            raise ValueError(f"pretrained_window={self.pretrained_window}: wrong length; allowed: one a stage, or none")
         return super()._stages(x, train)
 
 

@@ -99,10 +99,7 @@ class VGG(Backbone):
         """(The last map, every one after its ReLU, relu1_1, relu1_2, ..., and the last of each stage, stage1, ...)."""
         check_choice("pooling", self.pooling, POOLINGS)
         if not 1 < self.pool_ratio <= 2 or (self.pool_ratio < 2 and self.pooling != "max"):
-            raise ValueError(
-                f"pool_ratio={self.pool_ratio} with pooling={self.pooling!r}: no pooling; allowed: above 1 and up to "
-                "2, below 2 with pooling='max'"
-            )
+            raise ValueError(f"pool_ratio={self.pool_ratio}, {self.pooling}: no pooling; allowed: 2, max from above 1")
         published = self.hidden > 0
         first, poolings = ("features_0", len(self.stages)) if published else ("conv1_1", len(self.stages) - 1)
         check_images(self, x, first, smallest=2**poolings)

@@ -101,9 +101,7 @@ class _Clips(CheckedFields):
         check_floats("x", x)
         shape = (self.frames, self.image_size, self.image_size)
         if x.ndim != 5 or x.shape[1:4] != shape:
-            raise ValueError(
-                f"x.shape={x.shape}: no clips of this network; allowed: [B, {shape[0]}, {shape[1]}, {shape[2]}, C]"
-            )
+            raise ValueError(f"{x.shape=}: no clips of this network; allowed: [B, *{shape}, C]")
 
     def _classify(self, z: jax.Array) -> jax.Array:
         token = z[:, 0].astype(acc_dtype_of(z.dtype))

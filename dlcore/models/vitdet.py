@@ -222,19 +222,12 @@ class ViTDet(Backbone):
         """Refuse fields that do not fit together, and images that patches do not cover."""
         for field in ("global_blocks", "residual_blocks"):
             if not set(getattr(self, field)) <= set(range(self.depth)):
-                raise ValueError(
-                    f"{field}={getattr(self, field)}: no such blocks; allowed: 0 to depth - 1={self.depth - 1}"
-                )
+                raise ValueError(f"{field}={getattr(self, field)}: no such blocks; allowed: 0 to {self.depth - 1}")
         if self.width % self.num_heads:
-            raise ValueError(
-                f"num_heads={self.num_heads}: does not divide the channels; allowed: divisors of width={self.width}"
-            )
+            raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of width={self.width}")
         check_images(self, x, "patch_embed", smallest=self.patch_size)
         if any(side % self.patch_size for side in (self.image_size, self.pretrain_size, *x.shape[1:3])):
-            raise ValueError(
-                f"x.shape={x.shape}, image_size={self.image_size}, pretrain_size={self.pretrain_size}: patches do not "
-                f"cover the image; allowed: multiples of patch_size={self.patch_size}"
-            )
+            raise ValueError(f"{x.shape=} or sizes of fields: not covered; allowed: multiples of {self.patch_size}")
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         self._check(x)

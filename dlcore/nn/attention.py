@@ -153,10 +153,7 @@ def _check_attention(
     check_shapes(scale=(scale, "... > 0 or None"))
     batch, heads = query.shape[:-3], query.shape[-2:]
     if query.ndim < 3 or (batch, heads) != (key.shape[:-3], key.shape[-2:]):
-        raise ValueError(
-            f"query.shape={query.shape} and key.shape={key.shape}: do not fit; allowed: [..., T, H, D] "
-            "and [..., S, H, D]"
-        )
+        raise ValueError(f"{query.shape=}, {key.shape=}: do not fit; allowed: [..., T, H, D], [..., S, H, D]")
     if mask is not None and mask.dtype != jnp.bool_:
         raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True where a query may attend")
     scores = (*batch, query.shape[-2], query.shape[-3], key.shape[-3])
@@ -391,13 +388,9 @@ class MultiHeadAttention(CheckedModule):
         if inner % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
         if self.num_heads % num_kv_heads:
-            raise ValueError(
-                f"num_kv_heads={num_kv_heads}: not a divisor; allowed: divisors of num_heads={self.num_heads}"
-            )
+            raise ValueError(f"{num_kv_heads=}: not a divisor; allowed: divisors of {self.num_heads} heads")
         if self.fused_qkv and not (key is None and value is None):
-            raise ValueError(
-                "fused_qkv=True: one layer computes queries, keys and values; allowed: key=None and value=None"
-            )
+            raise ValueError("fused_qkv=True: of self-attention; allowed: key=None and value=None")
         size = inner // self.num_heads
         kv_inner = num_kv_heads * size
 

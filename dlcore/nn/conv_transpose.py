@@ -66,9 +66,7 @@ class ConvTranspose(CheckedModule):
         for size in self.kernel_size:
             check_whole_number("kernel_size", size, 1)
         if self.features % groups:
-            raise ValueError(
-                f"feature_group_count={groups}: not a divisor; allowed: divisors of features={self.features}"
-            )
+            raise ValueError(f"feature_group_count={groups}: not a divisor; allowed: divisors of {self.features}")
         shape = (*self.kernel_size, self.features // groups, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None

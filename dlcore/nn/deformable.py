@@ -64,10 +64,7 @@ class DeformableConv(CheckedModule):
         check_shapes(x=(x, "B H W C"))
         size, channels = pair_of("kernel_size", self.kernel_size), x.shape[-1]
         if channels % self.feature_group_count:
-            raise ValueError(
-                f"feature_group_count={self.feature_group_count}: not a divisor; allowed: divisors of "
-                f"the {channels} channels"
-            )
+            raise ValueError(f"feature_group_count={self.feature_group_count}: not a divisor; allowed: of {channels}")
         kernel = self.param("kernel", self.kernel_init, (*size, channels // self.feature_group_count, self.features))
         taps = self.offset_groups * size[0] * size[1]
 

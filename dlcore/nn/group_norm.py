@@ -102,10 +102,7 @@ class GroupNorm(CheckedModule):
         """
         channels = x.shape[-1]
         if (self.num_groups is None) == (self.group_size is None):
-            raise ValueError(
-                f"num_groups={self.num_groups} and group_size={self.group_size}: ambiguous; allowed: exactly one, the "
-                "other None"
-            )
+            raise ValueError(f"num_groups={self.num_groups}, group_size={self.group_size}: ambiguous; allowed: one")
         name, value = ("num_groups", self.num_groups) if self.group_size is None else ("group_size", self.group_size)
         if value < 1 or channels % value:
             raise ValueError(f"{name}={value}: not a divisor; allowed: divisors of the {channels} channels of x")

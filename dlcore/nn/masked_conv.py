@@ -44,9 +44,7 @@ def causal_kernel_mask(
     for name, number in (("channels", channels), ("features", features), ("colors", colors)):
         check_whole_number(name, number)
     if colors < 1 or channels % colors or features % colors:
-        raise ValueError(
-            f"colors={colors}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
-        )
+        raise ValueError(f"{colors=}: not a divisor; allowed: common divisors of {channels=} and {features=}")
     mask = np.zeros((*kernel_size, channels, features))
     row, column = kernel_size[0] // 2, kernel_size[1] // 2
     mask[:row] = 1

@@ -78,9 +78,7 @@ class BatchNorm(CheckedModule):
         """
         frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if mask is not None and mask.shape != x.shape[:1]:
-            raise ValueError(
-                f"mask.shape={mask.shape}: does not fit x; allowed: {x.shape[:1]}, one value for each example"
-            )
+            raise ValueError(f"{mask.shape=}: does not fit x; allowed: {x.shape[:1]}, one for each example")
         if mask is not None:
             counts = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
             x = jnp.where(counts | jnp.isfinite(x), x, 0)

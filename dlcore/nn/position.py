@@ -168,10 +168,7 @@ def interpolate_positions(
     grid, new_grid = pair_of("grid", grid), pair_of("new_grid", new_grid)
     check_whole_number("num_prefix_tokens", num_prefix_tokens, 0)
     if table.ndim < 2 or table.shape[-2] != num_prefix_tokens + grid[0] * grid[1]:
-        raise ValueError(
-            f"table.shape={table.shape}: does not fit grid={grid}; allowed: {num_prefix_tokens} + "
-            f"{grid[0]} x {grid[1]} rows"
-        )
+        raise ValueError(f"{table.shape=}: does not fit {grid=}; allowed: {num_prefix_tokens} + h w rows")
     if tuple(grid) == tuple(new_grid):
         return table
     prefix, patches = table[..., :num_prefix_tokens, :], table[..., num_prefix_tokens:, :]
@@ -208,10 +205,7 @@ class LearnedPositions(CheckedModule):
         rows, columns = pair_of("grid", self.grid)
         grid = (rows, columns) if grid is None else pair_of("grid", grid)
         if x.shape[-2] != self.num_prefix_tokens + grid[0] * grid[1]:
-            raise ValueError(
-                f"x.shape={x.shape}: does not fit grid={grid}; allowed: {self.num_prefix_tokens} + "
-                f"{grid[0]} x {grid[1]} tokens"
-            )
+            raise ValueError(f"{x.shape=}: does not fit {grid=}; allowed: {self.num_prefix_tokens} + h w tokens")
         shape = (1, self.num_prefix_tokens + rows * columns, x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
         return x + interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens).astype(x.dtype)
@@ -349,10 +343,7 @@ def relative_buckets(
     size = num_buckets // 2 if bidirectional else num_buckets
     exact = size // 2
     if exact < 1 or max_distance <= exact:
-        raise ValueError(
-            f"num_buckets={num_buckets}, max_distance={max_distance}: not buckets; allowed: num_buckets of at least "
-            f"{4 if bidirectional else 2}, and max_distance above {exact}"
-        )
+        raise ValueError(f"{num_buckets=}, {max_distance=}: not buckets; allowed: from {4 if bidirectional else 2}")
     wider = exact * (max_distance / exact) ** (np.arange(size - exact) / (size - exact))
     first = np.concatenate([np.arange(1, exact), np.ceil(wider - 1e-6)])  # the least distance of buckets 1, 2, ...
     distance = jnp.abs(offset) if bidirectional else jnp.maximum(-offset, 0)

@@ -57,10 +57,7 @@ def reverse_sequences(x: jax.Array, lengths: jax.Array | None = None) -> jax.Arr
 def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
     rows, steps = x.shape[:2]
     if jnp.shape(lengths) != (rows,) or not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
-        raise ValueError(
-            f"lengths: {jnp.result_type(lengths)}{list(jnp.shape(lengths))}; allowed: whole numbers, one for each of "
-            f"the {rows} rows"
-        )
+        raise ValueError(f"lengths={describe_array(lengths)}: wrong; allowed: int[{rows}]")
     if not isinstance(lengths, jax.core.Tracer) and rows:
         lengths_np = np.asarray(lengths)  # else a jax.Array would be traced inside jit
         low, high = lengths_np.min(), lengths_np.max()
@@ -112,10 +109,7 @@ class Recurrent(CheckedModule):
         if self.proj_features is None:
             return self.features
         if self._kind.states == 1:
-            raise ValueError(
-                f"proj_features={self.proj_features}: cell={self.cell!r} has no state besides its output; "
-                "allowed: None, or cell='lstm' and its variants"
-            )
+            raise ValueError(f"proj_features={self.proj_features}: not of {self.cell}; allowed: None, or cell='lstm'")
         return self.proj_features
 
     @property

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 

@@ -155,9 +155,7 @@ def look_at(
         if not np.any(forward):
             raise ValueError(f"target={_text(target)}: is the center; allowed: a point other than the camera's center")
         if np.linalg.norm(right) <= 1e-6 * np.linalg.norm(forward) * np.linalg.norm(up):
-            raise ValueError(
-                f"up={_text(up)}: parallel to the direction of view {_text(forward)}; allowed: another direction"
-            )
+            raise ValueError(f"up={_text(up)}: parallel to the direction of view; allowed: another direction")
     forward, right = forward / xp.linalg.norm(forward), right / xp.linalg.norm(right)
     rotation = xp.stack([right, xp.cross(forward, right), forward])
     return rotation, -product(rotation, center)
@@ -464,9 +462,7 @@ def _distortion(plane: jax.Array, distortion: jax.Array) -> tuple[jax.Array, jax
     check_finite("distortion", distortion)
     distortion = to_acc_dtype(distortion)
     if distortion.shape not in ((4,), (5,)):
-        raise ValueError(
-            f"distortion.shape={distortion.shape}: wrong number; allowed: [4] of k1, k2, p1, p2 or [5] with k3"
-        )
+        raise ValueError(f"{distortion.shape=}: wrong number; allowed: [4] of k1, k2, p1, p2 or [5] with k3")
     k1, k2, p1, p2 = distortion[:4]
     k3 = distortion[4] if len(distortion) == 5 else 0.0
     x, y = plane[..., 0], plane[..., 1]

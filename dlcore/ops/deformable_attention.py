@@ -48,10 +48,7 @@ def deformable_attention(
     if np.shape(shapes)[1:] != (2,) or not all(is_whole_number(n) and n >= 1 for shape in shapes for n in shape):
         raise ValueError(f"shapes={shapes}: no maps; allowed: (rows, columns) of at least 1 for each level")
     if value.ndim != 4 or value.shape[1] != sum(rows * columns for rows, columns in shapes):
-        raise ValueError(
-            f"value.shape={value.shape}: does not fit shapes={tuple(shapes)}; allowed: [B, N, H, D], "
-            f"N = {sum(rows * columns for rows, columns in shapes)}"
-        )
+        raise ValueError(f"{value.shape=}: does not fit shapes={tuple(shapes)}; allowed: [B, sum of h w, H, D]")
     batch, _, heads, _ = value.shape
     if locations.ndim != 5 or (locations.shape[0], *locations.shape[2::2]) != (batch, heads, 2):
         raise ValueError(f"locations.shape={locations.shape}: does not fit; allowed: [{batch}, Q, {heads}, P, 2]")

@@ -29,15 +29,10 @@ def check_points(name: str, points: Any, mask: Any = None) -> None:
     if isinstance(points, list | tuple) or getattr(points, "dtype", None) == np.dtype(object):
         lengths = sorted({len(cloud) for cloud in points})
         if len(lengths) > 1:
-            raise ValueError(
-                f"{name}: sets of {lengths[0]} to {lengths[-1]} points; allowed: sets of one length, or padded ones "
-                "with a mask (pad_points)"
-            )
+            raise ValueError(f"{name}: sets of {lengths[0]} to {lengths[-1]} points; allowed: one length, pad_points")
         sizes = sorted({np.shape(cloud)[1:] for cloud in points})
         if len(sizes) > 1:
-            raise ValueError(
-                f"{name}: points of {sizes[0]} and {sizes[1]} numbers; allowed: sets of points of one size"
-            )
+            raise ValueError(f"{name}: points of {sizes[0]} and {sizes[1]} numbers; allowed: points of one size")
         points = np.asarray(points if isinstance(points, list | tuple) else list(points))
     if len(points.shape) < 2:
         raise ValueError(f"{name}.shape={tuple(points.shape)}: no point sets; allowed: [..., N, D]")

@@ -162,9 +162,7 @@ def _plan(x: jax.Array, window_shape, strides, padding, ceil_mode) -> list[tuple
     ):
         free = size + sum(pads) - k
         if free < 0:
-            raise ValueError(
-                f"window_shape={window_shape}: larger than the padded input; allowed: at most {sizes} + padding {pads}"
-            )
+            raise ValueError(f"{window_shape=}: larger than the padded input; allowed: up to {sizes} + padding {pads}")
         extra = 0
         if ceil_mode:
             count = math.ceil(free / stride) + 1

@@ -94,9 +94,7 @@ def multiscale_roi_align(
     """
     check_choice("reduce", reduce, ("mean", "max"))
     if not levels or len(levels) != len(strides):
-        raise ValueError(
-            f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one stride a level, at least one"
-        )
+        raise ValueError(f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one a level, at least one")
     for level in levels:
         _check(level, boxes, output_size, sampling_ratio)
     check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"), strides=(np.asarray(strides), "... > 0"))

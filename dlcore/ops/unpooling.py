@@ -124,9 +124,7 @@ def max_unpool(
       [N, H, W, C].
     """
     if y.ndim != 4 or indices.shape != y.shape:
-        raise ValueError(
-            f"y.shape={y.shape} and indices.shape={indices.shape}: do not fit; allowed: both [N, H', W', C]"
-        )
+        raise ValueError(f"{y.shape=}, {indices.shape=}: do not fit; allowed: both [N, H', W', C]")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ValueError(f"indices.dtype={indices.dtype}: not integers; allowed: integer dtypes")
     window = pair_of("window_shape", window_shape)

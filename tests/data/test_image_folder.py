@@ -261,13 +261,13 @@ def test_the_usual_names_are_splits_in_any_case(tmp_path, names, splits):
 @pytest.mark.parametrize(
     ("folders", "problem"),
     [
-        (("train/a", "train/b", "test/a", "holdout/a"), "folder 'holdout' beside test, train is no split; allowed: "),
-        (("train/a", "train/b", "holdout/a"), "folder 'holdout' beside train is no split; allowed: train, training, "),
+        (("train/a", "train/b", "test/a", "holdout/a"), "'holdout' is no split; allowed: "),
+        (("train/a", "train/b", "holdout/a"), "'holdout' is no split; allowed: train, training, "),
         (("val/a", "val/b", "test/a", "test/b"), "holds test, val and no training split"),
         (("train/a", "Training/a", "val/a"), "'Training' and 'train' are both the train split"),
         (("fold1/a", "fold1/b", "fold2/a", "fold2/b"), "the classes 'a', 'b' are below 'fold1' and below 'fold2'"),
         (("fold1/a", "fold1/b", "fold1/c", "fold2/a", "fold2/b", "fold2/d"), "'a', 'b' are below 'fold1'"),
-        (("pets/train/a", "pets/test/a", "samples"), "the splits test, train are below 'pets', which is not all"),
+        (("pets/train/a", "pets/test/a", "samples"), "test, train below 'pets', which is not all"),
         (("x/fold1/a", "x/fold1/b", "x/fold2/a", "x/fold2/b", "y"), "'a', 'b' are below 'fold1' and below 'fold2'"),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "'test', 'train' are below 'cat' and below 'dog'"),
     ],

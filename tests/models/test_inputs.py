@@ -32,7 +32,7 @@ class Reader(nn.Module):
                 (2, 4, 3, 5): "images of 4x3 do not fit Reader",
                 (2, 9, 4, 5): "images of 9x4 do not fit Reader",
                 (2, 4, 9, 5): "images of 4x9 do not fit Reader",
-                (2, 4, 8, 3): "3 channels do not fit this Reader; allowed: 5 channels",
+                (2, 4, 8, 3): "3 channels do not fit; allowed: 5 channels",
             },
         ),
         (
@@ -43,7 +43,7 @@ class Reader(nn.Module):
                 (7, 2, 4, 9, 5): "clips too small; allowed: at least 3 frames of 4x4",
                 (7, 3, 3, 9, 5): "clips too small",
                 (7, 3, 4, 3, 5): "clips too small",
-                (2, 3, 4, 9, 3): "3 channels do not fit this Reader; allowed: 5 channels",
+                (2, 3, 4, 9, 3): "3 channels do not fit; allowed: 5 channels",
             },
         ),
     ],
@@ -98,7 +98,7 @@ TOKENS = (1, 5)
 @pytest.mark.parametrize(
     ("name", "fields", "shapes", "message"),
     [
-        ("clip_vit_b_32", PAIR, [(1, 4, 5, 3), TOKENS], r"images.shape=.*: patches do not cover the image; allowed: "),
+        ("clip_vit_b_32", PAIR, [(1, 4, 5, 3), TOKENS], r"images.shape=.*: patches do not cover it; allowed: "),
         ("clip_vit_b_32", PAIR, [(4, 4, 3), TOKENS], r"images.shape=\(4, 4, 3\): patches do not cover"),
         (
             "clip_vit_b_32",

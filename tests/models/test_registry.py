@@ -106,9 +106,7 @@ def test_an_unknown_name_is_an_error_with_the_near_ones():
 
 
 def test_an_unknown_field_is_an_error_with_all_fields():
-    with pytest.raises(
-        ValueError, match=r"num_class=10: not a field of resnet8_cifar \(did you mean num_classes\?\); allowed: .*width"
-    ):
+    with pytest.raises(ValueError, match=r"num_class=10: not a field \(did you mean num_classes\?\); allowed: .*width"):
         create_model("resnet8_cifar", num_class=10)
     with pytest.raises(ValueError, match="parent=None: not a field of mlp"):
         create_model("mlp", parent=None)

@@ -107,10 +107,7 @@ def resized_crop(
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_choice("method", method, _METHODS)
     if top + height > image.shape[0] or left + width > image.shape[1]:
-        raise ValueError(
-            f"top={top}, left={left}, height={height}, width={width}: not inside the image; allowed: boxes inside "
-            f"{image.shape[:2]}, of at least one pixel"
-        )
+        raise ValueError(f"{top=}, {left=}, {height=}, {width=}: not inside the image; allowed: {image.shape[:2]}")
     box = image[top : top + height, left : left + width]
     return _resize(box, target_size(size, "size"), method)
 

@@ -132,10 +132,7 @@ def random_flip_example(
         if "keypoints" in moved and keypoint_names:
             count = moved["keypoints"].shape[-2]
             if len(keypoint_names) != count:
-                raise ValueError(
-                    f"keypoint_names={', '.join(keypoint_names)}: {len(keypoint_names)} names for {count} keypoints; "
-                    "allowed: one a keypoint"
-                )
+                raise ValueError(f"{keypoint_names=}: {len(keypoint_names)} of them; allowed: {count}, one a keypoint")
             for mirrored, order in zip((across, down), orders, strict=True):
                 points = moved["keypoints"]
                 moved["keypoints"] = jnp.where(mirrored, points[:, jnp.array(order)], points)

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation

@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice, check_pair, check_whole_number
+from dlcore.choices import check_choice, check_pair
 from dlcore.ops.checks import check_boxes, check_finite, check_shapes
 from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 

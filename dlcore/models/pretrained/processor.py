@@ -221,9 +221,7 @@ def check_normalization(resample: str, scale: float, mean: Sequence[float] | Non
             allowed = "three positive numbers" if name == "std" else "three numbers"
             raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
     if mean is not None and std is None:
-        raise ValueError(
-            f"image_mean={mean}, image_std={std}: no deviation; allowed: three positive numbers, or no mean"
-        )
+        raise ValueError(f"image_mean={mean}, image_std={std}: no deviation; allowed: positive numbers, or no mean")
     if not _is_above(scale, 0):
         raise ValueError(f"rescale_factor={scale!r}: out of range; allowed: positive numbers")
 
