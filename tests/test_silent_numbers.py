@@ -87,7 +87,7 @@ CASES = {
     "a convolution's paddings": (lambda: nn.Conv(4, (3, 3), padding=(1, 0.5)), r"padding=\(1, 0.5\): does not fit"),
     "a convolution's groups": (
         lambda: laid(nn.Conv(4, (3, 3), feature_group_count=4), (1, 5, 5, 6)),
-        "feature_group_count=4: not a divisor; allowed: common divisors of 6 channels",
+        "feature_group_count=4: not a divisor; allowed: of 6",
     ),
     "a sequence for an image": (lambda: laid(nn.Conv(4, (3, 3)), (5, 6)), r"inputs.shape=\(5, 6\): too few axes"),
     "layers of a stack": (lambda: nn.RecurrentStack(4, 0), "num_layers=0: too small; allowed: at least 1"),

@@ -58,30 +58,24 @@ class Source:
         for key, value in self.arrays.items():
             if not getattr(value, "shape", ()) or not hasattr(value, "dtype"):
                 raise ValueError(f"arrays: {key} is {type(value).__name__}; allowed: arrays [N, ...]")
-        if self.length is not None:
-            check_whole_number("length", self.length)
         lengths = {key: len(value) for key, value in self.arrays.items()}
         if "index" in lengths:
             raise ValueError("arrays: 'index' is reserved for the position of an example; allowed: other names")
         if self.length is None and not lengths:
             raise ValueError("length=None: unknown without arrays; allowed: the number of examples")
-        length = next(iter(lengths.values())) if self.length is None else int(self.length)
-        if length < 0:
-            raise ValueError(f"length={length}: negative; allowed: 0 or more")
+        length = next(iter(lengths.values())) if self.length is None else self.length
+        check_whole_number("length", length, 0)
         if any(n != length for n in lengths.values()):
             raise ValueError(f"arrays: leading lengths {lengths}; allowed: {length} for each array")
         for name in ("names", "sizes"):
             value = getattr(self, name)
-            if value is None:
-                continue
-            if not hasattr(value, "__len__") or isinstance(value, str):
-                raise ValueError(f"{name}={value!r}: no array; allowed: {length} of them, one an example")
-            if len(value) != length:
-                raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
+            is_list = hasattr(value, "__len__") and not isinstance(value, str)
+            if value is not None and not (is_list and len(value) == length):
+                raise ValueError(f"{name}={value!r:.60}: not one an example; allowed: {length} of them")
         self._check_labels()
         self._check_images()
         object.__setattr__(self, "arrays", dict(self.arrays))
-        object.__setattr__(self, "length", length)
+        object.__setattr__(self, "length", int(length))
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "notes", tuple(self.notes))
 
@@ -120,10 +114,8 @@ class Source:
                 value = np.ravel(labels)[fractions.argmax()]
                 raise ValueError(f"{key}={value:g}: no class; allowed: 0 to {count - 1}, of {count} class_names")
             if np.issubdtype(labels.dtype, np.integer) and labels.max() >= count:
-                position = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
-                raise ValueError(
-                    f"{key}[{position}]={labels.max()}: has no name; allowed: 0 to {count - 1}, of {count} class_names"
-                )
+                at = list(map(int, np.unravel_index(labels.argmax(), labels.shape)))
+                raise ValueError(f"{key}{at}={labels.max()}: has no name; allowed: 0 to {count - 1}, of class_names")
 
     def __len__(self) -> int:
         return self.length or 0

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.models import vit
 from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import Layout
@@ -133,8 +132,6 @@ class AIMv2(ViT):
         see.
       pool: what the head sees: mean, the mean over tokens, or attention, what a learned query attends to.
       epsilon: added to mean squares by the RMS norms.
-      token_last: False; an AIMv2 has no class token.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0
@@ -142,6 +139,7 @@ class AIMv2(ViT):
     pool: str = "mean"
     epsilon: float = 1e-5
 
+    pools = ("mean", "attention")
     moves_token = False
     swiglu = True
     norm_kind = "rms"
@@ -153,7 +151,6 @@ class AIMv2(ViT):
         return self._norm("patch_norm", dtype)(super()._embed(x, features, dtype))
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("mean", "attention"))
         return self._encode(x, train, {})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import ViT
@@ -51,10 +50,10 @@ class DINOv2(ViT):
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 0
 
+    pools = ("token", "token_mean")
     moves_token = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("token", "token_mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.models import vit
 from dlcore.models.torch_weights import Layout
 from dlcore.models.vit import ViT
@@ -84,8 +83,6 @@ class EVA02(ViT):
       pool: what the head sees: mean, the normalized mean over patches, or token, the class token after a norm of all
         tokens.
       mlp_norm: normalize the units of a block's MLP before its last layer (sub-LN).
-      token_last: False; an EVA-02 allows nothing else.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0
@@ -116,7 +113,6 @@ class EVA02(ViT):
         return {"angles": axial_angles(rows, columns, self.width // self.num_heads)}
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("mean", "token"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

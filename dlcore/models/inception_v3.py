@@ -232,10 +232,7 @@ class AuxiliaryHead(InceptionBlock):
 
     Args:
       features: unused.
-      width_mult: multiplier of all channels.
       pool: unused.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       num_classes: number of classes, the length of the logits.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """

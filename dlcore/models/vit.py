@@ -194,6 +194,9 @@ class ViT(Backbone):
     position_features: Annotated[int, "if changed"] = 0
     scan_blocks: Annotated[bool, "if changed"] = False
 
+    pools = ("token", "mean")
+    """What `pool` may be."""
+
     moves_token = True
     """Whether `token_last` is allowed: False where something reads the leading tokens."""
 
@@ -220,9 +223,19 @@ class ViT(Backbone):
         "bias": nn.initializers.normal(1e-6),
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("pool", self.pool, self.pools)
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size={self.image_size}: no multiple; allowed: of patch_size={self.patch_size}")
+        if self.token_last and not (self.moves_token and self.pool == "token"):
+            raise ValueError("token_last=True: this network has no class token that could stand there; allowed: False")
+        if self.position_features >= (self.width if self.learned_positions else 1):
+            most = f"0 to width={self.width} - 1" if self.learned_positions else "0, without a table of positions"
+            raise ValueError(f"position_features={self.position_features}: out of range; allowed: {most}")
+
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(All tokens after the last norm, the patches [B, H / P, W / P, width] after each block)."""
-        check_choice("pool", self.pool, ("token", "mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
 
     @nn.compact
@@ -282,24 +295,8 @@ class ViT(Backbone):
         """Return the last tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
-        if any(side % size for side in (self.image_size, *x.shape[1:3])):
-            raise ValueError(
-                f"x.shape={x.shape}, image_size={self.image_size}: patches do not cover the image; allowed: "
-                f"multiples of patch_size={size}"
-            )
-        if self.token_last and not (self.moves_token and front):
-            raise ValueError(
-                "token_last=True: this network has no class token that could stand there; allowed: a ViT with "
-                "pool='token'"
-            )
-        if not 0 <= self.position_features < self.width:
-            raise ValueError(
-                f"position_features={self.position_features}: out of range; allowed: 0 to width={self.width} - 1"
-            )
-        if self.position_features and not self.learned_positions:
-            raise ValueError(
-                f"position_features={self.position_features}: this network has no table of positions; allowed: 0"
-            )
+        if any(side % size for side in x.shape[1:3]):
+            raise ValueError(f"{x.shape=}: patches do not cover the image; allowed: multiples of patch_size={size}")
         features = self.width - self.position_features
         dtype = compute_dtype(self.dtype, x, self.variables)
         x = self._embed(x, features, dtype)

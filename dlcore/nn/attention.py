@@ -29,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.cache import Cache, Memory
@@ -65,13 +64,9 @@ def causal_mask(length: int, key_length: int | None = None, *, window: int | Non
       [T, S] bool, True where a query may attend.
     """
     key_length = length if key_length is None else key_length
-    check_shapes(length=(length, "int >= 0"), key_length=(key_length, "int >= 0"))
-    if window is not None:
-        check_whole_number("window", window)
+    check_shapes(length=(length, "int >= 0"), key_length=(key_length, "int >= 0"), window=(window, "int >= 1 or None"))
     if length > key_length:
         raise ValueError(f"length={length}: more queries than keys; allowed: at most {key_length}")
-    if window is not None and window < 1:
-        raise ValueError(f"window={window}: sees nothing; allowed: at least 1")
     back = jnp.arange(key_length - length, key_length)[:, None] - jnp.arange(key_length)
     return (back >= 0) if window is None else (back >= 0) & (back < window)
 
@@ -350,6 +345,11 @@ class MultiHeadAttention(CheckedModule):
     talking_heads: bool = False
     qk_norm: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_heads % (self.num_kv_heads or self.num_heads):
+            raise ValueError(f"num_kv_heads={self.num_kv_heads}: not a divisor; allowed: of num_heads={self.num_heads}")
+
     @nn.compact
     def __call__(
         self,
@@ -387,10 +387,11 @@ class MultiHeadAttention(CheckedModule):
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
-        if self.num_heads % num_kv_heads:
-            raise ValueError(f"{num_kv_heads=}: not a divisor; allowed: divisors of {self.num_heads} heads")
         if self.fused_qkv and not (key is None and value is None):
             raise ValueError("fused_qkv=True: of self-attention; allowed: key=None and value=None")
+        is_projected, is_self_attention = isinstance(cache, Memory) and cache.key is not None, key is None
+        if key is not None and (is_projected or isinstance(cache, Cache)):
+            raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         size = inner // self.num_heads
         kv_inner = num_kv_heads * size
 
@@ -405,9 +406,6 @@ class MultiHeadAttention(CheckedModule):
         def project(name: str, x: jax.Array) -> jax.Array:
             return by_head(dense(inner if name == "query" else kv_inner, name, self.kernel_init)(x))
 
-        is_projected, is_self_attention = isinstance(cache, Memory) and cache.key is not None, key is None
-        if key is not None and (is_projected or isinstance(cache, Cache)):
-            raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
             q, k, v = jnp.split(qkv, (inner, inner + kv_inner), axis=-1)

@@ -135,7 +135,7 @@ CASES = {
     "half a pixel": (lambda: flickr8k("none", 4.5), f"image_size=4.5: {WHOLE}"),
     "half a fold": (lambda: read_video_dataset("ucf101", "none", 1.5), f"fold=1.5: {WHOLE}"),
     "half a class of videos": (lambda: read_youtube8m("none", num_classes=0.5), f"num_classes=0.5: {WHOLE}"),
-    "a length of clips": (lambda: labeled_clips([], (), length=-1, size=8), "length=-1: too small"),
+    "a length of clips": (lambda: labeled_clips([], (), length=-1, size=8), "length=-1: out of range"),
     "a stride of clips": (lambda: labeled_clips([], (), length=1, size=8, stride=NAN), f"stride=nan: {WHOLE}"),
     "a size of clips": (lambda: labeled_clips([], (), length=1, size=8.5), f"size=8.5: {SIZE}"),
     "half a frame": (lambda: read_frames("none", [0.5]), r"frames=float64\[1\]: no frames; allowed: int \[T\]"),

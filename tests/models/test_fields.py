@@ -162,7 +162,7 @@ MAP = np.zeros((1, 4, 6, 2))
         (lambda: mixed_frequencies(jax.random.key(0), (2, 1, 1, 2), period=-1.0), "period=-1: out of range"),
         (lambda: identity_kernel((3, 3, 2)), r"shape=\(3, 3, 2\): no kernel; allowed: \(k, k, C / groups, C\)"),
         (lambda: identity_kernel((2, 2, 2, 4)), "shape=.*: no middle, or unequal groups; allowed: an odd k"),
-        (lambda: shortcut_a(MAP, 4, 0), "stride=0: too small"),
+        (lambda: shortcut_a(MAP, 4, 0), "stride=0: out of range"),
         (lambda: shortcut_a(MAP[0], 4, 2), "x=.*: wrong shape or dtype"),
         (lambda: channel_shuffle(MAP, 0.5), "groups=0.5: no whole number"),
         (lambda: quantized_widths(-1, 8, 8.0, 2.0, 4), "depth=-1: too small"),
