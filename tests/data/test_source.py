@@ -134,7 +134,7 @@ def test_parts_of_other_names_are_carved_independently():
 
 
 def test_names_of_another_length_are_refused():
-    with pytest.raises(ValueError, match="names=.*: not one an example; allowed: 3"):
+    with pytest.raises(ValueError, match=r"names=.*: not one an example; allowed: 3"):
         Source({"label": np.zeros(3, np.int32)}, names=np.array(["a", "b"], object))
 
 

@@ -69,7 +69,7 @@ def test_errors():
     with pytest.raises(ValueError, match="pool='mean': unknown; allowed: token"):
         create_model("cait_xxs24_224", pool="mean")
     model = create_model("cait_xxs24_224", depth=1, layer_scale=None)
-    with pytest.raises(ValueError, match="layer_scale=None: .*allowed: a number"):
+    with pytest.raises(ValueError, match=r"layer_scale=None: .*allowed: a number"):
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))
 
 

@@ -1,7 +1,5 @@
 """I-JEPA's encoder against transformers."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
