@@ -26,8 +26,9 @@ RECORDS = {
     ("learner", "Learner"),
     ("experiment", "Experiment"),
     ("setting", "Setting"),
+    ("train", "bool"),
 }
-"""(name, type) of arguments that the documentation of their type describes."""
+"""(name, type) of arguments that the documentation of their type describes, or CONTRIBUTING.md for all layers."""
 CLASS_NAME = re.compile(
     r"bool|str|Path|list\[str\]"
     r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"

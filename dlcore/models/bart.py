@@ -135,7 +135,6 @@ class BART(EncoderDecoder):
           side: encoder or decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].
@@ -159,7 +158,6 @@ class BART(EncoderDecoder):
         Args:
           side: encoder or decoder.
           x: [B, T, width].
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -138,7 +138,6 @@ class BERT(CheckedFields):
 
         Args:
           tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
           mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
           segments: [B, T] int, the segment of each token; None: all are in the first.
 
@@ -168,7 +167,6 @@ class BERT(CheckedFields):
 
         Args:
           tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
           mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
           segments: [B, T] int, the segment of each token; None: all are in the first.
 

@@ -114,7 +114,6 @@ class ModifiedResNet(CheckedFields):
 
         Args:
           x: [B, H, W, 3], normalized.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, D].
@@ -173,7 +172,6 @@ class CLIPResNet(clip.CLIP):
 
         Args:
           images: [B, H, W, 3], normalized.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, D], of length 1, at least float32.

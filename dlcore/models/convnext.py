@@ -95,7 +95,6 @@ class ConvNeXtBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, H, W, C].

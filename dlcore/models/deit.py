@@ -56,7 +56,6 @@ class DeiT(ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           The class logits [B, num_classes], and {"distillation": the teacher head's logits [B, num_classes]}.

@@ -57,8 +57,6 @@ class DenseLayer(CheckedFields):
 
         Args:
           maps: maps [B, H, W, C_i], read as one map of sum C_i channels.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, H, W, growth_rate].
@@ -97,8 +95,6 @@ class DenseBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, H, W, C + layers * growth_rate], of which the first C channels are x.
@@ -125,7 +121,6 @@ class Transition(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H // 2, W // 2, features].

@@ -65,7 +65,6 @@ class DINOv2(ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.

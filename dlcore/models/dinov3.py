@@ -140,7 +140,6 @@ class DINOv3(ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
@@ -183,7 +182,6 @@ class DINOv3ConvNeXt(ConvNeXt):
 
         Args:
           x: [B, H, W, C], images.
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, 1 + N, widths[-1]], normalized: the mean over the map first.

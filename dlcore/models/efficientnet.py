@@ -191,8 +191,6 @@ class MBConv(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].

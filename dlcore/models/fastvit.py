@@ -101,7 +101,6 @@ class RepBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -142,7 +141,6 @@ class RepMixer(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, C].
@@ -182,8 +180,6 @@ class FastViTBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, H, W, C].

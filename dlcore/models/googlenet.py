@@ -127,7 +127,6 @@ class ConvNorm(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H', W', features].
@@ -164,7 +163,6 @@ class Inception(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, sum of the widths of the four branches].
@@ -202,7 +200,6 @@ class NaiveInception(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, sum of the widths + C].
@@ -242,8 +239,6 @@ class AuxiliaryHead(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, num_classes], the logits, at least float32.
@@ -293,8 +288,6 @@ class GoogLeNet(Backbone):
 
         Args:
           x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           The logits [B, num_classes], and {"aux1": [B, num_classes], "aux2": ...}.

@@ -118,7 +118,6 @@ class GPT2(DecoderOnly):
         Args:
           tokens: [B, T] int.
           position: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -121,7 +121,6 @@ class HieraBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, H, W, features]; half the sides with `pool`.

@@ -104,7 +104,6 @@ class InceptionA(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, 224 + features] at `width_mult` 1.
@@ -130,7 +129,6 @@ class InceptionB(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, (H - 1) // 2, (W - 1) // 2, 480 + C] at `width_mult` 1.
@@ -154,7 +152,6 @@ class InceptionC(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, 768] at `width_mult` 1.
@@ -182,7 +179,6 @@ class InceptionD(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, (H - 1) // 2, (W - 1) // 2, 512 + C] at `width_mult` 1.
@@ -208,7 +204,6 @@ class InceptionE(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, 2048] at `width_mult` 1.
@@ -246,7 +241,6 @@ class AuxiliaryHead(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, num_classes], the logits, at least float32.
@@ -305,8 +299,6 @@ class InceptionV3(Backbone):
 
         Args:
           x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           The logits [B, num_classes], and {"aux": [B, num_classes]}.

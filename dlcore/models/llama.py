@@ -123,7 +123,6 @@ class Llama(DecoderOnly):
         Args:
           tokens: [B, T] int.
           position: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -143,7 +143,6 @@ class PartitionAttention(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -195,8 +194,6 @@ class MaxViTConv(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -242,8 +239,6 @@ class MaxViTLayer(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].

@@ -53,7 +53,6 @@ class MixerBlock(CheckedFields):
 
         Args:
           x: [B, N, C], tokens.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, N, C].

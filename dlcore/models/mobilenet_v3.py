@@ -105,7 +105,6 @@ class MobileNetV3Block(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), setting.features]; the stride is 1 where the block is dilated.

@@ -172,8 +172,6 @@ class UniversalBottleneck(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -221,8 +219,6 @@ class MobileAttention(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -277,7 +273,6 @@ class FusedBottleneck(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].

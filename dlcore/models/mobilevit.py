@@ -144,8 +144,6 @@ class MobileViTBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, H, W, C].

@@ -198,7 +198,6 @@ class MViTBlock(CheckedFields):
         Args:
           x: [B, 1 + T H W, C], the class token first.
           grid: (T, H, W).
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, 1 + T H' W', features]; H' = H / stride, rounded up.

@@ -72,7 +72,6 @@ class ReducedAttention(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -128,7 +127,6 @@ class PVTv2Block(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].

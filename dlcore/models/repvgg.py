@@ -80,7 +80,6 @@ class RepConv(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -215,7 +214,6 @@ class RepVGGBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].

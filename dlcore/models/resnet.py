@@ -146,7 +146,6 @@ class BasicBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
@@ -195,7 +194,6 @@ class Bottleneck(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), 4 features]; [B, H, W, 4 features] with `dilate`.

@@ -66,7 +66,6 @@ class SeparableConv(CheckedFields):
 
         Args:
           x: [B, T, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, T / stride, H / stride, W / stride, features], rounded up.
@@ -94,7 +93,6 @@ class SeparableInception(CheckedFields):
 
         Args:
           x: [B, T, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, T, H, W, sum of the widths of the four branches].

@@ -208,7 +208,6 @@ class SwinBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].

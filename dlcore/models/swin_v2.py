@@ -98,7 +98,6 @@ class SwinBlockV2(SwinBlock):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].

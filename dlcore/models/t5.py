@@ -132,7 +132,6 @@ class T5(EncoderDecoder):
           side: encoder or decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].
@@ -158,7 +157,6 @@ class T5(EncoderDecoder):
         Args:
           side: encoder or decoder.
           x: [B, T, width].
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -99,7 +99,6 @@ class Transformer(EncoderDecoder):
           side: encoder or decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, D].
@@ -115,7 +114,6 @@ class Transformer(EncoderDecoder):
         Args:
           side: encoder or decoder.
           x: [B, T, D].
-          train: apply dropout.
 
         Returns:
           [B, T, D].

@@ -65,7 +65,6 @@ class DividedBlock(CheckedFields):
 
         Args:
           z: [B, 1 + N T, D], the class token, then all frames of the first patch, and so on.
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, 1 + N T, D].
@@ -114,7 +113,6 @@ class _Clips(CheckedFields):
 
         Args:
           x: [B, T, H, W, C], of the fields' size.
-          train: apply dropout or drop branches, which needs the rng "dropout".
 
         Returns:
           [B, num_classes] logits, at least float32; without classes the class token or what pools it.
@@ -126,7 +124,6 @@ class _Clips(CheckedFields):
 
         Args:
           x: [B, T, H, W, C], clips.
-          train: training mode, see `__call__`.
 
         Returns:
           [B, 1 + N, width], after the last norm, the class token first.

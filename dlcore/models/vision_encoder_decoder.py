@@ -94,7 +94,6 @@ class ViTEncoder(vit.ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, 1 + N, width], at least float32.
@@ -179,7 +178,6 @@ class VisionEncoderDecoder(EncoderDecoder):
 
         Args:
           source: [B, H, W, C].
-          train: apply dropout, with the "dropout" rng.
           mask: [B, 1 + N] bool, True where a token of the ViT may be seen; None: everywhere.
 
         Returns:
@@ -195,7 +193,6 @@ class VisionEncoderDecoder(EncoderDecoder):
           side: decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].
@@ -212,7 +209,6 @@ class VisionEncoderDecoder(EncoderDecoder):
         Args:
           side: decoder.
           x: [B, T, width].
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -250,7 +250,6 @@ class ViT(Backbone):
 
         Args:
           x: [B, H, W, C], images.
-          train: training mode, see `__call__`.
           masked: [B, N] bool, patches in whose place `mask_token` stands; None: none.
           mask_token: [width - position_features], in place of an embedded patch; None where `masked` is None.
 

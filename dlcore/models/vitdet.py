@@ -160,7 +160,6 @@ class WindowBlock(CheckedFields):
 
         Args:
           x: [B, h, w, C].
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, h, w, C].

@@ -78,7 +78,6 @@ class XceptionBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), widths[-1]].

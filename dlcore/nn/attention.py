@@ -372,7 +372,6 @@ class MultiHeadAttention(CheckedModule):
           value: [..., S, D'']; None means the key.
           mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
           bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
-          train: apply dropout, with the "dropout" rng.
           is_causal: hide later keys from each query; faster than a mask that does.
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.

@@ -94,7 +94,6 @@ class DeformableEncoderLayer(CheckedModule):
           reference: [B or 1, N, 1 or levels, 2].
           shapes: (rows, columns) of each level.
           mask: [B, N] bool, False for padding; None for none.
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           [B, N, D].

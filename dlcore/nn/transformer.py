@@ -85,7 +85,6 @@ class FeedForward(CheckedModule):
 
         Args:
           x: [..., D].
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           [..., D].
@@ -243,7 +242,6 @@ class TransformerEncoderBlock(TransformerBlock):
 
         Args:
           x: [B, N, D].
-          train: apply dropout and drop path, with the "dropout" rng.
           mask: bool, True where a query may attend; broadcasts to [B, H, N, N]. None means everywhere.
           bias: added to the attention scores; broadcasts to [B, H, N, N]. None adds nothing.
           position: added to queries and keys, not to values (DETR); broadcasts to x; not with `fused_qkv`. None adds
@@ -311,7 +309,6 @@ class TransformerDecoderBlock(TransformerBlock):
         Args:
           x: [B, T, D].
           memory: [B, S, E], of the encoder; None without cross-attention, or where the cache holds it.
-          train: apply dropout, with the "dropout" rng.
           mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T]. None means everywhere.
           memory_mask: bool, True where the memory has a token; broadcasts to [B, H, T, S]. None means everywhere.
           bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.
