@@ -58,11 +58,8 @@ def softmax_cross_entropy_loss(
       [...], one loss an example, in nats.
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
-    check_shapes(
-        logits=(logits, "... C"),
-        label_smoothing=(label_smoothing, "0 to 1"),
-        class_weights=(class_weights, "C or None"),
-    )
+    check_shapes(logits=(logits, "... C"), class_weights=(class_weights, "C or None"))
+    check_shapes(label_smoothing=(label_smoothing, "0 to 1"))
     if class_weights is not None:
         check_range("class_weights", class_weights, 0)
     are_classes = _are_classes(logits, labels)

@@ -200,13 +200,8 @@ def siglip_loss(
     Returns:
       Scalar, in nats: the sum over captions, averaged over images.
     """
-    check_shapes(
-        a=(a, "N D"),
-        b=(b, "N D"),
-        temperature=(temperature, "> 0"),
-        bias=(bias, "finite"),
-        mask=(mask, "mask N or None"),
-    )
+    check_shapes(a=(a, "N D"), b=(b, "N D"), mask=(mask, "mask N or None"), temperature=(temperature, "> 0"))
+    check_shapes(bias=(bias, "finite"))
     _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     # 1 on the diagonal, -1 elsewhere.

@@ -53,9 +53,8 @@ def sigmoid_focal_loss(
       [...], one loss an example (an anchor), in nats.
     """
     logits = to_acc_dtype(logits)
-    check_shapes(
-        logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1 or None"), gamma=(gamma, ">= 0")
-    )
+    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1 or None"))
+    check_shapes(gamma=(gamma, ">= 0"))
     check_range("targets", targets, 0, 1)
     p = jax.nn.sigmoid(logits)  # [..., C]
     # 1 - p_t, kept above 0 for a finite gradient of its power.

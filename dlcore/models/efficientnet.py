@@ -159,9 +159,8 @@ def search_reward(accuracy: float, cost: float, target: float, exponent: float =
     Returns:
       The reward, equal to the accuracy where the cost is the target.
     """
-    check_shapes(
-        accuracy=(accuracy, "0 to 1"), cost=(cost, "> 0"), target=(target, "> 0"), exponent=(exponent, "finite")
-    )
+    check_shapes(accuracy=(accuracy, "0 to 1"), exponent=(exponent, "finite"), target=(target, "> 0"))
+    check_shapes(cost=(cost, "> 0"))
     return accuracy * (cost / target) ** exponent
 
 

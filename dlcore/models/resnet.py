@@ -114,15 +114,16 @@ class SqueezeExcitation(CheckedFields):
         return x * self.gate(layer(x.shape[-1], name="fc2")(gate))
 
 
-class BasicBlock(CheckedFields):
-    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes.
+class _Block(CheckedFields):
+    """What both kinds of block have.
 
     Args:
       stride: stride of the first 3x3 convolution.
       dilate: keep the size of the map: convolutions behind the strided one are dilated by the stride instead.
       dilation: distance between the taps of the first 3x3 convolution.
-      groups: 1; a basic block allows nothing else.
-      base_width: 64; a basic block allows nothing else.
+      groups: groups of a bottleneck's 3x3 convolution; 1 in a basic block.
+      base_width: channels of a bottleneck's group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32
+        groups in a ResNeXt 32x4d; 64 in a basic block.
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
@@ -139,6 +140,15 @@ class BasicBlock(CheckedFields):
     zero_init_residual: bool = False
     dtype: Any = None
     axis_name: str | None = REPLICA
+
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.groups != 1 or self.base_width != 64:
+            raise ValueError(f"groups={self.groups}, base_width={self.base_width}: no basic block; allowed: 1, 64")
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -150,8 +160,6 @@ class BasicBlock(CheckedFields):
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
         """
-        if self.groups != 1 or self.base_width != 64:
-            raise ValueError(f"groups={self.groups}, base_width={self.base_width}: no basic block; allowed: 1, 64")
         conv, norm = _layers(self, train)
         stride, apart = (1, self.stride * self.dilation) if self.dilate else (self.stride, self.dilation)
         first = conv(self.features, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
@@ -160,33 +168,8 @@ class BasicBlock(CheckedFields):
         return _join(self, x, y, "bn2", conv, norm)
 
 
-class Bottleneck(CheckedFields):
-    """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut.
-
-    Args:
-      features: a quarter of the output channels.
-      stride: stride of the 3x3 convolution.
-      dilate: keep the size of the map; the blocks behind are dilated by the stride instead.
-      dilation: distance between the taps of the 3x3 convolution.
-      groups: groups of the 3x3 convolution.
-      base_width: channels of a group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32 groups in a
-        ResNeXt 32x4d.
-      use_se: squeeze-and-excitation at the end of the branch.
-      skip: add the shortcut; False gives a plain layer.
-      zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-    """
-
-    features: int
-    stride: int = 1
-    dilate: bool = False
-    dilation: int = 1
-    groups: int = 1
-    base_width: int = 64
-    use_se: bool = False
-    skip: bool = True
-    zero_init_residual: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
+class Bottleneck(_Block):
+    """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut; `features` are a quarter of the output channels."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

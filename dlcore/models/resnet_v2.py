@@ -51,12 +51,11 @@ def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
     return value[:, :, 0, 0].T if path == "params/head/kernel" and value.ndim == 4 else None
 
 
-class PreActBottleneck(CheckedFields):
-    """Batch norm, ReLU and convolution three times (1x1, 3x3, 1x1) beside the shortcut.
+class _Block(CheckedFields):
+    """What both kinds of block have.
 
     Args:
-      features: a quarter of the output channels.
-      stride: stride of the 3x3 convolution.
+      stride: stride of the first 3x3 convolution.
       project: make the shortcut a 1x1 convolution, for where the shape changes.
     """
 
@@ -65,6 +64,10 @@ class PreActBottleneck(CheckedFields):
     project: bool = False
     dtype: Any = None
     axis_name: str | None = REPLICA
+
+
+class PreActBottleneck(_Block):
+    """Batch norm, ReLU and convolution (1x1, 3x3, 1x1) beside the shortcut; `features` are a quarter of the outputs."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -84,19 +87,8 @@ class PreActBottleneck(CheckedFields):
         return shortcut + conv(4 * self.features, (1, 1), name="conv3")(nn.relu(norm(name="norm3")(y)))
 
 
-class PreActBasicBlock(CheckedFields):
-    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut.
-
-    Args:
-      stride: stride of the first convolution.
-      project: make the shortcut a 1x1 convolution, for where the shape changes.
-    """
-
-    features: int
-    stride: int = 1
-    project: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
+class PreActBasicBlock(_Block):
+    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:

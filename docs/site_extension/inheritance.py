@@ -64,7 +64,7 @@ def _names(lines: list[str]) -> set[str]:
 
 
 def class_sections(node: ast.ClassDef, bases: Iterable[ast.ClassDef]) -> dict[str, list[str]]:
-    """Complete the docstring of a class by what its bases say of the fields that it declares.
+    """Complete the docstring of a class by what its bases say of the fields that it, or a private base, declares.
 
     Args:
       node: the class.
@@ -73,7 +73,9 @@ def class_sections(node: ast.ClassDef, bases: Iterable[ast.ClassDef]) -> dict[st
     Returns:
       {section: its lines}.
     """
-    fields = {ast.unparse(part.target) for part in node.body if isinstance(part, ast.AnnAssign)}
+    bases = list(bases)
+    own = [node, *(base for base in bases if base.name.startswith("_"))]
+    fields = {ast.unparse(part.target) for cls in own for part in cls.body if isinstance(part, ast.AnnAssign)}
     sections = [split_sections(node)]
     for base in bases:
         lines, is_field = [], False
