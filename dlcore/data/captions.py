@@ -66,8 +66,7 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
     check_grid(size, grid)
     names = cell_names(grid)
     check_seed(seed)
-    if not 0 <= pairs <= 1:
-        raise ValueError(f"pairs={pairs}: out of range; allowed: in [0, 1]")
+    check_shapes(pairs=(pairs, "0 to 1"))
     words = caption_words()
     image = np.zeros((count, size, size, 3), np.uint8)
     texts, cells = [], []

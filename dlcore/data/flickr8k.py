@@ -58,9 +58,7 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
     """
     check_path("folder", folder)
     folder = Path(folder)
-    check_whole_number("image_size", image_size)
-    if image_size < 1:
-        raise ValueError(f"image_size={image_size}: out of range; allowed: at least 1")
+    check_whole_number("image_size", image_size, 1)
     if not folder.is_dir():
         raise FileNotFoundError(f"data_dir={str(folder)!r}: no folder there; allowed: with captions_train.json.gz")
     stems = _stems(folder)

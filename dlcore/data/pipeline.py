@@ -281,9 +281,7 @@ def _order(length: int, seed: int, shuffle: bool, epoch: int) -> np.ndarray:
 
 def _share(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
     check_shapes(process_index=(process_index, "int >= 0"), process_count=(process_count, "int >= 1"))
-    check_whole_number("batch_size", batch_size)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: out of range; allowed: at least 1")
+    check_whole_number("batch_size", batch_size, 1)
     if process_index >= process_count:
         raise ValueError(f"{process_index=}: out of range; allowed: in [0, {process_count=})")
     if batch_size % process_count:

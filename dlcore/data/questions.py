@@ -99,8 +99,7 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
     """
     check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)
-    if grid < 3:
-        raise ValueError(f"grid={grid}: too few cells for six shapes; allowed: at least 3")
+    check_shapes(grid=(grid, "int >= 3"))
     check_seed(seed)
     words = question_words()
     image = np.zeros((count, size, size, 3), np.uint8)

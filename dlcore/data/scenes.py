@@ -88,8 +88,7 @@ def scenes(
     if not 3 <= smallest <= largest < size:
         raise ValueError(f"{smallest=}, {largest=}: no range; allowed: 3 <= smallest <= largest < {size}")
     check_shapes(count=(count, ">= 0"), overlap=(overlap, "0 to 1"), empty=(empty, "0 to 1"))
-    if max_boxes < 1:
-        raise ValueError(f"max_boxes={max_boxes}: out of range; allowed: at least 1")
+    check_shapes(max_boxes=(max_boxes, "int >= 1"))
     image = np.zeros((count, size, size, 3), np.uint8)
     boxes = np.zeros((count, max_boxes, 4), np.float32)
     labels = np.full((count, max_boxes), -1, np.int32)

@@ -56,8 +56,7 @@ def check_grid(size: int, grid: int) -> None:
       size: side of the image in pixels.
       grid: cells in a row and in a column.
     """
-    if grid < 2:
-        raise ValueError(f"grid={grid}: too few cells; allowed: at least 2")
+    check_shapes(grid=(grid, "int >= 2"))
     if size < 8 * grid:
         raise ValueError(f"size={size}: a cell is narrower than 8 pixels; allowed: at least {8 * grid}")
 

@@ -48,8 +48,7 @@ def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.
     check_shapes(profile=(profile, "K 2"))
     profile = np.asarray(profile, float)
     radius, height = profile.T
-    if segments < 3:
-        raise ValueError(f"segments={segments}: too few; allowed: at least 3")
+    check_shapes(segments=(segments, "int >= 3"))
     if len(profile) < 3 or max(abs(radius[0]), abs(radius[-1])) > 1e-9 or (radius[1:-1] <= 0).any():
         raise ValueError(f"profile={profile.tolist()}: not closed; allowed: radius 0 at both ends, above 0 between")
     angle = 2 * np.pi * (np.arange(segments) + 0.5) / segments

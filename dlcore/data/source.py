@@ -195,9 +195,7 @@ class Source:
         Returns:
           A new source of the first min(n, N) examples.
         """
-        check_whole_number("n", n)
-        if n < 0:
-            raise ValueError(f"n={n}: negative; allowed: 0 or more")
+        check_whole_number("n", n, 0)
         return self.subset(slice(n))
 
 
@@ -292,9 +290,7 @@ def check_seed(seed: int) -> int:
     Returns:
       The seed.
     """
-    check_whole_number("seed", seed)
-    if seed < 0:
-        raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
+    check_whole_number("seed", seed, 0)
     return int(seed)
 
 

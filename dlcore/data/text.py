@@ -247,8 +247,7 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
     _check_text(tokens)
     check_whole_number("count", count)
     transitions = len(tokens) - 1
-    if count < 1:
-        raise ValueError(f"count={count}: no stream; allowed: 1 or more")
+    check_shapes(count=(count, "int >= 1"))
     length = -(-transitions // count) if whole else transitions // count
     if length < 1 or (whole and (count - 1) * length >= transitions):
         most = max(1, -(-transitions // length)) if length else max(0, transitions)
@@ -311,9 +310,7 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
     """
     _check_text(tokens)
-    check_whole_number("length", length)
-    if length < 1:
-        raise ValueError(f"length={length}: no window; allowed: at least 1")
+    check_whole_number("length", length, 1)
     if len(tokens) <= length:
         raise ValueError(f"length={length}: {name} has {len(tokens)} tokens; allowed: fewer than these")
     size = min(2 * length, len(tokens))

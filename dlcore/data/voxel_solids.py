@@ -74,8 +74,7 @@ def occupancy(
     check_choice("kind", kind, SOLIDS)
     check_shapes(half_extents=(half_extents, "3 finite"), center=(center, "3 finite"))
     check_shapes(half_extents=(half_extents, "... > 0"), yaw=(yaw, "finite"), tilt=(tilt, "finite"))
-    if resolution < 1:
-        raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
+    check_shapes(resolution=(resolution, "int >= 1"))
     along = (np.arange(resolution, dtype=np.float32) + 0.5) * 2 / resolution - 1
     z, x, y = np.meshgrid(-along, along, along, indexing="ij", sparse=True)
     x, y, z = (v - np.float32(c) for v, c in zip((x, y, z), center, strict=True))

@@ -248,8 +248,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
 
 
 def _check_negatives(batch_size: int) -> None:
-    if batch_size < 2:
-        raise ValueError(f"batch_size={batch_size}: no negatives; allowed: at least 2")
+    check_shapes(batch_size=(batch_size, "int >= 2"))
 
 
 def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:

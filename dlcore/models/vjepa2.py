@@ -70,9 +70,7 @@ def clip_angles(grid: Grid, features: int, period: float = 10_000.0) -> np.ndarr
     for axis, side in zip(("times", "rows", "columns"), grid, strict=True):
         check_whole_number(f"grid, {axis}", side, 1)
     check_whole_number("features", features)
-    check_shapes(period=(period, "> 0"))
-    if features < 6:
-        raise ValueError(f"features={features}: no pair of channels for each axis; allowed: at least 6")
+    check_shapes(period=(period, "> 0"), features=(features, "int >= 6"))
     half = features // 6
     frequencies = period ** (-np.arange(half) / half)
     parts = [np.tile(position.reshape(-1, 1) * frequencies, 2) for position in np.indices(grid)]

@@ -92,7 +92,7 @@ def streamed(**settings):
 
 CASES = {
     "a bank of half an example": (lambda: bank_and_queries(LABELED, LABELED, 1.5), f"size=1.5: {WHOLE}"),
-    "a seed below 0 of a bank": (lambda: bank_and_queries(LABELED, LABELED, 1, -1), "seed=-1: negative"),
+    "a seed below 0 of a bank": (lambda: bank_and_queries(LABELED, LABELED, 1, -1), "seed=-1: too small"),
     "few labels of none": (lambda: few_labels(BARE, 1, 0), "source='bare': holds no label, only .*; allowed: one with"),
     "a stream without labels": (lambda: two_streams(BARE, BARE), "labeled='bare': holds no label; allowed"),
     "a stream without images": (lambda: two_streams(LABELED, Source(length=2)), "unlabeled='': holds no image"),
@@ -114,7 +114,7 @@ CASES = {
     "a limit below 0": (lambda: load("folder", "none", limit_bytes=-1), f"limit_bytes=-1: {RANGE} 0"),
     "a limit of NaN": (lambda: load("digits", limit_bytes=NAN), f"limit_bytes=nan: {RANGE} 0"),
     "half a class": (lambda: load("digits", min_classes=2.5), f"min_classes=2.5: {WHOLE}"),
-    "a seed below 0": (lambda: load("digits", seed=-1), "seed=-1: negative"),
+    "a seed below 0": (lambda: load("digits", seed=-1), "seed=-1: too small"),
     "a split of all": (lambda: load("folder", "none", valid_fraction=1.0), "valid_fraction=1: out of range; allowed"),
     "a limit of a folder": (lambda: folder_splits("none", limit_bytes=-1), f"limit_bytes=-1: {RANGE} 0"),
     "a limit of one folder": (lambda: folder_source("none", limit_bytes=NAN), f"limit_bytes=nan: {RANGE} 0"),
@@ -303,8 +303,8 @@ CASES = {
     "a rotation of NaN": (lambda: font_digits(1, rotation=NAN), "rotation=nan: not finite"),
     "clutter below 0": (lambda: digit_scenes("test", 1, clutter=-1), f"clutter=-1: {RANGE} 0"),
     "noise of NaN": (lambda: digit_scenes("test", 1, noise=NAN), "noise=nan: out of range; allowed: 0 to 1"),
-    "a seed below 0 of scenes": (lambda: scenes(1, -1), "seed=-1: negative; allowed: 0 or more"),
-    "a seed below 0 of a style": (lambda: style_pattern("waves", 8, -1), "seed=-1: negative"),
+    "a seed below 0 of scenes": (lambda: scenes(1, -1), "seed=-1: too small; allowed: at least 0"),
+    "a seed below 0 of a style": (lambda: style_pattern("waves", 8, -1), "seed=-1: too small"),
     "alarms without end": (lambda: crossings(1, alarms=np.inf), "alarms=inf: not finite"),
     "organs of half a voxel": (lambda: planted_organs(1, size=(8.5, 8, 8)), f"size=8.5: {WHOLE}"),
     "a plane to standardize": (lambda: standardize(np.ones((2, 2))), r"volume.shape=\(2, 2\): no volume"),

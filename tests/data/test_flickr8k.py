@@ -107,7 +107,7 @@ def test_errors_name_missing_and_broken_files(tmp_path):
         flickr8k(tmp_path / "no")
     with pytest.raises(FileNotFoundError, match=r"it has neither captions_train.json.gz nor captions_train.json"):
         flickr8k(tmp_path)
-    with pytest.raises(ValueError, match="image_size=0: out of range"):
+    with pytest.raises(ValueError, match="image_size=0: too small"):
         flickr8k(tmp_path, 0)
     (written(tmp_path) / "train.zip").unlink()
     with pytest.raises(FileNotFoundError, match=r"it has neither train.zip nor a folder train"):

@@ -334,7 +334,7 @@ def test_a_class_of_five_is_in_the_part_that_is_carved_by_name_and_one_of_four_n
 def test_the_first_examples_are_taken():
     source = Source({"id": np.arange(3)})
     assert [len(source.take(n)) for n in (0, 2, 9)] == [0, 2, 3]
-    with pytest.raises(ValueError, match="n=-1: negative; allowed: 0 or more"):
+    with pytest.raises(ValueError, match="n=-1: too small; allowed: at least 0"):
         source.take(-1)
 
 

@@ -245,8 +245,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
     check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "finite"))
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: not a range; allowed: 0 < low <= high")
-    if not 0 <= keep <= 1:
-        raise ValueError(f"keep={keep}: out of range; allowed: in [0, 1]")
+    check_shapes(keep=(keep, "0 to 1"))
 
     def apply(key, example):
         size = _own_size(example)

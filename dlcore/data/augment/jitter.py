@@ -172,8 +172,7 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
     """
     check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
+    check_shapes(probability=(probability, "0 to 1"))
 
     if not callable(augmentation):
         raise TypeError(f"augmentation={augmentation!r}: not callable; allowed: a function (key, image) -> image")
