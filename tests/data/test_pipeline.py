@@ -104,7 +104,7 @@ def test_epoch_accounting():
     assert odd.steps_per_epoch == 3
     assert [odd.epoch_of(step) for step in range(6)] == [0, 0, 0, 1, 1, 2]
     for arguments, message in (
-        ((10, 0), "batch_size=0: too small; allowed: at least 1"),
+        ((10, 0), "batch_size=0: out of range; allowed: at least 1"),
         ((-1, 5), "num_examples=-1: out of range; allowed: at least 0"),
         ((10, 1.5), "batch_size=1.5: no whole number"),
         ((3.5, 1), "num_examples=3.5: no whole number"),
@@ -187,7 +187,7 @@ def test_bad_settings_are_refused(arguments, message):
             Pipeline(source(10), 2).batch_at(step)
     with pytest.raises(ValueError, match="epoch=-1: too small; allowed: at least 0"):
         Pipeline(source(10), 2).order(-1)
-    for step, batch_size, message in ((-1, 2, "step=-1: out of range"), (1, 0, "batch_size=0: too small")):
+    for step, batch_size, message in ((-1, 2, "step=-1: out of range"), (1, 0, "batch_size=0: out of range")):
         with pytest.raises(ValueError, match=message):
             epochs({"length": 10}, step, batch_size)
 
