@@ -27,7 +27,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AlexNet"]
 
@@ -52,10 +51,7 @@ class AlexNet(Backbone):
     towers: int = 1
     hidden: int = 4096
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each ReLU, relu1 to relu5, and the last after its pooling, pool5)."""

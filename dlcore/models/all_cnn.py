@@ -21,7 +21,6 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AllCNN"]
 
@@ -42,10 +41,7 @@ class AllCNN(Backbone):
     width: int = 96
     dropout: float = 0.5
     input_dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=9)

@@ -20,6 +20,7 @@ from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
 from dlcore.ops import global_avg_pool
 from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["HEADS", "PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head", "check_layers"]
 
@@ -33,7 +34,7 @@ PERTURBATIONS = "perturbations"
 class Backbone(CheckedFields):
     """An image classifier with stages.
 
-    A family has at least the fields `num_classes` and `head_init`, and each has `axis_name`.
+    A family has at least the field `num_classes`.
 
     Args:
       num_classes: number of classes, the length of the logits; 0, where the head is one linear layer: no head, a call
@@ -48,6 +49,10 @@ class Backbone(CheckedFields):
         network without batch normalization does not use it.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
+
+    dtype: Any = dataclasses.field(default=None, kw_only=True)
+    axis_name: str | None = dataclasses.field(default=REPLICA, kw_only=True)
+    head_init: Any = dataclasses.field(default=nn.initializers.zeros, kw_only=True)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify images.

@@ -26,7 +26,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
 
@@ -135,10 +134,7 @@ class ConvNeXt(Backbone):
     patch_size: int = 4
     layer_scale: float = 1e-6
     drop_path: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     grn: Annotated[bool, "if changed"] = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

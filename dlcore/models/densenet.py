@@ -150,10 +150,7 @@ class DenseNet(Backbone):
     bottleneck: int = 4
     dropout: float = 0.0
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("stem", self.stem, ("imagenet", "cifar"))

@@ -260,10 +260,7 @@ class EfficientNet(Backbone):
     drop_path: float = 0.2
     epsilon: float = 1e-5
     momentum: float = 0.9
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     padding: Annotated[Padding, "if changed"] = "both"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

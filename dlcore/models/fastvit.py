@@ -280,10 +280,7 @@ class FastViT(Backbone):
     layer_scale: float = 1e-5
     drop_path: float = 0.0
     folded: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

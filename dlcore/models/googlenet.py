@@ -278,10 +278,7 @@ class GoogLeNet(Backbone):
     transform_input: bool = False
     dropout: float = 0.2
     aux_dropout: float = 0.7
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images by the head and the auxiliary heads.

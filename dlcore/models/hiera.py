@@ -31,7 +31,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Hiera", "HieraBlock", "UnitAttention"]
 
@@ -157,10 +156,7 @@ class Hiera(Backbone):
     in_units: tuple[bool, ...] = (True, True, False, False)
     mlp_ratio: float = 4.0
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _check(self, x: jax.Array) -> None:
         """Refuse fields that do not fit together, and images that units do not cover."""

@@ -289,10 +289,7 @@ class InceptionV3(Backbone):
     transform_input: bool = False
     fid: bool = False
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Classify images by the head and the auxiliary head.

@@ -22,7 +22,6 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops import avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "LeNet5"]
 
@@ -44,9 +43,6 @@ class LeNet5(Backbone):
     num_classes: int = 10
     activation: Literal["tanh", "relu"] = "tanh"
     pooling: Literal["avg", "max"] = "avg"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each pooling)."""

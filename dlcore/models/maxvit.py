@@ -284,10 +284,7 @@ class MaxViT(Backbone):
     head_features: int = 32
     dropout: float = 0.0
     drop_path: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

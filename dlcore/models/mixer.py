@@ -24,7 +24,6 @@ from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Mixer", "MixerBlock"]
 
@@ -87,10 +86,7 @@ class Mixer(Backbone):
     channels_ratio: float = 4.0
     dropout: float = 0.0
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last tokens, the output of each block, [B, H / P, W / P, width])."""

@@ -10,7 +10,7 @@ original.
 """
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 from flax import linen as nn
@@ -22,7 +22,6 @@ from dlcore.models.inputs import check_floats
 from dlcore.nn import Dense, DropConnect, VanillaDropout
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MLP", "MODELS"]
 
@@ -46,9 +45,6 @@ class MLP(Backbone):
     dropout: float = 0.0
     dropout_form: Annotated[Literal["inverted", "vanilla"], "if changed"] = "inverted"
     drop_connect: Annotated[float, "if changed"] = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last layer, the hidden layers after their activation: {"hidden1": [B, hidden[0]], ...})."""

@@ -108,10 +108,7 @@ class MNASNet(Backbone):
     settings: tuple[tuple[int, int, int, int, int], ...] = SETTINGS
     width_mult: float = 1.0
     dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "layers_0", smallest=1)

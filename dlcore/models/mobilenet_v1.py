@@ -87,10 +87,7 @@ class MobileNetV1(Backbone):
     settings: tuple[tuple[int, int, int], ...] = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
     width_mult: float = 1.0
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("stem", self.stem, ("imagenet", "cifar"))

@@ -163,10 +163,7 @@ class MobileNetV2(Backbone):
     width_mult: float = 1.0
     dropout: float = 0.2
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("stem", self.stem, ("imagenet", "cifar"))

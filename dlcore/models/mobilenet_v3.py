@@ -145,10 +145,7 @@ class MobileNetV3(Backbone):
     first_blocks: bool = False
     dilate: bool = False
     dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "features_0/0", smallest=1)

@@ -307,10 +307,7 @@ class MobileNetV4(Backbone):
     layer_scale: float | None = None
     dropout: float = 0.2
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem/0", smallest=1)

@@ -195,10 +195,7 @@ class MobileViT(Backbone):
     expansion: int = 4
     patch_size: int = 2
     dropout: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for field, length in (("widths", 7), ("hidden_sizes", 3), ("depths", 3)):

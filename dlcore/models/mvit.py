@@ -42,7 +42,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
 __all__ = ["MODELS", "MViT", "MViTBlock", "PooledAttention", "distance_indices", "example_inputs", "from_torch_names"]
@@ -248,10 +247,7 @@ class MViT(Backbone):
     version: Literal[1, 2] = 2
     dropout: float = 0.0
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _check(self, x: jax.Array) -> None:
         """Refuse what is no clip, and clips that the tables of version 1 do not fit."""

@@ -29,7 +29,6 @@ from dlcore.nn import standardize_weight
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, conv_general_dilated, max_pool
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "NFBlock", "NFResNet", "ScaledStdConv"]
 
@@ -134,10 +133,7 @@ class NFResNet(Backbone):
     alpha: float = 0.2
     stem: str = "imagenet"
     zero_init_residual: bool = True
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, the sum at the end of each stage; the last one after its ReLU)."""

@@ -25,7 +25,6 @@ from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
 
@@ -75,10 +74,7 @@ class NetworkInNetwork(Backbone):
     stages: tuple[tuple[int, ...], ...] = ((192, 160, 96), (192, 192, 192), (192, 192))
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that at the end of each stage before its pooling)."""

@@ -29,7 +29,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PVTv2", "PVTv2Block", "ReducedAttention"]
 
@@ -185,10 +184,7 @@ class PVTv2(Backbone):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     epsilon = EPSILON
     """Added to variances by the layer norms."""

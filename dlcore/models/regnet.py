@@ -170,10 +170,7 @@ class RegNet(Backbone):
     group_width: int = 8
     se_ratio: float = 0.25
     stem_width: int = 32
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem/0", smallest=1)

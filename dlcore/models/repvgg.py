@@ -243,10 +243,7 @@ class RepVGG(Backbone):
     groups: int = 1
     se_ratio: float = 0.0
     folded: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

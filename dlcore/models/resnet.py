@@ -251,10 +251,7 @@ class ResNet(Backbone):
     dilate: tuple[bool, ...] = ()
     stem: str = "imagenet"
     zero_init_residual: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     widths: Annotated[tuple[int, ...], "if changed"] = ()
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

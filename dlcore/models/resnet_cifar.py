@@ -116,10 +116,7 @@ class CifarResNet(Backbone):
     stem_stride: Annotated[int, Range(1)] = 1
     skip: bool = True
     zero_init_residual: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     drop_path: Annotated[float, "if changed"] = 0.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -128,10 +128,7 @@ class ResNetV2(Backbone):
     block: Any = PreActBottleneck
     width: int = 64
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, the sum at the end of each stage; the last one after its batch norm and ReLU)."""

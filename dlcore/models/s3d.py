@@ -132,10 +132,7 @@ class S3D(Backbone):
     num_classes: int = 400
     width_mult: Annotated[float, Range(0.01)] = 1.0
     dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_clips(self, x, "features_0/0/conv", smallest=(5, 17))

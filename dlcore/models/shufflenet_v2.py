@@ -112,10 +112,7 @@ class ShuffleNetV2(Backbone):
     widths: tuple[int, ...] = (116, 232, 464)
     last_channel: int = 1024
     stem_width: int = 24
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.stages) != len(self.widths):

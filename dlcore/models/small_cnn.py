@@ -9,7 +9,6 @@ log C), unlike in the original.
 """
 
 import functools
-from typing import Any
 
 import jax
 from flax import linen as nn
@@ -19,7 +18,6 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "SmallCNN"]
 
@@ -35,9 +33,6 @@ class SmallCNN(Backbone):
     num_classes: int = 10
     widths: tuple[int, ...] = (16, 32)
     hidden: int = 100
-    dtype: Any = None
-    axis_name: str | None = REPLICA
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each convolution)."""

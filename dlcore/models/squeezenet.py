@@ -26,7 +26,6 @@ from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Fire", "SqueezeNet"]
 
@@ -79,10 +78,7 @@ class SqueezeNet(Backbone):
         ((64, 256),),
     )
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that at the end of each stage before its pooling)."""

@@ -38,7 +38,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "join_windows", "shift_mask", "windows"]
 
@@ -314,10 +313,7 @@ class Swin(Backbone):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _block(self) -> type[SwinBlock]:
         return SwinBlock

@@ -33,7 +33,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, fractional_max_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "VGG", "from_torch"]
 
@@ -89,10 +88,7 @@ class VGG(Backbone):
     batch_norm: bool = True
     pooling: str = "max"
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     pool_ratio: Annotated[float, "if changed"] = 2.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

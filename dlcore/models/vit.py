@@ -49,7 +49,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.scanned_blocks import STACK, scan_blocks
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ViT", "from_torch", "qkv_bias_part"]
 
@@ -186,10 +185,7 @@ class ViT(Backbone):
     drop_path: float = 0.0
     layer_scale: float | None = None
     epsilon: float = 1e-6
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     token_last: Annotated[bool, "if changed"] = False
     position_features: Annotated[int, "if changed"] = 0
     scan_blocks: Annotated[bool, "if changed"] = False

@@ -44,7 +44,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BottleneckBranch", "ViTDet", "WindowBlock", "from_torch"]
 
@@ -212,10 +211,7 @@ class ViTDet(Backbone):
     residual_blocks: tuple[int, ...] = ()
     relative_positions: bool = True
     drop_path: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _check(self, x: jax.Array) -> None:
         """Refuse fields that do not fit together, and images that patches do not cover."""

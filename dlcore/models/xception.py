@@ -113,10 +113,7 @@ class Xception(Backbone):
     entry_widths: tuple[int, ...] = (128, 256, 728)
     middle_blocks: int = 8
     exit_widths: tuple[int, int, int] = (1024, 1536, 2048)
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=7)

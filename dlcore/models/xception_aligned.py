@@ -172,10 +172,7 @@ class AlignedXception(Backbone):
     entry_widths: tuple[int, ...] = (128, 256, 728)
     middle_blocks: int = 8
     exit_widths: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_0/conv", smallest=1)

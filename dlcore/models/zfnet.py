@@ -23,7 +23,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ZFNet"]
 
@@ -44,10 +43,7 @@ class ZFNet(Backbone):
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each ReLU, relu1 to relu5, and the last after its pooling, pool5)."""
