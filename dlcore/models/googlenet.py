@@ -254,7 +254,37 @@ class AuxiliaryHead(CheckedFields):
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
-class GoogLeNet(Backbone):
+class InceptionNetwork(Backbone):
+    """A network of inception modules with auxiliary heads; a family writes `_forward`, and has the fields read here."""
+
+    known_modules = MODULES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
+        if not set(self.modules) <= set(self.known_modules) or len(set(self.modules)) < len(self.modules):
+            raise ValueError(f"modules={self.modules}: unknown or twice; allowed: {', '.join(self.known_modules)}")
+
+    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Classify images by the head and the auxiliary heads.
+
+        Args:
+          x: [B, H, W, C], images.
+
+        Returns:
+          The logits [B, num_classes], and {name of an auxiliary head: [B, num_classes]}.
+        """
+        if not self.aux:
+            raise ValueError(f"aux=False: this {type(self).__name__} has no auxiliary heads; allowed: aux=True")
+        logits, _, auxiliaries = self._forward(x, train, True, True)
+        return logits, auxiliaries
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        x = global_avg_pool(to_acc_dtype(x))
+        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
+
+
+class GoogLeNet(InceptionNetwork):
     """GoogLeNet on [B, H, W, C]: modules 3a and 3b at stride 8, 4a to 4e at 16, 5a and 5b at 32.
 
     Args:
@@ -280,27 +310,8 @@ class GoogLeNet(Backbone):
     aux_dropout: float = 0.7
     remat: Remat = "none"
 
-    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Classify images by the head and the auxiliary heads.
-
-        Args:
-          x: [B, H, W, C], images.
-
-        Returns:
-          The logits [B, num_classes], and {"aux1": [B, num_classes], "aux2": ...}.
-        """
-        if not self.aux:
-            raise ValueError("aux=False: this GoogLeNet has no auxiliary heads; allowed: aux=True")
-        logits, _, auxiliaries = self._forward(x, train, True, True)
-        return logits, auxiliaries
-
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
-        check_choice("stem", self.stem, ("imagenet", "cifar"))
-        if unknown := [name for name in self.modules if name not in MODULES]:
-            raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
-        if len(set(self.modules)) < len(self.modules):
-            raise ValueError(f"modules={self.modules}: one is there twice; allowed: each once")
         check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"batch_norm": self.batch_norm, "dtype": dtype, "axis_name": self.axis_name}
@@ -327,10 +338,6 @@ class GoogLeNet(Backbone):
                 aux = f"aux{len(auxiliaries) + 1}"
                 auxiliaries[aux] = auxiliary_head(name=aux)(x, train)
         return self._head(x, train) if head else None, maps, auxiliaries
-
-    def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(to_acc_dtype(x))
-        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""

@@ -27,9 +27,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
-from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
+from dlcore.models.googlenet import ConvNorm, InceptionNetwork, standardized_to_symmetric
 from dlcore.models.inputs import check_images
 from dlcore.nn import Dense, initializers
 from dlcore.nn.precision import compute_dtype
@@ -269,7 +268,7 @@ MODULES = {
 }
 
 
-class InceptionV3(Backbone):
+class InceptionV3(InceptionNetwork):
     """Inception v3 on [B, H, W, C]: modules Mixed_5b to 5d at stride 8, 6a to 6e at 16, 7a to 7c at 32.
 
     Args:
@@ -291,27 +290,10 @@ class InceptionV3(Backbone):
     dropout: float = 0.5
     remat: Remat = "none"
 
-    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Classify images by the head and the auxiliary head.
-
-        Args:
-          x: [B, H, W, C], images.
-
-        Returns:
-          The logits [B, num_classes], and {"aux": [B, num_classes]}.
-        """
-        if not self.aux:
-            raise ValueError("aux=False: this InceptionV3 has no auxiliary head; allowed: aux=True")
-        logits, _, auxiliaries = self._forward(x, train, True, True)
-        return logits, auxiliaries
+    known_modules = MODULES
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
-        check_choice("stem", self.stem, ("imagenet", "cifar"))
-        if unknown := [name for name in self.modules if name not in MODULES]:
-            raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
-        if len(set(self.modules)) < len(self.modules):
-            raise ValueError(f"modules={self.modules}: one is there twice; allowed: each once")
         check_images(self, x, "Conv2d_1a_3x3/conv", smallest=75 if self.stem == "imagenet" else 7)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"dtype": dtype, "axis_name": self.axis_name}
@@ -330,10 +312,6 @@ class InceptionV3(Backbone):
                 )
                 auxiliaries["aux"] = auxiliary_head(x, train)
         return self._head(x, train) if head else None, maps, auxiliaries
-
-    def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(to_acc_dtype(x))
-        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""
