@@ -34,7 +34,8 @@ CLASS_NAME = re.compile(
     r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
 )
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
-TASK_METHODS = ROOT / "dlcore" / "experiment" / "task.py"
+METHODS = {"models": "models/registry.py", "tasks": "experiment/task.py", "kits": "experiment/task.py"}
+"""Rooms whose functions stand for methods, and the file of the classes that describe these."""
 
 
 def _load(path):
@@ -55,9 +56,11 @@ def parse(path):
 
 
 @functools.cache
-def task_methods():
-    """{(name, parameters): method} of the classes that tasks override."""
-    classes = [node for node in parse(TASK_METHODS).body if isinstance(node, ast.ClassDef)]
+def described_methods(room):
+    """{(name, parameters): method} of the classes that describe the functions of a room."""
+    if room not in METHODS:
+        return {}
+    classes = [node for node in parse(f"dlcore/{METHODS[room]}").body if isinstance(node, ast.ClassDef)]
     methods = [part for node in classes for part in node.body if isinstance(part, ast.FunctionDef)]
     return {(method.name, *parameters(method, True)): method for method in methods}
 
@@ -155,10 +158,10 @@ def wrong_class(node, tree):
                 yield part.lineno, f"{node.name}.{part.name}", text
 
 
-def wrong_module(tree, is_task_room=False):
+def wrong_module(tree, room=""):
     """(line, name, what is wrong) of the public names that a module defines.
 
-    In the rooms of tasks, a function like a method of `Task` serves as that method, which documents it.
+    In the rooms of METHODS, a function like a method of a class serves as that method, which documents it.
     """
     public = set()
     for node in tree.body:
@@ -166,7 +169,7 @@ def wrong_module(tree, is_task_room=False):
             public = set(ast.literal_eval(node.value))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in public:
-            method = task_methods().get((node.name, *parameters(node, False))) if is_task_room else None
+            method = described_methods(room).get((node.name, *parameters(node, False)))
             bases = () if method is None else (method,)
             yield from ((node.lineno, node.name, text) for text in wrong_function(node, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:
@@ -176,8 +179,8 @@ def wrong_module(tree, is_task_room=False):
 def wrong_files(folder):
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*.py"))
     for path in paths:
-        is_task_room = bool({"tasks", "kits"} & set(path.parts))
-        for line, name, text in wrong_module(ast.parse(path.read_text(encoding="utf-8")), is_task_room):
+        room = next((part for part in path.parts if part in METHODS), "")
+        for line, name, text in wrong_module(ast.parse(path.read_text(encoding="utf-8")), room):
             yield f"{path}:{line}: {name}: {text}"
 
 

@@ -71,16 +71,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a position table to another square grid.
-
-    Args:
-      path: path of the leaf, such as "params/pos_embed/embedding".
-      value: [1, N, width] or [N, width], the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Interpolate a position table to another square grid."""
     return vit.from_torch(
         path, value[None] if path.endswith("pos_embed/embedding") and value.ndim == 2 else value, shape
     )

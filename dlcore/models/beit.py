@@ -56,16 +56,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a table of relative position biases to another square grid.
-
-    Args:
-      path: path of the leaf, such as "params/bias_table_0/embedding".
-      value: [(2 h - 1)^2 + 3, num_heads], the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Interpolate a table of relative position biases to another square grid."""
     if not path.startswith("params/bias_table_") or value.shape == shape:
         return None
     old, new = (round(((rows - 3) ** 0.5 + 1) / 2) for rows in (len(value), shape[0]))

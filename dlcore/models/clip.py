@@ -430,15 +430,7 @@ _FUSED = {
 
 
 def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' CLIPModel or SiglipModel, or of OpenAI's CLIP, OpenCLIP's or its SigLIP.
-
-    Args:
-      model: model of the same form.
-      state_dict: {name: array}.
-
-    Returns:
-      The variables, {"params": ...}.
-    """
+    """Convert the state dict of transformers' CLIPModel or SiglipModel, of OpenAI's CLIP, OpenCLIP's or its SigLIP."""
     unwrapped = unwrap_state_dict(state_dict)
     names = getattr(model, "OPENAI_NAMES", OPENAI_NAMES)
     if names is OPENAI_NAMES and any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in unwrapped):
@@ -465,14 +457,7 @@ def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, An
 
 
 def example_inputs(model: CLIP) -> tuple[Any, jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: a `CLIP`, or one of its variants.
-
-    Returns:
-      (an image [1, H, W, 3], or in the form that the variant reads, an end token [1, 1]).
-    """
+    """Build (an image [1, H, W, 3], or in the form that the variant reads, an end token [1, 1])."""
     return model._example_images(), jnp.full((1, 1), model.end_token, jnp.int32)
 
 

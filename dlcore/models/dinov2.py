@@ -117,12 +117,7 @@ TORCH_IGNORED = r"mask_token$"
 def from_torch_names(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, facebook's or timm's.
 
-    Args:
-      model: model of the same form, with the image size of the table of positions.
-      state_dict: {name: array}; the mask token of its training is left out.
-
-    Returns:
-      The variables, {"params": ...}.
+    The mask token of its training is left out; the model has the image size of the table of positions.
     """
     entries = {}
     for name, value in unwrap_state_dict(state_dict).items():
@@ -150,14 +145,7 @@ def from_torch_names(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, 
 
 
 def example_inputs(model: DINOv2) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: a `DINOv2`.
-
-    Returns:
-      (an image [1, H, W, 3],).
-    """
+    """Build (an image [1, H, W, 3],)."""
     return (jnp.zeros((1, model.image_size, model.image_size, 3)),)
 
 

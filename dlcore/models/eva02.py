@@ -58,16 +58,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a position table, or cut a gated MLP's first layer, whose gate comes first.
-
-    Args:
-      path: path of the leaf, such as "params/blocks_0/mlp/gate/kernel".
-      value: [2 hidden, width] or [2 hidden], the entry of the state dict, or one of another leaf.
-      shape: shape of the leaf.
-
-    Returns:
-      The value in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Interpolate a position table, or cut a gated MLP's first layer, whose gate comes first."""
     part = re.search(r"/mlp/(gate|fc1)/", path)
     if part is None or len(value) != 2 * shape[-1]:
         return vit.from_torch(path, value, shape)

@@ -43,16 +43,7 @@ TORCH_TIED = {"lm_head.weight": "wte.weight"}
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Keep kernels as they are: transformers stores GPT-2's as (in, out).
-
-    Args:
-      path: path of the leaf, such as "params/blocks_0/attn/qkv/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      A kernel as it is; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Keep kernels as they are: transformers stores GPT-2's as (in, out)."""
     return value if path.endswith("/kernel") else None
 
 

@@ -428,14 +428,7 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int
 
 
 def example_inputs(model: MAE) -> tuple[jax.Array, jax.Array]:
-    """Build inputs that initialize a model: images of 224 pixels, or clips of 16 such frames.
-
-    Args:
-      model: a `MAE` or `VideoMAE`.
-
-    Returns:
-      (an image [1, 224, 224, C] or clip [1, 16, 224, 224, C], noise [1, N]).
-    """
+    """Build (an image [1, 224, 224, C] or clip [1, 16, 224, 224, C], noise [1, N])."""
     x = jnp.zeros((1, *((16,) if isinstance(model, VideoMAE) else ()), 224, 224, model.channels))
     return x, jnp.zeros((1, int(np.prod(model.grid(x)))))
 

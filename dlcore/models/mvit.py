@@ -323,26 +323,11 @@ MODELS = {"mvit_v2_s": functools.partial(MViT), "mvit_v1_b": functools.partial(M
 
 
 def example_inputs(model: MViT) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: name from `MODELS`.
-
-    Returns:
-      (a clip [1, frames, image_size, image_size, 3],).
-    """
+    """Build (a clip [1, frames, image_size, image_size, 3],)."""
     return (jnp.zeros((1, model.frames, model.image_size, model.image_size, 3)),)
 
 
 def from_torch_names(model: MViT, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of an MViT.
-
-    Args:
-      model: name from `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-    """
+    """Convert a state dict of torchvision to the variables of an MViT."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what=f"MViT of version {model.version}")

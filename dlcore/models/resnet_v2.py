@@ -38,16 +38,7 @@ TORCH_NAMES = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Convert timm's head, which is a 1x1 convolution, to a dense layer.
-
-    Args:
-      path: path of the leaf, such as "params/head/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The head's kernel; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Convert timm's head, which is a 1x1 convolution, to a dense layer."""
     return value[:, :, 0, 0].T if path == "params/head/kernel" and value.ndim == 4 else None
 
 

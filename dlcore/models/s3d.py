@@ -167,26 +167,11 @@ MODELS = {"s3d": functools.partial(S3D)}
 
 
 def example_inputs(model: S3D) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, 16, 224, 224, 3],).
-    """
+    """Build (a clip [1, 16, 224, 224, 3],)."""
     return (jnp.zeros((1, 16, 224, 224, 3)),)
 
 
 def from_torch_names(model: S3D, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of an S3D.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ..., "batch_stats": ...}.
-    """
+    """Convert a state dict of torchvision to the variables of an S3D."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="S3D")

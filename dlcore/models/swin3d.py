@@ -110,26 +110,11 @@ MODELS = {
 
 
 def example_inputs(model: Swin3D) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, 32, 224, 224, 3],), as published.
-    """
+    """Build (a clip [1, 32, 224, 224, 3],), as published."""
     return (jnp.zeros((1, 32, 224, 224, 3)),)
 
 
 def from_torch_names(model: Swin3D, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of a Video Swin transformer.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-    """
+    """Convert a state dict of torchvision to the variables of a Video Swin transformer."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="Swin3D", optional=swin.TORCH_IGNORED)

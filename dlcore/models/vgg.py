@@ -53,16 +53,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Flatten the kernels of timm's hidden layers, which are convolutions of 7 x 7 and 1 x 1.
-
-    Args:
-      path: path of the leaf, such as "params/classifier_0/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      [in, out]; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Flatten the kernels of timm's hidden layers, which are convolutions of 7 x 7 and 1 x 1."""
     return value.reshape(len(value), -1).T if len(shape) == 2 and value.ndim == 4 else None
 
 

@@ -142,26 +142,11 @@ def video_state_dict_names(variables: Any) -> dict[str, tuple[str, ...]]:
 
 
 def example_inputs(model: VideoResNet) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: name from `MODELS`.
-
-    Returns:
-      (a clip [1, 16, 112, 112, 3],), as published.
-    """
+    """Build (a clip [1, 16, 112, 112, 3],), as published."""
     return (jnp.zeros((1, 16, 112, 112, 3)),)
 
 
 def from_torch_names(model: VideoResNet, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of a network of clips.
-
-    Args:
-      model: name from `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ..., "batch_stats": ...}.
-    """
+    """Convert a state dict of torchvision to the variables of a network of clips."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what=f"VideoResNet of kind {model.kind}")

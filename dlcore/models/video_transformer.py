@@ -262,27 +262,12 @@ MODELS = {
 
 
 def example_inputs(model: nn.Module) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, T, H, W, 3],).
-    """
+    """Build (a clip [1, T, H, W, 3],)."""
     return (jnp.zeros((1, model.frames, model.image_size, model.image_size, 3)),)
 
 
 def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of transformers to the variables of a model.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-    """
+    """Convert a state dict of transformers to the variables of a model."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     names = (*model.TORCH_NAMES, (r"^pooler_dense\.", "pooler.dense."))
     return fill_from_torch(shapes, state_dict, names, what=type(model).__name__, older=model.TORCH_OLD_NAMES)

@@ -63,16 +63,7 @@ TORCH_TIED = {"decoder.lm_head.weight": "decoder.transformer.wte.weight"}
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Keep the decoder's kernels as (in, out), and part the keys and values of a cross-attention.
-
-    Args:
-      path: path of the leaf, such as "params/decoder_0/cross_attn/key/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The leaf's part of the entry; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Keep the decoder's kernels as (in, out), and part the keys and values of a cross-attention."""
     if "/cross_attn/key/" in path or "/cross_attn/value/" in path:
         return np.split(value, 2, -1)["/value/" in path]
     if "/decoder_" in path:

@@ -61,16 +61,7 @@ TORCH_OLD_NAMES = ((r"^vitdet\.", ""),)
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Drop the position of the class token, which the network does not have.
-
-    Args:
-      path: path of the leaf, such as "params/pos_embed/embedding".
-      value: the entry of the state dict; of positions [1, 1 + patches, width].
-      shape: shape of the leaf.
-
-    Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Drop the position of the class token, which the network does not have."""
     if path.endswith("pos_embed/embedding") and value.shape[1] == shape[1] + 1:
         return value[:, 1:]
     return None

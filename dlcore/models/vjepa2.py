@@ -289,26 +289,11 @@ MODELS = {
 
 
 def example_inputs(model: VJEPA2) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, tubelet, image_size, image_size, 3],).
-    """
+    """Build (a clip [1, tubelet, image_size, image_size, 3],)."""
     return (jnp.zeros((1, model.tubelet, model.image_size, model.image_size, 3)),)
 
 
 def from_torch_names(model: VJEPA2, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of transformers' VJEPA2Model to the variables of a model.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-    """
+    """Convert a state dict of transformers' VJEPA2Model to the variables of a model."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="VJEPA2", older=TORCH_OLD_NAMES)
