@@ -39,9 +39,6 @@ class GrainBatches(Iterator[tuple[int, Any]]):
       stop: step after the last one.
       size: largest number of batches computed ahead, and number of threads, at least 1.
       put: function from the batch to the yielded value, called in the same thread, to move the batch to the device.
-
-    Raises:
-      MissingPackage: grain is not installed.
     """
 
     def __init__(
@@ -95,9 +92,6 @@ def check_input_pipeline(name: str) -> None:
 
     Args:
       name: "dlcore" or "grain".
-
-    Raises:
-      MissingPackage: "grain", and grain is not installed.
     """
     check_choice("input_pipeline", name, INPUT_PIPELINES)
     if name == "grain":
@@ -124,9 +118,6 @@ def open_batches(
 
     Returns:
       An iterator of (step, put(batch_at(step))).
-
-    Raises:
-      MissingPackage: grain is not installed.
     """
     check_input_pipeline(input_pipeline)
     kind = {"dlcore": Prefetch, "grain": GrainBatches}[input_pipeline]

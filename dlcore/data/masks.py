@@ -140,9 +140,6 @@ def masks_to_rles(masks: np.ndarray) -> list[dict[str, Any]]:
 
     Returns:
       M dicts with `size: [H, W]` and `counts`, COCO's compressed string.
-
-    Raises:
-      MissingPackage: pycocotools is not installed.
     """
     masks = _bools(masks, 3)
     if not len(masks):
@@ -163,9 +160,6 @@ def segmentation_to_mask(
 
     Returns:
       [H, W] bool.
-
-    Raises:
-      MissingPackage: pycocotools is not installed.
     """
     check_pair("size", size)
     size = target_size(size, "size")

@@ -42,7 +42,6 @@ def list_parquet(path: str | Path, min_classes: int = 2, columns: tuple[str, str
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      MissingPackage: pyarrow is not installed.
     """
     check_path("path", path)
     check_whole_number("min_classes", min_classes, 0)

@@ -85,7 +85,6 @@ def open_video(path: str | Path) -> VideoFile:
 
     Raises:
       FileNotFoundError: there is no such file or folder.
-      MissingPackage: it is a video file, and PyAV is not installed.
     """
     check_path("path", path)
     path = Path(path)
@@ -140,9 +139,6 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
 
     Returns:
       Frames [T, H, W, 3] uint8.
-
-    Raises:
-      MissingPackage: it is a video file, and PyAV is not installed.
     """
     check_path("path", path)
     size = None if size is None else target_size(size, "size")

@@ -168,9 +168,6 @@ def labeled_clips(
 
     Returns:
       The source, of one clip per video; a note says how many videos are shorter than a clip, and what is done.
-
-    Raises:
-      MissingPackage: there are video files, and PyAV is not installed.
     """
     check_choice("short", short, Short)
     check_whole_number("length", length, 1)

@@ -116,9 +116,6 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
 
     Returns:
       The volume, with its values as the file scales them.
-
-    Raises:
-      MissingPackage: the file is NIfTI, and nibabel is not installed.
     """
     check_path("path", path)
     path = Path(path)
@@ -189,9 +186,6 @@ def save_labels(path: str | Path, labels: np.ndarray, scan: str | Path) -> Path:
 
     Returns:
       The file, .nii.gz or .npy.
-
-    Raises:
-      MissingPackage: the scan is NIfTI, and nibabel is not installed.
     """
     check_shapes(labels=(labels, "D H W"))
     check_indices("labels", labels, 256, "labels of 8 bits")
@@ -304,7 +298,6 @@ def volume_splits(
 
     Raises:
       FileNotFoundError: there is no such folder.
-      MissingPackage: files are NIfTI, and nibabel is not installed.
     """
     check_path("data_dir", data_dir)
     root = Path(data_dir)

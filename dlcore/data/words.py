@@ -260,9 +260,6 @@ class BytePairs:
 
     Args:
       tokenizer: JSON text of a `tokenizers.Tokenizer`, as `train` makes it.
-
-    Raises:
-      MissingPackage: `tokenizers` is not installed.
     """
 
     tokenizer: str
@@ -281,9 +278,6 @@ class BytePairs:
 
         Returns:
           The vocabulary; it holds each character of the sentences.
-
-        Raises:
-          MissingPackage: `tokenizers` is not installed.
         """
         check_whole_number("size", size)
         _check_sentences(sentences)
