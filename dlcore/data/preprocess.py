@@ -53,7 +53,7 @@ class Standardizer:
 
     def __post_init__(self):
         if np.shape(self.mean) != np.shape(self.std) or not np.all(np.asarray(self.std) > 0):
-            raise ValueError(f"{np.shape(self.std)=}: no deviations; allowed: {np.shape(self.mean)}, above 0")
+            raise ValueError(f"std.shape={np.shape(self.std)}: no deviations; allowed: {np.shape(self.mean)}, above 0")
 
     def _checked(self, name: str, x: Array) -> Array:
         x = _floating(x)

@@ -135,7 +135,10 @@ CASES = {
     "half a pixel": (lambda: flickr8k("none", 4.5), f"image_size=4.5: {WHOLE}"),
     "half a fold": (lambda: read_video_dataset("ucf101", "none", 1.5), f"fold=1.5: {WHOLE}"),
     "half a class of videos": (lambda: read_youtube8m("none", num_classes=0.5), f"num_classes=0.5: {WHOLE}"),
-    "a length of clips": (lambda: labeled_clips([], (), length=-1, size=8), "length=-1: out of range"),
+    "a length of clips": (
+        lambda: labeled_clips([], (), length=-1, size=8),
+        "length=-1: too small; allowed: at least 1",
+    ),
     "a stride of clips": (lambda: labeled_clips([], (), length=1, size=8, stride=NAN), f"stride=nan: {WHOLE}"),
     "a size of clips": (lambda: labeled_clips([], (), length=1, size=8.5), f"size=8.5: {SIZE}"),
     "half a frame": (lambda: read_frames("none", [0.5]), r"frames=float64\[1\]: no frames; allowed: int \[T\]"),
@@ -212,7 +215,10 @@ CASES = {
         lambda: preprocess.fit_standardizer(np.eye(3))(np.zeros((2, 1))),
         r"x.shape=\(2, 1\): other features; allowed: \(..., 3,\)",
     ),
-    "a deviation of 0": (lambda: preprocess.Standardizer(np.zeros(2), np.zeros(2)), r"std.shape=\(2,\), from 0 on"),
+    "a deviation of 0": (
+        lambda: preprocess.Standardizer(np.zeros(2), np.zeros(2)),
+        r"std.shape=\(2,\): no deviations; allowed: \(2,\), above 0",
+    ),
     # Masks and volumes.
     "masks of shares": (lambda: masks.pack_masks(np.full((2, 2), 0.5)), r"masks=float64\[2, 2\]: holds other numbers"),
     "a row of masks": (lambda: masks.pack_masks(np.ones(8, bool)), r"masks=bool\[8\]: no masks"),

@@ -58,7 +58,7 @@ def test_splits_may_have_the_names_of_all_readers(tmp_path):
     splits = flickr8k(tmp_path, 4)
     assert {split: len(images.names) for split, images in splits.items()} == {"train": 2, "valid": 2, "test": 2}
     (tmp_path / "captions_eval.json").write_text("{}")
-    with pytest.raises(ValueError, match="'Testing' and 'eval' are both the test split; allowed: one of them"):
+    with pytest.raises(ValueError, match="Testing' and 'eval' are both the test split; allowed: one"):
         flickr8k(tmp_path, 4)
 
 

@@ -229,7 +229,7 @@ def test_split_folders_are_splits(tmp_path):
     np.testing.assert_array_equal(splits["test"].arrays["label"], [0, 0, 1, 1, 1])
     loaded = load("folder", tmp_path / "root")
     assert [len(source) for source in loaded[:3]] == [8, 4, 5]
-    with pytest.raises(ValueError, match="folder_splits"):
+    with pytest.raises(ValueError, match="allowed: a folder without splits"):
         folder_source(tmp_path / "root")
     for name in ("owl", "hen", "emu", "fox"):
         put(tmp_path / "root" / "test" / name / "0.png")
@@ -263,7 +263,7 @@ def test_the_usual_names_are_splits_in_any_case(tmp_path, names, splits):
     [
         (("train/a", "train/b", "test/a", "holdout/a"), "'holdout' is no split; allowed: "),
         (("train/a", "train/b", "holdout/a"), "'holdout' is no split; allowed: train, training, "),
-        (("val/a", "val/b", "test/a", "test/b"), "holds test, val and no training split"),
+        (("val/a", "val/b", "test/a", "test/b"), "test, val and no training split; allowed: 'train', too"),
         (("train/a", "Training/a", "val/a"), "'Training' and 'train' are both the train split"),
         (("fold1/a", "fold1/b", "fold2/a", "fold2/b"), "the classes 'a', 'b' are below 'fold1' and below 'fold2'"),
         (("fold1/a", "fold1/b", "fold1/c", "fold2/a", "fold2/b", "fold2/d"), "'a', 'b' are below 'fold1'"),

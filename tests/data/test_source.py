@@ -62,7 +62,7 @@ def test_a_source_of_indices_alone():
         ({"arrays": {"image": np.zeros(3)}, "length": 4}, "leading lengths .*; allowed: 4 for each array"),
         ({"arrays": {"index": np.zeros(3)}}, "reserved"),
         ({}, "length"),
-        ({"length": -1}, "negative"),
+        ({"length": -1}, "length=-1: too small; allowed: at least 0"),
     ],
 )
 def test_inconsistent_sources_are_refused(arguments, message):
@@ -201,7 +201,7 @@ def test_images_of_floats_up_to_255_are_refused():
     [
         (lambda: Source({"image": [1, 2]}), r"^arrays: image is list; allowed: arrays \[N, ...\]$"),
         (lambda: Source({"image": np.float32(1)}), "^arrays: image is float32; allowed: arrays"),
-        (lambda: Source(length=2.5), "^length=2.5: no whole number; allowed: integers$"),
+        (lambda: Source(length=2.5), r"^length=2\.5: no whole number; allowed: integers from 0"),
         (lambda: Source(np.zeros(3)), "^arrays=ndarray: no dict; allowed: name -> array"),
         (
             lambda: Source({"label": np.zeros(3, int)}, class_names="cat"),
@@ -225,7 +225,7 @@ def test_images_of_floats_up_to_255_are_refused():
         (lambda: Source(length=3, sizes=3), "^sizes=3: not one an example; allowed: 3 of them"),
         (lambda: concatenate(np.zeros((2, 3)), np.zeros((2, 4))), r"^second.shape=\(2, 4\): other examples; allowed: "),
         (lambda: concatenate(np.zeros((2, 3)), np.zeros(2)), r"^second.shape=\(2,\): other examples"),
-        (lambda: source().take(1.5), "^n=1.5: no whole number; allowed: integers$"),
+        (lambda: source().take(1.5), r"^n=1\.5: no whole number; allowed: integers from 0"),
         (lambda: Pipeline(source(), 1.5), "^batch_size=1.5: no whole number; allowed: integers$"),
         (lambda: Pipeline(source(), 2, seed=0.5), "^seed=0.5: no whole number; allowed: integers$"),
         (lambda: Pipeline(np.zeros(3), 2), r"^source=ndarray: no source; allowed: Source\(arrays\)$"),
@@ -248,7 +248,7 @@ def test_sources_that_do_not_fit_are_not_joined():
     first = Source({"image": np.zeros((2, 8, 8, 1))}, name="one")
     with pytest.raises(ValueError, match=r"second='two': holds image, label; allowed: image, the arrays of the first"):
         join(first, Source({"image": np.zeros((2, 8, 8, 1)), "label": np.zeros(2, int)}, name="two"))
-    with pytest.raises(ValueError, match=r"second='two': an example's image is \[4, 4, 1\]; allowed: \[8, 8, 1\]"):
+    with pytest.raises(ValueError, match=r"second='two': image of \[4, 4, 1\]; allowed: \[8, 8, 1\], as in the first"):
         join(first, Source({"image": np.zeros((2, 4, 4, 1))}, name="two"))
 
 

@@ -29,7 +29,7 @@ def test_vocabulary_there_and_back():
         tokens = Vocabulary.of(wide).encode(wide)
         assert tokens.dtype == dtype
         assert tokens.tolist() == list(range(count))
-    with pytest.raises(ValueError, match=r"text: 'x' at position 2 is not among the 4 characters"):
+    with pytest.raises(ValueError, match=r"text: 'x' at position 2: unknown; allowed: 4 others"):
         vocabulary.encode("hex")
 
 
