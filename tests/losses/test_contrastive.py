@@ -192,7 +192,7 @@ def test_degenerate_batches_are_finite(rows):
 def test_a_batch_without_negatives_is_refused(loss):
     """A loss of one pair would be 0, and its accuracy 1; under jit the shape is known, too."""
     for call in (loss, jax.jit(loss)):
-        with pytest.raises(ValueError, match="batch_size=1: no negatives; allowed: at least 2"):
+        with pytest.raises(ValueError, match="batch_size=1: out of range; allowed: at least 2"):
             call(np.ones((1, 3), np.float32), np.ones((1, 3), np.float32))
 
 
