@@ -26,8 +26,19 @@ RECORDS = {
     ("learner", "Learner"),
     ("experiment", "Experiment"),
     ("setting", "Setting"),
+    ("dtype", "Any"),
+    ("train", "bool"),
+    ("axis_name", "str | None"),
+    ("backbone", "nn.Module"),
+    ("preprocess", "Any"),
+    ("preprocess", "Callable[[jax.Array], jax.Array]"),
+    ("augment", "Any"),
+    ("augment", "ExampleAugmentation | None"),
+    ("optimizer", "optax.GradientTransformation"),
+    ("generator_optimizer", "optax.GradientTransformation"),
+    ("discriminator_optimizer", "optax.GradientTransformation"),
 }
-"""(name, type) of arguments that the documentation of their type describes."""
+"""(name, type) of arguments that the documentation of their type describes, or CONTRIBUTING.md for all networks."""
 CLASS_NAME = re.compile(
     r"bool|str|Path|list\[str\]"
     r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
@@ -100,11 +111,17 @@ def statements(node):
             yield from statements(part)
 
 
+def describes(name, annotation):
+    """Whether an argument needs no line: one of `RECORDS`, or a record by the name of its type, `outputs: Outputs`."""
+    record = annotation.removesuffix(" | None").rpartition(".")[2]
+    return (name, annotation) in RECORDS or (record[:1].isupper() and name.replace("_", "") == record.lower())
+
+
 def is_record(function, name):
     """Whether the type of an argument describes it."""
     arguments = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
     annotation = next((a.annotation for a in arguments if a.arg == name), None)
-    return annotation is not None and (name, ast.unparse(annotation)) in RECORDS
+    return annotation is not None and describes(name, ast.unparse(annotation))
 
 
 def wrong_function(function, is_method=False, bases=()):
@@ -131,8 +148,8 @@ def fields(node):
     """The documented fields of a NamedTuple, dataclass or flax module."""
     for part in node.body:
         if isinstance(part, ast.AnnAssign):
-            name = ast.unparse(part.target)
-            if not name.startswith("_") and "ClassVar" not in ast.unparse(part.annotation):
+            name, annotation = ast.unparse(part.target), ast.unparse(part.annotation)
+            if not name.startswith("_") and "ClassVar" not in annotation and not describes(name, annotation):
                 yield name
 
 

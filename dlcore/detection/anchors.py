@@ -55,9 +55,6 @@ class Grid:
         Args:
           sizes: (h, w) of each level.
           image: (height, width) in pixels, multiples of the finest stride.
-
-        Returns:
-          The grid.
         """
         check_size("image", image)
         if not len(sizes):

@@ -60,7 +60,6 @@ def task_aligned_assignment(
     Args:
       logits: [L, C].
       pred_boxes: [L, 4] pixels, corners.
-      grid: the locations.
       boxes: [M, 4] pixels, the true ones.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -105,7 +104,6 @@ def sim_ota_assignment(
     Args:
       logits: [L, C].
       pred_boxes: [L, 4] pixels, corners.
-      grid: the locations.
       boxes: [M, 4] pixels, the true ones.
       labels: [M] int.
       valid: [M] bool, False for padding.

@@ -57,7 +57,6 @@ class BoxHead(nn.Module):
     Args:
       num_classes: C, without the background.
       channels: number of channels of the dense layers.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -146,7 +145,6 @@ class FasterRCNN(nn.Module):
     """Backbone, pyramid, region proposal network and heads.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
       mask_head: a `dlcore.detection.mask_rcnn.MaskHead`; None predicts no masks.
       keypoint_head: a `dlcore.detection.keypoint_rcnn.KeypointHead`; None predicts no keypoints.
@@ -158,7 +156,6 @@ class FasterRCNN(nn.Module):
       box_channels: number of channels of the dense layers of the box head.
       canonical_size: side in pixels of a box that is cropped from stride 16; half the side from half the stride.
       pool: how regions are cropped, as in `crop_regions`; Fast R-CNN's paper has RoIPool.
-      dtype: dtype of the computation; None for that of the input.
       non_local: pass the last stage through a non-local block, the identity at first (Wang et al. 2018,
         arXiv:1711.07971, section 5.2).
     """
@@ -218,11 +215,7 @@ class FasterRCNN(nn.Module):
 
     @nn.nowrap
     def build_pyramid(self) -> nn.Module:
-        """Build the network that `pyramid` applies to the backbone's maps.
-
-        Returns:
-          The flax module.
-        """
+        """Build the network that `pyramid` applies to the backbone's maps."""
         return FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
 
     def read_maps(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
@@ -230,7 +223,6 @@ class FasterRCNN(nn.Module):
 
         Args:
           x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
 
         Returns:
           [B, h, w, C] of each of `stages`.
@@ -243,7 +235,6 @@ class FasterRCNN(nn.Module):
 
         Args:
           x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
 
         Returns:
           [B, h, w, channels], finest first.
@@ -274,9 +265,6 @@ class FasterRCNN(nn.Module):
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
           stage: index of the head; a cascade has several.
-
-        Returns:
-          The outputs.
         """
         return self.box_head(self._crops(levels, boxes, size, 7))
 
@@ -312,7 +300,6 @@ class FasterRCNN(nn.Module):
         Args:
           x: [B, H, W, C], sides multiples of the finest stride.
           boxes: [B, R, 4] pixels; None for the whole image.
-          train: whether batch norm of the backbone uses the batch.
 
         Returns:
           {"levels", "regions": (outputs, anchors) where a network proposes, "boxes": BoxOutputs, "masks" and
@@ -343,7 +330,6 @@ def image_losses(
 
     Args:
       outputs: outputs of one image, without the leading axis, for `sampled.boxes`.
-      sampled: the proposals and their targets.
       boxes: [M, 4] pixels, the true ones.
       classifier: softmax, cross-entropy with the background; or svm, the sum of one hinge loss a class.
       weights: weights of the deltas, see `dlcore.ops.boxes.encode_boxes`.

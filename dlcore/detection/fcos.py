@@ -59,7 +59,6 @@ class FCOS(nn.Module):
     """Backbone, pyramid and heads; the heads share their parameters over levels.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone in the pyramid, finest first.
       channels: number of channels of the pyramid and the heads.
@@ -68,7 +67,6 @@ class FCOS(nn.Module):
       num_groups: number of groups of the towers' group normalization.
       distance_activation: relu clips at 0 (torchvision's); exp is exp(scale_i x), a scale a level (the first paper's).
       prior_probability: class scores at initialization.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -102,7 +100,6 @@ class FCOS(nn.Module):
 
         Args:
           x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
 
         Returns:
           (outputs, their locations).
@@ -161,7 +158,6 @@ def match(
     first.
 
     Args:
-      grid: the locations.
       boxes: [M, 4] pixels.
       valid: [M] bool, False for padding.
       center_sampling_radius: center sampling radius in strides of the level.
@@ -198,8 +194,6 @@ def image_losses(
     """Sum the losses over the locations of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the locations.
       boxes: [M, 4] pixels.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -245,8 +239,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the locations.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -279,17 +271,10 @@ def learner(
 
     Args:
       model: an `FCOS`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       center_sampling_radius: locations nearer than so many strides to a box's center are foreground.
       regress_range: farthest side of a box that a level regresses, in strides; the coarsest level has no limit.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
-      thresholds: from scores to detections.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     targets = {"center_sampling_radius": center_sampling_radius, "regress_range": regress_range}
     return detector_learner(

@@ -115,8 +115,6 @@ class HGNetV2(Backbone):
       kernel_sizes: sides of the kernels of each stage.
       light: whether the layers of each stage are light.
       affine: a learned scale and shift behind each ReLU.
-      dtype: dtype of the computation; None: by promotion.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int = 0

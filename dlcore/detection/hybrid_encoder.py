@@ -51,7 +51,6 @@ class ConvNorm(nn.Module):
       stride: step between windows.
       activation: function at the end; None for none.
       groups: groups of channels.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -67,7 +66,6 @@ class ConvNorm(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics.
 
         Returns:
           [B, H', W', features].
@@ -196,7 +194,6 @@ class HybridEncoder(nn.Module):
       num_blocks: RepVGG blocks of a fusion; with elan of each of its two.
       fusion: csp (RT-DETR) or elan (D-FINE).
       dropout_rate: dropout rate of the attention in training.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     levels: tuple[int, ...] = (2,)
@@ -215,7 +212,6 @@ class HybridEncoder(nn.Module):
 
         Args:
           maps: [B, h, w, D] of each level, finest first, each of half the size of the one before.
-          train: use the batch's statistics, and dropout, with the "dropout" rng.
 
         Returns:
           The maps, finest first.

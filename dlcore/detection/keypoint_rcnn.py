@@ -35,7 +35,6 @@ class KeypointHead(nn.Module):
       num_keypoints: K.
       channels: number of channels of the convolutions.
       num_convs: convolutions before the transposed one.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_keypoints: int

@@ -33,7 +33,6 @@ class MaskHead(nn.Module):
       num_classes: C, without the background.
       channels: number of channels of all convolutions.
       num_convs: convolutions before the transposed one.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int

@@ -244,9 +244,6 @@ def query_learner(
 
     Args:
       model: a `DeformableDETR` or `RTDETR`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example; None for none.
       costs: weights of the matching.
       weights: weights of the loss.
       classification: focal or varifocal.
@@ -254,9 +251,6 @@ def query_learner(
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
       more_losses: further losses, see `image_losses`; None for none.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     return detector_learner(
         model=model,

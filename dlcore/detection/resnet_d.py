@@ -74,8 +74,6 @@ class ResNetD(Backbone):
       widths: channels of each stage.
       stem_width: channels of the stem.
       block: basic or bottleneck.
-      dtype: dtype of the computation; None: by promotion.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int = 0

@@ -52,7 +52,6 @@ class RegionProposalNetwork(nn.Module):
     Args:
       scales: sides of the anchors, in strides of their level.
       aspect_ratios: height over width of the anchors.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     scales: tuple[float, ...] = (8.0,)
@@ -103,8 +102,6 @@ def image_losses(
 
     Args:
       key: PRNG key of the sample.
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       boxes: [M, 4] pixels.
       valid: [M] bool, False for padding.
       count: anchors sampled.
@@ -160,8 +157,6 @@ def propose(
     """Choose the boxes of one image that the second stage looks at.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       size: (height, width) of the image.
       topk_candidates: best anchors of each level that go on to suppression.
       num_proposals: P, boxes kept over all levels.

@@ -51,8 +51,6 @@ class ViTPose(nn.Module):
       simple: enlarge and convolve once; otherwise two transposed convolutions.
       decoder_features: channels of the transposed convolutions.
       epsilon: added to variances by the layer norms.
-      dtype: dtype of the computation; None for that of the input.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_keypoints: int = 17

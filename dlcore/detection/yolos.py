@@ -45,7 +45,6 @@ class YOLOS(nn.Module):
       mid_positions: add learned positions between blocks, too.
       epsilon: added to variances by the layer norms.
       dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -78,7 +77,6 @@ class YOLOS(nn.Module):
 
         Args:
           x: [B, H, W, C'], sides at least P; what does not fill a patch is left out.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           (outputs [B, 1, Q, ...], (W, H, W, H): what turns their boxes into pixels).
@@ -90,7 +88,6 @@ class YOLOS(nn.Module):
 
         Args:
           x: [B, H, W, C'], images.
-          train: training mode, see `__call__`.
 
         Returns:
           [B, 1 + N + Q, width], after the last norm, the class token first.

@@ -50,7 +50,6 @@ class Autoencoder(nn.Module):
       activation: activation of the code.
       widths: channels of the convolutions before the dense layers, each of which halves the sides; none makes both
         halves fully connected.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -218,7 +217,6 @@ def learner(
     Args:
       model: model with `encode(x [B, H, W, C]) -> [B, D]` and `decode(z) -> x`, as `Autoencoder`; sparse with kl asks
         for codes in (0, 1).
-      optimizer: any optax transformation.
       kind: plain, sparse or denoising.
       penalty: penalty of sparse: the divergence of mean activations from rho, or the absolute values.
       rho: sparse with kl: wanted mean activation of each unit.

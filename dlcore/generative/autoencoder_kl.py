@@ -62,7 +62,6 @@ class Encoder(_Half):
       num_res_blocks: residual blocks of each level.
       out_channels: number of channels of the output.
       groups: groups of the group norms; divides all channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     @nn.compact
@@ -93,7 +92,6 @@ class Decoder(_Half):
       num_res_blocks: residual blocks of each level but one.
       out_channels: number of channels of the output.
       groups: groups of the group norms; divides all channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     @nn.compact
@@ -130,7 +128,6 @@ class AutoencoderKL(nn.Module):
         channels (Stable Diffusion 3, Flux) do not.
       shift_factor: subtracted from latents that a diffusion model learns, see `scale_latents`.
       scaling_factor: multiplies them after that.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: tuple[int, ...] = (16, 32)
@@ -232,7 +229,6 @@ def learner(
 
     Args:
       model: the autoencoder.
-      optimizer: any optax transformation.
       kl_weight: weight of the divergence from a standard normal, averaged over the latent's values, in nats.
 
     Returns:

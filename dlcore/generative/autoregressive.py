@@ -188,7 +188,6 @@ def learner(
 
     Args:
       model: as the module says; images of two levels are binarized, of more quantized; codes are used as they are.
-      optimizer: any optax transformation.
       shape: (H, W, C) of an image.
       binarization: how pixels become 0 or 1 where there are two levels: drawn at each step, drawn once, or at 1/2.
       temperature: temperature of samples; below 1 they are more probable and less diverse.

@@ -59,7 +59,6 @@ class UNetEncoder(nn.Module):
       resample: what changes the sides between levels: conv, a convolution; resnet, a residual block.
       norm_in_middle: norm before the middle's attention, where there is no text; diffusers' networks of scale_shift
         have none.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -89,11 +88,7 @@ class UNetEncoder(nn.Module):
         Args:
           name: name of the block.
           features: output channels.
-          dtype: dtype of the computation.
           resample: see `ResnetBlock`.
-
-        Returns:
-          The module.
         """
         check_choice("resample", self.resample, ("conv", "resnet"))
         check_choice("resnet_time_scale_shift", self.resnet_time_scale_shift, ("default", "scale_shift"))
@@ -110,7 +105,6 @@ class UNetEncoder(nn.Module):
           name: name of the block.
           x: [B, H, W, C].
           context: [B, T, D], or None.
-          dtype: dtype of the computation.
           level: number of the level; -1 for the middle, which has the last level's depth.
 
         Returns:
@@ -132,7 +126,6 @@ class UNetEncoder(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          dtype: dtype of the computation.
 
         Returns:
           [B, H / patch_size, W / patch_size, channels[0]].
@@ -153,7 +146,6 @@ class UNetEncoder(nn.Module):
         Args:
           t: [B], timesteps.
           label: [B] int; None where num_classes is None.
-          dtype: dtype of the computation.
           added: (pooled [B, P], sizes [B, S]); None where size_features is None.
 
         Returns:
@@ -192,7 +184,6 @@ class UNetEncoder(nn.Module):
           x: [B, H, W, channels[0]].
           embedding: [B, E].
           context: [B, T, D], or None.
-          dtype: dtype of the computation.
 
         Returns:
           (the middle's map, the maps on the way, from x on).

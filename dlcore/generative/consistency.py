@@ -242,7 +242,6 @@ def consistency_sample(
     Args:
       network: (scaled x [B, ...], 1000 c_noise []) -> output [B, ...].
       x: [B, ...], noise of the deviation sigmas[0].
-      noise: draws a step's noise.
       sigmas: [N + 1], falling to sigma_min, where the last step adds no noise; or [N] without it.
       sigma_min: smallest level of training, where the network gives its input; None for the last of `sigmas`.
       sigma_data: deviation of the examples.
@@ -286,17 +285,13 @@ def learner(
     Args:
       model: F, `__call__(scaled x [B, *shape], 1000 c_noise [B]) -> [B, *shape]`; with a condition it is the third
         argument.
-      optimizer: any optax transformation.
       shape: shape of one example.
       num_steps: K, steps of the whole training.
       teacher: network of EDM to distill; the state then holds `params["student"]` and `locked["teacher"]`, which the
         caller replaces by trained parameters. None trains on the examples alone.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       sigma_data: deviation of the examples.
-      consistency_levels: noise levels between which consistency is asked for.
-      consistency_sampling: how examples are drawn.
 
     Returns:
       The learner. `evaluate` measures the loss at the levels of the present step; `predict` needs `index` and the

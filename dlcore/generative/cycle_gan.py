@@ -50,7 +50,6 @@ class Both(nn.Module):
         Args:
           a: of the first.
           b: of the second.
-          train: passed on.
 
         Returns:
           Both outputs.
@@ -196,8 +195,6 @@ def learner(
     Args:
       generators: `a` translates a to b, and `b` translates b to a, in [-1, 1].
       discriminators: discriminators of both domains a and b, `__call__(x, train) -> logits [B, h, w]`.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       cycle_weight: lambda, weight of the way there and back, an L1 loss in units of [-1, 1].
       identity_weight: weight of leaving images of the target kind as they are, times lambda.

@@ -51,8 +51,6 @@ class Generator(nn.Module):
     Args:
       shape: (H, W, C) of an image; the first map is halved `num_levels` times.
       width: channels at full resolution.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     shape: tuple[int, ...]
@@ -66,7 +64,6 @@ class Generator(nn.Module):
 
         Args:
           z: [B, Z], noise.
-          train: normalize by batch statistics, and update the running ones.
 
         Returns:
           [B, H, W, C] in (-1, 1).
@@ -93,8 +90,6 @@ class Discriminator(nn.Module):
 
     Args:
       width: channels of the first convolution.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     width: Annotated[int, Range(1)] = 32
@@ -107,7 +102,6 @@ class Discriminator(nn.Module):
 
         Args:
           x: [B, H, W, C] in [-1, 1].
-          train: normalize by batch statistics, and update the running ones.
 
         Returns:
           Logits [B], positive for real.

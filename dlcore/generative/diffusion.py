@@ -141,14 +141,10 @@ def denoiser(
 
     Args:
       network: (x [B, ...], t [], *cond) -> prediction [B, ...].
-      condition: what the network is given besides; None for nothing.
       cond: condition, as `read` returns it.
       guidance: strength w of the condition; 1 is as it was trained.
       interval: (first, last) t where samples are guided.
       rescale: how far guided outputs get the deviation of the conditional ones, from 0 to 1.
-
-    Returns:
-      (x, t) -> prediction.
     """
     if guidance != 1:
         check_guidance(guidance, condition is not None)
@@ -161,8 +157,6 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
     """Refuse samplers that would draw noise, or nothing.
 
     Args:
-      noise_schedule: noise schedule of training.
-      sampling: how examples are drawn.
       prediction: what the network predicts.
       conditional: whether it has a condition.
     """

@@ -115,7 +115,6 @@ class DiT(nn.Module):
         block, and the first block's is the last layer's too.
       ends_at_period: let the last frequency of the timestep's embedding reach the period, see `timestep_embedding`;
         diffusers' weights want it.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 128

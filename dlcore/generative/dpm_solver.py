@@ -38,9 +38,7 @@ def dpmpp_sample(
     """Draw by DPM-Solver++ (2M), or by its stochastic form.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise, where stochastic.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       order: 1 leaves D at x0 in all steps, which is DDIM.

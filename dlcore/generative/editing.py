@@ -193,7 +193,6 @@ def repaint(
     """Draw the masked part of images anew, so that it fits the rest.
 
     Args:
-      denoise: the network.
       x: [B, H, W, C], clean examples.
       mask: [B, H, W, 1], 1 where pixels are drawn and 0 where they stay.
       start: [B, H, W, C], standard normal.

@@ -245,7 +245,6 @@ def edm_sample(
       network: (scaled x [B, ...], c_noise []) -> output [B, ...].
       x: [B, ...], noise of the deviation sigmas[0].
       sigmas: [N + 1], falling; the last may be 0.
-      noise: draws a step's noise; None where s_churn is 0.
       sigma_data: deviation of the examples.
       solver: euler, or heun, whose last step to 0 is one of Euler.
       s_churn: noise added in all steps together; 0 follows a deterministic path.
@@ -311,16 +310,13 @@ def learner(
     Args:
       model: F, `__call__(scaled x [B, *shape], 1000 c_noise [B]) -> [B, *shape]`; with a condition it is the third
         argument.
-      optimizer: any optax transformation.
       shape: shape of one example.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn.
       p_mean: mean of log sigma in training.
       p_std: deviation of log sigma in training.
       sigma_data: deviation of the examples.
-      edm_sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
 
     Returns:

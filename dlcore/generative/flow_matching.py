@@ -300,16 +300,13 @@ def learner(
 
     Args:
       model: `__call__(x [B, *shape], 1000 t [B]) -> velocity [B, *shape]`; with a condition it is the third argument.
-      optimizer: any optax transformation.
       shape: shape of one example.
       teacher: trained flow of the same inputs, for reflow; the state then holds `params["student"]` and
         `locked["teacher"]`, which the caller replaces by trained parameters. None connects examples with any noise.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what flows; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn.
       time_density: density of the times in training: uniform, or logit_normal, more in the middle.
-      flow_sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
       teacher_steps: reflow: steps of Heun's method by which the teacher draws the pairs.
 

@@ -77,7 +77,6 @@ class Flux(nn.Module):
       num_heads: attention heads; divides width.
       axes: channels of a head that each axis of the positions turns, even; their sum is width / num_heads.
       has_guidance: embed the scale of guidance, which the network then wants.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 64

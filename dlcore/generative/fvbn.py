@@ -78,7 +78,6 @@ class FVBN(nn.Module):
         Args:
           x: [B, H, W, C] in [0, levels).
           label: [B] int, where there are classes.
-          train: not used.
 
         Returns:
           Logits [B, H, W, C, levels] float32.
@@ -156,7 +155,6 @@ class NADE(nn.Module):
         Args:
           x: [B, H, W, C] in [0, levels).
           label: [B] int, where there are classes.
-          train: not used.
 
         Returns:
           Logits [B, H, W, C, levels] float32.
@@ -250,7 +248,6 @@ class MADE(nn.Module):
         Args:
           x: [B, H, W, C] in [0, levels).
           label: [B] int, where there are classes.
-          train: not used.
 
         Returns:
           Logits [B, H, W, C, levels] float32.

@@ -87,7 +87,6 @@ class UNetGenerator(nn.Module):
       width: channels after the first halving; each further one doubles them, up to eight times.
       depth: halvings; both sides are multiples of 2^depth.
       norm: normalize each map but the first and maps of one pixel.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: int = 3
@@ -102,7 +101,6 @@ class UNetGenerator(nn.Module):
 
         Args:
           x: [B, H, W, C] in [-1, 1].
-          train: not used.
 
         Returns:
           [B, H, W, channels] in (-1, 1).
@@ -135,7 +133,6 @@ class ResidualGenerator(nn.Module):
       depth: halvings before the blocks; both sides are multiples of 2^depth.
       num_blocks: residual blocks, at the lowest resolution.
       norm: normalize each map.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: int = 3
@@ -151,7 +148,6 @@ class ResidualGenerator(nn.Module):
 
         Args:
           x: [B, H, W, C] in [-1, 1].
-          train: not used.
 
         Returns:
           [B, H, W, channels] in (-1, 1).
@@ -195,7 +191,6 @@ class PatchDiscriminator(nn.Module):
       width: channels of the first convolution; each further one doubles them, up to eight times.
       depth: halvings.
       norm: normalize each map but the first and maps of one pixel.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(1)] = 32
@@ -209,7 +204,6 @@ class PatchDiscriminator(nn.Module):
 
         Args:
           *images: [B, H, W, C] each in [-1, 1], such as what was given and what came out of it; seen together.
-          train: not used.
 
         Returns:
           Logits [B, h, w], positive for real.
@@ -284,8 +278,6 @@ def paired_learner(
     Args:
       generator: `__call__(x, train) -> y`, in [-1, 1].
       discriminator: `__call__(x, y, train) -> logits [B, h, w]`, or without x; not used where its weight is 0.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       source: batch -> x, what is given, in [-1, 1].
       target: batch -> y, what is wanted, in [-1, 1].
       content: (output, y) -> loss [B].

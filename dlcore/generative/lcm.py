@@ -56,9 +56,7 @@ def lcm_sample(
     """Draw by steps of a latent consistency model.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: of `lcm_timesteps`, see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].

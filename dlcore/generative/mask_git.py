@@ -66,7 +66,6 @@ class CodeTransformer(nn.Module):
 
         Args:
           codes: [B, h, w] int in [0, K]; K is the mask token.
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           Logits [B, h, w, K], at least float32.

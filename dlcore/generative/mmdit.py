@@ -43,7 +43,6 @@ class MMDiT(nn.Module):
       max_grid: patches on a side of the grid of positions, whose center an image takes.
       base_grid: patches on a side that the waves of the positions are made for; the large grid has as many periods.
       norm_keys: root-mean-square norm of each head's queries and keys, as in version 3.5.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 64

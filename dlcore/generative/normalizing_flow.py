@@ -315,7 +315,6 @@ def learner(
 
     Args:
       model: an invertible network, as `NormalizingFlow`.
-      optimizer: any optax transformation.
       shape: (H, W, C) of an image.
       levels: values of a pixel, to which intensities are quantized; 256 keeps those of a file.
       temperature: deviation of the noise of samples; below 1 they are more probable and less diverse.

@@ -95,7 +95,6 @@ class PixArt(nn.Module):
       out_channels: number of channels of the prediction; None takes the input's.
       base_grid: patches on a side whose positions all images have, stretched to their size; None does not stretch.
       position_scale: what positions are divided by besides.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 64

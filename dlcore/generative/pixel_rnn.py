@@ -179,7 +179,6 @@ class PixelRNN(nn.Module):
         Args:
           x: [B, H, W, C] in [0, levels).
           label: [B] int, where there are classes.
-          train: not used.
 
         Returns:
           Logits [B, H, W, C, levels] float32.

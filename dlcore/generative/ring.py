@@ -81,7 +81,6 @@ class PointGenerator(nn.Module):
 
         Args:
           z: [B, Z], noise.
-          train: changes nothing.
 
         Returns:
           [B, 2].
@@ -106,7 +105,6 @@ class PointDiscriminator(nn.Module):
 
         Args:
           x: [B, 2].
-          train: changes nothing.
 
         Returns:
           Logits [B], positive for real.
@@ -133,7 +131,6 @@ class PointClassifier(nn.Module):
 
         Args:
           x: [B, 2].
-          train: changes nothing.
 
         Returns:
           Logits [B, C].

@@ -42,7 +42,6 @@ class ConditionalBatchNorm(nn.Module):
     Args:
       num_classes: K.
       dtype: dtype of the output; None means by promotion.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     num_classes: int
@@ -56,7 +55,6 @@ class ConditionalBatchNorm(nn.Module):
         Args:
           x: [B, ..., C].
           y: [B] int in [0, num_classes); others give NaN.
-          train: normalize by batch statistics, and update the running ones.
 
         Returns:
           [B, ..., C].
@@ -85,7 +83,6 @@ class AdaptiveBatchNorm(nn.Module):
     Args:
       spectral_norm: divide both kernels by their largest singular values.
       dtype: dtype of the output; None means by promotion.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     spectral_norm: bool = False
@@ -99,7 +96,6 @@ class AdaptiveBatchNorm(nn.Module):
         Args:
           x: [B, ..., C].
           condition: [B, D].
-          train: normalize by batch statistics, and update the running ones.
 
         Returns:
           [B, ..., C].
@@ -127,8 +123,6 @@ class Generator(nn.Module):
       width: channels at full resolution; each halving doubles them, up to four times.
       attention: self-attention at the second highest resolution.
       spectral_norm: divide kernels by their largest singular values.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
       class_embedding: length of the class's vector, one table for all blocks, whose norms are linear in it (BigGAN); 0
         for a scale and a bias of each class in each norm.
       split_latent: give the stem and each block a part of the noise of its own (BigGAN); with classes it needs
@@ -152,7 +146,6 @@ class Generator(nn.Module):
         Args:
           z: [B, Z], noise.
           y: [B] int, classes; None without.
-          train: normalize by batch statistics, and update the running ones.
 
         Returns:
           [B, H, W, C] in (-1, 1).
@@ -224,7 +217,6 @@ class Discriminator(nn.Module):
       width: channels of the first block; each halving doubles them, up to four times.
       attention: self-attention after the first block.
       spectral_norm: divide kernels by their largest singular values.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_classes: int = 0

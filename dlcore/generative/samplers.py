@@ -183,7 +183,6 @@ def condition(
     """Classifier guidance: shift the predicted noise by the gradient of a classifier of noisy examples.
 
     Args:
-      denoise: the network.
       log_probability: (x [B, ...], timestep []) -> log p(y | x_t) [B], of what each example shall be.
       alphas_cumprod: [T].
       scale: strength; 1 draws from p(x | y), more from its modes, and 0 leaves the network.
@@ -227,7 +226,6 @@ def integrate(
     Args:
       step: `(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s) -> (x, extra)`, the k-th step, from timestep t to
         s, given the predicted clean example x0 and the noise eps that belongs to it.
-      denoise: the network.
       x: [B, ...], start.
       extra: whatever else the sampler carries.
       grid: see `dlcore.generative.schedules.sampling_grid`.
@@ -347,9 +345,7 @@ def ddpm_sample(
     """Draw by ancestral sampling, which is the paper's where the grid has every timestep.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
@@ -397,9 +393,7 @@ def ddim_sample(
     """Draw by DDIM.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
@@ -442,9 +436,7 @@ def euler_sample(
     """Draw by Euler's method on dy / dsigma = eps, y = x / sqrt(abar), sigma = sqrt((1 - abar) / abar).
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: not used.
       grid: see `dlcore.generative.schedules.sampling_grid`; karras is made for it.
       prediction: what the network predicts, see `read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].

@@ -251,9 +251,6 @@ def sampling_grid(
         that never saw less noise.
       sigmas: training keeps the timesteps; karras spaces sigma between the first and the last of them, and finds the
         timesteps of these sigmas (between two, by log sigma).
-
-    Returns:
-      The grid.
     """
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))

@@ -64,7 +64,6 @@ class Mapping(nn.Module):
 
     Args:
       depth: dense layers.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     depth: int = 4
@@ -93,7 +92,6 @@ class Synthesis(nn.Module):
     Args:
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -141,7 +139,6 @@ class Generator(nn.Module):
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
       mapping_depth: dense layers from z to w.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -166,7 +163,6 @@ class Generator(nn.Module):
 
         Args:
           z: [B, Z + num_noise], the latent and the noise of all layers.
-          train: not used.
 
         Returns:
           [B, H, W, C] in (-1, 1).

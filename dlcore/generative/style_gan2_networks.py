@@ -99,7 +99,6 @@ class ModulatedConv(nn.Module):
       features: output channels.
       kernel_size: (h, w).
       demodulate: give outputs unit variance for inputs of unit variance.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -135,7 +134,6 @@ class EqualizedMapping(nn.Module):
     Args:
       depth: dense layers.
       rate: factor on the learning rate.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     depth: int = 4
@@ -167,7 +165,6 @@ class StyledSynthesis(nn.Module):
     Args:
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -215,7 +212,6 @@ class Generator(style_gan.Generator):
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
       mapping_depth: dense layers from z to w.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     @property
@@ -237,7 +233,6 @@ class Discriminator(nn.Module):
     Args:
       width: channels of the first block; each halving doubles them, up to four times.
       group_size: images of a group whose deviation is measured in training.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(1)] = 32

@@ -71,7 +71,6 @@ class SRResNet(nn.Module):
       factor: factor of both sides: 2 or 4.
       width: channels.
       num_blocks: residual blocks.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     factor: Annotated[int, Range(1)] = 2
@@ -85,7 +84,6 @@ class SRResNet(nn.Module):
 
         Args:
           x: [B, H, W, C] in [-1, 1].
-          train: not used.
 
         Returns:
           [B, factor H, factor W, C], about [-1, 1].
@@ -125,8 +123,6 @@ def learner(
     Args:
       generator: the network that enlarges.
       discriminator: `__call__(y, train) -> logits [B, h, w]`; not used where its weight is 0.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       adversarial_weight: weight of the generator's adversarial loss, beside an L1 loss in units of [-1, 1];
         0 is SRResNet.

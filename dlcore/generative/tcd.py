@@ -36,9 +36,7 @@ def tcd_sample(
     """Draw by trajectory consistency sampling.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: of `dlcore.generative.schedules.sampling_grid`, with abar of all timesteps of training.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].

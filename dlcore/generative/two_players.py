@@ -219,9 +219,6 @@ def discriminator_metrics(real_logits: jax.Array, fake_logits: jax.Array, mask: 
       real_logits: [B].
       fake_logits: [B].
       mask: [B], 0 for padding.
-
-    Returns:
-      `d_real` and `d_fake`.
     """
     check_shapes(real_logits=(real_logits, "B"), fake_logits=(fake_logits, "B"), mask=(mask, "mask B"))
     return {

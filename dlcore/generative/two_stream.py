@@ -34,7 +34,6 @@ def plain_norm(x: jax.Array, dtype: Any = None) -> jax.Array:
 
     Args:
       x: [..., D].
-      dtype: dtype of the computation; None takes the input's.
 
     Returns:
       [..., D].
@@ -48,7 +47,6 @@ class Modulation(nn.Module):
     Args:
       count: number of vectors.
       width: D, features of a vector.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     count: int
@@ -74,7 +72,6 @@ class PooledConditioning(nn.Module):
 
     Args:
       width: E, features of the embedding.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: int
@@ -111,7 +108,6 @@ class JointAttention(nn.Module):
       norm_keys: root-mean-square norm of each head's queries and keys.
       project_x: a last layer on the first stream.
       project_context: a last layer on the second stream; False returns no second stream.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int
@@ -175,7 +171,6 @@ class TwoStreamBlock(nn.Module):
       num_heads: divides D.
       norm_keys: root-mean-square norm of each head's queries and keys.
       is_last: leave the text as it is after attention, since no block follows; it has one scale and one shift.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int

@@ -65,7 +65,6 @@ class TimestepEmbedding(nn.Module):
     Args:
       features: number of features of both layers.
       kernel_init: initializer of both kernels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -97,7 +96,6 @@ class ResidualBlock(nn.Module):
 
     Args:
       features: output channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -130,7 +128,6 @@ class SelfAttention(nn.Module):
 
     Args:
       num_heads: number of heads of the attention; divides C.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 4
@@ -162,7 +159,6 @@ class UNet(nn.Module):
       num_res_blocks: residual blocks of each level, each way.
       patch_size: side of the squares of pixels that become channels first: 2 for 28x28.
       attention: self-attention at the lowest level.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(2)] = 32

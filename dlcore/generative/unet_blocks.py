@@ -32,7 +32,6 @@ class ResnetBlock(nn.Module):
       features: output channels.
       groups: groups of the norms.
       epsilon: epsilon of the norms.
-      dtype: dtype of the computation; None takes the input's.
       scale_shift: the embedding scales and shifts the second norm's output, h (1 + s) + b, in place of adding to its
         input.
       resample: none; down halves the sides by means of 2 x 2, up doubles them by copies, before the first convolution.
@@ -87,7 +86,6 @@ class CrossAttention(nn.Module):
       num_heads: divides D.
       use_bias: biases of queries, keys and values.
       out_kernel_init: initializer of the output layer's kernel.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int
@@ -126,7 +124,6 @@ class AttentionBlock(nn.Module):
       num_heads: divides C.
       groups: groups of the norm; None for no norm.
       epsilon: epsilon of the norm.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 1
@@ -177,7 +174,6 @@ class SpatialTransformer(nn.Module):
       num_heads: divides C.
       num_layers: transformer blocks.
       groups: groups of the norm.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 8

@@ -38,9 +38,7 @@ def unipc_sample(
     """Draw by UniPC of second order.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: not used.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].

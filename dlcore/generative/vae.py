@@ -57,7 +57,6 @@ class VAE(nn.Module):
       latent_dim: dimensions of the code.
       likelihood: likelihood of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
       widths: channels of the convolutions, each of which halves the sides; none makes the nets fully connected.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -272,7 +271,6 @@ def learner(
 
     Args:
       model: model with `encode`, `decode`, `likelihood` and `latent_dim`, as `VAE`.
-      optimizer: any optax transformation.
       binarization: bernoulli: how gray values in [0, 1] become zeros and ones.
       beta: weight of the divergence in training; the bounds of `evaluate` have 1.
       importance_samples: K, draws of z an image in `evaluate`.

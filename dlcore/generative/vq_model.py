@@ -36,7 +36,6 @@ class VQModel(nn.Module):
       num_res_blocks: residual blocks of each level; one more in the decoder.
       embedding_dim: D, of a code.
       groups: groups of the group norms; divides all channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -96,7 +95,6 @@ class VQModel(nn.Module):
 
         Args:
           x: [B, H, W, C] in [-1, 1].
-          train: not used.
 
         Returns:
           [B, H, W, C], about [-1, 1].

@@ -73,7 +73,6 @@ class VQVAE(nn.Module):
       embedding_dim: D, of a code.
       downsamplings: how often sides are halved, up to the code's.
       num_res_blocks: residual blocks of each half.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -132,7 +131,6 @@ class VQVAE(nn.Module):
 
         Args:
           x: [B, H, W, C] in [-1, 1].
-          train: not used.
 
         Returns:
           [B, H, W, C], about [-1, 1].
@@ -170,11 +168,7 @@ class Codebook:
 
 @struct.dataclass
 class VQVAEState(State):
-    """The state of an autoencoder and its codebook.
-
-    Args:
-      codebook: average of the encoder's outputs, which no gradient moves.
-    """
+    """The state of an autoencoder and its codebook."""
 
     codebook: Codebook
 

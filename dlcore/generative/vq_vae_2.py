@@ -59,7 +59,6 @@ class VQVAE2(VQVAE):
       embedding_dim: D, of a code of either level.
       downsamplings: how often sides are halved, up to the bottom's codes; the top's are halved once more.
       num_res_blocks: residual blocks of each encoder and decoder.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     downsamplings: Annotated[int, Range(1)] = 1

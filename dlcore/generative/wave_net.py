@@ -90,7 +90,6 @@ class WaveNet(nn.Module):
         Args:
           x: [B, H, W, C] int in [0, levels).
           label: [B] int, where there are classes.
-          train: not used.
 
         Returns:
           Logits [B, H, W, C, levels] float32.

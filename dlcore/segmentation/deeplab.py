@@ -34,8 +34,6 @@ class ASPP(nn.Module):
       channels: number of channels of each branch and of the result.
       rates: rates of the dilated 3x3 convolutions.
       dropout: probability of dropping a value of the result in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     channels: int = 256
@@ -50,7 +48,6 @@ class ASPP(nn.Module):
 
         Args:
           x: [B, h, w, K].
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           [B, h, w, channels].
@@ -90,8 +87,6 @@ class DeepLabHead(nn.Module):
       channels: number of channels of ASPP and of the 3x3 convolution.
       rates: rates of ASPP.
       dropout: dropout of ASPP.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -107,7 +102,6 @@ class DeepLabHead(nn.Module):
 
         Args:
           x: [B, h, w, K].
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           [B, h, w, C] logits, at least float32.
@@ -123,15 +117,12 @@ class DeepLabV3(nn.Module):
     """Backbone and heads; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: the map that the head reads.
       aux_stage: a map that an auxiliary FCN head scores, for the loss; None for none.
       channels: number of channels of ASPP.
       rates: rates of ASPP's dilated convolutions.
       dropout: dropout of ASPP.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
@@ -153,7 +144,6 @@ class DeepLabV3(nn.Module):
 
         Args:
           x: [B, H, W, C'], images of any size.
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.

@@ -52,7 +52,6 @@ class EoMT(nn.Module):
       num_upscale: transposed convolutions, each of which doubles the map.
       layer_scale: initial factor of each channel of a block's branches.
       epsilon: epsilon of the norms.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -92,7 +91,6 @@ class EoMT(nn.Module):
 
         Args:
           x: [B, image_size, image_size, C].
-          train: not used; there is no dropout.
 
         Returns:
           The outputs before each block with queries, and at the end.

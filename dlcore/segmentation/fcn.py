@@ -56,8 +56,6 @@ class FCNHead(nn.Module):
     Args:
       num_classes: C.
       dropout: probability of dropping a value in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -71,7 +69,6 @@ class FCNHead(nn.Module):
 
         Args:
           x: [B, h, w, K].
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           [B, h, w, C] logits, at least float32.
@@ -87,15 +84,12 @@ class FCN(nn.Module):
     """Backbone, head, and transposed convolutions back to the size of the image.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: the map that the head scores.
       skips: finer maps that are scored too, the coarsest first, each twice as large as the one before.
       aux_stage: a map that an auxiliary head scores, for the loss; None for none.
       upsampling: bilinear; or transposed, learnt from a bilinear start.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "skips", "aux_stage")
@@ -117,7 +111,6 @@ class FCN(nn.Module):
 
         Args:
           x: [B, H, W, C'], images of any size from twice the stride of `stage`.
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.

@@ -31,8 +31,6 @@ class LRASPPHead(nn.Module):
     Args:
       num_classes: C.
       channels: number of channels of the coarse branch.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -47,7 +45,6 @@ class LRASPPHead(nn.Module):
         Args:
           fine: [B, h, w, K].
           coarse: [B, h', w', K'].
-          train: whether batch norm uses the batch.
 
         Returns:
           [B, h, w, C] logits, at least float32.
@@ -66,13 +63,10 @@ class LRASPP(nn.Module):
     """Backbone and head; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       fine: the map whose scores are added as they are.
       coarse: the map that is gated.
       channels: number of channels of the coarse branch.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("fine", "coarse")
@@ -92,7 +86,6 @@ class LRASPP(nn.Module):
 
         Args:
           x: [B, H, W, C'], images of any size.
-          train: whether batch norm uses the batch.
 
         Returns:
           [B, H, W, C] logits, at least float32.

@@ -22,7 +22,6 @@ class TwoWayBlock(nn.Module):
       num_heads: attention heads.
       hidden: hidden units of the MLP.
       is_first: whether the tokens are their own positions, which are not added to them in their self-attention.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -81,7 +80,6 @@ class Perceptron(nn.Module):
       features: outputs.
       hidden: units of the hidden layers.
       depth: number of layers.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -115,7 +113,6 @@ class MaskDecoder(nn.Module):
       hidden: hidden units of a block's MLP.
       iou_hidden: hidden units of the MLP that predicts the IoU.
       iou_depth: layers of that MLP.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_masks: int = 3

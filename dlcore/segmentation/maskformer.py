@@ -37,7 +37,6 @@ class MaskFormer(nn.Module):
     """Backbone, pixel decoder, transformer decoder and heads.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone, finest first; masks have the size of the first.
       stage_norms: a layer norm behind each stage, as a Swin transformer has.
@@ -49,7 +48,6 @@ class MaskFormer(nn.Module):
       pixel_features: channels of the pyramid, a multiple of 32.
       mask_features: channels of the pixel features.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -100,7 +98,6 @@ class MaskFormer(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
 
         Returns:
           The outputs after each layer; masks have the size of the first stage.

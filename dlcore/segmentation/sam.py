@@ -58,7 +58,6 @@ class Neck(nn.Module):
 
     Args:
       features: output channels.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -88,7 +87,6 @@ class MaskEmbedding(nn.Module):
     Args:
       features: output channels.
       channels: channels before the last convolution.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -118,7 +116,6 @@ class PromptEncoder(nn.Module):
       features: D.
       image_size: side in pixels of the image that coordinates are of.
       mask_channels: channels inside the convolutions on a mask.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -193,7 +190,6 @@ class SAM(nn.Module):
       iou_hidden: hidden units of the MLP that predicts the IoU.
       iou_depth: layers of that MLP.
       mask_channels: channels inside the convolutions on a mask prompt.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     encoder: ViTDet

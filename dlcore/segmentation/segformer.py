@@ -33,8 +33,6 @@ class SegFormerHead(nn.Module):
       num_classes: C.
       features: channels of each map's projection, and of the joined map.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -49,7 +47,6 @@ class SegFormerHead(nn.Module):
 
         Args:
           maps: [B, h, w, K] each, the finest first.
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           [B, h, w, C] logits, at least float32.
@@ -73,13 +70,10 @@ class SegFormer(nn.Module):
     """Encoder and head; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`, such as `mit_b0`; its own classifier is not used.
       num_classes: C.
       stages: the maps that the head joins, the finest first.
       features: channels of each map's projection, and of the joined map.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     backbone: nn.Module
@@ -103,7 +97,6 @@ class SegFormer(nn.Module):
 
         Args:
           x: [B, H, W, C'], images of any size that the backbone takes.
-          train: whether batch norm uses the batch, and values are dropped.
 
         Returns:
           [B, H, W, C] logits, at least float32.
@@ -119,7 +112,6 @@ class SegFormer(nn.Module):
 
         Args:
           x: [B, H, W, C'], images.
-          train: training mode, see `__call__`.
 
         Returns:
           [B, h, w, C] logits, at least float32.

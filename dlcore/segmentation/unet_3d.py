@@ -57,7 +57,6 @@ class UNet3D(nn.Module):
       num_classes: C.
       widths: channels at each size, the finest first.
       spacing: (depth, height, width) of a voxel, in any unit of length.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
     """
 
     num_classes: int
@@ -71,7 +70,6 @@ class UNet3D(nn.Module):
 
         Args:
           x: [B, D, H, W, C'], volumes; the strides of all levels together must divide each side.
-          train: has no effect; all networks of a learner take it.
 
         Returns:
           [B, D, H, W, C] logits, at least float32.
