@@ -44,6 +44,8 @@ CLASS_NAME = re.compile(
     r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
 )
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
+REFERENCE = re.compile(r"^  As `([\w.]+)`\.$")
+"""A line of Args: parameters that the section does not name are those of another function or class."""
 TASK_METHODS = ROOT / "dlcore" / "experiment" / "task.py"
 
 
@@ -75,6 +77,17 @@ def task_methods():
 def entries(lines):
     """The names that a section documents, one a line, `name: text`."""
     return {match[1] for line in lines if (match := inheritance.ENTRY.match(line))}
+
+
+def referred(lines, tree):
+    """The names that the functions and classes document that a section refers to, of this module or of dlcore."""
+    for name in (match[1] for line in lines if (match := REFERENCE.match(line))):
+        module, _, last = name.rpartition(".")
+        home = parse(f"{module.replace('.', '/')}.py") if module.startswith("dlcore.") else tree
+        kinds = (ast.ClassDef, ast.FunctionDef)
+        for node in (node for node in ast.walk(home) if isinstance(node, kinds) and node.name == last):
+            section = inheritance.split_sections(node).get("Args", [])
+            yield from entries(section) | {*referred(section, home)}
 
 
 def parameters(function, is_method):
@@ -124,13 +137,13 @@ def is_record(function, name):
     return annotation is not None and describes(name, ast.unparse(annotation))
 
 
-def wrong_function(function, is_method=False, bases=()):
+def wrong_function(function, tree, is_method=False, bases=()):
     """What the docstring of a function lacks; `bases` are the methods that it overrides."""
     merged = inheritance.merge_sections([inheritance.split_sections(node) for node in (function, *bases)])
     decorators = {ast.unparse(d).split("(")[0] for d in function.decorator_list}
     if decorators & {"property", "functools.cached_property", "overload", "typing.overload", "x.setter"}:
         return
-    documented = entries(merged.get("Args", []))
+    documented = entries(merged.get("Args", [])) | {*referred(merged.get("Args", []), tree)}
     names = [name for name in parameters(function, is_method) if not is_record(function, name)]
     if missing := [name for name in names if name not in documented]:
         yield f"Args lacks {', '.join(missing)}"
@@ -166,7 +179,7 @@ def wrong_class(node, tree):
         if not isinstance(part, ast.FunctionDef) or part.name in ("__init__", "setup", "features"):
             continue
         if part.name == "__call__" or (not part.name.startswith("_") and ast.get_docstring(part)):
-            for text in wrong_function(part, True, inheritance.base_methods(tree, node, part.name, parse)):
+            for text in wrong_function(part, tree, True, inheritance.base_methods(tree, node, part.name, parse)):
                 yield part.lineno, f"{node.name}.{part.name}", text
 
 
@@ -183,7 +196,7 @@ def wrong_module(tree, is_task_room=False):
         if isinstance(node, ast.FunctionDef) and node.name in public:
             method = task_methods().get((node.name, *parameters(node, False))) if is_task_room else None
             bases = () if method is None else (method,)
-            yield from ((node.lineno, node.name, text) for text in wrong_function(node, bases=bases))
+            yield from ((node.lineno, node.name, text) for text in wrong_function(node, tree, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:
             yield from wrong_class(node, tree)
 
@@ -278,6 +291,14 @@ class A(NamedTuple):
 
 def wrong_names(code):
     return [(name, text) for _, name, text in wrong_module(ast.parse(code))]
+
+
+def test_arguments_may_be_those_of_another_function():
+    code = "__all__ = ['f']\ndef f(x, y) -> None:\n    'Do.\\n\\n    Args:\\n      y: one.\\n      As `%s`.'\n"
+    g = "def g(x):\n    'Do.\\n\\n    Args:\\n      x: [N].'\n"
+    assert not wrong_names(code % "g" + g)
+    assert not wrong_names(code % "dlcore.generative.schedules.add_noise")
+    assert wrong_names(code % "h" + g) == [("f", "Args lacks x")]
 
 
 BASE = '''

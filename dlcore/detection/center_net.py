@@ -197,13 +197,11 @@ def image_losses(
     """Sum the losses of one image.
 
     Args:
-      boxes: [M, 4] pixels.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
       alpha: focusing exponent, see `heat_map_loss`.
       beta: exponent that spares the neighborhood of centers, see `heat_map_loss`.
       size_weight: weight a of the sizes' L1 loss.
       offset_weight: weight b of the offsets' L1 loss.
+      As `target_heat_map`.
 
     Returns:
       {"heat_map", "size", "offset": sums, "num_foreground": int, the number of objects}.

@@ -210,11 +210,10 @@ def image_losses(
     Args:
       sides: [4], (width, height, width, height) of the image in pixels.
       boxes: [M, 4] pixels, corners.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
       costs: costs in `match`.
       weights: weights of the losses.
       auxiliary: take the losses of the earlier decoder layers, too.
+      As `match`.
 
     Returns:
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all

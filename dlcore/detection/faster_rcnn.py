@@ -262,9 +262,8 @@ class FasterRCNN(nn.Module):
 
         Args:
           levels: levels from `pyramid`.
-          boxes: [B, R, 4] pixels.
-          size: (height, width) of the images.
           stage: index of the head; a cascade has several.
+          As `crop_regions`.
         """
         return self.box_head(self._crops(levels, boxes, size, 7))
 
@@ -272,9 +271,7 @@ class FasterRCNN(nn.Module):
         """Predict a mask of every region for each class.
 
         Args:
-          levels: levels from `pyramid`.
-          boxes: [B, R, 4] pixels.
-          size: (height, width) of the images.
+          As `classify`.
 
         Returns:
           [B, R, 28, 28, 1 + C] logits, those of the background unused.
@@ -285,9 +282,7 @@ class FasterRCNN(nn.Module):
         """Predict for each keypoint a map over every region.
 
         Args:
-          levels: levels from `pyramid`.
-          boxes: [B, R, 4] pixels.
-          size: (height, width) of the images.
+          As `classify`.
 
         Returns:
           [B, R, 56, 56, K] logits.

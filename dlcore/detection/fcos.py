@@ -194,13 +194,11 @@ def image_losses(
     """Sum the losses over the locations of one image.
 
     Args:
-      boxes: [M, 4] pixels.
       labels: [M] int.
-      valid: [M] bool, False for padding.
       center_sampling_radius: see `match`.
-      regress_range: see `Grid.bounds`.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss.
+      As `match`.
 
     Returns:
       {"classification", "box", "centerness": sums, "num_foreground": int}.

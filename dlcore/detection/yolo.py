@@ -206,9 +206,8 @@ def lost_objects(
     """Count the objects of one image that no cell owns, because another's center lies in the same cell.
 
     Args:
-      boxes: [M, 4] pixels.
       labels: not used.
-      valid: [M] bool, False for padding.
+      As `assign_cells`.
 
     Returns:
       {"lost_objects": int}.
@@ -233,11 +232,10 @@ def image_losses(
     """Sum the losses over the cells of one image.
 
     Args:
-      boxes: [M, 4] pixels.
       labels: [M] int.
-      valid: [M] bool, False for padding.
       lambda_coord: weight of the coordinates.
       lambda_noobj: weight of the confidence of boxes that answer for no object.
+      As `assign_cells`.
 
     Returns:
       {"coordinates", "object", "no_object", "classification": sums, "num_foreground": int}.

@@ -68,11 +68,8 @@ def sample(
     """Draw one image for each key, from that key alone, dimension by dimension in one scan.
 
     Args:
-      model: an autoregressive network, as the module says.
-      params: parameters of the network.
       keys: [B].
       shape: (H, W, C) of an image.
-      label: [B] int, where the network is given a class.
       given: [B, H, W, C] int in [0, levels), images to complete.
       known: [B, H, W, C] or [H, W, C] bool, which dimensions of `given` to keep. Where they come before all others the
         rest is drawn given them; a dimension is never drawn given a later one.
@@ -80,6 +77,7 @@ def sample(
         probable level of each dimension.
       cached: use the network's `step`, where it has one, in place of passes over all that a dimension depends on; the
         samples are the same.
+      As `log_likelihood`.
 
     Returns:
       [B, H, W, C] int32 in [0, levels).

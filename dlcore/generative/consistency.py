@@ -192,18 +192,16 @@ def consistency_loss(
 
     Args:
       network: (scaled x [B, ...], c_noise [B], *cond) -> output [B, ...].
-      keys: [B], of the examples.
       x: [B, ...], x0.
-      num_levels: N, [] int, at least 2.
       cond: the condition, or () for none.
       teacher: network of EDM, of the same arguments, whose path is followed; None follows the line of the noise.
-      levels: range, spacing and density of the levels.
       sigma_data: deviation of the examples, above 0.
+      As `sample_intervals`.
 
     Returns:
       [B], at least float32.
     """
-    check_shapes(sigma_data=(sigma_data, "> 0"))
+    denoise = precondition(network, sigma_data, levels.sigma_min)
 
     def expand(sigma):
         return sigma.reshape(-1, *[1] * (x.ndim - 1))
@@ -221,7 +219,6 @@ def consistency_loss(
         slope = (slope + (euler - teacher_denoise(euler, lower, *cond)) / expand(lower)) / 2
         near = jax.lax.stop_gradient(far + expand(lower - upper) * slope)
     # Both ends give the same example; the end with less noise is the target.
-    denoise = precondition(network, sigma_data, levels.sigma_min)
     target = jax.lax.stop_gradient(denoise(near, lower, *cond))
     return pseudo_huber(denoise(far, upper, *cond), target) / (upper - lower)
 

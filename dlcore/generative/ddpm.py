@@ -111,12 +111,10 @@ def simple_loss(
 
     Args:
       network: (x_t [B, ...], t [B], *cond) -> prediction [B, ...].
-      keys: [B], of the examples.
-      x: [B, ...], x_0.
       cond: the condition, or () for none.
-      alphas_cumprod: [T], abar.
       prediction: what the network predicts.
       min_snr_gamma: gamma of `min_snr_weight`; None weights all timesteps alike.
+      As `diffuse`.
 
     Returns:
       [B], at least float32.

@@ -21,7 +21,7 @@ from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import check_shape
-from dlcore.generative.samplers import Denoise, Noise, Prediction, ddim_sample, ddpm_sample, euler_sample
+from dlcore.generative.samplers import Denoise, Noise, Prediction, ddim_sample, ddpm_sample, euler_sample, integrate
 from dlcore.generative.schedules import (
     SCHEDULES,
     alphas_cumprod,
@@ -45,7 +45,6 @@ __all__ = [
     "sample",
 ]
 
-SAMPLER_INPUTS = ("denoise", "x", "noise", "grid")
 SAMPLERS = {
     "ddpm": ddpm_sample,
     "ddim": ddim_sample,
@@ -116,10 +115,6 @@ class Sampling(NamedTuple):
         Returns:
           Keyword arguments.
         """
-        check_choice("sampler", self.sampler, Sampler)
-        check_choice("spacing", self.spacing, ("leading", "trailing", "linspace"))
-        check_choice("final_alpha", self.final_alpha, ("one", "first"))
-        check_choice("sigmas", self.sigmas, ("training", "karras"))
         options = self._asdict()
         for name in ("guidance", "guidance_interval", "guidance_rescale"):
             del options[name]
@@ -227,9 +222,9 @@ def sample(
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
     """
     check_choice("sampler", sampler, Sampler)
-    parameters = inspect.signature(SAMPLERS[sampler]).parameters
-    if unknown := sorted(options.keys() - parameters.keys()):
-        allowed = [name for name in parameters if name not in SAMPLER_INPUTS]
+    parameters = [p for f in (SAMPLERS[sampler], integrate) for p in inspect.signature(f).parameters.values()]
+    allowed = [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
+    if unknown := sorted(options.keys() - {*allowed}):
         raise ValueError(
             f"{unknown[0]}={options[unknown[0]]}: no option of sampler={sampler}; allowed: {', '.join(allowed)}"
         )

@@ -153,11 +153,9 @@ def reflow_loss(
     """Compute the squared error of the velocity between given pairs of data and noise.
 
     Args:
-      network: (x_t [B, ...], 1000 t [B], *cond) -> velocity [B, ...].
-      x: [B, ...], x_0.
       noise: [B, ...], eps of each x_0.
       t: [B] in [0, 1].
-      cond: the condition, or () for none.
+      As `flow_loss`.
 
     Returns:
       [B], at least float32.
@@ -178,10 +176,9 @@ def reflow_pairs(
 
     Args:
       teacher: (x_t [B, ...], 1000 t [B], *cond) -> velocity [B, ...].
-      keys: [B], of the examples.
       x: [B, ...], whose shape and dtype the pairs get.
-      cond: the condition, or () for none.
       num_steps: steps of Heun's method, which call the teacher 2 num_steps - 1 times.
+      As `flow_loss`.
 
     Returns:
       (x_0 [B, ...], eps [B, ...]).

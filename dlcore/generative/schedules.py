@@ -66,9 +66,7 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float = 0.00085, beta_en
     """Space the square roots of betas evenly; the betas are then multiplied by 1000 / num_timesteps.
 
     Args:
-      num_timesteps: T, at least 1.
-      beta_start: beta at the first of 1000 timesteps, in [0, 1].
-      beta_end: beta at the last of 1000 timesteps, in [0, 1].
+      As `linear_betas`.
 
     Returns:
       [T] float64.

@@ -202,9 +202,7 @@ def player_variables(player: str, params: dict, model_state: dict) -> dict:
     """Join what the network of a player is applied with.
 
     Args:
-      player: its name.
-      params: by player.
-      model_state: by player.
+      As `apply`.
 
     Returns:
       The variables of its network.

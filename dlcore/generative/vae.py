@@ -164,8 +164,7 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
 
     Args:
       key: PRNG key of eps.
-      mean: [...].
-      log_variance: [...], log sigma^2.
+      As `kl_to_standard_normal`.
 
     Returns:
       [...], computed in float32 and cast to the dtype of the mean.

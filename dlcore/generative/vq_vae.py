@@ -389,9 +389,7 @@ def autoencode(
 
     Args:
       model: model with `encode` and `decode`, as `VQVAE`.
-      params: parameters of the autoencoder.
-      vectors: [K, D], e.
-      x: [B, H, W, C] in [-1, 1].
+      As `quantize`.
 
     Returns:
       (reconstructions [B, H, W, C], commitment losses [B], encodings z [B, h, w, D], codes [B, h, w] int32).
@@ -436,9 +434,8 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
     """Measure how many codes of a book are used.
 
     Args:
-      codes: [B, h, w] int.
-      mask: [B], 0 for padding.
       num_codes: K.
+      As `prior_loss`.
 
     Returns:
       {"perplexity", "usage"}.
@@ -457,9 +454,8 @@ def reconstruct(model: nn.Module, params: Any, vectors: jax.Array, batch: dict) 
 
     Args:
       model: model with `encode` and `decode`, as `VQVAE`.
-      params: parameters of the autoencoder.
-      vectors: [K, D], e.
       batch: {"image": [B, H, W, C]}, and perhaps "other" of the same shape.
+      As `quantize`.
 
     Returns:
       {"codes", "features", "reconstruction", "psnr"} and with another image {"path"}, as `learner` describes them.

@@ -102,9 +102,7 @@ def normed_stages(maps: list[jax.Array], use_norms: bool, dtype: Any = None) -> 
     return [LayerNorm(dtype=dtype, name=f"stage_norms_{i + 1}")(x) for i, x in enumerate(maps)]
 
 
-def embed_masks(
-    queries: jax.Array, hidden_features: int, out_features: int, name: str, dtype: Any = None
-) -> jax.Array:
+def embed_masks(queries: jax.Array, hidden_features: int, out_features: int, name: str, dtype: Any = None) -> jax.Array:
     """Apply the perceptron of masks, whose layers are {name}_0_0 to {name}_2_0; call in a compact module.
 
     Args:
@@ -184,11 +182,9 @@ def panoptic_segments(
     """Give each pixel of one image to a query.
 
     Args:
-      class_logits: [Q, C + 1], the stuff first, "no object" last.
-      mask_logits: [H, W, Q], of the image's size.
-      num_stuff: S, number of stuff classes.
       score_thresh: queries with a larger probability of their class take part.
       min_visible: smallest fraction of a query's mask that it must keep.
+      As `instance_detections`.
 
     Returns:
       (segments [H, W] int32, -1 for none; classes [Q + S] int32 of the segments, -1 for one that is not used). A thing
