@@ -130,6 +130,13 @@ def describes(name, annotation):
     return (name, annotation) in RECORDS or (record[:1].isupper() and name.replace("_", "") == record.lower())
 
 
+def unnamed(function, text):
+    """What a method of one line, `x [B, D], t [B] -> [B, D]`, lacks; the name of its only argument may be left out."""
+    names = [name for name in parameters(function, True) if not is_record(function, name)]
+    if missing := [name for name in names if len(names) > 1 and not re.search(rf"\b{name}\b", text)]:
+        yield f"its line lacks {', '.join(missing)}"
+
+
 def is_record(function, name):
     """Whether the type of an argument describes it."""
     arguments = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
@@ -142,6 +149,9 @@ def wrong_function(function, tree, is_method=False, bases=()):
     merged = inheritance.merge_sections([inheritance.split_sections(node) for node in (function, *bases)])
     decorators = {ast.unparse(d).split("(")[0] for d in function.decorator_list}
     if decorators & {"property", "functools.cached_property", "overload", "typing.overload", "x.setter"}:
+        return
+    if is_method and set(merged) == {""} and " -> " in (text := " ".join(merged[""])):
+        yield from unnamed(function, text)
         return
     documented = entries(merged.get("Args", [])) | {*referred(merged.get("Args", []), tree)}
     names = [name for name in parameters(function, is_method) if not is_record(function, name)]
@@ -291,6 +301,14 @@ class A(NamedTuple):
 
 def wrong_names(code):
     return [(name, text) for _, name, text in wrong_module(ast.parse(code))]
+
+
+def test_a_method_may_say_in_a_line_what_it_maps():
+    code = "__all__ = ['A']\nclass A(nn.Module):\n    'A.'\n    def __call__(self, %s):\n        'Map: %s.'\n"
+    assert not wrong_names(code % ("x, train: bool = False", "[B, D] -> [B]"))
+    assert not wrong_names(code % ("x, t", "x [B, D], t [B] -> [B]"))
+    assert wrong_names(code % ("x, time", "x [B, D], t [B] -> [B]")) == [("A.__call__", "its line lacks time")]
+    assert wrong_names(code % ("x", "[B, D]")) == [("A.__call__", "Args lacks x"), ("A.__call__", "no Returns")]
 
 
 def test_arguments_may_be_those_of_another_function():

@@ -90,14 +90,7 @@ class AnchorDetector(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
-        """Predict for every anchor.
-
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-
-        Returns:
-          (outputs, their anchors).
-        """
+        """Predict for every anchor: [B, H, W, C], sides multiples of the finest stride -> (outputs, their anchors)."""
         check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
         levels, classification, regression = pyramid_towers(self, x, train)
         num_anchors = len(self.scales) * len(self.aspect_ratios)

@@ -59,12 +59,8 @@ class CascadeRCNN(FasterRCNN):
     def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
         """Run every part on given regions.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          boxes: [B, R, 4] pixels; None for the whole image.
-
-        Returns:
-          As `FasterRCNN`, and "later_boxes": outputs of the later heads on the same regions.
+        x [B, H, W, C], sides multiples of the finest stride; boxes [B, R, 4] pixels (None: the whole image) -> as
+        `FasterRCNN`, and "later_boxes": outputs of the later heads on the same regions.
         """
         outputs = super().__call__(x, boxes, train)
         height, width = x.shape[1:3]

@@ -82,14 +82,7 @@ class CenterNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
-        """Predict at every cell.
-
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-
-        Returns:
-          (outputs, their cells).
-        """
+        """Predict at every cell: [B, H, W, C], sides multiples of the finest stride -> (outputs, their cells)."""
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         finest = FeaturePyramid(self.channels, "none", self.dtype, name="fpn")(maps)[0]
         # The bias starts at the prior probability, for a stable focal loss.

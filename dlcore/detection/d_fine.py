@@ -116,12 +116,8 @@ class DFINE(RTDETR):
     ) -> tuple[FineOutputs, np.ndarray]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the coarsest stride.
-          targets: true boxes, of which denoising queries are made; None for none.
-
-        Returns:
-          (outputs, (W, H, W, H): what turns their boxes into pixels).
+        x [B, H, W, C], sides multiples of the coarsest stride; targets, true boxes, of which denoising queries are made
+        (None: none) -> (outputs, (W, H, W, H): what turns their boxes into pixels).
         """
         # The shifts are no parameters: nothing trains them, but published weights have them.
         scale, up = (

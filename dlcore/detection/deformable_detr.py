@@ -103,13 +103,9 @@ class DeformableDETR(nn.Module):
     ) -> tuple[Outputs, np.ndarray | jax.Array]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C].
-          image_size: [B, 2], height and width of images padded to H by W; None for images without padding.
-
-        Returns:
-          (outputs, their logits without "no object"; (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded
-          images).
+        x [B, H, W, C]; image_size [B, 2], height and width of images padded to H by W (None: images without padding) ->
+        (outputs, their logits without "no object"; (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded
+        images).
         """
         if self.two_stage and not self.box_refine:
             raise ValueError("two_stage=True: needs the heads of refinement; allowed: with box_refine=True")

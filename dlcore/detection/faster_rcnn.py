@@ -65,14 +65,7 @@ class BoxHead(nn.Module):
 
     @nn.compact
     def __call__(self, crops: jax.Array) -> BoxOutputs:
-        """Predict for every crop.
-
-        Args:
-          crops: [B, R, h, w, C].
-
-        Returns:
-          The outputs, at least float32.
-        """
+        """Predict for every crop: [B, R, h, w, C] -> the outputs, at least float32."""
         x = jnp.moveaxis(crops, -1, 2)  # the order of the published weights
         x = x.reshape(*x.shape[:2], -1)
         for name in ("fc6", "fc7"):
@@ -221,11 +214,7 @@ class FasterRCNN(nn.Module):
     def read_maps(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Compute the maps of the backbone, the last one through the non-local block if there is one.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-
-        Returns:
-          [B, h, w, C] of each of `stages`.
+        [B, H, W, C], sides multiples of the finest stride -> [B, h, w, C] of each of `stages`.
         """
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         return [*maps[:-1], self.non_local_block(maps[-1])] if self.non_local else maps
@@ -233,23 +222,14 @@ class FasterRCNN(nn.Module):
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-
-        Returns:
-          [B, h, w, channels], finest first.
+        [B, H, W, C], sides multiples of the finest stride -> [B, h, w, channels], finest first.
         """
         return self.fpn(self.read_maps(x, train))
 
     def regions(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[rpn.Outputs, Anchors]:
         """Predict for every anchor whether there is an object.
 
-        Args:
-          levels: levels from `pyramid`.
-          size: (height, width) of the images.
-
-        Returns:
-          (outputs, their anchors).
+        levels of `pyramid`, size (height, width) of the images -> (outputs, their anchors).
         """
         return self.rpn(levels, size)
 
@@ -292,13 +272,9 @@ class FasterRCNN(nn.Module):
     def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
         """Run every part on given regions.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          boxes: [B, R, 4] pixels; None for the whole image.
-
-        Returns:
-          {"levels", "regions": (outputs, anchors) where a network proposes, "boxes": BoxOutputs, "masks" and
-          "keypoints": logits where there is a head}.
+        x [B, H, W, C], sides multiples of the finest stride; boxes [B, R, 4] pixels (None: the whole image) ->
+        {"levels", "regions": (outputs, anchors) where a network proposes, "boxes": BoxOutputs, "masks" and "keypoints":
+        logits where there is a head}.
         """
         size = x.shape[1:3]
         if boxes is None:

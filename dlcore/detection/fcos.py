@@ -98,11 +98,7 @@ class FCOS(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
         """Predict at every location.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-
-        Returns:
-          (outputs, their locations).
+        [B, H, W, C], sides multiples of the finest stride -> (outputs, their locations).
         """
         check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
         check_choice("distance_activation", self.distance_activation, ("relu", "exp"))

@@ -62,14 +62,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Apply the layers.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, H', W', features].
-        """
+        """Apply the layers: [B, H, W, C] -> [B, H', W', features]."""
         x = Conv(
             self.features,
             (self.side, self.side),
@@ -210,11 +203,7 @@ class HybridEncoder(nn.Module):
     def __call__(self, maps: Sequence[jax.Array], train: bool = False) -> list[jax.Array]:
         """Mix the maps.
 
-        Args:
-          maps: [B, h, w, D] of each level, finest first, each of half the size of the one before.
-
-        Returns:
-          The maps, finest first.
+        [B, h, w, D] of each level, finest first, each of half the size of the one before -> the maps, finest first.
         """
         check_choice("fusion", self.fusion, ("csp", "elan"))
         features = maps[0].shape[-1]

@@ -55,14 +55,7 @@ class SimpleBaseline(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Predict heat maps.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, h, w, K], at least float32.
-        """
+        """Predict heat maps: [B, H, W, C] -> [B, h, w, K], at least float32."""
         y = self.backbone.features(x, train=train)[self.stage]  # pyright: ignore[reportAttributeAccessIssue]
         init = nn.initializers.normal(0.001)
         for i in range(self.num_deconvs):

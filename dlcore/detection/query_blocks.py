@@ -57,14 +57,7 @@ class BoxHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply the layers.
-
-        Args:
-          x: [..., D].
-
-        Returns:
-          [..., out_features].
-        """
+        """Apply the layers: [..., D] -> [..., out_features]."""
         for i in range(self.num_layers - 1):
             layer = Dense(self.hidden_features, dtype=self.dtype, name=f"layers_{i}")
             x = self.activation(layer(x))

@@ -84,11 +84,7 @@ class RCNN(nn.Module):
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Return the images themselves: R-CNN shares no computation between regions.
 
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          The images, as the only level.
+        [B, H, W, C] -> the images, as the only level.
         """
         return [x]
 
@@ -109,12 +105,7 @@ class RCNN(nn.Module):
     def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
         """Run the network on given regions.
 
-        Args:
-          x: [B, H, W, C].
-          boxes: [B, R, 4] pixels; None for the whole image.
-
-        Returns:
-          {"boxes": BoxOutputs}.
+        x [B, H, W, C], boxes [B, R, 4] pixels (None: the whole image) -> {"boxes": BoxOutputs}.
         """
         size = x.shape[1:3]
         if boxes is None:

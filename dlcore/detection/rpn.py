@@ -62,12 +62,7 @@ class RegionProposalNetwork(nn.Module):
     def __call__(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[Outputs, Anchors]:
         """Predict for every anchor.
 
-        Args:
-          levels: [B, h, w, C], finest first.
-          size: (height, width) of the images.
-
-        Returns:
-          (outputs, their anchors).
+        levels [B, h, w, C], finest first; size (height, width) of the images -> (outputs, their anchors).
         """
         num_anchors = len(self.scales) * len(self.aspect_ratios)
         conv = head_conv("conv", levels[0].shape[-1], self.dtype)

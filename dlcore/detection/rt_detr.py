@@ -197,12 +197,8 @@ class RTDETR(nn.Module):
     ) -> tuple[QueryOutputs, np.ndarray]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the coarsest stride.
-          targets: true boxes, of which denoising queries are made; None for none.
-
-        Returns:
-          (outputs, (W, H, W, H): what turns their boxes into pixels).
+        x [B, H, W, C], sides multiples of the coarsest stride; targets, true boxes, of which denoising queries are made
+        (None: none) -> (outputs, (W, H, W, H): what turns their boxes into pixels).
         """
         memory, shapes = self._memory(x, train)  # [B, N, D]
         proposals, queries, reference, mask = self._queries(memory, shapes, targets if train else None)

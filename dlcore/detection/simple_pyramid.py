@@ -83,14 +83,8 @@ class SimpleFeaturePyramid(nn.Module):
     def __call__(self, x: jax.Array) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          x: [B, h, w, C], such as the last map of `ViTDet`; h and w at least 2, C a multiple of 4.
-
-        Returns:
-          [B, factor h, factor w, channels] by factor, and the extra levels.
-
-        Raises:
-          ValueError: x is not such a map, or a factor or `extra_blocks` is unknown.
+        [B, h, w, C], such as the last map of `ViTDet`; h and w at least 2, C a multiple of 4 -> [B, factor h, factor w,
+        channels] by factor, and the extra levels.
         """
         levels = []
         for i, factor in enumerate(self.factors):
@@ -122,11 +116,8 @@ class BlockFeaturePyramid(nn.Module):
     def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          maps: [B, h, w, C], one a factor: those of early blocks first, as they become the fine levels.
-
-        Returns:
-          [B, factor h, factor w, channels] by factor, and the extra levels.
+        [B, h, w, C], one a factor: those of early blocks first, as they become the fine levels -> [B, factor h, factor
+        w, channels] by factor, and the extra levels.
         """
         if len(maps) != len(self.factors):
             raise ValueError(f"maps: {len(maps)} of them; allowed: {len(self.factors)}, one a factor of {self.factors}")

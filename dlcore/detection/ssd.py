@@ -59,14 +59,7 @@ class ReducedVGG16(nn.Module):
 
     @nn.compact
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Compute the maps.
-
-        Args:
-          x: [B, H, W, 3].
-
-        Returns:
-          {"conv4_3": of stride 8, "conv7": of stride 16}.
-        """
+        """Compute the maps: [B, H, W, 3] -> {"conv4_3": of stride 8, "conv7": of stride 16}."""
 
         def conv(x: jax.Array, features: int, name: str, size: int = 3, dilation: int = 1) -> jax.Array:
             layer = Conv(
@@ -198,14 +191,7 @@ class SSD(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
-        """Predict for every default box.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          (outputs, their default boxes).
-        """
+        """Predict for every default box: [B, H, W, C] -> (outputs, their default boxes)."""
         # Maps of the backbone; the first is normalized to a learned length.
         levels = named_maps(self.backbone.features(x, train=train), self.stages)
         if self.l2_norm:

@@ -122,14 +122,7 @@ class YOLO(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Cells]:
-        """Predict for every cell.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          (outputs, the cells).
-        """
+        """Predict for every cell: [B, H, W, C] -> (outputs, the cells)."""
         (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
         y = tower("head", self.num_convs, self.channels, self.num_groups, self.dtype)(y)
         boxes = self.boxes_per_cell

@@ -83,11 +83,7 @@ class AnchorFreeYOLO(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
         """Predict at every location.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the coarsest stride.
-
-        Returns:
-          (outputs, their locations).
+        [B, H, W, C], sides multiples of the coarsest stride -> (outputs, their locations).
         """
         layer = partial(ConvNorm, self.channels, dtype=self.dtype)
         # Backbone and path aggregation network.

@@ -60,14 +60,7 @@ class Autoencoder(nn.Module):
     dtype: Any = None
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute the codes.
-
-        Args:
-          x: [B, H, W, C] in [0, 1].
-
-        Returns:
-          [B, latent_dim].
-        """
+        """Compute the codes: [B, H, W, C] in [0, 1] -> [B, latent_dim]."""
         _ = self.grid
         for k, width in enumerate(self.widths):
             x = nn.relu(self._layer(f"down{k}", Conv, x, width, (4, 4), 2, padding=1))
@@ -75,14 +68,7 @@ class Autoencoder(nn.Module):
         return z if self.activation is None else self.activation(z)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Reconstruct from codes.
-
-        Args:
-          z: [B, latent_dim].
-
-        Returns:
-          [B, H, W, C], about [0, 1].
-        """
+        """Reconstruct from codes: [B, latent_dim] -> [B, H, W, C], about [0, 1]."""
         shape = (*self.grid, self.widths[-1]) if self.widths else self.shape
         y = self._dense("decoder", z, (*self.hidden[::-1], int(np.prod(shape)))).reshape(-1, *shape)
         for k in reversed(range(len(self.widths))):
@@ -91,14 +77,7 @@ class Autoencoder(nn.Module):
         return to_acc_dtype(y)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Reconstruct images.
-
-        Args:
-          x: [B, H, W, C] in [0, 1].
-
-        Returns:
-          [B, H, W, C], about [0, 1].
-        """
+        """Reconstruct images: [B, H, W, C] in [0, 1] -> [B, H, W, C], about [0, 1]."""
         return self.decode(self.encode(x))
 
     @property

@@ -45,15 +45,7 @@ class Both(nn.Module):
     b: nn.Module
 
     def __call__(self, a: Any, b: Any, train: bool = False) -> tuple[Any, Any]:
-        """Call both.
-
-        Args:
-          a: of the first.
-          b: of the second.
-
-        Returns:
-          Both outputs.
-        """
+        """Call both: a of the first, b of the second -> both outputs."""
         return self.a(a, train=train), self.b(b, train=train)
 
 

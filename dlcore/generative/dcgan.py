@@ -60,14 +60,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """Generate images.
-
-        Args:
-          z: [B, Z], noise.
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Generate images: [B, Z], noise -> [B, H, W, C] in (-1, 1)."""
         height, width, channels = self.shape
         levels = min(num_levels(height), num_levels(width))
         dtype = compute_dtype(self.dtype, z, self.variables)
@@ -98,14 +91,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          Logits [B], positive for real.
-        """
+        """Classify images: [B, H, W, C] in [-1, 1] -> logits [B], positive for real."""
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))
         for k in range(levels + 1):

@@ -132,13 +132,8 @@ class DiT(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C]; H and W are multiples of patch_size.
-          t: [B], timesteps.
-          label: [B] int, classes, K for none; None where num_classes is None.
-
-        Returns:
-          [B, H, W, out_channels], at least float32.
+        x [B, H, W, C] (H and W are multiples of patch_size); t [B], timesteps; label [B] int, classes, K for none (None
+        where num_classes is None) -> [B, H, W, out_channels], at least float32.
         """
         _, height, width, channels = x.shape
         p, out = self.patch_size, self.out_channels or channels

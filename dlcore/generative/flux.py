@@ -89,14 +89,7 @@ class Flux(nn.Module):
 
     @nn.nowrap
     def angles(self, positions: jax.Array) -> jax.Array:
-        """Compute the rotary angles of tokens.
-
-        Args:
-          positions: [N, axes], of each token.
-
-        Returns:
-          [N, 1, D / heads / 2] radians.
-        """
+        """Compute the rotary angles of tokens: [N, axes], of each token -> [N, 1, D / heads / 2] radians."""
         turns = []
         for position, features in zip(jnp.asarray(positions, jnp.float32).T, self.axes, strict=True):
             frequencies = PERIOD ** (-np.arange(0, features, 2) / features)

@@ -97,14 +97,7 @@ class UNetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Translate images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, H, W, channels] in (-1, 1).
-        """
+        """Translate images: [B, H, W, C] in [-1, 1] -> [B, H, W, channels] in (-1, 1)."""
         _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
@@ -144,14 +137,7 @@ class ResidualGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Translate images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, H, W, channels] in (-1, 1).
-        """
+        """Translate images: [B, H, W, C] in [-1, 1] -> [B, H, W, channels] in (-1, 1)."""
         _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         init = _kernel_init(self.norm)
@@ -202,11 +188,8 @@ class PatchDiscriminator(nn.Module):
     def __call__(self, *images: jax.Array, train: bool = False) -> jax.Array:
         """Classify patches.
 
-        Args:
-          *images: [B, H, W, C] each in [-1, 1], such as what was given and what came out of it; seen together.
-
-        Returns:
-          Logits [B, h, w], positive for real.
+        [B, H, W, C] each in [-1, 1], such as what was given and what came out of it; seen together -> logits [B, h, w],
+        positive for real.
         """
         # Source and target as channels of one image.
         x = jnp.concatenate(images, -1)

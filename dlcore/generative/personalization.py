@@ -102,12 +102,7 @@ class TokenEmbedding(NamedTuple):
     def merge(self, params: Any, new: dict[str, Any]) -> Any:
         """Write the row into the table.
 
-        Args:
-          params: parameters of the network.
-          new: {"embedding": [D]}.
-
-        Returns:
-          Parameters of the network.
+        params, parameters of the network; new {"embedding": [D]} -> parameters of the network.
         """
         flat = dict(flatten_dict(params))
         flat[TABLE] = jnp.asarray(flat[TABLE]).at[self.token].set(new["embedding"])

@@ -110,13 +110,8 @@ class PixArt(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, context: jax.Array) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C]; H and W are multiples of patch_size.
-          t: [B], timesteps.
-          context: [B, T, E], the words of a text.
-
-        Returns:
-          [B, H, W, out_channels], at least float32.
+        x [B, H, W, C] (H and W are multiples of patch_size); t [B], timesteps; context [B, T, E], the words of a text
+        -> [B, H, W, out_channels], at least float32.
         """
         _, height, width, channels = x.shape
         p, out = self.patch_size, self.out_channels or channels

@@ -52,12 +52,7 @@ class ConditionalBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, y: jax.Array, train: bool = False) -> jax.Array:
         """Normalize by the batch, then scale and shift by class.
 
-        Args:
-          x: [B, ..., C].
-          y: [B] int in [0, num_classes); others give NaN.
-
-        Returns:
-          [B, ..., C].
+        x [B, ..., C]; y [B] int in [0, num_classes) (others give NaN) -> [B, ..., C].
         """
         norm = BatchNorm(
             not train, dtype=self.dtype, axis_name=self.axis_name, use_scale=False, use_bias=False, name="norm"
@@ -93,12 +88,7 @@ class AdaptiveBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool = False) -> jax.Array:
         """Normalize by the batch, then scale and shift by the vector.
 
-        Args:
-          x: [B, ..., C].
-          condition: [B, D].
-
-        Returns:
-          [B, ..., C].
+        x [B, ..., C], condition [B, D] -> [B, ..., C].
         """
         norm = BatchNorm(
             not train, dtype=self.dtype, axis_name=self.axis_name, use_scale=False, use_bias=False, name="norm"
@@ -141,15 +131,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Generate images.
-
-        Args:
-          z: [B, Z], noise.
-          y: [B] int, classes; None without.
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Generate images: z [B, Z], noise; y [B] int, classes (None without) -> [B, H, W, C] in (-1, 1)."""
         height, width, channels = self.shape
         levels = min(num_levels(height), num_levels(width))
         self._check(z.shape[-1], levels + 1)
@@ -229,13 +211,8 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array, y: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Classify images.
 
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          y: [B] int, classes; None without.
-          train: update the singular vectors of the kernels.
-
-        Returns:
-          Logits [B], positive for real.
+        x [B, H, W, C] in [-1, 1]; y [B] int, classes (None without); train, update the singular vectors of the kernels
+        -> logits [B], positive for real.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))

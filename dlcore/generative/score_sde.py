@@ -89,14 +89,7 @@ class SDE(NamedTuple):
             )
 
     def marginal(self, t: Any) -> tuple[jax.Array, jax.Array]:
-        """Compute the factors of x_t = a x0 + b z.
-
-        Args:
-          t: [...] in [0, 1].
-
-        Returns:
-          (a, b), both [...], at least float32.
-        """
+        """Compute the factors of x_t = a x0 + b z: [...] in [0, 1] -> (a, b), both [...], at least float32."""
         check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
         t = to_acc_dtype(t)
@@ -108,11 +101,7 @@ class SDE(NamedTuple):
     def rates(self, t: Any) -> tuple[jax.Array, jax.Array]:
         """Compute the drift and the squared diffusion of dx = rate x dt + g dw.
 
-        Args:
-          t: [...] in [0, 1].
-
-        Returns:
-          (rate, g^2), both [...], at least float32.
+        [...] in [0, 1] -> (rate, g^2), both [...], at least float32.
         """
         check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)

@@ -108,15 +108,7 @@ class ModulatedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Convolve maps by styles.
-
-        Args:
-          x: [B, H, W, I].
-          w: [B, Z].
-
-        Returns:
-          [B, H, W, features].
-        """
+        """Convolve maps by styles: x [B, H, W, I], w [B, Z] -> [B, H, W, features]."""
         styles = Dense(x.shape[-1], bias_init=nn.initializers.ones, dtype=self.dtype, name="affine")(w)
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
@@ -142,14 +134,7 @@ class EqualizedMapping(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        """Map latents.
-
-        Args:
-          z: [B, Z]; their lengths do not matter.
-
-        Returns:
-          [B, Z].
-        """
+        """Map latents: [B, Z]; their lengths do not matter -> [B, Z]."""
         w, size = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8), z.shape[-1]
         for k in range(self.depth):
             kernel = self.param(f"kernel{k}", nn.initializers.normal(1 / self.rate), (size, size))
@@ -173,15 +158,7 @@ class StyledSynthesis(nn.Module):
 
     @nn.compact
     def __call__(self, w: jax.Array, noise: jax.Array) -> jax.Array:
-        """Draw images.
-
-        Args:
-          w: [B, Z].
-          noise: [B, N], of all layers.
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Draw images: w [B, Z]; noise [B, N], of all layers -> [B, H, W, C], about [-1, 1]."""
         sizes = noise_sizes(self.shape)[1:]
         levels = len(sizes) // 2
         constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[0], self._features(levels)))
@@ -243,12 +220,8 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify images.
 
-        Args:
-          x: [B, H, W, C], about [-1, 1].
-          train: take the deviation of the batch, and update the running one.
-
-        Returns:
-          Logits [B], positive for real.
+        x [B, H, W, C], about [-1, 1]; train, take the deviation of the batch, and update the running one -> logits [B],
+        positive for real.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))

@@ -80,14 +80,7 @@ class SRResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Enlarge images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, factor H, factor W, C], about [-1, 1].
-        """
+        """Enlarge images: [B, H, W, C] in [-1, 1] -> [B, factor H, factor W, C], about [-1, 1]."""
         if self.factor not in (2, 4):
             raise ValueError(f"factor={self.factor}: not available; allowed: 2, 4")
         dtype = compute_dtype(self.dtype, x, self.variables)

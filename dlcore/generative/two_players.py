@@ -87,15 +87,7 @@ class Players(NamedTuple):
     optimizers: dict[str, optax.GradientTransformation]
 
     def init(self, rng: jax.Array, inputs: dict[str, tuple]) -> dict[str, Any]:
-        """Start both.
-
-        Args:
-          rng: a key.
-          inputs: inputs of the networks, by player.
-
-        Returns:
-          The fields of PlayerState by name.
-        """
+        """Start both: rng, a key; inputs of the networks, by player -> the fields of PlayerState by name."""
         params, model_state = {}, {}
         for k, player in enumerate(self.networks):
             variables = dict(self.networks[player].init(jax.random.fold_in(rng, k), *inputs[player], train=False))

@@ -69,11 +69,7 @@ class VAE(nn.Module):
     def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Encode images to the mean and log-variance of the code.
 
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
+        [B, H, W, C] -> (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
         """
         check_choice("likelihood", self.likelihood, ("bernoulli", "gaussian"))
         _ = self.grid
@@ -88,11 +84,8 @@ class VAE(nn.Module):
     def decode(self, z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Decode codes to the parameters of the pixels' distribution.
 
-        Args:
-          z: [B, latent_dim].
-
-        Returns:
-          (logits [B, H, W, C], None) of a Bernoulli likelihood; (mean, log variance) of a Gaussian one.
+        [B, latent_dim] -> (logits [B, H, W, C], None) of a Bernoulli likelihood; (mean, log variance) of a Gaussian
+        one.
         """
         x = self._dense("decoder", z, self.hidden[::-1])
         if self.widths:
@@ -105,14 +98,7 @@ class VAE(nn.Module):
         return first, jnp.clip(rest[0], *PIXEL_LOG_VARIANCE) if rest else None
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Decode the mean code of images.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          As `decode`.
-        """
+        """Decode the mean code of images: [B, H, W, C] -> as `decode`."""
         return self.decode(self.encode(x)[0])
 
     @property

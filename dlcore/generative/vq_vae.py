@@ -97,14 +97,7 @@ class VQVAE(nn.Module):
         return "decoder_out", "kernel"
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute what the codes are nearest to.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, h, w, D].
-        """
+        """Compute what the codes are nearest to: [B, H, W, C] in [-1, 1] -> [B, h, w, D]."""
         _ = self.grid
         for k in range(self.downsamplings):
             x = nn.relu(self._conv(f"down{k}", self.width, x, 4, 2))
@@ -112,14 +105,7 @@ class VQVAE(nn.Module):
         return self._conv("encoder_out", self.embedding_dim, nn.relu(x), 1)
 
     def decode(self, q: jax.Array) -> jax.Array:
-        """Decode code vectors.
-
-        Args:
-          q: [B, h, w, D].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Decode code vectors: [B, h, w, D] -> [B, H, W, C], about [-1, 1]."""
         x = self._blocks("decoder", self._conv("decoder_in", self.width, q, 3))
         for k in range(self.downsamplings):
             x = nn.relu(x).repeat(2, 1).repeat(2, 2)
@@ -127,14 +113,7 @@ class VQVAE(nn.Module):
         return self._conv("decoder_out", self.shape[-1], nn.relu(x), 3)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Reconstruct without quantization.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Reconstruct without quantization: [B, H, W, C] in [-1, 1] -> [B, H, W, C], about [-1, 1]."""
         return self.decode(self.encode(x))
 
     def _blocks(self, name: str, x: jax.Array) -> jax.Array:

@@ -44,14 +44,7 @@ class ASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Look at each location from several distances.
-
-        Args:
-          x: [B, h, w, K].
-
-        Returns:
-          [B, h, w, channels].
-        """
+        """Look at each location from several distances: [B, h, w, K] -> [B, h, w, channels]."""
         shape = {"dtype": self.dtype, "axis_name": self.axis_name}
         # Parallel dilated convolutions and image pooling.
         branches = [ConvNormRelu(self.channels, 1, **shape, name="convs_0")(x, train)]
@@ -98,14 +91,7 @@ class DeepLabHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Score every location.
-
-        Args:
-          x: [B, h, w, K].
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
-        """
+        """Score every location: [B, h, w, K] -> [B, h, w, C] logits, at least float32."""
         dtype = self.dtype
         x = ASPP(self.channels, self.rates, self.dropout, dtype, self.axis_name, name="0")(x, train)
         x = Conv(self.channels, (3, 3), padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="1")(x)
@@ -142,14 +128,8 @@ class DeepLabV3(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size -> {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary
+        head, if there is one}.
         """
         size = x.shape[1:3]
         shape = {"dtype": compute_dtype(self.dtype, x, self.variables), "axis_name": self.axis_name}

@@ -65,14 +65,7 @@ class FCNHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Score every location.
-
-        Args:
-          x: [B, h, w, K].
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
-        """
+        """Score every location: [B, h, w, K] -> [B, h, w, C] logits, at least float32."""
         width, dtype = max(1, x.shape[-1] // 4), self.dtype
         x = Conv(width, (3, 3), padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="0")(x)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="1")(x))
@@ -109,11 +102,8 @@ class FCN(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size from twice the stride of `stage`.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
+        [B, H, W, C'], images of any size from twice the stride of `stage` -> {"out": [B, H, W, C] logits, at least
+        float32, "aux": of the auxiliary head, if there is one}.
         """
         check_choice("upsampling", self.upsampling, ("bilinear", "transposed"))
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)

@@ -49,11 +49,8 @@ class FullResolutionNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size; with VALID at least 1 + 2 L.
-
-        Returns:
-          [B, H, W, C] logits, at least float32; [B, H - 2 L, W - 2 L, C] with VALID.
+        [B, H, W, C'], images of any size; with VALID at least 1 + 2 L -> [B, H, W, C] logits, at least float32; [B, H -
+        2 L, W - 2 L, C] with VALID.
         """
         check_choice("norm", self.norm, Norm)
         check_choice("padding", self.padding, ("SAME", "VALID"))

@@ -42,12 +42,7 @@ class LRASPPHead(nn.Module):
     def __call__(self, fine: jax.Array, coarse: jax.Array, train: bool) -> jax.Array:
         """Score the locations of the fine map.
 
-        Args:
-          fine: [B, h, w, K].
-          coarse: [B, h', w', K'].
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
+        fine [B, h, w, K], coarse [B, h', w', K'] -> [B, h, w, C] logits, at least float32.
         """
         # The image's mean gates the channels.
         gate = Conv(self.channels, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="scale_1")(
@@ -82,17 +77,7 @@ class LRASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify every pixel.
-
-        Args:
-          x: [B, H, W, C'], images of any size.
-
-        Returns:
-          [B, H, W, C] logits, at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
-        """
+        """Classify every pixel: [B, H, W, C'], images of any size -> [B, H, W, C] logits, at least float32."""
         dtype = compute_dtype(self.dtype, x, self.variables)
         maps = self.backbone.features(x, train)
         head = LRASPPHead(self.num_classes, self.channels, dtype, self.axis_name, name="classifier")

@@ -48,14 +48,7 @@ class ConvNormRelu(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the layer.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, ceil(H / stride), ceil(W / stride), features] with SAME.
-        """
+        """Apply the layer: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features] with SAME."""
         check_choice("padding", self.padding, ("SAME", "VALID"))
         check_choice("norm", self.norm, Norm)
         x = Conv(

@@ -133,11 +133,8 @@ class Mask2Former(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> MaskOutputs:
         """Predict masks and classes.
 
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          The outputs of the queries at first and after each layer; masks have the size of the first stage.
+        [B, H, W, C] -> the outputs of the queries at first and after each layer; masks have the size of the first
+        stage.
         """
         if len(self.stages) != LEVELS + 1:
             raise ValueError(f"stages={self.stages}: {len(self.stages)} of them; allowed: {LEVELS + 1}")

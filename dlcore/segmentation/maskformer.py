@@ -96,11 +96,7 @@ class MaskFormer(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> MaskOutputs:
         """Predict masks and classes.
 
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          The outputs after each layer; masks have the size of the first stage.
+        [B, H, W, C] -> the outputs after each layer; masks have the size of the first stage.
         """
         maps = self.backbone.features(x, train=train)
         maps = normed_stages([maps[stage] for stage in self.stages], self.stage_norms, self.dtype)

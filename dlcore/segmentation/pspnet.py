@@ -42,14 +42,7 @@ class PyramidPooling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the pyramid.
-
-        Args:
-          x: [B, h, w, K].
-
-        Returns:
-          [B, h, w, K + len(bins) (K / len(bins))], or K + len(bins) features.
-        """
+        """Apply the pyramid: [B, h, w, K] -> [B, h, w, K + len(bins) (K / len(bins))], or K + len(bins) features."""
         width = max(1, x.shape[-1] // len(self.bins)) if self.features is None else self.features
         shape = {"dtype": self.dtype, "axis_name": self.axis_name}
         # Averages over grids of several sizes, enlarged and concatenated.
@@ -89,14 +82,8 @@ class PSPNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size -> {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary
+        head, if there is one}.
         """
         size = x.shape[1:3]
         shape = {"dtype": compute_dtype(self.dtype, x, self.variables), "axis_name": self.axis_name}

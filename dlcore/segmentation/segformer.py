@@ -45,11 +45,7 @@ class SegFormerHead(nn.Module):
     def __call__(self, maps: list[jax.Array], train: bool) -> jax.Array:
         """Score every location of the first map.
 
-        Args:
-          maps: [B, h, w, K] each, the finest first.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
+        [B, h, w, K] each, the finest first -> [B, h, w, C] logits, at least float32.
         """
         # One linear layer a map, enlarged to the finest.
         parts = [
@@ -95,14 +91,7 @@ class SegFormer(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size that the backbone takes.
-
-        Returns:
-          [B, H, W, C] logits, at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size that the backbone takes -> [B, H, W, C] logits, at least float32.
         """
         return enlarge(self.scores(x, train), x.shape[1:3])
 
@@ -110,14 +99,7 @@ class SegFormer(nn.Module):
     def scores(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every location of the finest map, as published.
 
-        Args:
-          x: [B, H, W, C'], images.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images -> [B, h, w, C] logits, at least float32.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         maps = self.backbone.features(x, train)

@@ -59,14 +59,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify every pixel.
-
-        Args:
-          x: [B, H, W, C'], images of any size.
-
-        Returns:
-          [B, H, W, C] logits, at least float32.
-        """
+        """Classify every pixel: [B, H, W, C'], images of any size -> [B, H, W, C] logits, at least float32."""
         check_choice("norm", self.norm, Norm)
         check_choice("down", self.down, ("pool", "strided"))
         check_choice("up", self.up, ("transposed", "nearest", "max_unpool"))

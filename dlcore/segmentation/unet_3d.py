@@ -68,11 +68,8 @@ class UNet3D(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every voxel.
 
-        Args:
-          x: [B, D, H, W, C'], volumes; the strides of all levels together must divide each side.
-
-        Returns:
-          [B, D, H, W, C] logits, at least float32.
+        [B, D, H, W, C'], volumes; the strides of all levels together must divide each side -> [B, D, H, W, C] logits,
+        at least float32.
         """
         strides = pooling_strides(self.spacing, len(self.widths) - 1)
         multiples = tuple(int(factor) for factor in np.prod(np.asarray(strides).reshape(-1, 3), 0))

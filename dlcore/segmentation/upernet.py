@@ -76,14 +76,8 @@ class UPerNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size that the backbone takes.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size that the backbone takes -> {"out": [B, H, W, C] logits, at least float32,
+        "aux": of the auxiliary head, if there is one}.
         """
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}
