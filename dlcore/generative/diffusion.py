@@ -115,6 +115,10 @@ class Sampling(NamedTuple):
         Returns:
           Keyword arguments.
         """
+        check_choice("sampler", self.sampler, Sampler)
+        check_choice("spacing", self.spacing, ("leading", "trailing", "linspace"))
+        check_choice("final_alpha", self.final_alpha, ("one", "first"))
+        check_choice("sigmas", self.sigmas, ("training", "karras"))
         options = self._asdict()
         for name in ("guidance", "guidance_interval", "guidance_rescale"):
             del options[name]

@@ -31,6 +31,7 @@ import numpy as np
 import optax
 from flax import linen as nn
 
+from dlcore.choices import check_choice
 from dlcore.generative.condition import Condition, check_guidance
 from dlcore.generative.denoising import decode_pixels, denoising_learner, encode_pixels, example_noise
 from dlcore.generative.diffusion import denoiser, noise_of
@@ -202,6 +203,7 @@ class EDMSampling(NamedTuple):
         Returns:
           [N + 1] float64, from sigma_max down to sigma_min, and 0.
         """
+        check_choice("solver", self.solver, ("euler", "heun"))
         if self.s_tmin > self.s_tmax:
             raise ValueError(
                 f"s_tmin={self.s_tmin}: above s_tmax, no level gets noise; allowed: at most s_tmax={self.s_tmax}"
