@@ -55,11 +55,9 @@ class Localizer(nn.Module):
     """A backbone with one head for the class and one for the box.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: stage of the backbone, whose map the heads read.
       channels: number of channels of the convolution that the heads share.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
@@ -77,10 +75,6 @@ class Localizer(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          The outputs.
         """
         (last,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
         shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
@@ -150,9 +144,6 @@ def learner(
 
     Args:
       model: a `Localizer`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       box_loss: distance of the boxes.
       box_weight: lambda.
 

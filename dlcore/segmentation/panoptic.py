@@ -294,9 +294,6 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
       num_stuff: S.
       source: source to measure; None measures the split. Its rows have `image`, `masks` (packed), `labels`, `box_mask`
         and `semantic`.
-
-    Returns:
-      The evaluator.
     """
     check_whole_number("num_stuff", num_stuff, 0)
     if isinstance(class_names, str):
