@@ -107,9 +107,7 @@ def in_other_types(function, call, answer) -> dict[str, str]:
     faults = {}
     for case, dtype in {**TYPES, "bytes": np.uint8}.items():
         if case == "bytes":
-            call = call | {
-                n: a._replace(value=31 * a.value) for n, a in call.items() if a.is_data and is_small(a.value)
-            }
+            call = call | {n: a._replace(value=31 * a.value) for n, a in call.items() if is_small(a)}
             try:
                 answer = function(**{name: a.value for name, a in call.items()})
             except Exception:  # out of what the function takes
@@ -132,9 +130,8 @@ def in_other_types(function, call, answer) -> dict[str, str]:
 
 
 def is_small(argument) -> bool:
-    """Whether numbers are data, whole and from 0 to 8."""
-    values = argument.value
-    return argument.is_data and bool(((values % 1 == 0) & (values >= 0) & (values <= 8)).all())
+    """Whether numbers are data, whole and from 0 to 8: 31 times as large, they are bytes."""
+    return argument.is_data and bool(np.isin(argument.value, np.arange(9)).all())
 
 
 def at_other_places(function, call) -> dict[str, str]:
