@@ -30,7 +30,7 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
 from dlcore.ops.checks import check_boxes, check_shapes, check_size
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
@@ -125,7 +125,7 @@ def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     check_boxes("boxes", boxes)
     if not len(boxes):
         raise ValueError("boxes: none; allowed: at least one")
-    boxes = to_acc_dtype(boxes)
+    (boxes,) = to_same_origin(boxes, dim=2)
     half, center = (boxes[:, 2:] - boxes[:, :2]).mean(0) / 2, jnp.array(size[::-1]) / 2
     return jnp.concatenate([center - half, center + half])
 

@@ -118,7 +118,7 @@ def heat_map_error(maps: jax.Array, targets: jax.Array) -> jax.Array:
       [B, K].
     """
     check_shapes(maps=(maps, "B h w K"), targets=(targets, "B h w K"))
-    return jnp.square(maps - targets).mean((1, 2))
+    return jnp.square(to_acc_dtype(maps) - to_acc_dtype(targets)).mean((1, 2))
 
 
 @check_arguments

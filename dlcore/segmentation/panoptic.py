@@ -70,6 +70,7 @@ def merge(
     check_whole_number("num_stuff", num_stuff, 0)
     check_whole_number("min_stuff", min_stuff, 0)
     count = len(scores)
+    masks, labels = jnp.asarray(masks, bool), jnp.asarray(labels)
     masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]  # [K, H, W]
 
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
