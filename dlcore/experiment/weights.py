@@ -15,7 +15,7 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from dlcore.data.fingerprint import Fingerprint
-from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.published import backbone_name
 from dlcore.experiment.splits import Spec
 from dlcore.models.normalization import normalization
@@ -49,6 +49,8 @@ class Weights(NamedTuple):
       class_names: names of the classes; None if not recorded.
       spec: recorded facts of the data.
       settings: settings of the run; {} for converted and packed weights.
+      technique: module of the run's learner, such as dlcore.detection.fcos; "" if not recorded.
+      monitor_mode: whether the largest ("max") or smallest ("min") score is the run's best; None if not recorded.
       known: split -> fingerprint of the run's examples; {} if not recorded.
       checkpoint: step of the run's newest checkpoint; None without a checkpoint.
       finished: whether the run has finished; True for weights without a run.
@@ -66,6 +68,8 @@ class Weights(NamedTuple):
     class_names: tuple[str, ...] | None = None
     spec: Spec = {}
     settings: dict[str, Any] = {}
+    technique: str = ""
+    monitor_mode: str | None = None
     known: dict[str, Fingerprint] = {}
     checkpoint: int | None = None
     finished: bool = True
@@ -75,6 +79,19 @@ class Weights(NamedTuple):
     def name(self) -> str:
         """The flag and its value, the first words of an error."""
         return f"{self.argument}={str(self.path)!r}"
+
+    @property
+    def flags(self) -> Flags:
+        """The settings of the run, with its modules' fields as groups."""
+        groups: dict[str, list[str]] = {}
+        for name in self.settings:
+            groups.setdefault(name.rpartition(".")[0], []).append(name)
+        return Flags(self.settings, groups)
+
+    @property
+    def topics(self) -> set[str]:
+        """Topics of the run: that of its page, and that of its technique, which a page outside the checkout has too."""
+        return {(self.page or "").partition(".")[0], *self.technique.split(".")[1:2]}
 
     @property
     def backbone(self) -> str | None:
@@ -111,7 +128,7 @@ class Weights(NamedTuple):
           FileNotFoundError: the run has no checkpoint.
         """
         if self.page is not None:
-            return _merged(self, read_run(self.path, find_experiment(self.page), self.settings).variables)
+            return _merged(self, read_run(self).variables)
         if self.path.suffix == ".npz":
             return _variables_of_file(self)
         if self.spec.get(PUBLISHED):
@@ -217,6 +234,8 @@ def _open_run(path: Path, argument: str) -> Weights:
     return weights._replace(
         page=config["experiment"],
         settings={k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()},
+        technique=config.get("technique", ""),
+        monitor_mode=config.get("monitor_mode"),
         known=known_data(path, config),
         checkpoint=max(steps, default=None),
         finished=(path / "result.json").exists(),
@@ -233,13 +252,11 @@ def _weights(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec
     return Weights(argument, path, None, meta.get("model"), fields, mean, std, names, spec)
 
 
-def read_run(folder: Path, experiment: Any, settings: Mapping[str, Any], *fields: str) -> Any:
+def read_run(weights: Weights, *fields: str) -> Any:
     """Read the arrays of a run as it was tested.
 
     Args:
-      folder: folder of the run.
-      experiment: the run's experiment, whose task says which score is the best.
-      settings: settings of the run.
+      weights: weights of a run.
       *fields: further fields of the run's state, such as codebook.
 
     Returns:
@@ -249,10 +266,20 @@ def read_run(folder: Path, experiment: Any, settings: Mapping[str, Any], *fields
       FileNotFoundError: the run has no checkpoint.
       OSError: no checkpoint can be read.
     """
+    from dlcore.run.json_files import read_json
     from dlcore.run.tested_weights import read_tested_weights
 
-    mode = experiment.task.monitor_mode if settings.get("select") == "best" else None
-    return read_tested_weights(folder, mode=mode, average=bool(settings.get("ema")), fields=fields)
+    mode = weights.monitor_mode if weights.settings.get("select") == "best" else None
+    step = None
+    if weights.settings.get("select") == "best" and mode is None:  # a run of before `monitor_mode` was recorded
+        if not weights.finished:
+            raise ValueError(
+                f"{weights.name}: unfinished, and its config.json has no monitor_mode, as those of older versions; "
+                "allowed: a finished run, or config.json with monitor_mode, max or min"
+            )
+        step = read_json(weights.path / "result.json", ["step"])["step"]
+    average = bool(weights.settings.get("ema"))
+    return read_tested_weights(weights.path, mode=mode, step=step, average=average, fields=fields)
 
 
 def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:

@@ -47,13 +47,19 @@ class TestedWeights(NamedTuple):
 
 
 def read_tested_weights(
-    folder: str | Path, *, mode: str | None = "max", average: bool = False, fields: Sequence[str] = ()
+    folder: str | Path,
+    *,
+    mode: str | None = "max",
+    step: int | None = None,
+    average: bool = False,
+    fields: Sequence[str] = (),
 ) -> TestedWeights:
     """Read the weights that a run was tested with; a damaged checkpoint is replaced by the newest that can be read.
 
     Args:
       folder: the run's folder.
-      mode: whether the best step has the largest ("max") or smallest ("min") score; None reads the last step.
+      mode: whether the best step has the largest ("max") or smallest ("min") score; None reads `step`.
+      step: step to read without `mode`; None reads the last one.
       average: whether the run was tested with the average of its parameters.
       fields: further fields of the state.
 
@@ -66,16 +72,16 @@ def read_tested_weights(
       ValueError: the state has no parameters, or not the one average.
     """
     store = Checkpoints(Path(folder) / "checkpoints", mode=mode or "max", read_only=True)
-    newest, best = store.steps()[::-1], store.best_step() if mode else None
+    newest, best = store.steps()[::-1], store.best_step() if mode else step
     if not newest:
         raise FileNotFoundError(f"there is no checkpoint in {folder}")
     reason = ""
-    for step in newest if best is None else [best, *(step for step in newest if step != best)]:
+    for saved in newest if best not in newest else [best, *(other for other in newest if other != best)]:
         try:
-            return _read(store.folder / str(step), average, fields)
+            return _read(store.folder / str(saved), average, fields)
         except _Damaged as damage:
             reason = str(damage)
-            logging.warning("checkpoint %d in %s is damaged (%s): trying another", step, store.folder, reason)
+            logging.warning("checkpoint %d in %s is damaged (%s): trying another", saved, store.folder, reason)
     raise OSError(f"none of the checkpoints {newest} in {store.folder} can be read; the last one: {reason}")
 
 

@@ -92,7 +92,7 @@ def load_encoder(source_run: Weights) -> Network:
     """Load the network of a run."""
     page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
-        _, setup, state = earlier_run.load_state(source_run.path)
+        _, setup, state = earlier_run.load_state(source_run.path, page)
         encoder, what = page.task.encoder(setup), f"the encoder of {source_run.page}"
         shape = setup.spec["image_shape"]
     else:

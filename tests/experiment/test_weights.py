@@ -13,6 +13,7 @@ from dlcore.experiment import weights as module
 from dlcore.experiment.weights import EARLIER, Weights, known_data, open_weights, read_run
 from dlcore.models.pretrained.door import About
 from dlcore.models.pretrained.processor import Processor
+from tests.saved_runs import save_state
 
 FOUND = Weights("init_from", Path("w"))
 
@@ -123,10 +124,9 @@ def test_arrays_of_each_source_are_read_by_its_reader(monkeypatch, tmp_path):
     found = FOUND._replace(spec={module.PUBLISHED: True}, path=Path("hf:a/b")).variables()
     assert [type(leaf) for leaf in found["params"]] == [np.ndarray] * 2
     assert [leaf.item() for leaf in found["params"]] == [1, "hf:a/b"]
-    monkeypatch.setattr(module, "find_experiment", lambda page: f"page {page}")
     monkeypatch.setattr(module, "read_run", lambda *args: SimpleNamespace(variables={"params": args}))
     run = FOUND._replace(page="p", settings={"adapt": "none"})
-    assert run.variables() == {"params": (Path("w"), "page p", {"adapt": "none"})}
+    assert run.variables() == {"params": (run,)}
 
 
 def test_a_damaged_packed_file_is_named(tmp_path):
@@ -137,7 +137,6 @@ def test_a_damaged_packed_file_is_named(tmp_path):
 
 def test_the_adapter_of_a_fine_tuned_run_is_merged_or_the_run_is_refused(monkeypatch):
     variables = {"params": {}, "frozen": {"w": 1}}
-    monkeypatch.setattr(module, "find_experiment", lambda page: None)
     monkeypatch.setattr(module, "read_run", lambda *args: SimpleNamespace(variables=variables))
     run = FOUND._replace(page="p", settings={"adapt": "lora"})
     monkeypatch.setattr(module, "merge_adapter", lambda settings, variables: (settings["adapt"], variables))
@@ -168,8 +167,19 @@ def test_a_run_is_read_as_it_was_tested(monkeypatch, settings, mode, average):
     monkeypatch.setattr(
         dlcore.run.tested_weights, "read_tested_weights", lambda folder, **words: asked.append((folder, words))
     )
-    read_run(Path("w"), SimpleNamespace(task=SimpleNamespace(monitor_mode="min")), settings, "codebook")
-    assert asked == [(Path("w"), {"mode": mode, "average": average, "fields": ("codebook",)})]
+    read_run(FOUND._replace(settings=settings, monitor_mode="min"), "codebook")
+    assert asked == [(Path("w"), {"mode": mode, "step": None, "average": average, "fields": ("codebook",)})]
+
+
+def test_a_run_of_before_its_mode_was_recorded_is_read_at_the_step_that_it_was_tested_at(tmp_path):
+    for step in (2, 3):
+        save_state(tmp_path, {"params": {"w": np.full(2, step, np.float32)}}, step)
+    run = FOUND._replace(path=tmp_path, page="mine.page", settings={"select": "best"})
+    (tmp_path / "result.json").write_text('{"step": 2}')
+    assert read_run(run).params["w"].tolist() == [2, 2]
+    assert read_run(run._replace(settings={"select": "last"})).params["w"].tolist() == [3, 3]
+    with pytest.raises(ValueError, match=r"^init_from=.*: unfinished, and its config.json has no monitor_mode"):
+        read_run(run._replace(finished=False))
 
 
 def test_recorded_examples_have_their_keys_where_the_file_of_keys_can_be_read(tmp_path):

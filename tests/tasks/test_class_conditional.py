@@ -143,7 +143,7 @@ def test_an_autoencoder_of_another_form_is_named():
         earlier_run.check_same("it", phase, setup, "autoencoder")
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
         earlier_run.check_same(
-            "it", phase._replace(setup=phase.setup._replace(spec={"image_shape": [9]})), setup, "autoencoder"
+            "it", phase._replace(weights=phase.weights._replace(spec={"image_shape": [9]})), setup, "autoencoder"
         )
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
         latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
@@ -29,13 +28,13 @@ class EarlierPhase(NamedTuple):
     """A finished run.
 
     Args:
-      setup: settings of the run, and facts of its data.
+      weights: the run, with its settings and facts of its data.
       params: its parameters as they were tested: their average where the run keeps one.
       model_state: its other variables, such as running statistics; {} where there are none.
       fields: further fields of its state that `load` was asked for, such as a codebook.
     """
 
-    setup: Setup
+    weights: Weights
     params: Any
     model_state: dict[str, Any] = {}
     fields: dict[str, Any] = {}
@@ -43,12 +42,12 @@ class EarlierPhase(NamedTuple):
     @property
     def flags(self) -> Flags:
         """Settings of the run."""
-        return self.setup.flags
+        return self.weights.flags
 
     @property
     def spec(self) -> dict:
         """Facts of the run's data."""
-        return self.setup.spec
+        return self.weights.spec
 
 
 def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
@@ -134,16 +133,16 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
     Raises:
       FileNotFoundError: the run has no checkpoint.
     """
-    run = open_run(folder, find_experiment(read_config(folder)["experiment"]))
-    weights = read_run(folder, run.experiment, run.flags, *fields)
-    return EarlierPhase(run.setup(run.config()["spec"]), weights.params, weights.model_state, weights.fields)
+    weights = open_weights(folder, "run")
+    return EarlierPhase(weights, *read_run(weights, *fields))
 
 
-def load_state(folder: Path) -> tuple[ResolvedRun, Setup, Any]:
+def load_state(folder: Path, experiment: Experiment) -> tuple[ResolvedRun, Setup, Any]:
     """Restore the whole state of a run, for encoders that read their technique's own fields.
 
     Args:
       folder: of the run.
+      experiment: the experiment of the run.
 
     Returns:
       (the run, the argument of its `build`, the state with averaged parameters where the run keeps an average); of a
@@ -152,7 +151,6 @@ def load_state(folder: Path) -> tuple[ResolvedRun, Setup, Any]:
     Raises:
       FileNotFoundError: the run has no checkpoint.
     """
-    experiment = find_experiment(read_config(folder)["experiment"])
     run = open_run(folder, experiment)
     setup = run.setup(run.config()["spec"])
     _, state = restore_state(run, experiment.build(setup), run.example(setup.spec), run.flags.select)

@@ -104,7 +104,7 @@ def open_modules(flags: Flags) -> Weights | None:
     weights = open_weights(flags.init_from, "init_from")
     backbone, page = weights.backbone, weights.page
     # A detector or a segmenter without a backbone of `dlcore models` may share other modules.
-    has_modules = backbone is None and (page or "").partition(".")[0] in ("detection", "segmentation")
+    has_modules = backbone is None and bool(weights.topics & {"detection", "segmentation"})
     if flags.get("model") not in (None, backbone) and not has_modules:
         problem = f"a run of {page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
         raise ValueError(f"{weights.name}: {problem}; allowed: {flags.model}, as --model here")
@@ -303,7 +303,7 @@ def _gives_classes(variables: dict, load: Callable) -> bool:
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:
     """Load (name of the backbone, variables, class names) of the weights."""
     weights = open_weights(source, "init_from")
-    if (weights.page or "").startswith("self_supervised."):  # its other modules are of no use here
+    if "self_supervised" in weights.topics:  # its other modules are of no use here
         require_classifier(weights, headless=True)
         return weights.model, headless(weights.variables()), None
     classes = None if weights.class_names is None else list(weights.class_names)

@@ -22,8 +22,6 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from dlcore.data.normalization import normalizer
-from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
@@ -35,6 +33,7 @@ from dlcore.learner import Range
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import HEADS, add_mlp_head
 from dlcore.models.pretrained.door import is_published, read_about
+from dlcore.models.registry import kind_of
 from dlcore.run.json_files import read_json
 
 __all__ = [
@@ -79,7 +78,7 @@ Extract = Callable[[np.ndarray], tuple[np.ndarray, Any]]
 _DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset", "input_size", "augment"))
 """The settings that decide which images there are, and in which split."""
 
-_BACKBONE_TOPICS = ("self_supervised", "detection", "segmentation")
+_BACKBONE_TOPICS = {"self_supervised", "detection", "segmentation"}
 """Topics whose networks have a backbone, and no head of classes for whole images."""
 
 DEFAULT_MODEL = "resnet8_cifar"
@@ -168,14 +167,20 @@ def require_classifier(weights: Weights, headless: bool = False) -> None:
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
     """
     if weights.page is not None:
-        experiment = find_experiment(weights.page)
-        if weights.class_names is None or not isinstance(experiment, Experiment) or experiment.merged.model is None:
+        if weights.class_names is None or not _reads_images(weights.model):
             more = ", or of a page with a backbone of the zoo" if headless else ""
             raise ValueError(f"{weights.name}: a run of {weights.page}; allowed: runs of a classifier{more}")
-        if not headless and weights.page.partition(".")[0] in _BACKBONE_TOPICS:
+        if not headless and weights.topics & _BACKBONE_TOPICS:
             raise ValueError(f"{weights.name}: a run of {weights.page}, without a head; allowed: runs of a classifier")
     if not headless and weights.spec.get("headless"):
         raise ValueError(f"{weights.name}: converted from a file without a head; allowed: weights of a classifier")
+
+
+def _reads_images(model: str | None) -> bool:
+    try:
+        return kind_of(model or "") == "image"
+    except ValueError:  # a page's own --model
+        return False
 
 
 def published_source(run: str | Path, argument: str) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.weights import PUBLISHED, Weights
 from dlcore.kits.images import labeled_images
@@ -55,31 +54,23 @@ def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("page", "classes", "headless", "message"),
+    ("page", "technique", "model", "classes", "headless", "message"),
     [
-        ("classification.supervised", ("a",), False, None),
-        ("self_supervised.moco", ("a",), True, None),
-        ("self_supervised.moco", ("a",), False, r"a run of self_supervised.moco, without a head; allowed: runs of a"),
-        ("detection.fcos", ("a",), False, "a run of detection.fcos, without a head"),
-        ("segmentation.unet", ("a",), False, "a run of segmentation.unet, without a head"),
-        ("classification.supervised", None, False, r"a run of classification.supervised; allowed: runs of a class"),
-        ("no.model", ("a",), True, "allowed: runs of a classifier, or of a page with a backbone of the zoo$"),
-        ("no.model", ("a",), False, "a run of no.model; allowed: runs of a classifier$"),
-        ("a.study", ("a",), False, "a run of a.study; allowed: runs of a classifier$"),
+        ("classification.supervised", "", "resnet18", ("a",), False, None),
+        ("mine.page", "dlcore.classification.supervised", "resnet18", ("a",), False, None),
+        ("self_supervised.moco", "", "resnet18", ("a",), True, None),
+        ("self_supervised.moco", "", "resnet18", ("a",), False, r"self_supervised.moco, without a head; allowed: runs"),
+        ("mine.page", "dlcore.detection.fcos", "resnet18", ("a",), False, "a run of mine.page, without a head"),
+        ("segmentation.unet", "", "resnet18", ("a",), False, "a run of segmentation.unet, without a head"),
+        ("mine.page", "", "resnet18", None, False, r"a run of mine.page; allowed: runs of a classifier$"),
+        ("no.model", "", None, ("a",), True, "allowed: runs of a classifier, or of a page with a backbone of the zoo$"),
+        ("of.texts", "", "bert", ("a",), False, "a run of of.texts; allowed: runs of a classifier$"),
     ],
 )
-def test_a_classifier_is_a_run_of_a_page_with_a_model_and_with_classes(monkeypatch, page, classes, headless, message):
-    class Page(Experiment):
-        def __init__(self, model):
-            object.__setattr__(self, "given", model)
-
-        @property
-        def merged(self):
-            return SimpleNamespace(model=self.given)
-
-    pages = {"no.model": Page(None), "a.study": SimpleNamespace()}
-    monkeypatch.setattr(module, "find_experiment", lambda name: pages.get(name, Page("resnet18")))
-    found = FOUND._replace(page=page, class_names=classes)
+def test_a_classifier_is_a_run_with_a_network_of_images_and_with_classes(
+    page, technique, model, classes, headless, message
+):
+    found = FOUND._replace(page=page, technique=technique, model=model, class_names=classes)
     if message is None:
         module.require_classifier(found, headless)
         return

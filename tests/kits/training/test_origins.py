@@ -341,17 +341,16 @@ def test_the_state_of_a_run_is_that_of_its_technique_with_averaged_parameters(ru
         assert (path, experiment) == (folder, page)
         return run
 
-    monkeypatch.setattr(earlier_run, "find_experiment", {"rl.ppo": page}.get)
     monkeypatch.setattr(earlier_run, "open_run", open_run)
     monkeypatch.setattr(earlier_run, "parameter_ema", lambda opt_state, params: opt_state + 10 * params)
     technique = State(3, None, 2, 1)
     state = TwinState.of(technique, State(3, None, 7, 8))
     restored = []
     monkeypatch.setattr(earlier_run, "restore_state", lambda *rest: restored.append(rest) or (3, state))
-    found, its_setup, loaded = earlier_run.load_state(folder)
+    found, its_setup, loaded = earlier_run.load_state(folder, page)
     assert found is run
     assert its_setup is setup
     assert restored == [(run, "learner", "an example of its spec", "best")]
     assert loaded.params == (2 if ema is None else 21)
     state = technique
-    assert earlier_run.load_state(folder)[2].opt_state == 1
+    assert earlier_run.load_state(folder, page)[2].opt_state == 1
