@@ -387,8 +387,8 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from dlcore.kits.training.pretrained_network import load_network, published_source
     from dlcore.models.pretrained import save_pretrained
+    from dlcore.weights.network import load_network, published_source
 
     if options.model is not None:
         raise ValueError(f"model={options.model!r}: of no use with --to=safetensors; allowed: no --model")
@@ -406,7 +406,7 @@ def _convert_to_dlcore(options: argparse.Namespace) -> None:
     from dlcore.models import load_torch
     from dlcore.models.torch_weights import count_classes, head_paths
     from dlcore.models.weight_files import read_state_dict
-    from dlcore.run.weights import save_weights
+    from dlcore.weights.read import save_weights
 
     out = options.out or _converted(options.file)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

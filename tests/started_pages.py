@@ -8,8 +8,8 @@ from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.run_data import load_data
 from dlcore.learner import Learner
+from dlcore.weights.check import load_data
 
 __all__ = ["StartedPage", "start_page"]
 

@@ -300,7 +300,7 @@ def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, mon
     import numpy as np
 
     from dlcore import models
-    from dlcore.experiment.weights import open_weights
+    from dlcore.weights.open import open_weights
 
     np.savez(tmp_path / "FILE.npz", weight=np.zeros(3))
     monkeypatch.setattr(models, "load_torch", lambda name, weights, **fields: {"params": weights})
@@ -318,8 +318,8 @@ def test_a_segmenter_of_three_classes_is_converted(tmp_path, capsys):
     import numpy as np
 
     from dlcore.models import create_model
-    from dlcore.run.weights import load_weights
     from dlcore.segmentation.torch_segmenters import NAMES, example_inputs
+    from dlcore.weights.read import load_weights
     from tests.detection.test_published_names import torch_zeros
 
     model = create_model("lraspp_mobilenet_v3_large").clone(num_classes=3)
@@ -339,8 +339,8 @@ def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
     """As DINO and MoCo publish: a page that trains a head starts from it, one that needs a classifier refuses it."""
     import numpy as np
 
-    from dlcore.kits.training.pretrained_network import load_network, open_classifier
     from dlcore.models.torch_weights import head_paths, torch_names
+    from dlcore.weights.network import load_network, open_classifier
 
     leaves = torch_weights_of("mlp")
     names = torch_names("mlp")
@@ -511,7 +511,7 @@ def test_a_run_is_published_under_the_names_of_what_it_started_from(tmp_path, mo
     from types import SimpleNamespace
 
     saved = []
-    module = "dlcore.kits.training.pretrained_network."
+    module = "dlcore.weights.network."
     network = SimpleNamespace(name="resnet18", class_names=("a", "b", "c"), variables="variables")
     monkeypatch.setattr(module + "published_source", lambda file, argument: f"source of {argument}")
     monkeypatch.setattr(module + "load_network", lambda file, argument: network)

@@ -13,10 +13,9 @@ from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, config_of
-from dlcore.experiment.run_data import check_resumed, inherited_keys, load_data, origins_of, write_data
+from dlcore.experiment.run_data import check_resumed, known_data, write_data
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, known_data
 from dlcore.learner import Learner
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
@@ -33,6 +32,8 @@ from dlcore.run.lock import lock_folder
 from dlcore.run.pmap import program_for
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
+from dlcore.weights.check import inherited_keys, load_data, origins_of
+from dlcore.weights.start import Start
 
 __all__ = ["MODE", "Prepared", "fit_arguments", "prepare", "train", "train_page"]
 
@@ -166,12 +167,14 @@ class Prepared(NamedTuple):
       known: keys of the training examples of its initial weights, for `write_data`.
       learner: the traced learner, whose functions training does not trace again. None if nothing was traced.
       notes: messages of the experiment before training; None if they were not computed.
+      start: start of its state, which has read the weights that it was checked with; None if nothing was checked.
     """
 
     data: Splits
     known: dict[str, Fingerprint]
     learner: Learner | None = None
     notes: Sequence[str] | None = None
+    start: Any = None
 
 
 def prepare(run: ResolvedRun) -> Prepared:
@@ -208,7 +211,7 @@ def prepare(run: ResolvedRun) -> Prepared:
         for name, split in (("valid", data.valid), ("test", data.test)):
             if split is not None:
                 evaluation.check(program.abstract_state, split, run.flags.eval_batch_size, name)
-    return Prepared(data, inherited_keys(origins), learner, messages)
+    return Prepared(data, inherited_keys(origins), learner, messages, start)
 
 
 def _is_resumed(run: ResolvedRun) -> bool:
@@ -267,7 +270,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
                 mode=run.experiment.task.monitor_mode,
                 grace_seconds=flags.grace_seconds,
             ),
-            **{**arguments, "hooks": hooks},
+            **{**arguments, "hooks": hooks, "start": prepared.start or arguments["start"]},
         )
     finally:
         if is_first():

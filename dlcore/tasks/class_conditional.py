@@ -15,11 +15,11 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from dlcore.tasks.image_generation import ImageGeneration
+from dlcore.weights.network import feature_extractor
 
 __all__ = ["ClassConditionalImages", "GuidedImages", "class_source"]
 
@@ -126,7 +126,7 @@ def class_source(count: int, num_classes: int) -> Source:
 
 def _features(flags: Flags, spec: dict) -> Callable:
     network = image_generation.network_of(flags.replace(frechet_network=None), spec)
-    return pretrained_network.feature_extractor(network)
+    return feature_extractor(network)
 
 
 def _spread(vectors: np.ndarray) -> float:

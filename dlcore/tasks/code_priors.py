@@ -19,11 +19,12 @@ from flax import linen as nn
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
 from dlcore.tasks.latent_space import SampledLatentSpace
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
 
 __all__ = ["CodePriors", "origin"]
 

@@ -26,16 +26,16 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
-from dlcore.experiment.weights import Start
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images
-from dlcore.kits.training import init_from, optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Learner, ModelState, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 from dlcore.tasks.labeled_images import LabeledImages
+from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
 __all__ = ["SMOKE", "FewLabels", "StrongViews"]
 
@@ -73,7 +73,7 @@ class FewLabels(LabeledImages):
         "select": "last",
     }
 
-    shared_settings = init_from.CLASSIFIER
+    shared_settings = CLASSIFIER
 
     def data(self, flags: Flags) -> Splits:
         """Load two training streams, a small validation split and the whole test split."""
@@ -127,7 +127,7 @@ class FewLabels(LabeledImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start the technique, its teacher and its baseline from the weights of `--init_from`."""
-        classifier_start = init_from.start_classifier(setup)
+        classifier_start = start_classifier(setup)
         if classifier_start is None:
             return None
 

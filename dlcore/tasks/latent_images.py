@@ -14,7 +14,6 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.condition import class_condition
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
@@ -28,6 +27,7 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
 from dlcore.tasks.class_conditional import GuidedImages
+from dlcore.weights.start import Start
 
 __all__ = ["LatentImages", "ReconstructedImages", "latent_arguments"]
 

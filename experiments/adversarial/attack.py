@@ -33,11 +33,11 @@ from dlcore.data.normalization import normalizer
 from dlcore.data.streaming import streamed_images
 from dlcore.experiment import Headline, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.generative.vq_vae import straight_through
-from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.adversarial import attacked_images
 from dlcore.report.figure import GRAY, PALETTE, new_figure
+from dlcore.weights.network import TrainedNetwork, check_studied, load_network, open_classifier
 
 
 def small_network(dataset: str, data_dir: str | None, steps: int, seed: int) -> str:

@@ -25,7 +25,6 @@ from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import ddpm
 from dlcore.generative.control_net import (
     ControlledUNet,
@@ -40,6 +39,8 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, base_setting, text_unet
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 """What the base was trained with, and the ControlNet must be trained with."""

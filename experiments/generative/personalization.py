@@ -38,7 +38,6 @@ from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import personalization
 from dlcore.generative.personalization import add_token, start_from, subject_similarity
 from dlcore.kits.training import earlier_run
@@ -46,6 +45,8 @@ from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, base_setting, text_unet
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
 
 BASE = "generative.text_to_image"
 """The page of the first phase."""

@@ -28,10 +28,10 @@ from dlcore.generative.latents import attribute_direction, edit, principal_direc
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative import image_generation
 from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from dlcore.weights.network import feature_extractor
 from experiments.smoke import few_samples
 
 STEP = 0.01
@@ -85,7 +85,7 @@ class StyledImages(ImageGeneration):
         if split != "test":
             return evaluators
         network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec)
-        extract = pretrained_network.feature_extractor(network)
+        extract = feature_extractor(network)
 
         def features(images: np.ndarray) -> np.ndarray:
             return extract(images)[0]

@@ -37,9 +37,9 @@ from dlcore.experiment import Headline, PositiveInt, Seed, Study, StudyResult
 from dlcore.interpretability.cam import class_activation_map, default_layer, layers_in_order, logits_and_maps
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.kits.interpretability.attribution import ANY_NETWORK, METHODS, attribution_maps, draw_maps
-from dlcore.kits.training.pretrained_network import TrainedNetwork, check_studied, load_network, open_classifier
 from dlcore.main import main
 from dlcore.modes.train import train_page
+from dlcore.weights.network import TrainedNetwork, check_studied, load_network, open_classifier
 
 OF_UNITS = tuple(name for name in ANY_NETWORK if name != "grad_cam")
 """Methods that explain any unit: Grad-CAM looks back from the scores of classes."""

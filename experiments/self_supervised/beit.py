@@ -21,7 +21,6 @@ import numpy as np
 
 from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AdamW
@@ -31,6 +30,8 @@ from dlcore.self_supervised import beit
 from dlcore.tasks.discrete_codes import CodeGrids
 from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.masked_patches import SMALL, SMALLEST, MaskedPatches
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
 
 VQ_VAE = "generative.vq_vae"
 """The page of the first phase."""

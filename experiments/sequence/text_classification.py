@@ -33,7 +33,6 @@ from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import prediction
 from dlcore.kits.sequence import text_encoders
 from dlcore.kits.sequence.given_texts import given_texts
@@ -44,6 +43,7 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.sequence import text_classification
 from dlcore.sequence.text_classification import PADDING, TextClassifier
 from dlcore.transfer.frozen import PartlyFrozen
+from dlcore.weights.start import Start
 
 NUM_SHOWN = 12
 

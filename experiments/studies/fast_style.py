@@ -26,11 +26,11 @@ from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.training import earlier_run
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
 from dlcore.tasks.optimized_images import average_pooling
+from dlcore.weights.network import load_network
 from experiments.interpretability import fast_style as page
 
 OPTIMIZED, PASS, PHOTOGRAPH = "optimized", "one pass", "photograph"

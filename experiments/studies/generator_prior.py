@@ -29,11 +29,11 @@ from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, St
 from dlcore.generative.vae import VAE
 from dlcore.interpretability.generator_prior import ascend_code
 from dlcore.kits.training import earlier_run
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure, show_image
 from dlcore.report.generative import picture_grid
+from dlcore.weights.network import load_network
 from experiments.interpretability.attribution import digits_network
 
 

@@ -13,7 +13,6 @@ from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
 from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.weights import Weights
 from dlcore.generative import vq_vae, vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae import VQVAE, CodebookPerplexity
@@ -21,6 +20,7 @@ from dlcore.generative.vq_vae_prior import HistogramBits, VQVAEPriorState
 from dlcore.kits.training import earlier_run
 from dlcore.main import run
 from dlcore.tasks import code_priors
+from dlcore.weights.open import Weights
 from experiments.generative import vq_vae_prior as page
 from tests.generative.codebooks import assert_codes_are_encodings
 

@@ -16,12 +16,12 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Weights
 from dlcore.kits.training import earlier_run
 from dlcore.tasks import code_priors, distilled_images, latent_images
 from dlcore.tasks.code_priors import CodePriors
 from dlcore.tasks.distilled_images import DistilledImages
 from dlcore.tasks.latent_images import LatentImages, ReconstructedImages
+from dlcore.weights.open import Weights
 
 SPEC = {"image_shape": [4, 6, 3], "num_classes": 2}
 

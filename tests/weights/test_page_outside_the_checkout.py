@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.experiment.weights import open_weights
 from dlcore.main import run
+from dlcore.weights.open import open_weights
 from experiments.classification import supervised
 
 

@@ -13,7 +13,7 @@ from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.splits import Splits, input_size
 from dlcore.experiment.task import Task
 from dlcore.extras import require
 from dlcore.learner import Range, root_key
@@ -172,24 +172,6 @@ def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
       `batch` of `Splits.spec`.
     """
     return {"image": [list(shape), "float32"], "label": [[], "int32"]}
-
-
-def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
-    """Return the size that images are resized to.
-
-    Args:
-      flags: `input_size`, if the experiment has it.
-      spec: facts of the data; must contain `image_shape`.
-
-    Returns:
-      The side in pixels, (height, width) of images that are not square; None leaves images as they are.
-    """
-    if "input_size" not in flags or flags.input_size:
-        return flags.get("input_size")
-    height, width = spec["image_shape"][:2]
-    if min(height, width) >= 16:
-        return None
-    return 2 * height if height == width else (2 * height, 2 * width)
 
 
 def shorter_side(flags: Flags, spec: dict) -> int:

@@ -21,11 +21,12 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Spec
-from dlcore.experiment.weights import Start, Weights, open_weights
 from dlcore.extras import require
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.models import bert, create_model, gpt2
+from dlcore.weights.open import Weights, open_weights
+from dlcore.weights.start import Start
 
 __all__ = ["SETTINGS", "build", "check", "decode", "facts", "origin", "start", "text_encoder"]
 
@@ -252,7 +253,7 @@ def start(setup: Setup) -> Start | None:
     load = functools.cache(lambda: _pretrained(setup))
 
     def fitted(state: Any) -> Any:
-        from dlcore.run.weights import fit_weights
+        from dlcore.weights.fit import fit_weights
 
         wanted = state.params["network"]
         # The heads that fill in tokens serve nothing here.

@@ -3,13 +3,10 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
-from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
-from dlcore.experiment.weights import Weights, open_weights, read_run
-from dlcore.optim import parameter_ema
-from dlcore.semi_supervised.twin import TwinState
+from dlcore.weights.open import Weights, open_weights
 
 __all__ = [
     "EarlierPhase",
@@ -18,7 +15,6 @@ __all__ = [
     "check_settings",
     "find_or_train",
     "load",
-    "load_state",
     "origin",
     "words_of",
 ]
@@ -134,30 +130,7 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
       FileNotFoundError: the run has no checkpoint.
     """
     weights = open_weights(folder, "run")
-    return EarlierPhase(weights, *read_run(weights, *fields))
-
-
-def load_state(folder: Path, experiment: Experiment) -> tuple[ResolvedRun, Setup, Any]:
-    """Restore the whole state of a run, for encoders that read their technique's own fields.
-
-    Args:
-      folder: of the run.
-      experiment: the experiment of the run.
-
-    Returns:
-      (the run, the argument of its `build`, the state with averaged parameters where the run keeps an average); of a
-      technique and its supervised baseline the state of the technique.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint.
-    """
-    run = open_run(folder, experiment)
-    setup = run.setup(run.config()["spec"])
-    _, state = restore_state(run, experiment.build(setup), run.example(setup.spec), run.flags.select)
-    state = state.technique if isinstance(state, TwinState) else state
-    if run.flags.get("ema"):
-        state = state.replace(params=parameter_ema(state.opt_state, state.params))
-    return run, setup, state
+    return EarlierPhase(weights, *weights.read(*fields))
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:

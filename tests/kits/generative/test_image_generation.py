@@ -16,9 +16,10 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits, metric_label
-from dlcore.experiment.weights import Weights
 from dlcore.kits.generative import image_generation
-from dlcore.kits.training.pretrained_network import PACKED, feature_extractor, find_or_train, load_network
+from dlcore.kits.training.small_classifier import find_or_train
+from dlcore.weights.network import PACKED, feature_extractor, load_network
+from dlcore.weights.open import Weights
 from experiments.generative.ddpm import experiment
 
 

@@ -22,7 +22,7 @@ from dlcore.main import run as run_page
 from dlcore.models.bert import BERT
 from dlcore.models.gpt2 import GPT2
 from dlcore.modes import predict
-from dlcore.run.weights import save_weights
+from dlcore.weights.read import save_weights
 from experiments.sequence import text_classification as page
 from tests.saved_runs import save_state
 

@@ -5,72 +5,101 @@
     a detector or a segmenter    the modules that both networks have, or the        other modules, and layers of
                                  backbone of a classifier or a pretext              other classes
     a pretext                    the backbone, also for a teacher or key encoder    other modules
+    a network of its own         the modules that both networks have                other modules
 
 python -m experiments.detection.mask_rcnn --dataset=coco --data_dir=D --init_from=RUN
+
+Published weights set the fields of a network of its own, such as `--mae.width`, see `dlcore.experiment.published`; a
+run has the fields of its own command, which are given again.
 """
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.weights import Start, Weights, open_weights
-from dlcore.kits.training import adapters
-from dlcore.kits.training.pretrained_network import (
-    backbone_of,
-    classifier_variables,
-    num_classes,
-    open_classifier,
-    require_classifier,
-)
 from dlcore.models.backbone import HEADS
 from dlcore.optim.ema import init_average
-from dlcore.run.weights import fit_modules, fit_weights
+from dlcore.run.progress import say
 from dlcore.transfer.adapters import Adapted
+from dlcore.weights.fit import fit_modules, fit_weights, headless
+from dlcore.weights.network import classifier_variables, num_classes, open_classifier, require_classifier
+from dlcore.weights.open import Weights, open_weights
 
 __all__ = [
     "CLASSIFIER",
     "MODULES",
-    "headless",
+    "NETWORK",
+    "Start",
     "open_classifier_of_model",
     "open_modules",
     "start_backbone",
     "start_classifier",
     "start_modules",
+    "start_network",
 ]
 
-CLASSIFIER = {
-    "init_from": Setting(
-        None,
-        "weights to start from: the folder of a run (of a classifier, or the backbone of a pretext, a detector or a "
-        "segmenter), a folder of `dlcore convert` or a packed .npz; a head of other classes starts anew",
-        str | None,
-        essential=True,
-        origin=lambda flags: open_classifier_of_model(flags),
-    ),
-}
+_CLASSIFIER = Setting(
+    None,
+    "weights to start from: the folder of a run (of a classifier, or the backbone of a pretext, a detector or a "
+    "segmenter), a folder of `dlcore convert` or a packed .npz; a head of other classes starts anew",
+    str | None,
+    essential=True,
+    origin=lambda flags: open_classifier_of_model(flags),
+)
+CLASSIFIER = {"init_from": _CLASSIFIER}
 """The flag of a classifier."""
 
 MODULES = {
-    "init_from": Setting(
-        None,
-        "weights to start from: the folder of a run, of which the modules that both networks have are taken; of a "
+    "init_from": _CLASSIFIER._replace(
+        help="weights to start from: the folder of a run, of which the modules that both networks have are taken; of a "
         "classifier or a pretext for the backbone, also as a packed .npz; or a folder of `dlcore convert` with either",
-        str | None,
-        essential=True,
         origin=lambda flags: open_modules(flags),
-    ),
+    )
 }
 """The flag of a network of modules: a detector, a segmenter or a pretext."""
 
+NETWORK = {
+    "init_from": _CLASSIFIER._replace(
+        help="weights to start from: hf:ORG/NAME or a folder as a hub serves it, which set the network's fields too, "
+        "or the folder of a run of this page; what they lack starts anew",
+        identity="if changed",
+        origin=lambda flags: None if flags.init_from is None else open_weights(flags.init_from, "init_from"),
+    )
+}
+"""The flag of a network that is no backbone of the zoo: MAE, CLIP, an autoencoder."""
+
 _NAMED = 5
 """Number of classes that a message names; it counts the rest."""
+
+
+class Start(NamedTuple):
+    """State -> State initialized from weights, for the `start` of a task.
+
+    Args:
+      replace: State -> State on the host, once, after `init`.
+      check: abstract state -> None; raises ValueError if the weights do not fit its shapes; called before anything is
+        compiled or written.
+    """
+
+    replace: Callable[[Any], Any]
+    check: Callable[[Any], None]
+
+    def __call__(self, state: Any) -> Any:
+        """Replace the initial weights.
+
+        Args:
+          state: initial state.
+
+        Returns:
+          The state with the weights.
+        """
+        return self.replace(state)
 
 
 def open_classifier_of_model(flags: Flags) -> Weights | None:
@@ -102,13 +131,34 @@ def open_modules(flags: Flags) -> Weights | None:
     if flags.init_from is None:
         return None
     weights = open_weights(flags.init_from, "init_from")
-    backbone, page = weights.backbone, weights.page
+    backbone = weights.backbone
     # A detector or a segmenter without a backbone of `dlcore models` may share other modules.
     has_modules = backbone is None and bool(weights.topics & {"detection", "segmentation"})
     if flags.get("model") not in (None, backbone) and not has_modules:
-        problem = f"a run of {page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
+        problem = f"a run of {weights.page}, without a backbone" if backbone is None else f"its backbone is {backbone}"
         raise ValueError(f"{weights.name}: {problem}; allowed: {flags.model}, as --model here")
     return weights
+
+
+def _start(setup: Setup, fit: Callable[[dict], tuple[dict, list[str]]], adapted: Adapted | None = None) -> Start:
+    """Build the start of a network from its initial variables -> (its variables, messages); its optimizer is new."""
+
+    def fitted(state: Any) -> tuple[dict, list[str]]:
+        initial = {"params": state.params, **getattr(state, "model_state", {})}
+        if adapted is None:
+            return fit(initial)
+        network, messages = fit(adapted.network_variables(initial))
+        return adapted.rebase(initial, network), messages
+
+    def replace(state: Any) -> Any:
+        variables, messages = fitted(state)
+        for message in messages:
+            say(message)
+        params, model_state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
+        statistics = {"model_state": model_state} if model_state else {}
+        return state.replace(params=params, opt_state=jax.jit(setup.transformation().init)(params), **statistics)
+
+    return Start(replace, lambda state: fitted(state) and None)
 
 
 def start_classifier(
@@ -142,54 +192,38 @@ def start_classifier(
     name, class_names = f"init_from={setup.flags.init_from!r}", setup.spec.get("class_names")
 
     @functools.cache
-    def load():
+    def load() -> tuple[Weights, dict]:
         weights = open_source(setup.flags)
         assert weights is not None
         return weights, classifier_variables(weights)
 
-    def fitted(state):
+    def fit(initial: dict) -> tuple[dict, list[str]]:
         weights, variables = load()
-        if class_names is None:
-            has_other_classes = False
-        elif weights.class_names is None:
-            has_other_classes = not keep_unnamed
-        else:
-            has_other_classes = list(weights.class_names) != list(class_names)
+        unnamed = weights.class_names is None
+        same = keep_unnamed if unnamed else list(weights.class_names or ()) == list(class_names or ())
+        has_other_classes = class_names is not None and not same
         if has_other_classes or new_head:
             leaves = flatten_dict(variables)
             variables = unflatten_dict({path: leaf for path, leaf in leaves.items() if not HEADS & {*path}})
-        initial = {"params": state.params, **state.model_state}
-        if adapted is None:
-            return *fit_weights(variables, initial, name), has_other_classes
-        network, new_leaves = fit_weights(variables, adapted.network_variables(initial), name)
-        return adapted.rebase(initial, network), new_leaves, has_other_classes
-
-    def replace(state):
-        from dlcore.run.progress import say
-
-        variables, new_leaves, has_other_classes = fitted(state)
-        weights, _ = load()
+        fitted, new_leaves = fit_weights(variables, initial, name)
         if new_leaves:
-            reason = ": its classes are others" if has_other_classes and weights.class_names is not None else ""
-            say(f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}")
-        elif weights.class_names is None:
-            say(f"{name}: gives a head of {num_classes(weights)} classes without names, taken for the data's")
-        return _restarted(state, variables, setup)
+            reason = ": its classes are others" if has_other_classes and not unnamed else ""
+            return fitted, [f"{name}: gives all but the head ({', '.join(new_leaves)}), which starts anew{reason}"]
+        if unnamed:
+            return fitted, [
+                f"{name}: gives a head of {num_classes(weights)} classes without names, taken for the data's"
+            ]
+        return fitted, []
 
-    return Start(replace, lambda state: fitted(state) and None)
-
-
-def _restarted(state: Any, variables: dict[str, Any], setup: Setup) -> Any:
-    """Put variables into a state, and initialize its optimizer."""
-    params, model_state = variables["params"], {name: v for name, v in variables.items() if name != "params"}
-    return state.replace(params=params, model_state=model_state, opt_state=jax.jit(setup.transformation().init)(params))
+    return _start(setup, fit, adapted)
 
 
-def start_modules(setup: Setup) -> Start | None:
+def start_modules(setup: Setup, adapted: Adapted | None = None) -> Start | None:
     """Start a network of modules from the weights of `--init_from`.
 
     Args:
       setup: facts of the run; its flags must contain MODULES.
+      adapted: the model, where an adapter of its backbone learns.
 
     Returns:
       State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
@@ -203,34 +237,20 @@ def start_modules(setup: Setup) -> Start | None:
         return None
     name, class_names = f"init_from={source!r}", list(setup.spec["class_names"])
     load = functools.cache(lambda: _load(source))
-    model = adapters.adapt_dense(nn.Module(), setup.flags)
-    adapted = model if isinstance(model, Adapted) else None
 
-    def fitted(state):
-        initial = {"params": state.params, **state.model_state}
-        wanted = initial if adapted is None else adapted.network_variables(initial)
-        weights, classes = _in_modules(*load(), setup.flags.get("model"), wanted, name)
-        variables, anew = fit_modules(weights, wanted, classes == class_names, name)
-        return variables if adapted is None else adapted.rebase(initial, variables), anew, classes
-
-    def replace(state):
-        from dlcore.run.progress import say
-
-        variables, anew, classes = fitted(state)
-        if anew:
-            say(f"{name}: does not give {', '.join(anew)}, which start anew")
-        if (
-            classes not in (None, class_names)
-            and not any("/" in module for module in anew)
-            and _gives_classes(variables if adapted is None else adapted.network_variables(variables), load)
-        ):
-            say(
+    def fit(initial: dict) -> tuple[dict, list[str]]:
+        weights, classes = _in_modules(*load(), setup.flags.get("model"), initial, name)
+        variables, anew = fit_modules(weights, initial, classes == class_names, name)
+        messages = [f"{name}: does not give {', '.join(anew)}, which start anew"] if anew else []
+        gives_classes = (initial["params"].keys() & weights["params"].keys()) - {"backbone"}
+        if classes not in (None, class_names) and gives_classes and not any("/" in module for module in anew):
+            messages.append(
                 f"{name}: its layers of classes are kept, though they told {_listed(classes)} apart, "
                 f"not {_listed(class_names)}"
             )
-        return _restarted(state, variables, setup)
+        return variables, messages
 
-    return Start(replace, lambda state: fitted(state) and None)
+    return _start(setup, fit, adapted)
 
 
 def start_backbone(setup: Setup) -> Start | None:
@@ -252,52 +272,54 @@ def start_backbone(setup: Setup) -> Start | None:
         return None
     name, load = f"init_from={source!r}", functools.cache(lambda: _load(source))
 
-    def fitted(state):
-        variables = {"params": state.params, **state.model_state}
-        trained = _in_modules(*load(), setup.flags.model, variables, name)[0]
-        return fit_modules(headless(trained), headless(variables), False, name)[0]
+    def fit(initial: dict) -> tuple[dict, list[str]]:
+        trained, _ = _in_modules(*load(), setup.flags.model, initial, name)
+        fitted, _ = fit_modules(headless(trained), headless(initial), False, name)
+        backbones = {kind: initial[kind]["backbone"] | modules["backbone"] for kind, modules in fitted.items()}
+        return {**initial, **{kind: initial[kind] | {"backbone": new} for kind, new in backbones.items()}}, []
 
-    def replace(state):
-        weights = fitted(state)
-        params, model_state = (
-            jax.tree.map(lambda leaf: leaf, tree) for tree in (dict(state.params), dict(state.model_state))
-        )
-        for kind, modules in weights.items():
-            tree = params if kind == "params" else model_state[kind]
-            tree["backbone"] = {**tree["backbone"], **modules["backbone"]}
-        opt_state = jax.jit(setup.transformation().init)(params)
-        state = state.replace(params=params, model_state=model_state, opt_state=opt_state)
+    start = _start(setup, fit)
+
+    def replace(state: Any) -> Any:
+        state = start(state)
         for copy in ("teacher", "key"):
             if hasattr(state, f"{copy}_params"):
-                copies = {f"{copy}_params": params, f"{copy}_model_state": model_state}
+                copies = {f"{copy}_params": state.params, f"{copy}_model_state": state.model_state}
                 state = state.replace(**init_average(copies))
         return state
 
-    return Start(replace, lambda state: fitted(state) and None)
+    return Start(replace, start.check)
 
 
-def headless(variables: dict) -> dict:
-    """Select the backbone without its head, which models on a backbone do not use.
+def start_network(setup: Setup, without: Sequence[str] = ()) -> Start | None:
+    """Start a network of its own from the weights of `--init_from`, module by module.
 
     Args:
-      variables: collection -> module -> tree of arrays.
+      setup: facts of the run, with the flag of NETWORK.
+      without: modules that start anew whatever the weights hold, such as an embedding of another vocabulary.
 
     Returns:
-      The backbone of each collection without its head; `variables` if there is no backbone.
+      State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
+      `--init_from`.
+
+    Raises:
+      ValueError: when applied or checked: there are no such weights, or they do not fit.
     """
-    backbones = backbone_of(variables)
-    if not backbones:
-        return variables  # `fit_modules` reports what they hold
-    return {kind: {"backbone": layers} for kind, layers in backbones.items()}
+    source = setup.flags.init_from
+    if source is None:
+        return None
+    name, load = f"init_from={source!r}", functools.cache(lambda: open_weights(source, "init_from").variables())
+
+    def fit(initial: dict) -> tuple[dict, list[str]]:
+        params = {module: tree for module, tree in load()["params"].items() if module not in without}
+        variables, anew = fit_modules({"params": params}, {"params": initial["params"]}, True, name)
+        return variables, [f"{name}: does not give {', '.join(anew)}, which start anew"] if anew else []
+
+    return _start(setup, fit)
 
 
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + (f", ... ({len(names)})" if len(names) > _NAMED else "")
-
-
-def _gives_classes(variables: dict, load: Callable) -> bool:
-    """Return whether modules besides the backbone were loaded, which hold the layers of the classes."""
-    return bool((variables["params"].keys() & load()[1]["params"].keys()) - {"backbone"})
 
 
 def _load(source: str) -> tuple[str | None, dict, list[str] | None]:

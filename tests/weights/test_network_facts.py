@@ -11,12 +11,13 @@ import pytest
 from flax import linen as nn
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.weights import PUBLISHED, Weights
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import pretrained_network as module
-from dlcore.kits.training.pretrained_network import TrainedNetwork, check_fits, feature_extractor
+from dlcore.kits.training import small_classifier
 from dlcore.models.pretrained.processor import Processor
 from dlcore.run.json_files import write_json
+from dlcore.weights import network as module
+from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor
+from dlcore.weights.open import PUBLISHED, Weights
 
 FOUND = Weights("network", Path("w"), model="tiny", mean=(0.5,), std=(0.25,), spec={"num_classes": 3})
 NAMED = FOUND._replace(class_names=("a", "b", "c"))
@@ -38,7 +39,9 @@ def test_a_network_must_take_the_channels_and_tell_the_classes_apart():
 
 
 def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
-    monkeypatch.setattr(module, "create_model", lambda name, **fields: SimpleNamespace(**{"num_classes": 9} | fields))
+    for place in (module, small_classifier):
+        create = lambda name, **fields: SimpleNamespace(**{"num_classes": 9} | fields)  # noqa: E731
+        monkeypatch.setattr(place, "create_model", create)
     monkeypatch.setattr(module, "add_mlp_head", lambda model, units: (vars(model), units))
     assert module.num_classes(FOUND) == 3
     assert module.num_classes(FOUND._replace(spec={})) == 9
@@ -47,10 +50,14 @@ def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
     assert module.model_of(FOUND._replace(settings={"head": "mlp", "head_units": 7})) == ({"num_classes": 3}, 7)
     linear = FOUND._replace(settings={"head": "linear", "head_units": 7})
     assert vars(module.model_of(linear)) == {"num_classes": 3}
-    assert vars(module.default_model(Flags({"smoke": True}), num_classes=2)) == {
+    assert vars(small_classifier.default_model(Flags({"smoke": True}), num_classes=2)) == {
         "width": 16, "stem_stride": 2, "stages": (1,), "num_classes": 2,
     }  # fmt: skip
-    assert vars(module.default_model(Flags({"smoke": False}))) == {"width": 16, "stem_stride": 2, "num_classes": 9}
+    assert vars(small_classifier.default_model(Flags({"smoke": False}))) == {
+        "width": 16,
+        "stem_stride": 2,
+        "num_classes": 9,
+    }
 
 
 @pytest.mark.parametrize(
@@ -188,10 +195,10 @@ def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp
 
 def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page(monkeypatch):
     monkeypatch.setattr("dlcore.modes.train.train_page", lambda *args: args)
-    assert module.find_or_train(Flags({"network": "runs/a"})) == Path("runs/a")
+    assert small_classifier.find_or_train(Flags({"network": "runs/a"})) == Path("runs/a")
     data = dict.fromkeys(labeled_images.SETTINGS) | {"valid_fraction": 0.25, "data_dir": "d"}
     flags = {"network": None, "network_steps": 40, "smoke": True, "seed": 3, "runs": "r", "progress": False, **data}
-    name, words, what = module.find_or_train(Flags({**flags, "dataset": "digits", "input_size": 32}))
+    name, words, what = small_classifier.find_or_train(Flags({**flags, "dataset": "digits", "input_size": 32}))
     assert (name, what) == ("classification.supervised", "training a small classifier")
     assert words[:8] == [
         "--dataset=digits", "--steps=40", "--eval_every=100000", "--model=resnet8_cifar", "--model.width=16",

@@ -9,8 +9,8 @@ import pytest
 from dlcore.learner import ModelState
 from dlcore.optim.ema import ParameterEmaState, track_parameter_ema
 from dlcore.run.checkpoint import Checkpoints
-from dlcore.run.tested_weights import read_tested_weights
 from dlcore.semi_supervised.twin import TwinState
+from dlcore.weights.read import read_tested_weights
 from tests.saved_runs import save_state
 
 PARAMS = {"dense": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros((0, 3), np.float32)}}
