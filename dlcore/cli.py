@@ -35,6 +35,8 @@ from dlcore.run.endings import note_repeats, orderly_ending
 
 __all__ = ["main"]
 
+PAGES = "experiments"
+"""Package of the pages in the working directory, which the commands experiments, run and search name."""
 OTHER_WORDS = {"train": "run", "evaluate": "run", "predict": "run", "list": "experiments", "find": "experiments"}
 """What other tools call a command."""
 
@@ -176,13 +178,13 @@ def _experiments(options: argparse.Namespace) -> None:
 
     columns, words = min(shutil.get_terminal_size().columns, 120), " ".join(options.words)
     if not words:
-        text = listing("", columns) if options.all else overview(columns)
-    elif words in topics():
-        text = listing(words, columns)
+        text = listing(PAGES, "", columns) if options.all else overview(PAGES, columns)
+    elif words in topics(PAGES):
+        text = listing(PAGES, words, columns)
     else:
         from dlcore.experiment.finder import found_text
 
-        text = found_text(words, columns, None if options.all else 16)
+        text = found_text(words, PAGES, columns, None if options.all else 16)
     if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
         pydoc.pager(text)
     else:
@@ -205,7 +207,7 @@ def _run(argv: list[str]) -> int:
         print("usage: dlcore run TOPIC.NAME [--FLAG=VALUE ...]; `dlcore experiments` lists the names")
         return 0 if argv[1:2] in (["--help"], ["-h"]) else 2
     try:
-        experiment = find_experiment(argv[1])
+        experiment = find_experiment(argv[1], PAGES)
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -216,8 +218,8 @@ def _run(argv: list[str]) -> int:
 def _search(argv: list[str]) -> int:
     from dlcore.search.__main__ import main as search_main
 
-    if argv and not argv[0].startswith(("-", "experiments.")):
-        argv = [f"experiments.{argv[0]}", *argv[1:]]
+    if argv and not argv[0].startswith(("-", f"{PAGES}.")):
+        argv = [f"{PAGES}.{argv[0]}", *argv[1:]]
     return search_main(argv) or 0
 
 

@@ -131,7 +131,7 @@ def test_an_image_is_high_by_wide_by_channels(tmp_path, capsys):
 def test_run_and_search_take_the_rest_of_the_line(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr("dlcore.search.__main__.main", lambda argv: asked.append(argv))
-    monkeypatch.setattr("dlcore.experiment.catalog.find_experiment", lambda name: f"page {name}")
+    monkeypatch.setattr("dlcore.experiment.catalog.find_experiment", lambda name, package: f"page {name}")
     monkeypatch.setattr("dlcore.main.main", lambda *args: asked.append(args))
     assert cli.main(["search", "a.page", "rate=1,2", "--x"]) == 0
     assert cli.main(["search", "experiments.a.page"]) == 0
@@ -540,7 +540,7 @@ def test_of_a_model_and_its_average_the_average_is_taken_unless_it_is_refused(tm
 
 def test_a_list_is_at_most_120_columns_wide(monkeypatch):
     asked = []
-    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda topic, width: asked.append((topic, width)) or "")
+    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda package, *rest: asked.append(rest) or "")
     for columns in ("119", "121"):
         monkeypatch.setenv("COLUMNS", columns)
         assert cli.main(["experiments", "video"]) == 0

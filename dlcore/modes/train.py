@@ -1,5 +1,6 @@
 """`--mode=train`: train an experiment, or resume it."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,6 @@ from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.input_pipeline import check_input_pipeline
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import resolve
@@ -119,20 +119,19 @@ def train(run: ResolvedRun) -> int:
     return 0
 
 
-def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
+def train_page(page: Experiment, words: Sequence[str], purpose: str) -> Path:
     """Find the finished run of another experiment, or train it as its command would.
 
     Args:
-      name: name of the experiment, such as generative.autoencoder_kl.
+      page: the other experiment.
       words: arguments of its command line.
       purpose: purpose of the run, printed before it starts.
     """
-    experiment = find_experiment(name)
-    assert isinstance(experiment, Experiment)  # a study trains no network
-    run = ResolvedRun(experiment, resolve(experiment, list(words)))
+    run = ResolvedRun(page, resolve(page, list(words)))
     if not (run.folder / RESULT).exists():
         say(f"{purpose}: {run.folder}")
-        with provenance.inner_command(f"experiments.{name}", words):
+        modules = (name for name, module in sys.modules.items() if getattr(module, "__file__", None) == page.file)
+        with provenance.inner_command(next((name for name in modules if name != "__main__"), page.name), words):
             train(run)
     return run.folder
 

@@ -114,7 +114,8 @@ def experiment_of(module: str) -> Experiment:
     try:
         experiment = import_module(module).experiment
     except (ImportError, AttributeError) as error:
-        where = " in a checkout of dlcore, the working directory" if "'experiments'" in str(error) else ""
+        package = module.partition(".")[0]
+        where = f"; the working directory has no {package}" if f"'{package}'" in str(error) else ""
         raise ValueError(f"{module}: {error}; allowed: a module with an experiment{where}") from None
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{module}: a {type(experiment).__name__} without a learner; allowed: an Experiment")

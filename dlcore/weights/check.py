@@ -28,11 +28,6 @@ def origins_of(run: ResolvedRun) -> list[Weights]:
 
     Returns:
       The origins, in the order of the flags.
-
-    Raises:
-      FlagError: settings are incompatible.
-      ValueError: weights cannot be used.
-      FileNotFoundError: a named run has no checkpoint.
     """
     run.experiment.task.check(run.flags)
     optional = [s.origin(run.flags) for s in run.experiment.merged.settings.values() if s.origin is not None]
@@ -51,10 +46,6 @@ def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Weight
 
     Returns:
       The splits, with the normalization of the run's initial weights and notes about these.
-
-    Raises:
-      FlagError: settings are incompatible, or weights were trained on test examples, which `--changed_data` allows.
-      ValueError: weights cannot be used.
     """
     origins = origins_of(run) if origins is None else origins
     with activity("reading the data"):
@@ -97,9 +88,6 @@ def check_origins(origins: list[Weights], splits: Splits, changed_data: bool) ->
       origins: origins of the experiment's weights.
       splits: data of the experiment.
       changed_data: allow weights that were trained on test examples.
-
-    Raises:
-      FlagError: weights were trained on test examples that were not among their own run's test examples.
     """
     return [f"{origin.name}: {line}" for origin in origins for line in _lines(origin, splits, changed_data)]
 

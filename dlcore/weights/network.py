@@ -112,9 +112,6 @@ def open_classifier(source: str | Path | None, argument: str, headless: bool = F
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
       argument: argument that `source` was given as.
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
-
-    Raises:
-      ValueError: `source` is none of the three, or a run of something else.
     """
     weights = open_weights(PACKED if source is None else source, argument)
     require_classifier(weights, headless)
@@ -175,10 +172,6 @@ def check_studied(found: Weights, splits: Splits | None = None, changed_data: bo
 
     Returns:
       The origin, of a network that measures.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint.
-      FlagError: the network was trained on test examples.
     """
     check_saved(found)
     found = found._replace(initializes=False)
@@ -257,10 +250,6 @@ def load_network(
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
-
-    Raises:
-      ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
-      FileNotFoundError: the run has no checkpoint.
     """
     found = open_classifier(source, argument, headless)
     own = check_fits(found, channels=channels, class_names=class_names)

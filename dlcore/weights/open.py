@@ -33,8 +33,6 @@ __all__ = ["PUBLISHED", "Weights", "open_weights"]
 PUBLISHED = "published"
 """Entry of `Weights.spec` of weights that `from_pretrained` loads."""
 ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, a packed .npz, or hf:ORG/NAME"
-FILES = ("config.json", "data.npz", "checkpoints", "result.json", "model.json", "model.safetensors")
-"""Files of a source, which is read again where one of them has changed."""
 
 
 class Weights(NamedTuple):
@@ -122,10 +120,6 @@ class Weights(NamedTuple):
 
         Returns:
           Variables of the network, NumPy arrays: of a run as it was tested, with its adapter written into the network.
-
-        Raises:
-          ValueError: a file is damaged, or the run's adapter is no part of the parameters.
-          FileNotFoundError: the run has no checkpoint.
         """
         if self.page is not None:
             variables = self.read().variables
@@ -145,10 +139,6 @@ class Weights(NamedTuple):
 
         Args:
           *fields: further fields of the run's state, such as codebook.
-
-        Raises:
-          FileNotFoundError: the run has no checkpoint.
-          OSError: no checkpoint can be read.
         """
         selects_best, step = self.settings.get("select") == "best", None
         if selects_best and self.monitor_mode is None:
@@ -173,15 +163,14 @@ def open_weights(source: str | Path, argument: str) -> Weights:
     path = Path(source)
     if not path.exists():
         return _open(path, argument)
-    return _open_once(path, argument, tuple(_changed(file) for file in (path, *(path / name for name in FILES))))
-
-
-def _changed(file: Path) -> int:
-    return file.stat().st_mtime_ns if file.exists() else 0
+    files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+    stats = [(file, file.lstat()) for file in files]
+    return _open_once(path, argument, tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats))
 
 
 @functools.lru_cache(maxsize=8)
-def _open_once(path: Path, argument: str, changed: tuple[int, ...]) -> Weights:
+def _open_once(path: Path, argument: str, files: tuple[tuple, ...]) -> Weights:
+    """Open a source, again only where one of its files has changed."""
     return _open(path, argument)
 
 

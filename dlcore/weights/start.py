@@ -105,11 +105,8 @@ class Start(NamedTuple):
 def open_classifier_of_model(flags: Flags) -> Weights | None:
     """Open the weights of `--init_from` for a classifier.
 
-    Args:
-      flags: `init_from`, `model` and its fields; a `model` of None is that of the weights.
-
     Returns:
-      The weights; None without `--init_from`.
+      The weights, of `--model` where it is given; None without `--init_from`.
     """
     if flags.init_from is None:
         return None
@@ -121,9 +118,6 @@ def open_classifier_of_model(flags: Flags) -> Weights | None:
 
 def open_modules(flags: Flags) -> Weights | None:
     """Open the weights of `--init_from` for a network of modules.
-
-    Args:
-      flags: `init_from`, and `model` if the experiment has a backbone.
 
     Returns:
       The weights; None without `--init_from`.
@@ -173,7 +167,6 @@ def start_classifier(
     A head for other classes is initialized anew, even if their number is the same.
 
     Args:
-      setup: facts of the run; errors name its flag `init_from`, its spec has the class names.
       open_source: opens the weights of the flags, of the model that `--model` names; called only when they are needed,
         so not in a resumed run.
       keep_unnamed: keep a head with the right number of classes if their names were not recorded.
@@ -181,11 +174,7 @@ def start_classifier(
       adapted: the model, where an adapter learns in place of the network.
 
     Returns:
-      State -> State with the weights and a new optimizer state; it logs what is initialized anew. None without
-      `--init_from`.
-
-    Raises:
-      ValueError: when applied or checked: the weights are of another model, or do not fit.
+      State -> State with the weights and a new optimizer; it logs what starts anew. None without `--init_from`.
     """
     if setup.flags.get("init_from") is None:
         return None
@@ -222,15 +211,10 @@ def start_modules(setup: Setup, adapted: Adapted | None = None) -> Start | None:
     """Start a network of modules from the weights of `--init_from`.
 
     Args:
-      setup: facts of the run; its flags must contain MODULES.
       adapted: the model, where an adapter of its backbone learns.
 
     Returns:
-      State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
-      `--init_from`.
-
-    Raises:
-      ValueError: when applied or checked: there are no such weights, or they do not fit.
+      State -> State with the weights and a new optimizer; it logs what starts anew. None without `--init_from`.
     """
     source = setup.flags.get("init_from")
     if source is None:
@@ -258,14 +242,8 @@ def start_backbone(setup: Setup) -> Start | None:
 
     A teacher or a key encoder starts as a copy of the student.
 
-    Args:
-      setup: facts of the run, with the flags of MODULES and `model`.
-
     Returns:
-      State -> State with the backbone's weights and a new optimizer state; None without `--init_from`.
-
-    Raises:
-      ValueError: when applied or checked: there is no such backbone, or it does not fit.
+      State -> State with the backbone's weights and a new optimizer; None without `--init_from`.
     """
     source = setup.flags.get("init_from")
     if source is None:
@@ -295,15 +273,10 @@ def start_network(setup: Setup, without: Sequence[str] = ()) -> Start | None:
     """Start a network of its own from the weights of `--init_from`, module by module.
 
     Args:
-      setup: facts of the run, with the flag of NETWORK.
       without: modules that start anew whatever the weights hold, such as an embedding of another vocabulary.
 
     Returns:
-      State -> State with the weights and a new optimizer state, which logs what is initialized anew; None without
-      `--init_from`.
-
-    Raises:
-      ValueError: when applied or checked: there are no such weights, or they do not fit.
+      State -> State with the weights and a new optimizer; it logs what starts anew. None without `--init_from`.
     """
     source = setup.flags.init_from
     if source is None:

@@ -19,6 +19,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.labeled_images import Classification
 from dlcore.weights.network import TrainedNetwork, check_fits, load_network, model_of, open_classifier
+from experiments.classification.supervised import experiment as supervised
 
 TEACHER = small_classifier.SETTINGS["network"]._replace(origin=lambda flags: teacher_origin(flags))
 
@@ -57,7 +58,7 @@ def channels_of(setup: Setup):
 
 
 def load_teacher(setup: Setup) -> TrainedNetwork:
-    source = small_classifier.find_or_train(setup.flags)
+    source = small_classifier.find_or_train(setup.flags, supervised)
     return load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
 
 

@@ -14,13 +14,14 @@ from dlcore.generative import edm
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.denoised_images import DenoisedImages
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 experiment = Experiment(
     __file__,
     __doc__,
     edm.learner,
-    task=DenoisedImages(),
+    task=DenoisedImages(classifier=classifier),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},
 )

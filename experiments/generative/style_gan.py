@@ -32,6 +32,7 @@ from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
 from dlcore.weights.network import feature_extractor
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 STEP = 0.01
@@ -84,7 +85,7 @@ class StyledImages(ImageGeneration):
         evaluators = super().evaluators(setup, splits, split)
         if split != "test":
             return evaluators
-        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec)
+        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec, self.classifier)
         extract = feature_extractor(network)
 
         def features(images: np.ndarray) -> np.ndarray:
@@ -157,7 +158,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=StyledImages(),
+    task=StyledImages(classifier=classifier),
     optimizer=GANAdam(learning_rate=1e-3, momentum=0.0),
     modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
     defaults={

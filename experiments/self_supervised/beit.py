@@ -32,6 +32,7 @@ from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.masked_patches import SMALL, SMALLEST, MaskedPatches
 from dlcore.weights.open import Weights
 from dlcore.weights.start import Start
+from experiments.generative.vq_vae import experiment as vq_vae
 
 VQ_VAE = "generative.vq_vae"
 """The page of the first phase."""
@@ -52,7 +53,7 @@ def first_phase(flags: Flags) -> Path:
     """Find the run of the tokenizer, or train it."""
     words = [] if flags.smoke else [f"--steps={flags.tokenizer_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SHARED if flags.get(name) is not None]
-    return earlier_run.find_or_train(flags, "tokenizer", VQ_VAE, [*words, *earlier_run.words_of(flags, "vqvae")])
+    return earlier_run.find_or_train(flags, "tokenizer", vq_vae, [*words, *earlier_run.words_of(flags, "vqvae")])
 
 
 @dataclasses.dataclass(frozen=True)

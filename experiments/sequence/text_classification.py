@@ -44,6 +44,8 @@ from dlcore.sequence import text_classification
 from dlcore.sequence.text_classification import PADDING, TextClassifier
 from dlcore.transfer.frozen import PartlyFrozen
 from dlcore.weights.start import Start
+from experiments.sequence.language_model import experiment as gpt2
+from experiments.sequence.masked_language_model import experiment as bert
 
 NUM_SHOWN = 12
 
@@ -155,7 +157,7 @@ class LabeledTexts(Task):
         return {"model": PartlyFrozen(model, parts.parts_of(unfolded(flags)))}
 
     def start(self, setup: Setup) -> Start | None:
-        return text_encoders.start(setup)
+        return text_encoders.start(setup, {"gpt2": gpt2, "bert": bert})
 
     def expected_loss(self, setup: Setup) -> float:
         return math.log(setup.spec["num_classes"])

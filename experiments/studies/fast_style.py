@@ -32,6 +32,7 @@ from dlcore.report.figure import new_figure
 from dlcore.tasks.optimized_images import average_pooling
 from dlcore.weights.network import load_network
 from experiments.interpretability import fast_style as page
+from experiments.interpretability.fast_style import experiment as fast_style
 
 OPTIMIZED, PASS, PHOTOGRAPH = "optimized", "one pass", "photograph"
 
@@ -153,7 +154,7 @@ def study(
     """
     if run is None:
         words = ["--smoke"] if tiny else [f"--steps={steps}"]
-        run = train_page("interpretability.fast_style", words, "training a style network")
+        run = train_page(fast_style, words, "training a style network")
     return report(compare(Path(run), num_images, optimizer_steps))
 
 

@@ -43,7 +43,6 @@ from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encode
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Experiment, Headline, PositiveInt, Splits, Study, StudyResult
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.learner import root_key
 from dlcore.main import main
@@ -55,6 +54,8 @@ from dlcore.self_supervised.networks import pool_features
 from dlcore.semi_supervised.twin import TwinState
 from dlcore.weights.network import check_studied, load_network
 from dlcore.weights.open import Weights, open_weights
+from experiments import find_experiment
+from experiments.self_supervised.moco import experiment as moco
 
 METHODS = {"linear": "linear probe", "knn": "k-NN", "fine_tune": "fine-tuned"}
 ARMS = {"trained": BLUE, "untrained": GRAY, "pixels": VERMILION}
@@ -254,7 +255,7 @@ def study(
     if source_run is None:
         words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
         small = ["--smoke", "--model.width=4"] if miniature else []
-        source_run = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
+        source_run = origin(train_page(moco, [*small, *words], "training MoCo on digits"))
     network = load_encoder(check_studied(source_run, splits, changed_data))
     converted(network.encoder, network.image_shape, splits.spec["image_shape"])
     rows = []

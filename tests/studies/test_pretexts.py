@@ -101,8 +101,9 @@ def test_a_pretext_is_the_page_of_its_name(monkeypatch):
     for name in ("rotation", "simclr"):
         with pytest.raises(KeyboardInterrupt):
             study.measured(name, [])
-        assert study.find_experiment(f"self_supervised.{name}").learner.__module__.endswith(f".{name}")
-    assert asked == [("self_supervised.rotation", "rotation"), ("self_supervised.simclr", "simclr")]
+    assert [(page.name, page.learner.__module__, title) for page, title in asked] == [
+        (f"self_supervised.{name}", f"dlcore.self_supervised.{name}", name) for name in ("rotation", "simclr")
+    ]
     rows = [{"split": split, "knn": value} for split, value in (("train", 1), ("test", 2), ("valid", 3))]
     monkeypatch.setattr(train, "train_page", lambda *_: "folder")
     monkeypatch.setattr(study, "read_metrics", {"folder": rows}.get)

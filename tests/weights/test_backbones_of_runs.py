@@ -9,7 +9,6 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -19,6 +18,7 @@ from dlcore.semi_supervised.twin import TwinState
 from dlcore.weights.fit import backbone_of, fit_modules
 from dlcore.weights.network import load_network, open_classifier
 from dlcore.weights.start import _load, start_backbone
+from experiments import find_experiment
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
 from experiments.transfer.fine_tuning import _with_missing_layers

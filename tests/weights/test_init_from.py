@@ -10,7 +10,6 @@ import optax
 import pytest
 from flax import struct
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -23,6 +22,7 @@ from dlcore.weights.fit import fit_modules
 from dlcore.weights.open import Weights
 from dlcore.weights.read import save_weights
 from dlcore.weights.start import open_classifier_of_model, open_modules, start_backbone, start_classifier, start_modules
+from experiments import find_experiment
 from experiments.detection.localization import experiment as localization
 from experiments.detection.single_stage import experiment as single_stage
 from experiments.segmentation.unet import experiment as unet

@@ -11,6 +11,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import small_classifier
 from dlcore.models.pretrained.processor import Processor
@@ -195,11 +196,14 @@ def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp
 
 def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page(monkeypatch):
     monkeypatch.setattr("dlcore.modes.train.train_page", lambda *args: args)
-    assert small_classifier.find_or_train(Flags({"network": "runs/a"})) == Path("runs/a")
+    assert small_classifier.find_or_train(Flags({"network": "runs/a"}), None) == Path("runs/a")
     data = dict.fromkeys(labeled_images.SETTINGS) | {"valid_fraction": 0.25, "data_dir": "d"}
     flags = {"network": None, "network_steps": 40, "smoke": True, "seed": 3, "runs": "r", "progress": False, **data}
-    name, words, what = small_classifier.find_or_train(Flags({**flags, "dataset": "digits", "input_size": 32}))
-    assert (name, what) == ("classification.supervised", "training a small classifier")
+    flags = Flags({**flags, "dataset": "digits", "input_size": 32})
+    page, words, what = small_classifier.find_or_train(flags, "the page")
+    assert (page, what) == ("the page", "training a small classifier")
+    with pytest.raises(FlagError, match=r"^--network=None: the page names no classifier to train; allowed: a trained"):
+        small_classifier.find_or_train(flags, None)
     assert words[:8] == [
         "--dataset=digits", "--steps=40", "--eval_every=100000", "--model=resnet8_cifar", "--model.width=16",
         "--model.stem_stride=2", "--model.stages=(1,)", "--augment=none",

@@ -12,7 +12,6 @@ import pytest
 
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -27,6 +26,7 @@ from dlcore.weights.network import check_studied, open_classifier
 from dlcore.weights.open import Weights, open_weights
 from dlcore.weights.read import save_weights
 from dlcore.weights.start import start_classifier
+from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative import control_net
 from experiments.interpretability import attribution, deep_dream, feature_space
@@ -308,13 +308,15 @@ def test_a_named_run_is_found_and_another_one_trained_with_the_flags_that_both_s
     folder, calls = run_of_ppo
     values = {"expert": None, "seed": 5, "runs": "runs", "progress": None, "smoke": True, "net.width": 3}
     flags = Flags(values, {"net": ("net.width",)})
-    assert earlier_run.find_or_train(flags, "expert", "rl.ppo", ["--a=1"]) == Path("trained")
-    assert calls.pop() == ("rl.ppo", ["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
-    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", "rl.ppo", [])
+    assert earlier_run.find_or_train(flags, "expert", "ppo", ["--a=1"]) == Path("trained")
+    assert calls.pop() == ("ppo", ["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
+    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", "ppo", [])
     assert calls.pop()[1] == ["--seed=5", "--runs=runs", "--progress=False"]
     named = flags.replace(expert=str(folder))
-    assert earlier_run.find_or_train(named, "expert", "rl.ppo", []) == folder
-    assert calls == [(folder, "expert")]
+    assert earlier_run.find_or_train(named, "expert", "ppo", []) == folder
+    assert not calls
+    with pytest.raises(FlagError, match=r"^--expert=None: the task names no page to train it by; allowed: the folder"):
+        earlier_run.find_or_train(flags, "expert", None, [])
     assert earlier_run.origin(named, "expert", "rl.ppo", "net").path == folder
     with pytest.raises(ValueError, match=r"expert='.*': trained with net\.width=3; allowed: 4, as in this run"):
         earlier_run.origin(named.replace(**{"net.width": 4}), "expert", "rl.ppo", "net")

@@ -4,7 +4,7 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.evaluators.frechet import frechet_evaluator
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
@@ -85,11 +85,12 @@ def data(flags: Flags) -> Splits:
     )
 
 
-def network_of(flags: Flags, spec: dict) -> TrainedNetwork:
+def network_of(flags: Flags, spec: dict, page: Experiment | None = None) -> TrainedNetwork:
     """Load the feature extractor, or train it; images are resized to its input, gray images fill its three channels.
 
     Args:
       spec: facts of the data; must contain `image_shape` and `num_classes`.
+      page: page of the small classifier.
 
     Returns:
       The network of `--frechet_network`, else of `--network`, else a small classifier of the images; for images without
@@ -99,7 +100,7 @@ def network_of(flags: Flags, spec: dict) -> TrainedNetwork:
     path = flags.frechet_network or flags.network
     if path is None:
         shipped = spec["num_classes"] == 1 or flags.get("smoke")
-        path = PACKED if shipped else small_classifier.find_or_train(flags)
+        path = PACKED if shipped else small_classifier.find_or_train(flags, page)
     channels = image_shape[-1]
     channels, headless = None if channels == 1 else channels, is_published(path) and bool(flags.frechet_network)
     network = load_network(path, argument, channels=channels, headless=headless)
@@ -107,16 +108,20 @@ def network_of(flags: Flags, spec: dict) -> TrainedNetwork:
     return network._replace(input_size=network.side) if resized else network
 
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+def evaluators(setup: Setup, splits: Splits, split: str, page: Experiment | None = None) -> list[Evaluator]:
     """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
     `--frechet_network`, or else `--network`, names the feature extractor.
+
+    Args:
+      split: "valid" while training, or "test".
+      page: page of the small classifier.
 
     Returns:
       The Fréchet distance and the kernel distance, and for the test split precision, recall, density and coverage, with
       intervals; none for fewer than two real images.
     """
-    features = feature_extractor(network_of(setup.flags, setup.spec))
+    features = feature_extractor(network_of(setup.flags, setup.spec, page))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     if len(real) < 2:  # no covariance
         return []
@@ -127,19 +132,22 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     return [frechet_evaluator(features, reference, source, intervals=split == "test")]
 
 
-def reconstruction_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+def reconstruction_evaluators(
+    setup: Setup, splits: Splits, split: str, page: Experiment | None = None
+) -> list[Evaluator]:
     """Build the evaluators of the distance from reconstructed test images to the test images, at the end of a run.
 
     `--frechet_network`, or else `--network`, names the feature extractor.
 
     Args:
       split: "valid" while training, or "test".
+      page: page of the small classifier.
 
     Returns:
       The Fréchet distance and the kernel distance of `reconstruction` among the outputs of `predict`; none for "valid",
       and none for fewer than two images.
     """
-    network = network_of(setup.flags, setup.spec)  # a bad --network is an error before training
+    network = network_of(setup.flags, setup.spec, page)  # a bad --network is an error before training
     images = splits.test.take(setup.flags.num_samples)
     if split == "valid" or len(images) < 2:
         return []

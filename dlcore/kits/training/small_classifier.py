@@ -5,8 +5,9 @@ from typing import Any
 
 from flax import linen as nn
 
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
+from dlcore.experiment.setting import FlagError, Setting
 from dlcore.kits.images import labeled_images
 from dlcore.learner import Range
 from dlcore.models import create_model
@@ -24,21 +25,24 @@ _DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset"
 """The settings that decide which images there are, and in which split."""
 
 
-def find_or_train(flags: Flags) -> Path:
+def find_or_train(flags: Flags, page: Experiment | None) -> Path:
     """Find the network that `--network` names; without one, train a small classifier.
 
-    That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
+    That is a run of the page like any other, so that the next experiment finds it finished
     and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
     network has seen the page's test images.
 
     Args:
       flags: `network`, `network_steps`, and the data's.
+      page: page of a classifier of images; None trains none.
 
     Returns:
       The folder or file, for `load_network`.
     """
     if flags.network is not None:
         return Path(flags.network)
+    if page is None:
+        raise FlagError("--network=None: the page names no classifier to train; allowed: a trained network")
     from dlcore.modes.train import train_page
 
     words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
@@ -50,7 +54,7 @@ def find_or_train(flags: Flags) -> Path:
     words += [
         f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
     ]
-    return train_page("classification.supervised", words, "training a small classifier")
+    return train_page(page, words, "training a small classifier")
 
 
 def default_model(flags: Flags, **fields: Any) -> nn.Module:
