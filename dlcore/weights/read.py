@@ -135,7 +135,9 @@ class _Leaves(set[Keys]):
 
 
 def _field_keys(leaves: _Leaves) -> Callable[[str], Keys]:
-    """Say where a field of the state is saved; beside a supervised baseline, as `TwinState` saves the technique's."""
+    """Say where a field is saved: of several seeds in `SeedsState`, beside a supervised baseline in `TwinState`."""
+    if leaves.below(("state", "inner")):
+        return lambda name: ("state", "inner", name)
     if not leaves.below(("state", "others", "technique")):
         return lambda name: ("state", name)
     split = {name: ("state", name, "technique") for name in ("params", "opt_state")}

@@ -44,7 +44,7 @@ __all__ = [
     "start_network",
 ]
 
-_CLASSIFIER = Setting(
+INIT_FROM = Setting(
     None,
     "weights to start from: the folder of a run (of a classifier, or the backbone of a pretext, a detector or a "
     "segmenter), a folder of `dlcore convert` or a packed .npz; a head of other classes starts anew",
@@ -52,11 +52,11 @@ _CLASSIFIER = Setting(
     essential=True,
     origin=lambda flags: open_classifier_of_model(flags),
 )
-CLASSIFIER = {"init_from": _CLASSIFIER}
+CLASSIFIER = {"init_from": INIT_FROM}
 """The flag of a classifier."""
 
 MODULES = {
-    "init_from": _CLASSIFIER._replace(
+    "init_from": INIT_FROM._replace(
         help="weights to start from: the folder of a run, of which the modules that both networks have are taken; of a "
         "classifier or a pretext for the backbone, also as a packed .npz; or a folder of `dlcore convert` with either",
         origin=lambda flags: open_modules(flags),
@@ -65,7 +65,7 @@ MODULES = {
 """The flag of a network of modules: a detector, a segmenter or a pretext."""
 
 NETWORK = {
-    "init_from": _CLASSIFIER._replace(
+    "init_from": INIT_FROM._replace(
         help="weights to start from: hf:ORG/NAME or a folder as a hub serves it, which set the network's fields too, "
         "or the folder of a run of this page; what they lack starts anew",
         identity="if changed",
@@ -135,7 +135,7 @@ def open_modules(flags: Flags) -> Weights | None:
 
 
 def _start(setup: Setup, fit: Callable[[dict], tuple[dict, list[str]]], adapted: Adapted | None = None) -> Start:
-    """Build the start of a network from its initial variables -> (its variables, messages); its optimizer is new."""
+    """Build the start from `fit`, initial variables -> (variables, messages); the optimizer starts anew."""
 
     def fitted(state: Any) -> tuple[dict, list[str]]:
         initial = {"params": state.params, **getattr(state, "model_state", {})}
