@@ -35,6 +35,8 @@ from dlcore.run.endings import note_repeats, orderly_ending
 
 __all__ = ["main"]
 
+PAGES = "experiments"
+"""Package of the pages in the working directory, which the commands experiments, run and search name."""
 OTHER_WORDS = {"train": "run", "evaluate": "run", "predict": "run", "list": "experiments", "find": "experiments"}
 """What other tools call a command."""
 
@@ -176,13 +178,13 @@ def _experiments(options: argparse.Namespace) -> None:
 
     columns, words = min(shutil.get_terminal_size().columns, 120), " ".join(options.words)
     if not words:
-        text = listing("", columns) if options.all else overview(columns)
-    elif words in topics():
-        text = listing(words, columns)
+        text = listing(PAGES, "", columns) if options.all else overview(PAGES, columns)
+    elif words in topics(PAGES):
+        text = listing(PAGES, words, columns)
     else:
         from dlcore.experiment.finder import found_text
 
-        text = found_text(words, columns, None if options.all else 16)
+        text = found_text(words, PAGES, columns, None if options.all else 16)
     if sys.stdout.isatty() and text.count("\n") >= shutil.get_terminal_size().lines:
         pydoc.pager(text)
     else:
@@ -205,7 +207,7 @@ def _run(argv: list[str]) -> int:
         print("usage: dlcore run TOPIC.NAME [--FLAG=VALUE ...]; `dlcore experiments` lists the names")
         return 0 if argv[1:2] in (["--help"], ["-h"]) else 2
     try:
-        experiment = find_experiment(argv[1])
+        experiment = find_experiment(argv[1], PAGES)
     except FlagError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -216,8 +218,8 @@ def _run(argv: list[str]) -> int:
 def _search(argv: list[str]) -> int:
     from dlcore.search.__main__ import main as search_main
 
-    if argv and not argv[0].startswith(("-", "experiments.")):
-        argv = [f"experiments.{argv[0]}", *argv[1:]]
+    if argv and not argv[0].startswith(("-", f"{PAGES}.")):
+        argv = [f"{PAGES}.{argv[0]}", *argv[1:]]
     return search_main(argv) or 0
 
 
@@ -387,8 +389,8 @@ def _convert(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from dlcore.kits.training.pretrained_network import load_network, published_source
     from dlcore.models.pretrained import save_pretrained
+    from dlcore.weights.network import load_network, published_source
 
     if options.model is not None:
         raise ValueError(f"model={options.model!r}: of no use with --to=safetensors; allowed: no --model")
@@ -406,7 +408,7 @@ def _convert_to_dlcore(options: argparse.Namespace) -> None:
     from dlcore.models import load_torch
     from dlcore.models.torch_weights import count_classes, head_paths
     from dlcore.models.weight_files import read_state_dict
-    from dlcore.run.weights import save_weights
+    from dlcore.weights.read import save_weights
 
     out = options.out or _converted(options.file)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):

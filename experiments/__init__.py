@@ -3,7 +3,20 @@
 import gc
 import sys
 
+from dlcore.experiment import catalog
 from dlcore.run.endings import one_line_while_importing
+
+__all__ = ["experiment_names", "find_experiment"]
+
+
+def find_experiment(name: str):
+    """Import the experiment or study TOPIC.NAME."""
+    return catalog.find_experiment(name, __name__)
+
+
+def experiment_names() -> list[catalog.Entry]:
+    """List the experiments and studies."""
+    return catalog.experiment_names(__name__)
 
 
 class _CloseName:

@@ -35,6 +35,7 @@ LAYERS = [
     TOPICS,
     ["run"],
     ["experiment"],
+    ["weights"],
     ["modes"],
     ["kits"],
     ["tasks"],

@@ -8,8 +8,8 @@ from dlcore.run.checkpoint import Checkpoints
 __all__ = ["save_state"]
 
 
-def save_state(folder: Path, state: Any) -> None:
-    """Write a checkpoint of step 1, to a run's folder."""
+def save_state(folder: Path, state: Any, step: int = 1) -> None:
+    """Write a checkpoint to a run's folder."""
     store = Checkpoints(folder / "checkpoints")
-    store.save(1, {"state": state}, {})
+    store.save(step, {"state": state}, {})
     store.close()

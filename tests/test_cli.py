@@ -131,7 +131,7 @@ def test_an_image_is_high_by_wide_by_channels(tmp_path, capsys):
 def test_run_and_search_take_the_rest_of_the_line(monkeypatch, capsys):
     asked = []
     monkeypatch.setattr("dlcore.search.__main__.main", lambda argv: asked.append(argv))
-    monkeypatch.setattr("dlcore.experiment.catalog.find_experiment", lambda name: f"page {name}")
+    monkeypatch.setattr("dlcore.experiment.catalog.find_experiment", lambda name, package: f"page {name}")
     monkeypatch.setattr("dlcore.main.main", lambda *args: asked.append(args))
     assert cli.main(["search", "a.page", "rate=1,2", "--x"]) == 0
     assert cli.main(["search", "experiments.a.page"]) == 0
@@ -300,7 +300,7 @@ def test_convert_stores_the_normalization_that_it_is_given(words, mean, std, mon
     import numpy as np
 
     from dlcore import models
-    from dlcore.experiment.weights import open_weights
+    from dlcore.weights.open import open_weights
 
     np.savez(tmp_path / "FILE.npz", weight=np.zeros(3))
     monkeypatch.setattr(models, "load_torch", lambda name, weights, **fields: {"params": weights})
@@ -318,8 +318,8 @@ def test_a_segmenter_of_three_classes_is_converted(tmp_path, capsys):
     import numpy as np
 
     from dlcore.models import create_model
-    from dlcore.run.weights import load_weights
     from dlcore.segmentation.torch_segmenters import NAMES, example_inputs
+    from dlcore.weights.read import load_weights
     from tests.detection.test_published_names import torch_zeros
 
     model = create_model("lraspp_mobilenet_v3_large").clone(num_classes=3)
@@ -339,8 +339,8 @@ def test_a_file_without_a_head_is_converted_without_one(tmp_path, capsys):
     """As DINO and MoCo publish: a page that trains a head starts from it, one that needs a classifier refuses it."""
     import numpy as np
 
-    from dlcore.kits.training.pretrained_network import load_network, open_classifier
     from dlcore.models.torch_weights import head_paths, torch_names
+    from dlcore.weights.network import load_network, open_classifier
 
     leaves = torch_weights_of("mlp")
     names = torch_names("mlp")
@@ -511,7 +511,7 @@ def test_a_run_is_published_under_the_names_of_what_it_started_from(tmp_path, mo
     from types import SimpleNamespace
 
     saved = []
-    module = "dlcore.kits.training.pretrained_network."
+    module = "dlcore.weights.network."
     network = SimpleNamespace(name="resnet18", class_names=("a", "b", "c"), variables="variables")
     monkeypatch.setattr(module + "published_source", lambda file, argument: f"source of {argument}")
     monkeypatch.setattr(module + "load_network", lambda file, argument: network)
@@ -540,7 +540,7 @@ def test_of_a_model_and_its_average_the_average_is_taken_unless_it_is_refused(tm
 
 def test_a_list_is_at_most_120_columns_wide(monkeypatch):
     asked = []
-    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda topic, width: asked.append((topic, width)) or "")
+    monkeypatch.setattr("dlcore.experiment.catalog.listing", lambda package, *rest: asked.append(rest) or "")
     for columns in ("119", "121"):
         monkeypatch.setenv("COLUMNS", columns)
         assert cli.main(["experiments", "video"]) == 0

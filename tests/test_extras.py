@@ -12,11 +12,11 @@ from dlcore.data.masks import masks_to_rles
 from dlcore.data.video_files import open_video, read_frames
 from dlcore.data.words import BytePairs
 from dlcore.evaluators.coco import coco_evaluator, coco_map
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.study import Study, run_study
 from dlcore.extras import EXTRAS, MissingPackage, require
 from dlcore.main import run
 from dlcore.rl import environments
+from experiments import find_experiment
 from tests.overriding import with_task
 
 ROOT = Path(__file__).resolve().parents[1]

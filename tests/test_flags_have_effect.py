@@ -68,7 +68,7 @@ ELSEWHERE = {
     "mask_prompt": ("dlcore/tasks/prompt_results.py", "--mode=predict reads the mask"),
     "mesh_resolution": ("experiments/vision3d/implicit_surface.py", "the report draws the mesh"),
     "min_count": ("dlcore/kits/vision_language/captioned_images.py", "the words of drawn captions are known"),
-    "network_steps": ("dlcore/kits/training/pretrained_network.py", "the network, a run of its own, is short"),
+    "network_steps": ("dlcore/kits/training/small_classifier.py", "the network, a run of its own, is short"),
     "num_drawn": ("dlcore/kits/generative/samples.py", "--mode=predict draws the samples"),
     "own_size": ("dlcore/kits/images/prediction.py", "--mode=predict reads the images"),
     "plateau_patience": ("dlcore/modes/train.py", "the hook of --schedule=plateau is made there"),

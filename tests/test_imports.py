@@ -335,6 +335,17 @@ def test_every_exception_is_used_and_says_why():
     assert all(len(reason.split()) > 2 for reason in ALLOWED.values())
 
 
+def test_the_library_imports_no_page():
+    """A page is given to dlcore as an object; the command `dlcore` and the words that it records name the package."""
+    named = set()
+    for path in sources("dlcore"):
+        for node in ast.walk(ast.parse((ROOT / path).read_text())):
+            text = node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else ""
+            if re.match(r"experiments(\.\w*)*$", text):
+                named.add(str(path))
+    assert named == {"dlcore/cli.py", "dlcore/run/provenance.py"}
+
+
 @pytest.mark.parametrize("room", ROOMS)
 def test_importing_makes_no_arrays_and_asks_for_no_devices(room):
     # The cells of the tutorial's chapters are run as notebooks, and never imported.

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from dlcore.experiment import Experiment
-from dlcore.experiment.catalog import find_experiment
 from dlcore.extras import EXTRAS
+from experiments import find_experiment
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = "experiments.classification.supervised"

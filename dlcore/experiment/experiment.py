@@ -20,7 +20,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from dlcore.experiment.parts import Parts, Sanity
 from dlcore.experiment.setting import Setting, field_settings
@@ -101,6 +101,9 @@ class Experiment:
       smoke: values under `--smoke`; empty takes the task's.
       packages: names of required packages in `dlcore.extras`, checked before any work; empty takes the task's.
     """
+
+    is_page: ClassVar[bool] = True
+    """A part that names a page has its object, which is no part."""
 
     file: str
     doc: str

@@ -1,6 +1,6 @@
 """`dlcore experiments WORD`: everything that a word is about, most relevant first.
 
-Searched are the pages of experiments/, networks of all kinds, published architectures, losses, metrics, optimizers,
+Searched are the pages of a package, networks of all kinds, published architectures, losses, metrics, optimizers,
 flags, the other files of dlcore, and the chapters and guides of docs/. A hit in a name counts more than one in a title
 (the first line of a docstring), and that more than one in the text; whole words count more than words that begin so;
 benches and studies come last.
@@ -105,17 +105,17 @@ def _imported_text(path: Path) -> str:
     package, paths = Path(__file__).resolve().parents[1], []
     imports = r"^from dlcore\.([\w.]+) import \(?([\w, \n]+)"
     for module, names in re.findall(imports, path.read_text(encoding="utf-8"), re.MULTILINE):
-        if module.split(".")[0] not in ("experiment", "kits", "main", "learner", "run"):
+        if module.split(".")[0] not in ("experiment", "kits", "main", "learner", "run", "weights"):
             folder = package / module.replace(".", "/")
             paths += [folder.with_suffix(".py"), *(folder / f"{name}.py" for name in re.findall(r"\w+", names))]
     return "".join(_docstrings(path) for path in paths if path.exists())
 
 
 @functools.cache
-def _items() -> tuple[Item, ...]:
+def _items(package_of_pages: str) -> tuple[Item, ...]:
     package = Path(__file__).resolve().parents[1]
     items, techniques = [], set()
-    for entry in experiment_names():
+    for entry in experiment_names(package_of_pages):
         technique = package / entry.path.parent.name / entry.path.name
         techniques.add(technique)
         text = "".join(_docstrings(path) for path in (entry.path, technique) if path.exists())
@@ -128,7 +128,7 @@ def _items() -> tuple[Item, ...]:
     names = re.findall(r'^    "(\w+)": lambda rate', (package / "optim/builder.py").read_text(), re.MULTILINE)
     items += [Item("optimizer", name, f"--optimizer={name}") for name in names]
     flags: dict[str, str] = {}
-    for folder in ("experiment", "search", "tasks", "modes", "kits"):
+    for folder in ("experiment", "weights", "search", "tasks", "modes", "kits"):
         for path in (package / folder).rglob("*.py"):
             settings = r'(?:"([a-z][\w.]*)": |^([A-Z_]+) = )Setting\((?:"\w*", |[^"]*?\s)"([^"\n]+)"'
             for name, constant, title in re.findall(settings, path.read_text(), re.MULTILINE):
@@ -188,11 +188,12 @@ def _rank(item: Item, words: str, whole: re.Pattern, start: re.Pattern) -> int |
     return next((later + rank for rank, (search, text) in enumerate(tries, 1) if search(text)), None)
 
 
-def find(words: str) -> list[Item]:
+def find(words: str, package: str) -> list[Item]:
     """Find what a word is about.
 
     Args:
       words: a word, or several that follow each other; case, hyphens and line breaks do not matter.
+      package: name of the package of the pages, such as experiments.
 
     Returns:
       The items, most relevant first; where no page has the word, also the pages that import a file of dlcore that has.
@@ -202,11 +203,11 @@ def find(words: str) -> list[Item]:
     """
     whole, start = _patterns(words)
     letters = ["".join(words_of(text).split()) for text in _meanings(words)]
-    items = [*_items(), *_published()]
+    items = [*_items(package), *_published()]
     close = [item for item in items if any(text in _letters(item) for text in letters)]
     ranks = {item: rank for item in close if (rank := _rank(item, words, whole, start)) is not None}
     if not any(item.kind == "page" for item in ranks):
-        paths = {entry.name: entry.path for entry in experiment_names()}
+        paths = {entry.name: entry.path for entry in experiment_names(package)}
         ranks |= {i: 9 for i in items if i.kind == "page" and whole.search(_imported_text(paths[i.name]))}
     kinds = list(dict.fromkeys(item.kind for item in items))
 
@@ -218,17 +219,18 @@ def find(words: str) -> list[Item]:
     return sorted(ranks, key=order)
 
 
-def nearest(words: str, count: int = 3) -> list[Item]:
+def nearest(words: str, package: str, count: int = 3) -> list[Item]:
     """Find what is nearest to words that nothing has: names of a similar spelling, then items with single words of it.
 
     Args:
       words: words that `find` did not find.
+      package: name of the package of the pages, such as experiments.
       count: number of items.
 
     Returns:
       The items; rare words count more than frequent ones.
     """
-    items = [item for item in _items() if item.kind not in ("flag", "guide")]
+    items = [item for item in _items(package) if item.kind not in ("flag", "guide")]
     joined = "".join(words_of(words).split())
     stems = {item.stem.replace("_", ""): item for item in reversed(items)}
     similar = {stems[stem] for stem in difflib.get_close_matches(joined, stems, count, 0.8)}
@@ -250,24 +252,25 @@ def nearest(words: str, count: int = 3) -> list[Item]:
     return (pages + [item for item in best if item.kind != "page"])[:count]
 
 
-def found_text(words: str, columns: int = 80, most: int | None = 16) -> str:
+def found_text(words: str, package: str, columns: int = 80, most: int | None = 16) -> str:
     """List what a word is about.
 
     Args:
       words: see `find`.
+      package: name of the package of the pages, such as experiments.
       columns: largest length of a line in characters.
       most: number of items; None for all.
 
     Raises:
       FlagError: nothing has the word; the message names what is nearest.
     """
-    numbers, groups = read_measured_numbers(), {}
-    for item in find(words):
+    numbers, groups = read_measured_numbers(package), {}
+    for item in find(words, package):
         key = (item.kind, item.title) if item.kind in GROUPED else (item.kind, item.name)
         groups.setdefault(key, []).append(item)
     if not groups:
-        near = difflib.get_close_matches(words, topics(), 1, 0.8)
-        near += [item.name if item.kind == "page" else f"{item.kind} {item.name}" for item in nearest(words)]
+        near = difflib.get_close_matches(words, topics(package), 1, 0.8)
+        near += [item.name if item.kind == "page" else f"{item.kind} {item.name}" for item in nearest(words, package)]
         raise flag_error(f"{words}: not in dlcore; nearest: {', '.join(near) or 'the topics of `dlcore experiments`'}")
     lines = []
     for (kind, name), items in itertools.islice(groups.items(), most):

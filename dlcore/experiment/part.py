@@ -108,7 +108,7 @@ class Part(Protocol):
           run: the run.
 
         Returns:
-          `dlcore.experiment.weights.Start`; None where no weights are named.
+          `dlcore.weights.start.Start`; None where no weights are named.
         """
         ...
 

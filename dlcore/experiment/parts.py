@@ -168,8 +168,8 @@ def part_settings(part: Any) -> dict[str, Setting]:
     Returns:
       {field: setting}; `part.settings` adds flags that are no fields.
     """
-    if not dataclasses.is_dataclass(part) or isinstance(part, nn.Module | type):
-        return dict(getattr(part, "settings", {}))
+    if not _is_record(part):
+        return {} if getattr(part, "is_page", False) else dict(getattr(part, "settings", {}))
     settings = field_settings(part)
     for field in dataclasses.fields(part):
         settings |= part_settings(getattr(part, field.name))
@@ -190,7 +190,7 @@ def with_flags(part: Any, flags: Any) -> Any:
         return tuple(with_flags(inner, flags) for inner in part)
     if isinstance(part, nn.Module):
         return part.clone(**flags.group(flag_prefix(type(part))))
-    if not dataclasses.is_dataclass(part) or isinstance(part, type):
+    if not _is_record(part):
         return part
     if hasattr(part, "with_flags") and not isinstance(part, Parts):
         return part.with_flags(flags)
@@ -198,9 +198,15 @@ def with_flags(part: Any, flags: Any) -> Any:
     inner = {
         field.name: with_flags(value, flags)
         for field in dataclasses.fields(part)
-        if dataclasses.is_dataclass(value := getattr(part, field.name)) or isinstance(value, tuple)
+        if _is_record(value := getattr(part, field.name)) or isinstance(value, nn.Module | tuple)
     }
     return dataclasses.replace(part, **{**inner, **simple})
+
+
+def _is_record(part: Any) -> bool:
+    """Return whether a value is a part with fields: no flax module, and not the object of another page."""
+    is_other = isinstance(part, nn.Module | type) or getattr(part, "is_page", False)
+    return dataclasses.is_dataclass(part) and not is_other
 
 
 def _fields(module: nn.Module) -> dict[str, Any]:

@@ -246,7 +246,7 @@ class ResolvedRun:
         return read_json(path, ["experiment", "identity", "settings", "spec"]) if path.exists() else None
 
     def write_config(self, spec: Spec, data: dict | None = None) -> None:
-        """Record settings, facts of the data, versions, commit and devices.
+        """Record what other runs need to start from this one: settings, facts of the data, technique and monitor.
 
         Args:
           spec: `Splits.spec` with `train_size`.
@@ -254,6 +254,9 @@ class ResolvedRun:
         """
         content = {
             "experiment": self.experiment.name,
+            "technique": self.experiment.learner.__module__,
+            "monitor": self.experiment.task.monitor,
+            "monitor_mode": self.experiment.task.monitor_mode,
             "command": provenance.command(),
             "settings": {k: list(v) if isinstance(v, tuple) else v for k, v in self.flags.items()},
             "identity": self.identity,

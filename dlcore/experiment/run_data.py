@@ -24,25 +24,27 @@ import numpy as np
 from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint, changes, count_shared
 from dlcore.data.source import Source
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting, takes_several
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weight_checks import check_origins, check_saved, collect_training_keys, take_normalization
-from dlcore.experiment.weights import DATA_FILE, EARLIER, Weights, known_data
+from dlcore.models.weight_files import read_npz
 
 __all__ = [
+    "EARLIER",
     "Comparison",
     "check_resumed",
+    "collect_training_keys",
     "compare_with_run",
     "data_for",
     "fingerprints",
-    "inherited_keys",
-    "load_data",
-    "origins_of",
+    "known_data",
     "write_data",
 ]
 
+DATA_FILE = "data.npz"
+"""Keys of a run's examples, beside its config.json."""
+EARLIER = "earlier"
+"""Name in data.npz of the keys of examples that the run, or its initial weights, were trained on before."""
 _CLASSES = {"class_names": ("label", "labels"), "vocabulary": ("text", "prompt")}
 """Facts that number classes, and the arrays that hold the numbers."""
 
@@ -59,58 +61,43 @@ class Comparison(NamedTuple):
     trained_on: int
 
 
-def origins_of(run: ResolvedRun) -> list[Weights]:
-    """Read the origins of the weights that the run's flags name, without reading data.
-
-    Returns:
-      The origins, in the order of the flags.
-
-    Raises:
-      FlagError: settings are incompatible.
-      ValueError: weights cannot be used.
-      FileNotFoundError: a named run has no checkpoint.
-    """
-    run.experiment.task.check(run.flags)
-    optional = [s.origin(run.flags) for s in run.experiment.merged.settings.values() if s.origin is not None]
-    origins = [origin for origin in optional if origin is not None]
-    for origin in origins:
-        check_saved(origin)
-    return origins
-
-
-def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Weights] | None = None) -> Splits:
-    """Load the data of a new run, and check them against its initial weights.
+def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
+    """Read the fingerprints that a run recorded of its examples.
 
     Args:
-      flags: other settings than the run's.
-      origins: result of `origins_of`, if already computed.
+      folder: the run's folder.
+      config: its config.json.
 
     Returns:
-      The splits, with the normalization of the run's initial weights and notes about these.
-
-    Raises:
-      FlagError: settings are incompatible, or weights were trained on test examples, which `--changed_data` allows.
-      ValueError: weights cannot be used.
+      Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
     """
-    origins = origins_of(run) if origins is None else origins
-    with activity("reading the data"):
-        splits = run.experiment.task.data(run.flags if flags is None else flags)
-    lines = check_origins(origins, splits, run.flags.changed_data)
-    return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
+    try:
+        keys = read_npz(folder / DATA_FILE)
+    except (OSError, ValueError):
+        keys = {}
+    try:
+        fingerprints = {
+            name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
+            for name, entry in config.get("data", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError):
+        raise ValueError(f"{folder / 'config.json'}: data is damaged; allowed: the file that the run wrote") from None
+    if EARLIER in keys:
+        fingerprints[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
+    return fingerprints
 
 
-def inherited_keys(origins: list[Weights]) -> dict[str, Fingerprint]:
-    """Collect the keys of examples that a run's initial weights were trained on.
+def collect_training_keys(prints: dict[str, Fingerprint]) -> np.ndarray:
+    """Collect the keys of all training examples.
 
     Args:
-      origins: the run's origins of weights.
+      prints: split -> fingerprint, as `known_data` returns them.
 
     Returns:
-      The keys as "earlier", for `write_data`; {} without keys.
+      [N] uint64, the unique keys, including those of earlier training.
     """
-    keys = [collect_training_keys(origin.known) for origin in origins if origin.initializes]
-    unique_keys = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
-    return {EARLIER: Fingerprint(len(unique_keys), "", "", unique_keys)} if len(unique_keys) else {}
+    keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", EARLIER) and p.keys is not None]
+    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
 
 
 def fingerprints(splits: Splits) -> dict[str, Fingerprint]:

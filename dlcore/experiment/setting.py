@@ -67,7 +67,7 @@ class Setting(NamedTuple):
       identity: whether it changes what is learned, and so belongs to the run's identity; "if changed": only if it
         differs from the default, so that earlier runs keep their folders when a setting is added.
       essential: whether `--help` shows it first.
-      origin: for a flag that names trained weights: flags -> `dlcore.experiment.weights.Weights`, or None if the flag
+      origin: for a flag that names trained weights: flags -> `dlcore.weights.open.Weights`, or None if the flag
         is unset; called before loading the data.
       check: check of a value beyond a range: value -> None, or a ValueError "NAME=VALUE: problem; allowed:
         ...".

@@ -295,7 +295,7 @@ class Task(OptionalMethods):
           setup: facts of the run.
 
         Returns:
-          `start` of `fit`: State -> State with the weights, preferably a `dlcore.experiment.weights.Start`, which can
+          `start` of `fit`: State -> State with the weights, preferably a `dlcore.weights.start.Start`, which can
           be checked before compilation; None where the settings name no weights. A flag that names weights has
           `origin=` in its Setting.
         """

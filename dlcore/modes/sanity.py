@@ -28,7 +28,6 @@ from dlcore.diagnostics.gradient_check import check_gradient
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits, map_sources
 from dlcore.learner import Learner, root_key
 from dlcore.modes.gradcheck import agrees, losses_after_burn_in, sampled_batch
@@ -37,6 +36,7 @@ from dlcore.run.fit import Result, fit
 from dlcore.run.hooks import STOP
 from dlcore.run.progress import say
 from dlcore.run.step import Placement
+from dlcore.weights.check import load_data
 
 __all__ = ["CHECKS", "MODE", "Bench", "Check", "above_chance", "sanity"]
 

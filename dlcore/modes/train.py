@@ -1,5 +1,6 @@
 """`--mode=train`: train an experiment, or resume it."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,15 +9,13 @@ from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.input_pipeline import check_input_pipeline
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.mode import Mode
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, config_of
-from dlcore.experiment.run_data import check_resumed, inherited_keys, load_data, origins_of, write_data
+from dlcore.experiment.run_data import check_resumed, known_data, write_data
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, known_data
 from dlcore.learner import Learner
 from dlcore.modes.finish import REPORT, RESULT, finish
 from dlcore.modes.watch import watch_hooks
@@ -33,6 +32,8 @@ from dlcore.run.lock import lock_folder
 from dlcore.run.pmap import program_for
 from dlcore.run.processes import barrier, is_first
 from dlcore.run.progress import say
+from dlcore.weights.check import inherited_keys, load_data, origins_of
+from dlcore.weights.start import Start
 
 __all__ = ["MODE", "Prepared", "fit_arguments", "prepare", "train", "train_page"]
 
@@ -118,20 +119,19 @@ def train(run: ResolvedRun) -> int:
     return 0
 
 
-def train_page(name: str, words: Sequence[str], purpose: str) -> Path:
+def train_page(page: Experiment, words: Sequence[str], purpose: str) -> Path:
     """Find the finished run of another experiment, or train it as its command would.
 
     Args:
-      name: name of the experiment, such as generative.autoencoder_kl.
+      page: the other experiment.
       words: arguments of its command line.
       purpose: purpose of the run, printed before it starts.
     """
-    experiment = find_experiment(name)
-    assert isinstance(experiment, Experiment)  # a study trains no network
-    run = ResolvedRun(experiment, resolve(experiment, list(words)))
+    run = ResolvedRun(page, resolve(page, list(words)))
     if not (run.folder / RESULT).exists():
         say(f"{purpose}: {run.folder}")
-        with provenance.inner_command(f"experiments.{name}", words):
+        modules = (name for name, module in sys.modules.items() if getattr(module, "__file__", None) == page.file)
+        with provenance.inner_command(next((name for name in modules if name != "__main__"), page.name), words):
             train(run)
     return run.folder
 
@@ -166,12 +166,14 @@ class Prepared(NamedTuple):
       known: keys of the training examples of its initial weights, for `write_data`.
       learner: the traced learner, whose functions training does not trace again. None if nothing was traced.
       notes: messages of the experiment before training; None if they were not computed.
+      start: start of its state, which has read the weights that it was checked with; None if nothing was checked.
     """
 
     data: Splits
     known: dict[str, Fingerprint]
     learner: Learner | None = None
     notes: Sequence[str] | None = None
+    start: Any = None
 
 
 def prepare(run: ResolvedRun) -> Prepared:
@@ -208,7 +210,7 @@ def prepare(run: ResolvedRun) -> Prepared:
         for name, split in (("valid", data.valid), ("test", data.test)):
             if split is not None:
                 evaluation.check(program.abstract_state, split, run.flags.eval_batch_size, name)
-    return Prepared(data, inherited_keys(origins), learner, messages)
+    return Prepared(data, inherited_keys(origins), learner, messages, start)
 
 
 def _is_resumed(run: ResolvedRun) -> bool:
@@ -267,7 +269,7 @@ def _train(run: ResolvedRun, prepared: Prepared | None) -> None:
                 mode=run.experiment.task.monitor_mode,
                 grace_seconds=flags.grace_seconds,
             ),
-            **{**arguments, "hooks": hooks},
+            **{**arguments, "hooks": hooks, "start": prepared.start or arguments["start"]},
         )
     finally:
         if is_first():

@@ -25,7 +25,6 @@ from dlcore.evaluators.ensemble import ensemble
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, fast_compilation, prepare_process
-from dlcore.experiment.run_data import load_data
 from dlcore.experiment.splits import Splits
 from dlcore.learner import Learner, root_key
 from dlcore.modes.train import fit_arguments
@@ -35,6 +34,7 @@ from dlcore.run.fit import Result, Saving, fit
 from dlcore.run.progress import say
 from dlcore.search.together import TrialsState, evaluator_of_trials, scores_of, start_of_trials, together
 from dlcore.search.trial_folder import OtherTraining, TrialFolder
+from dlcore.weights.check import load_data
 
 __all__ = [
     "OffsetPipeline",
@@ -114,7 +114,8 @@ def experiment_of(module: str) -> Experiment:
     try:
         experiment = import_module(module).experiment
     except (ImportError, AttributeError) as error:
-        where = " in a checkout of dlcore, the working directory" if "'experiments'" in str(error) else ""
+        package = module.partition(".")[0]
+        where = f"; the working directory has no {package}" if f"'{package}'" in str(error) else ""
         raise ValueError(f"{module}: {error}; allowed: a module with an experiment{where}") from None
     if not isinstance(experiment, Experiment):
         raise ValueError(f"{module}: a {type(experiment).__name__} without a learner; allowed: an Experiment")

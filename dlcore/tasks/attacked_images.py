@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dlcore.experiment.experiment import Setup
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import backbone
 from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.run.hooks import STOP
+from dlcore.weights.start import Start, start_classifier
 
 __all__ = ["AttackedImages", "RobustnessDrop"]
 
@@ -67,7 +67,7 @@ class AttackedImages(ResizedImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return init_from.start_classifier(setup)
+        return start_classifier(setup)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the model and the preprocessing."""

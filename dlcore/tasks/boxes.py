@@ -21,11 +21,11 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import adapters, backbone, init_from
+from dlcore.kits.training import adapters, backbone
 from dlcore.learner import Evaluator, Range, check_record
 from dlcore.tasks import anchor_recall, box_results
+from dlcore.weights.start import MODULES, Start, start_modules
 
 __all__ = [
     "DENSE_SMOKE",
@@ -98,7 +98,7 @@ class StretchedBoxes(Task):
     model = "resnet8_cifar"
     plain = {"flip": "none", "zoom": (1.0, 1.0), "weight_decay": 0.0, "ema": None}
     packages = ("pycocotools",)
-    shared_settings = {**init_from.MODULES, **adapters.DENSE_SETTINGS}
+    shared_settings = {**MODULES, **adapters.DENSE_SETTINGS}
     inputs = staticmethod(box_results.inputs)
     describe = staticmethod(box_results.describe)
     write = staticmethod(box_results.write)
@@ -107,7 +107,7 @@ class StretchedBoxes(Task):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return init_from.start_modules(setup)
+        return start_modules(setup, adapters.dense_adapter(setup.flags))
 
     @property
     def monitor(self) -> str:

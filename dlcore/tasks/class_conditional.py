@@ -10,16 +10,16 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
 from dlcore.evaluators.class_consistency import class_consistency
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
-from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
 from dlcore.tasks.image_generation import ImageGeneration
+from dlcore.weights.network import feature_extractor
 
 __all__ = ["ClassConditionalImages", "GuidedImages", "class_source"]
 
@@ -44,7 +44,7 @@ class ClassConditionalImages(ImageGeneration):
         distance = [evaluator._replace(source=source) for evaluator in super().evaluators(setup, splits, split)]
         if setup.spec["num_classes"] == 1:
             return distance
-        features = _features(setup.flags, setup.spec)
+        features = _features(setup.flags, setup.spec, self.classifier)
         return [*distance, class_consistency(lambda images: features(images)[1], source)]
 
     def inputs(self, flags: Flags, spec: dict) -> tuple[Any, list[str]]:
@@ -94,7 +94,7 @@ class GuidedImages(GuidedSamples, ClassConditionalImages):
         first, *other_panels = sample_panels.panels(context)
         result = [first]
         if context.flags.guidance_samples:
-            features = _features(context.flags, context.spec)
+            features = _features(context.flags, context.spec, self.classifier)
             labels = class_source(context.flags.guidance_samples, context.spec["num_classes"])
 
             def measure(images: np.ndarray) -> dict[str, float]:
@@ -124,9 +124,9 @@ def class_source(count: int, num_classes: int) -> Source:
     return Source({"label": (np.arange(count) % num_classes).astype(np.int32)}, count, name="samples")
 
 
-def _features(flags: Flags, spec: dict) -> Callable:
-    network = image_generation.network_of(flags.replace(frechet_network=None), spec)
-    return pretrained_network.feature_extractor(network)
+def _features(flags: Flags, spec: dict, page: Experiment | None) -> Callable:
+    network = image_generation.network_of(flags.replace(frechet_network=None), spec, page)
+    return feature_extractor(network)
 
 
 def _spread(vectors: np.ndarray) -> float:

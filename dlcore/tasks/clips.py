@@ -18,7 +18,6 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import EXTERNAL_FIELDS, FlagError, Setting, module_settings
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, open_weights
 from dlcore.kits.images import prediction
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range
@@ -28,11 +27,13 @@ from dlcore.models.swin3d import Swin3D
 from dlcore.models.video_resnet import VIDEO_MODELS
 from dlcore.models.video_transformer import TimeSformer, ViViT
 from dlcore.modes.report_context import ReportContext
-from dlcore.run.weights import fit_modules
 from dlcore.tasks.clip_data import ClipData, FilmStrips
 from dlcore.video.fusion import C3D, ClipClassifier, inflate
 from dlcore.video.slowfast import SlowFast
 from dlcore.video.two_stream import TwoStreamClips
+from dlcore.weights.fit import fit_modules
+from dlcore.weights.open import open_weights
+from dlcore.weights.start import Start
 
 __all__ = ["Clips", "Network"]
 

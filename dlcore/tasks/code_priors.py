@@ -16,14 +16,15 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrids
 from dlcore.tasks.latent_space import SampledLatentSpace
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
 
 __all__ = ["CodePriors", "origin"]
 
@@ -51,18 +52,24 @@ def origin(flags: Flags) -> Weights | None:
     return source_run
 
 
-def _first_phase(flags: Flags) -> Path:
+def _first_phase(flags: Flags, page: Experiment | None) -> Path:
     """Find the run of the autoencoder, or train it."""
     words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SHARED if flags.get(name) is not None]
     return earlier_run.find_or_train(
-        flags, "init_from", VQ_VAE, [*words, *earlier_run.words_of(flags, flags.architecture)]
+        flags, "init_from", page, [*words, *earlier_run.words_of(flags, flags.architecture)]
     )
 
 
 @dataclasses.dataclass(frozen=True)
 class CodePriors(CodeGrids, SampledLatentSpace):
-    """Images, the frozen autoencoder of their codes, and samples by a model of these."""
+    """Images, the frozen autoencoder of their codes, and samples by a model of these.
+
+    Args:
+      first_phase: page that trains the autoencoder
+    """
+
+    first_phase: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
     shared_settings: ClassVar[dict[str, Setting]] = {
         **SampledLatentSpace.shared_settings,
@@ -99,7 +106,7 @@ class CodePriors(CodeGrids, SampledLatentSpace):
                 earlier_run.check_facts(source_run.name, source_run.spec, setup.spec, "image_shape")
 
         def replace(state):
-            phase = earlier_run.load(_first_phase(setup.flags), "codebook")
+            phase = earlier_run.load(_first_phase(setup.flags, self.first_phase), "codebook")
             frozen = {"autoencoder": phase.params, "codebook": phase.fields["codebook"]["vectors"]}
             return state.replace(frozen=jax.tree.map(jnp.asarray, frozen))
 

@@ -8,11 +8,12 @@ import jax
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AveragedAdamW
-from dlcore.run.weights import fit_weights
 from dlcore.tasks.denoised_images import DenoisedImages
+from dlcore.weights.fit import fit_weights
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
 
 __all__ = ["OPTIMIZER", "DistilledImages"]
 

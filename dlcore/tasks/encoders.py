@@ -30,11 +30,10 @@ from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import LARGEST, FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from
 from dlcore.learner import Evaluator, Learner, Range, check_record, root_key
 from dlcore.modes.report_context import ReportContext
+from dlcore.weights.start import MODULES, Start, start_backbone
 
 __all__ = ["SMOKE", "Encoders", "FeatureMeasures", "remove_labels", "view_panels"]
 
@@ -86,7 +85,7 @@ class Encoders(Task):
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--init_from` where there is a `--model`."""
-        return {**super().settings(), **({} if self.model is None else init_from.MODULES)}
+        return {**super().settings(), **({} if self.model is None else MODULES)}
 
     def check(self, flags: Flags) -> None:
         """Check that a well-known data set has as many images as the labels that `--fine_tune` requests."""
@@ -103,7 +102,7 @@ class Encoders(Task):
         Raises:
           ValueError: when applied or checked: there is no such backbone, or it does not fit.
         """
-        return init_from.start_backbone(setup)
+        return start_backbone(setup)
 
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
         """Describe the evaluation protocol."""

@@ -31,16 +31,16 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
-from dlcore.experiment.weights import Start
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images
-from dlcore.kits.training import init_from, optimizer
+from dlcore.kits.training import optimizer
 from dlcore.learner import Learner, ModelState, Range, check_record
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.twin import TwinState, add_twin
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 from dlcore.tasks.labeled_images import LabeledImages
+from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
 __all__ = [
     "SMOKE",
@@ -87,7 +87,7 @@ class FewLabels(LabeledImages):
         "select": "last",
     }
 
-    shared_settings = init_from.CLASSIFIER
+    shared_settings = CLASSIFIER
 
     def data(self, flags: Flags) -> Splits:
         """Load two training streams, a small validation split and the whole test split."""
@@ -314,7 +314,7 @@ class AccuracyBesideTwin:
 class TwinWeights:
     """Weights of a classifier for the technique, its teacher and its baseline."""
 
-    settings = init_from.CLASSIFIER
+    settings = CLASSIFIER
 
     def start(self, run: Run) -> Start | None:
         """Start from the weights of `--init_from`."""
@@ -348,7 +348,7 @@ def start_twins(setup: Setup) -> Start | None:
     Args:
       setup: facts of the run.
     """
-    classifier_start = init_from.start_classifier(setup)
+    classifier_start = start_classifier(setup)
     if classifier_start is None:
         return None
 

@@ -12,7 +12,7 @@ from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
@@ -46,6 +46,7 @@ class Imitation(Agents):
       demonstrations: a file of recorded episodes; by default the expert's
       expert: the folder of a run of rl.ppo, whose episodes are recorded; by default one is trained
       expert_steps: training steps of the default expert
+      first_phase: page that trains the default expert
       num_demonstrations: episodes to imitate
       every: a learner sees every k-th step of an episode
     """
@@ -55,6 +56,7 @@ class Imitation(Agents):
     expert_steps: Annotated[int, Range(1)] = 200
     num_demonstrations: Annotated[int, Range(1, NUM_RECORDED), "essential"] = 4
     every: Annotated[int, Range(1)] = 1
+    first_phase: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, with the run that `--expert` names."""
@@ -67,7 +69,7 @@ class Imitation(Agents):
 
         The spec has the expert's and the random policy's mean return.
         """
-        return _with_demonstrations(super().data(flags), flags, absorbing=False)
+        return _with_demonstrations(super().data(flags), flags, self.first_phase, absorbing=False)
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Build no evaluator: the spec has the return of a random policy."""
@@ -93,7 +95,7 @@ class AdversarialImitation(Imitation):
     def data(self, flags: Flags) -> Splits:
         """Select `demonstrations` to imitate, which also have `absorbing`, and number the `environments`."""
         environments = Agents.data(self, flags)
-        splits = _with_demonstrations(environments, flags, absorbing=True)
+        splits = _with_demonstrations(environments, flags, self.first_phase, absorbing=True)
         return splits._replace(train={"demonstrations": splits.train, "environments": environments.train})
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
@@ -121,13 +123,14 @@ class AdversarialImitation(Imitation):
         return [_comparison(context), *Agents.panels(self, context)]
 
 
-def record_expert(flags: Flags) -> demos.Demonstrations:
+def record_expert(flags: Flags, page: Experiment | None = None) -> demos.Demonstrations:
     """Load recorded episodes, or record an expert's and save them in its folder.
 
     The expert takes its most probable action; of several seeds the one with the largest mean return is used.
 
     Args:
       flags: resolved settings, with those of `Imitation`. A smoke run without an expert uses an untrained network.
+      page: page that trains the expert where no flag names one.
     """
     environment = environment_of(flags)
     path = flags.demonstrations
@@ -140,7 +143,7 @@ def record_expert(flags: Flags) -> demos.Demonstrations:
     if path is None:
         words = [f"--{name}={flags.get(name)}" for name in _SAME]
         words += ["--num_seeds=1", *([] if flags.smoke else [f"--steps={flags.expert_steps}"])]
-        path = earlier_run.find_or_train(flags, "expert", "rl.ppo", words) / "demonstrations.npz"
+        path = earlier_run.find_or_train(flags, "expert", page, words) / "demonstrations.npz"
         if not path.exists():
             demos.save(path, _recorded(path.parent, keys))
     demonstrations = demos.load(path)
@@ -204,9 +207,9 @@ def clone_return(
     return clone_and_evaluate
 
 
-def _with_demonstrations(splits: Splits, flags: Flags, absorbing: bool) -> Splits:
+def _with_demonstrations(splits: Splits, flags: Flags, page: Experiment | None, absorbing: bool) -> Splits:
     """Return the splits with the selected steps to train on."""
-    environment, recorded = environment_of(flags), record_expert(flags)
+    environment, recorded = environment_of(flags), record_expert(flags, page)
     count = min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
     pairs = demos.select(recorded.first(count), flags.every, flags.seed, absorbing)
     spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}

@@ -7,11 +7,11 @@ from typing import Any
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Spec, Splits
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
-from dlcore.kits.training import backbone, init_from
+from dlcore.kits.training import backbone
 from dlcore.report.triage import FEWEST_STEPS
+from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
 __all__ = ["Classification", "LabeledImages", "PretrainedClassification"]
 
@@ -67,8 +67,8 @@ class Classification(LabeledImages):
 class PretrainedClassification(Classification):
     """Labeled images for a network that may start from trained weights, by `--init_from`."""
 
-    shared_settings = init_from.CLASSIFIER
+    shared_settings = CLASSIFIER
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return init_from.start_classifier(setup)
+        return start_classifier(setup)

@@ -10,11 +10,10 @@ import numpy as np
 from flax import linen as nn
 
 from dlcore.data.augment import to_float
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start
 from dlcore.generative.autoencoder_kl import AutoencoderKL
 from dlcore.generative.condition import class_condition
 from dlcore.generative.latent_diffusion import LatentDiffusion, latent_scale
@@ -28,6 +27,7 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.run.json_files import read_json
 from dlcore.run.progress import say
 from dlcore.tasks.class_conditional import GuidedImages
+from dlcore.weights.start import Start
 
 __all__ = ["LatentImages", "ReconstructedImages", "latent_arguments"]
 
@@ -92,9 +92,11 @@ class LatentImages(GuidedImages):
 
     Args:
       autoencoder_steps: training steps of the default autoencoder
+      first_phase: page that trains the autoencoder
     """
 
     autoencoder_steps: Annotated[int, Range(1)] = 1500
+    first_phase: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--first_stage`."""
@@ -119,7 +121,7 @@ class LatentImages(GuidedImages):
                 earlier_run.check_facts(phase_origin.name, phase_origin.spec, setup.spec, "image_shape")
 
         def replace(state):
-            folder = _first_phase(setup.flags)
+            folder = _first_phase(setup.flags, self.first_phase)
             phase = earlier_run.load(folder)
             earlier_run.check_same(f"first_stage={str(folder)!r}", phase, setup, "autoencoder")
             train = labeled_images.data(setup.flags, labels=False).train
@@ -134,7 +136,8 @@ class LatentImages(GuidedImages):
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure images of a class, and on the test split the first phase by `reconstruction_psnr` in dB."""
-        measures, result = super().evaluators(setup, splits, split), _first_phase(setup.flags) / "result.json"
+        measures = super().evaluators(setup, splits, split)
+        result = _first_phase(setup.flags, self.first_phase) / "result.json"
         if split == "valid" or not result.exists():
             return measures
         psnr = {"reconstruction_psnr": read_json(result, ["value"])["value"]}
@@ -172,9 +175,9 @@ def _autoencoder(setup: Setup) -> AutoencoderKL:
     return AutoencoderKL(**fields, dtype=setup.dtype)
 
 
-def _first_phase(flags: Flags) -> Path:
+def _first_phase(flags: Flags, page: Experiment | None) -> Path:
     """Return the folder of the autoencoder's run, which is trained if no flag names one."""
     words = [] if flags.smoke else [f"--steps={flags.autoencoder_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in NAMES if flags.get(name) is not None]
     words += earlier_run.words_of(flags, "autoencoder")
-    return earlier_run.find_or_train(flags, "first_stage", AUTOENCODER, words)
+    return earlier_run.find_or_train(flags, "first_stage", page, words)

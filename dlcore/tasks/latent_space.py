@@ -16,7 +16,7 @@ from flax import linen as nn
 from dlcore.data.augment import to_float
 from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder, module_encoder
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.kits.generative import image_generation, sample_panels, samples
@@ -152,7 +152,13 @@ class LatentSpace(NamedImages):
 
 @dataclasses.dataclass(frozen=True)
 class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
-    """Images that a model encodes and reconstructs, and samples that are compared with test images."""
+    """Images that a model encodes and reconstructs, and samples that are compared with test images.
+
+    Args:
+      classifier: page that trains the classifier of the distances where no flag names one.
+    """
+
+    classifier: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
 
     shared_settings = image_generation.SETTINGS
 
@@ -166,9 +172,10 @@ class SampledLatentSpace(FilmedSamples, LatentSpace, Samples):
         if setup.flags.dataset == "factors":
             return []
         if split == "valid":
-            image_generation.network_of(setup.flags, setup.spec)  # a bad --network is an error before training
+            # A bad --network is an error before training.
+            image_generation.network_of(setup.flags, setup.spec, self.classifier)
             return []
-        return image_generation.evaluators(setup, splits, split)
+        return image_generation.evaluators(setup, splits, split, self.classifier)
 
     def describe(self, outputs: dict, spec: dict) -> list[dict]:
         """Describe images by the quality of their reconstruction, `psnr: [N]`, and samples alone as other pages do."""

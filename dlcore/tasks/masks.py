@@ -19,12 +19,12 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import adapters, backbone, init_from
+from dlcore.kits.training import adapters, backbone
 from dlcore.learner import Range
 from dlcore.ops.checks import check_shapes
 from dlcore.tasks import mask_results
+from dlcore.weights.start import MODULES, Start, start_modules
 
 __all__ = ["DILATED", "SMOKE", "Masks", "augmentation", "baselines", "class_weights"]
 
@@ -79,7 +79,7 @@ class Masks(Task):
     plain = {"flip": "none", "zoom": (1.0, 1.0), "jitter": 0.0, "weight_decay": 0.0, "ema": None}
     monitor = headline = "mean_iou"
     loss_tolerance = 0.25
-    shared_settings = init_from.MODULES
+    shared_settings = MODULES
     inputs = staticmethod(prediction.stretched_inputs)
     describe = staticmethod(mask_results.describe)
     write = staticmethod(mask_results.write)
@@ -88,7 +88,7 @@ class Masks(Task):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the modules of the weights of `--init_from`."""
-        return init_from.start_modules(setup)
+        return start_modules(setup, adapters.dense_adapter(setup.flags))
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task, and `--adapt` where the segmenter has a backbone."""

@@ -20,11 +20,10 @@ from flax import linen as nn
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.task import Task
-from dlcore.kits.training import pretrained_network
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.panel import Panel
+from dlcore.weights.network import load_network, measuring_network
 
 __all__ = ["FrozenNetwork", "OptimizedImages", "average_pooling", "check_batch_size", "image_panels"]
 
@@ -48,7 +47,7 @@ class FrozenNetwork(Task):
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task; `--network` says where its weights come from."""
         settings = super().settings()
-        return {**settings, "network": settings["network"]._replace(origin=pretrained_network.origin)}
+        return {**settings, "network": settings["network"]._replace(origin=measuring_network)}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Load the network."""

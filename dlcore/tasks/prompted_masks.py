@@ -18,11 +18,11 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import init_from, parts
+from dlcore.kits.training import parts
 from dlcore.learner import Range
 from dlcore.tasks import prompt_results
+from dlcore.weights.start import MODULES, Start, start_modules
 
 __all__ = ["PromptedMasks", "baseline_iou", "prompted_scenes"]
 
@@ -61,7 +61,7 @@ class PromptedMasks(Task):
     plain: ClassVar[dict[str, Any]] = {"flip": False, "weight_decay": 0.0}
     packages = ("pycocotools",)
     external_fields: ClassVar[tuple[str, ...]] = ("encoder.image_size", "encoder.pretrain_size")
-    shared_settings = {**parts.SETTINGS, **init_from.MODULES}
+    shared_settings = {**parts.SETTINGS, **MODULES}
     inputs = staticmethod(prompt_results.inputs)
     describe = staticmethod(prompt_results.describe)
     write = staticmethod(prompt_results.write)
@@ -116,7 +116,7 @@ class PromptedMasks(Task):
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the modules of the weights of `--init_from`."""
-        return init_from.start_modules(setup)
+        return start_modules(setup)
 
 
 def prompted_scenes(count: int, seed: int, size: int) -> Source:

@@ -16,7 +16,6 @@ from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Weights
 from dlcore.generative.conditional_unet import ConditionalUNet
 from dlcore.generative.text_to_image import TextUNet, WordEncoder, object_correctness, prompt_condition
 from dlcore.kits.generative import image_generation, published_clip
@@ -24,6 +23,7 @@ from dlcore.learner import Evaluator, Range
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks import guided_samples
 from dlcore.tasks.guided_samples import GuidedSamples, guidance_panel
+from dlcore.weights.open import Weights
 
 __all__ = ["SMOKE", "Prompts", "base_setting", "text_unet", "tokens_of"]
 

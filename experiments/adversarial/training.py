@@ -16,10 +16,10 @@ arXiv:1901.08573.
 from dlcore.adversarial import training
 from dlcore.experiment import Experiment, Range
 from dlcore.experiment.setting import Setting
-from dlcore.kits.training import init_from
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.tasks.attacked_images import AttackedImages
+from dlcore.weights.start import CLASSIFIER
 
 experiment = Experiment(
     __file__,
@@ -28,7 +28,7 @@ experiment = Experiment(
     task=AttackedImages(),
     optimizer=AdamW(weight_decay=0.0),
     settings={
-        **init_from.CLASSIFIER,
+        **CLASSIFIER,
         "early_stop": Setting(
             None,
             "fall of the robust accuracy on validation images below its best, as a fraction, that ends training",

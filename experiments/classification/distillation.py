@@ -13,13 +13,15 @@ import dataclasses
 from typing import Any
 
 from dlcore.classification import distillation
-from dlcore.experiment import Experiment, Setup
-from dlcore.kits.training import pretrained_network
+from dlcore.experiment import Experiment, Flags, Setup
+from dlcore.kits.training import small_classifier
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.labeled_images import Classification
+from dlcore.weights.network import TrainedNetwork, check_fits, load_network, model_of, open_classifier
+from experiments.classification.supervised import experiment as supervised
 
-TEACHER = pretrained_network.SETTINGS["network"]._replace(origin=pretrained_network.teacher_origin)
+TEACHER = small_classifier.SETTINGS["network"]._replace(origin=lambda flags: teacher_origin(flags))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +29,7 @@ class TaughtClassification(Classification):
     """Labeled images, and a trained network whose predictions teach."""
 
     def settings(self) -> dict[str, Any]:
-        return {**super().settings(), **pretrained_network.SETTINGS, "network": TEACHER}
+        return {**super().settings(), **small_classifier.SETTINGS, "network": TEACHER}
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         return {**super().arguments(setup), "teacher": teacher_model(setup)}
@@ -36,13 +38,18 @@ class TaughtClassification(Classification):
         return lambda state: state.replace(teacher=load_teacher(setup).variables)
 
 
+def teacher_origin(flags: Flags):
+    # Images are normalized as the teacher knows them.
+    return None if flags.network is None else open_classifier(flags.network, "network")
+
+
 def teacher_model(setup: Setup):
     # The default teacher is trained by `start`, so that --mode=plan need not train it.
-    teacher_run = pretrained_network.teacher_origin(setup.flags)
+    teacher_run = teacher_origin(setup.flags)
     if teacher_run is None:
-        return pretrained_network.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
-    pretrained_network.check_fits(teacher_run, channels=channels_of(setup), class_names=setup.spec["class_names"])
-    return pretrained_network.model_of(teacher_run)
+        return small_classifier.default_model(setup.flags, num_classes=setup.spec["num_classes"], dtype=setup.dtype)
+    check_fits(teacher_run, channels=channels_of(setup), class_names=setup.spec["class_names"])
+    return model_of(teacher_run)
 
 
 def channels_of(setup: Setup):
@@ -50,9 +57,9 @@ def channels_of(setup: Setup):
     return len(setup.spec["mean"])
 
 
-def load_teacher(setup: Setup) -> pretrained_network.TrainedNetwork:
-    source = pretrained_network.find_or_train(setup.flags)
-    return pretrained_network.load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
+def load_teacher(setup: Setup) -> TrainedNetwork:
+    source = small_classifier.find_or_train(setup.flags, supervised)
+    return load_network(source, channels=channels_of(setup), class_names=setup.spec["class_names"])
 
 
 experiment = Experiment(

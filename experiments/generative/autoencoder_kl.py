@@ -16,13 +16,12 @@ import dataclasses
 from typing import ClassVar
 
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.weights import Start
 from dlcore.generative import autoencoder_kl
 from dlcore.generative.autoencoder_kl import AutoencoderKL
-from dlcore.kits.training import init_network
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.latent_images import ReconstructedImages
+from dlcore.weights.start import NETWORK, Start, start_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +30,11 @@ class RegularizedLatents(ReconstructedImages):
 
     plain: ClassVar[dict] = {"weight_decay": 0.0, "kl_weight": 0.0}
     regularizer = "kl_weight"
-    shared_settings: ClassVar[dict] = init_network.SETTINGS
+    shared_settings: ClassVar[dict] = NETWORK
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`."""
-        return init_network.start_network(setup)
+        return start_network(setup)
 
 
 experiment = Experiment(

@@ -25,6 +25,7 @@ from dlcore.generative.condition import class_condition
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.main import main
 from dlcore.tasks.class_conditional import ClassConditionalImages
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -50,7 +51,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=LastSamples(),
+    task=LastSamples(classifier=classifier),
     optimizer=GANAdam(momentum=0.0),
     arguments=arguments,
     modules={"generator": sagan.Generator, "discriminator": sagan.Discriminator},

@@ -17,6 +17,7 @@ from dlcore.experiment import Experiment, Setup
 from dlcore.generative import consistency
 from dlcore.main import main
 from dlcore.tasks.distilled_images import OPTIMIZER, DistilledImages
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -38,7 +39,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     consistency.learner,
-    task=OneStepImages(),
+    task=OneStepImages(classifier=classifier),
     optimizer=OPTIMIZER,
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,)},
 )

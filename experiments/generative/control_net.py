@@ -25,7 +25,6 @@ from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import ddpm
 from dlcore.generative.control_net import (
     ControlledUNet,
@@ -40,6 +39,9 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, base_setting, text_unet
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
+from experiments.generative.text_to_image import experiment as text_to_image
 
 SCHEDULE = ("num_timesteps", "beta_schedule", "prediction")
 """What the base was trained with, and the ControlNet must be trained with."""
@@ -108,7 +110,7 @@ class PromptsAndEdges(Prompts):
             words = [] if flags.smoke or flags.base_steps is None else [f"--steps={flags.base_steps}"]
             words += [f"--{name}={flags.get(name)}" for name in ("image_size", "grid", "num_images", *SCHEDULE)]
             words += earlier_run.words_of(flags, "unet", "words")
-            folder = earlier_run.find_or_train(flags, "base", "generative.text_to_image", words)
+            folder = earlier_run.find_or_train(flags, "base", text_to_image, words)
             phase = earlier_run.load(folder)
             what = f"base={str(folder)!r}"
             earlier_run.check_same(what, phase, setup, "unet", "words", facts=facts)

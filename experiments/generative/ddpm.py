@@ -29,6 +29,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.modes.report_context import ReportContext
 from dlcore.tasks.edited_images import EditedImages
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -45,7 +46,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     ddpm.learner,
-    task=SampledImages(),
+    task=SampledImages(classifier=classifier),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     defaults={"sampler": "ddim", "num_inference_steps": 50},
     smoke={

@@ -20,6 +20,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.class_conditional import GuidedImages
 from dlcore.tasks.guided_samples import SMOKE
+from experiments.classification.supervised import experiment as classifier
 
 
 def arguments(setup: Setup) -> dict:
@@ -35,7 +36,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     ddpm.learner,
-    task=GuidedImages(),
+    task=GuidedImages(classifier=classifier),
     optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"dit": DiT},

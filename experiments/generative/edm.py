@@ -18,6 +18,7 @@ from dlcore.kits.generative.image_generation import Frechet
 from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
 from dlcore.optim import AveragedAdamW
+from experiments.classification import supervised
 from experiments.smoke import few_samples
 
 experiment = Experiment(
@@ -30,7 +31,7 @@ experiment = Experiment(
         learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
     ),
     length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
-    measures=[Frechet(num_samples=1000)],
+    measures=[Frechet(classifier=supervised.experiment, num_samples=1000)],
     report=[sample_panels.panels],
     use=DrawSamples(),
     sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),

@@ -33,6 +33,7 @@ from dlcore.learner import Evaluator, example_keys
 from dlcore.main import main
 from dlcore.optim import parameter_ema
 from dlcore.tasks.distilled_images import OPTIMIZER, DistilledImages
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 NUM_PATHS = 256
@@ -85,7 +86,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     flow_matching.learner,
-    task=FlowImages(),
+    task=FlowImages(classifier=classifier),
     optimizer=OPTIMIZER,
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},
 )

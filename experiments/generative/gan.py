@@ -14,6 +14,7 @@ from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.kits.generative.sample_panels import FilmedSamples
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -36,7 +37,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=FilmedGeneration(),
+    task=FilmedGeneration(classifier=classifier),
     optimizer=GANAdam(),
     arguments=arguments,
     modules={"generator": dcgan.Generator, "discriminator": dcgan.Discriminator},

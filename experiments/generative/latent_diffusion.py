@@ -23,6 +23,8 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.guided_samples import SMOKE
 from dlcore.tasks.latent_images import LatentImages, latent_arguments
+from experiments.classification.supervised import experiment as classifier
+from experiments.generative.autoencoder_kl import experiment as autoencoder_kl
 
 
 def arguments(setup: Setup) -> dict:
@@ -34,7 +36,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     ddpm.learner,
-    task=LatentImages(),
+    task=LatentImages(classifier=classifier, first_phase=autoencoder_kl),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"unet": ConditionalUNet, "autoencoder": AutoencoderKL},

@@ -24,6 +24,8 @@ from dlcore.generative.mask_git import CodeTransformer
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.tasks.code_priors import CodePriors
+from experiments.classification.supervised import experiment as classifier
+from experiments.generative.vq_vae import experiment as vq_vae
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     mask_git.learner,
-    task=MaskedCodes(),
+    task=MaskedCodes(classifier=classifier, first_phase=vq_vae),
     optimizer=AdamW(learning_rate=2e-3, weight_decay=0.01),
     defaults={"steps": 3000, "eval_every": 1000, "prior.width": 64, "prior.depth": 3, "prior.mlp_ratio": 2},
     smoke={**CodePriors.smoke, "prior.width": 8, "prior.depth": 1, "prior.num_heads": 2, "num_steps": 2},

@@ -22,6 +22,7 @@ from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
 from dlcore.tasks.pixel_sequences import independent_nats
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -52,7 +53,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     normalizing_flow.learner,
-    task=ImageLikelihoods(),
+    task=ImageLikelihoods(classifier=classifier),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     arguments=arguments,
     modules={"flow": NormalizingFlow},

@@ -38,7 +38,6 @@ from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative import personalization
 from dlcore.generative.personalization import add_token, start_from, subject_similarity
 from dlcore.kits.training import earlier_run
@@ -46,6 +45,9 @@ from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Range
 from dlcore.main import main
 from dlcore.tasks.text_prompts import SMOKE, Prompts, base_setting, text_unet
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
+from experiments.generative.text_to_image import experiment as text_to_image
 
 BASE = "generative.text_to_image"
 """The page of the first phase."""
@@ -163,7 +165,7 @@ class Subject(Prompts):
             words += [f"--{name}={flags.get(name)}" for name in ("guidance", "num_inference_steps")]
             words += [] if flags.smoke else ["--num_samples=96", f"--eval_every={flags.base_steps}"]
             words += ["--guidance_samples=0", *earlier_run.words_of(flags, "unet", "words")]
-            folder = earlier_run.find_or_train(flags, "base", BASE, words)
+            folder = earlier_run.find_or_train(flags, "base", text_to_image, words)
             phase = earlier_run.load(folder)
             earlier_run.check_same(f"base={str(folder)!r}", phase, setup, "unet", "words", facts=facts)
             vocabulary = vocabulary_from_dict(setup.spec["base_vocabulary"])

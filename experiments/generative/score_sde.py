@@ -34,6 +34,7 @@ from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.optim import parameter_ema
 from dlcore.tasks.denoised_images import DenoisedImages
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 LEVELS = 16
@@ -96,7 +97,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     score_sde.learner,
-    task=ScoredImages(),
+    task=ScoredImages(classifier=classifier),
     optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},
 )

@@ -28,10 +28,11 @@ from dlcore.generative.latents import attribute_direction, edit, principal_direc
 from dlcore.generative.pixels import denormalize
 from dlcore.kits.generative import image_generation
 from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
 from dlcore.tasks.image_generation import ImageGeneration
+from dlcore.weights.network import feature_extractor
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 STEP = 0.01
@@ -84,8 +85,8 @@ class StyledImages(ImageGeneration):
         evaluators = super().evaluators(setup, splits, split)
         if split != "test":
             return evaluators
-        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec)
-        extract = pretrained_network.feature_extractor(network)
+        network = image_generation.network_of(setup.flags.replace(frechet_network=None), setup.spec, self.classifier)
+        extract = feature_extractor(network)
 
         def features(images: np.ndarray) -> np.ndarray:
             return extract(images)[0]
@@ -157,7 +158,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     gan.learner,
-    task=StyledImages(),
+    task=StyledImages(classifier=classifier),
     optimizer=GANAdam(learning_rate=1e-3, momentum=0.0),
     modules={"generator": style_gan.Generator, "discriminator": sagan.Discriminator},
     defaults={

@@ -21,6 +21,7 @@ from dlcore.generative import style_gan2, style_gan2_networks
 from dlcore.kits.generative.gan_optimizer import GANAdam
 from dlcore.learner import Range
 from dlcore.main import main
+from experiments.classification.supervised import experiment as classifier
 from experiments.generative.style_gan import StyledImages
 from experiments.smoke import few_samples
 
@@ -52,7 +53,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     style_gan2.learner,
-    task=FewStyledImages(),
+    task=FewStyledImages(classifier=classifier),
     optimizer=GANAdam(learning_rate=1e-3, momentum=0.0),
     modules={"generator": style_gan2_networks.Generator, "discriminator": style_gan2_networks.Discriminator},
     defaults={

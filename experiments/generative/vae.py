@@ -23,6 +23,7 @@ from dlcore.generative.vae import VAE
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.main import main
 from dlcore.tasks.latent_space import SampledLatentSpace, code_encoder
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -43,7 +44,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     vae.learner,
-    task=Latents(),
+    task=Latents(classifier=classifier),
     optimizer=AveragedAdamW(learning_rate=2e-3, weight_decay=0.0, ema=0.999),
     modules={"vae": VAE},
     defaults={"epochs": 200.0, "batch_size": 128, "eval_every": 500, "vae.hidden": (256,), "vae.latent_dim": 16},

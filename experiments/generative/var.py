@@ -21,6 +21,7 @@ from dlcore.generative.var import ScaleTransformer
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.main import main
 from dlcore.tasks.phased_codes import PhasedAdamW, PhasedCodes
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -40,7 +41,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     var.learner,
-    task=CodesByScale(),
+    task=CodesByScale(classifier=classifier),
     optimizer=PhasedAdamW(learning_rate=1e-3, weight_decay=0.0),
     modules={"vqvae": VQVAE, "prior": ScaleTransformer},
     defaults={

@@ -21,9 +21,11 @@ from dlcore.generative import vq_gan
 from dlcore.generative.image_to_image import PatchDiscriminator
 from dlcore.kits.generative import image_generation
 from dlcore.kits.generative.gan_optimizer import GANAdam
-from dlcore.kits.training import pretrained_network
+from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.discrete_codes import SMOKE, CodeGrids, with_mean_image
+from dlcore.weights.network import load_network, open_classifier
+from experiments.classification.supervised import experiment as classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,6 @@ class LifelikeCodes(CodeGrids):
     monitor = "perceptual"
     headline = "frechet_distance"
     shared_settings = image_generation.SETTINGS
-    evaluators = staticmethod(image_generation.reconstruction_evaluators)
 
     def settings(self) -> dict[str, Setting]:
         """Collect the flags of the task; `--perceptual_network` says where its weights come from."""
@@ -48,11 +49,12 @@ class LifelikeCodes(CodeGrids):
 
         def origin(flags: Flags):
             source = flags.get(name)
-            return (
-                None if source is None else pretrained_network.open_classifier(source, name)._replace(initializes=False)
-            )
+            return None if source is None else open_classifier(source, name)._replace(initializes=False)
 
         return {**settings, name: settings[name]._replace(origin=origin)}
+
+    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+        return image_generation.reconstruction_evaluators(setup, splits, split, classifier)
 
     def data(self, flags: Flags) -> Splits:
         return with_mean_image(super().data(flags))
@@ -60,7 +62,7 @@ class LifelikeCodes(CodeGrids):
     def arguments(self, setup: Setup) -> dict[str, Any]:
         flags = setup.flags
         channels = setup.spec["image_shape"][-1]
-        network = pretrained_network.load_network(
+        network = load_network(
             flags.perceptual_network, "perceptual_network", channels=None if channels == 1 else channels
         )
         return {

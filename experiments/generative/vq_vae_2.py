@@ -17,6 +17,7 @@ from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae_2 import VQVAE2, Priors, TopCondition
 from dlcore.main import main
 from dlcore.tasks.phased_codes import PhasedAdamW, PhasedCodes, phases
+from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 
@@ -40,7 +41,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     vq_vae_2.learner,
-    task=TwoGrids(),
+    task=TwoGrids(classifier=classifier),
     optimizer=PhasedAdamW(learning_rate=1e-3, weight_decay=0.0),
     modules={"vqvae2": VQVAE2, "prior": PixelCNN, "condition": TopCondition},
     defaults={

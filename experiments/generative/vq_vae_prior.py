@@ -20,6 +20,8 @@ from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.tasks.code_priors import CodePriors
+from experiments.classification.supervised import experiment as classifier
+from experiments.generative.vq_vae import experiment as vq_vae
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +38,7 @@ experiment = Experiment(
     __file__,
     __doc__,
     vq_vae_prior.learner,
-    task=Prior(),
+    task=Prior(classifier=classifier, first_phase=vq_vae),
     optimizer=AdamW(learning_rate=1e-3, weight_decay=0.0),
     defaults={"prior.features": 32, "prior.num_layers": 3, "prior.first_kernel": 5, "prior.embedding_dim": 16},
     smoke={**CodePriors.smoke, "prior.features": 8, "prior.num_layers": 1},

@@ -32,11 +32,11 @@ from dlcore.interpretability.cam import resize_map
 from dlcore.interpretability.scores import pointing_game
 from dlcore.kits.interpretability.attribution import draw_maps
 from dlcore.kits.training import earlier_run
-from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
 from dlcore.main import main
 from dlcore.models.gpt2 import GPT2
 from dlcore.models.vit import ViT
 from dlcore.report.figure import new_figure
+from dlcore.weights.network import check_studied, load_network, open_classifier
 from experiments.studies.attribution import masks_of
 from experiments.studies.scene_classifier import fit, single_shapes
 from experiments.studies.small_detectors import standardize

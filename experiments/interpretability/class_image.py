@@ -13,9 +13,9 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import class_image
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
+from dlcore.weights.network import load_network
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,9 +20,9 @@ import numpy as np
 from dlcore.data.sample_images import sample_image
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Seed, Study, StudyResult
 from dlcore.interpretability.deep_dream import deep_dream, squared_norm
-from dlcore.kits.training.pretrained_network import check_studied, load_network, open_classifier
 from dlcore.main import main
 from dlcore.report.figure import PALETTE, new_figure, show_image
+from dlcore.weights.network import check_studied, load_network, open_classifier
 
 
 def study(

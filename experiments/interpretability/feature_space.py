@@ -34,7 +34,11 @@ from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.experiment import Headline, PositiveInt, Range, Seed, Splits, Study, StudyResult
 from dlcore.interpretability.units import Patches, receptive_field, top_patches
-from dlcore.kits.training.pretrained_network import (
+from dlcore.main import main
+from dlcore.report.figure import new_figure, show_image
+from dlcore.report.filters import filter_grid, first_kernel
+from dlcore.report.pictures import to_uint8
+from dlcore.weights.network import (
     PACKED,
     TrainedNetwork,
     check_studied,
@@ -42,10 +46,6 @@ from dlcore.kits.training.pretrained_network import (
     load_network,
     open_classifier,
 )
-from dlcore.main import main
-from dlcore.report.figure import new_figure, show_image
-from dlcore.report.filters import filter_grid, first_kernel
-from dlcore.report.pictures import to_uint8
 from experiments.interpretability.attribution import digits_network
 
 

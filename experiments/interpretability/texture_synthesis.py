@@ -20,10 +20,10 @@ from dlcore.data.style_patterns import STYLE_PATTERNS, style_pattern
 from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup, Splits
 from dlcore.interpretability import texture_synthesis
 from dlcore.interpretability.style_transfer import noise_image
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, average_pooling, image_panels
+from dlcore.weights.network import load_network
 
 NUMBERS = ("gram_loss_noise", "gram_loss_tiled", "repetition")
 

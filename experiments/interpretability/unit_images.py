@@ -21,10 +21,10 @@ from dlcore.data.source import Source
 from dlcore.experiment import Experiment, Flags, Setup, Splits
 from dlcore.interpretability import unit_images
 from dlcore.interpretability.unit_images import Unit, parse_unit, unit_activation
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Evaluator
 from dlcore.main import main
 from dlcore.tasks.optimized_images import OptimizedImages, check_batch_size, image_panels
+from dlcore.weights.network import load_network
 
 UNITS = tuple(f"{layer}:{channel}" for layer in ("relu1_2", "relu2_2", "relu3_2") for channel in (0, 1, 2, 3))
 

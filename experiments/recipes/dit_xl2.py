@@ -53,7 +53,7 @@ experiment = dataclasses.replace(
     file=__file__,
     doc=__doc__,
     arguments=arguments,
-    task=ImageNetLatents(),
+    task=ImageNetLatents(**vars(latent_diffusion.experiment.task)),
     modules={"dit": DiT, "autoencoder": AutoencoderKL},
     defaults={
         **latent_diffusion.experiment.merged.defaults,

@@ -13,12 +13,13 @@ from dlcore.experiment import Experiment
 from dlcore.main import main
 from dlcore.rl import behavior_cloning, networks
 from dlcore.tasks.imitation import Imitation
+from experiments.rl.ppo import experiment as ppo
 
 experiment = Experiment(
     __file__,
     __doc__,
     behavior_cloning.learner,
-    task=Imitation(network=behavior_cloning.actor, updates=lambda flags: 1, learning_rate=1e-3),
+    task=Imitation(first_phase=ppo, network=behavior_cloning.actor, updates=lambda flags: 1, learning_rate=1e-3),
     modules={"network": networks.CategoricalActor},
     defaults={"steps": 2000, "batch_size": 32, "eval_every": 1000, "select": "last"},
     smoke={"steps": 2, "batch_size": 4, "num_seeds": 3, "eval_every": 2},

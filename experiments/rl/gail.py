@@ -19,12 +19,14 @@ from dlcore.main import main
 from dlcore.rl import gail, networks
 from dlcore.tasks.environments import SMOKE
 from dlcore.tasks.imitation import AdversarialImitation
+from experiments.rl.ppo import experiment as ppo
 
 experiment = Experiment(
     __file__,
     __doc__,
     gail.learner,
     task=AdversarialImitation(
+        first_phase=ppo,
         network=networks.actor_critic,
         updates=lambda flags: flags.num_epochs * flags.num_minibatches,
         num_demonstrations=1,

@@ -17,9 +17,8 @@ from dlcore.detection.faster_rcnn import FasterRCNN
 from dlcore.detection.mask_rcnn import MaskHead
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Setup
-from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from, pretrained_network
+from dlcore.kits.training import adapters
 from dlcore.kits.training.optimizer import AveragedAdamW
 from dlcore.learner import Learner
 from dlcore.main import main
@@ -28,11 +27,13 @@ from dlcore.segmentation.unet import UNet
 from dlcore.tasks.boxes import SMOKE
 from dlcore.tasks.segments import Segments
 from dlcore.tasks.two_stage_settings import LEARNER, SMALL, SMALLEST
+from dlcore.weights.fit import backbone_of
+from dlcore.weights.start import Start, start_modules
 
 
 def start(setup: Setup) -> Start | None:
-    """Start the detector from the weights of `--init_from`, as `init_from.start_modules`; the segmenter starts anew."""
-    single = init_from.start_modules(setup)
+    """Start the detector from the weights of `--init_from`, as `start_modules`; the segmenter starts anew."""
+    single = start_modules(setup, adapters.dense_adapter(setup.flags))
     if single is None:
         return None
 
@@ -56,7 +57,7 @@ def encoder(setup: Setup) -> Encoder:
 
     def variables(state: Any) -> dict:
         trees = {"params": state.params["instances"], **state.parts["instances"].model_state}
-        return pretrained_network.backbone_of(trees)
+        return backbone_of(trees)
 
     return encoders.encoder(setup, variables=variables)
 

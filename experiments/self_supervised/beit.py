@@ -21,7 +21,6 @@ import numpy as np
 
 from dlcore.experiment import Experiment, Setting, Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative.vq_vae import VQVAE
 from dlcore.kits.training import earlier_run
 from dlcore.kits.training.optimizer import AdamW
@@ -31,6 +30,9 @@ from dlcore.self_supervised import beit
 from dlcore.tasks.discrete_codes import CodeGrids
 from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.masked_patches import SMALL, SMALLEST, MaskedPatches
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start
+from experiments.generative.vq_vae import experiment as vq_vae
 
 VQ_VAE = "generative.vq_vae"
 """The page of the first phase."""
@@ -51,7 +53,7 @@ def first_phase(flags: Flags) -> Path:
     """Find the run of the tokenizer, or train it."""
     words = [] if flags.smoke else [f"--steps={flags.tokenizer_steps}"]
     words += [f"--{name}={flags.get(name)}" for name in SHARED if flags.get(name) is not None]
-    return earlier_run.find_or_train(flags, "tokenizer", VQ_VAE, [*words, *earlier_run.words_of(flags, "vqvae")])
+    return earlier_run.find_or_train(flags, "tokenizer", vq_vae, [*words, *earlier_run.words_of(flags, "vqvae")])
 
 
 @dataclasses.dataclass(frozen=True)

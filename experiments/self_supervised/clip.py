@@ -36,14 +36,13 @@ from dlcore.evaluators.fine_tuning import Encoder, module_encoder
 from dlcore.evaluators.zero_shot import zero_shot
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start
-from dlcore.kits.training import init_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.kits.vision_language.captioned_images import vocabulary
 from dlcore.main import main
 from dlcore.models.clip import CLIP, SigLIP
 from dlcore.self_supervised import clip
 from dlcore.tasks.image_text import CaptionedImages
+from dlcore.weights.start import NETWORK, Start, start_network
 from experiments.smoke import few_steps
 
 CLASSES = [(color, shape) for color in COLORS for shape in CAPTIONED_SHAPES]
@@ -111,11 +110,11 @@ class ImagesAndPrompts(CaptionedImages):
 
     modules: ClassVar[dict] = {"clip": CLIP}
     external_fields: ClassVar[tuple[str, ...]] = ("clip.image_size", "clip.window")
-    shared_settings: ClassVar[dict] = init_network.SETTINGS
+    shared_settings: ClassVar[dict] = NETWORK
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`; the words of the data have embeddings of their own."""
-        return init_network.start_network(setup, WORDS)
+        return start_network(setup, WORDS)
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         return {**super().arguments(setup), "model": network(setup), "augment": augmentation(setup)}

@@ -20,7 +20,6 @@ from dlcore.classic_ml.kmeans import kmeans
 from dlcore.experiment import Experiment, PositiveInt, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
@@ -29,6 +28,7 @@ from dlcore.self_supervised import deep_cluster
 from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.pretext import PretextImages
 from dlcore.tasks.unlabeled_images import RandomViews
+from dlcore.weights.start import Start
 
 SHEETS = 16
 """Clusters in the report, those with most test images."""

@@ -19,10 +19,8 @@ import numpy as np
 
 from dlcore.experiment import Experiment, Setup
 from dlcore.experiment.setting import field_settings
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import labeled_images
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models.mae import MAE
@@ -31,6 +29,7 @@ from dlcore.report.self_supervised import reconstructions
 from dlcore.self_supervised import mae
 from dlcore.tasks.encoders import SMOKE
 from dlcore.tasks.unlabeled_images import UnlabeledImages
+from dlcore.weights.start import NETWORK, Start, start_network
 
 OPTIMIZER = AdamW(learning_rate=1e-3)
 
@@ -44,11 +43,11 @@ class MaskedImages(UnlabeledImages):
 
     def settings(self):
         """The flags of the optimizer, which `--help` shows before those of the protocol, and the task's."""
-        return {**field_settings(OPTIMIZER), **super().settings(), **init_network.SETTINGS}
+        return {**field_settings(OPTIMIZER), **super().settings(), **NETWORK}
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`; of an encoder alone, with a decoder that starts anew."""
-        return init_network.start_network(setup)
+        return start_network(setup)
 
     def network(self, setup: Setup) -> MAE:
         return MAE(setup.spec["image_shape"][-1], **setup.flags.group("mae"), dtype=setup.dtype)

@@ -22,15 +22,14 @@ import jax.numpy as jnp
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment, Flags, Range, Setup, Splits
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.experiment.weights import Start
 from dlcore.kits.self_supervised import encoders
-from dlcore.kits.training import init_from
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.learner import ModelState
 from dlcore.main import main
 from dlcore.semi_supervised import noisy_labels
 from dlcore.semi_supervised.noisy_labels import KeepBest, Noise, corrupt_labels, transition_matrix
 from dlcore.tasks.labeled_images import LabeledImages
+from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +48,7 @@ class NoisyLabels(LabeledImages):
     plain: ClassVar[dict[str, Any]] = LabeledImages.plain | {"noise_rate": 0.0}
 
     def settings(self) -> dict[str, Setting]:
-        return {**super().settings(), **init_from.CLASSIFIER}
+        return {**super().settings(), **CLASSIFIER}
 
     def check(self, flags: Flags) -> None:
         """Check that two networks that learn from each other do not start equal."""
@@ -87,7 +86,7 @@ class NoisyLabels(LabeledImages):
 
     def start(self, setup: Setup) -> Start | None:
         """Start all networks from the weights of `--init_from`; None without."""
-        single = init_from.start_classifier(setup)
+        single = start_classifier(setup)
         if single is None:
             return None
 

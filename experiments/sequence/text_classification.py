@@ -33,7 +33,6 @@ from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start
 from dlcore.kits.images import prediction
 from dlcore.kits.sequence import text_encoders
 from dlcore.kits.sequence.given_texts import given_texts
@@ -44,6 +43,9 @@ from dlcore.modes.report_context import ReportContext
 from dlcore.sequence import text_classification
 from dlcore.sequence.text_classification import PADDING, TextClassifier
 from dlcore.transfer.frozen import PartlyFrozen
+from dlcore.weights.start import Start
+from experiments.sequence.language_model import experiment as gpt2
+from experiments.sequence.masked_language_model import experiment as bert
 
 NUM_SHOWN = 12
 
@@ -155,7 +157,7 @@ class LabeledTexts(Task):
         return {"model": PartlyFrozen(model, parts.parts_of(unfolded(flags)))}
 
     def start(self, setup: Setup) -> Start | None:
-        return text_encoders.start(setup)
+        return text_encoders.start(setup, {"gpt2": gpt2, "bert": bert})
 
     def expected_loss(self, setup: Setup) -> float:
         return math.log(setup.spec["num_classes"])

@@ -26,12 +26,13 @@ from dlcore.experiment import Headline, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.kits.training import earlier_run
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.modes.train import train_page
 from dlcore.report.figure import new_figure
 from dlcore.tasks.optimized_images import average_pooling
+from dlcore.weights.network import load_network
 from experiments.interpretability import fast_style as page
+from experiments.interpretability.fast_style import experiment as fast_style
 
 OPTIMIZED, PASS, PHOTOGRAPH = "optimized", "one pass", "photograph"
 
@@ -153,7 +154,7 @@ def study(
     """
     if run is None:
         words = ["--smoke"] if tiny else [f"--steps={steps}"]
-        run = train_page("interpretability.fast_style", words, "training a style network")
+        run = train_page(fast_style, words, "training a style network")
     return report(compare(Path(run), num_images, optimizer_steps))
 
 

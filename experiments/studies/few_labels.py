@@ -37,15 +37,15 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from dlcore.data.augment import compose, cutout
 from dlcore.data.augment.recipes import classification_augmentation
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Range, Study, StudyResult
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.learner import Learner
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from dlcore.run.progress import say
-from dlcore.run.weights import fit_weights
 from dlcore.semi_supervised import fixmatch
 from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_stream_learner
 from dlcore.transfer.active import buy
+from dlcore.weights.fit import fit_weights
+from dlcore.weights.network import load_network
 from experiments.studies.semi_supervised import drawn_rows
 from experiments.studies.small_runs import Digits, shuffled_digits
 

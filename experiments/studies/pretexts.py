@@ -29,13 +29,13 @@ import numpy as np
 
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GRAY, new_figure, seed_dots
 from dlcore.run.metrics_writer import read_metrics
 from dlcore.run.progress import say
+from experiments import find_experiment
 
 PRETEXTS = (
     "rotation",
@@ -81,7 +81,7 @@ def measured(pretext: str, words: Sequence[str]) -> dict[str, float]:
     """Train a pretext by its page, and read what that measures on the test split."""
     from dlcore.modes.train import train_page
 
-    folder = train_page(f"self_supervised.{pretext}", words, pretext)
+    folder = train_page(find_experiment(f"self_supervised.{pretext}"), words, pretext)
     (row,) = [row for row in read_metrics(folder) if row["split"] == "test"]
     return row
 

@@ -19,9 +19,9 @@ from dlcore.data.sample_images import fit_to, sample_image
 from dlcore.data.source import Source
 from dlcore.experiment import Headline, NonNegativeFloat, PositiveInt, Study, StudyResult
 from dlcore.interpretability import style_transfer
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import main
 from dlcore.report.figure import BLUE, GREEN, ORANGE, PINK, VERMILION, new_figure
+from dlcore.weights.network import load_network
 
 SETTINGS = {"content_layer": "relu2_2", "style_weight": 20.0, "variation_weight": 0.2}
 

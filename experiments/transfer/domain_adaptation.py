@@ -35,18 +35,19 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weights import Start, Weights
 from dlcore.generative.pixels import normalize
-from dlcore.kits.training import init_from, pretrained_network
 from dlcore.kits.training.optimizer import AdamW
 from dlcore.main import main
 from dlcore.models import create_model
-from dlcore.run.weights import fit_modules
 from dlcore.transfer import domain_adaptation
 from dlcore.transfer.advice import Setting as TransferSetting
 from dlcore.transfer.advice import name_setting
 from dlcore.transfer.domain_adaptation import AdaptationNet, BackboneAdaptationNet
 from dlcore.transfer.gradient_reversal import reversal_strength
+from dlcore.weights.fit import fit_modules, headless
+from dlcore.weights.network import check_fits, load_network, model_of
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start, open_classifier_of_model
 
 PATCHES = {"train": 2000, "valid": 500, "test": 500}
 
@@ -77,9 +78,9 @@ def patches_of(flags: Flags, split: str, side: int) -> np.ndarray:
 
 
 def origin(flags: Flags) -> Weights | None:
-    source_run = init_from.open_classifier_of_model(flags)
+    source_run = open_classifier_of_model(flags)
     if source_run is not None:
-        pretrained_network.check_fits(source_run, channels=3)
+        check_fits(source_run, channels=3)
     return source_run
 
 
@@ -92,7 +93,7 @@ def network(setup: Setup):
     if source_run is None:
         body, prepare = create_model(flags.model, **fields), normalize
     else:
-        body = pretrained_network.model_of(source_run, **fields)
+        body = model_of(source_run, **fields)
         prepare = normalizer(source_run.mean, source_run.std, dtype=setup.dtype)
     return BackboneAdaptationNet(body, num_classes, flags.group("net")["width"], setup.dtype), prepare
 
@@ -184,14 +185,12 @@ class TwoDomains(Task):
         source = setup.flags.init_from
         if source is None:
             return None
-        load = functools.cache(lambda: pretrained_network.load_network(source, "init_from", channels=3, headless=True))
+        load = functools.cache(lambda: load_network(source, "init_from", channels=3, headless=True))
 
         def fitted(state):
             expected_tree = {kind: {"backbone": layers} for kind, layers in load().variables.items()}
             variables = {"params": state.params["adapted"], **getattr(state, "model_state", {})}
-            return fit_modules(
-                init_from.headless(expected_tree), init_from.headless(variables), False, f"init_from={source!r}"
-            )[0]
+            return fit_modules(headless(expected_tree), headless(variables), False, f"init_from={source!r}")[0]
 
         def replace(state):
             weights = fitted(state)

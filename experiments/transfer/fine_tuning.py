@@ -48,16 +48,18 @@ from dlcore.experiment import Experiment, Flags, Range, Setting, Setup
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.experiment.weight_checks import take_normalization
-from dlcore.experiment.weights import Start, Weights
 from dlcore.kits.images import classifier_panels, labeled_images, prediction
-from dlcore.kits.training import adapters, backbone, init_from, parts, pretrained_network
+from dlcore.kits.training import adapters, backbone, parts
 from dlcore.main import main
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.modes.report_context import ReportContext
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import PartlyFrozen
+from dlcore.weights.check import take_normalization
+from dlcore.weights.network import PACKED, TrainedNetwork, load_network
+from dlcore.weights.open import Weights
+from dlcore.weights.start import Start, open_classifier_of_model, start_classifier
 
 SETTINGS = {
     **labeled_images.SETTINGS,
@@ -88,17 +90,17 @@ SETTINGS = {
 def origin(flags: Flags) -> Weights | None:
     """Read where the weights of `--init_from` come from."""
     if flags.init_from == "cifar10":
-        flags = flags.replace(init_from=str(pretrained_network.PACKED))
-    return init_from.open_classifier_of_model(flags)
+        flags = flags.replace(init_from=str(PACKED))
+    return open_classifier_of_model(flags)
 
 
-def source_network(flags: Flags, channels: int | None = None) -> pretrained_network.TrainedNetwork | None:
+def source_network(flags: Flags, channels: int | None = None) -> TrainedNetwork | None:
     """Load the network that `--init_from` names."""
     source_run = origin(flags)
     if source_run is None:
         return None
     channels = None if channels == 1 else channels
-    return pretrained_network.load_network(source_run.path, "init_from", channels=channels, headless=True)
+    return load_network(source_run.path, "init_from", channels=channels, headless=True)
 
 
 def data(flags: Flags) -> Splits:
@@ -147,7 +149,7 @@ def with_head(model: nn.Module, flags: Flags) -> nn.Module:
 def start(setup: Setup) -> Start | None:
     """Start from the source network's weights, with a new head where the classes are others."""
     model = model_of(setup)
-    return init_from.start_classifier(
+    return start_classifier(
         setup,
         origin,
         keep_unnamed=False,

@@ -43,15 +43,19 @@ from dlcore.evaluators.fine_tuning import Encoder, Recipe, Tuning, module_encode
 from dlcore.evaluators.knn import knn_predict
 from dlcore.evaluators.linear_probe import probe_predict
 from dlcore.experiment import Experiment, Headline, PositiveInt, Splits, Study, StudyResult
-from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.weights import Weights, open_weights
-from dlcore.kits.training import earlier_run, pretrained_network
+from dlcore.experiment.resolved_run import open_run, restore_state
 from dlcore.learner import root_key
 from dlcore.main import main
 from dlcore.models.registry import kind_of
 from dlcore.modes.train import train_page
+from dlcore.optim import parameter_ema
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, seed_dots
 from dlcore.self_supervised.networks import pool_features
+from dlcore.semi_supervised.twin import TwinState
+from dlcore.weights.network import check_studied, load_network
+from dlcore.weights.open import Weights, open_weights
+from experiments import find_experiment
+from experiments.self_supervised.moco import experiment as moco
 
 METHODS = {"linear": "linear probe", "knn": "k-NN", "fine_tune": "fine-tuned"}
 ARMS = {"trained": BLUE, "untrained": GRAY, "pixels": VERMILION}
@@ -88,15 +92,26 @@ def origin(source: str | Path) -> Weights:
     return source_run
 
 
+def load_state(folder: Path, page: Experiment):
+    """Restore the whole state of a run, for encoders that read their technique's own fields: (its setup, its state)."""
+    run = open_run(folder, page)
+    setup = run.setup(run.config()["spec"])
+    _, state = restore_state(run, page.build(setup), run.example(setup.spec), run.flags.select)
+    state = state.technique if isinstance(state, TwinState) else state
+    if run.flags.get("ema"):
+        state = state.replace(params=parameter_ema(state.opt_state, state.params))
+    return setup, state
+
+
 def load_encoder(source_run: Weights) -> Network:
     """Load the network of a run."""
     page = None if source_run.page is None else find_experiment(source_run.page)
     if page is not None and page.task.encoder is not None:
-        _, setup, state = earlier_run.load_state(source_run.path)
+        setup, state = load_state(source_run.path, page)
         encoder, what = page.task.encoder(setup), f"the encoder of {source_run.page}"
         shape = setup.spec["image_shape"]
     else:
-        network = pretrained_network.load_network(source_run.path, "init_from", headless=True)
+        network = load_network(source_run.path, "init_from", headless=True)
         shape = (*np.broadcast_to(network.side, 2).tolist(), len(network.mean))
         prepare = normalizer(network.mean, network.std, size=network.input_size)
         encoder = module_encoder(network.model, prepare, shape, lambda variables: variables, pool_features)
@@ -240,8 +255,8 @@ def study(
     if source_run is None:
         words = ["--dataset=digits", f"--steps={network_steps}", f"--eval_every={network_steps}", "--fine_tune="]
         small = ["--smoke", "--model.width=4"] if miniature else []
-        source_run = origin(train_page("self_supervised.moco", [*small, *words], "training MoCo on digits"))
-    network = load_encoder(pretrained_network.check_studied(source_run, splits, changed_data))
+        source_run = origin(train_page(moco, [*small, *words], "training MoCo on digits"))
+    network = load_encoder(check_studied(source_run, splits, changed_data))
     converted(network.encoder, network.image_shape, splits.spec["image_shape"])
     rows = []
     for seed in range(num_seeds):

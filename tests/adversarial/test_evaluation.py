@@ -259,7 +259,7 @@ def test_the_digits_of_the_page_span_the_unit_range():
 def test_the_page_attacks_your_images_by_the_network_that_is_given(tmp_path):
     from PIL import Image
 
-    from dlcore.kits.training.pretrained_network import PACKED
+    from dlcore.weights.network import PACKED
     from experiments.adversarial import attack as page
 
     rng = np.random.default_rng(0)

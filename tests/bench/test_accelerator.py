@@ -7,12 +7,11 @@ import sys
 
 import pytest
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import parse
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import settings_of
 from dlcore.experiment.study import Study
-from experiments import accelerator
+from experiments import accelerator, find_experiment
 from experiments.accelerator import Item
 
 

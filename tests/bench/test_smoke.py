@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dlcore.experiment.catalog import experiment_names
+from experiments import experiment_names
 
 ROOT = Path(__file__).resolve().parents[2]
 BENCHES = {

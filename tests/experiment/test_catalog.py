@@ -5,27 +5,30 @@ import json
 import pytest
 
 from dlcore.experiment import catalog
-from dlcore.experiment.catalog import find_experiment, listing, overview, topics
+from dlcore.experiment.catalog import listing, overview
 from dlcore.experiment.setting import FlagError
+from experiments import experiment_names, find_experiment
+
+PAGES = "experiments"
 
 
 def test_the_topics_are_one_screen():
-    lines = overview(80).splitlines()
+    lines = overview(PAGES, 80).splitlines()
     assert len(lines) <= 23
     assert max(map(len, lines)) <= 80
-    counts = {line.split()[0]: int(line.split()[1]) for line in lines[1 : 1 + len(topics())]}
-    assert counts == {topic: len(names) for topic, names in topics().items()}
-    assert list(topics())[-2:] == ["bench", "studies"]
+    counts = {line.split()[0]: int(line.split()[1]) for line in lines[1 : 1 + len(catalog.topics(PAGES))]}
+    assert counts == {topic: len(names) for topic, names in catalog.topics(PAGES).items()}
+    assert list(catalog.topics(PAGES))[-2:] == ["bench", "studies"]
 
 
 def test_no_line_is_longer_than_the_terminal():
     for columns in (60, 80):
-        lines = listing("detection", columns).splitlines()
+        lines = listing(PAGES, "detection", columns).splitlines()
         assert max(map(len, lines)) <= columns
     assert lines[0] == "detection"
     assert all(line.startswith(("  detection.", "      ")) for line in lines[1:])
     with pytest.raises(FlagError, match=r"topic='deteption': unknown; allowed: adversarial, backprop"):
-        listing("deteption")
+        listing(PAGES, "deteption")
 
 
 def test_a_name_with_a_slip_leads_to_those_that_are_close():
@@ -50,10 +53,10 @@ def test_the_shortest_command_of_a_page_gives_its_measured_number(tmp_path, monk
         {"command": f"python -m experiments.s.s{k}", "mean": 2.0, "metric": "gap", "dataset": "e", "holds": holds}
         for k, holds in enumerate((True, False, None))
     ]
-    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
-    assert catalog.read_measured_numbers() == {}
+    monkeypatch.setattr(catalog, "_folder", lambda package: tmp_path)
+    assert catalog.read_measured_numbers(PAGES) == {}
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows + held))
-    assert catalog.read_measured_numbers() == {
+    assert catalog.read_measured_numbers(PAGES) == {
         "a.page": "mean iou 0.9877 on d", "s.s0": "the claim held: gap 2 on e",
         "s.s1": "the claim did not hold: gap 2 on e", "s.s2": "gap 2 on e",
     }  # fmt: skip
@@ -64,12 +67,12 @@ def test_a_page_is_a_file_that_assigns_its_experiment(tmp_path, monkeypatch):
     (tmp_path / "topic" / "page.py").write_text('"""One line.\n\nMore."""\nexperiment = 1\n')
     (tmp_path / "topic" / "part.py").write_text("if True:\n    experiment = 1\n")
     (tmp_path / "top.py").write_text("experiment = 1\n")
-    monkeypatch.setattr(catalog, "_folder", lambda: tmp_path)
-    (entry,) = catalog.experiment_names()
+    monkeypatch.setattr(catalog, "_folder", lambda package: tmp_path)
+    (entry,) = experiment_names()
     assert (entry.name, entry.path.name, catalog.first_line(entry)) == ("topic.page", "page.py", "One line.")
     monkeypatch.undo()
     monkeypatch.setattr(catalog, "find_spec", lambda name: None)
     with pytest.raises(
         FlagError, match=r"^experiments: none in this folder, as an installed package has none; allowed"
     ):
-        catalog.experiment_names()
+        experiment_names()

@@ -4,8 +4,17 @@ import re
 
 import pytest
 
-from dlcore.experiment.finder import find, found_text, nearest
+from dlcore.experiment import finder
 from dlcore.experiment.setting import FlagError
+
+
+def find(word):
+    return finder.find(word, "experiments")
+
+
+def found_text(words, *rest):
+    return finder.found_text(words, "experiments", *rest)
+
 
 PAGES = {
     "adversarial.attack": ["FGSM", "PGD"],
@@ -179,7 +188,7 @@ def test_benches_and_studies_come_last():
 )
 def test_absent_words_lead_to_the_nearest(word, near):
     assert not find(word)
-    assert near in [item.name for item in nearest(word)]
+    assert near in [item.name for item in finder.nearest(word, "experiments")]
     with pytest.raises(FlagError, match=rf"^{word}: not in dlcore; nearest: .*{near}"):
         found_text(word)
 

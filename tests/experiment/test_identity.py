@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, check_identity, run_folder
 from dlcore.experiment.setting import FlagError
+from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
 
 

@@ -26,7 +26,8 @@ def run_of(given=(), settings=None, task=None, **flags):
         name="a.page",
         optimizer="optimizer",
         merged=SimpleNamespace(packages=(), settings=settings or {}),
-        task=task or SimpleNamespace(plain={}, monitor_mode="min"),
+        task=task or SimpleNamespace(plain={}, monitor="loss", monitor_mode="min"),
+        learner=module.run_folder,
         build=lambda setup: "learner",
     )
     flags = {**FLAGS, **flags}
@@ -130,6 +131,7 @@ def test_a_configuration_holds_settings_facts_and_provenance(tmp_path, monkeypat
         "experiment": "a.page", "command": "command", "versions": "versions", "commit": "commit", "devices": "devices",
         "settings": {**FLAGS, "track": [], "run_dir": str(tmp_path), "sizes": [1, 2]}, "spec": {"train_size": 9},
         "identity": {"seed": 3, "batch_size": 10}, "data": {},
+        "technique": "dlcore.experiment.resolved_run", "monitor": "loss", "monitor_mode": "min",
     }  # fmt: skip
     run.write_config({}, {"train": 1})
     assert run.config()["data"] == {"train": 1}

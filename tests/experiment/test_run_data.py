@@ -10,19 +10,19 @@ from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.run_data import (
+    EARLIER,
     Comparison,
     check_resumed,
     compare_with_run,
     data_for,
     fingerprints,
-    inherited_keys,
-    load_data,
-    origins_of,
+    known_data,
     write_data,
 )
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import EARLIER, Weights, known_data
+from dlcore.weights.check import inherited_keys, load_data, origins_of
+from dlcore.weights.open import Weights
 
 IMAGES = np.arange(8 * 4, dtype=np.uint8).reshape(8, 2, 2, 1)
 KEYS = Source({"image": IMAGES}).fingerprint.keys
@@ -252,3 +252,19 @@ def test_config_json_records_length_digest_and_kind(tmp_path):
     data = write_data(tmp_path, Splits(one, None, None, {}), {"train": Fingerprint(1, "", "number")})
     assert data == {"train": {"examples": 2, "digest": one.fingerprint.digest, "by": "content"}}
     assert json.loads(json.dumps(data)) == data
+
+
+def test_recorded_examples_have_their_keys_where_the_file_of_keys_can_be_read(tmp_path):
+    config = {"data": {"train": {"examples": 2, "digest": "d", "by": "content"}}}
+    train = Fingerprint(2, "d", "content")
+    assert known_data(tmp_path, config) == {"train": train}
+    assert known_data(tmp_path, {}) == {}
+    for content in (b"", b"junk", b"PK\x03\x04"):
+        (tmp_path / "data.npz").write_bytes(content)
+        assert known_data(tmp_path, config) == {"train": train}
+    np.savez(tmp_path / "data.npz", train=np.array([3, 4], np.uint64), earlier=np.array([5, 6, 7], np.uint64))
+    known = known_data(tmp_path, config)
+    np.testing.assert_array_equal(known["train"].keys, [3, 4])
+    assert known["train"]._replace(keys=None) == train
+    np.testing.assert_array_equal(known[EARLIER].keys, [5, 6, 7])
+    assert known[EARLIER].examples == 3

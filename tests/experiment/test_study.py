@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from dlcore.experiment import catalog
-from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.setting import FlagError, Setting, read_value, settings_of
 from dlcore.experiment.study import Headline, Study, StudyResult, run_study
 from dlcore.main import main
 from dlcore.report.study_text import claim_panels, sentences, study_text
+from experiments import experiment_names, find_experiment
 
 
 def study(*, seeds: int = 5, noise: float = 0.5, fails: bool = False) -> StudyResult:

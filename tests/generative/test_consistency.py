@@ -12,9 +12,7 @@ import pytest
 from flax import linen as nn
 
 from dlcore.experiment import Setup
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.weights import Weights
 from dlcore.generative import ddpm
 from dlcore.generative.consistency import (
     ConsistencyLevels,
@@ -31,6 +29,8 @@ from dlcore.generative.edm import edm_factors, precondition
 from dlcore.generative.schedules import karras_sigmas
 from dlcore.kits.training import earlier_run
 from dlcore.learner import example_keys
+from dlcore.weights.open import Weights
+from experiments import find_experiment
 from tests.generative.test_ddpm import Mlp, mmd, moons
 from tests.generative.test_edm import exact, read
 from tests.generative.test_samplers import fake

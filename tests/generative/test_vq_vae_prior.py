@@ -11,9 +11,7 @@ from flax import linen as nn
 from dlcore.data.digits import digits
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.weights import Weights
 from dlcore.generative import vq_vae, vq_vae_prior
 from dlcore.generative.pixel_cnn import PixelCNN
 from dlcore.generative.vq_vae import VQVAE, CodebookPerplexity
@@ -21,6 +19,8 @@ from dlcore.generative.vq_vae_prior import HistogramBits, VQVAEPriorState
 from dlcore.kits.training import earlier_run
 from dlcore.main import run
 from dlcore.tasks import code_priors
+from dlcore.weights.open import Weights
+from experiments import find_experiment
 from experiments.generative import vq_vae_prior as page
 from tests.generative.codebooks import assert_codes_are_encodings
 

@@ -5,8 +5,8 @@ import pytest
 from flax import linen as nn
 from PIL import Image
 
-from dlcore.kits.training.pretrained_network import PACKED, TrainedNetwork, load_network
 from dlcore.report.filters import GAP, filter_grid
+from dlcore.weights.network import PACKED, TrainedNetwork, load_network
 from experiments.interpretability import deep_dream as dream
 from experiments.interpretability import feature_space as page
 

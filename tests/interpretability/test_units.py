@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dlcore.interpretability.units import Reach, receptive_field, top_patches
-from dlcore.kits.training.pretrained_network import load_network
+from dlcore.weights.network import load_network
 
 
 def two_convolutions(x):

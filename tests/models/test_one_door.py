@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from dlcore.experiment.flags import Flags
-from dlcore.kits.training import init_from
 from dlcore.models import clip, create_model, list_models, load_torch, torch_weights
 from dlcore.models.normalization import IMAGENET, SYMMETRIC, normalization
 from dlcore.models.registry import FILES, input_shape, kind_of
 from dlcore.models.stored_counts import all_stored_models
-from dlcore.run.weights import save_weights
+from dlcore.weights.read import save_weights
+from dlcore.weights.start import _load, open_modules
 from tests.models.parity import GOLDENS, read_golden
 from tests.models.test_clip import FIELDS
 from tests.models.tracing import layers_traced_once
@@ -183,15 +183,15 @@ def test_a_page_starts_from_a_published_detector(tmp_path):
     """A converted detector gives its modules, and its backbone's name; its classes were not recorded."""
     variables = {"params": {"backbone": {"conv1": {"kernel": jnp.ones((1, 1, 2, 2))}}, "fpn": {"p6": jnp.zeros(2)}}}
     save_weights(tmp_path / "detector", variables, {"model": "retinanet_resnet50_fpn"})
-    backbone, loaded, classes = init_from._load(str(tmp_path / "detector"))
+    backbone, loaded, classes = _load(str(tmp_path / "detector"))
     assert (backbone, classes) == ("resnet50", None)
     flags = Flags({"init_from": str(tmp_path / "detector"), "model": "resnet50"})
-    assert init_from.open_modules(flags).mean == IMAGENET.mean
+    assert open_modules(flags).mean == IMAGENET.mean
     with pytest.raises(ValueError, match="its backbone is resnet50; allowed: resnet18, as --model here"):
-        init_from.open_modules(Flags({"init_from": str(tmp_path / "detector"), "model": "resnet18"}))
+        open_modules(Flags({"init_from": str(tmp_path / "detector"), "model": "resnet18"}))
     jax.tree.map(np.testing.assert_array_equal, loaded, variables)
     save_weights(tmp_path / "segmenter", variables, {"model": "deeplabv3_mobilenet_v3_large"})
-    assert init_from._load(str(tmp_path / "segmenter"))[0] == "mobilenet_v3_large"
+    assert _load(str(tmp_path / "segmenter"))[0] == "mobilenet_v3_large"
 
 
 @pytest.mark.slow

@@ -7,11 +7,11 @@ classification.supervised with other settings.
 import jax
 import pytest
 
-from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.main import run
 from dlcore.modes.sanity import CHECKS, Bench
+from experiments import experiment_names, find_experiment
 from tests.overriding import with_task
 
 GRADIENT = CHECKS[3]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.catalog import experiment_names
 from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.modes.finish import finish
 from dlcore.run.metrics_writer import MetricsWriter
 from dlcore.run.result import Result
+from experiments import experiment_names
 
 EXPERIMENTS = Path(__file__).resolve().parents[2] / "experiments"
 PAGES = [entry.name for entry in experiment_names() if entry.name.split(".")[0] not in ("bench", "studies", "recipes")]

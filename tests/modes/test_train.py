@@ -205,20 +205,16 @@ def test_fresh_keeps_the_finished_run_under_the_next_free_name(trained, tmp_path
 def test_a_page_of_an_earlier_phase_is_trained_only_where_it_has_not_finished(monkeypatch, tmp_path, capsys):
     done, run = [], run_of(tmp_path)
 
-    class Page:
-        pass
-
-    monkeypatch.setattr(module, "Experiment", Page)
-    monkeypatch.setattr(module, "find_experiment", lambda name: Page())
+    page = SimpleNamespace(name="a.page", file=module.__file__)
     monkeypatch.setattr(module, "resolve", lambda experiment, words: words)
     monkeypatch.setattr(module, "ResolvedRun", lambda experiment, flags: run)
     monkeypatch.setattr(module, "train", lambda run: done.append(module.provenance.command()))
-    assert module.train_page("a.page", ("--steps=3",), "phase 1") == run.folder
-    assert done == ["python -m experiments.a.page --steps=3"]
+    assert module.train_page(page, ("--steps=3",), "phase 1") == run.folder
+    assert done == ["python -m dlcore.modes.train --steps=3"]
     assert capsys.readouterr().out == f"phase 1: {run.folder}\n"
     run.folder.mkdir()
     (run.folder / "result.json").touch()
-    assert module.train_page("a.page", (), "phase 1") == run.folder
+    assert module.train_page(page, (), "phase 1") == run.folder
     assert len(done) == 1
 
 
@@ -273,4 +269,4 @@ def test_a_resumed_run_is_normalized_as_at_its_beginning(tmp_path, monkeypatch):
     prepared = module._resumed(run)
     assert prepared.data.spec == {"mean": [0.25], "std": [0.75], "image_shape": [8]}
     assert prepared.data.notes == ("of the data", "resumed")
-    assert prepared[1:] == (("known", run.folder), None, None)
+    assert prepared[1:] == (("known", run.folder), None, None, None)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.experiment.catalog import experiment_names
+from experiments import experiment_names
 from experiments.studies import detector_table as study
 
 SETTINGS = {"steps": 3, "batch_size": 4, "num_scenes": 96, "image_size": 64}

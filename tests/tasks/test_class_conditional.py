@@ -125,7 +125,7 @@ def test_the_first_phase_is_a_run_of_its_page(tmp_path):
     with pytest.raises(
         ValueError, match=r"first_stage=.*no such run; allowed: the folder of a run of generative\.autoenc"
     ):
-        earlier_run.find_or_train(page, "first_stage", "generative.autoencoder_kl", [])
+        earlier_run.origin(page, "first_stage", "generative.autoencoder_kl")
     (tmp_path / "config.json").write_text('{"experiment": "generative.vae"}')
     with pytest.raises(ValueError, match=r"first_stage=.*: a run of generative\.vae; allowed: the folder of a run of"):
         earlier_run.origin(page, "first_stage", "generative.autoencoder_kl")
@@ -143,7 +143,7 @@ def test_an_autoencoder_of_another_form_is_named():
         earlier_run.check_same("it", phase, setup, "autoencoder")
     with pytest.raises(ValueError, match=r"it: trained with image_shape=\[9\]; allowed: \[4, 4, 1\]"):
         earlier_run.check_same(
-            "it", phase._replace(setup=phase.setup._replace(spec={"image_shape": [9]})), setup, "autoencoder"
+            "it", phase._replace(weights=phase.weights._replace(spec={"image_shape": [9]})), setup, "autoencoder"
         )
     with pytest.raises(ValueError, match=r"autoencoder\.channels=\(8, 8\): sides do not divide"):
         latent_arguments(setup._replace(spec={**setup.spec, "image_shape": [5, 4, 1]}), None)
@@ -158,7 +158,7 @@ def test_the_variety_is_the_mean_distance_of_different_vectors():
 def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure, bare_panels):
     calls = []
     features = lambda images: (images, np.eye(2)[[0, 1, 1, 1, 0]])  # noqa: E731
-    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec: features)
+    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: features)
     monkeypatch.setattr(class_conditional, "guidance_panel", lambda *rest: calls.append(rest) or ["guidance"])
     monkeypatch.setattr(class_conditional.sample_panels, "panels", lambda context: ["samples", "nearest", "curves"])
     context = types.SimpleNamespace(
@@ -182,7 +182,7 @@ def test_guided_samples_are_measured_by_class(monkeypatch, num_classes, measure,
 def test_consistency_is_measured_of_two_classes_on(monkeypatch):
     distance = types.SimpleNamespace(_replace=lambda source: ("distance", source))
     monkeypatch.setattr(class_conditional.ImageGeneration, "evaluators", lambda *rest: [distance])
-    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec: lambda images: ("vectors", images))
+    monkeypatch.setattr(class_conditional, "_features", lambda flags, spec, page: lambda images: ("vectors", images))
     monkeypatch.setattr(class_conditional, "class_consistency", lambda probabilities, source: (probabilities, source))
     setup = types.SimpleNamespace(flags=types.SimpleNamespace(num_samples=5), spec={"num_classes": 3})
     task = class_conditional.ClassConditionalImages()

@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.weights import Weights
 from dlcore.learner import ModelState
 from dlcore.main import run
 from dlcore.modes import predict
 from dlcore.tasks import clips
 from dlcore.tasks.clips import Network
 from dlcore.video.fusion import ClipClassifier
+from dlcore.weights.open import Weights
+from experiments import find_experiment
 from tests.models.tracing import layers_traced_once
 
 PAGE = find_experiment("video.classification")

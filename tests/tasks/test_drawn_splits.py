@@ -277,7 +277,7 @@ def test_samples_of_codes_are_measured_at_the_end_where_a_network_knows_the_imag
     monkeypatch.setattr(latent_space.image_generation, "network_of", lambda *args: asked.append(args))
     setup = SimpleNamespace(flags=SimpleNamespace(dataset=dataset), spec="spec")
     assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == found
-    assert asked == ([(setup.flags, "spec")] if split == "valid" else [])
+    assert asked == ([(setup.flags, "spec", vae.experiment.task.classifier)] if split == "valid" else [])
     setup.flags.dataset = "factors"
     assert latent_space.SampledLatentSpace.evaluators(vae.experiment.task, setup, None, split) == []
 

@@ -16,12 +16,12 @@ from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Weights
 from dlcore.kits.training import earlier_run
 from dlcore.tasks import code_priors, distilled_images, latent_images
 from dlcore.tasks.code_priors import CodePriors
 from dlcore.tasks.distilled_images import DistilledImages
 from dlcore.tasks.latent_images import LatentImages, ReconstructedImages
+from dlcore.weights.open import Weights
 
 SPEC = {"image_shape": [4, 6, 3], "num_classes": 2}
 
@@ -78,12 +78,12 @@ def test_latents_are_scaled_by_the_first_training_images(phase, monkeypatch):
     monkeypatch.setattr(latent_images, "latent_scale", lambda mean, deviation: float(mean.std() * deviation.mean()))
     monkeypatch.setattr(earlier_run, "load", lambda folder: earlier_run.EarlierPhase(None, {"w": np.float32(10)}))
     setup = Setup(flags_of(), SPEC, 1, jnp.float32)
-    start = LatentImages().start(setup)
+    start = LatentImages(first_phase="the page").start(setup)
     locked = start.replace(Held()).locked
     assert locked["scale"] == pytest.approx(10 * np.sqrt(2 / 3), rel=1e-5)
     assert locked["autoencoder"] == {"w": 10}
     (_, argument, page, words), (name, _, compared, module) = phase
-    assert (argument, page) == ("first_stage", "generative.autoencoder_kl")
+    assert (argument, page) == ("first_stage", "the page")
     assert words == ["--steps=9", "--dataset=digits", "--autoencoder.groups=4"]
     assert (name, compared, module) == ("first_stage='run'", setup, "autoencoder")
     found = SimpleNamespace(name="it", spec={"image_shape": [1]})

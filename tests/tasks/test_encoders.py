@@ -13,12 +13,12 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.images import classifier_panels
-from dlcore.kits.training import init_from
 from dlcore.learner import Learner
 from dlcore.run.evaluate import Evaluation
 from dlcore.self_supervised.networks import DINONet, Embedder
 from dlcore.tasks import encoders
 from dlcore.tasks.encoders import Encoders, remove_labels
+from dlcore.weights.start import MODULES
 from experiments.self_supervised import dino, moco, rotation, simclr
 from experiments.semi_supervised import mixmatch
 from tests.overriding import with_task
@@ -164,7 +164,7 @@ def test_a_task_with_a_model_can_start_from_weights():
     class Own(Encoders):
         model = None
 
-    assert set(Encoders().settings()) - set(Own().settings()) == set(init_from.MODULES)
+    assert set(Encoders().settings()) - set(Own().settings()) == set(MODULES)
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,6 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Start
 from dlcore.learner import State
 from dlcore.modes.report_context import ReportContext
 from dlcore.semi_supervised.gan_classifier import GanClassifierState
@@ -25,6 +24,7 @@ from dlcore.semi_supervised.twin import TwinState
 from dlcore.semi_supervised.two_streams import TwoStreamState
 from dlcore.tasks import few_labels as few_labels_task
 from dlcore.tasks.few_labels import FewLabelImages, StrongView
+from dlcore.weights.start import Start
 from experiments.semi_supervised.fixmatch import experiment
 
 
@@ -196,7 +196,7 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
     def replace(state):
         return state.replace(params=10 * state.params, opt_state="new")
 
-    monkeypatch.setattr(few_labels_task.init_from, "start_classifier", lambda setup: Start(replace, checked.append))
+    monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: Start(replace, checked.append))
     start = few_labels_task.start_twins(None)
 
     def student(value, teacher=None):
@@ -220,7 +220,7 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
     assert started.opt_state == {"generator": 3, "discriminator": "new"}
     assert started.model_state == {"generator": 5, "discriminator": 6}
     assert started.teacher == {"params": 20, "model_state": 6}
-    monkeypatch.setattr(few_labels_task.init_from, "start_classifier", lambda setup: None)
+    monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: None)
     assert few_labels_task.start_twins(None) is None
 
 

@@ -267,14 +267,14 @@ def test_translations_are_measured_against_the_targets_that_there_are(monkeypatc
 
     network = SimpleNamespace(mean=1, std=2, side=4, variables=3, model=SimpleNamespace(apply=apply))
     opened = []
-    monkeypatch.setattr(image_pairs.pretrained_network, "load_network", lambda path: opened.append(path) or network)
+    monkeypatch.setattr(image_pairs, "load_network", lambda path: opened.append(path) or network)
     monkeypatch.setattr(image_pairs, "normalizer", lambda mean, std, size: lambda images: (images, mean, std, size))
     monkeypatch.setattr(image_pairs, "image_pair_evaluator", lambda maps, pairs: (maps("images"), pairs))
     test = Source({"b_of_a": np.zeros((2, 1))})
     splits, pairs = Splits(None, None, test, {}), {"x": "b_of_a", "y": "a_of_b"}
     ((maps, measured),) = image_pairs.target_evaluators(pairs, splits, "test")
     assert maps == (3, ("images", 1, 2, 4), False, "features")
-    assert (measured, opened) == ({"x": "b_of_a"}, [image_pairs.pretrained_network.PACKED])
+    assert (measured, opened) == ({"x": "b_of_a"}, [image_pairs.PACKED])
     assert image_pairs.target_evaluators(pairs, splits, "valid") == []
     assert image_pairs.target_evaluators({"y": "a_of_b"}, splits, "test") == []
     assert image_pairs.target_evaluators(pairs, splits._replace(test=test.take(1)), "test") == []

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.source import Source
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -18,6 +17,7 @@ from dlcore.learner import Learner
 from dlcore.main import run
 from dlcore.rl import demonstrations, networks
 from dlcore.tasks import imitation
+from experiments import find_experiment
 
 PAGE = "rl.behavior_cloning"
 
@@ -162,10 +162,10 @@ def test_the_default_expert_is_trained_in_the_same_environment_and_its_best_seed
     )  # fmt: skip
     monkeypatch.setattr(earlier_run, "find_or_train", lambda flags, *rest: found.append(rest) or tmp_path)
     monkeypatch.setattr(earlier_run, "load", lambda folder: phase)
-    assert imitation.record_expert(FLAGS).mean_return == 3
+    assert imitation.record_expert(FLAGS, "the page").mean_return == 3
     assert recorded == [(environment, action, 16) for action in (1, 3, 2)]
     argument, page, words = found[0]
-    assert (argument, page, words[-2:]) == ("expert", "rl.ppo", ["--num_seeds=1", "--steps=70"])
+    assert (argument, page, words[-2:]) == ("expert", "the page", ["--num_seeds=1", "--steps=70"])
     assert words[:2] == ["--environment=CartPole-v1", "--time_limit=0"]
     assert words[2:-2] == ["--mask_velocities=False", "--stack_frames=1", "--repeat_actions=1"]
     assert imitation.record_expert(FLAGS).mean_return == 3

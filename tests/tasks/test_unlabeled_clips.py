@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.preprocess import to_signed
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
@@ -15,6 +14,7 @@ from dlcore.learner import State
 from dlcore.self_supervised.patch_predictors import TeacherState
 from dlcore.tasks.clip_data import FilmStrips
 from dlcore.tasks.unlabeled_clips import UnlabeledClips
+from experiments import find_experiment
 
 PAGES = {name: find_experiment(f"self_supervised.{name}") for name in ("vjepa", "video_mae")}
 

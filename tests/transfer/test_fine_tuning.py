@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from dlcore.data.digits import digits
-from dlcore.kits.training import pretrained_network
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import run
 from dlcore.modes.export import load_exported
+from dlcore.weights.network import load_network, pack
 from experiments.transfer.fine_tuning import experiment
 
 FLAGS = ["--smoke", "--parts=head:10", "--head=mlp", "--head_units=12"]
@@ -35,7 +34,7 @@ def test_a_frozen_network_learns_a_head_of_two_layers_that_other_pages_restore(t
     got = function(weights, {"image": image})["logits"]
     chex.assert_shape(got, (3, 10))
     with pytest.raises(ValueError, match="its head is no linear layer; allowed: a run with --head=linear"):
-        pretrained_network.pack(tmp_path / "run", tmp_path / "packed.npz")
+        pack(tmp_path / "run", tmp_path / "packed.npz")
 
 
 @pytest.mark.slow

@@ -12,13 +12,12 @@ from dlcore.data.digits import digits
 from dlcore.data.source import Source
 from dlcore.evaluators.fine_tuning import Encoder
 from dlcore.experiment import Experiment
-from dlcore.experiment.catalog import experiment_names, find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.study import run_study
-from dlcore.kits.training import earlier_run
 from dlcore.main import main
 from dlcore.semi_supervised.twin import TwinState
+from experiments import experiment_names, find_experiment
 from experiments.transfer import linear_evaluation as page
 from tests.saved_runs import save_state
 
@@ -214,7 +213,7 @@ def written(name, folder, monkeypatch):
     folder.mkdir()
     run.write_config(setup.spec)
     save_state(folder, state)
-    monkeypatch.setattr(earlier_run, "load_state", lambda folder: (run, setup, state))
+    monkeypatch.setattr(page, "load_state", lambda folder, page: (setup, state))
     return run, setup, state
 
 

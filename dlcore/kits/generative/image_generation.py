@@ -7,16 +7,17 @@ import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.evaluators.frechet import frechet_evaluator
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import Weights
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import pretrained_network
+from dlcore.kits.training import small_classifier
 from dlcore.learner import Evaluator, Range
 from dlcore.models.pretrained.door import is_published
+from dlcore.weights.network import PACKED, TrainedNetwork, feature_extractor, load_network, open_classifier
+from dlcore.weights.open import Weights
 
 __all__ = [
     "NUM_REAL",
@@ -36,7 +37,7 @@ NUM_REAL = 10_000
 """Largest number of real images that samples are compared with."""
 
 SETTINGS = {
-    **pretrained_network.SETTINGS,
+    **small_classifier.SETTINGS,
     "frechet_network": Setting(
         None,
         "network whose features the Fréchet distance compares, as --network, such as the Inception of published "
@@ -65,7 +66,7 @@ def origin(flags: Flags) -> Weights | None:
     source = flags.frechet_network
     if source is None:
         return None
-    weights = pretrained_network.open_classifier(source, "frechet_network", headless=is_published(source))
+    weights = open_classifier(source, "frechet_network", headless=is_published(source))
     return weights._replace(initializes=False)
 
 
@@ -74,9 +75,11 @@ class Frechet:
     """The Fréchet distance of samples to real images in a classifier's features, and with it KID, precision and recall.
 
     Args:
+      classifier: page that trains the classifier where no flag names one
       num_samples: samples for the Fréchet distance at each evaluation
     """
 
+    classifier: Experiment | None = None
     num_samples: Annotated[int, Range(2)] = 1000
 
     metric: ClassVar[str] = "frechet_distance"
@@ -90,7 +93,7 @@ class Frechet:
 
     def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
         """Build the evaluators, see `evaluators`."""
-        return evaluators(run.setup, splits, split)
+        return evaluators(run.setup, splits, split, self.classifier)
 
 
 def data(flags: Flags) -> Splits:
@@ -101,7 +104,7 @@ def data(flags: Flags) -> Splits:
 def _compared(splits: Splits, flags: Flags) -> Splits:
     path = flags.frechet_network or flags.network  # None: a network is trained later
     is_known = path or flags.smoke or splits.spec["num_classes"] == 1
-    name = network_of(flags, splits.spec).name if is_known else pretrained_network.DEFAULT_MODEL
+    name = network_of(flags, splits.spec).name if is_known else small_classifier.DEFAULT_MODEL
     no_labels = "; it was trained on CIFAR-10, since these images have no labels"
     num_real = flags.num_samples if flags.smoke else NUM_REAL
     train, test = (f"{min(num_real, len(real)):,}" for real in (splits.train, splits.test))
@@ -116,11 +119,12 @@ def _compared(splits: Splits, flags: Flags) -> Splits:
     )
 
 
-def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
+def network_of(flags: Flags, spec: dict, page: Experiment | None = None) -> TrainedNetwork:
     """Load the feature extractor, or train it; images are resized to its input, gray images fill its three channels.
 
     Args:
       spec: facts of the data; must contain `image_shape` and `num_classes`.
+      page: page of the small classifier.
 
     Returns:
       The network of `--frechet_network`, else of `--network`, else a small classifier of the images; for images without
@@ -130,24 +134,28 @@ def network_of(flags: Flags, spec: dict) -> pretrained_network.TrainedNetwork:
     path = flags.frechet_network or flags.network
     if path is None:
         shipped = spec["num_classes"] == 1 or flags.get("smoke")
-        path = pretrained_network.PACKED if shipped else pretrained_network.find_or_train(flags)
+        path = PACKED if shipped else small_classifier.find_or_train(flags, page)
     channels = image_shape[-1]
     channels, headless = None if channels == 1 else channels, is_published(path) and bool(flags.frechet_network)
-    network = pretrained_network.load_network(path, argument, channels=channels, headless=headless)
+    network = load_network(path, argument, channels=channels, headless=headless)
     resized = network.input_size is None and tuple(np.broadcast_to(network.side, 2)) != tuple(image_shape[:2])
     return network._replace(input_size=network.side) if resized else network
 
 
-def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+def evaluators(setup: Setup, splits: Splits, split: str, page: Experiment | None = None) -> list[Evaluator]:
     """Build the evaluators of the distance from samples to training images ("valid") or test images ("test").
 
     `--frechet_network`, or else `--network`, names the feature extractor.
+
+    Args:
+      split: "valid" while training, or "test".
+      page: page of the small classifier.
 
     Returns:
       The Fréchet distance and the kernel distance, and for the test split precision, recall, density and coverage, with
       intervals; none for fewer than two real images.
     """
-    features = pretrained_network.feature_extractor(network_of(setup.flags, setup.spec))
+    features = feature_extractor(network_of(setup.flags, setup.spec, page))
     real = (splits.train if split == "valid" else splits.test).arrays["image"]
     if len(real) < 2:  # no covariance
         return []
@@ -158,22 +166,25 @@ def evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
     return [frechet_evaluator(features, reference, source, intervals=split == "test")]
 
 
-def reconstruction_evaluators(setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
+def reconstruction_evaluators(
+    setup: Setup, splits: Splits, split: str, page: Experiment | None = None
+) -> list[Evaluator]:
     """Build the evaluators of the distance from reconstructed test images to the test images, at the end of a run.
 
     `--frechet_network`, or else `--network`, names the feature extractor.
 
     Args:
       split: "valid" while training, or "test".
+      page: page of the small classifier.
 
     Returns:
       The Fréchet distance and the kernel distance of `reconstruction` among the outputs of `predict`; none for "valid",
       and none for fewer than two images.
     """
-    network = network_of(setup.flags, setup.spec)  # a bad --network is an error before training
+    network = network_of(setup.flags, setup.spec, page)  # a bad --network is an error before training
     images = splits.test.take(setup.flags.num_samples)
     if split == "valid" or len(images) < 2:
         return []
-    features = pretrained_network.feature_extractor(network)
+    features = feature_extractor(network)
     reference = features(images.arrays["image"][: len(images)])[0]
     return [frechet_evaluator(features, reference, images, "reconstruction")]

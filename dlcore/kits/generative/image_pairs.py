@@ -20,9 +20,9 @@ from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits, batch_facts
 from dlcore.generative.control_net import edge_map
 from dlcore.kits.images import labeled_images, prediction
-from dlcore.kits.training import pretrained_network
 from dlcore.learner import Evaluator, Range
 from dlcore.ops.checks import check_shapes
+from dlcore.weights.network import PACKED, load_network
 
 __all__ = ["SMALL", "downscale", "edges", "small_images", "target_evaluators", "unpaired_images", "unpaired_source"]
 
@@ -87,7 +87,7 @@ def target_evaluators(pairs: Mapping[str, str], splits: Splits, split: str) -> l
     test_pairs = {image: target for image, target in pairs.items() if target in splits.test.arrays}
     if split == "valid" or not test_pairs or len(splits.test) < 2:
         return []
-    network = pretrained_network.load_network(pretrained_network.PACKED)
+    network = load_network(PACKED)
     normalize = normalizer(network.mean, network.std, size=network.side)
 
     def maps(images: jax.Array) -> dict[str, jax.Array]:

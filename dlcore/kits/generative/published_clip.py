@@ -12,11 +12,11 @@ import numpy as np
 
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.weights import Weights, open_weights
 from dlcore.generative.prompt_encoder import open_tokenizer
 from dlcore.kits.images.photograph_detection import word_tokens
 from dlcore.models.clip import SigLIP
 from dlcore.models.pretrained import from_pretrained
+from dlcore.weights.open import Weights, open_weights
 
 __all__ = ["SETTINGS", "PublishedClip", "open_clip", "origin"]
 

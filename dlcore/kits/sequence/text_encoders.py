@@ -6,7 +6,7 @@ weights; `pretraining` finds or trains such a run on the text of the data set.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,15 +17,16 @@ from flax import linen as nn
 
 from dlcore.data.text import Vocabulary, read_utf8
 from dlcore.data.words import tokenizer_from_json
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Spec
-from dlcore.experiment.weights import Start, Weights, open_weights
 from dlcore.extras import require
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Range
 from dlcore.models import bert, create_model, gpt2
+from dlcore.weights.open import Weights, open_weights
+from dlcore.weights.start import Start
 
 __all__ = ["SETTINGS", "build", "check", "decode", "facts", "origin", "start", "text_encoder"]
 
@@ -218,7 +219,7 @@ def build(setup: Setup) -> nn.Module:
     return MODULES[setup.flags.model](**setup.spec["network"], dtype=setup.dtype)
 
 
-def _pretrained(setup: Setup) -> dict:
+def _pretrained(setup: Setup, pages: Mapping[str, Experiment]) -> dict:
     """Return the parameters that `--init_from` names, or of a run on the text of the data set."""
     flags, network = setup.flags, setup.spec["network"]
     found = origin(flags)
@@ -228,17 +229,18 @@ def _pretrained(setup: Setup) -> dict:
     words += [f"--model.{name}={network[name]}" for name in (*FORM, "mlp_features") if name in network]
     if not flags.smoke:
         words += [f"--steps={flags.pretraining_steps}", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
-    folder = earlier_run.find_or_train(flags.replace(init_from=None), "init_from", PAGES[flags.model], words)
+    folder = earlier_run.find_or_train(flags.replace(init_from=None), "init_from", pages[flags.model], words)
     phase = earlier_run.load(folder)
     earlier_run.check_facts(f"init_from={str(folder)!r}", phase.spec, setup.spec, "vocabulary")
     return phase.params
 
 
-def start(setup: Setup) -> Start | None:
+def start(setup: Setup, pages: Mapping[str, Experiment]) -> Start | None:
     """Start the module `network` from the weights of `--init_from`; other modules start anew.
 
     Args:
       setup: facts of the run, with the flags of SETTINGS and the spec of `facts`.
+      pages: model -> page that trains it where `--init_from` asks for that.
 
     Returns:
       State -> State with the weights and a new optimizer state; None without `--init_from`.
@@ -249,10 +251,10 @@ def start(setup: Setup) -> Start | None:
     flags = setup.flags
     if flags.init_from is None:
         return None
-    load = functools.cache(lambda: _pretrained(setup))
+    load = functools.cache(lambda: _pretrained(setup, pages))
 
     def fitted(state: Any) -> Any:
-        from dlcore.run.weights import fit_weights
+        from dlcore.weights.fit import fit_weights
 
         wanted = state.params["network"]
         # The heads that fill in tokens serve nothing here.

@@ -26,6 +26,7 @@ __all__ = [
     "adapts_dense",
     "check_adapter",
     "check_dense",
+    "dense_adapter",
     "is_adapter",
     "method_of",
     "trained_model",
@@ -123,9 +124,21 @@ def adapt_dense(model: nn.Module, flags: Flags) -> nn.Module | Adapted:
       A model for any learner; batch norm and dropout of the backbone run as in evaluation. The network itself where
       `adapts_dense` is false.
     """
+    return dense_adapter(flags, model) or model
+
+
+def dense_adapter(flags: Flags, model: nn.Module | None = None) -> Adapted | None:
+    """Build the adapter of `--adapt` on a frozen backbone.
+
+    Args:
+      model: the network; None for the adapter's rules of parameters alone.
+
+    Returns:
+      The network with its adapter; None where `adapts_dense` is false.
+    """
     if not adapts_dense(flags):
-        return model
-    return Adapted(Frozen(model, ALL_BUT_BACKBONE), method_of(flags, BACKBONE), ALL_BUT_BACKBONE)
+        return None
+    return Adapted(Frozen(model or nn.Module(), ALL_BUT_BACKBONE), method_of(flags, BACKBONE), ALL_BUT_BACKBONE)
 
 
 def check_dense(flags: Flags) -> None:

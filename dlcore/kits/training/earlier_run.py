@@ -3,14 +3,11 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.experiment import Setup
+from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
-from dlcore.experiment.resolved_run import ResolvedRun, open_run, restore_state
-from dlcore.experiment.weights import Weights, open_weights, read_run
-from dlcore.optim import parameter_ema
-from dlcore.semi_supervised.twin import TwinState
+from dlcore.experiment.setting import FlagError
+from dlcore.weights.open import Weights, open_weights
 
 __all__ = [
     "EarlierPhase",
@@ -19,7 +16,6 @@ __all__ = [
     "check_settings",
     "find_or_train",
     "load",
-    "load_state",
     "origin",
     "words_of",
 ]
@@ -29,13 +25,13 @@ class EarlierPhase(NamedTuple):
     """A finished run.
 
     Args:
-      setup: settings of the run, and facts of its data.
+      weights: the run, with its settings and facts of its data.
       params: its parameters as they were tested: their average where the run keeps one.
       model_state: its other variables, such as running statistics; {} where there are none.
       fields: further fields of its state that `load` was asked for, such as a codebook.
     """
 
-    setup: Setup
+    weights: Weights
     params: Any
     model_state: dict[str, Any] = {}
     fields: dict[str, Any] = {}
@@ -43,15 +39,15 @@ class EarlierPhase(NamedTuple):
     @property
     def flags(self) -> Flags:
         """Settings of the run."""
-        return self.setup.flags
+        return self.weights.flags
 
     @property
     def spec(self) -> dict:
         """Facts of the run's data."""
-        return self.setup.spec
+        return self.weights.spec
 
 
-def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> Path:
+def find_or_train(flags: Flags, argument: str, page: Experiment | None, words: list[str]) -> Path:
     """Find the run that a flag names; without one, run the page of the first phase.
 
     That is a run like any other, so that it is found finished the next time.
@@ -59,21 +55,20 @@ def find_or_train(flags: Flags, argument: str, name: str, words: list[str]) -> P
     Args:
       flags: resolved settings of the second phase; `seed`, `smoke`, `runs` and `progress` are passed on.
       argument: the flag, such as autoencoder, with a run's folder or None.
-      name: name of the first page, such as generative.autoencoder_kl.
+      page: the first page; None trains none.
       words: the first page's command line.
 
     Returns:
       The run's folder.
-
-    Raises:
-      ValueError: the folder is no run of that page.
     """
-    if (found := origin(flags, argument, name)) is not None:
-        return found.path
+    if flags.get(argument) is not None:
+        return Path(flags.get(argument))
+    if page is None:
+        raise FlagError(f"--{argument}=None: the task names no page to train it by; allowed: the folder of a run")
     from dlcore.modes.train import train_page
 
     passed = [f"--{key}={flags.get(key)}" for key in ("seed", "runs", "progress") if flags.get(key) is not None]
-    return train_page(name, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
+    return train_page(page, [*(["--smoke"] if flags.smoke else []), *words, *passed], "phase 1")
 
 
 def origin(flags: Flags, argument: str, name: str, *modules: str) -> Weights | None:
@@ -107,17 +102,13 @@ def check_settings(found: Weights, values: dict[str, Any]) -> None:
     Args:
       found: the run.
       values: setting -> value of the second phase; a setting that the run did not record is not compared.
-
-    Raises:
-      ValueError: one differs; the message says which.
     """
     _compare(found.name, found.settings, values)
 
 
 def _compare(what: str, trained: dict[str, Any], values: dict[str, Any]) -> None:
     for name, value in values.items():
-        before = trained.get(name, value)
-        if before != value:
+        if (before := trained.get(name, value)) != value:
             raise ValueError(f"{what}: trained with {name}={before}; allowed: {value}, as in this run")
 
 
@@ -130,36 +121,9 @@ def load(folder: Path, *fields: str) -> EarlierPhase:
 
     Returns:
       Its settings, facts and variables; of a technique and its supervised twin those of the technique.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint.
     """
-    run = open_run(folder, find_experiment(read_config(folder)["experiment"]))
-    weights = read_run(folder, run.experiment, run.flags, *fields)
-    return EarlierPhase(run.setup(run.config()["spec"]), weights.params, weights.model_state, weights.fields)
-
-
-def load_state(folder: Path) -> tuple[ResolvedRun, Setup, Any]:
-    """Restore the whole state of a run, for encoders that read their technique's own fields.
-
-    Args:
-      folder: of the run.
-
-    Returns:
-      (the run, the argument of its `build`, the state with averaged parameters where the run keeps an average); of a
-      technique and its supervised baseline the state of the technique.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint.
-    """
-    experiment = find_experiment(read_config(folder)["experiment"])
-    run = open_run(folder, experiment)
-    setup = run.setup(run.config()["spec"])
-    _, state = restore_state(run, experiment.build(setup), run.example(setup.spec), run.flags.select)
-    state = state.technique if isinstance(state, TwinState) else state
-    if run.flags.get("ema"):
-        state = state.replace(params=parameter_ema(state.opt_state, state.params))
-    return run, setup, state
+    weights = open_weights(folder, "run")
+    return EarlierPhase(weights, *weights.read(*fields))
 
 
 def words_of(flags: Flags, *modules: str) -> list[str]:
@@ -191,7 +155,8 @@ def check_same(
     """
     check_facts(what, phase.spec, setup.spec, *facts)
     for module in modules:
-        _compare(what, *({f"{module}.{k}": v for k, v in x.flags.group(module).items()} for x in (phase, setup)))
+        before, now = ({f"{module}.{k}": v for k, v in x.flags.group(module).items()} for x in (phase, setup))
+        _compare(what, before, now)
 
 
 def check_facts(what: str, before: dict, now: dict, *facts: str) -> None:

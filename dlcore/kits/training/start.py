@@ -5,7 +5,8 @@ from typing import Any
 from flax import linen as nn
 
 from dlcore.experiment.parts import Run
-from dlcore.kits.training import adapters, backbone, init_from
+from dlcore.kits.training import adapters, backbone
+from dlcore.weights.start import CLASSIFIER, MODULES, start_backbone, start_classifier, start_modules
 
 __all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWeights"]
 
@@ -13,21 +14,21 @@ __all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWei
 class ClassifierWeights:
     """Weights of a classifier, whose head starts anew where its classes are others."""
 
-    settings = init_from.CLASSIFIER
+    settings = CLASSIFIER
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return init_from.start_classifier(run.setup)
+        return start_classifier(run.setup)
 
 
 class ModuleWeights:
     """Weights of those modules of a detector or a segmenter that both networks have."""
 
-    settings = init_from.MODULES
+    settings = MODULES
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return init_from.start_modules(run.setup)
+        return start_modules(run.setup)
 
 
 class DenseAdaptation:
@@ -55,8 +56,8 @@ class DenseAdaptation:
 class BackboneWeights:
     """Weights of the backbone of a pretext."""
 
-    settings = init_from.MODULES
+    settings = MODULES
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return init_from.start_backbone(run.setup)
+        return start_backbone(run.setup)

@@ -29,7 +29,6 @@ import jax
 from dlcore.activity import activity
 from dlcore.data.pipeline import batch_at
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.run_data import load_data
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec
 from dlcore.extras import require
@@ -39,6 +38,7 @@ from dlcore.run import provenance
 from dlcore.run.checkpoint import check_writable, remove_empty
 from dlcore.run.json_files import write_json
 from dlcore.run.progress import say
+from dlcore.weights.check import load_data
 
 __all__ = ["compiled_cases", "plan", "planned_batch"]
 

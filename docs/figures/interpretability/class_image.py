@@ -8,8 +8,8 @@ import numpy as np
 import optax
 
 from dlcore.interpretability.class_image import ImageRegularization, learner
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import BLUE, VERMILION, new_figure, show_image
+from dlcore.weights.network import load_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

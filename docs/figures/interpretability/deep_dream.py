@@ -10,8 +10,8 @@ import numpy as np
 from dlcore.interpretability.deep_dream import deep_dream as dream_on
 from dlcore.interpretability.deep_dream import squared_norm
 from dlcore.interpretability.image_optimization import feature_maps
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import BLUE, VERMILION, new_figure, show_image
+from dlcore.weights.network import load_network
 from experiments.figure_parts import photograph_tiles
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import numpy as np
 
 from dlcore.interpretability.fast_style import StyleNet
 from dlcore.interpretability.image_optimization import feature_maps
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import BLUE, VERMILION, new_figure
+from dlcore.weights.network import load_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

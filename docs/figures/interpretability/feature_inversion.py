@@ -8,8 +8,8 @@ import numpy as np
 import optax
 
 from dlcore.interpretability.feature_inversion import learner
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import BLUE, VERMILION, new_figure, show_image
+from dlcore.weights.network import load_network
 from experiments.figure_parts import photograph_tiles
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import numpy as np
 
 from dlcore.data.sample_images import sample_image
 from dlcore.interpretability.relu_rules import deconvnet_relu, guided_relu, replace_relu
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import new_figure
+from dlcore.weights.network import load_network
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.interpretability.saliency import input_gradient, integrated_gradients, pixel_saliency, smooth_gradient
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure, show_image
+from dlcore.weights.network import load_network
 from experiments.figure_parts import photograph_tiles
 
 if TYPE_CHECKING:

@@ -16,9 +16,11 @@ from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.splits import Splits, metric_label
-from dlcore.experiment.weights import Weights
 from dlcore.kits.generative import image_generation
-from dlcore.kits.training.pretrained_network import PACKED, feature_extractor, find_or_train, load_network
+from dlcore.kits.training.small_classifier import find_or_train
+from dlcore.weights.network import PACKED, feature_extractor, load_network
+from dlcore.weights.open import Weights
+from experiments.classification.supervised import experiment as supervised
 from experiments.generative.ddpm import experiment
 
 
@@ -31,15 +33,15 @@ def resolved(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(resolved):
-    return find_or_train(resolved.flags)
+    return find_or_train(resolved.flags, supervised)
 
 
 @pytest.mark.weekly
 def test_the_default_classifier_is_trained_once_and_found_again(resolved, folder):
     written = (folder / "result.json").stat().st_mtime_ns
-    assert find_or_train(resolved.flags) == folder
+    assert find_or_train(resolved.flags, supervised) == folder
     assert (folder / "result.json").stat().st_mtime_ns == written
-    assert find_or_train(resolved.flags.replace(network=str(folder))) == folder
+    assert find_or_train(resolved.flags.replace(network=str(folder)), None) == folder
 
 
 @pytest.mark.weekly
@@ -127,10 +129,8 @@ def test_samples_are_compared_with_training_images_and_in_the_end_with_test_imag
     """Features are the brightness; of ten training images three are taken in a smoke run, by one order."""
     images = {name: Source({"image": np.arange(count) + start}) for name, count, start in (("a", 10, 0), ("b", 5, 50))}
     splits = Splits(images["a"], None, images["b"], {})
-    monkeypatch.setattr(image_generation, "network_of", lambda flags, spec: "network")
-    monkeypatch.setattr(
-        image_generation.pretrained_network, "feature_extractor", lambda network: lambda x: (x, network)
-    )
+    monkeypatch.setattr(image_generation, "network_of", lambda flags, spec, page: "network")
+    monkeypatch.setattr(image_generation, "feature_extractor", lambda network: lambda x: (x, network))
     monkeypatch.setattr(image_generation, "frechet_evaluator", lambda *rest, **options: (rest, options))
     setup = Setup(Flags({"num_samples": 3, "smoke": True}), {}, 1, None)
     (((features, reference, source), options),) = image_generation.evaluators(setup, splits, "valid")
@@ -189,11 +189,11 @@ def test_the_data_say_what_samples_are_compared_with(monkeypatch, flags, classes
     ],
 )
 def test_the_network_of_the_distance_is_given_shipped_or_trained(monkeypatch, flags, classes, channels, path, asked):
-    network = image_generation.pretrained_network
+    network = image_generation
     found = network.TrainedNetwork("n", {}, None, None, None, None, (), 8)
     calls = []
     monkeypatch.setattr(network, "PACKED", "shipped")
-    monkeypatch.setattr(network, "find_or_train", lambda flags: "trained")
+    monkeypatch.setattr(network.small_classifier, "find_or_train", lambda flags, page: "trained")
     monkeypatch.setattr(network, "load_network", lambda *rest, **words: calls.append((rest, words)) or found)
     plain = {"frechet_network": None, "network": None, "smoke": False}
     spec = {"image_shape": (8, 8, channels), "num_classes": classes}
@@ -205,8 +205,9 @@ def test_the_network_of_the_distance_is_given_shipped_or_trained(monkeypatch, fl
 def test_the_network_of_the_distance_initializes_nothing(monkeypatch):
     opened = []
     weights = Weights("frechet_network", Path("there"))
-    network = image_generation.pretrained_network
-    monkeypatch.setattr(network, "open_classifier", lambda *rest, **options: opened.append((rest, options)) or weights)
+    monkeypatch.setattr(
+        image_generation, "open_classifier", lambda *rest, **options: opened.append((rest, options)) or weights
+    )
     assert image_generation.origin(Flags({"frechet_network": None})) is None
     for source, headless in (("there", False), ("hf:org/name", True)):
         found = image_generation.origin(Flags({"frechet_network": source}))

@@ -8,8 +8,8 @@ import pytest
 
 from dlcore.experiment.flags import Flags
 from dlcore.kits.generative import image_generation
-from dlcore.kits.training import pretrained_network
 from dlcore.models import from_pretrained
+from dlcore.weights.network import feature_extractor
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"
 
@@ -28,7 +28,7 @@ def test_a_published_network_gives_the_features(name, model, classes):
     side = published.preprocess.crop or published.preprocess.size
     images = np.random.default_rng(0).integers(0, 256, (3, *side, 3), np.uint8)
     network = image_generation.network_of(flags, {"image_shape": [*side, 3], "num_classes": 3})
-    features, probabilities = pretrained_network.feature_extractor(network)(images)
+    features, probabilities = feature_extractor(network)(images)
     pixels = (images / 255 - np.array(published.preprocess.mean)) / np.array(published.preprocess.std)
     maps = published.model.apply(published.variables, pixels.astype(np.float32), method="features")
     expected = np.asarray(maps[list(maps)[-1]]).mean((1, 2))

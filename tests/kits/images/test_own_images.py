@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
+from experiments import find_experiment
 
 FAST = ["generative.vae", "generative.gan", "self_supervised.simclr", "self_supervised.rotation"]
 SLOW = [

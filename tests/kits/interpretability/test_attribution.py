@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dlcore.kits.interpretability.attribution import METHODS, attribution_maps, draw_maps
-from dlcore.kits.training.pretrained_network import PACKED
+from dlcore.weights.network import PACKED
 from experiments.interpretability import attribution as page
 
 KERNEL = jnp.array([[1.0, -1], [0, 2]])

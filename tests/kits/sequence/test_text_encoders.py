@@ -10,7 +10,6 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from dlcore.data.text import load_text
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
@@ -22,7 +21,8 @@ from dlcore.main import run as run_page
 from dlcore.models.bert import BERT
 from dlcore.models.gpt2 import GPT2
 from dlcore.modes import predict
-from dlcore.run.weights import save_weights
+from dlcore.weights.read import save_weights
+from experiments import find_experiment
 from experiments.sequence import text_classification as page
 from tests.saved_runs import save_state
 
@@ -202,15 +202,15 @@ def test_pretraining_runs_the_page_of_the_network_on_the_same_text(model, tmp_pa
     network = after.params["network"]
     jax.tree.map(np.testing.assert_array_equal, dict(network), {key: params[key] for key in network})
     ((given, argument, name, flags),) = calls
-    assert (given, argument, name) == (None, "init_from", text_encoders.PAGES[model])
+    assert (given, argument, name.name) == (None, "init_from", text_encoders.PAGES[model])
     assert {"--dataset=pages", f"--window={window}", "--model.width=4", "--model.num_heads=2"} <= set(flags)
     assert ("--model.mlp_features=16" in flags) is (model == "bert")
-    resolve(find_experiment(name), flags)
+    resolve(name, flags)
 
 
 def test_without_weights_nothing_starts():
     setup = Setup(SimpleNamespace(init_from=None), {}, 1, None)
-    assert text_encoders.start(setup) is None
+    assert text_encoders.start(setup, {}) is None
 
 
 def test_decoded_texts_and_predicted_ones(tmp_path):
@@ -312,6 +312,9 @@ def test_a_network_without_weights_has_the_form_of_the_flags_and_the_window_of_t
     assert (built.width, built.dropout, built.dtype) == (6, 0.25, np.float16)
 
 
+PHASES = {"gpt2": "its page"}
+
+
 def test_pretraining_of_a_real_run_has_its_own_steps(monkeypatch):
     asked = []
     monkeypatch.setattr(earlier_run, "find_or_train", lambda *rest: asked.append(rest) or "folder")
@@ -322,10 +325,10 @@ def test_pretraining_of_a_real_run_has_its_own_steps(monkeypatch):
     form = ["--dataset=x", "--window=5", "--model.num_layers=3", "--model.num_heads=2", "--model.width=6"]
     more = ["--steps=7", "--batch_size=64", "--learning_rate=2e-3", "--eval_every=500"]
     for smoke, words in ((False, form + more), (True, form)):
-        start = text_encoders.start(Setup(flags.replace(smoke=smoke), spec, 1, None))
+        start = text_encoders.start(Setup(flags.replace(smoke=smoke), spec, 1, None), PHASES)
         with pytest.raises(AttributeError):  # parameters of a string
             start(SimpleNamespace(params={"network": {}}))
         assert asked.pop()[3] == words
     phase.spec = {"vocabulary": "abc"}
     with pytest.raises(ValueError, match=r"^init_from='folder': trained with vocabulary=abc; allowed: ab$"):
-        text_encoders.start(Setup(flags, spec, 1, None))(SimpleNamespace(params={"network": {}}))
+        text_encoders.start(Setup(flags, spec, 1, None), PHASES)(SimpleNamespace(params={"network": {}}))

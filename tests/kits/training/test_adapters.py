@@ -12,11 +12,11 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import adapters
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import run
 from dlcore.transfer.adapters import Adapted
 from dlcore.transfer.frozen import Frozen
 from dlcore.transfer.lora import LoRA
+from dlcore.weights.network import load_network
 from experiments.transfer.fine_tuning import check, experiment
 
 VIT = ["--model=vit_s_16", "--model.image_size=16", "--model.patch_size=4", "--model.depth=1", "--model.width=12"]

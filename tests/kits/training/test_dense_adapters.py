@@ -9,7 +9,6 @@ import pytest
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.kits.training import adapters
@@ -18,6 +17,7 @@ from dlcore.transfer.adapters import IA3, Bottleneck, Prompts
 from dlcore.transfer.frozen import is_named
 from dlcore.transfer.lora import LoRA
 from dlcore.transfer.methods import merge_adapter
+from experiments import find_experiment
 from tests.started_pages import start_page
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"

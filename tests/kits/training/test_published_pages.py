@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.models import from_pretrained
+from experiments import find_experiment
 from tests.started_pages import start_page
 
 HUB = Path(__file__).parents[2] / "goldens" / "hub"

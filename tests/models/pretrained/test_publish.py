@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dlcore.cli import main
-from dlcore.kits.training.pretrained_network import load_network
 from dlcore.main import run
 from dlcore.models import from_pretrained
 from dlcore.models.pretrained.publish import entries_of, save_pretrained
 from dlcore.models.pretrained.snapshot import open_snapshot
+from dlcore.weights.network import load_network
 from experiments.transfer.fine_tuning import experiment
 
 HUB = pathlib.Path(__file__).parents[2] / "goldens" / "hub"

@@ -1,36 +1,71 @@
 """Questions to trained weights, which every flag that names some asks before anything is computed.
 
 A flag that names weights to start from, to learn from or to measure with has `origin=` in its `Setting`: a function
-from the flags to `Weights`. So no page can take weights past these questions (`dlcore.experiment.run_data.load_data`
-asks them):
+from the flags to `Weights`. So no page can take weights past these questions, which `load_data` asks:
 
     before data are read      is there something to load, of this page and this model? Has the run finished?
     after data are read       was it trained on what is now the test split? Does it tell the same classes apart?
                               Which mean and standard deviation do its images have?
-    before compilation        do the weights fit, and what do they leave out? (`Start.check`)
+    before compilation        do the weights fit, and what do they leave out? (`dlcore.weights.start.Start.check`)
 """
 
 import numpy as np
 
+from dlcore.activity import activity
 from dlcore.data.fingerprint import Fingerprint, count_shared
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.resolved_run import ResolvedRun
+from dlcore.experiment.run_data import EARLIER, collect_training_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weights import EARLIER, Weights
+from dlcore.weights.open import Weights
 
-__all__ = ["check_origins", "check_saved", "collect_training_keys", "take_normalization"]
+__all__ = ["check_origins", "check_saved", "inherited_keys", "load_data", "origins_of", "take_normalization"]
 
 
-def collect_training_keys(prints: dict[str, Fingerprint]) -> np.ndarray:
-    """Collect the keys of all training examples.
-
-    Args:
-      prints: split -> fingerprint, as `known_data` returns them.
+def origins_of(run: ResolvedRun) -> list[Weights]:
+    """Read the origins of the weights that the run's flags name, without reading data.
 
     Returns:
-      [N] uint64, the unique keys, including those of earlier training.
+      The origins, in the order of the flags.
     """
-    keys = [p.keys for name, p in prints.items() if name.split("/")[0] in ("train", EARLIER) and p.keys is not None]
-    return np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+    run.experiment.task.check(run.flags)
+    optional = [s.origin(run.flags) for s in run.experiment.merged.settings.values() if s.origin is not None]
+    origins = [origin for origin in optional if origin is not None]
+    for origin in origins:
+        check_saved(origin)
+    return origins
+
+
+def load_data(run: ResolvedRun, flags: Flags | None = None, origins: list[Weights] | None = None) -> Splits:
+    """Load the data of a new run, and check them against its initial weights.
+
+    Args:
+      flags: other settings than the run's.
+      origins: result of `origins_of`, if already computed.
+
+    Returns:
+      The splits, with the normalization of the run's initial weights and notes about these.
+    """
+    origins = origins_of(run) if origins is None else origins
+    with activity("reading the data"):
+        splits = run.experiment.task.data(run.flags if flags is None else flags)
+    lines = check_origins(origins, splits, run.flags.changed_data)
+    return take_normalization(splits, origins)._replace(notes=(*splits.notes, *lines))
+
+
+def inherited_keys(origins: list[Weights]) -> dict[str, Fingerprint]:
+    """Collect the keys of examples that a run's initial weights were trained on.
+
+    Args:
+      origins: the run's origins of weights.
+
+    Returns:
+      The keys as "earlier", for `write_data`; {} without keys.
+    """
+    keys = [collect_training_keys(origin.known) for origin in origins if origin.initializes]
+    unique_keys = np.unique(np.concatenate(keys)) if keys else np.zeros(0, np.uint64)
+    return {EARLIER: Fingerprint(len(unique_keys), "", "", unique_keys)} if len(unique_keys) else {}
 
 
 def check_saved(weights: Weights) -> None:
@@ -53,14 +88,8 @@ def check_origins(origins: list[Weights], splits: Splits, changed_data: bool) ->
       origins: origins of the experiment's weights.
       splits: data of the experiment.
       changed_data: allow weights that were trained on test examples.
-
-    Raises:
-      FlagError: weights were trained on test examples that were not among their own run's test examples.
     """
-    lines = []
-    for origin in origins:
-        lines += [f"{origin.name}: {line}" for line in _lines(origin, splits, changed_data)]
-    return lines
+    return [f"{origin.name}: {line}" for origin in origins for line in _lines(origin, splits, changed_data)]
 
 
 def _lines(origin: Weights, splits: Splits, changed_data: bool) -> list[str]:

@@ -10,17 +10,19 @@ import optax
 import pytest
 from flax import struct
 
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
-from dlcore.experiment.run_data import load_data
-from dlcore.experiment.weights import Weights
-from dlcore.kits.training import init_from
 from dlcore.models import create_model, from_pretrained
 from dlcore.run import fit
-from dlcore.run.weights import fit_modules, save_weights
+from dlcore.weights import start as module
+from dlcore.weights.check import load_data
+from dlcore.weights.fit import fit_modules
+from dlcore.weights.open import Weights
+from dlcore.weights.read import save_weights
+from dlcore.weights.start import open_classifier_of_model, open_modules, start_backbone, start_classifier, start_modules
+from experiments import find_experiment
 from experiments.detection.localization import experiment as localization
 from experiments.detection.single_stage import experiment as single_stage
 from experiments.segmentation.unet import experiment as unet
@@ -158,13 +160,13 @@ def test_a_classifier_gives_the_backbone_and_no_more(tmp_path):
 )
 def test_a_run_that_has_no_such_backbone_is_refused_before_data_are_read(monkeypatch, page, model, problem):
     found = Weights("init_from", Path("run"), page=page, model=model)
-    monkeypatch.setattr(init_from, "open_weights", lambda *args: found)
+    monkeypatch.setattr(module, "open_weights", lambda *args: found)
     flags = Flags({"init_from": "run", "model": "resnet18"})
     if problem is None:
-        assert init_from.open_modules(flags) is found
+        assert open_modules(flags) is found
         return
     with pytest.raises(ValueError, match=problem):
-        init_from.open_modules(flags)
+        open_modules(flags)
 
 
 @struct.dataclass
@@ -196,7 +198,7 @@ def given(monkeypatch):
 
     def give(variables, classes, page="detection.fcos", model=None):
         found = Weights("init_from", Path("w"), page=page, model=model, class_names=classes)
-        monkeypatch.setattr(init_from, "open_weights", lambda *args: found)
+        monkeypatch.setattr(module, "open_weights", lambda *args: found)
         monkeypatch.setattr(Weights, "variables", lambda weights: variables)
 
     return give
@@ -217,7 +219,7 @@ def state_of(classes, fill, *modules):
 )
 def test_modules_of_weights_replace_the_initial_ones_and_the_optimizer_starts_anew(given, capsys, classes, said):
     given(network(3, 1.0, "box_head"), classes)
-    after = started_from(init_from.start_modules, state_of(3, 0.0, "box_head", "mask_head"))
+    after = started_from(start_modules, state_of(3, 0.0, "box_head", "mask_head"))
     jax.tree.map(np.testing.assert_array_equal, after.params["box_head"], network(3, 1.0, "x")["params"]["x"])
     jax.tree.map(np.testing.assert_array_equal, after.params["mask_head"], network(3, 0.0, "x")["params"]["x"])
     np.testing.assert_array_equal(after.model_state["batch_stats"]["backbone"]["mean"], np.ones(4))
@@ -230,17 +232,17 @@ def test_modules_of_weights_replace_the_initial_ones_and_the_optimizer_starts_an
 
 def test_the_words_of_other_classes_name_five_and_count_the_rest(given, capsys):
     given(network(6, 1.0, "box_head"), tuple("uvwxyz"))
-    started_from(init_from.start_modules, state_of(6, 0.0, "box_head"), "abcdef")
+    started_from(start_modules, state_of(6, 0.0, "box_head"), "abcdef")
     assert "told u, v, w, x, y, ... (6) apart, not a, b, c, d, e, ... (6)" in capsys.readouterr().out
     given(network(5, 1.0, "box_head"), tuple("vwxyz"))
-    started_from(init_from.start_modules, state_of(5, 0.0, "box_head"), "abcde")
+    started_from(start_modules, state_of(5, 0.0, "box_head"), "abcde")
     assert "told v, w, x, y, z apart, not a, b, c, d, e\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("number", [3, 5])
 def test_classes_of_another_number_or_of_the_backbone_alone_are_no_kept_layers(given, capsys, number):
     given(network(number, 1.0, *(["box_head"] if number == 5 else [])), tuple("vwxyz"[:number]))
-    after = started_from(init_from.start_modules, state_of(3, 0.0, "box_head"))
+    after = started_from(start_modules, state_of(3, 0.0, "box_head"))
     assert "layers of classes" not in capsys.readouterr().out
     jax.tree.map(np.testing.assert_array_equal, after.params["box_head"]["class"], layer_of_zeros(3))
     np.testing.assert_array_equal(after.params["backbone"]["conv"]["kernel"], np.ones((3, 3, 3, 4)))
@@ -250,10 +252,10 @@ def test_a_classifier_gives_the_backbone_of_the_model_that_it_is(given):
     given({"params": network(3, 1.0)["params"]["backbone"]}, None, "classification.supervised", "tiny")
     state = state_of(3, 0.0, "box_head")
     state = state.replace(model_state={})
-    after = started_from(init_from.start_modules, state, model="tiny")
+    after = started_from(start_modules, state, model="tiny")
     np.testing.assert_array_equal(after.params["backbone"]["conv"]["kernel"], np.ones((3, 3, 3, 4)))
     with pytest.raises(ValueError, match=r"^init_from='w': its backbone is tiny; allowed: large, as --model here"):
-        started_from(init_from.start_modules, state, model="large")
+        started_from(start_modules, state, model="large")
 
 
 def test_a_pretext_takes_the_backbone_without_its_head_and_gives_its_teacher_a_copy(given):
@@ -263,7 +265,7 @@ def test_a_pretext_takes_the_backbone_without_its_head_and_gives_its_teacher_a_c
     state = state_of(3, 0.0, "projector")
     state.params["backbone"]["head"] = {"kernel": np.zeros((4, 7))}
     state = state.replace(teacher_params=state.params, teacher_model_state=state.model_state)
-    after = started_from(init_from.start_backbone, state, model="tiny")
+    after = started_from(start_backbone, state, model="tiny")
     np.testing.assert_array_equal(after.params["backbone"]["conv"]["kernel"], np.ones((3, 3, 3, 4)))
     np.testing.assert_array_equal(after.params["backbone"]["head"]["kernel"], np.zeros((4, 7)))
     jax.tree.map(np.testing.assert_array_equal, after.params["projector"], state.params["projector"])
@@ -276,13 +278,13 @@ def test_a_pretext_takes_the_backbone_without_its_head_and_gives_its_teacher_a_c
 
 def test_without_weights_nothing_is_started():
     setup = Setup(Flags({"init_from": None, "model": None}), {}, 1, None)
-    for start in (init_from.start_classifier, init_from.start_modules, init_from.start_backbone):
+    for start in (start_classifier, start_modules, start_backbone):
         assert start(setup) is None
-    for opened in (init_from.open_classifier_of_model, init_from.open_modules):
+    for opened in (open_classifier_of_model, open_modules):
         assert opened(setup.flags) is None
 
 
-HUB = Path(__file__).parents[2] / "goldens" / "hub"
+HUB = Path(__file__).parents[1] / "goldens" / "hub"
 
 
 @pytest.mark.slow

@@ -9,15 +9,16 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.pipeline import batch_at
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import earlier_run, init_from
-from dlcore.kits.training.pretrained_network import backbone_of, load_network, open_classifier
+from dlcore.kits.training import earlier_run
 from dlcore.main import main
-from dlcore.run.weights import fit_modules
 from dlcore.semi_supervised.twin import TwinState
+from dlcore.weights.fit import backbone_of, fit_modules
+from dlcore.weights.network import load_network, open_classifier
+from dlcore.weights.start import _load, start_backbone
+from experiments import find_experiment
 from experiments.self_supervised.mae import experiment as mae
 from experiments.self_supervised.rotation import experiment as rotation
 from experiments.transfer.fine_tuning import _with_missing_layers
@@ -82,7 +83,7 @@ def _parts(source):
 def test_a_detector_and_a_segmenter_take_the_backbone_alone(tmp_path):
     """The pretext's own head is no module of theirs, though theirs may have the same name."""
     source = write_run(rotation, tmp_path / "run", *MODEL)
-    model, variables, _ = init_from._load(str(tmp_path / "run"))
+    model, variables, _ = _load(str(tmp_path / "run"))
     assert model == "resnet8_cifar"
     assert set(variables["params"]) == {"backbone"}
     for module in ("head", "decoder"):
@@ -105,7 +106,7 @@ def test_a_run_without_a_backbone_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=rf"init_from=.*{what}"):
         open_classifier(tmp_path / "run", "init_from", headless=True)
     with pytest.raises(ValueError, match=rf"init_from=.*{what}"):
-        init_from._load(str(tmp_path / "run"))
+        _load(str(tmp_path / "run"))
 
 
 def test_the_head_of_a_backbone_is_left_out():
@@ -167,7 +168,7 @@ def test_a_pretext_starts_from_the_backbone_of_another(page, tmp_path):
     experiment = find_experiment(f"self_supervised.{page}")
     _, setup, shapes = initial(experiment, *MODEL, f"--init_from={tmp_path / 'run'}")
     before = filled(_plain(shapes), 7)
-    start = init_from.start_backbone(setup)
+    start = start_backbone(setup)
     start.check(before)
     state = start(before)
     assert_equal_backbone(

@@ -9,8 +9,9 @@ import pytest
 from dlcore.learner import ModelState
 from dlcore.optim.ema import ParameterEmaState, track_parameter_ema
 from dlcore.run.checkpoint import Checkpoints
-from dlcore.run.tested_weights import read_tested_weights
+from dlcore.run.seeds import SeedsState
 from dlcore.semi_supervised.twin import TwinState
+from dlcore.weights.read import read_tested_weights
 from tests.saved_runs import save_state
 
 PARAMS = {"dense": {"kernel": np.arange(6, dtype=np.float32).reshape(2, 3), "bias": np.zeros((0, 3), np.float32)}}
@@ -55,6 +56,13 @@ def test_each_network_with_an_optimizer_of_its_own_has_its_average(tmp_path):
     save_state(tmp_path, state_of(params, opt_state))
     average = read_tested_weights(tmp_path, average=True).params
     chex.assert_trees_all_equal(average, {"a": {"w": np.float32([7])}, "b": {"w": np.float32([8])}})
+
+
+def test_of_several_seeds_all_are_read(tmp_path):
+    """The parameters of three agents stand along the first axis."""
+    params = {"w": np.arange(3, dtype=np.float32)}
+    save_state(tmp_path, SeedsState(np.int32(1), np.zeros(2, np.uint32), state_of(params)))
+    chex.assert_trees_all_equal(read_tested_weights(tmp_path).params, params)
 
 
 def test_beside_a_supervised_baseline_the_techniques_weights_are_read(tmp_path):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.data.fingerprint import Fingerprint
-from dlcore.experiment import weights as module
-from dlcore.experiment.weights import EARLIER, Weights, known_data, open_weights, read_run
 from dlcore.models.pretrained.door import About
 from dlcore.models.pretrained.processor import Processor
+from dlcore.weights import open as module
+from dlcore.weights.open import Weights, open_weights
+from tests.saved_runs import save_state
 
 FOUND = Weights("init_from", Path("w"))
 
@@ -111,22 +111,19 @@ def test_a_field_of_the_model_changes_the_normalization_of_published_weights_alo
 
 
 def test_arrays_of_each_source_are_read_by_its_reader(monkeypatch, tmp_path):
-    import dlcore.run.weights
-
     np.savez(tmp_path / "w.npz", meta="{}", **{"params/a/b": np.arange(2, dtype=np.float16), "params/c": np.ones(1)})
     packed = FOUND._replace(path=tmp_path / "w.npz").variables()["params"]
     np.testing.assert_array_equal(packed["a"]["b"], [0, 1])
     assert {packed["a"]["b"].dtype, packed["c"].dtype} == {np.dtype(np.float32)}
-    monkeypatch.setattr(dlcore.run.weights, "load_weights", lambda path: ({}, ("converted", path)))
+    monkeypatch.setattr(module, "load_weights", lambda path: ({}, ("converted", path)))
     assert FOUND.variables() == ("converted", Path("w"))
     monkeypatch.setattr(module, "from_pretrained", lambda source: SimpleNamespace(variables={"params": [1, source]}))
     found = FOUND._replace(spec={module.PUBLISHED: True}, path=Path("hf:a/b")).variables()
     assert [type(leaf) for leaf in found["params"]] == [np.ndarray] * 2
     assert [leaf.item() for leaf in found["params"]] == [1, "hf:a/b"]
-    monkeypatch.setattr(module, "find_experiment", lambda page: f"page {page}")
-    monkeypatch.setattr(module, "read_run", lambda *args: SimpleNamespace(variables={"params": args}))
+    monkeypatch.setattr(Weights, "read", lambda weights: SimpleNamespace(variables={"params": weights}))
     run = FOUND._replace(page="p", settings={"adapt": "none"})
-    assert run.variables() == {"params": (Path("w"), "page p", {"adapt": "none"})}
+    assert run.variables() == {"params": run}
 
 
 def test_a_damaged_packed_file_is_named(tmp_path):
@@ -137,8 +134,7 @@ def test_a_damaged_packed_file_is_named(tmp_path):
 
 def test_the_adapter_of_a_fine_tuned_run_is_merged_or_the_run_is_refused(monkeypatch):
     variables = {"params": {}, "frozen": {"w": 1}}
-    monkeypatch.setattr(module, "find_experiment", lambda page: None)
-    monkeypatch.setattr(module, "read_run", lambda *args: SimpleNamespace(variables=variables))
+    monkeypatch.setattr(Weights, "read", lambda weights: SimpleNamespace(variables=variables))
     run = FOUND._replace(page="p", settings={"adapt": "lora"})
     monkeypatch.setattr(module, "merge_adapter", lambda settings, variables: (settings["adapt"], variables))
     assert run.variables() == ("lora", variables)
@@ -162,27 +158,18 @@ def test_the_adapter_of_a_fine_tuned_run_is_merged_or_the_run_is_refused(monkeyp
 )
 def test_a_run_is_read_as_it_was_tested(monkeypatch, settings, mode, average):
     """Its best step in the sense of its task's score, and the average of its parameters where it kept one."""
-    import dlcore.run.tested_weights
-
     asked = []
-    monkeypatch.setattr(
-        dlcore.run.tested_weights, "read_tested_weights", lambda folder, **words: asked.append((folder, words))
-    )
-    read_run(Path("w"), SimpleNamespace(task=SimpleNamespace(monitor_mode="min")), settings, "codebook")
-    assert asked == [(Path("w"), {"mode": mode, "average": average, "fields": ("codebook",)})]
+    monkeypatch.setattr(module, "read_tested_weights", lambda folder, **words: asked.append((folder, words)))
+    FOUND._replace(settings=settings, monitor_mode="min").read("codebook")
+    assert asked == [(Path("w"), {"mode": mode, "step": None, "average": average, "fields": ("codebook",)})]
 
 
-def test_recorded_examples_have_their_keys_where_the_file_of_keys_can_be_read(tmp_path):
-    config = {"data": {"train": {"examples": 2, "digest": "d", "by": "content"}}}
-    train = Fingerprint(2, "d", "content")
-    assert known_data(tmp_path, config) == {"train": train}
-    assert known_data(tmp_path, {}) == {}
-    for content in (b"", b"junk", b"PK\x03\x04"):
-        (tmp_path / "data.npz").write_bytes(content)
-        assert known_data(tmp_path, config) == {"train": train}
-    np.savez(tmp_path / "data.npz", train=np.array([3, 4], np.uint64), earlier=np.array([5, 6, 7], np.uint64))
-    known = known_data(tmp_path, config)
-    np.testing.assert_array_equal(known["train"].keys, [3, 4])
-    assert known["train"]._replace(keys=None) == train
-    np.testing.assert_array_equal(known[EARLIER].keys, [5, 6, 7])
-    assert known[EARLIER].examples == 3
+def test_a_run_of_before_its_mode_was_recorded_is_read_at_the_step_that_it_was_tested_at(tmp_path):
+    for step in (2, 3):
+        save_state(tmp_path, {"params": {"w": np.full(2, step, np.float32)}}, step)
+    run = FOUND._replace(path=tmp_path, page="mine.page", settings={"select": "best"})
+    (tmp_path / "result.json").write_text('{"step": 2}')
+    assert run.read().params["w"].tolist() == [2, 2]
+    assert run._replace(settings={"select": "last"}).read().params["w"].tolist() == [3, 3]
+    with pytest.raises(ValueError, match=r"^init_from=.*: unfinished, and its config.json has no monitor_mode"):
+        run._replace(finished=False).read()

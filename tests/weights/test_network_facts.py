@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.weights import PUBLISHED, Weights
+from dlcore.experiment.setting import FlagError
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training import pretrained_network as module
-from dlcore.kits.training.pretrained_network import TrainedNetwork, check_fits, feature_extractor
+from dlcore.kits.training import small_classifier
 from dlcore.models.pretrained.processor import Processor
 from dlcore.run.json_files import write_json
+from dlcore.weights import network as module
+from dlcore.weights.network import TrainedNetwork, check_fits, feature_extractor
+from dlcore.weights.open import PUBLISHED, Weights
 
 FOUND = Weights("network", Path("w"), model="tiny", mean=(0.5,), std=(0.25,), spec={"num_classes": 3})
 NAMED = FOUND._replace(class_names=("a", "b", "c"))
@@ -39,7 +40,9 @@ def test_a_network_must_take_the_channels_and_tell_the_classes_apart():
 
 
 def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
-    monkeypatch.setattr(module, "create_model", lambda name, **fields: SimpleNamespace(**{"num_classes": 9} | fields))
+    for place in (module, small_classifier):
+        create = lambda name, **fields: SimpleNamespace(**{"num_classes": 9} | fields)  # noqa: E731
+        monkeypatch.setattr(place, "create_model", create)
     monkeypatch.setattr(module, "add_mlp_head", lambda model, units: (vars(model), units))
     assert module.num_classes(FOUND) == 3
     assert module.num_classes(FOUND._replace(spec={})) == 9
@@ -48,38 +51,34 @@ def test_a_model_has_the_fields_and_the_head_of_its_weights(monkeypatch):
     assert module.model_of(FOUND._replace(settings={"head": "mlp", "head_units": 7})) == ({"num_classes": 3}, 7)
     linear = FOUND._replace(settings={"head": "linear", "head_units": 7})
     assert vars(module.model_of(linear)) == {"num_classes": 3}
-    assert vars(module.default_model(Flags({"smoke": True}), num_classes=2)) == {
+    assert vars(small_classifier.default_model(Flags({"smoke": True}), num_classes=2)) == {
         "width": 16, "stem_stride": 2, "stages": (1,), "num_classes": 2,
     }  # fmt: skip
-    assert vars(module.default_model(Flags({"smoke": False}))) == {"width": 16, "stem_stride": 2, "num_classes": 9}
+    assert vars(small_classifier.default_model(Flags({"smoke": False}))) == {
+        "width": 16,
+        "stem_stride": 2,
+        "num_classes": 9,
+    }
 
 
 @pytest.mark.parametrize(
-    ("page", "classes", "headless", "message"),
+    ("page", "technique", "model", "classes", "headless", "message"),
     [
-        ("classification.supervised", ("a",), False, None),
-        ("self_supervised.moco", ("a",), True, None),
-        ("self_supervised.moco", ("a",), False, r"a run of self_supervised.moco, without a head; allowed: runs of a"),
-        ("detection.fcos", ("a",), False, "a run of detection.fcos, without a head"),
-        ("segmentation.unet", ("a",), False, "a run of segmentation.unet, without a head"),
-        ("classification.supervised", None, False, r"a run of classification.supervised; allowed: runs of a class"),
-        ("no.model", ("a",), True, "allowed: runs of a classifier, or of a page with a backbone of the zoo$"),
-        ("no.model", ("a",), False, "a run of no.model; allowed: runs of a classifier$"),
-        ("a.study", ("a",), False, "a run of a.study; allowed: runs of a classifier$"),
+        ("classification.supervised", "", "resnet18", ("a",), False, None),
+        ("mine.page", "dlcore.classification.supervised", "resnet18", ("a",), False, None),
+        ("self_supervised.moco", "", "resnet18", ("a",), True, None),
+        ("self_supervised.moco", "", "resnet18", ("a",), False, r"self_supervised.moco, without a head; allowed: runs"),
+        ("mine.page", "dlcore.detection.fcos", "resnet18", ("a",), False, "a run of mine.page, without a head"),
+        ("segmentation.unet", "", "resnet18", ("a",), False, "a run of segmentation.unet, without a head"),
+        ("mine.page", "", "resnet18", None, False, r"a run of mine.page; allowed: runs of a classifier$"),
+        ("no.model", "", None, ("a",), True, "allowed: runs of a classifier, or of a page with a backbone of the zoo$"),
+        ("of.texts", "", "bert", ("a",), False, "a run of of.texts; allowed: runs of a classifier$"),
     ],
 )
-def test_a_classifier_is_a_run_of_a_page_with_a_model_and_with_classes(monkeypatch, page, classes, headless, message):
-    class Page(Experiment):
-        def __init__(self, model):
-            object.__setattr__(self, "given", model)
-
-        @property
-        def merged(self):
-            return SimpleNamespace(model=self.given)
-
-    pages = {"no.model": Page(None), "a.study": SimpleNamespace()}
-    monkeypatch.setattr(module, "find_experiment", lambda name: pages.get(name, Page("resnet18")))
-    found = FOUND._replace(page=page, class_names=classes)
+def test_a_classifier_is_a_run_with_a_network_of_images_and_with_classes(
+    page, technique, model, classes, headless, message
+):
+    found = FOUND._replace(page=page, technique=technique, model=model, class_names=classes)
     if message is None:
         module.require_classifier(found, headless)
         return
@@ -197,11 +196,14 @@ def test_a_packed_file_holds_half_precision_and_the_facts_of_the_run(opened, tmp
 
 def test_without_a_network_a_small_one_is_trained_on_the_data_of_the_page(monkeypatch):
     monkeypatch.setattr("dlcore.modes.train.train_page", lambda *args: args)
-    assert module.find_or_train(Flags({"network": "runs/a"})) == Path("runs/a")
+    assert small_classifier.find_or_train(Flags({"network": "runs/a"}), None) == Path("runs/a")
     data = dict.fromkeys(labeled_images.SETTINGS) | {"valid_fraction": 0.25, "data_dir": "d"}
     flags = {"network": None, "network_steps": 40, "smoke": True, "seed": 3, "runs": "r", "progress": False, **data}
-    name, words, what = module.find_or_train(Flags({**flags, "dataset": "digits", "input_size": 32}))
-    assert (name, what) == ("classification.supervised", "training a small classifier")
+    flags = Flags({**flags, "dataset": "digits", "input_size": 32})
+    page, words, what = small_classifier.find_or_train(flags, "the page")
+    assert (page, what) == ("the page", "training a small classifier")
+    with pytest.raises(FlagError, match=r"^--network=None: the page names no classifier to train; allowed: a trained"):
+        small_classifier.find_or_train(flags, None)
     assert words[:8] == [
         "--dataset=digits", "--steps=40", "--eval_every=100000", "--model=resnet8_cifar", "--model.width=16",
         "--model.stem_stride=2", "--model.stages=(1,)", "--augment=none",

@@ -15,7 +15,7 @@ from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.models import create_model, gpt2, load_torch, torch_names
 from dlcore.optim import parameter_ema
-from dlcore.run.weights import load_weights, save_weights
+from dlcore.weights.read import load_weights, save_weights
 from tests.models.parity import read_golden
 
 MODEL = "resnet8_cifar"

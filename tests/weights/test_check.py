@@ -7,10 +7,11 @@ import pytest
 
 from dlcore.data.fingerprint import Fingerprint
 from dlcore.data.source import Source
+from dlcore.experiment.run_data import EARLIER, collect_training_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weight_checks import check_origins, check_saved, collect_training_keys, take_normalization
-from dlcore.experiment.weights import EARLIER, Weights
+from dlcore.weights.check import check_origins, check_saved, take_normalization
+from dlcore.weights.open import Weights
 
 IMAGES = np.arange(6 * 4, dtype=np.uint8).reshape(6, 2, 2, 1)
 FOUND = Weights("init_from", Path("w"))

@@ -5,8 +5,9 @@ weights.model, weights.class_names, weights.mean     read at once, from the text
 weights.variables()                                  reads the arrays, as the network was tested
 """
 
+import functools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,28 +16,27 @@ import numpy as np
 from flax.traverse_util import unflatten_dict
 
 from dlcore.data.fingerprint import Fingerprint
-from dlcore.experiment.catalog import find_experiment
+from dlcore.experiment.flags import Flags
 from dlcore.experiment.published import backbone_name
+from dlcore.experiment.run_data import known_data
 from dlcore.experiment.splits import Spec
 from dlcore.models.normalization import normalization
 from dlcore.models.pretrained.door import from_pretrained, is_published, read_about
 from dlcore.models.registry import kind_of
 from dlcore.models.weight_files import read_npz
+from dlcore.run.json_files import read_json
 from dlcore.transfer.methods import merge_adapter
+from dlcore.weights.read import TestedWeights, load_weights, read_tested_weights
 
-__all__ = ["DATA_FILE", "EARLIER", "PUBLISHED", "Start", "Weights", "known_data", "open_weights", "read_run"]
+__all__ = ["PUBLISHED", "Weights", "open_weights"]
 
-DATA_FILE = "data.npz"
-"""Keys of a run's examples, beside its config.json."""
-EARLIER = "earlier"
-"""Name in data.npz of the keys of examples that the run, or its initial weights, were trained on before."""
 PUBLISHED = "published"
 """Entry of `Weights.spec` of weights that `from_pretrained` loads."""
 ALLOWED = "the folder of a run, a folder that `dlcore convert` wrote, a packed .npz, or hf:ORG/NAME"
 
 
 class Weights(NamedTuple):
-    """Trained weights of a source; its arrays are read by `variables` alone.
+    """Trained weights of a source; its arrays are read by `variables` and `read` alone.
 
     Args:
       argument: name of the flag that names the weights, such as init_from.
@@ -49,6 +49,8 @@ class Weights(NamedTuple):
       class_names: names of the classes; None if not recorded.
       spec: recorded facts of the data.
       settings: settings of the run; {} for converted and packed weights.
+      technique: module of the run's learner, such as dlcore.detection.fcos; "" if not recorded.
+      monitor_mode: whether the largest ("max") or smallest ("min") score is the run's best; None if not recorded.
       known: split -> fingerprint of the run's examples; {} if not recorded.
       checkpoint: step of the run's newest checkpoint; None without a checkpoint.
       finished: whether the run has finished; True for weights without a run.
@@ -66,6 +68,8 @@ class Weights(NamedTuple):
     class_names: tuple[str, ...] | None = None
     spec: Spec = {}
     settings: dict[str, Any] = {}
+    technique: str = ""
+    monitor_mode: str | None = None
     known: dict[str, Fingerprint] = {}
     checkpoint: int | None = None
     finished: bool = True
@@ -75,6 +79,20 @@ class Weights(NamedTuple):
     def name(self) -> str:
         """The flag and its value, the first words of an error."""
         return f"{self.argument}={str(self.path)!r}"
+
+    @property
+    def flags(self) -> Flags:
+        """The settings of the run, with its modules' fields as groups."""
+        groups: dict[str, tuple[str, ...]] = {}
+        for name in self.settings:
+            group = name.rpartition(".")[0]
+            groups[group] = (*groups.get(group, ()), name)
+        return Flags(self.settings, groups)
+
+    @property
+    def topics(self) -> set[str]:
+        """Topics of the run: that of its page, and that of its technique, which a page outside the checkout has too."""
+        return {(self.page or "").partition(".")[0], *self.technique.split(".")[1:2]}
 
     @property
     def backbone(self) -> str | None:
@@ -91,9 +109,6 @@ class Weights(NamedTuple):
 
         Args:
           fields: fields of the model that receives the weights.
-
-        Returns:
-          The weights, with the mean and standard deviation for the fields.
         """
         if self.page is not None or self.model is None or self.mean != normalization(self.model, self.fields).mean:
             return self
@@ -105,44 +120,36 @@ class Weights(NamedTuple):
 
         Returns:
           Variables of the network, NumPy arrays: of a run as it was tested, with its adapter written into the network.
-
-        Raises:
-          ValueError: a file is damaged, or the run's adapter is no part of the parameters.
-          FileNotFoundError: the run has no checkpoint.
         """
         if self.page is not None:
-            return _merged(self, read_run(self.path, find_experiment(self.page), self.settings).variables)
+            variables = self.read().variables
+            try:
+                return merge_adapter(self.settings, variables) if "frozen" in variables else variables
+            except ValueError as error:
+                raise ValueError(f"{self.name}: trained with --adapt={self.settings['adapt']}: {error}") from None
         if self.path.suffix == ".npz":
-            return _variables_of_file(self)
+            leaves = {k: v.astype(np.float32) for k, v in _read_packed(self.path, self.name).items() if k != "meta"}
+            return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
         if self.spec.get(PUBLISHED):
             return jax.tree.map(np.asarray, from_pretrained(str(self.path)).variables)
-        from dlcore.run.weights import load_weights
-
         return load_weights(self.path)[1]
 
-
-class Start(NamedTuple):
-    """State -> State initialized from weights, for `Experiment.start`.
-
-    Args:
-      replace: State -> State on the host, once, after `init`.
-      check: abstract state -> None; raises ValueError if the weights do not fit its shapes; called before anything is
-        compiled or written.
-    """
-
-    replace: Callable[[Any], Any]
-    check: Callable[[Any], None]
-
-    def __call__(self, state: Any) -> Any:
-        """Replace the initial weights.
+    def read(self, *fields: str) -> TestedWeights:
+        """Read the arrays of a run as it was tested; one that recorded no `monitor_mode`, at the step of its result.
 
         Args:
-          state: initial state.
-
-        Returns:
-          The state with the weights.
+          *fields: further fields of the run's state, such as codebook.
         """
-        return self.replace(state)
+        selects_best, step = self.settings.get("select") == "best", None
+        if selects_best and self.monitor_mode is None:
+            if not self.finished:
+                raise ValueError(
+                    f"{self.name}: unfinished, and its config.json has no monitor_mode, as those of older versions; "
+                    "allowed: a finished run, or config.json with monitor_mode, max or min"
+                )
+            step = read_json(self.path / "result.json", ["step"])["step"]
+        mode, average = self.monitor_mode if selects_best else None, bool(self.settings.get("ema"))
+        return read_tested_weights(self.path, mode=mode, step=step, average=average, fields=fields)
 
 
 def open_weights(source: str | Path, argument: str) -> Weights:
@@ -154,21 +161,42 @@ def open_weights(source: str | Path, argument: str) -> Weights:
       argument: name of the flag that names the source.
     """
     path = Path(source)
+    if not path.exists():
+        return _open(path, argument)
+    files = [path, *sorted(path.iterdir())] if path.is_dir() else [path]
+    stats = [(file, file.lstat()) for file in files]
+    return _open_once(path, argument, tuple((file, stat.st_mtime_ns, stat.st_size) for file, stat in stats))
+
+
+@functools.lru_cache(maxsize=8)
+def _open_once(path: Path, argument: str, files: tuple[tuple, ...]) -> Weights:
+    """Open a source, again only where one of its files has changed."""
+    return _open(path, argument)
+
+
+def _open(path: Path, argument: str) -> Weights:
     if path.suffix == ".npz" and path.exists():
-        return _open_file(path, argument)
-    if is_published(source):
+        return _open_packed(path, argument)
+    if is_published(path):
         return _open_published(path, argument)
     if (path / "config.json").exists():
         return _open_run(path, argument)
     if (path / "model.json").exists():
         return _open_converted(path, argument)
-    raise ValueError(f"{argument}={str(source)!r}: holds no trained network; allowed: {ALLOWED}")
+    raise ValueError(f"{argument}={str(path)!r}: holds no trained network; allowed: {ALLOWED}")
 
 
-def _open_file(path: Path, argument: str) -> Weights:
-    name = f"{argument}={str(path)!r}"
+def _read_packed(path: Path, name: str, keys: list[str] | None = None) -> dict[str, np.ndarray]:
     try:
-        stored = read_npz(path, ["meta"])
+        return read_npz(path, keys)
+    except ValueError:
+        raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
+
+
+def _open_packed(path: Path, argument: str) -> Weights:
+    name = f"{argument}={str(path)!r}"
+    stored = _read_packed(path, name, ["meta"])
+    try:
         meta = json.loads(str(stored["meta"])) if stored else None
     except ValueError:
         raise ValueError(f"{name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
@@ -180,15 +208,12 @@ def _open_file(path: Path, argument: str) -> Weights:
 
 
 def _open_converted(path: Path, argument: str) -> Weights:
-    from dlcore.models.normalization import normalization
-    from dlcore.run.json_files import read_json
-
     meta = read_json(path / "model.json", ["model"])
     if not isinstance(meta["model"], str) or not isinstance(meta.get("fields", {}), dict):
         raise ValueError(f"{path / 'model.json'}: no model with fields; allowed: the file that `dlcore convert` wrote")
-    normalization_of = normalization(meta["model"], meta.get("fields"))._asdict()
+    statistics = normalization(meta["model"], meta.get("fields"))._asdict()
     spec = {key: meta[key] for key in ("num_classes", "headless") if key in meta}
-    return _weights(argument, path, normalization_of | meta, meta.get("class_names"), spec)
+    return _weights(argument, path, statistics | meta, meta.get("class_names"), spec)
 
 
 def _open_published(path: Path, argument: str) -> Weights:
@@ -204,21 +229,19 @@ def _open_published(path: Path, argument: str) -> Weights:
 
 
 def _open_run(path: Path, argument: str) -> Weights:
-    from dlcore.run.json_files import read_json
-
     config = read_json(path / "config.json", ["experiment", "settings", "spec"])
     settings, spec = config["settings"], config["spec"]
     if not isinstance(settings, dict) or not isinstance(spec, dict) or not isinstance(config["experiment"], str):
         raise ValueError(f"{path / 'config.json'}: no configuration of a run; allowed: the file that the run wrote")
-    steps = [int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()]
     fields = {k.removeprefix("model."): v for k, v in settings.items() if k.startswith("model.")}
     meta = {"model": settings.get("model"), "fields": fields, "mean": spec.get("mean"), "std": spec.get("std")}
-    weights = _weights(argument, path, meta, spec.get("class_names"), spec)
-    return weights._replace(
+    return _weights(argument, path, meta, spec.get("class_names"), spec)._replace(
         page=config["experiment"],
         settings={k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()},
+        technique=config.get("technique", ""),
+        monitor_mode=config.get("monitor_mode"),
         known=known_data(path, config),
-        checkpoint=max(steps, default=None),
+        checkpoint=max((int(p.name) for p in (path / "checkpoints").glob("*") if p.name.isdigit()), default=None),
         finished=(path / "result.json").exists(),
     )
 
@@ -231,70 +254,3 @@ def _weights(argument: str, path: Path, meta: dict, class_names: Any, spec: Spec
     except (AttributeError, TypeError, ValueError) as error:
         raise ValueError(f"{argument}={str(path)!r}: damaged ({error}); allowed: {ALLOWED}") from None
     return Weights(argument, path, None, meta.get("model"), fields, mean, std, names, spec)
-
-
-def read_run(folder: Path, experiment: Any, settings: Mapping[str, Any], *fields: str) -> Any:
-    """Read the arrays of a run as it was tested.
-
-    Args:
-      folder: folder of the run.
-      experiment: the run's experiment, whose task says which score is the best.
-      settings: settings of the run.
-      *fields: further fields of the run's state, such as codebook.
-
-    Returns:
-      A `dlcore.run.tested_weights.TestedWeights`.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint.
-      OSError: no checkpoint can be read.
-    """
-    from dlcore.run.tested_weights import read_tested_weights
-
-    mode = experiment.task.monitor_mode if settings.get("select") == "best" else None
-    return read_tested_weights(folder, mode=mode, average=bool(settings.get("ema")), fields=fields)
-
-
-def known_data(folder: Path, config: dict) -> dict[str, Fingerprint]:
-    """Read the fingerprints that a run recorded of its examples.
-
-    Args:
-      folder: the run's folder.
-      config: its config.json.
-
-    Returns:
-      Split -> fingerprint, with "earlier" if the run has one; empty if the run recorded nothing.
-    """
-    try:
-        keys = read_npz(folder / DATA_FILE)
-    except (OSError, ValueError):
-        keys = {}
-    try:
-        fingerprints = {
-            name: Fingerprint(entry["examples"], entry["digest"], entry["by"], keys.get(name))
-            for name, entry in config.get("data", {}).items()
-        }
-    except (AttributeError, KeyError, TypeError):
-        raise ValueError(f"{folder / 'config.json'}: data is damaged; allowed: the file that the run wrote") from None
-    if EARLIER in keys:
-        fingerprints[EARLIER] = Fingerprint(len(keys[EARLIER]), "", "", keys[EARLIER])
-    return fingerprints
-
-
-def _variables_of_file(weights: Weights) -> dict[str, Any]:
-    try:
-        arrays = read_npz(weights.path)
-    except ValueError:
-        raise ValueError(f"{weights.name}: empty, damaged or no .npz; allowed: an .npz that `pack` wrote") from None
-    leaves = {k: v.astype(np.float32) for k, v in arrays.items() if k != "meta"}
-    return unflatten_dict({tuple(key.split("/")): array for key, array in leaves.items()})
-
-
-def _merged(weights: Weights, variables: dict[str, Any]) -> dict[str, Any]:
-    """Write the adapter of a fine-tuned run into its network."""
-    if "frozen" not in variables:
-        return variables
-    try:
-        return merge_adapter(weights.settings, variables)
-    except ValueError as error:
-        raise ValueError(f"{weights.name}: trained with --adapt={weights.settings['adapt']}: {error}") from None

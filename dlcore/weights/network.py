@@ -1,6 +1,6 @@
-"""A trained network to start from, to learn from or to measure with: a run, a packed file or converted weights.
+"""A trained network of images to start from, to learn from or to measure with.
 
-`--init_from`, `--network` and the teacher of distillation all take the same three:
+`--init_from`, `--network` and the teacher of distillation all take the same:
 
     runs/classification.supervised/HASH     the folder of a run of any classification experiment
     weights/resnet50                        a folder that `dlcore convert` wrote
@@ -22,68 +22,54 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
 from dlcore.data.normalization import normalizer
-from dlcore.experiment.catalog import find_experiment
-from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.weight_checks import check_origins, check_saved
-from dlcore.experiment.weights import PUBLISHED, Weights, open_weights
-from dlcore.kits.images import labeled_images
-from dlcore.learner import Range
+from dlcore.experiment.splits import Splits, input_size
 from dlcore.models import create_model, input_shape
-from dlcore.models.backbone import HEADS, add_mlp_head
+from dlcore.models.backbone import add_mlp_head
 from dlcore.models.pretrained.door import is_published, read_about
+from dlcore.models.registry import kind_of
 from dlcore.run.json_files import read_json
+from dlcore.run.progress import say
+from dlcore.weights.check import check_origins, check_saved
+from dlcore.weights.fit import backbone_of
+from dlcore.weights.open import PUBLISHED, Weights, open_weights
 
 __all__ = [
+    "NETWORK",
     "PACKED",
-    "SETTINGS",
     "Extract",
     "TrainedNetwork",
-    "backbone_of",
     "check_fits",
     "check_studied",
     "classifier_variables",
-    "default_model",
     "feature_extractor",
-    "find_or_train",
     "load_network",
     "model_of",
     "num_classes",
     "open_classifier",
-    "origin",
     "pack",
     "published_source",
     "require_classifier",
-    "teacher_origin",
 ]
 
-PACKED = Path(__file__).parents[2] / "interpretability" / "vgg9_cifar10.npz"
+PACKED = Path(__file__).parents[1] / "interpretability" / "vgg9_cifar10.npz"
 
-SETTINGS = {
-    "network": Setting(
-        None,
-        "a run's folder, a folder of `dlcore convert` or a packed .npz; by default a small network is trained",
-        str | None,
-        essential=True,
-        origin=lambda flags: origin(flags),
-    ),
-    "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
-}
+NETWORK = Setting(
+    None,
+    "a run's folder, a folder of `dlcore convert` or a packed .npz; by default a small network is trained",
+    str | None,
+    essential=True,
+    origin=lambda flags: measuring_network(flags),
+)
+"""`--network`, of a network that measures."""
 
 Extract = Callable[[np.ndarray], tuple[np.ndarray, Any]]
 """Images [B, H, W, C], uint8 or in [0, 1] -> (features [B, D], class probabilities [B, K] or None)."""
 
-_DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset", "input_size", "augment"))
-"""The settings that decide which images there are, and in which split."""
-
-_BACKBONE_TOPICS = ("self_supervised", "detection", "segmentation")
+_BACKBONE_TOPICS = {"self_supervised", "detection", "segmentation"}
 """Topics whose networks have a backbone, and no head of classes for whole images."""
-
-DEFAULT_MODEL = "resnet8_cifar"
-"""The small network that is trained where none is given."""
 
 
 class TrainedNetwork(NamedTuple):
@@ -114,34 +100,9 @@ class TrainedNetwork(NamedTuple):
     named: bool = True
 
 
-def origin(flags: Flags) -> Weights | None:
-    """Read where the network of `--network` comes from.
-
-    Args:
-      flags: `network`.
-
-    Returns:
-      The origin of a network that measures; None without `--network`.
-
-    Raises:
-      ValueError: there is no classifier.
-    """
+def measuring_network(flags: Flags) -> Weights | None:
+    """Open the network of `--network`, which measures; None without the flag."""
     return None if flags.network is None else open_classifier(flags.network, "network")._replace(initializes=False)
-
-
-def teacher_origin(flags: Flags) -> Weights | None:
-    """Read where a teacher comes from; images are normalized as it knows them.
-
-    Args:
-      flags: `network`.
-
-    Returns:
-      The origin; None without `--network`.
-
-    Raises:
-      ValueError: there is no classifier.
-    """
-    return None if flags.network is None else open_classifier(flags.network, "network")
 
 
 def open_classifier(source: str | Path | None, argument: str, headless: bool = False) -> Weights:
@@ -151,9 +112,6 @@ def open_classifier(source: str | Path | None, argument: str, headless: bool = F
       source: a run's folder, a folder of `dlcore convert`, or a packed .npz; None: the VGG that dlcore ships.
       argument: argument that `source` was given as.
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
-
-    Raises:
-      ValueError: `source` is none of the three, or a run of something else.
     """
     weights = open_weights(PACKED if source is None else source, argument)
     require_classifier(weights, headless)
@@ -168,14 +126,20 @@ def require_classifier(weights: Weights, headless: bool = False) -> None:
       headless: whether the backbone of a pretext, a detector or a segmenter will do.
     """
     if weights.page is not None:
-        experiment = find_experiment(weights.page)
-        if weights.class_names is None or not isinstance(experiment, Experiment) or experiment.merged.model is None:
+        if weights.class_names is None or not _reads_images(weights.model):
             more = ", or of a page with a backbone of the zoo" if headless else ""
             raise ValueError(f"{weights.name}: a run of {weights.page}; allowed: runs of a classifier{more}")
-        if not headless and weights.page.partition(".")[0] in _BACKBONE_TOPICS:
+        if not headless and weights.topics & _BACKBONE_TOPICS:
             raise ValueError(f"{weights.name}: a run of {weights.page}, without a head; allowed: runs of a classifier")
     if not headless and weights.spec.get("headless"):
         raise ValueError(f"{weights.name}: converted from a file without a head; allowed: weights of a classifier")
+
+
+def _reads_images(model: str | None) -> bool:
+    try:
+        return kind_of(model or "") == "image"
+    except ValueError:  # a page's own --model
+        return False
 
 
 def published_source(run: str | Path, argument: str) -> str:
@@ -199,7 +163,7 @@ def published_source(run: str | Path, argument: str) -> str:
 
 
 def check_studied(found: Weights, splits: Splits | None = None, changed_data: bool = False) -> Weights:
-    """Run an experiment's measures on the network that a study names, and print the results.
+    """Check the network that a study measures, and print what is to be said of it.
 
     Args:
       found: where it comes from, of `open_classifier`.
@@ -208,13 +172,7 @@ def check_studied(found: Weights, splits: Splits | None = None, changed_data: bo
 
     Returns:
       The origin, of a network that measures.
-
-    Raises:
-      FileNotFoundError: the run has no checkpoint.
-      FlagError: the network was trained on test examples.
     """
-    from dlcore.run.progress import say
-
     check_saved(found)
     found = found._replace(initializes=False)
     for line in check_origins([found], splits or Splits(None, None, None, {}), changed_data):
@@ -292,10 +250,6 @@ def load_network(
 
     Returns:
       The network, with averaged parameters where the run keeps an average.
-
-    Raises:
-      ValueError: `source` is none of the three, or does not fit `channels` or `class_names`.
-      FileNotFoundError: the run has no checkpoint.
     """
     found = open_classifier(source, argument, headless)
     own = check_fits(found, channels=channels, class_names=class_names)
@@ -313,8 +267,8 @@ def load_network(
         np.asarray(found.mean, np.float32),
         np.asarray(found.std, np.float32),
         own,
-        _size(side),
-        _size(resized),
+        side,
+        resized,
         found.class_names is not None,
     )
 
@@ -333,39 +287,17 @@ def classifier_variables(found: Weights) -> dict[str, Any]:
 
 
 def _sizes(found: Weights) -> tuple[Any, Any]:
-    """(Side of the images that a network was trained on, size that they are resized to)."""
+    """(Side of the images that a network was trained on, size that they are resized to), (H, W) where not square."""
     if found.page is not None:
-        return _side_of(found.spec), labeled_images.input_size(Flags(found.settings), found.spec)
+        height, width = found.spec["image_shape"][:2]
+        return height if height == width else (height, width), input_size(found.settings, found.spec)
     side, resized = found.spec.get("side"), found.spec.get("input_size")
     if found.spec.get(PUBLISHED):
         side, processor = found.fields.get("image_size"), read_about(str(found.path)).preprocess
         if processor is not None and (size := processor.crop or processor.size):
             side = size[0]
+    side, resized = (tuple(size) if isinstance(size, list) else size for size in (side, resized))  # of JSON
     return side or input_shape(found.model)[0], resized
-
-
-def _side_of(spec: dict) -> Any:
-    """Return the side of square images, or [H, W]."""
-    height, width = spec["image_shape"][:2]
-    return height if height == width else [height, width]
-
-
-def _size(value: Any) -> Any:
-    """Return a side, or (H, W), which JSON has as a list."""
-    return tuple(value) if isinstance(value, list) else value
-
-
-def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
-    """Take the backbone out of the variables of a pretext, a detector or a segmenter.
-
-    Args:
-      variables: collection -> module -> tree of arrays, with a module `backbone`.
-
-    Returns:
-      Collection -> layers of the backbone, without its head.
-    """
-    layers = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
-    return {kind: {name: v for name, v in named.items() if name not in HEADS} for kind, named in layers.items()}
 
 
 def pack(run: str | Path, path: str | Path) -> None:
@@ -403,49 +335,6 @@ def _portable(command: str | None) -> str | None:
     """Return a command without the paths of one machine."""
     words = [w for w in (command or "").split() if not w.startswith(("--runs=", "--run_dir="))]
     return " ".join("--data_dir=$DATA_DIR" if w.startswith("--data_dir=") else w for w in words) or None
-
-
-def find_or_train(flags: Flags) -> Path:
-    """Find the network that `--network` names; without one, train a small classifier.
-
-    That is a run of experiments.classification.supervised like any other, so that the next experiment finds it finished
-    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
-    network has seen the page's test images.
-
-    Args:
-      flags: `network`, `network_steps`, and the data's.
-
-    Returns:
-      The folder or file, for `load_network`.
-    """
-    if flags.network is not None:
-        return Path(flags.network)
-    from dlcore.modes.train import train_page
-
-    words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
-    words += [
-        f"--model={DEFAULT_MODEL}",
-        *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
-    ]
-    words.append("--augment=none")
-    words += [
-        f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
-    ]
-    return train_page("classification.supervised", words, "training a small classifier")
-
-
-def default_model(flags: Flags, **fields: Any) -> nn.Module:
-    """Build the network that `find_or_train` trains where `--network` names none.
-
-    Args:
-      flags: `smoke`.
-      **fields: fields of the model, such as num_classes.
-    """
-    return create_model(DEFAULT_MODEL, **_default_fields(flags), **fields)
-
-
-def _default_fields(flags: Flags) -> dict[str, Any]:
-    return {"width": 16, "stem_stride": 2} | ({"stages": (1,)} if flags.smoke else {})
 
 
 def feature_extractor(network: TrainedNetwork) -> Extract:

@@ -8,7 +8,8 @@ import pytest
 from flax import struct
 
 from dlcore.experiment.flags import Flags
-from dlcore.kits.training import init_network
+from dlcore.weights import start as module
+from dlcore.weights.start import NETWORK, start_network
 
 
 @struct.dataclass
@@ -30,7 +31,7 @@ def weights(monkeypatch):
         assert (source, argument) == ("RUN", "init_from")
         return SimpleNamespace(variables=lambda: {"params": params})
 
-    monkeypatch.setattr(init_network, "open_weights", open_weights)
+    monkeypatch.setattr(module, "open_weights", open_weights)
 
 
 def state():
@@ -39,13 +40,13 @@ def state():
 
 
 def test_without_weights_there_is_no_start():
-    assert init_network.start_network(setup_of(None)) is None
-    assert init_network.origin(Flags({"init_from": None})) is None
+    assert start_network(setup_of(None)) is None
+    assert NETWORK["init_from"].origin(Flags({"init_from": None})) is None
 
 
 def test_the_weights_replace_the_modules_that_they_have_and_the_optimizer_starts_anew(weights, capsys):
-    assert init_network.origin(Flags({"init_from": "RUN"})) is not None
-    start = init_network.start_network(setup_of("RUN"))
+    assert NETWORK["init_from"].origin(Flags({"init_from": "RUN"})) is not None
+    start = start_network(setup_of("RUN"))
     assert start.check(state()) is None
     after = start(state())
     assert {name: module["w"].tolist() for name, module in after.params.items()} == {
@@ -58,7 +59,7 @@ def test_the_weights_replace_the_modules_that_they_have_and_the_optimizer_starts
 
 
 def test_a_module_that_starts_anew_keeps_its_initial_weights_whatever_the_weights_hold(weights, capsys):
-    after = init_network.start_network(setup_of("RUN"), without=["embedding"])(state())
+    after = start_network(setup_of("RUN"), without=["embedding"])(state())
     assert after.params["embedding"]["w"].tolist() == [0, 0, 0]
     assert after.params["encoder"]["w"].tolist() == [1, 1]
     assert "does not give decoder, embedding, which" in capsys.readouterr().out
@@ -67,4 +68,4 @@ def test_a_module_that_starts_anew_keeps_its_initial_weights_whatever_the_weight
 def test_weights_of_another_shape_are_refused_before_training(weights):
     wrong = TrainedState({"encoder": {"w": np.zeros(5)}}, {})
     with pytest.raises(ValueError, match=r"init_from='RUN': params/encoder/w is \(2,\), not \(5,\)"):
-        init_network.start_network(setup_of("RUN")).check(wrong)
+        start_network(setup_of("RUN")).check(wrong)

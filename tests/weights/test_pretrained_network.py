@@ -4,6 +4,7 @@ A run of three steps is trained once for the whole file.
 """
 
 import json
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -15,10 +16,11 @@ from dlcore.data.digits import digits
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun, restore_state
 from dlcore.kits.images import labeled_images
-from dlcore.kits.training.pretrained_network import PACKED, feature_extractor, find_or_train, load_network, pack
+from dlcore.kits.training.small_classifier import find_or_train
 from dlcore.main import fast_compilation, run
 from dlcore.run import evaluate, fit
-from dlcore.run.weights import save_weights
+from dlcore.weights.network import PACKED, feature_extractor, load_network, pack
+from dlcore.weights.read import save_weights
 from experiments.classification.distillation import experiment as distillation
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative.ddpm import experiment as ddpm
@@ -120,7 +122,7 @@ def test_a_student_learns_from_it(kind, sources, weights, splits):
 @pytest.mark.parametrize("kind", SOURCES)
 def test_samples_are_measured_by_it(kind, sources, splits):
     flags = resolve(ddpm, ["--smoke", f"--network={sources[kind]}"])
-    features, probabilities = feature_extractor(load_network(find_or_train(flags)))(splits.test[:3]["image"])
+    features, probabilities = feature_extractor(load_network(find_or_train(flags, None)))(splits.test[:3]["image"])
     chex.assert_shape(features, (3, 4))
     np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-5)
 
@@ -165,7 +167,7 @@ def test_the_default_network_has_not_seen_the_pages_test_images(page, tmp_path, 
     monkeypatch.setattr("dlcore.modes.train.train", trained.append)
     words = ["--smoke", "--dataset=folder", f"--data_dir={tmp_path / 'data'}", f"--runs={tmp_path}", "--skip_bad"]
     flags = resolve(page, [*words, "--seed=3", "--valid_fraction=0.3", "--image_size=8"])
-    find_or_train(flags)
+    find_or_train(flags, supervised)
     (teacher,) = trained
     own, others = labeled_images.data(flags), labeled_images.data(teacher.flags)
     for split in ("train", "valid", "test"):
@@ -211,4 +213,4 @@ def test_networks_that_do_not_fit_are_one_clear_error(sources, splits):
         distillation.build(setup)
     setup = setup_of(supervised, splits, "--model=mlp", f"--init_from={sources['packed']}")
     with pytest.raises(ValueError, match=r"init_from=.*: weights of resnet8_cifar; allowed: of mlp"):
-        supervised.task.start(setup)(None)
+        supervised.task.start(setup)(SimpleNamespace(params={}))

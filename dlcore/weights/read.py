@@ -1,4 +1,9 @@
-"""The weights of a run as they were tested, read from its checkpoint alone.
+"""Arrays on disk: the weights of a run as they were tested, and the folders of `dlcore convert`.
+
+Such a folder holds a model's variables (orbax) and `model.json`, which describes the model:
+
+dlcore convert resnet50.safetensors --model=resnet50 --out=weights/resnet50
+python -m experiments.classification.supervised --model=resnet50 --init_from=weights/resnet50
 
 A checkpoint lists its leaves by path (`state/params/dense/kernel`). So its parameters, running statistics and average
 can be read without the program that saved them: no learner is built, no data are read, and the arrays of the optimizer
@@ -17,11 +22,14 @@ from absl import logging
 from flax.traverse_util import unflatten_dict
 
 from dlcore.run.checkpoint import CHECKSUMS, LEAVES, NOTE, STATE, Checkpoints
-from dlcore.run.checksums import find_damage
+from dlcore.run.checksums import checksums, find_damage
+from dlcore.run.json_files import read_json
 from dlcore.run.orbax_output import stderr_kept_on_success
 from dlcore.run.sharding import path_of
 
-__all__ = ["TestedWeights", "read_tested_weights"]
+__all__ = ["TestedWeights", "load_weights", "read_tested_weights", "save_weights"]
+
+ABOUT, VARIABLES = "model.json", "variables"
 
 Keys = tuple[str, ...]
 """Keys of a nested dict that lead to a leaf."""
@@ -47,13 +55,19 @@ class TestedWeights(NamedTuple):
 
 
 def read_tested_weights(
-    folder: str | Path, *, mode: str | None = "max", average: bool = False, fields: Sequence[str] = ()
+    folder: str | Path,
+    *,
+    mode: str | None = "max",
+    step: int | None = None,
+    average: bool = False,
+    fields: Sequence[str] = (),
 ) -> TestedWeights:
     """Read the weights that a run was tested with; a damaged checkpoint is replaced by the newest that can be read.
 
     Args:
       folder: the run's folder.
-      mode: whether the best step has the largest ("max") or smallest ("min") score; None reads the last step.
+      mode: whether the best step has the largest ("max") or smallest ("min") score; None reads `step`.
+      step: step to read without `mode`; None reads the last one.
       average: whether the run was tested with the average of its parameters.
       fields: further fields of the state.
 
@@ -66,16 +80,16 @@ def read_tested_weights(
       ValueError: the state has no parameters, or not the one average.
     """
     store = Checkpoints(Path(folder) / "checkpoints", mode=mode or "max", read_only=True)
-    newest, best = store.steps()[::-1], store.best_step() if mode else None
+    newest, best = store.steps()[::-1], store.best_step() if mode else step
     if not newest:
         raise FileNotFoundError(f"there is no checkpoint in {folder}")
     reason = ""
-    for step in newest if best is None else [best, *(step for step in newest if step != best)]:
+    for saved in newest if best not in newest else [best, *(other for other in newest if other != best)]:
         try:
-            return _read(store.folder / str(step), average, fields)
+            return _read(store.folder / str(saved), average, fields)
         except _Damaged as damage:
             reason = str(damage)
-            logging.warning("checkpoint %d in %s is damaged (%s): trying another", step, store.folder, reason)
+            logging.warning("checkpoint %d in %s is damaged (%s): trying another", saved, store.folder, reason)
     raise OSError(f"none of the checkpoints {newest} in {store.folder} can be read; the last one: {reason}")
 
 
@@ -121,7 +135,9 @@ class _Leaves(set[Keys]):
 
 
 def _field_keys(leaves: _Leaves) -> Callable[[str], Keys]:
-    """Say where a field of the state is saved; beside a supervised baseline, as `TwinState` saves the technique's."""
+    """Say where a field is saved: of several seeds in `SeedsState`, beside a supervised baseline in `TwinState`."""
+    if leaves.below(("state", "inner")):
+        return lambda name: ("state", "inner", name)
     if not leaves.below(("state", "others", "technique")):
         return lambda name: ("state", name)
     split = {name: ("state", name, "technique") for name in ("params", "opt_state")}
@@ -187,3 +203,53 @@ def _shape_of(text: str) -> jax.ShapeDtypeStruct:
     """Read the description of a leaf, such as float32[3, 3]."""
     dtype, sizes = text.removesuffix("]").split("[")
     return jax.ShapeDtypeStruct(tuple(int(size) for size in sizes.split(",") if size), np.dtype(dtype))
+
+
+def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
+    """Write the variables of a model to a folder.
+
+    Args:
+      folder: a new or empty folder.
+      variables: variables of the model.
+      about: JSON-able facts, including the model's name as `model`.
+    """
+    import orbax.checkpoint as ocp
+
+    folder = Path(folder).absolute()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
+    folder.mkdir(parents=True, exist_ok=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder / VARIABLES, variables)
+    content = {**about, CHECKSUMS: checksums(variables)}
+    (folder / ABOUT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+
+def load_weights(folder: str | Path) -> tuple[dict, Any]:
+    """Read a folder that `save_weights` wrote.
+
+    Args:
+      folder: folder to read.
+
+    Returns:
+      (about, variables as NumPy arrays).
+    """
+    import orbax.checkpoint as ocp
+
+    folder = Path(folder).absolute()
+    if not (folder / ABOUT).exists():
+        raise ValueError(f"folder={str(folder)!r}: holds no {ABOUT}; allowed: a folder that `dlcore convert` wrote")
+    about = read_json(folder / ABOUT, ["model"])
+    expected = about.pop(CHECKSUMS, {})
+    try:
+        with ocp.StandardCheckpointer() as checkpointer, stderr_kept_on_success():
+            metadata = checkpointer.metadata(folder / VARIABLES)
+            metadata = getattr(metadata, "item_metadata", metadata)
+            targets = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
+            variables = checkpointer.restore(folder / VARIABLES, getattr(targets, "tree", targets))
+    except Exception as error:  # orbax raises a bare Exception for a short file
+        reason = str(error).strip().split("\n")[0][:100]
+        raise ValueError(f"folder={str(folder)!r}: damaged ({reason}); allowed: a whole one") from None
+    if path := find_damage(variables, expected):
+        raise ValueError(f"folder={str(folder)!r}: damaged, {path} differs from its checksum; allowed: a whole one")
+    return about, jax.tree.map(np.asarray, variables)

@@ -1,78 +1,17 @@
-"""Saved weights: a folder with a model's variables (orbax) and `model.json`, which describes the model.
+"""Fit trained arrays into the initial variables of a network, leaf by leaf or module by module."""
 
-dlcore convert resnet50.safetensors --model=resnet50 --out=weights/resnet50
-python -m experiments.classification.supervised --model=resnet50 --init_from=weights/resnet50
-"""
-
-import json
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 
 from dlcore.models.backbone import HEADS
-from dlcore.run.checksums import checksums, find_damage
-from dlcore.run.json_files import read_json
-from dlcore.run.orbax_output import stderr_kept_on_success
 from dlcore.run.sharding import leaf_paths, path_of
 
-__all__ = ["fit_modules", "fit_weights", "load_weights", "save_weights"]
+__all__ = ["backbone_of", "fit_modules", "fit_weights", "headless"]
 
-ABOUT, VARIABLES, CHECKSUMS = "model.json", "variables", "checksums"
 NAMED = 5
 """Number of leaves that an error names; it counts the rest."""
-
-
-def save_weights(folder: str | Path, variables: Any, about: dict) -> None:
-    """Write the variables of a model to a folder.
-
-    Args:
-      folder: a new or empty folder.
-      variables: variables of the model.
-      about: JSON-able facts, including the model's name as `model`.
-    """
-    import orbax.checkpoint as ocp
-
-    folder = Path(folder).absolute()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"folder={str(folder)!r}: a file, or not empty; allowed: a new or empty folder")
-    folder.mkdir(parents=True, exist_ok=True)
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder / VARIABLES, variables)
-    content = {**about, CHECKSUMS: checksums(variables)}
-    (folder / ABOUT).write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
-
-
-def load_weights(folder: str | Path) -> tuple[dict, Any]:
-    """Read a folder that `save_weights` wrote.
-
-    Args:
-      folder: folder to read.
-
-    Returns:
-      (about, variables as NumPy arrays).
-    """
-    import orbax.checkpoint as ocp
-
-    folder = Path(folder).absolute()
-    if not (folder / ABOUT).exists():
-        raise ValueError(f"folder={str(folder)!r}: holds no {ABOUT}; allowed: a folder that `dlcore convert` wrote")
-    about = read_json(folder / ABOUT, ["model"])
-    expected = about.pop(CHECKSUMS, {})
-    try:
-        with ocp.StandardCheckpointer() as checkpointer, stderr_kept_on_success():
-            metadata = checkpointer.metadata(folder / VARIABLES)
-            metadata = getattr(metadata, "item_metadata", metadata)
-            targets = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), metadata)
-            variables = checkpointer.restore(folder / VARIABLES, getattr(targets, "tree", targets))
-    except Exception as error:  # orbax raises a bare Exception for a short file
-        reason = str(error).strip().split("\n")[0][:100]
-        raise ValueError(f"folder={str(folder)!r}: damaged ({reason}); allowed: a whole one") from None
-    if path := find_damage(variables, expected):
-        raise ValueError(f"folder={str(folder)!r}: damaged, {path} differs from its checksum; allowed: a whole one")
-    return about, jax.tree.map(np.asarray, variables)
 
 
 def fit_weights(weights: Any, variables: Any, name: str = "weights") -> tuple[Any, list[str]]:
@@ -156,3 +95,29 @@ def _replace(
 
 def _layer(path: str) -> str:
     return path.rpartition("/")[0]
+
+
+def backbone_of(variables: dict[str, Any]) -> dict[str, Any]:
+    """Take the backbone out of the variables of a pretext, a detector or a segmenter.
+
+    Args:
+      variables: collection -> module -> tree of arrays, with a module `backbone`.
+
+    Returns:
+      Collection -> layers of the backbone, without its head.
+    """
+    layers = {kind: modules["backbone"] for kind, modules in variables.items() if "backbone" in modules}
+    return {kind: {name: v for name, v in named.items() if name not in HEADS} for kind, named in layers.items()}
+
+
+def headless(variables: dict[str, Any]) -> dict[str, Any]:
+    """Select the backbone without its head, which models on a backbone do not use.
+
+    Args:
+      variables: collection -> module -> tree of arrays.
+
+    Returns:
+      The backbone of each collection without its head; `variables` if there is no backbone.
+    """
+    backbones = backbone_of(variables)  # without one `fit_modules` reports what the variables hold
+    return {kind: {"backbone": layers} for kind, layers in backbones.items()} or variables

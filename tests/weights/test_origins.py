@@ -12,22 +12,21 @@ import pytest
 
 from dlcore.data.fingerprint import fingerprint
 from dlcore.data.source import Source
-from dlcore.experiment.catalog import find_experiment
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
-from dlcore.experiment.run_data import inherited_keys
+from dlcore.experiment.run_data import collect_training_keys
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
-from dlcore.experiment.weight_checks import check_origins, collect_training_keys, take_normalization
-from dlcore.experiment.weights import Weights, open_weights
-from dlcore.kits.training import earlier_run, init_from
-from dlcore.kits.training.pretrained_network import check_studied, open_classifier
-from dlcore.learner import State
+from dlcore.kits.training import earlier_run
 from dlcore.models.normalization import normalization
-from dlcore.run.weights import save_weights
-from dlcore.semi_supervised.twin import TwinState
 from dlcore.tasks.latent_images import LatentImages
+from dlcore.weights.check import check_origins, inherited_keys, take_normalization
+from dlcore.weights.network import check_studied, open_classifier
+from dlcore.weights.open import Weights, open_weights
+from dlcore.weights.read import save_weights
+from dlcore.weights.start import start_classifier
+from experiments import find_experiment
 from experiments.classification.supervised import experiment as supervised
 from experiments.generative import control_net
 from experiments.interpretability import attribution, deep_dream, feature_space
@@ -186,7 +185,7 @@ def test_a_head_of_other_classes_is_dropped_and_said(capsys, monkeypatch, tmp_pa
         None,
         SimpleNamespace(build=lambda setup: optax.sgd(0.1)),
     )
-    start = init_from.start_classifier(setup, lambda flags: weights)
+    start = start_classifier(setup, lambda flags: weights)
     state = Started({"body": np.zeros(2, np.float32), "head": {"kernel": np.ones((3, 2), np.float32)}}, {})
     assert start.check(state) is None
     assert capsys.readouterr().out == ""
@@ -309,13 +308,15 @@ def test_a_named_run_is_found_and_another_one_trained_with_the_flags_that_both_s
     folder, calls = run_of_ppo
     values = {"expert": None, "seed": 5, "runs": "runs", "progress": None, "smoke": True, "net.width": 3}
     flags = Flags(values, {"net": ("net.width",)})
-    assert earlier_run.find_or_train(flags, "expert", "rl.ppo", ["--a=1"]) == Path("trained")
-    assert calls.pop() == ("rl.ppo", ["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
-    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", "rl.ppo", [])
+    assert earlier_run.find_or_train(flags, "expert", "ppo", ["--a=1"]) == Path("trained")
+    assert calls.pop() == ("ppo", ["--smoke", "--a=1", "--seed=5", "--runs=runs"], "phase 1")
+    earlier_run.find_or_train(flags.replace(smoke=False, progress=False), "expert", "ppo", [])
     assert calls.pop()[1] == ["--seed=5", "--runs=runs", "--progress=False"]
     named = flags.replace(expert=str(folder))
-    assert earlier_run.find_or_train(named, "expert", "rl.ppo", []) == folder
-    assert calls == [(folder, "expert")]
+    assert earlier_run.find_or_train(named, "expert", "ppo", []) == folder
+    assert not calls
+    with pytest.raises(FlagError, match=r"^--expert=None: the task names no page to train it by; allowed: the folder"):
+        earlier_run.find_or_train(flags, "expert", None, [])
     assert earlier_run.origin(named, "expert", "rl.ppo", "net").path == folder
     with pytest.raises(ValueError, match=r"expert='.*': trained with net\.width=3; allowed: 4, as in this run"):
         earlier_run.origin(named.replace(**{"net.width": 4}), "expert", "rl.ppo", "net")
@@ -323,35 +324,3 @@ def test_a_named_run_is_found_and_another_one_trained_with_the_flags_that_both_s
         earlier_run.origin(named, "expert", "rl.dqn")
     with pytest.raises(ValueError, match=r"expert='nowhere': no such run; allowed: the folder of a run of rl\.ppo"):
         earlier_run.origin(flags.replace(expert="nowhere"), "expert", "rl.ppo")
-
-
-@pytest.mark.parametrize("ema", [None, 0.9])
-def test_the_state_of_a_run_is_that_of_its_technique_with_averaged_parameters(run_of_ppo, monkeypatch, ema):
-    folder, _ = run_of_ppo
-    setup = SimpleNamespace(spec="its spec")
-    run = SimpleNamespace(
-        flags=Flags({"select": "best", "ema": ema}),
-        config=lambda: {"spec": "recorded"},
-        setup={"recorded": setup}.get,
-        example=lambda spec: f"an example of {spec}",
-    )
-    page = SimpleNamespace(build=lambda given: "learner" if given is setup else "another")
-
-    def open_run(path, experiment):
-        assert (path, experiment) == (folder, page)
-        return run
-
-    monkeypatch.setattr(earlier_run, "find_experiment", {"rl.ppo": page}.get)
-    monkeypatch.setattr(earlier_run, "open_run", open_run)
-    monkeypatch.setattr(earlier_run, "parameter_ema", lambda opt_state, params: opt_state + 10 * params)
-    technique = State(3, None, 2, 1)
-    state = TwinState.of(technique, State(3, None, 7, 8))
-    restored = []
-    monkeypatch.setattr(earlier_run, "restore_state", lambda *rest: restored.append(rest) or (3, state))
-    found, its_setup, loaded = earlier_run.load_state(folder)
-    assert found is run
-    assert its_setup is setup
-    assert restored == [(run, "learner", "an example of its spec", "best")]
-    assert loaded.params == (2 if ema is None else 21)
-    state = technique
-    assert earlier_run.load_state(folder)[2].opt_state == 1

@@ -1,0 +1,71 @@
+"""The classifier of images that a page names by `--network`, or else trains: a small one of its own images."""
+
+from pathlib import Path
+from typing import Any
+
+from flax import linen as nn
+
+from dlcore.experiment.experiment import Experiment
+from dlcore.experiment.flags import Flags
+from dlcore.experiment.setting import FlagError, Setting
+from dlcore.kits.images import labeled_images
+from dlcore.learner import Range
+from dlcore.models import create_model
+from dlcore.weights.network import NETWORK
+
+__all__ = ["DEFAULT_MODEL", "SETTINGS", "default_model", "find_or_train"]
+
+SETTINGS = {
+    "network": NETWORK,
+    "network_steps": Setting(400, "training steps of the default network", limits=Range(1)),
+}
+DEFAULT_MODEL = "resnet8_cifar"
+"""The small network that is trained where none is given."""
+_DATA = tuple(name for name in labeled_images.SETTINGS if name not in ("dataset", "input_size", "augment"))
+"""The settings that decide which images there are, and in which split."""
+
+
+def find_or_train(flags: Flags, page: Experiment | None) -> Path:
+    """Find the network that `--network` names; without one, train a small classifier.
+
+    That is a run of the page like any other, so that the next experiment finds it finished
+    and measures by the same features. It reads the data as the page does, so that both carve the same splits and no
+    network has seen the page's test images.
+
+    Args:
+      flags: `network`, `network_steps`, and the data's.
+      page: page of a classifier of images; None trains none.
+
+    Returns:
+      The folder or file, for `load_network`.
+    """
+    if flags.network is not None:
+        return Path(flags.network)
+    if page is None:
+        raise FlagError("--network=None: the page names no classifier to train; allowed: a trained network")
+    from dlcore.modes.train import train_page
+
+    words = [f"--dataset={flags.dataset}", f"--steps={flags.network_steps}", "--eval_every=100000"]
+    words += [
+        f"--model={DEFAULT_MODEL}",
+        *(f"--model.{name}={value}" for name, value in _default_fields(flags).items()),
+    ]
+    words.append("--augment=none")
+    words += [
+        f"--{name}={flags.get(name)}" for name in ("seed", *_DATA, "runs", "progress") if flags.get(name) is not None
+    ]
+    return train_page(page, words, "training a small classifier")
+
+
+def default_model(flags: Flags, **fields: Any) -> nn.Module:
+    """Build the network that `find_or_train` trains where `--network` names none.
+
+    Args:
+      flags: `smoke`.
+      **fields: fields of the model, such as num_classes.
+    """
+    return create_model(DEFAULT_MODEL, **_default_fields(flags), **fields)
+
+
+def _default_fields(flags: Flags) -> dict[str, Any]:
+    return {"width": 16, "stem_stride": 2} | ({"stages": (1,)} if flags.smoke else {})

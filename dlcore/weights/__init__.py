@@ -1,0 +1,1 @@
+"""Where weights come from: open, read, check, fit, start. Arrays are read once, as a run was tested."""
