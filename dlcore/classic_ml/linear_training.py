@@ -65,9 +65,6 @@ def train(
 
     Returns:
       LinearModel.
-
-    Raises:
-      ValueError: see `as_examples` and `descend`.
     """
     examples = as_examples(images, labels)
     with jax.enable_x64(examples.rows.dtype == np.float64):

@@ -35,6 +35,7 @@ class AllCNN(Backbone):
       width: channels of the first three convolutions; the others have twice as many.
       dropout: probability of dropping a value after each convolution of stride 2.
       input_dropout: probability of dropping a value of the image.
+      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
     """
 
     num_classes: int = 10

@@ -35,6 +35,8 @@ class DeiT(ViT):
     All fields of `ViT`.
 
     Args:
+      pool: token; a DeiT allows nothing else.
+      token_last: False; a DeiT allows nothing else.
       distilled: False leaves out the distillation token and its head.
     """
 

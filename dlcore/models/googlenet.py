@@ -296,6 +296,7 @@ class GoogLeNet(InceptionNetwork):
       stem: imagenet: as published, for sides of at least 31; cifar: a 3x3 convolution of stride 1, for at least 4.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
       aux_dropout: probability of dropping a hidden unit of an auxiliary head in training.
+      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
     """
 
     num_classes: int = 1000

@@ -278,6 +278,7 @@ class InceptionV3(InceptionNetwork):
       stem: imagenet: as published, for sides of at least 75; cifar: a 3x3 convolution of stride 1, for at least 7.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
       fid: pool as the network of published Fréchet distances.
+      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
     """
 
     num_classes: int = 1000

@@ -127,6 +127,7 @@ class S3D(Backbone):
     Args:
       num_classes: number of classes; 400 of Kinetics in the published weights.
       width_mult: multiplier of all channels.
+      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
     """
 
     num_classes: int = 400

@@ -70,6 +70,7 @@ class VGG(Backbone):
       dropout: probability of dropping a hidden unit of the dense layers in training.
       pool_ratio: factor by which each max pooling shrinks the sides; below 2 it is fractional, over regions of 2 x 2
         whose places are drawn in training.
+      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
     """
 
     num_classes: int = 10

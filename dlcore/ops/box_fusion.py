@@ -157,8 +157,8 @@ def weighted_boxes_fusion(
         cluster = jnp.where(overlap.max() > iou_threshold, overlap.argmax(), (count > 0).sum())
         here = is_box & (slots == cluster)
         score_sum, count = score_sum + here * score, count + here
-        share = jnp.where(score_sum > 0, score / jnp.where(score_sum > 0, score_sum, 1), 1 / jnp.maximum(count, 1))
-        means = means + (here * share)[:, None] * (box - means)
+        fraction = jnp.where(score_sum > 0, score / jnp.where(score_sum > 0, score_sum, 1), 1 / jnp.maximum(count, 1))
+        means = means + (here * fraction)[:, None] * (box - means)
         return (means, score_sum, count, jnp.where(here, group, cluster_group)), None
 
     start = jnp.zeros_like(boxes), jnp.zeros_like(scores), jnp.zeros_like(slots), jnp.zeros_like(groups)
