@@ -189,8 +189,8 @@ def test_buckets_by_hand():
     ]
     for arguments, problem in (
         ((2,), "num_buckets=2, max_distance=128: not buckets; allowed: from 4"),
-        ((1, 9, False), "num_buckets=1, max_distance=9: not buckets; allowed: num_buckets of at least 2, and"),
-        ((16, 4), "num_buckets=16, max_distance=4: not buckets; allowed: .*, and max_distance above 4"),
+        ((1, 9, False), "num_buckets=1, max_distance=9: not buckets; allowed: from 2"),
+        ((16, 4), "num_buckets=16, max_distance=4: not buckets"),
     ):
         with pytest.raises(ValueError, match=problem):
             relative_buckets(np.arange(3), *arguments)
