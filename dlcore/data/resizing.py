@@ -55,7 +55,9 @@ class ShortestEdge(NamedTuple):
         scale = min(self.shortest / min(height, width), self.longest / max(height, width))
         size = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         if size[0] > self.canvas[0] or size[1] > self.canvas[1]:
-            raise ValueError(f"canvas={self.canvas}: an image becomes {size[0]} by {size[1]}; allowed: at least that")
+            raise ValueError(
+                f"canvas={','.join(map(str, self.canvas))}: an image becomes {size[0]} by {size[1]}; allowed: that"
+            )
         return size
 
     def fitted(self, height: int, width: int) -> "ShortestEdge":
@@ -127,7 +129,9 @@ def shortest_edge(value: str, canvas: tuple[int, int] | None = None) -> Shortest
     if canvas is None:
         canvas = (-(-longest // STRIDE) * STRIDE,) * 2
     if min(canvas) < shortest or max(canvas) < longest:
-        raise ValueError(f"{canvas=}: too small for resize={value}; allowed: from {shortest}, one from {longest}")
+        raise ValueError(
+            f"canvas={canvas[0]},{canvas[1]}: too small for resize={value}; allowed: from {shortest}, {longest}"
+        )
     return ShortestEdge(shortest, longest, (canvas[0], canvas[1]))
 
 

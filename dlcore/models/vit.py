@@ -294,8 +294,8 @@ class ViT(Backbone):
             raise ValueError(f"{x.shape=}: patches do not cover the image; allowed: multiples of patch_size={size}")
         features = self.width - self.position_features
         dtype = compute_dtype(self.dtype, x, self.variables)
-        x = self._embed(x, features, dtype)
-        grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, features)
+        x = self._embed(x, features, dtype)  # [B, h, w, features]
+        grid, x = x.shape[1:3], x.reshape(x.shape[0], -1, features)  # [B, N, features]
         if masked is not None:
             x = jnp.where(masked[..., None], mask_token.astype(x.dtype), x)
         extra = [self.param(name, init, (1, 1, features)) for name, init in front.items()]

@@ -223,7 +223,7 @@ def _attend_block(query, key, value, scale) -> jax.Array:
     The sum of the weights divides the output, [T, E], and not the weights, [T, S]; backward, too. The largest score of
     a query cancels out, so no gradient goes through it. Heads stand before tokens, in the output, too.
     """
-    scores = _scores("...td,...sd->...ts", query, key, scale)
+    scores = _scores("...td,...sd->...ts", query, key, scale)  # [..., H, T, S]
     scores = jnp.where(causal_mask(query.shape[-2], key.shape[-2]), scores, jnp.finfo(scores.dtype).min)
     weights = jnp.exp(scores - jax.lax.stop_gradient(scores.max(-1, keepdims=True)))
     y = jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value)
@@ -236,7 +236,7 @@ def _attend(query, key, value, scale, mask=None, bias=None, is_causal=True, drop
     if is_causal:
         earlier = causal_mask(query.shape[-2], key.shape[-2])
         mask = earlier if mask is None else mask & earlier
-    scores = _scores("...td,...sd->...ts", query, key, scale)
+    scores = _scores("...td,...sd->...ts", query, key, scale)  # [..., H, T, S]
     weights = drop(_softmax_of_scores(scores, mask, bias))
     return _swap_heads(jnp.einsum("...ts,...se->...te", weights.astype(value.dtype), value))
 
@@ -411,7 +411,7 @@ class MultiHeadAttention(CheckedModule):
             if self.use_bias and self.qkv_bias == "qv":
                 q = q + self.param("q_bias", nn.initializers.zeros, (inner,)).astype(q.dtype)
                 v = v + self.param("v_bias", nn.initializers.zeros, (kv_inner,)).astype(v.dtype)
-            q, k, v = map(by_head, (q, k, v))
+            q, k, v = map(by_head, (q, k, v))  # [..., T, H, D]
         elif is_projected:
             q, k, v = project("query", query), *map(_swap_heads, (cache.key, cache.value))
         else:

@@ -48,10 +48,8 @@ def deformable_attention(
     check_choice("method", method, ("bilinear", "discrete"))
     if np.shape(shapes)[1:] != (2,) or not all(is_whole_number(n) and n >= 1 for shape in shapes for n in shape):
         raise ValueError(f"shapes={shapes}: no maps; allowed: (rows, columns) of at least 1 for each level")
-    num_locations = sum(rows * columns for rows, columns in shapes)
-    check_shapes(
-        value=(value, f"B {num_locations} H D"), locations=(locations, "B Q H P 2"), weights=(weights, "B Q H P")
-    )
+    size = sum(rows * columns for rows, columns in shapes)
+    check_shapes(value=(value, f"B {size} H D"), locations=(locations, "B Q H P 2"), weights=(weights, "B Q H P"))
     total, levels = weights.shape[-1], len(shapes)
     if num_points is None:
         num_points = total // levels

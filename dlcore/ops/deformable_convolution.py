@@ -60,16 +60,16 @@ def deform_conv(
     if not offset_groups or offset.shape[3] % (2 * taps) or channels % offset_groups:
         raise ValueError(f"{offset.shape=}: {offset_groups} groups of {channels} channels; allowed: G {2 * taps}")
     acc_dtype = jnp.result_type(jnp.float32, x, offset)
-    shift = offset.astype(acc_dtype).reshape(n, *counts, offset_groups, taps, 2)
+    shift = offset.astype(acc_dtype).reshape(n, *counts, offset_groups, taps, 2)  # d[n, p, k], by group
     rows, columns = (
         jnp.arange(count)[:, None] * s + jnp.arange(k) * d - low
         for count, s, k, d, (low, _) in zip(counts, strides, size, dilation, pads, strict=True)
     )
     rows = jnp.broadcast_to(rows[:, None, :, None], (*counts, *size)).reshape(*counts, 1, taps)
     columns = jnp.broadcast_to(columns[None, :, None, :], (*counts, *size)).reshape(*counts, 1, taps)
-    sampled_rows, sampled_columns = rows + shift[..., 0], columns + shift[..., 1]
-    by_group = jnp.moveaxis(x.reshape(*x.shape[:3], offset_groups, -1), 3, 0)
-    samples = jax.vmap(bilinear_sample, (0, 3, 3), 3)(by_group, sampled_rows, sampled_columns)
+    sampled_rows, sampled_columns = rows + shift[..., 0], columns + shift[..., 1]  # [N, H', W', G, K]
+    by_group = jnp.moveaxis(x.reshape(*x.shape[:3], offset_groups, -1), 3, 0)  # [G, N, H, W, C / G]
+    samples = jax.vmap(bilinear_sample, (0, 3, 3), 3)(by_group, sampled_rows, sampled_columns)  # [N, H', W', G, K, C/G]
     if mask is not None:
         samples = samples * mask.reshape(n, *counts, offset_groups, taps, 1).astype(samples.dtype)
     samples = jnp.swapaxes(samples, 3, 4).reshape(n, *counts, taps, groups, channels // groups)

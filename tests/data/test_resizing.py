@@ -57,15 +57,13 @@ def test_bad_resizings_are_named():
     for bad in ("shortest_edge:20,10", "shortest_edge:0,10"):
         with pytest.raises(ValueError, match=rf"^resize={bad}: S=.*; allowed: 0 < S <= L$"):
             check_resize(bad)
-    with pytest.raises(
-        ValueError, match=r"^canvas=\(700, 1400\): too small for resize=shortest_edge:800,1333; allowed:"
-    ):
+    with pytest.raises(ValueError, match=r"^canvas=700,1400: too small for resize=shortest_edge:800,1333; allowed:"):
         shortest_edge("shortest_edge:800,1333", (700, 1400))
     with pytest.raises(ValueError, match=r"^canvas=800,1300: too small"):
         shortest_edge("shortest_edge:800,1333", (800, 1300))
     with pytest.raises(ValueError, match=r"^canvas=64,64: resize=stretch pads nothing; allowed: none"):
         shortest_edge("stretch", (64, 64))
-    with pytest.raises(ValueError, match=r"^canvas=8,13: an image of 20 by 10 becomes 13 by 6; allowed: at least that"):
+    with pytest.raises(ValueError, match=r"^canvas=8,13: an image becomes 13 by 6"):
         ShortestEdge(8, 13, (8, 13)).size(20, 10)
 
 

@@ -398,9 +398,7 @@ def test_two_files_of_a_name_two_lists_of_classes_and_two_sizes_are_refused(tmp_
     (tmp_path / "val" / "classes.json").write_text(json.dumps({"classes": ["a", "b", "c"]}))
     assert segmentation_splits(tmp_path, 4)["valid"].class_names == ("a", "b", "c")
     write(tmp_path / "train" / "images" / "0.bmp", png(picture(0), "BMP"))
-    with pytest.raises(
-        ValueError, match=r"train/images/0\.bmp and train/images/0\.png have the same name; allowed: one of"
-    ):
+    with pytest.raises(ValueError, match=r"train/images/0\.bmp and train/images/0\.png have the same name"):
         segmentation_splits(tmp_path)
 
 

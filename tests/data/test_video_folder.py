@@ -109,10 +109,7 @@ def refused(tmp_path):
     frames = LabeledVideo(write_frames(tmp_path / "f"), 0, "f")
     return {
         "no file": (lambda: open_video(tmp_path / "none.mp4"), "no such file or folder"),
-        "no video": (
-            lambda: open_video(text),
-            r"no video; allowed: a folder, \.mp4, \.avi, \.mov, \.mkv, \.webm, \.m4v, \.mpg,",
-        ),
+        "no video": (lambda: open_video(text), "no video; allowed: a folder, "),
         "broken file": (lambda: open_video(tmp_path / "broken.mp4"), r"broken.mp4': cannot be read as a video"),
         "broken gif": (lambda: open_video(tmp_path / "broken.gif"), r"broken.gif': cannot be read as a video"),
         "before the first": (

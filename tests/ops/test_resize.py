@@ -226,10 +226,7 @@ def test_pixels_of_unequal_sides_are_shuffled_as_stated():
         with pytest.raises(ValueError, match=r"factor=.*: does not fit; allowed"):
             pixel_shuffle(np.zeros(shape), factor)
     for shape, factor in (((3, 3, 1), 0), ((4, 3, 1), 3), ((3, 4, 1), 3), ((3, 3), 3)):
-        with pytest.raises(
-            ValueError,
-            match=r"factor=.*: does not fit .*; allowed: divisors of both sides",
-        ):
+        with pytest.raises(ValueError, match=r"factor=.*: does not fit .*"):
             pixel_unshuffle(np.zeros(shape), factor)
 
 

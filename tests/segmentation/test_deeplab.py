@@ -69,7 +69,7 @@ def test_images_of_any_size():
 
 
 def test_as_many_dilations_as_stages_but_the_first():
-    with pytest.raises(ValueError, match=r"dilate=\(True,\): one for each stage but the first; allowed: 3 of them"):
+    with pytest.raises(ValueError, match=r"dilate=\(True,\): wrong length; allowed: 3"):
         small(dilate=(True,)).init(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))
 
 

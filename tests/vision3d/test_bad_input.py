@@ -164,7 +164,7 @@ CASES = {
         },
     ),
     "clouds of different length": (
-        r"(sets of 8 to 9 points; allowed: sets of one length, or padded ones with a mask|8 pixels of 9 pairs; allowed|"
+        r"(sets of 8 to 9 points; allowed: one length|8 pixels of 9 pairs; allowed|"
         r"lengths \[9, 8\]; allowed)",
         {
             "stack_points": lambda: stack_points([POINTS, POINTS[:8]]),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from dlcore.choices import check_choice, check_pair
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.warp import Warp, affine_warp, flip_warp, lens_warp, perspective_warp, warp_image
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["RandomWarp", "random_lens", "random_perspective", "random_warp", "warp_augmentation"]
 
@@ -47,19 +47,10 @@ def random_warp(
     Returns:
       (key, size (H, W)) -> Warp.
     """
-    for name, value, low, high in (
-        ("degrees", degrees, 0, math.inf),
-        ("translate", translate, 0, math.inf),
-        ("stretch", stretch, 1, math.inf),
-        ("shear", shear, 0, 89.9),
-        ("flip", flip, 0, 1),
-        ("perspective", perspective, 0, 0.999),
-        ("lens", lens, 0, 0.3),
-    ):
-        check_finite(name, value)
-        check_shapes(**{name: (value, "finite")})
-        if not low <= value <= high or value == math.inf:
-            raise ValueError(f"{name}={value}: out of range; allowed: in [{low}, {high}]")
+    check_shapes(degrees=(degrees, "finite"), translate=(translate, "finite"), stretch=(stretch, "finite"))
+    check_shapes(degrees=(degrees, ">= 0"), translate=(translate, ">= 0"), stretch=(stretch, ">= 1"))
+    check_shapes(flip=(flip, "0 to 1"))
+    check_shapes(shear=(shear, "0 to 89.9"), perspective=(perspective, "0 to 0.999"), lens=(lens, "0 to 0.3"))
     check_pair("scale", scale)
     if not 0 < scale[0] <= scale[1] < math.inf:
         raise ValueError(f"scale={scale}: invalid; allowed: a positive range (low, high)")
