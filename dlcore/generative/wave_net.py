@@ -98,11 +98,7 @@ class WaveNet(nn.Module):
         return self._outputs(skips).reshape(*x.shape, self.levels)
 
     def receptive_field(self) -> int:
-        """Count the samples before one that its logits depend on.
-
-        Returns:
-          The count.
-        """
+        """Count the samples before one that its logits depend on."""
         return 1 + sum(2 ** (i % self.cycle) for i in range(self.num_layers))
 
     def start(self, shape: Sequence[int], label: jax.Array | None) -> list[jax.Array]:
