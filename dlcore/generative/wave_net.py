@@ -104,7 +104,7 @@ class WaveNet(nn.Module):
     def start(self, shape: Sequence[int], label: jax.Array | None) -> list[jax.Array]:
         """Begin a sound: what a layer read before it is zero.
 
-        shape (B, H, W, C); label [B] int, or None -> A ring of the last d inputs [B, d, features] of each layer, d its
+        shape (B, H, W, C); label [B] int, or None -> a ring of the last d inputs [B, d, features] of each layer, d its
         dilation.
         """
         dtype = self.dtype or jnp.float32
