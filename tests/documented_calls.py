@@ -30,6 +30,7 @@ SIZES = {
 NAMES = json.loads((Path(__file__).parent / "goldens" / "public_names.json").read_text())
 SECTION = re.compile(r"^Args:\n(.*?)(?=^\S|\Z)", re.M | re.S)
 LINE = re.compile(r"^  (\*{0,2}\w+): (.*?)(?=^  \*{0,2}\w+: |\Z)", re.M | re.S)
+REFERENCE = re.compile(r"^  As `([\w.]+)`\.$", re.M)
 SHAPE = re.compile(r"(?:(int32|int|bool|uint8|float32|floating|float)\s+)?\[([^\]]*)\](?:\s+(int32|int|bool|uint8)\b)?")
 LABELS = re.compile(r"label|class|index|indices|codes|tokens|token_ids|groups|clusters|_ids?$|faces|edges")
 MASKS = re.compile(r"mask|valid|train$|ignored|matched|is_")
@@ -83,9 +84,7 @@ def call_of(function: Callable) -> tuple[dict[str, Argument], Any] | None:
 
 def arguments(function: Callable) -> dict[str, Argument] | None:
     """Arguments of a call of the function; None where its docstring does not say enough."""
-    section = SECTION.search(inspect.getdoc(function) or "")
-    texts = {name: " ".join(text.split()) for name, text in LINE.findall(section[1])} if section else {}
-    call = {}
+    texts, call = _texts(function), {}
     for position, parameter in enumerate(inspect.signature(function).parameters.values()):
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
@@ -103,6 +102,16 @@ def arguments(function: Callable) -> dict[str, Argument] | None:
         elif is_required:
             return None
     return call if any(argument.is_data for argument in call.values()) else None
+
+
+def _texts(function: Callable) -> dict[str, str]:
+    """What the docstring says of each argument, those of the function that it refers to by "As `NAME`." too."""
+    section = SECTION.search(inspect.getdoc(function) or "")
+    texts = {}
+    for name in REFERENCE.findall(section[1]) if section else ():
+        module, _, last = name.rpartition(".")
+        texts |= _texts(getattr(importlib.import_module(module or function.__module__), last))
+    return texts | {name: " ".join(text.split()) for name, text in LINE.findall(section[1] if section else "")}
 
 
 def _sizes(text: str) -> tuple[int, ...] | None:

@@ -154,6 +154,8 @@ def wrong_function(function, tree, is_method=False, bases=()):
     decorators = {ast.unparse(d).split("(")[0] for d in function.decorator_list}
     if decorators & {"property", "functools.cached_property", "overload", "typing.overload", "x.setter"}:
         return
+    if is_method and set(merged) == {""} and not parameters(function, True):
+        return
     if is_method and set(merged) == {""} and " -> " in (text := " ".join(merged[""])):
         yield from unnamed(function, text)
         return
@@ -319,6 +321,7 @@ def test_a_method_may_say_in_a_line_what_it_maps():
     assert not wrong_names(code % ("x, train: bool = False", "[B, D] -> [B]"))
     assert not wrong_names(code % ("x, t", "x [B, D], t [B] -> [B]"))
     assert wrong_names(code % ("x, time", "x [B, D], t [B] -> [B]")) == [("A.__call__", "its line lacks time")]
+    assert not wrong_names(code % ("*", "[B]").replace("self, *", "self"))
     assert wrong_names(code % ("x", "[B, D]")) == [("A.__call__", "Args lacks x"), ("A.__call__", "no Returns")]
 
 

@@ -74,7 +74,6 @@ class AnchorDetector(nn.Module):
     loss: ClassVar[Literal["focal", "mined_softmax"]] = "focal"
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -71,7 +71,6 @@ class CenterNet(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int
@@ -129,9 +128,7 @@ def target_heat_map(
     """Draw the heat maps of one image.
 
     Args:
-      boxes: [M, 4] pixels.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
+      As `dlcore.detection.anchors.check_targets`.
       num_classes: C.
 
     Returns:

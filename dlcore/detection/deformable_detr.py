@@ -240,15 +240,4 @@ def learner(
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
     """
-    return query_learner(
-        model=model,
-        optimizer=optimizer,
-        preprocess=preprocess,
-        augment=augment,
-        costs=costs,
-        weights=weights,
-        classification=classification,
-        auxiliary=auxiliary,
-        score_thresh=score_thresh,
-        detections_per_img=detections_per_img,
-    )
+    return query_learner(**locals())

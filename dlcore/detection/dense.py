@@ -20,7 +20,7 @@ from dlcore.metrics.total_loss import at_most_float32, normalize_losses
 from dlcore.nn import Conv, GroupNorm
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import clip_boxes
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.nms import nms, top_detections
 from dlcore.ops.precision import acc_dtype_of
 from dlcore.ops.replica import replica_key
@@ -252,23 +252,11 @@ def select(
       `{"boxes": [K, 4], "scores": [K], "labels": [K] int32, "valid": [K] bool}`, best first; padding has score 0,
       label -1 and an empty box.
     """
-    check_shapes(
-        boxes=(candidates.boxes, "N 4"),
-        scores=(candidates.scores, "N"),
-        labels=(candidates.labels, "int N"),
-        levels=(candidates.levels, "int N"),
-        score_thresh=(score_thresh, "finite"),
-        nms_thresh=(nms_thresh, "0 to 1"),
-        min_size=(min_size, ">= 0"),
-    )
-    check_finite("scores", candidates.scores)
-    check_whole_number("detections_per_img", detections_per_img, 1)
+    check_shapes(score_thresh=(score_thresh, "finite"), nms_thresh=(nms_thresh, "0 to 1"), min_size=(min_size, ">= 0"))
+    check_shapes(scores=(candidates.scores, "N finite"), detections_per_img=(detections_per_img, "int >= 1"))
     check_choice("within", within, ("labels", "levels"))
-    check_whole_number("num_blocks", num_blocks, 1)
-    if len(candidates.scores) % num_blocks:
-        raise ValueError(
-            f"num_blocks={num_blocks}: do not divide {len(candidates.scores)} candidates; allowed: divisors"
-        )
+    if num_blocks < 1 or len(candidates.scores) % num_blocks:
+        raise ValueError(f"num_blocks={num_blocks}: no divisor; allowed: those of {len(candidates.scores)} candidates")
     boxes, scores = clip_boxes(candidates.boxes, size), candidates.scores  # [N, 4], [N]
     sides = boxes[:, 2:] - boxes[:, :2]
     # Drop low scores and tiny boxes.
@@ -309,7 +297,6 @@ def best_detections(
     Returns:
       As `select`.
     """
-    check_shapes(boxes=(boxes, "N 4"), scores=(scores, "N"), labels=(labels, "int N"), keep_mask=(keep_mask, "mask N"))
     best, valid = top_detections(keep_mask, scores, count)
     return {
         "boxes": jnp.where(valid[:, None], boxes[best], 0),

@@ -68,7 +68,6 @@ class DETR(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

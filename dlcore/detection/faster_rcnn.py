@@ -154,7 +154,6 @@ class FasterRCNN(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -70,7 +70,6 @@ class FCOS(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

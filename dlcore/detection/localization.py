@@ -61,7 +61,6 @@ class Localizer(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -30,7 +30,7 @@ from dlcore.learner import Learner, Range, check_arguments
 from dlcore.losses.detection import generalized_iou_loss, sigmoid_focal_loss
 from dlcore.ops.assignment import assign
 from dlcore.ops.boxes import box_convert, clip_boxes, generalized_box_iou, paired_box_iou
-from dlcore.ops.checks import check_class_ids, check_shapes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["QueryCosts", "QueryWeights", "image_losses", "match", "postprocess", "query_learner"]
 
@@ -82,10 +82,6 @@ def match(
     Returns:
       [M] int32, index of a query; -1 for padding.
     """
-    check_shapes(logits=(logits, "Q C"), boxes=(boxes, "Q 4"))
-    check_shapes(targets=(targets, "M 4"), labels=(labels, "int M"), valid=(valid, "mask M"))
-    check_shapes(**{f"costs.{name}": (cost, ">= 0") for name, cost in costs._asdict().items()})
-    check_class_ids("labels", labels, logits.shape[-1], valid=valid)
     class_logits = logits[:, labels]  # [Q, M]
     p, log_p, log_rest = (
         jax.nn.sigmoid(class_logits),

@@ -62,7 +62,6 @@ class RCNN(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -68,9 +68,7 @@ def image_losses(
     """Sum the losses over the anchors of one image.
 
     Args:
-      boxes: [M, 4] pixels.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
+      As `dlcore.detection.anchors.check_targets`.
       fg_iou_thresh: see `match_anchors`.
       bg_iou_thresh: see `match_anchors`.
       alpha: weight of the focal loss where the class is present.
@@ -79,13 +77,7 @@ def image_losses(
     Returns:
       {"classification", "box": sums, "num_foreground": int}.
     """
-    check_shapes(
-        **{
-            "anchors.boxes": (anchors.boxes, "L 4"),
-            "outputs.logits": (outputs.logits, "L C"),
-            "outputs.deltas": (outputs.deltas, "L 4"),
-        }
-    )
+    check_shapes(boxes=(anchors.boxes, "L 4"), logits=(outputs.logits, "L C"), deltas=(outputs.deltas, "L 4"))
     check_targets(boxes, valid, labels, outputs.logits.shape[-1])
     iou = box_iou(boxes, anchors.boxes)  # [M, L]
     # Match anchors to boxes by IoU; those in between are ignored.

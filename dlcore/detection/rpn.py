@@ -108,13 +108,7 @@ def image_losses(
     Returns:
       {"rpn_objectness", "rpn_box": (sum, what the sum of a batch is divided by)}.
     """
-    check_shapes(
-        **{
-            "anchors.boxes": (anchors.boxes, "L 4"),
-            "outputs.objectness": (outputs.objectness, "L"),
-            "outputs.deltas": (outputs.deltas, "L 4"),
-        }
-    )
+    check_shapes(boxes=(anchors.boxes, "L 4"), objectness=(outputs.objectness, "L"), deltas=(outputs.deltas, "L 4"))
     check_targets(boxes, valid)
     check_choice("box_loss", box_loss, ("smooth_l1", "giou"))
     at = jnp.asarray(anchors.boxes)

@@ -35,9 +35,7 @@ def balanced_sample(
       (index [R] int32 of candidates, valid [R] bool); positives first, so that they are among the first f R slots.
     """
     check_shapes(
-        positive=(positive, "mask L"),
-        negative=(negative, "mask L"),
-        positive_fraction=(positive_fraction, "0 to 1"),
+        positive=(positive, "mask L"), negative=(negative, "mask L"), positive_fraction=(positive_fraction, "0 to 1")
     )
     check_whole_number("count", count, 1)
     length = positive.shape[0]

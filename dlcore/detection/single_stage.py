@@ -85,9 +85,7 @@ def image_losses(
     """Sum the losses over the anchors of one image.
 
     Args:
-      boxes: [M, 4] pixels.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
+      As `dlcore.detection.anchors.check_targets`.
       fg_iou_thresh: see `match_anchors`.
       bg_iou_thresh: see `match_anchors`.
       neg_to_pos_ratio: background anchors in the loss, to one of the foreground; an image without an object counts as

@@ -164,7 +164,6 @@ class SSD(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int
@@ -189,6 +188,16 @@ class SSD(nn.Module):
         (r"^bbox_reg\.", "head.regression_head.module_list."),
     )
 
+    def __post_init__(self) -> None:
+        extra, levels = len(self.extra_channels), len(self.stages) + len(self.extra_channels)
+        for name, count, what in (("extra_strides", extra, "extra_channels"), ("boxes_per_location", levels, "levels")):
+            if len(values := getattr(self, name)) != count:
+                raise ValueError(f"{name}={values}: {len(values)}; allowed: one for each of {count} {what}")
+        most = 2 + 2 * len(self.aspect_ratios)
+        if any(count not in range(2, most + 1, 2) for count in self.boxes_per_location):
+            raise ValueError(f"boxes_per_location={self.boxes_per_location}: allowed: even numbers from 2 to {most}")
+        super().__post_init__()
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
         """Predict for every default box: [B, H, W, C] -> (outputs, their default boxes)."""
@@ -198,11 +207,6 @@ class SSD(nn.Module):
             weight = self.param("scale_weight", nn.initializers.constant(20.0), levels[0].shape[-1:])
             length = jnp.sqrt(jnp.maximum(jnp.square(levels[0]).sum(-1, keepdims=True), 1e-24))
             levels[0] = levels[0] / length * weight.astype(levels[0].dtype)
-        if len(self.extra_strides) != len(self.extra_channels):
-            raise ValueError(
-                f"extra_strides={self.extra_strides}: {len(self.extra_strides)}; allowed: one for each of "
-                f"extra_channels={self.extra_channels}"
-            )
         x_size, y = x.shape[1:3], levels[-1]
         # Extra levels, each smaller than the last.
         for i, (channels, stride) in enumerate(zip(self.extra_channels, self.extra_strides, strict=True), 1):
@@ -211,14 +215,6 @@ class SSD(nn.Module):
             padding = 1 if stride > 1 else 0
             y = nn.relu(conv(channels, (3, 3), stride, padding=padding, name=f"extra{i}_conv")(y))
             levels.append(y)
-        if len(self.boxes_per_location) != len(levels):
-            raise ValueError(
-                f"boxes_per_location={self.boxes_per_location}: {len(self.boxes_per_location)}; allowed: one for each "
-                f"of {len(levels)} levels"
-            )
-        most = 2 + 2 * len(self.aspect_ratios)
-        if any(count not in range(2, most + 1, 2) for count in self.boxes_per_location):
-            raise ValueError(f"boxes_per_location={self.boxes_per_location}: allowed: even numbers from 2 to {most}")
         # One head for each level.
         logits, deltas = [], []
         for i, (level, count) in enumerate(zip(levels, self.boxes_per_location, strict=True)):
@@ -267,9 +263,7 @@ def image_losses(
     """Sum the losses over the default boxes of one image.
 
     Args:
-      boxes: [M, 4] pixels.
-      labels: [M] int, from 0 on without the background.
-      valid: [M] bool, False for padding.
+      As `dlcore.detection.anchors.check_targets`.
       iou_thresh: see `match_default_boxes`.
       neg_to_pos_ratio: background boxes in the loss, to one of the foreground.
       min_positives: foreground boxes that an image counts as having at least, for the number of background ones.

@@ -109,7 +109,6 @@ class YOLO(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

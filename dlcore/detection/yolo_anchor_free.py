@@ -66,7 +66,6 @@ class AnchorFreeYOLO(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int
@@ -152,9 +151,7 @@ def image_losses(
     """Sum the losses over the locations of one image.
 
     Args:
-      boxes: [M, 4] pixels.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
+      As `dlcore.detection.anchors.check_targets`.
       assign: a function of `dlcore.detection.dynamic_assignment`.
       weights: weights of the losses.
 

@@ -286,8 +286,7 @@ def learner(
       num_steps: K, steps of the whole training.
       teacher: network of EDM to distill; the state then holds `params["student"]` and `locked["teacher"]`, which the
         caller replaces by trained parameters. None trains on the examples alone.
-      encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
-      decode: (parameters, samples [B, *shape]) -> images in [0, 1].
+      As `dlcore.generative.denoising.denoising_learner`.
       sigma_data: deviation of the examples.
 
     Returns:

@@ -119,7 +119,7 @@ def simple_loss(
     Returns:
       [B], at least float32.
     """
-    # Forward process: a timestep and noise for each example.
+    # Forward process, eq. 4 of DDPM: a timestep and noise for each example.
     t, noisy, target = diffuse(keys, x, alphas_cumprod, prediction)  # [B], [B, ...], [B, ...]
     output = network(noisy, t, *cond)
     check_shapes(x=(x, "..."), output=(output, "..."))
@@ -152,8 +152,7 @@ def learner(
     Args:
       model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`; with a condition it is the third argument.
       shape: shape of one diffused example.
-      encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
-      decode: (parameters, samples [B, *shape]) -> images in [0, 1].
+      As `dlcore.generative.denoising.denoising_learner`.
       locked: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
       prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
       condition_dropout: share of the training examples that lose their condition.

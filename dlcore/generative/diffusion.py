@@ -72,11 +72,7 @@ class NoiseSchedule(NamedTuple):
     zero_terminal_snr: bool = False
 
     def alphas_cumprod(self) -> np.ndarray:
-        """Compute abar of each timestep.
-
-        Returns:
-          [T].
-        """
+        """Compute abar of each timestep: [T]."""
         check_choice("beta_schedule", self.beta_schedule, ("linear", "cosine", "scaled_linear"))
         betas = SCHEDULES[self.beta_schedule](self.num_timesteps)
         return alphas_cumprod(rescale_zero_terminal_snr(betas) if self.zero_terminal_snr else betas)
@@ -110,11 +106,7 @@ class Sampling(NamedTuple):
     guidance_rescale: Annotated[float, Range(0, 1), "if changed"] = 0.0
 
     def options(self) -> dict[str, Any]:
-        """Select what `sample` takes.
-
-        Returns:
-          Keyword arguments.
-        """
+        """Select what `sample` takes: keyword arguments."""
         check_choice("sampler", self.sampler, Sampler)
         check_choice("spacing", self.spacing, ("leading", "trailing", "linspace"))
         check_choice("final_alpha", self.final_alpha, ("one", "first"))

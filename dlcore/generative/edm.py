@@ -83,7 +83,7 @@ def edm_factors(sigma: Any, sigma_data: float = 0.5, sigma_min: float = 0.0) -> 
     check_shapes(sigma_data=(sigma_data, "> 0"), sigma_min=(sigma_min, ">= 0"))
     check_range("sigma", sigma, 0)
     sigma, d = to_acc_dtype(sigma), sigma_data**2
-    root = jnp.sqrt(sigma**2 + d)
+    root = jnp.sqrt(sigma**2 + d)  # Table 1 of the paper, column "Ours"
     rise = sigma - sigma_min
     return Preconditioning(d / (rise**2 + d), rise * sigma_data / root, 1 / root, jnp.log(sigma) / 4)
 
@@ -165,7 +165,7 @@ def edm_loss(
     level = sigma.reshape(-1, *[1] * (x.ndim - 1))
     noisy = to_acc_dtype(x) + level * example_noise(keys, x)  # [B, ...]
     error = denoise(noisy.astype(x.dtype), sigma, *cond) - to_acc_dtype(x)
-    # The weight is 1 / c_out^2.
+    # Eq. 8: the weight is 1 / c_out^2.
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2  # [B]
     return weight * jnp.square(error).reshape(x.shape[0], -1).mean(-1)
 
@@ -198,11 +198,7 @@ class EDMSampling(NamedTuple):
     guidance: Annotated[float, Range(0)] = 1.0
 
     def sigmas(self) -> np.ndarray:
-        """Space the noise levels of the solver.
-
-        Returns:
-          [N + 1] float64, from sigma_max down to sigma_min, and 0.
-        """
+        """Space the noise levels of the solver: [N + 1] float64, from sigma_max down to sigma_min, and 0."""
         check_choice("solver", self.solver, ("euler", "heun"))
         if self.s_tmin > self.s_tmax:
             raise ValueError(
@@ -245,7 +241,7 @@ def edm_sample(
         return (x - denoise(x.astype(dtype), sigma)) / sigma
 
     def step(x, extra, k, sigma, sigma_next):
-        # Churn: add noise, and with it raise the level.
+        # Algorithm 2, churn: add noise, and with it raise the level.
         if noise is not None and s_churn > 0:
             sigma_hat = jnp.where((sigma >= s_tmin) & (sigma <= s_tmax), (1 + gamma) * sigma, sigma)
             x = x + jnp.sqrt(sigma_hat**2 - sigma**2) * edm_sampling.s_noise * noise(k)
@@ -287,9 +283,7 @@ def learner(
       model: F, `__call__(scaled x [B, *shape], 1000 c_noise [B]) -> [B, *shape]`; with a condition it is the third
         argument.
       shape: shape of one example.
-      encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
-      decode: (parameters, samples [B, *shape]) -> images in [0, 1].
-      frozen: submodules of the model that do not learn.
+      As `dlcore.generative.denoising.denoising_learner`.
       p_mean: mean of log sigma in training.
       p_std: deviation of log sigma in training.
       sigma_data: deviation of the examples.

@@ -73,11 +73,7 @@ class FlowSampling(NamedTuple):
     guidance: Annotated[float, Range(0)] = 1.0
 
     def times(self) -> np.ndarray:
-        """Space the times of the solver.
-
-        Returns:
-          [N + 1], see `flow_times`.
-        """
+        """Space the times of the solver: [N + 1], see `flow_times`."""
         check_choice("solver", self.solver, ("euler", "heun"))
         return flow_times(self.num_inference_steps, self.shift)
 
@@ -300,9 +296,7 @@ def learner(
       shape: shape of one example.
       teacher: trained flow of the same inputs, for reflow; the state then holds `params["student"]` and
         `locked["teacher"]`, which the caller replaces by trained parameters. None connects examples with any noise.
-      encode: (parameters, keys [B], batch) -> [B, *shape], what flows; the pixels in [-1, 1] by default.
-      decode: (parameters, samples [B, *shape]) -> images in [0, 1].
-      frozen: submodules of the model that do not learn.
+      As `dlcore.generative.denoising.denoising_learner`.
       time_density: density of the times in training: uniform, or logit_normal, more in the middle.
       condition_dropout: share of the training examples that lose their condition.
       teacher_steps: reflow: steps of Heun's method by which the teacher draws the pairs.

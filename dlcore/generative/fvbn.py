@@ -79,7 +79,7 @@ class FVBN(nn.Module):
         return to_logits(logits, self.levels).reshape(*x.shape, self.levels)
 
     def start(self, shape: Sequence[int], label: jax.Array | None) -> tuple:
-        """Begin a sample; there is nothing to remember: shape (B, H, W, C); label [B] int, or None -> Nothing."""
+        """Begin a sample, with nothing to remember: shape (B, H, W, C), label [B] int or None -> ()."""
         return ()
 
     def step(self, cache: tuple, x: jax.Array, place: tuple, label: jax.Array | None) -> tuple[tuple, jax.Array]:

@@ -57,11 +57,7 @@ class MMDiT(nn.Module):
 
     @nn.nowrap
     def positions(self) -> np.ndarray:
-        """Compute the positions of the whole grid.
-
-        Returns:
-          [max_grid, max_grid, D] float32.
-        """
+        """Compute the positions of the whole grid: [max_grid, max_grid, D] float32."""
         n, scale = self.max_grid, self.base_grid / self.max_grid
         return grid_positions(n, n, self.width, (scale, scale)).reshape(n, n, self.width)
 

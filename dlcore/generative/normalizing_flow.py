@@ -62,7 +62,7 @@ class ActNorm(nn.Module):
     def __call__(self, x: jax.Array, inverse: bool = False) -> tuple[jax.Array, jax.Array]:
         """Normalize, or undo it.
 
-        x [B, H, W, C]; inverse, compute x from y -> (y [B, H, W, C], log |det dy / dx| []).
+        x [B, H, W, C]; inverse (of y: x) -> (y [B, H, W, C], log |det dy / dx| []).
         """
         axes = tuple(range(x.ndim - 1))
         bias = self.param("bias", lambda key: -x.mean(axes))
@@ -86,7 +86,7 @@ class InvertibleConv(nn.Module):
     def __call__(self, x: jax.Array, inverse: bool = False) -> tuple[jax.Array, jax.Array]:
         """Mix the channels, or undo it.
 
-        x [B, H, W, C]; inverse, compute x from y -> (y [B, H, W, C], log |det dy / dx| []).
+        x [B, H, W, C]; inverse (of y: x) -> (y [B, H, W, C], log |det dy / dx| []).
         """
         order, sign, initial = _factors_of_rotation(x.shape[-1], self.seed)
         lower, upper, log_diagonal = (
@@ -133,7 +133,7 @@ class AffineCoupling(nn.Module):
     def __call__(self, x: jax.Array, inverse: bool = False) -> tuple[jax.Array, jax.Array]:
         """Scale and shift half of the channels, or undo it.
 
-        x [B, H, W, C], C even; inverse, compute x from y -> (y [B, H, W, C], log |det dy / dx| [B]).
+        x [B, H, W, C], C even; inverse (of y: x) -> (y [B, H, W, C], log |det dy / dx| [B]).
         """
         first, second = jnp.split(x, 2, -1)
         same, other = (second, first) if self.swap else (first, second)

@@ -136,7 +136,7 @@ def guide(
 
     def guided(x: jax.Array, t: jax.Array) -> jax.Array:
         unconditional, conditional = outputs(x, t)
-        return unconditional + scale * (conditional - unconditional)
+        return unconditional + scale * (conditional - unconditional)  # eq. 6 of Ho & Salimans, scale = 1 + w
 
     return guided
 
@@ -197,7 +197,7 @@ def condition(
         return jnp.interp(t, jnp.arange(len(alpha_cumprod)), alpha_cumprod)
 
     def conditioned(x: jax.Array, t: jax.Array) -> jax.Array:
-        # Classifier guidance: shift the noise by the gradient of log p(y | x_t).
+        # Eq. 14 of Dhariwal & Nichol: shift the noise by the gradient of log p(y | x_t).
         slope = jax.grad(lambda x: log_probability(x, t).sum())(x)
         shift = scale * jnp.sqrt(1 - alpha_cumprod_at(t)) * to_acc_dtype(slope)
         return to_acc_dtype(denoise(x, t)) - shift
@@ -351,7 +351,7 @@ def ddpm_sample(
     check_choice("variance_type", variance_type, ("fixed_small", "fixed_large"))
 
     def step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s):
-        # Posterior q(x_s | x_t, x_0) with the predicted x_0.
+        # Eq. 7 of DDPM: the posterior q(x_s | x_t, x_0) with the predicted x_0.
         a = alpha_cumprod_t / alpha_cumprod_s
         mean = (
             jnp.sqrt(alpha_cumprod_s) * (1 - a) / (1 - alpha_cumprod_t) * x0
@@ -384,7 +384,7 @@ def ddim_sample(
     check_shapes(eta=(eta, "0 to 1"))
 
     def step(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s):
-        # eta = 0 is deterministic, eta = 1 as random as DDPM.
+        # Eqs. 12 and 16 of DDIM: eta = 0 is deterministic, eta = 1 as random as DDPM.
         sigma = eta * jnp.sqrt((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) * (1 - alpha_cumprod_t / alpha_cumprod_s))
         x = jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s - sigma**2) * eps
         return (x if isinstance(eta, Real) and eta == 0 else x + sigma * noise(k)), extra

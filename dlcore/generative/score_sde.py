@@ -113,11 +113,7 @@ class SDE(NamedTuple):
         return -beta / 2, beta
 
     def prior_deviation(self) -> float:
-        """Return the deviation of the noise at t = 1.
-
-        Returns:
-          sigma_max, or 1 for vp.
-        """
+        """Return the deviation of the noise at t = 1: sigma_max, or 1 for vp."""
         return self.sigma_max if self.sde == "ve" else 1.0
 
 
@@ -345,9 +341,7 @@ def learner(
     Args:
       model: F, `__call__(scaled x [B, *shape], 1000 t [B]) -> noise [B, *shape]`.
       shape: shape of one example.
-      encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
-      decode: (parameters, samples [B, *shape]) -> images in [0, 1].
-      frozen: submodules of the model that do not learn.
+      As `dlcore.generative.denoising.denoising_learner`.
 
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs

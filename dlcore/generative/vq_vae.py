@@ -245,7 +245,7 @@ def update_codebook(
         restarts, has_restart = all_gather((restarts[None], has_restart[None]))  # [R, K, D], [R, K]
         replica = jax.random.categorical(pick, jnp.where(has_restart, 0.0, -jnp.inf), axis=0)
         restarts, has_restart = (v[replica, jnp.arange(num_codes)] for v in (restarts, has_restart))
-    # EMA of counts and sums; their quotient is the codebook.
+    # Eqs. 6 to 8, EMA of counts and sums; their quotient is the codebook.
     new_counts = decay * book.counts + (1 - decay) * counts  # [K]
     new_sums = decay * book.sums + (1 - decay) * sums  # [K, D]
     vectors = new_sums / jnp.maximum(new_counts, 1e-12)[:, None]  # [K, D]
@@ -270,11 +270,7 @@ class CodebookPerplexity(Metric):
     counts: jax.Array
 
     def compute(self) -> float | None:
-        """Read the perplexity.
-
-        Returns:
-          From 1 to K; None where nothing was counted.
-        """
+        """Read the perplexity: from 1 to K; None where nothing was counted."""
         counts = np.asarray(self.counts, np.float64)
         if not counts.sum():
             return None
@@ -292,11 +288,7 @@ class CodebookUsage(Metric):
     counts: jax.Array
 
     def compute(self) -> float | None:
-        """Read the share.
-
-        Returns:
-          From 1 / K to 1; None where nothing was counted.
-        """
+        """Read the share: from 1 / K to 1; None where nothing was counted."""
         counts = np.asarray(self.counts)
         return float((counts > 0).mean()) if counts.sum() else None
 
@@ -374,9 +366,9 @@ def autoencode(
       (reconstructions [B, H, W, C], commitment losses [B], encodings z [B, h, w, D], codes [B, h, w] int32).
     """
     z, codes, q = quantize(model, params, vectors, x)  # [B, h, w, D], [B, h, w], [B, h, w, D]
-    # Straight-through gradient from the decoder to the encoder.
+    # Eqs. 1 and 2 of the paper: straight-through gradient from the decoder to the encoder.
     y = model.apply({"params": params}, straight_through(z, q), method="decode")  # [B, H, W, C]
-    # Commitment loss: the encoder stays near its code; the codebook moves by EMA.
+    # Eq. 3, last term, commitment: the encoder stays near its code; the codebook moves by EMA.
     commitment_losses = jnp.square(to_acc_dtype(z) - jax.lax.stop_gradient(q)).mean((1, 2, 3))  # [B]
     return y, commitment_losses, z, codes
 

@@ -55,11 +55,7 @@ class HistogramBits(CodebookPerplexity):
     """Bits of a code that is sampled by its frequency alone: the entropy of the codes, log2 of their perplexity."""
 
     def compute(self) -> float | None:
-        """Compute the entropy.
-
-        Returns:
-          From 0 to log2 K; None without counts.
-        """
+        """Compute the entropy: from 0 to log2 K; None without counts."""
         perplexity = super().compute()
         return None if perplexity is None else float(np.log2(perplexity))
 

@@ -98,17 +98,13 @@ class WaveNet(nn.Module):
         return self._outputs(skips).reshape(*x.shape, self.levels)
 
     def receptive_field(self) -> int:
-        """Count the samples before one that its logits depend on.
-
-        Returns:
-          The count.
-        """
+        """Count the samples before one that its logits depend on."""
         return 1 + sum(2 ** (i % self.cycle) for i in range(self.num_layers))
 
     def start(self, shape: Sequence[int], label: jax.Array | None) -> list[jax.Array]:
         """Begin a sound: what a layer read before it is zero.
 
-        shape (B, H, W, C); label [B] int, or None -> A ring of the last d inputs [B, d, features] of each layer, d its
+        shape (B, H, W, C); label [B] int, or None -> a ring of the last d inputs [B, d, features] of each layer, d its
         dilation.
         """
         dtype = self.dtype or jnp.float32

@@ -112,7 +112,6 @@ class DeepLabV3(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

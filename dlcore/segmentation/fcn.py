@@ -86,7 +86,6 @@ class FCN(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "skips", "aux_stage")
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -13,9 +13,8 @@ cut, the mixtures are fitted anew. They start from the most and the least salien
 
 import numpy as np
 
-from dlcore.choices import check_whole_number
 from dlcore.classic_ml.mixture import fit_mixture, log_density, start_from
-from dlcore.ops.checks import check_finite, check_indices, check_range, check_shapes
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["color_model", "grabcut", "largest_component", "minimum_cut", "neighbor_weights"]
 
@@ -56,15 +55,11 @@ def grabcut(
         )
     if image.dtype != np.uint8 and not np.issubdtype(image.dtype, np.floating):
         raise ValueError(f"image.dtype={image.dtype}: no colors; allowed: uint8, or floating in [0, 1]")
-    check_finite("image", image)
-    check_finite("saliency", saliency)
+    check_shapes(image=(image, "H W 3 finite"), saliency=(saliency, "H W finite"), gamma=(gamma, ">= 0"))
+    check_shapes(iterations=(iterations, "int >= 1"), components=(components, "int >= 1"), seed=(seed, "int >= 0"))
     for name, value in {"foreground_share": foreground_share, "background_share": background_share}.items():
-        check_shapes(**{name: (value, "0 to 1")})
         if not 0 < value < 1:
             raise ValueError(f"{name}={value}: out of range; allowed: in (0, 1)")
-    check_whole_number("iterations", iterations, 1)
-    check_whole_number("components", components, 1)
-    check_whole_number("seed", seed, 0)
     colors = (image / 255 if image.dtype == np.uint8 else image).astype(np.float32)
     rng, pixels, order = np.random.default_rng(seed), colors.reshape(-1, colors.shape[-1]), np.argsort(saliency.ravel())
     count = len(pixels)
@@ -95,10 +90,6 @@ def color_model(pixels: np.ndarray, chosen: np.ndarray, components: int, rng: np
     Returns:
       [N] log-densities.
     """
-    check_shapes(pixels=(pixels, "N C finite"), chosen=(chosen, "mask N"))
-    check_whole_number("components", components, 1)
-    if not np.any(chosen):
-        raise ValueError("chosen: no pixel; allowed: at least one")
     samples = pixels[np.asarray(chosen, bool)]
     samples = samples[rng.integers(0, len(samples), SAMPLES)]
     centered = samples - samples.mean(0)
@@ -120,11 +111,8 @@ def neighbor_weights(colors: np.ndarray, gamma: float) -> tuple[np.ndarray, np.n
     Returns:
       (edges [E, 2] int, pixels numbered row by row, each pair of 8 neighbors once; prices [E]).
     """
-    check_shapes(colors=(colors, "H W C"))
     if colors.shape[0] * colors.shape[1] < 2:
         raise ValueError(f"colors.shape={colors.shape}: no neighbors; allowed: at least two pixels")
-    check_finite("colors", colors)
-    check_shapes(gamma=(gamma, ">= 0"))
     height, width = colors.shape[:2]
     p = np.arange(height * width).reshape(height, width)
     pairs = (p[:, :-1], p[:, 1:]), (p[:-1], p[1:]), (p[:-1, :-1], p[1:, 1:]), (p[:-1, 1:], p[1:, :-1])
@@ -148,11 +136,6 @@ def minimum_cut(gain: np.ndarray, edges: np.ndarray, weights: np.ndarray, limit:
     Returns:
       [N] bool, True inside; the least of the best sets.
     """
-    check_shapes(gain=(gain, "N"), edges=(edges, "int E 2"), weights=(weights, "E finite"), limit=(limit, "> 0"))
-    check_shapes(limit=(limit, "finite"))
-    check_finite("gain", np.nan_to_num(gain, nan=np.nan))
-    check_indices("edges", edges, len(gain), "pixels")
-    check_range("weights", weights, 0)
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
@@ -182,7 +165,6 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     Returns:
       [H, W] bool.
     """
-    check_shapes(mask=(mask, "mask H W"))
     from scipy.ndimage import label
 
     parts, count = label(mask)

@@ -65,7 +65,6 @@ class LRASPP(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("fine", "coarse")
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

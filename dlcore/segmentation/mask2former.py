@@ -90,7 +90,6 @@ class Mask2Former(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from dlcore.choices import check_whole_number
 from dlcore.learner import Range, check_arguments
 from dlcore.losses import softmax_cross_entropy_loss
 from dlcore.losses.segmentation import dice_loss
@@ -98,12 +97,6 @@ def important_points(key: jax.Array, mask_logits: jax.Array, sampling: PointSamp
     Returns:
       [M, P, 2], (x, y) in shares of the sides.
     """
-    ratios = {"oversample_ratio": ">= 1", "importance_sample_ratio": "0 to 1"}
-    check_shapes(
-        **{f"sampling.{name}": (getattr(sampling, name), allowed) for name, allowed in ratios.items()},
-        mask_logits=(mask_logits, "M h w"),
-    )
-    check_whole_number("sampling.num_points", sampling.num_points, 1)
     count, num_points = len(mask_logits), sampling.num_points
     num_uncertain = int(sampling.importance_sample_ratio * num_points)
     first_key, rest_key = jax.random.split(key)
@@ -154,15 +147,6 @@ def match_masks(
     Returns:
       [M] int32, index of a query; -1 for padding.
     """
-    check_shapes(
-        class_logits=(class_logits, "Q K"),
-        logits=(logits, "P Q"),
-        targets=(targets, "P M"),
-        labels=(labels, "int M"),
-        valid=(valid, "mask M"),
-    )
-    check_class_ids("labels", labels, class_logits.shape[1] - 1, valid=valid)
-    check_shapes(**{f"weights.{name}": (weight, ">= 0") for name, weight in weights._asdict().items()})
     class_logits, logits, targets = map(to_acc_dtype, (class_logits, logits, targets))
     cost_class = -jax.nn.softmax(class_logits)[:, jnp.where(valid, labels, 0)]  # [Q, M]
     # All pairs by products: the sum over points of log(1 + e^s) - s y, and of p y.

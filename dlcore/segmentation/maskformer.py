@@ -51,7 +51,6 @@ class MaskFormer(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -66,7 +66,6 @@ class PSPNet(nn.Module):
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
-    """Fields that name maps of the backbone."""
 
     backbone: nn.Module
     num_classes: int

@@ -25,7 +25,6 @@ from dlcore.detection.cascade_rcnn import mean_outputs, refine_boxes, stage_weig
 from dlcore.detection.denoising import Targets, noise_boxes, of_image_fractions
 from dlcore.detection.dense import (
     Candidates,
-    best_detections,
     flatten_levels,
     head_conv,
     select,
@@ -269,16 +268,13 @@ CASES = [
     ("topk_candidates=0", lambda: topk_by_level(LOGITS, DELTAS, (4,), 0)),
     ("topk_candidates=-1", lambda: topk_by_class(LOGITS, DELTAS, -1)),
     ("boxes=.*wrong shape", lambda: topk_by_class(LOGITS, DELTAS[:3])),
-    ("scores=.*wrong shape", lambda: select(CANDIDATES._replace(scores=np.ones(1)), (8, 8), **KEEP)),
     (r"scores\[0\]=nan", lambda: select(CANDIDATES._replace(scores=NAN * np.ones(2)), (8, 8), **KEEP)),
     ("score_thresh=nan", lambda: select(CANDIDATES, (8, 8), **KEEP | {"score_thresh": NAN})),
     ("nms_thresh=50", lambda: select(CANDIDATES, (8, 8), **KEEP | {"nms_thresh": 50})),
     ("detections_per_img=0", lambda: select(CANDIDATES, (8, 8), **KEEP | {"detections_per_img": 0})),
     ("min_size=-1", lambda: select(CANDIDATES, (8, 8), **KEEP, min_size=-1.0)),
     ("within='boxes'", lambda: select(CANDIDATES, (8, 8), **KEEP, within="boxes")),
-    ("num_blocks=3: do not divide 2", lambda: select(CANDIDATES, (8, 8), **KEEP, num_blocks=3)),
-    ("labels=.*wrong shape", lambda: best_detections(BOXES, np.ones(2), LABELS[:1], VALID, 2)),
-    ("costs.bbox_cost=-1", lambda: match_queries(query_losses.QueryCosts(bbox_cost=-1.0))),
+    ("num_blocks=3: no divisor; allowed: those of 2", lambda: select(CANDIDATES, (8, 8), **KEEP, num_blocks=3)),
     ("bbox_cost=-1", lambda: losses("query_losses", costs=query_losses.QueryCosts(bbox_cost=-1.0))),
     ("eos_coefficient=-1", lambda: losses("detr", weights=detr.LossWeights(eos_coefficient=-1.0))),
     ("classification='bce'", lambda: losses("query_losses", classification="bce")),
@@ -360,10 +356,6 @@ def mine(matched=(0, -1, -2, 0), **settings):
 
 def assign(assigner, labels=LABELS, **settings):
     return assigner(LOGITS, DELTAS, GRID, BOXES, labels, VALID, **settings)
-
-
-def match_queries(costs):
-    return query_losses.match(LOGITS, DELTAS + 0.5, BOXES / 8, LABELS, VALID, costs)
 
 
 @pytest.mark.parametrize(("message", "call"), CASES)

@@ -15,9 +15,9 @@ from dlcore.segmentation.clicks import (
 )
 from dlcore.segmentation.everything import MaskFilter, filter_masks, stability_scores
 from dlcore.segmentation.fcn import bilinear_kernel
-from dlcore.segmentation.grabcut import color_model, grabcut, largest_component, minimum_cut, neighbor_weights
+from dlcore.segmentation.grabcut import grabcut, neighbor_weights
 from dlcore.segmentation.maps import crop_to, enlarge, pad_to_multiple, score
-from dlcore.segmentation.mask_losses import MaskLossWeights, PointSampling
+from dlcore.segmentation.mask_losses import MaskLossWeights
 from dlcore.segmentation.prompts import check_boxes, check_points
 from dlcore.segmentation.sam import fourier_positions
 from dlcore.segmentation.semantic import pixel_loss
@@ -73,19 +73,7 @@ def image_losses(labels=LABELS, masks=MASKS, **settings):
         ("components=1.5", lambda: grabcut(COLORS, SALIENCY, components=1.5)),
         ("iterations=nan", lambda: grabcut(COLORS, SALIENCY, iterations=NAN)),
         ("seed=-1", lambda: grabcut(COLORS, SALIENCY, seed=-1)),
-        ("chosen=.*wrong shape", lambda: color_model(IMAGES[0, 0], VALID, 1, RNG)),
-        ("chosen: no pixel", lambda: color_model(IMAGES[0, 0], np.zeros(6, bool), 1, RNG)),
-        (r"pixels\[0, 0\]=nan", lambda: color_model(IMAGES[0, 0] * NAN, np.ones(6, bool), 1, RNG)),
-        ("components=0", lambda: color_model(IMAGES[0, 0], np.ones(6, bool), 0, RNG)),
-        ("colors=.*wrong shape", lambda: neighbor_weights(IMAGES, 1.0)),
         ("no neighbors", lambda: neighbor_weights(IMAGES[0, :1, :1], 1.0)),
-        ("edges=.*wrong shape", lambda: minimum_cut(np.ones(3), EDGES + 0.5, PRICES)),
-        (r"edges\[1, 1\]=2", lambda: minimum_cut(np.ones(2), EDGES, PRICES)),
-        ("weights=.*wrong shape", lambda: minimum_cut(np.ones(3), EDGES, PRICES[:1])),
-        (r"weights\[0\]=-1", lambda: minimum_cut(np.ones(3), EDGES, -PRICES)),
-        (r"gain\[0\]=nan", lambda: minimum_cut(NAN * np.ones(3), EDGES, PRICES)),
-        ("limit=-1", lambda: minimum_cut(np.ones(3), EDGES, PRICES, -1.0)),
-        ("mask=.*wrong shape", lambda: largest_component(MASKS)),
         (r"logits\[0, 0, 0\]=nan", lambda: stability_scores(LOGITS * NAN)),
         ("example: no image", lambda: mask_queries.true_masks({}, 1)),
         ("example: no labels, box_mask", lambda: mask_queries.true_masks({"image": IMAGES[0], "masks": MASKS}, 1)),
@@ -112,23 +100,9 @@ def image_losses(labels=LABELS, masks=MASKS, **settings):
         ("min_visible=2", lambda: mask_queries.panoptic_segments(CLASS_LOGITS, MASK_LOGITS, 1, 0.5, 2.0)),
         ("num_stuff=1.5", lambda: mask_queries.true_masks({"image": IMAGES[0]}, 1.5)),
         ("num_stuff=nan", lambda: mask_queries.learner(model=None, optimizer=None, num_stuff=NAN)),
-        (
-            "sampling.num_points=0",
-            lambda: mask_losses.important_points(KEY, LOGITS, PointSampling(num_points=0)),
-        ),
-        (
-            "sampling.importance_sample_ratio=2",
-            lambda: mask_losses.important_points(KEY, LOGITS, PointSampling(importance_sample_ratio=2.0)),
-        ),
         (r"labels\[1\]=7: out of range; allowed: 0 to 2", lambda: image_losses(np.array([0, 7]))),
         ("labels=.*wrong shape", lambda: image_losses(masks=MASKS[:1])),
         ("dice_weight=-1", lambda: image_losses(weights=MaskLossWeights(dice_weight=-1.0))),
-        (
-            "weights.mask_weight=-1",
-            lambda: mask_losses.match_masks(
-                CLASS_LOGITS, np.zeros((5, 3)), np.zeros((5, 2)), LABELS, VALID, MaskLossWeights(mask_weight=-1.0)
-            ),
-        ),
         ("scores=.*wrong shape", lambda: merge(scores=SCORES[:1])),
         (r"scores\[0\]=nan", lambda: merge(scores=SCORES * NAN)),
         (r"labels\[0\]=-1", lambda: merge(labels=LABELS - 1)),
