@@ -101,10 +101,11 @@ def ransac(
     if any(len(leaf) != total for leaf in leaves) or (mask is not None and mask.shape != (total,)):
         lengths = [len(leaf) for leaf in leaves] + ([] if mask is None else [len(mask)])
         raise ValueError(f"data: lengths {lengths}; allowed: one length of all, and of the mask")
-    if not any(isinstance(x, jax.core.Tracer) for x in (*leaves, mask)):
-        if mask is not None:  # what does not count may hold anything
-            data = jax.tree.map(lambda x: jnp.where(jnp.expand_dims(mask > 0, range(1, x.ndim)), x, 0), data)
-        check_finite("data", np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(data)]))
+    for leaf in leaves:
+        if not any(isinstance(x, jax.core.Tracer) for x in (leaf, mask)):
+            check_finite("data", leaf if mask is None else np.asarray(leaf)[np.asarray(mask) > 0])
+    if mask is not None:  # what it leaves out may hold anything
+        data = jax.tree.map(lambda x: x if isinstance(x, jax.core.Tracer) else jnp.where(jnp.isfinite(x), x, 0), data)
     mask = jnp.ones(total, bool) if mask is None else mask
     samples = _samples(key, mask, sample_size, num_hypotheses)
     # One hypothesis for each minimal sample; the most inliers win.

@@ -214,7 +214,7 @@ def test_what_the_mask_leaves_out_may_hold_anything():
     source[8] = np.nan
     found = ransac_homography(jax.random.key(0), source, target, mask=np.arange(9) < 8)
     np.testing.assert_array_equal(found.inliers, np.arange(9) < 8)
-    np.testing.assert_allclose(found.model, np.diag([2, 2, 1]), atol=1e-4)
+    np.testing.assert_allclose(apply_homography(found.model, source[:8]), target[:8], atol=1e-3)
     assert not ransac_homography(jax.random.key(0), source, target, mask=np.zeros(9, bool)).inliers.any()
 
 
