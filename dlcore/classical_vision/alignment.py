@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jax
 
-from dlcore.ops.checks import check_finite, check_shapes, check_spread
+from dlcore.ops.checks import check_finite, check_shapes, check_spread, check_weights
 from dlcore.ops.precision import product, to_namespace
 
 __all__ = ["Similarity", "fit_similarity"]
@@ -67,6 +67,7 @@ def fit_similarity(
     check_shapes(source=(source, "N D"), weights=(weights, "mask N or None"))
     for name, points in (("source", source), ("target", target)):
         check_spread(name, points, max(1, source.shape[1] - 1), "points that fix a rotation, in 3-D a triangle")
+    check_weights(weights, source.shape[1])
     weights = xp.ones(len(source), source.dtype) if weights is None else weights
     weights = (weights / weights.sum())[:, None]
     x_mean, y_mean = (weights * source).sum(0), (weights * target).sum(0)

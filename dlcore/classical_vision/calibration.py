@@ -19,7 +19,7 @@ import numpy as np
 from dlcore.choices import check_whole_number
 from dlcore.classical_vision.homography import fit_homography, normalize_points, solve_dlt
 from dlcore.ops.camera import distort, rotation_from_vector
-from dlcore.ops.checks import check_finite, check_shapes
+from dlcore.ops.checks import check_finite, check_shapes, check_weights
 from dlcore.ops.precision import product, to_namespace
 
 __all__ = ["Calibration", "calibrate_plane", "calibrate_solid", "decompose_camera_matrix", "fit_camera_matrix"]
@@ -75,6 +75,7 @@ def fit_camera_matrix(points: jax.Array, pixels: jax.Array, weights: jax.Array |
         spread = np.linalg.svd(np.asarray(points, np.float64) - np.mean(points, 0), compute_uv=False)
         if spread[2] <= 1e-6 * spread[0]:
             raise ValueError("points: on one plane; allowed: points of a solid, or calibrate_plane for a plane")
+    check_weights(weights, 6)
     (p, to_p), (q, to_q) = normalize_points(points, weights), normalize_points(pixels, weights)
     matrix = product(xp.linalg.inv(to_q), solve_dlt(p, q, weights), to_p)
     return matrix / xp.linalg.norm(matrix)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.classical_vision.ransac import Consensus, ransac
-from dlcore.ops.checks import check_finite, check_shapes, check_spread
+from dlcore.ops.checks import check_finite, check_shapes, check_spread, check_weights
 from dlcore.ops.grid_sample import bilinear_sample
 from dlcore.ops.precision import acc_dtype_of, product, result_dtype, to_acc_dtype, to_namespace
 
@@ -95,6 +95,7 @@ def fit_homography(source: jax.Array, target: jax.Array, weights: jax.Array | No
     for name, points in (("source", source), ("target", target)):
         check_finite(name, points)
         check_spread(name, points, 2, "points of which four are in general")
+    check_weights(weights, 4)
     (p, to_p), (q, to_q) = normalize_points(source, weights), normalize_points(target, weights)
     return _denormalize(solve_dlt(p, q, weights), to_p, to_q)
 
@@ -175,7 +176,8 @@ def ransac_homography(
         raise ValueError(f"source.shape={source.shape}, target.shape={target.shape}: do not fit; allowed: both [N, 2]")
     # On the host, points far from 0 are centered before they are cast to float32.
     counts = True if mask is None or xp is jnp else np.asarray(mask)[:, None] > 0
-    centers = [points.mean(0, where=counts) if xp is np else np.zeros(2) for points in (source, target)]
+    has_center = xp is np and np.any(counts)
+    centers = [points.mean(0, where=counts) if has_center else np.zeros(2) for points in (source, target)]
     consensus = ransac(
         key,
         tuple(to_acc_dtype(points - center) for points, center in zip((source, target), centers, strict=True)),

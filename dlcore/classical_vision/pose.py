@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from dlcore.classical_vision.calibration import fit_camera_matrix
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane, rotation_from_vector, world_to_camera
+from dlcore.ops.checks import check_weights
 from dlcore.ops.precision import add_center, centered, product, to_acc_dtype
 
 __all__ = ["Pose", "ransac_pose", "solve_pose"]
@@ -48,6 +49,7 @@ def solve_pose(
     Returns:
       The pose.
     """
+    check_weights(weights, 6)
     near_points, center = centered(points)  # points of a map lie millions of meters from 0
     return _moved(_solve(near_points, pixels_to_plane(to_acc_dtype(pixels), intrinsics), weights, steps), center)
 

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.choices import check_whole_number
-from dlcore.ops.checks import check_finite, check_shapes, check_spread
+from dlcore.ops.checks import check_finite, check_shapes, check_spread, check_weights
 from dlcore.ops.precision import acc_dtype_of, product, to_acc_dtype, to_namespace
 
 __all__ = ["Consensus", "fit_line", "line_residual", "ransac", "ransac_line", "required_hypotheses"]
@@ -104,6 +104,8 @@ def ransac(
     for leaf in leaves:
         if not any(isinstance(x, jax.core.Tracer) for x in (leaf, mask)):
             check_finite("data", leaf if mask is None else np.asarray(leaf)[np.asarray(mask) > 0])
+    if mask is not None:  # what it leaves out may hold anything
+        data = jax.tree.map(lambda x: x if isinstance(x, jax.core.Tracer) else jnp.where(jnp.isfinite(x), x, 0), data)
     mask = jnp.ones(total, bool) if mask is None else mask
     samples = _samples(key, mask, sample_size, num_hypotheses)
     # One hypothesis for each minimal sample; the most inliers win.
@@ -141,6 +143,7 @@ def fit_line(points: jax.Array, weights: jax.Array | None = None) -> jax.Array:
     check_finite("points", points)
     check_spread("points", points, 1, "points of which two differ")
     check_shapes(points=(points, "N 2"), weights=(weights, "mask N or None"))
+    check_weights(weights, 2)
     xp, points, weights = to_namespace(points, weights)
     weights = xp.ones(len(points), points.dtype) if weights is None else weights
     mean = (weights[:, None] * points).sum(0) / weights.sum()

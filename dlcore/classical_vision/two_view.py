@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dlcore.classical_vision.homography import normalize_points
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane
-from dlcore.ops.checks import check_finite, check_spread
+from dlcore.ops.checks import check_finite, check_spread, check_weights
 from dlcore.ops.precision import product, to_acc_dtype, to_namespace
 
 __all__ = [
@@ -92,6 +92,7 @@ def fit_essential(first: jax.Array, second: jax.Array, weights: jax.Array | None
     for name, points in (("first", first), ("second", second)):
         check_finite(name, points)
         check_spread(name, points, 2, "pixels all over the image")
+    check_weights(weights, 8)
     (p, to_p), (q, to_q) = normalize_points(first, weights), normalize_points(second, weights)
     p, q = _homogeneous(p), _homogeneous(q)
     # One equation a pair, qᵀ E p = 0.

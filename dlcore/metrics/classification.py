@@ -129,7 +129,7 @@ class ConfusionMatrix(Metric):
         Returns:
           The metric.
         """
-        predictions, num_classes = _classes(predictions, labels, num_classes)
+        predictions, labels, num_classes = _classes(predictions, labels, num_classes)
         valid = value_mask(mask, labels.shape)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
         # Examples outside of [0, C) go to a row that does not exist, and are dropped.
@@ -185,7 +185,7 @@ class PrecisionRecall(Metric):
         Returns:
           The metric.
         """
-        predictions, num_classes = _classes(predictions, labels, num_classes)
+        predictions, labels, num_classes = _classes(predictions, labels, num_classes)
         valid = value_mask(mask, labels.shape)
         inside = _inside(predictions, num_classes) & _inside(labels, num_classes)
         hit = predictions == labels
@@ -236,15 +236,15 @@ def _check_logits(logits: jax.Array, labels: jax.Array, mask: jax.Array | None) 
         raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {labels.shape}, as labels")
 
 
-def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None) -> tuple[jax.Array, int]:
-    """Predicted classes, of the shape of labels, and the number of classes, from logits or classes."""
+def _classes(predictions, labels, num_classes: int | None) -> tuple[jax.Array, jax.Array, int]:
+    """Predicted and true classes as int32, since C need not fit into bytes, and C; from logits or classes."""
     if not jnp.issubdtype(labels.dtype, jnp.integer):
         raise ValueError(f"labels={labels.dtype}: wrong dtype; allowed: integers")
     if predictions.ndim == labels.ndim + 1 and predictions.shape[:-1] == labels.shape:
         if num_classes not in (None, predictions.shape[-1]):
             raise ValueError(f"num_classes={num_classes}: not that of the logits; allowed: {predictions.shape[-1]}")
         # NaN is no decision: a class that does not exist, which `compute` refuses.
-        return class_predictions(predictions), predictions.shape[-1]
+        return class_predictions(predictions), jnp.asarray(labels, jnp.int32), predictions.shape[-1]
     if predictions.shape != labels.shape or not jnp.issubdtype(predictions.dtype, jnp.integer):
         raise ValueError(
             f"predictions={predictions.dtype}{list(predictions.shape)}: wrong for labels={labels.shape}; "
@@ -253,7 +253,7 @@ def _classes(predictions: jax.Array, labels: jax.Array, num_classes: int | None)
     if num_classes is None:
         raise ValueError("num_classes=None: missing where predictions are classes; allowed: the number of classes")
     check_whole_number("num_classes", num_classes, 1)
-    return predictions, num_classes
+    return jnp.asarray(predictions, jnp.int32), jnp.asarray(labels, jnp.int32), num_classes
 
 
 def _inside(classes: jax.Array, num_classes: int) -> jax.Array:

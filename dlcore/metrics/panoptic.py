@@ -74,7 +74,8 @@ class PanopticQuality(Metric):
             mask=(mask, "mask B or None"),
         )
         count = functools.partial(_count, num_classes=num_classes)
-        counts = jax.vmap(count)(segments, labels, true_segments, true_labels)
+        numbers = (jnp.asarray(x, jnp.int32) for x in (segments, labels, true_segments, true_labels))
+        counts = jax.vmap(count)(*numbers)
         valid = jnp.ones(len(segments), bool) if mask is None else mask > 0
         return cls(
             *(jnp.where(valid.reshape(-1, *[1] * (part.ndim - 1)), part, 0).sum(0, dtype=part.dtype) for part in counts)

@@ -76,6 +76,7 @@ from dlcore.ops.checks import (
     check_spacing,
     check_spread,
     check_values,
+    check_weights,
     describe_array,
 )
 from dlcore.ops.convolution import conv_general_dilated
@@ -199,6 +200,7 @@ __all__ = [
     "check_spacing",
     "check_spread",
     "check_values",
+    "check_weights",
     "clip_boxes",
     "col2im",
     "complete_box_iou",

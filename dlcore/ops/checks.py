@@ -32,6 +32,7 @@ __all__ = [
     "check_spacing",
     "check_spread",
     "check_values",
+    "check_weights",
     "describe_array",
 ]
 
@@ -307,6 +308,19 @@ def check_spread(name: str, points: Any, dimensions: int, allowed: str) -> None:
     if len(spread) < dimensions or spread[dimensions - 1] <= 1e-6 * max(spread[0], 1e-30):
         where = {1: "in one place", 2: "on one line", 3: "on one plane"}[dimensions]
         raise ValueError(f"{name}: {len(points)} points {where}; allowed: {allowed}")
+
+
+def check_weights(weights: Any, least: int) -> None:
+    """Check that enough points count.
+
+    Args:
+      weights: [N], 0 leaves a point out; None counts all, and arrays of jax, of which RANSAC may leave none, pass.
+      least: number of points that the answer takes.
+    """
+    if weights is None or isinstance(weights, jax.Array):
+        return
+    if (count := int((np.asarray(weights) > 0).sum())) < least:
+        raise ValueError(f"weights: above 0 for {count} of {len(weights)} points; allowed: for at least {least}")
 
 
 def describe_array(array: jax.Array | np.ndarray | float) -> str:

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from dlcore.classical_vision.alignment import fit_similarity
+from dlcore.classical_vision.calibration import fit_camera_matrix
 from dlcore.classical_vision.homography import (
     apply_homography,
     fit_homography,
@@ -17,6 +19,9 @@ from dlcore.classical_vision.homography import (
     rescale_homography,
     warp_perspective,
 )
+from dlcore.classical_vision.pose import solve_pose
+from dlcore.classical_vision.ransac import fit_line
+from dlcore.classical_vision.two_view import fit_essential
 
 GOLDENS = np.load(Path(__file__).parents[1] / "goldens" / "classical_vision.npz")
 H = np.array([[0.9, 0.2, 12.0], [-0.15, 1.1, 5], [2e-4, -1e-4, 1]])
@@ -200,6 +205,38 @@ def test_inliers_are_those_within_pixels_of_the_target_and_of_the_mask():
     mask = np.arange(14) != 2
     found = jax.jit(lambda p, q: ransac_homography(jax.random.key(0), p, q, 1.5, 60, mask))(source, target)
     np.testing.assert_array_equal(found.inliers, ~np.isin(np.arange(14), (0, 2, 3)))
+
+
+def test_what_the_mask_leaves_out_may_hold_anything():
+    rng = np.random.default_rng(0)
+    source = rng.uniform(0, 100, (9, 2))
+    target = 2 * source
+    source[8] = np.nan
+    found = ransac_homography(jax.random.key(0), source, target, mask=np.arange(9) < 8)
+    np.testing.assert_array_equal(found.inliers, np.arange(9) < 8)
+    np.testing.assert_allclose(apply_homography(found.model, source[:8]), target[:8], atol=1e-3)
+    assert not ransac_homography(jax.random.key(0), source, target, mask=np.zeros(9, bool)).inliers.any()
+
+
+POINTS = np.random.default_rng(0).random((9, 3))
+
+
+@pytest.mark.parametrize(
+    ("fit", "least"),
+    [
+        (lambda w: fit_homography(POINTS[:, :2], POINTS[:, 1:], w), 4),
+        (lambda w: fit_essential(POINTS[:, :2], POINTS[:, 1:], w), 8),
+        (lambda w: fit_camera_matrix(POINTS, POINTS[:, 1:], w), 6),
+        (lambda w: solve_pose(POINTS, POINTS[:, 1:], np.eye(3), w), 6),
+        (lambda w: fit_similarity(POINTS, POINTS, w), 3),
+        (lambda w: fit_line(POINTS[:, :2], w), 2),
+    ],
+)
+def test_too_few_weights_above_0_are_named(fit, least):
+    with pytest.raises(
+        ValueError, match=f"weights: above 0 for {least - 1} of 9 points; allowed: for at least {least}"
+    ):
+        fit((np.arange(9) < least - 1).astype(float))
 
 
 def test_bad_input_is_named():

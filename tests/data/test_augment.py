@@ -281,6 +281,7 @@ WARP = augment.Warp(lambda p: p, lambda p: p)
         (lambda: augment.erase(IMAGE, 0, 0, -1, 2), "height=-1: out of range; allowed: at least 0"),
         (lambda: augment.erase(IMAGE, float("nan"), 0, 1, 2), "top=nan: "),
         (lambda: augment.erase(IMAGE, 0, 0, 1, 2, np.ones(3)), r"value=float.*\[3\]: wrong shape"),
+        (lambda: augment.erase(np.zeros((4, 4, 1), np.uint8), 0, 0, 1, 2, 0.5), "value=0.5: no uint8"),
         (lambda: augment.cutout(2, value=float("nan")), "value=nan: "),
         (lambda: augment.random_flip(None), "probability=None: no number; allowed: numbers"),
         (lambda: augment.random_affine(None), "degrees=None: no number"),

@@ -151,6 +151,13 @@ def test_confusion_matrix_takes_maps_with_a_void_label():
             metric.of(prediction, label, num_classes=2).compute()
 
 
+@pytest.mark.parametrize(("dtype", "num_classes"), [("uint8", 256), ("uint8", 300), ("int8", 150)])
+def test_classes_of_bytes_are_those_that_they_name(dtype, num_classes):
+    labels = jnp.array([0, 5, 100, 100], dtype)
+    counts = ConfusionMatrix.of(labels, labels, num_classes=num_classes).compute()
+    assert (counts.sum(), *counts[[0, 5, 100], [0, 5, 100]]) == (4, 1, 1, 2)
+
+
 def test_negative_labels_do_not_wrap_around():
     with pytest.raises(ValueError, match="outside"):
         ConfusionMatrix.of(jnp.array([1]), jnp.array([-1]), num_classes=2).compute()

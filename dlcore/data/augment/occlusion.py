@@ -7,6 +7,7 @@ arXiv:1708.04552 (cutout: one square of a fixed side, which there may lie partly
 """
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
@@ -120,6 +121,9 @@ def erase(
     """
     check_shapes(image=(image, "H W C"), value=(value, "C finite" if np.ndim(value) else "finite"))
     check_shapes(top=(top, "finite"), left=(left, "finite"), height=(height, ">= 0"), width=(width, ">= 0"))
+    is_known_integer = jnp.issubdtype(image.dtype, jnp.integer) and not isinstance(value, jax.core.Tracer)
+    if is_known_integer and (np.asarray(value).astype(image.dtype) != value).any():
+        raise ValueError(f"value={value}: no {image.dtype}; allowed: whole numbers that it holds")
     y, x = jnp.arange(image.shape[0])[:, None], jnp.arange(image.shape[1])[None]
     inside = (y >= top) & (y < top + height) & (x >= left) & (x < left + width)
     return jnp.where(inside[..., None], jnp.asarray(value, image.dtype), image)
