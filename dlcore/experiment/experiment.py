@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting, field_settings
+from dlcore.experiment.setting import Setting, field_settings, is_record
 from dlcore.experiment.splits import Spec
 from dlcore.learner import Learner
 
@@ -164,7 +164,9 @@ class Experiment:
         from dlcore.experiment.task_of_parts import TaskOfParts
 
         technique = self.technique
-        values = dict(technique.keywords) if isinstance(technique, functools.partial) else {}
+        values = {}
+        for name, value in getattr(technique, "keywords", {}).items():
+            values |= value._asdict() if is_record(type(value)) else {name: value}
         learner = technique.func if isinstance(technique, functools.partial) else technique
         parts = Parts(
             learner,

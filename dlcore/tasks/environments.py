@@ -138,6 +138,7 @@ class GymnaxEnvironments:
       stack_frames: frame stack: last observations that the agent sees
       repeat_actions: action repeat: steps that each action is taken for
       precision: compute precision; this experiment has no other
+      whole_sequences: minibatches hold whole sequences of some instances
     """
 
     environment: Annotated[str, "essential"] = "CartPole-v1"
@@ -148,6 +149,7 @@ class GymnaxEnvironments:
     stack_frames: Annotated[int, Range(1)] = 1
     repeat_actions: Annotated[int, Range(1)] = 1
     precision: Literal["f32"] = "f32"
+    whole_sequences: Annotated[bool, "no flag"] = False
 
     packages: ClassVar[tuple[str, ...]] = ("gymnax",)
     reads_files: ClassVar[bool] = False
@@ -169,7 +171,7 @@ class GymnaxEnvironments:
 
     def check(self, run: Run) -> None:
         """Check the environment, the minibatches of a rollout and the size of the replay buffer."""
-        check_rollouts(self.build(), run.setup.flags)
+        check_rollouts(self.build(), run.setup.flags, self.whole_sequences)
 
     def wrap(self, learner: Learner, run: Run) -> Learner:
         """Map the learner over the seeds."""
