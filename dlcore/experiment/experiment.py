@@ -26,7 +26,7 @@ from dlcore.experiment.parts import Parts, Sanity
 from dlcore.experiment.setting import Setting, field_settings
 from dlcore.experiment.setup import Setup
 from dlcore.experiment.task_of_parts import TaskOfParts
-from dlcore.learner import Learner
+from dlcore.learner import Learner, is_record
 
 __all__ = ["Experiment", "Merged", "Setup", "name_of"]
 
@@ -133,7 +133,9 @@ class Experiment:
         if self.technique is None:
             return
         technique = self.technique
-        values = dict(technique.keywords) if isinstance(technique, functools.partial) else {}
+        values = {}
+        for name, value in getattr(technique, "keywords", {}).items():
+            values |= value._asdict() if is_record(type(value)) else {name: value}
         learner = technique.func if isinstance(technique, functools.partial) else technique
         parts = Parts(
             learner,

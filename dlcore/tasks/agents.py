@@ -1,56 +1,24 @@
-"""Agents: networks that act in environments, many seeds at once.
-
-experiment = Experiment(
-    __file__,
-    __doc__,
-    ppo.learner,
-    task=Agents(network=networks.actor_critic, updates=lambda flags: flags.num_epochs * flags.num_minibatches),
-    modules={"network": networks.ActorCritic},
-)
-"""
+"""Agents: networks that act in environments, many seeds at once."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.learner import root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.panel import Panel
-from dlcore.rl import networks
-from dlcore.tasks.environments import SMOKE, Environments, environment_of, return_panels
+from dlcore.tasks.environments import return_panels
 
-__all__ = ["ActorTwinCritics", "Agent", "Agents", "EpisodeReport", "film_episode"]
+__all__ = ["Agent", "EpisodeReport", "film_episode"]
 
 _MOST_FRAMES = 100
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Agents(Environments):
-    """Agents with a network, in environments of gymnax.
-
-    Args:
-      network: (environment, **fields) -> module; its fields are the flags `--network.FIELD`
-    """
-
-    network: Callable[..., nn.Module]
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the environment, the network and the optimizer."""
-        arguments = super().arguments(setup)
-        return {**arguments, "model": self.network(arguments["environment"], **setup.flags.group("network"))}
-
-    def episode(self, context: ReportContext) -> list[Panel]:
-        """Film the first test episode of the best seed; no panel if the environment cannot be drawn."""
-        environment = environment_of(context.flags)
-        return film_episode(context, environment, self.network(environment, **context.flags.group("network")))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,39 +113,3 @@ def film_episode(context: ReportContext, environment: Any, model: Any) -> list[P
     frames_of = "each step" if interval == 1 else f"one step in {interval}"
     caption = f"Seed {seed}, the most probable or most valued action; {length} steps, {frames_of} shown."
     return [film(frames, "An episode", caption, 40 * interval)]
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ActorTwinCritics(Agents):
-    """An off-policy actor and two critics; the defaults are of Pendulum, one gradient step per environment step.
-
-    Args:
-      network: (environment, **fields) -> module; its fields are the flags `--network.FIELD`
-      updates: flags -> gradient steps in each step of the run
-    """
-
-    network: Callable[..., nn.Module] = networks.actor_twin_critic
-    updates: Callable[[Flags], int] = lambda flags: flags.num_steps * flags.gradient_steps
-
-    modules: ClassVar[dict[str, Callable]] = {"network": networks.ActorTwinCritic}
-    defaults: ClassVar[dict[str, Any]] = {
-        "environment": "Pendulum-v1",
-        "steps": 200,
-        "batch_size": 4,
-        "num_steps": 25,
-        "gradient_steps": 4,
-        "learning_rate": 1e-3,
-        "lr_schedule": "constant",
-        "max_grad_norm": 1e3,
-        "reward_scale": 0.1,
-        "eval_episodes": 100,
-        "eval_every": 20,
-        "select": "last",
-    }
-    smoke: ClassVar[dict[str, Any]] = {
-        **SMOKE,
-        "buffer_size": 32,
-        "minibatch_size": 16,
-        "learning_starts": 2,
-        "eval_episodes": 2,
-    }

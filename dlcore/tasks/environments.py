@@ -8,12 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
+from dlcore.data.splits import Splits
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
-from dlcore.experiment.splits import Splits
-from dlcore.experiment.task import Task
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.learner import Evaluator, Learner, Range, check_record
 from dlcore.modes.report_context import ReportContext
@@ -25,11 +23,10 @@ from dlcore.run.seeds import over_seeds, split_by_seed
 __all__ = [
     "SMOKE",
     "AnnealedAdam",
-    "Environments",
-    "Episodes",
     "GymnaxEnvironments",
     "Returns",
     "environment_of",
+    "episode_splits",
     "return_panels",
 ]
 
@@ -37,92 +34,6 @@ SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_ever
 """Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
 
 STEPS = "environment steps"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Episodes(Task):
-    """Instances of an environment to train in, and episodes to measure; a subclass has the flag `environment`.
-
-    Args:
-      num_seeds: seeds trained side by side in one step
-      eval_episodes: episodes of each evaluation
-    """
-
-    num_seeds: Annotated[int, Range(1)] = 5
-    eval_episodes: Annotated[int, Range(1)] = 20
-
-    monitor = headline = "return"
-
-    def data(self, flags: Flags) -> Splits:
-        """Build splits of indices: training environments, validation episodes, test episodes."""
-        return episode_splits(flags.environment, flags.batch_size, flags.eval_episodes)
-
-    def wrap(self, learner: Learner, setup: Setup) -> Learner:
-        """Map the learner over the seeds."""
-        return over_seeds(learner, setup.flags.num_seeds)
-
-    def panels(self, context: ReportContext) -> list:
-        """Show returns by seed, a film of an episode, and all curves over the environment steps of one seed."""
-        return return_panels(context, self.episode(context))
-
-    def episode(self, context: ReportContext) -> list[Panel]:
-        """Film an episode; a task without a film shows none."""
-        return []
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Environments(Episodes):
-    """Environments of gymnax, with wrappers; a technique learns in them by Adam.
-
-    Args:
-      updates: flags -> gradient steps in each step of the run
-      environment: a gymnax environment
-      time_limit: time limit of an episode in steps; 0: the environment's
-      mask_velocities: leave velocities out of the observations
-      stack_frames: frame stack: last observations that the agent sees
-      repeat_actions: action repeat: steps that each action is taken for
-      learning_rate: initial learning rate of Adam
-      lr_schedule: learning-rate schedule; linear falls to 0
-      max_grad_norm: gradient clipping: largest global norm
-      precision: compute precision; this experiment has no other
-    """
-
-    updates: Callable[[Flags], int]
-    environment: Annotated[str, "essential"] = "CartPole-v1"
-    time_limit: Annotated[int, Range(0)] = 0
-    mask_velocities: bool = False
-    stack_frames: Annotated[int, Range(1)] = 1
-    repeat_actions: Annotated[int, Range(1)] = 1
-    learning_rate: Annotated[float, Range(0), "essential"] = 2.5e-3
-    lr_schedule: Literal["linear", "constant"] = "linear"
-    max_grad_norm: Annotated[float, Range(1e-12)] = 0.5
-    precision: Literal["f32"] = "f32"
-
-    packages: ClassVar[tuple[str, ...]] = ("gymnax",)
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build the environment, and the optimizer with a schedule over the run's gradient steps."""
-        flags = setup.flags
-        schedule = create_schedule(flags.lr_schedule, flags.learning_rate, setup.steps * self.updates(flags))
-        optimizer = create_optimizer("adam", schedule, clip_norm=flags.max_grad_norm)
-        return {"environment": environment_of(flags), "optimizer": optimizer}
-
-    def schedule(self, setup: Setup) -> Callable[[int], float]:
-        """Build the learning-rate schedule."""
-        falls = setup.flags.lr_schedule == "linear"
-        return lambda step: setup.flags.learning_rate * (1 - falls * step / setup.steps)
-
-    def check(self, flags: Flags, whole_sequences: bool = False) -> None:
-        """Check the environment, the minibatches of a rollout and the size of the replay buffer.
-
-        Args:
-          whole_sequences: minibatches hold whole sequences of some instances.
-        """
-        check_rollouts(environment_of(flags), flags, whole_sequences)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Measure "random_return" and, where actions are continuous, "zero_return", on the test split."""
-        return trivial_evaluators(lambda: environment_of(setup.flags), split)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +49,7 @@ class GymnaxEnvironments:
       stack_frames: frame stack: last observations that the agent sees
       repeat_actions: action repeat: steps that each action is taken for
       precision: compute precision; this experiment has no other
+      whole_sequences: minibatches hold whole sequences of some instances
     """
 
     environment: Annotated[str, "essential"] = "CartPole-v1"
@@ -148,6 +60,7 @@ class GymnaxEnvironments:
     stack_frames: Annotated[int, Range(1)] = 1
     repeat_actions: Annotated[int, Range(1)] = 1
     precision: Literal["f32"] = "f32"
+    whole_sequences: Annotated[bool, "no flag"] = False
 
     packages: ClassVar[tuple[str, ...]] = ("gymnax",)
     reads_files: ClassVar[bool] = False
@@ -178,7 +91,7 @@ class GymnaxEnvironments:
 
     def check(self, run: Run) -> None:
         """Check the environment, the minibatches of a rollout and the size of the replay buffer."""
-        check_rollouts(self.build(), run.setup.flags)
+        check_rollouts(self.build(), run.setup.flags, self.whole_sequences)
 
     def wrap(self, learner: Learner, run: Run) -> Learner:
         """Map the learner over the seeds."""
@@ -258,7 +171,7 @@ def trivial_evaluators(make: Callable[[], Any], split: str) -> list[Evaluator]:
     return [Evaluator(lambda acc, outputs, rows: True, measure, None, names)] if split == "test" else []
 
 
-def return_panels(context: ReportContext, episode: Sequence[Panel]) -> list[Panel]:
+def return_panels(context: ReportContext, episode: Sequence[Panel] = ()) -> list[Panel]:
     """Show returns by seed, an episode, and all curves over the environment steps of one seed.
 
     Args:

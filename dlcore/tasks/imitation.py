@@ -1,9 +1,10 @@
 """Imitation: agents that imitate the recorded episodes of an expert."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -12,23 +13,35 @@ from flax import linen as nn
 
 from dlcore.choices import check_whole_number
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Experiment, Setup
+from dlcore.data.splits import Splits
+from dlcore.experiment.experiment import Experiment
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits
+from dlcore.experiment.parts import Run
+from dlcore.experiment.setting import Setting, field_settings
 from dlcore.kits.rl.baseline_policies import trivial_returns
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Evaluator, Range, root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer
+from dlcore.report.panel import Panel
 from dlcore.rl import behavior_cloning, gail, networks
 from dlcore.rl import demonstrations as demos
 from dlcore.rl.environments import Environment
 from dlcore.run.seeds import split_by_seed
-from dlcore.tasks.agents import Agents
-from dlcore.tasks.environments import environment_of
+from dlcore.tasks.agents import Agent
+from dlcore.tasks.environments import AnnealedAdam, GymnaxEnvironments, environment_of
 
-__all__ = ["NUM_RECORDED", "AdversarialImitation", "Imitation", "clone_return", "greedy", "record_expert"]
+__all__ = [
+    "NUM_RECORDED",
+    "AdversarialAdam",
+    "AgentAndDiscriminator",
+    "Demonstrations",
+    "ReturnBesideExpert",
+    "clone_return",
+    "greedy",
+    "record_expert",
+    "seed_curves",
+]
 
 NUM_RECORDED = 16
 """Number of episodes that an expert records."""
@@ -38,9 +51,9 @@ _SAME = ("environment", "time_limit", "mask_velocities", "stack_frames", "repeat
 """Environment flags that the default expert shares."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Imitation(Agents):
-    """Agents that imitate an expert: its demonstrations as data, and its return to compare with.
+@dataclasses.dataclass(frozen=True)
+class Demonstrations(GymnaxEnvironments):
+    """Steps of an expert's episodes to imitate; validation and test are episodes of its environment.
 
     Args:
       demonstrations: a file of recorded episodes; by default the expert's
@@ -49,6 +62,7 @@ class Imitation(Agents):
       first_phase: page that trains the default expert
       num_demonstrations: episodes to imitate
       every: a learner sees every k-th step of an episode
+      adversarial: train on `demonstrations`, which also have `absorbing`, and in the `environments`
     """
 
     demonstrations: Annotated[str | None, "essential"] = None
@@ -56,35 +70,87 @@ class Imitation(Agents):
     expert_steps: Annotated[int, Range(1)] = 200
     num_demonstrations: Annotated[int, Range(1, NUM_RECORDED), "essential"] = 4
     every: Annotated[int, Range(1)] = 1
-    first_phase: Experiment | None = dataclasses.field(default=None, kw_only=True, compare=False)
+    adversarial: Annotated[bool, "no flag"] = False
+    first_phase: Experiment | None = None
 
+    @property
     def settings(self) -> dict[str, Setting]:
-        """Collect the flags of the task, with the run that `--expert` names."""
-        settings = super().settings()
-        expert = settings["expert"]._replace(origin=lambda flags: earlier_run.origin(flags, "expert", "rl.ppo"))
-        return {**settings, "expert": expert}
+        """The flag `--expert`, with the run that it names."""
+        expert = field_settings(self)["expert"]
+        return {"expert": expert._replace(origin=lambda flags: earlier_run.origin(flags, "expert", "rl.ppo"))}
 
-    def data(self, flags: Flags) -> Splits:
-        """Select the steps to imitate, `observation` and `action`; validation and test are episodes.
-
-        The spec has the expert's and the random policy's mean return.
-        """
-        return _with_demonstrations(super().data(flags), flags, self.first_phase, absorbing=False)
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build no evaluator: the spec has the return of a random policy."""
-        return []
-
-    def panels(self, context: ReportContext) -> list:
-        """Show returns side by side, and the curves."""
-        from dlcore.report.curves import curves
-
-        return [_comparison(context), curves(split_by_seed(context.history)[0])]
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Select the steps to imitate; the spec has the expert's and the random policy's mean return."""
+        environment, flags = self.build(), run.setup.flags
+        recorded = record_expert(flags, self.first_phase)
+        count = min(self.num_demonstrations, len(recorded.length)) if flags.smoke else self.num_demonstrations
+        pairs = demos.select(recorded.first(count), self.every, run.seed, self.adversarial)
+        spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}
+        message = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
+        train: Any = Source(pairs, name="demonstrations")
+        if self.adversarial:
+            train = {"demonstrations": train, "environments": splits.train}
+        return splits._replace(train=train, spec=spec, notes=(message,))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class AdversarialImitation(Imitation):
-    """Agents that act in the environment until a discriminator cannot tell their steps from the expert's.
+@dataclasses.dataclass(frozen=True)
+class ReturnBesideExpert:
+    """Return of an episode, beside those of the expert and of a random policy.
+
+    Args:
+      clone: also train behavior cloning on the same steps, and measure its return on the test episodes
+    """
+
+    clone: Annotated[bool, "no flag"] = False
+
+    metric: ClassVar[str] = "return"
+    mode: ClassVar[str] = "max"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure "clone_return" on the test split; the spec has the other returns."""
+
+        def measure(acc) -> dict[str, float]:
+            demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
+            steps = 2 if run.setup.flags.smoke else _CLONE_STEPS
+            clone_and_evaluate = clone_return(run.parts.data.build(), demonstrations, episodes, steps)
+            return {"clone_return": float(jax.jit(clone_and_evaluate)(root_key(run.seed)))}
+
+        evaluator = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
+        return [evaluator] if self.clone and split == "test" else []
+
+    def panels(self, context: ReportContext, run: Run) -> list[Panel]:
+        """Show returns side by side."""
+        return [_comparison(context)]
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentAndDiscriminator(Agent):
+    """A network that acts, and one that tells its steps from an expert's.
+
+    Args:
+      discriminator: values of the fields of the discriminator
+    """
+
+    discriminator: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The modules by the prefixes of their flags."""
+        return {**super().modules, "discriminator": partial(gail.Discriminator, **self.discriminator)}
+
+    def with_flags(self, flags: Flags) -> "AgentAndDiscriminator":
+        """Return both networks with the values of their flags in their fields."""
+        fields, discriminator = flags.group("network"), flags.group("discriminator")
+        return dataclasses.replace(self, fields=fields, discriminator=discriminator)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the `model` and the `discriminator`."""
+        return {**super().arguments(run), "discriminator": gail.Discriminator(**self.discriminator)}
+
+
+@dataclasses.dataclass(frozen=True)
+class AdversarialAdam(AnnealedAdam):
+    """Adam of an agent, and another one of its discriminator.
 
     Args:
       discriminator_learning_rate: learning rate of the discriminator's Adam
@@ -92,35 +158,10 @@ class AdversarialImitation(Imitation):
 
     discriminator_learning_rate: Annotated[float, Range(0)] = 1e-3
 
-    def data(self, flags: Flags) -> Splits:
-        """Select `demonstrations` to imitate, which also have `absorbing`, and number the `environments`."""
-        environments = Agents.data(self, flags)
-        splits = _with_demonstrations(environments, flags, self.first_phase, absorbing=True)
-        return splits._replace(train={"demonstrations": splits.train, "environments": environments.train})
-
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        """Build what `Agents` does, and the discriminator with its optimizer."""
-        return {
-            **super().arguments(setup),
-            "discriminator": gail.Discriminator(**setup.flags.group("discriminator")),
-            "discriminator_optimizer": create_optimizer("adam", setup.flags.discriminator_learning_rate),
-        }
-
-    def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the evaluator of `clone_return`, of behavior cloning on the same steps, on the test split."""
-
-        def measure(acc) -> dict[str, float]:
-            demonstrations, episodes = splits.train["demonstrations"].arrays, splits.test[np.arange(len(splits.test))]
-            steps = 2 if setup.flags.smoke else _CLONE_STEPS
-            clone_and_evaluate = clone_return(environment_of(setup.flags), demonstrations, episodes, steps)
-            return {"clone_return": float(jax.jit(clone_and_evaluate)(root_key(setup.flags.seed)))}
-
-        evaluator = Evaluator(lambda acc, outputs, rows: True, measure, None, ("clone_return",))
-        return [] if split == "valid" else [evaluator]
-
-    def panels(self, context: ReportContext) -> list:
-        """Show returns side by side, an episode, and the curves."""
-        return [_comparison(context), *Agents.panels(self, context)]
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique both optimizers."""
+        optimizer = create_optimizer("adam", self.discriminator_learning_rate)
+        return {**super().arguments(run), "discriminator_optimizer": optimizer}
 
 
 def record_expert(flags: Flags, page: Experiment | None = None) -> demos.Demonstrations:
@@ -129,7 +170,7 @@ def record_expert(flags: Flags, page: Experiment | None = None) -> demos.Demonst
     The expert takes its most probable action; of several seeds the one with the largest mean return is used.
 
     Args:
-      flags: resolved settings, with those of `Imitation`. A smoke run without an expert uses an untrained network.
+      flags: resolved settings, with those of `Demonstrations`. A smoke run without an expert uses an untrained network.
       page: page that trains the expert where no flag names one.
     """
     environment = environment_of(flags)
@@ -207,14 +248,11 @@ def clone_return(
     return clone_and_evaluate
 
 
-def _with_demonstrations(splits: Splits, flags: Flags, page: Experiment | None, absorbing: bool) -> Splits:
-    """Return the splits with the selected steps to train on."""
-    environment, recorded = environment_of(flags), record_expert(flags, page)
-    count = min(flags.num_demonstrations, len(recorded.length)) if flags.smoke else flags.num_demonstrations
-    pairs = demos.select(recorded.first(count), flags.every, flags.seed, absorbing)
-    spec = {**splits.spec, "expert_return": recorded.mean_return, **trivial_returns(environment)}
-    message = f"{len(pairs['action'])} steps of {count} episodes; the expert's return is {recorded.mean_return:.1f}"
-    return splits._replace(train=Source(pairs, name="demonstrations"), spec=spec, notes=(message,))
+def seed_curves(context: ReportContext) -> list[Panel]:
+    """Show the curves of all seeds together."""
+    from dlcore.report.curves import curves
+
+    return [curves(split_by_seed(context.history)[0])]
 
 
 def _comparison(context: ReportContext) -> Any:

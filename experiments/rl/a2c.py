@@ -4,19 +4,24 @@ python -m experiments.rl.a2c                                                  (5
 python -m experiments.rl.a2c --environment=Acrobot-v1 --eval_every=150 --eval_episodes=100   (return -84.2; 52 s)
 """
 
-from dlcore.experiment import Experiment
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.rl import a2c, networks
-from dlcore.tasks.agents import Agents
-from dlcore.tasks.environments import SMOKE
+from dlcore.tasks.agents import Agent, EpisodeReport
+from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
 
 experiment = Experiment(
     __file__,
     __doc__,
-    a2c.learner,
-    task=Agents(network=networks.actor_critic, updates=lambda flags: flags.num_rollouts, learning_rate=2e-3),
-    modules={"network": networks.ActorCritic},
-    defaults={"steps": 300, "batch_size": 16, "eval_every": 50, "select": "last"},
+    technique=a2c.learner,
+    data=GymnaxEnvironments("CartPole-v1", num_seeds=5, eval_episodes=20),
+    network=Agent(networks.actor_critic, networks.ActorCritic, {"width": 64}),
+    optimizer=AnnealedAdam(
+        learning_rate=2e-3, lr_schedule="linear", max_grad_norm=0.5, updates=lambda values: values["num_rollouts"]
+    ),
+    length=Steps(300, batch_size=16, eval_every=50, select="last"),
+    measures=[Returns()],
+    report=[EpisodeReport()],
     smoke={**SMOKE, "num_rollouts": 2},
 )
 

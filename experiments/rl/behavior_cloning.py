@@ -9,19 +9,26 @@ The first command first trains `experiments.rl.ppo`, a run of its own that the n
 sixteen of its episodes in that run's folder as demonstrations.npz. A random policy returns 22.
 """
 
-from dlcore.experiment import Experiment
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.rl import behavior_cloning, networks
-from dlcore.tasks.imitation import Imitation
-from experiments.rl.ppo import experiment as ppo
+from dlcore.tasks.agents import Agent
+from dlcore.tasks.environments import AnnealedAdam
+from dlcore.tasks.imitation import Demonstrations, ReturnBesideExpert, seed_curves
+from experiments.rl import ppo
 
 experiment = Experiment(
     __file__,
     __doc__,
-    behavior_cloning.learner,
-    task=Imitation(first_phase=ppo, network=behavior_cloning.actor, updates=lambda flags: 1, learning_rate=1e-3),
-    modules={"network": networks.CategoricalActor},
-    defaults={"steps": 2000, "batch_size": 32, "eval_every": 1000, "select": "last"},
+    technique=behavior_cloning.learner,
+    data=Demonstrations(
+        "CartPole-v1", num_demonstrations=4, every=1, num_seeds=5, eval_episodes=20, first_phase=ppo.experiment
+    ),
+    network=Agent(behavior_cloning.actor, networks.CategoricalActor, {"width": 64}),
+    optimizer=AnnealedAdam(learning_rate=1e-3, lr_schedule="linear", max_grad_norm=0.5),
+    length=Steps(2000, batch_size=32, eval_every=1000, select="last"),
+    measures=[ReturnBesideExpert()],
+    report=[seed_curves],
     smoke={"steps": 2, "batch_size": 4, "num_seeds": 3, "eval_every": 2},
 )
 

@@ -5,28 +5,26 @@ python -m experiments.rl.dqn --environment=Breakout-MinAtar --num_seeds=1 --step
     --buffer_size=4096 --exploration_steps=4000 --target_update_interval=200 --learning_rate=3e-4   (return 17; 9 min)
 """
 
-from dlcore.experiment import Experiment
+from functools import partial
+
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.rl import dqn, networks
-from dlcore.tasks.agents import Agents
-from dlcore.tasks.environments import SMOKE
+from dlcore.tasks.agents import Agent, EpisodeReport
+from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
 
 experiment = Experiment(
     __file__,
     __doc__,
-    dqn.learner,
-    task=Agents(
-        network=networks.q_network, updates=lambda flags: flags.num_steps, learning_rate=5e-4, max_grad_norm=10.0
+    technique=partial(dqn.learner, target_update_interval=50),
+    data=GymnaxEnvironments("CartPole-v1", num_seeds=5, eval_episodes=20),
+    network=Agent(networks.q_network, networks.QNetwork, {"width": 64}),
+    optimizer=AnnealedAdam(
+        learning_rate=5e-4, lr_schedule="linear", max_grad_norm=10.0, updates=lambda values: values["num_steps"]
     ),
-    modules={"network": networks.QNetwork},
-    defaults={
-        "steps": 1000,
-        "batch_size": 16,
-        "network.width": 64,
-        "target_update_interval": 50,
-        "eval_every": 100,
-        "select": "best",
-    },
+    length=Steps(1000, batch_size=16, eval_every=100, select="best"),
+    measures=[Returns()],
+    report=[EpisodeReport()],
     smoke={**SMOKE, "buffer_size": 16, "learning_starts": 2},
 )
 

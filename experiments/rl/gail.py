@@ -14,26 +14,43 @@ returned 23 with absorbing states, and 500 after 50 steps without them: survival
 action is easy to clone.
 """
 
-from dlcore.experiment import Experiment
+from functools import partial
+
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.rl import gail, networks
+from dlcore.rl.ppo import PPO
+from dlcore.tasks.agents import EpisodeReport
 from dlcore.tasks.environments import SMOKE
-from dlcore.tasks.imitation import AdversarialImitation
-from experiments.rl.ppo import experiment as ppo
+from dlcore.tasks.imitation import AdversarialAdam, AgentAndDiscriminator, Demonstrations, ReturnBesideExpert
+from experiments.rl import ppo
 
 experiment = Experiment(
     __file__,
     __doc__,
-    gail.learner,
-    task=AdversarialImitation(
-        first_phase=ppo,
-        network=networks.actor_critic,
-        updates=lambda flags: flags.num_epochs * flags.num_minibatches,
+    technique=partial(gail.learner, num_steps=64, ppo=PPO(ent_coef=0.003)),
+    data=Demonstrations(
+        "CartPole-v1",
         num_demonstrations=1,
         every=10,
+        num_seeds=5,
+        eval_episodes=20,
+        adversarial=True,
+        first_phase=ppo.experiment,
     ),
-    modules={"network": networks.ActorCritic, "discriminator": gail.Discriminator},
-    defaults={"steps": 150, "batch_size": 32, "num_steps": 64, "ent_coef": 0.003, "eval_every": 50, "select": "last"},
+    network=AgentAndDiscriminator(
+        networks.actor_critic, networks.ActorCritic, {"width": 64}, discriminator={"width": 64}
+    ),
+    optimizer=AdversarialAdam(
+        learning_rate=2.5e-3,
+        lr_schedule="linear",
+        max_grad_norm=0.5,
+        updates=lambda values: values["ppo"].num_epochs * values["ppo"].num_minibatches,
+        discriminator_learning_rate=1e-3,
+    ),
+    length=Steps(150, batch_size=32, eval_every=50, select="last"),
+    measures=[ReturnBesideExpert(clone=True)],
+    report=[EpisodeReport()],
     smoke={**SMOKE, "num_steps": 8, "num_demonstrations": 4, "every": 1, "eval_episodes": 2},
 )
 

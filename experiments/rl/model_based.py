@@ -12,67 +12,76 @@ changes, 0.51. The third command plans by random shooting.
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any
 
-from dlcore.experiment import Experiment, Flags, Setup
+from dlcore.experiment import Experiment, Flags, Steps
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.main import main
+from dlcore.report.panel import Panel
 from dlcore.rl import model_based
-from dlcore.tasks.environments import SMOKE, Environments
+from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns, return_panels
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Planning(Environments):
-    """Environments to plan in with a learned model.
+@dataclasses.dataclass(frozen=True)
+class EnvironmentModel:
+    """Networks that predict what an action does, and the reward of it that plans are made with.
 
     Args:
       known_reward: plan with the environment's reward; else learn it
+      fields: values of the fields of the networks
     """
 
     known_reward: Annotated[bool, "essential"] = True
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
-    def check(self, flags: Flags) -> None:
-        super().check(flags)
-        if flags.known_reward and flags.environment not in model_based.REWARDS:
+    @property
+    def modules(self) -> dict[str, Callable]:
+        return {"network": partial(model_based.Dynamics, **self.fields)}
+
+    def with_flags(self, flags: Flags) -> "EnvironmentModel":
+        return EnvironmentModel(flags.known_reward, flags.group("network"))
+
+    def check(self, run: Run) -> None:
+        name = run.parts.data.environment
+        if self.known_reward and name not in model_based.REWARDS:
             reward_names = ", ".join(model_based.REWARDS)
-            raise FlagError(
-                f"--known_reward=True: unknown for {flags.environment}; allowed: false, and true for {reward_names}"
-            )
+            raise FlagError(f"--known_reward=True: unknown for {name}; allowed: false, and true for {reward_names}")
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        self.check(setup.flags)
-        arguments = super().arguments(setup)
-        reward = model_based.REWARDS[setup.flags.environment] if setup.flags.known_reward else None
-        num_outputs = arguments["environment"].observation_shape[-1] + (reward is None)
-        model = model_based.Dynamics(num_outputs, **setup.flags.group("network"))
-        return {**arguments, "model": model, "reward": reward}
+    def arguments(self, run: Run) -> dict[str, Any]:
+        reward = model_based.REWARDS[run.parts.data.environment] if self.known_reward else None
+        num_outputs = run.parts.data.build().observation_shape[-1] + (reward is None)
+        return {"model": model_based.Dynamics(num_outputs, **self.fields), "reward": reward}
 
-    def panels(self, context: Any) -> list:
-        from dlcore.report.tables import table
 
-        numbers = context.numbers
-        rows = {"this planner": "return", "random actions": "random_return", "no action": "zero_return"}
-        returns = [{"": name, "mean return": round(numbers[key], 1)} for name, key in rows.items() if key in numbers]
-        errors = {"the model": "model_error", "nothing changes": "no_change_error"}
-        steps = [{"": name, "squared error": numbers[key]} for name, key in errors.items()]
-        caption = "Of the next observation, over the deviation of its change, in the episodes of the test."
-        return [table(returns, "Returns"), table(steps, "One step of the model", caption), *super().panels(context)]
+def panels(context: Any) -> list[Panel]:
+    """Compare returns with those of no plan, and errors with those of no model."""
+    from dlcore.report.tables import table
+
+    numbers = context.numbers
+    rows = {"this planner": "return", "random actions": "random_return", "no action": "zero_return"}
+    returns = [{"": name, "mean return": round(numbers[key], 1)} for name, key in rows.items() if key in numbers]
+    errors = {"the model": "model_error", "nothing changes": "no_change_error"}
+    steps = [{"": name, "squared error": numbers[key]} for name, key in errors.items()]
+    caption = "Of the next observation, over the deviation of its change, in the episodes of the test."
+    return [table(returns, "Returns"), table(steps, "One step of the model", caption), *return_panels(context)]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    model_based.learner,
-    task=Planning(
-        updates=lambda flags: flags.num_updates,
-        environment="Pendulum-v1",
-        num_seeds=3,
-        eval_episodes=10,
-        learning_rate=1e-3,
-        max_grad_norm=10.0,
+    technique=model_based.learner,
+    data=GymnaxEnvironments("Pendulum-v1", num_seeds=3, eval_episodes=10),
+    network=EnvironmentModel(known_reward=True, fields={"width": 64}),
+    optimizer=AnnealedAdam(
+        learning_rate=1e-3, lr_schedule="linear", max_grad_norm=10.0, updates=lambda values: values["num_updates"]
     ),
-    modules={"network": model_based.Dynamics},
-    defaults={"steps": 8, "batch_size": 1, "eval_every": 8, "log_every": 1, "select": "last"},
+    length=Steps(8, batch_size=1, eval_every=8, select="last"),
+    measures=[Returns()],
+    report=[panels],
+    defaults={"log_every": 1},
     smoke={
         **SMOKE,
         "num_updates": 3,

@@ -9,21 +9,25 @@ python -m experiments.rl.q_learning --environment=pit       (q_error 0.006)
 """
 
 import dataclasses
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
-from dlcore.experiment import Experiment, Flags, PositiveInt, Range, Setup
-from dlcore.learner import Evaluator
+from dlcore.data.splits import Splits
+from dlcore.experiment import Experiment, PositiveInt, Range, Steps
+from dlcore.experiment.parts import Run
+from dlcore.learner import Evaluator, Learner
 from dlcore.main import main
+from dlcore.report.panel import Panel
 from dlcore.rl import dynamic_programming, gridworld, q_learning
-from dlcore.tasks.environments import SMOKE, Episodes
+from dlcore.run.seeds import over_seeds
+from dlcore.tasks.environments import SMOKE, episode_splits, return_panels
 
 
-def grid_of(flags: Flags) -> gridworld.GridWorld:
-    return gridworld.make(
-        gridworld.MAPS[flags.environment], gamma=flags.gamma, slip=flags.slip, step_reward=flags.step_reward
-    )
+def grid_of(run: Run) -> gridworld.GridWorld:
+    data, gamma = run.parts.data, run.parts.technique.keywords["gamma"]
+    return gridworld.make(gridworld.MAPS[data.environment], gamma=gamma, slip=data.slip, step_reward=data.step_reward)
 
 
 def best_values(grid: gridworld.GridWorld) -> np.ndarray:
@@ -45,12 +49,14 @@ def q_error(grid: gridworld.GridWorld, num_seeds: int) -> Evaluator:
     )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Grids(Episodes):
-    """Slippery grids, whose best values are known.
+@dataclasses.dataclass(frozen=True)
+class Grids:
+    """Slippery grids: instances to train in, and episodes to measure, many seeds at once.
 
     Args:
       environment: a map of a grid
+      num_seeds: seeds trained side by side in one step
+      eval_episodes: episodes of each evaluation
       slip: probability of moving to a side
       step_reward: reward of every move
       max_steps: time limit of an episode in steps
@@ -58,25 +64,39 @@ class Grids(Episodes):
     """
 
     environment: Annotated[Literal[tuple(gridworld.MAPS)], "essential"] = "four_rooms"
+    num_seeds: Annotated[int, Range(1)] = 5
+    eval_episodes: Annotated[int, Range(1)] = 20
     slip: Annotated[float, Range(0, 1)] = 0.1
     step_reward: float = -0.02
     max_steps: PositiveInt = 100
     precision: Literal["f32"] = "f32"
 
-    monitor = headline = "q_error"
-    monitor_mode: ClassVar[str] = "min"
+    reads_files: ClassVar[bool] = False
 
-    def arguments(self, setup: Setup) -> dict[str, Any]:
-        return {"environment": gridworld.environment(grid_of(setup.flags), setup.flags.max_steps)}
+    def load(self, seed: int = 0, batch_size: int = 128) -> Splits:
+        return episode_splits(self.environment, batch_size, self.eval_episodes)
 
-    def evaluators(self, setup: Setup, splits: Any, split: str) -> list[Evaluator]:
-        return [q_error(grid_of(setup.flags), setup.flags.num_seeds)]
+    def arguments(self, run: Run) -> dict[str, Any]:
+        return {"environment": gridworld.environment(grid_of(run), self.max_steps)}
 
-    def panels(self, context: Any) -> list:
+    def wrap(self, learner: Learner, run: Run) -> Learner:
+        return over_seeds(learner, self.num_seeds)
+
+
+class DistanceToBestValues:
+    """Distance of the table to the best values, which value iteration finds; the report draws both."""
+
+    metric = "q_error"
+    mode = "min"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        return [q_error(grid_of(run), run.parts.data.num_seeds)]
+
+    def panels(self, context: Any, run: Run) -> list[Panel]:
         from dlcore.report.figure import figure_panel, new_figure
         from dlcore.report.gridworld import draw_grid
 
-        grid = grid_of(context.flags)
+        grid = grid_of(run)
         tables = np.asarray(context.state.params).reshape(-1, grid.mdp.num_states, grid.mdp.num_actions)
         best, free = best_values(grid), ~grid.mdp.absorbing[:, None]
         figure, axes = new_figure((12, 3.6), 1, 3)
@@ -88,15 +108,16 @@ class Grids(Episodes):
         error = np.abs(np.where(free, tables[0] - best, 0)).max(1)
         draw_grid(axes[2], gridworld.on_grid(grid, error), title="largest error of a cell's four values")
         caption = "Colors are the value of the best action, arrows that action."
-        return [figure_panel("Values and policy", figure, caption), *super().panels(context)]
+        return [figure_panel("Values and policy", figure, caption), *return_panels(context)]
 
 
 experiment = Experiment(
     __file__,
     __doc__,
-    q_learning.learner,
-    task=Grids(),
-    defaults={"steps": 400, "batch_size": 64, "step_power": 0.85, "eval_every": 20, "select": "last"},
+    technique=partial(q_learning.learner, gamma=0.9, epsilon=0.8, step_power=0.85),
+    data=Grids("four_rooms", num_seeds=5, eval_episodes=20, slip=0.1, step_reward=-0.02, max_steps=100),
+    length=Steps(400, batch_size=64, eval_every=20, select="last"),
+    measures=[DistanceToBestValues()],
     smoke={**SMOKE, "max_steps": 8},
 )
 

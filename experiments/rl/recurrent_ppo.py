@@ -8,47 +8,37 @@ CartPole-v1 shows its agent two positions; `--nomask_velocities` shows the veloc
 without `--normalize_observation` nothing was learned in 800,000 steps.
 """
 
-import dataclasses
+from functools import partial
 
-from dlcore.experiment import Experiment, Flags
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.rl import networks, recurrent_ppo
-from dlcore.tasks.agents import Agents
-from dlcore.tasks.environments import SMOKE
-
-
-@dataclasses.dataclass(frozen=True)
-class RecurrentAgents(Agents):
-    """Agents that learn from whole sequences of each environment."""
-
-    def check(self, flags: Flags) -> None:
-        """Check the environment, and that minibatches hold whole sequences."""
-        super().check(flags, whole_sequences=True)
-
+from dlcore.rl.ppo import PPO
+from dlcore.rl.rollout import GAE, Normalization
+from dlcore.tasks.agents import Agent, EpisodeReport
+from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
 
 experiment = Experiment(
     __file__,
     __doc__,
-    recurrent_ppo.learner,
-    task=RecurrentAgents(
-        network=networks.recurrent_actor_critic,
-        updates=lambda flags: flags.num_epochs * flags.num_minibatches,
-        mask_velocities=True,
-        learning_rate=1e-3,
+    technique=partial(
+        recurrent_ppo.learner,
+        num_steps=64,
+        gae=GAE(gamma=0.98, gae_lambda=0.8),
+        ppo=PPO(num_epochs=10, num_minibatches=2),
+        normalization=Normalization(normalize_observation=True),
     ),
-    modules={"network": networks.RecurrentActorCritic},
-    defaults={
-        "normalize_observation": True,
-        "steps": 300,
-        "batch_size": 16,
-        "num_steps": 64,
-        "num_epochs": 10,
-        "num_minibatches": 2,
-        "gamma": 0.98,
-        "gae_lambda": 0.8,
-        "eval_every": 50,
-        "select": "last",
-    },
+    data=GymnaxEnvironments("CartPole-v1", num_seeds=5, eval_episodes=20, mask_velocities=True, whole_sequences=True),
+    network=Agent(networks.recurrent_actor_critic, networks.RecurrentActorCritic, {"width": 64}),
+    optimizer=AnnealedAdam(
+        learning_rate=1e-3,
+        lr_schedule="linear",
+        max_grad_norm=0.5,
+        updates=lambda values: values["ppo"].num_epochs * values["ppo"].num_minibatches,
+    ),
+    length=Steps(300, batch_size=16, eval_every=50, select="last"),
+    measures=[Returns()],
+    report=[EpisodeReport()],
     smoke={**SMOKE, "num_steps": 8},
 )
 

@@ -9,12 +9,32 @@ A seed takes 20,000 environment steps, with one gradient step for each. Discrete
 mountain meets its goal by random pushes only if each lasts: `--repeat_actions`.
 """
 
-from dlcore.experiment import Experiment
-from dlcore.main import main
-from dlcore.rl import sac
-from dlcore.tasks.agents import ActorTwinCritics
+from functools import partial
 
-experiment = Experiment(__file__, __doc__, sac.learner, task=ActorTwinCritics())
+from dlcore.experiment import Experiment, Steps
+from dlcore.main import main
+from dlcore.rl import networks, sac
+from dlcore.rl.off_policy import OffPolicy
+from dlcore.tasks.agents import Agent, EpisodeReport
+from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    technique=partial(sac.learner, off_policy=OffPolicy(num_steps=25, gradient_steps=4, reward_scale=0.1)),
+    data=GymnaxEnvironments("Pendulum-v1", num_seeds=5, eval_episodes=100),
+    network=Agent(networks.actor_twin_critic, networks.ActorTwinCritic, {"width": 64}),
+    optimizer=AnnealedAdam(
+        learning_rate=1e-3,
+        lr_schedule="constant",
+        max_grad_norm=1e3,
+        updates=lambda values: values["off_policy"].num_steps * values["off_policy"].gradient_steps,
+    ),
+    length=Steps(200, batch_size=4, eval_every=20, select="last"),
+    measures=[Returns()],
+    report=[EpisodeReport()],
+    smoke={**SMOKE, "buffer_size": 32, "minibatch_size": 16, "learning_starts": 2, "eval_episodes": 2},
+)
 
 if __name__ == "__main__":
     main(experiment)

@@ -1,5 +1,6 @@
 """What a report of reinforcement learning shows."""
 
+import functools
 import re
 import types
 from typing import Any, NamedTuple
@@ -13,15 +14,15 @@ from dlcore.cost.memory import memory_report
 from dlcore.diagnostics.trivial import baseline
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
 from dlcore.learner import Learner, State
 from dlcore.modes import finish
-from dlcore.rl import environments, networks, ppo
-from dlcore.tasks import agents as tasks_agents
+from dlcore.rl import environments, networks
 from dlcore.tasks import environments as tasks_environments
-from dlcore.tasks.agents import Agents
-from dlcore.tasks.environments import Episodes
+from dlcore.tasks.agents import Agent, EpisodeReport, film_episode
+from dlcore.tasks.environments import AnnealedAdam, GymnaxEnvironments, Returns, return_panels
 from experiments.rl import dqn as dqn_page
 from experiments.rl import model_based as model_based_page
 from experiments.rl import ppo as ppo_page
@@ -29,17 +30,12 @@ from experiments.rl import recurrent_ppo as recurrent_page
 from experiments.rl import sac as sac_page
 from experiments.rl import td3 as td3_page
 
-AGENTS = Agents(network=networks.actor_critic, updates=lambda flags: 1)
 FLAGS = {
-    **{name: setting.default for name, setting in AGENTS.settings().items()},
-    "num_seeds": 2,
+    **vars(GymnaxEnvironments(num_seeds=2)),
     "batch_size": 4,
     "num_steps": 8,
-    "learning_rate": 0.5,
     "seed": 0,
-    "network.width": 4,
 }
-GROUPS = {"network": ("network.width",), "learner": ("num_steps",)}
 
 
 class Trained(NamedTuple):
@@ -49,7 +45,12 @@ class Trained(NamedTuple):
 
 
 def setup(**flags):
-    return Setup(Flags({**FLAGS, **flags}, GROUPS), {}, 10, np.float32)
+    return Setup(Flags({**FLAGS, **flags}), {}, 10, np.float32)
+
+
+def run(data, network=None, **technique):
+    parts = types.SimpleNamespace(data=data, network=network, technique=functools.partial(dict, **technique))
+    return Run(None, 10, None, np.float32, 0, parts, None)
 
 
 def test_the_axis_counts_the_steps_of_the_environments():
@@ -58,7 +59,7 @@ def test_the_axis_counts_the_steps_of_the_environments():
         for s in (1, 2, 3)
     ]
     context = types.SimpleNamespace(history=history, flags=setup().flags)
-    by_seed, joined = Episodes().panels(context)
+    by_seed, joined = return_panels(context)
     assert by_seed.title == "Return of finished episodes, by seed"
     assert "seed 0 3" in by_seed.html
     for panel in (by_seed, joined):
@@ -71,19 +72,20 @@ def test_the_axis_counts_the_steps_of_the_environments():
 
 
 def test_the_rate_falls_to_zero():
-    rate = AGENTS.schedule(setup())
+    rate = AnnealedAdam(learning_rate=0.5).rate_of_step(10)
     assert [rate(step) for step in (0, 5, 10)] == [0.5, 0.25, 0.0]
 
 
 def test_as_many_seeds_learn_as_asked_for():
     learner = Learner(lambda rng, batch: State(0, rng, {"w": np.zeros(2)}, None), None, None, None)
-    state = jax.eval_shape(AGENTS.wrap(learner, setup(num_seeds=3)).init, jax.random.key(0), {})
+    state = jax.eval_shape(GymnaxEnvironments(num_seeds=3).wrap(learner, None).init, jax.random.key(0), {})
     chex.assert_shape(state.params["w"], (3, 2))
 
 
 @pytest.mark.slow
 def test_the_optimizers_of_all_seeds_are_counted():
-    learner = AGENTS.build(ppo.learner, None, setup())
+    flags = resolve(ppo_page.experiment, ["--num_seeds=2", "--batch_size=4"])
+    learner = ppo_page.experiment.build(Setup(flags, {}, 10, np.float32))
     state = jax.eval_shape(learner.init, jax.random.key(0), {"index": np.arange(4, dtype=np.int32)})
     report = memory_report(state, {})
     assert report["optimizer"] == pytest.approx(2 * report["parameters"], abs=100)  # Adam's two moments, and counts
@@ -107,7 +109,9 @@ def test_an_environment_without_pictures_has_no_episode():
     context = types.SimpleNamespace(
         history=[{"step": 1, "split": "train", "return": 1.0}], flags=flags, state=types.SimpleNamespace(params=params)
     )
-    assert [panel.title for panel in AGENTS.panels(context)] == ["Learning curves"]
+    agent = Agent(networks.actor_critic, networks.ActorCritic, {"width": 4})
+    panels = EpisodeReport().panels(context, run(GymnaxEnvironments("Catch-bsuite", num_seeds=1), agent))
+    assert [panel.title for panel in panels] == ["Learning curves"]
 
 
 @pytest.mark.parametrize(
@@ -166,8 +170,9 @@ def test_an_unknown_environment_is_refused_by_the_flags_alone():
 @pytest.mark.slow
 def test_random_actions_stand_beside_the_test_return_alone():
     """A pole falls after about 22 steps of random actions; where actions are classes there is no action of zero."""
-    assert AGENTS.evaluators(setup(), None, "valid") == []
-    (evaluator,) = AGENTS.evaluators(setup(environment="CartPole-v1"), None, "test")
+    cart = run(GymnaxEnvironments("CartPole-v1"))
+    assert Returns().evaluators(cart, None, "valid") == []
+    (evaluator,) = Returns().evaluators(cart, None, "test")
     numbers = evaluator.finish(evaluator.add(None, {}, {}))
     assert [*numbers] == ["random_return"]
     assert 15 < numbers["random_return"] < 30
@@ -177,7 +182,7 @@ def test_random_actions_stand_beside_the_test_return_alone():
 
 
 def test_validation_and_test_are_different_episodes_and_training_has_the_instances():
-    splits = AGENTS.data(Flags({**FLAGS, "eval_episodes": 3, "environment": "CartPole-v1"}, GROUPS))
+    splits = GymnaxEnvironments("CartPole-v1", eval_episodes=3).load(batch_size=4)
     assert (len(splits.train), splits.train.name) == (4, "environments")
     for part, name, episodes in ((splits.valid, "validation", [0, 1, 2]), (splits.test, "test", [3, 4, 5])):
         assert (part.name, part.arrays["episode"].tolist()) == (f"{name} episodes", episodes)
@@ -190,16 +195,14 @@ def test_adam_has_a_rate_that_falls_over_all_gradient_steps_and_clips_the_norm()
 
     Gradients 1 and 0.25, clipped to 0.25, are equal, and Adam then moves a weight by the rate itself.
     """
-    task = tasks_environments.Environments(updates=lambda flags: 3)
-    given = task.arguments(setup(environment="CartPole-v1", max_grad_norm=0.25))
-    assert given["environment"].name == "CartPole-v1"
-    weight, optimizer = np.float32(0), given["optimizer"]
+    adam = AnnealedAdam(learning_rate=0.5, max_grad_norm=0.25, updates=lambda values: values["rounds"])
+    weight, optimizer = np.float32(0), adam.arguments(run(None, rounds=3))["optimizer"]
     state, moves = optimizer.init(weight), []
     for gradient in (1.0, 0.25):
         move, state = optimizer.update(np.float32(gradient), state, weight)
         moves.append(float(move))
     assert moves == pytest.approx([-0.5, -0.5 * 29 / 30], rel=1e-4)
-    constant = AGENTS.schedule(setup(lr_schedule="constant"))
+    constant = AnnealedAdam(learning_rate=0.5, lr_schedule="constant").rate_of_step(10)
     assert [constant(step) for step in (0, 5, 10)] == [0.5] * 3
 
 
@@ -228,9 +231,9 @@ def test_wrappers_are_put_around_an_environment_in_their_order_and_only_where_as
 
 def test_steps_of_several_rollouts_are_counted_and_a_history_without_seeds_has_no_curve_of_seeds():
     """Two rollouts take 16 steps in each of four instances, so that step 3 of the run comes after 192 of them."""
-    flags = Flags({**FLAGS, "num_rollouts": 2}, GROUPS)
+    flags = Flags({**FLAGS, "num_rollouts": 2})
     history = [{"step": step, "split": "train", "return": 1.0} for step in (1, 2, 3)]
-    (joined,) = Episodes().panels(types.SimpleNamespace(history=history, flags=flags))
+    (joined,) = return_panels(types.SimpleNamespace(history=history, flags=flags))
     assert max(int(text) for text in re.findall(r">(\d+)</text>", joined.html)) > 150
 
 
@@ -251,7 +254,6 @@ def test_the_film_is_of_the_best_seed_in_at_most_about_a_hundred_frames(
     The observation of step t in the episode is 10 t plus the action of the policy.
     """
     shown = []
-    monkeypatch.setattr(tasks_agents, "environment_of", lambda flags: types.SimpleNamespace(max_steps=300))
 
     def trace(environment, policy, memory, key, max_steps):
         _, action = policy(key, memory, np.zeros(1))
@@ -269,14 +271,14 @@ def test_the_film_is_of_the_best_seed_in_at_most_about_a_hundred_frames(
         outputs={"return": np.array([[1.0, 9], [7, 2], [1, 1]])},
     )
     model = types.SimpleNamespace(apply=lambda variables, observations: variables["params"][None])
-    task = Agents(network=lambda environment, **fields: model, updates=lambda flags: 1)
-    assert task.episode(context) == ["film"]
+    environment = types.SimpleNamespace(max_steps=300)
+    assert film_episode(context, environment, model) == ["film"]
     ((frames, (_, caption, interval)),) = shown
     assert frames == [(step, 10 * step + num_seeds - 1) for step in steps]
     assert re.match(told, caption)
     assert interval == milliseconds
     monkeypatch.setattr("dlcore.report.environments.draw_environment", lambda *args: None)
-    assert task.episode(context) == []
+    assert film_episode(context, environment, model) == []
 
 
 def test_a_filmed_policy_normalizes_remembers_and_takes_the_mode_of_its_first_output(monkeypatch):
@@ -298,7 +300,6 @@ def test_a_filmed_policy_normalizes_remembers_and_takes_the_mode_of_its_first_ou
         return memory + 1, (types.SimpleNamespace(mode=lambda: mode), "values")
 
     seen = []
-    monkeypatch.setattr(tasks_agents, "environment_of", lambda flags: types.SimpleNamespace(max_steps=2))
     monkeypatch.setattr("dlcore.rl.environments.trace", trace)
     monkeypatch.setattr("jax.jit", lambda function: function)
     monkeypatch.setattr("jax.device_get", lambda episode: episode)
@@ -308,6 +309,6 @@ def test_a_filmed_policy_normalizes_remembers_and_takes_the_mode_of_its_first_ou
         flags=setup(num_seeds=1).flags, state=types.SimpleNamespace(params=100, normalizer=normalizer), outputs={}
     )
     model = types.SimpleNamespace(apply=apply, memory=lambda count: np.full(count, 5.0))
-    assert Agents(network=lambda environment, **fields: model, updates=lambda flags: 1).episode(context) == []
+    assert film_episode(context, types.SimpleNamespace(max_steps=2), model) == []
     assert played == [([6.0], [145.0]), ([7.0], [146.0])]
     assert [int(state) for _, state, _ in seen] == [0], "the state of the environment itself, without its wrappers"

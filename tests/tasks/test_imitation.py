@@ -1,5 +1,6 @@
 """An expert is trained, found again and recorded once; what it cannot be is refused in one line."""
 
+import functools
 import types
 
 import jax
@@ -10,12 +11,13 @@ import pytest
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run, with_flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.splits import Splits
 from dlcore.kits.training import earlier_run
 from dlcore.learner import Learner
 from dlcore.main import run
-from dlcore.rl import demonstrations, networks
+from dlcore.rl import demonstrations, gail, networks
 from dlcore.tasks import imitation
 from experiments import find_experiment
 
@@ -46,7 +48,7 @@ def test_the_best_seed_is_recorded_once(expert):
     assert any((actions == played).all() for actions in chosen)
     file = expert / "demonstrations.npz"
     written = file.stat().st_mtime_ns
-    splits = find_experiment(PAGE).data(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3"))
+    splits = find_experiment(PAGE).task.data(flags(f"--demonstrations={file}", "--num_demonstrations=2", "--every=3"))
     assert file.stat().st_mtime_ns == written
     chosen = demonstrations.select(first.first(2), 3)
     np.testing.assert_array_equal(splits.train.arrays["observation"], chosen["observation"])
@@ -148,8 +150,14 @@ def toy(monkeypatch):
     return environment, recorded
 
 
-def task(kind=imitation.Imitation):
-    return kind(network=networks.actor_critic, updates=lambda flags: 1)
+def run_of(flags, data=None):
+    parts = types.SimpleNamespace(data=data, technique=functools.partial(dict))
+    return Run(None, 1, None, None, flags.seed, parts, Setup(flags, {}, 1, None))
+
+
+def splits_of(flags, adversarial=False):
+    data = with_flags(imitation.Demonstrations(adversarial=adversarial), flags)
+    return data.finish_data(data.load(batch_size=5), run_of(flags))
 
 
 def test_the_default_expert_is_trained_in_the_same_environment_and_its_best_seed_recorded_once(
@@ -188,17 +196,17 @@ def test_the_steps_of_the_first_episodes_are_the_data_and_returns_are_said(toy, 
     demonstrations.save(tmp_path / "file.npz", EPISODES)
     flags = FLAGS.replace(demonstrations=str(tmp_path / "file.npz"))
     monkeypatch.setattr(imitation, "trivial_returns", lambda environment: {"random_return": 0.5})
-    splits = task().data(flags)
+    splits = splits_of(flags)
     assert splits.train.arrays["action"].tolist() == [0, 1, 1, 1, 0]
     np.testing.assert_array_equal(splits.train.arrays["observation"][:, 0], [0, 4, 12, 16, 20])
     assert splits.notes == ("5 steps of 2 episodes; the expert's return is 3.0",)
     assert (splits.spec["expert_return"], splits.spec["random_return"]) == (3, 0.5)
-    both = task(imitation.AdversarialImitation).data(flags)
+    both = splits_of(flags, adversarial=True)
     assert both.train["demonstrations"].arrays["absorbing"].tolist() == [False] * 5 + [True]
     assert (len(both.train["environments"]), len(both.test)) == (5, 4)
     with pytest.raises(ValueError, match="demonstrations=5: not that many; allowed: 1 to 3 episodes"):
-        task().data(flags.replace(num_demonstrations=5))
-    assert len(task().data(flags.replace(num_demonstrations=5, smoke=True)).train) == 6
+        splits_of(flags.replace(num_demonstrations=5))
+    assert len(splits_of(flags.replace(num_demonstrations=5, smoke=True)).train) == 6
 
 
 def test_a_clone_learns_from_the_steps_that_are_not_absorbing_and_is_measured_on_episodes(monkeypatch):
@@ -234,19 +242,22 @@ def test_cloning_is_measured_at_the_end_alone(toy, monkeypatch):
     monkeypatch.setattr(imitation, "clone_return", clone_return)
     train = {"demonstrations": types.SimpleNamespace(arrays="steps")}
     splits = Splits(train, None, Source({"episode": np.array([5, 6])}), {})
-    adversarial = task(imitation.AdversarialImitation)
+    cloned, data = imitation.ReturnBesideExpert(clone=True), imitation.Demonstrations()
     for smoke, value in ((False, 3000), (True, 6)):
-        (evaluator,) = adversarial.evaluators(Setup(FLAGS.replace(smoke=smoke), {}, 1, None), splits, "test")
+        (evaluator,) = cloned.evaluators(run_of(FLAGS.replace(smoke=smoke), data), splits, "test")
         assert evaluator.finish(evaluator.add(None, None, None)) == {"clone_return": value}
         assert evaluator.names == ("clone_return",)
-    assert adversarial.evaluators(None, splits, "valid") == task().evaluators(None, splits, "test") == []
+    assert cloned.evaluators(None, splits, "valid") == []
+    assert imitation.ReturnBesideExpert().evaluators(None, splits, "test") == []
 
 
-def test_the_discriminator_has_its_own_fields_and_rate(monkeypatch):
-    monkeypatch.setattr(imitation.Agents, "arguments", lambda self, setup: {"model": "network"})
-    flags = Flags(dict(FLAGS) | {"discriminator.width": 6}, {"discriminator": ("discriminator.width",)})
-    arguments = task(imitation.AdversarialImitation).arguments(Setup(flags, {}, 1, None))
-    assert (arguments["model"], arguments["discriminator"]) == ("network", imitation.gail.Discriminator(width=6))
+def test_the_discriminator_has_its_own_fields_and_rate():
+    run = run_of(FLAGS, imitation.Demonstrations("CartPole-v1"))
+    networks_of_both = imitation.AgentAndDiscriminator(
+        networks.actor_critic, networks.ActorCritic, {"width": 5}, discriminator={"width": 6}
+    ).arguments(run)
+    assert networks_of_both == {"model": networks.ActorCritic(2, 5), "discriminator": gail.Discriminator(width=6)}
+    arguments = imitation.AdversarialAdam(discriminator_learning_rate=0.5).arguments(run)
     optimizer, params = arguments["discriminator_optimizer"], {"w": jnp.zeros(1)}
     step = jax.jit(lambda: optimizer.update({"w": jnp.ones(1)}, optimizer.init(params), params)[0])()
     assert float(step["w"][0]) == pytest.approx(-0.5, rel=1e-4)  # Adam's first step is its rate
@@ -254,13 +265,12 @@ def test_the_discriminator_has_its_own_fields_and_rate(monkeypatch):
 
 def test_the_expert_is_a_run_of_ppo_and_returns_stand_before_the_curves(monkeypatch, bare_panels):
     monkeypatch.setattr(earlier_run, "origin", lambda *rest: rest)
-    assert task().settings()["expert"].origin("flags") == ("flags", "expert", "rl.ppo")
+    assert imitation.Demonstrations().settings["expert"].origin("flags") == ("flags", "expert", "rl.ppo")
     monkeypatch.setattr("dlcore.report.tables.table", lambda rows, title, subtitle: title)
     monkeypatch.setattr(imitation, "split_by_seed", lambda history: (f"{history} of one seed", None))
-    monkeypatch.setattr(imitation.Agents, "panels", lambda self, context: ["an episode", "curves"])
     context = types.SimpleNamespace(
         outputs={"return": np.zeros(2)}, spec={"expert_return": 1.0, "random_return": 0.0}, numbers={}, flags=FLAGS,
         history="curves",
     )  # fmt: skip
-    assert task().panels(context) == ["Returns", "curves of one seed"]
-    assert task(imitation.AdversarialImitation).panels(context) == ["Returns", "an episode", "curves"]
+    assert imitation.ReturnBesideExpert().panels(context, None) == ["Returns"]
+    assert imitation.seed_curves(context) == ["curves of one seed"]
