@@ -40,6 +40,7 @@ __all__ = [
     "check_countable",
     "check_kind",
     "check_range",
+    "check_record",
     "example_keys",
     "is_record",
     "mask_of",
@@ -178,6 +179,20 @@ def check_arguments(function: Callable) -> Callable:
         return result._replace(predict=_of_batches(result.predict)) if isinstance(result, Learner) else result
 
     return checked
+
+
+def check_record(record: Any) -> None:
+    """Check the fields of a frozen dataclass by their annotations, in its `__post_init__`.
+
+    Args:
+      record: instance of a dataclass, such as an optimizer or a data set of a page.
+    """
+    hints = get_type_hints(type(record), include_extras=True)
+    _check(hints, vars(record))
+    for name, hint in hints.items():
+        for check in filter(isfunction, getattr(hint, "__metadata__", ())):
+            if getattr(record, name) is not None:
+                check(getattr(record, name))
 
 
 def _of_batches(predict: Callable[[Any, Batch], Any]) -> Callable[[Any, Batch], Any]:

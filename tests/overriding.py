@@ -20,4 +20,8 @@ def with_task(experiment: Experiment, **changes: Any) -> Experiment:
     members = {name: staticmethod(value) if callable(value) else value for name, value in changes.items()}
     task = copy.copy(experiment.task)
     object.__setattr__(task, "__class__", type(kind.__name__, (kind,), members))
-    return dataclasses.replace(experiment, task=task)
+    for name in changes:
+        vars(task).pop(name, None)  # of the instance, of a page that says its parts
+    changed = dataclasses.replace(experiment)
+    object.__setattr__(changed, "task", task)
+    return changed

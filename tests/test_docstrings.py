@@ -23,17 +23,22 @@ RECORDS = {
     ("data", "Splits"),
     ("context", "ReportContext"),
     ("run", "ResolvedRun"),
+    ("run", "Run"),
+    ("facts", "Facts"),
     ("learner", "Learner"),
     ("experiment", "Experiment"),
     ("setting", "Setting"),
+    ("train", "bool"),
 }
-"""(name, type) of arguments that the documentation of their type describes."""
+"""(name, type) of arguments that the documentation of their type describes, or CONTRIBUTING.md for all layers."""
 CLASS_NAME = re.compile(
     r"bool|str|Path|list\[str\]"
     r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
 )
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
-TASK_METHODS = ROOT / "dlcore" / "experiment" / "task.py"
+METHODS = {"models": "models/registry.py", "tasks": "experiment/task.py", "kits": "experiment/task.py"}
+"""Rooms whose functions stand for methods, and the file of the classes that describe these."""
+PART_METHODS = "dlcore/experiment/part.py"
 
 
 def _load(path):
@@ -54,9 +59,9 @@ def parse(path):
 
 
 @functools.cache
-def task_methods():
-    """{(name, parameters): method} of the classes that tasks override."""
-    classes = [node for node in parse(TASK_METHODS).body if isinstance(node, ast.ClassDef)]
+def contract(path):
+    """{(name, parameters): method} of the classes of a file that describe functions or methods elsewhere."""
+    classes = [node for node in parse(path).body if isinstance(node, ast.ClassDef)]
     methods = [part for node in classes for part in node.body if isinstance(part, ast.FunctionDef)]
     return {(method.name, *parameters(method, True)): method for method in methods}
 
@@ -137,7 +142,8 @@ def fields(node):
 
 
 def wrong_class(node, tree):
-    said = entries(inheritance.split_sections(node).get("Args", []))
+    bases = inheritance.base_classes(tree, node, parse)
+    said = entries(inheritance.class_sections(node, bases).get("Args", []))
     is_enum = any("Enum" in ast.unparse(base) for base in node.bases)
     missing = [] if is_enum else [name for name in fields(node) if name not in said]
     for part in node.body:
@@ -149,14 +155,16 @@ def wrong_class(node, tree):
         if not isinstance(part, ast.FunctionDef) or part.name in ("__init__", "setup", "features"):
             continue
         if part.name == "__call__" or (not part.name.startswith("_") and ast.get_docstring(part)):
-            for text in wrong_function(part, True, inheritance.base_methods(tree, node, part.name, parse)):
+            like_part = contract(PART_METHODS).get((part.name, *parameters(part, True)))
+            bases = (*inheritance.base_methods(tree, node, part.name, parse), *([like_part] if like_part else []))
+            for text in wrong_function(part, True, bases):
                 yield part.lineno, f"{node.name}.{part.name}", text
 
 
-def wrong_module(tree, is_task_room=False):
+def wrong_module(tree, room=""):
     """(line, name, what is wrong) of the public names that a module defines.
 
-    In the rooms of tasks, a function like a method of `Task` serves as that method, which documents it.
+    In the rooms of METHODS, a function like a method of a class serves as that method, which documents it.
     """
     public = set()
     for node in tree.body:
@@ -164,7 +172,11 @@ def wrong_module(tree, is_task_room=False):
             public = set(ast.literal_eval(node.value))
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name in public:
-            method = task_methods().get((node.name, *parameters(node, False))) if is_task_room else None
+            method = (
+                contract(f"dlcore/{METHODS[room]}").get((node.name, *parameters(node, False)))
+                if room in METHODS
+                else None
+            )
             bases = () if method is None else (method,)
             yield from ((node.lineno, node.name, text) for text in wrong_function(node, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:
@@ -174,8 +186,8 @@ def wrong_module(tree, is_task_room=False):
 def wrong_files(folder):
     paths = [folder] if folder.is_file() else sorted(folder.rglob("*.py"))
     for path in paths:
-        is_task_room = bool({"tasks", "kits"} & set(path.parts))
-        for line, name, text in wrong_module(ast.parse(path.read_text(encoding="utf-8")), is_task_room):
+        room = next((part for part in path.parts if part in METHODS), "")
+        for line, name, text in wrong_module(ast.parse(path.read_text(encoding="utf-8")), room):
             yield f"{path}:{line}: {name}: {text}"
 
 

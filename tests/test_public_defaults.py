@@ -112,13 +112,18 @@ def defaults_of_flags(tree):
 
 
 def defaults_of_module(tree):
-    """{function or class: {argument: default}} of a module's public names, its flags, and "" for its constants."""
+    """{function or class: {argument: default}} of a module's public names, its flags, and "" for its constants.
+
+    A class has what its private bases in the module declare.
+    """
+    private = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] == "_"}
     found = {"": constants_of(tree.body), "flags": defaults_of_flags(tree)}
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
             found[node.name] = defaults_of_function(node)
         elif isinstance(node, ast.ClassDef) and node.name[0] != "_":
-            found[node.name] = defaults_of_class(node)
+            bases = [private[ast.unparse(base)] for base in node.bases if ast.unparse(base) in private]
+            found[node.name] = {k: v for part in (*bases, node) for k, v in defaults_of_class(part).items()}
     return {name: defaults for name, defaults in found.items() if defaults}
 
 

@@ -87,7 +87,7 @@ CASES = {
     "a convolution's paddings": (lambda: nn.Conv(4, (3, 3), padding=(1, 0.5)), r"padding=\(1, 0.5\): does not fit"),
     "a convolution's groups": (
         lambda: laid(nn.Conv(4, (3, 3), feature_group_count=4), (1, 5, 5, 6)),
-        "feature_group_count=4: not a divisor; allowed: common divisors of 6 channels",
+        "feature_group_count=4: not a divisor; allowed: of 6",
     ),
     "a sequence for an image": (lambda: laid(nn.Conv(4, (3, 3)), (5, 6)), r"inputs.shape=\(5, 6\): too few axes"),
     "layers of a stack": (lambda: nn.RecurrentStack(4, 0), "num_layers=0: too small; allowed: at least 1"),
@@ -161,7 +161,7 @@ CASES = {
     ),
     "queries": (
         lambda: nn.dot_product_attention(jnp.ones((2, 3, 1, 2)), TOKENS, TOKENS),
-        r"query.shape=\(2, 3, 1, 2\) and key.shape=\(1, 3, 1, 2\): do not fit",
+        r"query.shape=\(2, 3, 1, 2\), key.shape=\(1, 3, 1, 2\): do not fit",
     ),
     "mask of dropped weights": (
         lambda: jax.eval_shape(
@@ -194,7 +194,7 @@ CASES = {
     "features": (lambda: nn.Dense(0), "features=0: too small; allowed: at least 1"),
     "image below a kernel": (
         lambda: jax.eval_shape(nn.Conv(2, (7, 7), padding="VALID").init, KEY, jnp.ones((1, 9, 5, 3))),
-        r"inputs.shape=\(1, 9, 5, 3\): no place for kernel_size=\(7, 7\) with padding='VALID'",
+        r"inputs.shape=\(1, 9, 5, 3\): no place for kernel_size=\(7, 7\); allowed",
     ),
     "rows of a cache": (
         lambda: Cache.zeros(2, 4, 1, 2).append(TOKENS[:, :1], TOKENS[:, :1]),

@@ -26,9 +26,7 @@ def bank_and_queries(train: Source, queries: Source, size: int | None = None, se
     if size is not None and size < 1:
         raise ValueError(f"size={size}: too small; allowed: at least 1, or None for all")
     if set(train.arrays) != set(queries.arrays):
-        raise ValueError(
-            f"queries: its arrays are {sorted(queries.arrays)}; allowed: those of train, {sorted(train.arrays)}"
-        )
+        raise ValueError(f"queries: its arrays are {sorted(queries.arrays)}; allowed: {sorted(train.arrays)}")
     count = len(train) if size is None else min(size, len(train))
     rows = np.sort(np.random.default_rng((seed, 3)).permutation(len(train))[:count])
     bank = train.subset(rows)

@@ -66,8 +66,7 @@ def captions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3, pairs:
     check_grid(size, grid)
     names = cell_names(grid)
     check_seed(seed)
-    if not 0 <= pairs <= 1:
-        raise ValueError(f"pairs={pairs}: out of range; allowed: in [0, 1]")
+    check_shapes(pairs=(pairs, "0 to 1"))
     words = caption_words()
     image = np.zeros((count, size, size, 3), np.uint8)
     texts, cells = [], []
@@ -181,25 +180,17 @@ def caption_source(
         raise ValueError(f"texts[{texts_given[0]}]: one text; allowed: a list of captions of each image")
     names = [str(i) for i in range(len(image))] if names is None else list(names)
     if not len(image) == len(texts) == len(names):
-        raise ValueError(
-            f"texts: captions of {len(texts)} images for {len(image)} images and {len(names)} names; allowed: as many "
-            "of each"
-        )
+        raise ValueError(f"texts: of {len(texts)} images; allowed: {len(image)}, as images and names={len(names)}")
     encoded, left = [], 0
     for image_name, several in zip(names, texts, strict=True):
         if not several:
             raise ValueError(f"{name}: image {image_name} has no caption; allowed: one or more")
         rows = [vocabulary.encode(text) for text in several]
         if empty := [text for text, row in zip(several, rows, strict=True) if not len(row)]:
-            raise ValueError(
-                f"{name}: image {image_name} has the caption {empty[0]!r}, which has no word; allowed: one or more"
-            )
+            raise ValueError(f"{name}: {image_name} has the caption {empty[0]!r}, without a word; allowed: one or more")
         short = [row for row in rows if length is None or len(row) <= length]
         if not short:
-            raise ValueError(
-                f"length={length}: all captions of image {image_name} are longer; allowed: at least "
-                f"{min(map(len, rows))}"
-            )
+            raise ValueError(f"{length=}: all captions of {image_name} are longer; allowed: from {min(map(len, rows))}")
         left += len(rows) - len(short)
         encoded.append(short)
     references = max((len(rows) for rows in encoded), default=0)

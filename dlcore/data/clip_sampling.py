@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.data.source import Source, whole_numbers
 from dlcore.data.workers import Workers
 from dlcore.ops.checks import check_shapes
@@ -151,10 +151,6 @@ class SampledClips:
       read_rows: function (videos [B], frames [B, length]) -> [B, length, H, W, 3] that reads all clips of a batch at
         once; None calls `read` for each.
       frame_rate: frames per second at which videos of a variable rate are read; None where strides say it.
-
-    Raises:
-      ValueError: `length` or `num_views` is no whole number of at least 1, `short` is unknown, or a clip is longer than
-        its video, and `short` is "error"; the message names the video.
     """
 
     read: Callable[[int, np.ndarray], np.ndarray] = field(repr=False)
@@ -176,8 +172,7 @@ class SampledClips:
 
     def __post_init__(self):
         check_choice("short", self.short, Short)
-        check_whole_number("length", self.length, 1)
-        check_whole_number("num_views", self.num_views, 1)
+        check_shapes(length=(self.length, "int >= 1"), num_views=(self.num_views, "int >= 1"))
         if self.short != "error":
             return
         for i in np.unique(self.records)[
@@ -220,7 +215,6 @@ class SampledClips:
 
         Raises:
           IndexError: `idx` is not a valid index of an array of N rows, or indexes more than the first axis.
-          ValueError: a video cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
             raise IndexError(f"idx={idx}: indexes more than one axis; allowed: an index of the first axis")
@@ -267,10 +261,7 @@ class SampledClips:
           The clips of both, these first.
         """
         if (self.shape[1:], self.num_views) != (other.shape[1:], other.num_views):
-            raise ValueError(
-                f"other: clips of shape {other.shape[1:]}, {other.num_views} per video; allowed: shape "
-                f"{self.shape[1:]}, {self.num_views} per video"
-            )
+            raise ValueError(f"other: clips of shape {other.shape[1:]}, {other.num_views} a video; allowed: the same")
         first = len(self.num_frames)
         return replace(
             self,

@@ -70,8 +70,6 @@ def coco_splits(
 
     Raises:
       FileNotFoundError: the folder, its training annotations or its images are missing.
-      ValueError: `data_dir` is no path; `max_boxes` is no whole number of at least 1, a split has two files, train has
-        no box (or no keypoint) to learn from, or see `coco_source`.
     """
     check_path("data_dir", data_dir)
     check_whole_number("max_boxes", max_boxes, 1)
@@ -178,12 +176,6 @@ def coco_source(
       The source.
 
     Raises:
-      ValueError: `max_boxes` is no whole number of at least 1; an image has more than `max_boxes` boxes, cannot be
-        read, has another size than the annotations say, or does not fit the canvas; a `file_name` leads out of the
-        folder; two images or categories share an id, or two categories a name; a box has a category that is not among
-        `categories`, lies outside its image, has a negative side or is not finite; a mask is missing, has another size
-        than its image or is a polygon of fewer than three points; keypoints do not match their names, lie outside the
-        image or have other names than train; or the annotations are not in COCO's format or lack a field.
       FileNotFoundError: a file is missing.
     """
     check_whole_number("max_boxes", max_boxes, 1)
@@ -318,9 +310,7 @@ def _by_image(
         if position in copies:
             continue
         if not isinstance(annotation, dict):
-            raise ValueError(
-                f"{path}: annotation number {position} is {_kind(annotation)}; allowed: an object with bbox, ..."
-            )
+            raise ValueError(f"{path}: annotation number {position} is {_kind(annotation)}; allowed: an object")
         annotation.setdefault("id", f"number {position}")
         with annotation_errors(path, annotation):
             for key in ("image_id", "category_id"):

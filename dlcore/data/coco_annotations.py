@@ -247,10 +247,7 @@ def object_keypoints(
         raise ValueError(f"keypoints: visibility {invalid[0]:g}; allowed: 0 (not labeled), 1 (hidden), 2 (visible)")
     outside = ((points[:, :2] < -1) | (points[:, :2] > [image["width"], image["height"]])).any(-1) & labeled
     if outside.any():
-        raise ValueError(
-            f"keypoint {names[int(outside.argmax())]!r}: outside image {image['file_name']}; "
-            f"allowed: within {image['width']} by {image['height']} pixels"
-        )
+        raise ValueError(f"keypoint {names[int(outside.argmax())]!r}: outside {image['file_name']}; allowed: inside")
     points[:, :2] += 0.5
     return np.where(labeled[:, None], points, 0)
 

@@ -178,7 +178,6 @@ def decode_box(
     Raises:
       ValueError: `decoder` is unknown, `size` is no size, or `data` is not an image or is cut off.
       OSError: `data` is cut off or damaged.
-      MissingPackage: OpenCV is not installed.
     """
     check_choice("decoder", decoder, DECODERS)
     size = target_size(size, "size")

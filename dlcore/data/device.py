@@ -22,9 +22,6 @@ class DeviceResident:
     Args:
       pipeline: pipeline without a host transform, whose images are in memory.
       sharding: sharding of the batch; None returns this process' examples on the default device.
-
-    Raises:
-      ValueError: the pipeline has a host transform, or its images stay on disk.
     """
 
     def __init__(self, pipeline: Pipeline, sharding: Sharding | None = None):
@@ -33,9 +30,7 @@ class DeviceResident:
         if pipeline.transform is not None:
             raise ValueError("pipeline.transform: runs on the host; a device-resident pipeline cannot apply it")
         if any(hasattr(array, "sample") for array in pipeline.source.arrays.values()):
-            raise ValueError(
-                f"the images of {pipeline.source.name!r} stay on disk; device_data is for what fits in memory"
-            )
+            raise ValueError(f"pipeline: images of {pipeline.source.name!r} stay on disk; allowed: images in memory")
         self.pipeline = pipeline
         self.sharding = sharding
         self._replicated = sharding
@@ -81,9 +76,6 @@ def device_resident(pipeline: Pipeline, sharding: Sharding | None = None) -> Dev
 
     Returns:
       A pipeline that returns the same batches.
-
-    Raises:
-      ValueError: the pipeline has a host transform, or its images stay on disk.
     """
     return DeviceResident(pipeline, sharding)
 

@@ -27,10 +27,6 @@ class Episodes:
       query: Q, number of queries of each class.
       seed: random seed.
       turned: whether a class rotated by 90, 180 and 270 degrees counts as three more classes.
-
-    Raises:
-      ValueError: the source lacks images or labels, a number is not whole, `way` exceeds the number of classes, a class
-        has fewer than shot + query examples, or `turned` images are not square.
     """
 
     def __init__(self, source: Source, way: int, shot: int, query: int, seed: int, turned: bool = False):
@@ -43,20 +39,11 @@ class Episodes:
         turns = TURNS if turned else 1
         height, width = np.shape(source.arrays["image"])[1:3]
         if turned and height != width:
-            raise ValueError(
-                f"turned=True: the images of {source.name} are {height}x{width}, and {width}x{height} when turned; "
-                "allowed: True for square images"
-            )
+            raise ValueError(f"turned=True: the images of {source.name} are {height}x{width}; allowed: square images")
         if not 1 < way <= turns * len(classes):
-            raise ValueError(
-                f"way={way}: an episode of {source.name} cannot have so many classes; allowed: 2 to "
-                f"{turns * len(classes)}"
-            )
+            raise ValueError(f"{way=}: an episode of {source.name} cannot be; allowed: 2 to {turns * len(classes)}")
         if shot < 0 or query < 1 or shot + query > counts.min():
-            raise ValueError(
-                f"shot={shot}, query={query}: a class of {source.name} has {counts.min()} examples; allowed: shot + "
-                f"query of at most {counts.min()}, with shot of 0 or more and query of 1 or more"
-            )
+            raise ValueError(f"{shot=}, {query=}: do not fit; allowed: from 0 and 1, a sum of at most {counts.min()}")
         self.source, self.shot, self._turns = source, shot, turns
         self._sizes, self._seed = (way, shot + query), check_seed(seed)
         self._rows = [np.flatnonzero(label == c) for c in classes]

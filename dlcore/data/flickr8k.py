@@ -55,18 +55,12 @@ def flickr8k(folder: str | Path, image_size: int = 128) -> dict[str, CaptionedIm
 
     Raises:
       FileNotFoundError: the folder, a file or an image that has captions is missing.
-      ValueError: `folder` is no path; an image has no caption or an empty one, a file cannot be read, a split is there
-        under two names, or `image_size` is no whole number of at least 1.
     """
     check_path("folder", folder)
     folder = Path(folder)
-    check_whole_number("image_size", image_size)
-    if image_size < 1:
-        raise ValueError(f"image_size={image_size}: out of range; allowed: at least 1")
+    check_whole_number("image_size", image_size, 1)
     if not folder.is_dir():
-        raise FileNotFoundError(
-            f"data_dir={str(folder)!r}: no folder there; allowed: the folder of captions_train.json.gz"
-        )
+        raise FileNotFoundError(f"data_dir={str(folder)!r}: no folder there; allowed: with captions_train.json.gz")
     stems = _stems(folder)
     return {split: _split(folder, stems[split], image_size, f"flickr8k ({split})") for split in _FLICKR8K}
 

@@ -27,9 +27,7 @@ def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
     def refuse(error: OSError) -> None:
         below = Path(error.filename).relative_to(root).parts
         if _SYSTEM not in below and is_visible(below):
-            raise OSError(
-                f"path={error.filename!r}: cannot be read ({error.strerror}); allowed: folders that you may read"
-            )
+            raise OSError(f"path={error.filename!r}: cannot be read ({error.strerror}); allowed: readable folders")
 
     visited_dirs, links = set(), [root]
     while links:

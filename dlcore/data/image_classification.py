@@ -114,9 +114,6 @@ def load(
       The splits.
 
     Raises:
-      ValueError: `name` is unknown, a number is out of range, `data_dir` is missing, `columns` are not None for other
-        data than Parquet files, labels or image shapes do not agree, or digits or photographs are asked for in a size
-        that they lack.
       FileNotFoundError: the data is not in `data_dir`.
     """
     if not isinstance(name, str):
@@ -124,8 +121,7 @@ def load(
     check_seed(seed)
     _check_reading(limit_bytes, workers)
     check_finite("valid_fraction", valid_fraction)
-    check_shapes(valid_fraction=(valid_fraction, "0 to <1"))
-    check_whole_number("min_classes", min_classes, 0)
+    check_shapes(valid_fraction=(valid_fraction, "0 to <1"), min_classes=(min_classes, "int >= 0"))
     workers = Workers() if workers is None else workers
     if columns is not None and name != "parquet":
         raise ValueError(f"columns={columns}: dataset {name!r} has none; allowed: None, or dataset 'parquet'")
@@ -199,8 +195,6 @@ def folder_splits(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no image, no class folder, too few classes, a class that train lacks, an unreadable image,
-        more than `limit_bytes`, or a number is out of range.
     """
     _check_reading(limit_bytes, workers)
     return _read(list_folder(path, min_classes), image_size, channels, skip_bad, limit_bytes, workers)
@@ -248,8 +242,6 @@ def shard_splits(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `kind` is unknown, the shards cannot be listed, an image cannot be read, more than `limit_bytes`, or a
-        number is out of range.
     """
     _check_reading(limit_bytes, workers)
     check_choice("kind", kind, SHARDS)
@@ -281,7 +273,6 @@ def unlabeled_source(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: there is no image, an unreadable one, more than `limit_bytes`, or `limit_bytes` is negative.
     """
     _check_reading(limit_bytes, workers)
     source = _read(list_unlabeled(path), image_size, channels, skip_bad, limit_bytes, workers)["all"]
@@ -342,14 +333,10 @@ def folder_source(
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` holds splits, or see `folder_splits`.
     """
     splits = folder_splits(path, image_size, channels, skip_bad, limit_bytes)
     if "all" not in splits:
-        raise ValueError(
-            f"path={str(path)!r}: holds the splits {sorted(splits)}; allowed: a folder without splits, such as one of "
-            "these (`folder_splits` reads all)"
-        )
+        raise ValueError(f"path={str(path)!r}: holds the splits {sorted(splits)}; allowed: a folder without splits")
     for message in splits["all"].notes:
         logging.warning("%s", message)
     return splits["all"]
@@ -368,10 +355,7 @@ def check_labels(source: Source, num_classes: int) -> None:
     label = np.asarray(source.arrays["label"])
     bad = np.flatnonzero(~((label >= 0) & (label < num_classes) & (label == np.floor(label))))
     if bad.size:
-        raise ValueError(
-            f"label {label[bad[0]]} of example {bad[0]} in {source.name!r} is outside [0, {num_classes}) "
-            f"({bad.size} such labels)"
-        )
+        raise ValueError(f"label {label[bad[0]]} of example {bad[0]} in {source.name!r} is outside [0, {num_classes})")
 
 
 def _check_fits(path: str, count: int, shape: tuple[int, int, int], limit_bytes: int) -> None:
@@ -437,8 +421,6 @@ def _checked(train: Source, valid: Source, test: Source, messages: tuple[str, ..
         check_labels(source, len(train.class_names))
     shapes = {source.name: source.arrays["image"].shape[1:] for source in (train, valid, test)}
     if len(set(shapes.values())) > 1:
-        raise ValueError(
-            f"image_size=None: the splits have several shapes, {shapes}; allowed: an image_size, which gives them one"
-        )
+        raise ValueError(f"image_size=None: the splits have several shapes, {shapes}; allowed: a size for all")
     messages = tuple(dict.fromkeys(messages + train.notes + valid.notes + test.notes))
     return Splits(train, valid, test, train.class_names, train.arrays["image"].shape[1:], messages)

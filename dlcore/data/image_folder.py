@@ -108,9 +108,6 @@ def list_folder(path: str | Path, min_classes: int = 2) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; `path` holds no image, no class
-        folders or too few; a split has a class that train lacks; a folder beside the splits is not a split, or one
-        split has two folders; or several folders that are not splits hold the same classes.
     """
     check_path("path", path)
     check_whole_number("min_classes", min_classes, 0)
@@ -151,7 +148,6 @@ def list_unlabeled(path: str | Path) -> ImageFolder:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; `path` holds no image.
     """
     check_path("path", path)
     path = Path(path)
@@ -171,7 +167,6 @@ def list_images(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; the folder holds no image.
     """
     check_path("path", path)
     path = Path(path)
@@ -275,13 +270,9 @@ def _by_split(path: str, entries: list[_Entry]) -> dict[str, list[_Entry]]:
         _check_repeats(path, entries)
         return {"all": entries}
     if unknown := [name for name in top if name not in splits]:
-        raise ValueError(
-            f"path={path!r}: folder {unknown[0]!r} beside {', '.join(splits)} is no split; allowed: {allowed_names()}"
-        )
+        raise ValueError(f"{path=}: {unknown[0]!r} is no split; allowed: {allowed_names()}")
     if "train" not in splits.values():
-        raise ValueError(
-            f"path={path!r}: holds {', '.join(splits)} and no training split; allowed: a folder 'train', too"
-        )
+        raise ValueError(f"path={path!r}: {', '.join(splits)} and no training split; allowed: 'train', too")
     check_one_name(splits, f"path={path!r}")
     groups: dict[str, list[_Entry]] = {}
     for name, split in splits.items():
@@ -308,10 +299,7 @@ def _check_repeats(path: str, entries: list[_Entry]) -> None:
     for name, classes in below.items():
         children = sorted({c.split("/")[0] for c in classes if split_of(c.split("/")[0])})
         if len({split_of(child) for child in children}) > 1:
-            raise ValueError(
-                f"path={path!r}: the splits {', '.join(children)} are below {name!r}, which is not all; allowed: "
-                "splits as the only folders, or below one that holds everything"
-            )
+            raise ValueError(f"{path=}: {', '.join(children)} below {name!r}, which is not all; allowed: all there")
         if deeper := [e._replace(parts=e.parts[1:]) for e in entries if e.parts[0] == name and len(e.parts) > 2]:
             _check_repeats(path, deeper)
 

@@ -39,10 +39,6 @@ class GrainBatches(Iterator[tuple[int, Any]]):
       stop: step after the last one.
       size: largest number of batches computed ahead, and number of threads, at least 1.
       put: function from the batch to the yielded value, called in the same thread, to move the batch to the device.
-
-    Raises:
-      ValueError: a number is not whole or negative, or `size` is below 1.
-      MissingPackage: grain is not installed.
     """
 
     def __init__(
@@ -96,10 +92,6 @@ def check_input_pipeline(name: str) -> None:
 
     Args:
       name: "dlcore" or "grain".
-
-    Raises:
-      ValueError: `name` is unknown.
-      MissingPackage: "grain", and grain is not installed.
     """
     check_choice("input_pipeline", name, INPUT_PIPELINES)
     if name == "grain":
@@ -126,10 +118,6 @@ def open_batches(
 
     Returns:
       An iterator of (step, put(batch_at(step))).
-
-    Raises:
-      ValueError: `input_pipeline` is unknown, a number is not whole or negative, or `size` is below 1.
-      MissingPackage: grain is not installed.
     """
     check_input_pipeline(input_pipeline)
     kind = {"dlcore": Prefetch, "grain": GrainBatches}[input_pipeline]

@@ -85,8 +85,6 @@ def labeled_texts(name: str, length: int, data_dir: str | Path | None = None) ->
       The texts in their original order, with labels.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, a line has no label or no text, all have one label, or the
-        columns are swapped or each text has a label of its own.
       FileNotFoundError: the file does not exist.
     """
     check_choice("dataset", name, LABELED_TEXTS)

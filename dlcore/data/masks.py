@@ -30,9 +30,6 @@ def pack_masks(masks: np.ndarray) -> np.ndarray:
 
     Returns:
       [..., H, ceil(W / 8)] uint8.
-
-    Raises:
-      ValueError: the masks are not [..., H, W], or hold other numbers than 0 and 1.
     """
     return np.packbits(_bools(masks), axis=-1)
 
@@ -77,9 +74,6 @@ def visible_masks(masks: np.ndarray) -> np.ndarray:
 
     Returns:
       [M, H, W] bool, the visible part of each mask.
-
-    Raises:
-      ValueError: the masks are not [M, H, W], or hold other numbers than 0 and 1.
     """
     masks = _bools(masks, 3)
     nearer = np.zeros_like(masks)
@@ -146,10 +140,6 @@ def masks_to_rles(masks: np.ndarray) -> list[dict[str, Any]]:
 
     Returns:
       M dicts with `size: [H, W]` and `counts`, COCO's compressed string.
-
-    Raises:
-      ValueError: the masks are not [M, H, W], or hold other numbers than 0 and 1.
-      MissingPackage: pycocotools is not installed.
     """
     masks = _bools(masks, 3)
     if not len(masks):
@@ -170,11 +160,6 @@ def segmentation_to_mask(
 
     Returns:
       [H, W] bool.
-
-    Raises:
-      ValueError: `size` is no size; run lengths lack a field or have another size; or a polygon is not a list of finite
-        numbers up to 100,000, has fewer than three points or an odd number of coordinates.
-      MissingPackage: pycocotools is not installed.
     """
     check_pair("size", size)
     size = target_size(size, "size")

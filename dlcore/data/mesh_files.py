@@ -41,8 +41,6 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: `path` is no path; the ending is unknown, the file is damaged, or a face refers to a vertex that does
-        not exist.
     """
     check_path("path", path)
     path = Path(path)

@@ -32,8 +32,6 @@ def omniglot(data_dir: str | Path, part: str) -> Source:
       The part, in the order of its characters, twenty images each; class names are "Alphabet/character".
 
     Raises:
-      ValueError: `data_dir` is no path; `part` is neither "background" nor "evaluation", or the file is damaged or
-        lacks an array.
       FileNotFoundError: `data_dir` does not contain the file.
     """
     check_path("data_dir", data_dir)

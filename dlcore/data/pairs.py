@@ -48,8 +48,6 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
 
     Raises:
       FileNotFoundError: the folder or one of its files is missing.
-      ValueError: the two languages are the same, a line is empty, a file is not UTF-8 or cannot be unpacked, or the two
-        files of a split differ in their number of lines.
     """
     folder = Path(folder)
     if source == target:
@@ -60,10 +58,7 @@ def multi30k(folder: str | Path, source: str = "de", target: str = "en") -> dict
     for split, stem in _MULTI30K.items():
         read = [_lines(folder, f"{stem}.{language}") for language in (source, target)]
         if len(read[0]) != len(read[1]):
-            raise ValueError(
-                f"{folder / stem}: {len(read[0]):,} lines of {source} and {len(read[1]):,} of {target}; "
-                "allowed: as many of each"
-            )
+            raise ValueError(f"{folder / stem}: {len(read[0]):,} and {len(read[1]):,} lines; allowed: as many of each")
         splits[split] = Sentences(*read, f"multi30k {source}-{target} ({split})")
     return splits
 
@@ -86,9 +81,7 @@ def pair_source(
       The pairs; `names` are the numbers of their lines, from 1.
     """
     if len(sentences.source) != len(sentences.target):
-        raise ValueError(
-            f"sentences: {len(sentences.source)} sources and {len(sentences.target)} targets; allowed: as many"
-        )
+        raise ValueError(f"sentences: {len(sentences.source)} and {len(sentences.target)}; allowed: as many of each")
     sides = [
         [vocabulary.encode(text) for text in texts]
         for vocabulary, texts in ((source, sentences.source), (target, sentences.target))

@@ -42,9 +42,6 @@ def list_parquet(path: str | Path, min_classes: int = 2, columns: tuple[str, str
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      MissingPackage: pyarrow is not installed.
-      ValueError: `path` is no path; `min_classes` is no whole number of at least 0; there is no .parquet file; one
-        cannot be read; a column is missing, unclear or of another type; or see `list_shards` and `sharded_images`.
     """
     check_path("path", path)
     check_whole_number("min_classes", min_classes, 0)
@@ -97,14 +94,9 @@ def _columns(shard: Path, schema: Any, columns: tuple[str, str] | None, needs_la
             raise ValueError(f"columns={name!r}: is not in {shard.name}; allowed: {', '.join(names)}")
     image, label = columns
     if not _is_image(schema.field(image).type):
-        raise ValueError(
-            f"columns={image!r}: is {schema.field(image).type} in {shard.name}; allowed: images, as bytes or as a "
-            "struct of bytes and path"
-        )
+        raise ValueError(f"columns={image!r}: {schema.field(image).type} in {shard.name}; allowed: images as bytes")
     if label is not None and not _is_label(schema.field(label).type):
-        raise ValueError(
-            f"columns={label!r}: is {schema.field(label).type} in {shard.name}; allowed: labels, as integers or strings"
-        )
+        raise ValueError(f"columns={label!r}: {schema.field(label).type} in {shard.name}; allowed: integers, strings")
     return image, label
 
 

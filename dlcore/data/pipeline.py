@@ -38,10 +38,6 @@ class Pipeline:
       transform: function (example, rng) -> example, run on the host: a dict of the arrays of one example without the
         batch axis (and its `index`), and a NumPy generator seeded by (seed, epoch, index), so that the result does not
         depend on the batch or the number of processes. None for none.
-
-    Raises:
-      ValueError: `source` is none, a number is not whole, the batch is larger than the source, the processes cannot
-        share it equally, `seed` is negative, or `process_index` is outside [0, process_count).
     """
 
     source: Source
@@ -285,13 +281,9 @@ def _order(length: int, seed: int, shuffle: bool, epoch: int) -> np.ndarray:
 
 def _share(batch_size: int, process_index: int, process_count: int) -> tuple[int, int]:
     check_shapes(process_index=(process_index, "int >= 0"), process_count=(process_count, "int >= 1"))
-    check_whole_number("batch_size", batch_size)
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}: out of range; allowed: at least 1")
+    check_whole_number("batch_size", batch_size, 1)
     if process_index >= process_count:
-        raise ValueError(
-            f"process_index={process_index}: out of range; allowed: in [0, process_count), which is {process_count}"
-        )
+        raise ValueError(f"{process_index=}: out of range; allowed: in [0, {process_count=})")
     if batch_size % process_count:
         raise ValueError(f"batch_size={batch_size}: invalid; allowed: a multiple of process_count {process_count}")
     count = batch_size // process_count

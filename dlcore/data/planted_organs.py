@@ -47,8 +47,7 @@ def planted_organs(
       A source of `image: [N, D, H, W, 1] float32`, each volume of mean 0 and deviation 1, and
       `semantic: [N, D, H, W] uint8`, an index into ORGANS. A voxel has the sides SPACING.
     """
-    if count < 1:
-        raise ValueError(f"count={count}: too small; allowed: at least 1")
+    check_shapes(count=(count, "int >= 1"))
     for side in size:
         check_whole_number("size", side)
     if len(size) != 3 or min(size) < _LEAST:

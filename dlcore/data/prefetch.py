@@ -25,9 +25,6 @@ class Prefetch(Iterator[tuple[int, Any]]):
       stop: step after the last one; None never ends.
       size: largest number of batches computed ahead, at least 1.
       put: function from the batch to the yielded value, called in the second thread, to move the batch to the device.
-
-    Raises:
-      ValueError: a number is not whole or negative, or `size` is below 1.
     """
 
     def __init__(
@@ -96,9 +93,6 @@ def prefetch(
 
     Returns:
       An iterator of (step, put(batch_at(step))).
-
-    Raises:
-      ValueError: a number is not whole or negative, or `size` is below 1.
     """
     return Prefetch(batch_at, start, stop, size, put)
 

@@ -61,10 +61,7 @@ def question_tokens(texts: Sequence[str], words: Words, length: int = _LONGEST) 
     """
     for text in texts:
         if unknown := words.unknown(text):
-            raise ValueError(
-                f"question={text!r}: {unknown[0]!r} is not among the {len(words.words)} words of the vocabulary; "
-                f"allowed: {', '.join(words.words)}"
-            )
+            raise ValueError(f"question={text!r}: {unknown[0]!r} is unknown; allowed: {', '.join(words.words)}")
         if not 1 <= (number := len(words.encode(text))) <= length:
             raise ValueError(f"question={text!r}: {number} words; allowed: 1 to {length}")
     return pad_sequences([words.encode(text) for text in texts], length, start=False, end=False)
@@ -102,8 +99,7 @@ def questions(count: int, seed: int = 0, *, size: int = 32, grid: int = 3) -> So
     """
     check_shapes(count=(count, ">= 0"))
     check_grid(size, grid)
-    if grid < 3:
-        raise ValueError(f"grid={grid}: too few cells for six shapes; allowed: at least 3")
+    check_shapes(grid=(grid, "int >= 3"))
     check_seed(seed)
     words = question_words()
     image = np.zeros((count, size, size, 3), np.uint8)

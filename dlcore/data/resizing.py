@@ -55,10 +55,7 @@ class ShortestEdge(NamedTuple):
         scale = min(self.shortest / min(height, width), self.longest / max(height, width))
         size = max(1, math.floor(height * scale)), max(1, math.floor(width * scale))
         if size[0] > self.canvas[0] or size[1] > self.canvas[1]:
-            raise ValueError(
-                f"canvas={self.canvas[0]},{self.canvas[1]}: an image of {height} by {width} becomes {size[0]} by "
-                f"{size[1]}; allowed: at least that"
-            )
+            raise ValueError(f"canvas={self.canvas}: an image becomes {size[0]} by {size[1]}; allowed: at least that")
         return size
 
     def fitted(self, height: int, width: int) -> "ShortestEdge":
@@ -70,9 +67,6 @@ class ShortestEdge(NamedTuple):
 
         Returns:
           The same resizing with a canvas whose sides are multiples of `STRIDE`.
-
-        Raises:
-          ValueError: the present canvas is smaller than the resized image.
         """
         size = self.size(height, width)
         return self._replace(canvas=(-(-size[0] // STRIDE) * STRIDE, -(-size[1] // STRIDE) * STRIDE))
@@ -85,9 +79,6 @@ class ShortestEdge(NamedTuple):
 
         Returns:
           (padded image [H, W, C] uint8, (height, width) of the part that is not padding).
-
-        Raises:
-          ValueError: the canvas is smaller than the resized image.
         """
         size = self.size(*image.shape[:2])
         canvas = np.zeros((*self.canvas, image.shape[2]), np.uint8)
@@ -100,9 +91,6 @@ def check_resize(value: str) -> None:
 
     Args:
       value: "stretch", or "shortest_edge:S,L" with 0 < S <= L.
-
-    Raises:
-      ValueError: the value is neither.
     """
     _read(value)
 
@@ -139,10 +127,7 @@ def shortest_edge(value: str, canvas: tuple[int, int] | None = None) -> Shortest
     if canvas is None:
         canvas = (-(-longest // STRIDE) * STRIDE,) * 2
     if min(canvas) < shortest or max(canvas) < longest:
-        raise ValueError(
-            f"canvas={canvas[0]},{canvas[1]}: too small for resize={value}; allowed: sides of at least {shortest}, one "
-            f"of at least {longest}"
-        )
+        raise ValueError(f"{canvas=}: too small for resize={value}; allowed: from {shortest}, one from {longest}")
     return ShortestEdge(shortest, longest, (canvas[0], canvas[1]))
 
 

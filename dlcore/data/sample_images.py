@@ -27,8 +27,6 @@ def sample_image(name: str, height: int, smallest: int = 1) -> np.ndarray:
 
     Raises:
       FileNotFoundError: `name` is neither one of SAMPLE_IMAGES nor a file.
-      ValueError: the file is no image or smaller than `smallest`, `height` is below 1, or the image would have more
-        than 67 million pixels.
     """
     from PIL import Image
 
@@ -45,15 +43,10 @@ def sample_image(name: str, height: int, smallest: int = 1) -> np.ndarray:
     else:
         raise FileNotFoundError(f"name={name!r}: no such file; allowed: {', '.join(SAMPLE_IMAGES)}, or an image file")
     if min(image.shape[:2]) < smallest:
-        raise ValueError(
-            f"name={name!r}: {image.shape[1]} x {image.shape[0]} pixels; allowed: at least {smallest} a side"
-        )
+        raise ValueError(f"name={name!r}: {image.shape[1]} x {image.shape[0]} pixels; allowed: from {smallest} a side")
     width = max(1, round(image.shape[1] * height / image.shape[0]))
     if width * height > _MOST_PIXELS:
-        raise ValueError(
-            f"name={name!r}: {image.shape[1]} x {image.shape[0]} pixels would become {width:,} x {height}; allowed: "
-            f"up to {_MOST_PIXELS:,} pixels, so a smaller height, or a picture less wide"
-        )
+        raise ValueError(f"name={name!r}: would become {width:,} x {height}; allowed: up to {_MOST_PIXELS:,} pixels")
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 

@@ -86,12 +86,9 @@ def scenes(
       The source.
     """
     if not 3 <= smallest <= largest < size:
-        raise ValueError(
-            f"smallest={smallest}, largest={largest}: no range; allowed: 3 <= smallest <= largest < {size}"
-        )
+        raise ValueError(f"{smallest=}, {largest=}: no range; allowed: 3 <= smallest <= largest < {size}")
     check_shapes(count=(count, ">= 0"), overlap=(overlap, "0 to 1"), empty=(empty, "0 to 1"))
-    if max_boxes < 1:
-        raise ValueError(f"max_boxes={max_boxes}: out of range; allowed: at least 1")
+    check_shapes(max_boxes=(max_boxes, "int >= 1"))
     image = np.zeros((count, size, size, 3), np.uint8)
     boxes = np.zeros((count, max_boxes, 4), np.float32)
     labels = np.full((count, max_boxes), -1, np.int32)
@@ -154,8 +151,7 @@ def scene_semantics(textures: np.ndarray, masks: np.ndarray, labels: np.ndarray)
     Returns:
       Class of each pixel [H, W] uint8, an index into (*STUFF, *SHAPES).
     """
-    check_shapes(textures=(textures, "H W"), masks=(masks, "M H W"))
-    check_shapes(labels=(labels, "L"))
+    check_shapes(textures=(textures, "H W"), masks=(masks, "M H W"), labels=(labels, "L"))
     if len(labels) < len(masks):
         raise ValueError(f"labels: {len(labels)} of them; allowed: at least {len(masks)}, one a mask")
     check_indices("textures", textures, len(STUFF), "textures")

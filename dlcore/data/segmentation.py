@@ -136,11 +136,6 @@ def segmentation_splits(
 
     Raises:
       FileNotFoundError: there is no such folder or .zip.
-      ValueError: `data_dir` is no path; there are no training pairs; an image lacks its mask or a mask its image; a
-        mask differs in size from its image, is in color or in a lossy format, or holds a number that is no class
-        (without classes.json: that no training mask holds); the training masks hold fewer than two classes, or, without
-        classes.json, numbers with gaps; a folder beside the split folders is no split; or sizes differ and `image_size`
-        is None. The message names the file.
     """
     check_path("data_dir", data_dir)
     path = Path(data_dir)
@@ -207,10 +202,7 @@ def _classes_seen(
     least = 2 if split == "train" else 1
     if (counts > 0).sum() < least:
         if size is not None and len(np.setdiff1d(table.classes[values], [VOID])) >= least:
-            raise ValueError(
-                f"image_size={','.join(map(str, size))}: masks of this size hold no more than {(counts > 0).sum()} "
-                f"classes of {split}; allowed: a size at which {least} or more are left"
-            )
+            raise ValueError(f"image_size={size}: leaves {(counts > 0).sum()} classes of {split}; allowed: {least}")
         raise ValueError(_one_class(data_dir, values, split))
     missing = [name for name, count in zip(names, counts, strict=True) if not count]
     return (f"{source.name or split}: classes without a pixel: {_listed(missing)}",) if missing else ()
@@ -353,9 +345,7 @@ def _pairs(path: Path) -> _Content:
         key = str(PurePosixPath(*parts[:kind], *parts[kind + 1 :]).with_suffix(""))
         group = groups.setdefault(split_by_name[name], {"images": {}, "masks": {}})[parts[kind].lower()]
         if key in group:
-            raise ValueError(
-                f"{path}: {group[key]} and {name} have the same name; allowed: one image and one mask of a name"
-            )
+            raise ValueError(f"{path}: {group[key]} and {name} have the same name; allowed: one of a name")
         group[key] = name
     pairs: dict[str, list[_Pair]] = {}
     for split, group in groups.items():
@@ -510,10 +500,7 @@ def _decoded(pair: _Pair, size: tuple[int, int] | None, table: _Table) -> _Row:
     inside = (values >= 0) & (values <= 255)
     classes = np.where(inside, table.classes[np.where(inside, values, 0).astype(np.uint8)], -1)
     if (classes < 0).any():
-        raise ValueError(
-            f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}; the mask holds "
-            f"{_listed(class_ids)}"
-        )
+        raise ValueError(f"{pair.mask}: value {values[classes < 0][0]}; allowed: {table.allowed}")
     labels, original_size = classes.astype(np.uint8), image.shape[:2]
     if size is not None and image.shape[:2] != size:
         image = stretch_image(image, size)

@@ -84,8 +84,7 @@ def sentiment_sentences(count: int, seed: int = 0) -> Source:
       A source of `text: [N, LENGTH] int32` (w1 .. wn and <pad>), `length: [N] int32` (n, the number of words) and
       `label: [N] int32` (1 for praise, 0 for blame).
     """
-    if count < 1:
-        raise ValueError(f"count={count}: no sentences; allowed: at least 1")
+    check_shapes(count=(count, "int >= 1"))
     check_seed(seed)
     token = {word: i for i, word in enumerate(WORDS)}
     text, length, label = np.zeros((count, LENGTH), np.int32), np.zeros(count, np.int32), np.zeros(count, np.int32)

@@ -56,8 +56,7 @@ def check_grid(size: int, grid: int) -> None:
       size: side of the image in pixels.
       grid: cells in a row and in a column.
     """
-    if grid < 2:
-        raise ValueError(f"grid={grid}: too few cells; allowed: at least 2")
+    check_shapes(grid=(grid, "int >= 2"))
     if size < 8 * grid:
         raise ValueError(f"size={size}: a cell is narrower than 8 pixels; allowed: at least {8 * grid}")
 
@@ -152,8 +151,7 @@ def paint(
     """
     check_choice("shape", shape, SHAPES)
     check_pair("center", center)
-    check_shapes(canvas=(canvas, "H W 3"), color=(color, "3"), center=(center, "2 finite"))
-    check_shapes(radius=(radius, "> 0"))
+    check_shapes(canvas=(canvas, "H W 3"), color=(color, "3"), center=(center, "2 finite"), radius=(radius, "> 0"))
     check_shapes(radius=(radius, "finite"))
     height, width = canvas.shape[:2]
     dx, dy = np.arange(width) + 0.5 - center[0], np.arange(height) + 0.5 - center[1]

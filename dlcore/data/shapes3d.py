@@ -73,8 +73,6 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
       in the unit sphere.
 
     Raises:
-      ValueError: `data_dir` is no path; the split is unknown, the folder holds several .npz of it, `num_points` is
-        below 1 or above that of the .npz, a mesh is damaged, a point is not finite, or a label has no class.
       FileNotFoundError: the folder holds neither a .npz nor .off files of the split.
     """
     check_path("data_dir", data_dir)
@@ -90,10 +88,7 @@ def modelnet(data_dir: str | Path, split: str, num_points: int | None = None, se
         return _modelnet_file(files[0], split, num_points)
     paths = sorted(root.glob(f"*/{split}/*.off"))
     if not paths:
-        raise FileNotFoundError(
-            f"data_dir={str(data_dir)!r}: no ModelNet; allowed: a folder with modelnet10_{split}.npz, or with "
-            f"CLASS/{split}/NAME.off"
-        )
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no ModelNet; allowed: .npz or CLASS/{split}/NAME.off")
     classes = sorted({path.parts[-3] for path in root.glob("*/*/*.off")})
     names = [f"{path.parts[-3]}/{path.stem}" for path in paths]
     label = [classes.index(path.parts[-3]) for path in paths]
@@ -137,8 +132,6 @@ def shapenet(
       are SYNSET/MODEL.
 
     Raises:
-      ValueError: `data_dir` is no path; `num_points` is no whole number of at least 1, the folder lacks a synset, or a
-        mesh is damaged.
       FileNotFoundError: the folder holds no models.
     """
     check_path("data_dir", data_dir)
@@ -148,9 +141,7 @@ def shapenet(
     root = Path(data_dir)
     files = sorted([*root.glob("*/*/models/model_normalized.obj"), *root.glob("*/*/model.obj")])
     if not files:
-        raise FileNotFoundError(
-            f"data_dir={str(data_dir)!r}: no ShapeNet; allowed: a folder with SYNSET/MODEL/models/model_normalized.obj"
-        )
+        raise FileNotFoundError(f"data_dir={str(data_dir)!r}: no ShapeNet; allowed: SYNSET/MODEL/models/*.obj")
     ids = [path.relative_to(root).parts[:2] for path in files]
     taxonomy = root / "taxonomy.json"
     taxonomy_entries = _read_list(taxonomy, ("synsetId", "name")) if taxonomy.is_file() else []
@@ -226,8 +217,6 @@ def pix3d(data_dir: str | Path, categories: tuple[str, ...] | None = None) -> li
 
     Raises:
       FileNotFoundError: the index, or a file that it names, does not exist.
-      ValueError: `data_dir` is no path; the index has no such category, or an entry lacks a field or has a matrix of
-        another shape.
     """
     check_path("data_dir", data_dir)
     root = Path(data_dir)

@@ -57,8 +57,6 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; there is no shard; the name of one has no split, while others have one, or has
-        several; or there is no training split.
     """
     check_path("path", path)
     path, allowed = Path(path), " or ".join(endings)
@@ -75,14 +73,9 @@ def list_shards(path: str | Path, endings: Sequence[str]) -> dict[str, list[Path
     if set(split_names) <= {"train", "training"}:
         return {"all": shards}
     if other := [shard for shard in shards if names[shard] is None]:
-        raise ValueError(
-            f"path={str(path)!r}: {other[0].relative_to(path)} is of no split, and others are of "
-            f"{', '.join(split_names)}; allowed: folders or words of the files' names from {allowed_names()}"
-        )
+        raise ValueError(f"path={str(path)!r}: {other[0].relative_to(path)} is of no split; allowed: {allowed_names()}")
     if "train" not in map(split_of, split_names):
-        raise ValueError(
-            f"path={str(path)!r}: holds {', '.join(split_names)} and no training split; allowed: 'train', too"
-        )
+        raise ValueError(f"path={str(path)!r}: {', '.join(split_names)} and no training split; allowed: 'train', too")
     splits = {
         split: [shard for shard in shards if split_of(names[shard] or "") == split]
         for split in ("train", "valid", "test")
@@ -135,9 +128,7 @@ def sharded_images(
             raise ValueError(f"path={str(path)!r}: two classes are called {twice[0]!r}; allowed: each name once")
         number = {name: label for label, name in enumerate(names)} | {label: label for label in range(len(names))}
         if len(names) < min_classes:
-            raise ValueError(
-                f"path={str(path)!r}: has {len(names)} class, {', '.join(names)}; allowed: at least {min_classes}"
-            )
+            raise ValueError(f"path={str(path)!r}: has {len(names)} class; allowed: at least {min_classes}")
     for record in all_records:
         if record.label not in number:
             raise ValueError(

@@ -67,8 +67,7 @@ def solid_images(
     if count < 1 or size < 8 or num_points < 1:
         allowed = "count and num_points of at least 1, size of at least 8"
         raise ValueError(f"count={count}, size={size}, num_points={num_points}: too small; allowed: {allowed}")
-    if grid < 0:
-        raise ValueError(f"grid={grid}: negative; allowed: 0 for none, or cells along each axis")
+    check_shapes(grid=(grid, "int >= 0"))
     if not kinds:
         raise ValueError(f"kinds={kinds}: none; allowed: one or more of {', '.join(IMAGE_SOLIDS)}")
     if unknown := [kind for kind in kinds if kind not in IMAGE_SOLIDS]:

@@ -48,8 +48,7 @@ def revolve_profile(profile: np.ndarray, segments: int) -> tuple[np.ndarray, np.
     check_shapes(profile=(profile, "K 2"))
     profile = np.asarray(profile, float)
     radius, height = profile.T
-    if segments < 3:
-        raise ValueError(f"segments={segments}: too few; allowed: at least 3")
+    check_shapes(segments=(segments, "int >= 3"))
     if len(profile) < 3 or max(abs(radius[0]), abs(radius[-1])) > 1e-9 or (radius[1:-1] <= 0).any():
         raise ValueError(f"profile={profile.tolist()}: not closed; allowed: radius 0 at both ends, above 0 between")
     angle = 2 * np.pi * (np.arange(segments) + 0.5) / segments
@@ -82,10 +81,7 @@ def torus_mesh(tube: float = 0.4, segments: int = 24, sides: int = 12) -> tuple[
       (vertices [segments * sides, 3] float32, faces [F, 3] int32), closed, normals outward.
     """
     if not 0 < tube < 1 or min(segments, sides) < 3:
-        raise ValueError(
-            f"tube={tube}, segments={segments}, sides={sides}: no torus; allowed: 0 < tube < 1, segments and sides of "
-            "at least 3"
-        )
+        raise ValueError(f"{tube=}, {segments=}, {sides=}: no torus; allowed: 0 < tube < 1, from 3 and from 3")
     i, j = np.meshgrid(np.arange(segments), np.arange(sides), indexing="ij")
     a, b = 2 * np.pi * i / segments, 2 * np.pi * j / sides
     ring = 1 + tube * np.cos(b)
@@ -108,9 +104,6 @@ def solid_mesh(kind: str, rng: np.random.Generator | None = None) -> tuple[np.nd
 
     Returns:
       (vertices [V, 3] float32, faces [F, 3] int32), closed, normals outward.
-
-    Raises:
-      ValueError: `kind` is unknown.
     """
     return posed_solid_mesh(kind, rng)[:2]
 

@@ -124,9 +124,7 @@ def occupancy_grid(solid: Solid, resolution: int, half_side: float = 1.0) -> np.
       [R, R, R] bool with axes (x, y, z), True where occupied.
     """
     check_shapes(half_side=(half_side, "> 0"))
-    check_shapes(half_side=(half_side, "finite"))
-    if resolution < 1:
-        raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
+    check_shapes(half_side=(half_side, "finite"), resolution=(resolution, "int >= 1"))
     middle = ((np.arange(resolution) + 0.5) * 2 / resolution - 1) * half_side
     return solid.signed_distance(np.stack(np.meshgrid(middle, middle, middle, indexing="ij"), -1)) <= 0
 
@@ -151,8 +149,7 @@ def surface_points(solid: Solid, count: int, rng: np.random.Generator) -> tuple[
     Returns:
       (points [count, 3], normals [count, 3] outward), float32.
     """
-    if count < 1:
-        raise ValueError(f"count={count}: no points; allowed: at least 1")
+    check_shapes(count=(count, "int >= 1"))
     samples = np.zeros((0, 3))
     while len(samples) < count:
         points = rng.uniform(-1, 1, (16384, 3)) + solid.center

@@ -39,11 +39,6 @@ class Source:
         the data; None if examples are known by position only.
       sizes: [N] int, size of each example's file in bytes; None if there are no files.
       keypoint_names: names of an object's keypoints; empty if the data has none.
-
-    Raises:
-      ValueError: `arrays` are no dict, `class_names` a text, the arrays, names and sizes differ in length, one is
-        called `index`, there is neither an array nor a length, a label in memory has no class name, or images that are
-        no uint8 have numbers of pixels, up to 255.
     """
 
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
@@ -63,30 +58,24 @@ class Source:
         for key, value in self.arrays.items():
             if not getattr(value, "shape", ()) or not hasattr(value, "dtype"):
                 raise ValueError(f"arrays: {key} is {type(value).__name__}; allowed: arrays [N, ...]")
-        if self.length is not None:
-            check_whole_number("length", self.length)
         lengths = {key: len(value) for key, value in self.arrays.items()}
         if "index" in lengths:
             raise ValueError("arrays: 'index' is reserved for the position of an example; allowed: other names")
         if self.length is None and not lengths:
             raise ValueError("length=None: unknown without arrays; allowed: the number of examples")
-        length = next(iter(lengths.values())) if self.length is None else int(self.length)
-        if length < 0:
-            raise ValueError(f"length={length}: negative; allowed: 0 or more")
+        length = next(iter(lengths.values())) if self.length is None else self.length
+        check_whole_number("length", length, 0)
         if any(n != length for n in lengths.values()):
             raise ValueError(f"arrays: leading lengths {lengths}; allowed: {length} for each array")
         for name in ("names", "sizes"):
             value = getattr(self, name)
-            if value is None:
-                continue
-            if not hasattr(value, "__len__") or isinstance(value, str):
-                raise ValueError(f"{name}={value!r}: no array; allowed: {length} of them, one an example")
-            if len(value) != length:
-                raise ValueError(f"{name}: {len(value)} of them; allowed: {length}, one an example")
+            is_list = hasattr(value, "__len__") and not isinstance(value, str)
+            if value is not None and not (is_list and len(value) == length):
+                raise ValueError(f"{name}={value!r:.60}: not one an example; allowed: {length} of them")
         self._check_labels()
         self._check_images()
         object.__setattr__(self, "arrays", dict(self.arrays))
-        object.__setattr__(self, "length", length)
+        object.__setattr__(self, "length", int(length))
         object.__setattr__(self, "class_names", tuple(self.class_names))
         object.__setattr__(self, "notes", tuple(self.notes))
 
@@ -112,9 +101,7 @@ class Source:
             return
         largest = float(np.nanmax(images[:_NUM_CHECKED_IMAGES], initial=0))
         if largest > _LARGEST_FLOAT:
-            raise ValueError(
-                f"image: {images.dtype} up to {largest:g}; allowed: uint8, or floats in [0, 1], image / 255"
-            )
+            raise ValueError(f"image: {images.dtype} up to {largest:g}; allowed: uint8, or floats in [0, 1]")
 
     def _check_labels(self) -> None:
         """Refuse labels beyond the class names; a negative one may stand for none."""
@@ -127,10 +114,8 @@ class Source:
                 value = np.ravel(labels)[fractions.argmax()]
                 raise ValueError(f"{key}={value:g}: no class; allowed: 0 to {count - 1}, of {count} class_names")
             if np.issubdtype(labels.dtype, np.integer) and labels.max() >= count:
-                position = ", ".join(map(str, np.unravel_index(labels.argmax(), labels.shape)))
-                raise ValueError(
-                    f"{key}[{position}]={labels.max()}: has no name; allowed: 0 to {count - 1}, of {count} class_names"
-                )
+                at = list(map(int, np.unravel_index(labels.argmax(), labels.shape)))
+                raise ValueError(f"{key}{at}={labels.max()}: has no name; allowed: 0 to {count - 1}, of class_names")
 
     def __len__(self) -> int:
         return self.length or 0
@@ -210,9 +195,7 @@ class Source:
         Returns:
           A new source of the first min(n, N) examples.
         """
-        check_whole_number("n", n)
-        if n < 0:
-            raise ValueError(f"n={n}: negative; allowed: 0 or more")
+        check_whole_number("n", n, 0)
         return self.subset(slice(n))
 
 
@@ -237,9 +220,7 @@ def join(first: Source, second: Source) -> Source:
     for key, value in first.arrays.items():
         here, there = np.shape(value)[1:], np.shape(second.arrays[key])[1:]
         if here != there:
-            raise ValueError(
-                f"second={second.name!r}: an example's {key} is {list(there)}; allowed: {list(here)}, as in the first"
-            )
+            raise ValueError(f"second={second.name!r}: {key} of {list(there)}; allowed: {list(here)}, as in the first")
     arrays = {key: concatenate(value, second.arrays[key]) for key, value in first.arrays.items()}
     fields = {
         key: None if a is None or b is None else np.concatenate([a, b])
@@ -267,9 +248,7 @@ def concatenate(first: Any, second: Any) -> Any:
             "or both on disk, by the same memory limit"
         )
     if np.shape(first)[1:] != np.shape(second)[1:] or not np.ndim(first) or not np.ndim(second):
-        raise ValueError(
-            f"second.shape={np.shape(second)}: other examples; allowed: [M, ...] of those of {np.shape(first)}"
-        )
+        raise ValueError(f"second.shape={np.shape(second)}: other examples; allowed: [M, ...] of {np.shape(first)}")
     return first.concatenate(second) if hasattr(first, "concatenate") else np.concatenate([first, second])
 
 
@@ -311,9 +290,7 @@ def check_seed(seed: int) -> int:
     Returns:
       The seed.
     """
-    check_whole_number("seed", seed)
-    if seed < 0:
-        raise ValueError(f"seed={seed}: negative; allowed: 0 or more")
+    check_whole_number("seed", seed, 0)
     return int(seed)
 
 

@@ -43,6 +43,4 @@ def check_one_name(names: Iterable[str], where: str) -> None:
     folder_of_split: dict[str | None, str] = {}
     for name in sorted(names):
         if (other := folder_of_split.setdefault(split_of(name), name)) != name:
-            raise ValueError(
-                f"{where}: {other!r} and {name!r} are both the {split_of(name)} split; allowed: one of them"
-            )
+            raise ValueError(f"{where}: {other!r} and {name!r} are both the {split_of(name)} split; allowed: one")

@@ -48,9 +48,6 @@ class StreamedImages:
       orient: whether to rotate images by their EXIF orientation.
       skippable: whether the data may be loaded with `skip_bad`, which errors then suggest.
       workers: threads that decode.
-
-    Raises:
-      ValueError: `size` is no size, `channels` neither 1 nor 3, or `crop` or `crop_pct` is out of range.
     """
 
     read: Callable[[int], bytes] = field(repr=False)
@@ -100,7 +97,6 @@ class StreamedImages:
 
         Raises:
           IndexError: a position is out of range, or `idx` indexes more than the first axis.
-          ValueError: an image cannot be read; the message names it.
         """
         if isinstance(idx, tuple) or idx is Ellipsis:
             raise IndexError(f"idx={idx}: images on disk have one axis to index; allowed: an int, ints or a slice")
@@ -117,9 +113,6 @@ class StreamedImages:
 
         Returns:
           [B, H, W, C] uint8.
-
-        Raises:
-          ValueError: an image cannot be read; the message names it.
         """
 
         def generator(i: int) -> np.random.Generator:
@@ -259,10 +252,7 @@ def random_crops(source: Source, area: tuple[float, float] = (0.08, 1.0)) -> Sou
     _check_area("area", area)
     images = streamed_images(source)
     if images is None:
-        raise ValueError(
-            f"source={source.name!r}: its images are in memory; allowed: images on disk (those in memory are cropped "
-            "on the device)"
-        )
+        raise ValueError(f"source={source.name!r}: its images are in memory; allowed: images on disk")
     return replace(source, arrays={**source.arrays, "image": replace(images, crop=area)})
 
 

@@ -57,8 +57,7 @@ def strings(task: str, count: int, seed: int = 0, *, length: tuple[int, int] = (
     check_choice("task", task, STRING_TASKS)
     if not 1 <= low <= high:
         raise ValueError(f"length={low},{high}: no range; allowed: 1 <= low <= high")
-    if vocabulary < 1:
-        raise ValueError(f"vocabulary={vocabulary}: too small; allowed: at least 1")
+    check_shapes(vocabulary=(vocabulary, "int >= 1"))
     check_seed(seed)
     samples = []
     for i in range(count):

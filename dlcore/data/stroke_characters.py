@@ -40,10 +40,7 @@ def stroke_characters(classes: range, per_class: int = 20, size: int = 16) -> So
     """
     sets = np.array(list(itertools.combinations(range(len(LINES)), STROKES)))
     if not classes or min(classes) < 0 or max(classes) >= len(sets) or per_class < 1:
-        raise ValueError(
-            f"classes={classes}, per_class={per_class}: out of range; allowed: classes from 0 to {len(sets) - 1}, "
-            "per_class of at least 1"
-        )
+        raise ValueError(f"{classes=}, {per_class=}: out of range; allowed: 0 to {len(sets) - 1}, from 1")
     if size < 8:
         raise ValueError(f"size={size}: too small; allowed: at least 8")
     strokes = np.random.default_rng(check_seed(0)).permutation(sets)[list(classes)]

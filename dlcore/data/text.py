@@ -75,10 +75,7 @@ class Vocabulary(NamedTuple):
         text = unicodedata.normalize("NFC", text)
         for position, character in enumerate(text):
             if character not in index:
-                raise ValueError(
-                    f"text: {character!r} at position {position} is not among the {len(index)} characters of the "
-                    "vocabulary"
-                )
+                raise ValueError(f"text: {character!r} at position {position}: unknown; allowed: {len(index)} others")
         return np.array([index[c] for c in text], np.uint8 if len(index) <= 256 else np.int32)
 
     def decode(self, tokens: Iterable[int]) -> str:
@@ -116,7 +113,6 @@ def load_text(name: str, data_dir: str | Path | None = None) -> str:
       The text.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is missing, or the file is empty or not in UTF-8.
       FileNotFoundError: the file does not exist.
     """
     check_choice("dataset", name, TEXTS)
@@ -147,9 +143,6 @@ def read_lines(path: Path, argument: str) -> list[str]:
 
     Returns:
       The lines, without their ends; blank ones too.
-
-    Raises:
-      ValueError: the file is not in UTF-8.
     """
     text = read_utf8(path, argument)
     return text.removesuffix("\n").split("\n") if text else []
@@ -254,8 +247,7 @@ def streams(tokens: np.ndarray, count: int, name: str = "text", whole: bool = Fa
     _check_text(tokens)
     check_whole_number("count", count)
     transitions = len(tokens) - 1
-    if count < 1:
-        raise ValueError(f"count={count}: no stream; allowed: 1 or more")
+    check_shapes(count=(count, "int >= 1"))
     length = -(-transitions // count) if whole else transitions // count
     if length < 1 or (whole and (count - 1) * length >= transitions):
         most = max(1, -(-transitions // length)) if length else max(0, transitions)
@@ -318,9 +310,7 @@ def training_windows(tokens: np.ndarray, length: int, name: str = "text") -> Sou
       The source. The last row ends with the text; a text of at most 2 T tokens gives one row, as long as the text.
     """
     _check_text(tokens)
-    check_whole_number("length", length)
-    if length < 1:
-        raise ValueError(f"length={length}: no window; allowed: at least 1")
+    check_whole_number("length", length, 1)
     if len(tokens) <= length:
         raise ValueError(f"length={length}: {name} has {len(tokens)} tokens; allowed: fewer than these")
     size = min(2 * length, len(tokens))

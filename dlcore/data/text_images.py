@@ -99,10 +99,7 @@ def text_images(
         left, top, right, bottom = fonts[key].getbbox(text)
         slack = width - (right - left), height - (bottom - top)
         if min(slack) < 0:
-            raise ValueError(
-                f"size={size}: {text!r} is {right - left} x {bottom - top} pixels in {key[0]} {points}; "
-                "allowed: a size that all strings fit into"
-            )
+            raise ValueError(f"{size=}: {text!r} is {right - left} x {bottom - top} pixels; allowed: room for all")
         x, y = rng.integers(slack[0] + 1), rng.integers(slack[1] + 1)
         image = Image.new("RGB", (width, height), tuple(map(int, background)))
         ImageDraw.Draw(image).text((x - left, y - top), text, tuple(map(int, color)), font=fonts[key])

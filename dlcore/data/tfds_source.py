@@ -68,7 +68,6 @@ def tfds_sources(
       Split -> source: those of "train", "valid" and "test" that exist; "all" if the data set has only one split.
 
     Raises:
-      ValueError: `name` is unknown, `data_dir` is None, or `limit_bytes` negative.
       FileNotFoundError: the data set is not prepared in `data_dir`.
     """
     check_range("limit_bytes", limit_bytes, 0)
@@ -121,8 +120,6 @@ def tfds_source(
 
     Raises:
       FileNotFoundError: the data is not prepared; the message shows the command that prepares it.
-      ValueError: `data_dir` is no path; `limit_bytes` is negative, there is no such split, it has no image with a class
-        label, or `workers` is None and the data must be streamed or `image_size` is given.
     """
     check_path("data_dir", data_dir)
     check_range("limit_bytes", limit_bytes, 0)
@@ -158,7 +155,6 @@ def tfds_splits(name: str, data_dir: str | Path) -> tuple[str, ...]:
       Their names.
 
     Raises:
-      ValueError: `data_dir` is no path.
       FileNotFoundError: the data set is not prepared.
     """
     check_path("data_dir", data_dir)

@@ -36,8 +36,6 @@ class TokenRows:
       dtype: dtype of the numbers.
 
     Raises:
-      ValueError: the part has fewer than `size` tokens, the file holds no numbers of this dtype, or `size`, `stride` or
-        `part` is out of range.
       FileNotFoundError: there is no such file.
     """
 
@@ -100,8 +98,6 @@ def token_rows(
       The source; its rows are uint16 for a file of uint16, else int32.
 
     Raises:
-      ValueError: `path` is no path; the part has fewer than `size` tokens, the file holds no numbers of this dtype,
-        `size`, `stride` or `part` is out of range, or a token is not in the vocabulary.
       FileNotFoundError: there is no such file.
     """
     check_path("path", path)

@@ -79,8 +79,6 @@ def read_video_dataset(name: str, root: str | Path, fold: int = 1) -> VideoDatas
       The annotations; `notes` counts the missing videos.
 
     Raises:
-      ValueError: `root` is no path; the name is unknown, `fold` is out of range, a list has another format than the
-        module's docstring says or names an unknown class, or no video of a split exists.
       FileNotFoundError: a list does not exist.
     """
     check_path("root", root)
@@ -251,9 +249,7 @@ def _moments_in_time(root: Path) -> VideoDataset:
         path = root / f"{part}Set.csv"
         rows = list(csv.reader(_lines(path)))
         if short := [row for row in rows if len(row) < 2]:
-            raise ValueError(
-                f"path={str(path)!r}: {short[0][0][:60]!r} is no such line; allowed: CLASS/CLIP.mp4,CLASS,..."
-            )
+            raise ValueError(f"path={str(path)!r}: {short[0][0][:60]!r}; allowed: CLASS/CLIP.mp4,CLASS,...")
         listed = [row[:2] for row in rows]
         splits[split] = [
             VideoAnnotation(root / part / file, file, (_index(path, number, name),)) for file, name in listed

@@ -85,8 +85,6 @@ def open_video(path: str | Path) -> VideoFile:
 
     Raises:
       FileNotFoundError: there is no such file or folder.
-      ValueError: `path` is no path; it is no video, has no frame, a frame rate of 0, or frames of two sizes.
-      MissingPackage: it is a video file, and PyAV is not installed.
     """
     check_path("path", path)
     path = Path(path)
@@ -96,9 +94,7 @@ def open_video(path: str | Path) -> VideoFile:
         return _open_folder(path)
     ending = path.suffix.lower()
     if ending not in VIDEO_EXTENSIONS + ANIMATIONS:
-        raise ValueError(
-            f"path={str(path)!r}: no video; allowed: {', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}, or a folder of frames"
-        )
+        raise ValueError(f"path={str(path)!r}: no video; allowed: a folder, {', '.join(VIDEO_EXTENSIONS + ANIMATIONS)}")
     if ending in VIDEO_EXTENSIONS:
         require("av", what=f"reading {ending} videos")
     try:
@@ -143,11 +139,6 @@ def read_frames(path: str | Path, frames: np.ndarray, size: tuple[int, int] | No
 
     Returns:
       Frames [T, H, W, 3] uint8.
-
-    Raises:
-      ValueError: `path` is no path; `size` is no size, a frame cannot be decoded, an index is out of range, or the
-        frames differ in size and `size` is None.
-      MissingPackage: it is a video file, and PyAV is not installed.
     """
     check_path("path", path)
     size = None if size is None else target_size(size, "size")
@@ -181,9 +172,7 @@ def _open_folder(path: Path) -> VideoFile:
 
     files = frame_files(path)
     if not files:
-        raise ValueError(
-            f"path={str(path)!r}: holds no frame; allowed: a folder of images, {', '.join(IMAGE_EXTENSIONS)}"
-        )
+        raise ValueError(f"path={str(path)!r}: holds no frame; allowed: {', '.join(IMAGE_EXTENSIONS)}")
     first = None
     for file in files:
         try:
@@ -193,10 +182,7 @@ def _open_folder(path: Path) -> VideoFile:
             raise ValueError(f"path={str(file)!r}: cannot be read as a frame ({error}); allowed: images") from error
         first = size if first is None else first
         if size != first:
-            raise ValueError(
-                f"path={str(file)!r}: {size[0]} by {size[1]} pixels, {files[0].name} {first[0]} by {first[1]}; "
-                "allowed: frames of one size in a video"
-            )
+            raise ValueError(f"path={str(file)!r}: {size} pixels; allowed: {first}, as {files[0].name} has")
     return VideoFile(str(path), len(files), None, first)
 
 

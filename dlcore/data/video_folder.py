@@ -78,7 +78,6 @@ def list_videos(path: str | Path) -> list[Path]:
 
     Raises:
       FileNotFoundError: `path` does not exist.
-      ValueError: `path` is no path; the folder holds no video.
     """
     check_path("path", path)
     path = Path(path)
@@ -105,9 +104,6 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
 
     Raises:
       FileNotFoundError: the folder does not exist.
-      ValueError: `root` is no path; the folder is one video or holds no video, fewer than two classes, a class without
-        videos, videos outside class folders, a class that train lacks, or a folder beside the split folders that is no
-        split.
     """
     check_path("root", root)
     root = Path(root)
@@ -119,10 +115,7 @@ def list_classes(root: str | Path) -> tuple[dict[str, list[LabeledVideo]], tuple
         groups = {"all": root}
     else:
         if unused := sorted(folder.name for folder in folders if folder.name not in splits):
-            raise ValueError(
-                f"path={str(root)!r}: folder {unused[0]!r} beside {', '.join(sorted(splits))} is no split; allowed: "
-                f"{allowed_names()}"
-            )
+            raise ValueError(f"path={str(root)!r}: folder {unused[0]!r} is no split; allowed: {allowed_names()}")
         check_one_name(splits, f"path={str(root)!r}")
         groups = {split: root / name for name, split in sorted(splits.items())}
         if "train" not in groups:
@@ -175,12 +168,6 @@ def labeled_clips(
 
     Returns:
       The source, of one clip per video; a note says how many videos are shorter than a clip, and what is done.
-
-    Raises:
-      ValueError: a number is out of range; a video cannot be read, has no frame or frames of two sizes; a clip is
-        longer than its video and `short` is "error"; `frame_rate` is not above 0; or a folder of frames, which has no
-        times, is given with `frame_rate` or as a part in seconds.
-      MissingPackage: there are video files, and PyAV is not installed.
     """
     check_choice("short", short, Short)
     check_whole_number("length", length, 1)
@@ -196,9 +183,7 @@ def labeled_clips(
     opened, frames, strides, is_resampled = [files[str(video.path)] for video in videos], [], [], False
     for video, file in zip(videos, opened, strict=True):
         if file.frame_rate is None and (frame_rate is not None or video.seconds is not None):
-            raise ValueError(
-                f"frame_rate={frame_rate}: {video.name} is a folder of frames, which has no times; allowed: a stride"
-            )
+            raise ValueError(f"{frame_rate=}: {video.name} is a folder, which has no times; allowed: a stride")
         part, step, by_time = _frames_of(file, video.seconds, frame_rate)
         frames.append(part)
         is_resampled |= by_time
@@ -289,9 +274,7 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
             continue
         classes[path.name] = _below(path)
         if not classes[path.name]:
-            raise ValueError(
-                f"path={str(path)!r}: class {path.name!r} has no clips; allowed: a video in each class folder"
-            )
+            raise ValueError(f"path={str(path)!r}: class {path.name!r} has no clips; allowed: a video a class")
     if loose:
         raise ValueError(f"path={str(folder)!r}: {loose[0]!r} lies in no class folder; allowed: one folder a class")
     return classes

@@ -24,7 +24,7 @@ from dlcore.choices import check_path, is_whole_number
 from dlcore.data.augment.examples import VOID
 from dlcore.data.planted_organs import standardize
 from dlcore.data.source import Source
-from dlcore.data.split_names import allowed_names, check_one_name, split_of
+from dlcore.data.split_names import check_one_name, split_of
 from dlcore.extras import require
 from dlcore.json_content import parse_json
 from dlcore.models.weight_files import read_npz
@@ -92,7 +92,6 @@ def list_volumes(path: Path) -> list[Path]:
       The paths, sorted.
 
     Raises:
-      ValueError: `path` is no path.
       FileNotFoundError: there is no such file, or the folder holds no volume.
     """
     check_path("path", path)
@@ -117,11 +116,6 @@ def load_volume(path: str | Path, key: str = "image") -> Volume:
 
     Returns:
       The volume, with its values as the file scales them.
-
-    Raises:
-      ValueError: `path` is no path; the file cannot be read, has no spacing, another number of axes, or values that are
-        no finite real numbers; the message names it.
-      MissingPackage: the file is NIfTI, and nibabel is not installed.
     """
     check_path("path", path)
     path = Path(path)
@@ -192,10 +186,6 @@ def save_labels(path: str | Path, labels: np.ndarray, scan: str | Path) -> Path:
 
     Returns:
       The file, .nii.gz or .npy.
-
-    Raises:
-      ValueError: the labels are not [D, H, W] of whole numbers from 0 to 255, or the scan cannot be read.
-      MissingPackage: the scan is NIfTI, and nibabel is not installed.
     """
     check_shapes(labels=(labels, "D H W"))
     check_indices("labels", labels, 256, "labels of 8 bits")
@@ -308,10 +298,6 @@ def volume_splits(
 
     Raises:
       FileNotFoundError: there is no such folder.
-      ValueError: `data_dir` is no path; a file cannot be read or has no spacing; a scan lacks its labels, or labels
-        their scan; sizes or numbers of channels differ; labels are no classes; or there are no training scans. The
-        message names the file.
-      MissingPackage: files are NIfTI, and nibabel is not installed.
     """
     check_path("data_dir", data_dir)
     root = Path(data_dir)
@@ -323,10 +309,7 @@ def volume_splits(
         check_one_name(names, f"data_dir={str(data_dir)!r}")
         folders = {str(split_of(name)): root / name for name in names}
     if "train" not in folders:
-        raise ValueError(
-            f"data_dir={str(data_dir)!r}: holds no training scans; allowed: images/ and labels/, or folders of splits "
-            f"({allowed_names()}) with these two in each"
-        )
+        raise ValueError(f"data_dir={str(data_dir)!r}: holds no training scans; allowed: images/ and labels/")
     pairs = {split: _load_pairs(folder, root) for split, folder in folders.items()}
     names = _class_names(root, pairs)
     sides = np.median([pair.spacing for pair in pairs["train"]], 0) if spacing is None else check_spacing(spacing)
@@ -369,16 +352,11 @@ def _load_pairs(folder: Path, root: Path) -> list[_Pair]:
     for name, path in sorted(files["images"].items()):
         scan, labels = load_volume(path), load_volume(files["labels"][name], "labels").values
         if labels.shape != scan.values.shape[:3]:
-            raise ValueError(
-                f"{files['labels'][name]}: labels {list(labels.shape)} of a scan {list(scan.values.shape[:3])}; "
-                "allowed: one label for each voxel"
-            )
+            raise ValueError(f"{files['labels'][name]}: labels {labels.shape}; allowed: {scan.values.shape[:3]}")
         _check_same_place(path, files["labels"][name])
         whole = np.rint(labels)
         if not (whole == labels).all() or whole.min() < 0 or whole.max() > VOID:
-            raise ValueError(
-                f"{files['labels'][name]}: labels that are no classes; allowed: 0 to {VOID}, whole numbers"
-            )
+            raise ValueError(f"{files['labels'][name]}: labels that are no classes; allowed: 0 to {VOID}")
         image = scan.values.reshape(*labels.shape, -1)
         key = str(path.relative_to(root))
         pairs.append(_Pair(image, whole.astype(np.uint8), scan.spacing, key, str(files["labels"][name])))
@@ -414,19 +392,14 @@ def _class_names(root: Path, pairs: dict[str, list[_Pair]]) -> tuple[str, ...]:
             names = tuple(map(str, listed))
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{file}: is no {{'classes': [names]}} ({error!r}); allowed: that") from None
-        source = "the classes of classes.json"
     else:
         labels = [pair.labels for pair in pairs["train"]]
         most = max(int(part[part != VOID].max(initial=0)) for part in labels)
-        names, source = tuple(map(str, range(most + 1))), "as in the training scans"
+        names = tuple(map(str, range(most + 1)))
     if len(names) < 2 or len(set(names)) < len(names):
-        raise ValueError(
-            f"{root}: classes {', '.join(names)}; allowed: the background and at least one organ, no twice"
-        )
+        raise ValueError(f"{root}: classes {', '.join(names)}; allowed: the background and organs, no twice")
     for pair in (pair for several in pairs.values() for pair in several):
         outside = pair.labels[(pair.labels >= len(names)) & (pair.labels != VOID)]
         if outside.size:
-            raise ValueError(
-                f"{pair.label_file}: label {outside.max()}; allowed: 0 to {len(names) - 1}, {source}; {VOID} for void"
-            )
+            raise ValueError(f"{pair.label_file}: label {outside.max()}; allowed: 0 to {len(names) - 1}, {VOID}")
     return names

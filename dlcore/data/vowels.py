@@ -84,9 +84,7 @@ def resonate(waveform: np.ndarray, frequency: float, bandwidth: float, sample_ra
       [..., T].
     """
     if not 0 <= frequency < sample_rate / 2:
-        raise ValueError(
-            f"frequency={frequency}: out of range; allowed: 0 to {sample_rate / 2:g}, half the sample rate"
-        )
+        raise ValueError(f"{frequency=}: out of range; allowed: 0 to {sample_rate / 2:g}, half the sample rate")
     if not 0 < bandwidth < np.inf:
         raise ValueError(f"bandwidth={bandwidth}: out of range; allowed: above 0")
     from scipy.signal import lfilter

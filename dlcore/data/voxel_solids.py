@@ -73,10 +73,8 @@ def occupancy(
     """
     check_choice("kind", kind, SOLIDS)
     check_shapes(half_extents=(half_extents, "3 finite"), center=(center, "3 finite"))
-    check_shapes(half_extents=(half_extents, "... > 0"))
-    check_shapes(yaw=(yaw, "finite"), tilt=(tilt, "finite"))
-    if resolution < 1:
-        raise ValueError(f"resolution={resolution}: too small; allowed: at least 1")
+    check_shapes(half_extents=(half_extents, "... > 0"), yaw=(yaw, "finite"), tilt=(tilt, "finite"))
+    check_shapes(resolution=(resolution, "int >= 1"))
     along = (np.arange(resolution, dtype=np.float32) + 0.5) * 2 / resolution - 1
     z, x, y = np.meshgrid(-along, along, along, indexing="ij", sparse=True)
     x, y, z = (v - np.float32(c) for v, c in zip((x, y, z), center, strict=True))
@@ -127,9 +125,7 @@ def voxel_solids(count: int, seed: int = 0, resolution: int = 16) -> Source:
       a light above and left of the camera, and `label: [N] int32`, an index into SOLIDS.
     """
     if count < 1 or resolution < 8:
-        raise ValueError(
-            f"count={count}, resolution={resolution}: too small; allowed: count of at least 1, resolution of at least 8"
-        )
+        raise ValueError(f"{count=}, {resolution=}: too small; allowed: count from 1, resolution of at least 8")
     check_seed(seed)
     voxels = np.empty((count, *(resolution,) * 3), np.uint8)
     image = np.empty((count, 2 * resolution, 2 * resolution, 1), np.float32)

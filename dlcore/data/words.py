@@ -130,9 +130,6 @@ class Words:
 
     Args:
       words: words of the vocabulary without the special tokens, each once.
-
-    Raises:
-      ValueError: `words` are no list of texts, or a word occurs twice.
     """
 
     words: tuple[str, ...]
@@ -162,9 +159,7 @@ class Words:
         counts = Counter(word for sentence in sentences for word in tokenize(sentence))
         words = tuple(w for w, n in sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])) if n >= min_count)
         if not words:
-            raise ValueError(
-                f"sentences: none of their {len(counts)} words occurs min_count={min_count} times; allowed: one or more"
-            )
+            raise ValueError(f"sentences: no word occurs {min_count=} times; allowed: one or more")
         return cls(words)
 
     @functools.cached_property
@@ -204,9 +199,6 @@ class Words:
 
         Returns:
           One word per token.
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         return _named(_until_end(tokens), (*SPECIAL, *self.words))
 
@@ -218,9 +210,6 @@ class Words:
 
         Returns:
           The words, joined by blanks.
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         return " ".join(self.pieces(tokens))
 
@@ -271,9 +260,6 @@ class BytePairs:
 
     Args:
       tokenizer: JSON text of a `tokenizers.Tokenizer`, as `train` makes it.
-
-    Raises:
-      MissingPackage: `tokenizers` is not installed.
     """
 
     tokenizer: str
@@ -292,10 +278,6 @@ class BytePairs:
 
         Returns:
           The vocabulary; it holds each character of the sentences.
-
-        Raises:
-          MissingPackage: `tokenizers` is not installed.
-          ValueError: `size` is no whole number, or too small for the characters of the sentences.
         """
         check_whole_number("size", size)
         _check_sentences(sentences)
@@ -344,9 +326,6 @@ class BytePairs:
 
         Returns:
           One subword per token; those that do not begin a word begin with "##".
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         parts = _named(_until_end(tokens), self._parts)
         parts = [p.removeprefix(_BLANK) if p.startswith(_BLANK) or p in SPECIAL else f"##{p}" for p in parts]
@@ -360,9 +339,6 @@ class BytePairs:
 
         Returns:
           The words, joined by blanks.
-
-        Raises:
-          ValueError: a token is not in the vocabulary.
         """
         parts = _named(_until_end(tokens), self._parts)
         return " ".join("".join(parts).replace(_BLANK, " ").split()).replace(_STORED_BLANK, _BLANK)

@@ -27,9 +27,6 @@ class Workers:
     Args:
       count: number of threads; 0 decodes in the calling thread, None takes one for each core.
       decoder: "pillow" or "opencv", see `decode_box`.
-
-    Raises:
-      ValueError: `count` is negative or no whole number, or `decoder` is unknown.
     """
 
     count: int | None = None

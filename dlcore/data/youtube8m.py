@@ -37,8 +37,6 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
 
     Raises:
       FileNotFoundError: there is no file of the split.
-      ValueError: `root` is no path; `num_classes` is no whole number of at least 1, a file is cut off or holds no
-        examples of videos, or a label is out of range.
     """
     check_path("root", root)
     check_whole_number("num_classes", num_classes, 1)
@@ -67,9 +65,7 @@ def read_youtube8m(root: str | Path, split: str = "train", num_classes: int = NU
                 rows.append(values)
             classes = np.array(feature["labels"].int64_list.value, np.int64)
             if len(classes) and not 0 <= classes.min() <= classes.max() < num_classes:
-                raise ValueError(
-                    f"labels={classes.tolist()}: out of range in {file.name}; allowed: 0 to {num_classes - 1}"
-                )
+                raise ValueError(f"labels={classes.tolist()}: out of range; allowed: 0 to {num_classes - 1}")
             labels.append(np.isin(np.arange(num_classes), classes))
     if not names:
         raise ValueError(f"root={str(root)!r}: the {len(files)} files of {split} hold no video; {_LEVEL}")
@@ -83,8 +79,6 @@ def _records(path: Path) -> Iterator[bytes]:
         (length,) = struct.unpack_from("<Q", data, position) if position + 12 <= len(data) else (len(data),)
         end = position + 12 + length
         if end + 4 > len(data):
-            raise ValueError(
-                f"path={str(path)!r}: cut off in record at byte {position}; allowed: whole .tfrecord files"
-            )
+            raise ValueError(f"path={str(path)!r}: cut off at byte {position}; allowed: whole .tfrecord files")
         yield data[position + 12 : end]
         position = end + 4

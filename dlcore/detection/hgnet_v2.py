@@ -115,8 +115,6 @@ class HGNetV2(Backbone):
       kernel_sizes: sides of the kernels of each stage.
       light: whether the layers of each stage are light.
       affine: a learned scale and shift behind each ReLU.
-      dtype: dtype of the computation; None: by promotion.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int = 0
@@ -128,8 +126,6 @@ class HGNetV2(Backbone):
     kernel_sizes: tuple[int, ...] = (3, 3, 5, 5)
     light: tuple[bool, ...] = (False, False, True, True)
     affine: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for name in ("widths", "mid_widths", "num_layers", "kernel_sizes", "light"):

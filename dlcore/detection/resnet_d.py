@@ -74,8 +74,6 @@ class ResNetD(Backbone):
       widths: channels of each stage.
       stem_width: channels of the stem.
       block: basic or bottleneck.
-      dtype: dtype of the computation; None: by promotion.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int = 0
@@ -83,8 +81,6 @@ class ResNetD(Backbone):
     widths: tuple[int, ...] = (256, 512, 1024, 2048)
     stem_width: int = 64
     block: Literal["basic", "bottleneck"] = "bottleneck"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("block", self.block, ("basic", "bottleneck"))

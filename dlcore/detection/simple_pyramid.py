@@ -20,6 +20,7 @@ from flax import linen as nn
 from dlcore.detection.fpn import ExtraBlocks, FeaturePyramid, add_extra_levels
 from dlcore.nn import Conv, ConvTranspose, LayerNorm, gelu
 from dlcore.ops import max_pool
+from dlcore.ops.checks import check_shapes
 
 __all__ = ["FACTORS", "BlockFeaturePyramid", "SimpleFeaturePyramid", "rescale"]
 
@@ -34,7 +35,7 @@ def rescale(x: jax.Array, factor: float, dtype: Any = None) -> jax.Array:
     each halves the channels. A maximum of 2 x 2 halves.
 
     Args:
-      x: [B, h, w, C], h and w at least 2, C a multiple of 4.
+      x: [B, h, w, C], C a multiple of `factor`; h and w at least 2 where it halves.
       factor: side of the result over that of x: one of `FACTORS`.
       dtype: dtype of the computation; None for that of the map.
 
@@ -42,12 +43,10 @@ def rescale(x: jax.Array, factor: float, dtype: Any = None) -> jax.Array:
       [B, factor h, factor w, C'], C' of a quarter of the channels, half of them, or all.
     """
     if factor not in FACTORS:
-        raise ValueError(f"factors={factor}: no such scale; allowed: {', '.join(f'{scale:g}' for scale in FACTORS)}")
-    if x.ndim != 4 or min(x.shape[1:3]) < 2 or x.shape[-1] % 4:
-        raise ValueError(
-            f"x.shape={x.shape}: not a map to enlarge and halve; allowed: [B, h, w, C] with h and w at least 2, "
-            "C a multiple of 4"
-        )
+        raise ValueError(f"{factor=}: no such scale; allowed: {', '.join(f'{scale:g}' for scale in FACTORS)}")
+    check_shapes(x=(x, "B h w C"))
+    if x.shape[-1] % max(1, factor) or min(x.shape[1:3]) * factor < 1:
+        raise ValueError(f"{x.shape=}: no map for {factor=}; allowed: C its multiple, h and w from 2 where it halves")
 
     def up(features: int, name: str) -> nn.Module:
         return ConvTranspose(features, (2, 2), 2, "VALID", dtype=dtype, name=name)
@@ -88,9 +87,6 @@ class SimpleFeaturePyramid(nn.Module):
 
         Returns:
           [B, factor h, factor w, channels] by factor, and the extra levels.
-
-        Raises:
-          ValueError: x is not such a map, or a factor or `extra_blocks` is unknown.
         """
         levels = []
         for i, factor in enumerate(self.factors):

@@ -5,6 +5,7 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
+        "Epochs": "length",
         "Experiment": "experiment",
         "FlagError": "setting",
         "Flags": "flags",
@@ -12,10 +13,12 @@ lazy_exports(
         "NonNegativeFloat": "setting",
         "PositiveInt": "setting",
         "Range": "setting",
+        "Sanity": "parts",
         "Seed": "setting",
         "Setting": "setting",
         "Setup": "experiment",
         "Splits": "splits",
+        "Steps": "length",
         "Study": "study",
         "StudyResult": "study",
     },

@@ -1,48 +1,34 @@
-"""The record that an experiment file defines: technique, task, optimizer and the values of its flags.
+"""The record that an experiment file defines: its parts, in the order in which one would say them.
 
-experiment = Experiment(__file__, __doc__, supervised.learner, task=LabeledImages(), optimizer=AdamW())
+experiment = Experiment(
+    __file__,
+    __doc__,
+    technique=edm.learner,
+    data=Images("digits", valid_fraction=0.1),
+    network=UNet(width=32),
+    optimizer=AdamW(learning_rate=1e-3, schedule="cosine"),
+    length=Epochs(300, batch_size=128),
+    measures=[Frechet(num_samples=1000)],
+)
 if __name__ == "__main__":
     main(experiment)
+
+`dlcore.experiment.parts` says what a part is. Pages that are older have `learner=` and `task=` in their place.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Parts, Sanity
 from dlcore.experiment.setting import Setting, field_settings
-from dlcore.experiment.splits import Spec
+from dlcore.experiment.setup import Setup
+from dlcore.experiment.task_of_parts import TaskOfParts
 from dlcore.learner import Learner
 
 __all__ = ["Experiment", "Merged", "Setup", "name_of"]
-
-
-class Setup(NamedTuple):
-    """Argument of `Experiment.build`.
-
-    Args:
-      flags: the resolved settings.
-      spec: `Splits.spec`, and `train_size`.
-      steps: length of the run.
-      dtype: dtype of the computation.
-      optimizer: the experiment's record of an optimizer; None for a technique without one.
-    """
-
-    flags: Flags
-    spec: Spec
-    steps: int
-    dtype: Any
-    optimizer: Any = None
-
-    def transformation(self) -> Any:
-        """Build the experiment's optimizer.
-
-        Returns:
-          An optax transformation.
-        """
-        return self.optimizer.build(self)
 
 
 def name_of(file: str) -> str:
@@ -89,7 +75,17 @@ class Experiment:
     Args:
       file: `__file__` of the experiment file.
       doc: `__doc__` of the experiment file.
-      learner: the technique's factory; its simple parameters become flags.
+      technique: the technique's factory; its simple parameters become flags, with the page's values in a
+        `functools.partial`.
+      data: the data set: source, splits, augmentation.
+      network: a flax module, whose simple fields become flags `--unet.FIELD`, or a part that builds one.
+      length: `Epochs` or `Steps`: the length, the batches and the validations.
+      measures: what validation and test say; the first is the headline.
+      report: functions ReportContext -> panels, or parts with `panels`.
+      use: what `--mode=predict` takes and says.
+      start: the weights to start from.
+      sanity: what `--mode=sanity` expects.
+      learner: in place of `technique`, of a page with a task.
       task: data, measures, report and use, which techniques share, see `dlcore.experiment.task.Task`.
       optimizer: record of the optimizer's flags, with `build(setup)` and `rate_of_step(setup)`; None for a technique
         without one.
@@ -108,8 +104,8 @@ class Experiment:
 
     file: str
     doc: str
-    learner: Callable[..., Learner]
-    task: Any
+    learner: Any = None
+    task: Any = None
     optimizer: Any = None
     arguments: Callable[[Setup], dict[str, Any]] | None = None
     model: str | None = None
@@ -120,11 +116,42 @@ class Experiment:
     defaults: dict[str, Any] = dataclasses.field(default_factory=dict)
     smoke: dict[str, Any] = dataclasses.field(default_factory=dict)
     packages: tuple[str, ...] = ()
+    technique: Callable[..., Learner] | None = None
+    data: Any = None
+    network: Any = None
+    length: Any = None
+    measures: Sequence[Any] = ()
+    report: Sequence[Any] = ()
+    use: Any = None
+    start: Any = None
+    sanity: Any = None
+
+    def __post_init__(self):
+        if self.technique is None:
+            return
+        technique = self.technique
+        values = dict(technique.keywords) if isinstance(technique, functools.partial) else {}
+        learner = technique.func if isinstance(technique, functools.partial) else technique
+        parts = Parts(
+            learner,
+            self.data,
+            self.network,
+            self.optimizer,
+            tuple(self.measures),
+            tuple(self.report),
+            self.use,
+            self.start,
+            self.sanity or Sanity(),
+        )
+        defaults = {**self.length.defaults, **getattr(self.network, "defaults", {}), **values}
+        object.__setattr__(self, "learner", learner)
+        object.__setattr__(self, "task", TaskOfParts(parts, defaults, self.smoke))
 
     @functools.cached_property
     def merged(self) -> Merged:
         """What the flags come from; what the page gives replaces what the task gives."""
-        optimizer = {} if self.optimizer is None else field_settings(self.optimizer)
+        has_task = self.technique is None
+        optimizer = field_settings(self.optimizer) if has_task and self.optimizer is not None else {}
         return Merged(
             settings={**self.task.settings(), **optimizer, **self.settings},
             defaults={**self.task.defaults, **self.defaults},
@@ -148,7 +175,8 @@ class Experiment:
         Returns:
           Function from the step, counted from 0, to its learning rate; None where there is none.
         """
-        source = self.task.schedule if self.optimizer is None else self.optimizer.rate_of_step
+        by_task = self.optimizer is None or self.technique is not None
+        source = self.task.schedule if by_task else self.optimizer.rate_of_step
         return source(setup)
 
     @property

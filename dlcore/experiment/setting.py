@@ -271,8 +271,8 @@ def field_settings(record: Any) -> dict[str, Setting]:
 
     A field has its help in the docstring's `Args`, of its own class or of one that it inherits from. Its type may be
     annotated: `Annotated[int, Range(1), "essential"]`; "essential" shows it first in `--help`, "if changed" and
-    "no identity" are those of `Setting.identity`, "regularizes" that of `Setting.regularizes`, and a function is its
-    `Setting.check`. A field whose type cannot be a flag, such as a dict of modules, is none.
+    "no identity" are those of `Setting.identity`, "no flag" leaves it out, "regularizes" that of `Setting.regularizes`,
+    and a function is its `Setting.check`. A field whose type cannot be a flag, such as a dict of modules, is none.
 
     Args:
       record: instance of a dataclass.
@@ -288,9 +288,9 @@ def field_settings(record: Any) -> dict[str, Setting]:
     settings = {}
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
-        if _kind(hint) is None:
-            continue
         marks = getattr(hint, "__metadata__", ())
+        if _kind(hint) is None or "no flag" in marks:
+            continue
         settings[field.name] = Setting(
             getattr(record, field.name),
             helps.get(field.name, ""),

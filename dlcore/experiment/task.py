@@ -14,9 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
-from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import Setting, check_fields, field_settings
+from dlcore.experiment.setup import Setup
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.learner import Learner
 from dlcore.report.panel import Panel

@@ -39,9 +39,6 @@ def discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> jax.Ar
 
     Returns:
       [...], element by element.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     real_logits, fake_logits = _pair(real_logits, fake_logits)
     return jax.nn.softplus(-real_logits) + jax.nn.softplus(fake_logits)
@@ -80,9 +77,6 @@ def hinge_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Array) -> 
 
     Returns:
       [...], element by element; at least 2 where both logits are the same.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     real_logits, fake_logits = _pair(real_logits, fake_logits)
     return jax.nn.relu(1 - real_logits) + jax.nn.relu(1 + fake_logits)
@@ -109,9 +103,6 @@ def least_squares_discriminator_loss(real_logits: jax.Array, fake_logits: jax.Ar
 
     Returns:
       [...], element by element; at least 1/4 where both logits are the same.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     real_logits, fake_logits = _pair(real_logits, fake_logits)
     return (jnp.square(real_logits - 1) + jnp.square(fake_logits)) / 2

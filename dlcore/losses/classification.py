@@ -58,11 +58,8 @@ def softmax_cross_entropy_loss(
       [...], one loss an example, in nats.
     """
     logits, labels = to_acc_dtype(logits), jnp.asarray(labels)
-    check_shapes(
-        logits=(logits, "... C"),
-        label_smoothing=(label_smoothing, "0 to 1"),
-        class_weights=(class_weights, "C or None"),
-    )
+    check_shapes(logits=(logits, "... C"), class_weights=(class_weights, "C or None"))
+    check_shapes(label_smoothing=(label_smoothing, "0 to 1"))
     if class_weights is not None:
         check_range("class_weights", class_weights, 0)
     are_classes = _are_classes(logits, labels)
@@ -137,9 +134,6 @@ def multiclass_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | 
 
     Returns:
       [...], one loss an example; (C - 1) margin where all scores are equal.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return _violations(logits, labels, margin).sum(-1)
 
@@ -154,9 +148,6 @@ def squared_hinge_loss(logits: jax.Array, labels: jax.Array, margin: float | jax
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: `labels` are not integers with the leading axes of `logits`, or a concrete one is no class.
     """
     return jnp.square(_violations(logits, labels, margin)).sum(-1)
 

@@ -35,12 +35,8 @@ def consistency_loss(
     Returns:
       [...], one loss an example, in nats.
     """
-    check_shapes(
-        logits=(logits, "... C"),
-        target_logits=(target_logits, "... C"),
-        temperature=(temperature, "> 0"),
-        threshold=(threshold, "0 to 1"),
-    )
+    check_shapes(logits=(logits, "... C"), target_logits=(target_logits, "... C"), temperature=(temperature, "> 0"))
+    check_shapes(threshold=(threshold, "0 to 1"))
     # Target distribution, no gradient; sharpened where the temperature is below 1.
     plain = jax.lax.stop_gradient(to_acc_dtype(target_logits))  # [..., C]
     is_confident = jax.nn.softmax(plain).max(-1) >= threshold  # [...]

@@ -121,9 +121,6 @@ def nt_xent_loss(
 
     Returns:
       Scalar, in nats; log(2N - 1) where all embeddings are the same.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one image.
     """
     losses = softmax_cross_entropy_loss(*nt_xent_scores(a, b, temperature, mask))
     return _mean_over_views(losses, mask)
@@ -145,9 +142,6 @@ def decoupled_contrastive_loss(
 
     Returns:
       Scalar, in nats. A view without negatives has 0 in place of their log-sum-exp.
-
-    Raises:
-      ValueError: the shapes do not fit together, or there is one image.
     """
     scores, positives = nt_xent_scores(a, b, temperature, mask)
     is_positive = jnp.arange(scores.shape[1]) == positives[:, None]  # [2N, 2M]
@@ -206,13 +200,8 @@ def siglip_loss(
     Returns:
       Scalar, in nats: the sum over captions, averaged over images.
     """
-    check_shapes(
-        a=(a, "N D"),
-        b=(b, "N D"),
-        temperature=(temperature, "> 0"),
-        bias=(bias, "finite"),
-        mask=(mask, "mask N or None"),
-    )
+    check_shapes(a=(a, "N D"), b=(b, "N D"), mask=(mask, "mask N or None"), temperature=(temperature, "> 0"))
+    check_shapes(bias=(bias, "finite"))
     _check_negatives(len(a))
     is_valid, a, b = _kept_units(a, b, mask)
     # 1 on the diagonal, -1 elsewhere.
@@ -259,8 +248,7 @@ def uniformity_loss(z: jax.Array, t: float = 2.0, mask: jax.Array | None = None)
 
 
 def _check_negatives(batch_size: int) -> None:
-    if batch_size < 2:
-        raise ValueError(f"batch_size={batch_size}: no negatives; allowed: at least 2")
+    check_shapes(batch_size=(batch_size, "int >= 2"))
 
 
 def _kept_units(a: jax.Array, b: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -34,12 +34,8 @@ def scale_invariant_depth_loss(
     Returns:
       [...], one loss a map; 0 where no pixel counts.
     """
-    check_shapes(
-        log_depth=(log_depth, "... H W"),
-        target=(target, "... H W"),
-        mask=(mask, "mask ... H W or None"),
-        variance_weight=(variance_weight, "0 to 1"),
-    )
+    check_shapes(log_depth=(log_depth, "... H W"), target=(target, "... H W"), mask=(mask, "mask ... H W or None"))
+    check_shapes(variance_weight=(variance_weight, "0 to 1"))
     log_depth, target = to_acc_dtype(log_depth), to_acc_dtype(target)
     # Pixels with a depth.
     valid = (target > 0) & jnp.isfinite(target)
@@ -71,13 +67,8 @@ def scale_and_shift_invariant_loss(
     Returns:
       [...], one loss a map; 0 where no pixel counts. A constant prediction gets the mean of the target.
     """
-    check_shapes(
-        prediction=(prediction, "... H W"),
-        target=(target, "... H W"),
-        mask=(mask, "mask ... H W or None"),
-        gradient_weight=(gradient_weight, ">= 0"),
-        scales=(scales, "int 1 to 30"),
-    )
+    check_shapes(prediction=(prediction, "... H W"), target=(target, "... H W"), mask=(mask, "mask ... H W or None"))
+    check_shapes(gradient_weight=(gradient_weight, ">= 0"), scales=(scales, "int 1 to 30"))
     prediction, target = to_acc_dtype(prediction), to_acc_dtype(target)
     valid = jnp.isfinite(target) if mask is None else jnp.isfinite(target) & (mask > 0)
     n = jnp.maximum(valid.sum((-2, -1), keepdims=True), 1)  # [..., 1, 1]

@@ -53,9 +53,8 @@ def sigmoid_focal_loss(
       [...], one loss an example (an anchor), in nats.
     """
     logits = to_acc_dtype(logits)
-    check_shapes(
-        logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1 or None"), gamma=(gamma, ">= 0")
-    )
+    check_shapes(logits=(logits, "... C"), targets=(targets, "... C"), alpha=(alpha, "0 to 1 or None"))
+    check_shapes(gamma=(gamma, ">= 0"))
     check_range("targets", targets, 0, 1)
     p = jax.nn.sigmoid(logits)  # [..., C]
     # 1 - p_t, kept above 0 for a finite gradient of its power.
@@ -77,9 +76,6 @@ def iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss a box, in [0, 1].
-
-    Raises:
-      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     intersection, union = box_union(boxes, targets)  # [...], [...]
@@ -95,9 +91,6 @@ def generalized_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss a box, in [0, 2].
-
-    Raises:
-      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     _, union = box_union(boxes, targets)  # [...]
@@ -115,9 +108,6 @@ def distance_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss a box, in [0, 2].
-
-    Raises:
-      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     hull = _hull(boxes, targets)  # [..., 4]
@@ -136,9 +126,6 @@ def complete_iou_loss(boxes: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss a box.
-
-    Raises:
-      ValueError: the shapes differ or do not end in 4, or a concrete target is flipped.
     """
     boxes, targets = _pairs(boxes, targets)
     # Difference of the aspect ratios; its weight takes no gradient.
@@ -184,9 +171,6 @@ def distribution_expectation(logits: jax.Array, values: jax.Array | None = None)
 
     Returns:
       [...], sum_i softmax(logits)_i values_i, in at least float32.
-
-    Raises:
-      ValueError: there is not one value for each logit.
     """
     logits, values = _distribution(logits, values)
     return (jax.nn.softmax(logits) * values).sum(-1)

@@ -37,11 +37,8 @@ def distillation_loss(
     Returns:
       [...], one loss an example: tau^2 times the divergence in nats.
     """
-    check_shapes(
-        student_logits=(student_logits, "... C"),
-        teacher_logits=(teacher_logits, "... C"),
-        temperature=(temperature, "> 0"),
-    )
+    check_shapes(student_logits=(student_logits, "... C"), teacher_logits=(teacher_logits, "... C"))
+    check_shapes(temperature=(temperature, "> 0"))
     student, teacher = (to_acc_dtype(x) / temperature for x in (student_logits, teacher_logits))  # [..., C]
     # No gradient to the teacher.
     log_q, log_p = jax.nn.log_softmax(student), jax.nn.log_softmax(jax.lax.stop_gradient(teacher))  # [..., C]

@@ -42,9 +42,6 @@ def cross_entropy(p: jax.Array, q: jax.Array) -> jax.Array:
 
     Returns:
       [...], in nats; infinite where p > 0 = q for a class.
-
-    Raises:
-      ValueError: the two shapes differ, or concrete probabilities are negative or do not sum to 1.
     """
     p, q = _pair(p, q)
     return jnp.where(_impossible(p, q), jnp.inf, -(p * _log(q)).sum(-1))
@@ -59,9 +56,6 @@ def kl_divergence(p: jax.Array, q: jax.Array) -> jax.Array:
 
     Returns:
       [...], in nats; infinite where p > 0 = q for a class.
-
-    Raises:
-      ValueError: the two shapes differ, or concrete probabilities are negative or do not sum to 1.
     """
     p, q = _pair(p, q)
     return jnp.where(_impossible(p, q), jnp.inf, (p * (_log(p) - _log(q))).sum(-1))

@@ -133,8 +133,7 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
     Returns:
       [...], one loss a mesh.
     """
-    check_shapes(vertices=(vertices, "... V 3"))
-    check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
+    check_shapes(vertices=(vertices, "... V 3"), edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
     check_indices("edges", edges, vertices.shape[-2], "vertices")
     endpoints = to_acc_dtype(vertices)[..., edges, :]  # [..., E, 2, 3]
     return _average(jnp.square(endpoints[..., 0, :] - endpoints[..., 1, :]).sum(-1), edge_mask)
@@ -151,8 +150,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     Returns:
       [...], one loss a mesh.
     """
-    check_shapes(vertices=(vertices, "... V 3"))
-    check_shapes(edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
+    check_shapes(vertices=(vertices, "... V 3"), edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
     flat = to_acc_dtype(vertices).reshape(-1, *vertices.shape[-2:])
     # The mean of the neighbors minus the vertex.
     laplacian = jax.vmap(lambda v: mesh_laplacian(v, edges, edge_mask))(flat).reshape(vertices.shape)

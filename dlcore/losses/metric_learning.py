@@ -78,9 +78,8 @@ def triplet_loss(
     if squared and p != 2:
         raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
     anchor, positive, negative = (to_acc_dtype(x) for x in (anchor, positive, negative))
-    check_shapes(
-        anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"), margin=(margin, ">= 0")
-    )
+    check_shapes(anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"))
+    check_shapes(margin=(margin, ">= 0"))
     check_shapes(p=(p, "> 0"))
 
     def pairwise_distance(a, b):

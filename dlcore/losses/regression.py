@@ -31,9 +31,6 @@ def l2_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     return jnp.square(_error(predictions, targets)).sum(-1)
 
@@ -47,9 +44,6 @@ def mse_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     return jnp.square(_error(predictions, targets)).mean(-1)
 
@@ -63,9 +57,6 @@ def l1_loss(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
     Returns:
       [...], one loss an example.
-
-    Raises:
-      ValueError: the two shapes differ.
     """
     return _distance(predictions, targets).mean(-1)
 

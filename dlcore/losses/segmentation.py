@@ -56,14 +56,8 @@ def tversky_loss(
     Returns:
       [...], one loss a mask, in [0, 1].
     """
-    check_shapes(
-        logits=(logits, "... H W"),
-        targets=(targets, "... H W"),
-        mask=(mask, "mask ... H W or None"),
-        alpha=(alpha, ">= 0"),
-        beta=(beta, ">= 0"),
-        smooth=(smooth, ">= 0"),
-    )
+    check_shapes(logits=(logits, "... H W"), targets=(targets, "... H W"), mask=(mask, "mask ... H W or None"))
+    check_shapes(smooth=(smooth, ">= 0"), alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
     if mask is not None:
         logits, targets = (jnp.where(mask > 0, v, 0) for v in (logits, targets))
     check_range("targets", targets, 0, 1)
@@ -109,14 +103,8 @@ def multiclass_tversky_loss(
     Returns:
       [...], one loss a label map, in [0, 1].
     """
-    check_shapes(
-        logits=(logits, "... H W C"),
-        labels=(labels, "int ... H W"),
-        mask=(mask, "mask ... H W or None"),
-        alpha=(alpha, ">= 0"),
-        beta=(beta, ">= 0"),
-        smooth=(smooth, ">= 0"),
-    )
+    check_shapes(logits=(logits, "... H W C"), labels=(labels, "int ... H W"), mask=(mask, "mask ... H W or None"))
+    check_shapes(smooth=(smooth, ">= 0"), alpha=(alpha, ">= 0"), beta=(beta, ">= 0"))
     if mask is not None:
         labels, mask = jnp.where(mask > 0, labels, 0), mask[..., None]
         logits = jnp.where(mask > 0, logits, 0)

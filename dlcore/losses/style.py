@@ -62,11 +62,8 @@ def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | N
     Returns:
       [...], one loss an image.
     """
-    check_shapes(
-        features=(features, "... H W C"),
-        target_gram=(target_gram, "... C C"),
-        target_size=(target_size, "int >= 1 or None"),
-    )
+    check_shapes(features=(features, "... H W C"), target_gram=(target_gram, "... C C"))
+    check_shapes(target_size=(target_size, "int >= 1 or None"))
     size, channels = features.shape[-3] * features.shape[-2], features.shape[-1]
     # Gram matrices a pixel, so that sizes may differ.
     difference = gram_matrix(features) / size - target_gram / (target_size or size)  # [..., C, C]

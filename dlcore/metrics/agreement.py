@@ -25,9 +25,6 @@ def balanced_accuracy(confusion: np.ndarray) -> float:
 
     Returns:
       The mean, in [0, 1].
-
-    Raises:
-      ValueError: `confusion` is not square, or counts nothing.
     """
     n = _counts(confusion)
     target_counts = n.sum(1)
@@ -42,9 +39,6 @@ def cohen_kappa(confusion: np.ndarray) -> float:
 
     Returns:
       At most 1; NaN where truth and predictions are one and the same class.
-
-    Raises:
-      ValueError: `confusion` is not square, or counts nothing.
     """
     n = _counts(confusion)
     # Agreement that is observed, and expected of independent raters with the same marginals.
@@ -60,9 +54,6 @@ def matthews_correlation(confusion: np.ndarray) -> float:
 
     Returns:
       In [-1, 1]; 0 where truth or predictions are one class alone.
-
-    Raises:
-      ValueError: `confusion` is not square, or counts nothing.
     """
     n = _counts(confusion)
     total, target_counts, predicted = n.sum(), n.sum(1), n.sum(0)

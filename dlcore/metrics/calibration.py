@@ -72,9 +72,7 @@ class Calibration(Metric):
         check_values("correct", correct, (0, 1))
         correct = correct > 0
         if confidence.ndim != 1 or correct.shape != confidence.shape:
-            raise ValueError(
-                f"confidence={confidence.shape}, correct={correct.shape}: wrong shapes; allowed: [B] for both"
-            )
+            raise ValueError(f"{confidence.shape=}, {correct.shape=}: wrong shapes; allowed: [B] for both")
         if mask is not None and mask.shape != confidence.shape:
             raise ValueError(f"mask={mask.shape}: wrong shape; allowed: {confidence.shape}, as confidence")
         check_mask("mask", mask)

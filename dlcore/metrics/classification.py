@@ -128,9 +128,6 @@ class ConfusionMatrix(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
         valid = value_mask(mask, labels.shape)
@@ -187,9 +184,6 @@ class PrecisionRecall(Metric):
 
         Returns:
           The metric.
-
-        Raises:
-          ValueError: the shapes do not fit together, or `num_classes` is missing or differs from that of the logits.
         """
         predictions, num_classes = _classes(predictions, labels, num_classes)
         valid = value_mask(mask, labels.shape)
@@ -274,7 +268,4 @@ def check_outside(outside: Any, num_classes: int) -> None:
       num_classes: C.
     """
     if outside > 0:
-        raise ValueError(
-            f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, or masked out; NaN among "
-            "the logits is no class"
-        )
+        raise ValueError(f"outside={int(outside)}: classes out of range; allowed: 0 to {num_classes - 1}, masked ones")

@@ -26,9 +26,6 @@ def adjusted_rand_index(labels: np.ndarray, clusters: np.ndarray) -> float:
 
     Returns:
       At most 1, which means the same division.
-
-    Raises:
-      ValueError: the shapes differ or are not [N], N at least 1, or a number is no whole number.
     """
     n = _contingency(labels, clusters)
     # Pairs of examples that are together in both, in classes, in clusters, and all.
@@ -47,9 +44,6 @@ def normalized_mutual_information(labels: np.ndarray, clusters: np.ndarray) -> f
 
     Returns:
       In [0, 1]; 1 for the same division.
-
-    Raises:
-      ValueError: the shapes differ or are not [N], N at least 1, or a number is no whole number.
     """
     joint = _contingency(labels, clusters)
     joint = joint / joint.sum()

@@ -35,8 +35,7 @@ def match_detections(boxes: np.ndarray, scores: np.ndarray, truth: np.ndarray, t
       [N] bool, which detections are correct, in the order given.
     """
     boxes, targets = (np.zeros((0, 4)) if np.size(b) == 0 else np.asarray(b, np.float64) for b in (boxes, truth))
-    check_shapes(truth=(targets, "M 4"))
-    check_shapes(boxes=(boxes, "N 4"), scores=(scores, "N"), threshold=(threshold, "0 to 1"))
+    check_shapes(truth=(targets, "M 4"), boxes=(boxes, "N 4"), scores=(scores, "N"), threshold=(threshold, "0 to 1"))
     check_boxes("boxes", boxes)
     check_boxes("truth", targets)
     check_finite("scores", scores)

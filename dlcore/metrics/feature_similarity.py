@@ -69,10 +69,7 @@ def lpips_weights(state_dict: Mapping[str, Any], layers: tuple[str, ...] = LAYER
     matches = ((re.search(r"lin(\d+)\.model\.1\.weight$", name), value) for name, value in state_dict.items())
     entries = {match[1]: value for match, value in matches if match}
     if sorted(entries) != [str(k) for k in range(len(layers))]:
-        raise ValueError(
-            f"state_dict: layers {sorted(entries)} of lin*.model.1.weight; allowed: 0 to {len(layers) - 1}, one for "
-            f"each of {', '.join(layers)}"
-        )
+        raise ValueError(f"state_dict: layers {sorted(entries)}; allowed: 0 to {len(layers) - 1}")
     weights = {name: np.asarray(entries[str(k)], np.float32).reshape(-1) for k, name in enumerate(layers)}
     if negative := [name for name, weight in weights.items() if not (weight >= 0).all()]:
         raise ValueError(f"state_dict: a weight of {negative[0]} is below 0; allowed: numbers of at least 0")

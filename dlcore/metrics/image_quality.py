@@ -33,9 +33,6 @@ def psnr(a: jax.Array, b: jax.Array, data_range: float | None = None) -> jax.Arr
 
     Returns:
       Scalar in dB; infinite, with a gradient of 0, for equal images.
-
-    Raises:
-      ValueError: the shapes differ or `data_range` is not positive.
     """
     a, b, data_range = _pair(a, b, data_range)
     error = jnp.square(a - b).mean()
@@ -51,9 +48,6 @@ def nrmse(truth: jax.Array, image: jax.Array) -> jax.Array:
 
     Returns:
       Scalar; 0, with a gradient of 0, for equal images.
-
-    Raises:
-      ValueError: the shapes differ.
     """
     target, image, _ = _pair(truth, image, 1.0)
     return safe_sqrt(jnp.square(target - image).mean() / jnp.square(target).mean())
@@ -83,9 +77,6 @@ def ssim(
 
     Returns:
       Scalar in [-1, 1]; 1 for equal images.
-
-    Raises:
-      ValueError: the window is unknown, even or larger than the image, or the shapes do not fit together.
     """
     return _similarity(a, b, data_range, window, sigma, window_size, k1, k2, "valid").mean()
 
@@ -114,9 +105,6 @@ def ssim_map(
 
     Returns:
       Array of the shape of `a`, in [-1, 1].
-
-    Raises:
-      ValueError: the window is unknown, even or larger than the image, or the shapes do not fit together.
     """
     return _similarity(a, b, data_range, window, sigma, window_size, k1, k2, "mirror")
 
@@ -176,9 +164,7 @@ def _pair(a: jax.Array, b: jax.Array, data_range: float | None) -> tuple[jax.Arr
     if data_range is None:
         kinds = {1.0 if not jnp.issubdtype(v.dtype, jnp.integer) else float(jnp.iinfo(v.dtype).max) for v in (a, b)}
         if len(kinds) > 1:
-            raise ValueError(
-                f"b={b.dtype}: another range than that of a={a.dtype}; allowed: one dtype, or a data_range"
-            )
+            raise ValueError(f"b={b.dtype}: another range than a={a.dtype}; allowed: one dtype, or a data_range")
         data_range = kinds.pop()
     check_shapes(data_range=(data_range, "> 0 or None"))
     if not 0 < data_range < np.inf:

@@ -31,9 +31,6 @@ def rank_me(features: np.ndarray) -> float:
 
     Returns:
       From 1 to min(N, D); 1 where all features are zero.
-
-    Raises:
-      ValueError: the shape is another, there are no features, or one is not finite.
     """
     return _exp_entropy(np.linalg.svd(_matrix("features", features, 1), compute_uv=False))
 
@@ -46,9 +43,6 @@ def alpha_req(features: np.ndarray) -> float:
 
     Returns:
       alpha; 0 for a flat spectrum, infinite where fewer than two eigenvalues are above rounding.
-
-    Raises:
-      ValueError: the shape is another, there are fewer than two features, or one is not finite.
     """
     features = _matrix("features", features, 2)
     eigenvalues = np.square(np.linalg.svd(features - features.mean(0), compute_uv=False)) / (len(features) - 1)

@@ -28,9 +28,6 @@ def mean_surface_distance(prediction: np.ndarray, targets: np.ndarray, spacing: 
 
     Returns:
       The distance in that unit; NaN if both masks are empty, infinity if one is.
-
-    Raises:
-      ValueError: the masks are not bool volumes of one shape, or the spacing is not three positive numbers.
     """
     distances = _surface_distances(prediction, targets, spacing)
     return float(distances.mean()) if len(distances) else float("nan")

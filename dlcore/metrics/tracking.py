@@ -151,9 +151,6 @@ def hota(
 
     Returns:
       HOTA, DetA and AssA.
-
-    Raises:
-      ValueError: as `clear_mot`.
     """
     clip = _clip(target_boxes, target_ids, predicted_boxes, predicted_ids)
     num_targets, num_predicted = clip.target_counts[:, None], clip.predicted_counts[None]
@@ -189,9 +186,7 @@ def _assign(score: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _clip(target_boxes, target_ids, predicted_boxes, predicted_ids) -> _Clip:
     if len(target_boxes) != len(predicted_boxes):
-        raise ValueError(
-            f"predicted_boxes={len(predicted_boxes)} frames: target_boxes has {len(target_boxes)}; allowed: as many"
-        )
+        raise ValueError(f"predicted_boxes={len(predicted_boxes)} frames; allowed: {len(target_boxes)}, the targets'")
     if len(target_boxes) < 2:
         raise ValueError(f"target_boxes={len(target_boxes)} frame(s): no tracks; allowed: at least 2 frames")
     check_shapes(target_boxes=(target_boxes, "F N 4"), target_ids=(target_ids, "int F N"))

@@ -17,6 +17,8 @@ from dlcore.lazy import lazy_exports
 lazy_exports(
     globals(),
     {
+        "OnBackbone": "network",
+        "Zoo": "network",
         "create_model": "registry",
         "from_pretrained": "pretrained.door",
         "feature_info": "registry",

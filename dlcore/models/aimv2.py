@@ -20,7 +20,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.models import vit
 from dlcore.models.fields import CheckedFields
 from dlcore.models.torch_weights import Layout
@@ -72,16 +71,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a position table to another square grid.
-
-    Args:
-      path: path of the leaf, such as "params/pos_embed/embedding".
-      value: [1, N, width] or [N, width], the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Interpolate a position table to another square grid."""
     return vit.from_torch(
         path, value[None] if path.endswith("pos_embed/embedding") and value.ndim == 2 else value, shape
     )
@@ -94,7 +84,6 @@ class AttentionPool(CheckedFields):
 
     Args:
       num_heads: attention heads; divides D.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels.
     """
 
@@ -132,11 +121,8 @@ class AIMv2(ViT):
     Args:
       num_classes: number of classes, the length of the logits; 0, as published: no head, a call gives what it would
         see.
-      patch_size: P, side in pixels of a patch.
       pool: what the head sees: mean, the mean over tokens, or attention, what a learned query attends to.
       epsilon: added to mean squares by the RMS norms.
-      token_last: False; an AIMv2 has no class token.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0
@@ -144,6 +130,7 @@ class AIMv2(ViT):
     pool: str = "mean"
     epsilon: float = 1e-5
 
+    pools = ("mean", "attention")
     moves_token = False
     swiglu = True
     norm_kind = "rms"
@@ -155,7 +142,6 @@ class AIMv2(ViT):
         return self._norm("patch_norm", dtype)(super()._embed(x, features, dtype))
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("mean", "attention"))
         return self._encode(x, train, {})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -21,7 +21,6 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "AllCNN"]
 
@@ -33,24 +32,16 @@ class AllCNN(Backbone):
     """All-CNN-C on [B, H, W, C], with sides of at least 9. Stages stage1 to stage3, of strides 1, 2 and 4.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       width: channels of the first three convolutions; the others have twice as many.
       dropout: probability of dropping a value after each convolution of stride 2.
       input_dropout: probability of dropping a value of the image.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
     width: int = 96
     dropout: float = 0.5
     input_dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=9)

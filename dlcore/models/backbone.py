@@ -20,6 +20,7 @@ from dlcore.models.fields import CheckedFields
 from dlcore.nn import Conv, Dense
 from dlcore.ops import global_avg_pool
 from dlcore.ops.precision import acc_dtype_of, to_acc_dtype
+from dlcore.ops.replica import REPLICA
 
 __all__ = ["HEADS", "PERTURBATIONS", "Backbone", "MLPHead", "add_mlp_head", "check_layers"]
 
@@ -33,8 +34,25 @@ PERTURBATIONS = "perturbations"
 class Backbone(CheckedFields):
     """An image classifier with stages.
 
-    A family has at least the fields `num_classes` and `head_init`, initializer of the head's kernel.
+    A family has at least the field `num_classes`.
+
+    Args:
+      num_classes: number of classes, the length of the logits; 0, where the head is one linear layer: no head, a call
+        gives what it would see.
+      stages: blocks in each stage.
+      widths: channels of each stage.
+      num_heads: attention heads of each block.
+      dropout: probability of dropping a value before the head in training.
+      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
+        at the first block.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself. A
+        network without batch normalization does not use it.
+      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
+
+    dtype: Any = dataclasses.field(default=None, kw_only=True)
+    axis_name: str | None = dataclasses.field(default=REPLICA, kw_only=True)
+    head_init: Any = dataclasses.field(default=nn.initializers.zeros, kw_only=True)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify images.
@@ -164,9 +182,7 @@ def add_mlp_head(model: Backbone, units: int) -> Backbone:
     fields = {f.name: getattr(model, f.name) for f in dataclasses.fields(model) if f.init}
     fields.pop("parent", None)
     if "_linear" not in _names_of(family._head):
-        raise ValueError(
-            f"model={family.__name__}: has a head of its own kind; allowed: networks that end in one linear layer"
-        )
+        raise ValueError(f"model={family.__name__}: has a head of its own kind; allowed: those with a linear one")
     return _mlp_class(family, units)(**fields)
 
 

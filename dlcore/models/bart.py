@@ -71,7 +71,6 @@ class BART(EncoderDecoder):
       decoder_layers: blocks of the decoder.
       num_heads: attention heads of each block; divides the width.
       width: features of a token; even.
-      mlp_features: hidden units of a block's MLP.
       activation: activation of the MLP: gelu, relu or silu.
       positions: learned, a table and then a layer norm, or sinusoidal, sines on a scaled embedding.
       head_bias: add a bias to the logits.
@@ -79,7 +78,6 @@ class BART(EncoderDecoder):
       dropout: probability to drop a value of the embedding or of a branch in training.
       attention_dropout: probability to drop an attention weight in training.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int = 50265
@@ -137,7 +135,6 @@ class BART(EncoderDecoder):
           side: encoder or decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].
@@ -161,7 +158,6 @@ class BART(EncoderDecoder):
         Args:
           side: encoder or decoder.
           x: [B, T, width].
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.models import vit
 from dlcore.models.torch_weights import Layout
 from dlcore.models.vit import ViT
@@ -57,16 +56,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a table of relative position biases to another square grid.
-
-    Args:
-      path: path of the leaf, such as "params/bias_table_0/embedding".
-      value: [(2 h - 1)^2 + 3, num_heads], the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Interpolate a table of relative position biases to another square grid."""
     if not path.startswith("params/bias_table_") or value.shape == shape:
         return None
     old, new = (round(((rows - 3) ** 0.5 + 1) / 2) for rows in (len(value), shape[0]))
@@ -86,14 +76,12 @@ class BEiT(ViT):
       pool: what the head sees: mean, the normalized mean over patches; token, the class token after a norm of all
         tokens; or none, for num_classes=0: a call gives all tokens [B, 1 + N, width].
       layer_scale: initial factor of each channel of a block's branches, which is learned.
-      token_last: False; a BEiT allows nothing else.
-      position_features: 0; a BEiT has no table of positions.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     pool: str = "mean"
     layer_scale: float | None = 0.1
 
+    pools = ("mean", "token", "none")
     moves_token = False
     learned_positions = False
 
@@ -120,7 +108,6 @@ class BEiT(ViT):
         return {"bias": table(grid)}
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("mean", "token", "none"))
         if self.pool == "none" and self.num_classes:
             raise ValueError(f"num_classes={self.num_classes}: pool='none' leaves the head nothing to see; allowed: 0")
         return self._encode(x, train, {"cls_token": self.INITS["token"]})

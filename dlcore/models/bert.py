@@ -70,14 +70,11 @@ class BERT(CheckedFields):
       num_layers: blocks.
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
-      mlp_features: hidden units of a block's MLP.
       num_segments: kinds of segments, such as a question and a text.
       hidden_act: activation of the MLPs and of the head of tokens, by transformers' name, such as gelu or relu.
       head: what a call gives: tokens, logits of each token, or pooled, a vector of the text.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int
@@ -141,7 +138,6 @@ class BERT(CheckedFields):
 
         Args:
           tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
           mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
           segments: [B, T] int, the segment of each token; None: all are in the first.
 
@@ -171,7 +167,6 @@ class BERT(CheckedFields):
 
         Args:
           tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
           mask: [B, T] bool, True where there is a token and not padding; None: everywhere.
           segments: [B, T] int, the segment of each token; None: all are in the first.
 

@@ -45,8 +45,6 @@ class ClassAttentionBlock(CheckedFields):
       num_heads: attention heads; divides D.
       hidden_features: units of the MLP.
       layer_scale: initial factor of each channel of a branch, a parameter `layer_scale1` or `layer_scale2`.
-      epsilon: added to variances by the layer norms.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -84,17 +82,15 @@ class CaiT(ViT):
     All fields of `ViT`.
 
     Args:
-      pool: token; a CaiT allows nothing else.
       drop_path: probability of dropping a block's branches of an example in training, the same for all blocks.
       layer_scale: initial factor of each channel of a block's branches, which is learned.
-      token_last: False; a CaiT allows nothing else.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
       class_depth: blocks of class attention.
     """
 
     layer_scale: float | None = 1e-5
     class_depth: int = 2
 
+    pools = ("token",)
     moves_token = False
     final_norm = False
 
@@ -112,11 +108,8 @@ class CaiT(ViT):
         return self.drop_path
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if self.pool != "token" or self.layer_scale is None:
-            raise ValueError(
-                f"pool={self.pool!r}, layer_scale={self.layer_scale}: a CaiT has a class token and layer scale; "
-                "allowed: token and a number"
-            )
+        if self.layer_scale is None:
+            raise ValueError("layer_scale=None: of class attention; allowed: a number")
         return self._encode(x, train, {})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

@@ -85,7 +85,6 @@ class CLIP(CheckedFields):
       text_mlp_features: MLP width of the text transformer, if it differs; None for mlp_features.
       activation: activation of the MLPs, by transformers' name: quick_gelu (OpenAI's weights), gelu (OpenCLIP's H and
         G), gelu_pytorch_tanh (SigLIP's).
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -129,9 +128,7 @@ class CLIP(CheckedFields):
     def _towers(self, prefix: int = 1) -> None:
         """Build what both kinds have: two transformers."""
         if self.image_size % self.patch_size and not self.crop_rest:
-            raise ValueError(
-                f"patch_size={self.patch_size}: does not divide image_size={self.image_size}; allowed: its divisors"
-            )
+            raise ValueError(f"patch_size={self.patch_size}: no divisor; allowed: of image_size={self.image_size}")
         self._patch_layers(prefix)
         self.vision_blocks = self._blocks(self.vision_depth, self.vision_width, self.vision_heads, self.mlp_features)
         self.vision_norm = LayerNorm(self.epsilon)
@@ -224,10 +221,7 @@ class CLIP(CheckedFields):
     def _patches(self, images: jax.Array) -> tuple[jax.Array, tuple[int, int]]:
         check_floats("images", images)
         if images.ndim != 4 or (any(side % self.patch_size for side in images.shape[1:3]) and not self.crop_rest):
-            raise ValueError(
-                f"images.shape={images.shape}: patches do not cover the image; allowed: [B, H, W, C] with multiples "
-                f"of patch_size={self.patch_size}"
-            )
+            raise ValueError(f"{images.shape=}: patches do not cover it; allowed: multiples of {self.patch_size}")
         x = self.patch_embed(images)
         return x.reshape(x.shape[0], -1, self.vision_width), x.shape[1:3]
 
@@ -288,7 +282,6 @@ class SigLIP(CLIP):
 
     Args:
       activation: activation of the MLPs, by transformers' name.
-      epsilon: epsilon of the layer norms.
     """
 
     activation: str = "gelu_pytorch_tanh"
@@ -437,15 +430,7 @@ _FUSED = {
 
 
 def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the state dict of transformers' CLIPModel or SiglipModel, or of OpenAI's CLIP, OpenCLIP's or its SigLIP.
-
-    Args:
-      model: model of the same form.
-      state_dict: {name: array}.
-
-    Returns:
-      The variables, {"params": ...}.
-    """
+    """Convert the state dict of transformers' CLIPModel or SiglipModel, of OpenAI's CLIP, OpenCLIP's or its SigLIP."""
     unwrapped = unwrap_state_dict(state_dict)
     names = getattr(model, "OPENAI_NAMES", OPENAI_NAMES)
     if names is OPENAI_NAMES and any(name.startswith(("visual.layer1.", "visual.attnpool.")) for name in unwrapped):
@@ -472,14 +457,7 @@ def from_torch_names(model: CLIP, state_dict: Mapping[str, Any]) -> dict[str, An
 
 
 def example_inputs(model: CLIP) -> tuple[Any, jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: a `CLIP`, or one of its variants.
-
-    Returns:
-      (an image [1, H, W, 3], or in the form that the variant reads, an end token [1, 1]).
-    """
+    """Build (an image [1, H, W, 3], or in the form that the variant reads, an end token [1, 1])."""
     return model._example_images(), jnp.full((1, 1), model.end_token, jnp.int32)
 
 

@@ -36,9 +36,7 @@ class AttentionPool(CheckedFields):
 
     Args:
       features: D, of the output.
-      num_heads: attention heads.
       grid: rows and columns of the map whose positions are learned.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -101,7 +99,6 @@ class ModifiedResNet(CheckedFields):
       width: channels of the stem.
       num_heads: number of heads of the attention that pools.
       image_size: side in pixels of the square images.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -117,7 +114,6 @@ class ModifiedResNet(CheckedFields):
 
         Args:
           x: [B, H, W, 3], normalized.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, D].
@@ -176,7 +172,6 @@ class CLIPResNet(clip.CLIP):
 
         Args:
           images: [B, H, W, 3], normalized.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, D], of length 1, at least float32.

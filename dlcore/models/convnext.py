@@ -26,7 +26,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ConvNeXt", "ConvNeXtBlock"]
 
@@ -81,8 +80,6 @@ class ConvNeXtBlock(CheckedFields):
 
     Args:
       layer_scale: initial value of gamma, the gain of each channel of the branch.
-      drop_path: probability of dropping the branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       grn: global response norm after the activation, in place of gamma (ConvNeXt V2).
     """
 
@@ -97,7 +94,6 @@ class ConvNeXtBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, H, W, C].
@@ -127,17 +123,8 @@ class ConvNeXt(Backbone):
     """A ConvNeXt on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      stages: blocks in each stage.
-      widths: channels of each stage.
       patch_size: kernel and stride of the stem; 1 or 2 for small images.
       layer_scale: initial value of gamma, the gain of each channel of a block's branch.
-      drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       grn: global response norm in each block, in place of gamma (ConvNeXt V2).
     """
 
@@ -147,10 +134,7 @@ class ConvNeXt(Backbone):
     patch_size: int = 4
     layer_scale: float = 1e-6
     drop_path: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     grn: Annotated[bool, "if changed"] = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

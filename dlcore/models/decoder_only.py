@@ -42,7 +42,6 @@ class DecoderOnly(CheckedFields):
 
         Args:
           tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
           cache: cache of the earlier tokens; None if there are none.
 
         Returns:
@@ -80,7 +79,6 @@ class DecoderOnly(CheckedFields):
 
         Args:
           tokens: [B, T] int, T at most the window.
-          train: apply dropout, with the "dropout" rng.
           cache: cache of the earlier tokens; None if there are none.
 
         Returns:

@@ -32,35 +32,15 @@ from_torch = vit.from_torch
 class DeiT(ViT):
     """A vision transformer with a second token that learns the teacher's predictions; stages are those of `ViT`.
 
+    All fields of `ViT`.
+
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
-        sizes.
-      patch_size: P, side in pixels of a patch.
-      depth: number of blocks.
-      width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
-      pool: token; a DeiT allows nothing else.
-      dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
-      attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      layer_scale: initial factor of each channel of a block's branches, which is learned; None: they have none.
-      epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
-      token_last: False; a DeiT allows nothing else.
-      position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
-        all channels are added.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
       distilled: False leaves out the distillation token and its head.
     """
 
     distilled: bool = True
 
+    pools = ("token",)
     moves_token = False
 
     INITS = {
@@ -76,7 +56,6 @@ class DeiT(ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           The class logits [B, num_classes], and {"distillation": the teacher head's logits [B, num_classes]}.
@@ -87,8 +66,6 @@ class DeiT(ViT):
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool) -> tuple:
-        if self.pool != "token":
-            raise ValueError(f"pool={self.pool!r}: a DeiT reads its tokens; allowed: token")
         front = {"cls_token": self.INITS["token"]}
         front |= {"dist_token": nn.initializers.normal(0.02)} if self.distilled else {}
         tokens, maps = self._encode(x, train, front)

@@ -43,8 +43,6 @@ class DenseLayer(CheckedFields):
       growth_rate: K, channels that the layer adds.
       bottleneck: channels between the two convolutions, as a multiple of K.
       dropout: probability of dropping a value of the output in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     growth_rate: int
@@ -59,8 +57,6 @@ class DenseLayer(CheckedFields):
 
         Args:
           maps: maps [B, H, W, C_i], read as one map of sum C_i channels.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, H, W, growth_rate].
@@ -81,8 +77,6 @@ class DenseBlock(CheckedFields):
       growth_rate: K, channels that a layer adds.
       bottleneck: channels between a layer's two convolutions, as a multiple of K.
       dropout: probability of dropping a value after each layer in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       remat: recomputation of each layer in the backward pass: none, products, weights or full, with which memory grows
         with the layers, not with their square.
     """
@@ -101,8 +95,6 @@ class DenseBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, H, W, C + layers * growth_rate], of which the first C channels are x.
@@ -117,13 +109,7 @@ class DenseBlock(CheckedFields):
 
 
 class Transition(CheckedFields):
-    """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling.
-
-    Args:
-      features: output channels.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-    """
+    """Batch norm, ReLU, a 1x1 convolution and a 2x2 average pooling."""
 
     features: int
     dtype: Any = None
@@ -135,7 +121,6 @@ class Transition(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H // 2, W // 2, features].
@@ -149,7 +134,6 @@ class DenseNet(Backbone):
     """A DenseNet on [B, H, W, C]. Stages: stem, denseblock1, ... (strides 2, 4, 8, ...; the last after its batch norm).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: layers in each block.
       growth_rate: K, channels that a layer adds.
       stem_width: channels of the stem.
@@ -157,10 +141,6 @@ class DenseNet(Backbone):
       dropout: probability of dropping a value after each layer in training.
       stem: imagenet: a 7x7 convolution of stride 2, batch norm, ReLU and max pooling; cifar: a 3x3 convolution of
         stride 1.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -170,10 +150,7 @@ class DenseNet(Backbone):
     bottleneck: int = 4
     dropout: float = 0.0
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("stem", self.stem, ("imagenet", "cifar"))

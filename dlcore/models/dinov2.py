@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.learner import Range
 from dlcore.models.torch_weights import fill_from_torch
 from dlcore.models.vit import ViT
@@ -39,7 +38,6 @@ class DINOv2(ViT):
       num_classes: number of classes; 0: no head, a call gives what it would see.
       pool: what a head sees: token, the class token, or token_mean, the class token and the mean over patches.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for others.
-      patch_size: P, side in pixels of a patch.
       layer_scale: initial factor of each channel of a block's branches.
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token, without positions; patches are read beside them.
@@ -52,10 +50,10 @@ class DINOv2(ViT):
     swiglu: bool = False
     num_registers: Annotated[int, Range(0)] = 0
 
+    pools = ("token", "token_mean")
     moves_token = False
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("token", "token_mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
@@ -67,7 +65,6 @@ class DINOv2(ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
@@ -120,15 +117,7 @@ TORCH_IGNORED = r"mask_token$"
 def from_torch_names(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the state dict of transformers' Dinov2Model or Dinov2WithRegistersModel, facebook's or timm's.
 
-    Args:
-      model: model of the same form, with the image size of the table of positions.
-      state_dict: {name: array}; the mask token of its training is left out.
-
-    Returns:
-      The variables, {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
+    The mask token of its training is left out; the model has the image size of the table of positions.
     """
     entries = {}
     for name, value in unwrap_state_dict(state_dict).items():
@@ -156,14 +145,7 @@ def from_torch_names(model: DINOv2, state_dict: Mapping[str, Any]) -> dict[str, 
 
 
 def example_inputs(model: DINOv2) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: a `DINOv2`.
-
-    Returns:
-      (an image [1, H, W, 3],).
-    """
+    """Build (an image [1, H, W, 3],)."""
     return (jnp.zeros((1, model.image_size, model.image_size, 3)),)
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.models import convnext
 from dlcore.models.convnext import ConvNeXt
@@ -112,12 +112,7 @@ class DINOv3(ViT):
       num_classes: number of classes, the length of the logits; 0, as published: no head, a call gives what it would
         see.
       image_size: side in pixels of the images that initialize a model; all others have their own locations.
-      pool: what the head sees: token, the class token, or mean, the mean over patches.
       layer_scale: initial factor of each channel of a block's branches, which is learned.
-      epsilon: added to variances by the layer norms.
-      token_last: False; a DINOv3 allows nothing else.
-      position_features: 0; a DINOv3 has no table of positions.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
       swiglu: gate the MLPs: W_2 (silu(W_g x) W_1 x), each of mlp_features units.
       num_registers: R, learned tokens behind the class token; patches are read beside them.
       qkv_bias: give queries and values a bias.
@@ -145,7 +140,6 @@ class DINOv3(ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, 1 + R + N, width], after the last norm, the class token first, then the registers.
@@ -163,7 +157,6 @@ class DINOv3(ViT):
         return {"angles": center_angles(grid, self.width // self.num_heads)}
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("token", "mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:
@@ -178,8 +171,6 @@ class DINOv3ConvNeXt(ConvNeXt):
     Args:
       num_classes: number of classes, the length of the logits; 0, as published: no head, a call gives what it would
         see.
-      drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
-        at the first block.
     """
 
     num_classes: int = 0
@@ -191,7 +182,6 @@ class DINOv3ConvNeXt(ConvNeXt):
 
         Args:
           x: [B, H, W, C], images.
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, 1 + N, widths[-1]], normalized: the mean over the map first.

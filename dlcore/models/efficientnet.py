@@ -159,9 +159,8 @@ def search_reward(accuracy: float, cost: float, target: float, exponent: float =
     Returns:
       The reward, equal to the accuracy where the cost is the target.
     """
-    check_shapes(
-        accuracy=(accuracy, "0 to 1"), cost=(cost, "> 0"), target=(target, "> 0"), exponent=(exponent, "finite")
-    )
+    check_shapes(accuracy=(accuracy, "0 to 1"), exponent=(exponent, "finite"), target=(target, "> 0"))
+    check_shapes(cost=(cost, "> 0"))
     return accuracy * (cost / target) ** exponent
 
 
@@ -172,10 +171,7 @@ class MBConv(CheckedFields):
       setting: the stage; its `stride` and `layers` are not read here.
       stride: stride of the block.
       survival: probability of keeping the branch of an example in training (stochastic depth).
-      epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       padding: zeros around the maps: both or same, see `dlcore.models.mobilenet_v2.ConvNorm`.
     """
 
@@ -194,8 +190,6 @@ class MBConv(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -246,20 +240,13 @@ class EfficientNet(Backbone):
     """An EfficientNet on [B, H, W, C]. Stages: stem, stage1, ..., last (B0: strides 2 2 4 8 16 16 32 32 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       settings: one StageSetting a stage.
       width_mult: multiplier of all channels but `last_channel`, rounded to multiples of 8.
       depth_mult: multiplier of the layers of each stage, rounded up.
       stem_width: channels of the stem, before `width_mult`.
       last_channel: channels of the last convolution; None: four times its input's.
-      dropout: probability of dropping a value before the head in training.
       drop_path: block i of n drops the branch of an example in training with probability drop_path * i / n.
-      epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       padding: zeros around the maps: both, as many on both sides, or same, as TensorFlow (`tf_*` of timm).
     """
 
@@ -273,10 +260,7 @@ class EfficientNet(Backbone):
     drop_path: float = 0.2
     epsilon: float = 1e-5
     momentum: float = 0.9
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     padding: Annotated[Padding, "if changed"] = "both"
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -43,7 +43,6 @@ class EncoderDecoder(CheckedFields):
         Args:
           source: [B, S] int.
           tokens: [B, T] int, the right ones, behind a token that starts them.
-          train: apply dropout, with the "dropout" rng.
           mask: [B, S] bool, True where the source has a token; None: where it is not `pad_token`.
 
         Returns:
@@ -56,7 +55,6 @@ class EncoderDecoder(CheckedFields):
 
         Args:
           source: [B, S] int.
-          train: apply dropout, with the "dropout" rng.
           mask: [B, S] bool, True where there is a token; None: where it is not `pad_token`.
 
         Returns:
@@ -78,7 +76,6 @@ class EncoderDecoder(CheckedFields):
         Args:
           memory: memory from `encode`.
           tokens: [B, T] int.
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           [B, T, V], at least float32.

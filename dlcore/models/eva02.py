@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice
 from dlcore.models import vit
 from dlcore.models.torch_weights import Layout
 from dlcore.models.vit import ViT
@@ -59,16 +58,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Interpolate a position table, or cut a gated MLP's first layer, whose gate comes first.
-
-    Args:
-      path: path of the leaf, such as "params/blocks_0/mlp/gate/kernel".
-      value: [2 hidden, width] or [2 hidden], the entry of the state dict, or one of another leaf.
-      shape: shape of the leaf.
-
-    Returns:
-      The value in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Interpolate a position table, or cut a gated MLP's first layer, whose gate comes first."""
     part = re.search(r"/mlp/(gate|fc1)/", path)
     if part is None or len(value) != 2 * shape[-1]:
         return vit.from_torch(path, value, shape)
@@ -81,13 +71,9 @@ class EVA02(ViT):
     All fields of `ViT`.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      patch_size: P, side in pixels of a patch.
       pool: what the head sees: mean, the normalized mean over patches, or token, the class token after a norm of all
         tokens.
       mlp_norm: normalize the units of a block's MLP before its last layer (sub-LN).
-      token_last: False; an EVA-02 allows nothing else.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0
@@ -118,7 +104,6 @@ class EVA02(ViT):
         return {"angles": axial_angles(rows, columns, self.width // self.num_heads)}
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("pool", self.pool, ("mean", "token"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]})
 
     def _head(self, x: jax.Array, train: bool) -> jax.Array:

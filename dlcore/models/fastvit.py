@@ -79,14 +79,11 @@ class RepBlock(CheckedFields):
     """A `RepConv` (submodule `conv`), squeeze-and-excitation (`se`) and GELU.
 
     Args:
-      features: output channels.
       kernel_size: side of the large kernel; 1 has no small branch.
       stride: stride of the convolutions.
       groups: groups of channels; as many as the input's channels is depthwise.
       use_se: squeeze-and-excitation with a sixteenth of the channels.
       folded: one convolution with a bias in place of the branches.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -104,7 +101,6 @@ class RepBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -132,8 +128,6 @@ class RepMixer(CheckedFields):
     Args:
       layer_scale: initial value of gamma, the gain of each channel of the branch.
       folded: one convolution with a bias in place of branches and shortcut.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     layer_scale: float = 1e-5
@@ -147,7 +141,6 @@ class RepMixer(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, C].
@@ -170,8 +163,6 @@ class FastViTBlock(CheckedFields):
       layer_scale: initial value of gamma, the gain of each channel of a branch.
       drop_path: probability of dropping a branch of an example in training (stochastic depth); the mixer's stays.
       folded: the mixer is one convolution.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     attention: bool = False
@@ -189,8 +180,6 @@ class FastViTBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -222,7 +211,6 @@ class ConditionalPositions(CheckedFields):
 
     Args:
       folded: one convolution in place of the sum.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     folded: bool = False
@@ -270,9 +258,6 @@ def fold_branches(variables: Mapping[str, Any]) -> dict[str, Any]:
 
     Returns:
       Variables of the folded network.
-
-    Raises:
-      ValueError: no module has branches.
     """
     return repvgg.fold_branches(variables, (_fold_mixer, _fold_positions, fold_rep_conv))
 
@@ -281,19 +266,10 @@ class FastViT(Backbone):
     """A FastViT on [B, H, W, C]. Stages: stem (stride 4), stage1 to stage4 (strides 4, 8, 16 and 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      stages: blocks in each stage.
-      widths: channels of each stage.
       mlp_ratio: hidden units of a block's MLP as a multiple of its channels.
       attention: attention between all pixels in the last stage, in place of mixers.
       layer_scale: initial value of gamma, the gain of each channel of a branch.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
       folded: one convolution with a bias in place of branches, for use; `fold_branches` gives its variables.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -304,10 +280,7 @@ class FastViT(Backbone):
     layer_scale: float = 1e-5
     drop_path: float = 0.0
     folded: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

@@ -43,10 +43,17 @@ MAY_BE_EMPTY = frozenset({"hidden", "global_blocks", "residual_blocks", "attenti
 
 
 class CheckedFields(nn.Module):
-    """A flax module whose fields are what their annotations say.
+    """A flax module whose fields are what their annotations say, see `check_fields`.
 
-    Raises:
-      ValueError: one is of another kind or out of range, see `check_fields`.
+    Args:
+      features: output channels.
+      num_heads: attention heads.
+      mlp_features: hidden units of a block's MLP.
+      drop_path: probability of dropping a branch of an example in training (stochastic depth).
+      epsilon: added to variances by the norms.
+      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
+      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
+      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     def __post_init__(self) -> None:

@@ -105,14 +105,11 @@ class ConvNorm(CheckedFields):
     """A convolution, batch norm (or, without it, a bias) and a ReLU.
 
     Args:
-      features: output channels.
       kernel_size: height and width of the kernel; of clips, its length along each axis.
       stride: stride of the convolution, or that along each axis.
       padding: pixels on each side, or as `dlcore.nn.Conv` takes it.
       batch_norm: False: a bias of 0.2 and Xavier kernels instead.
       kernel_init: initializer of the kernel where there is batch norm.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -130,7 +127,6 @@ class ConvNorm(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H', W', features].
@@ -153,8 +149,6 @@ class Inception(CheckedFields):
       widths: channels of the branches, as in MODULES.
       largest_kernel: kernel of the third branch: 3, or the paper's 5.
       batch_norm: batch norm after every convolution; False: biases.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, int, int, int, int, int]
@@ -169,7 +163,6 @@ class Inception(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, sum of the widths of the four branches].
@@ -194,8 +187,6 @@ class NaiveInception(CheckedFields):
     Args:
       widths: channels of the 1x1, 3x3 and 5x5 kernels; the pooling keeps those of x.
       batch_norm: batch norm after every convolution; False: biases.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, int, int]
@@ -209,7 +200,6 @@ class NaiveInception(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, sum of the widths + C].
@@ -231,8 +221,6 @@ class AuxiliaryHead(CheckedFields):
       hidden: units of the hidden layer.
       batch_norm: batch norm after every convolution; False: biases.
       dropout: probability of dropping a hidden unit in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
@@ -251,8 +239,6 @@ class AuxiliaryHead(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, num_classes], the logits, at least float32.
@@ -268,11 +254,40 @@ class AuxiliaryHead(CheckedFields):
         return Dense(self.num_classes, dtype=x.dtype, kernel_init=self.head_init, name="head")(x)
 
 
-class GoogLeNet(Backbone):
+class InceptionNetwork(Backbone):
+    """A network of inception modules with auxiliary heads; a family writes `_forward`, and has the fields read here."""
+
+    known_modules = MODULES
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("stem", self.stem, ("imagenet", "cifar"))
+        if not set(self.modules) <= set(self.known_modules) or len(set(self.modules)) < len(self.modules):
+            raise ValueError(f"modules={self.modules}: unknown or twice; allowed: {', '.join(self.known_modules)}")
+
+    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Classify images by the head and the auxiliary heads.
+
+        Args:
+          x: [B, H, W, C], images.
+
+        Returns:
+          The logits [B, num_classes], and {name of an auxiliary head: [B, num_classes]}.
+        """
+        if not self.aux:
+            raise ValueError(f"aux=False: this {type(self).__name__} has no auxiliary heads; allowed: aux=True")
+        logits, _, auxiliaries = self._forward(x, train, True, True)
+        return logits, auxiliaries
+
+    def _head(self, x: jax.Array, train: bool) -> jax.Array:
+        x = global_avg_pool(to_acc_dtype(x))
+        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
+
+
+class GoogLeNet(InceptionNetwork):
     """GoogLeNet on [B, H, W, C]: modules 3a and 3b at stride 8, 4a to 4e at 16, 5a and 5b at 32.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       modules: names from MODULES, in order; a pooling stands where the digit changes. Fewer make a smaller network.
       aux: build auxiliary heads behind 4a and 4d, which only `auxiliary` evaluates.
       batch_norm: batch norm after every convolution; False: biases.
@@ -280,12 +295,7 @@ class GoogLeNet(Backbone):
       width_mult: multiplier of all channels.
       stem: imagenet: as published, for sides of at least 31; cifar: a 3x3 convolution of stride 1, for at least 4.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
-      dropout: probability of dropping a value before the head in training.
       aux_dropout: probability of dropping a hidden unit of an auxiliary head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -298,34 +308,10 @@ class GoogLeNet(Backbone):
     transform_input: bool = False
     dropout: float = 0.2
     aux_dropout: float = 0.7
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
-
-    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Classify images by the head and the auxiliary heads.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          The logits [B, num_classes], and {"aux1": [B, num_classes], "aux2": ...}.
-        """
-        if not self.aux:
-            raise ValueError("aux=False: this GoogLeNet has no auxiliary heads; allowed: aux=True")
-        logits, _, auxiliaries = self._forward(x, train, True, True)
-        return logits, auxiliaries
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
-        check_choice("stem", self.stem, ("imagenet", "cifar"))
-        if unknown := [name for name in self.modules if name not in MODULES]:
-            raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
-        if len(set(self.modules)) < len(self.modules):
-            raise ValueError(f"modules={self.modules}: one is there twice; allowed: each once")
         check_images(self, x, "conv1/conv", smallest=31 if self.stem == "imagenet" else 4)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"batch_norm": self.batch_norm, "dtype": dtype, "axis_name": self.axis_name}
@@ -352,10 +338,6 @@ class GoogLeNet(Backbone):
                 aux = f"aux{len(auxiliaries) + 1}"
                 auxiliaries[aux] = auxiliary_head(name=aux)(x, train)
         return self._head(x, train) if head else None, maps, auxiliaries
-
-    def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(to_acc_dtype(x))
-        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""

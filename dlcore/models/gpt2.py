@@ -43,16 +43,7 @@ TORCH_TIED = {"lm_head.weight": "wte.weight"}
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Keep kernels as they are: transformers stores GPT-2's as (in, out).
-
-    Args:
-      path: path of the leaf, such as "params/blocks_0/attn/qkv/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      A kernel as it is; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Keep kernels as they are: transformers stores GPT-2's as (in, out)."""
     return value if path.endswith("/kernel") else None
 
 
@@ -66,9 +57,7 @@ class GPT2(DecoderOnly):
       num_heads: attention heads of each block; divides the width.
       width: features of a token.
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
       scan_blocks: compute the blocks in one loop, which compiles faster; their parameters are stacked, see
         `dlcore.nn.scanned_blocks`.
     """
@@ -120,7 +109,6 @@ class GPT2(DecoderOnly):
         Args:
           tokens: [B, T] int.
           position: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].

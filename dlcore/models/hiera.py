@@ -31,7 +31,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Hiera", "HieraBlock", "UnitAttention"]
 
@@ -61,11 +60,9 @@ class UnitAttention(CheckedFields):
     """Attention in square units of a map or everywhere, with or without pooling of queries.
 
     Args:
-      features: output channels.
       num_heads: attention heads; divides the features.
       unit: side of a unit on the input's map; 0: the whole map is one.
       pool: keep the largest query of 2 x 2 neighbors.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -104,13 +101,9 @@ class HieraBlock(CheckedFields):
     """Attention and an MLP, each with a residual connection.
 
     Args:
-      features: output channels.
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       unit: side of a unit on the input's map; 0: the whole map is one.
       pool: halve the sides, by the largest query of 2 x 2 neighbors.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -127,7 +120,6 @@ class HieraBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, H, W, features]; half the sides with `pool`.
@@ -146,21 +138,13 @@ class Hiera(Backbone):
     """A Hiera on [B, H, W, C], sides multiples of 4 `unit`. Stages stage1 to stage4, of strides 4, 8, 16 and 32.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
         sizes.
-      stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of each stage.
       unit: side of a unit of attention on the first map; each further stage halves it.
       in_units: whether the attention of each stage stays in units.
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -172,29 +156,19 @@ class Hiera(Backbone):
     in_units: tuple[bool, ...] = (True, True, False, False)
     mlp_ratio: float = 4.0
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _check(self, x: jax.Array) -> None:
         """Refuse fields that do not fit together, and images that units do not cover."""
         for field in ("num_heads", "in_units"):
             if len(getattr(self, field)) != len(self.stages):
-                raise ValueError(
-                    f"{field}={getattr(self, field)}: wrong length; allowed: one for each of {len(self.stages)} stages"
-                )
+                raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {len(self.stages)}")
         if self.unit % 2 ** (len(self.stages) - 1):
-            raise ValueError(
-                f"unit={self.unit}: later stages cannot halve it; allowed: multiples of {2 ** (len(self.stages) - 1)}"
-            )
+            raise ValueError(f"unit={self.unit}: cannot be halved; allowed: multiples of {2 ** (len(self.stages) - 1)}")
         size = STRIDE * self.unit
         check_images(self, x, "patch_embed", smallest=size)
         if any(side % size for side in (self.image_size, *x.shape[1:3])):
-            raise ValueError(
-                f"x.shape={x.shape}, image_size={self.image_size}: units do not cover the image; allowed: multiples of "
-                f"4 unit={size}"
-            )
+            raise ValueError(f"{x.shape=}, image_size={self.image_size}: no whole units; allowed: multiples of {size}")
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         self._check(x)

@@ -11,8 +11,6 @@ IJepaModel and IJepaForImageClassification, with `epsilon=1e-12`, or the `target
 
 import functools
 
-import jax
-
 from dlcore.models import vit
 from dlcore.models.vit import ViT
 
@@ -31,20 +29,13 @@ class IJEPA(ViT):
     Args:
       num_classes: number of classes, the length of the logits; 0, as published: no head, a call gives the mean over
         tokens.
-      pool: mean; an I-JEPA has no class token.
-      token_last: False; an I-JEPA allows nothing else.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     num_classes: int = 0
     pool: str = "mean"
 
+    pools = ("mean",)
     moves_token = False
-
-    def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        if self.pool != "mean":
-            raise ValueError(f"pool={self.pool!r}: an I-JEPA has no class token; allowed: mean")
-        return super()._stages(x, train)
 
 
 _HUGE = {"width": 1280, "depth": 32, "num_heads": 16, "mlp_features": 5120}

@@ -27,9 +27,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from dlcore.choices import check_choice
-from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
-from dlcore.models.googlenet import ConvNorm, standardized_to_symmetric
+from dlcore.models.googlenet import ConvNorm, InceptionNetwork, standardized_to_symmetric
 from dlcore.models.inputs import check_images
 from dlcore.nn import Dense, initializers
 from dlcore.nn.precision import compute_dtype
@@ -65,8 +64,6 @@ class InceptionBlock(CheckedFields):
       width_mult: multiplier of all channels.
       pool: what the pooled branch of A, C and E takes of 3x3: average, of the map and zeros around it; inside, of the
         map alone; or max.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int = 0
@@ -106,7 +103,6 @@ class InceptionA(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, 224 + features] at `width_mult` 1.
@@ -132,7 +128,6 @@ class InceptionB(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, (H - 1) // 2, (W - 1) // 2, 480 + C] at `width_mult` 1.
@@ -156,7 +151,6 @@ class InceptionC(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, 768] at `width_mult` 1.
@@ -184,7 +178,6 @@ class InceptionD(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, (H - 1) // 2, (W - 1) // 2, 512 + C] at `width_mult` 1.
@@ -210,7 +203,6 @@ class InceptionE(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, H, W, 2048] at `width_mult` 1.
@@ -234,10 +226,7 @@ class AuxiliaryHead(InceptionBlock):
 
     Args:
       features: unused.
-      width_mult: multiplier of all channels.
       pool: unused.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       num_classes: number of classes, the length of the logits.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
@@ -251,7 +240,6 @@ class AuxiliaryHead(InceptionBlock):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, num_classes], the logits, at least float32.
@@ -280,22 +268,16 @@ MODULES = {
 }
 
 
-class InceptionV3(Backbone):
+class InceptionV3(InceptionNetwork):
     """Inception v3 on [B, H, W, C]: modules Mixed_5b to 5d at stride 8, 6a to 6e at 16, 7a to 7c at 32.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       modules: names from MODULES, in order; 6a and 7a halve the map. Fewer make a smaller network.
       aux: build an auxiliary head behind 6e, which only `auxiliary` evaluates.
       width_mult: multiplier of all channels.
       stem: imagenet: as published, for sides of at least 75; cifar: a 3x3 convolution of stride 1, for at least 7.
       transform_input: convert standardized pixels to [-1, 1] first, as published weights need.
       fid: pool as the network of published Fréchet distances.
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -306,34 +288,12 @@ class InceptionV3(Backbone):
     transform_input: bool = False
     fid: bool = False
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
-    def auxiliary(self, x: jax.Array, train: bool = True) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Classify images by the head and the auxiliary head.
-
-        Args:
-          x: [B, H, W, C], images.
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
-
-        Returns:
-          The logits [B, num_classes], and {"aux": [B, num_classes]}.
-        """
-        if not self.aux:
-            raise ValueError("aux=False: this InceptionV3 has no auxiliary head; allowed: aux=True")
-        logits, _, auxiliaries = self._forward(x, train, True, True)
-        return logits, auxiliaries
+    known_modules = MODULES
 
     @nn.compact
     def _forward(self, x: jax.Array, train: bool, head: bool, auxiliary: bool = False) -> tuple[jax.Array, dict, dict]:
-        check_choice("stem", self.stem, ("imagenet", "cifar"))
-        if unknown := [name for name in self.modules if name not in MODULES]:
-            raise ValueError(f"modules={self.modules}: unknown {', '.join(unknown)}; allowed: {', '.join(MODULES)}")
-        if len(set(self.modules)) < len(self.modules):
-            raise ValueError(f"modules={self.modules}: one is there twice; allowed: each once")
         check_images(self, x, "Conv2d_1a_3x3/conv", smallest=75 if self.stem == "imagenet" else 7)
         dtype = compute_dtype(self.dtype, x, self.variables)
         fields = {"dtype": dtype, "axis_name": self.axis_name}
@@ -352,10 +312,6 @@ class InceptionV3(Backbone):
                 )
                 auxiliaries["aux"] = auxiliary_head(x, train)
         return self._head(x, train) if head else None, maps, auxiliaries
-
-    def _head(self, x: jax.Array, train: bool) -> jax.Array:
-        x = global_avg_pool(to_acc_dtype(x))
-        return self._linear(nn.Dropout(self.dropout, deterministic=not train)(x))
 
     def _stem(self, x: jax.Array, train: bool, fields: dict) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Return the input of the first module, and the maps on the way."""

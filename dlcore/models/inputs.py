@@ -69,7 +69,4 @@ def _check_channels(module: nn.Module, x: jax.Array, first: str) -> None:
     for part in (*first.split("/"), "kernel"):
         built = None if built is None else built.get(part)
     if built is not None and built.shape[-2] != x.shape[-1]:
-        raise ValueError(
-            f"x.shape={x.shape}: {x.shape[-1]} channels do not fit this {type(module).__name__}; allowed: "
-            f"{built.shape[-2]} channels"
-        )
+        raise ValueError(f"{x.shape=}: {x.shape[-1]} channels do not fit; allowed: {built.shape[-2]} channels")

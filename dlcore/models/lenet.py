@@ -22,7 +22,6 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops import avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "LeNet5"]
 
@@ -37,20 +36,13 @@ class LeNet5(Backbone):
     zeros as evenly as possible (MNIST by 2), smaller ones are resized bilinearly.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       activation: nonlinearity of every layer but the head.
       pooling: average or maximum over each 2x2.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
     activation: Literal["tanh", "relu"] = "tanh"
     pooling: Literal["avg", "max"] = "avg"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each pooling)."""

@@ -64,7 +64,6 @@ class Llama(DecoderOnly):
       dropout: probability to drop a value of a branch in training.
       epsilon: epsilon of the norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int = 32000
@@ -124,7 +123,6 @@ class Llama(DecoderOnly):
         Args:
           tokens: [B, T] int.
           position: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].

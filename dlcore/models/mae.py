@@ -52,13 +52,10 @@ def visible_count(patches: int, mask_ratio: float) -> int:
     Returns:
       N (1 - ratio), rounded down.
     """
-    check_whole_number("patches", patches, 1)
-    check_shapes(mask_ratio=(mask_ratio, "0 to 1"))
+    check_shapes(patches=(patches, "int >= 1"), mask_ratio=(mask_ratio, "0 to 1"))
     count = int(patches * (1 - mask_ratio) + 1e-9)
     if not 0 < count < patches:
-        raise ValueError(
-            f"mask_ratio={mask_ratio}: leaves {count} of {patches} patches; allowed: 1 to {patches - 1} seen"
-        )
+        raise ValueError(f"{mask_ratio=}: leaves {count} of {patches} patches; allowed: 1 to {patches - 1} seen")
     return count
 
 
@@ -161,9 +158,6 @@ class MAE(CheckedFields):
 
         Returns:
           N (1 - mask_ratio), rounded down.
-
-        Raises:
-          ValueError: none would be seen, or none masked.
         """
         return visible_count(int(np.prod(grid)), self.mask_ratio)
 
@@ -306,9 +300,7 @@ class VideoMAE(MAE):
         check_floats("x", x)
         size = (self.tubelet, self.patch_size, self.patch_size)
         if x.ndim != 5 or any(side % s for side, s in zip(x.shape[1:4], size, strict=True)):
-            raise ValueError(
-                f"x.shape={x.shape}: patches do not cover the clip; allowed: [B, F, H, W, C] with multiples of {size}"
-            )
+            raise ValueError(f"{x.shape=}: patches do not cover the clip; allowed: 5 axes, multiples of {size}")
         return tuple(side // s for side, s in zip(x.shape[1:4], size, strict=True))
 
     def patches(self, x: jax.Array) -> jax.Array:
@@ -436,14 +428,7 @@ def from_torch_names(model: MAE, state_dict: Mapping[str, Any], image: tuple[int
 
 
 def example_inputs(model: MAE) -> tuple[jax.Array, jax.Array]:
-    """Build inputs that initialize a model: images of 224 pixels, or clips of 16 such frames.
-
-    Args:
-      model: a `MAE` or `VideoMAE`.
-
-    Returns:
-      (an image [1, 224, 224, C] or clip [1, 16, 224, 224, C], noise [1, N]).
-    """
+    """Build (an image [1, 224, 224, C] or clip [1, 16, 224, 224, C], noise [1, N])."""
     x = jnp.zeros((1, *((16,) if isinstance(model, VideoMAE) else ()), 224, 224, model.channels))
     return x, jnp.zeros((1, int(np.prod(model.grid(x)))))
 

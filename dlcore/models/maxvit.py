@@ -127,8 +127,6 @@ class PartitionAttention(CheckedFields):
       head_features: channels of a head.
       mlp_ratio: hidden units of the MLP as a multiple of the channels.
       dropout: probability of dropping a value of the attention output and the MLP in training.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     partition: Partition
@@ -145,7 +143,6 @@ class PartitionAttention(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -153,10 +150,7 @@ class PartitionAttention(CheckedFields):
         check_choice("partition", self.partition, ("window", "grid"))
         height, width, channels = x.shape[1:]
         if height % self.size or width % self.size:
-            raise ValueError(
-                f"x.shape={x.shape}: sets of {self.size}x{self.size} pixels do not fit; allowed: sides that are "
-                f"multiples of {self.size}"
-            )
+            raise ValueError(f"{x.shape=}: sets do not fit; allowed: sides that are multiples of {self.size}")
         num_heads = channels // self.head_features
         bias = RelativePositionBias((self.size, self.size), num_heads, name="bias_table")()
         attend = MultiHeadAttention(
@@ -181,13 +175,9 @@ class MaxViTConv(CheckedFields):
     """An inverted residual with a batch norm in front and gates after the depthwise convolution.
 
     Args:
-      features: output channels.
       stride: stride of the depthwise convolution and of the pool of the shortcut.
       expansion: inner channels as a multiple of the output's.
       se_ratio: units of squeeze-and-excitation as a fraction of the output channels.
-      drop_path: probability of dropping the branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -204,8 +194,6 @@ class MaxViTConv(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -230,14 +218,10 @@ class MaxViTLayer(CheckedFields):
     """A convolution, block attention and grid attention.
 
     Args:
-      features: output channels.
       stride: stride of the convolution.
       size: P, side of a set of pixels.
       head_features: channels of a head.
       dropout: probability of dropping a value of the attention outputs and the MLPs in training.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -255,8 +239,6 @@ class MaxViTLayer(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -285,19 +267,13 @@ class MaxViT(Backbone):
     """A MaxViT on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage4 (strides 4, 8, 16 and 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       stages: layers in each stage.
-      widths: channels of each stage.
       stem_width: channels of the stem.
       partition_size: P, side of a set of pixels that attend to each other; divides the sides of every map.
       head_features: channels of a head of attention.
       dropout: probability of dropping a value of the attention outputs and the MLPs in training.
       drop_path: probability of dropping the last layer's branches of an example in training; it rises linearly from 0
         at the first layer.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each layer in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -308,10 +284,7 @@ class MaxViT(Backbone):
     head_features: int = 32
     dropout: float = 0.0
     drop_path: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

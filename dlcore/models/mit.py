@@ -53,9 +53,6 @@ class MiT(PVTv2):
     """A MiT on [B, H, W, C]. Stages stage1 to stage4, of strides 4, 8, 16 and 32.
 
     All fields of `PVTv2`.
-
-    Args:
-      mlp_ratios: hidden units of a block's MLP of each stage, as a multiple of its channels.
     """
 
     mlp_ratios: tuple[int, ...] = (4, 4, 4, 4)

@@ -24,7 +24,6 @@ from dlcore.nn import Conv, FeedForward, LayerNorm, drop_path, gelu
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Mixer", "MixerBlock"]
 
@@ -39,8 +38,6 @@ class MixerBlock(CheckedFields):
       tokens_hidden: hidden units of the MLP across tokens.
       channels_hidden: hidden units of the MLP across channels.
       dropout: probability of dropping a value of the MLPs in training.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     tokens_hidden: int
@@ -55,7 +52,6 @@ class MixerBlock(CheckedFields):
 
         Args:
           x: [B, N, C], tokens.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, N, C].
@@ -73,7 +69,6 @@ class Mixer(Backbone):
     """An MLP-Mixer on [B, H, W, C] of one size. Stages block1, block2, ... of stride P = patch_size.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       patch_size: P, side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
@@ -81,10 +76,6 @@ class Mixer(Backbone):
       channels_ratio: hidden units of channel mixing, as a multiple of `width`.
       dropout: probability of dropping a value of the MLPs in training.
       drop_path: probability of dropping a branch of an example in training, the same in all blocks.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -95,10 +86,7 @@ class Mixer(Backbone):
     channels_ratio: float = 4.0
     dropout: float = 0.0
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last tokens, the output of each block, [B, H / P, W / P, width])."""
@@ -106,9 +94,7 @@ class Mixer(Backbone):
         check_images(self, x, "stem", smallest=size)
         sides = x.shape[1:3]
         if any(side % size for side in sides):
-            raise ValueError(
-                f"x.shape={x.shape}: patches do not cover the image; allowed: multiples of patch_size={size}"
-            )
+            raise ValueError(f"{x.shape=}: patches do not cover the image; allowed: multiples of {size}")
         patches = sides[0] // size * (sides[1] // size)
         built = self.variables.get("params", {}).get("blocks_0", {}).get("mlp_tokens", {}).get("fc1", {}).get("kernel")
         if built is not None and built.shape[0] != patches:

@@ -10,7 +10,7 @@ original.
 """
 
 import functools
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import jax
 from flax import linen as nn
@@ -22,7 +22,6 @@ from dlcore.models.inputs import check_floats
 from dlcore.nn import Dense, DropConnect, VanillaDropout
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MLP", "MODELS"]
 
@@ -33,15 +32,11 @@ class MLP(Backbone):
     """Fully connected layers on [B, ...], flattened in row-major order. Stages: hidden1, hidden2, ...
 
     Args:
-      num_classes: number of classes, the length of the logits.
       hidden: units of each hidden layer; none at all gives the linear classifier.
       activation: nonlinearity after each hidden layer.
       dropout: probability of dropping a hidden unit in training.
       dropout_form: inverted, units that stay are scaled in training; or vanilla, all units are scaled in use.
       drop_connect: probability of dropping a weight into a hidden unit in training, drawn for each example.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
@@ -50,9 +45,6 @@ class MLP(Backbone):
     dropout: float = 0.0
     dropout_form: Annotated[Literal["inverted", "vanilla"], "if changed"] = "inverted"
     drop_connect: Annotated[float, "if changed"] = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last layer, the hidden layers after their activation: {"hidden1": [B, hidden[0]], ...})."""

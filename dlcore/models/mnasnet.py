@@ -46,12 +46,9 @@ class MnasBlock(CheckedFields):
     """An inverted residual: 1x1, depthwise and linear 1x1, plus x where the shapes agree.
 
     Args:
-      features: output channels.
       kernel_size: side of the depthwise kernel.
       stride: stride of the depthwise convolution.
       expansion: inner channels as a multiple of the input's.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -67,7 +64,6 @@ class MnasBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -104,24 +100,15 @@ class MNASNet(Backbone):
     """A MnasNet-B1 on [B, H, W, C]. Stages: stem, stage1 to stage6, last (strides 2 4 8 16 16 32 32 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       settings: (expansion, channels, kernel, stride, blocks) of each stage.
       width_mult: multiplier of all channels but the last 1280, rounded to multiples of 8 (the paper's alpha).
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     settings: tuple[tuple[int, int, int, int, int], ...] = SETTINGS
     width_mult: float = 1.0
     dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "layers_0", smallest=1)

@@ -40,10 +40,7 @@ class SeparableBlock(CheckedFields):
     """A depthwise 3x3 and a 1x1 convolution, each with batch norm and ReLU6.
 
     Args:
-      features: output channels.
       stride: stride of the depthwise convolution.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -57,7 +54,6 @@ class SeparableBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -82,24 +78,16 @@ class MobileNetV1(Backbone):
     """A MobileNet on [B, H, W, C]. Stages: stem, stage1 to stage5 (strides 2, 2, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       settings: (channels, blocks, stride) of each stage.
       width_mult: multiplier of all channels, rounded to multiples of 8 (the paper's alpha).
       stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     settings: tuple[tuple[int, int, int], ...] = ((64, 1, 1), (128, 2, 2), (256, 2, 2), (512, 6, 2), (1024, 2, 2))
     width_mult: float = 1.0
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("stem", self.stem, ("imagenet", "cifar"))

@@ -60,16 +60,12 @@ class ConvNorm(CheckedFields):
     """A convolution padded to keep the size (submodule `0`), batch norm (`1`) and an activation.
 
     Args:
-      features: output channels.
       kernel_size: side of the kernel.
       stride: stride of the convolution.
       groups: groups of channels; as many as the input's channels is depthwise.
       dilation: distance between the taps of the kernel.
       activation: function after batch norm; None for none.
-      epsilon: added to variances by batch norm.
       momentum: share of the running statistics that batch norm keeps at an update.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       padding: zeros around the map: both, as many on both sides, or same, TensorFlow's: at most one more at the right
         and at the bottom.
     """
@@ -92,7 +88,6 @@ class ConvNorm(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -118,11 +113,8 @@ class InvertedResidual(CheckedFields):
     """An inverted residual: 1x1, depthwise 3x3 and linear 1x1, plus x where the shapes agree.
 
     Args:
-      features: output channels.
       stride: stride of the depthwise convolution.
       expansion: inner channels as a multiple of the input's; 1 leaves the first convolution out.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       activation: function after the first two batch norms.
     """
 
@@ -139,7 +131,6 @@ class InvertedResidual(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -162,15 +153,9 @@ class MobileNetV2(Backbone):
     """A MobileNetV2 on [B, H, W, C]. Stages: stem, stage1 to stage7, last (strides 2 2 4 8 16 16 32 32 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       settings: (expansion, channels, blocks, stride) of each stage.
       width_mult: multiplier of all channels, rounded to multiples of 8; the last convolution keeps at least 1280.
-      dropout: probability of dropping a value before the head in training.
       stem: imagenet: a 3x3 convolution of stride 2; cifar: of stride 1, so that all strides are half as large.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -178,10 +163,7 @@ class MobileNetV2(Backbone):
     width_mult: float = 1.0
     dropout: float = 0.2
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_choice("stem", self.stem, ("imagenet", "cifar"))

@@ -93,8 +93,6 @@ class MobileNetV3Block(CheckedFields):
 
     Args:
       setting: the block's row of the table.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     setting: BlockSetting
@@ -107,7 +105,6 @@ class MobileNetV3Block(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), setting.features]; the stride is 1 where the block is dilated.
@@ -133,18 +130,12 @@ class MobileNetV3(Backbone):
     """A MobileNetV3 on [B, H, W, C]. Stages: stem (stride 2), stage1, ... (one for each stride), last (stride 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       settings: one BlockSetting a block.
       hidden: units of the dense layer before the head.
       width_mult: multiplier of all channels, rounded to multiples of 8.
       first_blocks: `features` returns the map behind the first block of each strided stage too, stage2_first, ..., of
         which LR-ASPP reads one.
       dilate: in the last stage, keep the size of the map (stride 16) and dilate the depthwise convolutions by 2.
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -154,10 +145,7 @@ class MobileNetV3(Backbone):
     first_blocks: bool = False
     dilate: bool = False
     dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "features_0/0", smallest=1)

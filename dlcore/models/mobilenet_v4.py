@@ -157,9 +157,6 @@ class UniversalBottleneck(CheckedFields):
       setting: the block.
       activation: function after batch norm, but not at the ends of the block.
       layer_scale: initial value of gamma, the gain of each channel of the branch; None: no gain.
-      drop_path: probability of dropping the branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     setting: BlockSetting
@@ -175,8 +172,6 @@ class UniversalBottleneck(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -210,9 +205,6 @@ class MobileAttention(CheckedFields):
     Args:
       setting: the block, whose stride shrinks keys and values.
       layer_scale: initial value of gamma, the gain of each channel of the branch; None: no gain.
-      drop_path: probability of dropping the branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     setting: BlockSetting
@@ -227,8 +219,6 @@ class MobileAttention(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropping
-            branches needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -270,8 +260,6 @@ class FusedBottleneck(CheckedFields):
     Args:
       setting: the block.
       activation: function after the first batch norm.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     setting: BlockSetting
@@ -285,7 +273,6 @@ class FusedBottleneck(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -302,7 +289,6 @@ class MobileNetV4(Backbone):
     """A MobileNetV4 on [B, H, W, C]. Stages: stem, stage1 to stage5 (strides 2, 4, 8, 16, 32, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       settings: the blocks of each stage.
       stem_width: channels of the first convolution.
       last_channel: units of the layer before the head.
@@ -310,13 +296,6 @@ class MobileNetV4(Backbone):
         last layer.
       activation: function after batch norm, relu or gelu.
       layer_scale: initial value of gamma, the gain of each channel of a block's branch; None: no gain.
-      dropout: probability of dropping a value before the head in training.
-      drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -328,10 +307,7 @@ class MobileNetV4(Backbone):
     layer_scale: float | None = None
     dropout: float = 0.2
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem/0", smallest=1)

@@ -99,9 +99,6 @@ def unfold(x: jax.Array, size: int) -> jax.Array:
 
     Returns:
       [B, P * P, H W / P^2, C].
-
-    Raises:
-      ValueError: patches of `size` do not cover the map.
     """
     return windows(x, size).swapaxes(1, 2)
 
@@ -117,9 +114,6 @@ def fold(x: jax.Array, height: int, width: int, size: int) -> jax.Array:
 
     Returns:
       [B, H, W, C].
-
-    Raises:
-      ValueError: patches of `size` do not cover the map, or x has other patches.
     """
     return join_sets(x.swapaxes(1, 2), height, width, size, "window")
 
@@ -130,12 +124,9 @@ class MobileViTBlock(CheckedFields):
     Args:
       features: D, channels of the transformers.
       depth: number of transformers.
-      num_heads: attention heads.
       mlp_ratio: hidden units of an MLP as a multiple of D.
       patch_size: P, side of a patch.
       dropout: probability of dropping a value of an attention output or an MLP in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -153,8 +144,6 @@ class MobileViTBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones. Dropout needs
-            the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -188,19 +177,13 @@ class MobileViT(Backbone):
     """A MobileViT on [B, H, W, C]. Stages: stem, stage1 to stage5, last (strides 2, 2, 4, 8, 16, 32, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       widths: channels of the stem, of each of the five stages, and of the last convolution.
       hidden_sizes: channels of the transformers of the last three stages.
       depths: number of transformers of the last three stages.
-      num_heads: attention heads.
       mlp_ratio: hidden units of an MLP as a multiple of a transformer's channels.
       expansion: inner channels of inverted residuals as a multiple of their input's.
       patch_size: P, side of a patch.
       dropout: probability of dropping a value of an attention output, an MLP, or before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -212,10 +195,7 @@ class MobileViT(Backbone):
     expansion: int = 4
     patch_size: int = 2
     dropout: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for field, length in (("widths", 7), ("hidden_sizes", 3), ("depths", 3)):

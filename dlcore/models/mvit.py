@@ -42,7 +42,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 from dlcore.ops.resize import resize
 
 __all__ = ["MODELS", "MViT", "MViTBlock", "PooledAttention", "distance_indices", "example_inputs", "from_torch_names"]
@@ -88,13 +87,11 @@ class PooledAttention(CheckedFields):
     """Self-attention whose queries, keys and values are pooled by convolutions.
 
     Args:
-      features: output channels.
       num_heads: attention heads; divides the features.
       query_stride: stride of the queries in height and width.
       key_stride: stride of the keys and values in height and width.
       table_grid: (T, H, W) of the input that the tables of distances are made for; those of another are interpolated.
       version: 2; or 1, without tables and without the queries behind the attention.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -178,14 +175,10 @@ class MViTBlock(CheckedFields):
     """Pooled attention and an MLP, each with a residual connection.
 
     Args:
-      features: output channels.
-      num_heads: attention heads.
       query_stride: stride of the queries, and of the output, in height and width.
       key_stride: stride of the keys and values in height and width.
       table_grid: (T, H, W) of the input that the tables of distances are made for.
       version: 2, where the attention changes the number of channels; or 1, where the MLP does.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -204,7 +197,6 @@ class MViTBlock(CheckedFields):
         Args:
           x: [B, 1 + T H W, C], the class token first.
           grid: (T, H, W).
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, 1 + T H' W', features]; H' = H / stride, rounded up.
@@ -241,17 +233,9 @@ class MViT(Backbone):
       frames: frames of the clips that the tables of positions are made for; an even number.
       image_size: side in pixels of the frames that the tables of positions are made for; a multiple of 32 with four
         stages.
-      stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of the first stage; each further stage doubles them.
       version: 2; or 1, the first paper's.
-      dropout: probability of dropping a value before the head in training.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 400
@@ -263,10 +247,7 @@ class MViT(Backbone):
     version: Literal[1, 2] = 2
     dropout: float = 0.0
     drop_path: float = 0.0
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _check(self, x: jax.Array) -> None:
         """Refuse what is no clip, and clips that the tables of version 1 do not fit."""
@@ -342,29 +323,11 @@ MODELS = {"mvit_v2_s": functools.partial(MViT), "mvit_v1_b": functools.partial(M
 
 
 def example_inputs(model: MViT) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: name from `MODELS`.
-
-    Returns:
-      (a clip [1, frames, image_size, image_size, 3],).
-    """
+    """Build (a clip [1, frames, image_size, image_size, 3],)."""
     return (jnp.zeros((1, model.frames, model.image_size, model.image_size, 3)),)
 
 
 def from_torch_names(model: MViT, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of an MViT.
-
-    Args:
-      model: name from `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
+    """Convert a state dict of torchvision to the variables of an MViT."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what=f"MViT of version {model.version}")

@@ -29,7 +29,6 @@ from dlcore.nn import standardize_weight
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import avg_pool, conv_general_dilated, max_pool
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "NFBlock", "NFResNet", "ScaledStdConv"]
 
@@ -42,12 +41,10 @@ class ScaledStdConv(CheckedFields):
     """A convolution with standardized kernels, scaled for a ReLU before it; parameters kernel, gain and bias.
 
     Args:
-      features: output channels.
       kernel_size: side of the kernel.
       stride: stride of the convolution.
       epsilon: added to the variance of the weights.
       gain_init: initializer of each output channel's gain.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: int
@@ -87,7 +84,6 @@ class NFBlock(CheckedFields):
       alpha: factor of the branch.
       variance: variance of x, known beforehand.
       zero_init_residual: zero the last gain, so that the block starts as the identity where the shape stays.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: int
@@ -124,16 +120,11 @@ class NFResNet(Backbone):
     """A normalizer-free ResNet on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       width: channels of the stem and inside the first stage's blocks.
       alpha: factor of each block's branch.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -142,10 +133,7 @@ class NFResNet(Backbone):
     alpha: float = 0.2
     stem: str = "imagenet"
     zero_init_residual: bool = True
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, the sum at the end of each stage; the last one after its ReLU)."""

@@ -25,7 +25,6 @@ from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "MLPConv", "NetworkInNetwork"]
 
@@ -36,7 +35,6 @@ class MLPConv(CheckedFields):
     Args:
       features: units of each layer.
       kernel_size: side in pixels of a patch.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     features: tuple[int, ...]
@@ -66,31 +64,22 @@ class NetworkInNetwork(Backbone):
     """Network in network on [B, H, W, C]. Stages stage1 to stage3, of strides 1, 2 and 4.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: units of each layer of each mlpconv; the class maps follow as the last layer of the last one.
       kernel_sizes: side in pixels of the patches of each stage.
       dropout: probability of dropping a value after each pooling in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each mlpconv in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
     stages: tuple[tuple[int, ...], ...] = ((192, 160, 96), (192, 192, 192), (192, 192))
     kernel_sizes: tuple[int, ...] = (5, 5, 3)
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that at the end of each stage before its pooling)."""
         if len(self.stages) != len(self.kernel_sizes):
-            raise ValueError(
-                f"kernel_sizes={self.kernel_sizes}: wrong length; allowed: one for each of {len(self.stages)} stages"
-            )
+            raise ValueError(f"kernel_sizes={self.kernel_sizes}: wrong length; allowed: {len(self.stages)}")
         check_images(self, x, "mlpconv1/conv", smallest=2 ** len(self.stages))
         dtype = compute_dtype(self.dtype, x, self.variables)
         block = remat(MLPConv, self.remat)

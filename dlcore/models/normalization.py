@@ -105,9 +105,6 @@ def normalization(name: str, fields: Mapping[str, Any] | None = None) -> Normali
 
     Returns:
       Mean and standard deviation.
-
-    Raises:
-      ValueError: there is no such model.
     """
     from dlcore.models.registry import family_of
 

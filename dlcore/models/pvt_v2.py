@@ -29,7 +29,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, global_avg_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PVTv2", "PVTv2Block", "ReducedAttention"]
 
@@ -53,11 +52,9 @@ class ReducedAttention(CheckedFields):
     """Attention of every pixel to a smaller map.
 
     Args:
-      num_heads: attention heads.
       reduction: R, stride of the convolution before keys and values; 1 for none.
       linear: keys and values of a map of 7 x 7 cells, in place of the convolution.
       dropout: probability of dropping an attention weight in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       epsilon: added to variances by the layer norm.
     """
 
@@ -74,17 +71,13 @@ class ReducedAttention(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
         """
         channels, source = x.shape[-1], x
         if not self.linear and self.reduction > min(x.shape[1:3]):
-            raise ValueError(
-                f"reduction={self.reduction}: no key of a map of {x.shape[1]}x{x.shape[2]}; allowed: at most "
-                f"{min(x.shape[1:3])}"
-            )
+            raise ValueError(f"reduction={self.reduction}: no key of this map; allowed: at most {min(x.shape[1:3])}")
         if self.linear or self.reduction > 1:
             size = 1 if self.linear else self.reduction
             source = adaptive_avg_pool(x, CELLS) if self.linear else x
@@ -110,15 +103,11 @@ class PVTv2Block(CheckedFields):
     """Attention to a smaller map and an MLP with a depthwise convolution, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       reduction: R, stride of the convolution before keys and values; 1 for none.
       linear: keys and values of a map of 7 x 7 cells.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      epsilon: added to variances by the layer norms.
     """
 
     num_heads: int
@@ -137,7 +126,6 @@ class PVTv2Block(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -178,21 +166,12 @@ class PVTv2(Backbone):
     """A PVT v2 on [B, H, W, C]. Stages stage1 to stage4, of strides 4, 8, 16 and 32.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      stages: blocks in each stage.
-      widths: channels of each stage.
       num_heads: attention heads of each stage.
       reductions: R of each stage, the stride of the convolution before keys and values; 1 for none.
       mlp_ratios: hidden units of a block's MLP of each stage, as a multiple of its channels.
       linear: keys and values of 7 x 7 cells in place of the strided convolutions.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -205,10 +184,7 @@ class PVTv2(Backbone):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     epsilon = EPSILON
     """Added to variances by the layer norms."""
@@ -216,9 +192,7 @@ class PVTv2(Backbone):
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         for field in ("widths", "num_heads", "reductions", "mlp_ratios"):
             if len(getattr(self, field)) != len(self.stages):
-                raise ValueError(
-                    f"{field}={getattr(self, field)}: wrong length; allowed: one for each of {len(self.stages)} stages"
-                )
+                raise ValueError(f"{field}={getattr(self, field)}: wrong length; allowed: {len(self.stages)}")
         check_images(self, x, "layers_0_patch_embedding_proj", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         block, maps, index = remat(PVTv2Block, self.remat, static_argnums=(2,)), {}, 0

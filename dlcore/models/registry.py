@@ -6,7 +6,7 @@ import fnmatch
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -92,12 +92,53 @@ FILES = {
 }
 """One file a family, by what its models read. Each has MODELS, {name: variant}, and may have
 
-INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED,
-TORCH_OPTIONAL, TORCH_TIED, from_torch: see `dlcore.models.torch_weights`. Families that read tokens also have INPUTS,
-the names of what a call takes: arrays [B, T] int, or image. Kinds after tokens are networks whose form is published:
-their families have `example_inputs(model)`, the arrays that initialize a model, and `from_torch_names(model,
-state_dict)`, its variables. `python -m dlcore.models.zoo` counts the parameters of a new model for `dlcore models`.
+INPUT_SHAPES: {name: (H, W, C)} where it is not 224x224x3. TORCH_NAMES, TORCH_OLD_NAMES, TORCH_IGNORED, TORCH_OPTIONAL,
+TORCH_TIED, from_torch: see `dlcore.models.torch_weights`. Families that read tokens also have INPUTS, the names of what
+a call takes: arrays [B, T] int, or image. Kinds after tokens are networks whose form is published: their families have
+`example_inputs` and `from_torch_names`, see `_Family`. `python -m dlcore.models.zoo` counts the parameters of a new
+model for `dlcore models`.
 """
+
+
+class _Family(Protocol):
+    """Functions that a family's file may have."""
+
+    def example_inputs(self, model: nn.Module) -> tuple[Any, ...]:
+        """Build the inputs that initialize a model.
+
+        Args:
+          model: model of `MODELS`.
+
+        Returns:
+          What a call takes.
+        """
+        ...
+
+    def from_torch_names(self, model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
+        """Convert a published state dict.
+
+        Args:
+          model: model of the same form.
+          state_dict: {name: array}.
+
+        Returns:
+          The variables, {"params": ...}, and "batch_stats" where the model has them.
+        """
+        ...
+
+    def from_torch(self, path: str, value: Any, shape: tuple[int, ...]) -> Any:
+        """Convert an entry of a state dict.
+
+        Args:
+          path: path of the leaf, such as "params/head/kernel".
+          value: the entry.
+          shape: shape of the leaf.
+
+        Returns:
+          The leaf; None where the rule of `dlcore.models.torch_weights` applies.
+        """
+        ...
+
 
 FAMILIES: tuple[ModuleType, ...]
 """The families of image models; they are imported when this or MODELS is first used."""
@@ -150,9 +191,7 @@ def create_model(name: str, **fields: Any) -> nn.Module:
     allowed = [f.name for f in dataclasses.fields(module) if f.name != "parent"]
     for field, value in fields.items():
         if field not in allowed:
-            raise ValueError(
-                f"{field}={value!r}: not a field of {name}{_nearest(field, allowed)}; allowed: {', '.join(allowed)}"
-            )
+            raise ValueError(f"{field}={value!r}: not a field{_nearest(field, allowed)}; allowed: {', '.join(allowed)}")
     check_fields(module, fields)
     return variant(**fields)
 
@@ -219,9 +258,7 @@ def feature_info(model: nn.Module, shape: tuple[int, int, int] = (224, 224, 3)) 
         check_whole_number("shape", side, 1)
     is_built = not isinstance(model, type)
     if not (is_built and callable(getattr(model, "features", None))):  # many layers have a field `features`, a number
-        raise ValueError(
-            f"model={type(model).__name__}: it has no feature maps; allowed: modules with a method `features`"
-        )
+        raise ValueError(f"model={type(model).__name__}: it has no feature maps; allowed: with a method `features`")
     info: dict[str, dict[str, int]] = {}  # filled while tracing: eval_shape would sort its keys
 
     def run() -> None:

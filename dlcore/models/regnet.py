@@ -101,9 +101,7 @@ def quantized_widths(
     check_whole_number("depth", depth, 1)
     check_whole_number("group_width", group_width, 1)
     if not (width > 0 and width % 8 == 0 and 0 <= slope < np.inf and 1 < step < np.inf):
-        raise ValueError(
-            f"width={width}, slope={slope}, step={step}: no widths follow; allowed: a multiple of 8, >= 0, > 1"
-        )
+        raise ValueError(f"{width=}, {slope=}, {step=}: no widths follow; allowed: a multiple of 8, >= 0, > 1")
     continuous_widths = width + slope * np.arange(depth)
     power = np.round(np.log(continuous_widths / width) / np.log(step))
     widths = 8 * np.round(width * step**power / 8).astype(int)
@@ -119,8 +117,6 @@ class RegNetBlock(CheckedFields):
       stride: stride of the 3x3 convolution.
       group_width: channels of a group of the 3x3 convolution.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -136,7 +132,6 @@ class RegNetBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -158,7 +153,6 @@ class RegNet(Backbone):
     """A RegNet on [B, H, W, C]. Stages: stem, block1 to block4 (strides 2, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       depth: d, number of blocks (`quantized_widths`).
       width: w_0, width of the first block, a multiple of 8.
       slope: w_a, by how much the wanted width grows from block to block.
@@ -166,10 +160,6 @@ class RegNet(Backbone):
       group_width: channels of a group of the 3x3 convolutions.
       se_ratio: units of squeeze-and-excitation as a share of the block's input channels; 0 for none.
       stem_width: channels of the stem.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -180,10 +170,7 @@ class RegNet(Backbone):
     group_width: int = 8
     se_ratio: float = 0.25
     stem_width: int = 32
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem/0", smallest=1)

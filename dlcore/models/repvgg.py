@@ -56,15 +56,12 @@ class RepConv(CheckedFields):
     Submodules `large`, `small` and `identity`, or `folded`.
 
     Args:
-      features: output channels.
       kernel_size: side of the large kernel.
       stride: stride of the convolutions.
       groups: groups of channels; as many as the input's channels is depthwise.
       small_kernel: side of the small kernel; None: no such branch.
       identity: add the normalized input where the stride is 1 and the channels stay.
       folded: one convolution with a bias in place of the branches.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -83,7 +80,6 @@ class RepConv(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -198,13 +194,10 @@ class RepVGGBlock(CheckedFields):
     """A `RepConv` (submodule `conv`), squeeze-and-excitation (`attn`) and a ReLU.
 
     Args:
-      features: output channels.
       stride: stride of the convolutions.
       groups: groups of channels.
       se_ratio: units of squeeze-and-excitation as a fraction of the output channels; 0 for none.
       folded: one convolution with a bias in place of the branches.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -221,7 +214,6 @@ class RepVGGBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -238,17 +230,10 @@ class RepVGG(Backbone):
     """A RepVGG on [B, H, W, C]. Stages: stem (stride 2), stage1 to stage4 (strides 4, 8, 16 and 32).
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
-      stages: blocks in each stage.
-      widths: channels of each stage.
       stem_width: channels of the first block.
       groups: groups of channels in every second block of a stage.
       se_ratio: units of squeeze-and-excitation as a fraction of a block's channels; 0 for none.
       folded: one convolution with a bias in place of a block's branches, for use; `fold_branches` gives its variables.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -258,10 +243,7 @@ class RepVGG(Backbone):
     groups: int = 1
     se_ratio: float = 0.0
     folded: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.widths) != len(self.stages):

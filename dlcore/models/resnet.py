@@ -90,7 +90,6 @@ class SqueezeExcitation(CheckedFields):
       features: units between the two layers: C / 16 in the paper, which timm rounds to a multiple of 8.
       activation: function after the first layer.
       gate: function after the second layer.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
       kernel_init: initializer of both kernels.
     """
 
@@ -115,21 +114,19 @@ class SqueezeExcitation(CheckedFields):
         return x * self.gate(layer(x.shape[-1], name="fc2")(gate))
 
 
-class BasicBlock(CheckedFields):
-    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes.
+class _Block(CheckedFields):
+    """What both kinds of block have.
 
     Args:
-      features: output channels.
       stride: stride of the first 3x3 convolution.
       dilate: keep the size of the map: convolutions behind the strided one are dilated by the stride instead.
       dilation: distance between the taps of the first 3x3 convolution.
-      groups: 1; a basic block allows nothing else.
-      base_width: 64; a basic block allows nothing else.
+      groups: groups of a bottleneck's 3x3 convolution; 1 in a basic block.
+      base_width: channels of a bottleneck's group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32
+        groups in a ResNeXt 32x4d; 64 in a basic block.
       use_se: squeeze-and-excitation at the end of the branch.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -144,21 +141,25 @@ class BasicBlock(CheckedFields):
     dtype: Any = None
     axis_name: str | None = REPLICA
 
+
+class BasicBlock(_Block):
+    """Two 3x3 convolutions beside the shortcut, which is projected where the shape changes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.groups != 1 or self.base_width != 64:
+            raise ValueError(f"groups={self.groups}, base_width={self.base_width}: no basic block; allowed: 1, 64")
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Apply the block.
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features]; [B, H, W, features] with `dilate`.
         """
-        if self.groups != 1 or self.base_width != 64:
-            raise ValueError(
-                f"groups={self.groups}, base_width={self.base_width}: not for a basic block; allowed: 1, 64"
-            )
         conv, norm = _layers(self, train)
         stride, apart = (1, self.stride * self.dilation) if self.dilate else (self.stride, self.dilation)
         first = conv(self.features, (3, 3), stride, padding=self.dilation, kernel_dilation=self.dilation, name="conv1")
@@ -167,35 +168,8 @@ class BasicBlock(CheckedFields):
         return _join(self, x, y, "bn2", conv, norm)
 
 
-class Bottleneck(CheckedFields):
-    """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut.
-
-    Args:
-      features: a quarter of the output channels.
-      stride: stride of the 3x3 convolution.
-      dilate: keep the size of the map; the blocks behind are dilated by the stride instead.
-      dilation: distance between the taps of the 3x3 convolution.
-      groups: groups of the 3x3 convolution.
-      base_width: channels of a group for 64 `features`: 64 in a ResNet, 128 in a wide one, 4 with 32 groups in a
-        ResNeXt 32x4d.
-      use_se: squeeze-and-excitation at the end of the branch.
-      skip: add the shortcut; False gives a plain layer.
-      zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-    """
-
-    features: int
-    stride: int = 1
-    dilate: bool = False
-    dilation: int = 1
-    groups: int = 1
-    base_width: int = 64
-    use_se: bool = False
-    skip: bool = True
-    zero_init_residual: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
+class Bottleneck(_Block):
+    """1x1, grouped 3x3 and 1x1 convolutions beside the shortcut; `features` are a quarter of the output channels."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -203,7 +177,6 @@ class Bottleneck(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), 4 features]; [B, H, W, 4 features] with `dilate`.
@@ -250,7 +223,6 @@ class ResNet(Backbone):
     """A residual network on [B, H, W, C]. Stages: stem, layer1 to layer4 (strides 2, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       block: BasicBlock or Bottleneck.
       width: `features` of the first stage's blocks.
@@ -265,10 +237,6 @@ class ResNet(Backbone):
         (torchvision's replace_stride_with_dilation): layer3 and layer4 of (False, True, True) have stride 8; () is no.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -283,10 +251,7 @@ class ResNet(Backbone):
     dilate: tuple[bool, ...] = ()
     stem: str = "imagenet"
     zero_init_residual: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     widths: Annotated[tuple[int, ...], "if changed"] = ()
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
@@ -296,9 +261,7 @@ class ResNet(Backbone):
         check_choice("stem", self.stem, ("imagenet", "cifar"))
         dilate = self.dilate or (False,) * (len(self.stages) - 1)
         if len(dilate) != len(self.stages) - 1:
-            raise ValueError(
-                f"dilate={dilate}: one for each stage but the first; allowed: {len(self.stages) - 1} of them"
-            )
+            raise ValueError(f"{dilate=}: wrong length; allowed: {len(self.stages) - 1}, a stage but the first")
         check_images(self, x, "conv1", smallest=1)
         dtype = compute_dtype(self.dtype, x, self.variables)
         width = self.width if self.stem_width is None else self.stem_width

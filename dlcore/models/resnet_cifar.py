@@ -22,7 +22,6 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.models.backbone import Backbone
 from dlcore.models.fields import CheckedFields
@@ -49,9 +48,7 @@ def shortcut_a(x: jax.Array, features: int, stride: int) -> jax.Array:
     Returns:
       [B, ceil(H / stride), ceil(W / stride), features].
     """
-    check_shapes(x=(x, "B H W C"))
-    check_whole_number("features", features, 1)
-    check_whole_number("stride", stride, 1)
+    check_shapes(x=(x, "B H W C"), features=(features, "int >= 1"), stride=(stride, "int >= 1"))
     extra = features - x.shape[-1]
     if extra < 0:
         raise ValueError(f"features={features}: option A adds channels only; allowed: at least the {x.shape[-1]} of x")
@@ -62,12 +59,9 @@ class BasicBlock(CheckedFields):
     """Two 3x3 convolutions with batch norm, beside the option-A shortcut.
 
     Args:
-      features: output channels.
       stride: stride of the first convolution.
       skip: add the shortcut; False gives a plain layer.
       zero_init_residual: zero the last gain, so that the block starts as its shortcut (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
       drop_path: probability of dropping the branch of an example in training.
     """
 
@@ -85,7 +79,6 @@ class BasicBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -108,16 +101,11 @@ class CifarResNet(Backbone):
     The smallest image has one pixel left in the last stage: 4x4 with three stages.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       width: channels of the stem and of the first stage.
       stem_stride: 2 halves the map at once and quarters the cost: a wider network in the same time.
       skip: shortcuts; False gives the plain network.
       zero_init_residual: start each block as the identity: the last gain of its branch is zero (Goyal et al. 2017).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       drop_path: probability of dropping the last block's branch of an example in training; it rises linearly from 0
         at the input.
     """
@@ -128,10 +116,7 @@ class CifarResNet(Backbone):
     stem_stride: Annotated[int, Range(1)] = 1
     skip: bool = True
     zero_init_residual: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     drop_path: Annotated[float, "if changed"] = 0.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:

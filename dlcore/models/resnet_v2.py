@@ -38,28 +38,16 @@ TORCH_NAMES = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Convert timm's head, which is a 1x1 convolution, to a dense layer.
-
-    Args:
-      path: path of the leaf, such as "params/head/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The head's kernel; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Convert timm's head, which is a 1x1 convolution, to a dense layer."""
     return value[:, :, 0, 0].T if path == "params/head/kernel" and value.ndim == 4 else None
 
 
-class PreActBottleneck(CheckedFields):
-    """Batch norm, ReLU and convolution three times (1x1, 3x3, 1x1) beside the shortcut.
+class _Block(CheckedFields):
+    """What both kinds of block have.
 
     Args:
-      features: a quarter of the output channels.
-      stride: stride of the 3x3 convolution.
+      stride: stride of the first 3x3 convolution.
       project: make the shortcut a 1x1 convolution, for where the shape changes.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -68,13 +56,16 @@ class PreActBottleneck(CheckedFields):
     dtype: Any = None
     axis_name: str | None = REPLICA
 
+
+class PreActBottleneck(_Block):
+    """Batch norm, ReLU and convolution (1x1, 3x3, 1x1) beside the shortcut; `features` are a quarter of the outputs."""
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """Apply the block.
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), 4 features].
@@ -87,22 +78,8 @@ class PreActBottleneck(CheckedFields):
         return shortcut + conv(4 * self.features, (1, 1), name="conv3")(nn.relu(norm(name="norm3")(y)))
 
 
-class PreActBasicBlock(CheckedFields):
-    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut.
-
-    Args:
-      features: output channels.
-      stride: stride of the first convolution.
-      project: make the shortcut a 1x1 convolution, for where the shape changes.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-    """
-
-    features: int
-    stride: int = 1
-    project: bool = False
-    dtype: Any = None
-    axis_name: str | None = REPLICA
+class PreActBasicBlock(_Block):
+    """Batch norm, ReLU and a 3x3 convolution twice beside the shortcut."""
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -110,7 +87,6 @@ class PreActBasicBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -132,15 +108,10 @@ class ResNetV2(Backbone):
     """A pre-activation network on [B, H, W, C]. Stages: stem, stage1, stage2, ... (strides 4, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: blocks in each stage; every stage but the first halves the map and doubles the channels.
       block: PreActBottleneck or PreActBasicBlock.
       width: channels of the stem and `features` of the first stage's blocks.
       stem: imagenet: a 7x7 convolution of stride 2 and max pooling; cifar: a 3x3 convolution of stride 1.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -148,10 +119,7 @@ class ResNetV2(Backbone):
     block: Any = PreActBottleneck
     width: int = 64
     stem: str = "imagenet"
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, the sum at the end of each stage; the last one after its batch norm and ReLU)."""

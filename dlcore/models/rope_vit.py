@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_choice, is_whole_number
+from dlcore.choices import is_whole_number
 from dlcore.models.vit import ViT
 from dlcore.nn.rotary import axial_angles
 from dlcore.ops.checks import check_shapes
@@ -64,17 +64,14 @@ class RoPEViT(ViT):
 
     Args:
       image_size: side in pixels of the images that initialize a model; others have the same angles, and more.
-      pool: token; a RoPE-ViT allows nothing else.
       layer_scale: initial factor of each channel of a block's branches, which is learned.
       frequencies: axial, fixed frequencies of rows and columns, or mixed, learned ones of both for each block and head.
-      token_last: False; a RoPE-ViT allows nothing else.
-      position_features: 0; a RoPE-ViT has no table of positions.
-      scan_blocks: compute the blocks in one loop, see `ViT`.
     """
 
     layer_scale: float | None = 1e-5
     frequencies: Literal["axial", "mixed"] = "axial"
 
+    pools = ("token",)
     moves_token = False
     learned_positions = False
 
@@ -98,9 +95,6 @@ class RoPEViT(ViT):
         return {"angles": x * across + y * down}
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
-        check_choice("frequencies", self.frequencies, ("axial", "mixed"))
-        if self.pool != "token":
-            raise ValueError(f"pool={self.pool!r}: a RoPE-ViT reads its class token; allowed: token")
         if self.frequencies == "mixed":
             shape = (2, self.depth, self.num_heads, self.width // self.num_heads // 2)
             self.param("rope_freqs", mixed_frequencies, shape)

@@ -52,7 +52,6 @@ class SeparableConv(CheckedFields):
       size: side of the kernel over space, and length of the one over time.
       stride: stride along all axes.
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     features: int
@@ -67,7 +66,6 @@ class SeparableConv(CheckedFields):
 
         Args:
           x: [B, T, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, T / stride, H / stride, W / stride, features], rounded up.
@@ -83,7 +81,6 @@ class SeparableInception(CheckedFields):
     Args:
       widths: channels of the branches, as in `dlcore.models.googlenet`.
       dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     widths: tuple[int, int, int, int, int, int]
@@ -96,7 +93,6 @@ class SeparableInception(CheckedFields):
 
         Args:
           x: [B, T, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, T, H, W, sum of the widths of the four branches].
@@ -131,20 +127,12 @@ class S3D(Backbone):
     Args:
       num_classes: number of classes; 400 of Kinetics in the published weights.
       width_mult: multiplier of all channels.
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 400
     width_mult: Annotated[float, Range(0.01)] = 1.0
     dropout: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_clips(self, x, "features_0/0/conv", smallest=(5, 17))
@@ -179,29 +167,11 @@ MODELS = {"s3d": functools.partial(S3D)}
 
 
 def example_inputs(model: S3D) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, 16, 224, 224, 3],).
-    """
+    """Build (a clip [1, 16, 224, 224, 3],)."""
     return (jnp.zeros((1, 16, 224, 224, 3)),)
 
 
 def from_torch_names(model: S3D, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of an S3D.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ..., "batch_stats": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
+    """Convert a state dict of torchvision to the variables of an S3D."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="S3D")

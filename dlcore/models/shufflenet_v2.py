@@ -59,8 +59,6 @@ class ShuffleUnit(CheckedFields):
     Args:
       features: output channels, an even number; at stride 1 those of x.
       stride: stride of the depthwise convolutions, 1 or 2.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -74,16 +72,12 @@ class ShuffleUnit(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
         """
         if self.features % 2 or (self.stride == 1 and x.shape[-1] != self.features):
-            raise ValueError(
-                f"features={self.features}: the halves do not fit x; allowed: even, and at stride 1 the channels of x, "
-                f"{x.shape[-1]}"
-            )
+            raise ValueError(f"features={self.features}: the halves do not fit x; allowed: even, or {x.shape[-1]}")
         half = self.features // 2
         conv = functools.partial(Conv, use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT)
         norm = functools.partial(BatchNorm, not train, dtype=self.dtype, axis_name=self.axis_name)
@@ -108,15 +102,9 @@ class ShuffleNetV2(Backbone):
     """A ShuffleNetV2 on [B, H, W, C]. Stages: stem, stage2, stage3, stage4, last (strides 2, 8, 16, 32, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: units in each stage, the first of stride 2.
-      widths: channels of each stage.
       last_channel: channels of the last convolution.
       stem_width: channels of the stem.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each unit in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -124,10 +112,7 @@ class ShuffleNetV2(Backbone):
     widths: tuple[int, ...] = (116, 232, 464)
     last_channel: int = 1024
     stem_width: int = 24
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.stages) != len(self.widths):

@@ -134,9 +134,6 @@ class SigLIP2(clip.SigLIP):
 
         Returns:
           [B, width], of length 1, at least float32.
-
-        Raises:
-          ValueError: shapes do not fit together, or a concrete grid does not fit the patches or the mask.
         """
         return self._pool(self.image_tokens(images), _key_mask(images))
 
@@ -149,31 +146,19 @@ def _key_mask(images: PackedImages) -> jax.Array:
 def _check_images(images: PackedImages, features: int) -> None:
     pixels, mask, shapes = images
     if pixels.ndim != 3 or pixels.shape[-1] != features:
-        raise ValueError(
-            f"pixel_values.shape={pixels.shape}: no patches; allowed: [B, N, {features}] with the numbers of a patch"
-        )
+        raise ValueError(f"pixel_values.shape={pixels.shape}: no patches; allowed: [B, N, {features}]")
     if mask.shape != pixels.shape[:2]:
-        raise ValueError(
-            f"pixel_attention_mask.shape={mask.shape}: does not fit the patches; allowed: {pixels.shape[:2]}"
-        )
+        raise ValueError(f"pixel_attention_mask.shape={mask.shape}: does not fit; allowed: {pixels.shape[:2]}")
     if shapes.shape != (len(pixels), 2) or not jnp.issubdtype(shapes.dtype, jnp.integer):
-        raise ValueError(
-            f"spatial_shapes={shapes.dtype}{list(shapes.shape)}: no grids; allowed: integers [{len(pixels)}, 2]"
-        )
+        raise ValueError(f"spatial_shapes={shapes.dtype}{list(shapes.shape)}: no grids; allowed: int [B, 2]")
     if isinstance(shapes, jax.core.Tracer) or isinstance(mask, jax.core.Tracer):
         return
     length = pixels.shape[1]
     for i, ((rows, columns), row) in enumerate(zip(np.asarray(shapes).tolist(), np.asarray(mask, bool), strict=True)):
         if min(rows, columns) < 1 or rows * columns > length:
-            raise ValueError(
-                f"spatial_shapes[{i}]=({rows}, {columns}): does not fit {length} patches; allowed: rows and columns of "
-                f"at least 1, and at most {length} patches"
-            )
+            raise ValueError(f"spatial_shapes[{i}]={(rows, columns)}: does not fit {length} patches; allowed: from 1")
         if not row[: rows * columns].any() or row[rows * columns :].any():
-            raise ValueError(
-                f"pixel_attention_mask[{i}]: does not fit spatial_shapes[{i}]=({rows}, {columns}); allowed: patches "
-                f"among the first {rows * columns}, padding behind them"
-            )
+            raise ValueError(f"pixel_attention_mask[{i}]: does not fit its grid; allowed: {rows * columns} patches")
 
 
 from_torch_names = clip.from_torch_names

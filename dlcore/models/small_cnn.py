@@ -9,7 +9,6 @@ log C), unlike in the original.
 """
 
 import functools
-from typing import Any
 
 import jax
 from flax import linen as nn
@@ -19,7 +18,6 @@ from dlcore.models.inputs import check_images
 from dlcore.nn import Conv, Dense
 from dlcore.nn.precision import compute_dtype
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "SmallCNN"]
 
@@ -28,20 +26,13 @@ class SmallCNN(Backbone):
     """Strided convolutions and one hidden layer, on [B, H, W, C]. Stages: stage1 [B, H/2, W/2, .], stage2, ...
 
     Args:
-      num_classes: number of classes, the length of the logits.
       widths: output channels of each 4x4 convolution of stride 2.
       hidden: units of the hidden layer.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 10
     widths: tuple[int, ...] = (16, 32)
     hidden: int = 100
-    dtype: Any = None
-    axis_name: str | None = REPLICA
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each convolution)."""

@@ -26,7 +26,6 @@ from dlcore.nn import Conv, initializers
 from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import max_pool
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "Fire", "SqueezeNet"]
 
@@ -39,7 +38,6 @@ class Fire(CheckedFields):
     Args:
       squeeze: channels between.
       expand: channels of the 1x1 and of the 3x3 output each.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     squeeze: int
@@ -67,14 +65,9 @@ class SqueezeNet(Backbone):
     """SqueezeNet on [B, H, W, C], sides of at least 29 (1.1: 25). Stages: stem, stage1 to stage3 (2, 4, 8, 16).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stem_conv: channels, kernel size and stride of the first convolution.
       stages: (squeeze, expand) of the fire modules after each pooling.
-      dropout: probability of dropping a value before the head in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each fire module in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -85,10 +78,7 @@ class SqueezeNet(Backbone):
         ((64, 256),),
     )
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that at the end of each stage before its pooling)."""

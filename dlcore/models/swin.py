@@ -38,7 +38,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "PatchMerging", "Swin", "SwinBlock", "join_windows", "shift_mask", "windows"]
 
@@ -119,9 +118,6 @@ def windows(x: jax.Array, size: int | tuple[int, ...]) -> jax.Array:
 
     Returns:
       [B, H / M * W / M, M * M, ...]: windows and their pixels, both in row order.
-
-    Raises:
-      ValueError: a side of the window is no whole number, or windows do not cover the map.
     """
     axes = len(size) if isinstance(size, Sequence) else 2
     size, counts = _lengths(size, x.shape[1 : 1 + axes], axes)
@@ -189,14 +185,11 @@ class SwinBlock(CheckedFields):
     """Attention in (shifted) windows and an MLP, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       window_size: M, side of a window.
       shift: shift of the windows in patches, in both axes.
       hidden: hidden units of the MLP.
       dropout: probability of dropping a value of the attention output and the MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
     """
 
     num_heads: int
@@ -214,7 +207,6 @@ class SwinBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -270,11 +262,7 @@ class SwinBlock(CheckedFields):
 
 
 class PatchMerging(CheckedFields):
-    """Concatenate every 2x2 neighboring patches, normalize them and project them to twice the channels.
-
-    Args:
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-    """
+    """Concatenate every 2x2 neighboring patches, normalize them and project them to twice the channels."""
 
     dtype: Any = None
 
@@ -306,8 +294,6 @@ class Swin(Backbone):
     """A Swin transformer on [B, H, W, C]. Stages stage1 to stage4, of strides P, 2 P, 4 P and 8 P with P = patch_size.
 
     Args:
-      num_classes: number of classes, the length of the logits.
-      stages: blocks in each stage.
       width: channels of the first stage; each further stage doubles them.
       num_heads: attention heads of each stage.
       patch_size: P, side in pixels of a patch.
@@ -315,12 +301,6 @@ class Swin(Backbone):
       mlp_ratio: hidden units of a block's MLP, as a multiple of its channels.
       dropout: probability of dropping a value of each block's attention output and MLP in training.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -333,10 +313,7 @@ class Swin(Backbone):
     dropout: float = 0.0
     attention_dropout: float = 0.0
     drop_path: float = 0.2
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _block(self) -> type[SwinBlock]:
         return SwinBlock
@@ -363,9 +340,7 @@ class Swin(Backbone):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if len(self.num_heads) != len(self.stages):
-            raise ValueError(
-                f"num_heads={self.num_heads}: wrong length; allowed: one for each of {len(self.stages)} stages"
-            )
+            raise ValueError(f"num_heads={self.num_heads}: wrong length; allowed: one a stage, {len(self.stages)}")
         x = self._checked(x)
         dtype, patch = compute_dtype(self.dtype, x, self.variables), self._patch()
         x = Conv(self.width, patch, patch, "VALID", dtype=dtype, kernel_init=torch_default(), name="features_0_0")(x)

@@ -76,8 +76,6 @@ class Swin3D(Swin):
       patch_frames: frames of a patch.
       window_frames: P, frames of a window of attention, in patches.
       dropout: probability of dropping a value of the patches, and of each block's attention output and MLP in training.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
     """
 
     num_classes: int = 400
@@ -112,29 +110,11 @@ MODELS = {
 
 
 def example_inputs(model: Swin3D) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, 32, 224, 224, 3],), as published.
-    """
+    """Build (a clip [1, 32, 224, 224, 3],), as published."""
     return (jnp.zeros((1, 32, 224, 224, 3)),)
 
 
 def from_torch_names(model: Swin3D, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of a Video Swin transformer.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
+    """Convert a state dict of torchvision to the variables of a Video Swin transformer."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="Swin3D", optional=swin.TORCH_IGNORED)

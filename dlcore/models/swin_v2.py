@@ -98,7 +98,6 @@ class SwinBlockV2(SwinBlock):
 
         Args:
           x: [B, H, W, C].
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, H, W, C].
@@ -142,7 +141,6 @@ class SwinV2(Swin):
     All fields of `Swin`.
 
     Args:
-      window_size: M, side of a window of attention, in patches.
       pretrained_window: side of the window of each stage in an earlier training, whose scale of offsets stays, such as
         (12, 12, 12, 6); 0, or an empty tuple, means that of `window_size`.
     """
@@ -161,10 +159,7 @@ class SwinV2(Swin):
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         if self.pretrained_window and len(self.pretrained_window) != len(self.stages):
-            raise ValueError(
-                f"pretrained_window={self.pretrained_window}: wrong length; allowed: one for each of "
-                f"{len(self.stages)} stages, or none"
-            )
+            raise ValueError(f"pretrained_window={self.pretrained_window}: wrong length; allowed: one a stage, or none")
         return super()._stages(x, train)
 
 

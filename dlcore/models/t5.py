@@ -62,10 +62,8 @@ class T5(EncoderDecoder):
       vocab_size: V, different tokens of source and target together.
       encoder_layers: blocks of the encoder.
       decoder_layers: blocks of the decoder.
-      num_heads: attention heads of each block.
       width: features of a token.
       head_features: features of a head.
-      mlp_features: hidden units of a block's MLP.
       gated: MLP of version 1.1, gated by GELU's tanh form, in place of relu.
       tied: the embedding is the head.
       num_buckets: entries of a head's table of relative positions.
@@ -74,7 +72,6 @@ class T5(EncoderDecoder):
       dropout: probability to drop a value of the embedding, of a branch or an attention weight in training.
       epsilon: epsilon of the norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int = 32128
@@ -135,7 +132,6 @@ class T5(EncoderDecoder):
           side: encoder or decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].
@@ -161,7 +157,6 @@ class T5(EncoderDecoder):
         Args:
           side: encoder or decoder.
           x: [B, T, width].
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -87,9 +87,7 @@ class TorchTensor(NamedTuple):
         if min((self.offset, *self.shape, *self.strides)) < 0 or (0 not in self.shape and last >= len(flat)):
             raise ValueError("a tensor ends beyond its storage; allowed: a whole file")
         if (count := math.prod(self.shape)) > len(flat):
-            raise ValueError(
-                f"a tensor of {count:,} numbers in a storage of {len(flat):,}; allowed: no more than it holds"
-            )
+            raise ValueError(f"a tensor of {count:,} numbers in a storage of {len(flat):,}; allowed: no more")
         strides = [step * flat.itemsize for step in self.strides]
         return np.lib.stride_tricks.as_strided(flat[self.offset :], self.shape, strides).copy()
 

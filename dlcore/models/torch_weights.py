@@ -155,9 +155,6 @@ def count_classes(name: str, state_dict: Mapping[str, Any]) -> int | None:
     Returns:
       C, as `num_classes` of the model counts it (two-stage detectors and SSD without the background); None where the
       model or the file has no layers that depend on it.
-
-    Raises:
-      ValueError: layers of the weights have different numbers of classes.
     """
     family = family_of(name)
     if hasattr(family, "from_torch_names"):
@@ -232,9 +229,6 @@ def count_from_torch(
 
     Returns:
       The size; None where the state dict lacks the layers that depend on it.
-
-    Raises:
-      ValueError: the layers have different sizes.
     """
     leaves = (_leaves(shapes[0]), _leaves(shapes[1]))
     names = {path: _torch_name(path, tuple(rules)) for path in leaves[0]}

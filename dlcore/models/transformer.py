@@ -40,7 +40,6 @@ class Transformer(EncoderDecoder):
       dropout_rate: probability to drop a value of an embedding, of a branch or of a perceptron in training.
       attention_dropout_rate: probability to drop an attention weight in training.
       pre_norm: normalize the input of each branch instead of the sum after it, which learns without a long warm-up.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     vocab_size: int
@@ -100,7 +99,6 @@ class Transformer(EncoderDecoder):
           side: encoder or decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, D].
@@ -116,7 +114,6 @@ class Transformer(EncoderDecoder):
         Args:
           side: encoder or decoder.
           x: [B, T, D].
-          train: apply dropout.
 
         Returns:
           [B, T, D].

@@ -33,7 +33,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, avg_pool, fractional_max_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "VGG", "from_torch"]
 
@@ -54,16 +53,7 @@ TORCH_LAYOUTS = (
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Flatten the kernels of timm's hidden layers, which are convolutions of 7 x 7 and 1 x 1.
-
-    Args:
-      path: path of the leaf, such as "params/classifier_0/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      [in, out]; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Flatten the kernels of timm's hidden layers, which are convolutions of 7 x 7 and 1 x 1."""
     return value.reshape(len(value), -1).T if len(shape) == 2 and value.ndim == 4 else None
 
 
@@ -71,7 +61,6 @@ class VGG(Backbone):
     """A VGG on [B, H, W, C], with sides of at least 2^(stages - 1), or 2^stages with hidden layers.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stages: convolutions in each stage.
       width: channels of the first stage; each further one doubles them, up to eight times.
       hidden: units of each of the two dense layers before the head, as published; 0 averages the last map instead,
@@ -79,10 +68,6 @@ class VGG(Backbone):
       batch_norm: batch norm after each convolution.
       pooling: max, or avg, which Gatys et al. prefer where gradients reach the image; weights serve either.
       dropout: probability of dropping a hidden unit of the dense layers in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each stage in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       pool_ratio: factor by which each max pooling shrinks the sides; below 2 it is fractional, over regions of 2 x 2
         whose places are drawn in training.
     """
@@ -94,20 +79,14 @@ class VGG(Backbone):
     batch_norm: bool = True
     pooling: str = "max"
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     pool_ratio: Annotated[float, "if changed"] = 2.0
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, every one after its ReLU, relu1_1, relu1_2, ..., and the last of each stage, stage1, ...)."""
         check_choice("pooling", self.pooling, POOLINGS)
         if not 1 < self.pool_ratio <= 2 or (self.pool_ratio < 2 and self.pooling != "max"):
-            raise ValueError(
-                f"pool_ratio={self.pool_ratio} with pooling={self.pooling!r}: no pooling; allowed: above 1 and up to "
-                "2, below 2 with pooling='max'"
-            )
+            raise ValueError(f"pool_ratio={self.pool_ratio}, {self.pooling}: no pooling; allowed: 2, max from above 1")
         published = self.hidden > 0
         first, poolings = ("features_0", len(self.stages)) if published else ("conv1_1", len(self.stages) - 1)
         check_images(self, x, first, smallest=2**poolings)

@@ -45,8 +45,6 @@ class VideoResNet(CheckedFields):
       num_classes: number of classes; 400 of Kinetics in the published weights.
       kind: "r3d", "mc3" or "r2plus1d".
       width: channels of the first stage; each further one doubles them.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     num_classes: int = 400
@@ -144,29 +142,11 @@ def video_state_dict_names(variables: Any) -> dict[str, tuple[str, ...]]:
 
 
 def example_inputs(model: VideoResNet) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: name from `MODELS`.
-
-    Returns:
-      (a clip [1, 16, 112, 112, 3],), as published.
-    """
+    """Build (a clip [1, 16, 112, 112, 3],), as published."""
     return (jnp.zeros((1, 16, 112, 112, 3)),)
 
 
 def from_torch_names(model: VideoResNet, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of torchvision to the variables of a network of clips.
-
-    Args:
-      model: name from `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ..., "batch_stats": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
+    """Convert a state dict of torchvision to the variables of a network of clips."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what=f"VideoResNet of kind {model.kind}")

@@ -49,11 +49,8 @@ class DividedBlock(CheckedFields):
     """Attention over time, attention over space and an MLP, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       frames: T.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -68,7 +65,6 @@ class DividedBlock(CheckedFields):
 
         Args:
           z: [B, 1 + N T, D], the class token, then all frames of the first patch, and so on.
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, 1 + N T, D].
@@ -104,9 +100,7 @@ class _Clips(CheckedFields):
         check_floats("x", x)
         shape = (self.frames, self.image_size, self.image_size)
         if x.ndim != 5 or x.shape[1:4] != shape:
-            raise ValueError(
-                f"x.shape={x.shape}: no clips of this network; allowed: [B, {shape[0]}, {shape[1]}, {shape[2]}, C]"
-            )
+            raise ValueError(f"{x.shape=}: no clips of this network; allowed: [B, *{shape}, C]")
 
     def _classify(self, z: jax.Array) -> jax.Array:
         token = z[:, 0].astype(acc_dtype_of(z.dtype))
@@ -119,7 +113,6 @@ class _Clips(CheckedFields):
 
         Args:
           x: [B, T, H, W, C], of the fields' size.
-          train: apply dropout or drop branches, which needs the rng "dropout".
 
         Returns:
           [B, num_classes] logits, at least float32; without classes the class token or what pools it.
@@ -131,7 +124,6 @@ class _Clips(CheckedFields):
 
         Args:
           x: [B, T, H, W, C], clips.
-          train: training mode, see `__call__`.
 
         Returns:
           [B, 1 + N, width], after the last norm, the class token first.
@@ -149,10 +141,6 @@ class TimeSformer(_Clips):
       patch_size: side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
       dtype: dtype of the computation; None for that of the input.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
@@ -216,8 +204,6 @@ class ViViT(_Clips):
       tubelet: frames, rows and columns of a token.
       depth: number of blocks.
       width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       pooler: without classes, a call gives tanh(W token), as VivitModel's `pooler_output`.
       dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
       dtype: dtype of the computation; None for that of the input.
@@ -276,30 +262,12 @@ MODELS = {
 
 
 def example_inputs(model: nn.Module) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, T, H, W, 3],).
-    """
+    """Build (a clip [1, T, H, W, 3],)."""
     return (jnp.zeros((1, model.frames, model.image_size, model.image_size, 3)),)
 
 
 def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of transformers to the variables of a model.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
+    """Convert a state dict of transformers to the variables of a model."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     names = (*model.TORCH_NAMES, (r"^pooler_dense\.", "pooler.dense."))
     return fill_from_torch(shapes, state_dict, names, what=type(model).__name__, older=model.TORCH_OLD_NAMES)

@@ -63,16 +63,7 @@ TORCH_TIED = {"decoder.lm_head.weight": "decoder.transformer.wte.weight"}
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Keep the decoder's kernels as (in, out), and part the keys and values of a cross-attention.
-
-    Args:
-      path: path of the leaf, such as "params/decoder_0/cross_attn/key/kernel".
-      value: the entry of the state dict.
-      shape: shape of the leaf.
-
-    Returns:
-      The leaf's part of the entry; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Keep the decoder's kernels as (in, out), and part the keys and values of a cross-attention."""
     if "/cross_attn/key/" in path or "/cross_attn/value/" in path:
         return np.split(value, 2, -1)["/value/" in path]
     if "/decoder_" in path:
@@ -94,7 +85,6 @@ class ViTEncoder(vit.ViT):
 
         Args:
           x: [B, H, W, C], images.
-          train: apply dropout, which needs the rng "dropout".
 
         Returns:
           [B, 1 + N, width], at least float32.
@@ -121,7 +111,6 @@ class VisionEncoderDecoder(EncoderDecoder):
       encoder_epsilon: epsilon of the ViT's layer norms.
       epsilon: epsilon of the decoder's layer norms.
       dtype: dtype of the computation; None takes the parameters'.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
     """
 
     vocab_size: int = 50257
@@ -180,7 +169,6 @@ class VisionEncoderDecoder(EncoderDecoder):
 
         Args:
           source: [B, H, W, C].
-          train: apply dropout, with the "dropout" rng.
           mask: [B, 1 + N] bool, True where a token of the ViT may be seen; None: everywhere.
 
         Returns:
@@ -196,7 +184,6 @@ class VisionEncoderDecoder(EncoderDecoder):
           side: decoder.
           tokens: [B, T] int.
           positions: [T] or [B, T] int.
-          train: apply dropout.
 
         Returns:
           [B, T, width].
@@ -213,7 +200,6 @@ class VisionEncoderDecoder(EncoderDecoder):
         Args:
           side: decoder.
           x: [B, T, width].
-          train: apply dropout.
 
         Returns:
           [B, T, width].

@@ -49,7 +49,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.nn.scanned_blocks import STACK, scan_blocks
 from dlcore.ops.precision import acc_dtype_of
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ViT", "from_torch", "qkv_bias_part"]
 
@@ -156,25 +155,16 @@ class ViT(Backbone):
     """A vision transformer on [B, H, W, C], sides multiples of P = patch_size. Stages block1, block2, ... of stride P.
 
     Args:
-      num_classes: number of classes, the length of the logits; 0: no head, a call gives what it would see.
       image_size: side in pixels of the square images whose position table is learned; it is interpolated for other
         sizes.
       patch_size: P, side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       pool: what the head sees: token, the class token, or mean, the mean over patches.
       dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
       attention_dropout: probability of dropping an attention weight.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
       layer_scale: initial factor of each channel of a block's branches, which is learned; None: they have none.
       epsilon: added to variances by the layer norms; 1e-12 in the models of Hugging Face's transformers.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
       token_last: put the class token behind the patches, not before them.
       position_features: channels of a token that hold its learned position, concatenated to the others; 0: positions of
         all channels are added.
@@ -195,13 +185,13 @@ class ViT(Backbone):
     drop_path: float = 0.0
     layer_scale: float | None = None
     epsilon: float = 1e-6
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
     token_last: Annotated[bool, "if changed"] = False
     position_features: Annotated[int, "if changed"] = 0
     scan_blocks: Annotated[bool, "if changed"] = False
+
+    pools = ("token", "mean")
+    """What `pool` may be."""
 
     moves_token = True
     """Whether `token_last` is allowed: False where something reads the leading tokens."""
@@ -229,9 +219,19 @@ class ViT(Backbone):
         "bias": nn.initializers.normal(1e-6),
     }
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("pool", self.pool, self.pools)
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size={self.image_size}: no multiple; allowed: of patch_size={self.patch_size}")
+        if self.token_last and not (self.moves_token and self.pool == "token"):
+            raise ValueError("token_last=True: this network has no class token that could stand there; allowed: False")
+        if self.position_features >= (self.width if self.learned_positions else 1):
+            most = f"0 to width={self.width} - 1" if self.learned_positions else "0, without a table of positions"
+            raise ValueError(f"position_features={self.position_features}: out of range; allowed: {most}")
+
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(All tokens after the last norm, the patches [B, H / P, W / P, width] after each block)."""
-        check_choice("pool", self.pool, ("token", "mean"))
         return self._encode(x, train, {"cls_token": self.INITS["token"]} if self.pool == "token" else {})
 
     @nn.compact
@@ -246,7 +246,6 @@ class ViT(Backbone):
 
         Args:
           x: [B, H, W, C], images.
-          train: training mode, see `__call__`.
           masked: [B, N] bool, patches in whose place `mask_token` stands; None: none.
           mask_token: [width - position_features], in place of an embedded patch; None where `masked` is None.
 
@@ -291,24 +290,8 @@ class ViT(Backbone):
         """Return the last tokens, at least float32, and the maps; `front`: initializers of the leading tokens."""
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)
-        if any(side % size for side in (self.image_size, *x.shape[1:3])):
-            raise ValueError(
-                f"x.shape={x.shape}, image_size={self.image_size}: patches do not cover the image; allowed: "
-                f"multiples of patch_size={size}"
-            )
-        if self.token_last and not (self.moves_token and front):
-            raise ValueError(
-                "token_last=True: this network has no class token that could stand there; allowed: a ViT with "
-                "pool='token'"
-            )
-        if not 0 <= self.position_features < self.width:
-            raise ValueError(
-                f"position_features={self.position_features}: out of range; allowed: 0 to width={self.width} - 1"
-            )
-        if self.position_features and not self.learned_positions:
-            raise ValueError(
-                f"position_features={self.position_features}: this network has no table of positions; allowed: 0"
-            )
+        if any(side % size for side in x.shape[1:3]):
+            raise ValueError(f"{x.shape=}: patches do not cover the image; allowed: multiples of patch_size={size}")
         features = self.width - self.position_features
         dtype = compute_dtype(self.dtype, x, self.variables)
         x = self._embed(x, features, dtype)

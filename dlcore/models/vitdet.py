@@ -44,7 +44,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import global_avg_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "BottleneckBranch", "ViTDet", "WindowBlock", "from_torch"]
 
@@ -62,16 +61,7 @@ TORCH_OLD_NAMES = ((r"^vitdet\.", ""),)
 
 
 def from_torch(path: str, value: np.ndarray, shape: tuple[int, ...]) -> Any:
-    """Drop the position of the class token, which the network does not have.
-
-    Args:
-      path: path of the leaf, such as "params/pos_embed/embedding".
-      value: the entry of the state dict; of positions [1, 1 + patches, width].
-      shape: shape of the leaf.
-
-    Returns:
-      The table in the leaf's shape; None where the rule of `dlcore.models.torch_weights` applies.
-    """
+    """Drop the position of the class token, which the network does not have."""
     if path.endswith("pos_embed/embedding") and value.shape[1] == shape[1] + 1:
         return value[:, 1:]
     return None
@@ -83,7 +73,6 @@ class MapAttention(CheckedFields):
     Args:
       num_heads: attention heads; divides the features.
       grid: rows and columns of the map whose relative positions are learned; None: there are none.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -113,11 +102,7 @@ class MapAttention(CheckedFields):
 
 
 class BottleneckBranch(CheckedFields):
-    """Three convolutions 1x1, 3x3 and 1x1 with half the channels between them; a branch that starts at 0.
-
-    Args:
-      dtype: dtype of the computation; None means by promotion.
-    """
+    """Three convolutions 1x1, 3x3 and 1x1 with half the channels between them; a branch that starts at 0."""
 
     dtype: Any = None
 
@@ -145,13 +130,10 @@ class WindowBlock(CheckedFields):
     """Attention in windows or everywhere and an MLP, each with a residual connection.
 
     Args:
-      num_heads: attention heads.
       hidden: hidden units of the MLP.
       grid: rows and columns of the map, or of a window, whose relative positions are learned; None: there are none.
       window_size: side of a window; 0: attention everywhere.
       residual: add a `BottleneckBranch` behind the MLP.
-      drop_path: probability of dropping a branch of an example in training (stochastic depth).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -168,7 +150,6 @@ class WindowBlock(CheckedFields):
 
         Args:
           x: [B, h, w, C].
-          train: drop branches, which needs the rng "dropout" where `drop_path` is not 0.
 
         Returns:
           [B, h, w, C].
@@ -202,18 +183,10 @@ class ViTDet(Backbone):
       patch_size: P, side in pixels of a patch.
       depth: number of blocks.
       width: channels of the map.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       window_size: side of a window of attention, in patches.
       global_blocks: indices of the blocks whose attention is not in windows, from 0.
       residual_blocks: indices of the blocks that end in a residual block of convolutions.
       relative_positions: learn the relative positions of attention.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
-        at the first block.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -229,28 +202,18 @@ class ViTDet(Backbone):
     residual_blocks: tuple[int, ...] = ()
     relative_positions: bool = True
     drop_path: float = 0.1
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _check(self, x: jax.Array) -> None:
         """Refuse fields that do not fit together, and images that patches do not cover."""
         for field in ("global_blocks", "residual_blocks"):
             if not set(getattr(self, field)) <= set(range(self.depth)):
-                raise ValueError(
-                    f"{field}={getattr(self, field)}: no such blocks; allowed: 0 to depth - 1={self.depth - 1}"
-                )
+                raise ValueError(f"{field}={getattr(self, field)}: no such blocks; allowed: 0 to {self.depth - 1}")
         if self.width % self.num_heads:
-            raise ValueError(
-                f"num_heads={self.num_heads}: does not divide the channels; allowed: divisors of width={self.width}"
-            )
+            raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of width={self.width}")
         check_images(self, x, "patch_embed", smallest=self.patch_size)
         if any(side % self.patch_size for side in (self.image_size, self.pretrain_size, *x.shape[1:3])):
-            raise ValueError(
-                f"x.shape={x.shape}, image_size={self.image_size}, pretrain_size={self.pretrain_size}: patches do not "
-                f"cover the image; allowed: multiples of patch_size={self.patch_size}"
-            )
+            raise ValueError(f"{x.shape=} or sizes of fields: not covered; allowed: multiples of {self.patch_size}")
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         self._check(x)

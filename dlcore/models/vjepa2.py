@@ -70,9 +70,7 @@ def clip_angles(grid: Grid, features: int, period: float = 10_000.0) -> np.ndarr
     for axis, side in zip(("times", "rows", "columns"), grid, strict=True):
         check_whole_number(f"grid, {axis}", side, 1)
     check_whole_number("features", features)
-    check_shapes(period=(period, "> 0"))
-    if features < 6:
-        raise ValueError(f"features={features}: no pair of channels for each axis; allowed: at least 6")
+    check_shapes(period=(period, "> 0"), features=(features, "int >= 6"))
     half = features // 6
     frequencies = period ** (-np.arange(half) / half)
     parts = [np.tile(position.reshape(-1, 1) * frequencies, 2) for position in np.indices(grid)]
@@ -104,9 +102,6 @@ class ClipEncoder(CheckedFields):
       tubelet: frames of a tubelet; a shorter clip is repeated.
       depth: number of blocks.
       width: D, channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -149,9 +144,6 @@ class ClipEncoder(CheckedFields):
 
         Returns:
           `tokens: [B, N, D]`, normalized, at least float32; `features: [B, D]`, the mean of the tokens.
-
-        Raises:
-          ValueError: tubelets do not cover the clip.
         """
         grid = self.grid(x)
         x = jnp.tile(x, (1, self.tubelet, 1, 1, 1)) if x.shape[1] < self.tubelet else x
@@ -170,10 +162,7 @@ class TubePredictor(CheckedFields):
     Args:
       depth: number of blocks.
       width: W, channels of a token.
-      num_heads: attention heads of each block.
-      mlp_features: hidden units of a block's MLP.
       mask_tokens: learned tokens for hidden tubelets, one for each kind of mask.
-      epsilon: epsilon of the layer norms.
       dtype: dtype of the computation; None takes the parameters'.
     """
 
@@ -285,9 +274,6 @@ class VJEPA2(CheckedFields):
 
         Returns:
           `tokens: [B, N, D]`, `features: [B, D]`, their mean, and `prediction: [B, N, D]`.
-
-        Raises:
-          ValueError: tubelets do not cover the clip.
         """
         out = self.encoder(x)
         everywhere = jnp.ones(out["tokens"].shape[:2], bool)
@@ -303,29 +289,11 @@ MODELS = {
 
 
 def example_inputs(model: VJEPA2) -> tuple[jax.Array]:
-    """Build inputs that initialize a model.
-
-    Args:
-      model: model of `MODELS`.
-
-    Returns:
-      (a clip [1, tubelet, image_size, image_size, 3],).
-    """
+    """Build (a clip [1, tubelet, image_size, image_size, 3],)."""
     return (jnp.zeros((1, model.tubelet, model.image_size, model.image_size, 3)),)
 
 
 def from_torch_names(model: VJEPA2, state_dict: Mapping[str, Any]) -> Any:
-    """Convert a state dict of transformers' VJEPA2Model to the variables of a model.
-
-    Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
-
-    Returns:
-      {"params": ...}.
-
-    Raises:
-      ValueError: entries are missing, left over or of a wrong shape; they are listed by name.
-    """
+    """Convert a state dict of transformers' VJEPA2Model to the variables of a model."""
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), *example_inputs(model)))
     return fill_from_torch(shapes, state_dict, TORCH_NAMES, what="VJEPA2", older=TORCH_OLD_NAMES)

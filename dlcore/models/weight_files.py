@@ -153,9 +153,7 @@ def _read_file(path: Path, use_ema: bool) -> dict[str, np.ndarray]:
         kind = type(content).__name__
         raise ValueError(f"path={path}: holds a {kind}; allowed: a state dict, torch.save(model.state_dict(), PATH)")
     if non_tensors := [key for key, value in content.items() if not isinstance(value, TorchTensor)]:
-        raise ValueError(
-            f"path={path}: no dict of tensors; {listed('other entries', non_tensors)}allowed: a state dict"
-        )
+        raise ValueError(f"{path=}: no dict of tensors; {listed('other entries', non_tensors)}allowed: a state dict")
     arrays = {key: tensor.array() for key, tensor in content.items()}
     floats = {
         key: value.astype(np.float32) for key, value in arrays.items() if jnp.issubdtype(value.dtype, jnp.floating)

@@ -36,12 +36,7 @@ TORCH_NAMES = ((r"^head\.", "fc."),)
 
 
 class SeparableConv(CheckedFields):
-    """A depthwise 3x3 (`conv1`) and a 1x1 convolution (`pointwise`) with nothing between: linear in x.
-
-    Args:
-      features: output channels.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-    """
+    """A depthwise 3x3 (`conv1`) and a 1x1 convolution (`pointwise`) with nothing between: linear in x."""
 
     features: int
     dtype: Any = None
@@ -69,8 +64,6 @@ class XceptionBlock(CheckedFields):
       widths: channels of each separable convolution.
       stride: 2 ends with a max pooling.
       start_with_relu: apply a ReLU before the first convolution.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, ...]
@@ -85,7 +78,6 @@ class XceptionBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), widths[-1]].
@@ -110,15 +102,10 @@ class Xception(Backbone):
     """Xception on [B, H, W, C]. Stages: stem, block1, block2, block3, middle, block12, last (2 4 8 16 16 32 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       stem_widths: channels of the two plain convolutions.
       entry_widths: channels of the blocks of the entry flow.
       middle_blocks: blocks of three convolutions in the middle flow.
       exit_widths: channels at the end of the last block, and of the two separable convolutions after it.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
@@ -126,10 +113,7 @@ class Xception(Backbone):
     entry_widths: tuple[int, ...] = (128, 256, 728)
     middle_blocks: int = 8
     exit_widths: tuple[int, int, int] = (1024, 1536, 2048)
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "conv1", smallest=7)

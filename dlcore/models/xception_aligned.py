@@ -37,12 +37,9 @@ class ConvNorm(CheckedFields):
     """A convolution padded to keep the size (`conv`), batch norm (`bn`) and a ReLU.
 
     Args:
-      features: output channels.
       kernel_size: side of the kernel.
       stride: stride of the convolution.
       activate: apply the ReLU.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -58,7 +55,6 @@ class ConvNorm(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -71,11 +67,8 @@ class SeparableConvNorm(CheckedFields):
     """A depthwise 3x3 and a 1x1 convolution, with batch norm after both.
 
     Args:
-      features: output channels.
       stride: stride of the depthwise convolution.
       activate: apply a ReLU after each batch norm.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -90,7 +83,6 @@ class SeparableConvNorm(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), features].
@@ -135,8 +127,6 @@ class AlignedBlock(CheckedFields):
       stride: stride of the last one.
       relu_first: apply a ReLU before each separable convolution; otherwise after every batch norm.
       skip: add the shortcut.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
     """
 
     widths: tuple[int, int, int]
@@ -152,7 +142,6 @@ class AlignedBlock(CheckedFields):
 
         Args:
           x: [B, H, W, C].
-          train: use the batch's statistics and update the running ones; otherwise use the running ones.
 
         Returns:
           [B, ceil(H / stride), ceil(W / stride), widths[-1]].
@@ -174,24 +163,16 @@ class AlignedXception(Backbone):
     """An aligned Xception on [B, H, W, C]. Stages: stem, entry0, entry1, middle, exit (strides 2, 4, 8, 16, 32).
 
     Args:
-      num_classes: number of classes, the length of the logits.
       entry_widths: channels of the blocks of the entry flow, each of stride 2.
       middle_blocks: blocks of stride 1 in the middle flow.
       exit_widths: channels of the three convolutions of each of the last two blocks.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: mapped axis (pmap, shard_map) over which batch statistics are averaged; None: each device by itself.
-      remat: recomputation of each block in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     entry_widths: tuple[int, ...] = (128, 256, 728)
     middle_blocks: int = 8
     exit_widths: tuple[tuple[int, int, int], tuple[int, int, int]] = ((728, 1024, 1024), (1536, 1536, 2048))
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         check_images(self, x, "stem_0/conv", smallest=1)

@@ -23,7 +23,6 @@ from dlcore.nn.precision import compute_dtype
 from dlcore.nn.remat import Remat, remat
 from dlcore.ops import adaptive_avg_pool, max_pool
 from dlcore.ops.precision import to_acc_dtype
-from dlcore.ops.replica import REPLICA
 
 __all__ = ["MODELS", "ZFNet"]
 
@@ -34,24 +33,17 @@ class ZFNet(Backbone):
     """ZFNet on [B, H, W, C], with sides of at least 53.
 
     Args:
-      num_classes: number of classes, the length of the logits.
       widths: channels of the five convolutions.
       hidden: units of each of the two hidden dense layers.
       dropout: probability of dropping a unit of the hidden dense layers in training.
-      dtype: dtype of the computation, such as bfloat16; None: the type that x and the parameters promote to.
-      axis_name: unused; every model has this field, and this one has no batch normalization.
       remat: recomputation of each convolution in the backward pass, to save memory: none, products, weights or full.
-      head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """
 
     num_classes: int = 1000
     widths: tuple[int, int, int, int, int] = (96, 256, 384, 384, 256)
     hidden: int = 4096
     dropout: float = 0.5
-    dtype: Any = None
-    axis_name: str | None = REPLICA
     remat: Remat = "none"
-    head_init: Any = nn.initializers.zeros
 
     def _stages(self, x: jax.Array, train: bool) -> tuple[jax.Array, dict[str, jax.Array]]:
         """(The last map, that after each ReLU, relu1 to relu5, and the last after its pooling, pool5)."""

@@ -27,9 +27,6 @@ def count_model(name: str) -> dict[str, Any]:
 
     Returns:
       The model's row in `stored_models`.
-
-    Raises:
-      ValueError: there is no such model.
     """
     model, inputs = create_model(name), example_inputs(name, {})
     variables = jax.eval_shape(lambda: model.init(jax.random.key(0), *inputs))

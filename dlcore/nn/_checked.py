@@ -17,9 +17,14 @@ Count = Annotated[int, Range(1)]
 class CheckedModule(nn.Module):
     """A flax module whose fields of one kind are checked: numbers by the `Range` of their annotation, words by theirs.
 
-    Raises:
-      ValueError: a float is not finite, an int no whole number, one of them is out of range, or a word is none of its
-        `Literal`.
+    Args:
+      features: output channels.
+      num_heads: heads of the attention.
+      dtype: dtype of the computation; None means by promotion.
+      epsilon: added to the variance.
+      use_bias: add a bias to each output channel.
+      kernel_init: initializer of the kernel.
+      bias_init: initializer of the bias.
     """
 
     def __post_init__(self) -> None:

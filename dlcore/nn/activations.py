@@ -286,9 +286,7 @@ class Maxout(CheckedModule):
       features: outputs.
       pieces: number of dense layers.
       use_bias: add a bias to each dense layer.
-      dtype: dtype of the computation; None means by promotion.
       param_dtype: dtype of the parameters.
-      kernel_init: initializer of the kernel.
     """
 
     features: Count

@@ -32,7 +32,6 @@ class AdditiveAttention(CheckedModule):
 
     Args:
       features: size of v, units between a query, a key and their score.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of the three kernels.
     """
 
@@ -81,9 +80,7 @@ class AdditiveAttention(CheckedModule):
         check_shapes(query=(query, "... T D"))
         check_shapes(keys=(keys, "... S E"))
         if query.ndim != keys.ndim:
-            raise ValueError(
-                f"keys={describe_array(keys)}: {keys.ndim} axes; allowed: {query.ndim}, as of {describe_array(query)}"
-            )
+            raise ValueError(f"keys={describe_array(keys)}: {keys.ndim} axes; allowed: {query.ndim}, as of the query")
         if mask is not None and mask.dtype != jnp.bool_:
             raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True at a key that counts")
         projected = self.project(keys) if projected is None else projected

@@ -29,7 +29,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from dlcore.choices import check_whole_number
 from dlcore.learner import Range
 from dlcore.nn._checked import CheckedModule, Count
 from dlcore.nn.cache import Cache, Memory
@@ -65,14 +64,9 @@ def causal_mask(length: int, key_length: int | None = None, *, window: int | Non
       [T, S] bool, True where a query may attend.
     """
     key_length = length if key_length is None else key_length
-    check_whole_number("length", length, 0)
-    check_whole_number("key_length", key_length, 0)
-    if window is not None:
-        check_whole_number("window", window)
+    check_shapes(length=(length, "int >= 0"), key_length=(key_length, "int >= 0"), window=(window, "int >= 1 or None"))
     if length > key_length:
         raise ValueError(f"length={length}: more queries than keys; allowed: at most {key_length}")
-    if window is not None and window < 1:
-        raise ValueError(f"window={window}: sees nothing; allowed: at least 1")
     back = jnp.arange(key_length - length, key_length)[:, None] - jnp.arange(key_length)
     return (back >= 0) if window is None else (back >= 0) & (back < window)
 
@@ -154,10 +148,7 @@ def _check_attention(
     check_shapes(scale=(scale, "... > 0 or None"))
     batch, heads = query.shape[:-3], query.shape[-2:]
     if query.ndim < 3 or (batch, heads) != (key.shape[:-3], key.shape[-2:]):
-        raise ValueError(
-            f"query.shape={query.shape} and key.shape={key.shape}: do not fit; allowed: [..., T, H, D] "
-            "and [..., S, H, D]"
-        )
+        raise ValueError(f"{query.shape=}, {key.shape=}: do not fit; allowed: [..., T, H, D], [..., S, H, D]")
     if mask is not None and mask.dtype != jnp.bool_:
         raise ValueError(f"mask.dtype={mask.dtype}: not a mask; allowed: bool, True where a query may attend")
     scores = (*batch, query.shape[-2], query.shape[-3], key.shape[-3])
@@ -274,7 +265,6 @@ class SelfAttention(CheckedModule):
       qk_features: D_Q, dimension of queries and keys.
       v_features: D_V, dimension of values; None means D_X, that of the input.
       use_bias: add biases to the three projections.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of the three kernels.
     """
 
@@ -323,7 +313,6 @@ class MultiHeadAttention(CheckedModule):
       rotary: period of rotary positions of queries and keys, in self-attention; None: the scores see no position.
       use_bias: add biases to all projections.
       dropout_rate: probability to drop an attention weight in training.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels but `proj`'s.
       out_kernel_init: initializer of the kernel of `proj`; None means `kernel_init`.
       qkv_bias: which get a bias, where `use_bias` adds biases: qkv, queries, keys and values; qv, all but the keys; or
@@ -356,6 +345,11 @@ class MultiHeadAttention(CheckedModule):
     talking_heads: bool = False
     qk_norm: float | None = None
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_heads % (self.num_kv_heads or self.num_heads):
+            raise ValueError(f"num_kv_heads={self.num_kv_heads}: not a divisor; allowed: of num_heads={self.num_heads}")
+
     @nn.compact
     def __call__(
         self,
@@ -378,7 +372,6 @@ class MultiHeadAttention(CheckedModule):
           value: [..., S, D'']; None means the key.
           mask: bool, True where a query may attend; broadcasts to [..., H, T, S]. None means everywhere.
           bias: added to the scaled scores; broadcasts to [..., H, T, S]. None adds nothing.
-          train: apply dropout, with the "dropout" rng.
           is_causal: hide later keys from each query; faster than a mask that does.
           cache: a Cache of earlier tokens of self-attention, which then is causal; or a Memory of cross-attention: an
             empty one is filled from `key`, a full one stands in its place. None keeps nothing.
@@ -393,14 +386,11 @@ class MultiHeadAttention(CheckedModule):
         inner, num_kv_heads = self.qkv_features or features, self.num_kv_heads or self.num_heads
         if inner % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {inner} features")
-        if self.num_heads % num_kv_heads:
-            raise ValueError(
-                f"num_kv_heads={num_kv_heads}: not a divisor; allowed: divisors of num_heads={self.num_heads}"
-            )
         if self.fused_qkv and not (key is None and value is None):
-            raise ValueError(
-                "fused_qkv=True: one layer computes queries, keys and values; allowed: key=None and value=None"
-            )
+            raise ValueError("fused_qkv=True: of self-attention; allowed: key=None and value=None")
+        is_projected, is_self_attention = isinstance(cache, Memory) and cache.key is not None, key is None
+        if key is not None and (is_projected or isinstance(cache, Cache)):
+            raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         size = inner // self.num_heads
         kv_inner = num_kv_heads * size
 
@@ -415,9 +405,6 @@ class MultiHeadAttention(CheckedModule):
         def project(name: str, x: jax.Array) -> jax.Array:
             return by_head(dense(inner if name == "query" else kv_inner, name, self.kernel_init)(x))
 
-        is_projected, is_self_attention = isinstance(cache, Memory) and cache.key is not None, key is None
-        if key is not None and (is_projected or isinstance(cache, Cache)):
-            raise ValueError(f"key.shape={key.shape}: the cache holds the keys; allowed: key=None")
         if self.fused_qkv:
             qkv = dense(inner + 2 * kv_inner, "qkv", self.kernel_init)(query)
             q, k, v = jnp.split(qkv, (inner, inner + kv_inner), axis=-1)

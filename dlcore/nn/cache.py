@@ -53,10 +53,7 @@ class Cache:
         """
         sizes = length, num_heads, features, 1 if is_symbolic_dim(batch_size) else batch_size  # exports leave B open
         if not all(is_whole_number(size) and size >= 1 for size in sizes):
-            raise ValueError(
-                f"batch_size={batch_size}, length={length}, num_heads={num_heads}, features={features}: empty; "
-                "allowed: whole numbers of at least 1"
-            )
+            raise ValueError(f"{batch_size=}, {length=}, {num_heads=}, {features=}: empty; allowed: from 1")
         key, value = (jnp.zeros((batch_size, num_heads, length, features), dtype) for _ in range(2))
         return cls(key, value, jnp.zeros(batch_size, jnp.int32))
 

@@ -34,10 +34,6 @@ class Conv(nn.Conv):
 
     Args:
       conv_general_dilated: the convolution function, with the arguments of `jax.lax.conv_general_dilated`.
-
-    Raises:
-      ValueError: `features`, or a size, stride or dilation, is no whole number from 1, or one of them or the padding
-        does not fit the axes.
     """
 
     conv_general_dilated: Any = conv_general_dilated
@@ -69,16 +65,10 @@ class Conv(nn.Conv):
             raise ValueError(f"inputs.shape={inputs.shape}: too few axes; allowed: {axes} spatial ones and channels")
         groups, channels = self.feature_group_count, inputs.shape[-1]
         if channels % groups or self.features % groups:
-            raise ValueError(
-                f"feature_group_count={groups}: not a divisor; allowed: common divisors of {channels} channels and "
-                f"features={self.features}"
-            )
+            raise ValueError(f"feature_group_count={groups}: not a divisor; allowed: of {channels} and {self.features}")
         y = _convolve(self, inputs)
         if y.size == 0 < inputs.size:
-            raise ValueError(
-                f"inputs.shape={inputs.shape}: no place for kernel_size={self.kernel_size} with "
-                f"padding={self.padding!r}; allowed: sides as large as the kernel"
-            )
+            raise ValueError(f"{inputs.shape=}: no place for kernel_size={self.kernel_size}; allowed: larger sides")
         return y
 
     @nn.nowrap
@@ -89,7 +79,4 @@ class Conv(nn.Conv):
         sides = self.padding if isinstance(self.padding, Sequence) else (self.padding,) * axes
         numbers = [number for side in sides for number in (side if isinstance(side, tuple) else (side, side))]
         if len(sides) != axes or len(numbers) != 2 * axes or not all(map(is_whole_number, numbers)):
-            raise ValueError(
-                f"padding={self.padding}: does not fit {axes} axes; allowed: {', '.join(_PADDINGS)}, or "
-                "whole numbers: one, or one or a pair (low, high) for each axis"
-            )
+            raise ValueError(f"padding={self.padding}: does not fit {axes} axes; allowed: {', '.join(_PADDINGS)}, ints")

@@ -102,7 +102,6 @@ class FullyConnected(CheckedModule):
 
     Args:
       features: outputs.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count
@@ -170,9 +169,7 @@ class PatternNet(CheckedModule):
                 convs += 1
             elif layer == "POOL":
                 if x.ndim != 4 or min(x.shape[1:3]) < 2:
-                    raise ValueError(
-                        f"pattern={self.pattern!r}: POOL {pools} has input {x.shape[1:]}; allowed: maps of at least 2x2"
-                    )
+                    raise ValueError(f"pattern={self.pattern!r}: POOL {pools} of {x.shape[1:]}; allowed: at least 2x2")
                 x, pools = max_pool(x, (2, 2), (2, 2)), pools + 1
             elif layer == "FC":
                 x, dense = FullyConnected(self.hidden_features, self.dtype, name=f"fc{dense}")(x), dense + 1

@@ -29,17 +29,13 @@ class ConvTranspose(CheckedModule):
     (torch's weight transposed to (2, 3, 1, 0); flax's has its last axes swapped and is flipped), and `bias`.
 
     Args:
-      features: output channels.
       kernel_size: taps along each spatial axis.
       strides: step between the stamps of neighboring input pixels, one number or one for each axis.
       padding: pixels removed from both sides of the output; "VALID" is 0, and "SAME" gives H' = H strides.
       output_padding: pixels added at the end, one number or one for each axis.
       kernel_dilation: distance between neighboring taps, one number or one for each axis.
       feature_group_count: groups of channels that are convolved separately.
-      use_bias: add a bias to each output channel.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of the kernel; the default is lecun_normal over input channels and taps.
-      bias_init: initializer of the bias.
     """
 
     features: Count
@@ -70,9 +66,7 @@ class ConvTranspose(CheckedModule):
         for size in self.kernel_size:
             check_whole_number("kernel_size", size, 1)
         if self.features % groups:
-            raise ValueError(
-                f"feature_group_count={groups}: not a divisor; allowed: divisors of features={self.features}"
-            )
+            raise ValueError(f"feature_group_count={groups}: not a divisor; allowed: divisors of {self.features}")
         shape = (*self.kernel_size, self.features // groups, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", self.bias_init, (self.features,)) if self.use_bias else None

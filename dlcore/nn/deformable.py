@@ -30,7 +30,6 @@ class DeformableConv(CheckedModule):
     `mask`.
 
     Args:
-      features: output channels.
       kernel_size: (rows, columns).
       strides: step between neighboring windows, one number or (rows, columns).
       padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
@@ -38,9 +37,6 @@ class DeformableConv(CheckedModule):
       feature_group_count: groups of channels that are convolved separately.
       offset_groups: groups of input channels with offsets of their own.
       modulated: multiply each sampled value by a predicted mask (v2).
-      use_bias: add a bias to each output channel.
-      dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of the kernel.
     """
 
     features: Count
@@ -68,10 +64,7 @@ class DeformableConv(CheckedModule):
         check_shapes(x=(x, "B H W C"))
         size, channels = pair_of("kernel_size", self.kernel_size), x.shape[-1]
         if channels % self.feature_group_count:
-            raise ValueError(
-                f"feature_group_count={self.feature_group_count}: not a divisor; allowed: divisors of "
-                f"the {channels} channels"
-            )
+            raise ValueError(f"feature_group_count={self.feature_group_count}: not a divisor; allowed: of {channels}")
         kernel = self.param("kernel", self.kernel_init, (*size, channels // self.feature_group_count, self.features))
         taps = self.offset_groups * size[0] * size[1]
 

@@ -59,7 +59,6 @@ class DeformableAttention(CheckedModule):
       offset_scale: s, the share of a box's side that an offset of K_l reaches.
       method: how points are read, see `dlcore.ops.deformable_attention`.
       projections: layers before and after the attention; without them (D-FINE) it reads the maps as they are.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: Annotated[int, Range(1)]
@@ -94,9 +93,7 @@ class DeformableAttention(CheckedModule):
         if features % heads:
             raise ValueError(f"num_heads={heads}: not a divisor; allowed: divisors of the {features} features")
         if reference.shape[-1] not in (2, 4) or reference.shape[-2] not in (1, levels):
-            raise ValueError(
-                f"reference.shape={reference.shape}: does not fit {levels} levels; allowed: [B, Q, 1 or levels, 2 or 4]"
-            )
+            raise ValueError(f"{reference.shape=}: does not fit; allowed: [B, Q, 1 or {levels}, 2 or 4]")
         counts = self.num_points if isinstance(self.num_points, Sequence) else (self.num_points,) * levels
         if len(counts) != levels:
             raise ValueError(f"num_points={self.num_points}: for {levels} levels; allowed: one number for each")

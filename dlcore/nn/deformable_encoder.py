@@ -65,11 +65,9 @@ class DeformableEncoderLayer(CheckedModule):
     """Layer of a deformable encoder on the locations of a pyramid: [B, N, D] -> [B, N, D].
 
     Args:
-      num_heads: heads of the attention.
       hidden_features: units of the perceptron.
       num_points: points of each head on each level.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: Count
@@ -96,7 +94,6 @@ class DeformableEncoderLayer(CheckedModule):
           reference: [B or 1, N, 1 or levels, 2].
           shapes: (rows, columns) of each level.
           mask: [B, N] bool, False for padding; None for none.
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           [B, N, D].

@@ -19,9 +19,6 @@ class Dense(nn.Dense):
 
     Args:
       dot_general: the product, `dlcore.ops.dense_dot_general`.
-
-    Raises:
-      ValueError: `features` is no whole number from 1.
     """
 
     dot_general: Callable[..., jax.Array] | Any = dense_dot_general

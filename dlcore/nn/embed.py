@@ -17,9 +17,6 @@ class Embed(nn.Embed):
     flax's own casts the table before it reads, so that with `dtype=jnp.bfloat16` the gradients of a token that occurs
     a thousand times are summed in bfloat16, where a sum of 256 ones stays at 256. Here the rows are read first.
     Fields and parameters are flax's.
-
-    Raises:
-      ValueError: `num_embeddings` or `features` is no whole number from 1.
     """
 
     def __post_init__(self) -> None:

@@ -65,7 +65,6 @@ class GraphConv(CheckedModule):
     Args:
       features: outputs of each node.
       use_bias: add b.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count

@@ -73,12 +73,10 @@ class GroupNorm(CheckedModule):
     Args:
       num_groups: number of groups, a divisor of C; None where `group_size` is given.
       group_size: channels in each group, in place of `num_groups`.
-      epsilon: added to the variance.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of scale and bias.
       use_bias: add a bias to each channel.
       use_scale: multiply each channel by a scale.
-      bias_init: initializer of the bias.
       scale_init: initializer of the scale.
     """
 
@@ -104,10 +102,7 @@ class GroupNorm(CheckedModule):
         """
         channels = x.shape[-1]
         if (self.num_groups is None) == (self.group_size is None):
-            raise ValueError(
-                f"num_groups={self.num_groups} and group_size={self.group_size}: ambiguous; allowed: exactly one, the "
-                "other None"
-            )
+            raise ValueError(f"num_groups={self.num_groups}, group_size={self.group_size}: ambiguous; allowed: one")
         name, value = ("num_groups", self.num_groups) if self.group_size is None else ("group_size", self.group_size)
         if value < 1 or channels % value:
             raise ValueError(f"{name}={value}: not a divisor; allowed: divisors of the {channels} channels of x")

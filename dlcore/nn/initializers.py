@@ -63,9 +63,6 @@ def normal(std: float = 0.01) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array.
-
-    Raises:
-      ValueError: std is negative or not finite.
     """
     return jax.nn.initializers.normal(_not_negative("std", std))
 
@@ -78,9 +75,6 @@ def uniform(limit: float = 0.2) -> Initializer:
 
     Returns:
       An initializer (key, shape, dtype) -> array.
-
-    Raises:
-      ValueError: limit is negative or not finite.
     """
     limit = _not_negative("limit", limit)
 

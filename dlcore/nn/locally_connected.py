@@ -29,14 +29,10 @@ class LocallyConnected(CheckedModule):
     channels first), and `bias: [H', W', features]`.
 
     Args:
-      features: output channels.
       kernel_size: (rows, columns) of a window.
       strides: step between neighboring windows, one number or (rows, columns).
       padding: "SAME", "VALID", one number for all sides, or a number or (low, high) pair for each axis.
       use_bias: add a bias to each output value.
-      dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of the kernel.
-      bias_init: initializer of the bias.
     """
 
     features: Count

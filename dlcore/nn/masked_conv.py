@@ -44,9 +44,7 @@ def causal_kernel_mask(
     for name, number in (("channels", channels), ("features", features), ("colors", colors)):
         check_whole_number(name, number)
     if colors < 1 or channels % colors or features % colors:
-        raise ValueError(
-            f"colors={colors}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
-        )
+        raise ValueError(f"{colors=}: not a divisor; allowed: common divisors of {channels=} and {features=}")
     mask = np.zeros((*kernel_size, channels, features))
     row, column = kernel_size[0] // 2, kernel_size[1] // 2
     mask[:row] = 1
@@ -62,14 +60,11 @@ class MaskedConv(CheckedModule):
     Parameters are `Conv`'s, in the submodule `conv`.
 
     Args:
-      features: output channels.
       kernel_size: (rows, columns), both odd.
       mask_type: "A" for the first layer of a network, "B" for the others.
       colors: colors of a pixel, as for `causal_kernel_mask`.
       kernel_dilation: distance between neighboring taps.
-      use_bias: add a bias to each output channel.
       kernel_init: initial values of the kernel, before the mask.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count

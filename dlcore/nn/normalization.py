@@ -40,13 +40,11 @@ class BatchNorm(CheckedModule):
     Args:
       use_running_average: True in evaluation, False in training; None leaves it to the call.
       momentum: weight of the old running statistics.
-      epsilon: added to the variance.
       axis_name: mapped axis to average statistics over; None means this device alone.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of scale and bias.
       use_bias: add a bias to each channel.
       use_scale: multiply each channel by a scale.
-      bias_init: initializer of the bias.
       scale_init: initializer of the scale; zeros in the last layer of a residual block start it as the identity.
       unbiased_running_var: update the running variance with the unbiased variance, as torch does.
     """
@@ -80,9 +78,7 @@ class BatchNorm(CheckedModule):
         """
         frozen = nn.merge_param("use_running_average", self.use_running_average, use_running_average)
         if mask is not None and mask.shape != x.shape[:1]:
-            raise ValueError(
-                f"mask.shape={mask.shape}: does not fit x; allowed: {x.shape[:1]}, one value for each example"
-            )
+            raise ValueError(f"{mask.shape=}: does not fit x; allowed: {x.shape[:1]}, one for each example")
         if mask is not None:
             counts = mask.reshape(mask.shape + (1,) * (x.ndim - 1)) > 0
             x = jnp.where(counts | jnp.isfinite(x), x, 0)

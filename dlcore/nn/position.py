@@ -97,8 +97,7 @@ def sinusoidal_encoding_2d(
     Returns:
       [h, w, D] float32; [B, h, w, D] where the images have rows and columns of their own.
     """
-    check_whole_number("height", height, 1)
-    check_whole_number("width", width, 1)
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_whole_number("features", features)
     if features < 4 or features % 4:
         raise ValueError(f"features={features}: not two halves of sines and cosines; allowed: multiples of 4")
@@ -132,9 +131,7 @@ def grid_positions(rows: int, columns: int, features: int, scales: tuple[float, 
     Returns:
       [rows columns, D] float32, row by row.
     """
-    check_whole_number("rows", rows, 1)
-    check_whole_number("columns", columns, 1)
-    check_whole_number("features", features, 4)
+    check_shapes(rows=(rows, "int >= 1"), columns=(columns, "int >= 1"), features=(features, "int >= 4"))
     if features % 4:
         raise ValueError(f"features={features}: not four waves; allowed: multiples of 4")
     check_shapes(scales=(scales, "2 finite"))
@@ -171,10 +168,7 @@ def interpolate_positions(
     grid, new_grid = pair_of("grid", grid), pair_of("new_grid", new_grid)
     check_whole_number("num_prefix_tokens", num_prefix_tokens, 0)
     if table.ndim < 2 or table.shape[-2] != num_prefix_tokens + grid[0] * grid[1]:
-        raise ValueError(
-            f"table.shape={table.shape}: does not fit grid={grid}; allowed: {num_prefix_tokens} + "
-            f"{grid[0]} x {grid[1]} rows"
-        )
+        raise ValueError(f"{table.shape=}: does not fit {grid=}; allowed: {num_prefix_tokens} + h w rows")
     if tuple(grid) == tuple(new_grid):
         return table
     prefix, patches = table[..., :num_prefix_tokens, :], table[..., num_prefix_tokens:, :]
@@ -211,10 +205,7 @@ class LearnedPositions(CheckedModule):
         rows, columns = pair_of("grid", self.grid)
         grid = (rows, columns) if grid is None else pair_of("grid", grid)
         if x.shape[-2] != self.num_prefix_tokens + grid[0] * grid[1]:
-            raise ValueError(
-                f"x.shape={x.shape}: does not fit grid={grid}; allowed: {self.num_prefix_tokens} + "
-                f"{grid[0]} x {grid[1]} tokens"
-            )
+            raise ValueError(f"{x.shape=}: does not fit {grid=}; allowed: {self.num_prefix_tokens} + h w tokens")
         shape = (1, self.num_prefix_tokens + rows * columns, x.shape[-1])
         table = self.param("embedding", self.embedding_init, shape)
         return x + interpolate_positions(table, (rows, columns), grid, self.num_prefix_tokens).astype(x.dtype)
@@ -253,7 +244,6 @@ class RelativePositionBias(CheckedModule):
 
     Args:
       window: (rows, columns), or (frames, rows, columns).
-      num_heads: heads of the attention.
       embedding_init: initializer of the table.
       class_token: a token stands in front of the pixels.
     """
@@ -302,10 +292,8 @@ class ContinuousPositionBias(CheckedModule):
 
     Args:
       window: (rows, columns).
-      num_heads: heads of the attention.
       reference: M, side of the window of an earlier training, whose scale of offsets stays; None means the window's.
       hidden_features: units of the perceptron.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     window: tuple[int, int]
@@ -355,10 +343,7 @@ def relative_buckets(
     size = num_buckets // 2 if bidirectional else num_buckets
     exact = size // 2
     if exact < 1 or max_distance <= exact:
-        raise ValueError(
-            f"num_buckets={num_buckets}, max_distance={max_distance}: not buckets; allowed: num_buckets of at least "
-            f"{4 if bidirectional else 2}, and max_distance above {exact}"
-        )
+        raise ValueError(f"{num_buckets=}, {max_distance=}: not buckets; allowed: from {4 if bidirectional else 2}")
     wider = exact * (max_distance / exact) ** (np.arange(size - exact) / (size - exact))
     first = np.concatenate([np.arange(1, exact), np.ceil(wider - 1e-6)])  # the least distance of buckets 1, 2, ...
     distance = jnp.abs(offset) if bidirectional else jnp.maximum(-offset, 0)
@@ -372,7 +357,6 @@ class RelativePositionBuckets(CheckedModule):
     Parameter `embedding: [num_buckets, num_heads]`.
 
     Args:
-      num_heads: heads of the attention.
       num_buckets: number of buckets, see `relative_buckets`.
       max_distance: largest distance, see `relative_buckets`.
       bidirectional: buckets for both directions, see `relative_buckets`.

@@ -57,10 +57,7 @@ def reverse_sequences(x: jax.Array, lengths: jax.Array | None = None) -> jax.Arr
 def _checked(lengths: jax.Array, x: jax.Array) -> jax.Array:
     rows, steps = x.shape[:2]
     if jnp.shape(lengths) != (rows,) or not jnp.issubdtype(jnp.result_type(lengths), jnp.integer):
-        raise ValueError(
-            f"lengths: {jnp.result_type(lengths)}{list(jnp.shape(lengths))}; allowed: whole numbers, one for each of "
-            f"the {rows} rows"
-        )
+        raise ValueError(f"lengths={describe_array(lengths)}: wrong; allowed: int[{rows}]")
     if not isinstance(lengths, jax.core.Tracer) and rows:
         lengths_np = np.asarray(lengths)  # else a jax.Array would be traced inside jit
         low, high = lengths_np.min(), lengths_np.max()
@@ -81,7 +78,6 @@ class Recurrent(CheckedModule):
       proj_features: P, size of the projected output; None for no projection.
       forget_bias: initial bias of the LSTM's forget gate.
       unroll: time steps in one iteration of the loop; changes the speed alone.
-      dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the input kernel.
       learned_carry: without a carry, start from parameters `initial0: [H]`, `initial1`, ..., one for each state of the
         cell, zero at first; otherwise from zeros.
@@ -104,9 +100,6 @@ class Recurrent(CheckedModule):
 
         Returns:
           One [B, H] of zeros for each state of the cell; the first is [B, P] with a projection.
-
-        Raises:
-          ValueError: the cell is unknown.
         """
         sizes = [self._outputs] + [self.features] * (self._kind.states - 1)
         return tuple(jnp.zeros((batch_size, size), jnp.float32) for size in sizes)
@@ -116,10 +109,7 @@ class Recurrent(CheckedModule):
         if self.proj_features is None:
             return self.features
         if self._kind.states == 1:
-            raise ValueError(
-                f"proj_features={self.proj_features}: cell={self.cell!r} has no state besides its output; "
-                "allowed: None, or cell='lstm' and its variants"
-            )
+            raise ValueError(f"proj_features={self.proj_features}: not of {self.cell}; allowed: None, or cell='lstm'")
         return self.proj_features
 
     @property
@@ -223,7 +213,6 @@ class RecurrentStack(CheckedModule):
       num_layers: number of layers.
       cell: one of RECURRENT_CELLS.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
-      dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the first layer's input kernel; `normal(1)` suits one-hot vectors, whose length does
         not grow with their dimension.
       bidirectional: let each layer read both ways.
@@ -270,9 +259,6 @@ class RecurrentStack(CheckedModule):
         Returns:
           (carries after the last step of each row, outputs [B, T, H] of the last layer, zero behind it); [B, T, 2 H]
           of a bidirectional stack.
-
-        Raises:
-          ValueError: the cell is unknown, or the lengths do not fit x.
         """
         states = []
         for i in range(self.num_layers):
@@ -302,7 +288,6 @@ class BidirectionalRecurrent(CheckedModule):
       cell: one of RECURRENT_CELLS.
       proj_features: P, size of each projected output; None for no projection.
       unroll: time steps in one iteration of each layer's loop; changes the speed alone.
-      dtype: dtype of the matrix products; None means by promotion.
       input_init: initializer of the input kernels.
       learned_carry: as of `Recurrent`, in both layers.
     """
@@ -341,9 +326,6 @@ class BidirectionalRecurrent(CheckedModule):
         Returns:
           ((the forward layer's state after the last step of each row, the backward layer's after the first), outputs
           [B, T, 2 H], zero behind each row's last step).
-
-        Raises:
-          ValueError: the cell is unknown, or has no projection, or the lengths do not fit x.
         """
         forward, backward = (
             Recurrent(

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
@@ -77,8 +77,7 @@ def axial_angles(
     Returns:
       [h w, 1, D / 2], row by row, for all heads.
     """
-    check_whole_number("features", features, 4)
-    check_shapes(rows=(rows, "h"), columns=(columns, "w"))
+    check_shapes(features=(features, "int >= 4"), rows=(rows, "h"), columns=(columns, "w"))
     if features % 4:
         raise ValueError(f"features={features}: not pairs for two axes; allowed: multiples of 4")
     check_shapes(period=(period, "> 0"))

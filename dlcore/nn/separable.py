@@ -30,7 +30,6 @@ class DepthwiseSeparableConv(CheckedModule):
     bias, because the pointwise bias covers it where nothing nonlinear is between the two.
 
     Args:
-      features: output channels.
       kernel_size: (rows, columns) of the depthwise convolution.
       strides: strides of the depthwise convolution, one number or (rows, columns).
       padding: padding of the depthwise convolution, as for `Conv`.
@@ -38,7 +37,6 @@ class DepthwiseSeparableConv(CheckedModule):
       channel_multiplier: depthwise kernels for each input channel.
       use_bias: add a bias after the pointwise convolution.
       between: function applied between the two (MobileNet: batch norm and ReLU; Xception: None, nothing).
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count
@@ -91,7 +89,6 @@ class FactorizedConv(CheckedModule):
       padding: a name, one number, or (rows, columns).
       use_bias: add a bias after the second convolution.
       between: function applied between the two (Inception: batch norm and ReLU); None makes a kernel of rank one.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: Count

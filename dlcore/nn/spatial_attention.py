@@ -46,7 +46,6 @@ class NonLocalBlock(CheckedModule):
       kind: pairwise function f: "embedded_gaussian", "gaussian" or "dot_product".
       features: channels of theta, phi and g; None means half of C.
       pool: take keys and values from the map after 2x2 max pooling, at a quarter of the cost ([B, H, W, C] only).
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels but `out`'s.
     """
 
@@ -93,7 +92,6 @@ class SAGANAttention(CheckedModule):
 
     Args:
       reduction: keys, queries and values have C / reduction channels.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels.
     """
 
@@ -134,7 +132,6 @@ class LocalAttention(CheckedModule):
       window: odd side of the window in pixels.
       features: output channels; None means C.
       relative_bias: learn a bias for each offset and head; without it the order of a window's pixels does not matter.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels.
     """
 

@@ -40,11 +40,7 @@ __all__ = [
 
 
 class Dropout(nn.Dropout):
-    """flax's dropout layer, whose `rate` is a probability.
-
-    Raises:
-      ValueError: `rate` is outside [0, 1].
-    """
+    """flax's dropout layer, whose `rate` is a probability."""
 
     def __post_init__(self) -> None:
         check_shapes(rate=(self.rate, "0 to 1"))
@@ -68,9 +64,6 @@ def vanilla_dropout(
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: not exactly one of keep_prob and rate is given, or it is outside [0, 1].
     """
     keep_prob, x = _keep_prob(keep_prob, rate), _floating(x)
     if key is None:
@@ -95,9 +88,6 @@ def inverted_dropout(
 
     Returns:
       [...].
-
-    Raises:
-      ValueError: not exactly one of keep_prob and rate is given, or it is outside [0, 1].
     """
     keep_prob, x = _keep_prob(keep_prob, rate), _floating(x)
     if key is None:
@@ -122,9 +112,6 @@ def drop_connect(
 
     Returns:
       The shape of `kernel`.
-
-    Raises:
-      ValueError: not exactly one of keep_prob and rate is given, or it is outside [0, 1].
     """
     return inverted_dropout(key, kernel, keep_prob=keep_prob, rate=rate)
 
@@ -200,9 +187,6 @@ class VanillaDropout(CheckedModule):
 
         Returns:
           [...].
-
-        Raises:
-          ValueError: `deterministic` is given twice or never, or the probability is outside [0, 1].
         """
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         return vanilla_dropout(None if deterministic else self.make_rng("dropout"), x, keep_prob=self.keep_prob)
@@ -217,9 +201,6 @@ class DropConnect(CheckedModule):
       use_bias: add a bias, which is never dropped.
       per_example: draw a mask for each example, which holds B masked kernels; otherwise one for the batch.
       deterministic: True in evaluation, False in training; None leaves it to the call.
-      dtype: dtype of the computation; None means by promotion.
-      kernel_init: initializer of the kernel.
-      bias_init: initializer of the bias.
     """
 
     features: Count
@@ -285,9 +266,6 @@ class StochasticDepth(CheckedModule):
 
         Returns:
           [B, ...].
-
-        Raises:
-          ValueError: `deterministic` is given twice or never, or an argument of `stochastic_depth` is wrong.
         """
         deterministic = nn.merge_param("deterministic", self.deterministic, deterministic)
         key = None if deterministic else self.make_rng("dropout")

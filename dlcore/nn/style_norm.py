@@ -34,7 +34,6 @@ class ConditionalInstanceNorm(CheckedModule):
 
     Args:
       num_styles: number of styles.
-      epsilon: added to the variance.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of the parameters.
     """
@@ -81,7 +80,6 @@ class AdaptiveInstanceNorm(CheckedModule):
     The map is the submodule `affine`. With `kernel_init` zeros it starts as plain instance norm.
 
     Args:
-      epsilon: added to the variance.
       dtype: dtype of the output; None means by promotion.
       param_dtype: dtype of the parameters.
       kernel_init: initializer of the kernel of the affine map.
@@ -126,10 +124,7 @@ def adaptive_instance_norm(content: jax.Array, style: jax.Array, epsilon: float 
     """
     check_shapes(epsilon=(epsilon, ">= 0"))
     if style.shape[-1] != content.shape[-1] or style.shape[0] not in (1, content.shape[0]):
-        raise ValueError(
-            f"style.shape={style.shape}: does not fit content.shape={content.shape}; allowed: 1 or {content.shape[0]} "
-            f"examples of {content.shape[-1]} channels"
-        )
+        raise ValueError(f"{style.shape=}: does not fit {content.shape=}; allowed: 1 style, or one an example")
     mean, var = _moments(style)
     mean, deviation = (jnp.reshape(v, (v.shape[0], -1)) for v in (mean, jnp.sqrt(var + epsilon)))
     y = _normalized(content, epsilon) * _per_map(deviation, content) + _per_map(mean, content)

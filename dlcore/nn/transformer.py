@@ -60,7 +60,6 @@ class FeedForward(CheckedModule):
       hidden_features: units between the two layers.
       activation: function between the two layers.
       dropout_rate: probability to drop a value after each layer in training.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels but that of `out_kernel_init`.
       bias_init: initializer of the biases.
       out_kernel_init: initializer of the second kernel; None means `kernel_init`.
@@ -86,7 +85,6 @@ class FeedForward(CheckedModule):
 
         Args:
           x: [..., D].
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           [..., D].
@@ -121,7 +119,6 @@ class TransformerBlock(CheckedModule):
       attention_dropout_rate: probability to drop an attention weight in training.
       epsilon: epsilon of the norms.
       fused_qkv: compute queries, keys and values of the self-attention by one layer `qkv`.
-      dtype: dtype of the computation; None means by promotion.
       kernel_init: initializer of all kernels but those of `out_kernel_init`.
       out_kernel_init: initializer of the last kernels of branches, see the block; None means `kernel_init`.
       bias_init: initializer of the perceptron's biases.
@@ -245,7 +242,6 @@ class TransformerEncoderBlock(TransformerBlock):
 
         Args:
           x: [B, N, D].
-          train: apply dropout and drop path, with the "dropout" rng.
           mask: bool, True where a query may attend; broadcasts to [B, H, N, N]. None means everywhere.
           bias: added to the attention scores; broadcasts to [B, H, N, N]. None adds nothing.
           position: added to queries and keys, not to values (DETR); broadcasts to x; not with `fused_qkv`. None adds
@@ -313,7 +309,6 @@ class TransformerDecoderBlock(TransformerBlock):
         Args:
           x: [B, T, D].
           memory: [B, S, E], of the encoder; None without cross-attention, or where the cache holds it.
-          train: apply dropout, with the "dropout" rng.
           mask: bool, True where a query may attend to a token of x; broadcasts to [B, H, T, T]. None means everywhere.
           memory_mask: bool, True where the memory has a token; broadcasts to [B, H, T, S]. None means everywhere.
           bias: added to the self-attention's scores; broadcasts to [B, H, T, T]. None adds nothing.

@@ -65,7 +65,6 @@ class RelativeAttention(CheckedModule):
 
     Args:
       num_heads: heads; divides the features.
-      dtype: dtype of the projections; None means by promotion.
       kernel_init: initializer of all kernels.
     """
 

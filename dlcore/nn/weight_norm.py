@@ -53,9 +53,7 @@ def weight_norm(v: jax.Array, g: jax.Array | float = 1.0, axis: int = -1) -> jax
     check_shapes(axis=(axis, f"int {-v.ndim} to {max(v.ndim - 1, 0)}"))
     g = jnp.asarray(g)
     if g.ndim and g.shape != (v.shape[axis],):
-        raise ValueError(
-            f"g.shape={g.shape}: does not fit v.shape={v.shape} and axis={axis}; allowed: () or {(v.shape[axis],)}"
-        )
+        raise ValueError(f"{g.shape=}: does not fit {v.shape=}; allowed: () or {(v.shape[axis],)}")
     shape = [1] * v.ndim
     shape[axis] = -1
     reduced_axes = tuple(i for i in range(v.ndim) if i != axis % v.ndim)
@@ -123,7 +121,6 @@ class WeightStandardization(CheckedModule):
 
     Args:
       layer_instance: the layer.
-      epsilon: added to the variance.
     """
 
     layer_instance: nn.Module

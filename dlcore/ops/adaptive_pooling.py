@@ -25,9 +25,6 @@ def adaptive_avg_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
     Returns:
       [..., *size, C], with the dtype of x; float32 for integers.
-
-    Raises:
-      ValueError: a size is below 1, x has too few axes or no pixels.
     """
     total = to_acc_dtype(x)
     for axis, out in _axes(x, size):
@@ -50,9 +47,6 @@ def adaptive_max_pool(x: jax.Array, size: int | Sequence[int]) -> jax.Array:
 
     Returns:
       [..., *size, C], with the dtype of x.
-
-    Raises:
-      ValueError: a size is below 1, or x has too few axes or no pixels.
     """
     for axis, out in reversed(_axes(x, size)):
         start, stop = _windows(x.shape[axis], out)

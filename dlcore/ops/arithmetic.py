@@ -18,6 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dlcore.choices import check_whole_number, is_whole_number
+from dlcore.ops.checks import check_shapes
 
 __all__ = [
     "conv_macs",
@@ -42,8 +43,7 @@ def effective_kernel_size(kernel_size: int, dilation: int = 1) -> int:
     Returns:
       Pixels from the first tap to the last, both included.
     """
-    check_whole_number("kernel_size", kernel_size, 1)
-    check_whole_number("dilation", dilation, 1)
+    check_shapes(kernel_size=(kernel_size, "int >= 1"), dilation=(dilation, "int >= 1"))
     return dilation * (kernel_size - 1) + 1
 
 
@@ -69,22 +69,14 @@ def conv_output_size(
     Returns:
       Output pixels, at least 1.
     """
-    check_whole_number("size", size, 1)
-    check_whole_number("stride", stride, 1)
     low, high = padding if isinstance(padding, Sequence | np.ndarray) and len(padding) == 2 else (padding, padding)
-    for pixels in (low, high):
-        check_whole_number("padding", pixels, 0)
+    check_shapes(size=(size, "int >= 1"), stride=(stride, "int >= 1"), padding=(low, "int >= 0"))
+    check_shapes(padding=(high, "int >= 0"))
     free = size + low + high - effective_kernel_size(kernel_size, dilation)
     if free < 0:
-        raise ValueError(
-            f"kernel_size={kernel_size} with dilation={dilation}: larger than the padded input; "
-            f"allowed: an extent of at most {size + low + high}"
-        )
+        raise ValueError(f"{kernel_size=}, {dilation=}: larger than the padded input; allowed: {size + low + high}")
     if exact and free % stride:
-        raise ValueError(
-            f"stride={stride}: ({size} - {effective_kernel_size(kernel_size, dilation)} + {low + high}) / {stride} + 1 "
-            f"= {free / stride + 1:.2f} is not a whole number; allowed: divisors of {free}"
-        )
+        raise ValueError(f"{stride=}: {free / stride + 1:.2f} is not a whole number; allowed: divisors of {free}")
     return free // stride + 1
 
 
@@ -104,21 +96,13 @@ def conv_transpose_output_size(
     Returns:
       Output pixels, at least 1.
     """
-    check_whole_number("size", size, 1)
-    check_whole_number("stride", stride, 1)
-    check_whole_number("padding", padding, 0)
-    check_whole_number("dilation", dilation, 1)
-    check_whole_number("output_padding", output_padding)
-    if not 0 <= output_padding < max(stride, dilation):
-        raise ValueError(
-            f"output_padding={output_padding}: out of range; allowed: 0 to {max(stride, dilation) - 1}, below the "
-            "larger of stride and dilation"
-        )
+    check_shapes(size=(size, "int >= 1"), stride=(stride, "int >= 1"), padding=(padding, "int >= 0"))
+    check_shapes(dilation=(dilation, "int >= 1"), output_padding=(output_padding, "int >= 0"))
+    if output_padding >= max(stride, dilation):
+        raise ValueError(f"{output_padding=}: out of range; allowed: 0 to {max(stride, dilation) - 1}")
     out = (size - 1) * stride - 2 * padding + effective_kernel_size(kernel_size, dilation) + output_padding
     if out < 1:
-        raise ValueError(
-            f"padding={padding}: removes all of the output; allowed: at most {(out + 2 * padding - 1) // 2}"
-        )
+        raise ValueError(f"{padding=}: removes all of the output; allowed: at most {(out + 2 * padding - 1) // 2}")
     return out
 
 
@@ -134,10 +118,7 @@ def same_padding(kernel_size: int, dilation: int = 1) -> int:
     """
     extent = effective_kernel_size(kernel_size, dilation)
     if extent % 2 == 0:
-        raise ValueError(
-            f"kernel_size={kernel_size} with dilation={dilation}: padding {(extent - 1) / 2} is not whole; "
-            "allowed: odd extents"
-        )
+        raise ValueError(f"{kernel_size=}: padding {(extent - 1) / 2} is not whole; allowed: odd extents")
     return (extent - 1) // 2
 
 
@@ -154,12 +135,9 @@ def conv_parameters(channels: int, features: int, kernel_size: Sizes, groups: in
     Returns:
       The number of parameters.
     """
-    for name, value in (("channels", channels), ("features", features), ("groups", groups)):
-        check_whole_number(name, value, 1)
+    check_shapes(channels=(channels, "int >= 1"), features=(features, "int >= 1"), groups=(groups, "int >= 1"))
     if channels % groups or features % groups:
-        raise ValueError(
-            f"groups={groups}: not a divisor; allowed: common divisors of channels={channels} and features={features}"
-        )
+        raise ValueError(f"{groups=}: not a divisor; allowed: common divisors of {channels=} and {features=}")
     return _area("kernel_size", kernel_size) * (channels // groups) * features + (features if bias else 0)
 
 
@@ -196,13 +174,10 @@ def receptive_field(kernel_sizes: Sequence[int], strides: Sequence[int] | None =
         raise ValueError(f"kernel_sizes={kernel_sizes}: no sequence; allowed: one number for each layer")
     strides = [1] * len(kernel_sizes) if strides is None else list(strides)
     if len(strides) != len(kernel_sizes):
-        raise ValueError(
-            f"strides={strides}: {len(strides)} numbers; allowed: {len(kernel_sizes)}, one for each of kernel_sizes"
-        )
+        raise ValueError(f"{strides=}: {len(strides)} numbers; allowed: {len(kernel_sizes)}, one for each layer")
     field, jump = 1, 1
     for kernel_size, stride in zip(kernel_sizes, strides, strict=True):
-        check_whole_number("kernel_sizes", kernel_size, 1)
-        check_whole_number("strides", stride, 1)
+        check_shapes(kernel_sizes=(kernel_size, "int >= 1"), strides=(stride, "int >= 1"))
         field += (kernel_size - 1) * jump
         jump *= stride
     return field

@@ -95,13 +95,9 @@ def soft_nms(
     """
     check_choice("decay", decay, Decay)
     check_shapes(
-        boxes=(boxes, "N 4"),
-        scores=(scores, "N"),
-        iou_threshold=(iou_threshold, "0 to 1"),
-        sigma=(sigma, "> 0"),
-        groups=(groups, "int N or None"),
-        valid=(valid, "N or None"),
+        boxes=(boxes, "N 4"), scores=(scores, "N"), groups=(groups, "int N or None"), valid=(valid, "N or None")
     )
+    check_shapes(iou_threshold=(iou_threshold, "0 to 1"), sigma=(sigma, "> 0"))
     check_boxes("boxes", boxes, valid)
     boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
 
@@ -145,13 +141,9 @@ def weighted_boxes_fusion(
       The clusters, in the order of their first boxes' scores.
     """
     check_shapes(
-        boxes=(boxes, "N 4"),
-        scores=(scores, "N"),
-        num_views=(num_views, "int >= 1"),
-        iou_threshold=(iou_threshold, "0 to 1"),
-        groups=(groups, "int N or None"),
-        valid=(valid, "N or None"),
+        boxes=(boxes, "N 4"), scores=(scores, "N"), groups=(groups, "int N or None"), valid=(valid, "N or None")
     )
+    check_shapes(iou_threshold=(iou_threshold, "0 to 1"), num_views=(num_views, "int >= 1"))
     check_boxes("boxes", boxes, valid)
     boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
     order, slots = jnp.argsort(jnp.where(valid, -scores, 1), stable=True), jnp.arange(len(scores))

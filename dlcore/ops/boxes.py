@@ -126,9 +126,6 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], IoU in [0, 1].
-
-    Raises:
-      ValueError: a concrete box is flipped or not finite.
     """
     return paired_box_iou(*_all_pairs(a, b))
 
@@ -142,9 +139,6 @@ def generalized_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], GIoU in [-1, 1]; negative where boxes are far apart.
-
-    Raises:
-      ValueError: a concrete box is flipped or not finite.
     """
     a, b = _all_pairs(a, b)
     _, union = box_union(a, b)
@@ -163,9 +157,6 @@ def distance_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], DIoU in [-1, 1].
-
-    Raises:
-      ValueError: a concrete box is flipped or not finite.
     """
     a, b = _all_pairs(a, b)
     sides = jnp.maximum(a[..., 2:], b[..., 2:]) - jnp.minimum(a[..., :2], b[..., :2])
@@ -185,9 +176,6 @@ def complete_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
     Returns:
       [N, M], CIoU; no gradient goes through v / (1 - IoU + v), as in the paper.
-
-    Raises:
-      ValueError: a concrete box is flipped or not finite.
     """
     overlap = distance_box_iou(a, b)
     angle_a, angle_b = (box_angle(boxes) for boxes in (a, b))

@@ -155,9 +155,7 @@ def look_at(
         if not np.any(forward):
             raise ValueError(f"target={_text(target)}: is the center; allowed: a point other than the camera's center")
         if np.linalg.norm(right) <= 1e-6 * np.linalg.norm(forward) * np.linalg.norm(up):
-            raise ValueError(
-                f"up={_text(up)}: parallel to the direction of view {_text(forward)}; allowed: another direction"
-            )
+            raise ValueError(f"up={_text(up)}: parallel to the direction of view; allowed: another direction")
     forward, right = forward / xp.linalg.norm(forward), right / xp.linalg.norm(right)
     rotation = xp.stack([right, xp.cross(forward, right), forward])
     return rotation, -product(rotation, center)
@@ -174,8 +172,7 @@ def world_to_camera(points: jax.Array, rotation: jax.Array, translation: jax.Arr
     Returns:
       [..., 3]; the last coordinate is the depth.
     """
-    check_shapes(points=(points, "... 3"))
-    check_shapes(rotation=(rotation, "3 3"), translation=(translation, "3"))
+    check_shapes(points=(points, "... 3"), rotation=(rotation, "3 3"), translation=(translation, "3"))
     check_finite("points", points)
     return _in_camera(points, rotation, translation)
 
@@ -208,8 +205,7 @@ def project(
       (pixels [..., 2], depth [...]): what `depth > 0` leaves out is not in front of the camera. Under jit, pixels of
       depth 0 are finite and mean nothing.
     """
-    check_shapes(points=(points, "... 3"))
-    check_shapes(rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
+    check_shapes(points=(points, "... 3"), rotation=(rotation, "3 3 or None"), translation=(translation, "3 or None"))
     check_finite("points", points)
     points = _in_camera(points, rotation, translation)
     depth = points[..., 2]
@@ -329,8 +325,7 @@ def pixel_grid(height: int, width: int) -> jax.Array:
     Returns:
       [height, width, 2] of (u, v).
     """
-    check_whole_number("height", height, 1)
-    check_whole_number("width", width, 1)
+    check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     return jnp.stack(jnp.meshgrid(jnp.arange(width), jnp.arange(height)), -1).astype(float)
 
 
@@ -467,9 +462,7 @@ def _distortion(plane: jax.Array, distortion: jax.Array) -> tuple[jax.Array, jax
     check_finite("distortion", distortion)
     distortion = to_acc_dtype(distortion)
     if distortion.shape not in ((4,), (5,)):
-        raise ValueError(
-            f"distortion.shape={distortion.shape}: wrong number; allowed: [4] of k1, k2, p1, p2 or [5] with k3"
-        )
+        raise ValueError(f"{distortion.shape=}: wrong number; allowed: [4] of k1, k2, p1, p2 or [5] with k3")
     k1, k2, p1, p2 = distortion[:4]
     k3 = distortion[4] if len(distortion) == 5 else 0.0
     x, y = plane[..., 0], plane[..., 1]

@@ -141,9 +141,7 @@ def check_keys(name: str, record: Any, keys: Sequence[str]) -> None:
     if not hasattr(record, "keys"):
         raise ValueError(f"{name}={type(record).__name__}: no dict; allowed: a dict with {', '.join(keys)}")
     if missing := [key for key in keys if key not in record]:
-        raise ValueError(
-            f"{name}: holds {', '.join(record) or 'nothing'}, no {missing[0]!r}; allowed: {', '.join(keys)}"
-        )
+        raise ValueError(f"{name}: {', '.join(record) or 'nothing'} without {missing[0]!r}; allowed: {', '.join(keys)}")
 
 
 def check_counts(name: str, counts: Any) -> None:

@@ -96,9 +96,7 @@ def conv_general_dilated(
     if isinstance(padding, str):
         check_choice("padding", padding.upper(), ("SAME", "VALID", "SAME_LOWER"))
         if lhs_dilation != ones:
-            raise ValueError(
-                f"padding={padding!r}: undefined for lhs_dilation={lhs_dilation}; allowed: (low, high) pairs"
-            )
+            raise ValueError(f"padding={padding!r}: undefined for {lhs_dilation=}; allowed: (low, high) pairs")
         kernel = [(k - 1) * r + 1 for k, r in zip(rhs.shape[:-2], rhs_dilation, strict=True)]
         padding = lax.padtype_to_pads(lhs.shape[1:-1], kernel, strides, padding)
     is_sequence = isinstance(padding, Sequence | np.ndarray) and len(padding) == len(ones)

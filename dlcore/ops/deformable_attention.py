@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from dlcore.choices import check_choice, is_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.precision import acc_dtype_of
 
 __all__ = ["deformable_attention"]
@@ -47,16 +48,8 @@ def deformable_attention(
     check_choice("method", method, ("bilinear", "discrete"))
     if np.shape(shapes)[1:] != (2,) or not all(is_whole_number(n) and n >= 1 for shape in shapes for n in shape):
         raise ValueError(f"shapes={shapes}: no maps; allowed: (rows, columns) of at least 1 for each level")
-    if value.ndim != 4 or value.shape[1] != sum(rows * columns for rows, columns in shapes):
-        raise ValueError(
-            f"value.shape={value.shape}: does not fit shapes={tuple(shapes)}; allowed: [B, N, H, D], "
-            f"N = {sum(rows * columns for rows, columns in shapes)}"
-        )
-    batch, _, heads, _ = value.shape
-    if locations.ndim != 5 or (locations.shape[0], *locations.shape[2::2]) != (batch, heads, 2):
-        raise ValueError(f"locations.shape={locations.shape}: does not fit; allowed: [{batch}, Q, {heads}, P, 2]")
-    if weights.shape != locations.shape[:-1]:
-        raise ValueError(f"weights.shape={weights.shape}: does not fit locations; allowed: {locations.shape[:-1]}")
+    places = sum(rows * columns for rows, columns in shapes)
+    check_shapes(value=(value, f"B {places} H D"), locations=(locations, "B Q H P 2"), weights=(weights, "B Q H P"))
     total, levels = weights.shape[-1], len(shapes)
     if num_points is None:
         num_points = total // levels

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from dlcore.choices import is_whole_number
+from dlcore.ops.checks import check_shapes
 from dlcore.ops.grid_sample import bilinear_sample
 from dlcore.ops.im2col import Padding, pads_of, pair_of, window_counts
 from dlcore.ops.precision import result_dtype
@@ -47,32 +47,18 @@ def deform_conv(
     Returns:
       [N, H', W', O], with the dtype of x, float32 for integers.
     """
-    if x.ndim != 4:
-        raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
-    n, channels = x.shape[0], x.shape[3]
-    is_count = is_whole_number(groups) and groups >= 1
-    if not is_count or kernel.ndim != 4 or kernel.shape[2] * groups != channels or kernel.shape[3] % groups:
-        raise ValueError(
-            f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape} and groups={groups}; allowed: "
-            f"[kh, kw, {channels} / {groups}, O], O a multiple of {groups}"
-        )
-    size = kernel.shape[:2]
+    check_shapes(x=(x, "N H W C"), kernel=(kernel, "kh kw c O"), groups=(groups, "int >= 1"))
+    n, channels, size = x.shape[0], x.shape[3], kernel.shape[:2]
+    if kernel.shape[2] * groups != channels or kernel.shape[3] % groups:
+        raise ValueError(f"{kernel.shape=}: does not fit {x.shape=}; allowed: [kh, kw, C / {groups}, O]")
     strides, dilation = pair_of("strides", strides), pair_of("dilation", dilation)
     pads = pads_of(padding, x.shape[1:3], size, strides, dilation)
     counts = window_counts(x.shape[1:3], size, strides, pads, dilation)
-    taps = size[0] * size[1]
-    if offset.shape[:3] != (n, *counts) or offset.ndim != 4 or not offset.shape[3] or offset.shape[3] % (2 * taps):
-        raise ValueError(
-            f"offset.shape={offset.shape}: does not fit the output; allowed: {(n, *counts)} and G * {taps} * 2 channels"
-        )
+    taps, out = size[0] * size[1], f"{n} {counts[0]} {counts[1]}"
+    check_shapes(offset=(offset, f"{out} D"), mask=(mask, f"{out} {offset.shape[-1] // 2} or None"))
     offset_groups = offset.shape[3] // (2 * taps)
-    if channels % offset_groups:
-        raise ValueError(
-            f"offset.shape={offset.shape}: {offset_groups} offset groups; allowed: divisors of the {channels} channels "
-            "of x"
-        )
-    if mask is not None and mask.shape != (n, *counts, offset_groups * taps):
-        raise ValueError(f"mask.shape={mask.shape}: does not fit offset; allowed: {(n, *counts, offset_groups * taps)}")
+    if not offset_groups or offset.shape[3] % (2 * taps) or channels % offset_groups:
+        raise ValueError(f"{offset.shape=}: {offset_groups} groups of {channels} channels; allowed: G {2 * taps}")
     acc_dtype = jnp.result_type(jnp.float32, x, offset)
     shift = offset.astype(acc_dtype).reshape(n, *counts, offset_groups, taps, 2)
     rows, columns = (

@@ -37,8 +37,7 @@ def correlate_separable(
     Returns:
       [..., H, W].
     """
-    check_shapes(image=(image, "... H W"))
-    check_shapes(rows=(rows, "M"), columns=(columns, "N"))
+    check_shapes(image=(image, "... H W"), rows=(rows, "M"), columns=(columns, "N"))
     check_finite("rows", rows)
     check_finite("columns", columns)
     check_choice("mode", mode, _PADDING)
@@ -77,8 +76,7 @@ def gaussian_filter(
       [..., H, W].
     """
     check_choice("mode", mode, _PADDING)
-    check_shapes(image=(image, "... H W"))
-    check_shapes(sigma=(sigma, ">= 0"), truncate=(truncate, ">= 0"))
+    check_shapes(image=(image, "... H W"), sigma=(sigma, ">= 0"), truncate=(truncate, ">= 0"))
     check_finite("sigma, truncate", (sigma, truncate))
     if sigma == 0:
         return jnp.asarray(image, result_dtype(image))

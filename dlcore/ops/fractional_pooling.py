@@ -17,7 +17,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_range, check_shapes
 
 __all__ = ["fractional_max_pool", "fractional_starts"]
@@ -35,14 +34,10 @@ def fractional_starts(u: jax.Array | float, size: int, output_size: int, window:
     Returns:
       [output_size] int32.
     """
-    check_shapes(u=(u, "0 to <1"))
-    for name, number in (("size", size), ("output_size", output_size), ("window", window)):
-        check_whole_number(name, number)
-    if output_size < 1 or window < 1 or window + output_size - 1 > size:
-        raise ValueError(
-            f"output_size={output_size} with window={window}: does not fit size={size}; "
-            "allowed: numbers from 1 with window + output_size - 1 <= size"
-        )
+    check_shapes(u=(u, "0 to <1"), size=(size, "int >= 1"), window=(window, "int >= 1"))
+    check_shapes(output_size=(output_size, "int >= 1"))
+    if window + output_size - 1 > size:
+        raise ValueError(f"{output_size=}, {window=}: does not fit {size=}; allowed: window + output_size - 1 <= size")
     step = (size - window) / (output_size - 1) if output_size > 1 else 0.0
     starts = jnp.floor((jnp.arange(output_size) + u) * step) - jnp.floor(jnp.asarray(u) * step)
     return starts.at[-1].set(size - window).astype(jnp.int32)

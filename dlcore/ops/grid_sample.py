@@ -78,9 +78,7 @@ def grid_sample(
     if padding_mode not in ("zeros", "border", "reflection"):
         raise ValueError(f"padding_mode={padding_mode!r}: unknown; allowed: zeros, border or reflection")
     if x.ndim != 4 or grid.ndim != 4 or grid.shape[-1] != 2 or grid.shape[0] != x.shape[0] or 0 in x.shape[1:3]:
-        raise ValueError(
-            f"x.shape={x.shape} and grid.shape={grid.shape}: do not fit; allowed: [N, H, W, C] and [N, H', W', 2]"
-        )
+        raise ValueError(f"{x.shape=}, {grid.shape=}: do not fit; allowed: [N, H, W, C], [N, H', W', 2]")
     acc_dtype = jnp.result_type(jnp.float32, grid)
     height, width = x.shape[1:3]
     u, v = (

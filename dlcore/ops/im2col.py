@@ -89,9 +89,7 @@ def col2im(
     """
     kernel = pair_of("kernel_size", kernel_size)
     if cols.ndim != 4 or cols.shape[-1] % (kernel[0] * kernel[1]):
-        raise ValueError(
-            f"cols.shape={cols.shape}: not rows of windows; allowed: [N, H', W', {kernel[0]} * {kernel[1]} * C]"
-        )
+        raise ValueError(f"{cols.shape=}: not rows of windows; allowed: [N, H', W', {kernel[0] * kernel[1]} C]")
     check_shapes(size=(np.asarray(size), "int 2"))
     check_range("size", size, 1)
     shape = (cols.shape[0], *map(int, size), cols.shape[-1] // (kernel[0] * kernel[1]))
@@ -131,9 +129,7 @@ def check_operands(x: Any, kernel: Any) -> None:
     if x.ndim != 4:
         raise ValueError(f"x.shape={x.shape}: not an image batch; allowed: [N, H, W, C]")
     if kernel.ndim != 4 or kernel.shape[2] != x.shape[3]:
-        raise ValueError(
-            f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape}; allowed: [kh, kw, {x.shape[3]}, O]"
-        )
+        raise ValueError(f"{kernel.shape=}: does not fit {x.shape=}; allowed: [kh, kw, {x.shape[3]}, O]")
 
 
 def pair_of(name: str, value: int | Sequence[int], least: int = 1) -> tuple[int, int]:
@@ -157,10 +153,7 @@ def pads_of(
     pads: Any = tuple(tuple(p) if isinstance(p, Sequence | np.ndarray) else (p, p) for p in per_axis)
     is_pair = [len(p) == 2 and all(is_whole_number(n) and n >= 0 for n in p) for p in pads]
     if len(pads) != len(sizes) or not all(is_pair):
-        raise ValueError(
-            f"padding={padding}: does not fit {len(sizes)} axes; allowed: a number from 0 or a (low, high) pair "
-            "for each"
-        )
+        raise ValueError(f"{padding=}: does not fit {len(sizes)} axes; allowed: a number from 0 or a pair for each")
     return pads
 
 
@@ -176,9 +169,6 @@ def window_counts(
     for size, k, s, p, d in zip(sizes, kernel, strides, pads, dilation, strict=True):
         free = size + sum(p) - effective_kernel_size(k, d)
         if free < 0:
-            raise ValueError(
-                f"kernel_size={tuple(kernel)} with dilation={tuple(dilation)}: larger than the padded input; allowed: "
-                f"an extent of at most {size} + {sum(p)} pixels"
-            )
+            raise ValueError(f"kernel_size={tuple(kernel)}: larger than the padded input; allowed: {size} + {sum(p)}")
         counts.append(free // s + 1)
     return tuple(counts)

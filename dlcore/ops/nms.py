@@ -41,12 +41,9 @@ def nms(
       [N] bool, whether each box is kept, in the order of `boxes`.
     """
     check_shapes(
-        boxes=(boxes, "N 4"),
-        scores=(scores, "N"),
-        iou_threshold=(iou_threshold, "0 to 1"),
-        groups=(groups, "int N or None"),
-        valid=(valid, "N or None"),
+        boxes=(boxes, "N 4"), scores=(scores, "N"), groups=(groups, "int N or None"), valid=(valid, "N or None")
     )
+    check_shapes(iou_threshold=(iou_threshold, "0 to 1"))
     check_boxes("boxes", boxes, valid)
     _check_ranks(scores, valid)
     count = boxes.shape[0]

@@ -42,9 +42,7 @@ def patchify(x: jax.Array, size: int) -> jax.Array:
     check_shapes(x=(x, "B H W C"))
     b, height, width, channels = x.shape
     if not is_whole_number(size) or size < 1 or height % size or width % size:
-        raise ValueError(
-            f"size={size}: patches do not cover {height} x {width} pixels; allowed: divisors of both sides"
-        )
+        raise ValueError(f"{size=}: patches do not cover {height} x {width} pixels; allowed: divisors of both")
     x = x.reshape(b, height // size, size, width // size, size, channels).swapaxes(2, 3)
     return x.reshape(b, -1, size * size * channels)
 
@@ -66,9 +64,6 @@ def unpatchify(patches: jax.Array, size: int, height: int, width: int) -> jax.Ar
     rows, columns = height // size, width // size
     count = math.prod(patches.shape[1:-1])
     if rows * size != height or columns * size != width or count != rows * columns or patches.shape[-1] % size**2:
-        raise ValueError(
-            f"patches.shape={patches.shape}: no patches of size={size} of an image of {height} x {width}; allowed: "
-            "[B, H W / p^2, p p C]"
-        )
+        raise ValueError(f"{patches.shape=}: no patches of {size=} of an image of its size; allowed: [B, N, p p C]")
     x = patches.reshape(patches.shape[0], height // size, width // size, size, size, -1).swapaxes(2, 3)
     return x.reshape(patches.shape[0], height, width, -1)

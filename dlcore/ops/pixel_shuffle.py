@@ -43,9 +43,7 @@ def pixel_unshuffle(x: jax.Array, factor: int) -> jax.Array:
     """
     is_size = is_whole_number(factor) and factor >= 1
     if not is_size or x.ndim < 3 or x.shape[-3] % factor or x.shape[-2] % factor:
-        raise ValueError(
-            f"factor={factor} for x.shape={x.shape}: does not fit; allowed: divisors of both sides of [..., H, W, C]"
-        )
+        raise ValueError(f"{factor=}: does not fit {x.shape=}; allowed: divisors of both sides of [..., H, W, C]")
     *batch, h, w, channels = x.shape
     x = x.reshape(-1, h // factor, factor, w // factor, factor, channels).transpose(0, 1, 3, 5, 2, 4)
     return x.reshape(*batch, h // factor, w // factor, channels * factor**2)

@@ -11,7 +11,6 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_whole_number
 from dlcore.ops.checks import check_finite, check_mask, check_shapes
 from dlcore.ops.precision import centered, result_dtype, to_acc_dtype, to_namespace
 
@@ -29,15 +28,10 @@ def check_points(name: str, points: Any, mask: Any = None) -> None:
     if isinstance(points, list | tuple) or getattr(points, "dtype", None) == np.dtype(object):
         lengths = sorted({len(cloud) for cloud in points})
         if len(lengths) > 1:
-            raise ValueError(
-                f"{name}: sets of {lengths[0]} to {lengths[-1]} points; allowed: sets of one length, or padded ones "
-                "with a mask (pad_points)"
-            )
+            raise ValueError(f"{name}: sets of {lengths[0]} to {lengths[-1]} points; allowed: one length, pad_points")
         sizes = sorted({np.shape(cloud)[1:] for cloud in points})
         if len(sizes) > 1:
-            raise ValueError(
-                f"{name}: points of {sizes[0]} and {sizes[1]} numbers; allowed: sets of points of one size"
-            )
+            raise ValueError(f"{name}: points of {sizes[0]} and {sizes[1]} numbers; allowed: points of one size")
         points = np.asarray(points if isinstance(points, list | tuple) else list(points))
     if len(points.shape) < 2:
         raise ValueError(f"{name}.shape={tuple(points.shape)}: no point sets; allowed: [..., N, D]")
@@ -62,8 +56,6 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
     Returns:
       [..., N] int32, rows of q; 0 where q has no points that count.
     """
-    if p.shape[-1:] != q.shape[-1:]:
-        raise ValueError(f"p.shape={p.shape}, q.shape={q.shape}: do not fit; allowed: [..., N, D] and [..., M, D]")
     check_shapes(p=(p, "... N D"), q=(q, "... M D"), q_mask=(q_mask, "... M or None"))
     if not q.shape[-2]:
         raise ValueError(f"q.shape={q.shape}: no points; allowed: at least one")
@@ -130,12 +122,9 @@ def pad_points(clouds: Sequence[np.ndarray], length: int | None = None) -> tuple
     sizes = sorted({np.shape(cloud)[1:] for cloud in clouds})
     if len(sizes) > 1 or len(sizes[0]) != 1:
         raise ValueError(f"clouds: points of {sizes} numbers; allowed: [N_i, D], of one D")
-    if length is not None:
-        check_whole_number("length", length)
     longest = max(map(len, clouds))
+    check_shapes(length=(length, f"int >= {longest} or None"))
     length = longest if length is None else length
-    if longest > length:
-        raise ValueError(f"length={length}: a set has {longest} points; allowed: at least {longest}")
     dtype = np.result_type(np.float32, *map(np.asarray, clouds))
     points = np.zeros((len(clouds), length, np.shape(clouds[0])[-1]), dtype)
     mask = np.zeros((len(clouds), length), np.float32)

@@ -46,9 +46,6 @@ def max_pool(
 
     Returns:
       [..., H', W', C], with the dtype of x.
-
-    Raises:
-      ValueError: windows, strides or paddings do not fit x.
     """
     lowest = -jnp.inf if jnp.issubdtype(x.dtype, jnp.inexact) else jnp.iinfo(x.dtype).min
     for axis, k, stride, (low, high), extra in reversed(_plan(x, window_shape, strides, padding, ceil_mode)):
@@ -77,9 +74,6 @@ def avg_pool(
 
     Returns:
       [..., H', W', C], with the dtype of x; float32 for integers.
-
-    Raises:
-      ValueError: windows, strides or paddings do not fit x.
     """
     total = to_acc_dtype(x)
     plan = _plan(x, window_shape, strides, padding, ceil_mode)
@@ -168,9 +162,7 @@ def _plan(x: jax.Array, window_shape, strides, padding, ceil_mode) -> list[tuple
     ):
         free = size + sum(pads) - k
         if free < 0:
-            raise ValueError(
-                f"window_shape={window_shape}: larger than the padded input; allowed: at most {sizes} + padding {pads}"
-            )
+            raise ValueError(f"{window_shape=}: larger than the padded input; allowed: up to {sizes} + padding {pads}")
         extra = 0
         if ceil_mode:
             count = math.ceil(free / stride) + 1

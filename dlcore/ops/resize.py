@@ -59,9 +59,7 @@ def resize(
     check_choice("method", method, RESIZE_METHODS)
     nearest = method.startswith("nearest")
     if nearest and (align_corners or antialias):
-        raise ValueError(
-            f"align_corners={align_corners} and antialias={antialias}: undefined for {method}; allowed: False for both"
-        )
+        raise ValueError(f"{align_corners=} and {antialias=}: undefined for {method}; allowed: False for both")
     check_shapes(cubic_coefficient=(cubic_coefficient, "finite or None"))
     sizes, scales = _targets(x, size, scale)
     first = x.ndim - len(sizes) - 1

@@ -25,6 +25,7 @@ import numpy as np
 
 from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.im2col import pair_of
 from dlcore.ops.precision import acc_dtype_of, result_dtype
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
@@ -94,9 +95,7 @@ def multiscale_roi_align(
     """
     check_choice("reduce", reduce, ("mean", "max"))
     if not levels or len(levels) != len(strides):
-        raise ValueError(
-            f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one stride a level, at least one"
-        )
+        raise ValueError(f"strides={tuple(strides)}: for {len(levels)} levels; allowed: one a level, at least one")
     for level in levels:
         _check(level, boxes, output_size, sampling_ratio)
     check_shapes(boxes=(boxes, "R 4"), assigned=(assigned, "int R"), strides=(np.asarray(strides), "... > 0"))
@@ -123,7 +122,7 @@ def roi_pool(
     """
     _check(features, boxes, output_size)
     check_shapes(spatial_scale=(spatial_scale, "> 0"))
-    (height, width, channels), (h, w) = features.shape, _pair(output_size)
+    (height, width, channels), (h, w) = features.shape, pair_of("output_size", output_size)
     corners = boxes * spatial_scale
     corners = jnp.sign(corners) * jnp.floor(jnp.abs(corners) + 0.5)
     lowest = -jnp.inf if jnp.issubdtype(features.dtype, jnp.inexact) else jnp.iinfo(features.dtype).min
@@ -152,18 +151,11 @@ def roi_pool(
 def _check(features: jax.Array, boxes: jax.Array, output_size: int | tuple[int, int], sampling_ratio: int = 1) -> None:
     check_shapes(features=(features, "H W C"), boxes=(boxes, "R 4"))
     check_boxes("boxes", boxes)
-    sizes = output_size if isinstance(output_size, Sequence | np.ndarray) else (output_size,) * 2
-    if len(sizes) != 2 or not all(is_whole_number(size) and size >= 1 for size in sizes):
-        raise ValueError(f"output_size={output_size}: no number of bins; allowed: at least 1, or two such numbers")
+    pair_of("output_size", output_size)
     if not is_whole_number(sampling_ratio) or sampling_ratio == 0 or sampling_ratio < -1:
         raise ValueError(f"sampling_ratio={sampling_ratio}: no number of samples; allowed: at least 1, or -1")
     if sampling_ratio == -1 and isinstance(boxes, jax.core.Tracer):
         raise ValueError("sampling_ratio=-1: the number of samples depends on traced boxes; allowed there: at least 1")
-
-
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
-    rows, columns = size if isinstance(size, Sequence | np.ndarray) else (size, size)
-    return rows, columns
 
 
 class _Taps(NamedTuple):
@@ -217,7 +209,7 @@ def _crops(
     boxes = boxes.astype(dtype) * jnp.asarray(scales, dtype)[level, None] - (0.5 if aligned else 0.0)
     rows, columns = (
         _taps(boxes[:, 1 - axis], boxes[:, 3 - axis], bins, _of_level(levels, axis, level), ratio, aligned)
-        for axis, bins in enumerate(_pair(output_size))
+        for axis, bins in enumerate(pair_of("output_size", output_size))
     )
     rows = rows._replace(weight=jnp.where((assigned == level)[:, None, None], rows.weight, 0))
     rows, columns = jax.lax.stop_gradient((rows, columns))

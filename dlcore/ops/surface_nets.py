@@ -34,10 +34,7 @@ def surface_nets(values: np.ndarray, level: float = 0.0, closed: bool = True) ->
     inside = values > level
     border = [inside[0], inside[-1], inside[:, 0], inside[:, -1], inside[:, :, 0], inside[:, :, -1]]
     if closed and any(side.any() for side in border):
-        raise ValueError(
-            f"values: above {level:g} at the border, the mesh would be open; allowed: a border at or below the level, "
-            "or closed=False"
-        )
+        raise ValueError(f"values: the mesh would be open; allowed: at most {level:g} at the border, or closed=False")
     total, count = np.zeros((*(n - 1 for n in values.shape), 3)), np.zeros([n - 1 for n in values.shape])
     crossing = []
     for axis in range(3):

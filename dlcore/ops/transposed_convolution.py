@@ -54,9 +54,7 @@ def conv_transpose(
     if n not in _LAYOUTS:
         raise ValueError(f"x.shape={x.shape}: wrong rank; allowed: [N, ..., C] with one, two or three spatial axes")
     if kernel.ndim != x.ndim or kernel.shape[-1] != x.shape[-1]:
-        raise ValueError(
-            f"kernel.shape={kernel.shape}: does not fit x.shape={x.shape}; allowed: [..., O / groups, {x.shape[-1]}]"
-        )
+        raise ValueError(f"{kernel.shape=}: does not fit; allowed: [..., O / groups, {x.shape[-1]}]")
     check_whole_number("groups", groups, 1)
     if x.shape[-1] % groups:
         raise ValueError(f"groups={groups}: not a divisor; allowed: divisors of the {x.shape[-1]} channels of x")

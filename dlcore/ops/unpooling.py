@@ -29,9 +29,6 @@ def nearest_unpool(x: jax.Array, factor: int | Sequence[int] = 2) -> jax.Array:
 
     Returns:
       [..., H fy, W fx, C].
-
-    Raises:
-      ValueError: a factor is below 1, or x has too few axes.
     """
     fy, fx = _factors(x, factor)
     return jnp.repeat(jnp.repeat(x, fy, -3), fx, -2)
@@ -46,9 +43,6 @@ def bed_of_nails(x: jax.Array, factor: int | Sequence[int] = 2) -> jax.Array:
 
     Returns:
       [..., H fy, W fx, C].
-
-    Raises:
-      ValueError: a factor is below 1, or x has too few axes.
     """
     fy, fx = _factors(x, factor)
     config = [(0, 0, 0)] * (x.ndim - 3) + [(0, fy - 1, fy - 1), (0, fx - 1, fx - 1), (0, 0, 0)]
@@ -130,9 +124,7 @@ def max_unpool(
       [N, H, W, C].
     """
     if y.ndim != 4 or indices.shape != y.shape:
-        raise ValueError(
-            f"y.shape={y.shape} and indices.shape={indices.shape}: do not fit; allowed: both [N, H', W', C]"
-        )
+        raise ValueError(f"{y.shape=}, {indices.shape=}: do not fit; allowed: both [N, H', W', C]")
     if not jnp.issubdtype(indices.dtype, jnp.integer):
         raise ValueError(f"indices.dtype={indices.dtype}: not integers; allowed: integer dtypes")
     window = pair_of("window_shape", window_shape)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dlcore.experiment.experiment import Setup
-from dlcore.kits.images import known_datasets, labeled_images, prediction
+from dlcore.kits.images import labeled_images, prediction
 from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.training import backbone
 from dlcore.learner import root_key
@@ -63,7 +63,7 @@ class AttackedImages(ResizedImages):
     data = staticmethod(labeled_images.data)
     inputs = staticmethod(prediction.inputs)
     describe = staticmethod(prediction.describe)
-    planned = staticmethod(known_datasets.describe_known_dataset)
+    planned = staticmethod(labeled_images.planned)
 
     def start(self, setup: Setup) -> Start | None:
         """Start from the weights of `--init_from`."""

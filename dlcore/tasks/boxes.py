@@ -12,15 +12,18 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from flax import linen as nn
 
+from dlcore.data.facts import Facts
+from dlcore.data.normalization import normalizer
 from dlcore.data.resizing import check_resize, shortest_edge
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.images import labeled_images
 from dlcore.kits.training import adapters, backbone
-from dlcore.learner import Evaluator, Range
+from dlcore.learner import Evaluator, Range, check_record
 from dlcore.tasks import anchor_recall, box_results
 from dlcore.weights.start import MODULES, Start, start_modules
 
@@ -29,7 +32,10 @@ __all__ = [
     "SMALL",
     "SMOKE",
     "AnchorBoxes",
+    "BoxImages",
+    "BoxMAP",
     "Boxes",
+    "DetectObjects",
     "QueryBoxes",
     "StretchedBoxes",
     "augmentation",
@@ -200,6 +206,112 @@ class Boxes(StretchedBoxes):
 
 
 @dataclasses.dataclass(frozen=True)
+class BoxImages:
+    """Images and the boxes of their objects: drawn scenes, or a folder in COCO's format.
+
+    Args:
+      dataset: scenes (drawn), or coco: a folder in COCO's format
+      data_dir: coco: instances_train.json, ..._val, ..._test, images.zip or images/
+      image_size: height and width that images are stretched to
+      max_boxes: boxes of an image at most; more are an error
+      num_scenes: scenes: for training; a tenth as many again to validate, a sixth to test
+      valid_fraction: coco: fraction of train held out for validation if there is no validation split
+      flip: mirroring of training images
+      zoom: factors between which training images are scaled, 1,1: none; by default 0.75,1.35 for coco, none for scenes
+      resize: coco: stretch to --image_size, or shortest_edge:S,L: the shorter side to S pixels, the longer to L at most
+      canvas: height and width that images of --resize=shortest_edge are padded to; by default L, up to a multiple of 32
+      mosaic: probability that a training image becomes a mosaic of four
+    """
+
+    dataset: Annotated[Literal["scenes", "coco"], "essential"] = "scenes"
+    data_dir: Annotated[str | None, "essential"] = None
+    image_size: Annotated[tuple[int, int], "essential"] = (96, 96)
+    max_boxes: Annotated[int, Range(1)] = 32
+    num_scenes: Annotated[int, Range(10)] = 4000
+    valid_fraction: Annotated[float, Range(0.001, 0.9)] = 0.1
+    flip: Literal["none", "horizontal", "both"] = "both"
+    zoom: Annotated[tuple[float, float] | None, Range(0.01), labeled_images.check_zoom] = None
+    resize: Annotated[str, "if changed", check_resize] = "stretch"
+    canvas: Annotated[tuple[int, int] | None, Range(1), "if changed"] = None
+    mosaic: Annotated[float, Range(0, 1), "if changed", "regularizes"] = 0.0
+
+    packages: ClassVar[tuple[str, ...]] = ("pycocotools",)
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.dataset == "coco"
+
+    def load(self, seed: int = 0) -> Splits:
+        """Load the splits, see `data`.
+
+        Args:
+          seed: seed of the held-out validation images.
+        """
+        return data(self, seed=seed)
+
+    def check(self, run: Run) -> None:
+        """Check that images that are mixed have one size."""
+        if self.mosaic and self.resize != "stretch":
+            raise FlagError(f"--mosaic={self.mosaic}: beside --resize={self.resize}; allowed: --resize=stretch")
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `preprocess` and `augment`."""
+        preprocess = normalizer(run.facts.mean, run.facts.std, dtype=run.dtype)
+        return {"preprocess": preprocess, "augment": augmentation(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxMAP:
+    """COCO's mAP of boxes.
+
+    Args:
+      anchors: whether the best possible recall of the detector's anchors is printed before training
+    """
+
+    anchors: Annotated[bool, "no flag"] = False
+
+    metric: ClassVar[str] = "map"
+    mode: ClassVar[str] = "max"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluator of the mAP."""
+        from dlcore.evaluators.coco import coco_evaluator
+
+        return [coco_evaluator(list(run.facts.class_names), masks=False, keypoints=False)]
+
+    def messages(self, run: Run, splits: Splits) -> list[str]:
+        """Describe the best possible recall of the detector's anchors."""
+        if not self.anchors:
+            return []
+        model = run.parts.network.arguments(run)["model"]
+        return [anchor_recall.recall_note("anchors", anchor_recall.anchors_of(model, run.facts.image_shape), splits)]
+
+    def pictures(self, context: Any) -> dict[str, Any]:
+        """Draw detections for TensorBoard."""
+        return box_results.pictures(context)
+
+
+class DetectObjects:
+    """Use of a detector: `--mode=predict --input=FILE_OR_FOLDER` draws boxes and writes them in COCO's format."""
+
+    def inputs(self, path: str, run: Run) -> tuple[Any, list[str]]:
+        """Read the images under a path."""
+        return box_results.inputs(run.setup.flags, run.setup.spec)
+
+    def describe(self, outputs: Any, facts: Facts) -> list[dict]:
+        """Describe the detections of each image."""
+        return box_results.describe(outputs, facts.spec())
+
+    def write(self, folder: Path, outputs: Any, source: Any, names: list[str], facts: Facts) -> list[Path]:
+        """Write pictures of the detections, and all of them as JSON."""
+        return box_results.write(folder, outputs, source, names, facts.spec())
+
+
+@dataclasses.dataclass(frozen=True)
 class QueryBoxes(Boxes):
     """Boxes, each of a query: a detector with fewer queries than an image may have objects is refused."""
 
@@ -224,13 +336,17 @@ class AnchorBoxes(Boxes):
         return [anchor_recall.recall_note("anchors", boxes, splits)]
 
 
-def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool = False) -> Splits:
+def data(
+    flags: Any, masks: bool = False, keypoints: bool = False, stuff: bool = False, seed: int | None = None
+) -> Splits:
     """Load the splits by name, with the statistics of the training split.
 
     Args:
+      flags: `BoxImages`, or flags of the same names.
       masks: also load masks.
       keypoints: also load keypoints.
       stuff: also load semantic maps, which only scenes have.
+      seed: seed of the held-out validation images; None takes that of the flags.
 
     Raises:
       ValueError: see `dlcore.data.scenes.scenes` and `dlcore.data.coco.coco_splits`; before data are read, the canvas
@@ -240,10 +356,14 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
     from dlcore.data.augment import channel_statistics
 
     loaded = {"masks": masks, "keypoints": keypoints, "stuff": stuff}
-    edge = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas"))
+    seed = flags.seed if seed is None and flags.dataset == "coco" else seed
+    edge = shortest_edge(getattr(flags, "resize", "stretch"), getattr(flags, "canvas", None))
     if edge is not None and flags.dataset == "scenes":
         raise ValueError(f"resize={flags.resize}: scenes are drawn in --image_size; allowed: stretch, or dataset=coco")
-    train, valid, test, messages = (_scenes if flags.dataset == "scenes" else _coco)(flags, **loaded)
+    if flags.dataset == "scenes":
+        train, valid, test, messages = _scenes(flags, **loaded)
+    else:
+        train, valid, test, messages = _coco(flags, seed, **loaded)
     mean, std = channel_statistics(train)
     spec = {
         "dataset": train.name.removesuffix(" (train)") if flags.dataset == "scenes" else Path(flags.data_dir).name,
@@ -268,7 +388,7 @@ def data(flags: Flags, masks: bool = False, keypoints: bool = False, stuff: bool
     return Splits(train, valid, test, spec, messages)
 
 
-def _scenes(flags: Flags, **loaded: bool):
+def _scenes(flags: Any, **loaded: bool):
     from dlcore.data.scenes import check_scene_size, scenes
 
     side = check_scene_size(flags.image_size)
@@ -278,7 +398,7 @@ def _scenes(flags: Flags, **loaded: bool):
     return *(scenes(n, seed, **options) for seed, n in enumerate(counts)), ()
 
 
-def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
+def _coco(flags: Any, seed: int | None, masks: bool, keypoints: bool, stuff: bool):
     from dlcore.data.carving import complete_splits
     from dlcore.data.coco import coco_splits
 
@@ -286,14 +406,14 @@ def _coco(flags: Flags, masks: bool, keypoints: bool, stuff: bool):
         raise ValueError("data_dir=None: missing; allowed: a folder with instances_train.json and images")
     if stuff:
         raise ValueError("dataset=coco: its folders have no semantic maps; allowed: scenes")
-    size = shortest_edge(flags.get("resize", "stretch"), flags.get("canvas")) or flags.image_size
+    size = shortest_edge(getattr(flags, "resize", "stretch"), getattr(flags, "canvas", None)) or flags.image_size
     splits = coco_splits(flags.data_dir, size, flags.max_boxes, masks, keypoints)
     messages = [message for source in splits.values() for message in source.notes]
-    train, valid, test, carving_messages = complete_splits(splits, flags.valid_fraction, flags.seed)
+    train, valid, test, carving_messages = complete_splits(splits, flags.valid_fraction, seed or 0)
     return train, valid, test, tuple(dict.fromkeys((*messages, *carving_messages)))
 
 
-def _mirror_messages(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, ...]:
+def _mirror_messages(flags: Any, keypoint_names: Sequence[str]) -> tuple[str, ...]:
     """Name the mirrors of `--flip` that are left out because no keypoint has a left or right counterpart."""
     from dlcore.data.augment import has_pairs, mirror_orders
 
@@ -307,10 +427,11 @@ def _mirror_messages(flags: Flags, keypoint_names: Sequence[str]) -> tuple[str, 
     )
 
 
-def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
+def augmentation(flags: Any, keypoint_names: Sequence[str] = ()):
     """Build the augmentation of `--flip` and `--zoom`, behind `--mosaic` and `--copy_paste`.
 
     Args:
+      flags: `BoxImages`, or flags of the same names.
       keypoint_names: names of the keypoints; a mirror swaps left and right.
 
     Returns:
@@ -325,5 +446,8 @@ def augmentation(flags: Flags, keypoint_names: Sequence[str] = ()):
     zoom = flags.zoom or ((0.75, 1.35) if flags.dataset == "coco" else (1.0, 1.0))
     if tuple(zoom) != (1, 1):
         parts.append(random_zoom_example(*zoom))
-    then, mixing = compose_examples(*parts) if parts else None, (flags.get("mosaic", 0.0), flags.get("copy_paste", 0.0))
+    then, mixing = (
+        compose_examples(*parts) if parts else None,
+        (getattr(flags, "mosaic", 0.0), getattr(flags, "copy_paste", 0.0)),
+    )
     return SceneMixing(*mixing, then) if any(mixing) else then

@@ -128,7 +128,7 @@ def _blind_caption(setup: Setup, data: Splits, arguments: Callable[[Setup], dict
     flags = setup.flags
     setup = setup._replace(steps=flags.blind_steps)
     fields = {**arguments(setup), **flags.group("learner"), "blind": True}
-    learner = optimizer.evaluate_ema(captioning.learner(optimizer=optimizer.build(setup), **fields), setup)
+    learner = optimizer.record_of(setup).wrap(captioning.learner(optimizer=optimizer.build(setup), **fields))
     pipeline = Pipeline(data.train, min(flags.batch_size, len(data.train)), flags.seed)
     state = fit(learner, pipeline, steps=flags.blind_steps, seed=flags.seed, progress=False).state
     return predict(learner, state, data.test.take(1), batch_size=1)["tokens"][0]

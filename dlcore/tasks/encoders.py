@@ -17,21 +17,25 @@ The learner gets no labels. Its `predict` returns `features` and `untrained`, an
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar
 
+import jax
+
+from dlcore.data.known_datasets import TRAIN_SIZES
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import LARGEST, FlagError, Setting
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.kits.images.known_datasets import TRAIN_SIZES
 from dlcore.kits.self_supervised import encoders
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Learner, Range, check_record, root_key
 from dlcore.modes.report_context import ReportContext
 from dlcore.weights.start import MODULES, Start, start_backbone
 
-__all__ = ["SMOKE", "Encoders", "remove_labels"]
+__all__ = ["SMOKE", "Encoders", "FeatureMeasures", "remove_labels", "view_panels"]
 
 SMOKE = {
     "model.stages": (1,),
@@ -86,7 +90,7 @@ class Encoders(Task):
     def check(self, flags: Flags) -> None:
         """Check that a well-known data set has as many images as the labels that `--fine_tune` requests."""
         # Clips have no --dataset.
-        _fine_tune_counts(flags, TRAIN_SIZES.get(flags.get("dataset"), LARGEST[int]), 1)
+        self.measures(flags).counts(TRAIN_SIZES.get(flags.get("dataset"), LARGEST[int]), 1)
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
         """Remove the labels from the learner's batches, unless the technique uses them."""
@@ -102,60 +106,18 @@ class Encoders(Task):
 
     def notes(self, setup: Setup, splits: Splits) -> list[str]:
         """Describe the evaluation protocol."""
-        return [_protocol(setup.flags, splits, self.uses_labels)] if _has_labels(splits) else []
+        return [self.measures(setup.flags).protocol(splits)] if _has_labels(splits) else []
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
-        """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
+        """Build the protocol's evaluators, see `FeatureMeasures`."""
+        measures = self.measures(setup.flags)
+        return measures.build(splits, split, setup.spec["num_classes"], setup.flags.seed, lambda: self.encoder(setup))
 
-        Returns:
-          Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
-          `fine_tune_N` and `fine_tune_N_untrained`, and with `--supervised` of the supervised encoder. Embeddings add
-          `uniformity`, and on "test" `probe_head`. Images without labels have no accuracies. All have the `rank` and
-          the `alpha` of the features' spectrum.
-        """
-        from dlcore.data.bank_and_queries import bank_and_queries
-        from dlcore.evaluators.feature_rank import feature_rank
-        from dlcore.evaluators.knn import knn
-        from dlcore.evaluators.linear_probe import linear_probe
-        from dlcore.evaluators.uniformity import uniformity
-
-        flags, queries = setup.flags, getattr(splits, split)
-        source = bank_and_queries(splits.train, queries, flags.bank_size, flags.seed)
-        collapse = [
-            *([uniformity(source)] if self.embeddings else []),
-            feature_rank(source),
-            feature_rank(source, key="untrained", suffix="_untrained"),
-            *([feature_rank(source, key="embeddings", suffix="_head")] if self.embeddings else []),
-        ]
-        if not _has_labels(splits):
-            return collapse
-        k = min(flags.knn_k, flags.bank_size, len(splits.train))
-        measures = [
-            knn(source, k=k, temperature=TEMPERATURE),
-            knn(source, k=k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
-            *collapse,
-        ]
-        if split == "valid":
-            return measures
-        measures += [linear_probe(source), linear_probe(source, key="untrained", name="probe_untrained")]
-        if self.embeddings:
-            measures.append(linear_probe(source, key="embeddings", name="probe_head"))
-        counts = _fine_tune_counts(flags, len(splits.train), setup.spec["num_classes"])
-        if counts or flags.supervised:
-            tuning = fine_tuning(
-                source,
-                splits.train,
-                queries,
-                encoder=self.encoder(setup),
-                counts=counts,
-                num_classes=setup.spec["num_classes"],
-                recipe=_recipe(flags),
-                supervised=min(flags.bank_size, len(splits.train)) if flags.supervised else 0,
-                k=k,
-                seed=flags.seed,
-            )
-            measures.append(tuning)
-        return measures
+    def measures(self, flags: Flags) -> "FeatureMeasures":
+        """Read the record of the protocol from the flags."""
+        names = ("bank_size", "knn_k", "fine_tune", "fine_tune_steps", "supervised")
+        values = {name: flags[name] for name in names if name in flags}
+        return FeatureMeasures(**values, embeddings=self.embeddings, uses_labels=self.uses_labels)
 
     def pretext_panels(self, context: ReportContext) -> list:
         """Show what the technique solves in training.
@@ -178,25 +140,212 @@ class Encoders(Task):
 
     def panels(self, context: ReportContext) -> list:
         """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves."""
+        measures = self.measures(context.flags)
+        return measures.feature_panels(context, self.pretext_panels(context), self.pictures_of)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureMeasures:
+    """The protocol that measures an encoder by labels that it did not learn from, beside the untrained encoder.
+
+    Args:
+      bank_size: labeled training images for k-NN and the probe
+      knn_k: neighbors of k-NN
+      fine_tune: labels to fine-tune with at the end: counts, or below 1 shares of the training images; empty for none
+      fine_tune_steps: updates of a fine-tuning, of 64 images
+      supervised: at the end, train the encoder by the bank's labels too, to compare
+      embeddings: whether `predict` returns the `embeddings` of a head, which are evaluated too
+      uses_labels: whether the learner gets the labels; no pretext does
+    """
+
+    bank_size: Annotated[int, Range(1)] = 5000
+    knn_k: Annotated[int, Range(1)] = 20
+    fine_tune: Annotated[tuple[float, ...], Range(0)] = (0.01, 0.1)
+    fine_tune_steps: Annotated[int, Range(1)] = Recipe().steps
+    supervised: bool = False
+    embeddings: Annotated[bool, "no flag"] = False
+    uses_labels: Annotated[bool, "no flag"] = False
+
+    metric: ClassVar[str] = "knn"
+    mode: ClassVar[str] = "max"
+
+    def __post_init__(self):
+        check_record(self)
+
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Check that there are labels to measure by; without any, the loss is the headline."""
+        if splits.spec.get("num_classes", 0) > 1:
+            bank = min(self.bank_size, len(splits.train))
+            if "knn_k" in run.setup.flags.given and self.knn_k > bank:
+                raise FlagError(f"--knn_k={self.knn_k}: more than the bank has; allowed: 1 to {bank}, see --bank_size")
+            return splits
+        message = "the images have no labels: no k-NN, no probe and no fine-tuning; the loss is the measure"
+        return splits._replace(spec={**splits.spec, "headline": "loss"}, notes=(*splits.notes, message))
+
+    def check(self, run: Run) -> None:
+        """Check that a well-known data set has as many images as the labels that `fine_tune` requests."""
+        self.counts(TRAIN_SIZES.get(run.parts.data.dataset, LARGEST[int]), 1)
+
+    def wrap(self, learner: Learner, run: Run) -> Learner:
+        """Remove the labels from the learner's batches, unless the technique uses them."""
+        return learner if self.uses_labels else remove_labels(learner)
+
+    def messages(self, run: Run, splits: Splits) -> list[str]:
+        """Describe the evaluation protocol."""
+        return [self.protocol(splits)] if _has_labels(splits) else []
+
+    def encoder(self, run: Run) -> Any:
+        """Describe the encoder in the learner's state, for fine-tuning."""
+        return run.parts.network.encoder(run)
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the protocol's evaluators: k-NN at each validation, all of them at the end."""
+        return self.build(splits, split, run.facts.num_classes, run.seed, lambda: self.encoder(run))
+
+    def counts(self, train_size: int, num_classes: int) -> tuple[int, ...]:
+        """Compute the numbers of labels that `fine_tune` requests.
+
+        Args:
+          train_size: number of training images.
+          num_classes: number of classes.
+
+        Returns:
+          The numbers, in ascending order.
+        """
+        try:
+            return label_counts(self.fine_tune, train_size, num_classes)
+        except ValueError as error:
+            raise FlagError(f"--{error}") from None
+
+    def build(
+        self, splits: Splits, split: str, num_classes: int, seed: int, encoder: Callable[[], Any]
+    ) -> list[Evaluator]:
+        """Build the protocol's evaluators: k-NN at each validation, all of them at the end.
+
+        Args:
+          splits: the data.
+          split: "valid" or "test".
+          num_classes: number of classes.
+          seed: seed of the bank and of fine-tuning.
+          encoder: builds the `dlcore.evaluators.fine_tuning.Encoder`.
+
+        Returns:
+          Evaluators of the accuracies `knn` and `knn_untrained`; on "test" also of `probe`, `probe_untrained`,
+          `fine_tune_N` and `fine_tune_N_untrained`, and with `supervised` of the supervised encoder. Embeddings add
+          `uniformity`, and on "test" `probe_head`. Images without labels have no accuracies. All have the `rank` and
+          the `alpha` of the features' spectrum.
+        """
+        from dlcore.data.bank_and_queries import bank_and_queries
+        from dlcore.evaluators.feature_rank import feature_rank
+        from dlcore.evaluators.knn import knn
+        from dlcore.evaluators.linear_probe import linear_probe
+        from dlcore.evaluators.uniformity import uniformity
+
+        queries = getattr(splits, split)
+        source = bank_and_queries(splits.train, queries, self.bank_size, seed)
+        collapse = [
+            *([uniformity(source)] if self.embeddings else []),
+            feature_rank(source),
+            feature_rank(source, key="untrained", suffix="_untrained"),
+            *([feature_rank(source, key="embeddings", suffix="_head")] if self.embeddings else []),
+        ]
+        if not _has_labels(splits):
+            return collapse
+        k = min(self.knn_k, self.bank_size, len(splits.train))
+        measures = [
+            knn(source, k=k, temperature=TEMPERATURE),
+            knn(source, k=k, temperature=TEMPERATURE, key="untrained", name="knn_untrained"),
+            *collapse,
+        ]
+        if split == "valid":
+            return measures
+        measures += [linear_probe(source), linear_probe(source, key="untrained", name="probe_untrained")]
+        if self.embeddings:
+            measures.append(linear_probe(source, key="embeddings", name="probe_head"))
+        counts = self.counts(len(splits.train), num_classes)
+        if counts or self.supervised:
+            tuning = fine_tuning(
+                source,
+                splits.train,
+                queries,
+                encoder=encoder(),
+                counts=counts,
+                num_classes=num_classes,
+                recipe=Recipe(steps=self.fine_tune_steps),
+                supervised=min(self.bank_size, len(splits.train)) if self.supervised else 0,
+                k=k,
+                seed=seed,
+            )
+            measures.append(tuning)
+        return measures
+
+    def panels(self, context: ReportContext, run: Run) -> list:
+        """Show the results, pairs of views, nearest neighbors, a projection of the features, and the curves."""
+        return self.feature_panels(context, view_panels(context, run.parts.data.augment(run.facts)))
+
+    def feature_panels(
+        self, context: ReportContext, pretext: Sequence[Any], pictures_of: Callable[[Any], Any] = lambda image: image
+    ) -> list:
+        """Show the results, the pretext, nearest neighbors, a 2-D projection of the features, and the curves.
+
+        Args:
+          pretext: panels of what the technique solves in training.
+          pictures_of: examples [N, ...] -> images [N, h, w, C].
+
+        Returns:
+          The panels.
+        """
         from dlcore.report import self_supervised as report
         from dlcore.report.curves import curves
         from dlcore.report.triage import triage_panels
 
-        flags, names, features = context.flags, context.spec["class_names"], context.outputs["features"]
+        names, features = context.spec["class_names"], context.outputs["features"]
         test, labels = context.data.test.arrays["image"], context.data.test.arrays["label"]
         tables = []
         if _has_labels(context.data):
-            caption = f"Accuracy on the test split. {_protocol(flags, context.data, self.uses_labels)}"
+            caption = f"Accuracy on the test split. {self.protocol(context.data)}"
             tables = [report.accuracy_table(context.numbers, caption)]
         return [
             *tables,
             report.rank_table(context.numbers),
-            *self.pretext_panels(context),
-            report.nearest_neighbors(self.pictures_of(test), labels, features, names),
+            *pretext,
+            report.nearest_neighbors(pictures_of(test), labels, features, names),
             report.feature_plane(features, labels, names),
             *triage_panels([{k: v for k, v in row.items() if k != "accuracy"} for row in context.history], floor=None),
             curves(context.history),
         ]
+
+    def protocol(self, splits: Splits) -> str:
+        """Describe the protocol in a sentence."""
+        size = len(splits.train)
+        bank, counts = min(self.bank_size, size), self.counts(size, splits.spec["num_classes"])
+        numbers = " and ".join(f"{count:,}" for count in counts)
+        length = f"{self.fine_tune_steps:,} steps of {Recipe().batch_size} images"
+        tuned = f"; fine-tuning with {numbers} labels, {length}" if counts else ""
+        return (
+            f"k-NN with k = {min(self.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
+            f"{bank:,} training images{tuned}; each beside the untrained encoder. "
+            f"The learner gets {'the labels of all training images' if self.uses_labels else 'no label'}."
+        )
+
+
+def view_panels(context: ReportContext, augment: Callable[[jax.Array, jax.Array], jax.Array]) -> list:
+    """Show pairs of views of test images.
+
+    Args:
+      augment: the random view, `(key, image [H, W, C] in [0, 1]) -> image`.
+
+    Returns:
+      The panel, in a list.
+    """
+    from dlcore.data.augment import to_float
+    from dlcore.report import self_supervised as report
+    from dlcore.self_supervised.views import two_views
+
+    images = to_float(context.data.test.arrays["image"][:12])
+    keys = jax.random.split(root_key(context.flags.seed), len(images))
+    views = jax.jit(lambda: two_views(augment, lambda x: x, keys, images))()
+    return [report.view_pairs(images, *views)]
 
 
 def remove_labels(learner: Learner) -> Learner:
@@ -231,31 +380,5 @@ def remove_labels(learner: Learner) -> Learner:
     )
 
 
-def _fine_tune_counts(flags: Flags, train_size: int, num_classes: int) -> tuple[int, ...]:
-    """Compute the numbers of labels that `--fine_tune` requests, in ascending order."""
-    try:
-        return label_counts(flags.fine_tune, train_size, num_classes)
-    except ValueError as error:
-        raise FlagError(f"--{error}") from None
-
-
 def _has_labels(splits: Splits) -> bool:
     return splits.spec["num_classes"] > 1
-
-
-def _recipe(flags: Flags) -> Recipe:
-    return Recipe(steps=flags.fine_tune_steps)
-
-
-def _protocol(flags: Flags, splits: Splits, uses_labels: bool) -> str:
-    size = len(splits.train)
-    bank, counts = min(flags.bank_size, size), _fine_tune_counts(flags, size, splits.spec["num_classes"])
-    numbers = " and ".join(f"{count:,}" for count in counts)
-    recipe = _recipe(flags)
-    length = f"{recipe.steps:,} steps of {recipe.batch_size} images"
-    tuned = f"; fine-tuning with {numbers} labels, {length}" if counts else ""
-    return (
-        f"k-NN with k = {min(flags.knn_k, bank)} and temperature {TEMPERATURE}, linear probe: by the labels of "
-        f"{bank:,} training images{tuned}; each beside the untrained encoder. "
-        f"The learner gets {'the labels of all training images' if uses_labels else 'no label'}."
-    )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
@@ -10,18 +10,28 @@ import numpy as np
 from dlcore.data.source import Source
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
 from dlcore.kits.rl.baseline_policies import trivial_returns
-from dlcore.learner import Evaluator, Learner, Range
+from dlcore.learner import Evaluator, Learner, Range, check_record
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim import create_optimizer, create_schedule
 from dlcore.report.panel import Panel
 from dlcore.run.memory import check_memory
 from dlcore.run.seeds import over_seeds, split_by_seed
 
-__all__ = ["SMOKE", "Environments", "Episodes", "environment_of"]
+__all__ = [
+    "SMOKE",
+    "AnnealedAdam",
+    "Environments",
+    "Episodes",
+    "GymnaxEnvironments",
+    "Returns",
+    "environment_of",
+    "return_panels",
+]
 
 SMOKE = {"steps": 2, "batch_size": 8, "num_steps": 4, "num_seeds": 3, "eval_every": 2}
 """Three seeds: XLA's CPU runtime (jaxlib 0.10.2) hangs in the initialization of two on a machine of two cores."""
@@ -45,17 +55,7 @@ class Episodes(Task):
 
     def data(self, flags: Flags) -> Splits:
         """Build splits of indices: training environments, validation episodes, test episodes."""
-        count = flags.eval_episodes
-        valid, test = (
-            Source({"episode": np.arange(first, first + count, dtype=np.int32)}, name=f"{name} episodes")
-            for name, first in (("validation", 0), ("test", count))
-        )
-        return Splits(
-            Source.indices(flags.batch_size, "environments"),
-            valid,
-            test,
-            {"dataset": flags.environment, "counts": "episodes"},
-        )
+        return episode_splits(flags.environment, flags.batch_size, flags.eval_episodes)
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
         """Map the learner over the seeds."""
@@ -63,19 +63,7 @@ class Episodes(Task):
 
     def panels(self, context: ReportContext) -> list:
         """Show returns by seed, a film of an episode, and all curves over the environment steps of one seed."""
-        from dlcore.report.curves import curves
-
-        joined, seeds = split_by_seed(context.history)
-        steps = _steps_of(context.flags)
-        taken = context.flags.batch_size * steps
-        joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
-        for row in joined:
-            if rate := row.pop("examples_per_second", None):
-                row["environment_steps_per_second"] = rate * steps
-        returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
-        title = "Return of finished episodes, by seed"
-        by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
-        return [*by_seed, *self.episode(context), curves(joined, STEPS)]
+        return return_panels(context, self.episode(context))
 
     def episode(self, context: ReportContext) -> list[Panel]:
         """Film an episode; a task without a film shows none."""
@@ -130,54 +118,215 @@ class Environments(Episodes):
         Args:
           whole_sequences: minibatches hold whole sequences of some instances.
         """
-        environment = environment_of(flags)
-        instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
-        steps = instances if whole_sequences else instances * flags.get("num_steps", 1)
-        if steps % minibatches:
-            kind = "instances" if whole_sequences else "steps of a rollout"
-            raise FlagError(
-                f"--num_minibatches={minibatches}: not a divisor of the {steps} {kind}; allowed: divisors of {steps}"
-            )
-        # PPO normalizes advantages in each minibatch, and one alone becomes 0.
-        if "num_minibatches" in flags and instances * flags.num_steps < 2 * minibatches:
-            most = instances * flags.num_steps // 2
-            raise FlagError(
-                f"--num_minibatches={minibatches}: minibatches of one step; allowed: at most {most}, of 2 steps"
-            )
-        size, minibatch = flags.get("buffer_size"), flags.get("minibatch_size", 1)
-        if size is None:
-            return
-        if instances * size < minibatch:
-            raise FlagError(
-                f"--buffer_size={size}: {instances * size} steps of {instances} instances; allowed: at least "
-                f"{-(-minibatch // instances)}, for --minibatch_size={minibatch}"
-            )
-        taken = _steps_of(flags) * flags.steps if flags.steps else math.inf
-        if flags.get("learning_starts", 0) >= taken:
-            raise FlagError(
-                f"--learning_starts={flags.learning_starts}: each instance takes {taken} steps, so that no gradient "
-                f"step follows; allowed: below {taken}, or more --steps"
-            )
-        # At least two observations of one byte per value, an action, a reward and a flag.
-        step = 2 * math.prod(environment.observation_shape) + 9
-        try:
-            check_memory("buffer_size", size, flags.num_seeds * instances * step)
-        except ValueError as error:
-            raise FlagError(f"--{error}") from None
+        check_rollouts(environment_of(flags), flags, whole_sequences)
 
     def evaluators(self, setup: Setup, splits: Splits, split: str) -> list[Evaluator]:
         """Measure "random_return" and, where actions are continuous, "zero_return", on the test split."""
-        if split != "test":
-            return []
-
-        def measure(acc):
-            return trivial_returns(environment_of(setup.flags))
-
-        return [Evaluator(lambda acc, outputs, rows: True, measure, None, ("random_return", "zero_return"))]
+        return trivial_evaluators(lambda: environment_of(setup.flags), split)
 
 
-def environment_of(flags: Flags) -> Any:
-    """Build the environment with the wrappers of the flags.
+@dataclasses.dataclass(frozen=True)
+class GymnaxEnvironments:
+    """Environments of gymnax with wrappers: instances to train in, and episodes to measure, many seeds at once.
+
+    Args:
+      environment: a gymnax environment
+      num_seeds: seeds trained side by side in one step
+      eval_episodes: episodes of each evaluation
+      time_limit: time limit of an episode in steps; 0: the environment's
+      mask_velocities: leave velocities out of the observations
+      stack_frames: frame stack: last observations that the agent sees
+      repeat_actions: action repeat: steps that each action is taken for
+      precision: compute precision; this experiment has no other
+    """
+
+    environment: Annotated[str, "essential"] = "CartPole-v1"
+    num_seeds: Annotated[int, Range(1)] = 5
+    eval_episodes: Annotated[int, Range(1)] = 20
+    time_limit: Annotated[int, Range(0)] = 0
+    mask_velocities: bool = False
+    stack_frames: Annotated[int, Range(1)] = 1
+    repeat_actions: Annotated[int, Range(1)] = 1
+    precision: Literal["f32"] = "f32"
+
+    packages: ClassVar[tuple[str, ...]] = ("gymnax",)
+    reads_files: ClassVar[bool] = False
+
+    def __post_init__(self):
+        check_record(self)
+
+    def build(self) -> Any:
+        """Build the environment with its wrappers.
+
+        Returns:
+          The Environment.
+        """
+        return environment_of(self)
+
+    def load(self, seed: int = 0, batch_size: int = 128) -> Splits:
+        """Build splits of indices: training environments, validation episodes, test episodes.
+
+        Args:
+          seed: not used; keys of episodes come from the run.
+          batch_size: environments to train in.
+        """
+        return episode_splits(self.environment, batch_size, self.eval_episodes)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the `environment`."""
+        return {"environment": self.build()}
+
+    def check(self, run: Run) -> None:
+        """Check the environment, the minibatches of a rollout and the size of the replay buffer."""
+        check_rollouts(self.build(), run.setup.flags)
+
+    def wrap(self, learner: Learner, run: Run) -> Learner:
+        """Map the learner over the seeds."""
+        return over_seeds(learner, self.num_seeds)
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnealedAdam:
+    """Adam whose rate falls over all gradient steps, of which each step of the run has several.
+
+    Args:
+      learning_rate: initial learning rate of Adam
+      lr_schedule: learning-rate schedule; linear falls to 0
+      max_grad_norm: gradient clipping: largest global norm
+      updates: values of the technique -> gradient steps in each step of the run
+    """
+
+    learning_rate: Annotated[float, Range(0), "essential"] = 2.5e-3
+    lr_schedule: Literal["linear", "constant"] = "linear"
+    max_grad_norm: Annotated[float, Range(1e-12)] = 0.5
+    updates: Callable[[dict[str, Any]], int] = lambda values: 1
+
+    def __post_init__(self):
+        check_record(self)
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the `optimizer`."""
+        updates = self.updates(run.parts.technique.keywords)
+        schedule = create_schedule(self.lr_schedule, self.learning_rate, run.steps * updates)
+        return {"optimizer": create_optimizer("adam", schedule, clip_norm=self.max_grad_norm)}
+
+    def rate_of_step(self, steps: int, steps_per_epoch: float | None = None) -> Callable[[int], float]:
+        """Build the learning-rate schedule over the steps of the run."""
+        falls = self.lr_schedule == "linear"
+        return lambda step: self.learning_rate * (1 - falls * step / steps)
+
+
+class Returns:
+    """Return of an episode, beside that of random actions; the report shows it by seed."""
+
+    metric = "return"
+    mode = "max"
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Measure "random_return" and, where actions are continuous, "zero_return", on the test split."""
+        return trivial_evaluators(run.parts.data.build, split)
+
+
+def episode_splits(environment: str, instances: int, episodes: int) -> Splits:
+    """Build splits of indices.
+
+    Args:
+      environment: name of the environment.
+      instances: environments to train in.
+      episodes: validation episodes, and as many test episodes.
+    """
+    valid, test = (
+        Source({"episode": np.arange(first, first + episodes, dtype=np.int32)}, name=f"{name} episodes")
+        for name, first in (("validation", 0), ("test", episodes))
+    )
+    spec = {"dataset": environment, "counts": "episodes"}
+    return Splits(Source.indices(instances, "environments"), valid, test, spec)
+
+
+def trivial_evaluators(make: Callable[[], Any], split: str) -> list[Evaluator]:
+    """Measure the returns of policies that learn nothing, on the test split.
+
+    Args:
+      make: builds the environment.
+      split: "valid" or "test".
+    """
+
+    def measure(acc):
+        return trivial_returns(make())
+
+    names = ("random_return", "zero_return")
+    return [Evaluator(lambda acc, outputs, rows: True, measure, None, names)] if split == "test" else []
+
+
+def return_panels(context: ReportContext, episode: Sequence[Panel]) -> list[Panel]:
+    """Show returns by seed, an episode, and all curves over the environment steps of one seed.
+
+    Args:
+      episode: panels of an episode.
+    """
+    from dlcore.report.curves import curves
+
+    joined, seeds = split_by_seed(context.history)
+    steps = _steps_of(context.flags)
+    taken = context.flags.batch_size * steps
+    joined, seeds = ([{**row, STEPS: row["step"] * taken} for row in rows] for rows in (joined, seeds))
+    for row in joined:
+        if rate := row.pop("examples_per_second", None):
+            row["environment_steps_per_second"] = rate * steps
+    returns = [{k: row.get(k) for k in (STEPS, "split", "return")} for row in seeds]
+    title = "Return of finished episodes, by seed"
+    by_seed = [curves(returns, STEPS, title)._replace(half=True)] if seeds else []
+    return [*by_seed, *episode, curves(joined, STEPS)]
+
+
+def check_rollouts(environment: Any, flags: Any, whole_sequences: bool = False) -> None:
+    """Check the minibatches of a rollout and the size of the replay buffer.
+
+    Args:
+      environment: the environment.
+      flags: resolved settings of the technique.
+      whole_sequences: minibatches hold whole sequences of some instances.
+    """
+    instances, minibatches = flags.batch_size, flags.get("num_minibatches", 1)
+    steps = instances if whole_sequences else instances * flags.get("num_steps", 1)
+    if steps % minibatches:
+        kind = "instances" if whole_sequences else "steps of a rollout"
+        raise FlagError(
+            f"--num_minibatches={minibatches}: not a divisor of the {steps} {kind}; allowed: divisors of {steps}"
+        )
+    # PPO normalizes advantages in each minibatch, and one alone becomes 0.
+    if "num_minibatches" in flags and instances * flags.num_steps < 2 * minibatches:
+        most = instances * flags.num_steps // 2
+        raise FlagError(
+            f"--num_minibatches={minibatches}: minibatches of one step; allowed: at most {most}, of 2 steps"
+        )
+    size, minibatch = flags.get("buffer_size"), flags.get("minibatch_size", 1)
+    if size is None:
+        return
+    if instances * size < minibatch:
+        raise FlagError(
+            f"--buffer_size={size}: {instances * size} steps of {instances} instances; allowed: at least "
+            f"{-(-minibatch // instances)}, for --minibatch_size={minibatch}"
+        )
+    taken = _steps_of(flags) * flags.steps if flags.steps else math.inf
+    if flags.get("learning_starts", 0) >= taken:
+        raise FlagError(
+            f"--learning_starts={flags.learning_starts}: each instance takes {taken} steps, so that no gradient "
+            f"step follows; allowed: below {taken}, or more --steps"
+        )
+    # At least two observations of one byte per value, an action, a reward and a flag.
+    step = 2 * math.prod(environment.observation_shape) + 9
+    try:
+        check_memory("buffer_size", size, flags.num_seeds * instances * step)
+    except ValueError as error:
+        raise FlagError(f"--{error}") from None
+
+
+def environment_of(flags: Any) -> Any:
+    """Build the environment with its wrappers.
+
+    Args:
+      flags: `GymnaxEnvironments`, or flags of the same names.
 
     Returns:
       The Environment.

@@ -16,20 +16,25 @@ import math
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
+
 from dlcore.data.augment import compose, cutout
+from dlcore.data.facts import Facts
 from dlcore.data.few_labels import few_labels, two_streams
 from dlcore.data.image_classification import unlabeled_source
+from dlcore.data.images import Augmentation, Images, Resizing
 from dlcore.data.source import Source
 from dlcore.data.stratified import stratified_sample
 from dlcore.data.workers import Workers
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Spec, Splits
 from dlcore.generative.two_players import PlayerState
 from dlcore.kits.images import classifier_panels, labeled_images
 from dlcore.kits.training import optimizer
-from dlcore.learner import Learner, ModelState, Range
+from dlcore.learner import Learner, ModelState, Range, check_record
 from dlcore.modes.report_context import ReportContext
 from dlcore.optim.ema import init_average
 from dlcore.semi_supervised.twin import TwinState, add_twin
@@ -37,7 +42,16 @@ from dlcore.semi_supervised.two_streams import averaging, supervised_only, two_s
 from dlcore.tasks.labeled_images import LabeledImages
 from dlcore.weights.start import CLASSIFIER, Start, start_classifier
 
-__all__ = ["SMOKE", "FewLabels", "StrongViews"]
+__all__ = [
+    "SMOKE",
+    "AccuracyBesideTwin",
+    "FewLabelImages",
+    "FewLabels",
+    "StrongView",
+    "StrongViews",
+    "TwinWeights",
+    "log_classes_of_twins",
+]
 
 SMOKE = {"model.stages": (1,), "model.width": 4, "steps": 2, "batch_size": 8, "eval_every": 2, "eval_batch_size": 500}
 """Settings of --smoke."""
@@ -77,69 +91,22 @@ class FewLabels(LabeledImages):
 
     def data(self, flags: Flags) -> Splits:
         """Load two training streams, a small validation split and the whole test split."""
-        splits, seed = labeled_images.data(flags), flags.seed if flags.label_seed is None else flags.label_seed
-        labeled = unlabeled = splits.train
-        if flags.labels_per_class is not None:
-            labeled = few_labels(splits.train, flags.labels_per_class, seed)
-        if flags.unlabeled_dir is not None:
-            unlabeled = _unlabeled_images(flags, splits.spec["image_shape"])
-        if "batch_size" in flags.given and flags.batch_size > len(labeled):
-            raise FlagError(
-                f"--batch_size={flags.batch_size}: more than the {len(labeled)} labeled images of "
-                f"--labels_per_class={flags.labels_per_class}; allowed: at most {len(labeled)}"
-            )
-        explicit = flags.given & {"batch_size", "unlabeled_ratio"}
-        if explicit and (count := flags.batch_size * flags.unlabeled_ratio) > len(unlabeled):
-            raise FlagError(
-                f"--unlabeled_ratio={flags.unlabeled_ratio}: {count} unlabeled images a step with "
-                f"--batch_size={flags.batch_size}; allowed: at most {len(unlabeled)}, the unlabeled images"
-            )
-        valid, per_class = splits.valid, flags.valid_labels_per_class
-        if per_class is not None:
-            valid = stratified_sample(valid, min(per_class * splits.spec["num_classes"], len(valid)), seed)
-        per_class = flags.labels_per_class
-        few = "" if per_class is None else f", {per_class} of each class, drawn by label_seed {seed}"
-        where = "the same among them" if flags.unlabeled_dir is None else f"of {flags.unlabeled_dir}"
-        messages = (
-            f"{len(labeled)} labeled images{few}; {len(unlabeled):,} unlabeled ones, {where}; {len(valid)} to validate",
-            *(() if flags.unlabeled_dir is None else unlabeled.notes),
-        )
-        return splits._replace(
-            train=two_streams(labeled, unlabeled),
-            valid=valid,
-            spec=splits.spec | {"unlabeled_size": len(unlabeled)},
-            notes=(*splits.notes, *messages),
-            batch_ratios={"unlabeled": flags.unlabeled_ratio},
-        )
+        names = ("labels_per_class", "unlabeled_dir", "label_seed", "unlabeled_ratio", "valid_labels_per_class")
+        few = FewLabelImages(labeled_images.images_of(flags), **{name: flags[name] for name in names})
+        splits = few.load(flags.seed, 1 if flags.get("run") else 2)
+        few.check_batches(splits, flags)
+        return splits
 
     def wrap(self, learner: Learner, setup: Setup) -> Learner:
         """Add the supervised baseline, with `--twin`."""
         if not setup.flags.twin:
             return learner
-        decay = setup.flags.get("ema_decay")
-        baseline = two_stream_learner(
-            **LabeledImages.arguments(self, setup),
-            optimizer=optimizer.build(setup),
-            technique=supervised_only,
-            teacher=None if decay is None else averaging(decay),
-        )
-        return add_twin(learner, baseline)
+        values = {**LabeledImages.arguments(self, setup), "optimizer": optimizer.build(setup)}
+        return add_baseline(learner, values, setup.flags.get("ema_decay"))
 
     def start(self, setup: Setup) -> Start | None:
         """Start the technique, its teacher and its baseline from the weights of `--init_from`."""
-        classifier_start = start_classifier(setup)
-        if classifier_start is None:
-            return None
-
-        def replace(state: Any) -> Any:
-            if not isinstance(state, TwinState):
-                return _with_weights(classifier_start, state)
-            return TwinState.of(*(_with_weights(classifier_start, part) for part in state.states))
-
-        def check(state: Any) -> None:
-            classifier_start.check(_classifier_of(state.technique if isinstance(state, TwinState) else state))
-
-        return Start(replace, check)
+        return start_twins(setup)
 
     def expected_loss(self, setup: Setup) -> float:
         """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C."""
@@ -147,13 +114,7 @@ class FewLabels(LabeledImages):
 
     def panels(self, context: ReportContext) -> list:
         """Show the gain by unlabeled images, and the panels of a classifier."""
-        from dlcore.report.semi_supervised import pseudo_label_table, twin_table
-
-        state, gain = context.state, []
-        if isinstance(state, TwinState):
-            state, gain = state.replace(params=state.params["technique"]), [twin_table(context.numbers)]
-        labeled = context._replace(data=context.data._replace(train=context.data.train["labeled"]), state=state)
-        return [*gain, *pseudo_label_table(context.history), *classifier_panels.panels(labeled)]
+        return twin_panels(context)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,29 +132,251 @@ class StrongViews(FewLabels):
         return {**super().arguments(setup), "strong": _strong_view(setup.flags, setup.spec)}
 
 
-def _unlabeled_images(flags: Flags, shape: Sequence[int]) -> Source:
-    """Read the images of `--unlabeled_dir` at the size and with the channels of the labeled ones."""
-    height, width, channels = shape
-    try:
-        return unlabeled_source(
-            flags.unlabeled_dir,
-            (height, width),
-            channels,
-            skip_bad=flags.skip_bad,
-            limit_bytes=int(flags.memory_limit * 2**30),
-            workers=Workers(flags.workers, flags.decoder),
+@dataclasses.dataclass(frozen=True)
+class StrongView:
+    """The strong view of an unlabeled image: the weak view, an augmentation, then cutout.
+
+    Args:
+      strong: strong augmentation of unlabeled images, before cutout
+    """
+
+    strong: Literal["rand_augment", "auto_augment", "none"] = "rand_augment"
+
+    def build(self, images: Images, facts: Facts) -> Any:
+        """Build the view.
+
+        Args:
+          images: the images, with the size that they are resized to.
+
+        Returns:
+          `(key, normalized image [H, W, C]) -> image`.
+        """
+        side = int(min(np.broadcast_to(images.input_size(facts) or facts.image_shape[:2], 2)))
+        augmentation = Augmentation("auto" if self.strong == "none" else self.strong)
+        base, erase = augmentation.build(facts, side), cutout(max(1, side // 2))
+        return erase if base is None else compose(base, erase)
+
+
+@dataclasses.dataclass(frozen=True)
+class FewLabelImages:
+    """A few labeled images of each class, and a stream of unlabeled ones beside them.
+
+    Args:
+      images: the images by name
+      labels_per_class: labeled training images of each class; none takes all
+      unlabeled_dir: a folder (or .zip) of images without labels; by default the training split serves, without its
+        labels
+      label_seed: random seed that chooses the labeled images; by default --seed
+      unlabeled_ratio: unlabeled images for each labeled image of a batch
+      valid_labels_per_class: labeled validation images of each class; none takes the whole split
+      strong: the strong view of unlabeled images, for a technique that takes one
+    """
+
+    images: Images
+    labels_per_class: Annotated[int | None, Range(1), "essential"] = 4
+    unlabeled_dir: Annotated[str | None, "if changed", "essential"] = None
+    label_seed: Annotated[int | None, Range(0)] = None
+    unlabeled_ratio: Annotated[int, Range(1), "essential"] = 1
+    valid_labels_per_class: Annotated[int | None, Range(1)] = 10
+    strong: StrongView | None = None
+
+    def __post_init__(self):
+        check_record(self)
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether `data_dir` matters."""
+        return self.images.reads_files
+
+    @property
+    def skip_bad(self) -> bool:
+        """Whether images that cannot be read are left out."""
+        return self.images.skip_bad
+
+    def load(self, seed: int = 0, min_classes: int = 2) -> Splits:
+        """Load two training streams, a small validation split and the whole test split.
+
+        Args:
+          seed: seed of the splits, and of the labels without `label_seed`.
+          min_classes: least number of classes.
+        """
+        splits = self.images.load(seed, min_classes)
+        seed = seed if self.label_seed is None else self.label_seed
+        labeled = unlabeled = splits.train
+        if self.labels_per_class is not None:
+            labeled = few_labels(splits.train, self.labels_per_class, seed)
+        if self.unlabeled_dir is not None:
+            unlabeled = self._unlabeled_images(splits.spec["image_shape"])
+        valid, per_class = splits.valid, self.valid_labels_per_class
+        if per_class is not None:
+            valid = stratified_sample(valid, min(per_class * splits.spec["num_classes"], len(valid)), seed)
+        per_class = self.labels_per_class
+        few = "" if per_class is None else f", {per_class} of each class, drawn by label_seed {seed}"
+        where = "the same among them" if self.unlabeled_dir is None else f"of {self.unlabeled_dir}"
+        messages = (
+            f"{len(labeled)} labeled images{few}; {len(unlabeled):,} unlabeled ones, {where}; {len(valid)} to validate",
+            *(() if self.unlabeled_dir is None else unlabeled.notes),
         )
-    except FileNotFoundError as error:
-        problem = f"--unlabeled_dir={flags.unlabeled_dir}: not found; allowed: a folder or .zip of images"
-        raise FlagError(problem) from error
+        return splits._replace(
+            train=two_streams(labeled, unlabeled),
+            valid=valid,
+            spec=splits.spec | {"unlabeled_size": len(unlabeled)},
+            notes=(*splits.notes, *messages),
+            batch_ratios={"unlabeled": self.unlabeled_ratio},
+        )
+
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Check that a batch that the command line asks for fits the data."""
+        self.check_batches(splits, run.setup.flags)
+        return splits
+
+    def check_batches(self, splits: Splits, flags: Flags) -> None:
+        """Check that a batch that the command line asks for fits the data.
+
+        Args:
+          splits: the data.
+          flags: `batch_size`.
+        """
+        labeled, unlabeled = len(splits.train["labeled"]), len(splits.train["unlabeled"])
+        if "batch_size" in flags.given and flags.batch_size > labeled:
+            raise FlagError(
+                f"--batch_size={flags.batch_size}: more than the {labeled} labeled images of "
+                f"--labels_per_class={self.labels_per_class}; allowed: at most {labeled}"
+            )
+        explicit = flags.given & {"batch_size", "unlabeled_ratio"}
+        if explicit and (count := flags.batch_size * self.unlabeled_ratio) > unlabeled:
+            raise FlagError(
+                f"--unlabeled_ratio={self.unlabeled_ratio}: {count} unlabeled images a step with "
+                f"--batch_size={flags.batch_size}; allowed: at most {unlabeled}, the unlabeled images"
+            )
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `preprocess`, `augment` and `strong`."""
+        values = self.images.arguments(run)
+        return values if self.strong is None else {**values, "strong": self.strong.build(self.images, run.facts)}
+
+    def _unlabeled_images(self, shape: Sequence[int]) -> Source:
+        """Read the images of `unlabeled_dir` at the size and with the channels of the labeled ones."""
+        (height, width, channels), reading = shape, self.images.resizing or Resizing()
+        try:
+            return unlabeled_source(
+                self.unlabeled_dir,
+                (height, width),
+                channels,
+                skip_bad=self.images.skip_bad,
+                limit_bytes=int(reading.memory_limit * 2**30),
+                workers=Workers(reading.workers, reading.decoder),
+            )
+        except FileNotFoundError as error:
+            problem = f"--unlabeled_dir={self.unlabeled_dir}: not found; allowed: a folder or .zip of images"
+            raise FlagError(problem) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class AccuracyBesideTwin:
+    """Accuracy beside that of the supervised baseline on the labeled images alone, and the gain.
+
+    Args:
+      twin: also train the supervised baseline on the labeled images alone, which about doubles the time
+    """
+
+    twin: Annotated[bool, "if changed"] = True
+
+    metric: ClassVar[str] = "accuracy"
+    mode: ClassVar[str] = "max"
+
+    def wrap(self, learner: Learner, run: Run) -> Learner:
+        """Add the supervised baseline."""
+        if not self.twin:
+            return learner
+        values = {**run.parts.data.images.arguments(run), **run.parts.network.arguments(run)}
+        values = {name: values[name] for name in ("model", "preprocess", "augment") if name in values}
+        values["optimizer"] = run.parts.optimizer.build(run.steps, run.steps_per_epoch)
+        return add_baseline(learner, values, run.parts.technique.keywords.get("ema_decay"))
+
+    def messages(self, run: Run, splits: Splits) -> list[str]:
+        """Say what label smoothing and few steps do to the numbers."""
+        return classifier_panels.Accuracy().messages(run, splits)
+
+    def explanations(self, run: Run) -> list[str]:
+        """Say which loss and which confidence label smoothing leaves."""
+        return classifier_panels.Accuracy().explanations(run)
+
+    def panels(self, context: ReportContext, run: Run) -> list:
+        """Show the gain by unlabeled images, and the panels of a classifier."""
+        return twin_panels(context)
+
+    def pictures(self, context: ReportContext) -> dict[str, Any]:
+        """Show filters and mistakes in TensorBoard."""
+        return classifier_panels.pictures(context)
+
+
+class TwinWeights:
+    """Weights of a classifier for the technique, its teacher and its baseline."""
+
+    settings = CLASSIFIER
+
+    def start(self, run: Run) -> Start | None:
+        """Start from the weights of `--init_from`."""
+        return start_twins(run.setup)
+
+
+def log_classes_of_twins(run: Run) -> float:
+    """Compute the initial loss, log C, as a technique's unlabeled loss starts at 0; with the baseline 2 log C.
+
+    Returns:
+      Nats.
+    """
+    return (2 if run.parts.measures[0].twin else 1) * math.log(run.facts.num_classes)
+
+
+def add_baseline(learner: Learner, arguments: dict[str, Any], ema_decay: float | None) -> Learner:
+    """Add the supervised baseline to a technique.
+
+    Args:
+      learner: the technique's learner.
+      arguments: `model`, `preprocess`, `augment` and `optimizer` of the baseline.
+      ema_decay: decay of its teacher; None for none.
+    """
+    teacher = None if ema_decay is None else averaging(ema_decay)
+    return add_twin(learner, two_stream_learner(**arguments, technique=supervised_only, teacher=teacher))
+
+
+def start_twins(setup: Setup) -> Start | None:
+    """Start the technique, its teacher and its baseline from the weights of `--init_from`.
+
+    Args:
+      setup: facts of the run.
+    """
+    classifier_start = start_classifier(setup)
+    if classifier_start is None:
+        return None
+
+    def replace(state: Any) -> Any:
+        if not isinstance(state, TwinState):
+            return _with_weights(classifier_start, state)
+        return TwinState.of(*(_with_weights(classifier_start, part) for part in state.states))
+
+    def check(state: Any) -> None:
+        classifier_start.check(_classifier_of(state.technique if isinstance(state, TwinState) else state))
+
+    return Start(replace, check)
+
+
+def twin_panels(context: ReportContext) -> list:
+    """Show the gain by unlabeled images, and the panels of a classifier."""
+    from dlcore.report.semi_supervised import pseudo_label_table, twin_table
+
+    state, gain = context.state, []
+    if isinstance(state, TwinState):
+        state, gain = state.replace(params=state.params["technique"]), [twin_table(context.numbers)]
+    labeled = context._replace(data=context.data._replace(train=context.data.train["labeled"]), state=state)
+    return [*gain, *pseudo_label_table(context.history), *classifier_panels.panels(labeled)]
 
 
 def _strong_view(flags: Flags, spec: Spec) -> Any:
     """Return the weak view, the operations of `--strong`, then cutout: `(key, normalized image) -> image`."""
-    side = labeled_images.shorter_side(flags, spec)
-    base = labeled_images.augmentation(flags.replace(augment="auto" if flags.strong == "none" else flags.strong), spec)
-    erase = cutout(max(1, side // 2))
-    return erase if base is None else compose(base, erase)
+    return StrongView(flags.strong).build(labeled_images.prepared_images(flags), Facts.of(spec))
 
 
 def _classifier_of(state: Any) -> Any:

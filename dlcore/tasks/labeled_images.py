@@ -7,7 +7,7 @@ from typing import Any
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.splits import Spec, Splits
-from dlcore.kits.images import classifier_panels, known_datasets, labeled_images, prediction
+from dlcore.kits.images import classifier_panels, labeled_images, prediction
 from dlcore.kits.images.labeled_images import ImageFlags
 from dlcore.kits.training import backbone
 from dlcore.report.triage import FEWEST_STEPS
@@ -41,7 +41,7 @@ class LabeledImages(ImageFlags):
 
     def explanations(self, flags: Flags, spec: Spec) -> list[str]:
         """Say which loss and which confidence label smoothing leaves."""
-        return classifier_panels.smoothing_sentences(flags, len(spec["class_names"]))
+        return classifier_panels.smoothing_sentences(flags.get("label_smoothing", 0.0), len(spec["class_names"]))
 
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the model, the preprocessing and the augmentation."""
@@ -56,7 +56,7 @@ class LabeledImages(ImageFlags):
 class Classification(LabeledImages):
     """Labeled images for a network that learns their classes from random weights."""
 
-    planned = staticmethod(known_datasets.describe_known_dataset)
+    planned = staticmethod(labeled_images.planned)
 
     def expected_loss(self, setup: Setup) -> float:
         """Compute the initial loss of equally probable classes."""

@@ -6,32 +6,41 @@ experiment = Experiment(
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 
 from dlcore.data.augment.recipes import VIEWS, contrastive_augmentation
+from dlcore.data.images import AUTO_VIEWS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run, with_flags
 from dlcore.experiment.setting import FlagError
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
 from dlcore.kits.images.labeled_images import ResizedImages
 from dlcore.kits.self_supervised import encoders
 from dlcore.kits.training import backbone
-from dlcore.learner import Range, root_key
+from dlcore.learner import Range
+from dlcore.models.network import Zoo
 from dlcore.modes.report_context import ReportContext
 from dlcore.ops.replica import REPLICA
 from dlcore.optim.ema import cosine_momentum
 from dlcore.self_supervised.networks import Embedder
 from dlcore.self_supervised.siamese import SiameseNet
-from dlcore.tasks.encoders import Encoders
+from dlcore.tasks.encoders import Encoders, view_panels
 
-__all__ = ["PredictedViews", "RandomViews", "SiameseViews", "TwoViews", "UnlabeledImages"]
-
-AUTO_VIEWS = {"digits": "digit", "mnist": "digit", "fashion_mnist": "gray"}
-"""Augmentation of `--views=auto` by data set; color for other names."""
+__all__ = [
+    "PredictedViews",
+    "RandomViews",
+    "Siamese",
+    "SiameseViews",
+    "TargetMomentum",
+    "TwoViews",
+    "UnlabeledImages",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,14 +93,7 @@ class RandomViews(UnlabeledImages):
 
     def pretext_panels(self, context: ReportContext) -> list:
         """Show pairs of views of test images."""
-        from dlcore.data.augment import to_float
-        from dlcore.report import self_supervised as report
-        from dlcore.self_supervised.views import two_views
-
-        images = to_float(context.data.test.arrays["image"][:12])
-        keys = jax.random.split(root_key(context.flags.seed), len(images))
-        views = jax.jit(lambda: two_views(self.augmentation(context.flags), lambda x: x, keys, images))()
-        return [report.view_pairs(images, *views)]
+        return view_panels(context, self.augmentation(context.flags))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,3 +153,62 @@ class PredictedViews(SiameseViews):
     def arguments(self, setup: Setup) -> dict[str, Any]:
         """Build the network, the views, the preprocessing and the schedule of the momentum."""
         return super().arguments(setup) | {"momentum": cosine_momentum(setup.flags.target_momentum, setup.steps)}
+
+
+@dataclasses.dataclass(frozen=True)
+class TargetMomentum:
+    """The schedule of an EMA target's momentum, which rises to 1 by half a cosine.
+
+    Args:
+      target_momentum: initial momentum of the EMA target; it rises to 1
+    """
+
+    target_momentum: Annotated[float, Range(0, 1)] = 0.996
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique its `momentum`."""
+        return {"momentum": cosine_momentum(self.target_momentum, run.steps)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Siamese:
+    """A backbone of the zoo, a projection head and a predictor; flags are `--model`, its fields and `--head.FIELD`.
+
+    Args:
+      backbone: the backbone.
+      head: fields of the projection head and the predictor, of `SiameseNet`
+      target: the EMA target of a technique that has one
+    """
+
+    backbone: Zoo
+    head: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    target: TargetMomentum | None = None
+
+    @property
+    def zoo_name(self) -> str:
+        """Name of the backbone."""
+        return self.backbone.zoo_name
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Default values of the flags of the backbone."""
+        return self.backbone.defaults
+
+    @property
+    def modules(self) -> dict[str, Callable]:
+        """The module by the prefix of its flags."""
+        return {"head": partial(SiameseNet, **self.head)}
+
+    def with_flags(self, flags: Flags) -> "Siamese":
+        """Return the network with the values of its flags in its fields."""
+        return Siamese(self.backbone.with_flags(flags), flags.group("head"), with_flags(self.target, flags))
+
+    def arguments(self, run: Run) -> dict[str, Any]:
+        """Give the technique the network as `model`; batch statistics are averaged over replicas."""
+        backbone = encoders.backbone_without_head(run.setup, axis_name=REPLICA)
+        network = {"model": SiameseNet(backbone, **self.head, axis_name=REPLICA)}
+        return network if self.target is None else {**network, **self.target.arguments(run)}
+
+    def encoder(self, run: Run) -> Any:
+        """Describe the backbone, which is measured."""
+        return encoders.backbone_encoder(run.setup)

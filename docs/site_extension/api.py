@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable
 
 from site_extension.book import PageError
-from site_extension.inheritance import base_methods, merge_sections, split_sections
+from site_extension.inheritance import base_classes, base_methods, class_sections, merge_sections, split_sections
 from site_extension.repository import ROOT, docstring, parse
 from site_extension.text import escape, lead, markdown
 
@@ -51,13 +51,16 @@ def described(node: ast.AST, bases: Iterable[ast.AST] = ()) -> str:
 
     Args:
       node: its definition.
-      bases: definitions of the methods that it overrides, the nearest first; they complete its docstring.
+      bases: definitions of the methods that it overrides, or of the classes that it inherits, the nearest first; they
+        complete its docstring.
 
     Returns:
       Markdown: paragraphs, then the arguments, results and errors as lists.
     """
     out = []
-    for heading, lines in merge_sections([split_sections(node), *map(split_sections, bases)]).items():
+    is_class = isinstance(node, ast.ClassDef)
+    merged = class_sections(node, bases) if is_class else merge_sections([split_sections(n) for n in (node, *bases)])
+    for heading, lines in merged.items():
         if not heading:
             out.append(markdown("\n".join(lines)))
             continue
@@ -106,7 +109,7 @@ def _public(tree: ast.Module) -> set[str] | None:
 
 
 def reference(node: ast.FunctionDef | ast.ClassDef, tree: ast.Module) -> str:
-    """Describe a public name; methods show what they inherit.
+    """Describe a public name; fields and methods show what they inherit.
 
     Args:
       node: its definition.
@@ -118,7 +121,7 @@ def reference(node: ast.FunctionDef | ast.ClassDef, tree: ast.Module) -> str:
     if isinstance(node, ast.FunctionDef):
         returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
         return f":::::{{py:function}} {node.name}({ast.unparse(node.args)}){returns}\n\n{described(node)}\n:::::"
-    body = described(node)
+    body = described(node, base_classes(tree, node, _parse_if_any))
     methods = [n for n in node.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_")]
     for method in methods:
         if text := described(method, base_methods(tree, node, method.name, _parse_if_any)):

@@ -1,14 +1,14 @@
-"""Documentation that methods inherit: an override says what is particular to it, its base says the rest.
+"""Documentation that methods and fields inherit: an override says what is particular to it, its base says the rest.
 
 This file needs the standard library alone, since the tests read it without Sphinx.
 """
 
 import ast
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
-__all__ = ["base_methods", "merge_sections", "split_sections"]
+__all__ = ["base_classes", "base_methods", "class_sections", "merge_sections", "split_sections"]
 
 SECTION = re.compile(r"^(Args|Returns|Raises|Yields|Attributes):\s*(.*)$")
 ENTRY = re.compile(r"^  \*{0,2}(\w+)(?: \([^)]*\))?: \S")
@@ -63,6 +63,48 @@ def _names(lines: list[str]) -> set[str]:
     return {match[1] for line in lines if (match := ENTRY.match(line))}
 
 
+def class_sections(node: ast.ClassDef, bases: Iterable[ast.ClassDef]) -> dict[str, list[str]]:
+    """Complete the docstring of a class by what its bases say of the fields that it, or a private base, declares.
+
+    Args:
+      node: the class.
+      bases: the classes that it inherits, the nearest first.
+
+    Returns:
+      {section: its lines}.
+    """
+    bases = list(bases)
+    own = [node, *(base for base in bases if base.name.startswith("_"))]
+    fields = {ast.unparse(part.target) for cls in own for part in cls.body if isinstance(part, ast.AnnAssign)}
+    sections = [split_sections(node)]
+    for base in bases:
+        lines, is_field = [], False
+        for line in split_sections(base).get("Args", []):
+            if name := ENTRY.match(line):
+                is_field = name[1] in fields
+            lines += [line] * is_field
+        sections.append({"Args": lines} if lines else {})
+    return merge_sections(sections)
+
+
+def base_classes(tree: ast.Module, node: ast.ClassDef, parse: Parse) -> Iterator[ast.ClassDef]:
+    """Find the classes of dlcore that a class inherits.
+
+    Args:
+      tree: the module that defines the class.
+      node: the class.
+      parse: path in the repository -> its syntax tree; None where there is no such file.
+
+    Yields:
+      Its bases, the nearest first.
+    """
+    for base in node.bases:
+        owner = _resolve(tree, base.value if isinstance(base, ast.Subscript) else base, parse)
+        if owner is not None:
+            yield owner[1]
+            yield from base_classes(*owner, parse)
+
+
 def base_methods(tree: ast.Module, node: ast.ClassDef, name: str, parse: Parse) -> Iterator[ast.FunctionDef]:
     """Find the methods of dlcore that a method overrides.
 
@@ -75,11 +117,8 @@ def base_methods(tree: ast.Module, node: ast.ClassDef, name: str, parse: Parse) 
     Yields:
       The methods of its bases, the nearest first.
     """
-    for base in node.bases:
-        owner = _resolve(tree, base.value if isinstance(base, ast.Subscript) else base, parse)
-        if owner is not None:
-            yield from (part for part in owner[1].body if isinstance(part, ast.FunctionDef) and part.name == name)
-            yield from base_methods(*owner, name, parse)
+    for base in base_classes(tree, node, parse):
+        yield from (part for part in base.body if isinstance(part, ast.FunctionDef) and part.name == name)
 
 
 def _resolve(tree: ast.Module, expression: ast.expr, parse: Parse) -> tuple[ast.Module, ast.ClassDef] | None:

@@ -12,48 +12,43 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.classification import supervised
+from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images.classifier_panels import Accuracy, log_classes
+from dlcore.kits.training.start import ClassifierWeights
 from dlcore.main import main
-from experiments.classification import supervised
+from dlcore.models import Zoo
+from dlcore.optim import AveragedAdamW
 
 
 @dataclasses.dataclass(frozen=True)
-class Latents(supervised.SupervisedClassification):
+class Latents(Images):
     """Latents of ImageNet, of which the shapes are known without data."""
 
-    def planned(self, flags: Any) -> tuple[dict, Any]:
-        """(the facts that `build` reads, a batch of one latent)."""
+    def planned(self) -> tuple[dict, Any]:
+        """(the facts of the data, a batch of one latent)."""
         spec = {"num_classes": 1000, "image_shape": [32, 32, 4], "mean": [0.0] * 4, "std": [1.0] * 4}
         zero = np.zeros(1, np.int32)
         batch = {"image": np.zeros((1, 32, 32, 4), np.float32), "label": zero, "index": zero}
-        return {**spec, "dataset": "latents", "train_size": 1_281_167}, batch
+        names = [str(k) for k in range(1000)]
+        return {**spec, "class_names": names, "dataset": "latents", "train_size": 1_281_167}, batch
 
 
-experiment = dataclasses.replace(
-    supervised.experiment,
-    file=__file__,
-    doc=__doc__,
-    model="vit_b_16",
-    task=Latents(),
-    defaults={
-        "batch_size": 256,
-        "optimizer": "adamw",
-        "learning_rate": 1e-4,
-        "schedule": "constant",
-        "warmup": 0.0,
-        "weight_decay": 0.0,
-        "ema": 0.9999,
-        "augment": "none",
-        "model.image_size": 32,
-        "model.patch_size": 2,
-        "model.width": 1152,
-        "model.depth": 28,
-        "model.num_heads": 16,
-        "model.mlp_features": 4608,
-        "model.pool": "mean",
-    },
-    smoke={},
+SIZE = {"image_size": 32, "patch_size": 2, "width": 1152, "depth": 28, "num_heads": 16, "mlp_features": 4608}
+
+experiment = Experiment(
+    __file__,
+    __doc__,
+    technique=supervised.learner,
+    data=Latents(resizing=Resizing(), augmentation=Augmentation("none")),
+    network=Zoo("vit_b_16", {**SIZE, "pool": "mean"}),
+    optimizer=AveragedAdamW(learning_rate=1e-4, schedule="constant", warmup=0.0, weight_decay=0.0, ema=0.9999),
+    length=Epochs(10, batch_size=256),
+    measures=[Accuracy()],
+    start=ClassifierWeights(),
+    sanity=Sanity(expected_loss=log_classes),
 )
-
 
 if __name__ == "__main__":
     main(experiment)

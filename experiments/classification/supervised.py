@@ -11,31 +11,32 @@ python -m experiments.classification.supervised --schedule=plateau          (Red
 LeNet-5, the third command, reaches 99.2 %.
 """
 
-import dataclasses
+from functools import partial
 
 from dlcore.classification import supervised
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.experiment import Epochs, Experiment, Sanity
+from dlcore.kits.images import classifier_panels
+from dlcore.kits.images.classifier_panels import Accuracy, log_classes
+from dlcore.kits.images.prediction import ClassifyImages
+from dlcore.kits.training.start import ClassifierWeights
 from dlcore.main import main
-from dlcore.tasks.labeled_images import PretrainedClassification
-
-
-@dataclasses.dataclass(frozen=True)
-class SupervisedClassification(PretrainedClassification):
-    """Labeled images and published weights; the loss of a classifier goes to 0, and l2 penalizes weights."""
-
-    regularizer = "l2"
-    overfit = 1e-2
-
+from dlcore.models import Zoo
+from dlcore.optim import AveragedAdamW
 
 experiment = Experiment(
-    file=__file__,
-    doc=__doc__,
-    learner=supervised.learner,
-    task=SupervisedClassification(),
-    optimizer=AveragedAdamW(),
-    model="resnet8_cifar",
-    defaults={"epochs": 150.0, "label_smoothing": 0.1, "ema": 0.99, "eval_every": 50, "select": "last"},
+    __file__,
+    __doc__,
+    technique=partial(supervised.learner, label_smoothing=0.1),
+    data=Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Augmentation("auto")),
+    network=Zoo("resnet8_cifar"),
+    optimizer=AveragedAdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.05, ema=0.99),
+    length=Epochs(150, batch_size=128, eval_every=50, select="last"),
+    measures=[Accuracy()],
+    report=[classifier_panels.panels],
+    use=ClassifyImages(),
+    start=ClassifierWeights(),
+    sanity=Sanity(expected_loss=log_classes, plain=classifier_panels.PLAIN, regularizer="l2", overfit=1e-2),
     smoke={"steps": 5, "batch_size": 32, "eval_every": 5, "eval_batch_size": 500, "model.width": 8},
 )
 

@@ -9,20 +9,32 @@ python -m experiments.generative.edm --dataset=fashion_mnist --data_dir=D --unet
 18 steps of Heun's method call the network 35 times, 5 steps 9 times.
 """
 
-from dlcore.experiment import Experiment
+from dlcore.data.images import Images
+from dlcore.experiment import Epochs, Experiment, Sanity
 from dlcore.generative import edm
-from dlcore.kits.training.optimizer import AveragedAdamW
+from dlcore.generative.unet import UNet
+from dlcore.kits.generative import sample_panels
+from dlcore.kits.generative.image_generation import Frechet
+from dlcore.kits.generative.samples import DrawSamples
 from dlcore.main import main
-from dlcore.tasks.denoised_images import DenoisedImages
+from dlcore.optim import AveragedAdamW
 from experiments.classification.supervised import experiment as classifier
 from experiments.smoke import few_samples
 
 experiment = Experiment(
     __file__,
     __doc__,
-    edm.learner,
-    task=DenoisedImages(classifier=classifier),
-    optimizer=AveragedAdamW(learning_rate=1e-3, weight_decay=0.0, clip_norm=1.0, ema=0.999),
+    technique=edm.learner,
+    data=Images("digits", valid_fraction=0.1, labels=False),
+    network=UNet(width=32, channel_multipliers=(1, 2)),
+    optimizer=AveragedAdamW(
+        learning_rate=1e-3, schedule="cosine", warmup=0.1, weight_decay=0.0, clip_norm=1.0, ema=0.999
+    ),
+    length=Epochs(300, batch_size=128, eval_every=1000, select="last"),
+    measures=[Frechet(num_samples=1000, classifier=classifier)],
+    report=[sample_panels.panels],
+    use=DrawSamples(),
+    sanity=Sanity(plain={"ema": None, "weight_decay": 0.0}),
     smoke={**few_samples(3), "unet.width": 8, "unet.channel_multipliers": (1,), "num_inference_steps": 4},
 )
 

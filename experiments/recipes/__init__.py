@@ -7,7 +7,9 @@ embedded digits stand in for ImageNet under --smoke. Images that exceed --memory
 import dataclasses
 from typing import Any
 
-from dlcore.experiment import Experiment
+from dlcore.experiment import Epochs, Experiment
+from dlcore.models import Zoo
+from dlcore.optim import AveragedAdamW
 
 __all__ = ["SMALL_VIT", "imagenet"]
 
@@ -19,11 +21,19 @@ def imagenet(
     experiment: Experiment, file: str, doc: str, model: str, defaults: dict[str, Any], smoke: dict[str, Any]
 ) -> Experiment:
     """Set an experiment to a model on ImageNet at 224 x 224; under --smoke to digits at 32 x 32."""
+    parts: dict[str, Any] = {"model": model}
+    if experiment.technique is not None:
+        parts = {
+            "technique": experiment.learner,
+            "network": Zoo(model),
+            "optimizer": AveragedAdamW(),
+            "length": Epochs(10),
+        }
     return dataclasses.replace(
         experiment,
+        **parts,
         file=file,
         doc=doc,
-        model=model,
         defaults={"dataset": "imagenet2012", "input_size": 224, **defaults},
         smoke={**experiment.merged.smoke, "dataset": "digits", "input_size": 32, **smoke},
     )

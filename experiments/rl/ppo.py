@@ -10,19 +10,29 @@ python -m experiments.rl.ppo --environment=Breakout-MinAtar --num_seeds=1 --batc
     --eval_every=250 --learning_rate=1e-3 --ent_coef=0.01         (return 15.3; 16 min on one core)
 """
 
-from dlcore.experiment import Experiment
+from functools import partial
+
+from dlcore.experiment import Experiment, Steps
 from dlcore.main import main
 from dlcore.rl import networks, ppo
-from dlcore.tasks.agents import Agents
-from dlcore.tasks.environments import SMOKE
+from dlcore.tasks.agents import Agent, EpisodeReport
+from dlcore.tasks.environments import SMOKE, AnnealedAdam, GymnaxEnvironments, Returns
 
 experiment = Experiment(
     __file__,
     __doc__,
-    ppo.learner,
-    task=Agents(network=networks.actor_critic, updates=lambda flags: flags.num_epochs * flags.num_minibatches),
-    modules={"network": networks.ActorCritic},
-    defaults={"steps": 200, "batch_size": 32, "num_steps": 64, "eval_every": 50, "select": "last"},
+    technique=partial(ppo.learner, num_steps=64),
+    data=GymnaxEnvironments("CartPole-v1", num_seeds=5, eval_episodes=20),
+    network=Agent(networks.actor_critic, networks.ActorCritic),
+    optimizer=AnnealedAdam(
+        learning_rate=2.5e-3,
+        lr_schedule="linear",
+        max_grad_norm=0.5,
+        updates=lambda values: values["ppo"].num_epochs * values["ppo"].num_minibatches,
+    ),
+    length=Steps(200, batch_size=32, eval_every=50, select="last"),
+    measures=[Returns()],
+    report=[EpisodeReport()],
     smoke={**SMOKE, "num_steps": 8},
 )
 

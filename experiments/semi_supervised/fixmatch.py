@@ -29,19 +29,41 @@ without a number were not run. Supervised baseline, and share of accepted pseudo
     CIFAR-10, 3,000 and 9,000 steps       38.6 and 38.2 %    39.8 and 35.4 %
 """
 
-from dlcore.experiment import Experiment
-from dlcore.kits.training.optimizer import AdamW
+from dlcore.data.images import Augmentation, Images, Resizing
+from dlcore.experiment import Experiment, Sanity, Steps
+from dlcore.kits.images.classifier_panels import PLAIN
+from dlcore.kits.images.prediction import ClassifyImages
 from dlcore.main import main
+from dlcore.models import Zoo
+from dlcore.optim import AdamW
 from dlcore.semi_supervised import fixmatch
-from dlcore.tasks.few_labels import SMOKE, StrongViews
+from dlcore.tasks.few_labels import (
+    SMOKE,
+    AccuracyBesideTwin,
+    FewLabelImages,
+    StrongView,
+    TwinWeights,
+    log_classes_of_twins,
+)
 
 experiment = Experiment(
     __file__,
     __doc__,
-    fixmatch.learner,
-    task=StrongViews(unlabeled_ratio=4),
-    optimizer=AdamW(weight_decay=0.01),
-    defaults={"steps": 400},
+    technique=fixmatch.learner,
+    data=FewLabelImages(
+        Images("digits", valid_fraction=0.1, resizing=Resizing(), augmentation=Augmentation("shift")),
+        labels_per_class=4,
+        unlabeled_ratio=4,
+        valid_labels_per_class=10,
+        strong=StrongView("rand_augment"),
+    ),
+    network=Zoo("resnet8_cifar", {"width": 16}),
+    optimizer=AdamW(learning_rate=3e-3, schedule="cosine", warmup=0.1, weight_decay=0.01),
+    length=Steps(400, batch_size=32, eval_every=100, select="last"),
+    measures=[AccuracyBesideTwin(twin=True)],
+    use=ClassifyImages(),
+    start=TwinWeights(),
+    sanity=Sanity(expected_loss=log_classes_of_twins, plain=PLAIN),
     smoke=SMOKE,
 )
 

@@ -57,6 +57,16 @@ def trained_accuracy(model: Any, key: jax.Array, x: Any, y: Any, test_x: Any, te
     return (logits.argmax(-1) == test_y).mean()
 
 
+def judge(mean: dict[tuple[str, str], float], baseline: float) -> bool:
+    """Whether one frame shows no motion and late pooling no order, which early and slow fusion both see."""
+    return (
+        mean["single", "appearance"] >= 0.95
+        and mean["single", "motion"] <= baseline + 0.06
+        and mean["late_pool", "order"] <= 0.56
+        and min(mean[fusion, task] for fusion in ("early", "slow") for task in ("motion", "order")) >= 0.95
+    )
+
+
 def study(
     *,
     num_clips: PositiveInt = 1500,
@@ -95,13 +105,7 @@ def study(
             "parameters": 0,
         }
     mean = {pair: float(values.mean()) for pair, values in results.items()}
-    baseline = numbers["motion, chance"]["accuracy"]
-    holds = (
-        mean["single", "appearance"] >= 0.95
-        and mean["single", "motion"] <= baseline + 0.06
-        and mean["late_pool", "order"] <= 0.56
-        and min(mean[fusion, task] for fusion in ("early", "slow") for task in ("motion", "order")) >= 0.95
-    )
+    holds = judge(mean, numbers["motion, chance"]["accuracy"])
     rows = "; ".join(
         f"{fusion} " + ", ".join(f"{mean[fusion, task]:.1%} {task}" for task in TASKS) for fusion in FUSIONS
     )

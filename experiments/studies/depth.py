@@ -150,7 +150,7 @@ def study(
     return StudyResult(numbers, verdict, figures, holds, headline)
 
 
-SMOKE = {"num_seeds": 1, "depths": (2, 8), "steps": 2, "snapshots": 2, "grid_size": 3, "num_examples": 16}
+SMOKE = {"num_seeds": 1, "depths": (8, 14), "steps": 2, "snapshots": 2, "grid_size": 3, "num_examples": 16}
 experiment = Study(__file__, __doc__, study, SMOKE)
 
 if __name__ == "__main__":

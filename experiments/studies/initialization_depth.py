@@ -187,6 +187,15 @@ def summary(rows: dict) -> dict[str, np.ndarray]:
     }
 
 
+def judge(learned: dict, unbiased: dict, biased: dict, kaiming_last: np.ndarray, zero_last: np.ndarray) -> tuple:
+    """Whether zero weights stay, constant ones stay alike, a bias saves units, and a last layer of 0 the variance."""
+    stuck = max(learned["zero"]["weights moved"]) < 1e-6
+    same = max(learned["constant"]["units differ by"]) < 1e-4 < min(learned["Kaiming"]["units differ by"])
+    fewer = all((biased[name][:, 0] <= unbiased[name][:, 0]).all() for name in INITS)
+    fewer = fewer and sum(b[:, 0].sum() for b in biased.values()) < sum(b[:, 0].sum() for b in unbiased.values())
+    return stuck, same, bool(fewer), bool(np.allclose(zero_last, 1) and kaiming_last[:, -1].min() > 100)
+
+
 def study(
     *,
     num_seeds: PositiveInt = 3,
@@ -237,11 +246,7 @@ def study(
         numbers[f"variance after the residual blocks over the input's, {what}"] = rows[:, -1].tolist()
     numbers |= {f"digits from {name}: {key}": values for name, rows in learned.items() for key, values in rows.items()}
     tried, misses = check_bands(results)
-    stuck = max(learned["zero"]["weights moved"]) < 1e-6
-    same = max(learned["constant"]["units differ by"]) < 1e-4 < min(learned["Kaiming"]["units differ by"])
-    fewer = all((biased[name][:, 0] <= unbiased[name][:, 0]).all() for name in INITS)
-    fewer = fewer and sum(b[:, 0].sum() for b in biased.values()) < sum(b[:, 0].sum() for b in unbiased.values())
-    stays = bool(np.allclose(zero_last, 1) and kaiming_last[:, -1].min() > 100)
+    stuck, same, fewer, stays = judge(learned, unbiased, biased, kaiming_last, zero_last)
     holds = not misses and stuck and same and fewer and stays
     at = {key: rows["deviation"].mean(0)[-1] for key, rows in results.items()}
     saturated = {w: results["tanh", "0.05 randn", w]["saturated"][:, -1].mean() for w in (width, large_width)}

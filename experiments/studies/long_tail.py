@@ -53,6 +53,12 @@ def objectives(counts: np.ndarray) -> dict:
     }
 
 
+def recalls(predicted: jax.Array, labels: jax.Array) -> jax.Array:
+    """Recall of each digit [10]."""
+    is_class = jax.nn.one_hot(labels, 10)
+    return is_class.T @ (predicted == labels) / is_class.sum(0)
+
+
 def judge(recall: dict[str, np.ndarray]) -> bool:
     """Whether both remedies raise the mean recall [seeds, 10] of the rarest digits."""
     rare = {name: values[:, -RAREST:].mean() for name, values in recall.items()}
@@ -91,8 +97,7 @@ def study(
     def run(name, key):
         variables, _ = train(key, net, optax.adam(0.002), images, labels, steps, objective=losses[name])
         logits = net.apply(jax.tree.map(lambda v: v[-1], variables), test, False)
-        is_class = jax.nn.one_hot(test_labels, 10)
-        return is_class.T @ (logits.argmax(-1) == test_labels) / is_class.sum(0)
+        return recalls(logits.argmax(-1), test_labels)
 
     recall = {
         name: np.stack([np.asarray(run(name, jax.random.key(seed)), np.float64) for seed in range(num_seeds)])

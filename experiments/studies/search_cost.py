@@ -81,7 +81,7 @@ def searches(exponent: float, num_seeds: int, updates: int, children: int, steps
         last = slice(-max(1, updates * children // 4), None)
         cost = costs[architecture_index(np.asarray(history.architectures[last]))]
         rows["cost"].append(cost.mean())
-        rows["accuracy"].append((np.asarray(history.rewards[last]) / search_reward(1.0, cost, 1.0, exponent)).mean())
+        rows["accuracy"].append((np.asarray(history.rewards[last]) / cost**exponent).mean())
     return {name: np.array(values) for name, values in rows.items()}
 
 

@@ -48,6 +48,11 @@ def descend(optimizer, network, source, seed: int, steps: int):
     return rows
 
 
+def evaluations_to(rows: list[dict], loss: float) -> int | None:
+    """Evaluations of the first row whose loss is not above `loss`."""
+    return next((row["evaluations"] for row in rows if row["loss"] <= loss), None)
+
+
 def study(
     *,
     num_seeds: PositiveInt = 3,
@@ -83,8 +88,7 @@ def study(
             adam = descend(optax.adam(learning_rate), network, source, seed, steps)
             plot(axes, adam, color, f"Adam, rate {learning_rate:g}" if seed == 0 else None)
             finals[learning_rate].append(adam[-1]["loss"])
-            below = [row["evaluations"] for row in lbfgs if row["loss"] <= adam[-1]["loss"]]
-            needed[learning_rate].append(below[0] if below else None)
+            needed[learning_rate].append(evaluations_to(lbfgs, adam[-1]["loss"]))
     axes.set(yscale="log", xlabel="evaluations of objective and gradient", ylabel="loss")
     axes.legend(frameon=False)
     best = min(learning_rates, key=lambda learning_rate: np.mean(finals[learning_rate]))

@@ -62,11 +62,6 @@ def test_a_ratio_compares_medians_and_turns():
     assert ratio(times, "above", "below").rows("a over b")["a over b"] == 1.0
 
 
-def test_no_repeats_are_an_error():
-    with pytest.raises(ValueError, match="num_repeats=0: too small; allowed: at least 1"):
-        interleaved({}, 0)
-
-
 def test_a_chart_has_a_bar_for_each_value():
     figure = bar_chart({"one": {"a": 1.0, "b": 2.0}, "two": {"b": 3.0}}, "ratio")
     assert sorted(patch.get_width() for patch in figure.axes[0].patches) == [1.0, 2.0, 3.0]

@@ -245,7 +245,7 @@ WARP = augment.Warp(lambda p: p, lambda p: p)
         (lambda: augment.affine_warp((-4, 5)), "size=-4: out of range; allowed: at least 1"),
         (lambda: augment.flip_warp((4,)), r"size=\(4,\): no pair"),
         (lambda: augment.lens_warp((4, 5.5)), "size=5.5: no whole number"),
-        (lambda: augment.lens_warp((4, 5), steps=0), "steps=0: too small"),
+        (lambda: augment.lens_warp((4, 5), steps=0), "steps=0: out of range"),
         (lambda: augment.lens_warp((4, 5), float("nan")), "k1=nan: "),
         (lambda: augment.warp_points(BATCH, WARP), "points=.*wrong shape"),
         (lambda: augment.warp_boxes(np.zeros((1, 4)), WARP, (4, 0)), "size=0: out of range"),

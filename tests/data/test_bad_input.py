@@ -92,7 +92,7 @@ def streamed(**settings):
 
 CASES = {
     "a bank of half an example": (lambda: bank_and_queries(LABELED, LABELED, 1.5), f"size=1.5: {WHOLE}"),
-    "a seed below 0 of a bank": (lambda: bank_and_queries(LABELED, LABELED, 1, -1), "seed=-1: negative"),
+    "a seed below 0 of a bank": (lambda: bank_and_queries(LABELED, LABELED, 1, -1), "seed=-1: too small"),
     "few labels of none": (lambda: few_labels(BARE, 1, 0), "source='bare': holds no label, only .*; allowed: one with"),
     "a stream without labels": (lambda: two_streams(BARE, BARE), "labeled='bare': holds no label; allowed"),
     "a stream without images": (lambda: two_streams(LABELED, Source(length=2)), "unlabeled='': holds no image"),
@@ -114,7 +114,7 @@ CASES = {
     "a limit below 0": (lambda: load("folder", "none", limit_bytes=-1), f"limit_bytes=-1: {RANGE} 0"),
     "a limit of NaN": (lambda: load("digits", limit_bytes=NAN), f"limit_bytes=nan: {RANGE} 0"),
     "half a class": (lambda: load("digits", min_classes=2.5), f"min_classes=2.5: {WHOLE}"),
-    "a seed below 0": (lambda: load("digits", seed=-1), "seed=-1: negative"),
+    "a seed below 0": (lambda: load("digits", seed=-1), "seed=-1: too small"),
     "a split of all": (lambda: load("folder", "none", valid_fraction=1.0), "valid_fraction=1: out of range; allowed"),
     "a limit of a folder": (lambda: folder_splits("none", limit_bytes=-1), f"limit_bytes=-1: {RANGE} 0"),
     "a limit of one folder": (lambda: folder_source("none", limit_bytes=NAN), f"limit_bytes=nan: {RANGE} 0"),
@@ -135,7 +135,10 @@ CASES = {
     "half a pixel": (lambda: flickr8k("none", 4.5), f"image_size=4.5: {WHOLE}"),
     "half a fold": (lambda: read_video_dataset("ucf101", "none", 1.5), f"fold=1.5: {WHOLE}"),
     "half a class of videos": (lambda: read_youtube8m("none", num_classes=0.5), f"num_classes=0.5: {WHOLE}"),
-    "a length of clips": (lambda: labeled_clips([], (), length=-1, size=8), "length=-1: too small"),
+    "a length of clips": (
+        lambda: labeled_clips([], (), length=-1, size=8),
+        "length=-1: too small; allowed: at least 1",
+    ),
     "a stride of clips": (lambda: labeled_clips([], (), length=1, size=8, stride=NAN), f"stride=nan: {WHOLE}"),
     "a size of clips": (lambda: labeled_clips([], (), length=1, size=8.5), f"size=8.5: {SIZE}"),
     "half a frame": (lambda: read_frames("none", [0.5]), r"frames=float64\[1\]: no frames; allowed: int \[T\]"),
@@ -206,13 +209,16 @@ CASES = {
     ),
     "a split of other features": (
         lambda: preprocess.fit_on_first(preprocess.fit_standardizer, np.eye(3), np.eye(4)),
-        r"others\[0\].shape=\(4, 4\): examples of another shape; allowed: \(N, 3,\), as of train",
+        r"others\[0\].shape=\(4, 4\): other examples; allowed: as train",
     ),
     "other features": (
         lambda: preprocess.fit_standardizer(np.eye(3))(np.zeros((2, 1))),
         r"x.shape=\(2, 1\): other features; allowed: \(..., 3,\)",
     ),
-    "a deviation of 0": (lambda: preprocess.Standardizer(np.zeros(2), np.zeros(2)), r"std.shape=\(2,\), from 0 on"),
+    "a deviation of 0": (
+        lambda: preprocess.Standardizer(np.zeros(2), np.zeros(2)),
+        r"std.shape=\(2,\): no deviations; allowed: \(2,\), above 0",
+    ),
     # Masks and volumes.
     "masks of shares": (lambda: masks.pack_masks(np.full((2, 2), 0.5)), r"masks=float64\[2, 2\]: holds other numbers"),
     "a row of masks": (lambda: masks.pack_masks(np.ones(8, bool)), r"masks=bool\[8\]: no masks"),
@@ -303,8 +309,8 @@ CASES = {
     "a rotation of NaN": (lambda: font_digits(1, rotation=NAN), "rotation=nan: not finite"),
     "clutter below 0": (lambda: digit_scenes("test", 1, clutter=-1), f"clutter=-1: {RANGE} 0"),
     "noise of NaN": (lambda: digit_scenes("test", 1, noise=NAN), "noise=nan: out of range; allowed: 0 to 1"),
-    "a seed below 0 of scenes": (lambda: scenes(1, -1), "seed=-1: negative; allowed: 0 or more"),
-    "a seed below 0 of a style": (lambda: style_pattern("waves", 8, -1), "seed=-1: negative"),
+    "a seed below 0 of scenes": (lambda: scenes(1, -1), "seed=-1: too small; allowed: at least 0"),
+    "a seed below 0 of a style": (lambda: style_pattern("waves", 8, -1), "seed=-1: too small"),
     "alarms without end": (lambda: crossings(1, alarms=np.inf), "alarms=inf: not finite"),
     "organs of half a voxel": (lambda: planted_organs(1, size=(8.5, 8, 8)), f"size=8.5: {WHOLE}"),
     "a plane to standardize": (lambda: standardize(np.ones((2, 2))), r"volume.shape=\(2, 2\): no volume"),

@@ -195,9 +195,9 @@ def annotate(folder, **entries):
         ({"bbox": [4, 2, -8, 10]}, "a negative side"),
         ({"bbox": [4, 2, 8]}, "not a box; allowed: .x, y, width, height."),
         ({"bbox": None}, "not a box"),
-        ({"bbox": [33, 2, 9, 10]}, "outside image a.png; allowed: within 40 by 20 pixels"),
-        ({"bbox": [-2, 2, 9, 10]}, "outside image a.png"),
-        ({"bbox": [50, 2, 9, 10]}, "outside image a.png"),
+        ({"bbox": [33, 2, 9, 10]}, "outside a.png; allowed: inside"),
+        ({"bbox": [-2, 2, 9, 10]}, "outside a.png"),
+        ({"bbox": [50, 2, 9, 10]}, "outside a.png"),
         ({"bbox": ["4", "2", "8", "10"]}, "not a box"),
         ({"bbox": "4,2,8,10"}, "not a box"),
         ({"image_id": "0"}, "image_id='0': not an id; allowed: the id of an entry, an int"),
@@ -374,7 +374,7 @@ def test_keypoints_move_with_their_image(folder):
     assert not points.arrays["keypoints"][1, [0, 2]].any()
     for keypoints, problem in (
         ([10, 4, 2], "keypoints: 3 numbers; allowed: 6"),
-        ([10, 4, 2, 41, 3, 1], "keypoint 'right_eye': outside image a.png"),
+        ([10, 4, 2, 41, 3, 1], "keypoint 'right_eye': outside a.png"),
         ([10, float("inf"), 2, 0, 0, 0], "keypoints: not finite"),
         ([10, 4, 7, 0, 0, 0], r"keypoints: visibility 7; allowed: 0 \(not labeled\)"),
     ):
@@ -431,7 +431,9 @@ def test_the_shortest_edge_keeps_the_aspect_ratio_and_pads(folder):
 def test_an_image_that_the_canvas_does_not_hold_is_named_before_any_is_read(folder):
     (folder / "images" / "a.png").write_bytes(b"no image")
     (folder / "images" / "b.png").write_bytes(b"no image")
-    with pytest.raises(ValueError, match=r"image b.png: canvas=48,32: an image of 20 by 40 becomes 22 by 45; allowed"):
+    with pytest.raises(
+        ValueError, match=r"image b\.png: canvas=\(48, 32\): an image becomes 22 by 45; allowed: at least"
+    ):
         coco_splits(folder, ShortestEdge(30, 45, (48, 32)), 3)
 
 
@@ -529,7 +531,7 @@ def test_a_box_leaves_its_image_by_at_most_a_pixel():
     np.testing.assert_array_equal(box_corners([-1, -1, 22, 12], PAGE), [0, 0, 20, 10])
     np.testing.assert_array_equal(box_corners([2, 3, 0, 4], PAGE), [2, 3, 2, 7])
     for box in ([-1.1, 0, 1, 1], [0, -1.1, 1, 1], [0, 0, 21.1, 1], [0, 0, 1, 11.1]):
-        with pytest.raises(ValueError, match=r"outside image a.png; allowed: within 20 by 10 pixels"):
+        with pytest.raises(ValueError, match=r"outside a.png; allowed: inside"):
             box_corners(box, PAGE)
     for box in ([0, 0, -0.1, 1], [0, 0, 1, -0.1]):
         with pytest.raises(ValueError, match="a negative side"):
@@ -542,7 +544,7 @@ def test_keypoints_are_centers_of_pixels_in_the_order_of_the_training_data():
     np.testing.assert_array_equal(points, [[-0.5, -0.5, 2], [20.5, 10.5, 1], [0, 0, 0]])
     np.testing.assert_array_equal(object_keypoints(values, ("a", "b", "c"), PAGE, [2, 0, 1]), points[[2, 0, 1]])
     for outside in ([-1.1, 0], [0, -1.1], [20.1, 0], [0, 10.1]):
-        with pytest.raises(ValueError, match=r"keypoint 'b': outside image a.png"):
+        with pytest.raises(ValueError, match=r"keypoint 'b': outside a\.png; allowed: inside"):
             object_keypoints([0, 0, 2, *outside, 2], ("a", "b"), PAGE)
 
 

@@ -73,5 +73,5 @@ def test_a_pair_is_a_function_of_seed_and_index(pairs):
     assert grammar_pairs(5, 0, "en", "de")[:2] == (few.target, few.source)
     with pytest.raises(ValueError, match="source='de', target='fr': not these two; allowed: de and en, or en and de"):
         grammar_pairs(1, 0, "de", "fr")
-    with pytest.raises(ValueError, match="seed=-1: negative"):
+    with pytest.raises(ValueError, match="seed=-1: too small"):
         grammar_pairs(1, -1)

@@ -48,7 +48,7 @@ def test_load_digits():
 
 def test_labels_outside_the_classes_are_named():
     source = Source({"label": np.array([0, 1, 7, 2, -1])}, name="toy")
-    with pytest.raises(ValueError, match=r"label 7 of example 2 in 'toy' is outside \[0, 3\) \(2 such labels\)"):
+    with pytest.raises(ValueError, match=r"label 7 of example 2 in 'toy' is outside \[0, 3\)"):
         check_labels(source, 3)
     with pytest.raises(ValueError, match=r"label -1 of example 4"):
         check_labels(source, 8)

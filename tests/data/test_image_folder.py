@@ -229,7 +229,7 @@ def test_split_folders_are_splits(tmp_path):
     np.testing.assert_array_equal(splits["test"].arrays["label"], [0, 0, 1, 1, 1])
     loaded = load("folder", tmp_path / "root")
     assert [len(source) for source in loaded[:3]] == [8, 4, 5]
-    with pytest.raises(ValueError, match="folder_splits"):
+    with pytest.raises(ValueError, match="allowed: a folder without splits"):
         folder_source(tmp_path / "root")
     for name in ("owl", "hen", "emu", "fox"):
         put(tmp_path / "root" / "test" / name / "0.png")
@@ -261,13 +261,13 @@ def test_the_usual_names_are_splits_in_any_case(tmp_path, names, splits):
 @pytest.mark.parametrize(
     ("folders", "problem"),
     [
-        (("train/a", "train/b", "test/a", "holdout/a"), "folder 'holdout' beside test, train is no split; allowed: "),
-        (("train/a", "train/b", "holdout/a"), "folder 'holdout' beside train is no split; allowed: train, training, "),
-        (("val/a", "val/b", "test/a", "test/b"), "holds test, val and no training split"),
+        (("train/a", "train/b", "test/a", "holdout/a"), "'holdout' is no split; allowed: "),
+        (("train/a", "train/b", "holdout/a"), "'holdout' is no split; allowed: train, training, "),
+        (("val/a", "val/b", "test/a", "test/b"), "test, val and no training split; allowed: 'train', too"),
         (("train/a", "Training/a", "val/a"), "'Training' and 'train' are both the train split"),
         (("fold1/a", "fold1/b", "fold2/a", "fold2/b"), "the classes 'a', 'b' are below 'fold1' and below 'fold2'"),
         (("fold1/a", "fold1/b", "fold1/c", "fold2/a", "fold2/b", "fold2/d"), "'a', 'b' are below 'fold1'"),
-        (("pets/train/a", "pets/test/a", "samples"), "the splits test, train are below 'pets', which is not all"),
+        (("pets/train/a", "pets/test/a", "samples"), "test, train below 'pets', which is not all"),
         (("x/fold1/a", "x/fold1/b", "x/fold2/a", "x/fold2/b", "y"), "'a', 'b' are below 'fold1' and below 'fold2'"),
         (("cat/train", "cat/test", "dog/train", "dog/test"), "'test', 'train' are below 'cat' and below 'dog'"),
     ],

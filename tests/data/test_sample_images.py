@@ -43,7 +43,5 @@ def test_bad_input_is_named(tmp_path):
     with pytest.raises(ValueError, match="height=0"):
         sample_image("china", 0)
     Image.new("RGB", (10_000, 1)).save(tmp_path / "thin.png")
-    with pytest.raises(
-        ValueError, match=r"10000 x 1 pixels would become 3,000,000 x 300; allowed: up to 67,108,864 pixe"
-    ):
+    with pytest.raises(ValueError, match=r"would become 3,000,000 x 300; allowed: up to 67,108,864 pixels"):
         sample_image(str(tmp_path / "thin.png"), 300)

@@ -176,7 +176,7 @@ def test_masks_without_two_classes_or_with_shades_say_what_they_hold_and_what_to
 
 def test_a_size_that_loses_the_classes_is_blamed_and_not_the_masks(tmp_path):
     pairs(tmp_path, [np.eye(6, dtype=np.uint8)] * 2, [(6, 6)] * 2)
-    with pytest.raises(ValueError, match="image_size=1,1: masks of this size hold no more than 1 classes of train"):
+    with pytest.raises(ValueError, match=r"image_size=\(1, 1\): leaves 1 classes of train; allowed: 2"):
         segmentation_splits(tmp_path, (1, 1))
     pairs(tmp_path, [np.array([[0, 255]])] * 2)
     (tmp_path / "classes.json").write_text('{"classes": ["sky", "road"]}')
@@ -193,7 +193,7 @@ def test_the_values_of_classes_may_be_stated(tmp_path):
     assert train.class_names == ("background", "crack")
     np.testing.assert_array_equal(train.arrays["semantic"][0], [[0, 1, VOID, 1]])
     pairs(tmp_path, [np.array([[0, 255, 7, 3]])])
-    with pytest.raises(ValueError, match=r"value 7; allowed: 0, 255, or 128 for void; the mask holds 0, 3, 7, 255"):
+    with pytest.raises(ValueError, match=r"masks/0\.png: value 7; allowed: 0, 255, or 128 for void"):
         segmentation_splits(tmp_path)
 
 
@@ -398,7 +398,9 @@ def test_two_files_of_a_name_two_lists_of_classes_and_two_sizes_are_refused(tmp_
     (tmp_path / "val" / "classes.json").write_text(json.dumps({"classes": ["a", "b", "c"]}))
     assert segmentation_splits(tmp_path, 4)["valid"].class_names == ("a", "b", "c")
     write(tmp_path / "train" / "images" / "0.bmp", png(picture(0), "BMP"))
-    with pytest.raises(ValueError, match=r"0.bmp and .*0.png have the same name; allowed: one image and one mask"):
+    with pytest.raises(
+        ValueError, match=r"train/images/0\.bmp and train/images/0\.png have the same name; allowed: one of"
+    ):
         segmentation_splits(tmp_path)
 
 
@@ -422,7 +424,7 @@ def test_numbers_of_classes_are_bytes(tmp_path, described, problem):
 def test_a_mask_of_wide_numbers_or_that_is_cut_off_is_named(tmp_path):
     pairs(tmp_path, [MASK, MASK])
     Image.fromarray(np.where(MASK == 2, 256 + 2, 0).astype(np.uint16)).save(tmp_path / "masks" / "1.png")
-    with pytest.raises(ValueError, match=r"masks/1.png: value 258; allowed: .*; the mask holds 0, 258"):
+    with pytest.raises(ValueError, match=r"masks/1\.png: value 258; allowed: 0 to 254, or 255 for void"):
         segmentation_splits(tmp_path)
     large = png(np.random.default_rng(0).integers(0, 3, (64, 64)))
     write(tmp_path / "images" / "1.png", png(picture(1, (64, 64))))

@@ -55,7 +55,7 @@ def test_modelnet_as_arrays(tmp_path):
             modelnet(tmp_path, "test", num_points=num_points)
     with pytest.raises(ValueError, match="split='valid': unknown; allowed: train, test"):
         modelnet(tmp_path, "valid")
-    with pytest.raises(FileNotFoundError, match=r"no ModelNet; allowed: a folder with modelnet10_train.npz, or with"):
+    with pytest.raises(FileNotFoundError, match=r"no ModelNet; allowed: \.npz or CLASS/train/NAME\.off"):
         modelnet(tmp_path, "train")
     points[1, 2, 0] = np.nan
     np.savez(tmp_path / "modelnet10_train.npz", points=points, labels=[0, 0, 0], class_names=names)

@@ -176,8 +176,8 @@ def test_columns_of_a_parquet_file(tmp_path):
     for columns, problem in (
         (("img", "corse"), "columns='corse': is not in a.parquet; allowed: img, fine, coarse"),
         (("image", "fine"), "columns='image': is not in a.parquet; allowed: img, fine, coarse"),
-        (("fine", "fine"), "columns='fine': is int64 in a.parquet; allowed: images, as bytes or as a struct of bytes"),
-        (("img", "img"), "columns='img': is struct<bytes: binary, path: string> in a.parquet; allowed: labels, as int"),
+        (("fine", "fine"), "columns='fine': int64 in a.parquet; allowed: images as bytes"),
+        (("img", "img"), "columns='img': struct<bytes: binary, path: string> in a.parquet; allowed: integers"),
     ):
         with pytest.raises(ValueError, match=re.escape(problem)):
             list_parquet(file, columns=columns)
@@ -209,13 +209,13 @@ def test_a_broken_image_is_named_or_left_out(tmp_path):
 TARS = {
     "no label": (
         [("a.png", png(0)), ("a.txt", "x")],
-        "sample a holds png, txt and no label; allowed: with a.cls, or a.js",
+        "sample a without a label; allowed: a.cls or .json",
     ),
-    "no image": ([("a.cls", 0)], "holds no image; allowed: members NAME.png"),
+    "no image": ([("a.cls", 0)], "holds no image; allowed: NAME.png"),
     "two images": ([("a.png", png(0)), ("a.jpg", png(0)), ("a.cls", 0)], "sample a holds png, jpg; allowed: one image"),
     "twice": ([*samples(IMAGES["train"][:1])] * 2, "holds 00000.cls twice; allowed: each member once"),
     "no JSON": ([("a.png", png(0)), ("a.json", "{")], "a.json is no JSON"),
-    "no name": ([("a.png", png(0)), ("a.cls", " \n")], "sample a holds png, cls and no label"),
+    "no name": ([("a.png", png(0)), ("a.cls", " \n")], "sample a without a label"),
     "a truth value": (
         [("a.png", png(0)), ("a.json", '{"label": true}')],
         "a.json has the label True; allowed: a number",
@@ -239,7 +239,7 @@ TARS = {
     ),
     "a label without an image": ([*samples(IMAGES["train"]), ("9.cls", 0)], "sample 9 has a label and no image"),
     "minus minus": ([*samples([(png(0), "--3"), (png(1), "1")])], "labels are '--3' of a.tar:00000.png and 1 of"),
-    "one class": ([*samples([(png(0), 0)])], "has 1 class, 0; allowed: at least 2"),
+    "one class": ([*samples([(png(0), 0)])], "has 1 class; allowed: at least 2"),
 }
 
 
@@ -322,7 +322,7 @@ def test_a_tar_that_was_cut_between_members_and_links_are_refused(tmp_path):
         link = tarfile.TarInfo("a.png")
         link.type, link.linkname = tarfile.SYMTYPE, "b.png"
         archive.addfile(link)
-    with pytest.raises(ValueError, match=r"a.tar': a.png is a link; allowed: files \(tar --dereference "):
+    with pytest.raises(ValueError, match=r"a\.png is a link; allowed: files \(tar --dereference\)"):
         list_webdataset(tmp_path)
 
 
@@ -381,7 +381,7 @@ def test_splits_of_shards(tmp_path):
     assert listed("train/0.tar", "val/0.tar", "val/1.tar") == {"train": 2, "valid": 4}
     assert listed("TRAIN-0.tar", "dev_0.tar", "test.0.tar") == {"train": 2, "valid": 2, "test": 2}
     for names, problem in (
-        (("train-0.tar", "test-0.tar", "extra-0.tar"), "extra-0.tar is of no split, and others are of"),
+        (("train-0.tar", "test-0.tar", "extra-0.tar"), "extra-0.tar is of no split; allowed: "),
         (("val-0.tar", "dev-0.tar", "train-0.tar"), "'dev' and 'val' are both the valid split"),
         (("train-test-0.tar",), "its name holds the splits train, test; allowed: one of them"),
         (("val-0.tar", "test-0.tar"), "no training split; allowed: 'train', too"),

@@ -61,5 +61,5 @@ def test_bad_arguments():
         stratified_sample(folder(3), -1, 0)
     with pytest.raises(ValueError, match="size=4: out of range; allowed: 0 to the 3 examples"):
         stratified_sample(folder(3), 4, 0)
-    with pytest.raises(ValueError, match="seed=-1: negative; allowed: 0 or more"):
+    with pytest.raises(ValueError, match="seed=-1: too small; allowed: at least 0"):
         stratified_sample(folder(3), 1, -1)

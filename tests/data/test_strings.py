@@ -43,8 +43,8 @@ def test_symbols_and_what_is_refused():
     for kwargs, message in (
         ({"task": "shuffle"}, "task='shuffle': unknown; allowed: copy, reverse, sort"),
         ({"task": "copy", "length": (3, 2)}, "length=3,2: no range; allowed: 1 <= low <= high"),
-        ({"task": "copy", "vocabulary": 0}, "vocabulary=0: too small"),
-        ({"task": "copy", "seed": -1}, "seed=-1: negative"),
+        ({"task": "copy", "vocabulary": 0}, "vocabulary=0: out of range"),
+        ({"task": "copy", "seed": -1}, "seed=-1: too small"),
     ):
         with pytest.raises(ValueError, match=message):
             strings(count=3, **kwargs)

@@ -192,7 +192,7 @@ def test_youtube8m_has_features(tmp_path):
         (tmp_path / f"valid_{name}.tfrecord").write_bytes(tfrecord(example.SerializeToString()))
     assert read_youtube8m(tmp_path, "valid").names.tolist() == ["a", "b", "c", "d", "e"]
     (tmp_path / "test00.tfrecord").write_bytes(data[:-7])
-    with pytest.raises(ValueError, match=r"test00.tfrecord': cut off in record"):
+    with pytest.raises(ValueError, match=r"cut off at byte 4709; allowed: whole \.tfrecord files"):
         read_youtube8m(tmp_path, "test")
     with pytest.raises(FileNotFoundError, match=r"holds no validate\*.tfrecord"):
         read_youtube8m(tmp_path, "validate")
@@ -254,7 +254,7 @@ MOMENTS = {"training/a/a.mp4": "", "validationSet.csv": "", "moments_categories.
         ("charades", {"Charades_v1_train.csv": "video,labels\nA,c000 1 2\n"}, "a line has no id; allowed: columns id"),
         ("charades", {"Charades_v1_train.csv": "id,actions\nA\n"}, "a line has no actions; allowed: columns id and"),
         ("charades", {"Charades_v1_train.csv": "id,actions\nA,c000 1.0.0 2\n"}, "'c000 1.0.0 2' is no such line"),
-        ("moments_in_time", {"trainingSet.csv": "a/a.mp4\n"}, "'a/a.mp4' is no such line; allowed: CLASS/CLIP.mp4"),
+        ("moments_in_time", {"trainingSet.csv": "a/a.mp4\n"}, r"a/a\.mp4'; allowed: CLASS/CLIP\.mp4,CLASS,\.\.\."),
         (
             "moments_in_time",
             {"moments_categories.txt": "a,0\nb,7\n"},

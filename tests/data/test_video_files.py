@@ -237,7 +237,7 @@ def test_frames_of_an_animation_are_shown_for_their_own_times(tmp_path):
     np.testing.assert_allclose(frame_times(tmp_path / "v.gif"), [0, 0.1, 0.4, 0.5])
     (tmp_path / "f").mkdir()
     first.save(tmp_path / "f" / "0.png")
-    with pytest.raises(ValueError, match="a folder of frames, which has no times"):
+    with pytest.raises(ValueError, match="a folder of frames, which has no times; allowed: a GIF or a video file"):
         frame_times(tmp_path / "f")
 
 

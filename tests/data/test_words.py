@@ -57,7 +57,7 @@ def test_words_are_sorted_by_frequency_behind_the_special_ones():
     chex.assert_shape(words.encode(""), (0,))
     assert words.unknown("the blue ring circle") == ["blue", "ring"]
     assert Words.of(SENTENCES, min_count=2).words == ("circle", "red", "the")
-    with pytest.raises(ValueError, match="none of their 7 words occurs min_count=3 times"):
+    with pytest.raises(ValueError, match="sentences: no word occurs min_count=3 times; allowed: one or more"):
         Words.of(SENTENCES, min_count=3)
     assert len({words, Words(words.words), Words(("a",))}) == 2
     with pytest.raises(ValueError, match="'a' occurs twice"):

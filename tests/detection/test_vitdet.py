@@ -129,7 +129,7 @@ def test_levels_and_maps_must_fit():
         trace(factors=(1.0,))
     with pytest.raises(ValueError, match=r"pyramid_kind='top_down': unknown; allowed: simple, fpn"):
         trace(pyramid_kind="top_down")
-    with pytest.raises(ValueError, match=r"factors=3.0: no such scale; allowed: 4, 2, 1, 0.5"):
+    with pytest.raises(ValueError, match=r"factor=3.0: no such scale; allowed: 4, 2, 1, 0.5"):
         trace(factors=(3.0, 1.0))
     with pytest.raises(ValueError, match=r"extra_blocks='p8': unknown; allowed: none, pool, p6p7"):
         trace(extra_blocks="p8")

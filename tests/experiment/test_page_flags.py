@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import pathlib
+import re
 
 import pytest
 
@@ -36,7 +37,7 @@ def help_lines(experiment: Experiment, capsys: pytest.CaptureFixture) -> list[st
         resolve(experiment, ["--help=all"])
     printed = capsys.readouterr().out.removeprefix(experiment.doc.strip())
     flags = printed.split("\n  --")[1:]
-    return sorted(" ".join(flag.split("\n\n")[0].split()) for flag in flags)
+    return sorted(" ".join(re.split(r"\n(?=\S)|\n\n", flag)[0].split()) for flag in flags)  # without headings
 
 
 def folder_hash(experiment: Experiment, words: list[str]) -> str:

@@ -66,7 +66,7 @@ def test_a_field_that_cannot_be_a_flag_is_none():
 def test_a_value_that_a_flag_refuses_is_refused_by_the_task():
     with pytest.raises(ValueError, match=r"^noise=x: not a float; allowed: numbers$"):
         Pixels(modules={}, noise="x")
-    with pytest.raises(ValueError, match=r"^optimizer=adamx: "):
+    with pytest.raises(ValueError, match=r"^optimizer='adamx': "):
         AdamW(optimizer="adamx")
 
 

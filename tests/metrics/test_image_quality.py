@@ -116,7 +116,7 @@ def test_bytes_have_a_range_of_255():
     bytes_, floats = jax.jit(lambda a, b: (ssim(a, b), ssim(a / 255.0, b / 255.0)))(a, b)
     np.testing.assert_allclose(bytes_, floats, atol=1e-5)
     assert float(psnr(a, a)) == np.inf
-    with pytest.raises(ValueError, match="b=float32: another range than that of a=uint8"):
+    with pytest.raises(ValueError, match="b=float32: another range than a=uint8; allowed: one dtype, or a data_range"):
         psnr(a, (b / 255).astype(np.float32))
 
 

@@ -166,7 +166,7 @@ def test_no_prediction_scores_nothing():
 @pytest.mark.parametrize("metric", [clear_mot, idf1, hota])
 def test_bad_input_is_named(metric):
     boxes, ids = still(3, [0] * 3)
-    with pytest.raises(ValueError, match=r"predicted_boxes=2 frames: target_boxes has 3; allowed: as many"):
+    with pytest.raises(ValueError, match=r"predicted_boxes=2 frames; allowed: 3, the targets'"):
         metric(boxes, ids, boxes[:2], ids[:2])
     with pytest.raises(ValueError, match=r"target_boxes=1 frame\(s\): no tracks; allowed: at least 2 frames"):
         metric(boxes[:1], ids[:1], boxes[:1], ids[:1])

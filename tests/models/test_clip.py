@@ -101,7 +101,7 @@ def test_the_published_size():
 @pytest.mark.slow
 def test_bad_input_is_refused_in_one_line(clip):
     model, *_, variables, images, tokens = clip
-    with pytest.raises(ValueError, match=r"patches do not cover the image; allowed: .* multiples of patch_size=8"):
+    with pytest.raises(ValueError, match=r"patches do not cover it; allowed: multiples of 8"):
         model.apply(variables, images[:, :30], tokens)
     with pytest.raises(ValueError, match=r"tokens.shape=\(2, 13\): 13 tokens; allowed: at most window=12"):
         model.apply(variables, images, jnp.full((2, 13), 59))

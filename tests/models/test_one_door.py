@@ -54,7 +54,7 @@ def test_every_kind_is_listed_and_built():
         assert name not in list_models()
         create_model(name)
     assert create_model("fcos_resnet50_fpn", num_classes=3).num_classes == 3
-    with pytest.raises(ValueError, match=r"classes=3: not a field of detr_resnet50 \(did you mean num_classes"):
+    with pytest.raises(ValueError, match=r"classes=3: not a field \(did you mean num_classes\?\); allowed: backbone,"):
         create_model("detr_resnet50", classes=3)
     with pytest.raises(ValueError, match="name='fcn_resnet50': it is a network of segmentation; allowed: models of im"):
         input_shape("fcn_resnet50")

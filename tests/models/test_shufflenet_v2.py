@@ -88,7 +88,7 @@ def test_one_step():
 
 
 def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match=r"features=8: .*the channels of x, 6"):
+    with pytest.raises(ValueError, match=r"features=8: the halves do not fit x; allowed: even, or 6"):
         ShuffleUnit(8).init(jax.random.key(0), jnp.zeros((1, 4, 4, 6)), False)
     with pytest.raises(ValueError, match=r"widths=\(8,\): .*one for each of 3"):
         stages_of(ShuffleNetV2(widths=(8,)))

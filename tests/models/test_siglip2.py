@@ -107,11 +107,11 @@ def test_parameter_counts(name, depth, width, hidden):
     ("change", "message"),
     [
         ({"pixel_values": jnp.zeros((2, 16, 47))}, r"pixel_values.shape=\(2, 16, 47\): no patches; allowed: .*48"),
-        ({"pixel_attention_mask": jnp.ones((2, 15))}, r"mask.shape=\(2, 15\): does not fit the patches; allowed: \(2"),
-        ({"spatial_shapes": jnp.ones((2, 2))}, r"spatial_shapes=float32\[2, 2\]: no grids; allowed: integers \[2, 2\]"),
+        ({"pixel_attention_mask": jnp.ones((2, 15))}, r"mask.shape=\(2, 15\): does not fit; allowed: \(2"),
+        ({"spatial_shapes": jnp.ones((2, 2))}, r"spatial_shapes=float32\[2, 2\]: no grids; allowed: int \[B, 2\]"),
         ({"spatial_shapes": jnp.array([[4, 4], [3, 6]])}, r"spatial_shapes\[1\]=\(3, 6\): does not fit 16 patches"),
-        ({"spatial_shapes": jnp.array([[4, 4], [0, 6]])}, r"spatial_shapes\[1\]=\(0, 6\): .* of at least 1"),
-        ({"spatial_shapes": jnp.array([[4, 4], [2, 4]])}, r"attention_mask\[1\]: does not fit .* among the first 8"),
+        ({"spatial_shapes": jnp.array([[4, 4], [0, 6]])}, r"spatial_shapes\[1\]=\(0, 6\): does not fit"),
+        ({"spatial_shapes": jnp.array([[4, 4], [2, 4]])}, r"attention_mask\[1\]: does not fit its grid; allowed: 8"),
         ({"pixel_attention_mask": jnp.tile(jnp.arange(2)[:, None], 16)}, r"attention_mask\[0\]: does not fit"),
     ],
 )

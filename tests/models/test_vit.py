@@ -186,9 +186,8 @@ def test_a_class_token_behind_the_patches_gives_the_same_logits_and_maps():
 @pytest.mark.parametrize("name", ["deit_tiny_patch16_224", "dinov2_small"])
 def test_networks_that_read_leading_tokens_refuse_a_last_one(name):
     x = jnp.zeros((1, 16 if "deit" in name else 14, 16 if "deit" in name else 14, 3))
-    model = create_model(name, depth=1, image_size=x.shape[1], token_last=True)
     with pytest.raises(ValueError, match="token_last=True: this network has no class token that could stand there"):
-        jax.eval_shape(model.init, jax.random.key(0), x)
+        create_model(name, depth=1, image_size=x.shape[1], token_last=True)
 
 
 @pytest.mark.slow

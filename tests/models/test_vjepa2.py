@@ -48,7 +48,7 @@ def test_angles_by_hand():
     # The last of 12 tubelets: time 1, row 1, column 2.
     np.testing.assert_allclose(angles[11, 0], np.concatenate([row, row, 2 * row, [0, 0]]), rtol=1e-12)
     np.testing.assert_allclose(angles[3, 0], np.concatenate([0 * row, row, 0 * row, [0, 0]]), rtol=1e-12)
-    with pytest.raises(ValueError, match=r"features=5: no pair of channels for each axis; allowed: at least 6"):
+    with pytest.raises(ValueError, match=r"features=5: out of range; allowed: at least 6"):
         clip_angles((1, 1, 1), 5)
 
 

@@ -235,6 +235,8 @@ def test_a_gradient_times_three_fails_at_the_defaults(name, capsys):
 def test_every_experiment_is_in_one_of_the_lists():
     files = {entry.name: entry.path.read_text(encoding="utf-8") for entry in experiment_names()}
     names = {
-        name for name, text in files.items() if "\nexperiment = Experiment(" in text and not name.startswith("recipes.")
+        name
+        for name, text in files.items()
+        if "\nexperiment = Experiment(" in text and not name.startswith(("bench.", "recipes."))
     }
     assert names == WITH_LOSS | WITHOUT_LOSS

@@ -119,8 +119,8 @@ def test_a_window_of_causal_attention_is_the_query_and_the_keys_just_before_it()
     np.testing.assert_array_equal(causal_mask(2, window=1), np.eye(2))
     for arguments, problem in (
         ({"length": 3, "key_length": 2}, "length=3: more queries than keys; allowed: at most 2"),
-        ({"length": 3, "window": 0}, "window=0: sees nothing; allowed: at least 1"),
-        ({"length": -1}, "length=-1: too small; allowed: at least 0"),
+        ({"length": 3, "window": 0}, "window=0: out of range; allowed: at least 1"),
+        ({"length": -1}, "length=-1: out of range; allowed: at least 0"),
         ({"length": 3, "window": 1.5}, "window=1.5: no whole number"),
     ):
         with pytest.raises(ValueError, match=problem):

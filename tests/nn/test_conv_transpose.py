@@ -92,7 +92,7 @@ def test_settings_of_a_deformable_layer_reach_all_its_convolutions():
     chex.assert_shape(variables["params"]["offset"]["kernel"], (3, 3, 4, 18))
     for groups, problem in (
         (0, "too small; allowed: at least 1"),
-        (3, "not a divisor; allowed: divisors of the 4 channels"),
+        (3, "not a divisor; allowed: of 4"),
     ):
         problem = f"feature_group_count={groups}: {problem}"
         with pytest.raises(ValueError, match=problem):

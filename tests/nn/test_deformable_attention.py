@@ -48,9 +48,11 @@ def test_bad_heads_and_references_are_named():
     query, value = jnp.zeros((1, 3, 4)), jnp.zeros((1, 4, 4))
     with pytest.raises(ValueError, match="num_heads=3: not a divisor; allowed: divisors of the 4 features"):
         DeformableAttention(3).init(jax.random.key(0), query, jnp.zeros((1, 3, 1, 2)), value, ((2, 2),))
-    with pytest.raises(ValueError, match=r"reference.shape=\(1, 3, 1, 3\): does not fit 1 levels"):
+    with pytest.raises(
+        ValueError, match=r"reference\.shape=\(1, 3, 1, 3\): does not fit; allowed: \[B, Q, 1 or 1, 2 or 4\]"
+    ):
         DeformableAttention(2).init(jax.random.key(0), query, jnp.zeros((1, 3, 1, 3)), value, ((2, 2),))
-    with pytest.raises(ValueError, match=r"reference.shape=\(1, 3, 3, 2\): does not fit 2 levels"):
+    with pytest.raises(ValueError, match=r"reference.shape=\(1, 3, 3, 2\): does not fit; allowed"):
         DeformableAttention(2).init(jax.random.key(0), query, jnp.zeros((1, 3, 3, 2)), value, ((1, 2), (1, 2)))
 
 

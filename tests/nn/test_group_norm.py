@@ -154,7 +154,7 @@ def test_groups_must_divide_the_channels():
         GroupNorm(4).init(KEY, values(1, 2, 2, 6))
     with pytest.raises(ValueError, match="group_size=4: not a divisor; allowed: divisors of the 6 channels"):
         GroupNorm(None, 4).init(KEY, values(1, 2, 2, 6))
-    with pytest.raises(ValueError, match="num_groups=2 and group_size=3: ambiguous"):
+    with pytest.raises(ValueError, match="num_groups=2, group_size=3: ambiguous"):
         GroupNorm(2, 3).init(KEY, values(1, 2, 2, 6))
 
 

@@ -133,9 +133,11 @@ def test_a_table_is_resized_as_a_map_of_its_rows_and_columns_behind_its_prefix()
     np.testing.assert_allclose(got[:, 2:], want.reshape(1, 20, 3), atol=1e-6)
     np.testing.assert_allclose(added, np.broadcast_to(1 + got, x.shape), atol=1e-6)
     assert interpolate_positions(table, (2, 3), (2, 3), 2) is table
-    with pytest.raises(ValueError, match=r"x.shape=\(2, 22, 3\): does not fit grid=.*; allowed: 2 \+ 2 x 3 tokens"):
+    with pytest.raises(
+        ValueError, match=r"x\.shape=\(2, 22, 3\): does not fit grid=\(2, 3\); allowed: 2 \+ h w tokens"
+    ):
         layer.apply({"params": {"embedding": table}}, x)
-    with pytest.raises(ValueError, match=r"table.shape=\(1, 8, 3\): does not fit grid=.*; allowed: 1 \+ 3 x 2 rows"):
+    with pytest.raises(ValueError, match=r"table.shape=\(1, 8, 3\): does not fit grid=.*; allowed: 1 \+ h w rows"):
         interpolate_positions(table, (3, 2), (2, 3), 1)
 
 
@@ -188,7 +190,7 @@ def test_buckets_by_hand():
         *(25, 26, 27, 28, 29, 30, 30, 31, 31)
     ]
     for arguments, problem in (
-        ((2,), "num_buckets=2, max_distance=128: not buckets; allowed: num_buckets of at least 4, and .* above 0"),
+        ((2,), "num_buckets=2, max_distance=128: not buckets; allowed: from 4"),
         ((1, 9, False), "num_buckets=1, max_distance=9: not buckets; allowed: num_buckets of at least 2, and"),
         ((16, 4), "num_buckets=16, max_distance=4: not buckets; allowed: .*, and max_distance above 4"),
     ):

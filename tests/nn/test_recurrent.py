@@ -235,8 +235,8 @@ def test_sequences_are_reversed_within_their_lengths():
     [
         (np.array([5, 6, 1, 1]), r"lengths=6: out of range; allowed: 0 to the 5 steps of x"),
         (np.array([-1, 5, 1, 1]), r"lengths=-1: out of range"),
-        (np.array([5, 5], np.int32), r"lengths: int32\[2\]; allowed: whole numbers, one for each of the 4 rows"),
-        (np.ones(4, np.float32), r"lengths: float32\[4\]; allowed: whole numbers"),
+        (np.array([5, 5], np.int32), r"lengths=int32\[2\]: wrong; allowed: int\[4\]"),
+        (np.ones(4, np.float32), r"lengths=float32\[4\]: wrong; allowed: int\[4\]"),
     ],
 )
 def test_lengths_that_do_not_fit_are_named(lengths, problem):

@@ -195,7 +195,9 @@ def test_bad_input_is_named():
         camera.unproject(np.array([0, np.inf]), 1.0, eye)
     with pytest.raises(ValueError, match=r"target=\(1, 1, 1\): is the center"):
         camera.look_at(np.ones(3), np.ones(3))
-    with pytest.raises(ValueError, match=r"up=\(0, 1, 0\): parallel to the direction of view \(0, 2, 0\)"):
+    with pytest.raises(
+        ValueError, match=r"up=\(0, 1, 0\): parallel to the direction of view; allowed: another direction"
+    ):
         camera.look_at(np.zeros(3), np.array([0, 2.0, 0]))
     with pytest.raises(ValueError, match=r"distortion.shape=\(3,\): wrong number"):
         camera.distort(np.zeros(2), np.zeros(3))

@@ -116,7 +116,7 @@ def test_the_first_wrong_one_is_named():
         (lambda: mode_coverage(np.eye(2), np.eye(2), 0), "deviation=0: out of range; allowed: above 0"),
         (lambda: cohen_kappa(-np.eye(2)), r"confusion\[0, 0\]=-1: no count; allowed: finite"),
         (lambda: wilson_interval(5, 3), "right=5: of count=3; allowed: 0 to count"),
-        (lambda: MeanIoU.of(jnp.asarray(NANS), jnp.array([0, 1])).compute(), "outside=2: .*; NaN among the logits"),
+        (lambda: MeanIoU.of(jnp.asarray(NANS), jnp.array([0, 1])).compute(), "outside=2: classes out of range"),
     ],
 )
 def test_invalid_classes_and_numbers_are_refused(call, problem):

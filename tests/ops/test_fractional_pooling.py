@@ -56,8 +56,12 @@ def test_a_pooled_ramp_by_hand(monkeypatch):
     chex.assert_shape(jax.eval_shape(lambda x: fractional_max_pool(key, x, (2.0, 3.0)), ramp), (4, 3, 1))
     np.testing.assert_array_equal(fractional_starts(0.3, 5, 1), [3])
     np.testing.assert_array_equal(fractional_starts(0.3, 3, 3, 1), [0, 1, 2])
-    for bad in ((0, 2), (4, 0), (5, 2)):
-        with pytest.raises(ValueError, match=rf"output_size={bad[0]} with window={bad[1]}: does not fit size=5"):
+    for bad, message in (
+        ((0, 2), "output_size=0: out of range"),
+        ((4, 0), "window=0: out of range"),
+        ((5, 2), "output_size=5, window=2: does not fit size=5"),
+    ):
+        with pytest.raises(ValueError, match=message):
             fractional_starts(0.3, 5, *bad)
 
 
@@ -101,7 +105,7 @@ def test_bad_arguments():
         fractional_max_pool(key, x)
     with pytest.raises(ValueError, match=r"ratio=0\.5"):
         fractional_max_pool(key, x, 0.5)
-    with pytest.raises(ValueError, match="output_size=8 with window=2: does not fit size=8"):
+    with pytest.raises(ValueError, match="output_size=8, window=2: does not fit size=8"):
         fractional_max_pool(key, x, output_size=(8, 8))
     with pytest.raises(ValueError, match=r"x.shape=\(8, 8\)"):
         fractional_max_pool(key, x[..., 0], 1.5)

@@ -245,7 +245,7 @@ def deformed(channels, kernel):
         ),
         (
             lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 54)), jnp.zeros((3, 3, 2, 1))),
-            "3 offset groups",
+            "3 groups of 2 channels",
         ),
         (
             lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 18)), jnp.zeros((3, 3, 1, 1))),
@@ -337,12 +337,12 @@ def test_deformable_convolution_equals_a_loop_over_taps():
         ]
     np.testing.assert_allclose(got, want, atol=1e-4)
     for arguments, message in (
-        ({"mask": mask[..., :6]}, "mask.shape=.*: does not fit offset"),
-        ({"offset": offset[:, :3]}, "offset.shape=.*: does not fit the output"),
-        ({"offset": offset[..., :0]}, "offset.shape=.*: does not fit the output"),
-        ({"groups": 0}, "kernel.shape="),
-        ({"kernel": w[..., :5]}, "O a multiple of 2"),
-        ({"x": x[0]}, "not an image batch"),
+        ({"mask": mask[..., :6]}, "mask=.*: wrong shape"),
+        ({"offset": offset[:, :3]}, "offset=.*: wrong shape"),
+        ({"offset": offset[..., :0], "mask": None}, "offset.shape=.*: 0 groups"),
+        ({"groups": 0}, "groups=0: out of range"),
+        ({"kernel": w[..., :5]}, "kernel.shape=.*: does not fit"),
+        ({"x": x[0]}, "x=.*: wrong shape"),
     ):
         fields = {"x": x, "offset": offset, "kernel": w, "mask": mask, "groups": 2} | arguments
         with pytest.raises(ValueError, match=message):

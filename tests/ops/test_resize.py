@@ -223,10 +223,13 @@ def test_pixels_of_unequal_sides_are_shuffled_as_stated():
     np.testing.assert_array_equal(pixel_unshuffle(shuffled, 3), x)
     np.testing.assert_array_equal(pixel_shuffle(x[0], 1), x[0])
     for shape, factor in (((2, 3, 9), 0), ((2, 3, 8), 3), ((3, 9), 3)):
-        with pytest.raises(ValueError, match=r"factor=.* does not fit; allowed"):
+        with pytest.raises(ValueError, match=r"factor=.*: does not fit; allowed"):
             pixel_shuffle(np.zeros(shape), factor)
     for shape, factor in (((3, 3, 1), 0), ((4, 3, 1), 3), ((3, 4, 1), 3), ((3, 3), 3)):
-        with pytest.raises(ValueError, match=r"factor=.* does not fit; allowed: divisors of both sides"):
+        with pytest.raises(
+            ValueError,
+            match=r"factor=.*: does not fit .*; allowed: divisors of both sides",
+        ):
             pixel_unshuffle(np.zeros(shape), factor)
 
 

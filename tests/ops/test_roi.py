@@ -169,8 +169,8 @@ def test_invalid_sampling_ratios_and_strides_are_refused():
     [
         ({"features": (1, 4, 4, 1)}, r"features=float32\[1, 4, 4, 1\]: wrong shape or dtype; allowed: \[H, W, C\]"),
         ({"boxes": (2, 5)}, r"boxes=float32\[2, 5\]: wrong shape or dtype; allowed: \[R, 4\]"),
-        ({"output_size": 0}, r"output_size=0: no number of bins; allowed: at least 1, or two such numbers"),
-        ({"output_size": (2, 3, 4)}, r"output_size=\(2, 3, 4\): no number of bins; allowed"),
+        ({"output_size": 0}, "output_size=0: not a size; allowed: an int of at least 1"),
+        ({"output_size": (2, 3, 4)}, r"output_size=\(2, 3, 4\): not a size; allowed"),
         ({"spatial_scale": 0.0}, r"spatial_scale=0: out of range; allowed: above 0"),
     ],
 )

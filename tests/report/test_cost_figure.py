@@ -32,11 +32,6 @@ def test_bars_and_lines_are_the_layers_numbers():
     assert figure.get_suptitle() == "net: 2 million parameters, 5.5 million multiply-adds"
 
 
-def test_a_network_without_layers_is_refused():
-    with pytest.raises(ValueError, match=r"layers=\[\]: none of them runs; allowed: at least one layer"):
-        cost_figure(LAYERS[-1:], "net")
-
-
 @pytest.mark.parametrize(
     ("count", "text"),
     [

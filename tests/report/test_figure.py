@@ -71,11 +71,6 @@ def test_grid_draws_lines_of_its_axis_in_every_plot(grid, visible):
         assert [axis.get_gridlines()[0].get_visible() for axis in (ax.xaxis, ax.yaxis)] == visible
 
 
-def test_an_unknown_grid_is_refused():
-    with pytest.raises(ValueError, match="grid='z': unknown; allowed: both, x, y"):
-        new_figure(grid="z")
-
-
 def test_seeds_are_dots_beside_a_bar_at_their_mean():
     _, axes = new_figure()
     seed_dots(axes, {"a": [0.1, 0.3], "b": [0.5]}, (BLUE, VERMILION), scale=100, label="arm", shift=0.2)

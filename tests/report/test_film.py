@@ -5,7 +5,6 @@ import io
 import re
 
 import numpy as np
-import pytest
 from PIL import Image, ImageSequence
 
 from dlcore.report.film import film, film_webp
@@ -41,12 +40,6 @@ def test_the_panel_holds_one_animation_enlarged_by_a_whole_factor():
     assert "a &lt;film&gt;" in panel.html
     shown = frames_of(base64.b64decode(re.search(r"data:image/webp;base64,([^\"]+)", panel.html)[1]))
     assert [int(frame[0, 0, 0]) for frame in shown] == [0, 128, 255]
-
-
-@pytest.mark.parametrize("frames", [[], [np.zeros((2, 2), np.uint8), np.zeros((2, 3), np.uint8)]])
-def test_frames_that_do_not_fit_are_named(frames):
-    with pytest.raises(ValueError, match="no frames of one shape"):
-        film_webp(frames)
 
 
 def test_a_film_of_few_frames_keeps_them_though_it_is_large():

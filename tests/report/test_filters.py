@@ -72,11 +72,6 @@ def test_any_kernel_is_drawn(shape):
     assert ("the first 256 of" in panel.subtitle) == (shape[-1] in (300, 64))
 
 
-def test_a_kernel_of_another_shape_is_named():
-    with pytest.raises(ValueError, match=r"kernel=\(3, 3, 1\): wrong shape"):
-        filters(np.zeros((3, 3, 1)))
-
-
 @pytest.mark.parametrize(
     ("inputs", "filters", "columns", "rows"),
     [

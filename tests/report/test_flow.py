@@ -49,20 +49,6 @@ def test_a_panel_has_the_key():
     assert len({*heights}) == 1, "the wheel is as large as a frame"
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: flow_colors(np.zeros((4, 4))), r"no flow field; allowed: \[..., H, W, 2\]"),
-        (lambda: flow_colors(np.full((4, 4, 2), np.nan)), "not finite"),
-        (lambda: flow_colors(np.zeros((4, 4, 2)), 0), "largest=0: out of range"),
-        (lambda: flow_panel([], [], "x"), "flows=0 fields: 0 frames"),
-    ],
-)
-def test_bad_flow(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_colors_are_those_of_the_library_s_hues():
     flow = np.random.default_rng(0).normal(size=(2, 3, 4, 2)).astype(np.float32)
     for largest, scale in ((None, np.hypot(*np.moveaxis(flow, -1, 0)).max()), (1.5, 1.5)):

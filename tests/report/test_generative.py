@@ -46,15 +46,6 @@ def test_the_path_has_a_row_a_sample():
     np.testing.assert_array_equal(picture_grid(by_sample, 3, gap=0)[..., 0], [[0, 128, 255], [0, 0, 0]])
 
 
-def test_wrong_shapes_are_named():
-    with pytest.raises(ValueError, match=r"images=\(0, 4, 4, 1\): wrong shape"):
-        picture_grid(np.zeros((0, 4, 4, 1)), 3)
-    with pytest.raises(ValueError, match="T, N, H, W, C"):
-        sample_path(np.zeros((3, 4, 4, 1)))
-    with pytest.raises(ValueError, match=r"points=\(5, 3\): wrong shape"):
-        scatter(np.zeros((5, 3)), np.ones((2, 2)))
-
-
 def test_the_nearest_image_is_found_in_any_part_of_the_set():
     """More images than are compared at once; uint8 and floats are compared on one scale."""
     among = np.random.default_rng(0).integers(0, 256, (5000, 2, 2, 1), np.uint8)

@@ -50,18 +50,6 @@ def test_normalized_images_are_stretched():
     np.testing.assert_array_equal(to_uint8(np.full((1, 2, 2), 7.0)), 128)
 
 
-@pytest.mark.parametrize(
-    ("images", "titles", "message"),
-    [
-        (np.zeros((2, 4, 4)), ["a"], "titles=1 titles: wrong length; allowed: 2"),
-        (np.zeros((2, 4, 4, 2)), None, r"images=\(2, 4, 4, 2\): wrong shape"),
-    ],
-)
-def test_bad_input_is_named(images, titles, message):
-    with pytest.raises(ValueError, match=message):
-        examples(images, titles)
-
-
 def test_a_strip_has_gray_gaps_and_a_wide_one_after_the_first_images():
     """Images of 3 by 2 pixels are enlarged 14 times, to 42 pixels; gaps are 4 pixels wide, after the first 12."""
     images = np.arange(1, 4, dtype=np.uint8)[:, None, None, None] * np.full((1, 3, 2, 3), 60, np.uint8)

@@ -218,16 +218,3 @@ def test_the_plane_says_a_part_of_the_variance_and_repeats_its_colors(monkeypatc
     assert colors[0] == colors[1] == colors[2]
     paths = [len(part.get_paths()[0].vertices) for part in (first, second, third)]
     assert paths[0] == paths[2] != paths[1], "ten colors and five markers"
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: report.task_sheet(np.zeros((2, 1, 2, 2, 1)), np.zeros(2, int), np.zeros(1, int)),
-        lambda: report.view_pairs(np.zeros((2, 2, 2, 1)), np.zeros((2, 2, 2, 1)), np.zeros((1, 2, 2, 1))),
-        lambda: report.attention_maps(np.zeros((2, 2, 2, 1)), np.zeros((1, 1, 2, 2))),
-    ],
-)
-def test_images_without_a_partner_are_refused(draw):
-    with pytest.raises(ValueError, match=r"^(predictions|second|weights)=.*: wrong shape"):
-        draw()

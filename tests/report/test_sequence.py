@@ -3,7 +3,6 @@
 import re
 
 import numpy as np
-import pytest
 
 from dlcore.report.sequence import alignments, filled_text, text_samples
 
@@ -41,16 +40,3 @@ def test_hidden_characters_by_hand():
         "text        a &lt;↵b",
     ]
     assert panel.subtitle == "Bold: correct; struck out: wrong. Of two."
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: text_samples(["a", "b"], ["c", "d"], [0.5]),
-        lambda: filled_text([("abc", "ab", [True] * 3)]),
-        lambda: alignments([np.ones((1, 1))] * 2, [["a"]] * 2, [["b"]]),
-    ],
-)
-def test_texts_without_a_partner_are_refused(draw):
-    with pytest.raises(ValueError, match=r"not as many of each|three of one length"):
-        draw()

@@ -20,12 +20,6 @@ def test_a_wav_file_holds_the_sound(tmp_path):
         np.testing.assert_array_equal(np.frombuffer(file.readframes(4), "<i2"), [0, 16384, -32767, 32767])
 
 
-def test_waveforms_with_two_axes_or_nan_are_refused():
-    for wrong in (np.zeros((2, 3)), np.array([0.0, np.nan])):
-        with pytest.raises(ValueError, match=r"waveform\.shape="):
-            wav_bytes(wrong, 4000)
-
-
 @pytest.mark.slow
 def test_panels_show_each_sound():
     waves = np.sin(np.outer([0.3, 0.5, 0.7, 0.9], np.arange(64)))

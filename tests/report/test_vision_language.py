@@ -2,7 +2,6 @@
 
 import chex
 import numpy as np
-import pytest
 
 from dlcore.report.vision_language import attention_overlay, attention_strips, sentences
 
@@ -56,10 +55,3 @@ def test_a_panel_has_its_title_and_line_and_clips_are_strips():
     assert (panel.title, panel.subtitle) == ("Seen", "of one")
     assert "<h3>&lt;t&gt;</h3>" in panel.html
     assert "<figcaption>&lt;a&gt;</figcaption>" in panel.html
-
-
-def test_pictures_and_sentences_without_a_partner_are_refused():
-    with pytest.raises(ValueError, match="texts=1, references=2: for 1 images"):
-        sentences(np.zeros((1, 8, 8, 3), np.uint8), ["a"], [["a"], ["b"]])
-    with pytest.raises(ValueError, match="pieces=2, titles=1: for 2 images"):
-        attention_strips(np.zeros((2, 8, 8, 3), np.uint8), [["a"]] * 2, np.ones((2, 1, 2, 2)), ["of one"])

@@ -227,12 +227,6 @@ def test_without_scores_only_the_last_stay(tmp_path):
     store.close()
 
 
-@pytest.mark.parametrize("options", [{"mode": "largest"}, {"keep_last": 0}])
-def test_options_out_of_range(tmp_path, options):
-    with pytest.raises(ValueError, match=next(iter(options))):
-        Checkpoints(tmp_path, **options)
-
-
 # Foreign checkpoints
 
 

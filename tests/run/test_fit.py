@@ -20,7 +20,6 @@ import optax
 import pytest
 
 from dlcore.data.pipeline import Pipeline, batch_at
-from dlcore.data.prefetch import Prefetch
 from dlcore.data.source import Source
 from dlcore.experiment.resolved_run import restore_state
 from dlcore.learner import Evaluator, Last, Learner, Max, State, Sum, mask_of
@@ -511,15 +510,13 @@ def test_rows_go_when_there_was_no_checkpoint(tmp_path):
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3, 4]
 
 
-def test_time_before_a_resume_counts(tmp_path, monkeypatch):
-    monkeypatch.setattr(Prefetch, "wait_seconds", property(lambda _: 1e-5, lambda *_: None), raising=False)
+def test_time_before_a_resume_counts(tmp_path):
     options = {"steps": 8, "log_every": 2, "folder": tmp_path, "saving": Saving(seconds=0, steps=4)}
     interrupted(6, **options)
     before = next(row["seconds"] for row in read_metrics(tmp_path) if row["step"] == 4)
     result = train(**options)
     assert result.seconds_before == pytest.approx(before, abs=2e-3)
     assert result.seconds > result.seconds_before
-    assert result.wait_fraction == pytest.approx(1e-5 / (result.seconds - result.seconds_before))
 
 
 @pytest.mark.slow
@@ -925,18 +922,3 @@ def test_the_state_that_comes_back_is_alive():
         for _, leaf in leaf_paths(result.state):
             assert not leaf.is_deleted()
         chex.assert_shape(result.state.params["w"], (3,))
-
-
-def test_a_report_is_made_of_what_was_trained(tmp_path, monkeypatch, capsys):
-    asked = []
-    monkeypatch.setattr(
-        "dlcore.run.report.report_fit", lambda *arguments, **words: asked.append((arguments, words)) or "page"
-    )
-    pipe = pipeline()
-    result = train(1, pipe=pipe, folder=tmp_path, report=True, seed=4, eval_batch_size=5, evaluators=())
-    ((arguments, words),) = asked
-    assert arguments[:3] == (tmp_path, PLAIN, result)
-    assert words.pop("train") is pipe
-    chex.assert_trees_all_equal(words.pop("batch"), batch_at(pipe, 0))
-    assert words == {"valid": None, "seed": 4, "evaluators": (), "batch_size": 5}
-    assert capsys.readouterr().out == "", "nothing is said without progress"

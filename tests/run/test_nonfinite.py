@@ -2,7 +2,6 @@
 
 import functools
 import json
-from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,7 @@ from dlcore.data.source import Source
 from dlcore.learner import Learner, State, Sum, mask_of
 from dlcore.optim import OPTIMIZERS, create_optimizer, cross_replica
 from dlcore.run import Placement, Saving, fit, make_mesh
-from dlcore.run.nonfinite import REMEDY, NonFiniteError, bad_leaves, diagnose, unbounded_leaves
+from dlcore.run.nonfinite import NonFiniteError, bad_leaves, unbounded_leaves
 
 BAD = 5
 """The step (counted from 0) at which things go wrong."""
@@ -218,121 +217,6 @@ def test_an_infinity_before_the_first_step_is_allowed_except_in_parameters_and_b
     inf, nan = jnp.array([0, jnp.inf], dtype), jnp.array([jnp.nan, jnp.inf], dtype)
     state = State(jnp.int32(0), jnp.int32(0), {"w": inf}, {"best": inf, "broken": nan, "fine": jnp.ones(2, dtype)})
     assert unbounded_leaves(state) == {"opt_state/best"}
-
-
-def replay(update, batch_at, *, first=2, last=4, unbounded=(), loss=None, spmd="jit", state=None):
-    """Diagnose the eager steps of `update(state, batch) -> (state, metrics, bad_step)`; return (step, lines)."""
-    state = state or State(jnp.int32(first), jnp.int32(0), {"w": jnp.ones(())}, {"best": jnp.ones(())})
-
-    def step_fn(carry, batch):
-        assert carry.sums == "empty", "metrics of a step are its own"
-        after, metrics, bad_step = update(carry.state, batch)
-        return SimpleNamespace(state=after, sums=metrics, bad_step=bad_step)
-
-    program = SimpleNamespace(
-        undonated=lambda: step_fn,
-        take_sums=lambda carry: (carry.sums, SimpleNamespace(**{**vars(carry), "sums": "empty"})),
-        split=lambda carry: carry,
-        join=lambda carry: carry,
-        put=lambda batch: batch,
-        put_global=lambda batch: batch,
-        learner=SimpleNamespace(loss=loss, update=lambda state, batch: update(state, batch)[:2]),
-        placement=SimpleNamespace(spmd=spmd),
-    )
-    carry = SimpleNamespace(state=state, sums={}, bad_step=-1)
-    step, text = diagnose(program, carry, batch_at, first, last, set(unbounded))
-    return step, text.split("\n  ")
-
-
-def adding(state, batch):
-    """Each step adds the batch to `w`; the metric is the new `w`."""
-    w = state.params["w"] + batch["x"]
-    return state.replace(step=state.step + 1, params={"w": w}), {"w": Sum(w)}, -1
-
-
-def numbers(read, **at):
-    """Batches of 1, of `at["stepN"]` at step N; `read` records the steps."""
-
-    def batch_at(step):
-        read.append(step)
-        return {"x": np.float32(at.get(f"step{step}", 1))}
-
-    return batch_at
-
-
-def test_a_replay_without_a_fault_reads_every_step_once_and_says_so():
-    read = []
-    step, lines = replay(adding, numbers(read))
-    assert (step, read) == (4, [2, 3, 4])
-    assert lines == ["steps 2 to 4 were finite when replayed: the cause is not in the state and the batches"]
-
-
-def test_a_replay_goes_on_from_each_step_and_stops_at_the_first_that_overflows():
-    """1 + 1e38 + 1e38 is a float32; with 3e38 it is more than the largest, 3.4e38."""
-    read = []
-    step, lines = replay(adding, numbers(read, step2=1e38, step3=1e38, step4=3e38, step5=1), last=6)
-    assert (step, read) == (4, [2, 3, 4])
-    assert lines[:2] == [
-        "step 4: state and batch before it were finite; metrics of the step: {'w': inf}",
-        "parameters that are not finite after it: w",
-    ]
-    assert "add" in lines[2]
-    assert lines[3:] == [REMEDY]
-
-
-def test_a_bad_batch_is_named_before_what_it_spoils_by_at_most_five_arrays():
-    def seven(step):
-        return {"x": np.float32(1), **{f"part{i}": np.float32(np.nan if step == 3 else 0) for i in range(7)}}
-
-    assert replay(adding, seven) == (
-        3,
-        ["step 3: the batch itself is not finite: part0, part1, part2, part3, part4 and 2 more"],
-    )
-    step, lines = replay(adding, lambda step: {"x": np.float32(1), **{f"p{i}": np.float32(np.inf) for i in range(5)}})
-    assert (step, lines) == (2, ["step 2: the batch itself is not finite: p0, p1, p2, p3, p4"])
-
-
-def test_the_replay_excuses_leaves_that_were_infinite_before_training_and_no_others():
-    def forget(state, batch):
-        after, metrics, bad_step = adding(state, batch)
-        return after.replace(opt_state={"best": jnp.array(jnp.inf)}), metrics, bad_step
-
-    assert replay(forget, numbers([]), unbounded=["opt_state/best"])[0] == 4
-    step, lines = replay(forget, numbers([]), unbounded=["opt_state/other"])
-    assert (step, lines[1]) == (2, "other state that is not finite after it: opt_state/best")
-
-
-def test_a_metric_that_is_not_finite_is_a_fault_while_the_state_is_fine():
-    """The operation is that of the NaN: the logarithm of -1, at step 3."""
-
-    def measure(state, batch):
-        after, _, _ = adding(state, batch)
-        value = jnp.log(batch["x"])
-        return after, {"log": Sum(value)}, jnp.where(jnp.isnan(value), state.step, -1)
-
-    step, lines = replay(measure, numbers([], step3=-1))
-    assert (step, lines[0]) == (3, "step 3: state and batch before it were finite; metrics of the step: {'log': nan}")
-    assert "nan" in lines[1]
-    assert __file__ in lines[1]
-    assert "jnp.log" in lines[1]
-    assert lines[2:] == [REMEDY]
-    assert replay(measure, numbers([], step3=-1), spmd="pmap") == (3, [lines[0], REMEDY])
-
-
-def test_the_gradient_is_that_of_the_state_before_the_faulty_step():
-    """d/dw sqrt(w) is infinite at 0: w is 1, then 0 after step 2, and 1 after step 3, which is the one to blame."""
-
-    def loss(params, state, batch):
-        return jnp.sqrt(params["w"]), {}
-
-    def spoil(state, batch):
-        after, metrics, _ = adding(state, batch)
-        return after, metrics, jnp.where(state.params["w"] == 0, state.step, -1)
-
-    found = replay(spoil, numbers([], step2=-1), loss=loss)
-    metrics = "step 3: state and batch before it were finite; metrics of the step: {'w': 1.0}"
-    assert found == (3, [metrics, "gradients of the loss that are not finite: w", REMEDY])
-    assert replay(spoil, numbers([], step2=-1), loss=loss, spmd="pmap") == (3, [metrics, REMEDY])
 
 
 # The rest of the state, and the validation

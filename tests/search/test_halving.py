@@ -1,8 +1,12 @@
 """Rungs and brackets by the papers' tables, and that the best survive."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from dlcore.experiment.setting import FlagError
+from dlcore.search import methods
 from dlcore.search.halving import Rung, hyperband_brackets, rungs, successive_halving
 
 
@@ -43,23 +47,6 @@ def test_the_best_go_on_from_where_they_were():
     assert np.isnan(found["scores"][5])
 
 
-def test_bad_numbers_are_named():
-    with pytest.raises(ValueError, match="eta=1: too small; allowed: at least 2"):
-        rungs(8, 1, 8, 1)
-    with pytest.raises(ValueError, match="last=3: too small; allowed: at least 5"):
-        rungs(8, 5, 3)
-    with pytest.raises(ValueError, match="first=0: out of range"):
-        hyperband_brackets(9, 3, 0)
-    with pytest.raises(ValueError, match="first=10: out of range; allowed: 1 to last=9"):
-        hyperband_brackets(9, 3, 10)
-    with pytest.raises(ValueError, match=r"plan=\[\]: no rungs"):
-        successive_halving([{}], [], lambda *_: np.ones(1))
-    with pytest.raises(ValueError, match=r"train_rung=\(3,\): wrong shape; allowed: \(2,\)"):
-        successive_halving([{}] * 2, [Rung(2, 1)], lambda *_: np.ones(3))
-    with pytest.raises(ValueError, match="trials=3 trials: too few; allowed: at least 8"):
-        successive_halving([{}] * 3, rungs(8, 1, 8, 2), lambda *_: np.ones(8))
-
-
 def test_trials_without_a_score_end_the_halving_and_not_the_search():
     found = successive_halving([{}] * 2, [Rung(2, 1), Rung(1, 2)], lambda *_: np.full(2, np.nan))
     assert found["best"] is None
@@ -71,3 +58,18 @@ def test_trials_without_a_score_end_the_halving_and_not_the_search():
     assert found["best"] is None
     np.testing.assert_array_equal(found["dropped"], [2, 1, 2])
     np.testing.assert_array_equal(found["steps"], [1, 2, 1])
+
+
+def test_the_cost_of_brackets_is_in_steps():
+    """9 * 3 + 3 * 6 + 1 * 18 = 63 of 9 * 27 = 243."""
+    text = "63 steps in all; 9 trials to the end would have taken 243."
+    assert methods._describe_cost([rungs(9, 3, 27, 3)]) == text
+
+
+def test_the_first_rung_may_be_set_to_the_length_of_a_run():
+    def first(value):
+        return methods._first_rung(SimpleNamespace(flags=SimpleNamespace(first=value)), 27, 0)
+
+    assert (first(None), first(9), first(27)) == (1, 9, 27)
+    with pytest.raises(FlagError, match="--first=28: longer than a run; allowed: 1 to 27"):
+        first(28)

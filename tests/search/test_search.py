@@ -14,12 +14,11 @@ from dlcore.data.source import Source, join
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError, Setting
-from dlcore.learner import Evaluator, State
+from dlcore.learner import Evaluator
 from dlcore.main import run
 from dlcore.run import evaluate, fit
 from dlcore.run.checkpoint import Checkpoints
 from dlcore.run.fit import Saving
-from dlcore.run.result import Result
 from dlcore.run.step import Placement, Program
 from dlcore.search.__main__ import main, split_arguments
 from dlcore.search.metric import monitor_mode_of
@@ -336,23 +335,6 @@ def test_survivors_of_halving_come_first():
     trials = [trial(0.9, 1), trial(0.5, 0), trial(float("nan"), 0), trial(0.7, 2), trial(0.6, 0)]
     assert ranked(trials, "max") == [4, 1, 0, 3, 2]
     assert ranked(trials, "min") == [1, 4, 0, 3, 2]
-
-
-@pytest.mark.covers("TR-17")
-def test_retraining_takes_training_and_validation_data_for_as_many_steps_as_the_best(tmp_path, monkeypatch):
-    fitted = []
-
-    def train(trial_folder, learner, pipeline, arguments):
-        run, folder = trial_folder.run, trial_folder.path
-        fitted.append((run.flags.learning_rate, len(pipeline.source), arguments["steps"], arguments["valid"], folder))
-        return Result(State(None, None, None, None), 15, [])
-
-    monkeypatch.setattr("dlcore.search.trials._fit", train)
-    monkeypatch.setattr("dlcore.search.trials.evaluate", lambda learner, state, source, **_: {"examples": len(source)})
-    best = Trial({"learning_rate": 0.05}, 1.0, 15, ([10, 15], [0.5, 1.0]))
-    assert retrain(PAGE, FLAGS, best, tmp_path) == {"examples": 500}, "measured once, on the test split"
-    # Of 1,797 digits 500 are the test split.
-    assert fitted == [(0.05, 1297, 15, None, tmp_path / "retrained")]
 
 
 @pytest.mark.weekly

@@ -201,26 +201,3 @@ def test_a_best_value_at_an_end_is_reported():
         "width: the best, 64, is at the upper end of [8, 64]: widen it",
     ]
     assert s.edges({"n": s.Integers(3, 3)}, {"n": 3}) == []
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: s.grid({"rate": RATE}, 0), "points=0: too small; allowed: at least 1"),
-        (lambda: s.random({"rate": RATE}, 0, 0), "trials=0: too small; allowed: at least 1"),
-        (lambda: s.sobol({"rate": RATE}, 0, 0), "trials=0: too small; allowed: at least 1"),
-        (lambda: s.latin_hypercube({"rate": RATE}, -1, 0), "trials=-1: too small; allowed: at least 1"),
-        (lambda: s.random({}, 3, 0), "space: empty"),
-        (lambda: s.sobol({"rate": s.LogUniform(0, 1)}, 3, 0), "not positive"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1, 2]), r"scores=\(2,\): wrong shape; allowed: \[1\]"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [1], keep=0), r"keep=0: out of range; allowed: \(0, 1\]"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 0.1}], [math.nan]), "none of 1 is finite"),
-        (lambda: s.narrow({"rate": RATE}, [{"rate": 2.0}], [1]), r"rate=2.0: outside the space; allowed: \[1e-05, 1\]"),
-        (lambda: s.narrow({"net": s.Choice(("a", "b"))}, [{"other": 1}], [1]), "lacks net"),
-        (lambda: s.edges({"rate": RATE}, {"other": 1}), "lacks rate"),
-        (lambda: s.edges({"rate": RATE}, {"rate": -1.0}), "rate=-1.0: outside the space"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -133,15 +133,6 @@ def test_selected_trials_keep_their_states_and_values():
     assert numbers["loss/1"] == pytest.approx(whole["loss/0"], rel=1e-6)
 
 
-def test_values_of_different_lengths_are_refused():
-    with pytest.raises(ValueError, match="unequal; allowed: equally many"):
-        together(build(), {"learning_rate": [0.1, 0.2], "l2": [0.0]})
-    with pytest.raises(ValueError, match="at least one"):
-        together(build(), {})
-    with pytest.raises(ValueError, match="at least one"):
-        together(build(), {"learning_rate": []})
-
-
 def test_scores_of_a_row_are_blank_where_a_trial_has_diverged():
     """None stands for a number that is not finite: of the metric itself, or of the trial's state."""
     row = {"loss/0": 0.5, "loss/1": None, "loss/2": 0.25, "loss/3": 0.125}
@@ -229,11 +220,6 @@ def test_the_classes_of_labels_are_those_of_one_trial():
     values = {"rate": [0.5, 1.0]}
     assert together(shifts, values).classes(state_of([5.0, 6.0]), BATCH) == {"label": ((), 0.5)}
     assert together(lambda row: shifts(row)._replace(classes=None), values).classes(state_of([5.0, 6.0]), BATCH) == {}
-
-
-def test_an_unknown_mapping_is_refused():
-    with pytest.raises(ValueError, match="mapping='loop'"):
-        together(shifts, {"rate": [1.0]}, "loop")
 
 
 def test_selected_trials_keep_their_order_and_all_that_is_theirs():

@@ -73,9 +73,3 @@ def test_the_verdict(faster, steadier, holds):
 def test_steps_must_be_measured_at_the_end():
     with pytest.raises(ValueError, match="steps=7: not divisible; allowed: multiples of every=5"):
         study.study(steps=7)
-
-
-@pytest.mark.weekly
-def test_a_tiny_study_trains_every_activation():
-    result = study.study(num_seeds=1, steps=4, every=2, target=0.01)
-    assert [result.numbers[f"steps, {name}"] for name in study.COLORS] == [[4]] * 4

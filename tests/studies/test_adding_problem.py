@@ -55,25 +55,3 @@ def test_the_verdict_turns():
 def test_steps_that_do_not_divide_are_named():
     with pytest.raises(ValueError, match="every=3: does not divide 4 steps"):
         study.study(**study.experiment.smoke | {"every": 3})
-
-
-@pytest.mark.covers("SQ-11")
-def test_each_arm_trains_its_cell_at_its_rate_and_the_lstm_may_stop(monkeypatch):
-    calls = []
-
-    def errors(cell, length, seed, *, learning_rate, until, **options):
-        assert options == {"width": 7, "steps": 12, "batch_size": 5, "every": 3}
-        calls.append((cell, length, seed, learning_rate, until))
-        return cell
-
-    monkeypatch.setattr(study, "errors", errors)
-    monkeypatch.setattr(study, "report", lambda curves, others, *_: (curves, others))
-    curves, others = study.study(num_seeds=2, length=9, other_lengths=(4,), width=7, steps=12, batch_size=5, every=3)
-    assert (curves, others) == ({"lstm": ["lstm"] * 2, "rnn": ["rnn"] * 2}, {4: "lstm"})
-    assert calls == [
-        ("lstm", 9, 0, 1e-2, 0.005),
-        ("lstm", 9, 1, 1e-2, 0.005),
-        ("rnn", 9, 0, 3e-4, 0),
-        ("rnn", 9, 1, 3e-4, 0),
-        ("lstm", 4, 0, 1e-2, 0.01),
-    ]

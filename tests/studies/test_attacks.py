@@ -1,10 +1,9 @@
-"""The arms of the study of attacks, by what each alone does, and the verdict."""
+"""The network, a whole measurement of it, and the verdict."""
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.adversarial.queries import QueryResult
 from experiments.studies import attacks as study
 
 GOOD = {
@@ -69,83 +68,3 @@ def test_the_verdict_turns(change):
     assert good.headline.values == [0.01, 0.01]
     assert not study.report([GOOD, GOOD | change], SHOWN, 0.3).holds
     assert "ARE masked" in study.report([GOOD | {"only NES succeeds": 0.2}], SHOWN, 0.3).verdict
-
-
-def read_off(image):
-    """A network whose class is ten times the first pixel, to the nearest whole number: scores 20 k p - k^2."""
-    k = jnp.arange(10)
-    return 20 * k * image[0, 0, 0] - k**2
-
-
-@pytest.mark.slow
-def test_each_arm_is_its_attack_on_its_network(monkeypatch):
-    """Fake attacks that leave the digits below a bound right, another bound for each arm."""
-
-    def write(image, label, right):
-        return image.at[0, 0, 0].set(jnp.where(right, label, (label + 2) % 10) / 10)
-
-    def score_fn(seed):
-        def score(image):
-            return read_off(image)
-
-        score.seed = seed
-        return score
-
-    def pgd(score, key, x, y, epsilon, step_size=0.01, target=None):
-        if target is not None:
-            assert score.seed == 6
-            return write(x, target, y < 6)
-        return write(x, y, y < {(6, 0.01): 6, (6, 0.05): 4, (7, 0.01): 2}[score.seed, step_size])
-
-    def queried(bound):
-        def attack(score, key, x, y, epsilon, max_queries=7):
-            assert (score.seed, max_queries) in ((6, 55), (6, 7))
-            return QueryResult(write(x, y, y < bound), jnp.int32(max_queries), y >= bound)
-
-        return attack
-
-    monkeypatch.setattr(study, "trained", lambda seed, steps: seed)
-    monkeypatch.setattr(study, "score_fn", score_fn)
-    monkeypatch.setattr(study, "fgsm", lambda score, key, x, y, epsilon: write(x, y, (y < 8) & (score.seed == 6)))
-    monkeypatch.setattr(study, "pgd", pgd)
-    monkeypatch.setattr(study, "nes", queried(7))
-    monkeypatch.setattr(study, "random_signs", queried(9))
-    monkeypatch.setattr(study, "fool_from_noise", lambda score, key, shape, t: write(jnp.zeros(shape), t, True))
-    digits = jnp.zeros((10, 8, 8, 1)).at[:, 0, 0, 0].set(jnp.arange(10) / 10)
-    monkeypatch.setattr(study, "images", lambda split: (digits, jnp.arange(10)))
-    numbers, pictures = study.attack_network(3, 1.0, 1, 10, 55)
-    shares = {name.partition(", ")[2]: value for name, value in numbers.items() if name.startswith("accuracy")}
-    want = {"none": 10, "FGSM": 8, "PGD": 6, "PGD, largest ball": 4, "transfer": 2, "NES": 7, "random signs": 9}
-    assert shares == pytest.approx({name: n / 10 for name, n in want.items()} | {"worst attack": 0.2})
-    assert numbers["targeted success"] == pytest.approx(0.6)
-    assert numbers["success of NES"] == pytest.approx(0.3)
-    assert numbers["median queries of NES"] == 55
-    assert numbers["only NES succeeds"] == 0
-    corners = {name: images[:, 0, 0, 0] for name, images in pictures.items()}
-    clean, changed = np.arange(8) / 10, np.array([0, 1, 2, 3, 4, 5, 8, 9]) / 10  # from 6 on two classes further
-    np.testing.assert_allclose(corners["digits"], clean)
-    np.testing.assert_allclose(corners["PGD"], changed)
-    np.testing.assert_allclose(corners["change, gray is 0"], 0.5 + (changed - clean) / 2)
-    np.testing.assert_allclose(corners["from noise"], clean)
-
-
-@pytest.mark.parametrize(("size", "name"), [(0.05, None), (0.15, "FGSM"), (0.9, "FGSM")])
-def test_an_image_outside_of_its_ball_is_an_error(monkeypatch, size, name):
-    """Each attack adds `size` within 0.1; the largest ball alone allows 0.9."""
-    monkeypatch.setattr(study, "trained", lambda seed, steps: seed)
-    monkeypatch.setattr(study, "score_fn", lambda seed: read_off)
-    monkeypatch.setattr(study, "images", lambda split: (jnp.zeros((10, 8, 8, 1)), jnp.arange(10)))
-    monkeypatch.setattr(study, "fgsm", lambda score, key, x, y, epsilon: x + size)
-    monkeypatch.setattr(
-        study, "pgd", lambda score, key, x, y, epsilon, step_size=0.01, target=None: x + (0.9 if epsilon == 1 else 0.1)
-    )
-    for attack in ("nes", "random_signs"):
-        monkeypatch.setattr(
-            study, attack, lambda score, key, x, y, epsilon, **kwargs: QueryResult(x, jnp.int32(1), jnp.array(True))
-        )
-    monkeypatch.setattr(study, "fool_from_noise", lambda score, key, shape, t: jnp.zeros(shape))
-    if name is None:
-        study.attack_network(0, 0.1, 1, 10, 1)
-    else:
-        with pytest.raises(AssertionError, match=f"{name}: left its ball"):
-            study.attack_network(0, 0.1, 1, 10, 1)

@@ -31,18 +31,3 @@ def test_batches_of_two_break_batch_norm_and_not_group_norm():
     batch, group = (result.numbers[f"test accuracy, {norm} norm"] for norm in ("batch", "group"))
     assert batch[0] < batch[1] - 0.02
     assert group[0] > batch[0]
-
-
-@pytest.mark.covers("NO-13")
-def test_each_curve_is_of_the_norm_of_its_name(monkeypatch):
-    def train_all(net, variables, ladder, train, test, steps, size):
-        assert variables == net.norm
-        assert (len(train[0]), steps) == (1297, {4: 1946, 8: 973}[size])  # 6 epochs: round(6 * 1297 / size)
-        accuracy = {"batch": 0.5, "group": 0.25}[net.norm] + size / 1000
-        return {"loss": np.zeros((1, 2, len(ladder))), "accuracy": np.full((1, 2, len(ladder)), accuracy)}
-
-    monkeypatch.setattr(study, "starts", lambda net, *_: net.norm)
-    monkeypatch.setattr(study, "train_all", train_all)
-    monkeypatch.setattr(study, "report", lambda sizes, accuracy: {k: v.tolist() for k, v in accuracy.items()})
-    found = study.study(num_seeds=2, batch_sizes=(4, 8))
-    assert found == {"batch": [[0.504, 0.508]] * 2, "group": [[0.254, 0.258]] * 2}

@@ -8,7 +8,6 @@ import pytest
 from flax import linen as nn
 
 from experiments.studies import batch_scaling as study
-from experiments.studies.small_runs import SmallNet
 
 
 class Bias(nn.Module):
@@ -73,45 +72,3 @@ def test_the_verdict_turns():
     assert "from batch 32 at rate 0.02 to 64 at 0.04" in good.verdict
     assert not study.report(*measured(same=0.05)).holds
     assert not study.report(*measured(ramp=0.5)).holds
-
-
-@pytest.mark.weekly
-def test_the_smoke_version(monkeypatch):
-    """With a smaller network than the study's, which compiles faster."""
-    monkeypatch.setattr(study, "SmallNet", lambda hidden: SmallNet((64,)))
-    result = study.study(**study.experiment.smoke)
-    assert result.numbers["rates, ramp"] == pytest.approx([0.02, 0.04])
-    assert result.numbers["batch sizes, ramp"] == [32, 64]
-    assert result.numbers["training loss, small batch"][0] < 2
-
-
-@pytest.mark.covers("SC-13", "SC-14")
-def test_each_way_is_measured_under_its_name(monkeypatch):
-    """A run whose logit of class 3 is its number of steps, 16, 4, 4 and 12, and of class 4 100 times its last rate."""
-
-    def run(plan, net, images, labels, key):
-        rates = jnp.concatenate([jax.vmap(schedule)(jnp.arange(steps)) for steps, _, schedule in plan])
-        sizes = jnp.concatenate([jnp.full(steps, size) for steps, size, _ in plan])
-        bias = jnp.zeros(10).at[3].set(len(rates) / 10).at[4].set(10 * rates[-1])
-        return {"params": {"bias": bias}}, rates, sizes
-
-    class Bias10(nn.Module):
-        @nn.compact
-        def __call__(self, x, train):
-            return jnp.broadcast_to(self.param("bias", nn.initializers.zeros, (10,)), (x.shape[0], 10))
-
-    data = study.shuffled_digits()
-    few = data._replace(images=data.images[:50], labels=np.full(50, 3), test_images=data.test_images[:50])
-    few = few._replace(test_labels=np.full(50, 3))
-    monkeypatch.setattr(study, "shuffled_digits", lambda: few)
-    monkeypatch.setattr(study, "SmallNet", lambda hidden: Bias10())
-    monkeypatch.setattr(study, "run", run)
-    monkeypatch.setattr(study, "draw", lambda *args: None)
-    numbers = study.study(num_seeds=1, num_examples=128, batch_size=8, factor=4, learning_rate=0.02).numbers
-    # Rates 0.02, and 4 times that; the ramp 8, 16, 32 has 42 examples in each phase: 5, 2 and 1 steps, to rate 0.08.
-    assert [numbers[f"steps, {name}"] for name in study.NAMES] == [16, 4, 4, 8]
-    for name, steps, rate in zip(study.NAMES, (16, 4, 4, 8), (0.02, 0.02, 0.08, 0.08), strict=True):
-        loss = np.log(np.exp(steps / 10) + np.exp(10 * rate) + 8) - steps / 10
-        assert numbers[f"training loss, {name}"] == pytest.approx([loss], rel=1e-5), name
-    assert numbers["rates, small batch"] == [0.02]
-    assert numbers["batch sizes, ramp"] == [8, 16, 32]

@@ -1,4 +1,4 @@
-"""What each loss says of two boxes, by hand."""
+"""What each loss says of two boxes, by hand, and the verdict."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -34,22 +34,3 @@ def test_the_verdict_turns():
     assert not study.judge(last, 0.1)
     assert not study.judge({**last, "IoU": 2.0, "GIoU": 3.0}, 0.0)
     assert not study.judge({**last, "DIoU": 0.9, "CIoU": 1.0}, 0.0)
-
-
-def test_moves_under_the_iou_loss_count_boxes_without_overlap_alone(monkeypatch):
-    """The first box meets its target and moves by 5, the second has none in common and moves by 0.25 a descent."""
-    start, target = np.array([[10.0, 10, 2, 2], [30, 10, 2, 2]]), np.array([[10.0, 10, 2, 2]] * 2)
-    moves = {"IoU": [[5.0], [0.25]]}
-
-    def descend(name, boxes, targets, steps, rate):
-        return np.full(steps, study.LOSSES[name] is study.iou_loss), boxes + np.array(moves.get(name, [[7.0], [7.0]]))
-
-    monkeypatch.setattr(study, "cases", lambda num_places, seed: (start, target))
-    monkeypatch.setattr(study, "descend", descend)
-    monkeypatch.setattr(study, "draw", lambda curves: None)
-    numbers = study.study(steps=10).numbers
-    assert numbers["share without overlap"] == 0.5
-    assert numbers["their largest move under IoU"] == 0.5
-    assert {name: numbers[f"{name}: last distance"] for name in study.LOSSES} == dict.fromkeys(study.LOSSES, 0.0) | {
-        "IoU": 1.0
-    }

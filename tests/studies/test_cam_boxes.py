@@ -62,24 +62,3 @@ def test_the_verdict_asks_for_more_than_half_and_for_more_than_random_weights():
     assert not study.report(rows(0.5), rows(0.3), 0.4, TEST).holds
     assert not study.report(rows(0.6), rows(0.7), 0.4, TEST).holds
     assert not study.report(rows(0.6), rows(0.3), 0.65, TEST).holds
-
-
-@pytest.mark.slow
-@pytest.mark.covers("VI-10")
-def test_the_trained_network_and_the_random_one_keep_their_names(monkeypatch):
-    trained = {"params": "trained"}
-    monkeypatch.setattr(study, "MeanPooled", lambda width: Planted())
-    monkeypatch.setattr(study, "fit", lambda *args, **kwargs: trained)
-    monkeypatch.setattr(
-        study,
-        "localize",
-        lambda net, variables, images, labels, boxes: study.Localization(
-            dict.fromkeys(study.SHARES, 0.9 if variables is trained else 0.1), 1.0, boxes, images[..., 0]
-        ),
-    )
-    result = study.study(num_train=8, num_test=4, image_size=16, width=4, steps=1, num_seeds=2)
-    assert result.headline.values == [0.9, 0.9]
-    assert result.numbers["CorLoc, random weights"] == [0.1, 0.1]
-    assert result.headline.baseline[0] == result.numbers["CorLoc, box in the middle"]
-    with pytest.raises(ValueError, match="width=6: not a multiple of 4; allowed: 4"):
-        study.study(width=6)

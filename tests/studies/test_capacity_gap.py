@@ -1,8 +1,5 @@
 """The verdict on accuracies written for it, and noise that only a wide net memorizes."""
 
-from types import SimpleNamespace
-
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -42,28 +39,3 @@ def test_a_wide_net_memorizes_noise_and_a_narrow_one_cannot():
     assert gap[128].min() > 0.25
     assert "noisy, width 128, triage" in result.numbers
     assert len(result.figures["capacity_gap"].axes) == 2
-
-
-@pytest.mark.covers("TR-12")
-def test_clean_labels_have_no_noise_and_noisy_ones_the_share_that_is_asked_for(monkeypatch):
-    """Every width is measured with both kinds of labels, of which the noisy ones are .3 at random."""
-    asked = []
-
-    def curves(width, label_noise, *_):
-        asked.append((width, label_noise))
-        return runs(0.5 + width / 1000, 0.5 - label_noise)
-
-    monkeypatch.setattr(study, "curves", curves)
-    numbers = study.study(widths=(2, 4, 8), label_noise=0.3).numbers
-    assert sorted(asked) == [(w, noise) for w in (2, 4, 8) for noise in (0.0, 0.3)]
-    assert numbers["clean, width 4, validation"] == [0.5, 0.5]
-    assert numbers["noisy, width 4, validation"] == pytest.approx([0.2, 0.2])
-
-
-@pytest.mark.covers("TR-12")
-def test_the_first_accuracy_is_of_training_examples_and_the_second_of_the_others(monkeypatch):
-    """An accuracy says how many scores it is of, and how many labels: of 20 examples, and of the last 297."""
-    monkeypatch.setattr(study, "log_loss_and_accuracy", lambda scores, labels: (0, 1000 * len(scores) + len(labels)))
-    monkeypatch.setattr(study, "train", lambda *_, snapshots, **__: (jnp.zeros(snapshots), None))
-    monkeypatch.setattr(study, "SmallNet", lambda hidden: SimpleNamespace(apply=lambda v, x, train: x[:, 0, 0]))
-    np.testing.assert_array_equal(study.curves(8, 0.0, 1, 2, 20, 3), [[[20_020, 297_297]] * 3])

@@ -1,7 +1,5 @@
 """The six challenges: perturbations by hand, the strength that halves, the verdict, and a smoke run."""
 
-from types import SimpleNamespace
-
 import jax
 import numpy as np
 import pytest
@@ -77,28 +75,3 @@ def test_smoke():
     assert set(result.figures) == {"accuracy", "challenges"}
     assert result.numbers["HOG, viewpoint"][0] > 0.85
     assert 0.1 < result.numbers["rule, viewpoint"][0] < 0.7
-
-
-@pytest.mark.covers("CL-16")
-def test_each_classifier_is_asked_under_its_name_and_each_challenge_has_its_images(monkeypatch):
-    """Classifiers answer 0, 1 and 2, whatever they see. Half of the digits are 0, of the least typical all are 2."""
-    few = np.zeros((4, 8, 8, 1), np.float32)
-    digits = Digits(few, np.zeros(4, int), few, np.array([0, 0, 1, 2]))
-    monkeypatch.setattr(challenges, "shuffled_digits", lambda seed: digits)
-    for k, name in enumerate(("fit_rule", "fit_hog", "fit_network")):
-        monkeypatch.setattr(challenges, name, lambda *_, k=k: lambda images: np.full(len(images), k))
-    monkeypatch.setattr(challenges, "least_typical", lambda data, strength: [3])
-    monkeypatch.setattr(challenges, "perturb", lambda challenge, images, strength, key: images)
-    monkeypatch.setattr(challenges, "half_strength", lambda strengths, accuracy: None)
-    blank = SimpleNamespace(**dict.fromkeys(DRAWING, lambda *_, **__: None))
-    monkeypatch.setattr(
-        challenges, "new_figure", lambda size, rows, columns, **_: (None, np.full((rows, columns), blank))
-    )
-    numbers = challenges.study(steps=1).numbers
-    shares = {"rule": 0.5, "HOG": 0.25, "network": 0.25}
-    for method, share in shares.items():
-        assert numbers[f"{method}, viewpoint"] == [share] * len(challenges.STRENGTHS)
-        assert numbers[f"{method}, intra-class"] == [float(method == "network")] * len(challenges.STRENGTHS)
-
-
-DRAWING = ("axhline", "imshow", "legend", "plot", "set", "set_title", "set_xlabel", "set_ylabel", "set_ylim")

@@ -1,7 +1,5 @@
 """The verdict on numbers written for it, nets of equal size, data in its parts, and a short run."""
 
-from types import SimpleNamespace
-
 import jax
 import numpy as np
 import pytest
@@ -61,48 +59,6 @@ def test_a_short_run_learns():
     held, test = np.asarray(study.run(model, data, key, 400, 5e-3, steps=80, batch_size=32, held_out=100))
     assert np.isfinite([held, test]).all()
     assert min(held[1], test[1]) > 0.25  # chance is .1
-
-
-@pytest.mark.slow
-@pytest.mark.covers("AT-34")
-def test_the_rate_is_that_of_least_held_out_loss_and_accuracy_is_of_test_digits(monkeypatch):
-    def run(model, data, key, count, learning_rate, **settings):
-        held_out_loss = abs(learning_rate - (0.003 if type(model).__name__ == "ViT" else 0.01))
-        return np.array([[held_out_loss, 0.0], [0.0, min(count / 1000, 0.9) - learning_rate]])
-
-    monkeypatch.setattr(study, "run", run)
-    result = study.study(num_seeds=2, train_sizes=(100, 500))
-    assert (result.numbers["ViT: learning rate"], result.numbers["ResNet-8: learning rate"]) == (0.003, 0.01)
-    assert result.numbers["ViT: accuracy from 500"] == pytest.approx([0.497, 0.497])
-    assert result.numbers["ResNet-8: accuracy from 100"] == pytest.approx([0.09, 0.09])
-    assert not result.holds
-    assert set(result.figures) == {"cnn_vs_vit"}
-    with pytest.raises(ValueError, match=r"train_sizes=\(400, 50\): not rising"):
-        study.study(train_sizes=(400, 50))
-
-
-@pytest.mark.covers("AT-34")
-def test_the_nets_are_a_resnet_and_a_vit_of_the_given_sizes(monkeypatch):
-    """Nets that are their fields, of which a ResNet of width 4 has 600 parameters, and a ViT 30 a channel."""
-    fields = lambda name, **options: {"name": name, **options}  # noqa: E731
-    monkeypatch.setattr(study, "create_model", fields)
-    monkeypatch.setattr(
-        study, "parameters", lambda net, image: 600 if net["name"] == "resnet8_cifar" else 30 * net["width"] + 40
-    )
-    nets = study.equal_models(np.zeros((8, 6, 1)), 10, 4, 2, 3)
-    assert nets["cnn"] == {"name": "resnet8_cifar", "num_classes": 10, "width": 4}
-    # 30 * 18 + 40 = 580 and 30 * 20 + 40 = 640: 18 is nearer
-    vit = {"image_size": 8, "patch_size": 2, "depth": 3, "num_heads": 2, "width": 18, "mlp_features": 72}
-    assert nets["vit"] == {"name": "vit_tiny_cifar", "num_classes": 10, **vit}
-
-
-@pytest.mark.parametrize(("dtype", "largest"), [(np.uint8, 255), (np.float32, 1.0)])
-def test_bytes_become_shares_of_255_and_floats_stay(monkeypatch, dtype, largest):
-    part = SimpleNamespace(arrays={"image": np.full((4, 2, 2, 1), largest, dtype), "label": np.zeros(4, int)})
-    splits = SimpleNamespace(train=part, valid=part, test=part, class_names=["zero"])
-    monkeypatch.setattr(study.image_classification, "load", lambda *_: splits)
-    data, _ = study.data_of("digits", None, 5, 3)
-    assert (data.images.min(), data.images.max(), data.test_images.min()) == (1, 1, 1)
 
 
 def test_names_and_sizes_that_do_not_rise():

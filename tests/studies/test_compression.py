@@ -1,13 +1,10 @@
 """The verdict on written points, the envelope, and small parts of the study."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from dlcore.data.photographs import photo_crops
 from experiments.studies import compression as study
-from tests.first_call import first_call
 
 
 def test_the_envelope_drops_what_costs_more_and_shows_less():
@@ -49,27 +46,3 @@ def test_a_vq_vae_is_measured():
     bits, quality = study.vq_point(images, images[:8], seed=0, steps=3, num_codes=8, width=8)
     assert 0 < bits <= 16 * np.log2(9 * 300)
     assert 0 < quality < 40
-
-
-@pytest.mark.covers("DD-33")
-def test_each_code_is_measured_under_its_name(monkeypatch):
-    """A PCA of k components costs k bits, and its error is .1: 20 dB. JPEG costs its quality, and has no error."""
-    images = np.random.default_rng(0).integers(0, 200, (4, 4, 4, 3), np.uint8)  # not clipped
-    monkeypatch.setattr(study, "pca_code", lambda pca, y, x, k, step: (y + 0.1, np.full(len(y), k)))
-    monkeypatch.setattr(study, "jpeg_code", lambda image, quality: (image, quality))
-    points, _ = study.rates(images, images[:2], (1, 2))
-    assert {bits for bits, _ in points["PCA"]} == {1, 2}
-    np.testing.assert_allclose([psnr for _, psnr in points["PCA"]], 20, rtol=1e-4)
-    assert [bits for bits, _ in points["JPEG"]] == list(study.QUALITIES)
-    np.testing.assert_allclose([psnr for _, psnr in points["JPEG"]], 100)  # of 1e-10
-
-
-def test_codes_are_fitted_to_training_crops_and_measured_on_test_crops(monkeypatch):
-    crops = {}
-    monkeypatch.setattr(
-        study, "photo_crops", lambda split, count, *_: SimpleNamespace(arrays={"image": f"{count} {split}"})
-    )
-    monkeypatch.setattr(study, "rates", lambda images, test, components: (crops.update(pca=(images, test)) or {}, 0.0))
-    monkeypatch.setattr(study, "vq_point", lambda images, test, **_: crops.update(vq=(images, test)))
-    first_call(study, "summaries", study.study, num_examples=20, num_test=3)
-    assert crops == dict.fromkeys(("pca", "vq"), ("20 train", "3 test"))

@@ -1,4 +1,4 @@
-"""What each form of dropout drops, the choice of its rate, and the verdict."""
+"""What each form of dropout drops, and the verdict."""
 
 import jax
 import jax.numpy as jnp
@@ -80,17 +80,3 @@ def test_each_arm_drops_maps_values_or_nothing():
     values, units = dropped(study.UNITS)
     assert not values.any()
     assert 0.3 < units.mean() < 0.7
-
-
-@pytest.mark.weekly
-def test_every_arm_trains():
-    result = study.study(num_seeds=1, steps=2, num_examples=16)
-    assert len([name for name in result.numbers if name.startswith("test accuracy, ")]) == len(study.ARMS)
-
-
-def test_only_arms_that_drop_are_tried_at_all_rates(monkeypatch):
-    monkeypatch.setattr(study, "accuracies", lambda arm, rates, *_: rates)
-    monkeypatch.setattr(study, "report", dict)
-    rates = study.study()
-    assert {arm for arm in rates if rates[arm] == (0.0,)} == {study.PLAIN, study.NORM}
-    assert {arm for arm in rates if rates[arm] == study.RATES} == {study.VALUES, study.MAPS, study.UNITS}

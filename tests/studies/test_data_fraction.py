@@ -1,13 +1,10 @@
 """The line through errors by hand, the verdict, and that more examples help."""
 
 import chex
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.studies import data_fraction as study
-from experiments.studies.small_runs import Digits
 
 SIZES = (10, 100, 1000)
 
@@ -48,29 +45,3 @@ def test_more_examples_are_better_on_both():
         chex.assert_shape(few, (2,))
         assert (many < few).all()
     assert len(result.figures["data_fraction"].axes) == 2
-
-
-class Memory:
-    """A network that answers 0 for images that it was trained on, and 1 for others."""
-
-    def __init__(self, hidden):
-        pass
-
-    def apply(self, variables, x, train):
-        known = (x[:, 0, 0, 0, None] == variables["ids"]) & (jnp.arange(len(variables["ids"])) < variables["count"])
-        return jax.nn.one_hot(jnp.where(known.any(1), 0, 1), 10)
-
-
-@pytest.mark.slow
-def test_errors_are_of_training_of_the_same_writers_and_of_others(monkeypatch):
-    """All labels are 0 in training, which it knows, and on the same writers, which it does not, but 1 on others."""
-
-    def train(key, net, optimizer, x, y, steps, *, count, batch_size):
-        return {"ids": x[None, :, 0, 0, 0], "count": jnp.asarray(count)[None]}, None
-
-    images = np.arange(1005.0, dtype=np.float32)[:, None, None, None]
-    data = Digits(images, np.zeros(1005, int), -np.ones((4, 1, 1, 1), np.float32), np.ones(4, int))
-    monkeypatch.setattr(study, "shuffled_digits", lambda: data)
-    monkeypatch.setattr(study, "SmallNet", Memory)
-    monkeypatch.setattr(study, "train", train)
-    np.testing.assert_allclose(study.errors((25, 100), 1, 10, 8), [[[0, 1, 0], [0, 1, 0]]], atol=1e-6)

@@ -81,13 +81,6 @@ def test_budgets_must_be_a_range(budgets):
         study.study(budgets=budgets)
 
 
-@pytest.mark.weekly
-def test_a_tiny_study_trains_every_shape():
-    result = study.study(num_seeds=1, steps=2, budgets=(100, 200))
-    assert len(result.numbers) == 6
-    assert all(np.isfinite(values).all() for values in result.numbers.values())
-
-
 def test_layers_with_shortcuts_start_at_zero():
     init = jax.jit(study.Net(study.RESIDUAL, 3).init)(jax.random.key(0), jnp.ones((1, 8)))["params"]
     assert not any(np.any(init[f"dense{k}"]["kernel"]) for k in range(1, study.VERY_DEEP))

@@ -1,4 +1,4 @@
-"""The study in smoke settings, and its verdict on numbers that were written for it."""
+"""The networks, and the verdict on numbers that were written for it."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from experiments.studies import depth
-from experiments.studies.small_runs import SmallNet, train
+from experiments.studies.small_runs import train
 
 
 @pytest.mark.covers("ZO-12", "ZO-25")
@@ -44,35 +44,6 @@ def test_the_networks_differ_by_their_shortcuts_and_can_be_trained():
     assert kernels == {False: 8, True: 8}
     assert [depth.network(n, True, 4).model.stages for n in (20, 56)] == [(3, 3, 3), (9, 9, 9)]
     assert [depth.network(8, skip, 4).model.skip for skip in (False, True)] == [False, True]
-
-
-@pytest.mark.slow
-@pytest.mark.covers("ZO-12", "ZO-25")
-def test_smoke(monkeypatch):
-    """One perceptron stands in for all networks: each of those takes seconds to compile."""
-    monkeypatch.setattr(depth, "network", lambda depth, skip, width: SmallNet((width,)))
-    result = depth.experiment.function(**depth.experiment.smoke)
-    assert {"depth", "landscape"} == set(result.figures)
-    losses = [v for name, v in result.numbers.items() if name.endswith("loss")]
-    assert len(losses) == 4
-    assert all(np.isfinite(v).all() for v in losses)
-
-
-@pytest.mark.slow
-@pytest.mark.covers("ZO-12")
-def test_each_name_stands_for_its_network(monkeypatch):
-    calls = []
-
-    def network(layers, skip, width):
-        calls.append((layers, skip))
-        return SmallNet(())
-
-    monkeypatch.setattr(depth, "network", network)
-    result = depth.study(**depth.experiment.smoke)
-    depths = depth.experiment.smoke["depths"]
-    expected = {f"{kind} {layers}": (layers, kind == "residual") for kind in ("plain", "residual") for layers in depths}
-    names = [name.removesuffix(": training loss") for name in result.numbers if name.endswith("training loss")]
-    assert dict(zip(names, calls, strict=True)) == expected
 
 
 @pytest.mark.covers("ZO-12")

@@ -1,49 +1,22 @@
-"""Every page is built with one budget on the same scenes; sizes of scenes, rows, seeds that are added, the verdict."""
-
-from types import SimpleNamespace
+"""Every page is built on the same scenes; sizes of scenes, and the verdict."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.learner import Learner
 from experiments import experiment_names
 from experiments.studies import detector_table as study
 
 SETTINGS = {"steps": 3, "batch_size": 4, "num_scenes": 96, "image_size": 64}
 
 
-@pytest.fixture
-def scenes(monkeypatch):
-    """The flags that pages draw their scenes with; the scenes are the same few for all."""
-    from dlcore.data.scenes import scenes
-    from dlcore.experiment.splits import Splits
-    from dlcore.tasks import boxes
-
-    flags_of_pages = []
-    parts = [scenes(8, seed, size=64, largest=32, masks=True) for seed in range(3)]
-    spec = {
-        "dataset": "scenes", "class_names": list(parts[0].class_names), "num_classes": 5, "image_shape": [64, 64, 3],
-        "max_boxes": 6, "mean": [0.5] * 3, "std": [0.2] * 3, "masks": True,
-    }  # fmt: skip
-
-    def data(flags, *loaded):
-        flags_of_pages.append(flags)
-        return Splits(*parts, spec, ())
-
-    monkeypatch.setattr(boxes, "data", data)
-    return flags_of_pages
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", study.DETECTORS)
-def test_every_detector_has_the_budget_and_the_scenes(scenes, name):
+def test_every_detector_is_built_on_the_scenes(name):
     learner, splits = study.build(name, *SETTINGS.values())
-    (flags,) = scenes
-    assert (flags.steps, flags.batch_size, flags.num_scenes) == (1 if name == study.THIRD else 3, 4, 96)
-    assert tuple(flags.image_size) == (64, 64)
     batch = {key: jnp.asarray(values[:4]) for key, values in splits.train.arrays.items()}
+    assert (len(splits.train), batch["image"].shape) == (96, (4, 64, 64, 3))
     state = jax.eval_shape(learner.init, jax.random.key(0), {**batch, "index": jnp.arange(4)})
     assert jax.tree.leaves(state.params)
 
@@ -78,7 +51,7 @@ def test_photographs_have_more_queries_and_detections():
     assert study.flags_of("vitdet", 96)[:2] == ["--model.image_size=96", "--model.pretrain_size=96"]
 
 
-def test_photographs_need_a_folder_and_have_no_masks(monkeypatch):
+def test_photographs_need_a_folder_and_have_no_masks():
     with pytest.raises(ValueError, match="data_dir=None with dataset=coco; allowed: a folder with coco"):
         study.study(dataset="coco")
     with pytest.raises(ValueError, match="data_dir=D with dataset=scenes"):
@@ -86,34 +59,6 @@ def test_photographs_need_a_folder_and_have_no_masks(monkeypatch):
     for name in ("mask_rcnn", "vitdet"):
         with pytest.raises(ValueError, match=f"detectors={name}: dataset=coco is read without masks"):
             study.study(detectors=("fcos", name), dataset="coco", data_dir="D")
-    measured = []
-    row = {"seeds": {"0": dict.fromkeys(study.MEASURES, 0.5)}, "images a second": 1.0, "parameters": 1}
-    monkeypatch.setattr(study, "measure", lambda name, *_, data_dir, **__: measured.append((name, data_dir)) or row)
-    study.study(dataset="coco", data_dir="D", num_seeds=1)
-    assert measured == [(name, "D") for name in study.DETECTORS if name not in study.OF_MASKS]
-
-
-def test_a_row_is_of_its_steps_and_seeds(monkeypatch):
-    """The learner of RT-DETR's third is trained for a third of the steps; AP and sizes are COCO's numbers."""
-    runs, stats = [], np.arange(12) / 100
-    state = SimpleNamespace(params={"w": np.zeros((2, 3)), "b": np.zeros(3)})
-    part = SimpleNamespace(arrays={"image": np.zeros(2)}, class_names=("a", "b"))
-    splits = SimpleNamespace(train=part, test=part)
-    monkeypatch.setattr(study, "build", lambda *_: (Learner(None, None, None, None, None), splits))
-    monkeypatch.setattr(study, "train", lambda *call: runs.append(call[2:]) or state)
-    classes = []
-    monkeypatch.setattr(
-        study, "coco_result", lambda *_, num_classes: classes.append(num_classes) or SimpleNamespace(stats=stats)
-    )
-    monkeypatch.setattr(study, "milliseconds", lambda *_: 20.0)
-    row = study.measure(study.THIRD, [0, 2], 30, 4, 96, 64)
-    assert runs == [(10, 4, 0), (10, 4, 2)]
-    expected = {"AP": 0.0, "AP50": 0.01, "small": 0.03, "medium": 0.04, "large": 0.05}
-    assert row == {"seeds": {"0": expected, "2": expected}, "parameters": 9, "images a second": 50.0}
-    runs.clear()
-    study.measure("detr", [0], 30, 4, 96, 64)
-    assert runs == [(30, 4, 0)]
-    assert classes == [2, 2, 2]
 
 
 def row_of(*precisions):
@@ -147,21 +92,7 @@ def test_the_verdict_turns():
         assert (study.report(part).holds, study.report(part).headline) == (None, None)
 
 
-def test_rows_and_seeds_join_in_a_file(monkeypatch, tmp_path):
-    calls, path = [], str(tmp_path / "rows.json")
-
-    def measure(name, seeds, **settings):
-        calls.append((name, seeds, settings))
-        return {**row_of(), "seeds": {str(seed): dict.fromkeys(study.MEASURES, seed / 10) for seed in seeds}}
-
-    monkeypatch.setattr(study, "measure", measure)
-    study.study(detectors=("fcos",), num_seeds=1, rows=path, **SETTINGS)
-    joined = study.study(detectors=("fcos", "ssd"), num_seeds=2, rows=path, **SETTINGS)
-    assert [call[:2] for call in calls] == [("fcos", [0]), ("fcos", [1]), ("ssd", [0, 1])]
-    assert calls[0][2] == SETTINGS
-    assert joined.numbers["AP, fcos"] == [0.0, 0.1]
-    with pytest.raises(ValueError, match=r"rows=.*: measured with steps=3; allowed: rows of steps=4"):
-        study.study(**{**SETTINGS, "steps": 4}, rows=path)
+def test_bad_detectors_and_sizes():
     with pytest.raises(ValueError, match=r"detectors=yolo9000: unknown; allowed: faster_rcnn, mask_rcnn, "):
         study.study(detectors=("yolo9000",))
     with pytest.raises(ValueError, match=r"image_size=80: no stride of 32 divides it; allowed: multiples of 32"):

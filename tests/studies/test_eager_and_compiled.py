@@ -43,22 +43,3 @@ def test_a_gradient_step_by_hand():
     ((w, b),) = study.gradient_step([(jnp.zeros((1, 1)), jnp.ones(1))], x)
     slope = 2 * np.tanh(1.0) * (1 - np.tanh(1.0) ** 2)
     np.testing.assert_allclose([w[0, 0], b[0]], [-0.1 * slope, 1 - 0.1 * slope], rtol=1e-5)
-
-
-@pytest.mark.slow
-@pytest.mark.covers("SY-07")
-def test_the_times_are_those_of_their_names(monkeypatch):
-    """A clock by which what Python runs takes 6 s, and a compiled program 2 s; loops unroll to 1 and 3 operations."""
-
-    def median_seconds(function, *args, num_repeats):
-        assert num_repeats == 4
-        return 6.0 if function is study.gradient_step else 2.0
-
-    monkeypatch.setattr(study, "median_seconds", median_seconds)
-    monkeypatch.setattr(study, "figure", lambda *args: None)
-    result = study.study(num_layers=1, width=2, num_repeats=4, lengths=(1, 3))
-    assert (result.numbers["eager seconds"], result.numbers["compiled seconds"]) == (6, 2)
-    assert result.headline.values == 3
-    assert result.numbers["program sizes"] == {"unrolled": [1, 3], "scanned": [1, 1]}
-    assert list(result.numbers["traces"].values()) == [1, 1, 2, 2]
-    assert result.holds

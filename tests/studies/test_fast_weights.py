@@ -42,35 +42,7 @@ def test_the_verdict_turns_where_the_arms_are_swapped():
     assert not study.report(good | {"rnn": [0.3, 0.71]}, 8).holds
 
 
-@pytest.mark.slow
-def test_both_arms_are_trained_by_their_own_rate(monkeypatch):
-    calls = []
-    monkeypatch.setattr(study, "accuracies", lambda arm, seed, **options: calls.append((arm, seed, options)) or 0.5)
-    study.study(num_seeds=2, learning_rate=1.0, rnn_learning_rate=2.0)
-    assert [(arm, seed, options["learning_rate"]) for arm, seed, options in calls] == [
-        ("fast weights", 0, 1.0),
-        ("fast weights", 1, 1.0),
-        ("rnn", 0, 2.0),
-        ("rnn", 1, 2.0),
-    ]
-
-
 @pytest.mark.weekly
 def test_linear_attention_learns_to_recall_three_pairs():
     options = {"symbols": 3, "width": 12, "steps": 300, "batch_size": 32, "learning_rate": 1e-2}
     assert study.accuracies("fast weights", 0, **options) > 0.9
-
-
-def test_each_arm_trains_at_its_rate_with_the_same_settings(monkeypatch):
-    settings = {"symbols": 3, "width": 7, "steps": 12, "batch_size": 5}
-
-    def accuracies(arm, seed, *, learning_rate, **options):
-        assert options == settings
-        return arm, seed, learning_rate
-
-    monkeypatch.setattr(study, "accuracies", accuracies)
-    monkeypatch.setattr(study, "report", lambda results, symbols: results)
-    assert study.study(num_seeds=2, **settings) == {
-        "fast weights": [("fast weights", 0, 1e-2), ("fast weights", 1, 1e-2)],
-        "rnn": [("rnn", 0, 2e-3), ("rnn", 1, 2e-3)],
-    }

@@ -1,4 +1,4 @@
-"""Families, their runs, the references, the quality of samples, rows, parts and the verdict."""
+"""Families, their runs, the references, the quality of samples, and the verdict."""
 
 import chex
 import jax
@@ -6,9 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dlcore.data import image_classification
-from dlcore.data.image_classification import Splits
-from dlcore.data.source import Source
 from dlcore.learner import Learner
 from experiments.studies import generative_families as study
 from experiments.studies.small_runs import Digits
@@ -110,40 +107,6 @@ def test_a_part_of_the_table_has_no_verdict():
     assert (result.holds, result.headline) == (None, None)
 
 
-def test_parts_join_in_a_file(monkeypatch, tmp_path):
-    measured, path = [], str(tmp_path / "rows.json")
-
-    def one_run(name, *_):
-        measured.append(name)
-        yield jnp.linspace(0, 1, 4 * 64).reshape(4, 8, 8, 1), {"bits per dimension": 1.25}
-
-    space = (lambda images: np.asarray(images).reshape(len(images), -1)[:, ::16], np.eye(4))
-    monkeypatch.setattr(study, "feature_space", lambda steps, data: space)
-    monkeypatch.setattr(study, "runs", one_run)
-    monkeypatch.setattr(study, "draw", lambda *_: None)
-    monkeypatch.setattr(study, "shuffled_digits", lambda: DATA)
-    monkeypatch.setattr(study, "reference_runs", one_run)
-    study.study(families=("gan",), num_seeds=1, rows=path)
-    joined = study.study(families=("gan", "training_images"), num_seeds=1, rows=path)
-    assert measured == ["gan", "training_images"]
-    assert joined.numbers["gan"]["bits per dimension"] == "1.25 ± 0"
-    assert {"gan", "training_images"} <= set(joined.numbers)
-    with pytest.raises(ValueError, match=r"rows=.*: measured with steps=600; allowed: rows of steps=100"):
-        study.study(families=("gan",), num_seeds=1, steps=100, rows=path)
-
-
-def test_gray_images_of_a_data_set(monkeypatch):
-    split = Source({"image": np.full((600, 4, 4, 1), 51, np.uint8), "label": np.arange(600) % 10}, 600)
-    monkeypatch.setattr(image_classification, "load", lambda *_, image_size: Splits(split, split, split, (), (4, 4, 1)))
-    data = study.gray_images("fashion_mnist", "folder", 4)
-    chex.assert_shape([data.images, data.test_images], [(600, 4, 4, 1), (500, 4, 4, 1)])
-    np.testing.assert_allclose(data.images, 0.2)
-    np.testing.assert_array_equal(data.test_labels, np.arange(500) % 10)
-    split.arrays["image"] = np.zeros((600, 4, 4, 3), np.uint8)
-    with pytest.raises(ValueError, match="dataset=cifar10: 3 channels; allowed: a data set of gray images"):
-        study.gray_images("cifar10", None, None)
-
-
 def test_an_unknown_family_and_a_size_of_digits_are_refused():
     with pytest.raises(ValueError, match="image_size=4: digits have 8 x 8 pixels; allowed: a size with another"):
         study.study(image_size=4)
@@ -158,10 +121,3 @@ def test_every_family_trains_and_draws(name):
     chex.assert_shape(samples, (3, 8, 8, 1))
     assert bool(((samples >= 0) & (samples <= 1)).all())
     assert ("bits per dimension" in numbers) == (name in ("glow", "pixel_cnn"))
-
-
-@pytest.mark.slow
-def test_smoke():
-    result = study.study(**study.experiment.smoke)
-    assert set(result.figures) == {"families"}
-    assert result.numbers["vae"]["Fréchet distance"] != "–"

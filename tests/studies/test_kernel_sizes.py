@@ -42,12 +42,6 @@ def test_the_verdict(changes, holds):
     assert result.holds is holds
 
 
-@pytest.mark.weekly
-def test_both_kernels_train_on_both_tasks():
-    result = study.study(num_seeds=1, steps=2, num_examples=16)
-    assert set(result.numbers) == {f"{task}, {side} x {side}" for task in study.TASKS for side in study.KERNELS}
-
-
 @pytest.mark.parametrize(("side", "count"), [(3, 64), (9, 9)])
 def test_each_network_has_kernels_of_its_side_and_about_as_many_weights(side, count):
     """64 kernels of 9 weights are 576, 9 of 81 are 729."""

@@ -1,11 +1,7 @@
 """Right answers by hand, and the verdict on outputs that are drawn."""
 
-import chex
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-from flax import linen as nn
 
 from experiments.studies import many_answers as study
 
@@ -39,26 +35,6 @@ ONE, DRAWN = [{"right": 0.0, "reached": 0.0}] * 2, [{"right": 0.7, "reached": 1.
 )
 def test_the_verdict(one, drawn, holds):
     assert study.report(dict(zip(study.ARMS, (one, drawn), strict=True))).holds is holds
-
-
-class Sum(nn.Module):
-    """x, and the first random number."""
-
-    @nn.compact
-    def __call__(self, x, r):
-        return jnp.stack([x[..., 0], self.param("w", nn.initializers.ones, ()) * r[..., 0]], -1)
-
-
-@pytest.mark.slow(unless=["random outputs-True"])
-@pytest.mark.parametrize(("arm", "is_random"), [("one output", False), ("random outputs", True)])
-def test_one_arm_alone_gets_random_numbers(monkeypatch, arm, is_random):
-    """50 points from 0 to 1, each with 100 outputs, which are the same without random numbers."""
-    monkeypatch.setattr(study, "Net", Sum)
-    monkeypatch.setattr(study.optax, "adam", lambda schedule: optax.sgd(0.0))
-    drawn, right = study.outputs(arm, 0, 1, 2, 3)
-    chex.assert_shape((drawn, right), ((50, 100, 2), (50, 2, 2)))
-    np.testing.assert_allclose(drawn[..., 0], np.linspace(0, 1, 50)[:, None].repeat(100, 1), atol=1e-6)
-    assert (drawn[..., 1].std() > 0.9) == (drawn[..., 1].std() > 0) == is_random
 
 
 @pytest.mark.weekly

@@ -1,6 +1,5 @@
-"""The triplets of a batch, the steps to a level, that arms differ in the margin alone, and the verdict."""
+"""The triplets of a batch, the loss of a margin, the steps to a level, and the verdict."""
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -102,45 +101,6 @@ def test_all_margins_run_to_one_level_and_each_to_its_own():
             result.numbers[f"steps to 95 % of its own recall, margin {margin}"]
             == [(6 if largest else 1) * study.EVERY] * 2
         )
-
-
-@pytest.mark.weekly
-def test_arms_differ_in_the_margin_alone(monkeypatch):
-    """Batches, weights at the start and their embeddings are those of the seed; the loss is that of the arm."""
-    seen, losses, reports = [], [], []
-    batch_rows, objective, report = study.batch_rows, study.objective, study.report
-
-    def spy_rows(key, num_classes):
-        rows = batch_rows(key, num_classes)
-        jax.debug.callback(lambda v: seen.append(np.asarray(v)), rows, ordered=True)
-        return rows
-
-    def spy_objective(z, margin):
-        jax.debug.callback(lambda *v: losses.append([np.asarray(u) for u in v]), z, margin, ordered=True)
-        return objective(z, margin)
-
-    def spy_report(recall, along, others):
-        reports.append((recall, along))
-        return report(recall, along, others)
-
-    monkeypatch.setattr(study, "batch_rows", spy_rows)
-    monkeypatch.setattr(study, "objective", spy_objective)
-    monkeypatch.setattr(study, "report", spy_report)
-    study.study(num_seeds=2, steps=study.EVERY, num_classes=study.CLASSES)
-    jax.effects_barrier()
-    arms = len(study.MARGINS)
-    rows = np.array(seen).reshape(arms, 2, study.EVERY, -1)
-    assert (rows == rows[:1]).all()
-    assert (rows[0, 0] != rows[0, 1]).any()
-    assert (rows[0, 0, 0] != rows[0, 0, 1]).any()
-    z = np.array([v[0] for v in losses]).reshape(arms, 2, study.EVERY, -1)
-    used = np.array([v[1] for v in losses]).reshape(arms, 2, study.EVERY)
-    np.testing.assert_allclose(used, np.broadcast_to(np.array(study.MARGINS)[:, None, None], used.shape), rtol=1e-6)
-    np.testing.assert_array_equal(z[:, :, 0], np.broadcast_to(z[:1, :, 0], z[:, :, 0].shape))
-    assert all((z[0, s, -1] != z[-1, s, -1]).any() for s in range(2))
-    ((recall, along),) = reports
-    assert (along[:, :, 0] == along[:1, :, 0]).all()
-    chex.assert_shape([recall[study.UNSEEN], recall[study.TRAINED]], (arms, 2))
 
 
 @pytest.mark.weekly

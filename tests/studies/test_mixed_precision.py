@@ -51,17 +51,6 @@ def test_float32_does_not_mind_the_divisor(results):
     np.testing.assert_allclose(results["float32", 65536.0]["losses"], results["float32", 1.0]["losses"], rtol=1e-3)
 
 
-@pytest.mark.slow
-def test_the_study_says_what_it_saw(runs, monkeypatch):
-    monkeypatch.setattr(study, "all_runs", lambda name, keys, *settings: runs[name])
-    result = study.study(num_seeds=2, steps=40, loss_divisors=(1.0, 65536.0))
-    assert result.holds is True
-    assert result.verdict.startswith("It holds. Loss over 1,")
-    assert "Loss over 65,536" in result.verdict
-    assert result.numbers["lost gradients"]["float16"][1] > 0.5
-    assert set(result.figures) == {"losses"}
-
-
 @pytest.mark.parametrize(
     ("name", "dtype", "scaled"),
     [
@@ -71,17 +60,8 @@ def test_the_study_says_what_it_saw(runs, monkeypatch):
         ("float16, scaled", "float16", True),
     ],
 )
-def test_each_format_computes_in_its_type_and_one_scales_its_loss(monkeypatch, name, dtype, scaled):
-    seen = []
-
-    def recorded(learning_rate, small, scales):
-        seen.append(scales)
-        return optimizer(learning_rate, small, scales)
-
-    optimizer = study.optimizer
-    monkeypatch.setattr(study, "optimizer", recorded)
+def test_each_format_computes_in_its_type_and_one_scales_its_loss(name, dtype, scaled):
     jaxpr = jax.make_jaxpr(lambda key: study.run(name, key, 1, 3, 2, 0.1, 1.0))(jax.random.key(0))
-    assert seen == [scaled]
     losses, scale, zeros = jaxpr.jaxpr.outvars
     assert (losses.aval.shape, scale.aval.shape, zeros.aval.shape) == ((3,), (), ())
     assert isinstance(scale, Literal) is not scaled  # without scaling it is the constant 1

@@ -1,4 +1,4 @@
-"""The study in smoke settings, its verdict on written numbers, and the work of its variants."""
+"""The verdict on written numbers, and the work of the variants."""
 
 import functools
 
@@ -7,10 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen as nn
 
 from experiments.studies import model_scaling
-from experiments.studies.small_runs import ZooNet, train
+from experiments.studies.small_runs import train
 
 
 @pytest.mark.slow
@@ -46,24 +45,6 @@ def test_a_network_of_every_resolution_can_be_trained():
         net, side = model_scaling.network(model_scaling.VARIANTS[variant]), model_scaling.VARIANTS[variant][2]
         run = functools.partial(train, net=net, optimizer=optax.sgd(0.1), labels=labels, steps=2, batch_size=2)
         assert jax.eval_shape(lambda x, run=run: run(jax.random.key(0), images=x), jnp.zeros((4, side, side, 3)))
-
-
-class Linear(nn.Module):
-    """Logits of the mean color."""
-
-    @nn.compact
-    def __call__(self, x, train=False):
-        return nn.Dense(5)(x.mean((1, 2)))
-
-
-@pytest.mark.weekly
-@pytest.mark.covers("ZO-22")
-def test_smoke(monkeypatch):
-    """A linear model stands in for the residual networks: each of those takes seconds to compile."""
-    monkeypatch.setattr(model_scaling, "network", lambda variant: ZooNet(Linear()))
-    result = model_scaling.experiment.function(**model_scaling.experiment.smoke)
-    assert set(result.figures) == {"model_scaling"}
-    assert all(np.isfinite(v).all() for v in result.numbers.values())
 
 
 @pytest.mark.slow

@@ -1,7 +1,6 @@
 """The exponent of a time by hand, the classifiers that are timed, and the verdict."""
 
 import chex
-import jax
 import numpy as np
 import pytest
 
@@ -38,14 +37,6 @@ def test_the_timed_functions_predict_as_the_classifiers_do():
         predicted = np.asarray(study.prediction(arm, model, queries)())
         np.testing.assert_array_equal(predicted, module.predict(model, queries))
         assert (predicted == labels[::3]).mean() > 0.8
-
-
-def test_passes_of_the_linear_classifier_are_passes_over_all_examples(monkeypatch):
-    """Two passes over 1,280 examples by 128 are 20 steps."""
-    steps = []
-    monkeypatch.setattr(study.linear_training, "train", lambda *_, **settings: steps.append(settings["steps"]))
-    study.train("linear", np.zeros((1280, 2)), np.zeros(1280, int), 2)
-    assert steps == [20]
 
 
 GROWING, FLAT = np.array([[3.0, 6.0, 12.0], [4.0, 8.0, 16.0]]), np.array([[1.0, 1.0, 1.0], [1.0, 1.1, 1.0]])
@@ -90,18 +81,6 @@ def test_noisy_digits_keep_their_labels():
 def test_sizes_must_be_a_range(sizes):
     with pytest.raises(ValueError, match=r"sizes=.*allowed: two or more positive numbers, ascending"):
         study.study(sizes=sizes)
-
-
-@pytest.mark.weekly
-def test_a_tiny_study_times_every_arm_and_phase():
-    result = study.study(num_seeds=1, sizes=(64, 128), epochs=1, repeats=1)
-    for arm in study.ARMS:
-        for phase in study.PHASES:
-            unit = {"prediction": "µs a query", "training": "ms"}[phase]
-            times = result.numbers[f"{unit}, {phase}, {arm}"]
-            assert len(times) == 2
-            assert min(times) > 0
-    assert jax.tree.all(jax.tree.map(np.isfinite, result.headline.values.tolist()))
 
 
 def test_the_faster_classifier_is_asked_more_often():

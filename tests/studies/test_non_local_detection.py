@@ -1,14 +1,10 @@
 """The non-local block in a detector: the identity at first, and a part of it afterward."""
 
-import types
-
 import jax
 import numpy as np
 import optax
 import pytest
 
-from experiments.studies import non_local_detection as study
-from experiments.studies import small_detectors
 from experiments.studies.non_local_detection import detector, learner_of, report
 from experiments.studies.small_detectors import rows_of, scene_arrays, standardize
 
@@ -38,28 +34,6 @@ def test_the_claim_needs_a_gain_on_every_seed():
     assert result.holds
     np.testing.assert_allclose(result.headline.values, [0.02, 0.01, 0.02])
     assert not report({"without": np.array([0.5, 0.6]), "with": np.array([0.6, 0.6])}).holds
-
-
-@pytest.mark.covers("DE-25")
-def test_the_arm_with_the_block_has_it_behind_the_last_stage_and_the_other_has_none(monkeypatch):
-    monkeypatch.setattr(study, "scene_arrays", lambda *_: None)
-    monkeypatch.setattr(study, "learner_of", lambda model, optimizer: {"": 0.0, "stage4": 4.0}[model.backbone.stage])
-    monkeypatch.setattr(study, "train", lambda learner, *_: learner)
-    monkeypatch.setattr(study, "mean_average_precision", lambda learner, *_: {"map": learner})
-    monkeypatch.setattr(study, "report", lambda found: {name: values.tolist() for name, values in found.items()})
-    assert study.study(num_seeds=2) == {"without": [0, 0], "with": [4, 4]}
-
-
-def test_every_whole_batch_is_measured_the_last_one_too(monkeypatch):
-    """32 images are two batches of 16."""
-    evaluator = types.SimpleNamespace(
-        add=lambda found, outputs, rows: (found or 0) + len(rows["image"]),
-        finish=lambda found: {"map": found, "map50": None},
-    )
-    monkeypatch.setattr(small_detectors, "coco_evaluator", lambda names: evaluator)
-    learner = types.SimpleNamespace(predict=lambda state, rows: rows["image"])
-    arrays = {"image": np.zeros((32, 2, 2, 1), np.float32)}
-    assert small_detectors.mean_average_precision(learner, None, arrays) == {"map": 32, "map50": 0}
 
 
 @pytest.mark.parametrize("stage", ["", "stage4"])

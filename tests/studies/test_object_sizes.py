@@ -118,26 +118,6 @@ def test_the_verdict(changes, holds):
 
 
 @pytest.mark.covers("DE-26")
-def test_each_detector_is_trained_and_measured_under_its_own_name(monkeypatch):
-    def measure(learner, state, arrays, limits):
-        assert (limits, arrays) == ((144, 576), {"scenes": (320, 2)})
-        rows = GOOD[learner][state]
-        return dict(zip(("small", "medium", "large"), rows, strict=True))
-
-    def train(learner, arrays, steps, batch_size, seed):
-        assert arrays == {"scenes": (2000, 0)}
-        return seed
-
-    scenes = lambda count, seed, **_: types.SimpleNamespace(arrays={"scenes": (count, seed)})  # noqa: E731
-    monkeypatch.setattr(study, "scenes", scenes)
-    monkeypatch.setattr(study, "learners", lambda *_: {name: name for name in GOOD})
-    monkeypatch.setattr(study, "train", train)
-    monkeypatch.setattr(study, "average_precision_by_size", measure)
-    monkeypatch.setattr(study, "report", lambda found: {name: rows.tolist() for name, rows in found.items()})
-    assert study.study(num_seeds=2) == GOOD
-
-
-@pytest.mark.covers("DE-26")
 def test_average_precision_is_of_each_size_s_own_objects():
     """Two images with squares of 8, 16 and 32 pixels of class 0. Large: both are found, behind a large box on nothing,
     so that precision is 2/3 at most. Medium: none is found. Small: that of the first image is found, behind a box in
@@ -173,13 +153,6 @@ def test_average_precision_is_of_each_size_s_own_objects():
     assert precision["medium"] == pytest.approx(51 / 101 / 2)
 
 
-@pytest.mark.weekly
-def test_all_three_train():
-    result = study.study(num_seeds=1, num_train=4, num_test=16, image_size=64, width=4, steps=2, batch_size=2)
-    assert len(result.numbers) == 9
-    assert np.isfinite([*result.numbers.values()]).all()
-
-
 @pytest.mark.slow
 def test_each_learner_has_its_own_loss():
     batch = {
@@ -195,25 +168,3 @@ def test_each_learner_has_its_own_loss():
         parts[name] = set(jax.eval_shape(learner.evaluate, state, batch))
     assert "no_object" in parts["YOLO"]
     assert parts["SSD"] == parts["FPN"] == {"loss", "classification", "box"}
-
-
-@pytest.mark.covers("DE-16", "DE-17", "DE-20")
-def test_each_name_builds_the_learner_of_that_name(monkeypatch):
-    for technique in (study.yolo, study.ssd, study.single_stage):
-        name = technique.__name__.rpartition(".")[2]
-        monkeypatch.setattr(technique, "learner", lambda name=name, **settings: (name, settings))
-    found = study.learners(4, 64, lambda: "optimizer")
-    assert {name: technique for name, (technique, _) in found.items()} == {
-        "YOLO": "yolo",
-        "SSD": "ssd",
-        "FPN": "single_stage",
-    }
-    for name, (_, settings) in found.items():
-        own = {"matching": study.Matching(0.5, 0.5)} if name == "FPN" else {}
-        assert settings.pop("model") == study.detectors(4, 64)[name]
-        assert settings == {
-            "optimizer": "optimizer",
-            "preprocess": study.standardize,
-            "thresholds": study.Thresholds(0.01, 0.5, 100, 50),
-            **own,
-        }

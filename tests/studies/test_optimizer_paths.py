@@ -7,7 +7,6 @@ import pytest
 
 from experiments.studies import optimizer_paths as study
 
-RATE = 1e-3
 SLOPE = np.array([-215.6, -88.0])
 """Of Rosenbrock's function at (-1.2, 1): -2 2.2 + 400 1.2 (1 - 1.44), 200 (1 - 1.44)."""
 
@@ -47,25 +46,6 @@ def test_steps_are_counted_from_where_the_value_stays_low():
     assert study.steps_needed(np.array([high, low, high, low, low])) == 3
     assert study.steps_needed(np.array([high, low, high])) is None
     assert study.best_of(np.array([[high, high, low], [high, low, low], [high, high, high]])) == 1
-
-
-def test_each_name_of_second_order_is_its_method(monkeypatch):
-    """The methods are replaced by paths that are at the minimum after 1, 2 and 3 steps."""
-
-    def after(n):
-        return np.array([[0.0, 0.0]] * n + [[1.0, 1.0]] * 3)
-
-    class Found:
-        def __init__(self, n):
-            self.points = after(n)
-
-    monkeypatch.setattr(study, "first_order_paths", lambda make, rates, steps: after(9)[None].repeat(len(rates), 0))
-    monkeypatch.setattr(study, "newton_path", lambda steps: after(1))
-    monkeypatch.setattr(study, "bfgs", lambda *_: Found(2))
-    monkeypatch.setattr(study, "lbfgs", lambda *_: Found(3))
-    numbers = study.study(steps=10, num_rates=2).numbers
-    assert [numbers[f"{name}: steps to 0.0001"] for name in ("Newton", "BFGS", "L-BFGS")] == [1, 2, 3]
-    assert numbers["Adam: steps to 0.0001"] == 9
 
 
 def test_too_few_steps_are_named():

@@ -42,18 +42,6 @@ def test_a_deep_net_has_the_activation_of_its_name(name):
 
 
 @pytest.mark.weekly
-def test_activations_smoke_and_verdict():
-    result = activations.experiment.function(**activations.experiment.smoke)
-    assert result.holds is None
-    assert set(result.figures) == {"activations"}
-    accuracy = {name: np.array([0.9, 0.95]) for name in activations.RECTIFIERS}
-    accuracy |= {name: np.array([0.1, 0.8]) for name in activations.SATURATING}
-    assert activations.judge(accuracy)
-    assert not activations.judge({**accuracy, "sigmoid": np.array([0.1, 0.86])})
-    assert not activations.judge({**accuracy, "silu": np.array([0.15, 0.95])})
-
-
-@pytest.mark.weekly
 def test_layers_of_the_tour_see_and_share_what_they_say():
     """A convolution, a locally connected and a fully connected layer: no line of the list fits another of them."""
     names = ("convolution 3x3", "locally connected 3x3", "masked 5x5 (PixelCNN)")
@@ -184,15 +172,6 @@ def test_the_long_tail_has_its_counts_and_its_losses_favor_rare_classes():
     # Margins 2 and 2 (2 / 100)^(1/4) = 0.752, taken off the label's score of 0.
     assert rare["LDAM"] == pytest.approx(np.log(9 + np.exp(-2)) + 2, rel=1e-5)
     assert frequent["LDAM"] == pytest.approx(np.log(9 + np.exp(-0.7521)) + 0.7521, rel=1e-4)
-
-
-@pytest.mark.weekly
-def test_the_long_tail_smoke_and_verdict():
-    result = long_tail.experiment.function(**long_tail.experiment.smoke)
-    assert all(len(result.numbers[f"{name}: rarest"]) == 1 for name in ("cross-entropy", "focal", "LDAM"))
-    recall = {name: np.full((2, 10), value) for name, value in (("cross-entropy", 0.3), ("class-balanced", 0.4))}
-    assert long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.5)})
-    assert not long_tail.judge({**recall, "LDAM": np.full((2, 10), 0.2)})
 
 
 @pytest.mark.slow(unless=["cosine", "hard triplets"])

@@ -50,9 +50,3 @@ def test_the_verdict(changes, holds):
         for name, loss in (LOSSES | changes).items()
     }
     assert study.report(rows).holds is holds
-
-
-@pytest.mark.weekly
-def test_every_form_trains():
-    result = study.study(num_seeds=1, steps=2)
-    assert all(np.isfinite(value).all() for value in result.numbers.values())

@@ -48,68 +48,6 @@ def test_a_step_is_timed_and_an_unknown_pretext_refused():
         study.study(pretexts=("puzzles",))
 
 
-def test_each_pretext_is_trained_by_its_own_page_and_measured_under_its_own_name(monkeypatch):
-    """Every pretext has a number of its own, a tenth more with each seed; steps are seconds over a step's seconds."""
-    codes, calls = {name: i + 1 for i, name in enumerate(study.PRETEXTS)}, []
-
-    class Page:
-        def __init__(self, pretext):
-            self.experiment = self.task = self
-            self.flags, self.pretext = None, pretext
-            self.spec = {"image_shape": (8, 8, 1)}
-
-        def data(self, flags):
-            return self
-
-    def measured(pretext, words):
-        calls.append((pretext, words))
-        seed = int(words[-1].removeprefix("--seed="))
-        return {"knn": codes[pretext] + seed / 10, "knn_untrained": 0.5, "probe_head": 1.0, "loss": 3.0}
-
-    monkeypatch.setattr(study, "run_of", lambda pretext, words: Page(pretext))
-    monkeypatch.setattr(study, "step_seconds", lambda page: 1 / codes[page.pretext])
-    monkeypatch.setattr(study, "measured", measured)
-    monkeypatch.setattr(study, "draw", lambda *args: None)
-    numbers = study.study(seconds=10.0, num_seeds=2, fine_tune=50.0, data_dir="own").numbers
-    gray = [name for name in study.PRETEXTS if name not in ("colorization", "cross_channel")]
-    assert {key.split(",")[0] for key in numbers} == set(gray)
-    for name in gray:
-        assert numbers[f"{name}, knn"] == [codes[name], codes[name] + 0.1], name
-        assert numbers[f"{name}, knn_untrained"] == [0.5, 0.5], name
-        assert numbers[f"{name}, steps"] == 10 * codes[name], name
-        (first, _) = [words for pretext, words in calls if pretext == name]
-        assert {
-            "--dataset=digits",
-            "--fine_tune=50",
-            f"--steps={10 * codes[name]}",
-            "--seed=0",
-            "--data_dir=own",
-        } <= set(first)
-        assert "--smoke" not in first
-
-
-def test_a_pretext_is_the_page_of_its_name(monkeypatch):
-    from dlcore.modes import train
-
-    asked = []
-
-    def train_page(page, words, title):
-        asked.append((page, title))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(train, "train_page", train_page)
-    for name in ("rotation", "simclr"):
-        with pytest.raises(KeyboardInterrupt):
-            study.measured(name, [])
-    assert [(page.name, page.learner.__module__, title) for page, title in asked] == [
-        (f"self_supervised.{name}", f"dlcore.self_supervised.{name}", name) for name in ("rotation", "simclr")
-    ]
-    rows = [{"split": split, "knn": value} for split, value in (("train", 1), ("test", 2), ("valid", 3))]
-    monkeypatch.setattr(train, "train_page", lambda *_: "folder")
-    monkeypatch.setattr(study, "read_metrics", {"folder": rows}.get)
-    assert study.measured("rotation", [])["knn"] == 2
-
-
 def test_each_panel_has_the_title_of_its_measure():
     titles = [axes.get_title() for axes in study.draw(written(), ["mae", "rotation", "simclr"]).axes]
     assert titles == ["k-NN", "fine-tuned, 9 labels"]

@@ -1,6 +1,4 @@
-"""The arms and the verdict of the study of rows and glimpses."""
-
-import types
+"""Rows of digits, and the verdict of the study of rows and glimpses."""
 
 import chex
 import numpy as np
@@ -52,51 +50,3 @@ def test_a_recurrent_network_reads_digits_row_by_row():
     state = study.train(reader, study.digit_rows(**digits("train").arrays, shifts=True), 0, 600, 64)
     accuracy = study.measure(reader, state, study.digit_rows(**digits("test").arrays))["accuracy"]
     assert accuracy >= study.ROWS_AT_LEAST
-
-
-def test_each_policy_is_trained_and_reported_under_its_name(monkeypatch):
-    """A learner is its name and what it was built with; a policy's accuracy rises by its own step a glimpse."""
-    rise = {"learned": 0.3, "fixed": 0.2, "random": 0.1}
-    asked = []
-
-    class Learner:
-        def __init__(self, **settings):
-            self.settings = settings
-
-        def predict(self, state, batch):
-            return {"probabilities": np.eye(3)[[[0, 1, 2]] * 8], "locations": self.settings["policy"]}
-
-    def train(learner, arrays, seed, steps, batch_size):
-        asked.append((learner.settings.get("policy", "rows"), len(arrays["target"]), seed, steps, batch_size))
-        return learner
-
-    def measure(learner, state, arrays):
-        assert learner is state
-        policy = learner.settings.get("policy")
-        assert len(arrays["target"]) == (7 if policy else 2)
-        return {f"accuracy_{t + 1}": 0.1 + rise[policy] * t for t in range(2)} if policy else {"accuracy": 0.97}
-
-    def scenes(split, count, seed, *, size):
-        assert (split, count, seed, size) in (("train", 9, 0, 20), ("test", 7, 1, 20))
-        arrays = {"image": np.zeros((count, size, size, 1)), "target": np.zeros(count)}
-        return types.SimpleNamespace(arrays=arrays)
-
-    def few(split):
-        arrays = {"image": np.zeros((2, 8, 8, 1)), "label": np.zeros(2)}
-        return types.SimpleNamespace(arrays=arrays)
-
-    monkeypatch.setattr(study.patterns, "learner", Learner)
-    monkeypatch.setattr(study.recurrent_attention, "learner", Learner)
-    for name, value in (("train", train), ("measure", measure), ("digit_scenes", scenes), ("digits", few)):
-        monkeypatch.setattr(study, name, value)
-    monkeypatch.setattr(study, "report", lambda *results: results)
-    rows, glimpses, pictures = study.study(
-        num_seeds=1, row_steps=4, steps=5, batch_size=3, num_scenes=9, num_test_scenes=7, scene_size=20, num_glimpses=2
-    )
-    assert rows == [0.97]
-    assert glimpses == {policy: [[0.1, pytest.approx(0.1 + step)]] for policy, step in rise.items()}
-    # The two digits moved to five places.
-    assert asked == [("rows", 10, 0, 4, 3), *((policy, 9, 0, 5, 3) for policy in study.POLICIES)]
-    assert pictures["locations"] == "learned"
-    np.testing.assert_array_equal(pictures["classes"], [2] * 8)  # behind the last glimpse
-    chex.assert_shape(pictures["scenes"], (7, 20, 20, 1))

@@ -62,25 +62,6 @@ def test_a_short_run_holds():
     assert set(result.figures) == {"norms"}
 
 
-@pytest.mark.covers("SQ-11")
-def test_each_norm_is_of_its_cell(monkeypatch):
-    """Powers of s for the linear cell, half of them for tanh, and 1 for the LSTM; gradients differ by known parts."""
-    powers = np.arange(1, 5)
-    monkeypatch.setattr(study, "rnn_norms", lambda seed, s, steps, width, linear: s**powers * (1 if linear else 0.5))
-    monkeypatch.setattr(study, "lstm_norms", lambda seed, steps, width: np.ones(4))
-    monkeypatch.setattr(study, "problem", lambda seed, steps: (steps,))
-    for name, value in (("by_hand", 0.0), ("by_scan", 1e-12), ("by_engine", 3e-12)):
-        monkeypatch.setattr(study, name, lambda steps, v=value: (np.float64(steps) * (1 + v),))
-    monkeypatch.setattr(study, "draw", lambda *args: None)
-    numbers = study.study(num_seeds=2, steps=4, scales=(0.5, 2.0)).numbers
-    for s in (0.5, 2.0):
-        assert numbers[f"norm after 4 steps, linear, s = {s:g}"] == [s**4] * 2
-        assert numbers[f"norm after 4 steps, tanh, s = {s:g}"] == [s**4 / 2] * 2
-    assert numbers["norm of dc_T/dc_0, LSTM"] == [1, 1]
-    assert numbers["difference, by hand and by engine, T = 4"] == pytest.approx(3e-12, rel=1e-2)
-    assert numbers["difference, by scan and by engine, T = 4"] == pytest.approx(2e-12, rel=1e-2)
-
-
 @pytest.mark.slow
 @pytest.mark.covers("SQ-11")
 def test_two_steps_of_an_open_lstm_and_of_tanh():

@@ -1,4 +1,4 @@
-"""Calls of the network, the networks that are trained, rows, parts and the verdict."""
+"""Calls of the network, rows, and the verdict."""
 
 import jax
 import jax.numpy as jnp
@@ -78,19 +78,6 @@ def test_a_part_of_the_table_has_no_verdict():
     rows = {name: row for name, row in table().items() if name != "unipc"}
     result = study.report(rows)
     assert (result.holds, result.headline) == (None, None)
-
-
-def test_parts_join_in_a_file(monkeypatch, tmp_path):
-    trained, path = [], str(tmp_path / "rows.json")
-    monkeypatch.setattr(study, "features_of", lambda *_: lambda x: x)
-    monkeypatch.setattr(study, "train_networks", lambda names, *_: trained.append(names) or dict.fromkeys(names))
-    monkeypatch.setattr(study, "measure", lambda *_: {"4": [1.0, 2.0]})
-    study.study(samplers=("ddim",), calls=(4,), rows=path)
-    joined = study.study(samplers=("ddim", "edm_heun"), calls=(4,), rows=path)
-    assert trained == [{"ddpm"}, {"edm"}]
-    assert {"ddim", "edm_heun"} <= set(joined.numbers)
-    with pytest.raises(ValueError, match=r"rows=.*: measured with steps=600; allowed: rows of steps=100"):
-        study.study(samplers=("ddim",), calls=(4,), steps=100, rows=path)
 
 
 @pytest.mark.parametrize(

@@ -40,22 +40,24 @@ def test_two_steps_of_training_by_hand():
     np.testing.assert_allclose(variables["params"]["bias"], [-0.25, -0.25, 0.25], rtol=1e-4)
 
 
-def test_training_sees_each_scene_turned_and_mirrored(monkeypatch):
+def test_training_sees_each_scene_turned_and_mirrored():
     """A picture of five different corners: in 40 steps all eight of its turns and mirror images come."""
     picture = np.zeros((1, 3, 3, 1), np.float32)
     picture[0, 0, 0], picture[0, 0, 2] = 1, 2
     views = []
-    monkeypatch.setattr(study, "standardize", lambda x: x)
+
+    def ranks(side):
+        return tuple(np.argsort(side, None, kind="stable").tolist())
 
     class Recorder(Bias):
         def apply(self, variables, x):
-            jax.debug.callback(lambda x: views.append(x[0, ..., 0].tobytes()), x)
+            jax.debug.callback(lambda x: views.append(ranks(x[0, ..., 0])), x)
             return super().apply(variables, x)
 
     study.fit(Recorder(), picture, np.zeros(1, int), steps=40, batch_size=1, seed=0)
     jax.effects_barrier()
     flat = picture[0, ..., 0]
-    turned = {np.ascontiguousarray(np.rot90(side, k)).tobytes() for side in (flat, flat[:, ::-1]) for k in range(4)}
+    turned = {ranks(np.rot90(side, k)) for side in (flat, flat[:, ::-1]) for k in range(4)}
     assert len(turned) == 8
     assert set(views) == turned
 

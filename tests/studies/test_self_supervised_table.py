@@ -1,4 +1,4 @@
-"""Every objective trains the same backbone and gives it back; what each arm alone does; rows, parts and the verdict."""
+"""Every objective trains the same backbone and gives it back; rows and the verdict."""
 
 from types import SimpleNamespace
 
@@ -47,42 +47,6 @@ def test_a_residual_network_has_no_patches_to_hide():
     missing = set(arms.OBJECTIVES) - set(arms.objectives_of("resnet"))
     assert missing == {"ibot", "dinov2_objective", "mae", "simmim", "data2vec", "ijepa"}
     assert arms.objectives_of("vit") == tuple(arms.OBJECTIVES)
-
-
-def arguments_of(monkeypatch, name):
-    """What an objective passes to its technique, and the technique."""
-    calls = []
-    objective = arms.OBJECTIVES[name]
-    for technique in ("simclr", "byol", "moco_v3", "dino", "swav", "data2vec", "simmim"):
-        module = getattr(arms, technique)
-        monkeypatch.setattr(module, "learner", lambda technique=technique, **call: calls.append((technique, call)))
-    objective.learner(arms.BACKBONES["vit"], None, 10)
-    (call,) = calls
-    return call
-
-
-@pytest.mark.covers("SS-41")
-@pytest.mark.parametrize("name", ["simclr", "byol"])
-def test_crops_alone_differ_by_the_augmentation(monkeypatch, name):
-    (technique, whole), (other, crops) = (arguments_of(monkeypatch, arm) for arm in (name, f"{name}_crops"))
-    assert technique == other == name
-    assert (whole.pop("augment"), crops.pop("augment")) == (arms.VIEW, arms.CROP)
-    momenta = [call.pop("momentum")(jnp.array([0, 10])) for call in (whole, crops) if "momentum" in call]
-    assert whole == crops
-    if name == "byol":
-        np.testing.assert_allclose(momenta, [[0.9, 1.0]] * 2, atol=1e-6)
-
-
-def test_predictors_teachers_and_heads(monkeypatch):
-    calls = {name: arguments_of(monkeypatch, name)[1] for name in ("simclr", "byol", "moco_v3", "dino", "swav")}
-    assert [calls[name]["model"].predictor_features for name in ("simclr", "byol", "moco_v3")] == [0, 128, 128]
-    assert "teacher_momentum" in calls["dino"]
-    assert calls["swav"]["queue_size"] == 0
-    for name in ("dino", "swav"):  # prototypes stand still
-        assert calls[name]["last_layer"](jnp.int32(7)) == 0
-    patches = {name: arguments_of(monkeypatch, name)[1] for name in ("data2vec", "simmim")}
-    assert all(call["model"] == arms.BACKBONES["vit"].encoder for call in patches.values())
-    assert ["teacher_momentum" in patches[name] for name in ("data2vec", "simmim")] == [True, False]
 
 
 def test_the_teacher_is_measured_where_there_is_one():
@@ -211,26 +175,6 @@ def test_a_part_of_the_table_has_no_verdict():
     assert (result.holds, result.headline) == (None, None)
     part = study.report({name: table()[name] for name in ("byol", study.UNTRAINED)})
     assert part.verdict == "k-NN in %, mean of both sources: byol 81.0, untrained 41.0."
-
-
-def test_parts_join_in_a_file(monkeypatch, tmp_path):
-    calls, path = [], str(tmp_path / "rows.json")
-    monkeypatch.setattr(study, "Protocol", lambda *_: None)
-    monkeypatch.setattr(study, "load", lambda name: None)
-    monkeypatch.setattr(study, "untrained", lambda *_: calls.append(study.UNTRAINED) or row_of(0.4))
-    monkeypatch.setattr(study, "measure", lambda name, *_: calls.append(name) or row_of(0.8))
-    study.study(objectives=("simclr",), num_seeds=2, rows=path)
-    joined = study.study(objectives=("simclr", "mae"), num_seeds=2, rows=path)
-    assert calls == [study.UNTRAINED, "simclr", "mae"]
-    assert {"untrained", "simclr", "mae"} <= set(joined.numbers)
-    with pytest.raises(ValueError, match=r"rows=.*: measured with steps=300; allowed: rows of steps=100"):
-        study.study(objectives=("mae",), num_seeds=2, steps=100, rows=path)
-    with pytest.raises(ValueError, match=r"objectives=jigsaw: unknown; allowed: simclr, moco, "):
-        study.study(objectives=("jigsaw",))
-    # A residual network takes no objective that hides patches.
-    calls.clear()
-    study.study(objectives=("mae", "byol"), backbone="resnet")
-    assert calls == [study.UNTRAINED, "byol"]
 
 
 @pytest.mark.weekly

@@ -1,4 +1,4 @@
-"""A tiny run of every technique's settings, the draw of the labels, and the verdict on written numbers."""
+"""A short run, the draw of the labels, and the verdict on written numbers."""
 
 import chex
 import jax
@@ -7,7 +7,7 @@ import optax
 import pytest
 from flax import linen as nn
 
-from dlcore.semi_supervised.two_streams import RampUp, supervised_only, two_stream_learner
+from dlcore.semi_supervised.two_streams import supervised_only, two_stream_learner
 from experiments.studies import semi_supervised as study
 from experiments.studies.small_runs import Digits
 
@@ -64,42 +64,6 @@ def test_a_short_run_learns():
     first, second = (study.accuracies(learner, data, np.array([[0, 1, 2, 3]]), steps, 4, 1)[0] for steps in (0, 15))
     assert first <= 0.5
     assert second == 1
-
-
-ARMS = {
-    "supervised only": ("two_stream_learner", {"technique": supervised_only}),
-    "pseudo-labels": ("pseudo_label", {"ramp": RampUp(3.0, 5)}),
-    "pseudo-labels above .95": (*("pseudo_label", {"ramp": RampUp(3.0, 5), "weighting": "threshold"}),),
-    "Pi-model": ("pi_model", {"ramp": RampUp(30.0, 5)}),
-    "temporal ensembling": ("temporal_ensembling", {"ramp": RampUp(30.0, 5), "num_unlabeled": 20}),
-    "mean teacher": ("mean_teacher", {"ramp": RampUp(30.0, 5), "ema_decay": 0.99}),
-    "VAT": ("vat", {"epsilon": 4.0}),
-    "ICT": ("ict", {"ramp": RampUp(30.0, 5), "ema_decay": 0.99}),
-    "MixMatch": ("mixmatch", {"ramp": RampUp(30.0, 5), "ema_decay": 0.99}),
-    "FixMatch": ("fixmatch", {"ema_decay": 0.99}),
-}
-"""Each name's technique, and the settings that are not those of all; ramps end at half of ten steps."""
-
-
-def test_each_name_builds_the_learner_of_that_name(monkeypatch):
-    def spy(name):
-        return lambda **settings: (name, settings)
-
-    monkeypatch.setattr(study, "two_stream_learner", spy("two_stream_learner"))
-    for name in {name for name, _ in ARMS.values()} - {"two_stream_learner"}:
-        monkeypatch.setattr(getattr(study, name), "learner", spy(name))
-    for arm, make in study.learners(10, 4, 20, 1e-3).items():
-        technique, settings = make()
-        own = {key: value for key, value in settings.items() if key in ("technique", *OWN)}
-        assert (technique, own) == ARMS[arm], arm
-        assert ("strong" in settings) == (arm == "FixMatch")
-        assert ("teacher" in settings) == (arm == "supervised only")
-        assert settings["model"].num_classes == 10
-        np.testing.assert_array_equal(settings["preprocess"](np.full((1, 8, 8, 1), 0.3)), np.zeros((1, 16, 16, 1)))
-        assert isinstance(settings["optimizer"], optax.GradientTransformation)
-
-
-OWN = ("ramp", "weighting", "num_unlabeled", "ema_decay", "epsilon")
 
 
 def test_labels_come_with_the_few_and_unlabeled_images_from_all():

@@ -69,15 +69,3 @@ def test_the_smoke_version():
     result = study.study(**study.experiment.smoke)
     assert result.numbers["slope, gradient descent"] == pytest.approx(1, abs=0.15)
     assert result.numbers["slope, momentum"] == pytest.approx(0.5, abs=0.15)
-
-
-@pytest.mark.covers("OP-16")
-def test_each_way_over_the_saddle_has_the_momentum_and_the_noise_of_its_name(monkeypatch):
-    monkeypatch.setattr(study, "saddle_path", lambda key, rate, momentum, noise, steps: jnp.array([momentum, noise]))
-    paths = {name: path[0].tolist() for name, path in study.saddle(1, 5, noise=0.5).items()}
-    assert paths == {
-        "gradient descent": [0, 0],
-        "momentum": [pytest.approx(0.9), 0],
-        "noise": [0, 0.5],
-        "momentum and noise": [pytest.approx(0.9), 0.5],
-    }

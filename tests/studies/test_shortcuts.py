@@ -57,19 +57,6 @@ def test_the_verdict_turns_when_the_arms_are_swapped():
     assert not study.report(results | {"open": np.array([[0.8, 0.8], [0.8, 0.8]])}).holds
 
 
-def test_every_arm_is_trained_with_its_guards(monkeypatch):
-    seen = []
-
-    def accuracies(guards, train, test, *rest):
-        seen.append((guards, train.shape, test.shape))
-        return np.array([[0.9 - 0.1 * len(seen), 0.5]])
-
-    monkeypatch.setattr(study, "accuracies", accuracies)
-    result = study.study(num_seeds=1, num_crops=16)
-    assert seen == [(guards, (16, 44, 44, 3), (4, 44, 44, 3)) for guards in study.ARMS.values()]
-    assert list(result.numbers)[:2] == ["accuracy, open, as trained", "accuracy, open, without shortcuts"]
-
-
 @pytest.mark.weekly
 def test_a_short_run_learns_something():
     photo = study.sample_image("china", 427)

@@ -7,7 +7,6 @@ import pytest
 
 from dlcore.models.gpt2 import GPT2
 from experiments.studies import transformer_scaling as study
-from tests.first_call import first_call
 
 
 @pytest.mark.covers("AT-35")
@@ -54,9 +53,3 @@ def test_a_model_learns_the_language():
     chex.assert_shape(losses, (1, 16))
     assert losses[0, -1] < 0.75 * losses[0, 0]
     assert losses[0, -1] > 0.7 * chain.entropy
-
-
-def test_the_settings_reach_every_training():
-    """Steps are rounded down to a multiple of 16."""
-    _, options = first_call(study, "losses_of", study.study, steps=70, batch_size=5, learning_rate=0.1)
-    assert options == {"steps": 64, "batch_size": 5, "learning_rate": 0.1}

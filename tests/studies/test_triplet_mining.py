@@ -1,11 +1,8 @@
 """Which positives and negatives are mined, and the verdict."""
 
-import types
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from experiments.studies import triplet_mining as study
@@ -82,83 +79,3 @@ def test_the_verdict(changes, holds):
     assert result.numbers["recall at 1, pixels"] == 0.45
     assert "pixels 45.0%" in result.verdict
     assert result.headline.values.tolist() == (good | changes)[study.EPOCH]
-
-
-def test_pixels_are_measured_on_the_characters_that_are_never_seen(monkeypatch):
-    """Drawings of two pixels. By cosine each of the first two classes finds its own other drawing; the third's are
-    nearest to one another's classes: 4 of 6."""
-    image = np.array([[10, 0], [1, 0], [0, 2], [0, 9], [5, 0.1], [0.1, 5]]).reshape(6, 1, 2, 1)
-
-    def characters(classes, per_class):
-        assert (classes, per_class) == (range(7, 7 + study.NUM_UNSEEN), study.PER_CLASS)
-        return types.SimpleNamespace(arrays={"image": image, "label": np.arange(3).repeat(2)})
-
-    monkeypatch.setattr(study, "stroke_characters", characters)
-    assert study.recall_of_pixels(7) == pytest.approx(4 / 6)
-
-
-@pytest.mark.weekly
-def test_the_network_that_mines_is_that_of_the_arm(monkeypatch):
-    """The embeddings that negatives are taken from: of the start in every epoch, or of each epoch's own network."""
-    seen = []
-    triplets = study.triplets
-
-    def spy(key, images, z, kind):
-        jax.debug.callback(lambda v: seen.append(np.asarray(v)), z[0, 0])
-        return triplets(key, images, z, kind)
-
-    monkeypatch.setattr(study, "triplets", spy)
-    for arm, moves in ((study.START, False), (study.EPOCH, True)):
-        seen.clear()
-        study.recalls(arm, 1, 2, 36)
-        jax.effects_barrier()
-        assert len(seen) == 2
-        assert (np.abs(seen[0] - seen[1]).max() > 1e-4) is np.bool_(moves), arm
-
-
-@pytest.mark.weekly
-def test_every_arm_trains():
-    result = study.study(num_seeds=1, epochs=1, num_classes=36)
-    assert len(result.numbers) == 2 + len(study.ARMS)
-
-
-@pytest.mark.parametrize(
-    ("arm", "kinds", "trained"),
-    [
-        # A step takes a tenth of the weight that mines, 1 at first. Two epochs of two steps: .8, then by .8 each.
-        (study.EPOCH, {"semi_hard"}, 0.64),
-        (study.START, {"semi_hard"}, 0.6),  # by 1 each
-        (study.NEAREST, {"nearest"}, 0.64),
-        (study.RANDOM, {"random"}, 0.64),
-        (study.IN_BATCH, set(), 0.2),  # a loss of twice the weight, which mines by itself
-    ],
-)
-def test_each_arm_mines_its_negatives_by_its_network(monkeypatch, arm, kinds, trained):
-    """All pixels are 1; a network multiplies them by its weight, and a triplet has those of the network that mined."""
-    mined = set()
-
-    class Net:
-        def init(self, key, images):
-            return jnp.ones(())
-
-        def apply(self, weight, images):
-            return weight * images.mean((1, 2, 3))[:, None]
-
-    def characters(classes, per_class):
-        count = len(classes) * per_class
-        return types.SimpleNamespace(arrays={"image": np.ones((count, 16, 16, 1)), "label": np.zeros(count, int)})
-
-    def triplets(key, images, z, kind):
-        mined.add(kind)
-        return jnp.full((8, 3, 16, 16, 1), z[0, 0, 0]), jnp.ones(8)
-
-    for name, value in (("PER_CLASS", 2), ("BATCH", 4), ("Net", Net), ("triplets", triplets)):
-        monkeypatch.setattr(study, name, value)
-    monkeypatch.setattr(study, "stroke_characters", characters)
-    monkeypatch.setattr(study, "triplet_loss", lambda anchor, positive, negative, margin: anchor[:, 0])
-    monkeypatch.setattr(study, "mined_triplet_loss", lambda z, labels, margin: 2 * z.mean())
-    monkeypatch.setattr(study, "recall_at_k", lambda z, labels: float(z[0, 0]))
-    monkeypatch.setattr(study.optax, "adam", lambda rate: optax.sgd(0.1))
-    start, end = study.recalls(arm, 1, 2, 4)
-    np.testing.assert_allclose([*start, *end], [1, trained], rtol=1e-5)
-    assert mined == kinds

@@ -77,10 +77,3 @@ def test_the_verdict(changes, holds):
     if not changes:
         assert list(result.headline.values) == [8, 7]
         assert result.headline.baseline[0] == 5.5
-
-
-@pytest.mark.weekly
-def test_a_tiny_study_draws_samples_in_every_arm():
-    result = study.study(num_seeds=1, steps=2, width=4)
-    assert set(result.numbers) == {f"{k}, {a}" for k in ("modes", "share of good samples") for a in study.ARMS}
-    assert set(result.figures) == {"samples"}

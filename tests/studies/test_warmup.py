@@ -69,24 +69,3 @@ def test_a_warm_up_saves_a_net_with_large_weights():
     chex.assert_shape(without, (1, 1, 2, 2))
     assert study.diverged(without).all()
     assert not study.diverged(with_it).all()
-
-
-@pytest.mark.covers("TR-24")
-def test_each_name_stands_for_its_start_and_its_warm_up(monkeypatch):
-    """Large weights are lost without the warm-up, whatever the learning rate."""
-
-    def runs_of(net, learning_rates, num_seeds, steps, warmup_steps):
-        lost = net.gain > 1 and warmup_steps == 0
-        return runs(np.full((len(learning_rates), num_seeds), 9.0 if lost else 0.1))
-
-    monkeypatch.setattr(study, "runs", runs_of)
-    result = study.study(num_seeds=2, num_learning_rates=3)
-    lost = {name: sum(result.numbers[f"{name}"]) for name in result.numbers if "lost by rate" in name}
-    assert lost == {
-        "He's, lost by rate, without": 0,
-        "He's, lost by rate, with": 0,
-        "1.5 times He's, lost by rate, without": 6,
-        "1.5 times He's, lost by rate, with": 0,
-    }
-    assert result.holds
-    np.testing.assert_array_equal(result.headline.values, [3, 3])

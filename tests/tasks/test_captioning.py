@@ -20,7 +20,6 @@ from dlcore.data.words import END, PAD, START, UNKNOWN, vocabulary_from_dict
 from dlcore.experiment import Setup
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.setting import FlagError
-from dlcore.kits.training import optimizer
 from dlcore.tasks import captioning
 from dlcore.vision_language.caption_rnn import CaptionRNN
 from dlcore.vision_language.caption_transformer import CaptionTransformer
@@ -78,17 +77,18 @@ def photographs(tmp_path):
 
 def test_the_blind_caption_is_of_a_network_without_the_image_trained_for_its_own_steps(photographs, monkeypatch):
     words = ["--dataset=flickr8k", f"--data_dir={photographs}", "--image_size=16", "--blind_steps=7", "--batch_size=2"]
-    flags = resolve(experiment, words)
+    flags = resolve(experiment, [*words, "--ema=0"])
     data, built = experiment.task.data(flags), []
     monkeypatch.setattr(captioning.captioning, "learner", lambda blind, **_: blind)
-    monkeypatch.setattr(optimizer, "evaluate_ema", lambda blind, setup: built.append((setup.steps, blind)))
-    monkeypatch.setattr("dlcore.run.fit", lambda *_, steps, **__: SimpleNamespace(state=built.append(steps)))
+    monkeypatch.setattr(
+        "dlcore.run.fit", lambda learner, *_, steps, **__: SimpleNamespace(state=built.append((steps, learner)))
+    )
     monkeypatch.setattr(
         sys.modules["dlcore.run.evaluate"], "predict", lambda *_, **__: {"tokens": np.array([[4, END]])}
     )
     setup = Setup(flags, data.spec, 100, None)
     assert captioning._blind_caption(setup, data, lambda setup: {}).tolist() == [4, END]
-    assert built == [(7, True), 7]
+    assert built == [(7, True)]
 
 
 def test_photographs_are_scored_against_what_was_written_and_not_against_unknown_words(photographs):

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
 from dlcore.data.few_labels import two_streams
+from dlcore.data.images import Images, Resizing
 from dlcore.data.pipeline import batch_at
 from dlcore.data.source import Source
-from dlcore.experiment.experiment import Setup
-from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import resolve
 from dlcore.experiment.resolved_run import ResolvedRun
 from dlcore.experiment.setting import FlagError
@@ -23,6 +23,7 @@ from dlcore.semi_supervised.gan_classifier import GanClassifierState
 from dlcore.semi_supervised.twin import TwinState
 from dlcore.semi_supervised.two_streams import TwoStreamState
 from dlcore.tasks import few_labels as few_labels_task
+from dlcore.tasks.few_labels import FewLabelImages, StrongView
 from dlcore.weights.start import Start
 from experiments.semi_supervised.fixmatch import experiment
 
@@ -176,8 +177,8 @@ def test_unlabeled_folders_that_are_none_get_one_line(folders, tmp_path):
 def test_unlabeled_images_are_read_in_the_form_and_the_memory_of_the_flags(monkeypatch):
     """An eighth of a GiB has 2^27 bytes."""
     monkeypatch.setattr(few_labels_task, "unlabeled_source", lambda *rest, **settings: (rest, settings))
-    flags = Flags({"unlabeled_dir": "d", "skip_bad": True, "memory_limit": 0.125, "workers": 3, "decoder": "pillow"})
-    form, settings = few_labels_task._unlabeled_images(flags, [8, 9, 1])
+    images = Images(skip_bad=True, resizing=Resizing(memory_limit=0.125, workers=3, decoder="pillow"))
+    form, settings = FewLabelImages(images, unlabeled_dir="d")._unlabeled_images([8, 9, 1])
     workers = settings.pop("workers")
     assert form == ("d", (8, 9), 1)
     assert settings == {"skip_bad": True, "limit_bytes": 2**27}
@@ -196,7 +197,7 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
         return state.replace(params=10 * state.params, opt_state="new")
 
     monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: Start(replace, checked.append))
-    start = experiment.task.start(None)
+    start = few_labels_task.start_twins(None)
 
     def student(value, teacher=None):
         return TwoStreamState(2, None, np.float32(value), "old", {"mean": value}, teacher, {})
@@ -220,7 +221,7 @@ def test_weights_reach_the_technique_its_teacher_the_baseline_and_a_discriminato
     assert started.model_state == {"generator": 5, "discriminator": 6}
     assert started.teacher == {"params": 20, "model_state": 6}
     monkeypatch.setattr(few_labels_task, "start_classifier", lambda setup: None)
-    assert experiment.task.start(None) is None
+    assert few_labels_task.start_twins(None) is None
 
 
 def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_images(monkeypatch):
@@ -232,38 +233,17 @@ def test_the_gain_stands_before_the_panels_of_the_technique_on_its_labeled_image
     twin = TwinState(2, None, {"technique": "t", "supervised": "s"}, None, {})
     data = Splits({"labeled": "few", "unlabeled": "many"}, None, None, {})
     context = ReportContext("history", "gain", {}, {}, twin, data, {}, None, None, None)
-    assert experiment.task.panels(context) == ["gain", "history", "few", "t"]
+    assert few_labels_task.twin_panels(context) == ["gain", "history", "few", "t"]
     alone = context._replace(state=State(2, None, "alone", None))
-    assert experiment.task.panels(alone) == ["history", "few", "alone"]
+    assert few_labels_task.twin_panels(alone) == ["history", "few", "alone"]
 
 
-@pytest.mark.parametrize(("strong", "named"), [("none", "auto"), ("rand_augment", "rand_augment")])
-def test_a_strong_view_is_cut_out_after_its_operations(monkeypatch, strong, named):
-    """A square of half the shorter side, of at least a pixel."""
-    images = few_labels_task.labeled_images
-    monkeypatch.setattr(few_labels_task.FewLabels, "arguments", lambda self, setup: {"model": "m"})
-    monkeypatch.setattr(few_labels_task, "cutout", lambda size: f"cutout of {size}")
-    monkeypatch.setattr(few_labels_task, "compose", lambda *parts: parts)
-    monkeypatch.setattr(images, "shorter_side", lambda flags, spec: spec["side"])
-    monkeypatch.setattr(images, "augmentation", lambda flags, spec: flags.augment if spec["side"] > 1 else None)
-    flags = Flags({"strong": strong, "augment": "shift"})
-    for side, wanted in ((9, (named, "cutout of 4")), (1, "cutout of 1")):
-        setup = Setup(flags, {"side": side}, 1, None)
-        assert few_labels_task.StrongViews().arguments(setup) == {"model": "m", "strong": wanted}
-
-
-@pytest.mark.parametrize("decay", [None, 0.9])
-def test_the_baseline_has_the_techniques_network_optimizer_and_average(monkeypatch, decay):
-    monkeypatch.setattr(few_labels_task.LabeledImages, "arguments", lambda self, setup: {"model": "m"})
-    monkeypatch.setattr(few_labels_task.optimizer, "build", lambda setup: "adam")
-    monkeypatch.setattr(few_labels_task, "two_stream_learner", lambda **arguments: arguments)
-    monkeypatch.setattr(few_labels_task, "averaging", lambda decay: f"average of {decay}")
-    monkeypatch.setattr(few_labels_task, "add_twin", lambda *both: both)
-    flags = Flags({"twin": True, "ema_decay": decay})
-    learner, baseline = experiment.task.wrap("learner", Setup(flags, {}, 1, None))
-    teacher = None if decay is None else "average of 0.9"
-    technique = few_labels_task.supervised_only
-    assert (learner, baseline) == (
-        "learner", {"model": "m", "optimizer": "adam", "technique": technique, "teacher": teacher}
-    )  # fmt: skip
-    assert experiment.task.wrap("learner", Setup(flags.replace(twin=False), {}, 1, None)) == "learner"
+def test_a_strong_view_is_cut_out_after_its_operations():
+    """The host augments streamed images, so that nothing but a square of half the shorter side, 9, is erased here."""
+    facts = Facts(dataset="folder", crop_pct=0.875, image_shape=(20, 18, 1), mean=(0.5,), std=(0.25,))
+    image = np.ones((20, 18, 1), np.float32)
+    erased = jax.jit(StrongView("none").build(Images(resizing=Resizing()), facts))(jax.random.key(0), image)
+    assert set(np.unique(erased)) == {0, 1}
+    assert 0 < (np.asarray(erased) == 0).sum() <= 81
+    operated = jax.jit(StrongView("rand_augment").build(Images(resizing=Resizing()), facts))(jax.random.key(1), image)
+    assert not set(np.unique(operated)) <= {0, 1}

@@ -82,7 +82,6 @@ def on_unit(augmentation: Augmentation, mean: Sequence[float], std: Sequence[flo
       `(key, normalized image) -> normalized image`.
 
     Raises:
-      ValueError: a number is not finite, or a deviation not above 0.
       TypeError: `augmentation` is not callable; call its factory first.
     """
     check_finite("mean", mean)

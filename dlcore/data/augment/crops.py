@@ -50,9 +50,6 @@ def center_crop(image: jax.Array, size: Size) -> jax.Array:
 
     Returns:
       [h, w, C].
-
-    Raises:
-      ValueError: `size` is larger than the image.
     """
     height, width = _fits(image, size)
     top, left = round((image.shape[0] - height) / 2), round((image.shape[1] - width) / 2)
@@ -68,9 +65,6 @@ def five_crop(image: jax.Array, size: Size) -> jax.Array:
 
     Returns:
       [5, h, w, C]: top left, top right, bottom left, bottom right, center.
-
-    Raises:
-      ValueError: `size` is larger than the image.
     """
     height, width = _fits(image, size)
     bottom, right = image.shape[0] - height, image.shape[1] - width
@@ -88,9 +82,6 @@ def ten_crop(image: jax.Array, size: Size, vertical: bool = False) -> jax.Array:
 
     Returns:
       [10, h, w, C]: the five crops of the image, then those of its mirror image.
-
-    Raises:
-      ValueError: `size` is larger than the image.
     """
     return jnp.concatenate([five_crop(image, size), five_crop(image[::-1] if vertical else image[:, ::-1], size)])
 
@@ -116,10 +107,7 @@ def resized_crop(
     check_shapes(height=(height, "int >= 1"), width=(width, "int >= 1"))
     check_choice("method", method, _METHODS)
     if top + height > image.shape[0] or left + width > image.shape[1]:
-        raise ValueError(
-            f"top={top}, left={left}, height={height}, width={width}: not inside the image; allowed: boxes inside "
-            f"{image.shape[:2]}, of at least one pixel"
-        )
+        raise ValueError(f"{top=}, {left=}, {height=}, {width=}: not inside the image; allowed: {image.shape[:2]}")
     box = image[top : top + height, left : left + width]
     return _resize(box, target_size(size, "size"), method)
 

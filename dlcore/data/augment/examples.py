@@ -132,10 +132,7 @@ def random_flip_example(
         if "keypoints" in moved and keypoint_names:
             count = moved["keypoints"].shape[-2]
             if len(keypoint_names) != count:
-                raise ValueError(
-                    f"keypoint_names={', '.join(keypoint_names)}: {len(keypoint_names)} names for {count} keypoints; "
-                    "allowed: one a keypoint"
-                )
+                raise ValueError(f"{keypoint_names=}: {len(keypoint_names)} of them; allowed: {count}, one a keypoint")
             for mirrored, order in zip((across, down), orders, strict=True):
                 points = moved["keypoints"]
                 moved["keypoints"] = jnp.where(mirrored, points[:, jnp.array(order)], points)
@@ -248,8 +245,7 @@ def random_zoom_example(low: float = 0.8, high: float = 1.25, keep: float = 0.4)
     check_shapes(low=(low, "finite"), high=(high, "finite"), keep=(keep, "finite"))
     if not 0 < low <= high:
         raise ValueError(f"low={low}, high={high}: not a range; allowed: 0 < low <= high")
-    if not 0 <= keep <= 1:
-        raise ValueError(f"keep={keep}: out of range; allowed: in [0, 1]")
+    check_shapes(keep=(keep, "0 to 1"))
 
     def apply(key, example):
         size = _own_size(example)
@@ -293,7 +289,6 @@ def warp_example(draw: RandomWarp, keep: float = 0.3) -> ExampleAugmentation:
       `(key, example) -> example`.
 
     Raises:
-      ValueError: `keep` is outside [0, 1].
       TypeError: `draw` is not callable; call its factory first, as in `random_warp()`.
     """
     check_shapes(keep=(keep, "0 to 1"))

@@ -66,9 +66,6 @@ def random_flip(probability: float = 0.5) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `probability` is outside [0, 1].
     """
     return _sometimes(flip_horizontal, probability)
 
@@ -81,9 +78,6 @@ def random_vertical_flip(probability: float = 0.5) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `probability` is outside [0, 1].
     """
     return _sometimes(flip_vertical, probability)
 
@@ -190,8 +184,7 @@ def affine(
 def _sometimes(function, probability: float) -> Augmentation:
     check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
+    check_shapes(probability=(probability, "0 to 1"))
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         check_shapes(image=(image, "H W C"))

@@ -65,9 +65,6 @@ def adjust_brightness(image: jax.Array, factor: float | jax.Array) -> jax.Array:
 
     Returns:
       The same shape and dtype.
-
-    Raises:
-      ValueError: a concrete factor is negative or not finite.
     """
     return blend(image, 0.0, factor)
 
@@ -147,8 +144,7 @@ def gaussian_blur(
     check_pair("sigma", sigma)
     check_pair("radius", radius)
     for deviation, reach in zip(sigma, radius, strict=True):
-        check_shapes(sigma=(deviation, "> 0"))
-        check_whole_number("radius", reach, 0)
+        check_shapes(sigma=(deviation, "> 0"), radius=(reach, "int >= 0"))
     for axis in (0, 1):
         offset = jnp.arange(-radius[axis], radius[axis] + 1)
         weight = jax.nn.softmax(-0.5 * jnp.square(offset / sigma[axis]))
@@ -172,13 +168,11 @@ def random_apply(augmentation: Augmentation, probability: float) -> Augmentation
       `(key, image [H, W, C]) -> image`.
 
     Raises:
-      ValueError: `probability` is outside [0, 1].
       TypeError: `augmentation` is not callable; call its factory first.
     """
     check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
+    check_shapes(probability=(probability, "0 to 1"))
 
     if not callable(augmentation):
         raise TypeError(f"augmentation={augmentation!r}: not callable; allowed: a function (key, image) -> image")
@@ -231,9 +225,6 @@ def random_gray(probability: float = 0.2) -> Augmentation:
 
     Returns:
       `(key, image [H, W, C]) -> image`.
-
-    Raises:
-      ValueError: `probability` is outside [0, 1].
     """
     return random_apply(lambda key, image: jnp.broadcast_to(gray(image), image.shape), probability)
 

@@ -196,9 +196,7 @@ def _draw(key, images, targets, alpha, mask) -> tuple[jax.Array, jax.Array]:
     _check_floating("targets", targets)
     batch = images.shape[0]
     if targets.shape[:1] != (batch,):
-        raise ValueError(
-            f"images and targets have shapes {images.shape} and {targets.shape}; allowed: one target an image"
-        )
+        raise ValueError(f"{targets.shape=}: does not fit {images.shape=}; allowed: one target an image")
     check_shapes(mask=(mask, f"mask {batch} or None"))
     drawing, ordering = jax.random.split(key)
     positive = jnp.asarray(alpha, jnp.float32)

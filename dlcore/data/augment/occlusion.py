@@ -84,8 +84,7 @@ def random_erasing(probability: float = 0.5, area: Span = (0.02, 0.33), ratio: S
     _check(area, ratio)
     check_finite("probability", probability)
     check_shapes(probability=(probability, "finite"))
-    if not 0 <= probability <= 1:
-        raise ValueError(f"probability={probability}: out of range; allowed: in [0, 1]")
+    check_shapes(probability=(probability, "0 to 1"))
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         check_shapes(image=(image, "H W C"))
@@ -138,8 +137,7 @@ def cutout(size: int, partly_outside: bool = False, value: float = 0.0) -> Augme
     Returns:
       `(key, image [H, W, C]) -> image`.
     """
-    check_whole_number("size", size, 1)
-    check_shapes(value=(value, "finite"))
+    check_shapes(size=(size, "int >= 1"), value=(value, "finite"))
 
     def apply(key: jax.Array, image: jax.Array) -> jax.Array:
         sides = jnp.array(image.shape[:2])

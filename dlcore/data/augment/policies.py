@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice, check_whole_number
+from dlcore.choices import check_choice
 from dlcore.data.augment import tone
 from dlcore.data.augment.compose import Augmentation
 from dlcore.data.augment.jitter import adjust_brightness, adjust_contrast, adjust_saturation
@@ -149,8 +149,7 @@ def rand_augment(
     check_finite("magnitude", magnitude)
     check_shapes(fill=(fill, "finite or None"), magnitude=(magnitude, "finite"))
     check_choice("interpolation", interpolation, ("nearest", "bilinear"))
-    check_whole_number("num_ops", num_ops, 0)
-    check_whole_number("num_magnitude_bins", num_magnitude_bins, 1)
+    check_shapes(num_ops=(num_ops, "int >= 0"), num_magnitude_bins=(num_magnitude_bins, "int >= 1"))
     if isinstance(magnitude, Real) and not 0 <= magnitude <= num_magnitude_bins - 1:
         raise ValueError(f"magnitude={magnitude}: out of range; allowed: in [0, {num_magnitude_bins - 1}]")
     strength = magnitude / max(num_magnitude_bins - 1, 1)

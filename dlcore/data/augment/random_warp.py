@@ -98,9 +98,6 @@ def random_perspective(distortion: float = 0.5) -> RandomWarp:
 
     Returns:
       (key, size (H, W)) -> Warp.
-
-    Raises:
-      ValueError: `distortion` is out of range.
     """
     return random_warp(perspective=distortion)
 
@@ -113,9 +110,6 @@ def random_lens(k1: float = 0.3) -> RandomWarp:
 
     Returns:
       (key, size (H, W)) -> Warp.
-
-    Raises:
-      ValueError: `k1` is out of range.
     """
     return random_warp(lens=k1)
 

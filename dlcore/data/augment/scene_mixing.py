@@ -176,10 +176,7 @@ def mix_scenes(mixing: SceneMixing, keys: jax.Array, examples: dict[str, jax.Arr
     if mixing.copy_paste and "masks" not in examples:
         raise ValueError(f"copy_paste={mixing.copy_paste}: there are no masks; allowed: 0, or data with masks")
     if left_out := [name for name in ("keypoints", "semantic", "image_size") if name in examples]:
-        raise ValueError(
-            f"mosaic={mixing.mosaic}, copy_paste={mixing.copy_paste}: cannot mix {', '.join(left_out)}; "
-            "allowed: 0, or images of one size with boxes and masks alone"
-        )
+        raise ValueError(f"{mixing}: cannot mix {', '.join(left_out)}; allowed: 0, or images of one size")
     _check_arrays("examples", examples, ("image", "boxes", "box_mask"))
     batch, (height, width) = len(keys), examples["image"].shape[1:3]
 

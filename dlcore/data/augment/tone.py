@@ -221,8 +221,7 @@ def adjust_sharpness(image: jax.Array, factor: Number) -> jax.Array:
     Returns:
       The same shape and dtype.
     """
-    check_shapes(image=(image, "H W C"))
-    check_shapes(factor=(factor, ">= 0"))
+    check_shapes(image=(image, "H W C"), factor=(factor, ">= 0"))
     check_finite("factor", factor)
     height, width, _ = image.shape
     if min(height, width) < 3:

@@ -22,7 +22,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.choices import check_choice, check_pair, check_whole_number
+from dlcore.choices import check_choice, check_pair
 from dlcore.ops.checks import check_boxes, check_finite, check_shapes
 from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
@@ -191,8 +191,7 @@ def lens_warp(size: tuple[int, int], k1: Number = 0.0, k2: Number = 0.0, steps: 
       The map.
     """
     _check_size(size)
-    check_whole_number("steps", steps, 1)
-    check_shapes(k1=(k1, "finite"), k2=(k2, "finite"))
+    check_shapes(steps=(steps, "int >= 1"), k1=(k1, "finite"), k2=(k2, "finite"))
     if not any(isinstance(k, jax.core.Tracer) for k in (k1, k2)):
         u = np.linspace(0, _BEYOND**2, 100)
         if not (slope := (1 + 3 * k1 * u + 5 * k2 * u * u).min()) > 0:

@@ -1,11 +1,15 @@
 """Images to generate: data, and distances of samples to real images in a classifier's features."""
 
+import dataclasses
+from typing import Annotated, ClassVar
+
 import numpy as np
 
 from dlcore.data.source import Source
 from dlcore.evaluators.frechet import frechet_evaluator
 from dlcore.experiment.experiment import Experiment, Setup
 from dlcore.experiment.flags import Flags
+from dlcore.experiment.parts import Run
 from dlcore.experiment.setting import Setting
 from dlcore.experiment.splits import Splits
 from dlcore.kits.images import labeled_images
@@ -19,6 +23,7 @@ __all__ = [
     "NUM_REAL",
     "NUM_SHOWN",
     "SETTINGS",
+    "Frechet",
     "data",
     "evaluators",
     "network_of",
@@ -65,9 +70,38 @@ def origin(flags: Flags) -> Weights | None:
     return weights._replace(initializes=False)
 
 
+@dataclasses.dataclass(frozen=True)
+class Frechet:
+    """The Fréchet distance of samples to real images in a classifier's features, and with it KID, precision and recall.
+
+    Args:
+      num_samples: samples for the Fréchet distance at each evaluation
+      classifier: page that trains the classifier where no flag names one
+    """
+
+    num_samples: Annotated[int, Range(2)] = 1000
+    classifier: Experiment | None = dataclasses.field(default=None, compare=False)
+
+    metric: ClassVar[str] = "frechet_distance"
+    mode: ClassVar[str] = "min"
+    settings: ClassVar[dict[str, Setting]] = {k: v for k, v in SETTINGS.items() if k != "num_samples"}
+    """The networks whose features are compared."""
+
+    def finish_data(self, splits: Splits, run: Run) -> Splits:
+        """Say what is compared; the report shows the first NUM_SHOWN samples."""
+        return _compared(splits, run.setup.flags)
+
+    def evaluators(self, run: Run, splits: Splits, split: str) -> list[Evaluator]:
+        """Build the evaluators, see `evaluators`."""
+        return evaluators(run.setup, splits, split, self.classifier)
+
+
 def data(flags: Flags) -> Splits:
     """Load the splits by name; the report shows the first NUM_SHOWN samples."""
-    splits = labeled_images.data(flags, labels=False)
+    return _compared(labeled_images.data(flags, labels=False), flags)
+
+
+def _compared(splits: Splits, flags: Flags) -> Splits:
     path = flags.frechet_network or flags.network  # None: a network is trained later
     is_known = path or flags.smoke or splits.spec["num_classes"] == 1
     name = network_of(flags, splits.spec).name if is_known else small_classifier.DEFAULT_MODEL

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from dlcore.choices import check_whole_number
+from dlcore.data.facts import Facts
 from dlcore.data.source import Source
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.setting import FlagError, Seed, Setting
@@ -18,6 +19,7 @@ from dlcore.ops.checks import check_finite, check_indices
 __all__ = [
     "SAMPLE_CLASS",
     "SETTINGS",
+    "DrawSamples",
     "Samples",
     "class_index",
     "class_samples",
@@ -170,6 +172,31 @@ class Samples(Task):
     drawn = staticmethod(number_samples)
     describe = staticmethod(describe)
     write = staticmethod(write)
+
+
+@dataclasses.dataclass(frozen=True)
+class DrawSamples:
+    """Use of a generator of noise alone: `--mode=predict` draws samples and writes them as images.
+
+    Args:
+      num_drawn: samples that --mode=predict draws without --input
+      sample_seed: seed of the samples that --mode=predict draws; by default that of the run
+    """
+
+    num_drawn: Annotated[int, Range(1), "no identity"] = 16
+    sample_seed: Annotated[Seed | None, "no identity"] = None
+
+    def samples(self, run: Any) -> tuple[Source, list[str]]:
+        """Number the samples."""
+        return Source.indices(self.num_drawn, "samples"), [f"sample {k}" for k in range(self.num_drawn)]
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe each sample by its mean pixel."""
+        return describe(outputs, {})
+
+    def write(self, folder: Path, outputs: dict, source: Any, names: list[str], facts: Facts) -> list[Path]:
+        """Write each sample as a file, and all of them as samples.png."""
+        return write(folder, outputs, source, names, {})
 
 
 SETTINGS = Samples().settings()

@@ -1,13 +1,17 @@
 """Report panels of image classifiers."""
 
+import math
+
 import numpy as np
 
-from dlcore.experiment.flags import Flags
+from dlcore.data.splits import Splits
+from dlcore.experiment.parts import Run
 from dlcore.kits.images import labeled_images
 from dlcore.modes.report_context import ReportContext
 from dlcore.report.panel import Panel
+from dlcore.report.triage import FEWEST_STEPS
 
-__all__ = ["PLAIN", "panels", "pictures", "smoothing_sentences", "training_images"]
+__all__ = ["PLAIN", "Accuracy", "log_classes", "panels", "pictures", "smoothing_sentences", "training_images"]
 
 PLAIN = {
     "augment": "none",
@@ -29,6 +33,38 @@ PLAIN = {
 """Flags that switch a classifier's regularization and augmentation off: `Experiment.plain`."""
 
 
+class Accuracy:
+    """Accuracy, loss and calibration, which a classifier's `evaluate` measures."""
+
+    metric = "accuracy"
+    mode = "max"
+
+    def explanations(self, run: Run) -> list[str]:
+        """Say which loss and which confidence label smoothing leaves."""
+        return smoothing_sentences(run.parts.technique.keywords.get("label_smoothing", 0.0), run.facts.num_classes)
+
+    def messages(self, run: Run, splits: Splits) -> list[str]:
+        """Say what label smoothing and few steps do to the numbers."""
+        ema = run.parts.optimizer.ema
+        short = bool(ema) and run.steps < FEWEST_STEPS and not run.setup.flags.smoke
+        few = f"{run.steps} steps are few: the average of the weights that is tested (--ema={ema}) lags behind training"
+        sentences = [text[0].lower() + text[1:].rstrip(".") for text in self.explanations(run)]
+        return [*sentences, *([few] if short else [])]
+
+    def pictures(self, context: ReportContext) -> dict[str, np.ndarray]:
+        """Show first-layer filters and the most confident mistakes in TensorBoard."""
+        return pictures(context)
+
+
+def log_classes(run: Run) -> float:
+    """Compute the initial loss of equally probable classes.
+
+    Returns:
+      Nats.
+    """
+    return math.log(run.facts.num_classes)
+
+
 def panels(context: ReportContext) -> list:
     """Show the curves, training images, confusions, calibration, best and worst by class, mistakes, and filters."""
     from dlcore.report.classifier import classifier_panels
@@ -39,7 +75,7 @@ def panels(context: ReportContext) -> list:
     measures, probabilities = {**context.numbers, **context.arrays}, context.outputs["probabilities"]
     # The calibration has a panel of its own.
     history = [{k: v for k, v in row.items() if not k.startswith("calibration/")} for row in context.history]
-    about = " ".join(smoothing_sentences(context.flags, len(names)))
+    about = " ".join(smoothing_sentences(context.flags.get("label_smoothing", 0.0), len(names)))
     return [
         curves(history),
         *triage_panels(context.history, _floor(context), labeled_images.is_augmented(context.flags, context.spec)),
@@ -69,11 +105,11 @@ def training_images(context: ReportContext, count: int = 10, versions: int = 6) 
     return [class_images.training_images(train.arrays["image"][idx], versions_of_each, class_labels, caption)]
 
 
-def smoothing_sentences(flags: Flags, classes: int) -> list[str]:
+def smoothing_sentences(smoothing: float, classes: int) -> list[str]:
     """Say which loss and which confidence label smoothing leaves to a network that is always right.
 
     Args:
-      flags: the run's settings; without `label_smoothing` there is nothing to say.
+      smoothing: label smoothing; of 0 there is nothing to say.
       classes: number of classes.
 
     Returns:
@@ -81,7 +117,6 @@ def smoothing_sentences(flags: Flags, classes: int) -> list[str]:
     """
     from dlcore.diagnostics.triage import smoothing_floor
 
-    smoothing = flags.get("label_smoothing", 0.0)
     if not smoothing or classes < 2:
         return []
     gap = smoothing - smoothing / classes

@@ -1,22 +1,21 @@
-"""Labeled images as an experiment's flags describe them: data by name, preprocessing, augmentation."""
+"""Labeled images as an experiment's flags describe them, for pages with a task: the records of `dlcore.data.images`."""
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-import jax
 import numpy as np
 
-from dlcore.data.augment.recipes import CLASSIFICATION, STRONG, classification_augmentation
-from dlcore.data.normalization import normalizer
+from dlcore.data.augment.recipes import CLASSIFICATION, STRONG
+from dlcore.data.facts import Facts
+from dlcore.data.images import Augmentation, Images, Resizing
 from dlcore.data.source import Source
 from dlcore.data.workers import DECODERS
 from dlcore.experiment.experiment import Setup
 from dlcore.experiment.flags import Flags
-from dlcore.experiment.splits import Splits, input_size
+from dlcore.experiment.splits import Splits
 from dlcore.experiment.task import Task
-from dlcore.extras import require
-from dlcore.learner import Range, root_key
+from dlcore.learner import Range
 
 __all__ = [
     "SETTINGS",
@@ -26,10 +25,13 @@ __all__ = [
     "augmentation",
     "check_zoom",
     "data",
+    "images_of",
     "input_size",
     "is_augmented",
     "labeled_batch",
+    "planned",
     "preparation",
+    "prepared_images",
     "preprocess",
     "shorter_side",
     "training_versions",
@@ -89,14 +91,6 @@ class ImageFlags(ResizedImages):
 SETTINGS = ImageFlags().settings()
 """The flags of labeled images, for experiments without a task."""
 
-AUGMENTATIONS = {
-    "digits": "affine",
-    "mnist": "shift",
-    "fashion_mnist": "shift_flip",
-    "imagenet2012": "resized_crop_flip",
-}
-"""Augmentation of `--augment=auto` by data set; otherwise crop_flip, or resized_crop_flip of streamed images."""
-
 
 def check_zoom(zoom: tuple[float, float] | None) -> None:
     """Check the range of `--zoom`.
@@ -108,58 +102,47 @@ def check_zoom(zoom: tuple[float, float] | None) -> None:
         raise ValueError(f"zoom={zoom[0]:g},{zoom[1]:g}: no range; allowed: the least factor, then the greatest")
 
 
+def _given(record: type, flags: Flags) -> dict[str, Any]:
+    return {field.name: flags[field.name] for field in dataclasses.fields(record) if field.name in flags}
+
+
+def _resized_images(flags: Flags) -> Images:
+    return Images(resizing=Resizing(**_given(Resizing, flags)) if "input_size" in flags else None)
+
+
+def prepared_images(flags: Flags) -> Images:
+    """Read from the flags how images are resized and augmented; without `augment` it is `auto`."""
+    return dataclasses.replace(_resized_images(flags), augmentation=Augmentation(**_given(Augmentation, flags)))
+
+
+def images_of(flags: Flags, labels: bool = True) -> Images:
+    """Read the record of the images from the flags.
+
+    Args:
+      labels: whether the experiment needs labels.
+    """
+    return dataclasses.replace(prepared_images(flags), **_given(Images, flags), labels=labels)
+
+
+def _facts(flags: Flags, spec: dict) -> Facts:
+    return Facts.of({**spec, "dataset": flags.get("dataset", spec.get("dataset"))})
+
+
 def data(flags: Flags, labels: bool = True) -> Splits:
-    """Load the splits by name, with the statistics of the training split.
+    """Load the splits by name, see `dlcore.data.images.Images.load`.
 
     Args:
       labels: whether the experiment needs labels; if not, a folder of images needs no class folders.
-
-    Returns:
-      The splits; streamed training images are random crops if the augmentation is resized_crop_flip. A trained run
-      (`--run`) may be evaluated on a folder of one class.
-
-    Raises:
-      ValueError: see `dlcore.data.image_classification.load`.
-      FileNotFoundError: see `dlcore.data.image_classification.load`.
-      MissingPackage: OpenCV is not installed, and `--decoder=opencv`.
     """
-    from dlcore.data.augment import channel_statistics
-    from dlcore.data.image_classification import load
-    from dlcore.data.streaming import random_crops, sample_of, streamed_images
-    from dlcore.data.workers import Workers
+    images = images_of(flags, labels)
+    if "augment" not in flags:  # streamed images are cropped by the technique
+        images = dataclasses.replace(images, augmentation=None)
+    return images.load(flags.seed, 1 if flags.get("run") else 2)
 
-    if flags.get("decoder") == "opencv":
-        require("cv2", what="--decoder=opencv")
-    splits = load(
-        flags.dataset,
-        flags.data_dir,
-        seed=flags.seed,
-        valid_fraction=flags.valid_fraction,
-        image_size=flags.image_size,
-        skip_bad=flags.skip_bad,
-        limit_bytes=int(flags.get("memory_limit", 4.0) * 2**30),
-        workers=Workers(flags.get("workers"), flags.get("decoder", "pillow")),
-        min_classes=(1 if flags.get("run") else 2) if labels else 0,
-        columns=flags.get("columns"),
-    )
-    train, messages, images = splits.train, splits.notes, streamed_images(splits.train)
-    mean, std = channel_statistics(train if images is None else sample_of(train))
-    spec = {
-        "dataset": flags.dataset,
-        "class_names": list(splits.class_names),
-        "num_classes": len(splits.class_names),
-        "image_shape": list(splits.image_shape),
-        "mean": [float(m) for m in mean],
-        "std": [float(s) for s in std],
-        "batch": labeled_batch(splits.image_shape),
-    }
-    if images is not None:
-        messages += (f"mean and standard deviation are those of {min(len(train), 1000):,} training images",)
-        spec["crop_pct"] = images.crop_pct
-        if "augment" in flags and _recipe(flags, spec) == "resized_crop_flip":
-            train = random_crops(train)
-            messages += ("training images are random crops of those on disk, mirrored at random (resized_crop_flip)",)
-    return Splits(train, splits.valid, splits.test, spec, messages)
+
+def planned(flags: Flags) -> tuple[dict, Any] | None:
+    """Tell the shapes of a well-known data set, for `--mode=plan`."""
+    return images_of(flags).planned()
 
 
 def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
@@ -172,6 +155,19 @@ def labeled_batch(shape: Sequence[int]) -> dict[str, list]:
       `batch` of `Splits.spec`.
     """
     return {"image": [list(shape), "float32"], "label": [[], "int32"]}
+
+
+def input_size(flags: Flags, spec: dict) -> int | tuple[int, int] | None:
+    """Return the size that images are resized to.
+
+    Args:
+      flags: `input_size`, if the experiment has it.
+      spec: facts of the data; must contain `image_shape`.
+
+    Returns:
+      The side in pixels, (height, width) of images that are not square; None leaves images as they are.
+    """
+    return _resized_images(flags).input_size(_facts(flags, spec))
 
 
 def shorter_side(flags: Flags, spec: dict) -> int:
@@ -193,17 +189,7 @@ def preprocess(setup: Setup):
     Returns:
       Images [B, H, W, C], uint8 or float in [0, 1] -> normalized floats.
     """
-    size = input_size(setup.flags, setup.spec)
-    return normalizer(setup.spec["mean"], setup.spec["std"], size=size, dtype=setup.dtype)
-
-
-def _recipe(flags: Flags, spec: dict) -> str:
-    """Return the plain augmentation of `--augment`; `auto` is ImageNet's recipe for images of several sizes."""
-    name = flags.get("augment", "auto")
-    if name not in ("auto", *STRONG):
-        return name
-    other = "resized_crop_flip" if spec.get("crop_pct", 1.0) < 1 else "crop_flip"
-    return AUGMENTATIONS.get(flags.get("dataset", spec.get("dataset")), other)
+    return _resized_images(setup.flags).preprocess(_facts(setup.flags, setup.spec), setup.dtype)
 
 
 def augmentation(flags: Flags, spec: dict):
@@ -213,15 +199,9 @@ def augmentation(flags: Flags, spec: dict):
       flags: resolved settings; without `augment`, that of `auto`.
 
     Returns:
-      `(key, normalized image) -> image`; None for none. The host crops and mirrors streamed images, so that
-      resized_crop_flip is none here.
+      `(key, normalized image) -> image`; None for none.
     """
-    name = _recipe(flags, spec)
-    if name == "resized_crop_flip" and "crop_pct" in spec:
-        name = "none"
-    side = shorter_side(flags, spec)
-    strong = flags.get("augment") if flags.get("augment") in STRONG else None
-    return classification_augmentation(name, side, spec["mean"], spec["std"], strong)
+    return prepared_images(flags).augment(_facts(flags, spec))
 
 
 def is_augmented(flags: Flags, spec: dict) -> bool:
@@ -231,47 +211,25 @@ def is_augmented(flags: Flags, spec: dict) -> bool:
       True where images are augmented or mixed.
     """
     mixed = any(flags.get(name, 0) for name in ("mixup_alpha", "cutmix_alpha"))
-    return mixed or flags.augment in STRONG or _recipe(flags, spec) != "none"
+    return mixed or prepared_images(flags).is_augmented(_facts(flags, spec))
 
 
 def preparation(flags: Flags, spec: dict) -> str:
     """Describe the preprocessing and augmentation of training images."""
-    height, width, _ = spec["image_shape"]
-    size = input_size(flags, spec)
-    resized = ", resized to {} × {} (bilinear)".format(*np.broadcast_to(size, 2)) if size else ""
-    name = _recipe(flags, spec)
-    recipes = [*([] if name == "none" else [name]), *([flags.augment] if flags.augment in STRONG else [])]
-    augmented = f"augmented by {' and '.join(recipes)}, anew in each epoch" if recipes else "not augmented"
     mix_names = [k for k in ("mixup", "cutmix") if flags.get(f"{k}_alpha", 0)]
     mixing = f", then mixed in pairs ({' and '.join(mix_names)}, not shown)" if mix_names else ""
-    return f"{height} × {width} pixels{resized}; {augmented}{mixing}."
+    return f"{prepared_images(flags).preparation(_facts(flags, spec))}{mixing}."
 
 
 def training_versions(flags: Flags, spec: dict, train: Source, idx: np.ndarray, count: int) -> np.ndarray:
-    """Sample augmented training images, without the normalization.
+    """Sample augmented training images, without the normalization, see `Images.training_versions`.
 
     Args:
       train: the training split.
       idx: [N] int, indices of its images.
-      count: augmentations of each image; one if nothing is random.
+      count: augmentations of each image.
 
     Returns:
       [count, N, H, W, C] in [0, 1].
     """
-    from dlcore.data.streaming import streamed_images
-
-    augment, disk = augmentation(flags, spec), streamed_images(train)
-    count = count if augment is not None or (disk is not None and disk.crop is not None) else 1
-    normalize = normalizer(spec["mean"], spec["std"], size=input_size(flags, spec))
-    mean, std = np.asarray(spec["mean"], np.float32), np.asarray(spec["std"], np.float32)
-
-    @jax.jit
-    def version(k: jax.Array, images: jax.Array) -> jax.Array:
-        x = normalize(images)
-        return x if augment is None else jax.vmap(augment)(jax.random.split(root_key(k), len(idx)), x)
-
-    versions = []
-    for k in range(count):
-        images = train.arrays["image"][idx] if disk is None else disk.sample(idx, flags.seed, np.full(len(idx), k))
-        versions.append(np.asarray(version(k, images)) * std + mean)
-    return np.clip(np.stack(versions), 0, 1)
+    return prepared_images(flags).training_versions(_facts(flags, spec), train, idx, count, flags.seed)

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from dlcore.data.facts import Facts
 from dlcore.experiment.flags import Flags
 
-__all__ = ["describe", "inputs", "read_all", "stretched_inputs", "unique_stems"]
+__all__ = ["ClassifyImages", "describe", "images_under", "inputs", "read_all", "stretched_inputs", "unique_stems"]
 
 
 def describe(outputs: dict, spec: dict) -> list[dict]:
@@ -25,19 +26,45 @@ def describe(outputs: dict, spec: dict) -> list[dict]:
 
 def inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:
     """Read the images under `--input` at the size of the training images; `--skip_bad` leaves out unreadable files."""
+    return images_under(flags.input, Facts.of(spec), flags.get("skip_bad"))
+
+
+def images_under(path: str, facts: Facts, skip_bad: bool | None) -> tuple[Any, list[str]]:
+    """Read the images under a path at the size of the training images.
+
+    Args:
+      path: a file or a folder.
+      facts: facts of the training images.
+      skip_bad: leave out files that cannot be read, and log how many; None if there is no such flag.
+
+    Returns:
+      (source, paths).
+    """
     from dlcore.data.decoding import load_center_crop, load_image
     from dlcore.data.image_folder import list_images
     from dlcore.data.source import Source
 
-    height, width, channels = spec["image_shape"]
+    height, width, channels = facts.image_shape
 
     def read(path: Path) -> np.ndarray:
-        if "crop_pct" in spec:
-            return load_center_crop(path, (height, width), channels, spec["crop_pct"])
+        if facts.crop_pct is not None:
+            return load_center_crop(path, (height, width), channels, facts.crop_pct)
         return load_image(path, (height, width), channels)
 
-    images, paths = read_all(list_images(Path(flags.input)), read, flags.get("skip_bad"))
+    images, paths = read_all(list_images(Path(path)), read, skip_bad)
     return Source({"image": images, "label": np.zeros(len(paths), np.int32)}, len(paths)), [str(p) for p in paths]
+
+
+class ClassifyImages:
+    """Use of a classifier: `--mode=predict --input=FILE_OR_FOLDER` says the classes of images."""
+
+    def inputs(self, path: str, run: Any) -> tuple[Any, list[str]]:
+        """Read the images under a path."""
+        return images_under(path, run.facts, run.parts.data.skip_bad)
+
+    def describe(self, outputs: dict, facts: Facts) -> list[dict]:
+        """Describe each image by its class and the probabilities of all."""
+        return describe(outputs, {"class_names": list(facts.class_names)})
 
 
 def stretched_inputs(flags: Flags, spec: dict) -> tuple[Any, list[str]]:

@@ -140,7 +140,8 @@ def build_optimizer(setup: Setup) -> optax.GradientTransformationExtraArgs:
     flags = setup.flags
 
     def make(rate: float, begin: int) -> optax.GradientTransformation:
-        schedule = optimizer.learning_rate_schedule(setup, flags.learning_rate * rate)
+        record = dataclasses.replace(optimizer.record_of(setup), learning_rate=flags.learning_rate * rate)
+        schedule = record.rate_of_update(setup.steps, optimizer.steps_per_epoch(setup))
         return create_optimizer(
             flags.optimizer,
             lambda count: schedule(count + begin),

@@ -224,9 +224,7 @@ def _of_torchvision(
     put: Callable[[str, np.ndarray], Any] | None,
 ) -> Pretrained:
     if file is None:
-        raise ValueError(
-            f"source={source!r}: file is missing; allowed: file=PATH of its .pth, which torchvision publishes"
-        )
+        raise ValueError(f"{source=}: file is missing; allowed: file=PATH of its .pth, of torchvision")
     weights = open_snapshot(file).weights
     fields = {key: value for key, value in fields.items() if value is not None}
     variant = family_of(published.model).MODELS[published.model]

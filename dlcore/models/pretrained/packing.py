@@ -76,9 +76,6 @@ def pack_image(
 
     Returns:
       [N, P P 3] float32 patches, [N] int32 mask and [2] int32 grid.
-
-    Raises:
-      ValueError: the image is no photograph, or a size is no integer of at least 1.
     """
     processor = Processor(resample=resample, scale=scale, mean=mean, std=std)
     image = processor.pixels(np.asarray(image))
@@ -119,9 +116,6 @@ class PatchProcessor(NamedTuple):
         Returns:
           `pixel_values: [B, N, P P 3]` float32, `pixel_attention_mask: [B, N]` int32 and `spatial_shapes: [B, 2]`
           int32.
-
-        Raises:
-          ValueError: there is no image, or one is no photograph.
         """
         packed = [pack_image(image, **self._asdict()) for image in photographs_of(images)]
         return {key: np.stack([getattr(image, key) for image in packed]) for key in PackedImages._fields}

@@ -221,9 +221,7 @@ def check_normalization(resample: str, scale: float, mean: Sequence[float] | Non
             allowed = "three positive numbers" if name == "std" else "three numbers"
             raise ValueError(f"image_{name}={list(values)}: out of range; allowed: {allowed}")
     if mean is not None and std is None:
-        raise ValueError(
-            f"image_mean={mean}, image_std={std}: no deviation; allowed: three positive numbers, or no mean"
-        )
+        raise ValueError(f"image_mean={mean}, image_std={std}: no deviation; allowed: positive numbers, or no mean")
     if not _is_above(scale, 0):
         raise ValueError(f"rescale_factor={scale!r}: out of range; allowed: positive numbers")
 
@@ -267,9 +265,6 @@ def processor_of_transformers(config: Mapping[str, Any]) -> Processor:
 
     Returns:
       The processor.
-
-    Raises:
-      ValueError: its `size` is of no known form, a value is missing, or a number is out of range.
     """
     inner = config.get("image_processor", config) if isinstance(config, Mapping) else config
     return _read(_of_transformers, inner, "preprocessor_config.json")
@@ -336,9 +331,6 @@ def processor_of_timm(config: Mapping[str, Any]) -> Processor:
 
     Returns:
       The processor.
-
-    Raises:
-      ValueError: a value is missing, or a number is out of range.
     """
     return _read(_of_timm, config, "pretrained_cfg")
 

@@ -136,9 +136,7 @@ def entries_of(
     result |= {copy: result[key] for copy, key in tied.items()}
     again = [np.asarray(leaf) for leaf in jax.tree.leaves(load(result))]
     if not all(np.array_equal(a, b) for a, b in zip(again, leaves, strict=True)):
-        raise ValueError(
-            f"{what}: its file cannot hold what was learned; allowed: networks whose loading moves numbers"
-        )
+        raise ValueError(f"{what}: its file cannot hold what was learned; allowed: networks that load alike")
     return result
 
 

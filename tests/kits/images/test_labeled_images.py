@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dlcore.data.facts import Facts
+from dlcore.data.images import Augmentation, Images, Resizing
 from dlcore.data.normalization import normalizer
 from dlcore.data.pipeline import Pipeline
 from dlcore.data.source import Source
@@ -172,7 +174,8 @@ PLAIN = {"dataset": "folder", "data_dir": "d", "seed": 3, "valid_fraction": 0.2,
 
 def test_the_loader_gets_each_flag_and_defaults_of_a_page_without_streaming(loaded):
     """Pixels 0 and 255 have the mean 1/2 and the deviation 1/2."""
-    data = kit.data(Flags({**PLAIN, "memory_limit": 0.5, "workers": 2, "decoder": "pillow", "columns": ("i", "l")}))
+    streaming = {"input_size": None, "memory_limit": 0.5, "workers": 2, "decoder": "pillow"}
+    data = kit.data(Flags({**PLAIN, **streaming, "columns": ("i", "l")}))
     ((args, words),) = loaded
     assert args == ("folder", "d")
     workers = words.pop("workers")
@@ -195,25 +198,28 @@ def test_the_loader_gets_each_flag_and_defaults_of_a_page_without_streaming(load
 
 
 @pytest.mark.parametrize(
-    ("flags", "spec", "recipe"),
+    ("augment", "facts", "recipe"),
     [
-        ({"dataset": "digits"}, {}, "affine"),
-        ({"dataset": "mnist", "augment": "auto"}, {}, "shift"),
-        ({"dataset": "fashion_mnist"}, {}, "shift_flip"),
-        ({"dataset": "imagenet2012"}, {}, "resized_crop_flip"),
-        ({"dataset": "cifar10"}, {}, "crop_flip"),
-        ({}, {"dataset": "digits"}, "affine"),
-        ({"dataset": "folder"}, {"crop_pct": 0.875}, "none"),  # the host crops and mirrors them
-        ({"dataset": "folder"}, {"crop_pct": 1.0}, "crop_flip"),
-        ({"dataset": "digits", "augment": "none"}, {}, "none"),
-        ({"dataset": "digits", "augment": "cutout"}, {}, "affine"),  # a strong one goes on top
+        ("auto", {"dataset": "digits"}, "affine"),
+        ("auto", {"dataset": "mnist"}, "shift"),
+        ("auto", {"dataset": "fashion_mnist"}, "shift_flip"),
+        ("auto", {"dataset": "imagenet2012"}, "resized_crop_flip"),
+        ("auto", {"dataset": "cifar10"}, "crop_flip"),
+        ("auto", {"dataset": "folder", "crop_pct": 1.0}, "crop_flip"),
+        ("auto", {"dataset": "folder", "crop_pct": 0.875}, "resized_crop_flip"),
+        ("none", {"dataset": "digits"}, "none"),
+        ("cutout", {"dataset": "digits"}, "affine"),  # a strong one goes on top
     ],
 )
-def test_each_data_set_has_its_usual_augmentation(monkeypatch, flags, spec, recipe):
-    built = []
-    monkeypatch.setattr(kit, "classification_augmentation", lambda name, *args: built.append(name))
-    kit.augmentation(Flags(flags), {"image_shape": [8, 8, 1], "mean": [0.5], "std": [0.25], **spec})
-    assert built == [recipe]
+def test_each_data_set_has_its_usual_augmentation(augment, facts, recipe):
+    assert Augmentation(augment).recipe(Facts(**facts)) == recipe
+
+
+def test_the_host_crops_and_mirrors_streamed_images():
+    facts = {"image_shape": (48, 48, 3), "mean": (0.5,) * 3, "std": (0.25,) * 3, "dataset": "folder"}
+    images = Images("folder", resizing=Resizing(), augmentation=Augmentation())
+    assert images.augment(Facts(**facts, crop_pct=0.875)) is None
+    assert images.augment(Facts(**facts)) is not None
 
 
 def test_images_are_augmented_or_mixed_by_any_of_the_flags():

@@ -462,8 +462,8 @@ def test_a_family_is_for_what_its_architectures_are_for_and_reads_its_librarys_i
 @pytest.mark.parametrize(
     ("architecture", "config", "message"),
     [
-        ("ResNetForImageClassification", {"downsample_in_bottleneck": True}, "not in dlcore's ResNet; allowed: false"),
-        ("ResNetForImageClassification", {"downsample_in_first_stage": True}, "not in dlcore's ResNet; allowed: false"),
+        ("ResNetForImageClassification", {"downsample_in_bottleneck": True}, "not in dlcore's; allowed: false"),
+        ("ResNetForImageClassification", {"downsample_in_first_stage": True}, "not in dlcore's; allowed: false"),
         (
             "GPT2LMHeadModel",
             {"n_inner": 95, "n_embd": 24},

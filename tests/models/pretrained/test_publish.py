@@ -60,7 +60,9 @@ def test_a_large_array_of_half_precision_is_written_in_float32_beside_what_is_ch
 
 
 def test_a_loader_that_computes_is_refused():
-    with pytest.raises(ValueError, match=r"^entries: its file cannot hold what was learned; allowed: networks whose"):
+    with pytest.raises(
+        ValueError, match=r"^entries: its file cannot hold what was learned; allowed: networks that load"
+    ):
         entries_of(lambda file: {"x": np.concatenate([file["q"], np.zeros(1)])}, {"q": np.zeros(1)}, {"x": np.ones(2)})
     with pytest.raises(ValueError, match=r"^entries: variables of other shapes; allowed: those of the network"):
         entries_of(lambda file: {"x": file["q"]}, {"q": np.zeros(1)}, {"x": np.ones(2)})

@@ -105,9 +105,7 @@ def _openclip(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     model = config["model_cfg"]
     vision, text = model["vision_cfg"], model["text_cfg"]
     if not isinstance(vision.get("layers"), int) or "timm_model_name" in vision:
-        raise ValueError(
-            "model_cfg: its image tower is no ViT of OpenCLIP; allowed: vision_cfg with layers, width and patch_size"
-        )
+        raise ValueError("model_cfg: its image tower is no ViT of OpenCLIP; allowed: vision_cfg with layers")
     return "clip_vit_b_32", {
         "vocab_size": text["vocab_size"],
         "window": text["context_length"],

@@ -15,9 +15,7 @@ __all__ = ["FAMILIES", "backbone_of"]
 
 def _of_transformers(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if config.get("downsample_in_bottleneck") or config.get("downsample_in_first_stage"):
-        raise ValueError(
-            "downsample_in_bottleneck, downsample_in_first_stage: not in dlcore's ResNet; allowed: false for both"
-        )
+        raise ValueError("downsample_in_bottleneck, downsample_in_first_stage: not in dlcore's; allowed: false")
     check_config(config, {"hidden_act": "relu"}, "dlcore's ResNet")
     check_choice("layer_type", config["layer_type"], ("basic", "bottleneck"))
     is_bottleneck = config["layer_type"] == "bottleneck"

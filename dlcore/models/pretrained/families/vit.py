@@ -92,9 +92,6 @@ def timm_fields(config: Mapping[str, Any], pool: str = "token") -> dict[str, Any
 
     Returns:
       Fields of `dlcore.models.vit.ViT`.
-
-    Raises:
-      ValueError: an argument is not read, or the head reads something else.
     """
     size, patch = re.search(r"_(tiny|small|base|large)_(?:distilled_)?patch(\d+)", config["architecture"]).groups()
     arguments = timm_arguments(config, TIMM_ARGUMENTS, {"in_chans": 3, "global_pool": pool})

@@ -3,8 +3,7 @@
 import chex
 import pytest
 
-from dlcore.experiment.flags import Flags
-from dlcore.kits.images.known_datasets import TRAIN_SIZES, describe_known_dataset
+from dlcore.data.known_datasets import TRAIN_SIZES, describe_known_dataset
 
 
 @pytest.mark.parametrize(
@@ -18,7 +17,7 @@ from dlcore.kits.images.known_datasets import TRAIN_SIZES, describe_known_datase
     ],
 )
 def test_a_known_data_set_is_described_without_its_files(name, classes, shape, train_size):
-    spec, batch = describe_known_dataset(Flags({"dataset": name}))
+    spec, batch = describe_known_dataset(name)
     assert (spec["num_classes"], tuple(spec["image_shape"]), spec["train_size"]) == (classes, shape, train_size)
     assert spec["class_names"][-1] == str(classes - 1)
     assert len(spec["class_names"]) == classes
@@ -29,9 +28,9 @@ def test_a_known_data_set_is_described_without_its_files(name, classes, shape, t
 
 
 def test_the_size_of_its_images_may_be_another_and_other_data_is_not_known():
-    spec, batch = describe_known_dataset(Flags({"dataset": "mnist", "image_size": 8}))
+    spec, batch = describe_known_dataset("mnist", 8)
     assert spec["image_shape"] == [8, 8, 1]
     chex.assert_shape(batch["image"], (1, 8, 8, 1))
-    assert describe_known_dataset(Flags({"dataset": "digits"})) is None
+    assert describe_known_dataset("digits") is None
     # 1,797 digits, of which 500 are the test set.
     assert TRAIN_SIZES["digits"] == 1797 - 500

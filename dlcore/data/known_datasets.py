@@ -4,8 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from dlcore.experiment.flags import Flags
-
 __all__ = ["PLANNED", "TRAIN_SIZES", "describe_known_dataset"]
 
 TRAIN_SIZES = {
@@ -29,23 +27,24 @@ PLANNED = {name: (*facts, TRAIN_SIZES[name] * 9 // 10) for name, facts in _SHAPE
 """Number of classes, shape of an 8-bit image, number of training examples (a tenth is held out for validation)."""
 
 
-def describe_known_dataset(flags: Flags) -> tuple[dict, Any] | None:
+def describe_known_dataset(dataset: str, image_size: int | None = None) -> tuple[dict, Any] | None:
     """Describe a well-known data set without loading it, for `--mode=plan`.
 
     Args:
-      flags: `dataset` and `image_size`.
+      dataset: name of the data set.
+      image_size: side of its images; None for their own.
 
     Returns:
       (spec, a batch of one); None for a data set that is not in PLANNED.
     """
-    if flags.dataset not in PLANNED:
+    if dataset not in PLANNED:
         return None
-    classes, shape, size = PLANNED[flags.dataset]
-    streamed, channels = flags.dataset == "imagenet2012", shape[-1]
-    if flags.get("image_size"):
-        shape = (flags.image_size, flags.image_size, channels)
+    classes, shape, size = PLANNED[dataset]
+    streamed, channels = dataset == "imagenet2012", shape[-1]
+    if image_size:
+        shape = (image_size, image_size, channels)
     spec = {
-        "dataset": flags.dataset,
+        "dataset": dataset,
         "class_names": [str(i) for i in range(classes)],
         "num_classes": classes,
         "image_shape": list(shape),

@@ -1,0 +1,73 @@
+"""What a run knows of its data without the data: shapes, statistics, classes. config.json keeps it."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["Facts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Facts of the data.
+
+    Args:
+      dataset: name of the data set.
+      class_names: names of the classes.
+      image_shape: (H, W, C) of an image.
+      mean: [C], means of the training split's pixels in [0, 1].
+      std: [C], their standard deviations.
+      crop_pct: share of the shorter side that a center crop keeps, of streamed images.
+      batch: {array: (shape of one example, dtype)}, the inputs of `predict`.
+      max_boxes: most boxes of an image.
+      resize: (shortest edge, longest edge) of images that are padded to a canvas.
+      masks: whether the boxes have masks.
+      keypoint_names: names of the keypoints of an object.
+      unlabeled_size: number of unlabeled training images.
+      counts: what a training example is counted as, such as episodes.
+      about: {metric: text} that its name gets, such as the network whose features a distance compares.
+      headline: metric that replaces the experiment's where the data have no labels for that.
+      train_size: number of training examples.
+    """
+
+    dataset: str = ""
+    class_names: tuple[str, ...] = ()
+    image_shape: tuple[int, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    crop_pct: float | None = None
+    batch: Mapping[str, Any] | None = None
+    max_boxes: int | None = None
+    resize: tuple[int, int] | None = None
+    masks: bool = False
+    keypoint_names: tuple[str, ...] = ()
+    unlabeled_size: int | None = None
+    counts: str | None = None
+    about: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    headline: str | None = None
+    train_size: int | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @classmethod
+    def of(cls, spec: Mapping[str, Any]) -> "Facts":
+        """Read facts from the content of config.json; what is no field is left out.
+
+        Args:
+          spec: {fact: value}.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in spec.items() if k in fields})
+
+    def spec(self) -> dict[str, Any]:
+        """List the facts for config.json.
+
+        Returns:
+          {fact: JSON-able value} of those that differ from their defaults.
+        """
+        values = {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items()}
+        facts = {k: v for k, v in values.items() if v not in (None, False, [], {})}
+        return {**facts, "num_classes": self.num_classes} if self.class_names else facts
