@@ -28,14 +28,26 @@ RECORDS = {
     ("learner", "Learner"),
     ("experiment", "Experiment"),
     ("setting", "Setting"),
+    ("dtype", "Any"),
     ("train", "bool"),
+    ("axis_name", "str | None"),
+    ("backbone", "nn.Module"),
+    ("preprocess", "Any"),
+    ("preprocess", "Callable[[jax.Array], jax.Array]"),
+    ("augment", "Any"),
+    ("augment", "ExampleAugmentation | None"),
+    ("optimizer", "optax.GradientTransformation"),
+    ("generator_optimizer", "optax.GradientTransformation"),
+    ("discriminator_optimizer", "optax.GradientTransformation"),
 }
-"""(name, type) of arguments that the documentation of their type describes, or CONTRIBUTING.md for all layers."""
+"""(name, type) of arguments that the documentation of their type describes, or CONTRIBUTING.md for all networks."""
 CLASS_NAME = re.compile(
     r"bool|str|Path|list\[str\]"
     r"|(list\[)?([a-z_]\w*\.)*(?!Any\b|Array\b|Batch\b|Callable\b|[A-Z]\b)[A-Z]\w+\]?( \| None)?"
 )
 """An annotation that says, with the function's summary, what it returns; arrays need their shape, numbers a unit."""
+REFERENCE = re.compile(r"^  As `([\w.]+)`\.$")
+"""A line of Args: parameters that the section does not name are those of another function or class."""
 METHODS = {"models": "models/registry.py", "tasks": "experiment/task.py", "kits": "experiment/task.py"}
 """Rooms whose functions stand for methods, and the file of the classes that describe these."""
 PART_METHODS = "dlcore/experiment/part.py"
@@ -69,6 +81,17 @@ def contract(path):
 def entries(lines):
     """The names that a section documents, one a line, `name: text`."""
     return {match[1] for line in lines if (match := inheritance.ENTRY.match(line))}
+
+
+def referred(lines, tree):
+    """The names that the functions and classes document that a section refers to, of this module or of dlcore."""
+    for name in (match[1] for line in lines if (match := REFERENCE.match(line))):
+        module, _, last = name.rpartition(".")
+        home = parse(f"{module.replace('.', '/')}.py") if module.startswith("dlcore.") else tree
+        kinds = (ast.ClassDef, ast.FunctionDef)
+        for node in (node for node in ast.walk(home) if isinstance(node, kinds) and node.name == last):
+            section = inheritance.split_sections(node).get("Args", [])
+            yield from entries(section) | {*referred(section, home)}
 
 
 def parameters(function, is_method):
@@ -105,20 +128,36 @@ def statements(node):
             yield from statements(part)
 
 
+def describes(name, annotation):
+    """Whether an argument needs no line: one of `RECORDS`, or a record by the name of its type, `outputs: Outputs`."""
+    record = annotation.removesuffix(" | None").rpartition(".")[2]
+    return (name, annotation) in RECORDS or (record[:1].isupper() and name.replace("_", "") == record.lower())
+
+
+def unnamed(function, text):
+    """What a method of one line, `x [B, D], t [B] -> [B, D]`, lacks; the name of its only argument may be left out."""
+    names = [name for name in parameters(function, True) if not is_record(function, name)]
+    if missing := [name for name in names if len(names) > 1 and not re.search(rf"\b{name}\b", text)]:
+        yield f"its line lacks {', '.join(missing)}"
+
+
 def is_record(function, name):
     """Whether the type of an argument describes it."""
     arguments = (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)
     annotation = next((a.annotation for a in arguments if a.arg == name), None)
-    return annotation is not None and (name, ast.unparse(annotation)) in RECORDS
+    return annotation is not None and describes(name, ast.unparse(annotation))
 
 
-def wrong_function(function, is_method=False, bases=()):
+def wrong_function(function, tree, is_method=False, bases=()):
     """What the docstring of a function lacks; `bases` are the methods that it overrides."""
     merged = inheritance.merge_sections([inheritance.split_sections(node) for node in (function, *bases)])
     decorators = {ast.unparse(d).split("(")[0] for d in function.decorator_list}
     if decorators & {"property", "functools.cached_property", "overload", "typing.overload", "x.setter"}:
         return
-    documented = entries(merged.get("Args", []))
+    if is_method and set(merged) == {""} and " -> " in (text := " ".join(merged[""])):
+        yield from unnamed(function, text)
+        return
+    documented = entries(merged.get("Args", [])) | {*referred(merged.get("Args", []), tree)}
     names = [name for name in parameters(function, is_method) if not is_record(function, name)]
     if missing := [name for name in names if name not in documented]:
         yield f"Args lacks {', '.join(missing)}"
@@ -136,8 +175,8 @@ def fields(node):
     """The documented fields of a NamedTuple, dataclass or flax module."""
     for part in node.body:
         if isinstance(part, ast.AnnAssign):
-            name = ast.unparse(part.target)
-            if not name.startswith("_") and "ClassVar" not in ast.unparse(part.annotation):
+            name, annotation = ast.unparse(part.target), ast.unparse(part.annotation)
+            if not name.startswith("_") and "ClassVar" not in annotation and not describes(name, annotation):
                 yield name
 
 
@@ -157,7 +196,7 @@ def wrong_class(node, tree):
         if part.name == "__call__" or (not part.name.startswith("_") and ast.get_docstring(part)):
             like_part = contract(PART_METHODS).get((part.name, *parameters(part, True)))
             bases = (*inheritance.base_methods(tree, node, part.name, parse), *([like_part] if like_part else []))
-            for text in wrong_function(part, True, bases):
+            for text in wrong_function(part, tree, True, bases):
                 yield part.lineno, f"{node.name}.{part.name}", text
 
 
@@ -178,7 +217,7 @@ def wrong_module(tree, room=""):
                 else None
             )
             bases = () if method is None else (method,)
-            yield from ((node.lineno, node.name, text) for text in wrong_function(node, bases=bases))
+            yield from ((node.lineno, node.name, text) for text in wrong_function(node, tree, bases=bases))
         elif isinstance(node, ast.ClassDef) and node.name in public:
             yield from wrong_class(node, tree)
 
@@ -273,6 +312,22 @@ class A(NamedTuple):
 
 def wrong_names(code):
     return [(name, text) for _, name, text in wrong_module(ast.parse(code))]
+
+
+def test_a_method_may_say_in_a_line_what_it_maps():
+    code = "__all__ = ['A']\nclass A(nn.Module):\n    'A.'\n    def __call__(self, %s):\n        'Map: %s.'\n"
+    assert not wrong_names(code % ("x, train: bool = False", "[B, D] -> [B]"))
+    assert not wrong_names(code % ("x, t", "x [B, D], t [B] -> [B]"))
+    assert wrong_names(code % ("x, time", "x [B, D], t [B] -> [B]")) == [("A.__call__", "its line lacks time")]
+    assert wrong_names(code % ("x", "[B, D]")) == [("A.__call__", "Args lacks x"), ("A.__call__", "no Returns")]
+
+
+def test_arguments_may_be_those_of_another_function():
+    code = "__all__ = ['f']\ndef f(x, y) -> None:\n    'Do.\\n\\n    Args:\\n      y: one.\\n      As `%s`.'\n"
+    g = "def g(x):\n    'Do.\\n\\n    Args:\\n      x: [N].'\n"
+    assert not wrong_names(code % "g" + g)
+    assert not wrong_names(code % "dlcore.generative.schedules.add_noise")
+    assert wrong_names(code % "h" + g) == [("f", "Args lacks x")]
 
 
 BASE = '''

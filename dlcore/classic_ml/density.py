@@ -170,7 +170,9 @@ def skewness(x: Any) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=3)
 def _kernel_log_density(queries, x, bandwidth, block):
     def one(query):
-        return jax.nn.logsumexp(-squared_distances(query[None], x)[0] / (2 * bandwidth**2))
+        squared = squared_distances(query[None], x)[0]
+        nearest = squared.min()  # subtracted first: far away, squares over a variance have no fractions left
+        return jax.nn.logsumexp((nearest - squared) / (2 * bandwidth**2)) - nearest / (2 * bandwidth**2)
 
     constant = jnp.log(len(x)) + x.shape[1] * jnp.log(bandwidth * jnp.sqrt(2 * jnp.pi))
     return jax.lax.map(one, queries, batch_size=min(block, len(queries))) - constant

@@ -77,6 +77,7 @@ def momentum_regression(
     check_whole_number("batch_size", batch_size, 1)
     with jax.enable_x64(True):
         w, errors = _descend(np.c_[x, np.ones(len(x))], y, learning_rate, momentum, steps, batch_size, seed)
+        check_finite(f"weights at learning_rate={learning_rate}", w)
         return np.asarray(w[:-1]), float(w[-1]), np.asarray(errors)
 
 

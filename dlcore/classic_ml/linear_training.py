@@ -83,6 +83,7 @@ def train(
             batch_size=batch_size,
             seed=seed,
         )
+        check_finite(f"weights at learning_rate={learning_rate}", parameters.weights)
         return LinearModel(Linear(*map(np.asarray, parameters)), examples.classes)
 
 

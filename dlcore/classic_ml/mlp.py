@@ -135,7 +135,7 @@ def neuron(weights: np.ndarray, bias: float, inputs: np.ndarray) -> float:
       The firing rate.
     """
     check_shapes(weights=(weights, "D finite"), inputs=(inputs, "D finite"), bias=(bias, "finite"))
-    return max(0.0, float(sum(w * x for w, x in zip(weights, inputs, strict=True)) + bias))
+    return max(0.0, float(np.dot(np.asarray(weights, np.float64), np.asarray(inputs, np.float64)) + bias))
 
 
 def initialize(sizes: Sequence[int], seed: int = 0, dtype: Any = np.float32) -> tuple[Linear, ...]:
@@ -264,6 +264,7 @@ def train(
             batch_size,
             seed,
         )
+        check_finite(f"weights at learning_rate={learning_rate}", layers[0].weights)
         return MLPModel(jax.tree.map(np.asarray, layers), examples.classes, np.asarray(losses))
 
 

@@ -28,7 +28,7 @@ from dlcore.classic_ml.examples import as_examples, as_rows
 from dlcore.classic_ml.points import product_rounding
 from dlcore.ops.checks import check_class_ids, check_shapes
 from dlcore.ops.l2_normalize import l2_normalize
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 
 __all__ = [
     "METRICS",
@@ -59,7 +59,7 @@ def l1_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
       [B], sums of |differences|.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
-    query, rows = to_acc_dtype(query), to_acc_dtype(rows)
+    query, rows = to_same_origin(query, rows)
     return jnp.abs(rows - query).sum(-1)
 
 
@@ -74,7 +74,7 @@ def l2_distance(query: jax.Array, rows: jax.Array) -> jax.Array:
       [B], roots of the sums of squared differences.
     """
     check_shapes(query=(query, "D"), rows=(rows, "B D"))
-    query, rows = to_acc_dtype(query), to_acc_dtype(rows)
+    query, rows = to_same_origin(query, rows)
     return jnp.sqrt(jnp.square(rows - query).sum(-1))
 
 

@@ -61,13 +61,14 @@ def rgb_to_hsv(images: jax.Array) -> jax.Array:
     """Convert RGB to HSV.
 
     Args:
-      images: [..., 3], RGB in [0, 1].
+      images: [..., 3], RGB in [0, 1], or uint8.
 
     Returns:
       [..., 3] in [0, 1]: hue (0 red, 1/3 green, 2/3 blue; 0 for gray), saturation and value.
     """
     if images.shape[-1] != 3:
         raise ValueError(f"images.shape={images.shape}: not RGB; allowed: [..., 3]")
+    images = to_float(images)
     r, g, b = jnp.moveaxis(images, -1, 0)
     value = images.max(-1)
     chroma = value - images.min(-1)
@@ -82,13 +83,14 @@ def rgb_to_lab(images: jax.Array) -> jax.Array:
     """Convert sRGB to CIE L*a*b*, in which equal distances look alike.
 
     Args:
-      images: [..., 3], RGB in [0, 1].
+      images: [..., 3], RGB in [0, 1], or uint8.
 
     Returns:
       [..., 3]: lightness in [0, 100], green to red and blue to yellow (about -128 to 127; 0 for gray).
     """
     if images.shape[-1] != 3:
         raise ValueError(f"images.shape={images.shape}: not RGB; allowed: [..., 3]")
+    images = to_float(images)
     linear = jnp.where(images > 0.04045, (jnp.maximum(images, 0.04045) + 0.055) ** 2.4 / 1.055**2.4, images / 12.92)
     matrix = jnp.asarray(_RGB_TO_XYZ, linear.dtype) / jnp.asarray(_WHITE, linear.dtype)[:, None]
     xyz = jnp.matmul(linear, matrix.T, precision=jax.lax.Precision.HIGHEST)

@@ -18,7 +18,7 @@ import numpy as np
 from dlcore.ops.checks import check_broadcast, check_finite, check_shapes
 from dlcore.ops.filters import correlate_separable, gaussian_filter
 from dlcore.ops.grid_sample import bilinear_sample
-from dlcore.ops.precision import centered, result_dtype, to_acc_dtype
+from dlcore.ops.precision import centered, result_dtype, to_acc_dtype, to_same_origin
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = ["Flow", "dense_lucas_kanade", "endpoint_error", "horn_schunck", "image_pyramid", "lucas_kanade", "warp_back"]
@@ -233,7 +233,8 @@ def endpoint_error(flow: jax.Array, target: jax.Array) -> jax.Array:
     check_shapes(flow=(flow, "... 2"))
     check_shapes(target=(target, "... 2"))
     check_broadcast(flow=flow, target=target)
-    return safe_sqrt(jnp.square(to_acc_dtype(flow) - to_acc_dtype(target)).sum(-1))
+    flow, target = to_same_origin(flow, target)
+    return safe_sqrt(jnp.square(flow - target).sum(-1))
 
 
 class _Matrix(NamedTuple):

@@ -47,11 +47,7 @@ class Matching(NamedTuple):
 
 
 def check_matching(matching: Matching) -> None:
-    """Refuse thresholds that would make an anchor foreground and background.
-
-    Args:
-      matching: thresholds of a learner.
-    """
+    """Refuse thresholds that would make an anchor foreground and background."""
     foreground, background = matching
     if background > foreground:
         raise ValueError(f"bg_iou_thresh={background}: too large; allowed: at most fg_iou_thresh={foreground}")
@@ -64,7 +60,6 @@ class AnchorDetector(nn.Module):
     the classes and the background.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
       stages: stages of the backbone in the pyramid, finest first.
       channels: number of channels of the pyramid and the heads.
@@ -74,7 +69,6 @@ class AnchorDetector(nn.Module):
       scales: sides of the anchors, in strides of their level.
       aspect_ratios: height over width of the anchors.
       prior_probability: probability of an object at initialization; with the focal loss, of each class.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     loss: ClassVar[Literal["focal", "mined_softmax"]] = "focal"
@@ -96,15 +90,7 @@ class AnchorDetector(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
-        """Predict for every anchor.
-
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their anchors).
-        """
+        """Predict for every anchor: [B, H, W, C], sides multiples of the finest stride -> (outputs, their anchors)."""
         check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
         levels, classification, regression = pyramid_towers(self, x, train)
         num_anchors = len(self.scales) * len(self.aspect_ratios)
@@ -143,7 +129,6 @@ def detect(
     Args:
       scores: [L, C], of each class, without the background.
       deltas: [L, 4], t.
-      anchors: anchors that scores and deltas belong to.
       size: (height, width) of the image.
       weights: factors of the deltas, as `dlcore.ops.boxes.decode_boxes` takes them.
       topk_candidates: best scores of each level that go on to suppression.

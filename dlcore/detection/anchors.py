@@ -55,9 +55,6 @@ class Grid:
         Args:
           sizes: (h, w) of each level.
           image: (height, width) in pixels, multiples of the finest stride.
-
-        Returns:
-          The grid.
         """
         check_size("image", image)
         if not len(sizes):
@@ -79,11 +76,8 @@ class Grid:
     def bounds(self, regress_range: float = 8.0) -> tuple[jax.Array, jax.Array]:
         """Limit the farthest side of a box for the locations of each level; all levels together cover 0 to infinity.
 
-        Args:
-          regress_range: upper limit in strides of the level; the lower limit is half of it.
-
-        Returns:
-          (lower [L], upper [L]) in pixels.
+        regress_range, upper limit in strides of the level; the lower limit is half of it -> (lower [L], upper [L]) in
+        pixels.
         """
         check_shapes(regress_range=(regress_range, "> 0"))
         level = np.repeat(np.arange(len(self.counts)), self.counts)

@@ -52,9 +52,6 @@ class CascadeRCNN(FasterRCNN):
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
           stage: index of the head.
-
-        Returns:
-          The outputs.
         """
         head = self.later_heads[stage - 1] if stage else self.box_head
         return head(self._crops(levels, boxes, size, 7))
@@ -62,13 +59,8 @@ class CascadeRCNN(FasterRCNN):
     def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
         """Run every part on given regions.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          boxes: [B, R, 4] pixels; None for the whole image.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          As `FasterRCNN`, and "later_boxes": outputs of the later heads on the same regions.
+        x [B, H, W, C], sides multiples of the finest stride; boxes [B, R, 4] pixels (None: the whole image) -> as
+        `FasterRCNN`, and "later_boxes": outputs of the later heads on the same regions.
         """
         outputs = super().__call__(x, boxes, train)
         height, width = x.shape[1:3]

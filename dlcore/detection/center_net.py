@@ -64,12 +64,10 @@ class CenterNet(nn.Module):
     """Backbone, pyramid, and three heads on its finest level.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone in the pyramid, finest first; the first has the stride of the heat maps.
       channels: number of channels of the pyramid and the heads.
       prior_probability: values of the heat maps at initialization.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -84,15 +82,7 @@ class CenterNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
-        """Predict at every cell.
-
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their cells).
-        """
+        """Predict at every cell: [B, H, W, C], sides multiples of the finest stride -> (outputs, their cells)."""
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         finest = FeaturePyramid(self.channels, "none", self.dtype, name="fpn")(maps)[0]
         # The bias starts at the prior probability, for a stable focal loss.
@@ -139,7 +129,6 @@ def target_heat_map(
     """Draw the heat maps of one image.
 
     Args:
-      grid: the cells.
       boxes: [M, 4] pixels.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -201,15 +190,11 @@ def image_losses(
     """Sum the losses of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the cells.
-      boxes: [M, 4] pixels.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
       alpha: focusing exponent, see `heat_map_loss`.
       beta: exponent that spares the neighborhood of centers, see `heat_map_loss`.
       size_weight: weight a of the sizes' L1 loss.
       offset_weight: weight b of the offsets' L1 loss.
+      As `target_heat_map`.
 
     Returns:
       {"heat_map", "size", "offset": sums, "num_foreground": int, the number of objects}.
@@ -243,8 +228,6 @@ def postprocess(
     """Detect the objects of one image: the peaks of the heat maps.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the cells.
       size: (height, width) of the image.
       score_thresh: detections score more than this.
       detections_per_img: K.
@@ -291,18 +274,12 @@ def learner(
 
     Args:
       model: a `CenterNet`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       alpha: focusing exponent of the heat maps' loss.
       beta: exponent that spares the neighborhood of centers in the heat maps' loss.
       size_weight: weight of the sizes' L1 loss.
       offset_weight: weight of the offsets' L1 loss.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     weights = {"alpha": alpha, "beta": beta, "size_weight": size_weight, "offset_weight": offset_weight}
     return detector_learner(

@@ -116,13 +116,8 @@ class DFINE(RTDETR):
     ) -> tuple[FineOutputs, np.ndarray]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the coarsest stride.
-          train: use the batch's statistics, dropout and noise, with the "dropout" rng.
-          targets: true boxes, of which denoising queries are made; None for none.
-
-        Returns:
-          (outputs, (W, H, W, H): what turns their boxes into pixels).
+        x [B, H, W, C], sides multiples of the coarsest stride; targets, true boxes, of which denoising queries are made
+        (None: none) -> (outputs, (W, H, W, H): what turns their boxes into pixels).
         """
         # The shifts are no parameters: nothing trains them, but published weights have them.
         scale, up = (
@@ -211,8 +206,6 @@ def learner(
     Args:
       model: a `DFINE`.
       optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       costs: weights of the matching.
       weights: weights of the losses of classes and boxes.
       refinement: weights of the losses of the distributions.
@@ -220,9 +213,6 @@ def learner(
       auxiliary: take the loss of the proposals and of every decoder layer, not of the last alone.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     return query_learner(
         model=model,

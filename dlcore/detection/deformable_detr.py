@@ -45,7 +45,6 @@ class DeformableDETR(nn.Module):
     """Backbone, deformable transformer, and heads.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone whose locations are tokens, finest first.
       num_levels: levels of the pyramid; those beyond the stages have half the size of the one before.
@@ -59,7 +58,6 @@ class DeformableDETR(nn.Module):
       box_refine: the box of a layer is the reference of the next; each layer has heads of its own.
       two_stage: the queries' references are proposals of the tokens; needs `box_refine`.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -105,14 +103,9 @@ class DeformableDETR(nn.Module):
     ) -> tuple[Outputs, np.ndarray | jax.Array]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C].
-          image_size: [B, 2], height and width of images padded to H by W; None for images without padding.
-          train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their logits without "no object"; (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded
-          images).
+        x [B, H, W, C]; image_size [B, 2], height and width of images padded to H by W (None: images without padding) ->
+        (outputs, their logits without "no object"; (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded
+        images).
         """
         if self.two_stage and not self.box_refine:
             raise ValueError("two_stage=True: needs the heads of refinement; allowed: with box_refine=True")
@@ -240,17 +233,12 @@ def learner(
     Args:
       model: a `DeformableDETR`.
       optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       costs: weights of the matching.
       weights: weights of the loss.
       classification: loss of the classes, focal or varifocal.
       auxiliary: take the loss of the proposals and of every decoder layer, not of the last alone.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     return query_learner(
         model=model,

@@ -43,9 +43,6 @@ def of_image_fractions(boxes: jax.Array, labels: jax.Array, valid: jax.Array, si
       labels: [B, M] int.
       valid: [B, M] bool, False for padding, whose boxes may be anything.
       size: (height, width) of the images.
-
-    Returns:
-      The targets.
     """
     check_shapes(boxes=(boxes, "B M 4"), labels=(labels, "int B M"), valid=(valid, "mask B M"))
     check_boxes("boxes", boxes, valid)
@@ -82,7 +79,6 @@ def noise_boxes(
 
     Args:
       key: [] PRNG key.
-      targets: true boxes.
       num_classes: C.
       num_queries: Q, other queries.
       num_denoising: positive queries of an image, at most, or M where that is more.

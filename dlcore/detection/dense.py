@@ -67,11 +67,7 @@ def head_conv(name: str, features: int, dtype: Any = None, bias_init: Any = nn.i
     Args:
       name: name of the submodule.
       features: output channels.
-      dtype: dtype of the computation; None for that of the input.
       bias_init: initializer of the bias.
-
-    Returns:
-      The module.
     """
     check_whole_number("features", features, 1)
     init = nn.initializers.normal(0.01)
@@ -88,7 +84,6 @@ def tower(
       num_convs: depth.
       channels: number of channels of every convolution.
       num_groups: number of groups of the normalizations; None for no normalization.
-      dtype: dtype of the computation; None for that of the input.
 
     Returns:
       A function of one level, [B, h, w, C] -> [B, h, w, channels]; levels share its parameters.
@@ -118,7 +113,6 @@ def pyramid_towers(
     Args:
       detector: the module, with the fields backbone, stages, channels, extra_blocks, num_convs, num_groups and dtype.
       x: [B, H, W, C], sides multiples of the finest stride.
-      train: whether batch norm of the backbone uses the batch.
 
     Returns:
       (levels [B, h, w, channels], the tower of classification, that of regression); all levels share the towers.
@@ -245,7 +239,6 @@ def select(
     """Turn the candidates of one image into detections: clip, threshold, suppress, and keep the best.
 
     Args:
-      candidates: candidates of one image.
       size: (height, width) that boxes are clipped to.
       score_thresh: candidates score more than this.
       nms_thresh: largest IoU of two detections of one class (or level).
@@ -415,7 +408,6 @@ def detector_learner(
       model: `__call__(images [B, H, W, C], train) -> (outputs, locations)`: a NamedTuple of [B, L, ...], and what these
         L are (a `Grid`, `Anchors`), the same for every image but as `predict_locations` says; in training it may need
         the rng "dropout".
-      optimizer: any optax transformation.
       losses: `(outputs, locations, boxes, labels, valid) -> {name: sum over the locations}` of one image;
         "num_foreground" is the number of foreground locations, the other sums add up to the loss. A pair (sum, weight)
         is divided by the weight in the whole batch instead.

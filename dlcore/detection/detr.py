@@ -55,7 +55,6 @@ class DETR(nn.Module):
     """Backbone, transformer, and the heads that all queries share.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: stage of the backbone whose locations are the tokens.
       num_queries: Q, at least the objects of an image.
@@ -66,7 +65,6 @@ class DETR(nn.Module):
       decoder_layers: blocks on the queries.
       pre_norm: normalize the input of each branch instead of the sum after it.
       dropout_rate: dropout rate in training, of the attentions' weights and outputs and of the perceptrons.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
@@ -101,7 +99,6 @@ class DETR(nn.Module):
           x: [B, H, W, C].
           image_size: [B, 2], height and width of images padded to H by W: no token attends to the padding, and the
             sines of rows and columns count the image's alone. None for images without padding.
-          train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
 
         Returns:
           (outputs, (W, H, W, H): what turns their boxes into pixels; [B, 4] of padded images, by their own sides).
@@ -211,14 +208,12 @@ def image_losses(
     """Sum the losses over the queries of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
       sides: [4], (width, height, width, height) of the image in pixels.
       boxes: [M, 4] pixels, corners.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
       costs: costs in `match`.
       weights: weights of the losses.
       auxiliary: take the losses of the earlier decoder layers, too.
+      As `match`.
 
     Returns:
       {"classification": (sum, sum of weights), "box", "giou": sums, the same with "auxiliary_" in front: over all
@@ -265,7 +260,6 @@ def postprocess(
     """Detect the objects of one image: the likeliest class of each query, without suppression.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
       sides: [4], (width, height, width, height) of the image in pixels.
       size: (height, width) that boxes are clipped to.
       score_thresh: detections score more than this.
@@ -300,8 +294,6 @@ def learner(
     Args:
       model: a `DETR`.
       optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       costs: weights of the matching.
       weights: weights of the loss.
       auxiliary: take the loss after every decoder layer, not the last alone.

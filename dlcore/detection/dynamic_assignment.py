@@ -60,7 +60,6 @@ def task_aligned_assignment(
     Args:
       logits: [L, C].
       pred_boxes: [L, 4] pixels, corners.
-      grid: the locations.
       boxes: [M, 4] pixels, the true ones.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -103,15 +102,10 @@ def sim_ota_assignment(
     """Assign to each box as many of its cheapest locations as its overlaps add up to.
 
     Args:
-      logits: [L, C].
-      pred_boxes: [L, 4] pixels, corners.
-      grid: the locations.
-      boxes: [M, 4] pixels, the true ones.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
       topk: K, overlaps that are added up; a box has no more locations.
       center_radius: r, locations nearer than so many strides to the center of a box come before all others.
       iou_cost: factor of -log IoU.
+      As `task_aligned_assignment`.
 
     Returns:
       The assignment, without a gradient.

@@ -57,7 +57,6 @@ class BoxHead(nn.Module):
     Args:
       num_classes: C, without the background.
       channels: number of channels of the dense layers.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -66,14 +65,7 @@ class BoxHead(nn.Module):
 
     @nn.compact
     def __call__(self, crops: jax.Array) -> BoxOutputs:
-        """Predict for every crop.
-
-        Args:
-          crops: [B, R, h, w, C].
-
-        Returns:
-          The outputs, at least float32.
-        """
+        """Predict for every crop: [B, R, h, w, C] -> the outputs, at least float32."""
         x = jnp.moveaxis(crops, -1, 2)  # the order of the published weights
         x = x.reshape(*x.shape[:2], -1)
         for name in ("fc6", "fc7"):
@@ -146,7 +138,6 @@ class FasterRCNN(nn.Module):
     """Backbone, pyramid, region proposal network and heads.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
       mask_head: a `dlcore.detection.mask_rcnn.MaskHead`; None predicts no masks.
       keypoint_head: a `dlcore.detection.keypoint_rcnn.KeypointHead`; None predicts no keypoints.
@@ -158,7 +149,6 @@ class FasterRCNN(nn.Module):
       box_channels: number of channels of the dense layers of the box head.
       canonical_size: side in pixels of a box that is cropped from stride 16; half the side from half the stride.
       pool: how regions are cropped, as in `crop_regions`; Fast R-CNN's paper has RoIPool.
-      dtype: dtype of the computation; None for that of the input.
       non_local: pass the last stage through a non-local block, the identity at first (Wang et al. 2018,
         arXiv:1711.07971, section 5.2).
     """
@@ -218,22 +208,13 @@ class FasterRCNN(nn.Module):
 
     @nn.nowrap
     def build_pyramid(self) -> nn.Module:
-        """Build the network that `pyramid` applies to the backbone's maps.
-
-        Returns:
-          The flax module.
-        """
+        """Build the network that `pyramid` applies to the backbone's maps."""
         return FeaturePyramid(self.channels, self.extra_blocks, self.dtype)
 
     def read_maps(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Compute the maps of the backbone, the last one through the non-local block if there is one.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          [B, h, w, C] of each of `stages`.
+        [B, H, W, C], sides multiples of the finest stride -> [B, h, w, C] of each of `stages`.
         """
         maps = named_maps(self.backbone.features(x, train=train), self.stages)
         return [*maps[:-1], self.non_local_block(maps[-1])] if self.non_local else maps
@@ -241,24 +222,14 @@ class FasterRCNN(nn.Module):
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          [B, h, w, channels], finest first.
+        [B, H, W, C], sides multiples of the finest stride -> [B, h, w, channels], finest first.
         """
         return self.fpn(self.read_maps(x, train))
 
     def regions(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[rpn.Outputs, Anchors]:
         """Predict for every anchor whether there is an object.
 
-        Args:
-          levels: levels from `pyramid`.
-          size: (height, width) of the images.
-
-        Returns:
-          (outputs, their anchors).
+        levels of `pyramid`, size (height, width) of the images -> (outputs, their anchors).
         """
         return self.rpn(levels, size)
 
@@ -271,12 +242,8 @@ class FasterRCNN(nn.Module):
 
         Args:
           levels: levels from `pyramid`.
-          boxes: [B, R, 4] pixels.
-          size: (height, width) of the images.
           stage: index of the head; a cascade has several.
-
-        Returns:
-          The outputs.
+          As `crop_regions`.
         """
         return self.box_head(self._crops(levels, boxes, size, 7))
 
@@ -284,9 +251,7 @@ class FasterRCNN(nn.Module):
         """Predict a mask of every region for each class.
 
         Args:
-          levels: levels from `pyramid`.
-          boxes: [B, R, 4] pixels.
-          size: (height, width) of the images.
+          As `classify`.
 
         Returns:
           [B, R, 28, 28, 1 + C] logits, those of the background unused.
@@ -297,9 +262,7 @@ class FasterRCNN(nn.Module):
         """Predict for each keypoint a map over every region.
 
         Args:
-          levels: levels from `pyramid`.
-          boxes: [B, R, 4] pixels.
-          size: (height, width) of the images.
+          As `classify`.
 
         Returns:
           [B, R, 56, 56, K] logits.
@@ -309,14 +272,9 @@ class FasterRCNN(nn.Module):
     def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
         """Run every part on given regions.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          boxes: [B, R, 4] pixels; None for the whole image.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          {"levels", "regions": (outputs, anchors) where a network proposes, "boxes": BoxOutputs, "masks" and
-          "keypoints": logits where there is a head}.
+        x [B, H, W, C], sides multiples of the finest stride; boxes [B, R, 4] pixels (None: the whole image) ->
+        {"levels", "regions": (outputs, anchors) where a network proposes, "boxes": BoxOutputs, "masks" and "keypoints":
+        logits where there is a head}.
         """
         size = x.shape[1:3]
         if boxes is None:
@@ -343,7 +301,6 @@ def image_losses(
 
     Args:
       outputs: outputs of one image, without the leading axis, for `sampled.boxes`.
-      sampled: the proposals and their targets.
       boxes: [M, 4] pixels, the true ones.
       classifier: softmax, cross-entropy with the background; or svm, the sum of one hinge loss a class.
       weights: weights of the deltas, see `dlcore.ops.boxes.encode_boxes`.

@@ -59,7 +59,6 @@ class FCOS(nn.Module):
     """Backbone, pyramid and heads; the heads share their parameters over levels.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone in the pyramid, finest first.
       channels: number of channels of the pyramid and the heads.
@@ -68,7 +67,6 @@ class FCOS(nn.Module):
       num_groups: number of groups of the towers' group normalization.
       distance_activation: relu clips at 0 (torchvision's); exp is exp(scale_i x), a scale a level (the first paper's).
       prior_probability: class scores at initialization.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -100,12 +98,7 @@ class FCOS(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
         """Predict at every location.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the finest stride.
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their locations).
+        [B, H, W, C], sides multiples of the finest stride -> (outputs, their locations).
         """
         check_choice("extra_blocks", self.extra_blocks, ExtraBlocks)
         check_choice("distance_activation", self.distance_activation, ("relu", "exp"))
@@ -161,7 +154,6 @@ def match(
     first.
 
     Args:
-      grid: the locations.
       boxes: [M, 4] pixels.
       valid: [M] bool, False for padding.
       center_sampling_radius: center sampling radius in strides of the level.
@@ -198,15 +190,11 @@ def image_losses(
     """Sum the losses over the locations of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the locations.
-      boxes: [M, 4] pixels.
       labels: [M] int.
-      valid: [M] bool, False for padding.
       center_sampling_radius: see `match`.
-      regress_range: see `Grid.bounds`.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss.
+      As `match`.
 
     Returns:
       {"classification", "box", "centerness": sums, "num_foreground": int}.
@@ -245,8 +233,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the locations.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -279,17 +265,10 @@ def learner(
 
     Args:
       model: an `FCOS`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       center_sampling_radius: locations nearer than so many strides to a box's center are foreground.
       regress_range: farthest side of a box that a level regresses, in strides; the coarsest level has no limit.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
-      thresholds: from scores to detections.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     targets = {"center_sampling_radius": center_sampling_radius, "regress_range": regress_range}
     return detector_learner(

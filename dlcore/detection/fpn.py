@@ -124,11 +124,8 @@ class FeaturePyramid(nn.Module):
     def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          maps: [B, H_i, W_i, C_i], finest first, each at most as large as the one before.
-
-        Returns:
-          [B, H_i, W_i, channels], finest first, the extra levels at the end.
+        [B, H_i, W_i, C_i], finest first, each at most as large as the one before -> [B, H_i, W_i, channels], finest
+        first, the extra levels at the end.
         """
         if not maps:
             raise ValueError("maps=[]: empty; allowed: at least one map of the backbone")

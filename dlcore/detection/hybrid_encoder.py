@@ -51,7 +51,6 @@ class ConvNorm(nn.Module):
       stride: step between windows.
       activation: function at the end; None for none.
       groups: groups of channels.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -63,15 +62,7 @@ class ConvNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Apply the layers.
-
-        Args:
-          x: [B, H, W, C].
-          train: use the batch's statistics.
-
-        Returns:
-          [B, H', W', features].
-        """
+        """Apply the layers: [B, H, W, C] -> [B, H', W', features]."""
         x = Conv(
             self.features,
             (self.side, self.side),
@@ -196,7 +187,6 @@ class HybridEncoder(nn.Module):
       num_blocks: RepVGG blocks of a fusion; with elan of each of its two.
       fusion: csp (RT-DETR) or elan (D-FINE).
       dropout_rate: dropout rate of the attention in training.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     levels: tuple[int, ...] = (2,)
@@ -213,12 +203,7 @@ class HybridEncoder(nn.Module):
     def __call__(self, maps: Sequence[jax.Array], train: bool = False) -> list[jax.Array]:
         """Mix the maps.
 
-        Args:
-          maps: [B, h, w, D] of each level, finest first, each of half the size of the one before.
-          train: use the batch's statistics, and dropout, with the "dropout" rng.
-
-        Returns:
-          The maps, finest first.
+        [B, h, w, D] of each level, finest first, each of half the size of the one before -> the maps, finest first.
         """
         check_choice("fusion", self.fusion, ("csp", "elan"))
         features = maps[0].shape[-1]

@@ -35,7 +35,6 @@ class KeypointHead(nn.Module):
       num_keypoints: K.
       channels: number of channels of the convolutions.
       num_convs: convolutions before the transposed one.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_keypoints: int
@@ -45,14 +44,7 @@ class KeypointHead(nn.Module):
 
     @nn.compact
     def __call__(self, crops: jax.Array) -> jax.Array:
-        """Predict the maps of every crop.
-
-        Args:
-          crops: [B, R, h, w, C].
-
-        Returns:
-          [B, R, 4 h, 4 w, K] logits, at least float32.
-        """
+        """Predict the maps of every crop: [B, R, h, w, C] -> [B, R, 4 h, 4 w, K] logits, at least float32."""
         x = crops.reshape(-1, *crops.shape[2:])
         init = nn.initializers.he_normal()
         for i in range(self.num_convs):

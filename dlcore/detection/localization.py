@@ -30,7 +30,7 @@ from dlcore.nn import Conv, Dense
 from dlcore.nn.apply import apply_model
 from dlcore.ops.boxes import box_convert, clip_boxes, paired_box_iou
 from dlcore.ops.checks import check_boxes, check_shapes, check_size
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 from dlcore.optim import apply_gradients, init_model_state
 
 __all__ = ["Localizer", "Outputs", "box_distance", "learner", "mean_size_boxes"]
@@ -55,11 +55,9 @@ class Localizer(nn.Module):
     """A backbone with one head for the class and one for the box.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: stage of the backbone, whose map the heads read.
       channels: number of channels of the convolution that the heads share.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
@@ -77,10 +75,6 @@ class Localizer(nn.Module):
 
         Args:
           x: [B, H, W, C].
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          The outputs.
         """
         (last,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
         shared = nn.relu(Conv(self.channels, (3, 3), padding=1, dtype=self.dtype, name="shared")(last))
@@ -131,7 +125,7 @@ def mean_size_boxes(boxes: jax.Array, size: tuple[int, int]) -> jax.Array:
     check_boxes("boxes", boxes)
     if not len(boxes):
         raise ValueError("boxes: none; allowed: at least one")
-    boxes = to_acc_dtype(boxes)
+    (boxes,) = to_same_origin(boxes, dim=2)
     half, center = (boxes[:, 2:] - boxes[:, :2]).mean(0) / 2, jnp.array(size[::-1]) / 2
     return jnp.concatenate([center - half, center + half])
 
@@ -150,9 +144,6 @@ def learner(
 
     Args:
       model: a `Localizer`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       box_loss: distance of the boxes.
       box_weight: lambda.
 

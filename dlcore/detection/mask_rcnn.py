@@ -33,7 +33,6 @@ class MaskHead(nn.Module):
       num_classes: C, without the background.
       channels: number of channels of all convolutions.
       num_convs: convolutions before the transposed one.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -45,11 +44,7 @@ class MaskHead(nn.Module):
     def __call__(self, crops: jax.Array) -> jax.Array:
         """Predict the masks of every crop.
 
-        Args:
-          crops: [B, R, h, w, C].
-
-        Returns:
-          [B, R, 2 h, 2 w, 1 + num_classes] logits, at least float32; those of the background unused.
+        [B, R, h, w, C] -> [B, R, 2 h, 2 w, 1 + num_classes] logits, at least float32; those of the background unused.
         """
         x = crops.reshape(-1, *crops.shape[2:])
         init = nn.initializers.he_normal()

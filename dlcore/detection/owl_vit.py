@@ -93,10 +93,6 @@ class OWLViT(nn.Module):
           images: [B, H, W, 3], normalized, of `clip.image_size`.
           tokens: [B T, L] int, T texts for each image; a text is read at its highest token, and one whose first token
             is 0 is padding.
-          train: not used; there is no dropout.
-
-        Returns:
-          The outputs.
         """
         batch = len(images)
         if len(tokens) % batch:

@@ -83,8 +83,7 @@ def clip_sizes(batch: dict, images: jax.Array) -> tuple[ImageSize, int | None]:
     """Find the size that the boxes of each image are clipped to.
 
     Args:
-      batch: batch with `image_size: [B, 2]` where images are padded.
-      images: [B, H, W, C].
+      As `zero_padding`.
 
     Returns:
       (sizes, the axis to map them by): [B, 2] and 0 of padded images; else (H, W) and None, the same for all.

@@ -39,13 +39,10 @@ class SimpleBaseline(nn.Module):
     """A backbone, transposed convolutions that double its last map, and a 1x1 convolution to one map a keypoint.
 
     Args:
-      backbone: a model with `features`, such as a ResNet; its own classifier is not used.
       num_keypoints: K; COCO has 17.
       num_deconvs: number of transposed convolutions, each of which doubles the map's sides.
       deconv_features: number of channels of the transposed convolutions.
       stage: stage of the backbone that is enlarged.
-      dtype: dtype of the computation; None for that of the input.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     backbone: nn.Module
@@ -58,15 +55,7 @@ class SimpleBaseline(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Predict heat maps.
-
-        Args:
-          x: [B, H, W, C].
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, h, w, K], at least float32.
-        """
+        """Predict heat maps: [B, H, W, C] -> [B, h, w, K], at least float32."""
         y = self.backbone.features(x, train=train)[self.stage]  # pyright: ignore[reportAttributeAccessIssue]
         init = nn.initializers.normal(0.001)
         for i in range(self.num_deconvs):
@@ -129,7 +118,7 @@ def heat_map_error(maps: jax.Array, targets: jax.Array) -> jax.Array:
       [B, K].
     """
     check_shapes(maps=(maps, "B h w K"), targets=(targets, "B h w K"))
-    return jnp.square(maps - targets).mean((1, 2))
+    return jnp.square(to_acc_dtype(maps) - to_acc_dtype(targets)).mean((1, 2))
 
 
 @check_arguments
@@ -145,7 +134,6 @@ def learner(
     Args:
       model: `__call__(x, train) -> [B, h, w, K]`, such as `SimpleBaseline` or `ViTPose`.
       optimizer: optax transformation for params.
-      preprocess: batch of images to the model's input.
       sigma: standard deviation of the bumps, in cells of the maps.
 
     Returns:

@@ -45,7 +45,6 @@ class BoxHead(nn.Module):
       out_features: outputs.
       num_layers: number of layers.
       last_init: initializer of the last kernel.
-      dtype: dtype of the computation; None means by promotion.
       activation: function after each layer but the last.
     """
 
@@ -58,14 +57,7 @@ class BoxHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply the layers.
-
-        Args:
-          x: [..., D].
-
-        Returns:
-          [..., out_features].
-        """
+        """Apply the layers: [..., D] -> [..., out_features]."""
         for i in range(self.num_layers - 1):
             layer = Dense(self.hidden_features, dtype=self.dtype, name=f"layers_{i}")
             x = self.activation(layer(x))
@@ -95,7 +87,6 @@ class DeformableDecoderLayer(nn.Module):
       offset_scale: see `DeformableAttention`.
       method: see `DeformableAttention`.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None means by promotion.
       gated: the deformable attention has no projections, and a gate adds what it reads (D-FINE).
     """
 
@@ -130,7 +121,6 @@ class DeformableDecoderLayer(nn.Module):
           shapes: (rows, columns) of each level.
           memory_mask: [B, N] bool, False for padding; None for none.
           mask: bool, True where a query may attend to a query; broadcasts to [B, H, Q, Q]. None means everywhere.
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           [B, Q, D].

@@ -151,8 +151,6 @@ def image_losses(
         leading axis.
       sides: [4], (width, height, width, height) of the image in pixels.
       boxes: [M, 4] pixels, corners.
-      labels: [M] int.
-      valid: [M] bool, False for padding.
       costs: costs in `match`.
       weights: weights of the losses.
       classification: focal or varifocal.
@@ -160,6 +158,7 @@ def image_losses(
       more_losses: `(outputs, owners [layers, Q], noisy_owner [D], noisy_counts [D], targets) -> {name: sum}` of one
         image: the index of each query's box, -1 for none, whether a denoising query is no padding, and center and size
         of the true boxes; None for none.
+      As `match`.
 
     Returns:
       {"classification", "box", "giou": sums, the same with "auxiliary_" in front: over all earlier layers, and with
@@ -244,9 +243,6 @@ def query_learner(
 
     Args:
       model: a `DeformableDETR` or `RTDETR`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example; None for none.
       costs: weights of the matching.
       weights: weights of the loss.
       classification: focal or varifocal.
@@ -254,9 +250,6 @@ def query_learner(
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
       more_losses: further losses, see `image_losses`; None for none.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     return detector_learner(
         model=model,

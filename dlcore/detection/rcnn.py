@@ -54,13 +54,11 @@ class RCNN(nn.Module):
     """A backbone and two dense layers that look at one warped region at a time.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
       stage: stage of the backbone, whose map the dense layers read.
       region_size: side in pixels that regions are warped to; 227 in the paper.
       context: see `warp_regions`; 16 of 227 pixels on each side in the paper.
       box_channels: number of channels of the dense layers.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
@@ -86,12 +84,7 @@ class RCNN(nn.Module):
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Return the images themselves: R-CNN shares no computation between regions.
 
-        Args:
-          x: [B, H, W, C].
-          train: unused.
-
-        Returns:
-          The images, as the only level.
+        [B, H, W, C] -> the images, as the only level.
         """
         return [x]
 
@@ -103,9 +96,6 @@ class RCNN(nn.Module):
           boxes: [B, R, 4] pixels.
           size: (height, width) of the images.
           stage: index of the head, 0: there is one.
-
-        Returns:
-          The outputs.
         """
         regions = warp_regions(levels[0], boxes, self.region_size, self.context)
         maps = self.backbone.features(regions.reshape(-1, *regions.shape[2:]), train=False)
@@ -115,13 +105,7 @@ class RCNN(nn.Module):
     def __call__(self, x: jax.Array, boxes: jax.Array | None = None, train: bool = False) -> dict[str, Any]:
         """Run the network on given regions.
 
-        Args:
-          x: [B, H, W, C].
-          boxes: [B, R, 4] pixels; None for the whole image.
-          train: unused.
-
-        Returns:
-          {"boxes": BoxOutputs}.
+        x [B, H, W, C], boxes [B, R, 4] pixels (None: the whole image) -> {"boxes": BoxOutputs}.
         """
         size = x.shape[1:3]
         if boxes is None:

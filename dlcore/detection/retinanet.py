@@ -68,8 +68,6 @@ def image_losses(
     """Sum the losses over the anchors of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       boxes: [M, 4] pixels.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -113,8 +111,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -145,16 +141,8 @@ def learner(
 
     Args:
       model: a `RetinaNet`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
-      matching: matching of anchors to boxes.
       alpha: weight of the focal loss where the class is present.
       gamma: focusing exponent of the focal loss; 0 gives cross-entropy.
-      thresholds: from scores to detections.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     check_matching(matching)
     return detector_learner(

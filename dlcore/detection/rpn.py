@@ -52,7 +52,6 @@ class RegionProposalNetwork(nn.Module):
     Args:
       scales: sides of the anchors, in strides of their level.
       aspect_ratios: height over width of the anchors.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     scales: tuple[float, ...] = (8.0,)
@@ -63,12 +62,7 @@ class RegionProposalNetwork(nn.Module):
     def __call__(self, levels: list[jax.Array], size: tuple[int, int]) -> tuple[Outputs, Anchors]:
         """Predict for every anchor.
 
-        Args:
-          levels: [B, h, w, C], finest first.
-          size: (height, width) of the images.
-
-        Returns:
-          (outputs, their anchors).
+        levels [B, h, w, C], finest first; size (height, width) of the images -> (outputs, their anchors).
         """
         num_anchors = len(self.scales) * len(self.aspect_ratios)
         conv = head_conv("conv", levels[0].shape[-1], self.dtype)
@@ -103,8 +97,6 @@ def image_losses(
 
     Args:
       key: PRNG key of the sample.
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       boxes: [M, 4] pixels.
       valid: [M] bool, False for padding.
       count: anchors sampled.
@@ -160,8 +152,6 @@ def propose(
     """Choose the boxes of one image that the second stage looks at.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       size: (height, width) of the image.
       topk_candidates: best anchors of each level that go on to suppression.
       num_proposals: P, boxes kept over all levels.

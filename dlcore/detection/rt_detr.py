@@ -85,7 +85,6 @@ def select_queries(
       num_queries: Q.
       num_classes: C.
       class_bias: initial bias of the classes.
-      dtype: dtype of the computation.
       last_init: initializer of the last kernel of the boxes.
 
     Returns:
@@ -115,7 +114,6 @@ class RTDETR(nn.Module):
     """Backbone, hybrid encoder, query selection and decoder.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone that the encoder reads, finest first, each of half the size of the one before.
       num_queries: Q, at least the objects of an image.
@@ -138,7 +136,6 @@ class RTDETR(nn.Module):
       offset_scale: fraction of a box's sides that an offset reaches.
       method: how points are read, see `dlcore.ops.deformable_attention`.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     backbone: nn.Module
@@ -200,13 +197,8 @@ class RTDETR(nn.Module):
     ) -> tuple[QueryOutputs, np.ndarray]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the coarsest stride.
-          train: use the batch's statistics, dropout and noise, with the "dropout" rng.
-          targets: true boxes, of which denoising queries are made; None for none.
-
-        Returns:
-          (outputs, (W, H, W, H): what turns their boxes into pixels).
+        x [B, H, W, C], sides multiples of the coarsest stride; targets, true boxes, of which denoising queries are made
+        (None: none) -> (outputs, (W, H, W, H): what turns their boxes into pixels).
         """
         memory, shapes = self._memory(x, train)  # [B, N, D]
         proposals, queries, reference, mask = self._queries(memory, shapes, targets if train else None)
@@ -339,17 +331,12 @@ def learner(
     Args:
       model: a `RTDETR`.
       optimizer: any optax transformation; the paper clips the gradient's norm to 0.1.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       costs: weights of the matching.
       weights: weights of the loss.
       classification: loss of the classes, focal or varifocal.
       auxiliary: take the loss of the proposals and of every decoder layer, not of the last alone.
       score_thresh: least score of a detection.
       detections_per_img: K, detections of an image at most.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     return query_learner(
         model=model,

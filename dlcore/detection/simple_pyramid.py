@@ -118,11 +118,8 @@ class BlockFeaturePyramid(nn.Module):
     def __call__(self, maps: Sequence[jax.Array]) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          maps: [B, h, w, C], one a factor: those of early blocks first, as they become the fine levels.
-
-        Returns:
-          [B, factor h, factor w, channels] by factor, and the extra levels.
+        [B, h, w, C], one a factor: those of early blocks first, as they become the fine levels -> [B, factor h, factor
+        w, channels] by factor, and the extra levels.
         """
         if len(maps) != len(self.factors):
             raise ValueError(f"maps: {len(maps)} of them; allowed: {len(self.factors)}, one a factor of {self.factors}")

@@ -85,8 +85,6 @@ def image_losses(
     """Sum the losses over the anchors of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       boxes: [M, 4] pixels.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -116,8 +114,6 @@ def mined_losses(
     """Sum the losses over the foreground anchors of one image and its hardest background anchors.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       boxes: [M, 4] pixels.
       labels: [M] int, from 0 on without the background.
       matched: [L] int, the box of each anchor, BACKGROUND or IGNORED.
@@ -161,8 +157,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: anchors that the outputs belong to.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -192,15 +186,7 @@ def learner(
 
     Args:
       model: a `SingleStage`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
-      matching: matching of anchors to boxes.
       neg_to_pos_ratio: background anchors in the loss, to one of the foreground.
-      thresholds: from scores to detections.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     check_matching(matching)
     return detector_learner(

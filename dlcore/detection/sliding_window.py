@@ -45,8 +45,7 @@ def all_boxes(height: int, width: int) -> np.ndarray:
     """List every crop of an image.
 
     Args:
-      height: height in pixels.
-      width: width in pixels.
+      As `count_boxes`.
 
     Returns:
       [N, 4] float32 corners in pixels, N = `count_boxes(height, width)`.
@@ -139,13 +138,12 @@ def sliding_window(
 
     Args:
       score: crops [B, h, w, C] -> scores [B, K] of K classes, without one for the background.
-      image: [H, W, C] float.
       boxes: [N, 4] corners in pixels, of `all_boxes` or `window_boxes`.
-      output_size: (h, w) of the classifier's input.
       batch_size: crops at a time.
       sampling_ratio: as for `score_crops`.
       topk_candidates: best crops of each class that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
+      As `score_crops`.
 
     Returns:
       As `dlcore.detection.dense.select`.

@@ -52,7 +52,6 @@ class ReducedVGG16(nn.Module):
 
     Args:
       width: channels of the first stage.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     width: int = 64
@@ -60,15 +59,7 @@ class ReducedVGG16(nn.Module):
 
     @nn.compact
     def features(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
-        """Compute the maps.
-
-        Args:
-          x: [B, H, W, 3].
-          train: without effect.
-
-        Returns:
-          {"conv4_3": of stride 8, "conv7": of stride 16}.
-        """
+        """Compute the maps: [B, H, W, 3] -> {"conv4_3": of stride 8, "conv7": of stride 16}."""
 
         def conv(x: jax.Array, features: int, name: str, size: int = 3, dilation: int = 1) -> jax.Array:
             layer = Conv(
@@ -160,7 +151,6 @@ class SSD(nn.Module):
     """Backbone, further levels, and two convolutions on each level.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C, without the background.
       stages: stages of the backbone that are levels, finest first.
       extra_channels: number of channels of the levels beyond the backbone's, by a 1x1 convolution to half of them and a
@@ -171,7 +161,6 @@ class SSD(nn.Module):
       boxes_per_location: boxes per location of each level: two squares, and two for each aspect ratio in order.
       steps: pixels between two locations of each level; () for the image's side by the level's.
       l2_norm: scale the first level at each location to a length that is learned by channel, 20 at first.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -202,15 +191,7 @@ class SSD(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Anchors]:
-        """Predict for every default box.
-
-        Args:
-          x: [B, H, W, C].
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, their default boxes).
-        """
+        """Predict for every default box: [B, H, W, C] -> (outputs, their default boxes)."""
         # Maps of the backbone; the first is normalized to a learned length.
         levels = named_maps(self.backbone.features(x, train=train), self.stages)
         if self.l2_norm:
@@ -286,8 +267,6 @@ def image_losses(
     """Sum the losses over the default boxes of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: the default boxes.
       boxes: [M, 4] pixels.
       labels: [M] int, from 0 on without the background.
       valid: [M] bool, False for padding.
@@ -309,8 +288,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      anchors: the default boxes.
       size: (height, width) of the image.
       topk_candidates: best scores of each class that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -342,17 +319,10 @@ def learner(
 
     Args:
       model: an `SSD`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       iou_thresh: IoU from which on a default box is foreground.
       neg_to_pos_ratio: background boxes in the loss, to one of the foreground.
       min_positives: foreground boxes that an image counts as having at least; 0: an image without objects costs
         nothing, as in torchvision.
-      thresholds: from scores to detections.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     mining = {"neg_to_pos_ratio": neg_to_pos_ratio, "min_positives": min_positives}
     return detector_learner(

@@ -124,7 +124,6 @@ def _batch_losses(
     """Sum the losses of both stages over each image.
 
     Args:
-      stages: the detector.
       run: run from `Stages.bind`.
       levels: [B, h, w, C], the feature pyramid.
       keys: [B], of the samples.
@@ -254,9 +253,6 @@ def learner(
 
     Args:
       model: a `FasterRCNN`, such as a `CascadeRCNN`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       rpn_fg_iou_thresh: IoU from which on an anchor is on an object.
       rpn_bg_iou_thresh: IoU below which an anchor is background, at most `rpn_fg_iou_thresh`.
       rpn_batch_size_per_image: anchors of an image in the loss.

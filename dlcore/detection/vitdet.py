@@ -60,12 +60,8 @@ class ViTDetector(FasterRCNN):
     def pyramid(self, x: jax.Array, train: bool = False) -> list[jax.Array]:
         """Compute the levels.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the ViT's stride.
-          train: whether the ViT drops branches, which needs the rng "dropout" where `drop_path` is not 0.
-
-        Returns:
-          [B, h, w, channels], finest first.
+        x [B, H, W, C], sides multiples of the ViT's stride; train, whether the ViT drops branches, which needs the rng
+        "dropout" where `drop_path` is not 0 -> [B, h, w, channels], finest first.
         """
         maps = self.read_maps(x, train)
         return self.fpn(maps[-1] if self.pyramid_kind == "simple" else maps)

@@ -51,8 +51,6 @@ class ViTPose(nn.Module):
       simple: enlarge and convolve once; otherwise two transposed convolutions.
       decoder_features: channels of the transposed convolutions.
       epsilon: added to variances by the layer norms.
-      dtype: dtype of the computation; None for that of the input.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_keypoints: int = 17
@@ -80,12 +78,8 @@ class ViTPose(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Predict heat maps.
 
-        Args:
-          x: [B, H, W, C], of the field's image size.
-          train: whether the classic decoder's batch norm uses the batch.
-
-        Returns:
-          [B, h, w, K], at least float32.
+        x [B, H, W, C], of the field's image size; train, whether the classic decoder's batch norm uses the batch -> [B,
+        h, w, K], at least float32.
         """
         size = self.patch_size
         check_images(self, x, "patch_embed", smallest=size)

@@ -100,14 +100,12 @@ class YOLO(nn.Module):
     """Backbone, a few convolutions on one of its maps, and a 1x1 convolution; each location of the map is a cell.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: stage of the backbone whose map has the cells.
       boxes_per_cell: B.
       num_convs: convolutions between the map and the output.
       channels: number of channels of these convolutions.
       num_groups: number of groups of their group normalization; None for no normalization.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage",)
@@ -124,15 +122,7 @@ class YOLO(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Cells]:
-        """Predict for every cell.
-
-        Args:
-          x: [B, H, W, C].
-          train: whether batch norm of the backbone uses the batch.
-
-        Returns:
-          (outputs, the cells).
-        """
+        """Predict for every cell: [B, H, W, C] -> (outputs, the cells)."""
         (y,) = named_maps(self.backbone.features(x, train=train), (self.stage,))
         y = tower("head", self.num_convs, self.channels, self.num_groups, self.dtype)(y)
         boxes = self.boxes_per_cell
@@ -163,10 +153,6 @@ class YOLO(nn.Module):
 def decode(outputs: Outputs, cells: Cells) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Read the numbers of one image's cells.
 
-    Args:
-      outputs: outputs of one image, without the leading axis.
-      cells: the grid.
-
     Returns:
       (raw [L, B, 4]: x, y, sqrt w, sqrt h; boxes [L, B, 4]: corners in pixels; confidence [L, B]; classes [L, C]).
     """
@@ -190,7 +176,6 @@ def assign_cells(cells: Cells, boxes: jax.Array, valid: jax.Array) -> jax.Array:
     """Find the object that each cell owns: the first whose center lies in it.
 
     Args:
-      cells: the grid.
       boxes: [M, 4] pixels.
       valid: [M] bool, False for padding.
 
@@ -214,11 +199,8 @@ def lost_objects(
     """Count the objects of one image that no cell owns, because another's center lies in the same cell.
 
     Args:
-      outputs: not used.
-      cells: the grid.
-      boxes: [M, 4] pixels.
       labels: not used.
-      valid: [M] bool, False for padding.
+      As `assign_cells`.
 
     Returns:
       {"lost_objects": int}.
@@ -243,13 +225,10 @@ def image_losses(
     """Sum the losses over the cells of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      cells: the grid.
-      boxes: [M, 4] pixels.
       labels: [M] int.
-      valid: [M] bool, False for padding.
       lambda_coord: weight of the coordinates.
       lambda_noobj: weight of the confidence of boxes that answer for no object.
+      As `assign_cells`.
 
     Returns:
       {"coordinates", "object", "no_object", "classification": sums, "num_foreground": int}.
@@ -286,8 +265,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      cells: the grid.
       size: (height, width) of the image.
       topk_candidates: best scores that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -320,12 +297,8 @@ def learner(
 
     Args:
       model: a `YOLO`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: augmentation of one preprocessed training example, as `detector_learner` describes it; None for none.
       lambda_coord: weight of the loss of coordinates.
       lambda_noobj: weight of the confidence of boxes that answer for no object.
-      thresholds: from scores to detections.
 
     Returns:
       The learner, as `detector_learner` describes it; it also measures `lost_objects`, a number of objects.

@@ -55,7 +55,6 @@ class AnchorFreeYOLO(nn.Module):
     """Backbone, path aggregation network, and a decoupled head for each level.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone in the pyramid, finest first, each of half the size of the one before.
       channels: number of channels of the pyramid and the heads.
@@ -64,7 +63,6 @@ class AnchorFreeYOLO(nn.Module):
       num_convs: convolutions of the classes and of the boxes on each level, before the last.
       num_bins: bins of a side's distribution; a box reaches at most num_bins - 1 strides from its location.
       prior_probability: class scores at initialization.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -85,12 +83,7 @@ class AnchorFreeYOLO(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, Grid]:
         """Predict at every location.
 
-        Args:
-          x: [B, H, W, C], sides multiples of the coarsest stride.
-          train: whether batch norm uses the batch.
-
-        Returns:
-          (outputs, their locations).
+        [B, H, W, C], sides multiples of the coarsest stride -> (outputs, their locations).
         """
         layer = partial(ConvNorm, self.channels, dtype=self.dtype)
         # Backbone and path aggregation network.
@@ -136,7 +129,6 @@ def predicted_boxes(side_logits: jax.Array, grid: Grid) -> jax.Array:
 
     Args:
       side_logits: [..., L, 4, bins].
-      grid: the locations.
 
     Returns:
       [..., L, 4] pixels, corners.
@@ -160,8 +152,6 @@ def image_losses(
     """Sum the losses over the locations of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the locations.
       boxes: [M, 4] pixels.
       labels: [M] int.
       valid: [M] bool, False for padding.
@@ -200,8 +190,6 @@ def postprocess(
     """Detect the objects of one image.
 
     Args:
-      outputs: outputs of one image, without the leading axis.
-      grid: the locations.
       size: (height, width) of the image.
       topk_candidates: best scores of each level that go on to suppression.
       **thresholds: arguments of `dlcore.detection.dense.select`.
@@ -236,9 +224,6 @@ def learner(
 
     Args:
       model: an `AnchorFreeYOLO`.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example (`dlcore.data.augment.examples`).
       assignment: which locations learn a box: task_aligned (YOLOv8) or sim_ota (YOLOX).
       assignment_topk: locations of a box at most; sim_ota adds up so many overlaps to find their number.
       alignment_alpha: task_aligned: exponent of the class score.
@@ -246,10 +231,6 @@ def learner(
       center_radius: sim_ota: locations nearer than so many strides to a box's center come first.
       iou_cost: sim_ota: factor of -log IoU in the cost.
       weights: weights of the losses.
-      thresholds: from scores to detections.
-
-    Returns:
-      The learner, as `detector_learner` describes it.
     """
     if assignment == "task_aligned":
         assign = partial(task_aligned_assignment, alpha=alignment_alpha, beta=alignment_beta)

@@ -45,7 +45,6 @@ class YOLOS(nn.Module):
       mid_positions: add learned positions between blocks, too.
       epsilon: added to variances by the layer norms.
       dropout: probability of dropping a value of the tokens, and of each block's attention output and MLP.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -76,24 +75,15 @@ class YOLOS(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> tuple[Outputs, np.ndarray]:
         """Predict a set of boxes.
 
-        Args:
-          x: [B, H, W, C'], sides at least P; what does not fill a patch is left out.
-          train: apply dropout, which needs the rng "dropout".
-
-        Returns:
-          (outputs [B, 1, Q, ...], (W, H, W, H): what turns their boxes into pixels).
+        [B, H, W, C'], sides at least P; what does not fill a patch is left out -> (outputs [B, 1, Q, ...], (W, H, W,
+        H): what turns their boxes into pixels).
         """
         return self._forward(x, train, True), np.array((x.shape[2], x.shape[1]) * 2, np.float32)
 
     def tokens(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Describe patches and detection tokens; nothing of the heads is computed.
 
-        Args:
-          x: [B, H, W, C'], images.
-          train: training mode, see `__call__`.
-
-        Returns:
-          [B, 1 + N + Q, width], after the last norm, the class token first.
+        [B, H, W, C'], images -> [B, 1 + N + Q, width], after the last norm, the class token first.
         """
         return self._forward(x, train, False)
 

@@ -50,7 +50,6 @@ class Autoencoder(nn.Module):
       activation: activation of the code.
       widths: channels of the convolutions before the dense layers, each of which halves the sides; none makes both
         halves fully connected.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -61,14 +60,7 @@ class Autoencoder(nn.Module):
     dtype: Any = None
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute the codes.
-
-        Args:
-          x: [B, H, W, C] in [0, 1].
-
-        Returns:
-          [B, latent_dim].
-        """
+        """Compute the codes: [B, H, W, C] in [0, 1] -> [B, latent_dim]."""
         _ = self.grid
         for k, width in enumerate(self.widths):
             x = nn.relu(self._layer(f"down{k}", Conv, x, width, (4, 4), 2, padding=1))
@@ -76,14 +68,7 @@ class Autoencoder(nn.Module):
         return z if self.activation is None else self.activation(z)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Reconstruct from codes.
-
-        Args:
-          z: [B, latent_dim].
-
-        Returns:
-          [B, H, W, C], about [0, 1].
-        """
+        """Reconstruct from codes: [B, latent_dim] -> [B, H, W, C], about [0, 1]."""
         shape = (*self.grid, self.widths[-1]) if self.widths else self.shape
         y = self._dense("decoder", z, (*self.hidden[::-1], int(np.prod(shape)))).reshape(-1, *shape)
         for k in reversed(range(len(self.widths))):
@@ -92,14 +77,7 @@ class Autoencoder(nn.Module):
         return to_acc_dtype(y)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Reconstruct images.
-
-        Args:
-          x: [B, H, W, C] in [0, 1].
-
-        Returns:
-          [B, H, W, C], about [0, 1].
-        """
+        """Reconstruct images: [B, H, W, C] in [0, 1] -> [B, H, W, C], about [0, 1]."""
         return self.decode(self.encode(x))
 
     @property
@@ -218,7 +196,6 @@ def learner(
     Args:
       model: model with `encode(x [B, H, W, C]) -> [B, D]` and `decode(z) -> x`, as `Autoencoder`; sparse with kl asks
         for codes in (0, 1).
-      optimizer: any optax transformation.
       kind: plain, sparse or denoising.
       penalty: penalty of sparse: the divergence of mean activations from rho, or the absolute values.
       rho: sparse with kl: wanted mean activation of each unit.

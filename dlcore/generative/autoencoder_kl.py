@@ -62,19 +62,11 @@ class Encoder(_Half):
       num_res_blocks: residual blocks of each level.
       out_channels: number of channels of the output.
       groups: groups of the group norms; divides all channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Encode images.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, h, w, out_channels].
-        """
+        """Encode images: [B, H, W, C] -> [B, h, w, out_channels]."""
         x = Conv(self.channels[0], (3, 3), dtype=self.dtype, name="conv_in")(x)
         for level, features in enumerate(self.channels):
             for k in range(self.num_res_blocks):
@@ -93,19 +85,11 @@ class Decoder(_Half):
       num_res_blocks: residual blocks of each level but one.
       out_channels: number of channels of the output.
       groups: groups of the group norms; divides all channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Decode a map.
-
-        Args:
-          x: [B, h, w, C].
-
-        Returns:
-          [B, H, W, out_channels].
-        """
+        """Decode a map: [B, h, w, C] -> [B, H, W, out_channels]."""
         x = Conv(self.channels[-1], (3, 3), dtype=self.dtype, name="conv_in")(x)
         x = self._middle(x)
         for level, features in enumerate(reversed(self.channels)):
@@ -130,7 +114,6 @@ class AutoencoderKL(nn.Module):
         channels (Stable Diffusion 3, Flux) do not.
       shift_factor: subtracted from latents that a diffusion model learns, see `scale_latents`.
       scaling_factor: multiplies them after that.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: tuple[int, ...] = (16, 32)
@@ -160,11 +143,8 @@ class AutoencoderKL(nn.Module):
     def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Encode images.
 
-        Args:
-          x: [B, H, W, C] in [-1, 1]; H and W are multiples of 2^(levels - 1).
-
-        Returns:
-          (mean, logvar), both [B, h, w, latent_channels]; logvar is clipped to [-30, 20].
+        [B, H, W, C] in [-1, 1]; H and W are multiples of 2^(levels - 1) -> (mean, logvar), both [B, h, w,
+        latent_channels]; logvar is clipped to [-30, 20].
         """
         multiple = self.downsampling
         if x.shape[1] % multiple or x.shape[2] % multiple:
@@ -174,14 +154,7 @@ class AutoencoderKL(nn.Module):
         return mean, jnp.clip(logvar, -30, 20)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Decode latents.
-
-        Args:
-          z: [B, h, w, latent_channels].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Decode latents: [B, h, w, latent_channels] -> [B, H, W, C], about [-1, 1]."""
         if z.shape[-1] != self.latent_channels:
             raise ValueError(f"z={z.shape}: another latent; allowed: [B, h, w, {self.latent_channels}]")
         return self.decoder(self.post_quant_conv(z) if self.use_quant_conv else z)
@@ -189,34 +162,19 @@ class AutoencoderKL(nn.Module):
     def scale_latents(self, z: jax.Array) -> jax.Array:
         """Shift and scale latents to the range that a diffusion model learns.
 
-        Args:
-          z: [..., latent_channels], as `encode` gives.
-
-        Returns:
-          (z - shift_factor) scaling_factor.
+        [..., latent_channels], as `encode` gives -> (z - shift_factor) scaling_factor.
         """
         return (z - self.shift_factor) * self.scaling_factor
 
     def unscale_latents(self, latents: jax.Array) -> jax.Array:
         """Undo `scale_latents`.
 
-        Args:
-          latents: [..., latent_channels], of a diffusion model.
-
-        Returns:
-          latents / scaling_factor + shift_factor, as `decode` takes.
+        [..., latent_channels], of a diffusion model -> latents / scaling_factor + shift_factor, as `decode` takes.
         """
         return latents / self.scaling_factor + self.shift_factor
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Encode images and decode the mean.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          (decoded, mean, logvar).
-        """
+        """Encode images and decode the mean: [B, H, W, C] in [-1, 1] -> (decoded, mean, logvar)."""
         mean, logvar = self.encode(x)
         return self.decode(mean), mean, logvar
 
@@ -232,7 +190,6 @@ def learner(
 
     Args:
       model: the autoencoder.
-      optimizer: any optax transformation.
       kl_weight: weight of the divergence from a standard normal, averaged over the latent's values, in nats.
 
     Returns:

@@ -92,35 +92,14 @@ class AutoencoderTiny(nn.Module):
         self.decoder = _Decoder(self.channels[::-1], self.num_blocks[::-1], self.image_channels)
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Encode images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, h, w, latent_channels].
-        """
+        """Encode images: [B, H, W, C] in [-1, 1] -> [B, h, w, latent_channels]."""
         return self.encoder((x + 1) / 2)
 
     def decode(self, z: jax.Array) -> jax.Array:
-        """Decode latents.
-
-        Args:
-          z: [B, h, w, latent_channels].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Decode latents: [B, h, w, latent_channels] -> [B, H, W, C], about [-1, 1]."""
         return 2 * self.decoder(z) - 1
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Encode images and decode them again.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          (decoded, latent).
-        """
+        """Encode images and decode them again: [B, H, W, C] in [-1, 1] -> (decoded, latent)."""
         z = self.encode(x)
         return self.decode(z), z

@@ -68,11 +68,8 @@ def sample(
     """Draw one image for each key, from that key alone, dimension by dimension in one scan.
 
     Args:
-      model: an autoregressive network, as the module says.
-      params: parameters of the network.
       keys: [B].
       shape: (H, W, C) of an image.
-      label: [B] int, where the network is given a class.
       given: [B, H, W, C] int in [0, levels), images to complete.
       known: [B, H, W, C] or [H, W, C] bool, which dimensions of `given` to keep. Where they come before all others the
         rest is drawn given them; a dimension is never drawn given a later one.
@@ -80,6 +77,7 @@ def sample(
         probable level of each dimension.
       cached: use the network's `step`, where it has one, in place of passes over all that a dimension depends on; the
         samples are the same.
+      As `log_likelihood`.
 
     Returns:
       [B, H, W, C] int32 in [0, levels).
@@ -188,7 +186,6 @@ def learner(
 
     Args:
       model: as the module says; images of two levels are binarized, of more quantized; codes are used as they are.
-      optimizer: any optax transformation.
       shape: (H, W, C) of an image.
       binarization: how pixels become 0 or 1 where there are two levels: drawn at each step, drawn once, or at 1/2.
       temperature: temperature of samples; below 1 they are more probable and less diverse.

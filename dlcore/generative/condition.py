@@ -79,7 +79,6 @@ def read(
     """Read the condition of a batch, and replace that of some examples by the null condition.
 
     Args:
-      condition: what the network is given besides; None for nothing.
       batch: batch whose condition is read.
       keys: [B], of the examples; not used without dropout.
       dropout: share of the examples that lose theirs, for classifier-free guidance.
@@ -105,9 +104,6 @@ def read(
 
 def classes_of(condition: Condition | None) -> Callable[[Any, dict], dict[str, int]] | None:
     """Build `Learner.classes` of a technique with a condition.
-
-    Args:
-      condition: what a network is given besides; None for nothing.
 
     Returns:
       (state, batch) -> {label: number of classes}; None where there is no label.

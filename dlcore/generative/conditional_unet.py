@@ -59,7 +59,6 @@ class UNetEncoder(nn.Module):
       resample: what changes the sides between levels: conv, a convolution; resnet, a residual block.
       norm_in_middle: norm before the middle's attention, where there is no text; diffusers' networks of scale_shift
         have none.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: tuple[int, ...] = (32, 64)
@@ -89,11 +88,7 @@ class UNetEncoder(nn.Module):
         Args:
           name: name of the block.
           features: output channels.
-          dtype: dtype of the computation.
           resample: see `ResnetBlock`.
-
-        Returns:
-          The module.
         """
         check_choice("resample", self.resample, ("conv", "resnet"))
         check_choice("resnet_time_scale_shift", self.resnet_time_scale_shift, ("default", "scale_shift"))
@@ -110,7 +105,6 @@ class UNetEncoder(nn.Module):
           name: name of the block.
           x: [B, H, W, C].
           context: [B, T, D], or None.
-          dtype: dtype of the computation.
           level: number of the level; -1 for the middle, which has the last level's depth.
 
         Returns:
@@ -128,15 +122,7 @@ class UNetEncoder(nn.Module):
 
     @nn.nowrap
     def stem(self, x: jax.Array, dtype: Any) -> jax.Array:
-        """Cut into patches, and convolve.
-
-        Args:
-          x: [B, H, W, C].
-          dtype: dtype of the computation.
-
-        Returns:
-          [B, H / patch_size, W / patch_size, channels[0]].
-        """
+        """Cut into patches, and convolve: [B, H, W, C] -> [B, H / patch_size, W / patch_size, channels[0]]."""
         b, height, width, _ = x.shape
         p, multiple = self.patch_size, self.patch_size * 2 ** (len(self.channels) - 1)
         if height % multiple or width % multiple:
@@ -150,14 +136,8 @@ class UNetEncoder(nn.Module):
     ) -> jax.Array:
         """Embed the timestep, the class, and a pooled text with sizes.
 
-        Args:
-          t: [B], timesteps.
-          label: [B] int; None where num_classes is None.
-          dtype: dtype of the computation.
-          added: (pooled [B, P], sizes [B, S]); None where size_features is None.
-
-        Returns:
-          [B, 4 channels[0]].
+        t [B], timesteps; label [B] int (None where num_classes is None); added (pooled [B, P], sizes [B, S]) (None
+        where size_features is None) -> [B, 4 channels[0]].
         """
         if (added is not None) != (self.size_features is not None):
             problem = "missing" if added is None else "the network embeds none"
@@ -188,14 +168,8 @@ class UNetEncoder(nn.Module):
     ) -> tuple[jax.Array, list[jax.Array]]:
         """Go down the levels and through the middle.
 
-        Args:
-          x: [B, H, W, channels[0]].
-          embedding: [B, E].
-          context: [B, T, D], or None.
-          dtype: dtype of the computation.
-
-        Returns:
-          (the middle's map, the maps on the way, from x on).
+        x [B, H, W, channels[0]]; embedding [B, E]; context [B, T, D], or None -> (the middle's map, the maps on the
+        way, from x on).
         """
         if self.downsample_padding not in (0, 1):
             raise ValueError(f"downsample_padding={self.downsample_padding}: out of range; allowed: 0, 1")

@@ -192,18 +192,16 @@ def consistency_loss(
 
     Args:
       network: (scaled x [B, ...], c_noise [B], *cond) -> output [B, ...].
-      keys: [B], of the examples.
       x: [B, ...], x0.
-      num_levels: N, [] int, at least 2.
       cond: the condition, or () for none.
       teacher: network of EDM, of the same arguments, whose path is followed; None follows the line of the noise.
-      levels: range, spacing and density of the levels.
       sigma_data: deviation of the examples, above 0.
+      As `sample_intervals`.
 
     Returns:
       [B], at least float32.
     """
-    check_shapes(sigma_data=(sigma_data, "> 0"))
+    denoise = precondition(network, sigma_data, levels.sigma_min)
 
     def expand(sigma):
         return sigma.reshape(-1, *[1] * (x.ndim - 1))
@@ -221,7 +219,6 @@ def consistency_loss(
         slope = (slope + (euler - teacher_denoise(euler, lower, *cond)) / expand(lower)) / 2
         near = jax.lax.stop_gradient(far + expand(lower - upper) * slope)
     # Both ends give the same example; the end with less noise is the target.
-    denoise = precondition(network, sigma_data, levels.sigma_min)
     target = jax.lax.stop_gradient(denoise(near, lower, *cond))
     return pseudo_huber(denoise(far, upper, *cond), target) / (upper - lower)
 
@@ -242,7 +239,6 @@ def consistency_sample(
     Args:
       network: (scaled x [B, ...], 1000 c_noise []) -> output [B, ...].
       x: [B, ...], noise of the deviation sigmas[0].
-      noise: draws a step's noise.
       sigmas: [N + 1], falling to sigma_min, where the last step adds no noise; or [N] without it.
       sigma_min: smallest level of training, where the network gives its input; None for the last of `sigmas`.
       sigma_data: deviation of the examples.
@@ -286,17 +282,13 @@ def learner(
     Args:
       model: F, `__call__(scaled x [B, *shape], 1000 c_noise [B]) -> [B, *shape]`; with a condition it is the third
         argument.
-      optimizer: any optax transformation.
       shape: shape of one example.
       num_steps: K, steps of the whole training.
       teacher: network of EDM to distill; the state then holds `params["student"]` and `locked["teacher"]`, which the
         caller replaces by trained parameters. None trains on the examples alone.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       sigma_data: deviation of the examples.
-      consistency_levels: noise levels between which consistency is asked for.
-      consistency_sampling: how examples are drawn.
 
     Returns:
       The learner. `evaluate` measures the loss at the levels of the present step; `predict` needs `index` and the

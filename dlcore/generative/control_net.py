@@ -66,15 +66,9 @@ class ControlNet(UNetEncoder):
     ) -> tuple[list[jax.Array], jax.Array]:
         """Compute the control.
 
-        Args:
-          x: [B, H, W, C], what is denoised.
-          t: [B], timesteps.
-          hint: [B, H', W', C'], such as edges; H' = H / patch_size 2^(len(hint_channels) - 1).
-          label: [B] int, classes; None where num_classes is None.
-          context: [B, T, D], a text, or None.
-
-        Returns:
-          (maps, map): what is added to the U-Net's maps on the way down, and to its middle's.
+        x [B, H, W, C], what is denoised; t [B], timesteps; hint [B, H', W', C'], such as edges (H' = H / patch_size
+        2^(len(hint_channels) - 1)); label [B] int, classes (None where num_classes is None); context [B, T, D], a text,
+        or None -> (maps, map): what is added to the U-Net's maps on the way down, and to its middle's.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         embedding = self.embed(t, label, dtype)
@@ -107,13 +101,7 @@ class ControlledUNet(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, given: dict[str, jax.Array]) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C].
-          t: [B], timesteps.
-          given: "prompt", and "hint" [B, H', W', C'].
-
-        Returns:
-          [B, H, W, C].
+        x [B, H, W, C]; t [B], timesteps; given, "prompt", and "hint" [B, H', W', C'] -> [B, H, W, C].
         """
         # Frozen U-Net plus the output of the trainable copy.
         label, context = self.base.prompted(given["prompt"])

@@ -45,16 +45,7 @@ class Both(nn.Module):
     b: nn.Module
 
     def __call__(self, a: Any, b: Any, train: bool = False) -> tuple[Any, Any]:
-        """Call both.
-
-        Args:
-          a: of the first.
-          b: of the second.
-          train: passed on.
-
-        Returns:
-          Both outputs.
-        """
+        """Call both: a of the first, b of the second -> both outputs."""
         return self.a(a, train=train), self.b(b, train=train)
 
 
@@ -196,8 +187,6 @@ def learner(
     Args:
       generators: `a` translates a to b, and `b` translates b to a, in [-1, 1].
       discriminators: discriminators of both domains a and b, `__call__(x, train) -> logits [B, h, w]`.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       cycle_weight: lambda, weight of the way there and back, an L1 loss in units of [-1, 1].
       identity_weight: weight of leaving images of the target kind as they are, times lambda.

@@ -51,8 +51,6 @@ class Generator(nn.Module):
     Args:
       shape: (H, W, C) of an image; the first map is halved `num_levels` times.
       width: channels at full resolution.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     shape: tuple[int, ...]
@@ -62,15 +60,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """Generate images.
-
-        Args:
-          z: [B, Z], noise.
-          train: normalize by batch statistics, and update the running ones.
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Generate images: [B, Z], noise -> [B, H, W, C] in (-1, 1)."""
         height, width, channels = self.shape
         levels = min(num_levels(height), num_levels(width))
         dtype = compute_dtype(self.dtype, z, self.variables)
@@ -93,8 +83,6 @@ class Discriminator(nn.Module):
 
     Args:
       width: channels of the first convolution.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     width: Annotated[int, Range(1)] = 32
@@ -103,15 +91,7 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          train: normalize by batch statistics, and update the running ones.
-
-        Returns:
-          Logits [B], positive for real.
-        """
+        """Classify images: [B, H, W, C] in [-1, 1] -> logits [B], positive for real."""
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))
         for k in range(levels + 1):

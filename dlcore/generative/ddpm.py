@@ -111,12 +111,10 @@ def simple_loss(
 
     Args:
       network: (x_t [B, ...], t [B], *cond) -> prediction [B, ...].
-      keys: [B], of the examples.
-      x: [B, ...], x_0.
       cond: the condition, or () for none.
-      alphas_cumprod: [T], abar.
       prediction: what the network predicts.
       min_snr_gamma: gamma of `min_snr_weight`; None weights all timesteps alike.
+      As `diffuse`.
 
     Returns:
       [B], at least float32.
@@ -153,15 +151,11 @@ def learner(
 
     Args:
       model: `__call__(x [B, *shape], t [B] int) -> noise [B, *shape]`; with a condition it is the third argument.
-      optimizer: any optax transformation.
       shape: shape of one diffused example.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       locked: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
-      noise_schedule: how noise rises over the timesteps.
       prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
-      sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
       min_snr_gamma: weight the loss of a timestep by min(SNR, gamma) of the clean example; None weights all alike.
       editing: how `predict` edits the images `original` [B, H, W, C] of a batch where its `edit_mask` [B, H, W, 1] is

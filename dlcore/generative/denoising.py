@@ -103,21 +103,16 @@ def denoising_learner(
 
     Args:
       model: `__call__(x [B, *shape], t [B]) -> [B, *shape]`; with a condition it is the third argument.
-      optimizer: any optax transformation.
       shape: shape of one diffused example.
       losses: (network (x, t [B], *cond) -> output, keys [B], x [B, *shape], cond, step []) -> [B], the loss of each
         example after `step` updates.
       draw: (network (x, t [], *cond) -> output, keys [B] or [B, 2], cond, fractions [B] or None) -> [B, *shape].
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn; their parameters are `DiffusionState.locked`.
       condition_dropout: share of the training examples that lose their condition.
       edit: (network, keys [B], cond, x [B, *shape], mask [B, H, W, 1]) -> [B, *shape], for batches with `original`, the
         images to edit, and `edit_mask`; None edits none.
-
-    Returns:
-      The learner; see `dlcore.generative.ddpm.learner`.
     """
     check_shape(shape)
     check_shapes(condition_dropout=(condition_dropout, "0 to 1"))

@@ -21,7 +21,7 @@ from dlcore.generative.dpm_solver import dpmpp_sample
 from dlcore.generative.guidance import guide_interval
 from dlcore.generative.latents import slerp
 from dlcore.generative.pixels import check_shape
-from dlcore.generative.samplers import Denoise, Noise, Prediction, ddim_sample, ddpm_sample, euler_sample
+from dlcore.generative.samplers import Denoise, Noise, Prediction, ddim_sample, ddpm_sample, euler_sample, integrate
 from dlcore.generative.schedules import (
     SCHEDULES,
     alphas_cumprod,
@@ -45,7 +45,6 @@ __all__ = [
     "sample",
 ]
 
-SAMPLER_INPUTS = ("denoise", "x", "noise", "grid")
 SAMPLERS = {
     "ddpm": ddpm_sample,
     "ddim": ddim_sample,
@@ -141,14 +140,10 @@ def denoiser(
 
     Args:
       network: (x [B, ...], t [], *cond) -> prediction [B, ...].
-      condition: what the network is given besides; None for nothing.
       cond: condition, as `read` returns it.
       guidance: strength w of the condition; 1 is as it was trained.
       interval: (first, last) t where samples are guided.
       rescale: how far guided outputs get the deviation of the conditional ones, from 0 to 1.
-
-    Returns:
-      (x, t) -> prediction.
     """
     if guidance != 1:
         check_guidance(guidance, condition is not None)
@@ -161,8 +156,6 @@ def check_sampling(noise_schedule: NoiseSchedule, sampling: Sampling, prediction
     """Refuse samplers that would draw noise, or nothing.
 
     Args:
-      noise_schedule: noise schedule of training.
-      sampling: how examples are drawn.
       prediction: what the network predicts.
       conditional: whether it has a condition.
     """
@@ -233,9 +226,9 @@ def sample(
       [B, *shape]; with `return_trajectory=True` (samples, [num_inference_steps + 1, B, *shape]).
     """
     check_choice("sampler", sampler, Sampler)
-    parameters = inspect.signature(SAMPLERS[sampler]).parameters
-    if unknown := sorted(options.keys() - parameters.keys()):
-        allowed = [name for name in parameters if name not in SAMPLER_INPUTS]
+    parameters = [p for f in (SAMPLERS[sampler], integrate) for p in inspect.signature(f).parameters.values()]
+    allowed = [parameter.name for parameter in parameters if parameter.kind == parameter.KEYWORD_ONLY]
+    if unknown := sorted(options.keys() - {*allowed}):
         raise ValueError(
             f"{unknown[0]}={options[unknown[0]]}: no option of sampler={sampler}; allowed: {', '.join(allowed)}"
         )

@@ -27,7 +27,6 @@ def discriminator_features(
     """Compute the features of images, by running statistics of batch normalization.
 
     Args:
-      discriminator: discriminator of a DCGAN.
       variables: variables of the discriminator, `params` and `batch_stats`.
       images: [B, H, W, C] in [-1, 1].
       grid: side that every map is pooled to, where it is larger; None pools none.

@@ -115,7 +115,6 @@ class DiT(nn.Module):
         block, and the first block's is the last layer's too.
       ends_at_period: let the last frequency of the timestep's embedding reach the period, see `timestep_embedding`;
         diffusers' weights want it.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 128
@@ -133,13 +132,8 @@ class DiT(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C]; H and W are multiples of patch_size.
-          t: [B], timesteps.
-          label: [B] int, classes, K for none; None where num_classes is None.
-
-        Returns:
-          [B, H, W, out_channels], at least float32.
+        x [B, H, W, C] (H and W are multiples of patch_size); t [B], timesteps; label [B] int, classes, K for none (None
+        where num_classes is None) -> [B, H, W, out_channels], at least float32.
         """
         _, height, width, channels = x.shape
         p, out = self.patch_size, self.out_channels or channels

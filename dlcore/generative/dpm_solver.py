@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.choices import check_choice
-from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
+from dlcore.generative.samplers import Denoise, Noise, integrate
 from dlcore.generative.schedules import SamplingGrid, to_acc_dtype
 
 __all__ = ["dpmpp_sample"]
@@ -29,24 +29,18 @@ def dpmpp_sample(
     noise: Noise,
     grid: SamplingGrid,
     *,
-    prediction: Prediction = "epsilon",
     order: Literal[1, 2] = 2,
-    clip_sample: bool = True,
     stochastic: bool = False,
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by DPM-Solver++ (2M), or by its stochastic form.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise, where stochastic.
       grid: see `dlcore.generative.schedules.sampling_grid`.
-      prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       order: 1 leaves D at x0 in all steps, which is DDIM.
-      clip_sample: clip the predicted clean example to [-1, 1].
       stochastic: SDE-DPM-Solver++, which adds noise in each step but the last; otherwise the path is deterministic.
-      return_trajectory: return x after every step too.
+      **reading: `prediction`, `clip_sample` and `return_trajectory` of `dlcore.generative.samplers.integrate`.
 
     Returns:
       As `integrate`.
@@ -72,13 +66,4 @@ def dpmpp_sample(
         return shrinkage * x + jnp.sqrt(alpha_cumprod_s) * (1 - decay) * d, (x0, h)
 
     x0 = to_acc_dtype(jnp.zeros_like(x))
-    return integrate(
-        step,
-        denoise,
-        x,
-        (x0, jnp.zeros((), x0.dtype)),
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, (x0, jnp.zeros((), x0.dtype)), grid, **reading)

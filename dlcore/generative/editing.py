@@ -162,12 +162,11 @@ def inversion_edit(
     """Find the noise of images under one condition, and draw from it under another.
 
     Args:
-      source: the network of the condition that the images have.
-      target: the network of the condition that the result shall have.
       x: [B, ...], clean examples.
       grid: see `dlcore.generative.schedules.sampling_grid`; more steps invert more exactly.
       prediction: what the networks predict, see `dlcore.generative.samplers.read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1] while sampling.
+      As `edit_images`.
 
     Returns:
       [B, ...], the edited examples.
@@ -193,16 +192,14 @@ def repaint(
     """Draw the masked part of images anew, so that it fits the rest.
 
     Args:
-      denoise: the network.
-      x: [B, H, W, C], clean examples.
       mask: [B, H, W, 1], 1 where pixels are drawn and 0 where they stay.
       start: [B, H, W, C], standard normal.
       noise: draws noise; it is called 3 `resamples` times in each step, with another number each time.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       resamples: passes through each step, at least 1.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
-      clip_sample: clip the predicted clean example to [-1, 1].
       return_trajectory: return x after every step too.
+      As `edit_images`.
 
     Returns:
       As `dlcore.generative.samplers.integrate`; bit-equal to x where the mask is 0, unless the grid ends in noise.

@@ -93,8 +93,7 @@ def precondition(network: Callable[..., jax.Array], sigma_data: float = 0.5, sig
 
     Args:
       network: (scaled x [B, ...], c_noise, *cond) -> output [B, ...].
-      sigma_data: deviation of the examples, above 0.
-      sigma_min: level where D is the identity, of a consistency model; 0 for EDM.
+      As `edm_factors`.
 
     Returns:
       (x [B, ...], sigma [] or [B], *cond) -> x0 [B, ...], at least float32; the network's input has the dtype of x.
@@ -152,22 +151,20 @@ def edm_loss(
 
     Args:
       network: (scaled x [B, ...], c_noise [B], *cond) -> output [B, ...].
-      keys: [B], of the examples.
       x: [B, ...], x0.
       cond: the condition, or () for none.
-      p_mean: mean of log sigma.
-      p_std: deviation of log sigma, above 0.
       sigma_data: deviation of the examples, above 0.
+      As `sample_sigmas`.
 
     Returns:
       [B], at least float32.
     """
-    check_shapes(sigma_data=(sigma_data, "> 0"))
+    denoise = precondition(network, sigma_data)
     # A noise level and noise for each example.
     sigma = sample_sigmas(jax.vmap(lambda key: jax.random.fold_in(key, 0))(keys), p_mean, p_std)  # [B]
     level = sigma.reshape(-1, *[1] * (x.ndim - 1))
     noisy = to_acc_dtype(x) + level * example_noise(keys, x)  # [B, ...]
-    error = precondition(network, sigma_data)(noisy.astype(x.dtype), sigma, *cond) - to_acc_dtype(x)
+    error = denoise(noisy.astype(x.dtype), sigma, *cond) - to_acc_dtype(x)
     # The weight is 1 / c_out^2.
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2  # [B]
     return weight * jnp.square(error).reshape(x.shape[0], -1).mean(-1)
@@ -206,61 +203,39 @@ class EDMSampling(NamedTuple):
         Returns:
           [N + 1] float64, from sigma_max down to sigma_min, and 0.
         """
-        _check_churn(self.s_tmin, self.s_tmax)
         check_choice("solver", self.solver, ("euler", "heun"))
+        if self.s_tmin > self.s_tmax:
+            raise ValueError(
+                f"s_tmin={self.s_tmin}: above s_tmax, no level gets noise; allowed: at most s_tmax={self.s_tmax}"
+            )
         return np.append(karras_sigmas(self.num_inference_steps, self.sigma_min, self.sigma_max, self.rho), 0.0)
 
-    def options(self) -> dict[str, Any]:
-        """Select what `edm_sample` takes.
 
-        Returns:
-          Keyword arguments.
-        """
-        return {name: getattr(self, name) for name in ("solver", "s_churn", "s_tmin", "s_tmax", "s_noise")}
-
-
-def _check_churn(s_tmin: float, s_tmax: float) -> None:
-    check_shapes(s_tmin=(s_tmin, ">= 0"), s_tmax=(s_tmax, ">= 0"))
-    if s_tmin > s_tmax:
-        raise ValueError(f"s_tmin={s_tmin}: above s_tmax, no level gets noise; allowed: at most s_tmax={s_tmax}")
-
-
+@check_arguments
 def edm_sample(
     network: Denoise,
     x: jax.Array,
     sigmas: np.ndarray,
     noise: Noise | None = None,
     *,
+    edm_sampling: EDMSampling = EDMSampling(),
     sigma_data: float = 0.5,
-    solver: Literal["euler", "heun"] = "euler",
-    s_churn: float = 0.0,
-    s_tmin: float = 0.05,
-    s_tmax: float = 50.0,
-    s_noise: float = 1.003,
     return_trajectory: bool = False,
 ) -> Any:
-    """Draw by Euler's or Heun's method on EDM's differential equation.
+    """Draw by Euler's or Heun's method on EDM's differential equation; the last step to 0 is one of Euler.
 
     Args:
       network: (scaled x [B, ...], c_noise []) -> output [B, ...].
       x: [B, ...], noise of the deviation sigmas[0].
       sigmas: [N + 1], falling; the last may be 0.
-      noise: draws a step's noise; None where s_churn is 0.
       sigma_data: deviation of the examples.
-      solver: euler, or heun, whose last step to 0 is one of Euler.
-      s_churn: noise added in all steps together; 0 follows a deterministic path.
-      s_tmin: smallest noise level where noise is added.
-      s_tmax: largest noise level where noise is added.
-      s_noise: deviation of the added noise.
       return_trajectory: return x after every step too.
 
     Returns:
       The sample [B, ...], of the dtype of x; with `return_trajectory` (sample, [N + 1, B, ...] from x on).
     """
-    check_choice("solver", solver, ("euler", "heun"))
-    check_shapes(s_churn=(s_churn, ">= 0"), s_noise=(s_noise, ">= 0"), s_tmin=(s_tmin, ">= 0"))
-    _check_churn(s_tmin, s_tmax)
     check_falling("sigmas", sigmas)
+    s_churn, s_tmin, s_tmax = edm_sampling.s_churn, edm_sampling.s_tmin, edm_sampling.s_tmax
     if s_churn > 0 and noise is None:
         raise ValueError(f"noise=None: s_churn={s_churn} adds noise; allowed: a function of the step, or s_churn=0")
     denoise, dtype = precondition(network, sigma_data), x.dtype
@@ -273,11 +248,11 @@ def edm_sample(
         # Churn: add noise, and with it raise the level.
         if noise is not None and s_churn > 0:
             sigma_hat = jnp.where((sigma >= s_tmin) & (sigma <= s_tmax), (1 + gamma) * sigma, sigma)
-            x = x + jnp.sqrt(sigma_hat**2 - sigma**2) * s_noise * noise(k)
+            x = x + jnp.sqrt(sigma_hat**2 - sigma**2) * edm_sampling.s_noise * noise(k)
             sigma = sigma_hat
         first = slope(x, sigma)
         after = x + (sigma_next - sigma) * first
-        if solver == "heun":
+        if edm_sampling.solver == "heun":
             # The mean of the slopes at both ends of the step.
             euler = after
             after = jax.lax.cond(
@@ -311,16 +286,13 @@ def learner(
     Args:
       model: F, `__call__(scaled x [B, *shape], 1000 c_noise [B]) -> [B, *shape]`; with a condition it is the third
         argument.
-      optimizer: any optax transformation.
       shape: shape of one example.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn.
       p_mean: mean of log sigma in training.
       p_std: deviation of log sigma in training.
       sigma_data: deviation of the examples.
-      edm_sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
 
     Returns:
@@ -337,7 +309,7 @@ def learner(
         noise = noise_of(keys, tuple(shape), fractions)
         denoise = denoiser(with_timesteps(network), condition, cond, edm_sampling.guidance)
         start = sigmas[0] * noise(-1)
-        return edm_sample(denoise, start, sigmas, noise, sigma_data=sigma_data, **edm_sampling.options())
+        return edm_sample(denoise, start, sigmas, noise, edm_sampling=edm_sampling, sigma_data=sigma_data)
 
     return denoising_learner(
         model=model,

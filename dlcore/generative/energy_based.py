@@ -154,11 +154,9 @@ def learner(
 
     Args:
       model: `__call__(x [B, *shape]) -> logits f [B, C]`; without classes C may be 1.
-      optimizer: any optax transformation.
       encode: a batch to x+, in the range of the samples.
       decode: samples back to the data's range.
       shape: shape of one example.
-      langevin: how samples are drawn.
       buffer_size: K, the number of earlier samples that chains go on from; at least a batch.
       restart: probability of a chain to start from noise instead.
       energy_penalty: weight of the squared energies.

@@ -153,11 +153,9 @@ def reflow_loss(
     """Compute the squared error of the velocity between given pairs of data and noise.
 
     Args:
-      network: (x_t [B, ...], 1000 t [B], *cond) -> velocity [B, ...].
-      x: [B, ...], x_0.
       noise: [B, ...], eps of each x_0.
       t: [B] in [0, 1].
-      cond: the condition, or () for none.
+      As `flow_loss`.
 
     Returns:
       [B], at least float32.
@@ -178,10 +176,9 @@ def reflow_pairs(
 
     Args:
       teacher: (x_t [B, ...], 1000 t [B], *cond) -> velocity [B, ...].
-      keys: [B], of the examples.
       x: [B, ...], whose shape and dtype the pairs get.
-      cond: the condition, or () for none.
       num_steps: steps of Heun's method, which call the teacher 2 num_steps - 1 times.
+      As `flow_loss`.
 
     Returns:
       (x_0 [B, ...], eps [B, ...]).
@@ -300,16 +297,13 @@ def learner(
 
     Args:
       model: `__call__(x [B, *shape], 1000 t [B]) -> velocity [B, *shape]`; with a condition it is the third argument.
-      optimizer: any optax transformation.
       shape: shape of one example.
       teacher: trained flow of the same inputs, for reflow; the state then holds `params["student"]` and
         `locked["teacher"]`, which the caller replaces by trained parameters. None connects examples with any noise.
-      condition: what the network is given besides; None for nothing.
       encode: (parameters, keys [B], batch) -> [B, *shape], what flows; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn.
       time_density: density of the times in training: uniform, or logit_normal, more in the middle.
-      flow_sampling: how examples are drawn.
       condition_dropout: share of the training examples that lose their condition.
       teacher_steps: reflow: steps of Heun's method by which the teacher draws the pairs.
 

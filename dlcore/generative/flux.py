@@ -77,7 +77,6 @@ class Flux(nn.Module):
       num_heads: attention heads; divides width.
       axes: channels of a head that each axis of the positions turns, even; their sum is width / num_heads.
       has_guidance: embed the scale of guidance, which the network then wants.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 64
@@ -90,14 +89,7 @@ class Flux(nn.Module):
 
     @nn.nowrap
     def angles(self, positions: jax.Array) -> jax.Array:
-        """Compute the rotary angles of tokens.
-
-        Args:
-          positions: [N, axes], of each token.
-
-        Returns:
-          [N, 1, D / heads / 2] radians.
-        """
+        """Compute the rotary angles of tokens: [N, axes], of each token -> [N, 1, D / heads / 2] radians."""
         turns = []
         for position, features in zip(jnp.asarray(positions, jnp.float32).T, self.axes, strict=True):
             frequencies = PERIOD ** (-np.arange(0, features, 2) / features)

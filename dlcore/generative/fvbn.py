@@ -59,12 +59,8 @@ class FVBN(nn.Module):
     def weights(self, dimensions: int, label: jax.Array | None) -> tuple[jax.Array, jax.Array]:
         """Make the parameters.
 
-        Args:
-          dimensions: D, of an image.
-          label: [B] int, or None.
-
-        Returns:
-          (strictly lower triangular weights [D, D, outputs], biases [B or 1, D, outputs]).
+        dimensions, D, of an image; label [B] int, or None -> (strictly lower triangular weights [D, D, outputs], biases
+        [B or 1, D, outputs]).
         """
         outputs = num_outputs(self.levels)
         w = self.param("kernel", nn.initializers.zeros, (dimensions, dimensions, outputs))
@@ -75,13 +71,7 @@ class FVBN(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each dimension from those before it.
 
-        Args:
-          x: [B, H, W, C] in [0, levels).
-          label: [B] int, where there are classes.
-          train: not used.
-
-        Returns:
-          Logits [B, H, W, C, levels] float32.
+        x [B, H, W, C] in [0, levels); label [B] int, where there are classes -> logits [B, H, W, C, levels] float32.
         """
         flat = encode(x, self.levels).reshape(x.shape[0], -1)
         w, bias = self.weights(flat.shape[1], label)
@@ -89,28 +79,14 @@ class FVBN(nn.Module):
         return to_logits(logits, self.levels).reshape(*x.shape, self.levels)
 
     def start(self, shape: Sequence[int], label: jax.Array | None) -> tuple:
-        """Begin a sample; there is nothing to remember.
-
-        Args:
-          shape: (B, H, W, C).
-          label: [B] int, or None.
-
-        Returns:
-          Nothing.
-        """
+        """Begin a sample; there is nothing to remember: shape (B, H, W, C); label [B] int, or None -> Nothing."""
         return ()
 
     def step(self, cache: tuple, x: jax.Array, place: tuple, label: jax.Array | None) -> tuple[tuple, jax.Array]:
         """Predict one dimension.
 
-        Args:
-          cache: cache from `start`.
-          x: [B, H, W, C], of which only what comes before `place` is read.
-          place: (row, column, color).
-          label: [B] int, or None.
-
-        Returns:
-          (cache, logits [B, levels]).
+        cache of `start`; x [B, H, W, C], of which only what comes before `place` is read; place (row, column, color);
+        label [B] int, or None -> (cache, logits [B, levels]).
         """
         flat, d = encode(x, self.levels).reshape(x.shape[0], -1), _position(x.shape, place)
         w, bias = self.weights(flat.shape[1], label)
@@ -136,12 +112,8 @@ class NADE(nn.Module):
     def weights(self, dimensions: int, label: jax.Array | None) -> tuple[jax.Array, ...]:
         """Make the parameters.
 
-        Args:
-          dimensions: D, of an image.
-          label: [B] int, or None.
-
-        Returns:
-          (W [D, hidden], hidden biases [B or 1, hidden], V [D, hidden, outputs], output biases [D, outputs]).
+        dimensions, D, of an image; label [B] int, or None -> (W [D, hidden], hidden biases [B or 1, hidden], V [D,
+        hidden, outputs], output biases [D, outputs]).
         """
         hidden, outputs = self.hidden_size, num_outputs(self.levels)
         w = self.param("encoder", nn.initializers.lecun_normal(), (dimensions, hidden))
@@ -153,13 +125,7 @@ class NADE(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each dimension from those before it; the hidden layers of a row of the image at a time.
 
-        Args:
-          x: [B, H, W, C] in [0, levels).
-          label: [B] int, where there are classes.
-          train: not used.
-
-        Returns:
-          Logits [B, H, W, C, levels] float32.
+        x [B, H, W, C] in [0, levels); label [B] int, where there are classes -> logits [B, H, W, C, levels] float32.
         """
         b, rows = x.shape[:2]
         flat = encode(x, self.levels).reshape(b, rows, -1)
@@ -181,12 +147,8 @@ class NADE(nn.Module):
     def start(self, shape: Sequence[int], label: jax.Array | None) -> jax.Array:
         """Begin a sample: the sum over no pixel.
 
-        Args:
-          shape: (B, H, W, C).
-          label: [B] int, or None.
-
-        Returns:
-          [B, hidden], what the hidden layer of the next dimension is the sigmoid of, less the newest pixel's part.
+        shape (B, H, W, C); label [B] int, or None -> [B, hidden], what the hidden layer of the next dimension is the
+        sigmoid of, less the newest pixel's part.
         """
         c = self.weights(int(np.prod(shape[1:])), label)[1]
         return jnp.broadcast_to(c, (shape[0], self.hidden_size))
@@ -194,14 +156,8 @@ class NADE(nn.Module):
     def step(self, cache: jax.Array, x: jax.Array, place: tuple, label: jax.Array | None) -> tuple:
         """Predict one dimension, after adding the part of the one before it.
 
-        Args:
-          cache: [B, hidden], of `start` or the step before.
-          x: [B, H, W, C], of which only what comes before `place` is read.
-          place: (row, column, color), in raster order.
-          label: [B] int, or None.
-
-        Returns:
-          (cache, logits [B, levels]).
+        cache [B, hidden], of `start` or the step before; x [B, H, W, C], of which only what comes before `place` is
+        read; place (row, column, color), in raster order; label [B] int, or None -> (cache, logits [B, levels]).
         """
         flat, d = encode(x, self.levels).reshape(x.shape[0], -1), _position(x.shape, place)
         w, _, v, bias = self.weights(flat.shape[1], label)
@@ -247,13 +203,7 @@ class MADE(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each dimension from those before it.
 
-        Args:
-          x: [B, H, W, C] in [0, levels).
-          label: [B] int, where there are classes.
-          train: not used.
-
-        Returns:
-          Logits [B, H, W, C, levels] float32.
+        x [B, H, W, C] in [0, levels); label [B] int, where there are classes -> logits [B, H, W, C, levels] float32.
         """
         flat = encode(x, self.levels).reshape(x.shape[0], -1)
         dimensions, outputs = flat.shape[1], num_outputs(self.levels)

@@ -124,9 +124,6 @@ def learner(
     Args:
       generator: `__call__(z [B, latent_dim], train) -> x [B, ...]`; with a condition `__call__(z, y, train)`.
       discriminator: `__call__(x [B, ...], train) -> logits [B]`; with a condition `__call__(x, y, train)`.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
-      condition: what both networks are given besides; None for nothing.
       encode: a batch to real examples, in the range of the generator's output.
       decode: samples back to the data's range.
       loss: loss of both players: non_saturating, minimax, hinge or least_squares.

@@ -120,15 +120,13 @@ def cfg_pp_sample(
     """Draw by DDIM with CFG++.
 
     Args:
-      network: (x [2 B, ...], timestep [], conditions of 2 B) -> output [2 B, ...].
-      conditions: pytree of [B, ...], what to draw.
-      null: pytree of [B, ...], the conditions of an unconditional example.
       x: [B, ...], standard normal start.
       grid: see `dlcore.generative.schedules.sampling_grid`.
       scale: w above, from 0, which ignores the condition, to 1.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
       return_trajectory: return x after every step too.
+      As `guide_interval`.
 
     Returns:
       As `dlcore.generative.samplers.integrate`.

@@ -87,7 +87,6 @@ class UNetGenerator(nn.Module):
       width: channels after the first halving; each further one doubles them, up to eight times.
       depth: halvings; both sides are multiples of 2^depth.
       norm: normalize each map but the first and maps of one pixel.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: int = 3
@@ -98,15 +97,7 @@ class UNetGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Translate images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          train: not used.
-
-        Returns:
-          [B, H, W, channels] in (-1, 1).
-        """
+        """Translate images: [B, H, W, C] in [-1, 1] -> [B, H, W, channels] in (-1, 1)."""
         _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         conv = functools.partial(Conv, dtype=dtype, kernel_init=_kernel_init(self.norm))
@@ -135,7 +126,6 @@ class ResidualGenerator(nn.Module):
       depth: halvings before the blocks; both sides are multiples of 2^depth.
       num_blocks: residual blocks, at the lowest resolution.
       norm: normalize each map.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     channels: int = 3
@@ -147,15 +137,7 @@ class ResidualGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Translate images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          train: not used.
-
-        Returns:
-          [B, H, W, channels] in (-1, 1).
-        """
+        """Translate images: [B, H, W, C] in [-1, 1] -> [B, H, W, channels] in (-1, 1)."""
         _check_halvings(x.shape, self.depth, "depth")
         dtype = compute_dtype(self.dtype, x, self.variables)
         init = _kernel_init(self.norm)
@@ -195,7 +177,6 @@ class PatchDiscriminator(nn.Module):
       width: channels of the first convolution; each further one doubles them, up to eight times.
       depth: halvings.
       norm: normalize each map but the first and maps of one pixel.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(1)] = 32
@@ -207,12 +188,8 @@ class PatchDiscriminator(nn.Module):
     def __call__(self, *images: jax.Array, train: bool = False) -> jax.Array:
         """Classify patches.
 
-        Args:
-          *images: [B, H, W, C] each in [-1, 1], such as what was given and what came out of it; seen together.
-          train: not used.
-
-        Returns:
-          Logits [B, h, w], positive for real.
+        [B, H, W, C] each in [-1, 1], such as what was given and what came out of it; seen together -> logits [B, h, w],
+        positive for real.
         """
         # Source and target as channels of one image.
         x = jnp.concatenate(images, -1)
@@ -284,8 +261,6 @@ def paired_learner(
     Args:
       generator: `__call__(x, train) -> y`, in [-1, 1].
       discriminator: `__call__(x, y, train) -> logits [B, h, w]`, or without x; not used where its weight is 0.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       source: batch -> x, what is given, in [-1, 1].
       target: batch -> y, what is wanted, in [-1, 1].
       content: (output, y) -> loss [B].

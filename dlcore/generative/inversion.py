@@ -32,7 +32,6 @@ def ddim_invert(
     """Find the noise of examples.
 
     Args:
-      denoise: the network.
       x: [B, ...], clean examples.
       grid: that of the sampler, see `dlcore.generative.schedules.sampling_grid`; steps go from last to first.
       prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.

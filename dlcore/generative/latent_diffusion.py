@@ -44,13 +44,8 @@ class LatentDiffusion(nn.Module):
     def __call__(self, z: jax.Array, t: jax.Array, label: jax.Array | None = None) -> jax.Array:
         """Predict the noise of a latent.
 
-        Args:
-          z: [B, h, w, latent_channels], of variance 1.
-          t: [B], timesteps.
-          label: [B] int, classes, or None.
-
-        Returns:
-          [B, h, w, latent_channels].
+        z [B, h, w, latent_channels], of variance 1; t [B], timesteps; label [B] int, classes, or None -> [B, h, w,
+        latent_channels].
         """
         if self.is_initializing():
             side = self.autoencoder.downsampling
@@ -60,25 +55,13 @@ class LatentDiffusion(nn.Module):
     def encoded(self, images: jax.Array, keys: jax.Array) -> jax.Array:
         """Draw from the posteriors of images, without a gradient.
 
-        Args:
-          images: [B, H, W, C], uint8 or in [0, 1].
-          keys: [B].
-
-        Returns:
-          [B, h, w, latent_channels], of variance 1.
+        images [B, H, W, C], uint8 or in [0, 1]; keys [B] -> [B, h, w, latent_channels], of variance 1.
         """
         mean, logvar = self.autoencoder.encode(normalize(images))
         return jax.lax.stop_gradient(jax.vmap(reparameterize)(keys, mean, logvar) / self.scale)
 
     def decoded(self, z: jax.Array) -> jax.Array:
-        """Decode latents.
-
-        Args:
-          z: [B, h, w, latent_channels], of variance 1.
-
-        Returns:
-          [B, H, W, C] in [0, 1].
-        """
+        """Decode latents: [B, h, w, latent_channels], of variance 1 -> [B, H, W, C] in [0, 1]."""
         return denormalize(self.autoencoder.decode(self.scale * z))
 
 

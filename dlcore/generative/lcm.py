@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
+from dlcore.generative.samplers import Denoise, Noise, integrate
 from dlcore.generative.schedules import SamplingGrid
 from dlcore.ops.checks import check_shapes
 
@@ -49,20 +49,16 @@ def lcm_sample(
     noise: Noise,
     grid: SamplingGrid,
     *,
-    prediction: Prediction = "epsilon",
     clip_sample: bool = False,
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by steps of a latent consistency model.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: of `lcm_timesteps`, see `dlcore.generative.schedules.sampling_grid`.
-      prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
       clip_sample: clip the predicted clean example to [-1, 1].
-      return_trajectory: return x after every step too.
+      **reading: `prediction` and `return_trajectory` of `dlcore.generative.samplers.integrate`.
 
     Returns:
       As `integrate`.
@@ -76,13 +72,4 @@ def lcm_sample(
         spread = jnp.where(alpha_cumprod_s < 1, jnp.sqrt(1 - alpha_cumprod_s), 0)
         return jnp.sqrt(alpha_cumprod_s) * x0 + spread * noise(k), extra
 
-    return integrate(
-        step,
-        denoise,
-        x,
-        None,
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, None, grid, clip_sample=clip_sample, **reading)

@@ -128,7 +128,6 @@ def merge_lora(pipeline: Pipeline, file: str | Path, *, strength: float = 1.0) -
     """Merge a LoRA file into the networks of a pipeline.
 
     Args:
-      pipeline: what `open_pipeline` gives.
       file: a .safetensors file of kohya's trainers, diffusers or ComfyUI.
       strength: factor of all products; 1 is as trained.
 

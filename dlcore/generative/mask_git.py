@@ -62,15 +62,7 @@ class CodeTransformer(nn.Module):
 
     @nn.compact
     def __call__(self, codes: jax.Array, train: bool = False) -> jax.Array:
-        """Predict the codes.
-
-        Args:
-          codes: [B, h, w] int in [0, K]; K is the mask token.
-          train: apply dropout, with the "dropout" rng.
-
-        Returns:
-          Logits [B, h, w, K], at least float32.
-        """
+        """Predict the codes: [B, h, w] int in [0, K]; K is the mask token -> logits [B, h, w, K], at least float32."""
         batch, height, width = codes.shape
         init = nn.initializers.truncated_normal(0.02)
         x = Embed(self.num_codes + 1, self.width, embedding_init=init, dtype=self.dtype, name="embedding")(codes)

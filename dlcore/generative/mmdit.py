@@ -43,7 +43,6 @@ class MMDiT(nn.Module):
       max_grid: patches on a side of the grid of positions, whose center an image takes.
       base_grid: patches on a side that the waves of the positions are made for; the large grid has as many periods.
       norm_keys: root-mean-square norm of each head's queries and keys, as in version 3.5.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 64
@@ -70,14 +69,8 @@ class MMDiT(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, context: jax.Array, pooled: jax.Array) -> jax.Array:
         """Predict the velocity.
 
-        Args:
-          x: [B, H, W, C]; H and W are multiples of patch_size.
-          t: [B], timesteps, 0 to 1000.
-          context: [B, T, E], the words of a text.
-          pooled: [B, P], one vector for a text.
-
-        Returns:
-          [B, H, W, out_channels], at least float32.
+        x [B, H, W, C] (H and W are multiples of patch_size); t [B], timesteps, 0 to 1000; context [B, T, E], the words
+        of a text; pooled [B, P], one vector for a text -> [B, H, W, out_channels], at least float32.
         """
         _, height, width, channels = x.shape
         p, n, out = self.patch_size, self.max_grid, self.out_channels or channels

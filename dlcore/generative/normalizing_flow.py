@@ -62,12 +62,7 @@ class ActNorm(nn.Module):
     def __call__(self, x: jax.Array, inverse: bool = False) -> tuple[jax.Array, jax.Array]:
         """Normalize, or undo it.
 
-        Args:
-          x: [B, H, W, C].
-          inverse: compute x from y.
-
-        Returns:
-          (y [B, H, W, C], log |det dy / dx| []).
+        x [B, H, W, C]; inverse, compute x from y -> (y [B, H, W, C], log |det dy / dx| []).
         """
         axes = tuple(range(x.ndim - 1))
         bias = self.param("bias", lambda key: -x.mean(axes))
@@ -91,12 +86,7 @@ class InvertibleConv(nn.Module):
     def __call__(self, x: jax.Array, inverse: bool = False) -> tuple[jax.Array, jax.Array]:
         """Mix the channels, or undo it.
 
-        Args:
-          x: [B, H, W, C].
-          inverse: compute x from y.
-
-        Returns:
-          (y [B, H, W, C], log |det dy / dx| []).
+        x [B, H, W, C]; inverse, compute x from y -> (y [B, H, W, C], log |det dy / dx| []).
         """
         order, sign, initial = _factors_of_rotation(x.shape[-1], self.seed)
         lower, upper, log_diagonal = (
@@ -143,12 +133,7 @@ class AffineCoupling(nn.Module):
     def __call__(self, x: jax.Array, inverse: bool = False) -> tuple[jax.Array, jax.Array]:
         """Scale and shift half of the channels, or undo it.
 
-        Args:
-          x: [B, H, W, C], C even.
-          inverse: compute x from y.
-
-        Returns:
-          (y [B, H, W, C], log |det dy / dx| [B]).
+        x [B, H, W, C], C even; inverse, compute x from y -> (y [B, H, W, C], log |det dy / dx| [B]).
         """
         first, second = jnp.split(x, 2, -1)
         same, other = (second, first) if self.swap else (first, second)
@@ -222,14 +207,7 @@ class NormalizingFlow(nn.Module):
         return mean, log_sigma
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Turn images into noise.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          (noise [B, H W C], log |det d noise / dx| [B]).
-        """
+        """Turn images into noise: [B, H, W, C] -> (noise [B, H W C], log |det d noise / dx| [B])."""
         noises, log_det = [], jnp.zeros(x.shape[0])
         for level, steps in enumerate(self.steps):
             x = pixel_unshuffle(x, 2)
@@ -244,14 +222,7 @@ class NormalizingFlow(nn.Module):
         return jnp.concatenate(noises, -1), log_det
 
     def decode(self, noise: jax.Array) -> jax.Array:
-        """Turn noise into images, the inverse.
-
-        Args:
-          noise: [B, H W C].
-
-        Returns:
-          x [B, H, W, C].
-        """
+        """Turn noise into images, the inverse: [B, H W C] -> x [B, H, W, C]."""
         height, width, channels = self.shape
         x = None
         for level in reversed(range(self.num_levels)):
@@ -315,7 +286,6 @@ def learner(
 
     Args:
       model: an invertible network, as `NormalizingFlow`.
-      optimizer: any optax transformation.
       shape: (H, W, C) of an image.
       levels: values of a pixel, to which intensities are quantized; 256 keeps those of a file.
       temperature: deviation of the noise of samples; below 1 they are more probable and less diverse.

@@ -102,12 +102,7 @@ class TokenEmbedding(NamedTuple):
     def merge(self, params: Any, new: dict[str, Any]) -> Any:
         """Write the row into the table.
 
-        Args:
-          params: parameters of the network.
-          new: {"embedding": [D]}.
-
-        Returns:
-          Parameters of the network.
+        params, parameters of the network; new {"embedding": [D]} -> parameters of the network.
         """
         flat = dict(flatten_dict(params))
         flat[TABLE] = jnp.asarray(flat[TABLE]).at[self.token].set(new["embedding"])
@@ -197,7 +192,6 @@ def learner(
 
     Args:
       model: the `TextUNet`, whose vocabulary has the new word.
-      optimizer: any optax transformation.
       shape: shape of an image.
       token: token of the new word.
       class_tokens: [M, T], prompts of the class, one for each image of `PersonalizationState.class_image`.
@@ -205,9 +199,7 @@ def learner(
         (the embedding of the new word).
       prior_weight: lambda, weight of the loss of the class's images; 0 leaves it out. textual_inversion has none.
       lora: the low-rank matrices of lora.
-      noise_schedule: how noise rises over the timesteps.
       prediction: what the network predicts: epsilon (the noise), v (the velocity) or sample (the clean example).
-      sampling: how examples are drawn.
 
     Returns:
       The learner. `init` starts with untrained weights and black images of the class: `start_from` puts those of a

@@ -38,8 +38,6 @@ def learner(
     Args:
       generator: `__call__(x, train) -> y`, both in [-1, 1].
       discriminator: `__call__(x, y, train) -> logits [B, h, w]`.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       l1_weight: lambda, weight of the mean absolute difference, in units of [-1, 1].
       adversarial_weight: weight of the generator's adversarial loss; 0 trains by the L1 loss alone.

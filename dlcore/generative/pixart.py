@@ -95,7 +95,6 @@ class PixArt(nn.Module):
       out_channels: number of channels of the prediction; None takes the input's.
       base_grid: patches on a side whose positions all images have, stretched to their size; None does not stretch.
       position_scale: what positions are divided by besides.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(4)] = 64
@@ -111,13 +110,8 @@ class PixArt(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, context: jax.Array) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C]; H and W are multiples of patch_size.
-          t: [B], timesteps.
-          context: [B, T, E], the words of a text.
-
-        Returns:
-          [B, H, W, out_channels], at least float32.
+        x [B, H, W, C] (H and W are multiples of patch_size); t [B], timesteps; context [B, T, E], the words of a text
+        -> [B, H, W, out_channels], at least float32.
         """
         _, height, width, channels = x.shape
         p, out = self.patch_size, self.out_channels or channels

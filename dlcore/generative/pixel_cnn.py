@@ -142,14 +142,9 @@ class PixelCNN(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each dimension from those before it.
 
-        Args:
-          x: [B, H, W, C] in [0, levels); int where levels are embedded.
-          label: [B] int, where there are classes; or a map [B, H, W, M] that says something of each position, such as
-            a coarser level of codes.
-          train: drop channels.
-
-        Returns:
-          Logits [B, H, W, C, levels] float32.
+        x [B, H, W, C] in [0, levels) (int where levels are embedded); label [B] int, where there are classes (or a map
+        [B, H, W, M] that says something of each position, such as a coarser level of codes); train, drop channels ->
+        logits [B, H, W, C, levels] float32.
         """
         height = x.shape[1]
         # Vertical stack (rows above) and horizontal stack (pixels on the left).
@@ -171,12 +166,8 @@ class PixelCNN(nn.Module):
     def start(self, shape: Sequence[int], label: jax.Array | None) -> dict[str, list]:
         """Begin a sample: what is above and left of an image is zero.
 
-        Args:
-          shape: (B, H, W, C).
-          label: [B] int, a map [B, H, W, M], or None.
-
-        Returns:
-          The rows above, and those of the row that `row` and `step` fill, of each layer.
+        shape (B, H, W, C); label [B] int, a map [B, H, W, M], or None -> the rows above, and those of the row that
+        `row` and `step` fill, of each layer.
         """
         batch, _, width, _ = shape
         dtype = self.dtype or jnp.float32
@@ -194,14 +185,8 @@ class PixelCNN(nn.Module):
     def row(self, cache: dict, x: jax.Array, y: jax.Array, label: jax.Array | None) -> dict[str, list]:
         """Compute the vertical stack of one row, from the rows above it.
 
-        Args:
-          cache: cache from `start`, or the row before.
-          x: [B, H, W, C], of which only the rows above y are read.
-          y: [] int, the row.
-          label: [B] int, a map [B, H, W, M], or None.
-
-        Returns:
-          The cache for the row's steps.
+        cache of `start`, or the row before; x [B, H, W, C], of which only the rows above y are read; y [] int, the row;
+        label [B] int, a map [B, H, W, M], or None -> the cache for the row's steps.
         """
         half, label = self.first_kernel // 2, _part_of_map(label, y, 1)
         rows = y - half + jnp.arange(half)
@@ -219,14 +204,8 @@ class PixelCNN(nn.Module):
     def step(self, cache: dict, x: jax.Array, place: tuple, label: jax.Array | None) -> tuple[dict, jax.Array]:
         """Predict one dimension: the horizontal stack of one pixel.
 
-        Args:
-          cache: cache from `row`, or the step before.
-          x: [B, H, W, C], of which only what comes before `place` is read.
-          place: (row, column, color), in raster order.
-          label: [B] int, a map [B, H, W, M], or None.
-
-        Returns:
-          (cache, logits [B, levels]).
+        cache of `row`, or the step before; x [B, H, W, C], of which only what comes before `place` is read; place (row,
+        column, color), in raster order; label [B] int, a map [B, H, W, M], or None -> (cache, logits [B, levels]).
         """
         y, column, color = place
         label = _part_of_map(_part_of_map(label, y, 1), column, 2)

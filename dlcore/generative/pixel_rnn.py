@@ -176,13 +176,7 @@ class PixelRNN(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each dimension from those before it.
 
-        Args:
-          x: [B, H, W, C] in [0, levels).
-          label: [B] int, where there are classes.
-          train: not used.
-
-        Returns:
-          Logits [B, H, W, C, levels] float32.
+        x [B, H, W, C] in [0, levels); label [B] int, where there are classes -> logits [B, H, W, C, levels] float32.
         """
         half = self.first_kernel // 2
         padded = jnp.pad(encode(x, self.levels), ((0, 0), (half, 0), (half, half), (0, 0)))
@@ -194,12 +188,8 @@ class PixelRNN(nn.Module):
     def start(self, shape: Sequence[int], label: jax.Array | None) -> list[dict]:
         """Begin a sample: all states are zero.
 
-        Args:
-          shape: (B, H, W, C).
-          label: [B] int, or None.
-
-        Returns:
-          For each layer what it read in this row and the states of this row and the one above.
+        shape (B, H, W, C); label [B] int, or None -> for each layer what it read in this row and the states of this row
+        and the one above.
         """
         batch, _, width, _ = shape
         row = jnp.zeros((batch, width, self.features), self.dtype or jnp.float32)
@@ -228,14 +218,8 @@ class PixelRNN(nn.Module):
     def step(self, cache: list, x: jax.Array, place: tuple, label: jax.Array | None) -> tuple[list, jax.Array]:
         """Predict one dimension: the states of one pixel.
 
-        Args:
-          cache: cache from `row`, or the step before.
-          x: [B, H, W, C], of which only what comes before `place` is read.
-          place: (row, column, color), in raster order.
-          label: [B] int, or None.
-
-        Returns:
-          (cache, logits [B, levels]).
+        cache of `row`, or the step before; x [B, H, W, C], of which only what comes before `place` is read; place (row,
+        column, color), in raster order; label [B] int, or None -> (cache, logits [B, levels]).
         """
         y, column, color = place
         half = self.first_kernel // 2

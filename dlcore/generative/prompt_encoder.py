@@ -44,36 +44,21 @@ class PromptEncoder(NamedTuple):
     def tokens(self, words: str) -> np.ndarray:
         """Encode a prompt without padding.
 
-        Args:
-          words: the prompt.
-
-        Returns:
-          [n] int32, at most the window; of a longer one the beginning and the end token.
+        words, the prompt -> [n] int32, at most the window; of a longer one the beginning and the end token.
         """
         tokens = self.tokenizer.encode(words).ids
         return np.array(tokens if len(tokens) <= self.window else [*tokens[: self.window - 1], tokens[-1]], np.int32)
 
     def rest(self, words: str) -> str:
-        """Find what of a prompt is not read.
-
-        Args:
-          words: the prompt.
-
-        Returns:
-          The end of the prompt; empty where all is read.
-        """
+        """Find what of a prompt is not read: words, the prompt -> the end of the prompt; empty where all is read."""
         encoding = self.tokenizer.encode(words)
         return "" if len(encoding.ids) <= self.window else words[encoding.offsets[self.window - 1][0] :]
 
     def encode(self, words: str, pad: bool = True) -> dict[str, jax.Array]:
         """Read a prompt.
 
-        Args:
-          words: the prompt.
-          pad: whether to fill it up to the window; the encoder reads that, too.
-
-        Returns:
-          The network's outputs, [1, T, ...] or [1, ...].
+        words, the prompt; pad, whether to fill it up to the window (the encoder reads that, too) -> the network's
+        outputs, [1, T, ...] or [1, ...].
         """
         tokens = self.tokens(words)
         if pad:

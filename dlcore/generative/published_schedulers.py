@@ -273,8 +273,7 @@ def diffusion_solver(config: Mapping[str, Any], steps: int) -> Callable[[Denoise
     """Make the sampler of a diffusion's scheduler: DPM-Solver++, UniPC, or DDIM's steps for all other classes.
 
     Args:
-      config: content of scheduler_config.json; without a class it is DDIM's.
-      steps: steps of the sampler.
+      As `diffusion_grid`.
 
     Returns:
       (network, noise [B, ...]) -> samples [B, ...].
@@ -351,10 +350,9 @@ def flow_solver(
     """Make the solver of a flow's scheduler, which is Euler's method.
 
     Args:
-      config: content of scheduler_config.json.
-      steps: steps of the solver.
       tokens: see `flow_times_of`.
       first_last: see `flow_times_of`.
+      As `flow_times_of`.
 
     Returns:
       (network, noise [B, ...]) -> samples [B, ...]; the network is given num_train_timesteps times the time.

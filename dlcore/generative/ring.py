@@ -77,15 +77,7 @@ class PointGenerator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """Generate points.
-
-        Args:
-          z: [B, Z], noise.
-          train: changes nothing.
-
-        Returns:
-          [B, 2].
-        """
+        """Generate points: [B, Z], noise -> [B, 2]."""
         return _Perceptron(2, self.width, self.depth, name="mlp")(z)
 
 
@@ -102,15 +94,7 @@ class PointDiscriminator(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify points.
-
-        Args:
-          x: [B, 2].
-          train: changes nothing.
-
-        Returns:
-          Logits [B], positive for real.
-        """
+        """Classify points: [B, 2] -> logits [B], positive for real."""
         return _Perceptron(1, self.width, self.depth, name="mlp")(x)[:, 0]
 
 
@@ -129,13 +113,5 @@ class PointClassifier(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify points.
-
-        Args:
-          x: [B, 2].
-          train: changes nothing.
-
-        Returns:
-          Logits [B, C].
-        """
+        """Classify points: [B, 2] -> logits [B, C]."""
         return _Perceptron(self.num_classes, self.width, self.depth, name="mlp")(x)

@@ -42,7 +42,6 @@ class ConditionalBatchNorm(nn.Module):
     Args:
       num_classes: K.
       dtype: dtype of the output; None means by promotion.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     num_classes: int
@@ -53,13 +52,7 @@ class ConditionalBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, y: jax.Array, train: bool = False) -> jax.Array:
         """Normalize by the batch, then scale and shift by class.
 
-        Args:
-          x: [B, ..., C].
-          y: [B] int in [0, num_classes); others give NaN.
-          train: normalize by batch statistics, and update the running ones.
-
-        Returns:
-          [B, ..., C].
+        x [B, ..., C]; y [B] int in [0, num_classes) (others give NaN) -> [B, ..., C].
         """
         norm = BatchNorm(
             not train, dtype=self.dtype, axis_name=self.axis_name, use_scale=False, use_bias=False, name="norm"
@@ -85,7 +78,6 @@ class AdaptiveBatchNorm(nn.Module):
     Args:
       spectral_norm: divide both kernels by their largest singular values.
       dtype: dtype of the output; None means by promotion.
-      axis_name: mapped axis over which batch statistics are averaged.
     """
 
     spectral_norm: bool = False
@@ -96,13 +88,7 @@ class AdaptiveBatchNorm(nn.Module):
     def __call__(self, x: jax.Array, condition: jax.Array, train: bool = False) -> jax.Array:
         """Normalize by the batch, then scale and shift by the vector.
 
-        Args:
-          x: [B, ..., C].
-          condition: [B, D].
-          train: normalize by batch statistics, and update the running ones.
-
-        Returns:
-          [B, ..., C].
+        x [B, ..., C], condition [B, D] -> [B, ..., C].
         """
         norm = BatchNorm(
             not train, dtype=self.dtype, axis_name=self.axis_name, use_scale=False, use_bias=False, name="norm"
@@ -127,8 +113,6 @@ class Generator(nn.Module):
       width: channels at full resolution; each halving doubles them, up to four times.
       attention: self-attention at the second highest resolution.
       spectral_norm: divide kernels by their largest singular values.
-      dtype: dtype of the computation; None takes the input's.
-      axis_name: mapped axis over which batch statistics are averaged.
       class_embedding: length of the class's vector, one table for all blocks, whose norms are linear in it (BigGAN); 0
         for a scale and a bias of each class in each norm.
       split_latent: give the stem and each block a part of the noise of its own (BigGAN); with classes it needs
@@ -147,16 +131,7 @@ class Generator(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array, y: jax.Array | None = None, train: bool = False) -> jax.Array:
-        """Generate images.
-
-        Args:
-          z: [B, Z], noise.
-          y: [B] int, classes; None without.
-          train: normalize by batch statistics, and update the running ones.
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Generate images: z [B, Z], noise; y [B] int, classes (None without) -> [B, H, W, C] in (-1, 1)."""
         height, width, channels = self.shape
         levels = min(num_levels(height), num_levels(width))
         self._check(z.shape[-1], levels + 1)
@@ -224,7 +199,6 @@ class Discriminator(nn.Module):
       width: channels of the first block; each halving doubles them, up to four times.
       attention: self-attention after the first block.
       spectral_norm: divide kernels by their largest singular values.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_classes: int = 0
@@ -237,13 +211,8 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array, y: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Classify images.
 
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          y: [B] int, classes; None without.
-          train: update the singular vectors of the kernels.
-
-        Returns:
-          Logits [B], positive for real.
+        x [B, H, W, C] in [-1, 1]; y [B] int, classes (None without); train, update the singular vectors of the kernels
+        -> logits [B], positive for real.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))

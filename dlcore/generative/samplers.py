@@ -147,9 +147,7 @@ def branches(
     """Call a network without and with the condition, in one call with twice the batch.
 
     Args:
-      network: (x [2 B, ...], timestep [], conditions of 2 B) -> output [2 B, ...].
-      conditions: pytree of [B, ...], what to draw.
-      null: pytree of [B, ...], the conditions of an unconditional example.
+      As `guide`.
 
     Returns:
       (x [B, ...], timestep []) -> (unconditional output, conditional output), both [B, ...], at least float32.
@@ -183,7 +181,6 @@ def condition(
     """Classifier guidance: shift the predicted noise by the gradient of a classifier of noisy examples.
 
     Args:
-      denoise: the network.
       log_probability: (x [B, ...], timestep []) -> log p(y | x_t) [B], of what each example shall be.
       alphas_cumprod: [T].
       scale: strength; 1 draws from p(x | y), more from its modes, and 0 leaves the network.
@@ -227,7 +224,6 @@ def integrate(
     Args:
       step: `(x, x0, eps, extra, k, alpha_cumprod_t, alpha_cumprod_s) -> (x, extra)`, the k-th step, from timestep t to
         s, given the predicted clean example x0 and the noise eps that belongs to it.
-      denoise: the network.
       x: [B, ...], start.
       extra: whatever else the sampler carries.
       grid: see `dlcore.generative.schedules.sampling_grid`.
@@ -259,10 +255,9 @@ def walk(step: Callable, x: jax.Array, extra: Any, levels: Any, *, return_trajec
 
     Args:
       step: `(x, extra, k, level, next_level) -> (x, extra)`, the k-th step; x is at least float32.
-      x: [B, ...], start.
       extra: whatever else the solver carries.
       levels: [N + 1], such as alphas_cumprod, sigmas or times.
-      return_trajectory: return x after every step too.
+      As `integrate`.
 
     Returns:
       The last x [B, ...], of the dtype of the start; with `return_trajectory` (x, [N + 1, B, ...] from the start on).
@@ -339,22 +334,16 @@ def ddpm_sample(
     noise: Noise,
     grid: SamplingGrid,
     *,
-    prediction: Prediction = "epsilon",
-    clip_sample: bool = True,
     variance_type: Literal["fixed_small", "fixed_large"] = "fixed_small",
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by ancestral sampling, which is the paper's where the grid has every timestep.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: see `dlcore.generative.schedules.sampling_grid`.
-      prediction: what the network predicts, see `read_prediction`.
-      clip_sample: clip the predicted clean example to [-1, 1].
       variance_type: sigma^2 above.
-      return_trajectory: return x after every step too.
+      **reading: `prediction`, `clip_sample` and `return_trajectory` of `integrate`.
 
     Returns:
       As `integrate`.
@@ -371,16 +360,7 @@ def ddpm_sample(
         variance = (1 - a) * ((1 - alpha_cumprod_s) / (1 - alpha_cumprod_t) if variance_type == "fixed_small" else 1)
         return mean + jnp.where(alpha_cumprod_s < 1, jnp.sqrt(variance), 0) * noise(k), extra
 
-    return integrate(
-        step,
-        denoise,
-        x,
-        None,
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, None, grid, **reading)
 
 
 def ddim_sample(
@@ -389,22 +369,14 @@ def ddim_sample(
     noise: Noise,
     grid: SamplingGrid,
     *,
-    prediction: Prediction = "epsilon",
-    clip_sample: bool = True,
     eta: float = 0.0,
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by DDIM.
 
     Args:
-      denoise: the network.
-      x: [B, ...], standard normal start.
-      noise: draws a step's noise.
-      grid: see `dlcore.generative.schedules.sampling_grid`.
-      prediction: what the network predicts, see `read_prediction`.
-      clip_sample: clip the predicted clean example to [-1, 1].
       eta: from 0, which follows a deterministic path, to 1, which has the ancestral variance.
-      return_trajectory: return x after every step too.
+      As `ddpm_sample`.
 
     Returns:
       As `integrate`.
@@ -417,16 +389,7 @@ def ddim_sample(
         x = jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s - sigma**2) * eps
         return (x if isinstance(eta, Real) and eta == 0 else x + sigma * noise(k)), extra
 
-    return integrate(
-        step,
-        denoise,
-        x,
-        None,
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, None, grid, **reading)
 
 
 def euler_sample(
@@ -434,21 +397,13 @@ def euler_sample(
     x: jax.Array,
     noise: Noise,
     grid: SamplingGrid,
-    *,
-    prediction: Prediction = "epsilon",
-    clip_sample: bool = True,
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by Euler's method on dy / dsigma = eps, y = x / sqrt(abar), sigma = sqrt((1 - abar) / abar).
 
     Args:
-      denoise: the network.
-      x: [B, ...], standard normal start.
-      noise: not used.
       grid: see `dlcore.generative.schedules.sampling_grid`; karras is made for it.
-      prediction: what the network predicts, see `read_prediction`.
-      clip_sample: clip the predicted clean example to [-1, 1].
-      return_trajectory: return x after every step too.
+      As `ddpm_sample`.
 
     Returns:
       As `integrate`.
@@ -459,13 +414,4 @@ def euler_sample(
         # and no clean image is left.
         return jnp.sqrt(alpha_cumprod_s) * x0 + jnp.sqrt(1 - alpha_cumprod_s) * eps, extra
 
-    return integrate(
-        step,
-        denoise,
-        x,
-        None,
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, None, grid, **reading)

@@ -66,9 +66,7 @@ def scaled_linear_betas(num_timesteps: int, beta_start: float = 0.00085, beta_en
     """Space the square roots of betas evenly; the betas are then multiplied by 1000 / num_timesteps.
 
     Args:
-      num_timesteps: T, at least 1.
-      beta_start: beta at the first of 1000 timesteps, in [0, 1].
-      beta_end: beta at the last of 1000 timesteps, in [0, 1].
+      As `linear_betas`.
 
     Returns:
       [T] float64.
@@ -251,9 +249,6 @@ def sampling_grid(
         that never saw less noise.
       sigmas: training keeps the timesteps; karras spaces sigma between the first and the last of them, and finds the
         timesteps of these sigmas (between two, by log sigma).
-
-    Returns:
-      The grid.
     """
     check_choice("final_alpha", final_alpha, ("one", "first"))
     check_choice("sigmas", sigmas, ("training", "karras"))

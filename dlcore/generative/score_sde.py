@@ -89,14 +89,7 @@ class SDE(NamedTuple):
             )
 
     def marginal(self, t: Any) -> tuple[jax.Array, jax.Array]:
-        """Compute the factors of x_t = a x0 + b z.
-
-        Args:
-          t: [...] in [0, 1].
-
-        Returns:
-          (a, b), both [...], at least float32.
-        """
+        """Compute the factors of x_t = a x0 + b z: [...] in [0, 1] -> (a, b), both [...], at least float32."""
         check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
         t = to_acc_dtype(t)
@@ -108,11 +101,7 @@ class SDE(NamedTuple):
     def rates(self, t: Any) -> tuple[jax.Array, jax.Array]:
         """Compute the drift and the squared diffusion of dx = rate x dt + g dw.
 
-        Args:
-          t: [...] in [0, 1].
-
-        Returns:
-          (rate, g^2), both [...], at least float32.
+        [...] in [0, 1] -> (rate, g^2), both [...], at least float32.
         """
         check_choice("sde", self.sde, ("ve", "vp"))
         check_range("t", t, 0, 1)
@@ -148,11 +137,7 @@ class ScoreSampling(NamedTuple):
     step_size: Annotated[float, Range(1e-9)] = 0.1
 
     def check(self, sde: SDE) -> None:
-        """Check that the sampler belongs to the equation.
-
-        Args:
-          sde: how noise rises.
-        """
+        """Check that the sampler belongs to the equation."""
         check_choice("sampler", self.sampler, ("sde", "ode", "langevin"))
         if self.sampler == "langevin" and sde.sde != "ve":
             raise ValueError(f"sampler=langevin: its levels are those of ve, not of sde={sde.sde}; allowed: sde, ode")
@@ -163,7 +148,6 @@ def score_of(network: Callable[..., jax.Array], sde: SDE) -> Callable[..., jax.A
 
     Args:
       network: F, (scaled x [B, ...], 1000 t, *cond) -> output [B, ...].
-      sde: how noise rises.
 
     Returns:
       (x [B, ...], t [] or [B], *cond) -> s [B, ...], at least float32.
@@ -186,7 +170,6 @@ def score_loss(score: Callable[..., jax.Array], keys: jax.Array, x: jax.Array, s
       score: (x_t [B, ...], t [B], *cond) -> s [B, ...].
       keys: [B], of the examples.
       x: [B, ...], x0.
-      sde: how noise rises.
       cond: the condition, or () for none.
 
     Returns:
@@ -218,10 +201,7 @@ def score_sample(
     """Draw by the reverse equation or by the probability flow, in even steps of time.
 
     Args:
-      score: gradient of log p_t.
       x: [B, ...], noise of the deviation `sde.prior_deviation()`.
-      noise: draws a step's noise, where stochastic.
-      sde: how noise rises.
       num_steps: number of steps, at least 1.
       stochastic: Euler-Maruyama's steps of the reverse equation; False takes Heun's of the probability flow.
       return_trajectory: return x after every step too.
@@ -306,9 +286,7 @@ def flow_log_likelihood(
     Steps are even in the logarithm of b / a, the noise over the signal.
 
     Args:
-      score: gradient of log p_t.
       x: [B, ...], examples.
-      sde: how noise rises.
       num_steps: number of steps, at least 1.
       probes: [P, B, ...] of mean 0 and variance 1 (signs), for an unbiased estimate of the divergence
         (Hutchinson); None computes it exactly, by one derivative for each dimension.
@@ -366,13 +344,10 @@ def learner(
 
     Args:
       model: F, `__call__(scaled x [B, *shape], 1000 t [B]) -> noise [B, *shape]`.
-      optimizer: any optax transformation.
       shape: shape of one example.
       encode: (parameters, keys [B], batch) -> [B, *shape], what is diffused; the pixels in [-1, 1] by default.
       decode: (parameters, samples [B, *shape]) -> images in [0, 1].
       frozen: submodules of the model that do not learn.
-      sde: how noise rises.
-      score_sampling: how examples are drawn.
 
     Returns:
       The learner. `evaluate` measures the loss with t and noise drawn for each example by its index; `predict` needs

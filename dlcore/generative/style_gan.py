@@ -64,7 +64,6 @@ class Mapping(nn.Module):
 
     Args:
       depth: dense layers.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     depth: int = 4
@@ -72,14 +71,7 @@ class Mapping(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        """Map latents.
-
-        Args:
-          z: [B, Z]; their lengths do not matter.
-
-        Returns:
-          [B, Z].
-        """
+        """Map latents: [B, Z]; their lengths do not matter -> [B, Z]."""
         # Normalize the latent (pixel norm).
         w = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8)
         for k in range(self.depth):
@@ -93,7 +85,6 @@ class Synthesis(nn.Module):
     Args:
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -102,15 +93,7 @@ class Synthesis(nn.Module):
 
     @nn.compact
     def __call__(self, w: jax.Array, noise: jax.Array) -> jax.Array:
-        """Draw images.
-
-        Args:
-          w: [B, Z].
-          noise: [B, N], of all layers.
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Draw images: w [B, Z]; noise [B, N], of all layers -> [B, H, W, C] in (-1, 1)."""
         sizes = noise_sizes(self.shape)
         levels = len(sizes) // 2 - 1
 
@@ -141,7 +124,6 @@ class Generator(nn.Module):
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
       mapping_depth: dense layers from z to w.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -162,15 +144,7 @@ class Generator(nn.Module):
         )
 
     def __call__(self, z: jax.Array, train: bool = False) -> jax.Array:
-        """Generate images.
-
-        Args:
-          z: [B, Z + num_noise], the latent and the noise of all layers.
-          train: not used.
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Generate images: [B, Z + num_noise], the latent and the noise of all layers -> [B, H, W, C] in (-1, 1)."""
         if z.shape[-1] <= self.num_noise:
             raise ValueError(f"z={z.shape}: no latent beside the noise; allowed: more than {self.num_noise} numbers")
         mapping, synthesis = self._parts(compute_dtype(self.dtype, z, self.variables))
@@ -179,24 +153,9 @@ class Generator(nn.Module):
         return synthesis(mapping(latent), noise)
 
     def styles(self, z: jax.Array) -> jax.Array:
-        """Map latents.
-
-        Args:
-          z: [B, Z].
-
-        Returns:
-          w, [B, Z].
-        """
+        """Map latents: [B, Z] -> w, [B, Z]."""
         return self._parts(compute_dtype(self.dtype, z, self.variables))[0](z)
 
     def synthesize(self, w: jax.Array, noise: jax.Array) -> jax.Array:
-        """Draw images of given styles.
-
-        Args:
-          w: [B, Z].
-          noise: [B, num_noise].
-
-        Returns:
-          [B, H, W, C] in (-1, 1).
-        """
+        """Draw images of given styles: w [B, Z], noise [B, num_noise] -> [B, H, W, C] in (-1, 1)."""
         return self._parts(compute_dtype(self.dtype, w, self.variables))[1](w, noise)

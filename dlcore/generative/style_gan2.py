@@ -167,8 +167,6 @@ def learner(
     Args:
       generator: that of `dlcore.generative.style_gan2_networks`, or of `dlcore.generative.style_gan`.
       discriminator: `__call__(x [B, H, W, C], train) -> logits [B]`.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       encode: a batch to real images in [-1, 1].
       decode: samples back to the data's range.
       latent_dim: numbers of the generator's normal input: those of the latent and of the noise of all layers.

@@ -99,7 +99,6 @@ class ModulatedConv(nn.Module):
       features: output channels.
       kernel_size: (h, w).
       demodulate: give outputs unit variance for inputs of unit variance.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -109,15 +108,7 @@ class ModulatedConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, w: jax.Array) -> jax.Array:
-        """Convolve maps by styles.
-
-        Args:
-          x: [B, H, W, I].
-          w: [B, Z].
-
-        Returns:
-          [B, H, W, features].
-        """
+        """Convolve maps by styles: x [B, H, W, I], w [B, Z] -> [B, H, W, features]."""
         styles = Dense(x.shape[-1], bias_init=nn.initializers.ones, dtype=self.dtype, name="affine")(w)
         shape = (*self.kernel_size, x.shape[-1], self.features)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
@@ -135,7 +126,6 @@ class EqualizedMapping(nn.Module):
     Args:
       depth: dense layers.
       rate: factor on the learning rate.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     depth: int = 4
@@ -144,14 +134,7 @@ class EqualizedMapping(nn.Module):
 
     @nn.compact
     def __call__(self, z: jax.Array) -> jax.Array:
-        """Map latents.
-
-        Args:
-          z: [B, Z]; their lengths do not matter.
-
-        Returns:
-          [B, Z].
-        """
+        """Map latents: [B, Z]; their lengths do not matter -> [B, Z]."""
         w, size = z * jax.lax.rsqrt(jnp.square(z).mean(-1, keepdims=True) + 1e-8), z.shape[-1]
         for k in range(self.depth):
             kernel = self.param(f"kernel{k}", nn.initializers.normal(1 / self.rate), (size, size))
@@ -167,7 +150,6 @@ class StyledSynthesis(nn.Module):
     Args:
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -176,15 +158,7 @@ class StyledSynthesis(nn.Module):
 
     @nn.compact
     def __call__(self, w: jax.Array, noise: jax.Array) -> jax.Array:
-        """Draw images.
-
-        Args:
-          w: [B, Z].
-          noise: [B, N], of all layers.
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Draw images: w [B, Z]; noise [B, N], of all layers -> [B, H, W, C], about [-1, 1]."""
         sizes = noise_sizes(self.shape)[1:]
         levels = len(sizes) // 2
         constant = self.param("constant", nn.initializers.normal(1.0), (*sizes[0], self._features(levels)))
@@ -215,7 +189,6 @@ class Generator(style_gan.Generator):
       shape: (H, W, C) of an image.
       width: channels at full resolution; each halving doubles them, up to four times.
       mapping_depth: dense layers from z to w.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     @property
@@ -237,7 +210,6 @@ class Discriminator(nn.Module):
     Args:
       width: channels of the first block; each halving doubles them, up to four times.
       group_size: images of a group whose deviation is measured in training.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(1)] = 32
@@ -248,12 +220,8 @@ class Discriminator(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify images.
 
-        Args:
-          x: [B, H, W, C], about [-1, 1].
-          train: take the deviation of the batch, and update the running one.
-
-        Returns:
-          Logits [B], positive for real.
+        x [B, H, W, C], about [-1, 1]; train, take the deviation of the batch, and update the running one -> logits [B],
+        positive for real.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         levels = min(num_levels(x.shape[1]), num_levels(x.shape[2]))

@@ -71,7 +71,6 @@ class SRResNet(nn.Module):
       factor: factor of both sides: 2 or 4.
       width: channels.
       num_blocks: residual blocks.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     factor: Annotated[int, Range(1)] = 2
@@ -81,15 +80,7 @@ class SRResNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Enlarge images.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          train: not used.
-
-        Returns:
-          [B, factor H, factor W, C], about [-1, 1].
-        """
+        """Enlarge images: [B, H, W, C] in [-1, 1] -> [B, factor H, factor W, C], about [-1, 1]."""
         if self.factor not in (2, 4):
             raise ValueError(f"factor={self.factor}: not available; allowed: 2, 4")
         dtype = compute_dtype(self.dtype, x, self.variables)
@@ -125,8 +116,6 @@ def learner(
     Args:
       generator: the network that enlarges.
       discriminator: `__call__(y, train) -> logits [B, h, w]`; not used where its weight is 0.
-      generator_optimizer: any optax transformation.
-      discriminator_optimizer: any optax transformation.
       loss: adversarial, of both players: non_saturating, minimax, hinge or least_squares.
       adversarial_weight: weight of the generator's adversarial loss, beside an L1 loss in units of [-1, 1];
         0 is SRResNet.

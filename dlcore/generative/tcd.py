@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
+from dlcore.generative.samplers import Denoise, Noise, integrate
 from dlcore.generative.schedules import SamplingGrid
 from dlcore.ops.checks import check_range, check_shapes
 
@@ -28,22 +28,16 @@ def tcd_sample(
     noise: Noise,
     grid: SamplingGrid,
     *,
-    prediction: Prediction = "epsilon",
-    clip_sample: bool = True,
     eta: float = 0.3,
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by trajectory consistency sampling.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: draws a step's noise.
       grid: of `dlcore.generative.schedules.sampling_grid`, with abar of all timesteps of training.
-      prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
-      clip_sample: clip the predicted clean example to [-1, 1].
       eta: from 0, which follows a deterministic path, to 1, which starts anew in each step.
-      return_trajectory: return x after every step too.
+      **reading: `prediction`, `clip_sample` and `return_trajectory` of `dlcore.generative.samplers.integrate`.
 
     Returns:
       As `integrate`.
@@ -62,13 +56,4 @@ def tcd_sample(
         ratio = alpha_cumprod_s / level
         return jnp.sqrt(ratio) * jump + jnp.sqrt(jnp.maximum(1 - ratio, 0)) * noise(k), extra
 
-    return integrate(
-        step,
-        denoise,
-        x,
-        None,
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, None, grid, **reading)

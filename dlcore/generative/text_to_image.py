@@ -46,14 +46,7 @@ class WordEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: jax.Array) -> jax.Array:
-        """Encode prompts.
-
-        Args:
-          tokens: [B, T] int.
-
-        Returns:
-          [B, T, D].
-        """
+        """Encode prompts: [B, T] int -> [B, T, D]."""
         x = Embed(self.vocab_size, self.width, embedding_init=nn.initializers.normal(1.0), name="embed")(tokens)
         x += sinusoidal_encoding(tokens.shape[1], self.width)
         for k in range(self.depth):
@@ -75,25 +68,12 @@ class TextUNet(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array, tokens: jax.Array) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C].
-          t: [B], timesteps.
-          tokens: [B, T] int; all 0 for no prompt.
-
-        Returns:
-          [B, H, W, C].
+        x [B, H, W, C]; t [B], timesteps; tokens [B, T] int (all 0 for no prompt) -> [B, H, W, C].
         """
         return self.denoise(x, t, *self.prompted(tokens))
 
     def prompted(self, tokens: jax.Array) -> tuple[None, jax.Array]:
-        """Encode prompts.
-
-        Args:
-          tokens: [B, T] int.
-
-        Returns:
-          (no class, context [B, T, D]).
-        """
+        """Encode prompts: [B, T] int -> (no class, context [B, T, D])."""
         return None, self.words(tokens)
 
     def denoise(self, x, t, label, context, control=None) -> jax.Array:

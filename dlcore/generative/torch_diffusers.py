@@ -112,9 +112,6 @@ def published_names(model: nn.Module, variables: Any) -> PublishedNames:
     Args:
       model: a network of the list above.
       variables: its variables, {"params": ...}.
-
-    Returns:
-      {path of a variable: its name in a state dict}.
     """
     return names_by_rules(variables, _rules(model))
 

@@ -87,15 +87,7 @@ class Players(NamedTuple):
     optimizers: dict[str, optax.GradientTransformation]
 
     def init(self, rng: jax.Array, inputs: dict[str, tuple]) -> dict[str, Any]:
-        """Start both.
-
-        Args:
-          rng: a key.
-          inputs: inputs of the networks, by player.
-
-        Returns:
-          The fields of PlayerState by name.
-        """
+        """Start both: rng, a key; inputs of the networks, by player -> the fields of PlayerState by name."""
         params, model_state = {}, {}
         for k, player in enumerate(self.networks):
             variables = dict(self.networks[player].init(jax.random.fold_in(rng, k), *inputs[player], train=False))
@@ -202,9 +194,7 @@ def player_variables(player: str, params: dict, model_state: dict) -> dict:
     """Join what the network of a player is applied with.
 
     Args:
-      player: its name.
-      params: by player.
-      model_state: by player.
+      As `apply`.
 
     Returns:
       The variables of its network.
@@ -219,9 +209,6 @@ def discriminator_metrics(real_logits: jax.Array, fake_logits: jax.Array, mask: 
       real_logits: [B].
       fake_logits: [B].
       mask: [B], 0 for padding.
-
-    Returns:
-      `d_real` and `d_fake`.
     """
     check_shapes(real_logits=(real_logits, "B"), fake_logits=(fake_logits, "B"), mask=(mask, "mask B"))
     return {

@@ -34,7 +34,6 @@ def plain_norm(x: jax.Array, dtype: Any = None) -> jax.Array:
 
     Args:
       x: [..., D].
-      dtype: dtype of the computation; None takes the input's.
 
     Returns:
       [..., D].
@@ -48,7 +47,6 @@ class Modulation(nn.Module):
     Args:
       count: number of vectors.
       width: D, features of a vector.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     count: int
@@ -57,14 +55,7 @@ class Modulation(nn.Module):
 
     @nn.compact
     def __call__(self, c: jax.Array) -> list[jax.Array]:
-        """Compute the vectors.
-
-        Args:
-          c: [B, E], the condition.
-
-        Returns:
-          count arrays [B, D].
-        """
+        """Compute the vectors: [B, E], the condition -> count arrays [B, D]."""
         dense = Dense(self.count * self.width, kernel_init=nn.initializers.zeros, dtype=self.dtype, name="linear")
         return jnp.split(dense(nn.silu(c)), self.count, -1)
 
@@ -74,7 +65,6 @@ class PooledConditioning(nn.Module):
 
     Args:
       width: E, features of the embedding.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: int
@@ -84,13 +74,8 @@ class PooledConditioning(nn.Module):
     def __call__(self, t: jax.Array, pooled: jax.Array, guidance: jax.Array | None = None) -> jax.Array:
         """Embed the conditions.
 
-        Args:
-          t: [B], timesteps, 0 to 1000.
-          pooled: [B, P], one vector for a text.
-          guidance: [B], scales of guidance, times 1000; None embeds none.
-
-        Returns:
-          [B, E].
+        t [B], timesteps, 0 to 1000; pooled [B, P], one vector for a text; guidance [B], scales of guidance, times 1000
+        (None embeds none) -> [B, E].
         """
 
         def sinusoidal_embedding(values: jax.Array, name: str) -> jax.Array:
@@ -111,7 +96,6 @@ class JointAttention(nn.Module):
       norm_keys: root-mean-square norm of each head's queries and keys.
       project_x: a last layer on the first stream.
       project_context: a last layer on the second stream; False returns no second stream.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int
@@ -126,13 +110,8 @@ class JointAttention(nn.Module):
     ) -> tuple[jax.Array, jax.Array | None]:
         """Attend from all tokens to all.
 
-        Args:
-          x: [B, N, D], the image.
-          context: [B, T, D], the text; None for one stream.
-          angles: [T + N, 1, D / heads / 2], rotary angles, the text's first; None for none.
-
-        Returns:
-          ([B, N, D], [B, T, D] or None).
+        x [B, N, D], the image; context [B, T, D], the text (None: one stream); angles [T + N, 1, D / heads / 2], rotary
+        angles, the text's first (None: none) -> ([B, N, D], [B, T, D] or None).
         """
         width = x.shape[-1]
         if width % self.num_heads:
@@ -175,7 +154,6 @@ class TwoStreamBlock(nn.Module):
       num_heads: divides D.
       norm_keys: root-mean-square norm of each head's queries and keys.
       is_last: leave the text as it is after attention, since no block follows; it has one scale and one shift.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int
@@ -189,14 +167,8 @@ class TwoStreamBlock(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Transform both streams.
 
-        Args:
-          x: [B, N, D], the image.
-          context: [B, T, D], the text.
-          c: [B, E], the condition.
-          angles: see `JointAttention`.
-
-        Returns:
-          ([B, N, D], [B, T, D]).
+        x [B, N, D], the image; context [B, T, D], the text; c [B, E], the condition; angles see `JointAttention` ->
+        ([B, N, D], [B, T, D]).
         """
         width = x.shape[-1]
         vectors = Modulation(6, width, self.dtype, name="norm1")(c)

@@ -65,7 +65,6 @@ class TimestepEmbedding(nn.Module):
     Args:
       features: number of features of both layers.
       kernel_init: initializer of both kernels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -74,14 +73,7 @@ class TimestepEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, waves: jax.Array) -> jax.Array:
-        """Embed timesteps.
-
-        Args:
-          waves: [B, D].
-
-        Returns:
-          [B, features].
-        """
+        """Embed timesteps: [B, D] -> [B, features]."""
         first, second = (
             Dense(self.features, dtype=self.dtype, kernel_init=self.kernel_init, name=f"linear_{k}") for k in (1, 2)
         )
@@ -97,7 +89,6 @@ class ResidualBlock(nn.Module):
 
     Args:
       features: output channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     features: int
@@ -105,15 +96,7 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, embedding: jax.Array) -> jax.Array:
-        """Transform a feature map.
-
-        Args:
-          x: [B, H, W, C].
-          embedding: [B, E], of the timesteps.
-
-        Returns:
-          [B, H, W, features].
-        """
+        """Transform a feature map: x [B, H, W, C]; embedding [B, E], of the timesteps -> [B, H, W, features]."""
         h = nn.silu(_norm(x.shape[-1], self.dtype, "norm1")(x))
         h = Conv(self.features, (3, 3), dtype=self.dtype, name="conv1")(h)
         # The timestep shifts every channel.
@@ -130,7 +113,6 @@ class SelfAttention(nn.Module):
 
     Args:
       num_heads: number of heads of the attention; divides C.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 4
@@ -138,14 +120,7 @@ class SelfAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Attend over the positions of a feature map.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, H, W, C].
-        """
+        """Attend over the positions of a feature map: [B, H, W, C] -> [B, H, W, C]."""
         h = _norm(x.shape[-1], self.dtype, "norm")(x).reshape(x.shape[0], -1, x.shape[-1])
         attend = nn.MultiHeadDotProductAttention(
             self.num_heads, dtype=self.dtype, out_kernel_init=nn.initializers.zeros, name="attention"
@@ -162,7 +137,6 @@ class UNet(nn.Module):
       num_res_blocks: residual blocks of each level, each way.
       patch_size: side of the squares of pixels that become channels first: 2 for 28x28.
       attention: self-attention at the lowest level.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     width: Annotated[int, Range(2)] = 32
@@ -176,12 +150,8 @@ class UNet(nn.Module):
     def __call__(self, x: jax.Array, t: jax.Array) -> jax.Array:
         """Predict the noise.
 
-        Args:
-          x: [B, H, W, C]; H and W are multiples of patch_size 2^(levels - 1).
-          t: [B], timesteps.
-
-        Returns:
-          [B, H, W, C], at least float32.
+        x [B, H, W, C] (H and W are multiples of patch_size 2^(levels - 1)); t [B], timesteps -> [B, H, W, C], at least
+        float32.
         """
         b, height, width, channels = x.shape
         p, multiple = self.patch_size, self.patch_size * 2 ** (len(self.channel_multipliers) - 1)

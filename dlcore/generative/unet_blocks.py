@@ -32,7 +32,6 @@ class ResnetBlock(nn.Module):
       features: output channels.
       groups: groups of the norms.
       epsilon: epsilon of the norms.
-      dtype: dtype of the computation; None takes the input's.
       scale_shift: the embedding scales and shifts the second norm's output, h (1 + s) + b, in place of adding to its
         input.
       resample: none; down halves the sides by means of 2 x 2, up doubles them by copies, before the first convolution.
@@ -49,12 +48,7 @@ class ResnetBlock(nn.Module):
     def __call__(self, x: jax.Array, embedding: jax.Array | None = None) -> jax.Array:
         """Transform a feature map.
 
-        Args:
-          x: [B, H, W, C].
-          embedding: [B, E]; None for none.
-
-        Returns:
-          [B, H, W, features], or of half or twice the sides.
+        x [B, H, W, C], embedding [B, E] (None: none) -> [B, H, W, features], or of half or twice the sides.
         """
         h = nn.silu(GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="norm1")(x))
         check_choice("resample", self.resample, Resample)
@@ -87,7 +81,6 @@ class CrossAttention(nn.Module):
       num_heads: divides D.
       use_bias: biases of queries, keys and values.
       out_kernel_init: initializer of the output layer's kernel.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int
@@ -97,15 +90,7 @@ class CrossAttention(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, context: jax.Array | None = None) -> jax.Array:
-        """Attend from tokens.
-
-        Args:
-          x: [B, N, D].
-          context: [B, T, E]; None for x.
-
-        Returns:
-          [B, N, D].
-        """
+        """Attend from tokens: x [B, N, D], context [B, T, E] (None: x) -> [B, N, D]."""
         features, context = x.shape[-1], x if context is None else context
         if features % self.num_heads:
             raise ValueError(f"num_heads={self.num_heads}: not a divisor; allowed: divisors of the {features} channels")
@@ -126,7 +111,6 @@ class AttentionBlock(nn.Module):
       num_heads: divides C.
       groups: groups of the norm; None for no norm.
       epsilon: epsilon of the norm.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 1
@@ -136,14 +120,7 @@ class AttentionBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Attend over the positions of a feature map.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          [B, H, W, C].
-        """
+        """Attend over the positions of a feature map: [B, H, W, C] -> [B, H, W, C]."""
         h = x
         if self.groups is not None:
             h = GroupNorm(self.groups, epsilon=self.epsilon, dtype=self.dtype, name="group_norm")(x)
@@ -177,7 +154,6 @@ class SpatialTransformer(nn.Module):
       num_heads: divides C.
       num_layers: transformer blocks.
       groups: groups of the norm.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_heads: int = 8
@@ -189,12 +165,7 @@ class SpatialTransformer(nn.Module):
     def __call__(self, x: jax.Array, context: jax.Array) -> jax.Array:
         """Attend over the positions, and to the context.
 
-        Args:
-          x: [B, H, W, C].
-          context: [B, T, D], such as the words of a prompt.
-
-        Returns:
-          [B, H, W, C].
+        x [B, H, W, C]; context [B, T, D], such as the words of a prompt -> [B, H, W, C].
         """
         h = GroupNorm(self.groups, epsilon=1e-6, dtype=self.dtype, name="norm")(x)
         h = Conv(x.shape[-1], (1, 1), dtype=self.dtype, name="proj_in")(h).reshape(x.shape[0], -1, x.shape[-1])

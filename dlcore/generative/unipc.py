@@ -19,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dlcore.generative.samplers import Denoise, Noise, Prediction, integrate
+from dlcore.generative.samplers import Denoise, Noise, integrate
 from dlcore.generative.schedules import SamplingGrid, to_acc_dtype
 
 __all__ = ["unipc_sample"]
@@ -30,21 +30,14 @@ def unipc_sample(
     x: jax.Array,
     noise: Noise,
     grid: SamplingGrid,
-    *,
-    prediction: Prediction = "epsilon",
-    clip_sample: bool = True,
-    return_trajectory: bool = False,
+    **reading: Any,
 ) -> Any:
     """Draw by UniPC of second order.
 
     Args:
-      denoise: the network.
       x: [B, ...], standard normal start.
-      noise: not used.
       grid: see `dlcore.generative.schedules.sampling_grid`.
-      prediction: what the network predicts, see `dlcore.generative.samplers.read_prediction`.
-      clip_sample: clip the predicted clean example to [-1, 1].
-      return_trajectory: return x after every step too, as predicted.
+      **reading: `prediction`, `clip_sample` and `return_trajectory` of `dlcore.generative.samplers.integrate`.
 
     Returns:
       As `integrate`.
@@ -71,16 +64,7 @@ def unipc_sample(
     start = to_acc_dtype(x)
     # Levels of a step before the first, which nothing is corrected by: any two that differ.
     levels = jnp.asarray(0.25, start.dtype), jnp.asarray(0.125, start.dtype)
-    return integrate(
-        step,
-        denoise,
-        x,
-        (start, jnp.zeros_like(start), jnp.zeros_like(start), *levels),
-        grid,
-        prediction=prediction,
-        clip_sample=clip_sample,
-        return_trajectory=return_trajectory,
-    )
+    return integrate(step, denoise, x, (start, jnp.zeros_like(start), jnp.zeros_like(start), *levels), grid, **reading)
 
 
 def _half_log_snr(alpha_cumprod: jax.Array) -> jax.Array:

@@ -57,7 +57,6 @@ class VAE(nn.Module):
       latent_dim: dimensions of the code.
       likelihood: likelihood of the pixels: bernoulli, of zeros and ones, or gaussian, of values.
       widths: channels of the convolutions, each of which halves the sides; none makes the nets fully connected.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -70,11 +69,7 @@ class VAE(nn.Module):
     def encode(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Encode images to the mean and log-variance of the code.
 
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
+        [B, H, W, C] -> (mean [B, latent_dim], log variance [B, latent_dim]) of q(z|x), at least float32.
         """
         check_choice("likelihood", self.likelihood, ("bernoulli", "gaussian"))
         _ = self.grid
@@ -89,11 +84,8 @@ class VAE(nn.Module):
     def decode(self, z: jax.Array) -> tuple[jax.Array, jax.Array | None]:
         """Decode codes to the parameters of the pixels' distribution.
 
-        Args:
-          z: [B, latent_dim].
-
-        Returns:
-          (logits [B, H, W, C], None) of a Bernoulli likelihood; (mean, log variance) of a Gaussian one.
+        [B, latent_dim] -> (logits [B, H, W, C], None) of a Bernoulli likelihood; (mean, log variance) of a Gaussian
+        one.
         """
         x = self._dense("decoder", z, self.hidden[::-1])
         if self.widths:
@@ -106,14 +98,7 @@ class VAE(nn.Module):
         return first, jnp.clip(rest[0], *PIXEL_LOG_VARIANCE) if rest else None
 
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array | None]:
-        """Decode the mean code of images.
-
-        Args:
-          x: [B, H, W, C].
-
-        Returns:
-          As `decode`.
-        """
+        """Decode the mean code of images: [B, H, W, C] -> as `decode`."""
         return self.decode(self.encode(x)[0])
 
     @property
@@ -165,8 +150,7 @@ def reparameterize(key: jax.Array, mean: jax.Array, log_variance: jax.Array) -> 
 
     Args:
       key: PRNG key of eps.
-      mean: [...].
-      log_variance: [...], log sigma^2.
+      As `kl_to_standard_normal`.
 
     Returns:
       [...], computed in float32 and cast to the dtype of the mean.
@@ -272,7 +256,6 @@ def learner(
 
     Args:
       model: model with `encode`, `decode`, `likelihood` and `latent_dim`, as `VAE`.
-      optimizer: any optax transformation.
       binarization: bernoulli: how gray values in [0, 1] become zeros and ones.
       beta: weight of the divergence in training; the bounds of `evaluate` have 1.
       importance_samples: K, draws of z an image in `evaluate`.

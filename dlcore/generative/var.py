@@ -150,7 +150,6 @@ class ScaleTransformer(nn.Module):
       num_heads: attention heads; divides width.
       mlp_ratio: hidden units of the perceptrons, in widths.
       dropout: probability to drop a value of a branch in training.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     num_codes: int
@@ -172,7 +171,6 @@ class ScaleTransformer(nn.Module):
           maps: [B, s, s, D] for each of the scales from `first` on: the sum of the coarser scales, at this side.
           first: number of the first of these scales.
           caches: keys and values of all coarser scales, for each block, from the call before; None where `first` is 0.
-          train: apply dropout, with the "dropout" rng.
 
         Returns:
           (logits [B, s, s, K] of each of these scales, at least float32; caches of all scales so far).

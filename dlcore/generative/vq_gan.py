@@ -57,7 +57,6 @@ class VQGANState(PlayerState):
     """The state of autoencoder and discriminator; params and opt_state are dicts of `generator` and `discriminator`.
 
     Args:
-      codebook: average of the encoder's outputs, which no gradient moves.
       network: frozen variables of the network that compares images.
     """
 
@@ -210,7 +209,6 @@ def learner(
       model: model with `encode`, `decode`, `grid` and `last_kernel`, as `dlcore.generative.vq_vae.VQVAE`.
       discriminator: `__call__(x, train) -> logits [B, h, w]`; not used where its weight is 0.
       generator_optimizer: optimizer of the autoencoder, any optax transformation.
-      discriminator_optimizer: any optax transformation.
       network: network whose `features(x)` returns {name: feature map}.
       variables: variables of `network`, frozen.
       mean: [C], of the pixels that `network` was trained on; gray images fill its channels.

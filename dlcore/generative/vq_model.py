@@ -36,7 +36,6 @@ class VQModel(nn.Module):
       num_res_blocks: residual blocks of each level; one more in the decoder.
       embedding_dim: D, of a code.
       groups: groups of the group norms; divides all channels.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -69,38 +68,16 @@ class VQModel(nn.Module):
         return "decoder", "conv_out", "kernel"
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute what the codes are nearest to.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, h, w, D].
-        """
+        """Compute what the codes are nearest to: [B, H, W, C] in [-1, 1] -> [B, h, w, D]."""
         _ = self.grid
         return self.quant_conv(self.encoder(x))
 
     def decode(self, q: jax.Array) -> jax.Array:
-        """Decode code vectors.
-
-        Args:
-          q: [B, h, w, D].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Decode code vectors: [B, h, w, D] -> [B, H, W, C], about [-1, 1]."""
         return self.decoder(self.post_quant_conv(q))
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Reconstruct without quantization.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          train: not used.
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Reconstruct without quantization: [B, H, W, C] in [-1, 1] -> [B, H, W, C], about [-1, 1]."""
         return self.decode(self.encode(x))
 
 

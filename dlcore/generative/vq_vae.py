@@ -73,7 +73,6 @@ class VQVAE(nn.Module):
       embedding_dim: D, of a code.
       downsamplings: how often sides are halved, up to the code's.
       num_res_blocks: residual blocks of each half.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     shape: tuple[int, ...]
@@ -98,14 +97,7 @@ class VQVAE(nn.Module):
         return "decoder_out", "kernel"
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute what the codes are nearest to.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, h, w, D].
-        """
+        """Compute what the codes are nearest to: [B, H, W, C] in [-1, 1] -> [B, h, w, D]."""
         _ = self.grid
         for k in range(self.downsamplings):
             x = nn.relu(self._conv(f"down{k}", self.width, x, 4, 2))
@@ -113,14 +105,7 @@ class VQVAE(nn.Module):
         return self._conv("encoder_out", self.embedding_dim, nn.relu(x), 1)
 
     def decode(self, q: jax.Array) -> jax.Array:
-        """Decode code vectors.
-
-        Args:
-          q: [B, h, w, D].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Decode code vectors: [B, h, w, D] -> [B, H, W, C], about [-1, 1]."""
         x = self._blocks("decoder", self._conv("decoder_in", self.width, q, 3))
         for k in range(self.downsamplings):
             x = nn.relu(x).repeat(2, 1).repeat(2, 2)
@@ -128,15 +113,7 @@ class VQVAE(nn.Module):
         return self._conv("decoder_out", self.shape[-1], nn.relu(x), 3)
 
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Reconstruct without quantization.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-          train: not used.
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Reconstruct without quantization: [B, H, W, C] in [-1, 1] -> [B, H, W, C], about [-1, 1]."""
         return self.decode(self.encode(x))
 
     def _blocks(self, name: str, x: jax.Array) -> jax.Array:
@@ -170,11 +147,7 @@ class Codebook:
 
 @struct.dataclass
 class VQVAEState(State):
-    """The state of an autoencoder and its codebook.
-
-    Args:
-      codebook: average of the encoder's outputs, which no gradient moves.
-    """
+    """The state of an autoencoder and its codebook."""
 
     codebook: Codebook
 
@@ -395,9 +368,7 @@ def autoencode(
 
     Args:
       model: model with `encode` and `decode`, as `VQVAE`.
-      params: parameters of the autoencoder.
-      vectors: [K, D], e.
-      x: [B, H, W, C] in [-1, 1].
+      As `quantize`.
 
     Returns:
       (reconstructions [B, H, W, C], commitment losses [B], encodings z [B, h, w, D], codes [B, h, w] int32).
@@ -442,9 +413,8 @@ def codebook_usage(codes: jax.Array, mask: jax.Array, num_codes: int) -> dict[st
     """Measure how many codes of a book are used.
 
     Args:
-      codes: [B, h, w] int.
-      mask: [B], 0 for padding.
       num_codes: K.
+      As `prior_loss`.
 
     Returns:
       {"perplexity", "usage"}.
@@ -463,9 +433,8 @@ def reconstruct(model: nn.Module, params: Any, vectors: jax.Array, batch: dict) 
 
     Args:
       model: model with `encode` and `decode`, as `VQVAE`.
-      params: parameters of the autoencoder.
-      vectors: [K, D], e.
       batch: {"image": [B, H, W, C]}, and perhaps "other" of the same shape.
+      As `quantize`.
 
     Returns:
       {"codes", "features", "reconstruction", "psnr"} and with another image {"path"}, as `learner` describes them.

@@ -59,7 +59,6 @@ class VQVAE2(VQVAE):
       embedding_dim: D, of a code of either level.
       downsamplings: how often sides are halved, up to the bottom's codes; the top's are halved once more.
       num_res_blocks: residual blocks of each encoder and decoder.
-      dtype: dtype of the computation; None takes the input's.
     """
 
     downsamplings: Annotated[int, Range(1)] = 1
@@ -74,28 +73,14 @@ class VQVAE2(VQVAE):
         return dict(zip(LEVELS, (halve_sides(self.shape, self.downsamplings + k) for k in (1, 0)), strict=True))
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute the features that both levels read.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          h [B, h, w, width].
-        """
+        """Compute the features that both levels read: [B, H, W, C] in [-1, 1] -> h [B, h, w, width]."""
         _ = self.grids
         for k in range(self.downsamplings):
             x = nn.relu(self._conv(f"down{k}", self.width, x, 4, 2))
         return self._blocks("encoder", self._conv("encoder_in", self.width, x, 3))
 
     def encode_top(self, features: jax.Array) -> jax.Array:
-        """Compute what the top's codes are nearest to.
-
-        Args:
-          features: [B, h, w, width], of `encode`.
-
-        Returns:
-          z_t [B, h / 2, w / 2, D].
-        """
+        """Compute what the top's codes are nearest to: [B, h, w, width], of `encode` -> z_t [B, h / 2, w / 2, D]."""
         x = nn.relu(self._conv("top_down", self.width, nn.relu(features), 4, 2))
         x = self._blocks("top", self._conv("top_in", self.width, x, 3))
         return self._conv("top_out", self.embedding_dim, nn.relu(x), 1)
@@ -103,12 +88,8 @@ class VQVAE2(VQVAE):
     def encode_bottom(self, features: jax.Array, top: jax.Array) -> jax.Array:
         """Compute what the bottom's codes are nearest to, given the top's.
 
-        Args:
-          features: [B, h, w, width], of `encode`.
-          top: [B, h / 2, w / 2, D], vectors of the top's codes.
-
-        Returns:
-          z_b [B, h, w, D].
+        features [B, h, w, width], of `encode`; top [B, h / 2, w / 2, D], vectors of the top's codes -> z_b [B, h, w,
+        D].
         """
         decoded = nn.relu(self._blocks("top_decoder", self._conv("top_decoder_in", self.width, top, 3)))
         decoded = self._conv("top_decoder_up", self.width, decoded.repeat(2, 1).repeat(2, 2), 3)
@@ -118,12 +99,7 @@ class VQVAE2(VQVAE):
     def decode(self, top: jax.Array, bottom: jax.Array) -> jax.Array:
         """Decode code vectors of both levels.
 
-        Args:
-          top: [B, h / 2, w / 2, D].
-          bottom: [B, h, w, D].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
+        top [B, h / 2, w / 2, D], bottom [B, h, w, D] -> [B, H, W, C], about [-1, 1].
         """
         top = self._conv("top_up", self.embedding_dim, top.repeat(2, 1).repeat(2, 2), 3)
         x = self._blocks("decoder", self._conv("decoder_in", self.width, jnp.concatenate([top, bottom], -1), 3))
@@ -132,14 +108,7 @@ class VQVAE2(VQVAE):
         return self._conv("decoder_out", self.shape[-1], nn.relu(x), 3)
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Reconstruct without quantization.
-
-        Args:
-          x: [B, H, W, C] in [-1, 1].
-
-        Returns:
-          [B, H, W, C], about [-1, 1].
-        """
+        """Reconstruct without quantization: [B, H, W, C] in [-1, 1] -> [B, H, W, C], about [-1, 1]."""
         features = self.encode(x)
         top = self.encode_top(features)
         return self.decode(top, self.encode_bottom(features, top))
@@ -162,14 +131,7 @@ class TopCondition(nn.Module):
 
     @nn.compact
     def __call__(self, codes: jax.Array) -> jax.Array:
-        """Embed the codes, mix neighbors, and double the sides.
-
-        Args:
-          codes: [B, h, w] int.
-
-        Returns:
-          [B, 2 h, 2 w, features].
-        """
+        """Embed the codes, mix neighbors, and double the sides: [B, h, w] int -> [B, 2 h, 2 w, features]."""
         x = Embed(self.num_codes, self.features, dtype=self.dtype, name="embedding")(codes)
         for k in range(self.num_res_blocks):
             x = x + Conv(self.features, (3, 3), padding=1, dtype=self.dtype, name=f"block{k}")(nn.relu(x))

@@ -87,13 +87,8 @@ class WaveNet(nn.Module):
     def __call__(self, x: jax.Array, label: jax.Array | None = None, train: bool = False) -> jax.Array:
         """Predict each sample from those before it.
 
-        Args:
-          x: [B, H, W, C] int in [0, levels).
-          label: [B] int, where there are classes.
-          train: not used.
-
-        Returns:
-          Logits [B, H, W, C, levels] float32.
+        x [B, H, W, C] int in [0, levels); label [B] int, where there are classes -> logits [B, H, W, C, levels]
+        float32.
         """
         before = _delayed(x.reshape(x.shape[0], -1), 1, self.levels)
         h, skips = self.embedding(before), []
@@ -113,12 +108,8 @@ class WaveNet(nn.Module):
     def start(self, shape: Sequence[int], label: jax.Array | None) -> list[jax.Array]:
         """Begin a sound: what a layer read before it is zero.
 
-        Args:
-          shape: (B, H, W, C).
-          label: [B] int, or None.
-
-        Returns:
-          A ring of the last d inputs [B, d, features] of each layer, d its dilation.
+        shape (B, H, W, C); label [B] int, or None -> A ring of the last d inputs [B, d, features] of each layer, d its
+        dilation.
         """
         dtype = self.dtype or jnp.float32
         return [jnp.zeros((shape[0], layer.dilation, self.features), dtype) for layer in self.layers]
@@ -128,14 +119,8 @@ class WaveNet(nn.Module):
     ) -> tuple[list[jax.Array], jax.Array]:
         """Predict one sample.
 
-        Args:
-          cache: cache from `start`, or the step before.
-          x: [B, H, W, C], of which only the sample before `place` is read.
-          place: (row, column, color), in raster order.
-          label: [B] int, or None.
-
-        Returns:
-          (cache, logits [B, levels]).
+        cache of `start`, or the step before; x [B, H, W, C], of which only the sample before `place` is read; place
+        (row, column, color), in raster order; label [B] int, or None -> (cache, logits [B, levels]).
         """
         row, column, color = place
         t = (row * x.shape[2] + column) * x.shape[3] + color

@@ -14,12 +14,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dlcore.ops.checks import check_indices, check_shapes
 from dlcore.ops.l2_normalize import cosine_distance
 from dlcore.ops.mesh import mesh_laplacian
 from dlcore.ops.point_sets import check_points, nearest_neighbors
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 
 __all__ = ["chamfer_loss", "chamfer_normal_loss", "edge_length_loss", "laplacian_loss", "normal_consistency_loss"]
 
@@ -49,7 +50,8 @@ def chamfer_loss(
     )
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
-    p, q = _visible(to_acc_dtype(p), p_mask), _visible(to_acc_dtype(q), q_mask)
+    p, q = to_same_origin(p, q)
+    p, q = _visible(p, p_mask), _visible(q, q_mask)
     if 0 in (p.shape[-2], q.shape[-2]):
         return jnp.zeros(p.shape[:-2], p.dtype)
     total = 0
@@ -95,6 +97,7 @@ def chamfer_normal_loss(
         ("q_normals", q_normals, q_mask),
     ):
         check_points(name, values, mask)
+    p, q = to_same_origin(p, q)
     p, p_normals, q, q_normals = (
         _visible(x, mask) for x, mask in ((p, p_mask), (p_normals, p_mask), (q, q_mask), (q_normals, q_mask))
     )
@@ -110,11 +113,12 @@ def chamfer_normal_loss(
     return total
 
 
-def _as_array(name: str, points: Any) -> jax.Array:
+def _as_array(name: str, points: Any) -> jax.Array | np.ndarray:
     """Stack a list of sets of one length."""
     if isinstance(points, list | tuple):
         check_points(name, points)
-    return to_acc_dtype(points)
+        return np.asarray(points)
+    return points
 
 
 def _visible(points: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -135,7 +139,7 @@ def edge_length_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array
     """
     check_shapes(vertices=(vertices, "... V 3"), edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
     check_indices("edges", edges, vertices.shape[-2], "vertices")
-    endpoints = to_acc_dtype(vertices)[..., edges, :]  # [..., E, 2, 3]
+    endpoints = to_same_origin(vertices)[0][..., edges, :]  # [..., E, 2, 3]
     return _average(jnp.square(endpoints[..., 0, :] - endpoints[..., 1, :]).sum(-1), edge_mask)
 
 
@@ -151,7 +155,7 @@ def laplacian_loss(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
       [...], one loss a mesh.
     """
     check_shapes(vertices=(vertices, "... V 3"), edges=(edges, "int E 2"), edge_mask=(edge_mask, "mask E or None"))
-    flat = to_acc_dtype(vertices).reshape(-1, *vertices.shape[-2:])
+    flat = to_same_origin(vertices)[0].reshape(-1, *vertices.shape[-2:])
     # The mean of the neighbors minus the vertex.
     laplacian = jax.vmap(lambda v: mesh_laplacian(v, edges, edge_mask))(flat).reshape(vertices.shape)
     return _root(jnp.square(laplacian).sum(-1)).mean(-1)
@@ -175,7 +179,7 @@ def normal_consistency_loss(
     check_shapes(faces=(faces, "int F 3"), pairs=(pairs, "int P 2"), pair_mask=(pair_mask, "mask P or None"))
     check_indices("faces", faces, vertices.shape[-2], "vertices")
     check_indices("pairs", pairs, len(faces), "faces")
-    corners = to_acc_dtype(vertices)[..., faces, :]  # [..., F, 3, 3]
+    corners = to_same_origin(vertices)[0][..., faces, :]  # [..., F, 3, 3]
     a, b, c = (corners[..., k, :] for k in range(3))
     normals = jnp.cross(b - a, c - a)  # [..., F, 3]
     # Normals of the two faces at each shared edge.
@@ -196,7 +200,7 @@ def _root(squares: jax.Array) -> jax.Array:
 def _average(values: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Mean over the last axis of what the mask [K] keeps."""
     if mask is None:
-        return values.mean(-1)
+        return values.mean(-1) if values.shape[-1] else values.sum(-1)
     return jnp.where(mask > 0, values, 0).sum(-1) / jnp.maximum((mask > 0).sum(-1), 1)
 
 

@@ -20,7 +20,7 @@ from dlcore.losses.objective import masked_mean
 from dlcore.ops.checks import check_range, check_shapes, check_values
 from dlcore.ops.l2_normalize import cosine_distance
 from dlcore.ops.moments import squared_distances
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 from dlcore.ops.square_root import safe_sqrt
 
 __all__ = [
@@ -77,7 +77,7 @@ def triplet_loss(
     """
     if squared and p != 2:
         raise ValueError(f"p={p}: the square of Euclid's distance alone has no root; allowed: 2, or squared=False")
-    anchor, positive, negative = (to_acc_dtype(x) for x in (anchor, positive, negative))
+    anchor, positive, negative = to_same_origin(anchor, positive, negative)
     check_shapes(anchor=(anchor, "... D"), positive=(positive, "... D"), negative=(negative, "... D"))
     check_shapes(margin=(margin, ">= 0"))
     check_shapes(p=(p, "> 0"))
@@ -103,7 +103,7 @@ def pairwise_distances(embeddings: jax.Array, squared: bool = True) -> jax.Array
       [N, N], with 0 on the diagonal.
     """
     check_shapes(embeddings=(embeddings, "N D"))
-    embeddings = to_acc_dtype(embeddings)
+    (embeddings,) = to_same_origin(embeddings)
     distances = squared_distances(embeddings, embeddings)  # [N, N]
     return distances if squared else safe_sqrt(distances)
 
@@ -193,7 +193,8 @@ def contrastive_loss(a: jax.Array, b: jax.Array, same: jax.Array, margin: float 
     """
     check_shapes(a=(a, "... D"), b=(b, "... D"), same=(same, "..."), margin=(margin, ">= 0"))
     check_values("same", same, (0, 1))
-    squared = jnp.square(to_acc_dtype(a) - to_acc_dtype(b)).sum(-1)  # [...]
+    a, b = to_same_origin(a, b)
+    squared = jnp.square(a - b).sum(-1)  # [...]
     return same * squared + (1 - same) * jnp.square(jax.nn.relu(margin - safe_sqrt(squared)))
 
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from dlcore.ops.checks import check_range, check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 
 __all__ = ["gaussian_nll_loss", "huber_loss", "l1_loss", "l2_loss", "mse_loss", "smooth_l1_loss"]
 
@@ -128,4 +128,5 @@ def _distance(predictions: jax.Array, targets: jax.Array) -> jax.Array:
 
 def _error(predictions: jax.Array, targets: jax.Array) -> jax.Array:
     check_shapes(predictions=(predictions, "... D"), targets=(targets, "... D"))
-    return to_acc_dtype(predictions) - to_acc_dtype(targets)
+    predictions, targets = to_same_origin(predictions, targets)
+    return predictions - targets

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 
 __all__ = ["content_loss", "gram_matrix", "style_loss", "total_variation_loss"]
 
@@ -48,7 +48,8 @@ def content_loss(features: jax.Array, targets: jax.Array) -> jax.Array:
       [...], one loss an image.
     """
     check_shapes(features=(features, "... H W C"), targets=(targets, "... H W C"))
-    return jnp.square(to_acc_dtype(features) - targets).mean((-3, -2, -1))
+    features, targets = to_same_origin(features, targets)
+    return jnp.square(features - targets).mean((-3, -2, -1))
 
 
 def style_loss(features: jax.Array, target_gram: jax.Array, target_size: int | None = None) -> jax.Array:

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from dlcore.choices import check_choice
 from dlcore.ops.point_sets import check_points
+from dlcore.ops.precision import to_same_origin
 
 __all__ = ["chamfer_distance", "nearest_squared_distances", "point_f1"]
 
@@ -41,9 +42,9 @@ def nearest_squared_distances(
             raise ValueError(f"{name}={mask.shape}: wrong shape; allowed: {points.shape[:1]}")
     check_points("p", p, p_mask)
     check_points("q", q, q_mask)
+    p, q = to_same_origin(p, q)
     p, q = (v if m is None else jnp.where(m[:, None] > 0, v, 0) for v, m in ((p, p_mask), (q, q_mask)))
-    acc_dtype = jnp.result_type(jnp.float32, p, q)
-    squared = jnp.square(p.astype(acc_dtype)[:, None] - q.astype(acc_dtype)[None]).sum(-1)  # [N, M]
+    squared = jnp.square(p[:, None] - q[None]).sum(-1)  # [N, M]
 
     def nearest(squared, own_mask, other):
         squared = squared if other is None else jnp.where(other[None] > 0, squared, jnp.inf)

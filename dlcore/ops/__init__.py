@@ -120,7 +120,16 @@ from dlcore.ops.patches import patch_grid, patchify, unpatchify
 from dlcore.ops.pixel_shuffle import pixel_shuffle, pixel_unshuffle
 from dlcore.ops.point_sets import check_points, nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.pooling import avg_pool, global_avg_pool, max_pool
-from dlcore.ops.precision import acc_dtype_of, add_center, centered, product, result_dtype, to_acc_dtype, to_namespace
+from dlcore.ops.precision import (
+    acc_dtype_of,
+    add_center,
+    centered,
+    product,
+    result_dtype,
+    to_acc_dtype,
+    to_namespace,
+    to_same_origin,
+)
 from dlcore.ops.replica import (
     REPLICA,
     all_gather,
@@ -298,6 +307,7 @@ __all__ = [
     "surface_nets",
     "to_acc_dtype",
     "to_namespace",
+    "to_same_origin",
     "top_detections",
     "undistort",
     "unit_rows",

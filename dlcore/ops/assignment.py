@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_finite, check_shapes
-from dlcore.ops.precision import acc_dtype_of
+from dlcore.ops.precision import to_same_origin
 
 __all__ = ["assign"]
 
@@ -37,7 +37,7 @@ def assign(cost: jax.Array, valid: jax.Array | None = None) -> jax.Array:
     if not any(isinstance(x, jax.core.Tracer) for x in (cost, valid)):
         check_finite("cost", np.where(np.isinf(cost) | (valid is not None and ~np.asarray(valid, bool)), 0, cost))
     valid = jnp.ones(columns, bool) if valid is None else valid.astype(bool)
-    cost = jax.lax.stop_gradient(cost).astype(acc_dtype_of(cost.dtype)).T
+    cost = jax.lax.stop_gradient(to_same_origin(cost, dim=1)[0]).T  # what all have in common does not count
     finite = jnp.isfinite(cost) & valid[:, None]
     largest = jnp.where(finite, jnp.abs(cost), 0).max(initial=0)
     cost = jnp.where(finite, cost, 2 * (1 + largest))

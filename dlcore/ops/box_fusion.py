@@ -25,6 +25,7 @@ import numpy as np
 from dlcore.choices import check_choice
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.checks import check_boxes, check_range, check_shapes
+from dlcore.ops.precision import to_same_origin
 from dlcore.ops.resize import resize
 
 __all__ = [
@@ -99,7 +100,7 @@ def soft_nms(
     )
     check_shapes(iou_threshold=(iou_threshold, "0 to 1"), sigma=(sigma, "> 0"))
     check_boxes("boxes", boxes, valid)
-    boxes, scores, groups, valid = _filled(boxes, scores, groups, valid)
+    boxes, scores, groups, valid = _filled(*to_same_origin(boxes, dim=2), scores, groups, valid)
 
     def take_best(carry, _):
         scores, remaining = carry
@@ -149,21 +150,22 @@ def weighted_boxes_fusion(
     order, slots = jnp.argsort(jnp.where(valid, -scores, 1), stable=True), jnp.arange(len(scores))
 
     def add_box(clusters, inputs):
-        weighted, score_sum, count, cluster_group = clusters
+        means, score_sum, count, cluster_group = clusters
         box, score, group, is_box = inputs
-        overlap = box_iou(box[None], _mean(weighted, score_sum))[0]
+        overlap = box_iou(box[None], means)[0]
         overlap = jnp.where((count > 0) & (cluster_group == group), overlap, -1)
         cluster = jnp.where(overlap.max() > iou_threshold, overlap.argmax(), (count > 0).sum())
         here = is_box & (slots == cluster)
-        weighted = weighted + here[:, None] * jnp.where(is_box, score * box, 0)
-        clusters = weighted, score_sum + here * score, count + here, jnp.where(here, group, cluster_group)
-        return clusters, None
+        score_sum, count = score_sum + here * score, count + here
+        share = jnp.where(score_sum > 0, score / jnp.where(score_sum > 0, score_sum, 1), 1 / jnp.maximum(count, 1))
+        means = means + (here * share)[:, None] * (box - means)
+        return (means, score_sum, count, jnp.where(here, group, cluster_group)), None
 
     start = jnp.zeros_like(boxes), jnp.zeros_like(scores), jnp.zeros_like(slots), jnp.zeros_like(groups)
     inputs = boxes[order], scores[order], groups[order], valid[order]
-    (weighted, score_sum, count, groups), _ = jax.lax.scan(add_box, start, inputs)
+    (means, score_sum, count, groups), _ = jax.lax.scan(add_box, start, inputs)
     fused_scores = score_sum / jnp.maximum(count, 1) * jnp.minimum(count, num_views) / num_views
-    return BoxClusters(_mean(weighted, score_sum), fused_scores, groups, count > 0)
+    return BoxClusters(means, fused_scores, groups, count > 0)
 
 
 def image_view(image: jax.Array, view: DetectorView) -> jax.Array:
@@ -235,10 +237,6 @@ def _filled(boxes, scores, groups, valid) -> tuple[jax.Array, jax.Array, jax.Arr
     groups = jnp.zeros(len(scores), jnp.int32) if groups is None else jnp.asarray(groups, jnp.int32)
     boxes = jnp.where(valid[:, None], jnp.asarray(boxes, jnp.float32), 0)
     return boxes, jnp.where(valid, jnp.asarray(scores, jnp.float32), 0), groups, valid
-
-
-def _mean(weighted: jax.Array, weight: jax.Array) -> jax.Array:
-    return jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1), 0)[:, None] * weighted
 
 
 def _view_size(size: Sequence[int], view: DetectorView) -> tuple[int, int]:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_boxes, check_broadcast, check_finite, check_shapes, describe_array
-from dlcore.ops.precision import to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 
 __all__ = [
     "box_angle",
@@ -45,11 +45,11 @@ __all__ = [
 ]
 
 
-def _wide(name: str, boxes: jax.Array, check: Callable = check_finite) -> jax.Array:
-    """Checked boxes in at least float32, for products of their sides."""
-    check(name, boxes)
-    boxes = jnp.asarray(boxes)
-    return to_acc_dtype(boxes)
+def _wide(check: Callable = check_finite, **boxes: jax.Array) -> tuple[jax.Array, ...]:
+    """Checked boxes in at least float32, for products of their sides: where the origin lies does not count."""
+    for name, values in boxes.items():
+        check(name, values)
+    return to_same_origin(*boxes.values(), dim=2)
 
 
 def _floating(name: str, boxes: jax.Array) -> jax.Array:
@@ -59,10 +59,16 @@ def _floating(name: str, boxes: jax.Array) -> jax.Array:
     return boxes if jnp.issubdtype(boxes.dtype, jnp.floating) else boxes.astype(jnp.float32)
 
 
+def _result_dtype(**arrays: jax.Array) -> jnp.dtype:
+    """The floating dtype of finite arrays together, float32 for integers."""
+    return jnp.result_type(*(_floating(name, array) for name, array in arrays.items()))
+
+
 def _all_pairs(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     """[N, 1, 4] and [1, M, 4], checked."""
     check_shapes(a=(a, "N 4"), b=(b, "M 4"))
-    return _wide("a", a, check_boxes)[:, None], _wide("b", b, check_boxes)[None]
+    a, b = _wide(check_boxes, a=a, b=b)
+    return a[:, None], b[None]
 
 
 def box_area(boxes: jax.Array) -> jax.Array:
@@ -75,7 +81,7 @@ def box_area(boxes: jax.Array) -> jax.Array:
       [...], areas in square pixels.
     """
     check_shapes(boxes=(boxes, "... 4"))
-    boxes = _wide("boxes", boxes)
+    (boxes,) = _wide(boxes=boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     return sides[..., 0] * sides[..., 1]
 
@@ -93,7 +99,7 @@ def box_union(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
     check_broadcast(a=a, b=b)
-    a, b = _wide("a", a), _wide("b", b)
+    a, b = _wide(a=a, b=b)
     inner = jnp.concatenate([jnp.maximum(a[..., :2], b[..., :2]), jnp.minimum(a[..., 2:], b[..., 2:])], -1)
     intersection = box_area(inner)
     return intersection, box_area(a) + box_area(b) - intersection
@@ -112,7 +118,7 @@ def paired_box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     check_shapes(a=(a, "... 4"))
     check_shapes(b=(b, "... 4"))
     check_broadcast(a=a, b=b)
-    a, b = _wide("a", a, check_boxes), _wide("b", b, check_boxes)
+    a, b = _wide(check_boxes, a=a, b=b)
     intersection, union = box_union(a, b)
     return jnp.where(union > 0, intersection / jnp.where(union > 0, union, 1), 0)
 
@@ -194,7 +200,7 @@ def box_angle(boxes: jax.Array) -> jax.Array:
       [...] in radians; a point has the angle 0 and no gradient.
     """
     check_shapes(boxes=(boxes, "... 4"))
-    boxes = _wide("boxes", boxes)
+    (boxes,) = _wide(boxes=boxes)
     sides = jnp.maximum(boxes[..., 2:] - boxes[..., :2], 0)
     width, height = sides[..., 0], sides[..., 1]
     is_point = (width == 0) & (height == 0)
@@ -240,6 +246,7 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
             raise ValueError(f"{name}={value!r}: unknown; allowed: xyxy, xywh or cxcywh")
     check_shapes(boxes=(boxes, "... 4"))
     boxes = _floating("boxes", boxes)
+    dtype, boxes = boxes.dtype, to_acc_dtype(boxes)
     first, second = boxes[..., :2], boxes[..., 2:]
     if source == "xywh":
         second = first + second
@@ -249,7 +256,7 @@ def box_convert(boxes: jax.Array, source: str, target: str) -> jax.Array:
         second = second - first
     elif target == "cxcywh":
         first, second = (first + second) / 2, second - first
-    return jnp.concatenate([first, second], -1)
+    return jnp.concatenate([first, second], -1).astype(dtype)
 
 
 def clip_boxes(boxes: jax.Array, size: tuple[int, int] | jax.Array) -> jax.Array:
@@ -305,8 +312,9 @@ def boxes_to_distances(points: jax.Array, boxes: jax.Array) -> jax.Array:
     check_shapes(points=(points, "... 2"))
     check_shapes(boxes=(boxes, "... 4"))
     check_broadcast(points=points, boxes=boxes)
-    points, boxes = _floating("points", points), _floating("boxes", boxes)
-    return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1)
+    dtype = _result_dtype(points=points, boxes=boxes)
+    points, boxes = to_same_origin(points, boxes, dim=2)
+    return jnp.concatenate([points - boxes[..., :2], boxes[..., 2:] - points], -1).astype(dtype)
 
 
 def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
@@ -322,8 +330,9 @@ def distances_to_boxes(points: jax.Array, distances: jax.Array) -> jax.Array:
     check_shapes(points=(points, "... 2"))
     check_shapes(distances=(distances, "... 4"))
     check_broadcast(points=points, distances=distances)
-    points, distances = _floating("points", points), _floating("distances", distances)
-    return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1)
+    dtype = _result_dtype(points=points, distances=distances)
+    points, distances = to_acc_dtype(points), to_acc_dtype(distances)
+    return jnp.concatenate([points - distances[..., :2], points + distances[..., 2:]], -1).astype(dtype)
 
 
 def encode_boxes(
@@ -343,10 +352,11 @@ def encode_boxes(
     check_boxes("boxes", boxes)
     check_boxes("anchors", anchors)
     check_broadcast(boxes=boxes, anchors=anchors)
-    boxes, anchors = box_convert(boxes, "xyxy", "cxcywh"), box_convert(anchors, "xyxy", "cxcywh")
+    dtype = _result_dtype(boxes=boxes, anchors=anchors)
+    boxes, anchors = (box_convert(b, "xyxy", "cxcywh") for b in to_same_origin(boxes, anchors, dim=2))
     size, base = jnp.maximum(boxes[..., 2:], 1e-6), jnp.maximum(anchors[..., 2:], 1e-6)
     move = (boxes[..., :2] - anchors[..., :2]) / base
-    return jnp.concatenate([move, jnp.log(size / base)], -1) * jnp.asarray(weights, move.dtype)
+    return (jnp.concatenate([move, jnp.log(size / base)], -1) * jnp.asarray(weights, move.dtype)).astype(dtype)
 
 
 def decode_boxes(
@@ -370,12 +380,12 @@ def decode_boxes(
     _check_weights(weights)
     check_boxes("anchors", anchors)
     check_broadcast(deltas=deltas, anchors=anchors)
-    deltas = _floating("deltas", deltas)
+    dtype, deltas = _result_dtype(deltas=deltas, anchors=anchors), to_acc_dtype(deltas)
     deltas = deltas / jnp.asarray(weights, deltas.dtype)
-    anchors = box_convert(anchors, "xyxy", "cxcywh")
+    anchors = box_convert(to_acc_dtype(anchors), "xyxy", "cxcywh")
     center = anchors[..., :2] + deltas[..., :2] * anchors[..., 2:]
     size = anchors[..., 2:] * jnp.exp(jnp.minimum(deltas[..., 2:], scale_clamp))
-    return box_convert(jnp.concatenate([center, size], -1), "cxcywh", "xyxy")
+    return box_convert(jnp.concatenate([center, size], -1), "cxcywh", "xyxy").astype(dtype)
 
 
 def _check_weights(weights: tuple[float, float, float, float]) -> None:

@@ -175,8 +175,10 @@ def _scaled_normals(vertices: jax.Array, faces: jax.Array) -> jax.Array:
 
 
 def _length(x: jax.Array) -> jax.Array:
-    """Length of vectors [..., 3], whose gradient is 0, not NaN, at 0."""
-    return safe_sqrt(jnp.square(x).sum(-1))
+    """Length of vectors [..., 3] of any scale, whose gradient is 0, not NaN, at 0."""
+    largest = jax.lax.stop_gradient(jnp.abs(x).max(-1))
+    scale = jnp.where(largest > 0, largest, 1)
+    return scale * safe_sqrt(jnp.square(x / scale[..., None]).sum(-1))
 
 
 def _unit(x: jax.Array) -> jax.Array:

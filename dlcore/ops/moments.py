@@ -8,15 +8,12 @@ are far from each other: then no center helps. The differences of all pairs are 
 all N M D of them is kept, nor in the backward pass. On a CPU it takes 2 to 8 times as long as a matrix product.
 """
 
-from typing import Any
-
 import jax
 import jax.core
 import jax.numpy as jnp
-import numpy as np
 
 from dlcore.ops.checks import check_shapes
-from dlcore.ops.precision import centered, to_acc_dtype
+from dlcore.ops.precision import to_acc_dtype, to_same_origin
 from dlcore.ops.replica import pmean
 
 __all__ = ["nearest_points", "population_moments", "squared_distances"]
@@ -49,7 +46,7 @@ def squared_distances(x: jax.Array, y: jax.Array) -> jax.Array:
       [N, M], at least float32. Those of float64 and whole numbers in NumPy are right wherever the origin is.
     """
     check_shapes(x=(x, "N D"), y=(y, "M D"))
-    return _squared_distances(*_to_same_origin(x, y))
+    return _squared_distances(*to_same_origin(x, y))
 
 
 def nearest_points(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -65,26 +62,7 @@ def nearest_points(x: jax.Array, y: jax.Array) -> jax.Array:
     check_shapes(y=(y, "M D"), x=(x, "... D"))
     if not len(y):
         raise ValueError(f"y.shape={y.shape}: no points; allowed: at least one")
-    return _squared_distances(*_to_same_origin(x, y)).argmin(-1).astype(jnp.int32)
-
-
-def _to_same_origin(x: Any, y: Any) -> tuple[jax.Array, jax.Array]:
-    if any(map(_loses_digits, (x, y))) and not any(isinstance(points, jax.core.Tracer) for points in (x, y)):
-        center = np.asarray(y, np.float64).mean(0)
-        is_whole = all(np.asarray(points).dtype.kind in "iu" for points in (x, y))  # distances stay whole, too
-        x, y, _ = centered(*map(np.asarray, (x, y)), center=np.round(center) if is_whole else center)
-        return x, y
-    return to_acc_dtype(x), to_acc_dtype(y)
-
-
-def _loses_digits(points: Any) -> bool:
-    """Whether a cast to float32 would round an array of the host."""
-    if isinstance(points, jax.Array):
-        return False
-    points = np.asarray(points)
-    return points.dtype == np.float64 or (
-        points.dtype.kind in "iu" and np.abs(points.astype(float)).max(initial=0) > 2**24
-    )
+    return _squared_distances(*to_same_origin(x, y)).argmin(-1).astype(jnp.int32)
 
 
 @jax.jit

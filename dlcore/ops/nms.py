@@ -15,6 +15,7 @@ import numpy as np
 
 from dlcore.ops.boxes import box_iou
 from dlcore.ops.checks import check_boxes, check_shapes
+from dlcore.ops.precision import to_same_origin
 
 __all__ = ["nms", "top_detections"]
 
@@ -49,6 +50,7 @@ def nms(
     count = boxes.shape[0]
     valid = jnp.ones(count, bool) if valid is None else jnp.asarray(valid, bool)
     order = _best_first(valid, scores)
+    (boxes,) = to_same_origin(boxes, dim=2)
     boxes, valid = jnp.where(valid[:, None], boxes, 0)[order], valid[order]
     groups = jnp.zeros(count, jnp.int32) if groups is None else groups[order]
     position, extra = jnp.arange(count), -count % 32

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.ops.checks import check_finite, check_mask, check_shapes
-from dlcore.ops.precision import centered, result_dtype, to_acc_dtype, to_namespace
+from dlcore.ops.precision import result_dtype, to_namespace, to_same_origin
 
 __all__ = ["check_points", "nearest_neighbors", "normalize_points", "pad_points", "stack_points"]
 
@@ -61,9 +61,7 @@ def nearest_neighbors(p: jax.Array, q: jax.Array, q_mask: jax.Array | None = Non
         raise ValueError(f"q.shape={q.shape}: no points; allowed: at least one")
     check_points("p", p)
     check_points("q", q, q_mask)
-    if not isinstance(p, jax.Array) and not isinstance(q, jax.Array):
-        p, q, _ = centered(p, q, center=np.asarray(p, np.float64).reshape(-1, p.shape[-1]).mean(0))
-    p, q = jax.lax.stop_gradient((to_acc_dtype(p), to_acc_dtype(q)))
+    p, q = jax.lax.stop_gradient(to_same_origin(p, q))
     squared = jnp.asarray(sum(jnp.square(p[..., :, None, i] - q[..., None, :, i]) for i in range(p.shape[-1])))
     if q_mask is not None:
         squared = jnp.where(q_mask[..., None, :] > 0, squared, jnp.inf)

@@ -10,7 +10,8 @@ Logits, losses and statistics stay in the type of the computation; images, point
 and returns go back by `.astype(result_dtype(x))`.
 
 Coordinates far from 0 (a map's metres, milliseconds since 1970) lose their digits in the cast. A function that does not
-depend on where the origin lies subtracts a center first: `centered` does so in NumPy's float64, before the cast.
+depend on where the origin lies subtracts a center first: `centered` and `to_same_origin` do so in NumPy's float64,
+before the cast.
 """
 
 import functools
@@ -21,7 +22,16 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 
-__all__ = ["acc_dtype_of", "add_center", "centered", "product", "result_dtype", "to_acc_dtype", "to_namespace"]
+__all__ = [
+    "acc_dtype_of",
+    "add_center",
+    "centered",
+    "product",
+    "result_dtype",
+    "to_acc_dtype",
+    "to_namespace",
+    "to_same_origin",
+]
 
 
 def acc_dtype_of(*values: Any) -> Any:
@@ -99,6 +109,35 @@ def centered(x: Any, *more_points: Any, center: Any = None) -> tuple[jax.Array, 
 def _are_wide(arrays: tuple[Any, ...]) -> bool:
     """Whether one of the arrays is of the host and has 64 bits, which jax would cut."""
     return any(not isinstance(array, jax.Array) and np.asarray(array).dtype in ("f8", "i8", "u8") for array in arrays)
+
+
+def to_same_origin(*points: Any, dim: int | None = None) -> tuple[jax.Array, ...]:
+    """Cast points of which only the differences count: what float32 would round is first moved near to 0.
+
+    Args:
+      *points: [..., D] each, of any type.
+      dim: numbers of a point; 2 for boxes, of two corners. None means D.
+
+    Returns:
+      The points, at least float32; those of the host that lose digits in it less the middle of them.
+    """
+    if not any(map(_loses_digits, points)) or any(isinstance(array, jax.core.Tracer) for array in points):
+        return tuple(map(to_acc_dtype, points))
+    rows = [np.asarray(array).reshape(-1, dim or np.shape(array)[-1]) for array in points]
+    some = np.concatenate([row[:: len(row) // 1000 + 1] for row in rows]).astype(np.float64)
+    center = np.sort(some, 0)[len(some) // 2] if len(some) else 0.0  # neither padding nor an infinity
+    moved = centered(*rows, center=center)[:-1]
+    return tuple(near.reshape(np.shape(array)) for near, array in zip(moved, points, strict=True))
+
+
+def _loses_digits(points: Any) -> bool:
+    """Whether a cast to float32 would round an array of the host."""
+    if isinstance(points, jax.Array):
+        return False
+    points = np.asarray(points)
+    return points.dtype == np.float64 or (
+        points.dtype.kind in "iu" and np.abs(points.astype(float)).max(initial=0) > 2**24
+    )
 
 
 def add_center(points: jax.Array, center: Any) -> Any:

@@ -26,7 +26,7 @@ import numpy as np
 from dlcore.choices import check_choice, is_whole_number
 from dlcore.ops.checks import check_boxes, check_shapes
 from dlcore.ops.im2col import pair_of
-from dlcore.ops.precision import acc_dtype_of, result_dtype
+from dlcore.ops.precision import acc_dtype_of, result_dtype, to_acc_dtype
 
 __all__ = ["multiscale_roi_align", "roi_align", "roi_pool"]
 
@@ -122,8 +122,9 @@ def roi_pool(
     """
     _check(features, boxes, output_size)
     check_shapes(spatial_scale=(spatial_scale, "> 0"))
-    (height, width, channels), (h, w) = features.shape, pair_of("output_size", output_size)
-    corners = boxes * spatial_scale
+    features, (h, w) = jnp.asarray(features), pair_of("output_size", output_size)
+    height, width, channels = features.shape
+    corners = to_acc_dtype(boxes) * spatial_scale
     corners = jnp.sign(corners) * jnp.floor(jnp.abs(corners) + 0.5)
     lowest = -jnp.inf if jnp.issubdtype(features.dtype, jnp.inexact) else jnp.iinfo(features.dtype).min
 

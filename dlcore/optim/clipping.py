@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dlcore.ops.precision import to_acc_dtype
 from dlcore.optim._rules import check_above_0
 
 __all__ = ["clip_by_norm", "clip_by_value"]
@@ -43,9 +44,9 @@ def clip_by_norm(limit: float, order: float = 2.0) -> optax.GradientTransformati
     check_above_0(limit=limit, order=order)
 
     def update(gradients, state, params=None):
-        norms = jnp.stack([jnp.linalg.norm(g.ravel(), order) for g in jax.tree.leaves(gradients)])
+        norms = jnp.stack([jnp.linalg.norm(to_acc_dtype(g).ravel(), order) for g in jax.tree.leaves(gradients)])
         total = jnp.linalg.norm(norms, order)
         scale = jnp.where(total > limit, limit / jnp.where(total > limit, total, 1), 1)
-        return jax.tree.map(lambda g: g * scale.astype(g.dtype), gradients), state
+        return jax.tree.map(lambda g: (g * scale).astype(g.dtype), gradients), state
 
     return optax.GradientTransformation(lambda params: optax.EmptyState(), update)

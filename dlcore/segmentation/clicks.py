@@ -176,10 +176,8 @@ def brightness_masks(
     The object is the side of the threshold that most clicks name; of two sides with as many clicks, the bright one.
 
     Args:
-      images: [N, H, W, C].
-      points: [N, K, 2], x and y of pixels counted from 0.
-      labels: [N, K] int: 1 on the object, 0 beside it, others do not count.
       threshold: [] or [N], of the mean over channels, such as Otsu's (`dlcore.classical_vision.otsu`).
+      As `color_masks`.
 
     Returns:
       [N, H, W] bool.

@@ -34,8 +34,6 @@ class ASPP(nn.Module):
       channels: number of channels of each branch and of the result.
       rates: rates of the dilated 3x3 convolutions.
       dropout: probability of dropping a value of the result in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     channels: int = 256
@@ -46,15 +44,7 @@ class ASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Look at each location from several distances.
-
-        Args:
-          x: [B, h, w, K].
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          [B, h, w, channels].
-        """
+        """Look at each location from several distances: [B, h, w, K] -> [B, h, w, channels]."""
         shape = {"dtype": self.dtype, "axis_name": self.axis_name}
         # Parallel dilated convolutions and image pooling.
         branches = [ConvNormRelu(self.channels, 1, **shape, name="convs_0")(x, train)]
@@ -90,8 +80,6 @@ class DeepLabHead(nn.Module):
       channels: number of channels of ASPP and of the 3x3 convolution.
       rates: rates of ASPP.
       dropout: dropout of ASPP.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -103,15 +91,7 @@ class DeepLabHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Score every location.
-
-        Args:
-          x: [B, h, w, K].
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
-        """
+        """Score every location: [B, h, w, K] -> [B, h, w, C] logits, at least float32."""
         dtype = self.dtype
         x = ASPP(self.channels, self.rates, self.dropout, dtype, self.axis_name, name="0")(x, train)
         x = Conv(self.channels, (3, 3), padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="1")(x)
@@ -123,15 +103,12 @@ class DeepLabV3(nn.Module):
     """Backbone and heads; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: the map that the head reads.
       aux_stage: a map that an auxiliary FCN head scores, for the loss; None for none.
       channels: number of channels of ASPP.
       rates: rates of ASPP's dilated convolutions.
       dropout: dropout of ASPP.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
@@ -151,15 +128,8 @@ class DeepLabV3(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size.
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size -> {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary
+        head, if there is one}.
         """
         size = x.shape[1:3]
         shape = {"dtype": compute_dtype(self.dtype, x, self.variables), "axis_name": self.axis_name}

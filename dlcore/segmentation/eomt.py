@@ -52,7 +52,6 @@ class EoMT(nn.Module):
       num_upscale: transposed convolutions, each of which doubles the map.
       layer_scale: initial factor of each channel of a block's branches.
       epsilon: epsilon of the norms.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     num_classes: int
@@ -90,12 +89,7 @@ class EoMT(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> MaskOutputs:
         """Predict masks and classes.
 
-        Args:
-          x: [B, image_size, image_size, C].
-          train: not used; there is no dropout.
-
-        Returns:
-          The outputs before each block with queries, and at the end.
+        [B, image_size, image_size, C] -> the outputs before each block with queries, and at the end.
         """
         if x.shape[1:3] != (self.image_size, self.image_size):
             raise ValueError(f"x.shape={x.shape}: not of image_size; allowed: {self.image_size} x {self.image_size}")

@@ -56,8 +56,6 @@ class FCNHead(nn.Module):
     Args:
       num_classes: C.
       dropout: probability of dropping a value in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -67,15 +65,7 @@ class FCNHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Score every location.
-
-        Args:
-          x: [B, h, w, K].
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
-        """
+        """Score every location: [B, h, w, K] -> [B, h, w, C] logits, at least float32."""
         width, dtype = max(1, x.shape[-1] // 4), self.dtype
         x = Conv(width, (3, 3), padding=1, use_bias=False, dtype=dtype, kernel_init=KERNEL_INIT, name="0")(x)
         x = nn.relu(BatchNorm(not train, dtype=dtype, axis_name=self.axis_name, name="1")(x))
@@ -87,15 +77,12 @@ class FCN(nn.Module):
     """Backbone, head, and transposed convolutions back to the size of the image.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: the map that the head scores.
       skips: finer maps that are scored too, the coarsest first, each twice as large as the one before.
       aux_stage: a map that an auxiliary head scores, for the loss; None for none.
       upsampling: bilinear; or transposed, learnt from a bilinear start.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "skips", "aux_stage")
@@ -115,12 +102,8 @@ class FCN(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size from twice the stride of `stage`.
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
+        [B, H, W, C'], images of any size from twice the stride of `stage` -> {"out": [B, H, W, C] logits, at least
+        float32, "aux": of the auxiliary head, if there is one}.
         """
         check_choice("upsampling", self.upsampling, ("bilinear", "transposed"))
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)

@@ -35,8 +35,6 @@ class FullResolutionNet(nn.Module):
       channels: number of channels of every layer.
       norm: batch or group; group norm sees the whole image.
       padding: SAME, a map of the image's size; VALID, for patches: 2 L pixels less along each side.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -51,12 +49,8 @@ class FullResolutionNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size; with VALID at least 1 + 2 L.
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, H, W, C] logits, at least float32; [B, H - 2 L, W - 2 L, C] with VALID.
+        [B, H, W, C'], images of any size; with VALID at least 1 + 2 L -> [B, H, W, C] logits, at least float32; [B, H -
+        2 L, W - 2 L, C] with VALID.
         """
         check_choice("norm", self.norm, Norm)
         check_choice("padding", self.padding, ("SAME", "VALID"))

@@ -31,8 +31,6 @@ class LRASPPHead(nn.Module):
     Args:
       num_classes: C.
       channels: number of channels of the coarse branch.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -44,13 +42,7 @@ class LRASPPHead(nn.Module):
     def __call__(self, fine: jax.Array, coarse: jax.Array, train: bool) -> jax.Array:
         """Score the locations of the fine map.
 
-        Args:
-          fine: [B, h, w, K].
-          coarse: [B, h', w', K'].
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
+        fine [B, h, w, K], coarse [B, h', w', K'] -> [B, h, w, C] logits, at least float32.
         """
         # The image's mean gates the channels.
         gate = Conv(self.channels, (1, 1), use_bias=False, dtype=self.dtype, kernel_init=KERNEL_INIT, name="scale_1")(
@@ -66,13 +58,10 @@ class LRASPP(nn.Module):
     """Backbone and head; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       fine: the map whose scores are added as they are.
       coarse: the map that is gated.
       channels: number of channels of the coarse branch.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("fine", "coarse")
@@ -88,18 +77,7 @@ class LRASPP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify every pixel.
-
-        Args:
-          x: [B, H, W, C'], images of any size.
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, H, W, C] logits, at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
-        """
+        """Classify every pixel: [B, H, W, C'], images of any size -> [B, H, W, C] logits, at least float32."""
         dtype = compute_dtype(self.dtype, x, self.variables)
         maps = self.backbone.features(x, train)
         head = LRASPPHead(self.num_classes, self.channels, dtype, self.axis_name, name="classifier")

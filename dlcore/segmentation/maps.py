@@ -35,8 +35,6 @@ class ConvNormRelu(nn.Module):
       dilation: distance between the taps of the kernel.
       padding: SAME keeps the size at stride 1 (symmetric zeros, as in torch); VALID pads nothing.
       norm: batch; or group, whose groups have 8 channels and which does not depend on the batch.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     features: int
@@ -50,15 +48,7 @@ class ConvNormRelu(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the layer.
-
-        Args:
-          x: [B, H, W, C].
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, ceil(H / stride), ceil(W / stride), features] with SAME.
-        """
+        """Apply the layer: [B, H, W, C] -> [B, ceil(H / stride), ceil(W / stride), features] with SAME."""
         check_choice("padding", self.padding, ("SAME", "VALID"))
         check_choice("norm", self.norm, Norm)
         x = Conv(

@@ -74,7 +74,6 @@ class Mask2Former(nn.Module):
     """Backbone, pixel decoder, masked decoder and heads.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: four stages of the backbone, finest first; masks have the size of the first.
       stage_norms: a layer norm behind each stage, as a Swin transformer has.
@@ -88,7 +87,6 @@ class Mask2Former(nn.Module):
       encoder_hidden_features: units of their perceptrons.
       mask_features: channels of the pixel features.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -135,12 +133,8 @@ class Mask2Former(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> MaskOutputs:
         """Predict masks and classes.
 
-        Args:
-          x: [B, H, W, C].
-          train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
-
-        Returns:
-          The outputs of the queries at first and after each layer; masks have the size of the first stage.
+        [B, H, W, C] -> the outputs of the queries at first and after each layer; masks have the size of the first
+        stage.
         """
         if len(self.stages) != LEVELS + 1:
             raise ValueError(f"stages={self.stages}: {len(self.stages)} of them; allowed: {LEVELS + 1}")

@@ -22,7 +22,6 @@ class TwoWayBlock(nn.Module):
       num_heads: attention heads.
       hidden: hidden units of the MLP.
       is_first: whether the tokens are their own positions, which are not added to them in their self-attention.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_heads: int
@@ -41,15 +40,9 @@ class TwoWayBlock(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Apply the block.
 
-        Args:
-          tokens: [B, T, D].
-          pixels: [B, h w, D].
-          positions: [B, T, D], added to tokens in queries and keys.
-          pixel_positions: [h w, D], added to pixels in queries and keys.
-          mask: [B, 1, 1, T] bool, False for tokens that nothing attends to; None: there are none.
-
-        Returns:
-          (tokens, pixels).
+        tokens [B, T, D]; pixels [B, h w, D]; positions [B, T, D], added to tokens in queries and keys; pixel_positions
+        [h w, D], added to pixels in queries and keys; mask [B, 1, 1, T] bool, False for tokens that nothing attends to
+        (None: there are none) -> (tokens, pixels).
         """
         width = tokens.shape[-1]
         attention = functools.partial(MultiHeadAttention, self.num_heads, width, dtype=self.dtype)
@@ -81,7 +74,6 @@ class Perceptron(nn.Module):
       features: outputs.
       hidden: units of the hidden layers.
       depth: number of layers.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -91,14 +83,7 @@ class Perceptron(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Apply the layers.
-
-        Args:
-          x: [..., D].
-
-        Returns:
-          [..., features].
-        """
+        """Apply the layers: [..., D] -> [..., features]."""
         x = nn.relu(Dense(self.hidden, dtype=self.dtype, name="proj_in")(x))
         for i in range(self.depth - 2):
             x = nn.relu(Dense(self.hidden, dtype=self.dtype, name=f"layers_{i}")(x))
@@ -115,7 +100,6 @@ class MaskDecoder(nn.Module):
       hidden: hidden units of a block's MLP.
       iou_hidden: hidden units of the MLP that predicts the IoU.
       iou_depth: layers of that MLP.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     num_masks: int = 3
@@ -132,14 +116,9 @@ class MaskDecoder(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Decode masks.
 
-        Args:
-          image: [B, h, w, D], with the mask prompt.
-          image_positions: [h w, D].
-          prompts: [B, T, D].
-          valid: [B, T] bool, False for padding, to which nothing attends; None: there is none.
-
-        Returns:
-          (logits [B, 1 + M, 4 h, 4 w], the single mask first; IoU [B, 1 + M]).
+        image [B, h, w, D], with the mask prompt; image_positions [h w, D]; prompts [B, T, D]; valid [B, T] bool, False
+        for padding, to which nothing attends (None: there is none) -> (logits [B, 1 + M, 4 h, 4 w], the single mask
+        first; IoU [B, 1 + M]).
         """
         batch, features, init = len(image), image.shape[-1], nn.initializers.normal(1.0)
         iou_token = self.param("iou_token", init, (1, features))

@@ -87,13 +87,12 @@ class MaskOutputs(NamedTuple):
     mask_logits: jax.Array
 
 
-def normed_stages(maps: list[jax.Array], use_norms: bool, dtype: object = None) -> list[jax.Array]:
+def normed_stages(maps: list[jax.Array], use_norms: bool, dtype: Any = None) -> list[jax.Array]:
     """Normalize the maps of a Swin transformer, each by a layer norm of its own; call in a compact module.
 
     Args:
       maps: [B, h, w, D] of each stage.
       use_norms: whether there are such norms; a ResNet has none.
-      dtype: dtype of the computation.
 
     Returns:
       The maps.
@@ -103,9 +102,7 @@ def normed_stages(maps: list[jax.Array], use_norms: bool, dtype: object = None) 
     return [LayerNorm(dtype=dtype, name=f"stage_norms_{i + 1}")(x) for i, x in enumerate(maps)]
 
 
-def embed_masks(
-    queries: jax.Array, hidden_features: int, out_features: int, name: str, dtype: object = None
-) -> jax.Array:
+def embed_masks(queries: jax.Array, hidden_features: int, out_features: int, name: str, dtype: Any = None) -> jax.Array:
     """Apply the perceptron of masks, whose layers are {name}_0_0 to {name}_2_0; call in a compact module.
 
     Args:
@@ -113,7 +110,6 @@ def embed_masks(
       hidden_features: units of the first two layers.
       out_features: channels of the pixel features.
       name: front of the submodules' names.
-      dtype: dtype of the computation.
 
     Returns:
       [..., Q, out_features].
@@ -186,11 +182,9 @@ def panoptic_segments(
     """Give each pixel of one image to a query.
 
     Args:
-      class_logits: [Q, C + 1], the stuff first, "no object" last.
-      mask_logits: [H, W, Q], of the image's size.
-      num_stuff: S, number of stuff classes.
       score_thresh: queries with a larger probability of their class take part.
       min_visible: smallest fraction of a query's mask that it must keep.
+      As `instance_detections`.
 
     Returns:
       (segments [H, W] int32, -1 for none; classes [Q + S] int32 of the segments, -1 for one that is not used). A thing
@@ -314,10 +308,7 @@ def learner(
 
     Args:
       model: `__call__(images, train) -> MaskOutputs`, whose C classes are the stuff, then the things.
-      optimizer: any optax transformation.
       num_stuff: int, classes of stuff, which come first.
-      preprocess: batch of images to the model's input, of the same size.
-      augment: `(key, example) -> example` of one preprocessed training example; None for none.
       weights: weights of the losses and of the matching.
       sampling: points at which masks are compared.
       auxiliary: take the loss after every layer, not the last alone.

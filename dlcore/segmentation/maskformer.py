@@ -37,7 +37,6 @@ class MaskFormer(nn.Module):
     """Backbone, pixel decoder, transformer decoder and heads.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: stages of the backbone, finest first; masks have the size of the first.
       stage_norms: a layer norm behind each stage, as a Swin transformer has.
@@ -49,7 +48,6 @@ class MaskFormer(nn.Module):
       pixel_features: channels of the pyramid, a multiple of 32.
       mask_features: channels of the pixel features.
       dropout_rate: dropout rate in training.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stages",)
@@ -98,12 +96,7 @@ class MaskFormer(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> MaskOutputs:
         """Predict masks and classes.
 
-        Args:
-          x: [B, H, W, C].
-          train: apply dropout, with the "dropout" rng; batch norm of the backbone uses the batch.
-
-        Returns:
-          The outputs after each layer; masks have the size of the first stage.
+        [B, H, W, C] -> the outputs after each layer; masks have the size of the first stage.
         """
         maps = self.backbone.features(x, train=train)
         maps = normed_stages([maps[stage] for stage in self.stages], self.stage_norms, self.dtype)

@@ -70,6 +70,7 @@ def merge(
     check_whole_number("num_stuff", num_stuff, 0)
     check_whole_number("min_stuff", min_stuff, 0)
     count = len(scores)
+    masks, labels = jnp.asarray(masks, bool), jnp.asarray(labels)
     masks = masks & ((valid > 0) & (scores >= score_thresh))[:, None, None]  # [K, H, W]
 
     def add(segments: jax.Array, k: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -294,9 +295,6 @@ def panoptic_evaluator(class_names: Sequence[str], num_stuff: int, source: Any =
       num_stuff: S.
       source: source to measure; None measures the split. Its rows have `image`, `masks` (packed), `labels`, `box_mask`
         and `semantic`.
-
-    Returns:
-      The evaluator.
     """
     check_whole_number("num_stuff", num_stuff, 0)
     if isinstance(class_names, str):

@@ -240,8 +240,6 @@ def learner(
 
     Args:
       model: a `SAM`, or one of which parts are frozen (`dlcore.transfer.frozen.PartlyFrozen`).
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example with its masks.
       num_clicks: prompts of an object in training; the first may be a box.
       objects: objects of an image that a training step draws.

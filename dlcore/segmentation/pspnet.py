@@ -32,8 +32,6 @@ class PyramidPooling(nn.Module):
 
     Args:
       bins: cells along each side, one number a grid.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
       features: channels of each grid; None: those of x, shared among the grids.
     """
 
@@ -44,15 +42,7 @@ class PyramidPooling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """Apply the pyramid.
-
-        Args:
-          x: [B, h, w, K].
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, h, w, K + len(bins) (K / len(bins))], or K + len(bins) features.
-        """
+        """Apply the pyramid: [B, h, w, K] -> [B, h, w, K + len(bins) (K / len(bins))], or K + len(bins) features."""
         width = max(1, x.shape[-1] // len(self.bins)) if self.features is None else self.features
         shape = {"dtype": self.dtype, "axis_name": self.axis_name}
         # Averages over grids of several sizes, enlarged and concatenated.
@@ -67,15 +57,12 @@ class PSPNet(nn.Module):
     """Backbone, pyramid and heads; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stage: the map that the pyramid reads.
       aux_stage: a map that an auxiliary FCN head scores, for the loss; None for none.
       channels: number of channels of the 3x3 convolution behind the pyramid.
       bins: cells along each side, one number a grid.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     map_fields: ClassVar[tuple[str, ...]] = ("stage", "aux_stage")
@@ -95,15 +82,8 @@ class PSPNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size.
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size -> {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary
+        head, if there is one}.
         """
         size = x.shape[1:3]
         shape = {"dtype": compute_dtype(self.dtype, x, self.variables), "axis_name": self.axis_name}

@@ -102,8 +102,7 @@ def from_torch_names(model: nn.Module, state_dict: Mapping[str, Any]) -> Any:
     """Convert a state dict of transformers to the variables of a segmenter.
 
     Args:
-      model: model of `MODELS`.
-      state_dict: {name: array}.
+      As `count_classes`.
 
     Returns:
       {"params": ..., "batch_stats": ...}.

@@ -58,7 +58,6 @@ class Neck(nn.Module):
 
     Args:
       features: output channels.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -66,14 +65,7 @@ class Neck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Project a map.
-
-        Args:
-          x: [B, h, w, C].
-
-        Returns:
-          [B, h, w, features].
-        """
+        """Project a map: [B, h, w, C] -> [B, h, w, features]."""
         for i, size in enumerate((1, 3), 1):
             conv = Conv(
                 self.features, (size, size), padding=size // 2, use_bias=False, dtype=self.dtype, name=f"conv{i}"
@@ -88,7 +80,6 @@ class MaskEmbedding(nn.Module):
     Args:
       features: output channels.
       channels: channels before the last convolution.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -97,14 +88,7 @@ class MaskEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """Describe a mask.
-
-        Args:
-          x: [B, 4 h, 4 w, 1], logits.
-
-        Returns:
-          [B, h, w, features].
-        """
+        """Describe a mask: [B, 4 h, 4 w, 1], logits -> [B, h, w, features]."""
         for i, width in enumerate((self.channels // 4, self.channels), 1):
             x = Conv(width, (2, 2), (2, 2), "VALID", dtype=self.dtype, name=f"conv{i}")(x)
             x = gelu(LayerNorm(1e-6, dtype=self.dtype, name=f"layer_norm{i}")(x))
@@ -118,7 +102,6 @@ class PromptEncoder(nn.Module):
       features: D.
       image_size: side in pixels of the image that coordinates are of.
       mask_channels: channels inside the convolutions on a mask.
-      dtype: dtype of the computation; None means by promotion.
     """
 
     features: int
@@ -193,7 +176,6 @@ class SAM(nn.Module):
       iou_hidden: hidden units of the MLP that predicts the IoU.
       iou_depth: layers of that MLP.
       mask_channels: channels inside the convolutions on a mask prompt.
-      dtype: dtype of the computation; None for that of the input.
     """
 
     encoder: ViTDet
@@ -269,14 +251,7 @@ class SAM(nn.Module):
         return self.decode(self.encode(x), points, labels, boxes, masks)
 
     def encode(self, x: jax.Array) -> jax.Array:
-        """Compute an image's map, once for all prompts.
-
-        Args:
-          x: [B, S, S, 3], S the encoder's image size.
-
-        Returns:
-          [B, h, w, D].
-        """
+        """Compute an image's map, once for all prompts: [B, S, S, 3], S the encoder's image size -> [B, h, w, D]."""
         return self.neck(self.encoder.features(x)[f"block{self.encoder.depth}"])
 
     def decode(
@@ -290,16 +265,9 @@ class SAM(nn.Module):
     ) -> tuple[jax.Array, jax.Array]:
         """Segment what the prompts point at in images whose maps are known.
 
-        Args:
-          image: [B, h, w, D], of `encode`.
-          points: as of a call.
-          labels: as of a call.
-          boxes: as of a call.
-          masks: as of a call.
-          has_mask: [B] bool, False where there is no earlier mask, and `masks` is padding; None: all have one.
-
-        Returns:
-          As a call.
+        image [B, h, w, D], of `encode`; points as of a call; labels as of a call; boxes as of a call; masks as of a
+        call; has_mask [B] bool, False where there is no earlier mask, and `masks` is padding (None: all have one) -> as
+        a call.
         """
         self._check(points, boxes, masks)
         dtype, frequencies = image.dtype, self.positional_embedding

@@ -33,8 +33,6 @@ class SegFormerHead(nn.Module):
       num_classes: C.
       features: channels of each map's projection, and of the joined map.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -47,12 +45,7 @@ class SegFormerHead(nn.Module):
     def __call__(self, maps: list[jax.Array], train: bool) -> jax.Array:
         """Score every location of the first map.
 
-        Args:
-          maps: [B, h, w, K] each, the finest first.
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
+        [B, h, w, K] each, the finest first -> [B, h, w, C] logits, at least float32.
         """
         # One linear layer a map, enlarged to the finest.
         parts = [
@@ -73,13 +66,10 @@ class SegFormer(nn.Module):
     """Encoder and head; the logits are enlarged bilinearly to the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`, such as `mit_b0`; its own classifier is not used.
       num_classes: C.
       stages: the maps that the head joins, the finest first.
       features: channels of each map's projection, and of the joined map.
       dropout: probability of dropping a value before the scores in training.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     backbone: nn.Module
@@ -101,15 +91,7 @@ class SegFormer(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size that the backbone takes.
-          train: whether batch norm uses the batch, and values are dropped.
-
-        Returns:
-          [B, H, W, C] logits, at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size that the backbone takes -> [B, H, W, C] logits, at least float32.
         """
         return enlarge(self.scores(x, train), x.shape[1:3])
 
@@ -117,15 +99,7 @@ class SegFormer(nn.Module):
     def scores(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every location of the finest map, as published.
 
-        Args:
-          x: [B, H, W, C'], images.
-          train: training mode, see `__call__`.
-
-        Returns:
-          [B, h, w, C] logits, at least float32.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images -> [B, h, w, C] logits, at least float32.
         """
         dtype = compute_dtype(self.dtype, x, self.variables)
         maps = self.backbone.features(x, train)

@@ -150,8 +150,6 @@ def learner(
 
     Args:
       model: `__call__(x, train: bool) -> logits [B, H, W, C]`, or {"out": logits, "aux": those of an auxiliary head}.
-      optimizer: any optax transformation.
-      preprocess: batch of images to the model's input, of the same size.
       augment: `(key, example) -> example` of one preprocessed training example, which holds image and semantic
         (`dlcore.data.augment.examples`); None for none.
       weights: [C], of the classes in the loss; None weighs all alike.

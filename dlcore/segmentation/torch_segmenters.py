@@ -44,9 +44,6 @@ def create_segmenter(name: str, num_classes: int = 21, aux: bool = False) -> nn.
       name: name from SEGMENTERS.
       num_classes: C; 21 in the published weights, the background and PASCAL VOC's classes.
       aux: build the auxiliary head; LR-ASPP has none.
-
-    Returns:
-      The flax module.
     """
     check_whole_number("num_classes", num_classes, 1)
     check_choice("name", name, SEGMENTERS)

@@ -44,8 +44,6 @@ class UNet(nn.Module):
       up: transposed, a 2x2 convolution; nearest, repeated pixels and a 1x1 convolution; or max_unpool.
       skips: join the maps of the way down to those of the way up.
       norm: batch or group.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     num_classes: int
@@ -61,15 +59,7 @@ class UNet(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Classify every pixel.
-
-        Args:
-          x: [B, H, W, C'], images of any size.
-          train: whether batch norm uses the batch.
-
-        Returns:
-          [B, H, W, C] logits, at least float32.
-        """
+        """Classify every pixel: [B, H, W, C'], images of any size -> [B, H, W, C] logits, at least float32."""
         check_choice("norm", self.norm, Norm)
         check_choice("down", self.down, ("pool", "strided"))
         check_choice("up", self.up, ("transposed", "nearest", "max_unpool"))

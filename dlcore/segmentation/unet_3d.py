@@ -57,7 +57,6 @@ class UNet3D(nn.Module):
       num_classes: C.
       widths: channels at each size, the finest first.
       spacing: (depth, height, width) of a voxel, in any unit of length.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
     """
 
     num_classes: int
@@ -69,12 +68,8 @@ class UNet3D(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Classify every voxel.
 
-        Args:
-          x: [B, D, H, W, C'], volumes; the strides of all levels together must divide each side.
-          train: has no effect; all networks of a learner take it.
-
-        Returns:
-          [B, D, H, W, C] logits, at least float32.
+        [B, D, H, W, C'], volumes; the strides of all levels together must divide each side -> [B, D, H, W, C] logits,
+        at least float32.
         """
         strides = pooling_strides(self.spacing, len(self.widths) - 1)
         multiples = tuple(int(factor) for factor in np.prod(np.asarray(strides).reshape(-1, 3), 0))

@@ -34,7 +34,6 @@ class UPerNet(nn.Module):
     """Backbone, pyramid pooling, feature pyramid and heads; logits have the size of the image, whatever it is.
 
     Args:
-      backbone: a model with `features`; its own classifier is not used.
       num_classes: C.
       stages: the maps that the pyramid reads, the finest first.
       features: channels of every level.
@@ -42,8 +41,6 @@ class UPerNet(nn.Module):
       aux_stage: a map that an auxiliary head scores, for the loss; None for none.
       aux_features: channels of the auxiliary head.
       normalize: put a layer norm on each map of the backbone, as transformers' backbones do.
-      dtype: dtype of the computation; None: the type that x and the parameters promote to.
-      axis_name: mapped axis over which batch statistics are averaged; None: each device by itself.
     """
 
     backbone: nn.Module
@@ -79,15 +76,8 @@ class UPerNet(nn.Module):
     def __call__(self, x: jax.Array, train: bool = False) -> dict[str, jax.Array]:
         """Classify every pixel.
 
-        Args:
-          x: [B, H, W, C'], images of any size that the backbone takes.
-          train: whether batch norm uses the batch, and the backbone drops values.
-
-        Returns:
-          {"out": [B, H, W, C] logits, at least float32, "aux": of the auxiliary head, if there is one}.
-
-        Raises:
-          ValueError: the backbone lacks a stage.
+        [B, H, W, C'], images of any size that the backbone takes -> {"out": [B, H, W, C] logits, at least float32,
+        "aux": of the auxiliary head, if there is one}.
         """
         size, dtype = x.shape[1:3], compute_dtype(self.dtype, x, self.variables)
         shape = {"dtype": dtype, "axis_name": self.axis_name}

@@ -64,9 +64,6 @@ class OrganDice(Metric):
           labels: [B, D, H, W] int, 0 for the background.
           valid: [B, D, H, W] bool, voxels that count.
           num_classes: C, with the background.
-
-        Returns:
-          The metric.
         """
         check_whole_number("num_classes", num_classes, 2)
         check_shapes(classes=(classes, "B D H W"), labels=(labels, "B D H W"), valid=(valid, "mask B D H W"))
@@ -195,7 +192,6 @@ def learner(
 
     Args:
       model: `__call__(x, train: bool) -> logits [B, d, h, w, C]` of patches; class 0 is the background.
-      optimizer: any optax transformation.
       preprocess: batch of volumes to the model's input, of the same size.
       augment: `(key, example) -> example` of one patch, which holds image and semantic; None for none.
       void_label: label of voxels that count nowhere.

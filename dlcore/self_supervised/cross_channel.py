@@ -35,7 +35,7 @@ def remove_channel(image: jax.Array, channel: int) -> jax.Array:
       [H, W, C].
     """
     check_shapes(image=(image, "H W C"), channel=(channel, "int >= 0"))
-    count = image.shape[-1]
+    image, count = jnp.asarray(image), image.shape[-1]
     if count < 2 or not 0 <= channel < count:
         raise ValueError(f"channel={channel}: of images of {count} channels; allowed: 0 to {count - 1}, of 2 or more")
     mean_of_rest = (image.sum(-1) - image[..., channel]) / (count - 1)

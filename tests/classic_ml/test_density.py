@@ -95,6 +95,9 @@ def test_the_kernel_density_is_scikit_learns():
         np.testing.assert_allclose(kernel_log_density(XT, X, 0.7, block=5), GOLDENS["kde/out"], rtol=1e-9)
     got = kernel_log_density(np.array([[3.0]]), np.array([[1.0]]), 2.0)
     assert float(got[0]) == pytest.approx(-0.5 - np.log(2 * np.sqrt(2 * np.pi)), rel=1e-5)
+    # 1e5 bandwidths from the nearer of two kernels: -(1e5)^2 / 2, where float32 has steps of 512.
+    got = kernel_log_density(np.array([[1000.0]]), np.array([[0.0], [-1.0]]), 0.01)
+    np.testing.assert_allclose(got, [-5e9], rtol=1e-6)
 
 
 def test_skewness_is_scipys():

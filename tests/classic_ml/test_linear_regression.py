@@ -61,6 +61,8 @@ def test_bad_input_is_refused():
             momentum_regression(np.zeros((3, 2)), np.zeros(3), **bad)
     with pytest.raises(ValueError, match="batch_size=0: too small"):
         momentum_regression(np.zeros((3, 2)), np.zeros(3), batch_size=0)
+    with pytest.raises(ValueError, match="weights at learning_rate=10"):  # each step multiplies the error by 9 and more
+        momentum_regression(np.ones((3, 1)), np.ones(3), learning_rate=10)
     with pytest.raises(ValueError, match="l2=inf: not finite"):
         least_squares(np.zeros((3, 2)), np.zeros(3), np.inf)
     with pytest.raises(ValueError, match="with N >= 1"):

@@ -67,6 +67,13 @@ def test_hue_is_scikit_images():
     )
 
 
+def test_bytes_are_shares_of_255():
+    """scikit-image of uint8 [200, 100, 50]: rgb2hsv .0556 .75 .7843, rgb2lab 53.630 36.305 45.380."""
+    rgb = np.array([200, 100, 50], np.uint8)
+    np.testing.assert_allclose(rgb_to_hsv(rgb), [1 / 18, 0.75, 200 / 255], rtol=1e-6)
+    np.testing.assert_allclose(rgb_to_lab(rgb), [53.630, 36.305, 45.380], atol=1e-2)
+
+
 def test_values_outside_count_at_the_ends():
     image = jnp.array([-1.0, 1.0, 7.0]).reshape(1, 1, 3, 1)
     np.testing.assert_array_equal(color_histogram(image, 4, normalize=False), [[1, 0, 0, 2]])

@@ -18,7 +18,7 @@ from dlcore.generative.consistency import (
 )
 from dlcore.generative.dcgan import num_levels
 from dlcore.generative.ddpm import diffuse, min_snr_weight
-from dlcore.generative.diffusion import NoiseSchedule, Sampling, noise_of
+from dlcore.generative.diffusion import NoiseSchedule, noise_of
 from dlcore.generative.diffusion import sample as draw
 from dlcore.generative.dit import DiT
 from dlcore.generative.dpm_solver import dpmpp_sample
@@ -100,10 +100,6 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("side=0", lambda: num_levels(0)),
         ("keys=", lambda: diffuse(KEYS, PAIRS, [0.5])),
         ("beta_schedule='even'", lambda: NoiseSchedule(beta_schedule="even").alphas_cumprod()),
-        ("sampler='rk4'", lambda: Sampling("rk4").options()),
-        ("spacing='even'", lambda: Sampling(spacing="even").options()),
-        ("final_alpha='last'", lambda: Sampling(final_alpha="last").options()),
-        ("sigmas='even'", lambda: Sampling(sigmas="even").options()),
         ("keys=", lambda: noise_of(KEYS, (2,), TWO)),
         ("shape=.*holds nothing", lambda: draw(None, KEYS, (2, 0), np.array([0.5]))),
         (r"shares\[.*=2|shares=2", lambda: draw(None, KEYS, (2,), np.array([0.5]), shares=np.array([2.0, 0]))),
@@ -133,10 +129,6 @@ def flux(positions=np.zeros((4, 3)), guidance=None, **fields):
         ("sigma_data=0", lambda: edm_factors(ONE, 0.0)),
         ("sigma_min=-1", lambda: edm_factors(ONE, 0.5, -1.0)),
         ("p_std=0", lambda: sample_sigmas(KEYS, 0.0, 0.0)),
-        ("s_churn=-1", lambda: edm_sample(None, PAIRS, np.array([2.0, 1]), s_churn=-1.0)),
-        ("s_noise=-1", lambda: edm_sample(None, PAIRS, np.array([2.0, 1]), s_noise=-1.0)),
-        ("s_tmin=-1", lambda: edm_sample(None, PAIRS, np.array([2.0, 1]), s_tmin=-1.0)),
-        ("s_tmin=3.*above s_tmax", lambda: edm_sample(None, PAIRS, np.array([2.0, 1]), s_tmin=3.0, s_tmax=2.0)),
         ("sigmas=.*do not fall", lambda: edm_sample(None, PAIRS, np.array([1.0, 2]))),
         ("positive=", lambda: contrastive_energy_loss(PAIRS, THREE)),
         ("negative=", lambda: contrastive_energy_loss(THREE, TWO)),

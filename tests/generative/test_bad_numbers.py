@@ -194,7 +194,6 @@ CASES = {
     "output that is scaled": (lambda: edm.precondition(one_row)(PAIRS, 1.0), r"output=float32\[1, 2\]: wrong shape"),
     "mean of levels": (lambda: edm.sample_sigmas(KEYS, np.nan), "p_mean=nan: not finite"),
     "weights of levels": (lambda: edm.edm_loss(one_row, KEYS, PAIRS, sigma_data=0.0), "sigma_data=0: out of range"),
-    "largest level": (lambda: edm.edm_sample(None, PAIRS, TWO, s_tmax=np.nan), "s_tmax=nan: out of range"),
     "penalty": (lambda: contrastive_energy_loss(TWO, TWO, -1.0), "energy_penalty=-1: out of range"),
     "steps of a walk": (
         lambda: langevin_sample(None, PAIRS, None, num_steps=2.5, step_size=0.1),

@@ -58,6 +58,10 @@ def test_fusion_by_hand():
     clusters = fuse(BOXES, SCORES, 2, groups=groups, valid=valid)
     np.testing.assert_allclose(clusters.scores, [0.45, 0.4, 0.35, 0], rtol=1e-6)
     np.testing.assert_array_equal(clusters.groups, [3, 5, 5, 0])
+    # Scores of 0 weigh alike; far from 0 the mean keeps float32's digits.
+    far = np.float32(BOXES[:2] + 2**20)
+    clusters = fuse(far, np.zeros(2), 2)
+    np.testing.assert_array_equal(clusters.boxes, [[2**20, 2**20, 2**20 + 10, 2**20 + 8], [0] * 4])
 
 
 @pytest.mark.covers("DE-37")

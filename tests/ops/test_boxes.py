@@ -272,6 +272,10 @@ def test_angles_and_boxes_of_short_numbers():
     np.testing.assert_array_equal(iou, [[1]])
     np.testing.assert_array_equal(corners, [[250, 0, 270, 9]])
     assert (iou.dtype, corners.dtype, half.dtype) == (jnp.float32, jnp.float32, jnp.float16)
+    # (40000 + 50000) / 2 is in float16 what its sum is not.
+    far = np.array([[40_000, 40_000, 50_016, 50_016]], np.float16)
+    np.testing.assert_array_equal(ops.encode_boxes(far, far), [[0] * 4])
+    np.testing.assert_array_equal(ops.decode_boxes(np.zeros((1, 4), np.float16), far), far)
 
 
 def test_boxes_around_masks_equal_a_loop():

@@ -26,6 +26,15 @@ def torus(n=8, m=6, radius=1.0, tube=0.4):
     return vertices.astype(np.float32), faces.astype(np.int32)
 
 
+@pytest.mark.parametrize("scale", [1e-12, 1, 1e12])
+def test_areas_and_normals_have_no_scale(scale):
+    """A right triangle with the legs 3 and 4, such as a molecule's in meters."""
+    triangle, faces = np.float32([[0, 0, 0], [3, 0, 0], [0, 4, 0]]) * np.float32(scale), np.array([[0, 1, 2]])
+    np.testing.assert_allclose(ops.face_areas(triangle, faces) / np.float32(scale) / np.float32(scale), [6], rtol=1e-5)
+    np.testing.assert_allclose(ops.face_normals(triangle, faces), [[0, 0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(ops.vertex_normals(triangle, faces), [[0, 0, 1]] * 3, rtol=1e-6)
+
+
 def measured(measures):
     """Measures of meshes whose numbers are known, and checked; one program computes them all."""
     return jax.device_get(jax.jit(measures)())

@@ -5,6 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dlcore import losses, ops
+from dlcore.classical_vision.optical_flow import endpoint_error
+from dlcore.metrics.point_sets import chamfer_distance
 from dlcore.ops import (
     acc_dtype_of,
     add_center,
@@ -13,6 +16,7 @@ from dlcore.ops import (
     result_dtype,
     squared_distances,
     to_acc_dtype,
+    to_same_origin,
 )
 
 
@@ -87,3 +91,43 @@ def test_distances_of_points_that_float32_cannot_hold_are_those_near_0():
     squares = np.array([[0], [1], [5]], np.int32) + 2**25
     np.testing.assert_array_equal(squared_distances(squares, squares), [[0, 1, 25], [1, 0, 16], [25, 16, 0]])
     np.testing.assert_array_equal(squared_distances(squares[1:], jnp.float32(squares[:1])), [[1], [25]])
+
+
+def test_points_of_one_origin_keep_their_shapes_and_differences():
+    x = np.array([[[5_782_566.125, 0.25, 5_782_567.125, 0.75]], [[0.0] * 4]])  # two boxes, the second of them padding
+    (moved,) = to_same_origin(x, dim=2)
+    assert moved.shape == x.shape
+    np.testing.assert_array_equal(moved[0, 0, 2:] - moved[0, 0, :2], [1, 0.5])
+    np.testing.assert_array_equal(to_same_origin(np.float32(x))[0], np.float32(x))
+    assert to_same_origin(np.zeros((0, 4)), np.zeros((3, 4)))[0].shape == (0, 4)
+
+
+FAR = 2.0**30  # float32 has steps of 64 there
+ROWS, LINE = np.array([[0.0, 0], [3, 4]]) + FAR, np.array([[0.0, 0, 0], [2, 0, 0]]) + FAR
+BOXES = np.array([[0.0, 0, 4, 4], [1, 0, 5, 4]]) + FAR
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        (lambda: ops.box_iou(BOXES[:1], BOXES[1:]), [[12 / 20]]),
+        (lambda: ops.box_area(BOXES), [16, 16]),
+        (lambda: ops.generalized_box_iou(BOXES[:1], BOXES[1:]), [[12 / 20]]),
+        (lambda: ops.distance_box_iou(BOXES[:1], BOXES[1:]), [[12 / 20 - 1 / 41]]),
+        (lambda: ops.encode_boxes(BOXES[:1], BOXES[1:]), [[-1 / 4, 0, 0, 0]]),
+        (lambda: ops.boxes_to_distances(ROWS[:1] + 1, BOXES[:1]), [[1, 1, 3, 3]]),
+        (lambda: ops.nms(BOXES, np.array([0.9, 0.8]), 0.5), [True, False]),
+        (lambda: ops.soft_nms(BOXES, np.array([0.9, 0.8]), decay="linear"), [0.9, 0.8 * 8 / 20]),
+        (lambda: ops.assign(np.array([[2.0, 1], [1, 2]]) + FAR), [1, 0]),
+        (lambda: losses.mse_loss(ROWS[0], ROWS[1]), 12.5),
+        (lambda: losses.pairwise_distances(ROWS, squared=False), [[0, 5], [5, 0]]),
+        (lambda: losses.triplet_loss(ROWS[0], ROWS[1], ROWS[1] + 10), 0),
+        (lambda: losses.chamfer_loss(ROWS, ROWS + 0.5), 1),
+        (lambda: losses.edge_length_loss(LINE, np.array([[0, 1]])), 4),
+        (lambda: losses.laplacian_loss(LINE, np.array([[0, 1]])), 2),
+        (lambda: chamfer_distance(ROWS, ROWS + 0.5), 1),
+        (lambda: endpoint_error(ROWS[0], ROWS[1]), 5),
+    ],
+)
+def test_where_the_origin_lies_does_not_count_by_hand(call, expected):
+    np.testing.assert_allclose(call(), expected, atol=1e-6)

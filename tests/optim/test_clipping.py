@@ -54,6 +54,10 @@ def test_other_norms():
     gradients = [jnp.array([3.0, -4.0]), jnp.array([1.0])]
     np.testing.assert_allclose(clipped(clip_by_norm(2.0, jnp.inf), gradients)[0], [1.5, -2.0])  # largest 4: halved
     np.testing.assert_allclose(clipped(clip_by_norm(2.0, 1), gradients)[0], [0.75, -1.0])  # sum 8: a quarter
+    halves = [jnp.array([30_000, 40_000, 40_000], jnp.float16)]  # 64,031 is in float16, the sum of squares is not
+    np.testing.assert_allclose(
+        clipped(clip_by_norm(1.0), halves)[0], [3 / 41**0.5, 4 / 41**0.5, 4 / 41**0.5], rtol=2e-3
+    )
 
 
 @pytest.mark.parametrize("order", [2.0, jnp.inf])

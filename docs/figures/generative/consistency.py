@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dlcore.generative.consistency import consistency_sample
-from dlcore.generative.edm import edm_factors, edm_sample
+from dlcore.generative.edm import EDMSampling, edm_factors, edm_sample
 from dlcore.generative.schedules import karras_sigmas
 from dlcore.report.figure import BLUE, GRAY, VERMILION, new_figure
 
@@ -51,12 +51,18 @@ def consistency() -> "Figure":
     middle = network(denoised, 1, 0.0)
     sigmas = np.asarray(karras_sigmas(120, least, 10.0))
     starts = 10 * jax.scipy.stats.norm.ppf(jnp.linspace(0.06, 0.94, 14))
-    _, path = edm_sample(middle, starts, sigmas, solver="heun", return_trajectory=True)
+    _, path = edm_sample(middle, starts, sigmas, return_trajectory=True)
     left.plot(sigmas, path / np.sqrt(1 + sigmas[:, None] ** 2), color=GRAY, linewidth=1)
     left.set(xscale="log", xlabel="noise level σ", ylabel="x / $\\sqrt{1 + σ²}$")
     x = 10 * jax.random.normal(jax.random.key(0), (4000,))
     bins = np.linspace(-1.7, 1.7, 69)
-    right.hist(edm_sample(middle, x, np.array([10.0, 0.0])), bins, histtype="step", color=VERMILION, label="denoiser")
+    right.hist(
+        edm_sample(middle, x, np.array([10.0, 0.0]), edm_sampling=EDMSampling("euler")),
+        bins,
+        histtype="step",
+        color=VERMILION,
+        label="denoiser",
+    )
     sample = consistency_sample(end, x, lambda k: x, np.array([10.0, least]), clip_sample=False)
     right.hist(sample, bins, color=BLUE, alpha=0.6, label="consistency model")
     right.set(xlabel="sample of one step", ylabel="samples", ylim=(0, 1100))
