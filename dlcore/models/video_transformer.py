@@ -141,8 +141,8 @@ class TimeSformer(_Clips):
       patch_size: side in pixels of a patch.
       depth: number of blocks.
       width: channels of a token.
-      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0 at
-        the first block.
+      drop_path: probability of dropping the last block's branches of an example in training; it rises linearly from 0
+        at the first block.
       dtype: dtype of the computation; None for that of the input.
       head_init: initializer of the head's kernel; zeros make the initial loss log(num_classes).
     """

@@ -130,7 +130,7 @@ def train_page(page: Experiment, words: Sequence[str], purpose: str) -> Path:
     run = ResolvedRun(page, resolve(page, list(words)))
     if not (run.folder / RESULT).exists():
         say(f"{purpose}: {run.folder}")
-        modules = (name for name, module in sys.modules.items() if getattr(module, "__file__", None) == page.file)
+        modules = (name for name, module in list(sys.modules.items()) if getattr(module, "__file__", None) == page.file)
         with provenance.inner_command(next((name for name in modules if name != "__main__"), page.name), words):
             train(run)
     return run.folder

@@ -21,11 +21,13 @@ import numpy as np
 from flax import linen as nn
 from flax.traverse_util import flatten_dict
 
+from dlcore.data.facts import Facts
+from dlcore.data.images import Resizing
 from dlcore.data.normalization import normalizer
 from dlcore.experiment.flags import Flags
 from dlcore.experiment.resolve import read_config
 from dlcore.experiment.setting import Setting
-from dlcore.experiment.splits import Splits, input_size
+from dlcore.experiment.splits import Splits
 from dlcore.models import create_model, input_shape
 from dlcore.models.backbone import add_mlp_head
 from dlcore.models.pretrained.door import is_published, read_about
@@ -286,11 +288,17 @@ def classifier_variables(found: Weights) -> dict[str, Any]:
     return backbone_of(variables) if found.page is not None and "backbone" in variables["params"] else variables
 
 
+def _resized(found: Weights) -> Any:
+    if "input_size" not in found.settings:
+        return None
+    return Resizing(found.settings["input_size"]).size(Facts.of({"dataset": "", **found.spec}))
+
+
 def _sizes(found: Weights) -> tuple[Any, Any]:
     """(Side of the images that a network was trained on, size that they are resized to), (H, W) where not square."""
     if found.page is not None:
         height, width = found.spec["image_shape"][:2]
-        return height if height == width else (height, width), input_size(found.settings, found.spec)
+        return height if height == width else (height, width), _resized(found)
     side, resized = found.spec.get("side"), found.spec.get("input_size")
     if found.spec.get(PUBLISHED):
         side, processor = found.fields.get("image_size"), read_about(str(found.path)).preprocess

@@ -28,7 +28,7 @@ class ModuleWeights:
 
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
-        return start_modules(run.setup)
+        return start_modules(run.setup, adapters.dense_adapter(run.setup.flags))
 
 
 class DenseAdaptation:
