@@ -128,10 +128,6 @@ def test_maps_keep_their_stride_and_other_sizes_fit():
     ("fields", "side", "message"),
     [
         ({"global_blocks": (2,)}, 32, r"global_blocks=\(2,\): no such blocks; allowed: 0 to depth - 1=1"),
-        ({"residual_blocks": (0, 2)}, 32, r"residual_blocks=\(0, 2\): no such blocks; allowed: 0 to depth - 1=1"),
-        ({"num_heads": 3}, 32, "num_heads=3: does not divide the channels; allowed: divisors of width=8"),
-        ({}, 30, "patches do not cover the image; allowed: multiples of patch_size=4"),
-        ({"pretrain_size": 30}, 32, "patches do not cover the image; allowed: multiples of patch_size=4"),
     ],
 )
 def test_errors(fields, side, message):
