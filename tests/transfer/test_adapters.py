@@ -244,7 +244,6 @@ def test_an_error_names_the_first_layers_of_a_network_of_many():
     listed = ", ".join(f"layer_{letter}" for letter in "abcdefghijkl")
     with pytest.raises(ValueError, match=f"names no layer; allowed: patterns of {listed}$"):
         find_targets(params, ("head",))
-    listed = ", ".join(f"layer_{letter}" for letter in "abcde")
 
 
 def test_the_frozen_network_gets_no_gradient():
