@@ -5,7 +5,7 @@ The limits are found by themselves. An annotation excludes numbers outside of it
 a bool and a number. A docstring's `Args` exclude numbers beyond "at least 1", "positive" or "in [0, 1)", and arrays
 with one axis fewer or more, or with another size than a stated number, or than another array has under that letter.
 Each call breaks one limit. The rest of it is of tests/documented_calls.py. Arrays are traced: nothing is compiled.
-What is in ANSWERS says why.
+What is in EXCEPTIONS says why.
 """
 
 import importlib
@@ -35,7 +35,7 @@ ELEMENTS = "changes each number, or each pixel, alone: all axes are batch axes"
 BEHIND = "a part behind a door, which has checked the shapes"
 INNER = "the function behind it refuses the array, by its own name for it"
 FLAG = "the error has the name of the page's flag"
-ANSWERS = {
+EXCEPTIONS = {
     f"dlcore.{name}": reason
     for reason, names in {
         ELEMENTS: (
@@ -93,7 +93,7 @@ ANSWERS = {
     }.items()
     for name in names
 }
-"""Functions that answer, or that name another argument, and why."""
+"""Functions that outcome, or that name another argument, and why."""
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 BOUND = re.compile(
@@ -114,15 +114,15 @@ class Fault(NamedTuple):
 
 @pytest.mark.slow(unless=["dlcore.losses.*", "dlcore.ops.boxes"])
 @pytest.mark.parametrize("module", MODULES)
-def test_what_is_not_declared_is_refused_by_its_name(module):
+def test_values_beyond_the_declared_limits_are_refused_by_name(module):
     faults, count = {}, 0
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, value in declared(module):
-            for fault, answer in broken_calls(value):
-                count += answer == ""
-                if answer and f"{module}.{name}" not in ANSWERS:
-                    faults[f"{name}, {fault.argument}={getattr(fault.value, 'shape', fault.value)!r}"] = answer
+            for fault, outcome in broken_calls(value):
+                count += outcome == ""
+                if outcome and f"{module}.{name}" not in EXCEPTIONS:
+                    faults[f"{name}, {fault.argument}={getattr(fault.value, 'shape', fault.value)!r}"] = outcome
     assert not faults
     if not count:
         pytest.skip("no declared limit that a call can break")
@@ -168,30 +168,30 @@ def broken_calls(value: Any) -> Iterator[tuple[Fault, str]]:
                 {n: kind(a.value).astype(np.float32) if a.is_free else a.value for n, a in call.items()}
                 for kind in KINDS.values()
             ]
-        answers = [answer_of(value, arguments | {fault.argument: fault.value}, fault) for arguments in calls]
-        if "" in answers:
+        outcomes = [outcome_of(value, arguments | {fault.argument: fault.value}, fault) for arguments in calls]
+        if "" in outcomes:
             yield fault, ""
         elif (is_checked and fault.argument not in axes) or any(
-            answer_of(value, arguments) == "no error" for arguments in calls
+            outcome_of(value, arguments) == "no error" for arguments in calls
         ):
-            yield fault, answers[0]  # where the call without it is refused as well, it says nothing
+            yield fault, outcomes[0]  # where the call without it is refused as well, it says nothing
 
 
-def answer_of(function: Callable, call: dict[str, Any], fault: Fault | None = None) -> str:
+def outcome_of(function: Callable, call: dict[str, Any], fault: Fault | None = None) -> str:
     """What comes of a call: "no error", "" where one names the fault, else its text."""
     arrays = {n: v for n, v in call.items() if isinstance(v, np.ndarray | jax.Array)}
-    known, answer = {n: v for n, v in call.items() if n not in arrays}, ""
-    for attempt in (lambda: jax.eval_shape(lambda x: function(**x, **known), arrays), lambda: function(**call)):
+    constants, outcome = {n: v for n, v in call.items() if n not in arrays}, ""
+    for attempt in (lambda: jax.eval_shape(lambda x: function(**x, **constants), arrays), lambda: function(**call)):
         try:
             attempt()
         except Exception as error:
-            answer = f"{type(error).__name__}: {error}".split("\n")[0]
-            is_named = fault and re.search(rf"\b({'|'.join(fault.names)})\b", answer)
+            outcome = f"{type(error).__name__}: {error}".split("\n")[0]
+            is_named = fault and re.search(rf"\b({'|'.join(fault.names)})\b", outcome)
             if is_named and isinstance(error, ValueError | TypeError):
                 return ""
         else:
             return "no error"
-    return answer
+    return outcome
 
 
 def placeholder(hint: Any) -> Any:
