@@ -93,7 +93,7 @@ EXCEPTIONS = {
     }.items()
     for name in names
 }
-"""Functions that outcome, or that name another argument, and why."""
+"""Functions that give a result, or an error that names another argument, and why."""
 
 NUMBER = r"(-?\d+(?:\.\d+)?)"
 BOUND = re.compile(
