@@ -171,7 +171,7 @@ def broken_calls(value: Any) -> Iterator[tuple[Fault, str]]:
         outcomes = [outcome_of(value, arguments | {fault.argument: fault.value}, fault) for arguments in calls]
         if "" in outcomes:
             yield fault, ""
-        elif (is_checked and fault.argument not in axes) or any(
+        elif (is_checked and not is_network and fault.argument not in axes) or any(
             outcome_of(value, arguments) == "no error" for arguments in calls
         ):
             yield fault, outcomes[0]  # where the call without it is refused as well, it says nothing
