@@ -16,7 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-__all__ = ["MODULES", "Argument", "call_of", "documented_functions"]
+__all__ = [
+    *("KINDS", "MODULES", "NAMES", "ROOMS", "SHAPE", "Argument"),
+    *("argument_of", "argument_texts", "call_of", "documented_functions"),
+]
 
 ROOMS = (
     *("ops", "losses", "metrics", "data", "evaluators", "diagnostics", "classic_ml", "classical_vision", "detection"),
@@ -82,36 +85,42 @@ def call_of(function: Callable) -> tuple[dict[str, Argument], Any] | None:
     return None
 
 
-def arguments(function: Callable) -> dict[str, Argument] | None:
-    """Arguments of a call of the function; None where its docstring does not say enough."""
-    texts, call = _texts(function), {}
-    for position, parameter in enumerate(inspect.signature(function).parameters.values()):
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        text = texts.get(parameter.name, "")
-        is_required = parameter.default is parameter.empty
-        shape = SHAPE.match(text)
-        if not is_required and not (shape and parameter.name in ("mask", "valid", "weights")):
-            continue
-        if shape and (sizes := _sizes(shape[2])) is not None:
-            call[parameter.name] = _array(parameter.name, text, shape[1] or shape[3], sizes, position)
-        elif re.match(r"(PRNG )?key\b", text):
-            call[parameter.name] = Argument(jax.random.key(0))
-        elif is_required and (number := _number(parameter)) is not None:
-            call[parameter.name] = Argument(number)
-        elif is_required:
-            return None
-    return call if any(argument.is_data for argument in call.values()) else None
-
-
-def _texts(function: Callable) -> dict[str, str]:
+def argument_texts(function: Callable) -> dict[str, str]:
     """What the docstring says of each argument, those of the function that it refers to by "As `NAME`." too."""
     section = SECTION.search(inspect.getdoc(function) or "")
     texts = {}
     for name in REFERENCE.findall(section[1]) if section else ():
         module, _, last = name.rpartition(".")
-        texts |= _texts(getattr(importlib.import_module(module or function.__module__), last))
+        texts |= argument_texts(getattr(importlib.import_module(module or function.__module__), last))
     return texts | {name: " ".join(text.split()) for name, text in LINE.findall(section[1] if section else "")}
+
+
+def arguments(function: Callable) -> dict[str, Argument] | None:
+    """Arguments of a call of the function; None where its docstring does not say enough."""
+    texts, call = argument_texts(function), {}
+    for position, parameter in enumerate(inspect.signature(function).parameters.values()):
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        argument = argument_of(parameter, texts.get(parameter.name, ""), position)
+        if argument is not None:
+            call[parameter.name] = argument
+        elif parameter.default is parameter.empty:
+            return None
+    return call if any(argument.is_data for argument in call.values()) else None
+
+
+def argument_of(parameter: inspect.Parameter, text: str, position: int) -> Argument | None:
+    """What a call gives for a parameter that is required, or masks; None where its text does not say enough."""
+    is_required = parameter.default is parameter.empty
+    shape = SHAPE.match(text)
+    if not is_required and not (shape and parameter.name in ("mask", "valid", "weights")):
+        return None
+    if shape and (sizes := _sizes(shape[2])) is not None:
+        return _array(parameter.name, text, shape[1] or shape[3], sizes, position)
+    if re.match(r"(PRNG )?key\b", text):
+        return Argument(jax.random.key(0))
+    number = _number(parameter) if is_required else None
+    return None if number is None else Argument(number)
 
 
 def _sizes(text: str) -> tuple[int, ...] | None:

@@ -2,8 +2,9 @@
 
 A default is what most people train with, as are the settings that tasks share with their pages: a number that changes
 there changes results without an error. The snapshot also has the limits of arguments and fields, and of a flag in a
-table, such as `SETTINGS`, whether it names a run's folder; its help is free. And it has what a public function states
-of its arguments by the `check_` functions: without one of these, bad input passes silently.
+table, such as `SETTINGS`, whether it names a run's folder; its help is free. And it has what a function, a private one
+too, states of its arguments by the `check_` functions, and on which conditions it raises: without one of these, bad
+input passes silently.
 After a change that is meant: DLCORE_UPDATE_SNAPSHOTS=1 pytest tests/test_public_defaults.py -n 0
 """
 
@@ -30,18 +31,19 @@ def limits_of(name, annotation):
 
 
 def checks_of(node):
-    """{"checks": the calls of `check_` functions in a function}, in their order.
+    """{"checks": the calls of `check_` functions in a function, "refuses": the conditions on which it raises}.
 
-    Calls with f-strings are left out: Python 3.12 and newer print their quotes in another way.
+    Both are in their order. Texts with f-strings are left out: Python 3.12 and newer print their quotes in another way.
     """
-    calls = [part.value for part in ast.walk(node) if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call)]
-    texts = [
-        ast.unparse(call)
-        for call in calls
-        if ast.unparse(call.func).startswith("check_")
-        and not any(isinstance(part, ast.JoinedStr) for part in ast.walk(call))
-    ]
-    return {"checks": "; ".join(texts)} if texts else {}
+    parts = list(ast.walk(node))
+    calls = [part.value for part in parts if isinstance(part, ast.Expr) and isinstance(part.value, ast.Call)]
+    checks = [call for call in calls if ast.unparse(call.func).startswith("check_")]
+    conditions = [part.test for part in parts if isinstance(part, ast.If) and isinstance(part.body[-1], ast.Raise)]
+    found = {}
+    for key, nodes in (("checks", checks), ("refuses", conditions)):
+        plain = [each for each in nodes if not any(isinstance(part, ast.JoinedStr) for part in ast.walk(each))]
+        found |= {key: "; ".join(map(ast.unparse, plain))} if plain else {}
+    return found
 
 
 def defaults_of_function(node):
@@ -89,6 +91,8 @@ def defaults_of_class(node):
             found[item.target.id] = ast.unparse(item.value)
         elif isinstance(item, ast.FunctionDef) and (item.name in ("__init__", "__call__") or item.name[0] != "_"):
             found |= {f"{item.name}.{name}": text for name, text in defaults_of_function(item).items()}
+        elif isinstance(item, ast.FunctionDef):
+            found |= {f"{item.name}.{name}": text for name, text in checks_of(item).items()}
     return found
 
 
@@ -119,8 +123,8 @@ def defaults_of_module(tree):
     private = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] == "_"}
     found = {"": constants_of(tree.body), "flags": defaults_of_flags(tree)}
     for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name[0] != "_":
-            found[node.name] = defaults_of_function(node)
+        if isinstance(node, ast.FunctionDef):
+            found[node.name] = checks_of(node) if node.name[0] == "_" else defaults_of_function(node)
         elif isinstance(node, ast.ClassDef) and node.name[0] != "_":
             bases = [private[ast.unparse(base)] for base in node.bases if ast.unparse(base) in private]
             found[node.name] = {k: v for part in (*bases, node) for k, v in defaults_of_class(part).items()}
@@ -166,12 +170,14 @@ def test_checks_of_arguments_are_read():
     tree = ast.parse(
         "def f(a, b=2):\n    check_shapes(a=(a, 'N'))\n    if b:\n        check_choice('b', b, (2, 3))\n    check(a)\n"
         "    check_shapes(b=(b, f'{a} N'))\n    return check_shapes(a)\n"
-        "def _own(a):\n    check_shapes(a=(a, 'N'))\n"
+        "def _own(a):\n    check_shapes(a=(a, 'N'))\n    if a > 1:\n        raise ValueError(f'a={a}')\n"
         "class A:\n    def go(self, c):\n        for x in c:\n            check_finite('c', x)\n"
+        "    def __post_init__(self):\n        check_pair('d', d)\n"
     )
     assert defaults_of_module(tree) == {
         "f": {"b": "2", "checks": "check_shapes(a=(a, 'N')); check_choice('b', b, (2, 3))"},
-        "A": {"go.checks": "check_finite('c', x)"},
+        "_own": {"checks": "check_shapes(a=(a, 'N'))", "refuses": "a > 1"},
+        "A": {"go.checks": "check_finite('c', x)", "__post_init__.checks": "check_pair('d', d)"},
     }
 
 

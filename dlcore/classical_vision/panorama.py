@@ -111,6 +111,7 @@ def overlap_psnr(first: jax.Array, second: jax.Array, mask: jax.Array) -> tuple[
     Returns:
       (PSNR in dB, the gain of the second): NaN and 1 where they do not overlap or one is black.
     """
+    check_shapes(first=(first, "H W C"), second=(second, "H W C"), mask=(mask, "H W"))
     first, second = _to_unit_range(first), _to_unit_range(second)
     weights = mask[..., None].astype(first.dtype)
     product, energy = (weights * first * second).sum(), (weights * second**2).sum()

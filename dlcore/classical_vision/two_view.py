@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from dlcore.classical_vision.homography import normalize_points
 from dlcore.classical_vision.ransac import Consensus, ransac
 from dlcore.ops.camera import pixels_to_plane
-from dlcore.ops.checks import check_finite, check_spread, check_weights
+from dlcore.ops.checks import check_finite, check_shapes, check_spread, check_weights
 from dlcore.ops.precision import product, to_acc_dtype, to_namespace
 
 __all__ = [
@@ -64,6 +64,7 @@ def triangulate(cameras: jax.Array, pixels: jax.Array, mask: jax.Array | None = 
             f"cameras.shape={cameras.shape}, pixels.shape={pixels.shape}: do not fit; allowed: [V, 3, 4] and "
             "[V, N, 2], V at least 2"
         )
+    check_shapes(pixels=(pixels, "V N 2"), mask=(mask, "V N or None"))
     check_finite("cameras", cameras)
     check_finite("pixels", pixels)
     rows = pixels[..., None] * cameras[:, None, 2:] - cameras[:, None, :2]  # [V, N, 2, 4]

@@ -63,7 +63,7 @@ def mode_coverage_evaluator(centers: np.ndarray, deviation: float, source: Any, 
     Returns:
       The evaluator of `modes` and `high_quality`.
     """
-    check_shapes(deviation=(deviation, "> 0"))
+    check_shapes(centers=(centers, "K D"), deviation=(deviation, "> 0"))
 
     def add(acc, outputs, rows):
         check_choice("name", name, outputs)

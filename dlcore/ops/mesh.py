@@ -256,6 +256,7 @@ def mesh_laplacian(vertices: jax.Array, edges: jax.Array, edge_mask: jax.Array |
     Returns:
       [V, D]; 0 for a vertex without an edge.
     """
+    check_shapes(vertices=(vertices, "V D"), edges=(edges, "int E 2"))
     dtype, vertices, edges = result_dtype(vertices), _from_first(vertices)[0], jnp.asarray(edges)
     check_indices("edges", edges, len(vertices), "vertices")
     if edge_mask is not None and edge_mask.shape != edges.shape[:1]:
@@ -329,6 +330,7 @@ def subdivide_mesh(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray,
       (vertices [V + E, D], the old ones first; faces [4 F, 3] int32; edges [E, 2] int32, whose midpoint is vertex V +
       e: features of new vertices are means over them).
     """
+    check_shapes(vertices=(vertices, "V D"))
     vertices, faces = np.asarray(vertices), _checked_faces(faces)
     check_indices("faces", faces, len(vertices), "vertices")
     check_finite("vertices", vertices)

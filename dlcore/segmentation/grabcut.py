@@ -49,7 +49,7 @@ def grabcut(
       [H, W] bool, the largest connected part of the object.
     """
     image, saliency = np.asarray(image), np.asarray(saliency, np.float64)
-    if image.ndim != 3 or saliency.shape != image.shape[:2]:
+    if image.shape[2:] != (3,) or saliency.shape != image.shape[:2]:
         raise ValueError(
             f"saliency.shape={saliency.shape}: not that of the image; allowed: {image.shape[:2]} of [H, W, 3]"
         )

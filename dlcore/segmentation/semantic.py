@@ -162,6 +162,7 @@ def learner(
     Returns:
       The learner; predict returns `{"classes": [B, H, W] uint8}`.
     """
+    check_shapes(weights=(weights, "C or None"))
 
     def init(rng: jax.Array, batch: dict) -> ModelState:
         return init_model_state(model, optimizer, rng, preprocess(batch["image"]))

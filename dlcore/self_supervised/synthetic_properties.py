@@ -23,6 +23,7 @@ from flax import linen as nn
 from dlcore.learner import Last, Learner, Metrics, Range, State, Sum, check_arguments, mask_of
 from dlcore.losses import masked_mean, softmax_cross_entropy_loss
 from dlcore.nn import Dense
+from dlcore.ops.checks import check_shapes
 from dlcore.optim import apply_gradients, init_state
 from dlcore.transfer.domain_adaptation import maps_and_features
 from dlcore.transfer.gradient_reversal import DomainClassifier, domain_losses
@@ -91,6 +92,7 @@ def learner(
       and `photo_factor_error` by `photo_label` and `photo_factors`, which no update sees. `predict` describes
       photographs: `features`, `shape`, `factors`, and `rendered`, the features of the rendered images.
     """
+    check_shapes(factor_scale=(factor_scale, "F"))
 
     def describe(params: Any, batch: dict, factor: jax.Array) -> tuple[dict, dict]:
         return tuple(model.apply({"params": params}, batch[name], factor) for name in ("image", "photo"))

@@ -168,57 +168,6 @@ def test_checks_without_their_attacks_are_left_out():
         assert names == ["one step succeeds more often than PGD"] * (len(rates) == 2)
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: attacked("carlini"), "attack='carlini': unknown; allowed: fgsm, random_start_fgsm, pgd"),
-        (lambda: attacked("nes", target=1), "attack='nes': takes no target; allowed: fgsm"),
-        (lambda: attacked("pgd", (1.5,)), r"epsilon=1.5: out of range; allowed: \[0, 1\]"),
-        (lambda: attacked("pgd", target=2), "target=2: out of range; allowed: 0 to 1"),
-        (
-            lambda: attack_images(forward, jnp.float32(1), 255 * IMAGES, LABELS, (0.1,)),
-            r"images: from 51 to 229.5; allowed: numbers in \[0, 1\]",
-        ),
-        (
-            lambda: attack_images(forward, jnp.float32(1), IMAGES, LABELS + 1, (0.1,)),
-            r"labels\[0\]=2: out of range; allowed: 0 to 1",
-        ),
-        (lambda: attacked("pgd", 0.1), "epsilons=0.1: no radii; allowed: at least one"),
-        (lambda: attacked("pgd", ()), r"epsilons=\(\): no radii"),
-        (lambda: attacked("pgd", source=forward), "source: no network; allowed: .forward, variables."),
-        (
-            lambda: attack_images(forward, jnp.float32(1), IMAGES, LABELS, (0.1,), settings=(3,)),
-            r"settings=\(3,\): no settings; allowed: AttackSettings",
-        ),
-        (lambda: masking_checks([np.ones((1, 4))]), "succeeded=list: no dict"),
-        (lambda: masking_checks({"pgd": np.full((1, 4), np.nan)}), r"succeeded\['pgd'\]\[0, 0\]=nan: unknown"),
-        (lambda: masking_checks({"pgd": np.ones((0, 4))}), r"succeeded\['pgd'\]: empty; allowed: at least one"),
-        (lambda: attacked("pgd", batch_size=-1), "batch_size=-1: too small; allowed: at least 1"),
-        (lambda: attacked("pgd", num_images=-1), "num_images=-1: too small; allowed: at least 0"),
-        (lambda: attack_images(forward, jnp.float32(1), IMAGES, LABELS[1:], (0.1,)), "labels=.*wrong shape or dtype"),
-        (lambda: attack_images(forward, jnp.float32(1), IMAGES[:0], LABELS[:0], (0.1,)), r"images=\[\]: empty"),
-        (lambda: masking_checks({"PGD": np.ones((1, 4), bool)}), "succeeded='PGD': unknown; allowed: fgsm"),
-        (
-            lambda: masking_checks({"pgd": np.ones((2, 4)), "fgsm": np.ones((1, 4))}),
-            r"succeeded\['fgsm'\]=.*wrong shape or dtype; allowed: \[2, 4\]",
-        ),
-        (lambda: masking_checks({"pgd": np.ones((2, 4))}, np.ones((2, 1))), r"few_steps=.*allowed: \[2, 4\]"),
-        (lambda: masking_checks({"pgd": np.ones((2, 4))}, None, np.ones((4, 4))), r"unbounded=.*allowed: \[4\]"),
-        (lambda: masking_checks({"pgd": np.ones((2, 4))}, tolerance=np.nan), "tolerance=nan: not finite"),
-        (lambda: check_settings((), (), None, None, "ab"), r"epsilons=\(\): not in rising order"),
-        (lambda: check_settings((0.2, 0.1), (), None, None, "ab"), "not in rising order; allowed"),
-        (lambda: check_settings((-0.1,), (), None, None, "ab"), r"epsilons=-0.1: out of range; allowed: \[0, 1\]"),
-        (lambda: check_settings((0.1,), (), "c", None, "ab"), "target='c': no class of the network; allowed: a, b"),
-        (lambda: check_settings((0.1,), (), None, "c", "ab"), "label='c': no class of the network; allowed: a, b"),
-        (lambda: check_settings((0.1,), ("cw",), None, None, "ab"), "attacks='cw': unknown or not for these classes"),
-        (lambda: check_settings((0.1,), ("nes",), "a", None, "ab"), "attacks='nes': unknown or not for these classes"),
-    ],
-)
-def test_bad_input_is_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_the_list_of_attacks_suits_the_classes():
     assert check_settings((0.1,), (), None, None, "abcd") == tuple(ATTACKS)
     assert "pgd_dlr" not in check_settings((0.1,), (), None, None, "ab")

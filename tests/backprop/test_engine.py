@@ -324,23 +324,7 @@ def test_shapes_and_reductions():
 def test_bad_roots():
     with pytest.raises(ValueError, match=r"upstream=None: the root is not a scalar; allowed: an array of shape \(2,\)"):
         backward(Value([1.0, 2.0]) + 1)
-    with pytest.raises(ValueError, match=r"upstream.shape=\(3,\): does not fit the root; allowed: \(2,\)"):
-        backward(Value([1.0, 2.0]) + 1, np.ones(3))
 
 
 def test_the_example_of_the_docstring():
     assert doctest.testmod(engine).failed == 0
-
-
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"w=.*wrong shape or dtype; allowed: .2, M."):
-        Value(np.ones((2, 2))) @ Value(np.ones(2))
-    with pytest.raises(ValueError, match=r"power=.*no number; allowed: finite numbers"):
-        Value(2.0) ** Value(3.0)
-    for data in (None, "a", [[1], [2, 3]], 1j):
-        with pytest.raises(ValueError, match=r"data=.*: no numbers; allowed: a number, or an array of numbers"):
-            Value(data)
-    with pytest.raises(ValueError, match=r"inputs of shapes \(2,\), \(3,\): do not fit \+ \(operands.*; allowed: "):
-        Value(np.ones(2)) + Value(np.ones(3))
-    with pytest.raises(ValueError, match=r"root=3.0: no value of a graph"):
-        backward(3.0)

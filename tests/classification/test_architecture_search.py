@@ -126,20 +126,6 @@ DATA = TRAIN | {f"valid_{name}": array for name, array in TRAIN.items()}
     ("call", "message"),
     [
         (lambda: nas.train_child(None, CHILD[:5], DATA), r"architecture=.*wrong shape or dtype; allowed: int\[6\]"),
-        (lambda: nas.train_child(None, CHILD + 3, DATA), r"architecture\[0\]=3: out of range; allowed: 0 to 2"),
-        (lambda: nas.train_child(None, CHILD, DATA, width=0), "width=0: out of range; allowed: at least 1"),
-        (lambda: nas.train_child(None, CHILD, {}), "data: no 'valid_image'; allowed: a dict with 'valid_image'"),
-        (lambda: nas.train_child(None, CHILD, DATA | {"label": np.zeros(2, int)}), r"data\['label'\]: 2 of \(3, "),
-        (lambda: nas.train_child(None, CHILD, DATA | {"label": np.full(3, 10)}), r"data\['label'\]\[0\]=10: out of"),
-        (lambda: nas.train_child(None, CHILD, DATA, steps=7.5), "steps=7.5: no whole number"),
-        (lambda: nas.train_child(None, CHILD, DATA, batch_size=0), "batch_size=0: out of range"),
-        (lambda: nas.train_child(None, CHILD, DATA, learning_rate=np.nan), "learning_rate=nan: out of range"),
-        (lambda: nas.reward_advantages(REWARDS[:0], 0.0, 0.0, 0.0), r"rewards=\[\]: empty"),
-        (lambda: nas.reward_advantages(REWARDS, np.nan, 0.0, 0.0), "mean=nan: not finite"),
-        (lambda: nas.reward_advantages(REWARDS, 0.0, -1.0, 0.0), "square=-1: out of range"),
-        (lambda: nas.reward_advantages(REWARDS, 0.0, 0.0, 1.5), "decay=1.5: out of range; allowed: 0 to 1"),
-        (lambda: nas.reinforce_search(None, None, updates=0), "updates=0: out of range"),
-        (lambda: nas.reinforce_search(None, None, baseline_decay=-0.1), "baseline_decay=-0.1: out of range"),
     ],
 )
 def test_bad_input_is_named(call, message):

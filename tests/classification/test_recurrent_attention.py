@@ -193,23 +193,9 @@ def test_the_policy_and_the_baseline_give_no_gradient_to_the_core():
 
 
 @pytest.mark.parametrize(
-    ("argument", "message"),
-    [
-        ({"policy": "best"}, "policy='best'"),
-        ({"num_glimpses": 0}, "num_glimpses=0"),
-        ({"location_std": 0.0}, "location_std=0"),
-    ],
-)
-def test_bad_arguments_get_one_clear_line(argument, message):
-    with pytest.raises(ValueError, match=message):
-        recurrent_attention.learner(model=Reader(), optimizer=optax.sgd(1.0), **argument)
-
-
-@pytest.mark.parametrize(
     ("glimpse_size", "num_scales", "message"),
     [
         (8, 1, "glimpse_size=8: larger than the scene of {} x {}; allowed: at most 4"),
-        (2, 4, "num_scales=4: does not fit scenes of {} x {}; allowed: sides that are multiples of 8"),
     ],
 )
 def test_a_glimpse_that_does_not_fit_the_scene_is_refused(glimpse_size, num_scales, message):
@@ -240,18 +226,3 @@ def test_looks_are_the_locations_inside_the_box(mean, looks):
 def test_labels_are_checked_against_the_reader_s_classes():
     learner = recurrent_attention.learner(model=Reader(), optimizer=optax.sgd(0.1))
     assert learner.classes(None, {}) == {"label": Reader.num_classes}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((np.zeros((1, 4, 4, 1)), np.zeros((2, 2)), 2, 1), "location=.*wrong shape or dtype"),
-        ((np.zeros((4, 4, 1)), np.zeros((1, 2)), 2, 1), "scene=.*wrong shape or dtype"),
-        ((np.zeros((1, 4, 4, 1)), np.zeros((1, 2)), 0, 1), "size=0: too small"),
-        ((np.zeros((1, 4, 4, 1)), np.zeros((1, 2)), 2, 0), "num_scales=0: too small"),
-        ((np.zeros((1, 4, 6, 1)), np.zeros((1, 2)), 2, 3), "num_scales=3: does not fit scenes of 4 x 6"),
-    ],
-)
-def test_bad_input_of_the_retina_is_named(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        retina(*arguments)

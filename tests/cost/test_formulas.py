@@ -132,27 +132,3 @@ def test_voxels_and_videos():
 )
 def test_parameters_of_a_layer_by_its_fields(layer, parameters):
     assert layer_parameters(layer, (1, 4, 6, 7)) == parameters
-
-
-@pytest.mark.parametrize(
-    ("call", "text"),
-    [
-        (lambda: conv_parameters(0, 4, (3, 3)), "channels=0: too small"),
-        (
-            lambda: conv_parameters(6, 4, (3, 3), groups=4),
-            "groups=4: not a divisor",
-        ),
-        (lambda: conv_macs((8, 8), 3, 4, (3, 0)), "kernel_size=0: too small"),
-        (lambda: receptive_field([3, 3], [1]), "1 numbers; allowed: 2"),
-        (lambda: receptive_field([3], [0]), "strides=0: too small"),
-        (
-            lambda: window_attention_macs(56, 50, 7, 96),
-            "window=7: does not tile the map; allowed: divisors of 56 and 50",
-        ),
-        (lambda: video_bytes(1, 1, 0), "frames=0: too small"),
-        (lambda: stacked_conv_weights(4, 3, 0), "layers=0: too small"),
-    ],
-)
-def test_bad_numbers_are_refused_by_name(call, text):
-    with pytest.raises(ValueError, match=text):
-        call()

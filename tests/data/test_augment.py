@@ -197,131 +197,6 @@ def test_compose_applies_in_order():
         augment.compose(3)
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: augment.random_flip(1.5), "probability=1.5"),
-        (lambda: augment.random_shift(-1), "max_pixels=-1"),
-        (lambda: augment.random_crop(-1), "padding=-1"),
-        (lambda: augment.random_crop(1, "wrap"), "mode='wrap': unknown; allowed"),
-        (lambda: augment.random_vertical_flip(-0.5), "probability=-0.5"),
-        (lambda: augment.random_affine(degrees=(5, -5)), "degrees"),
-        (lambda: augment.random_affine(degrees=float("nan")), "degrees"),
-        (lambda: augment.random_affine(translate=-0.1), "translate"),
-        (lambda: augment.random_affine(scale=(0, 1)), "scale"),
-        (lambda: augment.random_affine(scale=(1.2, 1)), "scale"),
-        (lambda: augment.random_affine(shear=90), "shear"),
-        (lambda: augment.random_affine(shear=(-90, 0)), "shear"),
-        (lambda: augment.random_affine(translate=float("inf")), "translate"),
-        (lambda: augment.normalize(0.0, 0.0), "std="),
-        (lambda: augment.posterize(IMAGE, 9), "bits=9: out of range; allowed: 0 to 8"),
-        (lambda: augment.normalize(float("nan"), 1.0), "mean="),
-        (lambda: augment.normalize(np.zeros((2, 2)), 1.0), "shapes"),
-        (lambda: augment.normalize(0.0, np.ones((2, 2))), "shapes"),
-    ],
-)
-def test_bad_arguments_are_refused_by_the_factory(make, message):
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-BATCH = np.zeros((2, 4, 5, 3), np.float32)
-WARP = augment.Warp(lambda p: p, lambda p: p)
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: augment.affine_warp((4, 5), scale=0), "scale=0: the map has no inverse"),
-        (lambda: augment.affine_warp((4, 5), scale=(1.0, 0)), "scale=0: the map has no inverse"),
-        (lambda: augment.affine_warp((4, 5), scale=float("nan")), "scale=nan: "),
-        (lambda: augment.affine_warp((4, 5), float("inf")), "degrees=inf: "),
-        (lambda: augment.perspective_warp(np.full((4, 2), np.nan), np.ones((4, 2))), r"start\[0, 0\]=nan"),
-        (lambda: augment.random_affine(shear=(0, 90)), "shear"),
-        (lambda: augment.affine_warp((4, 5), translate=(float("nan"), 0)), "translate=nan: "),
-        (lambda: augment.affine_warp((4, 5), translate=()), r"translate=\(\): no pair; allowed: two numbers"),
-        (lambda: augment.affine_warp((4, 5), shear=float("nan")), "shear=nan: "),
-        (lambda: augment.affine_warp((4, 5), center=(1.0,)), r"center=\(1.0,\): no pair"),
-        (lambda: augment.affine_warp((-4, 5)), "size=-4: out of range; allowed: at least 1"),
-        (lambda: augment.flip_warp((4,)), r"size=\(4,\): no pair"),
-        (lambda: augment.lens_warp((4, 5.5)), "size=5.5: no whole number"),
-        (lambda: augment.lens_warp((4, 5), steps=0), "steps=0: out of range"),
-        (lambda: augment.lens_warp((4, 5), float("nan")), "k1=nan: "),
-        (lambda: augment.warp_points(BATCH, WARP), "points=.*wrong shape"),
-        (lambda: augment.warp_boxes(np.zeros((1, 4)), WARP, (4, 0)), "size=0: out of range"),
-        (lambda: augment.warp_image(BATCH, WARP), "image=.*wrong shape"),
-        (lambda: augment.warp_image(IMAGE, WARP, fill=float("nan")), "fill=nan: not finite"),
-        (lambda: augment.warp_image(IMAGE, WARP, fill=[0.0, 1.0, 0.0]), r"fill=float32\[3\]: wrong shape"),
-        (lambda: augment.warp_augmentation(None, "cubic"), "interpolation='cubic': unknown"),
-        (lambda: augment.warp_augmentation(None, fill=float("nan")), "fill=nan: "),
-        (lambda: augment.rand_augment(fill=float("nan")), "fill=nan: "),
-        (lambda: augment.rand_augment(magnitude="9"), "magnitude='9': no number"),
-        (lambda: augment.auto_augment(fill=float("inf")), "fill=inf: "),
-        (lambda: augment.affine(IMAGE, translate=(1, 2, 3)), r"translate=\(1, 2, 3\): no pair"),
-        (lambda: augment.affine(BATCH), "image=.*wrong shape"),
-        (lambda: augment.random_affine(scale=(1.0,)), r"scale=\(1.0,\): no pair"),
-        (lambda: augment.random_affine(degrees=(1, 2, 3)), r"degrees=\(1, 2, 3\): no pair"),
-        (lambda: augment.random_affine(degrees="5"), "degrees='5': no number; allowed: numbers"),
-        (lambda: augment.random_flip("half"), "probability='half': no number"),
-        (lambda: augment.random_blur((1.0,)), r"sigma=\(1.0,\): no pair"),
-        (lambda: augment.random_erasing(area=0.5), "area=0.5: no pair"),
-        (lambda: augment.random_resized_crop(ratio=("a", "b")), r"ratio=\('a', 'b'\): no pair"),
-        (lambda: augment.random_warp(scale=(1.0,)), r"scale=\(1.0,\): no pair"),
-        (lambda: augment.random_warp(degrees="5"), "degrees='5': no number"),
-        (lambda: augment.gaussian_blur(IMAGE, (1.0,), (1, 1)), r"sigma=\(1.0,\): no pair"),
-        (lambda: augment.gaussian_blur(IMAGE, (1.0, 1.0), 1), "radius=1: no pair"),
-        (lambda: augment.gaussian_blur(BATCH, (1.0, 1.0), (1, 1)), "image=.*wrong shape"),
-        (lambda: augment.adjust_brightness(IMAGE, float("inf")), "factor=inf: not finite"),
-        (lambda: augment.adjust_saturation(IMAGE[..., :1], float("nan")), "factor=nan: out of range"),
-        (lambda: augment.adjust_sharpness(IMAGE[:2], -1.0), "factor=-1: out of range"),
-        (lambda: augment.adjust_sharpness(BATCH, 1.0), "image=.*wrong shape"),
-        (lambda: augment.solarize(IMAGE, 128), "threshold=128: out of range; allowed: 0 to 1"),
-        (lambda: augment.adjust_gamma(IMAGE, float("inf")), "gamma=inf: not finite"),
-        (lambda: augment.equalize(np.full((2, 2, 1), np.nan)), r"image\[0, 0, 0\]=nan: not finite"),
-        (lambda: augment.erase(IMAGE, 0, 0, -1, 2), "height=-1: out of range; allowed: at least 0"),
-        (lambda: augment.erase(IMAGE, float("nan"), 0, 1, 2), "top=nan: "),
-        (lambda: augment.erase(IMAGE, 0, 0, 1, 2, np.ones(3)), r"value=float.*\[3\]: wrong shape"),
-        (lambda: augment.erase(np.zeros((4, 4, 1), np.uint8), 0, 0, 1, 2, 0.5), "value=0.5: no uint8"),
-        (lambda: augment.cutout(2, value=float("nan")), "value=nan: "),
-        (lambda: augment.random_flip(None), "probability=None: no number; allowed: numbers"),
-        (lambda: augment.random_affine(None), "degrees=None: no number"),
-        (lambda: augment.random_warp(None), "degrees=None: no number"),
-        (lambda: augment.color_jitter(None), "brightness=None: no number"),
-        (lambda: augment.rand_augment(magnitude=None), "magnitude=None: no number"),
-        (lambda: augment.mixup(KEYS[0], BATCH, BATCH, None), "alpha=None: no number"),
-        (lambda: augment.normalize("a", 1.0), "mean='a': no number"),
-        (lambda: augment.channel_statistics(BATCH), "source=ndarray: no source; allowed"),
-        (lambda: augment.gaussian_noise()(KEYS[0], np.zeros((2, 2, 1), np.uint8)), "image.dtype=uint8: no floats"),
-        (lambda: augment.random_flip_example()(KEYS[0], {"boxes": BATCH}), r"example=\['boxes'\]: holds no image"),
-        (lambda: augment.gaussian_noise("0.1"), "std='0.1': no number"),
-        (lambda: augment.color_jitter("0.1"), "brightness='0.1': no number"),
-        (lambda: augment.adjust_brightness(IMAGE, -1.0), "factor=-1"),
-        (lambda: augment.adjust_gamma(IMAGE, -1.0), "gamma=-1"),
-        (lambda: augment.adjust_gamma(IMAGE, 1.0, -1.0), "gain=-1"),
-        (lambda: augment.posterize(IMAGE, 1.5), "bits=1.5: no whole number"),
-        (lambda: augment.autocontrast(BATCH), "image=.*wrong shape"),
-        (lambda: augment.equalize(BATCH), "image=.*wrong shape"),
-        (lambda: augment.center_crop(BATCH, 2), "image=.*wrong shape"),
-        (lambda: augment.five_crop(BATCH, 2), "image=.*wrong shape"),
-        (lambda: augment.resized_crop(BATCH, 0, 0, 1, 1, 1), "image=.*wrong shape"),
-        (lambda: augment.scale_shorter_side(BATCH, 2), "image=.*wrong shape"),
-        (lambda: augment.flip_horizontal(BATCH[0, 0]), "image=.*wrong shape"),
-        (lambda: augment.flip_vertical(BATCH[0, 0]), "image=.*wrong shape"),
-        (lambda: augment.random_flip()(KEYS[0], BATCH), "image=.*wrong shape"),
-        (lambda: augment.random_crop(1)(KEYS[0], BATCH), "image=.*wrong shape"),
-        (lambda: augment.random_resized_crop()(KEYS[0], BATCH), "image=.*wrong shape"),
-        (lambda: augment.random_erasing()(KEYS[0], BATCH), "image=.*wrong shape"),
-        (lambda: augment.erase(BATCH, 0, 0, 1, 1), "image=.*wrong shape"),
-        (lambda: augment.random_erasing(1.5), "probability=1.5"),
-        (lambda: augment.random_erasing(0.5, (0.5, 1.5)), "area="),
-        (lambda: augment.random_resized_crop(side=0), "side=0"),
-    ],
-)
-def test_images_and_numbers_that_do_not_fit_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_the_smallest_numbers_of_augmentations_are_allowed():
     for make in (
         augment.cutout(1),
@@ -346,8 +221,6 @@ def test_to_float():
     np.testing.assert_allclose(out, [0, 0.2, 1])
     assert out.dtype == jnp.float32
     np.testing.assert_array_equal(augment.to_float(IMAGE), IMAGE)
-    with pytest.raises(TypeError, match="int32"):
-        augment.to_float(np.arange(3, dtype=np.int32))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
@@ -362,11 +235,6 @@ def test_statistics_standardize_the_split_they_come_from(dtype):
     out = np.asarray(jax.vmap(augment.normalize(mean, std), (None, 0))(None, augment.to_float(image)))
     np.testing.assert_allclose(out.mean((0, 1, 2)), 0, atol=1e-4)
     np.testing.assert_allclose(out.std((0, 1, 2)), [1, 1, 0], atol=1e-4)
-
-
-def test_statistics_need_images():
-    with pytest.raises(ValueError, match="no images"):
-        augment.channel_statistics(Source.indices(3))
 
 
 def test_arrays_of_numpy_are_taken_as_those_of_jax():

@@ -26,5 +26,3 @@ def test_the_bank_comes_first_and_is_drawn_by_seed():
     assert (found.class_names, found.name, len(found)) == (("a", "b", "c"), "bank and queries", 5)
     with pytest.raises(ValueError, match="size=0"):
         bank_and_queries(source(10), source(4), 0)
-    with pytest.raises(ValueError, match="queries: its arrays"):
-        bank_and_queries(Source.indices(3), source(4))

@@ -95,16 +95,3 @@ def test_distinct_clips_have_one_sentence_each():
     assert len({tokens.tobytes() for tokens in source.arrays["captions"]}) == 120
     with pytest.raises(ValueError, match="count=121: more than the 120 sentences; allowed: at most 120"):
         clips(121, distinct=True)
-
-
-def test_invalid_settings_of_clips_are_refused():
-    for kwargs, message in (
-        ({"frames": 1}, "frames=1: too few for a motion"),
-        ({"size": 8}, "size=8: too small for a shape"),
-        ({"path": "round"}, "path='round': unknown; allowed: straight, hopping"),
-        ({"directions": 5}, "directions=5: unknown; allowed: 4, 8"),
-        ({"path": "hopping", "directions": 8}, "directions=8: a hopping path has no diagonals"),
-        ({"shuffled": True, "flow": True}, "flow=True: frames in random order have no flow"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            clips(1, **kwargs)

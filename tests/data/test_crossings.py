@@ -35,7 +35,3 @@ def test_tracks_are_straight_and_scores_fall_with_the_covered_fraction():
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"frames=1: out of range; allowed: at least 2"):
         crossings(1, frames=1)
-    with pytest.raises(ValueError, match=r"score_drop=-1: out of range; allowed: at least 0"):
-        crossings(1, score_drop=-1)
-    with pytest.raises(ValueError, match=r"score_drop=2: out of range; allowed: 0 to 1"):
-        crossings(1, score_drop=2)

@@ -172,8 +172,6 @@ def test_bad_images_and_arguments_are_errors(tmp_path):
             decode_box(bad, whole, (8, 8))
     with pytest.raises(ValueError, match="channels=2"):
         decode_box(data, whole, (8, 8), 2)
-    with pytest.raises(ValueError, match="decoder='gpu': unknown; allowed: pillow, opencv"):
-        decode_box(data, whole, (8, 8), decoder="gpu")
     (tmp_path / "a.jpg").write_bytes(data[:100])
     with pytest.raises(ValueError, match=r"a\.jpg cannot be read"):
         load_center_crop(tmp_path / "a.jpg", (8, 8))

@@ -76,7 +76,5 @@ def test_the_splits_share_no_digit(monkeypatch):
 
 
 def test_bad_arguments():
-    with pytest.raises(ValueError, match="split='all': unknown; allowed: train, valid, test"):
-        digit_scenes("all", 1)
     with pytest.raises(ValueError, match="size=15: smaller than a digit; allowed: at least 16"):
         digit_scenes("test", 1, size=15)

@@ -117,23 +117,7 @@ def test_blur_keeps_the_mean_of_a_flat_image():
 def test_numbers_out_of_range_are_named():
     with pytest.raises(ValueError, match=r"hue=0.6: out of range; allowed: in \[0, 0.5\]"):
         jitter.color_jitter(hue=0.6)
-    with pytest.raises(ValueError, match=r"contrast=-0.1: out of range; allowed: at least 0"):
-        jitter.color_jitter(contrast=-0.1)
     jitter.color_jitter(brightness=0.6, hue=0.5)
-    for probability in (-0.1, 1.1):
-        with pytest.raises(ValueError, match=f"probability={probability}"):
-            jitter.random_gray(probability)
-    with pytest.raises(ValueError, match="sigma="):
-        jitter.random_blur((0.0, 1.0))
-    with pytest.raises(ValueError, match="sigma=0: out of range; allowed: above 0"):
-        jitter.gaussian_blur(IMAGE, (1.0, 0.0), (1, 1))
-    with pytest.raises(ValueError, match="shift=nan: "):
-        jitter.adjust_hue(IMAGE, float("nan"))
-    for image in (np.ones((3, 4, 2)), np.ones((4, 3))):
-        with pytest.raises(ValueError, match="no colors; allowed"):
-            jitter.gray(image)
-    with pytest.raises(ValueError, match=r"image=.*wrong shape"):
-        jitter.adjust_contrast(np.ones((2, 4, 4, 3)), 1.0)
 
 
 def test_a_blur_of_radius_0_is_none(monkeypatch):
@@ -170,9 +154,3 @@ def test_levels_differ_from_torchvisions_by_at_most_one(factor, kind):
         if adjust in (jitter.adjust_brightness, tone.adjust_sharpness):  # of whole numbers: exact with any compiler
             assert off.max() == 0, adjust.__name__
     np.testing.assert_array_equal(jitter.gray(image), gray.astype(np.uint8))
-
-
-def test_other_integers_are_refused():
-    for adjust in (jitter.adjust_brightness, jitter.adjust_contrast, jitter.adjust_saturation, tone.adjust_sharpness):
-        with pytest.raises(TypeError, match="allowed: uint8 and floating"):
-            adjust(np.ones((4, 4, 3), np.int32), 2.0)

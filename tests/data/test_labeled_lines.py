@@ -114,8 +114,6 @@ def test_lines_that_repeat_and_texts_of_several_labels_are_noted(tmp_path):
 
 
 def test_unknown_data_sets_and_missing_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="dataset='imdb': unknown; allowed: topics, pages, file"):
-        labeled_texts("imdb", 4)
     with pytest.raises(ValueError, match="data_dir=None: missing; allowed: a file of lines"):
         labeled_texts("file", 4)
     with pytest.raises(FileNotFoundError, match="no such file; allowed: a file of lines"):

@@ -26,10 +26,6 @@ def test_run_lengths_go_down_the_columns():
     np.testing.assert_array_equal(rle_to_mask(rle), MASK)
     np.testing.assert_array_equal(rle_to_mask(masks_to_rles(MASK[None])[0]), MASK)
     np.testing.assert_array_equal(segmentation_to_mask(masks_to_rles(MASK[None])[0], (2, 3)), MASK)
-    with pytest.raises(ValueError, match="add up to 7; allowed: 6"):
-        rle_to_mask({"size": [2, 3], "counts": [2, 3, 2]})
-    with pytest.raises(ValueError, match=r"size \(2, 3\); allowed: that of its image, \(3, 2\)"):
-        segmentation_to_mask(rle, (3, 2))
 
 
 def test_polygons_are_filled_and_joined():
@@ -37,14 +33,6 @@ def test_polygons_are_filled_and_joined():
     want = np.zeros((5, 7), bool)
     want[1:3, 1:4] = want[:, 5] = True
     np.testing.assert_array_equal(mask, want)
-    for polygons, problem in (
-        ([[0, 0, 1, 1]], "4 coordinates; allowed: three points"),
-        ([[0, 0, 1, 1, 2, 2, 3]], "7 coordinates"),
-        ([[0, 0, 1, float("nan"), 2, 2]], "not finite"),
-        ([], "no polygon"),
-    ):
-        with pytest.raises(ValueError, match=problem):
-            segmentation_to_mask(polygons, (5, 7))
 
 
 def test_later_masks_hide_earlier_ones():
@@ -58,14 +46,6 @@ def test_later_masks_hide_earlier_ones():
 def test_run_lengths_that_are_no_list_of_numbers_are_refused(counts):
     with pytest.raises(ValueError, match="not run lengths; allowed: a list of whole numbers, or a string"):
         rle_to_mask({"size": [2, 3], "counts": counts})
-
-
-def test_numbers_that_would_take_all_memory_are_refused():
-    """Four times 2^62 are 0 in 64 bits."""
-    with pytest.raises(ValueError, match=r"counts: they add up to \d+; allowed: 6, of 2 by 3"):
-        rle_to_mask({"size": [2, 3], "counts": [2**62] * 4 + [6]})
-    with pytest.raises(ValueError, match=r"a polygon with the coordinate -1e\+30; allowed: pixels, up to 100,000"):
-        segmentation_to_mask([[0, 0, -1e30, 0, 2, 2]], (4, 4))
 
 
 def test_run_lengths_that_do_not_fit_are_refused():
@@ -88,11 +68,3 @@ def test_run_lengths_that_do_not_fit_are_refused():
     ):
         with pytest.raises(ValueError, match=problem):
             rle_to_mask({"size": [9, 1], "counts": counts})
-
-
-def test_a_length_of_nine_digits_is_refused():
-    """Eight digits of five bits are below 2^40; "o" is the digit 31 with more to follow, "0" the last one."""
-    with pytest.raises(ValueError, match=r"counts='oooooooo0': a length above 2\^40"):
-        rle_to_mask({"size": [2, 2], "counts": "oooooooo0"})
-    with pytest.raises(ValueError, match=f"they add up to {2**35 - 1}; allowed: 4"):
-        rle_to_mask({"size": [2, 2], "counts": "ooooooo0"})

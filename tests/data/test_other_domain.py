@@ -32,5 +32,3 @@ def test_rows_of_the_second_domain_keep_their_labels():
     blended = two_domains(colors, patch, seed=1).arrays
     np.testing.assert_array_equal(blended["target"][:, 0, 0, 1], np.abs(blended["target_label"] - 5))
     np.testing.assert_array_equal(blended["target_label"], target_label)
-    with pytest.raises(ValueError, match="kind='gray'"):
-        two_domains(source, patch, "gray")

@@ -38,5 +38,3 @@ def test_no_pixel_is_in_two_splits_or_two_classes(monkeypatch):
 def test_crops_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="size=41: out of range; allowed: 1 to 40"):
         photo_crops("train", 1, size=41)
-    with pytest.raises(ValueError, match="split='all': unknown; allowed: train, valid, test"):
-        photo_crops("all", 1)

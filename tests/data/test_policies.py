@@ -85,17 +85,8 @@ def test_every_pair_of_a_policy_is_drawn(chosen, monkeypatch):
 
 
 def test_bad_arguments():
-    for strength in (-0.1, 1.1):
-        with pytest.raises(ValueError, match=f"strength={strength}: out of range; allowed: 0 to 1"):
-            policies.apply_operation(0, IMAGE, strength)
-    with pytest.raises(ValueError, match="operation=15"):
-        policies.apply_operation(15, IMAGE, 0.5)
     with pytest.raises(ValueError, match=r"magnitude=31: out of range; allowed: in \[0, 30\]"):
         augment.rand_augment(2, 31)
-    with pytest.raises(ValueError, match="num_ops=-1"):
-        augment.rand_augment(-1)
-    with pytest.raises(ValueError, match="policy='mnist'"):
-        augment.auto_augment("mnist")
 
 
 @pytest.mark.slow
@@ -234,6 +225,3 @@ def test_the_largest_and_the_smallest_magnitude_are_allowed(chosen):
         augment.rand_augment(1, magnitude, bins)(jax.random.key(0), np.zeros((1, 1, 1)))
         assert chosen[0][1] == strength
     assert augment.rand_augment(0)(jax.random.key(0), np.full((1, 1, 1), 3)) == 3
-    for build in (augment.rand_augment, augment.auto_augment):
-        with pytest.raises(ValueError, match="interpolation='cubic': unknown; allowed: nearest, bilinear"):
-            build(interpolation="cubic")

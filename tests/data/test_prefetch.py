@@ -118,11 +118,3 @@ def test_waiting_is_counted():
 def test_no_room_ahead_and_steps_that_are_none_are_refused():
     with pytest.raises(ValueError, match="size=0: out of range; allowed: at least 1"):
         prefetch(lambda step: step, 0, 1, size=0)
-    for start, stop, message in (
-        (-1, 1, "start=-1: out of range; allowed: at least 0"),
-        (0.5, 1, "start=0.5: no whole number"),
-        (0, -2, "stop=-2: out of range"),
-        (0, float("nan"), "stop=nan: no whole number"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            prefetch(lambda step: step, start, stop)

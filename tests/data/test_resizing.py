@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dlcore.data.resizing import ShortestEdge, check_resize, resize_bilinear, shortest_edge
+from dlcore.data.resizing import ShortestEdge, resize_bilinear, shortest_edge
 
 
 def test_sizes_by_hand():
@@ -51,20 +51,8 @@ def test_the_least_canvas_of_an_image_is_of_multiples_of_32():
 
 
 def test_bad_resizings_are_named():
-    for bad in ("foo", "shortest_edge", "shortest_edge:800", "shortest_edge:-1,5", "shortest_edge:1.5,3"):
-        with pytest.raises(ValueError, match=rf"^resize={bad}: unknown; allowed: stretch, or shortest_edge:S,L"):
-            check_resize(bad)
-    for bad in ("shortest_edge:20,10", "shortest_edge:0,10"):
-        with pytest.raises(ValueError, match=rf"^resize={bad}: S=.*; allowed: 0 < S <= L$"):
-            check_resize(bad)
-    with pytest.raises(ValueError, match=r"^canvas=700,1400: too small for resize=shortest_edge:800,1333; allowed:"):
+    with pytest.raises(ValueError, match=r"^canvas=700,1400: too small for .*allowed: sides of at least 800, one"):
         shortest_edge("shortest_edge:800,1333", (700, 1400))
-    with pytest.raises(ValueError, match=r"^canvas=800,1300: too small"):
-        shortest_edge("shortest_edge:800,1333", (800, 1300))
-    with pytest.raises(ValueError, match=r"^canvas=64,64: resize=stretch pads nothing; allowed: none"):
-        shortest_edge("stretch", (64, 64))
-    with pytest.raises(ValueError, match=r"^canvas=8,13: an image becomes 13 by 6"):
-        ShortestEdge(8, 13, (8, 13)).size(20, 10)
 
 
 @pytest.mark.parametrize("size", [(5, 3), (2, 7), (3, 4)])

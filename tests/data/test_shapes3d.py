@@ -53,14 +53,10 @@ def test_modelnet_as_arrays(tmp_path):
     for num_points in (5, 0, -1):
         with pytest.raises(ValueError, match=f"num_points={num_points}: .* allowed: 1 to the 4 of modelnet10_test.npz"):
             modelnet(tmp_path, "test", num_points=num_points)
-    with pytest.raises(ValueError, match="split='valid': unknown; allowed: train, test"):
-        modelnet(tmp_path, "valid")
-    with pytest.raises(FileNotFoundError, match=r"no ModelNet; allowed: \.npz or CLASS/train/NAME\.off"):
+    with pytest.raises(FileNotFoundError, match=r"no ModelNet; allowed: a folder with modelnet10_train.npz, or with"):
         modelnet(tmp_path, "train")
     points[1, 2, 0] = np.nan
     np.savez(tmp_path / "modelnet10_train.npz", points=points, labels=[0, 0, 0], class_names=names)
-    with pytest.raises(ValueError, match=r"points\[1, 2, 0\]=nan: not finite"):
-        modelnet(tmp_path, "train")
     np.savez(tmp_path / "modelnet10_train.npz", points=np.zeros((1, 2, 3)), labels=[2], class_names=names)
     with pytest.raises(ValueError, match="labels: 2 to 2; allowed: 0 to 1, the classes"):
         modelnet(tmp_path, "train")
@@ -147,9 +143,7 @@ def test_pix3d(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "problem"),
     [
-        ({"labels": np.zeros((3, 1), int)}, r"labels=int\d+\[3, 1\]: wrong shape or dtype; allowed: \[3\]"),
         ({"labels": np.array([0.5, 1, 0])}, "labels of float64; allowed: numbers, and whole numbers as labels"),
-        ({"points": np.zeros((3, 5, 6))}, r"points=.*\[3, 5, 6\]: wrong shape or dtype; allowed: \[N, P, 3\]"),
         ({"points": np.full((3, 5, 3), "a")}, "points of <U1 and labels of int64; allowed: numbers"),
     ],
 )

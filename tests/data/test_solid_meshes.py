@@ -10,7 +10,6 @@ from dlcore.data.solid_meshes import (
     revolve_profile,
     solid_clouds,
     solid_mesh,
-    torus_mesh,
 )
 
 # A polygon of n corners on the unit circle has the area n/2 sin(2π/n): 2 for the square, 1.299 for the triangle.
@@ -48,16 +47,8 @@ def test_clouds_do_not_depend_on_their_number():
 
 
 def test_bad_solids_are_one_clear_line():
-    with pytest.raises(ValueError, match="kind='cube': unknown; allowed: box, capsule"):
-        solid_mesh("cube")
     with pytest.raises(ValueError, match="not closed; allowed: radius 0 at both ends"):
         revolve_profile([(1, 0), (1, 1), (0, 2)], 4)
-    with pytest.raises(ValueError, match="segments=2: out of range"):
-        revolve_profile([(0, 0), (1, 1), (0, 2)], 2)
-    with pytest.raises(ValueError, match="no torus; allowed: 0 < tube < 1"):
-        torus_mesh(1.5)
-    with pytest.raises(ValueError, match="num_points=0"):
-        solid_clouds(4, num_points=0)
 
 
 def test_a_solid_turned_back_lies_along_its_axes():

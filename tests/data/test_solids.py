@@ -61,8 +61,6 @@ def test_the_distance_is_exact_its_gradient_has_length_1(kind):
 def test_occupied_volume_and_bad_solids():
     # 24 cells of side 1/12: the sphere of radius 0.5 has 4/3 pi 0.125 = 0.5236.
     assert occupancy_grid(Solid("sphere", np.full(3, 0.5)), 24).sum() / 12**3 == pytest.approx(0.5236, rel=0.02)
-    with pytest.raises(ValueError, match="kind='star': unknown; allowed: sphere, box"):
-        Solid("star", np.ones(3)).signed_distance(np.zeros(3))
     with pytest.raises(ValueError, match="not positive; allowed: lengths above 0"):
         Solid("box", np.array([1, 0, 1.0])).signed_distance(np.zeros(3))
     with pytest.raises(ValueError, match="size=4: too small"):
@@ -90,8 +88,6 @@ def test_normals_of_a_rendered_sphere_from_depth():
     assert np.asarray(jax.jit(surface_normal_loss)(estimated, normals.astype(np.float32)))[inner].max() < 2e-3
     with pytest.raises(ValueError, match=r"depth\[0, 1\]=0: not positive; allowed: depths above 0"):
         depth_to_normals(jnp.array([[1.0, 0], [1, 1]]), jnp.asarray(intrinsics))
-    with pytest.raises(ValueError, match="depth"):
-        depth_to_normals(jnp.array([[1.0, jnp.nan], [1, 1]]), jnp.asarray(intrinsics))
 
 
 def test_scenes_are_the_same_by_seed_and_number():

@@ -36,9 +36,6 @@ def test_a_tone_is_the_same_whatever_the_number_and_differs_by_seed():
     ("wrong", "message"),
     [
         ({"count": 0}, "count=0"),
-        ({"count": 1, "sample_rate": 3000}, "sample_rate=3000: too low; allowed: at least 3520"),
-        ({"count": 1, "noise": -1.0}, "noise=-1.0"),
-        ({"count": 1, "seed": -1}, "seed"),
     ],
 )
 def test_bad_numbers_are_refused(wrong, message):

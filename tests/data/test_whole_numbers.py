@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from dlcore import data
-from dlcore.data.source import Source, check_seed
+from dlcore.data.source import Source
 from dlcore.data.vowels import vowels
 
 
@@ -45,6 +45,4 @@ def test_a_number_that_is_not_whole_is_named(place, parameter):
 def test_words_are_none_and_numpy_integers_are_whole():
     with pytest.raises(ValueError, match=r"^count='3': no whole number"):
         vowels("3")
-    with pytest.raises(ValueError, match=r"^seed=0.5: no whole number; allowed: integers"):
-        check_seed(0.5)
     np.testing.assert_array_equal(vowels(np.int64(2)).arrays["waveform"], vowels(2).arrays["waveform"])

@@ -92,14 +92,6 @@ def test_heads_and_thresholds_must_fit():
     model = CascadeRCNN(Backbone(), 2, **FIELDS)
     with pytest.raises(ValueError, match=r"cascade_iou_thresh=\(0.6,\): 1 thresholds; allowed: 2, one a box head"):
         two_stage.learner(model=model, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6,))
-    with pytest.raises(ValueError, match=r"classifier='svm': margins of several heads have no mean; allowed: softmax"):
-        two_stage.learner(model=model, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6, 0.7), classifier="svm")
-    pair = model.clone(num_stages=2)
-    with pytest.raises(ValueError, match=r"classifier='svm': margins of several heads have no mean"):
-        two_stage.learner(model=pair, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6,), classifier="svm")
-    plain = FasterRCNN(Backbone(), 2, **FIELDS)
-    with pytest.raises(ValueError, match=r"cascade_iou_thresh=\(0.6, 0.7\): 2 thresholds; allowed: 0"):
-        two_stage.learner(model=plain, optimizer=optax.sgd(0.1), cascade_iou_thresh=(0.6, 0.7))
 
 
 @pytest.mark.covers("DE-31")

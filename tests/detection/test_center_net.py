@@ -133,8 +133,6 @@ def test_detections_are_peaks_and_nothing_suppresses_boxes():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"score_thresh=2.0: out of range; allowed: at least 0, at most 1"):
-        center_net.learner(model=Constant(), optimizer=optax.sgd(0.1), score_thresh=2.0)
 
     class Small(nn.Module):
         def features(self, x, train=False):

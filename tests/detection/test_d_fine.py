@@ -235,14 +235,6 @@ def test_bad_input_is_named():
 
     with pytest.raises(ValueError, match="num_bins=5: odd or below 4; allowed: even numbers from 4"):
         build(num_bins=5)
-    with pytest.raises(ValueError, match=r"num_probabilities=6: too many; allowed: at most num_bins \+ 1 = 5"):
-        build(num_probabilities=6)
-    with pytest.raises(ValueError, match="num_levels=4: not the encoder's; allowed: 3"):
-        build(num_levels=4)
-    with pytest.raises(ValueError, match=r"widths=\(4,\): one for each stage; allowed: 4 of them"):
-        build(backbone=BACKBONE.clone(widths=(4,)))
-    with pytest.raises(ValueError, match=r"distillation_weight=-1.0: out of range; allowed: at least 0"):
-        d_fine.learner(model=MODEL, optimizer=optax.sgd(0.1), refinement=RefinementWeights(distillation_weight=-1.0))
 
 
 def test_the_wiring_of_hgnet_is_as_it_was():

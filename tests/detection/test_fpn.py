@@ -74,5 +74,3 @@ def test_the_level_of_a_box():
 def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"maps=\[\]: empty"):
         FeaturePyramid(4).init(jax.random.key(0), [])
-    with pytest.raises(ValueError, match="extra_blocks='p8'"):
-        FeaturePyramid(4, "p8").init(jax.random.key(0), [jnp.zeros((1, 4, 4, 2))])

@@ -221,8 +221,3 @@ def test_detections_are_the_best_pairs_of_query_and_class():
     np.testing.assert_array_equal(detections["labels"], [0, 1, 1])
     np.testing.assert_allclose(detections["scores"], sigmoid([2, 1, 0]), rtol=1e-5)
     np.testing.assert_allclose(detections["boxes"][2], [1, 1, 3, 3], rtol=1e-5)
-
-
-def test_an_unknown_classification_is_named():
-    with pytest.raises(ValueError, match="classification='softmax'"):
-        rt_detr.learner(model=Stub(), optimizer=optax.sgd(0.1), classification="softmax")

@@ -212,12 +212,6 @@ def test_the_loss_is_divided_by_the_foreground_of_all_devices():
     )
 
 
-@pytest.mark.slow
-def test_bad_settings_are_named():
-    with pytest.raises(ValueError, match=r"bg_iou_thresh=0.6: .*at most fg_iou_thresh=0.5"):
-        build(bg_iou_thresh=0.6)
-
-
 def test_the_wiring_of_retinanet_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(MODEL, (2, 16, 24, 3), [157.742, -16.6734])

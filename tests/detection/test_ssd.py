@@ -149,21 +149,6 @@ def test_images_without_boxes_learn_the_background():
     assert learner.update._cache_size() == 1
 
 
-@pytest.mark.slow(only=["fields3-scales=\\\\(0.3, 0.5\\\\)*"])
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"boxes_per_location": (4, 4)}, r"boxes_per_location=\(4, 4\): 2; allowed: one for each of 3 levels"),
-        ({"boxes_per_location": (4, 4, 6)}, r"boxes_per_location=\(4, 4, 6\): allowed: even numbers from 2 to 4"),
-        ({"extra_strides": (2, 2)}, r"extra_strides=\(2, 2\): 2; allowed: one for each"),
-        ({"scales": (0.3, 0.5)}, r"scales=\(0.3, 0.5\): 2 for 3 levels; allowed: 4"),
-    ],
-)
-def test_fields_that_do_not_fit_the_levels_are_named(fields, message):
-    with pytest.raises(ValueError, match=message):
-        jax.eval_shape(MODEL.clone(**fields).init, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-
-
 SIX = Anchors(
     np.array([[0, 0, 8, 8], [8, 0, 16, 8], [0, 8, 8, 16], [8, 8, 16, 16], [0, 0, 8, 17], [40, 40, 48, 48]], np.float32),
     (6,),

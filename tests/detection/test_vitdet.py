@@ -127,11 +127,3 @@ def test_levels_and_maps_must_fit():
 
     with pytest.raises(ValueError, match=r"factors=\(1.0,\): 1 levels; allowed: 2, one a map of stages=\('block1', "):
         trace(factors=(1.0,))
-    with pytest.raises(ValueError, match=r"pyramid_kind='top_down': unknown; allowed: simple, fpn"):
-        trace(pyramid_kind="top_down")
-    with pytest.raises(ValueError, match=r"factor=3.0: no such scale; allowed: 4, 2, 1, 0.5"):
-        trace(factors=(3.0, 1.0))
-    with pytest.raises(ValueError, match=r"extra_blocks='p8': unknown; allowed: none, pool, p6p7"):
-        trace(extra_blocks="p8")
-    with pytest.raises(ValueError, match=r"maps: 1 of them; allowed: 2, one a factor of \(1.0, 0.5\)"):
-        jax.eval_shape(BlockFeaturePyramid(4, (1.0, 0.5)).init, jax.random.key(0), maps(1))

@@ -84,8 +84,6 @@ def test_relative_error_over_the_larger_or_over_the_sum():
     assert relative_error(np.zeros(0), np.zeros(0)) == 0
     with pytest.raises(ValueError, match=r"b=\(3,\): wrong shape; allowed: \(2,\)"):
         relative_error(np.ones(2), np.ones(3))
-    with pytest.raises(ValueError, match="over='mean': unknown; allowed: max, sum"):
-        relative_error(np.ones(2), np.ones(2), over="mean")
 
 
 def planted(factor):
@@ -244,12 +242,6 @@ def test_active_dropout_is_refused():
 def test_float32_and_steps_that_rounding_swallows_are_refused():
     with pytest.raises(TypeError, match="w=float32: not precise enough; allowed: float64"):
         check_gradient(lambda p: p["w"].sum(), {"w": jnp.ones(2, jnp.float32)})
-    with pytest.raises(ValueError, match=r"h=1e-12: rounding would take over; allowed: \[1e-10, 1\)"):
-        check(smooth, h=1e-12)
-    with pytest.raises(ValueError, match="method='forward': unknown; allowed: centered, one_sided, complex_step"):
-        check(smooth, method="forward")
-    with pytest.raises(ValueError, match="samples=0: too small; allowed: at least 1"):
-        check(smooth, samples=0)
 
 
 def test_a_gradient_that_is_missing_or_not_a_number_is_found():

@@ -149,9 +149,6 @@ def test_a_flat_loss_has_no_curvature():
     ("call", "message"),
     [
         (lambda f, w, k: hessian.top_eigenvalues(f, w, k, 4), r"count=4: out of range; allowed: \[1, 3\]"),
-        (lambda f, w, k: hessian.top_eigenvalues(f, w, k, 0), "count=0: out of range"),
-        (lambda f, w, k: hessian.top_eigenvalues(f, w, k, steps=0), "steps=0: too small; allowed: at least 1"),
-        (lambda f, w, k: hessian.hessian_trace(f, w, k, 0), "samples=0: too small; allowed: at least 1"),
     ],
 )
 def test_bad_input_is_named(call, message):

@@ -47,8 +47,6 @@ def test_measures_are_of_the_averaged_probabilities():
 def test_other_classes_and_what_is_no_classifier_are_refused():
     with pytest.raises(ValueError, match=r"run: classifiers of \[2, 1\] classes; allowed: of as many"):
         ensemble([classifier(1.0), classifier(1.0, classes=1)], EXAMPLE)
-    with pytest.raises(ValueError, match="run: number 1 is no classifier"):
-        ensemble([classifier(1.0)], {name: EXAMPLE[name] for name in ("x", "index")})
     for outputs in ({"sample": np.zeros((1, 2))}, {"probabilities": np.zeros(2)}):
         plain = classifier(1.0)._replace(predict=lambda s, b, given=outputs: given)
         with pytest.raises(ValueError, match="run: number 2 is no classifier; allowed: one run, or several of"):

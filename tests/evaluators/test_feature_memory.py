@@ -18,5 +18,3 @@ def test_batches_are_collected_and_split():
     chex.assert_shape([bank, queries], (2, 1))
     with pytest.raises(ValueError, match="bank_and_queries"):
         FeatureMemory([(np.zeros((2, 1)), np.zeros(2), np.ones(2))]).split()
-    with pytest.raises(ValueError, match="bank_and_queries"):
-        FeatureMemory([(np.zeros((2, 1)), np.zeros(2), np.zeros(2))]).split()

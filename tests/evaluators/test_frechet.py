@@ -15,7 +15,6 @@ from dlcore.evaluators.frechet import (
     kid,
     kid_of_subsets,
     kid_with_interval,
-    moments,
 )
 from dlcore.evaluators.manifold import half_interval, neighborhoods
 
@@ -132,8 +131,6 @@ def test_published_kernel_distances_are_means_over_subsets():
     assert kid_of_subsets(f, g, 4, 5, seed=7) == pytest.approx((np.mean(distances), np.std(distances)), rel=1e-9)
     with pytest.raises(ValueError, match="subset_size=11: out of range; allowed: 2 to 10"):
         kid_of_subsets(f, g, 4, 11)
-    with pytest.raises(ValueError, match="num_subsets=0: out of range; allowed: at least 1"):
-        kid_of_subsets(f, g, 0, 5)
 
 
 def test_the_distance_is_symmetric_and_takes_singular_covariances():
@@ -175,28 +172,6 @@ def test_the_evaluator_joins_batches():
     assert set(plain.finish(plain.add(None, {"sample": drawn}, None))) == {"frechet_distance", "kid"}
 
 
-def test_bad_input_is_named():
-    for rows in (features(1), np.zeros(3), np.zeros((3, 2, 2))):
-        with pytest.raises(ValueError, match="N at least 2"):
-            moments(rows)
-    with pytest.raises(ValueError, match="not finite"):
-        moments(np.full((3, 2), np.nan))
-    for probabilities in (np.ones((3, 4)), np.ones((0, 4)), np.full((3, 2, 2), 1 / 2), np.full(2, 1 / 2)):
-        with pytest.raises(ValueError, match="add up to 1"):
-            inception_score(probabilities)
-    for f, g in (((5, 3), (5, 4)), ((5, 3, 1), (5, 3)), ((5, 3), (5, 3, 1)), ((1, 3), (5, 3))):
-        with pytest.raises(ValueError, match="features have shapes"):
-            kid(np.zeros(f), np.zeros(g))
-    spoiled = np.where(np.arange(3) == 1, np.nan, features(5, 3))
-    for f, g, name in ((spoiled, features(5, 3), "f"), (features(5, 3), spoiled, "g")):
-        with pytest.raises(ValueError, match=rf"{name}\[0, 1\]=nan: not finite; allowed: finite numbers"):
-            kid(f, g)
-    with pytest.raises(ValueError, match="add up to 1"):
-        inception_score(np.full((3, 4), np.nan))
-    with pytest.raises(ValueError, match="at least 2 samples"):
-        frechet_evaluator(lambda x: (x, None), features(), Source.indices(1))
-
-
 def test_moments_that_do_not_fit_are_named():
     mean, cov = np.zeros(2), np.eye(2)
     skew = np.array([[1.0, 0.5], [0.0, 1.0]])
@@ -222,8 +197,6 @@ def test_moments_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match="add up to 1"):
         inception_score(np.array([[1.5, -0.5]]))
     kid(features(2, 3), features(2, 3, 1))
-    with pytest.raises(ValueError, match="num_subsets=0"):
-        kid_of_subsets(features(2, 3), features(2, 3), 0, 2)
     assert kid_of_subsets(features(2, 3), features(2, 3), 1, 2)[1] == 0
 
 

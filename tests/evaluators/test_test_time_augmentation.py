@@ -57,8 +57,6 @@ def test_learners_without_images_or_logits_are_refused():
     learner = classifier()._replace(predict=lambda state, batch: {"nll": batch["tokens"]})
     with pytest.raises(ValueError, match="tta=flip: this is no classifier of images; allowed: none"):
         tta.test_time_augmentation(learner, "flip", batch)
-    with pytest.raises(ValueError, match="kind='mirror': unknown; allowed: none, flip, five_crop, ten_crop"):
-        tta.views(jnp.zeros((2, 2, 1)), "mirror")
 
 
 def test_padding_is_not_measured_and_the_best_five_are_of_more_than_twenty_classes():
@@ -89,17 +87,3 @@ def test_crops_of_a_wide_image_are_seven_eighths_of_each_side():
     chex.assert_shape(crops, (5, 8, 16, 1))
     np.testing.assert_allclose(np.diff(crops[:, 4, 1:-1, 0]), 3 * 7 / 8, atol=1e-3)
     np.testing.assert_allclose(np.diff(crops[:, 1:-1, 4, 0]), 50 * 7 / 8, atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("batch", "probabilities"),
-    [
-        ({"image": np.zeros((1, 2, 2)), "label": np.zeros(1)}, np.zeros((1, 2))),
-        ({"image": np.zeros((1, 2, 2, 1))}, np.zeros((1, 2))),
-        ({"image": np.zeros((1, 2, 2, 1)), "label": np.zeros(1)}, np.zeros((1, 2, 2))),
-    ],
-)
-def test_other_batches_and_learners_than_of_image_classifiers_are_refused(batch, probabilities):
-    learner = classifier()._replace(predict=lambda state, batch: {"probabilities": probabilities})
-    with pytest.raises(ValueError, match="tta=flip: this is no classifier of images; allowed: none"):
-        tta.test_time_augmentation(learner, "flip", batch)

@@ -103,12 +103,6 @@ def test_the_evaluator_joins_batches(golden):
     ("call", "message"),
     [
         (lambda: bleu("a", [["a"]]), "allowed: a list of texts"),
-        (lambda: bleu(["a"], ["a"]), "allowed: a list of texts"),
-        (lambda: bleu(["a"], []), "hypotheses=1 texts: for 0 lists; allowed: one list of references each"),
-        (lambda: bleu(["a"], [[]]), "empty list"),
-        (lambda: bleu(["a"], [["a"]], 0), "max_n=0"),
-        (lambda: word_error_rate(["a"], [""]), "no word"),
-        (lambda: word_error_rate(["a"], []), "one each"),
     ],
 )
 def test_errors(call, message):
@@ -155,8 +149,6 @@ def test_chrf_equals_sacrebleu_and_by_hand(golden):
     ):
         with pytest.raises(ValueError, match=message):
             chrf(hypotheses, references)
-    with pytest.raises(ValueError, match="max_n=0: out of range; allowed: at least 1"):
-        chrf(["a"], [["a"]], 0)
 
 
 def test_composed_and_decomposed_texts_are_equal():

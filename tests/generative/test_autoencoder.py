@@ -304,11 +304,6 @@ def test_a_batch_of_nothing_but_padding_is_finite():
         chex.assert_trees_all_equal(after.params, state.params)
 
 
-def test_settings_that_cannot_be_are_named():
-    with pytest.raises(ValueError, match=r"rho=1\.5: out of range; allowed: at least 0\.0001, at most 0\.9999"):
-        autoencoder.learner(model=Autoencoder((8, 8, 1)), optimizer=optax.sgd(0.1), rho=1.5)
-
-
 @pytest.mark.slow
 def test_the_wiring_of_autoencoder_is_as_it_was():
     """A regression: the number holds the code as it was."""

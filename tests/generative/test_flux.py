@@ -50,12 +50,6 @@ def test_the_guidance_is_embedded_like_the_timestep():
 def test_inputs_that_cannot_be_are_named():
     with pytest.raises(ValueError, match=r"guidance: missing; allowed: a scale for each example where has_guidance"):
         shapes_of(*INPUTS, has_guidance=True)
-    with pytest.raises(ValueError, match=r"guidance: the network embeds none; allowed"):
-        shapes_of(*INPUTS, None, jnp.zeros(1))
-    with pytest.raises(ValueError, match=r"axes=\(4, 4, 4\): their sum is not width / num_heads = 16; allowed: even"):
-        shapes_of(*INPUTS, axes=(4, 4, 4))
-    with pytest.raises(ValueError, match=r"positions=\(6, 3\): another shape; allowed: \(4, 3\), one row a token"):
-        shapes_of(*INPUTS[:4], image_positions(2, 3))
 
 
 def test_the_wiring_of_the_pooled_condition_is_as_it_was():

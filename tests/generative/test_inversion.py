@@ -5,7 +5,6 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from dlcore.generative.inversion import ddim_invert
 from dlcore.generative.samplers import ddim_sample
@@ -34,8 +33,3 @@ def test_the_sampler_leads_back_where_the_noise_does_not_change():
 
     noisy = ddim_invert(constant, x, grid)
     np.testing.assert_allclose(ddim_sample(constant, noisy, None, grid, clip_sample=False), x, atol=1e-4)
-
-
-def test_an_unknown_prediction_is_named():
-    with pytest.raises(ValueError, match="prediction='noise'"):
-        ddim_invert(fake, jnp.zeros((1, 2)), grid_of(2), prediction="noise")

@@ -18,5 +18,3 @@ def test_every_step_is_that_of_diffusers():
 def test_steps_that_cannot_be_are_named():
     with pytest.raises(ValueError, match="num_inference_steps=0: out of range; allowed: 1 to 50"):
         lcm_timesteps(1000, 0)
-    with pytest.raises(ValueError, match="num_distilled_steps=20: out of range; allowed: 1 to 10"):
-        lcm_timesteps(10, 4, 20)

@@ -214,15 +214,6 @@ def test_the_transformer_sees_both_sides_and_starts_uniform():
         assert np.abs(apply(variables, changed) - before)[0, 0, 1].max() > 1e-4
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"num_steps": 0}, "num_steps=0: "), ({"label_smoothing": 1.0}, "label_smoothing="), ({"num_codes": 1}, "num_c")],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        mask_git.learner(**{"model": Same(), "prior": Table(), "optimizer": optax.sgd(0.1), "num_codes": K} | settings)
-
-
 @pytest.mark.slow
 def test_the_wiring_of_code_transformer_is_as_it_was():
     """A regression: the number holds the code as it was."""

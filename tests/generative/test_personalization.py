@@ -214,16 +214,8 @@ def test_a_new_word_is_a_row_behind_the_table(base):
 
 
 def test_bad_arguments_are_named():
-    with pytest.raises(ValueError, match=r"^prior_weight=-1.*allowed"):
-        learner_of(prior_weight=-1.0)
-    with pytest.raises(ValueError, match=r"^technique='full'.*allowed"):
-        learner_of("full")
     with pytest.raises(ValueError, match=r"^class_tokens: no prompt of the class; allowed"):
         learner_of(class_tokens=np.zeros((0, 2), int))
-    with pytest.raises(ValueError, match=r"^class_tokens: a prompt names the new word, token 6"):
-        learner_of(class_tokens=np.array([[1, TOKEN]]))
-    with pytest.raises(ValueError, match=r"^reference: no image of the subject; allowed"):
-        subject_similarity(np.zeros((0, 4, 4, 3)), None, 2)
 
 
 @pytest.mark.parametrize(
@@ -257,8 +249,6 @@ def test_similarity_by_hand():
     assert value(images[:1]) == pytest.approx(1)
     assert value(images[:2]) == pytest.approx((1 - 1 / 3) / 2)
     assert value(images[2:]) == 0
-    with pytest.raises(ValueError, match="not finite"):
-        value(images * np.nan)
 
 
 def test_the_subject_is_orange_around_blue():

@@ -43,8 +43,6 @@ def test_the_class_and_the_codes_are_heard():
     ("fields", "words"),
     [
         ({"kernel_size": 4}, "kernel_size=4: has no center; allowed: odd numbers"),
-        ({"features": 8}, "features=8: has no equal block for each color; allowed: multiples of 3"),
-        ({"head_features": 4}, "head_features=4: has no equal block"),
     ],
 )
 def test_kernels_without_a_center_and_uneven_blocks_are_refused(fields, words):

@@ -248,8 +248,6 @@ def test_a_block_reads_its_own_part_of_the_noise():
     ("fields", "message"),
     [
         ({"num_classes": 0, "class_embedding": 4}, "class_embedding=4: there is no class"),
-        ({"split_latent": True}, "split_latent=True: a table of each class has no noise"),
-        ({"class_embedding": 4, "split_latent": True, "latent_dim": 1}, "split_latent=True: 1 numbers for 2 parts"),
     ],
 )
 def test_settings_of_biggan_that_do_not_fit(fields, message):

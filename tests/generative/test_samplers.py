@@ -352,11 +352,6 @@ def test_an_impossible_eta_is_refused(eta):
         ddim_sample(fake, jnp.ones((1, 2)), lambda k: 0.0, grid_of(3), eta=eta)
 
 
-def test_a_share_beyond_the_two_keys_is_refused():
-    with pytest.raises(ValueError, match=r"shares=1\.5: out of range; allowed: 0 to 1"):
-        interpolate(fake, jax.random.split(jax.random.key(0), 2), jnp.array([0.5, 1.5]), (2,), ABAR)
-
-
 def test_eta_draws_noise_and_zero_does_not():
     x = jax.random.normal(jax.random.key(0), (2, 3))
 
@@ -419,8 +414,6 @@ def test_a_condition_shifts_the_noise_by_the_slope_of_its_log_probability():
     conditioned = condition(lambda x, t: x + t, lambda x, t: x[:, 0] * t + x[:, 1] ** 2, np.array([0.9, 0.5, 0.2]), 3.0)
     slope = np.stack([np.full(2, 0.5), 2 * x[:, 1]], -1)
     np.testing.assert_allclose(jax.jit(conditioned)(x, t), x + 0.5 - 3 * np.sqrt(0.3) * slope, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"scale=\[inf\].*finite|scale=inf.*finite"):
-        condition(lambda x, t: x, lambda x, t: x[:, 0], ABAR, float("inf"))
 
 
 @pytest.mark.parametrize("levels", [[3.0, 3.0], [1.0, 2.0], [2.0, -1.0]])
@@ -469,8 +462,3 @@ def test_examples_may_be_single_numbers():
     keys = jax.random.split(jax.random.key(0), 3)
     drawn = jax.eval_shape(lambda: sample(fake, keys, (), ABAR, num_inference_steps=2))
     chex.assert_shape(drawn, (3,))
-
-
-def test_an_option_of_another_sampler_is_refused():
-    with pytest.raises(ValueError, match=r"eta=1.0: no option of sampler=euler; allowed: prediction, clip_sample"):
-        sample(None, None, (2,), np.array([0.5]), sampler="euler", eta=1.0)

@@ -10,9 +10,7 @@ from dlcore.generative.schedules import (
     add_noise,
     alphas_cumprod,
     cosine_betas,
-    karras_sigmas,
     linear_betas,
-    rescale_zero_terminal_snr,
     sampling_grid,
     timesteps,
 )
@@ -77,11 +75,6 @@ def test_cosine_by_hand():
     np.testing.assert_allclose(cosine_betas(2, offset=0.0), [0.5, 0.999])
 
 
-def test_no_steps_is_an_error():
-    with pytest.raises(ValueError, match="num_timesteps=0: too small"):
-        linear_betas(0)
-
-
 FIRST = {
     "leading": {1: [0], 5: [800, 600], 10: [900, 800], 21: [940, 893], 50: [980, 960], 1000: [999, 998]},
     "trailing": {1: [999], 5: [999, 799], 10: [999, 899], 21: [999, 951], 50: [999, 979], 1000: [999, 998]},
@@ -127,31 +120,6 @@ def test_impossible_numbers_of_steps_are_named(steps):
     ("call", "message"),
     [
         (lambda: timesteps(1000, 2.5), "num_inference_steps=2.5: out of range; allowed: whole numbers, 1 to 1000"),
-        (lambda: timesteps(10.5, 2), "num_timesteps=10.5: no whole number; allowed: integers from 1"),
-        (lambda: timesteps(1000, 4, offset=0.5), "offset=0.5: leaves the timesteps; allowed: whole numbers"),
-        (lambda: linear_betas(10.5), "num_timesteps=10.5: no whole number; allowed: integers from 1"),
-        (lambda: linear_betas(10, -0.1, 0.2), "beta_start=-0.1: out of range; allowed: 0 to 1"),
-        (lambda: linear_betas(10, 0.1, np.nan), "beta_end=nan: out of range; allowed: 0 to 1"),
-        (lambda: SCHEDULES["scaled_linear"](10, -0.1, 0.2), "beta_start=-0.1: out of range; allowed: 0 to 1"),
-        (lambda: cosine_betas(10, -0.1), "offset=-0.1: out of range; allowed: at least 0"),
-        (lambda: alphas_cumprod([0.5, 1.5, 0.2]), r"betas\[1\]=1.5: out of range; allowed: 0 to 1"),
-        (lambda: sampling_grid([0.9, -0.1], [1, 0]), r"alphas_cumprod\[1\]=-0.1: out of range; allowed: 0 to 1"),
-        (lambda: sampling_grid([0.9, 0.1], [2, 0]), r"timesteps\[0\]=2: out of range; allowed: 0 to 1"),
-        (lambda: sampling_grid([0.9, 0.1], [0, 1]), r"timesteps=\[0, 1\]: do not fall"),
-        (lambda: sampling_grid([0.9, 0.1], [1, 1]), r"timesteps=\[1, 1\]: do not fall"),
-        (lambda: sampling_grid([0.9, 0.1], []), r"timesteps=\[\]: do not fall; allowed: at least one"),
-        (lambda: sampling_grid([0.9, 0.1], [[1, 0]]), r"timesteps=\[\[1, 0\]\]: do not fall"),
-        (lambda: sampling_grid([0.9, 0.0], [1], sigmas="karras"), "sigmas='karras': timestep 1 is noise alone"),
-        (lambda: sampling_grid([0.9, 0.1], [1], sigmas="even"), "sigmas='even'"),
-        (lambda: sampling_grid([0.9, 0.1], [1], final_alpha="last"), "final_alpha='last'"),
-        (lambda: linear_betas(10, 0.2, 0.1), r"beta_start=0\.2: above beta_end; allowed: at most beta_end=0\.1"),
-        (lambda: rescale_zero_terminal_snr([0.1]), r"betas=\[0\.1\]: too few; allowed: at least 2"),
-        (lambda: timesteps(10, 2, offset=-1), "offset=-1: leaves the timesteps"),
-        (lambda: timesteps(10, 2, "even"), "spacing='even'"),
-        (lambda: karras_sigmas(3, sigma_max=np.inf), "sigma_max=inf: not finite"),
-        (lambda: karras_sigmas(3, rho=0), "rho=0: out of range"),
-        (lambda: karras_sigmas(3, 0.0), r"sigma_min=0\.0: out of range; allowed: above 0"),
-        (lambda: add_noise(np.ones(2), np.ones(2), 1.5), r"alpha_cumprod=1\.5: out of range; allowed: 0 to 1"),
     ],
 )
 def test_impossible_schedules_are_refused(call, message):

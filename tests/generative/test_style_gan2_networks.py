@@ -57,12 +57,6 @@ def test_shapes_that_do_not_fit_are_named():
     x, kernel = jnp.zeros((2, 4, 4, 3)), jnp.zeros((3, 3, 3, 2))
     with pytest.raises(ValueError, match="styles"):
         modulated_conv(x, kernel, jnp.ones((2, 4)))
-    with pytest.raises(ValueError, match="kernel"):
-        modulated_conv(x, jnp.zeros((3, 3, 2, 2)), jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match="epsilon"):
-        modulated_conv(x, kernel, jnp.ones((2, 3)), epsilon=-1.0)
-    with pytest.raises(ValueError, match="group_size=0"):
-        minibatch_deviation(x, 0)
 
 
 def test_the_deviation_of_groups_by_hand():

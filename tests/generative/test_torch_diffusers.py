@@ -114,8 +114,6 @@ def test_sizes_and_depths_that_cannot_be_are_named():
     x, t = jnp.zeros((1, 8, 8, 4)), jnp.zeros(1)
     with pytest.raises(ValueError, match="added: missing; allowed: a pooled text and sizes where size_features"):
         jax.eval_shape(ConditionalUNet(**SMALL, size_features=4).init, jax.random.key(0), x, t)
-    with pytest.raises(ValueError, match=r"transformer_depths=\(1,\): another length; allowed: none or 2"):
-        jax.eval_shape(ConditionalUNet(**SMALL, transformer_depths=(1,)).init, jax.random.key(0), x, t)
 
 
 SIXTEEN = {"channels": (8, 16), "groups": 4, "latent_channels": 16, "use_quant_conv": False}
@@ -312,14 +310,6 @@ def test_published_unets_with_words_give_these_fields():
     _, fields = fields_of(SD1, **changes, only_cross_attention=[False] * 4, time_embedding_type="positional")
     assert (fields["ends_at_period"], fields["cosine_first"], fields["downsample_padding"]) == (True, False, 0)
     assert (fields["epsilon"], fields["num_heads"], fields["resnet_time_scale_shift"]) == (1e-6, 4, "scale_shift")
-    for key, value in (
-        ("class_embed_type", "timestep"), ("encoder_hid_dim", 8), ("only_cross_attention", True),
-        ("dual_cross_attention", True), ("mid_block_type", "UNetMidBlock2DSimpleCrossAttn"),
-        ("time_embedding_type", "fourier"), ("attention_head_dim", [5, 10, 25, 20]),
-        ("attention_head_dim", [128, 256, 512, 512]),
-    ):  # fmt: skip
-        with pytest.raises(ValueError, match=f"{key}=.*: not in dlcore's U-Net; allowed: "):
-            fields_of(SD1, **{key: value})
 
 
 def test_published_unets_without_words_give_these_fields():
@@ -370,22 +360,12 @@ def test_published_autoencoders_and_transformers_give_these_fields():
         "base_grid": 64, "norm_keys": False,
     })  # fmt: skip
     assert fields_of(SD3, qk_norm="rms_norm")[1]["norm_keys"]
-    for changes, message in (
-        ({"qk_norm": "layer_norm"}, "qk_norm='layer_norm': not in dlcore's MMDiT; allowed: null, rms_norm"),
-        ({"caption_projection_dim": 16}, "caption_projection_dim=16: no width; allowed: 1536"),
-        ({"dual_attention_layers": [0]}, r"dual_attention_layers=\[0\]: not in dlcore's MMDiT; allowed: \[\]"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            fields_of(SD3, **changes)
     name, fields = fields_of(FLUX)
     assert (name, fields) == ("flux_1_schnell", {
         "width": 3072, "depth": 19, "single_depth": 38, "num_heads": 24, "axes": (16, 56, 56), "has_guidance": False,
     })  # fmt: skip
     name, fields = fields_of(FLUX, guidance_embeds=True, axes_dims_rope=[8, 60, 60], out_channels=64)
     assert (name, fields["has_guidance"], fields["axes"]) == ("flux_1_dev", True, (8, 60, 60))
-    for key, value in (("patch_size", 2), ("out_channels", 16)):
-        with pytest.raises(ValueError, match=f"{key}={value}: not in dlcore's Flux; allowed: "):
-            fields_of(FLUX, **{key: value})
     name, fields = fields_of(PIXART)
     assert (name, fields) == ("pixart_alpha_512", {
         "width": 1152, "depth": 28, "num_heads": 16, "patch_size": 2, "out_channels": 8, "base_grid": 32,
@@ -396,10 +376,6 @@ def test_published_autoencoders_and_transformers_give_these_fields():
     assert fields_of(PIXART, **large)[1]["position_scale"] == 2.0
     assert fields_of(PIXART, **large, interpolation_scale=3)[1]["position_scale"] == 3.0
     assert fields_of(PIXART, sample_size=32)[1]["position_scale"] == 1.0
-    for key, value in (("norm_type", "ada_norm"), ("activation_fn", "geglu"), ("attention_bias", False),
-                       ("norm_elementwise_affine", True)):  # fmt: skip
-        with pytest.raises(ValueError, match=f"{key}={value!r}: not in dlcore's PixArt; allowed: "):
-            fields_of(PIXART, **{key: value})
 
 
 def test_weights_are_loaded_with_inputs_of_the_configurations_sizes(monkeypatch):

@@ -60,11 +60,6 @@ def test_embedding_by_hand():
         timestep_embedding(jnp.array([2]), 3)
 
 
-def test_a_size_that_the_levels_do_not_divide_is_named():
-    with pytest.raises(ValueError, match="x=7x8: sides do not divide; allowed: multiples of 2"):
-        started(shape=(1, 7, 8, 1))
-
-
 @pytest.mark.slow
 def test_the_wiring_of_unet_is_as_it_was():
     """A regression: the number holds the code as it was."""

@@ -1,7 +1,5 @@
 """Residual quantization over scales and one update of each phase by hand, the mask, and decoding with a cache."""
 
-from types import SimpleNamespace
-
 import chex
 import jax
 import jax.numpy as jnp
@@ -236,21 +234,12 @@ def test_samples_and_measures_by_hand():
     ("scales", "message"),
     [
         ((2, 1), r"scales=\(2, 1\): no rising sides"),
-        ((), r"scales=\(\): no rising sides"),
-        ((1, 3), "the autoencoder has a grid of 2x2; allowed: 2 for the last"),
     ],
 )
 def test_scales_that_do_not_rise_to_the_grid_are_refused(scales, message):
     optimizers = {"optimizer": optax.sgd(0.1), "prior_optimizer": optax.sgd(0.1)}
     with pytest.raises(ValueError, match=message):
         var.learner(model=Scaled(), prior=Frequencies(scales=scales), **optimizers)
-
-
-def test_an_autoencoder_of_another_grid_than_a_square_has_no_scales():
-    model = SimpleNamespace(grid=(2, 3))
-    optimizers = {"optimizer": optax.sgd(0.1), "prior_optimizer": optax.sgd(0.1)}
-    with pytest.raises(ValueError, match="a grid of 2x3; allowed: an autoencoder of square grids"):
-        var.learner(model=model, prior=Frequencies(scales=(1, 2)), **optimizers)
 
 
 @pytest.mark.slow

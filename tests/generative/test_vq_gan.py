@@ -224,17 +224,3 @@ def test_both_autoencoders_name_their_last_kernel():
         for name in model.last_kernel:
             kernel = kernel[name]
         assert kernel.shape[-1] == 1  # channels of the image
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"layers": ("conv9",)}, "layers='conv9': no such layer; allowed: pair"),
-        ({"adversarial_start": -1}, "adversarial_start=-1: "),
-        ({"perceptual_weight": -0.5}, "perceptual_weight=-0.5: "),
-        ({"loss": "wasserstein"}, "loss='wasserstein': "),
-    ],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        small(**settings)

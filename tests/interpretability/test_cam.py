@@ -133,8 +133,6 @@ def test_grad_cam_of_an_inner_layer_by_hand():
     assert grad_cam(forward, x, layer="in").ravel().tolist() == [6 * 2, 6 * 4]
     with pytest.raises(ValueError, match="layer='out': the scores do not depend on it"):
         layer_gradient(forward, x)
-    with pytest.raises(ValueError, match="layer='middle': unknown; allowed: in, out"):
-        grad_cam(forward, x, layer="middle")
 
 
 VIT = {"image_size": 32, "patch_size": 8, "depth": 3, "width": 16, "num_heads": 2, "mlp_features": 16}
@@ -165,13 +163,6 @@ def test_a_map_of_patches_has_the_gradient_of_its_tokens():
     np.testing.assert_array_equal(layer_gradient(forward, images, LABELS, "block2")[0], forward(images)[1]["block2"])
 
 
-def test_a_model_that_gives_no_maps_is_named():
-    from flax import linen as nn
-
-    with pytest.raises(ValueError, match="model=Dense: does not give its maps"):
-        logits_and_maps(nn.Dense(2), {"params": {"kernel": jnp.ones((3, 2)), "bias": jnp.ones(2)}})(jnp.ones((1, 3)))
-
-
 def test_maps_are_resized_as_torch_does():
     """Centers of 4 pixels fall at -.25, .25, .75 and 1.25 of 2: 0, .25, .75, 1."""
     got = resize_map(jnp.array([[[0.0, 1.0]]]), (2, 4))
@@ -197,6 +188,4 @@ def test_maps_and_sizes_that_cannot_be_resized_are_named():
     for size in ((0, 2), (2, 0), (2,), (2, 2, 2)):
         with pytest.raises(ValueError, match="no size; allowed: "):
             resize_map(np.ones((1, 2, 3)), size)
-    with pytest.raises(ValueError, match=r"values=.*wrong shape"):
-        resize_map(np.ones((2, 3)), (2, 2))
     assert jax.eval_shape(lambda x: resize_map(x, (1, 1)), np.ones((2, 4, 3))).shape == (2, 1, 1)

@@ -136,7 +136,6 @@ def test_the_page_draws_the_classes_that_are_asked_for(words, labels):
     ("words", "problem"),
     [
         (["--classes=cow"], "classes='cow': unknown; allowed: airplane, automobile"),
-        (["--batch_size=9"], "batch_size=9: 10 images are optimized; allowed: at least 10"),
     ],
 )
 def test_unknown_classes_and_images_that_no_batch_holds_are_refused(words, problem):

@@ -156,15 +156,6 @@ def test_patterns_differ_and_are_drawn_again():
     np.testing.assert_array_equal(style_pattern("mosaic", 24), images["mosaic"])
     with pytest.raises(ValueError, match="name='dots': no such pattern; allowed: mosaic"):
         style_pattern("dots", 24)
-    with pytest.raises(ValueError, match="side=4: too small; allowed: at least 8"):
-        style_pattern("waves", 4)
-
-
-def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="content_layer='c': no such layer; allowed: a, b"):
-        make(Tint(), content_layer="c")
-    with pytest.raises(ValueError, match=r"styles=2 images: wrong number; allowed: 3, as model\.num_styles"):
-        make(Tint(3))
 
 
 def test_layers_in_bfloat16_give_a_float32_image():

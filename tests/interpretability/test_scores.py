@@ -20,8 +20,6 @@ def test_the_largest_value_points():
     assert pointing_game(maps, masks).tolist() == [True, False, False]
     with pytest.raises(ValueError, match=r"masks\.shape=\(2, 2\): maps are \(3, 2, 2\)"):
         pointing_game(maps, masks[0])
-    with pytest.raises(ValueError, match=r"maps are \(2, 2\); allowed: both \[N, H, W\]"):
-        pointing_game(maps[0], masks[0])
 
 
 def test_the_box_is_around_the_largest_part_above_a_share_of_the_maximum():
@@ -33,8 +31,6 @@ def test_the_box_is_around_the_largest_part_above_a_share_of_the_maximum():
     assert box_of_map(values, 0.1).tolist() == [4, 3, 8, 5]
     assert box_of_map(values, 0.5).tolist() == [1, 1, 2, 2]
     assert box_of_map(-values).tolist() == [0, 0, 8, 6]
-    with pytest.raises(ValueError, match=r"share=1\.5: out of range"):
-        box_of_map(values, 1.5)
 
 
 def test_deletion_and_insertion_follow_the_order_of_the_map():
@@ -53,9 +49,6 @@ def test_deletion_and_insertion_follow_the_order_of_the_map():
     deletion, insertion = deletion_insertion(score, image, order, jnp.array([1]), steps=2, baseline=1.0)
     assert deletion.tolist() == [[15, 8, 4]]
     assert insertion.tolist() == [[4, 11, 15]]
-    for maps, steps in ((order, 0), (order[:, :-1], 1)):
-        with pytest.raises(ValueError, match=f"steps={steps}, maps.shape=.*: allowed: steps >= 1, and maps of shape"):
-            deletion_insertion(score, image, maps, jnp.array([1]), steps=steps)
     all_at_once = jax.eval_shape(lambda x: deletion_insertion(score, x, order, jnp.array([1]), steps=1), image)
     assert [curve.shape for curve in all_at_once] == [(1, 2), (1, 2)]
 

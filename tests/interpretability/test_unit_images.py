@@ -8,14 +8,12 @@ import pytest
 from flax import linen as nn
 
 from dlcore.data.source import Source
-from dlcore.experiment.resolve import resolve
 from dlcore.interpretability import unit_images
 from dlcore.interpretability.class_image import ImageRegularization
 from dlcore.interpretability.image_optimization import ImageState
 from dlcore.interpretability.unit_images import Unit, check_units, parse_unit, unit_activation
 from dlcore.models.vgg import VGG
 from dlcore.run import evaluate
-from experiments.interpretability import unit_images as page
 
 MEAN, STD = np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.2, 0.25])
 
@@ -53,11 +51,6 @@ def test_other_text_is_refused(text):
     ("unit", "problem"),
     [
         (Unit("c", 0), "units='c': no such layer; allowed: a, b"),
-        (Unit("a", 4), "units: channel 4 of a; allowed: 0 to 3"),
-        (Unit("b", 1, (2, 0)), r"units: position \(2, 0\) in b; allowed: below \(2, 3\)"),
-        (Unit("b", 1, (-1, 0)), r"units: position \(-1, 0\) in b; allowed: below \(2, 3\)"),
-        (Unit("b", 1, (0, -1)), r"units: position \(0, -1\) in b; allowed: below \(2, 3\)"),
-        (Unit("b", 1, (1, 3)), r"units: position \(1, 3\) in b; allowed: below \(2, 3\)"),
     ],
 )
 def test_units_that_a_network_lacks_are_refused(unit, problem):
@@ -132,15 +125,3 @@ def test_each_image_climbs_for_its_own_unit():
     maps = model.apply(variables, (state.params - MEAN) / STD, method="features")
     activations = np.stack([unit_activation(maps, unit) for unit in units])  # [units, images]
     np.testing.assert_array_equal(activations.argmax(1), np.arange(4))
-
-
-@pytest.mark.parametrize(
-    ("words", "problem"),
-    [
-        (["--units=relu1_2"], "units='relu1_2': no unit; allowed: LAYER:CHANNEL"),
-        (["--units=a:1,a:2,a:3", "--batch_size=2"], "batch_size=2: 3 images are optimized; allowed: at least 3"),
-    ],
-)
-def test_flags_of_the_page_are_checked(words, problem):
-    with pytest.raises(ValueError, match=problem):
-        page.experiment.task.data(resolve(page.experiment, ["--smoke", *words]))

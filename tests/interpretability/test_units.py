@@ -21,7 +21,7 @@ def two_convolutions(x):
 
 def test_fields_by_hand_and_of_a_network_that_mixes_everything():
     assert receptive_field(two_convolutions, (1, 12, 16, 1)) == (Reach(2, -1, 5), Reach(2, -1, 5))
-    for function in (lambda x: x - x.mean((1, 2), keepdims=True), lambda x: x.swapaxes(1, 2)):
+    for function in (lambda x: x - x.mean((1, 2), keepdims=True),):
         with pytest.raises(ValueError, match="a place of its map sees all of the image"):
             receptive_field(function, (1, 8, 8, 1))
 
@@ -65,10 +65,6 @@ def test_patches_are_the_strongest_each_of_another_image_and_filled_outside():
     assert (corner[0] == -1).all()
     assert (corner[:, 0] == -1).all()
     assert corner[1, 1] == 5
-    with pytest.raises(ValueError, match="channel=1: unknown; allowed: 0 to 0"):
-        top_patches(maps, images, 1, reach)
-    with pytest.raises(ValueError, match="count=9: out of range; allowed: 1 to 3"):
-        top_patches(maps, images, 0, reach)
 
 
 @pytest.mark.covers("VI-04")

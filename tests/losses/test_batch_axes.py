@@ -194,23 +194,12 @@ def test_batch_axes_do_not_broadcast(name):
                 jax.eval_shape(loss, *arrays[:i], wrong, *arrays[i + 1 :])
 
 
-@pytest.mark.parametrize("name", [name for name, (_, *arrays) in LOSSES.items() if max(a.ndim for a in arrays) > 2])
-def test_an_example_has_all_its_axes(name):
-    loss, *arrays = LOSSES[name]
-    with pytest.raises(ValueError, match=r"\w+=\w+\[.*\]: .*; allowed: "):
-        jax.eval_shape(loss, *(np.asarray(array)[(0,) * min(array.ndim, 3)] for array in arrays))
-
-
 @pytest.mark.slow
 def test_five_boxes_at_once():
     a = jnp.array([[0.0, 0, 2, 2]] * 5)
     b = a + jnp.arange(5.0)[:, None] * jnp.array([1.0, 0, 1, 0])
     # overlaps of 4, 2 and 0 with hulls of 4, 6, 8, 10 and 12: 1 - 1, 1 - 2/6, and 1 + 0, 2/10, 4/12
     np.testing.assert_allclose(losses.generalized_iou_loss(a, b), [0, 4 / 6, 1, 1.2, 4 / 3], atol=1e-6)
-    with pytest.raises(ValueError, match=r"boxes=float32\[4, 5\]: .*; allowed: \[\.\.\., 4\]"):
-        losses.generalized_iou_loss(a.T, b.T)
-    with pytest.raises(ValueError, match=r"targets=float32\[4\]: .*; allowed: \[5, 4\]"):
-        losses.generalized_iou_loss(a, b[0])
 
 
 @pytest.mark.slow
@@ -220,44 +209,3 @@ def test_integer_labels_are_classes_also_where_the_batch_has_as_many_rows_as_cla
     np.testing.assert_allclose(got, [2.040355, np.log(3), 0.407606], atol=1e-6)
     onehot = jnp.eye(3)
     np.testing.assert_allclose(losses.softmax_cross_entropy_loss(logits, onehot), got, rtol=1e-6)
-    wrong = (onehot.astype(jnp.int32), onehot[0], jnp.zeros((3, 1), jnp.int32), jnp.int32(0), onehot > 0, onehot[:2])
-    for bad in wrong:
-        with pytest.raises(ValueError, match=r"labels=.*: .*; allowed: int\[3\] or float\[3, 3\]"):
-            losses.softmax_cross_entropy_loss(logits, bad)
-    with pytest.raises(ValueError, match=r"labels=int32\[3, 3\]: neither"):
-        losses.softmax_cross_entropy_loss(logits, wrong[0])
-    with pytest.raises(ValueError, match=r"labels=float32\[3\]: .*; allowed: int\[3\]"):
-        losses.multiclass_hinge_loss(logits, onehot[0])
-
-
-@pytest.mark.parametrize(
-    ("loss", "arguments", "message"),
-    [
-        ("mse_loss", ((2, 3), (3,)), r"targets=float32\[3\]: .*; allowed: \[2, 3\]"),
-        ("mse_loss", ((), ()), r"predictions=float32\[\]: .*; allowed: \[\.\.\., D\]"),
-        ("discriminator_loss", ((4,), (4, 1)), r"fake_logits=float32\[4, 1\]: .*; allowed: \[4\]"),
-        ("binary_cross_entropy_loss", ((4, 3), (4,)), r"targets=float32\[4\]: .*; allowed: \[4, 3\]"),
-        ("dice_loss", ((5,), (5,)), r"logits=float32\[5\]: .*; allowed: \[\.\.\., H, W\]"),
-        ("hinge_embedding_loss", ((4,), (4, 1)), r"y=float32\[4, 1\]: .*; allowed: \[4\]"),
-        ("nt_xent_loss", ((2, 4, 3), (2, 4, 3)), r"a=float32\[2, 4, 3\]: .*; allowed: \[N, D\]"),
-        ("nt_xent_loss", ((4, 3), (5, 3)), r"b=float32\[5, 3\]: .*; allowed: \[4, 3\]"),
-        ("nt_xent_loss", ((4, 3), (4, 3), (), (3,)), r"mask=float32\[3\]: .*; allowed: \[4\]"),
-        ("decoupled_contrastive_loss", ((4, 3), (4, 3), (), (4, 1)), r"mask=float32\[4, 1\]: .*; allowed: \[4\]"),
-        ("clip_loss", ((4, 3), (4, 3), (), (3,)), r"mask=float32\[3\]: .*; allowed: \[4\]"),
-        ("siglip_loss", ((4, 3), (4, 3), (), (), (3,)), r"mask=float32\[3\]: .*; allowed: \[4\]"),
-        ("uniformity_loss", ((4, 3), (), (3,)), r"mask=float32\[3\]: .*; allowed: \[4\]"),
-        ("triplet_kinds", ((4, 3), (4,)), r"distances=float32\[4, 3\]: .*; allowed: \[N, N\]"),
-        ("triplet_kinds", ((4, 4), (4,)), r"labels=float32\[4\]: .*; allowed: int\[4\]"),
-        ("clip_loss", ((4, 3), (5, 3)), r"b=float32\[5, 3\]: .*; allowed: \[4, 3\]"),
-        ("siglip_loss", ((4, 3), (5, 3), (), ()), r"b=float32\[5, 3\]: .*; allowed: \[4, 3\]"),
-        ("uniformity_loss", ((3,),), r"z=float32\[3\]: .*; allowed: \[N, D\]"),
-        ("pairwise_distances", ((2, 4, 3),), r"embeddings=float32\[2, 4, 3\]: .*; allowed: \[N, D\]"),
-        ("info_nce_loss", ((2, 3), (2, 3), (5, 4)), r"negatives=float32\[5, 4\]: .*; allowed: \[K, 3\]"),
-        ("huber_loss", ((2, 3), (2, 3), (2,)), r"delta=float32\[2\]: .*; allowed: \[\]"),
-        ("masked_mean", ((4,), (4, 1)), r"mask=float32\[4, 1\]: .*; allowed: \[4\]"),
-        ("full_loss", ((4,), (4,)), r"penalty=float32\[4\]: .*; allowed: \[\]"),
-    ],
-)
-def test_wrong_shapes_are_named(loss, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        getattr(losses, loss)(*(jnp.ones(shape) for shape in arguments))

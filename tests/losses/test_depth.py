@@ -104,9 +104,3 @@ def test_midas_loss_leaves_out_pixels():
     constant, slope = midas()(0 * p, g, np.ones((6, 8)), 0.0)
     np.testing.assert_allclose(constant, g.astype(float).var() / 2, rtol=1e-5)
     assert np.isfinite(slope).all()
-
-
-@pytest.mark.covers("TD-18")
-def test_midas_loss_refuses_no_scale():
-    with pytest.raises(ValueError, match="scales=0: out of range; allowed: 1 to 30"):
-        scale_and_shift_invariant_loss(jnp.zeros((2, 2)), jnp.zeros((2, 2)), scales=0)

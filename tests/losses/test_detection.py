@@ -129,13 +129,6 @@ def test_the_best_distribution_has_the_target_as_its_expectation():
 def test_bad_distributions_are_named():
     with pytest.raises(ValueError, match=r"logits.shape=\(2, 1\): 1 value; allowed: at least 2"):
         losses.distribution_focal_loss(jnp.zeros((2, 1)), jnp.zeros(2))
-    for values in ([0.0, 1, 1], [0.0, 2, 1]):
-        with pytest.raises(ValueError, match="do not increase; allowed: each above the one before"):
-            losses.distribution_focal_loss(jnp.zeros(3), jnp.zeros(()), np.array(values))
-    with pytest.raises(ValueError, match="targets"):
-        losses.distribution_focal_loss(jnp.zeros((2, 3)), jnp.array([0.0, jnp.nan]))
-    with pytest.raises(ValueError, match="values"):
-        losses.distribution_expectation(jnp.zeros((2, 3)), jnp.arange(4.0))
 
 
 @pytest.mark.slow

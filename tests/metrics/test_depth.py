@@ -79,8 +79,6 @@ def test_shapes_that_do_not_fit_are_named():
         depth_metrics(image, image, mask=np.ones(3))
     guess = np.array([[np.nan, 2.0]], np.float32)
     assert depth_errors(guess, np.array([[0.0, 2.0]], np.float32))["rmse"] == 0
-    with pytest.raises(ValueError, match=r"prediction\[0, 0\]=nan: not finite"):
-        depth_errors(guess, np.array([[1.0, 2.0]], np.float32))
 
 
 @pytest.mark.weekly
@@ -108,8 +106,6 @@ def test_nothing_to_measure_is_finite():
     assert all(jnp.isfinite(v) for v in depth_errors(jnp.zeros((1, 2)), jnp.ones((1, 2))).values())
     with pytest.raises(ValueError, match=r"truth=\(.*: wrong shape; allowed"):
         depth_errors(jnp.ones((2, 2)), jnp.ones((2, 3)))
-    with pytest.raises(ValueError, match=r"mask=\(.*: wrong shape; allowed"):
-        depth_metrics(jnp.ones((2, 2, 2)), jnp.ones((2, 2, 2)), mask=jnp.ones(3))
 
 
 @pytest.mark.slow

@@ -62,23 +62,6 @@ def test_bad_input_is_named():
     maps = {"x": jnp.zeros((1, 2, 2, 3))}
     with pytest.raises(ValueError, match=r"weights=\['y'\]: no maps of the network; allowed: some of x"):
         lpips(maps, maps, {"y": jnp.ones(3)})
-    with pytest.raises(ValueError, match="weights"):
-        lpips(maps, maps, {"x": jnp.ones(2)})
-    for one, other in ((maps, {"x": jnp.zeros((1, 2, 1, 3))}), ({"x": jnp.zeros((2, 2, 3))},) * 2):
-        with pytest.raises(ValueError, match=r"[ab]=float32\[.*\]: wrong shape or dtype"):
-            lpips(one, other)
-    with pytest.raises(ValueError, match=r"layers \['0'\].*allowed: 0 to 4"):
-        lpips_weights({"lin0.model.1.weight": np.ones((1, 3, 1, 1))})
-    with pytest.raises(ValueError, match="a weight of x is below 0"):
-        lpips_weights({"lin0.model.1.weight": -np.ones((1, 3, 1, 1))}, ("x",))
-    for texts, message in (
-        (jnp.ones((1, 3)), r"texts=.*wrong shape"),
-        (jnp.array([[1, jnp.nan]]), r"texts\[0, 1\]=nan"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            clip_score(jnp.ones((1, 2)), texts)
-    with pytest.raises(ValueError, match="scale=0: out of range; allowed: above 0"):
-        clip_score(jnp.ones((1, 2)), jnp.ones((1, 2)), 0)
 
 
 @pytest.mark.parametrize("length", [1e-30, 1e-20, 1e20])

@@ -79,17 +79,6 @@ def test_one_for_equal_pictures_and_less_with_noise():
     ("call", "message"),
     [
         (lambda a: ssim(a, a[:5]), r"b=\(.*: another shape"),
-        (lambda a: ssim(a[:5, :5], a[:5, :5]), "window_size=11: larger than the image; allowed: at most 5"),
-        (lambda a: ssim(a, a, window="box"), "window='box': unknown; allowed: gaussian, uniform"),
-        (lambda a: ssim(a, a, window_size=4), "window_size=4: even"),
-        (lambda a: ssim(a, a, window_size=1), "window_size=1: even or too small"),
-        (lambda a: ssim(a, a, sigma=0), "sigma=0: out of range; allowed: above 0, finite"),
-        (lambda a: ssim(a, a, sigma=np.inf), "sigma=inf: out of range"),
-        (lambda a: psnr(a, a, np.inf), "data_range=inf: out of range"),
-        (lambda a: psnr(a, a, 0), "data_range=0: out of range"),
-        (lambda a: ssim(a, a, k1=-1.0), "k1=-1: out of range; allowed: at least 0"),
-        (lambda a: ssim(a, a, k2=-1.0), "k2=-1: out of range; allowed: at least 0"),
-        (lambda a: ssim(a[None, None], a[None, None]), r"a=\(1, 1.*: wrong rank"),
     ],
 )
 def test_errors(call, message):

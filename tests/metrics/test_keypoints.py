@@ -26,8 +26,6 @@ def test_shares_by_hand():
     # Two images of one object each, in place of two objects.
     apart = [x[:, None] for x in (predicted, truth, boxes, jnp.array([True, False]))]
     np.testing.assert_array_equal(jax.jit(KeypointAccuracy.of)(*apart).compute()["pck_by_keypoint"], [1 / 2, 0, np.nan])
-    with pytest.raises(ValueError, match=r"boxes=.*do not fit"):
-        KeypointAccuracy.of(predicted, truth, boxes[:, None], jnp.ones((2, 1), bool))
     with pytest.raises(ValueError, match="do not fit"):
         KeypointAccuracy.of(predicted[:, :2], truth, boxes, jnp.array([True, True]))
 
@@ -40,18 +38,10 @@ def test_similarity_by_hand():
     found = jax.jit(object_keypoint_similarity)(predicted, target, np.float32([100, 9, 100]), sigmas)
     np.testing.assert_allclose(found, [(np.exp(-1) + 1) / 2, 0, np.exp(-1)], rtol=1e-6)
 
-    for wrong in (predicted[..., :1], predicted[:, :2]):
-        with pytest.raises(ValueError, match=r"(predicted|target)=.*: wrong shape"):
-            object_keypoint_similarity(wrong, target, np.float32([100, 9, 100]), sigmas)
-
     def shape(areas, sigmas):
         return jax.eval_shape(lambda p: object_keypoint_similarity(p, target, areas, sigmas), predicted).shape
 
     assert shape(np.float32([0.5, 0, 1]), sigmas) == (3,)
-    with pytest.raises(ValueError, match=r"areas\[1\]=-0.5: out of range; allowed: at least 0"):
-        shape(np.float32([9, -0.5, 9]), sigmas)
-    with pytest.raises(ValueError, match="sigmas=0: out of range; allowed: above 0"):
-        shape(np.float32([9, 9, 9]), 0 * sigmas)
 
 
 def test_distances_of_bytes_do_not_wrap():

@@ -112,9 +112,3 @@ def test_masked_points_are_not_there():
 def test_errors():
     with pytest.raises(ValueError, match=r"p=\(.*: wrong shapes; allowed"):
         chamfer_distance(jnp.zeros((2, 3)), jnp.zeros((2, 2)))
-    with pytest.raises(ValueError, match="reduction='max': unknown"):
-        chamfer_distance(line(0), line(0), "max")
-    with pytest.raises(ValueError, match=r"p_mask=\(.*: wrong shape"):
-        chamfer_distance(line(0), line(0), p_mask=jnp.ones(2))
-    with pytest.raises(ValueError, match="threshold=-1: negative"):
-        point_f1(line(0), line(0), -1)

@@ -41,10 +41,6 @@ def test_by_hand():
     ("call", "message"),
     [
         (lambda: ndcg([[1, 2]], [[1, 2, 3]]), "relevance="),
-        (lambda: ndcg([[-1, 2]], [[1, 2]]), "negative"),
-        (lambda: ndcg([[1, 2]], [[1, 2]], 0), "k=0"),
-        (lambda: multilabel_average_precision([1, 0], [1, 2]), "targets="),
-        (lambda: multilabel_average_precision([[0]], [[1]]), "no example"),
     ],
 )
 def test_errors(call, message):

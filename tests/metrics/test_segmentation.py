@@ -90,8 +90,6 @@ def test_two_cubes():
     assert float(voxel_iou(grid, a)) == 0
     with pytest.raises(ValueError, match=r"truth=\(.*: another shape"):
         voxel_iou(grid, grid[:2])
-    with pytest.raises(ValueError, match="threshold=1: above every occupancy; allowed: below 1"):
-        voxel_iou(a, b, threshold=1.0)
     # Densities may be above 1, and a threshold says nothing about what is bool.
     assert float(voxel_iou(3 * a, 3 * b, threshold=1.0)) == pytest.approx(27 / 101)
     assert float(voxel_iou(a > 0, b > 0, threshold=1.0)) == pytest.approx(27 / 101)
@@ -137,16 +135,6 @@ def test_the_mask_of_pixels_selects_pixels_and_not_images():
             MeanIoU.of(guess, label, mask, 2, void_label=255)
 
 
-@pytest.mark.parametrize("width", [0, -1])
-def test_a_band_has_a_width(width):
-    with pytest.raises(ValueError, match=f"width={width}: out of range; allowed: at least 1"):
-        BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), 2, width=width)
-    with pytest.raises(ValueError, match=r"predictions=float32\[1, 12, 12\]: wrong shape or dtype"):
-        BoundaryIoU.of(np.zeros((1, 12, 12), np.float32), squares((2, 3, 6)), 2)
-    with pytest.raises(ValueError, match=f"num_classes={width}: out of range; allowed: at least 1"):
-        BoundaryIoU.of(squares((2, 3, 6)), squares((2, 3, 6)), width, width=1)
-
-
 @pytest.mark.slow
 def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
     from scipy.ndimage import binary_erosion
@@ -175,8 +163,6 @@ def test_boundary_iou_against_erosion_by_scipy_in_parts_and_with_void():
     first = BoundaryIoU.of(guess[:1], label[:1], 3, void_label=255)
     np.testing.assert_array_equal(masked.shared, first.shared)
     assert BoundaryIoU.of(guess, jnp.full_like(label, 255), 3, void_label=255).compute() is None
-    with pytest.raises(ValueError, match=r"predictions=int32\[1, 20, 16\]: wrong shape"):
-        BoundaryIoU.of(guess[:1], label, 3)
 
 
 def test_a_void_class_among_the_classes_is_left_out_of_the_mean():

@@ -68,12 +68,6 @@ def test_the_rank_of_the_discriminant_matrix_by_hand():
     ("call", "message"),
     [
         (lambda: rank_me(np.ones(3)), r"features=float32\[3\]: wrong shape or dtype; allowed: \[N, D\]"),
-        (lambda: rank_me(np.ones((0, 3))), r"features=\[0, 3\]: too few; allowed: at least 1"),
-        (lambda: rank_me(np.array([[1.0, np.nan]])), "features"),
-        (lambda: alpha_req(np.ones((1, 3))), r"features=\[1, 3\]: too few; allowed: at least 2"),
-        (lambda: lidar(np.ones((3, 1, 4))), r"embeddings=\[3, 1, 4\]: no spread; allowed: at least 2 images and 2 v"),
-        (lambda: lidar(np.ones((3, 2, 4)), 0.0), "delta=0: out of range; allowed: above 0"),
-        (lambda: lidar(np.full((3, 2, 4), np.inf)), "embeddings"),
     ],
 )
 def test_bad_input(call, message):

@@ -45,9 +45,3 @@ def test_arrays_that_are_no_masks_are_refused():
         ValueError, match=r"prediction=bool\[2, 2, 2\], targets=bool\[2, 2\]: not two masks; allowed: bool"
     ):
         mean_surface_distance(mask, mask[0])
-    with pytest.raises(ValueError, match=r"prediction=float32\[2, 2, 2\].*allowed: bool \[D, H, W\]"):
-        mean_surface_distance(mask.astype(np.float32), mask)
-    with pytest.raises(ValueError, match=r"spacing=\(1, 0, 1\): not the sides of a voxel; allowed: three positive"):
-        mean_surface_distance(mask, mask, (1, 0, 1))
-    with pytest.raises(ValueError, match=r"tolerance=-1: not a distance; allowed: a finite number from 0"):
-        surface_dice(mask, mask, -1)

@@ -248,8 +248,6 @@ def test_it_learns(norm):
 
 @pytest.mark.slow
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        GoogLeNet(stem="tiny").init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
     for stem, smallest in (("imagenet", 31), ("cifar", 4)):
         model = GoogLeNet(stem=stem)
         with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
@@ -257,8 +255,6 @@ def test_bad_input_is_named():
         jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, smallest, smallest, 3)))
     with pytest.raises(ValueError, match="unknown or twice; allowed: 3a, "):
         GoogLeNet(modules=("3a", "6a")).init(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))
-    with pytest.raises(ValueError, match=r"transform_input.*allowed: 3 channels"):
-        GoogLeNet(transform_input=True).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
 
 
 @pytest.mark.slow
@@ -276,10 +272,3 @@ def test_pixels_standardized_by_imagenet_become_those_within_one_of_zero():
     mean, std = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
     found = standardized_to_symmetric((np.float32([0, 0.5, 1]) - mean) / std)
     np.testing.assert_allclose(found, [-1, 0, 1], atol=1e-6)
-    with pytest.raises(ValueError, match=r"x.shape=\(2, 1\): transform_input needs colors; allowed: 3 channels"):
-        standardized_to_symmetric(np.zeros((2, 1)))
-
-
-def test_a_network_without_auxiliary_heads_says_so():
-    with pytest.raises(ValueError, match=r"aux=False: this GoogLeNet has no auxiliary head.*; allowed: aux=True"):
-        create_model("googlenet", aux=False).apply({}, np.zeros((1, 96, 96, 3)), method="auxiliary")

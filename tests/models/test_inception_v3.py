@@ -181,10 +181,6 @@ def test_dropout_and_symmetric_pixels():
 
 @pytest.mark.slow
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="stem='tiny': unknown; allowed: imagenet, cifar"):
-        InceptionV3(stem="tiny").init(jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
-    with pytest.raises(ValueError, match="unknown or twice; allowed: 5b, "):
-        InceptionV3(modules=("3a",)).init(jax.random.key(0), jnp.zeros((1, 75, 75, 3)))
     for stem, smallest in (("imagenet", 75), ("cifar", 7)):
         model = InceptionV3(stem=stem)
         with pytest.raises(ValueError, match=f"at least {smallest}x{smallest}"):
@@ -210,8 +206,3 @@ def test_the_wiring_of_inception_v3_with_other_fields_is_that_which_equals_the_g
         (1, 75, 75, 3),
         [6.99871, -2.5369],
     )
-
-
-def test_a_network_without_auxiliary_heads_says_so():
-    with pytest.raises(ValueError, match=r"aux=False: this InceptionV3 has no auxiliary head.*; allowed: aux=True"):
-        create_model("inception_v3", aux=False).apply({}, np.zeros((1, 96, 96, 3)), method="auxiliary")

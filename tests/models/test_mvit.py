@@ -172,11 +172,6 @@ def test_other_clips_than_the_tables_of_version_2():
     ("fields", "shape", "message"),
     [
         ({}, (1, 32, 32, 3), r"x\.shape=\(1, 32, 32, 3\): no clips; allowed: \[B, T, H, W, C\]"),
-        ({}, (1, 1, 32, 32, 3), "clips too small; allowed: at least 2 frames of 4x4"),
-        ({"version": 3}, (1, 4, 32, 32, 3), "version=3: unknown; allowed: 1, 2"),
-        ({"version": 1}, (1, 6, 32, 32, 3), r"does not fit the tables of positions; allowed: clips of \(4, 32, 32\)"),
-        ({"image_size": 30}, (1, 4, 32, 32, 3), r"image_size=30: .* allowed: multiples of 8"),
-        ({"frames": 5}, (1, 4, 32, 32, 3), "frames=5: .* allowed: even numbers"),
     ],
 )
 def test_errors(fields, shape, message):

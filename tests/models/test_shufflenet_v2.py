@@ -87,13 +87,6 @@ def test_one_step():
     check_step(ShuffleNetV2(stages=(2,), widths=(16,), stem_width=8, last_channel=16), (8, 16, 16, 3))
 
 
-def test_bad_fields_are_named():
-    with pytest.raises(ValueError, match=r"features=8: the halves do not fit x; allowed: even, or 6"):
-        ShuffleUnit(8).init(jax.random.key(0), jnp.zeros((1, 4, 4, 6)), False)
-    with pytest.raises(ValueError, match=r"widths=\(8,\): .*one for each of 3"):
-        stages_of(ShuffleNetV2(widths=(8,)))
-
-
 @pytest.mark.slow
 def test_the_wiring_is_that_which_equals_the_golden():
     """A regression: its number is of the code that equals the golden of the slow tier."""

@@ -133,12 +133,8 @@ def test_average_pooling_takes_the_same_weights():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match="pooling='sum': unknown; allowed: max, avg"):
-        VGG(pooling="sum").init(jax.random.key(0), images())
     with pytest.raises(ValueError, match="at least 8x8"):
         VGG().init(jax.random.key(0), images(1, 7))
-    with pytest.raises(ValueError, match="at least 32x32"):
-        create_model("vgg11").init(jax.random.key(0), images(1, 31))
 
 
 @pytest.fixture(scope="module")

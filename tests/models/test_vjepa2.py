@@ -61,18 +61,5 @@ def test_neighbors_turn_by_angles_of_their_own():
     np.testing.assert_allclose(rotate_pairs(jnp.asarray([1.0, 2, 3, 4]), angles), [1, 2, 1, 4], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("shape", "message"),
-    [
-        ((1, 16, 16, 3), r"x\.shape=\(1, 16, 16, 3\): no clips; allowed: \[B, T, H, W, C\]"),
-        ((1, 3, 16, 16, 3), r"tubelets do not cover the clip; allowed: multiples of \(2, 8, 8\)"),
-        ((1, 2, 12, 16, 3), r"tubelets do not cover the clip; allowed: multiples of \(2, 8, 8\)"),
-    ],
-)
-def test_clips_that_tubelets_do_not_cover(shape, message):
-    with pytest.raises(ValueError, match=message):
-        ClipEncoder(patch_size=8).grid(jnp.zeros(shape))
-
-
 def test_one_frame_is_repeated():
     assert ClipEncoder(patch_size=8).grid(jnp.zeros((1, 1, 16, 16, 3))) == (1, 2, 2)

@@ -181,9 +181,6 @@ def test_a_folder_without_weights(tmp_path):
     ("key", "value", "problem"),
     [
         ("bn.running_var", [1.0, -0.5], r"bn\.running_var holds -0\.5; allowed: variances of at least 0"),
-        ("bn.running_mean", [1.0, np.nan], r"bn\.running_mean holds NaN or infinity; allowed: finite"),
-        ("fc.weight", [[1.0], [-np.inf]], r"fc\.weight holds NaN or infinity"),
-        ("fc.weight", np.ones((2, 1), np.int8), r"fc\.weight is int8; allowed: floats"),
     ],
 )
 def test_values_that_are_no_weights_are_refused(key, value, problem):

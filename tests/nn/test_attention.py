@@ -119,9 +119,6 @@ def test_a_window_of_causal_attention_is_the_query_and_the_keys_just_before_it()
     np.testing.assert_array_equal(causal_mask(2, window=1), np.eye(2))
     for arguments, problem in (
         ({"length": 3, "key_length": 2}, "length=3: more queries than keys; allowed: at most 2"),
-        ({"length": 3, "window": 0}, "window=0: out of range; allowed: at least 1"),
-        ({"length": -1}, "length=-1: out of range; allowed: at least 0"),
-        ({"length": 3, "window": 1.5}, "window=1.5: no whole number"),
     ):
         with pytest.raises(ValueError, match=problem):
             causal_mask(**arguments)
@@ -409,16 +406,3 @@ def test_the_fused_kernel_gets_even_lengths_and_hides_what_was_added(monkeypatch
     assert not any(n % 2 for n in calls)
     for a, b in zip(got, wanted, strict=True):
         np.testing.assert_allclose(a.astype(np.float32), b.astype(np.float32), atol=0.05, rtol=0.05)
-
-
-@pytest.mark.weekly
-def test_bad_input_is_named():
-    x = jnp.zeros((2, 5, 8))
-    with pytest.raises(ValueError, match=r"query.shape=\(2, 5, 8\) and key.shape=\(2, 5, 7\)"):
-        attention_weights(x, x[..., :7])
-    with pytest.raises(ValueError, match=r"mask.dtype=float32"):
-        attention_weights(x, x, mask=jnp.ones(2))
-    with pytest.raises(ValueError, match="num_heads=3: not a divisor; allowed: divisors of the 8"):
-        MultiHeadAttention(3).init(jax.random.key(0), x)
-    with pytest.raises(ValueError, match="fused_qkv=True"):
-        MultiHeadAttention(2, fused_qkv=True).init(jax.random.key(0), x, x)

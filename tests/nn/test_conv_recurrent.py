@@ -52,8 +52,6 @@ def test_the_equation_on_maps():
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="cell='elman'"):
-        ConvRecurrent(3, cell="elman").initial_carry(1, (2, 2))
     layer = ConvRecurrent(3)
     with pytest.raises(ValueError, match=r"x.shape="):
         layer.init(jax.random.key(0), layer.initial_carry(1, (2, 2)), jnp.zeros((1, 2, 2, 3)))

@@ -152,10 +152,6 @@ def test_degenerate_inputs_and_dtypes(layer, fields):
 def test_groups_must_divide_the_channels():
     with pytest.raises(ValueError, match="num_groups=4: not a divisor; allowed: divisors of the 6 channels"):
         GroupNorm(4).init(KEY, values(1, 2, 2, 6))
-    with pytest.raises(ValueError, match="group_size=4: not a divisor; allowed: divisors of the 6 channels"):
-        GroupNorm(None, 4).init(KEY, values(1, 2, 2, 6))
-    with pytest.raises(ValueError, match="num_groups=2, group_size=3: ambiguous"):
-        GroupNorm(2, 3).init(KEY, values(1, 2, 2, 6))
 
 
 @pytest.mark.slow
@@ -195,5 +191,3 @@ def test_local_response_norm_by_hand():
     np.testing.assert_allclose(local_response_norm(x, 1, 1.0, 0.5, 0.0), 1, rtol=1e-6)
     assert local_response_norm(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
     chex.assert_shape(local_response_norm(jnp.zeros((0, 2, 2, 3)), 9), (0, 2, 2, 3))
-    with pytest.raises(ValueError, match="size=0"):
-        local_response_norm(x, 0)

@@ -108,14 +108,8 @@ def test_dtypes_and_empty_kernels(init, dtype):
 
 
 def test_errors():
-    with pytest.raises(ValueError, match="mode='fan': unknown; allowed: fan_in"):
-        initializers.kaiming_normal("fan")
     with pytest.raises(ValueError, match=r"shape=\(3,\)"):
         initializers.xavier_normal()(KEY, (3,))
-    with pytest.raises(ValueError, match="std=-1"):
-        initializers.normal(-1.0)
-    with pytest.raises(ValueError, match="limit=nan"):
-        initializers.uniform(math.nan)
 
 
 def layers(init, activation, width, depth, examples=16):
@@ -335,11 +329,6 @@ def test_orthogonal_is_that_of_jax(shape):
     np.testing.assert_allclose(ours, theirs, atol=2e-6)
     rows = np.asarray(ours).reshape(-1, shape[-1])
     np.testing.assert_allclose(np.linalg.svd(rows, compute_uv=False), 0.5, rtol=1e-5)
-
-
-def test_orthogonal_refuses_a_vector():
-    with pytest.raises(ValueError, match=r"shape=\(3,\): too few axes"):
-        initializers.orthogonal()(KEY, (3,))
 
 
 def test_no_network_takes_the_initializer_that_can_hang():

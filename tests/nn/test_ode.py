@@ -152,19 +152,3 @@ def test_a_field_that_closes_over_a_parameter_is_refused_and_not_silently_consta
 
     with pytest.raises(jax.errors.UnexpectedTracerError):
         jax.grad(loss)(0.5)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"method": "heun"}, "method='heun': unknown; allowed: euler, rk4"),
-        ({"gradient": "none"}, "gradient='none': unknown; allowed: direct, adjoint"),
-        ({"steps": 0}, "steps=0: too small; allowed: at least 1"),
-        ({"steps": 1.5}, "steps=1.5: no whole number; allowed: integers from 1"),
-        ({"times": 1.0}, r"times.shape=\(\): no times"),
-    ],
-)
-def test_bad_arguments_are_named(wrong, message):
-    arguments = {"times": jnp.array([0.0, 1.0])} | wrong
-    with pytest.raises(ValueError, match=message):
-        odeint(decay, 1.0, jnp.ones(()), **arguments)

@@ -105,11 +105,6 @@ def test_a_carry_goes_on_where_it_stopped():
     )
 
 
-def test_an_unknown_cell_is_named():
-    with pytest.raises(ValueError, match=r"cell='lstn': unknown; allowed: rnn, relu_rnn, lstm, gru, lstm_no_forget"):
-        Recurrent(4, "lstn").initial_carry(1)
-
-
 def test_a_sequence_without_a_batch_is_an_error():
     layer = Recurrent(4)
     with pytest.raises(ValueError, match=r"x=float32\[5, 3\]: wrong shape or dtype; allowed: \[B, T, D\]"):
@@ -230,28 +225,9 @@ def test_sequences_are_reversed_within_their_lengths():
     np.testing.assert_array_equal(reverse_sequences(x), x[:, ::-1])
 
 
-@pytest.mark.parametrize(
-    ("lengths", "problem"),
-    [
-        (np.array([5, 6, 1, 1]), r"lengths=6: out of range; allowed: 0 to the 5 steps of x"),
-        (np.array([-1, 5, 1, 1]), r"lengths=-1: out of range"),
-        (np.array([5, 5], np.int32), r"lengths=int32\[2\]: wrong; allowed: int\[4\]"),
-        (np.ones(4, np.float32), r"lengths=float32\[4\]: wrong; allowed: int\[4\]"),
-    ],
-)
-def test_lengths_that_do_not_fit_are_named(lengths, problem):
-    layer = Recurrent(4)
-    params, carry, x = ragged(layer, np.float32)
-    with pytest.raises(ValueError, match=problem):
-        layer.apply({"params": params}, carry, x, lengths)
-
-
 def test_lengths_may_be_an_array_of_jax_inside_jit():
     x, lengths = jnp.arange(6.0).reshape(2, 3), jnp.asarray([2, 3])
     np.testing.assert_array_equal(jax.jit(lambda x: reverse_sequences(x, lengths))(x), [[1, 0, 2], [5, 4, 3]])
-    longer = lengths + 1
-    with pytest.raises(ValueError, match="lengths=4: out of range"):
-        jax.jit(lambda x: reverse_sequences(x, longer))(x)
 
 
 @pytest.mark.slow
@@ -281,8 +257,6 @@ def test_a_projected_lstm_by_hand():
         np.testing.assert_allclose(got[:, t], h, atol=1e-5)
     np.testing.assert_allclose(cell, c, atol=1e-5)
     np.testing.assert_array_equal(after, got[:, -1])
-    with pytest.raises(ValueError, match=r"proj_features=2: .*allowed: None, or cell='lstm'"):
-        Recurrent(5, "gru", proj_features=2).initial_carry(1)
 
 
 @pytest.mark.covers("SQ-01")

@@ -92,8 +92,3 @@ def test_it_learns_to_undo_rotation():
     theta = layer.apply({"params": params}, turned)[1]
     residual = angles + jnp.arctan2(theta[:, 1, 0], theta[:, 0, 0])
     assert float(jnp.abs(residual).mean()) < 0.4 * float(jnp.abs(angles).mean())
-
-
-def test_errors():
-    with pytest.raises(ValueError, match="kind='shear'"):
-        SpatialTransformer(Flat(), "shear").init(jax.random.key(0), jnp.zeros((1, 4, 4, 1)))

@@ -261,23 +261,6 @@ def test_bad_arguments_are_named():
     key, x = jax.random.key(0), jnp.ones(3)
     with pytest.raises(ValueError, match=r"keep_prob=1.5: out of range; allowed: 0 to 1"):
         stochastic.vanilla_dropout(key, x, keep_prob=1.5)
-    with pytest.raises(ValueError, match=r"rate=-1: out of range; allowed: 0 to 1"):
-        stochastic.inverted_dropout(key, x, rate=-1)
-    for probabilities in ({}, {"keep_prob": 0.5, "rate": 0.5}):
-        with pytest.raises(ValueError, match="allowed: exactly one of them"):
-            stochastic.inverted_dropout(key, x, **probabilities)
-    with pytest.raises(ValueError, match="survival_probability=2"):
-        stochastic.stochastic_depth(key, x, survival_probability=2)
-    with pytest.raises(ValueError, match="mode='column'"):
-        stochastic.stochastic_depth(key, x, survival_probability=0.5, mode="column")
-    with pytest.raises(ValueError, match=r"branch.shape=\(\)"):
-        stochastic.stochastic_depth(key, jnp.float32(1), survival_probability=0.5)
-    with pytest.raises(ValueError, match="num_blocks=0"):
-        stochastic.survival_probabilities(0)
-    with pytest.raises(ValueError, match="last=3"):
-        stochastic.survival_probabilities(2, 3)
-    with pytest.raises(ValueError, match=r"x.shape="):
-        stochastic.DropConnect(3).init(key, x, deterministic=True)
 
 
 @pytest.mark.parametrize("key", [None, jax.random.key(0)])

@@ -96,8 +96,6 @@ def test_a_map_in_its_own_style_is_itself_and_a_flat_one_becomes_the_styles_mean
     assert adaptive_instance_norm(x.astype(jnp.bfloat16), x).dtype == jnp.bfloat16
     with pytest.raises(ValueError, match=r"style.shape=\(2, 4, 4, 2\): .*of 3 channels"):
         adaptive_instance_norm(x, x[..., :2])
-    with pytest.raises(ValueError, match="1 or 2 examples"):
-        adaptive_instance_norm(x, jnp.concatenate([x, x]))
 
 
 @pytest.mark.slow
@@ -113,5 +111,3 @@ def test_a_style_vector_sets_scale_and_bias():
     np.testing.assert_allclose(got.std((1, 2)), jnp.abs(1 + scale), rtol=1e-3)
     start = AdaptiveInstanceNorm(kernel_init=jax.nn.initializers.zeros).init_with_output(KEY, x, style)[0]
     np.testing.assert_allclose(start, InstanceNorm().init_with_output(KEY, x)[0], atol=1e-5)
-    with pytest.raises(ValueError, match=r"style.shape=\(5,\): .* allowed: \(2, D\)"):
-        layer.apply(variables, x, style[0])

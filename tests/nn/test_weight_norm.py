@@ -83,12 +83,6 @@ def test_the_three_norms_by_hand():
 def test_kernels_and_vectors_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match=r"g.shape=\(3,\): .*allowed: \(\) or \(2,\)"):
         weight_norm(np.ones((2, 2)), np.ones(3))
-    with pytest.raises(ValueError, match=r"u.shape=\(4,\): .*allowed: \(3,\)"):
-        spectral_norm(np.ones((4, 3)), np.ones(4))
-    with pytest.raises(ValueError, match="steps=0: too few; allowed: at least 1"):
-        spectral_norm(np.ones((4, 3)), np.ones(3), steps=0)
-    with pytest.raises(ValueError, match=r"kernel.shape=\(3,\): no inputs"):
-        standardize_weight(np.ones(3))
 
 
 @pytest.mark.slow
@@ -173,8 +167,6 @@ def test_standardized_by_hand_and_as_a_layer():
     np.testing.assert_allclose(kernel[:, 0], np.array([-2, -1, 3]) / np.sqrt(14 / 3 + 1e-5), rtol=1e-6)
     np.testing.assert_array_equal(kernel[:, 1], 0)
     assert standardize_weight(jnp.ones((3, 2), jnp.bfloat16)).dtype == jnp.bfloat16
-    with pytest.raises(ValueError, match=r"kernel.shape=\(3,\)"):
-        standardize_weight(jnp.ones(3))
     x, conv = values(2, 5, 5, 3), Conv(4, (3, 3))
     layer = WeightStandardization(conv)
     variables = layer.init(KEY, x)

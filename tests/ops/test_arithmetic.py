@@ -32,8 +32,6 @@ def test_padding_that_keeps_the_size():
     assert same_padding(3, dilation=2) == 2
     for kernel in (1, 3, 5, 7):
         assert conv_output_size(19, kernel, padding=same_padding(kernel)) == 19
-    with pytest.raises(ValueError, match="kernel_size=4"):
-        same_padding(4)
 
 
 @pytest.mark.covers("CV-03", "CV-05", "CV-06", "CV-08", "CV-11")
@@ -85,46 +83,17 @@ def test_sizes_are_those_that_come_out(size, kernel, stride, padding, dilation):
         assert size - stride < back <= size
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: conv_output_size(2, 3), "kernel_size=3, dilation=1: larger than the padded input; allowed: 2"),
-        (lambda: conv_output_size(0, 3), "size=0: out of range; allowed: at least 1"),
-        (lambda: conv_output_size(4, 3, 0), "stride=0"),
-        (lambda: conv_output_size(4, 3, padding=-1), "padding=-1"),
-        (lambda: conv_parameters(6, 4, 3, groups=4), "groups=4: not a divisor"),
-        (lambda: conv_transpose_output_size(4, 3, 2, output_padding=2), "output_padding=2"),
-        (lambda: conv_transpose_output_size(1, 1, 1, 1), "padding=1"),
-        (lambda: receptive_field([3], [1, 1]), r"strides=\[1, 1\]: 2 numbers"),
-    ],
-)
-def test_errors(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()
-
-
 def test_every_argument_of_a_size_counts():
     # (11 - (3 (3 - 1) + 1) + 2 + 4) / 2 + 1 = 6; a remainder of 1 is rounded down.
     assert conv_output_size(11, 3, 2, (2, 4), 3) == 6
     assert conv_output_size(12, 3, 2, (2, 4), 3) == 6
-    with pytest.raises(ValueError, match=r"6.50 is not .*; allowed: divisors of 11"):
-        conv_output_size(12, 3, 2, (2, 4), 3, exact=True)
     assert conv_output_size(3, 3) == conv_output_size(1, 1) == conv_output_size(1, 3, padding=1) == 1
-    with pytest.raises(ValueError, match="larger than the padded input; allowed: 8"):
-        conv_output_size(5, 5, 1, (1, 2), 2)
-    with pytest.raises(ValueError, match="padding=-1: out of range; allowed: at least 0"):
-        conv_output_size(5, 3, 1, (3, -1))
     # (4 - 1) 3 - 2 2 + (2 (3 - 1) + 1) + 1
     assert conv_transpose_output_size(4, 3, 3, 2, 1, 2) == 11
     assert conv_transpose_output_size(1, 1) == 1
     assert conv_transpose_output_size(4, 3, 2, output_padding=1) == 10  # 6 + 3 + 1
     assert conv_transpose_output_size(4, 3, 1, output_padding=2, dilation=3) == 12  # 3 + 7 + 2
-    for arguments, most in (((4, 3, 2, 0, 2), 1), ((4, 3, 1, 0, 3, 3), 2), ((4, 3, 3, 0, -1, 2), 2)):
-        with pytest.raises(ValueError, match=rf"output_padding=.*: out of range; allowed: (0 to {most}|at least 0)"):
-            conv_transpose_output_size(*arguments)
     assert conv_transpose_output_size(3, 2, 2, 2) == 2  # 4 - 4 + 2
-    with pytest.raises(ValueError, match="padding=3: removes all of the output; allowed: at most 2"):
-        conv_transpose_output_size(3, 2, 2, 3)
 
 
 def test_macs_of_unequal_sides_and_least_numbers():
@@ -135,27 +104,3 @@ def test_macs_of_unequal_sides_and_least_numbers():
     assert effective_kernel_size(1, 5) == 1
     assert receptive_field([]) == 1
     assert receptive_field([3, 5, 2], [2, 3, 4]) == 1 + 2 + 4 * 2 + 1 * 6
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: effective_kernel_size(0), "kernel_size=0: out of range; allowed: at least 1"),
-        (lambda: effective_kernel_size(3, 0), "dilation=0: out of range"),
-        (lambda: conv_transpose_output_size(0, 3), "size=0: out of range"),
-        (lambda: conv_transpose_output_size(4, 3, 0), "stride=0: out of range"),
-        (lambda: conv_transpose_output_size(4, 3, 1, -1), "padding=-1: out of range; allowed: at least 0"),
-        (lambda: same_padding(2, 3), r"kernel_size=2: padding 1.5 is not whole; allowed: odd extents"),
-        (lambda: conv_parameters(0, 4, 3), "channels=0: out of range"),
-        (lambda: conv_parameters(4, 0, 3), "features=0: out of range"),
-        (lambda: conv_parameters(4, 4, 3, 0), "groups=0: out of range"),
-        (lambda: conv_parameters(4, 6, 3, 4), "groups=4: not a divisor; .* channels=4 and features=6"),
-        (lambda: conv_parameters(4, 4, (3, 0)), "kernel_size=0: too small"),
-        (lambda: conv_macs((3, 0), 4, 4, 3), "out_size=0: too small"),
-        (lambda: receptive_field([3, 0]), "kernel_sizes=0: out of range"),
-        (lambda: receptive_field([3, 3], [1, 0]), "strides=0: out of range"),
-    ],
-)
-def test_numbers_that_are_too_small_are_named(call, message):
-    with pytest.raises(ValueError, match=message):
-        call()

@@ -101,16 +101,8 @@ def ap(boxes, scores, targets):
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"decay='hard': unknown; allowed: linear, gaussian"):
-        soft_nms(BOXES, SCORES, decay="hard")  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"sigma=0: out of range; allowed: above 0"):
-        soft_nms(BOXES, SCORES, sigma=0.0)
-    with pytest.raises(ValueError, match=r"num_views=0: out of range; allowed: at least 1"):
-        weighted_boxes_fusion(BOXES, SCORES, 0)
     with pytest.raises(ValueError, match=r"scale=0.01: no pixel of \(8, 16\) remains; allowed: above 0"):
         image_view(np.zeros((8, 16, 3)), DetectorView(0.01))
-    with pytest.raises(ValueError, match=r"detections=0 views: views has 1; allowed: as many, at least one"):
-        fuse_views([], [DetectorView()], (8, 16))
 
 
 HALVES = np.array([[0, 0, 4, 4], [0, 0, 4, 2], [0, 0, 4, 4]], np.float32)
@@ -139,9 +131,6 @@ def test_of_equal_scores_the_earlier_box_is_first():
     clusters = fuse(HALVES, padding, 1, valid=valid)
     np.testing.assert_allclose(clusters.scores, [0.8, 0.2, 0], rtol=1e-6)
     np.testing.assert_array_equal(clusters.boxes, [HALVES[2], HALVES[1], [0] * 4])
-    for wrong in (1.1, -0.1, np.nan):
-        with pytest.raises(ValueError, match=r"scores\[1\]=.*: out of range; allowed: 0 to 1"):
-            soft_nms(HALVES, np.float32([0.8, wrong, 0]))
 
 
 def test_a_box_joins_the_cluster_that_it_overlaps_most():
@@ -161,14 +150,7 @@ def test_views_have_whole_pixels():
     views = view, DetectorView(0.5, True), DetectorView()
     boxes = jax.jit(lambda boxes: [boxes_of_view(boxes, view, (5, 7)) for view in views])(np.float32([[1, 1, 4, 2]]))
     np.testing.assert_allclose(np.concatenate(boxes), [[1.75, 2.5, 7, 5], [0, 2.5, 5.25, 5], [1, 1, 4, 2]])
-    for scale in (0.0, -1.0, np.inf):
-        with pytest.raises(ValueError, match="no pixel of"):
-            boxes_of_view(np.zeros(4, np.float32), DetectorView(scale), (5, 7))
     some = BoxClusters(HALVES, np.float32([1, 0.5, 0]), np.array([2, 3, 2]), np.array([True, True, False]))
-    with pytest.raises(ValueError, match=r"detections=1 views: views has 2"):
-        fuse_views([some], [DetectorView(), view], (5, 7))
-    with pytest.raises(ValueError, match=r"detections=0 views: views has 0"):
-        fuse_views([], [], (5, 7))
     fused = jax.jit(lambda detections: fuse_views(detections, [DetectorView()], (5, 7), 0.3))([some])
     np.testing.assert_array_equal(fused.groups, [2, 3, 0])
     np.testing.assert_allclose(fused.scores, [1, 0.5, 0])

@@ -178,29 +178,11 @@ def test_bad_input_is_named():
     eye = np.eye(3)
     with pytest.raises(ValueError, match=r"intrinsics=.*singular .*; allowed: \[\[fx, skew, cx\]"):
         camera.intrinsic_matrix(0.0, 1.0, 0.0, 0.0)
-    with pytest.raises(ValueError, match=r"intrinsics=.*singular"):
-        camera.pixels_to_plane(np.zeros(2), np.ones((3, 3)))
-    with pytest.raises(ValueError, match=r"intrinsics.shape=\(3, 4\): not a matrix K"):
-        camera.pixels_to_plane(np.zeros(2), np.ones((3, 4)))
     for row, column, value in ((1, 0, 0.5), (2, 0, 0.5), (2, 1, 0.5), (2, 2, 2.0)):
         changed = eye.copy()
         changed[row, column] = value
         with pytest.raises(ValueError, match=r"intrinsics=.*singular or not a matrix K"):
             camera.pixels_to_plane(np.zeros(2), changed)
-    with pytest.raises(ValueError, match=r"points\[1\]: depth of 0; allowed: points outside"):
-        camera.project(np.array([[0, 0, 1.0], [1, 1, 0]]), eye)
-    with pytest.raises(ValueError, match=r"points\[0, 1\]=nan: not finite"):
-        camera.project(np.array([[0, np.nan, 1.0]]), eye)
-    with pytest.raises(ValueError, match=r"pixels\[1\]=inf: not finite"):
-        camera.unproject(np.array([0, np.inf]), 1.0, eye)
-    with pytest.raises(ValueError, match=r"target=\(1, 1, 1\): is the center"):
-        camera.look_at(np.ones(3), np.ones(3))
-    with pytest.raises(ValueError, match=r"up=\(0, 1, 0\): parallel to the direction of view"):
-        camera.look_at(np.zeros(3), np.array([0, 2.0, 0]))
-    with pytest.raises(ValueError, match=r"distortion.shape=\(3,\): wrong number"):
-        camera.distort(np.zeros(2), np.zeros(3))
-    with pytest.raises(ValueError, match="source='blender': unknown; allowed: opencv, opengl, pytorch3d"):
-        camera.convert_extrinsics(eye, np.zeros(3), "blender", "opencv")
 
 
 @pytest.mark.covers("CL-02", "CL-04")
@@ -285,8 +267,6 @@ def test_looking_along_an_axis_by_hand():
         camera.look_at(np.zeros(3), np.float32([0, size, 0]), (4e-6, 1, 0))
         with pytest.raises(ValueError, match="parallel to the direction of view"):
             camera.look_at(np.zeros(3), np.float32([0, size, 0]), (5e-7, 1, 0))
-    with pytest.raises(ValueError, match=r"center, target, up\[2, 0\]=nan: not finite"):
-        camera.look_at(np.zeros(3), np.ones(3), (np.nan, 1, 0))
 
 
 def test_a_lens_of_four_numbers():
@@ -310,11 +290,6 @@ def test_a_lens_of_four_numbers():
         (plane * d[:, None] + offset) @ intrinsics[:2, :2].T + intrinsics[:2, 2],
         rtol=1e-5,
     )
-    with pytest.raises(ValueError, match="steps=0"):
-        camera.undistort(plane, lens, 0)
-    for count in (3, 6):
-        with pytest.raises(ValueError, match=rf"distortion.shape=\({count},\): wrong number"):
-            camera.undistort(plane, np.zeros(count, np.float32))
 
 
 def test_more_bad_input_is_named():
@@ -323,8 +298,6 @@ def test_more_bad_input_is_named():
         camera.project(np.float32([[[0, 0, 1], [0, 0, 1]], [[1, 1, 0], [0, 0, 1]]]), eye)
     with pytest.raises(ValueError, match=r"^depth: depth of 0"):
         camera.unproject(np.zeros((2, 2), np.float32), 0.0, eye)
-    with pytest.raises(ValueError, match=r"depth=float32\[3\]: wrong shape"):
-        camera.unproject(np.zeros((2, 2), np.float32), np.ones(3, np.float32), eye)
     for side in ((0, 3), (3, 0)):
         with pytest.raises(ValueError, match=r"(height|width)=0"):
             camera.pixel_grid(*side)
@@ -332,14 +305,10 @@ def test_more_bad_input_is_named():
     assert camera.pixel_grid(1, 1).dtype == np.float32
     with pytest.raises(ValueError, match="singular"):
         camera.check_intrinsics(np.diag([1.0, 0, 1]))
-    with pytest.raises(ValueError, match=r"intrinsics\[0, 2\]=inf: not finite"):
-        camera.check_intrinsics(np.float32([[1, 0, np.inf], [0, 1, 0], [0, 0, 1]]))
     camera.check_intrinsics(np.diag([-2.0, 3, 1]))  # a mirrored camera
     for other in ((eye[:2], np.zeros(3)), (eye, np.zeros(2))):
         with pytest.raises(ValueError, match=r"(rotation|translation)=.*: wrong shape"):
             camera.world_to_camera(np.zeros((2, 3), np.float32), *other)
-    with pytest.raises(ValueError, match="target='blender': unknown"):
-        camera.convert_extrinsics(eye, np.zeros(3), "opencv", "blender")
 
 
 def test_a_rotation_of_bytes_is_that_of_their_numbers():

@@ -77,21 +77,3 @@ def test_shapes_that_do_not_fit_are_named():
     value, locations, weights = (jnp.asarray(a) for a in arrays())
     with pytest.raises(ValueError, match=r"value=.*: wrong shape or dtype; allowed: \[B, 9, H, D\]"):
         deformable_attention(value, ((3, 3),), locations, weights)
-    with pytest.raises(ValueError, match=r"weights=.*: wrong shape"):
-        deformable_attention(value, SHAPES, locations, weights[..., :2], COUNTS)
-    with pytest.raises(ValueError, match=r"num_points=1: 3 points in 2 levels; allowed: counts that add up"):
-        deformable_attention(value, SHAPES, locations, weights)
-    with pytest.raises(ValueError, match=r"method='cubic'"):
-        deformable_attention(value, SHAPES, locations, weights, COUNTS, "cubic")
-
-
-def test_locations_and_counts_that_do_not_fit_are_named():
-    value, locations, weights = arrays()
-    for wrong in (locations[:1], locations[:, :, :1], locations[..., :1], locations[..., 0]):
-        with pytest.raises(ValueError, match=r"locations=.*: wrong shape or dtype; allowed: \[2, Q, 2, P, 2\]"):
-            deformable_attention(value, SHAPES, wrong, weights, COUNTS)
-    with pytest.raises(ValueError, match=r"value=.*: wrong shape"):
-        deformable_attention(value[..., 0], SHAPES, locations, weights, COUNTS)
-    for counts in ((3,), (1, 1, 1), (2, 2), 2):
-        with pytest.raises(ValueError, match=r"num_points=.*: 3 points in 2 levels; allowed: counts that add up"):
-            deformable_attention(value, SHAPES, locations, weights, counts)

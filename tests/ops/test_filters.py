@@ -25,14 +25,8 @@ def test_filters_are_scikit_images_and_scipys():
 
 
 def test_bad_input_is_named():
-    with pytest.raises(ValueError, match=r"sigma=-1: out of range"):
-        gaussian_filter(GREY, -1)
-    with pytest.raises(ValueError, match="mode='wrap': unknown; allowed: nearest, constant, reflect"):
-        gaussian_filter(GREY, 1, mode="wrap")
     with pytest.raises(ValueError, match="kernel of 2 weights: no middle"):
         correlate_separable(GREY, [1, 1], [1])
-    with pytest.raises(ValueError, match=r"^columns\[1\]=nan: not finite"):
-        correlate_separable(GREY, np.ones(3), np.array([1, np.nan, 1]))
 
 
 @pytest.mark.parametrize("mode", ["nearest", "constant", "reflect"])
@@ -64,15 +58,3 @@ def test_widths_of_gaussians_equal_scipys():
         want = ndimage.gaussian_filter(image, sigma, truncate=truncate, mode="constant")
         np.testing.assert_allclose(got, want, atol=1e-6)
     np.testing.assert_array_equal(gaussian_filter(image.astype(np.float32), 0), image.astype(np.float32))
-    for arguments, message in (
-        ((1, -1.0), "truncate=-1"),
-        ((np.inf,), "sigma, truncate"),
-        ((1, np.inf), "sigma, trunc"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            gaussian_filter(image, *arguments)
-    for rows, columns in (([1], [1, 2]), ([1, 2, 3, 4], [1])):
-        with pytest.raises(ValueError, match="no middle; allowed: odd lengths"):
-            correlate_separable(image, rows, columns)
-    with pytest.raises(ValueError, match=r"^rows\[0\]=inf: not finite"):
-        correlate_separable(image, [np.inf], [1])

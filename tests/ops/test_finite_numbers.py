@@ -121,10 +121,6 @@ def test_nan_is_named(place, parameter):
 def test_a_layer_names_a_number_out_of_its_range():
     with pytest.raises(ValueError, match=r"^epsilon=-1.0: out of range; allowed: at least 0$"):
         nn.LayerNorm(epsilon=-1.0)
-    with pytest.raises(ValueError, match=r"^momentum=1.5: out of range; allowed: at least 0, at most 1$"):
-        nn.BatchNorm(momentum=1.5)
-    with pytest.raises(ValueError, match=r"^layer_scale=inf: not finite; allowed: finite numbers$"):
-        nn.TransformerEncoderBlock(1, 1, layer_scale=np.inf)
 
 
 @pytest.mark.parametrize("slope", [np.nan, np.inf, np.array([0.1, np.nan])])

@@ -232,25 +232,6 @@ def deformed(channels, kernel):
     ("call", "message"),
     [
         (lambda: affine_grid(jnp.zeros((2, 2)), (3, 3)), "theta.shape="),
-        (lambda: affine_grid(jnp.zeros((2, 3)), (0, 3)), "size="),
-        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), "cubic"), "method='cubic'"),
-        (
-            lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((1, 2, 2, 2)), padding_mode="edge"),
-            "padding_mode='edge'",
-        ),
-        (lambda: grid_sample(jnp.zeros((1, 3, 3, 1)), jnp.zeros((2, 2, 2, 2))), "x.shape="),
-        (
-            lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 17)), jnp.zeros((3, 3, 2, 1))),
-            r"offset.shape=",
-        ),
-        (
-            lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 54)), jnp.zeros((3, 3, 2, 1))),
-            "3 groups of 2 channels",
-        ),
-        (
-            lambda: deform_conv(jnp.zeros((1, 4, 4, 2)), jnp.zeros((1, 2, 2, 18)), jnp.zeros((3, 3, 1, 1))),
-            r"kernel.shape=",
-        ),
     ],
 )
 def test_errors(call, message):
@@ -285,9 +266,6 @@ def test_bilinear_samples_and_their_slopes_equal_numpys():
             np.testing.assert_allclose(down[n, p], slope, atol=1e-4)
             slope = value(hat(r, 4), hat(left + 1, 5) - hat(left, 5), x[n]).sum()
             np.testing.assert_allclose(across[n, p], slope, atol=1e-4)
-    for shapes in (((2, 7), (2, 6)), ((1, 7), (1, 7))):
-        with pytest.raises(ValueError, match="do not fit; allowed"):
-            bilinear_sample(x, *map(np.zeros, shapes))
 
 
 def test_grids_of_unequal_sides_by_hand():
@@ -306,9 +284,6 @@ def test_grids_of_unequal_sides_by_hand():
     ):
         for (i, y), (j, x) in itertools.product(enumerate(ys), enumerate(xs)):
             np.testing.assert_allclose(grid[:, i, j], [[2 * x + y + 0.5, -y + 3], [x, y]], atol=1e-6)
-    for size in ((0, 3), (3, 0), (2.5, 3), (3, 2.5)):
-        with pytest.raises(ValueError, match="size="):
-            affine_grid(theta, size)
     # The corners of a single pixel are one place.
     far = np.float32([[[[-3, 7]]]])
     modes = jax.jit(

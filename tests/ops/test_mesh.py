@@ -195,8 +195,6 @@ def test_other_bad_input():
     assert [x.shape for x in one] == [(1, 3), (1, 3), (1,)]
     with pytest.raises(ValueError, match="count=0: no points"):
         ops.sample_mesh(jax.random.key(0), CUBE, CUBE_FACES, 0)
-    with pytest.raises(ValueError, match="subdivisions=9: out of range; allowed: 0 to 8"):
-        ops.icosphere(9)
 
 
 # A right triangle of 3 by 4, one of 3 by 12 upright on its first side, a face that is a line, and a lone vertex.
@@ -238,13 +236,6 @@ def test_edges_and_pairs_of_faces_by_hand():
     thrice = np.array([[0, 1, 2], [1, 0, 3], [1, 0, 4]])
     with pytest.raises(ValueError, match=r"edge \(0, 1\) has three faces or more; allowed: at most two"):
         ops.adjacent_faces(thrice)
-    with pytest.raises(ValueError, match=r"edge \(0, 1\) has 3 faces; allowed: closed meshes"):
-        ops.check_mesh(BENT, np.array([[0, 1, 2], [0, 2, 1], [0, 1, 2]]), closed=True)
-    for function in (ops.mesh_edges, ops.adjacent_faces, ops.euler_characteristic):
-        with pytest.raises(ValueError, match=r"faces=float64\[1, 3\]: no faces; allowed: \[F, 3\] of integers"):
-            function(np.zeros((1, 3)))
-        with pytest.raises(ValueError, match="faces: index -1 is negative"):
-            function(np.array([[0, 1, -1]]))
 
 
 @pytest.mark.slow
@@ -255,7 +246,6 @@ def test_spheres_and_samples_at_their_limits():
     assert np.unique(np.round(np.linalg.norm(vertices[faces[:, 0]] - vertices[faces[:, 1]], axis=1), 5)).size == 1
     assert (np.linalg.det(vertices[faces].astype(float)) > 0).all()
     for arguments, message in (
-        ((-1,), "subdivisions=-1"),
         ((1, 0.0), "radius=0: out of range"),
         ((1, -1.0), "radius"),
         ((1, np.inf), "radius"),
@@ -276,7 +266,6 @@ def test_spheres_and_samples_at_their_limits():
     assert (points[:, 0] / 3 + points[:, 2] / 12).max() <= 1 + 1e-6
     np.testing.assert_allclose(points.mean(0), [1, 0, 4], atol=0.8)  # 4 deviations of 12 / 18^.5 / 200^.5
     for edges, mask, message in (
-        ([[0, 9]], None, r"edges\[0, 1\]=9: out of range; allowed: 0 to 5, of 6 vertices"),
         ([[0, 1]], np.ones(2), r"edge_mask.shape=\(2,\): does not fit edges; allowed: \(1,\)"),
     ):
         with pytest.raises(ValueError, match=message):

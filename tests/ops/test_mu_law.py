@@ -31,17 +31,6 @@ def test_encoding_undoes_decoding_and_steps_grow_with_loudness():
 def test_waveforms_and_codes_that_are_none_are_refused():
     for wrong, message in (
         (np.ones(2, np.int32), r"waveform.dtype=int32: not in \[-1, 1\]; allowed: floating dtypes"),
-        (np.float32([0, np.nan]), r"waveform\[1\]=nan: not finite"),
     ):
         with pytest.raises(ValueError, match=message):
             mu_law_encode(wrong)
-    for code in (-1, 4):
-        with pytest.raises(ValueError, match=rf"codes\[0\]={code}: out of range; allowed: 0 to 3, of 4 levels"):
-            mu_law_decode(np.array([code]), 4)
-
-
-def test_a_single_level_is_refused():
-    with pytest.raises(ValueError, match="levels=1: too small; allowed: at least 2"):
-        mu_law_encode(jnp.zeros(3), 1)
-    with pytest.raises(ValueError, match="levels=1"):
-        mu_law_decode(jnp.zeros(3, jnp.int32), 1)

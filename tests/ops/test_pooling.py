@@ -192,24 +192,6 @@ def test_global_average():
         global_avg_pool(x[0, 0])
 
 
-@pytest.mark.parametrize("pool", [max_pool, avg_pool])
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (((2, 2), (2,)), r"strides=\(2,\)"),
-        (((0, 2), None), r"window_shape=\(0, 2\)"),
-        (((5, 5), None), r"window_shape=\(5, 5\): larger"),
-        (((2, 2), None, "FULL"), "padding='FULL'"),
-        (((2, 2), None, ((-1, 0), (0, 0))), r"padding=.*a number from 0"),
-        (((2, 2), None, (1, 1, 1)), r"padding=\(1, 1, 1\): does not fit 2 axes"),
-        (((2, 2, 2, 2), None), "allowed: at least 5"),
-    ],
-)
-def test_errors_name_the_argument(pool, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        pool(board(), *arguments)
-
-
 @pytest.mark.parametrize("dtype", [jnp.uint8, jnp.int32, jnp.bfloat16])
 def test_an_average_of_integers_has_fractions(dtype):
     """Windows (1, 2; 3, 4) and (200, 255; 255, 255)."""

@@ -96,8 +96,6 @@ def test_replicas_take_the_same_step():
     ("optimizer", "problem"),
     [
         (optax.lookahead(optax.sgd(0.1), 5, 0.5), "optimizer=optax.lookahead: its parameters are a pair"),
-        (optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1)), "optimizer=optax.contrib.sam: it alternates"),
-        (optax.chain(optax.identity(), optax.contrib.sam(optax.sgd(0.1), optax.sgd(0.1))), "optimizer=optax.contrib"),
     ],
 )
 def test_optimizers_that_need_more_than_gradients_are_named(optimizer, problem):

@@ -382,12 +382,6 @@ def test_every_number_out_of_range_is_named():
         by_hand.nesterov_look_ahead(None, jnp.ones(1), jnp.ones(1), 0.1, 1.0)
 
 
-def test_without_params():
-    tx = by_hand.adam()
-    with pytest.raises(ValueError, match="params=None: missing; allowed"):
-        tx.update(jnp.ones(2), tx.init(jnp.ones(2)))
-
-
 @pytest.mark.slow(unless=["False"])
 @pytest.mark.parametrize("rate_inside", [False, True])
 def test_dampening_by_hand(rate_inside):

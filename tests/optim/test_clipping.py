@@ -45,9 +45,6 @@ def test_by_value_caps_each_derivative():
     got = clipped(clip_by_value(1.0), {"a": jnp.array([3.0, -0.5]), "b": jnp.array(-4.0)})
     np.testing.assert_array_equal(got["a"], [1.0, -0.5])
     assert float(got["b"]) == -1.0
-    for limit in (-1.0, 0.0, float("nan")):
-        with pytest.raises(ValueError, match=r"^limit=.*: out of range; allowed: above 0$"):
-            clip_by_value(limit)
 
 
 def test_other_norms():

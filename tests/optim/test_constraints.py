@@ -108,8 +108,6 @@ def test_leaves_are_chosen_by_their_axes_or_by_a_function():
         tx = l1_proximal(1.0, 0.5, where)
         updates, _ = tx.update(zero, tx.init(params), params)
         assert (float(updates["kernel"][1, 1]), float(updates["bias"][1])) == want
-    with pytest.raises(ValueError, match=r"threshold=-0.1: out of range; allowed: at least 0"):
-        soft_threshold(jnp.ones(2), -0.1)
     rows = max_norm(2.0, axis=1)
     wide = {"kernel": jnp.array([[3.0, 4, 0], [0.6, 0.8, 0]]), "bias": jnp.full(2, 9.0)}
     updates, _ = rows.update(jax.tree.map(jnp.zeros_like, wide), rows.init(wide), wide)
@@ -125,10 +123,6 @@ def test_any_projection_and_bad_arguments():
         5,
     )
     np.testing.assert_array_equal(seen[-1], 0)
-    with pytest.raises(ValueError, match="limit=0: out of range; allowed: above 0"):
-        max_norm(0)
-    with pytest.raises(ValueError, match="weight=-1: out of range; allowed: finite, at least 0"):
-        l1_proximal(0.1, -1)
     for tx in (max_norm(1.0), l1_proximal(0.1, 0.1)):
         with pytest.raises(ValueError, match="params=None: missing; allowed"):
             tx.update(jnp.ones((2, 2)), tx.init(jnp.ones((2, 2))))

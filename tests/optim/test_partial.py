@@ -64,8 +64,6 @@ def test_a_pattern_that_matches_nothing_is_named_with_close_ones():
             part_labels(PARAMS, [Part(pattern)])
     with pytest.raises(ValueError, match=r"allowed: such as stage1_block0, stage1_block0/conv1/kernel, stem$"):
         part_labels(PARAMS, [Part("*stage1_block0s*")])
-    with pytest.raises(ValueError, match="nothing learns"):
-        part_labels(PARAMS, [Part("*", 0.0)])
 
 
 @pytest.mark.covers("TL-02")
@@ -87,11 +85,6 @@ def test_layer_wise_decay_by_hand():
     updates, _ = tx.update(params, tx.init(params))
     got = {name: float(jax.tree.leaves(leaf)[0][0]) for name, leaf in updates.items()}
     assert got == {"patch_embed": 1 / 8, "pos_embed": 1 / 8, "blocks_0": 1 / 4, "blocks_1": 1 / 2, "norm": 1, "head": 1}
-    with pytest.raises(ValueError, match="no numbered blocks"):
-        scale_by_layer(0.5).init(PARAMS)
-    for decay in (1.5, 0.0):
-        with pytest.raises(ValueError, match=rf"layer_decay={decay}: out of range"):
-            scale_by_layer(decay)
     scale_by_layer(1.0)
 
 

@@ -17,7 +17,6 @@ from dlcore.optim import (
     batch_ramp,
     by_hand,
     create_optimizer,
-    create_schedule,
     linear_scaling,
     schedules,
 )
@@ -261,67 +260,11 @@ def test_a_last_reduction_lowers_the_noise_floor():
     ("make", "message"),
     [
         (lambda: schedules.step_decay(0.1, 0), "step_size=0: out of range; allowed: above 0"),
-        (lambda: schedules.cosine(0.1, 0), "steps=0: out of range; allowed: above 0"),
-        (lambda: schedules.cosine_restarts(0.1, 10, 0), "factor=0: too small; allowed: at least 1"),
-        (lambda: schedules.cyclic(0.1, 1.0, 5, mode="saw"), "mode='saw': unknown; allowed: triangular"),
-        (lambda: schedules.one_cycle(0.1, 1), "steps=1: out of range; allowed: 2 or more"),
-        (lambda: schedules.one_cycle(0.1, 10, 0.1), "rise=0.1: leaves a phase of steps=10 without a step; allowed"),
-        (lambda: schedules.one_cycle(0.1, 10, anneal="cubic"), "anneal='cubic': unknown; allowed: cosine, linear"),
-        (lambda: schedules.constant(-0.1), "^rate=-0.1: out of range; allowed: finite, at least 0$"),
-        (lambda: schedules.cosine(0.1, 10, end=math.nan), "^end=nan: out of range; allowed: finite, at least 0$"),
-        (lambda: schedules.cosine(0.1, math.nan), "^steps=nan: out of range; allowed: above 0, finite$"),
-        (lambda: schedules.step_decay(0.1, 2, -1.0), "^gamma=-1.0: out of range; allowed: finite, at least 0$"),
-        (lambda: schedules.exponential(0.1, -1.0), "^k=-1.0: out of range; allowed: finite, at least 0$"),
-        (lambda: schedules.polynomial(0.1, 10, -1.0), "^power=-1.0: out of range; allowed: finite, at least 0$"),
-        (lambda: schedules.multi_step(0.1, [math.nan]), r"^milestones=\(nan,\): not in order; allowed: rising steps$"),
-        (lambda: schedules.cosine_restarts(0.1, 10, 1.5), "^factor=1.5: no whole number; allowed: integers from 1$"),
-        (lambda: schedules.cyclic(1.0, -0.1, 5), "^high=-0.1"),
-        (lambda: schedules.one_cycle(0.1, 10, math.nan), "^rise=nan: leaves a phase of steps=10 without a step"),
-        (lambda: schedules.one_cycle(0.1, 10, div=0.0), "^div=0.0: out of range; allowed: above 0, finite$"),
-        (lambda: create_schedule("cosine", -0.1, 10), "^peak=-0.1: out of range; allowed: finite, at least 0$"),
-        (lambda: create_schedule("step", 0.1, 10, milestones=[math.nan]), "^milestones=nan: not rising from above 0"),
-        (lambda: by_hand.adam(-0.1), "^learning_rate=-0.1: out of range; allowed: finite, at least 0$"),
-        (lambda: by_hand.adagrad(0.1, eps=-1e-7), "^eps=-1e-07: out of range; allowed: finite, at least 0$"),
-        (
-            lambda: by_hand.rprop(0.1, smallest=2.0, largest=1.0),
-            "^smallest=2.0: out of range; allowed: 0 to largest=1.0$",
-        ),
-        (lambda: linear_scaling(0.1, 0), "batch_size=0: out of range; allowed: above 0"),
-        (lambda: batch_ramp(0.1, [1, 2], [3]), r"batch_sizes=\[1, 2\]: .*steps=\[3\]; allowed: as many"),
     ],
 )
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
-
-
-AT_LEAST_0 = {
-    "constant": {"rate": 0.1},
-    "step_decay": {"rate": 0.1, "step_size": 2, "gamma": 0.1},
-    "multi_step": {"rate": 0.1, "milestones": [2], "gamma": 0.1},
-    "exponential": {"rate": 0.1, "k": 0.1},
-    "cosine": {"rate": 0.1, "steps": 2, "end": 0.0},
-    "cosine_restarts": {"rate": 0.1, "first": 2, "factor": 2, "end": 0.0},
-    "linear": {"start": 0.0, "end": 0.1, "steps": 2},
-    "polynomial": {"rate": 0.1, "steps": 2, "power": 2.0},
-    "inverse_sqrt": {"rate": 0.1},
-    "inverse_time": {"rate": 0.1, "k": 0.1},
-    "cyclic": {"low": 0.0, "high": 0.1, "up": 2, "down": 3, "gamma": 1.0},
-    "one_cycle": {"peak": 0.1, "steps": 2, "rise": 0.75, "div": 25.0, "final_div": 1e4},
-    "linear_scaling": {"rate": 0.1, "batch_size": 2, "base_batch_size": 2},
-}
-
-
-@pytest.mark.parametrize("name", AT_LEAST_0)
-def test_no_number_of_a_schedule_is_negative(name):
-    make, arguments = getattr(schedules, name), AT_LEAST_0[name]
-    make(**arguments)
-    for argument in arguments.keys() - {"milestones"}:
-        with pytest.raises(ValueError, match=f"^{argument}=-1: "):
-            make(**arguments | {argument: -1})
-    for argument in {"steps", "step_size", "up", "down", "first", "factor", "div", "final_div"} & arguments.keys():
-        with pytest.raises(ValueError, match=f"^{argument}=0: "):
-            make(**arguments | {argument: 0})
 
 
 def test_a_cycle_of_two_steps_begins_low_and_ends_near_0():
@@ -361,32 +304,6 @@ def test_a_threshold_is_a_share_or_a_difference():
             for value in values:
                 state = plateau.update(state, value)
             assert float(state.rate) == want
-    for bad in ({"threshold": -0.1}, {"cooldown": -1}, {"factor": 0.0}, {"factor": 1.0}):
-        with pytest.raises(ValueError, match=f"{next(iter(bad))}=.*: out of range"):
-            Plateau(1.0, **bad).init()
-
-
-@pytest.mark.parametrize(
-    ("call", "problem"),
-    [
-        (lambda: Plateau(1.0, factor=2.0).init(), "factor=2.0: out of range; allowed: above 0, below 1"),
-        (lambda: Plateau(1.0, patience=-1).init(), "patience=-1: out of range; allowed: at least 0"),
-        (lambda: create_schedule("cosine", 0.1, 0), "steps=0: out of range; allowed: at least 1"),
-        (lambda: create_optimizer("sgd", float("nan")), "learning_rate=nan: out of range; allowed: finite, at least 0"),
-        (lambda: create_optimizer("adam", -0.1), "learning_rate=-0.1: out of range"),
-        (lambda: create_optimizer("sgd", 0.1, momentum=2.0), "^momentum=2.0: out of range; allowed: 0 to 0.999999"),
-        (lambda: create_optimizer("adam", 0.1, momentum=1), "^momentum=1: out of range; allowed: 0 to 0.999999"),
-        (lambda: create_optimizer("adam", 0.1, second_momentum=0.99999999), "^second_momentum=0.99999999: out of"),
-        (lambda: create_optimizer("adam", 0.1, second_momentum=-1.0), "^second_momentum=-1.0: out of range"),
-        (
-            lambda: create_optimizer("adamw", 0.1, weight_decay=-1.0),
-            "^weight_decay=-1.0: out of range; allowed: finite, at",
-        ),
-    ],
-)
-def test_numbers_out_of_range_are_refused_by_name(call, problem):
-    with pytest.raises(ValueError, match=problem):
-        call()
 
 
 def test_the_scale_of_a_plateau_is_found_in_the_chain_and_multiplies_later_updates():

@@ -216,10 +216,6 @@ def test_a_direction_that_is_no_descent_is_replaced_by_the_gradients_and_the_mod
 
 
 def test_starts_and_pairs_without_a_direction_are_refused():
-    with pytest.raises(ValueError, match=r"^x\[0\]=nan: not finite; allowed: finite numbers$"):
-        bfgs(lambda x: (x * x).sum(), np.array([np.nan, 1.0]))
-    with pytest.raises(ValueError, match=r"^memory=0: too small; allowed: at least 1$"):
-        lbfgs(lambda x: (x * x).sum(), np.ones(2), memory=0)
     with pytest.raises(ValueError, match=r"^y·s=0: no positive curvature along the step; allowed: above 0$"):
         bfgs_update(np.eye(2), np.array([1.0, 0]), np.array([0.0, 1]))
     # Of one row NumPy would make two.

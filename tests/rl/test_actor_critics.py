@@ -209,14 +209,6 @@ def test_the_first_pass_meets_the_policy_that_acted():
     ("learner", "name", "fields", "problem"),
     [
         (dqn.learner, "Pendulum-v1", {}, "continuous actions; allowed: discrete actions"),
-        (td3.learner, "CartPole-v1", {}, "discrete actions; allowed: continuous actions"),
-        (
-            sac.learner,
-            "Pendulum-v1",
-            {"off_policy": OffPolicy(gamma=1.0)},
-            "gamma=1.0: no episode of Pendulum-v1 terminates; allowed: below 1",
-        ),
-        (ppo.learner, "Pendulum-v1", {"gae": GAE(1.0)}, "no episode of Pendulum-v1 terminates"),
     ],
 )
 def test_environments_with_wrong_actions_are_refused(learner, name, fields, problem):
@@ -228,18 +220,6 @@ def test_gamma_of_1_is_allowed_where_episodes_terminate():
     assert not environments.make("CartPole-v1").endless
     assert not environments.make("MountainCarContinuous-v0").endless
     assert environments.make("Pendulum-v1").endless
-
-
-def test_a_buffer_smaller_than_a_minibatch_is_refused():
-    environment = environments.make("Pendulum-v1")
-    made = sac.learner(
-        model=networks.actor_twin_critic(environment, 8),
-        environment=environment,
-        optimizer=create_optimizer("adam", 0.01),
-        off_policy=OffPolicy(buffer_size=8),
-    )
-    with pytest.raises(ValueError, match="buffer_size=8: 16 steps of 2 instances; allowed: at least"):
-        jax.eval_shape(made.init, jax.random.key(0), Source.indices(2)[np.arange(2)])
 
 
 @pytest.mark.slow

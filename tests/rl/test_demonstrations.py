@@ -72,11 +72,6 @@ def test_steps_of_a_wrapped_environment_are_of_another(recorded, wrapped):
         demos.check(recorded, wrapped)
 
 
-def test_episodes_longer_than_the_environment_allows_are_refused(recorded):
-    with pytest.raises(ValueError, match=r"length\[.*\]=.*: out of range; allowed: 1 to 3"):
-        demos.check(recorded, walk()._replace(max_steps=3))
-
-
 def test_the_policy_draws_with_its_own_keys(recorded):
     assert len({tuple(row) for row in recorded.action}) > 3
     assert recorded.mean_return == pytest.approx(0.5 * recorded.length.mean())
@@ -135,17 +130,10 @@ def test_bad_input_is_named(recorded, tmp_path):
     fitting = demos.Demonstrations("walk", np.zeros((3, 4, 2)), np.zeros((3, 4, 2)), *(np.ones(3, int),) * 3)
     demos.check(fitting, pulls)
     for changed, message in (
-        ({"action": np.full((3, 4, 2), 2.0)}, r"action\[0, 0\]=2: out of range; allowed: -1 to 1"),
-        ({"action": np.full((3, 4, 2), np.nan)}, r"action\[0, 0\]=nan: out of range; allowed: -1 to 1"),
-        ({"observation": np.full((3, 4, 2), np.nan)}, r"observation\[0, 0\]=nan: not finite"),
         ({"length": np.array([1, 5, 4])}, "an episode of length 5; allowed: 1 to 4 steps, as the arrays hold"),
         ({"length": np.array([1, 0, 4])}, "an episode of length 0; allowed"),
         ({"length": np.array([1, 4])}, r"actions \(3, 4\), lengths \(2,\)|length=.*: wrong shape|terminated=.*: wrong"),
-        ({"length": np.ones(3)}, r"length=float32\[3\]: wrong shape or dtype"),
-        ({"terminated": np.ones(2)}, r"terminated=float32\[2\]: wrong shape or dtype"),
-        ({"total": np.ones(2)}, r"total=float32\[2\]: wrong shape or dtype"),
         ({"action": np.zeros((3, 3, 2))}, r"actions \(3, 3\), lengths \(3,\); allowed: .* 3 episodes of 4 steps"),
-        ({"total": np.array([1, 2, np.nan])}, r"total\[2\]=nan: not finite"),
     ):
         with pytest.raises(ValueError, match=message):
             demos.check(fitting._replace(**changed), pulls)
@@ -157,8 +145,6 @@ def test_bad_input_is_named(recorded, tmp_path):
     demos.check(fitting._replace(action=behind, observation=behind), pulls)
     with pytest.raises(ValueError, match="demonstrations=13: not that many; allowed: 1 to 12 episodes"):
         recorded.first(13)
-    with pytest.raises(ValueError, match="every=0: too small"):
-        demos.select(recorded, 0)
     for name, content in (("text.npz", b"no arrays"), ("empty.npz", b""), ("none.npz", None)):
         if content is not None:
             (tmp_path / name).write_bytes(content)

@@ -101,17 +101,8 @@ def test_maps():
     ("text", "change", "message"),
     [
         ("..\n.", {}, r"text: rows of \[1, 2\] cells; allowed: rows of one length"),
-        ("..X", {}, r"text: unknown letter 'X'; allowed: \. # S G P"),
-        ("#G#", {}, r"text: no free cell; allowed: at least one \. or S"),
-        ("..G", {"slip": 2.0}, "slip=2: out of range; allowed: 0 to 1"),
-        ("..G", {"gamma": -1.0}, "gamma=-1: out of range"),
     ],
 )
 def test_bad_maps_get_one_clear_error(text, change, message):
     with pytest.raises(ValueError, match=message):
         gridworld.make(text, **change)
-
-
-def test_an_unknown_observation_is_refused():
-    with pytest.raises(ValueError, match="observation='pixels': unknown; allowed: one_hot, coordinates"):
-        gridworld.environment(gridworld.make("..G"), observation="pixels")

@@ -81,17 +81,13 @@ def test_bad_demonstrations_get_one_clear_error():
     for shown, features, message in (
         (inverse.Demonstrations(zeros, zeros, 25), None, "demonstrations: of 25 states; allowed: of the process's 8"),
         (inverse.Demonstrations(zeros + 8, zeros, 8), None, r"states\[0, 0\]=8: out of range; allowed: 0 to 7"),
-        (inverse.Demonstrations(zeros, zeros - 1, 8), None, r"actions\[0, 0\]=-1: out of range; allowed: 0 to"),
         (inverse.Demonstrations(zeros, zeros[:1], 8), None, r"actions: shape \[1, 3\]; allowed: \[2, 3\]"),
-        (inverse.Demonstrations(zeros, zeros, 8), np.full((8, 2), np.nan), r"features\[0, 0\]=nan: not finite"),
         (inverse.Demonstrations(zeros[0], zeros, 8), None, r"demonstrations: not \[N, T\] numbers of states; allowed"),
         (inverse.Demonstrations(zeros, zeros, 8), np.ones((5, 2)), r"features: shape \[5, 2\]; allowed: \[8, F\]"),
     ):
         with pytest.raises(ValueError, match=message):
             inverse.explain(process, shown, features)
     shown = inverse.Demonstrations(zeros, zeros, 8)
-    with pytest.raises(ValueError, match="steps=0: too small; allowed: at least 1"):
-        inverse.explain(process, shown, steps=0)
     one = jax.eval_shape(lambda l2: inverse.explain(process, shown, steps=1, l2=l2), 0.1)
     assert one.gap.shape == (1,)
 

@@ -1,13 +1,11 @@
 """Q-learning with a table: one update by hand, ends and cut-offs, and the way to the best values."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from dlcore.data.source import Source
 from dlcore.rl import dynamic_programming, gridworld, mdp, q_learning
-from dlcore.rl.environments import Environment
 from experiments.rl import q_learning as page
 from tests.rl.corridors import constant_reward
 
@@ -120,10 +118,4 @@ def test_environments_without_a_finite_table_are_refused():
     grid = gridworld.make("..G")
     with pytest.raises(ValueError, match=r"environment='gridworld': observations of shape \[2\] that number no state"):
         q_learning.learner(environment=gridworld.environment(grid, observation="coordinates"))
-    endless = mdp.as_environment(gridworld.make("...").mdp, 5)
-    with pytest.raises(ValueError, match=r"gamma=1\.0: no episode of mdp terminates; allowed: below 1"):
-        q_learning.learner(environment=endless, gamma=1.0)
     q_learning.learner(environment=gridworld.environment(grid), gamma=1.0)
-    picture = Environment("picture", lambda key: (0, jnp.ones((2, 2))), None, 2, (2, 2), 5)
-    with pytest.raises(ValueError, match="allowed: one-hot vectors"):
-        q_learning.learner(environment=picture)

@@ -211,11 +211,6 @@ def test_only_the_largest_part_stays():
     ("saliency", "settings", "text"),
     [
         (np.zeros((4, 5)), {}, "saliency.shape=\\(4, 5\\)"),
-        (np.zeros((4, 4)), {"foreground_share": 0}, "foreground_share=0"),
-        (np.zeros((4, 4)), {"iterations": 0}, "iterations=0"),
-        (np.zeros((4, 4)), {"components": 0}, "components=0"),
-        (np.zeros((4, 4)), {"foreground_share": 1}, "foreground_share=1"),
-        (np.zeros((4, 4)), {"background_share": 1}, "background_share=1"),
     ],
 )
 def test_bad_input_is_named(saliency, settings, text):

@@ -130,8 +130,6 @@ def test_points_and_boxes_may_touch_the_edges_of_their_own_photograph():
                 check_boxes(wrong, limits)
     with pytest.raises(ValueError, match=r"points=.*inf.*: outside the photograph"):
         check_points(np.where(points < 0, -np.inf, points), np.array([[[1, 0]], [[1, -1]]]), limits)
-    with pytest.raises(ValueError, match=r"labels=.*: do not fit"):
-        check_points(points, np.array([[[1]], [[1]]]), limits)
 
 
 def nearest(x, size):
@@ -160,40 +158,6 @@ def test_prompts_of_several_photographs_have_their_own_scales(monkeypatch):
     # In the order of objects and masks: the left half of each mask, without the padding.
     halves = np.arange(24).reshape(3, 2, 2, 2)[..., :1]
     np.testing.assert_array_equal(masks[1], halves.repeat(16, 2).repeat(16, 3))
-
-
-def test_prompts_outside_the_photograph_are_refused():
-    points, boxes = jnp.array([[30.0, 91.0]]), jnp.array([50.0, 10, 50, 20])
-    with pytest.raises(
-        ValueError, match=r"input_points=\[30.0, 91.0\]: outside the photograph; allowed: x from 0 to 120, y"
-    ):
-        call(input_points=points)
-    with pytest.raises(
-        ValueError, match=r"input_boxes=\[50, 10, 50, 20\]: no box of the photograph; allowed: x1 < x2 from 0"
-    ):
-        call(input_boxes=boxes)
-    with pytest.raises(
-        ValueError, match=r"input_labels=\[\[\[2\]\]\]: do not fit; allowed: of shape \(1, 1, 1\), 1 for"
-    ):
-        call(input_points=points - 2, input_labels=jnp.array([2]))
-    with pytest.raises(ValueError, match=r"input_points: shape \(1, 3\) for 1 images; allowed: \[B, P, N, 2\]"):
-        call(input_points=jnp.ones((1, 3)))
-    with pytest.raises(ValueError, match=r"input_labels: no use without points; allowed: with input_points"):
-        call(input_labels=jnp.array([1]))
-
-
-def test_a_network_without_a_prompt_or_with_a_mask_of_another_size_is_refused():
-    model, x = SAM(**FIELDS), jnp.zeros((1, 64, 64, 3))
-
-    def shapes(**prompts):
-        jax.eval_shape(lambda: model.init(jax.random.key(0), x, **prompts))
-
-    with pytest.raises(ValueError, match="points=None: there is no prompt; allowed: points, boxes or masks"):
-        shapes()
-    with pytest.raises(ValueError, match=r"masks.shape=\(1, 64, 64, 1\): no mask prompt; allowed: \[B, 32, 32, 1\]"):
-        shapes(masks=jnp.zeros((1, 64, 64, 1)))
-    with pytest.raises(ValueError, match=r"boxes.shape=\(1, 2, 4\): other objects than points.shape=\(1, 1, 1, 2\)"):
-        shapes(points=jnp.zeros((1, 1, 1, 2)), boxes=jnp.zeros((1, 2, 4)))
 
 
 @pytest.mark.parametrize(("name", "count"), [("b", 93_735_472), ("l", 312_342_832), ("h", 641_090_608)])

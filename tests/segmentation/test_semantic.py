@@ -228,13 +228,6 @@ def test_a_segmenter_is_initialized_by_prepared_images(build, rank, parts):
     assert float(learner.init(jax.random.key(0), batch).params["mean"]) == 6
 
 
-def test_wrong_settings_are_named():
-    with pytest.raises(ValueError, match="overlap='jaccard': unknown; allowed: none, dice, tversky"):
-        build(overlap="jaccard")
-    with pytest.raises(ValueError, match="auxiliary_weight=-1: out of range"):
-        build(auxiliary_weight=-1)
-
-
 class Products(nn.Module):
     """Logits of each pixel, and an auxiliary head's, by a matrix each."""
 

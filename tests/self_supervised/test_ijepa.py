@@ -204,20 +204,9 @@ def test_eight_devices_equal_one(spmd):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"target_blocks": 0}, r"target_blocks=0: "),
         ({"teacher_momentum": lambda step: 1.5}, r"teacher_momentum=1\.5: .*allowed: "),
     ],
 )
 def test_arguments_out_of_range(kwargs, message):
     with pytest.raises(ValueError, match=message):
         learner(**kwargs)
-
-
-def test_masks_that_cover_all_or_nothing():
-    key = jax.random.key(0)
-    with pytest.raises(ValueError, match=r"target_scale=\(0\.2, 0\.15\): no range of shares; allowed: two of 0 to 1"):
-        context_and_targets(key, (8, 8), target_scale=(0.2, 0.15))
-    with pytest.raises(ValueError, match=r"context_scale=\(0\.0, 0\.0\): no block.*allowed: "):
-        context_and_targets(key, (8, 8), context_scale=(0.0, 0.0))
-    with pytest.raises(ValueError, match=r"4 target blocks of up to 16 patches can cover a context of 64; allowed: "):
-        context_and_targets(key, (8, 8), target_scale=(0.25, 0.25))

@@ -81,10 +81,6 @@ def test_orders_lie_as_far_apart_as_they_can():
         own = (order != orders[:i]).sum(-1)
         assert (own.min(), own.sum()) == max(zip(distances.min(1), distances.sum(1), strict=True))
     assert len(distant_orders(3, 2)) == 2
-    with pytest.raises(ValueError, match="orders=1: of 4 pieces; allowed: 2 to 24"):
-        distant_orders(4, 1)
-    with pytest.raises(ValueError, match="orders=25: of 4 pieces; allowed: 2 to 24"):
-        distant_orders(4, 25)
 
 
 @pytest.mark.covers("SS-04")
@@ -154,8 +150,6 @@ def test_frames_in_order_have_the_middle_one_between():
     assert set(times.min(1)) == {0, 1, 2, 3}  # the latest of 8 frames from which 2 and 4 later exist is frame 3
     five = jax.eval_shape(lambda key: frame_order.frame_order(2)(key, {"clip": clip[:5]})[0], jax.random.key(0))
     chex.assert_shape(five, (3, 2, 2, 1))
-    with pytest.raises(ValueError, match="stride=4: three frames do not fit a clip of 8; allowed: 1 to 3"):
-        frame_order.frame_order(4)(jax.random.key(0), {"clip": clip})
 
 
 @pytest.mark.covers("SS-24")
@@ -168,8 +162,6 @@ def test_a_sound_that_is_displaced_is_the_clips_own():
     assert set(late[label == 0, 0]) == {2, 3, 4}  # at least two frames early or late
     half = jax.eval_shape(lambda key: correspondence(3)(key, example)[0]["sound"], jax.random.key(0))
     chex.assert_shape(half, (6, 3))
-    with pytest.raises(ValueError, match="shift=4: too far for clips of 6 frames; allowed: 1 to 3"):
-        correspondence(4)(jax.random.key(0), example)
 
 
 @pytest.mark.weekly

@@ -11,19 +11,6 @@ from flax import struct
 
 from dlcore.learner import Sum, mask_of
 from dlcore.losses import masked_mean
-from dlcore.self_supervised import (
-    barlow_twins,
-    dinov2_objective,
-    fill_in,
-    jigsaw,
-    moco,
-    nnclr,
-    patch_masks,
-    prototypes,
-    supcon,
-    vicreg,
-    views,
-)
 from dlcore.self_supervised.siamese import SiameseNet, center_batch, contrast_batch, momentum_learner, siamese_learner
 from tests import siamese_toys as toys
 
@@ -194,42 +181,3 @@ def test_the_heads_have_the_layers_that_their_fields_say():
     chex.assert_equal(both["params"]["predictor"]["layer0"]["kernel"], (5, 6))
     plain = shapes(layers=1, predictor_features=0)
     assert plain["params"] == {"projection": {"output": {"kernel": (3, 5), "bias": (5,)}}}
-
-
-KEY, Z, WIDE, FOUR = jax.random.key(0), np.ones((3, 2)), np.ones((3, 4)), np.ones(4)
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "name"),
-    [
-        (barlow_twins.cross_correlation, (Z, WIDE, np.ones(3)), "b="),
-        (barlow_twins.cross_correlation, (Z, Z, FOUR), "mask="),
-        (barlow_twins.cross_correlation, (Z, Z, np.ones(3), -1.0), "epsilon=-1"),
-        (barlow_twins.barlow_twins_loss, (Z,), "correlation="),
-        (vicreg.vicreg_terms, (Z, WIDE, np.ones(3)), "b="),
-        (vicreg.vicreg_terms, (Z, Z, FOUR), "mask="),
-        (vicreg.vicreg_terms, (Z, Z, np.ones(3), -1.0), "epsilon=-1"),
-        (dinov2_objective.koleo_losses, (FOUR, FOUR), "features="),
-        (dinov2_objective.koleo_losses, (Z, FOUR), "mask="),
-        (moco.enqueue, (Z, 0, WIDE), "keys="),
-        (nnclr.nearest_neighbors, (Z, WIDE), "queries="),
-        (prototypes.crop_losses, (np.ones((2, 3, 4)), np.ones((3, 3, 5))), "student_logits="),
-        (prototypes.sinkhorn, (FOUR, 1.0), "scores="),
-        (prototypes.sinkhorn, (Z, 1.0, 3, FOUR), "mask="),
-        (center_batch, (FOUR, FOUR), "z="),
-        (center_batch, (Z, FOUR), "mask="),
-        (contrast_batch, (Z, WIDE, 1.0, np.ones(3)), "keys="),
-        (contrast_batch, (Z, Z, 1.0, FOUR), "mask="),
-        (contrast_batch, (Z, Z, 0.0, np.ones(3)), "temperature=0"),
-        (supcon.supcon_losses, (Z, Z, FOUR.astype(int), 1.0, np.ones(3)), "a="),
-        (views.two_views, (None, None, None, np.ones((2, 4, 4))), "images="),
-        (fill_in.random_square, (KEY, 4, 4, 1.5), "fraction=1.5"),
-        (jigsaw.jigsaw, (4,), "grid=4"),
-        (jigsaw.jigsaw, (2, None, -1), "gap=-1"),
-        (jigsaw.jigsaw, (2, None, 1, -1), "jitter=-1"),
-        (patch_masks.random_mask, (KEY, (2, 2), 0.5, 0), "cell=0"),
-    ],
-)
-def test_arguments_that_do_not_fit_are_named(function, arguments, name):
-    with pytest.raises(ValueError, match=f"^{name}.*allowed: "):
-        function(*arguments)

@@ -44,11 +44,6 @@ def test_with_labels_that_all_differ_it_is_simclr():
     assert losses.mean() == pytest.approx(float(simclr), rel=1e-6)
 
 
-def test_labels_are_whole_numbers():
-    with pytest.raises(ValueError, match=r"labels=float32\[4\]: wrong shape or dtype"):
-        supcon.supcon_losses(jnp.ones((4, 2)), jnp.ones((4, 2)), jnp.ones(4))
-
-
 def test_its_page_keeps_the_labels_and_says_so():
     from experiments.self_supervised.supcon import LabeledViews
 

@@ -60,8 +60,6 @@ def test_one_example_is_refused():
     rows = {name: value[:1] for name, value in toys.ROWS.items()}
     with pytest.raises(ValueError, match="batch_size=1: one example has no variance; allowed: at least 2"):
         jax.eval_shape(built.update, toys.state_of(built), rows)
-    with pytest.raises(ValueError, match=r"variance_weight=-1\.0: out of range"):
-        vicreg.learner(**toys.settings(), variance_weight=-1.0)
 
 
 @pytest.mark.weekly

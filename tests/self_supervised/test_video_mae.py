@@ -35,8 +35,6 @@ def test_whole_tubes_are_seen():
     """Of 3 places floor(3 (1 - 0.6)) = 1 is seen, at both times: 2 tubelets; 6 (1 - 0.6) of them would be 2.4."""
     assert TINY.num_visible((2, 1, 3)) == 2
     assert TINY.clone(mask_ratio=0.5).num_visible((2, 1, 3)) == 2, "3 of 6 tubelets would cut a tube"
-    with pytest.raises(ValueError, match=r"mask_ratio=0\.9: leaves 0 of 3 patches; allowed: 1 to 2 seen"):
-        TINY.clone(mask_ratio=0.9).num_visible((2, 1, 3))
 
 
 @pytest.mark.slow

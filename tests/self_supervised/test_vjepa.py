@@ -141,16 +141,9 @@ def test_eight_devices_equal_one(spmd):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"small_blocks": 0}, r"small_blocks=0: "),
         ({"teacher_momentum": lambda step: 1.5}, r"teacher_momentum=1\.5: .*allowed: "),
     ],
 )
 def test_arguments_out_of_range(kwargs, message):
     with pytest.raises(ValueError, match=message):
         learner(**kwargs)
-
-
-def test_a_mask_of_all_places_names_its_flag():
-    built = learner(large_scale=(0.5, 1.0))
-    with pytest.raises(ValueError, match=r"large_scale=\(0\.5, 1\.0\): a block can cover all 2x2 places"):
-        jax.eval_shape(built.init, jax.random.key(0), toys.ROWS)

@@ -238,8 +238,6 @@ def test_a_row_goes_on_while_an_alive_hypothesis_can_beat_the_finished_ones():
     tokens, lengths, scores = beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2)
     assert tuple(np.asarray(tokens[0, 0, : lengths[0, 0]]).tolist()) == (0, 1, 2)
     assert scores[0, 0] > scores[0, 1]
-    with pytest.raises(ValueError, match="length_penalty=-1: out of range; allowed: at least 0"):
-        beam_search(step, jnp.zeros(1, int), first, 4, 2, stop_token=2, length_penalty=-1)
 
 
 def test_a_length_penalty_may_be_traced():
@@ -252,8 +250,6 @@ def test_a_length_penalty_may_be_traced():
 
     lengths = jax.jit(lambda penalty: beam_search(step, jnp.zeros(1), first, 2, 2, 2, penalty)[1][0, 0])
     assert [int(lengths(penalty)) for penalty in (0.0, 2.0)] == [1, 2]
-    with pytest.raises(ValueError, match="length_penalty=nan: out of range; allowed: at least 0"):
-        beam_search(step, jnp.zeros(1), first, 2, 2, 2, float("nan"))
 
 
 def test_no_sentence_shows_what_is_forbidden():
@@ -291,13 +287,6 @@ def test_the_nucleus_is_the_fewest_tokens_that_reach_p():
     limited = (({"top_k": 1}, [1]), ({"top_k": 2}, [1, 3]), ({"top_k": 3, "top_p": 0.7}, [1, 3]))
     for limits, want in (*limited, ({"top_k": 4}, [0, 1, 2, 3])):
         assert np.flatnonzero(np.isfinite(filter_logits(logits, **limits))).tolist() == want
-    with pytest.raises(ValueError, match=r"top_k=5: out of range; allowed: 0 \(all\) to the 4 tokens"):
-        filter_logits(logits, top_k=5)
-    for wrong in ({"top_p": -0.1}, {"top_p": 1.5}):
-        with pytest.raises(ValueError, match=r"top_p=.*: out of range; allowed: 0 to 1"):
-            filter_logits(jnp.zeros(3), **wrong)
-    with pytest.raises(ValueError, match="temperature=-1: out of range; allowed: at least 0"):
-        sample_token(jax.random.key(0), jnp.zeros(3), -1)
 
 
 def test_a_sentence_of_a_beam_is_its_best_one(monkeypatch):
@@ -374,8 +363,6 @@ def test_a_step_of_nan_is_told_by_minus_one():
         if beam_size == 1:
             np.testing.assert_array_equal(tokens[1, 0], [3, 4, 4, 4, 4, 4])
             assert np.isfinite(scores[1]).all()
-    with pytest.raises(ValueError, match="logits"):
-        sample_token(jax.random.key(0), jnp.array([0, jnp.nan]))
 
 
 def test_a_nucleus_of_one_keeps_all_tokens():

@@ -174,21 +174,6 @@ def test_rows_that_hold_no_window_are_refused():
     problem = r"text=\[2, 8\]: rows of 8 tokens; allowed: at least 9, the window of 8 tokens and the one that follows"
     with pytest.raises(ValueError, match=problem):
         jax.eval_shape(made.init, rng, short)
-    state = jax.eval_shape(made.init, rng, {**short, "text": tokens(2, 9)})
-    for function in (made.update, made.evaluate):
-        with pytest.raises(ValueError, match=problem):
-            jax.eval_shape(function, state, short)
-
-
-@pytest.mark.slow
-def test_long_sequences_and_an_invalid_top_p_are_refused():
-    model = gpt()
-    with pytest.raises(ValueError, match=r"9 tokens; allowed: at most window=8"):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 9), int))
-    with pytest.raises(ValueError, match="length=9: too long; allowed: at most window=8"):
-        model.init_cache(1, 9)
-    with pytest.raises(ValueError, match=r"top_p=1.5: out of range"):
-        language_model.learner(model=model, optimizer=optax.sgd(0.1), top_p=1.5)
 
 
 class Bigrams(nn.Module):

@@ -84,11 +84,6 @@ def test_euler_and_coarser_steps_are_passed_on():
     assert float(by["rk4"].predict(state, rows)["state"][0, 1, 0]) == pytest.approx(0.60677, abs=1e-4)
 
 
-def test_an_unknown_method_is_named():
-    with pytest.raises(ValueError, match="solver='heun': unknown; allowed: rk4, euler"):
-        toy(solver="heun")
-
-
 @pytest.mark.slow
 def test_the_velocity_does_not_depend_on_time():
     field = neural_ode.VectorField(4, 2)

@@ -97,8 +97,6 @@ def test_an_area_by_hand_and_bad_words():
     """.2, .6, .8: (.4 + .7) / 2."""
     assert area_under_curve([0.2, 0.6, 0.8]) == pytest.approx(0.55)
     labeled = jnp.arange(200) < 2
-    with pytest.raises(ValueError, match="strategy='best': unknown; allowed: entropy, margin"):
-        buy_in_rounds(threshold, "best", jax.random.key(0), labeled, count=1, rounds=1)
     with pytest.raises(ValueError, match="count=50, rounds=4: 200 labels to buy; allowed: 0 to 198, the examples"):
         buy_in_rounds(threshold, "margin", jax.random.key(0), labeled, count=50, rounds=4)
 

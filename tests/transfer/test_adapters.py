@@ -244,10 +244,6 @@ def test_an_error_names_the_first_layers_of_a_network_of_many():
     listed = ", ".join(f"layer_{letter}" for letter in "abcdefghijkl")
     with pytest.raises(ValueError, match=f"names no layer; allowed: patterns of {listed}$"):
         find_targets(params, ("head",))
-    names = {f"params/{name}/kernel": f"{name}.weight" for name in params}
-    listed = ", ".join(f"layer_{letter}" for letter in "abcde")
-    with pytest.raises(ValueError, match=f"no layer conv; allowed: {listed}, ...$"):
-        from_peft({"r": 1, "lora_alpha": 2}, CONV_ENTRIES, names)
 
 
 def test_the_frozen_network_gets_no_gradient():
@@ -379,8 +375,6 @@ def test_prompts_are_drawn_as_a_patch_s_weights():
     # A network that does not say its patches' side has those of ViT, 16.
     (tokens,) = Prompts(300).init(jax.random.key(0), SimpleNamespace(), {"params": BLOCKS}).values()
     assert 0.95 < tokens.max() / (6 / (3 * 256 + 1)) ** 0.5 <= 1
-    with pytest.raises(ValueError, match="blocks='layers_': the network has none"):
-        Prompts(blocks="layers_").init(jax.random.key(0), model, {"params": BLOCKS})
 
 
 def test_a_bottleneck_adds_to_the_module_that_it_follows():
@@ -397,8 +391,6 @@ def test_a_bottleneck_adds_to_the_module_that_it_follows():
     first = Bottleneck(features=2).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
     assert set(first) == {"blocks_0/mlp", "blocks_1/mlp"}
     assert (first["blocks_0/mlp"]["down"] != first["blocks_1/mlp"]["down"]).all()
-    with pytest.raises(ValueError, match="name no module"):
-        Bottleneck(targets=("*attn",)).init(jax.random.key(0), Blocks(), {"params": BLOCKS}, TOKENS)
 
 
 def test_lora_starts_within_peft_s_bound_and_dora_with_the_norms_of_the_outputs():

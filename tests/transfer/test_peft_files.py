@@ -110,23 +110,6 @@ def test_a_change_of_each_number_changes_the_product(key, network):
     np.testing.assert_allclose(deltas[1], factor * deltas[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"loha_factor": 2}, "loha_factor=2: no key of a LoRA; allowed: peft_type, r, "),
-        ({"init_lora_weights": "pissa_niter_4"}, "init_lora_weights='pissa_niter_4': changes the base by what no file"),
-        ({"init_lora_weights": "loftq"}, "init_lora_weights='loftq': changes the base"),
-        (
-            {"init_lora_weights": "olora", "alpha_pattern": {"q": 1}},
-            "alpha_pattern=.*: beside init_lora_weights='olora'",
-        ),
-    ],
-)
-def test_starts_that_no_file_holds_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        from_peft({**META["configs"]["head"], **change}, entries_of("head"), NAMES)
-
-
 @pytest.mark.parametrize("name", ["vit.pooler.dense.weight", "vit.layers.0.attention.q_proj.lora_C.weight", "norm"])
 def test_unknown_entries_are_refused_by_name(name):
     entries = entries_of("head") | {f"{PREFIX}{name}": np.zeros((2, 2), np.float32)}

@@ -136,8 +136,6 @@ def test_inflated_weights_give_a_still_clip_the_logits_of_its_frame():
     maps, wanted = jax.jit(lambda: (deep.apply(inflated, still), flat.apply(variables, frame)))()
     np.testing.assert_allclose(maps[:, 2:-2], np.repeat(wanted[:, None], 3, 1), atol=1e-5)
     assert np.abs(maps[:, 0] - wanted).max() > 1e-3
-    with pytest.raises(ValueError, match="taps=0: too small"):
-        inflate(variables, 0)
 
 
 @pytest.mark.covers("VD-10")
@@ -252,7 +250,9 @@ def test_c3d_of_another_width_and_clips_that_are_too_small():
 
 @pytest.mark.parametrize(
     ("fusion", "shape", "message"),
-    [("slow", (1, 8, 8, 3), r"no clips; allowed: \[B, T, H, W, C\]"), ("soon", (1, 2, 8, 8, 3), "fusion='soon'")],
+    [
+        ("slow", (1, 8, 8, 3), r"no clips; allowed: \[B, T, H, W, C\]"),
+    ],
 )
 def test_bad_clips(fusion, shape, message):
     with pytest.raises(ValueError, match=message):

@@ -87,19 +87,12 @@ def test_clips_may_be_classified_by_fused_maps():
     chex.assert_shape([logits, *streams.values()], (2, 3))
 
 
-def test_streams_of_two_sizes():
-    with pytest.raises(ValueError, match=r"allowed: \[B, H, W, 2 L\] of \[B, H, W, C\]"):
-        jax.eval_shape(TwoStream(3).init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros((1, 4, 8, 4)))
-
-
 def test_clips_are_classified_by_their_middle_frame_and_the_flow_inside():
     # Of 3 frames the middle one is seen by the spatial stream; 2 flow fields are 4 channels.
     model, clip = TwoStreamClips(3, 2, levels=1), jax.ShapeDtypeStruct((1, 3, 16, 16, 3), jnp.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), clip)["params"]["streams"]
     chex.assert_shape(params["spatial"]["conv0"]["kernel"], (3, 3, 3, 2))
     chex.assert_shape(params["temporal"]["conv0"]["kernel"], (3, 3, 4, 2))
-    with pytest.raises(ValueError, match=r"no such clips; allowed: \[B, T, H, W, C\], T at least 2"):
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 1, 16, 16, 3)))
 
 
 @pytest.mark.slow

@@ -48,22 +48,12 @@ from dlcore.ops.camera import (
 from dlcore.ops.depth_maps import depth_to_normals
 from dlcore.ops.point_sets import nearest_neighbors, normalize_points, pad_points, stack_points
 from dlcore.ops.surface_nets import surface_nets
-from dlcore.vision3d import nerf
-from dlcore.vision3d.coordinates import canonical_to_view, view_to_canonical
-from dlcore.vision3d.depth import DepthNet
-from dlcore.vision3d.implicit_surface import extract_surface, grid_points
-from dlcore.vision3d.mesh_fitting import MeshLossWeights, fit_mesh, mesh_loss, topology
-from dlcore.vision3d.mesh_rcnn import MeshRCNN, cubify_masks, lattice
-from dlcore.vision3d.nerf import frequency_encoding, volume_render
-from dlcore.vision3d.octree import encode_octree, octree_from_distance, octree_leaves, octree_occupancy
-from dlcore.vision3d.pixel2mesh import image_intrinsics, sphere_levels
-from dlcore.vision3d.point_generator import point_measures
-from dlcore.vision3d.pointnet import augment_points, orthogonality_penalty
-from dlcore.vision3d.shape_layers import decode_shape_layers, encode_shape_layers
+from dlcore.vision3d.implicit_surface import extract_surface
+from dlcore.vision3d.mesh_fitting import fit_mesh, topology
+from dlcore.vision3d.octree import octree_occupancy
 from dlcore.vision3d.structure_from_motion import Bundle, bundle_adjustment, reconstruct, reprojection_errors
 from dlcore.vision3d.vertex_align import vertex_align
-from dlcore.vision3d.voxel_generation import VoxelGenerator, mean_shape_iou, nearest_image_iou
-from dlcore.vision3d.voxnet import quarter_turn, voxelize
+from dlcore.vision3d.voxnet import voxelize
 
 EYE, KEY = np.eye(3), jax.random.key(0)
 FLAT = np.diag([0.0, 100, 1])  # fx = 0
@@ -76,7 +66,6 @@ NAN_PIXELS[2, 1] = NAN_POINTS[2, 1] = np.nan
 VERTICES, FACES = mesh.icosphere(0)
 OPEN, OUT_OF_RANGE, NEGATIVE = FACES[1:], FACES.copy(), FACES.copy()
 OUT_OF_RANGE[4, 1], NEGATIVE[4, 1] = 12, -1
-EDGES = mesh.mesh_edges(FACES)
 BUNDLE = Bundle(np.tile(EYE, (2, 1, 1)), np.zeros((2, 3)), POINTS, np.ones((2, 9), bool))
 TRACKS = np.stack([PIXELS, PIXELS])
 MASK = np.arange(9) != 2
@@ -274,103 +263,3 @@ def test_traced_values_pass():
     depth, _, line = jitted(np.zeros(9, np.float32), np.ones((9, 2), np.float32), EYE.astype(np.float32))
     assert np.isinf(depth).all()
     assert np.isnan(line).all()
-
-
-def started(network, *shape):
-    return jax.eval_shape(network.init, KEY, jnp.zeros(shape))
-
-
-TALL = BUNDLE._replace(rotations=np.tile(EYE, (3, 1, 1)))
-IMAGE = np.ones((1, 4, 4, 1))
-SHAPES = {"image": IMAGE, "voxels": np.ones((1, 2, 2, 2))}
-RAYS = np.ones((2, 3), np.float32), np.ones((2, 3, 1), np.float32), np.float32([1, 2, 3])
-
-
-@pytest.mark.parametrize(
-    ("message", "call"),
-    [
-        ("density=", lambda: volume_render(np.float32(1), RAYS[1], RAYS[2], 4.0)),
-        ("depths=", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2][:2], 4.0)),
-        ("color=", lambda: volume_render(RAYS[0], RAYS[1][:, :2], RAYS[2], 4.0)),
-        (r"density\[0, 0\]=-1", lambda: volume_render(-RAYS[0], RAYS[1], RAYS[2], 4.0)),
-        ("depths: not ascending", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2][::-1], 4.0)),
-        ("depths: not ascending", lambda: volume_render(RAYS[0], RAYS[1], RAYS[2], 2.5)),
-        ("nodes: there are none", lambda: octree_occupancy(np.zeros(0, int), POINTS)),
-        ("half_side=0", lambda: octree_occupancy(np.array([-1]), POINTS, 0.0)),
-        (r"nodes\[0\]=0: no node", lambda: octree_occupancy(np.zeros(9, int), POINTS)),
-        (r"nodes\[0\]=-7: no node", lambda: octree_leaves(np.array([-7]))),
-        (r"nodes\[0\]=2: no node", lambda: octree_leaves(np.array([2] + [-1] * 8))),
-        ("nodes=.*wrong shape or dtype", lambda: octree_leaves(np.array([-1.5]))),
-        ("half_side=nan", lambda: octree_leaves(np.array([-1]), np.nan)),
-        ("points=.*wrong shape", lambda: octree_occupancy(np.array([-1]), POINTS[:, :2])),
-        ("capacity=0", lambda: encode_octree(np.zeros((2, 2, 2)), 0)),
-        ("depth=1.5", lambda: octree_from_distance(None, 1.5)),
-        ("half_side.*inf", lambda: octree_from_distance(None, 1, np.inf)),
-        ("signed_distance=.*wrong shape", lambda: octree_from_distance(lambda points: points, 1)),
-        ("half_side.*inf", lambda: grid_points(4, np.inf)),
-        ("field=.*wrong shape", lambda: extract_surface(lambda points: points, 4)),
-        (r"occupancy\[0, 0, 0\]=nan", lambda: cubify_masks(np.full((2, 2, 2), np.nan))),
-        ("faces=.*no number", lambda: topology(np.array("faces"))),
-        ("bundle.rotations=.*wrong shape", lambda: reprojection_errors(TALL, TRACKS, EYE)),
-        ("num_layers=1.5", lambda: encode_shape_layers(np.zeros((4, 4, 4)), 1.5)),
-        ("num_frequencies=0.5", lambda: frequency_encoding(POINTS, 0.5)),
-        ("x=.*wrong shape", lambda: frequency_encoding(np.float32(1), 1)),
-        (r"shape=\(0, 2, 2\)", lambda: lattice((0, 2, 2))),
-        ("voxels=.*wrong shape", lambda: quarter_turn(KEY, np.zeros((4, 4, 3, 1)))),
-        (r"image_size=\(0, 8\)", lambda: vertex_align([np.ones((1, 4, 4, 2))], np.ones((1, 3, 3)), EYE, (0, 8))),
-        ("maps: there are none", lambda: vertex_align([], np.ones((1, 3, 3)), EYE, (8, 8))),
-        ("subdivisions=0.5", lambda: sphere_levels(0.5, 1)),
-        ("stages=0", lambda: sphere_levels(0, 0)),
-        (r"height, width=\(0, 4\)", lambda: image_intrinsics(0, 4, 1.0)),
-        ("focal=0", lambda: image_intrinsics(4, 4, 0.0)),
-        ("threshold=nan", lambda: point_measures(np.ones((1, 2, 3)), np.ones((1, 2, 3)), np.ones(1), np.nan)),
-        ("mask=.*wrong shape", lambda: point_measures(np.ones((1, 2, 3)), np.ones((1, 2, 3)), np.ones(2), 0.1)),
-        ("matrices=.*wrong shape", lambda: orthogonality_penalty(np.ones((2, 3, 2)))),
-        ("num_points=0", lambda: augment_points(KEY, POINTS, num_points=0)),
-        ("rotation=nan", lambda: augment_points(KEY, POINTS, rotation=np.nan)),
-        ("up='w'", lambda: augment_points(KEY, POINTS, up="w")),
-        ("jitter=-1", lambda: augment_points(KEY, POINTS, jitter=-1.0)),
-        ("mask=.*wrong shape", lambda: augment_points(KEY, POINTS, np.ones(2))),
-        ("threshold=nan", lambda: reconstruct(KEY, TRACKS, EYE, threshold=np.nan)),
-        ("num_hypotheses=-1", lambda: reconstruct(KEY, TRACKS, EYE, num_hypotheses=-1)),
-        ("steps=6.5", lambda: reconstruct(KEY, TRACKS, EYE, steps=6.5)),
-        ("steps=-1", lambda: bundle_adjustment(BUNDLE, TRACKS, EYE, -1)),
-        ("translation.shape=", lambda: canonical_to_view(POINTS, EYE, (0.0, 0.0))),
-        ("do not fit", lambda: view_to_canonical(np.ones((2, 4, 3)), np.stack([EYE] * 3))),
-        ("train.shape=", lambda: mean_shape_iou(np.ones((2, 4)), np.ones((2, 3)))),
-        ("train.shape=", lambda: mean_shape_iou(np.ones((0, 4)), np.ones((2, 4)))),
-        (r"test\[0, 0\]=0.5", lambda: mean_shape_iou(np.ones((2, 4)), np.full((2, 4), 0.5))),
-        ("test: no image", lambda: nearest_image_iou(SHAPES, {"voxels": np.ones((1, 2, 2, 2))})),
-        (r"test\['image'\]\[0, 0, 0, 0\]=nan", lambda: nearest_image_iou(SHAPES, SHAPES | {"image": np.nan * IMAGE})),
-        ("steps=60.5", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, steps=60.5)),
-        ("normals=.*wrong shape", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, POINTS[:1])),
-        ("learning_rate.*inf", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=np.inf)),
-        (
-            "weights.edges=-1",
-            lambda: mesh_loss(KEY, VERTICES, topology(FACES), POINTS, weights=MeshLossWeights(edges=-1.0)),
-        ),
-        ("depth=-1: out of range", lambda: octree_from_distance(None, -1)),
-        ("no cubes", lambda: encode_shape_layers(np.zeros((0, 0, 0)))),
-        ("no cubes", lambda: encode_shape_layers(np.zeros((4, 4)))),
-        ("no shape layers", lambda: decode_shape_layers(np.zeros((1, 3, 2, 4, 5)))),
-        ("no shape layers", lambda: decode_shape_layers(np.zeros((1, 2, 2, 4, 4)))),
-        ("points.shape", lambda: voxelize(np.zeros((4, 3)), 4)),
-        ("points.shape", lambda: voxelize(np.zeros((1, 4, 2)), 4)),
-        ("radius=0", lambda: voxelize(np.zeros((1, 4, 3)), 4, radius=0.0)),
-        ("radius=inf", lambda: voxelize(np.zeros((1, 4, 3)), 4, radius=np.inf)),
-        ("resolution=1: too small", lambda: grid_points(1)),
-        ("half_side=0", lambda: grid_points(4, 0.0)),
-        ("num_samples=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, num_samples=0)),
-        ("learning_rate=0", lambda: fit_mesh(KEY, VERTICES, FACES, POINTS, learning_rate=0.0)),
-        ("decoder='dense'", lambda: started(VoxelGenerator(8, decoder="dense"), 1, 8, 8, 3)),
-        ("resolution=4: cannot be reached", lambda: started(VoxelGenerator(4), 1, 8, 8, 3)),
-        ("image.shape=.*cannot be halved", lambda: started(DepthNet((4, 4)), 1, 8, 7, 3)),
-        ("image.shape=.*cannot be halved", lambda: started(DepthNet((4, 4)), 1, 7, 8, 3)),
-        ("image.shape=.*multiples of 4", lambda: started(MeshRCNN(1), 1, 8, 6, 3)),
-        ("points.shape=.*no points", lambda: canonical_to_view(np.zeros((4, 2)), EYE)),
-        ("far=3", lambda: nerf.learner(model=None, optimizer=None, near=3.0, far=3.0)),
-    ],
-)
-def test_an_argument_that_does_not_fit_is_named(message, call):
-    with pytest.raises(ValueError, match=message):
-        call()

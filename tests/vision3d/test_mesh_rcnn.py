@@ -61,10 +61,6 @@ def test_edges_of_the_masks_are_those_of_the_faces():
 def test_bad_grids_are_one_clear_line():
     with pytest.raises(ValueError, match="occupancy: no cell is occupied; allowed: at least one occupied cell"):
         mesh_rcnn.cubify(np.zeros((2, 2, 2)))
-    with pytest.raises(ValueError, match=r"occupancy.shape=\(2, 2\): no grid; allowed: \[I, J, K\]"):
-        mesh_rcnn.cubify(np.ones((2, 2)))
-    with pytest.raises(ValueError, match="occupancy: not finite"):
-        mesh_rcnn.cubify(np.full((2, 2, 2), np.nan))
 
 
 TINY = mesh_rcnn.MeshRCNN(stages=1, widths=(4, 4), features=4, blocks=0)
@@ -96,8 +92,6 @@ def test_shapes_of_the_outputs():
         "face_mask": (2, 72),
         "voxels": (2, 2, 2, 2),
     }
-    with pytest.raises(ValueError, match=r"image.shape=\(1, 6, 8, 1\): sides are not multiples of 4"):
-        TINY.init(jax.random.key(0), jnp.zeros((1, 6, 8, 1)))
 
 
 @pytest.mark.slow

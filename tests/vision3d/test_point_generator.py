@@ -55,11 +55,6 @@ def test_measures_of_known_sets():
     assert {k: float(v.compute()) for k, v in got.items()} == {"chamfer": 2.5, "f1": 0.5}
 
 
-def test_bad_settings_are_one_clear_line():
-    with pytest.raises(ValueError, match="threshold=-1: out of range; allowed: at least 0"):
-        point_generator.learner(model=MODEL, optimizer=optax.sgd(1.0), threshold=-1)
-
-
 def test_the_wiring_of_point_generator_is_as_it_was():
     """A regression: the number holds the code as it was."""
     assert_wiring(

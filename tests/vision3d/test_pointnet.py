@@ -229,12 +229,8 @@ def test_one_update_by_hand():
 
 
 def test_bad_settings_are_one_clear_line():
-    with pytest.raises(ValueError, match="up='w': unknown; allowed: x, y, z"):
-        pointnet.learner(model=MODEL, optimizer=optax.sgd(1.0), up="w")
     with pytest.raises(ValueError, match=r"rotation=400.0: out of range; allowed: at least 0, at most 360"):
         pointnet.learner(model=MODEL, optimizer=optax.sgd(1.0), rotation=400.0)
-    with pytest.raises(ValueError, match=r"points.shape=\(2, 4\): no point sets; allowed: \[B, N, 3\]"):
-        MODEL.init(jax.random.key(0), jnp.zeros((2, 4)), False)
 
 
 def test_the_wiring_of_pointnet_is_as_it_was():

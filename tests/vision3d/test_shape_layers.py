@@ -57,7 +57,3 @@ def test_half_as_many_layers_as_voxels_along_a_side_hold_any_grid():
 def test_bad_input_is_one_clear_line():
     with pytest.raises(ValueError, match=r"no cubes; allowed: \[..., R, R, R\]"):
         encode_shape_layers(np.zeros((4, 4, 2)))
-    with pytest.raises(ValueError, match="num_layers=0: too small; allowed: at least 1"):
-        encode_shape_layers(np.zeros((4, 4, 4)), 0)
-    with pytest.raises(ValueError, match=r"no shape layers; allowed: \[..., L, 3, 2, R, R\]"):
-        decode_shape_layers(np.zeros((4, 4, 4)))

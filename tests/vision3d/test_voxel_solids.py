@@ -54,11 +54,7 @@ def test_a_seed_gives_the_same_solids_whatever_their_number():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: occupancy("cube", np.ones(3), 8), r"kind='cube': unknown; allowed: sphere"),
-        (lambda: solid_volume("cube", np.ones(3)), r"kind='cube': unknown"),
         (lambda: occupancy("box", np.ones(3), 0), r"resolution=0: too small"),
-        (lambda: voxel_solids(0), r"count=0, resolution=16: too small"),
-        (lambda: voxel_solids(1, resolution=4), r"resolution=4: too small; allowed: .* at least 8"),
     ],
 )
 def test_bad_input(call, message):

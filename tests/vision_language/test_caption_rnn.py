@@ -111,8 +111,3 @@ def test_an_lstm_reads_word_by_word_what_it_reads_at_once(inject):
     for t in range(4):
         carry, logits = step(variables, carry, TOKENS[:, t])
         np.testing.assert_allclose(logits, np.asarray(at_once)[:, t], atol=1e-6)
-
-
-def test_an_unknown_way_in_is_refused():
-    with pytest.raises(ValueError, match="inject='twice': unknown; allowed: initial, every_step"):
-        small("rnn", "twice")

@@ -72,8 +72,6 @@ def test_captions_longer_than_the_window_are_refused():
     memory = {"grid": np.zeros((2, 2, 2, 8), np.float32)}
     with pytest.raises(ValueError, match=r"tokens.shape=\(2, 8\): 8 tokens; allowed: at most window=6"):
         model.apply(variables, memory, np.tile(TOKENS, 2), method="decode")
-    with pytest.raises(ValueError, match="length=7: too long; allowed: at most window=6"):
-        model.apply(variables, memory, 7, method="start")
 
 
 def test_the_wiring_of_the_caption_transformer_is_as_it_was():

@@ -91,8 +91,6 @@ def test_training_images_are_augmented_and_others_are_not():
 
 
 def test_unknown_settings_are_named():
-    with pytest.raises(ValueError, match="blind='both': unknown; allowed: none, image, question"):
-        toy("both")
     model = vqa.RelationNetwork(6, 2, channels=(8,), strides=(4,), hidden_size=6)
     with pytest.raises(ValueError, match="hidden_size=6: no multiple of num_heads=4"):
         jax.eval_shape(vqa.learner(model=model, optimizer=optax.sgd(0.1)).init, jax.random.key(0), left_or_right())

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from dlcore.data.augment.scene_mixing import SceneMixing, copy_paste, mix_scenes, mosaic
-from tests.data.draws import quarter
 
 
 def four_examples():
@@ -78,11 +77,6 @@ def l_shapes():
     }
 
 
-def box_of(mask):
-    rows, columns = np.nonzero(mask)
-    return [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-
-
 def test_boxes_of_a_mosaic_are_those_of_what_is_visible_of_the_masks():
     """At (12, 6) the first shows its rows from 10 on, 12 columns from 4: the foot from 4 on, 16 of its 44 pixels."""
     four = {name: np.stack([x] * 4) for name, x in l_shapes().items()}
@@ -133,64 +127,6 @@ def test_a_batch_is_mixed_with_the_given_probability():
     np.testing.assert_array_equal(augmented["image"], -always["image"])
 
 
-@pytest.fixture
-def foreseen(monkeypatch):
-    """Uniform numbers lie at a quarter of their range, partners are 1, 2, ...; what is likely, not sure, happens."""
-
-    def randint(key, shape, low, high):
-        return jnp.arange(1, 1 + np.prod(shape, dtype=int)).reshape(shape)
-
-    monkeypatch.setattr(jax.random, "uniform", quarter)
-    monkeypatch.setattr(jax.random, "randint", randint)
-    monkeypatch.setattr(jax.random, "bernoulli", lambda key, p, shape=(): jnp.full(shape, 0.5 <= p < 1))
-
-
-def mixed_by(mixing, examples):
-    run = jax.jit(lambda keys, examples: mix_scenes(mixing, keys, examples))
-    return jax.device_get(run(jax.random.split(jax.random.key(1), 4), examples))
-
-
-@pytest.mark.usefixtures("foreseen")
-def test_each_example_draws_its_partners_and_a_point_in_the_middle():
-    """At 1/4 + 1/8 of 8 pixels: (3, 3). Arrays that are neither an image nor of an object stay as they are."""
-    examples = four_examples() | {"image_id": jnp.arange(4)}
-    mixed = mixed_by(SceneMixing(0.6), examples)
-    for i, image in enumerate(mixed["image"][..., 0]):
-        quadrants = image[:3, :3], image[:3, 3:], image[3:, :3], image[3:, 3:]
-        assert [set(np.ravel(part)) for part in quadrants] == [{1 + i}, {2}, {3}, {4}]
-    assert mixed["labels"][2].tolist() == [4, 5, 2, 3, 4, 5, 6, 7]
-    assert mixed["image_id"].tolist() == [0, 1, 2, 3]
-    # What is not mixed has its own objects in front, and padding behind.
-    alone = mixed_by(SceneMixing(0.4), examples)
-    np.testing.assert_array_equal(alone["image"], examples["image"])
-    for name in ("boxes", "labels", "masks", "box_mask"):
-        np.testing.assert_array_equal(alone[name][:, :2], examples[name])
-        chex.assert_shape(alone[name], (4, 8, *examples[name].shape[2:]))
-        assert not alone[name][:, 2:].any()
-
-
-@pytest.mark.usefixtures("foreseen")
-def test_an_object_is_copied_in_half_of_the_examples_that_are_pasted_on():
-    """The second image's objects, of the value 2, are 4 x 4 pixels in the middle and 2 x 2 in the corner.
-
-    The first image's are moved to the right by one: 12 of 16 pixels are covered, and 12 of 15 of the second object.
-    """
-    examples = four_examples()
-    masks = np.array(examples["masks"])
-    masks[0] = False
-    masks[0, :, 2:6, 3:7] = True
-    masks[0, 1, 2, 6] = False
-    examples["masks"] = jnp.asarray(masks)
-    pasted = mixed_by(SceneMixing(0.0, 0.6), examples)
-    middle, corner = pasted["image"][:, 3, 3, 0], pasted["image"][:, 7, 7, 0]
-    assert middle.tolist() == corner.tolist() == [2, 2, 2, 2]
-    assert pasted["image"][:, 0, 0, 0].tolist() == [1, 2, 3, 4]
-    assert pasted["box_mask"][0].tolist() == [True, False, True, True]
-    alone = mixed_by(SceneMixing(0.0, 0.4), examples)
-    np.testing.assert_array_equal(alone["image"], examples["image"])
-    assert not alone["box_mask"][:, 2:].any()
-
-
 def test_the_augmentation_behind_the_mixing_sees_one_example():
     examples, keys = four_examples(), jax.random.split(jax.random.key(1), 4)
     chex.assert_trees_all_equal(SceneMixing().augment_batch(keys, examples), examples)
@@ -204,34 +140,3 @@ def test_bad_input_is_named():
     keys = jax.random.split(jax.random.key(1), 4)
     with pytest.raises(ValueError, match=r"mosaic=1.5: out of range; allowed: at least 0, at most 1"):
         mix_scenes(SceneMixing(1.5), keys, examples)
-    with pytest.raises(ValueError, match=r"mosaic=1.0, copy_paste=0.0: cannot mix \['image_size'\]"):
-        mix_scenes(SceneMixing(1.0), keys, {**examples, "image_size": jnp.full((4, 2), 8)})
-    with pytest.raises(ValueError, match=r"copy_paste=0.5: there are no masks; allowed: 0, or data with masks"):
-        mix_scenes(SceneMixing(0.0, 0.5), keys, examples)
-
-
-def test_arrays_that_do_not_fit_are_named():
-    four = four_examples()
-    one, two = ({k: v[i] for k, v in four.items()} for i in (0, 1))
-    count, center = len(one["boxes"]), jnp.array([4, 4])
-    every, shorter = jnp.ones(count, bool), {**two, "image": two["image"][1:]}
-    for call, message in (
-        (lambda: mosaic(four, jnp.array([4])), r"center=int32\[1\]: wrong shape or dtype; allowed: \[2\]"),
-        (lambda: mosaic(four, center, 1.5), "min_fraction=1.5: out of range; allowed: 0 to 1"),
-        (lambda: mosaic({k: v[:3] for k, v in four.items()}, center), "image=.*wrong shape"),
-        (
-            lambda: mosaic({"image": four["image"]}, center),
-            "holds no boxes, box_mask; allowed: image, boxes",
-        ),
-        (lambda: copy_paste(one, two, jnp.ones(count + 1, bool)), "is_copied=.*wrong shape"),
-        (
-            lambda: copy_paste(one, shorter, every),
-            r"other\['image'\]=.*wrong",
-        ),
-        (
-            lambda: copy_paste(one, {"image": 0}, every),
-            "other=.*holds no boxes, box_mask, masks, labels",
-        ),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
