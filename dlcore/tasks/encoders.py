@@ -1,8 +1,6 @@
 """Encoders: train an encoder without labels, and measure its features by them.
 
-experiment = Experiment(
-    __file__, __doc__, simclr.learner, task=TwoViews(), optimizer=AdamW(weight_decay=1e-4), defaults={"steps": 400}
-)
+measures=[FeatureMeasures(bank_size=5000, knn_k=20, fine_tune=(0.01, 0.1), embeddings=True)]
 
 One protocol evaluates the encoder of every technique on downstream tasks, beside the untrained encoder:
 

@@ -295,4 +295,4 @@ def test_flags_are_checked_for_data_without_a_name_and_without_labels():
     task_of().check(flags)
     with pytest.raises(FlagError, match=r"^--fine_tune=2000: more than the training examples; allowed: at most 1297$"):
         task_of().check(Flags({**flags, "dataset": "digits"}))
-    assert encoders._fine_tune_counts(Flags({"fine_tune": (0.001,)}), 500, 1) == (1,)
+    assert encoders.FeatureMeasures(fine_tune=(0.001,)).counts(500, 1) == (1,)
