@@ -26,7 +26,7 @@ from dlcore.data.workers import DECODERS, Workers
 from dlcore.extras import require
 from dlcore.learner import Range, check_record, root_key
 
-__all__ = ["AUGMENTATIONS", "Augmentation", "Images", "Resizing", "Views"]
+__all__ = ["AUGMENTATIONS", "Augmentation", "FixedAugmentation", "Images", "Resizing", "Views"]
 
 WITHOUT_FILES = frozenset({"digits", "photographs"})
 """Data sets of images that come with dlcore or its packages."""
@@ -116,6 +116,21 @@ class Augmentation:
             name = "none"
         strong = self.augment if self.augment in STRONG else None
         return classification_augmentation(name, side, facts.mean, facts.std, strong)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedAugmentation(Augmentation):
+    """An augmentation of training images that no flag changes; streamed images are as they are.
+
+    Args:
+      augment: augmentation of training images
+    """
+
+    augment: Annotated[Literal["auto", *CLASSIFICATION, *STRONG], "no flag"] = "auto"
+
+    def crops_streamed(self, facts: Facts) -> bool:
+        """Return that the host does not crop streamed images."""
+        return False
 
 
 @dataclasses.dataclass(frozen=True)

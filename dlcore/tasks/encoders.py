@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar
 
 import jax
 
+from dlcore.data.images import Views
 from dlcore.data.known_datasets import TRAIN_SIZES
 from dlcore.evaluators.fine_tuning import Recipe, fine_tuning, label_counts
 from dlcore.experiment.experiment import Setup
@@ -271,8 +272,10 @@ class FeatureMeasures:
         return measures
 
     def panels(self, context: ReportContext, run: Run) -> list:
-        """Show the results, pairs of views, nearest neighbors, a projection of the features, and the curves."""
-        return self.feature_panels(context, view_panels(context, run.parts.data.augment(run.facts)))
+        """Show the results, the pretext, nearest neighbors, a projection of the features, and the curves."""
+        augmentation = run.parts.data.augmentation
+        views = view_panels(context, augmentation.build(run.facts)) if isinstance(augmentation, Views) else []
+        return self.feature_panels(context, views)
 
     def feature_panels(
         self, context: ReportContext, pretext: Sequence[Any], pictures_of: Callable[[Any], Any] = lambda image: image
