@@ -253,12 +253,18 @@ class Images:
         return describe_known_dataset(self.dataset, self.image_size) if self.labels else None
 
     def arguments(self, run: Any) -> dict[str, Any]:
-        """Give the technique the `shape` of the images, `preprocess`, and `augment`, where the record has them."""
-        given: dict[str, Any] = {"shape": run.facts.image_shape}
+        """Give the technique the `shape` of the images, `augment`, and `preprocess` in one step or in two.
+
+        `prepare` resizes images to floats in [0, 1], and `normalize` makes such images the network's input.
+        """
+        facts = run.facts
+        given: dict[str, Any] = {"shape": facts.image_shape}
         if self.resizing is not None:
-            given["preprocess"] = self.preprocess(run.facts, run.dtype)
+            given["preprocess"] = self.preprocess(facts, run.dtype)
+            given["prepare"] = normalizer((0.0,), (1.0,), size=self.input_size(facts))
+            given["normalize"] = normalizer(facts.mean, facts.std, dtype=run.dtype)
         if self.augmentation is not None:
-            given["augment"] = self.augment(run.facts)
+            given["augment"] = self.augment(facts)
         return given
 
     def input_size(self, facts: Facts) -> int | tuple[int, int] | None:

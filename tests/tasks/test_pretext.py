@@ -83,8 +83,8 @@ def test_settings_that_do_not_fit_are_one_clear_error_before_any_step(page, word
 @pytest.mark.parametrize("grid", [2, 3])
 def test_the_name_of_an_order_says_where_each_piece_is_from(grid):
     flags = resolve(jigsaw.experiment, ["--gap=0", "--jitter=0", "--by_piece=false", f"--grid={grid}"])
-    task = jigsaw.experiment.task
-    names, shuffle = task.class_names(flags), task.pretext(flags)
+    values, labels = flags.group("learner"), jigsaw.experiment.network.labels
+    names, shuffle = labels.class_names(**values), labels.task(**values)
     assert len(set(names)) == len(names) == {2: 24, 3: 64}[grid]
     numbers = jnp.arange(1, grid**2 + 1.0).reshape(grid, grid)
     image = numbers.repeat(4, 0).repeat(4, 1)[..., None]  # each piece has its own gray level
