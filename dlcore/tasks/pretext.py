@@ -55,8 +55,6 @@ class Pretext(Encoders):
     modules: ClassVar[dict[str, Callable]] = {"head": PieceClassifier}
     loss_tolerance: ClassVar[float] = 0.5
     defaults: ClassVar[dict[str, Any]] = {**Encoders.defaults, "eval_every": 200, "steps": 1000, "batch_size": 128}
-    nearest: ClassVar[bool] = False
-    """Whether the report shows pieces with similar features."""
 
     def num_classes(self, setup: Setup) -> int:
         """Count the classes of the pretext.
@@ -123,16 +121,17 @@ class Pretext(Encoders):
 
     def pretext_panels(self, context: ReportContext) -> list:
         """Show examples of the pretext with predictions."""
-        names = self.class_names(context.flags)
-        return example_panels(context, self.pretext(context.flags), names, self.picture, nearest=self.nearest)
+        return example_panels(
+            context, self.pretext(context.flags), self.class_names(context.flags), picture=self.picture
+        )
 
 
 def example_panels(
     context: ReportContext,
     task: PretextTask,
-    class_names: Sequence[str] = (),
-    picture: Callable[[Any], np.ndarray] = np.asarray,
+    class_names: Sequence[str],
     *,
+    picture: Callable[[Any], np.ndarray] = np.asarray,
     nearest: bool = False,
 ) -> list:
     """Show examples of a pretext with predictions.
