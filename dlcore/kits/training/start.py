@@ -5,9 +5,9 @@ from typing import Any
 from flax import linen as nn
 
 from dlcore.experiment.parts import Run
-from dlcore.kits.training import adapters, backbone, init_from
+from dlcore.kits.training import adapters, backbone, init_from, init_network
 
-__all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWeights"]
+__all__ = ["BackboneWeights", "ClassifierWeights", "DenseAdaptation", "ModuleWeights", "NetworkWeights"]
 
 
 class ClassifierWeights:
@@ -53,3 +53,13 @@ class BackboneWeights:
     def start(self, run: Run) -> Any:
         """Start from the weights of `--init_from`."""
         return init_from.start_backbone(run.setup)
+
+
+class NetworkWeights:
+    """Weights of the network of this page, published or of a run, which set its fields too."""
+
+    settings = init_network.SETTINGS
+
+    def start(self, run: Run) -> Any:
+        """Start from the weights of `--init_from`; what they lack starts anew."""
+        return init_network.start_network(run.setup)
